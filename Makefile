@@ -1,0 +1,64 @@
+# make run    the server with its demo at http://localhost:8080
+# make test   every test: Go, Node and three browsers
+# make bench  ratios against hand-written baselines, in bench/results.json
+# make lint   formatting, vet, staticcheck, types
+# make wasm   the WebAssembly core, with its sizes
+# make soak   the long runs: fuzzing
+
+SHELL := /bin/bash -o pipefail
+GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum))
+WEB_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web ':!web/demo'))
+DEMO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web/demo))
+BROWSERS := chromium firefox-esr webkit2gtk-driver xvfb
+# A few minutes for each of the parsers' fuzzers.
+FUZZTIME ?= 3m
+
+.PHONY: run build wasm test bench lint generate soak clean
+
+run: bin/coffer
+	bin/coffer serve --listen 127.0.0.1:8080 --data coffer-data
+
+build: bin/coffer
+
+bin/coffer: $(GO_FILES) web/demo/dist/index.html
+	go build -trimpath -o $@ ./cmd/server
+
+web/demo/dist/index.html: $(DEMO_FILES) web/dist/index.js
+	npx vite build --config web/demo/vite.config.ts --logLevel warn
+
+web/dist/index.js: $(WEB_FILES) $(GO_FILES) node_modules/.package-lock.json
+	node web/build.mjs
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+wasm: node_modules/.package-lock.json
+	node web/build.mjs --core
+	node scripts/sizes.mjs
+
+test: bin/coffer
+	scripts/need.sh $(BROWSERS) redis-server
+	node scripts/test.mjs
+
+bench: bin/coffer
+	scripts/need.sh $(BROWSERS) redis-server
+	node bench/run.mjs
+
+lint: web/dist/index.js
+	@test -z "$$(gofmt -l $(filter %.go,$(GO_FILES)))" || { gofmt -l $(filter %.go,$(GO_FILES)); exit 1; }
+	go vet ./...
+	GOOS=js GOARCH=wasm go vet ./wasm
+	go tool staticcheck ./...
+	npx tsc -p .
+
+generate:
+	go generate ./...
+
+soak:
+	scripts/need.sh redis-server
+	scripts/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin web/dist web/src/wasm_exec.js
+	find web/demo/dist -mindepth 1 ! -name .keep -delete

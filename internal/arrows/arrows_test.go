@@ -1,0 +1,134 @@
+package arrows
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var root = filepath.Join("..", "..")
+
+// list reads the imports of everything that the pattern is built from, for one platform.
+func list(t *testing.T, goos, goarch, pattern string) graph {
+	command := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Imports", pattern)
+	command.Dir, command.Stderr = root, os.Stderr
+	command.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch)
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	g := graph{}
+	for decoder := json.NewDecoder(out); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		if strings.HasPrefix(p.ImportPath, "internal/") {
+			continue // the standard library's own
+		}
+		for i := range p.Imports {
+			p.Imports[i] = strings.TrimPrefix(p.Imports[i], module)
+		}
+		g[strings.TrimPrefix(p.ImportPath, module)] = p.Imports
+	}
+	require.NoError(t, command.Wait())
+	return g
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	for _, platform := range [][2]string{{"linux", "amd64"}, {"js", "wasm"}} {
+		t.Run(platform[0], func(t *testing.T) {
+			g := list(t, platform[0], platform[1], "./...")
+			for _, path := range []string{"shared/format", "shared/classify", "shared/codes", "shared/envelope"} {
+				require.Contains(t, g, path, "the graph is read")
+			}
+			assert.Empty(t, checkShared(g))
+			assert.Empty(t, checkServer(g))
+			assert.Empty(t, checkApart(g))
+		})
+	}
+}
+
+func TestCoreStaysSmall(t *testing.T) {
+	g := list(t, "js", "wasm", "./wasm")
+	require.Contains(t, g, "wasm")
+	require.Contains(t, g["wasm"], "shared/envelope")
+	assert.Empty(t, checkCore(g))
+}
+
+// Each rule finds what it is there for, and nothing in what is allowed.
+func TestRulesFindViolations(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		check func(graph) []string
+		path  string
+		to    string
+		found bool
+	}{
+		{"format uses the standard library", checkShared, "shared/format", "unicode/utf8", false},
+		{"format uses classify", checkShared, "shared/format", "shared/classify", true},
+		{"classify uses format", checkShared, "shared/classify", "shared/format", true},
+		{"format uses codes", checkShared, "shared/format", "shared/codes", true},
+		{"format uses another module", checkShared, "shared/format", "golang.org/x/text/unicode/norm", true},
+		{"jsonform uses format", checkShared, "shared/format/jsonform", "shared/format", false},
+		{"jsonform uses envelope", checkShared, "shared/format/jsonform", "shared/envelope", true},
+		{"envelope uses codes", checkShared, "shared/envelope", "shared/codes", false},
+		{"envelope uses jsonform", checkShared, "shared/envelope", "shared/format/jsonform", true},
+		{"envelope uses the server", checkShared, "shared/envelope", "server/seal", true},
+		{"a new shared package", checkShared, "shared/more", "errors", true},
+
+		{"api uses cache", checkServer, "server/api", "server/cache", false},
+		{"api skips layers", checkServer, "server/api", "server/kms", false},
+		{"cache uses api", checkServer, "server/cache", "server/api", true},
+		{"cache uses field", checkServer, "server/cache", "server/field", true},
+		{"cache uses a store's driver", checkServer, "server/cache", "server/kv/rediskv", false},
+		{"a driver uses its interface", checkServer, "server/kv/rediskv", "server/kv", false},
+		{"a driver uses the cache", checkServer, "server/kv/rediskv", "server/cache", true},
+		{"seal uses keyring", checkServer, "server/seal", "server/keyring", true},
+		{"keyring uses seal", checkServer, "server/keyring", "server/seal", true},
+		{"keyring uses kms", checkServer, "server/keyring", "server/kms", false},
+		{"kms uses keyring", checkServer, "server/kms/awskms", "server/keyring", true},
+		{"kms uses the primitives", checkServer, "server/kms", "server/seal/secret", false},
+		{"the primitives use seal", checkServer, "server/seal/secret", "server/seal", true},
+		{"file uses audit", checkServer, "server/file", "server/audit", false},
+		{"a server package without a layer", checkServer, "server/more", "errors", true},
+
+		{"a tool uses what it needs", checkShared, "shared/codes/gen", "golang.org/x/text", false},
+		{"a tool uses the server", checkApart, "shared/codes/gen", "server/seal", true},
+		{"a package is built from a tool", checkApart, "shared/format/vectors", "shared/format/vectors/internal/plain", true},
+
+		{"wasm uses shared", checkApart, "wasm", "shared/envelope", false},
+		{"wasm uses the server", checkApart, "wasm", "server/seal", true},
+		{"the server uses wasm", checkApart, "server/api", "wasm", true},
+		{"a command uses wasm", checkApart, "cmd/server", "wasm", true},
+		{"a command uses the server", checkApart, "cmd/server", "server/api", false},
+		{"the server uses syscall/js", checkApart, "server/api", "syscall/js", true},
+		{"shared uses syscall/js", checkApart, "shared/format", "syscall/js", true},
+		{"wasm uses syscall/js", checkApart, "wasm", "syscall/js", false},
+
+		{"the core is built from envelope", checkCore, "shared/envelope", "", false},
+		{"the core is built from unicode/utf8", checkCore, "unicode/utf8", "", false},
+		{"the core is built from fmt", checkCore, "fmt", "", true},
+		{"the core is built from encoding/json", checkCore, "encoding/json", "", true},
+		{"the core is built from time", checkCore, "time", "", true},
+		{"the core is built from crypto/sha256", checkCore, "crypto/sha256", "", true},
+		{"the core is built from another module", checkCore, "golang.org/x/text", "", true},
+		{"the core is built from the server", checkCore, "server/seal", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.Equal(t, c.found, len(c.check(graph{c.path: {c.to}})) > 0)
+		})
+	}
+}

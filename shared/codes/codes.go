@@ -1,0 +1,83 @@
+// Package codes is the one table of error codes: Go errors, TypeScript errors and HTTP problems carry the same ones, for ever.
+//
+// An error states its code by a method Code() string; [Of] finds it. TypeScript's table (web/src/codes.gen.ts) and docs/errors.md
+// are generated from this one, and a test holds them equal. The position in Table is the number by which the WebAssembly core
+// names an error to its shell; it is private to one build.
+package codes
+
+import "errors"
+
+//go:generate go run ./gen
+
+// Info is one row of the table.
+type Info struct {
+	Code    string
+	Meaning string // what happened and what to do, one sentence
+	Status  int    // HTTP status (RFC 9110)
+	Retry   bool   // the same call may succeed later
+}
+
+// Internal is the row of whatever carries no code.
+const Internal = "internal"
+
+// Table lists every code. Rows are only ever added.
+var Table = []Info{
+	{Internal, "Something failed that should not have; the server's log has the request id.", 500, false},
+	{"invalid_argument", "An argument is not valid; the message names it.", 400, false},
+	{"malformed", "The bytes are not a package, keyset or request of this format.", 400, false},
+	{"unsupported_version", "The package was written by another version of the format; update Coffer.", 400, false},
+	{"too_large", "A value, name, context or document is over its limit.", 413, false},
+	{"kdf_out_of_range", "The PBKDF2 iterations are below the class's floor or above the ceiling.", 400, false},
+	{"ttl_out_of_range", "The time to live is longer than the class allows.", 400, false},
+	{"wrong_secret", "The password, master key or slot secret does not open this vault, keyset or package.", 403, false},
+	{"unknown_key", "The package was sealed under a key that this keyset does not have.", 409, false},
+	{"key_destroyed", "The key that sealed this package was destroyed; the value cannot be recovered.", 410, false},
+	{"key_unusable", "The key is in no state to be used this way.", 409, false},
+	{"locked", "The store is locked; unlock it first.", 423, false},
+	{"authentication_failed", "The package was altered, moved or forged; nothing of it was returned.", 422, false},
+	{"class_too_low", "The package's classification is lower than the reader demands.", 403, false},
+	{"not_configured", "No key source is configured; call configure() or pass the unlock option.", 500, false},
+	{"quota_exceeded", "The browser's storage quota is used up; the earlier value is still in place.", 507, false},
+	{"database_blocked", "Another tab holds an older connection to the database; close it.", 503, true},
+	{"connection_lost", "The connection to the database was lost and could not be opened again.", 503, true},
+	{"closed", "The store was closed.", 409, false},
+	{"wasm_unavailable", "The WebAssembly core could not be loaded; check its URL and the content security policy.", 500, false},
+	{"webcrypto_unavailable", "WebCrypto is missing: the page needs a secure context (HTTPS or localhost).", 500, false},
+	{"indexeddb_unavailable", "IndexedDB is missing or refused here.", 500, false},
+	{"not_found", "There is nothing under that name.", 404, false},
+	{"unauthorized", "The bearer token is missing, wrong, revoked or expired.", 401, false},
+	{"method_not_allowed", "The path does not support that method.", 405, false},
+	{"timeout", "The operation took longer than its time limit.", 504, true},
+	{"store_unavailable", "The backing store cannot be reached or refuses to work; nothing was changed.", 503, true},
+	{"keyring_unavailable", "The tenant's keys cannot be read or unwrapped.", 503, true},
+}
+
+// Error is an error with a code of the table, for packages that have no error type of their own. Its fields are set in a literal
+// when a sentinel is declared, and never after; a test holds every sentinel's code to the table.
+type Error struct{ Of, Text string }
+
+func (e *Error) Error() string { return "coffer: " + e.Text }
+
+// Code returns the error's stable code.
+func (e *Error) Code() string { return e.Of }
+
+// Number returns a code's position in Table; -1 if it has none.
+func Number(code string) int {
+	for i := range Table {
+		if Table[i].Code == code {
+			return i
+		}
+	}
+	return -1
+}
+
+// Of returns the row of the first error in err's tree that states a code; the row of Internal if none does.
+func Of(err error) Info {
+	var coded interface{ Code() string }
+	if errors.As(err, &coded) {
+		if n := Number(coded.Code()); n >= 0 {
+			return Table[n]
+		}
+	}
+	return Table[0]
+}

@@ -1,0 +1,85 @@
+package codes_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func TestTableIsSound(t *testing.T) {
+	require.Equal(t, codes.Internal, codes.Table[0].Code, "what carries no code is the first row")
+	seen := map[string]bool{}
+	for i, row := range codes.Table {
+		require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, row.Code)
+		require.False(t, seen[row.Code], "%s twice", row.Code)
+		seen[row.Code] = true
+		require.NotEmpty(t, http.StatusText(row.Status), "%s has no status of HTTP", row.Code)
+		require.GreaterOrEqual(t, row.Status, 400)
+		require.NotEmpty(t, row.Meaning)
+		require.Equal(t, i, codes.Number(row.Code))
+		if row.Retry {
+			require.GreaterOrEqual(t, row.Status, 500, "%s: who retries a refusal?", row.Code)
+		}
+	}
+}
+
+// Rows are only ever added: these were there first, in this order.
+func TestRowsAreNeverRemovedOrRenamed(t *testing.T) {
+	first := []string{
+		"internal", "invalid_argument", "malformed", "unsupported_version", "too_large", "kdf_out_of_range", "ttl_out_of_range",
+		"wrong_secret", "unknown_key", "key_destroyed", "key_unusable", "locked", "authentication_failed", "class_too_low",
+		"not_configured", "quota_exceeded", "database_blocked", "connection_lost", "closed", "wasm_unavailable",
+		"webcrypto_unavailable", "indexeddb_unavailable", "not_found", "unauthorized", "method_not_allowed", "timeout",
+		"store_unavailable", "keyring_unavailable",
+	}
+	for i, code := range first {
+		require.Equal(t, code, codes.Table[i].Code)
+	}
+}
+
+func TestNumberOfWhatIsNoCode(t *testing.T) {
+	for _, code := range []string{"", "Internal", "nonsense", "malformed "} {
+		require.Equal(t, -1, codes.Number(code))
+	}
+}
+
+func TestOf(t *testing.T) {
+	locked := &codes.Error{Of: "locked", Text: "the store is locked"}
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"nothing", nil, "internal"},
+		{"an error without a code", errors.New("x"), "internal"},
+		{"a code that is not in the table", &codes.Error{Of: "nonsense"}, "internal"},
+		{"itself", locked, "locked"},
+		{"wrapped", fmt.Errorf("opening: %w", locked), "locked"},
+		{"wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", locked)), "locked"},
+		{"joined", errors.Join(errors.New("x"), locked), "locked"},
+		{"joined inside a wrap", fmt.Errorf("a: %w", errors.Join(errors.New("x"), fmt.Errorf("b: %w", locked))), "locked"},
+		{"two of them: the first", errors.Join(format.ErrMalformed, locked), "malformed"},
+		{"two wrapped: the first", fmt.Errorf("%w: %w", locked, format.ErrMalformed), "locked"},
+		{"package format's", fmt.Errorf("reading: %w", format.ErrUnsupportedVersion), "unsupported_version"},
+		{"package classify's", fmt.Errorf("reading: %w", classify.ErrTooLow), "class_too_low"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			row := codes.Of(c.err)
+			require.Equal(t, c.want, row.Code)
+			require.Equal(t, codes.Table[codes.Number(c.want)], row)
+		})
+	}
+}
+
+func TestErrorStatesItsCodeAndText(t *testing.T) {
+	err := &codes.Error{Of: "locked", Text: "the store is locked"}
+	require.Equal(t, "locked", err.Code())
+	require.EqualError(t, err, "coffer: the store is locked")
+}

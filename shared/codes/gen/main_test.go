@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+var root = filepath.Join("..", "..", "..")
+
+func TestFilesOnDiskAreTheTables(t *testing.T) {
+	require.NotEmpty(t, outputs)
+	for path, generate := range outputs {
+		t.Run(path, func(t *testing.T) {
+			onDisk, err := os.ReadFile(filepath.Join(root, path))
+			require.NoError(t, err)
+			require.Equal(t, generate(codes.Table), string(onDisk), "run: go generate ./shared/codes")
+		})
+	}
+}
+
+func TestWriteWritesEveryOutput(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, write(dir))
+	for path, generate := range outputs {
+		written, err := os.ReadFile(filepath.Join(dir, path))
+		require.NoError(t, err)
+		require.Equal(t, generate(codes.Table), string(written))
+	}
+}
+
+func TestTypeScriptKeepsTheTablesOrder(t *testing.T) {
+	text := typeScript(codes.Table)
+	listed := regexp.MustCompile(`(?m)^  '([a-z_]+)',$`).FindAllStringSubmatch(text, -1)
+	members := regexp.MustCompile(`(?m)^  \| '([a-z_]+)';?$`).FindAllStringSubmatch(text, -1)
+	require.Len(t, listed, len(codes.Table))
+	require.Len(t, members, len(codes.Table))
+	for i, row := range codes.Table {
+		require.Equal(t, row.Code, listed[i][1], "the core names an error by this position")
+		require.Equal(t, row.Code, members[i][1])
+	}
+}
+
+// A meaning is set into a comment and into a table's cell, and must not end either.
+func TestMeaningsFitWhereTheyAreSet(t *testing.T) {
+	for _, row := range codes.Table {
+		require.NotContains(t, row.Meaning, "*/")
+		require.NotContains(t, row.Meaning, "|")
+		require.NotContains(t, row.Meaning, "\n")
+		require.Regexp(t, `^[A-Z].*\.$`, row.Meaning, "one sentence")
+	}
+}

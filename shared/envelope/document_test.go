@@ -1,0 +1,125 @@
+package envelope_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func TestDocumentCheck(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	keyset := func(d *envelope.Document) *envelope.Keyset { return &d.Keysets[0] }
+	slotOf := func(d *envelope.Document, kind envelope.SlotKind) *envelope.Slot { return &d.Slots[kind-1] }
+	password, master, kms := envelope.SlotPassword, envelope.SlotMasterKey, envelope.SlotKMS
+	for _, c := range []struct {
+		name   string
+		change func(d *envelope.Document)
+		ok     bool
+	}{
+		{"unchanged", func(*envelope.Document) {}, true},
+		{"nothing but an owner", func(d *envelope.Document) { *d = envelope.Document{Owner: "o"} }, true},
+		{"no owner", func(d *envelope.Document) { d.Owner = "" }, false},
+		{"longest owner", func(d *envelope.Document) { d.Owner = long(format.MaxOwner) }, true},
+		{"owner too long", func(d *envelope.Document) { d.Owner = long(format.MaxOwner + 1) }, false},
+		{"owner not UTF-8", func(d *envelope.Document) { d.Owner = "\xff" }, false},
+		{"longest environment", func(d *envelope.Document) { d.Environment = long(envelope.MaxEnvironment) }, true},
+		{"environment too long", func(d *envelope.Document) { d.Environment = long(envelope.MaxEnvironment + 1) }, false},
+		{"environment not UTF-8", func(d *envelope.Document) { d.Environment = "\xed\xa0\x80" }, false},
+		{"slots not sorted", func(d *envelope.Document) { slices.Reverse(d.Slots) }, false},
+		{"a slot twice", func(d *envelope.Document) { d.Slots[1] = d.Slots[0] }, false},
+		{"keysets not sorted", func(d *envelope.Document) { slices.Reverse(d.Keysets) }, false},
+		{"a keyset twice", func(d *envelope.Document) { d.Keysets[1] = d.Keysets[0] }, false},
+		{"too many keysets", func(d *envelope.Document) { d.Keysets = append(d.Keysets, d.Keysets[0]) }, false},
+
+		{"slot of no kind", func(d *envelope.Document) { slotOf(d, master).Kind = 0 }, false},
+		{"slot of kind 6", func(d *envelope.Document) { slotOf(d, master).Kind = 6 }, false},
+		{"slot disabled", func(d *envelope.Document) { slotOf(d, master).State = envelope.Disabled }, false},
+		{"slot of no state", func(d *envelope.Document) { slotOf(d, master).State = 0 }, false},
+		{"slot destroyed with its bytes", func(d *envelope.Document) { slotOf(d, master).State = envelope.Destroyed }, false},
+		{"slot destroyed", func(d *envelope.Document) {
+			slotOf(d, master).State, slotOf(d, master).Wrapped = envelope.Destroyed, nil
+		}, true},
+		{"slot without bytes", func(d *envelope.Document) { slotOf(d, master).Wrapped = nil }, false},
+		{"slot of a byte too many", func(d *envelope.Document) { slotOf(d, master).Wrapped = make([]byte, 61) }, false},
+		{"slot before 1970", func(d *envelope.Document) { slotOf(d, master).CreatedAt = -1 }, false},
+		{"slot at the last instant", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime }, true},
+		{"slot past it", func(d *envelope.Document) { slotOf(d, master).CreatedAt = format.MaxTime + 1 }, false},
+		{"slot without commitment", func(d *envelope.Document) { slotOf(d, master).KeyID = format.KeyID{} }, false},
+		{"password without cost", func(d *envelope.Document) { slotOf(d, password).Iterations = 0 }, false},
+		{"master key with cost", func(d *envelope.Document) { slotOf(d, master).Iterations = 1 }, false},
+		{"master key with salt", func(d *envelope.Document) { slotOf(d, master).Salt = format.Salt{1} }, false},
+		{"master key with URL", func(d *envelope.Document) { slotOf(d, master).URL = "x" }, false},
+		{"KMS without URL", func(d *envelope.Document) { slotOf(d, kms).URL = "" }, false},
+		{"KMS with commitment", func(d *envelope.Document) { slotOf(d, kms).KeyID = id(1) }, false},
+		{"KMS with longest URL", func(d *envelope.Document) { slotOf(d, kms).URL = long(envelope.MaxURL) }, true},
+		{"KMS with URL too long", func(d *envelope.Document) { slotOf(d, kms).URL = long(envelope.MaxURL + 1) }, false},
+		{"KMS with URL not UTF-8", func(d *envelope.Document) { slotOf(d, kms).URL = "\xff" }, false},
+		{"KMS with one byte", func(d *envelope.Document) { slotOf(d, kms).Wrapped = []byte{1} }, true},
+		{"KMS with the most bytes", func(d *envelope.Document) { slotOf(d, kms).Wrapped = make([]byte, envelope.MaxWrapped) }, true},
+		{"KMS with a byte more", func(d *envelope.Document) { slotOf(d, kms).Wrapped = make([]byte, envelope.MaxWrapped+1) }, false},
+		{"KMS without bytes", func(d *envelope.Document) { slotOf(d, kms).Wrapped = nil }, false},
+
+		{"keyset of no use", func(d *envelope.Document) { keyset(d).Use = 0 }, false},
+		{"keyset of use 6", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Use = 6 }, false},
+		{"keyset of no class", func(d *envelope.Document) { keyset(d).Class = 0 }, false},
+		{"keyset of class 6", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Class = 6 }, false},
+		{"keyset of no epoch", func(d *envelope.Document) { keyset(d).Epoch = 0 }, false},
+		{"keyset of no key", func(d *envelope.Document) { keyset(d).Keys = nil }, false},
+		{"primary that is not there", func(d *envelope.Document) { keyset(d).Primary = id(99) }, false},
+		{"key of no state", func(d *envelope.Document) { keyset(d).Keys[0].State = 0 }, false},
+		{"key of state 5", func(d *envelope.Document) { keyset(d).Keys[0].State = 5 }, false},
+		{"key destroyed with its bytes", func(d *envelope.Document) { keyset(d).Keys[0].State = envelope.Destroyed }, false},
+		{"key of a byte too few", func(d *envelope.Document) { keyset(d).Keys[0].Wrapped = make([]byte, 59) }, false},
+		{"key before 1970", func(d *envelope.Document) { keyset(d).Keys[0].CreatedAt = -1 }, false},
+		{"a key twice", func(d *envelope.Document) { keyset(d).Keys = append(keyset(d).Keys, keyset(d).Keys[0]) }, false},
+		{"keys not sorted", func(d *envelope.Document) { keyset(d).Keys = []envelope.Key{newKey(9), newKey(1)} }, false},
+		{"keys sorted", func(d *envelope.Document) { keyset(d).Keys = []envelope.Key{newKey(1), newKey(9)} }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := full(t)
+			c.change(d)
+			if c.ok {
+				require.NoError(t, d.Check())
+				return
+			}
+			require.ErrorIs(t, d.Check(), envelope.ErrInvalid)
+			b, err := d.Append([]byte("kept"))
+			require.ErrorIs(t, err, envelope.ErrInvalid)
+			require.Equal(t, "kept", string(b))
+		})
+	}
+}
+
+func TestAddSlot(t *testing.T) {
+	d := newDocument()
+	for _, b := range []byte{5, 1, 9, 3} {
+		require.NoError(t, d.AddSlot(newSlot(b)))
+		require.NoError(t, d.Check())
+	}
+	require.Equal(t, [][16]byte{{1}, {3}, {5}, {9}}, [][16]byte{d.Slots[0].ID, d.Slots[1].ID, d.Slots[2].ID, d.Slots[3].ID})
+	before := encode(t, d)
+	require.ErrorIs(t, d.AddSlot(newSlot(3)), envelope.ErrInvalid, "its ID is there")
+	bad := newSlot(4)
+	bad.Wrapped = nil
+	require.ErrorIs(t, d.AddSlot(bad), envelope.ErrInvalid)
+	require.Equal(t, before, encode(t, d), "a refused slot changes nothing")
+	for b := byte(10); len(d.Slots) < 64; b++ {
+		require.NoError(t, d.AddSlot(newSlot(b)))
+	}
+	require.ErrorIs(t, d.AddSlot(newSlot(200)), envelope.ErrInvalid, "a 65th")
+}
+
+func TestKeyset(t *testing.T) {
+	d := full(t)
+	for i := range d.Keysets {
+		require.Same(t, &d.Keysets[i], d.Keyset(d.Keysets[i].Use, d.Keysets[i].Class))
+	}
+	require.Nil(t, d.Keyset(0, classify.PHI))
+	require.Nil(t, newDocument().Keyset(format.UseCache, classify.PHI))
+}

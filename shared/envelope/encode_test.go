@@ -1,0 +1,136 @@
+package envelope_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func TestDocumentLayout(t *testing.T) {
+	d := &envelope.Document{Environment: "dev", Owner: "o"}
+	slot := newSlot(1)
+	slot.Kind, slot.Iterations, slot.Salt, slot.CreatedAt = envelope.SlotPassword, 600_000, format.Salt{0: 3, 15: 4}, 258
+	require.NoError(t, d.AddSlot(slot))
+	require.NoError(t, d.AddKey(format.UseStorage, classify.PHI, newKey(2)))
+	rep := func(b byte, n int) string { return string(bytes.Repeat([]byte{b}, n)) }
+	slotBytes := "\x01" + rep(0, 15) + "\x01\x01" + rep(0, 6) + "\x01\x02" + rep(200, 32) + rep(1, 32) +
+		"\x03" + rep(0, 14) + "\x04" + "\x00\x09\x27\xc0" + "\x00\x00" + "\x00\x3c" + rep(1, 60)
+	keysetBytes := "\x01\x05" + "\x00\x00\x00\x01" + rep(2, 32) + "\x00\x01" +
+		rep(2, 32) + "\x01" + rep(0, 7) + "\x01" + rep(200, 32) + "\x00\x3c" + rep(2, 60)
+	want := "CFK\x01" + "\x00\x03dev" + "\x00\x01o" + "\x00\x01" + slotBytes + "\x00\x01" + keysetBytes
+	require.Equal(t, want, encode(t, d))
+	require.Equal(t, slotBytes, string(slot.Append(nil)))
+}
+
+func TestDocumentRoundTrip(t *testing.T) {
+	r := newRandom(t)
+	documents := []*envelope.Document{full(t), newDocument()}
+	for range 500 {
+		documents = append(documents, randomDocument(t, r))
+	}
+	for _, d := range documents {
+		b, err := d.Append([]byte("kept"))
+		require.NoError(t, err)
+		require.Equal(t, "kept", string(b[:4]))
+		got, err := envelope.ParseDocument(b[4:])
+		require.NoError(t, err)
+		require.Equal(t, d, got)
+		clear(b)
+		require.Equal(t, d, got, "a document does not alias its bytes")
+	}
+}
+
+func TestParseDocumentRefuses(t *testing.T) {
+	good := []byte(encode(t, full(t)))
+	for n := range good {
+		_, err := envelope.ParseDocument(good[:n])
+		require.ErrorIs(t, err, envelope.ErrMalformed, "%d of %d bytes", n, len(good))
+	}
+	_, err := envelope.ParseDocument(append(bytes.Clone(good), 0))
+	require.ErrorIs(t, err, envelope.ErrMalformed, "a byte left over")
+	for version := range 256 {
+		b := bytes.Clone(good)
+		b[3] = byte(version)
+		if _, err = envelope.ParseDocument(b); version != 1 {
+			require.ErrorIs(t, err, envelope.ErrUnsupportedVersion)
+		}
+	}
+	for i := range 3 {
+		b := bytes.Clone(good)
+		b[i] ^= 1
+		_, err = envelope.ParseDocument(b)
+		require.ErrorIs(t, err, envelope.ErrMalformed)
+	}
+	_, err = envelope.ParseDocument(make([]byte, envelope.MaxDocument))
+	require.ErrorIs(t, err, envelope.ErrMalformed)
+	_, err = envelope.ParseDocument(make([]byte, envelope.MaxDocument+1))
+	require.ErrorIs(t, err, envelope.ErrTooLarge)
+}
+
+// Every change of one byte is refused, or is another document whose one encoding it is.
+func TestDocumentHasOneEncoding(t *testing.T) {
+	d := planned(t)
+	require.NoError(t, d.AddSlot(newSlot(1)))
+	b := []byte(encode(t, d))
+	for i := range b {
+		for _, delta := range []byte{1, 2, 3, 4, 8, 0x10, 0x20, 0x40, 0x80, 0xff} {
+			changed := bytes.Clone(b)
+			changed[i] ^= delta
+			got, err := envelope.ParseDocument(changed)
+			if err != nil {
+				continue
+			}
+			require.Equal(t, string(changed), encode(t, got), "byte %d", i)
+		}
+	}
+}
+
+func TestDocumentOverItsLimit(t *testing.T) {
+	d := newDocument()
+	add := func(class classify.Class, n int) {
+		for i := range n {
+			k := newKey(byte(class))
+			k.ID[0], k.ID[1] = byte(i>>8), byte(i)
+			require.NoError(t, d.AddKey(format.UseCache, class, k))
+		}
+	}
+	add(classify.PHI, 1024)
+	require.LessOrEqual(t, len(encode(t, d)), envelope.MaxDocument)
+	add(classify.PII, 1000)
+	b, err := d.Append([]byte("kept"))
+	require.ErrorIs(t, err, envelope.ErrTooLarge)
+	require.Equal(t, "kept", string(b))
+}
+
+// A document that says it holds more than it may is refused before anything is made for it.
+func TestParseDocumentCounts(t *testing.T) {
+	for _, counts := range []string{"\x00\x41", "\xff\xff", "\x00\x00\x00\x1a", "\x00\x00\xff\xff"} {
+		_, err := envelope.ParseDocument([]byte("CFK\x01\x00\x00\x00\x01o" + counts))
+		require.ErrorIs(t, err, envelope.ErrMalformed)
+	}
+}
+
+func TestParseSlot(t *testing.T) {
+	for _, slot := range full(t).Slots {
+		b := slot.Append(nil)
+		got, err := envelope.ParseSlot(b)
+		require.NoError(t, err)
+		require.Equal(t, slot, got)
+		for n := range b {
+			got, err = envelope.ParseSlot(b[:n])
+			require.ErrorIs(t, err, envelope.ErrMalformed)
+			require.Zero(t, got)
+		}
+		_, err = envelope.ParseSlot(append(b, 0))
+		require.ErrorIs(t, err, envelope.ErrMalformed)
+	}
+	bad := newSlot(1)
+	bad.Kind = envelope.SlotPassword // without iterations
+	_, err := envelope.ParseSlot(bad.Append(nil))
+	require.ErrorIs(t, err, envelope.ErrMalformed)
+}

@@ -1,0 +1,76 @@
+package envelope_test
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A document holds an owner's wrapped keys; adding a key makes it the primary of its use and class.
+func ExampleDocument() {
+	document := &envelope.Document{Environment: "dev", Owner: "clinic"}
+	id := format.KeyID{1} // HKDF-SHA256 of the key, label format.LabelKeyID
+	err := document.AddKey(format.UseCache, classify.PHI, envelope.Key{
+		ID: id, State: envelope.Enabled, RootID: format.KeyID{2},
+		Wrapped: make([]byte, envelope.WrappedSize), // nonce, ciphertext and tag; the additional data is document.BindKey's
+	})
+	if err != nil {
+		panic(err)
+	}
+	encoded, err := document.Append(nil)
+	if err != nil {
+		panic(err)
+	}
+
+	read, err := envelope.ParseDocument(encoded)
+	if err != nil {
+		panic(err)
+	}
+	primary, err := envelope.NewIndex(read).Primary(format.UseCache, classify.PHI)
+	fmt.Println(primary == id, err)
+	_, err = envelope.NewIndex(read).Primary(format.UseCache, classify.PII)
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// coffer: the key is disabled, or there is no primary key for this use and class
+}
+
+// Before a package is opened, its header is held to the keyset, to the place it was read from and to the reader's demand.
+func ExampleIndex_CheckOpen() {
+	document := &envelope.Document{Owner: "clinic"}
+	id := format.KeyID{1}
+	err := document.AddKey(format.UseCache, classify.Internal, envelope.Key{
+		ID: id, State: envelope.Enabled, Wrapped: make([]byte, envelope.WrappedSize),
+	})
+	if err != nil {
+		panic(err)
+	}
+	index := envelope.NewIndex(document)
+
+	header := format.Header{Use: format.UseCache, Source: format.FromKeyset, Class: uint8(classify.Internal), KeyID: id}
+	fmt.Println(index.CheckOpen(&header, envelope.Demand{Use: format.UseCache}))
+
+	err = index.CheckOpen(&header, envelope.Demand{Use: format.UseCache, Least: classify.PHI})
+	fmt.Println(errors.Is(err, classify.ErrTooLow), codes.Of(err).Code)
+
+	header.KeyID = format.KeyID{9}
+	fmt.Println(codes.Of(index.CheckOpen(&header, envelope.Demand{Use: format.UseCache})).Code)
+	// Output:
+	// <nil>
+	// true class_too_low
+	// unknown_key
+}
+
+// A writer counts what it seals under one salt, and draws a new salt when the budget is spent.
+func ExampleBudget_Spend() {
+	var budget envelope.Budget
+	fmt.Println(budget.Spend(1 << 20))
+	fmt.Println(budget.Spend(format.MaxBytes))
+	// Output:
+	// true
+	// false
+}

@@ -1,0 +1,75 @@
+package envelope
+
+import (
+	"slices"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Merge joins two documents of one owner into a new one: the union of slots and keys, each in the later of its two states; the
+// primary of the higher epoch, of equal epochs the higher key id. It is commutative, associative and idempotent, so devices
+// that exchange documents in any order end with the same one. It returns ErrInvalid for documents of different owners or
+// environments.
+func Merge(a, b *Document) (*Document, error) {
+	if a.Owner != b.Owner || a.Environment != b.Environment {
+		return nil, ErrInvalid
+	}
+	merged := &Document{Environment: a.Environment, Owner: a.Owner}
+	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return slices.Compare(x.ID[:], y.ID[:]) }, laterSlot)
+	merged.Keysets = join(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
+	for i := range merged.Keysets {
+		merged.Keysets[i].Keys = slices.Clone(merged.Keysets[i].Keys) // a keyset that only one side has shares its keys with it
+	}
+	if err := merged.Check(); err != nil {
+		return nil, err
+	}
+	return merged, nil
+}
+
+// join merges two ascending lists; where both have an element, both decides.
+func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
+	var out []T
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compare(&a[0], &b[0]); {
+		case c < 0:
+			out, a = append(out, a[0]), a[1:]
+		case c > 0:
+			out, b = append(out, b[0]), b[1:]
+		default:
+			out, a, b = append(out, both(a[0], b[0])), a[1:], b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+func (s *Keyset) compare(use format.Use, class classify.Class) int {
+	if s.Use != use {
+		return int(s.Use) - int(use)
+	}
+	return int(s.Class) - int(class)
+}
+
+func mergeKeysets(x, y Keyset) Keyset {
+	if y.Epoch > x.Epoch || y.Epoch == x.Epoch && compareIDs(y.Primary, x.Primary) > 0 {
+		x.Epoch, x.Primary = y.Epoch, y.Primary
+	}
+	x.Keys = join(x.Keys, y.Keys, func(k, l *Key) int { return compareIDs(k.ID, l.ID) }, laterKey)
+	return x
+}
+
+// laterKey takes the later state; of equal ones the greater encoding, so that a join of two rewraps is the same either way.
+func laterKey(x, y Key) Key {
+	if x.State > y.State || x.State == y.State && slices.Compare(x.Append(nil), y.Append(nil)) >= 0 {
+		return x
+	}
+	return y
+}
+
+// laterSlot is laterKey for slots.
+func laterSlot(x, y Slot) Slot {
+	if x.State > y.State || x.State == y.State && slices.Compare(x.Append(nil), y.Append(nil)) >= 0 {
+		return x
+	}
+	return y
+}

@@ -1,0 +1,160 @@
+package envelope_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// planned has, for use cache: phi with keys 1 to 4, one in each state, and primary 5; public with 6; and for use field, phi with 7.
+func planned(t *testing.T) *envelope.Document {
+	d := newDocument()
+	for b := byte(1); b <= 5; b++ {
+		require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(b)))
+	}
+	require.NoError(t, d.AddKey(format.UseCache, classify.Public, newKey(6)))
+	require.NoError(t, d.AddKey(format.UseField, classify.PHI, newKey(7)))
+	for b, state := range map[byte]envelope.State{2: envelope.Disabled, 3: envelope.Compromised, 4: envelope.Destroyed} {
+		require.NoError(t, d.Advance(format.UseCache, classify.PHI, id(b), state))
+	}
+	return d
+}
+
+func TestIndexCheckOpen(t *testing.T) {
+	index := envelope.NewIndex(planned(t))
+	phi := format.Header{Algorithm: format.AES256GCM, Use: format.UseCache, Source: format.FromKeyset, Class: 5, KeyID: id(1)}
+	with := func(change func(h *format.Header)) format.Header {
+		h := phi
+		change(&h)
+		return h
+	}
+	any := envelope.Demand{Use: format.UseCache}
+	demanding := envelope.Demand{Use: format.UseCache, Least: classify.PHI}
+	for _, c := range []struct {
+		name   string
+		header format.Header
+		want   envelope.Demand
+		err    error
+	}{
+		{"an enabled key", phi, any, nil},
+		{"as high as demanded", phi, demanding, nil},
+		{"the primary", with(func(h *format.Header) { h.KeyID = id(5) }), demanding, nil},
+		{"a disabled key", with(func(h *format.Header) { h.KeyID = id(2) }), any, envelope.ErrKeyUnusable},
+		{"a compromised key still opens", with(func(h *format.Header) { h.KeyID = id(3) }), any, nil},
+		{"a destroyed key", with(func(h *format.Header) { h.KeyID = id(4) }), any, envelope.ErrKeyDestroyed},
+		{"an unknown key", with(func(h *format.Header) { h.KeyID = id(99) }), any, envelope.ErrUnknownKey},
+		{"a passphrase's package", with(func(h *format.Header) { h.Source = format.FromPassphrase }), any, envelope.ErrUnknownKey},
+		{"a master key's package", with(func(h *format.Header) { h.Source = format.FromMasterKey }), any, envelope.ErrUnknownKey},
+		{"class lowered", with(func(h *format.Header) { h.Class = 4 }), any, envelope.ErrAuthentication},
+		{"class lowered below the demand", with(func(h *format.Header) { h.Class = 4 }), demanding, classify.ErrTooLow},
+		{"class raised", with(func(h *format.Header) { h.Class, h.KeyID = 5, id(6) }), any, envelope.ErrAuthentication},
+		{"no class", with(func(h *format.Header) { h.Class = 0 }), any, classify.ErrUnknown},
+		{"forged public under a sealed key", with(func(h *format.Header) { h.Class, h.Algorithm = 1, format.Public }), any,
+			envelope.ErrAuthentication},
+		{"forged public where phi is demanded", with(func(h *format.Header) { h.Class, h.Algorithm, h.KeyID = 1, format.Public, id(6) }),
+			demanding, classify.ErrTooLow},
+		{"a package of another use", with(func(h *format.Header) { h.Use, h.KeyID = format.UseField, id(7) }), any,
+			envelope.ErrAuthentication},
+		{"a key of another use", with(func(h *format.Header) { h.KeyID = id(7) }), any, envelope.ErrAuthentication},
+		{"another use's place", phi, envelope.Demand{Use: format.UseField}, envelope.ErrAuthentication},
+		{"a demand of no use", phi, envelope.Demand{}, envelope.ErrAuthentication},
+		{"a demand above every class", phi, envelope.Demand{Use: format.UseCache, Least: 6}, classify.ErrTooLow},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			requireError(t, c.err, index.CheckOpen(&c.header, c.want))
+		})
+	}
+}
+
+func requireError(t *testing.T, want, got error) {
+	t.Helper()
+	if want == nil {
+		require.NoError(t, got)
+		return
+	}
+	require.ErrorIs(t, got, want)
+}
+
+func TestIndexPrimary(t *testing.T) {
+	d := planned(t)
+	index := envelope.NewIndex(d)
+	for use := range 256 {
+		for class := range 256 {
+			got, err := index.Primary(format.Use(use), classify.Class(class))
+			s := d.Keyset(format.Use(use), classify.Class(class))
+			if s == nil {
+				require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+				require.Zero(t, got)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, s.Primary, got)
+		}
+	}
+	require.NoError(t, d.Advance(format.UseField, classify.PHI, id(7), envelope.Compromised))
+	_, err := envelope.NewIndex(d).Primary(format.UseField, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable, "a compromised key seals nothing")
+	got, err := index.Primary(format.UseField, classify.PHI)
+	require.NoError(t, err, "an index does not change with its document")
+	require.Equal(t, id(7), got)
+}
+
+func TestCheckSecret(t *testing.T) {
+	h := format.Header{Use: format.UseService, Source: format.FromMasterKey, Class: 4, KeyID: id(1)}
+	for _, c := range []struct {
+		name string
+		got  format.KeyID
+		want envelope.Demand
+		err  error
+	}{
+		{"the secret", id(1), envelope.Demand{Use: format.UseService}, nil},
+		{"the secret, its class demanded", id(1), envelope.Demand{Use: format.UseService, Least: classify.PII}, nil},
+		{"another secret", id(2), envelope.Demand{Use: format.UseService}, envelope.ErrWrongSecret},
+		{"another use", id(1), envelope.Demand{Use: format.UseCache}, envelope.ErrAuthentication},
+		{"class too low", id(1), envelope.Demand{Use: format.UseService, Least: classify.PHI}, classify.ErrTooLow},
+	} {
+		t.Run(c.name, func(t *testing.T) { requireError(t, c.err, envelope.CheckSecret(&h, c.got, c.want)) })
+	}
+	none := format.Header{Use: format.UseService, KeyID: id(1)}
+	require.ErrorIs(t, envelope.CheckSecret(&none, id(1), envelope.Demand{Use: format.UseService}), classify.ErrUnknown)
+}
+
+func TestCheckDerivation(t *testing.T) {
+	for _, class := range classify.All {
+		for _, n := range []uint32{0, 1, 99_999, 100_000, 150_000, 249_999, 250_000, 600_000, 10_000_000, 10_000_001} {
+			h := format.Header{Source: format.FromPassphrase, Class: uint8(class), Iterations: n}
+			require.Equal(t, class.CheckIterations(n), envelope.CheckDerivation(&h))
+			for _, source := range []format.Source{format.FromKeyset, format.FromMasterKey} {
+				h.Source = source
+				require.NoError(t, envelope.CheckDerivation(&h), "nothing is derived by PBKDF2")
+			}
+		}
+	}
+}
+
+// The algorithm that is chosen makes a header that may be written, for every class and every set of flags.
+func TestAlgorithm(t *testing.T) {
+	for _, class := range classify.All {
+		for flags := format.Flags(0); flags <= format.Tombstone|format.SealedContext; flags++ {
+			got := envelope.Algorithm(class, flags)
+			require.Equal(t, class == classify.Public && flags == 0, got == format.Public)
+			h := format.Header{
+				Algorithm: got, Use: format.UseStorage, Flags: flags, Source: format.FromKeyset, Class: uint8(class), Type: format.Bytes,
+			}
+			require.NoError(t, h.Check())
+		}
+	}
+}
+
+func TestStateCanOpen(t *testing.T) {
+	require.NoError(t, envelope.Enabled.CanOpen())
+	require.NoError(t, envelope.Compromised.CanOpen())
+	require.ErrorIs(t, envelope.Disabled.CanOpen(), envelope.ErrKeyUnusable)
+	require.ErrorIs(t, envelope.Destroyed.CanOpen(), envelope.ErrKeyDestroyed)
+	require.ErrorIs(t, envelope.State(0).CanOpen(), envelope.ErrKeyUnusable)
+	require.ErrorIs(t, envelope.State(9).CanOpen(), envelope.ErrKeyUnusable)
+}

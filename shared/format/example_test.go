@@ -1,0 +1,78 @@
+package format_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A writer fills in a header, encodes it, and seals the value with the additional data that binds header and place.
+func ExampleAppendAdditionalData() {
+	context, err := format.NewContext(map[string]string{"patient": "4711", "department": "radiology"})
+	if err != nil {
+		panic(err)
+	}
+	header := format.Header{
+		Algorithm: format.AES256GCM, Use: format.UseCache, Source: format.FromKeyset, Class: 5, Type: format.Text,
+		KeyID:       format.KeyID{},                                          // of the data key that seals
+		Salt:        format.Salt{},                                           // random
+		EncryptedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli(), // now
+		Context:     context,
+	}
+	encoded, err := header.Append(nil)
+	if err != nil {
+		panic(err)
+	}
+	place := format.Place{Owner: "clinic", Collection: "cache", Name: "record/1", Named: true}
+	additionalData, err := format.AppendAdditionalData(nil, encoded, place)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("header %d bytes, additional data %d bytes, begins with %q\n", len(encoded), len(additionalData), encoded[:3])
+	// Output: header 118 bytes, additional data 146 bytes, begins with "CFR"
+}
+
+// A reader learns from the header which key opens a package, and what was said about it.
+func ExampleParse() {
+	context, _ := format.NewContext(map[string]string{"patient": "4711", "department": "radiology"})
+	stored, err := (&format.Package{
+		Header: format.Header{
+			Algorithm: format.AES256GCM, Use: format.UseCache, Source: format.FromKeyset, Class: 5, Type: format.Text, Context: context,
+		},
+		Body: make([]byte, format.NonceSize+len("ciphertext")+format.TagSize),
+	}).Append(nil)
+	if err != nil {
+		panic(err)
+	}
+
+	p, err := format.Parse(stored)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(p.Header.Algorithm, p.Header.Use, p.Header.Type, len(p.Body))
+	for key, value := range p.Header.Context.All() {
+		fmt.Println(key, "=", value)
+	}
+	_, err = format.Parse(stored[1:])
+	fmt.Println(err)
+	// Output:
+	// AES-256-GCM cache text 38
+	// department = radiology
+	// patient = 4711
+	// coffer: malformed package
+}
+
+// A file's name and media type are personal data: they travel inside the plaintext, before the value.
+func ExampleAppendDetails() {
+	header := format.Header{Type: format.File}
+	plaintext, err := format.AppendDetails(nil, &header, format.Details{MediaType: "application/dicom", FileName: "knee.dcm"})
+	if err != nil {
+		panic(err)
+	}
+	plaintext = append(plaintext, "the file's bytes"...)
+
+	details, value, err := format.CutDetails(&header, plaintext)
+	fmt.Println(details.FileName, details.MediaType, string(value), err)
+	// Output: knee.dcm application/dicom the file's bytes <nil>
+}

@@ -1,0 +1,96 @@
+package format
+
+import "encoding/binary"
+
+// Header is everything about a package that its reader must know before opening it; all of it is authenticated.
+type Header struct {
+	Algorithm   Algorithm
+	Use         Use
+	Flags       Flags
+	Source      Source
+	Class       uint8 // a classify.Class
+	Type        ValueType
+	KeyID       KeyID
+	Salt        Salt
+	EncryptedAt int64   // milliseconds since 1970-01-01T00:00:00Z
+	Revision    uint64  // 0 until synchronisation gives it a meaning
+	Iterations  uint32  // PBKDF2 iterations; 0 unless Source is FromPassphrase
+	Context     Context // empty where Flags has SealedContext
+}
+
+var magic = [4]byte{'C', 'F', 'R', Version}
+
+// Check returns ErrInvalid if the header says something that no package may say (SPEC.md section 3.3).
+func (h *Header) Check() error {
+	inRange := h.Algorithm >= AES256GCM && h.Algorithm <= Chunked &&
+		h.Use >= UseStorage && h.Use <= UseFile &&
+		h.Flags&^(Tombstone|SealedContext) == 0 &&
+		h.Source >= FromKeyset && h.Source <= FromMasterKey &&
+		h.Class >= 1 && h.Class <= maxClass &&
+		h.Type >= Text && h.Type <= File &&
+		h.EncryptedAt >= 0 && h.EncryptedAt <= MaxTime &&
+		h.Revision <= MaxRevision
+	if !inRange || (h.Source == FromPassphrase) != (h.Iterations > 0) {
+		return ErrInvalid
+	}
+	if h.Algorithm == Public && (h.Class != 1 || h.Flags != 0) {
+		return ErrInvalid
+	}
+	if h.Flags&SealedContext != 0 && h.Context.Size() > 0 {
+		return ErrInvalid
+	}
+	if h.Flags&Tombstone != 0 && (h.Algorithm != AES256GCM || h.Type != Bytes) {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// Size is the length of the encoded header in bytes.
+func (h *Header) Size() int { return HeaderSize + h.Context.Size() }
+
+// Append appends the header's one encoding to dst. It returns ErrInvalid for a header that Check refuses.
+func (h *Header) Append(dst []byte) ([]byte, error) {
+	if err := h.Check(); err != nil {
+		return dst, err
+	}
+	dst = append(dst, magic[:]...)
+	dst = append(dst, byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type))
+	dst = append(dst, h.KeyID[:]...)
+	dst = append(dst, h.Salt[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.EncryptedAt))
+	dst = binary.BigEndian.AppendUint64(dst, h.Revision)
+	dst = binary.BigEndian.AppendUint32(dst, h.Iterations)
+	return appendString16(dst, h.Context.encoded), nil
+}
+
+// ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion for another version of
+// the format and ErrMalformed for anything else that is not a header.
+func ParseHeader(b []byte) (h Header, n int, err error) {
+	if len(b) < 4 || [3]byte(b) != [3]byte(magic[:]) {
+		return Header{}, 0, ErrMalformed
+	}
+	if b[3] != Version {
+		return Header{}, 0, ErrUnsupportedVersion
+	}
+	if len(b) < HeaderSize {
+		return Header{}, 0, ErrMalformed
+	}
+	h.Algorithm, h.Use, h.Flags = Algorithm(b[4]), Use(b[5]), Flags(b[6])
+	h.Source, h.Class, h.Type = Source(b[7]), b[8], ValueType(b[9])
+	copy(h.KeyID[:], b[10:42])
+	copy(h.Salt[:], b[42:58])
+	h.EncryptedAt = int64(binary.BigEndian.Uint64(b[58:66]))
+	h.Revision = binary.BigEndian.Uint64(b[66:74])
+	h.Iterations = binary.BigEndian.Uint32(b[74:78])
+	context, _, ok := cut16(b[78:])
+	if !ok {
+		return Header{}, 0, ErrMalformed
+	}
+	if h.Context, err = parseContext(context); err != nil {
+		return Header{}, 0, err
+	}
+	if h.Check() != nil {
+		return Header{}, 0, ErrMalformed
+	}
+	return h, h.Size(), nil
+}

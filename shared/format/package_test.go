@@ -1,0 +1,107 @@
+package format_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func TestPackageRoundTrip(t *testing.T) {
+	r := newRandom(t)
+	for range 2000 {
+		h := randomHeader(t, r)
+		body := make([]byte, 72+r.IntN(200)) // long enough for every algorithm
+		if h.Flags == format.Tombstone {
+			body = body[:28]
+		}
+		p := format.Package{Header: h, Body: body}
+		b, err := p.Append([]byte("kept"))
+		require.NoError(t, err)
+		require.Equal(t, "kept", string(b[:4]))
+		got, err := format.Parse(b[4:])
+		require.NoError(t, err)
+		require.Equal(t, p, got)
+		require.Same(t, &b[4+h.Size()], &got.Body[0], "a body is not copied")
+	}
+}
+
+func TestPackageAppendRefuses(t *testing.T) {
+	p := format.Package{Header: plainHeader(), Body: make([]byte, 27)}
+	b, err := p.Append([]byte("kept"))
+	require.ErrorIs(t, err, format.ErrMalformed)
+	require.Equal(t, "kept", string(b))
+	p = format.Package{Body: make([]byte, 28)}
+	b, err = p.Append([]byte("kept"))
+	require.ErrorIs(t, err, format.ErrInvalid)
+	require.Equal(t, "kept", string(b))
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := append(encode(t, plainHeader()), make([]byte, 28)...)
+	_, err := format.Parse(good)
+	require.NoError(t, err)
+	_, err = format.Parse(good[:len(good)-1])
+	require.ErrorIs(t, err, format.ErrMalformed)
+	_, err = format.Parse(nil)
+	require.ErrorIs(t, err, format.ErrMalformed)
+	_, err = format.Parse([]byte("CFR\x02"))
+	require.ErrorIs(t, err, format.ErrUnsupportedVersion)
+	tooLarge := append(encode(t, plainHeader()), make([]byte, format.MaxValue+1<<20)...)
+	_, err = format.Parse(tooLarge)
+	require.ErrorIs(t, err, format.ErrTooLarge)
+}
+
+func TestCheckBody(t *testing.T) {
+	const (
+		overhead  = format.NonceSize + format.TagSize
+		sealed    = 16<<10 + format.TagSize // one whole chunk
+		commit    = 24 + 32                 // before the chunks
+		mostExtra = 2 + format.MaxContext + 2 + format.MaxMediaType + 2 + format.MaxFileName + 8
+	)
+	gcm := format.Header{Algorithm: format.AES256GCM}
+	public := format.Header{Algorithm: format.Public}
+	chunked := format.Header{Algorithm: format.Chunked}
+	tombstone := format.Header{Algorithm: format.AES256GCM, Flags: format.Tombstone}
+	sealedTombstone := format.Header{Algorithm: format.AES256GCM, Flags: format.Tombstone | format.SealedContext}
+	for _, c := range []struct {
+		name   string
+		header format.Header
+		n      int
+		want   error
+	}{
+		{"GCM of a negative length", gcm, -1, format.ErrMalformed},
+		{"GCM of nothing", gcm, 0, format.ErrMalformed},
+		{"GCM without a whole tag", gcm, overhead - 1, format.ErrMalformed},
+		{"GCM of the empty value", gcm, overhead, nil},
+		{"GCM of the largest value", gcm, overhead + format.MaxValue + mostExtra, nil},
+		{"GCM over it", gcm, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
+		{"public without a whole tag", public, overhead - 1, format.ErrMalformed},
+		{"public empty value", public, overhead, nil},
+		{"public over the limit", public, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
+		{"tombstone", tombstone, overhead, nil},
+		{"tombstone with a value", tombstone, overhead + 1, format.ErrMalformed},
+		{"tombstone with sealed context", sealedTombstone, overhead + 2, nil},
+		{"chunked of a negative length", chunked, -1, format.ErrMalformed},
+		{"chunked of nothing", chunked, 0, format.ErrMalformed},
+		{"chunked without a chunk", chunked, commit, format.ErrMalformed},
+		{"chunked without a whole tag", chunked, commit + format.TagSize - 1, format.ErrMalformed},
+		{"chunked empty", chunked, commit + format.TagSize, nil},
+		{"chunked just under a chunk", chunked, commit + sealed - 1, nil},
+		{"chunked whole chunk without a last one", chunked, commit + sealed, format.ErrMalformed},
+		{"chunked with half a last tag", chunked, commit + sealed + format.TagSize - 1, format.ErrMalformed},
+		{"chunked with an empty last chunk", chunked, commit + sealed + format.TagSize, nil},
+		{"chunked two and one byte", chunked, commit + 2*sealed + format.TagSize + 1, nil},
+		{"chunked over the one-piece limit", chunked, commit + 10000*sealed + format.TagSize, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := format.CheckBody(&c.header, c.n)
+			if c.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}

@@ -1,0 +1,225 @@
+//go:build js && wasm
+
+package main
+
+import (
+	"encoding/binary"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var errHandle = &codes.Error{Of: "closed", Text: "no such session"}
+
+// session is what one open store or service keeps here: a keyset document, or one key that needs none.
+type session struct {
+	document *envelope.Document
+	index    *envelope.Index
+	single   format.Header // of packages without a keyset: source, iterations and key id
+	writers  [format.Uses + 1][classify.PHI + 1]writer
+}
+
+type writer struct {
+	salt   format.Salt
+	budget *envelope.Budget
+}
+
+var sessions = map[int32]*session{}
+var lastHandle int32
+
+func open(s *session) int32 {
+	lastHandle++
+	sessions[lastHandle] = s
+	return lastHandle
+}
+
+func sessionOf(handle int32) (*session, error) {
+	s, ok := sessions[handle]
+	if !ok {
+		return nil, errHandle
+	}
+	return s, nil
+}
+
+func documentOf(handle int32) (*envelope.Document, error) {
+	s, err := sessionOf(handle)
+	if err == nil && s.document == nil {
+		err = errHandle
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.document, nil
+}
+
+// openDocument reads a keyset document of n bytes and returns a handle.
+//
+//go:wasmexport openDocument
+func openDocument(n int32) (result int32) {
+	defer guard(&result)
+	d, err := envelope.ParseDocument(input(n))
+	if err != nil {
+		return failed(err)
+	}
+	return open(&session{document: d, index: envelope.NewIndex(d)})
+}
+
+// newDocument begins a document; the input is the environment, then the owner.
+//
+//go:wasmexport newDocument
+func newDocument(environment, owner int32) (result int32) {
+	defer guard(&result)
+	b := input(environment + owner)
+	d := &envelope.Document{Environment: string(b[:environment]), Owner: string(b[environment:])}
+	if err := d.Check(); err != nil {
+		return failed(err)
+	}
+	return open(&session{document: d, index: envelope.NewIndex(d)})
+}
+
+// closeSession forgets a handle.
+//
+//go:wasmexport closeSession
+func closeSession(handle int32) { delete(sessions, handle) }
+
+// encodeDocument writes a document.
+//
+//go:wasmexport encodeDocument
+func encodeDocument(handle int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	return output(d.Append(out))
+}
+
+// addSlot adds the slot whose encoding is the input.
+//
+//go:wasmexport addSlot
+func addSlot(handle, n int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	slot, err := envelope.ParseSlot(input(n))
+	if err == nil {
+		err = d.AddSlot(slot)
+	}
+	return output(out, err)
+}
+
+// addKey makes a key the primary of its use and class; the input is its id, its root's id and the wrapped bytes.
+//
+//go:wasmexport addKey
+func addKey(handle, use, class, n int32, createdAt float64) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	b := input(n)
+	k := envelope.Key{
+		ID: format.KeyID(b), State: envelope.Enabled, CreatedAt: whole(createdAt), RootID: format.KeyID(b[32:]),
+		Wrapped: append([]byte(nil), b[64:]...),
+	}
+	if err = d.AddKey(format.Use(small(use)), classify.Class(small(class)), k); err == nil {
+		sessions[handle].index = envelope.NewIndex(d)
+	}
+	return output(out, err)
+}
+
+// owner writes the document's owner.
+//
+//go:wasmexport owner
+func owner(handle int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	return output(append(out, d.Owner...), nil)
+}
+
+// environment writes the document's environment label.
+//
+//go:wasmexport environment
+func environment(handle int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	return output(append(out, d.Environment...), nil)
+}
+
+// slot writes the encoding of slot i; 0 past the last.
+//
+//go:wasmexport slot
+func slot(handle, i int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil || int(i) >= len(d.Slots) {
+		return output(out, err)
+	}
+	return output(d.Slots[i].Append(out), nil)
+}
+
+// key writes key i, counted over all keysets: use, class, state, id, root id, 16-bit length and wrapped bytes; 0 past the last.
+//
+//go:wasmexport key
+func key(handle, i int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	for _, set := range d.Keysets {
+		if int(i) >= len(set.Keys) {
+			i -= int32(len(set.Keys))
+			continue
+		}
+		k := &set.Keys[i]
+		b := append(out, byte(set.Use), byte(set.Class), byte(k.State))
+		b = append(append(b, k.ID[:]...), k.RootID[:]...)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(k.Wrapped)))
+		return output(append(b, k.Wrapped...), nil)
+	}
+	return 0
+}
+
+// binding writes the additional data of a wrapped key whose id is the input; use and class 0 say a root.
+//
+//go:wasmexport binding
+func binding(handle, use, class int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	b := d.BindKey(format.Use(small(use)), small(class), format.KeyID(input(format.KeyIDSize)))
+	return output(b.Append(out), nil)
+}
+
+// primary writes the id of the key that seals for a use and class.
+//
+//go:wasmexport primary
+func primary(handle, use, class int32) (result int32) {
+	defer guard(&result)
+	s, err := sessionOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	id, err := s.primary(format.Use(small(use)), classify.Class(small(class)))
+	return output(append(out, id[:]...), err)
+}
+
+func (s *session) primary(use format.Use, class classify.Class) (format.KeyID, error) {
+	if s.document == nil {
+		return s.single.KeyID, nil
+	}
+	return s.index.Primary(use, class)
+}

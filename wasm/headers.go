@@ -1,0 +1,126 @@
+//go:build js && wasm
+
+package main
+
+import (
+	"encoding/binary"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// header checks that the input begins with a header and that body more bytes can follow it, and returns the header's length.
+//
+//go:wasmexport header
+func header(n int32, body float64) (result int32) {
+	defer guard(&result)
+	h, size, err := format.ParseHeader(input(n))
+	if err == nil {
+		err = format.CheckBody(&h, int(whole(body))-size)
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return int32(size)
+}
+
+// derivation decides whether the key of the package whose header is the input may be derived at all.
+//
+//go:wasmexport derivation
+func derivation(n int32) (result int32) {
+	defer guard(&result)
+	h, _, err := format.ParseHeader(input(n))
+	if err == nil {
+		err = envelope.CheckDerivation(&h)
+	}
+	return output(out, err)
+}
+
+// fixed is the length of the header's fields before the context.
+const fixed = format.HeaderSize - 2
+
+// compose writes the header whose fields are the input: its bytes up to the context, then the context's entries in any order.
+//
+//go:wasmexport compose
+func compose(n int32) (result int32) {
+	defer guard(&result)
+	b := input(n)
+	context, err := readContext(b[fixed:])
+	if err != nil {
+		return failed(err)
+	}
+	h, _, err := format.ParseHeader(append(b[:fixed:fixed], 0, 0))
+	if err != nil {
+		return failed(err)
+	}
+	h.Context = context
+	return output(h.Append(out))
+}
+
+// details writes what precedes the value in the plaintext. The input is the media type, the file's name and the context.
+//
+//go:wasmexport details
+func details(valueType, flags, n int32, lastModified float64) (result int32) {
+	defer guard(&result)
+	d := format.Details{LastModified: int64(lastModified)}
+	rest := input(n)
+	var err error
+	if d.MediaType, rest, err = readText(rest); err == nil {
+		d.FileName, rest, err = readText(rest)
+	}
+	if err == nil {
+		d.Context, err = readContext(rest)
+	}
+	if err != nil {
+		return failed(err)
+	}
+	h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+	return output(format.AppendDetails(out, &h, d))
+}
+
+// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of bytes before the
+// value (32 bits), the modification time (64 bits), the media type, the file's name and the context.
+//
+//go:wasmexport cutDetails
+func cutDetails(valueType, flags, n int32) (result int32) {
+	defer guard(&result)
+	h := format.Header{Algorithm: format.Chunked, Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+	d, value, err := format.CutDetails(&h, input(n))
+	if err != nil {
+		return failed(err)
+	}
+	b := binary.BigEndian.AppendUint32(out, uint32(int(n)-len(value)))
+	b = binary.BigEndian.AppendUint64(b, uint64(d.LastModified))
+	b = appendText(appendText(b, d.MediaType), d.FileName)
+	for k, v := range d.Context.All() {
+		b = appendText(appendText(b, k), v)
+	}
+	return output(b, nil)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// iterations returns what to write for a wish, at least classify's WriteFloor; an error over its Ceiling.
+//
+//go:wasmexport iterations
+func iterations(wish float64) (result int32) {
+	defer guard(&result)
+	if wish > classify.Ceiling {
+		return failed(classify.ErrIterations)
+	}
+	return max(int32(wish), classify.WriteFloor)
+}
+
+// checkIterations decides whether a slot's derivation may be tried; slots are held to the class phi, the strictest.
+//
+//go:wasmexport checkIterations
+func checkIterations(n float64) (result int32) {
+	defer guard(&result)
+	if n < 0 || n > classify.Ceiling {
+		return failed(classify.ErrIterations)
+	}
+	return output(out, classify.PHI.CheckIterations(uint32(n)))
+}

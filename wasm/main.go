@@ -1,0 +1,91 @@
+//go:build js && wasm
+
+// Command wasm is the browser's core: the format, the classification rules and the envelope's decisions behind a handful of
+// synchronous exports over one fixed buffer. It sees names, headers and wrapped keys; never a payload, never a usable key.
+//
+// Every export takes and returns integers. Bytes go in at the buffer's start and come out at its middle. A negative result is an
+// error: its number in package codes' table, negated, less one. No export blocks, and none panics: what would, is the error
+// "internal". The shell is web/src/core.ts.
+package main
+
+import (
+	"unsafe"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// half is the size of the input and of the output part of the buffer: a document, or a header with its place.
+const half = 256<<10 + 32<<10
+
+var buffer [2 * half]byte
+
+var in, out = buffer[:half:half], buffer[half:half]
+
+// saltSpent is the result of planSeal when the writer's salt is used up and it must draw a new one.
+const saltSpent = -1000
+
+//go:wasmimport coffer ready
+func ready()
+
+func main() {
+	ready()
+	select {}
+}
+
+//go:wasmexport buffer
+func bufferAddress() uint32 { return uint32(uintptr(unsafe.Pointer(&buffer[0]))) }
+
+//go:wasmexport bufferSize
+func bufferSize() int32 { return 2 * half }
+
+// failed turns an error into a result. The errors here are sentinels, so a plain assertion does what codes.Of would, without
+// the reflection that errors.As brings into the module.
+func failed(err error) int32 {
+	if e, ok := err.(interface{ Code() string }); ok {
+		return -int32(codes.Number(e.Code())) - 1
+	}
+	return -1
+}
+
+// guard turns a panic into the error "internal"; every export defers it.
+func guard(result *int32) {
+	if recover() != nil {
+		*result = -1
+	}
+}
+
+// input returns the first n bytes that the shell wrote; nothing for a length that cannot be.
+func input(n int32) []byte {
+	if n < 0 || n > half {
+		return nil
+	}
+	return in[:n]
+}
+
+// small takes a number that fits one byte; 255, which no field has, for any other: cutting it to 8 bits would make another valid one.
+func small(v int32) uint8 {
+	if v < 0 || v > 255 {
+		return 255
+	}
+	return uint8(v)
+}
+
+// whole takes a time, size or count; -1, which none is, for a negative number or NaN, and format.MaxRevision for a greater one.
+func whole(v float64) int64 {
+	if v >= 0 {
+		return int64(min(v, format.MaxRevision))
+	}
+	return -1
+}
+
+// output leaves b, which was appended to out, for the shell to read and returns its length.
+func output(b []byte, err error) int32 {
+	if err != nil {
+		return failed(err)
+	}
+	if len(b) > 0 && &b[0] != &buffer[half] {
+		return -1 // it outgrew the buffer and was moved
+	}
+	return int32(len(b))
+}

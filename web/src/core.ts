@@ -1,0 +1,224 @@
+import { codes } from './codes.gen.js';
+import { type CofferError, errorOf } from './errors.js';
+import { newGo } from './wasm_exec.js';
+
+/** The exports of wasm/: integers in, integers out; bytes go through the buffer. */
+interface Exports {
+  mem: WebAssembly.Memory;
+  buffer(): number;
+  bufferSize(): number;
+  openDocument(n: number): number;
+  newDocument(environment: number, owner: number): number;
+  closeSession(handle: number): void;
+  encodeDocument(handle: number): number;
+  addSlot(handle: number, n: number): number;
+  addKey(handle: number, use: number, cls: number, n: number, createdAt: number): number;
+  owner(handle: number): number;
+  environment(handle: number): number;
+  slot(handle: number, i: number): number;
+  key(handle: number, i: number): number;
+  binding(handle: number, use: number, cls: number): number;
+  primary(handle: number, use: number, cls: number): number;
+  openSingle(source: number, iterations: number): number;
+  planSeal(handle: number, use: number, cls: number, type: number, flags: number, n: number, now: number, size: number): number;
+  planOpen(handle: number, use: number, least: number, n: number, body: number): number;
+  header(n: number, body: number): number;
+  derivation(n: number): number;
+  compose(n: number): number;
+  details(type: number, flags: number, n: number, lastModified: number): number;
+  cutDetails(type: number, flags: number, n: number): number;
+  iterations(wish: number): number;
+  checkIterations(n: number): number;
+}
+
+/** The result of planSeal when the writer's salt is used up. */
+export const saltSpent = -1000;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/**
+ * The WebAssembly core: format, classification and key decisions, the Go code that the server runs too. Synchronous; it sees names,
+ * headers and wrapped keys, never a payload or a usable key.
+ */
+export class Core {
+  #module: WebAssembly.Module;
+  #go = newGo();
+  #exports!: Exports;
+  #bytes = new Uint8Array(0);
+  #start = 0;
+  #half = 0;
+  #end = 0;
+  /** Grows when the module had to be started again: handles of an earlier generation are void. */
+  generation = 0;
+
+  constructor(module: WebAssembly.Module) {
+    this.#module = module;
+    this.#boot();
+  }
+
+  /** Instantiates the module. Go's scheduler runs main up to its block before `run` returns, so this is synchronous. */
+  #boot(): void {
+    let ready = false;
+    this.#go = newGo();
+    this.#go.importObject.coffer = { ready: () => (ready = true) };
+    const instance = new WebAssembly.Instance(this.#module, this.#go.importObject as WebAssembly.Imports);
+    void this.#go.run(instance);
+    if (!ready) throw errorOf('wasm_unavailable');
+    this.#exports = instance.exports as unknown as Exports;
+    this.#start = this.#exports.buffer();
+    this.#half = this.#exports.bufferSize() / 2;
+    this.generation++;
+  }
+
+  /** The exports of a living module. An unrecovered Go panic does not throw: it leaves a dead module that still answers. */
+  get call(): Exports {
+    if (this.#go.exited) this.#boot();
+    return this.#exports;
+  }
+
+  /** The memory; taken anew when it grew. */
+  get #memory(): Uint8Array<ArrayBuffer> {
+    const { buffer } = this.#exports.mem;
+    if (this.#bytes.buffer !== buffer) this.#bytes = new Uint8Array(buffer);
+    return this.#bytes as Uint8Array<ArrayBuffer>;
+  }
+
+  /** Begins an input. */
+  begin(): this {
+    this.#end = this.#start;
+    return this;
+  }
+
+  /** Adds bytes to the input. */
+  bytes(b: Uint8Array): this {
+    if (this.#end + b.length > this.#start + this.#half) throw errorOf('too_large');
+    this.#memory.set(b, this.#end);
+    this.#end += b.length;
+    return this;
+  }
+
+  /** Adds a text with its 16-bit length. Lone surrogates are refused: encoding them would make two names one. */
+  text(s: string): this {
+    if (!isWellFormed(s)) throw errorOf('invalid_argument', 'text with a lone surrogate');
+    const at = this.#end + 2;
+    const limit = this.#start + this.#half;
+    const room = Math.min(0xffff, limit - at);
+    if (room < 0) throw errorOf('too_large');
+    const { read, written } = encoder.encodeInto(s, this.#memory.subarray(at, at + room));
+    if (read < s.length) throw errorOf('too_large');
+    this.#memory[this.#end] = written >> 8;
+    this.#memory[this.#end + 1] = written & 0xff;
+    this.#end = at + written;
+    return this;
+  }
+
+  /** Adds a map's entries; the core sorts them. */
+  map(context: Readonly<Record<string, string>> | undefined): this {
+    for (const key in context) {
+      if (!Object.hasOwn(context, key)) continue;
+      const value = context[key];
+      if (typeof value !== 'string') throw errorOf('invalid_argument', 'context values must be strings');
+      this.text(key).text(value);
+    }
+    return this;
+  }
+
+  /** The length of the input so far. */
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  /** A copy of the first n bytes of the input. */
+  input(n: number): Uint8Array<ArrayBuffer> {
+    return this.#memory.slice(this.#start, this.#start + n);
+  }
+
+  /** A copy of the first n bytes of the output; throws the error that a negative n stands for. */
+  output(n: number): Uint8Array<ArrayBuffer> {
+    const at = this.#start + this.#half;
+    return this.#memory.slice(at, at + check(n));
+  }
+}
+
+/** Passes a result through; throws the error that a negative one stands for. */
+export function check(n: number): number {
+  if (n < 0) throw coreError(n);
+  return n;
+}
+
+function coreError(n: number): CofferError {
+  return errorOf(codes[-n - 1] ?? 'internal');
+}
+
+/** Reads length-prefixed texts of an output. */
+export class Reader {
+  readonly #view: DataView;
+  constructor(
+    readonly bytes: Uint8Array<ArrayBuffer>,
+    public at = 0,
+  ) {
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  get done(): boolean {
+    return this.at >= this.bytes.length;
+  }
+  take(n: number): Uint8Array<ArrayBuffer> {
+    return this.bytes.subarray(this.at, (this.at += n));
+  }
+  uint(n: 1 | 2 | 4): number {
+    const at = this.at;
+    this.at += n;
+    return n === 1 ? this.#view.getUint8(at) : n === 2 ? this.#view.getUint16(at) : this.#view.getUint32(at);
+  }
+  int64(): number {
+    this.at += 8;
+    return Number(this.#view.getBigInt64(this.at - 8));
+  }
+  text(): string {
+    return decoder.decode(this.take(this.uint(2)));
+  }
+}
+
+/** Whether a string holds no lone surrogate (ECMA-262 String.prototype.isWellFormed). */
+export function isWellFormed(s: string): boolean {
+  const native = (s as string & { isWellFormed?(): boolean }).isWellFormed;
+  return native ? native.call(s) : !/\p{Surrogate}/u.test(s);
+}
+
+/** Where the core comes from: a URL, or what a host without URLs already has. */
+export type CoreSource = URL | string | Response | BufferSource | WebAssembly.Module;
+
+let source: CoreSource | undefined;
+let loading: Promise<Core> | undefined;
+
+/** Sets where the core is loaded from; the default is coffer.wasm beside this module. */
+export function setCoreSource(s: CoreSource): void {
+  source = s;
+  loading = undefined;
+}
+
+/** Loads the core once. A failed load is tried again by the next call. */
+export function loadCore(): Promise<Core> {
+  loading ??= load().catch((cause: unknown) => {
+    loading = undefined;
+    throw cause instanceof Error && 'code' in cause ? cause : errorOf('wasm_unavailable', undefined, cause);
+  });
+  return loading;
+}
+
+async function load(): Promise<Core> {
+  if (typeof WebAssembly === 'undefined') throw errorOf('wasm_unavailable');
+  if (!globalThis.crypto?.subtle) throw errorOf('webcrypto_unavailable');
+  return new Core(await compile(source ?? new URL('./coffer.wasm', import.meta.url)));
+}
+
+async function compile(from: CoreSource): Promise<WebAssembly.Module> {
+  if (from instanceof WebAssembly.Module) return from;
+  if (from instanceof ArrayBuffer || ArrayBuffer.isView(from)) return WebAssembly.compile(from as BufferSource);
+  const response = from instanceof Response ? from : await fetch(from);
+  if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+  // A server that sends another type than application/wasm is common, and harmless here.
+  if (response.headers.get('Content-Type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
+  return WebAssembly.compile(await response.arrayBuffer());
+}

@@ -1,0 +1,133 @@
+import { type IDBPDatabase, openDB, unwrap } from 'idb';
+import { errorOf, storageError } from './errors.js';
+
+/** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
+export const RECORDS = 'records';
+const VAULT = 'vault';
+const DOCUMENT = 'document';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** One database: its connection, opened again after it was lost, and the vault document in it. */
+export class Database {
+  readonly name: string;
+  #connection: Promise<IDBDatabase> | undefined;
+  #live: IDBDatabase | undefined;
+  /** The document whose keys are in use; another one in its place means that the database was deleted meanwhile. */
+  #document: Bytes | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** The open connection, if there is one: saves the wait on the hot path. */
+  get live(): IDBDatabase | undefined {
+    return this.#live;
+  }
+
+  /** Opens the connection, or returns the open one. Rejects with a StorageError. */
+  connect(): Promise<IDBDatabase> {
+    this.#connection ??= this.#open().catch((error: unknown) => {
+      this.#connection = undefined;
+      throw storageError(error);
+    });
+    return this.#connection;
+  }
+
+  async #open(): Promise<IDBDatabase> {
+    if (typeof indexedDB === 'undefined') throw errorOf('indexeddb_unavailable');
+    const connection = unwrap(await this.#request());
+    try {
+      await this.#verify(connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    this.#live = connection;
+    return connection;
+  }
+
+  #request(): Promise<IDBPDatabase> {
+    return new Promise((resolve, reject) => {
+      const opening = openDB(this.name, 1, {
+        upgrade: (db) => {
+          db.createObjectStore(RECORDS);
+          db.createObjectStore(VAULT);
+        },
+        blocked: () => reject(errorOf('database_blocked')),
+        // Another tab wants to delete or upgrade the database: it must not wait for us.
+        blocking: (_current, _wanted, event) => this.drop(event.target as IDBDatabase),
+        terminated: () => this.drop(this.#live),
+      });
+      opening.then(resolve, (cause: unknown) =>
+        reject((cause as DOMException)?.name === 'VersionError' ? errorOf('unsupported_version', 'the database', cause) : cause),
+      );
+    });
+  }
+
+  async #verify(connection: IDBDatabase): Promise<void> {
+    if (!this.#document) return;
+    const found = await read(connection);
+    if (!found || !sameBytes(found, this.#document)) {
+      throw errorOf('connection_lost', 'the database was deleted or replaced; create the storage anew');
+    }
+  }
+
+  /** Closes a connection; the next operation opens another. */
+  drop(connection = this.#live): void {
+    connection?.close();
+    if (connection !== this.#live) return;
+    this.#live = undefined;
+    this.#connection = undefined;
+  }
+
+  /** The vault document at rest, if there is one. */
+  async document(): Promise<Bytes | undefined> {
+    return read(await this.connect());
+  }
+
+  /** Stores a new vault's document unless another tab was faster; returns the one that stands. */
+  async adopt(document: Bytes): Promise<Bytes> {
+    const connection = await this.connect();
+    return new Promise((resolve, reject) => {
+      const tx = connection.transaction(VAULT, 'readwrite');
+      const store = tx.objectStore(VAULT);
+      let standing = document;
+      const first = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
+      first.onsuccess = () => {
+        if (first.result) standing = first.result;
+        else store.put(document, DOCUMENT);
+      };
+      tx.oncomplete = () => resolve(standing);
+      tx.onabort = () => reject(storageError(tx.error));
+    });
+  }
+
+  /** Puts a host's newer document in the place of the one at rest. */
+  async replace(document: Bytes): Promise<void> {
+    const connection = await this.connect();
+    return new Promise((resolve, reject) => {
+      const tx = connection.transaction(VAULT, 'readwrite');
+      tx.objectStore(VAULT).put(document, DOCUMENT);
+      tx.oncomplete = () => resolve();
+      tx.onabort = () => reject(storageError(tx.error));
+    });
+  }
+
+  /** From now on a connection is good only where this document is at rest. */
+  hold(document: Bytes): void {
+    this.#document = document;
+  }
+}
+
+function read(connection: IDBDatabase): Promise<Bytes | undefined> {
+  return new Promise((resolve, reject) => {
+    const request = connection.transaction(VAULT).objectStore(VAULT).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(storageError(request.error));
+  });
+}
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((x, i) => x === b[i]);
+}

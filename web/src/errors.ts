@@ -1,0 +1,77 @@
+import type { Code } from './codes.gen.js';
+
+/** An error of Coffer. Decide by `code`, which is stable; `message` says what to do and never holds a secret or a value. */
+export class CofferError extends Error {
+  override name = 'CofferError';
+  /** The stable code, the same in Go and over HTTP. */
+  readonly code: Code;
+
+  constructor(code: Code, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The package was altered, moved or forged, or is of a lower class than demanded: nothing of it was returned. */
+export class IntegrityError extends CofferError {
+  override name = 'IntegrityError';
+}
+
+/** The secret is wrong, or the key is unknown, destroyed or unusable, or none is configured. */
+export class KeyError extends CofferError {
+  override name = 'KeyError';
+}
+
+/** An argument, package or document is malformed, of another version, or over a limit. */
+export class InputError extends CofferError {
+  override name = 'InputError';
+}
+
+/** The database refused: quota, another tab, a lost connection, or the store was closed. Earlier values are still in place. */
+export class StorageError extends CofferError {
+  override name = 'StorageError';
+}
+
+/** The browser lacks what Coffer needs here: WebAssembly, WebCrypto or IndexedDB. */
+export class EnvironmentError extends CofferError {
+  override name = 'EnvironmentError';
+}
+
+type Row = [kind: new (code: Code, message: string, options?: ErrorOptions) => CofferError, message: string];
+
+const rows: Partial<Record<Code, Row>> = {
+  invalid_argument: [InputError, 'a name, context or value is not valid here'],
+  malformed: [InputError, 'not a package or keyset of this format'],
+  unsupported_version: [InputError, 'written by another version of the format: update Coffer'],
+  too_large: [InputError, 'a value, name, context or document is over its limit'],
+  kdf_out_of_range: [InputError, 'the PBKDF2 iterations are outside what this class accepts'],
+  wrong_secret: [KeyError, 'wrong password, master key or secret'],
+  unknown_key: [KeyError, 'sealed under a key that this keyset does not have'],
+  key_destroyed: [KeyError, 'the key that sealed this was destroyed'],
+  key_unusable: [KeyError, 'no usable key for this use and class'],
+  not_configured: [KeyError, 'no key source: call configure({ unlock: … }) once, or pass the option unlock'],
+  authentication_failed: [IntegrityError, 'authentication failed: the package was altered, moved or forged'],
+  class_too_low: [IntegrityError, 'the classification is lower than demanded'],
+  quota_exceeded: [StorageError, 'the storage quota is used up; the earlier value is still in place'],
+  database_blocked: [StorageError, 'another tab holds an older connection to the database: close it and try again'],
+  connection_lost: [StorageError, 'the connection to the database was lost: open the storage again'],
+  closed: [StorageError, 'the storage was closed'],
+  wasm_unavailable: [EnvironmentError, "the WebAssembly core could not be loaded: check its URL and the CSP ('wasm-unsafe-eval')"],
+  webcrypto_unavailable: [EnvironmentError, 'WebCrypto is missing: serve the page over HTTPS or from localhost'],
+  indexeddb_unavailable: [EnvironmentError, 'IndexedDB is missing or refused here'],
+};
+
+/** Makes the error of a code; `detail` names what is wrong and must hold no secret. */
+export function errorOf(code: Code, detail?: string, cause?: unknown): CofferError {
+  const [Kind, message] = rows[code] ?? [CofferError, 'something failed that should not have'];
+  return new Kind(code, detail ? `${message}: ${detail}` : message, cause === undefined ? undefined : { cause });
+}
+
+/** Turns what IndexedDB throws into an error of Coffer. */
+export function storageError(cause: unknown): CofferError {
+  if (cause instanceof CofferError) return cause;
+  const name = (cause as DOMException | null)?.name;
+  if (name === 'QuotaExceededError') return errorOf('quota_exceeded', undefined, cause);
+  if (name === 'SecurityError' || name === 'InvalidAccessError') return errorOf('indexeddb_unavailable', undefined, cause);
+  return errorOf('connection_lost', undefined, cause);
+}

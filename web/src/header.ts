@@ -1,0 +1,121 @@
+/** Reads and writes a header's fields at their offsets (SPEC.md section 3). The core has the last word on whether they are valid. */
+import { type DataClassification, classes, classNumber } from './classification.js';
+import { type Core, Reader, check } from './core.js';
+import { errorOf } from './errors.js';
+import { concat } from './primitives.js';
+
+export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'C2SP-CHUNKED-AES-256-GCM'] as const;
+export const uses = ['', 'storage', 'cache', 'service', 'field', 'file'] as const;
+export const sources = ['', 'keyset', 'passphrase', 'master-key'] as const;
+export const types = ['', 'text', 'bytes', 'buffer', 'json', 'blob', 'file'] as const;
+
+export type Use = Exclude<(typeof uses)[number], ''>;
+
+export const PUBLIC = 2;
+export const CHUNKED = 3;
+export const KEYSET = 1;
+export const PASSPHRASE = 2;
+export const MASTER_KEY = 3;
+export const TOMBSTONE = 1;
+export const SEALED_CONTEXT = 2;
+
+/** Offsets of the fields, in bytes. */
+export const at = { algorithm: 4, use: 5, flags: 6, source: 7, class: 8, type: 9, keyId: 10, salt: 42, time: 58, revision: 66, iterations: 74, context: 78 } as const;
+const FIXED = at.context;
+
+/** What can be known of a package without a key. All of it is authenticated, but only opening the package proves it. */
+export interface Metadata {
+  version: '1.0';
+  algorithm: (typeof algorithms)[number];
+  classification: DataClassification;
+  use: Use;
+  keySource: (typeof sources)[number];
+  /** 64 lower-case hexadecimal digits. */
+  keyId: string;
+  valueType: (typeof types)[number];
+  encryptedAt: Date;
+  revision: number;
+  context: Record<string, string>;
+  /** PBKDF2 iterations; only of packages made from a passphrase. */
+  iterations?: number;
+  tombstone: boolean;
+  sealedContext: boolean;
+}
+
+/** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
+export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
+  // A header is at most 80 bytes and a context of 16 KiB.
+  return check(core.call.header(core.begin().bytes(bytes.subarray(0, 80 + (16 << 10))).length, total));
+}
+
+/** Reads the fields of a header that the core found valid. */
+export function readHeader(header: Uint8Array): Metadata {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const byte = (i: number) => header[i] ?? 0;
+  const context: [string, string][] = [];
+  for (const r = new Reader(header.slice(FIXED + 2)); !r.done; ) context.push([r.text(), r.text()]);
+  return {
+    version: '1.0',
+    algorithm: algorithms[byte(at.algorithm)] ?? '',
+    classification: classes[byte(at.class) - 1] ?? 'phi',
+    use: uses[byte(at.use)] as Use,
+    keySource: sources[byte(at.source)] ?? '',
+    keyId: toHex(header.subarray(at.keyId, at.keyId + 32)),
+    valueType: types[byte(at.type)] ?? '',
+    encryptedAt: new Date(Number(view.getBigUint64(at.time))),
+    revision: Number(view.getBigUint64(at.revision)),
+    context: Object.fromEntries(context),
+    ...(byte(at.source) === PASSPHRASE ? { iterations: view.getUint32(at.iterations) } : {}),
+    tombstone: (byte(at.flags) & TOMBSTONE) !== 0,
+    sealedContext: (byte(at.flags) & SEALED_CONTEXT) !== 0,
+  };
+}
+
+/** Writes a header; the core sorts the context and checks every field. */
+export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
+  const fixed = new Uint8Array(FIXED);
+  const view = new DataView(fixed.buffer);
+  fixed.set([0x43, 0x46, 0x52, 1, algorithms.indexOf(m.algorithm), uses.indexOf(m.use)]);
+  fixed[at.flags] = (m.tombstone ? TOMBSTONE : 0) | (m.sealedContext ? SEALED_CONTEXT : 0);
+  fixed[at.source] = sources.indexOf(m.keySource);
+  fixed[at.class] = classNumber(m.classification);
+  fixed[at.type] = types.indexOf(m.valueType);
+  fixed.set(fromHex(m.keyId), at.keyId);
+  fixed.set(salt, at.salt);
+  view.setBigUint64(at.time, BigInt(m.encryptedAt.getTime()));
+  view.setBigUint64(at.revision, BigInt(m.revision));
+  view.setUint32(at.iterations, m.iterations ?? 0);
+  return core.output(core.call.compose(core.begin().bytes(fixed).map(m.context).length));
+}
+
+/** Lower-case hexadecimal. */
+export function toHex(b: Uint8Array): string {
+  return Array.from(b, (x) => x.toString(16).padStart(2, '0')).join('');
+}
+
+function fromHex(s: string): Uint8Array {
+  if (!/^[0-9a-f]{64}$/.test(s)) throw errorOf('malformed');
+  return Uint8Array.from(s.match(/../g) ?? [], (x) => parseInt(x, 16));
+}
+
+/** A package in the two parts that IndexedDB keeps: header, nonce and (public) tag, and the rest, which may be large. */
+export interface Parts {
+  head: Uint8Array<ArrayBuffer>;
+  body: ArrayBuffer | Uint8Array<ArrayBuffer>;
+}
+
+/** The package in one piece, the binary encoding of SPEC.md section 3. */
+export function joinParts({ head, body }: Parts): Uint8Array<ArrayBuffer> {
+  return concat(head, body instanceof Uint8Array ? body : new Uint8Array(body));
+}
+
+/** Splits a binary package; the parts alias it. */
+export function splitParts(core: Core, bytes: Uint8Array<ArrayBuffer>): Parts {
+  const n = headerLength(core, bytes, bytes.length) + headExtra(bytes[at.algorithm] ?? 0);
+  return { head: bytes.subarray(0, n), body: bytes.subarray(n) };
+}
+
+/** How much of the body lies in the head: nonce, and a public value's tag; a chunked body stays whole. */
+export function headExtra(algorithm: number): number {
+  return algorithm === CHUNKED ? 0 : algorithm === PUBLIC ? 28 : 12;
+}

@@ -1,0 +1,80 @@
+/**
+ * Encrypted storage for the browser: `createEncryptedStorage().setEncrypted/getDecrypted` over IndexedDB, and packages of the same
+ * format without storage. Importing this module does nothing; the WebAssembly core is loaded by the first call that needs it.
+ *
+ * @packageDocumentation
+ */
+import type { DataClassification } from './classification.js';
+import { type CoreSource, setCoreSource } from './core.js';
+import { errorOf } from './errors.js';
+import { EncryptedStorage } from './storage.js';
+import type { Unlock } from './unlock.js';
+import { type VaultOptions, openVault } from './vault.js';
+
+export { DataClassification } from './classification.js';
+export type { Code } from './codes.gen.js';
+export type { CoreSource } from './core.js';
+export { CofferError, EnvironmentError, InputError, IntegrityError, KeyError, StorageError } from './errors.js';
+export type { Metadata, Use } from './header.js';
+export type { EncryptedPackage } from './json.js';
+export type { Place } from './sealer.js';
+export { type DecryptOptions, EncryptionService, type PackageOptions, type ServiceOptions } from './service.js';
+export { EncryptedStorage, type Inspection } from './storage.js';
+export type { Unlock } from './unlock.js';
+export type { Json, StoredValue } from './values.js';
+
+/** Settings for a whole app, for {@link configure}. */
+export interface Configuration extends VaultOptions {
+  /** What opens the storage. */
+  unlock?: Unlock;
+  /** Where coffer.wasm is, if not beside this module. */
+  wasm?: CoreSource;
+}
+
+/** Options of {@link createEncryptedStorage}; what is left out is taken from {@link configure}. */
+export interface StorageOptions extends VaultOptions {
+  unlock?: Unlock;
+  /** The lowest classification to return: a stored package of a lower one is refused with `class_too_low`. */
+  least?: DataClassification;
+}
+
+let configuration: Configuration = {};
+let shared: Promise<EncryptedStorage> | undefined;
+
+/** Sets the key source and other settings once per app. Called again, it replaces what it names, and the default store is opened anew. */
+export function configure(settings: Configuration): void {
+  configuration = { ...configuration, ...settings };
+  if (settings.wasm !== undefined) setCoreSource(settings.wasm);
+  void shared?.then((storage) => storage.close()).catch(() => undefined);
+  shared = undefined;
+}
+
+/**
+ * Opens an encrypted store; one database is one vault, created at first use.
+ * Rejects with `not_configured` without a key source, `wrong_secret` where it does not open the vault, and where the browser lacks
+ * something `wasm_unavailable`, `webcrypto_unavailable` or `indexeddb_unavailable`.
+ */
+export async function createEncryptedStorage(dbName = 'coffer', storeName = 'default', options: StorageOptions = {}): Promise<EncryptedStorage> {
+  const { unlock, ...vault } = { ...configuration, ...options };
+  if (!unlock) throw errorOf('not_configured');
+  return new EncryptedStorage(await openVault(dbName, unlock, vault), storeName, options.least);
+}
+
+/** The app's default store: `createEncryptedStorage()`, opened once. Its vault must have been configured. */
+export function defaultStorage(): Promise<EncryptedStorage> {
+  const opening = (shared ??= createEncryptedStorage());
+  opening.catch(() => {
+    if (shared === opening) shared = undefined;
+  });
+  return opening;
+}
+
+/** {@link EncryptedStorage.setEncrypted} on the default store. */
+export async function setEncrypted(key: string, value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+  return (await defaultStorage()).setEncrypted(key, value, classification, context);
+}
+
+/** {@link EncryptedStorage.getDecrypted} on the default store. */
+export async function getDecrypted<T = any>(key: string): Promise<T | null> {
+  return (await defaultStorage()).getDecrypted<T>(key);
+}

@@ -1,0 +1,139 @@
+/** The one place of WebCrypto primitives: HKDF, PBKDF2, AES-GCM and key wrapping, with the sizes and labels of SPEC.md. */
+import { errorOf } from './errors.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const encode = (s: string) => new TextEncoder().encode(s);
+const none: Bytes = new Uint8Array(0);
+
+/** Sizes in bytes (SPEC.md section 3). */
+export const NONCE = 12;
+export const TAG = 16;
+export const SALT = 16;
+
+const info = {
+  keyId: encode('coffer/v1 key id'),
+  messageKey: encode('coffer/v1 message key'),
+  masterKey: encode('coffer/v1 master key'),
+  wrappingKey: encode('coffer/v1 wrapping key'),
+};
+
+/** Fresh random bytes of the platform's CSPRNG; never buffered. */
+export function random(n: number): Bytes {
+  return crypto.getRandomValues(new Uint8Array(n));
+}
+
+/** HKDF-SHA256 (RFC 5869). */
+export async function hkdf(key: CryptoKey, salt: Bytes, label: Bytes, size: number): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info: label }, key, size * 8));
+}
+
+/** PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2). */
+export async function pbkdf2(passphrase: Bytes, salt: Bytes, iterations: number, size: number): Promise<Bytes> {
+  const key = await crypto.subtle.importKey('raw', passphrase, 'PBKDF2', false, ['deriveBits']);
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'PBKDF2', hash: 'SHA-256', salt, iterations }, key, size * 8));
+}
+
+/** AES-256-GCM (NIST SP 800-38D): the ciphertext and the 16-byte tag. */
+export function gcmSeal(key: CryptoKey, iv: Bytes, additionalData: Bytes, plaintext: Bytes): Promise<ArrayBuffer> {
+  return crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData }, key, plaintext);
+}
+
+/** AES-256-GCM; rejects with `authentication_failed`. */
+export async function gcmOpen(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: BufferSource): Promise<ArrayBuffer> {
+  try {
+    return await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed);
+  } catch (cause) {
+    // OperationError is the one way WebCrypto says that the tag does not fit; anything else (out of memory) is not tampering.
+    if ((cause as DOMException)?.name === 'OperationError') throw errorOf('authentication_failed');
+    throw errorOf('internal', undefined, cause);
+  }
+}
+
+/** Imports 32 secret bytes as an HKDF key that cannot be exported, and clears them. */
+export async function importSecret(bytes: Bytes): Promise<CryptoKey> {
+  try {
+    return sealedIn(await crypto.subtle.importKey('raw', bytes, 'HKDF', false, ['deriveBits', 'deriveKey']));
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+/** A key's id, its commitment (SPEC.md section 4.1). */
+export function keyId(key: CryptoKey): Promise<Bytes> {
+  return hkdf(key, none, info.keyId, 32);
+}
+
+/** The secret that a passphrase yields under a salt. */
+export async function passphraseSecret(passphrase: string, salt: Bytes, iterations: number): Promise<CryptoKey> {
+  const bytes = encode(passphrase.normalize('NFC'));
+  try {
+    return await importSecret(await pbkdf2(bytes, salt, iterations, 32));
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+/** The secret that a random 32-byte master key yields. */
+export async function masterSecret(master: Bytes): Promise<CryptoKey> {
+  return importSecret(await hkdf(await importSecret(master), none, info.masterKey, 32));
+}
+
+const AES = { name: 'AES-GCM', length: 256 } as const;
+
+/** The message key of a data key and a salt. */
+export function messageKey(dek: CryptoKey, salt: Bytes): Promise<CryptoKey> {
+  return crypto.subtle.deriveKey({ name: 'HKDF', hash: 'SHA-256', salt, info: info.messageKey }, dek, AES, false, ['encrypt', 'decrypt']);
+}
+
+/** The key that wraps other keys. */
+export function wrappingKey(secret: CryptoKey): Promise<CryptoKey> {
+  const derivation = { name: 'HKDF', hash: 'SHA-256', salt: none, info: info.wrappingKey };
+  return crypto.subtle.deriveKey(derivation, secret, AES, false, ['wrapKey', 'unwrapKey']);
+}
+
+/** Unwraps nonce || ciphertext || tag into an HKDF key; rejects with `authentication_failed`. */
+export async function unwrap(wrapping: CryptoKey, wrapped: Bytes, additionalData: Bytes): Promise<CryptoKey> {
+  const params = { name: 'AES-GCM', iv: wrapped.subarray(0, NONCE), additionalData };
+  try {
+    const key = await crypto.subtle.unwrapKey('raw', wrapped.subarray(NONCE), wrapping, params, 'HKDF', false, ['deriveBits', 'deriveKey']);
+    return sealedIn(key);
+  } catch {
+    throw errorOf('authentication_failed', 'a wrapped key');
+  }
+}
+
+/** A new random secret: as an HKDF key, and with a function that wraps it once more. Its bytes are never seen. */
+export interface NewSecret {
+  key: CryptoKey;
+  wrap(wrapping: CryptoKey, additionalData: Bytes): Promise<Bytes>;
+}
+
+export async function newSecret(): Promise<NewSecret> {
+  const extractable = await crypto.subtle.generateKey(AES, true, ['encrypt']);
+  const wrap = async (wrapping: CryptoKey, additionalData: Bytes) => {
+    const iv = random(NONCE);
+    const sealed = await crypto.subtle.wrapKey('raw', extractable, wrapping, { name: 'AES-GCM', iv, additionalData });
+    return concat(iv, new Uint8Array(sealed));
+  };
+  // An AES key cannot become an HKDF key but by way of a wrap: here under a key that is forgotten at once.
+  const passing = await crypto.subtle.generateKey(AES, false, ['wrapKey', 'unwrapKey']);
+  return { key: await unwrap(passing, await wrap(passing, none), none), wrap };
+}
+
+/** Firefox would accept an extractable HKDF key: none may exist. */
+function sealedIn(key: CryptoKey): CryptoKey {
+  if (key.extractable) throw errorOf('internal', 'a key is extractable');
+  return key;
+}
+
+/** Joins byte arrays. */
+export function concat(...parts: readonly Uint8Array[]): Bytes {
+  const joined = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}

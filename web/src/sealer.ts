@@ -1,0 +1,199 @@
+import { type DataClassification, classNumber } from './classification.js';
+import { type Core, check, saltSpent } from './core.js';
+import { errorOf } from './errors.js';
+import { type Parts, PUBLIC, type Use, at, headExtra, uses } from './header.js';
+import { NONCE, SALT, TAG, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
+import { type Decoded, type Encoded, decodeValue, encodeValue } from './values.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Where a package lives: authenticated, not stored in it. A package that was moved does not open. */
+export interface Place {
+  /** Tenant or vault id. */
+  owner: string;
+  /** Store, table or other group of records. */
+  collection: string;
+  /** The record's name; left out, the package has none, which is not the empty name. */
+  name?: string;
+}
+
+/** A place with its first two parts encoded beforehand. */
+export interface EncodedPlace {
+  prefix: Bytes;
+  name: string | undefined;
+}
+
+/** Encodes a place's owner and collection. */
+export function placePrefix(core: Core, owner: string, collection: string): Bytes {
+  const input = core.begin().text(owner).text(collection).length;
+  return core.input(input);
+}
+
+/** The keys of one session: the secrets by key id, and how to make the core know them (again). */
+export interface Keys {
+  secrets: ReadonlyMap<string, CryptoKey>;
+  open(core: Core): number;
+  /** Only of a passphrase: its key belongs to one salt. */
+  salt?: Bytes;
+}
+
+interface Writer {
+  salt: Bytes;
+  key: CryptoKey;
+}
+
+/** How many message keys a reader keeps. */
+const KEPT = 256;
+
+/** Seals and opens packages with the keys of one session: carries out what the core plans. */
+export class Sealer {
+  readonly core: Core;
+  readonly #keys: Keys;
+  #handle: number;
+  #generation: number;
+  readonly #writers = new Map<number, Writer>();
+  readonly #making = new Map<number, Promise<Writer>>();
+  readonly #messageKeys = new Map<string, CryptoKey>();
+
+  constructor(core: Core, keys: Keys) {
+    this.core = core;
+    this.#keys = keys;
+    this.#handle = keys.open(core);
+    this.#generation = core.generation;
+  }
+
+  /** Forgets the session in the core. */
+  close(): void {
+    if (this.#generation === this.core.generation) this.core.call.closeSession(this.#handle);
+  }
+
+  get #session(): number {
+    void this.core.call; // starts a dead module again
+    if (this.#generation !== this.core.generation) {
+      this.#handle = this.#keys.open(this.core);
+      this.#generation = this.core.generation;
+    }
+    return this.#handle;
+  }
+
+  /** Seals a value. `borrowed` bytes are copied if sealing cannot begin at once, so that the caller may change them. */
+  async seal(value: unknown, use: Use, cls: DataClassification, place: EncodedPlace, context?: Readonly<Record<string, string>>): Promise<Parts> {
+    const [useNumber, classNo] = [uses.indexOf(use), classNumber(cls)];
+    const slot = useNumber * 8 + classNo;
+    let encoded = encodeValue(this.core, value);
+    let writer = this.#writers.get(slot);
+    if (encoded instanceof Promise) encoded = await encoded;
+    if (!writer && encoded.borrowed) encoded = { ...encoded, bytes: encoded.bytes.slice() };
+    for (;;) {
+      writer ??= await this.#newWriter(slot, useNumber, classNo);
+      const data = this.#plan(writer, useNumber, classNo, encoded, place, context);
+      if (data) return this.#carryOut(writer, data, encoded.bytes);
+      if (this.#keys.salt) throw errorOf('key_unusable', saltIsSpent);
+      if (this.#writers.get(slot) === writer) this.#writers.delete(slot);
+      writer = undefined;
+    }
+  }
+
+  /** The additional data of a package to be sealed; nothing when the writer's salt is spent. */
+  #plan(w: Writer, use: number, cls: number, e: Encoded, place: EncodedPlace, context?: Readonly<Record<string, string>>): Bytes | undefined {
+    const { core } = this;
+    const session = this.#session;
+    const input = this.#writePlace(core.begin().bytes(w.salt), place).map(context).length;
+    const n = core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length);
+    return n === saltSpent ? undefined : core.output(n);
+  }
+
+  #writePlace(core: Core, place: EncodedPlace): Core {
+    core.bytes(place.prefix);
+    return place.name === undefined ? core.bytes(unnamed) : core.bytes(named).text(place.name);
+  }
+
+  #carryOut(writer: Writer, data: Bytes, value: Bytes): Parts | Promise<Parts> {
+    const length = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
+    const algorithm = data[2 + at.algorithm] ?? 0;
+    const head = new Uint8Array(length + headExtra(algorithm));
+    head.set(data.subarray(2, 2 + length));
+    const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
+    if (algorithm !== PUBLIC) return gcmSeal(writer.key, iv, data, value).then((body) => ({ head, body }));
+    const body = value.slice();
+    return gcmSeal(writer.key, iv, concat(data, body), new Uint8Array(0)).then((tag) => {
+      head.set(new Uint8Array(tag), length + NONCE);
+      return { head, body };
+    });
+  }
+
+  /** Draws a salt and derives its message key; callers of the same moment share it. */
+  #newWriter(slot: number, use: number, cls: number): Promise<Writer> {
+    const current = this.#writers.get(slot);
+    if (current) return Promise.resolve(current);
+    let making = this.#making.get(slot);
+    if (!making) {
+      making = this.#makeWriter(use, cls).then((w) => (this.#writers.set(slot, w), w));
+      this.#making.set(slot, making);
+      void making.catch(() => undefined).then(() => this.#making.delete(slot));
+    }
+    return making;
+  }
+
+  async #makeWriter(use: number, cls: number): Promise<Writer> {
+    const id = this.core.output(this.core.call.primary(this.#session, use, cls));
+    const salt = this.#keys.salt ?? random(SALT);
+    return { salt, key: await messageKey(this.#secret(latin1(id)), salt) };
+  }
+
+  #secret(id: string): CryptoKey {
+    const secret = this.#keys.secrets.get(id);
+    if (!secret) throw errorOf('unknown_key');
+    return secret;
+  }
+
+  /** Opens a package. Nothing of it is returned unless all of it is authentic, in its place, and of the class demanded. */
+  async open({ head, body }: Parts, use: Use, place: EncodedPlace, least?: DataClassification): Promise<Decoded> {
+    const { core } = this;
+    const session = this.#session;
+    const length = at.context + 2 + (((head[at.context] ?? 0) << 8) | (head[at.context + 1] ?? 0));
+    const header = head.subarray(0, length);
+    const input = this.#writePlace(core.begin().bytes(header), place).length;
+    const size = head.length - header.length + body.byteLength;
+    const n = core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, size);
+    const data = core.output(check(n));
+    const [algorithm, type, flags] = [head[at.algorithm] ?? 0, head[at.type] ?? 0, head[at.flags] ?? 0];
+    if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
+    const id = latin1(head.subarray(at.keyId, at.salt + SALT));
+    const kept = this.#messageKeys.get(id);
+    const key = kept ?? (await messageKey(this.#secret(id.slice(0, 32)), head.slice(at.salt, at.salt + SALT)));
+    const plaintext = await openBody(key, algorithm, head.subarray(length), body, data);
+    this.#keep(id, key);
+    return decodeValue(core, type, flags, plaintext);
+  }
+
+  /** Keeps a message key, only after a package authenticated under it; the least recently used gives way. */
+  #keep(id: string, key: CryptoKey): void {
+    this.#messageKeys.delete(id);
+    this.#messageKeys.set(id, key);
+    if (this.#messageKeys.size > KEPT) {
+      const [oldest] = this.#messageKeys.keys();
+      if (oldest !== undefined) this.#messageKeys.delete(oldest);
+    }
+  }
+}
+
+/** Marks the one key_unusable that EncryptionService answers by deriving a new key. */
+export const saltIsSpent = 'the salt is spent';
+
+const unnamed = new Uint8Array([0]);
+const named = new Uint8Array([1]);
+
+async function openBody(key: CryptoKey, algorithm: number, nonce: Bytes, body: ArrayBuffer | Bytes, data: Bytes): Promise<Bytes> {
+  const iv = nonce.subarray(0, NONCE);
+  if (algorithm === 1) return new Uint8Array(await gcmOpen(key, iv, data, body));
+  if (algorithm !== PUBLIC) throw errorOf('invalid_argument', 'a chunked package is opened as a file');
+  const value = body instanceof Uint8Array ? body.slice() : new Uint8Array(body);
+  await gcmOpen(key, iv, concat(data, value), nonce.subarray(NONCE, NONCE + TAG));
+  return value;
+}
+
+/** Bytes as a string of as many characters, to serve as a map's key. */
+export function latin1(b: Uint8Array): string {
+  return String.fromCharCode(...b);
+}

@@ -1,0 +1,218 @@
+import { type DataClassification, classNumber } from './classification.js';
+import { isWellFormed } from './core.js';
+import { errorOf } from './errors.js';
+import { type Metadata, type Parts, headerLength, joinParts, readHeader } from './header.js';
+import type { Unit } from './queue.js';
+import { type EncodedPlace, placePrefix } from './sealer.js';
+import { type Vault, leaveVault } from './vault.js';
+
+/** What lies on the disk under one name, without opening it. */
+export interface Inspection extends Metadata {
+  /** The package's length in bytes. */
+  size: number;
+}
+
+/** Entries read at a time by `entries`. */
+const PAGE = 64;
+
+/**
+ * An encrypted store in IndexedDB. Made by `createEncryptedStorage`.
+ *
+ * Every promise of a write settles when the transaction is complete: resolved, the value is stored; rejected, the earlier value is
+ * in place. Calls on one name take effect in call order. Besides the errors named, every method rejects with a StorageError
+ * (`quota_exceeded`, `connection_lost`, `database_blocked`, `closed`) where the database refuses.
+ */
+export class EncryptedStorage {
+  readonly #vault: Vault;
+  readonly #store: string;
+  readonly #prefix: Uint8Array<ArrayBuffer>;
+  readonly #least: DataClassification | undefined;
+  #closed = false;
+
+  /** @internal */
+  constructor(vault: Vault, store: string, least?: DataClassification) {
+    this.#vault = vault;
+    this.#store = store;
+    this.#prefix = placePrefix(vault.core, vault.owner, store);
+    if (least) classNumber(least);
+    this.#least = least;
+  }
+
+  /**
+   * Seals and stores a value of at most 64 MiB under a name of at most 1,024 bytes.
+   * Rejects with `invalid_argument` or `too_large` for what cannot be stored.
+   */
+  setEncrypted(key: string, value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+    return this.setMany([[key, value]], classification, context);
+  }
+
+  /** Stores several values in one transaction: all of them or none. */
+  async setMany(entries: Iterable<readonly [string, unknown]>, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+    const list = [...entries].map(([key, value]) => ({ key, id: this.#id(key), sealing: this.#seal(key, value, classification, context) }));
+    let sealed: Parts[] = [];
+    return this.#run({
+      names: list.map((e) => e.id),
+      write: true,
+      ready: Promise.all(list.map((e) => e.sealing)).then((parts) => (sealed = parts)),
+      issue: (records) => {
+        for (const [i, { key }] of list.entries()) records.put(sealed[i], [this.#store, key]);
+        return () => undefined;
+      },
+    });
+  }
+
+  #seal(key: string, value: unknown, cls: DataClassification, context?: Readonly<Record<string, string>>): Promise<Parts> {
+    return this.#vault.sealer.seal(value, 'storage', cls, this.#place(key), context);
+  }
+
+  /**
+   * Reads and opens a value; `null` where there is none. It comes back in the type it went in.
+   * Rejects with `authentication_failed`, `unknown_key`, `class_too_low` or `malformed` where it must not be opened.
+   */
+  async getDecrypted<T = any>(key: string): Promise<T | null> {
+    const [value] = await this.getMany<T>([key]);
+    return value ?? null;
+  }
+
+  /** Reads several values in one transaction; `null` for each that is missing. */
+  async getMany<T = any>(keys: Iterable<string>): Promise<(T | null)[]> {
+    const names = [...keys];
+    const records = await this.#records(names);
+    return Promise.all(records.map((record, i) => (record ? this.#open<T>(names[i] ?? '', record) : null)));
+  }
+
+  async #open<T>(key: string, record: Parts): Promise<T> {
+    return (await this.#vault.sealer.open(record, 'storage', this.#place(key), this.#least)).value as T;
+  }
+
+  #records(names: readonly string[]): Promise<(Parts | undefined)[]> {
+    return this.#run({
+      names: names.map((name) => this.#id(name)),
+      write: false,
+      issue: (records) => {
+        const requests = names.map((name) => records.get([this.#store, name]) as IDBRequest<unknown>);
+        return () => requests.map((request) => checkRecord(request.result));
+      },
+    });
+  }
+
+  /** Whether there is a value under the name. */
+  exists(key: string): Promise<boolean> {
+    return this.#run({
+      names: [this.#id(key)],
+      write: false,
+      issue: (records) => {
+        const request = records.count([this.#store, key]);
+        return () => request.result > 0;
+      },
+    });
+  }
+
+  /** Deletes a value; resolves to whether there was one. */
+  delete(key: string): Promise<boolean> {
+    return this.#run({
+      names: [this.#id(key)],
+      write: true,
+      issue: (records) => {
+        const request = records.count([this.#store, key]);
+        records.delete([this.#store, key]);
+        return () => request.result > 0;
+      },
+    });
+  }
+
+  /** The names in this store, in IndexedDB's order. */
+  keys(): Promise<string[]> {
+    return this.#run({
+      write: false,
+      issue: (records) => {
+        const request = records.getAllKeys(this.#range);
+        return () => request.result.map((key) => (key as [string, string])[1]);
+      },
+    });
+  }
+
+  /** Names and values, read and opened a page at a time; what is deleted meanwhile is left out. */
+  async *entries<T = any>(): AsyncGenerator<[string, T], void, undefined> {
+    const names = await this.keys();
+    for (let i = 0; i < names.length; i += PAGE) {
+      const page = names.slice(i, i + PAGE);
+      const records = await this.#records(page);
+      for (const [j, record] of records.entries()) {
+        const name = page[j] ?? '';
+        if (record) yield [name, await this.#open<T>(name, record)];
+      }
+    }
+  }
+
+  /** How many values this store holds. */
+  count(): Promise<number> {
+    return this.#run({
+      write: false,
+      issue: (records) => {
+        const request = records.count(this.#range);
+        return () => request.result;
+      },
+    });
+  }
+
+  /** Deletes every value of this store; other stores and the vault stay. */
+  clear(): Promise<void> {
+    return this.#run({
+      write: true,
+      issue: (records) => {
+        records.delete(this.#range);
+        return () => undefined;
+      },
+    });
+  }
+
+  /** Reads a value's header without opening it; `null` where there is none. Its fields are proven only by opening. */
+  async inspect(key: string): Promise<Inspection | null> {
+    const [record] = await this.#records([key]);
+    if (!record) return null;
+    const size = record.head.length + record.body.byteLength;
+    const n = headerLength(this.#vault.core, record.head, size);
+    return { ...readHeader(record.head.subarray(0, n)), size };
+  }
+
+  /** The sealed package as it lies on the disk (binary, SPEC.md section 3); `null` where there is none. */
+  async getPackage(key: string): Promise<Uint8Array<ArrayBuffer> | null> {
+    const [record] = await this.#records([key]);
+    return record ? joinParts(record) : null;
+  }
+
+  /** Closes the store once the calls under way are done; later calls reject with `closed`. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    leaveVault(this.#vault);
+  }
+
+  get #range(): IDBKeyRange {
+    return IDBKeyRange.bound([this.#store], [this.#store, []]);
+  }
+
+  #place(name: string): EncodedPlace {
+    return { prefix: this.#prefix, name };
+  }
+
+  /** Checks a name and makes it unique over the stores of the database. */
+  #id(key: string): string {
+    if (typeof key !== 'string' || !isWellFormed(key)) throw errorOf('invalid_argument', 'a key is a text without lone surrogates');
+    return `${this.#store.length}:${this.#store}${key}`;
+  }
+
+  async #run<T>(unit: Unit<T>): Promise<T> {
+    if (this.#closed) throw errorOf('closed');
+    return this.#vault.queue.add(unit);
+  }
+}
+
+/** Whoever can write to the database can write anything: what is not a record is malformed. */
+function checkRecord(record: unknown): Parts | undefined {
+  if (record === undefined) return undefined;
+  const { head, body } = (record ?? {}) as Partial<Parts>;
+  if (!(head instanceof Uint8Array) || !(body instanceof ArrayBuffer || body instanceof Uint8Array)) throw errorOf('malformed');
+  return { head, body };
+}

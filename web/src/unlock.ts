@@ -1,0 +1,222 @@
+/** Key sources, and the vault: creating one, and unlocking a keyset document (SPEC.md section 9). */
+import { type Core, Reader, check, isWellFormed } from './core.js';
+import { errorOf } from './errors.js';
+import { type Keys, latin1 } from './sealer.js';
+import { SALT, concat, keyId, masterSecret, newSecret, passphraseSecret, random, unwrap, wrappingKey } from './primitives.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * What opens the storage.
+ * - `password`: what the user types; stretched by PBKDF2-HMAC-SHA256 with at least 600,000 iterations.
+ * - `masterKey`: the base64 of 32 random bytes, or those bytes. Any other text is taken for a password.
+ * - `keyset` and `secret`: a wrapped keyset document that the host supplies (its bytes, or their base64), and the password or
+ *   master key that opens it. This is how a browser and a server share data.
+ */
+export type Unlock =
+  | { readonly password: string }
+  | { readonly masterKey: string | Uint8Array }
+  | { readonly keyset: string | Uint8Array | ArrayBuffer; readonly secret: string | Uint8Array };
+
+const PASSWORD_SLOT = 1;
+const MASTER_SLOT = 2;
+const ENABLED = 1;
+const DESTROYED = 4;
+const STORAGE = 1;
+const CLASSES = [1, 2, 3, 4, 5];
+
+/** What the user or host knows, ready to yield slot keys. It lives only while a vault is created or unlocked. */
+export class Secret {
+  readonly kind: typeof PASSWORD_SLOT | typeof MASTER_SLOT;
+  readonly #value: string | Bytes;
+  #last: { id: string; key: Promise<CryptoKey> } | undefined;
+
+  constructor(value: string | Bytes) {
+    this.#value = value;
+    this.kind = typeof value === 'string' ? PASSWORD_SLOT : MASTER_SLOT;
+  }
+
+  /** The key of the secret: PBKDF2 of a password, HKDF of a master key, which needs no salt. The last one is remembered. */
+  key(salt: Bytes, iterations: number): Promise<CryptoKey> {
+    const id = `${iterations}:${latin1(salt)}`;
+    if (this.#last?.id === id) return this.#last.key;
+    const value = this.#value;
+    const key = typeof value === 'string' ? passphraseSecret(value, salt, iterations) : masterSecret(value.slice());
+    this.#last = { id, key };
+    return key;
+  }
+}
+
+/** Reads a secret: 32 bytes or their canonical base64 are a master key, other text is a password. Throws `invalid_argument`. */
+function readSecret(secret: string | Uint8Array): Secret {
+  if (typeof secret !== 'string') {
+    if (!(secret instanceof Uint8Array) || secret.length !== 32) throw errorOf('invalid_argument', 'a master key has 32 bytes');
+    return new Secret(new Uint8Array(secret));
+  }
+  if (secret === '' || !isWellFormed(secret)) throw errorOf('invalid_argument', 'the secret is empty or not well-formed text');
+  return new Secret(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret) ? fromBase64(secret) : secret);
+}
+
+/** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
+export function secretOf(unlock: Unlock): Secret {
+  if ('password' in unlock) {
+    const { password } = unlock;
+    if (typeof password !== 'string' || password === '' || !isWellFormed(password)) throw errorOf('invalid_argument', 'the password is empty or not well-formed text');
+    return new Secret(password);
+  }
+  if ('masterKey' in unlock) return readSecret(unlock.masterKey);
+  if ('keyset' in unlock) return readSecret(unlock.secret);
+  throw errorOf('not_configured');
+}
+
+/** The bytes of a host's keyset document; nothing where the Unlock has none. */
+export function keysetOf(unlock: Unlock): Bytes | undefined {
+  if (!('keyset' in unlock)) return undefined;
+  const { keyset } = unlock;
+  return typeof keyset === 'string' ? fromBase64(keyset) : new Uint8Array(keyset).slice();
+}
+
+/** Decodes base64. Throws `malformed`. */
+export function fromBase64(text: string): Bytes {
+  try {
+    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  } catch {
+    throw errorOf('malformed', 'not base64');
+  }
+}
+
+/** Creates a vault: a random owner, a root wrapped by the secret's slot, a data key for each class. Returns its document. */
+export async function createVault(core: Core, secret: Secret, environment: string, iterations: number | undefined): Promise<Bytes> {
+  const owner = crypto.randomUUID();
+  const password = secret.kind === PASSWORD_SLOT;
+  const cost = password ? check(core.call.iterations(iterations ?? 0)) : 0;
+  const salt = password ? random(SALT) : new Uint8Array(SALT);
+  const slotSecret = await secret.key(salt, cost);
+  const root = await newSecret();
+  const [slotId, rootId, slotKey, rootKey] = await Promise.all([keyId(slotSecret), keyId(root.key), wrappingKey(slotSecret), wrappingKey(root.key)]);
+  const keys = await Promise.all(CLASSES.map(() => newKey()));
+  const environmentLength = core.begin().text(environment).length - 2;
+  const ownerBytes = new TextEncoder().encode(owner);
+  const names = core.begin().bytes(new TextEncoder().encode(environment)).bytes(ownerBytes).length;
+  const handle = check(core.call.newDocument(environmentLength, names - environmentLength));
+  try {
+    const bind = (use: number, cls: number, id: Bytes) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
+    const wrappedRoot = await root.wrap(slotKey, bind(0, 0, rootId));
+    const slot = encodeSlot({ kind: secret.kind, state: ENABLED, rootId, slotId, salt, cost, wrapped: wrappedRoot });
+    check(core.call.addSlot(handle, core.begin().bytes(slot).length));
+    for (const [i, cls] of CLASSES.entries()) {
+      const { id, secret: dek } = keys[i] as NewKey;
+      const wrapped = await dek.wrap(rootKey, bind(STORAGE, cls, id));
+      check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootId).bytes(wrapped).length, Date.now()));
+    }
+    return core.output(core.call.encodeDocument(handle));
+  } finally {
+    core.call.closeSession(handle);
+  }
+}
+
+type NewKey = Awaited<ReturnType<typeof newKey>>;
+
+async function newKey() {
+  const secret = await newSecret();
+  return { secret, id: await keyId(secret.key) };
+}
+
+/** A slot's encoding (SPEC.md section 9.1). */
+function encodeSlot(s: Slot): Bytes {
+  const numbers = new DataView(new ArrayBuffer(18));
+  numbers.setUint8(0, s.kind);
+  numbers.setUint8(1, s.state);
+  numbers.setBigUint64(2, BigInt(Date.now()));
+  numbers.setUint32(10, s.cost);
+  numbers.setUint16(14, 0);
+  numbers.setUint16(16, s.wrapped.length);
+  const part = (from: number, to: number) => new Uint8Array(numbers.buffer, from, to - from);
+  return concat(random(16), part(0, 10), s.rootId, s.slotId, s.salt, part(10, 18), s.wrapped);
+}
+
+interface Slot {
+  kind: number;
+  state: number;
+  rootId: Bytes;
+  slotId: Bytes;
+  salt: Bytes;
+  cost: number;
+  wrapped: Bytes;
+}
+
+function readSlot(bytes: Bytes): Slot {
+  const r = new Reader(bytes, 16);
+  const [kind, state] = [r.uint(1), r.uint(1)];
+  r.int64();
+  const [rootId, slotId, salt, cost] = [r.take(32), r.take(32), r.take(SALT), r.uint(4)];
+  r.take(r.uint(2));
+  return { kind, state, rootId, slotId, salt, cost, wrapped: r.take(r.uint(2)) };
+}
+
+/** An unlocked document: its owner, and its data keys, none of which can be exported or can wrap anything. */
+export interface Unlocked extends Keys {
+  owner: string;
+  document: Bytes;
+}
+
+/** Unlocks a document. Rejects with `wrong_secret` where no slot fits, `authentication_failed` where a wrapped key was altered. */
+export async function unlockDocument(core: Core, document: Bytes, secret: Secret): Promise<Unlocked> {
+  const open = (c: Core) => check(c.call.openDocument(c.begin().bytes(document).length));
+  const handle = open(core);
+  try {
+    const owner = new TextDecoder().decode(core.output(core.call.owner(handle)));
+    const roots = await unlockRoots(core, handle, secret);
+    return { owner, document, secrets: await unlockKeys(core, handle, roots), open };
+  } finally {
+    core.call.closeSession(handle);
+  }
+}
+
+/** The wrapping keys of the roots that the secret opens, by root id. */
+async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<Map<string, CryptoKey>> {
+  const roots = new Map<string, CryptoKey>();
+  for (const slot of list((i) => core.output(core.call.slot(handle, i))).map(readSlot)) {
+    if (slot.state === DESTROYED || slot.kind !== secret.kind) continue;
+    // Slot parameters may come from a server: they are held to our own floor and ceiling.
+    if (slot.kind === PASSWORD_SLOT) check(core.call.checkIterations(slot.cost));
+    const slotSecret = await secret.key(slot.salt, slot.cost);
+    if (latin1(await keyId(slotSecret)) !== latin1(slot.slotId)) continue;
+    core.begin().bytes(slot.rootId);
+    const binding = core.output(core.call.binding(handle, 0, 0));
+    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.rootId);
+    roots.set(latin1(slot.rootId), await wrappingKey(root));
+  }
+  if (roots.size === 0) throw errorOf('wrong_secret');
+  return roots;
+}
+
+/** Every data key whose root was opened, by key id. */
+async function unlockKeys(core: Core, handle: number, roots: Map<string, CryptoKey>): Promise<Map<string, CryptoKey>> {
+  const unlocking = list((i) => core.output(core.call.key(handle, i))).map(async (bytes) => {
+    const r = new Reader(bytes);
+    const [use, cls] = [r.uint(1), r.uint(1)];
+    r.uint(1);
+    const [id, rootId, wrapped] = [r.take(32), r.take(32), r.take(r.uint(2))];
+    const root = roots.get(latin1(rootId));
+    if (!root || wrapped.length === 0) return undefined;
+    core.begin().bytes(id);
+    const binding = core.output(core.call.binding(handle, use, cls));
+    return [latin1(id), await unwrapChecked(root, wrapped, binding, id)] as const;
+  });
+  return new Map((await Promise.all(unlocking)).filter((entry) => entry !== undefined));
+}
+
+/** Unwraps a key and holds it to its commitment. */
+async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, binding: Bytes, id: Bytes): Promise<CryptoKey> {
+  const key = await unwrap(wrapping, wrapped, binding);
+  if (latin1(await keyId(key)) !== latin1(id)) throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
+  return key;
+}
+
+function list(next: (i: number) => Bytes): Bytes[] {
+  const all: Bytes[] = [];
+  for (let item = next(0); item.length > 0; item = next(all.length)) all.push(item);
+  return all;
+}
+

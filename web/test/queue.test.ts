@@ -1,0 +1,182 @@
+import 'fake-indexeddb/auto';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { Database } from '../src/database.js';
+import { CommitQueue, type Unit } from '../src/queue.js';
+
+let n = 0;
+const open = () => {
+  const database = new Database(`queue-${n++}`);
+  return { database, queue: new CommitQueue(database) };
+};
+
+const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void> => ({
+  names: [name],
+  write: true,
+  ...(ready ? { ready } : {}),
+  issue: (records) => {
+    records.put(value, ['s', name]);
+    return () => undefined;
+  },
+});
+
+const get = (name: string): Unit<unknown> => ({
+  names: [name],
+  write: false,
+  issue: (records) => {
+    const request = records.get(['s', name]);
+    return () => request.result;
+  },
+});
+
+const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+afterEach(() => vi.restoreAllMocks());
+
+describe('group commit', () => {
+  test('a thousand writes of one tick are one transaction', async () => {
+    const { database, queue } = open();
+    await database.connect();
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    await Promise.all(Array.from({ length: 1000 }, (_, i) => queue.add(put(`k${i}`, i))));
+    expect(transactions).toHaveBeenCalledTimes(1);
+    expect(await queue.add(get('k999'))).toBe(999);
+  });
+
+  test('reads and writes of different records in one tick are two transactions', async () => {
+    const { database, queue } = open();
+    await database.connect();
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    await Promise.all([queue.add(put('a', 1)), queue.add(get('b')), queue.add(put('c', 1)), queue.add(get('d'))]);
+    expect(transactions).toHaveBeenCalledTimes(2);
+  });
+
+  test('the transaction opens only when all is sealed', async () => {
+    const { database, queue } = open();
+    await database.connect();
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    const writing = queue.add(put('a', 1, after(30)));
+    await after(10);
+    expect(transactions).not.toHaveBeenCalled();
+    await writing;
+    expect(transactions).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('call order', () => {
+  test('of two writes to one record the later call wins, though it is sealed first', async () => {
+    const { queue } = open();
+    await Promise.all([queue.add(put('a', 'first', after(30))), queue.add(put('a', 'second'))]);
+    expect(await queue.add(get('a'))).toBe('second');
+  });
+
+  test('so it is over several ticks', async () => {
+    const { queue } = open();
+    const first = queue.add(put('a', 'first', after(30)));
+    await after(1);
+    const second = queue.add(put('a', 'second'));
+    await Promise.all([first, second]);
+    expect(await queue.add(get('a'))).toBe('second');
+  });
+
+  test('a read sees the write called before it, and not the one called after it', async () => {
+    const { queue } = open();
+    await queue.add(put('a', 0));
+    const calls = [queue.add(get('a')), queue.add(put('a', 1, after(20))), queue.add(get('a')), queue.add(put('a', 2)), queue.add(get('a'))];
+    expect(await Promise.all(calls)).toEqual([0, undefined, 1, undefined, 2]);
+  });
+
+  test('a call on all records waits for the writes before it', async () => {
+    const { queue } = open();
+    const writing = queue.add(put('a', 1, after(20)));
+    const counting = queue.add({ write: false, issue: (r) => ((request) => () => request.result)(r.count()) });
+    await writing;
+    expect(await counting).toBe(1);
+  });
+
+  test('a small write is not held up by a large one to another record', async () => {
+    const { queue } = open();
+    let done = false;
+    const large = queue.add(put('large', 1, after(50))).then(() => (done = true));
+    await after(1);
+    await queue.add(put('small', 1));
+    expect(done).toBe(false);
+    await large;
+  });
+
+  test('random calls give what the same calls give one by one', async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const random = ((s) => () => (s = (s * 16807) % 2147483647) / 2147483647)(seed);
+      const { queue } = open();
+      const model = new Map<string, number>();
+      const wanted: unknown[] = [];
+      const got: Promise<unknown>[] = [];
+      for (let i = 0; i < 60; i++) {
+        const name = `k${Math.floor(random() * 4)}`;
+        if (random() < 0.5) {
+          wanted.push(model.get(name));
+          got.push(queue.add(get(name)));
+        } else {
+          model.set(name, i);
+          wanted.push(undefined);
+          got.push(queue.add(put(name, i, random() < 0.5 ? after(Math.floor(random() * 4)) : undefined)));
+        }
+        if (random() < 0.3) await after(0);
+      }
+      expect(await Promise.all(got), `seed ${seed}`).toEqual(wanted);
+    }
+  });
+});
+
+describe('failure', () => {
+  const refused: Unit<void> = {
+    names: ['bad'],
+    write: true,
+    issue: (records) => {
+      records.put(() => undefined, ['s', 'bad']); // a function cannot be cloned
+      return () => undefined;
+    },
+  };
+
+  test('a write that aborts the transaction fails alone, with the earlier value in place', async () => {
+    const { queue } = open();
+    await queue.add(put('bad', 'earlier'));
+    const results = await Promise.allSettled([queue.add(put('a', 1)), queue.add(refused), queue.add(put('b', 2))]);
+    expect(results.map((r) => r.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(await Promise.all([queue.add(get('a')), queue.add(get('b')), queue.add(get('bad'))])).toEqual([1, 2, 'earlier']);
+  });
+
+  test('a retried write does not overtake a later one to the same record', async () => {
+    const { queue } = open();
+    const calls = [queue.add(put('a', 'old')), queue.add(refused).catch(() => undefined)];
+    await Promise.resolve();
+    calls.push(queue.add(put('a', 'new')));
+    await Promise.all(calls);
+    expect(await queue.add(get('a'))).toBe('new');
+  });
+
+  test('a value that cannot be sealed fails alone and opens no transaction', async () => {
+    const { queue } = open();
+    const results = await Promise.allSettled([queue.add(put('a', 1, Promise.reject(new Error('sealing')))), queue.add(put('b', 2))]);
+    expect(results.map((r) => r.status)).toEqual(['rejected', 'fulfilled']);
+  });
+
+  test('a read that finds what it must refuse fails alone', async () => {
+    const { queue } = open();
+    const refusing: Unit<never> = {
+      ...get('x'),
+      issue: () => () => {
+        throw new Error('malformed');
+      },
+    };
+    const results = await Promise.allSettled([queue.add(refusing), queue.add(get('y'))]);
+    expect(results.map((r) => r.status)).toEqual(['rejected', 'fulfilled']);
+  });
+
+  test('the connection is opened again after it was lost', async () => {
+    const { database, queue } = open();
+    await queue.add(put('a', 1));
+    (await database.connect()).close(); // as a browser does, without telling
+    await queue.add(put('b', 2));
+    expect(await Promise.all([queue.add(get('a')), queue.add(get('b'))])).toEqual([1, 2]);
+  });
+});
