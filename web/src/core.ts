@@ -136,8 +136,13 @@ export class Core {
 
   /** A copy of the first n bytes of the output; throws the error that a negative n stands for. */
   output(n: number): Uint8Array<ArrayBuffer> {
+    return this.view(check(n)).slice();
+  }
+
+  /** The first n bytes of the output where they are: good until the next call. */
+  view(n: number): Uint8Array<ArrayBuffer> {
     const at = this.#start + this.#half;
-    return this.#memory.slice(at, at + check(n));
+    return this.#memory.subarray(at, at + n);
   }
 }
 

@@ -40,14 +40,12 @@ export function gcmSeal(key: CryptoKey, iv: Bytes, additionalData: Bytes, plaint
 }
 
 /** AES-256-GCM; rejects with `authentication_failed`. */
-export async function gcmOpen(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: BufferSource): Promise<ArrayBuffer> {
-  try {
-    return await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed);
-  } catch (cause) {
+export function gcmOpen(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: BufferSource): Promise<ArrayBuffer> {
+  return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed).catch((cause: unknown) => {
     // OperationError is the one way WebCrypto says that the tag does not fit; anything else (out of memory) is not tampering.
     if ((cause as DOMException)?.name === 'OperationError') throw errorOf('authentication_failed');
     throw errorOf('internal', undefined, cause);
-  }
+  });
 }
 
 /** Imports 32 secret bytes as an HKDF key that cannot be exported, and clears them. */

@@ -159,8 +159,8 @@ function transaction(connection: IDBDatabase, pending: readonly Pending[], write
     tx.onabort = () => reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
     try {
       results = pending.map((p) => p.unit.issue(records));
-      // Not of reads: Chromium completes a committed one before it has fetched the large values.
-      if (write) tx.commit?.();
+      // No tx.commit(): after it Firefox completes a transaction whose put was refused for quota, and Chromium completes a read
+      // before it has fetched the large values.
     } catch (error) {
       reject(error);
       tx.abort();

@@ -17,15 +17,15 @@ export interface Place {
   name?: string;
 }
 
-/** A place with its first two parts encoded beforehand. */
+/** A place, all but its name encoded beforehand. */
 export interface EncodedPlace {
   prefix: Bytes;
   name: string | undefined;
 }
 
-/** Encodes a place's owner and collection. */
-export function placePrefix(core: Core, owner: string, collection: string): Bytes {
-  const input = core.begin().text(owner).text(collection).length;
+/** Encodes a place's owner, collection, and whether a name follows. */
+export function placePrefix(core: Core, owner: string, collection: string, named: boolean): Bytes {
+  const input = core.begin().text(owner).text(collection).bytes(new Uint8Array([+named])).length;
   return core.input(input);
 }
 
@@ -42,6 +42,12 @@ interface Writer {
   key: CryptoKey;
 }
 
+/** A message key and what names it: key id and salt. */
+interface Kept {
+  id: Bytes;
+  key: CryptoKey;
+}
+
 /** How many message keys a reader keeps. */
 const KEPT = 256;
 
@@ -53,7 +59,9 @@ export class Sealer {
   #generation: number;
   readonly #writers = new Map<number, Writer>();
   readonly #making = new Map<number, Promise<Writer>>();
-  readonly #messageKeys = new Map<string, CryptoKey>();
+  readonly #messageKeys = new Map<string, Kept>();
+  /** The message key used last. Most packages of a store are one writer's, and comparing bytes is quicker than making a map's key. */
+  #last: Kept | undefined;
 
   constructor(core: Core, keys: Keys) {
     this.core = core;
@@ -78,7 +86,8 @@ export class Sealer {
 
   /** Seals a value. `borrowed` bytes are copied if sealing cannot begin at once, so that the caller may change them. */
   async seal(value: unknown, use: Use, cls: DataClassification, place: EncodedPlace, context?: Readonly<Record<string, string>>): Promise<Parts> {
-    const [useNumber, classNo] = [uses.indexOf(use), classNumber(cls)];
+    const useNumber = uses.indexOf(use);
+    const classNo = classNumber(cls);
     const slot = useNumber * 8 + classNo;
     let encoded = encodeValue(this.core, value);
     let writer = this.#writers.get(slot);
@@ -86,33 +95,28 @@ export class Sealer {
     if (!writer && encoded.borrowed) encoded = { ...encoded, bytes: encoded.bytes.slice() };
     for (;;) {
       writer ??= await this.#newWriter(slot, useNumber, classNo);
-      const data = this.#plan(writer, useNumber, classNo, encoded, place, context);
-      if (data) return this.#carryOut(writer, data, encoded.bytes);
+      const n = this.#plan(writer, useNumber, classNo, encoded, place, context);
+      if (n !== saltSpent) return this.#carryOut(writer, check(n), encoded.bytes);
       if (this.#keys.salt) throw errorOf('key_unusable', saltIsSpent);
       if (this.#writers.get(slot) === writer) this.#writers.delete(slot);
       writer = undefined;
     }
   }
 
-  /** The additional data of a package to be sealed; nothing when the writer's salt is spent. */
-  #plan(w: Writer, use: number, cls: number, e: Encoded, place: EncodedPlace, context?: Readonly<Record<string, string>>): Bytes | undefined {
+  /** Has the core write the additional data of a package to be sealed; returns its length, or saltSpent. */
+  #plan(w: Writer, use: number, cls: number, e: Encoded, place: EncodedPlace, context?: Readonly<Record<string, string>>): number {
     const { core } = this;
     const session = this.#session;
-    const input = this.#writePlace(core.begin().bytes(w.salt), place).map(context).length;
-    const n = core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length);
-    return n === saltSpent ? undefined : core.output(n);
+    const input = writePlace(core.begin().bytes(w.salt), place).map(context).length;
+    return core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length);
   }
 
-  #writePlace(core: Core, place: EncodedPlace): Core {
-    core.bytes(place.prefix);
-    return place.name === undefined ? core.bytes(unnamed) : core.bytes(named).text(place.name);
-  }
-
-  #carryOut(writer: Writer, data: Bytes, value: Bytes): Parts | Promise<Parts> {
+  /** Seals at once, with the additional data where the core left it: WebCrypto copies it before it returns. */
+  #carryOut(writer: Writer, n: number, value: Bytes): Promise<Parts> {
+    const data = this.core.view(n);
     const length = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
     const algorithm = data[2 + at.algorithm] ?? 0;
-    const head = new Uint8Array(length + headExtra(algorithm));
-    head.set(data.subarray(2, 2 + length));
+    const head = this.core.view(2 + length + headExtra(algorithm)).slice(2); // what follows the header is overwritten below
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
     if (algorithm !== PUBLIC) return gcmSeal(writer.key, iv, data, value).then((body) => ({ head, body }));
     const body = value.slice();
@@ -152,25 +156,34 @@ export class Sealer {
     const { core } = this;
     const session = this.#session;
     const length = at.context + 2 + (((head[at.context] ?? 0) << 8) | (head[at.context + 1] ?? 0));
-    const header = head.subarray(0, length);
-    const input = this.#writePlace(core.begin().bytes(header), place).length;
-    const size = head.length - header.length + body.byteLength;
-    const n = core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, size);
-    const data = core.output(check(n));
-    const [algorithm, type, flags] = [head[at.algorithm] ?? 0, head[at.type] ?? 0, head[at.flags] ?? 0];
+    const input = writePlace(core.begin().bytes(head.subarray(0, length)), place).length;
+    const n = check(core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, head.length - length + body.byteLength));
+    const algorithm = head[at.algorithm] ?? 0;
     if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
-    const id = latin1(head.subarray(at.keyId, at.salt + SALT));
-    const kept = this.#messageKeys.get(id);
-    const key = kept ?? (await messageKey(this.#secret(id.slice(0, 32)), head.slice(at.salt, at.salt + SALT)));
-    const plaintext = await openBody(key, algorithm, head.subarray(length), body, data);
-    this.#keep(id, key);
-    return decodeValue(core, type, flags, plaintext);
+    let kept = this.#find(head);
+    const data = kept ? core.view(n) : core.output(n); // a view does not outlive an await
+    kept ??= await this.#derive(head.slice(at.keyId, at.salt + SALT));
+    const plaintext = await openBody(kept.key, algorithm, head.subarray(length), body, data);
+    this.#keep(kept);
+    return decodeValue(core, head[at.type] ?? 0, head[at.flags] ?? 0, plaintext);
+  }
+
+  #find(head: Bytes): Kept | undefined {
+    if (this.#last?.id.every((x, i) => x === head[at.keyId + i])) return this.#last;
+    return this.#messageKeys.get(latin1(head.subarray(at.keyId, at.salt + SALT)));
+  }
+
+  async #derive(id: Bytes): Promise<Kept> {
+    return { id, key: await messageKey(this.#secret(latin1(id.subarray(0, 32))), id.slice(32)) };
   }
 
   /** Keeps a message key, only after a package authenticated under it; the least recently used gives way. */
-  #keep(id: string, key: CryptoKey): void {
+  #keep(kept: Kept): void {
+    if (kept === this.#last) return;
+    this.#last = kept;
+    const id = latin1(kept.id);
     this.#messageKeys.delete(id);
-    this.#messageKeys.set(id, key);
+    this.#messageKeys.set(id, kept);
     if (this.#messageKeys.size > KEPT) {
       const [oldest] = this.#messageKeys.keys();
       if (oldest !== undefined) this.#messageKeys.delete(oldest);
@@ -181,16 +194,17 @@ export class Sealer {
 /** Marks the one key_unusable that EncryptionService answers by deriving a new key. */
 export const saltIsSpent = 'the salt is spent';
 
-const unnamed = new Uint8Array([0]);
-const named = new Uint8Array([1]);
+function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {
+  core.bytes(prefix);
+  return name === undefined ? core : core.text(name);
+}
 
-async function openBody(key: CryptoKey, algorithm: number, nonce: Bytes, body: ArrayBuffer | Bytes, data: Bytes): Promise<Bytes> {
+function openBody(key: CryptoKey, algorithm: number, nonce: Bytes, body: ArrayBuffer | Bytes, data: Bytes): Promise<Bytes> {
   const iv = nonce.subarray(0, NONCE);
-  if (algorithm === 1) return new Uint8Array(await gcmOpen(key, iv, data, body));
+  if (algorithm === 1) return gcmOpen(key, iv, data, body).then((plaintext) => new Uint8Array(plaintext));
   if (algorithm !== PUBLIC) throw errorOf('invalid_argument', 'a chunked package is opened as a file');
   const value = body instanceof Uint8Array ? body.slice() : new Uint8Array(body);
-  await gcmOpen(key, iv, concat(data, value), nonce.subarray(NONCE, NONCE + TAG));
-  return value;
+  return gcmOpen(key, iv, concat(data, value), nonce.subarray(NONCE, NONCE + TAG)).then(() => value);
 }
 
 /** Bytes as a string of as many characters, to serve as a map's key. */

@@ -146,7 +146,8 @@ export class EncryptionService {
 }
 
 function encodePlace(core: Core, place: Partial<Place> | undefined) {
-  return { prefix: placePrefix(core, place?.owner ?? '', place?.collection ?? ''), name: place?.name };
+  const { owner = '', collection = '', name } = place ?? {};
+  return { prefix: placePrefix(core, owner, collection, name !== undefined), name };
 }
 
 /** A session of packages without a keyset: one key. */

@@ -33,7 +33,7 @@ export class EncryptedStorage {
   constructor(vault: Vault, store: string, least?: DataClassification) {
     this.#vault = vault;
     this.#store = store;
-    this.#prefix = placePrefix(vault.core, vault.owner, store);
+    this.#prefix = placePrefix(vault.core, vault.owner, store, true);
     if (least) classNumber(least);
     this.#least = least;
   }
