@@ -58,7 +58,7 @@ async function store(masterKey: string, secret: typeof secrets, clear: typeof pl
 async function keyBytes(document: Uint8Array, salts: Uint8Array[]): Promise<Map<string, Buffer>> {
   const core = new Core(await WebAssembly.compile(await readFile(join(DIST, 'coffer.wasm'))));
   const handle = core.call.openDocument(core.begin().bytes(document).length);
-  const derive = (key: Uint8Array, label: string, salt = new Uint8Array(0)) => Buffer.from(hkdfSync('sha256', key, salt, `coffer/v1 ${label}`, 32));
+  const derive = (key: Uint8Array, label: string, salt: Uint8Array = Buffer.alloc(0)) => Buffer.from(hkdfSync('sha256', key, salt, `coffer/v1 ${label}`, 32));
   const binding = (use: number, cls: number, id: Uint8Array) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
   const unwrap = (wrapping: Buffer, wrapped: Uint8Array, data: Uint8Array) => {
     const gcm = createDecipheriv('aes-256-gcm', wrapping, wrapped.subarray(0, 12)).setAAD(data).setAuthTag(wrapped.subarray(-16));

@@ -1,0 +1,90 @@
+/** The README's examples, run as they are written. */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, onTestFinished, test } from 'vitest';
+import { chromium } from './harness/index.js';
+import { ROOT, servePackage } from './support.js';
+
+const run = promisify(execFile);
+
+/** The code block of a language that holds a text. */
+async function example(language: string, text: string): Promise<string> {
+  const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
+  const blocks = [...readme.matchAll(/```(\w+)\n([\s\S]*?)```/g)].filter(([, l, code]) => l === language && code?.includes(text));
+  expect(blocks, `README's ${language} example with ${text}`).toHaveLength(1);
+  return blocks[0]![2]!;
+}
+
+async function folder(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'coffer-readme-'));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  return port;
+}
+
+/** Starts a program that ends with the test, and waits until its output has a line. */
+async function started(command: string, args: string[], line: RegExp): Promise<RegExpExecArray> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  onTestFinished(async () => {
+    child.kill();
+    if (child.exitCode === null) await once(child, 'exit');
+  });
+  let output = '';
+  return new Promise((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString();
+      const match = line.exec(output);
+      if (match) resolve(match);
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.on('error', reject);
+    child.on('exit', () => reject(new Error(`${command} ended: ${output}`)));
+  });
+}
+
+test('the browser example (chromium)', async () => {
+  const code = (await example('js', 'createEncryptedStorage')).replace("from 'coffer'", "from '/coffer/index.js'");
+  const server = await servePackage({ '/example.js': `${code}\nexport { patient, missing };` });
+  onTestFinished(() => server.close());
+  const session = await chromium.open();
+  onTestFinished(() => session.close());
+  const page = await session.page(server.origin);
+  const seen = await page.evaluate(async () => {
+    const { patient, missing } = (await import('/example.js' as string)) as Record<string, unknown>;
+    return [patient, missing];
+  });
+  expect(seen).toEqual([{ name: 'Ada', born: 1815 }, null]);
+});
+
+test('the Go example', async () => {
+  const [dir, port] = [await folder(), await freePort()];
+  await started('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir], /Ready to accept connections/);
+  const source = (await example('go', 'cache.Wrap')).replace('localhost:6379', `127.0.0.1:${port}`).replace('"keys"', JSON.stringify(join(dir, 'keys')));
+  const file = join(dir, 'main.go');
+  await writeFile(file, source);
+  const { stdout } = await run('go', ['run', file], { cwd: ROOT });
+  expect(stdout).toBe('Ada\n');
+});
+
+test('the curl example', async () => {
+  const [dir, port] = [await folder(), await freePort()];
+  const coffer = join(dir, 'coffer');
+  await run('go', ['build', '-o', coffer, './cmd/server'], { cwd: ROOT });
+  const [, token] = await started(coffer, ['serve', '--listen', `127.0.0.1:${port}`, '--data', join(dir, 'data')], /token: (\S+)[\s\S]*listening/);
+  const script = (await example('sh', 'curl')).replaceAll('localhost:8080', `127.0.0.1:${port}`).replace('coffer_…', token!);
+  const { stdout } = await run('bash', ['-ec', script]);
+  expect(stdout).toBe('Ada');
+});
