@@ -30,16 +30,6 @@ func TestBudgetOfBytes(t *testing.T) {
 	require.False(t, pieces.Spend(1))
 }
 
-func TestBudgetOfPackages(t *testing.T) {
-	var b envelope.Budget
-	spent := 0
-	for b.Spend(0) {
-		spent++
-	}
-	require.Equal(t, format.MaxPackages, spent)
-	require.False(t, b.Spend(0))
-}
-
 // Sizes that cannot be never give back what was spent.
 func TestBudgetOfNegativeSizes(t *testing.T) {
 	var b envelope.Budget

@@ -173,7 +173,7 @@ func TestParseContext(t *testing.T) {
 		{"as many as may be", full.String(), true},
 		{"one more", full.String() + entry("99", ""), false},
 		{"as large as may be", most, true},
-		{"one byte more", most[:len(most)-1] + "vv", false},
+		{"one byte more", entry("k", strings.Repeat("v", format.MaxContext-4)), false},
 		{"larger by an entry", most + entry("l", ""), false},
 		{"key without value", "\x00\x01a", false},
 		{"half a length", "\x00", false},

@@ -189,7 +189,7 @@ func TestParseHeaderRefusesEveryTruncation(t *testing.T) {
 // Every change of one byte is refused, or is another header whose one encoding it is.
 func TestHeaderHasOneEncoding(t *testing.T) {
 	r := newRandom(t)
-	for range 20 {
+	for range 8 {
 		h := randomHeader(t, r)
 		b := encode(t, h)
 		for i := range b {
@@ -200,8 +200,8 @@ func TestHeaderHasOneEncoding(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				require.NotEqual(t, h, got, "byte %d", i)
-				require.Equal(t, changed[:n], encode(t, got))
+				require.False(t, h == got, "byte %d", i)
+				require.True(t, bytes.Equal(changed[:n], encode(t, got)), "byte %d", i)
 			}
 		}
 	}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// defaultTenant is whose data everything is.
+const defaultTenant = "default"
+
+// openKeys unlocks the tenant's keys. It ends the start where they do not open: a server that cannot read what it keeps must not begin
+// to write.
+func openKeys(ctx context.Context, c *config.Config, log *slog.Logger) (*keyring.Tenant, error) {
+	dir := filepath.Join(c.Data, "keys")
+	kek, err := openKEK(c, dir, log)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := keyring.Open(dir, kek, c.Environment)
+	if err != nil {
+		return nil, err
+	}
+	tenant, err := ring.Tenant(ctx, defaultTenant)
+	switch {
+	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey != "":
+		return nil, fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", dir)
+	case errors.Is(err, envelope.ErrWrongSecret):
+		return nil, fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", dir)
+	case errors.Is(err, keyring.ErrEnvironment):
+		return nil, fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", dir)
+	case err != nil:
+		return nil, err
+	}
+	return tenant, nil
+}
+
+// openKEK opens the configured master key, or one in the data directory, which it makes where there are no keys yet.
+func openKEK(c *config.Config, keys string, log *slog.Logger) (kms.KEK, error) {
+	if c.MasterKey != "" {
+		return kms.FromMasterKey(string(c.MasterKey), c.KDFIterations)
+	}
+	path := filepath.Join(c.Data, "master.key")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if holdsKeys(keys) {
+			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it", keys, path)
+		}
+		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	log.Warn("the master key lies beside the data, which is for development only: set ENCRYPTION_MASTER_KEY", "file", path)
+	return kms.OpenFile(path)
+}
+
+// holdsKeys reports whether a keyring's directory has keysets.
+func holdsKeys(dir string) bool {
+	entries, _ := os.ReadDir(dir) // none there, none unreadable: the keyring says which
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			return true
+		}
+	}
+	return false
+}
+
+// keysReady reports whether values of the most sensitive class can be sealed now.
+func keysReady(tenant *keyring.Tenant) func(context.Context) error {
+	return func(context.Context) error {
+		_, err := tenant.Primary(format.UseCache, classify.PHI)
+		return err
+	}
+}

@@ -1,0 +1,286 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+const record = "Jane Doe, born 1970-01-01, allergic to penicillin"
+
+// TestRestart: the first start prints the token, once; data, keys and token are there after a restart.
+func TestRestart(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "new", "data")
+	first := serve(t, data)
+	require.True(t, strings.HasPrefix(first.token, "coffer_"))
+	require.Contains(t, first.log.String(), "development", "a master key beside the data is warned of")
+	first.put(first.token, "patient-1", record)
+	require.Zero(t, first.stop(syscall.SIGTERM), first.log)
+	require.NoFileExists(t, filepath.Join(data, "cache", "LOCK"), "the store was closed")
+
+	second := serve(t, data)
+	require.Empty(t, second.token)
+	second.requireValue(first.token, "patient-1", record)
+	require.Zero(t, second.stop(os.Interrupt), second.log)
+
+	for _, log := range []logFile{first.log, second.log} {
+		require.NotContains(t, log.String(), first.token)
+		require.NotContains(t, log.String(), "patient-1")
+	}
+	requirePrivate(t, data, record, first.token)
+}
+
+// requirePrivate: nothing below dir holds a secret in the clear, and nothing can be read by others.
+func requirePrivate(t *testing.T, dir string, secrets ...string) {
+	t.Helper()
+	files := 0
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := entry.Info()
+		require.NoError(t, err)
+		if path == dir || filepath.Base(path) == "master.key" || filepath.Base(path) == "token.json" {
+			require.Zero(t, info.Mode().Perm()&0o077, path)
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		files++
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, secret := range secrets {
+			require.False(t, bytes.Contains(content, []byte(secret)), "%s holds a secret in the clear", path)
+		}
+		return nil
+	}))
+	require.Greater(t, files, 3)
+}
+
+// TestKilled: what was answered 204 is there after a kill.
+func TestKilled(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	for i := range 50 {
+		p.put(p.token, fmt.Sprint("k", i), fmt.Sprint("value ", i))
+	}
+	p.put(p.token, "large", strings.Repeat("large", 1<<20))
+	p.kill()
+
+	again := serve(t, data)
+	for i := range 50 {
+		again.requireValue(p.token, fmt.Sprint("k", i), fmt.Sprint("value ", i))
+	}
+	again.requireValue(p.token, "large", strings.Repeat("large", 1<<20))
+}
+
+// TestTokenCreate: a lost token is replaced while the server runs, and the former one ends.
+func TestTokenCreate(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(p.token, "k", record)
+	out, err := program(t, nil, "token", "create", "--data", data).Output()
+	require.NoError(t, err)
+	fresh, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "token: ")
+	require.True(t, ok)
+	require.NotEqual(t, p.token, fresh)
+
+	status, body := p.do(p.token, "GET", "/v1/cache/k", "")
+	require.Equal(t, http.StatusUnauthorized, status)
+	require.Contains(t, body, `"code":"unauthorized"`)
+	p.requireValue(fresh, "k", record)
+}
+
+func TestTokenCreateElsewhere(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", missing)), "there is no data directory")
+	require.NoDirExists(t, missing)
+}
+
+// TestBadConfiguration: every bad value is named, none is shown, and nothing is made.
+func TestBadConfiguration(t *testing.T) {
+	const planted = "pl4nted"
+	data := filepath.Join(t.TempDir(), "data")
+	says := fails(t, program(t, []string{
+		"ENCRYPTION_MASTER_KEY=" + planted, "KDF_ITERATIONS=" + planted, "REDIS_URL=http://:" + planted + "@h", "COFFER_ENVIRONMENT=" + planted + "!",
+	}, "serve", "--data", data, "--listen", planted))
+	for _, name := range []string{"ENCRYPTION_MASTER_KEY", "KDF_ITERATIONS", "REDIS_URL", "COFFER_ENVIRONMENT", "--listen"} {
+		require.Contains(t, says, "- "+name+" ")
+	}
+	require.NotContains(t, says, planted)
+	require.NoDirExists(t, data)
+
+	require.NotContains(t, fails(t, program(t, nil, "serve", planted)), planted, "an argument may be a secret")
+	require.Contains(t, fails(t, program(t, nil, "serve", "--data", "/dev/null/data")), "data directory")
+}
+
+// TestMasterKeys: both forms of the master key keep the data readable, and any other key ends the start.
+func TestMasterKeys(t *testing.T) {
+	random := "ENCRYPTION_MASTER_KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
+	passphrase := "ENCRYPTION_MASTER_KEY=correct horse battery staple"
+	for name, key := range map[string]string{"random": random, "passphrase": passphrase} {
+		t.Run(name, func(t *testing.T) {
+			data := t.TempDir()
+			p := serve(t, data, key, "KDF_ITERATIONS=1000")
+			require.Contains(t, p.log.String(), "KDF_ITERATIONS is below the least")
+			require.NotContains(t, p.log.String(), "for development")
+			require.NoFileExists(t, filepath.Join(data, "master.key"))
+			p.put(p.token, "k", record)
+			require.Zero(t, p.stop(syscall.SIGTERM))
+
+			says := fails(t, program(t, []string{key + "x"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			require.Contains(t, says, "ENCRYPTION_MASTER_KEY is not the key")
+			says = fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			require.Contains(t, says, "set ENCRYPTION_MASTER_KEY")
+			require.NoFileExists(t, filepath.Join(data, "master.key"), "no new key is made beside keys of another")
+			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=prod"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			require.Contains(t, says, "COFFER_ENVIRONMENT")
+
+			again := serve(t, data, key, "KDF_ITERATIONS=700000")
+			again.requireValue(p.token, "k", record)
+			require.NotContains(t, p.log.String()+again.log.String(), strings.TrimPrefix(key, "ENCRYPTION_MASTER_KEY="))
+		})
+	}
+}
+
+// TestAnotherMasterKeyFile: a key file that does not open the keys ends the start.
+func TestAnotherMasterKeyFile(t *testing.T) {
+	data := t.TempDir()
+	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
+	other := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{9}, 32))
+	require.NoError(t, os.WriteFile(filepath.Join(data, "master.key"), []byte(other), 0o600))
+	says := fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, says, "made with another master key: set ENCRYPTION_MASTER_KEY")
+	require.NotContains(t, says, other)
+}
+
+func TestOneServerForOneDirectory(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	says := fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, says, "another server runs on "+data)
+	address := strings.TrimPrefix(p.url, "http://")
+	says = fails(t, program(t, nil, "serve", "--data", t.TempDir(), "--listen", address))
+	require.Contains(t, says, "cannot listen")
+}
+
+// TestRedis: the configured Redis holds the packages, and keys and token outlast a restart of the server.
+func TestRedis(t *testing.T) {
+	redis := redistest.Start(t)
+	redis.SetPassword("pl4nted")
+	host, port, err := net.SplitHostPort(redis.Addr)
+	require.NoError(t, err)
+	data := filepath.Join(t.TempDir(), "data")
+	byParts := serve(t, data, "REDIS_HOST="+host, "REDIS_PORT="+port, "REDIS_PASSWORD=pl4nted", "REDIS_DB=1")
+	byParts.put(byParts.token, "k", record)
+	require.Zero(t, byParts.stop(syscall.SIGTERM), byParts.log)
+
+	byURL := serve(t, data, "REDIS_URL=redis://:pl4nted@"+redis.Addr+"/1")
+	byURL.requireValue(byParts.token, "k", record)
+	require.Zero(t, byURL.stop(syscall.SIGTERM), byURL.log)
+	require.NotContains(t, byParts.log.String()+byURL.log.String(), "pl4nted")
+	require.NoDirExists(t, filepath.Join(data, "cache"))
+	requirePrivate(t, data, record, byParts.token, "pl4nted")
+}
+
+// TestRedisComesLater: a server that starts without its Redis says so, and recovers by itself.
+func TestRedisComesLater(t *testing.T) {
+	redis := redistest.Start(t)
+	redis.Stop()
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+redis.Addr)
+	requireDown(t, p)
+	redis.Restart()
+	require.Eventually(t, func() bool { status, _ := p.do("", "GET", "/readyz", ""); return status == 200 }, 20*time.Second, 50*time.Millisecond)
+	p.put(p.token, "k", record)
+	p.requireValue(p.token, "k", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	for line := range strings.Lines(p.log.String()) {
+		require.True(t, json.Valid([]byte(line)), "the log is JSON, whoever writes to it: %s", line)
+	}
+}
+
+func requireDown(t *testing.T, p *process) {
+	t.Helper()
+	require.Contains(t, p.log.String(), "Redis cannot be reached yet")
+	for _, path := range []string{"/readyz", "/v1/cache/k"} {
+		status, body := p.do(p.token, "GET", path, "")
+		require.Equal(t, http.StatusServiceUnavailable, status, body)
+		require.Contains(t, body, `"code":"store_unavailable"`)
+	}
+	status, _ := p.do("", "GET", "/livez", "")
+	require.Equal(t, http.StatusOK, status)
+}
+
+// upload is a PUT of which half the body was sent.
+type upload struct {
+	conn net.Conn
+	rest string
+}
+
+func beginUpload(t *testing.T, p *process, value string) *upload {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "PUT /v1/cache/upload?class=phi HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n",
+		p.token, len(value))
+	require.NoError(t, err)
+	line := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n")) // the handler reads
+	_, err = io.ReadFull(conn, line)
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, value[:len(value)/2])
+	require.NoError(t, err)
+	return &upload{conn, value[len(value)/2:]}
+}
+
+// TestDrain: a shutdown lets an upload in flight end, takes no new one, and what was stored is there.
+func TestDrain(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	u := beginUpload(t, p, record)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 10*time.Second, 10*time.Millisecond)
+
+	_, err := io.WriteString(u.conn, u.rest)
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(u.conn), nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusNoContent, response.StatusCode)
+	require.Zero(t, p.wait(), p.log)
+	serve(t, data).requireValue(p.token, "upload", record)
+}
+
+// TestDrainEnds: an upload that never ends does not keep the server, and a second signal ends it at once.
+func TestDrainEnds(t *testing.T) {
+	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_TIMEOUT=200ms")
+	beginUpload(t, p, record)
+	require.Equal(t, 1, p.stop(syscall.SIGTERM))
+	require.Contains(t, p.log.String(), "COFFER_SHUTDOWN_TIMEOUT")
+
+	impatient := serve(t, t.TempDir())
+	beginUpload(t, impatient, record)
+	require.NoError(t, impatient.cmd.Process.Signal(syscall.SIGTERM))
+	time.Sleep(200 * time.Millisecond)
+	require.Equal(t, -1, impatient.stop(syscall.SIGTERM), "ended by the signal")
+}

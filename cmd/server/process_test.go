@@ -1,0 +1,177 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// binary builds the program once for all tests.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "coffer-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "coffer")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", &buildError{string(out)}
+	}
+	return path, nil
+})
+
+type buildError struct{ output string }
+
+func (e *buildError) Error() string { return "go build: " + e.output }
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// program is `coffer` with arguments and nothing in its environment but what is given.
+func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := binary()
+	require.NoError(t, err)
+	cmd := exec.Command(path, args...)
+	cmd.Env = environ
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// process is a running `coffer serve`.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	url    string
+	token  string // printed by a first start
+	log    logFile
+	exited chan struct{}
+}
+
+// logFile is a process's standard error, to be read at any time.
+type logFile string
+
+func (f logFile) String() string {
+	content, err := os.ReadFile(string(f))
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
+}
+
+// serve starts a server on a free port and waits for its address.
+func serve(t *testing.T, data string, environ ...string) *process {
+	t.Helper()
+	p := &process{t: t, log: logFile(filepath.Join(t.TempDir(), "log")), exited: make(chan struct{})}
+	log, err := os.Create(string(p.log))
+	require.NoError(t, err)
+	defer log.Close()
+	p.cmd = program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	p.cmd.Stderr = log
+	out, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(func() { p.kill() })
+	lines := bufio.NewScanner(out)
+	for p.url == "" && lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "token":
+			p.token = value
+		case "listening":
+			p.url = value
+		}
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, out)
+		_ = p.cmd.Wait()
+		close(p.exited)
+	}()
+	if p.url == "" {
+		<-p.exited
+		t.Fatalf("the server did not start:\n%s", p.log)
+	}
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// stop asks the server to end, waits until it did, and returns its exit code.
+func (p *process) stop(signal os.Signal) int {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(signal))
+	return p.wait()
+}
+
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(30 * time.Second):
+		p.kill()
+		p.t.Fatalf("the server did not end:\n%s", p.log)
+		return -1
+	}
+}
+
+// do sends a request and returns the status and the body.
+func (p *process) do(token, method, path, body string) (int, string) {
+	p.t.Helper()
+	request, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
+	require.NoError(p.t, err)
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(p.t, err)
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	require.NoError(p.t, err)
+	return response.StatusCode, string(read)
+}
+
+func (p *process) put(token, key, value string) {
+	p.t.Helper()
+	status, body := p.do(token, "PUT", "/v1/cache/"+key+"?class=phi", value)
+	require.Equal(p.t, http.StatusNoContent, status, body)
+}
+
+func (p *process) requireValue(token, key, value string) {
+	p.t.Helper()
+	status, body := p.do(token, "GET", "/v1/cache/"+key, "")
+	require.Equal(p.t, http.StatusOK, status, body)
+	require.Equal(p.t, value, body)
+}
+
+// fails runs the program to its end and returns what it says on standard error; it must fail and print nothing else.
+func fails(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	require.NoError(t, cmd.Start())
+	done := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	err := cmd.Wait()
+	require.True(t, done.Stop(), "it ran on:\n%s", &stderr)
+	require.Error(t, err)
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), stderr.String())
+	require.Empty(t, out.String())
+	return stderr.String()
+}

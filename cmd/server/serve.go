@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/web/demo"
+)
+
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the encrypted cache and the demo over HTTP",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+			slog.SetDefault(log)
+			c, warnings, err := config.Load(os.Environ(), cmd.Flags())
+			if err != nil {
+				return err
+			}
+			for _, warning := range warnings {
+				log.Warn(warning)
+			}
+			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
+		},
+	}
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// serve runs the server until ctx ends, then lets requests in flight end and closes the store after them.
+func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (err error) {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	tenant, err := openKeys(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	handler, err := api.New(api.Options{
+		Cache: cache.New(store, seal.NewSealer(tenant)), Store: store, Tokens: tokenFile(c.Data), Demo: demo.Files(), Log: log,
+		MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}, {Code: "keyring_unavailable", Run: keysReady(tenant)}},
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	if err := announce(out, listener.Addr(), c, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return run(ctx, newServer(handler, c, log), listener, c.ShutdownTimeout, log)
+}
+
+// openStore opens Redis where it is configured, and the store embedded in the data directory where not. A Redis that cannot be reached
+// stops nothing: requests say so until it is there.
+func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
+	if c.Redis.Configured() {
+		return openRedis(c, log)
+	}
+	dir := filepath.Join(c.Data, "cache")
+	log.Info("the cache is embedded", "directory", dir)
+	store, err := badgerkv.Open(dir, log)
+	if errors.Is(err, badgerkv.ErrInUse) {
+		return nil, fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data)
+	}
+	return store, err
+}
+
+// redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the error of a call as well.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements go-redis' logger.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
+}
+
+func openRedis(c *config.Config, log *slog.Logger) (kv.Store, error) {
+	redis.SetLogger(redisLog{log})
+	store, err := c.Redis.Open()
+	if err != nil {
+		return nil, err
+	}
+	log.Info("the cache is in Redis")
+	ctx, cancel := context.WithTimeout(context.Background(), firstPing)
+	defer cancel()
+	if err := store.Ping(ctx); err != nil {
+		log.Warn("Redis cannot be reached yet; requests are answered 503 until it can", "error", err)
+	}
+	return store, nil
+}
+
+// announce prints the token if this is the first start, and the address, on which connections are accepted by now.
+func announce(out io.Writer, addr net.Addr, c *config.Config, log *slog.Logger) error {
+	first, err := tokenFile(c.Data).CreateFirst()
+	if err != nil {
+		return err
+	}
+	if first != "" {
+		fmt.Fprintln(out, "token:", first)
+	}
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn("listening beyond this machine without TLS: put a proxy with TLS in front, the token travels in the clear")
+	}
+	_, err = fmt.Fprintf(out, "listening: http://%s\n", addr)
+	return err
+}
+
+const (
+	headerTimeout = 10 * time.Second
+	firstPing     = 2 * time.Second // how long the start may be held up to say that Redis is not there
+)
+
+func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: min(headerTimeout, c.ReadTimeout),
+		ReadTimeout:       c.ReadTimeout,
+		WriteTimeout:      c.ReadTimeout + c.RequestTimeout + c.WriteTimeout, // net/http counts it from the request's headers on
+		IdleTimeout:       c.IdleTimeout,
+		MaxHeaderBytes:    api.MaxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// run serves until ctx ends; then it takes no more requests and waits for those in flight.
+func run(ctx context.Context, server *http.Server, listener net.Listener, patience time.Duration, log *slog.Logger) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	log.Info("serving", "address", listener.Addr().String())
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("shutting down")
+	drain, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		_ = server.Close()
+		return fmt.Errorf("requests were still running after COFFER_SHUTDOWN_TIMEOUT and were cut off: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}

@@ -1,0 +1,220 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// service is a whole server in the test's process.
+type service struct {
+	t     *testing.T
+	http  *httptest.Server
+	store kv.Store
+	file  *token.File
+	token string
+	log   *lockedBuffer
+}
+
+// lockedBuffer is written by the server's goroutines while the test reads it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
+
+const maxBody = 1 << 20
+
+// start serves store; change, if any, alters the options before.
+func start(t *testing.T, store kv.Store, change func(*api.Options)) *service {
+	t.Helper()
+	s := prepare(t, store, change)
+	s.http.Start()
+	return s
+}
+
+// prepare is start without the last step.
+func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
+	t.Helper()
+	dir := t.TempDir()
+	s := &service{t: t, store: store, file: token.Open(filepath.Join(dir, "token.json")), log: &lockedBuffer{}}
+	var err error
+	s.token, err = s.file.CreateFirst()
+	require.NoError(t, err)
+	options := api.Options{
+		Cache: cache.New(store, seal.NewSealer(tenant(t, dir))), Store: store, Tokens: s.file, Demo: fstest.MapFS{},
+		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
+		MaxBody: maxBody, Timeout: 5 * time.Second,
+		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},
+	}
+	if change != nil {
+		change(&options)
+	}
+	handler, err := api.New(options)
+	require.NoError(t, err)
+	s.http = httptest.NewUnstartedServer(handler)
+	s.http.Config.MaxHeaderBytes = api.MaxHeader
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+func tenant(t *testing.T, dir string) *keyring.Tenant {
+	t.Helper()
+	path := filepath.Join(dir, "master.key")
+	require.NoError(t, kms.CreateFile(path))
+	kek, err := kms.OpenFile(path)
+	require.NoError(t, err)
+	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "test")
+	require.NoError(t, err)
+	keys, err := ring.Tenant(t.Context(), "default")
+	require.NoError(t, err)
+	return keys
+}
+
+func badger(t *testing.T) kv.Store {
+	t.Helper()
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
+}
+
+// onBoth runs a test over badger and over a real Redis.
+func onBoth(t *testing.T, test func(*testing.T, *service)) {
+	t.Run("badger", func(t *testing.T) { test(t, start(t, badger(t), nil)) })
+	t.Run("redis", func(t *testing.T) {
+		store := rediskv.New(redistest.Start(t).Client(t))
+		test(t, start(t, store, nil))
+	})
+}
+
+// answer is a response, read.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// do sends a request with the token; headers are name, value pairs and may replace it.
+func (s *service) do(method, path string, body []byte, headers ...string) answer {
+	s.t.Helper()
+	request, err := http.NewRequest(method, s.http.URL, bytes.NewReader(body))
+	require.NoError(s.t, err)
+	request.URL.Opaque = "//" + request.URL.Host + path // sent as it is
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header[headers[i]] = append([]string(nil), headers[i+1])
+	}
+	return s.send(request)
+}
+
+func (s *service) send(request *http.Request) answer {
+	s.t.Helper()
+	response, err := s.http.Client().Do(request)
+	require.NoError(s.t, err)
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	require.NoError(s.t, err)
+	return answer{response, read}
+}
+
+// refused holds an answer to the problem document of a code.
+func (a answer) refused(t *testing.T, code string) map[string]any {
+	t.Helper()
+	info := codes.Table[codes.Number(code)]
+	require.Equal(t, info.Status, a.StatusCode, string(a.body))
+	require.Equal(t, "application/problem+json", a.Header.Get("Content-Type"))
+	require.Equal(t, "no-store", a.Header.Get("Cache-Control"))
+	require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
+	var problem map[string]any
+	require.NoError(t, json.Unmarshal(a.body, &problem))
+	require.Equal(t, code, problem["code"])
+	require.EqualValues(t, info.Status, problem["status"])
+	require.Equal(t, http.StatusText(info.Status), problem["title"])
+	require.NotEmpty(t, problem["detail"])
+	require.Equal(t, a.Header.Get("X-Request-Id"), problem["requestId"])
+	require.Equal(t, info.Retry, a.Header.Get("Retry-After") != "")
+	return problem
+}
+
+func (a answer) is(t *testing.T, status int) answer {
+	t.Helper()
+	require.Equal(t, status, a.StatusCode, string(a.body))
+	return a
+}
+
+// lines are the log's request records.
+func (s *service) lines() []map[string]any {
+	s.t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(s.log.String()) {
+		var record map[string]any
+		require.NoError(s.t, json.Unmarshal([]byte(line), &record))
+		all = append(all, record)
+	}
+	return all
+}
+
+// failing is a store that answers everything with one error, or panics.
+type failing struct {
+	kv.Store
+	err   error
+	panic any
+	wait  bool // until the context ends
+}
+
+func (f *failing) fail(ctx context.Context) error {
+	if f.panic != nil {
+		panic(f.panic)
+	}
+	if f.wait {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return f.err
+}
+
+func (f *failing) Get(ctx context.Context, _ string) ([]byte, bool, error) {
+	return nil, false, f.fail(ctx)
+}
+
+func (f *failing) Set(ctx context.Context, _ string, _ []byte, _ time.Duration) error {
+	return f.fail(ctx)
+}
+
+func (f *failing) Delete(ctx context.Context, _ string) (bool, error) { return false, f.fail(ctx) }
+func (f *failing) Ping(ctx context.Context) error                     { return f.fail(ctx) }

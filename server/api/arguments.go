@@ -1,0 +1,130 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"math"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const cachePath = "/v1/cache/"
+
+// key is the percent-decoded rest of the path: any UTF-8, slashes included, but not nothing.
+func key(c echo.Context) (string, error) {
+	name := strings.TrimPrefix(c.Request().URL.Path, cachePath)
+	switch {
+	case name == "":
+		return "", invalid("the key is missing: /v1/cache/{key}")
+	case len(name) > format.MaxName:
+		return "", format.ErrTooLarge
+	case !utf8.ValidString(name):
+		return "", invalid("the key is not valid UTF-8")
+	}
+	return name, nil
+}
+
+// query reads the parameters allowed, each given once at most. Others are refused: a misspelt class or ttl must not be ignored.
+func query(c echo.Context, allowed ...string) (url.Values, error) {
+	values, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, invalid("the query cannot be read")
+	}
+	for name, given := range values {
+		if !slices.Contains(allowed, name) {
+			return nil, invalid("unknown query parameter; known here: " + strings.Join(allowed, ", "))
+		}
+		if len(given) != 1 {
+			return nil, invalid("a query parameter was given twice")
+		}
+	}
+	return values, nil
+}
+
+// class reads the class of a write, which every write states.
+func class(values url.Values) (classify.Class, error) {
+	if !values.Has("class") {
+		return 0, invalid("the class is missing: ?class=public, internal, confidential, pii or phi")
+	}
+	return classify.Parse(values.Get("class"))
+}
+
+// least reads the lowest class that a reader accepts; none given accepts all.
+func least(values url.Values) (classify.Class, error) {
+	if !values.Has("least") {
+		return 0, nil
+	}
+	return classify.Parse(values.Get("least"))
+}
+
+var errTTL = invalid("the ttl is not valid: a Go duration such as 90s or 1h30m, or whole seconds, above 0")
+
+// ttl reads a time to live; none given is the class's own.
+func ttl(values url.Values) (time.Duration, error) {
+	if !values.Has("ttl") {
+		return 0, nil
+	}
+	text := values.Get("ttl")
+	d, err := time.ParseDuration(text)
+	if seconds, e := strconv.ParseInt(text, 10, 64); e == nil && seconds <= math.MaxInt64/int64(time.Second) {
+		d, err = time.Duration(seconds)*time.Second, nil
+	}
+	if err != nil || d <= 0 {
+		return 0, errTTL
+	}
+	return d, nil
+}
+
+// body reads the request's body into one allocation of its announced size, bounded before.
+func (s *server) body(c echo.Context) ([]byte, error) {
+	r := c.Request()
+	if r.Header.Get(echo.HeaderContentEncoding) != "" || r.Header.Get("Content-Range") != "" {
+		return nil, invalid("Content-Encoding and Content-Range are not supported: the body is the value as it is")
+	}
+	if r.ContentLength > s.maxBody {
+		return nil, errTooLarge
+	}
+	limited := http.MaxBytesReader(c.Response().Writer, r.Body, s.maxBody)
+	if r.ContentLength < 0 {
+		value, err := io.ReadAll(limited)
+		return value, bodyError(err)
+	}
+	value := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(limited, value)
+	return value, bodyError(err)
+}
+
+// bodyError blames the client for a body that did not come, save for its size and its time, which have errors of their own.
+func bodyError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if translated := translate(err); translated != err {
+		return translated
+	}
+	return errors.Join(errBody, err)
+}
+
+// wantsPackage reports whether the client asks for the package as it lies at rest.
+func wantsPackage(r *http.Request) bool {
+	for _, header := range r.Header["Accept"] {
+		for _, one := range strings.Split(header, ",") {
+			mediaType, parameters, err := mime.ParseMediaType(one)
+			if err == nil && mediaType == packageType && parameters["q"] != "0" {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const record = "Jane Doe, born 1970-01-01"
+
+func TestRoundTrip(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		for _, class := range classify.All {
+			path := "/v1/cache/patient-1?class=" + class.String()
+			s.do("PUT", path+"&ttl=1h", []byte(record), "Coffer-Context", `{"ward":"\u00e9\ud83d\ude00","a":"<b>"}`).is(t, 204)
+
+			got := s.do("GET", "/v1/cache/patient-1", nil).is(t, 200)
+			require.Equal(t, record, string(got.body))
+			require.Equal(t, "application/octet-stream", got.Header.Get("Content-Type"))
+			require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
+			require.Equal(t, "nosniff", got.Header.Get("X-Content-Type-Options"))
+			require.Equal(t, class.String(), got.Header.Get("Coffer-Class"))
+			require.JSONEq(t, `{"ward":"é😀","a":"<b>"}`, got.Header.Get("Coffer-Context"))
+			require.Equal(t, -1, strings.IndexFunc(got.Header.Get("Coffer-Context"), func(r rune) bool { return r >= 0x7f }))
+			require.Equal(t, int64(len(record)), got.ContentLength)
+			at, err := time.Parse(time.RFC3339, got.Header.Get("Coffer-Encrypted-At"))
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now(), at, time.Minute)
+
+			head := s.do("HEAD", "/v1/cache/patient-1", nil).is(t, 200)
+			require.Empty(t, head.body)
+			for _, header := range []http.Header{got.Header, head.Header} {
+				header.Del("Date")
+				header.Del("X-Request-Id")
+			}
+			require.Equal(t, got.Header, head.Header)
+		}
+		s.do("DELETE", "/v1/cache/patient-1", nil).is(t, 204)
+		s.do("DELETE", "/v1/cache/patient-1", nil).refused(t, "not_found")
+		s.do("GET", "/v1/cache/patient-1", nil).refused(t, "not_found")
+		require.Empty(t, s.do("HEAD", "/v1/cache/patient-1", nil).is(t, 404).body)
+	})
+}
+
+func TestEmptyAndLargest(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		s.do("PUT", "/v1/cache/empty?class=phi", nil).is(t, 204)
+		got := s.do("GET", "/v1/cache/empty", nil).is(t, 200)
+		require.Empty(t, got.body)
+		require.Empty(t, got.Header.Get("Coffer-Context"))
+
+		large := bytes.Repeat([]byte("large"), maxBody/5)
+		s.do("PUT", "/v1/cache/large?class=phi", large).is(t, 204)
+		require.True(t, bytes.Equal(large, s.do("GET", "/v1/cache/large", nil).is(t, 200).body))
+	})
+}
+
+// TestKeys: every key is the percent-decoded rest of the path, whatever it looks like.
+func TestKeys(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		paths := map[string]string{
+			"a/b/c": "a/b/c", "a%2Fb": "a/b", "%2F": "/", "//": "//", "..": "..", "../../etc/passwd": "../../etc/passwd",
+			"%2e%2e%2fx": "../x", ".": ".", "a/../b": "a/../b", "%00": "\x00", "a%00b": "a\x00b", "%0d%0aX: y": "\r\nX: y", "%C3%A9": "é",
+			"é": "é", "%F0%9F%98%80": "😀", "e%CC%81": "e\u0301", "%25": "%", "%252F": "%2F", "a+b": "a+b", "a%20b": "a b", "a;b": "a;b",
+			"a%3Fclass=public": "a?class=public", "%23": "#", "*": "*", ":id": ":id", strings.Repeat("k", 1024): strings.Repeat("k", 1024),
+			strings.Repeat("%C3%A9", 512): strings.Repeat("é", 512),
+		}
+		for path, key := range paths {
+			if strings.Contains(path, " ") {
+				path = strings.ReplaceAll(path, " ", "%20")
+			}
+			s.do("PUT", "/v1/cache/"+path+"?class=phi", []byte(key)).is(t, 204)
+			got := s.do("GET", "/v1/cache/"+path, nil).is(t, 200)
+			require.Equal(t, key, string(got.body))
+			again := s.do("GET", "/v1/cache/"+url.PathEscape(key), nil).is(t, 200)
+			require.Equal(t, key, string(again.body), "all of it escaped")
+			there, err := s.store.Exists(t.Context(), key)
+			require.NoError(t, err)
+			require.True(t, there, "%q", key)
+		}
+	})
+}
+
+func TestBadKeys(t *testing.T) {
+	s := start(t, badger(t), nil)
+	for path, code := range map[string]string{
+		"/v1/cache/": "invalid_argument", "/v1/cache/%FF": "invalid_argument", "/v1/cache/%C3": "invalid_argument",
+		"/v1/cache/" + strings.Repeat("k", 1025): "too_large", "/v1/cache/" + strings.Repeat("%C3%A9", 513): "too_large",
+		"/v1/cache": "not_found", "/v1/cache%2Fx": "not_found", "/V1/cache/x": "not_found", "/v1": "not_found", "/v1/": "not_found",
+	} {
+		s.do("GET", path, nil).refused(t, code)
+	}
+	s.do("PUT", "/v1/cache/?class=phi", nil).refused(t, "invalid_argument")
+	s.do("DELETE", "/v1/cache/%FF", nil).refused(t, "invalid_argument")
+	s.do("HEAD", "/v1/cache/%FF", nil).is(t, 400)
+}
+
+func TestBadArguments(t *testing.T) {
+	s := start(t, badger(t), nil)
+	for query, code := range map[string]string{
+		"": "invalid_argument", "?class": "invalid_argument", "?class=": "invalid_argument", "?class=PHI": "invalid_argument",
+		"?class=secret": "invalid_argument", "?class=phi&class=public": "invalid_argument", "?Class=phi": "invalid_argument",
+		"?class=phi&tll=1h": "invalid_argument", "?class=phi;ttl=1h": "invalid_argument", "?class=%zz": "invalid_argument",
+		"?class=phi&ttl=": "invalid_argument", "?class=phi&ttl=0": "invalid_argument", "?class=phi&ttl=-1s": "invalid_argument",
+		"?class=phi&ttl=1d": "invalid_argument", "?class=phi&ttl=1.5": "invalid_argument", "?class=phi&ttl=9223372037": "invalid_argument",
+		"?class=phi&ttl=99999999999999999999": "invalid_argument", "?class=phi&ttl=25h": "ttl_out_of_range",
+		"?class=phi&ttl=86401": "ttl_out_of_range", "?class=phi&least=phi": "invalid_argument",
+	} {
+		t.Run(query, func(t *testing.T) { s.do("PUT", "/v1/cache/k"+query, []byte("v")).refused(t, code) })
+	}
+	for _, header := range []string{"Content-Encoding", "Content-Range"} {
+		s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), header, "gzip").refused(t, "invalid_argument")
+	}
+	s.do("GET", "/v1/cache/k?least=x", nil).refused(t, "invalid_argument")
+	s.do("GET", "/v1/cache/k?class=phi", nil).refused(t, "invalid_argument")
+	s.do("DELETE", "/v1/cache/k?least=phi", nil).refused(t, "invalid_argument")
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+}
+
+func TestTTL(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		for query, want := range map[string]time.Duration{
+			"?class=phi": 24 * time.Hour, "?class=phi&ttl=90": 90 * time.Second, "?class=phi&ttl=1h30m": 90 * time.Minute,
+			"?class=public": 0, "?class=public&ttl=1000h": 1000 * time.Hour,
+		} {
+			s.do("PUT", "/v1/cache/k"+query, []byte("v")).is(t, 204)
+			left, ok, err := s.store.TTL(t.Context(), "k")
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.InDelta(t, want.Seconds(), left.Seconds(), 5, query)
+		}
+		s.do("PUT", "/v1/cache/k?class=phi&ttl=50ms", []byte("v")).is(t, 204)
+		require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/k", nil).StatusCode == 404 }, 5*time.Second, 20*time.Millisecond)
+	})
+}
+
+func TestLeast(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("PUT", "/v1/cache/k?class=internal", []byte("v")).is(t, 204)
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, accept := range []string{"*/*", packageType} {
+			s.do(method, "/v1/cache/k?least=internal", nil, "Accept", accept).is(t, 200)
+			s.do(method, "/v1/cache/k?least=phi", nil, "Accept", accept).is(t, 403)
+		}
+	}
+	s.do("GET", "/v1/cache/k?least=phi", nil).refused(t, "class_too_low")
+	s.do("GET", "/v1/cache/k?least=phi", nil, "Accept", packageType).refused(t, "class_too_low")
+}
+
+const packageType = "application/vnd.coffer.package"
+
+// TestPackage: what lies at rest can be looked at, and is no plaintext.
+func TestPackage(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		s.do("PUT", "/v1/cache/k?class=phi", []byte(record), "Coffer-Context", `{"a":"b"}`).is(t, 204)
+		got := s.do("GET", "/v1/cache/k", nil, "Accept", "text/html, application/vnd.coffer.package;q=0.5").is(t, 200)
+		require.Equal(t, packageType, got.Header.Get("Content-Type"))
+		require.Equal(t, "Accept", got.Header.Get("Vary"))
+		require.NotContains(t, string(got.body), record)
+		atRest, _, err := s.store.Get(t.Context(), "k")
+		require.NoError(t, err)
+		require.Equal(t, atRest, got.body)
+
+		p, err := format.Parse(got.body)
+		require.NoError(t, err)
+		require.Equal(t, format.UseCache, p.Header.Use)
+		require.Equal(t, hex.EncodeToString(p.Header.KeyID[:]), got.Header.Get("Coffer-Key-Id"))
+		require.Equal(t, "phi", got.Header.Get("Coffer-Class"))
+		require.Equal(t, `{"a":"b"}`, got.Header.Get("Coffer-Context"))
+		head := s.do("HEAD", "/v1/cache/k", nil, "Accept", packageType).is(t, 200)
+		require.EqualValues(t, len(got.body), head.ContentLength)
+
+		for _, accept := range []string{"*/*", "application/*", "", "application/vnd.coffer.package;q=0"} {
+			value := s.do("GET", "/v1/cache/k", nil, "Accept", accept).is(t, 200)
+			require.Equal(t, record, string(value.body))
+		}
+		s.do("GET", "/v1/cache/none", nil, "Accept", packageType).refused(t, "not_found")
+	})
+}
+
+// TestTampered: what was altered or moved in the store is refused, and nothing of it is given.
+func TestTampered(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)
+		pkg, _, err := s.store.Get(t.Context(), "k")
+		require.NoError(t, err)
+		put := func(key string, value []byte) { require.NoError(t, s.store.Set(t.Context(), key, value, 0)) }
+
+		put("moved", pkg)
+		s.do("GET", "/v1/cache/moved", nil).refused(t, "authentication_failed")
+		flipped := bytes.Clone(pkg)
+		flipped[len(flipped)-1] ^= 1
+		put("k", flipped)
+		s.do("GET", "/v1/cache/k", nil).refused(t, "authentication_failed")
+		put("k", []byte("no package"))
+		for _, accept := range []string{"*/*", packageType} {
+			s.do("GET", "/v1/cache/k", nil, "Accept", accept).refused(t, "malformed")
+		}
+		unknown := bytes.Clone(pkg)
+		unknown[10] ^= 1
+		put("k", unknown)
+		s.do("GET", "/v1/cache/k", nil).refused(t, "unknown_key")
+		later := bytes.Clone(pkg)
+		later[3] = 9
+		put("k", later)
+		s.do("GET", "/v1/cache/k", nil).refused(t, "unsupported_version")
+	})
+}

@@ -1,0 +1,254 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func TestUnauthorized(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("PUT", "/v1/cache/there?class=phi", []byte("v")).is(t, 204)
+	for _, path := range []string{"/v1/cache/there", "/v1/cache/none", "/v1/cache/", "/v1/cache/%FF", "/v1/unknown", "/v1", "/v1/", "/v1%2Fcache/there"} {
+		for _, method := range []string{"GET", "PUT", "DELETE", "POST", "PATCH", "OPTIONS", "ODD"} {
+			var details []any
+			for _, header := range []string{
+				"", "Bearer", "Bearer ", "Bearer x", "Bearer " + s.token + "x", "Bearer " + s.token[1:], "Basic " + s.token, s.token, "Bearer\t" + s.token,
+			} {
+				got := s.do(method, path, nil, "Authorization", header)
+				details = append(details, got.refused(t, "unauthorized")["detail"])
+				require.Equal(t, `Bearer realm="coffer"`, got.Header.Get("WWW-Authenticate"))
+			}
+			require.Len(t, unique(details), 1, "the answer tells nothing apart")
+		}
+		s.do("HEAD", path, nil, "Authorization", "Bearer x").is(t, 401)
+	}
+	for _, header := range []string{"bearer " + s.token, "BEARER  " + s.token} {
+		s.do("GET", "/v1/cache/there", nil, "Authorization", header).is(t, 200)
+	}
+	request, err := http.NewRequest("GET", s.http.URL+"/v1/cache/there", nil)
+	require.NoError(t, err)
+	s.send(request).refused(t, "unauthorized")
+	request.Header["Authorization"] = []string{"Bearer " + s.token, "Bearer " + s.token}
+	s.send(request).refused(t, "unauthorized")
+}
+
+func unique(all []any) map[any]bool {
+	out := map[any]bool{}
+	for _, one := range all {
+		out[one] = true
+	}
+	return out
+}
+
+func TestTokenReplacedWhileRunning(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+	fresh, err := s.file.Create()
+	require.NoError(t, err)
+	s.do("GET", "/v1/cache/k", nil).refused(t, "unauthorized")
+	s.token = fresh
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+}
+
+func TestMethods(t *testing.T) {
+	s := start(t, badger(t), nil)
+	for _, method := range []string{"POST", "PATCH", "TRACE", "ODD"} {
+		for _, path := range []string{"/v1/cache/k", "/", "/livez", "/readyz"} {
+			s.do(method, path, nil).refused(t, "method_not_allowed")
+		}
+	}
+	allowed := s.do("POST", "/v1/cache/k", nil).Header.Get("Allow")
+	for _, method := range []string{"PUT", "GET", "HEAD", "DELETE"} {
+		require.Contains(t, allowed, method)
+	}
+}
+
+func TestBodyTooLarge(t *testing.T) {
+	s := start(t, badger(t), nil)
+	large := make([]byte, maxBody+1)
+	s.do("PUT", "/v1/cache/k?class=phi", large).refused(t, "too_large")
+
+	chunked, err := http.NewRequest("PUT", s.http.URL+"/v1/cache/k?class=phi", io.MultiReader(bytes.NewReader(large)))
+	require.NoError(t, err)
+	chunked.Header.Set("Authorization", "Bearer "+s.token)
+	require.Zero(t, chunked.ContentLength, "the client does not know the size")
+	s.send(chunked).refused(t, "too_large")
+
+	chunked.Body = io.NopCloser(io.MultiReader(bytes.NewReader(large[:maxBody])))
+	s.send(chunked).is(t, 204)
+	require.Len(t, s.do("GET", "/v1/cache/k", nil).is(t, 200).body, maxBody)
+}
+
+// raw sends text as it is and reads one answer.
+func (s *service) raw(text string, thenClose bool) answer {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	require.NoError(s.t, err)
+	defer conn.Close()
+	require.NoError(s.t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.WriteString(conn, text)
+	require.NoError(s.t, err)
+	if thenClose {
+		require.NoError(s.t, conn.(*net.TCPConn).CloseWrite())
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(s.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(s.t, err)
+	return answer{response, body}
+}
+
+// TestLyingContentLength: a length is bounded before memory is taken for it, and a body that ends early is not stored.
+func TestLyingContentLength(t *testing.T) {
+	s := start(t, badger(t), nil)
+	put := func(length, body string) string {
+		return "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: " + length + "\r\n\r\n" + body
+	}
+	s.raw(put("9223372036854775807", ""), false).refused(t, "too_large")
+	s.raw(put(fmt.Sprint(maxBody+1), ""), false).refused(t, "too_large")
+	s.raw(put("10", "short"), true).refused(t, "malformed")
+	broken := strings.Replace(put("0", "zz\r\n"), "Content-Length: 0", "Transfer-Encoding: chunked", 1)
+	s.raw(broken, false).refused(t, "malformed")
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+}
+
+// TestSlowBody: a body that stops coming is ended by the read timeout.
+func TestSlowBody(t *testing.T) {
+	s := prepare(t, badger(t), nil)
+	s.http.Config.ReadTimeout = 200 * time.Millisecond
+	s.http.Start()
+	text := "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: 10\r\n\r\nslow"
+	s.raw(text, false).refused(t, "timeout")
+}
+
+func TestHugeHeaders(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("GET", "/v1/cache/k", nil, "X-Huge", strings.Repeat("h", 2*api.MaxHeader)).is(t, http.StatusRequestHeaderFieldsTooLarge)
+
+	// The largest context passes, all of it escaped; one byte more does not.
+	context := `{"k":"` + strings.Repeat(`\u0001`, format.MaxContext-5) + `"}`
+	require.Less(t, len(context), api.MaxHeader)
+	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", context).is(t, 204)
+	require.Equal(t, context, s.do("GET", "/v1/cache/k", nil).is(t, 200).Header.Get("Coffer-Context"))
+	larger := strings.Replace(context, `"k"`, `"kk"`, 1)
+	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", larger).refused(t, "too_large")
+	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", `{"a":1}`).refused(t, "invalid_argument")
+}
+
+// TestServerFaults: what goes wrong inside is told by its code alone, and logged with the request's id.
+func TestServerFaults(t *testing.T) {
+	secret := "planted-secret"
+	for name, test := range map[string]struct {
+		store  failing
+		code   string
+		logged string
+	}{
+		"store":        {failing{err: fmt.Errorf("dial: %w", kv.ErrUnavailable)}, "store_unavailable", "dial"},
+		"unknown":      {failing{err: errors.New("odd")}, "internal", "odd"},
+		"timeout":      {failing{wait: true}, "timeout", "deadline"},
+		"wrong type":   {failing{err: kv.ErrWrongType}, "internal", kv.ErrWrongType.Error()},
+		"panic string": {failing{panic: secret}, "internal", "panic with a string at"},
+		"panic error":  {failing{panic: errors.New(secret)}, "internal", "panic with a *errors.errorString at"},
+		"panic nil":    {failing{panic: func() any { var m map[string]int; return recovered(func() { m["a"] = 1 }) }()}, "internal", "nil map"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, &test.store, func(o *api.Options) { o.Timeout = 100 * time.Millisecond })
+			for _, got := range []answer{
+				s.do("PUT", "/v1/cache/k?class=phi", nil), s.do("GET", "/v1/cache/k", nil), s.do("DELETE", "/v1/cache/k", nil),
+				s.do("GET", "/v1/cache/k", nil, "Accept", packageType),
+			} {
+				problem := got.refused(t, test.code)
+				require.NotContains(t, string(got.body), test.logged)
+				require.Contains(t, s.log.String(), `"id":"`+problem["requestId"].(string)+`"`)
+			}
+			last := s.lines()[len(s.lines())-1]
+			require.Equal(t, "ERROR", last["level"])
+			require.Contains(t, last["error"], test.logged)
+			require.NotContains(t, s.log.String(), secret)
+			if test.store.panic != nil {
+				require.Contains(t, last["error"], "failing).fail:", "where it happened")
+			}
+		})
+	}
+}
+
+func recovered(f func()) (value any) {
+	defer func() { value = recover() }()
+	f()
+	return nil
+}
+
+// TestClientGone: a client that does not wait is no fault of the server.
+func TestClientGone(t *testing.T) {
+	s := start(t, &failing{wait: true}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, "GET", s.http.URL+"/v1/cache/k", nil)
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	_, err = s.http.Client().Do(request)
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return len(s.lines()) == 1 }, 5*time.Second, 10*time.Millisecond)
+	require.EqualValues(t, 499, s.lines()[0]["status"])
+	require.Equal(t, "INFO", s.lines()[0]["level"])
+}
+
+// TestRedisDownAndUp: without Redis every request says so, and with it all is well again without a restart.
+func TestRedisDownAndUp(t *testing.T) {
+	server := redistest.Start(t)
+	store, err := rediskv.Open("redis://" + server.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	s := start(t, store, nil)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	s.do("GET", "/readyz", nil).is(t, 200)
+
+	server.Stop()
+	for _, method := range []string{"GET", "DELETE"} {
+		s.do(method, "/v1/cache/k", nil).refused(t, "store_unavailable")
+	}
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).refused(t, "store_unavailable")
+	s.do("GET", "/readyz", nil).refused(t, "store_unavailable")
+	s.do("GET", "/livez", nil).is(t, 200)
+
+	server.Restart()
+	require.Eventually(t, func() bool { return s.do("GET", "/readyz", nil).StatusCode == 200 }, 10*time.Second, 50*time.Millisecond)
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	s.do("GET", "/v1/cache/k", nil).is(t, 200)
+}
+
+// TestRedisFrozen: a Redis that does not answer costs the time limit and no more.
+func TestRedisFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	store, err := rediskv.Open("redis://" + server.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	s := start(t, store, func(o *api.Options) { o.Timeout = 300 * time.Millisecond })
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	server.Freeze()
+	began := time.Now()
+	s.do("GET", "/v1/cache/k", nil).refused(t, "timeout")
+	s.do("GET", "/readyz", nil).refused(t, "store_unavailable")
+	require.Less(t, time.Since(began), 4*time.Second)
+	server.Thaw()
+	require.Equal(t, "v", string(s.do("GET", "/v1/cache/k", nil).is(t, 200).body))
+}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Check is one thing that a server needs to work.
+type Check struct {
+	Code string // of package codes' table: what is answered where Run fails
+	Run  func(ctx context.Context) error
+}
+
+// readyTimeout bounds the checks together: who asks for readiness asks again.
+const readyTimeout = 3 * time.Second
+
+const statusBody = `{"status":"ok"}` + "\n"
+
+// livez says that the process answers; nothing that it depends on is asked.
+func (s *server) livez(c echo.Context) error { return healthy(c) }
+
+// readyz says whether requests can be served now, and if not, by its problem's code, what is missing.
+func (s *server) readyz(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), min(readyTimeout, s.timeout))
+	defer cancel()
+	for _, check := range s.ready {
+		if err := check.Run(ctx); err != nil {
+			return &notReady{check.Code, err}
+		}
+	}
+	return healthy(c)
+}
+
+func healthy(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return write(c, http.StatusOK, []byte(statusBody))
+}
+
+// notReady is a failed check. It does not unwrap: whatever the cause's code, a time limit too, the check's is answered.
+type notReady struct {
+	code  string
+	cause error
+}
+
+func (e *notReady) Error() string { return "not ready: " + e.cause.Error() }
+
+// Code returns the check's code.
+func (e *notReady) Code() string { return e.code }

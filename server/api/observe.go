@@ -1,0 +1,118 @@
+package api
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log holds the route and never the
+// path, the query or a header, because a key may be a patient's id.
+func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		request, response := c.Request(), c.Response()
+		id := requestID(request)
+		response.Header().Set(echo.HeaderXRequestID, id)
+		err := recovered(next, c)
+		status := response.Status
+		if err != nil {
+			status = s.fail(c, err)
+		}
+		s.log.LogAttrs(request.Context(), level(status), "request", append(cause(status, err),
+			slog.String("id", id),
+			slog.String("method", method(request.Method)),
+			slog.String("route", c.Path()),
+			slog.Int("status", status),
+			slog.Int64("received", request.ContentLength),
+			slog.Int64("sent", response.Size),
+			slog.Float64("milliseconds", float64(time.Since(start).Microseconds())/1000))...)
+		return nil
+	}
+}
+
+func level(status int) slog.Level {
+	if status >= http.StatusInternalServerError {
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// cause is what is logged of an error: all of it for what the operator must look into, the code alone for what a client got wrong.
+func cause(status int, err error) []slog.Attr {
+	if err == nil || status == statusCancelled {
+		return nil
+	}
+	info, _ := describe(err)
+	attributes := []slog.Attr{slog.String("code", info.Code)}
+	if status >= http.StatusInternalServerError {
+		attributes = append(attributes, slog.String("error", err.Error()))
+	}
+	return attributes
+}
+
+// externalID is a request id that a proxy may have set: a UUID or trace id, which can be neither a token nor a name.
+var externalID = regexp.MustCompile(`^[0-9a-fA-F-]{16,64}$`)
+
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(echo.HeaderXRequestID); externalID.MatchString(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// method is a request's method if it is one of HTTP's own: any word can be sent as one.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPost, http.MethodPatch, http.MethodOptions:
+		return m
+	}
+	return "OTHER"
+}
+
+// panicked is a panic as an error. It holds the panic's value only where the runtime made it: any other may hold data.
+type panicked struct{ text string }
+
+func (p *panicked) Error() string { return p.text }
+
+// recovered calls next and turns a panic into an error.
+func recovered(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		switch value := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = &panicked{fmt.Sprintf("panic: %v at %s", value, callers())}
+		case error:
+			if errors.Is(value, http.ErrAbortHandler) {
+				panic(value)
+			}
+			err = &panicked{fmt.Sprintf("panic with a %T at %s", value, callers())}
+		default:
+			err = &panicked{fmt.Sprintf("panic with a %T at %s", value, callers())}
+		}
+	}()
+	return next(c)
+}
+
+const panicDepth = 16
+
+// callers names the functions and lines that led to a panic; unlike a stack trace it holds no arguments.
+func callers() string {
+	var counters [panicDepth]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(4, counters[:])])
+	var lines []string
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		lines = append(lines, fmt.Sprintf("%s:%d", f.Function, f.Line))
+	}
+	return strings.Join(lines, " < ")
+}

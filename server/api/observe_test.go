@@ -1,0 +1,59 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestLogHoldsNothingPersonal: whatever a request carries, the log has its route, status and sizes.
+func TestLogHoldsNothingPersonal(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		const planted = "pl4nted"
+		for _, method := range []string{"PUT", "GET", "HEAD", "DELETE", "POST", planted} {
+			for _, path := range []string{"/v1/cache/" + planted, "/v1/" + planted, "/" + planted, "/v1/cache/%FF" + planted} {
+				for _, query := range []string{"?class=phi", "?" + planted + "=1", "?class=" + planted, "?class=phi&ttl=" + planted} {
+					for _, header := range []string{"Coffer-Context", "Authorization", "X-Request-Id", "Accept", "User-Agent", "Cookie", "Host"} {
+						body := []byte("body " + planted)
+						s.do(method, path+query, body, header, `{"`+planted+`":"`+planted+`"}`)
+						s.do(method, path+query, body, header, "Bearer "+planted)
+					}
+				}
+			}
+		}
+		log := s.log.String()
+		require.NotContains(t, log, planted)
+		require.NotContains(t, log, strings.TrimPrefix(s.token, "coffer_"))
+		require.Contains(t, log, `"route":"/v1/cache/*"`)
+		require.Contains(t, log, `"method":"OTHER"`)
+	})
+}
+
+func TestRequestIDs(t *testing.T) {
+	s := start(t, badger(t), nil)
+	const proxys = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
+	require.Equal(t, proxys, s.do("GET", "/livez", nil, "X-Request-Id", proxys).Header.Get("X-Request-Id"))
+	require.Equal(t, proxys, s.lines()[0]["id"])
+	seen := map[string]bool{}
+	for _, id := range []string{"", "short", s.token, "<script>alert(1)</script>", strings.Repeat("a", 65), "4bf92f3577b34da6a3ce929d0e0e473g"} {
+		got := s.do("GET", "/livez", nil, "X-Request-Id", id).Header.Get("X-Request-Id")
+		require.NotEqual(t, id, got)
+		require.False(t, seen[got])
+		seen[got] = true
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := start(t, badger(t), nil)
+	for _, path := range []string{"/livez", "/readyz"} {
+		got := s.do("GET", path, nil, "Authorization", "").is(t, http.StatusOK)
+		require.JSONEq(t, `{"status":"ok"}`, string(got.body))
+		require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
+		require.Empty(t, s.do("HEAD", path, nil).is(t, http.StatusOK).body)
+	}
+	down := start(t, &failing{panic: "ping"}, nil)
+	down.do("GET", "/livez", nil).is(t, http.StatusOK)
+	down.do("GET", "/readyz", nil).refused(t, "internal")
+}

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// problem is the body of every failed request (RFC 9457). Its type is about:blank, which is left out: code says what happened.
+type problem struct {
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"requestId"`
+}
+
+const problemType = "application/problem+json"
+
+// statusCancelled is only ever logged: the client went away, so nobody is there to be answered.
+const statusCancelled = 499
+
+// invalid is an error for what the client got wrong. The text must not quote what the client sent.
+func invalid(text string) error { return &codes.Error{Of: "invalid_argument", Text: text} }
+
+var (
+	errMethod   = &codes.Error{Of: "method_not_allowed", Text: "the path does not support that method"}
+	errNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that name"}
+	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is over its limit"}
+	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
+	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
+)
+
+// fail answers a request with the problem that err is, if nothing was answered yet. It returns the status to log.
+func (s *server) fail(c echo.Context, err error) int {
+	if c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return statusCancelled
+	}
+	info, detail := describe(err)
+	response := c.Response()
+	if response.Committed {
+		return response.Status
+	}
+	header := response.Header()
+	for _, name := range []string{echo.HeaderContentEncoding, "ETag", "Vary"} {
+		header.Del(name)
+	}
+	header.Set(echo.HeaderContentType, problemType)
+	header.Set(echo.HeaderCacheControl, "no-store")
+	if info.Retry {
+		header.Set(echo.HeaderRetryAfter, "1")
+	}
+	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID)})
+	_ = write(c, info.Status, append(body, '\n')) // a client that is gone is nobody to tell
+	return info.Status
+}
+
+// describe finds an error's row of the table and what is said of it. Of the server's own faults only the row is told: what went wrong
+// inside is for the log.
+func describe(err error) (codes.Info, string) {
+	err = translate(err)
+	info := codes.Of(err)
+	var coded interface {
+		error
+		Code() string
+	}
+	if info.Status < http.StatusInternalServerError && errors.As(err, &coded) {
+		return info, strings.TrimPrefix(coded.Error(), "coffer: ")
+	}
+	return info, info.Meaning
+}
+
+// translate gives codes to errors of Echo, of the body and of time limits.
+func translate(err error) error {
+	var fromEcho *echo.HTTPError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errTooLarge
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errTimeout
+	case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusNotFound:
+		return errNotFound
+	case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusMethodNotAllowed:
+		return errMethod
+	}
+	return err
+}
+
+// write sends a whole body, or to HEAD its headers alone.
+func write(c echo.Context, status int, body []byte) error {
+	response := c.Response()
+	setLength(response.Header(), len(body))
+	response.WriteHeader(status)
+	if c.Request().Method == http.MethodHead {
+		return nil
+	}
+	_, err := response.Write(body)
+	return err
+}

@@ -1,0 +1,92 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// Item is one write of SetMany.
+type Item struct {
+	Key     string
+	Value   []byte
+	Class   classify.Class
+	TTL     time.Duration // 0 is the longest that the class allows
+	Context map[string]string
+}
+
+// Result is one read of GetMany: an entry, or the error that Get would have given for its key.
+type Result struct {
+	Entry
+	Err error
+}
+
+// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is written, and the error says its
+// position; after an error of the store some may have been written.
+func (c *Cache) SetMany(ctx context.Context, items []Item) error {
+	b := getBuffer()
+	defer b.put()
+	entries := make([]kv.Entry, len(items))
+	ends := make([]int, len(items))
+	for i := range items {
+		ttl, err := c.ttl(items[i].Class, items[i].TTL)
+		if err == nil {
+			err = c.seal(b, &items[i])
+		}
+		if err != nil {
+			return fmt.Errorf("cache: item %d: %w", i, err)
+		}
+		entries[i] = kv.Entry{Key: items[i].Key, TTL: ttl}
+		ends[i] = len(b.bytes)
+	}
+	start := 0
+	for i, end := range ends { // only now does the buffer no longer move
+		entries[i].Value, start = b.bytes[start:end:end], end
+	}
+	return c.store.SetMany(ctx, entries)
+}
+
+// GetMany gives one result for each key, in the order of keys, from one pipeline. Its own error is the store's.
+func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOption) ([]Result, error) {
+	if err := c.checkKeys(keys); err != nil {
+		return nil, err
+	}
+	packages, err := c.store.GetMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(keys))
+	for i, pkg := range packages {
+		if pkg == nil {
+			results[i].Err = ErrNotFound
+			continue
+		}
+		o, err := c.sealer.Open(nil, pkg, c.want(keys[i], options))
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		results[i].Entry = entryOf(&o)
+	}
+	return results, nil
+}
+
+// DeleteMany removes what is under the keys, in one pipeline, and gives the number that were there.
+func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
+	if err := c.checkKeys(keys); err != nil {
+		return 0, err
+	}
+	return c.store.DeleteMany(ctx, keys)
+}
+
+func (c *Cache) checkKeys(keys []string) error {
+	for i, key := range keys {
+		if err := c.checkKey(key); err != nil {
+			return fmt.Errorf("cache: key %d: %w", i, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+// Package cache is the encrypted cache: values that rest sealed in a key-value store and are read back only where they are authentic.
+//
+// What it guarantees: the store sees packages only (of the class public: readable, but not to be changed); a value that was altered, copied
+// to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the longest time that
+// its class allows. Keys stand in the store as they are given, so put nothing personal in them; a value's context is readable there too.
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Collection is the collection of all packages of the cache (SPEC.md section 5).
+const Collection = "cache"
+
+// The sentinels; those of packages seal, kv and shared/envelope come through as well.
+var (
+	// ErrNotFound says that there is no value under a key, or no longer.
+	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that key"}
+	// ErrTTL says that a time to live is longer than the class allows.
+	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the time to live is longer than the class allows"}
+	// ErrNegativeTTL says that a time to live is negative.
+	ErrNegativeTTL = &codes.Error{Of: "invalid_argument", Text: "the time to live is negative"}
+)
+
+// Cache is an encrypted cache. It is safe for concurrent use.
+type Cache struct {
+	store   kv.Store
+	sealer  *seal.Sealer
+	owner   string
+	longest [classify.PHI + 1]time.Duration
+}
+
+// Option changes what New makes.
+type Option func(*Cache)
+
+// WithMaxTTL sets the longest, and default, time to live of a class, instead of the table's; 0 is none. An invalid class
+// changes nothing.
+func WithMaxTTL(class classify.Class, longest time.Duration) Option {
+	return func(c *Cache) {
+		if class.Valid() {
+			c.longest[class] = max(longest, 0)
+		}
+	}
+}
+
+// New makes a cache over a store with an owner's sealer. The store stays the caller's to close.
+func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
+	c := &Cache{store: store, sealer: sealer, owner: sealer.Owner()}
+	for _, class := range classify.All {
+		c.longest[class] = time.Duration(class.Rules().MaxTTL) * time.Second
+	}
+	for _, option := range options {
+		option(c)
+	}
+	return c
+}
+
+// Wrap makes a cache over a go-redis client of the caller's, which stays open.
+func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) *Cache {
+	return New(rediskv.New(client), sealer, options...)
+}
+
+// SetEncrypted seals value and stores it under key, at most 1,024 bytes of UTF-8, for ttl: 0 is the longest that the class allows. The context is
+// authenticated and stands readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and of the
+// store; after one of the store the earlier value may still be there.
+func (c *Cache) SetEncrypted(
+	ctx context.Context, key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string,
+) error {
+	ttl, err := c.ttl(class, ttl)
+	if err != nil {
+		return err
+	}
+	b := getBuffer()
+	defer b.put()
+	if err := c.seal(b, &Item{Key: key, Value: value, Class: class, Context: context}); err != nil {
+		return err
+	}
+	return c.store.Set(ctx, key, b.bytes, ttl)
+}
+
+// seal appends the item's package to b.
+func (c *Cache) seal(b *buffer, item *Item) error {
+	described, err := format.NewContext(item.Context)
+	if err != nil {
+		return err
+	}
+	request := seal.Request{
+		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: described,
+	}
+	sealed, err := c.sealer.Seal(b.bytes, request, item.Value)
+	if err != nil {
+		return err
+	}
+	b.bytes = sealed
+	return nil
+}
+
+func (c *Cache) place(key string) format.Place {
+	return format.Place{Owner: c.owner, Collection: Collection, Name: key, Named: true}
+}
+
+// ttl decides how long a value is kept; 0 is for ever.
+func (c *Cache) ttl(class classify.Class, asked time.Duration) (time.Duration, error) {
+	if !class.Valid() {
+		return 0, classify.ErrUnknown
+	}
+	longest := c.longest[class]
+	switch {
+	case asked < 0:
+		return 0, ErrNegativeTTL
+	case asked == 0:
+		return longest, nil
+	case longest > 0 && asked > longest:
+		return 0, ErrTTL
+	}
+	return asked, nil
+}
+
+// Exists reports whether there is something under key, without opening it.
+func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
+	if err := c.checkKey(key); err != nil {
+		return false, err
+	}
+	return c.store.Exists(ctx, key)
+}
+
+// Delete removes what is under key and reports whether there was anything.
+func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
+	if err := c.checkKey(key); err != nil {
+		return false, err
+	}
+	return c.store.Delete(ctx, key)
+}
+
+// checkKey returns format.ErrTooLarge or format.ErrInvalid for a key that nothing can be stored under.
+func (c *Cache) checkKey(key string) error {
+	p := c.place(key)
+	return p.Check()
+}

@@ -1,0 +1,74 @@
+// Package config reads what the server runs with from its environment and its flags; a flag wins over its variable.
+//
+// It guarantees that a bad value never starts a server: every one of them is named in one error, each with a sentence that says what
+// the variable takes. No value is ever quoted, neither in an error nor in a warning, since any of them may be a secret put in the
+// wrong place.
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+)
+
+// Config is a server's settings, checked.
+type Config struct {
+	Listen        string // host:port; port 0 takes a free one
+	Data          string // directory of keys, token and, without Redis, the cache
+	Environment   string // label bound to every key: dev, staging, prod
+	MasterKey     Secret // base64 of 32 random bytes, or a passphrase; empty: one is made in Data
+	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
+	Redis         Redis
+	MaxBody       int64 // bytes of a request's body
+
+	ReadTimeout     time.Duration // a whole request, its body included
+	WriteTimeout    time.Duration // a response
+	IdleTimeout     time.Duration // a connection between two requests
+	RequestTimeout  time.Duration // what the store and the keys take to answer one request
+	ShutdownTimeout time.Duration // what requests in flight are given to end
+}
+
+// Redis says where the cache lies; the zero Redis is none.
+type Redis struct {
+	URL      Secret // wins over the rest; may hold a password
+	Host     string
+	Port     int
+	Password Secret
+	DB       int
+}
+
+// Configured reports whether there is a Redis at all.
+func (r *Redis) Configured() bool { return r.URL != "" || r.Host != "" }
+
+// Open makes a store over the configured Redis. It does not connect.
+func (r *Redis) Open() (*rediskv.Store, error) {
+	if r.URL != "" {
+		return rediskv.Open(string(r.URL))
+	}
+	return rediskv.OpenOptions(redis.UniversalOptions{
+		Addrs:    []string{net.JoinHostPort(r.Host, strconv.Itoa(r.Port))},
+		Password: string(r.Password),
+		DB:       r.DB,
+	}), nil
+}
+
+// Secret is text that no log and no format verb shows.
+type Secret string
+
+const hidden = "[secret]"
+
+// Format hides the secret from every verb of package fmt.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// LogValue hides the secret from slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalText hides the secret from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }

@@ -1,0 +1,153 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+func load(t *testing.T, environ []string, args ...string) (config.Config, []string, error) {
+	t.Helper()
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(set)
+	require.NoError(t, set.Parse(args))
+	return config.Load(environ, set)
+}
+
+func TestDefaults(t *testing.T) {
+	c, warnings, err := load(t, []string{"PATH=/bin", "COFFER_LISTEN=", "REDIS_URL=", "=odd"})
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, config.Config{
+		Listen: "127.0.0.1:8080", Data: "coffer-data", Environment: "dev", KDFIterations: 600_000,
+		Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20,
+		ReadTimeout: 2 * time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		RequestTimeout: 15 * time.Second, ShutdownTimeout: 30 * time.Second,
+	}, c)
+	require.False(t, c.Redis.Configured())
+}
+
+func TestFlagsWin(t *testing.T) {
+	c, _, err := load(t, []string{"COFFER_LISTEN=127.0.0.1:1", "COFFER_DATA=/env", "COFFER_ENVIRONMENT=prod"},
+		"--listen", "127.0.0.1:0", "--environment=staging", "--max-body", "10")
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:0", c.Listen)
+	require.Equal(t, "/env", c.Data)
+	require.Equal(t, "staging", c.Environment)
+	require.EqualValues(t, 10, c.MaxBody)
+}
+
+func TestSomeFlags(t *testing.T) {
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(set, "data")
+	require.NoError(t, set.Parse([]string{"--data", "/d"}))
+	require.Error(t, set.Parse([]string{"--listen", "x"}))
+	c, _, err := config.Load(nil, set)
+	require.NoError(t, err)
+	require.Equal(t, "/d", c.Data)
+}
+
+func TestRedis(t *testing.T) {
+	c, _, err := load(t, []string{"REDIS_HOST=::1", "REDIS_PORT=7000", "REDIS_PASSWORD=pw", "REDIS_DB=3"})
+	require.NoError(t, err)
+	require.True(t, c.Redis.Configured())
+	require.Equal(t, config.Redis{Host: "::1", Port: 7000, Password: "pw", DB: 3}, c.Redis)
+
+	c, warnings, err := load(t, []string{"REDIS_URL=rediss://u:pw@example.org:1/2", "REDIS_HOST=other"})
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	require.EqualValues(t, "rediss://u:pw@example.org:1/2", c.Redis.URL)
+	store, err := c.Redis.Open()
+	require.NoError(t, err)
+	require.NoError(t, store.Close())
+}
+
+func TestCheapDerivationIsRaised(t *testing.T) {
+	c, warnings, err := load(t, []string{"KDF_ITERATIONS=100000"})
+	require.NoError(t, err)
+	require.EqualValues(t, classify.WriteFloor, c.KDFIterations)
+	require.Equal(t, []string{"KDF_ITERATIONS is below the least that is written: raised to 600000"}, warnings)
+
+	c, warnings, err = load(t, []string{"KDF_ITERATIONS=700000"})
+	require.NoError(t, err)
+	require.EqualValues(t, 700_000, c.KDFIterations)
+	require.Empty(t, warnings)
+}
+
+// planted stands in every value below that is refused: no message may hold it.
+const planted = "s3cr3t"
+
+func TestBadValues(t *testing.T) {
+	tests := []struct{ environ, says string }{
+		{"COFFER_LISTEN=" + planted, "COFFER_LISTEN must be host:port"},
+		{"COFFER_LISTEN=127.0.0.1:65536", "COFFER_LISTEN must be host:port"},
+		{"COFFER_LISTEN=127.0.0.1:" + planted, "COFFER_LISTEN must be host:port"},
+		{"COFFER_LISTEN=127.0.0.1:", "COFFER_LISTEN must be host:port"},
+		{"COFFER_DATA=a\x00" + planted, "COFFER_DATA must be the path of a directory"},
+		{"COFFER_ENVIRONMENT=Prod " + planted, "COFFER_ENVIRONMENT must be a label"},
+		{"COFFER_ENVIRONMENT=" + strings.Repeat("a", 65), "COFFER_ENVIRONMENT must be a label"},
+		{"ENCRYPTION_MASTER_KEY=", "ENCRYPTION_MASTER_KEY is set but empty"},
+		{"ENCRYPTION_MASTER_KEY=" + planted, "ENCRYPTION_MASTER_KEY is too short"},
+		{"ENCRYPTION_MASTER_KEY=ééééééé", "ENCRYPTION_MASTER_KEY is too short"},
+		{"ENCRYPTION_MASTER_KEY=" + planted + "\xff and more", "ENCRYPTION_MASTER_KEY is not valid UTF-8"},
+		{"KDF_ITERATIONS=" + planted, "KDF_ITERATIONS must be a whole number from 1 to 10000000"},
+		{"KDF_ITERATIONS=0", "KDF_ITERATIONS must be"},
+		{"KDF_ITERATIONS=-1", "KDF_ITERATIONS must be"},
+		{"KDF_ITERATIONS=10000001", "KDF_ITERATIONS must be"},
+		{"KDF_ITERATIONS=1e6", "KDF_ITERATIONS must be"},
+		{"KDF_ITERATIONS=99999999999999999999", "KDF_ITERATIONS must be"},
+		{"REDIS_URL=http://:" + planted + "@h", "REDIS_URL is not valid: the Redis URL must begin with redis://"},
+		{"REDIS_URL=redis://:" + planted + "%zz@h", "REDIS_URL is not valid: the Redis URL cannot be parsed"},
+		{"REDIS_URL=redis://:" + planted + "@h/" + planted, "REDIS_URL is not valid: "},
+		{"REDIS_HOST=redis://" + planted, "REDIS_HOST must be a host name"},
+		{"REDIS_HOST=h:6379", "REDIS_HOST must be a host name"},
+		{"REDIS_PASSWORD=" + planted, "REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_URL is"},
+		{"REDIS_DB=1", "REDIS_DB is set, but neither"},
+		{"REDIS_HOST=h,REDIS_PORT=tcp://10.0.0.1:6379", "REDIS_PORT must be a whole number from 1 to 65535"},
+		{"REDIS_HOST=h,REDIS_PORT=0", "REDIS_PORT must be"},
+		{"REDIS_HOST=h,REDIS_DB=" + planted, "REDIS_DB must be"},
+		{"COFFER_MAX_BODY=67108865", "COFFER_MAX_BODY must be a whole number from 1 to 67108864"},
+		{"COFFER_MAX_BODY=1MB", "COFFER_MAX_BODY must be"},
+		{"COFFER_READ_TIMEOUT=30", "COFFER_READ_TIMEOUT must be a duration"},
+		{"COFFER_WRITE_TIMEOUT=0s", "COFFER_WRITE_TIMEOUT must be a duration"},
+		{"COFFER_IDLE_TIMEOUT=-1s", "COFFER_IDLE_TIMEOUT must be a duration"},
+		{"COFFER_REQUEST_TIMEOUT=25h", "COFFER_REQUEST_TIMEOUT must be a duration"},
+		{"COFFER_SHUTDOWN_TIMEOUT=" + planted, "COFFER_SHUTDOWN_TIMEOUT must be a duration"},
+	}
+	for _, test := range tests {
+		t.Run(test.environ, func(t *testing.T) {
+			_, warnings, err := load(t, strings.Split(test.environ, ","))
+			require.ErrorContains(t, err, test.says)
+			require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		})
+	}
+}
+
+func TestAllBadValuesAtOnce(t *testing.T) {
+	_, _, err := load(t, []string{"KDF_ITERATIONS=x", "REDIS_PORT=1", "ENCRYPTION_MASTER_KEY="}, "--listen", "x", "--max-body=")
+	for _, name := range []string{"KDF_ITERATIONS", "REDIS_PORT", "ENCRYPTION_MASTER_KEY", "--listen", "--max-body"} {
+		require.ErrorContains(t, err, "\n  - "+name+" ")
+	}
+	require.NotContains(t, err.Error(), "COFFER_LISTEN", "the flag is what was wrong")
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY=" + planted + " and more", "REDIS_HOST=h", "REDIS_PASSWORD=" + planted})
+	require.NoError(t, err)
+	var logged strings.Builder
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("config", "c", c, "key", c.MasterKey)
+	encoded, err := json.Marshal(c)
+	require.NoError(t, err)
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %q %x", c, c, c, c.MasterKey, c.MasterKey, c.MasterKey), logged.String(), string(encoded)} {
+		require.NotContains(t, text, planted)
+	}
+}

@@ -1,0 +1,116 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/pflag"
+)
+
+// raw holds every setting as text: what a value may be is checked here, because the parsers of others quote what they refuse.
+type raw struct {
+	Listen      string `env:"COFFER_LISTEN" envDefault:"127.0.0.1:8080"`
+	Data        string `env:"COFFER_DATA" envDefault:"coffer-data"`
+	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
+
+	MasterKey     string `env:"ENCRYPTION_MASTER_KEY"`
+	KDFIterations string `env:"KDF_ITERATIONS" envDefault:"600000"`
+
+	RedisURL      string `env:"REDIS_URL"`
+	RedisHost     string `env:"REDIS_HOST"`
+	RedisPort     string `env:"REDIS_PORT"`
+	RedisPassword string `env:"REDIS_PASSWORD"`
+	RedisDB       string `env:"REDIS_DB"`
+
+	MaxBody         string `env:"COFFER_MAX_BODY" envDefault:"67108864"`
+	ReadTimeout     string `env:"COFFER_READ_TIMEOUT" envDefault:"2m"`
+	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
+	IdleTimeout     string `env:"COFFER_IDLE_TIMEOUT" envDefault:"2m"`
+	RequestTimeout  string `env:"COFFER_REQUEST_TIMEOUT" envDefault:"15s"`
+	ShutdownTimeout string `env:"COFFER_SHUTDOWN_TIMEOUT" envDefault:"30s"`
+}
+
+// flags are the settings that have a flag. Secrets have none: the arguments of a process are there for every user to read.
+var flags = []struct{ name, variable, usage string }{
+	{"listen", "COFFER_LISTEN", "address to listen on, host:port (default 127.0.0.1:8080)"},
+	{"data", "COFFER_DATA", "directory of keys, token and the cache without Redis (default coffer-data)"},
+	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
+	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},
+	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},
+	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},
+	{"idle-timeout", "COFFER_IDLE_TIMEOUT", "how long an unused connection stays open (default 2m)"},
+	{"request-timeout", "COFFER_REQUEST_TIMEOUT", "longest time store and keys may take for a request (default 15s)"},
+	{"shutdown-timeout", "COFFER_SHUTDOWN_TIMEOUT", "how long a shutdown waits for requests in flight (default 30s)"},
+}
+
+// AddFlags adds the flags with the given names to a command's; without names, all of them.
+func AddFlags(set *pflag.FlagSet, names ...string) {
+	for _, f := range flags {
+		if len(names) == 0 || slices.Contains(names, f.name) {
+			set.String(f.name, "", f.usage+"; environment "+f.variable)
+		}
+	}
+}
+
+// Load reads the settings from environ, in the form of os.Environ, and from those flags of set that were given. What was changed or
+// ignored is told in warnings, which are sentences for the log.
+func Load(environ []string, set *pflag.FlagSet) (c Config, warnings []string, err error) {
+	l := loader{values: map[string]string{}, given: map[string]string{}}
+	for _, pair := range environ {
+		// An empty variable is what an unset one of a compose file becomes; of the master key, that must not go unseen.
+		if name, value, ok := strings.Cut(pair, "="); ok && (value != "" || name == "ENCRYPTION_MASTER_KEY") {
+			l.values[name] = value
+		}
+	}
+	for _, f := range flags {
+		if set == nil || !set.Changed(f.name) {
+			continue
+		}
+		l.given[f.variable] = "--" + f.name
+		if l.values[f.variable] = set.Lookup(f.name).Value.String(); l.values[f.variable] == "" {
+			l.refuse(f.variable, "is given without a value")
+		}
+	}
+	var r raw
+	if err := env.ParseWithOptions(&r, env.Options{Environment: l.values}); err != nil {
+		return Config{}, nil, errors.New("the environment cannot be read")
+	}
+	c = l.check(&r)
+	if len(l.problems) > 0 {
+		return Config{}, l.warnings, fmt.Errorf("the configuration is not valid:\n  - %s", strings.Join(l.problems, "\n  - "))
+	}
+	return c, l.warnings, nil
+}
+
+// loader collects what is wrong instead of stopping at the first.
+type loader struct {
+	values   map[string]string // by variable, flags laid over
+	given    map[string]string // the flag that a variable's value came from
+	problems []string
+	warnings []string
+}
+
+// name is what the operator wrote the value as.
+func (l *loader) name(variable string) string {
+	if flag, ok := l.given[variable]; ok {
+		return flag
+	}
+	return variable
+}
+
+func (l *loader) refuse(variable, why string) {
+	l.problems = append(l.problems, l.name(variable)+" "+why)
+}
+
+func (l *loader) warn(format string, args ...any) {
+	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
+}
+
+// set reports whether a variable is there, be it empty.
+func (l *loader) set(variable string) bool {
+	_, ok := l.values[variable]
+	return ok
+}

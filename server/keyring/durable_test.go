@@ -1,0 +1,144 @@
+package keyring_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A damaged file is refused with its name, or opens where the damage is to what no key depends on (a time, an epoch); it is never
+// written to.
+func TestDamagedFile(t *testing.T) {
+	dir := t.TempDir()
+	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
+	path := files(t, dir)[0]
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	refused := 0
+	try := func(content []byte) error {
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		_, err := openRing(t, dir).Tenant(t.Context(), "tenant")
+		after, readErr := os.ReadFile(path)
+		require.NoError(t, readErr)
+		require.Equal(t, content, after)
+		if err != nil {
+			require.ErrorContains(t, err, path)
+			require.Contains(t, []string{"keyring_unavailable", "wrong_secret"}, codes.Of(err).Code)
+			refused++
+		}
+		return err
+	}
+	for i := range whole {
+		altered := bytes.Clone(whole)
+		altered[i] ^= 1
+		_ = try(altered)
+	}
+	require.Greater(t, refused, len(whole)/2)
+	for _, content := range [][]byte{nil, whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 300<<10)} {
+		require.ErrorIs(t, try(content), keyring.ErrUnreadable)
+	}
+	require.NoError(t, try(whole))
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
+}
+
+// A file under another tenant's name is refused.
+func TestFileOfAnotherTenant(t *testing.T) {
+	dir := t.TempDir()
+	tenantOf(t, openRing(t, dir), "a")
+	path := files(t, dir)[0]
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	tenantOf(t, openRing(t, dir), "b")
+	require.NoError(t, os.WriteFile(files(t, dir)[0], content, 0o600))
+	_, err = openRing(t, dir).Tenant(t.Context(), "b")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.ErrorContains(t, err, "another tenant")
+}
+
+// A file that was removed under a running server is not made anew: keys beneath another root would shadow those in the backup.
+func TestRemovedFile(t *testing.T) {
+	dir := t.TempDir()
+	tenant := tenantOf(t, openRing(t, dir), "tenant")
+	require.NoError(t, os.Remove(files(t, dir)[0]))
+	_, err := tenant.Primary(format.UseCache, classify.PHI)
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.Empty(t, files(t, dir))
+}
+
+// What a killed writer left, at whichever point, is swept away; the former version stands.
+func TestLeftByKilledWriter(t *testing.T) {
+	dir := t.TempDir()
+	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
+	whole, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	for i, n := range []int{0, 1, len(whole) / 2, len(whole)} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(".writing-", i)), whole[:n], 0o600))
+	}
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
+	left, err := filepath.Glob(filepath.Join(dir, ".writing-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+const childDirectory = "COFFER_KEYRING_TEST_DIRECTORY"
+
+// TestKilled kills processes that make tenants and keys, at any moment: every key that one had said to be there is there.
+func TestKilled(t *testing.T) {
+	if dir := os.Getenv(childDirectory); dir != "" {
+		makeKeysForEver(t, dir)
+	}
+	dir, made := t.TempDir(), 0
+	for round := range 8 {
+		for _, line := range runAndKill(t, dir, time.Duration(20+15*round)*time.Millisecond) {
+			var id, key string
+			_, err := fmt.Sscan(line, &id, &key)
+			require.NoError(t, err)
+			got, err := tenantOf(t, openRing(t, dir), id).Primary(format.UseCache, classify.PHI)
+			require.NoError(t, err)
+			require.Equal(t, key, fmt.Sprintf("%x", got))
+			made++
+		}
+	}
+	require.Positive(t, made)
+	t.Logf("%d keys, none lost", made)
+}
+
+func runAndKill(t *testing.T, dir string, after time.Duration) (lines []string) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd.Env = append(os.Environ(), childDirectory+"="+dir)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	scanner := bufio.NewScanner(out)
+	require.True(t, scanner.Scan()) // it has begun
+	time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	for scanner.Scan() {
+		lines = append(lines, scanner.Text())
+	}
+	require.Error(t, cmd.Wait())
+	return lines
+}
+
+func makeKeysForEver(t *testing.T, dir string) {
+	r := openRing(t, dir)
+	fmt.Println("begun")
+	for i := 0; ; i++ {
+		id := fmt.Sprintf("tenant-%d-%d", os.Getpid(), i)
+		key, err := tenantOf(t, r, id).Primary(format.UseCache, classify.PHI)
+		require.NoError(t, err)
+		fmt.Printf("%s %x\n", id, key)
+	}
+}

@@ -1,0 +1,340 @@
+package keyring_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var (
+	_ seal.Keys = (*keyring.Tenant)(nil)
+	_ seal.Keys = (*keyring.Vault)(nil)
+)
+
+const (
+	kekURL   = "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	otherURL = "base64key://BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+)
+
+// counting is a KEK that counts, waits and fails as it is told.
+type counting struct {
+	kms.KEK
+	unwraps atomic.Int64
+	fail    atomic.Bool
+	gate    chan struct{} // closed, or nil, lets unwraps through
+}
+
+func newKEK(t testing.TB) *counting {
+	kek, err := kms.Open(t.Context(), kekURL)
+	require.NoError(t, err)
+	return &counting{KEK: kek}
+}
+
+func (c *counting) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
+	c.unwraps.Add(1)
+	if c.gate != nil {
+		<-c.gate
+	}
+	if c.fail.Load() {
+		return nil, kms.ErrUnavailable
+	}
+	return c.KEK.Unwrap(ctx, wrapped, additionalData)
+}
+
+func openRing(t testing.TB, dir string) *keyring.Keyring {
+	r, err := keyring.Open(dir, newKEK(t), "test")
+	require.NoError(t, err)
+	return r
+}
+
+func tenantOf(t testing.TB, r *keyring.Keyring, id string) *keyring.Tenant {
+	tenant, err := r.Tenant(t.Context(), id)
+	require.NoError(t, err)
+	return tenant
+}
+
+func request(class classify.Class) seal.Request {
+	return seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes}
+}
+
+func sealed(t testing.TB, k seal.Keys, class classify.Class) []byte {
+	pkg, err := seal.NewSealer(k).Seal(nil, request(class), []byte("value"))
+	require.NoError(t, err)
+	return pkg
+}
+
+func opens(t testing.TB, k seal.Keys, pkg []byte) {
+	t.Helper()
+	o, err := seal.NewSealer(k).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	require.NoError(t, err)
+	require.Equal(t, "value", string(o.Value))
+}
+
+func files(t testing.TB, dir string) []string {
+	found, err := filepath.Glob(filepath.Join(dir, "*.keyset"))
+	require.NoError(t, err)
+	return found
+}
+
+// What was sealed before a restart opens after it, and keys are made once.
+func TestRestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "keys")
+	first := tenantOf(t, openRing(t, dir), "tenant")
+	require.Equal(t, "tenant", first.Owner())
+	var packages [][]byte
+	for _, class := range classify.All {
+		packages = append(packages, sealed(t, first, class))
+	}
+	second := tenantOf(t, openRing(t, dir), "tenant")
+	for i, class := range classify.All {
+		opens(t, second, packages[i])
+		a, err := first.Primary(format.UseCache, class)
+		require.NoError(t, err)
+		b, err := second.Primary(format.UseCache, class)
+		require.NoError(t, err)
+		require.Equal(t, a, b)
+	}
+	info, err := os.Stat(files(t, dir)[0])
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	info, err = os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}
+
+// Any id is a tenant of its own, and none leaves the directory.
+func TestTenantIDs(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "keys")
+	r := openRing(t, dir)
+	ids := []string{"a", "A", "../a", "/etc/a", "a/../b", ".", "..", ".lock", "a\x00b", "é", "e\u0301", "CON", strings.Repeat("é", 127) + "x"}
+	for _, id := range ids {
+		require.Equal(t, id, tenantOf(t, r, id).Owner())
+	}
+	require.Len(t, files(t, dir), len(ids))
+	entries, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	for _, id := range []string{"", "\xff", strings.Repeat("x", format.MaxOwner+1)} {
+		_, err := r.Tenant(t.Context(), id)
+		require.ErrorIs(t, err, keyring.ErrTenant)
+	}
+	for _, label := range []string{"\xff", strings.Repeat("x", envelope.MaxEnvironment+1)} {
+		_, err := keyring.Open(dir, newKEK(t), label)
+		require.ErrorIs(t, err, keyring.ErrTenant)
+	}
+	pkg := sealed(t, tenantOf(t, r, "a"), classify.PHI)
+	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	require.ErrorIs(t, err, envelope.ErrUnknownKey)
+}
+
+// A thousand concurrent cold reads are one call of the KEK, and later ones are none.
+func TestSingleFlight(t *testing.T) {
+	dir := t.TempDir()
+	tenantOf(t, openRing(t, dir), "tenant")
+	kek := newKEK(t)
+	kek.gate = make(chan struct{})
+	r, err := keyring.Open(dir, kek, "test")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	tenants := make([]*keyring.Tenant, 1000)
+	for i := range tenants {
+		wg.Go(func() { tenants[i], _ = r.Tenant(context.Background(), "tenant") })
+	}
+	close(kek.gate)
+	wg.Wait()
+	for _, tenant := range tenants {
+		require.NotNil(t, tenant)
+		require.Same(t, tenants[0], tenant)
+	}
+	require.EqualValues(t, 1, kek.unwraps.Load())
+}
+
+// Who gives up waiting gets the context's error; the unlocking goes on for the others.
+func TestCancelledWaiter(t *testing.T) {
+	dir := t.TempDir()
+	tenantOf(t, openRing(t, dir), "tenant")
+	kek := newKEK(t)
+	kek.gate = make(chan struct{})
+	r, err := keyring.Open(dir, kek, "test")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = r.Tenant(ctx, "tenant")
+	require.ErrorIs(t, err, context.Canceled)
+	close(kek.gate)
+	tenantOf(t, r, "tenant")
+	require.EqualValues(t, 1, kek.unwraps.Load())
+}
+
+// A KEK that fails is asked again, and a tenant that could not be made leaves nothing.
+func TestKEKFails(t *testing.T) {
+	dir := t.TempDir()
+	tenantOf(t, openRing(t, dir), "tenant")
+	kek := newKEK(t)
+	kek.fail.Store(true)
+	r, err := keyring.Open(dir, kek, "test")
+	require.NoError(t, err)
+	for range 2 {
+		_, err = r.Tenant(t.Context(), "tenant")
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+		require.Equal(t, "keyring_unavailable", codes.Of(err).Code)
+	}
+	kek.fail.Store(false)
+	tenantOf(t, r, "tenant")
+}
+
+func TestWrongKEK(t *testing.T) {
+	dir := t.TempDir()
+	tenantOf(t, openRing(t, dir), "tenant")
+	before, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	other, err := kms.Open(t.Context(), otherURL)
+	require.NoError(t, err)
+	r, err := keyring.Open(dir, other, "test")
+	require.NoError(t, err)
+	_, err = r.Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+	require.ErrorContains(t, err, files(t, dir)[0])
+	require.ErrorContains(t, err, other.URL())
+	require.NotContains(t, err.Error(), strings.TrimPrefix(otherURL, "base64key://"))
+	after, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
+// Two processes with a passphrase each read what the other made; another passphrase is told from tampering.
+func TestPassphraseKEK(t *testing.T) {
+	dir := t.TempDir()
+	ring := func(text string) *keyring.Keyring {
+		kek, err := kms.FromMasterKey(text, classify.WriteFloor)
+		require.NoError(t, err)
+		r, err := keyring.Open(dir, kek, "test")
+		require.NoError(t, err)
+		return r
+	}
+	pkg := sealed(t, tenantOf(t, ring("a passphrase"), "tenant"), classify.PHI)
+	opens(t, tenantOf(t, ring("a passphrase"), "tenant"), pkg)
+	_, err := ring("another").Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+}
+
+// Keys of one environment are refused in another, also where the label in the file was changed.
+func TestEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	prod, err := keyring.Open(dir, newKEK(t), "prod")
+	require.NoError(t, err)
+	tenantOf(t, prod, "tenant")
+	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrEnvironment)
+	require.ErrorContains(t, err, `"prod"`)
+
+	path := files(t, dir)[0]
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(content), "prod", "test", 1)), 0o600))
+	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+}
+
+// Two keyrings over one directory, as two processes have, make one set of keys and see what the other made since.
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for _, class := range classify.All {
+		for use := format.UseStorage; use <= format.Uses; use++ {
+			for _, tenant := range []*keyring.Tenant{a, b} {
+				wg.Go(func() {
+					if _, err := tenant.Primary(use, class); err != nil {
+						failed.Add(1)
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	require.Zero(t, failed.Load())
+	c := tenantOf(t, openRing(t, dir), "tenant")
+	for _, class := range classify.All {
+		for use := format.UseStorage; use <= format.Uses; use++ {
+			want, err := c.Primary(use, class)
+			require.NoError(t, err)
+			for _, tenant := range []*keyring.Tenant{a, b} {
+				got, err := tenant.Primary(use, class)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
+		}
+	}
+}
+
+// A key that another process made after this one read the file is found when its first package comes.
+func TestKeyOfAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
+	pkg := sealed(t, a, classify.PHI)
+	opens(t, b, pkg)
+}
+
+// Two processes that both begin with an empty directory end with one root.
+func TestConcurrentCreation(t *testing.T) {
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	tenants := make([]*keyring.Tenant, 8)
+	for i := range tenants {
+		r := openRing(t, dir)
+		wg.Go(func() { tenants[i], _ = r.Tenant(context.Background(), "tenant") })
+	}
+	wg.Wait()
+	pkg := sealed(t, tenants[0], classify.PHI)
+	for _, tenant := range tenants {
+		opens(t, tenant, pkg)
+	}
+}
+
+func TestPrimaryRefuses(t *testing.T) {
+	dir := t.TempDir()
+	tenant := tenantOf(t, openRing(t, dir), "tenant")
+	before, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	for _, c := range []struct {
+		use   format.Use
+		class classify.Class
+	}{{0, classify.PHI}, {6, classify.PHI}, {format.UseCache, 0}, {format.UseCache, 6}, {255, 255}} {
+		_, err := tenant.Primary(c.use, c.class)
+		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+	}
+	h := format.Header{Source: format.FromKeyset, Use: format.UseCache, Class: 5}
+	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.Demand{Use: format.UseCache}), envelope.ErrUnknownKey)
+	_, err = tenant.MessageCipher(format.KeyID{}, format.Salt{})
+	require.ErrorIs(t, err, envelope.ErrUnknownKey)
+	after, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	require.Equal(t, before, after, "reading makes no key")
+}
+
+func TestUnusableDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a file")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err := keyring.Open(path, newKEK(t), "test")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.ErrorContains(t, err, path)
+	require.False(t, errors.Is(err, os.ErrNotExist))
+}

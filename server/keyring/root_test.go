@@ -1,0 +1,116 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+func localKEK(t *testing.T, master string) kms.KEK {
+	kek, err := kms.Open(t.Context(), "base64key://"+master)
+	require.NoError(t, err)
+	return kek
+}
+
+// The local KMS's slots of the vectors yield the vectors' roots, and the altered ones their errors.
+func TestVectorKMS(t *testing.T) {
+	unwrapped := 0
+	for _, v := range vectors.Documents().Documents {
+		d, err := envelope.ParseDocument(v.Bytes)
+		require.NoError(t, err)
+		for i, s := range v.Slots {
+			if s.Secret == nil || s.Secret.Kind != "kms" {
+				continue
+			}
+			kek := localKEK(t, s.Secret.Text)
+			require.Equal(t, s.URL, kek.URL())
+			root, err := unwrapRoot(t.Context(), kek, d, &d.Slots[i])
+			require.NoError(t, err)
+			require.Equal(t, []byte(s.Root), root.Append(nil))
+			unwrapped++
+		}
+	}
+	require.Positive(t, unwrapped)
+	refused := 0
+	for _, v := range vectors.Documents().Unlocks {
+		if v.Secret.Kind != "kms" {
+			continue
+		}
+		d, err := envelope.ParseDocument(v.Bytes)
+		require.NoError(t, err)
+		_, err = unwrapRoot(t.Context(), localKEK(t, v.Secret.Text), d, &d.Slots[0])
+		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
+		refused++
+	}
+	require.Positive(t, refused)
+}
+
+// unbound is a KMS that authenticates no additional data, as RSA does not.
+type unbound struct{ kms.KEK }
+
+func (u unbound) Wrap(ctx context.Context, key, _ []byte) ([]byte, error) {
+	return u.KEK.Wrap(ctx, key, nil)
+}
+
+func (u unbound) Unwrap(ctx context.Context, wrapped, _ []byte) ([]byte, error) {
+	return u.KEK.Unwrap(ctx, wrapped, nil)
+}
+
+// The binding inside the wrapped bytes holds a root to its tenant and environment where the KMS does not.
+func TestBindingInside(t *testing.T) {
+	kek := unbound{localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
+	d, root := &envelope.Document{Environment: "prod", Owner: "a"}, secret.New()
+	require.NoError(t, wrapRoot(t.Context(), kek, d, root))
+	got, err := unwrapRoot(t.Context(), kek, d, &d.Slots[0])
+	require.NoError(t, err)
+	require.Equal(t, root.ID(), got.ID())
+	for _, other := range []envelope.Document{{Environment: "dev", Owner: "a"}, {Environment: "prod", Owner: "b"}} {
+		_, err := unwrapRoot(t.Context(), kek, &other, &d.Slots[0])
+		require.ErrorIs(t, err, envelope.ErrAuthentication)
+	}
+}
+
+// The file holds neither the root nor a data key, and the search would find one that is planted.
+func TestOnlyWrappedKeysAtRest(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Open(dir, localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), "test")
+	require.NoError(t, err)
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	for _, class := range classify.All {
+		_, err := tenant.Primary(format.UseCache, class)
+		require.NoError(t, err)
+	}
+	secrets := [][]byte{tenant.root.Append(nil)}
+	for _, key := range tenant.vault.Load().keys {
+		secrets = append(secrets, key.Append(nil))
+	}
+	require.Len(t, secrets, 6)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "planted"), secrets[0], 0o600))
+	found := 0
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		require.NoError(t, err)
+		for _, s := range secrets {
+			if bytes.Contains(content, s) {
+				require.Equal(t, "planted", entry.Name())
+				found++
+			}
+		}
+	}
+	require.Equal(t, 1, found)
+}

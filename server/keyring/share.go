@@ -1,0 +1,159 @@
+package keyring
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// browserUses is what a browser seals and opens.
+var browserUses = []format.Use{format.UseStorage, format.UseService}
+
+// Share gives a document of the tenant's keys of some uses, of all classes, for a browser or another program: those keys under a root
+// of its own, which only the password opens. Without uses it is storage and service, what a browser has. Nothing else of the tenant can be
+// reached from it. The iterations are those of PBKDF2, at least classify.WriteFloor; a password in the form of a master key
+// (32 bytes in base64) needs none. What is shared cannot be taken back but by rotating the keys.
+func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+	if len(uses) == 0 {
+		uses = browserUses
+	}
+	if err := t.add(uses, classify.All[:]); err != nil {
+		return nil, err
+	}
+	v, root := t.vault.Load(), secret.New()
+	defer root.Clear()
+	d := &envelope.Document{Environment: v.Environment(), Owner: t.id}
+	for _, s := range v.document.Keysets {
+		for _, use := range uses {
+			if s.Use != use {
+				continue
+			}
+			rewrapped, err := v.rewrap(s, root)
+			if err != nil {
+				return nil, err
+			}
+			d.Keysets = append(d.Keysets, rewrapped)
+			break
+		}
+	}
+	return finish(d, root, password, iterations)
+}
+
+// rewrap gives a keyset under another root.
+func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key) (envelope.Keyset, error) {
+	keys := make([]envelope.Key, len(s.Keys))
+	for i, k := range s.Keys {
+		if k.State != envelope.Destroyed {
+			wrapped, err := root.Wrap(v.keys[k.ID], v.document.BindKey(s.Use, uint8(s.Class), k.ID))
+			if err != nil {
+				return envelope.Keyset{}, err
+			}
+			k.Wrapped = wrapped
+		}
+		k.RootID = root.ID()
+		keys[i] = k
+	}
+	s.Keys = keys
+	return s, nil
+}
+
+// NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without uses it is storage and service.
+func NewDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+	if len(uses) == 0 {
+		uses = browserUses
+	}
+	d, root := &envelope.Document{Environment: environment, Owner: owner}, secret.New()
+	defer root.Clear()
+	if _, err := addKeys(d, root, uses, classify.All[:]); err != nil {
+		return nil, err
+	}
+	return finish(d, root, password, iterations)
+}
+
+// finish adds the slot of a password or master key and encodes the document.
+func finish(d *envelope.Document, root *secret.Key, password string, iterations uint32) ([]byte, error) {
+	slot := envelope.Slot{ID: newSlotID(), State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(), RootID: root.ID()}
+	key, isMaster := secret.ParseMasterKey(password)
+	if isMaster {
+		slot.Kind = envelope.SlotMasterKey
+	} else {
+		iterations, err := secret.Iterations(iterations)
+		if err != nil {
+			return nil, err
+		}
+		slot.Kind, slot.Iterations = envelope.SlotPassword, iterations
+		_, _ = rand.Read(slot.Salt[:]) // never fails: crypto/rand ends the program instead
+		if key, err = stretch(password, slot.Salt, iterations); err != nil {
+			return nil, err
+		}
+	}
+	defer key.Clear()
+	var err error
+	if slot.Wrapped, err = key.Wrap(root, d.BindRoot(root.ID())); err != nil {
+		return nil, err
+	}
+	slot.KeyID = key.ID()
+	if err := d.AddSlot(slot); err != nil {
+		return nil, err
+	}
+	return d.Append(nil)
+}
+
+// OpenDocument unlocks a keyset document, such as a browser's, with one of its secrets: a password, or a master key of 32 bytes in
+// base64. It returns envelope.ErrMalformed, ErrUnsupportedVersion or ErrTooLarge for what is no document, classify.ErrIterations for a
+// derivation that is out of bounds, envelope.ErrWrongSecret, and envelope.ErrAuthentication where the document was altered.
+func OpenDocument(document []byte, password string) (*Vault, error) {
+	d, err := envelope.ParseDocument(document)
+	if err != nil {
+		return nil, err
+	}
+	roots := map[format.KeyID]*secret.Key{}
+	for i := range d.Slots {
+		key, err := slotKey(&d.Slots[i], password)
+		if err != nil {
+			return nil, err
+		}
+		if key == nil || key.ID() != d.Slots[i].KeyID {
+			continue
+		}
+		root, err := key.Unwrap(d.Slots[i].Wrapped, d.BindRoot(d.Slots[i].RootID))
+		if err != nil {
+			return nil, err
+		}
+		roots[d.Slots[i].RootID] = root
+	}
+	if len(roots) == 0 {
+		return nil, envelope.ErrWrongSecret
+	}
+	return unlockVault(d, roots)
+}
+
+// slotKey derives what a password makes of a slot; nil for a slot that takes another kind of secret.
+func slotKey(s *envelope.Slot, password string) (*secret.Key, error) {
+	if s.State != envelope.Enabled {
+		return nil, nil
+	}
+	switch s.Kind {
+	case envelope.SlotMasterKey:
+		key, _ := secret.ParseMasterKey(password)
+		return key, nil
+	case envelope.SlotPassword:
+		if err := classify.PHI.CheckIterations(s.Iterations); err != nil {
+			return nil, err
+		}
+		return stretch(password, s.Salt, s.Iterations)
+	}
+	return nil, nil
+}
+
+func stretch(password string, salt format.Salt, iterations uint32) (*secret.Key, error) {
+	p, err := secret.NewPassword(password)
+	if err != nil {
+		return nil, err
+	}
+	return p.Key(salt, iterations)
+}

@@ -1,0 +1,143 @@
+package keyring_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+// What either side seals with a shared document's keys opens at the other, and the document opens nothing else of the tenant.
+func TestShare(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	hidden := sealed(t, tenant, classify.PHI) // of the use cache
+	for _, password := range []string{"p\u00e4ssword", masterKey} {
+		document, err := tenant.Share(password, classify.WriteFloor)
+		require.NoError(t, err)
+		d, err := envelope.ParseDocument(document)
+		require.NoError(t, err)
+		require.Len(t, d.Slots, 1)
+		require.Contains(t, []envelope.SlotKind{envelope.SlotPassword, envelope.SlotMasterKey}, d.Slots[0].Kind)
+		require.Equal(t, []any{"tenant", "test"}, []any{d.Owner, d.Environment})
+		require.Nil(t, d.Keyset(format.UseCache, classify.PHI))
+
+		vault, err := keyring.OpenDocument(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
+		require.NoError(t, err)
+		require.Equal(t, []any{"tenant", "test"}, []any{vault.Owner(), vault.Environment()})
+		for _, use := range []format.Use{format.UseStorage, format.UseService} {
+			for _, class := range classify.All {
+				for _, pair := range [][2]seal.Keys{{tenant, vault}, {vault, tenant}} {
+					r := request(class)
+					r.Use = use
+					pkg, err := seal.NewSealer(pair[0]).Seal(nil, r, []byte("value"))
+					require.NoError(t, err)
+					_, err = seal.NewSealer(pair[1]).Open(nil, pkg, seal.Want{Use: use, Least: class})
+					require.NoError(t, err)
+				}
+			}
+		}
+		_, err = seal.NewSealer(vault).Open(nil, hidden, seal.Want{Use: format.UseCache})
+		require.ErrorIs(t, err, envelope.ErrUnknownKey)
+		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
+		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+		_, err = keyring.OpenDocument(document, "another")
+		require.ErrorIs(t, err, envelope.ErrWrongSecret)
+	}
+}
+
+func TestShareUses(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	document, err := tenant.Share(masterKey, 0, format.UseCache)
+	require.NoError(t, err)
+	vault, err := keyring.OpenDocument(document, masterKey)
+	require.NoError(t, err)
+	opens(t, vault, sealed(t, tenant, classify.PHI))
+	_, err = vault.Primary(format.UseStorage, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+}
+
+func TestShareRefuses(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	for _, password := range []string{"", "\xff"} {
+		_, err := tenant.Share(password, classify.WriteFloor)
+		require.ErrorIs(t, err, secret.ErrPassword)
+	}
+	_, err := tenant.Share("password", classify.Ceiling+1)
+	require.ErrorIs(t, err, classify.ErrIterations)
+	_, err = tenant.Share("password", classify.WriteFloor, 9)
+	require.ErrorIs(t, err, envelope.ErrInvalid)
+	document, err := tenant.Share("password", 1)
+	require.NoError(t, err)
+	d, err := envelope.ParseDocument(document)
+	require.NoError(t, err)
+	require.EqualValues(t, classify.WriteFloor, d.Slots[0].Iterations)
+}
+
+func TestNewDocument(t *testing.T) {
+	document, err := keyring.NewDocument("dev", "vault-1", masterKey, 0)
+	require.NoError(t, err)
+	vault, err := keyring.OpenDocument(document, masterKey)
+	require.NoError(t, err)
+	pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
+	require.NoError(t, err)
+	again, err := keyring.OpenDocument(document, masterKey)
+	require.NoError(t, err)
+	_, err = seal.NewKeysetService(again).Decrypt(pkg)
+	require.NoError(t, err)
+	_, err = keyring.NewDocument("dev", "", masterKey, 0)
+	require.ErrorIs(t, err, envelope.ErrInvalid)
+}
+
+// The vectors' documents open with each of their secrets, and the keys are the vectors'.
+func TestVectorDocuments(t *testing.T) {
+	opened := 0
+	for _, v := range vectors.Documents().Documents {
+		for _, s := range v.Slots {
+			if s.Secret == nil || s.Secret.Kind == "kms" || s.State != uint8(envelope.Enabled) {
+				continue
+			}
+			vault, err := keyring.OpenDocument(v.Bytes, s.Secret.Text)
+			require.NoError(t, err, v.Name)
+			require.Equal(t, v.Owner, vault.Owner())
+			opened++
+			for _, set := range v.Keysets {
+				for _, k := range set.Keys {
+					_, err := vault.MessageCipher(format.KeyID(k.ID), format.Salt{})
+					if k.Key != nil && string(k.RootID) == string(s.RootID) {
+						require.NoError(t, err, v.Name)
+					} else {
+						require.ErrorIs(t, err, envelope.ErrUnknownKey, v.Name)
+					}
+				}
+			}
+		}
+	}
+	require.Greater(t, opened, 5)
+}
+
+func TestVectorRefusals(t *testing.T) {
+	for _, v := range vectors.Documents().Unlocks {
+		t.Run(v.Name, func(t *testing.T) {
+			if v.Secret.Kind == "kms" {
+				t.Skip("in TestVectorKMS")
+			}
+			_, err := keyring.OpenDocument(v.Bytes, v.Secret.Text)
+			require.Equal(t, v.Code, codes.Of(err).Code)
+		})
+	}
+	for _, v := range vectors.Documents().Invalid {
+		_, err := keyring.OpenDocument(v.Bytes.Bytes(), "password")
+		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
+	}
+}

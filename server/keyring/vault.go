@@ -1,0 +1,80 @@
+package keyring
+
+import (
+	"crypto/cipher"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Vault is the unlocked keys of a keyset document, as it is: it never gains a key. It is a seal.Keys, and safe for concurrent use.
+type Vault struct {
+	document *envelope.Document
+	index    *envelope.Index
+	keys     map[format.KeyID]*secret.Key
+}
+
+// unlockVault unwraps the keys of a document that are under these roots. It returns envelope.ErrAuthentication where one does not
+// unwrap in its place.
+func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key) (*Vault, error) {
+	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
+	for i := range d.Keysets {
+		s := &d.Keysets[i]
+		for _, k := range s.Keys {
+			root, ok := roots[k.RootID]
+			if k.State == envelope.Destroyed || !ok {
+				continue
+			}
+			key, err := root.Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
+			if err != nil {
+				return nil, err
+			}
+			v.keys[k.ID] = key
+		}
+	}
+	return v, nil
+}
+
+// complete reports whether there is a key for every entry of the document that is not destroyed.
+func (v *Vault) complete() bool {
+	for _, s := range v.document.Keysets {
+		for _, k := range s.Keys {
+			if _, ok := v.keys[k.ID]; !ok && k.State != envelope.Destroyed {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Owner is the id of the tenant or vault.
+func (v *Vault) Owner() string { return v.document.Owner }
+
+// Environment is the label that the keys are bound to.
+func (v *Vault) Environment() string { return v.document.Environment }
+
+// Primary names the key that seals for a use and class; envelope.ErrKeyUnusable where there is none.
+func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
+	return v.index.Primary(use, class)
+}
+
+// CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen.
+func (v *Vault) CheckOpen(h *format.Header, want envelope.Demand) error {
+	return v.index.CheckOpen(h, want)
+}
+
+// MessageCipher is the cipher of a key's packages under one salt; envelope.ErrUnknownKey where there is no such key.
+func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
+	key, ok := v.keys[id]
+	if !ok {
+		return nil, envelope.ErrUnknownKey
+	}
+	return key.MessageCipher(salt)
+}
+
+// lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
+func (v *Vault) lacks(use format.Use, class classify.Class) bool {
+	return use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
+}

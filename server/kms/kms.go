@@ -1,0 +1,93 @@
+// Package kms opens key encryption keys (KEKs): what wraps the root of each tenant's keys, and nothing else.
+//
+// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every implementation guarantees is that
+// a wrapped key unwraps under the same KEK and the same additional data only, and that neither its URL nor an error of it
+// holds a secret. Package kmstest is the suite that holds them to that.
+package kms
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// KEK wraps keys. It is safe for concurrent use.
+type KEK interface {
+	// Wrap encrypts a key of at most 1 KiB. additionalData is authenticated where the KMS can do that.
+	Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error)
+	// Unwrap is the inverse of Wrap. It returns ErrWrongKey for what another KEK wrapped, envelope.ErrAuthentication for what was
+	// altered or is bound to other additional data (a KMS may be unable to tell these three apart, and then says either), and ErrUnavailable
+	// where the KMS did not answer.
+	Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error)
+	// URL names the KEK in a keyset document, without any secret.
+	URL() string
+}
+
+// The sentinels.
+var (
+	// ErrURL says that a KEK's URL, or what it points to, is not valid.
+	ErrURL = &codes.Error{Of: "invalid_argument", Text: "not the URL of a key encryption key"}
+	// ErrWrongKey says that another KEK wrapped the key.
+	ErrWrongKey = envelope.ErrWrongSecret
+	// ErrUnavailable says that the KEK cannot be used now.
+	ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the key encryption key cannot be used now"}
+)
+
+// maxKey is the longest key that a KEK wraps, in bytes: a root with its binding.
+const maxKey = 1024
+
+// Open opens the KEK of a URL:
+//
+//	base64key://<32 bytes in base64, standard or URL-safe>
+//	file:///path/of/a/file that holds such a base64 and that only its owner may read (mode 0600 or stricter)
+//
+// It returns ErrURL with the reason, never with the key.
+func Open(ctx context.Context, rawURL string) (KEK, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("kms: a KEK's URL begins with base64key:// or file://: %w", ErrURL)
+	case scheme == "base64key":
+		return openBase64(rest)
+	case scheme == "file":
+		u, err := url.Parse(rawURL)
+		if err != nil || u.Host != "" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
+			return nil, fmt.Errorf("kms: a key file's URL is file:// and an absolute path, with special characters percent-encoded: %w", ErrURL)
+		}
+		return OpenFile(u.Path)
+	}
+	return nil, fmt.Errorf("kms: unknown scheme; base64key:// and file:// are known: %w", ErrURL)
+}
+
+func openBase64(text string) (KEK, error) {
+	key, err := decodeKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("kms: base64key:// takes 32 bytes in base64: %w", ErrURL)
+	}
+	defer clear(key)
+	return newLocal(key)
+}
+
+// decodeKey reads 32 bytes of base64 in either alphabet, padded or not.
+func decodeKey(text string) ([]byte, error) {
+	text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
+	return base64.RawURLEncoding.Strict().DecodeString(text)
+}
+
+// FromMasterKey makes a KEK of a master key given as text: 32 random bytes in standard base64 (44 characters), or else a passphrase,
+// which is stretched by PBKDF2-HMAC-SHA256 of at least classify.WriteFloor iterations.
+func FromMasterKey(text string, iterations uint32) (KEK, error) {
+	if key, ok := secret.ParseMasterKey(text); ok {
+		return &local{key: key, id: key.ID()}, nil
+	}
+	return newPassphrase(text, iterations)
+}

@@ -1,0 +1,67 @@
+package badgerkv
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// diskUse is what the directory's files take on the disk: badger's open files are long and sparse.
+func diskUse(t *testing.T, dir string) int64 {
+	t.Helper()
+	out, err := exec.Command("du", "-sk", dir).Output()
+	require.NoError(t, err)
+	var kib int64
+	_, err = fmt.Sscan(strings.TrimSpace(string(out)), &kib)
+	require.NoError(t, err)
+	return kib << 10
+}
+
+var large = bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+
+// The space of overwritten, deleted and expired large values comes back, and what lives stays.
+func TestReclaim(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	require.NoError(t, s.Set(ctx, "kept", large[:1<<20], 0))
+	for range 3 {
+		for i := range 20 {
+			require.NoError(t, s.Set(ctx, "overwritten", large, 0))
+			require.NoError(t, s.Set(ctx, fmt.Sprint("expired", i), large, time.Second))
+		}
+		_, err := s.Delete(ctx, "overwritten")
+		require.NoError(t, err)
+		time.Sleep(1100 * time.Millisecond)
+		require.NoError(t, s.collect())
+	}
+	require.Less(t, diskUse(t, dir), int64(2*valueLogSize), "of %d bytes written", 3*40*len(large))
+	got, ok, err := s.Get(ctx, "kept")
+	require.NoError(t, err)
+	require.True(t, ok && bytes.Equal(large[:1<<20], got))
+	keys, _, err := s.Scan(ctx, "", "", 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"kept"}, keys)
+}
+
+// Values that expire while nothing is written go too, an hour later at most.
+func TestReclaimWhenIdle(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	expires := time.Now().Add(8 * time.Second)
+	for i := range 40 {
+		require.NoError(t, s.Set(t.Context(), fmt.Sprint(i), large, time.Until(expires)))
+	}
+	require.NoError(t, s.collect())
+	require.Greater(t, diskUse(t, dir), int64(40*len(large)), "they live")
+	time.Sleep(time.Until(expires.Add(time.Second)))
+	require.NoError(t, s.collect())
+	require.Greater(t, diskUse(t, dir), int64(40*len(large)), "too early to look")
+	s.flushed = s.flushed.Add(-flushEvery)
+	require.NoError(t, s.collect())
+	require.Less(t, diskUse(t, dir), int64(2*valueLogSize))
+}

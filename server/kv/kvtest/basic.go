@@ -1,0 +1,154 @@
+package kvtest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+func missingKeys(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	requireMissing(t, s, "none")
+	existed, err := s.Delete(ctx, "none")
+	require.NoError(t, err)
+	require.False(t, existed)
+	exists, err := s.Exists(ctx, "none")
+	require.NoError(t, err)
+	require.False(t, exists)
+	left, ok, err := s.TTL(ctx, "none")
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.Zero(t, left)
+	require.NoError(t, s.Ping(ctx))
+}
+
+func roundTrip(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	mustSet(t, s, "k", []byte("one"))
+	requireValue(t, s, "k", []byte("one"))
+	mustSet(t, s, "k", []byte("two"))
+	requireValue(t, s, "k", []byte("two"))
+	exists, err := s.Exists(ctx, "k")
+	require.NoError(t, err)
+	require.True(t, exists)
+	requireMissing(t, s, "K")
+
+	existed, err := s.Delete(ctx, "k")
+	require.NoError(t, err)
+	require.True(t, existed)
+	requireMissing(t, s, "k")
+	existed, err = s.Delete(ctx, "k")
+	require.NoError(t, err)
+	require.False(t, existed)
+	mustSet(t, s, "k", []byte("three"))
+	requireValue(t, s, "k", []byte("three"))
+}
+
+func values(t *testing.T, s kv.Store) {
+	for name, value := range map[string][]byte{
+		"empty": {}, "nil": nil, "one": {'a'}, "zero": {0}, "text": []byte("text"),
+		"crlf": []byte("\r\n$-1\r\n"), "high": {0xff, 0xfe, 0x00, 0x80}, "1 KiB": noise(1 << 10),
+		// On both sides of the sizes at which drivers treat values differently.
+		"256 KiB": noise(256 << 10), "less": noise(256<<10 - 9), "1 MiB": noise(1 << 20),
+	} {
+		mustSet(t, s, name, value)
+		requireValue(t, s, name, value)
+		many, err := s.GetMany(t.Context(), []string{name})
+		require.NoError(t, err)
+		require.NotNil(t, many[0], "%s: GetMany says missing", name)
+		require.True(t, string(value) == string(many[0]), name)
+	}
+}
+
+func binaryKeys(t *testing.T, s kv.Store) {
+	keys := []string{
+		"", "\x00", "\x00\x00", "a\x00b", "a\x00", "\xff\xfe\xfd", "\xc3\x28", "50%", "%00", "a/b", "/", "..", "é", "e\u0301",
+		"a b", "a\r\nb", "*", "{slot}", "!badger!head", strings.Repeat("k", 1024), strings.Repeat("\xff", 1024),
+		strings.Repeat("k", kv.MaxKeySize),
+	}
+	for i, key := range keys {
+		mustSet(t, s, key, []byte{byte(i)})
+	}
+	for i, key := range keys {
+		requireValue(t, s, key, []byte{byte(i)})
+	}
+	require.ElementsMatch(t, keys, scanAll(t, s, "", 7))
+	for _, key := range keys {
+		existed, err := s.Delete(t.Context(), key)
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+	require.Empty(t, scanAll(t, s, "", 0))
+}
+
+// buffers: the store keeps no hold of what it was given.
+func buffers(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	value := []byte("kept")
+	mustSet(t, s, "a", value)
+	require.NoError(t, s.SetMany(ctx, []kv.Entry{{Key: "b", Value: value}}))
+	old, fresh := []byte("kept"), []byte("swapped")
+	ok, err := s.CompareAndSwap(ctx, "b", old, fresh)
+	require.NoError(t, err)
+	require.True(t, ok)
+	clear(value)
+	clear(old)
+	clear(fresh)
+	requireValue(t, s, "a", []byte("kept"))
+	requireValue(t, s, "b", []byte("swapped"))
+
+	got, _, err := s.Get(ctx, "a")
+	require.NoError(t, err)
+	mustSet(t, s, "a", []byte("else"))
+	_, err = s.Delete(ctx, "a")
+	require.NoError(t, err)
+	require.Equal(t, "kept", string(got))
+}
+
+func limits(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	longKey := strings.Repeat("k", kv.MaxKeySize+1)
+	large := make([]byte, kv.MaxValueSize+1)
+	require.ErrorIs(t, s.Set(ctx, longKey, nil, 0), kv.ErrTooLarge)
+	require.ErrorIs(t, s.Set(ctx, "k", large, 0), kv.ErrTooLarge)
+	require.ErrorIs(t, s.Set(ctx, "k", nil, -1), kv.ErrInvalidTTL)
+	_, err := s.CompareAndSwap(ctx, "k", nil, large)
+	require.ErrorIs(t, err, kv.ErrTooLarge)
+	requireMissing(t, s, "k")
+	requireMissing(t, s, longKey)
+	requireCode(t, s.Set(ctx, "k", large, 0), "too_large")
+	requireCode(t, s.Set(ctx, "k", nil, -1), "invalid_argument")
+}
+
+func largeValue(t *testing.T, s kv.Store) {
+	value := noise(16 << 20)
+	mustSet(t, s, "large", value)
+	requireValue(t, s, "large", value)
+	value[0]++
+	mustSet(t, s, "large", value)
+	requireValue(t, s, "large", value)
+	changed := append([]byte("new"), value...)
+	ok, err := s.CompareAndSwap(t.Context(), "large", value, changed)
+	require.NoError(t, err)
+	require.True(t, ok)
+	requireValue(t, s, "large", changed)
+}
+
+func largestValue(t *testing.T, s kv.Store) {
+	value := noise(kv.MaxValueSize)
+	mustSet(t, s, "largest", value)
+	requireValue(t, s, "largest", value)
+	existed, err := s.Delete(t.Context(), "largest")
+	require.NoError(t, err)
+	require.True(t, existed)
+}
+
+func requireCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var coded interface{ Code() string }
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, code, coded.Code())
+}

@@ -1,0 +1,94 @@
+package kvtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+func batchOrder(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	require.NoError(t, s.SetMany(ctx, []kv.Entry{
+		{Key: "a", Value: []byte("first"), TTL: time.Minute},
+		{Key: "b", Value: []byte("b")},
+		{Key: "empty"},
+		{Key: "a", Value: []byte("last")},
+	}))
+	got, err := s.GetMany(ctx, []string{"b", "none", "a", "empty", "b"})
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{[]byte("b"), nil, []byte("last"), {}, []byte("b")}, got)
+	requireTTL(t, s, "a", 0)
+
+	n, err := s.DeleteMany(ctx, []string{"a", "none", "b", "a"})
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	got, err = s.GetMany(ctx, []string{"a", "b", "empty"})
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{nil, nil, {}}, got)
+}
+
+func emptyBatches(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	got, err := s.GetMany(ctx, nil)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.NoError(t, s.SetMany(ctx, nil))
+	n, err := s.DeleteMany(ctx, []string{})
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
+func batchTTL(t *testing.T, s kv.Store) {
+	require.NoError(t, s.SetMany(t.Context(), []kv.Entry{
+		{Key: "none"},
+		{Key: "short", TTL: 100 * time.Millisecond},
+		{Key: "hour", TTL: time.Hour},
+	}))
+	requireTTL(t, s, "none", 0)
+	requireTTL(t, s, "hour", time.Hour)
+	time.Sleep(100*time.Millisecond + tolerance)
+	got, err := s.GetMany(t.Context(), []string{"none", "short", "hour"})
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{{}, nil, {}}, got)
+}
+
+// largeBatches: more entries, and more bytes, than one transaction of a driver may hold.
+func largeBatches(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	keys := numbered("n", 50_000)
+	entries := make([]kv.Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = kv.Entry{Key: key, Value: []byte(key)}
+	}
+	require.NoError(t, s.SetMany(ctx, entries))
+	got, err := s.GetMany(ctx, keys)
+	require.NoError(t, err)
+	for i, key := range keys {
+		require.Equal(t, key, string(got[i]))
+	}
+	n, err := s.DeleteMany(ctx, keys)
+	require.NoError(t, err)
+	require.Equal(t, len(keys), n)
+
+	blob := noise(4 << 20)
+	large := make([]kv.Entry, 12)
+	for i := range large {
+		large[i] = kv.Entry{Key: keys[i], Value: blob[i:]}
+	}
+	require.NoError(t, s.SetMany(ctx, large))
+	for i := range large {
+		requireValue(t, s, keys[i], blob[i:])
+	}
+}
+
+func badEntry(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	err := s.SetMany(ctx, []kv.Entry{{Key: "a"}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
+	require.ErrorIs(t, err, kv.ErrTooLarge)
+	require.ErrorContains(t, err, "entry 1")
+	require.ErrorIs(t, s.SetMany(ctx, []kv.Entry{{Key: "a"}, {Key: "b", TTL: -time.Second}}), kv.ErrInvalidTTL)
+	requireMissing(t, s, "a")
+}

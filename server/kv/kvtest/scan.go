@@ -1,0 +1,116 @@
+package kvtest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// scanAll pages to the end, and gives each key once, sorted.
+func scanAll(t *testing.T, s kv.Store, prefix string, limit int) []string {
+	t.Helper()
+	var all []string
+	for cursor, pages := "", 0; ; pages++ {
+		require.Less(t, pages, 100_000, "the scan does not end")
+		keys, next, err := s.Scan(t.Context(), prefix, cursor, limit)
+		require.NoError(t, err)
+		all = append(all, keys...)
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func fill(t *testing.T, s kv.Store, keys ...string) {
+	t.Helper()
+	entries := make([]kv.Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = kv.Entry{Key: key, Value: []byte("v")}
+	}
+	require.NoError(t, s.SetMany(t.Context(), entries))
+}
+
+func scanPages(t *testing.T, s kv.Store) {
+	want := numbered("want/", 4321)
+	fill(t, s, want...)
+	fill(t, s, numbered("other/", 777)...)
+	fill(t, s, "want", "wan", "want0", "xwant/")
+	for _, limit := range []int{0, 10, 1000, 100_000} {
+		require.Equal(t, want, scanAll(t, s, "want/", limit))
+	}
+	first, next, err := s.Scan(t.Context(), "want/", "", 100)
+	require.NoError(t, err)
+	require.NotEmpty(t, next, "a page of 100 holds thousands")
+	require.Less(t, len(first), 2000)
+}
+
+// scanGlob: what a pattern would match beside the prefix is not listed.
+func scanGlob(t *testing.T, s kv.Store) {
+	prefixes := []string{"*", "?", "a*b", "a?b", "a[bc]", "a[^b]", "a[a-z]", `a\`, `a\*`, `a\\`, "a]", "[", `\`, "^a", "a\x00*", "\xff?"}
+	for _, prefix := range prefixes {
+		fill(t, s, prefix+"1", prefix+"2")
+	}
+	fill(t, s, "ab", "axb", "axxb", "ab1", "ac1", "az1", "x1", "11", "a*", "a\x00x1", "\xffx1")
+	all := scanAll(t, s, "", 0)
+	for _, prefix := range prefixes {
+		var want []string
+		for _, key := range all {
+			if len(key) >= len(prefix) && key[:len(prefix)] == prefix {
+				want = append(want, key)
+			}
+		}
+		require.Equal(t, want, scanAll(t, s, prefix, 3), "prefix %q", prefix)
+	}
+}
+
+func scanEdges(t *testing.T, s kv.Store) {
+	require.Empty(t, scanAll(t, s, "", 0))
+	fill(t, s, "", "a", "\xff", "\xff\xff")
+	require.Equal(t, []string{"", "a", "\xff", "\xff\xff"}, scanAll(t, s, "", 1))
+	require.Equal(t, []string{"\xff", "\xff\xff"}, scanAll(t, s, "\xff", 1))
+	require.Empty(t, scanAll(t, s, "b", 0))
+
+	require.NoError(t, s.Set(t.Context(), "short", nil, 50*time.Millisecond))
+	require.NoError(t, s.Set(t.Context(), "long", nil, time.Hour))
+	time.Sleep(50*time.Millisecond + tolerance)
+	require.Equal(t, []string{"long"}, scanAll(t, s, "long", 0))
+	require.Empty(t, scanAll(t, s, "short", 0))
+
+	_, _, err := s.Scan(t.Context(), "", "no cursor", 0)
+	require.Error(t, err)
+}
+
+// scanChanging: keys that stay are listed, whatever else comes and goes meanwhile.
+func scanChanging(t *testing.T, s kv.Store) {
+	stay, go1 := numbered("s", 2000), numbered("t", 2000)
+	fill(t, s, stay...)
+	fill(t, s, go1...)
+	var all []string
+	for cursor, page := "", 0; ; page++ {
+		keys, next, err := s.Scan(t.Context(), "", cursor, 50)
+		require.NoError(t, err)
+		all = append(all, keys...)
+		if cursor = next; cursor == "" {
+			break
+		}
+		if page < len(go1)/100 {
+			_, err = s.DeleteMany(t.Context(), go1[page*100:page*100+100])
+			require.NoError(t, err)
+			fill(t, s, numbered("u"+keys0(keys), 20)...)
+		}
+	}
+	require.Subset(t, all, stay)
+}
+
+func keys0(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
+}

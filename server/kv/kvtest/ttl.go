@@ -1,0 +1,137 @@
+package kvtest
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+func ttl(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	for _, d := range []time.Duration{
+		1500 * time.Millisecond, 10 * time.Second, 90*time.Minute + 1, 30 * 24 * time.Hour, 100 * 365 * 24 * time.Hour,
+	} {
+		require.NoError(t, s.Set(ctx, "k", []byte("v"), d))
+		requireTTL(t, s, "k", d)
+	}
+	mustSet(t, s, "k", []byte("v"))
+	requireTTL(t, s, "k", 0)
+
+	// The shortest is rounded up, not taken for "none"; the longest does not overflow.
+	require.NoError(t, s.Set(ctx, "short", nil, 1))
+	require.Eventually(t, func() bool {
+		_, ok, err := s.Get(ctx, "short")
+		return err == nil && !ok
+	}, 5*time.Second, time.Millisecond)
+	require.NoError(t, s.Set(ctx, "long", nil, math.MaxInt64))
+	requireValue(t, s, "long", nil)
+}
+
+// requireTTL: at most want is left, and not much less.
+func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
+	t.Helper()
+	left, ok, err := s.TTL(t.Context(), key)
+	require.NoError(t, err)
+	require.True(t, ok)
+	if want == 0 {
+		require.Zero(t, left)
+		return
+	}
+	require.LessOrEqual(t, left, want+time.Millisecond)
+	require.Greater(t, left, want-time.Second)
+}
+
+// tolerance is how far from its time a key may go, beside what the calls themselves take.
+const tolerance = 50 * time.Millisecond
+
+func expiry(t *testing.T, s kv.Store) {
+	// Parts of a second and whole ones: badger and Redis treat them differently.
+	for _, d := range []time.Duration{120 * time.Millisecond, 730 * time.Millisecond, time.Second, 1300 * time.Millisecond} {
+		for name, there := range readers(t, s) {
+			t.Run(name+" "+d.String(), func(t *testing.T) {
+				t.Parallel()
+				requireExpiry(t, s, t.Name(), d, there)
+			})
+		}
+	}
+}
+
+// readers are the ways to ask whether a key is there.
+func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error) {
+	ctx := t.Context()
+	return map[string]func(key string) (bool, error){
+		"get":    func(key string) (bool, error) { _, ok, err := s.Get(ctx, key); return ok, err },
+		"exists": func(key string) (bool, error) { return s.Exists(ctx, key) },
+		"scan":   func(key string) (bool, error) { return len(scanAll(t, s, key, 0)) > 0, nil },
+	}
+}
+
+// requireExpiry polls, and judges by when a call began and ended, so that a slow machine fails nothing.
+func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, there func(string) (bool, error)) {
+	t.Helper()
+	beforeSet := time.Now()
+	require.NoError(t, s.Set(t.Context(), key, []byte("v"), d))
+	afterSet := time.Now()
+	for {
+		began := time.Now()
+		ok, err := there(key)
+		require.NoError(t, err)
+		if !ok {
+			require.GreaterOrEqual(t, time.Since(beforeSet), d-tolerance, "gone too early")
+			return
+		}
+		require.LessOrEqual(t, began.Sub(afterSet), d+tolerance, "still there")
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func expired(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	entries := make([]kv.Entry, 6)
+	for i := range entries {
+		entries[i] = kv.Entry{Key: fmt.Sprint("k", i), Value: []byte("v"), TTL: 50 * time.Millisecond}
+	}
+	require.NoError(t, s.SetMany(ctx, entries))
+	time.Sleep(50*time.Millisecond + tolerance)
+
+	existed, err := s.Delete(ctx, "k0")
+	require.NoError(t, err)
+	require.False(t, existed)
+	n, err := s.DeleteMany(ctx, []string{"k1"})
+	require.NoError(t, err)
+	require.Zero(t, n)
+	_, ok, err := s.TTL(ctx, "k2")
+	require.NoError(t, err)
+	require.False(t, ok)
+	got, err := s.GetMany(ctx, []string{"k3"})
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{nil}, got)
+	ok, err = s.CompareAndSwap(ctx, "k4", []byte("v"), []byte("w"))
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.Empty(t, scanAll(t, s, "", 0))
+}
+
+func overwriteTTL(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	require.NoError(t, s.Set(ctx, "k", []byte("v"), 100*time.Millisecond))
+	require.NoError(t, s.Set(ctx, "k", []byte("v"), time.Hour))
+	requireTTL(t, s, "k", time.Hour)
+	require.NoError(t, s.Set(ctx, "l", []byte("v"), 100*time.Millisecond))
+	mustSet(t, s, "l", []byte("v"))
+	requireTTL(t, s, "l", 0)
+	time.Sleep(100*time.Millisecond + tolerance)
+	requireValue(t, s, "k", []byte("v"))
+	requireValue(t, s, "l", []byte("v"))
+
+	// Delete takes the TTL with it.
+	_, err := s.Delete(ctx, "k")
+	require.NoError(t, err)
+	mustSet(t, s, "k", []byte("v"))
+	requireTTL(t, s, "k", 0)
+}

@@ -1,0 +1,255 @@
+package seal_test
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var home = format.Place{Owner: "tenant", Collection: "cache", Name: "patient:1", Named: true}
+
+func request(class classify.Class) seal.Request {
+	return seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: home}
+}
+
+var fromCache = seal.Want{Use: format.UseCache, Place: home}
+
+func contextOf(t testing.TB, m map[string]string) format.Context {
+	c, err := format.NewContext(m)
+	require.NoError(t, err)
+	return c
+}
+
+// Every class and value type comes back as it went in, with its details, and only public values are readable in the package.
+func TestRoundTrip(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	value := []byte(`"a planted value, readable as text and as JSON"`)
+	for _, class := range classify.All {
+		for kind := format.Text; kind <= format.File; kind++ {
+			for _, flags := range []format.Flags{0, format.SealedContext} {
+				r := request(class)
+				r.Type, r.Flags, r.Context, r.Revision = kind, flags, contextOf(t, map[string]string{"patient": "P1"}), 7
+				if kind >= format.Blob {
+					r.MediaType = "image/png"
+				}
+				if kind == format.File {
+					r.FileName, r.LastModified = "scan é.png", -1
+				}
+				before := time.Now().UnixMilli()
+				pkg, err := s.Seal([]byte("prefix"), r, value)
+				require.NoError(t, err)
+				require.Equal(t, "prefix", string(pkg[:6]))
+				pkg = pkg[6:]
+				o, err := s.Open([]byte("prefix"), pkg, fromCache)
+				require.NoError(t, err)
+				require.Equal(t, value, o.Value)
+				require.Equal(t, map[string]string{"patient": "P1"}, o.Context().Map())
+				require.Equal(t, r.MediaType+r.FileName, o.Details.MediaType+o.Details.FileName)
+				require.Equal(t, r.LastModified, o.Details.LastModified)
+				require.Equal(t, []any{uint8(class), kind, uint64(7)}, []any{o.Header.Class, o.Header.Type, o.Header.Revision})
+				require.GreaterOrEqual(t, o.Header.EncryptedAt, before)
+				hidden := class != classify.Public || flags != 0
+				require.Equal(t, hidden, !bytes.Contains(pkg, value))
+				require.Equal(t, flags != 0, !bytes.Contains(pkg, []byte("P1")))
+				if hidden && r.FileName != "" {
+					require.NotContains(t, string(pkg), "scan")
+				}
+			}
+		}
+	}
+}
+
+// A buffer that is large enough is used, and one that is not is left alone.
+func TestBuffers(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	for _, class := range []classify.Class{classify.Public, classify.PHI} {
+		for _, size := range []int{0, 1, 100, 5000, 200_000} {
+			value := bytes.Repeat([]byte{7}, size)
+			room := make([]byte, 4, size+1000)
+			pkg, err := s.Seal(room, request(class), value)
+			require.NoError(t, err)
+			require.Same(t, &room[:1][0], &pkg[:1][0])
+			o, err := s.Open(room[:0:0], pkg[4:], fromCache)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(value, o.Value))
+			room2 := make([]byte, 3, size+1000)
+			o, err = s.Open(room2, pkg[4:], fromCache)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(value, o.Value))
+			if size > 0 {
+				require.Same(t, &room2[:4][3], &o.Value[0])
+			}
+		}
+	}
+}
+
+func TestSealRefuses(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	long := make([]byte, format.MaxName+1)
+	for name, c := range map[string]struct {
+		change func(r *seal.Request)
+		value  []byte
+		err    error
+	}{
+		"no class":        {func(r *seal.Request) { r.Class = 0 }, nil, classify.ErrUnknown},
+		"unknown class":   {func(r *seal.Request) { r.Class = 6 }, nil, classify.ErrUnknown},
+		"no use":          {func(r *seal.Request) { r.Use = 0 }, nil, format.ErrInvalid},
+		"unknown use":     {func(r *seal.Request) { r.Use = 6 }, nil, format.ErrInvalid},
+		"no type":         {func(r *seal.Request) { r.Type = 0 }, nil, format.ErrInvalid},
+		"too large":       {func(*seal.Request) {}, make([]byte, format.MaxValue+1), format.ErrTooLarge},
+		"name too long":   {func(r *seal.Request) { r.Place.Name = string(long) }, nil, format.ErrTooLarge},
+		"name not UTF-8":  {func(r *seal.Request) { r.Place.Name = "\xff" }, nil, format.ErrInvalid},
+		"text not UTF-8":  {func(r *seal.Request) { r.Type = format.Text }, []byte("\xff"), format.ErrInvalid},
+		"JSON not UTF-8":  {func(r *seal.Request) { r.Type = format.JSON }, []byte("\"\xff\""), format.ErrInvalid},
+		"misplaced type":  {func(r *seal.Request) { r.MediaType = "image/png" }, nil, format.ErrInvalid},
+		"misplaced name":  {func(r *seal.Request) { r.Type, r.FileName = format.Blob, "x" }, nil, format.ErrInvalid},
+		"long media type": {func(r *seal.Request) { r.Type, r.MediaType = format.Blob, string(long) }, nil, format.ErrTooLarge},
+		"revision":        {func(r *seal.Request) { r.Revision = format.MaxRevision + 1 }, nil, format.ErrInvalid},
+		"tombstone":       {func(r *seal.Request) { r.Flags = format.Tombstone }, []byte("x"), format.ErrInvalid},
+	} {
+		r := request(classify.PHI)
+		c.change(&r)
+		pkg, err := s.Seal(nil, r, c.value)
+		require.ErrorIs(t, err, c.err, name)
+		require.Nil(t, pkg, name)
+	}
+}
+
+// The largest value there may be comes back, and one byte more is refused.
+func TestLargestValue(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	value := make([]byte, format.MaxValue)
+	value[len(value)-1] = 1
+	pkg, err := s.Seal(nil, request(classify.PHI), value)
+	require.NoError(t, err)
+	o, err := s.Open(nil, pkg, fromCache)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(value, o.Value))
+	_, err = s.Open(nil, append(pkg, make([]byte, format.MaxContext+4096)...), fromCache)
+	require.ErrorIs(t, err, format.ErrTooLarge)
+}
+
+// One allocation a call, the result; none where the buffer has room.
+func TestAllocations(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	value := make([]byte, 1024)
+	r := request(classify.PHI)
+	pkg, err := s.Seal(nil, r, value)
+	require.NoError(t, err)
+	room := make([]byte, 0, 4096)
+	for name, c := range map[string]struct {
+		f    func() error
+		most float64
+	}{
+		"seal":           {func() error { _, err := s.Seal(nil, r, value); return err }, 1},
+		"open":           {func() error { _, err := s.Open(nil, pkg, fromCache); return err }, 1},
+		"seal in a room": {func() error { _, err := s.Seal(room, r, value); return err }, 0},
+		"open in a room": {func() error { _, err := s.Open(room, pkg, fromCache); return err }, 0},
+	} {
+		got := testing.AllocsPerRun(200, func() { require.NoError(t, c.f()) })
+		require.LessOrEqual(t, got, c.most+0.1, name) // the collector empties the pool now and then
+	}
+}
+
+// A writer keeps its salt, another writer has another, and a new primary begins with a new one.
+func TestSalts(t *testing.T) {
+	k := newKeys(t, "tenant")
+	a, b := seal.NewSealer(k), seal.NewSealer(k)
+	headerOf := func(s *seal.Sealer) format.Header {
+		pkg, err := s.Seal(nil, request(classify.PHI), nil)
+		require.NoError(t, err)
+		h, _, err := format.ParseHeader(pkg)
+		require.NoError(t, err)
+		return h
+	}
+	first := headerOf(a)
+	require.NotEqual(t, format.Salt{}, first.Salt)
+	require.Equal(t, first.Salt, headerOf(a).Salt)
+	require.NotEqual(t, first.Salt, headerOf(b).Salt)
+	id := k.rotate(t, format.UseCache, classify.PHI)
+	rotated := headerOf(a)
+	require.Equal(t, id, rotated.KeyID)
+	require.NotEqual(t, first.Salt, rotated.Salt)
+}
+
+// Message keys are derived once: for writing, for reading what another wrote, and by a thousand concurrent readers of several.
+func TestMessageKeysAreKept(t *testing.T) {
+	k := newKeys(t, "tenant")
+	writer, reader := seal.NewSealer(k), seal.NewSealer(k)
+	pkg, err := writer.Seal(nil, request(classify.PHI), []byte("value"))
+	require.NoError(t, err)
+	for range 10 {
+		_, err = writer.Seal(nil, request(classify.PHI), nil)
+		require.NoError(t, err)
+		_, err = writer.Open(nil, pkg, fromCache)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, k.derived.Load())
+	altered := bytes.Clone(pkg)
+	altered[len(altered)-1] ^= 1
+	for range 3 {
+		_, err = reader.Open(nil, altered, fromCache)
+		require.ErrorIs(t, err, envelope.ErrAuthentication)
+	}
+	require.EqualValues(t, 4, k.derived.Load(), "a forged package's key must not be kept")
+	for range 3 {
+		_, err = reader.Open(nil, pkg, fromCache)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 5, k.derived.Load())
+}
+
+// States are looked at for every package: what was kept does not outlive the key.
+func TestKeyStates(t *testing.T) {
+	k := newKeys(t, "tenant")
+	s := seal.NewSealer(k)
+	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	require.NoError(t, err)
+	old, err := k.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	k.rotate(t, format.UseCache, classify.PHI)
+	for _, step := range []struct {
+		state envelope.State
+		err   error
+	}{{envelope.Enabled, nil}, {envelope.Disabled, envelope.ErrKeyUnusable}, {envelope.Compromised, nil}, {envelope.Destroyed, envelope.ErrKeyDestroyed}} {
+		k.advance(t, format.UseCache, classify.PHI, old, step.state)
+		_, err := s.Open(nil, pkg, fromCache)
+		require.ErrorIs(t, err, step.err)
+	}
+	primary := k.rotate(t, format.UseCache, classify.PHI)
+	k.advance(t, format.UseCache, classify.PHI, primary, envelope.Compromised)
+	_, err = s.Seal(nil, request(classify.PHI), nil)
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+}
+
+func TestConcurrent(t *testing.T) {
+	k := newKeys(t, "tenant")
+	s, other := seal.NewSealer(k), seal.NewSealer(k)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				value := fmt.Append(nil, g, i)
+				pkg, err := s.Seal(nil, request(classify.All[i%5]), value)
+				if err != nil {
+					panic(err)
+				}
+				for _, reader := range []*seal.Sealer{s, other} {
+					if o, err := reader.Open(nil, pkg, fromCache); err != nil || !bytes.Equal(value, o.Value) {
+						panic(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

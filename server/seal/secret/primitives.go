@@ -1,0 +1,29 @@
+package secret
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+)
+
+// HKDF derives size bytes, at most 255 x 32, from key material by HKDF-SHA256 (RFC 5869), extract and expand.
+func HKDF(key, salt []byte, info string, size int) ([]byte, error) {
+	return hkdf.Key(sha256.New, key, salt, info, size)
+}
+
+// PBKDF2 derives size bytes from a password by PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2).
+func PBKDF2(password string, salt []byte, iterations, size int) ([]byte, error) {
+	return pbkdf2.Key(sha256.New, password, salt, iterations, size)
+}
+
+// newCipher is AES-256-GCM (NIST SP 800-38D) that draws its own 96-bit nonces and puts them before the ciphertext: the one form that
+// FIPS 140-3's module lets seal in its strict mode.
+func newCipher(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}

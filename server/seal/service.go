@@ -1,0 +1,115 @@
+package seal
+
+import (
+	"encoding/base64"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+)
+
+// ErrNotText says that a package holds something else than text.
+var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not hold text: use DecryptData"}
+
+// Metadata is what must be kept beside a ciphertext to decrypt it: all of a package but the ciphertext. It is not secret, it is
+// authenticated, and encoding/json writes it as the "metadata" of the format's JSON form (SPEC.md section 7).
+type Metadata = jsonform.Metadata
+
+// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in
+// the binary or the JSON form. It is safe for concurrent use; a program makes one and shares it. Its packages are bound
+// to no place, so that any of them opens in place of another: check the context of what was opened, or seal with Sealer.
+type Service struct{ sealer *Sealer }
+
+// Option changes what NewService makes.
+type Option func(*serviceOptions)
+
+type serviceOptions struct{ iterations uint32 }
+
+// WithIterations sets the PBKDF2 iterations of what is written under a passphrase. Fewer than classify.WriteFloor are raised to it,
+// with a warning in the log.
+func WithIterations(n uint32) Option { return func(o *serviceOptions) { o.iterations = n } }
+
+// NewService makes a service whose one key comes from a master key: 32 random bytes in standard base64, or else a passphrase, which
+// the first call with a new salt stretches for about 0.2 s. It returns secret.ErrPassword for an empty one and classify.ErrIterations
+// above classify.Ceiling.
+func NewService(key string, options ...Option) (*Service, error) {
+	o := serviceOptions{iterations: classify.WriteFloor}
+	for _, option := range options {
+		option(&o)
+	}
+	if random, ok := secret.ParseMasterKey(key); ok {
+		return &Service{newSealer(newMasterKey(random))}, nil
+	}
+	password, err := secret.NewPassword(key)
+	if err != nil {
+		return nil, err
+	}
+	iterations, err := secret.Iterations(o.iterations)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{newSealer(newPassphrase(password, iterations))}, nil
+}
+
+// NewKeysetService makes a service that uses an owner's keys of the use service.
+func NewKeysetService(keys Keys) *Service { return &Service{NewSealer(keys)} }
+
+// Sealer gives the sealer beneath, for packages of other uses, types and places.
+func (s *Service) Sealer() *Sealer { return s.sealer }
+
+// ReadOption adds a demand to a call that opens.
+type ReadOption struct{ least classify.Class }
+
+// AtLeast refuses packages of a class lower than c, with classify.ErrTooLow.
+func AtLeast(c classify.Class) ReadOption { return ReadOption{least: c} }
+
+// Apply adds the demands to want.
+func Apply(want Want, options []ReadOption) Want {
+	for _, o := range options {
+		want.Least = max(want.Least, o.least)
+	}
+	return want
+}
+
+// EncryptString encrypts text, which must be UTF-8, to base64 and metadata. The context is authenticated and readable by anyone.
+// Errors are Sealer.Seal's.
+func (s *Service) EncryptString(plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
+	ciphertext, m, err := s.split(format.Text, []byte(plaintext), class, context)
+	if err != nil {
+		return "", Metadata{}, err
+	}
+	return base64.StdEncoding.EncodeToString(ciphertext), m, nil
+}
+
+// DecryptString is the inverse of EncryptString. Errors are Sealer.Open's, and ErrNotText.
+func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOption) (string, error) {
+	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
+		return "", format.ErrTooLarge
+	}
+	b, err := jsonform.DecodeBase64(ciphertext)
+	if err != nil {
+		return "", err
+	}
+	o, err := s.join(b, m, options)
+	if err != nil {
+		return "", err
+	}
+	if o.Header.Type != format.Text && o.Header.Type != format.JSON {
+		return "", ErrNotText
+	}
+	return string(o.Value), nil
+}
+
+// EncryptData encrypts bytes to a ciphertext, 16 bytes longer, and metadata. The context is authenticated and readable by anyone.
+// Errors are Sealer.Seal's.
+func (s *Service) EncryptData(data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
+	return s.split(format.Bytes, data, class, context)
+}
+
+// DecryptData is the inverse of EncryptData, and gives the bytes of any other value. Errors are Sealer.Open's.
+func (s *Service) DecryptData(ciphertext []byte, m Metadata, options ...ReadOption) ([]byte, error) {
+	o, err := s.join(ciphertext, m, options)
+	return o.Value, err
+}

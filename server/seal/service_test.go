@@ -1,0 +1,235 @@
+package seal_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+)
+
+const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+func services(t *testing.T) map[string]*seal.Service {
+	random, err := seal.NewService(masterKey)
+	require.NoError(t, err)
+	phrase, err := seal.NewService("correct horse battery staple")
+	require.NoError(t, err)
+	return map[string]*seal.Service{"master key": random, "passphrase": phrase, "keyset": seal.NewKeysetService(newKeys(t, "tenant"))}
+}
+
+// The guide's two pairs of calls, with ciphertext and metadata that went through a database and JSON.
+func TestService(t *testing.T) {
+	context := map[string]string{"user_id": "user_123", "field": "ssn"}
+	for name, s := range services(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, class := range classify.All {
+				text, m, err := s.EncryptString("123-45-6789 é", class, context)
+				require.NoError(t, err)
+				require.Equal(t, []any{"1.0", class.String(), context, "text", "service"}, []any{m.Version, m.Classification, m.Context, m.ValueType, m.Use})
+				stored, err := json.Marshal(m)
+				require.NoError(t, err)
+				var back seal.Metadata
+				require.NoError(t, json.Unmarshal(stored, &back))
+				plain, err := s.DecryptString(text, back)
+				require.NoError(t, err)
+				require.Equal(t, "123-45-6789 é", plain)
+
+				data, m, err := s.EncryptData([]byte{0, 0xFF, 1}, class, nil)
+				require.NoError(t, err)
+				require.Len(t, data, 3+format.TagSize)
+				bytes, err := s.DecryptData(data, m)
+				require.NoError(t, err)
+				require.Equal(t, []byte{0, 0xFF, 1}, bytes)
+				_, err = s.DecryptString(base64.StdEncoding.EncodeToString(data), m)
+				require.ErrorIs(t, err, seal.ErrNotText)
+			}
+		})
+	}
+}
+
+func TestServicePackages(t *testing.T) {
+	for name, s := range services(t) {
+		t.Run(name, func(t *testing.T) {
+			pkg, err := s.Encrypt([]byte("bytes"), classify.PHI, map[string]string{"k": "v"})
+			require.NoError(t, err)
+			o, err := s.Decrypt(pkg, seal.AtLeast(classify.PHI))
+			require.NoError(t, err)
+			require.Equal(t, "bytes", string(o.Value))
+			require.Equal(t, format.Bytes, o.Header.Type)
+
+			text, err := s.EncryptJSON("text", classify.PII, map[string]string{"k": "v"})
+			require.NoError(t, err)
+			require.True(t, json.Valid(text))
+			o, err = s.DecryptJSON(text)
+			require.NoError(t, err)
+			require.Equal(t, "text", string(o.Value))
+			_, err = s.DecryptJSON(text, seal.AtLeast(classify.PHI))
+			require.ErrorIs(t, err, classify.ErrTooLow)
+
+			p, err := jsonform.Unmarshal(text) // the other form of the same package
+			require.NoError(t, err)
+			binary, err := p.Append(nil)
+			require.NoError(t, err)
+			again, err := s.Decrypt(binary)
+			require.NoError(t, err)
+			require.Equal(t, o, again)
+		})
+	}
+}
+
+func TestServiceRefuses(t *testing.T) {
+	s := services(t)["master key"]
+	_, _, err := s.EncryptString("x", 0, nil)
+	require.ErrorIs(t, err, classify.ErrUnknown)
+	_, _, err = s.EncryptData(nil, 6, nil)
+	require.ErrorIs(t, err, classify.ErrUnknown)
+	_, _, err = s.EncryptString("\xff", classify.PHI, nil)
+	require.ErrorIs(t, err, format.ErrInvalid)
+	_, _, err = s.EncryptString("x", classify.PHI, map[string]string{"\xff": ""})
+	require.ErrorIs(t, err, format.ErrInvalid)
+	_, err = s.Encrypt(nil, classify.PHI, map[string]string{"k": strings.Repeat("x", format.MaxContext)})
+	require.ErrorIs(t, err, format.ErrTooLarge)
+
+	text, m, err := s.EncryptString("x", classify.PHI, map[string]string{"patient": "P1"})
+	require.NoError(t, err)
+	for _, bad := range []string{"", "%", text[:len(text)-1], text + "\n", "AAAA"} {
+		_, err = s.DecryptString(bad, m)
+		require.Contains(t, []string{"malformed", "authentication_failed"}, codes.Of(err).Code, bad)
+	}
+	_, err = s.DecryptString(text, seal.Metadata{})
+	require.ErrorIs(t, err, format.ErrMalformed)
+	m.Context = map[string]string{"patient": "P2"}
+	_, err = s.DecryptString(text, m)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+	m.Context = map[string]string{"patient": "P1"}
+	m.Classification = "internal"
+	_, err = s.DecryptString(text, m)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+}
+
+// Each kind of key refuses what the others sealed, and another secret of its own kind is told from tampering.
+func TestWrongSecret(t *testing.T) {
+	all := services(t)
+	sealed := map[string][]byte{}
+	for name, s := range all {
+		pkg, err := s.Encrypt([]byte("x"), classify.Internal, nil)
+		require.NoError(t, err)
+		sealed[name] = pkg
+	}
+	for reader, s := range all {
+		for writer, pkg := range sealed {
+			_, err := s.Decrypt(pkg)
+			switch {
+			case reader == writer:
+				require.NoError(t, err)
+			case reader == "keyset":
+				require.ErrorIs(t, err, envelope.ErrUnknownKey)
+			default:
+				require.ErrorIs(t, err, envelope.ErrWrongSecret)
+			}
+		}
+	}
+	for writer, other := range map[string]string{"passphrase": "incorrect horse", "master key": strings.Replace(masterKey, "A", "B", 1)} {
+		s, err := seal.NewService(other)
+		require.NoError(t, err)
+		_, err = s.Decrypt(sealed[writer])
+		require.ErrorIs(t, err, envelope.ErrWrongSecret)
+	}
+}
+
+func TestNewServiceRefuses(t *testing.T) {
+	for _, key := range []string{"", "\xff"} {
+		_, err := seal.NewService(key)
+		require.ErrorIs(t, err, secret.ErrPassword)
+	}
+	_, err := seal.NewService("a passphrase", seal.WithIterations(classify.Ceiling+1))
+	require.ErrorIs(t, err, classify.ErrIterations)
+}
+
+// Fewer iterations than the floor are raised to it, with a warning that names both figures and no secret; more are kept.
+func TestIterations(t *testing.T) {
+	var log bytes.Buffer
+	former := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(former)
+	for configured, want := range map[uint32]uint32{100_000: classify.WriteFloor, classify.WriteFloor + 1: classify.WriteFloor + 1} {
+		log.Reset()
+		s, err := seal.NewService("planted passphrase", seal.WithIterations(configured))
+		require.NoError(t, err)
+		_, m, err := s.EncryptString("x", classify.Internal, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, m.Iterations)
+		require.Equal(t, configured < classify.WriteFloor, strings.Contains(log.String(), "configured=100000 used=600000"))
+		require.NotContains(t, log.String(), "planted")
+	}
+}
+
+// A package that asks for more work than the ceiling, or for less than its class's floor, costs none.
+func TestDerivationIsCheckedFirst(t *testing.T) {
+	s := services(t)["passphrase"]
+	pkg, err := s.Encrypt([]byte("x"), classify.PHI, nil)
+	require.NoError(t, err)
+	for _, n := range []uint32{1, classify.PHI.Rules().ReadFloor - 1, classify.Ceiling + 1, 1<<32 - 1} {
+		p, err := format.Parse(pkg)
+		require.NoError(t, err)
+		p.Header.Iterations = n
+		altered, err := p.Append(nil)
+		require.NoError(t, err)
+		start := time.Now()
+		_, err = s.Decrypt(altered)
+		require.ErrorIs(t, err, classify.ErrIterations)
+		require.Less(t, time.Since(start), time.Second, "2^32 iterations would take half an hour")
+	}
+}
+
+// Concurrent readers of one salt share one derivation, and later ones find it: 64 reads cost about one. The class and the use need none of
+// their own either.
+func TestDerivationIsShared(t *testing.T) {
+	writer := services(t)["passphrase"]
+	var packages [][]byte
+	for _, class := range classify.All {
+		pkg, err := writer.Encrypt([]byte("x"), class, nil)
+		require.NoError(t, err)
+		packages = append(packages, pkg)
+	}
+	reader := services(t)["passphrase"]
+	start := time.Now()
+	_, err := reader.Decrypt(packages[0])
+	require.NoError(t, err)
+	one := time.Since(start)
+
+	reader = services(t)["passphrase"]
+	start = time.Now()
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			if _, err := reader.Decrypt(packages[i%len(packages)]); err != nil {
+				panic(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Less(t, time.Since(start), 20*one)
+	tampered := bytes.Clone(packages[0])
+	tampered[len(tampered)-1] ^= 1
+	start = time.Now()
+	for range 64 {
+		_, err := reader.Decrypt(tampered)
+		require.ErrorIs(t, err, envelope.ErrAuthentication)
+	}
+	require.Less(t, time.Since(start), 20*one)
+}

@@ -1,0 +1,150 @@
+package seal_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Offsets of a package's fields (SPEC.md section 3).
+const (
+	atKeyID = 10
+	atSalt  = 42
+	atTime  = 58
+)
+
+// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte that still parses is reported
+// as tampering or as an unknown key.
+func TestEveryBitFlipped(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	for _, class := range []classify.Class{classify.Public, classify.PHI} {
+		r := request(class)
+		r.Context = contextOf(t, map[string]string{"patient": "P1"})
+		pkg, err := s.Seal(nil, r, []byte("a value"))
+		require.NoError(t, err)
+		for i := range pkg {
+			for bit := range 8 {
+				altered := bytes.Clone(pkg)
+				altered[i] ^= 1 << bit
+				o, err := s.Open(nil, altered, fromCache)
+				require.Zero(t, o)
+				code := codes.Of(err).Code
+				switch {
+				case i >= atKeyID && i < atSalt:
+					require.Equal(t, "unknown_key", code, i)
+				case i >= atTime+16: // after the numbers: iterations, context, body
+					require.Contains(t, []string{"authentication_failed", "malformed"}, code, i)
+				case i >= atSalt && i < atTime:
+					require.Equal(t, "authentication_failed", code, i)
+				default:
+					require.Contains(t, []string{"authentication_failed", "malformed", "unsupported_version", "unknown_key"}, code, i)
+				}
+			}
+		}
+		for n := range pkg {
+			_, err := s.Open(nil, pkg[:n], fromCache)
+			require.Contains(t, []string{"authentication_failed", "malformed"}, codes.Of(err).Code)
+		}
+	}
+}
+
+// No field of one package fits another of the same key and place.
+func TestFieldsSwapped(t *testing.T) {
+	k := newKeys(t, "tenant")
+	a, b := seal.NewSealer(k), seal.NewSealer(k)
+	r := request(classify.PHI)
+	r.Revision = 1
+	first, err := a.Seal(nil, r, []byte("first value"))
+	require.NoError(t, err)
+	r.Revision, r.Type = 2, format.Text
+	second, err := b.Seal(nil, r, []byte("other value"))
+	require.NoError(t, err)
+	fields := [][2]int{{9, 10}, {atSalt, atTime}, {66, 74}, {80, 92}, {92, len(first) - 16}, {len(first) - 16, len(first)}, {80, len(first)}}
+	for _, f := range fields {
+		mixed := slices.Concat(first[:f[0]], second[f[0]:f[1]], first[f[1]:])
+		require.NotEqual(t, first, mixed)
+		_, err := a.Open(nil, mixed, fromCache)
+		require.ErrorIs(t, err, envelope.ErrAuthentication, "bytes %d to %d", f[0], f[1])
+	}
+}
+
+func TestMoved(t *testing.T) {
+	s := seal.NewSealer(newKeys(t, "tenant"))
+	for _, class := range []classify.Class{classify.Public, classify.PHI} {
+		pkg, err := s.Seal(nil, request(class), []byte("value"))
+		require.NoError(t, err)
+		for name, want := range map[string]seal.Want{
+			"key":        {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cache", Name: "patient:2", Named: true}},
+			"no key":     {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cache"}},
+			"collection": {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cachf", Name: "patient:1", Named: true}},
+			"boundary":   {Use: format.UseCache, Place: format.Place{Owner: "tenantc", Collection: "ache", Name: "patient:1", Named: true}},
+			"tenant":     {Use: format.UseCache, Place: format.Place{Owner: "tenant2", Collection: "cache", Name: "patient:1", Named: true}},
+			"use":        {Use: format.UseField, Place: home},
+		} {
+			_, err := s.Open(nil, pkg, want)
+			require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+		}
+		other := seal.NewSealer(newKeys(t, "tenant"))
+		_, err = other.Open(nil, pkg, fromCache)
+		require.ErrorIs(t, err, envelope.ErrUnknownKey)
+	}
+}
+
+func TestClassLowered(t *testing.T) {
+	k := newKeys(t, "tenant")
+	s := seal.NewSealer(k)
+	pkg, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	require.NoError(t, err)
+	lowered := bytes.Clone(pkg)
+	lowered[8] = byte(classify.Internal)
+	_, err = s.Open(nil, lowered, fromCache)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+	// with the id of that class's own key it is no better
+	internal, err := k.Primary(format.UseCache, classify.Internal)
+	require.NoError(t, err)
+	copy(lowered[atKeyID:], internal[:])
+	_, err = s.Open(nil, lowered, fromCache)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+
+	low, err := s.Seal(nil, request(classify.Internal), []byte("value"))
+	require.NoError(t, err)
+	_, err = s.Open(nil, low, seal.Want{Use: format.UseCache, Place: home, Least: classify.PII})
+	require.ErrorIs(t, err, classify.ErrTooLow)
+}
+
+// A forged public package, with the id of a real public key and a guessed or copied tag, is not accepted in place of a sealed one.
+func TestForgedPublic(t *testing.T) {
+	k := newKeys(t, "tenant")
+	s := seal.NewSealer(k)
+	sealed, err := s.Seal(nil, request(classify.PHI), []byte("value"))
+	require.NoError(t, err)
+	real, err := s.Seal(nil, request(classify.Public), []byte("value"))
+	require.NoError(t, err)
+	h, n, err := format.ParseHeader(real)
+	require.NoError(t, err)
+	for name, body := range map[string][]byte{
+		"the sealed package's nonce and tag": slices.Concat(sealed[n:n+12], sealed[len(sealed)-16:], []byte("forged")),
+		"a real public package's":            slices.Concat(real[n:n+28], []byte("forged")),
+		"zeros":                              make([]byte, 34),
+	} {
+		p := format.Package{Header: h, Body: body}
+		forged, err := p.Append(nil)
+		require.NoError(t, err)
+		_, err = s.Open(nil, forged, fromCache)
+		require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+	}
+	p := format.Package{Header: h, Body: real[n:]}
+	copy(p.Header.KeyID[:], sealed[atKeyID:atSalt])
+	forged, err := p.Append(nil)
+	require.NoError(t, err)
+	_, err = s.Open(nil, forged, fromCache)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+}

@@ -1,0 +1,120 @@
+package seal_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+// readers makes the sealers that the vectors name, each once.
+type readers map[string]*seal.Sealer
+
+func newReaders(t *testing.T) readers {
+	r := readers{}
+	for _, v := range vectors.Documents().Documents {
+		d, err := envelope.ParseDocument(v.Bytes)
+		require.NoError(t, err)
+		k := &keys{document: d, deks: map[format.KeyID]*secret.Key{}}
+		k.index.Store(envelope.NewIndex(d))
+		for _, set := range v.Keysets {
+			for _, key := range set.Keys {
+				if key.Key != nil {
+					k.deks[format.KeyID(key.ID)], err = secret.FromBytes(key.Key)
+					require.NoError(t, err)
+				}
+			}
+		}
+		r[v.Name] = seal.NewSealer(k)
+	}
+	return r
+}
+
+func (r readers) of(t *testing.T, document string, s *vectors.Secret) *seal.Sealer {
+	if s == nil {
+		require.Contains(t, r, document)
+		return r[document]
+	}
+	name := s.Kind + s.Text
+	if r[name] == nil {
+		service, err := seal.NewService(s.Text)
+		require.NoError(t, err)
+		r[name] = service.Sealer()
+	}
+	return r[name]
+}
+
+// Every package of the vectors opens, in both encodings.
+func TestVectorsOpen(t *testing.T) {
+	r, opened := newReaders(t), 0
+	for _, v := range vectors.Packages() {
+		if v.Package.SHA256 != nil {
+			continue // its bytes are not in the file
+		}
+		t.Run(v.Name, func(t *testing.T) {
+			s := r.of(t, v.Document, v.Secret)
+			want := seal.Want{Use: format.Use(v.Header.Use), Place: v.Place.Format(), Least: classify.Class(v.Header.Class)}
+			o, err := s.Open(nil, v.Package.Bytes(), want)
+			if !v.Open {
+				require.ErrorIs(t, err, format.ErrUnsupportedVersion)
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, v.Value.Equal(o.Value))
+			header, err := v.Header.Format()
+			require.NoError(t, err)
+			require.Equal(t, header, o.Header)
+			details := format.Details{}
+			if v.Details != nil {
+				details, err = v.Details.Format()
+				require.NoError(t, err)
+			}
+			require.Equal(t, details, o.Details)
+
+			p, err := jsonform.Unmarshal(v.JSON)
+			require.NoError(t, err)
+			binary, err := p.Append(nil)
+			require.NoError(t, err)
+			require.True(t, v.Package.Equal(binary))
+			opened++
+		})
+	}
+	require.Greater(t, opened, 200)
+}
+
+// Every package that must not open is refused with the vector's code, by a reader that has just opened everything else and by a
+// fresh one.
+func TestVectorsRefuse(t *testing.T) {
+	r := newReaders(t)
+	for _, v := range vectors.Packages() {
+		if v.Package.SHA256 == nil && v.Open {
+			_, err := r.of(t, v.Document, v.Secret).Open(nil, v.Package.Bytes(), seal.Want{Use: format.Use(v.Header.Use), Place: v.Place.Format()})
+			require.NoError(t, err)
+		}
+	}
+	require.NotEmpty(t, vectors.Invalid().Open)
+	for _, v := range vectors.Invalid().Open {
+		for name, from := range map[string]readers{"warm": r, "cold": newReaders(t)} {
+			t.Run(v.Name+"/"+name, func(t *testing.T) {
+				s := from.of(t, v.Document, v.Secret)
+				o, err := s.Open(nil, v.Package, seal.Want{Use: format.Use(v.Use), Place: v.Place.Format(), Least: classify.Class(v.Least)})
+				require.Equal(t, v.Code, codes.Of(err).Code)
+				require.Zero(t, o)
+			})
+		}
+	}
+	for _, v := range vectors.Invalid().Binary {
+		t.Run(v.Name, func(t *testing.T) {
+			_, err := r["all uses"].Open(nil, v.Bytes.Bytes(), seal.Want{Use: format.UseService})
+			require.Equal(t, v.Code, codes.Of(err).Code)
+		})
+	}
+}

@@ -1,0 +1,74 @@
+package seal
+
+import (
+	"crypto/cipher"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A salt whose budget is spent gives way to a new one, and what was sealed under it still opens.
+func TestSpentSalt(t *testing.T) {
+	s := serviceOf(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").sealer
+	r := Request{Use: format.UseService, Class: classify.PHI, Type: format.Bytes}
+	want := Want{Use: format.UseService}
+	first, err := s.Seal(nil, r, []byte("first"))
+	require.NoError(t, err)
+	spent := s.slot(format.UseService, classify.PHI).Load()
+	for spent.budget.Spend(format.MaxValue) {
+	}
+	second, err := s.Seal(nil, r, []byte("second"))
+	require.NoError(t, err)
+	require.NotEqual(t, first[42:58], second[42:58])
+	for _, pkg := range [][]byte{first, second, first} {
+		_, err := s.Open(nil, pkg, want)
+		require.NoError(t, err)
+	}
+}
+
+// Nothing is drawn and nothing is derived before something is sealed.
+func TestNothingAtTheStart(t *testing.T) {
+	s := serviceOf(t, "a passphrase").sealer
+	require.Nil(t, s.slot(format.UseService, classify.PHI).Load())
+	require.Empty(t, s.source.(*passphrase).kept.entries)
+}
+
+func TestLRU(t *testing.T) {
+	l := newLRU[int, string](2)
+	l.add(1, "a")
+	l.add(2, "b")
+	l.add(1, "c")
+	_, ok := l.get(1)
+	require.True(t, ok)
+	l.add(3, "d") // drops 2, which was used longest ago
+	_, ok = l.get(2)
+	require.False(t, ok)
+	v, ok := l.get(1)
+	require.True(t, ok)
+	require.Equal(t, "a", v)
+	require.Len(t, l.entries, 2)
+	require.Equal(t, 2, l.order.Len())
+}
+
+// A flood of packages under other salts does not make a reader keep more than it may.
+func TestKeptCiphersAreBounded(t *testing.T) {
+	const key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	reader := serviceOf(t, key).sealer
+	reader.ciphers = newLRU[message, cipher.AEAD](8)
+	for range 20 {
+		pkg, err := serviceOf(t, key).Encrypt([]byte("x"), classify.PHI, nil)
+		require.NoError(t, err)
+		_, err = reader.Open(nil, pkg, Want{Use: format.UseService})
+		require.NoError(t, err)
+	}
+	require.Len(t, reader.ciphers.entries, 8)
+}
+
+func serviceOf(t *testing.T, key string) *Service {
+	s, err := NewService(key)
+	require.NoError(t, err)
+	return s
+}

@@ -1,0 +1,171 @@
+package jsonform
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Version is the format's version as the JSON form writes it.
+const Version = "1.0"
+
+// timeLayout is RFC 3339 in UTC with milliseconds, what JavaScript's toISOString writes.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// Metadata is a package's header and nonce in the JSON form. Its fields are the texts that stand there; Header checks them.
+type Metadata struct {
+	Version        string            `json:"version"`
+	Algorithm      string            `json:"algorithm"`
+	KeyID          string            `json:"keyId"`        // 64 lower-case hexadecimal digits
+	IV             string            `json:"iv,omitempty"` // the nonce, base64; of one-piece packages
+	Salt           string            `json:"salt"`         // base64
+	Classification string            `json:"classification"`
+	EncryptedAt    string            `json:"encryptedAt"` // RFC 3339, UTC, three digits of fraction
+	Context        map[string]string `json:"context"`
+	Use            string            `json:"use"`
+	ValueType      string            `json:"valueType"`
+	KeySource      string            `json:"keySource"`
+	Revision       uint64            `json:"revision"`
+	Iterations     uint32            `json:"iterations,omitempty"` // of passphrase packages
+	Tombstone      bool              `json:"tombstone,omitempty"`
+	SealedContext  bool              `json:"sealedContext,omitempty"`
+}
+
+// MetadataOf returns the metadata of a package with a valid header and that nonce, which is empty for format.Chunked.
+func MetadataOf(h *format.Header, nonce []byte) Metadata {
+	context := h.Context.Map()
+	if context == nil {
+		context = map[string]string{}
+	}
+	return Metadata{
+		Version:        Version,
+		Algorithm:      h.Algorithm.String(),
+		KeyID:          hex.EncodeToString(h.KeyID[:]),
+		IV:             base64.StdEncoding.EncodeToString(nonce),
+		Salt:           base64.StdEncoding.EncodeToString(h.Salt[:]),
+		Classification: classify.Class(h.Class).String(),
+		EncryptedAt:    time.UnixMilli(h.EncryptedAt).UTC().Format(timeLayout),
+		Context:        context,
+		Use:            h.Use.String(),
+		ValueType:      h.Type.String(),
+		KeySource:      h.Source.String(),
+		Revision:       h.Revision,
+		Iterations:     h.Iterations,
+		Tombstone:      h.Flags&format.Tombstone != 0,
+		SealedContext:  h.Flags&format.SealedContext != 0,
+	}
+}
+
+// Header returns the header and the nonce that the metadata says. It returns format.ErrUnsupportedVersion for a version other than
+// Version and format.ErrMalformed for what no package may have.
+func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
+	if m.Version != Version {
+		if m.Version == "" {
+			return format.Header{}, nil, format.ErrMalformed
+		}
+		return format.Header{}, nil, format.ErrUnsupportedVersion
+	}
+	ok := m.enums(&h) && m.bytes(&h) && m.rest(&h)
+	if ok {
+		nonce, err = DecodeBase64(m.IV)
+	}
+	if !ok || err != nil || len(nonce) != nonceSize(h.Algorithm) || h.Check() != nil {
+		return format.Header{}, nil, format.ErrMalformed
+	}
+	return h, nonce, nil
+}
+
+// enums reads the members that name one of a few values.
+func (m *Metadata) enums(h *format.Header) bool {
+	var errs [5]error
+	var class classify.Class
+	h.Algorithm, errs[0] = format.ParseAlgorithm(m.Algorithm)
+	h.Use, errs[1] = format.ParseUse(m.Use)
+	h.Source, errs[2] = format.ParseSource(m.KeySource)
+	h.Type, errs[3] = format.ParseValueType(m.ValueType)
+	class, errs[4] = classify.Parse(m.Classification)
+	h.Class = uint8(class)
+	return errs == [5]error{}
+}
+
+// bytes reads the members that encode bytes.
+func (m *Metadata) bytes(h *format.Header) bool {
+	salt, err := DecodeBase64(m.Salt)
+	if err != nil || len(salt) != format.SaltSize {
+		return false
+	}
+	copy(h.Salt[:], salt)
+	id, err := hex.DecodeString(m.KeyID)
+	if err != nil || len(id) != format.KeyIDSize {
+		return false
+	}
+	copy(h.KeyID[:], id)
+	return hex.EncodeToString(id) == m.KeyID // upper case is refused
+}
+
+// rest reads the time, the context, the numbers and the flags.
+func (m *Metadata) rest(h *format.Header) bool {
+	at, err := time.Parse(timeLayout, m.EncryptedAt)
+	if err != nil || at.Format(timeLayout) != m.EncryptedAt {
+		return false
+	}
+	h.EncryptedAt, h.Revision, h.Iterations = at.UnixMilli(), m.Revision, m.Iterations
+	if m.Tombstone {
+		h.Flags |= format.Tombstone
+	}
+	if m.SealedContext {
+		h.Flags |= format.SealedContext
+	}
+	h.Context, err = format.NewContext(m.Context)
+	return err == nil
+}
+
+// UnmarshalJSON reads the member "metadata" of a JSON form as strictly as Unmarshal. Its errors are those of Header for the
+// version, and format.ErrMalformed.
+func (m *Metadata) UnmarshalJSON(text []byte) error {
+	if !wellFormed(text) {
+		return format.ErrMalformed
+	}
+	return m.read(text)
+}
+
+var metadataNames = []string{
+	"version", "algorithm", "keyId", "iv", "salt", "classification", "encryptedAt", "context", "use", "valueType", "keySource",
+	"revision", "iterations", "tombstone", "sealedContext",
+}
+
+// read fills m from well-formed JSON text. The version is read before all else, because another version may have other members.
+func (m *Metadata) read(text []byte) error {
+	values, others, ok := collect(text, metadataNames...)
+	if !ok {
+		return format.ErrMalformed
+	}
+	r := reader{values: values, failed: others}
+	*m = Metadata{
+		Algorithm: r.text("algorithm"), KeyID: r.text("keyId"), Salt: r.text("salt"), Classification: r.text("classification"),
+		EncryptedAt: r.text("encryptedAt"), Use: r.text("use"), ValueType: r.text("valueType"), KeySource: r.text("keySource"),
+		Context: r.context("context"), Revision: r.integer("revision", 0, format.MaxRevision),
+		Tombstone: r.flag("tombstone"), SealedContext: r.flag("sealedContext"),
+	}
+	if r.has("iv") {
+		m.IV = r.text("iv")
+		r.failed = r.failed || m.IV == ""
+	}
+	if r.has("iterations") {
+		m.Iterations = uint32(r.integer("iterations", 1, 1<<32-1))
+	}
+	version, ok := unquote(values["version"])
+	m.Version = string(version)
+	switch {
+	case !ok:
+		return format.ErrMalformed
+	case m.Version != Version:
+		return format.ErrUnsupportedVersion
+	case r.failed:
+		return format.ErrMalformed
+	}
+	return nil
+}

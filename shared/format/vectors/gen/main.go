@@ -1,0 +1,122 @@
+// Command gen writes the test vectors into a folder. It is deterministic: every key, salt and nonce is drawn from one fixed seed, and
+// every time is fixed, so that running it again changes nothing. A vector's draws depend on its own name only, so that adding one
+// leaves the others alone.
+package main
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: gen FOLDER")
+		os.Exit(2)
+	}
+	for name, text := range generate() {
+		if err := os.WriteFile(filepath.Join(os.Args[1], name), text, 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+// generate returns the files by name.
+func generate() map[string][]byte {
+	rings := newRings()
+	return map[string][]byte{
+		"packages.json":  lines(grid(rings)),
+		"special.json":   lines(special(rings)),
+		"variants.json":  lines(variants()),
+		"documents.json": encode(documents(rings)),
+		"invalid.json": encode(vectors.Refusals{
+			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings),
+		}),
+	}
+}
+
+// draw returns n bytes that the label alone determines.
+func draw(n int, label string) []byte {
+	return must(hkdf.Key(sha256.New, []byte("coffer/v1 test vectors"), nil, label, n))
+}
+
+// must is for what cannot fail on the generator's own fixed input.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// lines encodes a list with one element a line.
+func lines[T any](list []T) []byte {
+	var b bytes.Buffer
+	for i := range list {
+		b.WriteString(map[bool]string{true: "[\n", false: ",\n"}[i == 0])
+		b.Write(compact(list[i]))
+	}
+	b.WriteString("\n]\n")
+	return b.Bytes()
+}
+
+// encode encodes an object of lists, with one element a line.
+func encode(v any) []byte {
+	var fields map[string][]json.RawMessage
+	text := compact(v)
+	if err := json.Unmarshal(text, &fields); err != nil {
+		panic(err)
+	}
+	var b bytes.Buffer
+	for i, name := range order(text, fields) {
+		b.WriteString(map[bool]string{true: "{\n", false: ",\n"}[i == 0])
+		fmt.Fprintf(&b, "%q: ", name)
+		b.Write(bytes.TrimSpace(lines(fields[name])))
+	}
+	b.WriteString("\n}\n")
+	return b.Bytes()
+}
+
+// order returns the names of fields in the order in which they stand in text.
+func order(text []byte, fields map[string][]json.RawMessage) []string {
+	names := make([]string, 0, len(fields))
+	d := json.NewDecoder(bytes.NewReader(text))
+	for must(d.Token()); d.More(); {
+		names = append(names, must(d.Token()).(string))
+		var skipped json.RawMessage
+		if err := d.Decode(&skipped); err != nil {
+			panic(err)
+		}
+	}
+	return names
+}
+
+// compact encodes v in ASCII, so that no editor normalises or reorders what it shows.
+func compact(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err)
+	}
+	var ascii strings.Builder
+	for _, r := range strings.TrimSpace(b.String()) {
+		if r < utf8.RuneSelf {
+			ascii.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&ascii, `\u%04x`, unit)
+		}
+	}
+	return []byte(ascii.String())
+}

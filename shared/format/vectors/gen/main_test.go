@@ -1,0 +1,19 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+// The files in the repository are what the generator writes, so a vector cannot change without its reason showing.
+func TestGenerated(t *testing.T) {
+	for name, text := range generate() {
+		committed, err := vectors.File(name)
+		require.NoError(t, err)
+		require.True(t, string(committed) == string(text), "%s differs: run go generate ./shared/format/vectors", name)
+		require.Less(t, len(text), 700<<10, name)
+	}
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
+)
+
+// refused is a list of packages that must not open.
+type refused struct {
+	rings *rings
+	list  []vectors.Refusal
+}
+
+func refusedOpens(r *rings) []vectors.Refusal {
+	x := &refused{rings: r}
+	x.altered()
+	x.altersPublic()
+	x.wrongKeys()
+	x.moved()
+	x.forged()
+	x.demands()
+	x.states()
+	x.secrets()
+	x.derivations()
+	x.plaintexts()
+	return x.list
+}
+
+// add adds a package to be read with b's keys at b's place.
+func (x *refused) add(name string, b *builder, pkg []byte, code coded) *vectors.Refusal {
+	x.list = append(x.list, vectors.Refusal{
+		Name: name, Document: b.document, Secret: b.secret, Use: uint8(b.in.Header.Use), Place: b.place, Package: pkg, Code: code.Code(),
+	})
+	return &x.list[len(x.list)-1]
+}
+
+type coded interface{ Code() string }
+
+// base is the package that most of these are made from.
+func (x *refused) base() *builder {
+	return begin(x.rings.all, "refused base", format.UseService, classify.PHI).with(map[string]string{"a": "1", "b": "2"})
+}
+
+// flipped returns b with one bit of the byte at an offset flipped; negative offsets count from the end.
+func flipped(b []byte, at int) []byte {
+	b = slices.Clone(b)
+	b[(at+len(b))%len(b)] ^= 1
+	return b
+}
+
+// altered changes each part of a package into another that parses.
+func (x *refused) altered() {
+	base := x.base()
+	pkg := base.bytes()
+	edit := func(name string, at int, with byte, code coded) {
+		x.add("altered "+name, base, setAll(pkg, map[int]byte{at: with}), code)
+	}
+	edit("use", atUse, byte(format.UseCache), envelope.ErrAuthentication)
+	edit("source", atSource, byte(format.FromMasterKey), envelope.ErrUnknownKey)
+	edit("class, lower", atClass, byte(classify.PII), envelope.ErrAuthentication)
+	edit("class, public", atClass, byte(classify.Public), envelope.ErrAuthentication)
+	edit("type", atType, byte(format.Bytes), envelope.ErrAuthentication)
+	x.flips(base, pkg)
+	bare := begin(x.rings.all, "refused bare", format.UseService, classify.PHI).typed(format.Bytes, nil)
+	x.add("altered flags, sealed context", bare, setAll(bare.bytes(), map[int]byte{atFlags: 2}), envelope.ErrAuthentication)
+	x.add("altered flags, tombstone", bare, setAll(bare.bytes(), map[int]byte{atFlags: 1}), envelope.ErrAuthentication)
+	dead := begin(x.rings.all, "refused tombstone", format.UseService, classify.PHI).typed(format.Bytes, nil).flag(format.Tombstone)
+	x.add("tombstone made a value", dead, setAll(dead.bytes(), map[int]byte{atFlags: 0}), envelope.ErrAuthentication)
+	context := must(format.NewContext(map[string]string{"a": "1", "b": "2"}))
+	removed := slices.Concat(pkg[:atContext], []byte{0, 0}, pkg[format.HeaderSize+context.Size():])
+	x.add("removed context", base, removed, envelope.ErrAuthentication)
+	x.add("cut at the end", base, pkg[:len(pkg)-1], envelope.ErrAuthentication)
+	x.add("trailing byte", base, append(slices.Clone(pkg), 0), envelope.ErrAuthentication)
+	x.add("no ciphertext", base, pkg[:format.HeaderSize+context.Size()+28], envelope.ErrAuthentication)
+}
+
+// flips flips one bit in each field.
+func (x *refused) flips(base *builder, pkg []byte) {
+	body := format.HeaderSize + base.in.Header.Context.Size()
+	for _, f := range []struct {
+		name string
+		at   int
+		code coded
+	}{
+		{"key id, first byte", atKeyID, envelope.ErrUnknownKey}, {"key id, last byte", atKeyID + 31, envelope.ErrUnknownKey},
+		{"salt, first byte", atSalt, envelope.ErrAuthentication}, {"salt, last byte", atSalt + 15, envelope.ErrAuthentication},
+		{"time", atTime + 7, envelope.ErrAuthentication}, {"revision", atRevision + 7, envelope.ErrAuthentication},
+		{"context key", atContext + 4, envelope.ErrAuthentication}, {"context value", body - 1, envelope.ErrAuthentication},
+		{"nonce, first byte", body, envelope.ErrAuthentication}, {"nonce, last byte", body + 11, envelope.ErrAuthentication},
+		{"ciphertext", body + 12, envelope.ErrAuthentication}, {"tag, first byte", -16, envelope.ErrAuthentication},
+		{"tag, last byte", -1, envelope.ErrAuthentication},
+	} {
+		x.add("flipped "+f.name, base, flipped(pkg, f.at), f.code)
+	}
+}
+
+func (x *refused) altersPublic() {
+	base := begin(x.rings.all, "refused public", format.UseCache, classify.Public)
+	pkg := base.bytes()
+	x.add("public, flipped value", base, flipped(pkg, -1), envelope.ErrAuthentication)
+	x.add("public, flipped tag", base, flipped(pkg, format.HeaderSize+12), envelope.ErrAuthentication)
+	x.add("public, flipped nonce", base, flipped(pkg, format.HeaderSize), envelope.ErrAuthentication)
+	x.add("public, cut value", base, pkg[:len(pkg)-1], envelope.ErrAuthentication)
+	x.add("public, flipped time", base, flipped(pkg, atTime+7), envelope.ErrAuthentication)
+	x.add("public, class raised", base, setAll(pkg, map[int]byte{atAlgorithm: 1, atClass: 2}), envelope.ErrAuthentication)
+	x.add("public, algorithm of sealed values", base, setAll(pkg, map[int]byte{atAlgorithm: 1}), envelope.ErrAuthentication)
+}
+
+// wrongKeys names other keys of the same document.
+func (x *refused) wrongKeys() {
+	base := x.base()
+	rename := func(name string, b *builder, id format.KeyID) {
+		pkg := b.bytes()
+		copy(pkg[atKeyID:], id[:])
+		x.add("key id of "+name, b, pkg, envelope.ErrAuthentication)
+	}
+	rename("another use", base, first(x.rings.all.primary(format.UseCache, classify.PHI)))
+	rename("another class", base, first(x.rings.all.primary(format.UseService, classify.PII)))
+	rename("another key of the keyset", begin(x.rings.states, "refused old", format.UseService, classify.PHI), x.rings.service.old)
+	base.document = x.rings.states.name
+	x.add("another tenant's document", base, base.bytes(), envelope.ErrUnknownKey)
+	base.document = x.rings.empty.name
+	x.add("an empty document", base, base.bytes(), envelope.ErrUnknownKey)
+	single := begin(x.rings.all, "refused master key", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
+	single.document, single.secret = x.rings.all.name, nil
+	x.add("package of a master key, read with a document", single, single.bytes(), envelope.ErrUnknownKey)
+	x.otherSources()
+}
+
+// otherSources reads packages with a secret of another kind than theirs.
+func (x *refused) otherSources() {
+	word := &vectors.Secret{Kind: "passphrase", Text: "a passphrase"}
+	master := &vectors.Secret{Kind: "master-key", Text: base64.StdEncoding.EncodeToString(draw(32, "the master key"))}
+	read := func(name string, b *builder, secret *vectors.Secret) {
+		b.document, b.secret = "", secret
+		x.add(name, b, b.bytes(), envelope.ErrWrongSecret)
+	}
+	name := "refused source"
+	read("package of a keyset, read with a passphrase", x.base(), word)
+	read("package of a keyset, read with a master key", x.base(), master)
+	read("package of a master key, read with a passphrase",
+		begin(x.rings.all, name, format.UseService, classify.PHI).masterKey(draw(32, "the master key")), word)
+	read("package of a passphrase, read with a master key",
+		begin(x.rings.all, name, format.UseService, classify.Internal).passphrase(word.Text, 100_000), master)
+}
+
+func first[T, U any](v T, _ U) T { return v }
+
+func (x *refused) moved() {
+	move := func(name string, b *builder, to vectors.Place) {
+		x.add("moved to "+name, b, b.bytes(), envelope.ErrAuthentication).Place = to
+	}
+	base := x.base()
+	here, other, empty := base.place, "other", ""
+	shifted, collection := here.Collection[len(here.Collection)-1:]+*here.Name, here.Collection[:len(here.Collection)-1]
+	move("another owner", base, vectors.Place{Owner: "tenant-8", Collection: here.Collection, Name: here.Name})
+	move("another collection", base, vectors.Place{Owner: here.Owner, Collection: other, Name: here.Name})
+	move("another name", base, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &other})
+	move("no name", base, vectors.Place{Owner: here.Owner, Collection: here.Collection})
+	move("a shifted boundary", base, vectors.Place{Owner: here.Owner, Collection: collection, Name: &shifted})
+	move("owner and collection swapped", base, vectors.Place{Owner: here.Collection, Collection: here.Owner, Name: here.Name})
+	none := begin(x.rings.all, "refused no name", format.UseService, classify.PHI)
+	none.place.Name = nil
+	move("the empty name", none, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &empty})
+	precomposed, combining := "caf\u00e9", "cafe\u0301"
+	move("a name that looks the same", x.base().named(precomposed), vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &combining})
+	public := begin(x.rings.all, "refused public move", format.UseCache, classify.Public)
+	move("another name, public", public, vectors.Place{Owner: here.Owner, Collection: here.Collection, Name: &other})
+}
+
+// forged replaces a sealed package by a public one whose tag the forger cannot make.
+func (x *refused) forged() {
+	base := x.base()
+	forge := func(name string, id format.KeyID, code coded) {
+		h := base.in.Header
+		h.Algorithm, h.Class, h.KeyID = format.Public, uint8(classify.Public), id
+		p := format.Package{Header: h, Body: slices.Concat(draw(28, "forged"), []byte("forged value"))}
+		x.add("forged public, "+name, base, must(p.Append(nil)), code)
+	}
+	forge("the sealed package's key id", base.in.Header.KeyID, envelope.ErrAuthentication)
+	forge("a public key's id", first(x.rings.all.primary(format.UseService, classify.Public)), envelope.ErrAuthentication)
+	forge("an unknown key id", format.KeyID(draw(32, "forged id")), envelope.ErrUnknownKey)
+}
+
+func (x *refused) demands() {
+	for _, class := range classify.All[:4] {
+		b := begin(x.rings.all, fmt.Sprintf("refused %v", class), format.UseService, class)
+		x.add(fmt.Sprintf("class %v where %v is demanded", class, class+1), b, b.bytes(), classify.ErrTooLow).Least = uint8(class) + 1
+	}
+	lowered := x.base()
+	x.add("class lowered, phi demanded", lowered, setAll(lowered.bytes(), map[int]byte{atClass: 1}), classify.ErrTooLow).Least = uint8(classify.PHI)
+	b := x.base()
+	x.add("use service where cache is demanded", b, b.bytes(), envelope.ErrAuthentication).Use = uint8(format.UseCache)
+}
+
+func (x *refused) states() {
+	s, k := x.rings.states, x.rings.service
+	disabled := begin(s, "refused disabled", format.UseService, classify.PHI).under(s, k.disabled)
+	x.add("under a disabled key", disabled, disabled.bytes(), envelope.ErrKeyUnusable)
+	destroyed := begin(s, "refused destroyed", format.UseService, classify.PHI).under(s, k.destroyed)
+	x.add("under a destroyed key", destroyed, destroyed.bytes(), envelope.ErrKeyDestroyed)
+}
+
+// secrets is packages without a keyset, read with another secret or altered.
+func (x *refused) secrets() {
+	pass := begin(x.rings.all, "refused passphrase", format.UseService, classify.Internal).passphrase("a passphrase", 100_000)
+	pkg := pass.bytes()
+	x.add("another passphrase", pass, pkg, envelope.ErrWrongSecret).Secret = &vectors.Secret{Kind: "passphrase", Text: "A passphrase"}
+	x.add("passphrase, flipped key id", pass, flipped(pkg, atKeyID), envelope.ErrWrongSecret)
+	x.add("passphrase, flipped salt", pass, flipped(pkg, atSalt), envelope.ErrWrongSecret)
+	x.add("passphrase, one iteration more", pass, flipped(pkg, atIterations+3), envelope.ErrWrongSecret)
+	x.add("passphrase, flipped time", pass, flipped(pkg, atTime+7), envelope.ErrAuthentication)
+	x.add("passphrase, flipped tag", pass, flipped(pkg, -1), envelope.ErrAuthentication)
+	master := begin(x.rings.all, "refused master", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
+	pkg = master.bytes()
+	another := base64.StdEncoding.EncodeToString(draw(32, "another master key"))
+	x.add("another master key", master, pkg, envelope.ErrWrongSecret).Secret = &vectors.Secret{Kind: "master-key", Text: another}
+	x.add("master key, flipped key id", master, flipped(pkg, atKeyID), envelope.ErrWrongSecret)
+	x.add("master key, flipped salt", master, flipped(pkg, atSalt), envelope.ErrAuthentication)
+	x.add("master key, use", master, setAll(pkg, map[int]byte{atUse: 2}), envelope.ErrAuthentication)
+	x.add("master key, class", master, setAll(pkg, map[int]byte{atClass: 4}), envelope.ErrAuthentication)
+	x.add("master key, class demanded", master, setAll(pkg, map[int]byte{atClass: 4}), classify.ErrTooLow).Least = uint8(classify.PHI)
+}
+
+// derivations is packages whose derivation must not be tried.
+func (x *refused) derivations() {
+	for _, class := range classify.All {
+		floor := max(class.Rules().ReadFloor, classify.Internal.Rules().ReadFloor)
+		x.derivation(fmt.Sprintf("below the floor, %v", class), class, floor-1)
+	}
+	x.derivation("one iteration", classify.PHI, 1)
+	x.derivation("above the ceiling", classify.PHI, classify.Ceiling+1)
+	x.derivation("4294967295 iterations", classify.Internal, 1<<32-1)
+}
+
+func (x *refused) derivation(name string, class classify.Class, iterations uint32) {
+	b := begin(x.rings.all, "refused "+name, format.UseService, class).alone("passphrase", "a passphrase")
+	h := b.in.Header
+	h.Source, h.Iterations = format.FromPassphrase, iterations
+	p := format.Package{Header: h, Body: draw(28, name)}
+	x.add(name, b, must(p.Append(nil)), classify.ErrIterations)
+}
+
+// plaintexts is packages that authenticate and whose plaintext does not follow the header.
+func (x *refused) plaintexts() {
+	add := func(name string, kind format.ValueType, flags format.Flags, plaintext string) {
+		b := begin(x.rings.all, "refused "+name, format.UseFile, classify.PHI).typed(kind, nil).flag(flags)
+		additional := must(plain.AdditionalData(&b.in.Header, b.place.Format()))
+		p := format.Package{Header: b.in.Header, Body: plain.SealBody(b.in, additional, []byte(plaintext))}
+		x.add("plaintext, "+name, b, must(p.Append(nil)), format.ErrMalformed)
+	}
+	date := "\x00\x00\x00\x00\x00\x00\x00\x00"
+	add("blob of one byte", format.Blob, 0, "\x00")
+	add("media type longer than the plaintext", format.Blob, 0, "\x00\x03ab")
+	add("media type of 256 bytes", format.Blob, 0, "\x01\x00"+strings.Repeat("x", 256))
+	add("media type, not UTF-8", format.Blob, 0, "\x00\x01\xff")
+	add("file without a name", format.File, 0, "\x00\x00\x00")
+	add("file name of 1025 bytes", format.File, 0, "\x00\x00\x04\x01"+strings.Repeat("x", 1025)+date)
+	add("file name, not UTF-8", format.File, 0, "\x00\x00\x00\x02\xc0\x80"+date)
+	add("file without a date", format.File, 0, "\x00\x00\x00\x00"+date[1:])
+	add("file after 9999", format.File, 0, "\x00\x00\x00\x00\x7f"+date[1:])
+	add("file long before 1970", format.File, 0, "\x00\x00\x00\x00\x80"+date[1:])
+	add("no sealed context", format.Text, format.SealedContext, "")
+	add("sealed context longer than the plaintext", format.Text, format.SealedContext, "\x00\x07\x00\x01a\x00\x01")
+	add("sealed context unsorted", format.Text, format.SealedContext, "\x00\x0c\x00\x01b\x00\x011\x00\x01a\x00\x011")
+	add("sealed context with a key twice", format.Text, format.SealedContext, "\x00\x0c\x00\x01a\x00\x011\x00\x01a\x00\x011")
+	add("tombstone with a sealed context and a value", format.Bytes, format.Tombstone|format.SealedContext, "\x00\x00x")
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// rings is the valid documents.
+type rings struct {
+	all, states, slots, roots, empty, unicode *ring
+	// keys of states, under service and phi
+	service struct{ old, disabled, compromised, destroyed format.KeyID }
+}
+
+func newRings() *rings {
+	r := &rings{all: allUses(), slots: everySlot(), roots: twoRoots()}
+	r.empty = newRing("empty", "", "tenant")
+	r.unicode = newRing("non-ASCII owner", "prod-東京", "Klinik Zürich 😀")
+	root := r.unicode.root("")
+	r.unicode.slot("", envelope.SlotMasterKey, root, "", 0)
+	r.unicode.key(format.UseStorage, classify.PHI, root, "")
+	r.everyState()
+	return r
+}
+
+// allUses has a keyset of every use and class, which most packages are sealed under.
+func allUses() *ring {
+	r := newRing("all uses", "test", "vault-0c5f")
+	root := r.root("")
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.slot("password", envelope.SlotPassword, root, "correct horse battery staple", classify.WriteFloor)
+	for use := format.UseStorage; use <= format.Uses; use++ {
+		for _, class := range classify.All {
+			r.key(use, class, root, "")
+		}
+	}
+	return r
+}
+
+// everyState has old keys of a rotation in every state, a rollback, and a primary that may not seal.
+func (r *rings) everyState() {
+	s := newRing("every state", "test", "tenant-7")
+	r.states = s
+	root := s.root("")
+	s.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	use, class := format.UseService, classify.PHI
+	k := &r.service
+	k.destroyed = s.key(use, class, root, "destroyed")
+	k.disabled = s.key(use, class, root, "disabled")
+	k.compromised = s.key(use, class, root, "compromised")
+	k.old = s.key(use, class, root, "old")
+	s.key(use, class, root, "primary")
+	s.advance(use, class, k.disabled, envelope.Disabled)
+	s.advance(use, class, k.compromised, envelope.Compromised)
+	s.advance(use, class, k.destroyed, envelope.Destroyed)
+	s.advance(format.UseCache, classify.PII, s.key(format.UseCache, classify.PII, root, ""), envelope.Compromised)
+	first := s.key(format.UseField, classify.Internal, root, "first")
+	s.key(format.UseField, classify.Internal, root, "second")
+	rolled := s.doc.Keyset(format.UseField, classify.Internal)
+	rolled.Primary, rolled.Epoch = first, rolled.Epoch+1
+}
+
+// everySlot has a slot of every kind and a destroyed one, all of one root.
+func everySlot() *ring {
+	r := newRing("every slot", "staging", "vault-slots")
+	root := r.root("")
+	r.slot("password at the floor", envelope.SlotPassword, root, "floor", classify.PHI.Rules().ReadFloor)
+	r.slot("password, decomposed", envelope.SlotPassword, root, "Cafe\u0301 \u212b \u1e9b\u0323", classify.PHI.Rules().ReadFloor)
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.slot("passkey", envelope.SlotPasskey, root, "", 0)
+	r.slot("recovery", envelope.SlotRecovery, root, "", 0)
+	r.slot("kms", envelope.SlotKMS, root, "", 0)
+	gone := r.slot("destroyed", envelope.SlotMasterKey, root, "", 0)
+	gone.State, gone.Wrapped = envelope.Destroyed, nil
+	r.key(format.UseStorage, classify.Confidential, root, "")
+	return r
+}
+
+// twoRoots is a document in the middle of a change of roots.
+func twoRoots() *ring {
+	r := newRing("two roots", "prod", "tenant-9")
+	former, root := r.root("former"), r.root("")
+	r.slot("former", envelope.SlotMasterKey, former, "", 0)
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.key(format.UseCache, classify.PHI, former, "former")
+	r.key(format.UseCache, classify.PHI, root, "")
+	r.key(format.UseFile, classify.Public, former, "")
+	return r
+}

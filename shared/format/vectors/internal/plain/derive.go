@@ -1,0 +1,63 @@
+// Package plain is SPEC.md's cryptography spelled out with the standard library, one function a formula, for the vectors and their
+// tests. Nonces and salts are given by the caller and nothing is cached, so it is never for production; what it shares with package
+// seal is the page it was written from.
+package plain
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// KeyID is the commitment of a key (SPEC.md section 4.1).
+func KeyID(key []byte) format.KeyID { return format.KeyID(derive(key, nil, format.LabelKeyID)) }
+
+// MessageKey is the key of algorithms 1 and 2 (section 4.2).
+func MessageKey(key []byte, salt format.Salt) []byte {
+	return derive(key, salt[:], format.LabelMessageKey)
+}
+
+// FileKey is the input key of algorithm 3 (section 4.2).
+func FileKey(key []byte, salt format.Salt) []byte { return derive(key, salt[:], format.LabelFileKey) }
+
+// WrappingKey is the key that wraps other keys under key (section 4.3).
+func WrappingKey(key []byte) []byte { return derive(key, nil, envelope.LabelWrappingKey) }
+
+// FromMasterKey is the key of a random master key (section 4.4).
+func FromMasterKey(master []byte) []byte { return derive(master, nil, format.LabelMasterKey) }
+
+// FromPassphrase is the key of a passphrase (section 4.5).
+func FromPassphrase(passphrase string, salt format.Salt, iterations uint32) []byte {
+	key, err := pbkdf2.Key(sha256.New, norm.NFC.String(passphrase), salt[:], int(iterations), format.KeySize)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func derive(key, salt []byte, label string) []byte {
+	out, err := hkdf.Key(sha256.New, key, salt, label, 32)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func newGCM(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}

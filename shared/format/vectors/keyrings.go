@@ -1,0 +1,82 @@
+package vectors
+
+// Keyrings is the vectors of keyset documents.
+type Keyrings struct {
+	Documents []Document      `json:"documents"`
+	Slots     []SlotBytes     `json:"slots"`            // encodings of one slot
+	Invalid   []Malformed     `json:"invalidDocuments"` // no documents
+	BadSlots  []Malformed     `json:"invalidSlots"`     // no slots
+	Unlocks   []UnlockRefusal `json:"unlockRefusals"`   // slots that a secret must not open
+	Merges    []Merge         `json:"merges"`
+}
+
+// Document is a keyset document with all that it holds, unwrapped.
+type Document struct {
+	Name        string   `json:"name"`
+	Bytes       Hex      `json:"bytes"`
+	Environment string   `json:"environment"`
+	Owner       string   `json:"owner"`
+	Slots       []Slot   `json:"slots"`
+	Keysets     []Keyset `json:"keysets"`
+}
+
+// Slot is a slot and what opens it. Where Secret's kind is "kms", the KMS is the local one of SPEC.md section 9.5 with those 32 bytes.
+type Slot struct {
+	ID         Hex     `json:"id"`
+	Kind       uint8   `json:"kind"`
+	State      uint8   `json:"state"`
+	CreatedAt  int64   `json:"createdAt"`
+	Iterations uint32  `json:"iterations"`
+	URL        string  `json:"url"`
+	Secret     *Secret `json:"secret,omitempty"`
+	Key        Hex     `json:"key,omitempty"` // the slot's key; none of a KMS's and of a destroyed slot
+	KeyID      Hex     `json:"keyId"`
+	RootID     Hex     `json:"rootId"`
+	Root       Hex     `json:"root,omitempty"` // the unwrapped root
+}
+
+// Keyset is the keys of one use and class.
+type Keyset struct {
+	Use     uint8  `json:"use"`
+	Class   uint8  `json:"class"`
+	Epoch   uint32 `json:"epoch"`
+	Primary Hex    `json:"primary"`
+	// Seals is false where the primary may not seal.
+	Seals bool  `json:"seals"`
+	Keys  []Key `json:"keys"`
+}
+
+// Key is a data key, unwrapped.
+type Key struct {
+	ID        Hex   `json:"id"`
+	State     uint8 `json:"state"`
+	CreatedAt int64 `json:"createdAt"`
+	RootID    Hex   `json:"rootId"`
+	Key       Hex   `json:"key,omitempty"` // none of a destroyed key
+}
+
+// SlotBytes is the encoding of one slot, as a document holds it, bound to an environment and owner.
+type SlotBytes struct {
+	Name        string `json:"name"`
+	Bytes       Hex    `json:"bytes"`
+	Environment string `json:"environment"`
+	Owner       string `json:"owner"`
+	Slot        Slot   `json:"slot"`
+}
+
+// UnlockRefusal is a document that a secret must not open.
+type UnlockRefusal struct {
+	Name   string `json:"name"`
+	Bytes  Hex    `json:"bytes"`
+	Secret Secret `json:"secret"`
+	Code   string `json:"code"`
+}
+
+// Merge is two documents and what they merge into, or the code of the error.
+type Merge struct {
+	Name   string `json:"name"`
+	A      Hex    `json:"a"`
+	B      Hex    `json:"b"`
+	Merged Hex    `json:"merged,omitempty"`
+	Code   string `json:"code,omitempty"`
+}

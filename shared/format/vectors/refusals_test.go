@@ -1,0 +1,67 @@
+package vectors_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
+)
+
+// requireCode holds an error to a code of the table.
+func requireCode(t *testing.T, code string, err error) {
+	t.Helper()
+	require.Error(t, err)
+	require.GreaterOrEqual(t, codes.Number(code), 0, code)
+	require.Equal(t, code, codes.Of(err).Code)
+}
+
+func TestRefusedBytes(t *testing.T) {
+	for _, v := range vectors.Invalid().Binary {
+		t.Run(v.Name, func(t *testing.T) {
+			_, err := format.Parse(v.Bytes.Bytes())
+			requireCode(t, v.Code, err)
+		})
+	}
+}
+
+func TestRefusedTexts(t *testing.T) {
+	for _, v := range vectors.Invalid().JSON {
+		t.Run(v.Name, func(t *testing.T) {
+			text := []byte(v.Text)
+			if v.Hex != nil {
+				text = v.Hex
+			}
+			_, err := jsonform.Unmarshal(text)
+			requireCode(t, v.Code, err)
+		})
+	}
+}
+
+func TestRefusedOpens(t *testing.T) {
+	readers := documentKeys(t)
+	for _, v := range vectors.Invalid().Open {
+		t.Run(v.Name, func(t *testing.T) {
+			p, err := format.Parse(v.Package)
+			require.NoError(t, err)
+			want := envelope.Demand{Use: format.Use(v.Use), Least: classify.Class(v.Least)}
+			key, err := keyOf(readers, v.Document, v.Secret, &p.Header, want)
+			if err == nil {
+				_, _, err = plain.Open(key, p, v.Place.Format())
+			}
+			requireCode(t, v.Code, err)
+
+			text, err := jsonform.Marshal(p) // the JSON form says the same
+			require.NoError(t, err)
+			again, err := jsonform.Unmarshal(text)
+			require.NoError(t, err)
+			require.Equal(t, p, again)
+		})
+	}
+}

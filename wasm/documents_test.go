@@ -1,0 +1,127 @@
+//go:build !js
+
+package main_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// expected is the document that TestDocument builds through the exports.
+func expected(t *testing.T) *envelope.Document {
+	d := &envelope.Document{Environment: "dev", Owner: "clinic é"}
+	require.NoError(t, d.AddSlot(envelope.Slot{
+		ID: [16]byte{1}, Kind: envelope.SlotPassword, State: envelope.Enabled, CreatedAt: 1700000000000, RootID: format.KeyID{2},
+		KeyID: format.KeyID{3}, Salt: format.Salt{4}, Iterations: classify.WriteFloor, Wrapped: make([]byte, envelope.WrappedSize),
+	}))
+	for i, class := range classify.All {
+		require.NoError(t, d.AddKey(format.UseStorage, class, envelope.Key{
+			ID: format.KeyID{byte(10 + i)}, State: envelope.Enabled, CreatedAt: 1700000000001, RootID: format.KeyID{2},
+			Wrapped: bytes.Repeat([]byte{byte(i)}, envelope.WrappedSize),
+		}))
+	}
+	return d
+}
+
+// A document built, encoded, reopened and read through the exports is the one that Go makes.
+func TestDocument(t *testing.T) {
+	want := expected(t)
+	encoded, err := want.Append(nil)
+	require.NoError(t, err)
+	slot := want.Slots[0].Append(nil)
+
+	var s script
+	built := of{s.call([]byte(want.Environment+want.Owner), "newDocument", len(want.Environment), len(want.Owner))}
+	s.call(slot, "addSlot", built, len(slot))
+	for _, set := range want.Keysets {
+		k := set.Keys[0]
+		in := append(append(append([]byte{}, k.ID[:]...), k.RootID[:]...), k.Wrapped...)
+		s.call(in, "addKey", built, set.Use, set.Class, len(in), k.CreatedAt)
+	}
+	builtPrimary := s.call(nil, "primary", built, format.UseStorage, classify.PHI)
+	written := s.call(nil, "encodeDocument", built)
+	reopened := of{s.call(encoded, "openDocument", len(encoded))}
+	again := s.call(nil, "encodeDocument", reopened)
+	owner, environment := s.call(nil, "owner", reopened), s.call(nil, "environment", reopened)
+	firstSlot, secondSlot := s.call(nil, "slot", reopened, 0), s.call(nil, "slot", reopened, 1)
+	fifthKey, sixthKey := s.call(nil, "key", reopened, 4), s.call(nil, "key", reopened, 5)
+	primary := s.call(nil, "primary", reopened, format.UseStorage, classify.PHI)
+	noPrimary := s.call(nil, "primary", reopened, format.UseCache, classify.PHI)
+	root, key := want.BindRoot(format.KeyID{2}), want.BindKey(format.UseStorage, 5, format.KeyID{14})
+	rootBinding := s.call(root.ID[:], "binding", reopened, 0, 0)
+	keyBinding := s.call(key.ID[:], "binding", reopened, format.UseStorage, 5)
+	s.call(nil, "closeSession", reopened)
+	closed := s.call(nil, "encodeDocument", reopened)
+	stillOpen := s.call(nil, "encodeDocument", built)
+
+	answers := s.run(t)
+	require.Equal(t, encoded, answers[written].bytes(t))
+	require.Equal(t, encoded, answers[again].bytes(t))
+	require.Equal(t, want.Owner, string(answers[owner].bytes(t)))
+	require.Equal(t, want.Environment, string(answers[environment].bytes(t)))
+	require.Equal(t, slot, answers[firstSlot].bytes(t))
+	require.Zero(t, answers[secondSlot].Result)
+	phi := want.Keysets[4].Keys[0]
+	require.Equal(t, string([]byte{1, 5, 1})+string(phi.ID[:])+string(phi.RootID[:])+"\x00\x3c"+string(phi.Wrapped),
+		string(answers[fifthKey].bytes(t)))
+	require.Zero(t, answers[sixthKey].Result)
+	require.Equal(t, phi.ID[:], answers[primary].bytes(t))
+	require.Equal(t, phi.ID[:], answers[builtPrimary].bytes(t), "a key that was added seals at once")
+	require.Equal(t, failure(t, "key_unusable"), answers[noPrimary].Result)
+	require.Equal(t, root.Append(nil), answers[rootBinding].bytes(t))
+	require.Equal(t, key.Append(nil), answers[keyBinding].bytes(t))
+	require.Equal(t, failure(t, "closed"), answers[closed].Result)
+	require.Equal(t, encoded, answers[stillOpen].bytes(t))
+}
+
+func TestDocumentErrors(t *testing.T) {
+	encoded, err := expected(t).Append(nil)
+	require.NoError(t, err)
+	version2 := bytes.Clone(encoded)
+	version2[3] = 2
+	var s script
+	document := of{s.call(encoded, "openDocument", len(encoded))}
+	single := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
+	key := append(make([]byte, 64), make([]byte, envelope.WrappedSize)...)
+	wants := map[int]string{
+		s.call(encoded, "openDocument", len(encoded)-1):               "malformed",
+		s.call(version2, "openDocument", len(version2)):               "unsupported_version",
+		s.call(nil, "openDocument", 1<<18+1):                          "too_large",
+		s.call(nil, "openDocument", -1):                               "malformed",
+		s.call(nil, "openDocument", 1<<30):                            "malformed",
+		s.call(nil, "newDocument", 0, 0):                              "invalid_argument", // no owner
+		s.call(nil, "newDocument", -5, 10):                            "internal",
+		s.call(nil, "newDocument", 1<<30, 1<<30):                      "internal",
+		s.call(nil, "encodeDocument", 99):                             "closed",
+		s.call(nil, "encodeDocument", -1):                             "closed",
+		s.call(nil, "encodeDocument", single):                         "closed",
+		s.call(nil, "slot", document, -1):                             "internal",
+		s.call(nil, "key", document, -1):                              "internal",
+		s.call(key, "addKey", document, 1, 5, 10, 1):                  "internal",
+		s.call(key, "addKey", document, 1, 5, len(key), "NaN"):        "invalid_argument",
+		s.call(key, "addKey", document, 257, 5, len(key), 1):          "invalid_argument", // not cut to 8 bits
+		s.call(key, "addKey", document, 1, 261, len(key), 1):          "invalid_argument",
+		s.call(nil, "addSlot", document, 0):                           "malformed",
+		s.call(nil, "primary", document, 257, 5):                      "key_unusable",
+		s.call(nil, "checkIterations", 249_999):                       "kdf_out_of_range",
+		s.call(nil, "checkIterations", 10_000_001):                    "kdf_out_of_range",
+		s.call(nil, "checkIterations", "NaN"):                         "kdf_out_of_range",
+		s.call(nil, "iterations", 10_000_001):                         "kdf_out_of_range",
+		s.call(nil, "header", 0, 0):                                   "malformed",
+		s.call(nil, "derivation", -1):                                 "malformed",
+		s.call(nil, "compose", 10):                                    "internal",
+		s.call([]byte("\x00\x05a"), "details", 5, 0, 3, 0):            "invalid_argument",
+		s.call([]byte("\x00\x01\xff\x00\x00"), "details", 5, 0, 5, 0): "invalid_argument",
+		s.call([]byte("\x00"), "cutDetails", 5, 0, 1):                 "malformed",
+	}
+	answers := s.run(t)
+	for step, code := range wants {
+		require.Equal(t, failure(t, code), answers[step].Result, "%+v", s.steps[step])
+	}
+}
