@@ -46,6 +46,8 @@ async function buildPackage() {
     logLevel: 'warning',
   });
   cpSync(join(src, 'wasm_exec.js'), join(dist, 'wasm_exec.js'));
+  const licences = { 'The Go runtime, in coffer.wasm and wasm_exec.js': join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'idb, in index.js': join(root, 'node_modules/idb/LICENSE') };
+  writeFileSync(join(dist, 'licenses.txt'), Object.entries(licences).map(([what, file]) => `${what}:\n\n${readFileSync(file, 'utf8')}\n`).join('\n'));
   execFileSync('npx', ['tsc', '-p', join(root, 'web/tsconfig.json')], { cwd: root, stdio: 'inherit' });
 }
 

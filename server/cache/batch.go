@@ -24,8 +24,8 @@ type Result struct {
 	Err error
 }
 
-// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is written, and the error says its
-// position; after an error of the store some may have been written.
+// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is written, and the
+// error says its position; after an error of the store some may have been written.
 func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	b := getBuffer()
 	defer b.put()

@@ -1,8 +1,9 @@
 // Package cache is the encrypted cache: values that rest sealed in a key-value store and are read back only where they are authentic.
 //
-// What it guarantees: the store sees packages only (of the class public: readable, but not to be changed); a value that was altered, copied
-// to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the longest time that
-// its class allows. Keys stand in the store as they are given, so put nothing personal in them; a value's context is readable there too.
+// What it guarantees: the store sees packages only (of the class public: readable, but not to be changed); a value that was
+// altered, copied to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the
+// longest time that its class allows. Keys stand in the store as they are given, so put nothing personal in them; a value's
+// context is readable there too.
 package cache
 
 import (
@@ -70,9 +71,9 @@ func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) 
 	return New(rediskv.New(client), sealer, options...)
 }
 
-// SetEncrypted seals value and stores it under key, at most 1,024 bytes of UTF-8, for ttl: 0 is the longest that the class allows. The context is
-// authenticated and stands readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and of the
-// store; after one of the store the earlier value may still be there.
+// SetEncrypted seals value and stores it under key, at most 1,024 bytes of UTF-8, for ttl: 0 is the longest that the class
+// allows. The context is authenticated and stands readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the
+// errors of seal.Sealer.Seal and of the store; after one of the store the earlier value may still be there.
 func (c *Cache) SetEncrypted(
 	ctx context.Context, key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string,
 ) error {

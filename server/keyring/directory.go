@@ -15,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// directory holds one file for each tenant. A file is only ever replaced by a rename, under the directory's lock, once its successor is on
-// the disk.
+// directory holds one file for each tenant. A file is only ever replaced by a rename, under the directory's lock, once its
+// successor is on the disk.
 type directory struct{ path string }
 
 const (

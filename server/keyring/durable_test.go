@@ -46,7 +46,7 @@ func TestDamagedFile(t *testing.T) {
 		_ = try(altered)
 	}
 	require.Greater(t, refused, len(whole)/2)
-	for _, content := range [][]byte{nil, whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 300<<10)} {
+	for _, content := range [][]byte{{}, whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 300<<10)} {
 		require.ErrorIs(t, try(content), keyring.ErrUnreadable)
 	}
 	require.NoError(t, try(whole))

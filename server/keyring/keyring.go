@@ -49,8 +49,8 @@ type unlocking struct {
 	err    error
 }
 
-// Open opens a directory of keysets, and makes it where it is missing. The environment is a label such as dev, staging or prod, bound to
-// every key: keysets of another one are refused.
+// Open opens a directory of keysets, and makes it where it is missing. The environment is a label such as dev, staging or prod,
+// bound to every key: keysets of another one are refused.
 func Open(dir string, kek kms.KEK, environment string) (*Keyring, error) {
 	if len(environment) > envelope.MaxEnvironment || !utf8.ValidString(environment) {
 		return nil, ErrTenant
@@ -62,8 +62,8 @@ func Open(dir string, kek kms.KEK, environment string) (*Keyring, error) {
 	return &Keyring{store: store, kek: kek, environment: environment, tenants: map[string]*unlocking{}}, nil
 }
 
-// Tenant gives a tenant's keys; a tenant that has none yet gets a root, on disk before this returns. The id is 1 to 255 bytes of UTF-8,
-// of any characters. It returns ErrTenant, ErrUnreadable, ErrEnvironment, an error of the KEK, or the context's.
+// Tenant gives a tenant's keys; a tenant that has none yet gets a root, on disk before this returns. The id is 1 to 255 bytes of
+// UTF-8, of any characters. It returns ErrTenant, ErrUnreadable, ErrEnvironment, an error of the KEK, or the context's.
 func (r *Keyring) Tenant(ctx context.Context, id string) (*Tenant, error) {
 	if id == "" || len(id) > format.MaxOwner || !utf8.ValidString(id) {
 		return nil, ErrTenant

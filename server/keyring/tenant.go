@@ -15,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tenant is one tenant's unlocked keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and is safe
-// for concurrent use.
+// Tenant is one tenant's unlocked keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and
+// is safe for concurrent use.
 type Tenant struct {
 	store directory
 	id    string
@@ -68,23 +68,25 @@ func (t *Tenant) refresh() error {
 	if !t.store.changed(t.id, t.read) {
 		return nil
 	}
-	_, err := t.reload()
-	return err
+	return t.reload()
 }
 
 // reload reads and unlocks the file. The caller holds t.mu.
-func (t *Tenant) reload() (*envelope.Document, error) {
+func (t *Tenant) reload() error {
+	d, info, err := t.current()
+	if err != nil {
+		return err
+	}
+	return t.adopt(d, info)
+}
+
+// current reads the file, which was there before.
+func (t *Tenant) current() (*envelope.Document, fs.FileInfo, error) {
 	d, info, err := t.store.document(t.id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, unreadable(t.store.file(t.id), err)
+		err = unreadable(t.store.file(t.id), err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := t.adopt(d, info); err != nil {
-		return nil, err
-	}
-	return d, nil
+	return d, info, err
 }
 
 // adopt unlocks a document and makes it the current one.
@@ -110,7 +112,10 @@ func (t *Tenant) add(uses []format.Use, classes []classify.Class) error {
 		return err
 	}
 	defer unlock()
-	d, err := t.reload()
+	if err := t.reload(); err != nil { // what does not unlock is not added to
+		return err
+	}
+	d, _, err := t.current()
 	if err != nil {
 		return err
 	}
@@ -121,8 +126,7 @@ func (t *Tenant) add(uses []format.Use, classes []classify.Class) error {
 	if err := t.store.writeDocument(d); err != nil {
 		return err
 	}
-	_, err = t.reload()
-	return err
+	return t.reload()
 }
 
 // addKeys adds a new key to a document for each use and class that it has no keyset for, and says whether there was any.

@@ -17,8 +17,8 @@ import (
 // maxKeyFile bounds what is read of a key file, in bytes.
 const maxKeyFile = 256
 
-// OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be read by others than its owner, or
-// holds something else.
+// OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be read by others than
+// its owner, or holds something else.
 func OpenFile(path string) (KEK, error) {
 	f, err := os.Open(path)
 	if err != nil {

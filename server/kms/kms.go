@@ -1,7 +1,7 @@
 // Package kms opens key encryption keys (KEKs): what wraps the root of each tenant's keys, and nothing else.
 //
-// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every implementation guarantees is that
-// a wrapped key unwraps under the same KEK and the same additional data only, and that neither its URL nor an error of it
+// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every implementation guarantees
+// is that a wrapped key unwraps under the same KEK and the same additional data only, and that neither its URL nor an error of it
 // holds a secret. Package kmstest is the suite that holds them to that.
 package kms
 
@@ -22,8 +22,8 @@ type KEK interface {
 	// Wrap encrypts a key of at most 1 KiB. additionalData is authenticated where the KMS can do that.
 	Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error)
 	// Unwrap is the inverse of Wrap. It returns ErrWrongKey for what another KEK wrapped, envelope.ErrAuthentication for what was
-	// altered or is bound to other additional data (a KMS may be unable to tell these three apart, and then says either), and ErrUnavailable
-	// where the KMS did not answer.
+	// altered or is bound to other additional data (a KMS may be unable to tell these three apart, and then says either), and
+	// ErrUnavailable where the KMS did not answer.
 	Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error)
 	// URL names the KEK in a keyset document, without any secret.
 	URL() string

@@ -178,8 +178,8 @@ func TestFromMasterKeyRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more work than the ceiling, or less
-// than the floor, costs none.
+// Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more work than the
+// ceiling, or less than the floor, costs none.
 func TestPassphrase(t *testing.T) {
 	a, b := fromMaster(t, password), fromMaster(t, password)
 	first, err := a.Wrap(t.Context(), []byte("key"), nil)

@@ -30,7 +30,7 @@ var (
 	// ErrInvalidTTL: a time to live is negative.
 	ErrInvalidTTL = &Error{"invalid_argument", "invalid time to live"}
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
-	ErrWrongType = &Error{"malformed", "not a value of this store"}
+	ErrWrongType = &Error{"internal", "not a value of this store"}
 )
 
 // CheckWrite holds a write to the limits; drivers call it before they write anything.

@@ -17,8 +17,8 @@ import (
 
 var benchmarkPlace = format.Place{Collection: "cache", Name: "patient:P12345", Named: true}
 
-// BenchmarkSealOpen measures sealing and opening one value against crypto/cipher's GCM that draws its own nonce, over additional data of
-// the same size. Both allocate their results.
+// BenchmarkSealOpen measures sealing and opening one value against crypto/cipher's GCM that draws its own nonce, over additional
+// data of the same size. Both allocate their results.
 func BenchmarkSealOpen(b *testing.B) {
 	for _, size := range []int{100, 1 << 10, 64 << 10, 1 << 20, 16 << 20} {
 		value := make([]byte, size)

@@ -40,8 +40,10 @@ func (b *scratch) plan(h *format.Header, req *Request) error {
 		return err
 	}
 	n := len(room)
-	if room, err = format.AppendDetails(room, h, req.details()); err != nil {
-		return err
+	if req.describes() {
+		if room, err = format.AppendDetails(room, h, req.details()); err != nil {
+			return err
+		}
 	}
 	m := len(room)
 	if room, err = format.AppendAdditionalData(room, room[:n], req.Place); err != nil {

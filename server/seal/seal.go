@@ -1,10 +1,10 @@
 // Package seal seals values into packages and opens them again: what the cache, the fields, the files and the encryption service
 // of the server have in common.
 //
-// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a value comes back whole and
-// authentic, or not at all; a package opens in its own place only; nothing is allocated for input over a limit; no error holds a
-// value, a name or a key. A [Sealer] works on packages in bytes and is meant for hot paths; a [Service] is the few calls that
-// most programs need.
+// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a value comes back
+// whole and authentic, or not at all; a package opens in its own place only; nothing is allocated for input over a limit; no
+// error holds a value, a name or a key. A [Sealer] works on packages in bytes and is meant for hot paths; a [Service] is the few
+// calls that most programs need.
 package seal
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys gives the data keys of one owner; keyring.Tenant and keyring.Vault are such. It is safe for concurrent use, and its first three methods are
-// called for every package, so they must be quick.
+// Keys gives the data keys of one owner; keyring.Tenant and keyring.Vault are such. It is safe for concurrent use, and its first
+// three methods are called for every package, so they must be quick.
 type Keys interface {
 	// Owner is the id of the tenant or vault, for the places of its packages.
 	Owner() string
@@ -25,8 +25,8 @@ type Keys interface {
 	Primary(use format.Use, class classify.Class) (format.KeyID, error)
 	// CheckOpen decides as envelope.Index.CheckOpen does whether a package with header h may be opened. It must not keep h.
 	CheckOpen(h *format.Header, want envelope.Demand) error
-	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it; envelope.ErrUnknownKey where there is no
-	// such key.
+	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it; envelope.ErrUnknownKey where there
+	// is no such key.
 	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
 }
 
@@ -82,6 +82,11 @@ func (r *Request) check(value []byte) error {
 		return format.ErrInvalid
 	}
 	return nil
+}
+
+// describes reports whether anything is said of the value inside the plaintext, or wrongly asked to be.
+func (r *Request) describes() bool {
+	return r.Type >= format.Blob || r.Flags != 0 || r.MediaType != "" || r.FileName != "" || r.LastModified != 0
 }
 
 // details splits off what the package carries inside its plaintext.

@@ -37,12 +37,12 @@ func TestRoundTrip(t *testing.T) {
 		for kind := format.Text; kind <= format.File; kind++ {
 			for _, flags := range []format.Flags{0, format.SealedContext} {
 				r := request(class)
-				r.Type, r.Flags, r.Context, r.Revision = kind, flags, contextOf(t, map[string]string{"patient": "P1"}), 7
+				r.Type, r.Flags, r.Context, r.Revision = kind, flags, contextOf(t, map[string]string{"patient": "planted patient"}), 7
 				if kind >= format.Blob {
 					r.MediaType = "image/png"
 				}
 				if kind == format.File {
-					r.FileName, r.LastModified = "scan é.png", -1
+					r.FileName, r.LastModified = "planted scan é.png", -1
 				}
 				before := time.Now().UnixMilli()
 				pkg, err := s.Seal([]byte("prefix"), r, value)
@@ -52,16 +52,16 @@ func TestRoundTrip(t *testing.T) {
 				o, err := s.Open([]byte("prefix"), pkg, fromCache)
 				require.NoError(t, err)
 				require.Equal(t, value, o.Value)
-				require.Equal(t, map[string]string{"patient": "P1"}, o.Context().Map())
+				require.Equal(t, map[string]string{"patient": "planted patient"}, o.Context().Map())
 				require.Equal(t, r.MediaType+r.FileName, o.Details.MediaType+o.Details.FileName)
 				require.Equal(t, r.LastModified, o.Details.LastModified)
 				require.Equal(t, []any{uint8(class), kind, uint64(7)}, []any{o.Header.Class, o.Header.Type, o.Header.Revision})
 				require.GreaterOrEqual(t, o.Header.EncryptedAt, before)
 				hidden := class != classify.Public || flags != 0
 				require.Equal(t, hidden, !bytes.Contains(pkg, value))
-				require.Equal(t, flags != 0, !bytes.Contains(pkg, []byte("P1")))
+				require.Equal(t, flags != 0, !bytes.Contains(pkg, []byte("planted patient")))
 				if hidden && r.FileName != "" {
-					require.NotContains(t, string(pkg), "scan")
+					require.NotContains(t, string(pkg), "planted scan")
 				}
 			}
 		}

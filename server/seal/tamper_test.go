@@ -21,8 +21,8 @@ const (
 	atTime  = 58
 )
 
-// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte that still parses is reported
-// as tampering or as an unknown key.
+// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte that still parses is
+// reported as tampering or as an unknown key.
 func TestEveryBitFlipped(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {

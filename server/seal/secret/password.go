@@ -43,8 +43,8 @@ func (p Password) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholde
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.
 func (p Password) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Iterations decides what is written where n PBKDF2 iterations are configured: at least classify.WriteFloor, with a warning in the log
-// where that is more. It returns classify.ErrIterations above classify.Ceiling.
+// Iterations decides what is written where n PBKDF2 iterations are configured: at least classify.WriteFloor, with a warning in
+// the log where that is more. It returns classify.ErrIterations above classify.Ceiling.
 func Iterations(n uint32) (uint32, error) {
 	if n > classify.Ceiling {
 		return 0, classify.ErrIterations

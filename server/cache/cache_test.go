@@ -1,0 +1,225 @@
+package cache_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// sealers gives a sealer for each tenant of one keyring.
+func sealers(t testing.TB) func(tenant string) *seal.Sealer {
+	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	require.NoError(t, err)
+	r, err := keyring.Open(t.TempDir(), kek, "test")
+	require.NoError(t, err)
+	return func(id string) *seal.Sealer {
+		tenant, err := r.Tenant(t.Context(), id)
+		require.NoError(t, err)
+		return seal.NewSealer(tenant)
+	}
+}
+
+// onEach runs a test over both kinds of store.
+func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer)) {
+	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t)), sealers(t)) })
+	t.Run("badger", func(t *testing.T) {
+		store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		defer store.Close()
+		test(t, store, sealers(t))
+	})
+}
+
+func TestCache(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		for _, class := range classify.All {
+			for _, value := range [][]byte{{}, []byte("a planted value"), bytes.Repeat([]byte("x"), 300_000)} {
+				key := "patient:é " + class.String()
+				before := time.Now().Truncate(time.Millisecond)
+				require.NoError(t, c.SetEncrypted(ctx, key, value, class, time.Minute, map[string]string{"patient": "P1"}))
+				got, err := c.GetDecrypted(ctx, key)
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(value, got))
+				entry, err := c.Get(ctx, key, cache.AtLeast(class))
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(value, entry.Value))
+				require.Equal(t, map[string]string{"patient": "P1"}, entry.Context)
+				require.Equal(t, []any{class, format.Bytes}, []any{entry.Class, entry.Type})
+				require.False(t, entry.EncryptedAt.Before(before))
+
+				header, err := c.Inspect(ctx, key)
+				require.NoError(t, err)
+				entry.Value = nil
+				require.Equal(t, entry, header)
+				raw, ok, err := store.Get(ctx, key)
+				require.NoError(t, err)
+				require.True(t, ok)
+				if len(value) > 0 {
+					require.Equal(t, class == classify.Public, bytes.Contains(raw, value))
+				}
+			}
+		}
+	})
+}
+
+func TestMissing(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		_, err := c.GetDecrypted(ctx, "k")
+		require.ErrorIs(t, err, cache.ErrNotFound)
+		require.Equal(t, "not_found", codes.Of(err).Code)
+		_, err = c.Get(ctx, "k")
+		require.ErrorIs(t, err, cache.ErrNotFound)
+		_, err = c.Inspect(ctx, "k")
+		require.ErrorIs(t, err, cache.ErrNotFound)
+		for _, there := range []bool{false, true, false} {
+			if there {
+				require.NoError(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, 0, nil))
+			}
+			found, err := c.Exists(ctx, "k")
+			require.NoError(t, err)
+			require.Equal(t, there, found)
+			found, err = c.Delete(ctx, "k")
+			require.NoError(t, err)
+			require.Equal(t, there, found)
+		}
+	})
+}
+
+// Left out, the time to live is the class's longest; a longer one is refused and a shorter one kept, to the second and to the
+// millisecond.
+func TestTTL(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx := t.Context()
+		c := cache.New(store, sealer("tenant"), cache.WithMaxTTL(classify.PII, time.Hour), cache.WithMaxTTL(classify.Internal, 0), cache.WithMaxTTL(0, time.Second))
+		left := func(class classify.Class, ttl time.Duration) time.Duration {
+			require.NoError(t, c.SetEncrypted(ctx, "k", nil, class, ttl, nil))
+			d, ok, err := store.TTL(ctx, "k")
+			require.NoError(t, err)
+			require.True(t, ok)
+			return d
+		}
+		const day = 24 * time.Hour
+		for class, longest := range map[classify.Class]time.Duration{classify.Confidential: day, classify.PHI: day, classify.PII: time.Hour} {
+			require.InDelta(t, longest, left(class, 0), float64(5*time.Second))
+			require.InDelta(t, longest, left(class, longest), float64(5*time.Second))
+			require.InDelta(t, time.Minute, left(class, time.Minute), float64(5*time.Second))
+			err := c.SetEncrypted(ctx, "k", nil, class, longest+1, nil)
+			require.ErrorIs(t, err, cache.ErrTTL)
+			require.Equal(t, "ttl_out_of_range", codes.Of(err).Code)
+		}
+		for _, class := range []classify.Class{classify.Public, classify.Internal} { // without a limit
+			require.Zero(t, left(class, 0))
+			require.InDelta(t, 365*day, left(class, 365*day), float64(5*time.Second))
+		}
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, -1, nil), cache.ErrNegativeTTL)
+		require.NoError(t, c.SetEncrypted(ctx, "short", nil, classify.PHI, 30*time.Millisecond, nil))
+		require.Eventually(t, func() bool {
+			_, err := c.GetDecrypted(ctx, "short")
+			return err == cache.ErrNotFound
+		}, 5*time.Second, 10*time.Millisecond)
+	})
+}
+
+func TestRefused(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("kept"), classify.PII, 0, nil))
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 0, 0, nil), classify.ErrUnknown)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 6, 0, nil), classify.ErrUnknown)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", make([]byte, format.MaxValue+1), classify.PHI, 0, nil), format.ErrTooLarge)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, 0, map[string]string{"\xff": ""}), format.ErrInvalid)
+		value, err := c.GetDecrypted(ctx, "k")
+		require.NoError(t, err)
+		require.Equal(t, "kept", string(value))
+		_, err = c.GetDecrypted(ctx, "k", cache.AtLeast(classify.PHI))
+		require.ErrorIs(t, err, classify.ErrTooLow)
+
+		for key, want := range map[string]error{strings.Repeat("x", format.MaxName+1): format.ErrTooLarge, "\xff": format.ErrInvalid} {
+			errs := []error{c.SetEncrypted(ctx, key, nil, classify.PHI, 0, nil)}
+			_, err := c.GetDecrypted(ctx, key)
+			errs = append(errs, err)
+			_, err = c.Get(ctx, key)
+			errs = append(errs, err)
+			_, err = c.Inspect(ctx, key)
+			errs = append(errs, err)
+			_, err = c.Exists(ctx, key)
+			errs = append(errs, err)
+			_, err = c.Delete(ctx, key)
+			errs = append(errs, err, c.SetMany(ctx, []cache.Item{{Key: key, Class: classify.PHI}}))
+			_, err = c.GetMany(ctx, []string{"k", key})
+			errs = append(errs, err)
+			_, err = c.DeleteMany(ctx, []string{"k", key})
+			errs = append(errs, err)
+			for i, err := range errs {
+				require.ErrorIs(t, err, want, i)
+			}
+		}
+		_, err = c.GetDecrypted(ctx, "k")
+		require.NoError(t, err, "nothing of a refused batch is done")
+	})
+}
+
+// Whatever is done to the bytes in the store, no value comes back.
+func TestTampered(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c, other := t.Context(), cache.New(store, sealer("tenant")), cache.New(store, sealer("other"))
+		for _, class := range []classify.Class{classify.Public, classify.PHI} {
+			require.NoError(t, c.SetEncrypted(ctx, "k", []byte("value"), class, 0, nil))
+			raw, _, err := store.Get(ctx, "k")
+			require.NoError(t, err)
+			raw = bytes.Clone(raw)
+			put := func(key string, value []byte) { require.NoError(t, store.Set(ctx, key, value, 0)) }
+			for _, i := range []int{65, 80, 92, len(raw) - 1} { // time, nonce, ciphertext or tag
+				altered := bytes.Clone(raw)
+				altered[i] ^= 1
+				put("k", altered)
+				value, err := c.GetDecrypted(ctx, "k")
+				require.ErrorIs(t, err, envelope.ErrAuthentication)
+				require.Empty(t, value)
+				entry, err := c.Get(ctx, "k")
+				require.ErrorIs(t, err, envelope.ErrAuthentication)
+				require.Zero(t, entry)
+			}
+			put("copied", raw)
+			_, err = c.GetDecrypted(ctx, "copied")
+			require.ErrorIs(t, err, envelope.ErrAuthentication)
+			put("k", raw[:20])
+			_, err = c.GetDecrypted(ctx, "k")
+			require.ErrorIs(t, err, format.ErrMalformed)
+			put("k", []byte("not a package"))
+			_, err = c.Inspect(ctx, "k")
+			require.ErrorIs(t, err, format.ErrMalformed)
+			put("k", raw)
+			_, err = other.GetDecrypted(ctx, "k")
+			require.ErrorIs(t, err, envelope.ErrUnknownKey)
+		}
+		// of another use of the same tenant
+		pkg, err := sealer("tenant").Seal(nil, seal.Request{
+			Use: format.UseField, Class: classify.PHI, Type: format.Bytes,
+			Place: format.Place{Owner: "tenant", Collection: cache.Collection, Name: "k", Named: true},
+		}, []byte("value"))
+		require.NoError(t, err)
+		require.NoError(t, store.Set(ctx, "k", pkg, 0))
+		_, err = c.GetDecrypted(ctx, "k")
+		require.ErrorIs(t, err, envelope.ErrAuthentication)
+	})
+}

@@ -1,0 +1,124 @@
+package keyring_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Keys of one environment are refused in another, also where the label in the file was changed.
+func TestEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	prod, err := keyring.Open(dir, newKEK(t), "prod")
+	require.NoError(t, err)
+	tenantOf(t, prod, "tenant")
+	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrEnvironment)
+	require.ErrorContains(t, err, `"prod"`)
+
+	path := files(t, dir)[0]
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(content), "prod", "test", 1)), 0o600))
+	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+}
+
+// Two keyrings over one directory, as two processes have, make one set of keys and see what the other made since.
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for _, class := range classify.All {
+		for use := format.UseStorage; use <= format.Uses; use++ {
+			for _, tenant := range []*keyring.Tenant{a, b} {
+				wg.Go(func() {
+					if _, err := tenant.Primary(use, class); err != nil {
+						failed.Add(1)
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	require.Zero(t, failed.Load())
+	c := tenantOf(t, openRing(t, dir), "tenant")
+	for _, class := range classify.All {
+		for use := format.UseStorage; use <= format.Uses; use++ {
+			want, err := c.Primary(use, class)
+			require.NoError(t, err)
+			for _, tenant := range []*keyring.Tenant{a, b} {
+				got, err := tenant.Primary(use, class)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
+		}
+	}
+}
+
+// A key that another process made after this one read the file is found when its first package comes.
+func TestKeyOfAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
+	pkg := sealed(t, a, classify.PHI)
+	opens(t, b, pkg)
+}
+
+// Two processes that both begin with an empty directory end with one root.
+func TestConcurrentCreation(t *testing.T) {
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	tenants := make([]*keyring.Tenant, 8)
+	for i := range tenants {
+		r := openRing(t, dir)
+		wg.Go(func() { tenants[i], _ = r.Tenant(context.Background(), "tenant") })
+	}
+	wg.Wait()
+	pkg := sealed(t, tenants[0], classify.PHI)
+	for _, tenant := range tenants {
+		opens(t, tenant, pkg)
+	}
+}
+
+func TestPrimaryRefuses(t *testing.T) {
+	dir := t.TempDir()
+	tenant := tenantOf(t, openRing(t, dir), "tenant")
+	before, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	for _, c := range []struct {
+		use   format.Use
+		class classify.Class
+	}{{0, classify.PHI}, {6, classify.PHI}, {format.UseCache, 0}, {format.UseCache, 6}, {255, 255}} {
+		_, err := tenant.Primary(c.use, c.class)
+		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+	}
+	h := format.Header{Source: format.FromKeyset, Use: format.UseCache, Class: 5}
+	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.Demand{Use: format.UseCache}), envelope.ErrUnknownKey)
+	_, err = tenant.MessageCipher(format.KeyID{}, format.Salt{})
+	require.ErrorIs(t, err, envelope.ErrUnknownKey)
+	after, err := os.ReadFile(files(t, dir)[0])
+	require.NoError(t, err)
+	require.Equal(t, before, after, "reading makes no key")
+}
+
+func TestUnusableDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a file")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err := keyring.Open(path, newKEK(t), "test")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.ErrorContains(t, err, path)
+	require.False(t, errors.Is(err, os.ErrNotExist))
+}

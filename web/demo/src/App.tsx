@@ -1,0 +1,26 @@
+import { useState } from 'react';
+import { Header } from './components/Header.js';
+import { Welcome } from './components/Welcome.js';
+import { Workspace } from './components/Workspace.js';
+import { type Vault, lockVault } from './vault/vault.js';
+
+/** Locked, the page says what Coffer is for and asks for the password; unlocked, it is the workspace. */
+export function App() {
+  const [vault, setVault] = useState<Vault | null>(null);
+  const lock = () => {
+    if (vault) lockVault(vault);
+    setVault(null);
+  };
+  return (
+    <>
+      <Header onLock={vault ? lock : null} />
+      <main className="page">{vault ? <Workspace vault={vault} /> : <Welcome onOpen={setVault} />}</main>
+      <footer className="footer page">
+        <p>
+          Everything on this page is sealed and opened by the same code that ships in the npm package <code>coffer</code>. The samples are
+          made up. <a href="./licenses.txt">Licences</a>
+        </p>
+      </footer>
+    </>
+  );
+}

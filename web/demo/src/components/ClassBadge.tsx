@@ -1,0 +1,6 @@
+import type { DataClassification } from 'coffer';
+import { labelOf } from '../wording.js';
+
+export function ClassBadge({ classification }: { classification: DataClassification }) {
+  return <span className={`badge class-${classification}`}>{labelOf(classification)}</span>;
+}

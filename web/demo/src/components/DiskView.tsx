@@ -1,0 +1,44 @@
+import type { EncryptedStorage } from 'coffer';
+import { useCallback } from 'react';
+import { type Item, sealedRecord } from '../vault/records.js';
+import { sizeText } from '../wording.js';
+import { Facts } from './Facts.js';
+import { HexView } from './HexView.js';
+import { PlaintextSearch } from './PlaintextSearch.js';
+import { ProblemNote } from './ProblemNote.js';
+import type { Opened } from './RecordPane.js';
+import { useLoaded } from './useLoaded.js';
+
+interface Props {
+  storage: EncryptedStorage;
+  item: Item;
+  /** `null` while the file is not opened, or does not open. */
+  opened: Opened | null;
+}
+
+/** The sealed package as IndexedDB holds it. */
+export function DiskView({ storage, item, opened }: Props) {
+  const sealed = useLoaded(useCallback(() => sealedRecord(storage, item.id), [storage, item.id]));
+  if (sealed.problem) return <ProblemNote problem={sealed.problem} />;
+  if (!sealed.value) return <p className="hint">Reading…</p>;
+  const { bytes, header } = sealed.value;
+  return (
+    <>
+      <p>
+        {header.classification === 'public'
+          ? 'A public value is not encrypted: anyone can read it here, and nobody can change it unnoticed.'
+          : 'This is what IndexedDB holds of the file. The header and its context can be read, but not changed unnoticed. The value says nothing without the key.'}
+      </p>
+      <Facts
+        rows={[
+          ['Algorithm', header.algorithm],
+          ['Key', `${header.keyId.slice(0, 12)}…`],
+          ['On the disk', sizeText(bytes.length)],
+          ['More than the file', opened ? sizeText(bytes.length - opened.bytes.length) : ''],
+        ]}
+      />
+      {opened && <PlaintextSearch sealed={bytes} opened={opened} item={item} />}
+      <HexView bytes={bytes} label={`The sealed package, ${sizeText(bytes.length)}, in hexadecimal`} />
+    </>
+  );
+}

@@ -1,0 +1,81 @@
+import { type ReactNode, useCallback, useState } from 'react';
+import { type Item, openRecord } from '../vault/records.js';
+import type { Vault } from '../vault/vault.js';
+import { dateText } from '../wording.js';
+import { ClassBadge } from './ClassBadge.js';
+import { DiskView } from './DiskView.js';
+import { OpenedView } from './OpenedView.js';
+import { ProblemNote } from './ProblemNote.js';
+import { ServerView } from './ServerView.js';
+import { Tabs } from './Tabs.js';
+import { useLoaded } from './useLoaded.js';
+
+/** A record's file, opened. */
+export interface Opened {
+  file: File;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+interface Props {
+  vault: Vault;
+  item: Item;
+  onRemove: (id: string) => Promise<void>;
+}
+
+/** One record from three sides: opened, on the disk, on the server. */
+export function RecordPane({ vault, item, onRemove }: Props) {
+  const { id } = item;
+  const opened = useLoaded<Opened>(
+    useCallback(async () => {
+      const file = await openRecord(vault.records, id);
+      return { file, bytes: new Uint8Array(await file.arrayBuffer()) };
+    }, [vault, id]),
+  );
+  /** What needs the opened file waits for it, or says why there is none. */
+  const withFile = (view: (opened: Opened) => ReactNode) =>
+    opened.value ? view(opened.value) : opened.problem ? <ProblemNote problem={opened.problem} /> : <p className="hint">Opening…</p>;
+
+  return (
+    <>
+      <header className="pane-head">
+        <div>
+          <h2>{item.about?.name ?? 'A record that does not open'}</h2>
+          <p className="hint">
+            <ClassBadge classification={item.classification} /> sealed {dateText(item.sealedAt)}
+          </p>
+        </div>
+        <DeleteButton onConfirm={() => onRemove(id)} />
+      </header>
+      <Tabs
+        label="Views of the record"
+        tabs={[
+          { title: 'Opened', content: () => withFile((o) => <OpenedView opened={o} kind={item.about?.kind ?? 'file'} />) },
+          { title: 'On the disk', content: () => <DiskView storage={vault.records} item={item} opened={opened.value} /> },
+          { title: 'On the server', content: () => withFile((o) => <ServerView settings={vault.settings} item={item} opened={o} />) },
+        ]}
+      />
+    </>
+  );
+}
+
+/** Deletes at the second press. */
+function DeleteButton({ onConfirm }: { onConfirm: () => void }) {
+  const [asked, setAsked] = useState(false);
+  if (!asked) {
+    return (
+      <button type="button" className="button quiet" onClick={() => setAsked(true)}>
+        Delete
+      </button>
+    );
+  }
+  return (
+    <span className="actions">
+      <button type="button" className="button danger" onClick={onConfirm}>
+        Delete for good
+      </button>
+      <button type="button" className="button quiet" autoFocus onClick={() => setAsked(false)}>
+        Keep
+      </button>
+    </span>
+  );
+}

@@ -1,0 +1,45 @@
+import { type EncryptedStorage, createEncryptedStorage } from 'coffer';
+import { DemoError } from '../demo-error.js';
+
+const DATABASE = 'coffer-demo';
+
+/** The unlocked vault: one database, one password, two stores that share its keys and connection. */
+export interface Vault {
+  records: EncryptedStorage;
+  settings: EncryptedStorage;
+}
+
+/** Opens the vault, or creates it at the first visit. Rejects with `wrong_secret` where the password does not open it. */
+export async function openVault(password: string): Promise<Vault> {
+  const unlock = { password };
+  const [records, settings] = await Promise.all([
+    createEncryptedStorage(DATABASE, 'records', { unlock }),
+    createEncryptedStorage(DATABASE, 'settings', { unlock }),
+  ]);
+  return { records, settings };
+}
+
+/** Drops the keys from memory. What lies on the disk stays, sealed. */
+export function lockVault(vault: Vault): void {
+  vault.records.close();
+  vault.settings.close();
+}
+
+/** Whether an earlier visit made a vault; false where the browser does not tell. */
+export async function vaultExists(): Promise<boolean> {
+  try {
+    return (await indexedDB.databases()).some(({ name }) => name === DATABASE);
+  } catch {
+    return false;
+  }
+}
+
+/** Deletes the vault and all that is in it. Rejects with `database_blocked` while another tab has it open. */
+export function deleteVault(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(DATABASE);
+    request.onsuccess = () => resolve();
+    request.onerror = () => reject(new DemoError('connection_lost', 'the browser could not delete the vault'));
+    request.onblocked = () => reject(new DemoError('database_blocked', 'another tab has the vault open'));
+  });
+}

@@ -1,0 +1,32 @@
+/** How the page writes sizes, dates and classes. */
+import type { DataClassification } from 'coffer';
+
+export const classifications: readonly { name: DataClassification; label: string; example: string }[] = [
+  { name: 'public', label: 'Public', example: 'Not encrypted, but protected against changes' },
+  { name: 'internal', label: 'Internal', example: 'Preferences, interface state' },
+  { name: 'confidential', label: 'Confidential', example: 'Contracts, API keys' },
+  { name: 'pii', label: 'PII', example: 'Names, addresses, portraits' },
+  { name: 'phi', label: 'PHI', example: 'Images, findings, records of a patient' },
+];
+
+export function labelOf(classification: string): string {
+  return classifications.find(({ name }) => name === classification)?.label ?? classification;
+}
+
+/** A size in bytes as people read it: `312 B`, `128.3 KB`, `4.1 MB` (powers of 1,024). */
+export function sizeText(bytes: number): string {
+  if (bytes < 1024) return `${bytes}\u00a0B`;
+  const [value, unit] = bytes < 1 << 20 ? [bytes / 1024, 'KB'] : [bytes / (1 << 20), 'MB'];
+  return `${value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0${unit}`;
+}
+
+/** A point in time in the visitor's language and zone. */
+export function dateText(date: Date): string {
+  return date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+/** The same in short: the time of today, the date of other days. */
+export function shortDateText(date: Date): string {
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? date.toLocaleTimeString(undefined, { timeStyle: 'short' }) : date.toLocaleDateString(undefined, { dateStyle: 'medium' });
+}

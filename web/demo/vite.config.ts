@@ -1,0 +1,27 @@
+import { fileURLToPath } from 'node:url';
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vite';
+import { cleanDist, precompress } from './build-plugins.js';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** Builds the demo from the package as it is shipped (web/dist), so that the demo proves the package. */
+export default defineConfig({
+  root: here('.'),
+  base: './',
+  plugins: [react(), cleanDist(), precompress()],
+  resolve: {
+    alias: [
+      { find: /^coffer$/, replacement: here('../dist/index.js') },
+      { find: /^coffer\/react$/, replacement: here('../dist/react.js') },
+    ],
+    dedupe: ['react', 'react-dom'],
+  },
+  build: {
+    target: 'es2022',
+    emptyOutDir: false, // dist/.keep is in the repository; cleanDist removes the rest
+    assetsInlineLimit: 0, // the page's policy lets nothing be fetched from a data: URL
+    chunkSizeWarningLimit: 400,
+    license: { fileName: 'licenses.txt' },
+  },
+});
