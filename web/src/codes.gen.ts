@@ -57,7 +57,17 @@ export type Code =
   /** The backing store cannot be reached or refuses to work; nothing was changed. (HTTP 503, may succeed when retried) */
   | 'store_unavailable'
   /** The tenant's keys cannot be read or unwrapped. (HTTP 503, may succeed when retried) */
-  | 'keyring_unavailable';
+  | 'keyring_unavailable'
+  /** The token is good, but lacks the scope that the operation takes. (HTTP 403) */
+  | 'forbidden'
+  /** Too many requests, or too many wrong tokens; wait as long as Retry-After says. (HTTP 429, may succeed when retried) */
+  | 'rate_limited'
+  /** The identity provider's keys cannot be had; nothing was decided about the token. (HTTP 503, may succeed when retried) */
+  | 'identity_unavailable'
+  /** The audit log cannot be written, and without it no key is used and no value is opened. (HTTP 503, may succeed when retried) */
+  | 'audit_unavailable'
+  /** The entry is not the one that If-Match or If-None-Match asks for; nothing was changed. (HTTP 412) */
+  | 'precondition_failed';
 
 /** Every code. Its position is the number by which the WebAssembly core of the same build names it. */
 export const codes: readonly Code[] = [
@@ -89,4 +99,9 @@ export const codes: readonly Code[] = [
   'timeout',
   'store_unavailable',
   'keyring_unavailable',
+  'forbidden',
+  'rate_limited',
+  'identity_unavailable',
+  'audit_unavailable',
+  'precondition_failed',
 ];

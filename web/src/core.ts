@@ -45,7 +45,7 @@ export class Core {
   #module: WebAssembly.Module;
   #go = newGo();
   #exports!: Exports;
-  #bytes = new Uint8Array(0);
+  #bytes!: Uint8Array<ArrayBuffer>;
   #start = 0;
   #half = 0;
   #end = 0;
@@ -66,6 +66,7 @@ export class Core {
     void this.#go.run(instance);
     if (!ready) throw errorOf('wasm_unavailable');
     this.#exports = instance.exports as unknown as Exports;
+    this.#bytes = new Uint8Array(0);
     this.#start = this.#exports.buffer();
     this.#half = this.#exports.bufferSize() / 2;
     this.generation++;
@@ -77,11 +78,10 @@ export class Core {
     return this.#exports;
   }
 
-  /** The memory; taken anew when it grew. */
+  /** The memory; taken anew when it grew, which empties the former view. */
   get #memory(): Uint8Array<ArrayBuffer> {
-    const { buffer } = this.#exports.mem;
-    if (this.#bytes.buffer !== buffer) this.#bytes = new Uint8Array(buffer);
-    return this.#bytes as Uint8Array<ArrayBuffer>;
+    if (this.#bytes.length === 0) this.#bytes = new Uint8Array(this.#exports.mem.buffer);
+    return this.#bytes;
   }
 
   /** Begins an input. */
@@ -100,24 +100,29 @@ export class Core {
 
   /** Adds a text with its 16-bit length. Lone surrogates are refused: encoding them would make two names one. */
   text(s: string): this {
-    if (!isWellFormed(s)) throw errorOf('invalid_argument', 'text with a lone surrogate');
-    const at = this.#end + 2;
-    const limit = this.#start + this.#half;
-    const room = Math.min(0xffff, limit - at);
-    if (room < 0) throw errorOf('too_large');
-    const { read, written } = encoder.encodeInto(s, this.#memory.subarray(at, at + room));
-    if (read < s.length) throw errorOf('too_large');
-    this.#memory[this.#end] = written >> 8;
-    this.#memory[this.#end + 1] = written & 0xff;
-    this.#end = at + written;
+    const memory = this.#memory;
+    const start = this.#end + 2;
+    const limit = Math.min(start + 0xffff, this.#start + this.#half);
+    let end = start;
+    let read = 0;
+    // Names are ASCII, most of them: not worth a call of the encoder.
+    for (let c; read < s.length && end < limit && (c = s.charCodeAt(read)) < 0x80; read++) memory[end++] = c;
+    if (read < s.length) {
+      if (!isWellFormed(s)) throw errorOf('invalid_argument', 'text with a lone surrogate');
+      const rest = encoder.encodeInto(read ? s.slice(read) : s, memory.subarray(end, limit));
+      read += rest.read;
+      end += rest.written;
+    }
+    if (read < s.length || start > limit) throw errorOf('too_large');
+    memory[start - 2] = (end - start) >> 8;
+    memory[start - 1] = end - start;
+    this.#end = end;
     return this;
   }
 
   /** Adds a map's entries; the core sorts them. */
   map(context: Readonly<Record<string, string>> | undefined): this {
-    for (const key in context) {
-      if (!Object.hasOwn(context, key)) continue;
-      const value = context[key];
+    for (const [key, value] of context ? Object.entries(context) : []) {
       if (typeof value !== 'string') throw errorOf('invalid_argument', 'context values must be strings');
       this.text(key).text(value);
     }
@@ -134,9 +139,16 @@ export class Core {
     return this.#memory.slice(this.#start, this.#start + n);
   }
 
+  /** A call's result. Throws the error that a negative one stands for, and `internal` where the call ended the module: it is garbage. */
+  check(n: number): number {
+    if (this.#go.exited) throw errorOf('internal', 'the core ended; the next call starts it again');
+    if (n < 0) throw coreError(n);
+    return n;
+  }
+
   /** A copy of the first n bytes of the output; throws the error that a negative n stands for. */
   output(n: number): Uint8Array<ArrayBuffer> {
-    return this.view(check(n)).slice();
+    return this.view(this.check(n)).slice();
   }
 
   /** The first n bytes of the output where they are: good until the next call. */
@@ -146,25 +158,16 @@ export class Core {
   }
 }
 
-/** Passes a result through; throws the error that a negative one stands for. */
-export function check(n: number): number {
-  if (n < 0) throw coreError(n);
-  return n;
-}
-
 function coreError(n: number): CofferError {
   return errorOf(codes[-n - 1] ?? 'internal');
 }
 
 /** Reads length-prefixed texts of an output. */
 export class Reader {
-  readonly #view: DataView;
   constructor(
     readonly bytes: Uint8Array<ArrayBuffer>,
     public at = 0,
-  ) {
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
+  ) {}
   get done(): boolean {
     return this.at >= this.bytes.length;
   }
@@ -172,13 +175,10 @@ export class Reader {
     return this.bytes.subarray(this.at, (this.at += n));
   }
   uint(n: 1 | 2 | 4): number {
-    const at = this.at;
-    this.at += n;
-    return n === 1 ? this.#view.getUint8(at) : n === 2 ? this.#view.getUint16(at) : this.#view.getUint32(at);
+    return this.take(n).reduce((value, byte) => value * 256 + byte, 0);
   }
   int64(): number {
-    this.at += 8;
-    return Number(this.#view.getBigInt64(this.at - 8));
+    return Number(new DataView(this.take(8).slice().buffer).getBigInt64(0));
   }
   text(): string {
     return decoder.decode(this.take(this.uint(2)));

@@ -95,8 +95,8 @@ export class Database {
       let standing = document;
       const first = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
       first.onsuccess = () => {
-        if (first.result) standing = first.result;
-        else store.put(document, DOCUMENT);
+        if (first.result === undefined) store.put(document, DOCUMENT);
+        else standing = first.result;
       };
       tx.oncomplete = () => resolve(standing);
       tx.onabort = () => reject(storageError(tx.error));
@@ -123,7 +123,8 @@ export class Database {
 function read(connection: IDBDatabase): Promise<Bytes | undefined> {
   return new Promise((resolve, reject) => {
     const request = connection.transaction(VAULT).objectStore(VAULT).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
-    request.onsuccess = () => resolve(request.result);
+    // Whoever can write to the database can write anything; what is there, of whatever type, is no reason for a new vault.
+    request.onsuccess = () => (request.result === undefined || request.result instanceof Uint8Array ? resolve(request.result) : reject(errorOf('malformed')));
     request.onerror = () => reject(storageError(request.error));
   });
 }

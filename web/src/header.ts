@@ -1,6 +1,6 @@
 /** Reads and writes a header's fields at their offsets (SPEC.md section 3). The core has the last word on whether they are valid. */
 import { type DataClassification, classes, classNumber } from './classification.js';
-import { type Core, Reader, check } from './core.js';
+import { type Core, Reader } from './core.js';
 import { errorOf } from './errors.js';
 import { concat } from './primitives.js';
 
@@ -45,7 +45,7 @@ export interface Metadata {
 /** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
 export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
   // A header is at most 80 bytes and a context of 16 KiB.
-  return check(core.call.header(core.begin().bytes(bytes.subarray(0, 80 + (16 << 10))).length, total));
+  return core.check(core.call.header(core.begin().bytes(bytes.subarray(0, 80 + (16 << 10))).length, total));
 }
 
 /** Reads the fields of a header that the core found valid. */

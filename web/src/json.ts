@@ -81,12 +81,12 @@ const optional = ['iv', 'iterations', 'tombstone', 'sealedContext'];
 /** Reads a package from JSON. Throws `malformed` for anything but exactly the members of SPEC.md, `unsupported_version` for another version. */
 export function packageFromJson(core: Core, json: unknown): Parts {
   const whole = members(json, ['ciphertext', 'metadata'], []);
-  const m = members(whole.metadata, ['version'], [...required, ...optional]);
+  const m = members(whole.metadata, ['version']);
   if (typeof m.version === 'string' && m.version !== '1.0') throw errorOf('unsupported_version');
   members(m, required, optional);
   const chunked = m.algorithm === algorithms[CHUNKED];
   if (chunked === 'iv' in m || m.version !== '1.0') throw errorOf('malformed');
-  const header = writeHeader(core, metadataOf(m), sized(bytesOf(m.salt), 16));
+  const header = headerOf(core, metadataOf(m), sized(bytesOf(m.salt), 16));
   const iv = chunked ? new Uint8Array(0) : sized(bytesOf(m.iv), 12);
   const rest = bytesOf(whole.ciphertext);
   const inHead = headExtra(header[at.algorithm] ?? 0) - iv.length;
@@ -96,8 +96,17 @@ export function packageFromJson(core: Core, json: unknown): Parts {
   return parts;
 }
 
+/** What a caller may not write is malformed where it is read. */
+function headerOf(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
+  try {
+    return writeHeader(core, m, salt);
+  } catch (cause) {
+    throw errorOf('malformed', undefined, cause);
+  }
+}
+
 function metadataOf(m: Record<string, unknown>): Metadata {
-  const context = members(m.context, [], undefined);
+  const context = members(m.context, []);
   if (!Object.values(context).every((v) => typeof v === 'string')) throw errorOf('malformed');
   if (![true, undefined].includes(m.tombstone as true) || ![true, undefined].includes(m.sealedContext as true)) throw errorOf('malformed');
   return {
@@ -118,7 +127,7 @@ function metadataOf(m: Record<string, unknown>): Metadata {
 }
 
 /** An object with all members of `must`, and no others but those of `may`; every name goes where `may` is left out. */
-function members(value: unknown, must: string[], may: string[] | undefined): Record<string, unknown> {
+function members(value: unknown, must: string[], may?: string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw errorOf('malformed');
   const names = Object.keys(value);
   if (!must.every((name) => Object.hasOwn(value, name))) throw errorOf('malformed');

@@ -41,11 +41,13 @@ export function gcmSeal(key: CryptoKey, iv: Bytes, additionalData: Bytes, plaint
 
 /** AES-256-GCM; rejects with `authentication_failed`. */
 export function gcmOpen(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: BufferSource): Promise<ArrayBuffer> {
-  return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed).catch((cause: unknown) => {
-    // OperationError is the one way WebCrypto says that the tag does not fit; anything else (out of memory) is not tampering.
-    if ((cause as DOMException)?.name === 'OperationError') throw errorOf('authentication_failed');
-    throw errorOf('internal', undefined, cause);
-  });
+  return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed).catch(refused);
+}
+
+function refused(cause: unknown): never {
+  // OperationError is the one way WebCrypto says that the tag does not fit; anything else (out of memory) is not tampering.
+  if ((cause as DOMException)?.name === 'OperationError') throw errorOf('authentication_failed');
+  throw errorOf('internal', undefined, cause);
 }
 
 /** Imports 32 secret bytes as an HKDF key that cannot be exported, and clears them. */

@@ -8,8 +8,10 @@ export interface Unit<T> {
   write: boolean;
   /** Settles when sealing is done: before the transaction opens, because no engine lets a transaction wait for WebCrypto. */
   ready?: Promise<unknown>;
-  /** Issues the requests, and returns what reads their results once the transaction is complete. */
-  issue(records: IDBObjectStore): () => T;
+  /** Issues the requests. */
+  issue(records: IDBObjectStore): IDBRequest[];
+  /** Makes the call's result of theirs. */
+  read(results: any[]): T;
 }
 
 interface Pending {
@@ -104,7 +106,7 @@ export class CommitQueue {
   async #commit(pending: readonly Pending[], write: boolean): Promise<void> {
     try {
       const results = await this.#transact(pending, write);
-      for (const [i, p] of pending.entries()) settle(p, results[i]);
+      for (const [i, p] of pending.entries()) settle(p, results[i] ?? []);
     } catch (error) {
       const [only] = pending;
       if (pending.length === 1) only?.reject(storageError(error));
@@ -113,7 +115,7 @@ export class CommitQueue {
   }
 
   /** Runs one transaction; once more on a new connection where the old one was lost. */
-  async #transact(pending: readonly Pending[], write: boolean): Promise<Result[]> {
+  async #transact(pending: readonly Pending[], write: boolean): Promise<unknown[][]> {
     const connection = this.#database.live ?? (await this.#database.connect());
     try {
       return await transaction(connection, pending, write);
@@ -125,12 +127,10 @@ export class CommitQueue {
   }
 }
 
-type Result = () => unknown;
-
 /** Settles one call; what it read may be refused without harm to the others. */
-function settle(p: Pending, result: Result | undefined): void {
+function settle(p: Pending, results: unknown[]): void {
   try {
-    p.resolve(result?.());
+    p.resolve(p.unit.read(results));
   } catch (error) {
     p.reject(error);
   }
@@ -150,17 +150,21 @@ async function sealing(pending: readonly Pending[]): Promise<Pending[]> {
   return sealed;
 }
 
-function transaction(connection: IDBDatabase, pending: readonly Pending[], write: boolean): Promise<Result[]> {
+/** Runs one transaction: writes until it is complete, reads until the last has been answered, which needs no more than that. */
+function transaction(connection: IDBDatabase, pending: readonly Pending[], write: boolean): Promise<unknown[][]> {
   return new Promise((resolve, reject) => {
     const tx = connection.transaction(RECORDS, write ? 'readwrite' : 'readonly');
     const records = tx.objectStore(RECORDS);
-    let results: Result[] = [];
-    tx.oncomplete = () => resolve(results);
+    let requests: IDBRequest[][] = [];
+    const done = () => resolve(requests.map((of) => of.map((request) => request.result as unknown)));
+    tx.oncomplete = done;
     tx.onabort = () => reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
     try {
-      results = pending.map((p) => p.unit.issue(records));
+      requests = pending.map((p) => p.unit.issue(records));
       // No tx.commit(): after it Firefox completes a transaction whose put was refused for quota, and Chromium completes a read
       // before it has fetched the large values.
+      const last = requests.at(-1)?.at(-1);
+      if (last && !write) last.onsuccess = done;
     } catch (error) {
       reject(error);
       tx.abort();

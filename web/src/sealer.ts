@@ -1,8 +1,8 @@
 import { type DataClassification, classNumber } from './classification.js';
-import { type Core, check, saltSpent } from './core.js';
+import { type Core, saltSpent } from './core.js';
 import { errorOf } from './errors.js';
-import { type Parts, PUBLIC, type Use, at, headExtra, uses } from './header.js';
-import { NONCE, SALT, TAG, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
+import { type Parts, PUBLIC, type Use, at, headExtra, headerLength, uses } from './header.js';
+import { NONCE, SALT, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue } from './values.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -96,7 +96,7 @@ export class Sealer {
     for (;;) {
       writer ??= await this.#newWriter(slot, useNumber, classNo);
       const n = this.#plan(writer, useNumber, classNo, encoded, place, context);
-      if (n !== saltSpent) return this.#carryOut(writer, check(n), encoded.bytes);
+      if (n !== saltSpent) return this.#carryOut(writer, this.core.check(n), encoded.bytes);
       if (this.#keys.salt) throw errorOf('key_unusable', saltIsSpent);
       if (this.#writers.get(slot) === writer) this.#writers.delete(slot);
       writer = undefined;
@@ -112,18 +112,16 @@ export class Sealer {
   }
 
   /** Seals at once, with the additional data where the core left it: WebCrypto copies it before it returns. */
-  #carryOut(writer: Writer, n: number, value: Bytes): Promise<Parts> {
+  async #carryOut(writer: Writer, n: number, value: Bytes): Promise<Parts> {
     const data = this.core.view(n);
     const length = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
     const algorithm = data[2 + at.algorithm] ?? 0;
     const head = this.core.view(2 + length + headExtra(algorithm)).slice(2); // what follows the header is overwritten below
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
-    if (algorithm !== PUBLIC) return gcmSeal(writer.key, iv, data, value).then((body) => ({ head, body }));
+    if (algorithm !== PUBLIC) return { head, body: await gcmSeal(writer.key, iv, data, value) };
     const body = value.slice();
-    return gcmSeal(writer.key, iv, concat(data, body), new Uint8Array(0)).then((tag) => {
-      head.set(new Uint8Array(tag), length + NONCE);
-      return { head, body };
-    });
+    head.set(new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), new Uint8Array(0))), length + NONCE);
+    return { head, body };
   }
 
   /** Draws a salt and derives its message key; callers of the same moment share it. */
@@ -156,20 +154,21 @@ export class Sealer {
     const { core } = this;
     const session = this.#session;
     const length = at.context + 2 + (((head[at.context] ?? 0) << 8) | (head[at.context + 1] ?? 0));
+    if (head.length < length) throw incomplete(core, head);
     const input = writePlace(core.begin().bytes(head.subarray(0, length)), place).length;
-    const n = check(core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, head.length - length + body.byteLength));
+    const n = core.check(core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, head.length - length + body.byteLength));
     const algorithm = head[at.algorithm] ?? 0;
     if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
     let kept = this.#find(head);
     const data = kept ? core.view(n) : core.output(n); // a view does not outlive an await
     kept ??= await this.#derive(head.slice(at.keyId, at.salt + SALT));
-    const plaintext = await openBody(kept.key, algorithm, head.subarray(length), body, data);
+    const plaintext = await openBody(kept.key, algorithm, head, length, body, data);
     this.#keep(kept);
-    return decodeValue(core, head[at.type] ?? 0, head[at.flags] ?? 0, plaintext);
+    return decodeValue(core, head[at.type] ?? 0, head[at.flags] ?? 0, new Uint8Array(plaintext));
   }
 
   #find(head: Bytes): Kept | undefined {
-    if (this.#last?.id.every((x, i) => x === head[at.keyId + i])) return this.#last;
+    if (this.#last && holds(head, at.keyId, this.#last.id)) return this.#last;
     return this.#messageKeys.get(latin1(head.subarray(at.keyId, at.salt + SALT)));
   }
 
@@ -199,12 +198,25 @@ function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {
   return name === undefined ? core : core.text(name);
 }
 
-function openBody(key: CryptoKey, algorithm: number, nonce: Bytes, body: ArrayBuffer | Bytes, data: Bytes): Promise<Bytes> {
-  const iv = nonce.subarray(0, NONCE);
-  if (algorithm === 1) return gcmOpen(key, iv, data, body).then((plaintext) => new Uint8Array(plaintext));
-  if (algorithm !== PUBLIC) throw errorOf('invalid_argument', 'a chunked package is opened as a file');
+/** Opens what follows a head's header of n bytes. */
+function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, body: ArrayBuffer | Bytes, data: Bytes): Promise<ArrayBuffer> {
+  const iv = head.subarray(n, n + NONCE);
+  if (algorithm === 1) return gcmOpen(key, iv, data, body);
+  if (algorithm !== PUBLIC) throw errorOf('unsupported_version', 'a chunked package');
   const value = body instanceof Uint8Array ? body.slice() : new Uint8Array(body);
-  return gcmOpen(key, iv, concat(data, value), nonce.subarray(NONCE, NONCE + TAG)).then(() => value);
+  return gcmOpen(key, iv, concat(data, value), head.subarray(n + NONCE)).then(() => value.buffer);
+}
+
+/** Whether bytes hold others at an offset. */
+function holds(bytes: Uint8Array, offset: number, part: Uint8Array): boolean {
+  for (let i = 0; i < part.length; i++) if (bytes[offset + i] !== part[i]) return false;
+  return true;
+}
+
+/** The error of a head that ends before its header does. */
+function incomplete(core: Core, head: Bytes): Error {
+  headerLength(core, head, head.length); // throws it, or that of the version
+  return errorOf('malformed');
 }
 
 /** Bytes as a string of as many characters, to serve as a map's key. */

@@ -1,5 +1,5 @@
 import { type DataClassification } from './classification.js';
-import { type Core, check, loadCore } from './core.js';
+import { type Core, loadCore } from './core.js';
 import { CofferError, errorOf } from './errors.js';
 import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, at, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
@@ -70,7 +70,7 @@ export class EncryptionService {
     this.#secret = secretOf(this.#unlock);
     if (document) this.#sealer = new Sealer(this.#core, await unlockDocument(this.#core, document, this.#secret));
     else if (this.#secret.kind === 2) this.#sealer = await singleKey(this.#core, MASTER_KEY, 0, await this.#secret.key(new Uint8Array(SALT), 0));
-    else this.#sealer = await this.#derive(random(SALT), check(this.#core.call.iterations(this.#iterations ?? 0)));
+    else this.#sealer = await this.#derive(random(SALT), this.#core.check(this.#core.call.iterations(this.#iterations ?? 0)));
   }
 
   /** The sealer of the passphrase's key under a salt. */
@@ -111,7 +111,7 @@ export class EncryptionService {
       return await sealer.seal(value, use, cls, encodePlace(core, place), context);
     } catch (error) {
       if (!(error instanceof CofferError && error.message.endsWith(saltIsSpent))) throw error;
-      if (sealer === this.#sealer) this.#sealer = await this.#derive(random(SALT), check(core.call.iterations(this.#iterations ?? 0)));
+      if (sealer === this.#sealer) this.#sealer = await this.#derive(random(SALT), core.check(core.call.iterations(this.#iterations ?? 0)));
       return this.#seal(value, cls, context, options);
     }
   }
@@ -134,7 +134,7 @@ export class EncryptionService {
     const own = 'keyset' in this.#unlock ? KEYSET : this.#secret?.kind === 2 ? MASTER_KEY : PASSPHRASE;
     if (source !== own) throw errorOf(own === KEYSET ? 'unknown_key' : 'wrong_secret', 'the package has another kind of key');
     if (source !== PASSPHRASE) return this.#sealer as Sealer;
-    check(core.call.derivation(core.begin().bytes(head).length));
+    core.check(core.call.derivation(core.begin().bytes(head).length));
     const iterations = new DataView(head.buffer, head.byteOffset).getUint32(at.iterations);
     return this.#derive(head.slice(at.salt, at.salt + SALT), iterations);
   }
@@ -153,6 +153,6 @@ function encodePlace(core: Core, place: Partial<Place> | undefined) {
 /** A session of packages without a keyset: one key. */
 async function singleKey(core: Core, source: number, iterations: number, key: CryptoKey, salt?: Uint8Array<ArrayBuffer>): Promise<Sealer> {
   const id = await keyId(key);
-  const open = (c: Core) => check(c.call.openSingle(source, (c.begin().bytes(id), iterations)));
+  const open = (c: Core) => c.check(c.call.openSingle(source, (c.begin().bytes(id), iterations)));
   return new Sealer(core, { secrets: new Map([[latin1(id), key]]), open, ...(salt ? { salt } : {}) });
 }

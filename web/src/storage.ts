@@ -54,10 +54,8 @@ export class EncryptedStorage {
       names: list.map((e) => e.id),
       write: true,
       ready: Promise.all(list.map((e) => e.sealing)).then((parts) => (sealed = parts)),
-      issue: (records) => {
-        for (const [i, { key }] of list.entries()) records.put(sealed[i], [this.#store, key]);
-        return () => undefined;
-      },
+      issue: (records) => list.map(({ key }, i) => records.put(sealed[i], [this.#store, key])),
+      read: () => undefined,
     });
   }
 
@@ -70,8 +68,8 @@ export class EncryptedStorage {
    * Rejects with `authentication_failed`, `unknown_key`, `class_too_low` or `malformed` where it must not be opened.
    */
   async getDecrypted<T = any>(key: string): Promise<T | null> {
-    const [value] = await this.getMany<T>([key]);
-    return value ?? null;
+    const [record] = await this.#records([key]);
+    return record ? this.#open<T>(key, record) : null;
   }
 
   /** Reads several values in one transaction; `null` for each that is missing. */
@@ -89,10 +87,8 @@ export class EncryptedStorage {
     return this.#run({
       names: names.map((name) => this.#id(name)),
       write: false,
-      issue: (records) => {
-        const requests = names.map((name) => records.get([this.#store, name]) as IDBRequest<unknown>);
-        return () => requests.map((request) => checkRecord(request.result));
-      },
+      issue: (records) => names.map((name) => records.get([this.#store, name])),
+      read: (found) => found.map(checkRecord),
     });
   }
 
@@ -101,10 +97,8 @@ export class EncryptedStorage {
     return this.#run({
       names: [this.#id(key)],
       write: false,
-      issue: (records) => {
-        const request = records.count([this.#store, key]);
-        return () => request.result > 0;
-      },
+      issue: (records) => [records.count([this.#store, key])],
+      read: ([n]) => n > 0,
     });
   }
 
@@ -113,11 +107,8 @@ export class EncryptedStorage {
     return this.#run({
       names: [this.#id(key)],
       write: true,
-      issue: (records) => {
-        const request = records.count([this.#store, key]);
-        records.delete([this.#store, key]);
-        return () => request.result > 0;
-      },
+      issue: (records) => [records.count([this.#store, key]), records.delete([this.#store, key])],
+      read: ([n]) => n > 0,
     });
   }
 
@@ -125,10 +116,8 @@ export class EncryptedStorage {
   keys(): Promise<string[]> {
     return this.#run({
       write: false,
-      issue: (records) => {
-        const request = records.getAllKeys(this.#range);
-        return () => request.result.map((key) => (key as [string, string])[1]);
-      },
+      issue: (records) => [records.getAllKeys(this.#range)],
+      read: ([keys]) => keys.map((key: [store: string, name: string]) => key[1]),
     });
   }
 
@@ -149,10 +138,8 @@ export class EncryptedStorage {
   count(): Promise<number> {
     return this.#run({
       write: false,
-      issue: (records) => {
-        const request = records.count(this.#range);
-        return () => request.result;
-      },
+      issue: (records) => [records.count(this.#range)],
+      read: ([n]) => n,
     });
   }
 
@@ -160,10 +147,8 @@ export class EncryptedStorage {
   clear(): Promise<void> {
     return this.#run({
       write: true,
-      issue: (records) => {
-        records.delete(this.#range);
-        return () => undefined;
-      },
+      issue: (records) => [records.delete(this.#range)],
+      read: () => undefined,
     });
   }
 

@@ -1,5 +1,5 @@
 /** Key sources, and the vault: creating one, and unlocking a keyset document (SPEC.md section 9). */
-import { type Core, Reader, check, isWellFormed } from './core.js';
+import { type Core, Reader, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
 import { type Keys, latin1 } from './sealer.js';
 import { SALT, concat, keyId, masterSecret, newSecret, passphraseSecret, random, unwrap, wrappingKey } from './primitives.js';
@@ -89,7 +89,7 @@ export function fromBase64(text: string): Bytes {
 export async function createVault(core: Core, secret: Secret, environment: string, iterations: number | undefined): Promise<Bytes> {
   const owner = crypto.randomUUID();
   const password = secret.kind === PASSWORD_SLOT;
-  const cost = password ? check(core.call.iterations(iterations ?? 0)) : 0;
+  const cost = password ? core.check(core.call.iterations(iterations ?? 0)) : 0;
   const salt = password ? random(SALT) : new Uint8Array(SALT);
   const slotSecret = await secret.key(salt, cost);
   const root = await newSecret();
@@ -98,16 +98,16 @@ export async function createVault(core: Core, secret: Secret, environment: strin
   const environmentLength = core.begin().text(environment).length - 2;
   const ownerBytes = new TextEncoder().encode(owner);
   const names = core.begin().bytes(new TextEncoder().encode(environment)).bytes(ownerBytes).length;
-  const handle = check(core.call.newDocument(environmentLength, names - environmentLength));
+  const handle = core.check(core.call.newDocument(environmentLength, names - environmentLength));
   try {
     const bind = (use: number, cls: number, id: Bytes) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
     const wrappedRoot = await root.wrap(slotKey, bind(0, 0, rootId));
     const slot = encodeSlot({ kind: secret.kind, state: ENABLED, rootId, slotId, salt, cost, wrapped: wrappedRoot });
-    check(core.call.addSlot(handle, core.begin().bytes(slot).length));
+    core.check(core.call.addSlot(handle, core.begin().bytes(slot).length));
     for (const [i, cls] of CLASSES.entries()) {
       const { id, secret: dek } = keys[i] as NewKey;
       const wrapped = await dek.wrap(rootKey, bind(STORAGE, cls, id));
-      check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootId).bytes(wrapped).length, Date.now()));
+      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootId).bytes(wrapped).length, Date.now()));
     }
     return core.output(core.call.encodeDocument(handle));
   } finally {
@@ -162,7 +162,7 @@ export interface Unlocked extends Keys {
 
 /** Unlocks a document. Rejects with `wrong_secret` where no slot fits, `authentication_failed` where a wrapped key was altered. */
 export async function unlockDocument(core: Core, document: Bytes, secret: Secret): Promise<Unlocked> {
-  const open = (c: Core) => check(c.call.openDocument(c.begin().bytes(document).length));
+  const open = (c: Core) => c.check(c.call.openDocument(c.begin().bytes(document).length));
   const handle = open(core);
   try {
     const owner = new TextDecoder().decode(core.output(core.call.owner(handle)));
@@ -179,7 +179,7 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
   for (const slot of list((i) => core.output(core.call.slot(handle, i))).map(readSlot)) {
     if (slot.state === DESTROYED || slot.kind !== secret.kind) continue;
     // Slot parameters may come from a server: they are held to our own floor and ceiling.
-    if (slot.kind === PASSWORD_SLOT) check(core.call.checkIterations(slot.cost));
+    if (slot.kind === PASSWORD_SLOT) core.check(core.call.checkIterations(slot.cost));
     const slotSecret = await secret.key(slot.salt, slot.cost);
     if (latin1(await keyId(slotSecret)) !== latin1(slot.slotId)) continue;
     core.begin().bytes(slot.rootId);

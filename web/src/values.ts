@@ -1,5 +1,6 @@
-import { type Core, Reader, check, isWellFormed } from './core.js';
+import { type Core, Reader, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
+import { TOMBSTONE } from './header.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
@@ -88,7 +89,7 @@ export function decodeValue(core: Core, type: number, flags: number, plaintext: 
   if (type !== BLOB && type !== FILE && flags === 0) return { value: decodeBytes(type, plaintext) };
   const head = plaintext.subarray(0, 18 << 10); // details are shorter
   const length = core.begin().bytes(head).length;
-  const r = new Reader(core.output(check(core.call.cutDetails(type, flags, length))));
+  const r = new Reader(core.output(core.call.cutDetails(type, flags, length)));
   const value = plaintext.subarray(r.uint(4));
   const lastModified = r.int64();
   const [mediaType, name] = [r.text(), r.text()];
@@ -97,7 +98,7 @@ export function decodeValue(core: Core, type: number, flags: number, plaintext: 
   const decoded: Decoded = { value: undefined, context: Object.fromEntries(context) };
   if (type === BLOB) decoded.value = new Blob([value], { type: mediaType });
   else if (type === FILE) decoded.value = new File([value], name, { type: mediaType, lastModified });
-  else decoded.value = decodeBytes(type, value);
+  else decoded.value = flags & TOMBSTONE ? null : decodeBytes(type, value); // a tombstone's empty value is none
   return decoded;
 }
 

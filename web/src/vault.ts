@@ -1,4 +1,4 @@
-import { type Core, check, loadCore } from './core.js';
+import { type Core, loadCore } from './core.js';
 import { Database, sameBytes } from './database.js';
 import { errorOf } from './errors.js';
 import { CommitQueue } from './queue.js';
@@ -88,7 +88,7 @@ function checkEnvironment(core: Core, { document }: Unlocked, wanted: string | u
 }
 
 function label(core: Core, document: Uint8Array, which: 'owner' | 'environment'): string {
-  const handle = check(core.call.openDocument(core.begin().bytes(document).length));
+  const handle = core.check(core.call.openDocument(core.begin().bytes(document).length));
   try {
     return new TextDecoder().decode(core.output(core.call[which](handle)));
   } finally {

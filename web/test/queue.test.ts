@@ -13,19 +13,15 @@ const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void>
   names: [name],
   write: true,
   ...(ready ? { ready } : {}),
-  issue: (records) => {
-    records.put(value, ['s', name]);
-    return () => undefined;
-  },
+  issue: (records) => [records.put(value, ['s', name])],
+  read: () => undefined,
 });
 
 const get = (name: string): Unit<unknown> => ({
   names: [name],
   write: false,
-  issue: (records) => {
-    const request = records.get(['s', name]);
-    return () => request.result;
-  },
+  issue: (records) => [records.get(['s', name])],
+  read: ([value]) => value as unknown,
 });
 
 const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -88,7 +84,7 @@ describe('call order', () => {
   test('a call on all records waits for the writes before it', async () => {
     const { queue } = open();
     const writing = queue.add(put('a', 1, after(20)));
-    const counting = queue.add({ write: false, issue: (r) => ((request) => () => request.result)(r.count()) });
+    const counting = queue.add({ write: false, issue: (r) => [r.count()], read: ([n]) => n as number });
     await writing;
     expect(await counting).toBe(1);
   });
@@ -131,10 +127,8 @@ describe('failure', () => {
   const refused: Unit<void> = {
     names: ['bad'],
     write: true,
-    issue: (records) => {
-      records.put(() => undefined, ['s', 'bad']); // a function cannot be cloned
-      return () => undefined;
-    },
+    issue: (records) => [records.put(() => undefined, ['s', 'bad'])], // a function cannot be cloned
+    read: () => undefined,
   };
 
   test('a write that aborts the transaction fails alone, with the earlier value in place', async () => {
@@ -164,7 +158,7 @@ describe('failure', () => {
     const { queue } = open();
     const refusing: Unit<never> = {
       ...get('x'),
-      issue: () => () => {
+      read: () => {
         throw new Error('malformed');
       },
     };

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+)
+
+// exchangeRequest is what to seal and to open: with a document that the secret unlocks, or with the secret alone, a master key or
+// passphrase.
+type exchangeRequest struct {
+	Document []byte
+	Secret   string
+	Seal     []item
+	Open     []found
+}
+
+// item is a value with all that is said of it; numbers and names are those of the JSON form.
+type item struct {
+	Type         string            `json:"type"`
+	Class        string            `json:"class"`
+	Use          string            `json:"use"`
+	Place        place             `json:"place"`
+	Context      map[string]string `json:"context"`
+	Bytes        []byte            `json:"bytes"`
+	MediaType    string            `json:"mediaType"`
+	FileName     string            `json:"fileName"`
+	LastModified int64             `json:"lastModified"`
+}
+
+type place struct {
+	Owner      string  `json:"owner"`
+	Collection string  `json:"collection"`
+	Name       *string `json:"name,omitempty"`
+}
+
+func (p place) format() format.Place {
+	if p.Name == nil {
+		return format.Place{Owner: p.Owner, Collection: p.Collection}
+	}
+	return format.Place{Owner: p.Owner, Collection: p.Collection, Name: *p.Name, Named: true}
+}
+
+// sealed is a package in both encodings.
+type sealed struct {
+	Binary []byte          `json:"binary"`
+	JSON   json.RawMessage `json:"json"`
+}
+
+// found is a package in one of them, and where it was found.
+type found struct {
+	sealed
+	Use   string
+	Place place
+}
+
+// opened is what a package held, or the code of the error.
+type opened struct {
+	*item
+	Code string `json:"code,omitempty"`
+}
+
+func exchange() (any, error) {
+	in, err := request[exchangeRequest]()
+	if err != nil {
+		return nil, err
+	}
+	s, err := sealer(in)
+	if err != nil {
+		return map[string]string{"code": codes.Of(err).Code}, nil
+	}
+	answer := struct {
+		Owner  string   `json:"owner"`
+		Sealed []sealed `json:"sealed"`
+		Opened []opened `json:"opened"`
+	}{Owner: s.Owner()}
+	for _, i := range in.Seal {
+		p, err := sealItem(s, i)
+		if err != nil {
+			return nil, err
+		}
+		answer.Sealed = append(answer.Sealed, p)
+	}
+	for _, f := range in.Open {
+		answer.Opened = append(answer.Opened, openFound(s, f))
+	}
+	return answer, nil
+}
+
+func sealer(in exchangeRequest) (*seal.Sealer, error) {
+	if in.Document == nil {
+		service, err := seal.NewService(in.Secret)
+		if err != nil {
+			return nil, err
+		}
+		return service.Sealer(), nil
+	}
+	vault, err := keyring.OpenDocument(in.Document, in.Secret)
+	if err != nil {
+		return nil, err
+	}
+	return seal.NewSealer(vault), nil
+}
+
+func sealItem(s *seal.Sealer, i item) (out sealed, err error) {
+	req := seal.Request{Place: i.Place.format(), MediaType: i.MediaType, FileName: i.FileName, LastModified: i.LastModified}
+	var errs [4]error
+	req.Use, errs[0] = format.ParseUse(i.Use)
+	req.Type, errs[1] = format.ParseValueType(i.Type)
+	req.Class, errs[2] = classify.Parse(i.Class)
+	req.Context, errs[3] = format.NewContext(i.Context)
+	for _, err := range errs {
+		if err != nil {
+			return out, err
+		}
+	}
+	if out.Binary, err = s.Seal(nil, req, i.Bytes); err != nil {
+		return out, err
+	}
+	p, err := format.Parse(out.Binary)
+	if err != nil {
+		return out, err
+	}
+	out.JSON, err = jsonform.Marshal(p)
+	return out, err
+}
+
+func openFound(s *seal.Sealer, f found) opened {
+	pkg, err := f.bytes()
+	if err != nil {
+		return opened{Code: codes.Of(err).Code}
+	}
+	use, _ := format.ParseUse(f.Use)
+	o, err := s.Open(nil, pkg, seal.Want{Use: use, Place: f.Place.format()})
+	if err != nil {
+		return opened{Code: codes.Of(err).Code}
+	}
+	h := o.Header
+	context := o.Context().Map()
+	if context == nil {
+		context = map[string]string{}
+	}
+	return opened{item: &item{
+		Type: h.Type.String(), Class: classify.Class(h.Class).String(), Use: h.Use.String(), Place: f.Place, Context: context,
+		Bytes: append([]byte{}, o.Value...), MediaType: o.Details.MediaType, FileName: o.Details.FileName, LastModified: o.Details.LastModified,
+	}}
+}
+
+// bytes is the package in the binary encoding, whichever it came in.
+func (f found) bytes() ([]byte, error) {
+	if f.Binary != nil {
+		return f.Binary, nil
+	}
+	p, err := jsonform.Unmarshal(f.JSON)
+	if err != nil {
+		return nil, err
+	}
+	return p.Append(nil)
+}

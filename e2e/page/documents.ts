@@ -1,0 +1,92 @@
+/** The vectors of keyset documents and slots: what a secret unlocks, and what is refused. */
+import { type EncryptedPackage, EncryptionService, createEncryptedStorage } from 'coffer';
+import { classes } from '../../web/src/classification.js';
+import { uses } from '../../web/src/header.js';
+import { hkdf, importSecret } from '../../web/src/primitives.js';
+import { latin1 } from '../../web/src/sealer.js';
+import { secretOf, unlockDocument } from '../../web/src/unlock.js';
+import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
+import { type DocumentVector, type Documents, bytesOf, file } from './files.js';
+import { unlockOf } from './readers.js';
+import { core } from './rebuild.js';
+
+const documents = () => file<Documents>('documents');
+
+/** Each secret of ours unlocks its document, and gives the very keys of the roots that it opens. */
+export async function unlocks(): Promise<Outcome> {
+  const c = await core;
+  return every((await documents()).documents, async (d) => {
+    const bytes = fromHex(d.bytes);
+    for (const text of secretsOf(d)) {
+      const unlock = { keyset: bytes, secret: text };
+      const { owner, secrets } = await unlockDocument(c, bytes, secretOf(unlock));
+      same('owner', owner, d.owner);
+      const opened = d.slots.filter((s) => s.state === 1 && s.secret?.text === text).map((s) => s.rootId);
+      const keys = d.keysets.flatMap((s) => s.keys).filter((k) => k.key && opened.includes(k.rootId));
+      same('key ids', [...secrets.keys()].sort(), keys.map((k) => latin1(fromHex(k.id))).sort());
+      for (const { id, key } of keys) same('key', await probe(secrets.get(latin1(fromHex(id)))!), await probe(await importSecret(fromHex(key!))));
+      await new EncryptionService(unlock).initialize();
+    }
+  });
+}
+
+const secretsOf = (d: DocumentVector) => new Set(d.slots.filter((s) => s.state === 1 && s.secret && s.secret.kind !== 'kms').map((s) => s.secret!.text));
+
+/** Something derived from a key, by which to compare two that cannot be exported. */
+const probe = async (key: CryptoKey) => toHex(await hkdf(key, new Uint8Array(1), new Uint8Array(2), 32));
+
+/** What a document's primaries seal and refuse to seal, through the shipped package. */
+export async function seals(): Promise<Outcome> {
+  return every((await documents()).documents, async (d) => {
+    const unlock = unlockOf(d);
+    if (!unlock) return refused('nothing unlocks it', 'wrong_secret', new EncryptionService({ keyset: fromHex(d.bytes), secret: 'x' }).initialize());
+    const service = new EncryptionService(unlock);
+    const root = d.slots.find((s) => s.secret?.text === unlock.secret)?.rootId;
+    for (const set of d.keysets) {
+      if (set.keys.find((k) => k.id === set.primary)?.rootId !== root) continue;
+      const sealing = service.encrypt('v', classes[set.class - 1]!, {}, { use: uses[set.use] as 'storage' });
+      if (!set.seals) await refused('seal', 'key_unusable', sealing);
+      else same('primary', ((await sealing) as EncryptedPackage).metadata.keyId, set.primary);
+    }
+    const storage = await createEncryptedStorage(`document ${d.name}`, 's', { unlock, environment: d.environment });
+    storage.close();
+    await refused('another environment', 'invalid_argument', createEncryptedStorage(`document ${d.name}`, 's', { unlock: { ...unlock }, environment: 'another' }));
+  });
+}
+
+export async function refusesDocuments(): Promise<Outcome> {
+  return every((await documents()).invalidDocuments, async (v) => {
+    const unlock = { keyset: bytesOf(v.bytes), secret: 'a password' };
+    await refused('service', v.code, new EncryptionService(unlock).initialize());
+    await refused('storage', v.code, createEncryptedStorage('no documents', 's', { unlock }));
+  });
+}
+
+/** A secret that must not unlock; those of a KMS are not for browsers, which find no slot of theirs. */
+export async function refusesSecrets(): Promise<Outcome> {
+  return every((await documents()).unlockRefusals, async (v) => {
+    const code = v.secret.kind === 'kms' ? 'wrong_secret' : v.code;
+    await refused('unlock', code, new EncryptionService({ keyset: fromHex(v.bytes), secret: v.secret.text }).initialize());
+  });
+}
+
+/** The encodings of a slot alone: each is taken and given back, or refused. */
+export async function slots(): Promise<Outcome> {
+  const c = await core;
+  const begin = (environment: string, owner: string) => {
+    const names = new TextEncoder().encode(environment + owner);
+    const length = new TextEncoder().encode(environment).length;
+    return c.check(c.call.newDocument(length, c.begin().bytes(names).length - length));
+  };
+  const { slots, invalidSlots } = await documents();
+  const valid = await every(slots, (v) => {
+    const handle = begin(v.environment, v.owner);
+    c.check(c.call.addSlot(handle, c.begin().bytes(fromHex(v.bytes)).length));
+    same('slot', toHex(c.output(c.call.slot(handle, 0))), v.bytes);
+  });
+  const invalid = await every(invalidSlots, async (v) => {
+    const handle = begin('', 'owner');
+    await refused('slot', v.code, (async () => c.check(c.call.addSlot(handle, c.begin().bytes(bytesOf(v.bytes)).length)))());
+  });
+  return { checked: valid.checked + invalid.checked, wrong: [...valid.wrong, ...invalid.wrong] };
+}

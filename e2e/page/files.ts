@@ -1,0 +1,113 @@
+/** The test vectors of shared/format/vectors as a page reads them; their fields are described there, in Go. */
+import { fromHex } from './check.js';
+
+export interface Data {
+  hex: string;
+  repeat?: string;
+  length?: number;
+  sha256?: string;
+}
+
+export interface VectorSecret {
+  kind: 'passphrase' | 'master-key' | 'kms';
+  text: string;
+}
+
+export interface VectorPlace {
+  owner: string;
+  collection: string;
+  name?: string;
+}
+
+export interface PackageVector {
+  name: string;
+  open: boolean;
+  document?: string;
+  secret?: VectorSecret;
+  key: string;
+  header: {
+    algorithm: number;
+    use: number;
+    flags: number;
+    source: number;
+    class: number;
+    type: number;
+    keyId: string;
+    salt: string;
+    encryptedAt: number;
+    revision: number;
+    iterations: number;
+    context: Record<string, string>;
+  };
+  place: VectorPlace;
+  details?: { context?: Record<string, string>; mediaType: string; fileName: string; lastModified: number };
+  nonce: string;
+  value: Data;
+  messageKey: string;
+  headerBytes: Data;
+  additionalData: Data;
+  package: Data;
+  json: { ciphertext?: string; metadata: Record<string, unknown> };
+}
+
+export interface Refusal {
+  name: string;
+  document?: string;
+  secret?: VectorSecret;
+  use: number;
+  least: number;
+  place: VectorPlace;
+  package: string;
+  code: string;
+}
+
+export interface Refusals {
+  binary: { name: string; bytes: Data; code: string }[];
+  json: { name: string; text?: string; hex?: string; code: string }[];
+  open: Refusal[];
+}
+
+export interface SlotVector {
+  kind: number;
+  state: number;
+  secret?: VectorSecret;
+  rootId: string;
+}
+
+export interface DocumentVector {
+  name: string;
+  bytes: string;
+  environment: string;
+  owner: string;
+  slots: SlotVector[];
+  keysets: { use: number; class: number; primary: string; seals: boolean; keys: { id: string; rootId: string; key?: string }[] }[];
+}
+
+export interface Documents {
+  documents: DocumentVector[];
+  slots: { name: string; bytes: string; environment: string; owner: string }[];
+  invalidDocuments: { name: string; bytes: Data; code: string }[];
+  invalidSlots: { name: string; bytes: Data; code: string }[];
+  unlockRefusals: { name: string; bytes: string; secret: VectorSecret; code: string }[];
+}
+
+/** Reads one of the files, which the test serves. */
+export async function file<T>(name: string): Promise<T> {
+  return (await fetch(`/vectors/${name}.json`)).json() as Promise<T>;
+}
+
+/** The valid packages of both files. */
+export async function packageVectors(): Promise<PackageVector[]> {
+  return [...(await file<PackageVector[]>('packages')), ...(await file<PackageVector[]>('special'))];
+}
+
+/** The bytes that a Data stands for; not of one that is a digest. */
+export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
+  if (d.sha256) throw new Error('only a digest is given');
+  const start = fromHex(d.hex);
+  if (!d.repeat) return start;
+  const [all, pattern] = [new Uint8Array(d.length ?? 0), fromHex(d.repeat)];
+  all.set(start);
+  for (let i = start.length; i < all.length; i += pattern.length) all.set(pattern.subarray(0, all.length - i), i);
+  return all;
+}

@@ -1,0 +1,118 @@
+/** The vectors of packages through the shipped package: what opens, and what is refused. */
+import { type EncryptedPackage, type EncryptedStorage, EncryptionService, type Inspection, createEncryptedStorage } from 'coffer';
+import { classes } from '../../web/src/classification.js';
+import { algorithms, sources, types, uses } from '../../web/src/header.js';
+import { codeOf, every, fromHex, type Outcome, refused, same } from './check.js';
+import { type Documents, type PackageVector, type Refusals, bytesOf, file, packageVectors } from './files.js';
+import { putRecord, splitRecord } from './idb.js';
+import { readers, unlockOf } from './readers.js';
+import { available, rebuild, withCiphertext } from './rebuild.js';
+import { type Spelt, type ValueType, spell } from './values.js';
+
+const SEALED_CONTEXT = 2;
+const TOMBSTONE = 1;
+
+/** Every valid package opens in both encodings and gives its value in its type; a chunked one is refused, not misread. */
+export async function opens(): Promise<Outcome> {
+  const reader = await readers();
+  return every((await packageVectors()).filter(available), async (v) => {
+    const service = reader(v.document, v.secret);
+    const bytes = await rebuild(v);
+    const options = { use: uses[v.header.use] as 'storage', place: v.place, least: classes[v.header.class - 1]! };
+    for (const sealed of [bytes, await withCiphertext(v, bytes)]) {
+      if (!v.open) await refused('chunked', 'unsupported_version', service.decrypt(sealed, options));
+      else await sameValue(v, await service.decrypt(sealed, options));
+    }
+  });
+}
+
+/** Every package of use storage that can be a record, read through EncryptedStorage from where it lies. */
+export async function opensFromStorage(): Promise<Outcome> {
+  const { documents } = await file<Documents>('documents');
+  const records = (await packageVectors()).filter((v) => {
+    const owner = documents.find((d) => d.name === v.document)?.owner;
+    return v.open && v.header.use === 1 && v.place.name !== undefined && owner === v.place.owner;
+  });
+  const stores = new Map<string, Promise<EncryptedStorage>>();
+  const unlocks = new Map(documents.map((d) => [d.name, unlockOf(d)]));
+  return every(records, async (v) => {
+    const database = `vectors ${v.document}`;
+    const [store, name] = [v.place.collection, v.place.name as string];
+    const id = `${database}: ${store}`;
+    if (!stores.has(id)) stores.set(id, createEncryptedStorage(database, store, { unlock: unlocks.get(v.document ?? '')! }));
+    const storage = (await stores.get(id)) as EncryptedStorage;
+    const bytes = await rebuild(v);
+    await putRecord(database, store, name, splitRecord(bytes));
+    await sameValue(v, await storage.getDecrypted(name));
+    same('package', await storage.getPackage(name), bytes);
+    sameHeader(v, (await storage.inspect(name)) as Inspection, bytes.length);
+  });
+}
+
+async function sameValue(v: PackageVector, value: unknown): Promise<void> {
+  if (v.header.flags & TOMBSTONE) return same('value of a tombstone', value, null);
+  const want: Spelt = { type: types[v.header.type] as ValueType, bytes: bytesOf(v.value), mediaType: '', fileName: '', lastModified: 0, ...shown(v) };
+  same('value', await spell(value, want.type), want);
+}
+
+/** The details that come back; a sealed context does not. */
+function shown({ details }: PackageVector) {
+  return details && { mediaType: details.mediaType, fileName: details.fileName, lastModified: details.lastModified };
+}
+
+function sameHeader({ header: h }: PackageVector, { encryptedAt, ...got }: Inspection, size: number): void {
+  same('time', encryptedAt.getTime(), h.encryptedAt);
+  same('header', got, {
+    version: '1.0',
+    algorithm: algorithms[h.algorithm],
+    classification: classes[h.class - 1],
+    use: uses[h.use],
+    keySource: sources[h.source],
+    keyId: h.keyId,
+    valueType: types[h.type],
+    revision: h.revision,
+    context: h.context,
+    tombstone: (h.flags & TOMBSTONE) !== 0,
+    sealedContext: (h.flags & SEALED_CONTEXT) !== 0,
+    size,
+  });
+}
+
+/** Bytes that are no package, given to decrypt and found in IndexedDB. */
+export async function refusesBytes(): Promise<Outcome> {
+  const { documents } = await file<Documents>('documents');
+  const unlock = unlockOf(documents[0]!)!;
+  const [service, storage] = [new EncryptionService(unlock), await createEncryptedStorage('no packages', 's', { unlock })];
+  return every((await file<Refusals>('invalid')).binary, async (v) => {
+    const bytes = bytesOf(v.bytes);
+    await refused('decrypt', v.code, service.decrypt(bytes));
+    if (bytes.length > 1 << 20) return;
+    await putRecord('no packages', 's', 'k', splitRecord(bytes));
+    await refused('getDecrypted', v.code, storage.getDecrypted('k'));
+    await refused('inspect', v.code, storage.inspect('k'));
+  });
+}
+
+/** Texts that are no package: what JSON.parse refuses never gets to us. */
+export async function refusesTexts(): Promise<Outcome> {
+  const { documents } = await file<Documents>('documents');
+  const service = new EncryptionService(unlockOf(documents[0]!)!);
+  return every((await file<Refusals>('invalid')).json, async (v) => {
+    const read = () => JSON.parse(v.text ?? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(fromHex(v.hex ?? ''))) as EncryptedPackage;
+    const got = await codeOf((async () => service.decrypt(read()))());
+    const unread = /^the error (SyntaxError|TypeError)/.test(got);
+    same('code', unread ? 'malformed' : got, v.code);
+    if (unread) await Promise.resolve().then(read).then(() => same('read', 'by JSON.parse', v.code), () => undefined);
+  });
+}
+
+/** Packages that must not open there, with those keys. */
+export async function refusesToOpen(): Promise<Outcome> {
+  const reader = await readers();
+  return every((await file<Refusals>('invalid')).open, async (v) => {
+    if (v.document === 'empty') return; // nothing unlocks it: below, with the parts
+    const least = classes[v.least - 1];
+    const options = { use: uses[v.use] as 'storage', place: v.place, ...(least ? { least } : {}) };
+    await refused('decrypt', v.code, reader(v.document, v.secret).decrypt(fromHex(v.package), options));
+  });
+}

@@ -1,0 +1,28 @@
+/** The services that read what the vectors say, each made once: a document's keys, or a secret's. */
+import { EncryptionService, type Unlock } from 'coffer';
+import { fromHex } from './check.js';
+import { type DocumentVector, type Documents, type VectorSecret, file } from './files.js';
+
+export type Reader = (document: string | undefined, secret: VectorSecret | undefined) => EncryptionService;
+
+/** What unlocks a document, a master key where there is one: it costs no PBKDF2. Nothing for a document without a slot for us. */
+export function unlockOf(document: DocumentVector): { keyset: Uint8Array; secret: string } | undefined {
+  const secrets = document.slots.filter((s) => s.state === 1 && s.secret && s.secret.kind !== 'kms').map((s) => s.secret as VectorSecret);
+  const secret = secrets.find((s) => s.kind === 'master-key') ?? secrets[0];
+  return secret && { keyset: fromHex(document.bytes), secret: secret.text };
+}
+
+/** Reads the documents and returns what makes a reader. */
+export async function readers(): Promise<Reader> {
+  const { documents } = await file<Documents>('documents');
+  const made = new Map<string, EncryptionService>();
+  return (document, secret) => {
+    const name = secret ? `secret ${secret.text}` : `document ${document}`;
+    const known = documents.find((d) => d.name === document);
+    const unlock: Unlock | string | undefined = secret?.text ?? (known && unlockOf(known));
+    if (unlock === undefined) throw new Error(`no reader for ${name}`);
+    const reader = made.get(name) ?? new EncryptionService(unlock);
+    made.set(name, reader);
+    return reader;
+  };
+}

@@ -1,0 +1,3 @@
+export * from './bytes.js';
+export * from './documents.js';
+export * from './packages.js';
