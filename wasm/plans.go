@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -156,10 +157,11 @@ func readContext(b []byte) (format.Context, error) {
 	return format.NewContext(m)
 }
 
+// readText takes a text off the input. It aliases the input, so it must not be kept beyond the call.
 func readText(b []byte) (text string, rest []byte, err error) {
 	if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
 		return "", nil, format.ErrInvalid
 	}
 	n := 2 + int(binary.BigEndian.Uint16(b))
-	return string(b[2:n]), b[n:], nil
+	return unsafe.String(&b[0], n)[2:], b[n:], nil
 }

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build } from 'rolldown';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const src = join(root, 'web/src');
@@ -33,17 +33,13 @@ function asModule(loader) {
 
 async function buildPackage() {
   rmSync(join(dist, 'types'), { recursive: true, force: true });
+  // Rolldown's minifier is 2 % better than esbuild's, which is what the budget lacks.
   await build({
-    entryPoints: { index: join(src, 'index.ts'), react: join(src, 'react.ts') },
-    outdir: dist,
-    bundle: true,
-    format: 'esm',
-    target: 'es2022',
-    minify: true,
-    sourcemap: true,
+    input: { index: join(src, 'index.ts'), react: join(src, 'react.ts') },
     external: ['react', './wasm_exec.js', './index.js'],
-    legalComments: 'eof',
-    logLevel: 'warning',
+    makeAbsoluteExternalsRelative: false,
+    transform: { target: 'es2022' },
+    output: { dir: dist, format: 'esm', minify: true, sourcemap: true },
   });
   cpSync(join(src, 'wasm_exec.js'), join(dist, 'wasm_exec.js'));
   const licences = { 'The Go runtime, in coffer.wasm and wasm_exec.js': join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'idb, in index.js': join(root, 'node_modules/idb/LICENSE') };

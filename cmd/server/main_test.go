@@ -54,7 +54,7 @@ func requirePrivate(t *testing.T, dir string, secrets ...string) {
 		require.NoError(t, err)
 		info, err := entry.Info()
 		require.NoError(t, err)
-		if path == dir || filepath.Base(path) == "master.key" || filepath.Base(path) == "token.json" {
+		if path == dir || filepath.Base(path) == "master.key" || filepath.Base(path) == "tokens.json" {
 			require.Zero(t, info.Mode().Perm()&0o077, path)
 		}
 		if entry.IsDir() {
@@ -86,29 +86,6 @@ func TestKilled(t *testing.T) {
 		again.requireValue(p.token, fmt.Sprint("k", i), fmt.Sprint("value ", i))
 	}
 	again.requireValue(p.token, "large", strings.Repeat("large", 1<<20))
-}
-
-// TestTokenCreate: a lost token is replaced while the server runs, and the former one ends.
-func TestTokenCreate(t *testing.T) {
-	data := t.TempDir()
-	p := serve(t, data)
-	p.put(p.token, "k", record)
-	out, err := program(t, nil, "token", "create", "--data", data).Output()
-	require.NoError(t, err)
-	fresh, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "token: ")
-	require.True(t, ok)
-	require.NotEqual(t, p.token, fresh)
-
-	status, body := p.do(p.token, "GET", "/v1/cache/k", "")
-	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, body, `"code":"unauthorized"`)
-	p.requireValue(fresh, "k", record)
-}
-
-func TestTokenCreateElsewhere(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "missing")
-	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", missing)), "there is no data directory")
-	require.NoDirExists(t, missing)
 }
 
 // TestBadConfiguration: every bad value is named, none is shown, and nothing is made.

@@ -3,50 +3,191 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-func tokenFile(data string) *token.File { return token.Open(filepath.Join(data, "token.json")) }
+func tokenFile(data string) *token.File { return token.Open(filepath.Join(data, "tokens.json")) }
 
 func tokenCommand() *cobra.Command {
-	group := &cobra.Command{Use: "token", Short: "Manage the API token"}
-	create := &cobra.Command{
-		Use:   "create",
-		Short: "Replace the API token by a new one",
-		Long: "Makes a new API token in place of the former one, which ends at once, and prints it.\n" +
-			"It is not kept anywhere, only its hash. A running server takes the new token without a restart.",
-		Args: noArguments,
-		RunE: createToken,
+	group := &cobra.Command{
+		Use:   "token",
+		Short: "Manage the API tokens",
+		Long: "Makes, lists and revokes the tokens that clients send as Authorization: Bearer.\n" +
+			"A running server takes every change at once, without a restart.",
 	}
-	config.AddFlags(create.Flags(), "data")
-	group.AddCommand(create)
+	group.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand())
 	return group
 }
 
-// createToken works in a directory that is there only: a token for a mistyped one would open nothing.
-func createToken(cmd *cobra.Command, _ []string) error {
-	c, _, err := config.Load(os.Environ(), cmd.Flags())
+func tokenCreateCommand() *cobra.Command {
+	var name, tenant, scopes, expires string
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Make an API token and print it",
+		Long: "Makes an API token and prints it. It is not kept anywhere, only its hash: a lost one is revoked and made anew.\n" +
+			"Scopes: " + strings.Join(identity.AllScopes.Names(), ", ") + "; all is every one of them.",
+		Example: "  coffer token create --data DIR --name billing --tenant clinic --scopes cache:read,cache:write --expires 90d",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			grant, err := parseGrant(name, tenant, scopes, expires)
+			if err != nil {
+				return err
+			}
+			return createToken(cmd, grant)
+		},
+	}
+	config.AddFlags(cmd.Flags(), "data")
+	cmd.Flags().StringVar(&name, "name", "", "what the token is for, shown by coffer token list")
+	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens")
+	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
+	cmd.Flags().StringVar(&expires, "expires", "never", "after how long it ends, such as 12h or 90d")
+	return cmd
+}
+
+// parseGrant quotes nothing: a token may have been put in a flag.
+func parseGrant(name, tenant, scopes, expires string) (g token.Grant, err error) {
+	g = token.Grant{Name: name, Tenant: tenant, Scopes: identity.AllScopes}
+	if scopes != "all" {
+		if g.Scopes, err = identity.ParseScopes(strings.Split(scopes, ",")); err != nil {
+			return g, fmt.Errorf("--scopes: %w", err)
+		}
+	}
+	if expires != "never" {
+		if g.Lifetime, err = parseLifetime(expires); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+const (
+	day         = 24 * time.Hour
+	maxLifetime = 100 * 365 * day
+)
+
+// parseLifetime reads a Go duration, or whole days.
+func parseLifetime(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * day
+	}
+	if err != nil || d < time.Second || d > maxLifetime {
+		return 0, errors.New("--expires takes never, or a duration from 1s to 36500d, such as 12h or 90d")
+	}
+	return d, nil
+}
+
+func createToken(cmd *cobra.Command, grant token.Grant) error {
+	file, err := openTokens(cmd)
 	if err != nil {
 		return err
+	}
+	text, made, err := file.Issue(grant)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "token:", text)
+	return err
+}
+
+// openTokens works in a directory that is there only: a token for a mistyped one would open nothing.
+func openTokens(cmd *cobra.Command) (*token.File, error) {
+	c, _, err := config.Load(os.Environ(), cmd.Flags())
+	if err != nil {
+		return nil, err
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
+		return nil, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
 	}
 	if err != nil {
-		return fmt.Errorf("the data directory cannot be read: %w", err)
+		return nil, fmt.Errorf("the data directory cannot be read: %w", err)
 	}
-	made, err := tokenFile(c.Data).Create()
-	if err != nil {
-		return err
+	return tokenFile(c.Data), nil
+}
+
+func tokenListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the API tokens",
+		Long:  "Lists the tokens by id, with what they may do. The tokens themselves are not known. LAST USED is the hour of the last use, in UTC.",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := openTokens(cmd)
+			if err != nil {
+				return err
+			}
+			tokens, err := file.List()
+			if err != nil {
+				return err
+			}
+			return printTokens(cmd.OutOrStdout(), tokens)
+		},
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "token:", made)
-	return err
+	config.AddFlags(cmd.Flags(), "data")
+	return cmd
+}
+
+func printTokens(out io.Writer, tokens []token.Token) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
+	for _, t := range tokens {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
+			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), shown(t.LastUsedAt, "not yet"))
+	}
+	return table.Flush()
+}
+
+func expiry(t token.Token) string {
+	if !t.ExpiresAt.IsZero() && !time.Now().Before(t.ExpiresAt) {
+		return "expired"
+	}
+	return shown(t.ExpiresAt, "never")
+}
+
+func shown(at time.Time, none string) string {
+	if at.IsZero() {
+		return none
+	}
+	return at.UTC().Format("2006-01-02T15:04Z")
+}
+
+func tokenRevokeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "revoke ID",
+		Short:   "End an API token at once",
+		Long:    "Ends the token with this id, as coffer token list shows it. A running server refuses it from the next request on.",
+		Example: "  coffer token revoke --data DIR 0123456789abcdef",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("give the id of one token, as `coffer token list` shows it")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := openTokens(cmd)
+			if err != nil {
+				return err
+			}
+			return file.Revoke(args[0])
+		},
+	}
+	config.AddFlags(cmd.Flags(), "data")
+	return cmd
 }

@@ -37,9 +37,13 @@ var layers = map[string]int{
 	"keyring":     2,
 	"kv":          2,
 	"audit":       2,
+	"metrics":     2,
 	"token":       2,
 	"tlsconf":     2,
 	"kms":         1,
+	"identity":    1,
+	"limit":       1,
+	"durable":     0, // files replaced as a whole
 	"seal/secret": 0, // the primitives, below all that use keys
 	"internal":    0, // helpers of tests
 }

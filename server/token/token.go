@@ -1,25 +1,25 @@
-// Package token keeps the API token that opens the HTTP service.
+// Package token keeps the API tokens that open the HTTP service.
 //
-// It guarantees that the token itself is nowhere at rest: the file holds its SHA-256 only, which is enough, since a token is 256 random
-// bits and cannot be guessed from its hash. The file is replaced in one step and read again as soon as it changed, so a token that was
-// replaced ends at once, in a running server too.
+// It guarantees that no token is anywhere at rest: the file holds their SHA-256 only, which is enough, since a token is 256 random
+// bits and cannot be guessed from its hash. The file is replaced in one step, under a lock, and looked at for every request, so a
+// token that is revoked ends at once, in a running server too.
 package token
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"sync"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
-	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/server/identity"
 )
 
 // Prefix begins every token, so that scanners for leaked secrets know one.
@@ -27,115 +27,119 @@ const Prefix = "coffer_"
 
 const (
 	size    = 32 // random bytes of a token
-	maxFile = 4096
+	idSize  = 8  // random bytes of an id
+	maxName = 100
 )
+
+// length is every token's, in characters.
+var length = len(Prefix) + base64.RawURLEncoding.EncodedLen(size)
 
 var (
-	// ErrUnauthorized says that a token is not the one that the file knows, or that there is none.
-	ErrUnauthorized = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
-	// ErrDamaged says that the token file cannot be understood; a new token replaces it.
-	ErrDamaged = errors.New("the token file is damaged: `coffer token create` makes a new token")
+	// ErrUnauthorized says that a token is none of the file's, or has expired.
+	ErrUnauthorized = identity.ErrUnauthorized
+	// ErrDamaged says that the token file cannot be understood. Nobody gets in, and it is not written to.
+	ErrDamaged = errors.New("the token file is damaged: without it, the next start makes a new first token")
+	// ErrNoToken says that no token has the id.
+	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
+	// ErrGrant says that a token cannot be made so.
+	ErrGrant = errors.New("a token takes a name of up to 100 printable characters, a tenant, at least one scope and no negative lifetime")
+	// ErrFull says that there are as many tokens as there may be.
+	ErrFull = errors.New("there are 1000 tokens: revoke some")
 )
 
-// File is the file of one token's hash. It is safe for concurrent use, by several processes too.
-type File struct {
-	path string
+// Grant is what a new token is for.
+type Grant struct {
+	Name     string // for the operator, who it is given to; may be empty
+	Tenant   string
+	Scopes   identity.Scopes
+	Lifetime time.Duration // 0: until it is revoked
+}
 
-	mu   sync.Mutex
-	info fs.FileInfo // of the file that hash was read from; nil before the first
+// Token is what is known of a token. The token itself is not.
+type Token struct {
+	ID         string // names it in list, revoke and the audit; opens nothing
+	Name       string
+	Tenant     string
+	Scopes     identity.Scopes
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero: never
+	LastUsedAt time.Time // the hour that it was last used in; zero: not yet
+}
+
+// entry is a token of the file.
+type entry struct {
+	Token
 	hash [sha256.Size]byte
 }
 
-// record is the file's content.
-type record struct {
-	SHA256    string    `json:"sha256"`
-	CreatedAt time.Time `json:"createdAt"`
+// first is the grant of a first start's token.
+var first = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}
+
+func (g *Grant) valid() bool {
+	printable := strings.IndexFunc(g.Name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+	return printable && utf8.ValidString(g.Name) && utf8.RuneCountInString(g.Name) <= maxName &&
+		identity.ValidTenant(g.Tenant) && g.Scopes != 0 && g.Lifetime >= 0
 }
 
-// Open names the file; it need not be there.
-func Open(path string) *File { return &File{path: path} }
-
-// Create makes a new token in place of an earlier one and returns it, the only time that it is to be had.
-func (f *File) Create() (string, error) {
-	token, content := generate()
-	return token, replace(f.path, content)
+// generate makes a token; the text is to be had this once.
+func generate(g Grant, now time.Time) (text string, e entry) {
+	var b [size + idSize]byte
+	_, _ = rand.Read(b[:]) // never fails: package crypto/rand
+	text = Prefix + base64.RawURLEncoding.EncodeToString(b[:size])
+	now = now.UTC().Truncate(time.Second)
+	e.Token = Token{ID: hex.EncodeToString(b[size:]), Name: g.Name, Tenant: g.Tenant, Scopes: g.Scopes, CreatedAt: now}
+	if g.Lifetime > 0 {
+		e.ExpiresAt = now.Add(g.Lifetime)
+	}
+	e.hash = sha256.Sum256([]byte(text))
+	return text, e
 }
 
-// CreateFirst makes a token if the file has none. It returns the empty string where there is one already, and ErrDamaged where the
-// file cannot be understood.
-func (f *File) CreateFirst() (string, error) {
-	token, content := generate()
-	err := create(f.path, content)
-	if errors.Is(err, fs.ErrExist) {
-		_, err = f.current()
-		return "", err
+// Authenticate implements identity.Authenticator, in a time that does not depend on what the bearer's text has in common with a token.
+// Without a file no token is in force. An error that is not ErrUnauthorized means that the file could not be read.
+func (f *File) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
+	if len(bearer) != length || !strings.HasPrefix(bearer, Prefix) {
+		return identity.Identity{}, ErrUnauthorized
+	}
+	entries, err := f.current()
+	if errors.Is(err, fs.ErrNotExist) {
+		return identity.Identity{}, ErrUnauthorized
 	}
 	if err != nil {
-		return "", err
+		return identity.Identity{}, err
 	}
-	return token, nil
+	now := f.now()
+	e := find(entries, sha256.Sum256([]byte(bearer)))
+	if e == nil || !e.ExpiresAt.IsZero() && !now.Before(e.ExpiresAt) {
+		return identity.Identity{}, ErrUnauthorized
+	}
+	f.used(e, now)
+	return identity.Identity{
+		Issuer: identity.APIToken, Subject: e.ID, Tenant: e.Tenant, Scopes: e.Scopes, Expires: e.ExpiresAt,
+	}, nil
 }
 
-func generate() (token string, content []byte) {
-	var b [size]byte
-	_, _ = rand.Read(b[:]) // never fails: package crypto/rand
-	token = Prefix + base64.RawURLEncoding.EncodeToString(b[:])
-	hash := sha256.Sum256([]byte(token))
-	content, _ = json.Marshal(record{hex.EncodeToString(hash[:]), time.Now().UTC().Truncate(time.Second)}) // cannot fail: text and a time
-	return token, append(content, '\n')
+// find compares with all of them, whichever it is.
+func find(entries []entry, hash [sha256.Size]byte) *entry {
+	at := -1
+	for i := range entries {
+		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(entries[i].hash[:], hash[:]), i, at)
+	}
+	if at < 0 {
+		return nil
+	}
+	return &entries[at]
 }
 
-// Verify returns nil for the token in force and ErrUnauthorized for any other text, in a time that does not depend on the text's
-// content; without a file no token is in force. Any other error means that the file could not be read.
-func (f *File) Verify(token string) error {
-	got := sha256.Sum256([]byte(token))
-	want, err := f.current()
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrUnauthorized
-	}
+// Verify is Authenticate for a service that knows neither tenants nor scopes: it takes tokens of the default tenant that may use the
+// cache, and returns an error that wraps identity.ErrForbidden for others.
+func (f *File) Verify(bearer string) error {
+	id, err := f.Authenticate(context.Background(), bearer)
 	if err != nil {
 		return err
 	}
-	if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-		return ErrUnauthorized
+	if id.Tenant != identity.DefaultTenant {
+		return identity.ErrForbidden
 	}
-	return nil
-}
-
-// current returns the hash in force. Asking the file system each time costs about a microsecond, and is what ends a replaced token.
-func (f *File) current() ([sha256.Size]byte, error) {
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("token: %w", err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.info != nil && os.SameFile(f.info, info) && f.info.ModTime().Equal(info.ModTime()) && f.info.Size() == info.Size() {
-		return f.hash, nil
-	}
-	hash, err := read(f.path)
-	if err != nil {
-		return [sha256.Size]byte{}, err
-	}
-	f.info, f.hash = info, hash
-	return hash, nil
-}
-
-func read(path string) (hash [sha256.Size]byte, err error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxFile {
-		return hash, ErrDamaged
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return hash, fmt.Errorf("token: %w", err)
-	}
-	var r record
-	if json.Unmarshal(content, &r) != nil || len(r.SHA256) != hex.EncodedLen(len(hash)) {
-		return hash, ErrDamaged
-	}
-	if _, err := hex.Decode(hash[:], []byte(r.SHA256)); err != nil {
-		return hash, ErrDamaged
-	}
-	return hash, nil
+	return id.May(identity.CacheRead | identity.CacheWrite)
 }

@@ -10,17 +10,36 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
+// reader is a grant of little.
+var reader = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
+
+func issue(t testing.TB, f *token.File, g token.Grant) (string, token.Token) {
+	t.Helper()
+	text, made, err := f.Issue(g)
+	require.NoError(t, err)
+	return text, made
+}
+
+func requireRefused(t testing.TB, f *token.File, bearer string) {
+	t.Helper()
+	id, err := f.Authenticate(t.Context(), bearer)
+	require.Equal(t, token.ErrUnauthorized, err, "nothing is added to it")
+	require.Zero(t, id)
+}
+
 func TestFirstAndSecondStart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "token.json")
+	path := filepath.Join(t.TempDir(), "new", "tokens.json")
 	f := token.Open(path)
-	require.ErrorIs(t, f.Verify("coffer_none"), token.ErrUnauthorized, "no file: nobody may")
+	requireRefused(t, f, token.Prefix+strings.Repeat("A", 43))
 
 	first, err := f.CreateFirst()
 	require.NoError(t, err)
@@ -28,87 +47,127 @@ func TestFirstAndSecondStart(t *testing.T) {
 	random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(first, token.Prefix))
 	require.NoError(t, err)
 	require.Len(t, random, 32)
-	require.NoError(t, f.Verify(first))
+	id, err := f.Authenticate(t.Context(), first)
+	require.NoError(t, err)
+	require.Equal(t, identity.Identity{Issuer: "coffer", Subject: id.Subject, Tenant: "default", Scopes: identity.AllScopes}, id)
+	require.NotEmpty(t, id.Subject)
 
 	again := token.Open(path)
 	second, err := again.CreateFirst()
 	require.NoError(t, err)
 	require.Empty(t, second, "made once")
 	require.NoError(t, again.Verify(first))
+
+	require.NoError(t, again.Revoke(id.Subject))
+	third, err := again.CreateFirst()
+	require.NoError(t, err)
+	require.Empty(t, third, "who revoked the last one meant it")
+}
+
+func TestGrantsAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	f := token.Open(path)
+	first, _ := issue(t, f, reader)
+	second, made := issue(t, f, token.Grant{Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Lifetime: time.Hour})
+	require.NotEqual(t, first, second)
+
+	f = token.Open(path)
+	id, err := f.Authenticate(t.Context(), second)
+	require.NoError(t, err)
+	require.Equal(t, identity.Identity{
+		Issuer: "coffer", Subject: made.ID, Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Expires: made.ExpiresAt,
+	}, id)
+	require.WithinDuration(t, time.Now().Add(time.Hour), made.ExpiresAt, 2*time.Second)
+
+	list, err := f.List()
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	require.Equal(t, "the reader's", list[0].Name)
+	require.True(t, list[0].ExpiresAt.IsZero())
+	require.NotEqual(t, list[0].ID, list[1].ID)
+	require.False(t, list[1].LastUsedAt.IsZero())
+}
+
+func TestBadGrants(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	for name, change := range map[string]func(*token.Grant){
+		"no tenant":       func(g *token.Grant) { g.Tenant = "" },
+		"a long tenant":   func(g *token.Grant) { g.Tenant = strings.Repeat("x", 256) },
+		"no scope":        func(g *token.Grant) { g.Scopes = 0 },
+		"in the past":     func(g *token.Grant) { g.Lifetime = -1 },
+		"a long name":     func(g *token.Grant) { g.Name = strings.Repeat("x", 101) },
+		"a terminal's":    func(g *token.Grant) { g.Name = "\x1b[2J" },
+		"two lines":       func(g *token.Grant) { g.Name = "a\nb" },
+		"no UTF-8":        func(g *token.Grant) { g.Name = "\xff" },
+		"a tenant's UTF8": func(g *token.Grant) { g.Tenant = "\xff" },
+	} {
+		g := reader
+		change(&g)
+		_, _, err := token.Open(path).Issue(g)
+		require.ErrorIs(t, err, token.ErrGrant, name)
+	}
+	require.NoFileExists(t, path)
 }
 
 func TestOnlyTheHashIsKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token.json")
-	made, err := token.Open(path).Create()
-	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	made, _ := issue(t, token.Open(path), reader)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.NotContains(t, string(content), strings.TrimPrefix(made, token.Prefix))
 	hash := sha256.Sum256([]byte(made))
 	require.Contains(t, string(content), hex.EncodeToString(hash[:]))
 
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, fs.FileMode(0o600), info.Mode())
 	files, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
-	require.Len(t, files, 1, "no temporary file stays")
+	require.Len(t, files, 2, "the tokens and their lock: no temporary file stays")
+	for _, file := range files {
+		info, err := file.Info()
+		require.NoError(t, err)
+		require.Equal(t, fs.FileMode(0o600), info.Mode())
+	}
 }
 
 func TestWrongTokens(t *testing.T) {
-	f := token.Open(filepath.Join(t.TempDir(), "token.json"))
-	made, err := f.Create()
-	require.NoError(t, err)
-	for _, wrong := range []string{"", " ", token.Prefix, made[:len(made)-1], made + "x", " " + made, strings.ToUpper(made), made[len(token.Prefix):]} {
-		require.ErrorIs(t, f.Verify(wrong), token.ErrUnauthorized)
+	f := token.Open(filepath.Join(t.TempDir(), "tokens.json"))
+	made, known := issue(t, f, reader)
+	other := made[:len(made)-1] + string(made[len(made)-1]^1)
+	for _, wrong := range []string{"", " ", token.Prefix, made[:len(made)-1], made + "x", " " + made, strings.ToUpper(made), made[len(token.Prefix):],
+		other, known.ID, token.Prefix + strings.Repeat("A", 43), strings.Repeat("x", len(made)), strings.Repeat("x", 1<<20)} {
+		requireRefused(t, f, wrong)
 	}
 	require.Equal(t, "unauthorized", codes.Of(f.Verify("x")).Code)
 }
 
-// TestReplacedElsewhere: another process replaces the token; the former one ends without a miss before it.
-func TestReplacedElsewhere(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token.json")
-	f := token.Open(path)
-	old, err := f.Create()
-	require.NoError(t, err)
-	for range 20 {
-		require.NoError(t, f.Verify(old))
-		fresh, err := token.Open(path).Create()
-		require.NoError(t, err)
-		require.ErrorIs(t, f.Verify(old), token.ErrUnauthorized)
-		require.NoError(t, f.Verify(fresh))
-		old = fresh
-	}
-	require.NoError(t, os.Remove(path))
-	require.ErrorIs(t, f.Verify(old), token.ErrUnauthorized, "a removed file revokes")
-}
-
-func TestDamaged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token.json")
-	for _, content := range []string{"", "{", "null", `{"sha256":""}`, `{"sha256":"` + strings.Repeat("z", 64) + `"}`,
-		`{"sha256":"` + strings.Repeat("a", 66) + `"}`, strings.Repeat(" ", 1<<20)} {
-		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		f := token.Open(path)
-		_, err := f.CreateFirst()
-		require.ErrorIs(t, err, token.ErrDamaged)
-		require.ErrorIs(t, f.Verify(""), token.ErrDamaged, "a damaged file opens to nobody")
-
-		made, err := f.Create()
-		require.NoError(t, err)
-		require.NoError(t, f.Verify(made), "a new token repairs it")
+// TestVerify: where scopes and tenants are not looked at, a token of less than the cache opens nothing.
+func TestVerify(t *testing.T) {
+	f := token.Open(filepath.Join(t.TempDir(), "tokens.json"))
+	for _, c := range []struct {
+		tenant string
+		scopes identity.Scopes
+		want   error
+	}{
+		{"default", identity.AllScopes, nil},
+		{"default", identity.CacheRead | identity.CacheWrite, nil},
+		{"default", identity.CacheRead, identity.ErrForbidden},
+		{"default", identity.AuditRead, identity.ErrForbidden},
+		{"clinic", identity.AllScopes, identity.ErrForbidden},
+	} {
+		text, _ := issue(t, f, token.Grant{Tenant: c.tenant, Scopes: c.scopes})
+		require.ErrorIs(t, f.Verify(text), c.want)
 	}
 }
 
 func TestUnwritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	_, err := token.Open(filepath.Join(path, "token.json")).Create()
+	_, _, err := token.Open(filepath.Join(path, "tokens.json")).Issue(reader)
 	require.Error(t, err)
 }
 
 // TestConcurrentFirstStarts: of several servers that start in one directory, one prints a token, and it holds.
 func TestConcurrentFirstStarts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token.json")
+	path := filepath.Join(t.TempDir(), "tokens.json")
 	made := make([]string, 16)
 	var wg sync.WaitGroup
 	for i := range made {

@@ -20,7 +20,10 @@ type Info struct {
 // Internal is the row of whatever carries no code.
 const Internal = "internal"
 
-// Table lists every code. Rows are only ever added.
+// Core is the number of codes that the browser's core can name, the first of Table: its shell has the names of no others.
+const Core = 13
+
+// Table lists every code. Rows are added, never removed or renamed.
 var Table = []Info{
 	{Internal, "Something failed that should not have; the server's log has the request id.", 500, false},
 	{"invalid_argument", "An argument is not valid; the message names it.", 400, false},
@@ -28,19 +31,19 @@ var Table = []Info{
 	{"unsupported_version", "The package was written by another version of the format; update Coffer.", 400, false},
 	{"too_large", "A value, name, context or document is over its limit.", 413, false},
 	{"kdf_out_of_range", "The PBKDF2 iterations are below the class's floor or above the ceiling.", 400, false},
-	{"ttl_out_of_range", "The time to live is longer than the class allows.", 400, false},
 	{"wrong_secret", "The password, master key or slot secret does not open this vault, keyset or package.", 403, false},
 	{"unknown_key", "The package was sealed under a key that this keyset does not have.", 409, false},
 	{"key_destroyed", "The key that sealed this package was destroyed; the value cannot be recovered.", 410, false},
 	{"key_unusable", "The key is in no state to be used this way.", 409, false},
-	{"locked", "The store is locked; unlock it first.", 423, false},
 	{"authentication_failed", "The package was altered, moved or forged; nothing of it was returned.", 422, false},
 	{"class_too_low", "The package's classification is lower than the reader demands.", 403, false},
+	{"closed", "The store was closed.", 409, false},
+	{"ttl_out_of_range", "The time to live is longer than the class allows.", 400, false},
+	{"locked", "The store is locked; unlock it first.", 423, false},
 	{"not_configured", "No key source is configured; call configure() or pass the unlock option.", 500, false},
 	{"quota_exceeded", "The browser's storage quota is used up; the earlier value is still in place.", 507, false},
 	{"database_blocked", "Another tab holds an older connection to the database; close it.", 503, true},
 	{"connection_lost", "The connection to the database was lost and could not be opened again.", 503, true},
-	{"closed", "The store was closed.", 409, false},
 	{"wasm_unavailable", "The WebAssembly core could not be loaded; check its URL and the content security policy.", 500, false},
 	{"webcrypto_unavailable", "WebCrypto is missing: the page needs a secure context (HTTPS or localhost).", 500, false},
 	{"indexeddb_unavailable", "IndexedDB is missing or refused here.", 500, false},
@@ -50,6 +53,11 @@ var Table = []Info{
 	{"timeout", "The operation took longer than its time limit.", 504, true},
 	{"store_unavailable", "The backing store cannot be reached or refuses to work; nothing was changed.", 503, true},
 	{"keyring_unavailable", "The tenant's keys cannot be read or unwrapped.", 503, true},
+	{"forbidden", "The token is good, but lacks the scope that the operation takes.", 403, false},
+	{"rate_limited", "Too many requests, or too many wrong tokens; wait as long as Retry-After says.", 429, true},
+	{"identity_unavailable", "The identity provider's keys cannot be had; nothing was decided about the token.", 503, true},
+	{"audit_unavailable", "The audit log cannot be written, and without it no key is used and no value is opened.", 503, true},
+	{"precondition_failed", "The entry is not the one that If-Match or If-None-Match asks for; nothing was changed.", 412, false},
 }
 
 // Error is an error with a code of the table, for packages that have no error type of their own. Its fields are set in a literal

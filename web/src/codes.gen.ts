@@ -14,8 +14,6 @@ export type Code =
   | 'too_large'
   /** The PBKDF2 iterations are below the class's floor or above the ceiling. (HTTP 400) */
   | 'kdf_out_of_range'
-  /** The time to live is longer than the class allows. (HTTP 400) */
-  | 'ttl_out_of_range'
   /** The password, master key or slot secret does not open this vault, keyset or package. (HTTP 403) */
   | 'wrong_secret'
   /** The package was sealed under a key that this keyset does not have. (HTTP 409) */
@@ -24,12 +22,16 @@ export type Code =
   | 'key_destroyed'
   /** The key is in no state to be used this way. (HTTP 409) */
   | 'key_unusable'
-  /** The store is locked; unlock it first. (HTTP 423) */
-  | 'locked'
   /** The package was altered, moved or forged; nothing of it was returned. (HTTP 422) */
   | 'authentication_failed'
   /** The package's classification is lower than the reader demands. (HTTP 403) */
   | 'class_too_low'
+  /** The store was closed. (HTTP 409) */
+  | 'closed'
+  /** The time to live is longer than the class allows. (HTTP 400) */
+  | 'ttl_out_of_range'
+  /** The store is locked; unlock it first. (HTTP 423) */
+  | 'locked'
   /** No key source is configured; call configure() or pass the unlock option. (HTTP 500) */
   | 'not_configured'
   /** The browser's storage quota is used up; the earlier value is still in place. (HTTP 507) */
@@ -38,8 +40,6 @@ export type Code =
   | 'database_blocked'
   /** The connection to the database was lost and could not be opened again. (HTTP 503, may succeed when retried) */
   | 'connection_lost'
-  /** The store was closed. (HTTP 409) */
-  | 'closed'
   /** The WebAssembly core could not be loaded; check its URL and the content security policy. (HTTP 500) */
   | 'wasm_unavailable'
   /** WebCrypto is missing: the page needs a secure context (HTTPS or localhost). (HTTP 500) */
@@ -69,7 +69,7 @@ export type Code =
   /** The entry is not the one that If-Match or If-None-Match asks for; nothing was changed. (HTTP 412) */
   | 'precondition_failed';
 
-/** Every code. Its position is the number by which the WebAssembly core of the same build names it. */
+/** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [
   'internal',
   'invalid_argument',
@@ -77,31 +77,11 @@ export const codes: readonly Code[] = [
   'unsupported_version',
   'too_large',
   'kdf_out_of_range',
-  'ttl_out_of_range',
   'wrong_secret',
   'unknown_key',
   'key_destroyed',
   'key_unusable',
-  'locked',
   'authentication_failed',
   'class_too_low',
-  'not_configured',
-  'quota_exceeded',
-  'database_blocked',
-  'connection_lost',
   'closed',
-  'wasm_unavailable',
-  'webcrypto_unavailable',
-  'indexeddb_unavailable',
-  'not_found',
-  'unauthorized',
-  'method_not_allowed',
-  'timeout',
-  'store_unavailable',
-  'keyring_unavailable',
-  'forbidden',
-  'rate_limited',
-  'identity_unavailable',
-  'audit_unavailable',
-  'precondition_failed',
 ];

@@ -182,10 +182,10 @@ func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
 func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
 	ctx, cluster := t.Context(), redistest.StartCluster(t, 3)
 
-	slots, err := cluster.ClusterSlots(ctx).Result()
+	shards, err := cluster.ClusterShards(ctx).Result()
 	require.NoError(t, err)
-	addr := slots[0].Nodes[0].Addr
-	s := open(t, "redis://"+addr)
+	node := shards[0].Nodes[0]
+	s := open(t, fmt.Sprintf("redis://%s:%d", node.IP, node.Port))
 	var errs []string
 	for i := range 64 {
 		if err := s.Set(ctx, fmt.Sprint(i), nil, 0); err != nil {

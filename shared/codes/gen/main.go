@@ -51,9 +51,9 @@ func typeScript(table []codes.Info) string {
 		}
 		fmt.Fprintf(&b, "  /** %s (%s) */\n  | '%s'%s\n", row.Meaning, facts(row), row.Code, end)
 	}
-	b.WriteString("\n/** Every code. Its position is the number by which the WebAssembly core of the same build names it. */\n")
+	b.WriteString("\n/** The codes that the WebAssembly core of the same build names by their position. */\n")
 	b.WriteString("export const codes: readonly Code[] = [\n")
-	for _, row := range table {
+	for _, row := range table[:codes.Core] {
 		fmt.Fprintf(&b, "  '%s',\n", row.Code)
 	}
 	b.WriteString("];\n")

@@ -38,10 +38,12 @@ func TestTypeScriptKeepsTheTablesOrder(t *testing.T) {
 	text := typeScript(codes.Table)
 	listed := regexp.MustCompile(`(?m)^  '([a-z_]+)',$`).FindAllStringSubmatch(text, -1)
 	members := regexp.MustCompile(`(?m)^  \| '([a-z_]+)';?$`).FindAllStringSubmatch(text, -1)
-	require.Len(t, listed, len(codes.Table))
+	require.Len(t, listed, codes.Core)
 	require.Len(t, members, len(codes.Table))
 	for i, row := range codes.Table {
-		require.Equal(t, row.Code, listed[i][1], "the core names an error by this position")
+		if i < codes.Core {
+			require.Equal(t, row.Code, listed[i][1], "the core names an error by this position")
+		}
 		require.Equal(t, row.Code, members[i][1])
 	}
 }

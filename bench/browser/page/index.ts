@@ -1,0 +1,3 @@
+export { loading } from './loading.js';
+export { sealing } from './sealing.js';
+export { storing } from './storing.js';

@@ -1,0 +1,54 @@
+// What is measured and what it must reach: DESIGN section 9. A size without a budget is reported all the same.
+
+const time = (budget) => ({ budget, higher_is_better: false, unit: 'x hand-written time' });
+const rate = (budget) => ({ budget, higher_is_better: true, unit: 'x hand-written rate' });
+const size = (budget) => ({ budget, higher_is_better: false, unit: 'KB brotli' });
+const raw = (budget) => ({ budget, higher_is_better: true, unit: 'x raw rate' });
+/** By the names that bench/browser gives. */
+export const browser = {
+  'seal+open 100 B': time(null),
+  'seal+open 1 KiB': time(1.15),
+  'seal+open 64 KiB': time(1.05),
+  'seal+open 1 MiB': time(1.05),
+  'seal+open 16 MiB': time(1.05),
+  'encryptBinary+decrypt 100 B': time(null),
+  'encryptBinary+decrypt 1 KiB': time(null),
+  'encryptBinary+decrypt 64 KiB': time(null),
+  'encryptBinary+decrypt 1 MiB': time(null),
+  'encryptBinary+decrypt 16 MiB': time(null),
+  'put 100 B': time(1.1),
+  'get 100 B': time(1.1),
+  'put 1 KiB': time(1.1),
+  'get 1 KiB': time(1.1),
+  'put 64 KiB': time(1.1),
+  'get 64 KiB': time(1.1),
+  'put 1 MiB': time(1.1),
+  'get 1 MiB': time(1.1),
+  'put+get 16 MiB bytes': rate(0.95),
+  'put+get 16 MiB blob': rate(0.95),
+  'put 1,000 at once': rate(2),
+  'get 1,000 at once': rate(2),
+  'put a batch of 1,000': time(null),
+  'get a batch of 1,000': time(null),
+  'core ready': { ...time(1.3), unit: 'x the time of a Go hello' },
+};
+
+/** By the names that bench/server gives. */
+export const server = {
+  'Seal/100B': raw(null),
+  'Seal/1KiB': raw(0.75),
+  'Seal/64KiB': raw(0.9),
+  'Seal/1MiB': raw(0.9),
+  'Open/100B': raw(null),
+  'Open/1KiB': raw(0.75),
+  'Open/64KiB': raw(0.9),
+  'Open/1MiB': raw(0.9),
+  'Cache/OneByOne': raw(0.9),
+  'Cache/Goroutines': raw(0.85),
+  'Cache/Pipelines': raw(0.6),
+};
+
+/** Of one Seal or Open, whatever the size. */
+export const allocations = { budget: 1, higher_is_better: false, unit: 'allocations' };
+
+export const sizes = { 'core module': size(470), 'TypeScript face': size(12) };

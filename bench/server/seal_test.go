@@ -1,0 +1,105 @@
+package server
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const tenant = "clinic"
+
+var sizes = []struct {
+	name  string
+	bytes int
+}{{"100B", 100}, {"1KiB", 1 << 10}, {"64KiB", 64 << 10}, {"1MiB", 1 << 20}}
+
+var place = format.Place{Collection: "cache", Name: "patient:P12345", Named: true}
+
+// BenchmarkSeal compares with GCM that draws its own random nonce, over additional data of the same size. Both allocate their results.
+func BenchmarkSeal(b *testing.B) {
+	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
+	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
+	for _, size := range sizes {
+		value := newValue(size.bytes)
+		ours := func() error {
+			_, err := sealer.Seal(nil, request, value)
+			return err
+		}
+		b.Run(size.name, func(b *testing.B) {
+			compare(b, each(func() error { gcm.Seal(nil, nil, value, additional); return nil }), each(ours))
+			reportAllocations(b, ours)
+		})
+	}
+}
+
+// BenchmarkOpen is BenchmarkSeal's counterpart.
+func BenchmarkOpen(b *testing.B) {
+	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
+	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
+	want := seal.Want{Use: format.UseCache, Place: place}
+	for _, size := range sizes {
+		value := newValue(size.bytes)
+		sealed := gcm.Seal(nil, nil, value, additional)
+		pkg, err := sealer.Seal(nil, request, value)
+		require.NoError(b, err)
+		raw := func() error {
+			_, err := gcm.Open(nil, nil, sealed, additional)
+			return err
+		}
+		ours := func() error {
+			_, err := sealer.Open(nil, pkg, want)
+			return err
+		}
+		b.Run(size.name, func(b *testing.B) {
+			compare(b, each(raw), each(ours))
+			reportAllocations(b, ours)
+		})
+	}
+}
+
+func reportAllocations(b *testing.B, f func() error) {
+	b.ReportMetric(testing.AllocsPerRun(100, func() { _ = f() }), "allocations")
+}
+
+// newSealer seals with a tenant's keys from a keyring on disk, as the server does.
+func newSealer(b *testing.B) *seal.Sealer {
+	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
+	require.NoError(b, err)
+	ring, err := keyring.Open(b.TempDir(), kek, "bench")
+	require.NoError(b, err)
+	keys, err := ring.Tenant(b.Context(), tenant)
+	require.NoError(b, err)
+	return seal.NewSealer(keys)
+}
+
+func newGCM(b *testing.B) cipher.AEAD {
+	block, err := aes.NewCipher(newValue(format.KeySize))
+	require.NoError(b, err)
+	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	require.NoError(b, err)
+	return gcm
+}
+
+// newAdditional is as long as the additional data of the packages compared with.
+func newAdditional(b *testing.B) []byte {
+	owned := place
+	owned.Owner = tenant
+	additional, err := format.AppendAdditionalData(nil, make([]byte, format.HeaderSize), owned)
+	require.NoError(b, err)
+	return additional
+}
+
+func newValue(size int) []byte {
+	value := make([]byte, size)
+	_, _ = rand.Read(value)
+	return value
+}

@@ -1,0 +1,128 @@
+package main_test
+
+import (
+	"bytes"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var tokenID = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// createToken runs coffer token create and returns the token and its id.
+func createToken(t *testing.T, data string, flags ...string) (token, id string) {
+	t.Helper()
+	cmd := program(t, nil, append([]string{"token", "create", "--data", data}, flags...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	token, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "token: ")
+	require.True(t, ok)
+	id, _, _ = strings.Cut(strings.TrimPrefix(stderr.String(), "id "), ",")
+	require.Regexp(t, tokenID, id)
+	require.NotContains(t, stderr.String(), token)
+	return token, id
+}
+
+// listTokens runs coffer token list and returns its lines, without the headings.
+func listTokens(t *testing.T, data string) []string {
+	t.Helper()
+	out, err := program(t, nil, "token", "list", "--data", data).Output()
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	require.Regexp(t, `^ID +NAME +TENANT +SCOPES +CREATED +EXPIRES +LAST USED$`, lines[0])
+	return lines[1:]
+}
+
+// TestTokensOfARunningServer: tokens are made and revoked while it runs, each of them for itself and at once.
+func TestTokensOfARunningServer(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(p.token, "k", record)
+	fresh, id := createToken(t, data, "--name", "billing")
+	require.NotEqual(t, p.token, fresh)
+	p.requireValue(fresh, "k", record)
+	p.requireValue(p.token, "k", record)
+
+	list := listTokens(t, data)
+	require.Len(t, list, 2)
+	today := time.Now().UTC().Format("2006-01-02")
+	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today, list[0])
+	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
+
+	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
+	status, body := p.do(fresh, "GET", "/v1/cache/k", "")
+	require.Equal(t, http.StatusUnauthorized, status)
+	require.Contains(t, body, `"code":"unauthorized"`)
+	p.requireValue(p.token, "k", record)
+	require.Len(t, listTokens(t, data), 1)
+	require.Contains(t, fails(t, program(t, nil, "token", "revoke", "--data", data, id)), "no token has that id")
+
+	first, _, _ := strings.Cut(list[0], " ")
+	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, first).Run())
+	status, _ = p.do(p.token, "GET", "/v1/cache/k", "")
+	require.Equal(t, http.StatusUnauthorized, status)
+	require.Empty(t, listTokens(t, data))
+	require.NotContains(t, p.log.String(), fresh)
+}
+
+func TestTokenFlags(t *testing.T) {
+	data := t.TempDir()
+	for flags, shows := range map[string]string{
+		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read +\S+ +never +not yet`,
+		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
+		"--expires 90d":                                `cache:write +\S+ +` + time.Now().UTC().Add(90*24*time.Hour).Format("2006-01-02"),
+		"--expires 12h --scopes cache:read,keys:admin": `cache:read,keys:admin +\S+ +` + time.Now().UTC().Add(12*time.Hour).Format("2006-01-02"),
+	} {
+		_, id := createToken(t, data, strings.Fields(flags)...)
+		require.Regexp(t, `(?m)^`+id+` .*`+shows, strings.Join(listTokens(t, data), "\n"))
+	}
+	_, id := createToken(t, data, "--expires", "1s")
+	time.Sleep(1100 * time.Millisecond)
+	require.Regexp(t, `(?m)^`+id+` .* expired +not yet`, strings.Join(listTokens(t, data), "\n"))
+}
+
+// TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.
+func TestBadTokenFlags(t *testing.T) {
+	const planted = "coffer_pl4nted"
+	data := t.TempDir()
+	for flags, says := range map[string]string{
+		"create --scopes " + planted:            "--scopes: ",
+		"create --scopes cache:read," + planted: "unknown scope",
+		"create --scopes all,cache:read":        "unknown scope",
+		"create --scopes=":                      "unknown scope",
+		"create --scopes=\"" + planted:          "unknown scope",
+		"create --expires " + planted:           "--expires takes",
+		"create --expires 0":                    "--expires takes",
+		"create --expires -1h":                  "--expires takes",
+		"create --expires 36501d":               "--expires takes",
+		"create --expires 99999999d":            "--expires takes",
+		"create --tenant=":                      "a token takes",
+		"create --name \x1b" + planted:          "a token takes",
+		"create " + planted:                     "no arguments",
+		"list " + planted:                       "no arguments",
+		"revoke":                                "the id of one token",
+		"revoke a " + planted:                   "the id of one token",
+		"revoke " + planted:                     "no token has that id",
+	} {
+		said := fails(t, program(t, nil, append(append([]string{"token"}, strings.Split(flags, " ")...), "--data", data)...))
+		require.Contains(t, said, says, flags)
+		require.NotContains(t, said, planted, flags)
+	}
+	require.NoFileExists(t, filepath.Join(data, "tokens.json"))
+}
+
+func TestTokensElsewhere(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, args := range [][]string{{"create"}, {"list"}, {"revoke", "x"}} {
+		said := fails(t, program(t, nil, append(append([]string{"token"}, args...), "--data", missing)...))
+		require.Contains(t, said, "there is no data directory")
+	}
+	require.NoDirExists(t, missing)
+}

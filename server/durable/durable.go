@@ -1,0 +1,69 @@
+// Package durable replaces files as a whole.
+//
+// It guarantees that after a kill or a power cut at any point a file is the former or the new one, that what was written is on the disk
+// when a call returns, that only its owner can read it, and that whoever changes a file under its lock loses no other's change.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// Replace puts content in the path's place, in a directory that is there.
+func Replace(path string, content []byte) error { return write(path, content, os.Rename) }
+
+// Create is Replace for a path that is not there; one that is remains, with an error that is fs.ErrExist.
+func Create(path string, content []byte) error { return write(path, content, os.Link) }
+
+func write(path string, content []byte, place func(from, to string) error) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".writing-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(content)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
+		err = place(temporary.Name(), path)
+	}
+	if err == nil {
+		err = syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	return nil
+}
+
+// syncDirectory puts a rename on the disk. Windows cannot sync a directory, and journals renames.
+func syncDirectory(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Lock waits until no other process, and no other goroutine of this one, holds the lock of that path, a file made for nothing else.
+func Lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("durable: locking %s: %w", path, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // closing it unlocks it
+}
+
+// Same reports whether two looks at a path saw the same content.
+func Same(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}

@@ -1,0 +1,79 @@
+// Package identity says who is calling, for which tenant, and what they may do.
+//
+// It guarantees that a refusal tells nothing: whatever is wrong with a bearer token, the answer is [ErrUnauthorized], and no error holds
+// any part of a token.
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var (
+	// ErrUnauthorized is every refusal of a bearer token.
+	ErrUnauthorized = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
+	// ErrForbidden says that a token is good and lacks a scope.
+	ErrForbidden = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation takes"}
+	// ErrUnavailable says that nothing can be decided about tokens now. It is no verdict, and must not be counted as a wrong token.
+	ErrUnavailable = &codes.Error{Of: "identity_unavailable", Text: "the identity provider's keys cannot be had"}
+)
+
+// DefaultTenant is whose data everything is where nobody names a tenant.
+const DefaultTenant = "default"
+
+// APIToken is the issuer of identities that come from this server's own tokens; others have the URL of theirs.
+const APIToken = "coffer"
+
+// Identity is an authenticated caller. Issuer and Subject together name it: two issuers may know the same subject.
+type Identity struct {
+	Issuer  string
+	Subject string // an API token's id, or a provider's subject
+	Tenant  string // as ValidTenant
+	Scopes  Scopes
+	Expires time.Time // zero: never
+}
+
+// May returns nil if the identity has all of the scopes, otherwise an error that wraps ErrForbidden and names them.
+func (i Identity) May(needed Scopes) error {
+	if i.Scopes.Has(needed) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrForbidden, needed)
+}
+
+// ValidTenant reports whether id can name a tenant: 1 to 255 bytes of UTF-8.
+func ValidTenant(id string) bool {
+	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id)
+}
+
+// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept; any other error means that
+// it could not decide. It is safe for concurrent use.
+type Authenticator interface {
+	Authenticate(ctx context.Context, bearer string) (Identity, error)
+}
+
+// Any accepts what one of the authenticators accepts, asked in order. A token that none accepts, and one could not decide on, is
+// answered with that one's error.
+func Any(authenticators ...Authenticator) Authenticator { return anyOf(authenticators) }
+
+type anyOf []Authenticator
+
+func (a anyOf) Authenticate(ctx context.Context, bearer string) (Identity, error) {
+	var refusal error = ErrUnauthorized
+	for _, one := range a {
+		id, err := one.Authenticate(ctx, bearer)
+		if err == nil {
+			return id, nil
+		}
+		if errors.Is(refusal, ErrUnauthorized) {
+			refusal = err
+		}
+	}
+	return Identity{}, refusal
+}

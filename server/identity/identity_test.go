@@ -1,0 +1,81 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+var all = []string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read"}
+
+func TestScopesAreASet(t *testing.T) {
+	require.Equal(t, all, identity.AllScopes.Names())
+	require.Equal(t, []string{}, identity.Scopes(0).Names())
+	set, err := identity.ParseScopes([]string{"audit:read", "cache:read", "audit:read"})
+	require.NoError(t, err)
+	require.Equal(t, identity.AuditRead|identity.CacheRead, set)
+	require.Equal(t, "cache:read audit:read", set.String())
+	for i, name := range all {
+		one, ok := identity.Scope(name)
+		require.True(t, ok)
+		require.Equal(t, identity.Scopes(1)<<i, one)
+		require.True(t, identity.AllScopes.Has(one))
+	}
+	for _, wrong := range []string{"", "cache", "cache:*", "CACHE:READ", "cache:read cache:write", " cache:read"} {
+		_, err := identity.ParseScopes([]string{"cache:read", wrong})
+		require.ErrorIs(t, err, identity.ErrScope)
+	}
+}
+
+func TestMay(t *testing.T) {
+	id := identity.Identity{Scopes: identity.CacheRead | identity.AuditRead}
+	require.NoError(t, id.May(identity.CacheRead))
+	require.NoError(t, id.May(identity.CacheRead|identity.AuditRead))
+	err := id.May(identity.CacheRead | identity.CacheWrite)
+	require.ErrorIs(t, err, identity.ErrForbidden)
+	require.Contains(t, err.Error(), "cache:write")
+	require.Equal(t, 403, codes.Of(err).Status)
+	require.ErrorIs(t, identity.Identity{}.May(identity.CacheRead), identity.ErrForbidden)
+}
+
+func TestValidTenant(t *testing.T) {
+	for id, valid := range map[string]bool{
+		"": false, "a": true, "default": true, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "\xff": false, "Ñ/..": true,
+	} {
+		require.Equal(t, valid, identity.ValidTenant(id), "%q", id)
+	}
+}
+
+type answers map[string]error
+
+func (a answers) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
+	err, known := a[bearer]
+	if !known {
+		err = identity.ErrUnauthorized
+	}
+	return identity.Identity{Subject: bearer}, err
+}
+
+// TestAny: one that cannot decide refuses nothing that another accepts, and is not taken for a verdict.
+func TestAny(t *testing.T) {
+	broken := errors.New("broken")
+	any := identity.Any(answers{"a": nil, "unsure": broken, "either": broken}, answers{"b": nil, "either": nil, "unsure": identity.ErrUnavailable})
+	for _, good := range []string{"a", "b", "either"} {
+		id, err := any.Authenticate(t.Context(), good)
+		require.NoError(t, err)
+		require.Equal(t, good, id.Subject)
+	}
+	for bearer, want := range map[string]error{"": identity.ErrUnauthorized, "c": identity.ErrUnauthorized, "unsure": broken} {
+		id, err := any.Authenticate(t.Context(), bearer)
+		require.ErrorIs(t, err, want)
+		require.Zero(t, id)
+	}
+	_, err := identity.Any().Authenticate(t.Context(), "a")
+	require.ErrorIs(t, err, identity.ErrUnauthorized)
+}

@@ -1,0 +1,14 @@
+package oidc
+
+import "time"
+
+// The times and sizes that the tests hold the package to.
+const (
+	FreshFor  = freshFor
+	UsableFor = usableFor
+	Pause     = pause
+	MaxToken  = maxToken
+)
+
+// SetClock makes a provider's tokens live by another clock.
+func (p *Provider) SetClock(now func() time.Time) { p.now = now }

@@ -1,0 +1,178 @@
+package token
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/identity"
+)
+
+const (
+	maxTokens = 1000
+	maxFile   = 4 << 20
+	// settled is the age from which a file's time tells it from its successor; clocks of file systems are coarse.
+	settled = 2 * time.Second
+	hour    = time.Hour
+)
+
+// File is the file of the tokens' hashes. It is safe for concurrent use, by several processes too.
+type File struct {
+	path string
+	now  func() time.Time
+
+	mu      sync.Mutex
+	info    fs.FileInfo // of the file that entries were read from; nil before the first
+	readAt  time.Time
+	entries []entry // replaced, never changed
+	noted   map[string]bool
+	noting  time.Time // the hour of noted
+}
+
+var _ identity.Authenticator = (*File)(nil)
+
+// Open names the file; it need not be there.
+func Open(path string) *File { return &File{path: path, now: time.Now} }
+
+// record is a token in the file.
+type record struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name,omitempty"`
+	Tenant     string    `json:"tenant"`
+	Scopes     []string  `json:"scopes"`
+	SHA256     string    `json:"sha256"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
+	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
+}
+
+// document is the file's content.
+type document struct {
+	Tokens []record `json:"tokens"`
+}
+
+// current returns the tokens in force. Asking the file system each time costs about a microsecond, and is what ends a revoked token.
+func (f *File) current() ([]entry, error) {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.info != nil && durable.Same(f.info, info) && f.readAt.Sub(info.ModTime()) > settled {
+		return f.entries, nil
+	}
+	readAt := time.Now()
+	entries, info, err := read(f.path)
+	if err != nil {
+		return nil, err
+	}
+	f.info, f.readAt, f.entries = info, readAt, entries
+	return entries, nil
+}
+
+func read(path string) ([]entry, fs.FileInfo, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("token: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("token: %w", err)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("token: %w", err)
+	}
+	entries, err := parse(content)
+	return entries, info, err
+}
+
+// parse returns ErrDamaged unless every token is understood: half of a file must not be written back.
+func parse(content []byte) ([]entry, error) {
+	var d document
+	if len(content) > maxFile || json.Unmarshal(content, &d) != nil || d.Tokens == nil || len(d.Tokens) > maxTokens {
+		return nil, ErrDamaged
+	}
+	entries := make([]entry, len(d.Tokens))
+	for i, r := range d.Tokens {
+		scopes, err := identity.ParseScopes(r.Scopes)
+		if err != nil || r.ID == "" || !identity.ValidTenant(r.Tenant) || len(r.SHA256) != hex.EncodedLen(sha256.Size) {
+			return nil, ErrDamaged
+		}
+		entries[i].Token = Token{r.ID, r.Name, r.Tenant, scopes, r.CreatedAt, r.ExpiresAt, r.LastUsedAt}
+		if _, err := hex.Decode(entries[i].hash[:], []byte(r.SHA256)); err != nil {
+			return nil, ErrDamaged
+		}
+	}
+	return entries, nil
+}
+
+func encode(entries []entry) []byte {
+	d := document{Tokens: make([]record, len(entries))}
+	for i, e := range entries {
+		d.Tokens[i] = record{e.ID, e.Name, e.Tenant, e.Scopes.Names(), hex.EncodeToString(e.hash[:]), e.CreatedAt, e.ExpiresAt, e.LastUsedAt}
+	}
+	content, _ := json.MarshalIndent(d, "", "  ") // cannot fail: texts and times
+	return append(content, '\n')
+}
+
+// change puts what edit makes of the tokens in the file's place; a file that is not there has none.
+func (f *File) change(edit func([]entry) ([]entry, error)) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	unlock, err := durable.Lock(f.path + ".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	entries, _, err := read(f.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if entries, err = edit(entries); err != nil {
+		return err
+	}
+	return durable.Replace(f.path, encode(entries))
+}
+
+// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds: what it serves is a list
+// for the operator, which must not stop a request.
+func (f *File) used(e *entry, now time.Time) {
+	at := now.UTC().Truncate(hour)
+	if !e.LastUsedAt.Before(at) || !f.note(e.ID, at) {
+		return
+	}
+	_ = f.change(func(entries []entry) ([]entry, error) {
+		i := slices.IndexFunc(entries, func(other entry) bool { return other.ID == e.ID })
+		if i < 0 {
+			return nil, ErrNoToken // it was revoked meanwhile
+		}
+		entries[i].LastUsedAt = at
+		return entries, nil
+	})
+}
+
+// note reports whether the use of a token in that hour is news.
+func (f *File) note(id string, at time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.noting.Equal(at) {
+		f.noting, f.noted = at, map[string]bool{}
+	}
+	news := !f.noted[id]
+	f.noted[id] = true
+	return news
+}

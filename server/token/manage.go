@@ -1,0 +1,81 @@
+package token
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+)
+
+// CreateFirst makes a token with all scopes on the default tenant, if there is no file. It returns the empty string where there is one,
+// be it without tokens, and ErrDamaged where the file cannot be understood.
+func (f *File) CreateFirst() (string, error) {
+	if _, err := f.current(); !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	text, made := generate(first, f.now())
+	err := f.change(func(entries []entry) ([]entry, error) {
+		if entries != nil {
+			return nil, fs.ErrExist // of several servers that start at once, one makes it
+		}
+		return []entry{made}, nil
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+// Issue makes a new token beside the others and returns it, the only time that it is to be had. Its errors are ErrGrant, ErrFull,
+// ErrDamaged, and those of the file system.
+func (f *File) Issue(g Grant) (text string, t Token, err error) {
+	if !g.valid() {
+		return "", Token{}, ErrGrant
+	}
+	text, made := generate(g, f.now())
+	err = f.change(func(entries []entry) ([]entry, error) {
+		if len(entries) >= maxTokens {
+			return nil, ErrFull
+		}
+		return append(entries, made), nil
+	})
+	if err != nil {
+		return "", Token{}, err
+	}
+	return text, made.Token, nil
+}
+
+// Create makes a token like the first start's in place of all others, which end.
+func (f *File) Create() (string, error) {
+	text, made := generate(first, f.now())
+	if err := f.change(func([]entry) ([]entry, error) { return []entry{made}, nil }); err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+// List returns what is known of the tokens, expired ones too, in the order that they were made in.
+func (f *File) List() ([]Token, error) {
+	entries, err := f.current()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	tokens := make([]Token, len(entries))
+	for i := range entries {
+		tokens[i] = entries[i].Token
+	}
+	return tokens, err
+}
+
+// Revoke ends a token by its id, or returns ErrNoToken.
+func (f *File) Revoke(id string) error {
+	return f.change(func(entries []entry) ([]entry, error) {
+		i := slices.IndexFunc(entries, func(e entry) bool { return e.ID == id })
+		if i < 0 {
+			return nil, ErrNoToken
+		}
+		return slices.Delete(entries, i, i+1), nil
+	})
+}
