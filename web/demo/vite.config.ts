@@ -23,5 +23,6 @@ export default defineConfig({
     assetsInlineLimit: 0, // the page's policy lets nothing be fetched from a data: URL
     chunkSizeWarningLimit: 400,
     license: { fileName: 'licenses.txt' },
+    rolldownOptions: { checks: { pluginTimings: false } }, // precompressing takes its time
   },
 });
