@@ -1,0 +1,110 @@
+// Package audit records who used which key for what, who was refused, what failed its authentication and what was administered: one JSON
+// object a line, in a file that is only ever appended to.
+//
+// It guarantees that no value, name or context comes into the log: an [Event] has no place for a value; the name of a record and its
+// context, which hold patients' ids, are written as keyed hashes, but for contexts that the operator allows. What [Recorder.Record]
+// returned nil for has been handed to the operating system whole, and is on the disk where the [Sync] policy says so. Whoever gets an
+// error must not hand out what the event is about.
+//
+// The order to keep is: do the cryptography, record that the key was used, and only then let the result leave, to the client or
+// to the store.
+package audit
+
+import (
+	"context"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// ErrUnavailable says that an event could not be recorded in time. It may yet be written.
+var ErrUnavailable = &codes.Error{Of: "audit_unavailable", Text: "the audit log cannot be written"}
+
+// Recorder records events. It is safe for concurrent use.
+type Recorder interface {
+	// Record records the events, all of them or none that counts as recorded. It returns an error that wraps ErrUnavailable where the
+	// operation that they are about must be refused, and takes a bounded time.
+	Record(ctx context.Context, events ...Event) error
+}
+
+// Event is something that an auditor may ask for. Fields that do not apply stay zero.
+type Event struct {
+	Action    Action
+	Code      string // of package codes' table: how it failed; empty where it did not
+	RequestID string
+	Operation string // the operation's id in the OpenAPI document, or the command
+	Issuer    string // who vouches for the subject
+	Subject   string // an API token's id, or a provider's subject
+	Tenant    string
+	Class     classify.Class
+	KeyID     format.KeyID      // of the key that was used or administered
+	Name      string            // of the record; only its hash is written
+	Context   map[string]string // of the record; hashed, but for what is allowed
+}
+
+// Action is what was done. It is a number, so that nothing a client sends can be one.
+type Action uint8
+
+// The actions. Their names are for ever.
+const (
+	KeySeal         Action = iota + 1 // a value was sealed
+	KeyOpen                           // a value was opened, or failed to
+	AccessRefused                     // a request was refused for its token, its scopes or its rate
+	SessionCreate                     // a session was made
+	SessionExtend                     // a session was extended
+	SessionEnd                        // a session was ended
+	KeysCreate                        // keys were made
+	KeysRotate                        // another key became primary
+	KeysState                         // a key was disabled, marked compromised or destroyed
+	KeysShare                         // keys were wrapped for somebody else
+	TokenCreate                       // an API token was made
+	TokenRevoke                       // an API token was revoked
+	ServerStart                       // a server began, with its configuration
+	ServerStop                        // a server ended in order
+	auditResumed                      // the log can be written again
+	numberOfActions = iota + 1
+)
+
+var actions = [numberOfActions]string{
+	KeySeal: "key.seal", KeyOpen: "key.open", AccessRefused: "access.refused",
+	SessionCreate: "session.create", SessionExtend: "session.extend", SessionEnd: "session.end",
+	KeysCreate: "keys.create", KeysRotate: "keys.rotate", KeysState: "keys.state", KeysShare: "keys.share",
+	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
+	auditResumed: "audit.resumed",
+}
+
+// String returns the action's name; "unknown" for a number that is none.
+func (a Action) String() string {
+	if a == 0 || int(a) >= len(actions) {
+		return "unknown"
+	}
+	return actions[a]
+}
+
+// usesKey reports whether the action is one of the many that go on all day.
+func (a Action) usesKey() bool { return a == KeySeal || a == KeyOpen }
+
+// Severity is how soon somebody should look.
+type Severity string
+
+// The severities, from the least.
+const (
+	Info     Severity = "info"     // ordinary use
+	Notice   Severity = "notice"   // administration
+	Warning  Severity = "warning"  // refused, or failed
+	Critical Severity = "critical" // a package was altered, moved or forged: find out who can write to the store
+)
+
+// Severity follows from what happened, so that nobody decides it twice.
+func (e *Event) Severity() Severity {
+	switch {
+	case e.Code == "authentication_failed":
+		return Critical
+	case e.Code != "" || e.Action == AccessRefused:
+		return Warning
+	case e.Action.usesKey() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
+		return Info
+	}
+	return Notice
+}

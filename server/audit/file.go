@@ -1,0 +1,209 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// Sync says what must be on the disk, and not only with the operating system, before Record returns.
+type Sync uint8
+
+// The policies. What is not synced at once is within a second.
+const (
+	SyncNotable Sync = iota // all but the ordinary use of keys and sessions
+	SyncAll                 // everything
+	SyncLater               // nothing: a power cut may lose the last second
+)
+
+// OnFailure says what becomes of an operation whose event cannot be recorded.
+type OnFailure uint8
+
+// The choices.
+const (
+	Refuse   OnFailure = iota // it is refused, with ErrUnavailable
+	Continue                  // it goes on unrecorded, and the server's log says so
+)
+
+// Options is how a File records. The zero Options is the strictest that keeps up with a cache.
+type Options struct {
+	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
+	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
+	Sync      Sync
+	OnFailure OnFailure
+	Timeout   time.Duration // the longest that Record waits; zero is one second
+	Log       *slog.Logger  // told when the log fails and when it works again
+}
+
+const (
+	defaultTimeout = time.Second
+	syncInterval   = time.Second
+	queued         = 64      // batches that may gather for one write
+	maxGroup       = 1 << 20 // bytes of one write, but for one batch that is larger
+)
+
+// File is a Recorder over one file. Several processes may write one file: a line is written by one call, behind all others.
+type File struct {
+	file    disk
+	key     *Key
+	options Options
+
+	queue chan batch
+	ended chan struct{}
+
+	mu     sync.RWMutex // held to send, and to close the queue after the last
+	closed bool
+}
+
+var _ Recorder = (*File)(nil)
+
+// disk is what a File needs of an os.File.
+type disk interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// batch is the lines of one Record.
+type batch struct {
+	lines  []byte
+	events int
+	sync   bool
+	done   chan<- error // of room for one, so that nobody waits for who no longer listens
+}
+
+// Open opens the log, or makes one, that its owner alone can read, and begins to write. A line that a kill or a full disk cut short stays as it is;
+// the next one begins behind it.
+func Open(path string, key *Key, options Options) (*File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("audit: open the log: %w", err)
+	}
+	torn, err := prepare(file)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("audit: open the log: %w", err), file.Close())
+	}
+	return start(file, torn, key, options), nil
+}
+
+func start(file disk, torn bool, key *Key, options Options) *File {
+	if options.Least == 0 {
+		options.Least = classify.Confidential
+	}
+	if options.Timeout == 0 {
+		options.Timeout = defaultTimeout
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	f := &File{file: file, key: key, options: options, queue: make(chan batch, queued), ended: make(chan struct{})}
+	w := &writer{f: f, torn: torn}
+	go w.run()
+	return f
+}
+
+// prepare takes the log from others' eyes and reports whether its last line is cut short.
+func prepare(file *os.File) (torn bool, err error) {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := file.Chmod(0o600); err != nil {
+			return false, err
+		}
+	}
+	if info.Size() == 0 {
+		return false, nil
+	}
+	var last [1]byte
+	if _, err := file.ReadAt(last[:], info.Size()-1); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return last[0] != '\n', nil
+}
+
+// Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded though its client left.
+func (f *File) Record(_ context.Context, events ...Event) error {
+	done := make(chan error, 1)
+	b := f.batch(events, done)
+	if b.events == 0 {
+		return nil
+	}
+	err := f.wait(b, done)
+	if err != nil && f.options.OnFailure == Continue {
+		return nil
+	}
+	return err
+}
+
+// batch writes the lines of what is to be recorded, and decides whether they must be synced.
+func (f *File) batch(events []Event, done chan<- error) batch {
+	b := batch{done: done}
+	for i := range events {
+		e := &events[i]
+		if e.Action.usesKey() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
+			continue
+		}
+		b.lines = f.appendLine(b.lines, e, 0)
+		b.events++
+		b.sync = b.sync || f.options.Sync == SyncAll || f.options.Sync == SyncNotable && e.Severity() != Info
+	}
+	return b
+}
+
+// wait hands the lines to the writer, and waits for its answer.
+func (f *File) wait(b batch, done <-chan error) error {
+	timer := time.NewTimer(f.options.Timeout)
+	defer timer.Stop()
+	if err := f.send(b, timer.C); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
+	}
+}
+
+func (f *File) send(b batch, timeout <-chan time.Time) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return fmt.Errorf("%w: it was closed", ErrUnavailable)
+	}
+	select {
+	case f.queue <- b:
+		return nil
+	case <-timeout:
+		return fmt.Errorf("%w: too many events wait for the disk", ErrUnavailable)
+	}
+}
+
+// Ready returns nil if the log could be written last, or can be now, for a check of readiness. It adds a line only where the log failed
+// before.
+func (f *File) Ready(context.Context) error {
+	done := make(chan error, 1)
+	return f.wait(batch{done: done}, done)
+}
+
+// Close writes and syncs what waits, and ends. Later events are ErrUnavailable.
+func (f *File) Close() error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return nil
+	}
+	f.closed = true
+	close(f.queue)
+	f.mu.Unlock()
+	<-f.ended
+	return f.file.Close()
+}

@@ -1,0 +1,242 @@
+package audit_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func openKey(t *testing.T) *audit.Key {
+	t.Helper()
+	key, err := audit.OpenKey(filepath.Join(t.TempDir(), "audit.key"))
+	require.NoError(t, err)
+	return key
+}
+
+func open(t *testing.T, path string, options audit.Options) *audit.File {
+	t.Helper()
+	f, err := audit.Open(path, openKey(t), options)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	return f
+}
+
+// lines reads the log; a line that is no JSON object is nil.
+func lines(t *testing.T, path string) (all []map[string]any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(content)) {
+		var one map[string]any
+		_ = json.Unmarshal([]byte(line), &one)
+		all = append(all, one)
+	}
+	return all
+}
+
+func use(n int) audit.Event {
+	return audit.Event{Action: audit.KeyOpen, RequestID: fmt.Sprint(n), Tenant: "clinic", Class: classify.PHI, Subject: "t1", Issuer: "coffer"}
+}
+
+func TestLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	key := openKey(t)
+	f, err := audit.Open(path, key, audit.Options{Allow: []string{"field"}})
+	require.NoError(t, err)
+	e := use(7)
+	e.Code, e.Operation, e.Name, e.KeyID = "authentication_failed", "getEntry", "patient:P12345", format.KeyID{0xab}
+	e.Context = map[string]string{"field": "ssn", "user_id": "user_123", "other": "x"}
+	require.NoError(t, f.Record(t.Context(), e))
+	require.NoError(t, f.Close())
+
+	got := lines(t, path)
+	require.Len(t, got, 1)
+	at, err := time.Parse("2006-01-02T15:04:05.000Z", got[0]["time"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+	delete(got[0], "time")
+	hashes := []string{key.HashContext("clinic", "user_id", "user_123"), key.HashContext("clinic", "other", "x")}
+	require.ElementsMatch(t, hashes, got[0]["contextHashes"])
+	delete(got[0], "contextHashes")
+	require.Equal(t, map[string]any{
+		"severity": "critical", "action": "key.open", "outcome": "failed", "code": "authentication_failed", "requestId": "7", "operation": "getEntry",
+		"issuer": "coffer", "subject": "t1", "tenant": "clinic", "class": "phi", "keyId": "ab" + strings.Repeat("0", 62),
+		"nameHash": key.HashName("clinic", "patient:P12345"), "context": map[string]any{"field": "ssn"},
+	}, got[0])
+}
+
+func TestSeverityAndOutcome(t *testing.T) {
+	for _, c := range []struct {
+		event             audit.Event
+		severity, outcome string
+	}{
+		{audit.Event{Action: audit.KeySeal, Class: classify.PHI}, "info", "ok"},
+		{audit.Event{Action: audit.KeyOpen, Code: "authentication_failed"}, "critical", "failed"},
+		{audit.Event{Action: audit.SessionEnd}, "info", "ok"},
+		{audit.Event{Action: audit.KeyOpen, Code: "unknown_key"}, "warning", "failed"},
+		{audit.Event{Action: audit.AccessRefused, Code: "forbidden"}, "warning", "refused"},
+		{audit.Event{Action: audit.TokenRevoke}, "notice", "ok"},
+		{audit.Event{Action: audit.KeysRotate, Code: "keyring_unavailable"}, "warning", "failed"},
+	} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), c.event))
+		got := lines(t, path)
+		require.Equal(t, c.severity, got[0]["severity"])
+		require.Equal(t, c.outcome, got[0]["outcome"])
+	}
+}
+
+// The ordinary use of keys of low classes would bury the rest; its failures would not.
+func TestClassDecides(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	for _, class := range classify.All {
+		require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeySeal, Class: class},
+			audit.Event{Action: audit.KeyOpen, Class: class, Code: "authentication_failed"}))
+	}
+	got := lines(t, path)
+	require.Len(t, got, 3+5)
+	require.Equal(t, "public", got[0]["class"])
+	require.Equal(t, "critical", got[0]["severity"])
+}
+
+// TestNothingSecret plants what must not be read into every place of an event that is not meant to show it.
+func TestNothingSecret(t *testing.T) {
+	const secret = "planted-4111-secret"
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Allow: []string{"field"}})
+	e := use(1)
+	e.Name, e.Code = secret, secret
+	e.Context = map[string]string{"patient": secret, secret: "x", "field": strings.Repeat("y", 300) + secret}
+	require.NoError(t, f.Record(t.Context(), e))
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NotContains(t, string(content), secret)
+	require.NotContains(t, string(content), "patient")
+	require.Contains(t, string(content), `"code":"internal"`, "a code that is not in the table is none")
+}
+
+func TestLinesAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	long := strings.Repeat("é\n\x00", 1<<16)
+	e := audit.Event{Action: audit.AccessRefused, RequestID: long, Operation: long, Issuer: long, Subject: long, Tenant: long, Context: map[string]string{}}
+	for i := range format.MaxContextEntries {
+		e.Context[fmt.Sprint(i)] = long
+	}
+	require.NoError(t, f.Record(t.Context(), e))
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(content), "\n"), "one line, whatever is in it")
+	require.Less(t, len(content), 16<<10)
+	require.NotNil(t, lines(t, path)[0])
+}
+
+// TestConcurrentWriters: of several servers and commands on one file no line is lost, torn or written twice.
+func TestConcurrentWriters(t *testing.T) {
+	const files, writers, each = 3, 16, 50
+	path := filepath.Join(t.TempDir(), "audit.log")
+	var wg sync.WaitGroup
+	for i := range files {
+		f := open(t, path, audit.Options{Sync: audit.Sync(i), Timeout: time.Minute})
+		for j := range writers {
+			wg.Go(func() {
+				for k := range each {
+					if err := f.Record(t.Context(), use((i*writers+j)*each+k), use(-1)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, line := range lines(t, path) {
+		require.NotNil(t, line)
+		if id := line["requestId"].(string); id != "-1" {
+			require.False(t, seen[id])
+			seen[id] = true
+		}
+	}
+	require.Len(t, seen, files*writers*each)
+	require.Len(t, lines(t, path), 2*files*writers*each)
+}
+
+// TestReopen: what was there stays, a line that was cut short too, and the next one is whole.
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(1)))
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	torn := string(whole) + `{"time":"2026-01-01T00:00:0`
+	require.NoError(t, os.WriteFile(path, []byte(torn), 0o600))
+
+	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(2)))
+	require.NoError(t, f.Record(t.Context(), use(3)))
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(after), torn), "nothing is ever taken away")
+	got := lines(t, path)
+	require.Len(t, got, 4)
+	require.Nil(t, got[1])
+	require.Equal(t, "2", got[2]["requestId"])
+	require.Equal(t, "3", got[3]["requestId"])
+}
+
+func TestOwnersEyesOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	open(t, path, audit.Options{})
+	fresh := filepath.Join(t.TempDir(), "audit.log")
+	open(t, fresh, audit.Options{})
+	for _, one := range []string{path, fresh} {
+		info, err := os.Stat(one)
+		require.NoError(t, err)
+		require.Equal(t, fs.FileMode(0o600), info.Mode())
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	f := open(t, "/dev/full", audit.Options{Log: quiet})
+	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
+	err := f.Record(t.Context(), use(1))
+	require.ErrorIs(t, err, audit.ErrUnavailable)
+	require.Equal(t, "audit_unavailable", codes.Of(err).Code)
+	require.ErrorContains(t, err, "no space left")
+	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
+	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "what is not recorded is not refused")
+
+	goesOn := open(t, "/dev/full", audit.Options{OnFailure: audit.Continue, Log: quiet})
+	require.NoError(t, goesOn.Record(t.Context(), use(1)))
+	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "it says so all the same")
+}
+
+func TestClosed(t *testing.T) {
+	f := open(t, filepath.Join(t.TempDir(), "audit.log"), audit.Options{})
+	require.NoError(t, f.Close())
+	require.NoError(t, f.Close())
+	require.ErrorIs(t, f.Record(t.Context(), use(1)), audit.ErrUnavailable)
+}
+
+func TestUnusablePath(t *testing.T) {
+	_, err := audit.Open(t.TempDir(), openKey(t), audit.Options{})
+	require.Error(t, err)
+}

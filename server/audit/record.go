@@ -1,0 +1,100 @@
+package audit
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// maxText bounds each text of a line in bytes, and with it the line: who is asked for a name can make it long.
+const maxText = 255
+
+// record is a line of the log. Members are only ever added.
+type record struct {
+	Time      string            `json:"time"` // RFC 3339, UTC, to the millisecond
+	Severity  Severity          `json:"severity"`
+	Action    string            `json:"action"`
+	Outcome   string            `json:"outcome"` // "ok", "refused" or "failed"
+	Code      string            `json:"code,omitempty"`
+	RequestID string            `json:"requestId,omitempty"`
+	Operation string            `json:"operation,omitempty"`
+	Issuer    string            `json:"issuer,omitempty"`
+	Subject   string            `json:"subject,omitempty"`
+	Tenant    string            `json:"tenant,omitempty"`
+	Class     string            `json:"class,omitempty"`
+	KeyID     string            `json:"keyId,omitempty"`
+	NameHash  string            `json:"nameHash,omitempty"`
+	Context   map[string]string `json:"context,omitempty"`
+	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
+	Lost      uint64            `json:"lost,omitempty"`          // of audit.resumed: events that may not be here
+}
+
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+// appendLine appends the event as a line.
+func (f *File) appendLine(dst []byte, e *Event, lost uint64) []byte {
+	r := record{
+		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e), Lost: lost,
+		RequestID: bounded(e.RequestID), Operation: bounded(e.Operation),
+		Issuer: bounded(e.Issuer), Subject: bounded(e.Subject), Tenant: bounded(e.Tenant),
+	}
+	if r.Code = e.Code; e.Code != "" && codes.Number(e.Code) < 0 {
+		r.Code = codes.Internal
+	}
+	if e.Class.Valid() {
+		r.Class = e.Class.String()
+	}
+	if e.KeyID != (format.KeyID{}) {
+		r.KeyID = hex.EncodeToString(e.KeyID[:])
+	}
+	if e.Name != "" {
+		r.NameHash = f.key.HashName(e.Tenant, e.Name)
+	}
+	f.describe(&r, e)
+	line, _ := json.Marshal(&r) // cannot fail: texts only
+	return append(append(dst, line...), '\n')
+}
+
+// describe writes the allowed entries of a context as they are, and of the others a hash of key and value together, in an order that says
+// nothing of either.
+func (f *File) describe(r *record, e *Event) {
+	for key, value := range e.Context {
+		if slices.Contains(f.options.Allow, key) && len(value) <= maxText {
+			if r.Context == nil {
+				r.Context = map[string]string{}
+			}
+			r.Context[key] = value
+			continue
+		}
+		r.Hashes = append(r.Hashes, f.key.HashContext(e.Tenant, key, value))
+	}
+	slices.Sort(r.Hashes)
+}
+
+func outcome(e *Event) string {
+	switch {
+	case e.Action == AccessRefused:
+		return "refused"
+	case e.Code != "":
+		return "failed"
+	}
+	return "ok"
+}
+
+// bounded cuts a text to maxText bytes, between characters.
+func bounded(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return strings.Clone(text[:end])
+}

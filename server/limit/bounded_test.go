@@ -1,0 +1,57 @@
+package limit
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFailuresAreBounded(t *testing.T) {
+	failures := NewFailures(0, nil)
+	number := func(i int) netip.Addr {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))
+	}
+	for i := range 3 * maxAddresses {
+		failures.Note(number(i))
+		failures.Note(number(0)) // one that goes on is not forgotten for others
+	}
+	require.Len(t, failures.known.entries, maxAddresses)
+	require.Equal(t, maxAddresses, failures.known.order.Len())
+	require.Error(t, failures.Check(number(0)))
+	require.Error(t, failures.Check(number(3*maxAddresses-1)))
+	require.NoError(t, failures.Check(number(1)))
+}
+
+func TestTenantsAreBounded(t *testing.T) {
+	tenants := NewTenants(Quota{Rate: 1, Burst: 1, Concurrent: 1}, nil)
+	_, err := tenants.Begin("runs")
+	require.NoError(t, err)
+	for i := range 2 * maxTenants {
+		end, err := tenants.Begin(fmt.Sprint(i))
+		require.NoError(t, err)
+		end()
+	}
+	require.Len(t, tenants.known.entries, maxTenants)
+	_, err = tenants.Begin("runs")
+	require.ErrorIs(t, err, ErrRateLimited, "one with requests running is not forgotten")
+}
+
+func TestFailuresTogether(t *testing.T) {
+	failures := NewFailures(3, nil)
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			for j := range 100 {
+				address := netip.AddrFrom4([4]byte{10, 0, byte(i % 4), byte(j % 8)})
+				_ = failures.Check(address)
+				failures.Note(address)
+			}
+		})
+	}
+	wg.Wait()
+	require.Error(t, failures.Check(netip.AddrFrom4([4]byte{10, 0, 0, 0})))
+}

@@ -1,0 +1,101 @@
+package limit
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	window       = time.Minute // in which the free failures are counted, and without a failure in which everything is forgiven
+	firstBlock   = time.Second // doubled with each failure
+	longestBlock = time.Minute
+	maxAddresses = 10_000
+)
+
+// Failures slows down who sends wrong tokens, by the address they come from. Behind a proxy that address must be the client's: all
+// would share the proxy's. It is safe for concurrent use.
+type Failures struct {
+	free int
+	now  func() time.Time
+
+	mu    sync.Mutex
+	known *recent[netip.Prefix, *history]
+}
+
+// history is what an address did.
+type history struct {
+	since   time.Time // of count
+	count   int       // failures within the window
+	blocks  int       // in a row
+	blocked time.Time // until then
+}
+
+// NewFailures lets each address fail that often a minute before it is blocked, for a second at first and for up to a minute as it
+// goes on. A nil clock is time.Now.
+func NewFailures(perMinute int, now func() time.Time) *Failures {
+	if now == nil {
+		now = time.Now
+	}
+	return &Failures{free: perMinute, now: now, known: newRecent[netip.Prefix, *history](maxAddresses)}
+}
+
+// Check returns a Refusal while an address is blocked. It is to be asked before the token is looked at, so that a right guess is not told
+// from a wrong one.
+func (f *Failures) Check(address netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h, ok := f.known.get(network(address))
+	if !ok {
+		return nil
+	}
+	if wait := h.blocked.Sub(f.now()); wait > 0 {
+		return &Refusal{Wait: wait}
+	}
+	return nil
+}
+
+// Note counts a token that was refused as unauthorized. A later right one forgives nothing: it may be the attacker's own.
+func (f *Failures) Note(address netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key, now := network(address), f.now()
+	h, ok := f.known.get(key)
+	if !ok {
+		h = &history{since: now}
+		f.known.add(key, h, func(*history) bool { return true })
+	}
+	h.fail(now, f.free)
+}
+
+func (h *history) fail(now time.Time, free int) {
+	if now.Before(h.blocked) {
+		return // it was under way when the block began
+	}
+	if h.blocks > 0 && now.Sub(h.blocked) >= window {
+		h.blocks = 0
+	}
+	if now.Sub(h.since) >= window {
+		h.since, h.count = now, 0
+	}
+	h.count++
+	if h.blocks == 0 && h.count <= free {
+		return
+	}
+	h.blocked = now.Add(min(firstBlock<<min(h.blocks, 6), longestBlock))
+	h.blocks++
+}
+
+// network is what one client can send from: an address of IPv4, 64 bits of IPv6 (RFC 6177). What is no address shares one entry.
+func network(address netip.Addr) netip.Prefix {
+	address = address.Unmap().WithZone("")
+	bits := address.BitLen()
+	if address.Is6() {
+		bits = 64
+	}
+	prefix, err := address.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}

@@ -1,0 +1,84 @@
+package limit
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Quota is what each tenant may use.
+type Quota struct {
+	Rate       float64 // requests a second, over time; 0: any number
+	Burst      int     // requests at once after a rest, at least 1
+	Concurrent int     // requests that run at the same time; 0: any number
+}
+
+// maxTenants bounds those that are remembered; one that is forgotten has a full burst again, and one with requests running never is.
+const maxTenants = 10_000
+
+// Tenants holds each tenant to a quota. It is safe for concurrent use.
+type Tenants struct {
+	quota Quota
+	now   func() time.Time
+
+	mu    sync.Mutex
+	known *recent[string, *tenant]
+}
+
+type tenant struct {
+	bucket  *rate.Limiter
+	running int
+}
+
+// NewTenants makes the limits of tenants, all of which have the same quota. A nil clock is time.Now.
+func NewTenants(quota Quota, now func() time.Time) *Tenants {
+	if now == nil {
+		now = time.Now
+	}
+	return &Tenants{quota: quota, now: now, known: newRecent[string, *tenant](maxTenants)}
+}
+
+// Begin counts a request of a tenant, which is to be one that was authenticated. It returns end, to be called once when the request
+// ended, or a Refusal. A refused request costs the tenant nothing.
+func (t *Tenants) Begin(id string) (end func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one, ok := t.known.get(id)
+	if !ok {
+		one = &tenant{bucket: rate.NewLimiter(t.rate(), max(1, t.quota.Burst))}
+		t.known.add(id, one, func(other *tenant) bool { return other.running == 0 })
+	}
+	if t.quota.Concurrent > 0 && one.running >= t.quota.Concurrent {
+		return nil, &Refusal{Wait: time.Second} // when one ends is not known
+	}
+	if wait := t.take(one.bucket); wait > 0 {
+		return nil, &Refusal{Wait: wait}
+	}
+	one.running++
+	return func() { t.end(one) }, nil
+}
+
+func (t *Tenants) end(one *tenant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one.running--
+}
+
+func (t *Tenants) rate() rate.Limit {
+	if t.quota.Rate <= 0 {
+		return rate.Inf
+	}
+	return rate.Limit(t.quota.Rate)
+}
+
+// take takes one request out of a bucket, or returns after how long there will be one.
+func (t *Tenants) take(bucket *rate.Limiter) time.Duration {
+	now := t.now()
+	reservation := bucket.ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}

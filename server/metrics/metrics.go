@@ -1,0 +1,131 @@
+// Package metrics counts and times what the server does, for Prometheus.
+//
+// It guarantees that a metric tells nothing of the data and cannot grow without bound: every label is one of a fixed set. An operation
+// that is none of the document's is "other", an outcome is a code of package codes' table, and a tenant is a keyed hash, of which there
+// are at most [MaxTenants], in one metric only. No name, value, context, token or key id is ever a label. It knows no HTTP framework.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// OK is the outcome of what did not fail; other outcomes are codes.
+const OK = "ok"
+
+// other stands for a label's value that is not one of its set.
+const other = "other"
+
+// Metrics is what one server counts, in a registry of its own. It is safe for concurrent use.
+type Metrics struct {
+	registry   *prometheus.Registry
+	known      map[string]bool // operations
+	tenants    tenants
+	operations *prometheus.CounterVec
+	latency    *prometheus.HistogramVec
+	lookups    *prometheus.CounterVec
+	keys       *prometheus.CounterVec
+	kmsCalls   *prometheus.CounterVec
+	kmsLatency *prometheus.HistogramVec
+	byTenant   *prometheus.CounterVec
+}
+
+// New makes the metrics of a server that has the operations, by their ids in the OpenAPI document. The hash must be a keyed one, since a
+// tenant's id may be guessed: audit.Key.HashTenant is such, and makes metrics and audit log agree.
+func New(operations []string, hash func(tenant string) string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(), known: map[string]bool{}, tenants: tenants{hash: hash, labels: map[string]string{}},
+		operations: counter("operations_total", "Operations by id, class of the value and outcome: ok or the code of the error.", "operation", "class", "outcome"),
+		latency:    histogram("operation_duration_seconds", "Time from a request's first byte to its answer's last, by operation.", "operation"),
+		lookups:    counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result"),
+		keys:       counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class"),
+		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
+		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
+		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
+	}
+	for _, operation := range operations {
+		m.known[operation] = true
+	}
+	m.registry.MustRegister(m.operations, m.latency, m.lookups, m.keys, m.kmsCalls, m.kmsLatency, m.byTenant,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	return m
+}
+
+const namespace = "coffer"
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+// buckets are in seconds: from a hit in memory to a request at its time limit.
+var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// Done is an operation that was answered.
+type Done struct {
+	Operation string         // its id in the OpenAPI document
+	Tenant    string         // empty where nobody was authenticated
+	Class     classify.Class // of the value; zero where there is none
+	Err       error
+	Took      time.Duration
+}
+
+// Operation counts and times an operation.
+func (m *Metrics) Operation(d Done) {
+	operation := d.Operation
+	if !m.known[operation] {
+		operation = other
+	}
+	m.operations.WithLabelValues(operation, className(d.Class), outcome(d.Err)).Inc()
+	m.latency.WithLabelValues(operation).Observe(d.Took.Seconds())
+	if d.Tenant != "" {
+		m.byTenant.WithLabelValues(m.tenants.label(d.Tenant), strconv.FormatBool(d.Err != nil)).Inc()
+	}
+}
+
+// Lookups counts reads of the cache that found something, and that found nothing.
+func (m *Metrics) Lookups(hits, misses int) {
+	m.lookups.WithLabelValues("hit").Add(float64(hits))
+	m.lookups.WithLabelValues("miss").Add(float64(misses))
+}
+
+// Sealed counts a package sealed under a key of the class.
+func (m *Metrics) Sealed(class classify.Class) {
+	m.keys.WithLabelValues("seal", className(class)).Inc()
+}
+
+// Opened counts a package opened under a key of the class.
+func (m *Metrics) Opened(class classify.Class) {
+	m.keys.WithLabelValues("open", className(class)).Inc()
+}
+
+// Handler answers the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, DisableCompression: true})
+}
+
+func className(class classify.Class) string {
+	if !class.Valid() {
+		return "none"
+	}
+	return class.String()
+}
+
+// outcome is bounded by the table: an error without a code is internal.
+func outcome(err error) string {
+	if err == nil {
+		return OK
+	}
+	return codes.Of(err).Code
+}
