@@ -61,7 +61,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	handler, err := api.New(api.Options{
-		Cache: cache.New(store, seal.NewSealer(tenant)), Store: store, Tokens: tokenFile(c.Data), Demo: demo.Files(), Log: log,
+		Cache: cache.New(store, seal.NewSealer(tenant)), Tokens: tokenFile(c.Data), Demo: demo.Files(), Log: log,
 		MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}, {Code: "keyring_unavailable", Run: keysReady(tenant)}},
 	})

@@ -77,7 +77,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.token, err = s.file.CreateFirst()
 	require.NoError(t, err)
 	options := api.Options{
-		Cache: cache.New(store, seal.NewSealer(tenant(t, dir))), Store: store, Tokens: s.file, Demo: fstest.MapFS{},
+		Cache: cache.New(store, seal.NewSealer(tenant(t, dir))), Tokens: s.file, Demo: fstest.MapFS{},
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
 		MaxBody: maxBody, Timeout: 5 * time.Second,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},

@@ -124,18 +124,15 @@ func (s *server) headEntry(c echo.Context) error {
 
 // stored gives the package under a key as it lies at rest, its bytes bounded and well formed but not authenticated.
 func (s *server) stored(ctx context.Context, name string, lowest classify.Class) ([]byte, format.Header, error) {
-	pkg, ok, err := s.store.Get(ctx, name)
+	pkg, entry, err := s.cache.Package(ctx, name)
 	if err != nil {
 		return nil, format.Header{}, err
 	}
-	if !ok {
-		return nil, format.Header{}, cache.ErrNotFound
+	if err := entry.Class.Demand(lowest); err != nil {
+		return nil, format.Header{}, err
 	}
 	p, err := format.Parse(pkg)
-	if err != nil {
-		return nil, format.Header{}, err
-	}
-	return pkg, p.Header, classify.Class(p.Header.Class).Demand(lowest)
+	return pkg, p.Header, err
 }
 
 // deleteEntry removes what is under the key; nothing there is not_found.

@@ -17,6 +17,9 @@ import (
 
 const record = "Jane Doe, born 1970-01-01"
 
+// stored is what the default tenant's key is in the store.
+func stored(key string) string { return "coffer/default/cache/" + key }
+
 func TestRoundTrip(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *service) {
 		for _, class := range classify.All {
@@ -83,7 +86,7 @@ func TestKeys(t *testing.T) {
 			require.Equal(t, key, string(got.body))
 			again := s.do("GET", "/v1/cache/"+url.PathEscape(key), nil).is(t, 200)
 			require.Equal(t, key, string(again.body), "all of it escaped")
-			there, err := s.store.Exists(t.Context(), key)
+			there, err := s.store.Exists(t.Context(), stored(key))
 			require.NoError(t, err)
 			require.True(t, there, "%q", key)
 		}
@@ -133,7 +136,7 @@ func TestTTL(t *testing.T) {
 			"?class=public": 0, "?class=public&ttl=1000h": 1000 * time.Hour,
 		} {
 			s.do("PUT", "/v1/cache/k"+query, []byte("v")).is(t, 204)
-			left, ok, err := s.store.TTL(t.Context(), "k")
+			left, ok, err := s.store.TTL(t.Context(), stored("k"))
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.InDelta(t, want.Seconds(), left.Seconds(), 5, query)
@@ -166,7 +169,7 @@ func TestPackage(t *testing.T) {
 		require.Equal(t, packageType, got.Header.Get("Content-Type"))
 		require.Equal(t, "Accept", got.Header.Get("Vary"))
 		require.NotContains(t, string(got.body), record)
-		atRest, _, err := s.store.Get(t.Context(), "k")
+		atRest, _, err := s.store.Get(t.Context(), stored("k"))
 		require.NoError(t, err)
 		require.Equal(t, atRest, got.body)
 
@@ -191,9 +194,9 @@ func TestPackage(t *testing.T) {
 func TestTampered(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)
-		pkg, _, err := s.store.Get(t.Context(), "k")
+		pkg, _, err := s.store.Get(t.Context(), stored("k"))
 		require.NoError(t, err)
-		put := func(key string, value []byte) { require.NoError(t, s.store.Set(t.Context(), key, value, 0)) }
+		put := func(key string, value []byte) { require.NoError(t, s.store.Set(t.Context(), stored(key), value, 0)) }
 
 		put("moved", pkg)
 		s.do("GET", "/v1/cache/moved", nil).refused(t, "authentication_failed")

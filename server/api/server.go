@@ -17,7 +17,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/kv"
 )
 
 // MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context, all of it escaped, and
@@ -27,7 +26,6 @@ const MaxHeader = 128 << 10
 // Options is what a server is made of.
 type Options struct {
 	Cache   *cache.Cache
-	Store   kv.Store // beneath the cache: what packages look like at rest
 	Tokens  Tokens
 	Ready   []Check // what /readyz asks
 	Demo    fs.FS   // index.html at its top, if the demo was built
@@ -38,7 +36,6 @@ type Options struct {
 
 type server struct {
 	cache   *cache.Cache
-	store   kv.Store
 	tokens  Tokens
 	ready   []Check
 	assets  map[string]*asset
@@ -54,7 +51,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		cache: o.Cache, store: o.Store, tokens: o.Tokens, ready: o.Ready, assets: assets,
+		cache: o.Cache, tokens: o.Tokens, ready: o.Ready, assets: assets,
 		log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 	}
 	e := echo.New()

@@ -16,6 +16,8 @@ type Item struct {
 	Class   classify.Class
 	TTL     time.Duration // 0 is the longest that the class allows
 	Context map[string]string
+
+	MediaType string // what the value is, kept inside the package; at most 255 bytes, may be empty
 }
 
 // Result is one read of GetMany: an entry, or the error that Get would have given for its key.
@@ -39,7 +41,7 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 		if err != nil {
 			return fmt.Errorf("cache: item %d: %w", i, err)
 		}
-		entries[i] = kv.Entry{Key: items[i].Key, TTL: ttl}
+		entries[i] = kv.Entry{Key: c.prefix + items[i].Key, TTL: ttl}
 		ends[i] = len(b.bytes)
 	}
 	start := 0
@@ -54,7 +56,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
 	}
-	packages, err := c.store.GetMany(ctx, keys)
+	packages, err := c.store.GetMany(ctx, c.stored(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +71,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 			results[i].Err = err
 			continue
 		}
-		results[i].Entry = entryOf(&o)
+		results[i].Entry = entryOf(&o, pkg)
 	}
 	return results, nil
 }
@@ -79,7 +81,16 @@ func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return 0, err
 	}
-	return c.store.DeleteMany(ctx, keys)
+	return c.store.DeleteMany(ctx, c.stored(keys))
+}
+
+// stored gives the keys as the store has them.
+func (c *Cache) stored(keys []string) []string {
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		out[i] = c.prefix + key
+	}
+	return out
 }
 
 func (c *Cache) checkKeys(keys []string) error {

@@ -32,7 +32,7 @@ func TestBatches(t *testing.T) {
 			items, keys = append(items, item), append(keys, item.Key)
 		}
 		require.NoError(t, c.SetMany(ctx, items))
-		require.NoError(t, store.Set(ctx, "k7", []byte("altered"), 0))
+		require.NoError(t, store.Set(ctx, stored("k7"), []byte("altered"), 0))
 		results, err := c.GetMany(ctx, append(keys, "missing"))
 		require.NoError(t, err)
 		require.Len(t, results, 301)
@@ -90,16 +90,16 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// A caller's own client is used, with his keys, and left open.
+// A caller's own client is used, and left open.
 func TestWrap(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	var universal redis.UniversalClient = client
 	c := cache.Wrap(universal, sealers(t)("tenant"), cache.WithMaxTTL(classify.PHI, time.Hour))
 	require.NoError(t, c.SetEncrypted(t.Context(), "patient:1", []byte("value"), classify.PHI, 0, nil))
-	n, err := client.Exists(t.Context(), "patient:1").Result()
+	n, err := client.Exists(t.Context(), stored("patient:1")).Result()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
-	require.NoError(t, client.LPush(t.Context(), "list", "x").Err())
+	require.NoError(t, client.LPush(t.Context(), stored("list"), "x").Err())
 	_, err = c.GetDecrypted(t.Context(), "list")
 	require.ErrorIs(t, err, kv.ErrWrongType)
 }

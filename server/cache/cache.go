@@ -2,8 +2,8 @@
 //
 // What it guarantees: the store sees packages only (of the class public: readable, but not to be changed); a value that was
 // altered, copied to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the
-// longest time that its class allows. Keys stand in the store as they are given, so put nothing personal in them; a value's
-// context is readable there too.
+// longest time that its class allows. Each owner's entries are apart from all others', behind a prefix of the owner's in the store.
+// Keys stand readable behind it, so put nothing personal in them; a value's context is readable there too.
 package cache
 
 import (
@@ -29,6 +29,10 @@ var (
 	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that key"}
 	// ErrTTL says that a time to live is longer than the class allows.
 	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the time to live is longer than the class allows"}
+	// ErrPrecondition says that an entry is not what a Condition asks for. Nothing was changed.
+	ErrPrecondition = &codes.Error{
+		Of: "precondition_failed", Text: "the entry is not the one that If-Match or If-None-Match asks for; nothing was changed",
+	}
 	// ErrNegativeTTL says that a time to live is negative.
 	ErrNegativeTTL = &codes.Error{Of: "invalid_argument", Text: "the time to live is negative"}
 )
@@ -38,6 +42,7 @@ type Cache struct {
 	store   kv.Store
 	sealer  *seal.Sealer
 	owner   string
+	prefix  string // of all the owner's keys in the store
 	longest [classify.PHI + 1]time.Duration
 }
 
@@ -56,7 +61,7 @@ func WithMaxTTL(class classify.Class, longest time.Duration) Option {
 
 // New makes a cache over a store with an owner's sealer. The store stays the caller's to close.
 func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
-	c := &Cache{store: store, sealer: sealer, owner: sealer.Owner()}
+	c := &Cache{store: store, sealer: sealer, owner: sealer.Owner(), prefix: kv.Prefix(sealer.Owner(), Collection)}
 	for _, class := range classify.All {
 		c.longest[class] = time.Duration(class.Rules().MaxTTL) * time.Second
 	}
@@ -86,7 +91,7 @@ func (c *Cache) SetEncrypted(
 	if err := c.seal(b, &Item{Key: key, Value: value, Class: class, Context: context}); err != nil {
 		return err
 	}
-	return c.store.Set(ctx, key, b.bytes, ttl)
+	return c.store.Set(ctx, c.prefix+key, b.bytes, ttl)
 }
 
 // seal appends the item's package to b.
@@ -97,6 +102,9 @@ func (c *Cache) seal(b *buffer, item *Item) error {
 	}
 	request := seal.Request{
 		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: described,
+	}
+	if item.MediaType != "" {
+		request.Type, request.MediaType = format.Blob, item.MediaType
 	}
 	sealed, err := c.sealer.Seal(b.bytes, request, item.Value)
 	if err != nil {
@@ -132,7 +140,7 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	return c.store.Exists(ctx, key)
+	return c.store.Exists(ctx, c.prefix+key)
 }
 
 // Delete removes what is under key and reports whether there was anything.
@@ -140,7 +148,7 @@ func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	return c.store.Delete(ctx, key)
+	return c.store.Delete(ctx, c.prefix+key)
 }
 
 // checkKey returns format.ErrTooLarge or format.ErrInvalid for a key that nothing can be stored under.

@@ -47,6 +47,9 @@ func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(st
 	})
 }
 
+// stored is what the tests' tenant's key is in the store.
+func stored(key string) string { return "coffer/tenant/cache/" + key }
+
 func TestCache(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
@@ -69,7 +72,7 @@ func TestCache(t *testing.T) {
 				require.NoError(t, err)
 				entry.Value = nil
 				require.Equal(t, entry, header)
-				raw, ok, err := store.Get(ctx, key)
+				raw, ok, err := store.Get(ctx, stored(key))
 				require.NoError(t, err)
 				require.True(t, ok)
 				if len(value) > 0 {
@@ -112,7 +115,7 @@ func TestTTL(t *testing.T) {
 		c := cache.New(store, sealer("tenant"), cache.WithMaxTTL(classify.PII, time.Hour), cache.WithMaxTTL(classify.Internal, 0), cache.WithMaxTTL(0, time.Second))
 		left := func(class classify.Class, ttl time.Duration) time.Duration {
 			require.NoError(t, c.SetEncrypted(ctx, "k", nil, class, ttl, nil))
-			d, ok, err := store.TTL(ctx, "k")
+			d, ok, err := store.TTL(ctx, stored("k"))
 			require.NoError(t, err)
 			require.True(t, ok)
 			return d
@@ -184,10 +187,10 @@ func TestTampered(t *testing.T) {
 		ctx, c, other := t.Context(), cache.New(store, sealer("tenant")), cache.New(store, sealer("other"))
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
 			require.NoError(t, c.SetEncrypted(ctx, "k", []byte("value"), class, 0, nil))
-			raw, _, err := store.Get(ctx, "k")
+			raw, _, err := store.Get(ctx, stored("k"))
 			require.NoError(t, err)
 			raw = bytes.Clone(raw)
-			put := func(key string, value []byte) { require.NoError(t, store.Set(ctx, key, value, 0)) }
+			put := func(key string, value []byte) { require.NoError(t, store.Set(ctx, stored(key), value, 0)) }
 			for _, i := range []int{65, 80, 92, len(raw) - 1} { // time, nonce, ciphertext or tag
 				altered := bytes.Clone(raw)
 				altered[i] ^= 1
@@ -210,7 +213,12 @@ func TestTampered(t *testing.T) {
 			require.ErrorIs(t, err, format.ErrMalformed)
 			put("k", raw)
 			_, err = other.GetDecrypted(ctx, "k")
+			require.ErrorIs(t, err, cache.ErrNotFound)
+			require.NoError(t, store.Set(ctx, "coffer/other/cache/k", raw, 0))
+			_, err = other.GetDecrypted(ctx, "k")
 			require.ErrorIs(t, err, envelope.ErrUnknownKey)
+			_, err = other.Delete(ctx, "k")
+			require.NoError(t, err)
 		}
 		// of another use of the same tenant
 		pkg, err := sealer("tenant").Seal(nil, seal.Request{
@@ -218,7 +226,7 @@ func TestTampered(t *testing.T) {
 			Place: format.Place{Owner: "tenant", Collection: cache.Collection, Name: "k", Named: true},
 		}, []byte("value"))
 		require.NoError(t, err)
-		require.NoError(t, store.Set(ctx, "k", pkg, 0))
+		require.NoError(t, store.Set(ctx, stored("k"), pkg, 0))
 		_, err = c.GetDecrypted(ctx, "k")
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	})

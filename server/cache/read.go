@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/seal"
@@ -17,6 +18,8 @@ type Entry struct {
 	KeyID       format.KeyID      // of the key that sealed it
 	EncryptedAt time.Time         // to the millisecond
 	Type        format.ValueType
+	MediaType   string // empty where there is none, and where nothing was opened
+	Tag         string // names this write of the entry; see TagOf
 }
 
 // ReadOption adds a demand to a call that reads.
@@ -34,54 +37,86 @@ func (c *Cache) GetDecrypted(ctx context.Context, key string, options ...ReadOpt
 
 // Get is GetDecrypted with what the package says of the value, all of it authentic.
 func (c *Cache) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
-	o, err := c.open(ctx, key, options)
-	if err != nil {
-		return Entry{}, err
-	}
-	return entryOf(&o), nil
+	return c.open(ctx, key, options)
 }
 
 // Inspect gives the entry under key without its value and without opening it: what it says is not authenticated. Errors are
 // Get's, but for those of keys.
 func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
-	if err := c.checkKey(key); err != nil {
-		return Entry{}, err
-	}
-	pkg, ok, err := c.store.Get(ctx, key)
+	_, entry, err := c.Package(ctx, key)
+	return entry, err
+}
+
+// Package gives the package under key as it lies at rest, with what Inspect says of it. Nothing is opened and nothing authenticated.
+func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) {
+	pkg, err := c.load(ctx, key)
 	if err != nil {
-		return Entry{}, err
-	}
-	if !ok {
-		return Entry{}, ErrNotFound
+		return nil, Entry{}, err
 	}
 	p, err := format.Parse(pkg)
 	if err != nil {
-		return Entry{}, err
+		return nil, Entry{}, err
 	}
-	return entryOf(&seal.Opened{Header: p.Header}), nil
+	return pkg, entryOf(&seal.Opened{Header: p.Header}, pkg), nil
 }
 
-func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (seal.Opened, error) {
+// TTL gives the time that the entry under key has left, 0 where it has no limit; ErrNotFound where there is none.
+func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if err := c.checkKey(key); err != nil {
-		return seal.Opened{}, err
+		return 0, err
 	}
-	pkg, ok, err := c.store.Get(ctx, key)
+	left, ok, err := c.store.TTL(ctx, c.prefix+key)
+	if err == nil && !ok {
+		err = ErrNotFound
+	}
+	return left, err
+}
+
+// List gives a page of about limit keys that begin with prefix, as kv.Store.Scan does.
+func (c *Cache) List(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
+	keys, next, err = c.store.Scan(ctx, c.prefix+prefix, cursor, limit)
+	for i := range keys {
+		keys[i] = strings.TrimPrefix(keys[i], c.prefix)
+	}
+	return keys, next, err
+}
+
+func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
+	if err := c.checkKey(key); err != nil {
+		return nil, err
+	}
+	pkg, ok, err := c.store.Get(ctx, c.prefix+key)
+	if err == nil && !ok {
+		err = ErrNotFound
+	}
+	return pkg, err
+}
+
+func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Entry, error) {
+	pkg, err := c.load(ctx, key)
 	if err != nil {
-		return seal.Opened{}, err
+		return Entry{}, err
 	}
-	if !ok {
-		return seal.Opened{}, ErrNotFound
+	return c.Open(key, pkg, options...)
+}
+
+// Open opens a package that Package gave for key. Errors are Get's.
+func (c *Cache) Open(key string, pkg []byte, options ...ReadOption) (Entry, error) {
+	o, err := c.sealer.Open(nil, pkg, c.want(key, options))
+	if err != nil {
+		return Entry{}, err
 	}
-	return c.sealer.Open(nil, pkg, c.want(key, options))
+	return entryOf(&o, pkg), nil
 }
 
 func (c *Cache) want(key string, options []ReadOption) seal.Want {
 	return seal.Apply(seal.Want{Use: format.UseCache, Place: c.place(key)}, options)
 }
 
-func entryOf(o *seal.Opened) Entry {
+func entryOf(o *seal.Opened, pkg []byte) Entry {
 	return Entry{
 		Value: o.Value, Class: classify.Class(o.Header.Class), Context: o.Context().Map(), KeyID: o.Header.KeyID,
 		EncryptedAt: time.UnixMilli(o.Header.EncryptedAt), Type: o.Header.Type,
+		MediaType: o.Details.MediaType, Tag: TagOf(pkg),
 	}
 }

@@ -8,6 +8,7 @@ package kv
 
 import (
 	"context"
+	"net/url"
 	"time"
 )
 
@@ -22,6 +23,12 @@ const (
 
 // DefaultScanLimit is the page size of Scan when its limit is not positive.
 const DefaultScanLimit = 1000
+
+// Prefix is what the keys of an owner's collection begin with in a store. No owner's begins with another's, since what is escaped holds
+// no slash.
+func Prefix(owner, collection string) string {
+	return "coffer/" + url.PathEscape(owner) + "/" + collection + "/"
+}
 
 // Entry is one write of SetMany.
 type Entry struct {
@@ -80,6 +87,16 @@ type Store interface {
 	// CompareAndSwap replaces the value of key in one step if it now equals old, and keeps the time that
 	// key has left. It reports false where the value differs or there is no key.
 	CompareAndSwap(ctx context.Context, key string, old, value []byte) (swapped bool, err error)
+
+	// SetIf writes value with ttl as Set does, in one step, if the value of key now equals old, or, where old is nil, if there is
+	// no key. It reports false, and changes nothing, where that is not so.
+	SetIf(ctx context.Context, key string, old, value []byte, ttl time.Duration) (written bool, err error)
+
+	// DeleteIf removes key in one step if its value now equals old.
+	DeleteIf(ctx context.Context, key string, old []byte) (deleted bool, err error)
+
+	// ExpireIf gives key the time ttl from now, 0 for ever, in one step if its value now equals old.
+	ExpireIf(ctx context.Context, key string, old []byte, ttl time.Duration) (changed bool, err error)
 
 	// Ping asks whether the store can be reached now.
 	Ping(ctx context.Context) error

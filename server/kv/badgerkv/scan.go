@@ -2,7 +2,7 @@ package badgerkv
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-var errCursor = errors.New("badgerkv: scan: not a cursor of this store")
+var errCursor = fmt.Errorf("badgerkv: scan: %w", kv.ErrCursor)
 
 // Scan implements kv.Store. Keys come in the order of their bytes; the cursor is the last one listed, as stored.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {

@@ -45,6 +45,10 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"compare and swap", swaps},
 		{"compare and swap keeps ttl", swapKeepsTTL},
 		{"compare and swap under contention", swapContention},
+		{"set if", setsIf},
+		{"set if under contention", setIfContention},
+		{"delete if", deletesIf},
+		{"expire if", expiresIf},
 		{"concurrent use", concurrent},
 		{"cancelled context", cancelled},
 		{"closed", closed},
@@ -66,6 +70,10 @@ func methods(s kv.Store) map[string]func(ctx context.Context) error {
 		"DeleteMany":     func(ctx context.Context) error { _, err := s.DeleteMany(ctx, []string{"k", "l"}); return err },
 		"Scan":           func(ctx context.Context) error { _, _, err := s.Scan(ctx, "", "", 0); return err },
 		"CompareAndSwap": func(ctx context.Context) error { _, err := s.CompareAndSwap(ctx, "k", []byte("v"), nil); return err },
+		"SetIf":          func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", []byte("v"), nil, 0); return err },
+		"SetIf absent":   func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", nil, nil, 0); return err },
+		"DeleteIf":       func(ctx context.Context) error { _, err := s.DeleteIf(ctx, "k", []byte("v")); return err },
+		"ExpireIf":       func(ctx context.Context) error { _, err := s.ExpireIf(ctx, "k", []byte("v"), 0); return err },
 		"Ping":           s.Ping,
 	}
 }

@@ -4,7 +4,7 @@
 // or later is needed (KEEPTTL). Keys are used as they are given; a caller who shares a Redis with
 // other programs gives them a prefix.
 //
-// A connection lost while Redis answers is retried by the client. A retried Delete or CompareAndSwap whose
+// A connection lost while Redis answers is retried by the client. A retried Delete, CompareAndSwap, SetIf or DeleteIf whose
 // first attempt did arrive reports false: read the key again before concluding anything from that.
 package rediskv
 

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-var errCursor = errors.New("rediskv: scan: not a cursor of this store")
+var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 
 // Scan implements kv.Store. A cluster's masters are scanned one after the other; where one has gone
 // meanwhile, the scan fails with kv.ErrUnavailable and has to begin again, since keys may have been missed.

@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"context"
+	"encoding/base64"
+	"slices"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Condition is what must be under a key for a change to take effect; the zero Condition is anything or nothing.
+type Condition struct {
+	Absent  bool     // nothing
+	Present bool     // an entry; with Tags, one that has one of them
+	Tags    []string // only with Present
+}
+
+// Sealed is an item on its way into the store.
+type Sealed struct {
+	Entry // without its value
+	key   string
+	pkg   []byte
+	TTL   time.Duration // 0 is for ever
+}
+
+// TagOf names one write: the nonce of its package, which is random and new with each, in base64url. It is empty for what is no package.
+func TagOf(pkg []byte) string {
+	h, n, err := format.ParseHeader(pkg)
+	if err != nil || h.Algorithm == format.Chunked || len(pkg) < n+format.NonceSize {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(pkg[n : n+format.NonceSize])
+}
+
+// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the key's use. Errors are those
+// of SetEncrypted.
+func (c *Cache) Seal(item *Item) (Sealed, error) {
+	ttl, err := c.ttl(item.Class, item.TTL)
+	if err != nil {
+		return Sealed{}, err
+	}
+	var b buffer
+	if err := c.seal(&b, item); err != nil {
+		return Sealed{}, err
+	}
+	p, err := format.Parse(b.bytes)
+	if err != nil {
+		return Sealed{}, err
+	}
+	return Sealed{Entry: entryOf(&seal.Opened{Header: p.Header}, b.bytes), key: item.Key, pkg: b.bytes, TTL: ttl}, nil
+}
+
+// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition, and the errors of the store.
+func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) error {
+	name := c.prefix + sealed.key
+	switch {
+	case condition.Absent:
+		return settled(c.store.SetIf(ctx, name, nil, sealed.pkg, sealed.TTL))
+	case !condition.Present:
+		return c.store.Set(ctx, name, sealed.pkg, sealed.TTL)
+	}
+	return c.change(ctx, sealed.key, condition, func(old []byte) (bool, error) {
+		return c.store.SetIf(ctx, name, old, sealed.pkg, sealed.TTL)
+	})
+}
+
+// Remove deletes the entry under key, in one step with the check of the condition. It returns ErrNotFound where there is none, or
+// ErrPrecondition where the condition asks for one.
+func (c *Cache) Remove(ctx context.Context, key string, condition Condition) error {
+	if !condition.Present {
+		existed, err := c.Delete(ctx, key)
+		if err == nil && !existed {
+			err = ErrNotFound
+		}
+		return err
+	}
+	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return c.store.DeleteIf(ctx, c.prefix+key, old) })
+}
+
+// Expire keeps the entry under key for ttl from now, which must be positive. From when the value was sealed it is never kept longer than its class allows:
+// beyond that it returns ErrTTL. Other errors are those of Inspect, and ErrPrecondition.
+func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
+	var entry Entry
+	err := c.change(ctx, key, condition, func(old []byte) (bool, error) {
+		p, err := format.Parse(old)
+		if err != nil {
+			return false, err
+		}
+		entry = entryOf(&seal.Opened{Header: p.Header}, old)
+		longest := c.longest[entry.Class]
+		if ttl <= 0 {
+			return false, ErrNegativeTTL
+		}
+		if longest > 0 && ttl > time.Until(entry.EncryptedAt.Add(longest)) {
+			return false, ErrTTL
+		}
+		return c.store.ExpireIf(ctx, c.prefix+key, old, ttl)
+	})
+	return entry, err
+}
+
+// change makes a change to the package that is under key, again for as long as another one comes in between that the condition takes too.
+func (c *Cache) change(ctx context.Context, key string, condition Condition, do func(old []byte) (bool, error)) error {
+	for {
+		old, err := c.load(ctx, key)
+		if err == ErrNotFound && condition.Present {
+			return ErrPrecondition
+		}
+		if err != nil {
+			return err
+		}
+		if condition.Tags != nil && !slices.Contains(condition.Tags, TagOf(old)) {
+			return ErrPrecondition
+		}
+		if done, err := do(old); done || err != nil {
+			return err
+		}
+	}
+}
+
+func settled(done bool, err error) error {
+	if err == nil && !done {
+		return ErrPrecondition
+	}
+	return err
+}

@@ -1,0 +1,154 @@
+package cache_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// put writes a value under k and returns its tag.
+func put(t *testing.T, c *cache.Cache, value string, condition cache.Condition) (string, error) {
+	t.Helper()
+	sealed, err := c.Seal(&cache.Item{Key: "k", Value: []byte(value), Class: classify.PHI, TTL: time.Hour, MediaType: "text/plain"})
+	require.NoError(t, err)
+	require.Nil(t, sealed.Value)
+	require.Equal(t, time.Hour, sealed.TTL)
+	return sealed.Tag, c.Put(t.Context(), &sealed, condition)
+}
+
+func requireEntry(t *testing.T, c *cache.Cache, value, tag string) {
+	t.Helper()
+	entry, err := c.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, []string{value, tag, "text/plain"}, []string{string(entry.Value), entry.Tag, entry.MediaType})
+}
+
+func TestConditions(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		_, err := put(t, c, "none", cache.Condition{Present: true})
+		require.ErrorIs(t, err, cache.ErrPrecondition)
+		first, err := put(t, c, "first", cache.Condition{Absent: true})
+		require.NoError(t, err)
+		requireEntry(t, c, "first", first)
+		_, err = put(t, c, "again", cache.Condition{Absent: true})
+		require.ErrorIs(t, err, cache.ErrPrecondition)
+		second, err := put(t, c, "first", cache.Condition{Present: true, Tags: []string{"x", first}})
+		require.NoError(t, err)
+		require.NotEqual(t, first, second, "the same value, and another write")
+		for _, tags := range [][]string{{first}, {}, {""}} {
+			_, err = put(t, c, "late", cache.Condition{Present: true, Tags: tags})
+			require.ErrorIs(t, err, cache.ErrPrecondition)
+			require.ErrorIs(t, c.Remove(ctx, "k", cache.Condition{Present: true, Tags: tags}), cache.ErrPrecondition)
+			_, err = c.Expire(ctx, "k", time.Minute, cache.Condition{Present: true, Tags: tags})
+			require.ErrorIs(t, err, cache.ErrPrecondition)
+		}
+		requireEntry(t, c, "first", second)
+		left, err := c.TTL(ctx, "k")
+		require.NoError(t, err)
+		require.InDelta(t, time.Hour, left, float64(5*time.Second))
+		third, err := put(t, c, "third", cache.Condition{Present: true})
+		require.NoError(t, err)
+		require.NoError(t, c.Remove(ctx, "k", cache.Condition{Present: true, Tags: []string{third}}))
+		require.ErrorIs(t, c.Remove(ctx, "k", cache.Condition{}), cache.ErrNotFound)
+		require.ErrorIs(t, c.Remove(ctx, "k", cache.Condition{Present: true}), cache.ErrPrecondition)
+	})
+}
+
+// However often an entry is extended, its class's longest time counts from when it was sealed.
+func TestExpire(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
+		tag, err := put(t, c, "v", cache.Condition{})
+		require.NoError(t, err)
+		for _, ttl := range []time.Duration{time.Minute, 23 * time.Hour, time.Second} {
+			entry, err := c.Expire(ctx, "k", ttl, cache.Condition{})
+			require.NoError(t, err)
+			require.Equal(t, tag, entry.Tag)
+			left, err := c.TTL(ctx, "k")
+			require.NoError(t, err)
+			require.InDelta(t, ttl, left, float64(time.Second))
+		}
+		_, err = c.Expire(ctx, "k", time.Minute, cache.Condition{})
+		require.NoError(t, err)
+		time.Sleep(2 * time.Millisecond)
+		_, err = c.Expire(ctx, "k", 24*time.Hour, cache.Condition{})
+		require.ErrorIs(t, err, cache.ErrTTL, "the value has an age")
+		_, err = c.Expire(ctx, "k", 0, cache.Condition{})
+		require.ErrorIs(t, err, cache.ErrNegativeTTL)
+		_, err = c.Expire(ctx, "none", time.Minute, cache.Condition{})
+		require.ErrorIs(t, err, cache.ErrNotFound)
+		_, err = c.TTL(ctx, "none")
+		require.ErrorIs(t, err, cache.ErrNotFound)
+		require.NoError(t, c.SetEncrypted(ctx, "p", nil, classify.Public, 0, nil))
+		_, err = c.Expire(ctx, "p", 1000*time.Hour, cache.Condition{})
+		require.NoError(t, err)
+	})
+}
+
+// Tenants whose names try to reach into each other's keys stay apart, and a list holds the tenant's own keys only.
+func TestTenantsApart(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
+		ctx := t.Context()
+		tenants := []string{"a", "a/cache/a", "a%2Fcache", "../a", "a*", "é"}
+		for _, id := range tenants {
+			c := cache.New(store, sealer(id))
+			for _, key := range []string{"k", "a/cache/k", "*", id} {
+				require.NoError(t, c.SetEncrypted(ctx, key, []byte(id), classify.PHI, 0, nil))
+			}
+		}
+		for _, id := range tenants {
+			c := cache.New(store, sealer(id))
+			value, err := c.GetDecrypted(ctx, "k")
+			require.NoError(t, err)
+			require.Equal(t, id, string(value))
+			require.ElementsMatch(t, unique("k", "a/cache/k", "*", id), list(t, c, ""))
+			require.ElementsMatch(t, unique("*"), list(t, c, "*")[:1])
+		}
+		_, _, err := cache.New(store, sealer("a")).List(ctx, "", "no cursor", 1)
+		require.ErrorIs(t, err, kv.ErrCursor)
+	})
+}
+
+func unique(keys ...string) []string {
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func list(t *testing.T, c *cache.Cache, prefix string) []string {
+	t.Helper()
+	var all []string
+	for cursor := ""; ; {
+		keys, next, err := c.List(t.Context(), prefix, cursor, 2)
+		require.NoError(t, err)
+		if all = append(all, keys...); next == "" {
+			return unique(all...)
+		}
+		cursor = next
+	}
+}
+
+func TestTags(t *testing.T) {
+	c := cache.New(nil, sealers(t)("tenant"))
+	seen := map[string]bool{}
+	for _, class := range classify.All {
+		for range 100 {
+			sealed, err := c.Seal(&cache.Item{Key: "k", Class: class})
+			require.NoError(t, err)
+			require.Regexp(t, `^[A-Za-z0-9_-]{16}$`, sealed.Tag)
+			require.False(t, seen[sealed.Tag])
+			seen[sealed.Tag] = true
+		}
+	}
+	require.Empty(t, cache.TagOf([]byte("no package")))
+	_, err := c.Seal(&cache.Item{Key: "k", Class: classify.PHI, MediaType: string(make([]byte, format.MaxMediaType+1))})
+	require.ErrorIs(t, err, format.ErrTooLarge)
+}
