@@ -11,40 +11,39 @@ import (
 	"strings"
 
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// defaultTenant is whose data everything is.
-const defaultTenant = "default"
-
-// openKeys unlocks the tenant's keys. It ends the start where they do not open: a server that cannot read what it keeps must not begin
+// openKeys opens the keyring and unlocks the default tenant's keys. It ends the start where they do not open: a server that cannot read what it keeps must not begin
 // to write.
-func openKeys(ctx context.Context, c *config.Config, log *slog.Logger) (*keyring.Tenant, error) {
+func openKeys(ctx context.Context, c *config.Config, m *metrics.Metrics, log *slog.Logger) (*keyring.Keyring, *keyring.Tenant, error) {
 	dir := filepath.Join(c.Data, "keys")
 	kek, err := openKEK(c, dir, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ring, err := keyring.Open(dir, kek, c.Environment)
+	ring, err := keyring.Open(dir, m.WatchKMS(kek), c.Environment)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	tenant, err := ring.Tenant(ctx, defaultTenant)
+	tenant, err := ring.Tenant(ctx, identity.DefaultTenant)
 	switch {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey != "":
-		return nil, fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", dir)
+		return nil, nil, fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", dir)
 	case errors.Is(err, envelope.ErrWrongSecret):
-		return nil, fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", dir)
+		return nil, nil, fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", dir)
 	case errors.Is(err, keyring.ErrEnvironment):
-		return nil, fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", dir)
+		return nil, nil, fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", dir)
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
-	return tenant, nil
+	return ring, tenant, nil
 }
 
 // openKEK opens the configured master key, or one in the data directory, which it makes where there are no keys yet.

@@ -41,7 +41,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), versionCommand())
 	return root
 }
 

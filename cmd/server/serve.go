@@ -16,12 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/api"
-	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
-	"github.com/coffer-storage/coffer/server/seal"
-	"github.com/coffer-storage/coffer/web/demo"
 )
 
 func serveCommand() *cobra.Command {
@@ -51,20 +49,12 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
-	tenant, err := openKeys(ctx, c, log)
+	p, err := openParts(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	store, err := openStore(c, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	handler, err := api.New(api.Options{
-		Cache: cache.New(store, seal.NewSealer(tenant)), Tokens: tokenFile(c.Data), Demo: demo.Files(), Log: log,
-		MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
-		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}, {Code: "keyring_unavailable", Run: keysReady(tenant)}},
-	})
+	defer func() { err = errors.Join(err, p.close()) }()
+	handler, err := api.New(p.options(c, log))
 	if err != nil {
 		return err
 	}
@@ -75,7 +65,11 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := announce(out, listener.Addr(), c, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return run(ctx, newServer(handler, c, log), listener, c.ShutdownTimeout, log)
+	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	err = run(ctx, newServer(handler, c, log), listener, c.ShutdownTimeout, log)
+	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
 // openStore opens Redis where it is configured, and the store embedded in the data directory where not. A Redis that cannot be reached

@@ -31,6 +31,7 @@ var layers = map[string]int{
 	"cache":       3,
 	"field":       3,
 	"file":        3,
+	"session":     3,
 	"syncing":     3,
 	"config":      3,
 	"seal":        2,

@@ -18,13 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
-	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -38,6 +40,7 @@ type service struct {
 	file  *token.File
 	token string
 	log   *lockedBuffer
+	audit events
 }
 
 // lockedBuffer is written by the server's goroutines while the test reads it.
@@ -77,7 +80,9 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.token, err = s.file.CreateFirst()
 	require.NoError(t, err)
 	options := api.Options{
-		Cache: cache.New(store, seal.NewSealer(tenant(t, dir))), Tokens: s.file, Demo: fstest.MapFS{},
+		Store: store, Keys: keys(t, dir), Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
+		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
+		Limits:  limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
 		MaxBody: maxBody, Timeout: 5 * time.Second,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},
@@ -93,7 +98,14 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	return s
 }
 
-func tenant(t *testing.T, dir string) *keyring.Tenant {
+func operationIDs(t *testing.T) []string {
+	t.Helper()
+	ids, err := api.Operations()
+	require.NoError(t, err)
+	return ids
+}
+
+func keys(t *testing.T, dir string) api.Keys {
 	t.Helper()
 	path := filepath.Join(dir, "master.key")
 	require.NoError(t, kms.CreateFile(path))
@@ -101,9 +113,44 @@ func tenant(t *testing.T, dir string) *keyring.Tenant {
 	require.NoError(t, err)
 	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "test")
 	require.NoError(t, err)
-	keys, err := ring.Tenant(t.Context(), "default")
-	require.NoError(t, err)
-	return keys
+	return func(ctx context.Context, id string) (seal.Keys, error) {
+		tenant, err := ring.Tenant(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return tenant, nil
+	}
+}
+
+// events is an audit log in memory, which fails while it has an error.
+type events struct {
+	mu  sync.Mutex
+	all []audit.Event
+	err error
+}
+
+func (r *events) Record(_ context.Context, list ...audit.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.all = append(r.all, list...)
+	}
+	return r.err
+}
+
+func (r *events) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+// take gives what was recorded since it was asked last.
+func (r *events) take() []audit.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.all
+	r.all = nil
+	return all
 }
 
 func badger(t *testing.T) kv.Store {

@@ -22,7 +22,7 @@ import (
 const cachePath = "/v1/cache/"
 
 // key is the percent-decoded rest of the path: any UTF-8, slashes included, but not nothing.
-func key(c echo.Context) (string, error) {
+func key(c *call) (string, error) {
 	name := strings.TrimPrefix(c.Request().URL.Path, cachePath)
 	switch {
 	case name == "":
@@ -75,7 +75,18 @@ func ttl(values url.Values) (time.Duration, error) {
 	if !values.Has("ttl") {
 		return 0, nil
 	}
-	text := values.Get("ttl")
+	return duration(values.Get("ttl"))
+}
+
+// newTTL reads the time to live of a change, which states one.
+func newTTL(values url.Values) (time.Duration, error) {
+	if !values.Has("ttl") {
+		return 0, errTTL
+	}
+	return duration(values.Get("ttl"))
+}
+
+func duration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if seconds, e := strconv.ParseInt(text, 10, 64); e == nil && seconds <= math.MaxInt64/int64(time.Second) {
 		d, err = time.Duration(seconds)*time.Second, nil
@@ -87,7 +98,7 @@ func ttl(values url.Values) (time.Duration, error) {
 }
 
 // body reads the request's body into one allocation of its announced size, bounded before.
-func (s *server) body(c echo.Context) ([]byte, error) {
+func (s *server) body(c *call) ([]byte, error) {
 	r := c.Request()
 	if r.Header.Get(echo.HeaderContentEncoding) != "" || r.Header.Get("Content-Range") != "" {
 		return nil, invalid("Content-Encoding and Content-Range are not supported: the body is the value as it is")

@@ -1,37 +1,100 @@
 package api
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Tokens decides on bearer tokens; token.File is such.
-type Tokens interface {
-	// Verify returns nil for a token in force and token.ErrUnauthorized for any other.
-	Verify(token string) error
-}
-
-var _ Tokens = (*token.File)(nil)
-
-// authenticate lets requests under /v1 pass with the bearer token only (RFC 6750), before anything is said of what is there. It goes by
-// the decoded path, which begins with /v1 for every path that the router takes to a handler of it.
+// authenticate lets requests under /v1, and of every operation that names a scope, pass with a bearer token only (RFC 6750), before anything
+// is said of what is there. It goes by the decoded path, which begins with /v1 for every path that the router takes to a handler of it.
 func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		path := c.Request().URL.Path
-		if path != "/v1" && !strings.HasPrefix(path, "/v1/") {
-			return next(c)
+	return func(e echo.Context) error {
+		c := callOf(e)
+		if c.open() {
+			return next(e)
 		}
-		header := c.Response().Header()
-		header.Set(echo.HeaderCacheControl, "no-store")
-		if err := s.tokens.Verify(bearer(c.Request().Header[echo.HeaderAuthorization])); err != nil {
-			header.Set(echo.HeaderWWWAuthenticate, `Bearer realm="coffer"`)
+		e.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+		ctx, cancel := c.limit(s.timeout)
+		defer cancel()
+		end, err := s.admit(ctx, c)
+		if err != nil {
 			return err
 		}
-		return next(c)
+		defer end()
+		if c.tenant, err = s.tenants.of(ctx, c.id.Tenant); err != nil {
+			return err
+		}
+		return next(e)
 	}
+}
+
+// open reports whether the request needs no token.
+func (c *call) open() bool {
+	if c.operation != nil {
+		return len(c.operation.Scopes) == 0
+	}
+	path := c.Request().URL.Path
+	return path != "/v1" && !strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, "/v1:")
+}
+
+// admit finds out who calls and what they may do, and counts the request. It asks nothing of what the request is about.
+func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
+	address := client(c)
+	if err := s.failures.Check(address); err != nil {
+		return nil, err
+	}
+	c.id, err = s.identity.Authenticate(ctx, bearer(c.Request().Header[echo.HeaderAuthorization]))
+	if errors.Is(err, identity.ErrUnauthorized) {
+		s.failures.Note(address)
+		c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="coffer"`)
+		return nil, s.refuse(c, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if end, err = s.limits.Begin(c.id.Tenant); err != nil {
+		return nil, s.refuse(c, err)
+	}
+	if err := c.operation.allows(c.id); err != nil {
+		end()
+		return nil, s.refuse(c, err)
+	}
+	return end, nil
+}
+
+// refuse records a refusal and gives it back: that it cannot be recorded must not hide it.
+func (s *server) refuse(c *call, refusal error) error {
+	e := c.event(audit.AccessRefused)
+	e.Code = codes.Of(refusal).Code
+	if err := s.audit.Record(c.Request().Context(), e); err != nil {
+		s.log.ErrorContext(c.Request().Context(), "a refused access was not recorded", "id", c.requestID, "error", err)
+	}
+	return refusal
+}
+
+// allows holds an identity to the scopes that the document names. Where each part of a request needs its own, one of them will do here.
+func (o *operation) allows(id identity.Identity) error {
+	if o == nil {
+		return nil
+	}
+	if o.Each && id.Scopes&o.scopes != 0 {
+		return nil
+	}
+	return id.May(o.scopes)
+}
+
+// client is the address that a request comes from; beyond the proxies that are trusted, if there are any.
+func client(c *call) netip.Addr {
+	address, _ := netip.ParseAddr(c.RealIP()) // none for what is none: such share one
+	return address
 }
 
 // bearer returns the token of an Authorization header; the empty string, which is no token, where there is none or more than one.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/coffer-storage/coffer/server/identity"
 )
 
 // document is what the page shows of an OpenAPI document.
@@ -36,6 +38,8 @@ type operation struct {
 	Summary      string
 	Description  string
 	Scopes       []string `yaml:"x-scope"`
+	Each         bool     `yaml:"x-scope-each"` // each part of a request needs its own of the scopes
+	scopes       identity.Scopes
 	Parameters   []*parameter
 	RequestBody  *struct {
 		Description string
@@ -105,6 +109,10 @@ func (d *document) addPath(path string, node *yaml.Node) error {
 		}
 		o := &operation{Method: strings.ToUpper(method), Path: path}
 		if err := one.Decode(o); err != nil {
+			return fmt.Errorf("api: %s %s of the OpenAPI document: %w", method, path, err)
+		}
+		var err error
+		if o.scopes, err = identity.ParseScopes(o.Scopes); err != nil {
 			return fmt.Errorf("api: %s %s of the OpenAPI document: %w", method, path, err)
 		}
 		o.Parameters = slices.Concat(item.Parameters, o.Parameters)

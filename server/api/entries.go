@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -21,24 +23,43 @@ const packageType = "application/vnd.coffer.package"
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
 // putEntry seals the body under the key: PUT /v1/cache/{key}?class=phi&ttl=1h.
-func (s *server) putEntry(c echo.Context) error {
+func (s *server) putEntry(c *call) error {
 	item, err := readItem(c)
 	if err != nil {
 		return err
 	}
+	condition, err := writeCondition(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	c.class = item.Class
 	if item.Value, err = s.body(c); err != nil {
 		return err
 	}
-	ctx, cancel := s.limit(c)
+	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	if err := s.cache.SetEncrypted(ctx, item.Key, item.Value, item.Class, item.TTL, item.Context); err != nil {
+	sealed, err := s.put(ctx, c, &item, condition)
+	if err != nil {
 		return err
 	}
+	header := c.Response().Header()
+	header.Set("ETag", etag(sealed.Tag, false))
+	describeTTL(header, sealed.TTL)
 	return c.NoContent(http.StatusNoContent)
 }
 
+// put seals an item, records that, and stores it.
+func (s *server) put(ctx context.Context, c *call, item *cache.Item, condition cache.Condition) (cache.Sealed, error) {
+	sealed, err := c.tenant.cache.Seal(item)
+	u := use{action: audit.KeySeal, class: item.Class, keyID: sealed.KeyID, name: item.Key, context: item.Context, err: err}
+	if err := s.record(c, u); err != nil {
+		return sealed, err
+	}
+	return sealed, c.tenant.cache.Put(ctx, &sealed, condition)
+}
+
 // readItem reads what a write says of its value, before the value is read.
-func readItem(c echo.Context) (item cache.Item, err error) {
+func readItem(c *call) (item cache.Item, err error) {
 	if item.Key, err = key(c); err != nil {
 		return item, err
 	}
@@ -52,91 +73,190 @@ func readItem(c echo.Context) (item cache.Item, err error) {
 	if item.TTL, err = ttl(values); err != nil {
 		return item, err
 	}
+	if item.MediaType, err = mediaType(c.Request().Header.Get(echo.HeaderContentType)); err != nil {
+		return item, err
+	}
 	item.Context, err = parseContext(c.Request().Header[contextHeader])
 	return item, err
 }
 
-// readWanted reads what a read says: the key, and the lowest class that it accepts.
-func readWanted(c echo.Context) (name string, lowest classify.Class, err error) {
-	if name, err = key(c); err != nil {
-		return "", 0, err
+// mediaType takes what can stand in the header of an answer.
+func mediaType(text string) (string, error) {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return "", invalid("the content type is not printable ASCII")
+		}
+	}
+	if len(text) > format.MaxMediaType {
+		return "", format.ErrTooLarge
+	}
+	return text, nil
+}
+
+// wanted is what a read says.
+type wanted struct {
+	name       string
+	least      classify.Class // the lowest class that it accepts
+	conditions reading
+}
+
+func readWanted(c *call) (w wanted, err error) {
+	if w.name, err = key(c); err != nil {
+		return w, err
 	}
 	values, err := query(c, "least")
 	if err != nil {
-		return "", 0, err
+		return w, err
 	}
-	lowest, err = least(values)
-	return name, lowest, err
+	if w.least, err = least(values); err != nil {
+		return w, err
+	}
+	w.conditions, err = readConditions(c.Request().Header)
+	return w, err
 }
 
 // getEntry answers the value, or for Accept: application/vnd.coffer.package the package that holds it, unopened.
-func (s *server) getEntry(c echo.Context) error {
-	name, lowest, err := readWanted(c)
+func (s *server) getEntry(c *call) error {
+	w, err := readWanted(c)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.limit(c)
+	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	header := c.Response().Header()
-	header.Set(echo.HeaderVary, echo.HeaderAccept)
-	if wantsPackage(c.Request()) {
-		pkg, h, err := s.stored(ctx, name, lowest)
-		if err != nil {
+	pkg, entry, had, err := s.find(ctx, c, &w)
+	if err != nil {
+		return err
+	}
+	header, atRest := c.Response().Header(), wantsPackage(c.Request())
+	if had {
+		return notModified(c, entry.Tag, atRest)
+	}
+	if !atRest {
+		if entry, err = s.open(c, &w, pkg, &entry); err != nil {
 			return err
 		}
-		describeHeader(header, &h)
+	}
+	describeEntry(header, &entry, atRest)
+	if atRest {
 		header.Set(echo.HeaderContentType, packageType)
 		return write(c, http.StatusOK, pkg)
 	}
-	entry, err := s.cache.Get(ctx, name, cache.AtLeast(lowest))
-	if err != nil {
-		return err
-	}
-	describeEntry(header, &entry)
-	header.Set(echo.HeaderContentType, echo.MIMEOctetStream)
+	header.Set(echo.HeaderContentType, contentType(&entry))
 	return write(c, http.StatusOK, entry.Value)
 }
 
-// headEntry answers the headers of getEntry from the package without opening it, so they are not authenticated here.
-func (s *server) headEntry(c echo.Context) error {
-	name, lowest, err := readWanted(c)
+// contentType is what a value is; bytes where nobody said.
+func contentType(e *cache.Entry) string {
+	if e.MediaType == "" {
+		return echo.MIMEOctetStream
+	}
+	return e.MediaType
+}
+
+// find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and whether the client has it.
+func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entry cache.Entry, had bool, err error) {
+	pkg, entry, err = c.tenant.cache.Package(ctx, w.name)
+	switch {
+	case err == nil:
+		s.metrics.Lookups(1, 0)
+	case errors.Is(err, cache.ErrNotFound):
+		s.metrics.Lookups(0, 1)
+		return nil, entry, false, w.conditions.missing(err)
+	default:
+		return nil, entry, false, err
+	}
+	if c.class = entry.Class; w.least != 0 {
+		if err := entry.Class.Demand(w.least); err != nil {
+			return nil, entry, false, err
+		}
+	}
+	had, err = w.conditions.of(entry.Tag)
+	return pkg, entry, had, err
+}
+
+// open opens a package and records that, with what the package said of itself where it does not open.
+func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache.Entry, error) {
+	entry, err := c.tenant.cache.Open(w.name, pkg, cache.AtLeast(w.least))
+	return entry, s.record(c, use{
+		action: audit.KeyOpen, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err,
+	})
+}
+
+func notModified(c *call, tag string, atRest bool) error {
+	header := c.Response().Header()
+	header.Set("ETag", etag(tag, atRest))
+	header.Add(echo.HeaderVary, echo.HeaderAccept)
+	c.Response().WriteHeader(http.StatusNotModified)
+	return nil
+}
+
+// headEntry answers what the package's header says, without opening it, so it is not authenticated here.
+func (s *server) headEntry(c *call) error {
+	w, err := readWanted(c)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.limit(c)
+	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	pkg, h, err := s.stored(ctx, name, lowest)
+	pkg, entry, had, err := s.find(ctx, c, &w)
 	if err != nil {
 		return err
 	}
-	header, size := c.Response().Header(), len(pkg)
-	describeHeader(header, &h)
-	header.Set(echo.HeaderVary, echo.HeaderAccept)
-	header.Set(echo.HeaderContentType, packageType)
-	if !wantsPackage(c.Request()) {
-		header.Set(echo.HeaderContentType, echo.MIMEOctetStream)
-		size -= h.Size() + format.NonceSize + format.TagSize
+	atRest := wantsPackage(c.Request())
+	if had {
+		return notModified(c, entry.Tag, atRest)
 	}
-	setLength(header, size)
+	left, err := c.tenant.cache.TTL(ctx, w.name)
+	if err != nil {
+		return err
+	}
+	header := c.Response().Header()
+	describeEntry(header, &entry, atRest)
+	describeTTL(header, left)
+	switch {
+	case atRest:
+		header.Set(echo.HeaderContentType, packageType)
+		setLength(header, len(pkg))
+	case entry.Type == format.Bytes:
+		header.Set(echo.HeaderContentType, echo.MIMEOctetStream)
+		setLength(header, entry.Size)
+	}
 	c.Response().WriteHeader(http.StatusOK)
 	return nil
 }
 
-// stored gives the package under a key as it lies at rest, its bytes bounded and well formed but not authenticated.
-func (s *server) stored(ctx context.Context, name string, lowest classify.Class) ([]byte, format.Header, error) {
-	pkg, entry, err := s.cache.Package(ctx, name)
+// patchEntry changes how long an entry is kept.
+func (s *server) patchEntry(c *call) error {
+	name, err := key(c)
 	if err != nil {
-		return nil, format.Header{}, err
+		return err
 	}
-	if err := entry.Class.Demand(lowest); err != nil {
-		return nil, format.Header{}, err
+	values, err := query(c, "ttl")
+	if err != nil {
+		return err
 	}
-	p, err := format.Parse(pkg)
-	return pkg, p.Header, err
+	d, err := newTTL(values)
+	if err != nil {
+		return err
+	}
+	condition, err := ifMatch(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.limit(s.timeout)
+	defer cancel()
+	entry, err := c.tenant.cache.Expire(ctx, name, d, condition)
+	c.class = entry.Class
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("ETag", etag(entry.Tag, false))
+	describeTTL(c.Response().Header(), d)
+	return c.NoContent(http.StatusNoContent)
 }
 
 // deleteEntry removes what is under the key; nothing there is not_found.
-func (s *server) deleteEntry(c echo.Context) error {
+func (s *server) deleteEntry(c *call) error {
 	name, err := key(c)
 	if err != nil {
 		return err
@@ -144,31 +264,35 @@ func (s *server) deleteEntry(c echo.Context) error {
 	if _, err := query(c); err != nil {
 		return err
 	}
-	ctx, cancel := s.limit(c)
-	defer cancel()
-	existed, err := s.cache.Delete(ctx, name)
+	condition, err := ifMatch(c.Request().Header)
 	if err != nil {
 		return err
 	}
-	if !existed {
-		return cache.ErrNotFound
+	ctx, cancel := c.limit(s.timeout)
+	defer cancel()
+	if err := c.tenant.cache.Remove(ctx, name, condition); err != nil {
+		return err
 	}
 	return c.NoContent(http.StatusNoContent)
 }
 
-func describeHeader(header http.Header, h *format.Header) {
-	describeEntry(header, &cache.Entry{
-		Class: classify.Class(h.Class), Context: h.Context.Map(), KeyID: h.KeyID, EncryptedAt: time.UnixMilli(h.EncryptedAt),
-	})
-}
-
 // describeEntry writes what a package says of its value. There is no Coffer-Context where there is no context.
-func describeEntry(header http.Header, e *cache.Entry) {
+func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
+	header.Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
+	header.Set("ETag", etag(e.Tag, atRest))
+	header.Add(echo.HeaderVary, echo.HeaderAccept)
 	header.Set("Coffer-Class", e.Class.String())
 	header.Set("Coffer-Key-Id", hex.EncodeToString(e.KeyID[:]))
 	header.Set("Coffer-Encrypted-At", e.EncryptedAt.UTC().Format(timeLayout))
 	if len(e.Context) > 0 {
 		header.Set(contextHeader, formatContext(e.Context))
+	}
+}
+
+// describeTTL says how long an entry is still kept, in seconds rounded up; nothing where that is for ever.
+func describeTTL(header http.Header, left time.Duration) {
+	if left = left.Truncate(time.Millisecond); left > 0 { // stores round up to one
+		header.Set("Coffer-TTL", strconv.FormatInt(int64((left+time.Second-1)/time.Second), 10))
 	}
 }
 

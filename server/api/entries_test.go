@@ -41,6 +41,8 @@ func TestRoundTrip(t *testing.T) {
 
 			head := s.do("HEAD", "/v1/cache/patient-1", nil).is(t, 200)
 			require.Empty(t, head.body)
+			require.Equal(t, "3600", head.Header.Get("Coffer-TTL"))
+			head.Header.Del("Coffer-TTL")
 			for _, header := range []http.Header{got.Header, head.Header} {
 				header.Del("Date")
 				header.Del("X-Request-Id")
@@ -98,7 +100,7 @@ func TestBadKeys(t *testing.T) {
 	for path, code := range map[string]string{
 		"/v1/cache/": "invalid_argument", "/v1/cache/%FF": "invalid_argument", "/v1/cache/%C3": "invalid_argument",
 		"/v1/cache/" + strings.Repeat("k", 1025): "too_large", "/v1/cache/" + strings.Repeat("%C3%A9", 513): "too_large",
-		"/v1/cache": "not_found", "/v1/cache%2Fx": "not_found", "/V1/cache/x": "not_found", "/v1": "not_found", "/v1/": "not_found",
+		"/v1/caches": "not_found", "/v1/cache%2Fx": "not_found", "/V1/cache/x": "not_found", "/v1": "not_found", "/v1/": "not_found",
 	} {
 		s.do("GET", path, nil).refused(t, code)
 	}

@@ -20,10 +20,10 @@ const readyTimeout = 3 * time.Second
 const statusBody = `{"status":"ok"}` + "\n"
 
 // livez says that the process answers; nothing that it depends on is asked.
-func (s *server) livez(c echo.Context) error { return healthy(c) }
+func (s *server) livez(c *call) error { return healthy(c) }
 
 // readyz says whether requests can be served now, and if not, by its problem's code, what is missing.
-func (s *server) readyz(c echo.Context) error {
+func (s *server) readyz(c *call) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), min(readyTimeout, s.timeout))
 	defer cancel()
 	for _, check := range s.ready {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/coffer-storage/coffer/server/metrics"
 )
 
 // observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log holds the route and never the
@@ -22,11 +24,16 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		request, response := c.Request(), c.Response()
 		id := requestID(request)
 		response.Header().Set(echo.HeaderXRequestID, id)
+		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()]}
+		c.Set(callKey, call)
 		err := recovered(next, c)
 		status := response.Status
 		if err != nil {
 			status = s.fail(c, err)
 		}
+		s.metrics.Operation(metrics.Done{
+			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Took: time.Since(start),
+		})
 		s.log.LogAttrs(request.Context(), level(status), "request", append(cause(status, err),
 			slog.String("id", id),
 			slog.String("method", method(request.Method)),

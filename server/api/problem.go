@@ -6,10 +6,12 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -49,13 +51,20 @@ func (s *server) fail(c echo.Context, err error) int {
 		return response.Status
 	}
 	header := response.Header()
-	for _, name := range []string{echo.HeaderContentEncoding, "ETag", "Vary"} {
+	for _, name := range []string{echo.HeaderContentEncoding, "ETag"} {
 		header.Del(name)
 	}
 	header.Set(echo.HeaderContentType, problemType)
 	header.Set(echo.HeaderCacheControl, "no-store")
 	if info.Retry {
-		header.Set(echo.HeaderRetryAfter, "1")
+		seconds, ok := limit.RetryAfter(err)
+		if !ok {
+			seconds = 1
+		}
+		header.Set(echo.HeaderRetryAfter, strconv.Itoa(seconds))
+	}
+	if c.Request().Method == http.MethodHead {
+		header.Set("Coffer-Code", info.Code)
 	}
 	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID)})
 	_ = write(c, info.Status, append(body, '\n')) // a client that is gone is nobody to tell

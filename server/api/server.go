@@ -1,22 +1,30 @@
-// Package api is Coffer's HTTP face: the cache under /v1, the health of the process, and the demo's files.
+// Package api is Coffer's HTTP face: what openapi.yaml describes, and the demo's files.
 //
-// What it guarantees: nothing under /v1 is said to anyone without the bearer token, not even what exists; every error is a problem
+// What it guarantees: nothing under /v1 but the document itself is said to anyone without a bearer token, not even what exists; each tenant
+// has its own keys and entries, and each operation the scopes that the document names; the use of a key is recorded before its result
+// goes anywhere; every error is a problem
 // document with a stable code and without anything secret; no request takes memory beyond its limit; and the log
 // never holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request line that it cannot
 // read, headers over their limit) it answers itself, in plain text.
 package api
 
 import (
-	"context"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/metrics"
 )
 
 // MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context, all of it escaped, and
@@ -25,23 +33,38 @@ const MaxHeader = 128 << 10
 
 // Options is what a server is made of.
 type Options struct {
-	Cache   *cache.Cache
-	Tokens  Tokens
-	Ready   []Check // what /readyz asks
-	Demo    fs.FS   // index.html at its top, if the demo was built
-	Log     *slog.Logger
-	MaxBody int64         // bytes of a body
-	Timeout time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
+	Store    kv.Store
+	Keys     Keys
+	Cache    []cache.Option
+	Identity identity.Authenticator
+	Audit    audit.Recorder
+	Metrics  *metrics.Metrics
+	Limits   *limit.Tenants
+	Failures *limit.Failures
+	Origins  []string       // whose pages may use the API, as browsers send them: https://app.example.com
+	Proxies  []netip.Prefix // that are believed in what X-Forwarded-For says
+	Ready    []Check        // what /readyz asks
+	Demo     fs.FS          // index.html at its top, if the demo was built
+	Log      *slog.Logger
+	MaxBody  int64         // bytes of a body
+	Timeout  time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
 }
 
 type server struct {
-	cache   *cache.Cache
-	tokens  Tokens
-	ready   []Check
-	assets  map[string]*asset
-	log     *slog.Logger
-	maxBody int64
-	timeout time.Duration
+	tenants    *tenants
+	identity   identity.Authenticator
+	audit      audit.Recorder
+	metrics    *metrics.Metrics
+	limits     *limit.Tenants
+	failures   *limit.Failures
+	origins    []string
+	operations map[string]*operation // by method and route
+	page       Page
+	ready      []Check
+	assets     map[string]*asset
+	log        *slog.Logger
+	maxBody    int64
+	timeout    time.Duration
 }
 
 // New makes the handler of everything that the server answers. It reads the demo's files once and fails where they cannot be read.
@@ -50,32 +73,38 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	page, err := Docs()
+	if err != nil {
+		return nil, err
+	}
 	s := &server{
-		cache: o.Cache, tokens: o.Tokens, ready: o.Ready, assets: assets,
-		log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
+		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, known: map[string]*tenant{}},
+		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, failures: o.Failures, origins: o.Origins,
+		operations: map[string]*operation{}, page: page, ready: o.Ready, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 	}
 	e := echo.New()
+	e.IPExtractor = addresses(o.Proxies)
 	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
-	e.Use(s.observe, secure, s.authenticate)
-
-	e.GET("/livez", s.livez)
-	e.GET("/readyz", s.readyz)
-	e.HEAD("/livez", s.livez)
-	e.HEAD("/readyz", s.readyz)
-
-	e.PUT(cachePath+"*", s.putEntry)
-	e.GET(cachePath+"*", s.getEntry)
-	e.HEAD(cachePath+"*", s.headEntry)
-	e.DELETE(cachePath+"*", s.deleteEntry)
-
+	e.Use(s.observe, secure, s.cors, s.authenticate)
+	if err := s.route(e); err != nil {
+		return nil, err
+	}
 	e.GET("/*", s.getAsset)
 	e.HEAD("/*", s.getAsset)
 	return e, nil
 }
 
-// limit bounds what the store and the keys may take for a request.
-func (s *server) limit(c echo.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.Request().Context(), s.timeout)
+// addresses finds a request's client: the connection's other end, or what a trusted proxy says.
+func addresses(proxies []netip.Prefix) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range proxies {
+		address, bits := p.Masked().Addr(), p.Bits()
+		options = append(options, echo.TrustIPRange(&net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(bits, address.BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
 }
 
 // securityHeaders confine what a browser does with an answer: the page may run its own scripts and the WebAssembly core only, and no other

@@ -19,6 +19,7 @@ type Entry struct {
 	EncryptedAt time.Time         // to the millisecond
 	Type        format.ValueType
 	MediaType   string // empty where there is none, and where nothing was opened
+	Size        int    // of the value in bytes; where it was not opened, with what the package says of it inside
 	Tag         string // names this write of the entry; see TagOf
 }
 
@@ -117,6 +118,13 @@ func entryOf(o *seal.Opened, pkg []byte) Entry {
 	return Entry{
 		Value: o.Value, Class: classify.Class(o.Header.Class), Context: o.Context().Map(), KeyID: o.Header.KeyID,
 		EncryptedAt: time.UnixMilli(o.Header.EncryptedAt), Type: o.Header.Type,
-		MediaType: o.Details.MediaType, Tag: TagOf(pkg),
+		MediaType: o.Details.MediaType, Tag: TagOf(pkg), Size: sizeOf(o, pkg),
 	}
+}
+
+func sizeOf(o *seal.Opened, pkg []byte) int {
+	if o.Value != nil {
+		return len(o.Value)
+	}
+	return max(0, len(pkg)-o.Header.Size()-format.NonceSize-format.TagSize)
 }

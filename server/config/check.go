@@ -19,18 +19,29 @@ const (
 	minPassphrase    = 8
 	maxTimeout       = 24 * time.Hour
 	defaultRedisPort = 6379
+	maxLimit         = 1_000_000
 )
 
 var environmentLabel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
 func (l *loader) check(r *raw) Config {
 	return Config{
-		Listen:          l.listen(r.Listen),
-		Data:            l.data(r.Data),
-		Environment:     l.environment(r.Environment),
-		MasterKey:       l.masterKey(r.MasterKey),
-		KDFIterations:   l.iterations(r.KDFIterations),
-		Redis:           l.redis(r),
+		Listen:        l.listen(r.Listen),
+		Data:          l.data(r.Data),
+		Environment:   l.environment(r.Environment),
+		MasterKey:     l.masterKey(r.MasterKey),
+		KDFIterations: l.iterations(r.KDFIterations),
+		Redis:         l.redis(r),
+		OIDC:          l.oidc(r),
+		Origins:       l.origins(r.Origins),
+		Proxies:       l.proxies(r.Proxies),
+		AuditContext:  split(r.AuditContext),
+		Limits: Limits{
+			Rate:       l.integer("COFFER_RATE", r.Rate, 0, maxLimit),
+			Burst:      l.integer("COFFER_BURST", r.Burst, 1, maxLimit),
+			Concurrent: l.integer("COFFER_CONCURRENT", r.Concurrent, 0, maxLimit),
+			Failures:   l.integer("COFFER_TOKEN_FAILURES", r.Failures, 0, maxLimit),
+		},
 		MaxBody:         int64(l.integer("COFFER_MAX_BODY", r.MaxBody, 1, format.MaxValue)),
 		ReadTimeout:     l.timeout("COFFER_READ_TIMEOUT", r.ReadTimeout),
 		WriteTimeout:    l.timeout("COFFER_WRITE_TIMEOUT", r.WriteTimeout),

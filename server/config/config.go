@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -28,11 +29,34 @@ type Config struct {
 	Redis         Redis
 	MaxBody       int64 // bytes of a request's body
 
+	OIDC         OIDC
+	Origins      []string       // whose pages may use the API
+	Proxies      []netip.Prefix // that are believed about a client's address
+	AuditContext []string       // keys of contexts that the audit log shows
+	Limits       Limits
+
 	ReadTimeout     time.Duration // a whole request, its body included
 	WriteTimeout    time.Duration // a response
 	IdleTimeout     time.Duration // a connection between two requests
 	RequestTimeout  time.Duration // what the store and the keys take to answer one request
 	ShutdownTimeout time.Duration // what requests in flight are given to end
+}
+
+// OIDC says whose JWTs are accepted besides API tokens; without an issuer, nobody's.
+type OIDC struct {
+	Issuer      string
+	Audiences   []string
+	JWKSURL     string // empty: what the issuer's discovery document says
+	TenantClaim string
+	ScopesClaim string
+}
+
+// Limits is what a tenant may use, and how often an address may send a wrong token.
+type Limits struct {
+	Rate       int // requests a second; 0: any number
+	Burst      int
+	Concurrent int // requests at the same time; 0: any number
+	Failures   int // wrong tokens a minute before an address has to wait
 }
 
 // Redis says where the cache lies; the zero Redis is none.

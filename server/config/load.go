@@ -26,6 +26,20 @@ type raw struct {
 	RedisDB       string `env:"REDIS_DB"`
 
 	MaxBody         string `env:"COFFER_MAX_BODY" envDefault:"67108864"`
+	OIDCIssuer      string `env:"COFFER_OIDC_ISSUER"`
+	OIDCAudience    string `env:"COFFER_OIDC_AUDIENCE"`
+	OIDCJWKSURL     string `env:"COFFER_OIDC_JWKS_URL"`
+	OIDCTenantClaim string `env:"COFFER_OIDC_TENANT_CLAIM" envDefault:"tenant"`
+	OIDCScopesClaim string `env:"COFFER_OIDC_SCOPES_CLAIM" envDefault:"scope"`
+
+	Origins      string `env:"COFFER_CORS_ORIGINS"`
+	Proxies      string `env:"COFFER_TRUSTED_PROXIES"`
+	AuditContext string `env:"COFFER_AUDIT_CONTEXT"`
+	Rate         string `env:"COFFER_RATE" envDefault:"0"`
+	Burst        string `env:"COFFER_BURST" envDefault:"100"`
+	Concurrent   string `env:"COFFER_CONCURRENT" envDefault:"0"`
+	Failures     string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
+
 	ReadTimeout     string `env:"COFFER_READ_TIMEOUT" envDefault:"2m"`
 	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
 	IdleTimeout     string `env:"COFFER_IDLE_TIMEOUT" envDefault:"2m"`
@@ -39,6 +53,18 @@ var flags = []struct{ name, variable, usage string }{
 	{"data", "COFFER_DATA", "directory of keys, token and the cache without Redis (default coffer-data)"},
 	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
 	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},
+	{"oidc-issuer", "COFFER_OIDC_ISSUER", "URL of the OpenID Connect provider whose JWTs are accepted besides API tokens"},
+	{"oidc-audience", "COFFER_OIDC_AUDIENCE", "what its tokens must be for, several separated by commas"},
+	{"oidc-jwks-url", "COFFER_OIDC_JWKS_URL", "where its keys are (default: as its discovery document says)"},
+	{"oidc-tenant-claim", "COFFER_OIDC_TENANT_CLAIM", "claim, or JSON pointer, that names the tenant (default tenant)"},
+	{"oidc-scopes-claim", "COFFER_OIDC_SCOPES_CLAIM", "claim, or JSON pointer, that names the scopes (default scope)"},
+	{"cors-origins", "COFFER_CORS_ORIGINS", "origins whose pages may use the API, separated by commas"},
+	{"trusted-proxies", "COFFER_TRUSTED_PROXIES", "networks of proxies whose X-Forwarded-For is believed, separated by commas"},
+	{"audit-context", "COFFER_AUDIT_CONTEXT", "keys of contexts that the audit log shows, separated by commas; none may name a person"},
+	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
+	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
+	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
+	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute before an address has to wait (default 10)"},
 	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},
 	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},
 	{"idle-timeout", "COFFER_IDLE_TIMEOUT", "how long an unused connection stays open (default 2m)"},
@@ -58,7 +84,24 @@ func AddFlags(set *pflag.FlagSet, names ...string) {
 // Load reads the settings from environ, in the form of os.Environ, and from those flags of set that were given. What was changed or
 // ignored is told in warnings, which are sentences for the log.
 func Load(environ []string, set *pflag.FlagSet) (c Config, warnings []string, err error) {
-	l := loader{values: map[string]string{}, given: map[string]string{}}
+	c, _, l, err := load(environ, set)
+	return c, l.warnings, err
+}
+
+func load(environ []string, set *pflag.FlagSet) (c Config, r raw, l *loader, err error) {
+	l = newLoader(environ, set)
+	if err := env.ParseWithOptions(&r, env.Options{Environment: l.values}); err != nil {
+		return Config{}, raw{}, l, errors.New("the environment cannot be read")
+	}
+	c = l.check(&r)
+	if len(l.problems) > 0 {
+		return Config{}, raw{}, l, fmt.Errorf("the configuration is not valid:\n  - %s", strings.Join(l.problems, "\n  - "))
+	}
+	return c, r, l, nil
+}
+
+func newLoader(environ []string, set *pflag.FlagSet) *loader {
+	l := &loader{values: map[string]string{}, given: map[string]string{}}
 	for _, pair := range environ {
 		// An empty variable is what an unset one of a compose file becomes; of the master key, that must not go unseen.
 		if name, value, ok := strings.Cut(pair, "="); ok && (value != "" || name == "ENCRYPTION_MASTER_KEY") {
@@ -74,15 +117,7 @@ func Load(environ []string, set *pflag.FlagSet) (c Config, warnings []string, er
 			l.refuse(f.variable, "is given without a value")
 		}
 	}
-	var r raw
-	if err := env.ParseWithOptions(&r, env.Options{Environment: l.values}); err != nil {
-		return Config{}, nil, errors.New("the environment cannot be read")
-	}
-	c = l.check(&r)
-	if len(l.problems) > 0 {
-		return Config{}, l.warnings, fmt.Errorf("the configuration is not valid:\n  - %s", strings.Join(l.problems, "\n  - "))
-	}
-	return c, l.warnings, nil
+	return l
 }
 
 // loader collects what is wrong instead of stopping at the first.

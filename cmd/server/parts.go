@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/identity/oidc"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/web/demo"
+)
+
+// parts is what a server is put together from.
+type parts struct {
+	identity identity.Authenticator
+	metrics  *metrics.Metrics
+	ring     *keyring.Keyring
+	first    *keyring.Tenant // the default tenant's keys, which are there from the start
+	audit    *audit.File
+	store    kv.Store
+}
+
+// openParts opens everything that the server needs, and ends the start where something is not as it must be.
+func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *parts, err error) {
+	p = &parts{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.identity, err = authenticator(c, log); err != nil {
+		return p, err
+	}
+	key, err := audit.OpenKey(filepath.Join(c.Data, "audit.key"))
+	if err != nil {
+		return p, err
+	}
+	operations, err := api.Operations()
+	if err != nil {
+		return p, err
+	}
+	p.metrics = metrics.New(operations, key.HashTenant)
+	if p.ring, p.first, err = openKeys(ctx, c, p.metrics, log); err != nil {
+		return p, err
+	}
+	if p.audit, err = audit.Open(filepath.Join(c.Data, "audit.log"), key, audit.Options{Allow: c.AuditContext, Log: log}); err != nil {
+		return p, err
+	}
+	p.store, err = openStore(c, log)
+	return p, err
+}
+
+// authenticator takes the server's own tokens, and the JWTs of the provider if there is one.
+func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, error) {
+	own := tokenFile(c.Data)
+	if c.OIDC.Issuer == "" {
+		return own, nil
+	}
+	provider, err := oidc.New(oidc.Options{
+		Issuer: c.OIDC.Issuer, Audiences: c.OIDC.Audiences, JWKSURL: c.OIDC.JWKSURL,
+		TenantClaim: c.OIDC.TenantClaim, ScopesClaim: c.OIDC.ScopesClaim, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the settings COFFER_OIDC_* are not valid: %w", err)
+	}
+	return identity.Any(own, provider), nil
+}
+
+func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
+	return api.Options{
+		Store: p.store, Keys: p.keys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
+		Limits: limit.NewTenants(limit.Quota{
+			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
+		}, nil),
+		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
+		Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Ready: []api.Check{
+			{Code: "store_unavailable", Run: p.store.Ping},
+			{Code: "keyring_unavailable", Run: keysReady(p.first)},
+			{Code: "audit_unavailable", Run: p.audit.Ready},
+		},
+	}
+}
+
+func (p *parts) keys(ctx context.Context, id string) (seal.Keys, error) {
+	tenant, err := p.ring.Tenant(ctx, id)
+	if err != nil {
+		return nil, err // not a nil tenant in an interface that is not nil
+	}
+	return tenant, nil
+}
+
+// close closes what was opened.
+func (p *parts) close() (err error) {
+	if p.store != nil {
+		err = p.store.Close()
+	}
+	if p.audit != nil {
+		err = errors.Join(err, p.audit.Close())
+	}
+	return err
+}

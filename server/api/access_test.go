@@ -1,0 +1,131 @@
+package api_test
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// A tenant beyond its quota waits as long as it is told; another does not.
+func TestQuota(t *testing.T) {
+	s := start(t, badger(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 0.1, Burst: 2}, nil) })
+	for range 2 {
+		s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+	}
+	s.audit.take()
+	got := s.do("GET", "/v1/cache/k", nil)
+	got.refused(t, "rate_limited")
+	require.Contains(t, []string{"9", "10"}, got.Header.Get("Retry-After"))
+	require.Equal(t, "rate_limited", s.audit.take()[0].Code)
+	other, _, err := s.file.Issue(token.Grant{Tenant: "other", Scopes: identity.CacheRead})
+	require.NoError(t, err)
+	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer "+other).refused(t, "not_found")
+	s.do("GET", "/livez", nil).is(t, 200)
+}
+
+// Who sends wrong tokens has to wait, with a right one too; behind a trusted proxy, that client alone.
+func TestWrongTokensAreSlowed(t *testing.T) {
+	for proxy, blocked := range map[string]string{"127.0.0.0/8": "not_found", "10.0.0.0/8": "rate_limited"} {
+		s := start(t, badger(t), func(o *api.Options) {
+			o.Failures, o.Proxies = limit.NewFailures(2, nil), []netip.Prefix{netip.MustParsePrefix(proxy)}
+		})
+		for range 3 {
+			s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x", "X-Forwarded-For", "192.0.2.1").refused(t, "unauthorized")
+		}
+		require.Len(t, s.audit.take(), 3)
+		s.do("GET", "/v1/cache/k", nil, "X-Forwarded-For", "192.0.2.1").refused(t, "rate_limited")
+		s.do("GET", "/v1/cache/k", nil, "X-Forwarded-For", "192.0.2.2").refused(t, blocked)
+	}
+}
+
+func TestCORS(t *testing.T) {
+	const page = "https://app.example.com"
+	s := start(t, badger(t), func(o *api.Options) { o.Origins = []string{page} })
+	asked := s.do("OPTIONS", "/v1/cache/k", nil, "Origin", page, "Access-Control-Request-Method", "PUT", "Authorization", "").is(t, 204)
+	require.Equal(t, page, asked.Header.Get("Access-Control-Allow-Origin"))
+	require.Contains(t, asked.Header.Get("Access-Control-Allow-Methods"), "PATCH")
+	require.Contains(t, asked.Header.Get("Access-Control-Allow-Headers"), "If-Match")
+	require.Empty(t, asked.Header.Get("Access-Control-Allow-Credentials"))
+	for _, got := range []answer{s.do("GET", "/v1/cache/k", nil, "Origin", page), s.do("GET", "/v1/cache/k", nil, "Origin", page, "Authorization", "")} {
+		require.Equal(t, page, got.Header.Get("Access-Control-Allow-Origin"))
+		require.Contains(t, got.Header.Get("Access-Control-Expose-Headers"), "ETag")
+		require.Contains(t, got.Header.Values("Vary"), "Origin")
+	}
+	for _, origin := range []string{"https://app.example.com.evil.example", "http://app.example.com", "null", "https://APP.example.com"} {
+		got := s.do("OPTIONS", "/v1/cache/k", nil, "Origin", origin, "Access-Control-Request-Method", "PUT", "Authorization", "")
+		got.refused(t, "unauthorized")
+		require.Empty(t, got.Header.Get("Access-Control-Allow-Origin"))
+	}
+}
+
+// Without its audit log the server neither stores nor answers what a key was used for, and what needs no key goes on.
+func TestNoAudit(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		s.do("PUT", "/v1/cache/k?class=phi", []byte("kept")).is(t, 204)
+		sealed := s.do("POST", "/v1/encrypt", []byte(`{"text":"x","class":"phi"}`), "Content-Type", "application/json").is(t, 200).body
+		s.audit.fail(audit.ErrUnavailable)
+		s.do("PUT", "/v1/cache/k?class=phi", []byte("lost")).refused(t, "audit_unavailable")
+		got := s.do("GET", "/v1/cache/k", nil)
+		got.refused(t, "audit_unavailable")
+		require.NotContains(t, string(got.body), "kept")
+		for path, body := range map[string]string{"/v1/encrypt": `{"text":"x","class":"phi"}`, "/v1/decrypt": string(sealed), "/v1/sessions": `{"data":{}}`} {
+			s.do("POST", path, []byte(body), "Content-Type", "application/json").refused(t, "audit_unavailable")
+		}
+		s.do("HEAD", "/v1/cache/k", nil).is(t, 200)
+		s.do("GET", "/v1/cache/k", nil, "Authorization", "").refused(t, "unauthorized")
+		s.audit.fail(nil)
+		require.Equal(t, "kept", string(s.do("GET", "/v1/cache/k", nil).is(t, 200).body))
+	})
+}
+
+// Each use of a key is told once, with who used it for what.
+func TestAudited(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), "Coffer-Context", `{"a":"b"}`).is(t, 204)
+	got := s.do("GET", "/v1/cache/k", nil).is(t, 200)
+	s.do("HEAD", "/v1/cache/k", nil).is(t, 200)
+	events := s.audit.take()
+	require.Len(t, events, 2)
+	require.Equal(t, []audit.Action{audit.KeySeal, audit.KeyOpen}, []audit.Action{events[0].Action, events[1].Action})
+	require.Equal(t, events[0].KeyID, events[1].KeyID)
+	require.Equal(t, []any{"getEntry", "default", "k", classify.PHI, identity.APIToken, map[string]string{"a": "b"}, got.Header.Get("X-Request-Id")},
+		[]any{events[1].Operation, events[1].Tenant, events[1].Name, events[1].Class, events[1].Issuer, events[1].Context, events[1].RequestID})
+	pkg, _, err := s.store.Get(t.Context(), stored("k"))
+	require.NoError(t, err)
+	require.NoError(t, s.store.Set(t.Context(), stored("moved"), pkg, 0))
+	s.do("GET", "/v1/cache/moved", nil).refused(t, "authentication_failed")
+	events = s.audit.take()
+	require.Len(t, events, 1)
+	require.Equal(t, audit.Critical, events[0].Severity())
+	require.Equal(t, "moved", events[0].Name)
+}
+
+// The metrics tell what was done, and nothing of whom or what.
+func TestMetrics(t *testing.T) {
+	s := start(t, badger(t), nil)
+	s.do("PUT", "/v1/cache/pl4nted?class=phi", []byte("pl4nted")).is(t, 204)
+	s.do("GET", "/v1/cache/pl4nted", nil).is(t, 200)
+	s.do("GET", "/v1/cache/pl4nted-not", nil).refused(t, "not_found")
+	got := s.do("GET", "/metrics", nil).is(t, http.StatusOK)
+	require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
+	for _, line := range []string{
+		`coffer_operations_total{class="phi",operation="getEntry",outcome="ok"} 1`, `coffer_operations_total{class="none",operation="getEntry",outcome="not_found"} 1`,
+		`coffer_cache_lookups_total{result="hit"} 1`, `coffer_cache_lookups_total{result="miss"} 1`,
+		`coffer_key_uses_total{action="seal",class="phi"} 1`, `coffer_key_uses_total{action="open",class="phi"} 1`,
+	} {
+		require.Contains(t, string(got.body), line)
+	}
+	require.NotContains(t, string(got.body), "pl4nted")
+	require.NotContains(t, string(got.body), strings.TrimPrefix(s.token, "coffer_"))
+	s.do("GET", "/metrics", nil, "Authorization", "").refused(t, "unauthorized")
+}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// call is a request with what is known of it so far.
+type call struct {
+	echo.Context
+	requestID string
+	operation *operation // nil for what is none of the document's
+	id        identity.Identity
+	tenant    *tenant
+	class     classify.Class // of the value that it is about
+}
+
+const callKey = "call"
+
+func callOf(c echo.Context) *call { return c.Get(callKey).(*call) }
+
+// name is the operation's id.
+func (c *call) name() string {
+	if c.operation == nil {
+		return ""
+	}
+	return c.operation.OperationID
+}
+
+// limit bounds what the store and the keys may take for a request.
+func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.Request().Context(), timeout)
+}
+
+// event begins an event about the call.
+func (c *call) event(action audit.Action) audit.Event {
+	return audit.Event{
+		Action: action, RequestID: c.requestID, Operation: c.name(), Issuer: c.id.Issuer, Subject: c.id.Subject, Tenant: c.id.Tenant,
+	}
+}
+
+// use is a use of a key.
+type use struct {
+	action  audit.Action
+	class   classify.Class
+	keyID   format.KeyID
+	name    string
+	context map[string]string
+	err     error
+}
+
+// record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere. It returns the use's own
+// error, or that it could not be recorded.
+func (s *server) record(c *call, u use) error {
+	e := c.event(u.action)
+	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
+	if u.err != nil {
+		e.Code = codes.Of(u.err).Code
+	}
+	if err := s.audit.Record(c.Request().Context(), e); err != nil {
+		return err
+	}
+	switch {
+	case u.err != nil:
+	case u.action == audit.KeySeal:
+		s.metrics.Sealed(u.class)
+	case u.action == audit.KeyOpen:
+		s.metrics.Opened(u.class)
+	}
+	return u.err
+}

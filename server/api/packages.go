@@ -1,0 +1,210 @@
+package api
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+)
+
+// openedJSON is an opened value with what its package says of it.
+type openedJSON struct {
+	Text        *string           `json:"text,omitempty"`
+	Data        *[]byte           `json:"data,omitempty"`
+	ValueType   string            `json:"valueType"`
+	Class       string            `json:"class"`
+	KeyID       string            `json:"keyId"`
+	EncryptedAt string            `json:"encryptedAt"`
+	Context     map[string]string `json:"context"`
+}
+
+// encrypt seals a value into a package that the client keeps.
+func (s *server) encrypt(c *call) error {
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return err
+	}
+	if _, err := query(c); err != nil {
+		return err
+	}
+	pkg, err := s.encryptOne(c, text)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, http.StatusOK, pkg)
+}
+
+func (s *server) encryptBatch(c *call) error {
+	if _, err := query(c); err != nil {
+		return err
+	}
+	items, err := s.items(c)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if _, err := readSealing(item); err != nil {
+			return err
+		}
+	}
+	results := make([]result, len(items))
+	for i, item := range items {
+		pkg, err := s.encryptOne(c, item)
+		if results[i] = (result{Status: http.StatusOK, Package: pkg}); err != nil {
+			results[i] = failed(err)
+		}
+	}
+	c.class = 0
+	return answerJSON(c, http.StatusOK, resultsJSON{results})
+}
+
+// items reads the body of a batch of packages or values.
+func (s *server) items(c *call) ([]json.RawMessage, error) {
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return nil, err
+	}
+	members, err := object(text, []string{"items"})
+	if err != nil {
+		return nil, err
+	}
+	return list(members["items"])
+}
+
+// sealing is a value to be sealed.
+type sealing struct {
+	valueType format.ValueType
+	value     []byte
+	class     classify.Class
+	context   map[string]string
+}
+
+func readSealing(text json.RawMessage) (v sealing, err error) {
+	members, err := object(text, []string{"class"}, "text", "data", "context")
+	if err != nil {
+		return v, err
+	}
+	f := fields{members: members}
+	if f.has("text") == f.has("data") {
+		return v, invalid("give the value as text or as data, and not as both")
+	}
+	v = sealing{valueType: format.Text, class: f.class("class"), context: f.context("context")}
+	if f.has("text") {
+		v.value = []byte(f.text("text"))
+	} else {
+		v.valueType, v.value = format.Bytes, f.bytes("data")
+	}
+	return v, f.err
+}
+
+func (s *server) encryptOne(c *call, text json.RawMessage) (json.RawMessage, error) {
+	v, err := readSealing(text)
+	if err != nil {
+		return nil, err
+	}
+	c.class = v.class
+	pkg, keyID, err := sealPackage(c.tenant.service.Sealer(), &v)
+	return pkg, s.record(c, use{action: audit.KeySeal, class: v.class, keyID: keyID, context: v.context, err: err})
+}
+
+func sealPackage(sealer *seal.Sealer, v *sealing) (text []byte, keyID format.KeyID, err error) {
+	context, err := format.NewContext(v.context)
+	if err != nil {
+		return nil, keyID, err
+	}
+	pkg, err := sealer.Seal(nil, seal.Request{Use: format.UseService, Class: v.class, Type: v.valueType, Context: context}, v.value)
+	if err != nil {
+		return nil, keyID, err
+	}
+	p, err := format.Parse(pkg)
+	if err != nil {
+		return nil, keyID, err
+	}
+	text, err = jsonform.Marshal(p)
+	return text, p.Header.KeyID, err
+}
+
+// decrypt opens a package that the client kept.
+func (s *server) decrypt(c *call) error {
+	lowest, err := onlyLeast(c)
+	if err != nil {
+		return err
+	}
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return err
+	}
+	opened, err := s.decryptOne(c, text, lowest)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, http.StatusOK, opened)
+}
+
+func (s *server) decryptBatch(c *call) error {
+	lowest, err := onlyLeast(c)
+	if err != nil {
+		return err
+	}
+	items, err := s.items(c)
+	if err != nil {
+		return err
+	}
+	results := make([]result, len(items))
+	for i, item := range items {
+		opened, err := s.decryptOne(c, item, lowest)
+		if results[i] = (result{Status: http.StatusOK, Opened: opened}); err != nil {
+			results[i] = failed(err)
+		}
+	}
+	c.class = 0
+	return answerJSON(c, http.StatusOK, resultsJSON{results})
+}
+
+func onlyLeast(c *call) (classify.Class, error) {
+	values, err := query(c, "least")
+	if err != nil {
+		return 0, err
+	}
+	return least(values)
+}
+
+func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class) (*openedJSON, error) {
+	o, err := c.tenant.service.DecryptJSON(text, seal.AtLeast(lowest))
+	c.class = classify.Class(o.Header.Class)
+	u := use{action: audit.KeyOpen, class: c.class, keyID: o.Header.KeyID, err: err}
+	if err == nil {
+		u.context = o.Context().Map()
+	}
+	if err := s.record(c, u); err != nil {
+		return nil, err
+	}
+	return describeOpened(&o), nil
+}
+
+func describeOpened(o *seal.Opened) *openedJSON {
+	d := &openedJSON{
+		ValueType: o.Header.Type.String(), Class: classify.Class(o.Header.Class).String(), KeyID: hex.EncodeToString(o.Header.KeyID[:]),
+		EncryptedAt: formatTime(o.Header.EncryptedAt), Context: notNil(o.Context().Map()),
+	}
+	if o.Header.Type == format.Text || o.Header.Type == format.JSON {
+		text := string(o.Value)
+		d.Text = &text
+	} else {
+		data := append([]byte{}, o.Value...) // never null
+		d.Data = &data
+	}
+	return d
+}
+
+func notNil(context map[string]string) map[string]string {
+	if context == nil {
+		return map[string]string{}
+	}
+	return context
+}

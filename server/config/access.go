@@ -1,0 +1,61 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// split reads a list with commas; an empty text is none.
+func split(text string) (list []string) {
+	for one := range strings.SplitSeq(text, ",") {
+		if one = strings.TrimSpace(one); one != "" {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// oidc sees that the settings go together; what they may be, package oidc says when the server starts.
+func (l *loader) oidc(r *raw) OIDC {
+	o := OIDC{
+		Issuer: r.OIDCIssuer, Audiences: split(r.OIDCAudience), JWKSURL: r.OIDCJWKSURL,
+		TenantClaim: r.OIDCTenantClaim, ScopesClaim: r.OIDCScopesClaim,
+	}
+	switch {
+	case o.Issuer != "" && len(o.Audiences) == 0:
+		l.refuse("COFFER_OIDC_AUDIENCE", "must be set where COFFER_OIDC_ISSUER is: tokens for others are not for this server")
+	case o.Issuer == "" && (len(o.Audiences) > 0 || o.JWKSURL != ""):
+		l.refuse("COFFER_OIDC_ISSUER", "must be set where COFFER_OIDC_AUDIENCE or COFFER_OIDC_JWKS_URL is")
+	}
+	return o
+}
+
+// origins takes origins as browsers send them (RFC 6454 section 6.2), and no pattern: * would be everybody's pages.
+func (l *loader) origins(text string) []string {
+	list := split(text)
+	for _, one := range list {
+		u, err := url.Parse(one)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(u.Host, "*") ||
+			one != strings.ToLower(u.Scheme+"://"+u.Host) {
+			l.refuse("COFFER_CORS_ORIGINS", "must be origins such as https://app.example.com, separated by commas")
+			return nil
+		}
+	}
+	return list
+}
+
+func (l *loader) proxies(text string) (list []netip.Prefix) {
+	for _, one := range split(text) {
+		p, err := netip.ParsePrefix(one)
+		if address, e := netip.ParseAddr(one); e == nil {
+			p, err = address.Prefix(address.BitLen())
+		}
+		if err != nil {
+			l.refuse("COFFER_TRUSTED_PROXIES", "must be addresses or networks such as 10.0.0.0/8, separated by commas")
+			return nil
+		}
+		list = append(list, p)
+	}
+	return list
+}

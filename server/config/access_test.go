@@ -1,0 +1,69 @@
+package config_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/config"
+)
+
+func TestAccess(t *testing.T) {
+	c, _, err := load(t, []string{
+		"COFFER_OIDC_ISSUER=https://id.example.com", "COFFER_OIDC_AUDIENCE=coffer, other", "COFFER_CORS_ORIGINS=https://a.example.com,http://localhost:5173",
+		"COFFER_TRUSTED_PROXIES=10.0.0.0/8, ::1", "COFFER_AUDIT_CONTEXT=purpose", "COFFER_CONCURRENT=7",
+	}, "--rate", "50")
+	require.NoError(t, err)
+	require.Equal(t, config.OIDC{
+		Issuer: "https://id.example.com", Audiences: []string{"coffer", "other"}, TenantClaim: "tenant", ScopesClaim: "scope",
+	}, c.OIDC)
+	require.Equal(t, []string{"https://a.example.com", "http://localhost:5173"}, c.Origins)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, c.Proxies)
+	require.Equal(t, []string{"purpose"}, c.AuditContext)
+	require.Equal(t, config.Limits{Rate: 50, Burst: 100, Concurrent: 7, Failures: 10}, c.Limits)
+}
+
+func TestBadAccess(t *testing.T) {
+	const planted = "pl4nted"
+	for setting, variable := range map[string]string{
+		"COFFER_OIDC_ISSUER=https://" + planted: "COFFER_OIDC_AUDIENCE", "COFFER_OIDC_AUDIENCE=" + planted: "COFFER_OIDC_ISSUER",
+		"COFFER_OIDC_JWKS_URL=" + planted: "COFFER_OIDC_ISSUER",
+		"COFFER_CORS_ORIGINS=*":           "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=https://*." + planted: "COFFER_CORS_ORIGINS",
+		"COFFER_CORS_ORIGINS=https://" + planted + "/": "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=null": "COFFER_CORS_ORIGINS",
+		"COFFER_TRUSTED_PROXIES=" + planted: "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
+		"COFFER_CONCURRENT=-1": "COFFER_CONCURRENT", "COFFER_TOKEN_FAILURES=x": "COFFER_TOKEN_FAILURES",
+	} {
+		_, _, err := load(t, []string{setting})
+		require.ErrorContains(t, err, variable+" must", setting)
+		require.NotContains(t, err.Error(), planted)
+	}
+}
+
+// Everything in force is told with where it comes from, and no secret.
+func TestDescribe(t *testing.T) {
+	const planted = "pl4nted-secret"
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(set)
+	require.NoError(t, set.Parse([]string{"--listen", "127.0.0.1:1"}))
+	settings, warnings, err := config.Describe([]string{
+		"ENCRYPTION_MASTER_KEY=" + planted, "REDIS_URL=redis://u:" + planted + "@h:1", "REDIS_PASSWORD=" + planted, "KDF_ITERATIONS=1", "COFFER_LISTEN=127.0.0.1:2",
+	}, set)
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	all := map[string]config.Setting{}
+	for _, s := range settings {
+		require.NotContains(t, s.Value, planted)
+		all[s.Variable] = s
+	}
+	require.Equal(t, config.Setting{Variable: "COFFER_LISTEN", Value: "127.0.0.1:1", Source: "--listen"}, all["COFFER_LISTEN"])
+	require.Equal(t, config.Setting{Variable: "COFFER_ENVIRONMENT", Value: "dev", Source: "default"}, all["COFFER_ENVIRONMENT"])
+	require.Equal(t, config.Setting{Variable: "REDIS_PASSWORD", Value: "[secret]", Source: "environment"}, all["REDIS_PASSWORD"])
+	require.Equal(t, "[secret]", all["ENCRYPTION_MASTER_KEY"].Value)
+	require.Equal(t, "[secret]", all["REDIS_URL"].Value)
+	require.Equal(t, "600000", all["KDF_ITERATIONS"].Value, "what is in force")
+	set.VisitAll(func(f *pflag.Flag) { require.Contains(t, f.Usage, "; environment ") })
+	_, _, err = config.Describe([]string{"KDF_ITERATIONS=x"}, nil)
+	require.ErrorContains(t, err, "KDF_ITERATIONS")
+}

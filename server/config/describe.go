@@ -1,0 +1,47 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/pflag"
+)
+
+// Setting is one setting as it is in force.
+type Setting struct {
+	Variable string
+	Value    string // hidden where it is a secret; empty where there is none
+	Source   string // a flag, environment or default
+}
+
+// secrets are the variables whose values are never shown.
+var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD"}
+
+// Describe gives all settings, and fails and warns as Load does.
+func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {
+	c, r, l, err := load(environ, set)
+	if err != nil {
+		return nil, l.warnings, err
+	}
+	r.KDFIterations = strconv.FormatUint(uint64(c.KDFIterations), 10) // maybe raised
+	fields := reflect.TypeFor[raw]()
+	for i := range fields.NumField() {
+		s := Setting{Variable: fields.Field(i).Tag.Get("env"), Value: reflect.ValueOf(r).Field(i).String()}
+		if s.Source = l.source(s.Variable); s.Value != "" && slices.Contains(secrets, s.Variable) {
+			s.Value = hidden
+		}
+		settings = append(settings, s)
+	}
+	return settings, l.warnings, nil
+}
+
+func (l *loader) source(variable string) string {
+	switch {
+	case l.given[variable] != "":
+		return l.given[variable]
+	case l.set(variable):
+		return "environment"
+	}
+	return "default"
+}

@@ -1,0 +1,212 @@
+// Package session keeps encrypted sessions: what a program knows of somebody who signed in, sealed under a key of the session's own.
+//
+// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32 random bytes, the key is derived from
+// it, and what is kept is a hash. A session belongs to one owner, is of the class confidential, and cannot be read once it ended or
+// timed out, nor later than that class allows after it was made, whatever was extended.
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const (
+	collection = "session"
+	idSize     = 32
+	class      = classify.Confidential
+
+	// MaxData is the largest content of a session in bytes.
+	MaxData = 65536
+
+	labelKey  = "coffer/v1 session key"  // HKDF's info (RFC 5869) for the 32 bytes that seal the session
+	labelName = "coffer/v1 session name" // and for what it is kept under
+)
+
+var (
+	// ErrNotFound is the answer about every session that is not in force, and about every id that is none.
+	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is no such session, or no longer"}
+	// ErrTTL says that a session would last longer than its class allows.
+	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the session would last longer than the class confidential allows"}
+)
+
+// Session is a session in force.
+type Session struct {
+	Data      []byte
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Record is told what is about to happen to a session, after the cryptography and before its effect, which an error of it prevents. failed
+// is why it will not happen.
+type Record func(action audit.Action, key format.KeyID, failed error) error
+
+// Manager keeps the sessions of one owner. It is safe for concurrent use.
+type Manager struct {
+	store kv.Store
+	owner string
+}
+
+// New makes a manager over a store, which stays the caller's to close.
+func New(store kv.Store, owner string) *Manager { return &Manager{store, owner} }
+
+// longest is from when a session was made to when it ends at the latest.
+func longest() time.Duration { return time.Duration(class.Rules().MaxTTL) * time.Second }
+
+// keyed is what follows from an id.
+type keyed struct {
+	sealer *seal.Sealer
+	place  format.Place
+	name   string // in the store
+}
+
+// derive returns ErrNotFound for what cannot be an id.
+func (m *Manager) derive(id string) (k keyed, err error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(raw) != idSize {
+		return k, ErrNotFound
+	}
+	defer clear(raw)
+	key, err := secret.HKDF(raw, []byte(m.owner), labelKey, idSize)
+	if err != nil {
+		return k, err
+	}
+	defer clear(key)
+	named, err := secret.HKDF(raw, []byte(m.owner), labelName, idSize)
+	if err != nil {
+		return k, err
+	}
+	service, err := seal.NewService(base64.StdEncoding.EncodeToString(key))
+	if err != nil {
+		return k, err
+	}
+	hash := sha256.Sum256(named)
+	name := hex.EncodeToString(hash[:])
+	return keyed{
+		sealer: service.Sealer(), name: kv.Prefix(m.owner, collection) + name,
+		place: format.Place{Owner: m.owner, Collection: collection, Name: name, Named: true},
+	}, nil
+}
+
+// Create makes a session that lasts for ttl, which is positive, and returns its id, the only time that it is to be had. It returns ErrTTL,
+// format.ErrTooLarge for more than MaxData, and the errors of the store and of record.
+func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record Record) (id string, s Session, err error) {
+	if ttl <= 0 || ttl > longest() {
+		return "", s, ErrTTL
+	}
+	if len(data) > MaxData {
+		return "", s, format.ErrTooLarge
+	}
+	id = base64.RawURLEncoding.EncodeToString(random())
+	k, err := m.derive(id)
+	if err != nil {
+		return "", s, err
+	}
+	pkg, err := k.sealer.Seal(nil, seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place}, data)
+	if err != nil {
+		return "", s, err
+	}
+	h, _, err := format.ParseHeader(pkg)
+	if err != nil {
+		return "", s, err
+	}
+	if err := record(audit.SessionCreate, h.KeyID, nil); err != nil {
+		return "", s, err
+	}
+	if err := m.store.Set(ctx, k.name, pkg, ttl); err != nil {
+		return "", s, err
+	}
+	return id, sessionOf(data, &h, ttl), nil
+}
+
+func random() []byte {
+	b := make([]byte, idSize)
+	_, _ = rand.Read(b) // never fails: package crypto/rand
+	return b
+}
+
+func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
+	return Session{Data: data, CreatedAt: time.UnixMilli(h.EncryptedAt), ExpiresAt: time.Now().Add(left)}
+}
+
+// Get opens the session with the id. It returns ErrNotFound where none is in force, and the errors of seal.Sealer.Open, of the store
+// and of record.
+func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, error) {
+	k, err := m.derive(id)
+	if err != nil {
+		return Session{}, err
+	}
+	o, _, err := m.open(ctx, &k, audit.KeyOpen, record)
+	if err != nil {
+		return Session{}, err
+	}
+	left, ok, err := m.store.TTL(ctx, k.name)
+	if err == nil && (!ok || left == 0) {
+		err = ErrNotFound
+	}
+	return sessionOf(o.Value, &o.Header, left), err
+}
+
+// open gives the session's package too. Its action is recorded, failed or not.
+func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record Record) (seal.Opened, []byte, error) {
+	pkg, ok, err := m.store.Get(ctx, k.name)
+	if err != nil {
+		return seal.Opened{}, nil, err
+	}
+	if !ok {
+		return seal.Opened{}, nil, ErrNotFound
+	}
+	o, err := k.sealer.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
+	if failed := record(action, o.Header.KeyID, err); failed != nil {
+		return seal.Opened{}, nil, failed
+	}
+	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > longest() {
+		err = ErrNotFound // a store that forgot to let it go
+	}
+	return o, pkg, err
+}
+
+// Extend lets the session last for ttl from now, which is positive; never beyond the longest time from when it was made, which is
+// ErrTTL. Other errors are Get's.
+func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record Record) (Session, error) {
+	k, err := m.derive(id)
+	if err != nil {
+		return Session{}, err
+	}
+	o, pkg, err := m.open(ctx, &k, audit.SessionExtend, record)
+	if err != nil {
+		return Session{}, err
+	}
+	if ttl <= 0 || ttl > time.Until(time.UnixMilli(o.Header.EncryptedAt).Add(longest())) {
+		return Session{}, ErrTTL
+	}
+	extended, err := m.store.ExpireIf(ctx, k.name, pkg, ttl)
+	if err == nil && !extended {
+		err = ErrNotFound // it ended meanwhile
+	}
+	return sessionOf(o.Value, &o.Header, ttl), err
+}
+
+// End ends the session, if there is one. Its key was never kept: it goes with the id.
+func (m *Manager) End(ctx context.Context, id string, record Record) error {
+	k, err := m.derive(id)
+	if err != nil {
+		return err
+	}
+	if err := record(audit.SessionEnd, format.KeyID{}, nil); err != nil {
+		return err
+	}
+	_, err = m.store.Delete(ctx, k.name)
+	return err
+}
