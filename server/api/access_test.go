@@ -100,6 +100,8 @@ func TestAudited(t *testing.T) {
 	require.Equal(t, events[0].KeyID, events[1].KeyID)
 	require.Equal(t, []any{"getEntry", "default", "k", classify.PHI, identity.APIToken, map[string]string{"a": "b"}, got.Header.Get("X-Request-Id")},
 		[]any{events[1].Operation, events[1].Tenant, events[1].Name, events[1].Class, events[1].Issuer, events[1].Context, events[1].RequestID})
+	s.do("PUT", "/v1/cache/k?class=phi&ttl=25h", nil).refused(t, "ttl_out_of_range")
+	require.Empty(t, s.audit.take(), "no key was used")
 	pkg, _, err := s.store.Get(t.Context(), stored("k"))
 	require.NoError(t, err)
 	require.NoError(t, s.store.Set(t.Context(), stored("moved"), pkg, 0))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -60,6 +61,9 @@ type use struct {
 // record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere. It returns the use's own
 // error, or that it could not be recorded.
 func (s *server) record(c *call, u use) error {
+	if u.action == audit.KeySeal && u.err != nil && clientsFault(u.err) {
+		return u.err // a request that no key was asked for: a class, a time or a size that is not allowed
+	}
 	e := c.event(u.action)
 	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
 	if u.err != nil {
@@ -76,4 +80,10 @@ func (s *server) record(c *call, u use) error {
 		s.metrics.Opened(u.class)
 	}
 	return u.err
+}
+
+// clientsFault tells a request that is not allowed from a key that may not be used.
+func clientsFault(err error) bool {
+	status := codes.Of(err).Status
+	return status < http.StatusInternalServerError && status != http.StatusConflict
 }
