@@ -189,6 +189,97 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(await page.evaluate(call, 'deleted', MASTER_KEY, 'getDecrypted', 'k')).toBe('new');
   });
 
+  test('what was given in the tick of the call is what is stored, whatever the caller changes later', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { configure, createEncryptedStorage, EncryptionService, getDecrypted, setEncrypted } = (await import('/coffer/index.js' as string)) as Coffer;
+      const storage = await createEncryptedStorage('snapshots', 's', { unlock: { masterKey: key } });
+      const [context, blobContext, bytes] = [{ patient: 'P1' }, { patient: 'P1' }, new Uint8Array([1])];
+      const writes = [storage.setEncrypted('context', 'x', 'phi', context), storage.setEncrypted('blob', new Blob(['x']), 'phi', blobContext), storage.setEncrypted('bytes', bytes, 'pii')];
+      [context.patient, blobContext.patient, bytes[0]] = ['P2', 'P2', 9];
+      await Promise.all(writes);
+      configure({ unlock: { masterKey: key } });
+      const [object, list, sealed] = [{ x: 1 }, new Uint8Array([1]), { y: 1 }];
+      const more = [setEncrypted('object', object, 'phi'), setEncrypted('list', list, 'phi')];
+      const service = new EncryptionService(key);
+      const packed = service.encrypt(sealed, 'phi', context);
+      [object.x, list[0], sealed.y, context.patient] = [2, 9, 2, 'P3'];
+      await Promise.all(more);
+      return [
+        (await storage.inspect('context'))?.context, (await storage.inspect('blob'))?.context, [...(await storage.getDecrypted<Uint8Array>('bytes'))!],
+        await getDecrypted('object'), [...(await getDecrypted<Uint8Array>('list'))!], await service.decrypt(await packed), (await packed).metadata.context,
+      ];
+    }, MASTER_KEY);
+    expect(seen).toEqual([{ patient: 'P1' }, { patient: 'P1' }, [1], { x: 1 }, [1], { y: 1 }, { patient: 'P2' }]);
+  });
+
+  test('call order holds over stores that were opened apart', async () => {
+    const value = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const [a, b] = [await createEncryptedStorage('order', 's', { unlock: { masterKey: key } }), await createEncryptedStorage('order', 's', { unlock: { masterKey: key } })];
+      await Promise.all([a.setEncrypted('k', new Blob([new Uint8Array(16 << 20)]), 'phi'), b.setEncrypted('k', 'second', 'phi')]);
+      return a.getDecrypted('k');
+    }, MASTER_KEY);
+    expect(value).toBe('second');
+  });
+
+  test('the environment is checked at every opening, and the default store outlives its database', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { configure, createEncryptedStorage, getDecrypted, setEncrypted } = (await import('/coffer/index.js' as string)) as Coffer;
+      const code = (p: Promise<unknown>) => p.then(() => 'accepted', (e: { code?: string }) => e.code ?? String(e));
+      const unlock = { masterKey: key };
+      const out = [await code(createEncryptedStorage('labelled', 's', { unlock, environment: 'dev' })), await code(createEncryptedStorage('labelled', 's', { unlock, environment: 'prod' }))];
+      configure({ unlock });
+      await setEncrypted('k', 1, 'phi');
+      await new Promise((resolve, reject) => Object.assign(indexedDB.deleteDatabase('coffer'), { onsuccess: resolve, onerror: reject }));
+      out.push(await code(setEncrypted('k', 2, 'phi')), await code(setEncrypted('k', 3, 'phi')), String(await getDecrypted('k')));
+      return out;
+    }, MASTER_KEY);
+    expect(seen).toEqual(['accepted', 'invalid_argument', 'connection_lost', 'accepted', '3']);
+  });
+
+  test('a refused keyset document changes nothing at rest', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const code = (p: Promise<unknown>) => p.then(() => 'accepted', (e: { code?: string }) => e.code ?? String(e));
+      const documentOf = async (db: string, environment: string) => {
+        (await createEncryptedStorage(db, 's', { unlock: { masterKey: key }, environment })).close();
+        const opening = indexedDB.open(db);
+        await new Promise((resolve) => (opening.onsuccess = resolve));
+        const request = opening.result.transaction('vault').objectStore('vault').get('document');
+        await new Promise((resolve) => (request.onsuccess = resolve));
+        opening.result.close();
+        return request.result as Uint8Array;
+      };
+      const [dev, prod] = [await documentOf('dev vault', 'dev'), await documentOf('prod vault', 'prod')];
+      const open = (keyset: Uint8Array) => code(createEncryptedStorage('supplied', 's', { unlock: { keyset, secret: key }, environment: 'prod' }));
+      const out = [await open(dev), await open(prod), await open(dev)];
+      const storage = await createEncryptedStorage('supplied', 's', { unlock: { keyset: prod, secret: key } });
+      await storage.setEncrypted('k', 'v', 'phi');
+      return [...out, await code(createEncryptedStorage('supplied', 's', { unlock: { keyset: dev, secret: key } })), await storage.getDecrypted('k')];
+    }, MASTER_KEY);
+    expect(seen).toEqual(['invalid_argument', 'accepted', 'invalid_argument', 'invalid_argument', 'v']);
+  });
+
+  test('arguments of the wrong kind are typed errors, and nothing is left unhandled', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { createEncryptedStorage, EncryptionService } = (await import('/coffer/index.js' as string)) as Coffer;
+      let unhandled = 0;
+      addEventListener('unhandledrejection', () => unhandled++);
+      const code = (p: Promise<unknown>) => p.then(() => 'accepted', (e: { code?: string }) => e.code ?? String(e));
+      const open = (...args: unknown[]) => code((createEncryptedStorage as (...a: unknown[]) => Promise<unknown>)(...args));
+      const out = [await open('d', 's', { unlock: 'text' }), await open('d', 5, { unlock: { masterKey: key } }), await open(null, 's'), await open('d', 's', { unlock: { masterKey: key }, least: 'x' })];
+      for (const source of [undefined, null, 7]) out.push(await code((async () => new EncryptionService(source as never))()));
+      const storage = await createEncryptedStorage('kinds', 's', { unlock: { masterKey: key } });
+      for (const context of [new Map([['a', 'b']]), 'abc', null]) out.push(await code(storage.setEncrypted('k', 1, 'phi', context as never)));
+      out.push(await code(storage.setMany([['a', undefined], ['\ud800', 1]], 'phi')));
+      storage.close();
+      out.push(await code(storage.setEncrypted('k', undefined, 'phi')));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return [...out, unhandled];
+    }, MASTER_KEY);
+    expect(seen).toEqual([...Array<string>(11).fill('invalid_argument'), 'closed', 0]);
+  });
+
   test('works in a worker, and from a plain module script on the default store', async () => {
     const worker = async (key: string) => {
       const worker = new Worker('/worker.js', { type: 'module' });

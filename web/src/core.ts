@@ -122,7 +122,8 @@ export class Core {
 
   /** Adds a map's entries; the core sorts them. */
   map(context: Readonly<Record<string, string>> | undefined): this {
-    for (const [key, value] of context ? Object.entries(context) : []) {
+    if (context !== undefined && !isPlain(context)) throw errorOf('invalid_argument', 'a context is a plain object of strings');
+    for (const [key, value] of Object.entries(context ?? {})) {
       if (typeof value !== 'string') throw errorOf('invalid_argument', 'context values must be strings');
       this.text(key).text(value);
     }
@@ -189,6 +190,13 @@ export class Reader {
 export function isWellFormed(s: string): boolean {
   const native = (s as string & { isWellFormed?(): boolean }).isWellFormed;
   return native ? native.call(s) : !/\p{Surrogate}/u.test(s);
+}
+
+/** Whether a value is an object literal, of whatever realm, and not one of a class. */
+export function isPlain(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Where the core comes from: a URL, or what a host without URLs already has. */

@@ -50,7 +50,8 @@ export class Database {
   #request(): Promise<IDBPDatabase> {
     return new Promise((resolve, reject) => {
       const opening = openDB(this.name, 1, {
-        upgrade: (db) => {
+        upgrade: (db, _from, _to, tx) => {
+          if (this.#document) return tx.abort(); // it was deleted: an empty one must not take its place
           db.createObjectStore(RECORDS);
           db.createObjectStore(VAULT);
         },
@@ -66,11 +67,7 @@ export class Database {
   }
 
   async #verify(connection: IDBDatabase): Promise<void> {
-    if (!this.#document) return;
-    const found = await read(connection);
-    if (!found || !sameBytes(found, this.#document)) {
-      throw errorOf('connection_lost', 'the database was deleted or replaced; create the storage anew');
-    }
+    if (this.#document) expectAtRest(await read(connection), this.#document);
   }
 
   /** Closes a connection; the next operation opens another. */
@@ -103,19 +100,22 @@ export class Database {
     });
   }
 
-  /** Puts a host's newer document in the place of the one at rest. */
-  async replace(document: Bytes): Promise<void> {
+  /** Puts a host's newer document in the place of the one at rest; `connection_lost` where that is another meanwhile. */
+  async replace(former: Uint8Array, document: Bytes): Promise<void> {
     const connection = await this.connect();
     return new Promise((resolve, reject) => {
       const tx = connection.transaction(VAULT, 'readwrite');
-      tx.objectStore(VAULT).put(document, DOCUMENT);
+      const store = tx.objectStore(VAULT);
+      const found = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
+      found.onsuccess = () => (sameBytes(found.result, former) ? store.put(document, DOCUMENT) : tx.abort());
       tx.oncomplete = () => resolve();
       tx.onabort = () => reject(storageError(tx.error));
     });
   }
 
-  /** From now on a connection is good only where this document is at rest. */
-  hold(document: Bytes): void {
+  /** From now on a connection is good only where this document is at rest; rejects with `connection_lost` where it is not. */
+  async hold(document: Bytes): Promise<void> {
+    expectAtRest(await read(await this.connect()), document);
     this.#document = document;
   }
 }
@@ -129,6 +129,10 @@ function read(connection: IDBDatabase): Promise<Bytes | undefined> {
   });
 }
 
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((x, i) => x === b[i]);
+function expectAtRest(found: Bytes | undefined, document: Bytes): void {
+  if (!sameBytes(found, document)) throw errorOf('connection_lost', 'the database was deleted or replaced');
+}
+
+export function sameBytes(a: Uint8Array | undefined, b: Uint8Array): boolean {
+  return a?.length === b.length && a.every((x, i) => x === b[i]);
 }

@@ -4,11 +4,13 @@
  *
  * @packageDocumentation
  */
-import type { DataClassification } from './classification.js';
+import { type DataClassification, classNumber } from './classification.js';
 import { type CoreSource, setCoreSource } from './core.js';
 import { errorOf } from './errors.js';
+import { copyContext } from './sealer.js';
 import { EncryptedStorage } from './storage.js';
 import type { Unlock } from './unlock.js';
+import { encodeValue } from './values.js';
 import { type VaultOptions, openVault } from './vault.js';
 
 export { DataClassification } from './classification.js';
@@ -55,23 +57,31 @@ export function configure(settings: Configuration): void {
  * something `wasm_unavailable`, `webcrypto_unavailable` or `indexeddb_unavailable`.
  */
 export async function createEncryptedStorage(dbName = 'coffer', storeName = 'default', options: StorageOptions = {}): Promise<EncryptedStorage> {
-  const { unlock, ...vault } = { ...configuration, ...options };
+  if (typeof dbName !== 'string' || typeof storeName !== 'string') throw errorOf('invalid_argument', 'the names of a database and a store are texts');
+  const { unlock = configuration.unlock, iterations = configuration.iterations, environment = configuration.environment, least } = options;
   if (!unlock) throw errorOf('not_configured');
-  return new EncryptedStorage(await openVault(dbName, unlock, vault), storeName, options.least);
+  if (least) classNumber(least);
+  const vault = { ...(iterations === undefined ? {} : { iterations }), ...(environment === undefined ? {} : { environment }) };
+  return new EncryptedStorage(await openVault(dbName, unlock, vault), storeName, least);
 }
 
-/** The app's default store: `createEncryptedStorage()`, opened once. Its vault must have been configured. */
-export function defaultStorage(): Promise<EncryptedStorage> {
+/** The app's default store: `createEncryptedStorage()`, opened once, and anew where its database was lost. Its vault must have been configured. */
+export async function defaultStorage(): Promise<EncryptedStorage> {
   const opening = (shared ??= createEncryptedStorage());
-  opening.catch(() => {
+  const storage = await opening.catch((error: unknown) => {
     if (shared === opening) shared = undefined;
+    throw error;
   });
-  return opening;
+  if (!storage.lost) return storage;
+  if (shared === opening) shared = undefined;
+  storage.close();
+  return defaultStorage();
 }
 
 /** {@link EncryptedStorage.setEncrypted} on the default store. */
 export async function setEncrypted(key: string, value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
-  return (await defaultStorage()).setEncrypted(key, value, classification, context);
+  const [encoded, copy] = [encodeValue(value).own(), copyContext(context)];
+  return (await defaultStorage()).setEncrypted(key, encoded, classification, copy);
 }
 
 /** {@link EncryptedStorage.getDecrypted} on the default store. */

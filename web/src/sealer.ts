@@ -1,9 +1,9 @@
 import { type DataClassification, classNumber } from './classification.js';
-import { type Core, saltSpent } from './core.js';
+import { type Core, saltSpent, isPlain } from './core.js';
 import { errorOf } from './errors.js';
 import { type Parts, PUBLIC, type Use, at, headExtra, headerLength, uses } from './header.js';
 import { NONCE, SALT, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
-import { type Decoded, type Encoded, decodeValue, encodeValue } from './values.js';
+import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -84,17 +84,20 @@ export class Sealer {
     return this.#handle;
   }
 
-  /** Seals a value. `borrowed` bytes are copied if sealing cannot begin at once, so that the caller may change them. */
+  /** Seals a value and context as they are in the tick of the call: what the caller does to them later changes nothing. */
   async seal(value: unknown, use: Use, cls: DataClassification, place: EncodedPlace, context?: Readonly<Record<string, string>>): Promise<Parts> {
     const useNumber = uses.indexOf(use);
     const classNo = classNumber(cls);
     const slot = useNumber * 8 + classNo;
-    let encoded = encodeValue(this.core, value);
+    let encoded = encodeValue(value);
     let writer = this.#writers.get(slot);
-    if (encoded instanceof Promise) encoded = await encoded;
-    if (!writer && encoded.borrowed) encoded = { ...encoded, bytes: encoded.bytes.slice() };
+    if (!writer || encoded.blob) context = copyContext(context);
+    if (encoded.blob) encoded = await readBlob(this.core, encoded);
     for (;;) {
-      writer ??= await this.#newWriter(slot, useNumber, classNo);
+      if (!writer) {
+        encoded = encoded.own();
+        writer = await this.#newWriter(slot, useNumber, classNo);
+      }
       const n = this.#plan(writer, useNumber, classNo, encoded, place, context);
       if (n !== saltSpent) return this.#carryOut(writer, this.core.check(n), encoded.bytes);
       if (this.#keys.salt) throw errorOf('key_unusable', saltIsSpent);
@@ -205,6 +208,11 @@ function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, bod
   if (algorithm !== PUBLIC) throw errorOf('unsupported_version', 'a chunked package');
   const value = body instanceof Uint8Array ? body.slice() : new Uint8Array(body);
   return gcmOpen(key, iv, concat(data, value), head.subarray(n + NONCE)).then(() => value.buffer);
+}
+
+/** A context that is the caller's no more; what is no plain object goes through, to be refused. */
+export function copyContext(context: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> | undefined {
+  return isPlain(context) ? { ...context } : context;
 }
 
 /** Whether bytes hold others at an offset. */

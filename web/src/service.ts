@@ -4,8 +4,9 @@ import { CofferError, errorOf } from './errors.js';
 import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, at, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
 import { SALT, keyId, random } from './primitives.js';
-import { type Place, Sealer, latin1, placePrefix, saltIsSpent } from './sealer.js';
+import { type Place, Sealer, copyContext, latin1, placePrefix, saltIsSpent } from './sealer.js';
 import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from './unlock.js';
+import { type Encoded, encodeValue } from './values.js';
 
 /** Options of {@link EncryptionService}. */
 export interface ServiceOptions {
@@ -95,15 +96,16 @@ export class EncryptionService {
    * Rejects with `invalid_argument`, `too_large`, and as {@link EncryptionService.initialize} does.
    */
   async encrypt(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<EncryptedPackage> {
-    return packageToJson(await this.#loaded(), await this.#seal(value, classification, context, options));
+    const parts = await this.#seal(encodeValue(value).own(), classification, copyContext(context), { ...options });
+    return packageToJson(await this.#loaded(), parts);
   }
 
   /** Like {@link EncryptionService.encrypt}, but returns the binary package: a quarter smaller, and faster. */
   async encryptBinary(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return joinParts(await this.#seal(value, classification, context, options));
+    return joinParts(await this.#seal(encodeValue(value).own(), classification, copyContext(context), { ...options }));
   }
 
-  async #seal(value: unknown, cls: DataClassification, context: Readonly<Record<string, string>> | undefined, options: PackageOptions): Promise<Parts> {
+  async #seal(value: Encoded, cls: DataClassification, context: Readonly<Record<string, string>> | undefined, options: PackageOptions): Promise<Parts> {
     const core = await this.#loaded();
     const sealer = this.#sealer as Sealer;
     const { use = 'service', place } = options;
@@ -121,8 +123,9 @@ export class EncryptionService {
    * Rejects with `wrong_secret`, `unknown_key`, `key_destroyed`, `authentication_failed`, `class_too_low`, `malformed`, `unsupported_version`.
    */
   async decrypt<T = unknown>(sealed: EncryptedPackage | Uint8Array, options: DecryptOptions = {}): Promise<T> {
+    const bytes = sealed instanceof Uint8Array ? new Uint8Array(sealed) : undefined;
     const core = await this.#loaded();
-    const parts = sealed instanceof Uint8Array ? splitParts(core, new Uint8Array(sealed)) : packageFromJson(core, sealed);
+    const parts = bytes ? splitParts(core, bytes) : packageFromJson(core, sealed);
     const { use = 'service', place, least } = options;
     const sealer = await this.#sealerFor(core, parts.head);
     return (await sealer.open(parts, use, encodePlace(core, place), least)).value as T;

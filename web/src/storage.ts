@@ -1,10 +1,10 @@
-import { type DataClassification, classNumber } from './classification.js';
+import type { DataClassification } from './classification.js';
 import { isWellFormed } from './core.js';
-import { errorOf } from './errors.js';
+import { type CofferError, errorOf } from './errors.js';
 import { type Metadata, type Parts, headerLength, joinParts, readHeader } from './header.js';
 import type { Unit } from './queue.js';
 import { type EncodedPlace, placePrefix } from './sealer.js';
-import { type Vault, leaveVault } from './vault.js';
+import { type Connection, type Vault, leave } from './vault.js';
 
 /** What lies on the disk under one name, without opening it. */
 export interface Inspection extends Metadata {
@@ -24,17 +24,20 @@ const PAGE = 64;
  */
 export class EncryptedStorage {
   readonly #vault: Vault;
+  readonly #connection: Connection;
   readonly #store: string;
   readonly #prefix: Uint8Array<ArrayBuffer>;
   readonly #least: DataClassification | undefined;
   #closed = false;
+  /** @internal Whether the connection was lost for good: only a new storage gets another. */
+  lost = false;
 
   /** @internal */
-  constructor(vault: Vault, store: string, least?: DataClassification) {
+  constructor([vault, connection]: [Vault, Connection], store: string, least?: DataClassification) {
     this.#vault = vault;
+    this.#connection = connection;
     this.#store = store;
     this.#prefix = placePrefix(vault.core, vault.owner, store, true);
-    if (least) classNumber(least);
     this.#least = least;
   }
 
@@ -48,7 +51,9 @@ export class EncryptedStorage {
 
   /** Stores several values in one transaction: all of them or none. */
   async setMany(entries: Iterable<readonly [string, unknown]>, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
-    const list = [...entries].map(([key, value]) => ({ key, id: this.#id(key), sealing: this.#seal(key, value, classification, context) }));
+    if (this.#closed) throw errorOf('closed');
+    const named = [...entries].map(([key, value]) => ({ key, value, id: this.#id(key) }));
+    const list = named.map(({ key, value, id }) => ({ key, id, sealing: this.#seal(key, value, classification, context) }));
     let sealed: Parts[] = [];
     return this.#run({
       names: list.map((e) => e.id),
@@ -171,7 +176,7 @@ export class EncryptedStorage {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    leaveVault(this.#vault);
+    leave(this.#connection);
   }
 
   get #range(): IDBKeyRange {
@@ -190,7 +195,12 @@ export class EncryptedStorage {
 
   async #run<T>(unit: Unit<T>): Promise<T> {
     if (this.#closed) throw errorOf('closed');
-    return this.#vault.queue.add(unit);
+    try {
+      return await this.#connection.queue.add(unit);
+    } catch (error) {
+      this.lost ||= (error as CofferError).code === 'connection_lost';
+      throw error;
+    }
   }
 }
 

@@ -7,7 +7,7 @@ import { SALT, concat, keyId, masterSecret, newSecret, passphraseSecret, random,
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * What opens the storage.
+ * What opens the storage. It is read at first use; do not change it afterwards.
  * - `password`: what the user types; stretched by PBKDF2-HMAC-SHA256 with at least 600,000 iterations.
  * - `masterKey`: the base64 of 32 random bytes, or those bytes. Any other text is taken for a password.
  * - `keyset` and `secret`: a wrapped keyset document that the host supplies (its bytes, or their base64), and the password or
@@ -59,6 +59,7 @@ function readSecret(secret: string | Uint8Array): Secret {
 
 /** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
 export function secretOf(unlock: Unlock): Secret {
+  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock is an object with a password, a masterKey, or a keyset and its secret');
   if ('password' in unlock) {
     const { password } = unlock;
     if (typeof password !== 'string' || password === '' || !isWellFormed(password)) throw errorOf('invalid_argument', 'the password is empty or not well-formed text');
@@ -212,6 +213,17 @@ async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, binding: Bytes
   const key = await unwrap(wrapping, wrapped, binding);
   if (latin1(await keyId(key)) !== latin1(id)) throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
   return key;
+}
+
+/** The ids of the keys that a document holds and has not destroyed. */
+export function keyIds(core: Core, document: Uint8Array): string[] {
+  const handle = core.check(core.call.openDocument(core.begin().bytes(document).length));
+  try {
+    const keys = list((i) => core.output(core.call.key(handle, i)));
+    return keys.filter((key) => key[2] !== DESTROYED).map((key) => latin1(key.subarray(3, 35)));
+  } finally {
+    core.call.closeSession(handle);
+  }
 }
 
 function list(next: (i: number) => Bytes): Bytes[] {

@@ -1,4 +1,4 @@
-import { type Core, Reader, isWellFormed } from './core.js';
+import { type Core, Reader, isPlain, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
 import { TOMBSTONE } from './header.js';
 
@@ -8,11 +8,20 @@ export type Json = string | number | boolean | null | { readonly [key: string]: 
 /** What can be stored. A text, byte array, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
 export type StoredValue = Json | Uint8Array | ArrayBuffer | Blob | File;
 
-/** A value as bytes; `borrowed` says that they are the caller's, who may change them. */
-export interface Encoded {
-  type: number;
-  bytes: Uint8Array<ArrayBuffer>;
-  borrowed: boolean;
+/** A value as bytes, or a Blob still to be read. */
+export class Encoded {
+  /** `borrowed` says that the bytes are the caller's, who may change them. */
+  constructor(
+    readonly type: number,
+    readonly bytes: Uint8Array<ArrayBuffer>,
+    readonly borrowed = false,
+    readonly blob?: Blob,
+  ) {}
+
+  /** The same with bytes of its own: to be taken before anything is awaited. */
+  own(): Encoded {
+    return this.borrowed ? new Encoded(this.type, this.bytes.slice()) : this;
+  }
 }
 
 const TEXT = 1;
@@ -26,21 +35,32 @@ const LIMIT = 64 << 20;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Turns a value into bytes. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
-export function encodeValue(core: Core, value: unknown): Encoded | Promise<Encoded> {
-  if (typeof value === 'string') {
-    if (!isWellFormed(value)) throw errorOf('invalid_argument', 'text with a lone surrogate');
-    return limited({ type: TEXT, bytes: encoder.encode(value), borrowed: false });
+/** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
+export function encodeValue(value: unknown): Encoded {
+  if (value instanceof Encoded) return value;
+  if (typeof Blob !== 'undefined' && value instanceof Blob) {
+    return limited(new Encoded(typeof File !== 'undefined' && value instanceof File ? FILE : BLOB, none, false, value), value.size);
   }
-  if (value instanceof Uint8Array) return limited({ type: BYTES, bytes: unshared(value), borrowed: true });
-  if (value instanceof ArrayBuffer) return limited({ type: BUFFER, bytes: new Uint8Array(value), borrowed: true });
-  if (typeof Blob !== 'undefined' && value instanceof Blob) return encodeBlob(core, value);
-  return limited({ type: JSON_TEXT, bytes: encoder.encode(toJson(value)), borrowed: false });
+  if (value instanceof Uint8Array) return limited(new Encoded(BYTES, unshared(value), true));
+  if (value instanceof ArrayBuffer) return limited(new Encoded(BUFFER, viewOf(value), true));
+  if (typeof value !== 'string') return limited(new Encoded(JSON_TEXT, encoder.encode(toJson(value))));
+  if (!isWellFormed(value)) throw errorOf('invalid_argument', 'text with a lone surrogate');
+  return limited(new Encoded(TEXT, encoder.encode(value)));
 }
 
-function limited(e: Encoded): Encoded {
-  if (e.bytes.length > LIMIT) throw errorOf('too_large', 'a value is at most 64 MiB');
+const none = new Uint8Array(0);
+
+function limited(e: Encoded, size = e.bytes.length): Encoded {
+  if (size > LIMIT) throw errorOf('too_large', 'a value is at most 64 MiB');
   return e;
+}
+
+function viewOf(buffer: ArrayBuffer): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(buffer);
+  } catch (cause) {
+    throw errorOf('invalid_argument', 'the buffer is detached', cause);
+  }
 }
 
 /** WebCrypto takes no shared memory. */
@@ -48,33 +68,37 @@ function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
   return b.buffer instanceof ArrayBuffer ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
 }
 
-async function encodeBlob(core: Core, blob: Blob): Promise<Encoded> {
-  if (blob.size > LIMIT) throw errorOf('too_large', 'a value is at most 64 MiB');
-  const file = typeof File !== 'undefined' && blob instanceof File ? blob : undefined;
-  const type = file ? FILE : BLOB;
-  const input = core.begin().text(blob.type).text(file?.name ?? '').length;
-  const details = core.output(core.call.details(type, 0, input, file?.lastModified ?? 0));
+/** Reads a Blob, behind what is said of it. */
+export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Encoded> {
+  const { name = '', lastModified = 0 } = blob as File;
+  const input = core.begin().text((blob as Blob).type).text(type === FILE ? name : '').length;
+  const details = core.output(core.call.details(type, 0, input, type === FILE ? lastModified : 0));
   try {
-    return { type, bytes: new Uint8Array(await new Blob([details, blob]).arrayBuffer()), borrowed: false };
+    return new Encoded(type, new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer()));
   } catch (cause) {
     throw errorOf('invalid_argument', 'the file cannot be read (was it changed or moved?)', cause);
   }
 }
 
 function toJson(value: unknown): string {
-  const prototype: unknown = typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : null;
-  const plain = prototype === null || prototype === Object.prototype || Array.isArray(value);
-  if (!plain || (typeof value === 'number' && !Number.isFinite(value))) {
-    throw errorOf('invalid_argument', 'a value must be text, bytes, a Blob, or JSON: objects of a class would not come back as such');
-  }
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch (cause) {
     throw errorOf('invalid_argument', 'the value cannot be written as JSON', cause);
   }
-  if (text === undefined) throw errorOf('invalid_argument', 'undefined and functions cannot be stored; use null or delete');
+  if (text === undefined || !isJson(value)) {
+    throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON through and through: anything else would not come back as it was');
+  }
   return text;
+}
+
+/** Whether JSON gives a value back as it is, but for members that are undefined. It has no cycle: JSON.stringify went before. */
+function isJson(v: unknown): boolean {
+  if (typeof v === 'number') return Number.isFinite(v);
+  if (Array.isArray(v)) return v.every(isJson);
+  if (typeof v === 'object' && v !== null) return isPlain(v) && Object.values(v).every((x) => x === undefined || isJson(x));
+  return v === null || typeof v === 'string' || typeof v === 'boolean';
 }
 
 /** What a plaintext held. */

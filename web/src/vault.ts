@@ -1,9 +1,9 @@
 import { type Core, loadCore } from './core.js';
 import { Database, sameBytes } from './database.js';
-import { errorOf } from './errors.js';
+import { CofferError, errorOf } from './errors.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from './sealer.js';
-import { type Unlock, type Unlocked, createVault, keysetOf, secretOf, unlockDocument } from './unlock.js';
+import { type Unlock, createVault, keyIds, keysetOf, secretOf, unlockDocument } from './unlock.js';
 
 /** Options of a vault. */
 export interface VaultOptions {
@@ -13,75 +13,104 @@ export interface VaultOptions {
   environment?: string;
 }
 
-/** One unlocked database: one vault. The stores in it share its connection, keys and group commit. */
-export interface Vault {
-  core: Core;
-  owner: string;
+/** A database that stores of this page have open, with their one group commit: whatever opened them, call order holds. */
+export interface Connection {
+  name: string;
   database: Database;
   queue: CommitQueue;
-  sealer: Sealer;
   /** How many open stores use it. */
   users: number;
 }
 
-/** Vaults by key source and name: opening a second store costs no second key derivation. */
+/** An unlocked vault: its keys, and the document that they came from. */
+export interface Vault {
+  core: Core;
+  owner: string;
+  document: Uint8Array<ArrayBuffer>;
+  sealer: Sealer;
+}
+
+const connections = new Map<string, Connection>();
+
+/** Unlocked vaults by key source and name: opening a second store costs no second key derivation. */
 const vaults = new WeakMap<Unlock, Map<string, Promise<Vault>>>();
 
 /** Opens a database and unlocks its vault, creating it where there is none. */
-export async function openVault(name: string, unlock: Unlock, options: VaultOptions): Promise<Vault> {
+export async function openVault(name: string, unlock: Unlock, options: VaultOptions): Promise<[Vault, Connection]> {
+  secretOf(unlock); // refuses what is no key source
+  try {
+    return await open(name, unlock, options);
+  } catch (error) {
+    if (!(error instanceof CofferError && error.code === 'connection_lost')) throw error;
+    // The database was deleted, or its vault replaced. Stores of the former one go on failing; this one begins anew.
+    connections.delete(name);
+    vaults.get(unlock)?.delete(name);
+    return open(name, unlock, options);
+  }
+}
+
+async function open(name: string, unlock: Unlock, options: VaultOptions): Promise<[Vault, Connection]> {
+  const connection = connections.get(name) ?? connect(name);
+  connection.users++;
   const byName = vaults.get(unlock) ?? new Map<string, Promise<Vault>>();
   vaults.set(unlock, byName);
-  const opening = byName.get(name) ?? unlockVault(name, unlock, options);
+  const opening = byName.get(name) ?? unlockVault(connection.database, unlock, options);
   byName.set(name, opening);
   try {
     const vault = await opening;
-    await vault.database.connect();
-    vault.users++;
-    return vault;
+    checkEnvironment(vault.core, vault.document, options.environment);
+    await connection.database.hold(vault.document);
+    return [vault, connection];
   } catch (error) {
+    leave(connection);
     if (byName.get(name) === opening) byName.delete(name);
     throw error;
   }
 }
 
-/** Gives a vault back; the last user's connection is closed when its work is done. */
-export function leaveVault(vault: Vault): void {
-  if (--vault.users > 0) return;
-  void vault.queue.idle().then(() => vault.users === 0 && vault.database.drop());
-}
-
-async function unlockVault(name: string, unlock: Unlock, options: VaultOptions): Promise<Vault> {
-  const core = await loadCore();
+function connect(name: string): Connection {
   const database = new Database(name);
-  try {
-    const unlocked = await unlockOrCreate(core, database, unlock, options);
-    checkEnvironment(core, unlocked, options.environment);
-    database.hold(unlocked.document);
-    return { core, owner: unlocked.owner, database, queue: new CommitQueue(database), sealer: new Sealer(core, unlocked), users: 0 };
-  } catch (error) {
-    database.drop();
-    throw error;
-  }
+  const connection = { name, database, queue: new CommitQueue(database), users: 0 };
+  connections.set(name, connection);
+  return connection;
 }
 
-async function unlockOrCreate(core: Core, database: Database, unlock: Unlock, options: VaultOptions): Promise<Unlocked> {
+/** Gives a connection back; the last user's is closed when its work is done. */
+export function leave(connection: Connection): void {
+  if (--connection.users > 0) return;
+  void connection.queue.idle().then(() => {
+    if (connection.users > 0) return;
+    connection.database.drop();
+    if (connections.get(connection.name) === connection) connections.delete(connection.name);
+  });
+}
+
+async function unlockVault(database: Database, unlock: Unlock, options: VaultOptions): Promise<Vault> {
+  const core = await loadCore();
   const secret = secretOf(unlock);
   const supplied = keysetOf(unlock);
   const stored = await database.document();
-  if (!supplied) {
-    const standing = stored ?? (await database.adopt(await createVault(core, secret, options.environment ?? '', options.iterations)));
-    return unlockDocument(core, standing, secret);
-  }
-  const unlocked = await unlockDocument(core, supplied, secret);
-  if (!stored) await database.adopt(supplied);
-  else if (!sameBytes(stored, supplied)) {
-    if (label(core, stored, 'owner') !== unlocked.owner) throw errorOf('invalid_argument', 'this database belongs to another vault: use another name');
-    await database.replace(supplied);
-  }
-  return unlocked;
+  const document = supplied ?? stored ?? (await database.adopt(await createVault(core, secret, options.environment ?? '', options.iterations)));
+  const unlocked = await unlockDocument(core, document, secret);
+  if (supplied) await keepSupplied(core, database, supplied, stored, options);
+  return { core, owner: unlocked.owner, document, sealer: new Sealer(core, unlocked) };
 }
 
-function checkEnvironment(core: Core, { document }: Unlocked, wanted: string | undefined): void {
+/** Puts the host's document at rest, unless that would lose keys or belongs elsewhere: then nothing is changed. */
+async function keepSupplied(core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, stored: Uint8Array | undefined, options: VaultOptions): Promise<void> {
+  checkEnvironment(core, supplied, options.environment);
+  if (!stored) await database.adopt(supplied);
+  else if (!sameBytes(stored, supplied)) {
+    for (const which of ['owner', 'environment'] as const) {
+      if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'this database belongs to another vault: use another name');
+    }
+    const held = new Set(keyIds(core, supplied));
+    if (!keyIds(core, stored).every((id) => held.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys of the one in use here: supply the newer one');
+    await database.replace(stored, supplied);
+  }
+}
+
+function checkEnvironment(core: Core, document: Uint8Array, wanted: string | undefined): void {
   if (wanted !== undefined && label(core, document, 'environment') !== wanted) {
     throw errorOf('invalid_argument', 'these keys belong to another environment');
   }
