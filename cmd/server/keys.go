@@ -20,10 +20,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// openKeys opens the keyring and unlocks the default tenant's keys. It ends the start where they do not open: a server that cannot read what it keeps must not begin
-// to write.
+// openKeys opens the keyring and unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a
+// server that cannot read what it keeps must not begin to write.
 func openKeys(ctx context.Context, c *config.Config, m *metrics.Metrics, log *slog.Logger) (*keyring.Keyring, *keyring.Tenant, error) {
 	dir := filepath.Join(c.Data, "keys")
+	if _, err := os.Stat(cacheDir(c)); err == nil && !holdsKeys(dir) {
+		return nil, nil, fmt.Errorf("the keys that %s was written with are missing from %s: restore them, or remove the cache", cacheDir(c), dir)
+	}
 	kek, err := openKEK(c, dir, log)
 	if err != nil {
 		return nil, nil, err

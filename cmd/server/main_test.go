@@ -145,6 +145,15 @@ func TestAnotherMasterKeyFile(t *testing.T) {
 	require.NotContains(t, says, other)
 }
 
+func TestMissingKeysAreNotReplaced(t *testing.T) {
+	data := t.TempDir()
+	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
+	require.NoError(t, os.Rename(filepath.Join(data, "keys"), filepath.Join(data, "elsewhere")))
+	require.Contains(t, fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0")), "are missing from")
+	require.NoError(t, os.Rename(filepath.Join(data, "elsewhere"), filepath.Join(data, "keys")))
+	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
+}
+
 func TestOneServerForOneDirectory(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, data)

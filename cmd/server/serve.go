@@ -72,13 +72,16 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
+// cacheDir is the embedded store's.
+func cacheDir(c *config.Config) string { return filepath.Join(c.Data, "cache") }
+
 // openStore opens Redis where it is configured, and the store embedded in the data directory where not. A Redis that cannot be reached
 // stops nothing: requests say so until it is there.
 func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	if c.Redis.Configured() {
 		return openRedis(c, log)
 	}
-	dir := filepath.Join(c.Data, "cache")
+	dir := cacheDir(c)
 	log.Info("the cache is embedded", "directory", dir)
 	store, err := badgerkv.Open(dir, log)
 	if errors.Is(err, badgerkv.ErrInUse) {

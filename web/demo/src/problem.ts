@@ -20,7 +20,7 @@ const advice: Record<string, string> = {
   quota_exceeded: 'Delete a record to make room, or free space for this site in the browser’s settings.',
   database_blocked: 'Close other tabs with this page, then try again.',
   authentication_failed: 'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
-  unauthorized: 'The server prints a token at its first start (“token: …”); “coffer token create” replaces a lost one.',
+  unauthorized: 'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
   not_found: 'It was never stored there, or its time to live has passed.',
   unreachable: 'Is “coffer serve” still running?',
 };
