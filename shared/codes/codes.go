@@ -51,7 +51,7 @@ var Table = []Info{
 	{"unauthorized", "The bearer token is missing, wrong, revoked or expired.", 401, false},
 	{"method_not_allowed", "The path does not support that method.", 405, false},
 	{"timeout", "The operation took longer than its time limit.", 504, true},
-	{"store_unavailable", "The backing store cannot be reached or refuses to work; nothing was changed.", 503, true},
+	{"store_unavailable", "The backing store cannot be reached or refuses to work; a write may or may not have arrived.", 503, true},
 	{"keyring_unavailable", "The tenant's keys cannot be read or unwrapped.", 503, true},
 	{"forbidden", "The token is good, but lacks the scope that the operation takes.", 403, false},
 	{"rate_limited", "Too many requests, or too many wrong tokens; wait as long as Retry-After says.", 429, true},

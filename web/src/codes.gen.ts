@@ -54,7 +54,7 @@ export type Code =
   | 'method_not_allowed'
   /** The operation took longer than its time limit. (HTTP 504, may succeed when retried) */
   | 'timeout'
-  /** The backing store cannot be reached or refuses to work; nothing was changed. (HTTP 503, may succeed when retried) */
+  /** The backing store cannot be reached or refuses to work; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
   | 'store_unavailable'
   /** The tenant's keys cannot be read or unwrapped. (HTTP 503, may succeed when retried) */
   | 'keyring_unavailable'

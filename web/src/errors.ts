@@ -40,30 +40,30 @@ export class EnvironmentError extends CofferError {
 type Row = [kind: new (code: Code, message: string, options?: ErrorOptions) => CofferError, message: string];
 
 const rows: Partial<Record<Code, Row>> = {
-  invalid_argument: [InputError, 'a name, context or value is not valid here'],
-  malformed: [InputError, 'not a package or keyset of this format'],
-  unsupported_version: [InputError, 'written by another version of the format: update Coffer'],
-  too_large: [InputError, 'a value, name, context or document is over its limit'],
-  kdf_out_of_range: [InputError, 'the PBKDF2 iterations are outside what this class accepts'],
-  wrong_secret: [KeyError, 'wrong password, master key or secret'],
-  unknown_key: [KeyError, 'sealed under a key that this keyset does not have'],
-  key_destroyed: [KeyError, 'the key that sealed this was destroyed'],
-  key_unusable: [KeyError, 'no usable key for this use and class'],
-  not_configured: [KeyError, 'no key source: call configure({ unlock: … }) once, or pass the option unlock'],
-  authentication_failed: [IntegrityError, 'authentication failed: the package was altered, moved or forged'],
-  class_too_low: [IntegrityError, 'the classification is lower than demanded'],
-  quota_exceeded: [StorageError, 'the storage quota is used up; the earlier value is still in place'],
-  database_blocked: [StorageError, 'another tab holds an older connection to the database: close it and try again'],
-  connection_lost: [StorageError, 'the connection to the database was lost: open the storage again'],
+  invalid_argument: [InputError, 'not valid here'],
+  malformed: [InputError, 'not a package or keyset'],
+  unsupported_version: [InputError, 'of another version: update Coffer'],
+  too_large: [InputError, 'over its limit'],
+  kdf_out_of_range: [InputError, 'too few or too many PBKDF2 iterations'],
+  wrong_secret: [KeyError, 'wrong password or secret'],
+  unknown_key: [KeyError, 'sealed under a key that is not here'],
+  key_destroyed: [KeyError, 'the key was destroyed'],
+  key_unusable: [KeyError, 'no usable key'],
+  not_configured: [KeyError, 'no key source: call configure({ unlock: … }) or pass unlock'],
+  authentication_failed: [IntegrityError, 'altered, moved or forged'],
+  class_too_low: [IntegrityError, 'the class is lower than demanded'],
+  quota_exceeded: [StorageError, 'the quota is used up; the earlier value is in place'],
+  database_blocked: [StorageError, 'another tab holds an older connection: close it'],
+  connection_lost: [StorageError, 'the connection was lost: open the storage again'],
   closed: [StorageError, 'the storage was closed'],
-  wasm_unavailable: [EnvironmentError, "the WebAssembly core could not be loaded: check its URL and the CSP ('wasm-unsafe-eval')"],
-  webcrypto_unavailable: [EnvironmentError, 'WebCrypto is missing: serve the page over HTTPS or from localhost'],
-  indexeddb_unavailable: [EnvironmentError, 'IndexedDB is missing or refused here'],
+  wasm_unavailable: [EnvironmentError, "the core did not load: check its URL and the CSP ('wasm-unsafe-eval')"],
+  webcrypto_unavailable: [EnvironmentError, 'no WebCrypto: use HTTPS or localhost'],
+  indexeddb_unavailable: [EnvironmentError, 'no IndexedDB here'],
 };
 
 /** Makes the error of a code; `detail` names what is wrong and must hold no secret. */
 export function errorOf(code: Code, detail?: string, cause?: unknown): CofferError {
-  const [Kind, message] = rows[code] ?? [CofferError, 'something failed that should not have'];
+  const [Kind, message] = rows[code] ?? [CofferError, 'internal error'];
   return new Kind(code, detail ? `${message}: ${detail}` : message, cause === undefined ? undefined : { cause });
 }
 

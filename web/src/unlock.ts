@@ -59,7 +59,7 @@ function readSecret(secret: string | Uint8Array): Secret {
 
 /** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
 export function secretOf(unlock: Unlock): Secret {
-  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock is an object with a password, a masterKey, or a keyset and its secret');
+  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock has a password, a masterKey, or a keyset and secret');
   if ('password' in unlock) {
     const { password } = unlock;
     if (typeof password !== 'string' || password === '' || !isWellFormed(password)) throw errorOf('invalid_argument', 'the password is empty or not well-formed text');

@@ -51,7 +51,7 @@ export function encodeValue(value: unknown): Encoded {
 const none = new Uint8Array(0);
 
 function limited(e: Encoded, size = e.bytes.length): Encoded {
-  if (size > LIMIT) throw errorOf('too_large', 'a value is at most 64 MiB');
+  if (size > LIMIT) throw errorOf('too_large', 'a value has at most 64 MiB');
   return e;
 }
 
@@ -76,7 +76,7 @@ export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Enc
   try {
     return new Encoded(type, new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer()));
   } catch (cause) {
-    throw errorOf('invalid_argument', 'the file cannot be read (was it changed or moved?)', cause);
+    throw errorOf('invalid_argument', 'the file cannot be read: was it changed?', cause);
   }
 }
 
@@ -85,10 +85,10 @@ function toJson(value: unknown): string {
   try {
     text = JSON.stringify(value);
   } catch (cause) {
-    throw errorOf('invalid_argument', 'the value cannot be written as JSON', cause);
+    throw errorOf('invalid_argument', 'not JSON', cause);
   }
   if (text === undefined || !isJson(value)) {
-    throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON through and through: anything else would not come back as it was');
+    throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON throughout');
   }
   return text;
 }

@@ -102,17 +102,17 @@ async function keepSupplied(core: Core, database: Database, supplied: Uint8Array
   if (!stored) await database.adopt(supplied);
   else if (!sameBytes(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {
-      if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'this database belongs to another vault: use another name');
+      if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'the database is of another vault: use another name');
     }
     const held = new Set(keyIds(core, supplied));
-    if (!keyIds(core, stored).every((id) => held.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys of the one in use here: supply the newer one');
+    if (!keyIds(core, stored).every((id) => held.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
     await database.replace(stored, supplied);
   }
 }
 
 function checkEnvironment(core: Core, document: Uint8Array, wanted: string | undefined): void {
   if (wanted !== undefined && label(core, document, 'environment') !== wanted) {
-    throw errorOf('invalid_argument', 'these keys belong to another environment');
+    throw errorOf('invalid_argument', 'keys of another environment');
   }
 }
 

@@ -24,11 +24,14 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Sizes, measured with values of 64 MiB. A transaction holds 15% of the memory table, where a value
-// above the threshold counts with its pointer only, because it goes to the value log.
+// Sizes. A transaction holds 15% of the memory table, where a value from the threshold up counts with
+// its pointer only, because it goes to the value log: so values of 64 MiB fit beside a small table. The low threshold
+// was measured: with half a GiB of values of 1 to 8 KiB written, the heap took 50 to 85 MB and not 450
+// to 570 as with 32 KiB, and writes and reads were 1.6 and 2.3 times as fast or better.
 const (
-	memTableSize   = 16 << 20
-	valueThreshold = 32 << 10
+	memTableSize   = 8 << 20
+	memTables      = 3
+	valueThreshold = 1 << 10
 	valueLogSize   = 256 << 20
 	formatVersion  = 1 // of the records, kept in badger's manifest: another one does not open
 )
@@ -42,7 +45,7 @@ type Store struct {
 	db     *badger.DB
 	closed bool
 
-	logged  atomic.Int64 // bytes put into the value log since the last flush
+	logged  atomic.Int64 // bytes put into the value log since the last flush, without headers
 	flushed time.Time    // when that was; the loop's own
 	stop    chan struct{}
 	done    chan struct{}
@@ -83,6 +86,7 @@ func settings(dir string, logger *slog.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithNumCompactors(2).
 		WithMemTableSize(memTableSize).
+		WithNumMemtables(memTables).
 		WithValueThreshold(valueThreshold).
 		WithValueLogFileSize(valueLogSize)
 }

@@ -101,12 +101,14 @@ func TestSecondProcessAndKill(t *testing.T) {
 }
 
 func TestOpenRefusesAnotherFormat(t *testing.T) {
-	dir := t.TempDir()
-	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithExternalMagic(formatVersion + 1))
-	require.NoError(t, err)
-	require.NoError(t, db.Close())
-	_, err = Open(dir, nil)
-	require.Error(t, err)
+	for _, version := range []uint16{0, formatVersion + 1} {
+		dir := t.TempDir()
+		db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithExternalMagic(version))
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+		_, err = Open(dir, nil)
+		require.Error(t, err, "version %d", version)
+	}
 }
 
 func TestOpenNeedsADirectory(t *testing.T) {

@@ -3,6 +3,8 @@ package badgerkv
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -10,12 +12,12 @@ import (
 
 const (
 	reclaimEvery = time.Minute
-	flushAfter   = valueLogSize // bytes of large values written
-	flushEvery   = time.Hour    // for those that expire while nothing is written
+	flushAfter   = valueLogSize // bytes written to the value log
+	flushEvery   = time.Hour    // for what expires while nothing is written
 	minGarbage   = 0.5          // share of a value log file that makes it worth rewriting
 )
 
-// reclaim returns the space of dead large values to the file system, until Close.
+// reclaim returns the space of dead values in the value log to the file system, until Close.
 func (s *Store) reclaim(logger *slog.Logger) {
 	defer close(s.done)
 	ticker := time.NewTicker(reclaimEvery)
@@ -33,7 +35,8 @@ func (s *Store) reclaim(logger *slog.Logger) {
 }
 
 func (s *Store) collect() error {
-	if s.logged.Load() >= flushAfter || time.Since(s.flushed) >= flushEvery {
+	overdue := time.Since(s.flushed) >= flushEvery && s.hasOldFiles()
+	if overdue || s.logged.Load() >= flushAfter {
 		if err := s.flush(); err != nil {
 			return err
 		}
@@ -54,8 +57,23 @@ func (s *Store) collect() error {
 	}
 }
 
-// flush makes badger notice dead large values. It counts them only when it compacts the keys that point
-// to them, and these are so small that the memory table would hold them for terabytes. Dropping a
+// hasOldFiles reports whether there is a value log file beside the one being written.
+func (s *Store) hasOldFiles() bool {
+	entries, err := os.ReadDir(s.db.Opts().ValueDir)
+	if err != nil {
+		return true // badger will say what is wrong with the directory
+	}
+	files := 0
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".vlog" {
+			files++
+		}
+	}
+	return files > 1
+}
+
+// flush makes badger notice dead values. It counts them only when it compacts the keys that point to
+// them, and these are so small that the memory table could hold them for terabytes. Dropping a
 // prefix writes the memory table out and compacts it; the keys before and after all others make that
 // compaction cover every key.
 func (s *Store) flush() error {

@@ -52,7 +52,7 @@ func values(t *testing.T, s kv.Store) {
 		"empty": {}, "nil": nil, "one": {'a'}, "zero": {0}, "text": []byte("text"),
 		"crlf": []byte("\r\n$-1\r\n"), "high": {0xff, 0xfe, 0x00, 0x80}, "1 KiB": noise(1 << 10),
 		// On both sides of the sizes at which drivers treat values differently.
-		"256 KiB": noise(256 << 10), "less": noise(256<<10 - 9), "1 MiB": noise(1 << 20),
+		"1023": noise(1<<10 - 1), "1017": noise(1<<10 - 7), "1016": noise(1<<10 - 8), "1015": noise(1<<10 - 9), "1 MiB": noise(1 << 20),
 	} {
 		mustSet(t, s, name, value)
 		requireValue(t, s, name, value)

@@ -1,6 +1,8 @@
 package kvtest
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +83,31 @@ func largeBatches(t *testing.T, s kv.Store) {
 	require.NoError(t, s.SetMany(ctx, large))
 	for i := range large {
 		requireValue(t, s, keys[i], blob[i:])
+	}
+}
+
+// contendedBatches: a batch does all of its work although another writer meets it at one key.
+func contendedBatches(t *testing.T, s kv.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_ = s.Set(ctx, "hot", nil, 0)
+			}
+		})
+	}
+	defer wg.Wait()
+	defer cancel()
+	keys := append(numbered("n", 20), "hot")
+	for range 100 {
+		fill(t, s, keys...)
+		n, err := s.DeleteMany(t.Context(), keys)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, n, 20)
+		got, err := s.GetMany(t.Context(), keys[:20])
+		require.NoError(t, err)
+		require.Equal(t, make([][]byte, 20), got)
 	}
 }
 

@@ -32,6 +32,21 @@ func ttl(t *testing.T, s kv.Store) {
 	requireValue(t, s, "long", nil)
 }
 
+// countdown: 0 would say that there is no limit, even in the last millisecond.
+func countdown(t *testing.T, s kv.Store) {
+	for range 5 {
+		require.NoError(t, s.Set(t.Context(), "k", nil, 15*time.Millisecond))
+		for {
+			left, ok, err := s.TTL(t.Context(), "k")
+			require.NoError(t, err)
+			if !ok {
+				break
+			}
+			require.Positive(t, left)
+		}
+	}
+}
+
 // requireTTL: at most want is left, and not much less.
 func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
 	t.Helper()
