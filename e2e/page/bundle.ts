@@ -6,13 +6,17 @@ import { ROOT } from '../support.js';
 
 const shipped: Plugin = {
   name: 'the shipped package',
-  setup: ({ onResolve }) => onResolve({ filter: /^coffer$/ }, () => ({ path: '/coffer/index.js', external: true })),
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^coffer$/ }, () => ({ path: '/coffer/index.js', external: true }));
+    // The hook shares its configuration with the package.
+    onResolve({ filter: /^\.\/index\.js$/ }, ({ importer }) => (importer.endsWith('react.ts') ? { path: '/coffer/index.js', external: true } : undefined));
+  },
 };
 
 /** The bundle of one module, as text to be served at /page/NAME.js. */
 export async function bundle(name: string): Promise<Record<string, string>> {
   const entry = join(ROOT, 'e2e/page', `${name}.ts`);
-  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: 'esm', target: 'es2022', plugins: [shipped], logLevel: 'warning' });
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: 'esm', target: 'es2022', plugins: [shipped], define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'warning' });
   return { [`/page/${name}.js`]: outputFiles[0]?.text ?? '' };
 }
 

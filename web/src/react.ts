@@ -18,27 +18,32 @@ export interface EncryptedValue<T> {
  */
 export function useEncryptedStorage<T>(key: string, classification: DataClassification = DataClassification.CONFIDENTIAL, storage?: EncryptedStorage): EncryptedValue<T> {
   const [state, setState] = useState<{ value: T | null; loading: boolean; error: Error | null }>({ value: null, loading: true, error: null });
-  // Counts loads and updates: what an earlier one brings, or one of another key, is not shown any more.
-  const turn = useRef(0);
+  const keys = useRef(0); // counts the keys shown: what comes of an earlier one is not shown any more
+  const written = useRef(false); // since the key was shown: what was loaded is old then
 
   useEffect(() => {
-    const mine = ++turn.current;
-    const show = (value: T | null, error: Error | null) => mine === turn.current && setState({ value, loading: false, error });
+    const mine = ++keys.current;
+    written.current = false;
+    const show = (value: T | null, error?: Error) => {
+      if (mine === keys.current && !written.current) setState((s) => ({ value, loading: false, error: error ?? s.error }));
+    };
     setState({ value: null, loading: true, error: null });
     open(storage)
       .then((s) => s.getDecrypted<T>(key))
-      .then((value) => show(value, null), (error: Error) => show(null, error));
-    return () => void turn.current++;
+      .then((value) => show(value), (error: Error) => show(null, error));
+    return () => void keys.current++;
   }, [key, storage]);
 
   const updateValue = useCallback(
     async (value: T) => {
-      const mine = ++turn.current;
+      const mine = keys.current;
       try {
         await (await open(storage)).setEncrypted(key, value, classification);
-        if (mine === turn.current) setState({ value, loading: false, error: null });
+        if (mine !== keys.current) return;
+        written.current = true;
+        setState({ value, loading: false, error: null });
       } catch (error) {
-        if (mine === turn.current) setState((s) => ({ ...s, loading: false, error: error as Error }));
+        if (mine === keys.current) setState((s) => ({ ...s, error: error as Error }));
         throw error;
       }
     },
