@@ -16,9 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -60,8 +62,11 @@ func unique(all []any) map[any]bool {
 func TestTokenReplacedWhileRunning(t *testing.T) {
 	s := start(t, badger(t), nil)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
-	fresh, err := s.file.Create()
+	tokens, err := s.file.List()
 	require.NoError(t, err)
+	fresh, _, err := s.file.Issue(token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes})
+	require.NoError(t, err)
+	require.NoError(t, s.file.Revoke(tokens[0].ID))
 	s.do("GET", "/v1/cache/k", nil).refused(t, "unauthorized")
 	s.token = fresh
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")

@@ -47,15 +47,6 @@ func (f *File) Issue(g Grant) (text string, t Token, err error) {
 	return text, made.Token, nil
 }
 
-// Create makes a token like the first start's in place of all others, which end.
-func (f *File) Create() (string, error) {
-	text, made := generate(first, f.now())
-	if err := f.change(func([]entry) ([]entry, error) { return []entry{made}, nil }); err != nil {
-		return "", err
-	}
-	return text, nil
-}
-
 // List returns what is known of the tokens, expired ones too, in the order that they were made in.
 func (f *File) List() ([]Token, error) {
 	entries, err := f.current()

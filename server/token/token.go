@@ -130,16 +130,3 @@ func find(entries []entry, hash [sha256.Size]byte) *entry {
 	}
 	return &entries[at]
 }
-
-// Verify is Authenticate for a service that knows neither tenants nor scopes: it takes tokens of the default tenant that may use the
-// cache, and returns an error that wraps identity.ErrForbidden for others.
-func (f *File) Verify(bearer string) error {
-	id, err := f.Authenticate(context.Background(), bearer)
-	if err != nil {
-		return err
-	}
-	if id.Tenant != identity.DefaultTenant {
-		return identity.ErrForbidden
-	}
-	return id.May(identity.CacheRead | identity.CacheWrite)
-}

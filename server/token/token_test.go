@@ -56,7 +56,7 @@ func TestFirstAndSecondStart(t *testing.T) {
 	second, err := again.CreateFirst()
 	require.NoError(t, err)
 	require.Empty(t, second, "made once")
-	require.NoError(t, again.Verify(first))
+	requireHolds(t, again, first)
 
 	require.NoError(t, again.Revoke(id.Subject))
 	third, err := again.CreateFirst()
@@ -128,6 +128,12 @@ func TestOnlyTheHashIsKept(t *testing.T) {
 	}
 }
 
+func requireHolds(t *testing.T, f *token.File, text string) {
+	t.Helper()
+	_, err := f.Authenticate(t.Context(), text)
+	require.NoError(t, err)
+}
+
 func TestWrongTokens(t *testing.T) {
 	f := token.Open(filepath.Join(t.TempDir(), "tokens.json"))
 	made, known := issue(t, f, reader)
@@ -136,26 +142,8 @@ func TestWrongTokens(t *testing.T) {
 		other, known.ID, token.Prefix + strings.Repeat("A", 43), strings.Repeat("x", len(made)), strings.Repeat("x", 1<<20)} {
 		requireRefused(t, f, wrong)
 	}
-	require.Equal(t, "unauthorized", codes.Of(f.Verify("x")).Code)
-}
-
-// TestVerify: where scopes and tenants are not looked at, a token of less than the cache opens nothing.
-func TestVerify(t *testing.T) {
-	f := token.Open(filepath.Join(t.TempDir(), "tokens.json"))
-	for _, c := range []struct {
-		tenant string
-		scopes identity.Scopes
-		want   error
-	}{
-		{"default", identity.AllScopes, nil},
-		{"default", identity.CacheRead | identity.CacheWrite, nil},
-		{"default", identity.CacheRead, identity.ErrForbidden},
-		{"default", identity.AuditRead, identity.ErrForbidden},
-		{"clinic", identity.AllScopes, identity.ErrForbidden},
-	} {
-		text, _ := issue(t, f, token.Grant{Tenant: c.tenant, Scopes: c.scopes})
-		require.ErrorIs(t, f.Verify(text), c.want)
-	}
+	_, err := f.Authenticate(t.Context(), "x")
+	require.Equal(t, "unauthorized", codes.Of(err).Code)
 }
 
 func TestUnwritable(t *testing.T) {
@@ -181,5 +169,5 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	wg.Wait()
 	one := strings.Join(made, "")
 	require.Len(t, one, len(token.Prefix)+43)
-	require.NoError(t, token.Open(path).Verify(one))
+	requireHolds(t, token.Open(path), one)
 }
