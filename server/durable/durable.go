@@ -13,6 +13,8 @@ import (
 	"runtime"
 )
 
+const temporaryPrefix = ".writing-"
+
 // Replace puts content in the path's place, in a directory that is there.
 func Replace(path string, content []byte) error { return write(path, content, os.Rename) }
 
@@ -20,7 +22,7 @@ func Replace(path string, content []byte) error { return write(path, content, os
 func Create(path string, content []byte) error { return write(path, content, os.Link) }
 
 func write(path string, content []byte, place func(from, to string) error) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".writing-*") // mode 0600
+	temporary, err := os.CreateTemp(filepath.Dir(path), temporaryPrefix+"*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
@@ -31,6 +33,32 @@ func write(path string, content []byte, place func(from, to string) error) error
 	}
 	if err == nil {
 		err = syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	return nil
+}
+
+// Remove takes a file away.
+func Remove(path string) error {
+	err := os.Remove(path)
+	if err == nil {
+		err = syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	return nil
+}
+
+// Sweep removes what writers that were killed left in a directory. The caller holds the lock that its writers take.
+func Sweep(directory string) error {
+	left, err := filepath.Glob(filepath.Join(directory, temporaryPrefix+"*"))
+	for _, path := range left {
+		if e := os.Remove(path); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("durable: %w", err)

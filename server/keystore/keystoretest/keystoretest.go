@@ -1,0 +1,163 @@
+// Package keystoretest is the suite that every keystore.Store passes.
+package keystoretest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+)
+
+// Run runs the suite. Each call of open gives a store over the same documents, as another process has, and a new test begins with none.
+func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
+	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
+		"swap": swap, "names": names, "all": all, "generation": generation, "contention": contention, "sizes": sizes, "cancelled": cancelled,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
+	}
+}
+
+func get(t testing.TB, s keystore.Store, kind keystore.Kind, name string) []byte {
+	t.Helper()
+	content, err := s.Get(t.Context(), kind, name)
+	require.NoError(t, err)
+	return content
+}
+
+func swaps(t testing.TB, s keystore.Store, name string, old, document []byte) bool {
+	t.Helper()
+	swapped, err := s.Swap(t.Context(), keystore.Keysets, name, old, document)
+	require.NoError(t, err)
+	return swapped
+}
+
+func swap(t *testing.T, open func(testing.TB) keystore.Store) {
+	a, b := open(t), open(t)
+	one, two := []byte("one"), []byte("two")
+	require.Nil(t, get(t, a, keystore.Keysets, "x"))
+	require.False(t, swaps(t, a, "x", one, two))
+	require.True(t, swaps(t, a, "x", nil, one))
+	require.False(t, swaps(t, b, "x", nil, two))
+	require.False(t, swaps(t, b, "x", two, two))
+	require.Equal(t, one, get(t, b, keystore.Keysets, "x"))
+	require.True(t, swaps(t, b, "x", one, two))
+	require.Equal(t, two, get(t, a, keystore.Keysets, "x"))
+	require.False(t, swaps(t, a, "x", one, nil))
+	require.True(t, swaps(t, a, "x", two, nil))
+	require.Nil(t, get(t, b, keystore.Keysets, "x"))
+	require.True(t, swaps(t, b, "x", nil, nil))
+}
+
+// Any text is a name of its own, in each kind.
+func names(t *testing.T, open func(testing.TB) keystore.Store) {
+	s := open(t)
+	ids := []string{"a", "A", "../a", "/etc/a", "a/../b", ".", "..", ".lock", "a\x00b", "\u00e9", "e\u0301", "CON", strings.Repeat("é", 127)}
+	for i, id := range ids {
+		for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations, keystore.Leases} {
+			swapped, err := s.Swap(t.Context(), kind, id, nil, fmt.Append(nil, kind, i))
+			require.NoError(t, err)
+			require.True(t, swapped)
+		}
+	}
+	for i, id := range ids {
+		require.Equal(t, fmt.Append(nil, keystore.Rotations, i), get(t, s, keystore.Rotations, id))
+	}
+}
+
+func all(t *testing.T, open func(testing.TB) keystore.Store) {
+	s, want := open(t), map[string]bool{}
+	for i := range 20 {
+		want[fmt.Sprint("document ", i)] = true
+		require.True(t, swaps(t, s, fmt.Sprint(i), nil, fmt.Append(nil, "document ", i)))
+	}
+	require.True(t, swaps(t, s, "gone", nil, []byte("gone")))
+	require.True(t, swaps(t, s, "gone", []byte("gone"), nil))
+	found := map[string]bool{}
+	for content, err := range open(t).All(t.Context(), keystore.Keysets) {
+		require.NoError(t, err)
+		found[string(content)] = true
+	}
+	require.Equal(t, want, found)
+	for range s.All(t.Context(), keystore.Leases) {
+		t.Fatal("another kind's document")
+	}
+	for range s.All(t.Context(), keystore.Keysets) {
+		break // who has seen enough may stop
+	}
+}
+
+// Every change is another generation, however quickly it follows; of other kinds it is none.
+func generation(t *testing.T, open func(testing.TB) keystore.Store) {
+	a, b := open(t), open(t)
+	of := func(kind keystore.Kind) string {
+		g, err := b.Generation(t.Context(), kind)
+		require.NoError(t, err)
+		return g
+	}
+	var old []byte
+	for i := range 20 {
+		before := of(keystore.Keysets)
+		next := fmt.Append(nil, i)
+		require.True(t, swaps(t, a, "x", old, next))
+		require.NotEqual(t, before, of(keystore.Keysets))
+		old = next
+	}
+	require.Eventually(t, func() bool { return of(keystore.Keysets) == of(keystore.Keysets) }, 5e9, 1e7)
+	before := of(keystore.Keysets)
+	_, err := a.Swap(t.Context(), keystore.Leases, "x", nil, []byte("lease"))
+	require.NoError(t, err)
+	require.Equal(t, before, of(keystore.Keysets))
+}
+
+// Of many who change one document at once, none's change is lost.
+func contention(t *testing.T, open func(testing.TB) keystore.Store) {
+	var wg sync.WaitGroup
+	var failed atomic.Bool
+	for i := range 4 {
+		s := open(t)
+		wg.Go(func() {
+			for done := 0; done < 10; {
+				old, err := s.Get(context.Background(), keystore.Keysets, "x")
+				swapped := false
+				if err == nil {
+					swapped, err = s.Swap(context.Background(), keystore.Keysets, "x", old, append(bytes.Clone(old), byte(i)))
+				}
+				if err != nil {
+					failed.Store(true)
+					return
+				}
+				if swapped {
+					done++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.False(t, failed.Load())
+	require.Len(t, get(t, open(t), keystore.Keysets, "x"), 40)
+}
+
+func sizes(t *testing.T, open func(testing.TB) keystore.Store) {
+	s := open(t)
+	largest := bytes.Repeat([]byte{0, 0xff, '\n'}, keystore.MaxDocument/3)
+	require.True(t, swaps(t, s, "x", nil, largest))
+	require.Equal(t, largest, get(t, s, keystore.Keysets, "x"))
+	_, err := s.Swap(t.Context(), keystore.Keysets, "x", largest, make([]byte, keystore.MaxDocument+1))
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	require.Equal(t, largest, get(t, s, keystore.Keysets, "x"))
+}
+
+func cancelled(t *testing.T, open func(testing.TB) keystore.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := open(t).Swap(ctx, keystore.Keysets, "x", nil, []byte("document"))
+	require.Error(t, err)
+	require.Nil(t, get(t, open(t), keystore.Keysets, "x"))
+}
