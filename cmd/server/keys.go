@@ -13,6 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -69,7 +70,7 @@ func openKEK(c *config.Config, keys string, log *slog.Logger) (kms.KEK, error) {
 
 // holdsKeys reports whether a keyring's directory has keysets.
 func holdsKeys(dir string) bool {
-	entries, _ := os.ReadDir(dir) // none there, none unreadable: the keyring says which
+	entries, _ := os.ReadDir(filepath.Join(dir, string(keystore.Keysets))) // none there, none unreadable: the keyring says which
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), ".") {
 			return true

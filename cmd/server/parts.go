@@ -105,6 +105,9 @@ func (p *parts) close() (err error) {
 	if p.store != nil {
 		err = p.store.Close()
 	}
+	if p.ring != nil {
+		p.ring.Close()
+	}
 	if p.audit != nil {
 		err = errors.Join(err, p.audit.Close())
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/server/session"
 )
 
-// Keys gives the keys of tenants, and makes those of one that has none.
+// Keys gives the keys of tenants, unlocked, and makes those of one that has none. A tenant's are the same each time.
 type Keys func(ctx context.Context, tenant string) (seal.Keys, error)
 
 // tenant is what the operations of one tenant work with.
@@ -33,15 +33,15 @@ type tenants struct {
 }
 
 func (t *tenants) of(ctx context.Context, id string) (*tenant, error) {
+	keys, err := t.keys(ctx, id) // also of one that is known: where its keys were dropped, this waits for the KMS within the request's time
+	if err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	one := t.known[id]
 	t.mu.Unlock()
 	if one != nil {
 		return one, nil
-	}
-	keys, err := t.keys(ctx, id)
-	if err != nil {
-		return nil, err
 	}
 	service := seal.NewKeysetService(keys)
 	return t.keep(id, &tenant{

@@ -3,147 +3,107 @@ package keyring
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"time"
+	"iter"
 
-	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// document reads and parses a tenant's file; fs.ErrNotExist where there is none.
-func (d directory) document(tenant string) (*envelope.Document, fs.FileInfo, error) {
-	content, info, err := d.read(tenant)
+// parse reads a tenant's document.
+func (r *Keyring) parse(id string, content []byte) (*envelope.Document, error) {
+	d, err := envelope.ParseDocument(content)
 	if err != nil {
+		return nil, r.damaged(id, err)
+	}
+	if d.Owner != id {
+		return nil, r.unreadable(id, errors.New("it is another tenant's keyset"))
+	}
+	if d.Environment != r.environment {
+		return nil, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(id), d.Environment, r.environment, ErrEnvironment)
+	}
+	return d, nil
+}
+
+// read gives a tenant's document and its bytes; neither where there is none.
+func (r *Keyring) read(ctx context.Context, id string) (*envelope.Document, []byte, error) {
+	content, err := r.store.Get(ctx, keystore.Keysets, id)
+	if err != nil || content == nil {
 		return nil, nil, err
 	}
-	doc, err := envelope.ParseDocument(content)
-	if err != nil {
-		return nil, nil, unreadable(d.file(tenant), fmt.Errorf("damaged, restore it from a backup (%s)", err))
-	}
-	if doc.Owner != tenant {
-		return nil, nil, unreadable(d.file(tenant), errors.New("it is another tenant's keyset"))
-	}
-	return doc, info, nil
+	d, err := r.parse(id, content)
+	return d, content, err
 }
 
-func (d directory) writeDocument(doc *envelope.Document) error {
-	content, err := doc.Append(nil)
-	if err != nil {
-		return err
-	}
-	return d.write(doc.Owner, content)
-}
-
-// load unlocks a tenant's file; fs.ErrNotExist where there is none.
-func (r *Keyring) load(ctx context.Context, id string) (*Tenant, error) {
-	d, info, err := r.store.document(id)
-	if err != nil {
+// Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns ErrNoTenant where there is
+// none. No KEK is asked.
+func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, error) {
+	if err := checkTenant(id); err != nil {
 		return nil, err
 	}
-	path := r.store.file(id)
-	if d.Environment != r.environment {
-		return nil, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", path, d.Environment, r.environment, ErrEnvironment)
+	d, _, err := r.read(ctx, id)
+	if err == nil && d == nil {
+		err = ErrNoTenant
 	}
-	slot, err := kmsSlot(d, r.kek.URL())
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %s: %w", path, err)
-	}
-	root, err := unwrapRoot(ctx, r.kek, d, slot)
-	switch {
-	case errors.Is(err, envelope.ErrAuthentication):
-		return nil, unreadable(path, errors.New("its root does not unwrap: the file was altered, or is another's"))
-	case err != nil:
-		return nil, fmt.Errorf("keyring: %s: unwrap the root: %w", path, err)
-	}
-	t := &Tenant{store: r.store, id: id, root: root}
-	if err := t.adopt(d, info); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return d, err
 }
 
-// kmsSlot finds the slot of a KEK. The URLs in a document are compared, never dialled.
-func kmsSlot(d *envelope.Document, url string) (*envelope.Slot, error) {
-	found := "none"
-	for i := range d.Slots {
-		s := &d.Slots[i]
-		if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled {
-			continue
+// Documents gives the keyset documents of all tenants of this environment.
+func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
+	return func(yield func(*envelope.Document, error) bool) {
+		for content, err := range r.store.All(ctx, keystore.Keysets) {
+			var d *envelope.Document
+			if err == nil {
+				d, err = envelope.ParseDocument(content)
+			}
+			if err == nil && d.Environment != r.environment {
+				continue
+			}
+			if !yield(d, err) {
+				return
+			}
 		}
-		if s.URL == url {
-			return s, nil
+	}
+}
+
+// change edits a tenant's document, again for as long as another process's change comes in between, and returns when the new one is
+// durable and this process works with it. An edit that changes nothing writes nothing. The edit must not keep the document.
+func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) error) error {
+	for {
+		d, old, err := r.read(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case d == nil && r.tenant(id).seen.Load():
+			return r.unreadable(id, errors.New("it was removed: restore it from a backup"))
+		case d == nil:
+			return ErrNoTenant
 		}
-		found = s.URL
+		if err := edit(d); err != nil {
+			return err
+		}
+		changed, err := d.Append(nil)
+		if err != nil || bytes.Equal(old, changed) {
+			return err
+		}
+		swapped, err := r.store.Swap(ctx, keystore.Keysets, id, old, changed)
+		if err != nil {
+			return err
+		}
+		if swapped {
+			return r.tenant(id).reload(ctx)
+		}
 	}
-	return nil, fmt.Errorf("the keyset is wrapped by the KEK %q, not by the configured %q: %w", found, url, kms.ErrWrongKey)
 }
 
-// wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
-func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root *secret.Key) error {
-	binding := d.BindRoot(root.ID())
-	additional := binding.Append(nil)
-	plain := root.Append(bytes.Clone(additional))
-	defer clear(plain)
-	wrapped, err := kek.Wrap(ctx, plain, additional)
-	if err != nil {
-		return fmt.Errorf("keyring: wrap a root: %w", err)
-	}
-	return d.AddSlot(envelope.Slot{
-		ID: newSlotID(), Kind: envelope.SlotKMS, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(),
-		RootID: root.ID(), URL: kek.URL(), Wrapped: wrapped,
-	})
+func (r *Keyring) where(id string) string { return r.store.Where(keystore.Keysets, id) }
+
+// unreadable names the place and the reason.
+func (r *Keyring) unreadable(id string, reason error) error {
+	return fmt.Errorf("keyring: %s: %w: %s", r.where(id), ErrUnreadable, reason)
 }
 
-func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
-	binding := d.BindRoot(s.RootID)
-	additional := binding.Append(nil)
-	plain, err := kek.Unwrap(ctx, s.Wrapped, additional)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plain)
-	raw, ok := bytes.CutPrefix(plain, additional)
-	if !ok {
-		return nil, envelope.ErrAuthentication
-	}
-	root, err := secret.FromBytes(raw)
-	if err != nil || root.ID() != s.RootID {
-		return nil, envelope.ErrAuthentication
-	}
-	return root, nil
-}
-
-// create makes a tenant's root and writes its file, unless another process did so meanwhile; then that one's is loaded.
-func (r *Keyring) create(ctx context.Context, id string) (*Tenant, error) {
-	d := &envelope.Document{Environment: r.environment, Owner: id}
-	root := secret.New()
-	defer root.Clear()
-	if err := wrapRoot(ctx, r.kek, d, root); err != nil {
-		return nil, err
-	}
-	if err := r.writeNew(d); err != nil {
-		return nil, err
-	}
-	return r.load(ctx, id)
-}
-
-func (r *Keyring) writeNew(d *envelope.Document) error {
-	unlock, err := r.store.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, _, err := r.store.read(d.Owner); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return r.store.writeDocument(d)
-}
-
-func newSlotID() (id [16]byte) {
-	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the program instead
-	return id
+func (r *Keyring) damaged(id string, reason error) error {
+	return r.unreadable(id, fmt.Errorf("damaged, restore it from a backup (%s)", reason))
 }

@@ -85,10 +85,10 @@ func TestLeftByKilledWriter(t *testing.T) {
 	whole, err := os.ReadFile(files(t, dir)[0])
 	require.NoError(t, err)
 	for i, n := range []int{0, 1, len(whole) / 2, len(whole)} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(".writing-", i)), whole[:n], 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "keyset", fmt.Sprint(".writing-", i)), whole[:n], 0o600))
 	}
 	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
-	left, err := filepath.Glob(filepath.Join(dir, ".writing-*"))
+	left, err := filepath.Glob(filepath.Join(dir, "keyset", ".writing-*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 }

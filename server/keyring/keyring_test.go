@@ -56,8 +56,13 @@ func (c *counting) Unwrap(ctx context.Context, wrapped, additionalData []byte) (
 }
 
 func openRing(t testing.TB, dir string) *keyring.Keyring {
-	r, err := keyring.Open(dir, newKEK(t), "test")
+	return openWith(t, dir, newKEK(t))
+}
+
+func openWith(t testing.TB, dir string, kek kms.KEK, options ...keyring.Option) *keyring.Keyring {
+	r, err := keyring.Open(dir, kek, "test", options...)
 	require.NoError(t, err)
+	t.Cleanup(r.Close)
 	return r
 }
 
@@ -85,7 +90,7 @@ func opens(t testing.TB, k seal.Keys, pkg []byte) {
 }
 
 func files(t testing.TB, dir string) []string {
-	found, err := filepath.Glob(filepath.Join(dir, "*.keyset"))
+	found, err := filepath.Glob(filepath.Join(dir, "keyset", "[a-z0-9]*"))
 	require.NoError(t, err)
 	return found
 }

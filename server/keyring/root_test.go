@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,7 +73,9 @@ func (u unbound) Unwrap(ctx context.Context, wrapped, _ []byte) ([]byte, error) 
 func TestBindingInside(t *testing.T) {
 	kek := unbound{localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	d, root := &envelope.Document{Environment: "prod", Owner: "a"}, secret.New()
-	require.NoError(t, wrapRoot(t.Context(), kek, d, root))
+	slot, err := wrapRoot(t.Context(), kek, d, root)
+	require.NoError(t, err)
+	require.NoError(t, d.AddSlot(slot))
 	got, err := unwrapRoot(t.Context(), kek, d, &d.Slots[0])
 	require.NoError(t, err)
 	require.Equal(t, root.ID(), got.ID())
@@ -93,24 +96,30 @@ func TestOnlyWrappedKeysAtRest(t *testing.T) {
 		_, err := tenant.Primary(format.UseCache, class)
 		require.NoError(t, err)
 	}
-	secrets := [][]byte{tenant.root.Append(nil)}
-	for _, key := range tenant.vault.Load().keys {
+	var secrets [][]byte
+	for _, one := range tenant.held() {
+		secrets = append(secrets, one.key.Append(nil))
+	}
+	for _, key := range tenant.state.Load().keys {
 		secrets = append(secrets, key.Append(nil))
 	}
 	require.Len(t, secrets, 6)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "planted"), secrets[0], 0o600))
-	found := 0
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, entry := range entries {
-		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
-		require.NoError(t, err)
+	files, found := 0, 0
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files++
+		content, err := os.ReadFile(path)
 		for _, s := range secrets {
 			if bytes.Contains(content, s) {
 				require.Equal(t, "planted", entry.Name())
 				found++
 			}
 		}
-	}
+		return err
+	}))
 	require.Equal(t, 1, found)
+	require.Greater(t, files, 2)
 }

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"crypto/rand"
 	"time"
 
@@ -21,10 +22,16 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 	if len(uses) == 0 {
 		uses = browserUses
 	}
-	if err := t.add(uses, classify.All[:]); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	defer cancel()
+	if err := t.add(ctx, uses, classify.All[:]); err != nil {
 		return nil, err
 	}
-	v, root := t.vault.Load(), secret.New()
+	v, err := t.ready()
+	if err != nil {
+		return nil, err
+	}
+	root := secret.New()
 	defer root.Clear()
 	d := &envelope.Document{Environment: v.Environment(), Owner: t.id}
 	for _, s := range v.document.Keysets {
@@ -69,8 +76,14 @@ func NewDocument(environment, owner, password string, iterations uint32, uses ..
 	}
 	d, root := &envelope.Document{Environment: environment, Owner: owner}, secret.New()
 	defer root.Clear()
-	if _, err := addKeys(d, root, uses, classify.All[:]); err != nil {
-		return nil, err
+	for _, use := range uses {
+		for _, class := range classify.All {
+			dek := secret.New()
+			defer dek.Clear()
+			if err := addKey(d, root, dek, use, class); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return finish(d, root, password, iterations)
 }

@@ -1,10 +1,10 @@
 package keyring
 
 import (
+	"context"
 	"crypto/cipher"
 	"errors"
-	"fmt"
-	"io/fs"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,136 +15,250 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Tenant is one tenant's unlocked keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and
-// is safe for concurrent use.
+// Tenant is one tenant's keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and
+// is safe for concurrent use. Its methods unlock it again where its keys were dropped, and wait for the KEK then.
 type Tenant struct {
-	store directory
+	ring  *Keyring
 	id    string
-	root  *secret.Key // kept to wrap new keys; the keys beneath it are in memory anyway
-	vault atomic.Pointer[Vault]
-	mu    sync.Mutex  // held while the file is read or changed
-	read  fs.FileInfo // the file that vault came from
+	state atomic.Pointer[unlocked] // nil: locked
+	seen  atomic.Bool              // it had a document once
+
+	mu     sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
+	roots  roots      // in memory with the keys, to wrap new ones
+	flight *flight    // an unlocking that is under way
+	again  time.Time  // when the KEK is asked again after a failure to renew
+	seals  map[format.KeyID]*counter
 }
+
+// unlocked is a tenant's keys in memory, as a document has them.
+type unlocked struct {
+	*Vault
+	content  []byte // the document
+	since    time.Time
+	used     atomic.Bool
+	left     atomic.Int64 // uses, where the keyring bounds them
+	counters [format.Uses + 1][classify.PHI + 1]*counter
+}
+
+// counter counts what a key sealed.
+type counter struct{ n atomic.Uint64 }
 
 // Owner is the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
 
-// Primary names the key that seals for a use and class. Where there is none yet, one is made and is on the disk before this
-// returns. It returns envelope.ErrKeyUnusable where the primary may not seal, and ErrUnreadable.
+// Primary names the key that seals for a use and class. Where there is none yet, one is made and is durable before this
+// returns. It returns envelope.ErrKeyUnusable where the primary may not seal, envelope.ErrKeyDestroyed for a tenant that was shredded,
+// ErrUnreadable, and the errors of the KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	v := t.vault.Load()
-	id, err := v.Primary(use, class)
-	if err == nil || !v.lacks(use, class) {
-		return id, err
-	}
-	if err := t.add([]format.Use{use}, []classify.Class{class}); err != nil {
+	s, err := t.ready()
+	if err != nil {
 		return format.KeyID{}, err
 	}
-	return t.vault.Load().Primary(use, class)
+	id, err := s.Primary(use, class)
+	if err == nil {
+		s.counters[use][class].n.Add(1)
+		return id, nil
+	}
+	if s.document.Shredded() {
+		return id, envelope.ErrKeyDestroyed
+	}
+	if !s.lacks(use, class) {
+		return id, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	defer cancel()
+	if err := t.add(ctx, []format.Use{use}, []classify.Class{class}); err != nil {
+		return format.KeyID{}, err
+	}
+	return t.Primary(use, class)
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be another process's, so the
-// file is looked at again if it has changed.
+// document is looked at again.
 func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
-	err := t.vault.Load().CheckOpen(h, want)
-	if err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
+	s, err := t.ready()
+	if err != nil {
 		return err
 	}
-	if err := t.refresh(); err != nil {
+	if err = s.CheckOpen(h, want); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
 		return err
 	}
-	return t.vault.Load().CheckOpen(h, want)
+	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	defer cancel()
+	if err := t.reload(ctx); err != nil {
+		return err
+	}
+	if s, err = t.ready(); err != nil {
+		return err
+	}
+	return s.CheckOpen(h, want)
 }
 
 // MessageCipher is the cipher of a key's packages under one salt; envelope.ErrUnknownKey where there is no such key.
 func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
-	return t.vault.Load().MessageCipher(id, salt)
-}
-
-// refresh reads the file again if it is another than the one read last.
-func (t *Tenant) refresh() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.store.changed(t.id, t.read) {
-		return nil
-	}
-	return t.reload()
-}
-
-// reload reads and unlocks the file. The caller holds t.mu.
-func (t *Tenant) reload() error {
-	d, info, err := t.current()
-	if err != nil {
-		return err
-	}
-	return t.adopt(d, info)
-}
-
-// current reads the file, which was there before.
-func (t *Tenant) current() (*envelope.Document, fs.FileInfo, error) {
-	d, info, err := t.store.document(t.id)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = unreadable(t.store.file(t.id), err)
-	}
-	return d, info, err
-}
-
-// adopt unlocks a document and makes it the current one.
-func (t *Tenant) adopt(d *envelope.Document, info fs.FileInfo) error {
-	v, err := unlockVault(d, map[format.KeyID]*secret.Key{t.root.ID(): t.root})
-	if err == nil && !v.complete() {
-		err = envelope.ErrUnknownKey
-	}
-	if err != nil {
-		return unreadable(t.store.file(t.id), fmt.Errorf("damaged, restore it from a backup (%w)", err))
-	}
-	t.read = info
-	t.vault.Store(v)
-	return nil
-}
-
-// add makes those keys of the uses and classes that the file, as it is now, has no keyset for.
-func (t *Tenant) add(uses []format.Use, classes []classify.Class) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	unlock, err := t.store.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := t.reload(); err != nil { // what does not unlock is not added to
-		return err
-	}
-	d, _, err := t.current()
-	if err != nil {
-		return err
-	}
-	grown, err := addKeys(d, t.root, uses, classes)
-	if err != nil || !grown {
-		return err
-	}
-	if err := t.store.writeDocument(d); err != nil {
-		return err
-	}
-	return t.reload()
-}
-
-// addKeys adds a new key to a document for each use and class that it has no keyset for, and says whether there was any.
-func addKeys(d *envelope.Document, root *secret.Key, uses []format.Use, classes []classify.Class) (grown bool, err error) {
-	for _, use := range uses {
-		for _, class := range classes {
-			if d.Keyset(use, class) != nil {
-				continue
-			}
-			dek := secret.New()
-			defer dek.Clear()
-			if err := addKey(d, root, dek, use, class); err != nil {
-				return false, err
-			}
-			grown = true
+	s := t.state.Load()
+	if s == nil {
+		var err error
+		if s, err = t.ready(); err != nil {
+			return nil, err
 		}
 	}
-	return grown, nil
+	return s.MessageCipher(id, salt)
+}
+
+// ready gives the keys, for one use.
+func (t *Tenant) ready() (*unlocked, error) {
+	s := t.state.Load()
+	if s != nil && s.spend(t.ring.uses > 0) {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	defer cancel()
+	return t.unlock(ctx)
+}
+
+// spend counts a use, and reports whether it was left.
+func (s *unlocked) spend(bounded bool) bool {
+	if !s.used.Load() {
+		s.used.Store(true)
+	}
+	return !bounded || s.left.Add(-1) >= 0
+}
+
+// lock drops the keys from memory.
+func (t *Tenant) lock() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop()
+}
+
+// drop is lock for who holds t.mu.
+func (t *Tenant) drop() {
+	t.state.Store(nil)
+	t.roots = nil
+}
+
+// adopt reads the document as it is now and makes its keys the current ones, under roots that were opened at a time. The caller holds
+// t.mu. It returns errRoots where there are keys under others.
+func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unlocked, error) {
+	d, content, err := t.ring.read(ctx, t.id)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+	}
+	if !covers(d, opened) {
+		return nil, errRoots
+	}
+	v, err := unlockVault(d, opened.keys())
+	if err != nil {
+		return nil, t.ring.damaged(t.id, err)
+	}
+	s := &unlocked{Vault: v, content: content, since: since}
+	s.left.Store(t.ring.uses)
+	for i := range d.Keysets {
+		set := &d.Keysets[i]
+		s.counters[set.Use][set.Class] = t.counter(set.Primary)
+	}
+	t.roots = opened
+	t.seen.Store(true)
+	t.state.Store(s)
+	return s, nil
+}
+
+// errRoots says that keys are under roots that are not in memory: the KEKs have to be asked.
+var errRoots = errors.New("keyring: keys under other roots")
+
+func (t *Tenant) counter(id format.KeyID) *counter {
+	c, ok := t.seals[id]
+	if !ok {
+		c = &counter{}
+		t.seals[id] = c
+	}
+	return c
+}
+
+// Sealed gives how many packages each key sealed in this process since the last call.
+func (t *Tenant) Sealed() map[format.KeyID]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sealed := map[format.KeyID]uint64{}
+	for id, c := range t.seals {
+		if n := c.n.Swap(0); n > 0 {
+			sealed[id] = n
+		}
+	}
+	return sealed
+}
+
+// add makes those keys of the uses and classes that the document, as it is now, has no keyset for.
+func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.Class) error {
+	return t.edit(ctx, func(d *envelope.Document, opened roots) error {
+		for _, use := range uses {
+			for _, class := range classes {
+				if d.Keyset(use, class) != nil {
+					continue
+				}
+				if _, err := t.newKey(ctx, d, opened, use, class); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// edit is change for what needs the roots.
+func (t *Tenant) edit(ctx context.Context, do func(d *envelope.Document, opened roots) error) error {
+	return t.ring.change(ctx, t.id, func(d *envelope.Document) error {
+		if d.Shredded() {
+			return envelope.ErrKeyDestroyed
+		}
+		opened := t.held()
+		if len(opened) == 0 || !covers(d, opened) {
+			var err error
+			if opened, err = t.ring.unwrapRoots(ctx, d); err != nil {
+				return err
+			}
+		}
+		if _, err := unlockVault(d, opened.keys()); err != nil { // what does not unlock is not added to
+			return t.ring.damaged(t.id, err)
+		}
+		return do(d, opened)
+	})
+}
+
+// held gives the roots that are in memory.
+func (t *Tenant) held() roots {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.roots)
+}
+
+// hold adds a new root to those in memory, so that the keys under it need no call of the KEK.
+func (t *Tenant) hold(id format.KeyID, one root) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.roots != nil {
+		t.roots = maps.Clone(t.roots)
+		t.roots[id] = one
+	}
+}
+
+// newKey makes the primary of a use and class.
+func (t *Tenant) newKey(ctx context.Context, d *envelope.Document, opened roots, use format.Use, class classify.Class) (format.KeyID, error) {
+	key := opened.under(t.ring.keks.For(class), d)
+	if key == nil {
+		var err error
+		if key, err = t.ring.addRoot(ctx, d, opened, class); err != nil {
+			return format.KeyID{}, err
+		}
+		t.hold(key.ID(), opened[key.ID()])
+	}
+	dek := secret.New()
+	defer dek.Clear()
+	return dek.ID(), addKey(d, key, dek, use, class)
 }
 
 func addKey(d *envelope.Document, root, dek *secret.Key, use format.Use, class classify.Class) error {

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"crypto/cipher"
+	"runtime"
 
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -31,22 +32,11 @@ func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key) (*Vau
 			if err != nil {
 				return nil, err
 			}
+			runtime.SetFinalizer(key, (*secret.Key).Clear) // not before: an operation may still use what was dropped
 			v.keys[k.ID] = key
 		}
 	}
 	return v, nil
-}
-
-// complete reports whether there is a key for every entry of the document that is not destroyed.
-func (v *Vault) complete() bool {
-	for _, s := range v.document.Keysets {
-		for _, k := range s.Keys {
-			if _, ok := v.keys[k.ID]; !ok && k.State != envelope.Destroyed {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // Owner is the id of the tenant or vault.
@@ -76,5 +66,5 @@ func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, e
 
 // lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
 func (v *Vault) lacks(use format.Use, class classify.Class) bool {
-	return use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
+	return !v.document.Shredded() && use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
 }

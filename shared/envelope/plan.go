@@ -9,7 +9,7 @@ import (
 type Index struct {
 	keys      map[format.KeyID]KeyInfo
 	primaries [format.Uses + 1][classify.PHI + 1]format.KeyID
-	sealing   [format.Uses + 1][classify.PHI + 1]bool
+	states    [format.Uses + 1][classify.PHI + 1]State // of the primaries
 }
 
 // NewIndex indexes a document.
@@ -21,17 +21,24 @@ func NewIndex(d *Document) *Index {
 			x.keys[k.ID] = KeyInfo{ID: k.ID, Use: s.Use, Class: s.Class, State: k.State}
 		}
 		x.primaries[s.Use][s.Class] = s.Primary
-		x.sealing[s.Use][s.Class] = x.keys[s.Primary].State == Enabled
+		x.states[s.Use][s.Class] = x.keys[s.Primary].State
 	}
 	return x
 }
 
-// Primary returns the key that seals for a use and class, or ErrKeyUnusable where there is none.
+// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed where that was destroyed, as a shredded tenant's
+// is, and ErrKeyUnusable where there is none or it must not seal.
 func (x *Index) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	if use > format.Uses || !class.Valid() || !x.sealing[use][class] {
+	if use > format.Uses || !class.Valid() {
 		return format.KeyID{}, ErrKeyUnusable
 	}
-	return x.primaries[use][class], nil
+	switch x.states[use][class] {
+	case Enabled:
+		return x.primaries[use][class], nil
+	case Destroyed:
+		return format.KeyID{}, ErrKeyDestroyed
+	}
+	return format.KeyID{}, ErrKeyUnusable
 }
 
 // Demand is what a reader asks of a package beyond its integrity.

@@ -1,0 +1,132 @@
+package keyring
+
+import (
+	"context"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Rotate makes a new key the primary of a use and class. What the former ones sealed still opens. Where due is given, it is asked of the
+// keyset as it is at that moment, and false leaves it, so that of many processes which find a key too old one makes the new one. It
+// returns the primary.
+func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Class, due func(*envelope.Keyset) bool) (primary format.KeyID, err error) {
+	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
+		s := d.Keyset(use, class)
+		if s != nil && due != nil && !due(s) {
+			primary = s.Primary
+			return nil
+		}
+		var err error
+		primary, err = t.newKey(ctx, d, opened, use, class)
+		return err
+	})
+	return primary, err
+}
+
+// Rollback makes the former primary of a use and class the primary again. What was sealed meanwhile still opens. It returns
+// envelope.ErrKeyUnusable where there is none to go back to, or it was disabled, compromised or destroyed.
+func (r *Keyring) Rollback(ctx context.Context, tenant string, use format.Use, class classify.Class) (primary format.KeyID, err error) {
+	err = r.change(ctx, tenant, func(d *envelope.Document) error {
+		s := d.Keyset(use, class)
+		if s == nil {
+			return envelope.ErrUnknownKey
+		}
+		if primary, err = s.Former(); err != nil {
+			return err
+		}
+		return d.Promote(use, class, primary)
+	})
+	return primary, err
+}
+
+// Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken back. It returns ErrInUse for a
+// primary that would be disabled or destroyed, and envelope.ErrUnknownKey. Whether anything is still sealed under the key is for the
+// caller to know.
+func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
+	return r.change(ctx, tenant, func(d *envelope.Document) error {
+		if s := d.Keyset(use, class); s != nil && s.Primary == id && (to == envelope.Disabled || to == envelope.Destroyed) {
+			return ErrInUse
+		}
+		return d.Advance(use, class, id, to)
+	})
+}
+
+// Shred destroys a tenant's roots and keys, so that nothing sealed under them opens again: at once in this process, within CheckInterval
+// in others that reach the store of keysets, within TTL in those that do not. The tenant stays shredded, also where an earlier
+// backup is restored over it.
+func (r *Keyring) Shred(ctx context.Context, tenant string) error {
+	return r.change(ctx, tenant, func(d *envelope.Document) error {
+		d.Shred()
+		return nil
+	})
+}
+
+// Rewrap has each root of a tenant wrapped by the KEK of another set that stands where its own does in this one. Roots, keys and data stay as they are, and
+// so do the former slots, until RetireSlots. What was wrapped after begun already is left, so that a run that was broken off can go
+// on. It returns the number of roots that it wrapped.
+func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun time.Time) (wrapped int, err error) {
+	t := r.tenant(tenant)
+	if d, err := r.Document(ctx, tenant); err != nil || d.Shredded() {
+		return 0, err
+	}
+	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
+		wrapped = 0
+		for id, one := range opened {
+			if r.rewrapped(d, id, begun) {
+				continue
+			}
+			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, one.key)
+			if err != nil {
+				return err
+			}
+			if err := d.AddSlot(slot); err != nil {
+				return err
+			}
+			wrapped++
+		}
+		return nil
+	})
+	return wrapped, err
+}
+
+func (r *Keyring) rewrapped(d *envelope.Document, root format.KeyID, begun time.Time) bool {
+	for _, s := range d.Slots {
+		if s.RootID == root && s.State == envelope.Enabled && s.CreatedAt >= begun.UnixMilli() {
+			return true
+		}
+	}
+	return false
+}
+
+// counterpart gives the KEK of another set for the classes that a KEK of this one is for.
+func (r *Keyring) counterpart(kek kms.KEK, to kms.Set) kms.KEK {
+	for _, class := range classify.All {
+		if r.keks.For(class) == kek {
+			return to.For(class)
+		}
+	}
+	return to.All()[0]
+}
+
+// RetireSlots destroys a tenant's slots that were made before a rewrap began, but none that is the last way to a root: then it returns
+// envelope.ErrInvalid and changes nothing. It returns the number that it destroyed.
+func (r *Keyring) RetireSlots(ctx context.Context, tenant string, begun time.Time) (retired int, err error) {
+	err = r.change(ctx, tenant, func(d *envelope.Document) error {
+		retired = 0
+		for _, s := range d.Slots {
+			if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || s.CreatedAt >= begun.UnixMilli() {
+				continue
+			}
+			if err := d.DestroySlot(s.ID); err != nil {
+				return err
+			}
+			retired++
+		}
+		return nil
+	})
+	return retired, err
+}

@@ -1,0 +1,173 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// root is a root in memory, with the KEK that opened it.
+type root struct {
+	key *secret.Key
+	kek kms.KEK
+}
+
+// roots are the roots of a tenant that this keyring's KEKs open.
+type roots map[format.KeyID]root
+
+func (all roots) keys() map[format.KeyID]*secret.Key {
+	keys := make(map[format.KeyID]*secret.Key, len(all))
+	for id, one := range all {
+		keys[id] = one.key
+	}
+	return keys
+}
+
+// under gives the root that a KEK's new keys go under, the last that was made; none where it has none.
+func (all roots) under(kek kms.KEK, d *envelope.Document) *secret.Key {
+	var newest *envelope.Slot
+	for i := range d.Slots {
+		s := &d.Slots[i]
+		if one, ok := all[s.RootID]; ok && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return all[newest.RootID].key
+}
+
+// unwrapRoots has the KEKs open all roots that they can. The URLs in a document are compared, never dialled. It returns kms.ErrWrongKey
+// where none is ours.
+func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots, error) {
+	opened, foreign := roots{}, "none"
+	var failed error
+	for i := range d.Slots {
+		s := &d.Slots[i]
+		if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || opened[s.RootID].key != nil {
+			continue
+		}
+		one, err := r.unwrapSlot(ctx, d, s)
+		switch {
+		case errors.Is(err, kms.ErrWrongKey):
+			foreign = s.URL
+		case err != nil:
+			failed = err
+		default:
+			opened[s.RootID] = one
+		}
+	}
+	switch {
+	case failed != nil && (len(opened) == 0 || !covers(d, opened)):
+		return nil, failed
+	case len(opened) == 0 && !d.Shredded():
+		return nil, fmt.Errorf("the keyset is wrapped by the KEK %q, not by the configured %q: %w", foreign, r.keks.All()[0].URL(), kms.ErrWrongKey)
+	}
+	return opened, nil
+}
+
+// covers reports whether every key that is left is under one of the roots.
+func covers(d *envelope.Document, opened roots) bool {
+	for _, s := range d.Keysets {
+		for _, k := range s.Keys {
+			if k.State != envelope.Destroyed && opened[k.RootID].key == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// unwrapSlot tries the KEKs whose URL the slot has; kms.ErrWrongKey where none fits.
+func (r *Keyring) unwrapSlot(ctx context.Context, d *envelope.Document, s *envelope.Slot) (root, error) {
+	for _, kek := range r.keks.All() {
+		if kek.URL() != s.URL {
+			continue
+		}
+		key, err := unwrapRoot(ctx, kek, d, s)
+		if r.health.note(err); !errors.Is(err, kms.ErrWrongKey) {
+			return root{key, kek}, err
+		}
+	}
+	return root{}, kms.ErrWrongKey
+}
+
+// wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
+func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, key *secret.Key) (envelope.Slot, error) {
+	binding := d.BindRoot(key.ID())
+	additional := binding.Append(nil)
+	plain := key.Append(bytes.Clone(additional))
+	defer clear(plain)
+	wrapped, err := kek.Wrap(ctx, plain, additional)
+	if err != nil {
+		return envelope.Slot{}, fmt.Errorf("keyring: wrap a root: %w", err)
+	}
+	return envelope.Slot{
+		ID: newSlotID(), Kind: envelope.SlotKMS, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(),
+		RootID: key.ID(), URL: kek.URL(), Wrapped: wrapped,
+	}, nil
+}
+
+func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
+	binding := d.BindRoot(s.RootID)
+	additional := binding.Append(nil)
+	plain, err := kek.Unwrap(ctx, s.Wrapped, additional)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	raw, ok := bytes.CutPrefix(plain, additional)
+	if !ok {
+		return nil, envelope.ErrAuthentication
+	}
+	key, err := secret.FromBytes(raw)
+	if err != nil || key.ID() != s.RootID {
+		return nil, envelope.ErrAuthentication
+	}
+	return key, nil
+}
+
+// addRoot makes a root for the keys of a class and adds it to the document and to the roots.
+func (r *Keyring) addRoot(ctx context.Context, d *envelope.Document, all roots, class classify.Class) (*secret.Key, error) {
+	key, kek := secret.New(), r.keks.For(class)
+	slot, err := wrapRoot(ctx, kek, d, key)
+	r.health.note(err)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.AddSlot(slot); err != nil {
+		return nil, err
+	}
+	all[key.ID()] = root{key, kek}
+	return key, nil
+}
+
+// create makes a tenant's first root, the general KEK's, unless another process did so meanwhile.
+func (r *Keyring) create(ctx context.Context, id string) error {
+	d := &envelope.Document{Environment: r.environment, Owner: id}
+	if _, err := r.addRoot(ctx, d, roots{}, classify.Public); err != nil {
+		return err
+	}
+	content, err := d.Append(nil)
+	if err != nil {
+		return err
+	}
+	_, err = r.store.Swap(ctx, keystore.Keysets, id, nil, content)
+	return err
+}
+
+func newSlotID() (id [16]byte) {
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the program instead
+	return id
+}

@@ -1,0 +1,118 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// retry is how long a KEK that failed is left alone before keys that are still in memory are renewed.
+const retry = 10 * time.Second
+
+// watch sees other processes' changes, renews keys in use and drops those whose time is over, until the keyring is closed.
+func (r *Keyring) watch() {
+	defer close(r.closed)
+	ticker := time.NewTicker(CheckInterval)
+	defer ticker.Stop()
+	seen := ""
+	for {
+		select {
+		case <-r.closing:
+			return
+		case <-ticker.C:
+			seen = r.check(seen)
+		}
+	}
+}
+
+// check returns the generation of the store up to which everything was seen.
+func (r *Keyring) check(seen string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	defer cancel()
+	all := r.known()
+	generation, err := r.store.Generation(ctx, keystore.Keysets)
+	if err == nil && generation != seen {
+		for _, t := range all {
+			err = errors.Join(err, t.reload(ctx))
+		}
+	}
+	now := time.Now()
+	for _, t := range all {
+		t.age(now)
+	}
+	if err != nil {
+		return seen
+	}
+	return generation
+}
+
+// age drops keys whose time is over, and has them renewed before where they are in use.
+func (t *Tenant) age(now time.Time) {
+	s, ttl := t.state.Load(), t.ring.ttl
+	if s == nil {
+		return
+	}
+	age := now.Sub(s.since)
+	if age >= ttl {
+		t.mu.Lock()
+		if t.state.Load() == s {
+			t.drop()
+		}
+		t.mu.Unlock()
+		return
+	}
+	unwell := t.ring.health.failing()
+	if (age >= ttl-ttl/4 || unwell) && s.used.Load() && t.due(now) {
+		t.board()
+	}
+}
+
+// due reports whether the KEK may be asked, and not again for a while.
+func (t *Tenant) due(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Before(t.again) {
+		return false
+	}
+	t.again = now.Add(min(retry, t.ring.ttl/20))
+	return true
+}
+
+// health is what is known of the KEKs.
+type health struct {
+	mu    sync.Mutex
+	err   error
+	since time.Time
+}
+
+// note remembers how a call of a KEK ended. That a key is another KEK's, or was altered, is an answer too.
+func (h *health) note(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication) {
+		h.err = nil
+		return
+	}
+	if h.err == nil {
+		h.since = time.Now()
+	}
+	h.err = err
+}
+
+func (h *health) failing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err != nil
+}
+
+// Health gives the error of the KEKs' last call and since when they fail; nil where the last one was answered.
+func (r *Keyring) Health() (since time.Time, err error) {
+	r.health.mu.Lock()
+	defer r.health.mu.Unlock()
+	return r.health.since, r.health.err
+}

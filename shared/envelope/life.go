@@ -1,0 +1,104 @@
+package envelope
+
+import (
+	"slices"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Promote makes a key that is enabled the primary of its keyset, in a new epoch: a rollback, where it was the primary before. It
+// returns ErrUnknownKey for a key that is not there, and ErrKeyUnusable for one that must not seal.
+func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID) error {
+	s := d.Keyset(use, class)
+	if s == nil {
+		return ErrUnknownKey
+	}
+	i, ok := s.find(id)
+	switch {
+	case !ok:
+		return ErrUnknownKey
+	case s.Keys[i].State != Enabled:
+		return ErrKeyUnusable
+	case s.Primary != id:
+		s.Primary, s.Epoch = id, s.Epoch+1
+	}
+	return nil
+}
+
+// Former gives the key that a rollback goes back to: of those that were made before the primary, the last. It returns ErrKeyUnusable
+// where there is none, or where it must not seal.
+func (s *Keyset) Former() (format.KeyID, error) {
+	primary, _ := s.find(s.Primary)
+	var former *Key
+	for i := range s.Keys {
+		k := &s.Keys[i]
+		if i != primary && k.CreatedAt <= s.Keys[primary].CreatedAt && (former == nil || k.CreatedAt > former.CreatedAt) {
+			former = k
+		}
+	}
+	if former == nil || former.State != Enabled {
+		return format.KeyID{}, ErrKeyUnusable
+	}
+	return former.ID, nil
+}
+
+// RotatedAt is when the keyset's newest key was made, in milliseconds since 1970: that of the last rotation, rolled back or not.
+func (s *Keyset) RotatedAt() (at int64) {
+	for i := range s.Keys {
+		at = max(at, s.Keys[i].CreatedAt)
+	}
+	return at
+}
+
+// Shred destroys every slot and every key, the primaries too. Nothing that was sealed under them opens again, and a merge with an
+// earlier copy of the document brings nothing back.
+func (d *Document) Shred() {
+	for i := range d.Slots {
+		d.Slots[i].destroy()
+	}
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			k := &d.Keysets[i].Keys[j]
+			k.State, k.Wrapped = Destroyed, nil
+		}
+	}
+}
+
+// Shredded reports whether no secret opens the document any more. It has slots, or it would be one that nobody can open yet.
+func (d *Document) Shredded() bool {
+	return len(d.Slots) > 0 && !slices.ContainsFunc(d.Slots, func(s Slot) bool { return s.State == Enabled })
+}
+
+// DestroySlot leaves a slot's tombstone in its place. It returns ErrUnknownKey for a slot that is not there, and ErrInvalid for the
+// last way to a root under which there are keys: that is what Shred is for.
+func (d *Document) DestroySlot(id [16]byte) error {
+	i := slices.IndexFunc(d.Slots, func(s Slot) bool { return s.ID == id })
+	if i < 0 {
+		return ErrUnknownKey
+	}
+	if d.Slots[i].State == Enabled && !d.reachable(d.Slots[i].RootID, id) {
+		return ErrInvalid
+	}
+	d.Slots[i].destroy()
+	return nil
+}
+
+// reachable reports whether another slot than the one opens a root, or nothing is under it.
+func (d *Document) reachable(root format.KeyID, without [16]byte) bool {
+	for i := range d.Slots {
+		if s := &d.Slots[i]; s.ID != without && s.State == Enabled && s.RootID == root {
+			return true
+		}
+	}
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			if k := &d.Keysets[i].Keys[j]; k.RootID == root && k.State != Destroyed {
+				return false
+			}
+		}
+	}
+	return slices.ContainsFunc(d.Slots, func(s Slot) bool { return s.ID != without && s.State == Enabled })
+}
+
+func (s *Slot) destroy() { s.State, s.Wrapped = Destroyed, nil }
