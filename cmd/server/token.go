@@ -51,7 +51,7 @@ func tokenCreateCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), "data")
 	cmd.Flags().StringVar(&name, "name", "", "what the token is for, shown by coffer token list")
-	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens")
+	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin and audit:read")
 	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
 	cmd.Flags().StringVar(&expires, "expires", "never", "after how long it ends, such as 12h or 90d")
 	return cmd

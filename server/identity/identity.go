@@ -27,6 +27,9 @@ var (
 // DefaultTenant is whose data everything is where nobody names a tenant.
 const DefaultTenant = "default"
 
+// EveryTenant is the tenant of an operator's identity. It has no data of its own, so such an identity has scopes of AdminScopes only.
+const EveryTenant = "*"
+
 // APIToken is the issuer of identities that come from this server's own tokens; others have the URL of theirs.
 const APIToken = "coffer"
 
@@ -50,6 +53,16 @@ func (i Identity) May(needed Scopes) error {
 // ValidTenant reports whether id can name a tenant: 1 to 255 bytes of UTF-8.
 func ValidTenant(id string) bool {
 	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id)
+}
+
+// ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for EveryTenant those of AdminScopes.
+func ValidGrant(tenant string, scopes Scopes) bool {
+	return ValidTenant(tenant) && (tenant != EveryTenant || scopes&^AdminScopes == 0)
+}
+
+// Administers reports whether the identity's rights extend to a tenant.
+func (i Identity) Administers(tenant string) bool {
+	return i.Tenant == EveryTenant || i.Tenant == tenant
 }
 
 // Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept; any other error means that

@@ -52,6 +52,19 @@ func TestValidTenant(t *testing.T) {
 	}
 }
 
+// An operator has no data: the identity of every tenant takes the scopes of administration only.
+func TestEveryTenant(t *testing.T) {
+	for bit := identity.Scopes(1); bit&identity.AllScopes != 0; bit <<= 1 {
+		admin := bit == identity.KeysAdmin || bit == identity.AuditRead
+		require.Equal(t, admin, identity.ValidGrant(identity.EveryTenant, bit), bit)
+		require.True(t, identity.ValidGrant("clinic", bit))
+	}
+	require.False(t, identity.ValidGrant("", identity.CacheRead))
+	require.True(t, identity.Identity{Tenant: identity.EveryTenant}.Administers("clinic"))
+	require.True(t, identity.Identity{Tenant: "clinic"}.Administers("clinic"))
+	require.False(t, identity.Identity{Tenant: "clinic"}.Administers("other"))
+}
+
 type answers map[string]error
 
 func (a answers) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {

@@ -18,6 +18,9 @@ const (
 	AuditRead
 
 	AllScopes Scopes = 1<<iota - 1
+
+	// AdminScopes are those that need no data of a tenant: an operator's.
+	AdminScopes = KeysAdmin | AuditRead
 )
 
 // names are in the order of the constants.

@@ -108,7 +108,7 @@ func parse(content []byte) ([]entry, error) {
 	entries := make([]entry, len(d.Tokens))
 	for i, r := range d.Tokens {
 		scopes, err := identity.ParseScopes(r.Scopes)
-		if err != nil || r.ID == "" || !identity.ValidTenant(r.Tenant) || len(r.SHA256) != hex.EncodedLen(sha256.Size) {
+		if err != nil || r.ID == "" || !identity.ValidGrant(r.Tenant, scopes) || len(r.SHA256) != hex.EncodedLen(sha256.Size) {
 			return nil, ErrDamaged
 		}
 		entries[i].Token = Token{r.ID, r.Name, r.Tenant, scopes, r.CreatedAt, r.ExpiresAt, r.LastUsedAt}

@@ -42,7 +42,8 @@ var (
 	// ErrNoToken says that no token has the id.
 	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
 	// ErrGrant says that a token cannot be made so.
-	ErrGrant = errors.New("a token takes a name of up to 100 printable characters, a tenant, at least one scope and no negative lifetime")
+	ErrGrant = errors.New("a token takes a name of up to 100 printable characters, a tenant, at least one scope and no negative lifetime; " +
+		"one for every tenant (*) takes keys:admin and audit:read only")
 	// ErrFull says that there are as many tokens as there may be.
 	ErrFull = errors.New("there are 1000 tokens: revoke some")
 )
@@ -78,7 +79,7 @@ var first = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: i
 func (g *Grant) valid() bool {
 	printable := strings.IndexFunc(g.Name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 	return printable && utf8.ValidString(g.Name) && utf8.RuneCountInString(g.Name) <= maxName &&
-		identity.ValidTenant(g.Tenant) && g.Scopes != 0 && g.Lifetime >= 0
+		identity.ValidGrant(g.Tenant, g.Scopes) && g.Scopes != 0 && g.Lifetime >= 0
 }
 
 // generate makes a token; the text is to be had this once.

@@ -100,6 +100,7 @@ func TestBadGrants(t *testing.T) {
 		"two lines":       func(g *token.Grant) { g.Name = "a\nb" },
 		"no UTF-8":        func(g *token.Grant) { g.Name = "\xff" },
 		"a tenant's UTF8": func(g *token.Grant) { g.Tenant = "\xff" },
+		"everyone's data": func(g *token.Grant) { g.Tenant, g.Scopes = identity.EveryTenant, identity.AuditRead|identity.CacheRead },
 	} {
 		g := reader
 		change(&g)

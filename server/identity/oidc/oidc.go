@@ -152,6 +152,9 @@ func (p *Provider) identity(claims *jwt.Claims, all map[string]any) (id identity
 	if !ok {
 		return id, "its claim of the scopes is neither text nor a list of texts"
 	}
+	if !identity.ValidGrant(tenant, scopes) {
+		return id, "it is for every tenant, and has scopes of data"
+	}
 	return identity.Identity{
 		Issuer: p.issuer, Subject: claims.Subject, Tenant: tenant, Scopes: scopes, Expires: claims.Expiry.Time(),
 	}, ""

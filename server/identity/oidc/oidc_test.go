@@ -135,6 +135,7 @@ func TestBadTokens(t *testing.T) {
 		"empty tenant":          {"tenant": ""},
 		"tenant is a list":      {"tenant": []string{"clinic"}},
 		"long tenant":           {"tenant": strings.Repeat("x", 256)},
+		"everyone's data":       {"tenant": "*", "scope": "audit:read cache:read"},
 		"scope is a number":     {"scope": 1},
 		"scope is an object":    {"scope": map[string]any{"cache:read": true}},
 		"scopes are no texts":   {"scope": []any{"cache:read", 1}},
