@@ -41,7 +41,7 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 	if p.identity, err = authenticator(c, log); err != nil {
 		return p, err
 	}
-	key, err := audit.OpenKey(filepath.Join(c.Data, "audit.key"))
+	key, err := auditKey(c)
 	if err != nil {
 		return p, err
 	}
@@ -53,11 +53,21 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 	if p.ring, p.first, err = openKeys(ctx, c, p.metrics, log); err != nil {
 		return p, err
 	}
-	if p.audit, err = audit.Open(filepath.Join(c.Data, "audit.log"), key, audit.Options{Allow: c.AuditContext, Log: log}); err != nil {
+	if p.audit, err = openAudit(c, key, log); err != nil {
 		return p, err
 	}
 	p.store, err = openStore(c, log)
 	return p, err
+}
+
+func auditKey(c *config.Config) (*audit.Key, error) {
+	return audit.OpenKey(filepath.Join(c.Data, "audit.key"))
+}
+
+func openAudit(c *config.Config, key *audit.Key, log *slog.Logger) (*audit.File, error) {
+	return audit.Open(filepath.Join(c.Data, "audit.log"), key, audit.Options{
+		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
+	})
 }
 
 // authenticator takes the server's own tokens, and the JWTs of the provider if there is one.

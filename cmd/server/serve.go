@@ -62,10 +62,10 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
-	if err := announce(out, listener.Addr(), c, log); err != nil {
+	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
+	if err := announce(ctx, out, listener.Addr(), c, p.audit, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	err = run(ctx, newServer(handler, c, log), listener, c.ShutdownTimeout, log)
@@ -114,12 +114,15 @@ func openRedis(c *config.Config, log *slog.Logger) (kv.Store, error) {
 }
 
 // announce prints the token if this is the first start, and the address, on which connections are accepted by now.
-func announce(out io.Writer, addr net.Addr, c *config.Config, log *slog.Logger) error {
-	first, err := tokenFile(c.Data).CreateFirst()
+func announce(ctx context.Context, out io.Writer, addr net.Addr, c *config.Config, recorder audit.Recorder, log *slog.Logger) error {
+	first, made, err := tokenFile(c.Data).CreateFirst()
 	if err != nil {
 		return err
 	}
 	if first != "" {
+		if err := recorder.Record(ctx, tokenEvent("serve", audit.TokenCreate, made)); err != nil {
+			return err
+		}
 		fmt.Fprintln(out, "token:", first)
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {

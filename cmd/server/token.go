@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
@@ -93,7 +95,7 @@ func parseLifetime(text string) (time.Duration, error) {
 }
 
 func createToken(cmd *cobra.Command, grant token.Grant) error {
-	file, err := openTokens(cmd)
+	c, file, err := openTokens(cmd)
 	if err != nil {
 		return err
 	}
@@ -101,25 +103,48 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	if err != nil {
 		return err
 	}
+	if err := recordToken(cmd, c, audit.TokenCreate, made); err != nil {
+		_, undone := file.Revoke(made.ID)
+		return errors.Join(fmt.Errorf("no token was made, since that cannot be recorded: %w", err), undone)
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), "token:", text)
 	return err
 }
 
 // openTokens works in a directory that is there only: a token for a mistyped one would open nothing.
-func openTokens(cmd *cobra.Command) (*token.File, error) {
-	c, _, err := config.Load(os.Environ(), cmd.Flags())
+func openTokens(cmd *cobra.Command) (c config.Config, file *token.File, err error) {
+	c, _, err = config.Load(os.Environ(), cmd.Flags())
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
+		return c, nil, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the data directory cannot be read: %w", err)
+		return c, nil, fmt.Errorf("the data directory cannot be read: %w", err)
 	}
-	return tokenFile(c.Data), nil
+	return c, tokenFile(c.Data), nil
+}
+
+// recordToken writes what was done to a token into the log of the server, which may be running.
+func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t token.Token) (err error) {
+	key, err := auditKey(&c)
+	if err != nil {
+		return err
+	}
+	log, err := openAudit(&c, key, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return log.Record(cmd.Context(), tokenEvent(strings.TrimPrefix(cmd.CommandPath(), "coffer "), action, t))
+}
+
+// tokenEvent names a token as the events of its use do.
+func tokenEvent(operation string, action audit.Action, t token.Token) audit.Event {
+	return audit.Event{Action: action, Operation: operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant}
 }
 
 func tokenListCommand() *cobra.Command {
@@ -129,7 +154,7 @@ func tokenListCommand() *cobra.Command {
 		Long:  "Lists the tokens by id, with what they may do. The tokens themselves are not known. LAST USED is the hour of the last use, in UTC.",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := openTokens(cmd)
+			_, file, err := openTokens(cmd)
 			if err != nil {
 				return err
 			}
@@ -181,11 +206,18 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := openTokens(cmd)
+			c, file, err := openTokens(cmd)
 			if err != nil {
 				return err
 			}
-			return file.Revoke(args[0])
+			revoked, err := file.Revoke(args[0])
+			if err != nil {
+				return err
+			}
+			if err := recordToken(cmd, c, audit.TokenRevoke, revoked); err != nil {
+				return fmt.Errorf("the token is revoked, but that could not be recorded: %w", err)
+			}
+			return nil
 		},
 	}
 	config.AddFlags(cmd.Flags(), "data")

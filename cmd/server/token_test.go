@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -86,6 +87,42 @@ func TestTokenFlags(t *testing.T) {
 	_, id := createToken(t, data, "--expires", "1s")
 	time.Sleep(1100 * time.Millisecond)
 	require.Regexp(t, `(?m)^`+id+` .* expired +not yet`, strings.Join(listTokens(t, data), "\n"))
+}
+
+// TestTokensAreAudited: who administers leaves a trace in the log of the server, which runs on, and nothing that opens anything.
+func TestTokensAreAudited(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	fresh, id := createToken(t, data, "--tenant", "clinic")
+	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
+	fails(t, program(t, nil, "token", "revoke", "--data", data, "pl4nted"))
+	p.put(p.token, "k", record)
+
+	log := logFile(filepath.Join(data, "audit.log")).String()
+	first := strings.Fields(listTokens(t, data)[0])[0]
+	for _, event := range []string{
+		`"action":"token.create".*"operation":"serve","issuer":"coffer","subject":"` + first + `","tenant":"default"`,
+		`"action":"token.create".*"operation":"token create","issuer":"coffer","subject":"` + id + `","tenant":"clinic"`,
+		`"action":"token.revoke".*"operation":"token revoke","issuer":"coffer","subject":"` + id + `","tenant":"clinic"`,
+	} {
+		require.Regexp(t, event, log)
+	}
+	require.Equal(t, 3, strings.Count(log, `"action":"token.`))
+	require.Contains(t, log, `"action":"key.seal"`, "the server wrote on behind them")
+	for _, secret := range []string{fresh, p.token, "pl4nted"} {
+		require.NotContains(t, log, secret)
+	}
+}
+
+// TestUnrecordedToken: without a log no token is made, unless the operator said that the log may fail.
+func TestUnrecordedToken(t *testing.T) {
+	data := t.TempDir()
+	require.NoError(t, os.Symlink("/dev/full", filepath.Join(data, "audit.log")))
+	said := fails(t, program(t, nil, "token", "create", "--data", data))
+	require.Contains(t, said, "no token was made")
+	require.Empty(t, listTokens(t, data))
+	require.NoError(t, program(t, []string{"COFFER_AUDIT_ON_FAILURE=continue"}, "token", "create", "--data", data).Run())
+	require.Len(t, listTokens(t, data), 1)
 }
 
 // TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.

@@ -77,7 +77,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	dir := t.TempDir()
 	s := &service{t: t, store: store, file: token.Open(filepath.Join(dir, "token.json")), log: &lockedBuffer{}}
 	var err error
-	s.token, err = s.file.CreateFirst()
+	s.token, _, err = s.file.CreateFirst()
 	require.NoError(t, err)
 	options := api.Options{
 		Store: store, Keys: keys(t, dir), Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,

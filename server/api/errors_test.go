@@ -66,7 +66,8 @@ func TestTokenReplacedWhileRunning(t *testing.T) {
 	require.NoError(t, err)
 	fresh, _, err := s.file.Issue(token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes})
 	require.NoError(t, err)
-	require.NoError(t, s.file.Revoke(tokens[0].ID))
+	_, err = s.file.Revoke(tokens[0].ID)
+	require.NoError(t, err)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "unauthorized")
 	s.token = fresh
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")

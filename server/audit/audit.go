@@ -35,7 +35,7 @@ type Event struct {
 	RequestID string
 	Operation string // the operation's id in the OpenAPI document, or the command
 	Issuer    string // who vouches for the subject
-	Subject   string // an API token's id, or a provider's subject
+	Subject   string // an API token's id, be it the one that is made or revoked, or a provider's subject
 	Tenant    string
 	Class     classify.Class
 	KeyID     format.KeyID      // of the key that was used or administered

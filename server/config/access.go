@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/coffer-storage/coffer/server/audit"
 )
 
 // split reads a list with commas; an empty text is none.
@@ -58,4 +60,28 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 		list = append(list, p)
 	}
 	return list
+}
+
+func (l *loader) audit(r *raw) Audit {
+	a := Audit{Context: split(r.AuditContext)}
+	switch r.AuditSync {
+	case "all":
+		a.Sync = audit.SyncAll
+	case "notable":
+		a.Sync = audit.SyncNotable
+	case "later":
+		a.Sync = audit.SyncLater
+	default:
+		l.refuse("COFFER_AUDIT_SYNC", "must be all, notable or later")
+	}
+	switch r.AuditOnFailure {
+	case "stop":
+		a.OnFailure = audit.Refuse
+	case "continue":
+		a.OnFailure = audit.Continue
+		l.warn("%s is continue: keys are used unrecorded while the audit log cannot be written", l.name("COFFER_AUDIT_ON_FAILURE"))
+	default:
+		l.refuse("COFFER_AUDIT_ON_FAILURE", "must be stop or continue")
+	}
+	return a
 }

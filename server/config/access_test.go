@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 )
 
@@ -21,7 +22,7 @@ func TestAccess(t *testing.T) {
 	}, c.OIDC)
 	require.Equal(t, []string{"https://a.example.com", "http://localhost:5173"}, c.Origins)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, c.Proxies)
-	require.Equal(t, []string{"purpose"}, c.AuditContext)
+	require.Equal(t, []string{"purpose"}, c.Audit.Context)
 	require.Equal(t, config.Limits{Rate: 50, Burst: 100, Concurrent: 7, Failures: 10}, c.Limits)
 }
 
@@ -34,11 +35,27 @@ func TestBadAccess(t *testing.T) {
 		"COFFER_CORS_ORIGINS=https://" + planted + "/": "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=null": "COFFER_CORS_ORIGINS",
 		"COFFER_TRUSTED_PROXIES=" + planted: "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
 		"COFFER_CONCURRENT=-1": "COFFER_CONCURRENT", "COFFER_TOKEN_FAILURES=x": "COFFER_TOKEN_FAILURES",
+		"COFFER_AUDIT_SYNC=" + planted: "COFFER_AUDIT_SYNC", "COFFER_AUDIT_ON_FAILURE=" + planted: "COFFER_AUDIT_ON_FAILURE",
 	} {
 		_, _, err := load(t, []string{setting})
 		require.ErrorContains(t, err, variable+" must", setting)
 		require.NotContains(t, err.Error(), planted)
 	}
+}
+
+func TestAudit(t *testing.T) {
+	c, warnings, err := load(t, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, config.Audit{Sync: audit.SyncNotable, OnFailure: audit.Refuse}, c.Audit, "the strict defaults")
+	c, warnings, err = load(t, []string{"COFFER_AUDIT_SYNC=all"}, "--audit-on-failure", "continue")
+	require.NoError(t, err)
+	require.Equal(t, config.Audit{Sync: audit.SyncAll, OnFailure: audit.Continue}, c.Audit)
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "--audit-on-failure")
+	c, _, err = load(t, []string{"COFFER_AUDIT_SYNC=later"})
+	require.NoError(t, err)
+	require.Equal(t, audit.SyncLater, c.Audit.Sync)
 }
 
 // Everything in force is told with where it comes from, and no secret.

@@ -35,7 +35,7 @@ func (l *loader) check(r *raw) Config {
 		OIDC:          l.oidc(r),
 		Origins:       l.origins(r.Origins),
 		Proxies:       l.proxies(r.Proxies),
-		AuditContext:  split(r.AuditContext),
+		Audit:         l.audit(r),
 		Limits: Limits{
 			Rate:       l.integer("COFFER_RATE", r.Rate, 0, maxLimit),
 			Burst:      l.integer("COFFER_BURST", r.Burst, 1, maxLimit),

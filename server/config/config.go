@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
@@ -29,11 +30,11 @@ type Config struct {
 	Redis         Redis
 	MaxBody       int64 // bytes of a request's body
 
-	OIDC         OIDC
-	Origins      []string       // whose pages may use the API
-	Proxies      []netip.Prefix // that are believed about a client's address
-	AuditContext []string       // keys of contexts that the audit log shows
-	Limits       Limits
+	OIDC    OIDC
+	Origins []string       // whose pages may use the API
+	Proxies []netip.Prefix // that are believed about a client's address
+	Audit   Audit
+	Limits  Limits
 
 	ReadTimeout     time.Duration // a whole request, its body included
 	WriteTimeout    time.Duration // a response
@@ -49,6 +50,13 @@ type OIDC struct {
 	JWKSURL     string // empty: what the issuer's discovery document says
 	TenantClaim string
 	ScopesClaim string
+}
+
+// Audit is how the audit log is kept.
+type Audit struct {
+	Context   []string // keys of contexts that it shows
+	Sync      audit.Sync
+	OnFailure audit.OnFailure
 }
 
 // Limits is what a tenant may use, and how often an address may send a wrong token.

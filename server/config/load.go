@@ -32,13 +32,16 @@ type raw struct {
 	OIDCTenantClaim string `env:"COFFER_OIDC_TENANT_CLAIM" envDefault:"tenant"`
 	OIDCScopesClaim string `env:"COFFER_OIDC_SCOPES_CLAIM" envDefault:"scope"`
 
-	Origins      string `env:"COFFER_CORS_ORIGINS"`
-	Proxies      string `env:"COFFER_TRUSTED_PROXIES"`
-	AuditContext string `env:"COFFER_AUDIT_CONTEXT"`
-	Rate         string `env:"COFFER_RATE" envDefault:"0"`
-	Burst        string `env:"COFFER_BURST" envDefault:"100"`
-	Concurrent   string `env:"COFFER_CONCURRENT" envDefault:"0"`
-	Failures     string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
+	AuditContext   string `env:"COFFER_AUDIT_CONTEXT"`
+	AuditSync      string `env:"COFFER_AUDIT_SYNC" envDefault:"notable"`
+	AuditOnFailure string `env:"COFFER_AUDIT_ON_FAILURE" envDefault:"stop"`
+
+	Origins    string `env:"COFFER_CORS_ORIGINS"`
+	Proxies    string `env:"COFFER_TRUSTED_PROXIES"`
+	Rate       string `env:"COFFER_RATE" envDefault:"0"`
+	Burst      string `env:"COFFER_BURST" envDefault:"100"`
+	Concurrent string `env:"COFFER_CONCURRENT" envDefault:"0"`
+	Failures   string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
 
 	ReadTimeout     string `env:"COFFER_READ_TIMEOUT" envDefault:"2m"`
 	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
@@ -61,6 +64,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"cors-origins", "COFFER_CORS_ORIGINS", "origins whose pages may use the API, separated by commas"},
 	{"trusted-proxies", "COFFER_TRUSTED_PROXIES", "networks of proxies whose X-Forwarded-For is believed, separated by commas"},
 	{"audit-context", "COFFER_AUDIT_CONTEXT", "keys of contexts that the audit log shows, separated by commas; none may name a person"},
+	{"audit-sync", "COFFER_AUDIT_SYNC", "what is on the disk before it is answered: all, notable (all but ordinary use) or later (default notable)"},
+	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},

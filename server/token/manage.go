@@ -8,24 +8,24 @@ import (
 
 // CreateFirst makes a token with all scopes on the default tenant, if there is no file. It returns the empty string where there is one,
 // be it without tokens, and ErrDamaged where the file cannot be understood.
-func (f *File) CreateFirst() (string, error) {
+func (f *File) CreateFirst() (text string, t Token, err error) {
 	if _, err := f.current(); !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", Token{}, err
 	}
 	text, made := generate(first, f.now())
-	err := f.change(func(entries []entry) ([]entry, error) {
+	err = f.change(func(entries []entry) ([]entry, error) {
 		if entries != nil {
 			return nil, fs.ErrExist // of several servers that start at once, one makes it
 		}
 		return []entry{made}, nil
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return "", nil
+		return "", Token{}, nil
 	}
 	if err != nil {
-		return "", err
+		return "", Token{}, err
 	}
-	return text, nil
+	return text, made.Token, nil
 }
 
 // Issue makes a new token beside the others and returns it, the only time that it is to be had. Its errors are ErrGrant, ErrFull,
@@ -60,13 +60,15 @@ func (f *File) List() ([]Token, error) {
 	return tokens, err
 }
 
-// Revoke ends a token by its id, or returns ErrNoToken.
-func (f *File) Revoke(id string) error {
-	return f.change(func(entries []entry) ([]entry, error) {
+// Revoke ends a token by its id and returns what was known of it, or ErrNoToken.
+func (f *File) Revoke(id string) (t Token, err error) {
+	err = f.change(func(entries []entry) ([]entry, error) {
 		i := slices.IndexFunc(entries, func(e entry) bool { return e.ID == id })
 		if i < 0 {
 			return nil, ErrNoToken
 		}
+		t = entries[i].Token
 		return slices.Delete(entries, i, i+1), nil
 	})
+	return t, err
 }

@@ -17,6 +17,11 @@ import (
 )
 
 // TestChangedElsewhere: another process makes and revokes tokens; a running one knows at the very next request, each time.
+func revoke(f *token.File, id string) error {
+	_, err := f.Revoke(id)
+	return err
+}
+
 func TestChangedElsewhere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	f := token.Open(path)
@@ -25,12 +30,12 @@ func TestChangedElsewhere(t *testing.T) {
 		made, known := issue(t, token.Open(path), reader)
 		_, err := f.Authenticate(t.Context(), made)
 		require.NoError(t, err)
-		require.NoError(t, token.Open(path).Revoke(known.ID))
+		require.NoError(t, revoke(token.Open(path), known.ID))
 		requireRefused(t, f, made)
 		_, err = f.Authenticate(t.Context(), kept)
 		require.NoError(t, err)
 	}
-	require.ErrorIs(t, f.Revoke("unknown"), token.ErrNoToken)
+	require.ErrorIs(t, revoke(f, "unknown"), token.ErrNoToken)
 	require.NoError(t, os.Remove(path))
 	requireRefused(t, f, kept)
 }
@@ -164,7 +169,7 @@ func TestTogether(t *testing.T) {
 			kept[i], _, _ = token.Open(path).Issue(reader)
 			gone[i], known, _ = token.Open(path).Issue(reader)
 			_, _ = served.Authenticate(t.Context(), gone[i])
-			_ = token.Open(path).Revoke(known.ID)
+			_ = revoke(token.Open(path), known.ID)
 			_, _ = served.Authenticate(t.Context(), kept[i])
 		})
 	}
@@ -197,9 +202,9 @@ func TestDamaged(t *testing.T) {
 		_, err := f.Authenticate(t.Context(), made)
 		require.ErrorIs(t, err, token.ErrDamaged, "a damaged file opens to nobody: %.80s", content)
 		for _, change := range []func() error{
-			func() error { _, err := f.CreateFirst(); return err },
+			func() error { _, _, err := f.CreateFirst(); return err },
 			func() error { _, _, err := f.Issue(reader); return err },
-			func() error { return f.Revoke("x") },
+			func() error { return revoke(f, "x") },
 			func() error { _, err := f.List(); return err },
 		} {
 			require.ErrorIs(t, change(), token.ErrDamaged)
@@ -209,7 +214,7 @@ func TestDamaged(t *testing.T) {
 		require.Equal(t, content, string(now), "it is left as it is")
 	}
 	require.NoError(t, os.Remove(path))
-	first, err := token.Open(path).CreateFirst()
+	first, _, err := token.Open(path).CreateFirst()
 	require.NoError(t, err)
 	requireHolds(t, token.Open(path), first)
 }
@@ -224,7 +229,7 @@ func TestFull(t *testing.T) {
 	require.NoError(t, err)
 	list, err := f.List()
 	require.NoError(t, err)
-	require.NoError(t, f.Revoke(list[0].ID))
+	require.NoError(t, revoke(f, list[0].ID))
 	issue(t, f, reader)
 }
 

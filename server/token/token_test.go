@@ -41,7 +41,7 @@ func TestFirstAndSecondStart(t *testing.T) {
 	f := token.Open(path)
 	requireRefused(t, f, token.Prefix+strings.Repeat("A", 43))
 
-	first, err := f.CreateFirst()
+	first, known, err := f.CreateFirst()
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(first, token.Prefix))
 	random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(first, token.Prefix))
@@ -50,16 +50,18 @@ func TestFirstAndSecondStart(t *testing.T) {
 	id, err := f.Authenticate(t.Context(), first)
 	require.NoError(t, err)
 	require.Equal(t, identity.Identity{Issuer: "coffer", Subject: id.Subject, Tenant: "default", Scopes: identity.AllScopes}, id)
-	require.NotEmpty(t, id.Subject)
+	require.Equal(t, known.ID, id.Subject)
 
 	again := token.Open(path)
-	second, err := again.CreateFirst()
+	second, _, err := again.CreateFirst()
 	require.NoError(t, err)
 	require.Empty(t, second, "made once")
 	requireHolds(t, again, first)
 
-	require.NoError(t, again.Revoke(id.Subject))
-	third, err := again.CreateFirst()
+	revoked, err := again.Revoke(id.Subject)
+	require.NoError(t, err)
+	require.Equal(t, "default", revoked.Tenant)
+	third, _, err := again.CreateFirst()
 	require.NoError(t, err)
 	require.Empty(t, third, "who revoked the last one meant it")
 }
@@ -161,7 +163,7 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range made {
 		wg.Go(func() {
-			first, err := token.Open(path).CreateFirst()
+			first, _, err := token.Open(path).CreateFirst()
 			if err == nil {
 				made[i] = first
 			}
