@@ -1,0 +1,264 @@
+package keyring_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func primary(t testing.TB, k seal.Keys) format.KeyID {
+	t.Helper()
+	id, err := k.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	return id
+}
+
+func rotate(t testing.TB, tenant *keyring.Tenant) format.KeyID {
+	t.Helper()
+	time.Sleep(2 * time.Millisecond) // keys are in order by the millisecond that they were made in
+	id, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	return id
+}
+
+func advance(r *keyring.Keyring, id format.KeyID, to envelope.State) error {
+	return r.Advance(context.Background(), "tenant", format.UseCache, classify.PHI, id, to)
+}
+
+func openError(k seal.Keys, pkg []byte) error {
+	_, err := seal.NewSealer(k).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	return err
+}
+
+// A new primary seals at once, everything earlier opens, and a rollback loses nothing of what was written meanwhile.
+func TestRotateAndRollback(t *testing.T) {
+	dir := t.TempDir()
+	r := openRing(t, dir)
+	tenant := tenantOf(t, r, "tenant")
+	first := primary(t, tenant)
+	packages := [][]byte{sealed(t, tenant, classify.PHI)}
+	second := rotate(t, tenant)
+	require.Equal(t, second, primary(t, tenant))
+	require.NotEqual(t, first, second)
+	packages = append(packages, sealed(t, tenant, classify.PHI))
+
+	back, err := r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	require.Equal(t, first, back)
+	require.Equal(t, first, primary(t, tenant))
+	packages = append(packages, sealed(t, tenant, classify.PHI))
+	_, err = r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable, "there is none before the first")
+	for _, k := range []seal.Keys{tenant, tenantOf(t, openRing(t, dir), "tenant")} {
+		for _, pkg := range packages {
+			opens(t, k, pkg)
+		}
+	}
+
+	never, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, func(*envelope.Keyset) bool { return false })
+	require.NoError(t, err)
+	require.Equal(t, first, never)
+	_, err = r.Rollback(t.Context(), "nobody", format.UseCache, classify.PHI)
+	require.ErrorIs(t, err, keyring.ErrNoTenant)
+}
+
+// Keys only go forward, the primary is neither disabled nor destroyed, and each state answers with its error.
+func TestAdvance(t *testing.T) {
+	r := openRing(t, t.TempDir())
+	tenant := tenantOf(t, r, "tenant")
+	first, pkg := primary(t, tenant), sealed(t, tenant, classify.PHI)
+	for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
+		require.ErrorIs(t, advance(r, first, to), keyring.ErrInUse)
+	}
+	rotate(t, tenant)
+	require.NoError(t, advance(r, first, envelope.Disabled))
+	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyUnusable)
+	require.ErrorIs(t, advance(r, first, envelope.Enabled), envelope.ErrInvalid)
+	require.NoError(t, advance(r, first, envelope.Compromised))
+	opens(t, tenant, pkg)
+	require.NoError(t, advance(r, first, envelope.Destroyed))
+	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
+	_, err := r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+	require.ErrorIs(t, advance(r, format.KeyID{1}, envelope.Disabled), envelope.ErrUnknownKey)
+}
+
+// What was shredded is refused here at once and in another process within the interval, and no key of the tenant is made again.
+func TestShred(t *testing.T) {
+	dir := t.TempDir()
+	a, b := openRing(t, dir), openRing(t, dir)
+	here, there := tenantOf(t, a, "tenant"), tenantOf(t, b, "tenant")
+	pkg := sealed(t, here, classify.PHI)
+	opens(t, there, pkg)
+	require.NoError(t, a.Shred(t.Context(), "tenant"))
+	require.ErrorIs(t, openError(here, pkg), envelope.ErrKeyDestroyed)
+	require.Eventually(t, func() bool { return openError(there, pkg) == envelope.ErrKeyDestroyed }, 2*keyring.CheckInterval, 10*time.Millisecond)
+	for _, ring := range []*keyring.Keyring{a, b, openRing(t, dir)} {
+		tenant := tenantOf(t, ring, "tenant")
+		for _, use := range []format.Use{format.UseCache, format.UseField} {
+			_, err := tenant.Primary(use, classify.PHI)
+			require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
+		}
+		_, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+		require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
+	}
+	require.NoError(t, a.Shred(t.Context(), "tenant"), "again is no error")
+	require.ErrorIs(t, a.Shred(t.Context(), "nobody"), keyring.ErrNoTenant)
+}
+
+// Keys of a class with a KEK of its own are under it from then on; what was made before still opens; without that KEK nothing is served.
+func TestClassKEKs(t *testing.T) {
+	dir := t.TempDir()
+	general := newKEK(t)
+	before := sealed(t, tenantOf(t, openWith(t, dir, general), "tenant"), classify.PII)
+	phi, err := kms.Open(t.Context(), otherURL)
+	require.NoError(t, err)
+	open := func(set kms.Set) *keyring.Keyring {
+		store, err := keystore.OpenDirectory(dir)
+		require.NoError(t, err)
+		r, err := keyring.New(store, set, "test")
+		require.NoError(t, err)
+		t.Cleanup(r.Close)
+		return r
+	}
+	both := kms.NewSet(general).With(classify.PHI, phi)
+	r := open(both)
+	tenant := tenantOf(t, r, "tenant")
+	opens(t, tenant, before)
+	after := sealed(t, tenant, classify.PHI)
+	sealed(t, tenant, classify.Internal)
+	d, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Len(t, d.Slots, 2)
+	url := func(class classify.Class) string {
+		root := d.Keyset(format.UseCache, class).Keys[0].RootID
+		for _, s := range d.Slots {
+			if s.RootID == root {
+				return s.URL
+			}
+		}
+		return ""
+	}
+	require.Equal(t, phi.URL(), url(classify.PHI))
+	require.Equal(t, general.URL(), url(classify.PII))
+	require.Equal(t, general.URL(), url(classify.Internal))
+	opens(t, tenantOf(t, open(both), "tenant"), after)
+	_, err = open(kms.NewSet(general)).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	_, err = open(kms.NewSet(phi)).Tenant(t.Context(), "tenant")
+	require.Error(t, err)
+}
+
+// A tenant's roots move to another KEK while both serve, and the former one opens nothing once it is retired.
+func TestRewrap(t *testing.T) {
+	dir := t.TempDir()
+	old, next := openRing(t, dir), func() *keyring.Keyring {
+		kek, err := kms.Open(t.Context(), otherURL)
+		require.NoError(t, err)
+		return openWith(t, dir, kek)
+	}
+	tenant := tenantOf(t, old, "tenant")
+	pkg := sealed(t, tenant, classify.PHI)
+	_, err := next().Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+	kek, err := kms.Open(t.Context(), otherURL)
+	require.NoError(t, err)
+	time.Sleep(2 * time.Millisecond)
+	begun := time.Now()
+	_, err = old.RetireSlots(t.Context(), "tenant", begun)
+	require.ErrorIs(t, err, envelope.ErrInvalid, "the last way is not taken")
+	for _, want := range []int{1, 0} {
+		n, err := old.Rewrap(t.Context(), "tenant", kms.NewSet(kek), begun)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	opens(t, tenant, pkg)
+	opens(t, tenantOf(t, next(), "tenant"), pkg)
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
+	n, err := old.RetireSlots(t.Context(), "tenant", begun)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	opens(t, tenantOf(t, next(), "tenant"), pkg)
+	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+}
+
+// Several processes over one Redis rotate, roll back and seal at once: at the end they agree on one primary, and everything opens.
+func TestManyProcessesRotate(t *testing.T) {
+	server := redistest.Start(t)
+	open := func() *keyring.Keyring {
+		r, err := keyring.New(keystore.OverKV(rediskv.New(server.Client(t))), kms.NewSet(newKEK(t)), "test")
+		require.NoError(t, err)
+		t.Cleanup(r.Close)
+		return r
+	}
+	tenantOf(t, open(), "tenant")
+	var wg sync.WaitGroup
+	packages := make([][][]byte, 4)
+	failures := make(chan error, 1000)
+	for i := range packages {
+		r := open()
+		tenant := tenantOf(t, r, "tenant")
+		wg.Go(func() {
+			for range 15 {
+				var err error
+				if rand.IntN(3) == 0 {
+					_, err = r.Rollback(context.Background(), "tenant", format.UseCache, classify.PHI)
+					if err == envelope.ErrKeyUnusable || err == envelope.ErrUnknownKey {
+						err = nil // nothing to go back to yet
+					}
+				} else {
+					_, err = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, nil)
+				}
+				pkg, err2 := seal.NewSealer(tenant).Seal(nil, request(classify.PHI), []byte("value"))
+				if err != nil || err2 != nil {
+					failures <- fmt.Errorf("%w, %w", err, err2)
+				}
+				packages[i] = append(packages[i], pkg)
+			}
+		})
+	}
+	wg.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
+	}
+	last, fresh := open(), open()
+	require.Equal(t, primary(t, tenantOf(t, last, "tenant")), primary(t, tenantOf(t, fresh, "tenant")))
+	for _, some := range packages {
+		for _, pkg := range some {
+			opens(t, tenantOf(t, fresh, "tenant"), pkg)
+		}
+	}
+}
+
+// Of many who find a key due at once, one makes the new one.
+func TestOneRotationWhenDue(t *testing.T) {
+	dir := t.TempDir()
+	old := primary(t, tenantOf(t, openRing(t, dir), "tenant"))
+	due := func(s *envelope.Keyset) bool { return s.Primary == old }
+	var wg sync.WaitGroup
+	for range 8 {
+		tenant := tenantOf(t, openRing(t, dir), "tenant")
+		wg.Go(func() { _, _ = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, due) })
+	}
+	wg.Wait()
+	d, err := openRing(t, dir).Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Len(t, d.Keyset(format.UseCache, classify.PHI).Keys, 2)
+}
