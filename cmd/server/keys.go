@@ -8,57 +8,82 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/metrics"
-	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// openKeys opens the keyring and unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a
-// server that cannot read what it keeps must not begin to write.
-func openKeys(ctx context.Context, c *config.Config, m *metrics.Metrics, log *slog.Logger) (*keyring.Keyring, *keyring.Tenant, error) {
-	dir := filepath.Join(c.Data, "keys")
-	if _, err := os.Stat(cacheDir(c)); err == nil && !holdsKeys(dir) {
-		return nil, nil, fmt.Errorf("the keys that %s was written with are missing from %s: restore them, or remove the cache", cacheDir(c), dir)
+// keys is the keyring with what it is made of.
+type keys struct {
+	ring  *keyring.Keyring
+	store keystore.Store
+	where string // of the store, for people
+	free  func() error
+}
+
+// openKeys opens the keyring. Calls of the KEKs go through watch.
+func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger) (k *keys, err error) {
+	k = &keys{}
+	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
+		return nil, err
 	}
-	kek, err := openKEK(c, dir, log)
+	kek, err := openKEK(ctx, c, k, log)
 	if err != nil {
-		return nil, nil, err
+		return nil, errors.Join(err, k.free())
 	}
-	ring, err := keyring.Open(dir, m.WatchKMS(kek), c.Environment)
+	k.ring, err = keyring.New(k.store, kms.NewSet(kek).Map(watch), c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)))
 	if err != nil {
-		return nil, nil, err
+		return nil, errors.Join(err, k.free())
 	}
-	tenant, err := ring.Tenant(ctx, identity.DefaultTenant)
+	return k, nil
+}
+
+func (k *keys) close() error {
+	k.ring.Close()
+	return k.free()
+}
+
+// unlock unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a server that cannot read what it
+// keeps must not begin to write.
+func (k *keys) unlock(ctx context.Context, c *config.Config) error {
+	if wasUsed(c) {
+		held, err := holdsKeys(ctx, k.store)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return missingKeys(c, k.where)
+		}
+	}
+	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
 	switch {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey != "":
-		return nil, nil, fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", dir)
+		return fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where)
 	case errors.Is(err, envelope.ErrWrongSecret):
-		return nil, nil, fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", dir)
+		return fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", k.where)
 	case errors.Is(err, keyring.ErrEnvironment):
-		return nil, nil, fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", dir)
-	case err != nil:
-		return nil, nil, err
+		return fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where)
 	}
-	return ring, tenant, nil
+	return err
 }
 
 // openKEK opens the configured master key, or one in the data directory, which it makes where there are no keys yet.
-func openKEK(c *config.Config, keys string, log *slog.Logger) (kms.KEK, error) {
+func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
 	if c.MasterKey != "" {
 		return kms.FromMasterKey(string(c.MasterKey), c.KDFIterations)
 	}
 	path := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if holdsKeys(keys) {
-			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it", keys, path)
+		held, err := holdsKeys(ctx, k.store)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it", k.where, path)
 		}
 		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -68,21 +93,18 @@ func openKEK(c *config.Config, keys string, log *slog.Logger) (kms.KEK, error) {
 	return kms.OpenFile(path)
 }
 
-// holdsKeys reports whether a keyring's directory has keysets.
-func holdsKeys(dir string) bool {
-	entries, _ := os.ReadDir(filepath.Join(dir, string(keystore.Keysets))) // none there, none unreadable: the keyring says which
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), ".") {
-			return true
-		}
+// keysReady reports whether keys can be had now. It unlocks the default tenant's where they were dropped.
+func keysReady(ring *keyring.Keyring) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := ring.Tenant(ctx, identity.DefaultTenant)
+		return err
 	}
-	return false
 }
 
-// keysReady reports whether values of the most sensitive class can be sealed now.
-func keysReady(tenant *keyring.Tenant) func(context.Context) error {
+// keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
+func keysFailing(ring *keyring.Keyring) func(context.Context) error {
 	return func(context.Context) error {
-		_, err := tenant.Primary(format.UseCache, classify.PHI)
+		_, err := ring.Health()
 		return err
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/identity/oidc"
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
@@ -24,8 +23,7 @@ import (
 type parts struct {
 	identity identity.Authenticator
 	metrics  *metrics.Metrics
-	ring     *keyring.Keyring
-	first    *keyring.Tenant // the default tenant's keys, which are there from the start
+	keys     *keys
 	audit    *audit.File
 	store    kv.Store
 }
@@ -50,7 +48,11 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 		return p, err
 	}
 	p.metrics = metrics.New(operations, key.HashTenant)
-	if p.ring, p.first, err = openKeys(ctx, c, p.metrics, log); err != nil {
+	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
+		return p, err
+	}
+	p.metrics.WatchKeys(p.keys.ring.Health)
+	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}
 	if p.audit, err = openAudit(c, key, log); err != nil {
@@ -88,7 +90,7 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
-		Store: p.store, Keys: p.keys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
+		Store: p.store, Keys: p.tenantKeys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
@@ -96,14 +98,15 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: []api.Check{
 			{Code: "store_unavailable", Run: p.store.Ping},
-			{Code: "keyring_unavailable", Run: keysReady(p.first)},
+			{Code: "keyring_unavailable", Run: keysReady(p.keys.ring)},
 			{Code: "audit_unavailable", Run: p.audit.Ready},
 		},
+		Degraded: []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}},
 	}
 }
 
-func (p *parts) keys(ctx context.Context, id string) (seal.Keys, error) {
-	tenant, err := p.ring.Tenant(ctx, id)
+func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
+	tenant, err := p.keys.ring.Tenant(ctx, id)
 	if err != nil {
 		return nil, err // not a nil tenant in an interface that is not nil
 	}
@@ -115,8 +118,8 @@ func (p *parts) close() (err error) {
 	if p.store != nil {
 		err = p.store.Close()
 	}
-	if p.ring != nil {
-		p.ring.Close()
+	if p.keys != nil {
+		err = errors.Join(err, p.keys.close())
 	}
 	if p.audit != nil {
 		err = errors.Join(err, p.audit.Close())

@@ -17,12 +17,17 @@ type Check struct {
 // readyTimeout bounds the checks together: who asks for readiness asks again.
 const readyTimeout = 3 * time.Second
 
-const statusBody = `{"status":"ok"}` + "\n"
+// health is what a server says of itself.
+type health struct {
+	Status   string   `json:"status"`             // "ok", or "degraded"
+	Degraded []string `json:"degraded,omitempty"` // the codes of what does not work, and is done without for now
+}
 
 // livez says that the process answers; nothing that it depends on is asked.
-func (s *server) livez(c *call) error { return healthy(c) }
+func (s *server) livez(c *call) error { return healthy(c, health{Status: "ok"}) }
 
-// readyz says whether requests can be served now, and if not, by its problem's code, what is missing.
+// readyz says whether requests can be served now, and if not, by its problem's code, what is missing. Where they can for a time only, it
+// says that too.
 func (s *server) readyz(c *call) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), min(readyTimeout, s.timeout))
 	defer cancel()
@@ -31,13 +36,18 @@ func (s *server) readyz(c *call) error {
 			return &notReady{check.Code, err}
 		}
 	}
-	return healthy(c)
+	h := health{Status: "ok"}
+	for _, check := range s.degraded {
+		if check.Run(ctx) != nil {
+			h.Status, h.Degraded = "degraded", append(h.Degraded, check.Code)
+		}
+	}
+	return healthy(c, h)
 }
 
-func healthy(c echo.Context) error {
-	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+func healthy(c *call, h health) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return write(c, http.StatusOK, []byte(statusBody))
+	return answerJSON(c, http.StatusOK, h)
 }
 
 // notReady is a failed check. It does not unwrap: whatever the cause's code, a time limit too, the check's is answered.

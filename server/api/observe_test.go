@@ -1,11 +1,15 @@
 package api_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
 )
 
 // TestLogHoldsNothingPersonal: whatever a request carries, the log has its route, status and sizes.
@@ -47,6 +51,11 @@ func TestRequestIDs(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	s := start(t, badger(t), nil)
+	limping := start(t, badger(t), func(o *api.Options) {
+		o.Degraded = []api.Check{{Code: "keyring_unavailable", Run: func(context.Context) error { return errors.New("pl4nted") }}}
+	})
+	require.JSONEq(t, `{"status":"degraded","degraded":["keyring_unavailable"]}`, string(limping.do("GET", "/readyz", nil).is(t, 200).body))
+	require.JSONEq(t, `{"status":"ok"}`, string(limping.do("GET", "/livez", nil).is(t, 200).body))
 	for _, path := range []string{"/livez", "/readyz"} {
 		got := s.do("GET", path, nil, "Authorization", "").is(t, http.StatusOK)
 		require.JSONEq(t, `{"status":"ok"}`, string(got.body))

@@ -44,6 +44,7 @@ type Options struct {
 	Origins  []string       // whose pages may use the API, as browsers send them: https://app.example.com
 	Proxies  []netip.Prefix // that are believed in what X-Forwarded-For says
 	Ready    []Check        // what /readyz asks
+	Degraded []Check        // what it tells of, though requests can be served
 	Demo     fs.FS          // index.html at its top, if the demo was built
 	Log      *slog.Logger
 	MaxBody  int64         // bytes of a body
@@ -61,6 +62,7 @@ type server struct {
 	operations map[string]*operation // by method and route
 	page       Page
 	ready      []Check
+	degraded   []Check
 	assets     map[string]*asset
 	log        *slog.Logger
 	maxBody    int64
@@ -80,7 +82,7 @@ func New(o Options) (http.Handler, error) {
 	s := &server{
 		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, known: map[string]*tenant{}},
 		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, failures: o.Failures, origins: o.Origins,
-		operations: map[string]*operation{}, page: page, ready: o.Ready, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
+		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 	}
 	e := echo.New()
 	e.IPExtractor = addresses(o.Proxies)

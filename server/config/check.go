@@ -31,6 +31,7 @@ func (l *loader) check(r *raw) Config {
 		Environment:   l.environment(r.Environment),
 		MasterKey:     l.masterKey(r.MasterKey),
 		KDFIterations: l.iterations(r.KDFIterations),
+		Keys:          l.keys(r),
 		Redis:         l.redis(r),
 		OIDC:          l.oidc(r),
 		Origins:       l.origins(r.Origins),

@@ -27,6 +27,7 @@ type Config struct {
 	Environment   string // label bound to every key: dev, staging, prod
 	MasterKey     Secret // base64 of 32 random bytes, or a passphrase; empty: one is made in Data
 	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
+	Keys          Keys
 	Redis         Redis
 	MaxBody       int64 // bytes of a request's body
 

@@ -16,7 +16,7 @@ type Setting struct {
 }
 
 // secrets are the variables whose values are never shown.
-var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD"}
+var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD", "COFFER_KEYS_REDIS_URL"}
 
 // Describe gives all settings, and fails and warns as Load does.
 func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {

@@ -19,6 +19,10 @@ type raw struct {
 	MasterKey     string `env:"ENCRYPTION_MASTER_KEY"`
 	KDFIterations string `env:"KDF_ITERATIONS" envDefault:"600000"`
 
+	KeysRedisURL string `env:"COFFER_KEYS_REDIS_URL"`
+	KeyCacheTTL  string `env:"COFFER_KEY_CACHE_TTL" envDefault:"1h"`
+	KeyCacheUses string `env:"COFFER_KEY_CACHE_USES" envDefault:"0"`
+
 	RedisURL      string `env:"REDIS_URL"`
 	RedisHost     string `env:"REDIS_HOST"`
 	RedisPort     string `env:"REDIS_PORT"`
@@ -55,6 +59,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"listen", "COFFER_LISTEN", "address to listen on, host:port (default 127.0.0.1:8080)"},
 	{"data", "COFFER_DATA", "directory of keys, token and the cache without Redis (default coffer-data)"},
 	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
+	{"key-cache-ttl", "COFFER_KEY_CACHE_TTL", "how long keys stay in memory after the KMS unwrapped them, and an outage of it is survived (default 1h)"},
+	{"key-cache-uses", "COFFER_KEY_CACHE_USES", "packages of a tenant for which they do, 0 for any number (default 0)"},
 	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},
 	{"oidc-issuer", "COFFER_OIDC_ISSUER", "URL of the OpenID Connect provider whose JWTs are accepted besides API tokens"},
 	{"oidc-audience", "COFFER_OIDC_AUDIENCE", "what its tokens must be for, several separated by commas"},

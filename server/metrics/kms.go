@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
@@ -29,6 +31,19 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	key, err := w.KEK.Unwrap(ctx, wrapped, additionalData)
 	w.metrics.kmsCall("unwrap", err, time.Since(begin))
 	return key, err
+}
+
+// WatchKeys tells whether the KEKs' last call failed, and for how long. The function is asked when the metrics are.
+func (m *Metrics) WatchKeys(health func() (since time.Time, err error)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "kms_failing_seconds", Help: "Since when calls of the KMS fail; 0 where the last one was answered.",
+	}, func() float64 {
+		since, err := health()
+		if err == nil {
+			return 0
+		}
+		return time.Since(since).Seconds()
+	}))
 }
 
 func (m *Metrics) kmsCall(call string, err error, took time.Duration) {

@@ -122,3 +122,14 @@ func TestWatchKMS(t *testing.T) {
 	require.Contains(t, text, `coffer_kms_calls_total{call="unwrap",outcome="`+codes.Of(kms.ErrUnavailable).Code+`"} 1`)
 	require.Contains(t, text, `coffer_kms_call_duration_seconds_count{call="unwrap"} 1`)
 }
+
+// Since when the KMS fails is asked when the metrics are.
+func TestKeysHealth(t *testing.T) {
+	m := metrics.New(nil, func(string) string { return "" })
+	var failed error
+	m.WatchKeys(func() (time.Time, error) { return time.Now().Add(-time.Minute), failed })
+	require.Contains(t, scrape(t, m), "coffer_kms_failing_seconds 0\n")
+	failed = errors.New("pl4nted")
+	require.Regexp(t, `coffer_kms_failing_seconds 6\d`, scrape(t, m))
+	require.NotContains(t, scrape(t, m), "pl4nted")
+}

@@ -1,0 +1,39 @@
+package main_test
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// Servers on several hosts share the keysets in a Redis that keeps what it is given: what one stores another opens, and a data directory
+// can be lost.
+func TestKeysInRedis(t *testing.T) {
+	keysets, cache := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"), redistest.Start(t)
+	environ := []string{
+		"COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr, "REDIS_URL=redis://" + cache.Addr, "ENCRYPTION_MASTER_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+	}
+	first, second := serve(t, t.TempDir(), environ...), serve(t, t.TempDir(), environ...)
+	first.put(first.token, "k", record)
+	second.requireValue(second.token, "k", record)
+	require.Zero(t, first.stop(syscall.SIGTERM))
+	third := serve(t, t.TempDir(), environ...)
+	third.requireValue(third.token, "k", record)
+}
+
+// A Redis that may forget keysets holds none.
+func TestKeysInForgetfulRedis(t *testing.T) {
+	server := redistest.Start(t)
+	data := t.TempDir()
+	said := fails(t, program(t, []string{"COFFER_KEYS_REDIS_URL=redis://" + server.Addr}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, said, "COFFER_KEYS_REDIS_URL")
+	require.Contains(t, said, "appendonly yes")
+	_, err := os.Stat(filepath.Join(data, "master.key"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
