@@ -43,6 +43,8 @@ export const server = {
   'Open/1KiB': raw(0.75),
   'Open/64KiB': raw(0.9),
   'Open/1MiB': raw(0.9),
+  'Keys/Seal': raw(0.95),
+  'Keys/Open': raw(0.95),
   'Cache/OneByOne': raw(0.9),
   'Cache/Goroutines': raw(0.85),
   'Cache/Pipelines': raw(0.6),

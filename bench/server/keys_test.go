@@ -1,0 +1,45 @@
+package server
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// BenchmarkKeys compares a tenant's keys, which are bounded in time and renewed, counted and watched for other processes' changes, with keys
+// that are simply there: what it costs that keys have a life.
+func BenchmarkKeys(b *testing.B) {
+	ours, raw := newSealer(b), seal.NewSealer(newVault(b))
+	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
+	value := newValue(1 << 10)
+	sealing := func(s *seal.Sealer) run {
+		return each(func() error {
+			_, err := s.Seal(nil, request, value)
+			return err
+		})
+	}
+	opening := func(s *seal.Sealer) run {
+		pkg, err := s.Seal(nil, request, value)
+		require.NoError(b, err)
+		return each(func() error {
+			_, err := s.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: place})
+			return err
+		})
+	}
+	b.Run("Seal", func(b *testing.B) { compare(b, sealing(raw), sealing(ours)) })
+	b.Run("Open", func(b *testing.B) { compare(b, opening(raw), opening(ours)) })
+}
+
+func newVault(b *testing.B) *keyring.Vault {
+	const secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	document, err := keyring.NewDocument("bench", tenant, secret, 0, format.UseCache)
+	require.NoError(b, err)
+	vault, err := keyring.OpenDocument(document, secret)
+	require.NoError(b, err)
+	return vault
+}
