@@ -1,7 +1,12 @@
 package main_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -20,6 +25,39 @@ func TestConfig(t *testing.T) {
 	require.Contains(t, said, "COFFER_CORS_ORIGINS must")
 	require.Contains(t, said, "COFFER_RATE must")
 	require.NotContains(t, said, planted)
+}
+
+// TestDotenv: every command reads .env where it is started in development, and says so.
+func TestDotenv(t *testing.T) {
+	cmd := program(t, nil, "config")
+	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, ".env"), []byte("REDIS_URL='redis://:pl4nted@h'\nCOFFER_RATE=5\n"), 0o644))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^COFFER_RATE +5 +\.env$`, string(out))
+	require.Regexp(t, `(?m)^REDIS_URL +\[secret\] +\.env$`, string(out))
+	require.Contains(t, stderr.String(), "warning: .env can be read by others")
+	require.NotContains(t, string(out)+stderr.String(), "pl4nted")
+}
+
+// TestLongestTimes: the configured longest times bound entries and sessions, and are what both get who ask for none.
+func TestLongestTimes(t *testing.T) {
+	p := serve(t, t.TempDir(), "COFFER_TTL_PHI=10m", "COFFER_TTL_PUBLIC=20m", "COFFER_TTL_CONFIDENTIAL=30m")
+	for path, status := range map[string]int{
+		"/v1/cache/a?class=phi&ttl=10m": 204, "/v1/cache/a?class=phi&ttl=11m": 400, "/v1/cache/b?class=public&ttl=21m": 400,
+		"/v1/cache/c?class=confidential": 204, "/v1/cache/d?class=pii&ttl=168h": 204,
+	} {
+		got, body := p.do(p.token, "PUT", path, record)
+		require.Equal(t, status, got, path+body)
+	}
+	got, body := p.do(p.token, "POST", "/v1/sessions", `{"data":{}}`)
+	require.Equal(t, 201, got, body)
+	var made struct{ CreatedAt, ExpiresAt time.Time }
+	require.NoError(t, json.Unmarshal([]byte(body), &made))
+	require.WithinDuration(t, made.CreatedAt.Add(30*time.Minute), made.ExpiresAt, time.Minute)
+	got, _ = p.do(p.token, "POST", "/v1/sessions", `{"data":{},"ttl":"31m"}`)
+	require.Equal(t, 400, got)
 }
 
 func TestVersionAndCompletion(t *testing.T) {

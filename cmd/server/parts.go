@@ -9,6 +9,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/identity/oidc"
@@ -16,6 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/session"
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/web/demo"
 )
 
@@ -91,6 +94,7 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
+		Cache: longest(c), Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
@@ -103,6 +107,14 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		},
 		Degraded: []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}},
 	}
+}
+
+// longest is how long the cache keeps each class.
+func longest(c *config.Config) (options []cache.Option) {
+	for class, ttl := range c.TTL {
+		options = append(options, cache.WithMaxTTL(class, ttl))
+	}
+	return options
 }
 
 func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {

@@ -140,6 +140,9 @@ func (p *process) do(token, method, path, body string) (int, string) {
 	request, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
 	require.NoError(p.t, err)
 	request.Header.Set("Authorization", "Bearer "+token)
+	if strings.HasPrefix(body, "{") {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(p.t, err)
 	defer response.Body.Close()

@@ -75,19 +75,10 @@ func parseGrant(name, tenant, scopes, expires string) (g token.Grant, err error)
 	return g, nil
 }
 
-const (
-	day         = 24 * time.Hour
-	maxLifetime = 100 * 365 * day
-)
+const maxLifetime = 36500 * 24 * time.Hour
 
-// parseLifetime reads a Go duration, or whole days.
 func parseLifetime(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n uint64
-		n, err = strconv.ParseUint(days, 10, 16)
-		d = time.Duration(n) * day
-	}
+	d, err := config.Duration(text)
 	if err != nil || d < time.Second || d > maxLifetime {
 		return 0, errors.New("--expires takes never, or a duration from 1s to 36500d, such as 12h or 90d")
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/session"
 )
 
 // MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context, all of it escaped, and
@@ -36,6 +37,7 @@ type Options struct {
 	Store    kv.Store
 	Keys     Keys
 	Cache    []cache.Option
+	Sessions []session.Option
 	Identity identity.Authenticator
 	Audit    audit.Recorder
 	Metrics  *metrics.Metrics
@@ -80,7 +82,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, known: map[string]*tenant{}},
+		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
 		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 	}

@@ -63,7 +63,7 @@ func (s *server) createSession(c *call) error {
 	if _, err := members(data); err != nil {
 		return err
 	}
-	f, lasting := fields{members: all}, defaultSession
+	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.Longest())
 	if f.has("ttl") {
 		if lasting, err = duration(f.text("ttl")); err != nil {
 			return err

@@ -24,9 +24,10 @@ type tenant struct {
 const keptTenants = 1024
 
 type tenants struct {
-	store   kv.Store
-	keys    Keys
-	options []cache.Option
+	store    kv.Store
+	keys     Keys
+	options  []cache.Option
+	sessions []session.Option
 
 	mu    sync.Mutex
 	known map[string]*tenant
@@ -45,7 +46,7 @@ func (t *tenants) of(ctx context.Context, id string) (*tenant, error) {
 	}
 	service := seal.NewKeysetService(keys)
 	return t.keep(id, &tenant{
-		cache: cache.New(t.store, service.Sealer(), t.options...), service: service, sessions: session.New(t.store, id),
+		cache: cache.New(t.store, service.Sealer(), t.options...), service: service, sessions: session.New(t.store, id, t.sessions...),
 	}), nil
 }
 

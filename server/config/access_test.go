@@ -68,7 +68,7 @@ func TestDescribe(t *testing.T) {
 		"ENCRYPTION_MASTER_KEY=" + planted, "REDIS_URL=redis://u:" + planted + "@h:1", "REDIS_PASSWORD=" + planted, "KDF_ITERATIONS=1", "COFFER_LISTEN=127.0.0.1:2",
 	}, set)
 	require.NoError(t, err)
-	require.Len(t, warnings, 1)
+	require.Len(t, warnings, 2)
 	all := map[string]config.Setting{}
 	for _, s := range settings {
 		require.NotContains(t, s.Value, planted)

@@ -3,8 +3,8 @@ package config
 import (
 	"math"
 	"net"
-	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,15 +16,18 @@ import (
 
 const (
 	// minPassphrase is the shortest passphrase in characters (NIST SP 800-63B section 5.1.1.2).
-	minPassphrase    = 8
-	maxTimeout       = 24 * time.Hour
-	defaultRedisPort = 6379
-	maxLimit         = 1_000_000
+	minPassphrase = 8
+	maxTimeout    = 24 * time.Hour
+	maxTTL        = 3650 * day
+	maxLimit      = 1_000_000
+
+	day = 24 * time.Hour
 )
 
 var environmentLabel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
 func (l *loader) check(r *raw) Config {
+	l.algorithm(r.Algorithm)
 	return Config{
 		Listen:        l.listen(r.Listen),
 		Data:          l.data(r.Data),
@@ -33,6 +36,7 @@ func (l *loader) check(r *raw) Config {
 		KDFIterations: l.iterations(r.KDFIterations),
 		Keys:          l.keys(r),
 		Redis:         l.redis(r),
+		TTL:           l.ttls(r),
 		OIDC:          l.oidc(r),
 		Origins:       l.origins(r.Origins),
 		Proxies:       l.proxies(r.Proxies),
@@ -98,47 +102,6 @@ func (l *loader) iterations(text string) uint32 {
 	return uint32(n)
 }
 
-func (l *loader) redis(r *raw) Redis {
-	out := Redis{URL: Secret(r.RedisURL), Host: r.RedisHost, Port: defaultRedisPort, Password: Secret(r.RedisPassword)}
-	if r.RedisURL != "" {
-		l.redisURL(&out)
-	}
-	if r.RedisPort != "" {
-		out.Port = l.integer("REDIS_PORT", r.RedisPort, 1, math.MaxUint16)
-	}
-	if r.RedisDB != "" {
-		out.DB = l.integer("REDIS_DB", r.RedisDB, 0, math.MaxInt32)
-	}
-	if out.Host != "" && !validHost(out.Host) {
-		l.refuse("REDIS_HOST", "must be a host name or an address, without scheme and port")
-	}
-	for _, variable := range []string{"REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"} {
-		if l.set(variable) && !out.Configured() {
-			l.refuse(variable, "is set, but neither REDIS_HOST nor REDIS_URL is")
-		}
-	}
-	return out
-}
-
-func (l *loader) redisURL(r *Redis) {
-	store, err := r.Open()
-	if err != nil {
-		l.refuse("REDIS_URL", "is not valid: "+strings.TrimPrefix(err.Error(), "rediskv: "))
-		return
-	}
-	_ = store.Close()
-	if r.Host != "" {
-		l.warn("REDIS_URL and REDIS_HOST are both set: REDIS_URL is used")
-	}
-}
-
-func validHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	return !strings.ContainsAny(host, " \t\r\n/:@?#[]\x00")
-}
-
 // integer returns 0 where text is no integer from least to most.
 func (l *loader) integer(variable, text string, least, most int) int {
 	n, err := strconv.Atoi(text)
@@ -155,4 +118,56 @@ func (l *loader) timeout(variable, text string) time.Duration {
 		l.refuse(variable, "must be a duration above 0 and up to 24h, such as 30s or 2m")
 	}
 	return d
+}
+
+// Duration reads a Go duration, or whole days such as 90d.
+func Duration(text string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	return time.Duration(n) * day, err
+}
+
+// ttls takes longer times than the table's too, and says so: whoever set them has a reason, or a wrong unit.
+func (l *loader) ttls(r *raw) map[classify.Class]time.Duration {
+	ttls := map[classify.Class]time.Duration{}
+	texts := [...]string{
+		classify.Public: r.TTLPublic, classify.Internal: r.TTLInternal, classify.Confidential: r.TTLConfidential, classify.PII: r.TTLPII, classify.PHI: r.TTLPHI,
+	}
+	for _, class := range classify.All {
+		text := texts[class]
+		variable, rule := "COFFER_TTL_"+strings.ToUpper(class.String()), time.Duration(class.Rules().MaxTTL)*time.Second
+		if ttls[class] = rule; class == classify.Public && text == "none" {
+			continue
+		}
+		d, err := Duration(text)
+		if err != nil || d < time.Second || d > maxTTL {
+			l.refuse(variable, "must be a duration from 1s to 3650d, such as 12h or 7d; for public also none")
+			continue
+		}
+		if ttls[class] = d; rule > 0 && d > rule {
+			l.warn("%s is longer than the %s that the class is meant for", variable, rule)
+		}
+	}
+	return ttls
+}
+
+// algorithms are spellings of the one that there is, without hyphens and underscores.
+var algorithms = []string{"AES256GCM", "AESGCM"}
+
+func (l *loader) algorithm(text string) {
+	spelled := strings.NewReplacer("-", "", "_", "").Replace(strings.ToUpper(text))
+	if !slices.Contains(algorithms, spelled) {
+		l.refuse("ENCRYPTION_ALGORITHM", "must be AES-256-GCM: the package format has no other algorithm for values, and it needs no choice")
+	}
+}
+
+func (l *loader) truth(variable, text string) bool {
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		l.refuse(variable, "must be true or false")
+	}
+	return yes
 }

@@ -1,4 +1,5 @@
-// Package config reads what the server runs with from its environment and its flags; a flag wins over its variable.
+// Package config reads what the server runs with from its flags, its environment, files that variables name and, in development, the
+// file .env; the first of them that gives a value wins. It reads the environment and never changes it.
 //
 // It guarantees that a bad value never starts a server: every one of them is named in one error, each with a sentence that says what
 // the variable takes. No value is ever quoted, neither in an error nor in a warning, since any of them may be a secret put in the
@@ -9,15 +10,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
-	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 // Config is a server's settings, checked.
@@ -29,7 +26,8 @@ type Config struct {
 	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
 	Keys          Keys
 	Redis         Redis
-	MaxBody       int64 // bytes of a request's body
+	TTL           map[classify.Class]time.Duration // the longest that the cache keeps a class; 0 is for ever
+	MaxBody       int64                            // bytes of a request's body
 
 	OIDC    OIDC
 	Origins []string       // whose pages may use the API
@@ -66,30 +64,6 @@ type Limits struct {
 	Burst      int
 	Concurrent int // requests at the same time; 0: any number
 	Failures   int // wrong tokens a minute before an address has to wait
-}
-
-// Redis says where the cache lies; the zero Redis is none.
-type Redis struct {
-	URL      Secret // wins over the rest; may hold a password
-	Host     string
-	Port     int
-	Password Secret
-	DB       int
-}
-
-// Configured reports whether there is a Redis at all.
-func (r *Redis) Configured() bool { return r.URL != "" || r.Host != "" }
-
-// Open makes a store over the configured Redis. It does not connect.
-func (r *Redis) Open() (*rediskv.Store, error) {
-	if r.URL != "" {
-		return rediskv.Open(string(r.URL))
-	}
-	return rediskv.OpenOptions(redis.UniversalOptions{
-		Addrs:    []string{net.JoinHostPort(r.Host, strconv.Itoa(r.Port))},
-		Password: string(r.Password),
-		DB:       r.DB,
-	}), nil
 }
 
 // Secret is text that no log and no format verb shows.

@@ -29,12 +29,41 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, warnings)
 	require.Equal(t, config.Config{
 		Listen: "127.0.0.1:8080", Data: "coffer-data", Environment: "dev", KDFIterations: 600_000,
-		Keys: config.Keys{TTL: time.Hour}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20,
+		Keys: config.Keys{TTL: time.Hour}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20, TTL: table(),
 		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Limits: config.Limits{Burst: 100, Failures: 10},
 		ReadTimeout: 2 * time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		RequestTimeout: 15 * time.Second, ShutdownTimeout: 30 * time.Second,
 	}, c)
 	require.False(t, c.Redis.Configured())
+}
+
+// table is what the classes' table says.
+func table() map[classify.Class]time.Duration {
+	longest := map[classify.Class]time.Duration{}
+	for _, class := range classify.All {
+		longest[class] = time.Duration(class.Rules().MaxTTL) * time.Second
+	}
+	return longest
+}
+
+func TestLongestTimes(t *testing.T) {
+	want := table()
+	want[classify.PHI], want[classify.Internal], want[classify.Public] = 12*time.Hour, 2*24*time.Hour, time.Hour
+	c, warnings, err := load(t, []string{"COFFER_TTL_PHI=12h", "COFFER_TTL_INTERNAL=2d", "COFFER_TTL_PUBLIC=1h"})
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, want, c.TTL)
+	_, warnings, err = load(t, []string{"COFFER_TTL_PII=8d"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"COFFER_TTL_PII is longer than the 168h0m0s that the class is meant for"}, warnings)
+}
+
+// The guides' spellings of the one algorithm are taken.
+func TestAlgorithm(t *testing.T) {
+	for _, spelling := range []string{"AES-256-GCM", "aes-256-gcm", "AES256_GCM", "AES-GCM", "aes_256_gcm"} {
+		_, _, err := load(t, []string{"ENCRYPTION_ALGORITHM=" + spelling})
+		require.NoError(t, err, spelling)
+	}
 }
 
 func TestFlagsWin(t *testing.T) {
@@ -63,7 +92,27 @@ func TestRedis(t *testing.T) {
 	require.True(t, c.Redis.Configured())
 	require.Equal(t, config.Redis{Host: "::1", Port: 7000, Password: "pw", DB: 3}, c.Redis)
 
-	c, warnings, err := load(t, []string{"REDIS_URL=rediss://u:pw@example.org:1/2", "REDIS_HOST=other"})
+	c, _, err = load(t, []string{
+		"REDIS_SENTINEL_ADDRS=s1:26379, s2:26379", "REDIS_MASTER_NAME=m", "REDIS_SENTINEL_PASSWORD=sp", "REDIS_USERNAME=u", "REDIS_PASSWORD=pw", "REDIS_DB=1",
+		"REDIS_TLS=true",
+	})
+	require.NoError(t, err)
+	require.True(t, c.Redis.Configured())
+	require.Equal(t, config.Redis{
+		Sentinels: []string{"s1:26379", "s2:26379"}, Master: "m", SentinelPassword: "sp", Username: "u", Password: "pw", DB: 1, TLS: true, Port: 6379,
+	}, c.Redis)
+	c, _, err = load(t, []string{"REDIS_CLUSTER_ADDRS=[::1]:7000", "REDIS_TLS=false"})
+	require.NoError(t, err)
+	require.True(t, c.Redis.Configured())
+	require.Equal(t, config.Redis{Cluster: []string{"[::1]:7000"}, Port: 6379}, c.Redis)
+
+	_, warnings, err := load(t, []string{"REDIS_URL=redis://h", "REDIS_PASSWORD=" + planted, "REDIS_PORT=1"})
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"REDIS_PORT is not used, since REDIS_URL says all", "REDIS_PASSWORD is not used, since REDIS_URL says all",
+	}, warnings)
+
+	c, warnings, err = load(t, []string{"REDIS_URL=rediss://u:pw@example.org:1/2", "REDIS_HOST=other"})
 	require.NoError(t, err)
 	require.Len(t, warnings, 1)
 	require.EqualValues(t, "rediss://u:pw@example.org:1/2", c.Redis.URL)
@@ -111,8 +160,23 @@ func TestBadValues(t *testing.T) {
 		{"REDIS_URL=redis://:" + planted + "@h/" + planted, "REDIS_URL is not valid: "},
 		{"REDIS_HOST=redis://" + planted, "REDIS_HOST must be a host name"},
 		{"REDIS_HOST=h:6379", "REDIS_HOST must be a host name"},
-		{"REDIS_PASSWORD=" + planted, "REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_URL is"},
-		{"REDIS_DB=1", "REDIS_DB is set, but neither"},
+		{"REDIS_PASSWORD=" + planted, "REDIS_PASSWORD is set, but not REDIS_HOST or REDIS_SENTINEL_ADDRS or REDIS_CLUSTER_ADDRS"},
+		{"REDIS_DB=1", "REDIS_DB is set, but not REDIS_HOST or REDIS_SENTINEL_ADDRS"},
+		{"REDIS_CLUSTER_ADDRS=h:1,REDIS_DB=1", "REDIS_DB is set, but not"},
+		{"REDIS_CLUSTER_ADDRS=h", "REDIS_CLUSTER_ADDRS must be host:port"},
+		{"REDIS_CLUSTER_ADDRS=" + planted + "@h:1", "REDIS_CLUSTER_ADDRS must be host:port"},
+		{"REDIS_SENTINEL_ADDRS=h:0", "REDIS_SENTINEL_ADDRS must be host:port"},
+		{"REDIS_SENTINEL_ADDRS=h:1", "REDIS_MASTER_NAME must be set"},
+		{"REDIS_HOST=h,REDIS_MASTER_NAME=m", "REDIS_MASTER_NAME is set, but not REDIS_SENTINEL_ADDRS"},
+		{"REDIS_HOST=h,REDIS_CLUSTER_ADDRS=h:1", "REDIS_CLUSTER_ADDRS and REDIS_HOST are both set"},
+		{"REDIS_HOST=h,REDIS_TLS=" + planted, "REDIS_TLS must be true or false"},
+		{"REDIS_URL=redis://h,REDIS_TLS=true", "REDIS_URL must begin with rediss://"},
+		{"ENCRYPTION_ALGORITHM=AES-256-CBC", "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
+		{"ENCRYPTION_ALGORITHM=" + planted, "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
+		{"COFFER_TTL_PHI=none", "COFFER_TTL_PHI must be a duration"},
+		{"COFFER_TTL_PUBLIC=0s", "COFFER_TTL_PUBLIC must be a duration"},
+		{"COFFER_TTL_PII=3651d", "COFFER_TTL_PII must be a duration"},
+		{"COFFER_TTL_INTERNAL=" + planted, "COFFER_TTL_INTERNAL must be a duration"},
 		{"REDIS_HOST=h,REDIS_PORT=tcp://10.0.0.1:6379", "REDIS_PORT must be a whole number from 1 to 65535"},
 		{"REDIS_HOST=h,REDIS_PORT=0", "REDIS_PORT must be"},
 		{"REDIS_HOST=h,REDIS_DB=" + planted, "REDIS_DB must be"},

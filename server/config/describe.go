@@ -12,11 +12,8 @@ import (
 type Setting struct {
 	Variable string
 	Value    string // hidden where it is a secret; empty where there is none
-	Source   string // a flag, environment or default
+	Source   string // a flag, the variable of a file, .env, environment or default
 }
-
-// secrets are the variables whose values are never shown.
-var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD", "COFFER_KEYS_REDIS_URL"}
 
 // Describe gives all settings, and fails and warns as Load does.
 func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {
@@ -40,6 +37,8 @@ func (l *loader) source(variable string) string {
 	switch {
 	case l.given[variable] != "":
 		return l.given[variable]
+	case l.file[variable]:
+		return dotenv
 	case l.set(variable):
 		return "environment"
 	}

@@ -17,17 +17,35 @@ type raw struct {
 	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
 
 	MasterKey     string `env:"ENCRYPTION_MASTER_KEY"`
+	MasterKeyFile string `env:"ENCRYPTION_MASTER_KEY_FILE"`
+	Algorithm     string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
 	KDFIterations string `env:"KDF_ITERATIONS" envDefault:"600000"`
 
-	KeysRedisURL string `env:"COFFER_KEYS_REDIS_URL"`
-	KeyCacheTTL  string `env:"COFFER_KEY_CACHE_TTL" envDefault:"1h"`
-	KeyCacheUses string `env:"COFFER_KEY_CACHE_USES" envDefault:"0"`
+	KeysRedisURL     string `env:"COFFER_KEYS_REDIS_URL"`
+	KeysRedisURLFile string `env:"COFFER_KEYS_REDIS_URL_FILE"`
+	KeyCacheTTL      string `env:"COFFER_KEY_CACHE_TTL" envDefault:"1h"`
+	KeyCacheUses     string `env:"COFFER_KEY_CACHE_USES" envDefault:"0"`
 
-	RedisURL      string `env:"REDIS_URL"`
-	RedisHost     string `env:"REDIS_HOST"`
-	RedisPort     string `env:"REDIS_PORT"`
-	RedisPassword string `env:"REDIS_PASSWORD"`
-	RedisDB       string `env:"REDIS_DB"`
+	TTLPublic       string `env:"COFFER_TTL_PUBLIC" envDefault:"none"`
+	TTLInternal     string `env:"COFFER_TTL_INTERNAL" envDefault:"30d"`
+	TTLConfidential string `env:"COFFER_TTL_CONFIDENTIAL" envDefault:"24h"`
+	TTLPII          string `env:"COFFER_TTL_PII" envDefault:"7d"`
+	TTLPHI          string `env:"COFFER_TTL_PHI" envDefault:"24h"`
+
+	RedisURL                  string `env:"REDIS_URL"`
+	RedisURLFile              string `env:"REDIS_URL_FILE"`
+	RedisHost                 string `env:"REDIS_HOST"`
+	RedisPort                 string `env:"REDIS_PORT"`
+	RedisUsername             string `env:"REDIS_USERNAME"`
+	RedisPassword             string `env:"REDIS_PASSWORD"`
+	RedisPasswordFile         string `env:"REDIS_PASSWORD_FILE"`
+	RedisDB                   string `env:"REDIS_DB"`
+	RedisTLS                  string `env:"REDIS_TLS"`
+	RedisSentinels            string `env:"REDIS_SENTINEL_ADDRS"`
+	RedisMaster               string `env:"REDIS_MASTER_NAME"`
+	RedisSentinelPassword     string `env:"REDIS_SENTINEL_PASSWORD"`
+	RedisSentinelPasswordFile string `env:"REDIS_SENTINEL_PASSWORD_FILE"`
+	RedisCluster              string `env:"REDIS_CLUSTER_ADDRS"`
 
 	MaxBody         string `env:"COFFER_MAX_BODY" envDefault:"67108864"`
 	OIDCIssuer      string `env:"COFFER_OIDC_ISSUER"`
@@ -92,7 +110,7 @@ func AddFlags(set *pflag.FlagSet, names ...string) {
 	}
 }
 
-// Load reads the settings from environ, in the form of os.Environ, and from those flags of set that were given. What was changed or
+// Load reads the settings from environ, in the form of os.Environ, from those flags of set that were given, and from files. What was changed or
 // ignored is told in warnings, which are sentences for the log.
 func Load(environ []string, set *pflag.FlagSet) (c Config, warnings []string, err error) {
 	c, _, l, err := load(environ, set)
@@ -111,30 +129,11 @@ func load(environ []string, set *pflag.FlagSet) (c Config, r raw, l *loader, err
 	return c, r, l, nil
 }
 
-func newLoader(environ []string, set *pflag.FlagSet) *loader {
-	l := &loader{values: map[string]string{}, given: map[string]string{}}
-	for _, pair := range environ {
-		// An empty variable is what an unset one of a compose file becomes; of the master key, that must not go unseen.
-		if name, value, ok := strings.Cut(pair, "="); ok && (value != "" || name == "ENCRYPTION_MASTER_KEY") {
-			l.values[name] = value
-		}
-	}
-	for _, f := range flags {
-		if set == nil || !set.Changed(f.name) {
-			continue
-		}
-		l.given[f.variable] = "--" + f.name
-		if l.values[f.variable] = set.Lookup(f.name).Value.String(); l.values[f.variable] == "" {
-			l.refuse(f.variable, "is given without a value")
-		}
-	}
-	return l
-}
-
 // loader collects what is wrong instead of stopping at the first.
 type loader struct {
 	values   map[string]string // by variable, flags laid over
-	given    map[string]string // the flag that a variable's value came from
+	given    map[string]string // the flag, or the variable of a file, that a variable's value came from
+	file     map[string]bool   // whether it came from .env
 	problems []string
 	warnings []string
 }

@@ -54,15 +54,28 @@ type Record func(action audit.Action, key format.KeyID, failed error) error
 
 // Manager keeps the sessions of one owner. It is safe for concurrent use.
 type Manager struct {
-	store kv.Store
-	owner string
+	store   kv.Store
+	owner   string
+	longest time.Duration
 }
 
-// New makes a manager over a store, which stays the caller's to close.
-func New(store kv.Store, owner string) *Manager { return &Manager{store, owner} }
+// Option changes what New makes.
+type Option func(*Manager)
 
-// longest is from when a session was made to when it ends at the latest.
-func longest() time.Duration { return time.Duration(class.Rules().MaxTTL) * time.Second }
+// WithMaxTTL sets from when a session was made to when it ends at the latest, instead of the table's longest for the class. It is positive.
+func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.longest = longest } }
+
+// New makes a manager over a store, which stays the caller's to close.
+func New(store kv.Store, owner string, options ...Option) *Manager {
+	m := &Manager{store: store, owner: owner, longest: time.Duration(class.Rules().MaxTTL) * time.Second}
+	for _, option := range options {
+		option(m)
+	}
+	return m
+}
+
+// Longest is from when a session is made to when it ends at the latest.
+func (m *Manager) Longest() time.Duration { return m.longest }
 
 // keyed is what follows from an id.
 type keyed struct {
@@ -102,7 +115,7 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 // Create makes a session that lasts for ttl, which is positive, and returns its id, the only time that it is to be had. It returns ErrTTL,
 // format.ErrTooLarge for more than MaxData, and the errors of the store and of record.
 func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record Record) (id string, s Session, err error) {
-	if ttl <= 0 || ttl > longest() {
+	if ttl <= 0 || ttl > m.longest {
 		return "", s, ErrTTL
 	}
 	if len(data) > MaxData {
@@ -171,7 +184,7 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 	if failed := record(action, o.Header.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > longest() {
+	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > m.longest {
 		err = ErrNotFound // a store that forgot to let it go
 	}
 	return o, pkg, err
@@ -188,7 +201,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	if err != nil {
 		return Session{}, err
 	}
-	if ttl <= 0 || ttl > time.Until(time.UnixMilli(o.Header.EncryptedAt).Add(longest())) {
+	if ttl <= 0 || ttl > time.Until(time.UnixMilli(o.Header.EncryptedAt).Add(m.longest)) {
 		return Session{}, ErrTTL
 	}
 	extended, err := m.store.ExpireIf(ctx, k.name, pkg, ttl)

@@ -1,0 +1,161 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/config"
+)
+
+// inDirectory makes the working directory one that holds a .env alone.
+func inDirectory(t *testing.T, content string, mode os.FileMode) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(".env", []byte(content), mode))
+}
+
+func TestDotenv(t *testing.T) {
+	inDirectory(t, "# a comment\nexport COFFER_RATE=5\nCOFFER_BURST='6'\r\nREDIS_HOST=filed\nREDIS_PASSWORD='p#$a'\nCOFFER_LISTEN=\nOTHERS=7\n", 0o600)
+	c, warnings, err := load(t, []string{"REDIS_HOST=real"}, "--burst", "9")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, 5, c.Limits.Rate)
+	require.Equal(t, 9, c.Limits.Burst, "a flag wins")
+	require.Equal(t, "real", c.Redis.Host, "a real variable wins")
+	require.EqualValues(t, "p#$a", c.Redis.Password)
+	require.Equal(t, "127.0.0.1:8080", c.Listen)
+	for _, variable := range []string{"COFFER_RATE", "OTHERS"} {
+		_, there := os.LookupEnv(variable)
+		require.False(t, there, "the environment of the process is as it was")
+	}
+
+	settings, _, err := config.Describe([]string{"REDIS_HOST=real"}, nil)
+	require.NoError(t, err)
+	sources := map[string]config.Setting{}
+	for _, s := range settings {
+		sources[s.Variable] = s
+	}
+	require.Equal(t, config.Setting{Variable: "COFFER_RATE", Value: "5", Source: ".env"}, sources["COFFER_RATE"])
+	require.Equal(t, config.Setting{Variable: "REDIS_PASSWORD", Value: "[secret]", Source: ".env"}, sources["REDIS_PASSWORD"])
+	require.Equal(t, "environment", sources["REDIS_HOST"].Source)
+}
+
+// Where the real environment is not the development's, .env is as if it were not there.
+func TestDotenvIsForDevelopment(t *testing.T) {
+	inDirectory(t, "COFFER_RATE=5\n", 0o644)
+	for _, environment := range []string{"prod", "staging", "development"} {
+		c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment})
+		require.NoError(t, err)
+		require.Empty(t, warnings)
+		require.Zero(t, c.Limits.Rate, environment)
+	}
+	c, _, err := load(t, []string{"COFFER_ENVIRONMENT=dev"}, "--environment", "prod")
+	require.NoError(t, err)
+	require.Zero(t, c.Limits.Rate)
+
+	c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=dev"})
+	require.NoError(t, err)
+	require.Equal(t, 5, c.Limits.Rate)
+	require.Equal(t, []string{".env can be read by others: chmod 600 .env"}, warnings)
+}
+
+func TestBadDotenv(t *testing.T) {
+	for content, says := range map[string]string{
+		"REDIS_PASSWORD='" + planted:             ".env must be made of lines NAME=value",
+		planted + "\nCOFFER_RATE=5":              ".env must be made of lines",
+		"COFFER_RATE=" + planted:                 "COFFER_RATE must be",
+		"COFFER_ENVIRONMENT=prod":                "COFFER_ENVIRONMENT can be dev alone in .env",
+		"ENCRYPTION_MASTER_KEY=":                 "ENCRYPTION_MASTER_KEY is set but empty",
+		"A=" + strings.Repeat("a", 64<<10):       ".env cannot be read",
+		"REDIS_PASSWORD_FILE=/nowhere" + planted: "REDIS_PASSWORD_FILE must name a file",
+	} {
+		inDirectory(t, content, 0o600)
+		_, warnings, err := load(t, nil)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+	}
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir(".env", 0o700))
+	_, _, err := load(t, nil)
+	require.ErrorContains(t, err, ".env cannot be read")
+}
+
+// Every secret can be given as a file, without the line's end, and bad ones are named as they were given.
+func TestSecretFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(content string) string {
+		path := filepath.Join(dir, "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o400))
+		t.Cleanup(func() { _ = os.Remove(path) })
+		return path
+	}
+	path := file(planted + " and more\r\n")
+	c, warnings, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path, "REDIS_PASSWORD_FILE=" + path, "REDIS_HOST=h"})
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.EqualValues(t, planted+" and more", c.MasterKey)
+	require.EqualValues(t, planted+" and more", c.Redis.Password)
+	settings, _, err := config.Describe([]string{"ENCRYPTION_MASTER_KEY_FILE=" + path}, nil)
+	require.NoError(t, err)
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY", Value: "[secret]", Source: "ENCRYPTION_MASTER_KEY_FILE"})
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY_FILE", Value: path, Source: "environment"})
+
+	require.NoError(t, os.Remove(path))
+	for environ, says := range map[string]string{
+		"REDIS_URL_FILE=" + file(planted):                                                     "REDIS_URL_FILE is not valid",
+		"ENCRYPTION_MASTER_KEY_FILE=" + path:                                                  "ENCRYPTION_MASTER_KEY_FILE is too short",
+		"ENCRYPTION_MASTER_KEY=12345678 9,ENCRYPTION_MASTER_KEY_FILE=" + path:                 "ENCRYPTION_MASTER_KEY and ENCRYPTION_MASTER_KEY_FILE are both set",
+		"REDIS_PASSWORD_FILE=" + path:                                                         "REDIS_PASSWORD_FILE is set, but not REDIS_HOST",
+		"REDIS_HOST=h,REDIS_PASSWORD_FILE=" + dir:                                             "REDIS_PASSWORD_FILE must name a file",
+		"REDIS_HOST=h,REDIS_PASSWORD_FILE=/dev/null/" + planted:                               "REDIS_PASSWORD_FILE must name a file",
+		"REDIS_SENTINEL_ADDRS=h:1,REDIS_MASTER_NAME=m,REDIS_SENTINEL_PASSWORD_FILE=/dev/zero": "REDIS_SENTINEL_PASSWORD_FILE must name a file",
+	} {
+		_, _, err := load(t, strings.Split(environ, ","))
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), planted)
+	}
+	require.NoError(t, os.Remove(path))
+	_, _, err = load(t, []string{"REDIS_HOST=h", "REDIS_PASSWORD_FILE=" + file("\n")})
+	require.ErrorContains(t, err, "REDIS_PASSWORD_FILE names a file without a secret in it")
+}
+
+// A secret's file of the real environment wins over the secret in .env, and the other way round.
+func TestSecretFilesAndDotenv(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(path, []byte("from the file"), 0o600))
+	inDirectory(t, "ENCRYPTION_MASTER_KEY='from .env'\n", 0o600)
+	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path})
+	require.NoError(t, err)
+	require.EqualValues(t, "from the file", c.MasterKey)
+	inDirectory(t, "ENCRYPTION_MASTER_KEY_FILE="+path+"\n", 0o600)
+	c, _, err = load(t, []string{"ENCRYPTION_MASTER_KEY=from the environment"})
+	require.NoError(t, err)
+	require.EqualValues(t, "from the environment", c.MasterKey)
+}
+
+var exampleLine = regexp.MustCompile(`(?m)^#([A-Z_]+)=(.*)$`)
+
+// The example names every variable, in the order of `coffer config`, with its default; as it is it changes nothing.
+func TestExample(t *testing.T) {
+	content, err := os.ReadFile("../../.env.example")
+	require.NoError(t, err)
+	inDirectory(t, string(content), 0o600)
+	settings, warnings, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	var lines []string
+	for _, m := range exampleLine.FindAllStringSubmatch(string(content), -1) {
+		lines = append(lines, m[1]+"="+m[2])
+	}
+	var want []string
+	for _, s := range settings {
+		require.Equal(t, "default", s.Source, s.Variable)
+		want = append(want, s.Variable+"="+s.Value)
+	}
+	require.Equal(t, want, lines)
+}

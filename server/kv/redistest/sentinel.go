@@ -1,0 +1,43 @@
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives the Sentinel's address.
+func StartSentinel(t testing.TB, watched *Server, name string) string {
+	t.Helper()
+	addr := freeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	host, redisPort, _ := net.SplitHostPort(watched.Addr)
+	path := filepath.Join(t.TempDir(), "sentinel.conf") // Sentinel writes to it
+	text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor %s %s %s 1\n", port, name, host, redisPort)
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+	var output bytes.Buffer
+	cmd := exec.Command("redis-server", path, "--sentinel")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	client := redis.NewSentinelClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { _ = client.Close() })
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if master, err := client.GetMasterAddrByName(context.Background(), name).Result(); err == nil && len(master) == 2 {
+			return addr
+		}
+	}
+	t.Fatal("redistest: the Sentinel did not come up")
+	return ""
+}
