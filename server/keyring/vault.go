@@ -66,5 +66,5 @@ func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, e
 
 // lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
 func (v *Vault) lacks(use format.Use, class classify.Class) bool {
-	return !v.document.Shredded() && use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
+	return use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
 }
