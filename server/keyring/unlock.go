@@ -18,9 +18,16 @@ type flight struct {
 	err   error
 }
 
-// unlock asks the KEKs for the tenant's roots, once for all who ask meanwhile. A failure is not kept, so the next call tries again.
+// unlock gives the keys, and asks the KEKs for the tenant's roots where they are not in memory, once for all who ask meanwhile. A failure
+// is not kept, so the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
+	t.mu.Lock()
+	if s := t.state.Load(); s != nil && s.spend(t.ring.uses > 0) { // unlocked since the caller looked
+		t.mu.Unlock()
+		return s, nil
+	}
 	f := t.board()
+	t.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.state, f.err
@@ -29,10 +36,8 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	}
 }
 
-// board gives the unlocking that is under way, and begins one where there is none.
+// board gives the unlocking that is under way, and begins one where there is none. The caller holds t.mu.
 func (t *Tenant) board() *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.flight == nil {
 		t.flight = &flight{done: make(chan struct{})}
 		go t.fly(t.flight)

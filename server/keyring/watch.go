@@ -67,20 +67,19 @@ func (t *Tenant) age(now time.Time) {
 		return
 	}
 	unwell := t.ring.health.failing()
-	if (age >= ttl-ttl/4 || unwell) && s.used.Load() && t.due(now) {
-		t.board()
+	if (age >= ttl-ttl/4 || unwell) && s.used.Load() {
+		t.renew(now)
 	}
 }
 
-// due reports whether the KEK may be asked, and not again for a while.
-func (t *Tenant) due(now time.Time) bool {
+// renew has the KEKs asked, and not again for a while.
+func (t *Tenant) renew(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now.Before(t.again) {
-		return false
+	if !now.Before(t.again) {
+		t.again = now.Add(min(retry, t.ring.ttl/20))
+		t.board()
 	}
-	t.again = now.Add(min(retry, t.ring.ttl/20))
-	return true
 }
 
 // health is what is known of the KEKs.
