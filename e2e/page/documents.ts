@@ -43,9 +43,10 @@ export async function seals(): Promise<Outcome> {
     const service = new EncryptionService(unlock);
     const root = d.slots.find((s) => s.secret?.text === unlock.secret)?.rootId;
     for (const set of d.keysets) {
-      if (set.keys.find((k) => k.id === set.primary)?.rootId !== root) continue;
+      const primary = set.keys.find((k) => k.id === set.primary)!;
+      if (primary.rootId !== root && primary.key) continue;
       const sealing = service.encrypt('v', classes[set.class - 1]!, {}, { use: uses[set.use] as 'storage' });
-      if (!set.seals) await refused('seal', 'key_unusable', sealing);
+      if (!set.seals) await refused('seal', primary.key ? 'key_unusable' : 'key_destroyed', sealing);
       else same('primary', ((await sealing) as EncryptedPackage).metadata.keyId, set.primary);
     }
     const storage = await createEncryptedStorage(`document ${d.name}`, 's', { unlock, environment: d.environment });

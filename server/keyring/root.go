@@ -81,7 +81,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots,
 func covers(d *envelope.Document, opened roots) bool {
 	for _, s := range d.Keysets {
 		for _, k := range s.Keys {
-			if k.State != envelope.Destroyed && opened[k.RootID].key == nil {
+			if k.State != envelope.Destroyed && opened[k.RootID].key == nil && !d.Gone(k.RootID) {
 				return false
 			}
 		}

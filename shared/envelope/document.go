@@ -14,7 +14,7 @@ const (
 	MaxURL         = 1024
 	MaxWrapped     = 4096 // a wrapped key; a KMS's ciphertext may be longer than ours
 	WrappedSize    = format.NonceSize + format.KeySize + format.TagSize
-	maxSlots       = 64
+	maxSlots       = 256 // the tombstones of retired ones among them
 	maxKeysets     = format.Uses * len(classify.All)
 	maxKeys        = 1024 // of one keyset
 )

@@ -109,10 +109,10 @@ func TestAddSlot(t *testing.T) {
 	bad.Wrapped = nil
 	require.ErrorIs(t, d.AddSlot(bad), envelope.ErrInvalid)
 	require.Equal(t, before, encode(t, d), "a refused slot changes nothing")
-	for b := byte(10); len(d.Slots) < 64; b++ {
-		require.NoError(t, d.AddSlot(newSlot(b)))
+	for i := 0; len(d.Slots) < 256; i++ {
+		require.NoError(t, d.AddSlot(numberedSlot(i)))
 	}
-	require.ErrorIs(t, d.AddSlot(newSlot(200)), envelope.ErrInvalid, "a 65th")
+	require.ErrorIs(t, d.AddSlot(newSlot(200)), envelope.ErrInvalid, "a 257th")
 }
 
 func TestKeyset(t *testing.T) {

@@ -114,7 +114,7 @@ type reader struct {
 }
 
 func (r *reader) take(n int) []byte {
-	if r.failed || len(r.rest) < n {
+	if r.failed || n < 0 || len(r.rest) < n {
 		r.failed = true
 		return nil
 	}

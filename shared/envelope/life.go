@@ -53,16 +53,38 @@ func (s *Keyset) RotatedAt() (at int64) {
 
 // Shred destroys every slot and every key, the primaries too. Nothing that was sealed under them opens again, and a merge with an
 // earlier copy of the document brings nothing back.
-func (d *Document) Shred() {
+func (d *Document) Shred() { d.ShredUntil(format.MaxTime) }
+
+// ShredUntil is Shred for the slots and keys that were made until a time, in milliseconds since 1970: those of an owner that was
+// shredded then, and begun anew since.
+func (d *Document) ShredUntil(ms int64) {
 	for i := range d.Slots {
-		d.Slots[i].destroy()
+		if s := &d.Slots[i]; s.CreatedAt <= ms {
+			s.destroy()
+		}
 	}
 	for i := range d.Keysets {
 		for j := range d.Keysets[i].Keys {
-			k := &d.Keysets[i].Keys[j]
-			k.State, k.Wrapped = Destroyed, nil
+			if k := &d.Keysets[i].Keys[j]; k.CreatedAt <= ms {
+				k.State, k.Wrapped = Destroyed, nil
+			}
 		}
 	}
+}
+
+// Gone reports whether a root had slots and every one was destroyed, so that nothing opens it any more: its keys are as destroyed,
+// whatever their state. A merge can leave such keys.
+func (d *Document) Gone(root format.KeyID) bool {
+	gone := false
+	for i := range d.Slots {
+		if s := &d.Slots[i]; s.RootID == root {
+			if s.State == Enabled {
+				return false
+			}
+			gone = true
+		}
+	}
+	return gone
 }
 
 // Shredded reports whether no secret opens the document any more. It has slots, or it would be one that nobody can open yet.

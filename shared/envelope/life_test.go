@@ -90,3 +90,31 @@ func TestDestroySlot(t *testing.T) {
 	require.ErrorIs(t, d.DestroySlot([16]byte{2}), envelope.ErrInvalid, "the last way to the root")
 	require.NoError(t, d.Check())
 }
+
+// What was shredded until a time takes nothing that was made since.
+func TestShredUntil(t *testing.T) {
+	d := lived(t)
+	anew := lifeSlot(3)
+	anew.RootID, anew.CreatedAt = format.KeyID{8}, 250
+	require.NoError(t, d.AddSlot(anew))
+	key := lifeKey(4, 400)
+	key.RootID = anew.RootID
+	require.NoError(t, d.AddKey(format.UseField, classify.PII, key))
+	d.ShredUntil(200)
+	require.False(t, d.Shredded())
+	x := envelope.NewIndex(d)
+	open := func(use format.Use, class classify.Class, n byte) error {
+		return x.CheckOpen(&format.Header{Use: use, Class: uint8(class), Source: format.FromKeyset, KeyID: format.KeyID{n}}, envelope.Demand{Use: use})
+	}
+	require.ErrorIs(t, open(format.UseCache, classify.PHI, 1), envelope.ErrKeyDestroyed)
+	require.ErrorIs(t, open(format.UseCache, classify.PHI, 2), envelope.ErrKeyDestroyed)
+	require.Equal(t, envelope.Enabled, d.Keysets[0].Keys[2].State)
+	require.ErrorIs(t, open(format.UseCache, classify.PHI, 3), envelope.ErrKeyDestroyed, "nothing opens its root any more")
+	_, err := x.Primary(format.UseCache, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
+	require.NoError(t, open(format.UseField, classify.PII, 4))
+	require.True(t, d.Gone(format.KeyID{9}))
+	require.False(t, d.Gone(anew.RootID))
+	require.False(t, d.Gone(format.KeyID{7}), "a root without slots")
+	require.NoError(t, d.Check())
+}

@@ -114,12 +114,12 @@ func TestMergeRefusesAnotherOwnerOrEnvironment(t *testing.T) {
 
 func TestMergeRefusesWhatNoDocumentMayHold(t *testing.T) {
 	a, b := newDocument(), newDocument()
-	for i := range 64 {
-		require.NoError(t, a.AddSlot(newSlot(byte(i+1))))
+	for i := range 256 {
+		require.NoError(t, a.AddSlot(numberedSlot(i)))
 	}
 	require.NoError(t, b.AddSlot(newSlot(100)))
 	_, err := envelope.Merge(a, b)
-	require.ErrorIs(t, err, envelope.ErrInvalid, "65 slots")
+	require.ErrorIs(t, err, envelope.ErrInvalid, "257 slots")
 }
 
 // A merged document is a new one: what is done to it is not done to those it came from.

@@ -12,12 +12,15 @@ type Index struct {
 	states    [format.Uses + 1][classify.PHI + 1]State // of the primaries
 }
 
-// NewIndex indexes a document.
+// NewIndex indexes a document. The keys of a root that is Gone are destroyed ones.
 func NewIndex(d *Document) *Index {
 	x := &Index{keys: map[format.KeyID]KeyInfo{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
+			if d.Gone(k.RootID) {
+				k.State = Destroyed
+			}
 			x.keys[k.ID] = KeyInfo{ID: k.ID, Use: s.Use, Class: s.Class, State: k.State}
 		}
 		x.primaries[s.Use][s.Class] = s.Primary

@@ -48,6 +48,13 @@ func newSlot(b byte) envelope.Slot {
 	}
 }
 
+// numberedSlot is one of 65536, none of which is newSlot's.
+func numberedSlot(n int) envelope.Slot {
+	s := newSlot(0)
+	s.KeyID, s.ID = id(1), [16]byte{7, 1, byte(n >> 8), byte(n)}
+	return s
+}
+
 func newDocument() *envelope.Document {
 	return &envelope.Document{Environment: "test", Owner: "clinic"}
 }

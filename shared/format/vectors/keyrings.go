@@ -80,3 +80,31 @@ type Merge struct {
 	Merged Hex    `json:"merged,omitempty"`
 	Code   string `json:"code,omitempty"`
 }
+
+// Backups is the vectors of backup files.
+type Backups struct {
+	Backups  []Backup        `json:"backups"`
+	Invalid  []Malformed     `json:"invalid"`  // no backups
+	Refusals []BackupRefusal `json:"refusals"` // backups that must not be believed
+}
+
+// Backup is a backup file, and what it is made of. The documents are those of the Keyrings with these names.
+type Backup struct {
+	Name        string   `json:"name"`
+	Bytes       Hex      `json:"bytes"`
+	Environment string   `json:"environment"`
+	CreatedAt   int64    `json:"createdAt"`
+	KEKs        []Secret `json:"keks"` // each opens a slot, in the order of the slots
+	Key         Hex      `json:"key"`
+	KeyID       Hex      `json:"keyId"`
+	MAC         Hex      `json:"mac"`
+	Documents   []string `json:"documents"`
+}
+
+// BackupRefusal is a file that is a backup, which a reader with this KEK must refuse.
+type BackupRefusal struct {
+	Name  string `json:"name"`
+	Bytes Hex    `json:"bytes"`
+	KEK   Secret `json:"kek"`
+	Code  string `json:"code"`
+}

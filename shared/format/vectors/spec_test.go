@@ -127,6 +127,8 @@ func TestLimits(t *testing.T) {
 	} {
 		require.Contains(t, text, fmt.Sprintf("| %s | %d |", row, limit))
 	}
+	require.Contains(t, text, "at most 1,073,741,824 bytes")
+	require.EqualValues(t, 1_073_741_824, envelope.MaxBackup)
 }
 
 // Every section that a comment in these packages cites is there.

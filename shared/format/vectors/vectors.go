@@ -30,6 +30,9 @@ func Invalid() Refusals { return read[Refusals]("invalid.json") }
 // Documents returns the keyset documents and slots, valid and invalid.
 func Documents() Keyrings { return read[Keyrings]("documents.json") }
 
+// OfBackups returns the backup files, valid and invalid.
+func OfBackups() Backups { return read[Backups]("backups.json") }
+
 // File returns a file's bytes as they are in the repository.
 func File(name string) ([]byte, error) { return files.ReadFile(name) }
 

@@ -12,7 +12,7 @@ import (
 )
 
 func documents(r *rings) (k vectors.Keyrings) {
-	for _, ring := range []*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode} {
+	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode}, r.lives...) {
 		k.Documents = append(k.Documents, ring.vector())
 	}
 	for i := range r.slots.doc.Slots {
@@ -78,7 +78,7 @@ func badDocuments() (list []vectors.Malformed) {
 	edit("environment longer than the document", 4, 0xFF, 0xFF)
 	edit("environment, not UTF-8", 6, 0xFF)
 	edit("owner, not UTF-8", 12, 0xFF)
-	edit("65 slots", at.slots, 0, 65)
+	edit("257 slots", at.slots, 1, 1)
 	edit("fewer slots than there are", at.slots, 0, 1)
 	edit("more slots than there are", at.slots, 0, 3)
 	edit("slots out of order", at.slots+2, d.Slots[1].ID[0]+1)

@@ -39,6 +39,7 @@ func generate() map[string][]byte {
 		"special.json":   lines(special(rings)),
 		"variants.json":  lines(variants()),
 		"documents.json": encode(documents(rings)),
+		"backups.json":   encode(backups(rings)),
 		"invalid.json": encode(vectors.Refusals{
 			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings),
 		}),

@@ -116,6 +116,20 @@ func (r *ring) advance(use format.Use, class classify.Class, id format.KeyID, to
 	}
 }
 
+// promote is a rollback.
+func (r *ring) promote(use format.Use, class classify.Class, id format.KeyID) {
+	if err := r.doc.Promote(use, class, id); err != nil {
+		panic(err)
+	}
+}
+
+// retire leaves a slot's tombstone.
+func (r *ring) retire(id [16]byte) {
+	if err := r.doc.DestroySlot(id); err != nil {
+		panic(err)
+	}
+}
+
 func (r *ring) bytes() []byte { return must(r.doc.Append(nil)) }
 
 // primary returns the id and key that seal for a use and class.
@@ -157,7 +171,7 @@ func (r *ring) keysetVector(s *envelope.Keyset) vectors.Keyset {
 		k := vectors.Key{
 			ID: s.Keys[i].ID[:], State: uint8(s.Keys[i].State), CreatedAt: s.Keys[i].CreatedAt, RootID: s.Keys[i].RootID[:],
 		}
-		if s.Keys[i].State != envelope.Destroyed {
+		if s.Keys[i].State != envelope.Destroyed && !r.doc.Gone(s.Keys[i].RootID) {
 			k.Key = r.keys[s.Keys[i].ID]
 		}
 		v.Keys = append(v.Keys, k)

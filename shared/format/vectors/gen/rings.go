@@ -9,6 +9,7 @@ import (
 // rings is the valid documents.
 type rings struct {
 	all, states, slots, roots, empty, unicode *ring
+	lives                                     []*ring // what became of documents on a server
 	// keys of states, under service and phi
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
 }
@@ -21,6 +22,7 @@ func newRings() *rings {
 	r.unicode.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
+	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), halfGone()}
 	return r
 }
 

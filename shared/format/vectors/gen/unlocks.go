@@ -91,6 +91,23 @@ func merges() (list []vectors.Merge) {
 	add("both rotated: the higher key id of one epoch", rotated, other)
 	add("one destroyed a key and a slot", fork(nil), retired)
 	add("one rotated, one destroyed", other, retired)
+	shred := fork(func(r *ring, _ format.KeyID) { r.doc.Shred() })
+	add("one was shredded", fork(nil), shred)
+	add("one was shredded, one rotated since", rotated, shred)
+	rewrap := fork(func(r *ring, root format.KeyID) {
+		for _, s := range r.doc.Slots {
+			if s.Kind == envelope.SlotKMS {
+				r.slot("another kek", envelope.SlotKMS, root, "", 0)
+				r.retire(s.ID)
+			}
+		}
+	})
+	add("one was rewrapped, one rotated", rewrap, rotated)
+	anew := newRing("merge anew", "test", "tenant")
+	root := anew.root("")
+	anew.slot("", envelope.SlotKMS, root, "", 0)
+	anew.key(use, class, root, "")
+	add("two roots: one was begun anew", &anew.doc, fork(nil))
 	stranger := fork(nil)
 	stranger.Owner = "another"
 	add("different owners", fork(nil), stranger)

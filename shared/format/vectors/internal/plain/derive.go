@@ -7,6 +7,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha256"
 
@@ -29,6 +30,13 @@ func FileKey(key []byte, salt format.Salt) []byte { return derive(key, salt[:], 
 
 // WrappingKey is the key that wraps other keys under key (section 4.3).
 func WrappingKey(key []byte) []byte { return derive(key, nil, envelope.LabelWrappingKey) }
+
+// BackupMAC is the MAC of a backup's content under its key (section 9.8).
+func BackupMAC(key, content []byte) []byte {
+	mac := hmac.New(sha256.New, derive(key, nil, envelope.LabelBackup))
+	mac.Write(content)
+	return mac.Sum(nil)
+}
 
 // FromMasterKey is the key of a random master key (section 4.4).
 func FromMasterKey(master []byte) []byte { return derive(master, nil, format.LabelMasterKey) }
