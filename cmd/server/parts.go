@@ -51,6 +51,9 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 		return p, err
 	}
 	p.metrics = metrics.New(operations, key.HashTenant)
+	if c.Unencrypted {
+		p.metrics.Unencrypted()
+	}
 	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
 		return p, err
 	}
@@ -94,7 +97,7 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
-		Cache: longest(c), Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
+		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
@@ -109,8 +112,10 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	}
 }
 
-// longest is how long the cache keeps each class.
-func longest(c *config.Config) (options []cache.Option) {
+func cacheOptions(c *config.Config) (options []cache.Option) {
+	if c.Unencrypted {
+		options = append(options, cache.Unencrypted())
+	}
 	for class, ttl := range c.TTL {
 		options = append(options, cache.WithMaxTTL(class, ttl))
 	}

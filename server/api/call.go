@@ -64,6 +64,9 @@ func (s *server) record(c *call, u use) error {
 	if u.action == audit.KeySeal && u.err != nil && clientsFault(u.err) {
 		return u.err // a request that no key was asked for: a class, a time or a size that is not allowed
 	}
+	if s.unencrypted {
+		return u.err // no key was used
+	}
 	e := c.event(u.action)
 	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
 	if u.err != nil {

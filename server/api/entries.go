@@ -155,6 +155,9 @@ func contentType(e *cache.Entry) string {
 
 // find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and whether the client has it.
 func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entry cache.Entry, had bool, err error) {
+	if s.unencrypted && wantsPackage(c.Request()) {
+		return nil, entry, false, errUnencrypted
+	}
 	pkg, entry, err = c.tenant.cache.Package(ctx, w.name)
 	switch {
 	case err == nil:

@@ -8,6 +8,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
@@ -21,6 +22,18 @@ type openedJSON struct {
 	KeyID       string            `json:"keyId"`
 	EncryptedAt string            `json:"encryptedAt"`
 	Context     map[string]string `json:"context"`
+}
+
+var errUnencrypted = &codes.Error{Of: "encryption_disabled", Text: "ENCRYPTION_ENABLED is false on this server: it makes, opens and shows no packages"}
+
+// sealing refuses what is about packages where none are made.
+func (s *server) sealing(next func(*call) error) func(*call) error {
+	return func(c *call) error {
+		if s.unencrypted {
+			return errUnencrypted
+		}
+		return next(c)
+	}
 }
 
 // encrypt seals a value into a package that the client keeps.

@@ -14,7 +14,7 @@ func (s *server) handlers() map[string]func(*call) error {
 	return map[string]func(*call) error{
 		"putEntry": s.putEntry, "getEntry": s.getEntry, "headEntry": s.headEntry, "patchEntry": s.patchEntry, "deleteEntry": s.deleteEntry,
 		"listEntries": s.listEntries, "batchEntries": s.batchEntries,
-		"encrypt": s.encrypt, "encryptBatch": s.encryptBatch, "decrypt": s.decrypt, "decryptBatch": s.decryptBatch,
+		"encrypt": s.sealing(s.encrypt), "encryptBatch": s.sealing(s.encryptBatch), "decrypt": s.sealing(s.decrypt), "decryptBatch": s.sealing(s.decryptBatch),
 		"createSession": s.createSession, "getSession": s.getSession, "extendSession": s.extendSession, "endSession": s.endSession,
 		"getMetrics": s.getMetrics, "getLive": s.livez, "getReady": s.readyz, "getDocument": s.getDocument, "getDocs": s.getDocs,
 	}

@@ -38,19 +38,21 @@ type Options struct {
 	Keys     Keys
 	Cache    []cache.Option
 	Sessions []session.Option
-	Identity identity.Authenticator
-	Audit    audit.Recorder
-	Metrics  *metrics.Metrics
-	Limits   *limit.Tenants
-	Failures *limit.Failures
-	Origins  []string       // whose pages may use the API, as browsers send them: https://app.example.com
-	Proxies  []netip.Prefix // that are believed in what X-Forwarded-For says
-	Ready    []Check        // what /readyz asks
-	Degraded []Check        // what it tells of, though requests can be served
-	Demo     fs.FS          // index.html at its top, if the demo was built
-	Log      *slog.Logger
-	MaxBody  int64         // bytes of a body
-	Timeout  time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
+	// Unencrypted says that the cache is cache.Unencrypted: packages are refused, and no key is used for values.
+	Unencrypted bool
+	Identity    identity.Authenticator
+	Audit       audit.Recorder
+	Metrics     *metrics.Metrics
+	Limits      *limit.Tenants
+	Failures    *limit.Failures
+	Origins     []string       // whose pages may use the API, as browsers send them: https://app.example.com
+	Proxies     []netip.Prefix // that are believed in what X-Forwarded-For says
+	Ready       []Check        // what /readyz asks
+	Degraded    []Check        // what it tells of, though requests can be served
+	Demo        fs.FS          // index.html at its top, if the demo was built
+	Log         *slog.Logger
+	MaxBody     int64         // bytes of a body
+	Timeout     time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
 }
 
 type server struct {
@@ -69,6 +71,8 @@ type server struct {
 	log        *slog.Logger
 	maxBody    int64
 	timeout    time.Duration
+
+	unencrypted bool
 }
 
 // New makes the handler of everything that the server answers. It reads the demo's files once and fails where they cannot be read.
@@ -85,6 +89,7 @@ func New(o Options) (http.Handler, error) {
 		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
 		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
+		unencrypted: o.Unencrypted,
 	}
 	e := echo.New()
 	e.IPExtractor = addresses(o.Proxies)

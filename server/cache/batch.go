@@ -66,12 +66,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 			results[i].Err = ErrNotFound
 			continue
 		}
-		o, err := c.sealer.Open(nil, pkg, c.want(keys[i], options))
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		results[i].Entry = entryOf(&o, pkg)
+		results[i].Entry, results[i].Err = c.Open(keys[i], pkg, options...)
 	}
 	return results, nil
 }

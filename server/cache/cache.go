@@ -44,6 +44,7 @@ type Cache struct {
 	owner   string
 	prefix  string // of all the owner's keys in the store
 	longest [classify.PHI + 1]time.Duration
+	plain   bool
 }
 
 // Option changes what New makes.
@@ -106,12 +107,19 @@ func (c *Cache) seal(b *buffer, item *Item) error {
 	if item.MediaType != "" {
 		request.Type, request.MediaType = format.Blob, item.MediaType
 	}
-	sealed, err := c.sealer.Seal(b.bytes, request, item.Value)
+	sealed, err := c.pack(b.bytes, &request, item.Value)
 	if err != nil {
 		return err
 	}
 	b.bytes = sealed
 	return nil
+}
+
+func (c *Cache) pack(dst []byte, request *seal.Request, value []byte) ([]byte, error) {
+	if c.plain {
+		return appendPlain(dst, request, value)
+	}
+	return c.sealer.Seal(dst, *request, value)
 }
 
 func (c *Cache) place(key string) format.Place {

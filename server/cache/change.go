@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -45,11 +44,11 @@ func (c *Cache) Seal(item *Item) (Sealed, error) {
 	if err := c.seal(&b, item); err != nil {
 		return Sealed{}, err
 	}
-	p, err := format.Parse(b.bytes)
+	entry, err := c.inspect(b.bytes)
 	if err != nil {
 		return Sealed{}, err
 	}
-	return Sealed{Entry: entryOf(&seal.Opened{Header: p.Header}, b.bytes), key: item.Key, pkg: b.bytes, TTL: ttl}, nil
+	return Sealed{Entry: entry, key: item.Key, pkg: b.bytes, TTL: ttl}, nil
 }
 
 // Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition, and the errors of the store.
@@ -83,12 +82,10 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 // beyond that it returns ErrTTL. Other errors are those of Inspect, and ErrPrecondition.
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
-	err := c.change(ctx, key, condition, func(old []byte) (bool, error) {
-		p, err := format.Parse(old)
-		if err != nil {
+	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {
+		if entry, err = c.inspect(old); err != nil {
 			return false, err
 		}
-		entry = entryOf(&seal.Opened{Header: p.Header}, old)
 		longest := c.longest[entry.Class]
 		if ttl <= 0 {
 			return false, ErrNegativeTTL
@@ -111,7 +108,11 @@ func (c *Cache) change(ctx context.Context, key string, condition Condition, do 
 		if err != nil {
 			return err
 		}
-		if condition.Tags != nil && !slices.Contains(condition.Tags, TagOf(old)) {
+		pkg, err := c.unmark(old)
+		if err != nil {
+			return err
+		}
+		if condition.Tags != nil && !slices.Contains(condition.Tags, TagOf(pkg)) {
 			return ErrPrecondition
 		}
 		if done, err := do(old); done || err != nil {

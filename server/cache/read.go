@@ -50,15 +50,28 @@ func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
 
 // Package gives the package under key as it lies at rest, with what Inspect says of it. Nothing is opened and nothing authenticated.
 func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) {
-	pkg, err := c.load(ctx, key)
+	stored, err := c.load(ctx, key)
 	if err != nil {
 		return nil, Entry{}, err
+	}
+	entry, err := c.inspect(stored)
+	if err != nil {
+		return nil, Entry{}, err
+	}
+	return stored, entry, nil
+}
+
+// inspect gives what a stored value says of itself.
+func (c *Cache) inspect(stored []byte) (Entry, error) {
+	pkg, err := c.unmark(stored)
+	if err != nil {
+		return Entry{}, err
 	}
 	p, err := format.Parse(pkg)
 	if err != nil {
-		return nil, Entry{}, err
+		return Entry{}, err
 	}
-	return pkg, entryOf(&seal.Opened{Header: p.Header}, pkg), nil
+	return entryOf(&seal.Opened{Header: p.Header}, pkg), nil
 }
 
 // TTL gives the time that the entry under key has left, 0 where it has no limit; ErrNotFound where there is none.
@@ -103,7 +116,16 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 
 // Open opens a package that Package gave for key. Errors are Get's.
 func (c *Cache) Open(key string, pkg []byte, options ...ReadOption) (Entry, error) {
-	o, err := c.sealer.Open(nil, pkg, c.want(key, options))
+	pkg, err := c.unmark(pkg)
+	if err != nil {
+		return Entry{}, err
+	}
+	var o seal.Opened
+	if want := c.want(key, options); c.plain {
+		o, err = openPlain(pkg, want)
+	} else {
+		o, err = c.sealer.Open(nil, pkg, want)
+	}
 	if err != nil {
 		return Entry{}, err
 	}

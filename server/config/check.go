@@ -32,6 +32,7 @@ func (l *loader) check(r *raw) Config {
 		Listen:        l.listen(r.Listen),
 		Data:          l.data(r.Data),
 		Environment:   l.environment(r.Environment),
+		Unencrypted:   l.unencrypted(r),
 		MasterKey:     l.masterKey(r.MasterKey),
 		KDFIterations: l.iterations(r.KDFIterations),
 		Keys:          l.keys(r),
@@ -152,6 +153,21 @@ func (l *loader) ttls(r *raw) map[classify.Class]time.Duration {
 		}
 	}
 	return ttls
+}
+
+// production is in the labels of environments where values are never stored in the clear.
+var production = regexp.MustCompile(`(^|-)prod(uction)?(-|$)`)
+
+func (l *loader) unencrypted(r *raw) bool {
+	if l.truth("ENCRYPTION_ENABLED", r.Enabled) {
+		return false
+	}
+	if production.MatchString(r.Environment) {
+		l.refuse("ENCRYPTION_ENABLED", "must be true in production: without encryption values are stored in the clear, which is for local debugging only")
+		return false
+	}
+	l.warn("ENCRYPTION_ENABLED is false: VALUES ARE STORED IN THE CLEAR, for local debugging only; they cannot be read once it is true")
+	return true
 }
 
 // algorithms are spellings of the one that there is, without hyphens and underscores.

@@ -22,6 +22,7 @@ type Config struct {
 	Listen        string // host:port; port 0 takes a free one
 	Data          string // directory of keys, token and, without Redis, the cache
 	Environment   string // label bound to every key: dev, staging, prod
+	Unencrypted   bool   // values are stored in the clear, for local debugging
 	MasterKey     Secret // base64 of 32 random bytes, or a passphrase; empty: one is made in Data
 	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
 	Keys          Keys

@@ -66,6 +66,20 @@ func TestAlgorithm(t *testing.T) {
 	}
 }
 
+func TestEncryptionEnabled(t *testing.T) {
+	for _, environment := range []string{"dev", "staging", "product"} {
+		c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment})
+		require.NoError(t, err)
+		require.True(t, c.Unencrypted)
+		require.Len(t, warnings, 1)
+		require.Contains(t, warnings[0], "IN THE CLEAR")
+	}
+	c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=true", "COFFER_ENVIRONMENT=prod"})
+	require.NoError(t, err)
+	require.False(t, c.Unencrypted)
+	require.Empty(t, warnings)
+}
+
 func TestFlagsWin(t *testing.T) {
 	c, _, err := load(t, []string{"COFFER_LISTEN=127.0.0.1:1", "COFFER_DATA=/env", "COFFER_ENVIRONMENT=prod"},
 		"--listen", "127.0.0.1:0", "--environment=staging", "--max-body", "10")
@@ -171,6 +185,10 @@ func TestBadValues(t *testing.T) {
 		{"REDIS_HOST=h,REDIS_CLUSTER_ADDRS=h:1", "REDIS_CLUSTER_ADDRS and REDIS_HOST are both set"},
 		{"REDIS_HOST=h,REDIS_TLS=" + planted, "REDIS_TLS must be true or false"},
 		{"REDIS_URL=redis://h,REDIS_TLS=true", "REDIS_URL must begin with rediss://"},
+		{"ENCRYPTION_ENABLED=" + planted, "ENCRYPTION_ENABLED must be true or false"},
+		{"ENCRYPTION_ENABLED=false,COFFER_ENVIRONMENT=prod", "ENCRYPTION_ENABLED must be true in production"},
+		{"ENCRYPTION_ENABLED=0,COFFER_ENVIRONMENT=production", "ENCRYPTION_ENABLED must be true in production"},
+		{"ENCRYPTION_ENABLED=False,COFFER_ENVIRONMENT=eu-prod-2", "ENCRYPTION_ENABLED must be true in production"},
 		{"ENCRYPTION_ALGORITHM=AES-256-CBC", "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
 		{"ENCRYPTION_ALGORITHM=" + planted, "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
 		{"COFFER_TTL_PHI=none", "COFFER_TTL_PHI must be a duration"},

@@ -18,6 +18,7 @@ type raw struct {
 
 	MasterKey     string `env:"ENCRYPTION_MASTER_KEY"`
 	MasterKeyFile string `env:"ENCRYPTION_MASTER_KEY_FILE"`
+	Enabled       string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
 	Algorithm     string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
 	KDFIterations string `env:"KDF_ITERATIONS" envDefault:"600000"`
 

@@ -36,6 +36,7 @@ type Metrics struct {
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
+	encryption prometheus.Gauge
 }
 
 // New makes the metrics of a server that has the operations, by their ids in the OpenAPI document. The hash must be a keyed one, since a
@@ -51,10 +52,14 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
 	}
+	m.encryption = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "encryption_enabled", Help: "1, or 0 where ENCRYPTION_ENABLED is false and values are stored in the clear.",
+	})
+	m.encryption.Set(1)
 	for _, operation := range operations {
 		m.known[operation] = true
 	}
-	m.registry.MustRegister(m.operations, m.latency, m.lookups, m.keys, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -93,6 +98,9 @@ func (m *Metrics) Operation(d Done) {
 		m.byTenant.WithLabelValues(m.tenants.label(d.Tenant), strconv.FormatBool(d.Err != nil)).Inc()
 	}
 }
+
+// Unencrypted says that values are stored in the clear.
+func (m *Metrics) Unencrypted() { m.encryption.Set(0) }
 
 // Lookups counts reads of the cache that found something, and that found nothing.
 func (m *Metrics) Lookups(hits, misses int) {

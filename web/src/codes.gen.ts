@@ -67,7 +67,9 @@ export type Code =
   /** The audit log cannot be written, and without it no key is used and no value is opened. (HTTP 503, may succeed when retried) */
   | 'audit_unavailable'
   /** The entry is not the one that If-Match or If-None-Match asks for; nothing was changed. (HTTP 412) */
-  | 'precondition_failed';
+  | 'precondition_failed'
+  /** ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false. (HTTP 409) */
+  | 'encryption_disabled';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [
