@@ -59,9 +59,6 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 		s.counters[use][class].n.Add(1)
 		return id, nil
 	}
-	if s.document.Shredded() {
-		return id, envelope.ErrKeyDestroyed
-	}
 	if !s.lacks(use, class) {
 		return id, err
 	}
