@@ -3,6 +3,8 @@
 # make bench  ratios against hand-written baselines, in bench/results.json
 # make lint   formatting, vet, staticcheck, types
 # make wasm   the WebAssembly core, with its sizes
+# make build  the binary bin/coffer, static and reproducible
+# make man    its manual pages, in build/man
 # make soak   the long runs: fuzzing
 
 SHELL := /bin/bash -o pipefail
@@ -13,7 +15,7 @@ BROWSERS := chromium firefox-esr webkit2gtk-driver xvfb
 # A few minutes for each of the parsers' fuzzers.
 FUZZTIME ?= 3m
 
-.PHONY: run build wasm test bench lint generate soak clean
+.PHONY: run build man wasm test bench lint generate soak clean
 
 run: bin/coffer
 	bin/coffer serve --listen 127.0.0.1:8080 --data coffer-data
@@ -21,7 +23,10 @@ run: bin/coffer
 build: bin/coffer
 
 bin/coffer: $(GO_FILES) web/demo/dist/index.html
-	go build -trimpath -o $@ ./cmd/server
+	scripts/build.sh $@
+
+man: bin/coffer
+	bin/coffer man --dir build/man
 
 web/demo/dist/index.html: $(DEMO_FILES) web/dist/index.js
 	npx vite build --config web/demo/vite.config.ts --logLevel warn

@@ -3,20 +3,23 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 
 	"github.com/coffer-storage/coffer/server/config"
 )
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Print what is in force and where each value comes from",
-		Long:  "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.",
-		Args:  noArguments,
+		Use:     "config",
+		Short:   "Print what is in force and where each value comes from",
+		Long:    "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.",
+		Example: "  coffer config\n  COFFER_ENVIRONMENT=prod coffer config --listen :8080",
+		GroupID: groupServer,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, warnings, err := config.Describe(os.Environ(), cmd.Flags())
 			if err != nil {
@@ -40,47 +43,25 @@ func configCommand() *cobra.Command {
 	return cmd
 }
 
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version and how this binary was built",
-		Args:  noArguments,
+// manCommand is hidden: `make man` and packagers run it.
+func manCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:    "man",
+		Short:  "Write the man pages into a directory",
+		Hidden: true,
+		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = &debug.BuildInfo{}
+			b := readBuild()
+			date, _ := time.Parse(time.RFC3339, b.Time) // the commit's, so that the same commit gives the same pages
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "coffer %s\n%s %s/%s%s\n", either(info.Main.Version, "(unknown)"), info.GoVersion,
-				setting(info, "GOOS"), setting(info, "GOARCH"), revision(info))
-			return err
+			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "coffer " + b.Version, Manual: "Coffer", Date: &date}, dir)
 		},
 	}
-}
-
-// revision says which commit the binary was built from, if that is known.
-func revision(info *debug.BuildInfo) string {
-	commit := setting(info, "vcs.revision")
-	if commit == "" {
-		return ""
-	}
-	if setting(info, "vcs.modified") == "true" {
-		commit += " with changes"
-	}
-	return fmt.Sprintf("\ncommit %s of %s", commit, setting(info, "vcs.time"))
-}
-
-func setting(info *debug.BuildInfo, key string) string {
-	for _, s := range info.Settings {
-		if s.Key == key {
-			return s.Value
-		}
-	}
-	return ""
-}
-
-func either(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
+	cmd.Flags().StringVar(&dir, "dir", "build/man", "where they go")
+	return cmd
 }

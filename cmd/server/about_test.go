@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,46 @@ func TestVersionAndCompletion(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(out), "coffer")
 	}
+}
+
+// TestHelp: every command says what it does, and all but those that group others or are the library's give an example.
+func TestHelp(t *testing.T) {
+	out, err := program(t, nil, "--help").Output()
+	require.NoError(t, err)
+	for _, text := range []string{"The server:", "Administration:", "About coffer:", "ENCRYPTION_MASTER_KEY_FILE", "coffer serve --data"} {
+		require.Contains(t, string(out), text)
+	}
+	require.NotContains(t, string(out), "Additional Commands")
+	for _, command := range []string{"serve", "health", "config", "version", "token create", "token revoke"} {
+		out, err := program(t, nil, append(strings.Fields(command), "--help")...).Output()
+		require.NoError(t, err)
+		require.Contains(t, string(out), "Examples:\n  ", command)
+	}
+	out, err = program(t, nil, "serve", "--help").Output()
+	require.NoError(t, err)
+	require.Regexp(t, `--rate string .*; environment COFFER_RATE`, string(out))
+}
+
+// TestManPages: a page for each command, with its flags, and the same every time.
+func TestManPages(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "man")
+	require.NoError(t, program(t, nil, "man", "--dir", dir).Run())
+	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
+	require.NoError(t, err)
+	require.Subset(t, names(pages), []string{"coffer.1", "coffer-serve.1", "coffer-health.1", "coffer-token-create.1", "coffer-completion-bash.1"})
+	require.NotContains(t, names(pages), "coffer-man.1")
+	page, err := os.ReadFile(filepath.Join(dir, "coffer-serve.1"))
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^\.TH "COFFER-SERVE" "1"`, string(page))
+	require.Contains(t, string(page), "COFFER_SHUTDOWN_DELAY")
+	require.NotContains(t, string(page), "Auto generated")
+}
+
+func names(paths []string) (out []string) {
+	for _, path := range paths {
+		out = append(out, filepath.Base(path))
+	}
+	return out
 }
 
 // A provider that cannot be is refused at the start, without quoting what was given.

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
 )
 
 func main() {
@@ -27,21 +29,30 @@ func main() {
 	}
 }
 
+// The groups of commands in the help.
+const (
+	groupServer = "server"
+	groupAdmin  = "admin"
+	groupAbout  = "about"
+)
+
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Encrypted storage for sensitive data",
-		Long: "Coffer keeps sensitive data encrypted wherever it rests.\n\n" +
-			"Every setting has an environment variable; flags win. Secrets have no flag:\n" +
-			"  ENCRYPTION_MASTER_KEY  32 random bytes as base64 (openssl rand -base64 32), or a passphrase\n" +
-			"  KDF_ITERATIONS         PBKDF2 iterations of a passphrase, at least 600000\n" +
-			"  REDIS_URL              redis://user:password@host:port/database, or rediss:// for TLS\n" +
-			"  REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_DB   instead of REDIS_URL\n" +
-			"Without Redis the cache is kept in the data directory.",
+		Long:  "Coffer keeps sensitive data encrypted wherever it rests.\n\n" + config.Help,
+		Example: "  coffer serve --data coffer-data            # the server; the first start prints a token\n" +
+			"  coffer token create --data coffer-data     # another token\n" +
+			"  coffer config                              # what is in force, and why\n" +
+			"  coffer completion bash > /etc/bash_completion.d/coffer",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), versionCommand())
+	root.AddGroup(&cobra.Group{ID: groupServer, Title: "The server:"}, &cobra.Group{ID: groupAdmin, Title: "Administration:"},
+		&cobra.Group{ID: groupAbout, Title: "About coffer:"})
+	root.SetHelpCommandGroupID(groupAbout)
+	root.SetCompletionCommandGroupID(groupAbout)
+	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), versionCommand(), manCommand())
 	return root
 }
 

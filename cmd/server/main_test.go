@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -255,6 +256,41 @@ func TestDrain(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, response.StatusCode)
 	require.Zero(t, p.wait(), p.log)
 	serve(t, data).requireValue(p.token, "upload", record)
+}
+
+// TestDrainIsAnnounced: a server that is told to end fails its readiness while it still serves, and ends by itself.
+func TestDrainIsAnnounced(t *testing.T) {
+	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_DELAY=1s")
+	address := strings.TrimPrefix(p.url, "http://")
+	require.NoError(t, health(t, address).Run())
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		status, body := p.do("", "GET", "/readyz", "")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, `"code":"shutting_down"`)
+	}, 900*time.Millisecond, 5*time.Millisecond)
+	p.put(p.token, "k", record)
+	require.Contains(t, fails(t, health(t, address)), "not ready: 503 shutting_down")
+	require.NoError(t, health(t, address, "--live").Run())
+	require.Zero(t, p.wait(), p.log)
+	require.Contains(t, fails(t, health(t, address, "--live")), "no server answers")
+}
+
+// health is `coffer health` of the server at address.
+func health(t *testing.T, address string, flags ...string) *exec.Cmd {
+	t.Helper()
+	return program(t, []string{"COFFER_LISTEN=" + address}, append([]string{"health"}, flags...)...)
+}
+
+// TestHealthFindsTheServer: an address to listen on that is every one of the machine's is asked on the machine itself.
+func TestHealthFindsTheServer(t *testing.T) {
+	p := serve(t, t.TempDir())
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.url, "http://"))
+	require.NoError(t, err)
+	for _, host := range []string{"", "0.0.0.0", "127.0.0.1", "localhost"} {
+		out, err := health(t, net.JoinHostPort(host, port)).Output()
+		require.NoError(t, err, host)
+		require.Equal(t, "ok\n", string(out))
+	}
 }
 
 // TestDrainEnds: an upload that never ends does not keep the server, and a second signal ends it at once.

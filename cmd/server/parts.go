@@ -95,6 +95,10 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 }
 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
+	degraded := []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}}
+	if c.Unencrypted {
+		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
+	}
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
@@ -108,7 +112,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			{Code: "keyring_unavailable", Run: keysReady(p.keys.ring)},
 			{Code: "audit_unavailable", Run: p.audit.Ready},
 		},
-		Degraded: []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}},
+		Degraded: degraded,
 	}
 }
 

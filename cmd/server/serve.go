@@ -26,7 +26,13 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the encrypted cache and the demo over HTTP",
-		Args:  noArguments,
+		Long: "Serves until SIGTERM or SIGINT; then /readyz fails, after COFFER_SHUTDOWN_DELAY no connection is accepted, and requests in flight are\n" +
+			"let end within COFFER_SHUTDOWN_TIMEOUT. A second signal ends it at once. The first start prints a token.\n\n" + config.Help,
+		Example: "  coffer serve --listen 127.0.0.1:8080 --data coffer-data\n\n" +
+			"  ENCRYPTION_MASTER_KEY_FILE=/run/secrets/master-key REDIS_URL=rediss://user:password@redis:6379/0 \\\n" +
+			"    coffer serve --environment prod --data /var/lib/coffer --trusted-proxies 10.0.0.0/8",
+		GroupID: groupServer,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
 			slog.SetDefault(log)
@@ -54,7 +60,9 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	handler, err := api.New(p.options(c, log))
+	options := p.options(c, log)
+	options.Ready = append([]api.Check{{Code: "shutting_down", Run: func(context.Context) error { return ctx.Err() }}}, options.Ready...)
+	handler, err := api.New(options)
 	if err != nil {
 		return err
 	}
@@ -68,7 +76,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := announce(ctx, out, listener.Addr(), c, p.audit, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	err = run(ctx, newServer(handler, c, log), listener, c.ShutdownTimeout, log)
+	err = run(ctx, newServer(handler, c, log), listener, c, log)
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
@@ -149,8 +157,9 @@ func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.S
 	}
 }
 
-// run serves until ctx ends; then it takes no more requests and waits for those in flight.
-func run(ctx context.Context, server *http.Server, listener net.Listener, patience time.Duration, log *slog.Logger) error {
+// run serves until ctx ends. Then it goes on for a while in which load balancers see that it is not ready, takes no more requests, and
+// waits for those in flight.
+func run(ctx context.Context, server *http.Server, listener net.Listener, c *config.Config, log *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	log.Info("serving", "address", listener.Addr().String())
@@ -160,7 +169,13 @@ func run(ctx context.Context, server *http.Server, listener net.Listener, patien
 	case <-ctx.Done():
 	}
 	log.Info("shutting down")
-	drain, cancel := context.WithTimeout(context.Background(), patience)
+	server.SetKeepAlivesEnabled(false)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-time.After(c.ShutdownDelay):
+	}
+	drain, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		_ = server.Close()

@@ -25,8 +25,9 @@ func tokenFile(data string) *token.File { return token.Open(filepath.Join(data, 
 
 func tokenCommand() *cobra.Command {
 	group := &cobra.Command{
-		Use:   "token",
-		Short: "Manage the API tokens",
+		Use:     "token",
+		GroupID: groupAdmin,
+		Short:   "Manage the API tokens",
 		Long: "Makes, lists and revokes the tokens that clients send as Authorization: Bearer.\n" +
 			"A running server takes every change at once, without a restart.",
 	}

@@ -31,6 +31,8 @@ func TestUnencrypted(t *testing.T) {
 	require.Contains(t, string(value), record)
 	_, metrics := off.do(off.token, "GET", "/metrics", "")
 	require.Contains(t, metrics, "\ncoffer_encryption_enabled 0\n")
+	_, ready := off.do("", "GET", "/readyz", "")
+	require.Contains(t, ready, `"degraded":["encryption_disabled"]`)
 	for path, body := range map[string]string{
 		"/v1/encrypt": `{"class":"phi","text":"t"}`, "/v1/encrypt:batch": `{"items":[]}`, "/v1/decrypt": `{}`, "/v1/decrypt:batch": `{"items":[]}`,
 	} {

@@ -18,6 +18,7 @@ const (
 	// minPassphrase is the shortest passphrase in characters (NIST SP 800-63B section 5.1.1.2).
 	minPassphrase = 8
 	maxTimeout    = 24 * time.Hour
+	maxDelay      = 5 * time.Minute
 	maxTTL        = 3650 * day
 	maxLimit      = 1_000_000
 
@@ -53,6 +54,7 @@ func (l *loader) check(r *raw) Config {
 		WriteTimeout:    l.timeout("COFFER_WRITE_TIMEOUT", r.WriteTimeout),
 		IdleTimeout:     l.timeout("COFFER_IDLE_TIMEOUT", r.IdleTimeout),
 		RequestTimeout:  l.timeout("COFFER_REQUEST_TIMEOUT", r.RequestTimeout),
+		ShutdownDelay:   l.delay("COFFER_SHUTDOWN_DELAY", r.ShutdownDelay),
 		ShutdownTimeout: l.timeout("COFFER_SHUTDOWN_TIMEOUT", r.ShutdownTimeout),
 	}
 }
@@ -117,6 +119,14 @@ func (l *loader) timeout(variable, text string) time.Duration {
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > maxTimeout {
 		l.refuse(variable, "must be a duration above 0 and up to 24h, such as 30s or 2m")
+	}
+	return d
+}
+
+func (l *loader) delay(variable, text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > maxDelay {
+		l.refuse(variable, "must be a duration up to 5m, such as 5s; 0s is none")
 	}
 	return d
 }

@@ -40,6 +40,7 @@ type Config struct {
 	WriteTimeout    time.Duration // a response
 	IdleTimeout     time.Duration // a connection between two requests
 	RequestTimeout  time.Duration // what the store and the keys take to answer one request
+	ShutdownDelay   time.Duration // how long a server that is told to end still takes requests, while /readyz says that it ends
 	ShutdownTimeout time.Duration // what requests in flight are given to end
 }
 

@@ -204,6 +204,8 @@ func TestBadValues(t *testing.T) {
 		{"COFFER_WRITE_TIMEOUT=0s", "COFFER_WRITE_TIMEOUT must be a duration"},
 		{"COFFER_IDLE_TIMEOUT=-1s", "COFFER_IDLE_TIMEOUT must be a duration"},
 		{"COFFER_REQUEST_TIMEOUT=25h", "COFFER_REQUEST_TIMEOUT must be a duration"},
+		{"COFFER_SHUTDOWN_DELAY=6m", "COFFER_SHUTDOWN_DELAY must be a duration up to 5m"},
+		{"COFFER_SHUTDOWN_DELAY=-1s", "COFFER_SHUTDOWN_DELAY must be"},
 		{"COFFER_SHUTDOWN_TIMEOUT=" + planted, "COFFER_SHUTDOWN_TIMEOUT must be a duration"},
 	}
 	for _, test := range tests {

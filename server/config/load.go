@@ -70,6 +70,7 @@ type raw struct {
 	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
 	IdleTimeout     string `env:"COFFER_IDLE_TIMEOUT" envDefault:"2m"`
 	RequestTimeout  string `env:"COFFER_REQUEST_TIMEOUT" envDefault:"15s"`
+	ShutdownDelay   string `env:"COFFER_SHUTDOWN_DELAY" envDefault:"0s"`
 	ShutdownTimeout string `env:"COFFER_SHUTDOWN_TIMEOUT" envDefault:"30s"`
 }
 
@@ -99,8 +100,33 @@ var flags = []struct{ name, variable, usage string }{
 	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},
 	{"idle-timeout", "COFFER_IDLE_TIMEOUT", "how long an unused connection stays open (default 2m)"},
 	{"request-timeout", "COFFER_REQUEST_TIMEOUT", "longest time store and keys may take for a request (default 15s)"},
+	{"shutdown-delay", "COFFER_SHUTDOWN_DELAY", "how long a shutdown takes requests while /readyz fails, for load balancers to notice (default 0s)"},
 	{"shutdown-timeout", "COFFER_SHUTDOWN_TIMEOUT", "how long a shutdown waits for requests in flight (default 30s)"},
 }
+
+// Help tells of the settings that have no flag, for the help of commands.
+const Help = `Every setting has an environment variable; a flag wins over it. In development (COFFER_ENVIRONMENT is dev or not set) the file .env of the working
+directory is read too, and the environment wins over it. These have no flag:
+
+  ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
+  KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
+  ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
+  ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
+  COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
+  COFFER_KEY_CACHE_TTL     how long keys stay in memory
+  COFFER_KEY_CACHE_USES    for how many packages they do
+  COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
+                           the longest, and default, time in the cache of each class, such as 12h or 7d
+
+  REDIS_URL                redis://user:password@host:port/database, or rediss:// for TLS; or instead of it
+  REDIS_HOST, REDIS_PORT   one server, or
+  REDIS_SENTINEL_ADDRS, REDIS_MASTER_NAME, REDIS_SENTINEL_PASSWORD
+                           Sentinels as host:port, separated by commas, or
+  REDIS_CLUSTER_ADDRS      some servers of a Cluster; with
+  REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB, REDIS_TLS=true
+
+Without Redis the cache is kept in the data directory. A secret can be given by the path of a file, with _FILE behind its variable's name:
+ENCRYPTION_MASTER_KEY_FILE, REDIS_PASSWORD_FILE, REDIS_URL_FILE and so on.`
 
 // AddFlags adds the flags with the given names to a command's; without names, all of them.
 func AddFlags(set *pflag.FlagSet, names ...string) {

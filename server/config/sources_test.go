@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/config"
@@ -136,6 +137,23 @@ func TestSecretFilesAndDotenv(t *testing.T) {
 	c, _, err = load(t, []string{"ENCRYPTION_MASTER_KEY=from the environment"})
 	require.NoError(t, err)
 	require.EqualValues(t, "from the environment", c.MasterKey)
+}
+
+// The help names every setting, as a flag or as a variable, and no other.
+func TestHelp(t *testing.T) {
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(set)
+	help := config.Help + set.FlagUsages()
+	known := map[string]bool{}
+	settings, _, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	for _, s := range settings {
+		known[s.Variable] = true
+		require.Contains(t, help, strings.TrimSuffix(s.Variable, "_FILE"))
+	}
+	for _, name := range regexp.MustCompile(`\b(?:COFFER|REDIS|ENCRYPTION|KDF)_[A-Z_]+[A-Z]`).FindAllString(help, -1) {
+		require.True(t, known[name], name)
+	}
 }
 
 var exampleLine = regexp.MustCompile(`(?m)^#([A-Z_]+)=(.*)$`)

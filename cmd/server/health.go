@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+)
+
+// healthTimeout is longer than the server takes to ask what it depends on.
+const healthTimeout = 5 * time.Second
+
+func healthCommand() *cobra.Command {
+	var live bool
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running server on this machine whether it is ready",
+		Long: "Asks the server on --listen for /readyz, or with --live for /livez, and exits 0 where it is well and 1 where not: for health checks of\n" +
+			"containers, which have no other program to ask with. Readiness needs the store and the keys; liveness only the process itself.",
+		Example: "  coffer health\n  coffer health --live --listen 127.0.0.1:9000",
+		GroupID: groupServer,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := config.Load(os.Environ(), cmd.Flags())
+			if err != nil {
+				return err
+			}
+			path := "/readyz"
+			if live {
+				path = "/livez"
+			}
+			if err := askHealth(cmd.Context(), "http://"+local(c.Listen)+path); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok")
+			return err
+		},
+	}
+	config.AddFlags(cmd.Flags(), "listen")
+	cmd.Flags().BoolVar(&live, "live", false, "ask whether the process answers, not whether it can serve")
+	return cmd
+}
+
+// local is where a server that listens on an address can be reached from here.
+func local(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	ip, _ := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return address
+	case host == "" || ip == netip.IPv4Unspecified():
+		return net.JoinHostPort("127.0.0.1", port)
+	case ip == netip.IPv6Unspecified():
+		return net.JoinHostPort("::1", port)
+	}
+	return address
+}
+
+func askHealth(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{}} // which asks no proxy
+	response, err := client.Do(request)
+	if err != nil {
+		return errors.New("no server answers there")
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %d %s", response.StatusCode, response.Header.Get("Coffer-Code"))
+	}
+	return nil
+}
