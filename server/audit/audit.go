@@ -62,6 +62,11 @@ const (
 	TokenRevoke                       // an API token was revoked
 	ServerStart                       // a server began, with its configuration
 	ServerStop                        // a server ended in order
+	TenantShred                       // a tenant is about to be shredded
+	KEKRewrap                         // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
+	BackupCreate                      // a backup was made
+	BackupRestore                     // a backup is about to be restored
+	BackupDrill                       // a backup was opened to see that it opens
 	auditResumed                      // the log can be written again
 	numberOfActions = iota + 1
 )
@@ -71,6 +76,8 @@ var actions = [numberOfActions]string{
 	SessionCreate: "session.create", SessionExtend: "session.extend", SessionEnd: "session.end",
 	KeysCreate: "keys.create", KeysRotate: "keys.rotate", KeysState: "keys.state", KeysShare: "keys.share",
 	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
+	TenantShred: "tenant.shred", KEKRewrap: "kek.rewrap",
+	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
 	auditResumed: "audit.resumed",
 }
 

@@ -2,9 +2,7 @@ package keyring
 
 import (
 	"context"
-	"time"
 
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -63,70 +61,4 @@ func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 		d.Shred()
 		return nil
 	})
-}
-
-// Rewrap has each root of a tenant wrapped by the KEK of another set that stands where its own does in this one. Roots, keys and data stay as they are, and
-// so do the former slots, until RetireSlots. What was wrapped after begun already is left, so that a run that was broken off can go
-// on. It returns the number of roots that it wrapped.
-func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun time.Time) (wrapped int, err error) {
-	t := r.tenant(tenant)
-	if d, err := r.Document(ctx, tenant); err != nil || d.Shredded() {
-		return 0, err
-	}
-	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
-		wrapped = 0
-		for id, one := range opened {
-			if r.rewrapped(d, id, begun) {
-				continue
-			}
-			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, one.key)
-			if err != nil {
-				return err
-			}
-			if err := d.AddSlot(slot); err != nil {
-				return err
-			}
-			wrapped++
-		}
-		return nil
-	})
-	return wrapped, err
-}
-
-func (r *Keyring) rewrapped(d *envelope.Document, root format.KeyID, begun time.Time) bool {
-	for _, s := range d.Slots {
-		if s.RootID == root && s.State == envelope.Enabled && s.CreatedAt >= begun.UnixMilli() {
-			return true
-		}
-	}
-	return false
-}
-
-// counterpart gives the KEK of another set for the classes that a KEK of this one is for.
-func (r *Keyring) counterpart(kek kms.KEK, to kms.Set) kms.KEK {
-	for _, class := range classify.All {
-		if r.keks.For(class) == kek {
-			return to.For(class)
-		}
-	}
-	return to.All()[0]
-}
-
-// RetireSlots destroys a tenant's slots that were made before a rewrap began, but none that is the last way to a root: then it returns
-// envelope.ErrInvalid and changes nothing. It returns the number that it destroyed.
-func (r *Keyring) RetireSlots(ctx context.Context, tenant string, begun time.Time) (retired int, err error) {
-	err = r.change(ctx, tenant, func(d *envelope.Document) error {
-		retired = 0
-		for _, s := range d.Slots {
-			if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || s.CreatedAt >= begun.UnixMilli() {
-				continue
-			}
-			if err := d.DestroySlot(s.ID); err != nil {
-				return err
-			}
-			retired++
-		}
-		return nil
-	})
-	return retired, err
 }

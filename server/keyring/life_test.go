@@ -180,8 +180,18 @@ func TestRewrap(t *testing.T) {
 	require.NoError(t, err)
 	time.Sleep(2 * time.Millisecond)
 	begun := time.Now()
-	_, err = old.RetireSlots(t.Context(), "tenant", begun)
-	require.ErrorIs(t, err, envelope.ErrInvalid, "the last way is not taken")
+	prove := func() keyring.Proof {
+		d, err := old.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		proof, err := keyring.Prove(t.Context(), d, kms.NewSet(kek), begun)
+		require.NoError(t, err)
+		return proof
+	}
+	unproven := prove()
+	require.False(t, unproven.Whole())
+	require.Len(t, unproven.Missing, 1)
+	_, err = old.RetireSlots(t.Context(), "tenant", unproven)
+	require.ErrorIs(t, err, keyring.ErrInUse, "the last way is not taken")
 	for _, want := range []int{1, 0} {
 		n, err := old.Rewrap(t.Context(), "tenant", kms.NewSet(kek), begun)
 		require.NoError(t, err)
@@ -190,7 +200,10 @@ func TestRewrap(t *testing.T) {
 	opens(t, tenant, pkg)
 	opens(t, tenantOf(t, next(), "tenant"), pkg)
 	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
-	n, err := old.RetireSlots(t.Context(), "tenant", begun)
+	proof := prove()
+	require.True(t, proof.Whole())
+	require.Equal(t, []int{1, 1}, []int{proof.Roots, proof.Keys})
+	n, err := old.RetireSlots(t.Context(), "tenant", proof)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	opens(t, tenantOf(t, next(), "tenant"), pkg)

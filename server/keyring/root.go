@@ -58,7 +58,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots,
 		if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || opened[s.RootID].key != nil {
 			continue
 		}
-		one, err := r.unwrapSlot(ctx, d, s)
+		one, err := unwrapSlot(ctx, r.keks, d, s, &r.health)
 		switch {
 		case errors.Is(err, kms.ErrWrongKey):
 			foreign = s.URL
@@ -90,13 +90,13 @@ func covers(d *envelope.Document, opened roots) bool {
 }
 
 // unwrapSlot tries the KEKs whose URL the slot has; kms.ErrWrongKey where none fits.
-func (r *Keyring) unwrapSlot(ctx context.Context, d *envelope.Document, s *envelope.Slot) (root, error) {
-	for _, kek := range r.keks.All() {
+func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *envelope.Slot, h *health) (root, error) {
+	for _, kek := range keks.All() {
 		if kek.URL() != s.URL {
 			continue
 		}
 		key, err := unwrapRoot(ctx, kek, d, s)
-		if r.health.note(err); !errors.Is(err, kms.ErrWrongKey) {
+		if h.note(err); !errors.Is(err, kms.ErrWrongKey) {
 			return root{key, kek}, err
 		}
 	}

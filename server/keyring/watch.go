@@ -89,11 +89,16 @@ type health struct {
 	since time.Time
 }
 
-// note remembers how a call of a KEK ended. That a key is another KEK's, or was altered, is an answer too.
+// answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
+func answered(err error) bool {
+	return err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication)
+}
+
+// note remembers how a call of a KEK ended.
 func (h *health) note(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication) {
+	if answered(err) {
 		h.err = nil
 		return
 	}

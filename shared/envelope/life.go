@@ -92,6 +92,29 @@ func (d *Document) Shredded() bool {
 	return len(d.Slots) > 0 && !slices.ContainsFunc(d.Slots, func(s Slot) bool { return s.State == Enabled })
 }
 
+// Roots gives the roots that something may be under: those that an enabled slot opens, and those of keys that are neither destroyed
+// nor under a root that is gone.
+func (d *Document) Roots() (all []format.KeyID) {
+	add := func(id format.KeyID) {
+		if !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	for i := range d.Slots {
+		if d.Slots[i].State == Enabled {
+			add(d.Slots[i].RootID)
+		}
+	}
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			if k := &d.Keysets[i].Keys[j]; k.State != Destroyed && !d.Gone(k.RootID) {
+				add(k.RootID)
+			}
+		}
+	}
+	return all
+}
+
 // DestroySlot leaves a slot's tombstone in its place. It returns ErrUnknownKey for a slot that is not there, and ErrInvalid for the
 // last way to a root under which there are keys: that is what Shred is for.
 func (d *Document) DestroySlot(id [16]byte) error {

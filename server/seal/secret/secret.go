@@ -7,7 +7,9 @@ package secret
 
 import (
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -46,6 +48,15 @@ func (k *Key) MessageCipher(salt format.Salt) (cipher.AEAD, error) {
 	message := k.derive(salt[:], format.LabelMessageKey)
 	defer message.Clear()
 	return newCipher(message.bytes[:])
+}
+
+// BackupMAC is HMAC-SHA256 (RFC 2104) of a backup's content, under a key derived from k (SPEC.md section 9.8).
+func (k *Key) BackupMAC(content []byte) [envelope.MACSize]byte {
+	derived := k.derive(nil, envelope.LabelBackup)
+	defer derived.Clear()
+	mac := hmac.New(sha256.New, derived.bytes[:])
+	mac.Write(content)
+	return [envelope.MACSize]byte(mac.Sum(nil))
 }
 
 // Append appends the secret's bytes to dst, for a KMS to wrap. Whoever calls it clears them.

@@ -1,0 +1,263 @@
+package recovery_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+)
+
+func backup(t testing.TB, r *recovery.Recovery) []byte {
+	file, _, err := r.Backup(t.Context())
+	require.NoError(t, err)
+	return file
+}
+
+// A lost store comes back from its backup as a whole, under either of its KEKs.
+func TestRestoreIntoNothing(t *testing.T) {
+	s := newSite(t)
+	keks := kms.NewSet(openKEK(t, urlA)).With(classify.PHI, openKEK(t, urlB))
+	all := populate(t, s.under(keks), 5)
+	file := backup(t, s.under(keks))
+	require.NotContains(t, string(file), "a planted value")
+	drill, err := s.under(keks).Drill(t.Context(), file)
+	require.NoError(t, err)
+	require.Equal(t, []int{5, 0, 10, 10}, []int{drill.Tenants, drill.Shredded, drill.Roots, drill.Keys})
+	require.WithinDuration(t, time.Now(), drill.Created, time.Minute)
+
+	s.lose()
+	dry, err := s.under(keks).Restore(t.Context(), file, nil, true)
+	require.NoError(t, err)
+	require.Len(t, dry.Changes, 5)
+	require.Equal(t, recovery.Change{Tenant: "tenant-0", New: true, Slots: 2, Keys: 2}, dry.Changes[0])
+	for range s.store().All(t.Context(), keystore.Keysets) {
+		t.Fatal("a dry run changed something")
+	}
+	wet, err := s.under(keks).Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	require.Equal(t, dry, wet)
+	openAll(t, s.under(keks), all, "")
+	again, err := s.under(keks).Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 5}, []int{len(again.Changes), again.Unchanged})
+	require.Equal(t, []string{"backup.create ", "backup.drill ", "backup.restore ", "backup.restore "}, s.events.actions())
+
+	part, err := s.a().Drill(t.Context(), file)
+	require.ErrorIs(t, err, recovery.ErrDamaged, "it lacks the KEK of a class")
+	require.Len(t, part.Failures, 5)
+}
+
+// To restore over newer keys loses none, and brings back nothing that was destroyed or shredded since.
+func TestRestoreOverNewer(t *testing.T) {
+	s := newSite(t)
+	r := s.a()
+	all := populate(t, r, 3)
+	file := backup(t, r)
+	rotate := func(tenant string) format.KeyID {
+		time.Sleep(2 * time.Millisecond)
+		k, err := r.Ring.Tenant(t.Context(), tenant)
+		require.NoError(t, err)
+		former, err := k.Primary(format.UseCache, classify.PHI)
+		require.NoError(t, err)
+		_, err = k.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+		require.NoError(t, err)
+		return former
+	}
+	rotate("tenant-0")
+	newer := sealWith(t, r, "tenant-0", classify.PHI)
+	require.NoError(t, r.Ring.Advance(t.Context(), "tenant-1", format.UseCache, classify.PHI, rotate("tenant-1"), envelope.Destroyed))
+	require.NoError(t, r.Shred(t.Context(), "tenant-2"))
+	unknown := sealWith(t, r, "since", classify.PHI)
+
+	restored, err := s.a().Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	require.Equal(t, []int{0, 3}, []int{len(restored.Changes), restored.Unchanged})
+	after := s.a()
+	openAll(t, after, append(all[:3:3], newer, unknown), "")
+	openAll(t, after, all[3:], "key_destroyed")
+}
+
+// A tenant that was begun anew after its keyset was lost, and restored then, has two roots: what was sealed under either opens, and seals go on.
+func TestRestoreUnderTwoRoots(t *testing.T) {
+	s := newSite(t)
+	former := populate(t, s.a(), 2)
+	file := backup(t, s.a())
+	s.lose()
+	server := s.a()
+	anew := sealWith(t, server, "tenant-0", classify.PHI)
+	require.Equal(t, "unknown_key", code(former[1].open(server)))
+	restored, err := s.a().Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, true}, []bool{restored.Changes[0].New, restored.Changes[1].New})
+	for _, r := range []*recovery.Recovery{server, s.a()} {
+		openAll(t, r, append(former, anew), "")
+		openAll(t, s.a(), []sealed{sealWith(t, r, "tenant-0", classify.PHI), sealWith(t, r, "tenant-0", classify.PII)}, "")
+	}
+	done, err := s.a().Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	require.Equal(t, 3, done.Wrapped)
+	_, err = s.a().Finish(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	openAll(t, s.b(), append(former, anew), "")
+}
+
+// Who was shredded after the backup, and whose tombstone was lost with the store, stays shredded by what the audit log says; whoever began
+// anew under that name keeps the new keys.
+func TestRestoreHonoursShreddings(t *testing.T) {
+	log := func(id string, at time.Time) string {
+		line := fmt.Sprintf(`{"time":%q,"severity":"notice","action":"tenant.shred","outcome":"ok","tenant":%q}`, at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), id)
+		return `{"time":"2026-01-01T00:00:00.000Z","action":"key.open","outcome":"ok","tenant":"tenant-3"}` + "\n" + line + "\n{\"action\":\"tenant.shred\",\"outc"
+	}
+	s := newSite(t)
+	r := s.a()
+	all := populate(t, r, 4)
+	file := backup(t, r)
+	require.NoError(t, r.Shred(t.Context(), "tenant-1"))
+	shredded := recovery.Shreddings{}
+	require.NoError(t, shredded.AddLog(strings.NewReader(log("tenant-1", time.Now()))))
+	shredded.AddTenant("tenant-2")
+	shredded.AddTenant("nobody")
+	require.Len(t, shredded, 3)
+	s.lose()
+	time.Sleep(2 * time.Millisecond)
+	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
+	both := backup(t, s.a())
+
+	restored, err := s.a().Restore(t.Context(), file, shredded, false)
+	require.NoError(t, err)
+	require.Equal(t, []string{"tenant-1", "tenant-2"}, restored.Honoured)
+	after := s.a()
+	openAll(t, after, append(all[:2:2], all[6:]...), "")
+	openAll(t, after, all[2:6], "key_destroyed")
+	openAll(t, after, []sealed{anew}, "")
+
+	s.lose()
+	again, err := s.a().Restore(t.Context(), both, shredded, false)
+	require.NoError(t, err)
+	require.Empty(t, again.Honoured, "what it has was made since")
+	openAll(t, s.a(), []sealed{anew}, "")
+}
+
+// Another environment's backup, and another KEK's, are refused with the reason.
+func TestRestoreElsewhere(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 1)
+	file := backup(t, s.a())
+	s.lose()
+	refused := func(r *recovery.Recovery, want error, why string) {
+		t.Helper()
+		for _, err := range []error{second(r.Restore(t.Context(), file, nil, false)), second(r.Restore(t.Context(), file, nil, true)), second(r.Drill(t.Context(), file))} {
+			require.ErrorIs(t, err, want)
+			require.ErrorContains(t, err, why)
+		}
+	}
+	refused(s.in("prod", to(t, urlA)), keyring.ErrEnvironment, `"test"`)
+	refused(s.b(), kms.ErrWrongKey, openKEK(t, urlA).URL())
+	require.Contains(t, s.events.actions(), "backup.drill keyring_unavailable")
+	for range s.store().All(t.Context(), keystore.Keysets) {
+		t.Fatal("a refused restore changed something")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// No file that was cut short, altered or put together from two is taken for a backup.
+func TestDamagedBackups(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 2)
+	file := backup(t, s.a())
+	s.lose()
+	populate(t, s.a(), 2)
+	other := backup(t, s.a())
+	s.lose()
+	r := s.a()
+	refuse := func(b []byte) {
+		t.Helper()
+		_, err := r.Restore(t.Context(), b, nil, false)
+		require.Error(t, err)
+		require.Contains(t, []string{"authentication_failed", "unsupported_version", "wrong_secret", "keyring_unavailable"}, codes.Of(err).Code)
+	}
+	for i := range file {
+		altered := bytes.Clone(file)
+		altered[i] ^= 1
+		refuse(altered)
+	}
+	for n := 0; n < len(file); n += 7 {
+		refuse(file[:n])
+	}
+	refuse(append(bytes.Clone(file), 0))
+	require.Equal(t, len(file), len(other))
+	for n := 1; n < len(file); n += 11 {
+		if mixed := append(bytes.Clone(file[:n]), other[n:]...); !bytes.Equal(mixed, file) && !bytes.Equal(mixed, other) {
+			refuse(mixed)
+		}
+	}
+	for range s.store().All(t.Context(), keystore.Keysets) {
+		t.Fatal("a refused restore changed something")
+	}
+}
+
+// What the store has and nobody can read is neither backed up nor overwritten; the other tenants are restored.
+func TestRestoreBesideDamage(t *testing.T) {
+	s := newSite(t)
+	all := populate(t, s.a(), 3)
+	file := backup(t, s.a())
+	path := s.store().Where(keystore.Keysets, "tenant-1")
+	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+	_, _, err := s.a().Backup(t.Context())
+	require.Error(t, err)
+	restored, err := s.a().Restore(t.Context(), file, nil, false)
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.Len(t, restored.Failures, 1)
+	require.Equal(t, "tenant-1", restored.Failures[0].Tenant)
+	require.ErrorContains(t, restored.Failures[0].Err, path)
+	openAll(t, s.a(), append(all[:2:2], all[4:]...), "")
+	require.NoError(t, os.Remove(path))
+	_, err = s.a().Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	openAll(t, s.a(), all, "")
+}
+
+// The backups of the vectors open, and those that must not be believed are refused with their codes.
+func TestVectors(t *testing.T) {
+	kek := func(secret vectors.Secret) kms.Set {
+		b, err := base64.StdEncoding.DecodeString(secret.Text)
+		require.NoError(t, err)
+		return to(t, "base64key://"+base64.StdEncoding.EncodeToString(b))
+	}
+	for _, v := range vectors.OfBackups().Backups {
+		for _, secret := range v.KEKs {
+			s := newSite(t)
+			r := s.in(v.Environment, kek(secret))
+			restored, err := r.Restore(t.Context(), v.Bytes, nil, false)
+			require.NoError(t, err, v.Name)
+			require.Equal(t, v.CreatedAt, restored.Created.UnixMilli())
+			require.Len(t, restored.Changes, len(v.Documents))
+		}
+	}
+	for _, v := range vectors.OfBackups().Refusals {
+		b, _, err := envelope.ParseBackup(v.Bytes)
+		require.NoError(t, err)
+		_, err = newSite(t).in(b.Environment, kek(v.KEK)).Drill(t.Context(), v.Bytes)
+		require.Equal(t, v.Code, code(err), v.Name)
+	}
+	for _, v := range vectors.OfBackups().Invalid {
+		_, err := newSite(t).in("prod", to(t, urlA)).Drill(t.Context(), v.Bytes.Bytes())
+		require.Error(t, err, v.Name)
+	}
+}

@@ -1,0 +1,113 @@
+// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by another KEK, back them up,
+// prove that a backup opens, restore it, and shred a tenant.
+//
+// What it guarantees: data is never touched, and no key is lost by a kill at any point, for every keyset changes as a whole and every
+// operation can be run again; a former KEK's slots are retired only when each root of each tenant was unwrapped by the new one; a backup
+// that is cut short, altered or mixed of two is refused before anything is changed; a restore merges, so that it takes back neither a newer key
+// nor a shredding; and no KEK is dialled but those that the caller opened.
+package recovery
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// The sentinels; those of keyring, kms and envelope come through as well.
+var (
+	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
+	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
+	// ErrUnfinished says that the former KEK is still needed.
+	ErrUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
+)
+
+// Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and others of its kind.
+type Recovery struct{ Options }
+
+// Options is what a Recovery works on.
+type Options struct {
+	Ring        *keyring.Keyring
+	Store       keystore.Store // of the ring
+	KEKs        kms.Set        // of the ring
+	Environment string         // of the ring
+	Audit       audit.Recorder
+	Progress    func(done, total int) // told after each tenant, by one at a time; nil for nobody
+}
+
+// New makes a Recovery.
+func New(options Options) *Recovery { return &Recovery{options} }
+
+// Failure is a tenant for which something failed.
+type Failure struct {
+	Tenant string
+	Err    error
+}
+
+// atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits how many there are a second.
+const atOnce = 32
+
+// tenants gives the ids of all tenants. One whose keyset cannot be read is an error: nothing may be taken to be done for all of them then.
+func (r *Recovery) tenants(ctx context.Context) (ids []string, err error) {
+	for d, err := range r.Ring.Documents(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, d.Owner)
+	}
+	return ids, nil
+}
+
+// each does something for every item, several at once. It goes on where it fails for one of them, but not where the KMS is out of reach.
+func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) string, do func(ctx context.Context, item T) error) (failures []Failure, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	done, queue := 0, make(chan T)
+	note := func(item T, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done++; r.Progress != nil {
+			r.Progress(done, len(items))
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if failures = append(failures, Failure{name(item), err}); errors.Is(err, kms.ErrUnavailable) {
+			cancel(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(atOnce, len(items)) {
+		wg.Go(func() {
+			for item := range queue {
+				note(item, do(ctx, item))
+			}
+		})
+	}
+	for _, item := range items {
+		select {
+		case queue <- item:
+		case <-ctx.Done():
+		}
+	}
+	close(queue)
+	wg.Wait()
+	return failures, context.Cause(ctx)
+}
+
+func itself(id string) string { return id }
+
+// record writes an event of the operation, before what it is about takes effect.
+func (r *Recovery) record(ctx context.Context, action audit.Action, tenant string, failed error) error {
+	e := audit.Event{Action: action, Operation: action.String(), Tenant: tenant}
+	if failed != nil {
+		e.Code = codes.Of(failed).Code
+	}
+	return r.Audit.Record(ctx, e)
+}

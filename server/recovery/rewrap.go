@@ -1,0 +1,293 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// Rewrapping is what is known of the last rewrap, in the store of keysets, until it is finished.
+type Rewrapping struct {
+	From     []string `json:"from"` // URLs of the KEKs of the classes, in their order
+	To       []string `json:"to"`
+	Begun    int64    `json:"begun"`    // milliseconds since 1970
+	Complete bool     `json:"complete"` // every tenant was rewrapped once
+}
+
+// since is from when on a slot of the target is the rewrap's. A target of another URL has no earlier ones.
+func (w *Rewrapping) since() time.Time {
+	if !slices.Equal(w.From, w.To) {
+		return time.Time{}
+	}
+	return time.UnixMilli(w.Begun)
+}
+
+// Rewrap is what a rewrap did, or would do.
+type Rewrap struct {
+	Rewrapping
+	Tenants  int
+	Wrapped  int // roots
+	Resumed  bool
+	Failures []Failure
+}
+
+const rewrapName = "rewrap"
+
+// Rewrap has the roots of all tenants wrapped by the KEKs of another set, each by the one that stands where its own does. Servers go on under the former
+// ones meanwhile. A run that was broken off is taken up again; so is a complete one to another KEK, for the tenants that were made since, while a
+// complete one to a new version of the same KEK begins anew. It returns an error where a tenant could not be rewrapped, which the
+// Rewrap names.
+func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
+	if err := check(ctx, to); err != nil {
+		return nil, err
+	}
+	if err := r.record(ctx, audit.KEKRewrap, "", nil); err != nil {
+		return nil, err
+	}
+	w, resumed, err := r.begin(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := r.tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done, wrapped := &Rewrap{Rewrapping: *w, Tenants: len(ids), Resumed: resumed}, make(chan int, len(ids))
+	done.Failures, err = each(ctx, r, ids, itself, func(ctx context.Context, id string) error {
+		n, err := r.Ring.Rewrap(ctx, id, to, w.since())
+		if errors.Is(err, envelope.ErrKeyDestroyed) {
+			return nil // shredded meanwhile
+		}
+		wrapped <- n
+		return err
+	})
+	close(wrapped)
+	for n := range wrapped {
+		done.Wrapped += n
+	}
+	switch {
+	case err != nil:
+		return done, err
+	case len(done.Failures) > 0:
+		return done, fmt.Errorf("recovery: %d tenants were not rewrapped: %w", len(done.Failures), ErrUnfinished)
+	}
+	done.Complete = true
+	return done, r.note(ctx, w, &done.Rewrapping)
+}
+
+// check has each KEK wrap something and unwrap it again, before anything is entrusted to it.
+func check(ctx context.Context, keks kms.Set) error {
+	for _, kek := range keks.All() {
+		probe, bound := []byte("a KEK that is to be used"), []byte("coffer/v1 check")
+		wrapped, err := kek.Wrap(ctx, probe, bound)
+		if err == nil {
+			var got []byte
+			if got, err = kek.Unwrap(ctx, wrapped, bound); err == nil && !bytes.Equal(probe, got) {
+				err = envelope.ErrAuthentication
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("recovery: the KEK %s: %w", kek.URL(), err)
+		}
+	}
+	return nil
+}
+
+// begin takes up a rewrap to these KEKs, or begins one.
+func (r *Recovery) begin(ctx context.Context, to kms.Set) (w *Rewrapping, resumed bool, err error) {
+	known, err := r.Rewrapping(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	fresh := &Rewrapping{From: urls(r.KEKs), To: urls(to)}
+	if known != nil && slices.Equal(known.To, fresh.To) && (!known.Complete || !slices.Equal(known.From, known.To)) {
+		return known, true, nil
+	}
+	for d, err := range r.Ring.Documents(ctx) { // a slot that a clock ahead of this one dated is not the rewrap's either
+		if err != nil {
+			return nil, false, err
+		}
+		for _, s := range d.Slots {
+			fresh.Begun = max(fresh.Begun, s.CreatedAt+1)
+		}
+	}
+	fresh.Begun = max(fresh.Begun, time.Now().UnixMilli())
+	return fresh, false, r.note(ctx, known, fresh)
+}
+
+func urls(keks kms.Set) (all []string) {
+	for _, class := range classify.All {
+		all = append(all, keks.For(class).URL())
+	}
+	return all
+}
+
+// Rewrapping gives what is known of a rewrap that is not finished; nil where there is none.
+func (r *Recovery) Rewrapping(ctx context.Context) (*Rewrapping, error) {
+	content, err := r.Store.Get(ctx, keystore.Leases, rewrapName)
+	if err != nil || content == nil {
+		return nil, err
+	}
+	w := &Rewrapping{}
+	if json.Unmarshal(content, w) != nil {
+		return nil, fmt.Errorf("recovery: %s does not say what is known of a rewrap: %w", r.Store.Where(keystore.Leases, rewrapName), keystore.ErrUnavailable)
+	}
+	return w, nil
+}
+
+// note replaces what is known of a rewrap; nil is nothing.
+func (r *Recovery) note(ctx context.Context, old, next *Rewrapping) error {
+	encode := func(w *Rewrapping) []byte {
+		if w == nil {
+			return nil
+		}
+		b, _ := json.Marshal(w) // cannot fail: texts and numbers only
+		return b
+	}
+	swapped, err := r.Store.Swap(ctx, keystore.Leases, rewrapName, encode(old), encode(next))
+	if err == nil && !swapped {
+		now, e := r.Rewrapping(ctx)
+		if e != nil || !bytes.Equal(encode(now), encode(next)) {
+			return errors.Join(e, fmt.Errorf("recovery: another rewrap was begun meanwhile: %w", ErrUnfinished))
+		}
+	}
+	return err
+}
+
+// Roots counts, over all tenants, the roots that a KEK's slots open, by its URL, and those that it alone opens. No KEK is asked.
+type Roots struct{ All, Only int }
+
+// Status tells under which KEKs the roots of all tenants are, those of a rewrap since it began.
+func (r *Recovery) Status(ctx context.Context) (*Rewrapping, map[string]Roots, error) {
+	w, err := r.Rewrapping(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	counts := map[string]Roots{}
+	for d, err := range r.Ring.Documents(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, id := range d.Roots() {
+			names := map[string]bool{}
+			for _, s := range d.Slots {
+				if s.RootID == id && s.State == envelope.Enabled {
+					names[w.label(&s)] = true
+				}
+			}
+			for name := range names {
+				c := counts[name]
+				if c.All++; len(names) == 1 {
+					c.Only++
+				}
+				counts[name] = c
+			}
+		}
+	}
+	return w, counts, nil
+}
+
+// label names a slot's KEK, and its former version where that is what a rewrap is about.
+func (w *Rewrapping) label(s *envelope.Slot) string {
+	if w != nil && slices.Contains(w.To, s.URL) && !w.since().IsZero() && s.CreatedAt < w.Begun {
+		return s.URL + " (before the rewrap)"
+	}
+	return s.URL
+}
+
+// Finished is what the end of a rewrap did.
+type Finished struct {
+	Tenants  int
+	Retired  int       // slots
+	Unproven []Failure // tenants whose roots the new KEK did not open
+}
+
+// Finish retires the former KEKs' slots, once the new ones have unwrapped every root of every tenant. Where one is left that they did not, it changes nothing and returns
+// ErrUnfinished, and the Finished names the tenants. No server may be running under the former KEKs any more: a tenant that one of
+// them makes would be under these alone.
+func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
+	w, err := r.Rewrapping(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case w == nil || !slices.Equal(w.To, urls(to)):
+		return nil, fmt.Errorf("recovery: no rewrap to this KEK was begun: %w", ErrUnfinished)
+	case !w.Complete:
+		return nil, fmt.Errorf("recovery: the rewrap was broken off: run it to its end first: %w", ErrUnfinished)
+	}
+	ids, err := r.tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	finished, proofs := &Finished{Tenants: len(ids)}, make(chan proven, len(ids))
+	finished.Unproven, err = each(ctx, r, ids, itself, func(ctx context.Context, id string) error {
+		proof, err := r.prove(ctx, id, to, w)
+		proofs <- proven{id, proof}
+		return err
+	})
+	close(proofs)
+	switch {
+	case err != nil:
+		return finished, err
+	case len(finished.Unproven) > 0:
+		return finished, fmt.Errorf("recovery: the new KEK does not open the roots of %d tenants: %w", len(finished.Unproven), ErrUnfinished)
+	}
+	if err := r.record(ctx, audit.KEKRewrap, "", nil); err != nil {
+		return finished, err
+	}
+	return finished, r.retire(ctx, w, proofs, finished)
+}
+
+// proven is a tenant whose roots the new KEK unwrapped.
+type proven struct {
+	tenant string
+	proof  keyring.Proof
+}
+
+func (r *Recovery) prove(ctx context.Context, id string, to kms.Set, w *Rewrapping) (keyring.Proof, error) {
+	d, err := r.Ring.Document(ctx, id)
+	if err != nil {
+		return keyring.Proof{}, err
+	}
+	proof, err := keyring.Prove(ctx, d, to, w.since())
+	if err == nil && len(proof.Missing) > 0 {
+		err = fmt.Errorf("recovery: the new KEK does not open %d of its roots; the first is %x: %w", len(proof.Missing), proof.Missing[0][:8], ErrUnfinished)
+	}
+	return proof, err
+}
+
+func (r *Recovery) retire(ctx context.Context, w *Rewrapping, proofs <-chan proven, finished *Finished) error {
+	var all []proven
+	for p := range proofs {
+		all = append(all, p)
+	}
+	retired := make(chan int, len(all))
+	failures, err := each(ctx, r, all, func(p proven) string { return p.tenant }, func(ctx context.Context, p proven) error {
+		n, err := r.Ring.RetireSlots(ctx, p.tenant, p.proof)
+		retired <- n
+		return err
+	})
+	close(retired)
+	for n := range retired {
+		finished.Retired += n
+	}
+	finished.Unproven = failures
+	switch {
+	case err != nil:
+		return err
+	case len(failures) > 0:
+		return fmt.Errorf("recovery: of %d tenants a root was made meanwhile: rewrap again: %w", len(failures), ErrUnfinished)
+	}
+	return r.note(ctx, w, nil)
+}

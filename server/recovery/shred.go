@@ -1,0 +1,36 @@
+package recovery
+
+import (
+	"context"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+)
+
+// settled is how long after a shredding every server that reaches the store of keysets has seen it: it looks once in
+// keyring.CheckInterval, and takes a while to look.
+const settled = 3 * keyring.CheckInterval
+
+// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first: should the store be lost and an earlier
+// backup restored, the audit log is what says that the tenant stays shredded. To shred again changes nothing. It returns keyring.ErrNoTenant,
+// and others of the store and the audit log.
+func (r *Recovery) Shred(ctx context.Context, tenant string) error {
+	if _, err := r.Ring.Document(ctx, tenant); err != nil {
+		return err
+	}
+	if err := r.record(ctx, audit.TenantShred, tenant, nil); err != nil {
+		return err
+	}
+	return r.Ring.Shred(ctx, tenant)
+}
+
+// Settle returns when every server that reaches the store of keysets has had the time to see what was done before, or when ctx ends.
+func Settle(ctx context.Context) {
+	timer := time.NewTimer(settled)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
