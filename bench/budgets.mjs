@@ -48,6 +48,10 @@ export const server = {
   'Cache/OneByOne': raw(0.9),
   'Cache/Goroutines': raw(0.85),
   'Cache/Pipelines': raw(0.6),
+  'HTTP/1KiB': raw(0.8),
+  'HTTP/64KiB': raw(0.8),
+  'HTTP/Bare1KiB': raw(null),
+  'HTTP/Bare64KiB': raw(null),
 };
 
 /** Of one Seal or Open, whatever the size. */

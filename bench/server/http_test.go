@@ -1,0 +1,214 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+const (
+	connections = 16
+	settled     = 2500 * time.Millisecond // from when on a token file is not read again for each request: it is as it was at the first
+	maxBody     = 64 << 20
+)
+
+// BenchmarkHTTP compares the service with itself storing values as they are in the same Redis (ENCRYPTION_ENABLED=false): what encryption
+// costs; and, as Bare, with an Echo server that checks one token, logs, and does nothing else of what the service does (tenants,
+// limits, the audit log on the disk, metrics, conditions): what all of it costs. 16 connections write and read in turn; the client takes no
+// part of net/http's, so that most of the time is the servers'.
+func BenchmarkHTTP(b *testing.B) {
+	redisServer := redistest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
+	b.Cleanup(func() { _ = client.Close() })
+	sealing, plain, bare := startService(b, client), startService(b, client, cache.Unencrypted()), startBare(b, client)
+	time.Sleep(settled)
+	for _, size := range sizes[1:3] {
+		value := newValue(size.bytes)
+		ours := newLoad(b, sealing, "sealed", value)
+		b.Run(size.name, func(b *testing.B) { compare(b, newLoad(b, plain, "plain", value).run, ours.run) })
+		b.Run("Bare"+size.name, func(b *testing.B) { compare(b, newLoad(b, bare, "bare", value).run, ours.run) })
+	}
+}
+
+// service is one that listens.
+type service struct{ address, bearer string }
+
+// startService is Coffer as `coffer serve` puts it together.
+func startService(b *testing.B, client redis.UniversalClient, options ...cache.Option) service {
+	dir := b.TempDir()
+	tokens := token.Open(filepath.Join(dir, "tokens.json"))
+	bearer, _, err := tokens.CreateFirst()
+	require.NoError(b, err)
+	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
+	require.NoError(b, err)
+	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "bench")
+	require.NoError(b, err)
+	b.Cleanup(ring.Close)
+	operations, err := api.Operations()
+	require.NoError(b, err)
+	handler, err := api.New(api.Options{
+		Store: rediskv.New(client), Cache: options, Identity: tokens, Audit: openAudit(b, dir), Metrics: metrics.New(operations, func(string) string { return "x" }),
+		Keys:   func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
+		Limits: limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(10, nil), Log: newLog(),
+		Demo: fstest.MapFS{}, MaxBody: maxBody, Timeout: 15 * time.Second,
+	})
+	require.NoError(b, err)
+	s := service{listen(b, handler), bearer}
+	require.NoError(b, newLoad(b, s, "first", nil).run(1)) // which notes in the file that the token was used
+	return s
+}
+
+func openAudit(b *testing.B, dir string) audit.Recorder {
+	key, err := audit.OpenKey(filepath.Join(dir, "audit.key"))
+	require.NoError(b, err)
+	log, err := audit.Open(filepath.Join(dir, "audit.log"), key, audit.Options{Log: newLog()})
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = log.Close() })
+	return log
+}
+
+func newLog() *slog.Logger { return slog.New(slog.NewJSONHandler(io.Discard, nil)) }
+
+func listen(b *testing.B, handler http.Handler) string {
+	server := httptest.NewServer(handler)
+	b.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// startBare is the least that one would write without Coffer.
+func startBare(b *testing.B, client redis.UniversalClient) service {
+	bearer := "a token of forty-three characters or so, too"
+	hash, log := sha256.Sum256([]byte(bearer)), newLog()
+	e := echo.New()
+	e.Use(middleware.RequestID(), middleware.BodyLimit("64M"), middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+		LogStatus: true, LogMethod: true, LogRoutePath: true, LogLatency: true, LogRequestID: true, LogContentLength: true, LogResponseSize: true,
+		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+			log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request", slog.String("id", v.RequestID), slog.String("method", v.Method),
+				slog.String("route", v.RoutePath), slog.Int("status", v.Status), slog.String("received", v.ContentLength),
+				slog.Int64("sent", v.ResponseSize), slog.Duration("took", v.Latency))
+			return nil
+		},
+	}), func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			given := sha256.Sum256([]byte(strings.TrimPrefix(c.Request().Header.Get("Authorization"), "Bearer ")))
+			if subtle.ConstantTimeCompare(given[:], hash[:]) != 1 {
+				return echo.ErrUnauthorized
+			}
+			return next(c)
+		}
+	})
+	e.PUT("/v1/cache/*", func(c echo.Context) error {
+		value, err := io.ReadAll(c.Request().Body)
+		if err != nil {
+			return err
+		}
+		if err := client.Set(c.Request().Context(), "plain/"+c.Param("*"), value, ttl).Err(); err != nil {
+			return err
+		}
+		return c.NoContent(http.StatusNoContent)
+	})
+	e.GET("/v1/cache/*", func(c echo.Context) error {
+		value, err := client.Get(c.Request().Context(), "plain/"+c.Param("*")).Bytes()
+		if err != nil {
+			return err
+		}
+		return c.Blob(http.StatusOK, echo.MIMEOctetStream, value)
+	})
+	return service{listen(b, e), bearer}
+}
+
+// load writes and reads over connections of its own, each an entry of its own.
+type load []*wire
+
+type wire struct {
+	conn     net.Conn
+	in       *bufio.Reader
+	put, get []byte // whole requests
+}
+
+func newLoad(b *testing.B, s service, prefix string, value []byte) load {
+	all := make(load, connections)
+	for i := range all {
+		conn, err := net.Dial("tcp", s.address)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = conn.Close() })
+		head := fmt.Sprintf("/v1/cache/%s%d%%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", prefix, i, s.address, s.bearer)
+		all[i] = &wire{
+			conn: conn, in: bufio.NewReaderSize(conn, 128<<10),
+			put: fmt.Appendf(nil, "PUT "+head+"Content-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%s", "?class=phi&ttl=1h", len(value), value),
+			get: fmt.Appendf(nil, "GET "+head+"\r\n", ""),
+		}
+	}
+	return all
+}
+
+// run makes n writes and as many reads.
+func (l load) run(n int) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, len(l))
+	for i, w := range l {
+		wg.Go(func() {
+			for j := i; j < n; j += len(l) {
+				if err := w.putGet(); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+func (w *wire) putGet() error {
+	if err := w.send(w.put, http.StatusNoContent); err != nil {
+		return err
+	}
+	return w.send(w.get, http.StatusOK)
+}
+
+func (w *wire) send(request []byte, want int) error {
+	if _, err := w.conn.Write(request); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != want {
+		return fmt.Errorf("status %d, want %d: %w", response.StatusCode, want, err)
+	}
+	return nil
+}
