@@ -57,8 +57,9 @@ lint: web/dist/index.js
 	go tool staticcheck ./...
 	npx tsc -p .
 
-generate:
+generate: node_modules/.package-lock.json
 	go generate ./...
+	npx openapi-typescript server/api/openapi.yaml --output web/src/openapi.gen.ts --default-non-nullable false
 
 soak:
 	scripts/need.sh redis-server

@@ -60,6 +60,7 @@ var Table = []Info{
 	{"precondition_failed", "The entry is not the one that If-Match or If-None-Match asks for; nothing was changed.", 412, false},
 	{"shutting_down", "The server is about to end; ask another one, or this one again later.", 503, true},
 	{"encryption_disabled", "ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false.", 409, false},
+	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
 }
 
 // Error is an error with a code of the table, for packages that have no error type of their own. Its fields are set in a literal

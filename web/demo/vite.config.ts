@@ -14,6 +14,7 @@ export default defineConfig({
     alias: [
       { find: /^coffer$/, replacement: here('../dist/index.js') },
       { find: /^coffer\/react$/, replacement: here('../dist/react.js') },
+      { find: /^coffer\/client$/, replacement: here('../dist/client.js') },
     ],
     dedupe: ['react', 'react-dom'],
   },

@@ -71,7 +71,9 @@ export type Code =
   /** The server is about to end; ask another one, or this one again later. (HTTP 503, may succeed when retried) */
   | 'shutting_down'
   /** ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false. (HTTP 409) */
-  | 'encryption_disabled';
+  | 'encryption_disabled'
+  /** The server cannot be reached, or the connection to it failed; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
+  | 'unreachable';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [

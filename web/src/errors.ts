@@ -5,6 +5,12 @@ export class CofferError extends Error {
   override name = 'CofferError';
   /** The stable code, the same in Go and over HTTP. */
   readonly code: Code;
+  /** The HTTP status, if a server answered (`coffer/client`). */
+  declare readonly status?: number;
+  /** What names the request in that server's log. */
+  declare readonly requestId?: string;
+  /** Seconds after which that server may answer otherwise. */
+  declare readonly retryAfter?: number;
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
     super(message, options);

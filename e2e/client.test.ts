@@ -1,0 +1,308 @@
+/** coffer/client against the real server: in Node, through a proxy that fails, and from pages of another origin. */
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { CofferClient, type Entry } from 'coffer/client';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { operations } from '../web/src/openapi.gen.js';
+import { type Server, chromium, firefox, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
+import { type CofferServer, type Fault, type Proxy, startCoffer, startProxy } from './server.js';
+import { DIST, ROOT } from './support.js';
+
+const run = promisify(execFile);
+const bytes = (text: string) => new TextEncoder().encode(text);
+const failure = (promise: Promise<unknown>) => promise.then(() => expect.unreachable('should have failed'), (error: unknown) => error as Record<string, unknown>);
+
+let folder: string;
+let page: Server;
+let server: CofferServer;
+let proxy: Proxy;
+let client: CofferClient;
+let flaky: CofferClient;
+
+beforeAll(async () => {
+  folder = await temporaryFolder();
+  await run('go', ['build', '-o', join(folder, 'coffer'), './cmd/server'], { cwd: ROOT });
+  page = await serve({ folders: { '/coffer/': DIST }, files: { '/': '<!doctype html><title>client</title>' } });
+  server = await startCoffer(join(folder, 'coffer'), join(folder, 'data'), '--cors-origins', page.origin);
+  proxy = await startProxy(server.origin);
+  client = new CofferClient(server.origin, { token: server.token });
+  flaky = new CofferClient(proxy.origin, { token: server.token, timeout: 500 });
+}, 300_000);
+afterAll(async () => {
+  await Promise.all([server?.close(), proxy?.close(), page?.close()]);
+  await removeFolder(folder);
+});
+
+/** A call of every operation, each against what the calls before it left. */
+const calls: Record<keyof operations, () => Promise<unknown>> = {
+  putEntry: async () => {
+    const { etag, ttl } = await client.set('a/../b?c#é', 'Ada', { class: 'phi', ttl: '1h', context: { who: 'Zoë 🔒' } });
+    expect(ttl).toBe(3600);
+    expect(await failure(client.set('a/../b?c#é', 'x', { class: 'phi', ifNoneMatch: '*' }))).toMatchObject({ code: 'precondition_failed', status: 412 });
+    expect((await client.set('a/../b?c#é', new Blob(['Ada']), { class: 'phi', ttl: 60, context: { who: 'Zoë 🔒' }, ifMatch: etag, contentType: 'text/x-name' })).etag).not.toBe(etag);
+    expect(await client.set('open', bytes('p'), { class: 'public' })).toMatchObject({ ttl: null });
+  },
+  getEntry: async () => {
+    const entry = (await client.get('a/../b?c#é', { least: 'phi' }))!;
+    expect(entry).toMatchObject({ value: bytes('Ada'), contentType: 'text/x-name', class: 'phi', context: { who: 'Zoë 🔒' } });
+    expect(Math.abs(entry.encryptedAt.getTime() - Date.now())).toBeLessThan(60_000);
+    expect(await client.get('a/../b?c#é', { ifNoneMatch: entry.etag })).toBe('unchanged');
+    const sealed = (await client.getPackage('a/../b?c#é'))!;
+    expect(Buffer.from(sealed.value).subarray(0, 4).toString('latin1')).toBe('CFR\x01');
+    const stream = (await client.getStream('a/../b?c#é'))!;
+    expect(await new Response(stream.body).text()).toBe('Ada');
+    expect(await client.get('none')).toBeNull();
+    expect(await failure(client.get('open', { least: 'phi' }))).toMatchObject({ name: 'IntegrityError', code: 'class_too_low', status: 403 });
+  },
+  headEntry: async () => {
+    expect(await client.head('a/../b?c#é')).toMatchObject({ class: 'phi', ttl: expect.any(Number), context: { who: 'Zoë 🔒' } });
+    expect(await client.head('none')).toBeNull();
+  },
+  patchEntry: async () => {
+    expect(await client.expire('a/../b?c#é', '20m')).toMatchObject({ ttl: 1200 });
+    expect(await failure(client.expire('none', 60))).toMatchObject({ code: 'not_found' });
+    expect(await failure(client.expire('a/../b?c#é', '25h'))).toMatchObject({ name: 'InputError', code: 'ttl_out_of_range' });
+  },
+  listEntries: async () => {
+    const keys = new Set<string>();
+    for await (const key of client.list({ pageSize: 1 })) keys.add(key);
+    expect([...keys].sort()).toEqual(['a/../b?c#é', 'open']);
+    for await (const key of client.list({ prefix: 'o' })) expect(key).toBe('open');
+  },
+  batchEntries: async () => {
+    const results = await client.batch([
+      { op: 'set', key: '..', value: 'dots', class: 'pii', ttl: 60 },
+      { op: 'get', key: '..' },
+      { op: 'get', key: 'none' },
+      { op: 'delete', key: '..' },
+    ]);
+    expect(results.map(({ status }) => status)).toEqual([204, 200, 404, 204]);
+    expect(results[1]!.entry).toMatchObject({ value: bytes('dots'), class: 'pii', etag: results[0]!.etag });
+    expect(results[2]!.error).toMatchObject({ code: 'not_found', status: 404 });
+    expect(await failure(client.get('..'))).toMatchObject({ name: 'InputError', code: 'invalid_argument' });
+  },
+  deleteEntry: async () => {
+    expect(await failure(client.delete('open', { ifMatch: '"other"' }))).toMatchObject({ code: 'precondition_failed' });
+    expect(await client.delete('open')).toBe(true);
+    expect(await client.delete('open')).toBe(false);
+  },
+  encrypt: async () => {
+    const sealed = await client.encrypt({ value: 'text', class: 'phi', context: { a: 'b' } });
+    expect(sealed.metadata).toMatchObject({ classification: 'phi', use: 'service', context: { a: 'b' } });
+    expect(JSON.stringify(sealed)).not.toContain('text"}');
+  },
+  decrypt: async () => {
+    const opened = await client.decrypt(await client.encrypt({ value: 'text', class: 'phi', context: { a: 'b' } }), { least: 'phi' });
+    expect(opened).toMatchObject({ value: 'text', valueType: 'text', class: 'phi', context: { a: 'b' } });
+    const sealed = await client.encrypt({ value: Uint8Array.of(0, 255), class: 'pii' });
+    expect((await client.decrypt(sealed)).value).toEqual(Uint8Array.of(0, 255));
+    sealed.metadata.classification = 'public';
+    expect(await failure(client.decrypt(sealed))).toMatchObject({ code: expect.stringMatching(/authentication_failed|invalid_argument|malformed/) });
+  },
+  encryptBatch: async () => {
+    const [text, empty] = await client.encryptBatch([{ value: 'text', class: 'phi' }, { value: new Uint8Array(), class: 'public' }]);
+    expect([text, empty]).toMatchObject([{ metadata: { classification: 'phi' } }, { metadata: { classification: 'public' } }]);
+  },
+  decryptBatch: async () => {
+    const sealed = await client.encrypt({ value: 'text', class: 'phi' });
+    const forged = { ...sealed, metadata: { ...sealed.metadata, context: { forged: 'yes' } } };
+    const [opened, error] = await client.decryptBatch([sealed, forged]);
+    expect(opened).toMatchObject({ value: 'text' });
+    expect(error).toMatchObject({ name: 'IntegrityError', code: 'authentication_failed', status: 422 });
+  },
+  createSession: async () => {
+    const session = await client.createSession({ user: 'u' }, { ttl: '30m' });
+    expect(Math.abs(session.expiresAt.getTime() - session.createdAt.getTime() - 1_800_000)).toBeLessThan(1000);
+  },
+  getSession: async () => {
+    const { id } = await client.createSession({ user: 'u', n: [1] });
+    expect((await client.getSession(id))?.data).toEqual({ user: 'u', n: [1] });
+  },
+  extendSession: async () => {
+    const { id, createdAt } = await client.createSession({});
+    expect(await client.extendSession(id, 7200)).toMatchObject({ createdAt });
+  },
+  endSession: async () => {
+    const { id } = await client.createSession({});
+    await client.endSession(id);
+    await client.endSession(id);
+    expect(await client.getSession(id)).toBeNull();
+  },
+  getLive: () => client.live(),
+  getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
+  getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),
+  getDocs: async () => expect(await client.docs()).toContain('<html'),
+  getMetrics: async () => expect(await client.metrics()).toContain('coffer_operations_total'),
+};
+
+describe('the client in Node', () => {
+  test.each(Object.entries(calls))('calls %s', async (_, call) => void (await call()));
+
+  test('every operation of the document was called, as the server saw it', async () => {
+    const document = await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8');
+    const ids = [...document.matchAll(/operationId: (\w+)/g)].map(([, id]) => id!);
+    expect(ids.length).toBeGreaterThan(15);
+    const metrics = await client.metrics();
+    const done = [...metrics.matchAll(/coffer_operations_total\{.*operation="(\w+)",outcome="ok"/g)].map(([, id]) => id!);
+    expect(ids.filter((id) => !done.includes(id))).toEqual([]);
+  });
+
+  test('errors carry the server’s code, status and request id, and no secret', async () => {
+    const secret = 'coffer_planted';
+    const error = await failure(new CofferClient(`${server.origin}/`, { token: secret }).get('planted-key'));
+    expect(error).toMatchObject({ name: 'CofferError', code: 'unauthorized', status: 401, requestId: expect.stringMatching(/.{16}/) });
+    expect(`${String(error)} ${JSON.stringify(error)} ${String(error.stack)}`).not.toMatch(/planted/);
+  });
+
+  test('another server is no Coffer server', async () => {
+    expect(await failure(new CofferClient(page.origin).get('k'))).toMatchObject({ code: 'internal', status: 404 });
+    expect(await failure(new CofferClient(`${page.origin}/#`).get('k'))).toMatchObject({ code: 'internal', status: 200 });
+  });
+});
+
+describe('retries', () => {
+  const faults: Fault[] = ['429', '503', '504', 'cut', 'lost', 'half', 'silence'];
+  const value = 'x'.repeat(50_000);
+
+  test.each(faults)('a read goes on after %s', async (fault) => {
+    await client.set('steady', value, { class: 'phi' });
+    proxy.plan(fault, fault === 'silence' ? 'none' : fault);
+    const start = Date.now();
+    expect(new TextDecoder().decode(((await flaky.get('steady')) as Entry).value)).toBe(value);
+    expect(proxy.seen).toHaveLength(fault === 'silence' ? 2 : 3);
+    if (fault === '429') expect(Date.now() - start).toBeGreaterThanOrEqual(2000); // as Retry-After says
+  });
+
+  const sealed = () => client.encrypt({ value: 'v', class: 'phi' });
+  const session = () => client.createSession({});
+  const repeated: [string, () => Promise<unknown>][] = [
+    ['set', () => flaky.set('r', 'v', { class: 'phi' })],
+    ['head', () => flaky.head('r')],
+    ['expire', () => flaky.expire('r', 60)],
+    ['list', () => flaky.list().next()],
+    ['batch of get', () => flaky.batch([{ op: 'get', key: 'r' }])],
+    ['batch of set', () => flaky.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }])],
+    ['delete', () => flaky.delete('r')],
+    ['encrypt', () => flaky.encrypt({ value: 'v', class: 'phi' })],
+    ['encryptBatch', () => flaky.encryptBatch([{ value: 'v', class: 'phi' }])],
+    ['decrypt', async () => sealed().then((s) => flaky.decrypt(s))],
+    ['decryptBatch', async () => sealed().then((s) => flaky.decryptBatch([s]))],
+    ['getSession', async () => session().then(({ id }) => flaky.getSession(id))],
+    ['extendSession', async () => session().then(({ id }) => flaky.extendSession(id, 60))],
+    ['endSession', async () => session().then(({ id }) => flaky.endSession(id))],
+  ];
+  test.each(repeated)('%s is sent again', async (_, call) => {
+    proxy.plan('503');
+    await call();
+    expect(proxy.seen).toHaveLength(2);
+    expect(proxy.seen[0]).toBe(proxy.seen[1]);
+  });
+
+  const once: [string, () => Promise<unknown>][] = [
+    ['createSession', () => flaky.createSession({})],
+    ['batch with a delete', () => flaky.batch([{ op: 'delete', key: 'r' }])],
+    ['batch of set and get', () => flaky.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }, { op: 'get', key: 'r' }])],
+    ['ready', () => flaky.ready()],
+  ];
+  test.each(once)('%s is sent once, whatever becomes of it', async (_, call) => {
+    for (const fault of faults.filter((f) => f !== 'half')) {
+      proxy.plan(fault);
+      const error = await failure(call());
+      expect(error).toMatchObject({ name: 'CofferError', code: { '429': 'rate_limited', '503': 'store_unavailable', '504': 'timeout', silence: 'timeout' }[fault as string] ?? 'unreachable' });
+      expect(proxy.seen).toHaveLength(1);
+    }
+  });
+
+  test('what cannot help is not tried again', async () => {
+    proxy.plan('page');
+    expect(await failure(flaky.get('steady'))).toMatchObject({ code: 'internal', status: 404 });
+    expect(proxy.seen).toHaveLength(1);
+    expect(await failure(flaky.set('r', 'v', { class: 'phi', ttl: '25h' }))).toMatchObject({ code: 'ttl_out_of_range' });
+    expect(proxy.seen).toHaveLength(2);
+  });
+
+  test('after the last attempt the failure is told', async () => {
+    proxy.plan('503', '503', '503', '503', '503');
+    expect(await failure(flaky.get('steady'))).toMatchObject({ code: 'store_unavailable', status: 503, requestId: 'planned' });
+    expect(proxy.seen).toHaveLength(4);
+    proxy.plan('429');
+    expect(await failure(new CofferClient(proxy.origin, { token: server.token, attempts: 1 }).get('steady'))).toMatchObject({ code: 'rate_limited', retryAfter: 1 });
+    expect(proxy.seen).toHaveLength(1);
+  });
+
+  test('a condition that the lost attempt itself broke is no failed condition', async () => {
+    await client.delete('lock');
+    proxy.plan('lost');
+    expect(await failure(flaky.set('lock', 'mine', { class: 'phi', ifNoneMatch: '*' }))).toMatchObject({ code: 'unreachable' });
+    expect(proxy.seen).toHaveLength(2);
+    expect(new TextDecoder().decode((await client.get('lock'))!.value)).toBe('mine');
+    proxy.plan('cut'); // did not take effect: the second attempt tells
+    expect(await failure(flaky.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' }))).toMatchObject({ code: 'unreachable' });
+    proxy.plan('429'); // certainly did not take effect
+    expect(await failure(flaky.set('lock', 'other', { class: 'phi', ifNoneMatch: '*' }))).toMatchObject({ code: 'precondition_failed' });
+    proxy.plan('lost');
+    expect(await flaky.delete('lock')).toBe(true);
+    expect(await client.get('lock')).toBeNull();
+  });
+
+  test('a signal ends a call while it waits, and while it is answered', async () => {
+    const reason = new Error('enough');
+    for (const fault of ['429', 'silence'] as const) {
+      proxy.plan(fault);
+      const control = new AbortController();
+      setTimeout(() => control.abort(reason), 100);
+      expect(await failure(new CofferClient(proxy.origin).get('steady', { signal: control.signal }))).toBe(reason);
+      expect(proxy.seen).toHaveLength(1);
+    }
+    proxy.plan();
+    expect(await failure(flaky.get('steady', { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    expect(proxy.seen).toHaveLength(0);
+  });
+
+  test('a stream that has begun fails, and ends with its signal', async () => {
+    proxy.plan('half');
+    const { body } = (await flaky.getStream('steady')) as { body: ReadableStream };
+    await failure(new Response(body).text());
+    expect(proxy.seen).toHaveLength(1);
+    proxy.plan('503');
+    const control = new AbortController();
+    const stream = (await flaky.getStream('steady', { signal: control.signal })) as { body: ReadableStream };
+    control.abort();
+    await failure(new Response(stream.body).text());
+    expect(proxy.seen).toHaveLength(2);
+  });
+});
+
+describe.each([chromium, firefox, webkit])('the client in $name', (engine) => {
+  test('works from a page of another origin', async () => {
+    const session = await engine.open();
+    onTestFinished(() => session.close());
+    const seen = await (await session.page(page.origin)).evaluate(
+      async (origin, token) => {
+        const { CofferClient } = (await import('/coffer/client.js' as string)) as typeof import('coffer/client');
+        const { CofferError } = (await import('/coffer/index.js' as string)) as typeof import('coffer');
+        const client = new CofferClient(origin, { token });
+        const key = `page/${navigator.userAgent}`;
+        const { etag } = await client.set(key, new Blob(['Ada'], { type: 'text/x-name' }), { class: 'phi', ttl: '1h', context: { who: 'Zoë' } });
+        const got = (await client.get(key))!;
+        const opened = await client.decrypt(await client.encrypt({ value: 'v', class: 'pii' }));
+        const { id } = await client.createSession({ a: 1 });
+        const error = (await client.expire('none', 1).catch((e: unknown) => e)) as InstanceType<typeof CofferError>;
+        return [
+          [await new Blob([got.value]).text(), got.contentType, got.class, got.context, got.etag === etag],
+          await client.get(key, { ifNoneMatch: etag }),
+          (await client.head(key))?.ttl,
+          opened.value,
+          (await client.getSession(id))?.data,
+          [error instanceof CofferError, error.code, error.status, error.requestId !== undefined],
+          await client.delete(key, { ifMatch: etag }),
+        ];
+      },
+      server.origin,
+      server.token,
+    );
+    expect(seen).toEqual([['Ada', 'text/x-name', 'phi', { who: 'Zoë' }, true], 'unchanged', 3600, 'v', { a: 1 }, [true, 'not_found', 404, true], true]);
+  });
+});

@@ -1,0 +1,96 @@
+/** The real `coffer serve` for tests, and a proxy before it that fails as networks do. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type IncomingMessage, type ServerResponse, createServer, request as send } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+
+export interface CofferServer {
+  origin: string;
+  token: string;
+  close(): Promise<void>;
+}
+
+/** Starts a built binary with an embedded store below `data`, on a free port. */
+export async function startCoffer(binary: string, data: string, ...more: string[]): Promise<CofferServer> {
+  const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data, ...more], {
+    env: { PATH: process.env.PATH }, // no REDIS_URL of the machine
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let log = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
+  let printed = '';
+  for await (const chunk of child.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+    printed += chunk;
+    const [, token, port] = /token: (\S+)[^]*listening: http:\/\/127\.0\.0\.1:(\d+)/.exec(printed) ?? [];
+    if (!token) continue;
+    const close = async () => {
+      child.kill();
+      if (child.exitCode === null) await once(child, 'exit');
+    };
+    return { origin: `http://localhost:${port}`, token, close };
+  }
+  throw new Error(`the server ended: ${log}`);
+}
+
+/**
+ * What becomes of a request: an answer in the server's place (429 with a Retry-After of 1 second, 503, 504, a proxy's page), a
+ * connection that is cut before the request is passed on, after it took effect, or in the middle of the answer, or silence.
+ */
+export type Fault = 'none' | '429' | '503' | '504' | 'page' | 'cut' | 'lost' | 'half' | 'silence';
+
+export interface Proxy {
+  origin: string;
+  /** The faults of the next requests; those after them have none. */
+  plan(...faults: Fault[]): void;
+  /** The requests since the last plan, as method and path. */
+  seen: string[];
+  close(): Promise<void>;
+}
+
+const codes = { '429': 'rate_limited', '503': 'store_unavailable', '504': 'timeout' };
+
+export async function startProxy(target: string): Promise<Proxy> {
+  let faults: Fault[] = [];
+  const seen: string[] = [];
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const fault = faults.shift() ?? 'none';
+    seen.push(`${request.method} ${request.url}`);
+    const body = await buffer(request);
+    if (fault === 'silence') return;
+    if (fault === 'cut') return void request.socket.destroy();
+    if (fault === 'page') return void response.writeHead(404, { 'Content-Type': 'text/html' }).end('<h1>Not here</h1>');
+    if (fault in codes) {
+      const [status, code] = [Number(fault), codes[fault as keyof typeof codes]];
+      const problem = JSON.stringify({ title: '', status, code, detail: 'planned', requestId: 'planned' });
+      const wait = status === 429 ? { 'Retry-After': '1' } : {};
+      return void response.writeHead(status, { 'Content-Type': 'application/problem+json', 'X-Request-Id': 'planned', ...wait }).end(problem);
+    }
+    const upstream = send(target + request.url, { method: request.method, headers: request.headers });
+    upstream.end(body);
+    const [answer] = (await once(upstream, 'response')) as [IncomingMessage];
+    const bytes = await buffer(answer);
+    if (fault === 'lost') return void request.socket.destroy();
+    response.writeHead(answer.statusCode!, answer.headers);
+    if (fault !== 'half') return void response.end(bytes);
+    response.write(bytes.subarray(0, bytes.length / 2), () => request.socket.destroy());
+  }
+
+  const server = createServer((request, response) => void handle(request, response).catch((error: Error) => response.destroy(error)));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    plan: (...next) => {
+      faults = next;
+      seen.length = 0;
+    },
+    seen,
+    close: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

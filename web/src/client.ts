@@ -1,0 +1,384 @@
+/**
+ * A client of Coffer's HTTP API, for browsers, workers and Node: what server/api/openapi.yaml describes, with the errors of the rest of
+ * this package. What may be sent twice without harm is sent again after 429, 503, 504 and failed connections, as long as `Retry-After`
+ * says and else with growing, random pauses; a session is never created twice.
+ *
+ * @packageDocumentation
+ */
+import type { DataClassification, EncryptedPackage } from './index.js';
+import { type CallOptions, type ClientOptions, Http, type Sent, failure } from './http.js';
+import type { CofferError } from './index.js';
+import { toBase64 } from './json.js';
+import type { components, operations } from './openapi.gen.js';
+
+export type { CallOptions, ClientOptions } from './http.js';
+
+type Schemas = components['schemas'];
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The type of a package at rest, as `Accept` of a read. */
+const PACKAGE = 'application/vnd.coffer.package';
+
+/** What an operation answers in JSON. */
+type Json<K extends keyof operations> = operations[K]['responses'] extends { 200: { content: { 'application/json': infer T } } }
+  ? T
+  : operations[K]['responses'] extends { 201: { content: { 'application/json': infer T } } }
+    ? T
+    : never;
+
+/** A time above 0: whole seconds, or a Go duration such as `90s` or `1h30m`. */
+export type Duration = Schemas['Duration'] | number;
+
+/** Whether a server can serve requests, and the codes of what does not work meanwhile. */
+export type Health = Schemas['Health'];
+
+/** What a package's header says of an entry; authentic only beside an opened value. */
+export interface EntryInfo {
+  class: DataClassification;
+  /** 64 hexadecimal digits. */
+  keyId: string;
+  encryptedAt: Date;
+  context: Record<string, string>;
+  /** Names this write of the entry, for `ifMatch` and `ifNoneMatch`. */
+  etag: string;
+}
+
+/** A value of the cache with what its package says of it. */
+export interface Entry extends EntryInfo {
+  value: Bytes;
+  contentType: string;
+}
+
+/** A value of the cache that is still on its way. */
+export interface EntryStream extends EntryInfo {
+  /** To be read to its end or cancelled. It fails where the connection does: what came before is then not the whole value. */
+  body: ReadableStream<Bytes>;
+  contentType: string;
+}
+
+/** An entry that was not opened. */
+export interface EntryHead extends EntryInfo {
+  /** Seconds that the entry is still kept, rounded up; `null` is for ever. */
+  ttl: number | null;
+}
+
+/** What was stored. */
+export interface Stored {
+  etag: string;
+  /** Seconds that the entry is kept, rounded up; `null` is for ever. */
+  ttl: number | null;
+}
+
+/** Options of a write. */
+export interface SetOptions extends CallOptions {
+  class: DataClassification;
+  /** How long the value is kept; left out, as long as its class allows. */
+  ttl?: Duration;
+  /** Texts that are authenticated with the value and stand readable beside it. */
+  context?: Readonly<Record<string, string>>;
+  /** The value's type; that of a Blob or text if left out. */
+  contentType?: string;
+  /** Writes only over the entry of this ETag, or with `*` over any; else `precondition_failed`. */
+  ifMatch?: string;
+  /** `*` writes only where there is no entry; else `precondition_failed`. */
+  ifNoneMatch?: '*';
+}
+
+/** Options of a read. */
+export interface GetOptions extends CallOptions {
+  /** The lowest class to accept: a value of a lower one is refused with `class_too_low`. */
+  least?: DataClassification;
+  /** Reads only the entry of this ETag; else `precondition_failed`. */
+  ifMatch?: string;
+  /** An ETag that the caller has: `'unchanged'` is the answer where the entry still is that one. */
+  ifNoneMatch?: string;
+}
+
+/** What a read answers beside a value, if it was asked by `ifNoneMatch`. */
+export type Unchanged<O> = O extends { ifNoneMatch: string } ? 'unchanged' : never;
+
+/** Options of a change of an entry. */
+export interface MatchOptions extends CallOptions {
+  /** Changes only the entry of this ETag; else `precondition_failed`. */
+  ifMatch?: string;
+}
+
+/** One operation of a batch. A text is stored as UTF-8. */
+export type BatchOperation = Schemas['BatchGet'] | Schemas['BatchDelete'] | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Uint8Array; ttl?: Duration });
+
+/** What one of a batch was answered: `entry` for a `get`, `etag` for it and for a `set`, or why it failed. */
+export interface BatchResult {
+  status: number;
+  entry?: Entry;
+  etag?: string;
+  error?: CofferError;
+}
+
+/** A value to be sealed: text stays text, bytes stay bytes. */
+export interface Sealing {
+  value: string | Uint8Array;
+  class: DataClassification;
+  context?: Readonly<Record<string, string>>;
+}
+
+/** A value that was opened, all of it authentic. */
+export interface Opened {
+  /** Text if the package holds text or JSON, else bytes. */
+  value: string | Bytes;
+  valueType: Schemas['ValueType'];
+  class: DataClassification;
+  keyId: string;
+  encryptedAt: Date;
+  context: Record<string, string>;
+}
+
+/** When a session was created, and when it ends. */
+export interface SessionTimes {
+  createdAt: Date;
+  expiresAt: Date;
+}
+
+/** A new session. Whoever has its id and a token of the tenant opens it: treat the id like a password. */
+export interface NewSession extends SessionTimes {
+  id: string;
+}
+
+/** A session in force. */
+export interface Session<T = Record<string, unknown>> extends SessionTimes {
+  data: T;
+}
+
+/**
+ * A client of one server under one token; it holds no connection and needs no closing.
+ *
+ * Calls reject with a {@link CofferError}: the server's `code`, with `status`, `requestId` and `retryAfter`; `unreachable` or
+ * `timeout` where no answer came. After these two, and after `store_unavailable`, a write may have taken effect.
+ */
+export class CofferClient {
+  readonly #http: Http;
+
+  /** `baseUrl` is the server's: `https://coffer.example`, or in a page of its own origin the empty text. */
+  constructor(baseUrl: string | URL, options: ClientOptions = {}) {
+    this.#http = new Http(String(baseUrl), options);
+  }
+
+  /** Seals a value and stores it in place of an earlier one. */
+  set(key: string, value: string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>, options: SetOptions): Promise<Stored> {
+    const { class: name, ttl, context, contentType, ifMatch, ifNoneMatch } = options;
+    const headers = { 'Coffer-Context': context && asciiJson(context), 'Content-Type': contentType, 'If-Match': ifMatch, 'If-None-Match': ifNoneMatch };
+    return this.#http.send('putEntry', { ...signalOf(options), name: key, query: { class: name, ttl }, headers, body: value }, storedOf);
+  }
+
+  /** Reads a value that the server opened; `null` where there is none. */
+  get<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
+    return this.#get(key, '*/*', options, entryOf);
+  }
+
+  /** Reads a value as a stream, without holding it in memory; `null` where there is none. Once it has begun it is not repeated. */
+  getStream<O extends GetOptions>(key: string, options?: O): Promise<EntryStream | Unchanged<O> | null> {
+    const read = (response: Response) => ({ ...infoOf(response), contentType: typeOf(response), body: response.body! });
+    return this.#get(key, '*/*', options, read, true);
+  }
+
+  /** Reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; what comes beside it is not authenticated. */
+  getPackage<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
+    return this.#get(key, PACKAGE, options, entryOf);
+  }
+
+  /** What is known of an entry without opening it, so not authenticated; `null` where there is none. */
+  head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
+    return orNull(this.#http.send('headEntry', readOf(key, options), (response) => unchanged<O, EntryHead>(response) ?? { ...infoOf(response), ttl: ttlOf(response) }));
+  }
+
+  /** Keeps the entry for `ttl` from now. Rejects with `not_found` where there is none. */
+  expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
+    return this.#http.send('patchEntry', { ...signalOf(options), name: key, query: { ttl }, headers: { 'If-Match': options.ifMatch } }, storedOf);
+  }
+
+  /** Deletes an entry; `false` where there was none. */
+  async delete(key: string, options: MatchOptions = {}): Promise<boolean> {
+    const sent = { ...signalOf(options), name: key, headers: { 'If-Match': options.ifMatch } };
+    return (await orNull(this.#http.send('deleteEntry', sent, () => true))) ?? false;
+  }
+
+  /** The keys that begin with `prefix`, in no order; one may come twice. `pageSize` keys, 1 to 1,000, are asked for at a time. */
+  async *list(options: CallOptions & { prefix?: string; pageSize?: number } = {}): AsyncGenerator<string, void, undefined> {
+    const { prefix, pageSize: limit } = options;
+    for (let cursor: string | undefined; ; ) {
+      const page: Json<'listEntries'> = await this.#http.send('listEntries', { ...signalOf(options), query: { prefix, limit, cursor } }, jsonOf<'listEntries'>);
+      yield* page.keys;
+      if ((cursor = page.cursor) === undefined) return;
+    }
+  }
+
+  /**
+   * Does up to 1,000 operations in their order, each for itself: look at each result. Sent again only where all of them are `get`, or
+   * all are `set`: of others a second run may answer otherwise than the first did.
+   */
+  async batch(operations: readonly BatchOperation[], options: CallOptions = {}): Promise<BatchResult[]> {
+    const repeatable = ['get', 'set'].some((op) => operations.every((o) => o.op === op));
+    const { results } = await this.#post('batchEntries', { operations: operations.map(stepOf) } satisfies Schemas['BatchRequest'], options, { repeatable });
+    return results.map(({ status, etag, entry, code, detail }) => ({
+      status,
+      ...(etag !== undefined && { etag }),
+      ...(entry && { entry: { ...entry, etag: etag ?? '', value: fromBase64(entry.value), encryptedAt: new Date(entry.encryptedAt) } }),
+      ...(code && { error: resultError(code, status, detail) }),
+    }));
+  }
+
+  /** Seals a value into a package to keep wherever you like; nothing is stored. */
+  async encrypt(sealing: Sealing, options: CallOptions = {}): Promise<EncryptedPackage> {
+    return packageOf(await this.#post('encrypt', sealingOf(sealing), options));
+  }
+
+  /** Seals up to 1,000 values; each becomes a package or an error. */
+  async encryptBatch(items: readonly Sealing[], options: CallOptions = {}): Promise<(EncryptedPackage | CofferError)[]> {
+    const { results } = await this.#post('encryptBatch', { items: items.map(sealingOf) }, options);
+    return results.map(({ package: sealed, code, status, detail }) => (sealed ? packageOf(sealed) : resultError(code, status, detail)));
+  }
+
+  /** Opens a package of {@link encrypt}. Check that its context is the one you expect. */
+  async decrypt(sealed: EncryptedPackage, options: CallOptions & { least?: DataClassification } = {}): Promise<Opened> {
+    return openedOf(await this.#post('decrypt', sealed, options, { query: { least: options.least } }));
+  }
+
+  /** Opens up to 1,000 packages; each becomes a value or an error. */
+  async decryptBatch(items: readonly EncryptedPackage[], options: CallOptions & { least?: DataClassification } = {}): Promise<(Opened | CofferError)[]> {
+    const { results } = await this.#post('decryptBatch', { items }, options, { query: { least: options.least } });
+    return results.map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
+  }
+
+  /** Creates an encrypted session; `ttl` is an hour if left out. Never sent twice: a second request would make a second session. */
+  async createSession(data: Record<string, unknown>, options: CallOptions & { ttl?: Duration } = {}): Promise<NewSession> {
+    const made = await this.#post('createSession', { data, ...ttlMember(options.ttl) }, options);
+    return { id: made.id, ...timesOf(made) };
+  }
+
+  /** Verifies a session and reads its data; `null` where it is not in force, for whatever reason. */
+  getSession<T = Record<string, unknown>>(id: string, options: CallOptions = {}): Promise<Session<T> | null> {
+    return orNull(
+      this.#http.send('getSession', { ...signalOf(options), name: id }, async (response) => {
+        const session = await jsonOf<'getSession'>(response);
+        return { data: session.data as T, ...timesOf(session) };
+      }),
+    );
+  }
+
+  /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` where it is not in force. */
+  extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
+    return this.#http.send('extendSession', { ...signalOf(options), name: id, query: { ttl } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
+  }
+
+  /** Ends a session, whether or not there is one. */
+  endSession(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#http.send('endSession', { ...signalOf(options), name: id }, () => undefined);
+  }
+
+  /** The server's metrics in Prometheus' text format. */
+  metrics(options: CallOptions = {}): Promise<string> {
+    return this.#text('getMetrics', options);
+  }
+
+  /** Resolves if the server's process answers. */
+  live(options: CallOptions = {}): Promise<void> {
+    return this.#http.send('getLive', signalOf(options), () => undefined);
+  }
+
+  /** Resolves if the server can serve requests now, with what does not work meanwhile. Asked once: not to be ready is an answer. */
+  ready(options: CallOptions = {}): Promise<Health> {
+    return this.#http.send('getReady', { ...signalOf(options), repeatable: false }, jsonOf<'getReady'>);
+  }
+
+  /** The OpenAPI document that the server was built with, in YAML. */
+  document(options: CallOptions = {}): Promise<string> {
+    return this.#text('getDocument', options);
+  }
+
+  /** The same document as a page. */
+  docs(options: CallOptions = {}): Promise<string> {
+    return this.#text('getDocs', options);
+  }
+
+  #get<O extends GetOptions, T>(key: string, accept: string, options: O | undefined, read: (response: Response) => T | Promise<T>, streams = false): Promise<T | Unchanged<O> | null> {
+    const sent = readOf(key, options);
+    return orNull(this.#http.send('getEntry', { ...sent, streams, headers: { ...sent.headers, Accept: accept } }, (response) => unchanged<O, T>(response) ?? read(response)));
+  }
+
+  #post<K extends keyof operations>(operation: K & Parameters<Http['send']>[0], body: unknown, options: CallOptions, more: Sent = {}): Promise<Json<K>> {
+    const headers = { 'Content-Type': 'application/json' };
+    return this.#http.send(operation, { ...more, ...signalOf(options), headers, body: JSON.stringify(body) }, jsonOf<K>);
+  }
+
+  #text(operation: 'getMetrics' | 'getDocument' | 'getDocs', options: CallOptions): Promise<string> {
+    return this.#http.send(operation, signalOf(options), (response) => response.text());
+  }
+}
+
+const signalOf = ({ signal }: CallOptions): CallOptions => (signal ? { signal } : {});
+
+function readOf(key: string, options: GetOptions = {}): Sent {
+  const headers = { 'If-Match': options.ifMatch, 'If-None-Match': options.ifNoneMatch };
+  return { ...signalOf(options), name: key, query: { least: options.least }, headers };
+}
+
+/** `'unchanged'` for 304, which only a caller of `ifNoneMatch` is answered. */
+const unchanged = <O, T>(response: Response): T | Unchanged<O> | undefined => (response.status === 304 ? ('unchanged' as Unchanged<O>) : undefined);
+
+/** There being nothing is no failure of a read. */
+async function orNull<T>(promise: Promise<T>): Promise<T | null> {
+  return promise.catch((error: CofferError) => {
+    if (error?.code === 'not_found') return null;
+    throw error;
+  });
+}
+
+const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> => JSON.parse(await response.text()) as Json<K>;
+const typeOf = (response: Response): string => response.headers.get('Content-Type') ?? '';
+
+function ttlOf({ headers }: Response): number | null {
+  return headers.has('Coffer-TTL') ? Number(headers.get('Coffer-TTL')) : null;
+}
+
+const storedOf = (response: Response): Stored => ({ etag: response.headers.get('ETag') ?? '', ttl: ttlOf(response) });
+
+function infoOf({ headers }: Response): EntryInfo {
+  return {
+    class: headers.get('Coffer-Class') as DataClassification,
+    keyId: headers.get('Coffer-Key-Id') ?? '',
+    encryptedAt: new Date(headers.get('Coffer-Encrypted-At') ?? NaN),
+    context: JSON.parse(headers.get('Coffer-Context') ?? '{}') as Record<string, string>,
+    etag: headers.get('ETag') ?? '',
+  };
+}
+
+function stepOf(o: BatchOperation): Schemas['BatchRequest']['operations'][number] {
+  if (o.op !== 'set') return o;
+  const { ttl, ...rest } = o;
+  return { ...rest, ...ttlMember(ttl), value: toBase64(utf8(o.value)) };
+}
+
+const ttlMember = (ttl?: Duration): { ttl?: string } => (ttl === undefined ? {} : { ttl: String(ttl) });
+
+const entryOf = async (response: Response): Promise<Entry> => ({ ...infoOf(response), contentType: typeOf(response), value: new Uint8Array(await response.arrayBuffer()) });
+
+const packageOf = (sealed: Schemas['Package']): EncryptedPackage => sealed as EncryptedPackage;
+
+function openedOf({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
+  return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
+}
+
+function sealingOf({ value, class: name, context }: Sealing): Schemas['EncryptRequest'] {
+  return { ...(typeof value === 'string' ? { text: value } : { data: toBase64(value) }), class: name, ...(context && { context }) };
+}
+
+const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({ createdAt: new Date(createdAt), expiresAt: new Date(expiresAt) });
+
+const resultError = (code: Schemas['Code'] = 'internal', status: number, detail = 'the server gave no reason'): CofferError => Object.assign(failure(code, detail), { status });
+
+const utf8 = (value: string | Uint8Array): Uint8Array => (typeof value === 'string' ? new TextEncoder().encode(value) : value);
+const fromBase64 = (text: string): Bytes => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+/** JSON in ASCII, the only text that a header carries safely. */
+function asciiJson(value: Readonly<Record<string, string>>): string {
+  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

@@ -1,0 +1,219 @@
+import type { Code } from './codes.gen.js';
+import { CofferError, InputError, IntegrityError, KeyError } from './index.js';
+import type { operations } from './openapi.gen.js';
+
+/** Method, path, and whether sending the request once more does no more than sending it once. */
+type Route = readonly [method: string, path: string, repeatable: boolean];
+
+/** Every operation of the document; a key or id is appended to a path that ends in a slash. */
+const routes = {
+  getEntry: ['GET', '/v1/cache/', true],
+  headEntry: ['HEAD', '/v1/cache/', true],
+  putEntry: ['PUT', '/v1/cache/', true],
+  patchEntry: ['PATCH', '/v1/cache/', true],
+  deleteEntry: ['DELETE', '/v1/cache/', true],
+  listEntries: ['GET', '/v1/cache', true],
+  batchEntries: ['POST', '/v1/cache:batch', false],
+  encrypt: ['POST', '/v1/encrypt', true], // nothing is stored
+  encryptBatch: ['POST', '/v1/encrypt:batch', true],
+  decrypt: ['POST', '/v1/decrypt', true],
+  decryptBatch: ['POST', '/v1/decrypt:batch', true],
+  createSession: ['POST', '/v1/sessions', false],
+  getSession: ['GET', '/v1/sessions/', true],
+  extendSession: ['PATCH', '/v1/sessions/', true],
+  endSession: ['DELETE', '/v1/sessions/', true],
+  getMetrics: ['GET', '/metrics', true],
+  getLive: ['GET', '/livez', true],
+  getReady: ['GET', '/readyz', true],
+  getDocument: ['GET', '/v1/openapi.yaml', true],
+  getDocs: ['GET', '/v1/docs', true],
+} as const satisfies Record<keyof operations, Route>;
+
+/** Settings of a client. */
+export interface ClientOptions {
+  /** The bearer token: one of `coffer token create`, or a JWT of the issuer that the server knows. */
+  token?: string;
+  /** How often a request is sent at most, where sending it again is safe; 4 if left out, 1 is never again. */
+  attempts?: number;
+  /** Milliseconds that one attempt may take, its body included; 60,000 if left out. A stream is bounded until it begins. */
+  timeout?: number;
+  /** What sends requests, if not the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
+/** What every call takes. */
+export interface CallOptions {
+  /** Ends the call, its waiting and its attempts; the call then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface Sent extends CallOptions {
+  /** What is appended to the path: a key or a session's id. */
+  name?: string;
+  query?: Record<string, string | number | undefined>;
+  headers?: Record<string, string | undefined>;
+  body?: BodyInit;
+  /** The answer is read after `read` returned: the caller's signal still ends it then. */
+  streams?: boolean;
+  /** Overrides what the operation says of being repeated. */
+  repeatable?: boolean;
+}
+
+const FIRST_WAIT = 200; // milliseconds, doubled each time
+const LONGEST_WAIT = 5_000;
+const LONGEST_ASKED = 60_000; // what the server may ask for by Retry-After
+
+/** Sends requests, and sends them again where that is safe and may help: after 429, 503, 504 and a connection that failed. */
+export class Http {
+  readonly #base: string;
+  readonly #options: ClientOptions;
+
+  constructor(base: string, options: ClientOptions) {
+    this.#base = base.replace(/\/+$/, '');
+    this.#options = options;
+  }
+
+  /** `read` reads an answer that is a success or 304, within the attempt: where the connection fails meanwhile, all is done again. */
+  async send<T>(operation: keyof typeof routes, sent: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
+    const [method, path, byNature]: Route = routes[operation];
+    const repeatable = sent.repeatable ?? byNature;
+    const url = this.#base + path + segment(sent.name) + search(sent.query);
+    const most = repeatable ? (this.#options.attempts ?? 4) : 1;
+    let doubt: CofferError | undefined; // the first failure after which nobody knows whether the request took effect
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt(method, url, sent, read);
+      } catch (error) {
+        if (!(error instanceof CofferError)) throw error;
+        // Its own earlier attempt may be what changed the entry.
+        if (doubt && (method === 'PUT' || method === 'DELETE') && error.code === 'precondition_failed') throw doubt;
+        if (doubt && method === 'DELETE' && error.code === 'not_found') return read(new Response(null, { status: 204 }));
+        const wait = waitAfter(error, attempt);
+        if (attempt >= most || wait === undefined) throw error;
+        if (error.code !== 'rate_limited') doubt ??= error;
+        await pause(wait, sent.signal);
+      }
+    }
+  }
+
+  async #attempt<T>(method: string, url: string, { headers, body, signal, streams = false }: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    const { token, timeout = 60_000, fetch = globalThis.fetch } = this.#options;
+    const control = new AbortController();
+    const abort = () => control.abort();
+    signal?.addEventListener('abort', abort);
+    const timer = setTimeout(abort, timeout);
+    let streaming = false;
+    try {
+      const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token.trim()}` }).filter((pair): pair is [string, string] => !!pair[1]);
+      // Redirects are not followed: the API has none, and a token or a value must not go elsewhere.
+      const response = await fetch(url, { method, headers: all, signal: control.signal, redirect: 'manual', ...(body === undefined ? {} : { body }) });
+      if (!response.ok && response.status !== 304) throw await failureOf(response);
+      if (!response.headers.has('X-Request-Id')) throw notCoffer(response.status); // a proxy's or another program's page
+      const answer = await read(response);
+      streaming = streams;
+      return answer;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof CofferError) throw error;
+      if (control.signal.aborted) throw new CofferError('timeout', 'the server did not answer in time; a write may have taken effect', { cause: error });
+      throw new CofferError('unreachable', 'the server cannot be reached, or the connection failed; a write may have taken effect', { cause: error });
+    } finally {
+      clearTimeout(timer);
+      if (!streaming) signal?.removeEventListener('abort', abort);
+    }
+  }
+}
+
+/** Milliseconds to wait before another attempt; undefined where none may help. */
+function waitAfter(error: CofferError, attempt: number): number | undefined {
+  if (error.status !== undefined && ![429, 502, 503, 504].includes(error.status)) return undefined;
+  const own = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * (0.5 + Math.random());
+  if (error.retryAfter === undefined) return own;
+  const asked = error.retryAfter * 1000;
+  return asked <= LONGEST_ASKED ? Math.max(asked, own) : undefined;
+}
+
+function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      clearTimeout(timer);
+      reject(signal!.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', end);
+      resolve();
+    }, milliseconds);
+    if (signal?.aborted) end();
+    signal?.addEventListener('abort', end, { once: true });
+  });
+}
+
+const kinds: Partial<Record<Code, typeof CofferError>> = {
+  invalid_argument: InputError,
+  malformed: InputError,
+  unsupported_version: InputError,
+  too_large: InputError,
+  kdf_out_of_range: InputError,
+  ttl_out_of_range: InputError,
+  wrong_secret: KeyError,
+  unknown_key: KeyError,
+  key_destroyed: KeyError,
+  key_unusable: KeyError,
+  authentication_failed: IntegrityError,
+  class_too_low: IntegrityError,
+};
+
+/** The error of a code that came over HTTP, of the same class as where the browser's own core names it. */
+export function failure(code: Code, message: string): CofferError {
+  return new (kinds[code] ?? CofferError)(code, message);
+}
+
+/** The codes of what proxies answer, and the server itself before a handler runs. */
+const byStatus: Record<number, Code> = { 413: 'too_large', 429: 'rate_limited', 431: 'too_large', 502: 'unreachable', 503: 'unreachable', 504: 'timeout' };
+
+/** The error where something else than a Coffer server answered. */
+export const notCoffer = (status: number): CofferError => Object.assign(new CofferError('internal', `the server answered with status ${status}, and not as a Coffer server does`), { status });
+
+/** A failed answer is a problem document (RFC 9457); a proxy's may be anything. */
+async function failureOf(response: Response): Promise<CofferError> {
+  const { status, headers } = response;
+  const text = await response.text(); // rejects where the connection fails meanwhile
+  let problem: { code?: unknown; detail?: unknown } = {};
+  if (headers.get('Content-Type')?.startsWith('application/problem+json')) problem = parsed(text);
+  const code = (problem.code ?? headers.get('Coffer-Code') ?? byStatus[status]) as Code | undefined;
+  const error = code ? failure(code, typeof problem.detail === 'string' ? problem.detail : `the server answered with status ${status}`) : notCoffer(status);
+  const retryAfter = secondsOf(headers.get('Retry-After'));
+  return Object.assign(error, { status }, retryAfter !== undefined && { retryAfter }, headers.has('X-Request-Id') && { requestId: headers.get('X-Request-Id') });
+}
+
+/** An object in JSON; an empty one where the text is none. */
+function parsed(text: string): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(text)) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+/** Retry-After (RFC 9110 section 10.2.3) in seconds. */
+function secondsOf(text: string | null): number | undefined {
+  if (!text) return undefined;
+  const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.max(seconds, 0);
+}
+
+/** A name as one segment of a path. Every URL parser takes `.` and `..` away, encoded or not. */
+function segment(name = ''): string {
+  if (name === '.' || name === '..') throw new InputError('invalid_argument', 'the keys . and .. cannot stand in a URL: use batch');
+  try {
+    return encodeURIComponent(name);
+  } catch (cause) {
+    throw new InputError('invalid_argument', 'the key is not well-formed Unicode', { cause });
+  }
+}
+
+function search(query: Record<string, string | number | undefined> = {}): string {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? '' : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
+}
