@@ -6,8 +6,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { expect, onTestFinished, test } from 'vitest';
-import { chromium } from './harness/index.js';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { chromium, removeFolder, temporaryFolder } from './harness/index.js';
+import { type CofferServer, startCoffer } from './server.js';
 import { ROOT, servePackage } from './support.js';
 
 const run = promisify(execFile);
@@ -79,12 +80,37 @@ test('the Go example', async () => {
   expect(stdout).toBe('Ada\n');
 });
 
-test('the curl example', async () => {
-  const [dir, port] = [await folder(), await freePort()];
-  const coffer = join(dir, 'coffer');
-  await run('go', ['build', '-o', coffer, './cmd/server'], { cwd: ROOT });
-  const [, token] = await started(coffer, ['serve', '--listen', `127.0.0.1:${port}`, '--data', join(dir, 'data')], /token: (\S+)[\s\S]*listening/);
-  const script = (await example('sh', 'curl')).replaceAll('localhost:8080', `127.0.0.1:${port}`).replace('coffer_…', token!);
-  const { stdout } = await run('bash', ['-ec', script]);
-  expect(stdout).toBe('Ada');
+describe('over HTTP', () => {
+  let dir: string;
+  let server: CofferServer;
+  beforeAll(async () => {
+    dir = await temporaryFolder();
+    await run('go', ['build', '-o', join(dir, 'coffer'), './cmd/server'], { cwd: ROOT });
+    server = await startCoffer(join(dir, 'coffer'), join(dir, 'data'));
+  }, 300_000);
+  afterAll(async () => {
+    await server?.close();
+    await removeFolder(dir);
+  });
+  /** The example, for the server of this test. */
+  const own = async (language: string, text: string) =>
+    (await example(language, text)).replaceAll('http://localhost:8080', server.origin).replace('coffer_…', server.token);
+
+  test('the curl example', async () => {
+    const { stdout } = await run('bash', ['-ec', await own('sh', 'curl')]);
+    expect(stdout).toBe('Ada');
+  });
+
+  test('the TypeScript client', async () => {
+    const code = `${await own('js', 'CofferClient')}\nprocess.stdout.write(Buffer.from(entry.value) + ' ' + entry.class);`;
+    const { stdout } = await run('node', ['--input-type=module', '--eval', code], { cwd: ROOT });
+    expect(stdout).toBe('Ada phi');
+  });
+
+  test('the Go client', async () => {
+    const file = join(dir, 'main.go');
+    await writeFile(file, await own('go', 'client.New'));
+    const { stdout } = await run('go', ['run', file], { cwd: ROOT });
+    expect(stdout).toBe('Ada\n');
+  });
 });

@@ -121,6 +121,8 @@ func TestRulesFindViolations(t *testing.T) {
 		{"wasm uses the server", checkApart, "wasm", "server/seal", true},
 		{"the server uses wasm", checkApart, "server/api", "wasm", true},
 		{"a command uses wasm", checkApart, "cmd/server", "wasm", true},
+		{"the client uses shared", checkApart, "client", "shared/codes", false},
+		{"the client uses the server", checkApart, "client", "server/cache", true},
 		{"a command uses the server", checkApart, "cmd/server", "server/api", false},
 		{"the server uses syscall/js", checkApart, "server/api", "syscall/js", true},
 		{"shared uses syscall/js", checkApart, "shared/format", "syscall/js", true},

@@ -116,7 +116,7 @@ func checkApart(g graph) (violations []string) {
 	for path, imports := range g {
 		for _, imported := range imports {
 			wasmImported, backEnd := within(imported, "wasm"), within(imported, "server") || within(imported, "cmd")
-			if wasmImported || backEnd && (within(path, "wasm") || within(path, "shared")) ||
+			if wasmImported || backEnd && (within(path, "wasm") || within(path, "shared") || within(path, "client")) ||
 				within(imported, "server") && within(path, "internal") {
 				violations = append(violations, path+" -> "+imported)
 			}
@@ -150,7 +150,7 @@ func within(path, top string) bool { return path == top || strings.HasPrefix(pat
 
 // isOurs reports whether a path is one of this module, made relative.
 func isOurs(path string) bool {
-	return slices.ContainsFunc([]string{"shared", "wasm", "server", "cmd", "internal", "bench", "web", "e2e"},
+	return slices.ContainsFunc([]string{"shared", "client", "wasm", "server", "cmd", "internal", "bench", "web", "e2e"},
 		func(top string) bool { return within(path, top) })
 }
 

@@ -1,6 +1,6 @@
 /**
  * A client of Coffer's HTTP API, for browsers, workers and Node: what server/api/openapi.yaml describes, with the errors of the rest of
- * this package. What may be sent twice without harm is sent again after 429, 503, 504 and failed connections, as long as `Retry-After`
+ * this package. What may be sent twice without harm is sent again after 429, 502, 503, 504 and failed connections, as long as `Retry-After`
  * says and else with growing, random pauses; a session is never created twice.
  *
  * @packageDocumentation

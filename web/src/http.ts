@@ -63,7 +63,7 @@ const FIRST_WAIT = 200; // milliseconds, doubled each time
 const LONGEST_WAIT = 5_000;
 const LONGEST_ASKED = 60_000; // what the server may ask for by Retry-After
 
-/** Sends requests, and sends them again where that is safe and may help: after 429, 503, 504 and a connection that failed. */
+/** Sends requests, and sends them again where that is safe and may help: after 429, 502, 503, 504 and a connection that failed. */
 export class Http {
   readonly #base: string;
   readonly #options: ClientOptions;
@@ -131,7 +131,7 @@ function waitAfter(error: CofferError, attempt: number): number | undefined {
   const own = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * (0.5 + Math.random());
   if (error.retryAfter === undefined) return own;
   const asked = error.retryAfter * 1000;
-  return asked <= LONGEST_ASKED ? Math.max(asked, own) : undefined;
+  return asked <= LONGEST_ASKED ? asked + FIRST_WAIT * Math.random() : undefined;
 }
 
 function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {

@@ -1,0 +1,131 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// Operation is one of a batch: made by GetOperation, SetOperation or DeleteOperation.
+type Operation struct {
+	Op          string            `json:"op"`
+	Key         string            `json:"key"`
+	Least       string            `json:"least,omitempty"`
+	Value       *[]byte           `json:"value,omitempty"`
+	ContentType string            `json:"contentType,omitempty"`
+	Class       string            `json:"class,omitempty"`
+	TTL         string            `json:"ttl,omitempty"`
+	Context     map[string]string `json:"context,omitempty"`
+}
+
+// GetOperation reads a value of at least a class; the zero class is any.
+func GetOperation(key string, least classify.Class) Operation {
+	o := Operation{Op: "get", Key: key}
+	if least != 0 {
+		o.Least = least.String()
+	}
+	return o
+}
+
+// SetOperation stores a value; a ttl of 0 is as long as the class allows, and the context may be nil.
+func SetOperation(key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string) Operation {
+	o := Operation{Op: "set", Key: key, Value: &value, Class: class.String(), Context: context}
+	if value == nil {
+		o.Value = &[]byte{}
+	}
+	if ttl != 0 {
+		o.TTL = ttl.String()
+	}
+	return o
+}
+
+// DeleteOperation deletes an entry.
+func DeleteOperation(key string) Operation { return Operation{Op: "delete", Key: key} }
+
+// OperationResult is what one of a batch was answered.
+type OperationResult struct {
+	Err   error  // why it failed, an *Error
+	ETag  string // of a get or set
+	Entry Entry  // of a get
+}
+
+type entryJSON struct {
+	Value       []byte            `json:"value"`
+	ContentType string            `json:"contentType"`
+	Class       string            `json:"class"`
+	KeyID       string            `json:"keyId"`
+	EncryptedAt time.Time         `json:"encryptedAt"`
+	Context     map[string]string `json:"context"`
+}
+
+// resultJSON is what every result of a batch has.
+type resultJSON struct {
+	Status int    `json:"status"`
+	Code   string `json:"code,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (r *resultJSON) err() error {
+	if r.Status < http.StatusBadRequest {
+		return nil
+	}
+	return &Error{Status: r.Status, Detail: r.Detail, code: r.Code}
+}
+
+type operationResultJSON struct {
+	resultJSON
+	Entry *entryJSON `json:"entry,omitempty"`
+	ETag  string     `json:"etag,omitempty"`
+}
+
+type resultsJSON[T any] struct {
+	Results []T `json:"results"`
+}
+
+type operationsJSON struct {
+	Operations []Operation `json:"operations"`
+}
+
+// Batch does up to 1,000 operations in their order, each for itself: look at each result. It is sent again only where all of them are get, or
+// all are set: of others a second run may answer otherwise than the first did.
+func (c *Client) Batch(ctx context.Context, operations []Operation) ([]OperationResult, error) {
+	for i := range operations {
+		if err := checkContext(operations[i].Context); err != nil || !utf8.ValidString(operations[i].Key) {
+			return nil, errText
+		}
+	}
+	r := newRequest(http.MethodPost, "/v1/cache:batch").withJSON(operationsJSON{operations})
+	r.once = slices.ContainsFunc(operations, func(o Operation) bool { return o.Op == "delete" || o.Op != operations[0].Op })
+	var answer resultsJSON[operationResultJSON]
+	if err := c.send(ctx, r, decodeResults(&answer, len(operations))); err != nil {
+		return nil, err
+	}
+	results := make([]OperationResult, len(operations))
+	for i, one := range answer.Results {
+		results[i] = OperationResult{Err: one.err(), ETag: one.ETag}
+		if e := one.Entry; e != nil {
+			class, err := classify.Parse(e.Class)
+			if err != nil {
+				return nil, notCoffer(http.StatusOK)
+			}
+			info := Info{Class: class, KeyID: e.KeyID, EncryptedAt: e.EncryptedAt, Context: e.Context, ETag: one.ETag, ContentType: e.ContentType}
+			results[i].Entry = Entry{Info: info, Value: e.Value}
+		}
+	}
+	return results, nil
+}
+
+// decodeResults reads one result for each of n.
+func decodeResults[T any](into *resultsJSON[T], n int) func(*http.Response, []byte) error {
+	return func(response *http.Response, body []byte) error {
+		*into = resultsJSON[T]{}
+		if err := decode(into)(response, body); err != nil || len(into.Results) != n {
+			return notCoffer(response.StatusCode)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+const packageType = "application/vnd.coffer.package"
+
+// Info is what a package's header says of an entry; authentic only beside an opened value.
+type Info struct {
+	Class       classify.Class
+	KeyID       string // 64 hexadecimal digits
+	EncryptedAt time.Time
+	Context     map[string]string
+	ETag        string // names this write of the entry
+	ContentType string // as it was stored; empty from Head
+}
+
+// Entry is a value of the cache.
+type Entry struct {
+	Info
+	Value []byte
+}
+
+// Stored says what became of a write: the entry's ETag, and how long it is kept; 0 is for ever.
+type Stored struct {
+	ETag string
+	TTL  time.Duration
+}
+
+func entryRequest(method, key string) *request {
+	return newRequest(method, "/v1/cache/"+url.PathEscape(key))
+}
+
+// Set seals a value of a class and stores it in place of an earlier one.
+func (c *Client) Set(ctx context.Context, key string, value []byte, class classify.Class, options ...WriteOption) (Stored, error) {
+	r := entryRequest(http.MethodPut, key)
+	r.body = value
+	return c.set(ctx, r, class, options)
+}
+
+// SetStream is Set for a value that is read while it is sent, up to 64 MiB. It is sent once, since it can be read once.
+func (c *Client) SetStream(ctx context.Context, key string, value io.Reader, class classify.Class, options ...WriteOption) (Stored, error) {
+	r := entryRequest(http.MethodPut, key)
+	r.stream = value
+	return c.set(ctx, r, class, options)
+}
+
+func (c *Client) set(ctx context.Context, r *request, class classify.Class, options []WriteOption) (stored Stored, err error) {
+	if !class.Valid() {
+		return stored, classify.ErrUnknown
+	}
+	r.query.Set("class", class.String())
+	for _, option := range options {
+		option.onWrite(r)
+	}
+	err = c.send(ctx, r, stored.read)
+	return stored, err
+}
+
+func (s *Stored) read(response *http.Response, _ []byte) error {
+	*s = Stored{ETag: response.Header.Get("ETag"), TTL: ttlOf(response.Header)}
+	return nil
+}
+
+// Get reads a value that the server opened. It returns ErrNotFound where there is none, and with IfNoneMatch ErrNotModified.
+func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
+	return c.get(ctx, key, "*/*", options)
+}
+
+// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; its Info is not authenticated.
+func (c *Client) GetPackage(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
+	return c.get(ctx, key, packageType, options)
+}
+
+func (c *Client) get(ctx context.Context, key, accept string, options []ReadOption) (entry Entry, err error) {
+	r := readRequest(http.MethodGet, key, options)
+	r.header.Set("Accept", accept)
+	err = c.send(ctx, r, func(response *http.Response, body []byte) (err error) {
+		entry.Value = body
+		entry.Info, err = infoOf(response)
+		return err
+	})
+	return entry, err
+}
+
+// GetStream is Get for a value that is not held in memory. The caller closes it. Once it has begun it is not repeated: if reading fails, what
+// came before is not the whole value.
+func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOption) (value io.ReadCloser, info Info, err error) {
+	r := readRequest(http.MethodGet, key, options)
+	r.streams = true
+	err = c.send(ctx, r, func(response *http.Response, _ []byte) (err error) {
+		value = response.Body
+		info, err = infoOf(response)
+		return err
+	})
+	return value, info, err
+}
+
+// Head says what is known of an entry without opening it, so not authenticated, and how long it is still kept; 0 is for ever.
+func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
+	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
+		ttl = ttlOf(response.Header)
+		info, err = infoOf(response)
+		info.ContentType = ""
+		return err
+	})
+	return info, ttl, err
+}
+
+func readRequest(method, key string, options []ReadOption) *request {
+	r := entryRequest(method, key)
+	for _, option := range options {
+		option.onRead(r)
+	}
+	return r
+}
+
+// Expire keeps an entry for ttl from now, at most as long as its class allows. It returns ErrNotFound where there is none.
+func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration, conditions ...Condition) (stored Stored, err error) {
+	r := entryRequest(http.MethodPatch, key)
+	r.query.Set("ttl", ttl.String())
+	for _, condition := range conditions {
+		condition.onWrite(r)
+	}
+	err = c.send(ctx, r, stored.read)
+	return stored, err
+}
+
+// Delete deletes an entry. It returns ErrNotFound where there is none.
+func (c *Client) Delete(ctx context.Context, key string, conditions ...Condition) error {
+	r := entryRequest(http.MethodDelete, key)
+	for _, condition := range conditions {
+		condition.onWrite(r)
+	}
+	return c.send(ctx, r, ignore)
+}
+
+type keyPage struct {
+	Keys   []string `json:"keys"`
+	Cursor string   `json:"cursor,omitempty"`
+}
+
+// List yields the keys that begin with prefix, in no order; one may come twice. After an error it ends.
+func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for page := (keyPage{}); ; {
+			r := newRequest(http.MethodGet, "/v1/cache")
+			r.query.Set("prefix", prefix)
+			if page.Cursor != "" {
+				r.query.Set("cursor", page.Cursor)
+			}
+			page = keyPage{}
+			if err := c.send(ctx, r, decode(&page)); err != nil {
+				yield("", err)
+				return
+			}
+			for _, key := range page.Keys {
+				if !yield(key, nil) {
+					return
+				}
+			}
+			if page.Cursor == "" {
+				return
+			}
+		}
+	}
+}
+
+func ttlOf(header http.Header) time.Duration {
+	seconds, _ := strconv.ParseInt(header.Get("Coffer-TTL"), 10, 32) // not there is for ever
+	return time.Duration(seconds) * time.Second
+}
+
+func infoOf(response *http.Response) (info Info, err error) {
+	header := response.Header
+	info = Info{KeyID: header.Get("Coffer-Key-Id"), ETag: header.Get("ETag"), ContentType: header.Get("Content-Type")}
+	info.Class, err = classify.Parse(header.Get("Coffer-Class"))
+	if err == nil {
+		info.EncryptedAt, err = time.Parse(time.RFC3339, header.Get("Coffer-Encrypted-At"))
+	}
+	if text := header.Get(contextHeader); err == nil && text != "" {
+		err = json.Unmarshal([]byte(text), &info.Context)
+	}
+	if err != nil {
+		return Info{}, notCoffer(response.StatusCode)
+	}
+	return info, nil
+}

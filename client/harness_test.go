@@ -1,0 +1,166 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/client"
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/limit"
+	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/token"
+)
+
+type noAudit struct{}
+
+func (noAudit) Record(context.Context, ...audit.Event) error { return nil }
+
+// serve starts a whole server over badger in the test's process.
+func serve(t *testing.T) (url, bearer string) {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := badgerkv.Open(filepath.Join(dir, "store"), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	path := filepath.Join(dir, "master.key")
+	require.NoError(t, kms.CreateFile(path))
+	kek, err := kms.OpenFile(path)
+	require.NoError(t, err)
+	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "test")
+	require.NoError(t, err)
+	tokens := token.Open(filepath.Join(dir, "token.json"))
+	bearer, _, err = tokens.CreateFirst()
+	require.NoError(t, err)
+	operations, err := api.Operations()
+	require.NoError(t, err)
+	handler, err := api.New(api.Options{
+		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: noAudit{}, Log: slog.New(slog.DiscardHandler),
+		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
+		Metrics: metrics.New(operations, func(string) string { return "hash" }),
+		Limits:  limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(1e6, nil),
+		MaxBody: 1 << 20, Timeout: 5 * time.Second,
+	})
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL, bearer
+}
+
+func connect(t *testing.T, url, bearer string, options ...client.Option) *client.Client {
+	t.Helper()
+	c, err := client.New(url, append(options, client.WithToken(bearer))...)
+	require.NoError(t, err)
+	return c
+}
+
+// The faults of a proxy: an answer in the server's place, a connection that is cut before the request is passed on, after it took effect or
+// in the middle of the answer, silence.
+const (
+	limited     = "429"
+	unavailable = "503"
+	late        = "504"
+	page        = "page"
+	cut         = "cut"
+	lost        = "lost"
+	half        = "half"
+	silence     = "silence"
+)
+
+// proxy stands before a server and fails as networks do.
+type proxy struct {
+	*httptest.Server
+	mu     sync.Mutex
+	faults []string
+	seen   []string
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	to, err := url.Parse(target)
+	require.NoError(t, err)
+	forward := httputil.NewSingleHostReverseProxy(to)
+	p := &proxy{}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault := p.next(r)
+		problem := func(status int, code string) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.Header().Set("X-Request-Id", "planned")
+			w.WriteHeader(status)
+			fmt.Fprintf(w, `{"title":"","status":%d,"code":%q,"detail":"planned","requestId":"planned"}`, status, code)
+		}
+		switch fault {
+		case limited:
+			w.Header().Set("Retry-After", "1")
+			problem(429, "rate_limited")
+		case unavailable:
+			problem(503, "store_unavailable")
+		case late:
+			problem(504, "timeout")
+		case page:
+			http.Error(w, "<h1>Not here</h1>", http.StatusNotFound)
+		case cut:
+			panic(http.ErrAbortHandler)
+		case silence:
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		case lost, half:
+			answer := httptest.NewRecorder()
+			forward.ServeHTTP(answer, r)
+			if fault == half {
+				for name, values := range answer.Header() {
+					w.Header()[name] = values
+				}
+				w.WriteHeader(answer.Code)
+				_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
+				_ = http.NewResponseController(w).Flush()
+			}
+			panic(http.ErrAbortHandler)
+		default:
+			forward.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *proxy) next(r *http.Request) (fault string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, r.Method+" "+r.RequestURI)
+	if len(p.faults) > 0 {
+		fault, p.faults = p.faults[0], p.faults[1:]
+	}
+	return fault
+}
+
+// plan sets the faults of the next requests.
+func (p *proxy) plan(faults ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults, p.seen = faults, nil
+}
+
+// requests are those since the last plan.
+func (p *proxy) requests() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen
+}

@@ -1,0 +1,99 @@
+package client
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+const contextHeader = "Coffer-Context"
+
+// errText says what encoding/json would otherwise quietly replace, so that different names became one.
+var errText = &codes.Error{Of: "invalid_argument", Text: "a key, a text or a context is not valid UTF-8"}
+
+// WriteOption is an option of Set and SetStream.
+type WriteOption interface{ onWrite(*request) }
+
+// ReadOption is an option of Get, GetPackage, GetStream and Head.
+type ReadOption interface{ onRead(*request) }
+
+type writeOption func(*request)
+
+func (o writeOption) onWrite(r *request) { o(r) }
+
+type readOption func(*request)
+
+func (o readOption) onRead(r *request) { o(r) }
+
+// Condition is an option of all that is done with an entry: it is done only if the entry is the right one.
+type Condition struct{ name, tag string }
+
+func (o Condition) onWrite(r *request) { r.header.Set(o.name, o.tag) }
+func (o Condition) onRead(r *request)  { r.header.Set(o.name, o.tag) }
+
+// IfMatch demands the entry of an ETag, or with "*" any entry; else ErrPrecondition.
+func IfMatch(etag string) Condition { return Condition{"If-Match", etag} }
+
+// IfNoneMatch is for reads: where the entry is still the one of an ETag, the answer is ErrNotModified, without the value.
+func IfNoneMatch(etag string) Condition { return Condition{"If-None-Match", etag} }
+
+// IfAbsent is for Set: it stores only where there is no entry; else ErrPrecondition.
+func IfAbsent() Condition { return Condition{"If-None-Match", "*"} }
+
+// TTL sets how long a value is kept; without it, as long as the class allows.
+func TTL(d time.Duration) WriteOption {
+	return writeOption(func(r *request) { r.query.Set("ttl", d.String()) })
+}
+
+// ContentType sets the value's type, which comes back with it; without it, application/octet-stream.
+func ContentType(mediaType string) WriteOption {
+	return writeOption(func(r *request) { r.header.Set("Content-Type", mediaType) })
+}
+
+// Context sets texts that are authenticated with the value and stand readable beside it.
+func Context(context map[string]string) WriteOption {
+	return writeOption(func(r *request) {
+		if r.err = checkContext(context); len(context) > 0 && r.err == nil {
+			r.header.Set(contextHeader, asciiJSON(context))
+		}
+	})
+}
+
+// AtLeast demands a class: a value of a lower one is refused with ErrClassTooLow.
+func AtLeast(class classify.Class) ReadOption {
+	return readOption(func(r *request) { r.query.Set("least", class.String()) })
+}
+
+func checkContext(context map[string]string) error {
+	for name, text := range context {
+		if !utf8.ValidString(name) || !utf8.ValidString(text) {
+			return errText
+		}
+	}
+	return nil
+}
+
+// asciiJSON is JSON in ASCII, the only text that a header carries safely.
+func asciiJSON(context map[string]string) string {
+	text, _ := json.Marshal(context) // a map of strings cannot fail
+	var b strings.Builder
+	for _, r := range string(text) {
+		if r < 0x7f {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			const digits = "0123456789abcdef"
+			b.WriteString(`\u`)
+			for shift := 12; shift >= 0; shift -= 4 {
+				b.WriteByte(digits[unit>>shift&0xf])
+			}
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,177 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format/jsonform"
+)
+
+// Package is a sealed value in the JSON form of SPEC.md section 7, to be kept whole wherever the caller likes. jsonform.Join makes the
+// binary form of it.
+type Package struct {
+	Ciphertext []byte            `json:"ciphertext"`
+	Metadata   jsonform.Metadata `json:"metadata"`
+}
+
+// Plaintext is a value to be sealed. Text says that it is UTF-8 text, and is opened as such in other languages.
+type Plaintext struct {
+	Value   []byte
+	Text    bool
+	Class   classify.Class
+	Context map[string]string
+}
+
+// Opened is an authentic value with what its package says of it.
+type Opened struct {
+	Value       []byte
+	ValueType   string // text, bytes, buffer, json, blob or file
+	Class       classify.Class
+	KeyID       string
+	EncryptedAt time.Time
+	Context     map[string]string
+}
+
+// EncryptResult is a package, or why there is none: an *Error.
+type EncryptResult struct {
+	Package Package
+	Err     error
+}
+
+// DecryptResult is a value, or why nothing was opened: an *Error.
+type DecryptResult struct {
+	Opened Opened
+	Err    error
+}
+
+type sealingJSON struct {
+	Text    *string           `json:"text,omitempty"`
+	Data    *[]byte           `json:"data,omitempty"`
+	Class   string            `json:"class"`
+	Context map[string]string `json:"context,omitempty"`
+}
+
+func (p *Plaintext) json() (sealingJSON, error) {
+	s := sealingJSON{Class: p.Class.String(), Context: p.Context}
+	if err := checkContext(p.Context); err != nil || p.Text && !utf8.Valid(p.Value) {
+		return s, errText
+	}
+	if p.Text {
+		text := string(p.Value)
+		s.Text = &text
+		return s, nil
+	}
+	data := append([]byte{}, p.Value...)
+	s.Data = &data
+	return s, nil
+}
+
+type openedJSON struct {
+	Text        *string           `json:"text,omitempty"`
+	Data        []byte            `json:"data,omitempty"`
+	ValueType   string            `json:"valueType"`
+	Class       string            `json:"class"`
+	KeyID       string            `json:"keyId"`
+	EncryptedAt time.Time         `json:"encryptedAt"`
+	Context     map[string]string `json:"context"`
+}
+
+func (o *openedJSON) opened() (Opened, error) {
+	class, err := classify.Parse(o.Class)
+	if err != nil {
+		return Opened{}, notCoffer(http.StatusOK)
+	}
+	value := o.Data
+	if o.Text != nil {
+		value = []byte(*o.Text)
+	}
+	return Opened{value, o.ValueType, class, o.KeyID, o.EncryptedAt, o.Context}, nil
+}
+
+type itemsJSON[T any] struct {
+	Items []T `json:"items"`
+}
+
+// Encrypt seals a value into a package; nothing is stored. The package is bound to no place, so put what it belongs to into the context, and
+// check that after Decrypt.
+func (c *Client) Encrypt(ctx context.Context, p Plaintext) (sealed Package, err error) {
+	document, err := p.json()
+	if err != nil {
+		return sealed, err
+	}
+	err = c.send(ctx, newRequest(http.MethodPost, "/v1/encrypt").withJSON(document), decode(&sealed))
+	return sealed, err
+}
+
+type encryptResultJSON struct {
+	resultJSON
+	Package *Package `json:"package,omitempty"`
+}
+
+// EncryptBatch seals up to 1,000 values, each for itself.
+func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptResult, error) {
+	items := make([]sealingJSON, len(all))
+	for i := range all {
+		var err error
+		if items[i], err = all[i].json(); err != nil {
+			return nil, err
+		}
+	}
+	var answer resultsJSON[encryptResultJSON]
+	r := newRequest(http.MethodPost, "/v1/encrypt:batch").withJSON(itemsJSON[sealingJSON]{items})
+	if err := c.send(ctx, r, decodeResults(&answer, len(all))); err != nil {
+		return nil, err
+	}
+	results := make([]EncryptResult, len(all))
+	for i, one := range answer.Results {
+		if results[i].Err = one.err(); one.Package != nil {
+			results[i].Package = *one.Package
+		}
+	}
+	return results, nil
+}
+
+// Decrypt opens a package of Encrypt, if it is of at least a class; the zero class is any.
+func (c *Client) Decrypt(ctx context.Context, sealed Package, least classify.Class) (opened Opened, err error) {
+	var answer openedJSON
+	r := newRequest(http.MethodPost, "/v1/decrypt").withJSON(sealed)
+	r.least(least)
+	if err := c.send(ctx, r, decode(&answer)); err != nil {
+		return opened, err
+	}
+	return answer.opened()
+}
+
+type decryptResultJSON struct {
+	resultJSON
+	Opened *openedJSON `json:"opened,omitempty"`
+}
+
+// DecryptBatch opens up to 1,000 packages, each for itself.
+func (c *Client) DecryptBatch(ctx context.Context, all []Package, least classify.Class) ([]DecryptResult, error) {
+	var answer resultsJSON[decryptResultJSON]
+	r := newRequest(http.MethodPost, "/v1/decrypt:batch").withJSON(itemsJSON[Package]{all})
+	r.least(least)
+	if err := c.send(ctx, r, decodeResults(&answer, len(all))); err != nil {
+		return nil, err
+	}
+	results := make([]DecryptResult, len(all))
+	for i, one := range answer.Results {
+		if results[i].Err = one.err(); one.Opened != nil {
+			var err error
+			if results[i].Opened, err = one.Opened.opened(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return results, nil
+}
+
+func (r *request) least(class classify.Class) {
+	if class != 0 {
+		r.query.Set("least", class.String())
+	}
+}
