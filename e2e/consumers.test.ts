@@ -25,7 +25,10 @@ const files = {
     import { useEffect } from 'react';
     import { createRoot } from 'react-dom/client';
     import { configure, type CofferError, DataClassification } from 'coffer';
+    import { CofferClient, type Entry } from 'coffer/client';
     import { useEncryptedStorage } from 'coffer/react';
+
+    export const read = (key: string): Promise<Entry | null> => new CofferClient('').get(key);
 
     configure({ unlock: { password: 'a password' } });
 
@@ -46,6 +49,7 @@ const files = {
     const before = Object.keys(globalThis).length;
     const coffer = await import('coffer');
     await import('coffer/react');
+    await import('coffer/client');
     const error = await coffer.createEncryptedStorage('a', 'b', { unlock: { password: 'p' } }).catch((e) => e);
     console.log(JSON.stringify([Object.keys(globalThis).length - before, typeof coffer.createEncryptedStorage, error.name]));`,
 };

@@ -1,6 +1,5 @@
 /** The demo as a visitor uses it, served by the real binary, in the three engines. */
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,18 +9,13 @@ import { type Entry, writeDicom } from '../web/demo/src/dicom/write.js';
 import { WINDOW, ctSample, hounsfield } from '../web/demo/src/samples/ct.js';
 import { bytesAtRest, drawnPixels, drop, installVisitor, redAndBlue, shownBytes, unlock } from './demo/visitor.js';
 import { type ChromiumPage, type Page, type Session, chromium, firefox, removeFolder, temporaryFolder, webkit } from './harness/index.js';
+import { type CofferServer, startCoffer } from './server.js';
 import { DIST, ROOT } from './support.js';
 
 const run = promisify(execFile);
 const PASSWORD = 'a password of the test';
 const NAME = 'Lindqvist'; // of the made-up patient
 const PATIENT_ID = 'DEMO-0417'; // in the context, which this version leaves readable
-
-interface DemoServer {
-  origin: string;
-  token: string;
-  close(): Promise<void>;
-}
 
 /** A DICOM file whose pixels are a JPEG (PS3.5 annex A.4: an empty offset table, one fragment). */
 function jpegDicom(jpeg: Uint8Array): Uint8Array {
@@ -34,29 +28,8 @@ function jpegDicom(jpeg: Uint8Array): Uint8Array {
   return Buffer.concat([head, hex('e07f10004f420000ffffffff'), hex('feff00e000000000'), hex('feff00e0'), length, jpeg, padding, hex('feffdde000000000')]);
 }
 
-async function startServer(folder: string): Promise<DemoServer> {
-  const child = spawn(join(folder, 'coffer'), ['serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'data')], {
-    env: { PATH: process.env.PATH }, // no REDIS_URL of the machine
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let log = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
-  let printed = '';
-  for await (const chunk of child.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
-    printed += chunk;
-    const [, token, port] = /token: (\S+)[^]*listening: http:\/\/127\.0\.0\.1:(\d+)/.exec(printed) ?? [];
-    if (!token) continue;
-    const close = async () => {
-      child.kill();
-      if (child.exitCode === null) await once(child, 'exit');
-    };
-    return { origin: `http://localhost:${port}`, token, close };
-  }
-  throw new Error(`the server ended: ${log}`);
-}
-
 let folder: string;
-let server: DemoServer;
+let server: CofferServer;
 
 beforeAll(async () => {
   if (!existsSync(join(DIST, 'index.js'))) throw new Error('the package is not built: run `make build` first');
@@ -64,7 +37,7 @@ beforeAll(async () => {
   const env = { ...process.env, NODE_ENV: 'production' }; // vitest's own value would bring React's development build
   await run('npx', ['vite', 'build', '-c', 'web/demo/vite.config.ts'], { cwd: ROOT, env });
   await run('go', ['build', '-o', join(folder, 'coffer'), './cmd/server'], { cwd: ROOT });
-  server = await startServer(folder);
+  server = await startCoffer(join(folder, 'coffer'), join(folder, 'data'));
 }, 300_000);
 afterAll(async () => {
   await server?.close();
