@@ -20,6 +20,7 @@ import (
 // keys is the keyring with what it is made of.
 type keys struct {
 	ring  *keyring.Keyring
+	keks  kms.Set
 	store keystore.Store
 	where string // of the store, for people
 	free  func() error
@@ -35,7 +36,8 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}
-	k.ring, err = keyring.New(k.store, kms.NewSet(kek).Map(watch), c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)))
+	k.keks = kms.NewSet(kek).Map(watch)
+	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}

@@ -104,20 +104,26 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	return err
 }
 
-// openTokens works in a directory that is there only: a token for a mistyped one would open nothing.
 func openTokens(cmd *cobra.Command) (c config.Config, file *token.File, err error) {
+	c, err = loadData(cmd)
+	return c, tokenFile(c.Data), err
+}
+
+// loadData reads the configuration of a command that works in a data directory that is there: what was made for a mistyped one would open
+// nothing.
+func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	c, _, err = config.Load(os.Environ(), cmd.Flags())
 	if err != nil {
-		return c, nil, err
+		return c, err
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, nil, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
+		return c, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
 	}
 	if err != nil {
-		return c, nil, fmt.Errorf("the data directory cannot be read: %w", err)
+		return c, fmt.Errorf("the data directory cannot be read: %w", err)
 	}
-	return c, tokenFile(c.Data), nil
+	return c, nil
 }
 
 // recordToken writes what was done to a token into the log of the server, which may be running.

@@ -1,12 +1,9 @@
 package recovery
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -14,36 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 )
-
-// Shreddings says which tenants were shredded, and when last, in milliseconds since 1970.
-type Shreddings map[string]int64
-
-// AddTenant adds a tenant that was shredded at a time that is not known: whatever the backup has of it is shredded.
-func (s Shreddings) AddTenant(id string) { s[id] = format.MaxTime }
-
-// AddLog adds what an audit log says. Lines that are none of it are passed over: a log may end in one that a kill cut short.
-func (s Shreddings) AddLog(log io.Reader) error {
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if !strings.Contains(lines.Text(), audit.TenantShred.String()) {
-			continue
-		}
-		var line struct {
-			Time                    time.Time
-			Action, Outcome, Tenant string
-		}
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Action == audit.TenantShred.String() && line.Outcome == "ok" {
-			s[line.Tenant] = max(s[line.Tenant], line.Time.UnixMilli())
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("recovery: read the audit log: %w", err)
-	}
-	return nil
-}
 
 // Restored is what a restore did, or would do.
 type Restored struct {

@@ -86,6 +86,34 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	return done, r.note(ctx, w, &done.Rewrapping)
 }
 
+// Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other KEKs wrap and unwrap a probe.
+func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int, err error) {
+	if err := check(ctx, to); err != nil {
+		return 0, 0, err
+	}
+	w, _, err := r.plan(ctx, to)
+	if err != nil {
+		return 0, 0, err
+	}
+	for d, err := range r.Ring.Documents(ctx) {
+		if err != nil {
+			return 0, 0, err
+		}
+		left := 0
+		for _, id := range d.Roots() {
+			if !slices.ContainsFunc(d.Slots, func(s envelope.Slot) bool {
+				return s.RootID == id && s.State == envelope.Enabled && slices.Contains(w.To, s.URL) && (w.since().IsZero() || s.CreatedAt >= w.Begun)
+			}) {
+				left++
+			}
+		}
+		if roots += left; left > 0 {
+			tenants++
+		}
+	}
+	return tenants, roots, nil
+}
+
 // check has each KEK wrap something and unwrap it again, before anything is entrusted to it.
 func check(ctx context.Context, keks kms.Set) error {
 	for _, kek := range keks.All() {
@@ -106,24 +134,32 @@ func check(ctx context.Context, keks kms.Set) error {
 
 // begin takes up a rewrap to these KEKs, or begins one.
 func (r *Recovery) begin(ctx context.Context, to kms.Set) (w *Rewrapping, resumed bool, err error) {
-	known, err := r.Rewrapping(ctx)
-	if err != nil {
-		return nil, false, err
+	w, known, err := r.plan(ctx, to)
+	if err != nil || w == known {
+		return w, true, err
 	}
-	fresh := &Rewrapping{From: urls(r.KEKs), To: urls(to)}
-	if known != nil && slices.Equal(known.To, fresh.To) && (!known.Complete || !slices.Equal(known.From, known.To)) {
-		return known, true, nil
+	return w, false, r.note(ctx, known, w)
+}
+
+// plan gives the rewrap that one to these KEKs is: the known one, where that is to be taken up, or another.
+func (r *Recovery) plan(ctx context.Context, to kms.Set) (w, known *Rewrapping, err error) {
+	if known, err = r.Rewrapping(ctx); err != nil {
+		return nil, nil, err
+	}
+	w = &Rewrapping{From: urls(r.KEKs), To: urls(to)}
+	if known != nil && slices.Equal(known.To, w.To) && (!known.Complete || !slices.Equal(known.From, known.To)) {
+		return known, known, nil
 	}
 	for d, err := range r.Ring.Documents(ctx) { // a slot that a clock ahead of this one dated is not the rewrap's either
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 		for _, s := range d.Slots {
-			fresh.Begun = max(fresh.Begun, s.CreatedAt+1)
+			w.Begun = max(w.Begun, s.CreatedAt+1)
 		}
 	}
-	fresh.Begun = max(fresh.Begun, time.Now().UnixMilli())
-	return fresh, false, r.note(ctx, known, fresh)
+	w.Begun = max(w.Begun, time.Now().UnixMilli())
+	return w, known, nil
 }
 
 func urls(keks kms.Set) (all []string) {

@@ -6,6 +6,9 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // settled is how long after a shredding every server that reaches the store of keysets has seen it: it looks once in
@@ -33,4 +36,47 @@ func Settle(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// Loss is what shredding a tenant destroys.
+type Loss struct {
+	Shredded bool // already
+	Keys     []LostKeys
+}
+
+// LostKeys are the keys of a use and class that are not destroyed yet.
+type LostKeys struct {
+	Use            format.Use
+	Class          classify.Class
+	Keys           int
+	Oldest, Newest time.Time
+}
+
+// Loss tells what shredding a tenant would destroy. It returns keyring.ErrNoTenant.
+func (r *Recovery) Loss(ctx context.Context, tenant string) (*Loss, error) {
+	d, err := r.Ring.Document(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	loss := &Loss{Shredded: d.Shredded()}
+	for _, s := range d.Keysets {
+		lost := LostKeys{Use: s.Use, Class: s.Class}
+		for _, k := range s.Keys {
+			if k.State == envelope.Destroyed {
+				continue
+			}
+			made := time.UnixMilli(k.CreatedAt)
+			if lost.Keys == 0 || made.Before(lost.Oldest) {
+				lost.Oldest = made
+			}
+			if lost.Keys == 0 || made.After(lost.Newest) {
+				lost.Newest = made
+			}
+			lost.Keys++
+		}
+		if lost.Keys > 0 {
+			loss.Keys = append(loss.Keys, lost)
+		}
+	}
+	return loss, nil
 }

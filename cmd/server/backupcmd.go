@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+func keysBackupCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Write all tenants' wrapped keys into one file",
+		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
+			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means.",
+		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Lstat(path); path == "" || err == nil {
+				return errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten")
+			}
+			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+				file, tenants, err := r.Backup(ctx)
+				if err != nil {
+					return err
+				}
+				if err := durable.Create(path, file); err != nil {
+					return fmt.Errorf("write the backup: %w", err)
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "tenants: %d\nbytes: %d\n", tenants, len(file))
+				return err
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags(), keyFlags...)
+	cmd.Flags().StringVar(&path, "out", "", "the new file")
+	return cmd
+}
+
+func keysDrillCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "drill",
+		Short: "Prove that a backup opens, without touching the store",
+		Long: "Has the configured KEK unwrap every root in a backup, and these every key. It changes nothing. The exit code is 0 only where all of it opened, so that it can\n" +
+			"be run by cron; the audit log keeps when.",
+		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := readBackup(path)
+			if err != nil {
+				return err
+			}
+			return operate(cmd, "drill", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+				begun := time.Now()
+				drill, err := r.Drill(ctx, file)
+				if drill != nil {
+					printDrill(cmd.OutOrStdout(), drill, time.Since(begun))
+				}
+				return err
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags(), keyFlags...)
+	cmd.Flags().StringVar(&path, "in", "", "the backup")
+	return cmd
+}
+
+func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
+	fmt.Fprintf(out, "made: %s\ntenants: %d, of them shredded: %d\nroots opened: %d\nkeys opened: %d\ntook: %s\n",
+		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, took.Round(time.Millisecond))
+	printFailures(out, d.Failures)
+	if len(d.Failures) == 0 {
+		fmt.Fprintln(out, "nothing is missing")
+	}
+}
+
+func keysRestoreCommand() *cobra.Command {
+	var path, list string
+	var logs []string
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "restore",
+		Short: "Merge a backup of keys into the store of keysets",
+		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
+			"or shredded since comes back. Tenants whose shredding is in the audit log of the data directory, in another (--audit-log), or in a list (--shredded)\n" +
+			"are restored as shredded. A file that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
+			"To run it again is safe, and so it is while servers run.",
+		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := readBackup(path)
+			if err != nil {
+				return err
+			}
+			if err := makeKeystore(cmd); err != nil {
+				return err
+			}
+			return operate(cmd, "restore", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+				shredded, err := readShreddings(append(logs, filepath.Join(o.config.Data, "audit.log")), list)
+				if err != nil {
+					return err
+				}
+				restored, err := r.Restore(ctx, file, shredded, dry)
+				if restored != nil {
+					printRestored(cmd.OutOrStdout(), restored, dry)
+				}
+				return err
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags(), keyFlags...)
+	cmd.Flags().StringVar(&path, "in", "", "the backup")
+	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants; given again for each")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
+	return cmd
+}
+
+// makeKeystore makes the place of keysets that was lost with them, which a server refuses to do.
+func makeKeystore(cmd *cobra.Command) error {
+	c, err := loadData(cmd)
+	if err != nil || c.Keys.Redis != "" {
+		return err
+	}
+	return os.MkdirAll(filepath.Join(c.Data, "keys"), 0o700)
+}
+
+// readBackup reads no more than a backup may have.
+func readBackup(path string) ([]byte, error) {
+	if path == "" {
+		return nil, errors.New("--in takes the path of a backup")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("the backup: %w", err)
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, envelope.MaxBackup+1))
+}
+
+// readShreddings reads audit logs, of which the last may be missing, and a list.
+func readShreddings(logs []string, list string) (recovery.Shreddings, error) {
+	shredded := recovery.Shreddings{}
+	for i, path := range logs {
+		log, err := os.Open(path)
+		if i == len(logs)-1 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the audit log: %w", err)
+		}
+		if err := errors.Join(shredded.AddLog(log), log.Close()); err != nil {
+			return nil, err
+		}
+	}
+	if list == "" {
+		return shredded, nil
+	}
+	f, err := os.Open(list)
+	if err != nil {
+		return nil, fmt.Errorf("--shredded: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if id := strings.TrimRight(lines.Text(), "\r"); id != "" {
+			shredded.AddTenant(id)
+		}
+	}
+	return shredded, lines.Err()
+}
+
+func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
+	did := map[bool]string{false: "changed", true: "would change"}[dry]
+	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", shown(r.Created, ""), did, len(r.Changes), r.Unchanged)
+	for _, c := range r.Changes {
+		what := fmt.Sprintf("%d slots and %d keys more, %d destroyed, %d primaries changed", c.Slots, c.Keys, c.Destroyed, c.Primaries)
+		if c.New {
+			what = fmt.Sprintf("back, with %d slots and %d keys", c.Slots, c.Keys)
+		}
+		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(c.Tenant), what)
+	}
+	for _, id := range r.Honoured {
+		fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(id))
+	}
+	printFailures(out, r.Failures)
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+)
+
+func keysCommand() *cobra.Command {
+	group := &cobra.Command{
+		Use:     "keys",
+		GroupID: groupAdmin,
+		Short:   "Manage tenants' keys: move them to another KMS, back them up, restore them, shred a tenant",
+		Long: "Works on the keysets of all tenants, with the configuration of the server: the same environment variables and --data.\n" +
+			"Servers may run meanwhile. Everything is recorded in the audit log of the data directory.",
+	}
+	group.AddCommand(keysRewrapCommand(), keysShredCommand(), keysBackupCommand(), keysRestoreCommand(), keysDrillCommand())
+	return group
+}
+
+// keyFlags are the settings of the commands that open keys.
+var keyFlags = []string{"data", "environment"}
+
+// operator is what a command that works on keys has: the keyring, and the server's audit log.
+type operator struct {
+	config *config.Config
+	keys   *keys
+	audit  *audit.File
+	log    *slog.Logger
+}
+
+// openOperator opens what the server has open. It makes no master key: a new one would open nothing that is there.
+func openOperator(cmd *cobra.Command) (o *operator, err error) {
+	c, err := loadData(cmd)
+	if err != nil {
+		return nil, err
+	}
+	o = &operator{config: &c, log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))}
+	master := filepath.Join(c.Data, "master.key")
+	if _, err := os.Stat(master); c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY", master)
+	}
+	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
+		return nil, err
+	}
+	key, err := auditKey(&c)
+	if err == nil {
+		o.audit, err = openAudit(&c, key, o.log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, o.keys.close())
+	}
+	return o, nil
+}
+
+func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Close()) }
+
+// recovery is what works on all keysets, with a bar that says what it does.
+func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
+	return recovery.New(recovery.Options{
+		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
+		Progress: progress(cmd.ErrOrStderr(), what),
+	})
+}
+
+// operate runs something with the keys open.
+func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *operator, r *recovery.Recovery) error) (err error) {
+	o, err := openOperator(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	return do(cmd.Context(), o, o.recovery(cmd, what))
+}
+
+// printFailures names the tenants for which something failed.
+func printFailures(out io.Writer, failures []recovery.Failure) {
+	for _, f := range failures {
+		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(f.Tenant), f.Err)
+	}
+}

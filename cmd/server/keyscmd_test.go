@@ -1,0 +1,187 @@
+package main_test
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// coffer runs a command to its end, which must be a good one, and returns what it printed.
+func coffer(t *testing.T, environ []string, args ...string) string {
+	t.Helper()
+	cmd := program(t, environ, args...)
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	require.NoError(t, cmd.Run(), "%s%s", &out, &log)
+	return out.String()
+}
+
+// refused runs a command that must fail, and returns all that it printed.
+func refused(t *testing.T, environ []string, input string, args ...string) string {
+	t.Helper()
+	cmd := program(t, environ, args...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, string(out))
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), string(out))
+	return string(out)
+}
+
+const (
+	masterA = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	masterB = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A="
+)
+
+// keyFile writes a key where --to takes one from.
+func keyFile(t *testing.T, master string) string {
+	path := filepath.Join(t.TempDir(), "new.key")
+	require.NoError(t, os.WriteFile(path, []byte(master), 0o600))
+	return "file://" + path
+}
+
+func tokenFor(t *testing.T, data, tenant string) string {
+	t.Helper()
+	out := coffer(t, nil, "token", "create", "--data", data, "--tenant", tenant, "--scopes", "cache:read,cache:write")
+	return strings.TrimSpace(strings.TrimPrefix(out, "token:"))
+}
+
+// When the command that shreds returns, every server answers that the key is destroyed; it asks for the tenant's id first.
+func TestShredAcrossServers(t *testing.T) {
+	redis := redistest.Start(t)
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
+	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
+	clinic, other := tokenFor(t, data, "clinic"), tokenFor(t, data, "other")
+	for _, p := range servers {
+		p.put(clinic, "patient-1", record)
+		p.put(other, "patient-1", record)
+		p.requireValue(clinic, "patient-1", record)
+		p.requireValue(other, "patient-1", record)
+	}
+	raw := redis.Client(t).Get(t.Context(), onlyKey(t, redis, "clinic")).Val()
+
+	shred := []string{"keys", "shred", "--data", data, "--tenant", "clinic"}
+	for _, answer := range []string{"", "other\n", "yes\n", "clinic \n"} {
+		out := refused(t, environ, answer, shred...)
+		require.Contains(t, out, "nothing was changed")
+		require.Contains(t, out, "cache entries and sessions: 1")
+		require.Regexp(t, `cache +phi +1 `, out)
+		require.Regexp(t, `last use in this audit log: 20\d\d-`, out)
+	}
+	require.Contains(t, refused(t, environ, "clinic\n", append(shred, "--confirm", "other")...), "nothing was changed")
+	require.Contains(t, refused(t, environ, "x\n", "keys", "shred", "--data", data, "--tenant", "nobody"), "no keys")
+	servers[0].requireValue(clinic, "patient-1", record)
+
+	cmd := program(t, environ, shred...)
+	cmd.Stdin = strings.NewReader("clinic\n")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "shredded: ")
+	require.Contains(t, string(out), "cache entries and sessions deleted: 1")
+	require.NoError(t, redis.Client(t).Set(t.Context(), strings.Replace(onlyKey(t, redis, "other"), "other", "clinic", 1), raw, 0).Err())
+	for _, p := range servers {
+		for _, status := range []int{first(p.do(clinic, "GET", "/v1/cache/patient-1", "")), first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record))} {
+			require.Equal(t, http.StatusGone, status)
+		}
+		p.requireValue(other, "patient-1", record)
+	}
+	require.Contains(t, coffer(t, environ, append(shred, "--confirm", "clinic")...), "shredded already")
+	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"tenant.shred","tenant":"clinic"`)
+	require.NotContains(t, string(log), record)
+}
+
+func first(status int, _ string) int { return status }
+
+// onlyKey is the one key of a tenant in Redis.
+func onlyKey(t *testing.T, redis *redistest.Server, tenant string) string {
+	t.Helper()
+	keys := redis.Client(t).Keys(t.Context(), "coffer/"+tenant+"/*").Val()
+	require.Len(t, keys, 1)
+	return keys[0]
+}
+
+// The keys move to another KEK under a running server, which is restarted once; the former KEK opens nothing in the end.
+func TestRewrapUnderServers(t *testing.T) {
+	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
+	p := serve(t, data, former...)
+	p.put(p.token, "patient-1", record)
+	token, to := p.token, keyFile(t, masterB)
+	rewrap := func(args ...string) []string { return append([]string{"keys", "rewrap", "--data", data}, args...) }
+
+	require.Contains(t, refused(t, former, "", rewrap("--to", "base64key://"+masterB)...), "takes no key itself")
+	require.NotContains(t, refused(t, former, "", rewrap("--to", "base64key://"+masterB)...), masterB)
+	require.Contains(t, refused(t, former, "", rewrap("--to", "phi="+to)...), "lacks the general KEK")
+	require.Contains(t, refused(t, former, "", rewrap("--to", to, "--finish")...), "no rewrap to this KEK was begun")
+	require.Contains(t, coffer(t, former, rewrap("--to", to, "--dry-run")...), "would be wrapped: 1 roots of 1 tenants")
+	require.Contains(t, coffer(t, former, rewrap("--status")...), "no rewrap is under way")
+	require.Contains(t, coffer(t, former, rewrap("--to", to)...), "roots wrapped: 1\n")
+	p.requireValue(token, "patient-1", record)
+	clinic := tokenFor(t, data, "clinic")
+	p.put(clinic, "patient-2", record)
+	require.Contains(t, refused(t, former, "", rewrap("--to", to, "--finish")...), `tenant "clinic": `)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+
+	p = serve(t, data, next...)
+	p.requireValue(token, "patient-1", record)
+	require.Contains(t, coffer(t, former, rewrap("--to", to, "--dry-run")...), "would be wrapped: 1 roots of 1 tenants")
+	require.Contains(t, coffer(t, former, rewrap("--to", to)...), "roots wrapped: 1\n")
+	p.requireValue(clinic, "patient-2", record)
+	require.Contains(t, coffer(t, next, rewrap("--status")...), "waits for --finish")
+	require.Contains(t, coffer(t, next, rewrap("--to", to, "--finish")...), "slots retired: 2")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.Contains(t, fails(t, program(t, former, "serve", "--listen", "127.0.0.1:0", "--data", data)), "is not the key")
+	p = serve(t, data, next...)
+	p.requireValue(token, "patient-1", record)
+	p.requireValue(clinic, "patient-2", record)
+}
+
+// What a lost store of keysets held comes back from the backup, which is proven before, and never overwritten.
+func TestBackupAndRestore(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	clinic := tokenFor(t, data, "clinic")
+	p.put(p.token, "patient-1", record)
+	p.put(clinic, "patient-2", record)
+	path := filepath.Join(t.TempDir(), "backup")
+	require.Contains(t, coffer(t, environ, "keys", "backup", "--data", data, "--out", path), "tenants: 2\n")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	require.Contains(t, refused(t, environ, "", "keys", "backup", "--data", data, "--out", path), "never overwritten")
+	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "nothing is missing")
+	coffer(t, environ, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
+	require.Contains(t, fails(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)), "restore them")
+	restore := []string{"keys", "restore", "--data", data, "--in", path}
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	cut := filepath.Join(t.TempDir(), "cut")
+	require.NoError(t, os.WriteFile(cut, content[:len(content)-1], 0o600))
+	require.Contains(t, refused(t, environ, "", "keys", "restore", "--data", data, "--in", cut), "cut short")
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", restore...), "made under the KEK")
+	require.Contains(t, refused(t, nil, "", restore...), "no master key is configured")
+	require.NoFileExists(t, filepath.Join(data, "master.key"))
+	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=prod"), "", restore...), `environment "dev"`)
+	require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 2 tenants")
+	out := coffer(t, environ, restore...)
+	require.Contains(t, out, `tenant "clinic": shredded since the backup`)
+	require.Contains(t, out, "changed: 2 tenants")
+	p = serve(t, data, environ...)
+	p.requireValue(tokenFor(t, data, "default"), "patient-1", record)
+	require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", "/v1/cache/patient-2", "")))
+
+	list := filepath.Join(t.TempDir(), "shredded")
+	require.NoError(t, os.WriteFile(list, []byte("default\r\n"), 0o600))
+	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	barWidth    = 30
+	barInterval = 100 * time.Millisecond
+)
+
+// progress draws a bar on a terminal, and nothing elsewhere. Its result is called by one at a time.
+func progress(out io.Writer, what string) func(done, total int) {
+	file, ok := out.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return bar(out, what)
+}
+
+func bar(out io.Writer, what string) func(done, total int) {
+	var drawn time.Time
+	return func(done, total int) {
+		if done < total && time.Since(drawn) < barInterval {
+			return
+		}
+		drawn = time.Now()
+		filled := barWidth * done / max(total, 1)
+		end := ""
+		if done >= total {
+			end = "\n"
+		}
+		fmt.Fprintf(out, "\r%s [%s%s] %d of %d%s", what, strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done, total, end)
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/recovery"
+)
+
+func keysShredCommand() *cobra.Command {
+	var tenant, confirm string
+	cmd := &cobra.Command{
+		Use:   "shred",
+		Short: "Destroy a tenant's keys for ever, and with them its data",
+		Long: "Destroys the roots and keys of a tenant, so that nothing that was sealed under them opens again. It shows what will be lost, and asks for the\n" +
+			"tenant's id once more. It returns when every server has had the time to see it: from then on all of them answer key_destroyed (410).\n" +
+			"There is no way back, and the tenant's id cannot be used again.\n\n" +
+			"What survives: files that carry their own key, copies in the clear, public values wherever they were stored, what a session still holds in a\n" +
+			"client, and backups of the keys that were made before. Those honour the shredding when they are restored where its tombstone or the\n" +
+			"audit log is; elsewhere, tell coffer keys restore by --shredded.",
+		Example: "  coffer keys shred --data DIR --tenant clinic-7",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tenant == "" {
+				return errors.New("--tenant takes the id of a tenant")
+			}
+			return operate(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+				return shred(ctx, cmd, o, r, tenant, confirm)
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags(), keyFlags...)
+	cmd.Flags().StringVar(&tenant, "tenant", "", "whose keys")
+	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
+	return cmd
+}
+
+func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Recovery, tenant, confirm string) error {
+	out := cmd.OutOrStdout()
+	loss, err := r.Loss(ctx, tenant)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", strconv.Quote(tenant), err)
+	}
+	if loss.Shredded {
+		fmt.Fprintln(out, "the tenant is shredded already")
+	}
+	entries := o.entries()
+	defer entries.close()
+	if err := printLoss(ctx, out, o, entries, tenant, loss); err != nil {
+		return err
+	}
+	if confirm == "" {
+		fmt.Fprint(cmd.ErrOrStderr(), "This cannot be undone. Type the tenant's id to shred it: ")
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
+		confirm = strings.TrimRight(line, "\r\n")
+	}
+	if confirm != tenant {
+		return errors.New("nothing was changed: what was typed is not the tenant's id")
+	}
+	if err := r.Shred(ctx, tenant); err != nil {
+		return err
+	}
+	recovery.Settle(ctx)
+	fmt.Fprintln(out, "shredded: every server that reaches the store of keysets refuses its data now")
+	return entries.delete(ctx, out, tenant)
+}
+
+func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss *recovery.Loss) error {
+	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(tenant), strconv.Quote(o.config.Environment))
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "USE\tCLASS\tKEYS\tOLDEST\tNEWEST")
+	for _, k := range loss.Keys {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Use, k.Class, k.Keys, shown(k.Oldest, ""), shown(k.Newest, ""))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "cache entries and sessions: %s\n", entries.count(ctx, tenant))
+	if log, err := os.Open(filepath.Join(o.config.Data, "audit.log")); err == nil {
+		defer log.Close()
+		at, err := recovery.LastUse(log, tenant)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "last use in this audit log: %s\n", shown(at, "none"))
+	}
+	return nil
+}
+
+// entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a running server's alone.
+type entries struct{ store kv.Store }
+
+func (o *operator) entries() *entries {
+	if !o.config.Redis.Configured() {
+		return &entries{}
+	}
+	store, err := o.config.Redis.Open()
+	if err != nil {
+		return &entries{}
+	}
+	return &entries{store}
+}
+
+// each calls do with the tenant's keys, by the page.
+func (e *entries) each(ctx context.Context, tenant string, do func(keys []string) error) error {
+	prefix := strings.TrimSuffix(kv.Prefix(tenant, ""), "/")
+	for cursor := ""; ; {
+		keys, next, err := e.store.Scan(ctx, prefix, cursor, 0)
+		if err == nil && len(keys) > 0 {
+			err = do(keys)
+		}
+		if err != nil || next == "" {
+			return err
+		}
+		cursor = next
+	}
+}
+
+func (e *entries) count(ctx context.Context, tenant string) string {
+	if e.store == nil {
+		return "not known, they are in a server's own store"
+	}
+	n := 0
+	if e.each(ctx, tenant, func(keys []string) error { n += len(keys); return nil }) != nil {
+		return "not known, Redis cannot be reached"
+	}
+	return strconv.Itoa(n)
+}
+
+// delete removes what nothing opens any more.
+func (e *entries) delete(ctx context.Context, out io.Writer, tenant string) error {
+	if e.store == nil {
+		fmt.Fprintln(out, "its cache entries stay, unreadable, until their time is over")
+		return nil
+	}
+	n := 0
+	err := e.each(ctx, tenant, func(keys []string) error {
+		deleted, err := e.store.DeleteMany(ctx, keys)
+		n += deleted
+		return err
+	})
+	fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", n)
+	return err
+}
+
+func (e *entries) close() {
+	if e.store != nil {
+		_ = e.store.Close() // it was read and deleted from; nothing waits
+	}
+}
