@@ -80,7 +80,7 @@ func startService(b *testing.B, client redis.UniversalClient, options ...cache.O
 	handler, err := api.New(api.Options{
 		Store: rediskv.New(client), Cache: options, Identity: tokens, Audit: openAudit(b, dir), Metrics: metrics.New(operations, func(string) string { return "x" }),
 		Keys:   func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
-		Limits: limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(10, nil), Log: newLog(),
+		Limits: limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(10, nil), Log: newLog(),
 		Demo: fstest.MapFS{}, MaxBody: maxBody, Timeout: 15 * time.Second,
 	})
 	require.NoError(b, err)

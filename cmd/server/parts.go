@@ -106,7 +106,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Memory: limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes)), Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: []api.Check{
 			{Code: "store_unavailable", Run: p.store.Ping},
 			{Code: "keyring_unavailable", Run: keysReady(p.keys.ring)},

@@ -82,7 +82,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	options := api.Options{
 		Store: store, Keys: keys(t, dir), Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
 		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
-		Limits:  limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(1e6, nil),
+		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
 		MaxBody: maxBody, Timeout: 5 * time.Second,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},

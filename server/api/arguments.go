@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -97,7 +98,7 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// body reads the request's body into one allocation of its announced size, bounded before.
+// body reads the request's body, bounded before: a small one into one allocation of its announced size, a large one as it comes.
 func (s *server) body(c *call) ([]byte, error) {
 	r := c.Request()
 	if r.Header.Get(echo.HeaderContentEncoding) != "" || r.Header.Get("Content-Range") != "" {
@@ -106,13 +107,12 @@ func (s *server) body(c *call) ([]byte, error) {
 	if r.ContentLength > s.maxBody {
 		return nil, errTooLarge
 	}
-	limited := http.MaxBytesReader(c.Response().Writer, r.Body, s.maxBody)
-	if r.ContentLength < 0 {
-		value, err := io.ReadAll(limited)
+	if r.ContentLength < 0 || r.ContentLength > small {
+		value, err := s.readLarge(c, s.bounded(c), r.ContentLength)
 		return value, bodyError(err)
 	}
 	value := make([]byte, r.ContentLength)
-	_, err := io.ReadFull(limited, value)
+	_, err := io.ReadFull(s.bounded(c), value)
 	return value, bodyError(err)
 }
 
@@ -121,7 +121,7 @@ func bodyError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if translated := translate(err); translated != err {
+	if translated := translate(err); translated != err || errors.Is(err, limit.ErrRateLimited) {
 		return translated
 	}
 	return errors.Join(errBody, err)

@@ -29,6 +29,7 @@ func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return err
 		}
 		defer end()
+		defer s.release(c)
 		if c.operation.needsData() {
 			if c.tenant, err = s.tenants.of(ctx, c.id.Tenant); err != nil {
 				return err

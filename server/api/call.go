@@ -22,6 +22,7 @@ type call struct {
 	id        identity.Identity
 	tenant    *tenant
 	class     classify.Class // of the value that it is about
+	held      int64          // bytes that are counted
 }
 
 const callKey = "call"

@@ -23,7 +23,7 @@ func TestAccess(t *testing.T) {
 	require.Equal(t, []string{"https://a.example.com", "http://localhost:5173"}, c.Origins)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, c.Proxies)
 	require.Equal(t, []string{"purpose"}, c.Audit.Context)
-	require.Equal(t, config.Limits{Rate: 50, Burst: 100, Concurrent: 7, Failures: 10}, c.Limits)
+	require.Equal(t, config.Limits{Rate: 50, Burst: 100, Concurrent: 7, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10}, c.Limits)
 }
 
 func TestBadAccess(t *testing.T) {

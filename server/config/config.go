@@ -62,10 +62,12 @@ type Audit struct {
 
 // Limits is what a tenant may use, and how often an address may send a wrong token.
 type Limits struct {
-	Rate       int // requests a second; 0: any number
-	Burst      int
-	Concurrent int // requests at the same time; 0: any number
-	Failures   int // wrong tokens a minute before an address has to wait
+	Rate        int // requests a second; 0: any number
+	Burst       int
+	Concurrent  int // requests at the same time; 0: any number
+	Bytes       int // that requests of more than 64 KiB hold in memory together; 0: any number
+	TenantBytes int // those of one tenant
+	Failures    int // wrong tokens a minute before an address has to wait
 }
 
 // Secret is text that no log and no format verb shows.

@@ -59,12 +59,14 @@ type raw struct {
 	AuditSync      string `env:"COFFER_AUDIT_SYNC" envDefault:"notable"`
 	AuditOnFailure string `env:"COFFER_AUDIT_ON_FAILURE" envDefault:"stop"`
 
-	Origins    string `env:"COFFER_CORS_ORIGINS"`
-	Proxies    string `env:"COFFER_TRUSTED_PROXIES"`
-	Rate       string `env:"COFFER_RATE" envDefault:"0"`
-	Burst      string `env:"COFFER_BURST" envDefault:"100"`
-	Concurrent string `env:"COFFER_CONCURRENT" envDefault:"0"`
-	Failures   string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
+	Origins     string `env:"COFFER_CORS_ORIGINS"`
+	Proxies     string `env:"COFFER_TRUSTED_PROXIES"`
+	Rate        string `env:"COFFER_RATE" envDefault:"0"`
+	Burst       string `env:"COFFER_BURST" envDefault:"100"`
+	Concurrent  string `env:"COFFER_CONCURRENT" envDefault:"0"`
+	Bytes       string `env:"COFFER_BYTES" envDefault:"536870912"`
+	TenantBytes string `env:"COFFER_TENANT_BYTES" envDefault:"268435456"`
+	Failures    string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
 
 	ReadTimeout     string `env:"COFFER_READ_TIMEOUT" envDefault:"2m"`
 	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
@@ -95,6 +97,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
+	{"bytes", "COFFER_BYTES", "bytes that requests of more than 64 KiB hold in memory together, 0 for any number (default 536870912)"},
+	{"tenant-bytes", "COFFER_TENANT_BYTES", "bytes that those of one tenant do (default 268435456)"},
 	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute before an address has to wait (default 10)"},
 	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},
 	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},
