@@ -107,12 +107,17 @@ func (s *server) body(c *call) ([]byte, error) {
 	if r.ContentLength > s.maxBody {
 		return nil, errTooLarge
 	}
-	if r.ContentLength < 0 || r.ContentLength > small {
-		value, err := s.readLarge(c, s.bounded(c), r.ContentLength)
-		return value, bodyError(err)
+	var value []byte
+	var err error
+	switch n := r.ContentLength; {
+	case n < 0:
+		value, err = s.readUnknown(c, s.bounded(c))
+	case n > small:
+		value, err = s.readLarge(c, s.bounded(c), int(n))
+	default:
+		value = make([]byte, n)
+		_, err = io.ReadFull(s.bounded(c), value)
 	}
-	value := make([]byte, r.ContentLength)
-	_, err := io.ReadFull(s.bounded(c), value)
 	return value, bodyError(err)
 }
 

@@ -3,13 +3,14 @@ package api
 import (
 	"io"
 	"net/http"
+	"slices"
 )
 
 const (
 	// small is what a request may hold without being counted: as many connections as there may be hold little of it.
 	small = 64 << 10
-	// piece is how much of a large body is read and counted at a time, so that one that is announced and does not come holds nothing.
-	piece = 1 << 20
+	// copies of a value are in memory at the same time: itself and its package.
+	copies = 2
 )
 
 // hold counts n bytes that the request keeps in memory until it ends, or returns a limit.Refusal.
@@ -32,36 +33,40 @@ func (s *server) release(c *call) {
 	}
 }
 
-// readLarge reads a body of n bytes, or of unknown size where n is negative, and counts it as it comes.
-func (s *server) readLarge(c *call, body io.Reader, n int64) ([]byte, error) {
-	var pieces [][]byte
-	total := 0
-	for n < 0 || int64(total) < n {
-		size := min(max(total, small), piece)
-		if n >= 0 {
-			size = int(min(int64(size), n-int64(total)))
-		}
-		if err := s.hold(c, size); err != nil {
-			return nil, err
-		}
-		next := make([]byte, size)
-		got, err := io.ReadFull(body, next)
-		pieces, total = append(pieces, next[:got]), total+got
-		if n < 0 && (err == io.EOF || err == io.ErrUnexpectedEOF) {
-			break
+// readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many uploads some come through,
+// but not before its beginning has come: one that is announced and does not come holds nothing.
+func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
+	begin := make([]byte, small)
+	if _, err := io.ReadFull(body, begin); err != nil {
+		return nil, err
+	}
+	if err := s.hold(c, copies*n); err != nil {
+		return nil, err
+	}
+	value := make([]byte, n)
+	_, err := io.ReadFull(body, value[copy(value, begin):])
+	return value, err
+}
+
+// readUnknown reads a body whose size was not told, and takes room as it comes.
+func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
+	value := make([]byte, 0, small)
+	for {
+		n, err := body.Read(value[len(value):cap(value)])
+		value = value[:len(value)+n]
+		if err == io.EOF {
+			return value, nil
 		}
 		if err != nil {
 			return nil, err
 		}
+		if len(value) == cap(value) {
+			if err := s.hold(c, copies*len(value)); err != nil {
+				return nil, err
+			}
+			value = slices.Grow(value, len(value))
+		}
 	}
-	if len(pieces) == 1 {
-		return pieces[0], nil
-	}
-	value := make([]byte, 0, total)
-	for i, p := range pieces {
-		value, pieces[i] = append(value, p...), nil
-	}
-	return value, nil
 }
 
 // bounded is the body, of which no more than the limit is read.

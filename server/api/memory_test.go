@@ -35,7 +35,7 @@ func stalled(t *testing.T, s *service, n int) net.Conn {
 
 // Uploads that stall hold what they sent and no more; when all may hold no more, large requests wait and small ones go on.
 func TestMemoryOfUploads(t *testing.T) {
-	s := start(t, badger(t), func(o *api.Options) { o.Memory = limit.NewBytes(3*megabyte, 0) })
+	s := start(t, badger(t), func(o *api.Options) { o.Memory = limit.NewBytes(6*megabyte, 0) })
 	large := func() answer { return s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte)) }
 	for range 50 {
 		stalled(t, s, 10)
@@ -63,7 +63,7 @@ func TestMemoryOfUploads(t *testing.T) {
 
 // One tenant's share is not another's.
 func TestMemoryOfTenants(t *testing.T) {
-	s := start(t, badger(t), func(o *api.Options) { o.Memory = limit.NewBytes(0, megabyte) })
+	s := start(t, badger(t), func(o *api.Options) { o.Memory = limit.NewBytes(0, 2*megabyte) })
 	other, _, err := s.file.Issue(token.Grant{Tenant: "other", Scopes: identity.CacheWrite})
 	require.NoError(t, err)
 	stalled(t, s, megabyte-1)
