@@ -55,7 +55,7 @@ func serve(t *testing.T) (url, bearer string) {
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: noAudit{}, Log: slog.New(slog.DiscardHandler),
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
-		Limits:  limit.NewTenants(limit.Quota{}, nil), Failures: limit.NewFailures(1e6, nil),
+		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		MaxBody: 1 << 20, Timeout: 5 * time.Second,
 	})
 	require.NoError(t, err)
