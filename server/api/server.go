@@ -44,7 +44,7 @@ type Options struct {
 	Audit       audit.Recorder
 	Metrics     *metrics.Metrics
 	Limits      *limit.Tenants
-	Memory      *limit.Bytes // what requests of more than 64 KiB hold together
+	Memory      *limit.Bytes // what requests of more than 64 KiB hold together; nil is any number of bytes
 	Failures    *limit.Failures
 	Origins     []string       // whose pages may use the API, as browsers send them: https://app.example.com
 	Proxies     []netip.Prefix // that are believed in what X-Forwarded-For says
@@ -79,6 +79,9 @@ type server struct {
 
 // New makes the handler of everything that the server answers. It reads the demo's files once and fails where they cannot be read.
 func New(o Options) (http.Handler, error) {
+	if o.Memory == nil {
+		o.Memory = limit.NewBytes(0, 0)
+	}
 	assets, err := loadAssets(o.Demo)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ var (
 	// ErrCursor: a cursor is none that this store gave.
 	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
-	ErrWrongType = &Error{"internal", "not a value of this store"}
+	ErrWrongType = &Error{"malformed", "not a value of this store"}
 )
 
 // CheckWrite holds a write to the limits; drivers call it before they write anything.
