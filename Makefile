@@ -5,7 +5,7 @@
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
 # make man    its manual pages, in build/man
-# make soak   the long runs: fuzzing
+# make soak   the long runs: kills by the hundred, random histories, fuzzing
 
 SHELL := /bin/bash -o pipefail
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum))
@@ -63,6 +63,7 @@ generate: node_modules/.package-lock.json
 
 soak:
 	scripts/need.sh redis-server
+	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery
 	scripts/fuzz.sh $(FUZZTIME)
 
 clean:

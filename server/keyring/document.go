@@ -55,7 +55,9 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 		for content, err := range r.store.All(ctx, keystore.Keysets) {
 			var d *envelope.Document
 			if err == nil {
-				d, err = envelope.ParseDocument(content)
+				if d, err = envelope.ParseDocument(content); err != nil {
+					err = r.damaged(envelope.OwnerOf(content), err)
+				}
 			}
 			if err == nil && d.Environment != r.environment {
 				continue

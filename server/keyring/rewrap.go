@@ -30,6 +30,12 @@ func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun t
 				continue
 			}
 			one, ok := opened[id]
+			if !ok { // those in memory may lack a root that no key is under
+				if opened, err = r.unwrapRoots(ctx, d); err != nil {
+					return err
+				}
+				one, ok = opened[id]
+			}
 			if !ok {
 				return fmt.Errorf("keyring: %s: a root is under a KEK that is not configured: %w", r.where(tenant), kms.ErrWrongKey)
 			}

@@ -218,9 +218,12 @@ func TestRestoreBesideDamage(t *testing.T) {
 	all := populate(t, s.a(), 3)
 	file := backup(t, s.a())
 	path := s.store().Where(keystore.Keysets, "tenant-1")
-	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
-	_, _, err := s.a().Backup(t.Context())
-	require.Error(t, err)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, content[:len(content)-1], 0o600))
+	_, _, err = s.a().Backup(t.Context())
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.ErrorContains(t, err, path)
 	restored, err := s.a().Restore(t.Context(), file, nil, false)
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 	require.Len(t, restored.Failures, 1)
@@ -260,4 +263,21 @@ func TestVectors(t *testing.T) {
 		_, err := newSite(t).in("prod", to(t, urlA)).Drill(t.Context(), v.Bytes.Bytes())
 		require.Error(t, err, v.Name)
 	}
+}
+
+// A root that no key is under, and that a running process has not opened, is rewrapped as well.
+func TestRewrapOfRootWithoutKeys(t *testing.T) {
+	s := newSite(t)
+	_, err := s.a().Ring.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	file := backup(t, s.a())
+	s.lose()
+	r := s.a()
+	pkg := sealWith(t, r, "tenant", classify.PHI)
+	_, err = r.Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	openAll(t, r, []sealed{pkg}, "")
+	done, err := r.Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	require.Equal(t, 2, done.Wrapped)
 }

@@ -97,6 +97,14 @@ func ParseDocument(b []byte) (*Document, error) {
 	return d, nil
 }
 
+// OwnerOf gives the owner that stands at the beginning of a document, be the rest of it damaged; empty where that is, too.
+func OwnerOf(b []byte) string {
+	r := reader{rest: b}
+	r.take(len(documentMagic))
+	r.bytes16()
+	return string(r.bytes16())
+}
+
 // ParseSlot reads the encoding of one slot, as a document holds it. It returns ErrMalformed for anything else.
 func ParseSlot(b []byte) (Slot, error) {
 	r := reader{rest: b}
