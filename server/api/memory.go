@@ -41,6 +41,7 @@ func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
 		return nil, err
 	}
 	if err := s.hold(c, copies*n); err != nil {
+		_, _ = io.Copy(io.Discard, body) // who still sends does not hear a refusal, but a connection that broke
 		return nil, err
 	}
 	value := make([]byte, n)
