@@ -143,12 +143,19 @@ func (p *process) do(token, method, path, body string) (int, string) {
 	if strings.HasPrefix(body, "{") {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	status, read, _ := p.answer(request)
+	return status, read
+}
+
+// answer sends a request and reads all of what is answered.
+func (p *process) answer(request *http.Request) (int, string, http.Header) {
+	p.t.Helper()
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(p.t, err)
 	defer response.Body.Close()
 	read, err := io.ReadAll(response.Body)
 	require.NoError(p.t, err)
-	return response.StatusCode, string(read)
+	return response.StatusCode, string(read), response.Header
 }
 
 func (p *process) put(token, key, value string) {

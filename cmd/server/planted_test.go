@@ -1,0 +1,126 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// marker is in every secret of the test: values, names, contexts, tokens, the master key, Redis' password.
+const marker = "pl4nted"
+
+// TestPlantedSecrets: through all operations, in order and out of it, with and without Redis and to the trace of a process that is made to
+// dump itself, nothing of what was entrusted to the server comes out where it does not belong.
+func TestPlantedSecrets(t *testing.T) {
+	redisServer := redistest.Start(t)
+	redisServer.SetPassword(marker + "-password")
+	data := t.TempDir()
+	p := serve(t, data, "ENCRYPTION_MASTER_KEY="+marker+" master key", "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_REQUEST_TIMEOUT=1s", "COFFER_TOKEN_FAILURES=100000")
+	heard := &heard{t: t, p: p}
+	heard.everything()
+	heard.tampered(redisServer)
+	redisServer.Stop()
+	heard.everything()
+	redisServer.Restart()
+	_, metrics := p.do(p.token, "GET", "/metrics", "")
+	require.Contains(t, metrics, "coffer_operations_total")
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGQUIT))
+	p.wait()
+	audit, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	require.Contains(t, p.log.String(), "goroutine ", "it dumped itself")
+	require.Contains(t, string(audit), `"key.open"`)
+	require.Greater(t, heard.errors, 30)
+	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": string(audit), "errors": heard.text.String()} {
+		require.NotContains(t, text, marker, where)
+		require.NotContains(t, text, strings.TrimPrefix(p.token, "coffer_"), where)
+	}
+}
+
+// heard collects what failed requests are answered, with their headers.
+type heard struct {
+	t      *testing.T
+	p      *process
+	text   strings.Builder
+	errors int
+}
+
+func (h *heard) send(token, method, path, body string, headers ...string) string {
+	h.t.Helper()
+	request, err := http.NewRequest(method, h.p.url+path, strings.NewReader(body))
+	require.NoError(h.t, err)
+	request.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	status, answer, header := h.p.answer(request)
+	if status >= 400 {
+		h.errors++
+		fmt.Fprintln(&h.text, answer, header)
+	}
+	return answer
+}
+
+// everything calls each operation that takes something, rightly and wrongly.
+func (h *heard) everything() {
+	const asJSON = "application/json"
+	good, context := h.p.token, `{"patient":"`+marker+`"}`
+	for _, token := range []string{good, "coffer_" + marker, marker, good + marker} {
+		for _, query := range []string{"?class=phi", "?class=" + marker, "?class=phi&ttl=" + marker, "?" + marker + "=1", "?class=phi&ttl=99h"} {
+			h.send(token, "PUT", "/v1/cache/"+marker+query, marker, "Coffer-Context", context, "Content-Type", "text/"+marker)
+			h.send(token, "PUT", "/v1/cache/"+marker+query, marker, "Coffer-Context", marker, "If-Match", marker)
+		}
+		for _, method := range []string{"GET", "HEAD", "PATCH", "DELETE", "POST", "OPTIONS"} {
+			h.send(token, method, "/v1/cache/"+marker, marker)
+			h.send(token, method, "/v1/cache/"+marker+"?ttl=1h&"+marker, marker, "If-None-Match", marker, "Accept", marker)
+			h.send(token, method, "/v1/"+marker, marker)
+		}
+		h.send(token, "GET", "/v1/cache?prefix="+marker+"&cursor="+marker, "")
+		for _, body := range []string{`{"operations":[{"op":"get","key":"` + marker + `"}]}`, `{"operations":[{"op":"` + marker + `","key":"x"}]}`, marker} {
+			h.send(token, "POST", "/v1/cache:batch", body, "Content-Type", asJSON)
+		}
+		for _, path := range []string{"/v1/encrypt", "/v1/decrypt", "/v1/sessions", "/v1/encrypt:batch", "/v1/decrypt:batch"} {
+			for _, body := range []string{marker, `{"text":"` + marker + `","class":"phi","context":` + context + `}`, `{"` + marker + `":1}`, `{"data":{"` + marker + `":"` + marker + `"}}`} {
+				h.send(token, "POST", path, body, "Content-Type", asJSON)
+			}
+		}
+		h.send(token, "GET", "/v1/sessions/"+marker, "")
+	}
+	pkg := h.send(good, "POST", "/v1/encrypt", `{"text":"`+marker+`","class":"phi","context":`+context+`}`, "Content-Type", asJSON)
+	h.send(good, "POST", "/v1/decrypt", strings.Replace(pkg, `"ciphertext":"`, `"ciphertext":"AAAA`, 1), "Content-Type", asJSON)
+	h.send(good, "POST", "/v1/decrypt?least=phi", pkg, "Content-Type", asJSON)
+	var made struct{ ID string }
+	if json.Unmarshal([]byte(h.send(good, "POST", "/v1/sessions", `{"data":{"x":"`+marker+`"}}`, "Content-Type", asJSON)), &made) == nil && made.ID != "" {
+		h.send(good, "GET", "/v1/sessions/"+made.ID, "")
+		h.send(good, "DELETE", "/v1/sessions/"+made.ID, "")
+		h.send(good, "GET", "/v1/sessions/"+made.ID, "")
+	}
+}
+
+// tampered alters what lies in Redis, and reads it.
+func (h *heard) tampered(server *redistest.Server) {
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Password: marker + "-password"})
+	defer client.Close()
+	h.send(h.p.token, "PUT", "/v1/cache/"+marker+"?class=phi", marker)
+	keys, err := client.Keys(h.t.Context(), "*").Result()
+	require.NoError(h.t, err)
+	require.NotEmpty(h.t, keys)
+	for _, key := range keys {
+		value, err := client.Get(h.t.Context(), key).Bytes()
+		require.NoError(h.t, err)
+		require.NotContains(h.t, string(value), marker, "it is sealed")
+		value[len(value)-1] ^= 1
+		require.NoError(h.t, client.Set(h.t.Context(), key, value, 0).Err())
+	}
+	require.Contains(h.t, h.send(h.p.token, "GET", "/v1/cache/"+marker, ""), "authentication_failed")
+}
