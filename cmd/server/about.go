@@ -53,13 +53,16 @@ func manCommand() *cobra.Command {
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := readBuild()
-			date, _ := time.Parse(time.RFC3339, b.Time) // the commit's, so that the same commit gives the same pages
+			header := doc.GenManHeader{Section: "1", Source: "coffer " + b.Version, Manual: "Coffer"}
+			if date, err := time.Parse(time.RFC3339, b.Time); err == nil {
+				header.Date = &date // the commit's, so that the same commit gives the same pages
+			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
-			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "coffer " + b.Version, Manual: "Coffer", Date: &date}, dir)
+			return doc.GenManTree(root, &header, dir)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "build/man", "where they go")

@@ -112,22 +112,22 @@ var flags = []struct{ name, variable, usage string }{
 const Help = `Every setting has an environment variable; a flag wins over it. In development (COFFER_ENVIRONMENT is dev or not set) the file .env of the working
 directory is read too, and the environment wins over it. These have no flag:
 
-  ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
-  KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
-  ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
-  ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
-  COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
-  COFFER_KEY_CACHE_TTL     how long keys stay in memory
-  COFFER_KEY_CACHE_USES    for how many packages they do
-  COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
-                           the longest, and default, time in the cache of each class, such as 12h or 7d
+    ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
+    KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
+    ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
+    ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
+    COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
+    COFFER_KEY_CACHE_TTL     how long keys stay in memory
+    COFFER_KEY_CACHE_USES    for how many packages they do
+    COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
+                             the longest, and default, time in the cache of each class, such as 12h or 7d
 
-  REDIS_URL                redis://user:password@host:port/database, or rediss:// for TLS; or instead of it
-  REDIS_HOST, REDIS_PORT   one server, or
-  REDIS_SENTINEL_ADDRS, REDIS_MASTER_NAME, REDIS_SENTINEL_PASSWORD
-                           Sentinels as host:port, separated by commas, or
-  REDIS_CLUSTER_ADDRS      some servers of a Cluster; with
-  REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB, REDIS_TLS=true
+    REDIS_URL                redis://user:password@host:port/database, or rediss:// for TLS; or instead of it
+    REDIS_HOST, REDIS_PORT   one server, or
+    REDIS_SENTINEL_ADDRS, REDIS_MASTER_NAME, REDIS_SENTINEL_PASSWORD
+                             Sentinels as host:port, separated by commas, or
+    REDIS_CLUSTER_ADDRS      some servers of a Cluster; with
+    REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB, REDIS_TLS=true
 
 Without Redis the cache is kept in the data directory. A secret can be given by the path of a file, with _FILE behind its variable's name:
 ENCRYPTION_MASTER_KEY_FILE, REDIS_PASSWORD_FILE, REDIS_URL_FILE and so on.`
