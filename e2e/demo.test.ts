@@ -64,6 +64,16 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
   });
   afterAll(() => session?.close());
 
+  test('the core comes compressed over plain HTTP', async () => {
+    const [sent, whole] = await page.evaluate(async () => {
+      const core = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('.wasm')) as PerformanceResourceTiming;
+      const { headers } = await fetch(core.name, { method: 'HEAD', cache: 'no-store' });
+      const plain = await (await fetch(core.name)).arrayBuffer();
+      return [Number(headers.get('Content-Length')), plain.byteLength];
+    });
+    expect(sent / whole).toBeLessThan(0.35);
+  });
+
   test('a sample is stored and drawn', async () => {
     await page.evaluate(unlock, PASSWORD);
     await page.evaluate(async () => {

@@ -19,13 +19,16 @@ type asset struct {
 	caching   string
 	tag       string // quoted, of the plain content
 	plain     []byte
-	brotli    []byte // nil where the build made none
+	coded     [len(codings)][]byte // by the codings' order, nil where the build made none
 }
+
+// codings are the content codings the build may have made of a file, name and extension, the preferred one first: Brotli
+// (RFC 7932), and gzip (RFC 1952) for browsers that take Brotli over HTTPS only.
+var codings = [...]struct{ name, extension string }{{"br", ".br"}, {"gzip", ".gz"}}
 
 const (
 	indexFile   = "index.html"
 	hashedFiles = "assets/" // the build puts a hash of the content into these names
-	brotliFile  = ".br"
 )
 
 // notBuilt stands in for a page that was not built, as in a plain `go build`.
@@ -49,7 +52,7 @@ var mediaTypes = map[string]string{
 func loadAssets(files fs.FS) (map[string]*asset, error) {
 	assets := map[string]*asset{}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || strings.HasPrefix(path.Base(name), ".") || path.Ext(name) == brotliFile {
+		if err != nil || entry.IsDir() || strings.HasPrefix(path.Base(name), ".") || isCoded(name) {
 			return err
 		}
 		assets[name], err = loadAsset(files, name)
@@ -59,7 +62,7 @@ func loadAssets(files fs.FS) (map[string]*asset, error) {
 		return nil, fmt.Errorf("api: read the demo: %w", err)
 	}
 	if assets[indexFile] == nil {
-		assets[indexFile] = newAsset(indexFile, []byte(notBuilt), nil)
+		assets[indexFile] = newAsset(indexFile, []byte(notBuilt))
 	}
 	return assets, nil
 }
@@ -69,16 +72,28 @@ func loadAsset(files fs.FS, name string) (*asset, error) {
 	if err != nil {
 		return nil, err
 	}
-	brotli, err := fs.ReadFile(files, name+brotliFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	a := newAsset(name, plain)
+	for i, coding := range codings {
+		a.coded[i], err = fs.ReadFile(files, name+coding.extension)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
-	return newAsset(name, plain, brotli), nil
+	return a, nil
 }
 
-func newAsset(name string, plain, brotli []byte) *asset {
+func isCoded(name string) bool {
+	for _, coding := range codings {
+		if path.Ext(name) == coding.extension {
+			return true
+		}
+	}
+	return false
+}
+
+func newAsset(name string, plain []byte) *asset {
 	hash := sha256.Sum256(plain)
-	a := &asset{tag: hex.EncodeToString(hash[:16]), mediaType: mediaTypes[path.Ext(name)], caching: "no-cache", plain: plain, brotli: brotli}
+	a := &asset{tag: hex.EncodeToString(hash[:16]), mediaType: mediaTypes[path.Ext(name)], caching: "no-cache", plain: plain}
 	if a.mediaType == "" {
 		a.mediaType = echo.MIMEOctetStream
 	}
@@ -88,7 +103,7 @@ func newAsset(name string, plain, brotli []byte) *asset {
 	return a
 }
 
-// getAsset serves a file of the demo, compressed where the client takes Brotli (RFC 7932).
+// getAsset serves a file of the demo, compressed where the client takes a coding that the build made.
 func (s *server) getAsset(c echo.Context) error {
 	request, header := c.Request(), c.Response().Header()
 	name := strings.TrimPrefix(request.URL.Path, "/")
@@ -100,11 +115,15 @@ func (s *server) getAsset(c echo.Context) error {
 		return errNotFound
 	}
 	body, tag := a.plain, `"`+a.tag+`"`
-	if a.brotli != nil {
+	for i, coding := range codings {
+		if a.coded[i] == nil {
+			continue
+		}
 		header.Set(echo.HeaderVary, echo.HeaderAcceptEncoding)
-		if accepts(request.Header, "br") {
-			body, tag = a.brotli, `"`+a.tag+`-br"`
-			header.Set(echo.HeaderContentEncoding, "br")
+		if accepts(request.Header, coding.name) {
+			body, tag = a.coded[i], `"`+a.tag+"-"+coding.name+`"`
+			header.Set(echo.HeaderContentEncoding, coding.name)
+			break
 		}
 	}
 	header.Set("ETag", tag)

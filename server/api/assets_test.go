@@ -16,9 +16,11 @@ var built = fstest.MapFS{
 	"assets/index-BpYmaZSL.js":   {Data: []byte("script")},
 	"assets/coffer-Ab12.wasm":    {Data: []byte("core")},
 	"assets/coffer-Ab12.wasm.br": {Data: []byte("cr")},
+	"assets/coffer-Ab12.wasm.gz": {Data: []byte("cgz")},
 	"odd.bin":                    {Data: []byte("odd")},
 	".keep":                      {Data: nil},
 	"lonely.br":                  {Data: []byte("x")},
+	"lonely.gz":                  {Data: []byte("x")},
 }
 
 func serveDemo(t *testing.T) *service {
@@ -36,7 +38,7 @@ func TestAssets(t *testing.T) {
 		"/assets/coffer-Ab12.wasm":  {"assets/coffer-Ab12.wasm", "application/wasm", immutable},
 		"/odd.bin":                  {"odd.bin", "application/octet-stream", "no-cache"},
 	} {
-		got := s.do("GET", path, nil, "Authorization", "", "Accept-Encoding", "gzip").is(t, 200)
+		got := s.do("GET", path, nil, "Authorization", "", "Accept-Encoding", "identity").is(t, 200)
 		require.Equal(t, built[want.file].Data, got.body)
 		require.Equal(t, want.mediaType, got.Header.Get("Content-Type"))
 		require.Equal(t, want.caching, got.Header.Get("Cache-Control"))
@@ -45,12 +47,12 @@ func TestAssets(t *testing.T) {
 
 		tag := got.Header.Get("ETag")
 		for _, header := range []string{tag, `"x", W/` + tag} {
-			same := s.do("GET", path, nil, "If-None-Match", header, "Accept-Encoding", "gzip").is(t, 304)
+			same := s.do("GET", path, nil, "If-None-Match", header, "Accept-Encoding", "identity").is(t, 304)
 			require.Empty(t, same.body)
 			require.Equal(t, tag, same.Header.Get("ETag"))
 		}
-		s.do("GET", path, nil, "If-None-Match", `"other"`).is(t, 200)
-		head := s.do("HEAD", path, nil, "Accept-Encoding", "gzip").is(t, 200)
+		s.do("GET", path, nil, "If-None-Match", `"other"`, "Accept-Encoding", "identity").is(t, 200)
+		head := s.do("HEAD", path, nil, "Accept-Encoding", "identity").is(t, 200)
 		require.Empty(t, head.body)
 		require.Equal(t, got.ContentLength, head.ContentLength)
 	}
@@ -61,25 +63,35 @@ func TestCompressedAssets(t *testing.T) {
 	const path = "/assets/coffer-Ab12.wasm"
 	plain := s.do("GET", path, nil, "Accept-Encoding", "identity").is(t, 200)
 	require.Equal(t, "Accept-Encoding", plain.Header.Get("Vary"))
-	for _, accept := range []string{"br", "gzip, deflate, br, zstd", "gzip;q=0.5,BR;q=0.9", "br;q=1"} {
+	tags := map[string]string{"": plain.Header.Get("ETag")}
+	for accept, coding := range map[string]string{
+		"br": "br", "gzip, deflate, br, zstd": "br", "gzip;q=0.5,BR;q=0.9": "br", "br;q=1": "br",
+		"gzip": "gzip", "gzip, deflate": "gzip", "GZIP;q=0.5": "gzip", "br;q=0, gzip": "gzip", "x-br, gzip": "gzip",
+		"br;q=0": "", "br; q=0.000, gzip;q=0": "", "brotli": "", "x-gzip": "", "deflate": "",
+	} {
 		got := s.do("GET", path, nil, "Accept-Encoding", accept).is(t, 200)
-		require.Equal(t, "cr", string(got.body))
-		require.Equal(t, "br", got.Header.Get("Content-Encoding"))
+		require.Equal(t, map[string]string{"br": "cr", "gzip": "cgz", "": "core"}[coding], string(got.body), accept)
+		require.Equal(t, coding, got.Header.Get("Content-Encoding"), accept)
+		require.Equal(t, "Accept-Encoding", got.Header.Get("Vary"))
 		require.Equal(t, "application/wasm", got.Header.Get("Content-Type"))
-		require.EqualValues(t, 2, got.ContentLength)
-		require.NotEqual(t, plain.Header.Get("ETag"), got.Header.Get("ETag"))
-		s.do("GET", path, nil, "Accept-Encoding", accept, "If-None-Match", got.Header.Get("ETag")).is(t, 304)
+		require.EqualValues(t, len(got.body), got.ContentLength)
+		tag := got.Header.Get("ETag")
+		if tags[coding] == "" {
+			tags[coding] = tag
+		}
+		require.Equal(t, tags[coding], tag, accept)
+		same := s.do("GET", path, nil, "Accept-Encoding", accept, "If-None-Match", tag).is(t, 304)
+		require.Empty(t, same.Header.Get("Content-Encoding"))
 	}
-	for _, accept := range []string{"", "br;q=0", "br; q=0.000", "brotli", "gzip", "x-br"} {
-		got := s.do("GET", path, nil, "Accept-Encoding", accept).is(t, 200)
-		require.Equal(t, "core", string(got.body), accept)
-	}
+	require.NotEqual(t, tags["br"], tags[""])
+	require.NotEqual(t, tags["gzip"], tags[""])
+	require.NotEqual(t, tags["br"], tags["gzip"])
 }
 
 func TestNoOtherFiles(t *testing.T) {
 	s := serveDemo(t)
 	for _, path := range []string{
-		"/.keep", "/assets", "/assets/", "/lonely.br", "/assets/coffer-Ab12.wasm.br", "/none", "//index.html", "/../api.go", "/%2e%2e/api.go", "/assets/../index.html",
+		"/.keep", "/assets", "/assets/", "/lonely.br", "/lonely.gz", "/assets/coffer-Ab12.wasm.br", "/assets/coffer-Ab12.wasm.gz", "/none", "//index.html", "/../api.go", "/%2e%2e/api.go", "/assets/../index.html",
 		"/%00", "/%FF",
 	} {
 		s.do("GET", path, nil).refused(t, "not_found")
