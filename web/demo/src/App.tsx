@@ -13,8 +13,11 @@ export function App() {
   };
   return (
     <>
+      <a className="skip" href="#main">
+        Skip to the content
+      </a>
       <Header onLock={vault ? lock : null} />
-      <main className="page">{vault ? <Workspace vault={vault} /> : <Welcome onOpen={setVault} />}</main>
+      <main className="page" id="main" tabIndex={-1}>{vault ? <Workspace vault={vault} /> : <Welcome onOpen={setVault} />}</main>
       <footer className="footer page">
         <p>
           Everything on this page is sealed and opened by the same code that ships in the npm package <code>coffer</code>. The samples are

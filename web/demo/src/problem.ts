@@ -12,6 +12,8 @@ export interface Problem {
 const sentences: Record<string, string> = {
   wrong_secret: 'This password does not open the vault.',
   unauthorized: 'The server does not accept this token.',
+  unreachable: 'The server does not answer.',
+  precondition_failed: 'The entry is not the one that you saw.',
 };
 
 /** What a visitor can do about it, where the sentence itself does not say so. */
@@ -22,6 +24,9 @@ const advice: Record<string, string> = {
   authentication_failed: 'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
   unauthorized: 'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
   not_found: 'It was never stored there, or its time to live has passed.',
+  forbidden: 'The token lacks a scope that this takes: “coffer token create --scopes cache:read,cache:write” makes one that has it.',
+  precondition_failed: 'Somebody changed or removed the entry meanwhile. What is shown was read anew; nothing of theirs was undone.',
+  rate_limited: 'The server asks to wait a moment. Then try again.',
   unreachable: 'Is “coffer serve” still running?',
 };
 

@@ -13,10 +13,13 @@ export function labelOf(classification: string): string {
   return classifications.find(({ name }) => name === classification)?.label ?? classification;
 }
 
+const units = ['KB', 'MB', 'GB', 'TB'];
+
 /** A size in bytes as people read it: `312 B`, `128.3 KB`, `4.1 MB` (powers of 1,024). */
 export function sizeText(bytes: number): string {
   if (bytes < 1024) return `${bytes}\u00a0B`;
-  const [value, unit] = bytes < 1 << 20 ? [bytes / 1024, 'KB'] : [bytes / (1 << 20), 'MB'];
+  const power = Math.min(units.length, Math.floor(Math.log2(bytes) / 10));
+  const [value, unit] = [bytes / 1024 ** power, units[power - 1]];
   return `${value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0${unit}`;
 }
 

@@ -36,9 +36,16 @@ export function AddPanel({ onAdd }: { onAdd: Store }) {
 
   return (
     <section className="card add" aria-labelledby="add-title">
+      {over && (
+        <div className="drop-veil" aria-hidden="true">
+          <p>
+            <Icon name="add" /> Drop it anywhere: it is sealed before it is stored.
+          </p>
+        </div>
+      )}
       <h2 id="add-title">{draft ? 'Classify and store' : 'Add a record'}</h2>
       {problem && <ProblemNote problem={problem} />}
-      {draft ? <DraftForm key={draft.file.name + drafts.length} content={draft} onStore={store} onCancel={next} /> : <Sources over={over} onFiles={take} />}
+      {draft ? <DraftForm key={draft.file.name + drafts.length} content={draft} onStore={store} onCancel={next} /> : <Sources onFiles={take} />}
     </section>
   );
 }
@@ -67,10 +74,10 @@ function useFileDrop(onFiles: (files: File[]) => void): boolean {
   return over;
 }
 
-function Sources({ over, onFiles }: { over: boolean; onFiles: (files: Iterable<File | Promise<File>>) => void }) {
+function Sources({ onFiles }: { onFiles: (files: Iterable<File | Promise<File>>) => void }) {
   return (
     <>
-      <label className={over ? 'drop over' : 'drop'}>
+      <label className="drop">
         <input
           type="file"
           multiple

@@ -11,7 +11,7 @@ export function CacheReport({ state: { said, back, sealed } }: { state: CacheSta
       <p className={back && !back.equal ? 'verdict wrong' : 'verdict'} role="status">
         <Icon name={back && !back.equal ? 'alert' : 'check'} />
         <span>
-          {said} {back && (back.equal ? `Equal, byte for byte: ${sizeText(back.bytes.length)}.` : 'It is not the file in the vault.')}
+          {said} {back && (back.equal ? `Equal, byte for byte: ${sizeText(back.value.length)}.` : 'It is not the file in the vault.')}
         </span>
       </p>
       {back && sealed && (
@@ -19,12 +19,12 @@ export function CacheReport({ state: { said, back, sealed } }: { state: CacheSta
           <h3>What lies in the cache</h3>
           <Facts
             rows={[
-              ['Class', labelOf(back.classification)],
+              ['Class', labelOf(back.class)],
               ['Server’s key', `${back.keyId.slice(0, 12)}…`],
-              ['Size', sizeText(sealed.bytes.length)],
+              ['Size', sizeText(sealed.value.length)],
             ]}
           />
-          <HexView bytes={sealed.bytes} label={`The package in the cache, ${sizeText(sealed.bytes.length)}, in hexadecimal`} />
+          <HexView bytes={sealed.value} label={`The package in the cache, ${sizeText(sealed.value.length)}, in hexadecimal`} />
         </>
       )}
     </>

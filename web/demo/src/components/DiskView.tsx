@@ -1,5 +1,5 @@
 import type { EncryptedStorage } from 'coffer';
-import { useCallback } from 'react';
+import { useCallback, useState } from 'react';
 import { type Item, sealedRecord } from '../vault/records.js';
 import { sizeText } from '../wording.js';
 import { Facts } from './Facts.js';
@@ -7,6 +7,7 @@ import { HexView } from './HexView.js';
 import { PlaintextSearch } from './PlaintextSearch.js';
 import { ProblemNote } from './ProblemNote.js';
 import type { Opened } from './RecordPane.js';
+import { TamperPanel } from './TamperPanel.js';
 import { useLoaded } from './useLoaded.js';
 
 interface Props {
@@ -18,7 +19,8 @@ interface Props {
 
 /** The sealed package as IndexedDB holds it. */
 export function DiskView({ storage, item, opened }: Props) {
-  const sealed = useLoaded(useCallback(() => sealedRecord(storage, item.id), [storage, item.id]));
+  const [version, setVersion] = useState(0); // of the record on the disk, which this view itself can change
+  const sealed = useLoaded(useCallback(() => sealedRecord(storage, item.id), [storage, item.id, version]));
   if (sealed.problem) return <ProblemNote problem={sealed.problem} />;
   if (!sealed.value) return <p className="hint">Reading…</p>;
   const { bytes, header } = sealed.value;
@@ -38,6 +40,7 @@ export function DiskView({ storage, item, opened }: Props) {
         ]}
       />
       {opened && <PlaintextSearch sealed={bytes} opened={opened} item={item} />}
+      <TamperPanel storage={storage} id={item.id} onChange={() => setVersion((n) => n + 1)} />
       <HexView bytes={bytes} label={`The sealed package, ${sizeText(bytes.length)}, in hexadecimal`} />
     </>
   );

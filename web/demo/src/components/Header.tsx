@@ -1,4 +1,5 @@
 import { Icon } from './Icon.js';
+import { ThemeToggle } from './ThemeToggle.js';
 
 /** The page's head; `onLock` is null while the vault is locked. */
 export function Header({ onLock }: { onLock: (() => void) | null }) {
@@ -9,17 +10,20 @@ export function Header({ onLock }: { onLock: (() => void) | null }) {
           <Icon name="coffer" />
           Coffer
         </p>
-        {onLock ? (
-          <button type="button" className="button quiet" onClick={onLock}>
-            <Icon name="lock" />
-            Lock
-          </button>
-        ) : (
-          <p className="lock-state">
-            <Icon name="lock" />
-            Locked
-          </p>
-        )}
+        <div className="header-end">
+          <ThemeToggle />
+          {onLock ? (
+            <button type="button" className="button quiet" onClick={onLock}>
+              <Icon name="lock" />
+              Lock
+            </button>
+          ) : (
+            <p className="lock-state">
+              <Icon name="lock" />
+              Locked
+            </p>
+          )}
+        </div>
       </div>
     </header>
   );

@@ -13,6 +13,11 @@ const paths = {
   file: 'M7 3h7l4 4v14H7zM14 3v4h4',
   add: 'M12 5v14M5 12h14',
   check: 'M5 12.5l4.5 4.5L19 7.5',
+  search: 'M11 5a6 6 0 1 1 0 12 6 6 0 0 1 0-12zM15.5 15.5L20 20',
+  server: 'M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01',
+  system: 'M4 5h16v11H4zM9 20h6M12 16v4',
+  light: 'M12 8a4 4 0 1 1 0 8 4 4 0 0 1 0-8zM12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6L7 7M17 17l1.4 1.4M5.6 18.4L7 17M17 7l1.4-1.4',
+  dark: 'M19 14a8 8 0 1 1-9-9 6.5 6.5 0 0 0 9 9z',
   alert: 'M12 4l9 16H3zM12 10v4M12 17h.01',
 } as const;
 

@@ -1,8 +1,10 @@
-import { type ReactNode, useCallback, useState } from 'react';
+import { type ReactNode, useCallback } from 'react';
+import type { Server } from '../server/useServer.js';
 import { type Item, openRecord } from '../vault/records.js';
 import type { Vault } from '../vault/vault.js';
 import { dateText } from '../wording.js';
 import { ClassBadge } from './ClassBadge.js';
+import { DeleteButton } from './DeleteButton.js';
 import { DiskView } from './DiskView.js';
 import { OpenedView } from './OpenedView.js';
 import { ProblemNote } from './ProblemNote.js';
@@ -18,12 +20,13 @@ export interface Opened {
 
 interface Props {
   vault: Vault;
+  server: Server;
   item: Item;
   onRemove: (id: string) => Promise<void>;
 }
 
 /** One record from three sides: opened, on the disk, on the server. */
-export function RecordPane({ vault, item, onRemove }: Props) {
+export function RecordPane({ vault, server, item, onRemove }: Props) {
   const { id } = item;
   const opened = useLoaded<Opened>(
     useCallback(async () => {
@@ -51,31 +54,9 @@ export function RecordPane({ vault, item, onRemove }: Props) {
         tabs={[
           { title: 'Opened', content: () => withFile((o) => <OpenedView opened={o} kind={item.about?.kind ?? 'file'} />) },
           { title: 'On the disk', content: () => <DiskView storage={vault.records} item={item} opened={opened.value} /> },
-          { title: 'On the server', content: () => withFile((o) => <ServerView settings={vault.settings} item={item} opened={o} />) },
+          { title: 'On the server', content: () => withFile((o) => <ServerView server={server} item={item} opened={o} />) },
         ]}
       />
     </>
-  );
-}
-
-/** Deletes at the second press. */
-function DeleteButton({ onConfirm }: { onConfirm: () => void }) {
-  const [asked, setAsked] = useState(false);
-  if (!asked) {
-    return (
-      <button type="button" className="button quiet" onClick={() => setAsked(true)}>
-        Delete
-      </button>
-    );
-  }
-  return (
-    <span className="actions">
-      <button type="button" className="button danger" onClick={onConfirm}>
-        Delete for good
-      </button>
-      <button type="button" className="button quiet" autoFocus onClick={() => setAsked(false)}>
-        Keep
-      </button>
-    </span>
   );
 }

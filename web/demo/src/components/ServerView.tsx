@@ -1,18 +1,18 @@
-import { DataClassification, type EncryptedStorage } from 'coffer';
-import { useEncryptedStorage } from 'coffer/react';
+import type { Entry } from 'coffer/client';
 import { useState } from 'react';
-import { type Problem, problemOf } from '../problem.js';
-import { type Cached, CacheEntry } from '../server/cache.js';
+import { DemoError } from '../demo-error.js';
+import type { Problem } from '../problem.js';
+import type { Server } from '../server/useServer.js';
 import type { Item } from '../vault/records.js';
 import { CacheReport } from './CacheReport.js';
 import { ProblemNote } from './ProblemNote.js';
 import type { Opened } from './RecordPane.js';
-import { TokenForm } from './TokenForm.js';
+import { ServerGate } from './SignIn.js';
 
 const TTL = '1h';
 
 interface Props {
-  settings: EncryptedStorage;
+  server: Server;
   item: Item;
   opened: Opened;
 }
@@ -21,48 +21,47 @@ interface Props {
 export interface CacheState {
   /** What was done last, as a sentence. */
   said: string;
-  back?: Cached & { equal: boolean };
-  sealed?: Cached;
+  back?: Entry & { equal: boolean };
+  sealed?: Entry;
 }
 
 /** The same record through the server's cache: the server seals it under its own keys. */
-export function ServerView({ settings, item, opened }: Props) {
-  const token = useEncryptedStorage<string>('server token', DataClassification.CONFIDENTIAL, settings);
+export function ServerView({ server, item, opened }: Props) {
   const [state, setState] = useState<CacheState | null>(null);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const { client } = server;
+  const key = `demo/${item.id}`;
 
-  async function act(work: (entry: CacheEntry) => Promise<CacheState>) {
+  async function act(work: () => Promise<CacheState>) {
     setBusy(true);
     setProblem(null);
     try {
-      setState(await work(new CacheEntry(`demo/${item.id}`, token.value ?? '')));
+      setState(await work());
     } catch (error) {
-      setProblem(problemOf(error));
+      setProblem(server.note(error));
       setState(null);
     }
     setBusy(false);
   }
 
-  const send = async (entry: CacheEntry) => {
-    await entry.put(opened.file, item.classification, TTL, item.context);
+  const send = async () => {
+    await client.set(key, opened.file, { class: item.classification, ttl: TTL, context: item.context });
     return { said: 'Sent. The server sealed it, for one hour.' };
   };
-  const readBack = async (entry: CacheEntry) => {
-    const [back, sealed] = [await entry.get(), await entry.getPackage()];
-    return { said: 'Read back.', back: { ...back, equal: sameBytes(back.bytes, opened.bytes) }, sealed };
+  const readBack = async () => {
+    const [back, sealed] = [present(await client.get(key)), present(await client.getPackage(key))];
+    return { said: 'Read back.', back: { ...back, equal: sameBytes(back.value, opened.bytes) }, sealed };
   };
-  const remove = async (entry: CacheEntry) => {
-    await entry.delete();
+  const remove = async () => {
+    present((await client.delete(key)) || null);
     return { said: 'Removed from the cache.' };
   };
 
-  if (token.loading) return <p className="hint">Opening…</p>;
   return (
     <>
       <p>A back end caches what it fetched, and a cache is a disk too. Send this file to the server’s cache and see what lies there.</p>
-      <TokenForm kept={Boolean(token.value)} failure={token.error} onKeep={token.updateValue} />
-      {token.value && (
+      <ServerGate server={server}>
         <div className="actions">
           <button type="button" className="button primary" disabled={busy} onClick={() => act(send)}>
             Send to the cache
@@ -74,11 +73,16 @@ export function ServerView({ settings, item, opened }: Props) {
             Remove
           </button>
         </div>
-      )}
+      </ServerGate>
       {problem && <ProblemNote problem={problem} />}
       {state && <CacheReport state={state} />}
     </>
   );
+}
+
+function present<T>(found: T | null): T {
+  if (found === null) throw new DemoError('not_found', 'there is nothing under that key');
+  return found;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -4,6 +4,7 @@
  */
 import { CofferError, type DataClassification, type EncryptedStorage, type Inspection } from 'coffer';
 import type { Content, Kind } from '../content/identify.js';
+import { previewOf } from '../content/preview.js';
 import { DemoError } from '../demo-error.js';
 
 /** What the list shows of a record; sealed like the file itself. */
@@ -13,6 +14,8 @@ export interface About {
   /** The file's length in bytes. */
   size: number;
   title: string;
+  /** A small picture, as a data URL; absent where there is none. */
+  preview?: string;
 }
 
 /** One line of the list. */
@@ -29,11 +32,15 @@ export interface Item {
 const ABOUT = '/about';
 const VALUE = '/value';
 
+/** The name under which a record's file is stored. */
+export const valueName = (id: string) => id + VALUE;
+
 /** Seals and stores a file with its description, in one transaction. Returns the record's id. */
 export async function addRecord(storage: EncryptedStorage, content: Content, classification: DataClassification): Promise<string> {
   const id = crypto.randomUUID();
   const { file, kind, title, context } = content;
-  const about: About = { name: file.name, kind, size: file.size, title };
+  const preview = await previewOf(content);
+  const about: About = { name: file.name, kind, size: file.size, title, ...(preview && { preview }) };
   await storage.setMany([[id + ABOUT, about], [id + VALUE, file]], classification, context);
   return id;
 }

@@ -1,7 +1,7 @@
 import { type EncryptedStorage, createEncryptedStorage } from 'coffer';
 import { DemoError } from '../demo-error.js';
 
-const DATABASE = 'coffer-demo';
+export const DATABASE = 'coffer-demo';
 
 /** The unlocked vault: one database, one password, two stores that share its keys and connection. */
 export interface Vault {

@@ -1,0 +1,38 @@
+import { type CacheItem, countdown } from '../server/entries.js';
+import { ClassBadge } from './ClassBadge.js';
+
+interface Props {
+  item: CacheItem;
+  now: number;
+  chosen: boolean;
+  onChoose: (key: string) => void;
+}
+
+/** One entry of the list, with its life running out. */
+export function CacheRow({ item, now, chosen, onChoose }: Props) {
+  return (
+    <li>
+      <button type="button" className="record" aria-current={chosen} onClick={() => onChoose(item.key)}>
+        <span className="record-text">
+          <span className="file-name">{item.key}</span>
+          <Life item={item} now={now} />
+        </span>
+        <ClassBadge classification={item.classification} />
+      </button>
+    </li>
+  );
+}
+
+/** How long an entry still lives, as a number and a bar. */
+export function Life({ item: { endsAt, had }, now }: Pick<Props, 'item' | 'now'>) {
+  if (endsAt === null || had === null) return <span className="hint">without an end</span>;
+  const left = Math.max(0, endsAt - now);
+  return (
+    <span className="life hint">
+      <span className="life-bar" aria-hidden="true">
+        <span style={{ width: `${Math.min(100, (left / had) * 100)}%` }} />
+      </span>
+      <span className="life-left">{countdown(left)} left</span>
+    </span>
+  );
+}

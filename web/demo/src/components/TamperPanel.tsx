@@ -1,0 +1,57 @@
+import type { EncryptedStorage } from 'coffer';
+import { useEffect, useRef, useState } from 'react';
+import { type Problem, problemOf } from '../problem.js';
+import { openRecord, valueName } from '../vault/records.js';
+import { flipOneBit } from '../vault/tamper.js';
+import { ProblemNote } from './ProblemNote.js';
+
+interface Props {
+  storage: EncryptedStorage;
+  id: string;
+  onChange: () => void;
+}
+
+/** Plays somebody who changes the disk: one bit, and Coffer gives nothing of the record. */
+export function TamperPanel({ storage, id, onChange }: Props) {
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const restore = useRef<(() => Promise<void>) | null>(null);
+
+  // Whoever leaves the view leaves the record as it was.
+  useEffect(() => () => void restore.current?.(), []);
+
+  async function flip() {
+    try {
+      restore.current = await flipOneBit('records', valueName(id));
+      await openRecord(storage, id);
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
+    onChange();
+  }
+
+  async function putBack() {
+    await restore.current?.();
+    restore.current = null;
+    setProblem(null);
+    onChange();
+  }
+
+  return (
+    <div className="tamper">
+      <div>
+        <h3>What if somebody changes the disk?</h3>
+        <p className="hint">Change one bit in the middle of the sealed value, past Coffer, as somebody with the disk in hand could.</p>
+      </div>
+      {problem ? (
+        <button type="button" className="button" onClick={putBack}>
+          Put the bit back
+        </button>
+      ) : (
+        <button type="button" className="button danger" onClick={flip}>
+          Flip one bit
+        </button>
+      )}
+      {problem && <ProblemNote problem={problem} />}
+    </div>
+  );
+}

@@ -1,0 +1,34 @@
+import { useEffect, useState } from 'react';
+import { Icon, type IconName } from './Icon.js';
+
+const themes = ['system', 'light', 'dark'] as const;
+type Theme = (typeof themes)[number];
+
+const icons: Record<Theme, IconName> = { system: 'system', light: 'light', dark: 'dark' };
+
+/** Light, dark, or as the system has it. The choice says nothing of anybody, so it is kept as it is. */
+export function ThemeToggle() {
+  const [theme, setTheme] = useState<Theme>(kept);
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme;
+    try {
+      localStorage.setItem('theme', theme);
+    } catch {
+      // A browser that keeps nothing still shows it.
+    }
+  }, [theme]);
+  const next = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'system';
+  return (
+    <button type="button" className="button quiet icon-button" onClick={() => setTheme(next)} aria-label={`Theme: ${theme}. Change to ${next}.`} title={`Theme: ${theme}`}>
+      <Icon name={icons[theme]} />
+    </button>
+  );
+}
+
+function kept(): Theme {
+  try {
+    return themes.find((theme) => theme === localStorage.getItem('theme')) ?? 'system';
+  } catch {
+    return 'system';
+  }
+}

@@ -1,0 +1,54 @@
+/** What the list of the server's cache shows. */
+import type { DataClassification } from 'coffer';
+import type { CofferClient } from 'coffer/client';
+
+export interface CacheItem {
+  key: string;
+  classification: DataClassification;
+  keyId: string;
+  etag: string;
+  encryptedAt: Date;
+  context: Record<string, string>;
+  /** When it ends, in milliseconds since 1970; `null` is never. */
+  endsAt: number | null;
+  /** How long it had when it was read, in milliseconds. */
+  had: number | null;
+}
+
+const MOST = 100; // a page of a demo, not an administration of millions
+const AT_ONCE = 8;
+
+/** The first entries of the cache with their times. One that ends while it is read is left out. */
+export async function listEntries(client: CofferClient): Promise<CacheItem[]> {
+  const keys: string[] = [];
+  for await (const key of client.list({ pageSize: MOST })) {
+    if (keys.push(key) === MOST) break;
+  }
+  const items: CacheItem[] = [];
+  const rest = keys.sort();
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (let key = rest.shift(); key !== undefined; key = rest.shift()) {
+        const item = await readEntry(client, key);
+        if (item) items.push(item);
+      }
+    }),
+  );
+  return items.sort((a, b) => b.encryptedAt.getTime() - a.encryptedAt.getTime());
+}
+
+/** One entry, `null` where there is none. */
+export async function readEntry(client: CofferClient, key: string): Promise<CacheItem | null> {
+  const head = await client.head(key);
+  if (!head) return null;
+  const had = head.ttl === null ? null : head.ttl * 1000;
+  return { key, classification: head.class, keyId: head.keyId, etag: head.etag, encryptedAt: head.encryptedAt, context: head.context, had, endsAt: had === null ? null : Date.now() + had };
+}
+
+/** A time that is left, as people count it down: `1:04:09`, `4:09`, `0:00`. */
+export function countdown(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const two = (n: number) => String(n).padStart(2, '0');
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}

@@ -1,0 +1,43 @@
+/**
+ * What somebody with access to the disk could do to a record. It goes past Coffer, straight to IndexedDB, as they would; a record is two
+ * byte arrays there, the header and the body of its package.
+ */
+import { DATABASE } from './vault.js';
+
+interface Stored {
+  head: Uint8Array<ArrayBuffer>;
+  body: Uint8Array<ArrayBuffer> | ArrayBuffer;
+}
+
+/** Changes one bit in the middle of the sealed value, and returns how to put it back. */
+export async function flipOneBit(store: string, name: string): Promise<() => Promise<void>> {
+  const key = [store, name];
+  const before = await swap(key, (stored) => {
+    const body = new Uint8Array(stored.body instanceof Uint8Array ? stored.body.slice() : stored.body.slice(0));
+    const at = body.length >> 1;
+    body[at] = (body[at] ?? 0) ^ 1;
+    return { ...stored, body };
+  });
+  return async () => void (await swap(key, () => before));
+}
+
+/** Replaces a record, and returns what was there. */
+async function swap(key: string[], change: (stored: Stored) => Stored): Promise<Stored> {
+  const opening = indexedDB.open(DATABASE);
+  const database = await settled<IDBDatabase>(opening);
+  try {
+    const records = database.transaction('records', 'readwrite').objectStore('records');
+    const before = await settled<Stored>(records.get(key) as IDBRequest<Stored>);
+    await settled(records.put(change(before), key));
+    return before;
+  } finally {
+    database.close();
+  }
+}
+
+function settled<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error ?? new Error('IndexedDB failed'));
+  });
+}
