@@ -26,7 +26,7 @@ export function CacheRow({ item, now, chosen, onChoose }: Props) {
 /** How long an entry still lives, as a number and a bar. */
 export function Life({ item: { endsAt, had }, now }: Pick<Props, 'item' | 'now'>) {
   if (endsAt === null || had === null) return <span className="hint">without an end</span>;
-  const left = Math.max(0, endsAt - now);
+  const left = Math.min(had, Math.max(0, endsAt - now)); // the clock of the page ticks once a second
   return (
     <span className="life hint">
       <span className="life-bar" aria-hidden="true">
