@@ -23,7 +23,7 @@ type asset struct {
 }
 
 // codings are the content codings the build may have made of a file, name and extension, the preferred one first: Brotli
-// (RFC 7932), and gzip (RFC 1952) for browsers that take Brotli over HTTPS only.
+// (RFC 7932), and gzip (RFC 1952), since browsers take Brotli over HTTPS only.
 var codings = [...]struct{ name, extension string }{{"br", ".br"}, {"gzip", ".gz"}}
 
 const (

@@ -20,7 +20,7 @@ export function cleanDist(): Plugin {
 
 /**
  * Writes file.br (RFC 7932) and file.gz (RFC 1952) beside every file that gains by it: the server sends the smallest that the
- * browser takes. Over plain HTTP Firefox and WebKit take gzip only.
+ * browser takes. Over plain HTTP browsers take gzip only.
  */
 export function precompress(): Plugin {
   return {
