@@ -25,20 +25,18 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	return primary, err
 }
 
-// Rollback makes the former primary of a use and class the primary again. What was sealed meanwhile still opens. It returns
-// envelope.ErrKeyUnusable where there is none to go back to, or it was disabled, compromised or destroyed.
-func (r *Keyring) Rollback(ctx context.Context, tenant string, use format.Use, class classify.Class) (primary format.KeyID, err error) {
-	err = r.change(ctx, tenant, func(d *envelope.Document) error {
-		s := d.Keyset(use, class)
-		if s == nil {
-			return envelope.ErrUnknownKey
+// Rollback makes a key that was the primary of a use and class before the primary again. What was sealed meanwhile still opens. Where due is
+// given, false leaves the keyset as it is; see Rotate. It returns envelope.ErrUnknownKey for a key that is not there, and
+// envelope.ErrKeyUnusable for one that was disabled, compromised or destroyed.
+func (r *Keyring) Rollback(
+	ctx context.Context, tenant string, use format.Use, class classify.Class, to format.KeyID, due func(*envelope.Keyset) bool,
+) error {
+	return r.change(ctx, tenant, func(d *envelope.Document) error {
+		if s := d.Keyset(use, class); s != nil && due != nil && !due(s) {
+			return nil
 		}
-		if primary, err = s.Former(); err != nil {
-			return err
-		}
-		return d.Promote(use, class, primary)
+		return d.Promote(use, class, to)
 	})
-	return primary, err
 }
 
 // Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken back. It returns ErrInUse for a

@@ -57,13 +57,15 @@ func TestRotateAndRollback(t *testing.T) {
 	require.NotEqual(t, first, second)
 	packages = append(packages, sealed(t, tenant, classify.PHI))
 
-	back, err := r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
-	require.NoError(t, err)
-	require.Equal(t, first, back)
+	rollback := func(id string, to format.KeyID, due func(*envelope.Keyset) bool) error {
+		return r.Rollback(t.Context(), id, format.UseCache, classify.PHI, to, due)
+	}
+	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch == 1 }))
+	require.Equal(t, second, primary(t, tenant), "it was not due")
+	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch == 2 }))
 	require.Equal(t, first, primary(t, tenant))
 	packages = append(packages, sealed(t, tenant, classify.PHI))
-	_, err = r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
-	require.ErrorIs(t, err, envelope.ErrKeyUnusable, "there is none before the first")
+	require.ErrorIs(t, rollback("tenant", format.KeyID{8}, nil), envelope.ErrUnknownKey)
 	for _, k := range []seal.Keys{tenant, tenantOf(t, openRing(t, dir), "tenant")} {
 		for _, pkg := range packages {
 			opens(t, k, pkg)
@@ -73,8 +75,7 @@ func TestRotateAndRollback(t *testing.T) {
 	never, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, func(*envelope.Keyset) bool { return false })
 	require.NoError(t, err)
 	require.Equal(t, first, never)
-	_, err = r.Rollback(t.Context(), "nobody", format.UseCache, classify.PHI)
-	require.ErrorIs(t, err, keyring.ErrNoTenant)
+	require.ErrorIs(t, rollback("nobody", first, nil), keyring.ErrNoTenant)
 }
 
 // Keys only go forward, the primary is neither disabled nor destroyed, and each state answers with its error.
@@ -93,8 +94,7 @@ func TestAdvance(t *testing.T) {
 	opens(t, tenant, pkg)
 	require.NoError(t, advance(r, first, envelope.Destroyed))
 	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
-	_, err := r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI)
-	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
+	require.ErrorIs(t, r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI, first, nil), envelope.ErrKeyUnusable)
 	require.ErrorIs(t, advance(r, format.KeyID{1}, envelope.Disabled), envelope.ErrUnknownKey)
 }
 
@@ -228,15 +228,13 @@ func TestManyProcessesRotate(t *testing.T) {
 		r := open()
 		tenant := tenantOf(t, r, "tenant")
 		wg.Go(func() {
+			var made format.KeyID
 			for range 15 {
 				var err error
-				if rand.IntN(3) == 0 {
-					_, err = r.Rollback(context.Background(), "tenant", format.UseCache, classify.PHI)
-					if err == envelope.ErrKeyUnusable || err == envelope.ErrUnknownKey {
-						err = nil // nothing to go back to yet
-					}
+				if rand.IntN(3) == 0 && made != (format.KeyID{}) {
+					err = r.Rollback(context.Background(), "tenant", format.UseCache, classify.PHI, made, nil)
 				} else {
-					_, err = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, nil)
+					made, err = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, nil)
 				}
 				pkg, err2 := seal.NewSealer(tenant).Seal(nil, request(classify.PHI), []byte("value"))
 				if err != nil || err2 != nil {

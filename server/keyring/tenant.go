@@ -176,6 +176,18 @@ func (t *Tenant) counter(id format.KeyID) *counter {
 	return c
 }
 
+// Sealed gives how many packages each key of the tenants sealed in this process since the last call, by tenant; what one sealed nothing with
+// is left out.
+func (r *Keyring) Sealed() map[string]map[format.KeyID]uint64 {
+	all := map[string]map[format.KeyID]uint64{}
+	for _, t := range r.known() {
+		if sealed := t.Sealed(); len(sealed) > 0 {
+			all[t.id] = sealed
+		}
+	}
+	return all
+}
+
 // Sealed gives how many packages each key sealed in this process since the last call.
 func (t *Tenant) Sealed() map[format.KeyID]uint64 {
 	t.mu.Lock()

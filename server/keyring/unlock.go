@@ -92,6 +92,9 @@ func (t *Tenant) open(ctx context.Context) (roots, error) {
 	return opened, nil
 }
 
+// Reload has the tenant work with its document as it is now, instead of within CheckInterval.
+func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx) }
+
 // reload looks whether the document is another than the one in memory, and adopts it then. A locked tenant stays locked.
 func (t *Tenant) reload(ctx context.Context) error {
 	t.mu.Lock()

@@ -218,11 +218,15 @@ func (h *history) rotate() {
 
 func (h *history) rollback() {
 	id := h.tenant()
-	if h.model[id] == nil {
+	t := h.model[id]
+	if t == nil {
 		return
 	}
-	if _, err := h.r.Ring.Rollback(h.t.Context(), id, format.UseCache, classify.PHI); err != nil {
-		require.Contains(h.t, []string{"key_unusable", "unknown_key", "key_destroyed"}, code(err))
+	for to := range t.keys {
+		if err := h.r.Ring.Rollback(h.t.Context(), id, format.UseCache, classify.PHI, to, nil); err != nil {
+			require.Contains(h.t, []string{"key_unusable", "unknown_key", "key_destroyed"}, code(err))
+		}
+		return
 	}
 }
 

@@ -40,6 +40,8 @@ type Request struct {
 	Context  format.Context // in the header, or in the plaintext where Flags has SealedContext
 	Revision uint64
 
+	EncryptedAt int64 // milliseconds since 1970, of a value that is sealed anew under another key; 0 is now
+
 	MediaType    string // only of format.Blob and format.File
 	FileName     string // only of format.File
 	LastModified int64  // only of format.File, milliseconds since 1970

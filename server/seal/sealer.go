@@ -58,7 +58,10 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	defer b.put()
 	h := w.header
 	h.Algorithm, h.Use, h.Class = envelope.Algorithm(req.Class, req.Flags), req.Use, uint8(req.Class)
-	h.Type, h.Flags, h.Revision, h.EncryptedAt = req.Type, req.Flags, req.Revision, time.Now().UnixMilli()
+	h.Type, h.Flags, h.Revision, h.EncryptedAt = req.Type, req.Flags, req.Revision, req.EncryptedAt
+	if h.EncryptedAt == 0 {
+		h.EncryptedAt = time.Now().UnixMilli()
+	}
 	if req.Flags&format.SealedContext == 0 {
 		h.Context = req.Context
 	}

@@ -26,23 +26,6 @@ func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID
 	return nil
 }
 
-// Former gives the key that a rollback goes back to: of those that were made before the primary, the last. It returns ErrKeyUnusable
-// where there is none, or where it must not seal.
-func (s *Keyset) Former() (format.KeyID, error) {
-	primary, _ := s.find(s.Primary)
-	var former *Key
-	for i := range s.Keys {
-		k := &s.Keys[i]
-		if i != primary && k.CreatedAt <= s.Keys[primary].CreatedAt && (former == nil || k.CreatedAt > former.CreatedAt) {
-			former = k
-		}
-	}
-	if former == nil || former.State != Enabled {
-		return format.KeyID{}, ErrKeyUnusable
-	}
-	return former.ID, nil
-}
-
 // RotatedAt is when the keyset's newest key was made, in milliseconds since 1970: that of the last rotation, rolled back or not.
 func (s *Keyset) RotatedAt() (at int64) {
 	for i := range s.Keys {
