@@ -43,7 +43,7 @@ wasm: node_modules/.package-lock.json
 	node scripts/sizes.mjs
 
 test: bin/coffer
-	scripts/need.sh $(BROWSERS) redis-server
+	scripts/need.sh $(BROWSERS) redis-server systemd
 	node scripts/test.mjs
 
 bench: bin/coffer

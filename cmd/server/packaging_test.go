@@ -1,0 +1,218 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// text reads a file of the repository, without its comments and with continued lines joined.
+func text(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("../..", path))
+	require.NoError(t, err)
+	bare := regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(string(content), "")
+	return regexp.MustCompile(`\\\n\s*`).ReplaceAllString(bare, "")
+}
+
+// instruction is a line of a Containerfile.
+type instruction struct{ name, arguments string }
+
+// containerfile gives the stages of the image's build.
+func containerfile(t *testing.T) (stages [][]instruction) {
+	t.Helper()
+	for line := range strings.Lines(text(t, "Containerfile")) {
+		name, arguments, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "FROM" {
+			stages = append(stages, nil)
+		}
+		if name != "" && len(stages) > 0 {
+			last := len(stages) - 1
+			stages[last] = append(stages[last], instruction{name, arguments})
+		}
+	}
+	return stages
+}
+
+// only gives the arguments of an instruction that the stage has once.
+func only(t *testing.T, stage []instruction, name string) (arguments string) {
+	t.Helper()
+	found := 0
+	for _, i := range stage {
+		if i.name == name {
+			arguments, found = i.arguments, found+1
+		}
+	}
+	require.Equal(t, 1, found, name)
+	return arguments
+}
+
+// imageEnvironment gives the variables that the image sets.
+func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
+	t.Helper()
+	variables := map[string]string{}
+	for _, pair := range strings.Fields(only(t, stage, "ENV")) {
+		name, value, ok := strings.Cut(pair, "=")
+		require.True(t, ok, pair)
+		variables[name] = value
+	}
+	return variables
+}
+
+// TestContainerfile holds the rules of an image that can be run as it is: nothing in it but the binary, no root, no secret, one volume,
+// and commands in a form that needs no shell.
+func TestContainerfile(t *testing.T) {
+	stages := containerfile(t)
+	image := stages[len(stages)-1]
+	require.Equal(t, "scratch", only(t, image, "FROM"))
+	require.Regexp(t, `^[1-9]\d*:[1-9]\d*$`, only(t, image, "USER"), "numbers, which orchestrators can check not to be root")
+	variables := imageEnvironment(t, image)
+	require.Equal(t, variables["COFFER_DATA"], only(t, image, "VOLUME"))
+	_, port, err := net.SplitHostPort(variables["COFFER_LISTEN"])
+	require.NoError(t, err)
+	require.Equal(t, port, only(t, image, "EXPOSE"))
+	require.Equal(t, "prod", variables["COFFER_ENVIRONMENT"])
+	require.Equal(t, "SIGTERM", only(t, image, "STOPSIGNAL"))
+	for _, name := range []string{"title", "description", "source", "licenses", "version"} {
+		require.Contains(t, only(t, image, "LABEL"), "org.opencontainers.image."+name+"=")
+	}
+	for _, stage := range stages {
+		for _, i := range stage {
+			require.NotEqual(t, "ADD", i.name)
+			require.NotContains(t, i.arguments, ":latest")
+			if i.name == "ENV" || i.name == "ARG" {
+				require.NotRegexp(t, `(KEY|PASSWORD|SECRET|TOKEN|URL)=`, i.arguments)
+			}
+			if i.name == "COPY" && !strings.HasPrefix(i.arguments, "--from") {
+				paths := strings.Fields(i.arguments)
+				for _, path := range paths[:len(paths)-1] {
+					_, err := os.Stat(filepath.Join("../..", path))
+					require.NoError(t, err)
+				}
+			}
+		}
+	}
+	requireIgnored(t)
+}
+
+// TestImage runs the image's commands with its environment: its settings are known and taken, and its health check finds the server.
+func TestImage(t *testing.T) {
+	stages := containerfile(t)
+	image := stages[len(stages)-1]
+	require.Equal(t, []string{"/coffer", "serve"}, append(words(t, only(t, image, "ENTRYPOINT")), words(t, only(t, image, "CMD"))...))
+	variables := imageEnvironment(t, image)
+	requireSettings(t, variables)
+	variables["ENCRYPTION_MASTER_KEY_FILE"] = secretFile(t)
+	variables["COFFER_SHUTDOWN_DELAY"] = "0s"
+	p := serve(t, t.TempDir(), environ(variables)...)
+	require.NotContains(t, p.log.String(), "for development")
+
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.url, "http://"))
+	require.NoError(t, err)
+	variables["COFFER_LISTEN"] = "0.0.0.0:" + port
+	_, check, ok := strings.Cut(only(t, image, "HEALTHCHECK"), "CMD ")
+	require.True(t, ok)
+	require.NoError(t, program(t, environ(variables), words(t, check)[1:]...).Run())
+	p.kill()
+	require.Error(t, program(t, environ(variables), words(t, check)[1:]...).Run())
+}
+
+// words reads the form of a command that needs no shell.
+func words(t *testing.T, list string) (out []string) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(list), &out), list)
+	return out
+}
+
+func environ(variables map[string]string) (out []string) {
+	for name, value := range variables {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+func secretFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "master-key")
+	require.NoError(t, os.WriteFile(path, []byte("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o400))
+	return path
+}
+
+// requireSettings: each of the variables is a setting of coffer.
+func requireSettings(t *testing.T, variables map[string]string) {
+	t.Helper()
+	out, err := program(t, nil, "config").Output()
+	require.NoError(t, err)
+	for name := range variables {
+		require.Regexp(t, `(?m)^`+name+` `, string(out))
+	}
+}
+
+// requireIgnored: nothing secret that lies about in development comes into the build.
+func requireIgnored(t *testing.T) {
+	t.Helper()
+	ignored := strings.Fields(text(t, ".dockerignore"))
+	require.Subset(t, ignored, []string{".git", ".env", "coffer-data", "node_modules"})
+	for _, needed := range []string{"scripts", "web", "cmd", "server", "shared", "wasm", "go.mod", "package-lock.json", ".npmrc"} {
+		require.NotContains(t, ignored, needed)
+	}
+}
+
+// unit gives the settings of the service's unit by name, in their order.
+func unit(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for line := range strings.Lines(text(t, "packaging/systemd/coffer.service")) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			out[name] = append(out[name], value)
+		}
+	}
+	return out
+}
+
+// TestUnit: systemd takes the unit without a complaint and finds it well confined, and coffer takes the unit's settings and those of the
+// sample beside it.
+func TestUnit(t *testing.T) {
+	u := unit(t)
+	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])
+	require.Equal(t, []string{"master-key:/etc/coffer/master-key"}, u["LoadCredential"])
+	for name, value := range map[string]string{
+		"User": "coffer", "LimitCORE": "0", "MemorySwapMax": "0", "UMask": "0077", "NoNewPrivileges": "true", "CapabilityBoundingSet": "",
+		"ProtectSystem": "strict", "ProtectHome": "true", "MemoryDenyWriteExecute": "true", "StateDirectory": "coffer", "StateDirectoryMode": "0700",
+	} {
+		require.Equal(t, []string{value}, u[name], name)
+	}
+	variables := map[string]string{}
+	for _, pair := range append(u["Environment"], strings.Fields(text(t, "packaging/systemd/coffer.env"))...) {
+		name, value, _ := strings.Cut(pair, "=")
+		variables[name] = strings.ReplaceAll(value, "%S", "/var/lib")
+	}
+	requireSettings(t, variables)
+	require.Equal(t, "%d/master-key", variables["ENCRYPTION_MASTER_KEY_FILE"])
+	variables["ENCRYPTION_MASTER_KEY_FILE"] = secretFile(t)
+	out, err := program(t, environ(variables), "config").Output()
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^COFFER_DATA +/var/lib/coffer +environment$`, string(out))
+
+	_, err = exec.LookPath("systemd-analyze")
+	require.NoError(t, err, "on Debian: apt-get install systemd")
+	path, err := binary()
+	require.NoError(t, err)
+	content, err := os.ReadFile("../../packaging/systemd/coffer.service")
+	require.NoError(t, err)
+	copied := filepath.Join(t.TempDir(), "coffer.service")
+	require.NoError(t, os.WriteFile(copied, bytes.ReplaceAll(content, []byte("/usr/bin/coffer"), []byte(path)), 0o600))
+	said, err := exec.Command("systemd-analyze", "verify", "--man=no", copied).CombinedOutput()
+	require.NoError(t, err, string(said))
+	require.Empty(t, string(said))
+	said, err = exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", copied).CombinedOutput()
+	require.NoError(t, err, "an exposure above 2.0 of 10:\n%s", said)
+}
