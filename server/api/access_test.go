@@ -110,6 +110,7 @@ func TestAudited(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, audit.Critical, events[0].Severity())
 	require.Equal(t, "moved", events[0].Name)
+	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `coffer_integrity_failures_total{class="phi"} 1`)
 }
 
 // The metrics tell what was done, and nothing of whom or what.

@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -73,7 +74,7 @@ func (s *server) record(c *call, u use) error {
 	if u.err != nil {
 		e.Code = codes.Of(u.err).Code
 	}
-	if err := s.audit.Record(c.Request().Context(), e); err != nil {
+	if err := s.recordEvent(c, e); err != nil {
 		return err
 	}
 	switch {
@@ -84,6 +85,14 @@ func (s *server) record(c *call, u use) error {
 		s.metrics.Opened(u.class)
 	}
 	return u.err
+}
+
+// recordEvent records an event, and counts it where it tells of a package that was altered, moved or forged.
+func (s *server) recordEvent(c *call, e audit.Event) error {
+	if e.Code == envelope.ErrAuthentication.Code() {
+		s.metrics.IntegrityFailed(e.Class)
+	}
+	return s.audit.Record(c.Request().Context(), e)
 }
 
 // clientsFault tells a request that is not allowed from a key that may not be used.

@@ -42,7 +42,7 @@ func (s *server) recordSession(c *call) session.Record {
 		if failed != nil {
 			e.Code = codes.Of(failed).Code
 		}
-		return s.audit.Record(c.Request().Context(), e)
+		return s.recordEvent(c, e)
 	}
 }
 

@@ -41,6 +41,30 @@ type Event struct {
 	KeyID     format.KeyID      // of the key that was used or administered
 	Name      string            // of the record; only its hash is written
 	Context   map[string]string // of the record; hashed, but for what is allowed
+	Facts     Facts             // of administration
+}
+
+// Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes. They stand readable in the log: none may come
+// from a record, and none is a secret.
+type Facts map[Fact]string
+
+// Fact is what is told of. It is a number, so that nothing a client sends can be one.
+type Fact uint8
+
+// The facts. Their names are for ever.
+const (
+	FactJob       Fact = iota + 1 // the id of a job
+	FactUse                       // of a keyset
+	FactReason                    // why, as a word of the program
+	FactFrom                      // what it was before, such as a key id or a KEK's URL
+	FactTo                        // what it became
+	FactDone                      // how many were done
+	FactFailed                    // how many failed
+	numberOfFacts = iota + 1
+)
+
+var facts = [numberOfFacts]string{
+	FactJob: "job", FactUse: "use", FactReason: "reason", FactFrom: "from", FactTo: "to", FactDone: "done", FactFailed: "failed",
 }
 
 // Action is what was done. It is a number, so that nothing a client sends can be one.
@@ -54,19 +78,24 @@ const (
 	SessionCreate                     // a session was made
 	SessionExtend                     // a session was extended
 	SessionEnd                        // a session was ended
-	KeysCreate                        // keys were made
-	KeysRotate                        // another key became primary
-	KeysState                         // a key was disabled, marked compromised or destroyed
-	KeysShare                         // keys were wrapped for somebody else
+	KeyCreate                         // a key was made, the first of its keyset
+	KeyRotate                         // a new key became primary
+	KeyRollback                       // a former key became primary again
+	KeyDisable                        // a key was disabled
+	KeyCompromised                    // a key was marked compromised
+	KeyDestroy                        // a key was destroyed
+	KEKRewrap                         // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
+	TenantShred                       // a tenant is about to be shredded
+	ReencryptStart                    // data began to be sealed anew under the primary
+	ReencryptFinish                   // all of it was
+	ReencryptAbort                    // that was ended before
+	BackupCreate                      // a backup was made
+	BackupRestore                     // a backup is about to be restored
+	BackupDrill                       // a backup was opened to see that it opens
 	TokenCreate                       // an API token was made
 	TokenRevoke                       // an API token was revoked
 	ServerStart                       // a server began, with its configuration
 	ServerStop                        // a server ended in order
-	TenantShred                       // a tenant is about to be shredded
-	KEKRewrap                         // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
-	BackupCreate                      // a backup was made
-	BackupRestore                     // a backup is about to be restored
-	BackupDrill                       // a backup was opened to see that it opens
 	auditResumed                      // the log can be written again
 	numberOfActions = iota + 1
 )
@@ -74,10 +103,12 @@ const (
 var actions = [numberOfActions]string{
 	KeySeal: "key.seal", KeyOpen: "key.open", AccessRefused: "access.refused",
 	SessionCreate: "session.create", SessionExtend: "session.extend", SessionEnd: "session.end",
-	KeysCreate: "keys.create", KeysRotate: "keys.rotate", KeysState: "keys.state", KeysShare: "keys.share",
-	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
-	TenantShred: "tenant.shred", KEKRewrap: "kek.rewrap",
+	KeyCreate: "key.create", KeyRotate: "key.rotate", KeyRollback: "key.rollback",
+	KeyDisable: "key.disable", KeyCompromised: "key.compromised", KeyDestroy: "key.destroy",
+	KEKRewrap: "kek.rewrap", TenantShred: "tenant.shred",
+	ReencryptStart: "reencrypt.start", ReencryptFinish: "reencrypt.finish", ReencryptAbort: "reencrypt.abort",
 	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
+	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
 	auditResumed: "audit.resumed",
 }
 
@@ -100,13 +131,13 @@ const (
 	Info     Severity = "info"     // ordinary use
 	Notice   Severity = "notice"   // administration
 	Warning  Severity = "warning"  // refused, or failed
-	Critical Severity = "critical" // a package was altered, moved or forged: find out who can write to the store
+	Critical Severity = "critical" // a package was altered, moved or forged, or a key is compromised: find out by whom
 )
 
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed":
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised:
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused:
 		return Warning

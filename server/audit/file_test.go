@@ -93,7 +93,8 @@ func TestSeverityAndOutcome(t *testing.T) {
 		{audit.Event{Action: audit.KeyOpen, Code: "unknown_key"}, "warning", "failed"},
 		{audit.Event{Action: audit.AccessRefused, Code: "forbidden"}, "warning", "refused"},
 		{audit.Event{Action: audit.TokenRevoke}, "notice", "ok"},
-		{audit.Event{Action: audit.KeysRotate, Code: "keyring_unavailable"}, "warning", "failed"},
+		{audit.Event{Action: audit.KeyCompromised}, "critical", "ok"},
+		{audit.Event{Action: audit.KeyRotate, Code: "keyring_unavailable"}, "warning", "failed"},
 	} {
 		path := filepath.Join(t.TempDir(), "audit.log")
 		require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), c.event))
@@ -101,6 +102,15 @@ func TestSeverityAndOutcome(t *testing.T) {
 		require.Equal(t, c.severity, got[0]["severity"])
 		require.Equal(t, c.outcome, got[0]["outcome"])
 	}
+}
+
+// Facts are those of the list, each bounded.
+func TestFacts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	facts := audit.Facts{audit.FactJob: "j1", audit.FactFailed: "3", audit.FactReason: strings.Repeat("r", 300), 0: "none", 200: "none"}
+	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.ReencryptAbort, Facts: facts}))
+	require.Equal(t, map[string]any{"job": "j1", "failed": "3", "reason": strings.Repeat("r", 255)}, lines(t, path)[0]["facts"])
 }
 
 // The ordinary use of keys of low classes would bury the rest; its failures would not.

@@ -32,7 +32,8 @@ type record struct {
 	NameHash  string            `json:"nameHash,omitempty"`
 	Context   map[string]string `json:"context,omitempty"`
 	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
-	Lost      uint64            `json:"lost,omitempty"`          // of audit.resumed: events that may not be here
+	Facts     map[string]string `json:"facts,omitempty"`
+	Lost      uint64            `json:"lost,omitempty"` // of audit.resumed: events that may not be here
 }
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
@@ -57,6 +58,7 @@ func (f *File) appendLine(dst []byte, e *Event, lost uint64) []byte {
 		r.NameHash = f.key.HashName(e.Tenant, e.Name)
 	}
 	f.describe(&r, e)
+	r.addFacts(e.Facts)
 	line, _ := json.Marshal(&r) // cannot fail: texts only
 	return append(append(dst, line...), '\n')
 }
@@ -75,6 +77,19 @@ func (f *File) describe(r *record, e *Event) {
 		r.Hashes = append(r.Hashes, f.key.HashContext(e.Tenant, key, value))
 	}
 	slices.Sort(r.Hashes)
+}
+
+// addFacts writes the facts that have a name.
+func (r *record) addFacts(all Facts) {
+	for fact, text := range all {
+		if fact == 0 || int(fact) >= len(facts) {
+			continue
+		}
+		if r.Facts == nil {
+			r.Facts = map[string]string{}
+		}
+		r.Facts[facts[fact]] = bounded(text)
+	}
 }
 
 func outcome(e *Event) string {

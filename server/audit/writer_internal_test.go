@@ -161,6 +161,11 @@ func TestEveryActionHasAName(t *testing.T) {
 		require.False(t, seen[a.String()])
 		seen[a.String()] = true
 	}
+	for fact := Fact(1); int(fact) < numberOfFacts; fact++ {
+		require.Regexp(t, `^[a-z]+$`, facts[fact])
+		require.False(t, seen[facts[fact]])
+		seen[facts[fact]] = true
+	}
 	require.Equal(t, "unknown", Action(0).String())
 	require.Equal(t, "unknown", Action(numberOfActions).String())
 }

@@ -33,6 +33,7 @@ type Metrics struct {
 	latency    *prometheus.HistogramVec
 	lookups    *prometheus.CounterVec
 	keys       *prometheus.CounterVec
+	integrity  *prometheus.CounterVec
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
@@ -48,6 +49,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		latency:    histogram("operation_duration_seconds", "Time from a request's first byte to its answer's last, by operation.", "operation"),
 		lookups:    counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result"),
 		keys:       counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class"),
+		integrity:  counter("integrity_failures_total", "Packages that were altered, moved or forged, by the class that they claim.", "class"),
 		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
@@ -59,7 +61,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	for _, operation := range operations {
 		m.known[operation] = true
 	}
-	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -116,6 +118,11 @@ func (m *Metrics) Sealed(class classify.Class) {
 // Opened counts a package opened under a key of the class.
 func (m *Metrics) Opened(class classify.Class) {
 	m.keys.WithLabelValues("open", className(class)).Inc()
+}
+
+// IntegrityFailed counts a package that failed its authentication.
+func (m *Metrics) IntegrityFailed(class classify.Class) {
+	m.integrity.WithLabelValues(className(class)).Inc()
 }
 
 // Handler answers the metrics in Prometheus' text format.

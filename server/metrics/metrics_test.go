@@ -47,6 +47,7 @@ func TestOperations(t *testing.T) {
 	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("without a code")})
 	m.Lookups(3, 1)
 	m.Sealed(classify.PII)
+	m.IntegrityFailed(classify.PHI)
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
 	text := scrape(t, m)
@@ -62,6 +63,7 @@ func TestOperations(t *testing.T) {
 		`coffer_cache_lookups_total{result="miss"} 1`,
 		`coffer_key_uses_total{action="seal",class="pii"} 1`,
 		`coffer_key_uses_total{action="open",class="phi"} 2`,
+		`coffer_integrity_failures_total{class="phi"} 1`,
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,
 		`coffer_tenant_operations_total{failed="true",tenant="` + hash("clinic") + `"} 1`,
 		"go_goroutines ", "process_open_fds ", "go_build_info{",
@@ -82,6 +84,7 @@ func TestBounded(t *testing.T) {
 					Operation: planted, Tenant: planted, Class: classify.Class(j), Err: &codes.Error{Of: planted, Text: planted},
 				})
 				m.Sealed(classify.Class(j))
+				m.IntegrityFailed(classify.Class(j))
 			}
 		})
 	}
