@@ -84,7 +84,7 @@ type keyed struct {
 	name   string // in the store
 }
 
-// derive returns ErrNotFound for what cannot be an id.
+// derive gives the key and the name of SPEC.md section 4.8. It returns ErrNotFound for what cannot be an id.
 func (m *Manager) derive(id string) (k keyed, err error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(raw) != idSize {
