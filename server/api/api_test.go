@@ -255,8 +255,8 @@ func (f *failing) fail(ctx context.Context) error {
 	return f.err
 }
 
-func (f *failing) Get(ctx context.Context, _ string) ([]byte, bool, error) {
-	return nil, false, f.fail(ctx)
+func (f *failing) GetWithin(ctx context.Context, _ string, _ int) ([]byte, int, bool, error) {
+	return nil, 0, false, f.fail(ctx)
 }
 
 func (f *failing) Set(ctx context.Context, _ string, _ []byte, _ time.Duration) error {

@@ -111,12 +111,12 @@ func (s *server) body(c *call) ([]byte, error) {
 	var err error
 	switch n := r.ContentLength; {
 	case n < 0:
-		value, err = s.readUnknown(c, s.bounded(c))
+		value, err = s.readUnknown(c, s.limited(c))
 	case n > small:
-		value, err = s.readLarge(c, s.bounded(c), int(n))
+		value, err = s.readLarge(c, s.limited(c), int(n))
 	default:
 		value = make([]byte, n)
-		_, err = io.ReadFull(s.bounded(c), value)
+		_, err = io.ReadFull(s.limited(c), value)
 	}
 	return value, bodyError(err)
 }

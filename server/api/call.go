@@ -24,6 +24,7 @@ type call struct {
 	tenant    *tenant
 	class     classify.Class // of the value that it is about
 	held      int64          // bytes that are counted
+	hold      func(n int) error
 }
 
 const callKey = "call"
@@ -40,7 +41,7 @@ func (c *call) name() string {
 
 // limit bounds what the store and the keys may take for a request.
 func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.Request().Context(), timeout)
+	return context.WithTimeout(context.WithValue(c.Request().Context(), holder{}, c.hold), timeout)
 }
 
 // event begins an event about the call.

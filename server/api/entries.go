@@ -168,9 +168,6 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 	default:
 		return nil, entry, false, err
 	}
-	if err := s.hold(c, copies*len(pkg)); err != nil {
-		return nil, entry, false, err
-	}
 	if c.class = entry.Class; w.least != 0 {
 		if err := entry.Class.Demand(w.least); err != nil {
 			return nil, entry, false, err

@@ -1,14 +1,17 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"slices"
+
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
 const (
 	// small is what a request may hold without being counted: as many connections as there may be hold little of it.
-	small = 64 << 10
+	small = 128 << 10
 	// copies of a value are in memory at the same time: itself and its package.
 	copies = 2
 )
@@ -31,6 +34,25 @@ func (s *server) release(c *call) {
 		s.memory.Give(c.id.Tenant, c.held)
 		c.held = 0
 	}
+}
+
+// bounded is a store whose large values are read once there is room for them. The request's context brings whoever counts.
+type bounded struct{ kv.Store }
+
+type holder struct{}
+
+// Get implements kv.Store.
+func (b bounded) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	value, size, ok, err := b.GetWithin(ctx, key, small)
+	if err != nil || !ok || value != nil {
+		return value, ok, err
+	}
+	if hold, _ := ctx.Value(holder{}).(func(int) error); hold != nil {
+		if err := hold(copies * size); err != nil {
+			return nil, false, err
+		}
+	}
+	return b.Store.Get(ctx, key)
 }
 
 // readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many uploads some come through,
@@ -63,6 +85,7 @@ func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
 		}
 		if len(value) == cap(value) {
 			if err := s.hold(c, copies*len(value)); err != nil {
+				_, _ = io.Copy(io.Discard, body)
 				return nil, err
 			}
 			value = slices.Grow(value, len(value))
@@ -70,7 +93,7 @@ func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
 	}
 }
 
-// bounded is the body, of which no more than the limit is read.
-func (s *server) bounded(c *call) io.Reader {
+// limited is the body, of which no more than the limit is read.
+func (s *server) limited(c *call) io.Reader {
 	return http.MaxBytesReader(c.Response().Writer, c.Request().Body, s.maxBody)
 }

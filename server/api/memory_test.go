@@ -8,13 +8,17 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/token"
 )
@@ -74,6 +78,43 @@ func TestMemoryOfUploads(t *testing.T) {
 	require.Len(t, s.do("GET", "/v1/cache/large", nil).is(t, 200).body, megabyte)
 }
 
+// Many who read large values at once hold no more than they may: a value is not fetched before there is room for it.
+func TestMemoryOfReads(t *testing.T) {
+	store := &fetching{Store: badger(t)}
+	memory := limit.NewBytes(2*megabyte+megabyte/2, 0)
+	s := start(t, store, func(o *api.Options) { o.Memory = memory })
+	s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte-1024)).is(t, 204)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			got := s.do("GET", "/v1/cache/large", nil)
+			if got.StatusCode != 200 {
+				assert.Equal(t, 429, got.StatusCode)
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, store.most.Load(), int64(1))
+	require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 }, 10*time.Second, 10*time.Millisecond)
+}
+
+// fetching counts whole values that are read at the same time.
+type fetching struct {
+	kv.Store
+	now, most atomic.Int64
+}
+
+func (f *fetching) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	for now := f.now.Add(1); ; {
+		if most := f.most.Load(); now <= most || f.most.CompareAndSwap(most, now) {
+			break
+		}
+	}
+	defer f.now.Add(-1)
+	time.Sleep(5 * time.Millisecond)
+	return f.Store.Get(ctx, key)
+}
+
 // One tenant's share is not another's.
 func TestMemoryOfTenants(t *testing.T) {
 	memory := limit.NewBytes(0, 2*megabyte)
@@ -90,7 +131,7 @@ func TestMemoryOfTenants(t *testing.T) {
 // A body comes whole whatever its size, told before or not.
 func TestBodiesOfAllSizes(t *testing.T) {
 	s := start(t, badger(t), nil)
-	for _, size := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10, 300_000, maxBody - 1, maxBody} {
+	for _, size := range []int{0, 1, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, maxBody - 1, maxBody} {
 		value := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]
 		for _, told := range []bool{true, false} {
 			var body io.Reader = bytes.NewReader(value)

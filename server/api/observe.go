@@ -25,6 +25,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		id := requestID(request)
 		response.Header().Set(echo.HeaderXRequestID, id)
 		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()]}
+		call.hold = func(n int) error { return s.hold(call, n) }
 		c.Set(callKey, call)
 		err := recovered(next, c)
 		status := response.Status

@@ -44,7 +44,7 @@ type Options struct {
 	Audit       audit.Recorder
 	Metrics     *metrics.Metrics
 	Limits      *limit.Tenants
-	Memory      *limit.Bytes // what requests of more than 64 KiB hold together; nil is any number of bytes
+	Memory      *limit.Bytes // what requests of more than 128 KiB hold together; nil is any number of bytes
 	Failures    *limit.Failures
 	Origins     []string       // whose pages may use the API, as browsers send them: https://app.example.com
 	Proxies     []netip.Prefix // that are believed in what X-Forwarded-For says
@@ -91,7 +91,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		tenants:  &tenants{store: o.Store, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
+		tenants:  &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
 		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 		unencrypted: o.Unencrypted,

@@ -65,7 +65,7 @@ type Limits struct {
 	Rate        int // requests a second; 0: any number
 	Burst       int
 	Concurrent  int // requests at the same time; 0: any number
-	Bytes       int // that requests of more than 64 KiB hold in memory together; 0: any number
+	Bytes       int // that requests of more than 128 KiB hold in memory together; 0: any number
 	TenantBytes int // those of one tenant
 	Failures    int // wrong tokens a minute before an address has to wait
 }

@@ -97,7 +97,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
-	{"bytes", "COFFER_BYTES", "bytes that requests of more than 64 KiB hold in memory together, 0 for any number (default 536870912)"},
+	{"bytes", "COFFER_BYTES", "bytes that requests of more than 128 KiB hold in memory together, 0 for any number (default 536870912)"},
 	{"tenant-bytes", "COFFER_TENANT_BYTES", "bytes that those of one tenant do (default 268435456)"},
 	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute before an address has to wait (default 10)"},
 	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},

@@ -53,6 +53,9 @@ type Store interface {
 	// Get gives the value of key; ok is false where there is none.
 	Get(ctx context.Context, key string) (value []byte, ok bool, err error)
 
+	// GetWithin is Get for values of at most limit bytes. Of a longer one it gives the size alone, with a nil value.
+	GetWithin(ctx context.Context, key string, limit int) (value []byte, size int, ok bool, err error)
+
 	// Set writes value, replacing an earlier value together with its TTL.
 	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
 

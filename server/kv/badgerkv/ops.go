@@ -36,6 +36,17 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, ok bool, err
 	return value, ok, err
 }
 
+// GetWithin implements kv.Store.
+func (s *Store) GetWithin(ctx context.Context, key string, limit int) (value []byte, size int, ok bool, err error) {
+	ok, err = s.view(ctx, "get", key, func(v []byte, _ int64) error {
+		if size = len(v); size <= limit {
+			value = append(make([]byte, 0, size), v...)
+		}
+		return nil
+	})
+	return value, size, ok, err
+}
+
 // Exists implements kv.Store.
 func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	return s.view(ctx, "exists", key, present)

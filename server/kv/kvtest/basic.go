@@ -47,6 +47,29 @@ func roundTrip(t *testing.T, s kv.Store) {
 	requireValue(t, s, "k", []byte("three"))
 }
 
+// within: a value is given up to the limit, of a longer one its size.
+func within(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
+		value := noise(size)
+		mustSet(t, s, "k", value)
+		got, n, ok, err := s.GetWithin(ctx, "k", 100)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, size, n)
+		if size > 100 {
+			require.Nil(t, got)
+		} else {
+			require.Equal(t, value, append([]byte{}, got...))
+		}
+	}
+	_, err := s.Delete(ctx, "k")
+	require.NoError(t, err)
+	_, _, ok, err := s.GetWithin(ctx, "k", 100)
+	require.NoError(t, err)
+	require.False(t, ok)
+}
+
 func values(t *testing.T, s kv.Store) {
 	for name, value := range map[string][]byte{
 		"empty": {}, "nil": nil, "one": {'a'}, "zero": {0}, "text": []byte("text"),

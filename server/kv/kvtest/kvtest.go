@@ -23,6 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 	}{
 		{"missing keys", missingKeys},
 		{"set, get, overwrite, delete", roundTrip},
+		{"a value within a limit", within},
 		{"values", values},
 		{"binary keys", binaryKeys},
 		{"buffers stay apart", buffers},

@@ -50,6 +50,32 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	return value, true, nil
 }
 
+// GetWithin implements kv.Store. A value within the limit takes one round trip, as Get does; only of an empty answer it must be asked
+// whether there is a key at all, and of a long one how long it is.
+func (s *Store) GetWithin(ctx context.Context, key string, limit int) ([]byte, int, bool, error) {
+	if s.closed.Load() {
+		return nil, 0, false, errClosed
+	}
+	command := redis.NewStringCmd(ctx, "getrange", key, 0, limit) // unlike GetRange's, its bytes can be had uncopied
+	_ = s.client.Process(ctx, command)
+	value, err := command.Bytes()
+	if err != nil {
+		return nil, 0, false, failure("get", err)
+	}
+	switch {
+	case len(value) == 0:
+		ok, err := s.Exists(ctx, key)
+		return []byte{}, 0, ok, err
+	case len(value) <= limit:
+		return value, len(value), true, nil
+	}
+	size, err := s.client.StrLen(ctx, key).Result()
+	if err != nil {
+		return nil, 0, false, failure("get", err)
+	}
+	return nil, int(size), size > 0, nil
+}
+
 // Set implements kv.Store.
 func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	if s.closed.Load() {
