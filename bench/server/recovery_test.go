@@ -1,0 +1,183 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// slow is a KEK at the far end of a network.
+type slow struct {
+	kms.KEK
+	takes time.Duration
+}
+
+func (s *slow) Wrap(ctx context.Context, key, additional []byte) ([]byte, error) {
+	time.Sleep(s.takes)
+	return s.KEK.Wrap(ctx, key, additional)
+}
+
+func (s *slow) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+	time.Sleep(s.takes)
+	return s.KEK.Unwrap(ctx, wrapped, additional)
+}
+
+type unrecorded struct{}
+
+func (unrecorded) Record(context.Context, ...audit.Event) error { return nil }
+
+// fleet is the keysets of many tenants in a directory.
+type fleet struct {
+	dir     string
+	store   keystore.Store
+	kek     kms.KEK
+	r       *recovery.Recovery
+	tenants []string
+}
+
+// newFleet makes COFFER_TENANTS tenants, or 200, with a key each.
+func newFleet(b *testing.B, takes time.Duration) *fleet {
+	n := 200
+	if text := os.Getenv("COFFER_TENANTS"); text != "" {
+		var err error
+		n, err = strconv.Atoi(text)
+		require.NoError(b, err)
+	}
+	local, err := kms.Open(b.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	require.NoError(b, err)
+	f := &fleet{dir: b.TempDir(), kek: &slow{local, takes}}
+	f.store, err = keystore.OpenDirectory(f.dir)
+	require.NoError(b, err)
+	making, err := keyring.New(f.store, kms.NewSet(local), "bench")
+	require.NoError(b, err)
+	defer making.Close()
+	for i := range n {
+		f.tenants = append(f.tenants, fmt.Sprint("tenant-", i))
+		tenant, err := making.Tenant(b.Context(), f.tenants[i])
+		require.NoError(b, err)
+		_, err = tenant.Primary(format.UseCache, classify.PHI)
+		require.NoError(b, err)
+	}
+	ring, err := keyring.New(f.store, kms.NewSet(f.kek), "bench")
+	require.NoError(b, err)
+	b.Cleanup(ring.Close)
+	f.r = recovery.New(recovery.Options{Ring: ring, Store: f.store, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}})
+	return f
+}
+
+// all does something for every tenant, as many at once as package recovery does.
+func (f *fleet) all(ctx context.Context, do func(ctx context.Context, id string) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for _, id := range f.tenants {
+		g.Go(func() error { return do(ctx, id) })
+	}
+	return g.Wait()
+}
+
+// turn is what any rewrap of a tenant takes: its keyset read, its root unwrapped and wrapped, what came of it proven, and two changes stored.
+func (f *fleet) turn(ctx context.Context, id string) error {
+	old, err := f.store.Get(ctx, keystore.Keysets, id)
+	if err != nil {
+		return err
+	}
+	d, err := envelope.ParseDocument(old)
+	if err != nil {
+		return err
+	}
+	s := d.Slots[len(d.Slots)-1]
+	for i := range d.Slots {
+		if d.Slots[i].State == envelope.Enabled {
+			s = d.Slots[i]
+		}
+	}
+	binding := d.BindRoot(s.RootID)
+	additional := binding.Append(nil)
+	root, err := f.kek.Unwrap(ctx, s.Wrapped, additional)
+	if err != nil {
+		return err
+	}
+	wrapped, err := f.kek.Wrap(ctx, root, additional)
+	if err != nil {
+		return err
+	}
+	if _, err = f.kek.Unwrap(ctx, wrapped, additional); err != nil {
+		return err
+	}
+	for range 2 {
+		if _, err := f.store.Swap(ctx, keystore.Keysets, id, old, bytes.Clone(old)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkRewrap compares the rewrap of all tenants, proven and finished, with the calls of the KMS and of the store alone that it takes.
+func BenchmarkRewrap(b *testing.B) {
+	for name, takes := range map[string]time.Duration{"Local": 0, "KMS5ms": 5 * time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			f := newFleet(b, takes)
+			raw := each(func() error { return f.all(b.Context(), f.turn) })
+			compare(b, raw, each(func() error {
+				if _, err := f.r.Rewrap(b.Context(), kms.NewSet(f.kek)); err != nil {
+					return err
+				}
+				_, err := f.r.Finish(b.Context(), kms.NewSet(f.kek))
+				return err
+			}))
+		})
+	}
+}
+
+// BenchmarkRestore compares the restore of all tenants into an empty store with the store's writes alone.
+func BenchmarkRestore(b *testing.B) {
+	f := newFleet(b, 0)
+	file, _, err := f.r.Backup(b.Context())
+	require.NoError(b, err)
+	backup, _, err := envelope.ParseBackup(file)
+	require.NoError(b, err)
+	documents := map[string][]byte{}
+	for _, d := range backup.Documents {
+		documents[envelope.OwnerOf(d)] = d
+	}
+	empty := func() error {
+		entries, err := filepath.Glob(filepath.Join(f.dir, string(keystore.Keysets), "*"))
+		for _, path := range entries {
+			err = os.Remove(path)
+		}
+		return err
+	}
+	raw := each(func() error {
+		if err := empty(); err != nil {
+			return err
+		}
+		return f.all(b.Context(), func(ctx context.Context, id string) error {
+			_, err := f.store.Swap(ctx, keystore.Keysets, id, nil, documents[id])
+			return err
+		})
+	})
+	compare(b, raw, each(func() error {
+		if err := empty(); err != nil {
+			return err
+		}
+		_, err := f.r.Restore(b.Context(), file, nil, false)
+		return err
+	}))
+}
