@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -184,4 +185,18 @@ func TestBackupAndRestore(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "shredded")
 	require.NoError(t, os.WriteFile(list, []byte("default\r\n"), 0o600))
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
+}
+
+// Every command and flag of docs/recovery.md is there.
+func TestRecoveryDocument(t *testing.T) {
+	page, err := os.ReadFile("../../docs/recovery.md")
+	require.NoError(t, err)
+	commands := regexp.MustCompile("(?m)(?:^|`)(coffer [a-z ]+)( --[^#`\n]*)").FindAllStringSubmatch(string(page), -1)
+	require.Greater(t, len(commands), 8)
+	for _, c := range commands {
+		help := coffer(t, nil, append(strings.Fields(c[1])[1:], "--help")...)
+		for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(c[2], -1) {
+			require.Contains(t, help, flag+" ", c[0])
+		}
+	}
 }
