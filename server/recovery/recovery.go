@@ -9,7 +9,6 @@ package recovery
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -78,7 +77,7 @@ func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) strin
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if failures = append(failures, Failure{name(item), err}); errors.Is(err, kms.ErrUnavailable) {
+		if failures = append(failures, Failure{name(item), err}); kms.Unusable(err) {
 			cancel(err)
 		}
 	}

@@ -60,6 +60,9 @@ var Table = []Info{
 	{"precondition_failed", "The entry is not the one that If-Match or If-None-Match asks for; nothing was changed.", 412, false},
 	{"shutting_down", "The server is about to end; ask another one, or this one again later.", 503, true},
 	{"encryption_disabled", "ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false.", 409, false},
+	{"kms_denied", "The key management service refuses the server's credentials, or its policy does; the server's log says what to check.", 503, false},
+	{"kms_throttled", "The key management service takes no more calls for now.", 503, true},
+	{"kms_key_unusable", "The KMS key is disabled or deleted, or another one now has its name; the server's log says which.", 503, false},
 	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
 }
 

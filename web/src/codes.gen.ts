@@ -72,6 +72,12 @@ export type Code =
   | 'shutting_down'
   /** ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false. (HTTP 409) */
   | 'encryption_disabled'
+  /** The key management service refuses the server's credentials, or its policy does; the server's log says what to check. (HTTP 503) */
+  | 'kms_denied'
+  /** The key management service takes no more calls for now. (HTTP 503, may succeed when retried) */
+  | 'kms_throttled'
+  /** The KMS key is disabled or deleted, or another one now has its name; the server's log says which. (HTTP 503) */
+  | 'kms_key_unusable'
   /** The server cannot be reached, or the connection to it failed; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
   | 'unreachable';
 

@@ -65,7 +65,7 @@ func refused(t *testing.T, got []byte, err error) {
 	t.Helper()
 	require.Error(t, err)
 	require.Empty(t, got)
-	require.Contains(t, []string{"wrong_secret", "authentication_failed"}, codes.Of(err).Code)
+	require.Contains(t, []string{"wrong_secret", "authentication_failed", "kms_key_unusable"}, codes.Of(err).Code)
 }
 
 func (s Subject) refusals(t *testing.T) {

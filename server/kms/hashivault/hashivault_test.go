@@ -1,0 +1,65 @@
+package hashivault_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/hashivault"
+	"github.com/coffer-storage/coffer/server/kms/kmstest"
+	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
+)
+
+func open(t testing.TB, peer *peers.Vault, url string) kms.KEK {
+	kek, err := kms.Open(t.Context(), url, hashivault.Provider(hashivault.Settings{Address: peer.URL, Token: peer.Token}))
+	require.NoError(t, err)
+	return kek
+}
+
+func TestConformance(t *testing.T) {
+	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
+		peer := peers.NewVault(t)
+		return kmstest.Subject{
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, "hashivault://"+peers.VaultKey) },
+			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "hashivault://other-key") },
+			Secrets: []string{"PLANTED"},
+		}, peer
+	})
+}
+
+// Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under the new version.
+func TestMountAndRotation(t *testing.T) {
+	peer := peers.NewVault(t)
+	kek, elsewhere := open(t, peer, "hashivault://"+peers.VaultKey), open(t, peer, "hashivault://"+peers.VaultKey+"?mount=other/transit")
+	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	_, err = elsewhere.Unwrap(t.Context(), wrapped, nil)
+	require.ErrorIs(t, err, kms.ErrRecreated)
+	peer.Rotate()
+	again, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(kms.Identity(wrapped), "v1@") && strings.HasPrefix(kms.Identity(again), "v2@"))
+	for _, w := range [][]byte{wrapped, again} {
+		got, err := kek.Unwrap(t.Context(), w, nil)
+		require.NoError(t, err)
+		require.Equal(t, "key", string(got))
+	}
+	require.Equal(t, "hashivault://coffer-key?mount=other%2Ftransit", elsewhere.URL())
+	require.Equal(t, elsewhere.URL(), open(t, peer, elsewhere.URL()).URL(), "a URL opens what it names")
+}
+
+func TestRefusesURLs(t *testing.T) {
+	provider := hashivault.Provider(hashivault.Settings{Token: "PLANTED"})
+	for _, url := range []string{
+		"hashivault://", "hashivault://key/path", "hashivault://key?mount=", "hashivault://key?mount=../sys", "hashivault://key?token=PLANTED",
+		"hashivault://user:PLANTED@key", "hashivault://key#x", "hashivault://key:80", "hashivault:key", "hashivault://" + strings.Repeat("k", 2000),
+	} {
+		_, err := kms.Open(t.Context(), url, provider)
+		require.ErrorIs(t, err, kms.ErrURL, url)
+		require.NotContains(t, err.Error(), "PLANTED")
+	}
+	_, err := kms.Open(t.Context(), "awskms://key", provider)
+	require.ErrorContains(t, err, "known are base64key://, file://, hashivault://")
+}
