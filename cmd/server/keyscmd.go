@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +73,7 @@ func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Cl
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return recovery.New(recovery.Options{
 		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
-		Progress: progress(cmd.ErrOrStderr(), what),
+		Operation: strings.TrimPrefix(cmd.CommandPath(), "coffer "), Progress: progress(cmd.ErrOrStderr(), what),
 	})
 }
 

@@ -96,7 +96,7 @@ func TestShredAcrossServers(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(shred, "--confirm", "clinic")...), "shredded already")
 	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
 	require.NoError(t, err)
-	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"tenant.shred","tenant":"clinic"`)
+	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"keys shred","tenant":"clinic"`)
 	require.NotContains(t, string(log), record)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -41,7 +42,8 @@ func (r *Recovery) Backup(ctx context.Context) (file []byte, tenants int, err er
 		return nil, 0, err
 	}
 	mac := key.BackupMAC(file)
-	return append(file, mac[:]...), len(b.Documents), r.record(ctx, audit.BackupCreate, "", nil)
+	facts := audit.Facts{audit.FactDone: strconv.Itoa(len(b.Documents))}
+	return append(file, mac[:]...), len(b.Documents), r.record(ctx, audit.BackupCreate, "", facts)
 }
 
 // opened is a backup that was found whole.
@@ -102,7 +104,10 @@ var ErrDamaged = keyring.ErrUnreadable
 // anything did not open, which the Drill names.
 func (r *Recovery) Drill(ctx context.Context, file []byte) (*Drill, error) {
 	drill, err := r.drill(ctx, file)
-	return drill, errors.Join(err, r.record(ctx, audit.BackupDrill, "", err))
+	if drill == nil {
+		return nil, r.ended(ctx, audit.BackupDrill, 0, 0, err)
+	}
+	return drill, r.ended(ctx, audit.BackupDrill, drill.Tenants-len(drill.Failures), len(drill.Failures), err)
 }
 
 func (r *Recovery) drill(ctx context.Context, file []byte) (*Drill, error) {

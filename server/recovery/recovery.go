@@ -9,6 +9,8 @@ package recovery
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -36,6 +38,7 @@ type Options struct {
 	KEKs        kms.Set        // of the ring
 	Environment string         // of the ring
 	Audit       audit.Recorder
+	Operation   string                // what its events are of: the command, or the operation's id in the OpenAPI document
 	Progress    func(done, total int) // told after each tenant, by one at a time; nil for nobody
 }
 
@@ -102,11 +105,18 @@ func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) strin
 
 func itself(id string) string { return id }
 
-// record writes an event of the operation, before what it is about takes effect.
-func (r *Recovery) record(ctx context.Context, action audit.Action, tenant string, failed error) error {
-	e := audit.Event{Action: action, Operation: action.String(), Tenant: tenant}
-	if failed != nil {
-		e.Code = codes.Of(failed).Code
+// record writes an event, before what it is about takes effect.
+func (r *Recovery) record(ctx context.Context, action audit.Action, tenant string, facts audit.Facts) error {
+	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts})
+}
+
+// ended writes how something that was recorded ended, for how many tenants. It gives err, or why that could not be written.
+func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
+	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
+		audit.FactReason: "end", audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),
+	}}
+	if err != nil {
+		e.Code = codes.Of(err).Code
 	}
-	return r.Audit.Record(ctx, e)
+	return errors.Join(err, r.Audit.Record(context.WithoutCancel(ctx), e))
 }

@@ -185,7 +185,10 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	_, roots, err = a.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, map[string]recovery.Roots{openKEK(t, urlB).URL(): {All: 7, Only: 7}}, roots)
-	require.Equal(t, []string{"kek.rewrap ", "kek.rewrap ", "kek.rewrap "}, s.events.actions())
+	require.Equal(t, slices.Repeat([]string{"kek.rewrap "}, 6), s.events.actions(), "three begin and end")
+	first, last := s.events.all[0].Facts, s.events.all[5].Facts
+	require.Equal(t, []string{openKEK(t, urlA).URL(), openKEK(t, urlB).URL()}, []string{first[audit.FactFrom], first[audit.FactTo]})
+	require.Equal(t, []string{"7", "0"}, []string{last[audit.FactDone], last[audit.FactFailed]})
 }
 
 // versions is a KEK whose key was rotated in its KMS: it wraps by the newest version and unwraps by any.

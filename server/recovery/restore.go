@@ -47,7 +47,7 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 		}
 	}
 	if !dry {
-		if err := r.record(ctx, audit.BackupRestore, "", nil); err != nil {
+		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactReason: "begin"}); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +75,10 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	if err == nil && len(restored.Failures) > 0 {
 		err = fmt.Errorf("recovery: %d tenants were not restored: %w", len(restored.Failures), keyring.ErrUnreadable)
 	}
-	return restored, err
+	if dry {
+		return restored, err
+	}
+	return restored, r.ended(ctx, audit.BackupRestore, len(b.documents)-len(restored.Failures), len(restored.Failures), err)
 }
 
 // honour shreds what a tenant had until it was shredded, and reports whether there was any.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -52,7 +53,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	if err := check(ctx, to); err != nil {
 		return nil, err
 	}
-	if err := r.record(ctx, audit.KEKRewrap, "", nil); err != nil {
+	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, "begin")); err != nil {
 		return nil, err
 	}
 	w, resumed, err := r.begin(ctx, to)
@@ -76,14 +77,14 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	for n := range wrapped {
 		done.Wrapped += n
 	}
-	switch {
-	case err != nil:
-		return done, err
-	case len(done.Failures) > 0:
-		return done, fmt.Errorf("recovery: %d tenants were not rewrapped: %w", len(done.Failures), ErrUnfinished)
+	if err == nil && len(done.Failures) > 0 {
+		err = fmt.Errorf("recovery: %d tenants were not rewrapped: %w", len(done.Failures), ErrUnfinished)
 	}
-	done.Complete = true
-	return done, r.note(ctx, w, &done.Rewrapping)
+	if err == nil {
+		done.Complete = true
+		err = r.note(ctx, w, &done.Rewrapping)
+	}
+	return done, r.ended(ctx, audit.KEKRewrap, len(ids)-len(done.Failures), len(done.Failures), err)
 }
 
 // Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other KEKs wrap and unwrap a probe.
@@ -167,6 +168,12 @@ func urls(keks kms.Set) (all []string) {
 		all = append(all, keks.For(class).URL())
 	}
 	return all
+}
+
+// moved tells from where to where.
+func (r *Recovery) moved(to kms.Set, reason string) audit.Facts {
+	names := func(keks kms.Set) string { return strings.Join(slices.Compact(urls(keks)), " ") }
+	return audit.Facts{audit.FactFrom: names(r.KEKs), audit.FactTo: names(to), audit.FactReason: reason}
 }
 
 // Rewrapping gives what is known of a rewrap that is not finished; nil where there is none.
@@ -279,10 +286,11 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	case len(finished.Unproven) > 0:
 		return finished, fmt.Errorf("recovery: the new KEK does not open the roots of %d tenants: %w", len(finished.Unproven), ErrUnfinished)
 	}
-	if err := r.record(ctx, audit.KEKRewrap, "", nil); err != nil {
+	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, "finish")); err != nil {
 		return finished, err
 	}
-	return finished, r.retire(ctx, w, proofs, finished)
+	err = r.retire(ctx, w, proofs, finished)
+	return finished, r.ended(ctx, audit.KEKRewrap, len(ids)-len(finished.Unproven), len(finished.Unproven), err)
 }
 
 // proven is a tenant whose roots the new KEK unwrapped.
