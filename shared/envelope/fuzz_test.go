@@ -24,10 +24,12 @@ func FuzzDocument(f *testing.F) {
 		var d *envelope.Document
 		var err error
 		fuzztest.Bounded(t, 16*len(b)+16<<10, func() { d, err = envelope.ParseDocument(b) })
+		owner := envelope.OwnerOf(b)
 		if err != nil {
 			require.Nil(t, d)
 			return
 		}
+		require.Equal(t, d.Owner, owner)
 		again, err := d.Append(nil)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(b, again))

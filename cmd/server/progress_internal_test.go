@@ -1,0 +1,29 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A bar is drawn again in its line, ends with it, and is for terminals only.
+func TestProgress(t *testing.T) {
+	var out bytes.Buffer
+	draw := bar(&out, "rewrap")
+	for done := 1; done <= 1000; done++ {
+		draw(done, 1000)
+	}
+	shown := strings.Split(out.String(), "\r")
+	require.Less(t, len(shown), 100, "not for every tenant")
+	require.Equal(t, "rewrap [##############################] 1000 of 1000\n", shown[len(shown)-1])
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+
+	file, err := os.Create(t.TempDir() + "/log")
+	require.NoError(t, err)
+	defer file.Close()
+	require.Nil(t, progress(file, "rewrap"))
+	require.Nil(t, progress(&out, "rewrap"))
+}
