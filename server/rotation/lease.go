@@ -1,0 +1,52 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+)
+
+// leaseTime is for how long a process is taken to be at work after it last said so.
+const leaseTime = time.Minute
+
+// lease says who goes through entries now.
+type lease struct {
+	Holder string `json:"holder"`
+	Until  int64  `json:"until"` // milliseconds since 1970
+}
+
+func (r *Rotator) leaseName() string { return "rotation of " + r.Environment }
+
+// hold takes the lease, or holds it for longer, and reports whether it is this process's now.
+func (r *Rotator) hold(ctx context.Context) (bool, error) {
+	now := r.now()
+	old, held, err := r.lease(ctx)
+	if err != nil || held.Holder != r.holder && held.Until > now {
+		return false, err
+	}
+	if held.Holder == r.holder && held.Until-now > leaseTime.Milliseconds()/2 {
+		return true, nil
+	}
+	content, _ := json.Marshal(lease{r.holder, now + leaseTime.Milliseconds()}) // cannot fail: a text and a number
+	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content)
+}
+
+// release gives the lease up, if it is this process's.
+func (r *Rotator) release(ctx context.Context) error {
+	old, held, err := r.lease(ctx)
+	if err != nil || held.Holder != r.holder {
+		return err
+	}
+	_, err = r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, nil)
+	return err
+}
+
+func (r *Rotator) lease(ctx context.Context) (content []byte, held lease, err error) {
+	content, err = r.Keystore.Get(ctx, keystore.Leases, r.leaseName())
+	if err == nil && json.Unmarshal(content, &held) != nil {
+		held = lease{} // nothing that holds anybody up
+	}
+	return content, held, err
+}

@@ -1,0 +1,229 @@
+package rotation
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// State is how far a rotation has come.
+type State string
+
+// The states, in their order. Rotating, Disabling, Destroying and RollingBack announce a change of keysets, which whoever comes next makes too,
+// so that the change is over before the next one begins.
+const (
+	Idle         State = ""             // there was none; the record counts uses
+	Rotating     State = "rotating"     // new primaries are being made
+	Reencrypting State = "reencrypting" // cache entries are being sealed anew
+	Grace        State = "grace"        // everything is under the new keys; the former ones still open
+	FirstScan    State = "first-scan"   // what was written under the former keys meanwhile is looked for
+	Disabling    State = "disabling"    // the former keys of the cache are being disabled
+	SecondScan   State = "second-scan"  // it is looked for once more
+	Destroying   State = "destroying"   // the former keys of the cache are being destroyed
+	Done         State = "done"
+	RollingBack  State = "rolling-back" // the former keys are being made the primaries again
+	RolledBack   State = "rolled-back"
+)
+
+// Keyset is the new primary of a use and class.
+type Keyset struct {
+	Use   format.Use     `json:"use"`
+	Class classify.Class `json:"class"`
+	Epoch uint32         `json:"epoch"` // of the keyset before
+	From  ID             `json:"from"`  // its primary then
+}
+
+// Key is a former key of the cache.
+type Key struct {
+	Class classify.Class `json:"class"`
+	ID    ID             `json:"id"`
+}
+
+// ID is a key's id, written as hex.
+type ID format.KeyID
+
+// String gives the hex.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	if err != nil || len(b) != len(id) {
+		return format.ErrMalformed
+	}
+	copy(id[:], b)
+	return nil
+}
+
+// Failed is entries of one class, key and error that do not open. They stay as they are.
+type Failed struct {
+	Key
+	Code    string `json:"code"`
+	Entries int    `json:"entries"`
+}
+
+// Counts is what was done in one go through the entries. One that was broken off by a kill counts again what it did in its last second.
+type Counts struct {
+	Total       int `json:"total"` // entries when it began
+	Scanned     int `json:"scanned"`
+	Reencrypted int `json:"reencrypted"`
+	Changed     int `json:"changed"` // written by others meanwhile
+	Failed      int `json:"failed"`  // do not open
+	Foreign     int `json:"foreign"` // no packages of the cache
+	Former      int `json:"former"`  // of all these, under a former key
+}
+
+// Record is what is known of a tenant's last rotation. Times are milliseconds since 1970, 0 for none.
+type Record struct {
+	Version     int      `json:"version"`
+	Tenant      string   `json:"tenant"`
+	Environment string   `json:"environment"`
+	ID          string   `json:"id"` // of the rotation, random
+	State       State    `json:"state"`
+	Compromised bool     `json:"compromised"`
+	Keysets     []Keyset `json:"keysets"`
+	Former      []Key    `json:"former"`
+
+	Begun   int64 `json:"begun"`
+	Rotated int64 `json:"rotated"` // when all new primaries were made
+	Next    int64 `json:"next"`    // before then there is nothing to do
+	Ended   int64 `json:"ended"`
+
+	Cursor   []byte   `json:"cursor,omitempty"` // of the go through the entries that is under way
+	Counts   Counts   `json:"counts"`           // of that or of the last one
+	Done     int      `json:"done"`             // entries sealed anew by the ones before
+	Failures []Failed `json:"failures,omitempty"`
+
+	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that keys have sealed, of primaries
+}
+
+const version = 1
+
+// Active reports whether there is something left to do.
+func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
+
+// working reports whether entries are gone through in this state.
+func (s State) working() bool { return s == Reencrypting || s == FirstScan || s == SecondScan }
+
+// former reports whether a key is one that is given up.
+func (r *Record) former(class classify.Class, id format.KeyID) bool {
+	return slices.Contains(r.Former, Key{class, ID(id)})
+}
+
+// note counts an entry that does not open.
+func (r *Record) note(key Key, code string) {
+	r.Counts.Failed++
+	for i := range r.Failures {
+		if f := &r.Failures[i]; f.Key == key && f.Code == code {
+			f.Entries++
+			return
+		}
+	}
+	if len(r.Failures) < maxFailures {
+		r.Failures = append(r.Failures, Failed{key, code, 1})
+	}
+}
+
+// count adds packages that a key has sealed.
+func (r *Record) count(id ID, n uint64) {
+	if r.Sealed == nil {
+		r.Sealed = map[ID]uint64{}
+	}
+	r.Sealed[id] += n
+}
+
+// maxFailures bounds the record: entries beyond it are counted, and not told apart.
+const maxFailures = 100
+
+// errMoved says that a record is another rotation's, or has come further, than its caller knows.
+var errMoved = errors.New("rotation: another process went on")
+
+// Record gives what is known of a tenant's last rotation, nil where there is nothing.
+func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
+	record, _, err := r.read(ctx, tenant)
+	return record, err
+}
+
+func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
+	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
+	if err != nil || content == nil {
+		return nil, nil, err
+	}
+	record, err := parse(content)
+	if err != nil || record.Tenant != tenant || record.Environment != r.Environment {
+		return nil, nil, fmt.Errorf("rotation: %s is damaged, remove it and rotate again: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
+	}
+	return record, content, nil
+}
+
+func parse(content []byte) (*Record, error) {
+	record := &Record{}
+	if err := json.Unmarshal(content, record); err != nil || record.Version != version {
+		return nil, errors.New("not a record of a rotation")
+	}
+	return record, nil
+}
+
+// Records gives what is known of the rotations of all tenants of this environment, in no order.
+func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
+	for content, err := range r.Keystore.All(ctx, keystore.Rotations) {
+		if err != nil {
+			return nil, err
+		}
+		if record, err := parse(content); err == nil && record.Environment == r.Environment {
+			all = append(all, record)
+		}
+	}
+	return all, nil
+}
+
+// edit changes a tenant's record, again for as long as another process's change comes in between. An error of do changes nothing.
+func (r *Rotator) edit(ctx context.Context, tenant string, do func(record *Record) error) (*Record, error) {
+	for {
+		record, old, err := r.read(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		if record == nil {
+			record = &Record{Version: version, Tenant: tenant, Environment: r.Environment}
+		}
+		if err := do(record); err != nil {
+			return record, err
+		}
+		content, _ := json.Marshal(record) // cannot fail: texts and numbers only
+		if bytes.Equal(content, old) {
+			return record, nil
+		}
+		swapped, err := r.Keystore.Swap(ctx, keystore.Rotations, tenant, old, content)
+		if err != nil || swapped {
+			return record, err
+		}
+	}
+}
+
+// advance is edit for who found the record in a state, and gives errMoved where it is in another one now.
+func (r *Rotator) advance(ctx context.Context, was *Record, do func(record *Record)) (*Record, error) {
+	return r.edit(ctx, was.Tenant, func(record *Record) error {
+		if record.ID != was.ID || record.State != was.State {
+			return errMoved
+		}
+		do(record)
+		return nil
+	})
+}
+
+func (r *Rotator) now() int64 { return r.Now().UnixMilli() }
+
+func at(ms int64) time.Time { return time.UnixMilli(ms) }

@@ -1,0 +1,189 @@
+// Package rotation gives tenants new primary keys, brings what the cache holds under them, and retires the former keys of the cache.
+//
+// What it guarantees: at every moment everything that was written opens, or, after a kill at any point, opens when somebody has gone on;
+// no write of others is lost or taken back; entries keep their time to live; many processes that rotate at once make one primary;
+// a former key of the cache is destroyed only when two goes through all of its tenant's entries found nothing under it, the first of which
+// began when no process could write under it any more, the second when it had been disabled for as long. Keys of other uses are
+// never destroyed here, for no scan sees what is sealed under them.
+//
+// What is known of a rotation is one record by tenant in the store of keysets, changed by compare-and-swap. A lease keeps one process at
+// work at a time; that two are does no harm.
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// ErrNoWayBack says that a rotation cannot be rolled back.
+var ErrNoWayBack = &codes.Error{
+	Of: "key_unusable", Text: "there is no rotation to roll back, its former keys are retired already, or they are marked compromised",
+}
+
+const (
+	// DefaultGrace is for how long the former keys stay as they are once everything is under the new ones.
+	DefaultGrace = 24 * time.Hour
+	// DefaultRate is how many entries a second are looked at.
+	DefaultRate = 1000
+)
+
+// Options is what a Rotator works on.
+type Options struct {
+	Ring        *keyring.Keyring
+	Keystore    keystore.Store // of the ring
+	Environment string         // of the ring
+	Store       kv.Store       // of the cache; nil where it is another process's, which then does the work on entries
+	Cache       []cache.Option
+	Audit       audit.Recorder
+
+	Age   time.Duration // after which a keyset gets a new primary; 0 is never
+	Uses  uint64        // packages after which it does; 0 is any number
+	Grace time.Duration
+	Rate  int // entries a second; 0 is any number
+
+	Now func() time.Time // nil is time.Now
+}
+
+// Rotator rotates. It is safe for concurrent use.
+type Rotator struct {
+	Options
+	holder string // names this process in leases
+}
+
+// New makes a Rotator.
+func New(options Options) *Rotator {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Rotator{Options: options, holder: rand.Text()}
+}
+
+// Order says what is to be rotated.
+type Order struct {
+	Class       classify.Class // 0 is every one
+	Compromised bool           // the former keys are known to others: they never seal again, and there is no way back and no grace
+
+	due func(record *Record, s *envelope.Keyset) bool // nil is always
+}
+
+// Begin makes new primaries for a tenant's keysets, of every use, and has its cache entries brought under them by Work. Where a rotation
+// is at its beginning already, that one is taken up instead, if it is what is ordered. It returns keyring.ErrNoTenant,
+// envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the KEK and of the store of keysets.
+func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
+	if _, err := r.settle(ctx, tenant); err != nil {
+		return nil, err
+	}
+	record, err := r.edit(ctx, tenant, func(record *Record) error {
+		d, err := r.Ring.Document(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		if d.Shredded() {
+			return envelope.ErrKeyDestroyed
+		}
+		next := r.plan(record, d, order)
+		if next == nil {
+			return errNothing
+		}
+		*record = *next
+		return nil
+	})
+	if err == errNothing {
+		return record, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.settle(ctx, tenant)
+}
+
+// errNothing says that there is nothing to rotate, or that it is under way.
+var errNothing = errors.New("rotation: nothing to begin")
+
+// plan gives the record of the rotation that is ordered; nil where there is nothing to rotate, or it is under way.
+func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Record {
+	next := &Record{
+		Version: version, Tenant: record.Tenant, Environment: record.Environment,
+		ID: rand.Text(), State: Rotating, Compromised: order.Compromised, Begun: r.now(),
+	}
+	for i := range d.Keysets {
+		s := &d.Keysets[i]
+		if s.Use == format.UseStorage || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
+			if n := record.Sealed[ID(s.Primary)]; n > 0 {
+				next.count(ID(s.Primary), n)
+			}
+			continue
+		}
+		next.Keysets = append(next.Keysets, Keyset{s.Use, s.Class, s.Epoch, ID(s.Primary)})
+	}
+	fresh := record.State == Rotating || record.State == Reencrypting
+	if len(next.Keysets) == 0 || fresh && record.covers(next) {
+		return nil
+	}
+	return next
+}
+
+// covers reports whether a rotation does what another one that is planned would: it is no wider, and as strict.
+func (r *Record) covers(next *Record) bool {
+	if next.Compromised && !r.Compromised {
+		return false
+	}
+	mine := map[[2]uint8]bool{}
+	for _, s := range r.Keysets {
+		mine[[2]uint8{uint8(s.Use), uint8(s.Class)}] = true
+	}
+	for _, s := range next.Keysets {
+		if !mine[[2]uint8{uint8(s.Use), uint8(s.Class)}] {
+			return false
+		}
+	}
+	return true
+}
+
+// Rollback makes the former primaries of a tenant's rotation the primaries again. What was sealed meanwhile still opens. It returns ErrNoWayBack.
+func (r *Rotator) Rollback(ctx context.Context, tenant string) (*Record, error) {
+	if _, err := r.settle(ctx, tenant); err != nil {
+		return nil, err
+	}
+	record, err := r.edit(ctx, tenant, func(record *Record) error {
+		switch record.State {
+		case Reencrypting, Grace, FirstScan:
+		case RolledBack:
+			return nil
+		default:
+			return ErrNoWayBack
+		}
+		if record.Compromised {
+			return ErrNoWayBack
+		}
+		record.State = RollingBack
+		return nil
+	})
+	if err != nil || record.State == RolledBack {
+		return record, err
+	}
+	return r.settle(ctx, tenant)
+}
+
+func (r *Rotator) audit(ctx context.Context, action audit.Action, tenant string, class classify.Class, id ID) error {
+	err := r.Audit.Record(ctx, audit.Event{
+		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id),
+	})
+	if err != nil {
+		return fmt.Errorf("rotation: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+package rotation_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const kekURL = "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+// recorder counts events.
+type recorder struct{ events atomic.Int64 }
+
+func (r *recorder) Record(_ context.Context, events ...audit.Event) error {
+	r.events.Add(int64(len(events)))
+	return nil
+}
+
+// clock is time.Now, moved on by a test.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time        { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) pass(by time.Duration) { c.ahead.Add(int64(by)) }
+
+// site is one process of a service.
+type site struct {
+	*rotation.Rotator
+	t     testing.TB
+	cache *cache.Cache
+	clock *clock
+	audit *recorder
+}
+
+func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rotation.Options)) *site {
+	kek, err := kms.Open(t.Context(), kekURL)
+	require.NoError(t, err)
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	s := &site{t: t, clock: &clock{}, audit: &recorder{}}
+	o := rotation.Options{
+		Ring: ring, Keystore: keys, Environment: "test", Store: store, Audit: s.audit, Grace: rotation.DefaultGrace, Now: s.clock.now,
+	}
+	if change != nil {
+		change(&o)
+	}
+	s.Rotator = rotation.New(o)
+	tenant, err := ring.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	s.cache = cache.New(store, seal.NewSealer(tenant))
+	return s
+}
+
+// local is a site of a directory and an embedded store.
+func local(t testing.TB, change func(*rotation.Options)) *site {
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return newSite(t, directory(t, t.TempDir()), store, change)
+}
+
+func directory(t testing.TB, path string) keystore.Store {
+	keys, err := keystore.OpenDirectory(path)
+	require.NoError(t, err)
+	return keys
+}
+
+// fill writes entries of every class.
+func (s *site) fill(n int) {
+	s.t.Helper()
+	items := make([]cache.Item, n)
+	for i := range items {
+		class := classify.All[i%len(classify.All)]
+		items[i] = cache.Item{Key: fmt.Sprint("entry ", i), Value: fmt.Appendf(nil, "value %d", i), Class: class, TTL: time.Hour}
+	}
+	require.NoError(s.t, s.cache.SetMany(s.t.Context(), items))
+}
+
+// reads has every entry read, with the value it was given.
+func (s *site) reads(n int) {
+	s.t.Helper()
+	for i := range n {
+		value, err := s.cache.GetDecrypted(s.t.Context(), fmt.Sprint("entry ", i))
+		require.NoError(s.t, err, "entry %d", i)
+		require.Equal(s.t, fmt.Sprint("value ", i), string(value))
+	}
+}
+
+func (s *site) begin(order rotation.Order) *rotation.Record {
+	s.t.Helper()
+	record, err := s.Begin(s.t.Context(), "tenant", order)
+	require.NoError(s.t, err)
+	return record
+}
+
+// work works until there is nothing more to do now.
+func (s *site) work() *rotation.Record {
+	s.t.Helper()
+	for {
+		record, more, err := s.Work(s.t.Context(), "tenant")
+		require.NoError(s.t, err)
+		if !more {
+			return record
+		}
+	}
+}
+
+// states counts the keys of a use by their state.
+func (s *site) states(use format.Use) map[envelope.State]int {
+	s.t.Helper()
+	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	require.NoError(s.t, err)
+	n := map[envelope.State]int{}
+	for _, set := range d.Keysets {
+		for _, k := range set.Keys {
+			if set.Use == use {
+				n[k.State]++
+			}
+		}
+	}
+	return n
+}
+
+// primaries gives the primary of each class of the cache.
+func (s *site) primaries() map[classify.Class]format.KeyID {
+	s.t.Helper()
+	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	require.NoError(s.t, err)
+	all := map[classify.Class]format.KeyID{}
+	for _, set := range d.Keysets {
+		if set.Use == format.UseCache {
+			all[set.Class] = set.Primary
+		}
+	}
+	return all
+}
+
+// under counts the entries that are under their class's primary.
+func (s *site) under(n int) (under int) {
+	s.t.Helper()
+	primaries := s.primaries()
+	for i := range n {
+		entry, err := s.cache.Inspect(s.t.Context(), fmt.Sprint("entry ", i))
+		require.NoError(s.t, err)
+		if primaries[entry.Class] == entry.KeyID {
+			under++
+		}
+	}
+	return under
+}
+
+var classes = len(classify.All)
+
+// A rotation goes from new primaries to the destruction of the former keys, each step not before its time.
+func TestLife(t *testing.T) {
+	const n = 1000
+	s := local(t, nil)
+	s.fill(n)
+	field, err := s.tenant().Primary(format.UseField, classify.PHI)
+	require.NoError(t, err)
+	ttl := s.Ring.TTL()
+
+	record := s.begin(rotation.Order{})
+	require.Equal(t, rotation.Reencrypting, record.State)
+	require.Len(t, record.Keysets, classes+1)
+	require.Zero(t, s.under(n))
+	s.reads(n)
+	record = s.work()
+	require.Equal(t, rotation.Grace, record.State)
+	require.Equal(t, rotation.Counts{Total: n, Scanned: n, Reencrypted: n, Former: n}, record.Counts)
+	require.Equal(t, n, s.under(n))
+	require.Equal(t, rotation.Grace, s.work().State, "the grace period is not over")
+
+	s.clock.pass(rotation.DefaultGrace + time.Second)
+	record = s.work()
+	require.Equal(t, rotation.SecondScan, record.State)
+	require.Equal(t, n, record.Done)
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Disabled: classes}, s.states(format.UseCache))
+	_, err = s.Rollback(t.Context(), "tenant")
+	require.ErrorIs(t, err, rotation.ErrNoWayBack)
+	require.Equal(t, rotation.SecondScan, s.work().State, "not before the time that keys are in memory for")
+
+	s.clock.pass(ttl + time.Second)
+	record = s.work()
+	require.Equal(t, rotation.Done, record.State)
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no scan sees what is under them")
+	now, err := s.tenant().Primary(format.UseField, classify.PHI)
+	require.NoError(t, err)
+	require.NotEqual(t, field, now)
+	s.reads(n)
+	require.EqualValues(t, classes+1+classes+classes, s.audit.events.Load())
+}
+
+func (s *site) tenant() *keyring.Tenant {
+	s.t.Helper()
+	tenant, err := s.Ring.Tenant(s.t.Context(), "tenant")
+	require.NoError(s.t, err)
+	return tenant
+}
+
+// What a process wrote under a former key after the re-encryption is found by the first scan, which then is not clean.
+func TestScansFindStragglers(t *testing.T) {
+	s := local(t, nil)
+	s.fill(10)
+	stale := s.straggler("entry 3", "value 3")
+	s.begin(rotation.Order{})
+	s.work()
+	require.Equal(t, 10, s.under(10))
+	stale()
+	require.Equal(t, 9, s.under(10))
+	s.clock.pass(rotation.DefaultGrace + time.Second)
+	record := s.work()
+	require.Equal(t, rotation.FirstScan, record.State)
+	require.Equal(t, 1, record.Counts.Former)
+	require.Equal(t, 11, record.Done)
+	require.Equal(t, 10, s.under(10))
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
+	for range 2 {
+		s.clock.pass(2 * time.Hour)
+		record = s.work()
+	}
+	require.Equal(t, rotation.Done, record.State)
+	s.reads(10)
+}
+
+// straggler seals a value now, for a write that comes later.
+func (s *site) straggler(key, value string) func() {
+	sealed, err := s.cache.Seal(&cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
+	require.NoError(s.t, err)
+	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
+}
+
+// After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was written since.
+func TestRollback(t *testing.T) {
+	s := local(t, func(o *rotation.Options) { o.Rate = 1000 })
+	s.fill(2000)
+	before := s.primaries()
+	s.begin(rotation.Order{})
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	_, _, err := s.Work(ctx, "tenant")
+	require.ErrorContains(t, err, "context")
+	half := s.under(2000)
+	require.NotZero(t, half)
+	require.NotEqual(t, 2000, half)
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("value 0"), classify.PHI, time.Hour, nil))
+
+	record, err := s.Rollback(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Equal(t, rotation.RolledBack, record.State)
+	require.Equal(t, before, s.primaries())
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 1", []byte("value 1"), classify.PHI, time.Hour, nil))
+	s.reads(2000)
+	record, err = s.Rollback(t.Context(), "tenant")
+	require.NoError(t, err, "again is no error")
+	require.Equal(t, rotation.RolledBack, record.State)
+	require.Equal(t, before, s.primaries())
+
+	s.Rate = 0
+	s.begin(rotation.Order{}) // and the next rotation takes care of both
+	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, 2000, s.under(2000))
+	s.reads(2000)
+}
+
+// A compromised key never seals again, at once; there is no grace and no way back.
+func TestCompromised(t *testing.T) {
+	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
+	s.fill(500)
+	record := s.begin(rotation.Order{Class: classify.PHI})
+	require.Len(t, record.Keysets, 1)
+	record = s.begin(rotation.Order{Compromised: true})
+	require.Len(t, record.Keysets, classes, "the milder rotation that was under way is superseded")
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Compromised: classes + 1}, s.states(format.UseCache))
+	_, err := s.Rollback(t.Context(), "tenant")
+	require.ErrorIs(t, err, rotation.ErrNoWayBack)
+	begun := time.Now()
+	require.Equal(t, rotation.Grace, s.work().State)
+	require.Less(t, time.Since(begun), time.Minute, "500 entries at one a second")
+	require.Equal(t, 500, s.under(500))
+	for range 2 {
+		s.clock.pass(s.Ring.TTL() + time.Second)
+		record = s.work()
+	}
+	require.Equal(t, rotation.Done, record.State)
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
+	s.reads(500)
+}
