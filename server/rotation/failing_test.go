@@ -1,0 +1,204 @@
+package rotation_test
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// faulty is a store that fails now and then, and in which others write.
+type faulty struct {
+	kv.Store
+	calls  atomic.Int64
+	every  int64 // call fails; 0 is none
+	cursor atomic.Bool
+	before func(key string)
+}
+
+func (f *faulty) fails() error {
+	if n := f.calls.Add(1); f.every > 0 && n%f.every == 0 {
+		return kv.ErrUnavailable
+	}
+	return nil
+}
+
+func (f *faulty) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	if err := f.fails(); err != nil {
+		return nil, false, err
+	}
+	return f.Store.Get(ctx, key)
+}
+
+func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
+	if err := f.fails(); err != nil {
+		return nil, "", err
+	}
+	if cursor != "" && f.cursor.CompareAndSwap(true, false) {
+		return nil, "", kv.ErrCursor
+	}
+	return f.Store.Scan(ctx, prefix, cursor, limit)
+}
+
+func (f *faulty) CompareAndSwap(ctx context.Context, key string, old, value []byte) (bool, error) {
+	if f.before != nil {
+		f.before(key)
+	}
+	if err := f.fails(); err != nil {
+		return false, err
+	}
+	return f.Store.CompareAndSwap(ctx, key, old, value)
+}
+
+func faultySite(t *testing.T) (*site, *faulty) {
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	f := &faulty{Store: store}
+	return newSite(t, directory(t, t.TempDir()), f, nil), f
+}
+
+// A store that fails now and then, and loses a cursor, holds the work up and spoils nothing.
+func TestStoreErrors(t *testing.T) {
+	s, store := faultySite(t)
+	s.fill(600)
+	s.begin(rotation.Order{})
+	store.every = 211
+	store.cursor.Store(true)
+	require.Equal(t, rotation.Grace, s.work().State)
+	store.every = 0
+	require.False(t, store.cursor.Load())
+	require.Equal(t, 600, s.under(600))
+	s.reads(600)
+}
+
+// What others write between the reading of an entry and its replacement stays, and is counted.
+func TestConcurrentWriteStays(t *testing.T) {
+	s, store := faultySite(t)
+	s.fill(100)
+	s.begin(rotation.Order{})
+	store.before = func(key string) {
+		if key == "coffer/tenant/cache/entry 7" {
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 7", []byte("written meanwhile"), classify.PHI, time.Minute, nil))
+		}
+	}
+	record := s.work()
+	require.Equal(t, 1, record.Counts.Changed)
+	require.Equal(t, 99, record.Counts.Reencrypted)
+	value, err := s.cache.GetDecrypted(t.Context(), "entry 7")
+	require.NoError(t, err)
+	require.Equal(t, "written meanwhile", string(value))
+}
+
+// Entries that do not open are counted by class, key and error, stay as they are, and keep their key from being destroyed.
+func TestEntriesThatDoNotOpen(t *testing.T) {
+	s, store := faultySite(t)
+	s.fill(10)
+	ctx, prefix := t.Context(), "coffer/tenant/cache/"
+	moved, _, err := store.Get(ctx, prefix+"entry 4")
+	require.NoError(t, err)
+	require.NoError(t, store.Set(ctx, prefix+"moved", moved, 0))
+	require.NoError(t, store.Set(ctx, prefix+"foreign", []byte("no package"), 0))
+	key := s.primaries()[classify.PHI]
+	s.begin(rotation.Order{})
+	record := s.work()
+	require.Equal(t, rotation.Counts{Total: 12, Scanned: 12, Reencrypted: 10, Failed: 1, Foreign: 1, Former: 11}, record.Counts)
+	require.Equal(t, []rotation.Failed{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
+	for range 3 {
+		s.clock.pass(rotation.DefaultGrace + time.Hour)
+		require.Equal(t, rotation.FirstScan, s.work().State)
+	}
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
+	now, _, err := store.Get(ctx, prefix+"moved")
+	require.NoError(t, err)
+	require.Equal(t, moved, now)
+	_, err = store.Delete(ctx, prefix+"moved")
+	require.NoError(t, err)
+	for range 3 {
+		s.clock.pass(rotation.DefaultGrace)
+		record = s.work()
+	}
+	require.Equal(t, rotation.Done, record.State)
+}
+
+// A tenant that is shredded has nothing left to rotate.
+func TestShredded(t *testing.T) {
+	s := local(t, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	require.NoError(t, s.Ring.Shred(t.Context(), "tenant"))
+	require.Equal(t, rotation.Done, s.work().State)
+	_, err := s.Begin(t.Context(), "tenant", rotation.Order{})
+	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
+}
+
+// serve runs the loop until the condition holds.
+func (s *site) serve(until func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, slog.New(slog.DiscardHandler))
+	}()
+	require.Eventually(s.t, until, 30*time.Second, 20*time.Millisecond)
+	cancel()
+	<-done
+}
+
+// Keysets get new primaries by themselves when they are old, or were used often enough.
+func TestDue(t *testing.T) {
+	t.Run("age", func(t *testing.T) {
+		s := local(t, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+		s.fill(10)
+		before := s.primaries()
+		s.clock.pass(89 * 24 * time.Hour)
+		_, err := s.cache.Exists(t.Context(), "entry 1")
+		require.NoError(t, err)
+		s.clock.pass(24*time.Hour + time.Second)
+		s.serve(func() bool {
+			record, _ := s.Record(context.Background(), "tenant")
+			return record != nil && record.State == rotation.Grace
+		})
+		for class, id := range s.primaries() {
+			require.NotEqual(t, before[class], id)
+		}
+		require.Equal(t, 10, s.under(10))
+	})
+	t.Run("uses", func(t *testing.T) {
+		s := local(t, func(o *rotation.Options) { o.Uses = 50 })
+		for i := range 60 {
+			class := classify.PHI
+			if i%2 == 0 {
+				class = classify.PII
+			}
+			if class == classify.PII || i < 30 {
+				require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), class, time.Hour, nil))
+			}
+		}
+		for range 20 {
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, time.Hour, nil))
+		}
+		before := s.primaries()
+		s.serve(func() bool {
+			record, _ := s.Record(context.Background(), "tenant")
+			return record != nil && record.State == rotation.Grace
+		})
+		require.NotEqual(t, before[classify.PII], s.primaries()[classify.PII])
+		require.Equal(t, before[classify.PHI], s.primaries()[classify.PHI], "it was used less")
+		record, err := s.Record(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.Len(t, record.Keysets, 1)
+		require.EqualValues(t, 15, record.Sealed[rotation.ID(before[classify.PHI])])
+	})
+}
