@@ -63,7 +63,7 @@ generate: node_modules/.package-lock.json
 
 soak:
 	scripts/need.sh redis-server
-	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery
+	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery ./server/rotation
 	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server
 	scripts/fuzz.sh $(FUZZTIME)
 
