@@ -45,7 +45,7 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 	for _, k := range record.Keysets {
 		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
 		if err == nil {
-			err = r.audit(ctx, audit.KeysRotate, record.Tenant, k.Class, ID(primary))
+			err = r.audit(ctx, audit.KeyRotate, record.Tenant, k.Class, ID(primary))
 		}
 		if err == nil && record.Compromised {
 			err = r.compromise(ctx, record.Tenant, k)
@@ -83,7 +83,7 @@ func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error
 		if key.ID == s.Primary || key.State >= envelope.Compromised {
 			continue
 		}
-		if err := r.audit(ctx, audit.KeysState, tenant, k.Class, ID(key.ID)); err != nil {
+		if err := r.audit(ctx, audit.KeyCompromised, tenant, k.Class, ID(key.ID)); err != nil {
 			return err
 		}
 		if err := r.Ring.Advance(ctx, tenant, k.Use, k.Class, key.ID, envelope.Compromised); err != nil {
@@ -112,7 +112,7 @@ func formerKeys(d *envelope.Document) (all []Key) {
 
 func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 	for _, k := range record.Keysets {
-		if err := r.audit(ctx, audit.KeysRotate, record.Tenant, k.Class, k.From); err != nil {
+		if err := r.audit(ctx, audit.KeyRollback, record.Tenant, k.Class, k.From); err != nil {
 			return err
 		}
 		err := r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch+1 })
@@ -132,13 +132,17 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 	if err != nil {
 		return err
 	}
+	action := audit.KeyDestroy
+	if to == envelope.Disabled {
+		action = audit.KeyDisable
+	}
 	left := formerKeys(d)
 	former := slices.DeleteFunc(slices.Clone(record.Former), func(k Key) bool { return !slices.Contains(left, k) })
 	for _, k := range former {
 		if to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
 			continue // disabled, or compromised: that opens until it is destroyed
 		}
-		if err := r.audit(ctx, audit.KeysState, record.Tenant, k.Class, k.ID); err != nil {
+		if err := r.audit(ctx, action, record.Tenant, k.Class, k.ID); err != nil {
 			return err
 		}
 		err := r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
