@@ -14,6 +14,11 @@ type Keys struct {
 	Redis Secret        // URL of a Redis that holds them; empty: the data directory does
 	TTL   time.Duration // how long keys stay in memory after the KMS last unwrapped them
 	Uses  int           // packages for which they do; 0 is any number
+
+	RotateAge  time.Duration // of a keyset's newest key, after which it gets a new primary; 0 is never
+	RotateUses int           // packages that a primary seals until then; 0 is any number
+	Grace      time.Duration // for how long former keys stay as they are once the cache is under the new ones
+	Rate       int           // entries a second that a rotation looks at; 0 is any number
 }
 
 // Open makes a store over the Redis that holds the keysets. It does not connect.
@@ -33,5 +38,13 @@ func (l *loader) keys(r *raw) Keys {
 	if k.TTL, err = time.ParseDuration(r.KeyCacheTTL); err != nil || k.TTL < time.Minute || k.TTL > keyring.MaxTTL {
 		l.refuse("COFFER_KEY_CACHE_TTL", "must be a duration from 1m to 24h")
 	}
+	k.RotateAge = time.Duration(l.integer("KEY_ROTATION_DAYS", r.RotationDays, 0, maxRotationDays)) * day
+	k.RotateUses = l.integer("KEY_ROTATION_USES", r.RotationUses, 0, math.MaxInt)
+	if k.Grace, err = Duration(r.KeyGrace); err != nil || k.Grace < 0 || k.Grace > maxTTL {
+		l.refuse("COFFER_KEY_GRACE", "must be a duration from 0s to 3650d, such as 24h or 7d")
+	}
+	k.Rate = l.integer("COFFER_REENCRYPT_RATE", r.ReencryptRate, 0, maxLimit)
 	return k
 }
+
+const maxRotationDays = 3650

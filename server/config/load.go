@@ -26,6 +26,10 @@ type raw struct {
 	KeysRedisURLFile string `env:"COFFER_KEYS_REDIS_URL_FILE"`
 	KeyCacheTTL      string `env:"COFFER_KEY_CACHE_TTL" envDefault:"1h"`
 	KeyCacheUses     string `env:"COFFER_KEY_CACHE_USES" envDefault:"0"`
+	RotationDays     string `env:"KEY_ROTATION_DAYS" envDefault:"90"`
+	RotationUses     string `env:"KEY_ROTATION_USES" envDefault:"0"`
+	KeyGrace         string `env:"COFFER_KEY_GRACE" envDefault:"24h"`
+	ReencryptRate    string `env:"COFFER_REENCRYPT_RATE" envDefault:"1000"`
 
 	TTLPublic       string `env:"COFFER_TTL_PUBLIC" envDefault:"none"`
 	TTLInternal     string `env:"COFFER_TTL_INTERNAL" envDefault:"30d"`
@@ -83,6 +87,10 @@ var flags = []struct{ name, variable, usage string }{
 	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
 	{"key-cache-ttl", "COFFER_KEY_CACHE_TTL", "how long keys stay in memory after the KMS unwrapped them, and an outage of it is survived (default 1h)"},
 	{"key-cache-uses", "COFFER_KEY_CACHE_USES", "packages of a tenant for which they do, 0 for any number (default 0)"},
+	{"key-rotation-days", "KEY_ROTATION_DAYS", "age in days at which a tenant's keys are rotated, 0 for never (default 90)"},
+	{"key-rotation-uses", "KEY_ROTATION_USES", "packages after which a key is, 0 for any number (default 0)"},
+	{"key-grace", "COFFER_KEY_GRACE", "how long former keys stay as they are once the cache is under the new ones (default 24h)"},
+	{"reencrypt-rate", "COFFER_REENCRYPT_RATE", "entries a second that a rotation looks at, 0 for any number (default 1000)"},
 	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},
 	{"oidc-issuer", "COFFER_OIDC_ISSUER", "URL of the OpenID Connect provider whose JWTs are accepted besides API tokens"},
 	{"oidc-audience", "COFFER_OIDC_AUDIENCE", "what its tokens must be for, several separated by commas"},
@@ -119,6 +127,10 @@ directory is read too, and the environment wins over it. These have no flag:
     COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
     COFFER_KEY_CACHE_TTL     how long keys stay in memory
     COFFER_KEY_CACHE_USES    for how many packages they do
+  KEY_ROTATION_DAYS, KEY_ROTATION_USES
+                           when keys are rotated: at an age in days, after a number of packages
+  COFFER_KEY_GRACE         how long former keys stay as they are
+  COFFER_REENCRYPT_RATE    entries a second that a rotation looks at
     COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
                              the longest, and default, time in the cache of each class, such as 12h or 7d
 
