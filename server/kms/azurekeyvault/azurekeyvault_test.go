@@ -1,0 +1,159 @@
+package azurekeyvault_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"
+	"github.com/coffer-storage/coffer/server/kms/kmstest"
+	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+func TestMain(m *testing.M) { peers.Main(m) }
+
+var settings = azurekeyvault.Settings{TenantID: peers.AzureTenant, ClientID: peers.AzureClient, ClientSecret: peers.AzureSecret}
+
+func open(t testing.TB, peer *peers.Azure, key string) kms.KEK {
+	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+key, azurekeyvault.Provider(settings))
+	require.NoError(t, err)
+	return kek
+}
+
+func TestConformance(t *testing.T) {
+	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
+		peer := peers.NewAzure(t)
+		return kmstest.Subject{
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, peers.AzureKey) },
+			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "other-key") },
+			Secrets: []string{"PLANTED"},
+		}, peer
+	})
+}
+
+// Anybody can wrap with a public key. What the key did not sign is not unwrapped, and Key Vault is not even asked.
+func TestForged(t *testing.T) {
+	peer := peers.NewAzure(t)
+	kek := open(t, peer, peers.AzureKey)
+	additional := []byte("additional data")
+	real, err := kek.Wrap(t.Context(), []byte("key"), additional)
+	require.NoError(t, err)
+	_, err = kek.Unwrap(t.Context(), real, additional)
+	require.NoError(t, err)
+
+	version, public := peer.Public()
+	inner := secret.New()
+	raw := inner.Append(nil)
+	chosen, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, raw, nil)
+	require.NoError(t, err)
+	sealed, err := inner.SealBytes([]byte("a root that an attacker knows"), additional)
+	require.NoError(t, err)
+	head := append(binary.BigEndian.AppendUint16([]byte{1}, uint16(len(version))), version...)
+	borrowed := real[len(head)+public.Size():][:public.Size()]
+	before := peer.Calls()
+	for _, signature := range [][]byte{borrowed, make([]byte, public.Size())} {
+		forged := append(append(append(append([]byte{}, head...), chosen...), signature...), sealed...)
+		got, err := kek.Unwrap(t.Context(), forged, additional)
+		require.ErrorIs(t, err, envelope.ErrAuthentication)
+		require.Empty(t, got)
+	}
+	for _, identity := range []string{"..", strings.ToUpper(version), version + "/x"} {
+		elsewhere := append(binary.BigEndian.AppendUint16([]byte{1}, uint16(len(identity))), identity...)
+		_, err := kek.Unwrap(t.Context(), append(elsewhere, real[len(head):]...), additional)
+		require.ErrorIs(t, err, envelope.ErrAuthentication, "what is no version is not asked for")
+	}
+	require.Equal(t, before, peer.Calls())
+}
+
+// After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with a version wraps with that one.
+func TestVersions(t *testing.T) {
+	peer := peers.NewAzure(t)
+	kek := open(t, peer, peers.AzureKey)
+	first, _ := peer.Public()
+	old, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	peer.Rotate()
+	second, _ := peer.Public()
+	fresh, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	pinned := open(t, peer, peers.AzureKey+"/"+first)
+	third, err := pinned.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{first, second, first}, []string{kms.Identity(old), kms.Identity(fresh), kms.Identity(third)})
+	for _, wrapped := range [][]byte{old, fresh, third} {
+		for _, kek := range []kms.KEK{kek, pinned} {
+			got, err := kek.Unwrap(t.Context(), wrapped, nil)
+			require.NoError(t, err)
+			require.Equal(t, "key", string(got))
+		}
+	}
+	require.Equal(t, "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey+"/"+first, pinned.URL())
+}
+
+func TestDeleted(t *testing.T) {
+	peer := peers.NewAzure(t)
+	kek := open(t, peer, peers.AzureKey)
+	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	peer.Delete()
+	_, err = kek.Unwrap(t.Context(), wrapped, nil)
+	require.ErrorIs(t, err, kms.ErrKeyGone)
+	require.NotErrorIs(t, err, kms.ErrRecreated)
+	_, err = kek.Wrap(t.Context(), []byte("key"), nil)
+	require.ErrorIs(t, err, kms.ErrKeyGone)
+}
+
+// Credentials that Entra refuses are denied access, at once and without a word of them.
+func TestWrongSecret(t *testing.T) {
+	peer := peers.NewAzure(t)
+	wrong := settings
+	wrong.ClientSecret = "PLANTED-wrong"
+	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey, azurekeyvault.Provider(wrong))
+	require.NoError(t, err)
+	_, err = kek.Wrap(t.Context(), []byte("key"), nil)
+	require.ErrorIs(t, err, kms.ErrDenied)
+	require.ErrorContains(t, err, "check AZURE_TENANT_ID")
+	require.NotContains(t, err.Error(), "PLANTED")
+	require.Equal(t, 1, peer.Calls())
+}
+
+func TestNoCredentials(t *testing.T) {
+	t.Setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
+	peer := peers.NewAzure(t)
+	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey, azurekeyvault.Provider(azurekeyvault.Settings{}))
+	require.NoError(t, err)
+	_, err = kek.Wrap(t.Context(), []byte("key"), nil)
+	require.ErrorIs(t, err, kms.ErrDenied)
+	require.ErrorContains(t, err, "no credentials")
+}
+
+func TestRefusesURLs(t *testing.T) {
+	for _, url := range []string{
+		"azurekeyvault://", "azurekeyvault://v.vault.azure.net/keys/k", "azurekeyvault://vault.vault.azure.net", "azurekeyvault://vault.vault.azure.net/secrets/k",
+		"azurekeyvault://vault.vault.azure.net/keys/", "azurekeyvault://vault.vault.azure.net/keys/k/latest", "azurekeyvault://vault.vault.azure.net/keys/k?x=PLANTED",
+		"azurekeyvault://vault.example.com/keys/k", "azurekeyvault://vault.vault.azure.net.example.com/keys/k", "azurekeyvault://192.0.2.1:443/keys/k",
+		"azurekeyvault://localhost:443/keys/k", "azurekeyvault://vault.vault.azure.net:444/keys/k", "azurekeyvault://vault.vault.azure.net/keys/a%2fb",
+		"azurekeyvault://a:PLANTED@vault.vault.azure.net/keys/k",
+	} {
+		_, err := kms.Open(t.Context(), url, azurekeyvault.Provider(settings))
+		require.ErrorIs(t, err, kms.ErrURL, url)
+		require.NotContains(t, err.Error(), "PLANTED")
+	}
+	for _, bad := range []azurekeyvault.Settings{{ClientSecret: "PLANTED"}, {TenantID: "no tenant", ClientID: "c", ClientSecret: "PLANTED"}} {
+		_, err := kms.Open(t.Context(), "azurekeyvault://vault.vault.azure.net/keys/k", azurekeyvault.Provider(bad))
+		require.ErrorIs(t, err, kms.ErrURL)
+		require.NotContains(t, err.Error(), "PLANTED")
+	}
+	kek, err := kms.Open(t.Context(), "azurekeyvault://Vault.vault.azure.net/keys/k", azurekeyvault.Provider(settings))
+	require.NoError(t, err)
+	require.Equal(t, "azurekeyvault://vault.vault.azure.net/keys/k", kek.URL())
+	require.False(t, strings.Contains(kek.URL(), "PLANTED"))
+}

@@ -1,0 +1,93 @@
+package azurekeyvault
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/coffer-storage/coffer/server/kms"
+)
+
+var (
+	errNotFound = fmt.Errorf("%w (Key Vault answers 404)", kms.ErrKeyGone)
+	errDisabled = fmt.Errorf("%w (the key is disabled, expired or not valid yet)", kms.ErrKeyGone)
+	garbled     = fmt.Errorf("%w (Key Vault's answer makes no sense)", kms.ErrUnavailable)
+)
+
+// fault is what an error of the SDK means. Its text may quote requests and claims, so nothing but the status is kept.
+func fault(err error) error {
+	var answer *azcore.ResponseError
+	var login *azidentity.AuthenticationFailedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &login):
+		return loginFault(login.RawResponse)
+	case errors.As(err, &answer):
+		return answerFault(answer)
+	}
+	var credential interface{ NonRetriable() } // of the SDK's chain of credentials, and where it is incomplete
+	if errors.As(err, &credential) {
+		return fmt.Errorf("%w (no credentials)", kms.ErrDenied)
+	}
+	return fmt.Errorf("%w (Key Vault cannot be reached: check the vault's name and the network)", kms.ErrUnavailable)
+}
+
+// loginFault is for the service that gives tokens, Microsoft Entra.
+func loginFault(r *http.Response) error {
+	switch {
+	case r == nil:
+		return fmt.Errorf("%w (Microsoft Entra cannot be reached)", kms.ErrUnavailable)
+	case r.StatusCode == http.StatusTooManyRequests:
+		return fmt.Errorf("%w (Microsoft Entra answers 429)", kms.ErrThrottled)
+	case r.StatusCode >= http.StatusInternalServerError:
+		return fmt.Errorf("%w (Microsoft Entra answers %d)", kms.ErrUnavailable, r.StatusCode)
+	}
+	return fmt.Errorf("%w (Microsoft Entra answers %d)", kms.ErrDenied, r.StatusCode)
+}
+
+func answerFault(answer *azcore.ResponseError) error {
+	sentinel := kms.ErrUnavailable
+	switch answer.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		if disabled(answer.RawResponse) {
+			return errDisabled
+		}
+		sentinel = kms.ErrDenied
+	case http.StatusNotFound:
+		return errNotFound
+	case http.StatusTooManyRequests:
+		sentinel = kms.ErrThrottled
+	case http.StatusBadRequest, http.StatusConflict:
+		sentinel = kms.ErrKeyGone // not an RSA key, or one in the midst of being deleted
+	}
+	return fmt.Errorf("%w (Key Vault answers %d)", sentinel, answer.StatusCode)
+}
+
+// disabled tells a key that may not be used from an identity that may not use it: both are 403.
+func disabled(r *http.Response) bool {
+	if r == nil {
+		return false
+	}
+	var body struct {
+		Error struct {
+			Inner struct {
+				Code string `json:"code"`
+			} `json:"innererror"`
+		} `json:"error"`
+	}
+	payload, err := runtime.Payload(r)
+	if err != nil || json.Unmarshal(payload, &body) != nil {
+		return false
+	}
+	switch body.Error.Inner.Code {
+	case "KeyDisabled", "KeyExpired", "KeyNotYetValid":
+		return true
+	}
+	return false
+}

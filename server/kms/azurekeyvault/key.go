@@ -1,0 +1,162 @@
+package azurekeyvault
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+const (
+	label   = "coffer/v1 azurekeyvault" // no other use of the key signs what begins with it
+	minSize = 2048 / 8                  // of a modulus, in bytes
+)
+
+var (
+	_     kms.Driver = (*key)(nil)
+	wraps            = azkeys.EncryptionAlgorithmRSAOAEP256
+	signs            = azkeys.SignatureAlgorithmPS256
+)
+
+func (k *key) URL() string {
+	if k.version == "" {
+		return "azurekeyvault://" + k.host + "/keys/" + k.name
+	}
+	return "azurekeyvault://" + k.host + "/keys/" + k.name + "/" + k.version
+}
+
+func (k *key) Advice() string {
+	return "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (has it expired?), that the identity may get, wrapKey, unwrapKey and sign with " +
+		"the key (role Key Vault Crypto User, or an access policy), that the key permits these operations, and the vault's firewall"
+}
+
+// Encrypt wraps a key of its own, under which the plaintext is, since RSA takes few bytes. The ciphertext is
+//
+//	RSA-OAEP-256 of that key || PS256 signature || AES-256-GCM of plain
+//
+// of which the first two are as long as the modulus.
+func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte, string, error) {
+	inner := secret.New()
+	defer inner.Clear()
+	sealed, err := inner.SealBytes(plain, additionalData)
+	if err != nil {
+		return nil, "", err
+	}
+	raw := inner.Append(nil)
+	defer clear(raw)
+	wrapped, err := k.vault.WrapKey(ctx, k.name, k.version, azkeys.KeyOperationParameters{Algorithm: &wraps, Value: raw}, nil)
+	if err != nil {
+		return nil, "", fault(err)
+	}
+	if wrapped.KID == nil || !keyVersion.MatchString(wrapped.KID.Version()) {
+		return nil, "", garbled
+	}
+	version := wrapped.KID.Version()
+	signature, err := k.vault.Sign(ctx, k.name, version, azkeys.SignParameters{
+		Algorithm: &signs, Value: digest(version, additionalData, wrapped.Result, sealed),
+	}, nil)
+	if err != nil {
+		return nil, "", fault(err)
+	}
+	if len(wrapped.Result) < minSize || len(signature.Result) != len(wrapped.Result) {
+		return nil, "", garbled
+	}
+	return append(append(wrapped.Result, signature.Result...), sealed...), version, nil
+}
+
+func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additionalData []byte) ([]byte, error) {
+	if !keyVersion.MatchString(version) {
+		return nil, envelope.ErrAuthentication
+	}
+	public, err := k.publicKey(ctx, version)
+	if err != nil {
+		return nil, k.why(ctx, err)
+	}
+	size := public.Size()
+	if len(ciphertext) < 2*size {
+		return nil, envelope.ErrAuthentication
+	}
+	wrapped, signature, sealed := ciphertext[:size], ciphertext[size:2*size], ciphertext[2*size:]
+	signed := digest(version, additionalData, wrapped, sealed)
+	if rsa.VerifyPSS(public, crypto.SHA256, signed, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) != nil {
+		return nil, envelope.ErrAuthentication
+	}
+	answer, err := k.vault.UnwrapKey(ctx, k.name, version, azkeys.KeyOperationParameters{Algorithm: &wraps, Value: wrapped}, nil)
+	if err != nil {
+		return nil, k.why(ctx, fault(err))
+	}
+	defer clear(answer.Result)
+	inner, err := secret.FromBytes(answer.Result)
+	if err != nil {
+		return nil, garbled
+	}
+	defer inner.Clear()
+	return inner.OpenBytes(sealed, additionalData)
+}
+
+// digest is what is signed: each part after its length in four bytes.
+func digest(version string, parts ...[]byte) []byte {
+	h := sha256.New()
+	for _, part := range append([][]byte{[]byte(label), []byte(version)}, parts...) {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
+		h.Write(part)
+	}
+	return h.Sum(nil)
+}
+
+// publicKey is the public half of a version.
+func (k *key) publicKey(ctx context.Context, version string) (*rsa.PublicKey, error) {
+	k.mu.Lock()
+	public, ok := k.public[version]
+	k.mu.Unlock()
+	if ok {
+		return public, nil
+	}
+	answer, err := k.vault.GetKey(ctx, k.name, version, nil)
+	if err != nil {
+		return nil, fault(err)
+	}
+	if public = readKey(answer.Key, version); public == nil {
+		return nil, garbled
+	}
+	k.mu.Lock()
+	k.public[version] = public
+	k.mu.Unlock()
+	return public, nil
+}
+
+// readKey gives nil for what is not the RSA key of the version.
+func readKey(jwk *azkeys.JSONWebKey, version string) *rsa.PublicKey {
+	if jwk == nil || jwk.KID == nil || jwk.KID.Version() != version || len(jwk.N) > 16384/8 {
+		return nil
+	}
+	n, e := new(big.Int).SetBytes(jwk.N), new(big.Int).SetBytes(jwk.E)
+	if n.BitLen() < 8*minSize || !e.IsInt64() || e.Int64() > math.MaxInt32 {
+		return nil
+	}
+	return &rsa.PublicKey{N: n, E: int(e.Int64())}
+}
+
+// why tells a version that is gone because the key is from one that is gone because there is another key.
+func (k *key) why(ctx context.Context, err error) error {
+	if !errors.Is(err, errNotFound) {
+		return err
+	}
+	_, err = k.vault.GetKey(ctx, k.name, "", nil)
+	err = fault(err)
+	if err == nil || errors.Is(err, errDisabled) {
+		return fmt.Errorf("%w (the version that wrapped is gone)", kms.ErrRecreated)
+	}
+	return err
+}
