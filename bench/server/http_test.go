@@ -90,7 +90,9 @@ func startService(b *testing.B, client redis.UniversalClient, options ...cache.O
 }
 
 func openAudit(b *testing.B, dir string) audit.Recorder {
-	key, err := audit.OpenKey(filepath.Join(dir, "audit.key"))
+	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
+	require.NoError(b, err)
+	key, err := audit.OpenKey(b.Context(), filepath.Join(dir, "audit.key"), kek)
 	require.NoError(b, err)
 	log, err := audit.Open(filepath.Join(dir, "audit.log"), key, audit.Options{Log: newLog()})
 	require.NoError(b, err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/recovery"
@@ -112,7 +112,11 @@ func keysRestoreCommand() *cobra.Command {
 				return err
 			}
 			return operate(cmd, "restore", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
-				shredded, err := readShreddings(append(logs, filepath.Join(o.config.Data, "audit.log")), list)
+				own, err := audit.Files(auditPath(o.config))
+				if err != nil {
+					return err
+				}
+				shredded, err := readShreddings(append(logs, own...), list)
 				if err != nil {
 					return err
 				}
@@ -154,14 +158,11 @@ func readBackup(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, envelope.MaxBackup+1))
 }
 
-// readShreddings reads audit logs, of which the last may be missing, and a list.
+// readShreddings reads audit logs and a list.
 func readShreddings(logs []string, list string) (recovery.Shreddings, error) {
 	shredded := recovery.Shreddings{}
-	for i, path := range logs {
+	for _, path := range logs {
 		log, err := os.Open(path)
-		if i == len(logs)-1 && errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
 			return nil, fmt.Errorf("the audit log: %w", err)
 		}

@@ -49,7 +49,7 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o = &operator{config: &c, log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))}
+	o = &operator{config: &c, log: commandLog(cmd)}
 	master := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(master); c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY", master)
@@ -57,9 +57,9 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
 		return nil, err
 	}
-	key, err := auditKey(&c)
+	key, err := auditKey(cmd.Context(), &c, o.keys.keks)
 	if err == nil {
-		o.audit, err = openAudit(&c, key, o.log)
+		o.audit, err = audit.Open(auditPath(&c), key, auditOptions(&c, o.log))
 	}
 	if err != nil {
 		return nil, errors.Join(err, o.keys.close())

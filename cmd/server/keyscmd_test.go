@@ -48,9 +48,9 @@ func keyFile(t *testing.T, master string) string {
 	return "file://" + path
 }
 
-func tokenFor(t *testing.T, data, tenant string) string {
+func tokenFor(t *testing.T, environ []string, data, tenant string) string {
 	t.Helper()
-	out := coffer(t, nil, "token", "create", "--data", data, "--tenant", tenant, "--scopes", "cache:read,cache:write")
+	out := coffer(t, environ, "token", "create", "--data", data, "--tenant", tenant, "--scopes", "cache:read,cache:write")
 	return strings.TrimSpace(strings.TrimPrefix(out, "token:"))
 }
 
@@ -59,7 +59,7 @@ func TestShredAcrossServers(t *testing.T) {
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
-	clinic, other := tokenFor(t, data, "clinic"), tokenFor(t, data, "other")
+	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
 	for _, p := range servers {
 		p.put(clinic, "patient-1", record)
 		p.put(other, "patient-1", record)
@@ -126,7 +126,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	require.Contains(t, coffer(t, former, rewrap("--status")...), "no rewrap is under way")
 	require.Contains(t, coffer(t, former, rewrap("--to", to)...), "roots wrapped: 1\n")
 	p.requireValue(token, "patient-1", record)
-	clinic := tokenFor(t, data, "clinic")
+	clinic := tokenFor(t, former, data, "clinic")
 	p.put(clinic, "patient-2", record)
 	require.Contains(t, refused(t, former, "", rewrap("--to", to, "--finish")...), `tenant "clinic": `)
 	require.Zero(t, p.stop(syscall.SIGTERM))
@@ -149,7 +149,7 @@ func TestRewrapUnderServers(t *testing.T) {
 func TestBackupAndRestore(t *testing.T) {
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
-	clinic := tokenFor(t, data, "clinic")
+	clinic := tokenFor(t, environ, data, "clinic")
 	p.put(p.token, "patient-1", record)
 	p.put(clinic, "patient-2", record)
 	path := filepath.Join(t.TempDir(), "backup")
@@ -170,7 +170,7 @@ func TestBackupAndRestore(t *testing.T) {
 	cut := filepath.Join(t.TempDir(), "cut")
 	require.NoError(t, os.WriteFile(cut, content[:len(content)-1], 0o600))
 	require.Contains(t, refused(t, environ, "", "keys", "restore", "--data", data, "--in", cut), "cut short")
-	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", restore...), "made under the KEK")
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", restore...), "not under the configured KEK")
 	require.Contains(t, refused(t, nil, "", restore...), "no master key is configured")
 	require.NoFileExists(t, filepath.Join(data, "master.key"))
 	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=prod"), "", restore...), `environment "dev"`)
@@ -179,7 +179,7 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, out, `tenant "clinic": shredded since the backup`)
 	require.Contains(t, out, "changed: 2 tenants")
 	p = serve(t, data, environ...)
-	p.requireValue(tokenFor(t, data, "default"), "patient-1", record)
+	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 	require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", "/v1/cache/patient-2", "")))
 
 	list := filepath.Join(t.TempDir(), "shredded")

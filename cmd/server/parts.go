@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
@@ -13,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/identity/oidc"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
@@ -42,15 +44,12 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 	if p.identity, err = authenticator(c, log); err != nil {
 		return p, err
 	}
-	key, err := auditKey(c)
-	if err != nil {
-		return p, err
-	}
 	operations, err := api.Operations()
 	if err != nil {
 		return p, err
 	}
-	p.metrics = metrics.New(operations, key.HashTenant)
+	var key *audit.Key
+	p.metrics = metrics.New(operations, func(tenant string) string { return key.HashTenant(tenant) }) // which counts the calls that open the key
 	if c.Unencrypted {
 		p.metrics.Unencrypted()
 	}
@@ -61,21 +60,32 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}
-	if p.audit, err = openAudit(c, key, log); err != nil {
+	if key, err = auditKey(ctx, c, p.keys.keks); err != nil {
+		return p, err
+	}
+	options := auditOptions(c, log)
+	options.Heads, options.OnAltered = headInterval, func() { p.metrics.IntegrityFailed(0) }
+	if p.audit, err = audit.Open(auditPath(c), key, options); err != nil {
 		return p, err
 	}
 	p.store, err = openStore(c, log)
 	return p, err
 }
 
-func auditKey(c *config.Config) (*audit.Key, error) {
-	return audit.OpenKey(filepath.Join(c.Data, "audit.key"))
+// headInterval is how often the audit log's head is told to the server's log, from where it can be kept elsewhere.
+const headInterval = 10 * time.Minute
+
+func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit.log") }
+
+func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
+
+// auditKey opens the key of the audit log, which the general KEK wraps.
+func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, error) {
+	return audit.OpenKey(ctx, auditKeyPath(c), keks.All()[0])
 }
 
-func openAudit(c *config.Config, key *audit.Key, log *slog.Logger) (*audit.File, error) {
-	return audit.Open(filepath.Join(c.Data, "audit.log"), key, audit.Options{
-		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
-	})
+func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
+	return audit.Options{Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log}
 }
 
 // authenticator takes the server's own tokens, and the JWTs of the provider if there is one.

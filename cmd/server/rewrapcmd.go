@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
@@ -31,6 +32,7 @@ func keysRewrapCommand() *cobra.Command {
 			"  3. coffer keys rewrap --to URL             with the former KEK configured: for tenants that were made in between\n" +
 			"  4. coffer keys rewrap --to URL --finish    has the new KEK unwrap every root, and only then retires the former slots\n" +
 			"  5. coffer keys backup                      earlier backups are under the former KEK\n\n" +
+			"The key of the audit log, which lies in the data directory, goes with them: where servers have several, run 1 and 4 with each of them.\n" +
 			"After a rotation of the KEK in its KMS, give its own URL: then 2 and 3 fall away. A run that was broken off goes on where it was.\n" +
 			"A KEK for some classes is given as --to CLASS=URL, besides the general one. No other URLs than these and the configured ones are dialled.",
 		Example: "  coffer keys rewrap --data DIR --to awskms:///alias/coffer?region=eu-central-1\n" +
@@ -47,12 +49,19 @@ func keysRewrapCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return operate(cmd, "rewrap", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+			return operate(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+				key, general := auditKeyPath(o.config), keks.All()[0]
 				switch {
 				case dry:
 					return rewrapDry(ctx, cmd.OutOrStdout(), r, keks)
 				case finish:
-					return rewrapFinish(ctx, cmd.OutOrStdout(), r, keks)
+					if err := rewrapFinish(ctx, cmd.OutOrStdout(), r, keks); err != nil {
+						return err
+					}
+					return audit.RetireKey(ctx, key, general)
+				}
+				if err := audit.RewrapKey(ctx, key, o.keys.keks.All()[0], general); err != nil {
+					return err
 				}
 				return rewrap(ctx, cmd.OutOrStdout(), r, keks)
 			})

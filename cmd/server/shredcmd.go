@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/recovery"
@@ -88,15 +90,28 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 		return err
 	}
 	fmt.Fprintf(out, "cache entries and sessions: %s\n", entries.count(ctx, tenant))
-	if log, err := os.Open(filepath.Join(o.config.Data, "audit.log")); err == nil {
-		defer log.Close()
-		at, err := recovery.LastUse(log, tenant)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "last use in this audit log: %s\n", shown(at, "none"))
+	at, err := lastUse(o, tenant)
+	if err != nil {
+		return err
 	}
+	fmt.Fprintf(out, "last use in this audit log: %s\n", shown(at, "none"))
 	return nil
+}
+
+// lastUse looks for the tenant in the audit log from its last file back.
+func lastUse(o *operator, tenant string) (at time.Time, err error) {
+	files, err := audit.Files(auditPath(o.config))
+	for _, path := range slices.Backward(files) {
+		if err != nil || !at.IsZero() {
+			break
+		}
+		var log *os.File
+		if log, err = os.Open(path); err == nil {
+			at, err = recovery.LastUse(log, tenant)
+			err = errors.Join(err, log.Close())
+		}
+	}
+	return at, err
 }
 
 // entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a running server's alone.

@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/token"
 )
 
@@ -128,16 +129,27 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 
 // recordToken writes what was done to a token into the log of the server, which may be running.
 func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t token.Token) (err error) {
-	key, err := auditKey(&c)
+	log := commandLog(cmd)
+	keys, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, log)
 	if err != nil {
 		return err
 	}
-	log, err := openAudit(&c, key, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+	defer func() { err = errors.Join(err, keys.close()) }()
+	key, err := auditKey(cmd.Context(), &c, keys.keks)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	return log.Record(cmd.Context(), tokenEvent(strings.TrimPrefix(cmd.CommandPath(), "coffer "), action, t))
+	recorder, err := audit.Open(auditPath(&c), key, auditOptions(&c, log))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, recorder.Close()) }()
+	return recorder.Record(cmd.Context(), tokenEvent(strings.TrimPrefix(cmd.CommandPath(), "coffer "), action, t))
+}
+
+// commandLog is the log of a command that ends: only what fails is told.
+func commandLog(cmd *cobra.Command) *slog.Logger {
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
 // tokenEvent names a token as the events of its use do.

@@ -8,6 +8,19 @@
 //
 // The order to keep is: do the cryptography, record that the key was used, and only then let the result leave, to the client or
 // to the store.
+//
+// The lines are a chain: each has a number and a MAC, under a key that lies on the disk wrapped by the KEK only, over the MAC before it and its own
+// bytes. A file beside the log, its head, names the last line that is known to be on the disk, under another key; it is behind by a second at most.
+// The head's [Anchor] can be kept elsewhere too. What that finds:
+//
+//   - Who can write to the disk and has no key: every line that was changed, removed, inserted or put elsewhere, and every end that was cut off or
+//     written anew, up to the head. What was written after the head and cut off while no process runs, as a kill could have, is not found; nor is that log and
+//     head were both put back to what they once were: an anchor of after that, kept elsewhere, finds it.
+//   - Who has the key, such as the server itself once it is broken into: nothing that they change in what an anchor does not reach; every change before an anchor
+//     that was kept elsewhere.
+//   - Nothing tells of an event that the server never recorded.
+//
+// A kill at any point leaves a log that verifies: what it cut short is no line, and the next line tells how many bytes of it there are and their hash.
 package audit
 
 import (
@@ -97,6 +110,9 @@ const (
 	ServerStart                       // a server began, with its configuration
 	ServerStop                        // a server ended in order
 	auditResumed                      // the log can be written again
+	auditTorn                         // a process was killed while it wrote, and left what is no line
+	auditAltered                      // lines that were written are missing or changed
+	auditPruned                       // a file of the log is about to be deleted, by configuration
 	numberOfActions = iota + 1
 )
 
@@ -109,7 +125,7 @@ var actions = [numberOfActions]string{
 	ReencryptStart: "reencrypt.start", ReencryptFinish: "reencrypt.finish", ReencryptAbort: "reencrypt.abort",
 	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
 	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
-	auditResumed: "audit.resumed",
+	auditResumed: "audit.resumed", auditTorn: "audit.torn", auditAltered: "audit.altered", auditPruned: "audit.pruned",
 }
 
 // String returns the action's name; "unknown" for a number that is none.
@@ -137,9 +153,9 @@ const (
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed" || e.Action == KeyCompromised:
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == auditAltered:
 		return Critical
-	case e.Code != "" || e.Action == AccessRefused:
+	case e.Code != "" || e.Action == AccessRefused || e.Action == auditTorn:
 		return Warning
 	case e.Action.usesKey() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
 		return Info

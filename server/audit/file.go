@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -32,14 +30,19 @@ const (
 	Continue                  // it goes on unrecorded, and the server's log says so
 )
 
-// Options is how a File records. The zero Options is the strictest that keeps up with a cache.
+// Options is how a File records. The zero Options is the strictest that keeps up with a cache, in one file that is never rotated.
 type Options struct {
 	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
 	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
 	Sync      Sync
 	OnFailure OnFailure
 	Timeout   time.Duration // the longest that Record waits; zero is one second
+	MaxSize   int64         // bytes of a file, before another one is begun; zero is any number
+	MaxAge    time.Duration // of a file's first line, before another one is begun; zero is any age
+	Keep      int           // earlier files; others are deleted, and the head says so. Zero keeps all
 	Log       *slog.Logger  // told when the log fails and when it works again
+	Heads     time.Duration // how often the head is told to Log, besides at the begin and the end; zero is not even then
+	OnAltered func()        // called where lines that were written are missing or changed; may be nil
 }
 
 const (
@@ -49,9 +52,10 @@ const (
 	maxGroup       = 1 << 20 // bytes of one write, but for one batch that is larger
 )
 
-// File is a Recorder over one file. Several processes may write one file: a line is written by one call, behind all others.
+// File is a Recorder over the files of a log. Several processes may write one log: a line is written by one call, under the log's lock, behind all
+// others.
 type File struct {
-	file    disk
+	path    string
 	key     *Key
 	options Options
 
@@ -64,35 +68,21 @@ type File struct {
 
 var _ Recorder = (*File)(nil)
 
-// disk is what a File needs of an os.File.
-type disk interface {
-	io.WriteCloser
-	Sync() error
-}
-
-// batch is the lines of one Record.
+// batch is the objects of one Record, one a line.
 type batch struct {
-	lines  []byte
-	events int
-	sync   bool
-	done   chan<- error // of room for one, so that nobody waits for who no longer listens
+	objects []byte
+	events  int
+	sync    bool
+	done    chan<- error // of room for one, so that nobody waits for who no longer listens
 }
 
-// Open opens the log, or makes one, that its owner alone can read, and begins to write. A line that a kill or a full disk cut short stays as it is;
-// the next one begins behind it.
+// Open opens the log, or makes one, that its owner alone can read, and begins to write. What a kill or a full disk left stays as it is; the next line
+// tells of it. It returns ErrHead.
 func Open(path string, key *Key, options Options) (*File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("audit: open the log: %w", err)
-	}
-	torn, err := prepare(file)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("audit: open the log: %w", err), file.Close())
-	}
-	return start(file, torn, key, options), nil
+	return open(path, key, options, openDisk)
 }
 
-func start(file disk, torn bool, key *Key, options Options) *File {
+func open(path string, key *Key, options Options, openDisk func(string) (disk, error)) (*File, error) {
 	if options.Least == 0 {
 		options.Least = classify.Confidential
 	}
@@ -102,31 +92,13 @@ func start(file disk, torn bool, key *Key, options Options) *File {
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	f := &File{file: file, key: key, options: options, queue: make(chan batch, queued), ended: make(chan struct{})}
-	w := &writer{f: f, torn: torn}
+	f := &File{path: path, key: key, options: options, queue: make(chan batch, queued), ended: make(chan struct{})}
+	w := &writer{f: f, trail: &trail{path: path, key: key, chain: key.newChain(), options: &f.options, open: openDisk}}
+	if err := w.trail.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("audit: open the log: %w", err), w.trail.close())
+	}
 	go w.run()
-	return f
-}
-
-// prepare takes the log from others' eyes and reports whether its last line is cut short.
-func prepare(file *os.File) (torn bool, err error) {
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return false, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		if err := file.Chmod(0o600); err != nil {
-			return false, err
-		}
-	}
-	if info.Size() == 0 {
-		return false, nil
-	}
-	var last [1]byte
-	if _, err := file.ReadAt(last[:], info.Size()-1); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return last[0] != '\n', nil
+	return f, nil
 }
 
 // Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded though its client left.
@@ -143,7 +115,7 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 	return err
 }
 
-// batch writes the lines of what is to be recorded, and decides whether they must be synced.
+// batch writes what is to be recorded, and decides whether they must be synced.
 func (f *File) batch(events []Event, done chan<- error) batch {
 	b := batch{done: done}
 	for i := range events {
@@ -151,14 +123,14 @@ func (f *File) batch(events []Event, done chan<- error) batch {
 		if e.Action.usesKey() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
 			continue
 		}
-		b.lines = f.appendLine(b.lines, e, 0)
+		b.objects = f.appendObject(b.objects, e)
 		b.events++
 		b.sync = b.sync || f.options.Sync == SyncAll || f.options.Sync == SyncNotable && e.Severity() != Info
 	}
 	return b
 }
 
-// wait hands the lines to the writer, and waits for its answer.
+// wait hands a batch to the writer, and waits for its answer.
 func (f *File) wait(b batch, done <-chan error) error {
 	timer := time.NewTimer(f.options.Timeout)
 	defer timer.Stop()
@@ -194,7 +166,10 @@ func (f *File) Ready(context.Context) error {
 	return f.wait(batch{done: done}, done)
 }
 
-// Close writes and syncs what waits, and ends. Later events are ErrUnavailable.
+// Head reads the head as it is now. It returns ErrHead.
+func (f *File) Head() (Head, error) { return ReadHead(f.path, f.key) }
+
+// Close writes and syncs what waits, makes the last line the head, and ends. Later events are ErrUnavailable.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closed {
@@ -205,5 +180,5 @@ func (f *File) Close() error {
 	close(f.queue)
 	f.mu.Unlock()
 	<-f.ended
-	return f.file.Close()
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -25,14 +26,30 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func openKey(t *testing.T) *audit.Key {
 	t.Helper()
-	key, err := audit.OpenKey(filepath.Join(t.TempDir(), "audit.key"))
+	key, err := audit.OpenKey(t.Context(), filepath.Join(t.TempDir(), "audit.key"), kek(t, "A"))
+	require.NoError(t, err)
+	return key
+}
+
+// kek is one of those that a letter stands for.
+func kek(t *testing.T, letter string) kms.KEK {
+	t.Helper()
+	k, err := kms.Open(t.Context(), "base64key://"+strings.Repeat(letter, 43))
+	require.NoError(t, err)
+	return k
+}
+
+// keyOf is the key of a log, which lies beside it.
+func keyOf(t *testing.T, path string) *audit.Key {
+	t.Helper()
+	key, err := audit.OpenKey(t.Context(), strings.TrimSuffix(path, ".log")+".key", kek(t, "A"))
 	require.NoError(t, err)
 	return key
 }
 
 func open(t *testing.T, path string, options audit.Options) *audit.File {
 	t.Helper()
-	f, err := audit.Open(path, openKey(t), options)
+	f, err := audit.Open(path, keyOf(t, path), options)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	return f
@@ -72,10 +89,13 @@ func TestLine(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), at, time.Minute)
 	delete(got[0], "time")
+	require.Regexp(t, "^[0-9a-f]{64}$", got[0]["mac"])
+	delete(got[0], "mac")
 	hashes := []string{key.HashContext("clinic", "user_id", "user_123"), key.HashContext("clinic", "other", "x")}
 	require.ElementsMatch(t, hashes, got[0]["contextHashes"])
 	delete(got[0], "contextHashes")
 	require.Equal(t, map[string]any{
+		"v": 1.0, "seq": 1.0,
 		"severity": "critical", "action": "key.open", "outcome": "failed", "code": "authentication_failed", "requestId": "7", "operation": "getEntry",
 		"issuer": "coffer", "subject": "t1", "tenant": "clinic", "class": "phi", "keyId": "ab" + strings.Repeat("0", 62),
 		"nameHash": key.HashName("clinic", "patient:P12345"), "context": map[string]any{"field": "ssn"},
@@ -189,13 +209,15 @@ func TestConcurrentWriters(t *testing.T) {
 	require.Len(t, lines(t, path), 2*files*writers*each)
 }
 
-// TestReopen: what was there stays, a line that was cut short too, and the next one is whole.
+// TestReopen: what was there stays, a line that was cut short too, and the next one tells of it.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(1)))
+	first := open(t, path, audit.Options{})
+	require.NoError(t, first.Record(t.Context(), use(1)))
+	require.NoError(t, first.Close())
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
-	torn := string(whole) + `{"time":"2026-01-01T00:00:0`
+	torn := string(whole) + `{"v":1,"seq":2,"time":"2026-01-01T00:00:0`
 	require.NoError(t, os.WriteFile(path, []byte(torn), 0o600))
 
 	f := open(t, path, audit.Options{})
@@ -205,10 +227,11 @@ func TestReopen(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(string(after), torn), "nothing is ever taken away")
 	got := lines(t, path)
-	require.Len(t, got, 4)
+	require.Len(t, got, 5)
 	require.Nil(t, got[1])
-	require.Equal(t, "2", got[2]["requestId"])
-	require.Equal(t, "3", got[3]["requestId"])
+	require.Equal(t, "audit.torn", got[2]["action"])
+	require.Equal(t, "2", got[3]["requestId"])
+	require.Equal(t, "3", got[4]["requestId"])
 }
 
 func TestOwnersEyesOnly(t *testing.T) {
@@ -225,7 +248,9 @@ func TestOwnersEyesOnly(t *testing.T) {
 }
 
 func TestDiskFull(t *testing.T) {
-	f := open(t, "/dev/full", audit.Options{Log: quiet})
+	full := filepath.Join(t.TempDir(), "audit.log")
+	require.NoError(t, os.Symlink("/dev/full", full))
+	f := open(t, full, audit.Options{Log: quiet})
 	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
 	err := f.Record(t.Context(), use(1))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
@@ -234,9 +259,14 @@ func TestDiskFull(t *testing.T) {
 	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
 	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "what is not recorded is not refused")
 
-	goesOn := open(t, "/dev/full", audit.Options{OnFailure: audit.Continue, Log: quiet})
+	goesOn := open(t, full, audit.Options{OnFailure: audit.Continue, Log: quiet})
 	require.NoError(t, goesOn.Record(t.Context(), use(1)))
 	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "it says so all the same")
+
+	require.NoError(t, os.Remove(full)) // there is room again
+	require.NoError(t, f.Ready(t.Context()))
+	require.NoError(t, f.Record(t.Context(), use(2)))
+	require.Len(t, lines(t, full), 2)
 }
 
 func TestClosed(t *testing.T) {

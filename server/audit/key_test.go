@@ -1,25 +1,30 @@
 package audit_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 func TestKeyIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.key")
-	hashes := make([]string, 8)
+	hashes, a := make([]string, 8), kek(t, "A")
 	var wg sync.WaitGroup
 	for i := range hashes { // several processes start at once
 		wg.Go(func() {
-			if key, err := audit.OpenKey(path); err == nil {
+			if key, err := audit.OpenKey(t.Context(), path, a); err == nil {
 				hashes[i] = key.HashName("a", "b")
 			}
 		})
@@ -33,16 +38,87 @@ func TestKeyIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), info.Mode())
 	require.NotEqual(t, hashes[0], openKey(t).HashName("a", "b"), "another key, another hash")
+
+	_, err = audit.OpenKey(t.Context(), path, kek(t, "E"))
+	require.ErrorIs(t, err, audit.ErrNoSlot)
+}
+
+// The file alone is of no use: the key is not in it, be it as bytes or as text.
+func TestKeyIsWrapped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.key")
+	wraps := &watched{KEK: kek(t, "A")}
+	_, err := audit.OpenKey(t.Context(), path, wraps)
+	require.NoError(t, err)
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Len(t, wraps.secret, 32)
+	for _, form := range []string{"%s", "%x"} {
+		require.NotContains(t, string(file), fmt.Sprintf(form, wraps.secret))
+	}
+	var head struct{ Format string }
+	require.NoError(t, json.Unmarshal(file, &head))
+	require.Equal(t, "coffer audit key", head.Format)
+}
+
+// watched remembers what it wrapped.
+type watched struct {
+	kms.KEK
+	secret []byte
+}
+
+func (w *watched) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
+	w.secret = append([]byte{}, key...)
+	return w.KEK.Wrap(ctx, key, additionalData)
+}
+
+// While the KEK changes both open the key, and then the new one alone; also where both have one URL, as passphrases do.
+func TestRewrapKey(t *testing.T) {
+	one, err := kms.FromMasterKey("one passphrase", classify.WriteFloor)
+	require.NoError(t, err)
+	two, err := kms.FromMasterKey("another passphrase", classify.WriteFloor)
+	require.NoError(t, err)
+	for _, pair := range [][2]kms.KEK{{kek(t, "A"), kek(t, "E")}, {one, two}} {
+		from, to := pair[0], pair[1]
+		path := filepath.Join(t.TempDir(), "audit.key")
+		require.NoError(t, audit.RewrapKey(t.Context(), path, from, to), "none is there, and none is made")
+		first, err := audit.OpenKey(t.Context(), path, from)
+		require.NoError(t, err)
+		require.Error(t, audit.RetireKey(t.Context(), path, to), "it does not open it yet")
+		for range 3 {
+			require.NoError(t, audit.RewrapKey(t.Context(), path, from, to))
+		}
+		for _, kek := range pair {
+			key, err := audit.OpenKey(t.Context(), path, kek)
+			require.NoError(t, err)
+			require.Equal(t, first.HashName("a", "b"), key.HashName("a", "b"))
+		}
+		require.NoError(t, audit.RetireKey(t.Context(), path, to))
+		_, err = audit.OpenKey(t.Context(), path, from)
+		require.Error(t, err)
+		_, err = audit.OpenKey(t.Context(), path, to)
+		require.NoError(t, err)
+	}
 }
 
 func TestDamagedKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.key")
-	for _, content := range []string{"", "short", "longer than the thirty-two bytes that a key has"} {
+	_, err := audit.OpenKey(t.Context(), path, kek(t, "A"))
+	require.NoError(t, err)
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, content := range []string{
+		"", "short", strings.Repeat("k", 32), "{}", strings.Replace(string(good), `"version":1`, `"version":2`, 1),
+		`{"format":"coffer audit key","version":1,"slots":[]}`,
+	} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		_, err := audit.OpenKey(path)
-		require.Error(t, err)
+		_, err := audit.OpenKey(t.Context(), path, kek(t, "A"))
+		require.ErrorIs(t, err, audit.ErrKey, content)
 	}
-	_, err := audit.OpenKey(filepath.Join(path, "none"))
+	altered := strings.Replace(string(good), `"wrapped":"`, `"wrapped":"AAAA`, 1)
+	require.NoError(t, os.WriteFile(path, []byte(altered), 0o600))
+	_, err = audit.OpenKey(t.Context(), path, kek(t, "A"))
+	require.Error(t, err)
+	_, err = audit.OpenKey(t.Context(), filepath.Join(path, "none"), kek(t, "A"))
 	require.Error(t, err)
 }
 

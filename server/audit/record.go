@@ -15,7 +15,7 @@ import (
 // maxText bounds each text of a line in bytes, and with it the line: who is asked for a name can make it long.
 const maxText = 255
 
-// record is a line of the log. Members are only ever added.
+// record is a line of the log, but for what chains it. Members are only ever added.
 type record struct {
 	Time      string            `json:"time"` // RFC 3339, UTC, to the millisecond
 	Severity  Severity          `json:"severity"`
@@ -33,15 +33,26 @@ type record struct {
 	Context   map[string]string `json:"context,omitempty"`
 	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
 	Facts     map[string]string `json:"facts,omitempty"`
+	Torn      *torn             `json:"torn,omitempty"` // of audit.torn: what stands before it and is no line
 	Lost      uint64            `json:"lost,omitempty"` // of audit.resumed: events that may not be here
 }
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// appendLine appends the event as a line.
-func (f *File) appendLine(dst []byte, e *Event, lost uint64) []byte {
-	r := record{
-		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e), Lost: lost,
+// appendObject appends the event as a JSON object on a line of its own.
+func (f *File) appendObject(dst []byte, e *Event) []byte {
+	r := newRecord(e)
+	if e.Name != "" {
+		r.NameHash = f.key.HashName(e.Tenant, e.Name)
+	}
+	f.describe(r, e)
+	return append(append(dst, r.object()...), '\n')
+}
+
+// newRecord is an event without what must be hashed.
+func newRecord(e *Event) *record {
+	r := &record{
+		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e),
 		RequestID: bounded(e.RequestID), Operation: bounded(e.Operation),
 		Issuer: bounded(e.Issuer), Subject: bounded(e.Subject), Tenant: bounded(e.Tenant),
 	}
@@ -54,13 +65,13 @@ func (f *File) appendLine(dst []byte, e *Event, lost uint64) []byte {
 	if e.KeyID != (format.KeyID{}) {
 		r.KeyID = hex.EncodeToString(e.KeyID[:])
 	}
-	if e.Name != "" {
-		r.NameHash = f.key.HashName(e.Tenant, e.Name)
-	}
-	f.describe(&r, e)
 	r.addFacts(e.Facts)
-	line, _ := json.Marshal(&r) // cannot fail: texts only
-	return append(append(dst, line...), '\n')
+	return r
+}
+
+func (r *record) object() []byte {
+	text, _ := json.Marshal(r) // cannot fail: texts and numbers
+	return text
 }
 
 // describe writes the allowed entries of a context as they are, and of the others a hash of key and value together, in an order that says

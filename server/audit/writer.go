@@ -9,46 +9,70 @@ import (
 // share a sync.
 type writer struct {
 	f       *File
-	torn    bool   // the log ends within a line
-	failing bool   // the last write failed
-	lost    uint64 // events since the log failed that may not be in it
-	dirty   bool   // something is not synced
-	buffer  []byte // a buffer, used again
+	trail   *trail
+	failing bool      // the last write failed
+	lost    uint64    // events since the log failed that may not be in it
+	dirty   bool      // something is not synced
+	told    time.Time // when the head was last
+	buffer  []byte    // used again
 }
 
 func (w *writer) run() {
 	defer close(w.f.ended)
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
+	w.tellHead()
 	for {
 		select {
 		case b, open := <-w.f.queue:
 			if !open {
-				w.sync()
+				w.end()
 				return
 			}
 			w.group(b)
 		case <-ticker.C:
 			w.sync()
+			if time.Since(w.told) >= w.f.options.Heads {
+				w.tellHead()
+			}
 		}
 	}
 }
 
-// sync puts on the disk what was written. Who was promised that it is there was told by commit.
+func (w *writer) end() {
+	w.sync()
+	w.tellHead()
+	if err := w.trail.close(); err != nil {
+		w.f.options.Log.Error("the audit log was not closed", "error", err)
+	}
+}
+
+// sync puts on the disk what was written, and notes the last line as the head. Who was promised that it is there was told by commit.
 func (w *writer) sync() {
-	if w.dirty && w.f.file.Sync() == nil {
+	if w.dirty && w.trail.noteLocked() == nil {
 		w.dirty = false
+	}
+}
+
+// tellHead tells the head to a log that is kept elsewhere.
+func (w *writer) tellHead() {
+	if w.f.options.Heads == 0 {
+		return
+	}
+	w.told = time.Now()
+	if head, err := w.f.Head(); err == nil {
+		w.f.options.Log.Info("audit head", "head", head.Anchor.String())
 	}
 }
 
 // group takes what waits behind b, up to maxGroup bytes, commits all of it and tells everybody.
 func (w *writer) group(b batch) {
-	waiting, size, events, sync := []batch{b}, len(b.lines), b.events, b.sync
+	waiting, size, events, sync := []batch{b}, len(b.objects), b.events, b.sync
 	for size < maxGroup {
 		select {
 		case next, open := <-w.f.queue:
 			if open {
-				waiting, size, events, sync = append(waiting, next), size+len(next.lines), events+next.events, sync || next.sync
+				waiting, size, events, sync = append(waiting, next), size+len(next.objects), events+next.events, sync || next.sync
 				continue
 			}
 		default:
@@ -64,30 +88,25 @@ func (w *writer) group(b batch) {
 
 // commit writes the batches in one call, behind whatever must come first.
 func (w *writer) commit(waiting []batch, sync bool) error {
-	lines := w.buffer[:0]
-	if w.torn {
-		lines = append(lines, '\n')
-	}
+	objects := w.buffer[:0]
 	if w.failing {
-		lines = w.f.appendLine(lines, &Event{Action: auditResumed}, w.lost)
+		r := newRecord(&Event{Action: auditResumed})
+		r.Lost = w.lost
+		objects = append(append(objects, r.object()...), '\n')
 	}
 	for _, one := range waiting {
-		lines = append(lines, one.lines...)
+		objects = append(objects, one.objects...)
 	}
-	if cap(lines) <= maxGroup {
-		w.buffer = lines
+	if cap(objects) <= maxGroup {
+		w.buffer = objects
 	}
-	if len(lines) == 0 {
+	if len(objects) == 0 {
 		return nil
 	}
-	n, err := w.f.file.Write(lines)
-	if n > 0 {
-		w.torn, w.dirty = lines[n-1] != '\n', true
-	}
+	err := w.trail.write(objects)
+	w.dirty = true // be it in part
 	if err == nil && sync {
-		if err = w.f.file.Sync(); err == nil {
-			w.dirty = false
-		}
+		err = w.trail.sync()
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)

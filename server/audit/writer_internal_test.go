@@ -1,11 +1,12 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,42 +17,55 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// faulty is a disk that fails, takes a part, or hangs, as told.
+// faulty is a file that fails, takes a part, or hangs, as told.
 type faulty struct {
+	disk
+	faults *faults
+}
+
+type faults struct {
 	mu    sync.Mutex
-	data  bytes.Buffer
 	err   error
 	take  int // bytes that a failing write still writes
 	hang  chan struct{}
 	syncs int
 }
 
-func (d *faulty) Write(p []byte) (int, error) {
-	if d.hang != nil {
-		<-d.hang
+func (d faulty) Write(p []byte) (int, error) {
+	if d.faults.hang != nil {
+		<-d.faults.hang
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err != nil {
-		n, _ := d.data.Write(p[:min(d.take, len(p))])
-		return n, d.err
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	if d.faults.err != nil {
+		n, _ := d.disk.Write(p[:min(d.faults.take, len(p))])
+		return n, d.faults.err
 	}
-	return d.data.Write(p)
+	return d.disk.Write(p)
 }
 
-func (d *faulty) Sync() error  { d.mu.Lock(); defer d.mu.Unlock(); d.syncs++; return nil }
-func (d *faulty) Close() error { return nil }
-
-func (d *faulty) fail(err error, take int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.err, d.take = err, take
+func (d faulty) Sync() error {
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	d.faults.syncs++
+	return nil
 }
 
-func (d *faulty) read() (lines []record, broken int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for line := range strings.Lines(d.data.String()) {
+func (f *faults) open(path string) (disk, error) {
+	file, err := openDisk(path)
+	return faulty{file, f}, err
+}
+
+func (f *faults) fail(err error, take int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.take = err, take
+}
+
+func read(t *testing.T, path string) (lines []record, broken int) {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(content)) {
 		var r record
 		if json.Unmarshal([]byte(line), &r) != nil {
 			broken++
@@ -62,20 +76,41 @@ func (d *faulty) read() (lines []record, broken int) {
 	return lines, broken
 }
 
-func startFaulty(t *testing.T, d *faulty, options Options) *File {
+var testKey = func() *Key {
+	k, err := newKey(make([]byte, keySize))
+	if err != nil {
+		panic(err)
+	}
+	return k
+}()
+
+func startFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 	t.Helper()
 	options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	f := start(d, false, &Key{}, options)
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f, err := open(path, testKey, options, d.open)
+	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	return f
+	return f, path
+}
+
+// newWriter is one whose groups the test makes itself.
+func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := &File{path: path, key: testKey, options: options, queue: make(chan batch, queued)}
+	w := &writer{f: f, trail: &trail{path: path, key: testKey, chain: testKey.newChain(), options: &f.options, open: d.open}}
+	require.NoError(t, w.trail.start())
+	t.Cleanup(func() { require.NoError(t, w.trail.close()) })
+	return w, path
 }
 
 var opened = Event{Action: KeyOpen, Class: classify.PHI, RequestID: "one"}
 
 // A disk that was full and has room again: the line that it cut short is ended, the gap is told, and what follows is whole.
 func TestRecovery(t *testing.T) {
-	d := &faulty{}
-	f := startFaulty(t, d, Options{})
+	d := &faults{}
+	f, path := startFaulty(t, d, Options{})
 	require.NoError(t, f.Record(t.Context(), opened))
 	d.fail(errors.New("full"), 10)
 	require.ErrorIs(t, f.Record(t.Context(), opened, opened), ErrUnavailable)
@@ -86,19 +121,21 @@ func TestRecovery(t *testing.T) {
 	require.NoError(t, f.Ready(t.Context()))
 	require.NoError(t, f.Record(t.Context(), opened))
 
-	lines, broken := d.read()
+	lines, broken := read(t, path)
 	require.Equal(t, 1, broken)
-	require.Len(t, lines, 3)
-	require.Equal(t, "audit.resumed", lines[1].Action)
-	require.EqualValues(t, 3, lines[1].Lost)
-	require.Equal(t, Notice, lines[1].Severity)
-	require.Equal(t, "key.open", lines[2].Action)
+	require.Len(t, lines, 4)
+	require.Equal(t, "audit.torn", lines[1].Action)
+	require.EqualValues(t, 11, lines[1].Torn.Bytes)
+	require.Equal(t, "audit.resumed", lines[2].Action)
+	require.EqualValues(t, 3, lines[2].Lost)
+	require.Equal(t, Notice, lines[2].Severity)
+	require.Equal(t, "key.open", lines[3].Action)
 }
 
 // A disk that hangs holds nobody longer than the time-out, and everything that waited is refused.
 func TestHangingDisk(t *testing.T) {
-	d := &faulty{hang: make(chan struct{})}
-	f := startFaulty(t, d, Options{Timeout: 50 * time.Millisecond})
+	d := &faults{hang: make(chan struct{})}
+	f, _ := startFaulty(t, d, Options{Timeout: 50 * time.Millisecond})
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for range 3 * queued {
@@ -120,8 +157,8 @@ func TestSync(t *testing.T) {
 		policy         Sync
 		ordinary, rest int
 	}{{SyncNotable, 0, 1}, {SyncAll, 1, 1}, {SyncLater, 0, 0}} {
-		d := &faulty{}
-		w := &writer{f: &File{file: d, key: &Key{}, options: Options{Sync: c.policy}}}
+		d := &faults{}
+		w, _ := newWriter(t, d, Options{Sync: c.policy})
 		record := func(e Event) int {
 			before, done := d.syncs, make(chan error, 1)
 			w.group(w.f.batch([]Event{e}, done))
@@ -139,9 +176,9 @@ func TestSync(t *testing.T) {
 
 // Who waits together is written together.
 func TestGroups(t *testing.T) {
-	d := &faulty{}
-	f := &File{file: d, key: &Key{}, options: Options{Sync: SyncAll}, queue: make(chan batch, queued)}
-	w := &writer{f: f}
+	d := &faults{}
+	w, path := newWriter(t, d, Options{Sync: SyncAll})
+	f := w.f
 	done := make(chan error, 11)
 	for range 10 {
 		f.queue <- f.batch([]Event{opened}, done)
@@ -149,7 +186,7 @@ func TestGroups(t *testing.T) {
 	w.group(f.batch([]Event{opened}, done))
 	require.Len(t, done, 11)
 	require.Equal(t, 1, d.syncs)
-	lines, broken := d.read()
+	lines, broken := read(t, path)
 	require.Len(t, lines, 11)
 	require.Zero(t, broken)
 }

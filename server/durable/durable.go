@@ -40,6 +40,18 @@ func write(path string, content []byte, place func(from, to string) error) error
 	return nil
 }
 
+// Rename gives a file another name in its directory.
+func Rename(from, to string) error {
+	err := os.Rename(from, to)
+	if err == nil {
+		err = syncDirectory(filepath.Dir(to))
+	}
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	return nil
+}
+
 // Remove takes a file away.
 func Remove(path string) error {
 	err := os.Remove(path)

@@ -34,6 +34,9 @@ func TestReplaceAndCreate(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, left, 1, "no temporary file stays")
 
+	require.NoError(t, durable.Rename(path, path+".old"))
+	requireContent(t, path+".old", "third")
+	require.ErrorIs(t, durable.Rename(path, path+".old"), fs.ErrNotExist)
 	require.ErrorIs(t, durable.Replace(filepath.Join(dir, "missing", "file"), nil), fs.ErrNotExist)
 	_, err = durable.Lock(filepath.Join(dir, "missing", "lock"))
 	require.ErrorIs(t, err, fs.ErrNotExist)

@@ -90,7 +90,7 @@ func TestVictim(t *testing.T) {
 
 // logged is a() with an audit log on the disk.
 func (s *site) logged(t *testing.T) *recovery.Recovery {
-	key, err := audit.OpenKey(filepath.Join(s.dir, "audit.key"))
+	key, err := audit.OpenKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
 	log, err := audit.Open(filepath.Join(s.dir, "audit.log"), key, audit.Options{})
 	require.NoError(t, err)

@@ -1,0 +1,188 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+var (
+	// ErrKey says that a file is none of a key.
+	ErrKey = &codes.Error{Of: "malformed", Text: "not the file of an audit log's key in version 1"}
+	// ErrNoSlot says that the key is wrapped by other KEKs only.
+	ErrNoSlot = &codes.Error{Of: "wrong_secret", Text: "the audit log's key is not under the configured KEK: configure the one that it is " +
+		"under, or run coffer keys rewrap in this data directory with that one"}
+)
+
+const (
+	keyFormat   = "coffer audit key"
+	keyVersion  = 1
+	maxKeyFile  = 64 << 10
+	keyBoundTo  = "coffer/v1 audit key" // the additional data of its wrapping
+	maxKeySlots = 8
+)
+
+// keyFile is the file of a key: its secret, wrapped by one KEK or, while they change, by several.
+type keyFile struct {
+	Format  string    `json:"format"`
+	Version int       `json:"version"`
+	Slots   []keySlot `json:"slots"` // one KEK may have several: all passphrases have one URL
+}
+
+type keySlot struct {
+	KEK     string `json:"kek"` // its URL
+	Wrapped []byte `json:"wrapped"`
+}
+
+// OpenKey reads the key's file and has the KEK unwrap it, and makes one of 32 random bytes, for its owner's eyes only, where there is none. It returns
+// ErrKey, ErrNoSlot and the KEK's errors.
+func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
+	file, err := readKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = createKey(ctx, path, kek); err == nil {
+			file, err = readKeyFile(path)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	secret, err := file.unwrap(ctx, kek)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(secret)
+	return newKey(secret)
+}
+
+// createKey makes the file, unless another process just did.
+func createKey(ctx context.Context, path string, kek kms.KEK) error {
+	secret := make([]byte, keySize)
+	defer clear(secret)
+	_, _ = rand.Read(secret) // never fails: package crypto/rand
+	file := &keyFile{Format: keyFormat, Version: keyVersion}
+	if err := file.wrap(ctx, kek, secret); err != nil {
+		return err
+	}
+	if err := durable.Create(path, file.marshal()); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("audit: make the key: %w", err)
+	}
+	return nil
+}
+
+func readKeyFile(path string) (*keyFile, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("audit: read the key: %w", err)
+	}
+	var file keyFile
+	if len(content) > maxKeyFile || json.Unmarshal(content, &file) != nil || file.Format != keyFormat || file.Version != keyVersion ||
+		len(file.Slots) == 0 || len(file.Slots) > maxKeySlots {
+		return nil, fmt.Errorf("audit: %s: %w", path, ErrKey)
+	}
+	return &file, nil
+}
+
+func (f *keyFile) marshal() []byte {
+	text, _ := json.Marshal(f) // cannot fail: texts only
+	return append(text, '\n')
+}
+
+// wrap adds a slot of the KEK, in the place of those that it unwraps.
+func (f *keyFile) wrap(ctx context.Context, kek kms.KEK, secret []byte) error {
+	wrapped, err := kek.Wrap(ctx, secret, []byte(keyBoundTo))
+	if err != nil {
+		return fmt.Errorf("audit: wrap the key: %w", err)
+	}
+	f.Slots = slices.DeleteFunc(f.Slots, func(s keySlot) bool {
+		secret, err := s.unwrap(ctx, kek)
+		clear(secret)
+		return err == nil
+	})
+	f.Slots = append(f.Slots, keySlot{kek.URL(), wrapped})
+	return nil
+}
+
+// unwrap gives the secret from the first slot that the KEK unwraps, or the last error.
+func (f *keyFile) unwrap(ctx context.Context, kek kms.KEK) (secret []byte, err error) {
+	err = ErrNoSlot
+	for _, s := range f.Slots {
+		if s.KEK != kek.URL() {
+			continue
+		}
+		if secret, err = s.unwrap(ctx, kek); err == nil {
+			return secret, nil
+		}
+	}
+	return nil, fmt.Errorf("audit: unwrap the key: %w", err)
+}
+
+func (s *keySlot) unwrap(ctx context.Context, kek kms.KEK) ([]byte, error) {
+	if s.KEK != kek.URL() {
+		return nil, ErrNoSlot
+	}
+	secret, err := kek.Unwrap(ctx, s.Wrapped, []byte(keyBoundTo))
+	if err == nil && len(secret) != keySize {
+		err = ErrKey
+	}
+	return secret, err
+}
+
+// RewrapKey has the key wrapped by another KEK too, or by a new version of the same. Either opens it from then on. A file that is not there needs
+// none.
+func RewrapKey(ctx context.Context, path string, from, to kms.KEK) error {
+	return changeKey(path, func(file *keyFile) error {
+		secret, err := file.unwrap(ctx, from)
+		if err != nil {
+			return err
+		}
+		defer clear(secret)
+		return file.wrap(ctx, to, secret)
+	})
+}
+
+// RetireKey leaves the key to a KEK alone, if that unwraps it.
+func RetireKey(ctx context.Context, path string, to kms.KEK) error {
+	return changeKey(path, func(file *keyFile) error {
+		err := error(ErrNoSlot)
+		file.Slots = slices.DeleteFunc(file.Slots, func(s keySlot) bool {
+			secret, e := s.unwrap(ctx, to)
+			clear(secret)
+			if e == nil {
+				err = nil
+			}
+			return e != nil
+		})
+		return err
+	})
+}
+
+func changeKey(path string, change func(*keyFile) error) error {
+	unlock, err := durable.Lock(path + ".lock")
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	defer unlock()
+	file, err := readKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := change(file); err != nil {
+		return err
+	}
+	if err := durable.Replace(path, file.marshal()); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
