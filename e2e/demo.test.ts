@@ -68,7 +68,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
 
   test('the core comes compressed over plain HTTP', async () => {
     const [sent, whole] = await page.evaluate(async () => {
-      const core = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('.wasm')) as PerformanceResourceTiming;
+      const core = await visitor.until(() => performance.getEntriesByType('resource').find(({ name }) => name.endsWith('.wasm')));
       const { headers } = await fetch(core.name, { method: 'HEAD', cache: 'no-store' });
       const plain = await (await fetch(core.name)).arrayBuffer();
       return [Number(headers.get('Content-Length')), plain.byteLength];

@@ -107,6 +107,7 @@ func TestOutOfMemoryIsUnavailable(t *testing.T) {
 	for i := 0; err == nil && i < 100; i++ {
 		err = s.Set(ctx, fmt.Sprint(i), value, 0)
 	}
+	require.NoError(t, server.Client(t).ConfigSet(ctx, "maxmemory", "1mb").Err()) // what else the server frees makes no room then
 	_, swapErr := s.CompareAndSwap(ctx, "first", []byte("old"), []byte("secret"))
 	for _, err := range []error{err, s.SetMany(ctx, []kv.Entry{{Key: "k", Value: value}}), swapErr} {
 		require.ErrorIs(t, err, kv.ErrUnavailable)
