@@ -28,6 +28,7 @@ func TestEveryOperation(t *testing.T) {
 	callBatch(t, c)
 	callPackages(t, c)
 	callSessions(t, c)
+	callKeysets(t, c)
 	ctx := t.Context()
 	require.NoError(t, c.Live(ctx))
 	health, err := c.Ready(ctx)
@@ -49,6 +50,22 @@ func TestEveryOperation(t *testing.T) {
 	require.Greater(t, len(ids), 15)
 	for _, id := range ids {
 		require.Regexp(t, `coffer_operations_total\{.*operation="`+regexp.QuoteMeta(id)+`",outcome="ok"`, string(metrics), "the client has no method for "+id)
+	}
+}
+
+func callKeysets(t *testing.T, c *client.Client) {
+	seen := 0
+	for _, tenant := range []string{"", "default"} {
+		for one, err := range c.Keysets(t.Context(), tenant) {
+			require.NoError(t, err)
+			require.Equal(t, "default", one.Tenant)
+			require.Equal(t, []client.KeyInfo{{ID: one.Primary, State: "enabled", CreatedAt: one.RotatedAt}}, one.Keys)
+			seen++
+		}
+	}
+	require.Positive(t, seen)
+	for _, err := range c.Keysets(t.Context(), "other") {
+		require.ErrorIs(t, err, client.ErrForbidden)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestTypesAreTheDocuments(t *testing.T) {
 		"BatchResponse": resultsJSON[operationResultJSON]{}, "EncryptRequest": sealingJSON{}, "EncryptBatchRequest": itemsJSON[sealingJSON]{},
 		"EncryptResult": encryptResultJSON{}, "EncryptBatchResponse": resultsJSON[encryptResultJSON]{}, "DecryptBatchRequest": itemsJSON[Package]{},
 		"DecryptResult": decryptResultJSON{}, "DecryptBatchResponse": resultsJSON[decryptResultJSON]{}, "Package": Package{}, "Opened": openedJSON{},
-		"SessionRequest": newSessionJSON{},
+		"SessionRequest": newSessionJSON{}, "KeysetPage": keysetPage{}, "Keyset": Keyset{}, "KeyInfo": KeyInfo{},
 	}
 	for name, schema := range document.Components.Schemas {
 		if value, ok := types[name]; ok {

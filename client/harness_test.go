@@ -53,6 +53,7 @@ func serve(t *testing.T) (url, bearer string) {
 	require.NoError(t, err)
 	handler, err := api.New(api.Options{
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: noAudit{}, Log: slog.New(slog.DiscardHandler),
+		Ring:    ring,
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),

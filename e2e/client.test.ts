@@ -130,6 +130,12 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     await client.endSession(id);
     expect(await client.getSession(id)).toBeNull();
   },
+  listKeysets: async () => {
+    for await (const { tenant, primary, keys } of client.keysets({ pageSize: 1 })) {
+      expect([tenant, keys.map(({ id, state }) => [id, state])]).toEqual(['default', [[primary, 'enabled']]]);
+    }
+    expect(await failure(client.keysets({ tenant: 'other' }).next())).toMatchObject({ code: 'forbidden', status: 403 });
+  },
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
   getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),

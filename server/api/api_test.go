@@ -20,6 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
@@ -38,6 +39,8 @@ type service struct {
 	http  *httptest.Server
 	store kv.Store
 	file  *token.File
+	ring  *keyring.Keyring
+	keys  keystore.Store
 	token string
 	log   *lockedBuffer
 	audit events
@@ -79,8 +82,9 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	var err error
 	s.token, _, err = s.file.CreateFirst()
 	require.NoError(t, err)
+	s.keys, s.ring = openRing(t, dir)
 	options := api.Options{
-		Store: store, Keys: keys(t, dir), Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
+		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
 		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
@@ -105,14 +109,21 @@ func operationIDs(t *testing.T) []string {
 	return ids
 }
 
-func keys(t *testing.T, dir string) api.Keys {
+func openRing(t *testing.T, dir string) (keystore.Store, *keyring.Keyring) {
 	t.Helper()
 	path := filepath.Join(dir, "master.key")
 	require.NoError(t, kms.CreateFile(path))
 	kek, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "test")
+	store, err := keystore.OpenDirectory(filepath.Join(dir, "keys"))
 	require.NoError(t, err)
+	ring, err := keyring.New(store, kms.NewSet(kek), "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	return store, ring
+}
+
+func keysOf(ring *keyring.Keyring) api.Keys {
 	return func(ctx context.Context, id string) (seal.Keys, error) {
 		tenant, err := ring.Tenant(ctx, id)
 		if err != nil {

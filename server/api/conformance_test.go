@@ -83,6 +83,7 @@ func TestConformance(t *testing.T) {
 		conformCache(t, k)
 		conformPackages(t, k)
 		conformSessions(t, k)
+		conformKeysets(t, k)
 		for _, path := range []string{"/livez", "/readyz", "/v1/openapi.yaml", "/v1/docs"} {
 			k.call(true, "GET", path, nil, "Authorization", "")
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -29,21 +28,20 @@ func (s *server) listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
-	prefix, limit := values.Get("prefix"), defaultPage
+	prefix := values.Get("prefix")
 	if !utf8.ValidString(prefix) {
 		return invalid("the prefix is not valid UTF-8")
 	}
 	if len(prefix) > format.MaxName {
 		return format.ErrTooLarge
 	}
-	if values.Has("limit") {
-		if limit, err = strconv.Atoi(values.Get("limit")); err != nil || limit < 1 || limit > maxPage {
-			return invalid("the limit is a whole number from 1 to 1000")
-		}
+	limit, err := pageLimit(values)
+	if err != nil {
+		return err
 	}
-	cursor, err := base64.RawURLEncoding.Strict().DecodeString(values.Get("cursor"))
-	if err != nil || len(values.Get("cursor")) > maxCursor || values.Has("cursor") && len(cursor) == 0 {
-		return errCursor
+	cursor, err := pageCursor(values)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
@@ -51,7 +49,7 @@ func (s *server) listEntries(c *call) error {
 		Keys   []string `json:"keys"`
 		Cursor string   `json:"cursor,omitempty"`
 	}{Keys: []string{}}
-	keys, next, err := c.tenant.cache.List(ctx, prefix, string(cursor), limit)
+	keys, next, err := c.tenant.cache.List(ctx, prefix, cursor, limit)
 	if err != nil {
 		return err
 	}

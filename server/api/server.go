@@ -22,6 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
@@ -36,6 +37,7 @@ const MaxHeader = 128 << 10
 type Options struct {
 	Store    kv.Store
 	Keys     Keys
+	Ring     *keyring.Keyring // that the keys are of
 	Cache    []cache.Option
 	Sessions []session.Option
 	// Unencrypted says that the cache is cache.Unencrypted: packages are refused, and no key is used for values.
@@ -58,6 +60,7 @@ type Options struct {
 
 type server struct {
 	tenants    *tenants
+	ring       *keyring.Keyring
 	identity   identity.Authenticator
 	audit      audit.Recorder
 	metrics    *metrics.Metrics
@@ -91,8 +94,8 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		tenants:  &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
-		identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
+		tenants: &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
+		ring:    o.Ring, identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 		unencrypted: o.Unencrypted,
 	}

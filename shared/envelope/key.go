@@ -15,6 +15,16 @@ const (
 	Destroyed   State = 4 // the material is gone; only the id remains
 )
 
+var stateNames = [...]string{Enabled: "enabled", Disabled: "disabled", Compromised: "compromised", Destroyed: "destroyed"}
+
+// String returns the state's name; "unknown" for a number that is none.
+func (s State) String() string {
+	if s == 0 || int(s) >= len(stateNames) {
+		return "unknown"
+	}
+	return stateNames[s]
+}
+
 // Key is one wrapped data key.
 type Key struct {
 	ID        format.KeyID // its commitment

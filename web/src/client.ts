@@ -32,6 +32,9 @@ export type Duration = Schemas['Duration'] | number;
 /** Whether a server can serve requests, and the codes of what does not work meanwhile. */
 export type Health = Schemas['Health'];
 
+/** What is known of a tenant's keys of a use and class: no key is in it. */
+export type Keyset = Schemas['Keyset'];
+
 /** What a package's header says of an entry; authentic only beside an opened value. */
 export interface EntryInfo {
   class: DataClassification;
@@ -224,6 +227,16 @@ export class CofferClient {
       ...(entry && { entry: { ...entry, etag: etag ?? '', value: fromBase64(entry.value), encryptedAt: new Date(entry.encryptedAt) } }),
       ...(code && { error: resultError(code, status, detail) }),
     }));
+  }
+
+  /** The keysets of what the token administers, or of one tenant; `pageSize` tenants, 1 to 1,000, are asked for at a time. Needs `keys:admin`. */
+  async *keysets(options: CallOptions & { tenant?: string; pageSize?: number } = {}): AsyncGenerator<Keyset, void, undefined> {
+    const { tenant, pageSize: limit } = options;
+    for (let cursor: string | undefined; ; ) {
+      const page: Json<'listKeysets'> = await this.#http.send('listKeysets', { ...signalOf(options), query: { tenant, limit, cursor } }, jsonOf<'listKeysets'>);
+      yield* page.keysets;
+      if ((cursor = page.cursor) === undefined) return;
+    }
   }
 
   /** Seals a value into a package to keep wherever you like; nothing is stored. */

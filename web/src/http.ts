@@ -22,6 +22,7 @@ const routes = {
   getSession: ['GET', '/v1/sessions/', true],
   extendSession: ['PATCH', '/v1/sessions/', true],
   endSession: ['DELETE', '/v1/sessions/', true],
+  listKeysets: ['GET', '/v1/keys', true],
   getMetrics: ['GET', '/metrics', true],
   getLive: ['GET', '/livez', true],
   getReady: ['GET', '/readyz', true],

@@ -254,6 +254,30 @@ export interface paths {
         patch: operations["extendSession"];
         trace?: never;
     };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List keysets
+         * @description The keysets of the token's tenant: for each use and class the keys with their states, which one is the primary, and since when. An
+         *     operator's token, of tenant `*`, lists every tenant's, in the order of their names, or those of the one that it names. Begin without a cursor and go
+         *     on with the one of the last answer until an answer has none.
+         *
+         *     One tenant's keysets that cannot be read fail a page of all of them; the server's log says which, and others can still be asked for one by one.
+         */
+        get: operations["listKeysets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -428,6 +452,38 @@ export interface components {
             keys: string[];
             /** @description Give it back for the next page. Not there on the last one. */
             cursor?: string;
+        };
+        /**
+         * @description A tenant's name, 1 to 255 bytes of UTF-8.
+         * @example clinic
+         */
+        Tenant: string;
+        KeysetPage: {
+            keysets: components["schemas"]["Keyset"][];
+            /** @description Give it back for the next page. Not there on the last one. */
+            cursor?: string;
+        };
+        /** @description A tenant's keys of one use and class. */
+        Keyset: {
+            tenant: components["schemas"]["Tenant"];
+            /** @enum {string} */
+            use: "storage" | "cache" | "service" | "field" | "file";
+            class: components["schemas"]["Class"];
+            /** @description Grows whenever another key becomes the primary. */
+            epoch: number;
+            primary: components["schemas"]["KeyId"];
+            rotatedAt: components["schemas"]["Time"];
+            keys: components["schemas"]["KeyInfo"][];
+        };
+        KeyInfo: {
+            id: components["schemas"]["KeyId"];
+            /**
+             * @description `enabled` opens, and seals while it is the primary; `compromised` still opens, so that data can be sealed anew; `disabled` does
+             *     neither; of `destroyed` only the id is left. States only advance.
+             * @enum {string}
+             */
+            state: "enabled" | "disabled" | "compromised" | "destroyed";
+            createdAt: components["schemas"]["Time"];
         };
         /** @description A value with what its package says of it, all of it authentic. */
         Entry: {
@@ -699,7 +755,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `forbidden`: the token lacks the scope. It is told before anything is looked up. */
+        /** @description `forbidden`: the token lacks the scope, or does not administer the tenant that is named. It is told before anything is looked up. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1975,6 +2031,64 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             422: components["responses"]["Unauthentic"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listKeysets: {
+        parameters: {
+            query?: {
+                /** @description The tenant; left out, what the token administers. A tenant without keys is `not_found`. */
+                tenant?: components["schemas"]["Tenant"];
+                /** @description What the last page gave, unchanged. */
+                cursor?: string;
+                /** @description How many tenants a page holds at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keysets of a page of tenants; none of a tenant that has no keys yet. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "keysets": [
+                     *         {
+                     *           "tenant": "clinic",
+                     *           "use": "cache",
+                     *           "class": "phi",
+                     *           "epoch": 1,
+                     *           "primary": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                     *           "rotatedAt": "2025-01-15T12:00:00.000Z",
+                     *           "keys": [
+                     *             {
+                     *               "id": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                     *               "state": "enabled",
+                     *               "createdAt": "2025-01-15T12:00:00.000Z"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["KeysetPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];

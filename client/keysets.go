@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"time"
+)
+
+// Keyset is what is known of a tenant's keys of one use and class. No key is in it.
+type Keyset struct {
+	Tenant    string    `json:"tenant"`
+	Use       string    `json:"use"`   // storage, cache, service, field or file
+	Class     string    `json:"class"` // a class's name
+	Epoch     uint32    `json:"epoch"` // grows whenever another key becomes the primary
+	Primary   string    `json:"primary"`
+	RotatedAt time.Time `json:"rotatedAt"`
+	Keys      []KeyInfo `json:"keys"`
+}
+
+// KeyInfo is what is known of a key.
+type KeyInfo struct {
+	ID        string    `json:"id"`    // 64 hexadecimal digits
+	State     string    `json:"state"` // enabled, disabled, compromised or destroyed
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+type keysetPage struct {
+	Keysets []Keyset `json:"keysets"`
+	Cursor  string   `json:"cursor,omitempty"`
+}
+
+// Keysets yields the keysets of a tenant, or with none named those of every tenant that the token administers. After an error it ends. The
+// token needs the scope keys:admin.
+func (c *Client) Keysets(ctx context.Context, tenant string) iter.Seq2[Keyset, error] {
+	return func(yield func(Keyset, error) bool) {
+		for cursor := ""; ; {
+			r := newRequest(http.MethodGet, "/v1/keys")
+			if tenant != "" {
+				r.query.Set("tenant", tenant)
+			}
+			if cursor != "" {
+				r.query.Set("cursor", cursor)
+			}
+			var page keysetPage
+			if err := c.send(ctx, r, decode(&page)); err != nil {
+				yield(Keyset{}, err)
+				return
+			}
+			for _, one := range page.Keysets {
+				if !yield(one, nil) {
+					return
+				}
+			}
+			if cursor = page.Cursor; cursor == "" {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+var errOtherTenant = &codes.Error{Of: "forbidden", Text: "the token administers its own tenant only"}
+
+// keysetJSON is what is known of the keys of a tenant's use and class. It holds no key, wrapped or not.
+type keysetJSON struct {
+	Tenant    string    `json:"tenant"`
+	Use       string    `json:"use"`
+	Class     string    `json:"class"`
+	Epoch     uint32    `json:"epoch"`
+	Primary   string    `json:"primary"`
+	RotatedAt string    `json:"rotatedAt"`
+	Keys      []keyJSON `json:"keys"`
+}
+
+type keyJSON struct {
+	ID        string `json:"id"`
+	State     string `json:"state"`
+	CreatedAt string `json:"createdAt"`
+}
+
+// listKeysets answers the keysets of one tenant, or of a page of all that the token administers.
+func (s *server) listKeysets(c *call) error {
+	values, err := query(c, "tenant", "cursor", "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := pageLimit(values)
+	if err != nil {
+		return err
+	}
+	after, err := tenantCursor(values)
+	if err != nil {
+		return err
+	}
+	one, err := s.administered(c, values)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.limit(s.timeout)
+	defer cancel()
+	page := struct {
+		Keysets []keysetJSON `json:"keysets"`
+		Cursor  string       `json:"cursor,omitempty"`
+	}{Keysets: []keysetJSON{}}
+	if one != identity.EveryTenant {
+		d, err := s.ring.Document(ctx, one)
+		if err != nil {
+			return err
+		}
+		page.Keysets = appendKeysets(page.Keysets, d)
+		return answerJSON(c, http.StatusOK, page)
+	}
+	all, more, err := s.tenantsAfter(ctx, after, limit)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		page.Keysets = appendKeysets(page.Keysets, d)
+	}
+	if more {
+		page.Cursor = base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].Owner))
+	}
+	return answerJSON(c, http.StatusOK, page)
+}
+
+// administered gives the tenant that a request names, or else the token's own, which is identity.EveryTenant for an operator's.
+func (s *server) administered(c *call, values url.Values) (string, error) {
+	if !values.Has("tenant") {
+		return c.id.Tenant, nil
+	}
+	tenant := values.Get("tenant")
+	if !identity.ValidTenant(tenant) || tenant == identity.EveryTenant {
+		return "", invalid("a tenant is 1 to 255 bytes of UTF-8, and not *")
+	}
+	if !c.id.Administers(tenant) {
+		return "", s.refuse(c, errOtherTenant)
+	}
+	return tenant, nil
+}
+
+// tenantsAfter gives the keysets of the first tenants, in the order of their names, that come after one, and whether there are more. It keeps
+// two pages in memory, however many tenants there are.
+func (s *server) tenantsAfter(ctx context.Context, after string, limit int) (page []*envelope.Document, more bool, err error) {
+	shorten := func() {
+		slices.SortFunc(page, func(a, b *envelope.Document) int { return cmp.Compare(a.Owner, b.Owner) })
+		if more = more || len(page) > limit; len(page) > limit {
+			page = page[:limit]
+		}
+	}
+	for d, err := range s.ring.Documents(ctx) {
+		if err != nil {
+			return nil, false, err
+		}
+		if d.Owner <= after {
+			continue
+		}
+		if page = append(page, d); len(page) == 2*limit {
+			shorten()
+		}
+	}
+	shorten()
+	return page, more, nil
+}
+
+func appendKeysets(to []keysetJSON, d *envelope.Document) []keysetJSON {
+	for i := range d.Keysets {
+		k := &d.Keysets[i]
+		one := keysetJSON{
+			Tenant: d.Owner, Use: k.Use.String(), Class: k.Class.String(), Epoch: k.Epoch, Primary: hex.EncodeToString(k.Primary[:]),
+			RotatedAt: formatTime(k.RotatedAt()), Keys: make([]keyJSON, len(k.Keys)),
+		}
+		for j := range k.Keys {
+			key := &k.Keys[j]
+			one.Keys[j] = keyJSON{hex.EncodeToString(key.ID[:]), key.State.String(), formatTime(key.CreatedAt)}
+		}
+		to = append(to, one)
+	}
+	return to
+}
+
+// pageLimit reads about how much a page is to hold.
+func pageLimit(values url.Values) (int, error) {
+	if !values.Has("limit") {
+		return defaultPage, nil
+	}
+	limit, err := strconv.Atoi(values.Get("limit"))
+	if err != nil || limit < 1 || limit > maxPage {
+		return 0, invalid("the limit is a whole number from 1 to 1000")
+	}
+	return limit, nil
+}
+
+// pageCursor reads what an earlier page gave; the empty text where none is given.
+func pageCursor(values url.Values) (string, error) {
+	cursor, err := base64.RawURLEncoding.Strict().DecodeString(values.Get("cursor"))
+	if err != nil || len(values.Get("cursor")) > maxCursor || values.Has("cursor") && len(cursor) == 0 {
+		return "", errCursor
+	}
+	return string(cursor), nil
+}
+
+// tenantCursor is pageCursor for pages of tenants.
+func tenantCursor(values url.Values) (string, error) {
+	after, err := pageCursor(values)
+	if err == nil && after != "" && !identity.ValidTenant(after) {
+		err = errCursor
+	}
+	return after, err
+}

@@ -1,0 +1,135 @@
+package api_test
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+type keysetsPage struct {
+	Keysets []struct {
+		Tenant, Use, Class, Primary, RotatedAt string
+		Epoch                                  uint32
+		Keys                                   []struct{ ID, State, CreatedAt string }
+	}
+	Cursor string
+}
+
+func (k *checker) keysets(query string, bearer string) (page keysetsPage) {
+	k.t.Helper()
+	got := k.call(true, "GET", "/v1/keys"+query, nil, "Authorization", "Bearer "+bearer)
+	require.NoError(k.t, json.Unmarshal(got.body, &page))
+	return page
+}
+
+// issue makes a token.
+func (s *service) issue(tenant string, scopes identity.Scopes) string {
+	s.t.Helper()
+	text, _, err := s.file.Issue(token.Grant{Tenant: tenant, Scopes: scopes})
+	require.NoError(s.t, err)
+	return text
+}
+
+// What is told of keys is what the keyset document says of them, and a tenant's token sees its own tenant's.
+func conformKeysets(t *testing.T, k *checker) {
+	tenant, err := k.ring.Tenant(t.Context(), "default")
+	require.NoError(t, err)
+	former, err := tenant.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	primary, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	require.NoError(t, k.ring.Advance(t.Context(), "default", format.UseCache, classify.PHI, former, envelope.Compromised))
+	for _, query := range []string{"", "?tenant=default", "?tenant=default&limit=1"} {
+		page := k.keysets(query, k.token)
+		require.Empty(t, page.Cursor, "of one tenant")
+		states := map[string]string{}
+		for _, one := range page.Keysets {
+			require.Equal(t, "default", one.Tenant)
+			if one.Use == "cache" && one.Class == "phi" {
+				require.Equal(t, hex.EncodeToString(primary[:]), one.Primary)
+				for _, key := range one.Keys {
+					states[key.ID] = key.State
+				}
+			}
+		}
+		require.Equal(t, map[string]string{hex.EncodeToString(primary[:]): "enabled", hex.EncodeToString(former[:]): "compromised"}, states)
+	}
+	k.audit.take()
+	k.call(false, "GET", "/v1/keys?tenant=other", nil).refused(t, "forbidden")
+	require.Equal(t, "access.refused", k.audit.take()[0].Action.String())
+	for _, query := range []string{"?tenant=", "?tenant=*", "?tenant=%FF", "?limit=0", "?limit=1001", "?cursor=", "?cursor=_w", "?use=cache"} {
+		k.call(false, "GET", "/v1/keys"+query, nil).refused(t, "invalid_argument")
+	}
+}
+
+// An operator sees every tenant, page by page in the order of their names, each once.
+func TestOperatorListsKeysets(t *testing.T) {
+	s := start(t, badger(t), nil)
+	k := newChecker(t, s)
+	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
+	require.Empty(t, k.keysets("", operator).Keysets)
+	var want []string
+	for i := range 23 {
+		name := fmt.Sprintf("tenant %02d/é", i)
+		tenant, err := s.ring.Tenant(t.Context(), name)
+		require.NoError(t, err)
+		_, err = tenant.Primary(format.UseCache, classify.PHI)
+		require.NoError(t, err)
+		want = append(want, name)
+	}
+	require.NoError(t, s.ring.Shred(t.Context(), want[5]))
+	for limit := 1; limit <= 24; limit++ {
+		var got []string
+		for cursor := ""; ; {
+			page := k.keysets(fmt.Sprintf("?limit=%d%s", limit, cursor), operator)
+			names := map[string]bool{}
+			for _, one := range page.Keysets {
+				if !names[one.Tenant] {
+					got = append(got, one.Tenant)
+				}
+				names[one.Tenant] = true
+				require.Equal(t, map[bool]string{true: "destroyed", false: "enabled"}[one.Tenant == want[5]], one.Keys[0].State)
+			}
+			require.LessOrEqual(t, len(names), limit)
+			if page.Cursor == "" {
+				break
+			}
+			require.Len(t, names, limit)
+			cursor = "&cursor=" + page.Cursor
+		}
+		require.Equal(t, want, got, limit)
+	}
+	require.Equal(t, want[3], k.keysets("?tenant="+url.QueryEscape(want[3]), operator).Keysets[0].Tenant)
+	s.do("GET", "/v1/keys?tenant=none", nil, "Authorization", "Bearer "+operator).refused(t, "not_found")
+	_, err := s.ring.Document(t.Context(), "none")
+	require.Error(t, err, "asking makes no keys")
+	s.do("GET", "/v1/keys", nil, "Authorization", "Bearer "+s.issue(want[3], identity.KeysAdmin)).is(t, 200)
+}
+
+// Keysets that cannot be read are an error and not left out; others can be asked for.
+func TestUnreadableKeysets(t *testing.T) {
+	s := start(t, badger(t), nil)
+	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
+	_, err := s.ring.Tenant(t.Context(), "damaged")
+	require.NoError(t, err)
+	path := s.keys.Where(keystore.Keysets, "damaged")
+	require.FileExists(t, path)
+	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+	_, err = s.ring.Tenant(t.Context(), "whole")
+	require.NoError(t, err)
+	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.do("GET", "/v1/keys?tenant=damaged", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
+}
