@@ -17,7 +17,7 @@ func configCommand() *cobra.Command {
 		Use:     "config",
 		Short:   "Print what is in force and where each value comes from",
 		Long:    "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.",
-		Example: "  coffer config\n  COFFER_ENVIRONMENT=prod coffer config --listen :8080",
+		Example: "  coffer config\n  COFFER_ENVIRONMENT=staging coffer config --listen :8080",
 		GroupID: groupServer,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

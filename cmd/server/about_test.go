@@ -14,10 +14,10 @@ import (
 
 func TestConfig(t *testing.T) {
 	const planted = "pl4nted-secret"
-	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=prod"}, "config", "--rate", "5").Output()
+	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=staging"}, "config", "--rate", "5").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^SETTING +VALUE +FROM$`, string(out))
-	require.Regexp(t, `(?m)^COFFER_ENVIRONMENT +prod +environment$`, string(out))
+	require.Regexp(t, `(?m)^COFFER_ENVIRONMENT +staging +environment$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_RATE +5 +--rate$`, string(out))
 	require.Regexp(t, `(?m)^REDIS_URL +- +default$`, string(out))
 	require.Regexp(t, `(?m)^ENCRYPTION_MASTER_KEY +\[secret\] +environment$`, string(out))

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
@@ -32,11 +29,11 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
 		return nil, err
 	}
-	kek, err := openKEK(ctx, c, k, log)
+	keks, err := openKEKs(ctx, c, k, log)
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}
-	k.keks = kms.NewSet(kek).Map(watch)
+	k.keks = keks.Map(watch)
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
@@ -63,6 +60,9 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	}
 	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
 	switch {
+	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
+		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
+			"`coffer keys rewrap` move them: %w", k.where, err)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey != "":
 		return fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where)
 	case errors.Is(err, envelope.ErrWrongSecret):
@@ -71,28 +71,6 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where)
 	}
 	return err
-}
-
-// openKEK opens the configured master key, or one in the data directory, which it makes where there are no keys yet.
-func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
-	if c.MasterKey != "" {
-		return kms.FromMasterKey(string(c.MasterKey), c.KDFIterations)
-	}
-	path := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		held, err := holdsKeys(ctx, k.store)
-		if err != nil {
-			return nil, err
-		}
-		if held {
-			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it", k.where, path)
-		}
-		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
-		}
-	}
-	log.Warn("the master key lies beside the data, which is for development only: set ENCRYPTION_MASTER_KEY", "file", path)
-	return kms.OpenFile(path)
 }
 
 // keysReady reports whether keys can be had now. It unlocks the default tenant's where they were dropped.

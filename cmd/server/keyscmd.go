@@ -51,8 +51,8 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	}
 	o = &operator{config: &c, log: commandLog(cmd)}
 	master := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(master); c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY", master)
+	if _, err := os.Stat(master); c.KMS.KEK == "" && c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master)
 	}
 	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
 		return nil, err

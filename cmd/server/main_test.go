@@ -115,7 +115,7 @@ func TestMasterKeys(t *testing.T) {
 			data := t.TempDir()
 			p := serve(t, data, key, "KDF_ITERATIONS=1000")
 			require.Contains(t, p.log.String(), "KDF_ITERATIONS is below the least")
-			require.NotContains(t, p.log.String(), "for development")
+			require.Contains(t, p.log.String(), "THE KEK IS LOCAL")
 			require.NoFileExists(t, filepath.Join(data, "master.key"))
 			p.put(p.token, "k", record)
 			require.Zero(t, p.stop(syscall.SIGTERM))
@@ -125,7 +125,7 @@ func TestMasterKeys(t *testing.T) {
 			says = fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 			require.Contains(t, says, "set ENCRYPTION_MASTER_KEY")
 			require.NoFileExists(t, filepath.Join(data, "master.key"), "no new key is made beside keys of another")
-			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=prod"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=staging"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 			require.Contains(t, says, "COFFER_ENVIRONMENT")
 
 			again := serve(t, data, key, "KDF_ITERATIONS=700000")

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
 // text reads a file of the repository, without its comments and with continued lines joined.
@@ -110,7 +112,8 @@ func TestImage(t *testing.T) {
 	require.Equal(t, []string{"/coffer", "serve"}, append(words(t, only(t, image, "ENTRYPOINT")), words(t, only(t, image, "CMD"))...))
 	variables := imageEnvironment(t, image)
 	requireSettings(t, variables)
-	variables["ENCRYPTION_MASTER_KEY_FILE"] = secretFile(t)
+	vault := peers.NewVault(t)
+	variables["COFFER_KEK_FILE"], variables["VAULT_ADDR"], variables["VAULT_TOKEN"] = kekFile(t), vault.URL, vault.Token
 	variables["COFFER_SHUTDOWN_DELAY"] = "0s"
 	p := serve(t, t.TempDir(), environ(variables)...)
 	require.NotContains(t, p.log.String(), "for development")
@@ -139,10 +142,10 @@ func environ(variables map[string]string) (out []string) {
 	return out
 }
 
-func secretFile(t *testing.T) string {
+func kekFile(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "master-key")
-	require.NoError(t, os.WriteFile(path, []byte("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o400))
+	path := filepath.Join(t.TempDir(), "kek")
+	require.NoError(t, os.WriteFile(path, []byte("hashivault://"+peers.VaultKey+"\n"), 0o400))
 	return path
 }
 
@@ -183,7 +186,7 @@ func unit(t *testing.T) map[string][]string {
 func TestUnit(t *testing.T) {
 	u := unit(t)
 	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])
-	require.Equal(t, []string{"master-key:/etc/coffer/master-key"}, u["LoadCredential"])
+	require.Equal(t, []string{"kek:/etc/coffer/kek"}, u["LoadCredential"])
 	for name, value := range map[string]string{
 		"User": "coffer", "LimitCORE": "0", "MemorySwapMax": "0", "UMask": "0077", "NoNewPrivileges": "true", "CapabilityBoundingSet": "",
 		"ProtectSystem": "strict", "ProtectHome": "true", "MemoryDenyWriteExecute": "true", "StateDirectory": "coffer", "StateDirectoryMode": "0700",
@@ -196,8 +199,8 @@ func TestUnit(t *testing.T) {
 		variables[name] = strings.ReplaceAll(value, "%S", "/var/lib")
 	}
 	requireSettings(t, variables)
-	require.Equal(t, "%d/master-key", variables["ENCRYPTION_MASTER_KEY_FILE"])
-	variables["ENCRYPTION_MASTER_KEY_FILE"] = secretFile(t)
+	require.Equal(t, "%d/kek", variables["COFFER_KEK_FILE"])
+	variables["COFFER_KEK_FILE"] = kekFile(t)
 	out, err := program(t, environ(variables), "config").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^COFFER_DATA +/var/lib/coffer +environment$`, string(out))

@@ -45,11 +45,11 @@ func keysRewrapCommand() *cobra.Command {
 					return rewrapStatus(ctx, cmd.OutOrStdout(), r)
 				})
 			}
-			keks, err := openTarget(cmd.Context(), to)
-			if err != nil {
-				return err
-			}
 			return operate(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+				keks, err := openTarget(ctx, o.config, to)
+				if err != nil {
+					return err
+				}
 				key, general := auditKeyPath(o.config), keks.All()[0]
 				switch {
 				case dry:
@@ -79,7 +79,7 @@ func keysRewrapCommand() *cobra.Command {
 }
 
 // openTarget opens the KEKs that the command line names. It quotes none: one may be a key.
-func openTarget(ctx context.Context, urls []string) (keks kms.Set, err error) {
+func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
 	byClass := map[classify.Class]kms.KEK{}
 	for _, url := range urls {
 		class := classify.Class(0)
@@ -94,7 +94,7 @@ func openTarget(ctx context.Context, urls []string) (keks kms.Set, err error) {
 		if strings.HasPrefix(url, "base64key:") {
 			return keks, errors.New("--to takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH")
 		}
-		if byClass[class], err = kms.Open(ctx, url); err != nil {
+		if byClass[class], err = kms.Open(ctx, url, providers(c)...); err != nil {
 			return keks, fmt.Errorf("--to: %w", err)
 		}
 	}

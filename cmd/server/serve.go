@@ -43,6 +43,9 @@ func serveCommand() *cobra.Command {
 			for _, warning := range warnings {
 				log.Warn(warning)
 			}
+			if err := c.Production(); err != nil {
+				return err
+			}
 			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
 		},
 	}

@@ -34,7 +34,8 @@ func (l *loader) check(r *raw) Config {
 		Data:          l.data(r.Data),
 		Environment:   l.environment(r.Environment),
 		Unencrypted:   l.unencrypted(r),
-		MasterKey:     l.masterKey(r.MasterKey),
+		MasterKey:     l.general(r),
+		KMS:           l.kms(r),
 		KDFIterations: l.iterations(r.KDFIterations),
 		Keys:          l.keys(r),
 		Redis:         l.redis(r),
@@ -83,15 +84,27 @@ func (l *loader) environment(text string) string {
 	return text
 }
 
-func (l *loader) masterKey(text string) Secret {
+// general is the master key of all classes, under either of its names.
+func (l *loader) general(r *raw) Secret {
+	master, general := l.masterKey("ENCRYPTION_MASTER_KEY", r.MasterKey), l.masterKey("GENERAL_ENCRYPTION_KEY", r.GeneralKey)
 	switch {
-	case text == "" && l.set("ENCRYPTION_MASTER_KEY"):
-		l.refuse("ENCRYPTION_MASTER_KEY", "is set but empty: give 32 random bytes as base64 (openssl rand -base64 32), or unset it")
+	case master == "":
+		return general
+	case general != "" && general != master:
+		l.refuse("GENERAL_ENCRYPTION_KEY", "and ENCRYPTION_MASTER_KEY are two names of one key, and differ: unset one of them")
+	}
+	return master
+}
+
+func (l *loader) masterKey(variable, text string) Secret {
+	switch {
+	case text == "" && l.set(variable):
+		l.refuse(variable, "is set but empty: give 32 random bytes as base64 (openssl rand -base64 32), or unset it")
 	case text == "":
 	case !utf8.ValidString(text):
-		l.refuse("ENCRYPTION_MASTER_KEY", "is not valid UTF-8")
+		l.refuse(variable, "is not valid UTF-8")
 	case utf8.RuneCountInString(text) < minPassphrase:
-		l.refuse("ENCRYPTION_MASTER_KEY", "is too short: give 32 random bytes as base64 (openssl rand -base64 32), or a passphrase of at least "+
+		l.refuse(variable, "is too short: give 32 random bytes as base64 (openssl rand -base64 32), or a passphrase of at least "+
 			strconv.Itoa(minPassphrase)+" characters")
 	}
 	return Secret(text)

@@ -24,6 +24,7 @@ type Config struct {
 	Environment   string // label bound to every key: dev, staging, prod
 	Unencrypted   bool   // values are stored in the clear, for local debugging
 	MasterKey     Secret // base64 of 32 random bytes, or a passphrase; empty: one is made in Data
+	KMS           KMS
 	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
 	Keys          Keys
 	Redis         Redis

@@ -29,6 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, warnings)
 	require.Equal(t, config.Config{
 		Listen: "127.0.0.1:8080", Data: "coffer-data", Environment: "dev", KDFIterations: 600_000,
+		KMS:  config.KMS{Classes: map[classify.Class]config.Secret{}},
 		Keys: config.Keys{TTL: time.Hour, RotateAge: 90 * 24 * time.Hour, Grace: 24 * time.Hour, Rate: 1000}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20, TTL: table(),
 		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Limits: config.Limits{Burst: 100, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10},
 		ReadTimeout: 2 * time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,

@@ -18,6 +18,9 @@ type Setting struct {
 // Describe gives all settings, and fails and warns as Load does.
 func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {
 	c, r, l, err := load(environ, set)
+	if err == nil {
+		err = c.Production()
+	}
 	if err != nil {
 		return nil, l.warnings, err
 	}

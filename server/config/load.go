@@ -16,11 +16,44 @@ type raw struct {
 	Data        string `env:"COFFER_DATA" envDefault:"coffer-data"`
 	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
 
-	MasterKey     string `env:"ENCRYPTION_MASTER_KEY"`
-	MasterKeyFile string `env:"ENCRYPTION_MASTER_KEY_FILE"`
-	Enabled       string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
-	Algorithm     string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
-	KDFIterations string `env:"KDF_ITERATIONS" envDefault:"600000"`
+	MasterKey      string `env:"ENCRYPTION_MASTER_KEY"`
+	MasterKeyFile  string `env:"ENCRYPTION_MASTER_KEY_FILE"`
+	GeneralKey     string `env:"GENERAL_ENCRYPTION_KEY"`
+	GeneralKeyFile string `env:"GENERAL_ENCRYPTION_KEY_FILE"`
+	PIIKey         string `env:"PII_ENCRYPTION_KEY"`
+	PIIKeyFile     string `env:"PII_ENCRYPTION_KEY_FILE"`
+	PHIKey         string `env:"PHI_ENCRYPTION_KEY"`
+	PHIKeyFile     string `env:"PHI_ENCRYPTION_KEY_FILE"`
+	Enabled        string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
+	Algorithm      string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
+	KDFIterations  string `env:"KDF_ITERATIONS" envDefault:"600000"`
+
+	Provider               string `env:"KMS_PROVIDER" envDefault:"local"`
+	KEK                    string `env:"COFFER_KEK"`
+	KEKFile                string `env:"COFFER_KEK_FILE"`
+	AWSRegion              string `env:"AWS_REGION"`
+	AWSKey                 string `env:"AWS_KMS_KEY_ID"`
+	AWSAccessKeyID         string `env:"AWS_ACCESS_KEY_ID"`
+	AWSAccessKeyIDFile     string `env:"AWS_ACCESS_KEY_ID_FILE"`
+	AWSSecretAccessKey     string `env:"AWS_SECRET_ACCESS_KEY"`
+	AWSSecretAccessKeyFile string `env:"AWS_SECRET_ACCESS_KEY_FILE"`
+	AWSSessionToken        string `env:"AWS_SESSION_TOKEN"`
+	AWSSessionTokenFile    string `env:"AWS_SESSION_TOKEN_FILE"`
+	AzureVault             string `env:"AZURE_KEY_VAULT_URL"`
+	AzureKey               string `env:"AZURE_KEY_NAME"`
+	AzureTenantID          string `env:"AZURE_TENANT_ID"`
+	AzureClientID          string `env:"AZURE_CLIENT_ID"`
+	AzureClientSecret      string `env:"AZURE_CLIENT_SECRET"`
+	AzureClientSecretFile  string `env:"AZURE_CLIENT_SECRET_FILE"`
+	GoogleCredentials      string `env:"GOOGLE_APPLICATION_CREDENTIALS"`
+	GCPProject             string `env:"GCP_PROJECT_ID"`
+	GCPLocation            string `env:"GCP_LOCATION"`
+	GCPRing                string `env:"GCP_KEY_RING"`
+	GCPKey                 string `env:"GCP_KEY_NAME"`
+	VaultAddress           string `env:"VAULT_ADDR"`
+	VaultToken             string `env:"VAULT_TOKEN"`
+	VaultTokenFile         string `env:"VAULT_TOKEN_FILE"`
+	VaultKey               string `env:"VAULT_KEY_NAME" envDefault:"coffer"`
 
 	KeysRedisURL     string `env:"COFFER_KEYS_REDIS_URL"`
 	KeysRedisURLFile string `env:"COFFER_KEYS_REDIS_URL_FILE"`
@@ -121,7 +154,18 @@ const Help = `Every setting has an environment variable; a flag wins over it. In
 directory is read too, and the environment wins over it. These have no flag:
 
     ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
-    KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
+    GENERAL_ENCRYPTION_KEY   another name of it
+  PII_ENCRYPTION_KEY, PHI_ENCRYPTION_KEY
+                           master keys of their own for these classes
+
+  KMS_PROVIDER             local (the above), or where the keys' own key is instead of a master key, as production takes it:
+    aws                    AWS_REGION, AWS_KMS_KEY_ID (an id, ARN or alias/NAME); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+    azure                  AZURE_KEY_VAULT_URL, AZURE_KEY_NAME; AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
+    gcp                    GCP_PROJECT_ID, GCP_LOCATION, GCP_KEY_RING, GCP_KEY_NAME; GOOGLE_APPLICATION_CREDENTIALS (a file)
+    vault                  VAULT_ADDR, VAULT_TOKEN, VAULT_KEY_NAME (coffer)
+  COFFER_KEK               its URL, instead of KMS_PROVIDER
+
+  KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
     ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
     ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
     COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts

@@ -151,7 +151,7 @@ func TestHelp(t *testing.T) {
 		known[s.Variable] = true
 		require.Contains(t, help, strings.TrimSuffix(s.Variable, "_FILE"))
 	}
-	for _, name := range regexp.MustCompile(`\b(?:COFFER|REDIS|ENCRYPTION|KDF)_[A-Z_]+[A-Z]`).FindAllString(help, -1) {
+	for _, name := range regexp.MustCompile(`\b(?:COFFER|REDIS|ENCRYPTION|KDF|KMS|AWS|AZURE|GOOGLE|GCP|VAULT|GENERAL|PII|PHI)_[A-Z_]+[A-Z]`).FindAllString(help, -1) {
 		require.True(t, known[name], name)
 	}
 }

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/hashivault"
+)
+
+// providers are the KMSs that this program can ask, with the configured credentials.
+func providers(c *config.Config) []kms.Provider {
+	return []kms.Provider{
+		hashivault.Provider(hashivault.Settings{Address: c.KMS.Vault.Address, Token: string(c.KMS.Vault.Token)}),
+	}
+}
+
+// openKEKs opens the configured keys: one for all classes, and those of classes that have their own.
+func openKEKs(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (keks kms.Set, err error) {
+	if c.Local() {
+		log.Warn("THE KEK IS LOCAL, which is for development only: whoever reads this host's files or environment reads all data; " +
+			"set KMS_PROVIDER to aws, azure, gcp or vault")
+	}
+	general, err := openKEK(ctx, c, k, log)
+	if err != nil {
+		return keks, err
+	}
+	keks = kms.NewSet(general)
+	for class, text := range c.KMS.Classes {
+		kek, err := kms.FromMasterKey(string(text), c.KDFIterations)
+		if err != nil {
+			return keks, err
+		}
+		keks = keks.With(class, kek)
+	}
+	return keks, nil
+}
+
+// openKEK opens the general key: in a KMS, the configured master key, or one in the data directory.
+func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
+	switch {
+	case c.KMS.KEK != "":
+		kek, err := kms.Open(ctx, string(c.KMS.KEK), providers(c)...)
+		if err != nil {
+			return nil, fmt.Errorf("COFFER_KEK or KMS_PROVIDER: %w", err)
+		}
+		return kek, nil
+	case c.MasterKey != "":
+		return kms.FromMasterKey(string(c.MasterKey), c.KDFIterations)
+	}
+	return openMasterFile(ctx, c, k, log)
+}
+
+// openMasterFile opens the master key in the data directory, which it makes where there are no keys yet.
+func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (kms.KEK, error) {
+	path := filepath.Join(c.Data, "master.key")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		held, err := holdsKeys(ctx, k.store)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it, or KMS_PROVIDER to what "+
+				"they are under", k.where, path)
+		}
+		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	log.Warn("the master key lies beside the data: set ENCRYPTION_MASTER_KEY", "file", path)
+	return kms.OpenFile(path)
+}

@@ -1,0 +1,106 @@
+package main_test
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms/kmstest"
+	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
+)
+
+// behind is a KMS for the program: what is in its environment, and texts that must not come out.
+type behind struct {
+	peer    kmstest.Peer
+	environ []string
+	secret  string
+	provide string // what its URLs begin with
+}
+
+func kmss(t *testing.T) map[string]behind {
+	vault := peers.NewVault(t)
+	return map[string]behind{
+		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + peers.VaultKey}, vault.Token, "hashivault://"},
+	}
+}
+
+// A server in production under a KMS: it goes on through an outage with the keys in memory and says so, does not start during one, and is
+// well again after it. A key that was made again under the same name does not start it either, and says why.
+func TestKMS(t *testing.T) {
+	for name, k := range kmss(t) {
+		t.Run(name, func(t *testing.T) {
+			data, environ := t.TempDir(), append(k.environ, "COFFER_ENVIRONMENT=prod")
+			start := []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}
+			p := serve(t, data, environ...)
+			require.NotContains(t, p.log.String(), "for development")
+			require.NoFileExists(t, filepath.Join(data, "master.key"))
+			p.put(p.token, "patient", record)
+
+			k.peer.Fail(kmstest.Denied, kmstest.Always)
+			other := tokenFor(t, data, "clinic") // whose keys nobody has unwrapped yet
+			status, body := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
+			require.Equal(t, http.StatusServiceUnavailable, status)
+			require.Contains(t, body, "kms_denied")
+			require.NotContains(t, body, "://", "who asks for a value is not told of the KMS")
+			p.requireValue(p.token, "patient", record)
+			status, body = p.do("", http.MethodGet, "/readyz", "")
+			require.Equal(t, http.StatusOK, status)
+			require.Contains(t, body, `"degraded":["keyring_unavailable"]`)
+
+			k.peer.Fail(kmstest.Down, kmstest.Always)
+			said := fails(t, program(t, environ, start...))
+			require.Contains(t, said, k.provide)
+			require.Contains(t, said, "cannot be reached")
+			k.peer.Fail(kmstest.Denied, kmstest.Always)
+			said += fails(t, program(t, environ, start...))
+			require.Contains(t, said, "KMS authentication failed")
+			p.requireValue(p.token, "patient", record)
+
+			k.peer.Fail(kmstest.None, 0)
+			require.Eventually(t, func() bool {
+				_, body := p.do("", http.MethodGet, "/readyz", "")
+				status, _ := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
+				return status == http.StatusNoContent && !strings.Contains(body, "degraded")
+			}, 10*time.Second, 100*time.Millisecond)
+			require.Zero(t, p.stop(syscall.SIGTERM))
+			again := serve(t, data, environ...)
+			again.requireValue(p.token, "patient", record)
+			require.Zero(t, again.stop(syscall.SIGTERM))
+
+			k.peer.Recreate()
+			said += fails(t, program(t, environ, start...))
+			require.Contains(t, said, "made again under the same name")
+			require.NotContains(t, said+p.log.String()+again.log.String(), k.secret)
+		})
+	}
+}
+
+// A deployment moves from its master key into a KMS, which production takes.
+func TestRewrapIntoKMS(t *testing.T) {
+	k := kmss(t)["vault"]
+	data, production := t.TempDir(), "COFFER_ENVIRONMENT=eu-prod"
+	local := append([]string{production, "ENCRYPTION_MASTER_KEY=" + masterA}, k.environ[1:3]...)
+	said := fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, said, "coffer keys rewrap")
+	staged := serve(t, data, "COFFER_ENVIRONMENT=staging", "ENCRYPTION_MASTER_KEY="+masterA)
+	require.Contains(t, staged.log.String(), "THE KEK IS LOCAL")
+	staged.put(staged.token, "patient", record)
+	require.Zero(t, staged.stop(syscall.SIGTERM))
+
+	local[0] = "COFFER_ENVIRONMENT=staging"
+	to := "hashivault://" + peers.VaultKey
+	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--dry-run"), "the new KEK wraps and unwraps")
+	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to), "roots wrapped: 1")
+	under := append([]string{"COFFER_ENVIRONMENT=staging"}, k.environ...)
+	moved := serve(t, data, under...)
+	moved.requireValue(staged.token, "patient", record)
+	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--finish"), "slots retired: 1")
+	require.Zero(t, moved.stop(syscall.SIGTERM))
+	said = fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, said, "ENCRYPTION_MASTER_KEY is not the key")
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// KMS says which keys wrap the keysets, and who asks for them.
+type KMS struct {
+	KEK     Secret                    // URL of the one for all classes; empty: MasterKey
+	Classes map[classify.Class]Secret // master keys, in the form of MasterKey, of classes that have one of their own
+	AWS     AWS
+	Azure   Azure
+	Google  Google
+	Vault   Vault
+}
+
+// AWS, Azure, Google and Vault are credentials. What is empty is for the provider's SDK to find, such as the role of the machine.
+type (
+	AWS    struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
+	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
+	Google struct{ Credentials string } // path of a file
+	Vault  struct {
+		Address string
+		Token   Secret
+	}
+)
+
+// masterKeys are the variables of keys given as text. Set but empty, they must not go unseen.
+var masterKeys = []string{"ENCRYPTION_MASTER_KEY", "GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY", "COFFER_KEK"}
+
+// Local reports whether keysets are wrapped by a key that this process has, and not by a KMS.
+func (c *Config) Local() bool {
+	return c.KMS.KEK == "" || strings.HasPrefix(string(c.KMS.KEK), "base64key:") || strings.HasPrefix(string(c.KMS.KEK), "file:")
+}
+
+// Production refuses local keys where the environment is production: whoever reads the host's disk or environment reads all data.
+// It is asked before values are served, and not by the commands that move a deployment's keys into a KMS.
+func (c *Config) Production() error {
+	if c.Local() && production.MatchString(c.Environment) {
+		return errors.New("COFFER_ENVIRONMENT says production, where a master key of one's own is not enough: set KMS_PROVIDER to aws, azure, gcp or vault, " +
+			"or COFFER_KEK; `coffer keys rewrap` moves what there is under it")
+	}
+	return nil
+}
+
+func (l *loader) kms(r *raw) KMS {
+	k := KMS{
+		Classes: map[classify.Class]Secret{},
+		AWS:     AWS{Secret(r.AWSAccessKeyID), Secret(r.AWSSecretAccessKey), Secret(r.AWSSessionToken)},
+		Azure:   Azure{Secret(r.AzureTenantID), Secret(r.AzureClientID), Secret(r.AzureClientSecret)},
+		Google:  Google{r.GoogleCredentials},
+		Vault:   Vault{r.VaultAddress, Secret(r.VaultToken)},
+	}
+	for class, text := range map[classify.Class]string{classify.PII: r.PIIKey, classify.PHI: r.PHIKey} {
+		variable := strings.ToUpper(class.String()) + "_ENCRYPTION_KEY"
+		if key := l.masterKey(variable, text); key != "" {
+			k.Classes[class] = key
+		}
+	}
+	if l.set("COFFER_KEK") {
+		k.KEK = l.kek(r.KEK)
+		if l.set("KMS_PROVIDER") {
+			l.refuse("COFFER_KEK", "and KMS_PROVIDER are both set: unset one of them")
+		}
+	} else if url := l.provider(r); url != "" {
+		k.KEK = Secret(url)
+	}
+	if k.KEK != "" {
+		for _, variable := range masterKeys[:4] {
+			if l.set(variable) {
+				l.refuse(variable, "is a master key, and a KEK by COFFER_KEK or KMS_PROVIDER is configured: unset one of them")
+			}
+		}
+	}
+	l.together("AWS_ACCESS_KEY_ID", r.AWSAccessKeyID, "AWS_SECRET_ACCESS_KEY", r.AWSSecretAccessKey)
+	return k
+}
+
+// kek takes what has a scheme; what its provider says of the rest comes when it is opened.
+func (l *loader) kek(text string) Secret {
+	if scheme, rest, ok := strings.Cut(text, "://"); !ok || scheme == "" || rest == "" {
+		l.refuse("COFFER_KEK", "must be the URL of a key, such as hashivault://KEY or awskms:///alias/KEY?region=REGION")
+	}
+	return Secret(text)
+}
+
+// provider makes the URL of the guides' variables.
+func (l *loader) provider(r *raw) string {
+	switch r.Provider {
+	case "local":
+		return ""
+	case "aws":
+		l.need("aws", "AWS_REGION", r.AWSRegion, "AWS_KMS_KEY_ID", r.AWSKey)
+		return "awskms:///" + escape(r.AWSKey) + "?region=" + url.QueryEscape(r.AWSRegion)
+	case "azure":
+		l.need("azure", "AZURE_KEY_VAULT_URL", r.AzureVault, "AZURE_KEY_NAME", r.AzureKey)
+		l.together("AZURE_TENANT_ID", r.AzureTenantID, "AZURE_CLIENT_ID", r.AzureClientID, "AZURE_CLIENT_SECRET", r.AzureClientSecret)
+		u, err := url.Parse(r.AzureVault)
+		if err != nil || r.AzureVault != "" && (u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
+			l.refuse("AZURE_KEY_VAULT_URL", "must be the URL of a vault, such as https://NAME.vault.azure.net")
+			return ""
+		}
+		return "azurekeyvault://" + u.Host + "/keys/" + url.PathEscape(r.AzureKey)
+	case "gcp":
+		l.need("gcp", "GCP_PROJECT_ID", r.GCPProject, "GCP_LOCATION", r.GCPLocation, "GCP_KEY_RING", r.GCPRing, "GCP_KEY_NAME", r.GCPKey)
+		return "gcpkms://projects/" + url.PathEscape(r.GCPProject) + "/locations/" + url.PathEscape(r.GCPLocation) + "/keyRings/" + url.PathEscape(r.GCPRing) +
+			"/cryptoKeys/" + url.PathEscape(r.GCPKey)
+	case "vault":
+		l.need("vault", "VAULT_ADDR", r.VaultAddress, "VAULT_TOKEN", r.VaultToken)
+		l.vaultAddress(r.VaultAddress)
+		return "hashivault://" + url.PathEscape(r.VaultKey)
+	}
+	l.refuse("KMS_PROVIDER", "must be local, aws, azure, gcp or vault")
+	return ""
+}
+
+// escape leaves the slashes of an alias.
+func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
+
+// vaultAddress refuses to send the token in the clear, but to this host.
+func (l *loader) vaultAddress(text string) {
+	u, err := url.Parse(text)
+	local := err == nil && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1")
+	if text != "" && (err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && local)) {
+		l.refuse("VAULT_ADDR", "must be the URL of the server, https:// where it is not this host")
+	}
+}
+
+// need takes names and values in turn.
+func (l *loader) need(provider string, pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			l.refuse(pairs[i], "must be set where KMS_PROVIDER is "+provider)
+		}
+	}
+}
+
+// together refuses some without the others.
+func (l *loader) together(pairs ...string) {
+	var missing []string
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			missing = append(missing, pairs[i])
+		}
+	}
+	if len(missing) < len(pairs)/2 {
+		for _, variable := range missing {
+			l.refuse(variable, "must be set where the others of its provider are")
+		}
+	}
+}
