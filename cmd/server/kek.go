@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 )
 
@@ -18,6 +19,9 @@ import (
 func providers(c *config.Config) []kms.Provider {
 	return []kms.Provider{
 		hashivault.Provider(hashivault.Settings{Address: c.KMS.Vault.Address, Token: string(c.KMS.Vault.Token)}),
+		azurekeyvault.Provider(azurekeyvault.Settings{
+			TenantID: string(c.KMS.Azure.TenantID), ClientID: string(c.KMS.Azure.ClientID), ClientSecret: string(c.KMS.Azure.ClientSecret),
+		}),
 	}
 }
 
