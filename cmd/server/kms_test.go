@@ -42,7 +42,7 @@ func TestKMS(t *testing.T) {
 			p.put(p.token, "patient", record)
 
 			k.peer.Fail(kmstest.Denied, kmstest.Always)
-			other := tokenFor(t, data, "clinic") // whose keys nobody has unwrapped yet
+			other := tokenFor(t, environ, data, "clinic") // whose keys nobody has unwrapped yet
 			status, body := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
 			require.Equal(t, http.StatusServiceUnavailable, status)
 			require.Contains(t, body, "kms_denied")
