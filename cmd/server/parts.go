@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -30,11 +31,12 @@ type parts struct {
 	metrics  *metrics.Metrics
 	keys     *keys
 	audit    *audit.File
+	copies   *copies
 	store    kv.Store
 }
 
 // openParts opens everything that the server needs, and ends the start where something is not as it must be.
-func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *parts, err error) {
+func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -63,7 +65,11 @@ func openParts(ctx context.Context, c *config.Config, log *slog.Logger) (p *part
 	if key, err = auditKey(ctx, c, p.keys.keks); err != nil {
 		return p, err
 	}
+	if p.copies, err = openCopies(c, out, p.metrics.AuditCopyLost, log); err != nil {
+		return p, err
+	}
 	options := auditOptions(c, log)
+	options.Copy = p.copies.copy()
 	options.Heads, options.OnAltered = headInterval, func() { p.metrics.IntegrityFailed(0) }
 	if p.audit, err = audit.Open(auditPath(c), key, options); err != nil {
 		return p, err
@@ -154,6 +160,9 @@ func (p *parts) close() (err error) {
 	}
 	if p.audit != nil {
 		err = errors.Join(err, p.audit.Close())
+	}
+	if p.copies != nil {
+		err = errors.Join(err, p.copies.close())
 	}
 	return err
 }

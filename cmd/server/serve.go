@@ -58,7 +58,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
-	p, err := openParts(ctx, c, log)
+	p, err := openParts(ctx, c, out, log)
 	if err != nil {
 		return err
 	}

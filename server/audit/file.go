@@ -36,13 +36,14 @@ type Options struct {
 	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
 	Sync      Sync
 	OnFailure OnFailure
-	Timeout   time.Duration // the longest that Record waits; zero is one second
-	MaxSize   int64         // bytes of a file, before another one is begun; zero is any number
-	MaxAge    time.Duration // of a file's first line, before another one is begun; zero is any age
-	Keep      int           // earlier files; others are deleted, and the head says so. Zero keeps all
-	Log       *slog.Logger  // told when the log fails and when it works again
-	Heads     time.Duration // how often the head is told to Log, besides at the begin and the end; zero is not even then
-	OnAltered func()        // called where lines that were written are missing or changed; may be nil
+	Timeout   time.Duration      // the longest that Record waits; zero is one second
+	MaxSize   int64              // bytes of a file, before another one is begun; zero is any number
+	MaxAge    time.Duration      // of a file's first line, before another one is begun; zero is any age
+	Keep      int                // earlier files; others are deleted, and the head says so. Zero keeps all
+	Log       *slog.Logger       // told when the log fails and when it works again
+	Heads     time.Duration      // how often the head is told to Log, besides at the begin and the end; zero is not even then
+	Copy      func(lines []byte) // given what was written, in its order; it neither waits nor keeps the bytes; may be nil
+	OnAltered func()             // called where lines that were written are missing or changed; may be nil
 }
 
 const (

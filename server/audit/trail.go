@@ -244,6 +244,9 @@ func (t *trail) write(objects []byte) error {
 	if t.began.IsZero() {
 		t.began = time.Now()
 	}
+	if t.options.Copy != nil {
+		t.options.Copy(lines)
+	}
 	altered := t.altered
 	t.size += int64(len(lines))
 	t.at, t.end, t.rest, t.altered = at, t.size, rest{}, false

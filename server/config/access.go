@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -82,6 +83,17 @@ func (l *loader) audit(r *raw) Audit {
 		l.warn("%s is continue: keys are used unrecorded while the audit log cannot be written", l.name("COFFER_AUDIT_ON_FAILURE"))
 	default:
 		l.refuse("COFFER_AUDIT_ON_FAILURE", "must be stop or continue")
+	}
+	switch r.AuditCopy {
+	case "":
+	case "stdout":
+		a.Copy = CopyStdout
+	case "redis":
+		if a.Copy = CopyRedis; !slices.ContainsFunc(redisWays, l.set) {
+			l.refuse("COFFER_AUDIT_COPY", "must not be redis without a Redis for the cache")
+		}
+	default:
+		l.refuse("COFFER_AUDIT_COPY", "must be stdout or redis")
 	}
 	return a
 }

@@ -36,6 +36,7 @@ func TestBadAccess(t *testing.T) {
 		"COFFER_TRUSTED_PROXIES=" + planted: "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
 		"COFFER_CONCURRENT=-1": "COFFER_CONCURRENT", "COFFER_TOKEN_FAILURES=x": "COFFER_TOKEN_FAILURES",
 		"COFFER_AUDIT_SYNC=" + planted: "COFFER_AUDIT_SYNC", "COFFER_AUDIT_ON_FAILURE=" + planted: "COFFER_AUDIT_ON_FAILURE",
+		"COFFER_AUDIT_COPY=" + planted: "COFFER_AUDIT_COPY",
 	} {
 		_, _, err := load(t, []string{setting})
 		require.ErrorContains(t, err, variable+" must", setting)
@@ -56,6 +57,14 @@ func TestAudit(t *testing.T) {
 	c, _, err = load(t, []string{"COFFER_AUDIT_SYNC=later"})
 	require.NoError(t, err)
 	require.Equal(t, audit.SyncLater, c.Audit.Sync)
+	c, _, err = load(t, []string{"COFFER_AUDIT_COPY=stdout"})
+	require.NoError(t, err)
+	require.Equal(t, config.CopyStdout, c.Audit.Copy)
+	c, _, err = load(t, []string{"COFFER_AUDIT_COPY=redis", "REDIS_HOST=localhost"})
+	require.NoError(t, err)
+	require.Equal(t, config.CopyRedis, c.Audit.Copy)
+	_, _, err = load(t, []string{"COFFER_AUDIT_COPY=redis"})
+	require.ErrorContains(t, err, "COFFER_AUDIT_COPY must not be redis without a Redis")
 }
 
 // Everything in force is told with where it comes from, and no secret.

@@ -59,7 +59,18 @@ type Audit struct {
 	Context   []string // keys of contexts that it shows
 	Sync      audit.Sync
 	OnFailure audit.OnFailure
+	Copy      AuditCopy
 }
+
+// AuditCopy is where the audit log's lines go as well.
+type AuditCopy uint8
+
+// The places.
+const (
+	NoCopy AuditCopy = iota
+	CopyStdout
+	CopyRedis // the Redis of the cache
+)
 
 // Limits is what a tenant may use, and how often an address may send a wrong token.
 type Limits struct {

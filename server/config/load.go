@@ -95,6 +95,7 @@ type raw struct {
 	AuditContext   string `env:"COFFER_AUDIT_CONTEXT"`
 	AuditSync      string `env:"COFFER_AUDIT_SYNC" envDefault:"notable"`
 	AuditOnFailure string `env:"COFFER_AUDIT_ON_FAILURE" envDefault:"stop"`
+	AuditCopy      string `env:"COFFER_AUDIT_COPY"`
 
 	Origins     string `env:"COFFER_CORS_ORIGINS"`
 	Proxies     string `env:"COFFER_TRUSTED_PROXIES"`
@@ -134,6 +135,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"trusted-proxies", "COFFER_TRUSTED_PROXIES", "networks of proxies whose X-Forwarded-For is believed, separated by commas"},
 	{"audit-context", "COFFER_AUDIT_CONTEXT", "keys of contexts that the audit log shows, separated by commas; none may name a person"},
 	{"audit-sync", "COFFER_AUDIT_SYNC", "what is on the disk before it is answered: all, notable (all but ordinary use) or later (default notable)"},
+	{"audit-copy", "COFFER_AUDIT_COPY", "where a server copies the audit log's lines: stdout, or redis for the stream coffer:audit of the cache's Redis"},
 	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},

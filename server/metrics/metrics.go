@@ -34,6 +34,7 @@ type Metrics struct {
 	lookups    *prometheus.CounterVec
 	keys       *prometheus.CounterVec
 	integrity  *prometheus.CounterVec
+	copyLost   prometheus.Counter
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
@@ -54,6 +55,9 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
 	}
+	m.copyLost = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "audit_copy_lost_total", Help: "Lines of the audit log that may not be in its copy. The log has them.",
+	})
 	m.encryption = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "encryption_enabled", Help: "1, or 0 where ENCRYPTION_ENABLED is false and values are stored in the clear.",
 	})
@@ -61,7 +65,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	for _, operation := range operations {
 		m.known[operation] = true
 	}
-	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -124,6 +128,9 @@ func (m *Metrics) Opened(class classify.Class) {
 func (m *Metrics) IntegrityFailed(class classify.Class) {
 	m.integrity.WithLabelValues(className(class)).Inc()
 }
+
+// AuditCopyLost counts lines of the audit log that may not be in its copy.
+func (m *Metrics) AuditCopyLost(lines int) { m.copyLost.Add(float64(lines)) }
 
 // Handler answers the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {

@@ -48,6 +48,7 @@ func TestOperations(t *testing.T) {
 	m.Lookups(3, 1)
 	m.Sealed(classify.PII)
 	m.IntegrityFailed(classify.PHI)
+	m.AuditCopyLost(3)
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
 	text := scrape(t, m)
@@ -64,6 +65,7 @@ func TestOperations(t *testing.T) {
 		`coffer_key_uses_total{action="seal",class="pii"} 1`,
 		`coffer_key_uses_total{action="open",class="phi"} 2`,
 		`coffer_integrity_failures_total{class="phi"} 1`,
+		"coffer_audit_copy_lost_total 3",
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,
 		`coffer_tenant_operations_total{failed="true",tenant="` + hash("clinic") + `"} 1`,
 		"go_goroutines ", "process_open_fds ", "go_build_info{",

@@ -1,0 +1,58 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit/mirror"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// TestAuditCopyToRedis: every line of the audit log is in the stream, as it is in the file.
+func TestAuditCopyToRedis(t *testing.T) {
+	redis, data := redistest.Start(t), t.TempDir()
+	p := serve(t, data, "REDIS_URL=redis://"+redis.Addr, "COFFER_AUDIT_COPY=redis")
+	p.put(p.token, "k", record)
+	p.requireValue(p.token, "k", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	var copied strings.Builder
+	for _, one := range redis.Client(t).XRange(t.Context(), mirror.Stream, "-", "+").Val() {
+		copied.WriteString(one.Values["line"].(string) + "\n")
+	}
+	require.Greater(t, strings.Count(copied.String(), "\n"), 3)
+	require.Equal(t, logFile(filepath.Join(data, "audit.log")).String(), copied.String())
+}
+
+// TestAuditCopyToStdout: every line of the audit log is on standard output, among what the server says there.
+func TestAuditCopyToStdout(t *testing.T) {
+	data, out := t.TempDir(), logFile(filepath.Join(t.TempDir(), "out"))
+	file, err := os.Create(string(out))
+	require.NoError(t, err)
+	defer file.Close()
+	cmd := program(t, []string{"COFFER_AUDIT_COPY=stdout"}, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	cmd.Stdout = file
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "listening: ") }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+	var copied strings.Builder
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "{") {
+			copied.WriteString(line)
+		}
+	}
+	require.Equal(t, 3, strings.Count(copied.String(), "\n"), "the start, the token and the stop")
+	require.Equal(t, logFile(filepath.Join(data, "audit.log")).String(), copied.String())
+}
+
+// TestAuditCopyIsAway: a Redis that is not there holds up no start, and what is not copied is counted.
+func TestAuditCopyIsAway(t *testing.T) {
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://127.0.0.1:1", "COFFER_AUDIT_COPY=redis")
+	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "the audit log cannot be copied") }, 20*time.Second, 10*time.Millisecond)
+}
