@@ -150,6 +150,23 @@ func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
 	return tenant, nil
 }
 
+// rotate rotates keys until it is stopped. Values in the clear have none.
+func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) (stop func()) {
+	if c.Unencrypted {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		newRotator(c, p.keys, p.store, p.audit).Serve(ctx, log)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
 // close closes what was opened.
 func (p *parts) close() (err error) {
 	if p.store != nil {

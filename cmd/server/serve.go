@@ -79,7 +79,9 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := announce(ctx, out, listener.Addr(), c, p.audit, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	stop := p.rotate(ctx, c, log)
 	err = run(ctx, newServer(handler, c, log), listener, c, log)
+	stop()
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 

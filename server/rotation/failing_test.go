@@ -70,6 +70,7 @@ func faultySite(t *testing.T) (*site, *faulty) {
 
 // A store that fails now and then, and loses a cursor, holds the work up and spoils nothing.
 func TestStoreErrors(t *testing.T) {
+	t.Parallel()
 	s, store := faultySite(t)
 	s.fill(600)
 	s.begin(rotation.Order{})
@@ -156,26 +157,47 @@ func (s *site) serve(until func() bool) {
 	<-done
 }
 
+// A server takes up what was begun elsewhere, and goes on with it until the former keys are destroyed.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	s.serve(s.came(rotation.Grace))
+	s.clock.pass(rotation.DefaultGrace)
+	s.serve(s.came(rotation.SecondScan))
+	s.clock.pass(s.Ring.TTL())
+	s.serve(s.came(rotation.Done))
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
+	s.reads(10)
+}
+
+// came reports whether the rotation is in a state.
+func (s *site) came(to rotation.State) func() bool {
+	return func() bool {
+		record, err := s.Record(context.Background(), "tenant")
+		return err == nil && record != nil && record.State == to
+	}
+}
+
 // Keysets get new primaries by themselves when they are old, or were used often enough.
 func TestDue(t *testing.T) {
+	t.Parallel()
 	t.Run("age", func(t *testing.T) {
+		t.Parallel()
 		s := local(t, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
 		s.fill(10)
 		before := s.primaries()
 		s.clock.pass(89 * 24 * time.Hour)
-		_, err := s.cache.Exists(t.Context(), "entry 1")
-		require.NoError(t, err)
 		s.clock.pass(24*time.Hour + time.Second)
-		s.serve(func() bool {
-			record, _ := s.Record(context.Background(), "tenant")
-			return record != nil && record.State == rotation.Grace
-		})
+		s.serve(s.came(rotation.Grace))
 		for class, id := range s.primaries() {
 			require.NotEqual(t, before[class], id)
 		}
 		require.Equal(t, 10, s.under(10))
 	})
 	t.Run("uses", func(t *testing.T) {
+		t.Parallel()
 		s := local(t, func(o *rotation.Options) { o.Uses = 50 })
 		for i := range 60 {
 			class := classify.PHI
@@ -190,10 +212,7 @@ func TestDue(t *testing.T) {
 			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, time.Hour, nil))
 		}
 		before := s.primaries()
-		s.serve(func() bool {
-			record, _ := s.Record(context.Background(), "tenant")
-			return record != nil && record.State == rotation.Grace
-		})
+		s.serve(s.came(rotation.Grace))
 		require.NotEqual(t, before[classify.PII], s.primaries()[classify.PII])
 		require.Equal(t, before[classify.PHI], s.primaries()[classify.PHI], "it was used less")
 		record, err := s.Record(t.Context(), "tenant")

@@ -9,7 +9,7 @@ import (
 )
 
 // leaseTime is for how long a process is taken to be at work after it last said so.
-const leaseTime = time.Minute
+const leaseTime = 15 * time.Second
 
 // lease says who goes through entries now.
 type lease struct {
@@ -33,8 +33,8 @@ func (r *Rotator) hold(ctx context.Context) (bool, error) {
 	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content)
 }
 
-// release gives the lease up, if it is this process's.
-func (r *Rotator) release(ctx context.Context) error {
+// Release gives the lease up, if it is this process's.
+func (r *Rotator) Release(ctx context.Context) error {
 	old, held, err := r.lease(ctx)
 	if err != nil || held.Holder != r.holder {
 		return err

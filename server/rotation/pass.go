@@ -34,6 +34,7 @@ type pass struct {
 	tenant *keyring.Tenant
 	cache  *cache.Cache
 	limit  *rate.Limiter
+	size   int // of a page
 
 	primaries map[classify.Class]format.KeyID
 
@@ -47,12 +48,12 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 	if err != nil {
 		return record, false, err
 	}
-	limit := rate.Inf
+	limit, size := rate.Inf, pageSize
 	if r.Rate > 0 && !record.Compromised {
-		limit = rate.Limit(r.Rate)
+		limit, size = rate.Limit(r.Rate), min(r.Rate, pageSize) // so that a page takes no more than a second
 	}
 	p := &pass{
-		r: r, tenant: t, record: record, cache: cache.New(r.Store, seal.NewSealer(t), r.Cache...),
+		r: r, tenant: t, record: record, size: size, cache: cache.New(r.Store, seal.NewSealer(t), r.Cache...),
 		limit: rate.NewLimiter(limit, max(1, r.Rate/10)),
 	}
 	if len(record.Cursor) == 0 {
@@ -85,7 +86,7 @@ func (p *pass) count(ctx context.Context) error {
 func (p *pass) run(ctx context.Context) (*Record, bool, error) {
 	begun, saved := time.Now(), time.Now()
 	for {
-		keys, next, err := p.list(ctx, string(p.record.Cursor), pageSize)
+		keys, next, err := p.list(ctx, string(p.record.Cursor), p.size)
 		if errors.Is(err, errCursor) {
 			p.record.Cursor, p.record.Counts, p.record.Failures = nil, Counts{Total: p.record.Counts.Total}, nil
 			continue

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -114,8 +113,8 @@ const version = 1
 // Active reports whether there is something left to do.
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
 
-// working reports whether entries are gone through in this state.
-func (s State) working() bool { return s == Reencrypting || s == FirstScan || s == SecondScan }
+// Fresh reports whether entries are yet to be brought under the new keys.
+func (r *Record) Fresh() bool { return r.State == Rotating || r.State == Reencrypting }
 
 // former reports whether a key is one that is given up.
 func (r *Record) former(class classify.Class, id format.KeyID) bool {
@@ -225,5 +224,3 @@ func (r *Rotator) advance(ctx context.Context, was *Record, do func(record *Reco
 }
 
 func (r *Rotator) now() int64 { return r.Now().UnixMilli() }
-
-func at(ms int64) time.Time { return time.UnixMilli(ms) }

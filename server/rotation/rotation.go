@@ -129,8 +129,7 @@ func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Recor
 		}
 		next.Keysets = append(next.Keysets, Keyset{s.Use, s.Class, s.Epoch, ID(s.Primary)})
 	}
-	fresh := record.State == Rotating || record.State == Reencrypting
-	if len(next.Keysets) == 0 || fresh && record.covers(next) {
+	if len(next.Keysets) == 0 || record.Fresh() && record.covers(next) {
 		return nil
 	}
 	return next

@@ -170,6 +170,7 @@ var classes = len(classify.All)
 
 // A rotation goes from new primaries to the destruction of the former keys, each step not before its time.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	const n = 1000
 	s := local(t, nil)
 	s.fill(n)
@@ -250,6 +251,7 @@ func (s *site) straggler(key, value string) func() {
 
 // After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was written since.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	s := local(t, func(o *rotation.Options) { o.Rate = 1000 })
 	s.fill(2000)
 	before := s.primaries()

@@ -91,20 +91,17 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 			saved = time.Now()
 			r.report(ctx, log, "", used.save(ctx, r))
 		}
-		mine, err := r.hold(ctx)
-		if r.report(ctx, log, "", err); err != nil || !mine {
-			continue
-		}
 		if (r.Age > 0 || r.Uses > 0) && time.Since(ages) >= ageInterval {
 			ages = time.Now()
 			r.report(ctx, log, "", r.beginDue(ctx, log))
 		}
 		for r.round(ctx, log) { // until there is nothing left
 		}
+		r.report(ctx, log, "", r.Release(ctx))
 	}
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
 	defer cancel()
-	r.report(leave, log, "", errors.Join(r.release(leave), used.save(leave, r)))
+	r.report(leave, log, "", errors.Join(r.Release(leave), used.save(leave, r)))
 }
 
 // round does a part of what there is to do for each tenant, those with a compromised key first, and reports whether there is more to do now.

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// rotate is one run of the command, by its flags.
+type rotate struct {
+	tenant, class                          string
+	dry, execute, rollback, status, asJSON bool
+	compromised                            bool
+}
+
+func rotateCommand() *cobra.Command {
+	r := &rotate{}
+	cmd := &cobra.Command{
+		Use:     "rotate",
+		GroupID: groupAdmin,
+		Short:   "Give tenants new keys, and bring the cache under them",
+		Long: "Makes new primary keys, and seals every entry of the cache anew under them, while servers go on. Former keys stay as they are for\n" +
+			"COFFER_KEY_GRACE, and can be made the primaries again by --rollback. Then servers retire the former keys of the cache: they are destroyed when two\n" +
+			"scans found nothing under them. Former keys of files, fields and packages stay, for no scan sees what is sealed under them.\n\n" +
+			"Where the cache is in a running server's own store, that server does the work, and the command shows its progress. What was broken off is\n" +
+			"taken up again by any server, or by the same command.\n\n" +
+			"--compromised is for keys that others may know: they never seal again from now on, entries are sealed anew at full rate, and there is neither grace\n" +
+			"nor a way back. It does not make secret again what was read under them.",
+		Example: "  coffer rotate --data DIR --dry-run\n" +
+			"  coffer rotate --data DIR --execute --tenant clinic-7 --class phi\n" +
+			"  coffer rotate --data DIR --status --json",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
+	}
+	config.AddFlags(cmd.Flags(), append(keyFlags, "key-grace", "reencrypt-rate")...)
+	f := cmd.Flags()
+	f.BoolVar(&r.dry, "dry-run", false, "only say what would be rotated")
+	f.BoolVar(&r.execute, "execute", false, "rotate, and wait until the cache is under the new keys")
+	f.BoolVar(&r.rollback, "rollback", false, "make the former keys the primaries again")
+	f.BoolVar(&r.status, "status", false, "only say how far the last rotations are")
+	f.StringVar(&r.tenant, "tenant", "", "only this tenant's keys")
+	f.StringVar(&r.class, "class", "", "only the keys of this class")
+	f.BoolVar(&r.compromised, "compromised", false, "the keys may be known to others")
+	f.BoolVar(&r.asJSON, "json", false, "print the rotations as JSON")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "execute", "rollback", "status")
+	cmd.MarkFlagsOneRequired("dry-run", "execute", "rollback", "status")
+	for _, other := range []string{"dry-run", "rollback", "status"} {
+		cmd.MarkFlagsMutuallyExclusive(other, "compromised")
+	}
+	for _, other := range []string{"rollback", "status"} {
+		cmd.MarkFlagsMutuallyExclusive(other, "class")
+	}
+	return cmd
+}
+
+func (r *rotate) run(cmd *cobra.Command) (err error) {
+	order := rotation.Order{Compromised: r.compromised}
+	if r.class != "" {
+		if order.Class, err = classify.Parse(r.class); err != nil {
+			return fmt.Errorf("--class: %w", err)
+		}
+	}
+	o, err := openOperator(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	store, err := o.cacheStore()
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		defer func() { err = errors.Join(err, store.Close()) }()
+	}
+	rotator := newRotator(o.config, o.keys, store, o.audit)
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	tenants, err := r.tenants(ctx, o)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.dry:
+		return r.preview(ctx, out, rotator, tenants, order.Class)
+	case r.rollback:
+		err = rollback(ctx, rotator, tenants)
+	case r.execute:
+		err = execute(ctx, cmd.ErrOrStderr(), rotator, tenants, order)
+	}
+	return errors.Join(err, r.print(ctx, out, rotator, tenants))
+}
+
+// newRotator makes what rotates, as the server is configured. A nil store is another process's.
+func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder) *rotation.Rotator {
+	return rotation.New(rotation.Options{
+		Ring: k.ring, Keystore: k.store, Environment: c.Environment, Store: store, Cache: cacheOptions(c), Audit: recorder,
+		Age: c.Keys.RotateAge, Uses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
+	})
+}
+
+// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there is none yet.
+func (o *operator) cacheStore() (kv.Store, error) {
+	switch {
+	case o.config.Unencrypted:
+		return nil, errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate")
+	case o.config.Redis.Configured():
+		return o.config.Redis.Open()
+	case !wasUsed(o.config):
+		return nil, nil
+	}
+	store, err := badgerkv.Open(cacheDir(o.config), nil)
+	if errors.Is(err, badgerkv.ErrInUse) {
+		return nil, nil
+	}
+	return store, err
+}
+
+// tenants gives those that the command is about.
+func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, err error) {
+	if r.tenant != "" {
+		if _, err := o.keys.ring.Document(ctx, r.tenant); err != nil {
+			return nil, fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
+		}
+		return []string{r.tenant}, nil
+	}
+	for d, err := range o.keys.ring.Documents(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !d.Shredded() {
+			ids = append(ids, d.Owner)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// preview says what a rotation would be of.
+func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, class classify.Class) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST\tCACHE ENTRIES")
+	for _, id := range tenants {
+		d, err := rotator.Ring.Document(ctx, id)
+		if err != nil {
+			return err
+		}
+		entries := "not known, they are in a server's own store"
+		if rotator.Store != nil {
+			n, err := rotator.Entries(ctx, id)
+			if err != nil {
+				return err
+			}
+			entries = strconv.Itoa(n) + " of all classes"
+		}
+		for i := range d.Keysets {
+			s := &d.Keysets[i]
+			if class != 0 && s.Class != class {
+				continue
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), shown(time.UnixMilli(s.RotatedAt()), ""), entries)
+			entries = ""
+		}
+	}
+	return table.Flush()
+}
+
+// rollback rolls back what can be, and fails where one tenant was asked for that cannot.
+func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) error {
+	var failed error
+	rolled := 0
+	for _, id := range tenants {
+		_, err := rotator.Rollback(ctx, id)
+		switch {
+		case err == nil:
+			rolled++
+		case !errors.Is(err, rotation.ErrNoWayBack):
+			return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+		default:
+			failed = err
+		}
+	}
+	if rolled == 0 {
+		return failed
+	}
+	return nil
+}
+
+// between is the time between two looks at what another process does.
+const between = 500 * time.Millisecond
+
+// execute begins the rotations, and works on them, or watches another process do so, until the caches are under the new keys.
+func execute(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, order rotation.Order) error {
+	for _, id := range tenants {
+		if _, err := rotator.Begin(ctx, id, order); err != nil {
+			return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+		}
+	}
+	defer func() { _ = rotator.Release(context.WithoutCancel(ctx)) }() // else it runs out by itself
+	draw := progress(out, "re-encrypt")
+	for {
+		left, scanned, total, busy := 0, 0, 0, false
+		for _, id := range tenants {
+			record, more, err := rotator.Work(ctx, id)
+			if err != nil {
+				return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+			}
+			if record == nil {
+				continue
+			}
+			scanned, total, busy = scanned+record.Counts.Scanned, total+record.Counts.Total, busy || more
+			if record.Fresh() {
+				left++
+			}
+		}
+		if draw != nil {
+			draw(min(scanned, total), total+min(left, 1)) // it is not full before everything is done
+		}
+		if left == 0 {
+			return nil
+		}
+		if !busy {
+			select {
+			case <-ctx.Done():
+				return errors.New("no longer watched; servers go on with the rotation")
+			case <-time.After(between):
+			}
+		}
+	}
+}
+
+func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
+	reports := []rotation.Report{}
+	for _, id := range tenants {
+		record, err := rotator.Record(ctx, id)
+		if err != nil {
+			return err
+		}
+		if record != nil && record.State != rotation.Idle {
+			reports = append(reports, record.Report())
+		}
+	}
+	if r.asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(reports)
+	}
+	if len(reports) == 0 {
+		_, err := fmt.Fprintln(out, "nothing was rotated yet")
+		return err
+	}
+	return table(out, reports)
+}
+
+func table(out io.Writer, reports []rotation.Report) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tSTATE\tCLASSES\tBEGUN\tLOOKED AT\tRE-ENCRYPTED\tFAILED\tNEXT STEP")
+	for _, r := range reports {
+		state, next := string(r.State), "-"
+		if r.Compromised {
+			state += ", compromised"
+		}
+		if r.Next != nil {
+			next = shown(*r.Next, "")
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d of %d\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), shown(r.Begun, ""),
+			r.Progress.Scanned, r.Progress.Total, r.Reencrypted, r.Progress.Failed, next)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, r := range reports {
+		for _, f := range r.Failures {
+			fmt.Fprintf(out, "tenant %s: %d entries of class %s under key %s do not open: %s\n", strconv.Quote(r.Tenant), f.Entries, f.Class, f.KeyID[:16], f.Code)
+		}
+	}
+	return nil
+}
+
+func classesOf(r *rotation.Report) string {
+	var names []string
+	for _, k := range r.Keysets {
+		if !slices.Contains(names, k.Class) {
+			names = append(names, k.Class)
+		}
+	}
+	return strings.Join(names, " ")
+}

@@ -1,0 +1,103 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/rotation"
+)
+
+// rotations is what coffer rotate --json prints.
+func rotations(t *testing.T, environ []string, args ...string) (all []rotation.Report) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(coffer(t, environ, append([]string{"rotate", "--json"}, args...)...)), &all))
+	return all
+}
+
+// The command rotates beside running servers, which notice nothing, and back.
+func TestRotateBesideServers(t *testing.T) {
+	redis := redistest.Start(t)
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
+	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
+	clinic, other := tokenFor(t, data, "clinic"), tokenFor(t, data, "other")
+	for i := range 20 {
+		servers[i%2].put(clinic, fmt.Sprint("patient-", i), record)
+	}
+	servers[0].put(other, "patient-1", record)
+
+	out := coffer(t, environ, "rotate", "--data", data, "--dry-run", "--tenant", "clinic")
+	require.Regexp(t, `"clinic" +cache +phi +1 +20\d\d-\S+ +20 of all classes`, out)
+	require.Contains(t, coffer(t, environ, "rotate", "--data", data, "--status"), "nothing was rotated yet")
+	require.Contains(t, refused(t, environ, "", "rotate", "--data", data, "--rollback"), "no rotation to roll back")
+
+	key := onlyKey(t, redis, "other")
+	before := redis.Client(t).Get(t.Context(), key).Val()
+	all := rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
+	require.Len(t, all, 1)
+	require.Equal(t, rotation.Grace, all[0].State)
+	require.Equal(t, 20, all[0].Reencrypted)
+	require.Equal(t, before, redis.Client(t).Get(t.Context(), key).Val(), "another tenant's")
+	for i := range 20 {
+		servers[(i+1)%2].requireValue(clinic, fmt.Sprint("patient-", i), record)
+	}
+
+	require.Equal(t, rotation.RolledBack, rotations(t, environ, "--data", data, "--rollback")[0].State)
+	all = rotations(t, environ, "--data", data, "--execute", "--compromised", "--class", "phi")
+	require.Len(t, all, 2, "the default tenant has no keys of that class")
+	for _, r := range all {
+		require.True(t, r.Compromised)
+	}
+	out = refused(t, environ, "", "rotate", "--data", data, "--rollback", "--tenant", "clinic")
+	require.Contains(t, out, "compromised")
+	require.Regexp(t, `"clinic" +grace, compromised +phi `, coffer(t, environ, "rotate", "--data", data, "--status"))
+	for i := range 20 {
+		servers[i%2].requireValue(clinic, fmt.Sprint("patient-", i), record)
+	}
+	servers[0].requireValue(other, "patient-1", record)
+	require.Zero(t, servers[0].stop(syscall.SIGTERM))
+	require.NotContains(t, servers[0].log.String(), "patient-")
+	require.NotContains(t, servers[0].log.String(), "held up")
+}
+
+// A server with a store of its own does the work that the command asks for.
+func TestRotateEmbedded(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	token := tokenFor(t, data, "clinic")
+	for i := range 50 {
+		p.put(token, fmt.Sprint("patient-", i), record)
+	}
+	require.Contains(t, coffer(t, nil, "rotate", "--data", data, "--dry-run"), "in a server's own store")
+	all := rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic")
+	require.Equal(t, rotation.Grace, all[0].State)
+	require.Equal(t, 50, all[0].Reencrypted)
+	for i := range 50 {
+		p.requireValue(token, fmt.Sprint("patient-", i), record)
+	}
+	p.kill()
+	all = rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic", "--reencrypt-rate", "0") // the killed server's lease runs out
+	require.Equal(t, 50, all[0].Reencrypted)
+	p = serve(t, data)
+	for i := range 50 {
+		p.requireValue(token, fmt.Sprint("patient-", i), record)
+	}
+}
+
+func TestRotateFlags(t *testing.T) {
+	data := t.TempDir()
+	serve(t, data)
+	for _, c := range []struct{ says, flag string }{
+		{"at least one of the flags", "--json"}, {"--class", "--class=x"}, {"keys", "--tenant=nobody"}, {"none of the others can be", "--rollback"},
+	} {
+		args := []string{"rotate", "--data", data, c.flag}
+		if c.flag != "--json" {
+			args = append(args, "--execute")
+		}
+		require.Contains(t, refused(t, nil, "", args...), c.says)
+	}
+}
