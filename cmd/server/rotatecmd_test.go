@@ -24,7 +24,7 @@ func TestRotateBesideServers(t *testing.T) {
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
-	clinic, other := tokenFor(t, data, "clinic"), tokenFor(t, data, "other")
+	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
 	for i := range 20 {
 		servers[i%2].put(clinic, fmt.Sprint("patient-", i), record)
 	}
@@ -68,7 +68,7 @@ func TestRotateBesideServers(t *testing.T) {
 func TestRotateEmbedded(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, data)
-	token := tokenFor(t, data, "clinic")
+	token := tokenFor(t, nil, data, "clinic")
 	for i := range 50 {
 		p.put(token, fmt.Sprint("patient-", i), record)
 	}
