@@ -47,6 +47,8 @@ const (
 	macBegin  = `,"mac":"`
 	macEnd    = `"}`
 	macLength = len(macBegin) + 2*sha256.Size + len(macEnd)
+	// lineOverhead is the most that a line is longer than its object.
+	lineOverhead = len(lineBegin) + digits + macLength
 	// maxLine bounds what is taken for a line, in bytes. The longest that is written is a quarter of it: see TestLinesAreBounded.
 	maxLine = 64 << 10
 )

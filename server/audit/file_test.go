@@ -206,6 +206,7 @@ func TestConcurrentWriters(t *testing.T) {
 		}
 	}
 	require.Len(t, seen, files*writers*each)
+	require.Nil(t, verify(t, path).Fault)
 	require.Len(t, lines(t, path), 2*files*writers*each)
 }
 

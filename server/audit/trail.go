@@ -226,7 +226,7 @@ func (t *trail) write(objects []byte) error {
 	if err := t.settle(); err != nil {
 		return err
 	}
-	expired := t.rotate(len(objects))
+	expired := t.rotate(len(objects) + lineOverhead*bytes.Count(objects, []byte{'\n'}))
 	at := t.at
 	lines, err := t.begin(t.buffer[:0], &at, expired)
 	if err != nil {

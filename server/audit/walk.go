@@ -79,7 +79,7 @@ func (w *walk) take(p piece) bool {
 		w.rest.add(p.text)
 		return true
 	}
-	if !w.follows(w.at, l) || w.rest.bytes > 0 && !accounts(l.body, w.rest.torn()) {
+	if !w.follows(w.at, l) || !w.rest.toldBy(l.body) {
 		return false
 	}
 	w.at, w.end, w.rest = l.Anchor, w.end+w.rest.bytes+int64(len(p.text)), rest{}
@@ -88,9 +88,12 @@ func (w *walk) take(p piece) bool {
 
 var tornAction = []byte(`"action":"` + auditTorn.String() + `"`)
 
-// accounts reports whether a line of the chain tells of what stands before it. A text in a line cannot look like its action: its quotes are
-// escaped.
-func accounts(body []byte, before *torn) bool {
-	var r record
-	return bytes.Contains(body, tornAction) && json.Unmarshal(append(body[:len(body):len(body)], '}'), &r) == nil && r.Torn != nil && *r.Torn == *before
+// toldBy reports whether a line of the chain tells of what stands before it, or has nothing to tell. A text in a line cannot look like its action: its
+// quotes are escaped.
+func (r *rest) toldBy(body []byte) bool {
+	if !bytes.Contains(body, tornAction) {
+		return r.bytes == 0
+	}
+	var line record
+	return r.bytes > 0 && json.Unmarshal(append(body[:len(body):len(body)], '}'), &line) == nil && line.Torn != nil && *line.Torn == *r.torn()
 }

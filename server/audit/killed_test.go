@@ -1,0 +1,110 @@
+package audit_test
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+)
+
+// victim is the path of the log that a process which is to be killed writes.
+const victim = "COFFER_AUDIT_TEST_VICTIM"
+
+// TestVictim is the process that is killed. It says what was recorded.
+func TestVictim(t *testing.T) {
+	path := os.Getenv(victim)
+	if path == "" {
+		t.Skip("it is run by the others")
+	}
+	f, err := audit.Open(path, keyOf(t, path), audit.Options{MaxSize: 100_000, Keep: 30, Sync: audit.SyncLater, Timeout: time.Minute})
+	require.NoError(t, err)
+	fmt.Println("begun")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for i := range 8 {
+		wg.Go(func() {
+			for j := 0; ; j++ {
+				e := use(0)
+				e.RequestID = fmt.Sprintf("%d-%d-%d", os.Getpid(), i, j)
+				if err := f.Record(t.Context(), e, e, e); err != nil {
+					panic(err)
+				}
+				mu.Lock()
+				fmt.Println(e.RequestID)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestKilled: two processes write, and are killed at random moments. The log verifies after each, also while the other writes on, and what was recorded is
+// in it.
+func TestKilled(t *testing.T) {
+	kills := 10
+	if text := os.Getenv("COFFER_KILLS"); text != "" {
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		kills = n
+	}
+	path := filepath.Join(t.TempDir(), "audit.log")
+	torn := 0
+	for range kills {
+		var wg sync.WaitGroup
+		said := make([][]string, 2)
+		for i := range said {
+			wg.Go(func() { said[i] = runVictim(t, path, 20*time.Millisecond+rand.N(60*time.Millisecond)) })
+		}
+		wg.Wait()
+		v := verify(t, path)
+		require.Nil(t, v.Fault)
+		torn += len(v.Torn)
+		var text strings.Builder
+		for _, lines := range readLog(t, path).lines {
+			text.WriteString(strings.Join(lines, ""))
+		}
+		for _, ids := range said {
+			require.NotEmpty(t, ids)
+			for _, id := range ids[max(0, len(ids)-20):] { // earlier files were deleted
+				require.Equal(t, 3, strings.Count(text.String(), `"requestId":"`+id+`"`))
+			}
+		}
+	}
+	t.Logf("%d lines were cut short", torn)
+	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.Nil(t, verify(t, path).Fault)
+}
+
+func runVictim(t *testing.T, path string, after time.Duration) (said []string) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$")
+	cmd.Env = append(os.Environ(), victim+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		t.Error("it does not start")
+		return nil
+	}
+	scanner := bufio.NewScanner(out)
+	for scanner.Scan() && scanner.Text() != "begun" {
+	}
+	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	for scanner.Scan() {
+		said = append(said, scanner.Text())
+	}
+	if cmd.Wait() == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Errorf("it failed: %v", said)
+	}
+	return said
+}

@@ -1,0 +1,399 @@
+package audit_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+)
+
+// content is the files of a log, each as its lines with their ends, the oldest first.
+type content struct {
+	names []string
+	lines [][]string
+}
+
+func readLog(t *testing.T, path string) (c content) {
+	t.Helper()
+	files, err := audit.Files(path)
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		c.names, c.lines = append(c.names, file), append(c.lines, slices.Collect(strings.Lines(string(text))))
+	}
+	return c
+}
+
+func (c content) clone() content {
+	lines := make([][]string, len(c.lines))
+	for i := range lines {
+		lines[i] = slices.Clone(c.lines[i])
+	}
+	return content{c.names, lines}
+}
+
+func (c content) write(t *testing.T) {
+	t.Helper()
+	for i, name := range c.names {
+		require.NoError(t, os.WriteFile(name, []byte(strings.Join(c.lines[i], "")), 0o600))
+	}
+}
+
+// torn reports whether a line was cut short.
+func (c content) torn(file string, line int) bool {
+	for i, name := range c.names {
+		if filepath.Base(name) == file {
+			return line <= len(c.lines[i]) && !strings.HasSuffix(c.lines[i][line-1], "\"}\n")
+		}
+	}
+	return false
+}
+
+// firstChange is where c, which was altered, is not as it was: a file and a line of it, or the line behind the last.
+func (c content) firstChange(was content) (file string, line int) {
+	c = content{c.names, slices.Clone(c.lines)}
+	for i := range c.lines { // lines as they are read, whatever was made of them
+		c.lines[i] = slices.Collect(strings.Lines(strings.Join(c.lines[i], "")))
+	}
+	for i, lines := range c.lines {
+		for j, text := range lines {
+			if j >= len(was.lines[i]) || was.lines[i][j] != text {
+				return filepath.Base(c.names[i]), j + 1
+			}
+		}
+		if len(lines) < len(was.lines[i]) {
+			for ; i+1 < len(c.lines); i++ {
+				if len(c.lines[i+1]) > 0 {
+					return filepath.Base(c.names[i+1]), 1
+				}
+			}
+			last := len(c.lines) - 1
+			return filepath.Base(c.names[last]), len(c.lines[last]) + 1
+		}
+	}
+	return "", 0
+}
+
+func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verification {
+	t.Helper()
+	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors, nil)
+	require.NoError(t, err)
+	return v
+}
+
+// randomLog writes a log in several files by several processes, some of which were killed within a line.
+func randomLog(t *testing.T, random *rand.Rand) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	options := audit.Options{Sync: audit.SyncLater, MaxSize: 1500 + random.Int64N(3000), Log: quiet}
+	for range 2 + random.IntN(4) {
+		f, err := audit.Open(path, keyOf(t, path), options)
+		require.NoError(t, err)
+		for range 1 + random.IntN(10) {
+			e := use(random.IntN(1000))
+			e.Name = strings.Repeat("n", random.IntN(5))
+			require.NoError(t, f.Record(t.Context(), slices.Repeat([]audit.Event{e}, 1+random.IntN(3))...))
+		}
+		require.NoError(t, f.Close())
+		if random.IntN(2) == 0 {
+			appendTo(t, path, `{"v":1,"seq":99,"time":"2026-01`)
+		}
+	}
+	f, err := audit.Open(path, keyOf(t, path), options)
+	require.NoError(t, err)
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	return path
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteString(text)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+}
+
+// mutations alter a log at a line that is picked at random.
+var mutations = map[string]func(random *rand.Rand, c *content, i, j int){
+	"a byte": func(random *rand.Rand, c *content, i, j int) {
+		line := []byte(c.lines[i][j])
+		line[random.IntN(len(line))] ^= byte(1 + random.IntN(255))
+		c.lines[i][j] = string(line)
+	},
+	"removed": func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Delete(c.lines[i], j, j+1) },
+	"removed to the end of the file": func(_ *rand.Rand, c *content, i, j int) {
+		c.lines[i] = c.lines[i][:j]
+	},
+	"swapped": func(random *rand.Rand, c *content, i, j int) {
+		k := random.IntN(len(c.lines))
+		l := random.IntN(len(c.lines[k]))
+		c.lines[i][j], c.lines[k][l] = c.lines[k][l], c.lines[i][j]
+	},
+	"twice": func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, c.lines[i][j]) },
+	"junk":  func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, "junk\n") },
+	"forged": func(_ *rand.Rand, c *content, i, j int) {
+		c.lines[i] = slices.Insert(c.lines[i], j, fmt.Sprintf("{\"v\":1,\"seq\":%d,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", j+1, j))
+	},
+	"cut within": func(random *rand.Rand, c *content, i, j int) {
+		c.lines[i] = append(c.lines[i][:j:j], c.lines[i][j][:random.IntN(len(c.lines[i][j]))])
+	},
+	"joined": func(_ *rand.Rand, c *content, i, j int) { c.lines[i][j] = strings.TrimSuffix(c.lines[i][j], "\n") },
+}
+
+// TestEveryAlterationIsFound: whatever is done to a line of a log, verify finds it, and at that line.
+func TestEveryAlterationIsFound(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 12 {
+		path := randomLog(t, random)
+		was := readLog(t, path)
+		require.Nil(t, verify(t, path).Fault)
+		for name, mutate := range mutations {
+			for range 15 {
+				c := was.clone()
+				i := random.IntN(len(c.lines))
+				mutate(random, &c, i, random.IntN(len(c.lines[i])))
+				file, line := c.firstChange(was)
+				if file == "" {
+					continue // a line was swapped with itself
+				}
+				c.write(t)
+				v := verify(t, path)
+				require.NotNil(t, v.Fault, name)
+				if was.torn(v.Fault.File, v.Fault.Line) {
+					continue // what a killed process left is as likely what was altered
+				}
+				require.Equal(t, fmt.Sprint(file, ":", line), fmt.Sprint(v.Fault.File, ":", v.Fault.Line), "%s: %+v", name, *v.Fault)
+			}
+		}
+		was.write(t)
+		require.Nil(t, verify(t, path).Fault)
+		require.NoError(t, os.Remove(was.names[random.IntN(len(was.names))]))
+		require.NotNil(t, verify(t, path).Fault, "a file is gone")
+	}
+}
+
+// TestKinds: each kind of fault is named as what it is.
+func TestKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Sync: audit.SyncLater})
+	for i := range 9 {
+		require.NoError(t, f.Record(t.Context(), use(i)))
+	}
+	require.NoError(t, f.Close())
+	was := readLog(t, path)
+	for _, c := range []struct {
+		kind  audit.Kind
+		line  int
+		alter func(lines []string) []string
+	}{
+		{audit.Changed, 3, func(l []string) []string { l[2] = strings.Replace(l[2], "clinic", "clinik", 1); return l }},
+		{audit.Changed, 3, func(l []string) []string { l[2] = "not a line\n"; return l }},
+		{audit.Changed, 9, func(l []string) []string { l[8] = strings.Replace(l[8], "clinic", "clinik", 1); return l }},
+		{audit.Removed, 3, func(l []string) []string { return slices.Delete(l, 2, 5) }},
+		{audit.Removed, 1, func(l []string) []string { return l[1:] }},
+		{audit.Inserted, 4, func(l []string) []string { return slices.Insert(l, 3, l[0]) }},
+		{audit.Inserted, 4, func(l []string) []string { return slices.Insert(l, 3, "junk\n") }},
+		{audit.Reordered, 3, func(l []string) []string { l[2], l[6] = l[6], l[2]; return l }},
+		{audit.Truncated, 8, func(l []string) []string { return l[:7] }},
+		{audit.Truncated, 1, func(l []string) []string { return nil }},
+		{audit.Torn, 9, func(l []string) []string { l[8] = l[8][:50]; return l }},
+		{audit.Rewritten, 1, func([]string) []string { return otherLog(t, 9) }},
+		{audit.Rewritten, 4, func(l []string) []string { return append(l[:3], otherLog(t, 9)[3:]...) }},
+	} {
+		changed := was.clone()
+		changed.lines[0] = c.alter(changed.lines[0])
+		changed.write(t)
+		fault := verify(t, path).Fault
+		require.NotNil(t, fault, c.kind)
+		require.Equal(t, []any{c.kind, c.line, uint64(c.line)}, []any{fault.Kind, fault.Line, fault.Seq}, "%+v", *fault)
+	}
+}
+
+// otherLog is one that somebody wrote under a key of their own.
+func otherLog(t *testing.T, n int) []string {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Sync: audit.SyncLater})
+	for i := range n {
+		require.NoError(t, f.Record(t.Context(), use(i)))
+	}
+	require.NoError(t, f.Close())
+	return readLog(t, path).lines[0]
+}
+
+// TestHead: without its head, or with one that somebody made, a log does not verify, and no process goes on with it.
+func TestHead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	head := filepath.Join(filepath.Dir(path), "audit.head")
+	good, err := os.ReadFile(head)
+	require.NoError(t, err)
+	info, err := os.Stat(head)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o600), info.Mode())
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1
+		require.NoError(t, os.WriteFile(head, bad, 0o600))
+		require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+	}
+	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
+	require.ErrorIs(t, err, audit.ErrHead)
+	require.NoError(t, os.Remove(head))
+	require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
+	require.ErrorIs(t, err, audit.ErrHead)
+	require.ErrorContains(t, err, "restore it")
+	require.NoError(t, os.WriteFile(head, good, 0o600))
+	require.Nil(t, verify(t, path).Fault)
+}
+
+// TestAnchors: who puts back log and head, both as they were, is found by an anchor of after that; so is who has the key and writes the log anew.
+func TestAnchors(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.log")
+	write := func() (at audit.Anchor) {
+		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
+		require.NoError(t, err)
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+		head, err := f.Head()
+		require.NoError(t, err)
+		return head.Anchor
+	}
+	first := write()
+	copied := t.TempDir()
+	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+	second := write()
+	for _, text := range []string{first.String(), second.String()} {
+		anchor, err := audit.ParseAnchor(text)
+		require.NoError(t, err)
+		require.Nil(t, verify(t, path, anchor).Fault)
+	}
+
+	old := filepath.Join(copied, "audit.log")
+	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
+	require.Equal(t, audit.Truncated, verify(t, old, second).Fault.Kind)
+	path = old
+	write() // another second line
+	fault := verify(t, old, second).Fault
+	require.Equal(t, []any{audit.Rewritten, 2}, []any{fault.Kind, fault.Line})
+
+	for _, text := range []string{"", "1", "1:", ":" + second.MAC.String(), "01:" + second.MAC.String(), "1:" + strings.ToUpper(second.MAC.String()), "-1:00", "1:00", second.String() + "0"} {
+		_, err := audit.ParseAnchor(text)
+		require.ErrorIs(t, err, audit.ErrAnchor, text)
+	}
+}
+
+// TestAlteredWhileItRuns: a process that writes notices that lines are gone, says so, and leaves the gap to be found for ever, also after others took
+// over.
+func TestAlteredWhileItRuns(t *testing.T) {
+	for name, alter := range map[string]func(content) content{
+		"truncated": func(c content) content { c.lines[0] = c.lines[0][:2]; return c },
+		"within":    func(c content) content { c.lines[0] = append(c.lines[0][:2], c.lines[0][2][:30]); return c },
+		"emptied":   func(c content) content { c.lines[0] = nil; return c },
+		"rewritten": func(c content) content { c.lines[0] = otherLog(t, 6); return c },
+	} {
+		for _, running := range []bool{true, false} {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			told := 0
+			options := audit.Options{Log: quiet, OnAltered: func() { told++ }}
+			f, err := audit.Open(path, keyOf(t, path), options)
+			require.NoError(t, err)
+			for i := range 5 {
+				require.NoError(t, f.Record(t.Context(), use(i)))
+			}
+			if !running {
+				require.NoError(t, f.Close())
+			}
+			alter(readLog(t, path)).write(t)
+			if !running {
+				f, err = audit.Open(path, keyOf(t, path), options)
+				require.NoError(t, err)
+			}
+			for range 3 {
+				require.NoError(t, f.Record(t.Context(), use(9)))
+				require.NoError(t, open(t, path, options).Record(t.Context(), use(10)))
+			}
+			require.NoError(t, f.Close())
+			require.Equal(t, 1, told, "%s: once", name)
+			all := lines(t, path)
+			require.Equal(t, 6.0, all[len(all)-7]["seq"], name)
+			require.Equal(t, []any{"audit.altered", "critical"}, []any{all[len(all)-7]["action"], all[len(all)-7]["severity"]})
+			require.NotNil(t, verify(t, path).Fault, name)
+		}
+	}
+}
+
+// TestRotation: the chain goes on from file to file; what retention deleted is told, and nothing else may be missing.
+func TestRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write := func(keep int) {
+		f, err := audit.Open(path, keyOf(t, path), audit.Options{MaxSize: 2000, Keep: keep, Sync: audit.SyncLater})
+		require.NoError(t, err)
+		for i := range 40 {
+			require.NoError(t, f.Record(t.Context(), use(i)))
+		}
+		require.NoError(t, f.Close())
+	}
+	write(0)
+	files, err := audit.Files(path)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(files), 4, "nothing is deleted unless it is told to")
+	for _, file := range files {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		require.LessOrEqual(t, info.Size(), int64(2000))
+	}
+	v := verify(t, path)
+	require.Nil(t, v.Fault)
+	require.Equal(t, []any{uint64(1), uint64(40), len(files)}, []any{v.From, v.Last, v.Files})
+	early := audit.Anchor{Seq: 1}
+
+	write(2)
+	files, err = audit.Files(path)
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	v = verify(t, path, early)
+	require.Nil(t, v.Fault)
+	require.Greater(t, v.From, uint64(40))
+	require.Equal(t, v.Last+1-v.From, v.Lines)
+	require.Equal(t, []string{early.String()}, v.Unchecked)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"action":"audit.pruned"`)
+
+	require.NoError(t, os.Remove(files[0]))
+	require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+}
+
+// TestNotDeletedWhenAltered: an earlier file that the next one does not follow is evidence.
+func TestNotDeletedWhenAltered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{MaxSize: 2000, Keep: 1, Log: quiet, Sync: audit.SyncLater})
+	for len(readLog(t, path).names) < 2 {
+		require.NoError(t, f.Record(t.Context(), use(1)))
+	}
+	c := readLog(t, path)
+	c.lines[0] = c.lines[0][:len(c.lines[0])-1]
+	content{c.names[:1], c.lines[:1]}.write(t)
+	for range 20 {
+		require.NoError(t, f.Record(t.Context(), use(1)))
+	}
+	require.FileExists(t, c.names[0])
+}
