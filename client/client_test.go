@@ -64,6 +64,9 @@ func callKeysets(t *testing.T, c *client.Client) {
 		}
 	}
 	require.Positive(t, seen)
+	rotations, err := c.Rotations(t.Context(), "default")
+	require.NoError(t, err)
+	require.Empty(t, rotations)
 	for _, err := range c.Keysets(t.Context(), "other") {
 		require.ErrorIs(t, err, client.ErrForbidden)
 	}

@@ -24,6 +24,7 @@ func TestTypesAreTheDocuments(t *testing.T) {
 		"EncryptResult": encryptResultJSON{}, "EncryptBatchResponse": resultsJSON[encryptResultJSON]{}, "DecryptBatchRequest": itemsJSON[Package]{},
 		"DecryptResult": decryptResultJSON{}, "DecryptBatchResponse": resultsJSON[decryptResultJSON]{}, "Package": Package{}, "Opened": openedJSON{},
 		"SessionRequest": newSessionJSON{}, "KeysetPage": keysetPage{}, "Keyset": Keyset{}, "KeyInfo": KeyInfo{},
+		"Rotations": rotationsJSON{}, "Rotation": Rotation{}, "RotationFailure": RotationFailure{},
 	}
 	for name, schema := range document.Components.Schemas {
 		if value, ok := types[name]; ok {

@@ -21,10 +21,12 @@ import (
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/token"
 )
@@ -44,7 +46,9 @@ func serve(t *testing.T) (url, bearer string) {
 	require.NoError(t, kms.CreateFile(path))
 	kek, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "test")
+	keys, err := keystore.OpenDirectory(filepath.Join(dir, "keys"))
+	require.NoError(t, err)
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test")
 	require.NoError(t, err)
 	tokens := token.Open(filepath.Join(dir, "token.json"))
 	bearer, _, err = tokens.CreateFirst()
@@ -54,6 +58,7 @@ func serve(t *testing.T) (url, bearer string) {
 	handler, err := api.New(api.Options{
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: noAudit{}, Log: slog.New(slog.DiscardHandler),
 		Ring:    ring,
+		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "test", Audit: noAudit{}, Age: time.Hour}),
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),

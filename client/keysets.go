@@ -16,6 +16,8 @@ type Keyset struct {
 	Primary   string    `json:"primary"`
 	RotatedAt time.Time `json:"rotatedAt"`
 	Keys      []KeyInfo `json:"keys"`
+
+	NextRotationAt *time.Time `json:"nextRotationAt,omitempty"` // nil is never by itself
 }
 
 // KeyInfo is what is known of a key.

@@ -136,6 +136,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     }
     expect(await failure(client.keysets({ tenant: 'other' }).next())).toMatchObject({ code: 'forbidden', status: 403 });
   },
+  listRotations: async () => expect(await client.rotations()).toEqual([]),
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
   getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),

@@ -116,7 +116,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
 	return api.Options{
-		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
+		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: newRotator(c, p.keys, p.store, p.audit), Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,

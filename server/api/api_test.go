@@ -28,6 +28,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -41,9 +42,11 @@ type service struct {
 	file  *token.File
 	ring  *keyring.Keyring
 	keys  keystore.Store
-	token string
-	log   *lockedBuffer
-	audit events
+
+	rotator *rotation.Rotator
+	token   string
+	log     *lockedBuffer
+	audit   events
 }
 
 // lockedBuffer is written by the server's goroutines while the test reads it.
@@ -64,7 +67,10 @@ func (b *lockedBuffer) String() string {
 	return b.all.String()
 }
 
-const maxBody = 1 << 20
+const (
+	maxBody     = 1 << 20
+	rotationAge = 90 * 24 * time.Hour
+)
 
 // start serves store; change, if any, alters the options before.
 func start(t *testing.T, store kv.Store, change func(*api.Options)) *service {
@@ -83,8 +89,11 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.token, _, err = s.file.CreateFirst()
 	require.NoError(t, err)
 	s.keys, s.ring = openRing(t, dir)
+	s.rotator = rotation.New(rotation.Options{
+		Ring: s.ring, Keystore: s.keys, Environment: "test", Store: store, Audit: &s.audit, Age: rotationAge, Grace: time.Hour,
+	})
 	options := api.Options{
-		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
+		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
 		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),

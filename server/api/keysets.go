@@ -25,6 +25,7 @@ type keysetJSON struct {
 	Epoch     uint32    `json:"epoch"`
 	Primary   string    `json:"primary"`
 	RotatedAt string    `json:"rotatedAt"`
+	NextAt    string    `json:"nextRotationAt,omitempty"`
 	Keys      []keyJSON `json:"keys"`
 }
 
@@ -63,7 +64,7 @@ func (s *server) listKeysets(c *call) error {
 		if err != nil {
 			return err
 		}
-		page.Keysets = appendKeysets(page.Keysets, d)
+		page.Keysets = s.appendKeysets(page.Keysets, d)
 		return answerJSON(c, http.StatusOK, page)
 	}
 	all, more, err := s.tenantsAfter(ctx, after, limit)
@@ -71,7 +72,7 @@ func (s *server) listKeysets(c *call) error {
 		return err
 	}
 	for _, d := range all {
-		page.Keysets = appendKeysets(page.Keysets, d)
+		page.Keysets = s.appendKeysets(page.Keysets, d)
 	}
 	if more {
 		page.Cursor = base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].Owner))
@@ -118,12 +119,12 @@ func (s *server) tenantsAfter(ctx context.Context, after string, limit int) (pag
 	return page, more, nil
 }
 
-func appendKeysets(to []keysetJSON, d *envelope.Document) []keysetJSON {
+func (s *server) appendKeysets(to []keysetJSON, d *envelope.Document) []keysetJSON {
 	for i := range d.Keysets {
 		k := &d.Keysets[i]
 		one := keysetJSON{
 			Tenant: d.Owner, Use: k.Use.String(), Class: k.Class.String(), Epoch: k.Epoch, Primary: hex.EncodeToString(k.Primary[:]),
-			RotatedAt: formatTime(k.RotatedAt()), Keys: make([]keyJSON, len(k.Keys)),
+			RotatedAt: formatTime(k.RotatedAt()), NextAt: timeIfAny(s.rotator.DueAt(k)), Keys: make([]keyJSON, len(k.Keys)),
 		}
 		for j := range k.Keys {
 			key := &k.Keys[j]

@@ -7,11 +7,13 @@ import (
 	"net/url"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -21,6 +23,7 @@ import (
 type keysetsPage struct {
 	Keysets []struct {
 		Tenant, Use, Class, Primary, RotatedAt string
+		NextRotationAt                         string
 		Epoch                                  uint32
 		Keys                                   []struct{ ID, State, CreatedAt string }
 	}
@@ -69,8 +72,55 @@ func conformKeysets(t *testing.T, k *checker) {
 	k.audit.take()
 	k.call(false, "GET", "/v1/keys?tenant=other", nil).refused(t, "forbidden")
 	require.Equal(t, "access.refused", k.audit.take()[0].Action.String())
+	conformRotations(t, k)
 	for _, query := range []string{"?tenant=", "?tenant=*", "?tenant=%FF", "?limit=0", "?limit=1001", "?cursor=", "?cursor=_w", "?use=cache"} {
 		k.call(false, "GET", "/v1/keys"+query, nil).refused(t, "invalid_argument")
+	}
+}
+
+// A rotation is told as its record says, of the token's tenant, and to an operator.
+func conformRotations(t *testing.T, k *checker) {
+	var got struct {
+		Rotations []struct {
+			Tenant, ID, State, BegunAt, RotatedAt string
+			Total, Scanned, Reencrypted           int
+		}
+	}
+	ask := func(query, bearer string) {
+		t.Helper()
+		require.NoError(t, json.Unmarshal(k.call(true, "GET", "/v1/rotations"+query, nil, "Authorization", "Bearer "+bearer).body, &got))
+	}
+	operator := k.issue(identity.EveryTenant, identity.KeysAdmin)
+	ask("", k.token)
+	require.Empty(t, got.Rotations)
+	k.do("PUT", "/v1/cache/rotated?class=phi", []byte("v")).is(t, 204)
+	record, err := k.rotator.Begin(t.Context(), "default", rotation.Order{})
+	require.NoError(t, err)
+	for more := true; more; {
+		record, more, err = k.rotator.Work(t.Context(), "default")
+		require.NoError(t, err)
+	}
+	for _, query := range []string{"", "?tenant=default"} {
+		for _, bearer := range []string{k.token, operator} {
+			ask(query, bearer)
+			require.Len(t, got.Rotations, 1)
+			one := got.Rotations[0]
+			require.Equal(t, []any{"default", record.ID, string(rotation.Grace)}, []any{one.Tenant, one.ID, one.State})
+			require.Equal(t, []int{record.Counts.Scanned, record.Done + record.Counts.Reencrypted}, []int{one.Scanned, one.Reencrypted})
+			require.Positive(t, one.Reencrypted)
+			require.NotEmpty(t, one.RotatedAt)
+		}
+	}
+	ask("?tenant=none", operator)
+	require.Empty(t, got.Rotations)
+	k.call(false, "GET", "/v1/rotations?tenant=other", nil).refused(t, "forbidden")
+	k.call(false, "GET", "/v1/rotations?tenant=*", nil).refused(t, "invalid_argument")
+	for _, one := range k.keysets("", k.token).Keysets {
+		rotated, err := time.Parse(time.RFC3339, one.RotatedAt)
+		require.NoError(t, err)
+		next, err := time.Parse(time.RFC3339, one.NextRotationAt)
+		require.NoError(t, err)
+		require.Equal(t, rotationAge, next.Sub(rotated))
 	}
 }
 

@@ -16,8 +16,8 @@ func (s *server) handlers() map[string]func(*call) error {
 		"listEntries": s.listEntries, "batchEntries": s.batchEntries,
 		"encrypt": s.sealing(s.encrypt), "encryptBatch": s.sealing(s.encryptBatch), "decrypt": s.sealing(s.decrypt), "decryptBatch": s.sealing(s.decryptBatch),
 		"createSession": s.createSession, "getSession": s.getSession, "extendSession": s.extendSession, "endSession": s.endSession,
-		"listKeysets": s.listKeysets,
-		"getMetrics":  s.getMetrics, "getLive": s.livez, "getReady": s.readyz, "getDocument": s.getDocument, "getDocs": s.getDocs,
+		"listKeysets": s.listKeysets, "listRotations": s.listRotations,
+		"getMetrics": s.getMetrics, "getLive": s.livez, "getReady": s.readyz, "getDocument": s.getDocument, "getDocs": s.getDocs,
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/session"
 )
 
@@ -38,6 +39,7 @@ type Options struct {
 	Store    kv.Store
 	Keys     Keys
 	Ring     *keyring.Keyring // that the keys are of
+	Rotator  *rotation.Rotator
 	Cache    []cache.Option
 	Sessions []session.Option
 	// Unencrypted says that the cache is cache.Unencrypted: packages are refused, and no key is used for values.
@@ -61,6 +63,7 @@ type Options struct {
 type server struct {
 	tenants    *tenants
 	ring       *keyring.Keyring
+	rotator    *rotation.Rotator
 	identity   identity.Authenticator
 	audit      audit.Recorder
 	metrics    *metrics.Metrics
@@ -95,7 +98,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		tenants: &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
-		ring:    o.Ring, identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
+		ring:    o.Ring, rotator: o.Rotator, identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 		unencrypted: o.Unencrypted,
 	}

@@ -35,6 +35,9 @@ export type Health = Schemas['Health'];
 /** What is known of a tenant's keys of a use and class: no key is in it. */
 export type Keyset = Schemas['Keyset'];
 
+/** How far a tenant's rotation has come. */
+export type Rotation = Schemas['Rotation'];
+
 /** What a package's header says of an entry; authentic only beside an opened value. */
 export interface EntryInfo {
   class: DataClassification;
@@ -237,6 +240,12 @@ export class CofferClient {
       yield* page.keysets;
       if ((cursor = page.cursor) === undefined) return;
     }
+  }
+
+  /** The last rotation of a tenant, or of every tenant that the token administers. Needs `keys:admin`. */
+  async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotation[]> {
+    const sent = { ...signalOf(options), query: { tenant: options.tenant } };
+    return (await this.#http.send('listRotations', sent, jsonOf<'listRotations'>)).rotations;
   }
 
   /** Seals a value into a package to keep wherever you like; nothing is stored. */

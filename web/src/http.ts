@@ -23,6 +23,7 @@ const routes = {
   extendSession: ['PATCH', '/v1/sessions/', true],
   endSession: ['DELETE', '/v1/sessions/', true],
   listKeysets: ['GET', '/v1/keys', true],
+  listRotations: ['GET', '/v1/rotations', true],
   getMetrics: ['GET', '/metrics', true],
   getLive: ['GET', '/livez', true],
   getReady: ['GET', '/readyz', true],

@@ -278,6 +278,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/rotations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ask how far rotations have come
+         * @description The last rotation of the token's tenant, if there was one; of an operator's token, of tenant `*`, those of every tenant, in the order of their
+         *     names, or of the one that it names. Ask again to see progress.
+         */
+        get: operations["listRotations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -473,7 +494,44 @@ export interface components {
             epoch: number;
             primary: components["schemas"]["KeyId"];
             rotatedAt: components["schemas"]["Time"];
+            nextRotationAt?: components["schemas"]["Time"];
             keys: components["schemas"]["KeyInfo"][];
+        };
+        Rotations: {
+            rotations: components["schemas"]["Rotation"][];
+        };
+        /** @description How far a tenant's rotation has come. The counts are of cache entries, of the go through them that is under way or was the last. */
+        Rotation: {
+            tenant: components["schemas"]["Tenant"];
+            /** @description Names the rotation; random. */
+            id: string;
+            /** @enum {string} */
+            state: "rotating" | "reencrypting" | "grace" | "first-scan" | "disabling" | "second-scan" | "destroying" | "done" | "rolling-back" | "rolled-back";
+            /** @description The former keys are known to others: there is no way back and no grace. */
+            compromised: boolean;
+            begunAt: components["schemas"]["Time"];
+            rotatedAt?: components["schemas"]["Time"];
+            nextAt?: components["schemas"]["Time"];
+            endedAt?: components["schemas"]["Time"];
+            /** @description Entries when it began. */
+            total: number;
+            scanned: number;
+            /** @description Sealed anew, in all goes of this rotation together. */
+            reencrypted: number;
+            /** @description Written by others meanwhile. */
+            changed: number;
+            /** @description Do not open; they stay as they are. */
+            failed: number;
+            /** @description No packages of the cache. */
+            foreign: number;
+            failures: components["schemas"]["RotationFailure"][];
+        };
+        /** @description Entries of one class, key and error that do not open. */
+        RotationFailure: {
+            class: components["schemas"]["Class"];
+            keyId: components["schemas"]["KeyId"];
+            code: components["schemas"]["Code"];
+            entries: number;
         };
         KeyInfo: {
             id: components["schemas"]["KeyId"];
@@ -2090,6 +2148,59 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    listRotations: {
+        parameters: {
+            query?: {
+                /** @description The tenant; left out, what the token administers. */
+                tenant?: components["schemas"]["Tenant"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rotations. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "rotations": [
+                     *         {
+                     *           "tenant": "clinic",
+                     *           "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
+                     *           "state": "reencrypting",
+                     *           "compromised": false,
+                     *           "begunAt": "2025-01-15T12:00:00.000Z",
+                     *           "rotatedAt": "2025-01-15T12:00:00.120Z",
+                     *           "total": 5000,
+                     *           "scanned": 1200,
+                     *           "reencrypted": 1180,
+                     *           "changed": 20,
+                     *           "failed": 0,
+                     *           "foreign": 0,
+                     *           "failures": []
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Rotations"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];

@@ -1,0 +1,50 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Rotation is how far a tenant's last rotation has come. Counts are of entries of the cache.
+type Rotation struct {
+	Tenant      string            `json:"tenant"`
+	ID          string            `json:"id"`
+	State       string            `json:"state"`
+	Compromised bool              `json:"compromised"`
+	BegunAt     time.Time         `json:"begunAt"`
+	RotatedAt   *time.Time        `json:"rotatedAt,omitempty"` // when all new primaries were made
+	NextAt      *time.Time        `json:"nextAt,omitempty"`    // before then there is nothing to do
+	EndedAt     *time.Time        `json:"endedAt,omitempty"`
+	Total       int               `json:"total"`
+	Scanned     int               `json:"scanned"`
+	Reencrypted int               `json:"reencrypted"`
+	Changed     int               `json:"changed"`
+	Failed      int               `json:"failed"`
+	Foreign     int               `json:"foreign"`
+	Failures    []RotationFailure `json:"failures"`
+}
+
+// RotationFailure is entries of one class and key that do not open. They stay as they are.
+type RotationFailure struct {
+	Class   string `json:"class"`
+	KeyID   string `json:"keyId"`
+	Code    string `json:"code"`
+	Entries int    `json:"entries"`
+}
+
+type rotationsJSON struct {
+	Rotations []Rotation `json:"rotations"`
+}
+
+// Rotations gives the last rotation of a tenant, or with none named those of every tenant that the token administers. The token needs the scope
+// keys:admin.
+func (c *Client) Rotations(ctx context.Context, tenant string) ([]Rotation, error) {
+	r := newRequest(http.MethodGet, "/v1/rotations")
+	if tenant != "" {
+		r.query.Set("tenant", tenant)
+	}
+	var all rotationsJSON
+	err := c.send(ctx, r, decode(&all))
+	return all.Rotations, err
+}
