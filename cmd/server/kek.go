@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/awskms"
 	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 )
@@ -19,6 +20,9 @@ import (
 func providers(c *config.Config) []kms.Provider {
 	return []kms.Provider{
 		hashivault.Provider(hashivault.Settings{Address: c.KMS.Vault.Address, Token: string(c.KMS.Vault.Token)}),
+		awskms.Provider(awskms.Settings{
+			AccessKeyID: string(c.KMS.AWS.AccessKeyID), SecretAccessKey: string(c.KMS.AWS.SecretAccessKey), SessionToken: string(c.KMS.AWS.SessionToken),
+		}),
 		azurekeyvault.Provider(azurekeyvault.Settings{
 			TenantID: string(c.KMS.Azure.TenantID), ClientID: string(c.KMS.Azure.ClientID), ClientSecret: string(c.KMS.Azure.ClientSecret),
 		}),

@@ -23,9 +23,13 @@ type behind struct {
 }
 
 func kmss(t *testing.T) map[string]behind {
-	vault := peers.NewVault(t)
+	vault, aws := peers.NewVault(t), peers.NewAWS(t)
 	return map[string]behind{
 		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + peers.VaultKey}, vault.Token, "hashivault://"},
+		"aws": {aws, []string{
+			"KMS_PROVIDER=aws", "AWS_REGION=" + aws.Region, "AWS_KMS_KEY_ID=" + peers.AWSAlias, "AWS_ACCESS_KEY_ID=" + aws.AccessKeyID,
+			"AWS_SECRET_ACCESS_KEY=" + aws.SecretAccessKey, "AWS_ENDPOINT_URL_KMS=" + aws.URL,
+		}, aws.SecretAccessKey, "awskms://"},
 	}
 }
 
@@ -34,6 +38,7 @@ func kmss(t *testing.T) map[string]behind {
 func TestKMS(t *testing.T) {
 	for name, k := range kmss(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			data, environ := t.TempDir(), append(k.environ, "COFFER_ENVIRONMENT=prod")
 			start := []string{"serve", "--data", data, "--listen", "127.0.0.1:0"}
 			p := serve(t, data, environ...)
@@ -41,8 +46,8 @@ func TestKMS(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(data, "master.key"))
 			p.put(p.token, "patient", record)
 
-			k.peer.Fail(kmstest.Denied, kmstest.Always)
 			other := tokenFor(t, environ, data, "clinic") // whose keys nobody has unwrapped yet
+			k.peer.Fail(kmstest.Denied, kmstest.Always)
 			status, body := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
 			require.Equal(t, http.StatusServiceUnavailable, status)
 			require.Contains(t, body, "kms_denied")

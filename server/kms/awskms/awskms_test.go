@@ -1,0 +1,84 @@
+package awskms_test
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kms/awskms"
+	"github.com/coffer-storage/coffer/server/kms/kmstest"
+	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
+)
+
+// environment is held while a KEK is opened, which is when the SDK reads the environment; the tests of the suite run at once.
+var environment sync.Mutex
+
+func TestMain(m *testing.M) {
+	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	_ = os.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	_ = os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	os.Exit(m.Run())
+}
+
+func openAs(t testing.TB, peer *peers.AWS, name string, s awskms.Settings) kms.KEK {
+	environment.Lock()
+	defer environment.Unlock()
+	require.NoError(t, os.Setenv("AWS_ENDPOINT_URL_KMS", peer.URL))
+	kek, err := kms.Open(t.Context(), "awskms:///"+name+"?region="+peer.Region, awskms.Provider(s))
+	require.NoError(t, err)
+	return kek
+}
+
+func open(t testing.TB, peer *peers.AWS, name string) kms.KEK {
+	return openAs(t, peer, name, awskms.Settings{AccessKeyID: peer.AccessKeyID, SecretAccessKey: peer.SecretAccessKey})
+}
+
+func TestConformance(t *testing.T) {
+	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
+		peer := peers.NewAWS(t)
+		return kmstest.Subject{
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, peers.AWSAlias) },
+			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "alias/other-key") },
+			Secrets: []string{"PLANTED"},
+		}, peer
+	})
+}
+
+// One key is the same by alias and by ARN, and its ARN is what is pinned.
+func TestNames(t *testing.T) {
+	peer := peers.NewAWS(t)
+	byAlias, byARN := open(t, peer, peers.AWSAlias), open(t, peer, peer.ARN())
+	wrapped, err := byAlias.Wrap(t.Context(), []byte("key"), []byte("tenant"))
+	require.NoError(t, err)
+	require.Equal(t, peer.ARN(), kms.Identity(wrapped))
+	got, err := byARN.Unwrap(t.Context(), wrapped, []byte("tenant"))
+	require.NoError(t, err)
+	require.Equal(t, "key", string(got))
+	require.Equal(t, "awskms:///alias/coffer-key?region=eu-central-1", byAlias.URL())
+}
+
+// Credentials that are wrong, or none at all, are a denial and said as one at once.
+func TestCredentials(t *testing.T) {
+	peer := peers.NewAWS(t)
+	for _, s := range []awskms.Settings{{}, {AccessKeyID: peer.AccessKeyID, SecretAccessKey: "PLANTED"}, {AccessKeyID: "PLANTED", SecretAccessKey: peer.SecretAccessKey}} {
+		_, err := openAs(t, peer, peers.AWSAlias, s).Wrap(t.Context(), []byte("key"), nil)
+		require.ErrorIs(t, err, kms.ErrDenied)
+		require.ErrorContains(t, err, "kms:DescribeKey")
+		require.NotContains(t, err.Error(), "PLANTED")
+	}
+}
+
+func TestRefusesURLs(t *testing.T) {
+	for _, url := range []string{
+		"awskms://", "awskms:///", "awskms:///alias/k", "awskms://alias/k?region=eu-central-1", "awskms:///alias/k?region=", "awskms:///alias/k?region=eu-central-1&x=1",
+		"awskms:///alias/?region=eu-central-1", "awskms:///a/b?region=eu-central-1", "awskms:///alias/k?region=EU", "awskms:///k?region=a.example",
+		"awskms:///arn:aws:s3:eu-central-1:111122223333:key/k?region=eu-central-1", "awskms:///" + strings.Repeat("k", 65) + "?region=eu-central-1",
+	} {
+		_, err := kms.Open(t.Context(), url, awskms.Provider(awskms.Settings{}))
+		require.ErrorIs(t, err, kms.ErrURL, url)
+	}
+}
