@@ -1,0 +1,95 @@
+package audit_test
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// tailOf is the request ids that Tail gives.
+func tailOf(t *testing.T, path string, n int, filter audit.Filter) (ids []string) {
+	t.Helper()
+	require.NoError(t, audit.Tail(t.Context(), path, n, &filter, false, func(text []byte, l *audit.Line) error {
+		require.True(t, strings.HasPrefix(string(text), `{"v":1,"seq":`+strconv.FormatUint(l.Seq, 10)+`,`))
+		ids = append(ids, l.RequestID)
+		return nil
+	}))
+	return ids
+}
+
+func TestTail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	require.Empty(t, tailOf(t, path, 10, audit.Filter{}))
+	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Least: classify.Public})
+	var all []string
+	for i := range 30 {
+		e := use(i)
+		switch {
+		case i%3 == 0:
+			e.Tenant = "other"
+		case i == 10:
+			e.Code = "authentication_failed"
+		case i == 20:
+			e.Code = "unknown_key"
+		case i == 25:
+			e.Class = classify.PII
+		}
+		require.NoError(t, f.Record(t.Context(), e))
+		all = append(all, strconv.Itoa(i))
+	}
+	appendTo(t, path, `{"v":1,"seq":99,"requestId":"torn"`)
+	require.Equal(t, all, tailOf(t, path, 100, audit.Filter{}), "over several files")
+	require.Equal(t, all[25:], tailOf(t, path, 5, audit.Filter{}))
+	require.Empty(t, tailOf(t, path, 0, audit.Filter{}))
+	require.Equal(t, []string{"24", "27"}, tailOf(t, path, 2, audit.Filter{Tenant: "other"}))
+	require.Equal(t, []string{"10", "20"}, tailOf(t, path, 9, audit.Filter{Severity: audit.Warning}))
+	require.Equal(t, []string{"10"}, tailOf(t, path, 9, audit.Filter{Severity: audit.Critical}))
+	require.Equal(t, []string{"25"}, tailOf(t, path, 9, audit.Filter{Class: "pii"}))
+	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key.seal"}))
+	require.Empty(t, tailOf(t, path, 9, audit.Filter{Since: time.Now().Add(time.Minute)}))
+	require.Empty(t, tailOf(t, path, 9, audit.Filter{Until: time.Now().Add(-time.Minute)}))
+	require.Len(t, tailOf(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute), Until: time.Now().Add(time.Minute)}), 30)
+}
+
+// TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what is no line does not.
+func TestFollow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater})
+	require.NoError(t, f.Record(t.Context(), use(0)))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen, ended := make(chan uint64, 1000), make(chan error, 1)
+	go func() {
+		ended <- audit.Tail(ctx, path, 1, &audit.Filter{}, true, func(_ []byte, l *audit.Line) error {
+			seen <- l.Seq
+			return nil
+		})
+	}()
+	require.EqualValues(t, 1, <-seen)
+	for i := range 200 {
+		if i == 100 {
+			appendTo(t, path, "torn")
+		}
+		require.NoError(t, f.Record(t.Context(), use(i)))
+		time.Sleep(3 * time.Millisecond)
+	}
+	for want := uint64(2); want <= 202; want++ {
+		select {
+		case seq := <-seen:
+			require.Equal(t, want, seq)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("line %d does not come", want)
+		}
+	}
+	cancel()
+	require.NoError(t, <-ended)
+	require.GreaterOrEqual(t, len(readLog(t, path).names), 3)
+}
