@@ -48,6 +48,8 @@ export const server = {
   'Rewrap/Local': raw(0.7),
   'Rewrap/KMS5ms': raw(0.6),
   'Restore': raw(0.8),
+  'Rotation/Reencrypt': raw(0.5),
+  'Rotation/Load': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
   'Cache/OneByOne': raw(0.9),
   'Cache/Goroutines': raw(0.85),
   'Cache/Pipelines': raw(0.6),

@@ -187,16 +187,18 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
-// Every command and flag of docs/recovery.md is there.
-func TestRecoveryDocument(t *testing.T) {
-	page, err := os.ReadFile("../../docs/recovery.md")
-	require.NoError(t, err)
-	commands := regexp.MustCompile("(?m)(?:^|`)(coffer [a-z ]+)( --[^#`\n]*)").FindAllStringSubmatch(string(page), -1)
-	require.Greater(t, len(commands), 8)
-	for _, c := range commands {
-		help := coffer(t, nil, append(strings.Fields(c[1])[1:], "--help")...)
-		for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(c[2], -1) {
-			require.Contains(t, help, flag+" ", c[0])
+// Every command and flag of the pages for operators of keys is there.
+func TestKeyDocuments(t *testing.T) {
+	for name, least := range map[string]int{"recovery": 8, "rotation": 3} {
+		page, err := os.ReadFile("../../docs/" + name + ".md")
+		require.NoError(t, err)
+		commands := regexp.MustCompile("(?m)(?:^|`)(coffer [a-z ]+)( --[^#`\n]*)").FindAllStringSubmatch(string(page), -1)
+		require.Greater(t, len(commands), least)
+		for _, c := range commands {
+			help := coffer(t, nil, append(strings.Fields(c[1])[1:], "--help")...)
+			for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(c[2], -1) {
+				require.Contains(t, help, flag+" ", c[0])
+			}
 		}
 	}
 }

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+const (
+	rotated = 5000 // entries of 1 KiB
+	workers = 4    // as many entries as a rotation has under way
+	window  = 500 * time.Millisecond
+	rounds  = 20
+)
+
+// counted is a KEK that counts its calls.
+type counted struct {
+	kms.KEK
+	calls atomic.Int64
+}
+
+func (c *counted) Wrap(ctx context.Context, key, additional []byte) ([]byte, error) {
+	c.calls.Add(1)
+	return c.KEK.Wrap(ctx, key, additional)
+}
+
+func (c *counted) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+	c.calls.Add(1)
+	return c.KEK.Unwrap(ctx, wrapped, additional)
+}
+
+// rotating is a cache that is filled, and what rotates it.
+type rotating struct {
+	b       *testing.B
+	client  redis.UniversalClient
+	kek     *counted
+	cache   *cache.Cache
+	rotator *rotation.Rotator
+}
+
+// newRotating fills a cache in a Redis, to be rotated at so many entries a second; 0 is any number.
+func newRotating(b *testing.B, client redis.UniversalClient, rate int) *rotating {
+	require.NoError(b, client.FlushAll(b.Context()).Err())
+	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
+	require.NoError(b, err)
+	r := &rotating{b: b, client: client, kek: &counted{KEK: kek}}
+	keys, err := keystore.OpenDirectory(filepath.Join(b.TempDir(), "keys"))
+	require.NoError(b, err)
+	ring, err := keyring.New(keys, kms.NewSet(r.kek), "bench")
+	require.NoError(b, err)
+	b.Cleanup(ring.Close)
+	owner, err := ring.Tenant(b.Context(), tenant)
+	require.NoError(b, err)
+	store := rediskv.New(client)
+	r.cache = cache.New(store, seal.NewSealer(owner))
+	r.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "bench", Store: store, Audit: unrecorded{}, Rate: rate})
+	value := newValue(1 << 10)
+	for i := range rotated {
+		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, ttl, nil))
+		require.NoError(b, client.Set(b.Context(), fmt.Sprint("raw", i), value, ttl).Err())
+	}
+	return r
+}
+
+func (r *rotating) begin() error {
+	_, err := r.rotator.Begin(r.b.Context(), tenant, rotation.Order{})
+	return err
+}
+
+// whole rotates, to the end of the re-encryption.
+func (r *rotating) whole() error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	for {
+		record, _, err := r.rotator.Work(r.b.Context(), tenant)
+		if err != nil || !record.Fresh() {
+			return err
+		}
+	}
+}
+
+// rewrite reads each raw entry and writes it back with the time that it has left, as many at once: what one would write without encryption
+// and without care for others' writes.
+func (r *rotating) rewrite() error {
+	var wg sync.WaitGroup
+	errs := make(chan error, workers)
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < rotated; i += workers {
+				key := fmt.Sprint("raw", i)
+				value, err := r.client.Get(r.b.Context(), key).Bytes()
+				if err == nil {
+					err = r.client.Set(r.b.Context(), key, value, redis.KeepTTL).Err()
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+// BenchmarkRotation compares a rotation at full rate with a loop that reads and writes the same entries; an operation is all of them. Load compares
+// the 99th percentile of a cache's reads and writes without a rotation and while one runs at the default rate.
+func BenchmarkRotation(b *testing.B) {
+	server := redistest.Start(b)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: goroutines})
+	b.Cleanup(func() { _ = client.Close() })
+	b.Run("Reencrypt", func(b *testing.B) {
+		r := newRotating(b, client, 0)
+		compare(b, each(r.rewrite), each(r.whole))
+	})
+	b.Run("Load", func(b *testing.B) { newRotating(b, client, rotation.DefaultRate).load(b) })
+}
+
+func (r *rotating) load(b *testing.B) {
+	var operations int
+	var ratios, before, during []float64
+	for i := range rounds {
+		var quiet, busy float64
+		for _, rotate := range [][2]bool{{false, true}, {true, false}}[i%2] {
+			if !rotate {
+				p, n := r.percentile(b)
+				quiet, operations = p, operations+n
+				continue
+			}
+			require.NoError(b, r.begin())
+			ctx, cancel := context.WithCancel(b.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for ctx.Err() == nil {
+					_, _, _ = r.rotator.Work(ctx, tenant)
+				}
+			}()
+			p, n := r.percentile(b)
+			busy, operations = p, operations+n
+			cancel()
+			<-ended
+		}
+		ratios, before, during = append(ratios, quiet/busy), append(before, quiet), append(during, busy)
+	}
+	b.ReportMetric(median(ratios), "ratio")
+	b.ReportMetric(median(during), "ours-ns/op")
+	b.ReportMetric(median(before), "raw-ns/op")
+	b.ReportMetric(float64(r.kek.calls.Load())*1e6/float64(operations), "kms-calls/1e6op")
+}
+
+// percentile gives the 99th percentile, in nanoseconds, of reads and writes by 4 goroutines in a window of time, and their number.
+func (r *rotating) percentile(b *testing.B) (p99 float64, n int) {
+	value := newValue(1 << 10)
+	times := make([][]float64, workers)
+	var wg sync.WaitGroup
+	failed := make(chan error, workers)
+	for w := range workers {
+		wg.Go(func() {
+			for end := time.Now().Add(window); time.Now().Before(end); {
+				key, start, err := fmt.Sprint(rand.IntN(rotated)), time.Now(), error(nil)
+				if rand.IntN(4) == 0 {
+					err = r.cache.SetEncrypted(b.Context(), key, value, classify.PHI, ttl, nil)
+				} else {
+					_, err = r.cache.GetDecrypted(b.Context(), key)
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+				times[w] = append(times[w], float64(time.Since(start)))
+			}
+		})
+	}
+	wg.Wait()
+	close(failed)
+	require.NoError(b, <-failed)
+	all := slices.Concat(times...)
+	slices.Sort(all)
+	return all[len(all)*99/100], len(all)
+}
