@@ -1,0 +1,26 @@
+package gcpkms
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/coffer-storage/coffer/server/kms"
+)
+
+func TestFault(t *testing.T) {
+	for code, want := range map[codes.Code]error{
+		codes.PermissionDenied: kms.ErrDenied, codes.Unauthenticated: kms.ErrDenied, codes.ResourceExhausted: kms.ErrThrottled,
+		codes.NotFound: kms.ErrKeyGone, codes.FailedPrecondition: kms.ErrKeyGone, codes.InvalidArgument: kms.ErrKeyGone,
+		codes.Unavailable: kms.ErrUnavailable, codes.Internal: kms.ErrUnavailable, codes.Unknown: kms.ErrUnavailable, codes.Aborted: kms.ErrUnavailable,
+	} {
+		err := fault(status.Error(code, "PLANTED"))
+		require.ErrorIs(t, err, want)
+		require.ErrorContains(t, err, code.String())
+		require.NotContains(t, err.Error(), "PLANTED")
+	}
+	require.ErrorIs(t, fault(errors.New("PLANTED")), kms.ErrUnavailable)
+}

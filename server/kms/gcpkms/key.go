@@ -1,0 +1,110 @@
+package gcpkms
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	cloudkms "cloud.google.com/go/kms/apiv1"
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// key is a symmetric key.
+type key struct {
+	client *cloudkms.KeyManagementClient
+	name   string // projects/…/cryptoKeys/KEY
+}
+
+var _ kms.Driver = (*key)(nil)
+
+// garbled says that bytes changed on the way, in one direction or the other.
+var garbled = fmt.Errorf("%w (the checksums of Cloud KMS' answer are wrong)", kms.ErrUnavailable)
+
+func (k *key) URL() string { return "gcpkms://" + k.name }
+
+func (k *key) Advice() string {
+	return "GOOGLE_APPLICATION_CREDENTIALS, and that this service account has roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, that the key exists, and " +
+		"that the Cloud KMS API is enabled in the project"
+}
+
+func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte, string, error) {
+	answer, err := k.client.Encrypt(ctx, &kmspb.EncryptRequest{
+		Name: k.name, Plaintext: plain, PlaintextCrc32C: checksum(plain),
+		AdditionalAuthenticatedData: additionalData, AdditionalAuthenticatedDataCrc32C: checksum(additionalData),
+	})
+	if err != nil {
+		return nil, "", fault(err)
+	}
+	if !answer.VerifiedPlaintextCrc32C || !answer.VerifiedAdditionalAuthenticatedDataCrc32C || !matches(answer.CiphertextCrc32C, answer.Ciphertext) ||
+		!k.owns(answer.Name) {
+		return nil, "", garbled
+	}
+	return answer.Ciphertext, answer.Name, nil
+}
+
+func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additionalData []byte) ([]byte, error) {
+	if !k.owns(version) {
+		return nil, kms.ErrWrongKey
+	}
+	answer, err := k.client.Decrypt(ctx, &kmspb.DecryptRequest{
+		Name: k.name, Ciphertext: ciphertext, CiphertextCrc32C: checksum(ciphertext),
+		AdditionalAuthenticatedData: additionalData, AdditionalAuthenticatedDataCrc32C: checksum(additionalData),
+	})
+	switch {
+	case status.Code(err) == codes.InvalidArgument: // or the ciphertext does not open
+		return nil, envelope.ErrAuthentication
+	case err != nil:
+		return nil, k.why(ctx, err)
+	case !matches(answer.PlaintextCrc32C, answer.Plaintext):
+		return nil, garbled
+	}
+	return answer.Plaintext, nil
+}
+
+// owns reports whether a version is one of this key's.
+func (k *key) owns(version string) bool {
+	return strings.HasPrefix(version, k.name+"/cryptoKeyVersions/")
+}
+
+// why tells a version that was destroyed with its key from one that another version has taken the place of: then the key encrypts. Those who may
+// use a key may not look at it.
+func (k *key) why(ctx context.Context, err error) error {
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "DESTROY") {
+		return fault(err)
+	}
+	if _, err := k.client.Encrypt(ctx, &kmspb.EncryptRequest{Name: k.name}); err == nil {
+		return fmt.Errorf("%w (the version that wrapped is destroyed)", kms.ErrRecreated)
+	}
+	return fault(err)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(b []byte) *wrapperspb.Int64Value {
+	return wrapperspb.Int64(int64(crc32.Checksum(b, castagnoli)))
+}
+
+func matches(sum *wrapperspb.Int64Value, b []byte) bool {
+	return sum != nil && sum.Value == checksum(b).Value
+}
+
+// fault is what an error of the SDK means. Its text may quote the request, so nothing but the code is kept.
+func fault(err error) error {
+	code, sentinel := status.Code(err), kms.ErrUnavailable
+	switch code {
+	case codes.PermissionDenied, codes.Unauthenticated:
+		sentinel = kms.ErrDenied
+	case codes.ResourceExhausted:
+		sentinel = kms.ErrThrottled
+	case codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument:
+		sentinel = kms.ErrKeyGone
+	}
+	return fmt.Errorf("%w (Cloud KMS answers %s)", sentinel, code)
+}
