@@ -1,0 +1,59 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kms/kmstest"
+)
+
+// The check proves a configuration by a wrap and unwrap, or says what to check.
+func TestKMSCheck(t *testing.T) {
+	for name, k := range kmss(t) {
+		t.Run(name, func(t *testing.T) {
+			environ := append(k.environ, "COFFER_ENVIRONMENT=prod")
+			out := coffer(t, environ, "kms", "check")
+			require.Regexp(t, `(?s)^KEK: `+k.provide+`\S+\nclasses: public, internal, confidential, pii, phi\nidentity: \S+\nwrap: \S+s\nunwrap: \S+s\nit works\n$`, out)
+			k.peer.Fail(kmstest.Denied, kmstest.Always)
+			out = refused(t, environ, "", "kms", "check")
+			require.Contains(t, out, "wrap: kms: "+k.provide)
+			require.Contains(t, out, "KMS authentication failed")
+			require.Contains(t, out, ": check ")
+			require.NotContains(t, out, k.secret)
+			k.peer.Fail(kmstest.None, 0)
+			k.peer.Disable()
+			require.Contains(t, refused(t, environ, "", "kms", "check"), "disabled or deleted")
+		})
+	}
+}
+
+// It makes no key, tells of classes with keys of their own, and says what production will not take.
+func TestKMSCheckOfLocalKeys(t *testing.T) {
+	data := t.TempDir()
+	require.Contains(t, refused(t, nil, "", "kms", "check", "--data", data), "no KEK is configured")
+	require.NoFileExists(t, filepath.Join(data, "master.key"))
+	entries, err := os.ReadDir(data)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	local := []string{"GENERAL_ENCRYPTION_KEY=" + masterA, "PHI_ENCRYPTION_KEY=" + masterB}
+	out := coffer(t, local, "kms", "check")
+	require.Contains(t, out, "classes: public, internal, confidential, pii\nwrap")
+	require.Contains(t, out, "classes: phi\nwrap")
+	require.Contains(t, refused(t, append(local, "COFFER_ENVIRONMENT=prod"), "", "kms", "check"), "set KMS_PROVIDER")
+}
+
+// Values of a class with a master key of its own need that key, and the others do not.
+func TestMasterKeysByClass(t *testing.T) {
+	data, local := t.TempDir(), []string{"GENERAL_ENCRYPTION_KEY=" + masterA, "PHI_ENCRYPTION_KEY=" + masterB}
+	p := serve(t, data, local...)
+	p.put(p.token, "patient", record)
+	p.kill()
+	again := serve(t, data, local...)
+	again.requireValue(p.token, "patient", record)
+	again.kill()
+	said := fails(t, program(t, local[:1], "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, said, "a KEK that is not configured")
+}
