@@ -29,6 +29,7 @@ func TestEveryOperation(t *testing.T) {
 	callPackages(t, c)
 	callSessions(t, c)
 	callKeysets(t, c)
+	callEvents(t, c)
 	ctx := t.Context()
 	require.NoError(t, c.Live(ctx))
 	health, err := c.Ready(ctx)
@@ -51,6 +52,19 @@ func TestEveryOperation(t *testing.T) {
 	for _, id := range ids {
 		require.Regexp(t, `coffer_operations_total\{.*operation="`+regexp.QuoteMeta(id)+`",outcome="ok"`, string(metrics), "the client has no method for "+id)
 	}
+}
+
+func callEvents(t *testing.T, c *client.Client) {
+	seen := 0
+	for event, err := range c.Events(t.Context(), client.EventFilter{Action: "key.", Severity: "info", Class: "phi", Since: time.Now().Add(-time.Hour)}) {
+		require.NoError(t, err)
+		require.Equal(t, "default", event.Tenant)
+		seen++
+	}
+	require.Positive(t, seen)
+	head, err := c.EventHead(t.Context())
+	require.NoError(t, err)
+	require.Len(t, head.MAC, 64)
 }
 
 func callKeysets(t *testing.T, c *client.Client) {

@@ -31,10 +31,6 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-type noAudit struct{}
-
-func (noAudit) Record(context.Context, ...audit.Event) error { return nil }
-
 // serve starts a whole server over badger in the test's process.
 func serve(t *testing.T) (url, bearer string) {
 	t.Helper()
@@ -53,12 +49,18 @@ func serve(t *testing.T) (url, bearer string) {
 	tokens := token.Open(filepath.Join(dir, "token.json"))
 	bearer, _, err = tokens.CreateFirst()
 	require.NoError(t, err)
+	auditKey, err := audit.OpenKey(t.Context(), filepath.Join(dir, "audit.key"), kek)
+	require.NoError(t, err)
+	trail := filepath.Join(dir, "audit.log")
+	log, err := audit.Open(trail, auditKey, audit.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	operations, err := api.Operations()
 	require.NoError(t, err)
 	handler, err := api.New(api.Options{
-		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: noAudit{}, Log: slog.New(slog.DiscardHandler),
+		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, Trail: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
 		Ring:    ring,
-		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "test", Audit: noAudit{}, Age: time.Hour}),
+		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "test", Audit: log, Age: time.Hour}),
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),

@@ -130,6 +130,12 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     await client.endSession(id);
     expect(await client.getSession(id)).toBeNull();
   },
+  listEvents: async () => {
+    const events = client.events({ action: 'key.', severity: 'info', class: 'phi', since: new Date(0), pageSize: 2 });
+    const { value } = await events.next();
+    expect(value).toMatchObject({ tenant: 'default', outcome: 'ok', class: 'phi' });
+  },
+  getEventHead: async () => expect(await client.eventHead()).toMatchObject({ mac: expect.stringMatching(/^[0-9a-f]{64}$/) }),
   listKeysets: async () => {
     for await (const { tenant, primary, keys } of client.keysets({ pageSize: 1 })) {
       expect([tenant, keys.map(({ id, state }) => [id, state])]).toEqual(['default', [[primary, 'enabled']]]);

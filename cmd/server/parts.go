@@ -32,6 +32,7 @@ type parts struct {
 	keys     *keys
 	audit    *audit.File
 	copies   *copies
+	trail    *audit.Reader
 	store    kv.Store
 }
 
@@ -74,6 +75,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if p.audit, err = audit.Open(auditPath(c), key, options); err != nil {
 		return p, err
 	}
+	p.trail = audit.NewReader(auditPath(c), key)
 	p.store, err = openStore(c, log)
 	return p, err
 }
@@ -116,7 +118,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
 	return api.Options{
-		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: newRotator(c, p.keys, p.store, p.audit), Identity: p.identity, Audit: p.audit, Metrics: p.metrics,
+		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: newRotator(c, p.keys, p.store, p.audit), Identity: p.identity, Audit: p.audit, Trail: p.trail, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,

@@ -47,6 +47,7 @@ type service struct {
 	token   string
 	log     *lockedBuffer
 	audit   events
+	trail   *audit.File // what GET /v1/audit reads
 }
 
 // lockedBuffer is written by the server's goroutines while the test reads it.
@@ -89,11 +90,13 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.token, _, err = s.file.CreateFirst()
 	require.NoError(t, err)
 	s.keys, s.ring = openRing(t, dir)
+	var trail *audit.Reader
+	s.trail, trail = openTrail(t, dir)
 	s.rotator = rotation.New(rotation.Options{
 		Ring: s.ring, Keystore: s.keys, Environment: "test", Store: store, Audit: &s.audit, Age: rotationAge, Grace: time.Hour,
 	})
 	options := api.Options{
-		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit,
+		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit, Trail: trail,
 		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),

@@ -84,6 +84,7 @@ func TestConformance(t *testing.T) {
 		conformPackages(t, k)
 		conformSessions(t, k)
 		conformKeysets(t, k)
+		conformEvents(t, k)
 		for _, path := range []string{"/livez", "/readyz", "/v1/openapi.yaml", "/v1/docs"} {
 			k.call(true, "GET", path, nil, "Authorization", "")
 		}

@@ -16,7 +16,7 @@ func (s *server) handlers() map[string]func(*call) error {
 		"listEntries": s.listEntries, "batchEntries": s.batchEntries,
 		"encrypt": s.sealing(s.encrypt), "encryptBatch": s.sealing(s.encryptBatch), "decrypt": s.sealing(s.decrypt), "decryptBatch": s.sealing(s.decryptBatch),
 		"createSession": s.createSession, "getSession": s.getSession, "extendSession": s.extendSession, "endSession": s.endSession,
-		"listKeysets": s.listKeysets, "listRotations": s.listRotations,
+		"listKeysets": s.listKeysets, "listRotations": s.listRotations, "listEvents": s.listEvents, "getEventHead": s.getEventHead,
 		"getMetrics": s.getMetrics, "getLive": s.livez, "getReady": s.readyz, "getDocument": s.getDocument, "getDocs": s.getDocs,
 	}
 }

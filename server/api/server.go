@@ -46,6 +46,7 @@ type Options struct {
 	Unencrypted bool
 	Identity    identity.Authenticator
 	Audit       audit.Recorder
+	Trail       *audit.Reader // of what Audit records
 	Metrics     *metrics.Metrics
 	Limits      *limit.Tenants
 	Memory      *limit.Bytes // what requests of more than 128 KiB hold together; nil is any number of bytes
@@ -66,6 +67,7 @@ type server struct {
 	rotator    *rotation.Rotator
 	identity   identity.Authenticator
 	audit      audit.Recorder
+	trail      *audit.Reader
 	metrics    *metrics.Metrics
 	limits     *limit.Tenants
 	memory     *limit.Bytes
@@ -98,7 +100,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		tenants: &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
-		ring:    o.Ring, rotator: o.Rotator, identity: o.Identity, audit: o.Audit, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
+		ring:    o.Ring, rotator: o.Rotator, identity: o.Identity, audit: o.Audit, trail: o.Trail, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
 		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
 		unencrypted: o.Unencrypted,
 	}

@@ -29,6 +29,19 @@ type Json<K extends keyof operations> = operations[K]['responses'] extends { 200
 /** A time above 0: whole seconds, or a Go duration such as `90s` or `1h30m`. */
 export type Duration = Schemas['Duration'] | number;
 
+/** A line of the audit log. */
+export type Event = Schemas['Event'];
+/** The anchor of the audit log. */
+export type EventHead = Schemas['EventHead'];
+/** Which events are wanted; what is left out is all. */
+export interface EventFilter {
+  /** An action such as `key.open`, or the begin of several with its dot, such as `key.`. */
+  action?: string;
+  severity?: Schemas['Severity'];
+  class?: DataClassification;
+  since?: Date;
+}
+
 /** Whether a server can serve requests, and the codes of what does not work meanwhile. */
 export type Health = Schemas['Health'];
 
@@ -294,6 +307,25 @@ export class CofferClient {
   /** Ends a session, whether or not there is one. */
   endSession(id: string, options: CallOptions = {}): Promise<void> {
     return this.#http.send('endSession', { ...signalOf(options), name: id }, () => undefined);
+  }
+
+  /**
+   * The events of the token's tenant in the audit log, the newest first; of an operator's token, all. `pageSize` events, 1 to 1,000, are asked
+   * for at a time. Needs `audit:read`.
+   */
+  async *events(options: CallOptions & EventFilter & { pageSize?: number } = {}): AsyncGenerator<Event, void, undefined> {
+    const { action, severity, class: cls, since, pageSize: limit } = options;
+    for (let cursor: string | undefined; ; ) {
+      const query = { action, severity, class: cls, since: since?.toISOString(), limit, cursor };
+      const page: Json<'listEvents'> = await this.#http.send('listEvents', { ...signalOf(options), query }, jsonOf<'listEvents'>);
+      yield* page.events;
+      if ((cursor = page.cursor) === undefined) return;
+    }
+  }
+
+  /** The audit log's last line that is on the disk, to be kept elsewhere. Needs `audit:read`. */
+  eventHead(options: CallOptions = {}): Promise<EventHead> {
+    return this.#http.send('getEventHead', signalOf(options), jsonOf<'getEventHead'>);
   }
 
   /** The server's metrics in Prometheus' text format. */

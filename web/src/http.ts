@@ -24,6 +24,8 @@ const routes = {
   endSession: ['DELETE', '/v1/sessions/', true],
   listKeysets: ['GET', '/v1/keys', true],
   listRotations: ['GET', '/v1/rotations', true],
+  listEvents: ['GET', '/v1/audit', true],
+  getEventHead: ['GET', '/v1/audit/head', true],
   getMetrics: ['GET', '/metrics', true],
   getLive: ['GET', '/livez', true],
   getReady: ['GET', '/readyz', true],

@@ -299,6 +299,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List events
+         * @description The events of the token's tenant, the newest first; of an operator's token, of tenant `*`, all events. Begin without a cursor and go on with the one of the
+         *     last answer until an answer has none. A page may be empty though there are more: what fits little takes many pages. Reading proves nothing about the
+         *     log, `coffer audit verify` does.
+         */
+        get: operations["listEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/head": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The audit log's head
+         * @description The number and the MAC of the last line that is known to be on the disk. An auditor who keeps it elsewhere finds out later, by
+         *     `coffer audit verify --head SEQ:MAC`, whether anything up to it was changed, by whomever.
+         */
+        get: operations["getEventHead"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -532,6 +575,57 @@ export interface components {
             keyId: components["schemas"]["KeyId"];
             code: components["schemas"]["Code"];
             entries: number;
+        };
+        /**
+         * @description `info` is ordinary use, `notice` administration, `warning` what was refused or failed, and `critical` a package that was altered, moved or forged.
+         * @enum {string}
+         */
+        Severity: "info" | "notice" | "warning" | "critical";
+        EventPage: {
+            events: components["schemas"]["Event"][];
+            /** @description Give it back for the next page. Not there on the last one. */
+            cursor?: string;
+        };
+        /** @description A line of the audit log. Members are only ever added. */
+        Event: {
+            /** @description The line's number. */
+            seq: number;
+            time: components["schemas"]["Time"];
+            severity: components["schemas"]["Severity"];
+            /** @example key.open */
+            action: string;
+            /** @enum {string} */
+            outcome: "ok" | "refused" | "failed";
+            /** @description The code of the error, where there was one. */
+            code?: string;
+            requestId?: string;
+            /** @description An operation's id in this document, or a command. */
+            operation?: string;
+            issuer?: string;
+            /** @description An API token's id, or an identity provider's subject. */
+            subject?: string;
+            tenant?: string;
+            class?: components["schemas"]["Class"];
+            keyId?: components["schemas"]["KeyId"];
+            /** @description A keyed hash of the record's name. */
+            nameHash?: string;
+            /** @description Entries of the context that the operator allows to be seen. */
+            context?: {
+                [key: string]: string;
+            };
+            /** @description Keyed hashes of the other entries. */
+            contextHashes?: string[];
+            facts?: {
+                [key: string]: string;
+            };
+            /** @description Chains the line to the one before. */
+            mac: string;
+        };
+        EventHead: {
+            seq: number;
+            mac: string;
+            file: string;
+            time: components["schemas"]["Time"];
         };
         KeyInfo: {
             id: components["schemas"]["KeyId"];
@@ -2206,6 +2300,111 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+        };
+    };
+    listEvents: {
+        parameters: {
+            query?: {
+                /**
+                 * @description An action such as `key.open`, or the begin of several with its dot, such as `key.`.
+                 * @example key.
+                 */
+                action?: string;
+                severity?: components["schemas"]["Severity"];
+                class?: components["schemas"]["Class"];
+                /**
+                 * @description Events of this time and later.
+                 * @example 2025-01-15T00:00:00Z
+                 */
+                since?: string;
+                /** @description What the last page gave, unchanged. */
+                cursor?: string;
+                /** @description How many events a page holds at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of events. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "events": [
+                     *         {
+                     *           "seq": 42,
+                     *           "time": "2025-01-15T12:00:00.000Z",
+                     *           "severity": "info",
+                     *           "action": "key.open",
+                     *           "outcome": "ok",
+                     *           "requestId": "5XKQ2ZJ7",
+                     *           "operation": "getEntry",
+                     *           "issuer": "coffer",
+                     *           "subject": "0123456789abcdef",
+                     *           "tenant": "clinic",
+                     *           "class": "phi",
+                     *           "keyId": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                     *           "nameHash": "9f86d081884c7d659a2feaa0c55ad015",
+                     *           "mac": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+                     *         }
+                     *       ],
+                     *       "cursor": "42"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    getEventHead: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The head. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "seq": 42,
+                     *       "mac": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+                     *       "file": "audit.log",
+                     *       "time": "2025-01-15T12:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EventHead"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
     getMetrics: {

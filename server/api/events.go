@@ -1,0 +1,96 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// eventPage is a page of the audit log.
+type eventPage struct {
+	Events []audit.Entry `json:"events"`
+	Cursor string        `json:"cursor,omitempty"`
+}
+
+// headJSON is the audit log's last line that is known to be on the disk.
+type headJSON struct {
+	Seq  uint64 `json:"seq"`
+	MAC  string `json:"mac"`
+	File string `json:"file"`
+	Time string `json:"time"`
+}
+
+var errSince = invalid("since is no time as RFC 3339 has it, such as 2025-01-15T12:00:00Z")
+
+// listEvents answers a page of the audit log, the newest first: the token's tenant's events; of an operator's token, all.
+func (s *server) listEvents(c *call) error {
+	q, err := readEventQuery(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.limit(s.timeout)
+	defer cancel()
+	entries, next, err := s.trail.Page(ctx, q)
+	if err != nil {
+		return err
+	}
+	page := eventPage{Events: append([]audit.Entry{}, entries...)}
+	if next > 0 {
+		page.Cursor = strconv.FormatUint(next, 10)
+	}
+	return answerJSON(c, http.StatusOK, page)
+}
+
+func readEventQuery(c *call) (q audit.Query, err error) {
+	values, err := query(c, "action", "severity", "class", "since", "cursor", "limit")
+	if err != nil {
+		return q, err
+	}
+	if q.Limit, err = pageLimit(values); err != nil {
+		return q, err
+	}
+	if c.id.Tenant != identity.EveryTenant {
+		q.Tenant = c.id.Tenant
+	}
+	q.Action = values.Get("action")
+	if values.Has("severity") {
+		known := false
+		if q.Severity, known = audit.ParseSeverity(values.Get("severity")); !known {
+			return q, invalid("a severity is info, notice, warning or critical")
+		}
+	}
+	if values.Has("class") {
+		class, err := classify.Parse(values.Get("class"))
+		if err != nil {
+			return q, err
+		}
+		q.Class = class.String()
+	}
+	if values.Has("since") {
+		if q.Since, err = time.Parse(time.RFC3339, values.Get("since")); err != nil {
+			return q, errSince
+		}
+	}
+	if values.Has("cursor") {
+		if q.Before, err = strconv.ParseUint(values.Get("cursor"), 10, 64); err != nil || q.Before == 0 {
+			return q, errCursor
+		}
+	}
+	return q, nil
+}
+
+// getEventHead answers the anchor of the audit log, for an auditor to keep elsewhere.
+func (s *server) getEventHead(c *call) error {
+	if _, err := query(c); err != nil {
+		return err
+	}
+	head, err := s.trail.Head()
+	if err != nil {
+		return &notReady{"audit_unavailable", err}
+	}
+	return answerJSON(c, http.StatusOK, headJSON{head.Seq, head.MAC.String(), head.File, formatTime(head.Time.UnixMilli())})
+}
