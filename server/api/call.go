@@ -23,6 +23,7 @@ type call struct {
 	id        identity.Identity
 	tenant    *tenant
 	class     classify.Class // of the value that it is about
+	free      int            // bytes that it may still hold uncounted
 	held      int64          // bytes that are counted
 	hold      func(n int) error
 }

@@ -59,7 +59,7 @@ func readTags(header http.Header, name string) (t tags, err error) {
 	return t, nil
 }
 
-// ifMatch reads the condition of a change. A weak tag never matches.
+// ifMatch reads If-Match as a condition. A weak tag never matches.
 func ifMatch(header http.Header) (cache.Condition, error) {
 	t, err := readTags(header, "If-Match")
 	if err != nil || !t.given {
@@ -69,6 +69,14 @@ func ifMatch(header http.Header) (cache.Condition, error) {
 		return cache.Condition{Present: true}, nil
 	}
 	return cache.Condition{Present: true, Tags: append([]string{}, t.strong...)}, nil
+}
+
+// changeCondition reads the condition of a change of what is there. Another than If-Match is refused, not ignored: it meant to prevent something.
+func changeCondition(header http.Header) (cache.Condition, error) {
+	if len(header.Values("If-None-Match")) > 0 {
+		return cache.Condition{}, invalid("a deletion and a change of the ttl take If-Match alone")
+	}
+	return ifMatch(header)
 }
 
 // writeCondition reads the condition of a write: If-Match, or If-None-Match with * alone.

@@ -121,6 +121,10 @@ func conformCache(t *testing.T, k *checker) {
 		}
 		k.call(false, method, path+map[string]string{"PUT": "?class=phi", "PATCH": "?ttl=1m"}[method], nil, "If-Match", "junk").refused(t, "invalid_argument")
 	}
+	for _, condition := range []string{"*", second} {
+		k.call(false, "DELETE", path, nil, "If-None-Match", condition).refused(t, "invalid_argument")
+		k.call(false, "PATCH", path+"?ttl=1m", nil, "If-None-Match", condition).refused(t, "invalid_argument")
+	}
 	k.call(true, "DELETE", path, nil, "If-Match", second)
 	require.Equal(t, "not_found", k.call(false, "HEAD", path, nil).is(t, 404).Header.Get("Coffer-Code"))
 	conformMany(t, k)

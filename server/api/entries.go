@@ -242,7 +242,7 @@ func (s *server) patchEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	condition, err := ifMatch(c.Request().Header)
+	condition, err := changeCondition(c.Request().Header)
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func (s *server) deleteEntry(c *call) error {
 	if _, err := query(c); err != nil {
 		return err
 	}
-	condition, err := ifMatch(c.Request().Header)
+	condition, err := changeCondition(c.Request().Header)
 	if err != nil {
 		return err
 	}

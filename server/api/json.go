@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"mime"
 	"net/http"
 	"unicode/utf8"
@@ -182,8 +183,24 @@ type result struct {
 	Detail  string          `json:"detail,omitempty"`
 }
 
-type resultsJSON struct {
-	Results []result `json:"results"`
+// answerResults answers those of a batch one by one: all their values in one text would be in memory several times.
+func answerResults(c *call, results []result) error {
+	response := c.Response()
+	response.Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	encoder := json.NewEncoder(response)
+	encoder.SetEscapeHTML(false)
+	before := `{"results":[`
+	for i := range results {
+		if _, err := io.WriteString(response, before); err != nil {
+			return err
+		}
+		if err := encoder.Encode(&results[i]); err != nil {
+			return err
+		}
+		results[i], before = result{}, ","
+	}
+	_, err := io.WriteString(response, "]}\n")
+	return err
 }
 
 // failed is the result of what failed, as it would have been answered alone.

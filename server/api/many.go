@@ -92,7 +92,7 @@ func (s *server) batchEntries(c *call) error {
 	for i := range steps {
 		results[i] = steps[i].run(ctx)
 	}
-	return answerJSON(c, http.StatusOK, resultsJSON{results})
+	return answerResults(c, results)
 }
 
 func (s *server) readSteps(c *call) ([]step, error) {

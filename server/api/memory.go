@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// small is what a request may hold without being counted: as many connections as there may be hold little of it.
+	// small is what a request may hold without being counted, all its parts together: as many connections as there may be hold little of it.
 	small = 128 << 10
 	// copies of a value are in memory at the same time: itself and its package.
 	copies = 2
@@ -18,7 +18,8 @@ const (
 
 // hold counts n bytes that the request keeps in memory until it ends, or returns a limit.Refusal.
 func (s *server) hold(c *call, n int) error {
-	if n <= small {
+	if n <= c.free {
+		c.free -= n
 		return nil
 	}
 	if err := s.memory.Take(c.id.Tenant, int64(n)); err != nil {
@@ -36,7 +37,8 @@ func (s *server) release(c *call) {
 	}
 }
 
-// bounded is a store whose large values are read once there is room for them. The request's context brings whoever counts.
+// bounded is a store whose values count, for a batch keeps many of them, and whose large ones are read once there is room for them. The
+// request's context brings whoever counts.
 type bounded struct{ kv.Store }
 
 type holder struct{}
@@ -44,13 +46,19 @@ type holder struct{}
 // Get implements kv.Store.
 func (b bounded) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	value, size, ok, err := b.GetWithin(ctx, key, small)
-	if err != nil || !ok || value != nil {
-		return value, ok, err
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	if value == nil {
+		size *= copies
 	}
 	if hold, _ := ctx.Value(holder{}).(func(int) error); hold != nil {
-		if err := hold(copies * size); err != nil {
+		if err := hold(size); err != nil {
 			return nil, false, err
 		}
+	}
+	if value != nil {
+		return value, true, nil
 	}
 	return b.Store.Get(ctx, key)
 }

@@ -3,10 +3,12 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +98,25 @@ func TestMemoryOfReads(t *testing.T) {
 	wg.Wait()
 	require.LessOrEqual(t, store.most.Load(), int64(1))
 	require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 }, 10*time.Second, 10*time.Millisecond)
+}
+
+// What a batch reads stays until all of it is answered, so small values count together, and are given back.
+func TestMemoryOfBatches(t *testing.T) {
+	memory := limit.NewBytes(megabyte, 0)
+	s := start(t, badger(t), func(o *api.Options) { o.Memory = memory })
+	s.do("PUT", "/v1/cache/small?class=phi", make([]byte, 100<<10)).is(t, 204)
+	batch := func(n int) answer {
+		gets := strings.Repeat(`,{"op":"get","key":"small"}`, n)[1:]
+		return s.do("POST", "/v1/cache:batch", []byte(`{"operations":[`+gets+`]}`), "Content-Type", "application/json").is(t, 200)
+	}
+	for range 3 {
+		var answered struct{ Results []struct{ Status int } }
+		require.NoError(t, json.Unmarshal(batch(100).body, &answered))
+		read := slices.IndexFunc(answered.Results, func(r struct{ Status int }) bool { return r.Status == http.StatusTooManyRequests })
+		require.Equal(t, 1+10, read) // one that is not counted, and ten of a little more than 100 KiB
+	}
+	require.NoError(t, memory.Take("default", megabyte))
+	require.Contains(t, string(batch(1).body), `"status":200`)
 }
 
 // fetching counts whole values that are read at the same time.

@@ -24,7 +24,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		request, response := c.Request(), c.Response()
 		id := requestID(request)
 		response.Header().Set(echo.HeaderXRequestID, id)
-		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()]}
+		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
 		call.hold = func(n int) error { return s.hold(call, n) }
 		c.Set(callKey, call)
 		err := recovered(next, c)

@@ -73,7 +73,7 @@ func (s *server) encryptBatch(c *call) error {
 		}
 	}
 	c.class = 0
-	return answerJSON(c, http.StatusOK, resultsJSON{results})
+	return answerResults(c, results)
 }
 
 // items reads the body of a batch of packages or values.
@@ -176,7 +176,7 @@ func (s *server) decryptBatch(c *call) error {
 		}
 	}
 	c.class = 0
-	return answerJSON(c, http.StatusOK, resultsJSON{results})
+	return answerResults(c, results)
 }
 
 func onlyLeast(c *call) (classify.Class, error) {

@@ -157,26 +157,18 @@ directory is read too, and the environment wins over it. These have no flag:
 
     ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
     GENERAL_ENCRYPTION_KEY   another name of it
-  PII_ENCRYPTION_KEY, PHI_ENCRYPTION_KEY
-                           master keys of their own for these classes
-
-  KMS_PROVIDER             local (the above), or where the keys' own key is instead of a master key, as production takes it:
-    aws                    AWS_REGION, AWS_KMS_KEY_ID (an id, ARN or alias/NAME); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
-    azure                  AZURE_KEY_VAULT_URL, AZURE_KEY_NAME; AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
-    gcp                    GCP_PROJECT_ID, GCP_LOCATION, GCP_KEY_RING, GCP_KEY_NAME; GOOGLE_APPLICATION_CREDENTIALS (a file)
-    vault                  VAULT_ADDR, VAULT_TOKEN, VAULT_KEY_NAME (coffer)
-  COFFER_KEK               its URL, instead of KMS_PROVIDER
-
-  KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
+    PII_ENCRYPTION_KEY, PHI_ENCRYPTION_KEY
+                             master keys of their own for these classes
+    KMS_PROVIDER             local (the above), or where the keys' own key is instead of a master key, as production takes it:
+        aws                  AWS_REGION, AWS_KMS_KEY_ID (an id, ARN or alias/NAME); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+        azure                AZURE_KEY_VAULT_URL, AZURE_KEY_NAME; AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
+        gcp                  GCP_PROJECT_ID, GCP_LOCATION, GCP_KEY_RING, GCP_KEY_NAME; GOOGLE_APPLICATION_CREDENTIALS (a file)
+        vault                VAULT_ADDR, VAULT_TOKEN, VAULT_KEY_NAME (coffer)
+    COFFER_KEK               its URL, instead of KMS_PROVIDER
+    KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
     ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
     ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
     COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
-    COFFER_KEY_CACHE_TTL     how long keys stay in memory
-    COFFER_KEY_CACHE_USES    for how many packages they do
-  KEY_ROTATION_DAYS, KEY_ROTATION_USES
-                           when keys are rotated: at an age in days, after a number of packages
-  COFFER_KEY_GRACE         how long former keys stay as they are
-  COFFER_REENCRYPT_RATE    entries a second that a rotation looks at
     COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
                              the longest, and default, time in the cache of each class, such as 12h or 7d
 
