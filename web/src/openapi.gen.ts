@@ -763,7 +763,6 @@ export interface components {
             classification: components["schemas"]["Class"];
             encryptedAt: components["schemas"]["Time"];
             context: components["schemas"]["ContextMap"];
-            tenant?: components["schemas"]["Tenant"];
             /**
              * @description Only `service` opens here.
              * @enum {string}
