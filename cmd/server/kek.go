@@ -13,6 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/awskms"
 	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"
+	"github.com/coffer-storage/coffer/server/kms/gcpkms"
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 )
 
@@ -26,6 +27,7 @@ func providers(c *config.Config) []kms.Provider {
 		azurekeyvault.Provider(azurekeyvault.Settings{
 			TenantID: string(c.KMS.Azure.TenantID), ClientID: string(c.KMS.Azure.ClientID), ClientSecret: string(c.KMS.Azure.ClientSecret),
 		}),
+		gcpkms.Provider(gcpkms.Settings{CredentialsFile: c.KMS.Google.Credentials}),
 	}
 }
 

@@ -23,13 +23,23 @@ type behind struct {
 }
 
 func kmss(t *testing.T) map[string]behind {
-	vault, aws := peers.NewVault(t), peers.NewAWS(t)
+	vault, aws, azure, google := peers.NewVault(t), peers.NewAWS(t), peers.NewAzure(t), peers.NewGoogle(t)
+	certificate, err := peers.CertificateFile(t.TempDir())
+	require.NoError(t, err)
 	return map[string]behind{
 		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + peers.VaultKey}, vault.Token, "hashivault://"},
 		"aws": {aws, []string{
 			"KMS_PROVIDER=aws", "AWS_REGION=" + aws.Region, "AWS_KMS_KEY_ID=" + peers.AWSAlias, "AWS_ACCESS_KEY_ID=" + aws.AccessKeyID,
 			"AWS_SECRET_ACCESS_KEY=" + aws.SecretAccessKey, "AWS_ENDPOINT_URL_KMS=" + aws.URL,
 		}, aws.SecretAccessKey, "awskms://"},
+		"azure": {azure, []string{
+			"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://" + azure.Host, "AZURE_KEY_NAME=" + peers.AzureKey, "AZURE_TENANT_ID=" + peers.AzureTenant,
+			"AZURE_CLIENT_ID=" + peers.AzureClient, "AZURE_CLIENT_SECRET=" + peers.AzureSecret, "SSL_CERT_FILE=" + certificate,
+		}, peers.AzureSecret, "azurekeyvault://"},
+		"gcp": {google, []string{ // KMS_PROVIDER=gcp leaves no choice of the endpoint
+			"COFFER_KEK=gcpkms://" + peers.GoogleKey + "?endpoint=" + google.Endpoint, "GOOGLE_APPLICATION_CREDENTIALS=" + google.Credentials(t),
+			"SSL_CERT_FILE=" + certificate,
+		}, "PLANTED", "gcpkms://"},
 	}
 }
 

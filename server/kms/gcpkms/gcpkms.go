@@ -1,7 +1,8 @@
 // Package gcpkms opens KEKs in Google Cloud KMS: symmetric keys.
 //
 // What it guarantees: Cloud KMS authenticates the additional data, and checksums guard what is sent both ways. The identity is the name of the key's
-// version; Google gives a version's name never again, so that a key whose version was destroyed and made anew is refused as such.
+// version; neither a key's name nor a version's number can be used again (Google's "Delete Cloud KMS resources"), so that a key whose version was
+// destroyed and made anew is refused as such.
 package gcpkms
 
 import (

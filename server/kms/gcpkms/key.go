@@ -105,6 +105,8 @@ func fault(err error) error {
 		sentinel = kms.ErrThrottled
 	case codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument:
 		sentinel = kms.ErrKeyGone
+	case codes.Unavailable:
+		return fmt.Errorf("%w (Cloud KMS cannot be reached: check the network)", kms.ErrUnavailable)
 	}
 	return fmt.Errorf("%w (Cloud KMS answers %s)", sentinel, code)
 }
