@@ -50,9 +50,8 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 		return nil, err
 	}
 	o = &operator{config: &c, log: commandLog(cmd)}
-	master := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(master); c.KMS.KEK == "" && c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master)
+	if err := requireKEK(&c); err != nil {
+		return nil, err
 	}
 	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
 		return nil, err
@@ -65,6 +64,15 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 		return nil, errors.Join(err, o.keys.close())
 	}
 	return o, nil
+}
+
+// requireKEK refuses to go on where a master key would be made.
+func requireKEK(c *config.Config) error {
+	master := filepath.Join(c.Data, "master.key")
+	if _, err := os.Stat(master); c.KMS.KEK == "" && c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master)
+	}
+	return nil
 }
 
 func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Close()) }

@@ -52,7 +52,7 @@ func command() *cobra.Command {
 		&cobra.Group{ID: groupAbout, Title: "About coffer:"})
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
-	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), keysCommand(), kmsCommand(), rotateCommand(), versionCommand(), manCommand())
+	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), versionCommand(), manCommand())
 	return root
 }
 

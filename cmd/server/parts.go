@@ -93,7 +93,10 @@ func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, 
 }
 
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
-	return audit.Options{Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log}
+	return audit.Options{
+		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
+		MaxSize: c.Audit.MaxSize, MaxAge: c.Audit.MaxAge, Keep: c.Audit.Keep,
+	}
 }
 
 // authenticator takes the server's own tokens, and the JWTs of the provider if there is one.

@@ -15,14 +15,19 @@ const (
 
 // progress draws a bar on a terminal, and nothing elsewhere. Its result is called by one at a time.
 func progress(out io.Writer, what string) func(done, total int) {
-	file, ok := out.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(out) {
 		return nil
 	}
 	return bar(out, what)
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func bar(out io.Writer, what string) func(done, total int) {

@@ -98,9 +98,11 @@ func runVictim(t *testing.T, path string, after time.Duration) (said []string) {
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() && scanner.Text() != "begun" {
 	}
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
 	for scanner.Scan() {
+		if len(said) == 0 {
+			timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+			defer timer.Stop()
+		}
 		said = append(said, scanner.Text())
 	}
 	if cmd.Wait() == nil || cmd.ProcessState.ExitCode() != -1 {

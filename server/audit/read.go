@@ -190,10 +190,10 @@ func (t *tail) more() error {
 	if t.file != nil {
 		_ = t.file.Close() // it was only read
 	}
-	if err := t.between(); err != nil {
+	if err := t.open(); err != nil || t.file == nil {
 		return err
 	}
-	if err := t.open(); err != nil || t.file == nil {
+	if err := t.between(); err != nil {
 		return err
 	}
 	return t.read()
@@ -246,7 +246,7 @@ func (t *tail) read() error {
 		}
 		t.at += int64(len(p.text))
 		l, ok := ParseLine(p.line())
-		if !ok || !p.whole {
+		if !ok || !p.whole || l.Seq <= t.seq {
 			continue
 		}
 		if t.seq = l.Seq; t.filter.Wants(l) {

@@ -197,7 +197,9 @@ func TestEveryActionHasAName(t *testing.T) {
 		require.Regexp(t, `^[a-z]+\.[a-z]+$`, a.String())
 		require.False(t, seen[a.String()])
 		seen[a.String()] = true
+		require.True(t, IsAction(a.String()))
 	}
+	require.False(t, IsAction(""))
 	for fact := Fact(1); int(fact) < numberOfFacts; fact++ {
 		require.Regexp(t, `^[a-z]+$`, facts[fact])
 		require.False(t, seen[facts[fact]])

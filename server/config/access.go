@@ -1,10 +1,12 @@
 package config
 
 import (
+	"math"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 )
@@ -64,7 +66,18 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 }
 
 func (l *loader) audit(r *raw) Audit {
-	a := Audit{Context: split(r.AuditContext)}
+	a := Audit{Context: split(r.AuditContext), MaxSize: int64(l.integer("COFFER_AUDIT_MAX_SIZE", r.AuditMaxSize, 0, math.MaxInt))}
+	if r.AuditMaxAge != "none" {
+		d, err := Duration(r.AuditMaxAge)
+		if a.MaxAge = d; err != nil || d < time.Minute || d > maxTTL {
+			l.refuse("COFFER_AUDIT_MAX_AGE", "must be none, or a duration from 1m to 3650d, such as 24h or 30d")
+		}
+	}
+	if r.AuditKeep != "all" {
+		if a.Keep = l.integer("COFFER_AUDIT_KEEP", r.AuditKeep, 0, maxLimit); a.Keep < 1 {
+			l.refuse("COFFER_AUDIT_KEEP", "must be all, or at least 1")
+		}
+	}
 	switch r.AuditSync {
 	case "all":
 		a.Sync = audit.SyncAll

@@ -3,6 +3,7 @@ package config_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,8 @@ func TestBadAccess(t *testing.T) {
 		"COFFER_TRUSTED_PROXIES=" + planted: "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
 		"COFFER_CONCURRENT=-1": "COFFER_CONCURRENT", "COFFER_TOKEN_FAILURES=x": "COFFER_TOKEN_FAILURES",
 		"COFFER_AUDIT_SYNC=" + planted: "COFFER_AUDIT_SYNC", "COFFER_AUDIT_ON_FAILURE=" + planted: "COFFER_AUDIT_ON_FAILURE",
-		"COFFER_AUDIT_COPY=" + planted: "COFFER_AUDIT_COPY",
+		"COFFER_AUDIT_COPY=" + planted:     "COFFER_AUDIT_COPY",
+		"COFFER_AUDIT_MAX_SIZE=" + planted: "COFFER_AUDIT_MAX_SIZE", "COFFER_AUDIT_MAX_AGE=" + planted: "COFFER_AUDIT_MAX_AGE", "COFFER_AUDIT_KEEP=" + planted: "COFFER_AUDIT_KEEP",
 	} {
 		_, _, err := load(t, []string{setting})
 		require.ErrorContains(t, err, variable+" must", setting)
@@ -48,15 +50,18 @@ func TestAudit(t *testing.T) {
 	c, warnings, err := load(t, nil)
 	require.NoError(t, err)
 	require.Empty(t, warnings)
-	require.Equal(t, config.Audit{Sync: audit.SyncNotable, OnFailure: audit.Refuse}, c.Audit, "the strict defaults")
+	require.Equal(t, config.Audit{Sync: audit.SyncNotable, OnFailure: audit.Refuse, MaxSize: 256 << 20}, c.Audit, "the strict defaults")
 	c, warnings, err = load(t, []string{"COFFER_AUDIT_SYNC=all"}, "--audit-on-failure", "continue")
 	require.NoError(t, err)
-	require.Equal(t, config.Audit{Sync: audit.SyncAll, OnFailure: audit.Continue}, c.Audit)
+	require.Equal(t, config.Audit{Sync: audit.SyncAll, OnFailure: audit.Continue, MaxSize: 256 << 20}, c.Audit)
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "--audit-on-failure")
 	c, _, err = load(t, []string{"COFFER_AUDIT_SYNC=later"})
 	require.NoError(t, err)
 	require.Equal(t, audit.SyncLater, c.Audit.Sync)
+	c, _, err = load(t, []string{"COFFER_AUDIT_MAX_SIZE=0", "COFFER_AUDIT_MAX_AGE=30d", "COFFER_AUDIT_KEEP=12"})
+	require.NoError(t, err)
+	require.Equal(t, []any{int64(0), 720 * time.Hour, 12}, []any{c.Audit.MaxSize, c.Audit.MaxAge, c.Audit.Keep})
 	c, _, err = load(t, []string{"COFFER_AUDIT_COPY=stdout"})
 	require.NoError(t, err)
 	require.Equal(t, config.CopyStdout, c.Audit.Copy)

@@ -58,6 +58,9 @@ type OIDC struct {
 type Audit struct {
 	Context   []string // keys of contexts that it shows
 	Sync      audit.Sync
+	MaxSize   int64         // bytes of a file, before another is begun; 0: any number
+	MaxAge    time.Duration // of a file, before another is begun; 0: any age
+	Keep      int           // earlier files; 0: all
 	OnFailure audit.OnFailure
 	Copy      AuditCopy
 }

@@ -96,6 +96,9 @@ type raw struct {
 	AuditSync      string `env:"COFFER_AUDIT_SYNC" envDefault:"notable"`
 	AuditOnFailure string `env:"COFFER_AUDIT_ON_FAILURE" envDefault:"stop"`
 	AuditCopy      string `env:"COFFER_AUDIT_COPY"`
+	AuditMaxSize   string `env:"COFFER_AUDIT_MAX_SIZE" envDefault:"268435456"`
+	AuditMaxAge    string `env:"COFFER_AUDIT_MAX_AGE" envDefault:"none"`
+	AuditKeep      string `env:"COFFER_AUDIT_KEEP" envDefault:"all"`
 
 	Origins     string `env:"COFFER_CORS_ORIGINS"`
 	Proxies     string `env:"COFFER_TRUSTED_PROXIES"`
@@ -136,6 +139,9 @@ var flags = []struct{ name, variable, usage string }{
 	{"audit-context", "COFFER_AUDIT_CONTEXT", "keys of contexts that the audit log shows, separated by commas; none may name a person"},
 	{"audit-sync", "COFFER_AUDIT_SYNC", "what is on the disk before it is answered: all, notable (all but ordinary use) or later (default notable)"},
 	{"audit-copy", "COFFER_AUDIT_COPY", "where a server copies the audit log's lines: stdout, or redis for the stream coffer:audit of the cache's Redis"},
+	{"audit-max-size", "COFFER_AUDIT_MAX_SIZE", "bytes of a file of the audit log, before another is begun; 0 for any number (default 268435456)"},
+	{"audit-max-age", "COFFER_AUDIT_MAX_AGE", "age of a file of the audit log, before another is begun, such as 24h or 30d (default none)"},
+	{"audit-keep", "COFFER_AUDIT_KEEP", "earlier files of the audit log that are kept; others are deleted (default all)"},
 	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},

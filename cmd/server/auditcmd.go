@@ -1,0 +1,206 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/config"
+)
+
+func auditCommand() *cobra.Command {
+	group := &cobra.Command{
+		Use:     "audit",
+		GroupID: groupAdmin,
+		Short:   "Check and read the audit log",
+		Long:    "Works on all files of the audit log in the data directory, or in a copy of it. Servers may write it meanwhile.",
+	}
+	group.AddCommand(auditVerifyCommand(), auditTailCommand())
+	return group
+}
+
+// errLog says that verify found something; what, it printed.
+var errLog = errors.New("the audit log is not as it was written")
+
+func auditVerifyCommand() *cobra.Command {
+	var heads []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
+		Long: "Goes over every line of every file, and names the first one that is not as it was written, with what is wrong: changed, removed, inserted,\n" +
+			"reordered, truncated, torn, rewritten or head. The exit code is 0 only where nothing is. It needs the KEK that the server has.\n\n" +
+			"Heads that were kept elsewhere (the server's log has them as \"audit head\", and GET /v1/audit/head) are given by --head: with them it also finds\n" +
+			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key.",
+		Example: "  coffer audit verify --data DIR\n" +
+			"  coffer audit verify --data COPY --head 4711:0f3a… --json",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var anchors []audit.Anchor
+			for _, text := range heads {
+				anchor, err := audit.ParseAnchor(text)
+				if err != nil {
+					return fmt.Errorf("--head: %w", err)
+				}
+				anchors = append(anchors, anchor)
+			}
+			v, err := verifyAudit(cmd, anchors)
+			if err != nil {
+				return err
+			}
+			if err := printVerification(cmd.OutOrStdout(), v, asJSON); err != nil {
+				return err
+			}
+			if v.Fault != nil {
+				return errLog
+			}
+			return nil
+		},
+	}
+	config.AddFlags(cmd.Flags(), "data")
+	cmd.Flags().StringArrayVar(&heads, "head", nil, "a head that was kept elsewhere, as SEQ:MAC; given again for each")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return cmd
+}
+
+func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verification, error) {
+	c, err := loadData(cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err := requireKEK(&c); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(auditKeyPath(&c)); err != nil { // which would be made anew
+		return nil, fmt.Errorf("the audit log cannot be verified without its key: %w", err)
+	}
+	kek, err := openKEK(cmd.Context(), &c, nil, commandLog(cmd))
+	if err != nil {
+		return nil, err
+	}
+	key, err := audit.OpenKey(cmd.Context(), auditKeyPath(&c), kek)
+	if err != nil {
+		return nil, err
+	}
+	var told func(done, total int64)
+	if draw := progress(cmd.ErrOrStderr(), "verify"); draw != nil {
+		told = func(done, total int64) { draw(int(done), int(total)) }
+	}
+	return audit.Verify(cmd.Context(), auditPath(&c), key, anchors, told)
+}
+
+func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(v)
+	}
+	fmt.Fprintf(out, "files: %d\nlines in order: %d, from %d to %d\nlast: %d:%s\nhead: %s\n", v.Files, v.Lines, v.From, v.Last, v.Last, v.MAC, v.Head)
+	for _, torn := range v.Torn {
+		fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
+	}
+	for _, anchor := range v.Unchecked {
+		fmt.Fprintf(out, "not checked, for it is of before what is kept: %s\n", anchor)
+	}
+	if f := v.Fault; f != nil {
+		_, err := fmt.Fprintf(out, "%s: %s:%d, where line %d must be: %s\n", f.Kind, f.File, f.Line, f.Seq, f.Detail)
+		return err
+	}
+	_, err := fmt.Fprintln(out, "nothing was altered")
+	return err
+}
+
+func auditTailCommand() *cobra.Command {
+	var n int
+	var follow, asJSON bool
+	var since, severity string
+	var filter audit.Filter
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Show the last events of the audit log, and those to come",
+		Long: "Shows the last events that pass the filters, the oldest first: as a table on a terminal, and otherwise as the log has them, one JSON object a line.\n" +
+			"It does not check them: coffer audit verify does.",
+		Example: "  coffer audit tail --data DIR -n 50 --severity warning\n" +
+			"  coffer audit tail --data DIR --follow --tenant clinic-7 --since 24h",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			c, err := loadData(cmd)
+			if err != nil {
+				return err
+			}
+			if n < 0 || n > audit.MaxTail {
+				return fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail)
+			}
+			if filter.Severity = audit.Severity(severity); severity != "" && !filter.Severity.Valid() {
+				return errors.New("--severity takes info, notice, warning or critical")
+			}
+			if filter.Action != "" && !audit.IsAction(filter.Action) {
+				return errors.New("--action takes the name of an action, such as key.open, token.create or access.refused")
+			}
+			if filter.Since, err = parseSince(since); err != nil {
+				return err
+			}
+			emit := printEvent(cmd.OutOrStdout())
+			if asJSON || !isTerminal(cmd.OutOrStdout()) {
+				emit = printLine(cmd.OutOrStdout())
+			}
+			return audit.Tail(cmd.Context(), auditPath(&c), n, &filter, follow, emit)
+		},
+	}
+	config.AddFlags(cmd.Flags(), "data")
+	cmd.Flags().IntVarP(&n, "lines", "n", 20, "how many of the last ones")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that are recorded, until SIGINT")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON on a terminal too")
+	cmd.Flags().StringVar(&filter.Tenant, "tenant", "", "only of this tenant")
+	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open or token.create")
+	cmd.Flags().StringVar(&severity, "severity", "", "only from this one up: info, notice, warning, critical")
+	cmd.Flags().StringVar(&since, "since", "", "only after a time (RFC 3339), or not older than a duration such as 24h or 7d")
+	return cmd
+}
+
+func parseSince(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	d, err := config.Duration(text)
+	if err != nil || d < 0 {
+		return time.Time{}, errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d")
+	}
+	return time.Now().Add(-d), nil
+}
+
+func printLine(out io.Writer) func([]byte, *audit.Line) error {
+	return func(text []byte, _ *audit.Line) error {
+		_, err := fmt.Fprintf(out, "%s\n", text)
+		return err
+	}
+}
+
+// printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent is quoted: it could move a terminal's cursor.
+func printEvent(out io.Writer) func([]byte, *audit.Line) error {
+	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
+	begun := false
+	return func(_ []byte, l *audit.Line) error {
+		if !begun {
+			begun = true
+			fmt.Fprintf(out, row, "TIME", "SEVERITY", "ACTION", "OUTCOME", "TENANT", "SUBJECT", "CLASS", "CODE")
+		}
+		_, err := fmt.Fprintf(out, row, l.Time, l.Severity, l.Action, l.Outcome, quoted(l.Tenant), quoted(l.Subject), l.Class, l.Code)
+		return err
+	}
+}
+
+func quoted(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strconv.QuoteToASCII(text)
+}

@@ -1,0 +1,103 @@
+package main_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What an auditor does: check the log of a running server and a copy of it, against a head that the server told, and find what was altered.
+func TestAuditVerify(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=2000"}
+	p := serve(t, data, environ...)
+	for range 5 {
+		p.put(p.token, "patient-1", record)
+	}
+	clinic := tokenFor(t, environ, data, "clinic")
+	for range 5 {
+		p.put(clinic, "patient-1", record)
+	}
+	verify := []string{"audit", "verify", "--data", data}
+	out := coffer(t, environ, verify...)
+	require.Contains(t, out, "nothing was altered")
+	require.NotContains(t, out, "files: 1\n")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	heads := regexp.MustCompile(`"msg":"audit head","head":"([0-9]+:[0-9a-f]{64})"`).FindAllStringSubmatch(p.log.String(), -1)
+	require.GreaterOrEqual(t, len(heads), 2, "at the begin and at the end")
+	head := heads[len(heads)-1][1]
+	require.Contains(t, coffer(t, environ, append(verify, "--head", heads[0][1], "--head", head)...), "nothing was altered")
+
+	shown := strings.Split(strings.TrimSpace(coffer(t, nil, "audit", "tail", "--data", data, "-n", "100", "--tenant", "clinic", "--action", "key.seal")), "\n")
+	require.Len(t, shown, 5)
+	require.Contains(t, shown[0], `"tenant":"clinic"`)
+	require.Equal(t, 1, strings.Count(coffer(t, nil, "audit", "tail", "--data", data, "-n", "1", "--severity", "notice", "--since", "1h"), "server.stop"))
+
+	copied := t.TempDir()
+	require.NoError(t, os.CopyFS(copied, os.DirFS(data)))
+	verify[3] = copied
+	require.Contains(t, coffer(t, environ, verify...), "nothing was altered")
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", verify...), "not under the configured KEK")
+	p = serve(t, copied, environ...)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	later := regexp.MustCompile(`"head":"([0-9]+:[0-9a-f]{64})"`).FindAllStringSubmatch(p.log.String(), -1)
+	require.Contains(t, refused(t, environ, "", "audit", "verify", "--data", data, "--head", later[len(later)-1][1]), "truncated: ")
+
+	log := filepath.Join(copied, "audit.log")
+	text, err := os.ReadFile(log)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(log, []byte(strings.Replace(string(text), `"outcome":"ok"`, `"outcome":"no"`, 1)), 0o600))
+	require.Regexp(t, `changed: audit\.log:1, where line \d+ must be: `, refused(t, environ, "", verify...))
+	cmd := program(t, environ, append(verify, "--json")...)
+	printed, err := cmd.Output()
+	require.Error(t, err)
+	require.Equal(t, 1, cmd.ProcessState.ExitCode())
+	var result struct {
+		Fault struct {
+			Kind, File string
+			Line       int
+		}
+	}
+	require.NoError(t, json.Unmarshal(printed, &result))
+	require.Equal(t, []any{"changed", "audit.log", 1}, []any{result.Fault.Kind, result.Fault.File, result.Fault.Line})
+	for _, wrong := range [][]string{{"verify", "--head", "pl4nted"}, {"tail", "--severity", "pl4nted"}, {"tail", "--since", "pl4nted"}, {"tail", "--action", "pl4nted"}, {"tail", "-n", "-1"}} {
+		require.NotContains(t, refused(t, environ, "", append([]string{"audit", wrong[0], "--data", data}, wrong[1:]...)...), "pl4nted")
+	}
+}
+
+// While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is over by itself.
+func TestAuditLogFull(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(p.token, "k", record)
+	log, kept := filepath.Join(data, "audit.log"), filepath.Join(data, "kept")
+	require.NoError(t, os.Rename(log, kept))
+	require.NoError(t, os.Symlink("/dev/full", log))
+	for _, do := range []struct{ method, path, body string }{{"GET", "/v1/cache/k", ""}, {"PUT", "/v1/cache/k?class=phi", "other"}, {"POST", "/v1/encrypt", `{"text":"x","class":"phi"}`}} {
+		status, said := p.do(p.token, do.method, do.path, do.body)
+		if do.method == "POST" {
+			continue // which takes a Content-Type; see the api's own test
+		}
+		require.Equal(t, http.StatusServiceUnavailable, status, do.path)
+		require.Contains(t, said, "audit_unavailable")
+		require.NotContains(t, said, record)
+	}
+	status, said := p.do("", "GET", "/readyz", "")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, said, "audit_unavailable")
+	require.Equal(t, http.StatusOK, first(p.do("", "GET", "/livez", "")))
+
+	require.NoError(t, os.Remove(log))
+	require.NoError(t, os.Rename(kept, log))
+	require.Eventually(t, func() bool { return first(p.do("", "GET", "/readyz", "")) == http.StatusOK }, 5*time.Second, 50*time.Millisecond)
+	p.requireValue(p.token, "k", record)
+	require.Contains(t, logFile(log).String(), `"action":"audit.resumed"`)
+	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")
+}
