@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -66,6 +67,14 @@ func TestCoreStaysSmall(t *testing.T) {
 	require.Contains(t, g, "wasm")
 	require.Contains(t, g["wasm"], "shared/envelope")
 	assert.Empty(t, checkCore(g))
+}
+
+func TestKMSLinksNoSDK(t *testing.T) {
+	for pattern, linked := range map[string]bool{"./server/kms": false, "./server/keyring": false, "./server/kms/hashivault": true, "./server/kms/awskms": true} {
+		g := list(t, runtime.GOOS, runtime.GOARCH, pattern)
+		require.Contains(t, g, "server/kms")
+		require.Equal(t, linked, len(checkSDKs(g)) > 0, pattern)
+	}
 }
 
 // Each rule finds what it is there for, and nothing in what is allowed.

@@ -146,6 +146,18 @@ func checkCore(g graph) (violations []string) {
 	return violations
 }
 
+// checkSDKs returns what package kms is built from that is a KMS's: its SDKs are for the providers, which a program names.
+func checkSDKs(g graph) (violations []string) {
+	for path := range g {
+		for _, sdk := range []string{"github.com/hashicorp", "github.com/aws", "github.com/Azure", "cloud.google.com/go"} {
+			if within(path, sdk) {
+				violations = append(violations, "server/kms is built from "+path)
+			}
+		}
+	}
+	return violations
+}
+
 func within(path, top string) bool { return path == top || strings.HasPrefix(path, top+"/") }
 
 // isOurs reports whether a path is one of this module, made relative.
