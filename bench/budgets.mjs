@@ -50,6 +50,8 @@ export const server = {
   'Restore': raw(0.8),
   'Rotation/Reencrypt': raw(0.5),
   'Rotation/Load': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
+  'Audit/Record': raw(null),
+  'Audit/Record64': raw(null),
   'Cache/OneByOne': raw(0.9),
   'Cache/Goroutines': raw(0.85),
   'Cache/Pipelines': raw(0.6),
