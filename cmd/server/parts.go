@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/identity/oidc"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
@@ -105,12 +103,9 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 	if c.OIDC.Issuer == "" {
 		return own, nil
 	}
-	provider, err := oidc.New(oidc.Options{
-		Issuer: c.OIDC.Issuer, Audiences: c.OIDC.Audiences, JWKSURL: c.OIDC.JWKSURL,
-		TenantClaim: c.OIDC.TenantClaim, ScopesClaim: c.OIDC.ScopesClaim, Log: log,
-	})
+	provider, err := c.OIDC.Open(log)
 	if err != nil {
-		return nil, fmt.Errorf("the settings COFFER_OIDC_* are not valid: %w", err)
+		return nil, err
 	}
 	return identity.Any(own, provider), nil
 }

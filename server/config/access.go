@@ -1,14 +1,17 @@
 package config
 
 import (
+	"log/slog"
 	"math"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity/oidc"
 )
 
 // split reads a list with commas; an empty text is none.
@@ -21,7 +24,7 @@ func split(text string) (list []string) {
 	return list
 }
 
-// oidc sees that the settings go together; what they may be, package oidc says when the server starts.
+// oidc sees that the settings go together; what they may be, package oidc says.
 func (l *loader) oidc(r *raw) OIDC {
 	o := OIDC{
 		Issuer: r.OIDCIssuer, Audiences: split(r.OIDCAudience), JWKSURL: r.OIDCJWKSURL,
@@ -32,9 +35,23 @@ func (l *loader) oidc(r *raw) OIDC {
 		l.refuse("COFFER_OIDC_AUDIENCE", "must be set where COFFER_OIDC_ISSUER is: tokens for others are not for this server")
 	case o.Issuer == "" && (len(o.Audiences) > 0 || o.JWKSURL != ""):
 		l.refuse("COFFER_OIDC_ISSUER", "must be set where COFFER_OIDC_AUDIENCE or COFFER_OIDC_JWKS_URL is")
+	case o.Issuer != "":
+		if _, err := o.Open(slog.New(slog.DiscardHandler)); err != nil {
+			l.problems = append(l.problems, "COFFER_OIDC_* do not make a provider:\n    "+strings.ReplaceAll(err.Error(), "\n", "\n    "))
+		}
 	}
 	return o
 }
+
+// Open makes what accepts the provider's tokens. It does not connect.
+func (o *OIDC) Open(log *slog.Logger) (*oidc.Provider, error) {
+	return oidc.New(oidc.Options{
+		Issuer: o.Issuer, Audiences: o.Audiences, JWKSURL: o.JWKSURL, TenantClaim: o.TenantClaim, ScopesClaim: o.ScopesClaim, Log: log,
+	})
+}
+
+// defaultPorts are what browsers leave out.
+var defaultPorts = map[string]string{"https": "443", "http": "80"}
 
 // origins takes origins as browsers send them (RFC 6454 section 6.2), and no pattern: * would be everybody's pages.
 func (l *loader) origins(text string) []string {
@@ -42,8 +59,8 @@ func (l *loader) origins(text string) []string {
 	for _, one := range list {
 		u, err := url.Parse(one)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(u.Host, "*") ||
-			one != strings.ToLower(u.Scheme+"://"+u.Host) {
-			l.refuse("COFFER_CORS_ORIGINS", "must be origins such as https://app.example.com, separated by commas")
+			u.Port() == defaultPorts[u.Scheme] || strings.ContainsFunc(one, func(r rune) bool { return r > unicode.MaxASCII }) || one != strings.ToLower(u.Scheme+"://"+u.Host) {
+			l.refuse("COFFER_CORS_ORIGINS", "must be origins as browsers send them, such as https://app.example.com, separated by commas: without a path, a default port or letters beyond ASCII")
 			return nil
 		}
 	}

@@ -34,7 +34,9 @@ func TestBadAccess(t *testing.T) {
 		"COFFER_OIDC_JWKS_URL=" + planted: "COFFER_OIDC_ISSUER",
 		"COFFER_CORS_ORIGINS=*":           "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=https://*." + planted: "COFFER_CORS_ORIGINS",
 		"COFFER_CORS_ORIGINS=https://" + planted + "/": "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=null": "COFFER_CORS_ORIGINS",
-		"COFFER_TRUSTED_PROXIES=" + planted: "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
+		"COFFER_CORS_ORIGINS=https://a.example:443": "COFFER_CORS_ORIGINS", "COFFER_CORS_ORIGINS=http://a.example:80": "COFFER_CORS_ORIGINS",
+		"COFFER_CORS_ORIGINS=https://é.example": "COFFER_CORS_ORIGINS",
+		"COFFER_TRUSTED_PROXIES=" + planted:     "COFFER_TRUSTED_PROXIES", "COFFER_RATE=" + planted: "COFFER_RATE", "COFFER_BURST=0": "COFFER_BURST",
 		"COFFER_CONCURRENT=-1": "COFFER_CONCURRENT", "COFFER_TOKEN_FAILURES=x": "COFFER_TOKEN_FAILURES",
 		"COFFER_AUDIT_SYNC=" + planted: "COFFER_AUDIT_SYNC", "COFFER_AUDIT_ON_FAILURE=" + planted: "COFFER_AUDIT_ON_FAILURE",
 		"COFFER_AUDIT_COPY=" + planted:     "COFFER_AUDIT_COPY",
@@ -44,6 +46,19 @@ func TestBadAccess(t *testing.T) {
 		require.ErrorContains(t, err, variable+" must", setting)
 		require.NotContains(t, err.Error(), planted)
 	}
+}
+
+// What package oidc refuses is named together with all else that is wrong.
+func TestBadProvider(t *testing.T) {
+	const planted = "pl4nted"
+	_, _, err := load(t, []string{
+		"COFFER_OIDC_ISSUER=http://" + planted, "COFFER_OIDC_AUDIENCE=coffer", "COFFER_OIDC_TENANT_CLAIM=/" + planted + "//b", "COFFER_RATE=x",
+	})
+	for _, says := range []string{"COFFER_OIDC_*", "the issuer must be https", "the tenant's claim must", "COFFER_RATE must"} {
+		require.ErrorContains(t, err, says)
+	}
+	require.NotContains(t, err.Error(), planted)
+	require.NotContains(t, err.Error(), "JWKS", "which was not given")
 }
 
 func TestAudit(t *testing.T) {

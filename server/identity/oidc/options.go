@@ -46,7 +46,7 @@ func New(o Options) (*Provider, error) {
 	}
 	if err := errors.Join(
 		checkURL("the issuer", o.Issuer, o.AllowHTTP, false),
-		checkURL("the JWKS URL", either(o.JWKSURL, o.Issuer), o.AllowHTTP, true),
+		checkJWKSURL(&o),
 		refuseIf(len(o.Audiences) == 0 || slices.Contains(o.Audiences, ""), "an audience must be given"),
 		refuseIf(badAlgorithm, "the algorithms must be of RS256, PS256, ES256 and EdDSA"),
 		refuseIf(p.skew < 0 || p.skew > maxSkew, "the clock skew must be from 0 to 5m"),
@@ -86,6 +86,14 @@ func parseAlgorithms(names []string) (list []jose.SignatureAlgorithm, bad bool) 
 		list = append(list, jose.SignatureAlgorithm(name))
 	}
 	return list, false
+}
+
+// checkJWKSURL takes none: then the issuer says where its keys are.
+func checkJWKSURL(o *Options) error {
+	if o.JWKSURL == "" {
+		return nil
+	}
+	return checkURL("the JWKS URL", o.JWKSURL, o.AllowHTTP, true)
 }
 
 // checkURL takes https, and http where the machine itself is asked or the operator allows it: keys that came in the clear prove nothing.
