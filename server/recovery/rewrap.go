@@ -50,7 +50,7 @@ const rewrapName = "rewrap"
 // complete one to a new version of the same KEK begins anew. It returns an error where a tenant could not be rewrapped, which the
 // Rewrap names.
 func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
-	if err := check(ctx, to); err != nil {
+	if err := r.check(ctx, to); err != nil {
 		return nil, err
 	}
 	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, "begin")); err != nil {
@@ -89,7 +89,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 
 // Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other KEKs wrap and unwrap a probe.
 func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int, err error) {
-	if err := check(ctx, to); err != nil {
+	if err := r.check(ctx, to); err != nil {
 		return 0, 0, err
 	}
 	w, _, err := r.plan(ctx, to)
@@ -115,18 +115,10 @@ func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int,
 	return tenants, roots, nil
 }
 
-// check has each KEK wrap something and unwrap it again, before anything is entrusted to it.
-func check(ctx context.Context, keks kms.Set) error {
+// check has each KEK prove itself, before anything is entrusted to it.
+func (r *Recovery) check(ctx context.Context, keks kms.Set) error {
 	for _, kek := range keks.All() {
-		probe, bound := []byte("a KEK that is to be used"), []byte("coffer/v1 check")
-		wrapped, err := kek.Wrap(ctx, probe, bound)
-		if err == nil {
-			var got []byte
-			if got, err = kek.Unwrap(ctx, wrapped, bound); err == nil && !bytes.Equal(probe, got) {
-				err = envelope.ErrAuthentication
-			}
-		}
-		if err != nil {
+		if _, err := kms.Check(ctx, kek, r.Environment); err != nil {
 			return fmt.Errorf("recovery: the KEK %s: %w", kek.URL(), err)
 		}
 	}

@@ -3,6 +3,7 @@ package envelope_test
 import (
 	"bytes"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -172,5 +173,12 @@ func TestBindingIsInjective(t *testing.T) {
 			require.Equal(t, other, b)
 		}
 		seen[data] = b
+		parsed, err := envelope.ParseBinding([]byte(data))
+		require.NoError(t, err)
+		require.Equal(t, b, parsed)
+		for _, other := range []string{data[:r.IntN(len(data))], data + "\x00", "\x00" + data, strings.Replace(data, "v1", "v2", 1)} {
+			_, err := envelope.ParseBinding([]byte(other))
+			require.ErrorIs(t, err, envelope.ErrMalformed)
+		}
 	}
 }

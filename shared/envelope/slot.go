@@ -52,6 +52,19 @@ func (b *Binding) Append(dst []byte) []byte {
 	return append(dst, b.ID[:]...)
 }
 
+// ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
+func ParseBinding(b []byte) (Binding, error) {
+	r := reader{rest: b}
+	label := string(r.bytes16())
+	parsed := Binding{
+		Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1)), ID: r.id(),
+	}
+	if r.failed || len(r.rest) > 0 || label != labelWrappedKey {
+		return Binding{}, ErrMalformed
+	}
+	return parsed, nil
+}
+
 // BindRoot returns the binding of a root of this document.
 func (d *Document) BindRoot(id format.KeyID) Binding {
 	return Binding{Environment: d.Environment, Owner: d.Owner, ID: id}

@@ -1,13 +1,14 @@
 // Package awskms opens KEKs in AWS KMS.
 //
 // What it guarantees: the additional data is the encryption context, so KMS itself refuses a wrapped key that was moved to another tenant; it
-// is in CloudTrail, in base64. The identity is the key's ARN, which no other key ever has: an alias that was given to another key, or a key
+// is in CloudTrail, with the tenant's id. The identity is the key's ARN, which no other key ever has: an alias that was given to another key, or a key
 // of another account in an altered wrapped key, is refused and not asked.
 package awskms
 
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -120,12 +121,24 @@ func (k *key) why(ctx context.Context, identity string) error {
 	return envelope.ErrAuthentication
 }
 
-// encryptionContext is none where there is no additional data: KMS takes no empty value.
+// encryptionContext is the binding of a root, readable: CloudTrail shows it, and policies may demand it (kms:EncryptionContext:coffer-environment).
+// Environment and tenant are percent-encoded, the root's id is in hexadecimal; a backup's key has no tenant. Other additional data is in base64, and
+// none is no context.
 func encryptionContext(additionalData []byte) map[string]string {
 	if len(additionalData) == 0 {
 		return nil
 	}
-	return map[string]string{"coffer": base64.StdEncoding.EncodeToString(additionalData)}
+	b, err := envelope.ParseBinding(additionalData)
+	if err != nil || b.Use != 0 || b.Class != 0 {
+		return map[string]string{"coffer": base64.StdEncoding.EncodeToString(additionalData)}
+	}
+	pairs := map[string]string{"coffer-root": hex.EncodeToString(b.ID[:])}
+	for name, text := range map[string]string{"coffer-environment": b.Environment, "coffer-tenant": b.Owner} {
+		if text != "" { // which KMS does not take
+			pairs[name] = url.PathEscape(text)
+		}
+	}
+	return pairs
 }
 
 func refused(err error) bool {

@@ -1,6 +1,7 @@
 package awskms_test
 
 import (
+	"encoding/base64"
 	"os"
 	"strings"
 	"sync"
@@ -12,6 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/awskms"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // environment is held while a KEK is opened, which is when the SDK reads the environment; the tests of the suite run at once.
@@ -59,6 +62,39 @@ func TestNames(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "key", string(got))
 	require.Equal(t, "awskms:///alias/coffer-key?region=eu-central-1", byAlias.URL())
+}
+
+// What a root is bound to is the encryption context, to be read in CloudTrail and asked for in policies. What version 1 wrapped with it must
+// unwrap for ever, so it never changes.
+func TestEncryptionContext(t *testing.T) {
+	peer := peers.NewAWS(t)
+	kek := open(t, peer, peers.AWSAlias)
+	id := format.KeyID([]byte("0123456789abcdef0123456789abcdef"))
+	const root = "3031323334353637383961626364656630313233343536373839616263646566"
+	for _, c := range []struct {
+		bound envelope.Binding
+		want  map[string]string
+	}{
+		{envelope.Binding{Environment: "prod", Owner: "clinic-7", ID: id}, map[string]string{"coffer-environment": "prod", "coffer-tenant": "clinic-7", "coffer-root": root}},
+		{envelope.Binding{Owner: "Köln/7\x00%", ID: id}, map[string]string{"coffer-tenant": "K%C3%B6ln%2F7%00%25", "coffer-root": root}},
+		{envelope.Binding{Owner: "x", Use: format.UseCache, ID: id}, nil},
+		{envelope.Binding{Owner: "x", Class: 1, ID: id}, nil},
+		{envelope.Binding{Environment: "prod", ID: id}, map[string]string{"coffer-environment": "prod", "coffer-root": root}},
+	} {
+		bound := c.bound.Append(nil)
+		if c.want == nil { // of no root
+			c.want = map[string]string{"coffer": base64.StdEncoding.EncodeToString(bound)}
+		}
+		wrapped, err := kek.Wrap(t.Context(), []byte("key"), bound)
+		require.NoError(t, err)
+		require.Equal(t, c.want, peer.Context())
+		_, err = kek.Unwrap(t.Context(), wrapped, bound)
+		require.NoError(t, err)
+		require.Equal(t, c.want, peer.Context())
+	}
+	_, err := kek.Wrap(t.Context(), []byte("key"), nil)
+	require.NoError(t, err)
+	require.Empty(t, peer.Context())
 }
 
 // Credentials that are wrong, or none at all, are a denial and said as one at once.

@@ -30,6 +30,7 @@ type AWS struct {
 	mu      sync.Mutex
 	aliases map[string]string  // to ARNs
 	keys    map[string]*awsKey // by ARN
+	last    map[string]string  // the encryption context that came last
 }
 
 var _ kmstest.Peer = (*AWS)(nil)
@@ -85,6 +86,13 @@ func (a *AWS) ARN() string {
 	return a.aliases[AWSAlias]
 }
 
+// Context is the encryption context that came last, as CloudTrail shows it.
+func (a *AWS) Context() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last
+}
+
 type awsRequest struct {
 	KeyID             string `json:"KeyId"`
 	Plaintext         []byte
@@ -117,6 +125,7 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.last = request.EncryptionContext
 	arn := request.KeyID
 	if strings.HasPrefix(arn, "alias/") {
 		arn = a.aliases[arn]
