@@ -17,7 +17,7 @@ import (
 
 // trail is the files of a log as one process writes them, beside others that may. It is for one goroutine.
 //
-// Every write is made under the log's lock, behind the last line that is in the file or, should that be gone, that is known: lines that were
+// Every write is made under the log's lock, which is kept for a moment in case that more is to be written, behind the last line that is in the file or, should that be gone, that is known: lines that were
 // taken away stay missing.
 type trail struct {
 	path    string
@@ -36,6 +36,9 @@ type trail struct {
 	began   time.Time                       // of the file's first line
 	altered bool                            // lines were taken away or changed, and no line says so yet
 	buffer  []byte                          // used again
+	unlock  func()                          // nil while the lock is not held
+	locked  time.Time                       // since when it is
+	freed   time.Time                       // when it was given back last
 }
 
 // disk is what a trail needs of an os.File.
@@ -216,16 +219,59 @@ func (t *trail) ended() (bool, error) {
 	return last[0] == '\n', err
 }
 
-// write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were.
-func (t *trail) write(objects []byte) error {
+const (
+	lease = 5 * time.Millisecond   // how long the lock is kept at most
+	turn  = 100 * time.Microsecond // how long it is left to others then
+)
+
+// acquire takes the lock, unless it is held, and finds the last line.
+func (t *trail) acquire() error {
+	if t.unlock != nil {
+		info, err := t.file.Stat()
+		if err != nil || info.Size() == t.size {
+			return err
+		}
+		return t.settle() // somebody wrote or cut off without the lock
+	}
+	if time.Since(t.freed) < turn {
+		time.Sleep(turn) // or others that wait would hardly get it
+	}
 	unlock, err := durable.Lock(lockPath(t.path))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	t.unlock, t.locked = unlock, time.Now()
 	if err := t.settle(); err != nil {
+		t.release()
 		return err
 	}
+	return nil
+}
+
+// release gives the lock back, if it is held.
+func (t *trail) release() {
+	if t.unlock != nil {
+		t.unlock()
+		t.unlock, t.freed = nil, time.Now()
+	}
+}
+
+// due reports whether the lock was kept for long enough.
+func (t *trail) due() bool { return t.unlock != nil && time.Since(t.locked) >= lease }
+
+// write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were. It keeps the lock, but where it fails.
+func (t *trail) write(objects []byte) error {
+	err := t.acquire()
+	if err == nil {
+		err = t.append(objects)
+	}
+	if err != nil {
+		t.release() // what is in the file now, settle finds
+	}
+	return err
+}
+
+func (t *trail) append(objects []byte) error {
 	expired := t.rotate(len(objects) + lineOverhead*bytes.Count(objects, []byte{'\n'}))
 	at := t.at
 	lines, err := t.begin(t.buffer[:0], &at, expired)
@@ -313,8 +359,11 @@ func (t *trail) note() error {
 	return t.writeHead(Head{Anchor: t.at, File: filepath.Base(t.path), offset: t.end, From: t.head.From})
 }
 
-// noteLocked is note for who does not hold the lock.
+// noteLocked is note for who may not hold the lock.
 func (t *trail) noteLocked() error {
+	if t.unlock != nil {
+		return t.note()
+	}
 	unlock, err := durable.Lock(lockPath(t.path))
 	if err != nil {
 		return err
@@ -333,6 +382,7 @@ func (t *trail) writeHead(h Head) error {
 }
 
 func (t *trail) close() error {
+	t.release()
 	if t.file == nil {
 		return nil
 	}

@@ -21,6 +21,8 @@ func (w *writer) run() {
 	defer close(w.f.ended)
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
+	idle := time.NewTimer(lease)
+	defer idle.Stop()
 	w.tellHead()
 	for {
 		select {
@@ -30,6 +32,12 @@ func (w *writer) run() {
 				return
 			}
 			w.group(b)
+			if w.trail.due() {
+				w.trail.release()
+			}
+			idle.Reset(lease)
+		case <-idle.C:
+			w.trail.release()
 		case <-ticker.C:
 			w.sync()
 			if time.Since(w.told) >= w.f.options.Heads {
@@ -106,6 +114,7 @@ func (w *writer) commit(waiting []batch, sync bool) error {
 	err := w.trail.write(objects)
 	w.dirty = true // be it in part
 	if err == nil && sync {
+		w.trail.release() // others need not wait for the disk
 		err = w.trail.sync()
 	}
 	if err != nil {
