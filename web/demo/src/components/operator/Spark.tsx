@@ -1,0 +1,35 @@
+interface Props {
+  label: string;
+  /** What is shown of the last value. */
+  value: string;
+  points: readonly number[];
+  /** How many points fill the width. */
+  most: number;
+}
+
+const WIDTH = 240;
+const HEIGHT = 56;
+
+/** One figure and how it came about: a line over the last minutes. */
+export function Spark({ label, value, points, most }: Props) {
+  const top = Math.max(...points, 1e-9);
+  const x = (i: number) => WIDTH - ((points.length - 1 - i) / Math.max(1, most - 1)) * WIDTH;
+  const y = (v: number) => HEIGHT - 3 - (v / top) * (HEIGHT - 8);
+  const line = points.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(' ');
+  return (
+    <figure className="spark">
+      <figcaption>
+        <span className="hint">{label}</span>
+        <span className="spark-value">{value}</span>
+      </figcaption>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true" focusable="false">
+        {points.length > 1 && (
+          <>
+            <polygon points={`${x(0).toFixed(1)},${HEIGHT} ${line} ${WIDTH},${HEIGHT}`} />
+            <polyline points={line} />
+          </>
+        )}
+      </svg>
+    </figure>
+  );
+}

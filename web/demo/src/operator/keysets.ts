@@ -1,0 +1,35 @@
+/** Keysets as the operator sees them. */
+
+const DAY = 86_400_000;
+
+/** How far a key is through its time, from 0 to 1; `null` where it has no end. */
+export function lived(rotatedAt: Date, nextRotationAt: Date | null, now: number): number | null {
+  if (!nextRotationAt) return null;
+  const whole = nextRotationAt.getTime() - rotatedAt.getTime();
+  return whole > 0 ? Math.min(1, Math.max(0, (now - rotatedAt.getTime()) / whole)) : 1;
+}
+
+/** A time span in whole days, or hours below two. */
+export function span(milliseconds: number): string {
+  const days = Math.floor(milliseconds / DAY);
+  if (days >= 2) return `${days} days`;
+  const hours = Math.max(0, Math.floor(milliseconds / (DAY / 24)));
+  return hours === 1 ? '1 hour' : `${hours} hours`;
+}
+
+/** What a rotation's state means, as a sentence. */
+export function sentenceOf(state: string, compromised: boolean): string {
+  const known: Record<string, string> = {
+    rotating: 'New keys are being made.',
+    reencrypting: compromised ? 'Everything is being sealed under new keys, as fast as it goes.' : 'The cache is being sealed under the new keys.',
+    grace: 'Everything is under the new keys. The former ones still open, and a rollback is possible.',
+    'first-scan': 'Looking for what is still under the former keys.',
+    disabling: 'The former keys are being disabled.',
+    'second-scan': 'Looking once more, before the former keys are destroyed.',
+    destroying: 'The former keys are being destroyed.',
+    done: 'Done: the former keys of the cache are destroyed.',
+    'rolling-back': 'The former keys are being made the primaries again.',
+    'rolled-back': 'Rolled back: the former keys seal again, and what was written meanwhile still opens.',
+  };
+  return known[state] ?? state;
+}
