@@ -163,6 +163,18 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     }, server.token);
   });
 
+  test('an operator sees the server at work, the keysets and the audit trail', async () => {
+    await page.evaluate(() => visitor.press('Operations'));
+    expect(await page.evaluate(() => visitor.text('.keysets tbody'))).toMatch(/cache\s+PHI\s+[0-9a-f]{12}…\s+0 hours, next in \d+ days\s+1 enabled/);
+    await page.evaluate(() => visitor.until(() => document.querySelectorAll('.spark polyline').length === 3 && document.querySelector('.audit tbody tr')).then(() => undefined));
+    await page.evaluate(async () => {
+      await visitor.type('.audit-filter input', 'key.open');
+      await visitor.press('Show');
+      await visitor.until(() => [...document.querySelectorAll('.audit tbody code')].length > 0 && [...document.querySelectorAll('.audit tbody tr code:first-child')].every(({ textContent }) => textContent === 'key.open'));
+      await visitor.press('This browser');
+    });
+  });
+
   test('a bit that somebody flips on the disk is noticed, and nothing is shown', async () => {
     await page.evaluate(async () => {
       await visitor.press('chest-ct-phantom.dcm');
@@ -334,6 +346,11 @@ test('axe finds no barrier in any view, light and dark', async () => {
       await visitor.press('Server’s cache');
       await visitor.press('demo/');
       await visitor.until(() => document.querySelector('.pane .hex-row'));
+    });
+    await look();
+    await page.evaluate(async () => {
+      await visitor.press('Operations');
+      await visitor.until(() => document.querySelector('.audit tbody tr') && document.querySelectorAll('.spark polyline').length === 3);
     });
     await look();
     expect(found).toEqual([]);

@@ -3,27 +3,30 @@ import { useServer } from '../server/useServer.js';
 import type { Vault } from '../vault/vault.js';
 import { CachePage } from './CachePage.js';
 import { Icon, type IconName } from './Icon.js';
+import { OperatorPage } from './operator/OperatorPage.js';
 import { RecordsPage } from './RecordsPage.js';
 import { ServerStatus } from './ServerStatus.js';
 
-type View = 'records' | 'cache';
+type View = 'records' | 'cache' | 'operator';
 
 const views: readonly { name: View; label: string; icon: IconName }[] = [
   { name: 'records', label: 'This browser', icon: 'coffer' },
   { name: 'cache', label: 'Server’s cache', icon: 'server' },
+  { name: 'operator', label: 'Operations', icon: 'seal' },
 ];
 
 /** The unlocked vault: what is in this browser, and what is in the server's cache. */
 export function Workspace({ vault }: { vault: Vault }) {
   const [view, setView] = useState<View>('records');
   const server = useServer(vault.settings);
+  const shown = views.filter(({ name }) => name !== 'operator' || server.operator);
   return (
     <>
       <h1 className="visually-hidden">Your vault</h1>
       <div className="views">
         <nav aria-label="Views">
           <ul>
-            {views.map(({ name, label, icon }) => (
+            {shown.map(({ name, label, icon }) => (
               <li key={name}>
                 <button type="button" className="view" aria-current={view === name ? 'page' : undefined} onClick={() => setView(name)}>
                   <Icon name={icon} />
@@ -37,6 +40,7 @@ export function Workspace({ vault }: { vault: Vault }) {
       </div>
       {view === 'records' && <RecordsPage vault={vault} server={server} />}
       {view === 'cache' && <CachePage server={server} />}
+      {view === 'operator' && <OperatorPage server={server} />}
     </>
   );
 }

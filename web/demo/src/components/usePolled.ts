@@ -1,20 +1,27 @@
-import { useCallback, useEffect, useState } from 'react';
+import { useEffect, useState } from 'react';
 
-/** What was loaded last, loaded again every so often while the page is seen; `reload` does at once. */
-export function usePolled<T>(load: () => Promise<T>, every: number, onError: (error: unknown) => void): { value: T | null; reload: () => void } {
+/** What was loaded last, loaded again every so often while the page is seen. Keep both functions stable by useCallback. */
+export function usePolled<T>(load: () => Promise<T>, every: number, onError: (error: unknown) => void): T | null {
   const [value, setValue] = useState<T | null>(null);
-  const [turn, setTurn] = useState(0);
   useEffect(() => {
-    let current = true;
-    const once = () => {
-      if (document.visibilityState === 'visible' || turn === 0) load().then((loaded) => current && setValue(loaded), (error: unknown) => current && onError(error));
+    let [current, busy] = [true, false];
+    const once = async () => {
+      if (busy) return;
+      busy = true;
+      try {
+        const loaded = await load();
+        if (current) setValue(loaded);
+      } catch (error) {
+        if (current) onError(error);
+      }
+      busy = false;
     };
-    once();
-    const timer = setInterval(once, every);
+    void once();
+    const timer = setInterval(() => document.visibilityState === 'visible' && void once(), every);
     return () => {
       current = false;
       clearInterval(timer);
     };
-  }, [load, every, onError, turn]);
-  return { value, reload: useCallback(() => setTurn((n) => n + 1), []) };
+  }, [load, every, onError]);
+  return value;
 }

@@ -12,6 +12,8 @@ export interface Server {
   /** Why it is refused or offline, or why the token could not be kept. */
   problem: Problem | null;
   client: CofferClient;
+  /** Whether the token administers keys. */
+  operator: boolean;
   /** Keeps the token in the vault, and tries it. */
   signIn(token: string): Promise<void>;
   signOut(): Promise<void>;
@@ -27,6 +29,7 @@ export function useServer(settings: EncryptedStorage): Server {
   const { value, updateValue } = token;
   const client = useMemo(() => new CofferClient('', { token: value || 'none', attempts: 1 }), [value]);
   const [seen, setSeen] = useState<{ client: CofferClient; state: ServerState; problem: Problem | null } | null>(null);
+  const [operator, setOperator] = useState(false);
   const current = seen?.client === client ? seen : null;
 
   const note = useCallback(
@@ -39,12 +42,11 @@ export function useServer(settings: EncryptedStorage): Server {
     [client],
   );
   const check = useCallback(async () => {
-    try {
-      await client.list({ pageSize: 1 }).next();
-      setSeen({ client, state: 'ready', problem: null });
-    } catch (error) {
-      setSeen({ client, state: stateOf(error) ?? 'refused', problem: problemOf(error) });
-    }
+    // An operator's token opens no data, and a tenant's need not administer keys: one of the two is enough.
+    const [data, keys] = await Promise.allSettled([client.list({ pageSize: 1 }).next(), client.rotations()]);
+    setOperator(keys.status === 'fulfilled');
+    if (data.status === 'fulfilled' || keys.status === 'fulfilled') setSeen({ client, state: 'ready', problem: null });
+    else setSeen({ client, state: stateOf(data.reason) ?? 'refused', problem: problemOf(data.reason) });
   }, [client]);
 
   useEffect(() => {
@@ -59,7 +61,7 @@ export function useServer(settings: EncryptedStorage): Server {
   const signIn = useCallback((text: string) => updateValue(text), [updateValue]);
   const signOut = useCallback(() => updateValue(''), [updateValue]);
   const state = token.loading ? 'opening' : !value ? 'signed-out' : (current?.state ?? 'checking');
-  return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, signIn, signOut, note };
+  return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, operator: operator && state === 'ready', signIn, signOut, note };
 }
 
 /** What a failed call says of the server; undefined where it says nothing. */

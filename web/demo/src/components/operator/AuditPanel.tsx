@@ -28,7 +28,7 @@ export function AuditPanel({ events, filter, more, onFilter, onMore }: Props) {
       >
         <label>
           Severity
-          <select value={filter.severity} onChange={(event) => onFilter({ ...filter, severity: event.target.value })}>
+          <select value={filter.severity} onChange={(event) => onFilter({ ...filter, severity: event.target.value as AuditFilter['severity'] })}>
             {severities.map((severity) => (
               <option key={severity} value={severity}>
                 {severity || 'all'}
@@ -58,8 +58,8 @@ export function AuditPanel({ events, filter, more, onFilter, onMore }: Props) {
               </tr>
             </thead>
             <tbody>
-              {events.map((event, i) => (
-                <tr key={event.seq ?? i} className={`severity-${event.severity}`}>
+              {events.map((event) => (
+                <tr key={event.seq} className={`severity-${event.severity}`}>
                   <td>{dateText(new Date(event.time))}</td>
                   <td>
                     <code>{event.action}</code>

@@ -1,0 +1,30 @@
+/** What the operator's page shows, in the client's words with times as dates. */
+import type { DataClassification } from 'coffer';
+import type { Event, Keyset as Told, Rotation as Going } from 'coffer/client';
+
+export interface Keyset extends Omit<Told, 'rotatedAt' | 'nextRotationAt' | 'class'> {
+  class: DataClassification;
+  rotatedAt: Date;
+  nextRotationAt: Date | null;
+}
+
+export interface Rotation extends Omit<Going, 'begunAt' | 'nextAt'> {
+  begunAt: Date;
+  nextAt: Date | null;
+}
+
+export type AuditEvent = Event;
+
+/** Which events are shown; empty is all. */
+export interface AuditFilter {
+  action: string;
+  severity: '' | Event['severity'];
+}
+
+export function keysetOf({ rotatedAt, nextRotationAt, ...rest }: Told): Keyset {
+  return { ...rest, rotatedAt: new Date(rotatedAt), nextRotationAt: nextRotationAt ? new Date(nextRotationAt) : null };
+}
+
+export function rotationOf({ begunAt, nextAt, ...rest }: Going): Rotation {
+  return { ...rest, begunAt: new Date(begunAt), nextAt: nextAt ? new Date(nextAt) : null };
+}
