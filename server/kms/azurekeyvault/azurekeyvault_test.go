@@ -5,6 +5,9 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
+	"math/big"
+	"os"
 	"strings"
 	"testing"
 
@@ -71,6 +74,33 @@ func TestForged(t *testing.T) {
 		require.ErrorIs(t, err, envelope.ErrAuthentication, "what is no version is not asked for")
 	}
 	require.Equal(t, before, peer.Calls())
+}
+
+// What version 1 wrapped unwraps for ever (SPEC.md section 9.5). The key is of no other use.
+func TestFormerBytes(t *testing.T) {
+	content, err := os.ReadFile("testdata/wrapped.json")
+	require.NoError(t, err)
+	var old struct {
+		Version, Binding, Key string
+		P, Q, Wrapped         []byte
+	}
+	require.NoError(t, json.Unmarshal(content, &old))
+	peer := peers.NewAzure(t)
+	peer.Import(old.Version, privateKey(t, old.P, old.Q))
+	got, err := open(t, peer, peers.AzureKey).Unwrap(t.Context(), old.Wrapped, []byte(old.Binding))
+	require.NoError(t, err)
+	require.Equal(t, old.Key, string(got))
+}
+
+// privateKey is the RSA key of two primes, with the exponent 65537.
+func privateKey(t *testing.T, p, q []byte) *rsa.PrivateKey {
+	one, e := big.NewInt(1), big.NewInt(65537)
+	k := &rsa.PrivateKey{Primes: []*big.Int{new(big.Int).SetBytes(p), new(big.Int).SetBytes(q)}}
+	k.E, k.N = 65537, new(big.Int).Mul(k.Primes[0], k.Primes[1])
+	k.D = new(big.Int).ModInverse(e, new(big.Int).Mul(new(big.Int).Sub(k.Primes[0], one), new(big.Int).Sub(k.Primes[1], one)))
+	k.Precompute()
+	require.NoError(t, k.Validate())
+	return k
 }
 
 // After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with a version wraps with that one.

@@ -34,6 +34,18 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// What version 1 wrapped must unwrap for ever, so the additional data never changes (SPEC.md section 9.5).
+func TestAdditionalData(t *testing.T) {
+	peer := peers.NewGoogle(t)
+	kek := open(t, peer, peers.GoogleKey)
+	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
+	require.NoError(t, err)
+	require.Equal(t, "binding", string(peer.Bound()))
+	_, err = kek.Unwrap(t.Context(), wrapped, []byte("binding"))
+	require.NoError(t, err)
+	require.Equal(t, "binding", string(peer.Bound()))
+}
+
 // After a rotation in Cloud KMS, former ciphertexts unwrap and new ones are under the new version.
 func TestRotation(t *testing.T) {
 	peer := peers.NewGoogle(t)

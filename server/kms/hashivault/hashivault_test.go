@@ -29,6 +29,22 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// What version 1 wrapped must unwrap for ever, so the associated data never changes (SPEC.md section 9.5).
+func TestAssociatedData(t *testing.T) {
+	peer := peers.NewVault(t)
+	kek := open(t, peer, "hashivault://"+peers.VaultKey)
+	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
+	require.NoError(t, err)
+	identity := kms.Identity(wrapped)
+	require.Regexp(t, `^v1@[0-9]+$`, identity)
+	want := string([]byte{0, byte(len(identity))}) + identity + "binding"
+	require.Equal(t, want, string(peer.Bound()))
+	_, err = kek.Unwrap(t.Context(), wrapped, []byte("binding"))
+	require.NoError(t, err)
+	require.Equal(t, want, string(peer.Bound()))
+	require.Equal(t, string([]byte{1, 0, byte(len(identity))})+identity+"vault:v1:", string(wrapped[:3+len(identity)+9]))
+}
+
 // Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under the new version.
 func TestMountAndRotation(t *testing.T) {
 	peer := peers.NewVault(t)

@@ -86,6 +86,13 @@ func (a *Azure) Rotate() {
 	a.keys[AzureKey] = append(a.keys[AzureKey], newVersion(2))
 }
 
+// Import makes a version of the key that the caller has.
+func (a *Azure) Import(version string, private *rsa.PrivateKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys[AzureKey] = append(a.keys[AzureKey], &azureVersion{id: version, private: private})
+}
+
 // Disable implements kmstest.Peer.
 func (a *Azure) Disable() {
 	a.mu.Lock()

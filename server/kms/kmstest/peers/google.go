@@ -49,6 +49,7 @@ type Google struct {
 	mu    sync.Mutex
 	keys  map[string][]googleVersion // the last version is the primary
 	conns *connections
+	last  []byte // the additional data that came last
 
 	corruptRequests, corruptAnswers int // how many are yet to come
 }
@@ -144,6 +145,13 @@ func damage(b []byte, left *int) {
 	}
 }
 
+// Bound is the additional data that came last.
+func (g *Google) Bound() []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
 // Encrypt implements the service.
 func (g *Google) Encrypt(ctx context.Context, r *kmspb.EncryptRequest) (*kmspb.EncryptResponse, error) {
 	if err := g.fault(ctx); err != nil {
@@ -151,6 +159,7 @@ func (g *Google) Encrypt(ctx context.Context, r *kmspb.EncryptRequest) (*kmspb.E
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.last = r.AdditionalAuthenticatedData
 	n := len(g.keys[r.Name])
 	version, err := g.version(r.Name, n)
 	if err != nil {
@@ -177,6 +186,7 @@ func (g *Google) Decrypt(ctx context.Context, r *kmspb.DecryptRequest) (*kmspb.D
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.last = r.AdditionalAuthenticatedData
 	if r.CiphertextCrc32C.GetValue() != crc32c(r.Ciphertext).Value {
 		return nil, status.Error(codes.InvalidArgument, "the checksum in field ciphertext_crc32c did not match")
 	}

@@ -28,6 +28,7 @@ type Vault struct {
 	mu   sync.Mutex
 	made int64 // when the last key was made
 	keys map[string]*vaultKey
+	last []byte // the associated data that came last
 }
 
 var _ kmstest.Peer = (*Vault)(nil)
@@ -95,6 +96,13 @@ func (v *Vault) Rotate() {
 	k.versions = append(k.versions, v.version())
 }
 
+// Bound is the associated data that came last.
+func (v *Vault) Bound() []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.last
+}
+
 // ServeHTTP is the API below /v1/.
 func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch fault := v.Over(r); {
@@ -118,6 +126,7 @@ func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer v.mu.Unlock()
 	k, body := v.keys[mount+"/"+name], map[string]any{}
 	_ = json.NewDecoder(r.Body).Decode(&body)
+	v.last = raw(body["associated_data"])
 	switch {
 	case k == nil && r.Method == http.MethodGet:
 		refuse(w, http.StatusNotFound)
