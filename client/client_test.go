@@ -81,6 +81,17 @@ func callKeysets(t *testing.T, c *client.Client) {
 	rotations, err := c.Rotations(t.Context(), "default")
 	require.NoError(t, err)
 	require.Empty(t, rotations)
+	begun, err := c.Rotate(t.Context(), "", classify.PHI, false)
+	require.NoError(t, err)
+	require.Equal(t, []any{"default", "reencrypting", false}, []any{begun.Tenant, begun.State, begun.Compromised})
+	back, err := c.Rollback(t.Context(), "default")
+	require.NoError(t, err)
+	require.Equal(t, []string{begun.ID, "rolled-back"}, []string{back.ID, back.State})
+	begun, err = c.Rotate(t.Context(), "default", 0, true)
+	require.NoError(t, err)
+	require.True(t, begun.Compromised)
+	_, err = c.Rollback(t.Context(), "")
+	require.Error(t, err)
 	for _, err := range c.Keysets(t.Context(), "other") {
 		require.ErrorIs(t, err, client.ErrForbidden)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 // Rotation is how far a tenant's last rotation has come. Counts are of entries of the cache.
@@ -35,6 +37,36 @@ type RotationFailure struct {
 
 type rotationsJSON struct {
 	Rotations []Rotation `json:"rotations"`
+}
+
+// Rotate makes new primary keys for a tenant, or with none named the token's own, and has its servers bring the cache under them. Class 0 is
+// every one. Keys that others may know are compromised: they never seal again, and there is no way back. It is never sent twice: a second
+// request may rotate again. The token needs the scope keys:admin.
+func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class, compromised bool) (begun Rotation, err error) {
+	r := newRequest(http.MethodPost, "/v1/keys:rotate")
+	r.once = true
+	if tenant != "" {
+		r.query.Set("tenant", tenant)
+	}
+	if class != 0 {
+		r.query.Set("class", class.String())
+	}
+	if compromised {
+		r.query.Set("compromised", "true")
+	}
+	err = c.send(ctx, r, decode(&begun))
+	return begun, err
+}
+
+// Rollback makes the former keys of a tenant's last rotation the primaries again. It returns ErrKeyUnusable where that cannot be. The token
+// needs the scope keys:admin.
+func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotation, err error) {
+	r := newRequest(http.MethodPost, "/v1/keys:rollback")
+	if tenant != "" {
+		r.query.Set("tenant", tenant)
+	}
+	err = c.send(ctx, r, decode(&rolledBack))
+	return rolledBack, err
 }
 
 // Rotations gives the last rotation of a tenant, or with none named those of every tenant that the token administers. The token needs the scope

@@ -142,7 +142,17 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     }
     expect(await failure(client.keysets({ tenant: 'other' }).next())).toMatchObject({ code: 'forbidden', status: 403 });
   },
-  listRotations: async () => expect(await client.rotations()).toEqual([]),
+  rotateKeys: async () => {
+    expect(await client.rotations()).toEqual([]);
+    expect(await client.rotate({ class: 'phi' })).toMatchObject({ tenant: 'default', compromised: false });
+    expect(await failure(client.rotate({ tenant: 'other' }))).toMatchObject({ code: 'forbidden', status: 403 });
+  },
+  rollbackKeys: async () => {
+    const { id, state } = await client.rollback();
+    expect(state).toBe('rolled-back');
+    expect(await client.rollback({ tenant: 'default' })).toMatchObject({ id, state });
+  },
+  listRotations: async () => expect(await client.rotations({ tenant: 'default' })).toMatchObject([{ tenant: 'default', state: 'rolled-back' }]),
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
   getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),

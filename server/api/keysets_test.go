@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -111,6 +112,7 @@ func conformRotations(t *testing.T, k *checker) {
 			require.NotEmpty(t, one.RotatedAt)
 		}
 	}
+	conformRotate(t, k, operator)
 	ask("?tenant=none", operator)
 	require.Empty(t, got.Rotations)
 	k.call(false, "GET", "/v1/rotations?tenant=other", nil).refused(t, "forbidden")
@@ -121,6 +123,41 @@ func conformRotations(t *testing.T, k *checker) {
 		next, err := time.Parse(time.RFC3339, one.NextRotationAt)
 		require.NoError(t, err)
 		require.Equal(t, rotationAge, next.Sub(rotated))
+	}
+}
+
+// A tenant's token rotates its own keys, an operator's those of the tenant that it names, and who did is on record.
+func conformRotate(t *testing.T, k *checker, operator string) {
+	var got struct {
+		ID, State   string
+		Compromised bool
+	}
+	post := func(path, bearer string) {
+		t.Helper()
+		require.NoError(t, json.Unmarshal(k.call(true, "POST", path, nil, "Authorization", "Bearer "+bearer).body, &got))
+	}
+	k.audit.take()
+	post("/v1/keys:rotate?class=phi", k.token)
+	require.Equal(t, string(rotation.Reencrypting), got.State)
+	first := k.audit.take()[0]
+	require.Equal(t, []string{"key.rotate", "rotateKeys", "default"}, []string{first.Action.String(), first.Operation, first.Tenant})
+	require.NotEmpty(t, first.Subject)
+	begun := got.ID
+	post("/v1/keys:rotate?tenant=default&class=phi&compromised=false", operator)
+	require.Equal(t, begun, got.ID, "it is under way")
+	post("/v1/keys:rollback?tenant=default", operator)
+	require.Equal(t, []string{begun, string(rotation.RolledBack)}, []string{got.ID, got.State})
+	post("/v1/keys:rotate?compromised=true", k.token)
+	require.True(t, got.Compromised)
+	k.call(false, "POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")
+	for _, path := range []string{"/v1/keys:rotate", "/v1/keys:rollback"} {
+		k.call(false, "POST", path+"?tenant=other", nil).refused(t, "forbidden")
+		k.call(false, "POST", path+"?tenant=none", nil, "Authorization", "Bearer "+operator)
+		k.call(false, "POST", path, nil, "Authorization", "Bearer "+operator).refused(t, "invalid_argument")
+		k.call(false, "POST", path+"?tenant=*", nil).refused(t, "invalid_argument")
+	}
+	for _, query := range []string{"?class=x", "?compromised=yes", "?compromised=", "?unknown=1"} {
+		k.call(false, "POST", "/v1/keys:rotate"+query, nil).refused(t, "invalid_argument")
 	}
 }
 
@@ -182,4 +219,14 @@ func TestUnreadableKeysets(t *testing.T) {
 	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	s.do("GET", "/v1/keys?tenant=damaged", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
+}
+
+// Where values are stored in the clear there are no keys to rotate.
+func TestNothingToRotate(t *testing.T) {
+	plain := start(t, badger(t), func(o *api.Options) { o.Unencrypted = true })
+	plain.do("POST", "/v1/keys:rotate", nil).refused(t, "encryption_disabled")
+	s := start(t, badger(t), nil)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	s.do("POST", "/v1/keys:rotate?class=pii", nil).refused(t, "not_found")
+	s.do("POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")
 }

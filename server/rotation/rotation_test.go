@@ -306,3 +306,35 @@ func TestCompromised(t *testing.T) {
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
 	s.reads(500)
 }
+
+// Without a grace period too, no scan begins while a process may have a former key in memory.
+func TestNoGrace(t *testing.T) {
+	s := local(t, func(o *rotation.Options) { o.Grace = 0 })
+	s.fill(10)
+	s.begin(rotation.Order{})
+	require.Equal(t, rotation.Grace, s.work().State)
+	s.clock.pass(s.Ring.TTL() - time.Minute)
+	require.Equal(t, rotation.Grace, s.work().State)
+	s.clock.pass(time.Minute + time.Second)
+	require.Equal(t, rotation.SecondScan, s.work().State)
+}
+
+// A keyset that was rotated otherwise since is not taken back to a key that was the primary long before.
+func TestRollbackLeavesLaterKeys(t *testing.T) {
+	s := local(t, nil)
+	s.fill(10)
+	before := s.primaries()
+	s.begin(rotation.Order{})
+	later, err := s.tenant().Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	_, err = s.Rollback(t.Context(), "tenant")
+	require.NoError(t, err)
+	for class, id := range s.primaries() {
+		want := before[class]
+		if class == classify.PHI {
+			want = later
+		}
+		require.Equal(t, want, id)
+	}
+	s.reads(10)
+}

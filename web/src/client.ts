@@ -255,6 +255,21 @@ export class CofferClient {
     }
   }
 
+  /**
+   * Makes new primary keys for a tenant, or the token's own, and has its servers bring the cache under them. Keys that others may know are
+   * `compromised`: they never seal again, and there is no way back. Sent once: a second time may rotate again. Needs `keys:admin`.
+   */
+  async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean } = {}): Promise<Rotation> {
+    const { tenant, class: only, compromised } = options;
+    const query = { tenant, class: only, compromised: compromised ? 'true' : undefined };
+    return this.#http.send('rotateKeys', { ...signalOf(options), query }, jsonOf<'rotateKeys'>);
+  }
+
+  /** Makes the former keys of a tenant's last rotation the primaries again. Needs `keys:admin`. */
+  async rollback(options: CallOptions & { tenant?: string } = {}): Promise<Rotation> {
+    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant: options.tenant } }, jsonOf<'rollbackKeys'>);
+  }
+
   /** The last rotation of a tenant, or of every tenant that the token administers. Needs `keys:admin`. */
   async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotation[]> {
     const sent = { ...signalOf(options), query: { tenant: options.tenant } };

@@ -23,6 +23,8 @@ const routes = {
   extendSession: ['PATCH', '/v1/sessions/', true],
   endSession: ['DELETE', '/v1/sessions/', true],
   listKeysets: ['GET', '/v1/keys', true],
+  rotateKeys: ['POST', '/v1/keys:rotate', false],
+  rollbackKeys: ['POST', '/v1/keys:rollback', true],
   listRotations: ['GET', '/v1/rotations', true],
   listEvents: ['GET', '/v1/audit', true],
   getEventHead: ['GET', '/v1/audit/head', true],

@@ -278,6 +278,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys:rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate a tenant's keys
+         * @description Makes new primary keys at once, of every use, and has the servers bring the cache under them; ask `GET /v1/rotations` how far they are. A rotation
+         *     whose entries are still being sealed anew, and that does what is asked for, is answered instead of another one. Not safe to retry blindly
+         *     afterwards: that rotates again.
+         *
+         *     `compromised` is for keys that others may know: they never seal again, entries are sealed anew at full rate, and there is no way back.
+         */
+        post: operations["rotateKeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys:rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll a rotation back
+         * @description Makes the former keys of the tenant's last rotation the primaries again; what was sealed meanwhile still opens. `key_unusable` where there is
+         *     none, where the former keys are retired, or where they are compromised. Rolling back again does no more.
+         */
+        post: operations["rollbackKeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rotations": {
         parameters: {
             query?: never;
@@ -2242,6 +2287,114 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    rotateKeys: {
+        parameters: {
+            query?: {
+                /** @description The tenant; left out, the token's. An operator's token, of tenant `*`, must name one. */
+                tenant?: components["schemas"]["Tenant"];
+                /** @description Only the keys of this class. */
+                class?: components["schemas"]["Class"];
+                /** @description Whether others may know the keys. */
+                compromised?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rotation, as it has begun. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "tenant": "clinic",
+                     *       "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
+                     *       "state": "reencrypting",
+                     *       "compromised": false,
+                     *       "begunAt": "2025-01-15T12:00:00.000Z",
+                     *       "rotatedAt": "2025-01-15T12:00:00.120Z",
+                     *       "total": 0,
+                     *       "scanned": 0,
+                     *       "reencrypted": 0,
+                     *       "changed": 0,
+                     *       "failed": 0,
+                     *       "foreign": 0,
+                     *       "failures": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Rotation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    rollbackKeys: {
+        parameters: {
+            query?: {
+                /** @description The tenant; left out, the token's. An operator's token, of tenant `*`, must name one. */
+                tenant?: components["schemas"]["Tenant"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rotation, rolled back. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "tenant": "clinic",
+                     *       "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
+                     *       "state": "rolled-back",
+                     *       "compromised": false,
+                     *       "begunAt": "2025-01-15T12:00:00.000Z",
+                     *       "rotatedAt": "2025-01-15T12:00:00.120Z",
+                     *       "total": 0,
+                     *       "scanned": 0,
+                     *       "reencrypted": 0,
+                     *       "changed": 0,
+                     *       "failed": 0,
+                     *       "foreign": 0,
+                     *       "failures": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Rotation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
