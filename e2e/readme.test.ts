@@ -70,6 +70,36 @@ test('the browser example (chromium)', async () => {
   expect(seen).toEqual([{ name: 'Ada', born: 1815 }, null]);
 });
 
+/** What differs from run to run, as one letter each. */
+function shape(output: string): string {
+  return output
+    .replace(/\b[0-9a-f]{16,}\b/g, 'H')
+    .replace(/\d{4}-\d\d-\d\dT[\d:]+Z/g, 'T')
+    .replace(/\b\d+(\.\d+)?(µs|ms|s)\b/g, 'D')
+    .replace(/\d+/g, 'N')
+    .replace(/ +/g, ' ')
+    .trim();
+}
+
+test('each command of an operator says what the README says', async () => {
+  const [dir, readme] = [await temporaryFolder(), await readFile(join(ROOT, 'README.md'), 'utf8')];
+  onTestFinished(() => removeFolder(dir));
+  const coffer = join(dir, 'coffer');
+  await run('go', ['build', '-o', coffer, './cmd/server'], { cwd: ROOT });
+  const server = await startCoffer(coffer, join(dir, 'coffer-data'));
+  onTestFinished(() => server.close());
+  for (const path of ['1?class=phi', '2?class=phi', '3?class=phi', '4?class=phi', '5?class=phi', '6?class=pii']) {
+    await fetch(`${server.origin}/v1/cache/${path}`, { method: 'PUT', body: 'value', headers: { Authorization: `Bearer ${server.token}` } });
+  }
+  const commands = [...readme.matchAll(/```console\n([^]*?)```/g)].flatMap(([, block]) => block!.split(/^\$ /m).slice(1));
+  expect(commands.length).toBeGreaterThan(6);
+  for (const command of commands) {
+    const [line = '', ...output] = command.split('\n');
+    const { stdout } = await run(coffer, line.split(' ').slice(1), { cwd: dir });
+    expect(shape(stdout), line).toBe(shape(output.join('\n')));
+  }
+}, 300_000);
+
 test('the Go example', async () => {
   const [dir, port] = [await folder(), await freePort()];
   await started('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir], /Ready to accept connections/);
