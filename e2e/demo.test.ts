@@ -359,6 +359,42 @@ test('axe finds no barrier in any view, light and dark', async () => {
   }
 }, 60_000);
 
+/** Waits until the focus is on the page's content. */
+const focused = () => visitor.until(() => document.activeElement?.id === 'main').then(() => undefined);
+
+test('the focus goes where the page went, names of any length keep the list readable, and a call says nothing of the one before', async () => {
+  await fetch(`${server.origin}/v1/cache/${'long'.repeat(250)}?class=phi`, { method: 'PUT', body: 'x', headers: { Authorization: `Bearer ${server.token}` } });
+  const session = await chromium.open();
+  try {
+    const page = await session.page(`${server.origin}/`);
+    await page.evaluate(installVisitor);
+    await page.evaluate(unlock, PASSWORD);
+    await page.evaluate(focused);
+    await page.evaluate(async (token: string) => {
+      await visitor.press('Patient');
+      await visitor.press('Seal and store');
+      await visitor.press('On the server');
+      await visitor.type('#token', token);
+      await visitor.press('Sign in');
+      await visitor.press('Send to the cache');
+      await visitor.until(() => document.querySelector('.verdict'));
+      const answered = window.fetch;
+      window.fetch = () => new Promise<Response>(() => {});
+      await visitor.press('Read back and compare');
+      await visitor.until(() => !document.querySelector('.verdict'));
+      window.fetch = answered;
+      await visitor.press('Server’s cache');
+      await visitor.until(() => document.querySelectorAll('.cache-list .file-name').length > 1);
+    }, server.token);
+    const heights = await page.evaluate(() => [...document.querySelectorAll('.cache-list .record')].map((row) => row.clientHeight));
+    expect(Math.max(...heights)).toBeLessThan(150);
+    await page.evaluate(() => visitor.press('Lock'));
+    await page.evaluate(focused);
+  } finally {
+    await session.close();
+  }
+});
+
 test('on a phone nothing is wider than the screen, and a new record comes into view', async () => {
   const session = await chromium.open();
   try {

@@ -36,11 +36,11 @@ export function ServerView({ server, item, opened }: Props) {
   async function act(work: () => Promise<CacheState>) {
     setBusy(true);
     setProblem(null);
+    setState(null); // what was said of the call before is not said of this one
     try {
       setState(await work());
     } catch (error) {
       setProblem(server.note(error));
-      setState(null);
     }
     setBusy(false);
   }
