@@ -397,3 +397,50 @@ func TestNotDeletedWhenAltered(t *testing.T) {
 	}
 	require.FileExists(t, c.names[0])
 }
+
+// TestSpliced: a line of a fork of the log, under the same key and of the same number, is not taken for the one that was written here.
+func TestSpliced(t *testing.T) {
+	dir, fork := t.TempDir(), t.TempDir()
+	write := func(dir string, n int) content {
+		path := filepath.Join(dir, "audit.log")
+		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
+		require.NoError(t, err)
+		for i := range n {
+			require.NoError(t, f.Record(t.Context(), use(rand.IntN(1e9)), use(i)))
+		}
+		require.NoError(t, f.Close())
+		return readLog(t, path)
+	}
+	write(dir, 2)
+	require.NoError(t, os.CopyFS(fork, os.DirFS(dir)))
+	own, other := write(dir, 3), write(fork, 3)
+	own.lines[0][6] = other.lines[0][6]
+	own.write(t)
+	fault := verify(t, filepath.Join(dir, "audit.log")).Fault
+	require.NotNil(t, fault)
+	require.Equal(t, []any{audit.Changed, 7}, []any{fault.Kind, fault.Line})
+}
+
+// TestOthersLinesTakenAway: a process that saw nothing of what another wrote since knows by the head that it is gone, and does not fill its place.
+func TestOthersLinesTakenAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	told := false
+	f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: quiet, OnAltered: func() { told = true }})
+	require.NoError(t, err)
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	seen, err := os.ReadFile(path)
+	require.NoError(t, err)
+	other, err := audit.Open(path, keyOf(t, path), audit.Options{})
+	require.NoError(t, err)
+	require.NoError(t, other.Record(t.Context(), use(2), use(3)))
+	require.NoError(t, other.Close())
+	require.NoError(t, os.WriteFile(path, seen, 0o600))
+	for range 5 {
+		require.NoError(t, f.Record(t.Context(), use(4)))
+	}
+	require.NoError(t, f.Close())
+	require.True(t, told)
+	fault := verify(t, path).Fault
+	require.NotNil(t, fault)
+	require.Equal(t, []any{audit.Removed, 2}, []any{fault.Kind, fault.Line})
+}
