@@ -16,7 +16,7 @@ import (
 var (
 	errNotFound = fmt.Errorf("%w (Key Vault answers 404)", kms.ErrKeyGone)
 	errDisabled = fmt.Errorf("%w (the key is disabled, expired or not valid yet)", kms.ErrKeyGone)
-	garbled     = fmt.Errorf("%w (Key Vault's answer makes no sense)", kms.ErrUnavailable)
+	errGarbled  = fmt.Errorf("%w (Key Vault's answer makes no sense)", kms.ErrUnavailable)
 )
 
 // fault is what an error of the SDK means. Its text may quote requests and claims, so nothing but the status is kept.

@@ -60,7 +60,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 		return nil, "", fault(err)
 	}
 	if wrapped.KID == nil || !keyVersion.MatchString(wrapped.KID.Version()) {
-		return nil, "", garbled
+		return nil, "", errGarbled
 	}
 	version := wrapped.KID.Version()
 	signature, err := k.vault.Sign(ctx, k.name, version, azkeys.SignParameters{
@@ -70,7 +70,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 		return nil, "", fault(err)
 	}
 	if len(wrapped.Result) < minSize || len(signature.Result) != len(wrapped.Result) {
-		return nil, "", garbled
+		return nil, "", errGarbled
 	}
 	return append(append(wrapped.Result, signature.Result...), sealed...), version, nil
 }
@@ -99,7 +99,7 @@ func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additiona
 	defer clear(answer.Result)
 	inner, err := secret.FromBytes(answer.Result)
 	if err != nil {
-		return nil, garbled
+		return nil, errGarbled
 	}
 	defer inner.Clear()
 	return inner.OpenBytes(sealed, additionalData)
@@ -128,7 +128,7 @@ func (k *key) publicKey(ctx context.Context, version string) (*rsa.PublicKey, er
 		return nil, fault(err)
 	}
 	if public = readKey(answer.Key, version); public == nil {
-		return nil, garbled
+		return nil, errGarbled
 	}
 	k.mu.Lock()
 	k.public[version] = public

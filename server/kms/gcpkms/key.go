@@ -24,8 +24,8 @@ type key struct {
 
 var _ kms.Driver = (*key)(nil)
 
-// garbled says that bytes changed on the way, in one direction or the other.
-var garbled = fmt.Errorf("%w (the checksums of Cloud KMS' answer are wrong)", kms.ErrUnavailable)
+// errGarbled says that bytes changed on the way, in one direction or the other.
+var errGarbled = fmt.Errorf("%w (the checksums of Cloud KMS' answer are wrong)", kms.ErrUnavailable)
 
 func (k *key) URL() string { return "gcpkms://" + k.name }
 
@@ -44,7 +44,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 	}
 	if !answer.VerifiedPlaintextCrc32C || !answer.VerifiedAdditionalAuthenticatedDataCrc32C || !matches(answer.CiphertextCrc32C, answer.Ciphertext) ||
 		!k.owns(answer.Name) {
-		return nil, "", garbled
+		return nil, "", errGarbled
 	}
 	return answer.Ciphertext, answer.Name, nil
 }
@@ -63,7 +63,7 @@ func (k *key) Decrypt(ctx context.Context, version string, ciphertext, additiona
 	case err != nil:
 		return nil, k.why(ctx, err)
 	case !matches(answer.PlaintextCrc32C, answer.Plaintext):
-		return nil, garbled
+		return nil, errGarbled
 	}
 	return answer.Plaintext, nil
 }

@@ -254,7 +254,7 @@ func (g *Google) fault(ctx context.Context) error {
 func authenticate(ctx context.Context) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	token := strings.TrimPrefix(strings.Join(md.Get("authorization"), ""), "Bearer ")
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return err
 	}
