@@ -165,9 +165,14 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
 
   test('an operator sees the server at work, the keysets and the audit trail', async () => {
     await page.evaluate(() => visitor.press('Operations'));
-    expect(await page.evaluate(() => visitor.text('.keysets tbody'))).toMatch(/cache\s+PHI\s+[0-9a-f]{12}…\s+0 hours, next in \d+ days\s+1 enabled/);
+    expect(await page.evaluate(() => visitor.text('.keysets tbody'))).toMatch(/cache\s+PHI\s+[0-9a-f]{12}…\s+0 hours, next in \d+ days\s+\d+ enabled/);
     await page.evaluate(() => visitor.until(() => document.querySelectorAll('.spark polyline').length === 3 && document.querySelector('.audit tbody tr')).then(() => undefined));
     await page.evaluate(async () => {
+      const primaries = () => [...document.querySelectorAll('.keysets tbody code')].map(({ textContent }) => textContent).join();
+      const before = primaries();
+      await visitor.press('Rotate the keys of default');
+      await visitor.press('Make new keys');
+      await visitor.until(() => primaries() !== before && document.querySelector('.rotations')?.textContent?.includes('sealed anew'));
       await visitor.type('.audit-filter input', 'key.open');
       await visitor.press('Show');
       await visitor.until(() => [...document.querySelectorAll('.audit tbody code')].length > 0 && [...document.querySelectorAll('.audit tbody tr code:first-child')].every(({ textContent }) => textContent === 'key.open'));

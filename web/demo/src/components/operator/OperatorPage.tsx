@@ -45,7 +45,12 @@ function Panels({ server: { client, note } }: { server: Server }) {
       {keys && (
         <>
           <KeysetsPanel keysets={keys.keysets} now={now} />
-          <RotationPanel rotations={keys.rotations} />
+          <RotationPanel
+            tenants={[...new Set(keys.keysets.map(({ tenant }) => tenant))]}
+            rotations={keys.rotations}
+            onRotate={(tenant) => void client.rotate({ tenant }).catch(failed)}
+            onRollback={(tenant) => void client.rollback({ tenant }).catch(failed)}
+          />
         </>
       )}
       <AuditTrail client={client} onError={failed} />
