@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -32,6 +33,7 @@ type parts struct {
 	copies   *copies
 	trail    *audit.Reader
 	store    kv.Store
+	rotator  *rotation.Rotator
 }
 
 // openParts opens everything that the server needs, and ends the start where something is not as it must be.
@@ -74,8 +76,11 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 		return p, err
 	}
 	p.trail = audit.NewReader(auditPath(c), key)
-	p.store, err = openStore(c, log)
-	return p, err
+	if p.store, err = openStore(c, log); err != nil {
+		return p, err
+	}
+	p.rotator = newRotator(c, p.keys, p.store, p.audit)
+	return p, nil
 }
 
 // headInterval is how often the audit log's head is told to the server's log, from where it can be kept elsewhere.
@@ -116,7 +121,8 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
 	return api.Options{
-		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: newRotator(c, p.keys, p.store, p.audit), Identity: p.identity, Audit: p.audit, Trail: p.trail, Metrics: p.metrics,
+		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
+		Audit: p.audit, Trail: p.trail, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
@@ -159,7 +165,7 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		newRotator(c, p.keys, p.store, p.audit).Serve(ctx, log)
+		p.rotator.Serve(ctx, log)
 	}()
 	return func() {
 		cancel()

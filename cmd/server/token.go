@@ -129,6 +129,9 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 
 // recordToken writes what was done to a token into the log of the server, which may be running.
 func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t token.Token) (err error) {
+	if err := requireKEK(&c); err != nil {
+		return err
+	}
 	log := commandLog(cmd)
 	keys, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, log)
 	if err != nil {

@@ -75,6 +75,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 
 func TestTokenFlags(t *testing.T) {
 	data := t.TempDir()
+	serve(t, data)
 	for flags, shows := range map[string]string{
 		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read +\S+ +never +not yet`,
 		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
@@ -118,11 +119,25 @@ func TestTokensAreAudited(t *testing.T) {
 func TestUnrecordedToken(t *testing.T) {
 	data := t.TempDir()
 	require.NoError(t, os.Symlink("/dev/full", filepath.Join(data, "audit.log")))
-	said := fails(t, program(t, nil, "token", "create", "--data", data))
+	key := "ENCRYPTION_MASTER_KEY=" + masterA
+	said := fails(t, program(t, []string{key}, "token", "create", "--data", data))
 	require.Contains(t, said, "no token was made")
 	require.Empty(t, listTokens(t, data))
-	require.NoError(t, program(t, []string{"COFFER_AUDIT_ON_FAILURE=continue"}, "token", "create", "--data", data).Run())
+	require.NoError(t, program(t, []string{key, "COFFER_AUDIT_ON_FAILURE=continue"}, "token", "create", "--data", data).Run())
 	require.Len(t, listTokens(t, data), 1)
+}
+
+// TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise leave a key that the service refuses.
+func TestTokenMakesNoKey(t *testing.T) {
+	data := t.TempDir()
+	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", data)), "no master key is configured")
+	require.Empty(t, listTokens(t, data))
+	require.NoFileExists(t, filepath.Join(data, "master.key"))
+	require.NoFileExists(t, filepath.Join(data, "audit.key"))
+
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	require.NoError(t, program(t, environ, "token", "create", "--data", data).Run())
+	serve(t, data, environ...)
 }
 
 // TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.

@@ -17,8 +17,8 @@ import (
 
 // trail is the files of a log as one process writes them, beside others that may. It is for one goroutine.
 //
-// Every write is made under the log's lock, which is kept for a moment in case that more is to be written, behind the last line that is in the file or, should that be gone, that is known: lines that were
-// taken away stay missing.
+// Every write is made under the log's lock, which is kept for a moment in case that more is to be written, behind the last line that is in the
+// file or, should that be gone, that is known: lines that were taken away stay missing.
 type trail struct {
 	path    string
 	key     *Key
@@ -227,11 +227,11 @@ const (
 // acquire takes the lock, unless it is held, and finds the last line.
 func (t *trail) acquire() error {
 	if t.unlock != nil {
-		info, err := t.file.Stat()
-		if err != nil || info.Size() == t.size {
-			return err
+		info, err := os.Stat(t.path)
+		if err == nil && os.SameFile(info, t.info) && info.Size() == t.size {
+			return nil
 		}
-		return t.settle() // somebody wrote or cut off without the lock
+		return t.settle() // somebody wrote, cut off or moved the file without the lock
 	}
 	if time.Since(t.freed) < turn {
 		time.Sleep(turn) // or others that wait would hardly get it

@@ -109,7 +109,7 @@ func TestKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Dir = t.TempDir()
 			states := map[rotation.State]int{}
-			for i := range kills(t) {
+			for i := range kills(t) + 1 {
 				if i > 0 {
 					s.kill(t)
 				}
