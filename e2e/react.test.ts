@@ -18,6 +18,8 @@ afterAll(async () => {
 test('useEncryptedStorage (chromium)', async () => {
   const seen = await call<Record<string, unknown>>(await session.page(server.origin), 'react', 'hook', MASTER_KEY);
   expect(seen).toEqual({
+    failedAtOnce: ['first', false, 'invalid_argument'],
+    writtenAtOnce: ['early', false, null],
     failedWhileLoading: 'invalid_argument',
     loadedAllTheSame: ['first', false, 'invalid_argument'],
     updated: ['second', false, null],

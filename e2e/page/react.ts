@@ -1,17 +1,18 @@
 /** The React hook in a component of its own, driven from the test. */
-import { createElement } from 'react';
+import { createElement, useLayoutEffect } from 'react';
 import { createRoot } from 'react-dom/client';
 import { configure, setEncrypted } from 'coffer';
 import { type EncryptedValue, useEncryptedStorage } from '../../web/src/react.js';
 
 type Hook = EncryptedValue<unknown>;
 
-/** Renders the hook; `until` waits for a state. */
-function render() {
+/** Renders the hook; `until` waits for a state, `early` is called before React runs the hook's effects. */
+function render(early?: (h: Hook) => void) {
   let hook: Hook;
   const root = createRoot(document.createElement('div'));
   const Show = ({ name }: { name: string }) => {
-    hook = useEncryptedStorage<unknown>(name, 'phi');
+    const now = (hook = useEncryptedStorage<unknown>(name, 'phi'));
+    useLayoutEffect(() => early?.(now), [name]);
     return null;
   };
   const until = async (done: (h: Hook) => boolean): Promise<Hook> => {
@@ -30,10 +31,16 @@ export async function hook(masterKey: string): Promise<Record<string, unknown>> 
   await setEncrypted('b', 'other', 'phi');
   const { show, until } = render();
   const seen: Record<string, unknown> = {};
+  const failing = render((h) => void codeOf(h.updateValue(undefined)));
+  failing.show('a');
+  seen.failedAtOnce = plain(await failing.until((h) => !h.loading && h.error !== null));
+  const writing = render((h) => void h.updateValue('early'));
+  writing.show('c');
+  seen.writtenAtOnce = plain(await writing.until((h) => !h.loading && h.value !== null));
   show('a');
   const loading = await until(() => true);
   seen.failedWhileLoading = await codeOf(loading.updateValue(undefined));
-  seen.loadedAllTheSame = plain(await until((h) => !h.loading));
+  seen.loadedAllTheSame = plain(await until((h) => !h.loading && h.error !== null));
   await (await until(() => true)).updateValue('second');
   seen.updated = plain(await until((h) => h.value === 'second'));
   seen.refused = await codeOf((await until(() => true)).updateValue(10n));

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { DataClassification, type EncryptedStorage, defaultStorage } from './index.js';
 
 /** What {@link useEncryptedStorage} returns. */
@@ -17,40 +17,51 @@ export interface EncryptedValue<T> {
  * The class is that of what `updateValue` writes; without one it is `confidential`.
  */
 export function useEncryptedStorage<T>(key: string, classification: DataClassification = DataClassification.CONFIDENTIAL, storage?: EncryptedStorage): EncryptedValue<T> {
-  const [state, setState] = useState<{ value: T | null; loading: boolean; error: Error | null }>({ value: null, loading: true, error: null });
-  const keys = useRef(0); // counts the keys shown: what comes of an earlier one is not shown any more
-  const written = useRef(false); // since the key was shown: what was loaded is old then
+  const [state, setState] = useState<State<T>>(() => unread(key, storage));
+  // While rendering, so that no effect sees the state of another key.
+  if (state.key !== key || state.storage !== storage) setState(unread(key, storage));
+
+  const change = useCallback(
+    (next: (s: State<T>) => Partial<State<T>>) => setState((s) => (s.key === key && s.storage === storage ? { ...s, ...next(s) } : s)),
+    [key, storage],
+  );
 
   useEffect(() => {
-    const mine = ++keys.current;
-    written.current = false;
+    let ended = false;
     const show = (value: T | null, error?: Error) => {
-      if (mine === keys.current && !written.current) setState((s) => ({ value, loading: false, error: error ?? s.error }));
+      if (!ended) change((s) => (s.written ? {} : { value, loading: false, error: error ?? s.error }));
     };
-    setState({ value: null, loading: true, error: null });
     open(storage)
       .then((s) => s.getDecrypted<T>(key))
       .then((value) => show(value), (error: Error) => show(null, error));
-    return () => void keys.current++;
-  }, [key, storage]);
+    return () => void (ended = true);
+  }, [key, storage, change]);
 
   const updateValue = useCallback(
     async (value: T) => {
-      const mine = keys.current;
       try {
         await (await open(storage)).setEncrypted(key, value, classification);
-        if (mine !== keys.current) return;
-        written.current = true;
-        setState({ value, loading: false, error: null });
+        change(() => ({ value, loading: false, error: null, written: true }));
       } catch (error) {
-        if (mine === keys.current) setState((s) => ({ ...s, error: error as Error }));
+        change(() => ({ error: error as Error }));
         throw error;
       }
     },
-    [key, classification, storage],
+    [key, classification, storage, change],
   );
 
-  return { ...state, updateValue };
+  return { value: state.value, loading: state.loading, error: state.error, updateValue };
+}
+
+interface State<T> extends Pick<EncryptedValue<T>, 'value' | 'loading' | 'error'> {
+  key: string;
+  storage: EncryptedStorage | undefined;
+  /** Since the key is shown: what was loaded is old then. */
+  written: boolean;
+}
+
+function unread<T>(key: string, storage: EncryptedStorage | undefined): State<T> {
+  return { key, storage, value: null, loading: true, error: null, written: false };
 }
 
 function open(storage: EncryptedStorage | undefined): Promise<EncryptedStorage> {
