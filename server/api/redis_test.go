@@ -53,10 +53,10 @@ var troubles = []trouble{
 	}, {
 		name: "a read-only replica", codes: []string{"store_unavailable"}, spares: []string{"GET", "HEAD"},
 		begin: func(t *testing.T, _ *redistest.Server, admin *redis.Client) {
-			require.NoError(t, admin.SlaveOf(t.Context(), "127.0.0.1", "1").Err())
+			require.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 		},
 		end: func(t *testing.T, _ *redistest.Server, admin *redis.Client) {
-			require.NoError(t, admin.SlaveOf(t.Context(), "NO", "ONE").Err())
+			require.NoError(t, admin.ReplicaOf(t.Context(), "NO", "ONE").Err())
 		},
 	}, {
 		name: "another password", codes: []string{"store_unavailable"},
