@@ -118,7 +118,7 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 		attempt, cancel := context.WithTimeout(bounded, attemptTimeout)
 		defer cancel()
 		result, err := do(attempt)
-		if err != nil && attempt.Err() != nil { // however the SDK says it
+		if err != nil && over(attempt) { // however the SDK says it
 			err = ErrTimeout
 		}
 		if last = err; err != nil && !passing(err) {
@@ -135,6 +135,12 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 		return nil, fmt.Errorf("kms: %s: %w (%w)", r.URL(), ErrTimeout, ctx.Err())
 	}
 	return nil, r.explain(last)
+}
+
+// over reports whether a context's time is up. Other clocks that keep its deadline (a dialler's, gRPC's) may tell the SDK before the context knows.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // passing reports whether an error may be over by itself.

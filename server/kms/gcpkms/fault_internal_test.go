@@ -14,7 +14,8 @@ import (
 func TestFault(t *testing.T) {
 	for code, want := range map[codes.Code]error{
 		codes.PermissionDenied: kms.ErrDenied, codes.Unauthenticated: kms.ErrDenied, codes.ResourceExhausted: kms.ErrThrottled,
-		codes.NotFound: kms.ErrKeyGone, codes.FailedPrecondition: kms.ErrKeyGone, codes.InvalidArgument: kms.ErrKeyGone,
+		codes.DeadlineExceeded: kms.ErrTimeout,
+		codes.NotFound:         kms.ErrKeyGone, codes.FailedPrecondition: kms.ErrKeyGone, codes.InvalidArgument: kms.ErrKeyGone,
 		codes.Unavailable: kms.ErrUnavailable, codes.Internal: kms.ErrUnavailable, codes.Unknown: kms.ErrUnavailable, codes.Aborted: kms.ErrUnavailable,
 	} {
 		err := fault(status.Error(code, "PLANTED"))

@@ -103,6 +103,8 @@ func fault(err error) error {
 		sentinel = kms.ErrDenied
 	case codes.ResourceExhausted:
 		sentinel = kms.ErrThrottled
+	case codes.DeadlineExceeded: // gRPC's own clock may say so before the context does
+		sentinel = kms.ErrTimeout
 	case codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument:
 		sentinel = kms.ErrKeyGone
 	case codes.Unavailable:
