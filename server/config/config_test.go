@@ -226,6 +226,38 @@ func TestAllBadValuesAtOnce(t *testing.T) {
 	require.NotContains(t, err.Error(), "COFFER_LISTEN", "the flag is what was wrong")
 }
 
+// A misspelt variable is not ignored, wherever it comes from; what others set is none of the program's.
+func TestUnknownVariables(t *testing.T) {
+	for name, says := range map[string]string{
+		"COFFER_LISTNE":              "COFFER_LISTNE is not the name of a setting: COFFER_LISTEN is the nearest",
+		"COFFER_ENVIROMENT":          "COFFER_ENVIROMENT is not the name of a setting: COFFER_ENVIRONMENT is",
+		"COFFER_AUDIT_CONTEXTS":      "COFFER_AUDIT_CONTEXT is",
+		"COFFER_AUDIT_MAXSIZE":       "COFFER_AUDIT_MAX_SIZE is",
+		"COFFER_ENCRYPTION_ENABLE":   "ENCRYPTION_ENABLED is",
+		"COFFER_KMS_PROVIDER":        "KMS_PROVIDER is",
+		"COFFER_REDIS_URL":           "REDIS_URL is",
+		"COFFER_TTL":                 "`coffer serve --help` lists them",
+		"COFFER_":                    "`coffer serve --help` lists them",
+		"COFFER_PORT":                "`coffer serve --help` lists them",
+		"COFFER_ÄÖ\xff":              "`coffer serve --help` lists them",
+		"COFFER_SERVICE_HOSTS":       "`coffer serve --help` lists them",
+		"COFFER_BYTES_SERVICE":       "`coffer serve --help` lists them",
+		"COFFER_TTL_PHI_PORT_80_TLS": "`coffer serve --help` lists them",
+	} {
+		_, warnings, err := load(t, []string{name + "=" + planted})
+		require.ErrorContains(t, err, says, name)
+		require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+	}
+	_, _, err := load(t, []string{"COFFER_RATES=1", "COFFER_BURSTS=1", "COFFER_CONCURRENT=x", "COFFER_LISTNE="})
+	require.EqualError(t, err, "the configuration is not valid:\n  - COFFER_BURSTS is not the name of a setting: COFFER_BURST is the nearest\n"+
+		"  - COFFER_RATES is not the name of a setting: COFFER_RATE is the nearest\n  - COFFER_CONCURRENT must be a whole number from 0 to 1000000")
+	_, _, err = load(t, []string{
+		"COFFERS=1", "coffer_rate=1", "REDIS_PASWORD=x", "COFFER_SERVICE_HOST=10.0.0.1", "COFFER_SERVICE_PORT=80", "COFFER_METRICS_SERVICE_PORT_HTTP=9090",
+		"COFFER_PORT=tcp://10.0.0.1:80", "COFFER_PORT_80_TCP=tcp://10.0.0.1:80", "COFFER_PORT_80_TCP_PROTO=tcp", "COFFER_PORT_80_TCP_ADDR=10.0.0.1",
+	})
+	require.NoError(t, err)
+}
+
 func TestSecretsDoNotPrint(t *testing.T) {
 	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY=" + planted + " and more", "REDIS_HOST=h", "REDIS_PASSWORD=" + planted})
 	require.NoError(t, err)

@@ -25,9 +25,8 @@ func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warning
 		return nil, l.warnings, err
 	}
 	r.KDFIterations = strconv.FormatUint(uint64(c.KDFIterations), 10) // maybe raised
-	fields := reflect.TypeFor[raw]()
-	for i := range fields.NumField() {
-		s := Setting{Variable: fields.Field(i).Tag.Get("env"), Value: reflect.ValueOf(r).Field(i).String()}
+	for i, variable := range variables {
+		s := Setting{Variable: variable, Value: reflect.ValueOf(r).Field(i).String()}
 		if s.Source = l.source(s.Variable); s.Value != "" && slices.Contains(secrets, s.Variable) {
 			s.Value = hidden
 		}

@@ -159,7 +159,7 @@ var flags = []struct{ name, variable, usage string }{
 
 // Help tells of the settings that have no flag, for the help of commands.
 const Help = `Every setting has an environment variable; a flag wins over it. In development (COFFER_ENVIRONMENT is dev or not set) the file .env of the working
-directory is read too, and the environment wins over it. These have no flag:
+directory is read too, and the environment wins over it. A variable that begins with COFFER_ and is no setting's is refused. These have no flag:
 
     ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
     GENERAL_ENCRYPTION_KEY   another name of it
@@ -209,6 +209,7 @@ func load(environ []string, set *pflag.FlagSet) (c Config, r raw, l *loader, err
 	if err := env.ParseWithOptions(&r, env.Options{Environment: l.values}); err != nil {
 		return Config{}, raw{}, l, errors.New("the environment cannot be read")
 	}
+	l.unknown()
 	c = l.check(&r)
 	if len(l.problems) > 0 {
 		return Config{}, raw{}, l, fmt.Errorf("the configuration is not valid:\n  - %s", strings.Join(l.problems, "\n  - "))

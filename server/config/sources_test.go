@@ -70,6 +70,7 @@ func TestBadDotenv(t *testing.T) {
 		"REDIS_PASSWORD='" + planted:             ".env must be made of lines NAME=value",
 		planted + "\nCOFFER_RATE=5":              ".env must be made of lines",
 		"COFFER_RATE=" + planted:                 "COFFER_RATE must be",
+		"COFFER_RATES=" + planted:                "COFFER_RATES is not the name of a setting: COFFER_RATE is",
 		"COFFER_ENVIRONMENT=prod":                "COFFER_ENVIRONMENT can be dev alone in .env",
 		"ENCRYPTION_MASTER_KEY=":                 "ENCRYPTION_MASTER_KEY is set but empty",
 		"A=" + strings.Repeat("a", 64<<10):       ".env cannot be read",
