@@ -93,6 +93,7 @@ func TestAuditLogFull(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Contains(t, said, "audit_unavailable")
 	require.Equal(t, http.StatusOK, first(p.do("", "GET", "/livez", "")))
+	require.NotZero(t, p.metric("coffer_audit_unrecorded_total"))
 
 	require.NoError(t, os.Remove(log))
 	require.NoError(t, os.Rename(kept, log))
@@ -100,4 +101,20 @@ func TestAuditLogFull(t *testing.T) {
 	p.requireValue(p.token, "k", record)
 	require.Contains(t, logFile(log).String(), `"action":"audit.resumed"`)
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")
+}
+
+// Where the operator says so, requests go on meanwhile, and the server keeps its place behind a load balancer; it says what it does not do.
+func TestAuditLogFullGoesOn(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data, "COFFER_AUDIT_ON_FAILURE=continue")
+	p.put(p.token, "k", record)
+	require.Zero(t, p.metric("coffer_audit_unrecorded_total"))
+	log := filepath.Join(data, "audit.log")
+	require.NoError(t, os.Rename(log, log+".kept"))
+	require.NoError(t, os.Symlink("/dev/full", log))
+	p.requireValue(p.token, "k", record)
+	status, said := p.do("", "GET", "/readyz", "")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, said, `"degraded":["audit_unavailable"]`)
+	require.Equal(t, 1.0, p.metric("coffer_audit_unrecorded_total"))
 }

@@ -66,6 +66,7 @@ func TestKMS(t *testing.T) {
 			status, body = p.do("", http.MethodGet, "/readyz", "")
 			require.Equal(t, http.StatusOK, status)
 			require.Contains(t, body, `"degraded":["keyring_unavailable"]`)
+			require.Positive(t, p.metric("coffer_kms_failing_seconds"))
 
 			k.peer.Fail(kmstest.Down, kmstest.Always)
 			said := fails(t, program(t, environ, start...))

@@ -59,7 +59,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
 		return p, err
 	}
-	p.metrics.WatchKeys(p.keys.ring.Health)
+	p.metrics.WatchKeys(p.keys.ring.Health, p.keys.ring.Cached)
 	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}
@@ -71,7 +71,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	}
 	options := auditOptions(c, log)
 	options.Copy = p.copies.copy()
-	options.Heads, options.OnAltered = headInterval, func() { p.metrics.IntegrityFailed(0) }
+	options.Heads, options.OnLost, options.OnAltered = headInterval, p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
 	if p.audit, err = audit.Open(auditPath(c), key, options); err != nil {
 		return p, err
 	}
@@ -80,6 +80,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 		return p, err
 	}
 	p.rotator = newRotator(c, p.keys, p.store, p.audit)
+	watchRotations(p.metrics, p.rotator)
 	return p, nil
 }
 
@@ -120,6 +121,12 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	if c.Unencrypted {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
+	ready := []api.Check{{Code: "store_unavailable", Run: p.store.Ping}, {Code: "keyring_unavailable", Run: keysReady(p.keys.ring)}}
+	if recorded := (api.Check{Code: "audit_unavailable", Run: p.audit.Ready}); c.Audit.OnFailure == audit.Continue {
+		degraded = append(degraded, recorded)
+	} else {
+		ready = append(ready, recorded)
+	}
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
 		Audit: p.audit, Trail: p.trail, Metrics: p.metrics,
@@ -129,12 +136,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
 		Memory: limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes)), Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
-		Ready: []api.Check{
-			{Code: "store_unavailable", Run: p.store.Ping},
-			{Code: "keyring_unavailable", Run: keysReady(p.keys.ring)},
-			{Code: "audit_unavailable", Run: p.audit.Ready},
-		},
-		Degraded: degraded,
+		Ready: ready, Degraded: degraded,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -169,6 +170,21 @@ func (p *process) requireValue(token, key, value string) {
 	status, body := p.do(token, "GET", "/v1/cache/"+key, "")
 	require.Equal(p.t, http.StatusOK, status, body)
 	require.Equal(p.t, value, body)
+}
+
+// metric gives the value of a metric, by its name with its labels.
+func (p *process) metric(name string) float64 {
+	p.t.Helper()
+	_, text := p.do(p.token, "GET", "/metrics", "")
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), name+" "); found {
+			n, err := strconv.ParseFloat(value, 64)
+			require.NoError(p.t, err)
+			return n
+		}
+	}
+	p.t.Fatalf("there is no metric %s in\n%s", name, text)
+	return 0
 }
 
 // fails runs the program to its end and returns what it says on standard error; it must fail and print nothing else.

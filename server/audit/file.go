@@ -43,6 +43,7 @@ type Options struct {
 	Log       *slog.Logger       // told when the log fails and when it works again
 	Heads     time.Duration      // how often the head is told to Log, besides at the begin and the end; zero is not even then
 	Copy      func(lines []byte) // given what was written, in its order; it neither waits nor keeps the bytes; may be nil
+	OnLost    func(events int)   // called with events that were not recorded in time, be they refused or not; may be nil
 	OnAltered func()             // called where lines that were written are missing or changed; may be nil
 }
 
@@ -110,6 +111,9 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 		return nil
 	}
 	err := f.wait(b, done)
+	if err != nil && f.options.OnLost != nil {
+		f.options.OnLost(b.events)
+	}
 	if err != nil && f.options.OnFailure == Continue {
 		return nil
 	}

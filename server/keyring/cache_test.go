@@ -205,3 +205,23 @@ func TestClose(t *testing.T) {
 	require.NoError(t, works(tenant), "who goes on using it asks the KEK")
 	require.EqualValues(t, 1, kek.calls.Load())
 }
+
+// What metrics tell of the keys in memory: of how many tenants, and how often a use had to wait for the KEK. A renewal makes nobody wait.
+func TestCached(t *testing.T) {
+	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
+	told := func(tenants int, missed uint64) {
+		t.Helper()
+		gotTenants, gotMissed := r.Cached()
+		require.Equal(t, []any{tenants, missed}, []any{gotTenants, gotMissed})
+	}
+	told(1, 1)
+	require.NoError(t, works(tenant))
+	tenant.age(time.Now().Add(50 * time.Minute))
+	tenant.settle()
+	require.EqualValues(t, 1, kek.calls.Load())
+	told(1, 1)
+	tenant.lock()
+	told(0, 1)
+	require.NoError(t, works(tenant))
+	told(1, 2)
+}

@@ -14,6 +14,7 @@ package keyring
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -57,6 +58,7 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64 // 0: any number
 	health      health
+	missed      atomic.Uint64 // uses of keys that were not in memory
 
 	mu      sync.Mutex
 	tenants map[string]*Tenant

@@ -28,6 +28,7 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	}
 	f := t.board()
 	t.mu.Unlock()
+	t.ring.missed.Add(1)
 	select {
 	case <-f.done:
 		return f.state, f.err

@@ -120,3 +120,13 @@ func (r *Keyring) Health() (since time.Time, err error) {
 	defer r.health.mu.Unlock()
 	return r.health.since, r.health.err
 }
+
+// Cached gives how many tenants' keys are in memory, and how many uses of keys found them not there since the keyring was made, and waited for the KEKs.
+func (r *Keyring) Cached() (tenants int, missed uint64) {
+	for _, t := range r.known() {
+		if t.state.Load() != nil {
+			tenants++
+		}
+	}
+	return tenants, r.missed.Load()
+}

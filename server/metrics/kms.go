@@ -33,8 +33,20 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	return key, err
 }
 
-// WatchKeys tells whether the KEKs' last call failed, and for how long. The function is asked when the metrics are.
-func (m *Metrics) WatchKeys(health func() (since time.Time, err error)) {
+// WatchKeys tells whether the KEKs' last call failed, and for how long; and of how many tenants keys are in memory, and how often they were not. The
+// functions are asked when the metrics are.
+func (m *Metrics) WatchKeys(health func() (since time.Time, err error), cached func() (tenants int, missed uint64)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "unlocked_tenants", Help: "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.",
+	}, func() float64 {
+		tenants, _ := cached()
+		return float64(tenants)
+	}), prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "key_cache_misses_total", Help: "Uses of keys that were not in memory, and waited for the KMS.",
+	}, func() float64 {
+		_, missed := cached()
+		return float64(missed)
+	}))
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "kms_failing_seconds", Help: "Since when calls of the KMS fail; 0 where the last one was answered.",
 	}, func() float64 {

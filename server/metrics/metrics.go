@@ -35,6 +35,7 @@ type Metrics struct {
 	keys       *prometheus.CounterVec
 	integrity  *prometheus.CounterVec
 	copyLost   prometheus.Counter
+	unrecorded prometheus.Counter
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
@@ -58,6 +59,9 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	m.copyLost = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Name: "audit_copy_lost_total", Help: "Lines of the audit log that may not be in its copy. The log has them.",
 	})
+	m.unrecorded = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "audit_unrecorded_total", Help: "Events that the audit log did not take in time.",
+	})
 	m.encryption = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "encryption_enabled", Help: "1, or 0 where ENCRYPTION_ENABLED is false and values are stored in the clear.",
 	})
@@ -65,7 +69,10 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	for _, operation := range operations {
 		m.known[operation] = true
 	}
-	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.kmsCalls, m.kmsLatency, m.byTenant,
+	for class := range classify.PHI + 1 { // there before the first failure, or Prometheus would see no increase at it
+		m.integrity.WithLabelValues(className(class))
+	}
+	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -131,6 +138,9 @@ func (m *Metrics) IntegrityFailed(class classify.Class) {
 
 // AuditCopyLost counts lines of the audit log that may not be in its copy.
 func (m *Metrics) AuditCopyLost(lines int) { m.copyLost.Add(float64(lines)) }
+
+// AuditUnrecorded counts events that the audit log did not take.
+func (m *Metrics) AuditUnrecorded(events int) { m.unrecorded.Add(float64(events)) }
 
 // Handler answers the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {

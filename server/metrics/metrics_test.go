@@ -49,6 +49,7 @@ func TestOperations(t *testing.T) {
 	m.Sealed(classify.PII)
 	m.IntegrityFailed(classify.PHI)
 	m.AuditCopyLost(3)
+	m.AuditUnrecorded(2)
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
 	text := scrape(t, m)
@@ -66,6 +67,7 @@ func TestOperations(t *testing.T) {
 		`coffer_key_uses_total{action="open",class="phi"} 2`,
 		`coffer_integrity_failures_total{class="phi"} 1`,
 		"coffer_audit_copy_lost_total 3",
+		"coffer_audit_unrecorded_total 2",
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,
 		`coffer_tenant_operations_total{failed="true",tenant="` + hash("clinic") + `"} 1`,
 		"go_goroutines ", "process_open_fds ", "go_build_info{",
@@ -97,6 +99,15 @@ func TestBounded(t *testing.T) {
 	require.Contains(t, text, `coffer_tenant_operations_total{failed="true",tenant="other"} 9900`)
 	require.Equal(t, len(classify.All)+1, strings.Count(text, "\ncoffer_operations_total{"))
 	require.Equal(t, len(classify.All)+1, strings.Count(text, "\ncoffer_key_uses_total{"))
+}
+
+// The first failure is an increase: the counters that alerts are about begin at 0.
+func TestAlarmsBeginAtZero(t *testing.T) {
+	text := scrape(t, fresh())
+	for _, class := range []string{"none", "public", "internal", "confidential", "pii", "phi"} {
+		require.Contains(t, text, `coffer_integrity_failures_total{class="`+class+`"} 0`)
+	}
+	require.Contains(t, text, "coffer_audit_unrecorded_total 0\n")
 }
 
 func TestRegistriesAreApart(t *testing.T) {
@@ -132,9 +143,36 @@ func TestWatchKMS(t *testing.T) {
 func TestKeysHealth(t *testing.T) {
 	m := metrics.New(nil, func(string) string { return "" })
 	var failed error
-	m.WatchKeys(func() (time.Time, error) { return time.Now().Add(-time.Minute), failed })
+	m.WatchKeys(func() (time.Time, error) { return time.Now().Add(-time.Minute), failed }, func() (int, uint64) { return 3, 5 })
+	require.Contains(t, scrape(t, m), "coffer_unlocked_tenants 3\n")
+	require.Contains(t, scrape(t, m), "coffer_key_cache_misses_total 5\n")
 	require.Contains(t, scrape(t, m), "coffer_kms_failing_seconds 0\n")
 	failed = errors.New("pl4nted")
 	require.Regexp(t, `coffer_kms_failing_seconds 6\d`, scrape(t, m))
 	require.NotContains(t, scrape(t, m), "pl4nted")
+}
+
+// What is not known yet is not told as nothing; every state has its series, also where no tenant is in it; and no other state gets one.
+func TestRotations(t *testing.T) {
+	m := metrics.New(nil, hash)
+	now := metrics.Rotation{}
+	m.WatchRotations([]string{"grace", "done"}, []string{"kept", "failed"}, func() metrics.Rotation { return now })
+	text := scrape(t, m)
+	for _, name := range []string{"rotations", "rotation_entries_left", "oldest_primary_age_seconds", "keysets_overdue"} {
+		require.NotContains(t, text, "coffer_"+name)
+	}
+	now = metrics.Rotation{
+		States: map[string]int{"grace": 2, "pl4nted": 1}, Left: 7, Leading: true, Keys: true, Oldest: time.Now().Add(-time.Hour), Overdue: 4,
+		Entries: map[string]int{"kept": 5, "failed": 1, "pl4nted": 1}, Errors: 3,
+	}
+	text = scrape(t, m)
+	require.NotContains(t, text, "pl4nted")
+	for _, line := range []string{
+		`coffer_rotations{state="grace"} 2`, `coffer_rotations{state="done"} 0`, "coffer_rotation_entries_left 7", "coffer_rotation_leader 1",
+		"coffer_keysets_overdue 4", `coffer_rotation_entries_total{result="kept"} 5`, `coffer_rotation_entries_total{result="failed"} 1`,
+		"coffer_rotation_errors_total 3",
+	} {
+		require.Contains(t, text, line+"\n")
+	}
+	require.Regexp(t, `\ncoffer_oldest_primary_age_seconds 360\d`, text)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ageInterval is how often Serve looks for keysets that are due.
+// ageInterval is how often Serve looks for keysets that are due, and how old keys are.
 const ageInterval = time.Minute
 
 // usesInterval is how often Serve writes down what keys have sealed. A process that is killed forgets as much.
@@ -30,21 +30,28 @@ func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses
 }
 
-// beginDue begins the rotations of keysets that are due.
+// beginDue begins the rotations of keysets that are due, and remembers how old keys are.
 func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) error {
+	var all ages
 	for d, err := range r.Ring.Documents(ctx) {
 		if err != nil {
 			return err
 		}
+		if d.Shredded() {
+			continue
+		}
 		record, err := r.Record(ctx, d.Owner)
-		if err == nil && record == nil {
+		if record == nil {
 			record = &Record{}
 		}
-		if err == nil && !d.Shredded() && slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return s.Use != format.UseStorage && r.due(record, &s) }) {
+		due := func(s *envelope.Keyset) bool { return s.Use != format.UseStorage && r.due(record, s) }
+		if err == nil && slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return due(&s) }) {
 			_, err = r.Begin(ctx, d.Owner, Order{due: r.due})
 		}
+		all.add(d, due, err == nil, r.Now())
 		r.report(ctx, log, d.Owner, err)
 	}
+	r.see(func(seen *Seen) { seen.Keys, seen.Oldest, seen.Overdue = true, all.oldest, all.overdue })
 	return nil
 }
 

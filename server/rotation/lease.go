@@ -20,7 +20,8 @@ type lease struct {
 func (r *Rotator) leaseName() string { return "rotation of " + r.Environment }
 
 // hold takes the lease, or holds it for longer, and reports whether it is this process's now.
-func (r *Rotator) hold(ctx context.Context) (bool, error) {
+func (r *Rotator) hold(ctx context.Context) (mine bool, err error) {
+	defer func() { r.see(func(seen *Seen) { seen.Leading = mine }) }()
 	now := r.now()
 	old, held, err := r.lease(ctx)
 	if err != nil || held.Holder != r.holder && held.Until > now {
@@ -35,6 +36,7 @@ func (r *Rotator) hold(ctx context.Context) (bool, error) {
 
 // Release gives the lease up, if it is this process's.
 func (r *Rotator) Release(ctx context.Context) error {
+	r.see(func(seen *Seen) { seen.Leading = false })
 	old, held, err := r.lease(ctx)
 	if err != nil || held.Holder != r.holder {
 		return err

@@ -145,6 +145,7 @@ func (p *pass) save(ctx context.Context) error {
 		return err
 	}
 	p.record = saved
+	p.r.seeOne(saved)
 	mine, err := p.r.hold(ctx)
 	if err == nil && !mine {
 		err = errMoved
@@ -199,22 +200,16 @@ func (p *pass) entry(ctx context.Context, key string) error {
 }
 
 func (p *pass) note(entry *cache.Entry, did cache.Resealed, err error) {
+	p.r.count(did, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, key := &p.record.Counts, Key{entry.Class, ID(entry.KeyID)}
-	c.Scanned++
+	c.add(did, err)
 	if did != cache.Foreign && p.record.former(key.Class, format.KeyID(key.ID)) {
 		c.Former++
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		p.record.note(key, codes.Of(err).Code)
-	case did == cache.Anew:
-		c.Reencrypted++
-	case did == cache.Changed:
-		c.Changed++
-	case did == cache.Foreign:
-		c.Foreign++
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -84,6 +85,21 @@ type Counts struct {
 	Former      int `json:"former"`  // of all these, under a former key
 }
 
+// add counts an entry that was looked at.
+func (c *Counts) add(did cache.Resealed, err error) {
+	c.Scanned++
+	switch {
+	case err != nil:
+		c.Failed++
+	case did == cache.Anew:
+		c.Reencrypted++
+	case did == cache.Changed:
+		c.Changed++
+	case did == cache.Foreign:
+		c.Foreign++
+	}
+}
+
 // Record is what is known of a tenant's last rotation. Times are milliseconds since 1970, 0 for none.
 type Record struct {
 	Version     int      `json:"version"`
@@ -121,9 +137,8 @@ func (r *Record) former(class classify.Class, id format.KeyID) bool {
 	return slices.Contains(r.Former, Key{class, ID(id)})
 }
 
-// note counts an entry that does not open.
+// note tells entries that do not open apart.
 func (r *Record) note(key Key, code string) {
-	r.Counts.Failed++
 	for i := range r.Failures {
 		if f := &r.Failures[i]; f.Key == key && f.Code == code {
 			f.Entries++

@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -61,6 +62,10 @@ type Options struct {
 type Rotator struct {
 	Options
 	holder string // names this process in leases
+
+	mu   sync.Mutex
+	seen Seen
+	left map[string]int // entries that are yet to be gone through, by tenant
 }
 
 // New makes a Rotator.
@@ -68,7 +73,7 @@ func New(options Options) *Rotator {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Rotator{Options: options, holder: rand.Text()}
+	return &Rotator{Options: options, holder: rand.Text(), left: map[string]int{}}
 }
 
 // Order says what is to be rotated.

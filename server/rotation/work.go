@@ -91,7 +91,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 			saved = time.Now()
 			r.report(ctx, log, "", used.save(ctx, r))
 		}
-		if (r.Age > 0 || r.Uses > 0) && time.Since(ages) >= ageInterval {
+		if time.Since(ages) >= ageInterval {
 			ages = time.Now()
 			r.report(ctx, log, "", r.beginDue(ctx, log))
 		}
@@ -111,6 +111,7 @@ func (r *Rotator) round(ctx context.Context, log *slog.Logger) bool {
 		r.report(ctx, log, "", err)
 		return false
 	}
+	r.seeAll(records)
 	slices.SortStableFunc(records, func(a, b *Record) int { return rank(a) - rank(b) })
 	again := false
 	for _, record := range records {
@@ -135,6 +136,7 @@ func rank(r *Record) int {
 
 func (r *Rotator) report(ctx context.Context, log *slog.Logger, tenant string, err error) {
 	if err != nil && ctx.Err() == nil {
+		r.see(func(seen *Seen) { seen.Errors++ })
 		log.Error("rotation is held up, and is tried again", "tenant", tenant, "error", err)
 	}
 }

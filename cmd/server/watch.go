@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/rotation"
+)
+
+// watchRotations has the metrics tell what a rotator saw.
+func watchRotations(m *metrics.Metrics, r *rotation.Rotator) {
+	names := make([]string, len(rotation.States))
+	for i, state := range rotation.States {
+		names[i] = string(state)
+	}
+	m.WatchRotations(names, []string{"kept", "reencrypted", "changed", "failed", "foreign"}, func() metrics.Rotation {
+		seen := r.Seen()
+		return rotationMetrics(&seen)
+	})
+}
+
+func rotationMetrics(seen *rotation.Seen) metrics.Rotation {
+	n := seen.Entries
+	now := metrics.Rotation{
+		Left: seen.Left, Leading: seen.Leading, Keys: seen.Keys, Oldest: seen.Oldest, Overdue: seen.Overdue, Errors: seen.Errors,
+		Entries: map[string]int{
+			"kept":        n.Scanned - n.Reencrypted - n.Changed - n.Failed - n.Foreign,
+			"reencrypted": n.Reencrypted, "changed": n.Changed, "failed": n.Failed, "foreign": n.Foreign,
+		},
+	}
+	if seen.Rotations != nil {
+		now.States = map[string]int{}
+		for state, tenants := range seen.Rotations {
+			now.States[string(state)] = tenants
+		}
+	}
+	return now
+}
