@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
+	"sync"
 )
 
 const (
@@ -17,7 +19,10 @@ const (
 
 // Key chains the lines of a log and hashes what must not be read in it. Who has it can write a log that verifies, and can tell whether a given
 // name is in the log; nobody else can, not even by trying all patients' ids. It is of no use for opening anything.
-type Key struct{ chain, head, hash [keySize]byte }
+type Key struct {
+	chain, head, hash [keySize]byte
+	hashers           *sync.Pool // of hasher, under hash
+}
 
 // newKey derives the keys of a secret by HKDF-SHA256 (RFC 5869), so that none tells of another.
 func newKey(secret []byte) (*Key, error) {
@@ -31,6 +36,7 @@ func newKey(secret []byte) (*Key, error) {
 		}
 		copy(key[:], derived)
 	}
+	k.hashers = &sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, k.hash[:])} }}
 	return k, nil
 }
 
@@ -45,16 +51,24 @@ func (k *Key) HashContext(tenant, key, value string) string {
 // HashTenant is what stands in metrics for a tenant.
 func (k *Key) HashTenant(tenant string) string { return k.hashOf("tenant", tenant) }
 
+// hasher is an HMAC that was keyed, which costs more than a short text.
+type hasher struct {
+	mac    hash.Hash
+	buffer []byte
+}
+
 // hashOf is HMAC-SHA256 (RFC 2104) over the parts, each behind its length, so that different parts never make one text.
 func (k *Key) hashOf(parts ...string) string {
-	mac := hmac.New(sha256.New, k.hash[:])
+	h := k.hashers.Get().(*hasher)
+	defer k.hashers.Put(h)
+	h.mac.Reset()
 	for _, part := range parts {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		mac.Write(length[:])
-		_, _ = io.WriteString(mac, part)
+		h.buffer = binary.BigEndian.AppendUint64(h.buffer[:0], uint64(len(part)))
+		h.buffer = append(h.buffer, part...)
+		h.mac.Write(h.buffer)
 	}
-	return hex.EncodeToString(mac.Sum(nil)[:hashSize])
+	h.buffer = h.mac.Sum(h.buffer[:0])
+	return hex.EncodeToString(h.buffer[:hashSize])
 }
 
 const placeholder = "[secret]"

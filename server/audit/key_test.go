@@ -136,6 +136,27 @@ func TestHashesAreApart(t *testing.T) {
 	require.Equal(t, key.HashName("a", "b"), key.HashName("a", "b"))
 }
 
+// Hashes that are made at the same time are what each is alone.
+func TestHashesAtOnce(t *testing.T) {
+	key := openKey(t)
+	want := map[string]string{}
+	for i := range 50 {
+		name := strings.Repeat("n", 7*i)
+		want[name] = key.HashName("clinic", name)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for name, hash := range want {
+				if key.HashName("clinic", name) != hash {
+					t.Error("another hash")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestKeyIsNeverShown(t *testing.T) {
 	key := openKey(t)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {

@@ -31,6 +31,7 @@ type trail struct {
 	at      Anchor                          // the last line
 	end     int64                           // where it ends, or where what is not known of ends
 	rest    rest                            // what stands behind end and is no line
+	whole   bool                            // the file ends with a line that was written under the lock as it is held now
 	head    Head                            // as it was last read
 	headAt  fs.FileInfo                     // the file that it was read from
 	began   time.Time                       // of the file's first line
@@ -106,6 +107,7 @@ func (t *trail) readHead() error {
 // settle finds the last line, which another process may have written. Where lines that are known of are not there, or not as they were, it goes on
 // behind those that are known.
 func (t *trail) settle() error {
+	t.whole = false
 	info, err := os.Stat(t.path)
 	same := err == nil && t.file != nil && os.SameFile(info, t.info)
 	if !same {
@@ -147,7 +149,7 @@ func (t *trail) reopen() error {
 	if t.file != nil {
 		err = t.file.Close()
 	}
-	t.file, t.info = file, info
+	t.file, t.info, t.whole = file, info, false
 	t.began = firstTime(io.NewSectionReader(file, 0, info.Size()))
 	return err
 }
@@ -211,7 +213,7 @@ func (t *trail) endsAt(at Anchor, offset int64) (bool, error) {
 
 // ended reports whether the file ends with a line's end.
 func (t *trail) ended() (bool, error) {
-	if t.size == 0 {
+	if t.whole || t.size == 0 {
 		return true, nil
 	}
 	var last [1]byte
@@ -295,7 +297,7 @@ func (t *trail) append(objects []byte) error {
 	}
 	altered := t.altered
 	t.size += int64(len(lines))
-	t.at, t.end, t.rest, t.altered = at, t.size, rest{}, false
+	t.at, t.end, t.rest, t.altered, t.whole = at, t.size, rest{}, false, true
 	if altered {
 		return t.note() // so that others go on from here too
 	}

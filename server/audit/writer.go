@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -75,6 +76,7 @@ func (w *writer) tellHead() {
 
 // group takes what waits behind b, up to maxGroup bytes, commits all of it and tells everybody.
 func (w *writer) group(b batch) {
+	runtime.Gosched() // who is about to record comes into the group
 	waiting, size, events, sync := []batch{b}, len(b.objects), b.events, b.sync
 	for size < maxGroup {
 		select {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ type faults struct {
 	take  int // bytes that a failing write still writes
 	hang  chan struct{}
 	syncs int
+
+	writes, reads int
 }
 
 func (d faulty) Write(p []byte) (int, error) {
@@ -37,11 +40,19 @@ func (d faulty) Write(p []byte) (int, error) {
 	}
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
+	d.faults.writes++
 	if d.faults.err != nil {
 		n, _ := d.disk.Write(p[:min(d.faults.take, len(p))])
 		return n, d.faults.err
 	}
 	return d.disk.Write(p)
+}
+
+func (d faulty) ReadAt(p []byte, offset int64) (int, error) {
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	d.faults.reads++
+	return d.disk.ReadAt(p, offset)
 }
 
 func (d faulty) Sync() error {
@@ -189,6 +200,60 @@ func TestGroups(t *testing.T) {
 	lines, broken := read(t, path)
 	require.Len(t, lines, 11)
 	require.Zero(t, broken)
+}
+
+// Who is about to record when another does comes into one write with it.
+func TestGathers(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	d := &faults{}
+	f, path := startFaulty(t, d, Options{})
+	const recorders, each = 16, 20
+	var wg sync.WaitGroup
+	for range recorders {
+		wg.Go(func() {
+			for range each {
+				if err := f.Record(t.Context(), opened); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	lines, broken := read(t, path)
+	require.Len(t, lines, recorders*each)
+	require.Zero(t, broken)
+	require.Less(t, d.writes, recorders*each/4)
+}
+
+// While the lock is held, what this process wrote is not read again; what somebody else left without the lock is.
+func TestReadsNoMoreThanItMust(t *testing.T) {
+	d := &faults{}
+	w, path := newWriter(t, d, Options{Sync: SyncLater})
+	record := func() {
+		done := make(chan error, 1)
+		w.group(w.f.batch([]Event{opened}, done))
+		require.NoError(t, <-done)
+	}
+	record()
+	before := d.reads
+	for range 5 {
+		record()
+	}
+	require.Equal(t, before, d.reads)
+
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteString(`{"v":1,"seq":7`)
+	require.NoError(t, errors.Join(err, file.Close()))
+	record()
+	lines, broken := read(t, path)
+	require.Equal(t, 1, broken)
+	require.Len(t, lines, 8)
+	require.Equal(t, "audit.torn", lines[6].Action)
+	w.trail.release()
+	v, err := Verify(t.Context(), path, testKey, nil, nil)
+	require.NoError(t, err)
+	require.Nil(t, v.Fault)
 }
 
 func TestEveryActionHasAName(t *testing.T) {
