@@ -166,7 +166,8 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
   test('an operator sees the server at work, the keysets and the audit trail', async () => {
     await page.evaluate(() => visitor.press('Operations'));
     expect(await page.evaluate(() => visitor.text('.keysets tbody'))).toMatch(/cache\s+PHI\s+[0-9a-f]{12}…\s+0 hours, next in \d+ days\s+\d+ enabled/);
-    await page.evaluate(() => visitor.until(() => document.querySelectorAll('.spark polyline').length === 3 && document.querySelector('.audit tbody tr')).then(() => undefined));
+    await page.evaluate(() => visitor.until(() => document.querySelector('.keysets .server-status.ready')?.textContent === 'Oldest primary 0 hours, none overdue').then(() => undefined));
+    await page.evaluate(() => visitor.until(() => document.querySelectorAll('.spark polyline').length === 4 && document.querySelector('.audit tbody tr')).then(() => undefined));
     await page.evaluate(async () => {
       const primaries = () => [...document.querySelectorAll('.keysets tbody code')].map(({ textContent }) => textContent).join();
       const before = primaries();

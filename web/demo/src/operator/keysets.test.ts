@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { lived, sentenceOf, span } from './keysets.js';
+import { agesOf, lived, sentenceOf, span } from './keysets.js';
 
 const day = 86_400_000;
 
@@ -14,4 +14,11 @@ test('spans and states in words', () => {
   expect([0, 3_600_000, 30 * 3_600_000, 2 * day, 89.9 * day].map(span)).toEqual(['0 hours', '1 hour', '30 hours', '2 days', '89 days']);
   expect(sentenceOf('grace', false)).toContain('rollback');
   expect(sentenceOf('unheard-of', false)).toBe('unheard-of');
+});
+
+test('how the keysets are on the whole', () => {
+  expect(agesOf(null, null)).toBeNull();
+  expect(agesOf(null, 0)).toBe('No key yet, none overdue');
+  expect(agesOf(89.5 * (day / 1000), 0)).toBe('Oldest primary 89 days, none overdue');
+  expect(agesOf(95 * (day / 1000), 3)).toBe('Oldest primary 95 days, 3 overdue');
 });

@@ -14,6 +14,13 @@ export interface Snapshot {
   /** Seconds since when the KMS fails; 0 where it does not. */
   kmsFailing: number;
   integrityFailures: number;
+  /** Seconds of age of the oldest primary key; `null` where the server has not looked yet, or there is none. */
+  oldestPrimary: number | null;
+  /** Keysets that were to get a new primary and did not; `null` where the server has not looked yet. */
+  overdue: number | null;
+  /** Entries that rotations went through, and have yet to go through. */
+  entries: number;
+  entriesLeft: number;
 }
 
 /** A line of the text format: `name{label="value"} number`. */
@@ -27,8 +34,7 @@ export function readMetrics(text: string, at: number): Snapshot {
     const [, name = '', labels = '', value = ''] = line.exec(one) ?? [];
     if (!name.startsWith('coffer_') || name.endsWith('_bucket')) continue;
     const result = /result="(\w+)"/.exec(labels)?.[1];
-    const key = result ? `${name}:${result}` : name;
-    sums.set(key, (sums.get(key) ?? 0) + Number(value));
+    for (const key of result ? [name, `${name}:${result}`] : [name]) sums.set(key, (sums.get(key) ?? 0) + Number(value));
     if (name === 'coffer_operations_total' && !labels.includes('outcome="ok"')) failed += Number(value);
   }
   const sum = (name: string) => sums.get(`coffer_${name}`) ?? 0;
@@ -42,6 +48,10 @@ export function readMetrics(text: string, at: number): Snapshot {
     kmsSeconds: sum('kms_call_duration_seconds_sum'),
     kmsFailing: sum('kms_failing_seconds'),
     integrityFailures: sum('integrity_failures_total'),
+    oldestPrimary: sums.get('coffer_oldest_primary_age_seconds') ?? null,
+    overdue: sums.get('coffer_keysets_overdue') ?? null,
+    entries: sum('rotation_entries_total'),
+    entriesLeft: sum('rotation_entries_left'),
   };
 }
 

@@ -1,15 +1,32 @@
 import type { Keyset } from '../../operator/api.js';
-import { lived, span } from '../../operator/keysets.js';
+import { agesOf, lived, span } from '../../operator/keysets.js';
+import type { Snapshot } from '../../operator/metrics.js';
 import { ClassBadge } from '../ClassBadge.js';
 
+interface Props {
+  keysets: readonly Keyset[];
+  /** The last one. */
+  snapshot: Snapshot | undefined;
+  now: number;
+}
+
 /** The keysets with their keys' states, their age and what is left of their time. */
-export function KeysetsPanel({ keysets, now }: { keysets: readonly Keyset[]; now: number }) {
+export function KeysetsPanel({ keysets, snapshot, now }: Props) {
+  const ages = snapshot ? agesOf(snapshot.oldestPrimary, snapshot.overdue) : null;
   const tenants = new Set(keysets.map(({ tenant }) => tenant)).size;
   return (
     <section className="card keysets" aria-labelledby="keysets-title">
-      <h2 id="keysets-title">
-        Keysets <span className="count">{keysets.length}</span>
-      </h2>
+      <header className="pane-head">
+        <h2 id="keysets-title">
+          Keysets <span className="count">{keysets.length}</span>
+        </h2>
+        {ages && (
+          <p className={snapshot?.overdue ? 'server-status offline' : 'server-status ready'} role="status">
+            <span className="dot" aria-hidden="true" />
+            {ages}
+          </p>
+        )}
+      </header>
       {keysets.length === 0 && <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>}
       {keysets.length > 0 && (
         <div className="table" role="region" aria-label="Keysets" tabIndex={0}>

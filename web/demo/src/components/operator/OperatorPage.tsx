@@ -44,7 +44,7 @@ function Panels({ server: { client, note } }: { server: Server }) {
       <HealthPanel snapshots={snapshots} />
       {keys && (
         <>
-          <KeysetsPanel keysets={keys.keysets} now={now} />
+          <KeysetsPanel keysets={keys.keysets} snapshot={snapshots.at(-1)} now={now} />
           <RotationPanel
             tenants={[...new Set(keys.keysets.map(({ tenant }) => tenant))]}
             rotations={keys.rotations}
