@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -94,6 +95,38 @@ func TestKMS(t *testing.T) {
 			require.NotContains(t, said+p.log.String()+again.log.String(), k.secret)
 		})
 	}
+}
+
+// A server keeps its token of Vault alive, and takes the next one from the file without a restart.
+func TestVaultToken(t *testing.T) {
+	t.Parallel()
+	vault := peers.NewVault(t)
+	const first, second = "hvs.PLANTED-first", "hvs.PLANTED-second"
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) { require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600)) }
+	write(first)
+	vault.Grant(first, peers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second})
+	data, environ := t.TempDir(), []string{
+		"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN_FILE=" + file, "VAULT_KEY_NAME=" + peers.VaultKey, "COFFER_ENVIRONMENT=prod",
+	}
+	p := serve(t, data, environ...)
+	require.Eventually(t, func() bool { return vault.Renewed(first) >= 3 }, 20*time.Second, 50*time.Millisecond)
+	p.put(tokenFor(t, environ, data, "one"), "patient", record)
+
+	vault.Grant(second, peers.VaultLife{TTL: 4 * time.Second, Max: 5 * time.Second})
+	end := time.Now().Add(5 * time.Second)
+	write(second)
+	vault.Revoke(first)
+	p.put(tokenFor(t, environ, data, "two"), "patient", record)
+	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "its longest life is reached") }, 20*time.Second, 50*time.Millisecond)
+	three := tokenFor(t, append(environ[:2:2], "VAULT_TOKEN="+vault.Token, environ[3], environ[4]), data, "three")
+	time.Sleep(time.Until(end))
+	status, body := p.do(three, http.MethodPut, "/v1/cache/x?class=phi", "x")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, body, "kms_denied")
+	require.Contains(t, p.log.String(), "KMS authentication failed (Vault answers 403): check the token of Vault, whose life ended at 20")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.NotContains(t, p.log.String(), "PLANTED")
 }
 
 // A deployment moves from its master key into a KMS, which production takes.

@@ -87,6 +87,9 @@ func checkKEK(ctx context.Context, out io.Writer, kek kms.KEK, environment, clas
 	if proof.Identity != "" {
 		fmt.Fprintf(out, "identity: %s\n", proof.Identity)
 	}
+	if proof.Credentials != "" {
+		fmt.Fprintf(out, "credentials: %s\n", proof.Credentials)
+	}
 	fmt.Fprintf(out, "wrap: %s\nunwrap: %s\nit works\n", proof.Wrap.Round(10*time.Microsecond), proof.Unwrap.Round(10*time.Microsecond))
 	return nil
 }

@@ -163,11 +163,16 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 	if c.Unencrypted {
 		return func() {}
 	}
+	return beside(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+}
+
+// beside runs f until it is stopped.
+func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		p.rotator.Serve(ctx, log)
+		f(ctx)
 	}()
 	return func() {
 		cancel()

@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 )
@@ -79,6 +80,8 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := announce(ctx, out, listener.Addr(), c, p.audit, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
+	defer stopKeeping()
 	stop := p.rotate(ctx, c, log)
 	err = run(ctx, newServer(handler, c, log), listener, c, log)
 	stop()

@@ -24,8 +24,9 @@ type (
 	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
 	Google struct{ Credentials string } // path of a file
 	Vault  struct {
-		Address string
-		Token   Secret
+		Address   string
+		Token     Secret
+		TokenFile string // where the token came from, if from a file: another one may be written there
 	}
 )
 
@@ -53,7 +54,7 @@ func (l *loader) kms(r *raw) KMS {
 		AWS:     AWS{Secret(r.AWSAccessKeyID), Secret(r.AWSSecretAccessKey), Secret(r.AWSSessionToken)},
 		Azure:   Azure{Secret(r.AzureTenantID), Secret(r.AzureClientID), Secret(r.AzureClientSecret)},
 		Google:  Google{r.GoogleCredentials},
-		Vault:   Vault{r.VaultAddress, Secret(r.VaultToken)},
+		Vault:   Vault{r.VaultAddress, Secret(r.VaultToken), r.VaultTokenFile},
 	}
 	for class, text := range map[classify.Class]string{classify.PII: r.PIIKey, classify.PHI: r.PHIKey} {
 		variable := strings.ToUpper(class.String()) + "_ENCRYPTION_KEY"

@@ -169,7 +169,7 @@ directory is read too, and the environment wins over it. A variable that begins 
         aws                  AWS_REGION, AWS_KMS_KEY_ID (an id, ARN or alias/NAME); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
         azure                AZURE_KEY_VAULT_URL, AZURE_KEY_NAME; AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
         gcp                  GCP_PROJECT_ID, GCP_LOCATION, GCP_KEY_RING, GCP_KEY_NAME; GOOGLE_APPLICATION_CREDENTIALS (a file)
-        vault                VAULT_ADDR, VAULT_TOKEN, VAULT_KEY_NAME (coffer)
+        vault                VAULT_ADDR, VAULT_TOKEN (or VAULT_TOKEN_FILE, read again when it changes), VAULT_KEY_NAME (coffer)
     COFFER_KEK               its URL, instead of KMS_PROVIDER
     KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
     ENCRYPTION_ALGORITHM     AES-256-GCM, the only one

@@ -17,6 +17,7 @@ var ErrUnsound = &codes.Error{Of: "kms_key_unusable", Text: "the KMS did not giv
 // Proof is what Check found.
 type Proof struct {
 	Identity     string        // that a KMS's key is pinned by; empty of a local KEK
+	Credentials  string        // how long they live, for people; empty where they have no end that is known
 	Wrap, Unwrap time.Duration // how long they took
 }
 
@@ -46,8 +47,13 @@ func Check(ctx context.Context, kek KEK, environment string) (Proof, error) {
 	if _, err := kek.Unwrap(ctx, wrapped, place.Append(nil)); err == nil || !bytes.Equal(plain, got) {
 		return Proof{}, ErrUnsound
 	}
-	if _, remote := kek.(*Remote); !remote {
+	remote, ok := kek.(*Remote)
+	if !ok {
 		proof.Identity = ""
+		return proof, nil
+	}
+	if keeper, ok := remote.driver.(Keeper); ok {
+		proof.Credentials = keeper.Credentials(ctx)
 	}
 	return proof, nil
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,9 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	w.metrics.kmsCall("unwrap", err, time.Since(begin))
 	return key, err
 }
+
+// Keep is that of package kms for the other KEK.
+func (w watched) Keep(ctx context.Context, log *slog.Logger) { kms.Keep(ctx, log, w.KEK) }
 
 // WatchKeys tells whether the KEKs' last call failed, and for how long; and of how many tenants keys are in memory, and how often they were not. The
 // functions are asked when the metrics are.

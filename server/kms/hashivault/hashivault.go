@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -23,9 +24,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Settings say which server, and who asks. What is empty is taken from the SDK's own variables: VAULT_ADDR, VAULT_TOKEN; VAULT_CACERT,
-// VAULT_NAMESPACE and so on always are.
-type Settings struct{ Address, Token string }
+// Settings say which server, and who asks: by a token, or by that in a file, which is read again when it changes, as Vault Agent has it, and when
+// Vault denies access. What is empty is taken from the SDK's own variables: VAULT_ADDR, VAULT_TOKEN; VAULT_CACERT, VAULT_NAMESPACE and so on always are.
+type Settings struct{ Address, Token, TokenFile string }
 
 var (
 	keyName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
@@ -52,7 +53,11 @@ func Provider(s Settings) kms.Provider {
 		if err != nil {
 			return nil, err
 		}
-		return kms.NewRemote(&key{client.Logical(), u.Host, mount}), nil
+		t, err := newToken(client, s.TokenFile)
+		if err != nil {
+			return nil, err
+		}
+		return kms.NewRemote(&key{client.Logical(), t, u.Host, mount}), nil
 	}}
 }
 
@@ -78,10 +83,11 @@ func open(s Settings) (*api.Client, error) {
 // key is a key of transit.
 type key struct {
 	vault       *api.Logical
+	token       *token
 	name, mount string
 }
 
-var _ kms.Driver = (*key)(nil)
+var _ kms.Keeper = (*key)(nil)
 
 func (k *key) URL() string {
 	if k.mount == "transit" {
@@ -90,7 +96,17 @@ func (k *key) URL() string {
 	return "hashivault://" + k.name + "?mount=" + url.QueryEscape(k.mount)
 }
 
+// Keep implements kms.Keeper.
+func (k *key) Keep(ctx context.Context, log *slog.Logger) { k.token.keep(ctx, log) }
+
+// Credentials implements kms.Keeper.
+func (k *key) Credentials(ctx context.Context) string { return k.token.describe(ctx) }
+
 func (k *key) Advice() string {
+	if over := k.token.over(); !over.IsZero() {
+		return "the token of Vault, whose life ended at " + over.UTC().Format(timeShown) + " and could not be renewed: write another one into VAULT_TOKEN_FILE, " +
+			"or start again with another VAULT_TOKEN"
+	}
 	return fmt.Sprintf("that VAULT_TOKEN is right and has not expired, and that its policy grants update on %[1]s/encrypt/%[2]s and %[1]s/decrypt/%[2]s "+
 		"and read on %[1]s/keys/%[2]s", k.mount, k.name)
 }
@@ -104,7 +120,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 	if !ok {
 		return nil, "", fmt.Errorf("%w (not a symmetric key with associated data)", kms.ErrKeyGone)
 	}
-	secret, err := k.vault.WriteWithContext(ctx, k.mount+"/encrypt/"+k.name, map[string]any{
+	secret, err := k.write(ctx, k.mount+"/encrypt/"+k.name, map[string]any{
 		"plaintext":       base64.StdEncoding.EncodeToString(plain),
 		"associated_data": associated(identity, additionalData),
 		"key_version":     about.Latest,
@@ -120,7 +136,7 @@ func (k *key) Encrypt(ctx context.Context, plain, additionalData []byte) ([]byte
 }
 
 func (k *key) Decrypt(ctx context.Context, identity string, ciphertext, additionalData []byte) ([]byte, error) {
-	secret, err := k.vault.WriteWithContext(ctx, k.mount+"/decrypt/"+k.name, map[string]any{
+	secret, err := k.write(ctx, k.mount+"/decrypt/"+k.name, map[string]any{
 		"ciphertext":      string(ciphertext),
 		"associated_data": associated(identity, additionalData),
 	})
@@ -135,6 +151,12 @@ func (k *key) Decrypt(ctx context.Context, identity string, ciphertext, addition
 		return nil, kms.ErrUnavailable
 	}
 	return plain, nil
+}
+
+func (k *key) write(ctx context.Context, path string, data map[string]any) (*api.Secret, error) {
+	return k.token.ask(func() (*api.Secret, error) {
+		return k.vault.WriteWithContext(ctx, path, data)
+	})
 }
 
 // why says for what reason transit refused to decrypt; it answers 400 to all of them.
@@ -171,7 +193,9 @@ func (a *about) identity(version int) (string, bool) {
 }
 
 func (k *key) read(ctx context.Context) (*about, error) {
-	secret, err := k.vault.ReadWithContext(ctx, k.mount+"/keys/"+k.name)
+	secret, err := k.token.ask(func() (*api.Secret, error) {
+		return k.vault.ReadWithContext(ctx, k.mount+"/keys/"+k.name)
+	})
 	if err != nil {
 		return nil, fault(err)
 	}
@@ -205,6 +229,11 @@ func refused(err error) bool {
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusBadRequest
 }
 
+func denied(err error) bool {
+	var answer *api.ResponseError
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
+}
+
 // fault is what an error of the SDK means. Its text may quote the request, so nothing but the status is kept.
 func fault(err error) error {
 	var answer *api.ResponseError
@@ -213,7 +242,7 @@ func fault(err error) error {
 	}
 	sentinel := kms.ErrUnavailable
 	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden: // as denied has it
 		sentinel = kms.ErrDenied
 	case http.StatusTooManyRequests:
 		sentinel = kms.ErrThrottled

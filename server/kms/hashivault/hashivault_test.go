@@ -19,6 +19,7 @@ func open(t testing.TB, peer *peers.Vault, url string) kms.KEK {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
 		peer := peers.NewVault(t)
 		return kmstest.Subject{

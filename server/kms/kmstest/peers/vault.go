@@ -25,10 +25,11 @@ type Vault struct {
 	kmstest.Faults
 	URL, Token string
 
-	mu   sync.Mutex
-	made int64 // when the last key was made
-	keys map[string]*vaultKey
-	last []byte // the associated data that came last
+	mu     sync.Mutex
+	tokens map[string]*vaultToken
+	made   int64 // when the last key was made
+	keys   map[string]*vaultKey
+	last   []byte // the associated data that came last
 }
 
 var _ kmstest.Peer = (*Vault)(nil)
@@ -47,7 +48,8 @@ type vaultVersion struct {
 
 // NewVault starts a server, which ends with the test.
 func NewVault(t testing.TB) *Vault {
-	v := &Vault{Token: "hvs.PLANTED-vault-token", keys: map[string]*vaultKey{}, made: time.Now().Unix() - 1000}
+	v := &Vault{Token: "hvs.PLANTED-vault-token", tokens: map[string]*vaultToken{}, keys: map[string]*vaultKey{}, made: time.Now().Unix() - 1000}
+	v.Grant(v.Token, VaultLife{TTL: 768 * time.Hour, Period: 768 * time.Hour})
 	for _, mount := range []string{"transit", "other/transit"} {
 		for _, name := range []string{VaultKey, "other-key"} {
 			v.keys[mount+"/"+name] = &vaultKey{versions: []vaultVersion{v.version()}}
@@ -105,8 +107,9 @@ func (v *Vault) Bound() []byte {
 
 // ServeHTTP is the API below /v1/.
 func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch fault := v.Over(r); {
-	case fault == kmstest.Denied || r.Header.Get("X-Vault-Token") != v.Token:
+	fault, token := v.Over(r), v.token(r.Header.Get("X-Vault-Token"))
+	switch {
+	case fault == kmstest.Denied || token == nil:
 		refuse(w, http.StatusForbidden, "permission denied "+r.Header.Get("X-Vault-Token"))
 		return
 	case fault == kmstest.Throttled:
@@ -117,6 +120,10 @@ func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
+	if operation, ok := strings.CutPrefix(path, "auth/token/"); ok {
+		v.aboutToken(w, r, token, operation)
+		return
+	}
 	slash := strings.LastIndexByte(path, '/')
 	name, path := path[slash+1:], path[:slash]
 	slash = strings.LastIndexByte(path, '/')

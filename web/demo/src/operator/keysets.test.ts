@@ -18,7 +18,7 @@ test('spans and states in words', () => {
 
 test('how the keysets are on the whole', () => {
   expect(agesOf(null, null)).toBeNull();
-  expect(agesOf(null, 0)).toBe('No key yet, none overdue');
+  expect(agesOf(null, 0)).toBe('Keysets: none overdue');
   expect(agesOf(89.5 * (day / 1000), 0)).toBe('Oldest primary 89 days, none overdue');
   expect(agesOf(95 * (day / 1000), 3)).toBe('Oldest primary 95 days, 3 overdue');
 });

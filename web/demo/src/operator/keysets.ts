@@ -37,6 +37,6 @@ export function sentenceOf(state: string, compromised: boolean): string {
 /** How the keysets are on the whole, as a sentence; `null` where the server has not looked yet. */
 export function agesOf(oldestPrimary: number | null, overdue: number | null): string | null {
   if (overdue === null) return null;
-  const late = overdue === 0 ? 'none overdue' : `${overdue} overdue`;
-  return oldestPrimary === null ? `No key yet, ${late}` : `Oldest primary ${span(oldestPrimary * 1000)}, ${late}`;
+  const late = `${overdue || 'none'} overdue`;
+  return oldestPrimary === null ? `Keysets: ${late}` : `Oldest primary ${span(oldestPrimary * 1000)}, ${late}`;
 }

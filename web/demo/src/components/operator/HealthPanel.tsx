@@ -29,7 +29,7 @@ export function HealthPanel({ snapshots }: { snapshots: readonly Snapshot[] }) {
         <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} most={MOST} />
         <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} most={MOST} />
         <Spark label="KMS calls a second" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} most={MOST} />
-        <Spark label="Rotated entries a second" value={last && last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
+        <Spark label="Rotated a second" value={last && last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
       </div>
       {last && last.integrityFailures > 0 && <p className="verdict wrong">{last.integrityFailures} packages did not pass their authentication: look for critical events below.</p>}
     </section>
