@@ -396,7 +396,7 @@ export interface paths {
         };
         /**
          * Metrics for Prometheus
-         * @description Operations by class and outcome, latencies, cache hits and misses, use of keys, calls to the KMS. They are the whole
+         * @description Operations by class and outcome, latencies, cache hits and misses, use and age of keys, calls to the KMS, rotations. They are the whole
          *     process's, so `audit:read` is a scope for operators. No key, name, value or context is in them; a tenant appears
          *     as a keyed hash, and beyond 100 tenants as `other`.
          */
@@ -440,7 +440,7 @@ export interface paths {
          * Can requests be served now?
          * @description Asks the backing store, the keys and the audit log, for 3 seconds at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long, or values are not encrypted (`encryption_disabled`).
+         *     but will not be for long, are not recorded (`audit_unavailable`), or values are not encrypted (`encryption_disabled`).
          */
         get: operations["getReady"];
         put?: never;
@@ -553,7 +553,7 @@ export interface components {
             status: "ok" | "degraded";
             /**
              * @description Codes of what does not work while requests can still be served: `keyring_unavailable` while the KMS does not answer and the keys
-             *     in memory are not yet over their time.
+             *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on.
              */
             degraded?: string[];
         };

@@ -4,7 +4,7 @@ import { Spark } from './Spark.js';
 /** How many snapshots a chart shows. */
 export const MOST = 60;
 
-const two = (n: number) => (n < 10 ? n.toFixed(1) : Math.round(n).toString());
+const two = (n: number) => (n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? n.toFixed(1) : Math.round(n).toString());
 
 /** What the server does now, and whether the KMS answers. */
 export function HealthPanel({ snapshots }: { snapshots: readonly Snapshot[] }) {
