@@ -132,6 +132,35 @@ func TestRecoveryIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// It is noticed too where nobody uses a key any more: else an idle server would be said to be without its KMS for ever. One tenant's keys are asked
+// for, now and then.
+func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
+	r, tenant, kek, _ := cached(t)
+	other, err := r.Tenant(t.Context(), "other")
+	require.NoError(t, err)
+	kek.calls.Store(0)
+	kek.down.Store(true)
+	_, err = r.Tenant(t.Context(), "third")
+	require.ErrorIs(t, err, kms.ErrUnavailable)
+	failed := time.Now()
+	for _, second := range []struct {
+		after int
+		asks  bool
+	}{{0, false}, {9, false}, {11, true}, {12, false}, {20, false}, {22, true}} {
+		require.Equal(t, second.asks, r.health.ask(failed.Add(time.Duration(second.after)*time.Second)), second.after)
+	}
+	kek.down.Store(false)
+	kek.calls.Store(0)
+	r.health.asked = failed.Add(-time.Minute)
+	r.check("")
+	tenant.settle()
+	other.settle()
+	_, err = r.Health()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, kek.calls.Load())
+	require.False(t, r.health.ask(failed.Add(time.Hour)))
+}
+
 // After the number of uses the KEK is asked again.
 func TestUses(t *testing.T) {
 	_, tenant, kek, _ := cached(t, WithUses(10))

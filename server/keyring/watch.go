@@ -45,10 +45,23 @@ func (r *Keyring) check(seen string) string {
 	for _, t := range all {
 		t.age(now)
 	}
+	if r.health.ask(now) {
+		r.probe(all, now)
+	}
 	if err != nil {
 		return seen
 	}
 	return generation
+}
+
+// probe has the KEKs asked for the keys of one tenant, though it may not use them, so that a recovery is noticed.
+func (r *Keyring) probe(all []*Tenant, now time.Time) {
+	for _, t := range all {
+		if t.state.Load() != nil {
+			t.renew(now)
+			return
+		}
+	}
 }
 
 // age drops keys whose time is over, and has them renewed before where they are in use.
@@ -87,6 +100,7 @@ type health struct {
 	mu    sync.Mutex
 	err   error
 	since time.Time
+	asked time.Time // when the last call ended, or one was asked for
 }
 
 // answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
@@ -98,6 +112,7 @@ func answered(err error) bool {
 func (h *health) note(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.asked = time.Now()
 	if answered(err) {
 		h.err = nil
 		return
@@ -106,6 +121,17 @@ func (h *health) note(err error) {
 		h.since = time.Now()
 	}
 	h.err = err
+}
+
+// ask reports whether the KEKs are to be asked because they failed, and nobody did for a while.
+func (h *health) ask(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil || now.Sub(h.asked) < retry {
+		return false
+	}
+	h.asked = now
+	return true
 }
 
 func (h *health) failing() bool {
