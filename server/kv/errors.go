@@ -57,3 +57,13 @@ func CheckWrites(entries []Entry) error {
 	}
 	return nil
 }
+
+// CheckSwaps is CheckWrite for a batch of swaps.
+func CheckSwaps(swaps []Swap) error {
+	for i := range swaps {
+		if err := CheckWrite(swaps[i].Key, swaps[i].Value, 0); err != nil {
+			return fmt.Errorf("kv: swap %d: %w", i, err)
+		}
+	}
+	return nil
+}

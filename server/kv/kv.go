@@ -37,6 +37,18 @@ type Entry struct {
 	TTL   time.Duration // 0 keeps the entry until it is deleted
 }
 
+// Sized is an answer of GetManyWithin.
+type Sized struct {
+	Value []byte // nil where there is no key, and where the value is longer than the limit; else never
+	Size  int    // of the value
+}
+
+// Swap is one step of CompareAndSwapMany.
+type Swap struct {
+	Key        string
+	Old, Value []byte
+}
+
 // Store is a key-value store whose entries may expire. It is safe for concurrent use.
 //
 // Keys are strings of any bytes up to MaxKeySize, the empty one included; values are any bytes up to
@@ -72,6 +84,9 @@ type Store interface {
 	// one that is there. The batch is not one point in time.
 	GetMany(ctx context.Context, keys []string) ([][]byte, error)
 
+	// GetManyWithin is GetMany for values of at most limit bytes. Of a longer one it gives the size alone.
+	GetManyWithin(ctx context.Context, keys []string, limit int) ([]Sized, error)
+
 	// SetMany writes the entries as Set would, in order, so that the last of several with one key
 	// stays. An entry that breaks a limit fails the batch before anything is written; otherwise the
 	// batch is not atomic: after an error some entries may have been written.
@@ -90,6 +105,10 @@ type Store interface {
 	// CompareAndSwap replaces the value of key in one step if it now equals old, and keeps the time that
 	// key has left. It reports false where the value differs or there is no key.
 	CompareAndSwap(ctx context.Context, key string, old, value []byte) (swapped bool, err error)
+
+	// CompareAndSwapMany is CompareAndSwap for each of the swaps, in their order, and tells for each whether it was made. One that breaks a limit
+	// fails the batch before anything is written; otherwise the batch is not atomic: after an error some may have been made.
+	CompareAndSwapMany(ctx context.Context, swaps []Swap) (swapped []bool, err error)
 
 	// SetIf writes value with ttl as Set does, in one step, if the value of key now equals old, or, where old is nil, if there is
 	// no key. It reports false, and changes nothing, where that is not so.

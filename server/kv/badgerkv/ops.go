@@ -88,18 +88,24 @@ func (s *Store) CompareAndSwap(ctx context.Context, key string, old, value []byt
 		return false, err
 	}
 	err = s.update(ctx, "compare and swap", func(txn *badger.Txn) error {
-		var expires int64
-		swapped = false
-		_, err := read(txn, key, func(current []byte, expiry int64) error {
-			swapped, expires = bytes.Equal(current, old), expiry
-			return nil
-		})
-		if err != nil || !swapped {
-			return err
-		}
-		return s.put(txn, newEntry(key, value, expires))
+		var err error
+		swapped, err = s.swap(txn, key, old, value)
+		return err
 	})
 	return swapped && err == nil, err
+}
+
+// swap puts value in the place of old, where that is what is there.
+func (s *Store) swap(txn *badger.Txn, key string, old, value []byte) (same bool, err error) {
+	var expires int64
+	_, err = read(txn, key, func(current []byte, expiry int64) error {
+		same, expires = bytes.Equal(current, old), expiry
+		return nil
+	})
+	if err != nil || !same {
+		return false, err
+	}
+	return true, s.put(txn, newEntry(key, value, expires))
 }
 
 // update runs change in a transaction, again for as long as another one wrote what it had read.

@@ -1,6 +1,7 @@
 package kvtest
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,6 +69,30 @@ func within(t *testing.T, s kv.Store) {
 	_, _, ok, err := s.GetWithin(ctx, "k", 100)
 	require.NoError(t, err)
 	require.False(t, ok)
+}
+
+// manyWithin: the same for many at once.
+func manyWithin(t *testing.T, s kv.Store) {
+	var keys []string
+	var want []kv.Sized
+	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
+		key := strconv.Itoa(size)
+		keys, want = append(keys, "none"+key, key), append(want, kv.Sized{}, kv.Sized{Size: size})
+		value := noise(size)
+		mustSet(t, s, key, value)
+		if size <= 100 {
+			want[len(want)-1].Value = append([]byte{}, value...)
+		}
+	}
+	got, err := s.GetManyWithin(t.Context(), keys, 100)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	got, err = s.GetManyWithin(t.Context(), keys[3:4], 100)
+	require.NoError(t, err)
+	require.Equal(t, want[3:4], got)
+	got, err = s.GetManyWithin(t.Context(), nil, 100)
+	require.NoError(t, err)
+	require.Empty(t, got)
 }
 
 func values(t *testing.T, s kv.Store) {

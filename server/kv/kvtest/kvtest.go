@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"missing keys", missingKeys},
 		{"set, get, overwrite, delete", roundTrip},
 		{"a value within a limit", within},
+		{"values within a limit", manyWithin},
 		{"values", values},
 		{"binary keys", binaryKeys},
 		{"buffers stay apart", buffers},
@@ -48,6 +49,8 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"compare and swap", swaps},
 		{"compare and swap keeps ttl", swapKeepsTTL},
 		{"compare and swap under contention", swapContention},
+		{"compare and swap many", swapsMany},
+		{"compare and swap many amid other writes", contendedSwaps},
 		{"set if", setsIf},
 		{"set if under contention", setIfContention},
 		{"delete if", deletesIf},
@@ -69,15 +72,20 @@ func methods(s kv.Store) map[string]func(ctx context.Context) error {
 		"Exists":         func(ctx context.Context) error { _, err := s.Exists(ctx, "k"); return err },
 		"TTL":            func(ctx context.Context) error { _, _, err := s.TTL(ctx, "k"); return err },
 		"GetMany":        func(ctx context.Context) error { _, err := s.GetMany(ctx, []string{"k", "l"}); return err },
+		"GetManyWithin":  func(ctx context.Context) error { _, err := s.GetManyWithin(ctx, []string{"k", "l"}, 9); return err },
 		"SetMany":        func(ctx context.Context) error { return s.SetMany(ctx, []kv.Entry{{Key: "k"}, {Key: "l"}}) },
 		"DeleteMany":     func(ctx context.Context) error { _, err := s.DeleteMany(ctx, []string{"k", "l"}); return err },
 		"Scan":           func(ctx context.Context) error { _, _, err := s.Scan(ctx, "", "", 0); return err },
 		"CompareAndSwap": func(ctx context.Context) error { _, err := s.CompareAndSwap(ctx, "k", []byte("v"), nil); return err },
-		"SetIf":          func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", []byte("v"), nil, 0); return err },
-		"SetIf absent":   func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", nil, nil, 0); return err },
-		"DeleteIf":       func(ctx context.Context) error { _, err := s.DeleteIf(ctx, "k", []byte("v")); return err },
-		"ExpireIf":       func(ctx context.Context) error { _, err := s.ExpireIf(ctx, "k", []byte("v"), 0); return err },
-		"Ping":           s.Ping,
+		"CompareAndSwapMany": func(ctx context.Context) error {
+			_, err := s.CompareAndSwapMany(ctx, []kv.Swap{{Key: "k", Old: []byte("v")}, {Key: "l"}})
+			return err
+		},
+		"SetIf":        func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", []byte("v"), nil, 0); return err },
+		"SetIf absent": func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", nil, nil, 0); return err },
+		"DeleteIf":     func(ctx context.Context) error { _, err := s.DeleteIf(ctx, "k", []byte("v")); return err },
+		"ExpireIf":     func(ctx context.Context) error { _, err := s.ExpireIf(ctx, "k", []byte("v"), 0); return err },
+		"Ping":         s.Ping,
 	}
 }
 

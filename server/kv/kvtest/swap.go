@@ -62,6 +62,100 @@ func swapKeepsTTL(t *testing.T, s kv.Store) {
 	requireMissing(t, s, "k")
 }
 
+// swapsMany: each swap stands for itself, in the order in which they are.
+func swapsMany(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	none, err := s.CompareAndSwapMany(ctx, nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	require.NoError(t, s.SetMany(ctx, []kv.Entry{
+		{Key: "a", Value: []byte("1"), TTL: time.Hour}, {Key: "b", Value: []byte("1")}, {Key: "c"}, {Key: "changed", Value: []byte("2")},
+	}))
+	made, err := s.CompareAndSwapMany(ctx, []kv.Swap{
+		{Key: "a", Old: []byte("1"), Value: []byte("2")},
+		{Key: "changed", Old: []byte("1"), Value: []byte("3")},
+		{Key: "missing", Old: nil, Value: []byte("3")},
+		{Key: "b", Old: []byte("1"), Value: nil},
+		{Key: "a", Old: []byte("1"), Value: []byte("3")},
+		{Key: "a", Old: []byte("2"), Value: []byte("4")},
+		{Key: "c", Old: nil, Value: []byte("\x00\r\n")},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, false, false, true, false, true, true}, made)
+	for key, value := range map[string]string{"a": "4", "b": "", "c": "\x00\r\n", "changed": "2"} {
+		requireValue(t, s, key, []byte(value))
+	}
+	requireMissing(t, s, "missing")
+	requireTTL(t, s, "a", time.Hour)
+	requireTTL(t, s, "b", 0)
+
+	_, err = s.CompareAndSwapMany(ctx, []kv.Swap{{Key: "a", Old: []byte("4")}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
+	require.ErrorIs(t, err, kv.ErrTooLarge)
+	require.ErrorContains(t, err, "swap 1")
+	requireValue(t, s, "a", []byte("4"))
+
+	large := make([]kv.Swap, 12) // more than one transaction of a driver may hold
+	for i, key := range numbered("n", len(large)) {
+		large[i] = kv.Swap{Key: key, Old: []byte{byte(i)}, Value: noise(4<<20 + i)}
+		mustSet(t, s, key, large[i].Old)
+	}
+	made, err = s.CompareAndSwapMany(ctx, large)
+	require.NoError(t, err)
+	for i := range large {
+		require.True(t, made[i])
+		requireValue(t, s, large[i].Key, large[i].Value)
+	}
+}
+
+// contendedSwaps: what another writer puts there meanwhile stays, whatever else is in the batch.
+func contendedSwaps(t *testing.T, s kv.Store) {
+	const keys, rounds = 20, 50
+	names := numbered("n", keys)
+	for _, name := range names {
+		mustSet(t, s, name, []byte("0"))
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, 2)
+	total := make([]int, 2)
+	for w := range total {
+		wg.Go(func() {
+			for range rounds {
+				got, err := s.GetMany(t.Context(), names)
+				swaps := make([]kv.Swap, keys)
+				for i := range swaps {
+					n, _ := strconv.Atoi(string(got[i]))
+					swaps[i] = kv.Swap{Key: names[i], Old: got[i], Value: []byte(strconv.Itoa(n + 1))}
+				}
+				made := []bool(nil)
+				if err == nil {
+					made, err = s.CompareAndSwapMany(t.Context(), swaps)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+				for _, one := range made {
+					if one {
+						total[w]++
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	require.NoError(t, <-errs)
+	sum := 0
+	got, err := s.GetMany(t.Context(), names)
+	require.NoError(t, err)
+	for _, value := range got {
+		n, err := strconv.Atoi(string(value))
+		require.NoError(t, err)
+		sum += n
+	}
+	require.Equal(t, total[0]+total[1], sum, "each swap that was made is one more, and nothing else is")
+}
+
 func swapContention(t *testing.T, s kv.Store) {
 	const workers, rounds = 16, 25
 	require.NoError(t, s.Set(t.Context(), "counter", []byte("0"), time.Hour))

@@ -43,6 +43,100 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 	return values, nil
 }
 
+// GetManyWithin implements kv.Store, as GetWithin does: one pipeline, and another one for what is empty or longer.
+func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	if s.closed.Load() {
+		return nil, errClosed
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	pipe := s.client.Pipeline()
+	replies := make([]*redis.StringCmd, len(keys))
+	for i, key := range keys {
+		replies[i] = redis.NewStringCmd(ctx, "getrange", key, 0, limit)
+		_ = pipe.Process(ctx, replies[i])
+	}
+	_, _ = pipe.Exec(ctx)
+	values, asked := make([]kv.Sized, len(keys)), make([]*redis.IntCmd, len(keys))
+	pipe = s.client.Pipeline()
+	for i, reply := range replies {
+		value, err := reply.Bytes()
+		switch {
+		case err != nil:
+			return nil, failure("get many", err)
+		case len(value) == 0:
+			asked[i] = pipe.Exists(ctx, keys[i])
+		case len(value) > limit:
+			asked[i] = pipe.StrLen(ctx, keys[i])
+		default:
+			values[i] = kv.Sized{Value: value, Size: len(value)}
+		}
+	}
+	if pipe.Len() == 0 {
+		return values, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, failure("get many", err)
+	}
+	for i, reply := range asked {
+		switch {
+		case reply == nil || reply.Val() == 0:
+		case len(replies[i].Val()) == 0:
+			values[i].Value = []byte{}
+		default:
+			values[i].Size = int(reply.Val())
+		}
+	}
+	return values, nil
+}
+
+// CompareAndSwapMany implements kv.Store.
+func (s *Store) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
+	if s.closed.Load() {
+		return nil, errClosed
+	}
+	if err := kv.CheckSwaps(swaps); err != nil || len(swaps) == 0 {
+		return nil, err
+	}
+	swapped := make([]bool, len(swaps))
+	unknown, err := s.swapMany(ctx, swaps, nil, swapped, swap.EvalSha)
+	if len(unknown) > 0 && err == nil {
+		_, err = s.swapMany(ctx, swaps, unknown, swapped, swap.Eval)
+	}
+	return swapped, err
+}
+
+// swapMany makes the swaps of some indices, all where that is nil, and gives those of servers that do not know the script.
+func (s *Store) swapMany(
+	ctx context.Context, swaps []kv.Swap, which []int, swapped []bool,
+	run func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd,
+) (unknown []int, err error) {
+	if which == nil {
+		which = make([]int, len(swaps))
+		for i := range which {
+			which[i] = i
+		}
+	}
+	pipe := s.client.Pipeline()
+	replies := make([]*redis.Cmd, len(which))
+	for at, i := range which {
+		replies[at] = run(ctx, pipe, []string{swaps[i].Key}, swaps[i].Old, swaps[i].Value)
+	}
+	_, _ = pipe.Exec(ctx) // each reply is looked at below
+	for at, i := range which {
+		n, e := replies[at].Int()
+		switch {
+		case redis.HasErrorPrefix(e, "NOSCRIPT"):
+			unknown = append(unknown, i)
+		case e != nil:
+			err = failure("compare and swap many", e)
+		}
+		swapped[i] = n == 1
+	}
+	return unknown, err
+}
+
 // SetMany implements kv.Store.
 func (s *Store) SetMany(ctx context.Context, entries []kv.Entry) error {
 	if s.closed.Load() {
