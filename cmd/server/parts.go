@@ -33,6 +33,7 @@ type parts struct {
 	copies   *copies
 	trail    *audit.Reader
 	store    kv.Store
+	memory   *limit.Bytes
 	rotator  *rotation.Rotator
 }
 
@@ -79,7 +80,8 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if p.store, err = openStore(c, log); err != nil {
 		return p, err
 	}
-	p.rotator = newRotator(c, p.keys, p.store, p.audit)
+	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
+	p.rotator = newRotator(c, p.keys, p.store, p.audit, p.memory)
 	watchRotations(p.metrics, p.rotator)
 	return p, nil
 }
@@ -135,7 +137,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes)), Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Memory: p.memory, Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: ready, Degraded: degraded,
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
@@ -88,7 +89,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	if store != nil {
 		defer func() { err = errors.Join(err, store.Close()) }()
 	}
-	rotator := newRotator(o.config, o.keys, store, o.audit)
+	rotator := newRotator(o.config, o.keys, store, o.audit, nil)
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	tenants, err := r.tenants(ctx, o)
 	if err != nil {
@@ -105,10 +106,10 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	return errors.Join(err, r.print(ctx, out, rotator, tenants))
 }
 
-// newRotator makes what rotates, as the server is configured. A nil store is another process's.
-func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder) *rotation.Rotator {
+// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory is as much as it takes.
+func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes) *rotation.Rotator {
 	return rotation.New(rotation.Options{
-		Ring: k.ring, Keystore: k.store, Environment: c.Environment, Store: store, Cache: cacheOptions(c), Audit: recorder,
+		Ring: k.ring, Keystore: k.store, Environment: c.Environment, Store: store, Cache: cacheOptions(c), Audit: recorder, Memory: memory,
 		Age: c.Keys.RotateAge, Uses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
 	})
 }

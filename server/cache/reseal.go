@@ -2,7 +2,9 @@ package cache
 
 import (
 	"context"
+	"slices"
 
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -13,55 +15,96 @@ type Resealed uint8
 
 // What Reseal does.
 const (
-	Kept    Resealed = iota // nothing: it is not due, or was deleted or has expired
+	Kept    Resealed = iota // nothing: it is not due, does not open, was deleted or has expired
 	Foreign                 // nothing: what is there is no package of a cache that encrypts
 	Anew                    // the value is now under its class's primary key
 	Changed                 // nothing: the entry was written meanwhile
+	Large                   // nothing: it is longer than the limit
 )
 
-// Reseal seals the value under key anew where due says so of its class and key, and puts it in the place of what it was sealed from, in one
-// step with the check that this is still there: what was written meanwhile stays. The entry keeps the time that it has left, and
-// what it says of when it was first sealed; its tag is another one. The Entry is what Inspect gives of the former package. Errors are those of
-// seal.Sealer.Open and Seal, and the store's, and leave the entry as it was.
-func (c *Cache) Reseal(ctx context.Context, key string, due func(class classify.Class, id format.KeyID) bool) (Entry, Resealed, error) {
-	old, err := c.load(ctx, key)
-	if err == ErrNotFound {
-		return Entry{}, Kept, nil
-	}
-	if err != nil {
-		return Entry{}, Kept, err
-	}
-	p, err := format.Parse(old)
-	if err != nil || c.plain || p.Header.Source != format.FromKeyset || p.Header.Algorithm == format.Chunked || format.Use(p.Header.Use) != format.UseCache {
-		return Entry{}, Foreign, nil
-	}
-	entry := entryOf(&seal.Opened{Header: p.Header}, old)
-	if !due(entry.Class, entry.KeyID) {
-		return entry, Kept, nil
-	}
-	anew, err := c.anew(key, old)
-	if err != nil {
-		return entry, Kept, err
-	}
-	swapped, err := c.store.CompareAndSwap(ctx, c.prefix+key, old, anew)
-	switch {
-	case err != nil:
-		return entry, Kept, err
-	case !swapped:
-		return entry, Changed, nil
-	}
-	return entry, Anew, nil
+// Resealing is what became of one entry.
+type Resealing struct {
+	Entry // what Inspect gives of the former package; zero where there was none, or none was read
+	Did   Resealed
+	Bytes int   // of what is in the store, where it is Large
+	Err   error // of the entry: those of seal.Sealer.Open and Seal. It is as it was
 }
 
-// anew opens a package and seals what was in it, as it was.
-func (c *Cache) anew(key string, pkg []byte) ([]byte, error) {
-	o, err := c.sealer.Open(nil, pkg, c.want(key, nil))
+// Due decides by the class and the key of an entry whether it is to be sealed anew.
+type Due func(class classify.Class, id format.KeyID) bool
+
+// Reseal seals the values under keys anew that are due, and puts each in the place of what it was sealed from, in one step
+// with the check that this is still there: what was written meanwhile stays. An entry keeps the time that it has left, and
+// what it says of when it was first sealed; its tag is another one. Entries whose packages are longer than limit bytes are left. It takes two
+// calls of the store, and three times the bytes of the packages in memory at most. Its own error is the store's: then those that are Anew are, and
+// what became of the others is not known.
+func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) ([]Resealing, error) {
+	all := make([]Resealing, len(keys))
+	packages, err := c.store.GetManyWithin(ctx, c.stored(keys), limit)
 	if err != nil {
-		return nil, err
+		return all, err
+	}
+	b, plain := getBuffer(), getBuffer()
+	defer b.put()
+	defer plain.put()
+	var which, ends []int
+	for i, key := range keys {
+		if c.reseal(&all[i], b, plain, key, packages[i], due) {
+			which, ends = append(which, i), append(ends, len(b.bytes))
+		}
+	}
+	swaps, start := make([]kv.Swap, len(which)), 0
+	for j, i := range which { // only now does the buffer no longer move
+		swaps[j] = kv.Swap{Key: c.prefix + keys[i], Old: packages[i].Value, Value: b.bytes[start:ends[j]:ends[j]]}
+		start = ends[j]
+	}
+	swapped, err := c.store.CompareAndSwapMany(ctx, swaps)
+	for j, done := range swapped {
+		switch one := &all[which[j]]; {
+		case done:
+			one.Did = Anew
+		case err == nil:
+			one.Did = Changed
+		}
+	}
+	return all, err
+}
+
+// reseal appends the package that is to be in an entry's place to b, and reports whether there is one.
+func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Sized, due Due) bool {
+	if one.Err = c.checkKey(key); one.Err != nil || old.Value == nil {
+		if old.Size > 0 {
+			one.Did, one.Bytes = Large, old.Size
+		}
+		return false
+	}
+	p, err := format.Parse(old.Value)
+	if err != nil || c.plain || p.Header.Source != format.FromKeyset || p.Header.Algorithm == format.Chunked || format.Use(p.Header.Use) != format.UseCache {
+		one.Did = Foreign
+		return false
+	}
+	one.Entry = entryOf(&seal.Opened{Header: p.Header}, old.Value)
+	if !due(one.Class, one.KeyID) {
+		return false
+	}
+	one.Err = c.anew(b, plain, key, old.Value)
+	return one.Err == nil
+}
+
+// anew opens a package and appends to b what was in it, sealed as it was.
+func (c *Cache) anew(b, plain *buffer, key string, pkg []byte) error {
+	plain.bytes = slices.Grow(plain.bytes[:0], len(pkg))
+	o, err := c.sealer.Open(plain.bytes, pkg, c.want(key, nil))
+	if err != nil {
+		return err
 	}
 	h := &o.Header
-	return c.sealer.Seal(nil, seal.Request{
+	sealed, err := c.sealer.Seal(b.bytes, seal.Request{
 		Use: h.Use, Class: classify.Class(h.Class), Type: h.Type, Flags: h.Flags, Place: c.place(key), Context: o.Context(), Revision: h.Revision,
 		EncryptedAt: h.EncryptedAt, MediaType: o.Details.MediaType, FileName: o.Details.FileName, LastModified: o.Details.LastModified,
 	}, o.Value)
+	if err == nil {
+		b.bytes = sealed
+	}
+	return err
 }

@@ -1,7 +1,11 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,9 +30,18 @@ type meddling struct {
 	before func()
 }
 
-func (m *meddling) CompareAndSwap(ctx context.Context, key string, old, value []byte) (bool, error) {
+func (m *meddling) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
 	m.before()
-	return m.Store.CompareAndSwap(ctx, key, old, value)
+	return m.Store.CompareAndSwapMany(ctx, swaps)
+}
+
+// reseal does it to one entry.
+func reseal(t *testing.T, c *cache.Cache, key string, due cache.Due) cache.Resealing {
+	t.Helper()
+	results, err := c.Reseal(t.Context(), []string{key}, 1<<10, due)
+	require.NoError(t, err)
+	require.Len(t, results, 1)
+	return results[0]
 }
 
 func all(classify.Class, format.KeyID) bool  { return true }
@@ -60,12 +73,10 @@ func TestReseal(t *testing.T) {
 				require.NoError(t, err)
 				time.Sleep(2 * time.Millisecond) // the time in the package must not be that of the sealing anew
 
-				_, did, err := c.Reseal(ctx, key, none)
-				require.NoError(t, err)
-				require.Equal(t, cache.Kept, did)
-				was, did, err := c.Reseal(ctx, key, all)
-				require.NoError(t, err)
-				require.Equal(t, cache.Anew, did)
+				require.Equal(t, cache.Kept, reseal(t, c, key, none).Did)
+				was := reseal(t, c, key, all)
+				require.NoError(t, was.Err)
+				require.Equal(t, cache.Anew, was.Did)
 				require.Equal(t, before.KeyID, was.KeyID)
 
 				after, err := c.Get(ctx, key)
@@ -93,16 +104,12 @@ func TestResealLeaves(t *testing.T) {
 	store.before = func() {
 		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("second"), classify.PHI, time.Hour, nil))
 	}
-	_, did, err := c.Reseal(ctx, "k", all)
-	require.NoError(t, err)
-	require.Equal(t, cache.Changed, did)
+	require.Equal(t, cache.Changed, reseal(t, c, "k", all).Did)
 	value, err := c.GetDecrypted(ctx, "k")
 	require.NoError(t, err)
 	require.Equal(t, "second", string(value))
 
-	_, did, err = c.Reseal(ctx, "missing", all)
-	require.NoError(t, err)
-	require.Equal(t, cache.Kept, did)
+	require.Equal(t, cache.Kept, reseal(t, c, "missing", all).Did)
 
 	moved, _, err := inner.Get(ctx, stored("k"))
 	require.NoError(t, err)
@@ -118,15 +125,89 @@ func TestResealLeaves(t *testing.T) {
 		{[]byte("no package"), cache.Foreign, nil},
 	} {
 		require.NoError(t, inner.Set(ctx, stored("other"), there.content, 0))
-		entry, did, err := c.Reseal(ctx, "other", all)
-		require.ErrorIs(t, err, there.err)
-		require.Equal(t, there.did, did)
-		if err != nil {
-			require.Equal(t, classify.PHI, entry.Class)
+		one := reseal(t, c, "other", all)
+		require.ErrorIs(t, one.Err, there.err)
+		require.Equal(t, there.did, one.Did)
+		if there.err != nil {
+			require.Equal(t, classify.PHI, one.Class)
 		}
 		now, _, err := inner.Get(ctx, stored("other"))
 		require.NoError(t, err)
 		require.Equal(t, there.content, now)
+	}
+}
+
+// Each of many is what it would be alone; one that is longer than the limit is left, and its length told.
+func TestResealMany(t *testing.T) {
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	defer store.Close()
+	ctx, tenant := t.Context(), resealTenant(t)
+	c := cache.New(store, seal.NewSealer(tenant))
+	var keys []string
+	for i := range 40 {
+		keys = append(keys, fmt.Sprint(i))
+		value := bytes.Repeat([]byte{byte(i)}, 200*i)
+		item := cache.Item{Key: keys[i], Value: value, Class: classify.All[i%len(classify.All)], MediaType: []string{"", "image/png"}[i%2]}
+		require.NoError(t, c.SetMany(ctx, []cache.Item{item}))
+	}
+	before, err := c.GetMany(ctx, keys)
+	require.NoError(t, err)
+	require.NoError(t, store.Set(ctx, stored("foreign"), []byte("no package"), 0))
+	moved, _, err := store.Get(ctx, stored("4"))
+	require.NoError(t, err)
+	require.NoError(t, store.Set(ctx, stored("moved"), moved, 0))
+	tooLong := strings.Repeat("k", format.MaxName+1)
+	results, err := c.Reseal(ctx, append([]string{"missing", "foreign", "moved", tooLong}, keys...), 4000, all)
+	require.NoError(t, err)
+	require.Equal(t, []cache.Resealed{cache.Kept, cache.Foreign, cache.Kept, cache.Kept}, []cache.Resealed{
+		results[0].Did, results[1].Did, results[2].Did, results[3].Did,
+	})
+	require.NoError(t, errors.Join(results[0].Err, results[1].Err))
+	require.ErrorIs(t, results[2].Err, envelope.ErrAuthentication)
+	require.ErrorIs(t, results[3].Err, format.ErrTooLarge)
+	after, err := c.GetMany(ctx, keys)
+	require.NoError(t, err)
+	for i, one := range results[4:] {
+		pkg, _, err := store.Get(ctx, stored(keys[i]))
+		require.NoError(t, err)
+		if len(pkg) > 4000 {
+			require.Equal(t, cache.Resealing{Did: cache.Large, Bytes: len(pkg)}, one)
+			require.Equal(t, before[i], after[i])
+			continue
+		}
+		require.Equal(t, cache.Anew, one.Did)
+		require.NotEqual(t, before[i].Tag, after[i].Tag)
+		before[i].Tag = after[i].Tag
+		require.Equal(t, before[i], after[i])
+	}
+	require.Equal(t, cache.Anew, results[4].Did)
+	require.Equal(t, cache.Large, results[4+39].Did)
+}
+
+// failing is a store whose batch of swaps breaks off.
+type failing struct{ kv.Store }
+
+func (f failing) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
+	swapped, err := f.Store.CompareAndSwapMany(ctx, swaps[:1])
+	return append(swapped, make([]bool, len(swaps)-1)...), errors.Join(err, kv.ErrUnavailable)
+}
+
+// Where the store fails half-way, what was sealed anew is told from what is not known.
+func TestResealBreaksOff(t *testing.T) {
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	defer store.Close()
+	c := cache.New(failing{store}, seal.NewSealer(resealTenant(t)))
+	for _, key := range []string{"a", "b"} {
+		require.NoError(t, c.SetEncrypted(t.Context(), key, []byte("value"), classify.PHI, 0, nil))
+	}
+	results, err := c.Reseal(t.Context(), []string{"a", "b"}, 1<<10, all)
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.Equal(t, []cache.Resealed{cache.Anew, cache.Kept}, []cache.Resealed{results[0].Did, results[1].Did})
+	for _, key := range []string{"a", "b"} {
+		_, err := c.GetDecrypted(t.Context(), key)
+		require.NoError(t, err)
 	}
 }
 

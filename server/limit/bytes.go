@@ -1,29 +1,39 @@
 package limit
 
 import (
+	"context"
+	"math"
 	"sync"
 	"time"
 )
 
-// Bytes bounds what requests hold in memory at the same time: of all tenants together, and of each. It is safe for concurrent use.
+// Bytes bounds what requests, and work of the server's own, hold in memory at the same time: of all tenants together, and what requests of each do. It is
+// safe for concurrent use.
+//
+// Requests are refused where there is no room, and own work waits for it. Neither starves: while own work waits, requests get only what leaves it room once
+// others have given theirs back, and it never holds more than half of all.
 type Bytes struct {
 	all, each int64
 
 	mu       sync.Mutex
-	held     int64
+	held     int64            // by requests
 	byTenant map[string]int64 // of those that hold any
+	own      int64            // held by own work
+	awaited  int64            // by own work
+	given    chan struct{}    // has room for one: something was given back
+	turn     chan struct{}    // has room for the one who waits
 }
 
 // NewBytes makes the bounds, in bytes; 0 is any number.
 func NewBytes(all, each int64) *Bytes {
-	return &Bytes{all: all, each: each, byTenant: map[string]int64{}}
+	return &Bytes{all: all, each: each, byTenant: map[string]int64{}, given: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
 // Take takes n bytes for a tenant, or returns a Refusal.
 func (b *Bytes) Take(tenant string, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if over(b.held+n, b.all) || over(b.byTenant[tenant]+n, b.each) {
+	if over(b.held+b.own+b.awaited+n, b.all) || over(b.byTenant[tenant]+n, b.each) {
 		return &Refusal{Wait: time.Second} // when others give theirs back is not known
 	}
 	b.held += n
@@ -41,4 +51,60 @@ func (b *Bytes) Give(tenant string, n int64) {
 	if b.byTenant[tenant] -= n; b.byTenant[tenant] == 0 {
 		delete(b.byTenant, tenant)
 	}
+	b.tell()
+}
+
+func (b *Bytes) tell() {
+	select {
+	case b.given <- struct{}{}:
+	default:
+	}
+}
+
+// Share is the most bytes that own work holds.
+func (b *Bytes) Share() int64 {
+	if b.all <= 0 {
+		return math.MaxInt64
+	}
+	return b.all / 2
+}
+
+// Await takes n bytes for own work, once there is room for them, and gives what gives them back. More than its share counts as that. It
+// returns ctx's error where that ends before.
+func (b *Bytes) Await(ctx context.Context, n int64) (giveBack func(), err error) {
+	n = min(n, b.Share())
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer b.await(0)
+	for !b.await(n) {
+		select {
+		case <-b.given:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return sync.OnceFunc(func() { b.giveOwn(n) }), nil
+}
+
+// await takes n bytes, or notes that they are awaited.
+func (b *Bytes) await(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.awaited = min(n, max(0, b.Share()-b.own)) // what other own work has to give back, requests need not
+	if b.own+n > b.Share() || over(b.held+b.own+n, b.all) {
+		return false
+	}
+	b.own, b.awaited = b.own+n, 0
+	return true
+}
+
+func (b *Bytes) giveOwn(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.own -= n
+	b.tell()
 }

@@ -2,7 +2,9 @@ package rotation_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ type faulty struct {
 	every  int64 // call fails; 0 is none
 	cursor atomic.Bool
 	before func(key string)
+	spoils string // a key whose value is none
 }
 
 func (f *faulty) fails() error {
@@ -33,11 +36,14 @@ func (f *faulty) fails() error {
 	return nil
 }
 
-func (f *faulty) Get(ctx context.Context, key string) ([]byte, bool, error) {
+func (f *faulty) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	if err := f.fails(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return f.Store.Get(ctx, key)
+	if slices.Contains(keys, f.spoils) {
+		return nil, kv.ErrWrongType
+	}
+	return f.Store.GetManyWithin(ctx, keys, limit)
 }
 
 func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
@@ -50,14 +56,18 @@ func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]
 	return f.Store.Scan(ctx, prefix, cursor, limit)
 }
 
-func (f *faulty) CompareAndSwap(ctx context.Context, key string, old, value []byte) (bool, error) {
-	if f.before != nil {
-		f.before(key)
+func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
+	for i := range swaps {
+		if f.before != nil {
+			f.before(swaps[i].Key)
+		}
 	}
 	if err := f.fails(); err != nil {
-		return false, err
+		half := len(swaps) / 2
+		swapped, e := f.Store.CompareAndSwapMany(ctx, swaps[:half])
+		return append(swapped, make([]bool, len(swaps)-half)...), errors.Join(err, e)
 	}
-	return f.Store.CompareAndSwap(ctx, key, old, value)
+	return f.Store.CompareAndSwapMany(ctx, swaps)
 }
 
 func faultySite(t *testing.T) (*site, *faulty) {
@@ -74,9 +84,11 @@ func TestStoreErrors(t *testing.T) {
 	s, store := faultySite(t)
 	s.fill(600)
 	s.begin(rotation.Order{})
-	store.every = 211
+	store.every = 5
 	store.cursor.Store(true)
-	require.Equal(t, rotation.Grace, s.work().State)
+	record := s.work()
+	require.Equal(t, rotation.Grace, record.State)
+	require.Equal(t, []int{600, 600, 0, 0}, []int{record.Counts.Total, record.Counts.Scanned, record.Counts.Changed, record.Counts.Failed})
 	store.every = 0
 	require.False(t, store.cursor.Load())
 	require.Equal(t, 600, s.under(600))
@@ -99,6 +111,17 @@ func TestConcurrentWriteStays(t *testing.T) {
 	value, err := s.cache.GetDecrypted(t.Context(), "entry 7")
 	require.NoError(t, err)
 	require.Equal(t, "written meanwhile", string(value))
+}
+
+// One that cannot be read, such as a list of Redis, holds up none of those that are read with it.
+func TestUnreadableEntry(t *testing.T) {
+	s, store := faultySite(t)
+	s.fill(100)
+	s.begin(rotation.Order{})
+	store.spoils = "coffer/tenant/cache/entry 7"
+	record := s.work()
+	require.Equal(t, rotation.Counts{Total: 100, Scanned: 100, Reencrypted: 99, Failed: 1, Former: 99}, record.Counts)
+	require.Equal(t, []rotation.Failed{{Code: "malformed", Entries: 1}}, record.Failures)
 }
 
 // Entries that do not open are counted by class, key and error, stay as they are, and keep their key from being destroyed.

@@ -3,9 +3,11 @@ package rotation
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/coffer-storage/coffer/server/cache"
@@ -20,7 +22,10 @@ import (
 
 const (
 	pageSize   = 256
-	atOnce     = 4               // entries, which are in memory then
+	atOnce     = 2               // batches, so that one is sealed while the store has the other
+	batchSize  = 32              // entries: few enough that those of others come in between
+	batchLimit = 16 << 10        // bytes of a package; a longer one comes alone
+	copies     = 3               // of a package are in memory: as it was, opened, and sealed anew
 	checkpoint = time.Second     // between two records of how far a pass is
 	slice      = 5 * time.Second // after which another tenant has its turn
 	firstWait  = 100 * time.Millisecond
@@ -35,6 +40,7 @@ type pass struct {
 	cache  *cache.Cache
 	limit  *rate.Limiter
 	size   int // of a page
+	batch  int
 
 	primaries map[classify.Class]format.KeyID
 
@@ -52,10 +58,15 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 	if r.Rate > 0 && !record.Compromised {
 		limit, size = rate.Limit(r.Rate), min(r.Rate, pageSize) // so that a page takes no more than a second
 	}
+	burst := max(1, r.Rate/10)
 	p := &pass{
-		r: r, tenant: t, record: record, size: size, cache: cache.New(r.Store, seal.NewSealer(t), r.Cache...),
-		limit: rate.NewLimiter(limit, max(1, r.Rate/10)),
+		r: r, tenant: t, record: record, size: size, batch: batchSize, cache: cache.New(r.Store, seal.NewSealer(t), r.Cache...),
+		limit: rate.NewLimiter(limit, burst),
 	}
+	if limit != rate.Inf {
+		p.batch = min(p.batch, burst)
+	}
+	p.batch = int(max(1, min(int64(p.batch), r.Memory.Share()/(batchLimit*copies))))
 	if len(record.Cursor) == 0 {
 		if err := p.count(ctx); err != nil {
 			return record, false, err
@@ -153,50 +164,78 @@ func (p *pass) save(ctx context.Context) error {
 	return err
 }
 
-// page brings the entries under some keys under their classes' primaries, several at once.
+// page brings the entries under some keys under their classes' primaries.
 func (p *pass) page(ctx context.Context, keys []string) error {
-	queue, failed := make(chan string), make(chan error, atOnce)
-	var wg sync.WaitGroup
-	for range atOnce {
-		wg.Go(func() {
-			var err error
-			for key := range queue {
-				if err == nil {
-					err = p.entry(ctx, key)
-				}
+	slices.Sort(keys)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for batch := range slices.Chunk(slices.Compact(keys), p.batch) {
+		g.Go(func() error {
+			if err := p.limit.WaitN(ctx, len(batch)); err != nil {
+				return err
 			}
-			failed <- err
+			return p.entries(ctx, batch, batchLimit)
 		})
 	}
-	for _, key := range keys {
-		queue <- key
-	}
-	close(queue)
-	wg.Wait()
-	close(failed)
-	for err := range failed {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return g.Wait()
 }
 
-// entry tries until the store and the keys answer. An error of the entry itself is counted.
-func (p *pass) entry(ctx context.Context, key string) error {
-	if err := p.limit.Wait(ctx); err != nil {
-		return err
-	}
+// large is an entry that is longer than what a batch takes.
+type large struct {
+	key   string
+	bytes int
+}
+
+// entries tries until the store and the keys answer. Packages longer than limit come one by one, as soon as there is room for them.
+func (p *pass) entries(ctx context.Context, keys []string, limit int) error {
 	for wait := firstWait; ; wait = min(2*wait, longest) {
-		entry, did, err := p.cache.Reseal(ctx, key, p.due)
+		left, larger, err := p.try(ctx, keys, limit)
+		for _, one := range larger {
+			if err := p.entries(ctx, []string{one.key}, one.bytes); err != nil {
+				return err
+			}
+		}
 		switch {
-		case err == nil || !again(err):
-			p.note(&entry, did, err)
+		case len(left) == 0:
+			return nil
+		case err != nil && !again(err): // one of them spoils the answer of all
+			for _, key := range left {
+				if err := p.entries(ctx, []string{key}, limit); err != nil {
+					return err
+				}
+			}
 			return nil
 		case sleep(ctx, wait) != nil:
 			return ctx.Err()
 		}
+		keys = left
 	}
+}
+
+// try goes over some entries once and notes what became of them. It gives those that are left, with the error that did it, and those that are longer
+// than limit. An error of an entry itself is counted.
+func (p *pass) try(ctx context.Context, keys []string, limit int) (left []string, larger []large, err error) {
+	giveBack, err := p.r.Memory.Await(ctx, int64(len(keys))*int64(limit)*copies)
+	if err != nil {
+		return keys, nil, err
+	}
+	defer giveBack()
+	results, err := p.cache.Reseal(ctx, keys, limit, p.due)
+	for i := range results {
+		one := &results[i]
+		if err != nil && len(keys) == 1 && !again(err) {
+			one.Err = err
+		}
+		switch {
+		case one.Did == cache.Large:
+			larger = append(larger, large{keys[i], one.Bytes})
+		case one.Err != nil && again(one.Err), err != nil && one.Err == nil && one.Did != cache.Anew:
+			left = append(left, keys[i])
+		default:
+			p.note(&one.Entry, one.Did, one.Err)
+		}
+	}
+	return left, larger, err
 }
 
 func (p *pass) note(entry *cache.Entry, did cache.Resealed, err error) {

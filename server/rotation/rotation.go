@@ -23,6 +23,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -49,6 +50,7 @@ type Options struct {
 	Store       kv.Store       // of the cache; nil where it is another process's, which then does the work on entries
 	Cache       []cache.Option
 	Audit       audit.Recorder
+	Memory      *limit.Bytes // bounds what the entries at work hold in memory; nil is by nothing but their number
 
 	Age   time.Duration // after which a keyset gets a new primary; 0 is never
 	Uses  uint64        // packages after which it does; 0 is any number
@@ -72,6 +74,9 @@ type Rotator struct {
 func New(options Options) *Rotator {
 	if options.Now == nil {
 		options.Now = time.Now
+	}
+	if options.Memory == nil {
+		options.Memory = limit.NewBytes(0, 0)
 	}
 	return &Rotator{Options: options, holder: rand.Text(), left: map[string]int{}}
 }
