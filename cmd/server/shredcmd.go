@@ -162,8 +162,8 @@ func (e *entries) delete(ctx context.Context, out io.Writer, tenant string) erro
 	}
 	n := 0
 	err := e.each(ctx, tenant, func(keys []string) error {
-		deleted, err := e.store.DeleteMany(ctx, keys)
-		n += deleted
+		existed, err := e.store.DeleteMany(ctx, keys)
+		n += kv.Count(existed)
 		return err
 	})
 	fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", n)

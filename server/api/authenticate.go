@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -73,14 +75,34 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 	return end, nil
 }
 
-// refuse records a refusal and gives it back: that it cannot be recorded must not hide it.
-func (s *server) refuse(c *call, refusal error) error {
-	e := c.event(audit.AccessRefused)
-	e.Code = codes.Of(refusal).Code
-	if err := s.audit.Record(c.Request().Context(), e); err != nil {
-		s.log.ErrorContext(c.Request().Context(), "a refused access was not recorded", "id", c.requestID, "error", err)
+// refusal is what a request was refused for, and how often: of a batch, each part may be.
+type refusal struct {
+	code  string
+	times int
+}
+
+// refuse notes a refusal and gives it back.
+func (s *server) refuse(c *call, err error) error {
+	code := codes.Of(err).Code
+	i := slices.IndexFunc(c.refusals, func(r refusal) bool { return r.code == code })
+	if i < 0 {
+		i, c.refusals = len(c.refusals), append(c.refusals, refusal{code: code})
 	}
-	return refusal
+	c.refusals[i].times++
+	return err
+}
+
+// recordRefusals records what a request was refused for, each once: that it cannot be recorded must not hide it.
+func (s *server) recordRefusals(c *call) {
+	for _, r := range c.refusals {
+		e := c.event(audit.AccessRefused)
+		if e.Code = r.code; r.times > 1 {
+			e.Facts = audit.Facts{audit.FactFailed: strconv.Itoa(r.times)}
+		}
+		if err := s.audit.Record(c.Request().Context(), e); err != nil {
+			s.log.ErrorContext(c.Request().Context(), "a refused access was not recorded", "id", c.requestID, "error", err)
+		}
+	}
 }
 
 // allows holds an identity to the scopes that the document names. Where each part of a request needs its own, one of them will do here.

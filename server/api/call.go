@@ -25,7 +25,9 @@ type call struct {
 	class     classify.Class // of the value that it is about
 	free      int            // bytes that it may still hold uncounted
 	held      int64          // bytes that are counted
+	borrowed  int64          // bytes that are counted for one of a batch
 	hold      func(n int) error
+	refusals  []refusal
 }
 
 const callKey = "call"
@@ -65,36 +67,60 @@ type use struct {
 // record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere. It returns the use's own
 // error, or that it could not be recorded.
 func (s *server) record(c *call, u use) error {
-	if u.action == audit.KeySeal && u.err != nil && clientsFault(u.err) {
-		return u.err // a request that no key was asked for: a class, a time or a size that is not allowed
-	}
+	uses := []use{u}
+	s.recordAll(c, uses)
+	return uses[0].err
+}
+
+// recordAll records uses together. Where that fails, it is the error of each.
+func (s *server) recordAll(c *call, uses []use) {
 	if s.unencrypted {
-		return u.err // no key was used
+		return // no key was used
 	}
+	events := make([]audit.Event, 0, len(uses))
+	for i := range uses {
+		if u := &uses[i]; !u.unasked() {
+			events = append(events, u.event(c))
+		}
+	}
+	err := s.recordEvents(c, events)
+	for i := range uses {
+		switch u := &uses[i]; {
+		case u.unasked():
+		case err != nil:
+			u.err = err
+		case u.err != nil:
+		case u.action == audit.KeySeal:
+			s.metrics.Sealed(u.class)
+		case u.action == audit.KeyOpen:
+			s.metrics.Opened(u.class)
+		}
+	}
+}
+
+// unasked reports that no key was asked for: a class, a time or a size is not allowed.
+func (u *use) unasked() bool { return u.action == audit.KeySeal && u.err != nil && clientsFault(u.err) }
+
+func (u *use) event(c *call) audit.Event {
 	e := c.event(u.action)
 	e.Class, e.KeyID, e.Name, e.Context = u.class, u.keyID, u.name, u.context
 	if u.err != nil {
 		e.Code = codes.Of(u.err).Code
 	}
-	if err := s.recordEvent(c, e); err != nil {
-		return err
-	}
-	switch {
-	case u.err != nil:
-	case u.action == audit.KeySeal:
-		s.metrics.Sealed(u.class)
-	case u.action == audit.KeyOpen:
-		s.metrics.Opened(u.class)
-	}
-	return u.err
+	return e
 }
 
-// recordEvent records an event, and counts it where it tells of a package that was altered, moved or forged.
-func (s *server) recordEvent(c *call, e audit.Event) error {
-	if e.Code == envelope.ErrAuthentication.Code() {
-		s.metrics.IntegrityFailed(e.Class)
+// recordEvents records events, and counts those that tell of a package that was altered, moved or forged.
+func (s *server) recordEvents(c *call, events []audit.Event) error {
+	for i := range events {
+		if events[i].Code == envelope.ErrAuthentication.Code() {
+			s.metrics.IntegrityFailed(events[i].Class)
+		}
 	}
-	return s.audit.Record(c.Request().Context(), e)
+	if len(events) == 0 {
+		return nil
+	}
+	return s.audit.Record(c.Request().Context(), events...)
 }
 
 // clientsFault tells a request that is not allowed from a key that may not be used.

@@ -159,14 +159,8 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 		return nil, entry, false, errUnencrypted
 	}
 	pkg, entry, err = c.tenant.cache.Package(ctx, w.name)
-	switch {
-	case err == nil:
-		s.metrics.Lookups(1, 0)
-	case errors.Is(err, cache.ErrNotFound):
-		s.metrics.Lookups(0, 1)
+	if s.countLookup(err); err != nil {
 		return nil, entry, false, w.conditions.missing(err)
-	default:
-		return nil, entry, false, err
 	}
 	if c.class = entry.Class; w.least != 0 {
 		if err := entry.Class.Demand(w.least); err != nil {
@@ -175,6 +169,16 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 	}
 	had, err = w.conditions.of(entry.Tag)
 	return pkg, entry, had, err
+}
+
+// countLookup counts a hit or a miss.
+func (s *server) countLookup(err error) {
+	switch {
+	case err == nil:
+		s.metrics.Lookups(1, 0)
+	case errors.Is(err, cache.ErrNotFound):
+		s.metrics.Lookups(0, 1)
+	}
 }
 
 // open opens a package and records that, with what the package said of itself where it does not open.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -42,7 +43,7 @@ func (s *server) jsonBody(c *call) (json.RawMessage, error) {
 
 // object reads the members of an object: those that are needed, and maybe others that are allowed; each once, by its exact name.
 func object(text json.RawMessage, needed []string, allowed ...string) (map[string]json.RawMessage, error) {
-	members, err := members(text)
+	members, err := members(text, len(needed)+len(allowed), errMembers)
 	if err != nil {
 		return nil, err
 	}
@@ -64,33 +65,52 @@ func object(text json.RawMessage, needed []string, allowed ...string) (map[strin
 	return members, nil
 }
 
-func members(text json.RawMessage) (map[string]json.RawMessage, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if t, err := decoder.Token(); err != nil || t != json.Delim('{') {
+// members reads no more than most members, as parts of text; more are the error tooMany.
+func members(text json.RawMessage, most int, tooMany error) (map[string]json.RawMessage, error) {
+	list, ok := jsonform.Members(text)
+	if !ok {
 		return nil, errMembers
 	}
 	all := map[string]json.RawMessage{}
-	for decoder.More() {
-		name, _ := decoder.Token() // the text is valid JSON
-		var value json.RawMessage
-		if decoder.Decode(&value) != nil || all[name.(string)] != nil {
+	for name, value := range list {
+		if all[string(name)] != nil {
 			return nil, errMembers
 		}
-		all[name.(string)] = value
+		if len(all) == most {
+			return nil, tooMany
+		}
+		all[string(name)] = value
 	}
 	return all, nil
 }
 
-// list reads an array of 1 to 1,000 elements.
-func list(text json.RawMessage) ([]json.RawMessage, error) {
-	var all []json.RawMessage
-	switch err := json.Unmarshal(text, &all); {
-	case err != nil || all == nil:
+// batch reads a body that is a list under a name.
+func (s *server) batch(c *call, name string) ([]json.RawMessage, error) {
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return nil, err
+	}
+	members, err := object(text, []string{name})
+	if err != nil {
+		return nil, err
+	}
+	return list(members[name])
+}
+
+// list reads an array of 1 to 1,000 elements, as parts of text.
+func list(text json.RawMessage) (all []json.RawMessage, err error) {
+	elements, ok := jsonform.Elements(text)
+	if !ok {
 		return nil, errMembers
-	case len(all) == 0:
+	}
+	for element := range elements {
+		if len(all) == maxBatch {
+			return nil, format.ErrTooLarge
+		}
+		all = append(all, element)
+	}
+	if len(all) == 0 {
 		return nil, errBatch
-	case len(all) > maxBatch:
-		return nil, format.ErrTooLarge
 	}
 	return all, nil
 }
@@ -109,17 +129,24 @@ func (f *fields) fail(err error) {
 	}
 }
 
-// text reads a string; the empty one where the member is left out.
-func (f *fields) text(name string) (text string) {
-	if raw := f.members[name]; raw != nil && (raw[0] != '"' || json.Unmarshal(raw, &text) != nil) {
+// characters reads a string, as a part of the body where it has no escapes; the empty one where the member is left out.
+func (f *fields) characters(name string) []byte {
+	raw := f.members[name]
+	if raw == nil {
+		return nil
+	}
+	text, ok := jsonform.Unquote(raw)
+	if !ok {
 		f.fail(errMembers)
 	}
 	return text
 }
 
+func (f *fields) text(name string) string { return string(f.characters(name)) }
+
 // bytes reads base64.
 func (f *fields) bytes(name string) []byte {
-	b, err := jsonform.DecodeBase64(f.text(name))
+	b, err := jsonform.DecodeBase64(f.characters(name))
 	if err != nil {
 		f.fail(invalid("a value is not base64 as RFC 4648 section 4 has it: padded, without line breaks"))
 	}
@@ -141,13 +168,9 @@ func (f *fields) context(name string) map[string]string {
 	if !f.has(name) {
 		return nil
 	}
-	all, err := members(f.members[name])
+	all, err := members(f.members[name], format.MaxContextEntries, format.ErrTooLarge)
 	if err != nil {
 		f.fail(err)
-		return nil
-	}
-	if len(all) > format.MaxContextEntries {
-		f.fail(format.ErrTooLarge)
 		return nil
 	}
 	inner, context := fields{members: all}, map[string]string{}
@@ -177,29 +200,45 @@ type result struct {
 	Status  int             `json:"status"`
 	Entry   *entryJSON      `json:"entry,omitempty"`
 	ETag    string          `json:"etag,omitempty"`
-	Package json.RawMessage `json:"package,omitempty"`
+	Package json.RawMessage `json:"-"` // see write
 	Opened  *openedJSON     `json:"opened,omitempty"`
 	Code    string          `json:"code,omitempty"`
 	Detail  string          `json:"detail,omitempty"`
 }
 
-// answerResults answers those of a batch one by one: all their values in one text would be in memory several times.
-func answerResults(c *call, results []result) error {
+// answerEach answers the n results of a batch one by one, each when it is made: all of them would be in memory at the same time.
+func answerEach(c *call, n int, each func(i int) result) error {
 	response := c.Response()
 	response.Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	encoder := json.NewEncoder(response)
 	encoder.SetEscapeHTML(false)
 	before := `{"results":[`
-	for i := range results {
+	for i := range n {
+		one := each(i)
 		if _, err := io.WriteString(response, before); err != nil {
 			return err
 		}
-		if err := encoder.Encode(&results[i]); err != nil {
+		if err := one.write(response, encoder); err != nil {
 			return err
 		}
-		results[i], before = result{}, ","
+		before = ","
 	}
 	_, err := io.WriteString(response, "]}\n")
+	return err
+}
+
+// write writes a result. A package is JSON already, and not to be copied.
+func (r *result) write(to io.Writer, encoder *json.Encoder) error {
+	if r.Package == nil {
+		return encoder.Encode(r)
+	}
+	if _, err := fmt.Fprintf(to, `{"status":%d,"package":`, r.Status); err != nil {
+		return err
+	}
+	if _, err := to.Write(r.Package); err != nil {
+		return err
+	}
+	_, err := io.WriteString(to, "}\n")
 	return err
 }
 

@@ -14,6 +14,8 @@ const (
 	small = 128 << 10
 	// copies of a value are in memory at the same time: itself and its package.
 	copies = 2
+	// jsonCopies of what is sealed to, or opened from, JSON are: the text, and that once more as bytes, sealed and as JSON again.
+	jsonCopies = 4
 )
 
 // hold counts n bytes that the request keeps in memory until it ends, or returns a limit.Refusal.
@@ -29,11 +31,27 @@ func (s *server) hold(c *call, n int) error {
 	return nil
 }
 
+// borrow counts n bytes for the one of a batch that is worked on, in the place of those for the one before it, or returns a limit.Refusal.
+func (s *server) borrow(c *call, n int) error {
+	if c.borrowed > 0 {
+		s.memory.Give(c.id.Tenant, c.borrowed)
+		c.borrowed = 0
+	}
+	if n <= c.free {
+		return nil
+	}
+	if err := s.memory.Take(c.id.Tenant, int64(n)); err != nil {
+		return s.refuse(c, err)
+	}
+	c.borrowed = int64(n)
+	return nil
+}
+
 // release gives back all that a request held.
 func (s *server) release(c *call) {
-	if c.held > 0 {
-		s.memory.Give(c.id.Tenant, c.held)
-		c.held = 0
+	if n := c.held + c.borrowed; n > 0 {
+		s.memory.Give(c.id.Tenant, n)
+		c.held, c.borrowed = 0, 0
 	}
 }
 

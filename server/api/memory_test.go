@@ -3,11 +3,13 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
@@ -115,8 +118,118 @@ func TestMemoryOfBatches(t *testing.T) {
 		read := slices.IndexFunc(answered.Results, func(r struct{ Status int }) bool { return r.Status == http.StatusTooManyRequests })
 		require.Equal(t, 1+10, read) // one that is not counted, and ten of a little more than 100 KiB
 	}
+	var refused []audit.Event
+	for _, e := range s.audit.take() {
+		if e.Action == audit.AccessRefused {
+			refused = append(refused, e)
+		}
+	}
+	require.Len(t, refused, 3, "one for each request")
+	require.Equal(t, []any{"rate_limited", audit.Facts{audit.FactFailed: "89"}}, []any{refused[0].Code, refused[0].Facts})
 	require.NoError(t, memory.Take("default", megabyte))
 	require.Contains(t, string(batch(1).body), `"status":200`)
+}
+
+// forgetful stores nothing of a batch: what the embedded store has in memory of what it writes is its own.
+type forgetful struct{ kv.Store }
+
+func (forgetful) SetMany(context.Context, []kv.Entry) error { return nil }
+
+// scales weigh what lives in the process while the handler waits for the audit log and when it answers much.
+type scales struct {
+	audit.Recorder
+	http.Handler
+	most atomic.Uint64
+}
+
+func (s *scales) weigh() {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	s.most.Store(max(s.most.Load(), m.HeapAlloc))
+}
+
+func (s *scales) Record(ctx context.Context, events ...audit.Event) error {
+	s.weigh()
+	return s.Recorder.Record(ctx, events...)
+}
+
+func (s *scales) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.Handler.ServeHTTP(&weighed{w, s}, r)
+}
+
+type weighed struct {
+	http.ResponseWriter
+	scales *scales
+}
+
+func (w *weighed) Write(p []byte) (int, error) {
+	if len(p) > 10<<10 {
+		w.scales.weigh()
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// What a batch holds, be it of one value or of many, is no more than what is counted for it: it is answered where there is room for as
+// much, and lives in it.
+func TestMemoryIsCountedHonestly(t *testing.T) {
+	const (
+		all   = 1 << 30
+		slack = 3 * megabyte // connections' buffers, and what the encoder's pool keeps
+	)
+	for _, n := range []int{1, 50} {
+		value := strings.Repeat("v", 12*megabyte/n)
+		each := func(format string, args ...any) string {
+			return strings.Repeat(","+fmt.Sprintf(format, args...), n)[1:]
+		}
+		memory := limit.NewBytes(all, 0)
+		var weighing scales
+		s := prepare(t, forgetful{badger(t)}, func(o *api.Options) {
+			weighing.Recorder, o.Audit = o.Audit, &weighing
+			o.MaxBody, o.Memory = 64*megabyte, memory
+		})
+		weighing.Handler, s.http.Config.Handler = s.http.Config.Handler, &weighing
+		s.http.Start()
+		sealed := string(s.do("POST", "/v1/encrypt", []byte(`{"class":"phi","text":"`+value+`"}`), "Content-Type", "application/json").is(t, 200).body)
+		for path, body := range map[string]string{
+			"/v1/encrypt:batch": `{"items":[` + each(`{"class":"phi","text":"%s"}`, value) + `]}`,
+			"/v1/decrypt:batch": `{"items":[` + each("%s", sealed) + `]}`,
+			"/v1/cache:batch":   `{"operations":[` + each(`{"op":"set","key":"k","class":"phi","value":"%s"}`, base64.StdEncoding.EncodeToString([]byte(value))) + `]}`,
+		} {
+			counted := 2 * len(body)
+			if path != "/v1/cache:batch" {
+				counted += 2 * len(body) / n // of the one that is worked on
+			}
+			require.NoError(t, memory.Take("others", int64(all-counted)))
+			live := s.liveDuring(&weighing, path, body)
+			memory.Give("others", int64(all-counted))
+			require.LessOrEqual(t, live, counted+slack, "%d values of %s", n, path)
+		}
+	}
+}
+
+// liveDuring sends a batch that is answered without a refusal, and gives the bytes that came to live meanwhile.
+func (s *service) liveDuring(weighing *scales, path, body string) int {
+	runtime.GC() // and once more, which empties the pools
+	weighing.most.Store(0)
+	weighing.weigh()
+	before := weighing.most.Load()
+	request, err := http.NewRequest("POST", s.http.URL+path, strings.NewReader(body))
+	require.NoError(s.t, err)
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := s.http.Client().Do(request)
+	require.NoError(s.t, err)
+	var part [64 << 10]byte
+	for err == nil {
+		var n int
+		n, err = response.Body.Read(part[:])
+		require.NotContains(s.t, string(part[:n]), "rate_limited")
+	}
+	require.Equal(s.t, io.EOF, err)
+	require.NoError(s.t, response.Body.Close())
+	require.Equal(s.t, http.StatusOK, response.StatusCode)
+	return int(weighing.most.Load() - before)
 }
 
 // fetching counts whole values that are read at the same time.

@@ -28,6 +28,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		call.hold = func(n int) error { return s.hold(call, n) }
 		c.Set(callKey, call)
 		err := recovered(next, c)
+		s.recordRefusals(call)
 		status := response.Status
 		if err != nil {
 			status = s.fail(c, err)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -49,14 +51,15 @@ func (s *server) encrypt(c *call) error {
 	if err != nil {
 		return err
 	}
-	return answerJSON(c, http.StatusOK, pkg)
+	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	return write(c, http.StatusOK, append(pkg, '\n'))
 }
 
 func (s *server) encryptBatch(c *call) error {
 	if _, err := query(c); err != nil {
 		return err
 	}
-	items, err := s.items(c)
+	items, err := s.batch(c, "items")
 	if err != nil {
 		return err
 	}
@@ -65,28 +68,13 @@ func (s *server) encryptBatch(c *call) error {
 			return err
 		}
 	}
-	results := make([]result, len(items))
-	for i, item := range items {
-		pkg, err := s.encryptOne(c, item)
-		if results[i] = (result{Status: http.StatusOK, Package: pkg}); err != nil {
-			results[i] = failed(err)
+	return answerEach(c, len(items), func(i int) result {
+		pkg, err := s.encryptOne(c, items[i])
+		if c.class = 0; err != nil {
+			return failed(err)
 		}
-	}
-	c.class = 0
-	return answerResults(c, results)
-}
-
-// items reads the body of a batch of packages or values.
-func (s *server) items(c *call) ([]json.RawMessage, error) {
-	text, err := s.jsonBody(c)
-	if err != nil {
-		return nil, err
-	}
-	members, err := object(text, []string{"items"})
-	if err != nil {
-		return nil, err
-	}
-	return list(members["items"])
+		return result{Status: http.StatusOK, Package: pkg}
+	})
 }
 
 // sealing is a value to be sealed.
@@ -108,7 +96,7 @@ func readSealing(text json.RawMessage) (v sealing, err error) {
 	}
 	v = sealing{valueType: format.Text, class: f.class("class"), context: f.context("context")}
 	if f.has("text") {
-		v.value = []byte(f.text("text"))
+		v.value = f.characters("text")
 	} else {
 		v.valueType, v.value = format.Bytes, f.bytes("data")
 	}
@@ -116,6 +104,9 @@ func readSealing(text json.RawMessage) (v sealing, err error) {
 }
 
 func (s *server) encryptOne(c *call, text json.RawMessage) (json.RawMessage, error) {
+	if err := s.borrow(c, (jsonCopies-copies)*len(text)); err != nil {
+		return nil, err
+	}
 	v, err := readSealing(text)
 	if err != nil {
 		return nil, err
@@ -164,19 +155,17 @@ func (s *server) decryptBatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	items, err := s.items(c)
+	items, err := s.batch(c, "items")
 	if err != nil {
 		return err
 	}
-	results := make([]result, len(items))
-	for i, item := range items {
-		opened, err := s.decryptOne(c, item, lowest)
-		if results[i] = (result{Status: http.StatusOK, Opened: opened}); err != nil {
-			results[i] = failed(err)
+	return answerEach(c, len(items), func(i int) result {
+		opened, err := s.decryptOne(c, items[i], lowest)
+		if c.class = 0; err != nil {
+			return failed(err)
 		}
-	}
-	c.class = 0
-	return answerResults(c, results)
+		return result{Status: http.StatusOK, Opened: opened}
+	})
 }
 
 func onlyLeast(c *call) (classify.Class, error) {
@@ -188,6 +177,9 @@ func onlyLeast(c *call) (classify.Class, error) {
 }
 
 func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class) (*openedJSON, error) {
+	if err := s.borrow(c, (jsonCopies-copies)*len(text)); err != nil {
+		return nil, err
+	}
 	o, err := c.tenant.service.DecryptJSON(text, seal.AtLeast(lowest))
 	c.class = classify.Class(o.Header.Class)
 	u := use{action: audit.KeyOpen, class: c.class, keyID: o.Header.KeyID, err: err}
@@ -209,7 +201,7 @@ func describeOpened(o *seal.Opened) *openedJSON {
 		text := string(o.Value)
 		d.Text = &text
 	} else {
-		data := append([]byte{}, o.Value...) // never null
+		data := neverNull(o.Value)
 		d.Data = &data
 	}
 	return d

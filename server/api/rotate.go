@@ -91,5 +91,5 @@ func (s *server) recordChange(c *call, values url.Values, action audit.Action, c
 	}
 	e := c.event(action)
 	e.Tenant, e.Class = tenant, class
-	return tenant, s.recordEvent(c, e)
+	return tenant, s.recordEvents(c, []audit.Event{e})
 }

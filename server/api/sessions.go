@@ -42,7 +42,7 @@ func (s *server) recordSession(c *call) session.Record {
 		if failed != nil {
 			e.Code = codes.Of(failed).Code
 		}
-		return s.recordEvent(c, e)
+		return s.recordEvents(c, []audit.Event{e})
 	}
 }
 
@@ -60,7 +60,7 @@ func (s *server) createSession(c *call) error {
 		return err
 	}
 	data := bytes.TrimSpace(all["data"])
-	if _, err := members(data); err != nil {
+	if _, err := members(data, len(data), errMembers); err != nil {
 		return err
 	}
 	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.Longest())

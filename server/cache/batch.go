@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
@@ -76,7 +77,63 @@ func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return 0, err
 	}
-	return c.store.DeleteMany(ctx, c.stored(keys))
+	existed, err := c.store.DeleteMany(ctx, c.stored(keys))
+	return kv.Count(existed), err
+}
+
+// Found is one read of Packages.
+type Found struct {
+	Entry
+	Package []byte
+	Err     error
+}
+
+// Packages gives one Found for each key, in the order of keys, from one call of the store. A package of more than limit bytes is not read:
+// neither it nor an error is there. Its own error is the store's.
+func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found, error) {
+	if err := c.checkKeys(keys); err != nil {
+		return nil, err
+	}
+	packages, err := c.store.GetManyWithin(ctx, c.stored(keys), limit)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Found, len(keys))
+	for i := range found {
+		f := &found[i]
+		switch f.Package = packages[i].Value; {
+		case f.Package != nil:
+			f.Entry, f.Err = c.inspect(f.Package)
+		case packages[i].Size == 0:
+			f.Err = ErrNotFound
+		}
+	}
+	return found, nil
+}
+
+// PutMany stores what Seal made in one call to the store, in order, and gives the error of each.
+func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
+	entries := make([]kv.Entry, len(sealed))
+	for i := range sealed {
+		entries[i] = kv.Entry{Key: c.prefix + sealed[i].key, Value: sealed[i].pkg, TTL: sealed[i].TTL}
+	}
+	return kv.Each(c.store.SetMany(ctx, entries), len(sealed))
+}
+
+// RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of each: ErrNotFound where there was
+// none.
+func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
+	if err := c.checkKeys(keys); err != nil {
+		return kv.Each(err, len(keys))
+	}
+	existed, err := c.store.DeleteMany(ctx, c.stored(keys))
+	errs := slices.Clone(kv.Each(err, len(keys)))
+	for i := range errs {
+		if errs[i] == nil && !existed[i] {
+			errs[i] = ErrNotFound
+		}
+	}
+	return errs
 }
 
 // stored gives the keys as the store has them.

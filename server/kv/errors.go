@@ -1,7 +1,9 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,6 +36,33 @@ var (
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
 	ErrWrongType = &Error{"malformed", "not a value of this store"}
 )
+
+// BatchError tells of a batch what became of each of its entries, in their order: nil where it was done.
+type BatchError []error
+
+// Error implements error: the first entry's that failed.
+func (e BatchError) Error() string {
+	for i, err := range e {
+		if err != nil {
+			return fmt.Sprintf("entry %d of %d: %s", i, len(e), err)
+		}
+	}
+	return "no entry failed"
+}
+
+// Unwrap gives the errors of those that failed.
+func (e BatchError) Unwrap() []error {
+	return slices.DeleteFunc(slices.Clone(e), func(err error) bool { return err == nil })
+}
+
+// Each gives what became of each of n entries of a batch that returned err.
+func Each(err error, n int) []error {
+	var each BatchError
+	if errors.As(err, &each) && len(each) == n {
+		return each
+	}
+	return slices.Repeat([]error{err}, n)
+}
 
 // CheckWrite holds a write to the limits; drivers call it before they write anything.
 func CheckWrite(key string, value []byte, ttl time.Duration) error {

@@ -49,6 +49,16 @@ type Swap struct {
 	Old, Value []byte
 }
 
+// Count gives the number that were there, of what DeleteMany reports.
+func Count(existed []bool) (n int) {
+	for _, was := range existed {
+		if was {
+			n++
+		}
+	}
+	return n
+}
+
 // Store is a key-value store whose entries may expire. It is safe for concurrent use.
 //
 // Keys are strings of any bytes up to MaxKeySize, the empty one included; values are any bytes up to
@@ -89,11 +99,12 @@ type Store interface {
 
 	// SetMany writes the entries as Set would, in order, so that the last of several with one key
 	// stays. An entry that breaks a limit fails the batch before anything is written; otherwise the
-	// batch is not atomic: after an error some entries may have been written.
+	// batch is not atomic: after an error some entries may have been written, and a BatchError says which.
 	SetMany(ctx context.Context, entries []Entry) error
 
-	// DeleteMany removes the keys and gives the number that were there; a key named twice counts once.
-	DeleteMany(ctx context.Context, keys []string) (deleted int, err error)
+	// DeleteMany removes the keys in order, and reports of each whether it was there: of a key named twice the first time only. After a
+	// BatchError those that it tells no error of were removed.
+	DeleteMany(ctx context.Context, keys []string) (existed []bool, err error)
 
 	// Scan lists keys that begin with prefix, a page of about limit keys at a time (DefaultScanLimit where
 	// limit is not positive). It begins with the empty cursor, goes on with the one that it

@@ -88,7 +88,7 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
 		return "", format.ErrTooLarge
 	}
-	b, err := jsonform.DecodeBase64(ciphertext)
+	b, err := jsonform.DecodeBase64([]byte(ciphertext))
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package badgerkv
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -92,20 +93,15 @@ func (s *Store) SetMany(ctx context.Context, entries []kv.Entry) error {
 }
 
 // DeleteMany implements kv.Store.
-func (s *Store) DeleteMany(ctx context.Context, keys []string) (int, error) {
+func (s *Store) DeleteMany(ctx context.Context, keys []string) ([]bool, error) {
 	existed := make([]bool, len(keys))
 	done, err := s.batch(ctx, "delete many", len(keys), func(txn *badger.Txn, i int) (int, error) {
 		var err error
 		existed[i], err = remove(txn, keys[i])
 		return 0, err
 	})
-	deleted := 0
-	for _, was := range existed[:done] {
-		if was {
-			deleted++
-		}
-	}
-	return deleted, err
+	clear(existed[done:])
+	return existed, err
 }
 
 // batch applies step to 0..n-1 in as few transactions as hold it, and gives the number that was committed; step gives the bytes that it added.
@@ -130,7 +126,7 @@ func (s *Store) batch(ctx context.Context, op string, n int, step func(txn *badg
 			return nil
 		})
 		if err != nil {
-			return done, err
+			return done, append(make(kv.BatchError, done, n), slices.Repeat([]error{err}, n-done)...)
 		}
 	}
 	return n, nil

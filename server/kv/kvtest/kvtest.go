@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"expired keys are gone for every method", expired},
 		{"overwrite resets ttl", overwriteTTL},
 		{"batch order and duplicates", batchOrder},
+		{"a value that comes and goes", appearing},
 		{"empty batches", emptyBatches},
 		{"batch ttl", batchTTL},
 		{"large batches", largeBatches},

@@ -50,8 +50,8 @@ func work(ctx context.Context, s kv.Store, w, rounds int) error {
 		if _, err = s.CompareAndSwap(ctx, "shared", got[2], v); err != nil {
 			return err
 		}
-		if n, err := s.DeleteMany(ctx, []string{a, b}); err != nil || n != 2 {
-			return fmt.Errorf("worker %d deleted %d of %d: %w", w, n, len(keys), err)
+		if existed, err := s.DeleteMany(ctx, []string{a, b}); err != nil || kv.Count(existed) != 2 {
+			return fmt.Errorf("worker %d deleted %d of %d: %w", w, kv.Count(existed), len(keys), err)
 		}
 	}
 	return nil

@@ -58,7 +58,8 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 		_ = pipe.Process(ctx, replies[i])
 	}
 	_, _ = pipe.Exec(ctx)
-	values, asked := make([]kv.Sized, len(keys)), make([]*redis.IntCmd, len(keys))
+	values := make([]kv.Sized, len(keys))
+	lengths, begins := make(map[int]*redis.IntCmd), make(map[int]*redis.Cmd)
 	pipe = s.client.Pipeline()
 	for i, reply := range replies {
 		value, err := reply.Bytes()
@@ -66,9 +67,9 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 		case err != nil:
 			return nil, failure("get many", err)
 		case len(value) == 0:
-			asked[i] = pipe.Exists(ctx, keys[i])
+			begins[i] = pipe.Eval(ctx, begin, []string{keys[i]}, limit)
 		case len(value) > limit:
-			asked[i] = pipe.StrLen(ctx, keys[i])
+			lengths[i] = pipe.StrLen(ctx, keys[i])
 		default:
 			values[i] = kv.Sized{Value: value, Size: len(value)}
 		}
@@ -76,17 +77,22 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 	if pipe.Len() == 0 {
 		return values, nil
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, failure("get many", err)
-	}
-	for i, reply := range asked {
-		switch {
-		case reply == nil || reply.Val() == 0:
-		case len(replies[i].Val()) == 0:
-			values[i].Value = []byte{}
-		default:
-			values[i].Size = int(reply.Val())
+	_, _ = pipe.Exec(ctx) // a missing key is an error there
+	for i, reply := range begins {
+		value, err := beginning(reply)
+		if err != nil {
+			return nil, failure("get many", err)
 		}
+		if values[i].Size = len(value); len(value) <= limit {
+			values[i].Value = value
+		}
+	}
+	for i, reply := range lengths {
+		size, err := reply.Result()
+		if err != nil {
+			return nil, failure("get many", err)
+		}
+		values[i].Size = int(size)
 	}
 	return values, nil
 }
@@ -150,32 +156,44 @@ func (s *Store) SetMany(ctx context.Context, entries []kv.Entry) error {
 		e := &entries[i]
 		pipe.Set(ctx, e.Key, e.Value, wholeMillis(e.TTL))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return failure("set many", err)
+	commands, err := pipe.Exec(ctx)
+	return outcome("set many", commands, err)
+}
+
+// outcome tells of each command of a pipeline what became of it, where any failed.
+func outcome(op string, commands []redis.Cmder, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	errs, failed := make(kv.BatchError, len(commands)), false
+	for i, command := range commands {
+		if err := command.Err(); err != nil {
+			errs[i], failed = failure(op, err), true
+		}
+	}
+	if !failed {
+		return failure(op, err)
+	}
+	return errs
 }
 
 // DeleteMany implements kv.Store.
-func (s *Store) DeleteMany(ctx context.Context, keys []string) (int, error) {
+func (s *Store) DeleteMany(ctx context.Context, keys []string) ([]bool, error) {
 	if s.closed.Load() {
-		return 0, errClosed
+		return nil, errClosed
 	}
 	if len(keys) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.IntCmd, len(keys))
 	for i, key := range keys {
 		replies[i] = pipe.Del(ctx, key)
 	}
-	_, err := pipe.Exec(ctx)
-	deleted := 0
-	for _, reply := range replies {
-		deleted += int(reply.Val())
+	commands, err := pipe.Exec(ctx)
+	existed := make([]bool, len(keys))
+	for i, reply := range replies {
+		existed[i] = reply.Val() > 0
 	}
-	if err != nil {
-		return deleted, failure("delete many", err)
-	}
-	return deleted, nil
+	return existed, outcome("delete many", commands, err)
 }

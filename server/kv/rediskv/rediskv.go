@@ -50,6 +50,22 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	return value, true, nil
 }
 
+// begin is what a value begins with, up to the byte at a limit; of a missing key it is nothing, and no answer. GETRANGE alone answers both an
+// empty value and none with nothing, and EXISTS afterwards could be of a value that came in between.
+const begin = `
+local value = redis.call('GETRANGE', KEYS[1], 0, ARGV[1])
+if value == '' and redis.call('EXISTS', KEYS[1]) == 0 then return false end
+return value`
+
+// beginning reads what the script answers: nil where there is no key.
+func beginning(reply *redis.Cmd) ([]byte, error) {
+	text, err := reply.Text()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return []byte(text), err
+}
+
 // GetWithin implements kv.Store. A value within the limit takes one round trip, as Get does; only of an empty answer it must be asked
 // whether there is a key at all, and of a long one how long it is.
 func (s *Store) GetWithin(ctx context.Context, key string, limit int) ([]byte, int, bool, error) {
@@ -59,13 +75,14 @@ func (s *Store) GetWithin(ctx context.Context, key string, limit int) ([]byte, i
 	command := redis.NewStringCmd(ctx, "getrange", key, 0, limit) // unlike GetRange's, its bytes can be had uncopied
 	_ = s.client.Process(ctx, command)
 	value, err := command.Bytes()
-	if err != nil {
-		return nil, 0, false, failure("get", err)
+	if err == nil && len(value) == 0 {
+		value, err = beginning(s.client.Eval(ctx, begin, []string{key}, limit))
 	}
 	switch {
-	case len(value) == 0:
-		ok, err := s.Exists(ctx, key)
-		return []byte{}, 0, ok, err
+	case err != nil:
+		return nil, 0, false, failure("get", err)
+	case value == nil:
+		return nil, 0, false, nil
 	case len(value) <= limit:
 		return value, len(value), true, nil
 	}

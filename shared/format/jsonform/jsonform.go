@@ -27,11 +27,14 @@ func Marshal(p format.Package) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	err = encoder.Encode(struct {
-		Ciphertext []byte   `json:"ciphertext"`
-		Metadata   Metadata `json:"metadata"`
-	}{ciphertext, metadata})
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+	if err := encoder.Encode(metadata); err != nil {
+		return nil, err
+	}
+	// Not by the encoder, which would hold a long ciphertext several times.
+	text := make([]byte, 0, len(`{"ciphertext":"","metadata":}`)+base64.StdEncoding.EncodedLen(len(ciphertext))+b.Len())
+	text = base64.StdEncoding.AppendEncode(append(text, `{"ciphertext":"`...), ciphertext)
+	text = append(append(text, `","metadata":`...), bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
+	return append(text, '}'), nil
 }
 
 // Unmarshal reads a package's JSON form. It returns format.ErrUnsupportedVersion for another version of the format,
@@ -104,11 +107,12 @@ func Join(ciphertext []byte, m Metadata) (format.Package, error) {
 
 // DecodeBase64 reads a ciphertext, nonce or salt in the one base64 form there is of it (RFC 4648 section 4: padded, no line breaks,
 // trailing bits zero). It returns format.ErrMalformed for any other text.
-func DecodeBase64(text string) ([]byte, error) {
-	if _, ok := decodedLen([]byte(text)); !ok {
+func DecodeBase64(text []byte) ([]byte, error) {
+	n, ok := decodedLen(text)
+	if !ok {
 		return nil, format.ErrMalformed
 	}
-	b, err := strict.DecodeString(text)
+	b, err := strict.AppendDecode(make([]byte, 0, n), text)
 	if err != nil {
 		return nil, format.ErrMalformed
 	}

@@ -148,11 +148,11 @@ func TestMetadataAlone(t *testing.T) {
 }
 
 func TestDecodeBase64(t *testing.T) {
-	b, err := jsonform.DecodeBase64("/v4=")
+	b, err := jsonform.DecodeBase64([]byte("/v4="))
 	require.NoError(t, err)
 	require.Equal(t, []byte{0xFE, 0xFE}, b)
 	for _, text := range []string{"/v4", "_v4=", "/v5=", "/v4=\n", "/v\r\n\r\n4=", "====", "A==="} {
-		_, err := jsonform.DecodeBase64(text)
+		_, err := jsonform.DecodeBase64([]byte(text))
 		require.ErrorIs(t, err, format.ErrMalformed, text)
 	}
 }

@@ -70,7 +70,7 @@ func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
 	}
 	ok := m.enums(&h) && m.bytes(&h) && m.rest(&h)
 	if ok {
-		nonce, err = DecodeBase64(m.IV)
+		nonce, err = DecodeBase64([]byte(m.IV))
 	}
 	if !ok || err != nil || len(nonce) != nonceSize(h.Algorithm) || h.Check() != nil {
 		return format.Header{}, nil, format.ErrMalformed
@@ -93,7 +93,7 @@ func (m *Metadata) enums(h *format.Header) bool {
 
 // bytes reads the members that encode bytes.
 func (m *Metadata) bytes(h *format.Header) bool {
-	salt, err := DecodeBase64(m.Salt)
+	salt, err := DecodeBase64([]byte(m.Salt))
 	if err != nil || len(salt) != format.SaltSize {
 		return false
 	}

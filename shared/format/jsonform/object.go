@@ -18,11 +18,12 @@ func wellFormed(text []byte) bool { return utf8.Valid(text) && json.Valid(text) 
 // collect returns the known members of the object that text is, as raw texts; of members with one name the last. It reports
 // whether there are others, which are not kept. ok is false if text is no object.
 func collect(text []byte, known ...string) (values map[string][]byte, others, ok bool) {
-	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '{' {
+	all, ok := Members(text)
+	if !ok {
 		return nil, false, false
 	}
 	values = make(map[string][]byte, len(known))
-	for name, value := range members(text) {
+	for name, value := range all {
 		if i := slices.Index(known, string(name)); i >= 0 {
 			values[known[i]] = value
 		} else {
@@ -34,7 +35,38 @@ func collect(text []byte, known ...string) (values map[string][]byte, others, ok
 
 const blanks = " \t\r\n"
 
-// members iterates over the names and the raw values of an object.
+// Members iterates over the names and the raw values of the object that text is, which must be valid JSON: they are parts of text, not
+// copies, but for names with escapes. A name that is given twice comes twice. ok is false if text is no object.
+func Members(text []byte) (all iter.Seq2[[]byte, []byte], ok bool) {
+	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '{' {
+		return nil, false
+	}
+	return members(text), true
+}
+
+// Elements does the same of an array.
+func Elements(text []byte) (all iter.Seq[[]byte], ok bool) {
+	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '[' {
+		return nil, false
+	}
+	return func(yield func(value []byte) bool) {
+		rest := bytes.TrimLeft(text[1:], blanks)
+		for rest[0] != ']' {
+			var value []byte
+			if value, rest = cutValue(rest); !yield(value) {
+				return
+			}
+			if rest = bytes.TrimLeft(rest, blanks); rest[0] == ',' {
+				rest = bytes.TrimLeft(rest[1:], blanks)
+			}
+		}
+	}, true
+}
+
+// Unquote returns the characters of the JSON string that value is, as UTF-8: a part of value where it has no escapes. ok is false if value
+// is no string. A surrogate without its pair becomes three bytes that are not UTF-8.
+func Unquote(value []byte) (s []byte, ok bool) { return unquote(value) }
+
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest := bytes.TrimLeft(object[1:], blanks)
