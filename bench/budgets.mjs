@@ -47,6 +47,7 @@ export const server = {
   'Keys/Open': raw(0.95),
   'Rewrap/Local': raw(0.7),
   'Rewrap/KMS5ms': raw(0.6),
+  'Backup': raw(null),
   'Restore': raw(0.8),
   'Rotation/Reencrypt': raw(0.8),
   'Rotation/ReencryptEmbedded': raw(0.5),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -45,7 +44,6 @@ func (unrecorded) Record(context.Context, ...audit.Event) error { return nil }
 
 // fleet is the keysets of many tenants in a directory.
 type fleet struct {
-	dir     string
 	store   keystore.Store
 	kek     kms.KEK
 	r       *recovery.Recovery
@@ -62,8 +60,8 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 	}
 	local, err := kms.Open(b.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(b, err)
-	f := &fleet{dir: b.TempDir(), kek: &slow{local, takes}}
-	f.store, err = keystore.OpenDirectory(f.dir)
+	f := &fleet{kek: &slow{local, takes}}
+	f.store, err = keystore.OpenDirectory(b.TempDir())
 	require.NoError(b, err)
 	making, err := keyring.New(f.store, kms.NewSet(local), "bench")
 	require.NoError(b, err)
@@ -146,7 +144,23 @@ func BenchmarkRewrap(b *testing.B) {
 	}
 }
 
-// BenchmarkRestore compares the restore of all tenants into an empty store with the store's writes alone.
+// BenchmarkBackup compares a backup of all tenants with the reading of their documents alone.
+func BenchmarkBackup(b *testing.B) {
+	f := newFleet(b, 0)
+	compare(b, each(func() error {
+		for _, err := range f.store.All(b.Context(), keystore.Keysets) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}), each(func() error {
+		_, _, err := f.r.Backup(b.Context())
+		return err
+	}))
+}
+
+// BenchmarkRestore compares the restore of all tenants into a new store with the store's writes alone.
 func BenchmarkRestore(b *testing.B) {
 	f := newFleet(b, 0)
 	file, _, err := f.r.Backup(b.Context())
@@ -157,27 +171,28 @@ func BenchmarkRestore(b *testing.B) {
 	for _, d := range backup.Documents {
 		documents[envelope.OwnerOf(d)] = d
 	}
-	empty := func() error {
-		entries, err := filepath.Glob(filepath.Join(f.dir, string(keystore.Keysets), "*"))
-		for _, path := range entries {
-			err = os.Remove(path)
-		}
-		return err
-	}
 	raw := each(func() error {
-		if err := empty(); err != nil {
+		into, err := keystore.OpenDirectory(b.TempDir())
+		if err != nil {
 			return err
 		}
 		return f.all(b.Context(), func(ctx context.Context, id string) error {
-			_, err := f.store.Swap(ctx, keystore.Keysets, id, nil, documents[id])
+			_, err := into.Swap(ctx, keystore.Keysets, id, nil, documents[id])
 			return err
 		})
 	})
 	compare(b, raw, each(func() error {
-		if err := empty(); err != nil {
+		into, err := keystore.OpenDirectory(b.TempDir())
+		if err != nil {
 			return err
 		}
-		_, err := f.r.Restore(b.Context(), file, nil, false)
+		ring, err := keyring.New(into, kms.NewSet(f.kek), "bench")
+		if err != nil {
+			return err
+		}
+		defer ring.Close()
+		r := recovery.New(recovery.Options{Ring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}})
+		_, err = r.Restore(b.Context(), file, nil, false)
 		return err
 	}))
 }
