@@ -52,6 +52,7 @@ export const server = {
   'Rotation/Reencrypt': raw(0.8),
   'Rotation/ReencryptEmbedded': raw(0.5),
   'Rotation/Load': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
+  'Rotation/LoadFull': { ...raw(null), unit: 'x the 99th percentile without a rotation, inverse' },
   'Audit/Record': raw(null),
   'Audit/Record64': raw(null),
   'Cache/OneByOne': raw(0.9),

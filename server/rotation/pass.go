@@ -23,7 +23,7 @@ import (
 const (
 	pageSize   = 256
 	atOnce     = 2               // batches, so that one is sealed while the store has the other
-	batchSize  = 32              // entries: few enough that those of others come in between
+	batchSize  = 8               // entries: few enough that what others want of the store comes in between
 	batchLimit = 16 << 10        // bytes of a package; a longer one comes alone
 	copies     = 3               // of a package are in memory: as it was, opened, and sealed anew
 	checkpoint = time.Second     // between two records of how far a pass is
