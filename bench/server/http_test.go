@@ -28,6 +28,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/limit"
@@ -51,7 +52,7 @@ func BenchmarkHTTP(b *testing.B) {
 	redisServer := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = client.Close() })
-	sealing, plain, bare := startService(b, client), startService(b, client, cache.Unencrypted()), startBare(b, client)
+	sealing, plain, bare := startService(b, rediskv.New(client)), startService(b, rediskv.New(client), cache.Unencrypted()), startBare(b, client)
 	time.Sleep(settled)
 	for _, size := range sizes[1:3] {
 		value := newValue(size.bytes)
@@ -65,7 +66,7 @@ func BenchmarkHTTP(b *testing.B) {
 type service struct{ address, bearer string }
 
 // startService is Coffer as `coffer serve` puts it together.
-func startService(b *testing.B, client redis.UniversalClient, options ...cache.Option) service {
+func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
 	tokens := token.Open(filepath.Join(dir, "tokens.json"))
 	bearer, _, err := tokens.CreateFirst()
@@ -78,7 +79,7 @@ func startService(b *testing.B, client redis.UniversalClient, options ...cache.O
 	operations, err := api.Operations()
 	require.NoError(b, err)
 	handler, err := api.New(api.Options{
-		Store: rediskv.New(client), Cache: options, Identity: tokens, Audit: openAudit(b, dir), Metrics: metrics.New(operations, func(string) string { return "x" }),
+		Store: store, Cache: options, Identity: tokens, Audit: openAudit(b, dir), Metrics: metrics.New(operations, func(string) string { return "x" }),
 		Keys:   func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Limits: limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(10, nil), Log: newLog(),
 		Demo: fstest.MapFS{}, MaxBody: maxBody, Timeout: 15 * time.Second,
