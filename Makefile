@@ -1,5 +1,5 @@
 # make run    the server with its demo at http://localhost:8080
-# make test   every test: Go, Node and three browsers
+# make test   every test: Go, Node and three browsers; and lint
 # make bench  ratios against hand-written baselines, in bench/results.json
 # make lint   formatting, vet, staticcheck, types
 # make wasm   the WebAssembly core, with its sizes
@@ -51,11 +51,7 @@ bench: bin/coffer
 	node bench/run.mjs
 
 lint: web/dist/index.js
-	@test -z "$$(gofmt -l $(filter %.go,$(GO_FILES)))" || { gofmt -l $(filter %.go,$(GO_FILES)); exit 1; }
-	go vet ./...
-	GOOS=js GOARCH=wasm go vet ./wasm
-	go tool staticcheck ./...
-	npx tsc -p .
+	node scripts/lint.mjs
 
 generate: node_modules/.package-lock.json
 	go generate ./...

@@ -1,11 +1,12 @@
-// Runs every test, and says at the end how many ran where. Fails if any failed, or if a place ran none.
+// Runs every test, and the linters beside those in browsers, and says at the end how many ran where. Fails if any failed, or if a place ran none.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { lint } from './lint.mjs';
 
 /** Is in every secret that the Go tests plant: what they print must not have it, unless it says how a test failed. */
 const marker = 'pl4nted';
 const report = 'build/vitest.json';
-const counts = new Map(['Go', 'Node', 'chromium', 'firefox', 'webkit'].map((place) => [place, { passed: 0, failed: 0, skipped: 0 }]));
+const counts = new Map(['Go', 'Node', 'chromium', 'firefox', 'webkit', 'Lint'].map((place) => [place, { passed: 0, failed: 0, skipped: 0 }]));
 const failures = [];
 
 function count(place, outcome, name) {
@@ -73,7 +74,10 @@ async function vitest() {
 
 mkdirSync('build', { recursive: true });
 rmSync(report, { force: true });
-const results = [await goTests(), await vitest()];
+const go = await goTests();
+const linted = lint((name, ok) => count('Lint', ok ? 'passed' : 'failed', name));
+const results = [go, await vitest()];
+await linted;
 let [passed, failed, skipped] = [0, 0, 0];
 console.log('\nTests by where they ran:');
 for (const [place, c] of counts) {
