@@ -48,6 +48,7 @@ export const server = {
   'Rewrap/Local': raw(0.7),
   'Rewrap/KMS5ms': raw(0.6),
   'Backup': raw(null),
+  'Drill': raw(null),
   'Restore': raw(0.8),
   'Rotation/Reencrypt': raw(0.8),
   'Rotation/ReencryptEmbedded': raw(0.5),
