@@ -40,6 +40,7 @@ type trail struct {
 	unlock  func()                          // nil while the lock is not held
 	locked  time.Time                       // since when it is
 	freed   time.Time                       // when it was given back last
+	met     time.Time                       // when lines of others were found last
 }
 
 // disk is what a trail needs of an os.File.
@@ -193,6 +194,9 @@ func (t *trail) follow(at Anchor, offset int64) (bool, error) {
 	if w.at.Seq < t.at.Seq || w.at.Seq < t.head.Seq {
 		return false, nil
 	}
+	if w.at.Seq > t.at.Seq {
+		t.met = time.Now()
+	}
 	t.at, t.end, t.rest, t.altered = w.at, w.end, w.rest, false
 	return true, nil
 }
@@ -222,8 +226,10 @@ func (t *trail) ended() (bool, error) {
 }
 
 const (
-	lease = 5 * time.Millisecond   // how long the lock is kept at most
-	turn  = 100 * time.Microsecond // how long it is left to others then
+	lease   = 5 * time.Millisecond   // how long the lock is kept at most where others write too, and where nothing is written
+	turn    = 100 * time.Microsecond // how long it is left to others then, or they would hardly get it
+	alone   = 200 * time.Millisecond // how long it is kept where no others are known, so that one that begins waits no longer
+	company = time.Minute            // for how long others are reckoned with
 )
 
 // acquire takes the lock, unless it is held, and finds the last line.
@@ -235,8 +241,8 @@ func (t *trail) acquire() error {
 		}
 		return t.settle() // somebody wrote, cut off or moved the file without the lock
 	}
-	if time.Since(t.freed) < turn {
-		time.Sleep(turn) // or others that wait would hardly get it
+	if _, leave := t.term(); time.Since(t.freed) < leave {
+		time.Sleep(leave)
 	}
 	unlock, err := durable.Lock(lockPath(t.path))
 	if err != nil {
@@ -259,7 +265,18 @@ func (t *trail) release() {
 }
 
 // due reports whether the lock was kept for long enough.
-func (t *trail) due() bool { return t.unlock != nil && time.Since(t.locked) >= lease }
+func (t *trail) due() bool {
+	keep, _ := t.term()
+	return t.unlock != nil && time.Since(t.locked) >= keep
+}
+
+// term is how long the lock is kept at most, and then left to others.
+func (t *trail) term() (keep, leave time.Duration) {
+	if time.Since(t.met) < company {
+		return lease, turn
+	}
+	return alone, 10 * turn // there is time to wake up, however busy the machine is
+}
 
 // write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were. It keeps the lock, but where it fails.
 func (t *trail) write(objects []byte) error {

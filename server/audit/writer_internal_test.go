@@ -256,6 +256,31 @@ func TestReadsNoMoreThanItMust(t *testing.T) {
 	require.Nil(t, v.Fault)
 }
 
+// Who writes alone keeps the lock for longer than who does not.
+func TestLease(t *testing.T) {
+	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
+	due := func() bool {
+		done := make(chan error, 1)
+		w.group(w.f.batch([]Event{opened}, done))
+		require.NoError(t, <-done)
+		w.trail.locked = time.Now().Add(-2 * lease)
+		return w.trail.due()
+	}
+	require.False(t, due())
+	w.trail.locked = time.Now().Add(-alone)
+	require.True(t, w.trail.due())
+	w.trail.release()
+	require.False(t, w.trail.due(), "what is not held")
+
+	other, err := Open(path, testKey, Options{Sync: SyncLater})
+	require.NoError(t, err)
+	require.NoError(t, other.Record(t.Context(), opened))
+	require.NoError(t, other.Close())
+	require.True(t, due())
+	w.trail.met = time.Now().Add(-company)
+	require.False(t, due())
+}
+
 func TestEveryActionHasAName(t *testing.T) {
 	seen := map[string]bool{}
 	for a := Action(1); int(a) < numberOfActions; a++ {
