@@ -20,7 +20,7 @@ var faults = []string{limited, unavailable, late, cut, lost, half, silence}
 func flaky(t *testing.T) (p *proxy, behind, beside *client.Client) {
 	url, bearer := serve(t)
 	p = newProxy(t, url)
-	return p, connect(t, p.URL, bearer, client.WithTimeout(500*time.Millisecond)), connect(t, url, bearer)
+	return p, connect(t, p.URL, bearer, client.WithTimeout(2*time.Second)), connect(t, url, bearer)
 }
 
 func TestReadGoesOn(t *testing.T) {
@@ -146,14 +146,14 @@ func TestConditionsAfterALostAnswer(t *testing.T) {
 func TestContextBoundsACall(t *testing.T) {
 	p, c, _ := flaky(t)
 	p.plan(silence)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := c.Get(ctx, "k")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, p.requests(), 1)
 
 	p.plan(limited) // asks for more than is left: told at once
-	ctx, cancel = context.WithTimeout(t.Context(), 400*time.Millisecond)
+	ctx, cancel = context.WithTimeout(t.Context(), 900*time.Millisecond)
 	defer cancel()
 	_, err = c.Get(ctx, "k")
 	require.ErrorIs(t, err, client.ErrRateLimited)
@@ -162,7 +162,7 @@ func TestContextBoundsACall(t *testing.T) {
 	p.plan(limited)
 	reason := errors.New("enough")
 	canceled, end := context.WithCancelCause(t.Context())
-	time.AfterFunc(100*time.Millisecond, func() { end(reason) })
+	time.AfterFunc(500*time.Millisecond, func() { end(reason) })
 	_, err = c.Get(canceled, "k")
 	require.ErrorIs(t, err, reason)
 	require.Len(t, p.requests(), 1)

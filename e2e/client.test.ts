@@ -28,7 +28,7 @@ beforeAll(async () => {
   server = await startCoffer(join(folder, 'coffer'), join(folder, 'data'), '--cors-origins', page.origin);
   proxy = await startProxy(server.origin);
   client = new CofferClient(server.origin, { token: server.token });
-  flaky = new CofferClient(proxy.origin, { token: server.token, timeout: 500 });
+  flaky = new CofferClient(proxy.origin, { token: server.token, timeout: 2000 });
 }, 300_000);
 afterAll(async () => {
   await Promise.all([server?.close(), proxy?.close(), page?.close()]);
@@ -275,7 +275,7 @@ describe('retries', () => {
     for (const fault of ['429', 'silence'] as const) {
       proxy.plan(fault);
       const control = new AbortController();
-      setTimeout(() => control.abort(reason), 100);
+      setTimeout(() => control.abort(reason), 500);
       expect(await failure(new CofferClient(proxy.origin).get('steady', { signal: control.signal }))).toBe(reason);
       expect(proxy.seen).toHaveLength(1);
     }

@@ -97,7 +97,7 @@ func TestAuditLogFull(t *testing.T) {
 
 	require.NoError(t, os.Remove(log))
 	require.NoError(t, os.Rename(kept, log))
-	require.Eventually(t, func() bool { return first(p.do("", "GET", "/readyz", "")) == http.StatusOK }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return first(p.do("", "GET", "/readyz", "")) == http.StatusOK }, 20*time.Second, 50*time.Millisecond)
 	p.requireValue(p.token, "k", record)
 	require.Contains(t, logFile(log).String(), `"action":"audit.resumed"`)
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")

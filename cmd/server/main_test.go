@@ -260,14 +260,14 @@ func TestDrain(t *testing.T) {
 
 // TestDrainIsAnnounced: a server that is told to end fails its readiness while it still serves, and ends by itself.
 func TestDrainIsAnnounced(t *testing.T) {
-	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_DELAY=1s")
+	p := serve(t, t.TempDir(), "COFFER_SHUTDOWN_DELAY=5s")
 	address := strings.TrimPrefix(p.url, "http://")
 	require.NoError(t, health(t, address).Run())
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
 		status, body := p.do("", "GET", "/readyz", "")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, `"code":"shutting_down"`)
-	}, 900*time.Millisecond, 5*time.Millisecond)
+	}, 4*time.Second, 5*time.Millisecond)
 	p.put(p.token, "k", record)
 	require.Contains(t, fails(t, health(t, address)), "not ready: 503 shutting_down")
 	require.NoError(t, health(t, address, "--live").Run())
@@ -303,6 +303,14 @@ func TestDrainEnds(t *testing.T) {
 	impatient := serve(t, t.TempDir())
 	beginUpload(t, impatient, record)
 	require.NoError(t, impatient.cmd.Process.Signal(syscall.SIGTERM))
-	time.Sleep(200 * time.Millisecond)
-	require.Equal(t, -1, impatient.stop(syscall.SIGTERM), "ended by the signal")
+	require.Eventually(t, func() bool {
+		_ = impatient.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-impatient.exited:
+			return true
+		default:
+			return false
+		}
+	}, 20*time.Second, 100*time.Millisecond)
+	require.Equal(t, -1, impatient.wait(), "ended by the signal")
 }

@@ -264,14 +264,15 @@ type failing struct {
 	kv.Store
 	err   error
 	panic any
-	wait  bool // until the context ends
+	wait  chan<- struct{} // is told of a call, which then waits until the context ends
 }
 
 func (f *failing) fail(ctx context.Context) error {
 	if f.panic != nil {
 		panic(f.panic)
 	}
-	if f.wait {
+	if f.wait != nil {
+		f.wait <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}

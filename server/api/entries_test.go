@@ -141,10 +141,10 @@ func TestTTL(t *testing.T) {
 			left, ok, err := s.store.TTL(t.Context(), stored("k"))
 			require.NoError(t, err)
 			require.True(t, ok)
-			require.InDelta(t, want.Seconds(), left.Seconds(), 5, query)
+			require.InDelta(t, want.Seconds(), left.Seconds(), 30, query)
 		}
 		s.do("PUT", "/v1/cache/k?class=phi&ttl=50ms", []byte("v")).is(t, 204)
-		require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/k", nil).StatusCode == 404 }, 5*time.Second, 20*time.Millisecond)
+		require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/k", nil).StatusCode == 404 }, 20*time.Second, 20*time.Millisecond)
 	})
 }
 

@@ -107,7 +107,7 @@ func TestShred(t *testing.T) {
 	opens(t, there, pkg)
 	require.NoError(t, a.Shred(t.Context(), "tenant"))
 	require.ErrorIs(t, openError(here, pkg), envelope.ErrKeyDestroyed)
-	require.Eventually(t, func() bool { return openError(there, pkg) == envelope.ErrKeyDestroyed }, 2*keyring.CheckInterval, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return openError(there, pkg) == envelope.ErrKeyDestroyed }, keyring.CheckInterval+20*time.Second, 10*time.Millisecond)
 	for _, ring := range []*keyring.Keyring{a, b, openRing(t, dir)} {
 		tenant := tenantOf(t, ring, "tenant")
 		for _, use := range []format.Use{format.UseCache, format.UseField} {

@@ -252,14 +252,22 @@ func (s *site) straggler(key, value string) func() {
 // After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was written since.
 func TestRollback(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Rate = 1000 })
+	s := local(t, func(o *rotation.Options) { o.Rate = 100 })
 	s.fill(2000)
 	before := s.primaries()
 	s.begin(rotation.Order{})
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, _, err := s.Work(ctx, "tenant")
-	require.ErrorContains(t, err, "context")
+	worked := make(chan error)
+	go func() {
+		_, _, err := s.Work(ctx, "tenant")
+		worked <- err
+	}()
+	for s.under(2000) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	require.ErrorContains(t, <-worked, "context")
 	half := s.under(2000)
 	require.NotZero(t, half)
 	require.NotEqual(t, 2000, half)

@@ -192,7 +192,7 @@ func TestDerivationIsCheckedFirst(t *testing.T) {
 		start := time.Now()
 		_, err = s.Decrypt(altered)
 		require.ErrorIs(t, err, classify.ErrIterations)
-		require.Less(t, time.Since(start), time.Second, "2^32 iterations would take half an hour")
+		require.Less(t, time.Since(start), 20*time.Second, "2^32 iterations would take half an hour")
 	}
 }
 

@@ -38,7 +38,7 @@ func TestRotation(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := r.Authenticate(t.Context(), old)
 		return err != nil
-	}, 5*time.Second, 5*time.Millisecond, "withdrawn")
+	}, 20*time.Second, 5*time.Millisecond, "withdrawn")
 	requireAccepted(t, r, fresh)
 }
 

@@ -52,10 +52,11 @@ func TestReclaim(t *testing.T) {
 func TestReclaimWhenIdle(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	expires := time.Now().Add(10 * time.Second)
+	const life = 5 * time.Second
 	for i := range 20 {
-		require.NoError(t, s.Set(t.Context(), fmt.Sprint(i), large, time.Until(expires)))
+		require.NoError(t, s.Set(t.Context(), fmt.Sprint(i), large, life))
 	}
+	expires := time.Now().Add(life)
 	require.NoError(t, s.collect())
 	require.Greater(t, diskUse(t, dir), int64(20*len(large)), "they live")
 	time.Sleep(time.Until(expires.Add(time.Second)))

@@ -58,7 +58,7 @@ func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
 	_, _, err := s.Get(ctx, "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(began), 9*time.Second, "the client alone would try for 12 s")
 	server.Thaw()
 	require.NoError(t, s.Ping(t.Context()))
 }
