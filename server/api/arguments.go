@@ -79,8 +79,12 @@ func ttl(values url.Values) (time.Duration, error) {
 	return duration(values.Get("ttl"))
 }
 
-// newTTL reads the time to live of a change, which states one.
-func newTTL(values url.Values) (time.Duration, error) {
+// newTTL reads the time to live of a change, which states that and nothing else.
+func newTTL(c *call) (time.Duration, error) {
+	values, err := query(c, "ttl")
+	if err != nil {
+		return 0, err
+	}
 	if !values.Has("ttl") {
 		return 0, errTTL
 	}

@@ -116,11 +116,7 @@ func (s *server) extendSession(c *call) error {
 	if err != nil {
 		return err
 	}
-	values, err := query(c, "ttl")
-	if err != nil {
-		return err
-	}
-	d, err := newTTL(values)
+	d, err := newTTL(c)
 	if err != nil {
 		return err
 	}
