@@ -41,6 +41,7 @@ type trail struct {
 	locked  time.Time                       // since when it is
 	freed   time.Time                       // when it was given back last
 	met     time.Time                       // when lines of others were found last
+	noting  chan error                      // gets the end of what noteLater began; nil where nothing is under way
 }
 
 // disk is what a trail needs of an os.File.
@@ -225,59 +226,6 @@ func (t *trail) ended() (bool, error) {
 	return last[0] == '\n', err
 }
 
-const (
-	lease   = 5 * time.Millisecond   // how long the lock is kept at most where others write too, and where nothing is written
-	turn    = 100 * time.Microsecond // how long it is left to others then, or they would hardly get it
-	alone   = 200 * time.Millisecond // how long it is kept where no others are known, so that one that begins waits no longer
-	company = time.Minute            // for how long others are reckoned with
-)
-
-// acquire takes the lock, unless it is held, and finds the last line.
-func (t *trail) acquire() error {
-	if t.unlock != nil {
-		info, err := os.Stat(t.path)
-		if err == nil && os.SameFile(info, t.info) && info.Size() == t.size {
-			return nil
-		}
-		return t.settle() // somebody wrote, cut off or moved the file without the lock
-	}
-	if _, leave := t.term(); time.Since(t.freed) < leave {
-		time.Sleep(leave)
-	}
-	unlock, err := durable.Lock(lockPath(t.path))
-	if err != nil {
-		return err
-	}
-	t.unlock, t.locked = unlock, time.Now()
-	if err := t.settle(); err != nil {
-		t.release()
-		return err
-	}
-	return nil
-}
-
-// release gives the lock back, if it is held.
-func (t *trail) release() {
-	if t.unlock != nil {
-		t.unlock()
-		t.unlock, t.freed = nil, time.Now()
-	}
-}
-
-// due reports whether the lock was kept for long enough.
-func (t *trail) due() bool {
-	keep, _ := t.term()
-	return t.unlock != nil && time.Since(t.locked) >= keep
-}
-
-// term is how long the lock is kept at most, and then left to others.
-func (t *trail) term() (keep, leave time.Duration) {
-	if time.Since(t.met) < company {
-		return lease, turn
-	}
-	return alone, 10 * turn // there is time to wake up, however busy the machine is
-}
-
 // write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were. It keeps the lock, but where it fails.
 func (t *trail) write(objects []byte) error {
 	err := t.acquire()
@@ -359,51 +307,11 @@ func (t *trail) tellAltered() {
 	}
 }
 
-// sync puts on the disk what was written.
-func (t *trail) sync() error {
-	if t.file == nil {
-		return nil
-	}
-	return t.file.Sync()
-}
-
-// note syncs, and makes the last line the head if that is an earlier one.
-func (t *trail) note() error {
-	if err := t.sync(); err != nil {
-		return err
-	}
-	if err := t.readHead(); err == nil && t.head.Seq >= t.at.Seq {
-		return nil
-	}
-	return t.writeHead(Head{Anchor: t.at, File: filepath.Base(t.path), offset: t.end, From: t.head.From})
-}
-
-// noteLocked is note for who may not hold the lock.
-func (t *trail) noteLocked() error {
-	if t.unlock != nil {
-		return t.note()
-	}
-	unlock, err := durable.Lock(lockPath(t.path))
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return t.note()
-}
-
-func (t *trail) writeHead(h Head) error {
-	h.Time = time.Now()
-	if err := writeHead(t.path, t.key, &h); err != nil {
-		return err
-	}
-	t.headAt = nil
-	return t.readHead()
-}
-
 func (t *trail) close() error {
+	err := t.settleNote()
 	t.release()
-	if t.file == nil {
-		return nil
+	if t.file != nil {
+		err = errors.Join(err, t.file.Close())
 	}
-	return t.file.Close()
+	return err
 }

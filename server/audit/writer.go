@@ -39,8 +39,12 @@ func (w *writer) run() {
 			idle.Reset(lease)
 		case <-idle.C:
 			w.trail.release()
+		case err := <-w.trail.noting:
+			w.dirty = w.trail.noted(err) != nil || w.dirty
+			idle.Reset(lease)
 		case <-ticker.C:
-			w.sync()
+			w.syncLater()
+			idle.Reset(lease)
 			if time.Since(w.told) >= w.f.options.Heads {
 				w.tellHead()
 			}
@@ -56,8 +60,16 @@ func (w *writer) end() {
 	}
 }
 
+// syncLater begins what sync does, and lets nobody wait for the disk.
+func (w *writer) syncLater() {
+	if w.dirty && w.trail.noting == nil && w.trail.noteLater() == nil {
+		w.dirty = false
+	}
+}
+
 // sync puts on the disk what was written, and notes the last line as the head. Who was promised that it is there was told by commit.
 func (w *writer) sync() {
+	w.dirty = w.trail.settleNote() != nil || w.dirty
 	if w.dirty && w.trail.noteLocked() == nil {
 		w.dirty = false
 	}

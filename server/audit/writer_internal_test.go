@@ -32,6 +32,7 @@ type faults struct {
 	syncs int
 
 	writes, reads int
+	syncing       chan struct{} // a sync waits for it, where it is not nil
 }
 
 func (d faulty) Write(p []byte) (int, error) {
@@ -57,9 +58,13 @@ func (d faulty) ReadAt(p []byte, offset int64) (int, error) {
 
 func (d faulty) Sync() error {
 	d.faults.mu.Lock()
-	defer d.faults.mu.Unlock()
+	wait, err := d.faults.syncing, d.faults.err
 	d.faults.syncs++
-	return nil
+	d.faults.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return err
 }
 
 func (f *faults) open(path string) (disk, error) {
@@ -250,6 +255,59 @@ func TestReadsNoMoreThanItMust(t *testing.T) {
 	require.Equal(t, 1, broken)
 	require.Len(t, lines, 8)
 	require.Equal(t, "audit.torn", lines[6].Action)
+	w.trail.release()
+	v, err := Verify(t.Context(), path, testKey, nil, nil)
+	require.NoError(t, err)
+	require.Nil(t, v.Fault)
+}
+
+// While the disk takes what was written before, others record; the head then names what it took, and the lock is kept until it does.
+func TestNobodyWaitsForTheHead(t *testing.T) {
+	d := &faults{}
+	w, path := newWriter(t, d, Options{Sync: SyncLater})
+	record := func() {
+		done := make(chan error, 1)
+		w.group(w.f.batch([]Event{opened}, done))
+		require.NoError(t, <-done)
+	}
+	head := func() uint64 {
+		h, err := ReadHead(path, testKey)
+		require.NoError(t, err)
+		return h.Seq
+	}
+	record()
+	record()
+	d.syncing = make(chan struct{})
+	w.syncLater()
+	require.False(t, w.dirty)
+	for range 3 {
+		record()
+	}
+	require.True(t, w.dirty)
+	w.trail.release()
+	require.NotNil(t, w.trail.unlock, "nobody else may note a later line meanwhile")
+	w.syncLater() // is one too many
+	require.Zero(t, head())
+	close(d.syncing)
+	require.NoError(t, w.trail.noted(<-w.trail.noting))
+	require.EqualValues(t, 2, head())
+	require.EqualValues(t, 2, w.trail.head.Seq)
+	w.trail.release()
+	require.Nil(t, w.trail.unlock)
+
+	d.mu.Lock()
+	d.syncing, d.err = nil, errors.New("the disk is gone")
+	d.mu.Unlock()
+	w.syncLater()
+	require.False(t, w.dirty)
+	w.sync()
+	require.True(t, w.dirty, "what is not on the disk is synced again")
+	require.EqualValues(t, 2, head())
+	d.fail(nil, 0)
+	w.syncLater()
+	w.sync() // waits for it
+	require.False(t, w.dirty)
+	require.EqualValues(t, 5, head())
 	w.trail.release()
 	v, err := Verify(t.Context(), path, testKey, nil, nil)
 	require.NoError(t, err)
