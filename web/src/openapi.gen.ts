@@ -660,6 +660,7 @@ export interface components {
             };
             /** @description Keyed hashes of the other entries. */
             contextHashes?: string[];
+            /** @description What the action needs said beside. `failed` of `access.refused` is how many parts of one batch were refused, where it is more than one. */
             facts?: {
                 [key: string]: string;
             };
