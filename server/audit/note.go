@@ -21,14 +21,18 @@ func (t *trail) noteLater() error {
 	if t.noting != nil || t.file == nil {
 		return nil
 	}
+	at, end := t.at, t.end
 	if err := t.acquire(); err != nil {
 		return err
 	}
-	if t.head.Seq >= t.at.Seq {
+	if !t.altered { // or what was known before is what must not be forgotten
+		at, end = t.at, t.end
+	}
+	if t.head.Seq >= at.Seq {
 		return nil
 	}
 	file, done := t.file, make(chan error, 1)
-	head := Head{Anchor: t.at, File: filepath.Base(t.path), Time: time.Now(), From: t.head.From, offset: t.end}
+	head := Head{Anchor: at, File: filepath.Base(t.path), Time: time.Now(), From: t.head.From, offset: end}
 	t.noting = done
 	go func() {
 		err := file.Sync()

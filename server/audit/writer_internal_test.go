@@ -314,6 +314,27 @@ func TestNobodyWaitsForTheHead(t *testing.T) {
 	require.Nil(t, v.Fault)
 }
 
+// A log that is moved away before its lines were noted is missed all the same, by whoever writes next.
+func TestNotedWhenMoved(t *testing.T) {
+	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater, Log: slog.New(slog.DiscardHandler)})
+	done := make(chan error, 1)
+	w.group(w.f.batch([]Event{opened, opened}, done))
+	require.NoError(t, <-done)
+	w.trail.release()
+	require.NoError(t, os.Rename(path, path+".moved"))
+	w.syncLater()
+	require.NoError(t, w.trail.settleNote())
+	w.trail.release()
+	told := false
+	next, err := Open(path, testKey, Options{Log: slog.New(slog.DiscardHandler), OnAltered: func() { told = true }})
+	require.NoError(t, err)
+	require.NoError(t, next.Record(t.Context(), opened))
+	require.NoError(t, next.Close())
+	require.True(t, told)
+	lines, _ := read(t, path)
+	require.Equal(t, "audit.altered", lines[0].Action)
+}
+
 // Who writes alone keeps the lock for longer than who does not.
 func TestLease(t *testing.T) {
 	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
