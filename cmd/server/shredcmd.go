@@ -63,13 +63,8 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	if err := printLoss(ctx, out, o, entries, tenant, loss); err != nil {
 		return err
 	}
-	if confirm == "" {
-		fmt.Fprint(cmd.ErrOrStderr(), "This cannot be undone. Type the tenant's id to shred it: ")
-		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
-		confirm = strings.TrimRight(line, "\r\n")
-	}
-	if confirm != tenant {
-		return errors.New("nothing was changed: what was typed is not the tenant's id")
+	if err := confirmed(cmd, confirm, tenant, "This cannot be undone. Type the tenant's id to shred it: "); err != nil {
+		return err
 	}
 	if err := r.Shred(ctx, tenant); err != nil {
 		return err
@@ -77,6 +72,19 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	recovery.Settle(ctx)
 	fmt.Fprintln(out, "shredded: every server that reaches the store of keysets refuses its data now")
 	return entries.delete(ctx, out, tenant)
+}
+
+// confirmed has the tenant's id said once more, by the flag or at the terminal.
+func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
+	if confirm == "" {
+		fmt.Fprint(cmd.ErrOrStderr(), question)
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
+		confirm = strings.TrimRight(line, "\r\n")
+	}
+	if confirm != tenant {
+		return errors.New("nothing was changed: what was typed is not the tenant's id")
+	}
+	return nil
 }
 
 func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss *recovery.Loss) error {

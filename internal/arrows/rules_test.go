@@ -27,7 +27,8 @@ var tools = []string{"shared/codes/gen", "shared/format/vectors/gen", "shared/fo
 
 // layers says how high each concern of the server stands: its packages import lower ones, and those of their own concern.
 var layers = map[string]int{
-	"api":         6,
+	"api":         7,
+	"lifecycle":   6,
 	"rotation":    5,
 	"recovery":    5,
 	"cache":       4,

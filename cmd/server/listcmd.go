@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/lifecycle"
+	"github.com/coffer-storage/coffer/server/recovery"
+)
+
+func keysListCommand() *cobra.Command {
+	var tenant string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List tenants' keys: their states, their ages, and when the next rotation is due",
+		Long: "Lists every key of every tenant, or of one: for each use and class the primary first, which seals, then the others from the youngest on. An enabled key\n" +
+			"opens; a disabled one does not, and keeps its material; a compromised one opens and never seals again; of a destroyed one only the id is left.\n" +
+			"No key is shown, wrapped or not. --json prints whole key ids, as GET /v1/keys does.",
+		Example: "  coffer keys list --data DIR --tenant clinic-7",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error {
+				keysets, err := o.keysets(ctx, tenant)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					encoder := json.NewEncoder(cmd.OutOrStdout())
+					encoder.SetIndent("", "  ")
+					return encoder.Encode(keysets)
+				}
+				return printKeysets(cmd.OutOrStdout(), keysets, time.Now())
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags(), append(keyFlags, "key-rotation-days")...)
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's keys")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the keysets as JSON")
+	return cmd
+}
+
+// keysets tells of the keysets of one tenant, or with none named of all.
+func (o *operator) keysets(ctx context.Context, tenant string) ([]lifecycle.Keyset, error) {
+	rotator := newRotator(o.config, o.keys, nil, o.audit, nil)
+	if tenant != "" {
+		d, err := o.keys.ring.Document(ctx, tenant)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %s: %w", strconv.Quote(tenant), err)
+		}
+		return lifecycle.Describe(d, rotator), nil
+	}
+	all := []lifecycle.Keyset{}
+	for d, err := range o.keys.ring.Documents(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lifecycle.Describe(d, rotator)...)
+	}
+	slices.SortStableFunc(all, func(a, b lifecycle.Keyset) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return all, nil
+}
+
+func printKeysets(out io.Writer, keysets []lifecycle.Keyset, now time.Time) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEY\tSTATE\tAGE\tNEXT ROTATION")
+	for _, s := range keysets {
+		for _, k := range s.Keys {
+			state, next := k.State, "-"
+			if k.ID == s.Primary {
+				state += ", primary"
+				if s.NextRotationAt != nil {
+					next = shown(s.NextRotationAt.Time, "")
+				}
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%dd\t%s\n",
+				strconv.Quote(s.Tenant), s.Use, s.Class, k.ID[:shortID], state, now.Sub(k.CreatedAt.Time)/(24*time.Hour), next)
+		}
+	}
+	return table.Flush()
+}
+
+// shortID is how many digits of a key's id people are shown, and can name it by.
+const shortID = 16

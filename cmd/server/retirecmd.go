@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/lifecycle"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// retire is one run of coffer keys disable or destroy, by its flags.
+type retire struct {
+	to                               envelope.State
+	tenant, use, class, key, confirm string
+}
+
+// guards are what both commands refuse.
+const guards = "Refused is a key that is needed, and by what is said: the primary; one that a rotation which is not over holds; one that a server\n" +
+	"cut off from the keysets may still seal under, for COFFER_KEY_CACHE_TTL after the last rotation; and, of the cache, one under which it has entries: all of\n" +
+	"the tenant's are looked at. Keys of the cache are retired by rotations; by hand it takes a cache in Redis, or no running server.\n" +
+	"What is sealed under keys of packages, files and database fields cannot be found out. The command says so, and asks for the tenant's id once more.\n"
+
+func keysDisableCommand() *cobra.Command {
+	r := &retire{to: envelope.Disabled}
+	return r.command("disable", "Disable a key, so that it opens nothing any more",
+		"Disables a former key. What is sealed under it is refused with key_unusable from then on; its material is kept, but it is never enabled again. See\n"+
+			"whether anything fails, then destroy it.\n\n"+guards)
+}
+
+func keysDestroyCommand() *cobra.Command {
+	r := &retire{to: envelope.Destroyed}
+	return r.command("destroy", "Destroy a key that is disabled or compromised, for ever",
+		"Destroys the material of a former key. What is sealed under it is refused with key_destroyed from then on. There is no way back, but by a backup of the\n"+
+			"keysets that was made before, restored where the keysets are lost.\n\n"+guards+
+			"A key that is still enabled is refused, too: disable it first. A compromised one is destroyed as it is.")
+}
+
+func (r *retire) command(use, short, long string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: strings.TrimSuffix(long, "\n"), Args: noArguments,
+		Example: "  coffer keys list --data DIR --tenant clinic-7\n" +
+			"  coffer keys " + use + " --data DIR --tenant clinic-7 --use service --class phi --key 9b2c61d04be7a35f",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error { return r.run(ctx, cmd, o) })
+		},
+	}
+	config.AddFlags(cmd.Flags(), append(keyFlags, "key-cache-ttl")...)
+	f := cmd.Flags()
+	f.StringVar(&r.tenant, "tenant", "", "whose key")
+	f.StringVar(&r.use, "use", "", "the key's use: cache, service, field or file")
+	f.StringVar(&r.class, "class", "", "the key's class")
+	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
+	f.StringVar(&r.confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
+	for _, name := range []string{"tenant", "use", "class", "key"} {
+		_ = cmd.MarkFlagRequired(name) // fails for no flag that is there
+	}
+	return cmd
+}
+
+func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) (err error) {
+	key, err := r.find(ctx, o)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
+	}
+	var store kv.Store
+	if key.Use == format.UseCache {
+		if store, err = o.cacheStore(); err != nil {
+			return err
+		}
+	}
+	if store != nil {
+		defer func() { err = errors.Join(err, store.Close()) }()
+	}
+	keys := lifecycle.New(lifecycle.Options{
+		Rotator: newRotator(o.config, o.keys, store, o.audit, nil), Cache: store, Audit: o.audit,
+		Operation: strings.TrimPrefix(cmd.CommandPath(), "coffer "), Progress: progress(cmd.ErrOrStderr(), "look"),
+	})
+	plan, err := keys.Plan(ctx, key, r.to)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	printPlan(out, o, plan)
+	if plan.Done() {
+		return nil
+	}
+	question := "This cannot be undone. Type the tenant's id to have the key " + r.to.String() + ": "
+	if err := confirmed(cmd, r.confirm, r.tenant, question); err != nil {
+		return err
+	}
+	if err := plan.Apply(ctx); err != nil {
+		return err
+	}
+	recovery.Settle(ctx)
+	fmt.Fprintf(out, "%s: every server that reaches the store of keysets refuses what is under it now\n", r.to)
+	return nil
+}
+
+// find gives the one key that the flags name.
+func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err error) {
+	use, err := format.ParseUse(r.use)
+	if err != nil {
+		return key, errors.New("--use: it is cache, service, field or file")
+	}
+	class, err := classify.Parse(r.class)
+	if err != nil {
+		return key, fmt.Errorf("--class: %w", err)
+	}
+	d, err := o.keys.ring.Document(ctx, r.tenant)
+	if err != nil {
+		return key, err
+	}
+	found := 0
+	if s := d.Keyset(use, class); s != nil && len(r.key) >= shortID {
+		for i := range s.Keys {
+			if strings.HasPrefix(hex.EncodeToString(s.Keys[i].ID[:]), strings.ToLower(r.key)) {
+				key, found = lifecycle.Key{Tenant: r.tenant, Use: use, Class: class, ID: s.Keys[i].ID}, found+1
+			}
+		}
+	}
+	switch {
+	case len(r.key) < shortID:
+		return key, fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID)
+	case found > 1:
+		return key, errors.New("--key: several keys begin so")
+	case found == 0:
+		return key, lifecycle.ErrNoKey
+	}
+	return key, nil
+}
+
+func printPlan(out io.Writer, o *operator, plan *lifecycle.Retirement) {
+	k := &plan.Key
+	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(k.Tenant), strconv.Quote(o.config.Environment))
+	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, shown(plan.Created, ""), plan.Now)
+	if plan.Done() {
+		fmt.Fprintf(out, "the key is %s already\n", plan.To)
+		return
+	}
+	if k.Use == format.UseCache {
+		fmt.Fprintf(out, "cache entries: %d, none of them under the key\n", plan.Entries)
+	}
+	fmt.Fprintln(out, plan.Warning())
+}

@@ -1,0 +1,154 @@
+package main_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/lifecycle"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// keysets is what coffer keys list --json prints.
+func keysets(t *testing.T, environ []string, args ...string) (all []lifecycle.Keyset) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(coffer(t, environ, append([]string{"keys", "list", "--json"}, args...)...)), &all))
+	return all
+}
+
+// makeOlder has the keys of a tenant made a while ago, when servers had heard of them all.
+func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
+	t.Helper()
+	store, err := keystore.OpenDirectory(filepath.Join(data, "keys"))
+	require.NoError(t, err)
+	old, err := store.Get(t.Context(), keystore.Keysets, tenant)
+	require.NoError(t, err)
+	d, err := envelope.ParseDocument(old)
+	require.NoError(t, err)
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			d.Keysets[i].Keys[j].CreatedAt -= by.Milliseconds()
+		}
+	}
+	older, err := d.Append(nil)
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, tenant, old, older)
+	require.NoError(t, err)
+	require.True(t, swapped)
+}
+
+// An operator lists keys, and disables and destroys former ones beside servers, which refuse what is under them from then on; what is needed is
+// refused with what needs it.
+func TestRetireBesideServers(t *testing.T) {
+	redis := redistest.Start(t)
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
+	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
+	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
+	sealer := coffer(t, environ, "token", "create", "--data", data, "--tenant", "clinic", "--scopes", "package:encrypt,package:decrypt")[len("token: "):]
+	sealer = sealer[:len(sealer)-1]
+	servers[0].put(clinic, "patient-1", record)
+	servers[0].put(other, "patient-1", record)
+	status, pkg := servers[1].do(sealer, "POST", "/v1/encrypt", `{"text":"`+record+`","class":"phi"}`)
+	require.Equal(t, http.StatusOK, status, pkg)
+	opens := func(p *process) (int, string) { return p.do(sealer, "POST", "/v1/decrypt", pkg) }
+
+	before := keysets(t, environ, "--data", data, "--tenant", "clinic")
+	require.Len(t, before, 2)
+	former := map[string]string{before[0].Use: before[0].Primary, before[1].Use: before[1].Primary}
+	command := func(verb, use, key string, more ...string) []string {
+		return append([]string{"keys", verb, "--data", data, "--tenant", "clinic", "--use", use, "--class", "phi", "--key", key}, more...)
+	}
+	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", former["service"])...), "is the primary and seals")
+	require.Contains(t, refused(t, environ, "clinic\n", command("destroy", "cache", former["cache"])...), "is the primary and seals")
+	rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
+	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", former["service"])...), "its state is grace")
+	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "cache", former["cache"])...), "its state is grace")
+	rotations(t, environ, "--data", data, "--rollback", "--tenant", "clinic") // from here on keys are former ones of no rotation
+	newer := map[string]string{}
+	for _, s := range keysets(t, environ, "--data", data, "--tenant", "clinic") {
+		require.Equal(t, former[s.Use], s.Primary)
+		newer[s.Use] = s.Keys[1].ID
+	}
+	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", newer["service"])...), "may seal under the key until")
+
+	// The record of the rotation is put aside with its time, the keys are made older.
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
+	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
+	makeOlder(t, data, "clinic", 2*time.Hour)
+	table := coffer(t, environ, "keys", "list", "--data", data)
+	require.Regexp(t, `"clinic" +service +phi +`+former["service"][:16]+` +enabled, primary +0d +20\d\d-`, table)
+	require.Regexp(t, `"clinic" +cache +phi +`+newer["cache"][:16]+` +enabled +0d +-`, table)
+	require.Contains(t, table, `"other"`)
+	out := refused(t, environ, "clinic\n", command("disable", "cache", newer["cache"])...)
+	require.Contains(t, out, "1 of 1 entries of the tenant's cache are sealed under the key, of class phi: coffer rotate --execute")
+
+	for _, answer := range []string{"", "other\n", "yes\n"} {
+		out := refused(t, environ, answer, command("disable", "service", newer["service"][:16])...)
+		require.Contains(t, out, "nothing was changed")
+		require.Contains(t, out, "No scan sees")
+		require.Contains(t, out, "never enabled again")
+	}
+	require.Contains(t, refused(t, environ, "clinic\n", command("destroy", "service", newer["service"])...), "disable it first")
+	for _, c := range []struct{ use, key, says string }{
+		{"service", newer["cache"], "no such key"}, {"service", newer["service"][:15], "16 of its digits"}, {"odd", newer["service"], "--use"}, {"storage", newer["service"], "no such key"},
+	} {
+		require.Contains(t, refused(t, environ, "clinic\n", command("disable", c.use, c.key)...), c.says)
+	}
+	require.Contains(t, refused(t, environ, "", "keys", "list", "--data", data, "--tenant", "nobody"), "no keys")
+
+	// Without entries a key of the cache can be retired; that of a package can whatever is under it.
+	servers[0].put(clinic, "patient-1", record)
+	require.Contains(t, coffer(t, environ, command("disable", "cache", newer["cache"], "--confirm", "clinic")...), "cache entries: 1, none of them under the key")
+	rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
+	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
+	makeOlder(t, data, "clinic", 2*time.Hour)
+	for _, p := range servers {
+		require.Equal(t, http.StatusOK, first(opens(p)))
+	}
+	for _, step := range []struct {
+		verb, code string
+		status     int
+	}{{"disable", "key_unusable", http.StatusConflict}, {"destroy", "key_destroyed", http.StatusGone}} {
+		require.Contains(t, coffer(t, environ, command(step.verb, "service", former["service"], "--confirm", "clinic")...), "every server that reaches")
+		for _, p := range servers {
+			status, body := opens(p)
+			require.Equal(t, step.status, status, body)
+			require.Contains(t, body, step.code)
+		}
+		require.Contains(t, coffer(t, environ, command(step.verb, "service", former["service"])...), "already")
+	}
+	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	for _, verb := range []string{"disable", "destroy"} {
+		require.Contains(t, string(log), `"action":"key.`+verb+`","outcome":"ok","operation":"keys `+verb+`","tenant":"clinic","class":"phi","keyId":"`+former["service"]+`"`)
+	}
+	servers[1].requireValue(clinic, "patient-1", record)
+	servers[1].requireValue(other, "patient-1", record)
+}
+
+// Where a running server has the cache to itself nothing can look for what is under a key; where none runs, the command does.
+func TestRetireEmbedded(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	clinic := tokenFor(t, nil, data, "clinic")
+	p.put(clinic, "patient-1", record)
+	rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic")
+	rotations(t, nil, "--data", data, "--rollback", "--tenant", "clinic")
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
+	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
+	makeOlder(t, data, "clinic", 2*time.Hour)
+	key := keysets(t, nil, "--data", data, "--tenant", "clinic")[0].Keys[1].ID
+	disable := []string{"keys", "disable", "--data", data, "--tenant", "clinic", "--use", "cache", "--class", "phi", "--key", key, "--confirm", "clinic"}
+	require.Contains(t, refused(t, nil, "", disable...), "cannot be looked for from here")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.Contains(t, refused(t, nil, "", disable...), "1 of 1 entries")
+}

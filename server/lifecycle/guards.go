@@ -1,0 +1,116 @@
+package lifecycle
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// look is Plan without the cache's entries.
+func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
+	d, err := k.Rotator.Ring.Document(ctx, key.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if d.Shredded() {
+		return nil, envelope.ErrKeyDestroyed
+	}
+	s, one := find(d, key)
+	if one == nil {
+		return nil, ErrNoKey
+	}
+	r := &Retirement{Key: key, To: to, Now: one.State, Created: time.UnixMilli(one.CreatedAt), Keyset: d, keys: k}
+	if r.Done() {
+		return r, nil
+	}
+	if s.Primary == key.ID {
+		return nil, inUse("the key is the primary and seals: rotate first, by coffer rotate --execute")
+	}
+	if err := advances(one.State, to); err != nil {
+		return nil, err
+	}
+	record, err := k.Rotator.Record(ctx, key.Tenant)
+	if err == nil {
+		err = held(record, key)
+	}
+	if err == nil {
+		err = k.unheard(record, s)
+	}
+	if err == nil && key.Use == format.UseCache && k.Cache == nil {
+		err = inUse("the key is the cache's, and what is sealed under it cannot be looked for from here: a rotation does, and then retires it by itself")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func find(d *envelope.Document, key Key) (*envelope.Keyset, *envelope.Key) {
+	s := d.Keyset(key.Use, key.Class)
+	if s == nil {
+		return nil, nil
+	}
+	i := slices.IndexFunc(s.Keys, func(k envelope.Key) bool { return k.ID == key.ID })
+	if i < 0 {
+		return nil, nil
+	}
+	return s, &s.Keys[i]
+}
+
+// advances reports why a key cannot come from one state to another. A compromised one is destroyed without being disabled first, which
+// is an earlier state.
+func advances(from, to envelope.State) error {
+	switch {
+	case to == envelope.Disabled && from == envelope.Compromised:
+		return wrongState("the key is marked compromised, which is later than disabled: it can only be destroyed")
+	case to == envelope.Disabled && from == envelope.Destroyed:
+		return wrongState("the key is destroyed already")
+	case to == envelope.Destroyed && from == envelope.Enabled:
+		return wrongState("the key is still enabled: disable it first, and see that nothing fails")
+	case to != envelope.Disabled && to != envelope.Destroyed:
+		return wrongState("a key is disabled or destroyed by hand, and nothing else")
+	}
+	return nil
+}
+
+// held reports whether a rotation that is not over needs the key: to go back to it, or because it retires it itself.
+func held(record *rotation.Record, key Key) error {
+	if record == nil || !record.Active() {
+		return nil
+	}
+	retires := key.Use == format.UseCache && slices.Contains(record.Former, rotation.Key{Class: key.Class, ID: rotation.ID(key.ID)})
+	if retires || reversible(record) && slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
+		return s.Use == key.Use && s.Class == key.Class && s.From == rotation.ID(key.ID)
+	}) {
+		return inUse("a rotation that is not over holds the key, its state is %s: see coffer rotate --status", record.State)
+	}
+	return nil
+}
+
+// reversible reports whether a rotation's former keys are, or can still become, the primaries again.
+func reversible(record *rotation.Record) bool {
+	switch record.State {
+	case rotation.Rotating, rotation.Reencrypting, rotation.Grace, rotation.FirstScan, rotation.RollingBack:
+		return !record.Compromised
+	}
+	return false
+}
+
+// unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is cut off from the store of
+// keysets seals under it for as long as it keeps keys in memory.
+func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
+	since := s.RotatedAt()
+	if record != nil && record.State == rotation.RolledBack {
+		since = max(since, record.Ended)
+	}
+	until := time.UnixMilli(since).Add(k.Rotator.Ring.TTL())
+	if k.Rotator.Now().Before(until) {
+		return inUse("a server that has not heard of the last rotation may seal under the key until %s, for as long as COFFER_KEY_CACHE_TTL: wait until then",
+			until.UTC().Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+// Package lifecycle is what an operator sees of tenants' keys, and how single ones are disabled and destroyed by hand.
+//
+// What it guarantees: a key is refused while something needs it that can be known, and the refusal says what that is: it is the primary, a
+// rotation that is not over may go back to it or is about to retire it, a process may not have heard yet that it is no longer the primary,
+// entries of the cache are sealed under it, or it still opens and was not disabled before it is destroyed. What cannot be looked at counts as in use.
+// A change is recorded before it is made, and can be made again; no other key is touched.
+//
+// Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So [Retirement.Warning] says so, and it is for
+// the caller to have a person confirm it.
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// The sentinels; those of keyring and envelope come through as well.
+var (
+	// ErrNoKey says that a tenant has no such key.
+	ErrNoKey = &codes.Error{Of: "not_found", Text: "the tenant has no such key of that use and class"}
+	// ErrState says that a key cannot come to a state, or not from the one that it has. States only advance.
+	ErrState = &codes.Error{Of: "key_unusable", Text: "the key's state does not allow it"}
+)
+
+// refusal says why a key may not be disabled or destroyed. It is keyring.ErrInUse or ErrState, with the reason in its place.
+type refusal struct {
+	of   *codes.Error
+	text string
+}
+
+func (r *refusal) Error() string { return "coffer: " + r.text }
+func (r *refusal) Code() string  { return r.of.Of }
+func (r *refusal) Unwrap() error { return r.of }
+
+func inUse(text string, args ...any) error {
+	return &refusal{keyring.ErrInUse, fmt.Sprintf(text, args...)}
+}
+
+func wrongState(text string) error { return &refusal{ErrState, text} }
+
+// Options is what a Keys works on.
+type Options struct {
+	Rotator   *rotation.Rotator // of the same keyring
+	Cache     kv.Store          // nil where it cannot be looked through; keys of the cache are refused then
+	Audit     audit.Recorder
+	Operation string                // what its events are of: the command, or the operation's id in the OpenAPI document
+	Progress  func(done, total int) // told of the entries that were looked at, by one at a time; nil for nobody
+}
+
+// Keys disables and destroys keys. It is safe for concurrent use, also with servers and rotations.
+type Keys struct{ Options }
+
+// New makes a Keys.
+func New(options Options) *Keys { return &Keys{options} }
+
+// Key names one key of a tenant.
+type Key struct {
+	Tenant string
+	Use    format.Use
+	Class  classify.Class
+	ID     format.KeyID
+}
+
+// Retirement is a change of a key's state that nothing known stands against.
+type Retirement struct {
+	Key     Key
+	To      envelope.State // Disabled or Destroyed
+	Now     envelope.State // the key's as it was looked at
+	Created time.Time
+	Entries int                // of the cache, which were looked at; none is under the key
+	Keyset  *envelope.Document // of the tenant, as it was looked at
+
+	keys *Keys
+}
+
+// Done reports whether the key has that state already.
+func (r *Retirement) Done() bool { return r.Now == r.To }
+
+// Plan looks whether a key can be disabled or destroyed, for which the tenant's cache is gone through where the key is of the cache. It returns
+// ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant, envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the
+// stores.
+func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
+	r, err := k.look(ctx, key, to)
+	if err != nil || r.Done() || key.Use != format.UseCache {
+		return r, err
+	}
+	under, err := k.scan(ctx, r)
+	switch {
+	case err != nil:
+		return nil, err
+	case under > 0:
+		return nil, inUse("%d of %d entries of the tenant's cache are sealed under the key, of class %s: coffer rotate --execute seals them anew; those that do not open have to be deleted",
+			under, r.Entries, key.Class)
+	}
+	return r, nil
+}
+
+// Apply makes the change, after it looked once more at all but the cache: nothing is sealed under the key meanwhile. It returns Plan's
+// errors, and those of the audit log, without which nothing is changed.
+func (r *Retirement) Apply(ctx context.Context) error {
+	now, err := r.keys.look(ctx, r.Key, r.To)
+	if err != nil || now.Done() {
+		return err
+	}
+	action := audit.KeyDestroy
+	if r.To == envelope.Disabled {
+		action = audit.KeyDisable
+	}
+	err = r.keys.Audit.Record(ctx, audit.Event{
+		Action: action, Operation: r.keys.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID,
+		Facts: audit.Facts{audit.FactUse: r.Key.Use.String(), audit.FactFrom: now.Now.String()},
+	})
+	if err != nil {
+		return err
+	}
+	return r.keys.Rotator.Ring.Advance(ctx, r.Key.Tenant, r.Key.Use, r.Key.Class, r.Key.ID, r.To)
+}
+
+// Warning tells a person what the change does and what is not known, in a few sentences.
+func (r *Retirement) Warning() string {
+	does := "Nothing opens under a destroyed key, and its material is gone. Only backups of the keysets that were made before still have it."
+	if r.To == envelope.Disabled {
+		does = "A disabled key opens nothing: what is under it is refused with key_unusable. It is never enabled again."
+	}
+	if r.Key.Use == format.UseCache {
+		return does
+	}
+	return does + " No scan sees what is sealed under keys of packages, files and database fields: it lies with those who had it sealed, and in their backups. " +
+		"If anything of it is still needed, have it opened and sealed anew before."
+}
