@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,19 +17,21 @@ import (
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
 // Every operation of the document is called, as the server's own count shows.
 func TestEveryOperation(t *testing.T) {
-	url, bearer := serve(t)
+	url, bearer, operator := serve(t)
 	c := connect(t, url+"/", bearer)
 	callCache(t, c)
 	callBatch(t, c)
 	callPackages(t, c)
 	callSessions(t, c)
 	callKeysets(t, c)
+	callEnding(t, c, connect(t, url, operator))
 	callEvents(t, c)
 	ctx := t.Context()
 	require.NoError(t, c.Live(ctx))
@@ -95,6 +98,42 @@ func callKeysets(t *testing.T, c *client.Client) {
 	for _, err := range c.Keysets(t.Context(), "other") {
 		require.ErrorIs(t, err, client.ErrForbidden)
 	}
+}
+
+// callEnding ends another tenant's keys, as an operator: what is needed is refused, and nothing is done that is not confirmed.
+func callEnding(t *testing.T, c, operator *client.Client) {
+	var primary, former client.KeyName
+	for one, err := range operator.Keysets(t.Context(), "ended") {
+		require.NoError(t, err)
+		primary = client.KeyName{Tenant: "ended", Use: one.Use, Class: classify.PHI, ID: one.Primary}
+		former = client.KeyName{Tenant: "ended", Use: one.Use, Class: classify.PHI, ID: one.Keys[1].ID}
+	}
+	type end = func(context.Context, client.KeyName, string) (client.KeyRetirement, error)
+	states := []string{"enabled", "disabled", "destroyed"}
+	for i, end := range []end{operator.DisableKey, operator.DestroyKey} {
+		_, err := end(t.Context(), primary, "")
+		require.Equal(t, "key_unusable", codes.Of(err).Code)
+		plan, err := end(t.Context(), former, "")
+		require.NoError(t, err)
+		require.Equal(t, []any{states[i], false}, []any{plan.State, plan.Changed})
+		require.NotEmpty(t, plan.Warning)
+		done, err := end(t.Context(), former, plan.Confirmation)
+		require.NoError(t, err)
+		require.Equal(t, []any{states[i+1], true, ""}, []any{done.State, done.Changed, done.Confirmation})
+	}
+	plan, err := operator.ShredTenant(t.Context(), "ended", "")
+	require.NoError(t, err)
+	require.False(t, plan.Shredded || plan.Changed)
+	require.NotEmpty(t, plan.Warning)
+	require.Equal(t, []string{"service", "phi"}, []string{plan.Keys[0].Use, plan.Keys[0].Class})
+	_, err = c.ShredTenant(t.Context(), "ended", plan.Confirmation)
+	require.ErrorIs(t, err, client.ErrForbidden)
+	_, err = operator.ShredTenant(t.Context(), "ended", plan.Confirmation+"x")
+	require.ErrorIs(t, err, client.ErrPrecondition)
+	done, err := operator.ShredTenant(t.Context(), "ended", plan.Confirmation)
+	require.NoError(t, err)
+	require.True(t, done.Shredded && done.Changed)
+	require.Empty(t, done.Confirmation)
 }
 
 func callCache(t *testing.T, c *client.Client) {
@@ -226,7 +265,7 @@ func callSessions(t *testing.T, c *client.Client) {
 
 // Errors carry the server's code, status and request id, and nothing secret, however they came to be.
 func TestErrors(t *testing.T) {
-	url, _ := serve(t)
+	url, _, _ := serve(t)
 	c := connect(t, url, "coffer_planted")
 	_, err := c.Get(t.Context(), "planted")
 	require.ErrorIs(t, err, client.ErrUnauthorized)

@@ -25,6 +25,7 @@ func TestTypesAreTheDocuments(t *testing.T) {
 		"DecryptResult": decryptResultJSON{}, "DecryptBatchResponse": resultsJSON[decryptResultJSON]{}, "Package": Package{}, "Opened": openedJSON{},
 		"SessionRequest": newSessionJSON{}, "KeysetPage": keysetPage{}, "Keyset": Keyset{}, "KeyInfo": KeyInfo{},
 		"Rotations": rotationsJSON{}, "Rotation": Rotation{}, "RotationFailure": RotationFailure{},
+		"KeyRetirement": KeyRetirement{}, "Shredding": Shredding{},
 		"EventPage": eventPage{}, "Event": Event{}, "EventHead": EventHead{},
 	}
 	for name, schema := range document.Components.Schemas {

@@ -20,6 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/client"
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -29,10 +30,13 @@ import (
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// serve starts a whole server over badger in the test's process.
-func serve(t *testing.T) (url, bearer string) {
+// serve starts a whole server over badger in the test's process, with an operator's token and a tenant "ended", which has a former key of packages. The
+// server's rotations live some hours ahead, when keys of now are old enough to be ended.
+func serve(t *testing.T) (url, bearer, operator string) {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := badgerkv.Open(filepath.Join(dir, "store"), nil)
@@ -49,6 +53,15 @@ func serve(t *testing.T) (url, bearer string) {
 	tokens := token.Open(filepath.Join(dir, "token.json"))
 	bearer, _, err = tokens.CreateFirst()
 	require.NoError(t, err)
+	operator, _, err = tokens.Issue(token.Grant{Tenant: identity.EveryTenant, Scopes: identity.KeysAdmin})
+	require.NoError(t, err)
+	ended, err := ring.Tenant(t.Context(), "ended")
+	require.NoError(t, err)
+	_, err = ended.Rotate(t.Context(), format.UseService, classify.PHI, nil)
+	require.NoError(t, err)
+	time.Sleep(2 * time.Millisecond) // keys are in order by the millisecond that they were made in
+	_, err = ended.Rotate(t.Context(), format.UseService, classify.PHI, nil)
+	require.NoError(t, err)
 	auditKey, err := audit.OpenKey(t.Context(), filepath.Join(dir, "audit.key"), kek)
 	require.NoError(t, err)
 	trail := filepath.Join(dir, "audit.log")
@@ -60,7 +73,7 @@ func serve(t *testing.T) (url, bearer string) {
 	handler, err := api.New(api.Options{
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, Trail: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
 		Ring:    ring,
-		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "test", Audit: log, Age: time.Hour}),
+		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "test", Audit: log, Age: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
@@ -69,7 +82,7 @@ func serve(t *testing.T) (url, bearer string) {
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return server.URL, bearer
+	return server.URL, bearer, operator
 }
 
 func connect(t *testing.T, url, bearer string, options ...client.Option) *client.Client {

@@ -18,7 +18,7 @@ var faults = []string{limited, unavailable, late, cut, lost, half, silence}
 
 // flaky is a client behind a proxy, and one beside it.
 func flaky(t *testing.T) (p *proxy, behind, beside *client.Client) {
-	url, bearer := serve(t)
+	url, bearer, _ := serve(t)
 	p = newProxy(t, url)
 	return p, connect(t, p.URL, bearer, client.WithTimeout(2*time.Second)), connect(t, url, bearer)
 }

@@ -84,6 +84,7 @@ func TestConformance(t *testing.T) {
 		conformPackages(t, k)
 		conformSessions(t, k)
 		conformKeysets(t, k)
+		conformEnding(t, k)
 		conformEvents(t, k)
 		for _, path := range []string{"/livez", "/readyz", "/v1/openapi.yaml", "/v1/docs"} {
 			k.call(true, "GET", path, nil, "Authorization", "")
@@ -315,7 +316,7 @@ func TestFuzzOperations(t *testing.T) {
 		for range 60 {
 			query := url.Values{}
 			for range random.IntN(3) {
-				query.Add(pick("class", "ttl", "least", "prefix", "cursor", "limit", junk()), junk())
+				query.Add(pick("class", "ttl", "least", "prefix", "cursor", "limit", "tenant", "use", "key", "confirm", junk()), junk())
 			}
 			body, err := json.Marshal(value(0))
 			require.NoError(t, err)

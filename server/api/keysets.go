@@ -4,36 +4,18 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 var errOtherTenant = &codes.Error{Of: "forbidden", Text: "the token administers its own tenant only"}
-
-// keysetJSON is what is known of the keys of a tenant's use and class. It holds no key, wrapped or not.
-type keysetJSON struct {
-	Tenant    string    `json:"tenant"`
-	Use       string    `json:"use"`
-	Class     string    `json:"class"`
-	Epoch     uint32    `json:"epoch"`
-	Primary   string    `json:"primary"`
-	RotatedAt string    `json:"rotatedAt"`
-	NextAt    string    `json:"nextRotationAt,omitempty"`
-	Keys      []keyJSON `json:"keys"`
-}
-
-type keyJSON struct {
-	ID        string `json:"id"`
-	State     string `json:"state"`
-	CreatedAt string `json:"createdAt"`
-}
 
 // listKeysets answers the keysets of one tenant, or of a page of all that the token administers.
 func (s *server) listKeysets(c *call) error {
@@ -56,15 +38,15 @@ func (s *server) listKeysets(c *call) error {
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
 	page := struct {
-		Keysets []keysetJSON `json:"keysets"`
-		Cursor  string       `json:"cursor,omitempty"`
-	}{Keysets: []keysetJSON{}}
+		Keysets []lifecycle.Keyset `json:"keysets"`
+		Cursor  string             `json:"cursor,omitempty"`
+	}{Keysets: []lifecycle.Keyset{}}
 	if one != identity.EveryTenant {
 		d, err := s.ring.Document(ctx, one)
 		if err != nil {
 			return err
 		}
-		page.Keysets = s.appendKeysets(page.Keysets, d)
+		page.Keysets = lifecycle.Describe(d, s.rotator)
 		return answerJSON(c, http.StatusOK, page)
 	}
 	all, more, err := s.tenantsAfter(ctx, after, limit)
@@ -72,7 +54,7 @@ func (s *server) listKeysets(c *call) error {
 		return err
 	}
 	for _, d := range all {
-		page.Keysets = s.appendKeysets(page.Keysets, d)
+		page.Keysets = append(page.Keysets, lifecycle.Describe(d, s.rotator)...)
 	}
 	if more {
 		page.Cursor = base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].Owner))
@@ -117,22 +99,6 @@ func (s *server) tenantsAfter(ctx context.Context, after string, limit int) (pag
 	}
 	shorten()
 	return page, more, nil
-}
-
-func (s *server) appendKeysets(to []keysetJSON, d *envelope.Document) []keysetJSON {
-	for i := range d.Keysets {
-		k := &d.Keysets[i]
-		one := keysetJSON{
-			Tenant: d.Owner, Use: k.Use.String(), Class: k.Class.String(), Epoch: k.Epoch, Primary: hex.EncodeToString(k.Primary[:]),
-			RotatedAt: formatTime(k.RotatedAt()), NextAt: timeIfAny(s.rotator.DueAt(k)), Keys: make([]keyJSON, len(k.Keys)),
-		}
-		for j := range k.Keys {
-			key := &k.Keys[j]
-			one.Keys[j] = keyJSON{hex.EncodeToString(key.ID[:]), key.State.String(), formatTime(key.CreatedAt)}
-		}
-		to = append(to, one)
-	}
-	return to
 }
 
 // pageLimit reads about how much a page is to hold.

@@ -17,7 +17,7 @@ func (s *server) handlers() map[string]func(*call) error {
 		"encrypt": s.sealing(s.encrypt), "encryptBatch": s.sealing(s.encryptBatch), "decrypt": s.sealing(s.decrypt), "decryptBatch": s.sealing(s.decryptBatch),
 		"createSession": s.createSession, "getSession": s.getSession, "extendSession": s.extendSession, "endSession": s.endSession,
 		"listKeysets": s.listKeysets, "listRotations": s.listRotations, "listEvents": s.listEvents, "getEventHead": s.getEventHead,
-		"rotateKeys": s.rotateKeys, "rollbackKeys": s.rollbackKeys,
+		"rotateKeys": s.rotateKeys, "rollbackKeys": s.rollbackKeys, "disableKey": s.disableKey, "destroyKey": s.destroyKey, "shredTenant": s.shredTenant,
 		"getMetrics": s.getMetrics, "getLive": s.livez, "getReady": s.readyz, "getDocument": s.getDocument, "getDocs": s.getDocs,
 	}
 }

@@ -58,6 +58,11 @@ func (r *Recovery) Loss(ctx context.Context, tenant string) (*Loss, error) {
 	if err != nil {
 		return nil, err
 	}
+	return LossOf(d), nil
+}
+
+// LossOf is Loss for who has the tenant's keysets.
+func LossOf(d *envelope.Document) *Loss {
 	loss := &Loss{Shredded: d.Shredded()}
 	for _, s := range d.Keysets {
 		lost := LostKeys{Use: s.Use, Class: s.Class}
@@ -78,5 +83,5 @@ func (r *Recovery) Loss(ctx context.Context, tenant string) (*Loss, error) {
 			loss.Keys = append(loss.Keys, lost)
 		}
 	}
-	return loss, nil
+	return loss
 }

@@ -66,7 +66,7 @@ export type Code =
   | 'identity_unavailable'
   /** The audit log cannot be written, and without it no key is used and no value is opened. (HTTP 503, may succeed when retried) */
   | 'audit_unavailable'
-  /** The entry is not the one that If-Match or If-None-Match asks for; nothing was changed. (HTTP 412) */
+  /** The entry is not the one that If-Match or If-None-Match asks for, or the confirmation is not of what is there now; nothing was changed. (HTTP 412) */
   | 'precondition_failed'
   /** The server is about to end; ask another one, or this one again later. (HTTP 503, may succeed when retried) */
   | 'shutting_down'

@@ -323,6 +323,81 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys:disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Disable a key
+         * @description Disables a former key of packages, files or database fields: what is under it is answered `key_unusable` from then on. Its material is kept, but it is never
+         *     enabled again, since states only advance. See whether anything fails, then destroy it. Other servers know within a second or two.
+         *
+         *     Two steps: a request without `confirm` changes nothing, and answers what the change means with a `confirmation`. That is good for ten minutes, for this operation
+         *     on this key, and as long as nothing of the tenant's keysets is changed; else it is `precondition_failed`. A key that has the state already is answered as it
+         *     is, without one. Only an operator's token, of tenant `*`, may; `forbidden` else.
+         *
+         *     `key_unusable` is a key that is needed, and `detail` says by what: the primary; one that a rotation which is not over holds; one that a server cut off from the keysets may
+         *     still seal under, until the time that keys stay in memory has passed since the last rotation. Keys of the cache are refused as well: a
+         *     request does not go through all entries. A rotation does, and then retires them by itself; `coffer keys disable` does where the cache is in Redis.
+         */
+        post: operations["disableKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys:destroy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Destroy a key
+         * @description Destroys the material of a former key of packages, files or database fields, for ever: what is under it is answered `key_destroyed`. No scan sees what that
+         *     is, it lies with those who had it sealed. Two steps and refusals are those of `disableKey`; refused as well is a key that is still enabled. A compromised one is
+         *     destroyed without being disabled first.
+         */
+        post: operations["destroyKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys:shred": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shred a tenant
+         * @description Destroys a tenant's roots and keys, and with them its data, for ever. When it is answered as `changed`, every server that reaches the keysets answers
+         *     `key_destroyed` to all that the tenant asks; one that is cut off from them goes on for as long as it keeps keys in memory. The answer takes about three
+         *     seconds for that. Two steps, as `disableKey`; only an operator's token, of tenant `*`, may.
+         *
+         *     Cache entries stay, unreadable, until their time is over; `coffer keys shred` deletes them where the cache is in Redis.
+         */
+        post: operations["shredTenant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rotations": {
         parameters: {
             query?: never;
@@ -584,6 +659,48 @@ export interface components {
             rotatedAt: components["schemas"]["Time"];
             nextRotationAt?: components["schemas"]["Time"];
             keys: components["schemas"]["KeyInfo"][];
+        };
+        /** @description A key that is disabled or destroyed, or will be when that is confirmed. */
+        KeyRetirement: {
+            tenant: components["schemas"]["Tenant"];
+            /** @enum {string} */
+            use: "storage" | "cache" | "service" | "field" | "file";
+            class: components["schemas"]["Class"];
+            keyId: components["schemas"]["KeyId"];
+            /**
+             * @description The key's state now.
+             * @enum {string}
+             */
+            state: "enabled" | "disabled" | "compromised" | "destroyed";
+            /** @description Whether this request changed it. */
+            changed: boolean;
+            /** @description What the change means and what is not known */
+            warning?: string;
+            /** @description To be sent as `confirm`. There while something is left to confirm. */
+            confirmation?: string;
+            expiresAt?: components["schemas"]["Time"];
+        };
+        /** @description A tenant that is shredded, or will be when that is confirmed. */
+        Shredding: {
+            tenant: components["schemas"]["Tenant"];
+            /** @description Whether it is now. */
+            shredded: boolean;
+            /** @description Whether this request shredded it. */
+            changed: boolean;
+            /** @description The keys that are lost, or will be, by use and class. */
+            keys: {
+                /** @enum {string} */
+                use: "storage" | "cache" | "service" | "field" | "file";
+                class: components["schemas"]["Class"];
+                keys: number;
+                oldestAt: components["schemas"]["Time"];
+                newestAt: components["schemas"]["Time"];
+            }[];
+            /** @description What shredding means and what survives it */
+            warning?: string;
+            /** @description To be sent as `confirm`. There while something is left to confirm. */
+            confirmation?: string;
+            expiresAt?: components["schemas"]["Time"];
         };
         Rotations: {
             rotations: components["schemas"]["Rotation"][];
@@ -1003,7 +1120,7 @@ export interface components {
         };
         /**
          * @description `unknown_key`: the package was sealed under a key that the tenant does not have, or under a passphrase. `key_unusable`: the key is
-         *     disabled, or the class has no key to seal under. `encryption_disabled`: the server encrypts and the value was stored by one with
+         *     disabled, or the class has no key to seal under; or the key that is to be ended is still needed. `encryption_disabled`: the server encrypts and the value was stored by one with
          *     `ENCRYPTION_ENABLED=false`, or the other way round; or packages were asked of one with that setting.
          */
         Conflict: {
@@ -1043,7 +1160,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `precondition_failed`: the entry is not the one that the condition names, or there is one, or none. Nothing was changed. */
+        /** @description `precondition_failed`: the entry is not the one that the condition names, or there is one, or none; or a confirmation is not of what is there now. Nothing was changed. */
         PreconditionFailed: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -2396,6 +2513,177 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    disableKey: {
+        parameters: {
+            query: {
+                /** @description The tenant. */
+                tenant: components["schemas"]["Tenant"];
+                /** @description The key's use. */
+                use: "cache" | "service" | "field" | "file";
+                /** @description The key's class. */
+                class: components["schemas"]["Class"];
+                /** @description The key's id. */
+                key: components["schemas"]["KeyId"];
+                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
+                confirm?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key as it is, with what has to be confirmed, or as it became. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "tenant": "clinic",
+                     *       "use": "service",
+                     *       "class": "phi",
+                     *       "keyId": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                     *       "state": "enabled",
+                     *       "changed": false,
+                     *       "warning": "A disabled key opens nothing.",
+                     *       "confirmation": "1736942400.lTAVO8dyu6p1Hn2yX0bIVoyQ6cD9hcXk3g0ZyH2zTQo",
+                     *       "expiresAt": "2025-01-15T12:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["KeyRetirement"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            412: components["responses"]["PreconditionFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    destroyKey: {
+        parameters: {
+            query: {
+                /** @description The tenant. */
+                tenant: components["schemas"]["Tenant"];
+                /** @description The key's use. */
+                use: "cache" | "service" | "field" | "file";
+                /** @description The key's class. */
+                class: components["schemas"]["Class"];
+                /** @description The key's id. */
+                key: components["schemas"]["KeyId"];
+                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
+                confirm?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key as it is, with what has to be confirmed, or as it became. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "tenant": "clinic",
+                     *       "use": "service",
+                     *       "class": "phi",
+                     *       "keyId": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                     *       "state": "disabled",
+                     *       "changed": false,
+                     *       "warning": "Nothing opens under a destroyed key.",
+                     *       "confirmation": "1736942400.lTAVO8dyu6p1Hn2yX0bIVoyQ6cD9hcXk3g0ZyH2zTQo",
+                     *       "expiresAt": "2025-01-15T12:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["KeyRetirement"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            412: components["responses"]["PreconditionFailed"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["Timeout"];
+        };
+    };
+    shredTenant: {
+        parameters: {
+            query: {
+                /** @description The tenant. */
+                tenant: components["schemas"]["Tenant"];
+                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
+                confirm?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What will be lost, with what has to be confirmed, or what is. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["NoStore"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "tenant": "clinic",
+                     *       "shredded": false,
+                     *       "changed": false,
+                     *       "keys": [
+                     *         {
+                     *           "use": "cache",
+                     *           "class": "phi",
+                     *           "keys": 2,
+                     *           "oldestAt": "2025-01-15T12:00:00.000Z",
+                     *           "newestAt": "2025-01-15T12:00:00.000Z"
+                     *         }
+                     *       ],
+                     *       "warning": "Nothing opens again.",
+                     *       "confirmation": "1736942400.lTAVO8dyu6p1Hn2yX0bIVoyQ6cD9hcXk3g0ZyH2zTQo",
+                     *       "expiresAt": "2025-01-15T12:10:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Shredding"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
+            412: components["responses"]["PreconditionFailed"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];

@@ -1,0 +1,89 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// Confirmable is what is left to confirm of something that cannot be undone: call again with the confirmation, once somebody has read the warning.
+type Confirmable struct {
+	Changed      bool       `json:"changed"`                // by this call
+	Warning      string     `json:"warning,omitempty"`      // what it means and what is not known, for people
+	Confirmation string     `json:"confirmation,omitempty"` // empty where nothing is left to confirm
+	ExpiresAt    *time.Time `json:"expiresAt,omitempty"`
+}
+
+// KeyName names one key of a tenant.
+type KeyName struct {
+	Tenant string
+	Use    string // cache, service, field or file
+	Class  classify.Class
+	ID     string // 64 hexadecimal digits
+}
+
+// KeyRetirement is a key that is disabled or destroyed, or will be when that is confirmed.
+type KeyRetirement struct {
+	Tenant string `json:"tenant"`
+	Use    string `json:"use"`
+	Class  string `json:"class"`
+	KeyID  string `json:"keyId"`
+	State  string `json:"state"` // now
+	Confirmable
+}
+
+// Shredding is a tenant that is shredded, or will be when that is confirmed.
+type Shredding struct {
+	Tenant   string     `json:"tenant"`
+	Shredded bool       `json:"shredded"` // now
+	Keys     []LostKeys `json:"keys"`
+	Confirmable
+}
+
+// LostKeys are the keys of a use and class that a shredding destroys.
+type LostKeys struct {
+	Use      string    `json:"use"`
+	Class    string    `json:"class"`
+	Keys     int       `json:"keys"`
+	OldestAt time.Time `json:"oldestAt"`
+	NewestAt time.Time `json:"newestAt"`
+}
+
+// DisableKey disables a former key of packages, files or fields, so that it opens nothing any more; it is never enabled again. With an empty
+// confirmation it changes nothing, and gives one that is good for ten minutes and for as long as the tenant's keysets stay as they are; with it, it does. It
+// fails with the code key_unusable for a key that is needed, and the reason. The token is an operator's, with the scope keys:admin.
+func (c *Client) DisableKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
+	return c.retire(ctx, "/v1/keys:disable", key, confirmation)
+}
+
+// DestroyKey destroys the material of a key that is disabled or compromised, for ever. It takes two steps, as DisableKey does.
+func (c *Client) DestroyKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
+	return c.retire(ctx, "/v1/keys:destroy", key, confirmation)
+}
+
+func (c *Client) retire(ctx context.Context, path string, key KeyName, confirmation string) (now KeyRetirement, err error) {
+	r := confirming(path, key.Tenant, confirmation)
+	r.query.Set("use", key.Use)
+	r.query.Set("class", key.Class.String())
+	r.query.Set("key", key.ID)
+	err = c.send(ctx, r, decode(&now))
+	return now, err
+}
+
+// ShredTenant destroys a tenant's keys, and with them its data, for ever. It takes two steps, as DisableKey does, and some seconds: when
+// it returns, every server that reaches the keysets refuses the tenant's data.
+func (c *Client) ShredTenant(ctx context.Context, tenant, confirmation string) (now Shredding, err error) {
+	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirmation), decode(&now))
+	return now, err
+}
+
+func confirming(path, tenant, confirmation string) *request {
+	r := newRequest(http.MethodPost, path)
+	r.query.Set("tenant", tenant)
+	if confirmation != "" {
+		r.query.Set("confirm", confirmation)
+	}
+	return r
+}
