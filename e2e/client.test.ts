@@ -35,6 +35,21 @@ afterAll(async () => {
   await removeFolder(folder);
 });
 
+async function clientOf(tenant: string, scopes: string): Promise<CofferClient> {
+  const { stdout } = await run(join(folder, 'coffer'), ['token', 'create', '--data', join(folder, 'data'), '--tenant', tenant, '--scopes', scopes]);
+  return new CofferClient(server.origin, { token: stdout.replace('token:', '').trim() });
+}
+
+/** What an operator is told who ends a key that was the primary until just now. */
+async function endFormer(operation: 'disableKey' | 'destroyKey'): Promise<Record<string, unknown>> {
+  const operator = await clientOf('*', 'keys:admin');
+  for await (const { tenant, class: name, use, keys } of operator.keysets({ tenant: 'default' })) {
+    if (use === 'storage' || keys.length === 1) continue;
+    return failure(operator[operation]({ tenant, use, class: name, key: keys[1]!.id }));
+  }
+  return {};
+}
+
 /** A call of every operation, each against what the calls before it left. */
 const calls: Record<keyof operations, () => Promise<unknown>> = {
   putEntry: async () => {
@@ -152,6 +167,19 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(state).toBe('rolled-back');
     expect(await client.rollback({ tenant: 'default' })).toMatchObject({ id, state });
   },
+  // No key of this server is old enough to be ended: a server that was cut off may still seal under it for an hour.
+  disableKey: async () => expect(await endFormer('disableKey')).toMatchObject({ code: 'key_unusable', status: 409, message: expect.stringContaining('may seal under the key until') }),
+  destroyKey: async () => expect(await endFormer('destroyKey')).toMatchObject({ code: 'key_unusable', status: 409, message: expect.stringContaining('disable it first') }),
+  shredTenant: async () => {
+    const [clinic, operator] = [await clientOf('clinic', 'cache:write'), await clientOf('*', 'keys:admin')];
+    await clinic.set('k', 'Ada', { class: 'phi' });
+    const { confirmation, ...plan } = await operator.shredTenant('clinic');
+    expect(plan).toMatchObject({ tenant: 'clinic', shredded: false, changed: false, keys: [{ use: 'cache', class: 'phi', keys: 1 }] });
+    expect(await failure(operator.shredTenant('clinic', { confirmation: `${confirmation}x` }))).toMatchObject({ code: 'precondition_failed', status: 412 });
+    expect(await failure(client.shredTenant('clinic', { confirmation }))).toMatchObject({ code: 'forbidden', status: 403 });
+    expect(await operator.shredTenant('clinic', { confirmation })).toMatchObject({ shredded: true, changed: true });
+    expect(await failure(clinic.set('k', 'Ada', { class: 'phi' }))).toMatchObject({ code: 'key_destroyed', status: 410 });
+  },
   listRotations: async () => expect(await client.rotations({ tenant: 'default' })).toMatchObject([{ tenant: 'default', state: 'rolled-back' }]),
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
@@ -168,7 +196,7 @@ describe('the client in Node', () => {
     const ids = [...document.matchAll(/operationId: (\w+)/g)].map(([, id]) => id!);
     expect(ids.length).toBeGreaterThan(15);
     const metrics = await client.metrics();
-    const done = [...metrics.matchAll(/coffer_operations_total\{.*operation="(\w+)",outcome="ok"/g)].map(([, id]) => id!);
+    const done = [...metrics.matchAll(/coffer_operations_total\{.*operation="(\w+)",outcome="(?:ok|key_unusable)"/g)].map(([, id]) => id!);
     expect(ids.filter((id) => !done.includes(id))).toEqual([]);
   });
 

@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -98,6 +100,39 @@ func TestShredAcrossServers(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"keys shred","tenant":"clinic"`)
 	require.NotContains(t, string(log), record)
+}
+
+// When a server answers that a tenant is shredded, another one refuses its data too; a confirmation of one server is good at the other.
+func TestShredOverHTTP(t *testing.T) {
+	redis := redistest.Start(t)
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_REQUEST_TIMEOUT=1s"}
+	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
+	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
+	operator := strings.TrimSpace(strings.TrimPrefix(coffer(t, environ, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin"), "token:"))
+	for i, p := range servers {
+		p.put(clinic, fmt.Sprint("patient-", i), record)
+		p.put(other, "patient-1", record)
+	}
+	const shred = "/v1/keys:shred?tenant=clinic"
+	status, body := servers[0].do(operator, "POST", shred, "")
+	require.Equal(t, http.StatusOK, status, body)
+	var plan struct{ Confirmation string }
+	require.NoError(t, json.Unmarshal([]byte(body), &plan))
+	for i, p := range servers {
+		p.requireValue(clinic, fmt.Sprint("patient-", i), record)
+	}
+	require.Equal(t, http.StatusForbidden, first(servers[1].do(servers[0].token, "POST", shred+"&confirm="+plan.Confirmation, "")))
+	status, body = servers[1].do(operator, "POST", shred+"&confirm="+plan.Confirmation, "")
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, `"shredded":true,"changed":true`)
+	for i, p := range servers {
+		require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), "")))
+		require.Equal(t, http.StatusGone, first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record)))
+		p.requireValue(other, "patient-1", record)
+	}
+	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	require.Regexp(t, `"action":"tenant.shred","outcome":"ok","requestId":"[^"]+","operation":"shredTenant","issuer":"coffer","subject":"[^"]+","tenant":"clinic"`, string(log))
 }
 
 func first(status int, _ string) int { return status }

@@ -6,15 +6,33 @@
  * @packageDocumentation
  */
 import type { DataClassification, EncryptedPackage } from './index.js';
-import { type CallOptions, type ClientOptions, Http, type Sent, failure } from './http.js';
+import {
+  type Entry,
+  type EntryHead,
+  type EntryStream,
+  type Opened,
+  type SessionTimes,
+  type Stored,
+  entryOf,
+  fromBase64,
+  infoOf,
+  openedOf,
+  packageOf,
+  resultError,
+  storedOf,
+  timesOf,
+  ttlOf,
+  typeOf,
+} from './answers.js';
+import { type CallOptions, type ClientOptions, Http, type Sent } from './http.js';
 import type { CofferError } from './index.js';
 import { toBase64 } from './json.js';
 import type { components, operations } from './openapi.gen.js';
 
+export type { Entry, EntryHead, EntryInfo, EntryStream, Opened, SessionTimes, Stored } from './answers.js';
 export type { CallOptions, ClientOptions } from './http.js';
 
 type Schemas = components['schemas'];
-type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The type of a package at rest, as `Accept` of a read. */
 const PACKAGE = 'application/vnd.coffer.package';
@@ -48,45 +66,25 @@ export type Health = Schemas['Health'];
 /** What is known of a tenant's keys of a use and class: no key is in it. */
 export type Keyset = Schemas['Keyset'];
 
-/** How far a tenant's rotation has come. */
-export type Rotation = Schemas['Rotation'];
-
-/** What a package's header says of an entry; authentic only beside an opened value. */
-export interface EntryInfo {
+/** A key that is disabled or destroyed, or will be when that is confirmed. */
+export type KeyRetirement = Schemas['KeyRetirement'];
+/** A tenant that is shredded, or will be when that is confirmed. */
+export type Shredding = Schemas['Shredding'];
+/** Names one key of a tenant. */
+export interface KeyName {
+  tenant: string;
+  use: 'cache' | 'service' | 'field' | 'file';
   class: DataClassification;
   /** 64 hexadecimal digits. */
-  keyId: string;
-  encryptedAt: Date;
-  context: Record<string, string>;
-  /** Names this write of the entry, for `ifMatch` and `ifNoneMatch`. */
-  etag: string;
+  key: string;
+}
+/** Options of what cannot be undone: without the `confirmation` of an answer nothing is changed. */
+export interface ConfirmOptions extends CallOptions {
+  confirmation?: string | undefined;
 }
 
-/** A value of the cache with what its package says of it. */
-export interface Entry extends EntryInfo {
-  value: Bytes;
-  contentType: string;
-}
-
-/** A value of the cache that is still on its way. */
-export interface EntryStream extends EntryInfo {
-  /** To be read to its end or cancelled. It fails where the connection does: what came before is then not the whole value. */
-  body: ReadableStream<Bytes>;
-  contentType: string;
-}
-
-/** An entry that was not opened. */
-export interface EntryHead extends EntryInfo {
-  /** Seconds that the entry is still kept, rounded up; `null` is for ever. */
-  ttl: number | null;
-}
-
-/** What was stored. */
-export interface Stored {
-  etag: string;
-  /** Seconds that the entry is kept, rounded up; `null` is for ever. */
-  ttl: number | null;
-}
+/** How far a tenant's rotation has come. */
+export type Rotation = Schemas['Rotation'];
 
 /** Options of a write. */
 export interface SetOptions extends CallOptions {
@@ -138,23 +136,6 @@ export interface Sealing {
   value: string | Uint8Array;
   class: DataClassification;
   context?: Readonly<Record<string, string>>;
-}
-
-/** A value that was opened, all of it authentic. */
-export interface Opened {
-  /** Text if the package holds text or JSON, else bytes. */
-  value: string | Bytes;
-  valueType: Schemas['ValueType'];
-  class: DataClassification;
-  keyId: string;
-  encryptedAt: Date;
-  context: Record<string, string>;
-}
-
-/** When a session was created, and when it ends. */
-export interface SessionTimes {
-  createdAt: Date;
-  expiresAt: Date;
 }
 
 /** A new session. Whoever has its id and a token of the tenant opens it: treat the id like a password. */
@@ -270,6 +251,25 @@ export class CofferClient {
     return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant: options.tenant } }, jsonOf<'rollbackKeys'>);
   }
 
+  /**
+   * Disables a former key of packages, files or fields, so that it opens nothing any more; it is never enabled again. The first call changes nothing and
+   * answers what it means, with a `confirmation` for the second, good for ten minutes and as long as the keysets stay as they are. Rejects with
+   * `key_unusable` for a key that is needed. Needs `keys:admin` and an operator's token, as do the next two.
+   */
+  disableKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
+    return this.#confirm('disableKey', { ...key }, options);
+  }
+
+  /** Destroys the material of a key that is disabled or compromised, for ever, in two steps as {@link disableKey}. */
+  destroyKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
+    return this.#confirm('destroyKey', { ...key }, options);
+  }
+
+  /** Destroys a tenant's keys, and with them its data, for ever, in two steps as {@link disableKey}; when it is `changed`, every server refuses the data. */
+  shredTenant(tenant: string, options: ConfirmOptions = {}): Promise<Shredding> {
+    return this.#confirm('shredTenant', { tenant }, options);
+  }
+
   /** The last rotation of a tenant, or of every tenant that the token administers. Needs `keys:admin`. */
   async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotation[]> {
     const sent = { ...signalOf(options), query: { tenant: options.tenant } };
@@ -378,6 +378,10 @@ export class CofferClient {
     return this.#http.send(operation, { ...more, ...signalOf(options), headers, body: JSON.stringify(body) }, jsonOf<K>);
   }
 
+  #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(operation: K, about: Record<string, string>, options: ConfirmOptions): Promise<Json<K>> {
+    return this.#http.send(operation, { ...signalOf(options), query: { ...about, confirm: options.confirmation } }, jsonOf<K>);
+  }
+
   #text(operation: 'getMetrics' | 'getDocument' | 'getDocs', options: CallOptions): Promise<string> {
     return this.#http.send(operation, signalOf(options), (response) => response.text());
   }
@@ -402,23 +406,6 @@ async function orNull<T>(promise: Promise<T>): Promise<T | null> {
 }
 
 const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> => JSON.parse(await response.text()) as Json<K>;
-const typeOf = (response: Response): string => response.headers.get('Content-Type') ?? '';
-
-function ttlOf({ headers }: Response): number | null {
-  return headers.has('Coffer-TTL') ? Number(headers.get('Coffer-TTL')) : null;
-}
-
-const storedOf = (response: Response): Stored => ({ etag: response.headers.get('ETag') ?? '', ttl: ttlOf(response) });
-
-function infoOf({ headers }: Response): EntryInfo {
-  return {
-    class: headers.get('Coffer-Class') as DataClassification,
-    keyId: headers.get('Coffer-Key-Id') ?? '',
-    encryptedAt: new Date(headers.get('Coffer-Encrypted-At') ?? NaN),
-    context: JSON.parse(headers.get('Coffer-Context') ?? '{}') as Record<string, string>,
-    etag: headers.get('ETag') ?? '',
-  };
-}
 
 function stepOf(o: BatchOperation): Schemas['BatchRequest']['operations'][number] {
   if (o.op !== 'set') return o;
@@ -428,24 +415,11 @@ function stepOf(o: BatchOperation): Schemas['BatchRequest']['operations'][number
 
 const ttlMember = (ttl?: Duration): { ttl?: string } => (ttl === undefined ? {} : { ttl: String(ttl) });
 
-const entryOf = async (response: Response): Promise<Entry> => ({ ...infoOf(response), contentType: typeOf(response), value: new Uint8Array(await response.arrayBuffer()) });
-
-const packageOf = (sealed: Schemas['Package']): EncryptedPackage => sealed as EncryptedPackage;
-
-function openedOf({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
-  return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
-}
-
 function sealingOf({ value, class: name, context }: Sealing): Schemas['EncryptRequest'] {
   return { ...(typeof value === 'string' ? { text: value } : { data: toBase64(value) }), class: name, ...(context && { context }) };
 }
 
-const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({ createdAt: new Date(createdAt), expiresAt: new Date(expiresAt) });
-
-const resultError = (code: Schemas['Code'] = 'internal', status: number, detail = 'the server gave no reason'): CofferError => Object.assign(failure(code, detail), { status });
-
 const utf8 = (value: string | Uint8Array): Uint8Array => (typeof value === 'string' ? new TextEncoder().encode(value) : value);
-const fromBase64 = (text: string): Bytes => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 /** JSON in ASCII, the only text that a header carries safely. */
 function asciiJson(value: Readonly<Record<string, string>>): string {

@@ -25,6 +25,9 @@ const routes = {
   listKeysets: ['GET', '/v1/keys', true],
   rotateKeys: ['POST', '/v1/keys:rotate', false],
   rollbackKeys: ['POST', '/v1/keys:rollback', true],
+  disableKey: ['POST', '/v1/keys:disable', true], // states only advance
+  destroyKey: ['POST', '/v1/keys:destroy', true],
+  shredTenant: ['POST', '/v1/keys:shred', true],
   listRotations: ['GET', '/v1/rotations', true],
   listEvents: ['GET', '/v1/audit', true],
   getEventHead: ['GET', '/v1/audit/head', true],

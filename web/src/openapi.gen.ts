@@ -386,7 +386,7 @@ export interface paths {
         /**
          * Shred a tenant
          * @description Destroys a tenant's roots and keys, and with them its data, for ever. When it is answered as `changed`, every server that reaches the keysets answers
-         *     `key_destroyed` to all that the tenant asks; one that is cut off from them goes on for as long as it keeps keys in memory. The answer takes about three
+         *     `key_destroyed` to whatever would open or seal a value of the tenant; one that is cut off from them goes on for as long as it keeps keys in memory. The answer takes about three
          *     seconds for that. Two steps, as `disableKey`; only an operator's token, of tenant `*`, may.
          *
          *     Cache entries stay, unreadable, until their time is over; `coffer keys shred` deletes them where the cache is in Redis.
@@ -674,7 +674,7 @@ export interface components {
             state: "enabled" | "disabled" | "compromised" | "destroyed";
             /** @description Whether this request changed it. */
             changed: boolean;
-            /** @description What the change means and what is not known */
+            /** @description What the change means and what is not known, for people. There while it is not confirmed. */
             warning?: string;
             /** @description To be sent as `confirm`. There while something is left to confirm. */
             confirmation?: string;
@@ -696,7 +696,7 @@ export interface components {
                 oldestAt: components["schemas"]["Time"];
                 newestAt: components["schemas"]["Time"];
             }[];
-            /** @description What shredding means and what survives it */
+            /** @description What shredding means and what survives it, for people. There while it is not confirmed. */
             warning?: string;
             /** @description To be sent as `confirm`. There while something is left to confirm. */
             confirmation?: string;
@@ -1549,6 +1549,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
@@ -1914,6 +1915,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];

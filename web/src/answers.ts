@@ -1,0 +1,94 @@
+/** What the server answers, as callers of the client get it. */
+import { failure } from './http.js';
+import type { CofferError, DataClassification, EncryptedPackage } from './index.js';
+import type { components } from './openapi.gen.js';
+
+type Schemas = components['schemas'];
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a package's header says of an entry; authentic only beside an opened value. */
+export interface EntryInfo {
+  class: DataClassification;
+  /** 64 hexadecimal digits. */
+  keyId: string;
+  encryptedAt: Date;
+  context: Record<string, string>;
+  /** Names this write of the entry, for `ifMatch` and `ifNoneMatch`. */
+  etag: string;
+}
+
+/** A value of the cache with what its package says of it. */
+export interface Entry extends EntryInfo {
+  value: Bytes;
+  contentType: string;
+}
+
+/** A value of the cache that is still on its way. */
+export interface EntryStream extends EntryInfo {
+  /** To be read to its end or cancelled. It fails where the connection does: what came before is then not the whole value. */
+  body: ReadableStream<Bytes>;
+  contentType: string;
+}
+
+/** An entry that was not opened. */
+export interface EntryHead extends EntryInfo {
+  /** Seconds that the entry is still kept, rounded up; `null` is for ever. */
+  ttl: number | null;
+}
+
+/** What was stored. */
+export interface Stored {
+  etag: string;
+  /** Seconds that the entry is kept, rounded up; `null` is for ever. */
+  ttl: number | null;
+}
+
+/** A value that was opened, all of it authentic. */
+export interface Opened {
+  /** Text if the package holds text or JSON, else bytes. */
+  value: string | Bytes;
+  valueType: Schemas['ValueType'];
+  class: DataClassification;
+  keyId: string;
+  encryptedAt: Date;
+  context: Record<string, string>;
+}
+
+/** When a session was created, and when it ends. */
+export interface SessionTimes {
+  createdAt: Date;
+  expiresAt: Date;
+}
+
+export const typeOf = (response: Response): string => response.headers.get('Content-Type') ?? '';
+
+export function ttlOf({ headers }: Response): number | null {
+  return headers.has('Coffer-TTL') ? Number(headers.get('Coffer-TTL')) : null;
+}
+
+export const storedOf = (response: Response): Stored => ({ etag: response.headers.get('ETag') ?? '', ttl: ttlOf(response) });
+
+export function infoOf({ headers }: Response): EntryInfo {
+  return {
+    class: headers.get('Coffer-Class') as DataClassification,
+    keyId: headers.get('Coffer-Key-Id') ?? '',
+    encryptedAt: new Date(headers.get('Coffer-Encrypted-At') ?? NaN),
+    context: JSON.parse(headers.get('Coffer-Context') ?? '{}') as Record<string, string>,
+    etag: headers.get('ETag') ?? '',
+  };
+}
+
+export const entryOf = async (response: Response): Promise<Entry> => ({ ...infoOf(response), contentType: typeOf(response), value: new Uint8Array(await response.arrayBuffer()) });
+
+export const packageOf = (sealed: Schemas['Package']): EncryptedPackage => sealed as EncryptedPackage;
+
+export function openedOf({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
+  return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
+}
+
+export const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({ createdAt: new Date(createdAt), expiresAt: new Date(expiresAt) });
+
+export const resultError = (code: Schemas['Code'] = 'internal', status: number, detail = 'the server gave no reason'): CofferError => Object.assign(failure(code, detail), { status });
+
+/** The bytes of a text in base64. */
+export const fromBase64 = (text: string): Bytes => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
