@@ -19,7 +19,7 @@ const (
 	Foreign                 // nothing: what is there is no package of a cache that encrypts
 	Anew                    // the value is now under its class's primary key
 	Changed                 // nothing: the entry was written meanwhile
-	Large                   // nothing: it is longer than the limit
+	Large                   // nothing: it is longer than the limit, and may be due
 )
 
 // Resealing is what became of one entry.
@@ -35,8 +35,8 @@ type Due func(class classify.Class, id format.KeyID) bool
 
 // Reseal seals the values under keys anew that are due, and puts each in the place of what it was sealed from, in one step
 // with the check that this is still there: what was written meanwhile stays. An entry keeps the time that it has left, and
-// what it says of when it was first sealed; its tag is another one. Entries whose packages are longer than limit bytes are left. It takes two
-// calls of the store, and three times the bytes of the packages in memory at most. Its own error is the store's: then those that are Anew are, and
+// what it says of when it was first sealed; its tag is another one. Entries that are due and whose packages are longer than limit bytes are left. It
+// takes two calls of the store, and three times the bytes of the packages in memory at most. Its own error is the store's: then those that are Anew are, and
 // what became of the others is not known.
 func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) ([]Resealing, error) {
 	all := make([]Resealing, len(keys))
@@ -72,19 +72,31 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 
 // reseal appends the package that is to be in an entry's place to b, and reports whether there is one.
 func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Sized, due Due) bool {
-	if one.Err = c.checkKey(key); one.Err != nil || old.Value == nil {
-		if old.Size > 0 {
-			one.Did, one.Bytes = Large, old.Size
-		}
+	whole, text := old.Value != nil, old.Value
+	if !whole {
+		text = old.Begin
+	}
+	if one.Err = c.checkKey(key); one.Err != nil || text == nil {
 		return false
 	}
-	p, err := format.Parse(old.Value)
-	if err != nil || c.plain || p.Header.Source != format.FromKeyset || p.Header.Algorithm == format.Chunked || format.Use(p.Header.Use) != format.UseCache {
+	h, n, err := format.ParseHeader(text)
+	if err == nil {
+		err = format.CheckBody(&h, old.Size-n)
+	}
+	switch {
+	case err != nil && !whole: // its header may be longer than what was read
+	case err != nil, c.plain, h.Source != format.FromKeyset, h.Algorithm == format.Chunked, format.Use(h.Use) != format.UseCache:
 		one.Did = Foreign
 		return false
+	default:
+		one.Entry = entryOf(&seal.Opened{Header: h}, text)
+		one.Size += old.Size - len(text)
+		if !due(one.Class, one.KeyID) {
+			return false
+		}
 	}
-	one.Entry = entryOf(&seal.Opened{Header: p.Header}, old.Value)
-	if !due(one.Class, one.KeyID) {
+	if !whole {
+		one.Entry, one.Did, one.Bytes = Entry{}, Large, old.Size
 		return false
 	}
 	one.Err = c.anew(b, plain, key, old.Value)

@@ -181,6 +181,14 @@ func TestResealMany(t *testing.T) {
 		before[i].Tag = after[i].Tag
 		require.Equal(t, before[i], after[i])
 	}
+	results, err = c.Reseal(ctx, keys[39:], 4000, none)
+	require.NoError(t, err)
+	require.Equal(t, []any{cache.Kept, after[39].KeyID, 39 * 200}, []any{results[0].Did, results[0].KeyID, results[0].Size - 11}, "its beginning tells that it is not due")
+	results, err = c.Reseal(ctx, keys[39:], 50, none)
+	require.NoError(t, err)
+	require.Equal(t, cache.Large, results[0].Did, "half of a header tells nothing")
+	results, err = c.Reseal(ctx, append([]string{"x", "x", "x", "x"}, keys...), 4000, all)
+	require.NoError(t, err)
 	require.Equal(t, cache.Anew, results[4].Did)
 	require.Equal(t, cache.Large, results[4+39].Did)
 }

@@ -40,6 +40,7 @@ type Entry struct {
 // Sized is an answer of GetManyWithin.
 type Sized struct {
 	Value []byte // nil where there is no key, and where the value is longer than the limit; else never
+	Begin []byte // of a value that is longer, what it begins with, up to the limit
 	Size  int    // of the value
 }
 
@@ -94,7 +95,7 @@ type Store interface {
 	// one that is there. The batch is not one point in time.
 	GetMany(ctx context.Context, keys []string) ([][]byte, error)
 
-	// GetManyWithin is GetMany for values of at most limit bytes. Of a longer one it gives the size alone.
+	// GetManyWithin is GetMany for values of at most limit bytes. Of a longer one it gives the beginning and the size.
 	GetManyWithin(ctx context.Context, keys []string, limit int) ([]Sized, error)
 
 	// SetMany writes the entries as Set would, in order, so that the last of several with one key

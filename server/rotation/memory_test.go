@@ -76,6 +76,12 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.LessOrEqual(t, store.most.Load(), int64(400*kilobyte))
 	require.Greater(t, store.longest.Load(), int64(100*kilobyte))
 	require.NoError(t, memory.Take("tenant", 800*kilobyte))
+
+	memory.Give("tenant", 800*kilobyte)
+	store.longest.Store(0)
+	s.clock.pass(rotation.DefaultGrace)
+	require.Equal(t, rotation.SecondScan, s.work().State)
+	require.LessOrEqual(t, store.longest.Load(), int64(16*kilobyte), "a scan reads large entries not whole to see that they are not due")
 }
 
 // While requests hold all memory the work waits, and goes on as soon as they give some back.
@@ -97,8 +103,14 @@ func TestMemoryIsShared(t *testing.T) {
 func TestMemoryOfWhatGrew(t *testing.T) {
 	s, store := faultySite(t)
 	s.fill(5)
-	grown := &growing{faulty: store, grow: func(size int) {
-		require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 4", make([]byte, size), classify.PHI, time.Hour, nil))
+	var sealed []cache.Sealed // under the former key
+	for _, size := range []int{20 << 10, 30 << 10} {
+		one, err := s.cache.Seal(&cache.Item{Key: "entry 4", Value: make([]byte, size), Class: classify.PHI})
+		require.NoError(t, err)
+		sealed = append(sealed, one)
+	}
+	grown := &growing{faulty: store, grow: func(n int) {
+		require.NoError(t, s.cache.Put(t.Context(), &sealed[n], cache.Condition{}))
 	}}
 	s = newSite(t, s.Keystore, grown, nil)
 	s.begin(rotation.Order{})
@@ -109,14 +121,14 @@ func TestMemoryOfWhatGrew(t *testing.T) {
 // growing is a store in which an entry is longer each time before it is read.
 type growing struct {
 	*faulty
-	grow   func(size int)
+	grow   func(n int)
 	limits []int
 }
 
 func (g *growing) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	g.limits = append(g.limits, limit)
 	if n := len(g.limits); n < 3 {
-		g.grow((10 + 10*n) << 10)
+		g.grow(n - 1)
 	}
 	return g.faulty.GetManyWithin(ctx, keys, limit)
 }

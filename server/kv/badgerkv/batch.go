@@ -27,8 +27,11 @@ func (s *Store) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	values := make([]kv.Sized, len(keys))
 	err := s.readMany(ctx, keys, func(i int, v []byte) {
-		if values[i].Size = len(v); len(v) <= limit {
-			values[i].Value = append(make([]byte, 0, len(v)), v...)
+		n := min(len(v), limit)
+		if begin := append(make([]byte, 0, n), v[:n]...); len(v) <= limit {
+			values[i] = kv.Sized{Value: begin, Size: len(v)}
+		} else {
+			values[i] = kv.Sized{Begin: begin, Size: len(v)}
 		}
 	})
 	if err != nil {

@@ -69,7 +69,7 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 		case len(value) == 0:
 			begins[i] = pipe.Eval(ctx, begin, []string{keys[i]}, limit)
 		case len(value) > limit:
-			lengths[i] = pipe.StrLen(ctx, keys[i])
+			lengths[i], values[i].Begin = pipe.StrLen(ctx, keys[i]), value[:limit]
 		default:
 			values[i] = kv.Sized{Value: value, Size: len(value)}
 		}
@@ -85,6 +85,8 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 		}
 		if values[i].Size = len(value); len(value) <= limit {
 			values[i].Value = value
+		} else {
+			values[i].Begin = value[:limit]
 		}
 	}
 	for i, reply := range lengths {
@@ -92,7 +94,9 @@ func (s *Store) GetManyWithin(ctx context.Context, keys []string, limit int) ([]
 		if err != nil {
 			return nil, failure("get many", err)
 		}
-		values[i].Size = int(size)
+		if values[i].Size = int(size); size == 0 {
+			values[i].Begin = nil
+		}
 	}
 	return values, nil
 }
