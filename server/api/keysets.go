@@ -1,18 +1,14 @@
 package api
 
 import (
-	"cmp"
-	"context"
 	"encoding/base64"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/shared/codes"
-	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 var errOtherTenant = &codes.Error{Of: "forbidden", Text: "the token administers its own tenant only"}
@@ -49,16 +45,14 @@ func (s *server) listKeysets(c *call) error {
 		page.Keysets = lifecycle.Describe(d, s.rotator)
 		return answerJSON(c, http.StatusOK, page)
 	}
-	all, more, err := s.tenantsAfter(ctx, after, limit)
+	all, next, err := s.ring.Page(ctx, after, limit)
 	if err != nil {
 		return err
 	}
 	for _, d := range all {
 		page.Keysets = append(page.Keysets, lifecycle.Describe(d, s.rotator)...)
 	}
-	if more {
-		page.Cursor = base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].Owner))
-	}
+	page.Cursor = base64.RawURLEncoding.EncodeToString([]byte(next))
 	return answerJSON(c, http.StatusOK, page)
 }
 
@@ -75,30 +69,6 @@ func (s *server) administered(c *call, values url.Values) (string, error) {
 		return "", s.refuse(c, errOtherTenant)
 	}
 	return tenant, nil
-}
-
-// tenantsAfter gives the keysets of the first tenants, in the order of their names, that come after one, and whether there are more. It keeps
-// two pages in memory, however many tenants there are.
-func (s *server) tenantsAfter(ctx context.Context, after string, limit int) (page []*envelope.Document, more bool, err error) {
-	shorten := func() {
-		slices.SortFunc(page, func(a, b *envelope.Document) int { return cmp.Compare(a.Owner, b.Owner) })
-		if more = more || len(page) > limit; len(page) > limit {
-			page = page[:limit]
-		}
-	}
-	for d, err := range s.ring.Documents(ctx) {
-		if err != nil {
-			return nil, false, err
-		}
-		if d.Owner <= after {
-			continue
-		}
-		if page = append(page, d); len(page) == 2*limit {
-			shorten()
-		}
-	}
-	shorten()
-	return page, more, nil
 }
 
 // pageLimit reads about how much a page is to hold.

@@ -55,11 +55,9 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 		for content, err := range r.store.All(ctx, keystore.Keysets) {
 			var d *envelope.Document
 			if err == nil {
-				if d, err = envelope.ParseDocument(content); err != nil {
-					err = r.damaged(envelope.OwnerOf(content), err)
-				}
+				d, err = r.parseAny(content)
 			}
-			if err == nil && d.Environment != r.environment {
+			if err == nil && d == nil {
 				continue
 			}
 			if !yield(d, err) {
@@ -67,6 +65,42 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 			}
 		}
 	}
+}
+
+// Page gives the keyset documents of the first tenants of this environment, limit at most, after a place that an earlier page gave, in an order that stays the
+// same; and the place to go on from, empty where there are no more. It reads no more documents than it gives, but for those of other environments.
+func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
+	for {
+		contents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
+		if err != nil {
+			return nil, "", err
+		}
+		for _, content := range contents {
+			d, err := r.parseAny(content)
+			if err != nil {
+				return nil, "", err
+			}
+			if d != nil {
+				page = append(page, d)
+			}
+		}
+		if len(page) == limit || next == "" {
+			return page, next, nil
+		}
+		after = next
+	}
+}
+
+// parseAny reads the document of whatever tenant; nil where it is of another environment.
+func (r *Keyring) parseAny(content []byte) (*envelope.Document, error) {
+	d, err := envelope.ParseDocument(content)
+	if err != nil {
+		return nil, r.damaged(envelope.OwnerOf(content), err)
+	}
+	if d.Environment != r.environment {
+		return nil, nil
+	}
+	return d, nil
 }
 
 // change edits a tenant's document, again for as long as another process's change comes in between, and returns when the new one is

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,38 @@ func (d *Directory) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error]
 			}
 		}
 	}
+}
+
+// Page implements Store, in the order of the files' names.
+func (d *Directory) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
+	entries, err := os.ReadDir(d.folder(kind)) // in order
+	if err != nil {
+		return nil, "", unavailable(d.folder(kind), err)
+	}
+	from, found := slices.BinarySearchFunc(entries, after, func(e fs.DirEntry, name string) int { return strings.Compare(e.Name(), name) })
+	if found {
+		from++
+	}
+	last := ""
+	for _, entry := range entries[from:] {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		if len(documents) == limit {
+			return documents, last, nil
+		}
+		content, err := read(filepath.Join(d.folder(kind), entry.Name()))
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if last = entry.Name(); content != nil {
+			documents = append(documents, content)
+		}
+	}
+	return documents, "", nil
 }
 
 // settled is beyond the resolution of a file system's clock: within it, two changes may bear one time.

@@ -43,6 +43,11 @@ type Store interface {
 	// All gives the documents of a kind, in no order. One that comes or goes meanwhile may be missed.
 	All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error]
 
+	// Page gives the first documents of a kind, limit at most, that come after a place, in an order of the store's own that stays the same; and the place to go on
+	// from, empty where there are no more. It begins with the empty place. No others are read. One that comes or goes meanwhile may be missed;
+	// the others are there once each.
+	Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error)
+
 	// Generation gives a text that is another one after every change of a document of the kind, by whomever.
 	Generation(ctx context.Context, kind Kind) (string, error)
 

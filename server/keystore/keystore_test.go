@@ -1,6 +1,8 @@
 package keystore_test
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
@@ -50,6 +53,47 @@ func TestEmbedded(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, store.Close()) })
 		return func(testing.TB) keystore.Store { return keystore.OverKV(store) }
 	})
+}
+
+// reads counts the documents that are read.
+type reads struct {
+	kv.Store
+	n int
+}
+
+func (r *reads) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
+	r.n += len(keys)
+	return r.Store.GetMany(ctx, keys)
+}
+
+// A page reads its own documents only: what lies beside them may even be damaged.
+func TestPageReadsNoMore(t *testing.T) {
+	embedded, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, embedded.Close()) })
+	counted := &reads{Store: embedded}
+	dir := openDirectory(t, t.TempDir())
+	for name, s := range map[string]keystore.Store{"kv": keystore.OverKV(counted), "directory": dir} {
+		for i := range 50 {
+			_, err := s.Swap(t.Context(), keystore.Keysets, fmt.Sprint(i), nil, fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		documents, next, err := s.Page(t.Context(), keystore.Keysets, "", 10)
+		require.NoError(t, err)
+		require.Len(t, documents, 10)
+		if name == "directory" {
+			files, err := os.ReadDir(filepath.Dir(dir.Where(keystore.Keysets, "0")))
+			require.NoError(t, err)
+			for _, i := range []int{9, 20} { // the last of the first page, and the first of the third
+				require.NoError(t, os.Truncate(filepath.Join(filepath.Dir(dir.Where(keystore.Keysets, "0")), files[i].Name()), 0))
+			}
+		}
+		documents, next, err = s.Page(t.Context(), keystore.Keysets, next, 10)
+		require.NoError(t, err)
+		require.Len(t, documents, 10)
+		require.NotEmpty(t, next)
+	}
+	require.Equal(t, 20, counted.n)
 }
 
 // What lies in a directory is for its owner's eyes, and what a killed writer left is swept away.

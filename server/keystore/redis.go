@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/coffer-storage/coffer/server/kv"
 )
@@ -87,6 +89,41 @@ func (o overKV) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
 			if cursor = next; cursor == "" {
 				return
 			}
+		}
+	}
+}
+
+// Page implements Store, in the order of names.
+func (o overKV) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
+	keys, err := o.keysAfter(ctx, kind, after)
+	if err == nil && len(keys) > limit {
+		keys = keys[:limit]
+		next = strings.TrimPrefix(keys[limit-1], o.Where(kind, ""))
+	}
+	if err == nil {
+		documents, err = o.store.GetMany(ctx, keys)
+	}
+	if err != nil {
+		return nil, "", o.failed(kind, "", err)
+	}
+	return slices.DeleteFunc(documents, func(content []byte) bool { return content == nil }), next, nil
+}
+
+// keysAfter gives the keys of all documents of a kind after a name, in order, each once: a scan may repeat them.
+func (o overKV) keysAfter(ctx context.Context, kind Kind, after string) (all []string, err error) {
+	for cursor := ""; ; {
+		keys, next, err := o.store.Scan(ctx, o.Where(kind, ""), cursor, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			if key > o.Where(kind, after) {
+				all = append(all, key)
+			}
+		}
+		if cursor = next; cursor == "" {
+			slices.Sort(all)
+			return slices.Compact(all), nil
 		}
 	}
 }

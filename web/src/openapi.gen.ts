@@ -264,10 +264,10 @@ export interface paths {
         /**
          * List keysets
          * @description The keysets of the token's tenant: for each use and class the keys with their states, which one is the primary, and since when. An
-         *     operator's token, of tenant `*`, lists every tenant's, in the order of their names, or those of the one that it names. Begin without a cursor and go
+         *     operator's token, of tenant `*`, lists every tenant's, in an order that stays the same and is not that of their names, or those of the one that it names. Begin without a cursor and go
          *     on with the one of the last answer until an answer has none.
          *
-         *     One tenant's keysets that cannot be read fail a page of all of them; the server's log says which, and others can still be asked for one by one.
+         *     One tenant's keysets that cannot be read fail the page that they are on; the server's log says which, and others can still be asked for one by one.
          */
         get: operations["listKeysets"];
         put?: never;

@@ -18,7 +18,7 @@ import (
 // Run runs the suite. Each call of open gives a store over the same documents, as another process has, and a new test begins with none.
 func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
-		"swap": swap, "names": names, "all": all, "generation": generation, "contention": contention, "sizes": sizes, "cancelled": cancelled,
+		"swap": swap, "names": names, "all": all, "pages": pages, "generation": generation, "contention": contention, "sizes": sizes, "cancelled": cancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
@@ -91,6 +91,60 @@ func all(t *testing.T, open func(testing.TB) keystore.Store) {
 	for range s.All(t.Context(), keystore.Keysets) {
 		break // who has seen enough may stop
 	}
+}
+
+// Page by page of any size each document is there once, in one order, also where the one that a page ended with is gone, and where others come.
+func pages(t *testing.T, open func(testing.TB) keystore.Store) {
+	s := open(t)
+	for i := range 23 {
+		name := strings.Repeat("é/", i%5) + fmt.Sprint(i)
+		require.True(t, swaps(t, s, name, nil, fmt.Append(nil, name)))
+		_, err := s.Swap(t.Context(), keystore.Rotations, name, nil, []byte("of another kind"))
+		require.NoError(t, err)
+	}
+	list := func(limit int, between func()) (all []string) {
+		for after := ""; ; {
+			documents, next, err := open(t).Page(t.Context(), keystore.Keysets, after, limit)
+			require.NoError(t, err)
+			for _, one := range documents {
+				all = append(all, string(one))
+			}
+			if next == "" {
+				require.LessOrEqual(t, len(documents), limit)
+				return all
+			}
+			require.Len(t, documents, limit)
+			after = next
+			between()
+		}
+	}
+	want := list(100, nil)
+	require.Len(t, want, 23)
+	for limit := 1; limit <= 24; limit++ {
+		require.Equal(t, want, list(limit, func() {}), limit)
+	}
+	gone := false
+	require.Equal(t, want, list(10, func() {
+		if !gone {
+			require.True(t, swaps(t, s, want[9], []byte(want[9]), nil))
+			gone = true
+		}
+	}))
+	n := 0
+	seen := map[string]int{}
+	for _, one := range list(3, func() {
+		n++
+		require.True(t, swaps(t, s, fmt.Sprint("new ", n), nil, fmt.Append(nil, "new ", n)))
+	}) {
+		seen[one]++
+		require.Equal(t, 1, seen[one], one)
+	}
+	require.Empty(t, func() [][]byte {
+		none, next, err := s.Page(t.Context(), keystore.Leases, "", 5)
+		require.NoError(t, err)
+		require.Empty(t, next)
+		return none
+	}())
 }
 
 // Every change is another generation, however quickly it follows; of other kinds it is none.

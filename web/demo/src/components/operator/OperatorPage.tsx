@@ -33,6 +33,7 @@ function Panels({ server: { client, note } }: { server: Server }) {
     useCallback(async () => {
       const [keysets, rotations] = [[], await client.rotations()] as [ReturnType<typeof keysetOf>[], Awaited<ReturnType<typeof client.rotations>>];
       for await (const keyset of client.keysets()) keysets.push(keysetOf(keyset));
+      keysets.sort((a, b) => a.tenant.localeCompare(b.tenant)); // the server has an order of its own
       return { keysets, rotations: rotations.map(rotationOf) };
     }, [client]),
     POLL_MS,
