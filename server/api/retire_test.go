@@ -113,6 +113,9 @@ func TestConfirmations(t *testing.T) {
 		require.NoError(t, err)
 		stale(path + old)
 	}
+	another, err := api.Confirmation("destroyKey", "service phi "+key, d, time.Now())
+	require.NoError(t, err)
+	stale(path + another)
 	recent, err := api.Confirmation("disableKey", "service phi "+key, d, time.Now().Add(-9*time.Minute))
 	require.NoError(t, err)
 	tenant, err := s.ring.Tenant(t.Context(), "clinic")

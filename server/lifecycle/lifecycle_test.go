@@ -257,9 +257,12 @@ func TestRotationHolds(t *testing.T) {
 	s.refuses(keys[format.UseCache], envelope.Destroyed, keyring.ErrInUse, "its state is second-scan")
 	require.NoError(t, s.retire(keys[format.UseFile], envelope.Disabled), "there is no way back any more")
 
+	leaked := keys[format.UseField]
+	leaked.ID, err = s.tenant.Primary(format.UseField, classify.PHI)
+	require.NoError(t, err)
 	begin(rotation.Order{Compromised: true})
 	s.clock.pass(ttl)
-	require.NoError(t, s.retire(keys[format.UseField], envelope.Destroyed), "nor from a compromised key")
+	require.NoError(t, s.retire(leaked, envelope.Destroyed), "nor to a compromised key")
 }
 
 // Entries of the cache keep the key that they are under, whoever else's there are.
@@ -326,6 +329,7 @@ func TestPlanIsLookedAtAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.ring.Rollback(t.Context(), "clinic", key.Use, key.Class, key.ID, nil))
 	require.ErrorIs(t, plan.Apply(t.Context()), keyring.ErrInUse)
+	require.Empty(t, s.log.all)
 	require.Equal(t, "enabled", s.state(key))
 }
 
