@@ -27,7 +27,7 @@ type retire struct {
 }
 
 // guards are what both commands refuse.
-const guards = "Refused is a key that is needed, and by what is said: the primary; one that a rotation which is not over holds; one that a server\n" +
+const guards = "A key that is needed is refused, and the refusal says by what: the primary; one that a rotation which is not over holds; one that a server\n" +
 	"cut off from the keysets may still seal under, for COFFER_KEY_CACHE_TTL after the last rotation; and, of the cache, one under which it has entries: all of\n" +
 	"the tenant's are looked at. Keys of the cache are retired by rotations; by hand it takes a cache in Redis, or no running server.\n" +
 	"What is sealed under keys of packages, files and database fields cannot be found out. The command says so, and asks for the tenant's id once more.\n"
