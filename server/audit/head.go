@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -94,7 +93,7 @@ func (h *Head) unmarshal(k *Key, text []byte) error {
 // ReadHead reads the head of the log at a path. It returns ErrHead.
 func ReadHead(path string, key *Key) (Head, error) {
 	var h Head
-	text, err := os.ReadFile(headPath(path))
+	text, err := readRegular(headPath(path), maxLine)
 	if err == nil {
 		err = h.unmarshal(key, text)
 	}

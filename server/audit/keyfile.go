@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -43,15 +42,20 @@ type keySlot struct {
 	Wrapped []byte `json:"wrapped"`
 }
 
-// OpenKey reads the key's file and has the KEK unwrap it, and makes one of 32 random bytes, for its owner's eyes only, where there is none. It returns
-// ErrKey, ErrNoSlot and the KEK's errors.
+// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none.
 func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
-	file, err := readKeyFile(path)
+	key, err := ReadKey(ctx, path, kek)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = createKey(ctx, path, kek); err == nil {
-			file, err = readKeyFile(path)
+			key, err = ReadKey(ctx, path, kek)
 		}
 	}
+	return key, err
+}
+
+// ReadKey reads the key's file and has the KEK unwrap it. It returns ErrKey, ErrNoSlot and the KEK's errors.
+func ReadKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
+	file, err := readKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +83,9 @@ func createKey(ctx context.Context, path string, kek kms.KEK) error {
 }
 
 func readKeyFile(path string) (*keyFile, error) {
-	content, err := os.ReadFile(path)
+	content, err := readRegular(path, maxKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("audit: read the key: %w", err)
+		return nil, err
 	}
 	var file keyFile
 	if len(content) > maxKeyFile || json.Unmarshal(content, &file) != nil || file.Format != keyFormat || file.Version != keyVersion ||

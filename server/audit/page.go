@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -58,15 +56,11 @@ type page struct {
 
 // read goes over a file from its end, and reports whether the page is full or the time that is wanted begins.
 func (p *page) read(ctx context.Context, path string) (done bool, err error) {
-	file, err := os.Open(path)
+	file, info, err := openRegular(path)
 	if err != nil {
-		return false, fmt.Errorf("audit: %w", err)
+		return false, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return false, fmt.Errorf("audit: %w", err)
-	}
 	for lines := newBackward(file, info.Size()); ; {
 		line, _, err := lines.next()
 		if errors.Is(err, io.EOF) {

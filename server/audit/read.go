@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -91,14 +90,11 @@ func Tail(ctx context.Context, path string, n int, filter *Filter, follow bool, 
 
 // open opens the present file.
 func (t *tail) open() (err error) {
-	if t.file, err = os.Open(t.path); errors.Is(err, fs.ErrNotExist) {
-		t.file, err = nil, nil
-	}
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
 	t.at = 0
-	return nil
+	if t.file, _, err = openRegular(t.path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // last emits the last n lines.
@@ -130,18 +126,14 @@ func (t *tail) last(ctx context.Context, n int) error {
 }
 
 func (t *tail) collectFile(ctx context.Context, path string, n int, found *[][]byte) error {
-	file, err := os.Open(path)
+	file, info, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // deleted meanwhile
 	}
 	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
 	return t.collect(ctx, file, info.Size(), n, found)
 }
 

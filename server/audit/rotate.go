@@ -100,15 +100,11 @@ var errNoLine = errors.New("audit: not a line of the log where one must be")
 
 // lastAnchor is the last line of a file, as it stands there.
 func lastAnchor(path string) (Anchor, error) {
-	file, err := os.Open(path)
+	file, info, err := openRegular(path)
 	if err != nil {
 		return Anchor{}, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return Anchor{}, err
-	}
 	backward := newBackward(file, info.Size())
 	line, _, err := backward.next() // which ends the file, as a line does
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -122,7 +118,7 @@ func lastAnchor(path string) (Anchor, error) {
 
 // firstLink is the first line of a file, as it stands there.
 func firstLink(path string) (link, error) {
-	file, err := os.Open(path)
+	file, _, err := openRegular(path)
 	if err != nil {
 		return link{}, err
 	}

@@ -55,15 +55,12 @@ func openSource(path string, key *Key, progress func(done, total int64)) (s *sou
 		}
 		s.files, s.total = append(s.files, a.path), s.total+info.Size()
 	}
-	if s.active, err = os.Open(path); errors.Is(err, fs.ErrNotExist) {
+	var info fs.FileInfo
+	if s.active, info, err = openRegular(path); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	info, err := s.active.Stat()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("audit: %w", err), s.active.Close())
+		return nil, err
 	}
 	s.files, s.end, s.total = append(s.files, path), info.Size(), s.total+info.Size()
 	return s, nil
@@ -103,8 +100,8 @@ func (s *source) open() (err error) {
 		s.lines = newPieces(io.NewSectionReader(s.active, 0, s.end))
 		return nil
 	}
-	if s.file, err = os.Open(path); err != nil {
-		return fmt.Errorf("audit: %w", err)
+	if s.file, _, err = openRegular(path); err != nil {
+		return err
 	}
 	s.lines = newPieces(s.file)
 	return nil

@@ -199,6 +199,9 @@ func (t *trail) follow(at Anchor, offset int64) (bool, error) {
 		t.met = time.Now()
 	}
 	t.at, t.end, t.rest, t.altered = w.at, w.end, w.rest, false
+	if w.rest.other { // no line may make it good
+		t.end, t.rest, t.altered = t.size, rest{}, true
+	}
 	return true, nil
 }
 
@@ -277,7 +280,7 @@ func (t *trail) begin(dst []byte, at *Anchor, expired []expired) ([]byte, error)
 		return nil, err
 	}
 	if !ended {
-		dst = append(dst, '\n')
+		dst = append(dst, " \n"...) // behind the blank it is no line, be it cut short by its end alone
 		if t.rest.bytes > 0 {
 			t.rest.add(dst)
 		}

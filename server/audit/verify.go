@@ -40,7 +40,8 @@ type Verification struct {
 	Lines     uint64   `json:"lines"` // that are in order
 	Files     int      `json:"files"`
 	Head      string   `json:"head,omitempty"`      // the anchor of the head
-	Torn      []string `json:"torn,omitempty"`      // where processes were killed while they wrote: nobody was told that what is cut short was recorded
+	Torn      []string `json:"torn,omitempty"`      // where a line tells that a process was killed while it wrote: nobody was told that what is cut short was recorded
+	End       string   `json:"end,omitempty"`       // where the last line is cut short, and none tells of it yet
 	Unchecked []string `json:"unchecked,omitempty"` // anchors of before From
 	Fault     *Fault   `json:"fault,omitempty"`
 }
@@ -51,7 +52,8 @@ type verifier struct {
 	walk
 	result  *Verification
 	anchors map[uint64][]MAC
-	began   located // where what is no line began
+	began   located           // where what is no line began
+	each    func(text []byte) // is told every line that is in order; may be nil
 }
 
 // located is a place in a log.
@@ -63,12 +65,16 @@ type located struct {
 // Verify goes over all files of a log, with what is kept of them elsewhere, and finds the first fault, if any. Others may write meanwhile. It returns an
 // error where the log cannot be read.
 func Verify(ctx context.Context, path string, key *Key, anchors []Anchor, progress func(done, total int64)) (*Verification, error) {
+	return run(ctx, path, key, anchors, progress, nil)
+}
+
+func run(ctx context.Context, path string, key *Key, anchors []Anchor, progress func(done, total int64), each func(text []byte)) (*Verification, error) {
 	s, err := openSource(path, key, progress)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	v := &verifier{source: s, walk: walk{chain: key.newChain(), at: s.head.From}, anchors: map[uint64][]MAC{}}
+	v := &verifier{source: s, walk: walk{chain: key.newChain(), at: s.head.From}, anchors: map[uint64][]MAC{}, each: each}
 	v.result = &Verification{From: v.at.Seq + 1, Files: len(s.files)}
 	if s.headErr == nil {
 		v.result.Head = s.head.Anchor.String()
@@ -111,8 +117,11 @@ func (v *verifier) run(ctx context.Context) (*Fault, error) {
 		if v.at == before {
 			continue
 		}
+		if v.each != nil {
+			v.each(p.line())
+		}
 		if torn > 0 {
-			v.tornAt(torn)
+			v.result.Torn = append(v.result.Torn, v.cutShort(torn))
 		}
 		if f := v.meets(); f != nil {
 			return f, nil
@@ -120,8 +129,8 @@ func (v *verifier) run(ctx context.Context) (*Fault, error) {
 	}
 }
 
-func (v *verifier) tornAt(bytes int64) {
-	v.result.Torn = append(v.result.Torn, fmt.Sprintf("%s:%d: %d bytes", v.began.file, v.began.line, bytes))
+func (v *verifier) cutShort(bytes int64) string {
+	return fmt.Sprintf("%s:%d: %d bytes", v.began.file, v.began.line, bytes)
 }
 
 // meets holds the last line to the anchors of its number.
@@ -142,8 +151,10 @@ func (v *verifier) atEnd() *Fault {
 		known = max(known, seq)
 	}
 	switch {
+	case known == 0 && v.rest.other:
+		return &Fault{Inserted, v.began.file, v.began.line, v.at.Seq + 1, "it is no line, and none that was cut short"}
 	case known == 0 && v.rest.bytes > 0:
-		v.tornAt(v.rest.bytes)
+		v.result.End = v.cutShort(v.rest.bytes)
 		return nil
 	case known == 0:
 		return nil
@@ -151,6 +162,9 @@ func (v *verifier) atEnd() *Fault {
 	f := &Fault{Truncated, v.name, v.number + 1, v.at.Seq + 1, fmt.Sprintf("the head or an anchor names line %d, and it ends with line %d", known, v.at.Seq)}
 	if v.rest.bytes > 0 {
 		f.Kind, f.File, f.Line = Torn, v.began.file, v.began.line
+	}
+	if v.rest.other {
+		f.Kind, f.Detail = Changed, fmt.Sprintf("it is no line, where line %d must be", f.Seq)
 	}
 	return f
 }

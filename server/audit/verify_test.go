@@ -444,3 +444,91 @@ func TestOthersLinesTakenAway(t *testing.T) {
 	require.NotNil(t, fault)
 	require.Equal(t, []any{audit.Removed, 2}, []any{fault.Kind, fault.Line})
 }
+
+// TestEnd: what a kill, a full disk or a power cut leaves at the end is told of by the next line; anything else is found, before and after that is written.
+func TestEnd(t *testing.T) {
+	const begun = `{"v":1,"seq":4,"time":"2026-01`
+	forged := `{"time":"2026-01-01T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"clinic"}`
+	zeros := strings.Repeat("\x00", 200<<10)
+	for name, c := range map[string]struct {
+		end string
+		ok  bool
+	}{
+		"a line's begin": {begun, true}, "a byte": {"{", true}, "zeros": {zeros, true}, "a begin and zeros": {begun + zeros, true},
+		"a line but for its end": {strings.TrimSuffix(otherLog(t, 4)[3], "\n"), true}, "twice": {begun + "\n" + begun, true},
+		"zeros and an object": {zeros + forged + "\n", false}, "an object": {forged + "\n", false}, "an object without its end": {forged, false},
+		"an object that begins as a line": {`{"v":1,"seq":4,` + forged[1:] + "\n", false}, "junk": {"junk", false}, "an empty line": {"\n", false},
+		"a begin and an object": {begun + "\n" + forged, false}, "a long begin": {begun + strings.Repeat("x", 200<<10), false},
+		"junk that is long": {strings.Repeat("junk", 100<<10) + "\n", false},
+	} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		options := audit.Options{Log: quiet}
+		f := open(t, path, options)
+		require.NoError(t, f.Record(t.Context(), use(1), use(2), use(3)))
+		require.NoError(t, f.Close())
+		appendTo(t, path, c.end)
+		check := func(recorded bool) {
+			v := verify(t, path)
+			if !c.ok {
+				require.NotNil(t, v.Fault, name)
+				require.Equal(t, []any{audit.Inserted, 4, uint64(4)}, []any{v.Fault.Kind, v.Fault.Line, v.Fault.Seq}, "%s: %+v", name, *v.Fault)
+				require.Empty(t, v.Torn, name)
+				return
+			}
+			require.Nil(t, v.Fault, name)
+			require.Equal(t, []bool{recorded, !recorded}, []bool{len(v.Torn) == 1, v.End != ""}, name)
+		}
+		check(false)
+		told := 0
+		options.OnAltered = func() { told++ }
+		f = open(t, path, options)
+		require.NoError(t, f.Record(t.Context(), use(4)))
+		check(true)
+		require.Equal(t, c.ok, told == 0, name)
+	}
+}
+
+// TestCutByItsEnd: a line that was cut short by its end alone is none.
+func TestCutByItsEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	head, err := os.ReadFile(strings.TrimSuffix(path, ".log") + ".head")
+	require.NoError(t, err)
+	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(2)))
+	c := readLog(t, path)
+	c.lines[0][1] = strings.TrimSuffix(c.lines[0][1], "\n")
+	copied := filepath.Join(t.TempDir(), "audit.log")
+	content{[]string{copied}, c.lines}.write(t)
+	require.NoError(t, os.WriteFile(strings.TrimSuffix(copied, ".log")+".head", head, 0o600))
+	key, err := os.ReadFile(strings.TrimSuffix(path, ".log") + ".key")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(strings.TrimSuffix(copied, ".log")+".key", key, 0o600))
+	require.NoError(t, open(t, copied, audit.Options{}).Record(t.Context(), use(3)))
+	v := verify(t, copied)
+	require.Nil(t, v.Fault)
+	require.Len(t, v.Torn, 1)
+}
+
+// TestEach: only the lines of a log that is as it was written are given, and of no other log any error is nil.
+func TestEach(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{MaxSize: 2000})
+	for i := range 20 {
+		require.NoError(t, f.Record(t.Context(), use(i)))
+	}
+	require.NoError(t, f.Close())
+	var seen []uint64
+	each := func(filter audit.Filter) error {
+		seen = nil
+		return audit.Each(t.Context(), path, keyOf(t, path), &filter, func(l *audit.Line) { seen = append(seen, l.Seq) })
+	}
+	require.NoError(t, each(audit.Filter{}))
+	require.Len(t, seen, 20)
+	require.True(t, slices.IsSorted(seen))
+	require.NoError(t, each(audit.Filter{Tenant: "nobody"}))
+	require.Empty(t, seen)
+	appendTo(t, path, otherLog(t, 21)[20])
+	require.ErrorIs(t, each(audit.Filter{}), audit.ErrAltered)
+}

@@ -15,10 +15,27 @@ import (
 type piece struct {
 	text  []byte // as it stands; valid until the next one is read
 	whole bool   // a line with its end
+	part  bool   // not the first of a long line
 }
 
 // line is the piece without its end.
 func (p piece) line() []byte { return bytes.TrimSuffix(p.text, []byte{'\n'}) }
+
+// cutShort reports whether a piece is what a kill, a full disk or a power cut leaves of a line that was being written: its begin, zeros, or the one
+// behind the other. A whole object is none, whatever it says.
+func (p piece) cutShort() bool {
+	line := p.line()
+	text := bytes.TrimRight(line, "\x00")
+	switch {
+	case len(text) == 0:
+		return len(line) > 0
+	case p.part || len(text) >= maxLine:
+		return false
+	case len(text) <= len(lineBegin):
+		return bytes.HasPrefix([]byte(lineBegin), text)
+	}
+	return bytes.HasPrefix(text, []byte(lineBegin)) && !(p.whole && json.Valid(text))
+}
 
 // pieces reads a file in bounded memory.
 type pieces struct {
@@ -39,7 +56,7 @@ func (p *pieces) next() (piece, error) {
 	if err != nil && !p.within && !errors.Is(err, io.EOF) {
 		return piece{}, err
 	}
-	return piece{text, !part && err == nil}, nil
+	return piece{text, !part && err == nil, part}, nil
 }
 
 // torn tells of what stands between two lines since a process was killed while it wrote.
@@ -52,6 +69,7 @@ type torn struct {
 type rest struct {
 	bytes int64
 	sum   hash.Hash
+	other bool // some of it is not cut short, but was put there
 }
 
 func (r *rest) add(text []byte) {
@@ -77,6 +95,7 @@ func (w *walk) take(p piece) bool {
 	l, ok := parseLink(p.line())
 	if !ok || !p.whole {
 		w.rest.add(p.text)
+		w.rest.other = w.rest.other || !p.cutShort()
 		return true
 	}
 	if !w.follows(w.at, l) || !w.rest.toldBy(l.body) {
