@@ -1,18 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
 )
 
 func auditCommand() *cobra.Command {
@@ -78,14 +82,11 @@ func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verificatio
 	if err := requireKEK(&c); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(auditKeyPath(&c)); err != nil { // which would be made anew
-		return nil, fmt.Errorf("the audit log cannot be verified without its key: %w", err)
-	}
 	kek, err := openKEK(cmd.Context(), &c, nil, commandLog(cmd))
 	if err != nil {
 		return nil, err
 	}
-	key, err := audit.OpenKey(cmd.Context(), auditKeyPath(&c), kek)
+	key, err := readAuditKey(cmd.Context(), auditPath(&c), kek)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +97,31 @@ func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verificatio
 	return audit.Verify(cmd.Context(), auditPath(&c), key, anchors, told)
 }
 
+// readAuditKey reads the key beside a log, and makes none.
+func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, error) {
+	key, err := audit.ReadKey(ctx, strings.TrimSuffix(path, ".log")+".key", kek)
+	if err != nil {
+		err = fmt.Errorf("the audit log cannot be verified without its key: %w", err)
+	}
+	return key, err
+}
+
+// addShreddings adds what a log says, if that is as it was written.
+func addShreddings(ctx context.Context, o *operator, to recovery.Shreddings, path string) error {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return errors.Join(fmt.Errorf("%s is no audit log", path), err)
+	}
+	key, err := readAuditKey(ctx, path, o.keys.keks.All()[0])
+	if err == nil {
+		err = to.AddLog(ctx, path, key)
+	}
+	if errors.Is(err, audit.ErrAltered) {
+		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then keep the log's files elsewhere, so that another one begins, and give the tenants that "+
+			"were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
+	}
+	return err
+}
+
 func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(v)
@@ -103,6 +129,9 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 	fmt.Fprintf(out, "files: %d\nlines in order: %d, from %d to %d\nlast: %d:%s\nhead: %s\n", v.Files, v.Lines, v.From, v.Last, v.Last, v.MAC, v.Head)
 	for _, torn := range v.Torn {
 		fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
+	}
+	if v.End != "" {
+		fmt.Fprintf(out, "cut short at the end, which the next line that is written will tell of: %s\n", v.End)
 	}
 	for _, anchor := range v.Unchecked {
 		fmt.Fprintf(out, "not checked, for it is of before what is kept: %s\n", anchor)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/recovery"
@@ -92,14 +91,15 @@ func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
 
 func keysRestoreCommand() *cobra.Command {
 	var path, list string
-	var logs []string
+	var logs, unproven []string
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Merge a backup of keys into the store of keysets",
 		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
 			"or shredded since comes back. Tenants whose shredding is in the audit log of the data directory, in another (--audit-log), or in a list (--shredded)\n" +
-			"are restored as shredded. A file that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
+			"are restored as shredded. The logs are verified first, each with its own audit.key and audit.head; a file that has them no more is given by\n" +
+			"--unproven-audit-log: whoever could write to it decides who is shredded. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
 			"To run it again is safe, and so it is while servers run.",
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
@@ -112,11 +112,7 @@ func keysRestoreCommand() *cobra.Command {
 				return err
 			}
 			return operate(cmd, "restore", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
-				own, err := audit.Files(auditPath(o.config))
-				if err != nil {
-					return err
-				}
-				shredded, err := readShreddings(append(logs, own...), list)
+				shredded, err := readShreddings(ctx, o, logs, unproven, list)
 				if err != nil {
 					return err
 				}
@@ -131,7 +127,8 @@ func keysRestoreCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
-	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants; given again for each")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants, its key, head and earlier files beside it; given again for each")
+	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	return cmd
 }
@@ -158,15 +155,16 @@ func readBackup(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, envelope.MaxBackup+1))
 }
 
-// readShreddings reads audit logs and a list.
-func readShreddings(logs []string, list string) (recovery.Shreddings, error) {
+// readShreddings reads the audit log of the data directory, others, and a list.
+func readShreddings(ctx context.Context, o *operator, logs, unproven []string, list string) (recovery.Shreddings, error) {
 	shredded := recovery.Shreddings{}
-	for _, path := range logs {
-		log, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("the audit log: %w", err)
+	for _, path := range append(logs, auditPath(o.config)) {
+		if err := addShreddings(ctx, o, shredded, path); err != nil {
+			return nil, err
 		}
-		if err := errors.Join(shredded.AddLog(log), log.Close()); err != nil {
+	}
+	for _, path := range unproven {
+		if err := shredded.AddUnprovenLog(ctx, path); err != nil {
 			return nil, err
 		}
 	}

@@ -222,6 +222,43 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
+// A line that somebody wrote into the audit log shreds nobody: the restore is refused until the log is put away, and says how.
+func TestRestoreOfForgedShredding(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	p.put(p.token, "patient-1", record)
+	for _, tenant := range []string{"clinic-0", "clinic-1", "clinic-2"} {
+		p.put(tokenFor(t, environ, data, tenant), "patient-1", record)
+	}
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	path := filepath.Join(t.TempDir(), "backup")
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", path)
+	log := filepath.Join(data, "audit.log")
+	good := logFile(log).String()
+	forged := `{"v":1,"seq":999,"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"default","mac":"` +
+		strings.Repeat("0", 64) + "\"}\n"
+	restore := []string{"keys", "restore", "--data", data, "--in", path}
+	elsewhere := filepath.Join(t.TempDir(), "audit.log")
+	for i, text := range []string{forged, `{"time":"2026-11-30T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"default"}` + "\n", strings.Repeat("\x00", 2<<20) + forged} {
+		require.NoError(t, os.WriteFile(log, []byte(good+text), 0o600))
+		require.Contains(t, refused(t, environ, "", restore...), "--unproven-audit-log")
+		tenant := fmt.Sprint("clinic-", i)
+		require.Contains(t, coffer(t, environ, "keys", "shred", "--data", data, "--tenant", tenant, "--confirm", tenant), "last use in this audit log: ")
+		require.NoError(t, os.RemoveAll(elsewhere))
+		require.NoError(t, os.WriteFile(elsewhere, []byte(good+text), 0o600))
+		for _, name := range []string{"audit.log", "audit.head", "audit.key"} {
+			require.NoError(t, os.Remove(filepath.Join(data, name)))
+		}
+		require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 0 tenants")
+		require.Contains(t, refused(t, environ, "", append(restore, "--audit-log", elsewhere)...), "without its key")
+		good = logFile(log).String()
+	}
+	require.NoError(t, os.WriteFile(elsewhere, []byte(forged), 0o600))
+	require.Contains(t, coffer(t, environ, append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": shredded`)
+	p = serve(t, data, environ...)
+	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
+}
+
 // Every command and flag of the pages for operators of keys is there.
 func TestKeyDocuments(t *testing.T) {
 	for name, least := range map[string]int{"recovery": 8, "rotation": 3} {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -98,7 +96,7 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 		return err
 	}
 	fmt.Fprintf(out, "cache entries and sessions: %s\n", entries.count(ctx, tenant))
-	at, err := lastUse(o, tenant)
+	at, err := lastUse(ctx, o, tenant)
 	if err != nil {
 		return err
 	}
@@ -106,20 +104,19 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 	return nil
 }
 
-// lastUse looks for the tenant in the audit log from its last file back.
-func lastUse(o *operator, tenant string) (at time.Time, err error) {
-	files, err := audit.Files(auditPath(o.config))
-	for _, path := range slices.Backward(files) {
-		if err != nil || !at.IsZero() {
-			break
-		}
-		var log *os.File
-		if log, err = os.Open(path); err == nil {
-			at, err = recovery.LastUse(log, tenant)
-			err = errors.Join(err, log.Close())
-		}
+// lastUse is when the audit log last tells of a use of the tenant's keys; the zero time where it does not.
+func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, err error) {
+	for _, action := range []audit.Action{audit.KeySeal, audit.KeyOpen} {
+		filter := audit.Filter{Tenant: tenant, Action: action.String()}
+		err = errors.Join(err, audit.Tail(ctx, auditPath(o.config), 1, &filter, false, func(_ []byte, l *audit.Line) error {
+			at, err := time.Parse(time.RFC3339, l.Time)
+			if at.After(last) {
+				last = at
+			}
+			return err
+		}))
 	}
-	return at, err
+	return last, err
 }
 
 // entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a running server's alone.

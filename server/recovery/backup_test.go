@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -120,8 +122,14 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 // anew under that name keeps the new keys.
 func TestRestoreHonoursShreddings(t *testing.T) {
 	log := func(id string, at time.Time) string {
-		line := fmt.Sprintf(`{"time":%q,"severity":"notice","action":"tenant.shred","outcome":"ok","tenant":%q}`, at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), id)
-		return `{"time":"2026-01-01T00:00:00.000Z","action":"key.open","outcome":"ok","tenant":"tenant-3"}` + "\n" + line + "\n{\"action\":\"tenant.shred\",\"outc"
+		line := func(seq int, action, id string, at time.Time) string {
+			return fmt.Sprintf("{\"v\":1,\"seq\":%d,\"time\":%q,\"severity\":\"notice\",\"action\":%q,\"outcome\":\"ok\",\"tenant\":%q,\"mac\":\"%064x\"}\n",
+				seq, at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), action, id, seq)
+		}
+		path := filepath.Join(t.TempDir(), "kept.log")
+		text := line(1, "key.open", "tenant-3", at) + line(2, "tenant.shred", id, at) + strings.Repeat("\x00", 2<<20) + "\n" + `{"v":1,"seq":3,"action":"tenant.shred","outc`
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
 	}
 	s := newSite(t)
 	r := s.a()
@@ -129,7 +137,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	file := backup(t, r)
 	require.NoError(t, r.Shred(t.Context(), "tenant-1"))
 	shredded := recovery.Shreddings{}
-	require.NoError(t, shredded.AddLog(strings.NewReader(log("tenant-1", time.Now()))))
+	require.NoError(t, shredded.AddUnprovenLog(t.Context(), log("tenant-1", time.Now())))
 	shredded.AddTenant("tenant-2")
 	shredded.AddTenant("nobody")
 	require.Len(t, shredded, 3)
@@ -151,6 +159,41 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, again.Honoured, "what it has was made since")
 	openAll(t, s.a(), []sealed{anew}, "")
+}
+
+// TestForgedShredding: a log that is not as it was written has nobody shredded, whatever was done to it.
+func TestForgedShredding(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	populate(t, r, 2)
+	require.NoError(t, r.Shred(t.Context(), "tenant-0"))
+	path := filepath.Join(s.dir, "audit.log")
+	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
+	require.NoError(t, err)
+	shredded := recovery.Shreddings{}
+	require.NoError(t, shredded.AddLog(t.Context(), path, key))
+	require.Contains(t, shredded, "tenant-0")
+	require.Len(t, shredded, 1)
+
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	const forged = `"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"tenant-1"`
+	for name, text := range map[string]string{
+		"without a chain": "{" + forged + "}\n",
+		"with a MAC":      fmt.Sprintf("{\"v\":1,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
+		"behind zeros":    strings.Repeat("\x00", 2<<20) + "{" + forged + "}\n",
+		"changed":         "",
+	} {
+		log := append(bytes.Clone(good), text...)
+		if text == "" {
+			log = bytes.Replace(log, []byte(`"tenant":"tenant-0"`), []byte(`"tenant":"tenant-1"`), 1)
+		}
+		require.NoError(t, os.WriteFile(path, log, 0o600))
+		none := recovery.Shreddings{}
+		require.ErrorIs(t, none.AddLog(t.Context(), path, key), audit.ErrAltered, name)
+		require.Empty(t, none, name)
+	}
+	require.NoError(t, os.WriteFile(path, good, 0o600))
 }
 
 // Another environment's backup, and another KEK's, are refused with the reason.

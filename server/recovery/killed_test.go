@@ -259,11 +259,10 @@ func TestKilledShred(t *testing.T) {
 		openAll(t, after, all[:said], "key_destroyed")
 		openAll(t, after, all[min(said+1, len(all)):], "")
 
-		log, err := os.Open(filepath.Join(s.dir, "audit.log"))
+		key, err := audit.ReadKey(context.Background(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 		require.NoError(t, err)
 		shredded := recovery.Shreddings{}
-		require.NoError(t, shredded.AddLog(log))
-		require.NoError(t, log.Close())
+		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit.log"), key))
 		s.lose()
 		_, err = s.a().Restore(context.Background(), file, shredded, false)
 		require.NoError(t, err)

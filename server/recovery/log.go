@@ -1,11 +1,7 @@
 package recovery
 
 import (
-	"bufio"
-	"encoding/json"
-	"fmt"
-	"io"
-	"strings"
+	"context"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -18,43 +14,28 @@ type Shreddings map[string]int64
 // AddTenant adds a tenant that was shredded at a time that is not known: whatever the backup has of it is shredded.
 func (s Shreddings) AddTenant(id string) { s[id] = format.MaxTime }
 
-// AddLog adds what an audit log says. Whether that was altered is not asked here.
-func (s Shreddings) AddLog(log io.Reader) error {
-	return eachLine(log, audit.TenantShred.String(), func(l *line) {
-		if l.Action == audit.TenantShred.String() && l.Outcome == "ok" {
-			s[l.Tenant] = max(s[l.Tenant], l.Time.UnixMilli())
-		}
-	})
+// AddLog adds what the audit log at a path says, whose key is given. Of a log that is not as it was written it adds nothing, and returns audit.ErrAltered:
+// who can write to a file could have any tenant shredded by it.
+func (s Shreddings) AddLog(ctx context.Context, path string, key *audit.Key) error {
+	return s.add(func(found func(*audit.Line)) error { return audit.Each(ctx, path, key, &shredded, found) })
 }
 
-// LastUse is when an audit log last tells of a use of the tenant's keys; the zero time where it does not.
-func LastUse(log io.Reader, tenant string) (at time.Time, err error) {
-	err = eachLine(log, `"key.`, func(l *line) {
-		if l.Tenant == tenant && (l.Action == audit.KeySeal.String() || l.Action == audit.KeyOpen.String()) {
-			at = l.Time
-		}
-	})
-	return at, err
+// AddUnprovenLog adds what one file of an audit log says, whoever wrote it.
+func (s Shreddings) AddUnprovenLog(ctx context.Context, path string) error {
+	return s.add(func(found func(*audit.Line)) error { return audit.EachUnproven(ctx, path, &shredded, found) })
 }
 
-// line is what is read of an audit log's.
-type line struct {
-	Time                    time.Time
-	Action, Outcome, Tenant string
-}
+var shredded = audit.Filter{Action: audit.TenantShred.String()}
 
-// eachLine reads the lines that hold a text. What is no line of an audit log is passed over: a kill may have cut one short.
-func eachLine(log io.Reader, holds string, do func(*line)) error {
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var l line
-		if strings.Contains(lines.Text(), holds) && json.Unmarshal(lines.Bytes(), &l) == nil {
-			do(&l)
-		}
+func (s Shreddings) add(each func(found func(*audit.Line)) error) error {
+	var all []audit.Line
+	if err := each(func(l *audit.Line) { all = append(all, *l) }); err != nil {
+		return err
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("recovery: read the audit log: %w", err)
+	for _, l := range all {
+		if at, err := time.Parse(time.RFC3339, l.Time); err == nil && l.Outcome == "ok" {
+			s[l.Tenant] = max(s[l.Tenant], at.UnixMilli())
+		}
 	}
 	return nil
 }
