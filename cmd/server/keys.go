@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
@@ -71,6 +75,30 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where)
 	}
 	return err
+}
+
+// requireEnvironment refuses a label under which there is no keyset where there are keysets of others: a command would find nothing to do, and say that
+// all is done.
+func (k *keys) requireEnvironment(ctx context.Context, label string) error {
+	others := map[string]bool{}
+	for content, err := range k.store.All(ctx, keystore.Keysets) {
+		if err != nil {
+			return err
+		}
+		d, err := envelope.ParseDocument(content)
+		switch {
+		case err != nil: // what works on the keysets names the damage
+			return nil
+		case d.Environment == label:
+			return nil
+		}
+		others[strconv.Quote(d.Environment)] = true
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
+		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), label)
 }
 
 // keysReady reports whether keys can be had now. It unlocks the default tenant's where they were dropped.

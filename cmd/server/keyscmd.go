@@ -43,7 +43,8 @@ type operator struct {
 	log    *slog.Logger
 }
 
-// openOperator opens what the server has open. It makes no master key: a new one would open nothing that is there.
+// openOperator opens what the server has open. It makes no master key, which would open nothing that is there, and refuses an environment of which
+// there is nothing.
 func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	c, err := loadData(cmd)
 	if err != nil {
@@ -55,6 +56,11 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	}
 	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
 		return nil, err
+	}
+	if cmd.Name() != "restore" { // which brings back what is lost, and looks at the environment of the backup
+		if err := o.keys.requireEnvironment(cmd.Context(), c.Environment); err != nil {
+			return nil, errors.Join(err, o.keys.close())
+		}
 	}
 	key, err := auditKey(cmd.Context(), &c, o.keys.keks)
 	if err == nil {

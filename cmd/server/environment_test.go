@@ -1,0 +1,45 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A command with a label that no key is of does not work on nothing and say that all is well: it names the label that there is, and changes nothing.
+func TestWrongEnvironmentIsRefused(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_ENVIRONMENT=staging"}
+	path, empty := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "empty")
+	token := tokenFor(t, environ, data, "default") // before the first start, where a backup of nothing is one
+	require.Contains(t, coffer(t, environ, "keys", "backup", "--data", data, "--out", empty), "tenants: 0\n")
+	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", empty), "nothing is missing")
+	p := serve(t, data, environ...)
+	p.put(token, "patient-1", record)
+	require.Contains(t, refused(t, environ, "", "keys", "drill", "--data", data, "--in", empty), "of no tenant")
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", path)
+	to := keyFile(t, masterB)
+	coffer(t, environ, "keys", "rewrap", "--data", data, "--to", to)
+	key, err := os.ReadFile(filepath.Join(data, "audit.key"))
+	require.NoError(t, err)
+
+	for _, environ := range [][]string{environ[:1], {environ[0], "COFFER_ENVIRONMENT=stage"}} {
+		for _, args := range [][]string{
+			{"keys", "backup", "--out", filepath.Join(t.TempDir(), "another")}, {"keys", "drill", "--in", path}, {"keys", "list"},
+			{"rotate", "--execute", "--compromised"}, {"rotate", "--execute"}, {"rotate", "--dry-run"}, {"rotate", "--status"},
+			{"keys", "rewrap", "--to", to}, {"keys", "rewrap", "--to", to, "--finish"}, {"keys", "rewrap", "--status"},
+			{"keys", "shred", "--tenant", "default", "--confirm", "default"},
+		} {
+			said := refused(t, environ, "", append(args, "--data", data)...)
+			require.Contains(t, said, `of environment "staging"`, args)
+			require.Contains(t, said, "COFFER_ENVIRONMENT", args)
+		}
+	}
+	same, err := os.ReadFile(filepath.Join(data, "audit.key"))
+	require.NoError(t, err)
+	require.Equal(t, string(key), string(same))
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	serve(t, data, environ...).requireValue(token, "patient-1", record)
+}
