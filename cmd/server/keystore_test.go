@@ -31,7 +31,8 @@ func TestKeysInRedis(t *testing.T) {
 func TestKeysInForgetfulRedis(t *testing.T) {
 	server := redistest.Start(t)
 	data := t.TempDir()
-	said := fails(t, program(t, []string{"COFFER_KEYS_REDIS_URL=redis://" + server.Addr}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	environ := []string{"COFFER_KEYS_REDIS_URL=redis://" + server.Addr, "REDIS_URL=redis://" + server.Addr}
+	said := fails(t, program(t, environ, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "COFFER_KEYS_REDIS_URL")
 	require.Contains(t, said, "appendonly yes")
 	_, err := os.Stat(filepath.Join(data, "master.key"))

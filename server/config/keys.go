@@ -27,6 +27,10 @@ func (k *Keys) Open() (*rediskv.Store, error) { return rediskv.Open(string(k.Red
 func (l *loader) keys(r *raw) Keys {
 	k := Keys{Redis: Secret(r.KeysRedisURL), Uses: l.integer("COFFER_KEY_CACHE_USES", r.KeyCacheUses, 0, math.MaxInt)}
 	if r.KeysRedisURL != "" {
+		if r.RedisURL == "" && r.RedisHost == "" && r.RedisSentinels == "" && r.RedisCluster == "" {
+			l.refuse("COFFER_KEYS_REDIS_URL", "is for servers that share a cache too: each would have one of its own, and a rotation, which looks at one, would "+
+				"destroy keys that the others use; set REDIS_URL, REDIS_HOST, REDIS_SENTINEL_ADDRS or REDIS_CLUSTER_ADDRS, or leave the keys to the data directory")
+		}
 		store, err := k.Open()
 		if err != nil {
 			l.refuse("COFFER_KEYS_REDIS_URL", "is not valid: "+strings.TrimPrefix(err.Error(), "rediskv: "))

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ func TestKeys(t *testing.T) {
 	c, _, err = load(t, []string{"KEY_ROTATION_DAYS=0", "KEY_ROTATION_USES=5000", "COFFER_REENCRYPT_RATE=0"}, "--key-grace", "7d")
 	require.NoError(t, err)
 	require.Equal(t, config.Keys{TTL: time.Hour, RotateUses: 5000, Grace: 7 * day}, c.Keys)
-	c, _, err = load(t, []string{"COFFER_KEYS_REDIS_URL=rediss://u:p@keys:6379/1", "COFFER_KEY_CACHE_USES=1000"}, "--key-cache-ttl", "5m")
+	c, _, err = load(t, []string{"REDIS_URL=redis://cache", "COFFER_KEYS_REDIS_URL=rediss://u:p@keys:6379/1", "COFFER_KEY_CACHE_USES=1000"}, "--key-cache-ttl", "5m")
 	require.NoError(t, err)
 	require.Equal(t, config.Keys{Redis: "rediss://u:p@keys:6379/1", TTL: 5 * time.Minute, Uses: 1000, RotateAge: 90 * day, Grace: day, Rate: 1000}, c.Keys)
 	const planted = "pl4nted"
@@ -31,9 +32,22 @@ func TestKeys(t *testing.T) {
 		require.ErrorContains(t, err, variable, setting)
 		require.NotContains(t, err.Error(), planted)
 	}
-	settings, _, err := config.Describe([]string{"COFFER_KEYS_REDIS_URL=redis://u:" + planted + "@h"}, nil)
+	settings, _, err := config.Describe([]string{"REDIS_HOST=h", "COFFER_KEYS_REDIS_URL=redis://u:" + planted + "@h"}, nil)
 	require.NoError(t, err)
 	for _, s := range settings {
 		require.NotContains(t, s.Value, planted)
+	}
+}
+
+// Servers that share keysets share a cache too: a rotation looks at one cache, and destroys keys that nothing in it is under.
+func TestSharedKeysNeedASharedCache(t *testing.T) {
+	const keys = "COFFER_KEYS_REDIS_URL=redis://u:pl4nted@keys"
+	_, _, err := load(t, []string{keys})
+	require.ErrorContains(t, err, "- COFFER_KEYS_REDIS_URL ")
+	require.ErrorContains(t, err, "set REDIS_URL, REDIS_HOST, REDIS_SENTINEL_ADDRS or REDIS_CLUSTER_ADDRS")
+	require.NotContains(t, err.Error(), "pl4nted")
+	for _, cache := range []string{"REDIS_URL=redis://cache", "REDIS_HOST=cache", "REDIS_SENTINEL_ADDRS=s:1,REDIS_MASTER_NAME=m", "REDIS_CLUSTER_ADDRS=c:1"} {
+		_, _, err := load(t, append(strings.Split(cache, ","), keys))
+		require.NoError(t, err, cache)
 	}
 }
