@@ -30,19 +30,24 @@ func auditCommand() *cobra.Command {
 	return group
 }
 
-// errLog says that verify found something; what, it printed.
-var errLog = errors.New("the audit log is not as it was written")
+var (
+	// errLog says that verify found something; what, it printed.
+	errLog = errors.New("the audit log is not as it was written")
+	// errPruned says that verify could not do all that was asked.
+	errPruned = errors.New("a given head names a line before those that are kept, so that it says nothing: where the log was to be deleted up to there, give --pruned")
+)
 
 func auditVerifyCommand() *cobra.Command {
 	var heads []string
-	var asJSON bool
+	var pruned, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
 		Long: "Goes over every line of every file, and names the first one that is not as it was written, with what is wrong: changed, removed, inserted,\n" +
 			"reordered, truncated, torn, rewritten or head. The exit code is 0 only where nothing is. It needs the KEK that the server has.\n\n" +
 			"Heads that were kept elsewhere (the server's log has them as \"audit head\", and GET /v1/audit/head) are given by --head: with them it also finds\n" +
-			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key.",
+			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key. A head of before what is kept cannot be checked:\n" +
+			"the exit code is 1 then too, unless --pruned says that it is expected.",
 		Example: "  coffer audit verify --data DIR\n" +
 			"  coffer audit verify --data COPY --head 4711:0f3a… --json",
 		Args: noArguments,
@@ -62,14 +67,18 @@ func auditVerifyCommand() *cobra.Command {
 			if err := printVerification(cmd.OutOrStdout(), v, asJSON); err != nil {
 				return err
 			}
-			if v.Fault != nil {
+			switch {
+			case v.Fault != nil:
 				return errLog
+			case len(v.Unchecked) > 0 && !pruned:
+				return errPruned
 			}
 			return nil
 		},
 	}
 	config.AddFlags(cmd.Flags(), "data")
 	cmd.Flags().StringArrayVar(&heads, "head", nil, "a head that was kept elsewhere, as SEQ:MAC; given again for each")
+	cmd.Flags().BoolVar(&pruned, "pruned", false, "heads of lines that were deleted by COFFER_AUDIT_KEEP since are expected")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }

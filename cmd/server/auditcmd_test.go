@@ -118,3 +118,20 @@ func TestAuditLogFullGoesOn(t *testing.T) {
 	require.Contains(t, said, `"degraded":["audit_unavailable"]`)
 	require.Equal(t, 1.0, p.metric("coffer_audit_unrecorded_total"))
 }
+
+// A head of before what is kept proves nothing, and does not pass for one that was checked.
+func TestAuditVerifyPruned(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=1000", "COFFER_AUDIT_KEEP=1"}
+	p := serve(t, data, environ...)
+	for range 12 {
+		p.put(p.token, "patient-1", record)
+	}
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	head := "1:" + strings.Repeat("0", 64)
+	verify := []string{"audit", "verify", "--data", data}
+	require.Contains(t, coffer(t, environ, verify...), "nothing was altered")
+	said := refused(t, environ, "", append(verify, "--head", head)...)
+	require.Contains(t, said, "not checked")
+	require.Contains(t, said, "--pruned")
+	require.Contains(t, coffer(t, environ, append(verify, "--head", head, "--pruned")...), "not checked, for it is of before what is kept: "+head)
+}
