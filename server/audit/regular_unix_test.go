@@ -1,0 +1,52 @@
+//go:build !windows
+
+package audit_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+)
+
+// TestFIFO: what is no regular file keeps nobody waiting, whichever file of the log is in its place.
+func TestFIFO(t *testing.T) {
+	for _, name := range []string{"audit.log", "audit-00000000000000000009.log", "audit.head", "audit.key"} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		f := open(t, path, audit.Options{})
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+		key, in := keyOf(t, path), filepath.Join(filepath.Dir(path), name)
+		require.NoError(t, os.RemoveAll(in))
+		require.NoError(t, syscall.Mkfifo(in, 0o600))
+		errs := make(chan []error, 1)
+		go func() {
+			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
+			_, _, errPage := audit.Page(t.Context(), path, audit.Query{Limit: 10})
+			errTail := audit.Tail(t.Context(), path, 10, &audit.Filter{}, false, func([]byte, *audit.Line) error { return nil })
+			_, errKey := audit.OpenKey(t.Context(), filepath.Join(filepath.Dir(path), "audit.key"), kek(t, "A"))
+			switch name {
+			case "audit.log", "audit-00000000000000000009.log":
+				errs <- []error{errVerify, errPage, errTail}
+			case "audit.head":
+				errs <- []error{errors.New(string(v.Fault.Kind))}
+			case "audit.key":
+				errs <- []error{errKey}
+			}
+		}()
+		select {
+		case all := <-errs:
+			for _, err := range all {
+				require.Error(t, err, name)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: it waits", name)
+		}
+	}
+}
