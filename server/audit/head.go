@@ -90,6 +90,16 @@ func (h *Head) unmarshal(k *Key, text []byte) error {
 	return nil
 }
 
+// deletedTo is the number of the last line that was deleted by retention, as the head tells it, be that true or not.
+func deletedTo(path string) uint64 {
+	var f headFile
+	text, err := readRegular(headPath(path), maxLine)
+	if err != nil || json.Unmarshal(text, &f) != nil || f.From == nil {
+		return 0
+	}
+	return f.From.Seq
+}
+
 // ReadHead reads the head of the log at a path. It returns ErrHead.
 func ReadHead(path string, key *Key) (Head, error) {
 	var h Head

@@ -31,7 +31,7 @@ type archive struct {
 	last uint64 // the number of its last line
 }
 
-// archives lists the earlier files, the oldest first.
+// archives lists the earlier files that have a name of one, the oldest first.
 func archives(path string) (all []archive, err error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
@@ -49,9 +49,17 @@ func archives(path string) (all []archive, err error) {
 	return all, nil
 }
 
+// kept lists the earlier files, the oldest first, without those that the head tells to be deleted: what has such a name yet, a kill left, or somebody put
+// there.
+func kept(path string) ([]archive, error) {
+	all, err := archives(path)
+	deleted := deletedTo(path)
+	return slices.DeleteFunc(all, func(a archive) bool { return a.last <= deleted }), err
+}
+
 // Files lists the files of the log at a path that are there, the oldest first.
 func Files(path string) (files []string, err error) {
-	all, err := archives(path)
+	all, err := kept(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -102,7 +102,7 @@ func (t *tail) last(ctx context.Context, n int) error {
 	if err := t.open(); err != nil {
 		return err
 	}
-	earlier, err := archives(t.path)
+	earlier, err := kept(t.path)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (t *tail) more() error {
 
 // between reads the files that were begun and moved away since the last time.
 func (t *tail) between() error {
-	earlier, err := archives(t.path)
+	earlier, err := kept(t.path)
 	for _, a := range earlier {
 		if a.last <= t.seq || t.seq == 0 {
 			continue

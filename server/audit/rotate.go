@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -56,12 +57,17 @@ func (t *trail) moveAway() error {
 }
 
 // expired lists the earlier files beyond those that are kept. One that the next file does not follow is kept, and so is all behind it: it is
-// evidence.
+// evidence, as is one of before what is kept, but for the one that a kill left.
 func (t *trail) expired() (list []expired, err error) {
 	all, err := archives(t.path)
 	if err != nil || t.options.Keep == 0 {
 		return nil, err
 	}
+	from := t.head.From
+	all = slices.DeleteFunc(all, func(a archive) bool {
+		last, err := lastAnchor(a.path)
+		return a.last <= from.Seq && (err != nil || last != from)
+	})
 	for i := 0; len(all)-i > t.options.Keep; i++ {
 		last, err := lastAnchor(all[i].path)
 		if err != nil {

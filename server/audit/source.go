@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/coffer-storage/coffer/server/durable"
 )
@@ -17,6 +18,7 @@ type source struct {
 	head    Head
 	headErr error
 	files   []string // those that the head does not tell to be deleted
+	left    string   // one that it does, and that is not what a kill left of it; empty where there is none
 	active  *os.File // the last of them, open, for it may be moved away meanwhile; nil where there is none
 	end     int64    // of active
 	total   int64    // bytes
@@ -32,7 +34,7 @@ type source struct {
 // openSource looks at the log while nobody writes to it. A copy in a directory that cannot be written to, nobody writes to.
 func openSource(path string, key *Key, progress func(done, total int64)) (s *source, err error) {
 	unlock, err := durable.Lock(lockPath(path))
-	if errors.Is(err, fs.ErrPermission) {
+	if readOnly(err) {
 		unlock, err = func() {}, nil
 	}
 	if err != nil {
@@ -47,6 +49,9 @@ func openSource(path string, key *Key, progress func(done, total int64)) (s *sou
 	}
 	for _, a := range all {
 		if a.last <= s.head.From.Seq {
+			if last, err := lastAnchor(a.path); err != nil || last != s.head.From {
+				s.left = filepath.Base(a.path)
+			}
 			continue
 		}
 		info, err := os.Stat(a.path)
@@ -64,6 +69,11 @@ func openSource(path string, key *Key, progress func(done, total int64)) (s *sou
 	}
 	s.files, s.end, s.total = append(s.files, path), info.Size(), s.total+info.Size()
 	return s, nil
+}
+
+// readOnly reports whether a file cannot be made for the directory or its disk cannot be written to.
+func readOnly(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
 // next gives the next piece, of whatever file. It returns io.EOF behind the last one.

@@ -88,6 +88,9 @@ func run(ctx context.Context, path string, key *Key, anchors []Anchor, progress 
 		v.anchors[a.Seq] = append(v.anchors[a.Seq], a.MAC)
 	}
 	v.result.Fault, err = v.run(ctx)
+	if v.result.Fault == nil && s.left != "" {
+		v.result.Fault = &Fault{Kind: Inserted, File: s.left, Seq: v.result.From, Detail: "a file of this name was deleted by retention, as the head tells, and none of it is read"}
+	}
 	v.result.Last, v.result.MAC, v.result.Lines = v.at.Seq, v.at.MAC.String(), v.at.Seq+1-v.result.From
 	if s.headErr != nil && (v.result.Fault == nil || v.result.Lines == 0) {
 		v.result.Fault = &Fault{Kind: NoHead, Seq: v.at.Seq, Detail: s.headErr.Error()}
