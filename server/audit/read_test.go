@@ -62,7 +62,7 @@ func TestTail(t *testing.T) {
 // TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what is no line does not.
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater})
+	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater, Log: quiet})
 	require.NoError(t, f.Record(t.Context(), use(0)))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

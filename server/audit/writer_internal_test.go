@@ -141,7 +141,7 @@ func TestRecovery(t *testing.T) {
 	require.Equal(t, 1, broken)
 	require.Len(t, lines, 4)
 	require.Equal(t, "audit.torn", lines[1].Action)
-	require.EqualValues(t, 11, lines[1].Torn.Bytes)
+	require.EqualValues(t, 10+len(" \n"), lines[1].Torn.Bytes)
 	require.Equal(t, "audit.resumed", lines[2].Action)
 	require.EqualValues(t, 3, lines[2].Lost)
 	require.Equal(t, Notice, lines[2].Severity)
