@@ -64,6 +64,8 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	}
 	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
 	switch {
+	case err == nil:
+		return markUsed(c)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
 			"`coffer keys rewrap` move them: %w", k.where, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
@@ -20,7 +21,8 @@ import (
 func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (store keystore.Store, where string, close func() error, err error) {
 	if c.Keys.Redis == "" {
 		where = filepath.Join(c.Data, "keys")
-		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && wasUsed(c) { // nothing is made where they are to be put back
+		// Nothing is made where they are to be put back. The key of the audit log is made after the directory.
+		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditKeyPath(c))) {
 			return nil, "", nil, missingKeys(c, where)
 		}
 		store, err = keystore.OpenDirectory(where)
@@ -42,14 +44,40 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 	return keystore.OverKV(redis), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
 }
 
-// wasUsed reports whether there is an embedded cache, which was written with some keys.
-func wasUsed(c *config.Config) bool {
-	_, err := os.Stat(cacheDir(c))
+// markPath is of the file that says that servers of this data directory once had keysets, wherever these and the cache are.
+func markPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }
+
+const mark = "There were keysets. While this file is here, servers do not start where there are none, since new ones would open nothing.\n"
+
+// markUsed leaves the mark.
+func markUsed(c *config.Config) error {
+	if there(markPath(c)) {
+		return nil
+	}
+	if err := durable.Create(markPath(c), []byte(mark)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("the data directory cannot be written: %w", err)
+	}
+	return nil
+}
+
+// wasUsed reports whether there were keysets: by the mark, or an embedded cache.
+func wasUsed(c *config.Config) bool { return there(markPath(c)) || there(cacheDir(c)) }
+
+func there(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 
+// missingKeys says what is to be done, and what is in the way of who wants to begin anew.
 func missingKeys(c *config.Config, where string) error {
-	return fmt.Errorf("the keys that %s was written with are missing from %s: restore them, or remove the cache", cacheDir(c), where)
+	var left []string
+	for _, path := range []string{cacheDir(c), markPath(c), auditKeyPath(c)} {
+		if there(path) {
+			left = append(left, path)
+		}
+	}
+	return fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
+		"remove %s", where, strings.Join(left, " and "))
 }
 
 // holdsKeys reports whether there is any keyset.

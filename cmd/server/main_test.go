@@ -146,13 +146,44 @@ func TestAnotherMasterKeyFile(t *testing.T) {
 	require.NotContains(t, says, other)
 }
 
+// Keysets that are gone are not made anew, wherever they and the cache are; where there were none yet, they are.
 func TestMissingKeysAreNotReplaced(t *testing.T) {
-	data := t.TempDir()
-	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
-	require.NoError(t, os.Rename(filepath.Join(data, "keys"), filepath.Join(data, "elsewhere")))
-	require.Contains(t, fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0")), "are missing from")
-	require.NoError(t, os.Rename(filepath.Join(data, "elsewhere"), filepath.Join(data, "keys")))
-	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
+	cache, keysets := redistest.Start(t), redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	shared := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "REDIS_URL=redis://" + cache.Addr}
+	for name, environ := range map[string][]string{
+		"embedded": shared[:1], "cache in Redis": shared, "keys in Redis": append(shared, "COFFER_KEYS_REDIS_URL=redis://"+keysets.Addr),
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := t.TempDir()
+			keys, elsewhere := filepath.Join(data, "keys"), filepath.Join(data, "elsewhere")
+			serveRefused := func() {
+				t.Helper()
+				says := fails(t, program(t, environ, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+				require.Contains(t, says, "are missing from")
+				require.Contains(t, says, "restore them")
+			}
+			tokenFor(t, environ, data, "default") // the audit log's key is made before the first start
+			if len(environ) < 3 {
+				require.NoError(t, os.Rename(keys, elsewhere))
+				serveRefused()
+				require.NoError(t, os.Rename(elsewhere, keys))
+			}
+			require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+			if len(environ) == 3 {
+				require.NoError(t, keysets.Client(t).FlushAll(t.Context()).Err())
+				serveRefused()
+				return
+			}
+			require.NoError(t, os.Rename(keys, elsewhere))
+			serveRefused()
+			require.NoDirExists(t, keys)
+			require.NoError(t, os.Mkdir(keys, 0o700))
+			serveRefused()
+			require.NoError(t, os.RemoveAll(keys))
+			require.NoError(t, os.Rename(elsewhere, keys))
+			require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+		})
+	}
 }
 
 func TestOneServerForOneDirectory(t *testing.T) {

@@ -121,7 +121,7 @@ func (o *operator) cacheStore() (kv.Store, error) {
 		return nil, errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate")
 	case o.config.Redis.Configured():
 		return o.config.Redis.Open()
-	case !wasUsed(o.config):
+	case !there(cacheDir(o.config)):
 		return nil, nil
 	}
 	store, err := badgerkv.Open(cacheDir(o.config), nil)
