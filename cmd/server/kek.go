@@ -20,7 +20,7 @@ import (
 // providers are the KMSs that this program can ask, with the configured credentials.
 func providers(c *config.Config) []kms.Provider {
 	return []kms.Provider{
-		hashivault.Provider(hashivault.Settings{Address: c.KMS.Vault.Address, Token: string(c.KMS.Vault.Token), TokenFile: c.KMS.Vault.TokenFile}),
+		hashivault.Provider(hashivault.Settings{Address: string(c.KMS.Vault.Address), Token: string(c.KMS.Vault.Token), TokenFile: c.KMS.Vault.TokenFile}),
 		awskms.Provider(awskms.Settings{
 			AccessKeyID: string(c.KMS.AWS.AccessKeyID), SecretAccessKey: string(c.KMS.AWS.SecretAccessKey), SessionToken: string(c.KMS.AWS.SessionToken),
 		}),

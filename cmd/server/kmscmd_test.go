@@ -59,3 +59,17 @@ func TestMasterKeysByClass(t *testing.T) {
 	said := fails(t, program(t, local[:1], "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "a KEK that is not configured")
 }
+
+// Whoever names a key in Vault, and however: the token is not sent in the clear.
+func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
+	environ := []string{"VAULT_ADDR=http://vault.example.test:8200", "VAULT_TOKEN=PLANTED"}
+	for _, said := range []string{
+		refused(t, append(environ, "COFFER_KEK=hashivault://k", "COFFER_ENVIRONMENT=prod"), "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0"),
+		refused(t, append(environ, "COFFER_KEK=hashivault://k"), "", "kms", "check"),
+		refused(t, append(environ, "KMS_PROVIDER=vault"), "", "kms", "check"),
+		refused(t, append(environ, "ENCRYPTION_MASTER_KEY="+masterA), "", "keys", "rewrap", "--data", t.TempDir(), "--to", "hashivault://k"),
+	} {
+		require.Contains(t, said, "VAULT_ADDR must be the URL of the server, https://")
+		require.NotContains(t, said, "PLANTED")
+	}
+}

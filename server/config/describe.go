@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -27,7 +28,8 @@ func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warning
 	r.KDFIterations = strconv.FormatUint(uint64(c.KDFIterations), 10) // maybe raised
 	for i, variable := range variables {
 		s := Setting{Variable: variable, Value: reflect.ValueOf(r).Field(i).String()}
-		if s.Source = l.source(s.Variable); s.Value != "" && slices.Contains(secrets, s.Variable) {
+		withUser := strings.Contains(s.Value, "://") && strings.Contains(s.Value, "@") // and maybe a password
+		if s.Source = l.source(s.Variable); s.Value != "" && slices.Contains(secrets, s.Variable) || withUser {
 			s.Value = hidden
 		}
 		settings = append(settings, s)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -24,7 +25,7 @@ type (
 	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
 	Google struct{ Credentials string } // path of a file
 	Vault  struct {
-		Address   string
+		Address   Secret // which may hold a password, and is refused then
 		Token     Secret
 		TokenFile string // where the token came from, if from a file: another one may be written there
 	}
@@ -54,7 +55,7 @@ func (l *loader) kms(r *raw) KMS {
 		AWS:     AWS{Secret(r.AWSAccessKeyID), Secret(r.AWSSecretAccessKey), Secret(r.AWSSessionToken)},
 		Azure:   Azure{Secret(r.AzureTenantID), Secret(r.AzureClientID), Secret(r.AzureClientSecret)},
 		Google:  Google{r.GoogleCredentials},
-		Vault:   Vault{r.VaultAddress, Secret(r.VaultToken), r.VaultTokenFile},
+		Vault:   Vault{Secret(r.VaultAddress), Secret(r.VaultToken), r.VaultTokenFile},
 	}
 	for class, text := range map[classify.Class]string{classify.PII: r.PIIKey, classify.PHI: r.PHIKey} {
 		variable := strings.ToUpper(class.String()) + "_ENCRYPTION_KEY"
@@ -77,6 +78,7 @@ func (l *loader) kms(r *raw) KMS {
 			}
 		}
 	}
+	l.verifies(r.Environment)
 	l.together("AWS_ACCESS_KEY_ID", r.AWSAccessKeyID, "AWS_SECRET_ACCESS_KEY", r.AWSSecretAccessKey)
 	return k
 }
@@ -99,7 +101,9 @@ func (l *loader) provider(r *raw) string {
 		return "awskms:///" + escape(r.AWSKey) + "?region=" + url.QueryEscape(r.AWSRegion)
 	case "azure":
 		l.need("azure", "AZURE_KEY_VAULT_URL", r.AzureVault, "AZURE_KEY_NAME", r.AzureKey)
-		l.together("AZURE_TENANT_ID", r.AzureTenantID, "AZURE_CLIENT_ID", r.AzureClientID, "AZURE_CLIENT_SECRET", r.AzureClientSecret)
+		if r.AzureClientSecret != "" { // else these name the identity of a workload, or of a user-assigned one, to the SDK
+			l.together("AZURE_TENANT_ID", r.AzureTenantID, "AZURE_CLIENT_ID", r.AzureClientID, "AZURE_CLIENT_SECRET", r.AzureClientSecret)
+		}
 		u, err := url.Parse(r.AzureVault)
 		if err != nil || r.AzureVault != "" && (u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
 			l.refuse("AZURE_KEY_VAULT_URL", "must be the URL of a vault, such as https://NAME.vault.azure.net")
@@ -112,7 +116,6 @@ func (l *loader) provider(r *raw) string {
 			"/cryptoKeys/" + url.PathEscape(r.GCPKey)
 	case "vault":
 		l.need("vault", "VAULT_ADDR", r.VaultAddress, "VAULT_TOKEN", r.VaultToken)
-		l.vaultAddress(r.VaultAddress)
 		return "hashivault://" + url.PathEscape(r.VaultKey)
 	}
 	l.refuse("KMS_PROVIDER", "must be local, aws, azure, gcp or vault")
@@ -122,12 +125,16 @@ func (l *loader) provider(r *raw) string {
 // escape leaves the slashes of an alias.
 func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
 
-// vaultAddress refuses to send the token in the clear, but to this host.
-func (l *loader) vaultAddress(text string) {
-	u, err := url.Parse(text)
-	local := err == nil && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1")
-	if text != "" && (err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && local)) {
-		l.refuse("VAULT_ADDR", "must be the URL of the server, https:// where it is not this host")
+// verifies looks at the variable of Vault's SDK by which its certificate is not looked at.
+func (l *loader) verifies(environment string) {
+	const variable = "VAULT_SKIP_VERIFY"
+	skip, err := strconv.ParseBool(l.values[variable])
+	switch {
+	case err != nil || !skip:
+	case production.MatchString(environment):
+		l.refuse(variable, "must not be true in production, where whoever is in between would get the token: name the file of the authority's certificate by VAULT_CACERT")
+	default:
+		l.warn("%s is true: whoever is between here and Vault gets its token", variable)
 	}
 }
 

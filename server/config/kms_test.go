@@ -31,6 +31,32 @@ func TestProviders(t *testing.T) {
 	}
 }
 
+// A client's id, with a tenant's or alone, names an identity that needs no secret: a workload's, or a user-assigned one.
+func TestAzureIdentities(t *testing.T) {
+	environ := []string{"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://v.vault.azure.net", "AZURE_KEY_NAME=k"}
+	for _, more := range [][]string{
+		nil, {"AZURE_CLIENT_ID=c"}, {"AZURE_TENANT_ID=t"}, {"AZURE_CLIENT_ID=c", "AZURE_TENANT_ID=t"}, {"AZURE_CLIENT_ID=c", "AZURE_TENANT_ID=t", "AZURE_CLIENT_SECRET=s"},
+	} {
+		_, _, err := load(t, append(more, environ...))
+		require.NoError(t, err, more)
+	}
+	for missing, more := range map[string][]string{
+		"AZURE_CLIENT_ID": {"AZURE_CLIENT_SECRET=s", "AZURE_TENANT_ID=t"}, "AZURE_TENANT_ID": {"AZURE_CLIENT_SECRET=s", "AZURE_CLIENT_ID=c"},
+	} {
+		_, _, err := load(t, append(more, environ...))
+		require.ErrorContains(t, err, "- "+missing+" must be set")
+	}
+}
+
+// Not to look at Vault's certificate is warned of, where it is not refused.
+func TestVaultSkipVerify(t *testing.T) {
+	for _, value := range []string{"true", "1", "false"} {
+		_, warnings, err := load(t, []string{"VAULT_SKIP_VERIFY=" + value, "COFFER_ENVIRONMENT=staging"})
+		require.NoError(t, err)
+		require.Equal(t, value != "false", strings.Contains(strings.Join(warnings, ""), "VAULT_SKIP_VERIFY is true"), value)
+	}
+}
+
 // What is missing or contradicts is named, all at once, and nothing of a value.
 func TestProvidersRefused(t *testing.T) {
 	const planted = "pl4nted"
@@ -42,7 +68,7 @@ func TestProvidersRefused(t *testing.T) {
 		"KMS_PROVIDER=azure,AZURE_KEY_NAME=k,AZURE_KEY_VAULT_URL=http://" + planted:                  "AZURE_KEY_VAULT_URL",
 		"KMS_PROVIDER=gcp":                                                                           "GCP_PROJECT_ID GCP_LOCATION GCP_KEY_RING GCP_KEY_NAME",
 		"KMS_PROVIDER=vault":                                                                         "VAULT_ADDR VAULT_TOKEN",
-		"KMS_PROVIDER=vault,VAULT_TOKEN=" + planted + ",VAULT_ADDR=http://vault:8200":                "VAULT_ADDR",
+		"VAULT_SKIP_VERIFY=true,COFFER_ENVIRONMENT=prod":                                             "VAULT_SKIP_VERIFY",
 		"COFFER_KEK=" + planted:                                                                      "COFFER_KEK",
 		"COFFER_KEK=":                                                                                "COFFER_KEK",
 		"COFFER_KEK=hashivault://" + planted + ",KMS_PROVIDER=vault":                                 "COFFER_KEK",
@@ -102,7 +128,7 @@ func TestCredentialsAreHidden(t *testing.T) {
 	} {
 		environ = append(environ, name+"=the "+planted)
 	}
-	environ = append(environ, "AZURE_TENANT_ID=a", "AZURE_CLIENT_ID=b")
+	environ = append(environ, "AZURE_TENANT_ID=a", "AZURE_CLIENT_ID=b", "VAULT_ADDR=https://u:"+planted+"@vault")
 	settings, _, err := config.Describe(environ, nil)
 	require.NoError(t, err)
 	for _, s := range settings {

@@ -56,7 +56,7 @@ func Provider(s Settings) kms.Provider {
 		}
 		c, err := config.LoadDefaultConfig(ctx, options...)
 		if err != nil {
-			return nil, fmt.Errorf("kms: the AWS_ variables or the SDK's files are not valid: %w", kms.ErrURL)
+			return nil, fmt.Errorf("kms: the AWS_ variables or the SDK's files are not valid: %w", kms.ErrSettings)
 		}
 		return kms.NewRemote(&key{awskms.NewFromConfig(c), name, in}), nil
 	}}

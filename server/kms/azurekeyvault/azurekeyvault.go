@@ -54,13 +54,13 @@ func Provider(s Settings) kms.Provider {
 		}
 		credential, err := s.credential(options, local)
 		if err != nil {
-			return nil, fmt.Errorf("kms: check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: %w", kms.ErrURL)
+			return nil, fmt.Errorf("kms: check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: %w", kms.ErrSettings)
 		}
 		k.vault, err = azkeys.NewClient("https://"+k.host, credential, &azkeys.ClientOptions{
 			ClientOptions: options, DisableChallengeResourceVerification: local,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("kms: Key Vault's client: %w", kms.ErrURL)
+			return nil, fmt.Errorf("kms: Key Vault's client: %w", kms.ErrSettings)
 		}
 		return kms.NewRemote(k), nil
 	}}

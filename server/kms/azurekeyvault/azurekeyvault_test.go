@@ -179,7 +179,7 @@ func TestRefusesURLs(t *testing.T) {
 	}
 	for _, bad := range []azurekeyvault.Settings{{ClientSecret: "PLANTED"}, {TenantID: "no tenant", ClientID: "c", ClientSecret: "PLANTED"}} {
 		_, err := kms.Open(t.Context(), "azurekeyvault://vault.vault.azure.net/keys/k", azurekeyvault.Provider(bad))
-		require.ErrorIs(t, err, kms.ErrURL)
+		require.ErrorIs(t, err, kms.ErrSettings)
 		require.NotContains(t, err.Error(), "PLANTED")
 	}
 	kek, err := kms.Open(t.Context(), "azurekeyvault://Vault.vault.azure.net/keys/k", azurekeyvault.Provider(settings))

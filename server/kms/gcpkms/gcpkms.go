@@ -58,7 +58,7 @@ func Provider(s Settings) kms.Provider {
 		}
 		client, err := cloudkms.NewKeyManagementClient(context.WithoutCancel(ctx), options...)
 		if err != nil {
-			return nil, fmt.Errorf("kms: Cloud KMS' client cannot be made: %w", kms.ErrURL)
+			return nil, fmt.Errorf("kms: Cloud KMS' client cannot be made: %w", kms.ErrSettings)
 		}
 		client.CallOptions.Encrypt, client.CallOptions.Decrypt = nil, nil // package kms tries again
 		return kms.NewRemote(&key{client, u.Host + u.Path}), nil
@@ -76,13 +76,13 @@ func (s *Settings) credentials() (*auth.Credentials, error) {
 	if s.CredentialsFile == "" {
 		who, err := credentials.DetectDefault(options)
 		if err != nil {
-			return nil, fmt.Errorf("kms: no credentials for Google Cloud: set GOOGLE_APPLICATION_CREDENTIALS: %w", kms.ErrURL)
+			return nil, fmt.Errorf("kms: no credentials for Google Cloud: set GOOGLE_APPLICATION_CREDENTIALS: %w", kms.ErrSettings)
 		}
 		return who, nil
 	}
 	text, err := readFile(s.CredentialsFile)
 	if err != nil {
-		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be read: %w", kms.ErrURL)
+		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be read: %w", kms.ErrSettings)
 	}
 	var content struct {
 		Type credentials.CredType `json:"type"`
@@ -90,7 +90,7 @@ func (s *Settings) credentials() (*auth.Credentials, error) {
 	_ = json.Unmarshal(text, &content) // what is no JSON has no type
 	who, err := credentials.NewCredentialsFromJSON(content.Type, text, options)
 	if err != nil {
-		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names holds no credentials: %w", kms.ErrURL)
+		return nil, fmt.Errorf("kms: the file that GOOGLE_APPLICATION_CREDENTIALS names holds no credentials: %w", kms.ErrSettings)
 	}
 	return who, nil
 }

@@ -145,7 +145,7 @@ func TestCredentialsFile(t *testing.T) {
 	for _, name := range []string{"empty", "text", "type", "key", "missing", "."} {
 		provider := gcpkms.Provider(gcpkms.Settings{CredentialsFile: filepath.Join(dir, name)})
 		_, err := kms.Open(t.Context(), "gcpkms://"+peers.GoogleKey, provider)
-		require.ErrorIs(t, err, kms.ErrURL, name)
+		require.ErrorIs(t, err, kms.ErrSettings, name)
 		require.ErrorContains(t, err, "GOOGLE_APPLICATION_CREDENTIALS")
 		require.NotContains(t, err.Error(), "PLANTED")
 	}

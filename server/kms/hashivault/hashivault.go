@@ -6,6 +6,7 @@
 package hashivault
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -64,20 +66,33 @@ func Provider(s Settings) kms.Provider {
 func open(s Settings) (*api.Client, error) {
 	c := api.DefaultConfig()
 	if c.Error != nil {
-		return nil, fmt.Errorf("kms: the VAULT_ variables are not valid: check those of TLS, and VAULT_RATE_LIMIT: %w", kms.ErrURL)
+		return nil, fmt.Errorf("kms: the VAULT_ variables are not valid: check those of TLS, and VAULT_RATE_LIMIT: %w", kms.ErrSettings)
 	}
 	if s.Address != "" {
 		c.Address = s.Address
 	}
+	if !safe(cmp.Or(c.AgentAddress, c.Address)) {
+		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, https:// where it is not this host, without a user and password: %w", kms.ErrSettings)
+	}
 	client, err := api.NewClient(c)
 	if err != nil {
-		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, such as https://vault.example:8200: %w", kms.ErrURL)
+		return nil, fmt.Errorf("kms: VAULT_ADDR must be the URL of the server, such as https://vault.example:8200: %w", kms.ErrSettings)
 	}
 	client.SetMaxRetries(0) // package kms tries again
 	if s.Token != "" {
 		client.SetToken(s.Token)
 	}
 	return client, nil
+}
+
+// safe reports whether the token may be sent to an address: not in the clear, but on this host.
+func safe(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.User != nil {
+		return false
+	}
+	ip, _ := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" && u.Host != "" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip.IsLoopback()) || u.Scheme == "unix"
 }
 
 // key is a key of transit.

@@ -80,3 +80,29 @@ func TestRefusesURLs(t *testing.T) {
 	_, err := kms.Open(t.Context(), "awskms://key", provider)
 	require.ErrorContains(t, err, "known are base64key://, file://, hashivault://")
 }
+
+// A token is not sent in the clear, but on this host; from wherever the address comes.
+func TestAddresses(t *testing.T) {
+	open := func(address string) error {
+		_, err := kms.Open(t.Context(), "hashivault://key", hashivault.Provider(hashivault.Settings{Address: address, Token: "PLANTED"}))
+		return err
+	}
+	for _, address := range []string{"https://vault.example.test:8200", "http://127.0.0.1:8200", "http://127.1.2.3", "http://localhost:8200", "http://[::1]:8200", "unix:///run/vault"} {
+		require.NoError(t, open(address), address)
+	}
+	for _, address := range []string{
+		"http://vault.example.test:8200", "http://10.0.0.1:8200", "http://localhost.example.test", "http://0.0.0.0:8200", "vault:8200", "https://", "ftp://localhost",
+		"https://user:PLANTED@vault.example.test", "https://PLANTED%zz",
+	} {
+		err := open(address)
+		require.ErrorIs(t, err, kms.ErrSettings, address)
+		require.ErrorContains(t, err, "VAULT_ADDR")
+		require.NotContains(t, err.Error(), "PLANTED")
+		t.Setenv("VAULT_ADDR", address)
+		require.ErrorIs(t, open(""), kms.ErrSettings, address)
+	}
+	t.Setenv("VAULT_ADDR", "https://vault.example.test:8200")
+	require.NoError(t, open(""))
+	t.Setenv("VAULT_AGENT_ADDR", "http://agent.example.test")
+	require.ErrorIs(t, open(""), kms.ErrSettings)
+}

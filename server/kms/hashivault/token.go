@@ -50,7 +50,7 @@ type life struct {
 func newToken(client *api.Client, path string) (*token, error) {
 	t := &token{client: client, path: path}
 	if path != "" && !t.read(true) && t.seen == nil {
-		return nil, fmt.Errorf("kms: VAULT_TOKEN_FILE must name a file with the token that this process can read: %w", kms.ErrURL)
+		return nil, fmt.Errorf("kms: VAULT_TOKEN_FILE must name a file with the token that this process can read: %w", kms.ErrSettings)
 	}
 	return t, nil
 }

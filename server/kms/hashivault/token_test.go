@@ -191,7 +191,7 @@ func TestTokenFile(t *testing.T) {
 	peer.Revoke(third)
 	require.ErrorIs(t, works(t, kek), kms.ErrDenied)
 	_, err = kms.Open(t.Context(), "hashivault://"+peers.VaultKey, hashivault.Provider(hashivault.Settings{Address: peer.URL, TokenFile: path}))
-	require.ErrorIs(t, err, kms.ErrURL)
+	require.ErrorIs(t, err, kms.ErrSettings)
 	require.ErrorContains(t, err, "VAULT_TOKEN_FILE")
 }
 
