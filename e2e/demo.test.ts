@@ -1,20 +1,16 @@
 /** The demo as a visitor uses it, served by the real binary, in the three engines. */
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { brightness } from '../web/demo/src/dicom/pixels.js';
 import { type Entry, writeDicom } from '../web/demo/src/dicom/write.js';
 import { WINDOW, ctSample, hounsfield } from '../web/demo/src/samples/ct.js';
+import { buildServer } from './demo/build.js';
 import { bytesAtRest, drawnPixels, drop, installVisitor, redAndBlue, shownBytes, unlock } from './demo/visitor.js';
 import { type ChromiumPage, type Page, type Session, chromium, firefox, removeFolder, temporaryFolder, webkit } from './harness/index.js';
 import { type CofferServer, startCoffer } from './server.js';
-import { DIST, ROOT } from './support.js';
 
-const run = promisify(execFile);
 const PASSWORD = 'a password of the test';
 const NAME = 'Lindqvist'; // of the made-up patient
 const PATIENT_ID = 'DEMO-0417'; // in the context, which this version leaves readable
@@ -34,12 +30,8 @@ let folder: string;
 let server: CofferServer;
 
 beforeAll(async () => {
-  if (!existsSync(join(DIST, 'index.js'))) throw new Error('the package is not built: run `make build` first');
   folder = await temporaryFolder();
-  const env = { ...process.env, NODE_ENV: 'production' }; // vitest's own value would bring React's development build
-  await run('npx', ['vite', 'build', '-c', 'web/demo/vite.config.ts'], { cwd: ROOT, env });
-  await run('go', ['build', '-o', join(folder, 'coffer'), './cmd/server'], { cwd: ROOT });
-  server = await startCoffer(join(folder, 'coffer'), join(folder, 'data'));
+  server = await startCoffer(await buildServer(folder), join(folder, 'data'));
 }, 300_000);
 afterAll(async () => {
   await server?.close();

@@ -24,7 +24,7 @@ const advice: Record<string, string> = {
   authentication_failed: 'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
   unauthorized: 'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
   not_found: 'It was never stored there, or its time to live has passed.',
-  forbidden: 'The token lacks a scope that this takes: “coffer token create --scopes cache:read,cache:write” makes one that has it.',
+  forbidden: 'The cache takes a token of a tenant with scopes for it: “coffer token create --scopes cache:read,cache:write” makes one. An operator’s opens no data.',
   precondition_failed: 'Somebody changed or removed the entry meanwhile. What is shown was read anew; nothing of theirs was undone.',
   rate_limited: 'The server asks to wait a moment. Then try again.',
   unreachable: 'Is “coffer serve” still running?',

@@ -19,7 +19,7 @@ const views: readonly { name: View; label: string; icon: IconName }[] = [
 export function Workspace({ vault }: { vault: Vault }) {
   const [view, setView] = useState<View>('records');
   const server = useServer(vault.settings);
-  const shown = views.filter(({ name }) => name !== 'operator' || server.operator);
+  const shown = views.filter(({ name }) => name !== 'operator' || server.may.keys || server.may.audit);
   return (
     <>
       <h1 className="visually-hidden">Your vault</h1>

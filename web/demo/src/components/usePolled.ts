@@ -1,18 +1,33 @@
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
+import type { Problem } from '../problem.js';
+import type { Loaded } from './useLoaded.js';
 
-/** What was loaded last, loaded again every so often while the page is seen. Keep both functions stable by useCallback. */
-export function usePolled<T>(load: () => Promise<T>, every: number, onError: (error: unknown) => void): T | null {
-  const [value, setValue] = useState<T | null>(null);
+export interface Polled<T> extends Loaded<T> {
+  /** Loads at once. */
+  reload(): void;
+}
+
+/**
+ * What was loaded last, loaded again every so often while the page is seen, and what kept the last load from it. What the token may not have is not
+ * asked for again. Keep both functions stable by useCallback.
+ */
+export function usePolled<T>(load: () => Promise<T>, every: number, note: (error: unknown) => Problem): Polled<T> {
+  const [loaded, setLoaded] = useState<Loaded<T>>({ value: null, problem: null });
+  const [asked, setAsked] = useState(0);
   useEffect(() => {
-    let [current, busy] = [true, false];
+    let [current, busy, refused] = [true, false, false];
     const once = async () => {
-      if (busy) return;
+      if (busy || refused) return;
       busy = true;
       try {
-        const loaded = await load();
-        if (current) setValue(loaded);
+        const value = await load();
+        if (current) setLoaded({ value, problem: null });
       } catch (error) {
-        if (current) onError(error);
+        if (current) {
+          const problem = note(error);
+          refused = problem.code === 'forbidden';
+          setLoaded(({ value }) => ({ value, problem }));
+        }
       }
       busy = false;
     };
@@ -22,6 +37,6 @@ export function usePolled<T>(load: () => Promise<T>, every: number, onError: (er
       current = false;
       clearInterval(timer);
     };
-  }, [load, every, onError]);
-  return value;
+  }, [load, every, note, asked]);
+  return { ...loaded, reload: useCallback(() => setAsked((n) => n + 1), []) };
 }

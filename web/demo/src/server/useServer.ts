@@ -12,24 +12,26 @@ export interface Server {
   /** Why it is refused or offline, or why the token could not be kept. */
   problem: Problem | null;
   client: CofferClient;
-  /** Whether the token administers keys. */
-  operator: boolean;
+  /** What the token may see of the server's keys and of its work; nothing until that is known. */
+  may: { keys: boolean; audit: boolean };
   /** Keeps the token in the vault, and tries it. */
   signIn(token: string): Promise<void>;
   signOut(): Promise<void>;
-  /** Tells of a call that failed: one that found nobody there makes the state `offline`. */
+  /** Tells of a call that failed: the token's refusal, or nobody there, changes the state; a scope that it lacks is the caller's to say. */
   note(error: unknown): Problem;
 }
 
 /** How often a server that was not there is looked for. */
 const RETRY_MS = 3000;
 
+const nothing: Server['may'] = { keys: false, audit: false };
+
 export function useServer(settings: EncryptedStorage): Server {
   const token = useEncryptedStorage<string>('server token', DataClassification.CONFIDENTIAL, settings);
   const { value, updateValue } = token;
   const client = useMemo(() => new CofferClient('', { token: value || 'none', attempts: 1 }), [value]);
   const [seen, setSeen] = useState<{ client: CofferClient; state: ServerState; problem: Problem | null } | null>(null);
-  const [operator, setOperator] = useState(false);
+  const [found, setFound] = useState<{ client: CofferClient; may: Server['may'] } | null>(null);
   const current = seen?.client === client ? seen : null;
 
   const note = useCallback(
@@ -42,11 +44,13 @@ export function useServer(settings: EncryptedStorage): Server {
     [client],
   );
   const check = useCallback(async () => {
-    // An operator's token opens no data, and a tenant's need not administer keys: one of the two is enough.
-    const [data, keys] = await Promise.allSettled([client.list({ pageSize: 1 }).next(), client.rotations()]);
-    setOperator(keys.status === 'fulfilled');
-    if (data.status === 'fulfilled' || keys.status === 'fulfilled') setSeen({ client, state: 'ready', problem: null });
-    else setSeen({ client, state: stateOf(data.reason) ?? 'refused', problem: problemOf(data.reason) });
+    // An operator's token opens no data, and a tenant's need not see keys or the audit log: whichever answers shows that the token is good.
+    const calls = [client.list({ pageSize: 1 }).next(), client.rotations(), client.events({ pageSize: 1 }).next()];
+    const [data, keys, audit] = await Promise.allSettled(calls);
+    const errors = [data, keys, audit].flatMap((one) => (one?.status === 'rejected' ? [one.reason as unknown] : []));
+    setFound({ client, may: { keys: keys?.status === 'fulfilled', audit: audit?.status === 'fulfilled' } });
+    const refusal = errors.find((error) => stateOf(error) === 'refused') ?? (errors.length === calls.length ? errors.find(stateOf) : undefined);
+    setSeen(refusal ? { client, state: stateOf(refusal) ?? 'ready', problem: problemOf(refusal) } : { client, state: 'ready', problem: null });
   }, [client]);
 
   useEffect(() => {
@@ -61,12 +65,12 @@ export function useServer(settings: EncryptedStorage): Server {
   const signIn = useCallback((text: string) => updateValue(text), [updateValue]);
   const signOut = useCallback(() => updateValue(''), [updateValue]);
   const state = token.loading ? 'opening' : !value ? 'signed-out' : (current?.state ?? 'checking');
-  return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, operator: operator && state === 'ready', signIn, signOut, note };
+  return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, may: found?.client === client ? found.may : nothing, signIn, signOut, note };
 }
 
 /** What a failed call says of the server; undefined where it says nothing. */
 function stateOf(error: unknown): ServerState | undefined {
   if (!(error instanceof CofferError)) return undefined;
   if (error.code === 'unreachable' || error.code === 'store_unavailable' || error.code === 'timeout') return 'offline';
-  return error.code === 'unauthorized' || error.code === 'forbidden' ? 'refused' : undefined;
+  return error.code === 'unauthorized' ? 'refused' : undefined;
 }

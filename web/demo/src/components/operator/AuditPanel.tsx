@@ -1,10 +1,13 @@
 import { useState } from 'react';
 import type { AuditEvent, AuditFilter } from '../../operator/api.js';
+import type { Problem } from '../../problem.js';
 import { dateText } from '../../wording.js';
 import { ClassBadge } from '../ClassBadge.js';
+import { PanelNote } from './PanelNote.js';
 
 interface Props {
   events: readonly AuditEvent[];
+  problem: Problem | null;
   filter: AuditFilter;
   more: boolean;
   onFilter: (filter: AuditFilter) => void;
@@ -14,7 +17,7 @@ interface Props {
 const severities = ['', 'info', 'notice', 'warning', 'critical'] as const;
 
 /** The audit trail, the newest first. */
-export function AuditPanel({ events, filter, more, onFilter, onMore }: Props) {
+export function AuditPanel({ events, problem, filter, more, onFilter, onMore }: Props) {
   const [action, setAction] = useState(filter.action);
   return (
     <section className="card audit" aria-labelledby="audit-title">
@@ -44,7 +47,8 @@ export function AuditPanel({ events, filter, more, onFilter, onMore }: Props) {
           Show
         </button>
       </form>
-      {events.length === 0 && <p className="hint">Nothing was recorded that fits.</p>}
+      <PanelNote problem={problem} scope="audit:read" />
+      {events.length === 0 && !problem && <p className="hint">Nothing was recorded that fits.</p>}
       {events.length > 0 && (
         <div className="table" role="region" aria-label="Events" tabIndex={0}>
           <table>

@@ -1,4 +1,6 @@
+import type { Problem } from '../../problem.js';
 import { type Snapshot, hitRatio, kmsLatency, rates } from '../../operator/metrics.js';
+import { PanelNote } from './PanelNote.js';
 import { Spark } from './Spark.js';
 
 /** How many snapshots a chart shows. */
@@ -7,7 +9,7 @@ export const MOST = 60;
 const two = (n: number) => (n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? n.toFixed(1) : Math.round(n).toString());
 
 /** What the server does now, and whether the KMS answers. */
-export function HealthPanel({ snapshots }: { snapshots: readonly Snapshot[] }) {
+export function HealthPanel({ snapshots, problem }: { snapshots: readonly Snapshot[]; problem: Problem | null }) {
   const last = snapshots.at(-1);
   const operations = rates(snapshots, (s) => s.operations);
   const reads = rates(snapshots, (s) => s.hits + s.misses);
@@ -25,12 +27,15 @@ export function HealthPanel({ snapshots }: { snapshots: readonly Snapshot[] }) {
           </p>
         )}
       </header>
-      <div className="sparks">
-        <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} most={MOST} />
-        <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} most={MOST} />
-        <Spark label="KMS calls a second" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} most={MOST} />
-        <Spark label="Rotated a second" value={last && last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
-      </div>
+      <PanelNote problem={problem} scope="audit:read" />
+      {last && (
+        <div className="sparks">
+          <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} most={MOST} />
+          <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} most={MOST} />
+          <Spark label="KMS calls a second" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} most={MOST} />
+          <Spark label="Rotated a second" value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
+        </div>
+      )}
       {last && last.integrityFailures > 0 && <p className="verdict wrong">{last.integrityFailures} packages did not pass their authentication: look for critical events below.</p>}
     </section>
   );

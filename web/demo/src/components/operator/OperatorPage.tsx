@@ -3,18 +3,18 @@ import { keysetOf, rotationOf } from '../../operator/api.js';
 import { type Snapshot, readMetrics } from '../../operator/metrics.js';
 import type { Problem } from '../../problem.js';
 import type { Server } from '../../server/useServer.js';
-import { ProblemNote } from '../ProblemNote.js';
 import { ServerGate } from '../SignIn.js';
 import { useNow } from '../useNow.js';
 import { usePolled } from '../usePolled.js';
 import { AuditTrail } from './AuditTrail.js';
 import { HealthPanel, MOST } from './HealthPanel.js';
 import { KeysetsPanel } from './KeysetsPanel.js';
+import { PanelNote } from './PanelNote.js';
 import { RotationPanel } from './RotationPanel.js';
 
 const POLL_MS = 2000;
 
-/** What an operator watches: the server's work, tenants' keys, rotations as they go on, and the audit trail. */
+/** What an operator watches: the server's work, tenants' keys, rotations as they go on, and the audit trail, as far as the token may see them. */
 export function OperatorPage({ server }: { server: Server }) {
   return <ServerGate server={server}>{server.state === 'ready' && <Panels server={server} />}</ServerGate>;
 }
@@ -22,13 +22,12 @@ export function OperatorPage({ server }: { server: Server }) {
 function Panels({ server: { client, note } }: { server: Server }) {
   const now = useNow();
   const [problem, setProblem] = useState<Problem | null>(null);
-  const failed = useCallback((error: unknown) => setProblem(note(error)), [note]);
   const [snapshots, setSnapshots] = useState<Snapshot[]>([]);
   const measure = useCallback(async () => {
     const snapshot = readMetrics(await client.metrics(), Date.now());
     setSnapshots((all) => [...all, snapshot].slice(-MOST - 1));
   }, [client]);
-  usePolled(measure, POLL_MS, failed);
+  const health = usePolled(measure, POLL_MS, note);
   const keys = usePolled(
     useCallback(async () => {
       const [keysets, rotations] = [[], await client.rotations()] as [ReturnType<typeof keysetOf>[], Awaited<ReturnType<typeof client.rotations>>];
@@ -37,24 +36,26 @@ function Panels({ server: { client, note } }: { server: Server }) {
       return { keysets, rotations: rotations.map(rotationOf) };
     }, [client]),
     POLL_MS,
-    failed,
+    note,
   );
+  const change = (work: Promise<unknown>) => void work.then(() => (setProblem(null), keys.reload()), (error: unknown) => setProblem(note(error)));
   return (
     <div className="operator">
-      {problem && <ProblemNote problem={problem} />}
-      <HealthPanel snapshots={snapshots} />
-      {keys && (
+      <HealthPanel snapshots={snapshots} problem={health.problem} />
+      {!keys.value && <PanelNote problem={keys.problem} scope="keys:admin" />}
+      {keys.value && (
         <>
-          <KeysetsPanel keysets={keys.keysets} snapshot={snapshots.at(-1)} now={now} />
+          <PanelNote problem={problem ?? keys.problem} scope="keys:admin" />
+          <KeysetsPanel keysets={keys.value.keysets} snapshot={snapshots.at(-1)} now={now} />
           <RotationPanel
-            tenants={[...new Set(keys.keysets.map(({ tenant }) => tenant))]}
-            rotations={keys.rotations}
-            onRotate={(tenant) => void client.rotate({ tenant }).catch(failed)}
-            onRollback={(tenant) => void client.rollback({ tenant }).catch(failed)}
+            tenants={[...new Set(keys.value.keysets.map(({ tenant }) => tenant))]}
+            rotations={keys.value.rotations}
+            onRotate={(tenant) => change(client.rotate({ tenant }))}
+            onRollback={(tenant) => change(client.rollback({ tenant }))}
           />
         </>
       )}
-      <AuditTrail client={client} onError={failed} />
+      <AuditTrail client={client} note={note} />
     </div>
   );
 }
