@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -240,6 +241,54 @@ func TestUnreadableKeysets(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{readable, damaged})
 	s.do("GET", "/v1/keys?tenant=damaged", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
+}
+
+// A change of keys that is refused or fails is no success in the audit log; one that is made has one event of who asked, and says so.
+func TestRefusedChangesAreOnRecord(t *testing.T) {
+	s := start(t, badger(t), nil)
+	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	require.NoError(t, func() error { _, err := s.ring.Tenant(t.Context(), "shredded"); return err }())
+	require.NoError(t, s.ring.Shred(t.Context(), "shredded"))
+	none := fmt.Sprintf("%064x", 1)
+	for _, c := range []struct{ path, action, tenant, code string }{
+		{"/v1/keys:rotate?tenant=ghost", "key.rotate", "ghost", "not_found"},
+		{"/v1/keys:rotate?tenant=default&class=pii", "key.rotate", "default", "not_found"},
+		{"/v1/keys:rotate?tenant=shredded", "key.rotate", "shredded", "key_destroyed"},
+		{"/v1/keys:rollback?tenant=default", "key.rollback", "default", "key_unusable"},
+		{"/v1/keys:rollback?tenant=ghost", "key.rollback", "ghost", "key_unusable"},
+		{"/v1/keys:disable?tenant=ghost&use=service&class=phi&confirm=x&key=" + none, "key.disable", "ghost", "not_found"},
+		{"/v1/keys:destroy?tenant=default&use=service&class=phi&confirm=x&key=" + none, "key.destroy", "default", "not_found"},
+		{"/v1/keys:shred?tenant=ghost&confirm=x", "tenant.shred", "ghost", "not_found"},
+	} {
+		s.audit.take()
+		s.do("POST", c.path, nil, "Authorization", operator).refused(t, c.code)
+		all := s.audit.take()
+		require.Len(t, all, 1, c.path)
+		require.Equal(t, []string{c.action, c.tenant, c.code}, []string{all[0].Action.String(), all[0].Tenant, all[0].Code}, c.path)
+		require.NotEmpty(t, all[0].Subject, c.path)
+	}
+	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).is(t, 200)
+	var asked, made int
+	for _, e := range s.audit.take() {
+		require.Empty(t, e.Code)
+		switch {
+		case e.Facts[audit.FactReason] == "asked":
+			asked++
+			require.NotEmpty(t, e.Subject)
+		case e.Action == audit.KeyRotate:
+			made++
+			require.NotZero(t, e.KeyID)
+		}
+	}
+	require.Equal(t, 1, asked)
+	require.Positive(t, made)
+	require.NoError(t, os.WriteFile(s.keys.Where(keystore.Rotations, "default"), []byte("damaged"), 0o600))
+	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	all := s.audit.take()
+	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")
+	s.audit.fail(audit.ErrUnavailable)
+	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "audit_unavailable")
 }
 
 // Where values are stored in the clear there are no keys to rotate.

@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -70,10 +72,15 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
+	e := c.event(audit.KeyDestroy)
+	if to == envelope.Disabled {
+		e = c.event(audit.KeyDisable)
+	}
+	e.Tenant, e.Class, e.KeyID, e.Facts = tenant, key.Class, key.ID, audit.Facts{audit.FactUse: key.Use.String()}
 	keys := lifecycle.New(lifecycle.Options{Rotator: s.rotator, Audit: asked{s, c}, Operation: c.name()})
 	plan, err := keys.Plan(ctx, key, to)
 	if err != nil {
-		return err
+		return s.unended(c, values, e, err)
 	}
 	answer := retiredJSON{
 		Tenant: tenant, Use: key.Use.String(), Class: key.Class.String(), KeyID: hex.EncodeToString(key.ID[:]), State: plan.Now.String(),
@@ -83,7 +90,7 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 		answer.Changed, answer.confirmJSON, err = confirm(c, values, about, plan.Keyset, plan.Warning(), func() error { return plan.Apply(ctx) })
 	}
 	if err != nil {
-		return err
+		return s.unended(c, values, e, err)
 	}
 	if answer.Changed {
 		answer.State = to.String()
@@ -108,9 +115,11 @@ func (s *server) shredTenant(c *call) error {
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
+	e := c.event(audit.TenantShred)
+	e.Tenant = tenant
 	d, err := s.ring.Document(ctx, tenant)
 	if err != nil {
-		return err
+		return s.unended(c, values, e, err)
 	}
 	answer := shreddedJSON{Tenant: tenant, Shredded: d.Shredded(), Keys: []lostJSON{}}
 	for _, k := range recovery.LossOf(d).Keys {
@@ -122,10 +131,19 @@ func (s *server) shredTenant(c *call) error {
 		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error { return s.shred(ctx, c, tenant) })
 	}
 	if err != nil {
-		return err
+		return s.unended(c, values, e, err)
 	}
 	answer.Shredded = answer.Shredded || answer.Changed
 	return answerJSON(c, http.StatusOK, answer)
+}
+
+// unended records why keys were not ended, where that was confirmed: the look before changes nothing, and a confirmation that does not hold
+// begins nothing.
+func (s *server) unended(c *call, values url.Values, e audit.Event, err error) error {
+	if !values.Has("confirm") || errors.Is(err, errConfirm) {
+		return err
+	}
+	return s.failed(c, e, err)
 }
 
 func (s *server) shred(ctx context.Context, c *call, tenant string) error {

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
@@ -10,6 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 var errNoKeyset = &codes.Error{Of: "not_found", Text: "the tenant has no keys of that class"}
@@ -24,20 +28,38 @@ func (s *server) rotateKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := s.recordChange(c, values, audit.KeyRotate, order.Class)
+	tenant, err := s.changed(c, values)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	record, err := s.rotator.Begin(ctx, tenant, order)
-	if err == nil && record.State == rotation.Idle {
-		err = errNoKeyset
-	}
+	var record *rotation.Record
+	e := c.event(audit.KeyRotate)
+	e.Tenant, e.Class = tenant, order.Class
+	err = s.change(c, e, func() error { return s.rotatable(ctx, tenant, order.Class) }, func() (err error) {
+		record, err = s.rotator.Begin(ctx, tenant, order)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return answerJSON(c, http.StatusOK, describeRotation(record))
+}
+
+// rotatable returns an error where the tenant has no keys that can be rotated.
+func (s *server) rotatable(ctx context.Context, tenant string, class classify.Class) error {
+	d, err := s.ring.Document(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if d.Shredded() {
+		return envelope.ErrKeyDestroyed
+	}
+	if !slices.ContainsFunc(d.Keysets, func(k envelope.Keyset) bool { return k.Use != format.UseStorage && (class == 0 || k.Class == class) }) {
+		return errNoKeyset
+	}
+	return nil
 }
 
 // rollbackKeys takes a rotation back.
@@ -46,17 +68,39 @@ func (s *server) rollbackKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := s.recordChange(c, values, audit.KeyRollback, 0)
+	tenant, err := s.changed(c, values)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	record, err := s.rotator.Rollback(ctx, tenant)
+	var record *rotation.Record
+	e := c.event(audit.KeyRollback)
+	e.Tenant = tenant
+	err = s.change(c, e, func() error { return s.reversible(ctx, tenant) }, func() (err error) {
+		record, err = s.rotator.Rollback(ctx, tenant)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return answerJSON(c, http.StatusOK, describeRotation(record))
+}
+
+// reversible returns rotation.ErrNoWayBack where the tenant's last rotation cannot be rolled back.
+func (s *server) reversible(ctx context.Context, tenant string) error {
+	record, err := s.rotator.Record(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if record == nil || record.Compromised {
+		return rotation.ErrNoWayBack
+	}
+	switch record.State {
+	case rotation.Idle, rotation.Disabling, rotation.SecondScan, rotation.Destroying, rotation.Done:
+		return rotation.ErrNoWayBack
+	}
+	return nil
 }
 
 // orderOf reads what is to be rotated.
@@ -78,8 +122,8 @@ func orderOf(values url.Values) (order rotation.Order, err error) {
 	return order, nil
 }
 
-// recordChange records who changes the keys of which tenant, before anything is changed, and gives the tenant.
-func (s *server) recordChange(c *call, values url.Values, action audit.Action, class classify.Class) (string, error) {
+// changed gives the tenant whose keys a request changes.
+func (s *server) changed(c *call, values url.Values) (string, error) {
 	tenant, err := s.administered(c, values)
 	switch {
 	case err != nil:
@@ -89,7 +133,35 @@ func (s *server) recordChange(c *call, values url.Values, action audit.Action, c
 	case s.unencrypted:
 		return "", cache.ErrEncryption
 	}
-	e := c.event(action)
-	e.Tenant, e.Class = tenant, class
-	return tenant, s.recordEvents(c, []audit.Event{e})
+	return tenant, nil
+}
+
+// asking marks, as an event's reason, who asks for a change that is not made yet. What is then changed has events of its own.
+const asking = "asked"
+
+// change has keys changed, with who asked for it on record before, where check finds nothing against it. What it was refused for, or failed
+// with, is on record as well.
+func (s *server) change(c *call, e audit.Event, check, do func() error) error {
+	err := check()
+	if err == nil {
+		before := e
+		before.Facts = audit.Facts{audit.FactReason: asking}
+		if err := s.recordEvents(c, []audit.Event{before}); err != nil {
+			return err
+		}
+		err = do()
+	}
+	return s.failed(c, e, err)
+}
+
+// failed records that a change of keys was refused or failed, and returns err, or that it could not be recorded.
+func (s *server) failed(c *call, e audit.Event, err error) error {
+	if err == nil {
+		return nil
+	}
+	e.Code = codes.Of(translate(err)).Code
+	if e := s.recordEvents(c, []audit.Event{e}); e != nil {
+		return e
+	}
+	return err
 }
