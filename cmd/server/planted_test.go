@@ -25,8 +25,10 @@ func TestPlantedSecrets(t *testing.T) {
 	redisServer := redistest.Start(t)
 	redisServer.SetPassword(marker + "-password")
 	data := t.TempDir()
-	p := serve(t, data, "ENCRYPTION_MASTER_KEY="+marker+" master key", "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_REQUEST_TIMEOUT=1s", "COFFER_TOKEN_FAILURES=100000")
-	heard := &heard{t: t, p: p}
+	key := "ENCRYPTION_MASTER_KEY=" + marker + " master key"
+	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_REQUEST_TIMEOUT=1s", "COFFER_TOKEN_FAILURES=100000")
+	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read")), "token: ")
+	heard := &heard{t: t, p: p, operator: operator}
 	heard.everything()
 	heard.tampered(redisServer)
 	redisServer.Stop()
@@ -43,16 +45,19 @@ func TestPlantedSecrets(t *testing.T) {
 	require.Greater(t, heard.errors, 30)
 	for where, text := range map[string]string{"the log": p.log.String(), "the metrics": metrics, "the audit log": string(audit), "errors": heard.text.String()} {
 		require.NotContains(t, text, marker, where)
-		require.NotContains(t, text, strings.TrimPrefix(p.token, "coffer_"), where)
+		for _, token := range []string{p.token, operator} {
+			require.NotContains(t, text, strings.TrimPrefix(token, "coffer_"), where)
+		}
 	}
 }
 
 // heard collects what failed requests are answered, with their headers.
 type heard struct {
-	t      *testing.T
-	p      *process
-	text   strings.Builder
-	errors int
+	t        *testing.T
+	p        *process
+	operator string // a token of every tenant
+	text     strings.Builder
+	errors   int
 }
 
 func (h *heard) send(token, method, path, body string, headers ...string) string {
@@ -95,7 +100,9 @@ func (h *heard) everything() {
 			}
 		}
 		h.send(token, "GET", "/v1/sessions/"+marker, "")
+		h.administration(token, "tenant="+marker)
 	}
+	h.administration(h.operator, "tenant=default") // the audit log names tenants
 	pkg := h.send(good, "POST", "/v1/encrypt", `{"text":"`+marker+`","class":"phi","context":`+context+`}`, "Content-Type", asJSON)
 	h.send(good, "POST", "/v1/decrypt", strings.Replace(pkg, `"ciphertext":"`, `"ciphertext":"AAAA`, 1), "Content-Type", asJSON)
 	h.send(good, "POST", "/v1/decrypt?least=phi", pkg, "Content-Type", asJSON)
@@ -105,6 +112,24 @@ func (h *heard) everything() {
 		h.send(good, "DELETE", "/v1/sessions/"+made.ID, "")
 		h.send(good, "GET", "/v1/sessions/"+made.ID, "")
 	}
+}
+
+// administration calls what keys and the audit log are seen and changed by, rightly and wrongly.
+func (h *heard) administration(token, tenant string) {
+	for _, more := range []string{"", "class=" + marker, marker + "=1", "cursor=" + marker, "severity=" + marker, "since=" + marker, "action=" + marker} {
+		query := "?" + tenant + "&" + more
+		for _, path := range []string{"/v1/keys", "/v1/rotations", "/v1/audit", "/v1/audit/head"} {
+			h.send(token, "GET", path+query, "")
+		}
+		for _, verb := range []string{"rotate", "rollback", "disable", "destroy", "shred"} {
+			h.send(token, "POST", "/v1/keys:"+verb+query, marker, "X-Request-Id", marker)
+		}
+	}
+	for _, verb := range []string{"disable", "destroy"} {
+		h.send(token, "POST", "/v1/keys:"+verb+"?"+tenant+"&use="+marker+"&class=phi&key="+marker+"&confirm="+marker, marker)
+		h.send(token, "POST", "/v1/keys:"+verb+"?"+tenant+"&use=cache&class=phi&key="+strings.Repeat("0", 64)+"&confirm="+marker, marker)
+	}
+	h.send(token, "POST", "/v1/keys:shred?"+tenant+"&confirm="+marker, marker)
 }
 
 // tampered alters what lies in Redis, and reads it.
