@@ -59,7 +59,7 @@ func TestEveryOperation(t *testing.T) {
 
 func callEvents(t *testing.T, c *client.Client) {
 	seen := 0
-	for event, err := range c.Events(t.Context(), client.EventFilter{Action: "key.", Severity: "info", Class: "phi", Since: time.Now().Add(-time.Hour)}) {
+	for event, err := range c.Events(t.Context(), client.EventFilter{Tenant: "default", Action: "key.", Severity: "info", Class: "phi", Since: time.Now().Add(-time.Hour)}) {
 		require.NoError(t, err)
 		require.Equal(t, "default", event.Tenant)
 		seen++

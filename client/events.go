@@ -39,6 +39,7 @@ type EventHead struct {
 
 // EventFilter says which events are wanted; the zero EventFilter is all.
 type EventFilter struct {
+	Tenant   string // and of no other; empty: of what the token may see
 	Action   string // whole, or the begin of several with its dot, such as key.
 	Severity string
 	Class    string
@@ -56,7 +57,7 @@ func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event
 	return func(yield func(Event, error) bool) {
 		for cursor := ""; ; {
 			r := newRequest(http.MethodGet, "/v1/audit")
-			for name, value := range map[string]string{"action": filter.Action, "severity": filter.Severity, "class": filter.Class, "cursor": cursor} {
+			for name, value := range map[string]string{"tenant": filter.Tenant, "action": filter.Action, "severity": filter.Severity, "class": filter.Class, "cursor": cursor} {
 				if value != "" {
 					r.query.Set(name, value)
 				}

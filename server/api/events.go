@@ -26,9 +26,9 @@ type headJSON struct {
 
 var errSince = invalid("since is no time as RFC 3339 has it, such as 2025-01-15T12:00:00Z")
 
-// listEvents answers a page of the audit log, the newest first: the token's tenant's events; of an operator's token, all.
+// listEvents answers a page of the audit log, the newest first: the token's tenant's events; of an operator's token, all, or one tenant's.
 func (s *server) listEvents(c *call) error {
-	q, err := readEventQuery(c)
+	q, err := s.readEventQuery(c)
 	if err != nil {
 		return err
 	}
@@ -45,16 +45,19 @@ func (s *server) listEvents(c *call) error {
 	return answerJSON(c, http.StatusOK, page)
 }
 
-func readEventQuery(c *call) (q audit.Query, err error) {
-	values, err := query(c, "action", "severity", "class", "since", "cursor", "limit")
+func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
+	values, err := query(c, "tenant", "action", "severity", "class", "since", "cursor", "limit")
 	if err != nil {
 		return q, err
 	}
 	if q.Limit, err = pageLimit(values); err != nil {
 		return q, err
 	}
-	if c.id.Tenant != identity.EveryTenant {
-		q.Tenant = c.id.Tenant
+	if q.Tenant, err = s.administered(c, values); err != nil {
+		return q, err
+	}
+	if q.Tenant == identity.EveryTenant {
+		q.Tenant = ""
 	}
 	q.Action = values.Get("action")
 	if values.Has("severity") {

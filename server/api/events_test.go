@@ -78,16 +78,19 @@ func conformEvents(t *testing.T, k *checker) {
 	}
 	require.Equal(t, mine, paged)
 	for query, n := range map[string]int{
-		"?severity=critical": 1, "?class=pii": 1, "?class=phi": 10, "?action=key.": 11, "?action=key.open": 11, "?action=key": 0, "?action=server.start": 1,
+		"?tenant=other": 5, "?tenant=default": 6, "?tenant=default&class=pii": 1, "?tenant=nobody": 0, "?severity=critical": 1, "?class=pii": 1, "?class=phi": 10, "?action=key.": 11, "?action=key.open": 11, "?action=key": 0, "?action=server.start": 1,
 		"?since=" + url.QueryEscape(time.Now().Add(time.Hour).Format(time.RFC3339)): 0, "?since=2025-01-15T00:00:00Z": 12,
 	} {
 		some, _ := k.events(query, operator)
 		require.Len(t, some, n, query)
 	}
-	for _, query := range []string{"?severity=x", "?class=x", "?since=yesterday", "?cursor=0", "?cursor=x", "?limit=0", "?tenant=other"} {
+	for _, query := range []string{"?severity=x", "?class=x", "?since=yesterday", "?cursor=0", "?cursor=x", "?limit=0", "?tenant=*", "?tenant="} {
 		got := k.call(false, "GET", "/v1/audit"+query, nil)
 		require.Equal(t, 400, got.StatusCode, query)
 	}
+	own, _ := k.events("?tenant=default", k.token)
+	require.Equal(t, mine, own)
+	k.call(false, "GET", "/v1/audit?tenant=other", nil).refused(t, "forbidden")
 	require.Eventually(t, func() bool {
 		var head struct{ Seq uint64 }
 		require.NoError(t, json.Unmarshal(k.call(true, "GET", "/v1/audit/head", nil).body, &head))

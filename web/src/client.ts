@@ -53,6 +53,8 @@ export type Event = Schemas['Event'];
 export type EventHead = Schemas['EventHead'];
 /** Which events are wanted; what is left out is all. */
 export interface EventFilter {
+  /** Whose events; left out, of what the token may see. */
+  tenant?: string;
   /** An action such as `key.open`, or the begin of several with its dot, such as `key.`. */
   action?: string;
   severity?: Schemas['Severity'];
@@ -329,9 +331,9 @@ export class CofferClient {
    * for at a time. Needs `audit:read`.
    */
   async *events(options: CallOptions & EventFilter & { pageSize?: number } = {}): AsyncGenerator<Event, void, undefined> {
-    const { action, severity, class: cls, since, pageSize: limit } = options;
+    const { tenant, action, severity, class: cls, since, pageSize: limit } = options;
     for (let cursor: string | undefined; ; ) {
-      const query = { action, severity, class: cls, since: since?.toISOString(), limit, cursor };
+      const query = { tenant, action, severity, class: cls, since: since?.toISOString(), limit, cursor };
       const page: Json<'listEvents'> = await this.#http.send('listEvents', { ...signalOf(options), query }, jsonOf<'listEvents'>);
       yield* page.events;
       if ((cursor = page.cursor) === undefined) return;

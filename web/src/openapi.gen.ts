@@ -428,7 +428,7 @@ export interface paths {
         };
         /**
          * List events
-         * @description The events of the token's tenant, the newest first; of an operator's token, of tenant `*`, all events. Begin without a cursor and go on with the one of the
+         * @description The events of the token's tenant, the newest first; of an operator's token, of tenant `*`, all events, or those of the tenant that it names. Begin without a cursor and go on with the one of the
          *     last answer until an answer has none. A page may be empty though there are more: what fits little takes many pages. Reading proves nothing about the
          *     log, `coffer audit verify` does.
          */
@@ -2748,6 +2748,8 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
+                /** @description Only the events of this tenant; left out, of what the token may see. */
+                tenant?: components["schemas"]["Tenant"];
                 /**
                  * @description An action such as `key.open`, or the begin of several with its dot, such as `key.`.
                  * @example key.
