@@ -82,22 +82,13 @@ func held(record *rotation.Record, key Key) error {
 	if record == nil || !record.Active() {
 		return nil
 	}
-	retires := key.Use == format.UseCache && slices.Contains(record.Former, rotation.Key{Class: key.Class, ID: rotation.ID(key.ID)})
-	if retires || reversible(record) && slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
-		return s.Use == key.Use && s.Class == key.Class && s.From == rotation.ID(key.ID)
+	retires := key.Use == format.UseCache && record.Retires(rotation.Key{Class: key.Class, ID: rotation.ID(key.ID)})
+	if retires || slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
+		return record.Reversible(&s) && s.Use == key.Use && s.Class == key.Class && s.From == rotation.ID(key.ID)
 	}) {
 		return inUse("a rotation that is not over holds the key, its state is %s: see coffer rotate --status", record.State)
 	}
 	return nil
-}
-
-// reversible reports whether a rotation's former keys are, or can still become, the primaries again.
-func reversible(record *rotation.Record) bool {
-	switch record.State {
-	case rotation.Rotating, rotation.Reencrypting, rotation.Grace, rotation.FirstScan, rotation.RollingBack:
-		return !record.Compromised
-	}
-	return false
 }
 
 // unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is cut off from the store of

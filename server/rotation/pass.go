@@ -77,7 +77,7 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 
 // count says how many entries there are. What came to nothing under an earlier cursor is counted anew.
 func (p *pass) count(ctx context.Context) error {
-	p.record.Counts, p.record.Failures = Counts{}, nil
+	p.record.Counts, p.record.Failures, p.record.Found = Counts{}, nil, nil
 	for cursor := ""; ; {
 		keys, next, err := p.list(ctx, cursor, kv.DefaultScanLimit)
 		if errors.Is(err, errCursor) {
@@ -99,7 +99,8 @@ func (p *pass) run(ctx context.Context) (*Record, bool, error) {
 	for {
 		keys, next, err := p.list(ctx, string(p.record.Cursor), p.size)
 		if errors.Is(err, errCursor) {
-			p.record.Cursor, p.record.Counts, p.record.Failures = nil, Counts{Total: p.record.Counts.Total}, nil
+			c := &p.record.Counts // what something was found under stays so
+			p.record.Cursor, p.record.Counts, p.record.Failures = nil, Counts{Total: c.Total, Former: c.Former}, nil
 			continue
 		}
 		if err == nil {
@@ -150,7 +151,7 @@ func (p *pass) due(class classify.Class, id format.KeyID) bool { return p.primar
 func (p *pass) save(ctx context.Context) error {
 	now := p.record
 	saved, err := p.r.advance(ctx, now, func(record *Record) {
-		record.Cursor, record.Counts, record.Failures = now.Cursor, now.Counts, now.Failures
+		record.Cursor, record.Counts, record.Failures, record.Found = now.Cursor, now.Counts, now.Failures, now.Found
 	})
 	if err != nil {
 		return err
@@ -244,8 +245,10 @@ func (p *pass) note(entry *cache.Entry, did cache.Resealed, err error) {
 	defer p.mu.Unlock()
 	c, key := &p.record.Counts, Key{entry.Class, ID(entry.KeyID)}
 	c.add(did, err)
-	if did != cache.Foreign && p.record.former(key.Class, format.KeyID(key.ID)) {
-		c.Former++
+	if did != cache.Foreign && p.record.Retires(key) {
+		if c.Former++; !slices.Contains(p.record.Found, key) {
+			p.record.Found = append(p.record.Found, key)
+		}
 	}
 	if err != nil {
 		p.record.note(key, codes.Of(err).Code)

@@ -34,18 +34,30 @@ const (
 	RolledBack   State = "rolled-back"
 )
 
-// Keyset is the new primary of a use and class.
+// Keyset is the new primary of a use and class. A use and class that was rotated again before the rotation was over is there as often.
 type Keyset struct {
-	Use   format.Use     `json:"use"`
-	Class classify.Class `json:"class"`
-	Epoch uint32         `json:"epoch"` // of the keyset before
-	From  ID             `json:"from"`  // its primary then
+	Use         format.Use     `json:"use"`
+	Class       classify.Class `json:"class"`
+	Epoch       uint32         `json:"epoch"` // of the keyset before
+	From        ID             `json:"from"`  // its primary then
+	Compromised bool           `json:"compromised,omitempty"`
+	Made        bool           `json:"made,omitempty"`  // the new primary is there
+	Due         int64          `json:"due,omitempty"`   // as of its former keys
+	Final       bool           `json:"final,omitempty"` // there is no way back any more
 }
 
 // Key is a former key of the cache.
 type Key struct {
 	Class classify.Class `json:"class"`
 	ID    ID             `json:"id"`
+}
+
+// Former is a former key of the cache that is to be retired.
+type Former struct {
+	Key
+	Compromised bool  `json:"compromised,omitempty"`
+	Stage       State `json:"stage,omitempty"` // Grace, FirstScan or SecondScan: what it waits for; Idle until all entries were sealed anew
+	Due         int64 `json:"due,omitempty"`   // that is not before then
 }
 
 // ID is a key's id, written as hex.
@@ -100,16 +112,17 @@ func (c *Counts) add(did cache.Resealed, err error) {
 	}
 }
 
-// Record is what is known of a tenant's last rotation. Times are milliseconds since 1970, 0 for none.
+// Record is what is known of a tenant's last rotation, and of those before that are not over: their former keys are retired when each is due. Times are
+// milliseconds since 1970, 0 for none.
 type Record struct {
 	Version     int      `json:"version"`
 	Tenant      string   `json:"tenant"`
 	Environment string   `json:"environment"`
 	ID          string   `json:"id"` // of the rotation, random
 	State       State    `json:"state"`
-	Compromised bool     `json:"compromised"`
+	Compromised bool     `json:"compromised"` // one of the former keys is
 	Keysets     []Keyset `json:"keysets"`
-	Former      []Key    `json:"former"`
+	Former      []Former `json:"former"`
 
 	Begun   int64 `json:"begun"`
 	Rotated int64 `json:"rotated"` // when all new primaries were made
@@ -120,11 +133,13 @@ type Record struct {
 	Counts   Counts   `json:"counts"`           // of that or of the last one
 	Done     int      `json:"done"`             // entries sealed anew by the ones before
 	Failures []Failed `json:"failures,omitempty"`
+	Found    []Key    `json:"found,omitempty"` // former keys that something was under
 
 	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that keys have sealed, of primaries
 }
 
-const version = 1
+// version is that of records. In those of version 1 all former keys are in the record's own state, and due at once.
+const version = 2
 
 // Active reports whether there is something left to do.
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
@@ -132,9 +147,9 @@ func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.
 // Fresh reports whether entries are yet to be brought under the new keys.
 func (r *Record) Fresh() bool { return r.State == Rotating || r.State == Reencrypting }
 
-// former reports whether a key is one that is given up.
-func (r *Record) former(class classify.Class, id format.KeyID) bool {
-	return slices.Contains(r.Former, Key{class, ID(id)})
+// Retires reports whether a key of the cache is one that is given up.
+func (r *Record) Retires(key Key) bool {
+	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.Key == key })
 }
 
 // note tells entries that do not open apart.
@@ -184,10 +199,38 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 
 func parse(content []byte) (*Record, error) {
 	record := &Record{}
-	if err := json.Unmarshal(content, record); err != nil || record.Version != version {
-		return nil, errors.New("not a record of a rotation")
+	err := json.Unmarshal(content, record)
+	switch {
+	case err == nil && record.Version == version:
+		return record, nil
+	case err == nil && record.Version == 1:
+		record.migrate()
+		return record, nil
 	}
-	return record, nil
+	return nil, errors.New("not a record of a rotation")
+}
+
+// migrate makes a record of version 1 one of now.
+func (r *Record) migrate() {
+	r.Version = version
+	stage, due := r.State, r.Next
+	switch r.State {
+	case Rotating, Reencrypting:
+		stage, due = Idle, 0
+	case Disabling:
+		stage = FirstScan
+	case Destroying:
+		stage = SecondScan
+	}
+	for i := range r.Former {
+		f := &r.Former[i]
+		f.Compromised, f.Stage, f.Due = r.Compromised, stage, due
+	}
+	for i := range r.Keysets {
+		k := &r.Keysets[i]
+		k.Compromised, k.Made, k.Due = r.Compromised, r.State != Rotating, due
+		k.Final = stage == SecondScan
+	}
 }
 
 // Records gives what is known of the rotations of all tenants of this environment, in no order.

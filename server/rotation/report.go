@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/cache"
@@ -46,7 +47,9 @@ func (r *Record) Report() Report {
 		report.Next = nil
 	}
 	for _, k := range r.Keysets {
-		report.Keysets = append(report.Keysets, RotatedSet{k.Use.String(), k.Class.String()})
+		if set := (RotatedSet{k.Use.String(), k.Class.String()}); !slices.Contains(report.Keysets, set) {
+			report.Keysets = append(report.Keysets, set)
+		}
 	}
 	for _, f := range r.Failures {
 		report.Failures = append(report.Failures, FailedReport{f.Class.String(), f.ID.String(), f.Code, f.Entries})

@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,7 @@ import (
 
 // ErrNoWayBack says that a rotation cannot be rolled back.
 var ErrNoWayBack = &codes.Error{
-	Of: "key_unusable", Text: "there is no rotation to roll back, its former keys are retired already, or they are marked compromised",
+	Of: "key_unusable", Text: "there is no rotation to roll back, its former keys are retired already, or a compromised one is still being retired",
 }
 
 const (
@@ -90,7 +91,7 @@ type Order struct {
 }
 
 // Begin makes new primaries for a tenant's keysets, of every use, and has its cache entries brought under them by Work. Where a rotation
-// is at its beginning already, that one is taken up instead, if it is what is ordered. It returns keyring.ErrNoTenant,
+// is at its beginning already, that one is taken up instead, if it is what is ordered. What is not over of another one goes on. It returns keyring.ErrNoTenant,
 // envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the KEK and of the store of keysets.
 func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
@@ -123,7 +124,8 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 // errNothing says that there is nothing to rotate, or that it is under way.
 var errNothing = errors.New("rotation: nothing to begin")
 
-// plan gives the record of the rotation that is ordered; nil where there is nothing to rotate, or it is under way.
+// plan gives the record of the rotation that is ordered, and of what is not over of those before; nil where there is nothing to rotate, or it is
+// under way.
 func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Record {
 	next := &Record{
 		Version: version, Tenant: record.Tenant, Environment: record.Environment,
@@ -137,45 +139,54 @@ func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Recor
 			}
 			continue
 		}
-		next.Keysets = append(next.Keysets, Keyset{s.Use, s.Class, s.Epoch, ID(s.Primary)})
+		next.Keysets = append(next.Keysets, Keyset{Use: s.Use, Class: s.Class, Epoch: s.Epoch, From: ID(s.Primary), Compromised: order.Compromised})
 	}
 	if len(next.Keysets) == 0 || record.Fresh() && record.covers(next) {
 		return nil
+	}
+	if record.Active() {
+		next.join(record)
 	}
 	return next
 }
 
 // covers reports whether a rotation does what another one that is planned would: it is no wider, and as strict.
 func (r *Record) covers(next *Record) bool {
-	if next.Compromised && !r.Compromised {
-		return false
-	}
-	mine := map[[2]uint8]bool{}
-	for _, s := range r.Keysets {
-		mine[[2]uint8{uint8(s.Use), uint8(s.Class)}] = true
-	}
-	for _, s := range next.Keysets {
-		if !mine[[2]uint8{uint8(s.Use), uint8(s.Class)}] {
+	for _, k := range next.Keysets {
+		if !slices.ContainsFunc(r.Keysets, func(mine Keyset) bool {
+			return mine.Use == k.Use && mine.Class == k.Class && mine.Due == 0 && (mine.Compromised || !k.Compromised)
+		}) {
 			return false
 		}
 	}
 	return true
 }
 
-// Rollback makes the former primaries of a tenant's rotation the primaries again. What was sealed meanwhile still opens. It returns ErrNoWayBack.
+// join takes over what is not over of the rotation before: the keys that it has yet to retire, and its ways back. There is none to a key that is
+// compromised now.
+func (r *Record) join(before *Record) {
+	r.Former, r.Compromised = before.Former, r.Compromised || before.Compromised
+	var kept []Keyset
+	for _, k := range before.Keysets {
+		compromised := func(next Keyset) bool { return next.Compromised && next.Use == k.Use && next.Class == k.Class }
+		if !k.Final && !slices.ContainsFunc(r.Keysets, compromised) {
+			kept = append(kept, k)
+		}
+	}
+	r.Keysets = append(kept, r.Keysets...)
+}
+
+// Rollback makes the former primaries of a tenant's rotations the primaries again, of all whose former keys no first scan was clean of. What was sealed
+// meanwhile still opens. It returns ErrNoWayBack.
 func (r *Rotator) Rollback(ctx context.Context, tenant string) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err
 	}
 	record, err := r.edit(ctx, tenant, func(record *Record) error {
-		switch record.State {
-		case Reencrypting, Grace, FirstScan:
-		case RolledBack:
+		if record.State == RolledBack {
 			return nil
-		default:
-			return ErrNoWayBack
 		}
-		if record.Compromised {
+		if !slices.ContainsFunc(record.Keysets, func(k Keyset) bool { return record.Reversible(&k) }) {
 			return ErrNoWayBack
 		}
 		record.State = RollingBack

@@ -43,11 +43,14 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 		return err
 	}
 	for _, k := range record.Keysets {
+		if k.Made {
+			continue
+		}
 		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
 		if err == nil {
 			err = r.audit(ctx, audit.KeyRotate, record.Tenant, k.Class, ID(primary))
 		}
-		if err == nil && record.Compromised {
+		if err == nil && k.Compromised {
 			err = r.compromise(ctx, record.Tenant, k)
 		}
 		if err != nil {
@@ -58,14 +61,32 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 	if err != nil {
 		return err
 	}
-	former := formerKeys(d)
 	_, err = r.advance(ctx, record, func(record *Record) {
-		record.Former, record.Rotated = former, r.now()
-		if record.State = Reencrypting; len(former) == 0 {
+		record.State, record.Rotated = Reencrypting, r.now()
+		for i := range record.Keysets {
+			record.Keysets[i].Made = true
+		}
+		if record.Former = r.formerOf(d, record); len(record.Former) == 0 {
 			record.State, record.Ended = Done, record.Rotated
 		}
 	})
 	return err
+}
+
+// formerOf gives the former keys that there are now. Those that are in the record already go on as they are, and sooner where they became
+// compromised.
+func (r *Rotator) formerOf(d *envelope.Document, record *Record) (all []Former) {
+	for _, key := range formerKeys(d) {
+		f := Former{Key: key}
+		if i := slices.IndexFunc(record.Former, func(f Former) bool { return f.Key == key }); i >= 0 {
+			f = record.Former[i]
+		}
+		if f.Compromised = stateOf(d, key) == envelope.Compromised; f.Compromised && f.Stage != Idle {
+			f.Due = min(f.Due, record.Rotated+r.Ring.TTL().Milliseconds())
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 // compromise marks the former keys of a keyset.
@@ -111,7 +132,7 @@ func formerKeys(d *envelope.Document) (all []Key) {
 }
 
 func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
-	for _, k := range record.Keysets {
+	for _, k := range record.ways() {
 		if err := r.audit(ctx, audit.KeyRollback, record.Tenant, k.Class, k.From); err != nil {
 			return err
 		}
@@ -137,9 +158,8 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 		action = audit.KeyDisable
 	}
 	left := formerKeys(d)
-	former := slices.DeleteFunc(slices.Clone(record.Former), func(k Key) bool { return !slices.Contains(left, k) })
-	for _, k := range former {
-		if to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
+	for _, k := range record.wave() {
+		if !slices.Contains(left, k) || to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
 			continue // disabled, or compromised: that opens until it is destroyed
 		}
 		if err := r.audit(ctx, action, record.Tenant, k.Class, k.ID); err != nil {
@@ -151,11 +171,14 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 		}
 	}
 	_, err = r.advance(ctx, record, func(record *Record) {
-		if record.Former = former; to == envelope.Disabled {
-			record.begin(SecondScan, r.now()+r.Ring.TTL().Milliseconds())
-			return
+		wave := record.wave()
+		record.Former = slices.DeleteFunc(record.Former, func(f Former) bool {
+			return !slices.Contains(left, f.Key) || to == envelope.Destroyed && slices.Contains(wave, f.Key)
+		})
+		if to == envelope.Disabled {
+			record.disabled(wave, r.now()+r.Ring.TTL().Milliseconds())
 		}
-		record.State, record.Ended = Done, r.now()
+		record.await(r.now())
 	})
 	return err
 }
@@ -169,10 +192,4 @@ func stateOf(d *envelope.Document, k Key) envelope.State {
 		}
 	}
 	return envelope.Destroyed
-}
-
-// begin has the entries gone through in a state, not before a time.
-func (r *Record) begin(state State, next int64) {
-	r.Done += r.Counts.Reencrypted
-	r.State, r.Next, r.Cursor, r.Counts, r.Failures = state, next, nil, Counts{}, nil
 }

@@ -25,7 +25,7 @@ func (r *Rotator) Work(ctx context.Context, tenant string) (record *Record, more
 		return record, false, err
 	}
 	if record.State == Grace {
-		record, err = r.advance(ctx, record, func(record *Record) { record.begin(FirstScan, 0) })
+		record, err = r.advance(ctx, record, func(record *Record) { record.begin(r.now()) })
 		return record, true, ignoreMoved(err)
 	}
 	record, end, err := r.pass(ctx, record)
@@ -58,18 +58,16 @@ const rescan = time.Hour
 
 // finish decides what follows when all entries were gone through.
 func (r *Rotator) finish(ctx context.Context, now *Record) (*Record, error) {
-	counts, failures, ttl := now.Counts, now.Failures, r.Ring.TTL().Milliseconds()
+	ttl := r.Ring.TTL().Milliseconds()
 	return r.advance(ctx, now, func(record *Record) {
-		record.Cursor, record.Counts, record.Failures = nil, counts, failures
+		record.Cursor, record.Counts, record.Failures, record.Found = nil, now.Counts, now.Failures, now.Found
 		unknown := record.Rotated + ttl // until then a process may write under a former key
 		switch {
-		case record.State == Reencrypting && !record.Compromised:
-			record.State, record.Next = Grace, max(unknown, r.now()+r.Grace.Milliseconds())
 		case record.State == Reencrypting:
-			record.State, record.Next = Grace, unknown
-		case counts.Former > 0:
-			record.Done += counts.Reencrypted
-			record.Next, record.Counts.Reencrypted = r.now()+max(ttl, rescan.Milliseconds()), 0
+			record.resealed(unknown, max(unknown, r.now()+r.Grace.Milliseconds()))
+			record.await(r.now())
+		case !record.scanned(r.now() + max(ttl, rescan.Milliseconds())):
+			record.await(r.now())
 		case record.State == FirstScan:
 			record.State = Disabling
 		case record.State == SecondScan:
