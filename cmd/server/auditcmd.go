@@ -44,7 +44,7 @@ func auditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
 		Long: "Goes over every line of every file, and names the first one that is not as it was written, with what is wrong: changed, removed, inserted,\n" +
-			"reordered, truncated, torn, rewritten or head. The exit code is 0 only where nothing is. It needs the KEK that the server has.\n\n" +
+			"reordered, truncated, torn, rewritten or head. The exit code is 0 only where nothing is. It needs the KEK and the environment that the server has.\n\n" +
 			"Heads that were kept elsewhere (the server's log has them as \"audit head\", and GET /v1/audit/head) are given by --head: with them it also finds\n" +
 			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key. A head of before what is kept cannot be checked:\n" +
 			"the exit code is 1 then too, unless --pruned says that it is expected.",
@@ -76,7 +76,7 @@ func auditVerifyCommand() *cobra.Command {
 			return nil
 		},
 	}
-	config.AddFlags(cmd.Flags(), "data")
+	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringArrayVar(&heads, "head", nil, "a head that was kept elsewhere, as SEQ:MAC; given again for each")
 	cmd.Flags().BoolVar(&pruned, "pruned", false, "heads of lines that were deleted by COFFER_AUDIT_KEEP since are expected")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
@@ -95,7 +95,7 @@ func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verificatio
 	if err != nil {
 		return nil, err
 	}
-	key, err := readAuditKey(cmd.Context(), auditPath(&c), kek)
+	key, err := readAuditKey(cmd.Context(), auditPath(&c), auditKEK{kek, c.Environment})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verificatio
 func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, error) {
 	key, err := audit.ReadKey(ctx, strings.TrimSuffix(path, ".log")+".key", kek)
 	if err != nil {
-		err = fmt.Errorf("the audit log cannot be verified without its key: %w", err)
+		err = fmt.Errorf("the audit log cannot be verified without its key, the KEK and the COFFER_ENVIRONMENT that it was made with: %w", err)
 	}
 	return key, err
 }
@@ -120,7 +120,7 @@ func addShreddings(ctx context.Context, o *operator, to recovery.Shreddings, pat
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(fmt.Errorf("%s is no audit log", path), err)
 	}
-	key, err := readAuditKey(ctx, path, o.keys.keks.All()[0])
+	key, err := readAuditKey(ctx, path, auditKEK{o.keys.keks.All()[0], o.config.Environment})
 	if err == nil {
 		err = to.AddLog(ctx, path, key)
 	}

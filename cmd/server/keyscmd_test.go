@@ -208,7 +208,7 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", restore...), "not under the configured KEK")
 	require.Contains(t, refused(t, nil, "", restore...), "no master key is configured")
 	require.NoFileExists(t, filepath.Join(data, "master.key"))
-	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=prod"), "", restore...), `environment "dev"`)
+	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=prod"), "", restore...), "COFFER_ENVIRONMENT is not the label")
 	require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 2 tenants")
 	out := coffer(t, environ, restore...)
 	require.Contains(t, out, `tenant "clinic": shredded since the backup`)

@@ -129,6 +129,27 @@ func TestVaultToken(t *testing.T) {
 	require.NotContains(t, p.log.String(), "PLANTED")
 }
 
+// All that a server and the commands ask of a KMS names the environment, so that a policy can demand it.
+func TestPolicyOnTheEnvironment(t *testing.T) {
+	k := kmss(t)["aws"]
+	k.peer.(*peers.AWS).Demand("coffer-environment", "prod")
+	data, environ := t.TempDir(), append(k.environ[:len(k.environ):len(k.environ)], "COFFER_ENVIRONMENT=prod")
+	coffer(t, environ, "kms", "check", "--data", data)
+	token := tokenFor(t, environ, data, "clinic")
+	p := serve(t, data, environ...)
+	p.put(token, "patient", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	again := serve(t, data, environ...)
+	again.requireValue(token, "patient", record)
+	backup := filepath.Join(t.TempDir(), "backup")
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", backup)
+	coffer(t, environ, "keys", "drill", "--data", data, "--in", backup)
+	to := "awskms:///" + k.peer.(*peers.AWS).ARN() + "?region=" + k.peer.(*peers.AWS).Region
+	coffer(t, environ, "keys", "rewrap", "--data", data, "--to", to)
+	coffer(t, environ, "audit", "verify", "--data", data)
+	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", "kms", "check"), "KMS authentication failed")
+}
+
 // A deployment moves from its master key into a KMS, which production takes.
 func TestRewrapIntoKMS(t *testing.T) {
 	k := kmss(t)["vault"]

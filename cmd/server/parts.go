@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/web/demo"
 )
 
@@ -93,9 +95,13 @@ func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit.lo
 
 func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
 
-// auditKey opens the key of the audit log, which the general KEK wraps.
+// auditKey opens the key of the audit log, which the general KEK wraps, and makes it where there is none.
 func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, error) {
-	return audit.OpenKey(ctx, auditKeyPath(c), keks.All()[0])
+	key, err := audit.OpenKey(ctx, auditKeyPath(c), auditKEK{keks.All()[0], c.Environment})
+	if errors.Is(err, envelope.ErrAuthentication) {
+		err = fmt.Errorf("%s: COFFER_ENVIRONMENT is not the label that it was made with, or it was altered: %w", auditKeyPath(c), err)
+	}
+	return key, err
 }
 
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {

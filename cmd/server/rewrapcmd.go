@@ -50,7 +50,7 @@ func keysRewrapCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				key, general := auditKeyPath(o.config), keks.All()[0]
+				key, general := auditKeyPath(o.config), auditKEK{keks.All()[0], o.config.Environment}
 				switch {
 				case dry:
 					return rewrapDry(ctx, cmd.OutOrStdout(), r, keks)
@@ -60,7 +60,7 @@ func keysRewrapCommand() *cobra.Command {
 					}
 					return audit.RetireKey(ctx, key, general)
 				}
-				if err := audit.RewrapKey(ctx, key, o.keys.keks.All()[0], general); err != nil {
+				if err := audit.RewrapKey(ctx, key, auditKEK{o.keys.keks.All()[0], o.config.Environment}, general); err != nil {
 					return err
 				}
 				return rewrap(ctx, cmd.OutOrStdout(), r, keks)

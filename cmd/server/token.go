@@ -53,7 +53,7 @@ func tokenCreateCommand() *cobra.Command {
 			return createToken(cmd, grant)
 		},
 	}
-	config.AddFlags(cmd.Flags(), "data")
+	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&name, "name", "", "what the token is for, shown by coffer token list")
 	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin and audit:read")
 	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
@@ -233,6 +233,6 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 	}
-	config.AddFlags(cmd.Flags(), "data")
+	config.AddFlags(cmd.Flags(), keyFlags...)
 	return cmd
 }

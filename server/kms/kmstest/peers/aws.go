@@ -27,10 +27,11 @@ type AWS struct {
 	kmstest.Faults
 	URL, Region, AccessKeyID, SecretAccessKey string
 
-	mu      sync.Mutex
-	aliases map[string]string  // to ARNs
-	keys    map[string]*awsKey // by ARN
-	last    map[string]string  // the encryption context that came last
+	mu       sync.Mutex
+	aliases  map[string]string  // to ARNs
+	keys     map[string]*awsKey // by ARN
+	last     map[string]string  // the encryption context that came last
+	demanded [2]string          // pair that it must have; none where the name is empty
 }
 
 var _ kmstest.Peer = (*AWS)(nil)
@@ -93,6 +94,13 @@ func (a *AWS) Context() map[string]string {
 	return a.last
 }
 
+// Demand gives the key a policy that allows Encrypt and Decrypt on the condition that the encryption context has a pair.
+func (a *AWS) Demand(name, value string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.demanded = [2]string{name, value}
+}
+
 type awsRequest struct {
 	KeyID             string `json:"KeyId"`
 	Plaintext         []byte
@@ -139,6 +147,8 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		awsAnswer(w, map[string]any{"KeyMetadata": map[string]any{"Arn": arn, "KeyId": arn[strings.LastIndexByte(arn, '/')+1:], "Enabled": !k.disabled}})
 	case k.disabled:
 		awsError(w, 400, "DisabledException", "")
+	case a.demanded[0] != "" && request.EncryptionContext[a.demanded[0]] != a.demanded[1]:
+		awsError(w, 400, "AccessDeniedException", "no resource-based policy allows it")
 	case operation == "Encrypt":
 		k.encrypt(w, arn, &request)
 	case operation == "Decrypt":
