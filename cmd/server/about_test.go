@@ -118,3 +118,19 @@ func TestBadProvider(t *testing.T) {
 	require.Contains(t, said, "COFFER_OIDC_")
 	require.NotContains(t, said, "pl4nted")
 }
+
+// A mistyped command fails, at every level, and is not quoted: it may be a token.
+func TestUnknownCommands(t *testing.T) {
+	for args, says := range map[string]string{
+		"audit verfy": "coffer audit verify?", "keys dril": "coffer keys drill?", "kms chek": "coffer kms check?", "token lst": "coffer token list?", "serv": "coffer serve?",
+		"completion bas": "coffer completion bash?", "coffer_PLANTED": "see coffer --help", "token coffer_PLANTED": "see coffer token --help", "keys backup PLANTED": "no arguments",
+	} {
+		out := refused(t, nil, "", strings.Fields(args)...)
+		require.Contains(t, out, says, args)
+		require.NotContains(t, out, "PLANTED")
+		require.Equal(t, 1, strings.Count(out, "\n"), out)
+	}
+	for _, group := range []string{"", "audit", "keys", "kms", "token"} {
+		require.Contains(t, coffer(t, nil, strings.Fields(group)...), "Usage:\n")
+	}
+}

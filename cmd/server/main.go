@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,34 @@ func command() *cobra.Command {
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
 	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), versionCommand(), manCommand())
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown has each group of commands fail where it is given the name of none, which a script would take for done.
+func refuseUnknown(group *cobra.Command) {
+	for _, cmd := range group.Commands() {
+		if cmd.HasSubCommands() {
+			refuseUnknown(cmd)
+		}
+	}
+	group.DisableFlagsInUseLine = true
+	group.SuggestionsMinimumDistance = 2
+	group.Args = knownCommand
+	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// knownCommand does not quote what was given: a token may have been put there.
+func knownCommand(group *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	path := group.CommandPath()
+	if near := group.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command of %s: did you mean %s %s?", path, path, strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command of %s: see %s --help", path, path)
 }
 
 // noArguments refuses arguments without quoting them: a token may have been put there.
