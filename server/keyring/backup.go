@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Merge joins a document into its owner's in the store, which it makes where there is none: nothing that is there is lost, and what was
-// destroyed in either stays so. It gives the document as it was, nil where there was none, and as it is. It returns ErrEnvironment for a document of another
+// Merge joins a document into its owner's in the store, which it makes where there is none, by the rules of envelope.Restore: nothing that is there
+// is lost, and what was destroyed in either stays so. It gives the document as it was, nil where there was none, and as it is. It returns ErrEnvironment for a document of another
 // environment, and ErrUnreadable for one in the store that cannot be read, which it leaves.
 func (r *Keyring) Merge(ctx context.Context, from *envelope.Document) (before, after *envelope.Document, err error) {
 	if from.Environment != r.environment {
@@ -24,7 +24,7 @@ func (r *Keyring) Merge(ctx context.Context, from *envelope.Document) (before, a
 			return nil, nil, err
 		}
 		if after = from; before != nil {
-			if after, err = envelope.Merge(before, from); err != nil {
+			if after, err = envelope.Restore(before, from); err != nil {
 				return nil, nil, err
 			}
 		}

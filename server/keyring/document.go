@@ -104,7 +104,8 @@ func (r *Keyring) parseAny(content []byte) (*envelope.Document, error) {
 }
 
 // change edits a tenant's document, again for as long as another process's change comes in between, and returns when the new one is
-// durable and this process works with it. An edit that changes nothing writes nothing. The edit must not keep the document.
+// durable and this process works with it. An edit that changes nothing writes nothing, but where the tenant is shredded: who did that may
+// have been cut off before other processes were told. The edit must not keep the document.
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) error) error {
 	for {
 		d, old, err := r.read(ctx, id)
@@ -120,7 +121,7 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 			return err
 		}
 		changed, err := d.Append(nil)
-		if err != nil || bytes.Equal(old, changed) {
+		if err != nil || bytes.Equal(old, changed) && !d.Shredded() {
 			return err
 		}
 		swapped, err := r.store.Swap(ctx, keystore.Keysets, id, old, changed)

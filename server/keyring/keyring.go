@@ -56,7 +56,8 @@ type Keyring struct {
 	keks        kms.Set
 	environment string
 	ttl         time.Duration
-	uses        int64 // 0: any number
+	uses        int64         // 0: any number
+	anyway      time.Duration // lookAnyway
 	health      health
 	missed      atomic.Uint64 // uses of keys that were not in memory
 
@@ -93,7 +94,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, tenants: map[string]*Tenant{},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, anyway: lookAnyway, tenants: map[string]*Tenant{},
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
 	for _, option := range options {

@@ -38,7 +38,7 @@ func (all roots) under(kek kms.KEK, d *envelope.Document) *secret.Key {
 	var newest *envelope.Slot
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if one, ok := all[s.RootID]; ok && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
+		if one, ok := all[s.RootID]; ok && s.State == envelope.Enabled && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
 			newest = s
 		}
 	}

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/cipher"
 	"errors"
@@ -144,6 +145,11 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	}
 	if d == nil {
 		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+	}
+	if s := t.state.Load(); s != nil && !bytes.Equal(s.content, content) {
+		if d, content, err = t.bringBack(ctx, s.content, d, content); err != nil {
+			return nil, err
+		}
 	}
 	if !covers(d, opened) {
 		return nil, errRoots

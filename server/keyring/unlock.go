@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore"
@@ -114,4 +115,27 @@ func (t *Tenant) reload(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// bringBack merges the document that is in memory into the one that is there now. Documents only ever gain, so it changes one only where the store went
+// back to an earlier state, by a snapshot or a replica that lacked the last writes: no key that seals is lost then, and no shredding undone.
+func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Document, content []byte) (*envelope.Document, []byte, error) {
+	was, err := t.ring.parse(t.id, seen)
+	if err != nil {
+		return nil, nil, err
+	}
+	merged, err := envelope.Merge(was, now)
+	if err != nil {
+		return nil, nil, t.ring.damaged(t.id, err)
+	}
+	whole, err := merged.Append(nil)
+	if err != nil || bytes.Equal(whole, content) {
+		return now, content, err
+	}
+	swapped, err := t.ring.store.Swap(ctx, keystore.Keysets, t.id, content, whole)
+	if err != nil || !swapped {
+		return now, content, err // who came in between is seen at the next look
+	}
+	slog.ErrorContext(ctx, "the store of keysets went back to an earlier state: what this server had seen since was written again", "keyset", t.ring.where(t.id))
+	return merged, whole, nil
 }

@@ -14,17 +14,24 @@ import (
 // retry is how long a KEK that failed is left alone before keys that are still in memory are renewed.
 const retry = 10 * time.Second
 
+// lookAnyway is how often all documents are looked at though the store tells of no change: a process that is killed, or loses its connection, just
+// after a change tells nobody of it.
+const lookAnyway = 30 * time.Second
+
 // watch sees other processes' changes, renews keys in use and drops those whose time is over, until the keyring is closed.
 func (r *Keyring) watch() {
 	defer close(r.closed)
 	ticker := time.NewTicker(CheckInterval)
 	defer ticker.Stop()
-	seen := ""
+	seen, looked := "", time.Now()
 	for {
 		select {
 		case <-r.closing:
 			return
 		case <-ticker.C:
+			if time.Since(looked) >= r.anyway {
+				seen, looked = "", time.Now()
+			}
 			seen = r.check(seen)
 		}
 	}

@@ -117,7 +117,7 @@ func (r *Recovery) merged(ctx context.Context, from *envelope.Document) (before,
 		return nil, from, nil
 	}
 	if err == nil {
-		after, err = envelope.Merge(before, from)
+		after, err = envelope.Restore(before, from)
 	}
 	return before, after, err
 }

@@ -55,6 +55,17 @@ func (d *Document) ShredUntil(ms int64) {
 	}
 }
 
+// Newest is when the last of the slots and keys was made, in milliseconds since 1970.
+func (d *Document) Newest() (at int64) {
+	for i := range d.Slots {
+		at = max(at, d.Slots[i].CreatedAt)
+	}
+	for i := range d.Keysets {
+		at = max(at, d.Keysets[i].RotatedAt())
+	}
+	return at
+}
+
 // Gone reports whether a root had slots and every one was destroyed, so that nothing opens it any more: its keys are as destroyed,
 // whatever their state. A merge can leave such keys.
 func (d *Document) Gone(root format.KeyID) bool {

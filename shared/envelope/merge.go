@@ -27,6 +27,15 @@ func Merge(a, b *Document) (*Document, error) {
 	return merged, nil
 }
 
+// Restore merges an earlier copy of an owner's document into the present one. Where that is shredded, what the copy has that is no newer than what was
+// shredded is shredded too: nothing brings it back. What is newer is of an owner that began anew. The copy is changed. It returns Merge's errors.
+func Restore(present, copied *Document) (*Document, error) {
+	if present.Shredded() {
+		copied.ShredUntil(present.Newest())
+	}
+	return Merge(present, copied)
+}
+
 // join merges two ascending lists; where both have an element, both decides.
 func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
 	var out []T

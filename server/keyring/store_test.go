@@ -1,0 +1,104 @@
+package keyring_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// mute is a store in which changes are made, but not announced.
+type mute struct {
+	kv.Store
+	on atomic.Bool
+}
+
+func (m *mute) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	if m.on.Load() && strings.Contains(key, "generation") {
+		return kv.ErrUnavailable
+	}
+	return m.Store.Set(ctx, key, value, ttl)
+}
+
+func ringOver(t *testing.T, store kv.Store, options ...keyring.Option) *keyring.Keyring {
+	r, err := keyring.New(keystore.OverKV(store), kms.NewSet(newKEK(t)), "test", options...)
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// soon is within some looks, on a busy machine.
+const soon = keyring.CheckInterval + 20*time.Second
+
+func refusedSoon(t *testing.T, k *keyring.Tenant, pkg []byte) {
+	t.Helper()
+	require.Eventually(t, func() bool { return openError(k, pkg) == envelope.ErrKeyDestroyed }, soon, 10*time.Millisecond)
+}
+
+// A shredding whose announcement was lost is seen once it is repeated, and also if it is not.
+func TestShredUnannounced(t *testing.T) {
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	m := &mute{Store: store}
+	server, restless, operator := ringOver(t, m), ringOver(t, m, keyring.WithLookAnyway(2*keyring.CheckInterval)), ringOver(t, m)
+	here, there := tenantOf(t, server, "tenant"), tenantOf(t, restless, "tenant")
+	pkg := sealed(t, here, classify.PHI)
+	opens(t, there, pkg)
+	time.Sleep(2 * keyring.CheckInterval) // both have seen what there is so far
+	m.on.Store(true)
+	require.ErrorIs(t, operator.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
+	refusedSoon(t, there, pkg)
+	opens(t, here, pkg)
+	m.on.Store(false)
+	require.NoError(t, operator.Shred(t.Context(), "tenant"))
+	refusedSoon(t, here, pkg)
+}
+
+// A store that went back to an earlier state takes away no key that a running process has, and brings back nothing that was shredded.
+func TestStoreGoesBack(t *testing.T) {
+	dir := t.TempDir()
+	store, err := keystore.OpenDirectory(dir)
+	require.NoError(t, err)
+	r := openRing(t, dir)
+	tenant := tenantOf(t, r, "tenant")
+	before, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	goBack := func() {
+		now, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+		require.NoError(t, err)
+		swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", now, before)
+		require.NoError(t, err)
+		require.True(t, swapped)
+	}
+	whole := func() bool {
+		now, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+		return err == nil && len(now) > len(before)
+	}
+	pkg := sealed(t, tenant, classify.PHI)
+	goBack()
+	require.Eventually(t, whole, soon, 10*time.Millisecond)
+	opens(t, tenant, pkg)
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
+
+	before, err = store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	require.NoError(t, r.Shred(t.Context(), "tenant"))
+	goBack()
+	require.Eventually(t, func() bool {
+		d, err := r.Document(t.Context(), "tenant")
+		return err == nil && d.Shredded()
+	}, soon, 10*time.Millisecond)
+	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
+}
