@@ -182,8 +182,12 @@ func readShreddings(ctx context.Context, o *operator, logs, unproven []string, l
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if id := strings.TrimRight(lines.Text(), "\r"); id != "" {
+	for first := true; lines.Scan(); first = false {
+		line := lines.Text()
+		if first {
+			line = strings.TrimPrefix(line, "\ufeff") // which some editors begin a file with
+		}
+		if id := strings.TrimRight(line, "\r"); id != "" {
 			shredded.AddTenant(id)
 		}
 	}
@@ -202,6 +206,9 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 	}
 	for _, id := range r.Honoured {
 		fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(id))
+	}
+	for _, id := range r.Absent {
+		fmt.Fprintf(out, "tenant %s: is not in the backup, nothing of it was shredded\n", strconv.Quote(id))
 	}
 	printFailures(out, r.Failures)
 }

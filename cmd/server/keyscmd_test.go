@@ -218,7 +218,12 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", "/v1/cache/patient-2", "")))
 
 	list := filepath.Join(t.TempDir(), "shredded")
-	require.NoError(t, os.WriteFile(list, []byte("default\r\n"), 0o600))
+	require.NoError(t, os.WriteFile(list, []byte("\ufeffdefault\r\nnobody\n"), 0o600))
+	alive := refused(t, environ, "", append(restore, "--shredded", list, "--dry-run")...)
+	require.Contains(t, alive, "shred it again")
+	require.Contains(t, alive, `tenant "nobody": is not in the backup`)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
@@ -254,7 +259,7 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 		good = logFile(log).String()
 	}
 	require.NoError(t, os.WriteFile(elsewhere, []byte(forged), 0o600))
-	require.Contains(t, coffer(t, environ, append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": shredded`)
+	require.Contains(t, refused(t, environ, "", append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": coffer: the tenant was shredded by what`)
 	p = serve(t, data, environ...)
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 }

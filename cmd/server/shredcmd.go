@@ -101,6 +101,7 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 		return err
 	}
 	fmt.Fprintf(out, "last use in this audit log: %s\n", shown(at, "none"))
+	fmt.Fprintln(out, "what survives: files that carry their own key, copies in the clear, what clients have read; earlier backups of the keys where the audit log is not")
 	return nil
 }
 

@@ -32,10 +32,25 @@ func (s Shreddings) add(each func(found func(*audit.Line)) error) error {
 	if err := each(func(l *audit.Line) { all = append(all, *l) }); err != nil {
 		return err
 	}
+	failed := map[string]bool{}
 	for _, l := range all {
-		if at, err := time.Parse(time.RFC3339, l.Time); err == nil && l.Outcome == "ok" {
-			s[l.Tenant] = max(s[l.Tenant], at.UnixMilli())
+		if job := l.Facts["job"]; l.Outcome != "ok" && job != "" {
+			failed[job] = true
+		}
+	}
+	for _, l := range all {
+		if l.Outcome == "ok" && !failed[l.Facts["job"]] {
+			s[l.Tenant] = max(s[l.Tenant], milliseconds(l.Time), milliseconds(l.Facts["to"]))
 		}
 	}
 	return nil
+}
+
+// milliseconds reads a time of the log; 0 where there is none.
+func milliseconds(text string) int64 {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return 0
+	}
+	return at.UnixMilli()
 }

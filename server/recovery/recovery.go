@@ -24,6 +24,8 @@ import (
 var (
 	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
 	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
+	// ErrAlive says that a tenant is said to be shredded, and that what would be shredded is in use.
+	ErrAlive = &codes.Error{Of: "key_unusable", Text: "the tenant was shredded by what the audit log or the list says, but its keys are in the store and in use: shred it again, or leave it"}
 	// ErrUnfinished says that the former KEK is still needed.
 	ErrUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )

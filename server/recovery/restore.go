@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // Restored is what a restore did, or would do.
@@ -19,6 +21,7 @@ type Restored struct {
 	Changes   []Change  // by tenant; tenants that stay as they are have none
 	Unchanged int       // tenants
 	Honoured  []string  // tenants whose shredding came from the audit log or a list
+	Absent    []string  // tenants of the list that the backup does not have
 	Failures  []Failure
 }
 
@@ -41,11 +44,13 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 		return nil, err
 	}
 	restored := &Restored{Created: b.created}
+	ended := map[string]map[string]bool{}
 	for _, d := range b.documents {
-		if shredded.honour(d) {
-			restored.Honoured = append(restored.Honoured, d.Owner)
+		if ids := shredded.honour(d); len(ids) > 0 {
+			ended[d.Owner] = ids
 		}
 	}
+	restored.Absent = shredded.absent(b.documents)
 	if !dry {
 		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactReason: "begin"}); err != nil {
 			return nil, err
@@ -53,6 +58,9 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	}
 	changes := make(chan Change, len(b.documents))
 	restored.Failures, err = each(ctx, r, b.documents, func(d *envelope.Document) string { return d.Owner }, func(ctx context.Context, d *envelope.Document) error {
+		if err := r.notAlive(ctx, d.Owner, ended[d.Owner]); err != nil {
+			return err
+		}
 		merge := r.Ring.Merge
 		if dry {
 			merge = r.merged
@@ -64,6 +72,10 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 		return err
 	})
 	close(changes)
+	for _, f := range restored.Failures {
+		delete(ended, f.Tenant)
+	}
+	restored.Honoured = slices.Sorted(maps.Keys(ended))
 	for c := range changes {
 		if c == (Change{Tenant: c.Tenant}) {
 			restored.Unchanged++
@@ -73,7 +85,7 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	}
 	slices.SortFunc(restored.Changes, func(a, b Change) int { return strings.Compare(a.Tenant, b.Tenant) })
 	if err == nil && len(restored.Failures) > 0 {
-		err = fmt.Errorf("recovery: %d tenants were not restored: %w", len(restored.Failures), keyring.ErrUnreadable)
+		err = fmt.Errorf("recovery: %d tenants were not restored: %w", len(restored.Failures), restored.Failures[0].Err)
 	}
 	if dry {
 		return restored, err
@@ -81,15 +93,50 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	return restored, r.ended(ctx, audit.BackupRestore, len(b.documents)-len(restored.Failures), len(restored.Failures), err)
 }
 
-// honour shreds what a tenant had until it was shredded, and reports whether there was any.
-func (s Shreddings) honour(d *envelope.Document) bool {
+// absent gives the tenants that were added without a time and that no document is of: their ids may be misspelt.
+func (s Shreddings) absent(documents []*envelope.Document) (ids []string) {
+	for id, at := range s {
+		if at == format.MaxTime && !slices.ContainsFunc(documents, func(d *envelope.Document) bool { return d.Owner == id }) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// honour shreds what a tenant had until it was shredded, and gives the ids of that.
+func (s Shreddings) honour(d *envelope.Document) map[string]bool {
 	at, ok := s[d.Owner]
 	if !ok {
-		return false
+		return nil
 	}
-	before := living(d)
+	ended := living(d)
 	d.ShredUntil(at)
-	return len(living(d)) != len(before)
+	for id := range living(d) {
+		delete(ended, id)
+	}
+	return ended
+}
+
+// notAlive returns ErrAlive where a tenant's keyset in the store has something that was shredded, by its id, as it was before: the shredding came to
+// nothing, or the store was put back to an earlier state. Who restores a backup has not said that it is to be destroyed.
+func (r *Recovery) notAlive(ctx context.Context, tenant string, shredded map[string]bool) error {
+	if len(shredded) == 0 {
+		return nil
+	}
+	d, err := r.Ring.Document(ctx, tenant)
+	if errors.Is(err, keyring.ErrNoTenant) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for id := range living(d) {
+		if shredded[id] {
+			return ErrAlive
+		}
+	}
+	return nil
 }
 
 // living gives the ids of the slots and keys that are not destroyed.

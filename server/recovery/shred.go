@@ -2,11 +2,14 @@ package recovery
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -16,16 +19,24 @@ import (
 const settled = 3 * keyring.CheckInterval
 
 // Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first: should the store be lost and an earlier
-// backup restored, the audit log is what says that the tenant stays shredded. To shred again changes nothing. It returns keyring.ErrNoTenant,
-// and others of the store and the audit log.
+// backup restored, the audit log is what says that the tenant stays shredded, and until when what it had was made, whatever the clocks say; or that it
+// failed. To shred again changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
-	if _, err := r.Ring.Document(ctx, tenant); err != nil {
+	d, err := r.Ring.Document(ctx, tenant)
+	if err != nil {
 		return err
 	}
-	if err := r.record(ctx, audit.TenantShred, tenant, nil); err != nil {
+	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{
+		audit.FactJob: rand.Text(), audit.FactTo: time.UnixMilli(d.Newest()).UTC().Format(time.RFC3339Nano),
+	}}
+	if err := r.Audit.Record(ctx, e); err != nil {
 		return err
 	}
-	return r.Ring.Shred(ctx, tenant)
+	if err := r.Ring.Shred(ctx, tenant); err != nil {
+		e.Code = codes.Of(err).Code
+		return errors.Join(err, r.Audit.Record(context.WithoutCancel(ctx), e))
+	}
+	return nil
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done before, or when ctx ends.

@@ -1,0 +1,124 @@
+package recovery_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// A tombstone that is in the store needs no log: what a backup has that is older stays shredded.
+func TestRestoreOverShredded(t *testing.T) {
+	s := newSite(t)
+	former := sealWith(t, s.a(), "tenant", classify.PHI)
+	file := backup(t, s.a())
+	s.lose()
+	time.Sleep(2 * time.Millisecond)
+	sealWith(t, s.a(), "tenant", classify.PHI) // begun anew by a running server
+	require.NoError(t, s.a().Shred(t.Context(), "tenant"))
+	for _, dry := range []bool{true, false} {
+		restored, err := s.a().Restore(t.Context(), file, nil, dry)
+		require.NoError(t, err)
+		for _, c := range restored.Changes {
+			require.Zero(t, c.Slots+c.Keys)
+		}
+	}
+	require.Equal(t, "key_destroyed", code(former.open(s.a())))
+	d, err := s.a().Ring.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.True(t, d.Shredded())
+}
+
+// shreddings are those that the site's audit log tells of.
+func (s *site) shreddings(t *testing.T) recovery.Shreddings {
+	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
+	require.NoError(t, err)
+	shredded := recovery.Shreddings{}
+	require.NoError(t, shredded.AddLog(t.Context(), filepath.Join(s.dir, "audit.log"), key))
+	return shredded
+}
+
+// What a server made whose clock was ahead is shredded with the rest, also where a backup brings it back.
+func TestShredBeforeItsTime(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	p := sealWith(t, r, "tenant", classify.PHI)
+	d, err := r.Ring.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	old, err := d.Append(nil)
+	require.NoError(t, err)
+	ahead := time.Now().Add(5 * time.Minute).UnixMilli()
+	for i := range d.Slots {
+		d.Slots[i].CreatedAt = ahead
+	}
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			d.Keysets[i].Keys[j].CreatedAt = ahead
+		}
+	}
+	dated, err := d.Append(nil)
+	require.NoError(t, err)
+	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "tenant", old, dated)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	file := backup(t, s.a())
+	require.NoError(t, r.Shred(t.Context(), "tenant"))
+	s.lose()
+	restored, err := s.a().Restore(t.Context(), file, s.shreddings(t), false)
+	require.NoError(t, err)
+	require.Equal(t, []string{"tenant"}, restored.Honoured)
+	require.Equal(t, "key_destroyed", code(p.open(s.a())))
+}
+
+// stuck is a store that takes no change.
+type stuck struct{ keystore.Store }
+
+func (stuck) Swap(context.Context, keystore.Kind, string, []byte, []byte) (bool, error) {
+	return false, keystore.ErrUnavailable
+}
+
+// A shredding that failed is on record as that: a later restore destroys nothing for it.
+func TestFailedShred(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	p := sealWith(t, r, "tenant", classify.PHI)
+	file := backup(t, s.a())
+	store := stuck{s.store()}
+	keks := kms.NewSet(openKEK(t, urlA))
+	ring, err := keyring.New(store, keks, "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	failing := recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
+	require.ErrorIs(t, failing.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
+	require.Empty(t, s.shreddings(t))
+	_, err = s.a().Restore(t.Context(), file, s.shreddings(t), false)
+	require.NoError(t, err)
+	require.NoError(t, p.open(s.a()))
+}
+
+// A tenant that is said to be shredded, and is in use, is left as it is, and named; the others are restored.
+func TestRestoreLeavesTheLiving(t *testing.T) {
+	s := newSite(t)
+	all := populate(t, s.a(), 2)
+	file := backup(t, s.a())
+	shredded := recovery.Shreddings{}
+	shredded.AddTenant("tenant-0")
+	for _, dry := range []bool{true, false} {
+		restored, err := s.a().Restore(t.Context(), file, shredded, dry)
+		require.ErrorIs(t, err, recovery.ErrAlive)
+		require.Len(t, restored.Failures, 1)
+		require.Equal(t, "tenant-0", restored.Failures[0].Tenant)
+		require.Empty(t, restored.Honoured)
+		require.Equal(t, 1, restored.Unchanged)
+	}
+	openAll(t, s.a(), all, "")
+}
