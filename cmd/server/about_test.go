@@ -134,3 +134,25 @@ func TestUnknownCommands(t *testing.T) {
 		require.Contains(t, coffer(t, nil, strings.Fields(group)...), "Usage:\n")
 	}
 }
+
+// A command whose output cannot be written does not say that it succeeded.
+func TestFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	defer full.Close()
+	data := t.TempDir()
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_DATA=" + data}
+	tokenFor(t, environ, data, "clinic")
+	for _, args := range []string{
+		"kms check", "kms check --json", "token list", "token list --json", "token create", "config", "version", "--help", "keys", "keys list", "audit verify", "keys rewrap --status",
+	} {
+		cmd := program(t, environ, strings.Fields(args)...)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &said
+		require.Error(t, cmd.Run(), args)
+		require.Equal(t, 1, cmd.ProcessState.ExitCode(), args)
+		require.Contains(t, said.String(), "no space left", args)
+	}
+}

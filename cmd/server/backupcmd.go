@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -144,7 +143,7 @@ func makeKeystore(cmd *cobra.Command) error {
 	if err != nil || c.Keys.Redis != "" {
 		return err
 	}
-	return os.MkdirAll(filepath.Join(c.Data, "keys"), 0o700)
+	return os.MkdirAll(keysDir(&c), 0o700)
 }
 
 // readBackup reads no more than a backup may have.

@@ -62,10 +62,16 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 			return missingKeys(c, k.where)
 		}
 	}
-	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
+	if err := k.open(ctx, c, identity.DefaultTenant); err != nil {
+		return err
+	}
+	return markUsed(c)
+}
+
+// open unlocks a tenant's keys, and says what to configure where they do not open.
+func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error {
+	_, err := k.ring.Tenant(ctx, tenant)
 	switch {
-	case err == nil:
-		return markUsed(c)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
 			"`coffer keys rewrap` move them: %w", k.where, err)

@@ -20,7 +20,7 @@ import (
 // openKeystore opens where keysets are kept, and names it for people. The caller calls close at the end.
 func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (store keystore.Store, where string, close func() error, err error) {
 	if c.Keys.Redis == "" {
-		where = filepath.Join(c.Data, "keys")
+		where = keysDir(c)
 		// Nothing is made where they are to be put back. The key of the audit log is made after the directory.
 		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditKeyPath(c))) {
 			return nil, "", nil, missingKeys(c, where)
@@ -43,6 +43,9 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 	}
 	return keystore.OverKV(redis), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
 }
+
+// keysDir is where keysets are without a Redis for them.
+func keysDir(c *config.Config) string { return filepath.Join(c.Data, "keys") }
 
 // markPath is of the file that says that servers of this data directory once had keysets, wherever these and the cache are.
 func markPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
@@ -28,11 +30,13 @@ func kmsCommand() *cobra.Command {
 }
 
 func kmsCheckCommand() *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Have every configured KEK wrap and unwrap something, and say how long it took or what to check",
 		Long: "Has each configured KEK (key encryption key) wrap and unwrap random bytes, with the configuration of the server, and sees that they do not\n" +
-			"unwrap for another tenant. Nothing is stored. It fails where `coffer serve` would, and says what to check.",
+			"unwrap for another tenant; and where there are keys, that it opens those of a tenant and the audit log's. Nothing is stored. It fails where\n" +
+			"`coffer serve` would, and says what to check.",
 		Example: "  coffer kms check\n  KMS_PROVIDER=vault VAULT_ADDR=https://vault:8200 VAULT_TOKEN_FILE=/run/secrets/vault-token coffer kms check --environment prod",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,20 +44,124 @@ func kmsCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keks, err := openForCheck(cmd.Context(), &c)
-			if err != nil {
-				return err
+			found, err := checkKMS(cmd.Context(), &c)
+			if !asJSON {
+				found.print(cmd.OutOrStdout())
 			}
-			for i, kek := range keks.All() {
-				if err := checkKEK(cmd.Context(), cmd.OutOrStdout(), kek, c.Environment, classesUnder(keks, i)); err != nil {
-					return err
-				}
+			if err == nil {
+				err = c.Production()
 			}
-			return c.Production()
+			if err == nil && asJSON {
+				err = printJSON(cmd.OutOrStdout(), found)
+			}
+			return err
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON, if it works")
 	return cmd
+}
+
+// checked is what the check found.
+type checked struct {
+	KEKs   []checkedKEK `json:"keks"`
+	Opened []string     `json:"opened"` // what is there that they opened
+}
+
+type checkedKEK struct {
+	URL          string   `json:"url"`
+	Classes      []string `json:"classes"`
+	Identity     string   `json:"identity,omitempty"`
+	Credentials  string   `json:"credentials,omitempty"`
+	WrapMillis   float64  `json:"wrapMillis"`
+	UnwrapMillis float64  `json:"unwrapMillis"`
+	Works        bool     `json:"works"`
+}
+
+// checkKMS proves the KEKs until one fails, then what they are to open.
+func checkKMS(ctx context.Context, c *config.Config) (found checked, err error) {
+	keks, err := openForCheck(ctx, c)
+	if err != nil {
+		return found, err
+	}
+	for i, kek := range keks.All() {
+		one := checkedKEK{URL: kek.URL(), Classes: classesUnder(keks, i)}
+		proof, err := kms.Check(ctx, kek, c.Environment)
+		if err == nil {
+			one.Works, one.Identity, one.Credentials = true, proof.Identity, proof.Credentials
+			one.WrapMillis, one.UnwrapMillis = millis(proof.Wrap), millis(proof.Unwrap)
+		}
+		if found.KEKs = append(found.KEKs, one); err != nil {
+			return found, err
+		}
+	}
+	found.Opened, err = checkData(ctx, c, keks)
+	return found, err
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// print says what was found. Times are given to a hundredth of a millisecond.
+func (c *checked) print(out io.Writer) {
+	for _, k := range c.KEKs {
+		fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", k.URL, strings.Join(k.Classes, ", "))
+		if k.Identity != "" {
+			fmt.Fprintf(out, "identity: %s\n", k.Identity)
+		}
+		if k.Credentials != "" {
+			fmt.Fprintf(out, "credentials: %s\n", k.Credentials)
+		}
+		if k.Works {
+			fmt.Fprintf(out, "wrap: %.2fms\nunwrap: %.2fms\nit works\n", k.WrapMillis, k.UnwrapMillis)
+		}
+	}
+	for _, what := range c.Opened {
+		fmt.Fprintf(out, "opened: %s\n", what)
+	}
+}
+
+// checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It makes none of them.
+func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
+	opened = []string{}
+	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditKeyPath(c)) {
+		return opened, nil
+	}
+	k := &keys{keks: keks}
+	if k.store, k.where, k.free, err = openKeystore(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
+		return opened, err
+	}
+	if k.ring, err = keyring.New(k.store, keks, c.Environment); err != nil {
+		return opened, errors.Join(err, k.free())
+	}
+	defer func() { err = errors.Join(err, k.close()) }()
+	if err := k.requireEnvironment(ctx, c.Environment); err != nil {
+		return opened, err
+	}
+	for d, err := range k.ring.Documents(ctx) {
+		if err != nil {
+			return opened, err
+		}
+		if d.Shredded() {
+			continue
+		}
+		if err := k.open(ctx, c, d.Owner); err != nil {
+			return opened, err
+		}
+		opened = append(opened, "the keys of a tenant")
+		break
+	}
+	if len(opened) == 0 && wasUsed(c) {
+		if held, err := holdsKeys(ctx, k.store); !held || err != nil {
+			return opened, errors.Join(err, missingKeys(c, k.where))
+		}
+	}
+	if there(auditKeyPath(c)) {
+		if _, err := auditKey(ctx, c, keks); err != nil {
+			return opened, err
+		}
+		opened = append(opened, "the key of the audit log")
+	}
+	return opened, nil
 }
 
 // openForCheck opens the KEKs, and makes no master key.
@@ -67,29 +175,11 @@ func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
 }
 
 // classesUnder names the classes whose keys the KEK wraps.
-func classesUnder(keks kms.Set, i int) string {
-	var names []string
+func classesUnder(keks kms.Set, i int) (names []string) {
 	for _, class := range classify.All {
 		if keks.For(class) == keks.All()[i] {
 			names = append(names, class.String())
 		}
 	}
-	return strings.Join(names, ", ")
-}
-
-// checkKEK proves a KEK, and says how.
-func checkKEK(ctx context.Context, out io.Writer, kek kms.KEK, environment, classes string) error {
-	fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", kek.URL(), classes)
-	proof, err := kms.Check(ctx, kek, environment)
-	if err != nil {
-		return err
-	}
-	if proof.Identity != "" {
-		fmt.Fprintf(out, "identity: %s\n", proof.Identity)
-	}
-	if proof.Credentials != "" {
-		fmt.Fprintf(out, "credentials: %s\n", proof.Credentials)
-	}
-	fmt.Fprintf(out, "wrap: %s\nunwrap: %s\nit works\n", proof.Wrap.Round(10*time.Microsecond), proof.Unwrap.Round(10*time.Microsecond))
-	return nil
+	return names
 }

@@ -1,9 +1,11 @@
 package main_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,6 +47,36 @@ func TestKMSCheckOfLocalKeys(t *testing.T) {
 	require.Contains(t, out, "classes: public, internal, confidential, pii\nwrap")
 	require.Contains(t, out, "classes: phi\nwrap")
 	require.Contains(t, refused(t, append(local, "COFFER_ENVIRONMENT=prod"), "", "kms", "check"), "set KMS_PROVIDER")
+}
+
+// It has the KEK open what is there, and fails where a server does not start. It makes nothing.
+func TestKMSCheckOfData(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	check := []string{"kms", "check", "--data", data}
+	tokenFor(t, environ, data, "clinic")
+	require.Regexp(t, `it works\nopened: the key of the audit log\n$`, coffer(t, environ, check...))
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", check...), "audit log's key is not under the configured KEK")
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	require.Regexp(t, `it works\nopened: the keys of a tenant\nopened: the key of the audit log\n$`, coffer(t, environ, check...))
+	var found struct {
+		KEKs []struct {
+			URL     string
+			Classes []string
+			Works   bool
+		}
+		Opened []string
+	}
+	require.NoError(t, json.Unmarshal([]byte(coffer(t, environ, append(check, "--json")...)), &found))
+	require.Len(t, found.KEKs, 1)
+	require.True(t, found.KEKs[0].Works)
+	require.Len(t, found.KEKs[0].Classes, 5)
+	require.Len(t, found.Opened, 2)
+
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", check...), "ENCRYPTION_MASTER_KEY is not the key")
+	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", check...), `of environment "dev"`)
+	require.NoError(t, os.Rename(filepath.Join(data, "keys"), filepath.Join(data, "elsewhere")))
+	require.Contains(t, refused(t, environ, "", check...), "are missing from")
+	require.NoDirExists(t, filepath.Join(data, "keys"))
 }
 
 // Values of a class with a master key of its own need that key, and the others do not.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -36,9 +35,7 @@ func keysListCommand() *cobra.Command {
 					return err
 				}
 				if asJSON {
-					encoder := json.NewEncoder(cmd.OutOrStdout())
-					encoder.SetIndent("", "  ")
-					return encoder.Encode(keysets)
+					return printJSON(cmd.OutOrStdout(), keysets)
 				}
 				return printKeysets(cmd.OutOrStdout(), keysets, time.Now())
 			})

@@ -24,7 +24,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := command().ExecuteContext(ctx); err != nil {
+	root, out := command(), &output{to: os.Stdout}
+	root.SetOut(out)
+	executed, err := root.ExecuteContextC(ctx)
+	if err == nil && executed.Name() != "serve" { // which goes on without a reader
+		err = out.err()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "coffer:", err)
 		os.Exit(1)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -161,6 +162,7 @@ func tokenEvent(operation string, action audit.Action, t token.Token) audit.Even
 }
 
 func tokenListCommand() *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the API tokens",
@@ -175,11 +177,43 @@ func tokenListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), listed(tokens))
+			}
 			return printTokens(cmd.OutOrStdout(), tokens)
 		},
 	}
 	config.AddFlags(cmd.Flags(), "data")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the tokens as JSON")
 	return cmd
+}
+
+// listedToken is a token in JSON. A time that is none is left out.
+type listedToken struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Tenant     string    `json:"tenant"`
+	Scopes     []string  `json:"scopes"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
+	Expired    bool      `json:"expired"`
+	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
+}
+
+func listed(tokens []token.Token) []listedToken {
+	list := []listedToken{}
+	for _, t := range tokens {
+		list = append(list, listedToken{
+			t.ID, t.Name, t.Tenant, t.Scopes.Names(), t.CreatedAt.UTC(), t.ExpiresAt.UTC(), expiry(t) == "expired", t.LastUsedAt.UTC(),
+		})
+	}
+	return list
+}
+
+func printJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
 }
 
 func printTokens(out io.Writer, tokens []token.Token) error {

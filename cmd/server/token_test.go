@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -53,6 +54,12 @@ func TestTokensOfARunningServer(t *testing.T) {
 
 	list := listTokens(t, data)
 	require.Len(t, list, 2)
+	var listed []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(coffer(t, nil, "token", "list", "--data", data, "--json")), &listed))
+	require.Len(t, listed, 2)
+	require.Equal(t, []any{id, "billing", "default", []any{"cache:read", "cache:write"}, false, nil}, []any{
+		listed[1]["id"], listed[1]["name"], listed[1]["tenant"], listed[1]["scopes"], listed[1]["expired"], listed[1]["expiresAt"],
+	})
 	today := time.Now().UTC().Format("2006-01-02")
 	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today, list[0])
 	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
