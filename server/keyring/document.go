@@ -142,5 +142,8 @@ func (r *Keyring) unreadable(id string, reason error) error {
 }
 
 func (r *Keyring) damaged(id string, reason error) error {
+	if errors.Is(reason, envelope.ErrUnsupportedVersion) {
+		return fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(id), reason)
+	}
 	return r.unreadable(id, fmt.Errorf("damaged, restore it from a backup (%s)", reason))
 }

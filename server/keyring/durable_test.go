@@ -15,6 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -35,7 +36,7 @@ func TestDamagedFile(t *testing.T) {
 		require.Equal(t, content, after)
 		if err != nil {
 			require.ErrorContains(t, err, path)
-			require.Contains(t, []string{"keyring_unavailable", "wrong_secret"}, codes.Of(err).Code)
+			require.Contains(t, []string{"keyring_unavailable", "wrong_secret", "unsupported_version"}, codes.Of(err).Code)
 			refused++
 		}
 		return err
@@ -49,6 +50,9 @@ func TestDamagedFile(t *testing.T) {
 	for _, content := range [][]byte{{}, whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 300<<10)} {
 		require.ErrorIs(t, try(content), keyring.ErrUnreadable)
 	}
+	later := bytes.Clone(whole)
+	later[3]++ // the version
+	require.ErrorIs(t, try(later), envelope.ErrUnsupportedVersion)
 	require.NoError(t, try(whole))
 	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // Backup gives a file of all tenants' wrapped keys (SPEC.md section 9.8), each tenant's as it was at one moment, and the number of tenants.
-// What is known of rotations is not in it: it is found again from the keys.
+// What is known of rotations is not in it: it is found again from the keys. It returns ErrNoKeys where there is none: who backs up nothing looks in the wrong place.
 func (r *Recovery) Backup(ctx context.Context) (file []byte, tenants int, err error) {
 	documents := map[string][]byte{}
 	for d, err := range r.Ring.Documents(ctx) {
@@ -28,6 +28,9 @@ func (r *Recovery) Backup(ctx context.Context) (file []byte, tenants int, err er
 		if documents[d.Owner], err = d.Append(nil); err != nil {
 			return nil, 0, err
 		}
+	}
+	if len(documents) == 0 {
+		return nil, 0, ErrNoKeys
 	}
 	key, slots, err := keyring.NewBackupKey(ctx, r.KEKs, r.Environment)
 	if err != nil {
@@ -112,6 +115,9 @@ func (r *Recovery) Drill(ctx context.Context, file []byte) (*Drill, error) {
 
 func (r *Recovery) drill(ctx context.Context, file []byte) (*Drill, error) {
 	b, err := r.open(ctx, file)
+	if err == nil && len(b.documents) == 0 {
+		err = ErrNoKeys
+	}
 	if err != nil {
 		return nil, err
 	}

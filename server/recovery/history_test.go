@@ -283,6 +283,11 @@ func (h *history) move() {
 }
 
 func (h *history) backup() {
+	if len(h.model) == 0 {
+		_, _, err := h.r.Backup(h.t.Context())
+		require.ErrorIs(h.t, err, recovery.ErrNoKeys)
+		return
+	}
 	since := recovery.Shreddings{}
 	for id := range h.shredded {
 		since[id] = 0

@@ -24,6 +24,8 @@ import (
 var (
 	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
 	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
+	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
+	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
 	// ErrAlive says that a tenant is said to be shredded, and that what would be shredded is in use.
 	ErrAlive = &codes.Error{Of: "key_unusable", Text: "the tenant was shredded by what the audit log or the list says, but its keys are in the store and in use: shred it again, or leave it"}
 	// ErrUnfinished says that the former KEK is still needed.

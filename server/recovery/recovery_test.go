@@ -20,6 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -228,6 +229,38 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 		openAll(t, s.under(versioned(keks[i+1:]...)), all, "")
 		openAll(t, s.under(versioned(keks[:i+1]...)), all, "wrong_secret")
 	}
+}
+
+// A new version of a KEK waits until the rewrap to that KEK is finished: its slots would be taken for the rewrap's.
+func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
+	s := newSite(t)
+	all := populate(t, s.a(), 2)
+	_, err := s.a().Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	_, err = s.b().Rewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, _, err = s.b().Pending(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err = s.b().Finish(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	done, err := s.b().Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	require.Equal(t, 2, done.Wrapped)
+	openAll(t, s.b(), all, "")
+}
+
+// A backup of nothing is none, and a drill does not find it in order.
+func TestNoKeys(t *testing.T) {
+	r := newSite(t).a()
+	_, _, err := r.Backup(t.Context())
+	require.ErrorIs(t, err, recovery.ErrNoKeys)
+	key, slots, err := keyring.NewBackupKey(t.Context(), r.KEKs, "test")
+	require.NoError(t, err)
+	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).AppendContent(nil)
+	require.NoError(t, err)
+	mac := key.BackupMAC(file)
+	_, err = r.Drill(t.Context(), append(file, mac[:]...))
+	require.ErrorIs(t, err, recovery.ErrNoKeys)
 }
 
 // KEKs by class go each to its own.

@@ -43,7 +43,8 @@ type Rewrap struct {
 	Failures []Failure
 }
 
-const rewrapName = "rewrap"
+// rewrapName is where the Rewrapping is: environments may share a store.
+func (r *Recovery) rewrapName() string { return "rewrap " + r.Environment }
 
 // Rewrap has the roots of all tenants wrapped by the KEKs of another set, each by the one that stands where its own does. Servers go on under the former
 // ones meanwhile. A run that was broken off is taken up again; so is a complete one to another KEK, for the tenants that were made since, while a
@@ -140,6 +141,10 @@ func (r *Recovery) plan(ctx context.Context, to kms.Set) (w, known *Rewrapping, 
 		return nil, nil, err
 	}
 	w = &Rewrapping{From: urls(r.KEKs), To: urls(to)}
+	if known != nil && slices.Equal(w.From, w.To) && slices.Equal(known.To, w.To) && !slices.Equal(known.From, w.From) {
+		return nil, nil, fmt.Errorf("recovery: the rewrap from %s to this KEK comes first: finish it by --finish, or go on with it under the former KEK: %w",
+			strings.Join(slices.Compact(slices.Clone(known.From)), " "), ErrUnfinished)
+	}
 	if known != nil && slices.Equal(known.To, w.To) && (!known.Complete || !slices.Equal(known.From, known.To)) {
 		return known, known, nil
 	}
@@ -170,13 +175,13 @@ func (r *Recovery) moved(to kms.Set, reason string) audit.Facts {
 
 // Rewrapping gives what is known of a rewrap that is not finished; nil where there is none.
 func (r *Recovery) Rewrapping(ctx context.Context) (*Rewrapping, error) {
-	content, err := r.Store.Get(ctx, keystore.Leases, rewrapName)
+	content, err := r.Store.Get(ctx, keystore.Leases, r.rewrapName())
 	if err != nil || content == nil {
 		return nil, err
 	}
 	w := &Rewrapping{}
 	if json.Unmarshal(content, w) != nil {
-		return nil, fmt.Errorf("recovery: %s does not say what is known of a rewrap: %w", r.Store.Where(keystore.Leases, rewrapName), keystore.ErrUnavailable)
+		return nil, fmt.Errorf("recovery: %s does not say what is known of a rewrap: %w", r.Store.Where(keystore.Leases, r.rewrapName()), keystore.ErrUnavailable)
 	}
 	return w, nil
 }
@@ -190,7 +195,7 @@ func (r *Recovery) note(ctx context.Context, old, next *Rewrapping) error {
 		b, _ := json.Marshal(w) // cannot fail: texts and numbers only
 		return b
 	}
-	swapped, err := r.Store.Swap(ctx, keystore.Leases, rewrapName, encode(old), encode(next))
+	swapped, err := r.Store.Swap(ctx, keystore.Leases, r.rewrapName(), encode(old), encode(next))
 	if err == nil && !swapped {
 		now, e := r.Rewrapping(ctx)
 		if e != nil || !bytes.Equal(encode(now), encode(next)) {
