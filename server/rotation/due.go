@@ -27,15 +27,26 @@ func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 // due reports whether a keyset is to get a new primary for its age or its uses.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	old := r.Age > 0 && r.now() >= r.DueAt(s)
-	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses
+	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
 }
 
-// beginDue begins the rotations of keysets that are due, and remembers how old keys are.
-func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) error {
+// rest is the least age of a primary that gets a successor for its uses: the more keys there are, the longer, so that a small number of uses does not
+// fill the keyset. One that has 1,000 is more than 600 years old.
+func rest(s *envelope.Keyset) time.Duration {
+	n := time.Duration(len(s.Keys) - 1)
+	return n * n * time.Minute
+}
+
+// beginDue begins the rotations of keysets that are due, and remembers how old keys are. What cannot be read is reported, and holds up no other.
+func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
 	var all ages
 	for d, err := range r.Ring.Documents(ctx) {
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
-			return err
+			r.report(ctx, log, "", err)
+			continue
 		}
 		if d.Shredded() {
 			continue

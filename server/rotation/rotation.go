@@ -36,6 +36,11 @@ var ErrNoWayBack = &codes.Error{
 	Of: "key_unusable", Text: "there is no rotation to roll back, its former keys are retired already, or a compromised one is still being retired",
 }
 
+// ErrFull says that a tenant's keysets have no room for another key. Destroyed ones too keep their place, so that no backup brings them back.
+var ErrFull = &codes.Error{
+	Of: "too_large", Text: "the tenant's keysets have no room for the new keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
+}
+
 const (
 	// DefaultGrace is for how long the former keys stay as they are once everything is under the new ones.
 	DefaultGrace = 24 * time.Hour
@@ -92,7 +97,7 @@ type Order struct {
 
 // Begin makes new primaries for a tenant's keysets, of every use, and has its cache entries brought under them by Work. Where a rotation
 // is at its beginning already, that one is taken up instead, if it is what is ordered. What is not over of another one goes on. It returns keyring.ErrNoTenant,
-// envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the KEK and of the store of keysets.
+// envelope.ErrKeyDestroyed for a tenant that was shredded, ErrFull, and the errors of the KEK and of the store of keysets.
 func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err
@@ -105,9 +110,9 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 		if d.Shredded() {
 			return envelope.ErrKeyDestroyed
 		}
-		next := r.plan(record, d, order)
-		if next == nil {
-			return errNothing
+		next, err := r.plan(record, d, order)
+		if err != nil {
+			return err
 		}
 		*record = *next
 		return nil
@@ -124,9 +129,10 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 // errNothing says that there is nothing to rotate, or that it is under way.
 var errNothing = errors.New("rotation: nothing to begin")
 
-// plan gives the record of the rotation that is ordered, and of what is not over of those before; nil where there is nothing to rotate, or it is
-// under way.
-func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Record {
+// plan gives the record of the rotation that is ordered, and of what is not over of those before; errNothing where there is nothing to rotate, or it is
+// under way. It uses the document up.
+func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) (*Record, error) {
+	full := false
 	next := &Record{
 		Version: version, Tenant: record.Tenant, Environment: record.Environment,
 		ID: rand.Text(), State: Rotating, Compromised: order.Compromised, Begun: r.now(),
@@ -139,15 +145,33 @@ func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) *Recor
 			}
 			continue
 		}
-		next.Keysets = append(next.Keysets, Keyset{Use: s.Use, Class: s.Class, Epoch: s.Epoch, From: ID(s.Primary), Compromised: order.Compromised})
+		k := Keyset{Use: s.Use, Class: s.Class, Epoch: s.Epoch, From: ID(s.Primary), Compromised: order.Compromised}
+		if room(d, s) {
+			next.Keysets = append(next.Keysets, k)
+			continue
+		}
+		full = true
 	}
-	if len(next.Keysets) == 0 || record.Fresh() && record.covers(next) {
-		return nil
-	}
-	if record.Active() {
+	switch {
+	case full && (order.due == nil || len(next.Keysets) == 0): // of those that are due, the ones that have room are rotated
+		return nil, ErrFull
+	case len(next.Keysets) == 0 || record.Fresh() && record.covers(next):
+		return nil, errNothing
+	case record.Active():
 		next.join(record)
 	}
-	return next
+	return next, nil
+}
+
+// room reports whether another key fits into a keyset, and adds one that is none.
+func room(d *envelope.Document, s *envelope.Keyset) bool {
+	none := envelope.Key{State: envelope.Enabled, CreatedAt: s.RotatedAt(), Wrapped: make([]byte, envelope.WrappedSize)}
+	_, _ = rand.Read(none.ID[:]) // cannot fail
+	if d.AddKey(s.Use, s.Class, none) != nil {
+		return false
+	}
+	_, err := d.Append(nil)
+	return err == nil
 }
 
 // covers reports whether a rotation does what another one that is planned would: it is no wider, and as strict.
