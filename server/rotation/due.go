@@ -63,7 +63,6 @@ func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
 		r.report(ctx, log, d.Owner, err)
 	}
 	r.see(func(seen *Seen) { seen.Keys, seen.Oldest, seen.Overdue = true, all.oldest, all.overdue })
-	return nil
 }
 
 // used is what keys have sealed in this process and is in no record yet.

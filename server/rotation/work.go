@@ -91,7 +91,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 		}
 		if time.Since(ages) >= ageInterval {
 			ages = time.Now()
-			r.report(ctx, log, "", r.beginDue(ctx, log))
+			r.beginDue(ctx, log)
 		}
 		for r.round(ctx, log) { // until there is nothing left
 		}
