@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -24,7 +25,7 @@ func (r *Rotator) hold(ctx context.Context) (mine bool, err error) {
 	defer func() { r.see(func(seen *Seen) { seen.Leading = mine }) }()
 	now := r.now()
 	old, held, err := r.lease(ctx)
-	if err != nil || held.Holder != r.holder && held.Until > now {
+	if err != nil || held.Holder != r.holder && held.Until > now && !r.silent(old) {
 		return false, err
 	}
 	if held.Holder == r.holder && held.Until-now > leaseTime.Milliseconds()/2 {
@@ -32,6 +33,16 @@ func (r *Rotator) hold(ctx context.Context) (mine bool, err error) {
 	}
 	content, _ := json.Marshal(lease{r.holder, now + leaseTime.Milliseconds()}) // cannot fail: a text and a number
 	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content)
+}
+
+// silent reports whether the lease has said the same for so long, by this process's clock, that its holder is not at work, whatever its clock says.
+func (r *Rotator) silent(content []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !bytes.Equal(content, r.heard.content) {
+		r.heard.content, r.heard.at = content, r.Now()
+	}
+	return r.Now().Sub(r.heard.at) >= leaseTime
 }
 
 // Release gives the lease up, if it is this process's.

@@ -74,6 +74,11 @@ type Rotator struct {
 	mu   sync.Mutex
 	seen Seen
 	left map[string]int // entries that are yet to be gone through, by tenant
+
+	heard struct { // another's lease
+		content []byte
+		at      time.Time // when it was first seen
+	}
 }
 
 // New makes a Rotator.
