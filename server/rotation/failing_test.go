@@ -25,6 +25,7 @@ type faulty struct {
 	calls  atomic.Int64
 	every  int64 // call fails; 0 is none
 	cursor atomic.Bool
+	begun  atomic.Int64 // times that somebody went through the keys
 	before func(key string)
 	spoils string // a key whose value is none
 }
@@ -49,6 +50,9 @@ func (f *faulty) GetManyWithin(ctx context.Context, keys []string, limit int) ([
 func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if err := f.fails(); err != nil {
 		return nil, "", err
+	}
+	if cursor == "" {
+		f.begun.Add(1)
 	}
 	if cursor != "" && f.cursor.CompareAndSwap(true, false) {
 		return nil, "", kv.ErrCursor

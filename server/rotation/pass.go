@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -67,6 +68,9 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 		p.batch = min(p.batch, burst)
 	}
 	p.batch = int(max(1, min(int64(p.batch), r.Memory.Share()/(batchLimit*copies))))
+	if record.State != Reencrypting && !r.whole(record) {
+		record.Cursor = nil
+	}
 	if len(record.Cursor) == 0 {
 		if err := p.count(ctx); err != nil {
 			return record, false, err
@@ -75,7 +79,7 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 	return p.run(ctx)
 }
 
-// count says how many entries there are. What came to nothing under an earlier cursor is counted anew.
+// count says how many entries there are. What came to nothing under an earlier cursor, or was broken off, is counted anew.
 func (p *pass) count(ctx context.Context) error {
 	p.record.Counts, p.record.Failures, p.record.Found = Counts{}, nil, nil
 	for cursor := ""; ; {
@@ -119,11 +123,37 @@ func (p *pass) run(ctx context.Context) (*Record, bool, error) {
 		if time.Since(saved) < checkpoint {
 			continue
 		}
-		if err := p.save(ctx); err != nil || time.Since(begun) >= slice {
+		if err := p.save(ctx); err != nil {
 			return p.record, false, err
+		}
+		if time.Since(begun) >= slice {
+			p.r.pause(p.record)
+			return p.record, false, nil
 		}
 		saved = time.Now()
 	}
+}
+
+// place names how far a scan is.
+func place(record *Record) string {
+	return fmt.Sprint(record.ID, record.State, record.Next, record.Cursor)
+}
+
+// pause has the scan go on from where it is.
+func (r *Rotator) pause(record *Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paused[record.Tenant] = place(record)
+}
+
+// whole reports whether a scan that is to go on was paused there by this process. One that was broken off may have found, and sealed anew, what was not
+// written down any more, so it begins anew.
+func (r *Rotator) whole(record *Record) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	paused := r.paused[record.Tenant]
+	delete(r.paused, record.Tenant)
+	return paused == place(record)
 }
 
 // look sees which keys are the primaries now.

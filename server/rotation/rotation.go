@@ -75,6 +75,8 @@ type Rotator struct {
 	seen Seen
 	left map[string]int // entries that are yet to be gone through, by tenant
 
+	paused map[string]string // where a tenant's scan goes on as if it had not stopped
+
 	heard struct { // another's lease
 		content []byte
 		at      time.Time // when it was first seen
@@ -89,7 +91,7 @@ func New(options Options) *Rotator {
 	if options.Memory == nil {
 		options.Memory = limit.NewBytes(0, 0)
 	}
-	return &Rotator{Options: options, holder: rand.Text(), left: map[string]int{}}
+	return &Rotator{Options: options, holder: rand.Text(), left: map[string]int{}, paused: map[string]string{}}
 }
 
 // Order says what is to be rotated.
