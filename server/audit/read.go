@@ -66,7 +66,6 @@ type tail struct {
 	emit   func(text []byte, l *Line) error
 	file   *os.File // the present one; nil where there is none
 	at     int64    // where the first line that was not read begins
-	seq    uint64   // the number of the last that was
 }
 
 // Tail gives the last n lines that a filter wants, the oldest first, and then, where it is to follow, those that are written until ctx ends, from whatever
@@ -148,9 +147,6 @@ func (t *tail) collect(ctx context.Context, file io.ReaderAt, end int64, n int, 
 			return err
 		}
 		l, ok := ParseLine(text)
-		if ok {
-			t.seq = max(t.seq, l.Seq)
-		}
 		if ok && t.filter.Wants(l) {
 			*found = append(*found, slices.Clone(text))
 		}
@@ -172,47 +168,57 @@ func lastEnd(file *os.File) (int64, error) {
 	return start, err
 }
 
-// more emits what was written since the last time, and goes on with the next files where others were begun.
+// more emits what was written since the last time, and goes on with the next files where others were begun. It goes by places, for a number may be anybody's.
 func (t *tail) more() error {
 	info, err := os.Stat(t.path)
-	moved := err == nil && t.file != nil && !t.is(info)
+	moved := err == nil && t.file != nil && !is(t.file, info)
 	if err := t.read(); err != nil || t.file != nil && !moved {
 		return err
 	}
-	if t.file != nil {
-		_ = t.file.Close() // it was only read
-	}
+	before, at := t.file, t.at
 	if err := t.open(); err != nil || t.file == nil {
+		t.file, t.at = before, at
 		return err
 	}
-	if err := t.between(); err != nil {
-		return err
+	if before != nil {
+		defer before.Close() // it was only read
+		if err := t.between(before); err != nil {
+			return err
+		}
 	}
 	return t.read()
 }
 
-// between reads the files that were begun and moved away since the last time.
-func (t *tail) between() error {
+// between reads the files that were begun behind one and moved away before the present one was opened.
+func (t *tail) between(before *os.File) error {
 	earlier, err := kept(t.path)
+	behind := false
 	for _, a := range earlier {
-		if a.last <= t.seq || t.seq == 0 {
+		info, err := os.Stat(a.path)
+		switch {
+		case err != nil:
+			continue // deleted meanwhile
+		case is(t.file, info):
+			return nil
+		case !behind:
+			behind = is(before, info)
 			continue
 		}
-		between := tail{path: a.path, filter: t.filter, emit: t.emit, seq: t.seq}
+		between := tail{path: a.path, filter: t.filter, emit: t.emit}
 		if err := between.open(); err != nil || between.file == nil {
 			return err
 		}
-		err := between.read()
+		err = between.read()
 		_ = between.file.Close() // it was only read
-		if t.seq = between.seq; err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-func (t *tail) is(info fs.FileInfo) bool {
-	own, err := t.file.Stat()
+func is(file *os.File, info fs.FileInfo) bool {
+	own, err := file.Stat()
 	return err == nil && os.SameFile(own, info)
 }
 
@@ -238,10 +244,7 @@ func (t *tail) read() error {
 		}
 		t.at += int64(len(p.text))
 		l, ok := ParseLine(p.line())
-		if !ok || !p.whole || l.Seq <= t.seq {
-			continue
-		}
-		if t.seq = l.Seq; t.filter.Wants(l) {
+		if ok && p.whole && t.filter.Wants(l) {
 			if err := t.emit(p.line(), l); err != nil {
 				return err
 			}

@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -76,7 +78,7 @@ func TestFollow(t *testing.T) {
 	require.EqualValues(t, 1, <-seen)
 	for i := range 200 {
 		if i == 100 {
-			appendTo(t, path, "torn")
+			appendTo(t, path, fmt.Sprintf("{\"v\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // of no time
 		}
 		require.NoError(t, f.Record(t.Context(), use(i)))
 		time.Sleep(3 * time.Millisecond)
