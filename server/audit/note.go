@@ -25,6 +25,9 @@ func (t *trail) noteLater() error {
 	if err := t.acquire(); err != nil {
 		return err
 	}
+	if _ = t.readHead(); t.lost {
+		return t.write(nil)
+	}
 	if !t.altered { // or what was known before is what must not be forgotten
 		at, end = t.at, t.end
 	}
@@ -95,4 +98,11 @@ func (t *trail) writeHead(h Head) error {
 	}
 	t.headAt = nil
 	return t.readHead()
+}
+
+// tellLost writes that the head is gone, where nothing else is to be written any more.
+func (t *trail) tellLost() {
+	if _ = t.readHead(); t.lost && t.acquire() == nil {
+		_ = t.write(nil) // or it is seen by who opens the log next
+	}
 }

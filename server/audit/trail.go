@@ -36,6 +36,8 @@ type trail struct {
 	headAt  fs.FileInfo                     // the file that it was read from
 	began   time.Time                       // of the file's first line
 	altered bool                            // lines were taken away or changed, and no line says so yet
+	headed  bool                            // there was a head when it was read last
+	lost    bool                            // the head was taken away or changed, and no line says so yet
 	buffer  []byte                          // used again
 	unlock  func()                          // nil while the lock is not held
 	locked  time.Time                       // since when it is
@@ -90,8 +92,14 @@ func (t *trail) start() error {
 	return t.settle()
 }
 
-// readHead reads the head if it is another than last time.
+// readHead reads the head if it is another than last time. That one may be gone is remembered, for a head is written anew soon.
 func (t *trail) readHead() error {
+	err := t.readHeadFile()
+	t.lost = t.lost || t.headed && errors.Is(err, ErrHead)
+	return err
+}
+
+func (t *trail) readHeadFile() error {
 	info, err := os.Stat(headPath(t.path))
 	if err != nil {
 		return fmt.Errorf("audit: %w", join(ErrHead, err))
@@ -101,7 +109,8 @@ func (t *trail) readHead() error {
 	}
 	head, err := ReadHead(t.path, t.key)
 	if err == nil {
-		t.head, t.headAt = head, info
+		t.lost = t.lost || head.Seq < t.head.Seq
+		t.head, t.headAt, t.headed = head, info, true
 	}
 	return err
 }
@@ -263,9 +272,12 @@ func (t *trail) append(objects []byte) error {
 	if t.options.Copy != nil {
 		t.options.Copy(lines)
 	}
-	altered := t.altered
+	altered := t.altered || t.lost
+	if t.lost {
+		t.headed = false // what is told is not missed again
+	}
 	t.size += int64(len(lines))
-	t.at, t.end, t.rest, t.altered, t.whole = at, t.size, rest{}, false, true
+	t.at, t.end, t.rest, t.altered, t.lost, t.whole = at, t.size, rest{}, false, false, true
 	if altered {
 		return t.note() // so that others go on from here too
 	}
@@ -290,7 +302,7 @@ func (t *trail) begin(dst []byte, at *Anchor, expired []expired) ([]byte, error)
 		r.Torn = t.rest.torn()
 		dst = t.chain.appendLine(dst, at, r.object())
 	}
-	if t.altered {
+	if t.altered || t.lost {
 		r := newRecord(&Event{Action: auditAltered, Facts: Facts{FactFrom: strconv.FormatUint(at.Seq, 10)}})
 		dst = t.chain.appendLine(dst, at, r.object())
 		t.tellAltered()
@@ -304,7 +316,7 @@ func (t *trail) begin(dst []byte, at *Anchor, expired []expired) ([]byte, error)
 
 // tellAltered tells the server, which may be the last to hear of it.
 func (t *trail) tellAltered() {
-	t.options.Log.Error("the audit log was altered: lines that were written are missing or changed; run coffer audit verify", "last", t.at.Seq)
+	t.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify", "last", t.at.Seq)
 	if t.options.OnAltered != nil {
 		t.options.OnAltered()
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -593,4 +594,42 @@ func TestFilesOfBefore(t *testing.T) {
 		return err != nil
 	})
 	require.FileExists(t, before)
+}
+
+// TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so in the log; a line need not be written then.
+func TestHeadTakenAway(t *testing.T) {
+	for name, take := range map[string]func(head string, first []byte) error{
+		"gone":     func(head string, _ []byte) error { return os.Remove(head) },
+		"false":    func(head string, _ []byte) error { return os.WriteFile(head, []byte("{}\n"), 0o600) },
+		"put back": func(head string, first []byte) error { return os.WriteFile(head, first, 0o600) },
+	} {
+		for _, more := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, more), func(t *testing.T) {
+				t.Parallel()
+				path := filepath.Join(t.TempDir(), "audit.log")
+				head := strings.TrimSuffix(path, ".log") + ".head"
+				told := 0
+				f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: quiet, OnAltered: func() { told++ }})
+				require.NoError(t, err)
+				first, err := os.ReadFile(head)
+				require.NoError(t, err)
+				require.NoError(t, f.Record(t.Context(), use(1)))
+				require.Eventually(t, func() bool {
+					now, err := f.Head()
+					return err == nil && now.Seq == 1
+				}, 10*time.Second, 10*time.Millisecond)
+				require.NoError(t, take(head, first))
+				if more {
+					require.NoError(t, f.Record(t.Context(), use(2)))
+					require.NoError(t, f.Record(t.Context(), use(3)))
+				}
+				require.NoError(t, f.Close())
+				require.Equal(t, 1, told, name)
+				require.Equal(t, 1, strings.Count(strings.Join(readLog(t, path).lines[0], ""), `"severity":"critical","action":"audit.altered"`), name)
+				now, err := f.Head()
+				require.NoError(t, err)
+				require.EqualValues(t, len(lines(t, path)), now.Seq, name)
+			})
+		}
+	}
 }

@@ -53,6 +53,7 @@ func (w *writer) run() {
 }
 
 func (w *writer) end() {
+	w.trail.tellLost()
 	w.sync()
 	w.tellHead()
 	if err := w.trail.close(); err != nil {
