@@ -51,8 +51,12 @@ type page struct {
 	query   Query
 	entries []Entry
 	lines   int
+	older   int    // lines in a row, up to the one that was read last, of before the time that is wanted
 	at      uint64 // the number of the line that was read last
 }
+
+// older is how many lines in a row must be of before the time that is wanted, for it to begin there: a clock that was put back for a while makes some.
+const older = 10_000
 
 // read goes over a file from its end, and reports whether the page is full or the time that is wanted begins.
 func (p *page) read(ctx context.Context, path string) (done bool, err error) {
@@ -72,7 +76,8 @@ func (p *page) read(ctx context.Context, path string) (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if p.lines++; p.take(line) {
+		p.lines++
+		if p.take(line); p.older >= older {
 			p.at = 0 // nothing earlier is wanted
 			return true, nil
 		}
@@ -82,26 +87,27 @@ func (p *page) read(ctx context.Context, path string) (done bool, err error) {
 	}
 }
 
-// take adds a line that fits, and reports whether it and all before it are too old.
-func (p *page) take(line []byte) (tooOld bool) {
+// take adds a line that fits.
+func (p *page) take(line []byte) {
 	l, ok := parseLink(line)
 	if !ok || p.query.Before > 0 && l.Seq >= p.query.Before {
-		return false
+		return
 	}
 	p.at = l.Seq
 	var r record
 	if json.Unmarshal(line, &r) != nil {
-		return false
+		return
 	}
 	if !p.query.Since.IsZero() {
 		if at, err := time.Parse(timeLayout, r.Time); err == nil && at.Before(p.query.Since) {
-			return true
+			p.older++
+			return
 		}
+		p.older = 0
 	}
 	if p.query.fits(&r) {
 		p.entries = append(p.entries, slices.Clone(line))
 	}
-	return false
 }
 
 func (q *Query) fits(r *record) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,4 +95,31 @@ func TestFollow(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.GreaterOrEqual(t, len(readLog(t, path).names), 3)
+}
+
+// TestPageSince: what a clock that was put back for a while says hides nothing from a page, and a page does not go over all of a log for it.
+func TestPageSince(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	since := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	var log strings.Builder
+	seq := 0
+	write := func(n int, at time.Time) {
+		for range n {
+			seq++
+			fmt.Fprintf(&log, "{\"v\":1,\"seq\":%d,\"time\":%q,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", seq, at.Format("2006-01-02T15:04:05.000Z07:00"), 1)
+		}
+	}
+	write(1, since)
+	write(15_000, since.Add(-time.Hour))
+	write(3, since)
+	write(9_000, since.AddDate(-1, 0, 0))
+	write(2, since.Add(time.Minute))
+	require.NoError(t, os.WriteFile(path, []byte(log.String()), 0o600))
+	entries, next, err := audit.Page(t.Context(), path, audit.Query{Since: since, Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, entries, 5)
+	require.Zero(t, next)
+	entries, _, err = audit.Page(t.Context(), path, audit.Query{Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, entries, 100)
 }
