@@ -147,6 +147,9 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 	}
 	if f := v.Fault; f != nil {
 		_, err := fmt.Fprintf(out, "%s: %s:%d, where line %d must be: %s\n", f.Kind, f.File, f.Line, f.Seq, f.Detail)
+		for _, b := range v.Breaks {
+			_, err = fmt.Fprintf(out, "places in all where a line does not follow the one before: %s: %d\n", b.File, b.Count)
+		}
 		return err
 	}
 	_, err := fmt.Fprintln(out, "nothing was altered")

@@ -44,6 +44,13 @@ type Verification struct {
 	End       string   `json:"end,omitempty"`       // where the last line is cut short, and none tells of it yet
 	Unchecked []string `json:"unchecked,omitempty"` // anchors of before From
 	Fault     *Fault   `json:"fault,omitempty"`
+	Breaks    []Breaks `json:"breaks,omitempty"` // where there is a fault: how many there are, in the files that have any
+}
+
+// Breaks is in how many places of a file a line does not follow what stands before it. Behind each the rest is held to the line as it stands there.
+type Breaks struct {
+	File  string `json:"file"`
+	Count int    `json:"count"`
 }
 
 // verifier goes over a log.
@@ -92,6 +99,9 @@ func run(ctx context.Context, path string, key *Key, anchors []Anchor, progress 
 		v.result.Fault = &Fault{Kind: Inserted, File: s.left, Seq: v.result.From, Detail: "a file of this name was deleted by retention, as the head tells, and none of it is read"}
 	}
 	v.result.Last, v.result.MAC, v.result.Lines = v.at.Seq, v.at.MAC.String(), v.at.Seq+1-v.result.From
+	if err == nil && v.result.Fault != nil {
+		v.result.Breaks, err = countBreaks(ctx, path, key)
+	}
 	if s.headErr != nil && (v.result.Fault == nil || v.result.Lines == 0) {
 		v.result.Fault = &Fault{Kind: NoHead, Seq: v.at.Seq, Detail: s.headErr.Error()}
 	}

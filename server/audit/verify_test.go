@@ -633,3 +633,24 @@ func TestHeadTakenAway(t *testing.T) {
 		}
 	}
 }
+
+// TestBreaks: beside the first fault, it is told how many there are, and in which files.
+func TestBreaks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Sync: audit.SyncLater, MaxSize: 3000})
+	for i := range 30 {
+		require.NoError(t, f.Record(t.Context(), use(i)))
+	}
+	require.NoError(t, f.Close())
+	require.Empty(t, verify(t, path).Breaks)
+	c := readLog(t, path)
+	require.GreaterOrEqual(t, len(c.names), 3)
+	c.lines[0][1] = strings.Replace(c.lines[0][1], "clinic", "clinik", 1)
+	c.lines[0] = slices.Insert(c.lines[0], 5, "junk\n")
+	c.lines[0] = slices.Delete(c.lines[0], 8, 9)
+	c.lines[2] = append(c.lines[2], "junk\n")
+	c.write(t)
+	v := verify(t, path)
+	require.Equal(t, []any{audit.Changed, 2}, []any{v.Fault.Kind, v.Fault.Line})
+	require.Equal(t, []audit.Breaks{{filepath.Base(c.names[0]), 3}, {filepath.Base(c.names[len(c.names)-1]), 1}}, append(v.Breaks[:1:1], v.Breaks[len(v.Breaks)-1]))
+}
