@@ -36,7 +36,7 @@ func (t *trail) noteLater() error {
 	}
 	file, done := t.file, make(chan error, 1)
 	head := Head{Anchor: at, File: filepath.Base(t.path), Time: time.Now(), From: t.head.From, offset: end}
-	t.noting = done
+	t.noting, t.later = done, head
 	go func() {
 		err := file.Sync()
 		if err == nil {
@@ -53,7 +53,7 @@ func (t *trail) noted(err error) error {
 	if err != nil {
 		return err
 	}
-	t.headAt = nil
+	t.head, t.headAt = t.later, nil
 	return t.readHead()
 }
 
@@ -96,7 +96,7 @@ func (t *trail) writeHead(h Head) error {
 	if err := writeHead(t.path, t.key, &h); err != nil {
 		return err
 	}
-	t.headAt = nil
+	t.head, t.headAt = h, nil
 	return t.readHead()
 }
 

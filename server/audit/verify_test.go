@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
 // content is the files of a log, each as its lines with their ends, the oldest first.
@@ -600,8 +601,8 @@ func TestFilesOfBefore(t *testing.T) {
 func TestHeadTakenAway(t *testing.T) {
 	for name, take := range map[string]func(head string, first []byte) error{
 		"gone":     func(head string, _ []byte) error { return os.Remove(head) },
-		"false":    func(head string, _ []byte) error { return os.WriteFile(head, []byte("{}\n"), 0o600) },
-		"put back": func(head string, first []byte) error { return os.WriteFile(head, first, 0o600) },
+		"false":    func(head string, _ []byte) error { return durable.Replace(head, []byte("{}\n")) },
+		"put back": func(head string, first []byte) error { return durable.Replace(head, first) },
 	} {
 		for _, more := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, more), func(t *testing.T) {

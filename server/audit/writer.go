@@ -53,6 +53,7 @@ func (w *writer) run() {
 }
 
 func (w *writer) end() {
+	w.dirty = w.trail.settleNote() != nil || w.dirty
 	w.trail.tellLost()
 	w.sync()
 	w.tellHead()
