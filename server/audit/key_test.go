@@ -167,3 +167,55 @@ func TestKeyIsNeverShown(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "[secret]", string(text))
 }
+
+// TestLogGone: who takes a log away and leaves its key, or the key and leaves the log, is noticed at the next start, and no key is made for it.
+func TestLogGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		gone []string
+		want error
+	}{
+		"log and head": {[]string{"audit.log", "audit.head"}, audit.ErrHead},
+		"head":         {[]string{"audit.head"}, audit.ErrHead},
+		"key":          {[]string{"audit.key"}, audit.ErrKeyGone},
+		"key and head": {[]string{"audit.key", "audit.head"}, audit.ErrKeyGone},
+		"key and log":  {[]string{"audit.key", "audit.log"}, audit.ErrKeyGone},
+		"all":          {[]string{"audit.key", "audit.log", "audit.head"}, nil},
+	} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		f := open(t, path, audit.Options{})
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+		require.NoError(t, open(t, path, audit.Options{}).Close())
+		for _, file := range c.gone {
+			require.NoError(t, os.Remove(filepath.Join(filepath.Dir(path), file)))
+		}
+		for range 2 {
+			key, err := audit.OpenKey(t.Context(), strings.TrimSuffix(path, ".log")+".key", kek(t, "A"))
+			if err == nil {
+				f, err = audit.Open(path, key, audit.Options{})
+			}
+			if c.want != nil {
+				require.ErrorIs(t, err, c.want, name)
+				require.ErrorContains(t, err, "begin a new one", name)
+				continue
+			}
+			require.NoError(t, err, name)
+			require.NoError(t, f.Close())
+		}
+	}
+}
+
+// TestKeyOfBefore: the file of a key that does not tell of its log yet is taken, and tells of it from then on, also when its KEK changes.
+func TestKeyOfBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	file := strings.TrimSuffix(path, ".log") + ".key"
+	keyOf(t, path)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "begun")
+	require.NoError(t, open(t, path, audit.Options{}).Close())
+	require.NoError(t, audit.RewrapKey(t.Context(), file, kek(t, "A"), kek(t, "E")))
+	text, err = os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"begun":true`)
+}

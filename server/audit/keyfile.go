@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -17,6 +18,8 @@ import (
 var (
 	// ErrKey says that a file is none of a key.
 	ErrKey = &codes.Error{Of: "malformed", Text: "not the file of an audit log's key in version 1"}
+	// ErrKeyGone says that there is a log, and its key is missing.
+	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log's files away and begin a new one"}
 	// ErrNoSlot says that the key is wrapped by other KEKs only.
 	ErrNoSlot = &codes.Error{Of: "wrong_secret", Text: "the audit log's key is not under the configured KEK: configure the one that it is " +
 		"under, or run coffer keys rewrap in this data directory with that one"}
@@ -34,7 +37,8 @@ const (
 type keyFile struct {
 	Format  string    `json:"format"`
 	Version int       `json:"version"`
-	Slots   []keySlot `json:"slots"` // one KEK may have several: all passphrases have one URL
+	Slots   []keySlot `json:"slots"`           // one KEK may have several: all passphrases have one URL
+	Begun   bool      `json:"begun,omitempty"` // a log was begun with it
 }
 
 type keySlot struct {
@@ -42,13 +46,22 @@ type keySlot struct {
 	Wrapped []byte `json:"wrapped"`
 }
 
-// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none.
+// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none. It returns ErrKeyGone where there is a log
+// beside it.
 func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 	key, err := ReadKey(ctx, path, kek)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = createKey(ctx, path, kek); err == nil {
-			key, err = ReadKey(ctx, path, kek)
-		}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	used, err := inUse(strings.TrimSuffix(path, ".key") + ".log")
+	if err == nil && !used {
+		err = createKey(ctx, path, kek)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if key, err = ReadKey(ctx, path, kek); used && errors.Is(err, fs.ErrNotExist) { // or another process just made key and log
+		err = fmt.Errorf("audit: %s: %w", path, ErrKeyGone)
 	}
 	return key, err
 }
@@ -64,7 +77,22 @@ func ReadKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 		return nil, err
 	}
 	defer clear(secret)
-	return newKey(secret)
+	key, err := newKey(secret)
+	if err == nil {
+		key.file, key.begun = path, file.Begun
+	}
+	return key, err
+}
+
+// markBegun tells in the key's file that a log was begun with it, so that one that is gone is missed.
+func (k *Key) markBegun() error {
+	if k.begun || k.file == "" {
+		return nil
+	}
+	return changeKey(k.file, func(file *keyFile) error {
+		file.Begun = true
+		return nil
+	})
 }
 
 // createKey makes the file, unless another process just did.

@@ -49,6 +49,19 @@ func archives(path string) (all []archive, err error) {
 	return all, nil
 }
 
+// inUse reports whether there is anything of a log at a path.
+func inUse(path string) (bool, error) {
+	earlier, err := archives(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if _, e := os.Lstat(headPath(path)); err != nil || e == nil || len(earlier) > 0 {
+		return true, err
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0, nil
+}
+
 // kept lists the earlier files, the oldest first, without those that the head tells to be deleted: what has such a name yet, a kill left, or somebody put
 // there.
 func kept(path string) ([]archive, error) {

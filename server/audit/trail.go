@@ -43,6 +43,7 @@ type trail struct {
 	locked  time.Time                       // since when it is
 	freed   time.Time                       // when it was given back last
 	met     time.Time                       // when lines of others were found last
+	later   Head                            // that noteLater writes
 	noting  chan error                      // gets the end of what noteLater began; nil where nothing is under way
 }
 
@@ -79,15 +80,21 @@ func (t *trail) start() error {
 	}
 	defer unlock()
 	if err := t.readHead(); errors.Is(err, fs.ErrNotExist) {
-		files, e := archives(t.path)
-		if info, err := os.Stat(t.path); e != nil || len(files) > 0 || err == nil && info.Size() > 0 {
+		used, e := inUse(t.path)
+		switch {
+		case e != nil || used:
 			return fmt.Errorf("%w: restore it, or move the log's files away and begin a new one", join(ErrHead, e))
+		case t.key.begun:
+			return fmt.Errorf("%w, and so is the log, which was begun with the key that is there: restore them, or move the key away too and begin a new one", ErrHead)
 		}
 		if err := t.writeHead(Head{File: filepath.Base(t.path)}); err != nil {
 			return err
 		}
 	} else if err != nil {
 		return fmt.Errorf("%w: restore it and the key, or move the log's files away and begin a new one", err)
+	}
+	if err := t.key.markBegun(); err != nil {
+		return err
 	}
 	return t.settle()
 }
