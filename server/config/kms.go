@@ -2,7 +2,9 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,6 +81,7 @@ func (l *loader) kms(r *raw) KMS {
 		}
 	}
 	l.verifies(r.Environment)
+	l.ofSDK(k.KEK, r)
 	l.together("AWS_ACCESS_KEY_ID", r.AWSAccessKeyID, "AWS_SECRET_ACCESS_KEY", r.AWSSecretAccessKey)
 	return k
 }
@@ -124,6 +127,24 @@ func (l *loader) provider(r *raw) string {
 
 // escape leaves the slashes of an alias.
 func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
+
+// ofSDK refuses, in .env, what a provider's SDK takes from the environment of the process alone: it would not be in force.
+func (l *loader) ofSDK(kek Secret, r *raw) {
+	scheme, _, _ := strings.Cut(string(kek), "://")
+	prefix, ok := map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}[scheme]
+	if !ok {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.file)) {
+		handed := slices.Contains(variables, name) || twin(name) != ""
+		if name == "AZURE_CLIENT_ID" && r.AzureClientSecret == "" {
+			handed = false
+		}
+		if strings.HasPrefix(name, prefix) && !handed {
+			l.refuse(name, "is taken from the environment alone, and does nothing in .env: set it in the environment")
+		}
+	}
+}
 
 // verifies looks at the variable of Vault's SDK by which its certificate is not looked at.
 func (l *loader) verifies(environment string) {

@@ -182,3 +182,34 @@ func TestExample(t *testing.T) {
 	}
 	require.Equal(t, want, lines)
 }
+
+// What the SDK of the KMS takes from the environment alone is refused in .env, and nothing of other providers.
+func TestDotenvOfSDKs(t *testing.T) {
+	const others = "\nAWS_PROFILE=x\nAZURE_AUTHORITY_HOST=x\nVAULT_CACERT=x\nGOOGLE_CLOUD_QUOTA_PROJECT=x\n"
+	for settings, refused := range map[string]string{
+		"KMS_PROVIDER=vault\nVAULT_ADDR=https://v\nVAULT_TOKEN=t\nVAULT_KEY_NAME=k\nVAULT_NAMESPACE=n":                                "VAULT_NAMESPACE VAULT_CACERT",
+		"COFFER_KEK=awskms:///alias/k?region=eu-west-1\nAWS_REGION=r\nAWS_ENDPOINT_URL_KMS=https://e":                                 "AWS_ENDPOINT_URL_KMS AWS_PROFILE",
+		"KMS_PROVIDER=azure\nAZURE_KEY_VAULT_URL=https://v\nAZURE_KEY_NAME=k\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                   "AZURE_AUTHORITY_HOST AZURE_CLIENT_ID",
+		"COFFER_KEK=azurekeyvault://v/keys/k\nAZURE_CLIENT_SECRET=s\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                            "AZURE_AUTHORITY_HOST",
+		"COFFER_KEK=gcpkms://projects/p\nGOOGLE_APPLICATION_CREDENTIALS=f":                                                            "GOOGLE_CLOUD_QUOTA_PROJECT",
+		"ENCRYPTION_MASTER_KEY=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
+	} {
+		inDirectory(t, settings+others, 0o600)
+		_, _, err := load(t, nil)
+		if refused == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.Error(t, err, settings)
+		for _, name := range strings.Fields(refused) {
+			require.ErrorContains(t, err, "- "+name+" is taken from the environment alone")
+		}
+		require.Equal(t, len(strings.Fields(refused)), strings.Count(err.Error(), "\n  - "), err)
+		var environ []string
+		for _, name := range strings.Fields(refused) {
+			environ = append(environ, name+"=x")
+		}
+		_, _, err = load(t, environ)
+		require.NoError(t, err)
+	}
+}
