@@ -1,7 +1,10 @@
 package main_test
 
 import (
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +30,7 @@ func kmss(t *testing.T) map[string]behind {
 	vault, aws, azure, google := peers.NewVault(t), peers.NewAWS(t), peers.NewAzure(t), peers.NewGoogle(t)
 	certificate, err := peers.CertificateFile(t.TempDir())
 	require.NoError(t, err)
+	path := strings.Split(peers.GoogleKey, "/")
 	return map[string]behind{
 		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + peers.VaultKey}, vault.Token, "hashivault://"},
 		"aws": {aws, []string{
@@ -37,11 +41,36 @@ func kmss(t *testing.T) map[string]behind {
 			"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://" + azure.Host, "AZURE_KEY_NAME=" + peers.AzureKey, "AZURE_TENANT_ID=" + peers.AzureTenant,
 			"AZURE_CLIENT_ID=" + peers.AzureClient, "AZURE_CLIENT_SECRET=" + peers.AzureSecret, "SSL_CERT_FILE=" + certificate,
 		}, peers.AzureSecret, "azurekeyvault://"},
-		"gcp": {google, []string{ // KMS_PROVIDER=gcp leaves no choice of the endpoint
-			"COFFER_KEK=gcpkms://" + peers.GoogleKey + "?endpoint=" + google.Endpoint, "GOOGLE_APPLICATION_CREDENTIALS=" + google.Credentials(t),
-			"SSL_CERT_FILE=" + certificate,
+		"gcp": {google, []string{
+			"KMS_PROVIDER=gcp", "GCP_PROJECT_ID=" + path[1], "GCP_LOCATION=" + path[3], "GCP_KEY_RING=" + path[5], "GCP_KEY_NAME=" + path[7],
+			"GOOGLE_APPLICATION_CREDENTIALS=" + google.Credentials(t), "SSL_CERT_FILE=" + certificate, "HTTPS_PROXY=" + proxyTo(t, "cloudkms.googleapis.com:443", google.Endpoint),
 		}, "PLANTED", "gcpkms://"},
 	}
+}
+
+// proxyTo is an HTTP proxy that leads who asks for one address to another: the variables of Google name no endpoint.
+func proxyTo(t *testing.T, asked, address string) string {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		there, err := net.Dial("tcp", address)
+		if r.Method != http.MethodConnect || r.Host != asked || err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer there.Close()
+		here, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer here.Close()
+		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			_, _ = io.Copy(there, buffered)
+			_ = there.Close()
+		}()
+		_, _ = io.Copy(here, there)
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy.URL
 }
 
 // A server in production under a KMS: it goes on through an outage with the keys in memory and says so, does not start during one, and is

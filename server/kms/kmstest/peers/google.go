@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,9 +61,6 @@ type googleVersion struct {
 
 // NewGoogle starts a service, which ends with the test.
 func NewGoogle(t testing.TB) *Google {
-	borrowed := httptest.NewTLSServer(http.NotFoundHandler())
-	certificates := borrowed.TLS.Certificates
-	borrowed.Close()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +69,7 @@ func NewGoogle(t testing.TB) *Google {
 		Endpoint: listener.Addr().String(), conns: &connections{Listener: listener},
 		keys: map[string][]googleVersion{GoogleKey: {{newAEAD(), "ENABLED"}}, GoogleOther: {{newAEAD(), "ENABLED"}}},
 	}
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12})))
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{googleCertificate()}, MinVersion: tls.VersionTLS12})))
 	kmspb.RegisterKeyManagementServiceServer(server, g)
 	go func() { _ = server.Serve(g.conns) }()
 	t.Cleanup(server.Stop)
