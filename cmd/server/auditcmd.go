@@ -44,7 +44,7 @@ func auditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
 		Long: "Goes over every line of every file, and names the first one that is not as it was written, with what is wrong: changed, removed, inserted,\n" +
-			"reordered, truncated, torn, rewritten or head. The exit code is 0 only where nothing is. It needs the KEK and the environment that the server has.\n\n" +
+			"reordered, truncated, torn, rewritten, altered or head. The exit code is 0 only where nothing is. It needs the KEK and the environment that the server has.\n\n" +
 			"Heads that were kept elsewhere (the server's log has them as \"audit head\", and GET /v1/audit/head) are given by --head: with them it also finds\n" +
 			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key. A head of before what is kept cannot be checked:\n" +
 			"the exit code is 1 then too, unless --pruned says that it is expected.",

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ const (
 	Truncated Kind = "truncated" // lines at the end are missing
 	Torn      Kind = "torn"      // the last line is cut short, and was whole when the head was noted
 	Rewritten Kind = "rewritten" // from this line on it is another log than the one that the head, or an anchor, is of
+	Told      Kind = "altered"   // the log is in order, and this line tells that a process that wrote it found lines or the head missing or changed
 	NoHead    Kind = "head"      // the head is missing, or was not made with the key
 )
 
@@ -59,6 +61,7 @@ type verifier struct {
 	walk
 	result  *Verification
 	anchors map[uint64][]MAC
+	told    *Fault            // the first line that tells of an alteration; nil where there is none
 	began   located           // where what is no line began
 	each    func(text []byte) // is told every line that is in order; may be nil
 }
@@ -95,6 +98,9 @@ func run(ctx context.Context, path string, key *Key, anchors []Anchor, progress 
 		v.anchors[a.Seq] = append(v.anchors[a.Seq], a.MAC)
 	}
 	v.result.Fault, err = v.run(ctx)
+	if v.result.Fault == nil {
+		v.result.Fault = v.told
+	}
 	if v.result.Fault == nil && s.left != "" {
 		v.result.Fault = &Fault{Kind: Inserted, File: s.left, Seq: v.result.From, Detail: "a file of this name was deleted by retention, as the head tells, and none of it is read"}
 	}
@@ -129,6 +135,9 @@ func (v *verifier) run(ctx context.Context) (*Fault, error) {
 		}
 		if v.at == before {
 			continue
+		}
+		if v.told == nil && bytes.Contains(p.text, alteredAction) {
+			v.told = &Fault{Told, v.name, v.number, v.at.Seq, "the line tells that lines or the head were missing or changed when it was written"}
 		}
 		if v.each != nil {
 			v.each(p.line())

@@ -630,6 +630,7 @@ func TestHeadTakenAway(t *testing.T) {
 				now, err := f.Head()
 				require.NoError(t, err)
 				require.EqualValues(t, len(lines(t, path)), now.Seq, name)
+				require.Equal(t, audit.Told, verify(t, path).Fault.Kind, name)
 			})
 		}
 	}

@@ -105,10 +105,13 @@ func (w *walk) take(p piece) bool {
 	return true
 }
 
-var tornAction = []byte(`"action":"` + auditTorn.String() + `"`)
+// What the lines of these actions hold, and no other line of the chain: the quotes of a text in a line are escaped.
+var (
+	tornAction    = []byte(`"action":"` + auditTorn.String() + `"`)
+	alteredAction = []byte(`"action":"` + auditAltered.String() + `"`)
+)
 
-// toldBy reports whether a line of the chain tells of what stands before it, or has nothing to tell. A text in a line cannot look like its action: its
-// quotes are escaped.
+// toldBy reports whether a line of the chain tells of what stands before it, or has nothing to tell.
 func (r *rest) toldBy(body []byte) bool {
 	if !bytes.Contains(body, tornAction) {
 		return r.bytes == 0
