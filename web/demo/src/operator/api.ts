@@ -1,6 +1,6 @@
 /** What the operator's page shows, in the client's words with times as dates. */
 import type { DataClassification } from 'coffer';
-import type { Event, Keyset as Told, Rotation as Going } from 'coffer/client';
+import type { Event, EventFilter, Keyset as Told, Rotation as Going } from 'coffer/client';
 
 export interface Keyset extends Omit<Told, 'rotatedAt' | 'nextRotationAt' | 'class'> {
   class: DataClassification;
@@ -16,10 +16,7 @@ export interface Rotation extends Omit<Going, 'begunAt' | 'nextAt'> {
 export type AuditEvent = Event;
 
 /** Which events are shown; empty is all. */
-export interface AuditFilter {
-  action: string;
-  severity: '' | Event['severity'];
-}
+export type AuditFilter = EventFilter;
 
 export function keysetOf({ rotatedAt, nextRotationAt, ...rest }: Told): Keyset {
   return { ...rest, rotatedAt: new Date(rotatedAt), nextRotationAt: nextRotationAt ? new Date(nextRotationAt) : null };

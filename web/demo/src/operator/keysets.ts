@@ -34,6 +34,11 @@ export function sentenceOf(state: string, compromised: boolean): string {
   return known[state] ?? state;
 }
 
+/** Whether a rotation in this state goes on by itself now, and is worth watching. */
+export function goesOn(state: string): boolean {
+  return ['rotating', 'reencrypting', 'first-scan', 'disabling', 'second-scan', 'destroying', 'rolling-back'].includes(state);
+}
+
 /** How the keysets are on the whole, as a sentence; `null` where the server has not looked yet. */
 export function agesOf(oldestPrimary: number | null, overdue: number | null): string | null {
   if (overdue === null) return null;

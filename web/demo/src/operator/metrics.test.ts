@@ -13,6 +13,8 @@ coffer_kms_call_duration_seconds_count{call="unwrap"} 4
 coffer_kms_calls_total{call="unwrap",outcome="ok"} 3
 coffer_kms_calls_total{call="wrap",outcome="kms_denied"} 1
 coffer_kms_failing_seconds 0
+coffer_integrity_failures_total{class="none"} 3
+coffer_integrity_failures_total{class="phi"} 2
 coffer_oldest_primary_age_seconds 86400.5
 coffer_keysets_overdue 2
 coffer_rotation_entries_left 40
@@ -23,7 +25,7 @@ go_goroutines 12
 
 test('the metrics of the charts are read, and added up over their labels', () => {
   expect(readMetrics(text(100, 4), 7)).toEqual({
-    at: 7, operations: 104, failed: 4, hits: 30, misses: 10, kmsCalls: 4, kmsSeconds: 0.02, kmsFailing: 0, integrityFailures: 0,
+    at: 7, operations: 104, failed: 4, hits: 30, misses: 10, kmsCalls: 4, kmsSeconds: 0.02, kmsFailing: 0, alteredPackages: 2, alteredLines: 3,
     oldestPrimary: 86400.5, overdue: 2, entries: 10, entriesLeft: 40,
   });
   expect(readMetrics('nonsense {} 1\n\n', 7)).toMatchObject({ operations: 0, oldestPrimary: null, overdue: null });

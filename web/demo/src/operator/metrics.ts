@@ -13,7 +13,10 @@ export interface Snapshot {
   kmsSeconds: number;
   /** Seconds since when the KMS fails; 0 where it does not. */
   kmsFailing: number;
-  integrityFailures: number;
+  /** Packages that did not pass their authentication. */
+  alteredPackages: number;
+  /** Lines of the audit log that are missing or are not as they were written. */
+  alteredLines: number;
   /** Seconds of age of the oldest primary key; `null` where the server has not looked yet, or there is none. */
   oldestPrimary: number | null;
   /** Keysets that were to get a new primary and did not; `null` where the server has not looked yet. */
@@ -29,13 +32,14 @@ const line = /^(\w+)(?:\{([^}]*)\})? (\S+)$/;
 /** Reads the metrics that the charts need. Lines that it does not know are passed over. */
 export function readMetrics(text: string, at: number): Snapshot {
   const sums = new Map<string, number>();
-  let failed = 0;
+  let [failed, lines] = [0, 0];
   for (const one of text.split('\n')) {
     const [, name = '', labels = '', value = ''] = line.exec(one) ?? [];
     if (!name.startsWith('coffer_') || name.endsWith('_bucket')) continue;
     const result = /result="(\w+)"/.exec(labels)?.[1];
     for (const key of result ? [name, `${name}:${result}`] : [name]) sums.set(key, (sums.get(key) ?? 0) + Number(value));
     if (name === 'coffer_operations_total' && !labels.includes('outcome="ok"')) failed += Number(value);
+    if (name === 'coffer_integrity_failures_total' && labels === 'class="none"') lines += Number(value);
   }
   const sum = (name: string) => sums.get(`coffer_${name}`) ?? 0;
   return {
@@ -47,7 +51,8 @@ export function readMetrics(text: string, at: number): Snapshot {
     kmsCalls: sum('kms_calls_total'),
     kmsSeconds: sum('kms_call_duration_seconds_sum'),
     kmsFailing: sum('kms_failing_seconds'),
-    integrityFailures: sum('integrity_failures_total'),
+    alteredPackages: sum('integrity_failures_total') - lines,
+    alteredLines: lines,
     oldestPrimary: sums.get('coffer_oldest_primary_age_seconds') ?? null,
     overdue: sums.get('coffer_keysets_overdue') ?? null,
     entries: sum('rotation_entries_total'),

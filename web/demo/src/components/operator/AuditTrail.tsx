@@ -1,52 +1,41 @@
 import type { CofferClient } from 'coffer/client';
-import { useCallback, useEffect, useRef, useState } from 'react';
-import type { AuditEvent, AuditFilter } from '../../operator/api.js';
+import { useCallback, useMemo, useState } from 'react';
+import type { AuditFilter } from '../../operator/api.js';
+import { Trail } from '../../operator/trail.js';
 import type { Problem } from '../../problem.js';
-import { AuditPanel } from './AuditPanel.js';
+import { usePolled } from '../usePolled.js';
+import { AuditFilterForm } from './AuditFilterForm.js';
+import { AuditTable } from './AuditTable.js';
+import { PanelNote } from './PanelNote.js';
 
-const PAGE = 25;
+const POLL_MS = 5000;
 
 interface Props {
   client: CofferClient;
   note: (error: unknown) => Problem;
 }
 
-/** The audit trail with its filter, page by page into the past. */
+/** The audit trail with its filter, page by page into the past; what is added comes to the top by itself. */
 export function AuditTrail({ client, note }: Props) {
-  const [filter, setFilter] = useState<AuditFilter>({ action: '', severity: '' });
-  const [events, setEvents] = useState<AuditEvent[]>([]);
-  const [more, setMore] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const source = useRef<AsyncGenerator<AuditEvent>>(undefined);
-
-  /** Takes as many events as a page has; nothing of a source that another filter has replaced. */
-  const take = useCallback(
-    async (from: AsyncGenerator<AuditEvent>) => {
-      const taken: AuditEvent[] = [];
-      try {
-        while (taken.length < PAGE) {
-          const { value, done } = await from.next();
-          if (done) break;
-          taken.push(value);
-        }
-      } catch (error) {
-        if (source.current === from) setProblem(note(error));
-      }
-      if (source.current !== from) return;
-      setEvents((all) => [...all, ...taken]);
-      setMore(taken.length === PAGE);
-    },
-    [note],
+  const [filter, setFilter] = useState<AuditFilter>({});
+  const trail = useMemo(() => new Trail(client, filter), [client, filter]);
+  const { value, problem, reload } = usePolled(
+    useCallback(() => trail.refresh(), [trail]),
+    POLL_MS,
+    note,
   );
-
-  useEffect(() => {
-    const { action, severity } = filter;
-    const from = client.events({ pageSize: PAGE, ...(action && { action }), ...(severity && { severity }) });
-    source.current = from;
-    setEvents([]);
-    setProblem(null);
-    void take(from);
-  }, [client, filter, take]);
-
-  return <AuditPanel events={events} problem={problem} filter={filter} more={more} onFilter={setFilter} onMore={() => source.current && void take(source.current)} />;
+  return (
+    <section className="card audit" aria-labelledby="audit-title">
+      <h2 id="audit-title">Audit trail</h2>
+      <AuditFilterForm onFilter={setFilter} />
+      <PanelNote problem={problem} scope="audit:read" />
+      {value?.events.length === 0 && !problem && <p className="hint">Nothing was recorded that fits.</p>}
+      {value && value.events.length > 0 && problem?.code !== 'forbidden' && <AuditTable events={value.events} />}
+      {value?.more && !problem && (
+        <button type="button" className="button quiet" onClick={() => (trail.older(), reload())}>
+          Older
+        </button>
+      )}
+    </section>
+  );
 }

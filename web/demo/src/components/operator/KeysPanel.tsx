@@ -1,0 +1,126 @@
+import type { CofferClient } from 'coffer/client';
+import { type FormEvent, useCallback, useEffect, useState } from 'react';
+import { rotationOf } from '../../operator/api.js';
+import { agesOf, goesOn } from '../../operator/keysets.js';
+import type { Snapshot } from '../../operator/metrics.js';
+import { TENANTS, findTenant, loadTenants } from '../../operator/tenants.js';
+import type { Problem } from '../../problem.js';
+import { useNow } from '../useNow.js';
+import { usePolled } from '../usePolled.js';
+import { PanelNote } from './PanelNote.js';
+import { Status } from './Status.js';
+import { TenantRow } from './TenantRow.js';
+
+/** Keysets change seldom, and so do rotations that are not going on. */
+const SLOW_MS = 30_000;
+const LIVE_MS = 2000;
+
+interface Props {
+  client: CofferClient;
+  note: (error: unknown) => Problem;
+  /** The last one. */
+  snapshot: Snapshot | undefined;
+}
+
+/** The tenants with their keysets and rotations: some, more, or the one that is looked for. */
+export function KeysPanel({ client, note, snapshot }: Props) {
+  const now = useNow();
+  const [most, setMost] = useState(TENANTS);
+  const [text, setText] = useState('');
+  const [wanted, setWanted] = useState('');
+  const [refusal, setRefusal] = useState<Problem | null>(null);
+  const [live, setLive] = useState(false);
+  const keys = usePolled(
+    useCallback(() => (wanted ? findTenant(client, wanted) : loadTenants(client, most)), [client, wanted, most]),
+    SLOW_MS,
+    note,
+  );
+  const rotations = usePolled(
+    useCallback(async () => (await client.rotations()).map(rotationOf), [client]),
+    live ? LIVE_MS : SLOW_MS,
+    note,
+  );
+
+  const going = rotations.value?.filter(({ state }) => goesOn(state)) ?? [];
+  useEffect(() => setLive(going.length > 0), [going.length]);
+  const made = rotations.value?.map(({ id, state }) => id + state).join();
+  const { reload } = keys;
+  useEffect(() => reload(), [made, reload]); // a rotation that came further changed keysets
+
+  const change = (work: Promise<unknown>) => {
+    setRefusal(null);
+    work.catch((error: unknown) => setRefusal(note(error))).finally(rotations.reload);
+  };
+  const find = (event: FormEvent) => {
+    event.preventDefault();
+    setWanted(text.trim());
+  };
+
+  const missing = wanted !== '' && keys.problem?.code === 'not_found';
+  const { tenants, more } = missing || !keys.value ? { tenants: [], more: false } : keys.value;
+  const shown = tenants.filter(({ name }) => name.toLowerCase().includes(text.trim().toLowerCase()));
+  const elsewhere = going.filter(({ tenant }) => !tenants.some(({ name }) => name === tenant)).map(({ tenant }) => tenant);
+  const ages = snapshot ? agesOf(snapshot.oldestPrimary, snapshot.overdue) : null;
+  return (
+    <section className="card keysets" aria-labelledby="keysets-title">
+      <header className="pane-head">
+        <h2 id="keysets-title">
+          Keys {tenants.length > 1 && <span className="count">{tenants.length} tenants{more && ' and more'}</span>}
+        </h2>
+        {ages && <Status well={!snapshot?.overdue}>{ages}</Status>}
+      </header>
+      <p className="hint">
+        Keys are rotated by themselves when they are old enough. New keys seal at once, the cache is sealed anew under them, and the former ones still open for
+        a while. Of compromised keys there is no way back: <code>coffer rotate --execute --compromised</code>.
+      </p>
+      {(tenants.length > 1 || text || wanted) && (
+        <search>
+          <form className="tenant-search" onSubmit={find}>
+            <label>
+              Tenant
+              <input
+                type="search"
+                value={text}
+                onChange={(event) => {
+                  setText(event.target.value);
+                  if (!event.target.value) setWanted('');
+                }}
+                autoComplete="off"
+                spellCheck={false}
+              />
+            </label>
+            <button type="submit" className="button">
+              Find
+            </button>
+            <p className="visually-hidden" role="status">
+              {shown.length === 1 ? '1 tenant is shown.' : `${shown.length} tenants are shown.`}
+            </p>
+          </form>
+        </search>
+      )}
+      <PanelNote problem={refusal ?? (missing ? null : (keys.problem ?? rotations.problem))} scope="keys:admin" />
+      {missing && <p className="hint">No tenant of exactly this name has keys.</p>}
+      {keys.value && !missing && tenants.length === 0 && <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>}
+      {tenants.length > 0 && shown.length === 0 && <p className="hint">None of those that are loaded has this in its name. “Find” asks the server for the tenant of exactly this name.</p>}
+      <ul className="tenants">
+        {shown.map((tenant) => (
+          <TenantRow
+            key={tenant.name}
+            tenant={tenant}
+            rotation={rotations.value?.find((one) => one.tenant === tenant.name)}
+            now={now}
+            open={tenants.length === 1}
+            onRotate={() => change(client.rotate({ tenant: tenant.name }))}
+            onRollback={() => change(client.rollback({ tenant: tenant.name }))}
+          />
+        ))}
+      </ul>
+      {elsewhere.length > 0 && <p className="hint">Being rotated beyond these: {elsewhere.slice(0, 10).join(', ')}{elsewhere.length > 10 && ` and ${elsewhere.length - 10} more`}.</p>}
+      {more && (
+        <button type="button" className="button quiet" onClick={() => setMost(most + TENANTS)}>
+          More tenants
+        </button>
+      )}
+    </section>
+  );
+}

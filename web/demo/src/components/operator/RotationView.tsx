@@ -1,0 +1,63 @@
+import { useState } from 'react';
+import type { Rotation } from '../../operator/api.js';
+import { goesOn, sentenceOf } from '../../operator/keysets.js';
+import { dateText } from '../../wording.js';
+import { ClassBadge } from '../ClassBadge.js';
+
+interface Props {
+  tenant: string;
+  rotation: Rotation | undefined;
+  onRotate: () => void;
+  onRollback: () => void;
+}
+
+/** A tenant's rotation as it goes on, and the buttons that begin one or take it back. */
+export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) {
+  return (
+    <div className="rotation">
+      {rotation && <Progress rotation={rotation} />}
+      <span className="actions">
+        <Confirmed label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
+        {rotation && !rotation.compromised && ['reencrypting', 'grace'].includes(rotation.state) && (
+          <Confirmed label="Roll back" ask="Make the former keys seal again" onConfirm={onRollback} />
+        )}
+      </span>
+    </div>
+  );
+}
+
+/** A button that acts at the second press. */
+function Confirmed({ label, ask, onConfirm }: { label: string; ask: string; onConfirm: () => void }) {
+  const [asked, setAsked] = useState(false);
+  return asked ? (
+    <button type="button" className="button primary" autoFocus onBlur={() => setAsked(false)} onClick={() => (setAsked(false), onConfirm())}>
+      {ask}
+    </button>
+  ) : (
+    <button type="button" className="button quiet" onClick={() => setAsked(true)}>
+      {label}
+    </button>
+  );
+}
+
+function Progress({ rotation }: { rotation: Rotation }) {
+  const { tenant, state, compromised, total, scanned, reencrypted, failed, failures, begunAt, nextAt } = rotation;
+  return (
+    <>
+      <p role="status">
+        {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}.</span> {compromised && <span className="badge class-phi">compromised</span>}
+      </p>
+      {goesOn(state) && <progress value={total ? Math.min(scanned, total) : undefined} max={total || undefined} aria-label={`Entries of ${tenant} that were gone through`} />}
+      <p className="hint">
+        {scanned} of {Math.max(total, scanned)} entries gone through, {reencrypted} sealed anew
+        {failed > 0 && `, ${failed} do not open`}
+        {nextAt && state !== 'done' && `; goes on ${dateText(nextAt)}`}
+      </p>
+      {failures.map(({ class: name, keyId, code, entries }) => (
+        <p key={`${name}${keyId}${code}`} className="hint">
+          {entries} of <ClassBadge classification={name} /> under <code>{keyId.slice(0, 12)}…</code>: <code>{code}</code>
+        </p>
+      ))}
+    </>
+  );
+}
