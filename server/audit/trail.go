@@ -144,11 +144,13 @@ func (t *trail) settle() error {
 			return err
 		}
 	}
-	if headErr == nil && t.head.Seq >= t.at.Seq {
+	if headErr == nil {
 		if ok, err := t.follow(t.head.Anchor, t.headOffset()); ok || err != nil {
 			return err
 		}
-		t.at = t.head.Anchor
+		if t.head.Seq >= t.at.Seq {
+			t.at = t.head.Anchor
+		}
 	}
 	t.end, t.rest, t.altered = t.size, rest{}, true
 	return nil

@@ -656,3 +656,20 @@ func TestBreaks(t *testing.T) {
 	require.Equal(t, []any{audit.Changed, 2}, []any{v.Fault.Kind, v.Fault.Line})
 	require.Equal(t, []audit.Breaks{{filepath.Base(c.names[0]), 3}, {filepath.Base(c.names[len(c.names)-1]), 1}}, append(v.Breaks[:1:1], v.Breaks[len(v.Breaks)-1]))
 }
+
+// TestPutBack: a log that was away for a moment, and is back whole, was not altered, be the last line noted or not.
+func TestPutBack(t *testing.T) {
+	for range 3 {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		f := open(t, path, audit.Options{Log: quiet})
+		require.NoError(t, f.Record(t.Context(), use(1), use(2)))
+		require.NoError(t, os.Rename(path, path+".kept"))
+		require.NoError(t, os.Symlink("/dev/full", path))
+		require.Error(t, f.Record(t.Context(), use(3)))
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Rename(path+".kept", path))
+		require.NoError(t, f.Record(t.Context(), use(4)))
+		require.NoError(t, f.Close())
+		require.Nil(t, verify(t, path).Fault)
+	}
+}
