@@ -101,4 +101,80 @@ func TestStoreGoesBack(t *testing.T) {
 		return err == nil && d.Shredded()
 	}, soon, 10*time.Millisecond)
 	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
+
+	r.Close() // which drops what is in memory
+	goBack()
+	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
+	require.Equal(t, envelope.ErrKeyDestroyed, openError(tenantOf(t, openRing(t, dir), "tenant"), pkg))
+}
+
+// overtaken is a store in which another process's change comes just before one's own, once.
+type overtaken struct {
+	keystore.Store
+	by atomic.Pointer[func()]
+}
+
+func (o *overtaken) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte) (bool, error) {
+	if by := o.by.Swap(nil); by != nil {
+		(*by)()
+	}
+	return o.Store.Swap(ctx, kind, name, old, document)
+}
+
+// What is brought back is not forgotten where another process changes the document at the same moment.
+func TestStoreGoesBackWhileOthersWrite(t *testing.T) {
+	dir := t.TempDir()
+	store, err := keystore.OpenDirectory(dir)
+	require.NoError(t, err)
+	o := &overtaken{Store: store}
+	r, err := keyring.New(o, kms.NewSet(newKEK(t)), "test")
+	require.NoError(t, err)
+	r.Close() // nobody looks but who is told to
+	tenant := tenantOf(t, r, "tenant")
+	before, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	pkg := sealed(t, tenant, classify.PHI)
+	now, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", now, before)
+	require.NoError(t, err)
+	require.True(t, swapped)
+
+	var theirs []byte
+	add := func() { theirs = sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PII) }
+	o.by.Store(&add)
+	require.NoError(t, tenant.Reload(t.Context()))
+	require.NotNil(t, theirs)
+	for _, k := range []*keyring.Tenant{tenant, tenantOf(t, openRing(t, dir), "tenant")} {
+		opens(t, k, pkg)
+		opens(t, k, theirs)
+	}
+}
+
+// A new key goes under a root that can still be opened, though another one is in memory.
+func TestNoKeyUnderAGoneRoot(t *testing.T) {
+	dir := t.TempDir()
+	store, err := keystore.OpenDirectory(dir)
+	require.NoError(t, err)
+	r := openRing(t, dir)
+	r.Close() // nobody looks but who is told to
+	tenant := tenantOf(t, r, "tenant")
+	elsewhere := openRing(t, t.TempDir()) // whose root is in the document too, as after a restore
+	tenantOf(t, elsewhere, "tenant")
+	other, err := elsewhere.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	d, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	old, err := d.Append(nil)
+	require.NoError(t, err)
+	first := d.Slots[0].ID
+	require.NoError(t, d.AddSlot(other.Slots[0]))
+	require.NoError(t, d.DestroySlot(first))
+	changed, err := d.Append(nil)
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", old, changed)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	pkg := sealed(t, tenant, classify.PHI)
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
 }

@@ -26,6 +26,7 @@ type Tenant struct {
 
 	mu     sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
 	roots  roots      // in memory with the keys, to wrap new ones
+	tomb   []byte     // the document of who was shredded, also when locked
 	flight *flight    // an unlocking that is under way
 	again  time.Time  // when the KEK is asked again after a failure to renew
 	seals  map[format.KeyID]*counter
@@ -146,10 +147,13 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	if d == nil {
 		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
 	}
-	if s := t.state.Load(); s != nil && !bytes.Equal(s.content, content) {
-		if d, content, err = t.bringBack(ctx, s.content, d, content); err != nil {
+	if seen := t.lastSeen(); seen != nil && !bytes.Equal(seen, content) {
+		if d, content, err = t.bringBack(ctx, seen, d, content); err != nil {
 			return nil, err
 		}
+	}
+	if d.Shredded() {
+		t.tomb = content
 	}
 	if !covers(d, opened) {
 		return nil, errRoots

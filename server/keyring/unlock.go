@@ -117,6 +117,14 @@ func (t *Tenant) reload(ctx context.Context) error {
 	return err
 }
 
+// lastSeen gives the document that is in memory, nil where there is none. That of who was shredded outlasts the keys. The caller holds t.mu.
+func (t *Tenant) lastSeen() []byte {
+	if s := t.state.Load(); s != nil {
+		return s.content
+	}
+	return t.tomb
+}
+
 // bringBack merges the document that is in memory into the one that is there now. Documents only ever gain, so it changes one only where the store went
 // back to an earlier state, by a snapshot or a replica that lacked the last writes: no key that seals is lost then, and no shredding undone.
 func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Document, content []byte) (*envelope.Document, []byte, error) {
@@ -124,18 +132,28 @@ func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Docum
 	if err != nil {
 		return nil, nil, err
 	}
-	merged, err := envelope.Merge(was, now)
-	if err != nil {
-		return nil, nil, t.ring.damaged(t.id, err)
+	for {
+		merged, err := envelope.Merge(was, now)
+		if err != nil {
+			return nil, nil, t.ring.damaged(t.id, err)
+		}
+		whole, err := merged.Append(nil)
+		if err != nil || bytes.Equal(whole, content) {
+			return now, content, err
+		}
+		swapped, err := t.ring.store.Swap(ctx, keystore.Keysets, t.id, content, whole)
+		if err != nil {
+			return nil, nil, err
+		}
+		if swapped {
+			slog.ErrorContext(ctx, "the store of keysets went back to an earlier state: what this server had seen since was written again", "keyset", t.ring.where(t.id))
+			return merged, whole, nil
+		}
+		if now, content, err = t.ring.read(ctx, t.id); err != nil { // another process came in between
+			return nil, nil, err
+		}
+		if now == nil {
+			return nil, nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+		}
 	}
-	whole, err := merged.Append(nil)
-	if err != nil || bytes.Equal(whole, content) {
-		return now, content, err
-	}
-	swapped, err := t.ring.store.Swap(ctx, keystore.Keysets, t.id, content, whole)
-	if err != nil || !swapped {
-		return now, content, err // who came in between is seen at the next look
-	}
-	slog.ErrorContext(ctx, "the store of keysets went back to an earlier state: what this server had seen since was written again", "keyset", t.ring.where(t.id))
-	return merged, whole, nil
 }
