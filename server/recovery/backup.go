@@ -19,15 +19,23 @@ import (
 
 // Backup gives a file of all tenants' wrapped keys (SPEC.md section 9.8), each tenant's as it was at one moment, and the number of tenants.
 // What is known of rotations is not in it: it is found again from the keys. It returns ErrNoKeys where there is none: who backs up nothing looks in the wrong place.
+// Where keysets cannot be read it makes none, and the error names each.
 func (r *Recovery) Backup(ctx context.Context) (file []byte, tenants int, err error) {
 	documents := map[string][]byte{}
+	var unread []error
 	for d, err := range r.Ring.Documents(ctx) {
+		if err == nil {
+			documents[d.Owner], err = d.Append(nil)
+		}
+		if ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
 		if err != nil {
-			return nil, 0, err
+			unread = append(unread, err)
 		}
-		if documents[d.Owner], err = d.Append(nil); err != nil {
-			return nil, 0, err
-		}
+	}
+	if len(unread) > 0 {
+		return nil, 0, errors.Join(unread...)
 	}
 	if len(documents) == 0 {
 		return nil, 0, ErrNoKeys
