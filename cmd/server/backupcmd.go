@@ -64,14 +64,9 @@ func keysDrillCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return operate(cmd, "drill", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+			return operate(cmd, "drill", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 				begun := time.Now()
 				drill, err := r.Drill(ctx, file)
-				if drill != nil && drill.Tenants == 0 {
-					if held, e := holdsKeys(ctx, o.keys.store); held || e != nil {
-						return errors.Join(errors.New("the backup is of no tenant, and there are keys: make another one"), err, e)
-					}
-				}
 				if drill != nil {
 					printDrill(cmd.OutOrStdout(), drill, time.Since(begun))
 				}
