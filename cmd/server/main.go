@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,9 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root, out := command(), &output{to: os.Stdout}
 	root.SetOut(out)
+	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
+		context.AfterFunc(ctx, func() { time.AfterFunc(patience, giveUp) })
+	}
 	executed, err := root.ExecuteContextC(ctx)
 	if err == nil && executed.Name() != "serve" { // which goes on without a reader
 		err = out.err()
@@ -34,6 +38,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "coffer:", err)
 		os.Exit(1)
 	}
+}
+
+// patience is how long a command may take to end after a signal. What waits for a lock sees none.
+const patience = 3 * time.Second
+
+// giveUp ends a command where it is. Whatever is written is there as a whole or not at all.
+func giveUp() {
+	fmt.Fprintln(os.Stderr, "coffer: interrupted")
+	os.Exit(1)
 }
 
 // The groups of commands in the help.

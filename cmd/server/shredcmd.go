@@ -76,8 +76,16 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
 	if confirm == "" {
 		fmt.Fprint(cmd.ErrOrStderr(), question)
-		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
-		confirm = strings.TrimRight(line, "\r\n")
+		answer := make(chan string, 1)
+		go func() {
+			line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is none that confirms
+			answer <- strings.TrimRight(line, "\r\n")
+		}()
+		select {
+		case confirm = <-answer:
+		case <-cmd.Context().Done():
+			return errors.New("nothing was changed: interrupted")
+		}
 	}
 	if confirm != tenant {
 		return errors.New("nothing was changed: what was typed is not the tenant's id")
