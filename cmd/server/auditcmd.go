@@ -136,6 +136,9 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 		return json.NewEncoder(out).Encode(v)
 	}
 	fmt.Fprintf(out, "files: %d\nlines in order: %d, from %d to %d\nlast: %d:%s\nhead: %s\n", v.Files, v.Lines, v.From, v.Last, v.Last, v.MAC, v.Head)
+	if v.Since != "" {
+		fmt.Fprintf(out, "line %d was written: %s\n", v.From, v.Since)
+	}
 	for _, torn := range v.Torn {
 		fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
 	}

@@ -90,6 +90,7 @@ func (t *trail) start() error {
 		if err := t.writeHead(Head{File: filepath.Base(t.path)}); err != nil {
 			return err
 		}
+		t.options.Log.Warn("there is no audit log: one is begun", "path", t.path)
 	} else if err != nil {
 		return fmt.Errorf("%w: restore it and the key, or move the log's files away and begin a new one", err)
 	}

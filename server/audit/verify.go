@@ -36,10 +36,11 @@ type Fault struct {
 
 // Verification is what is known of a log.
 type Verification struct {
-	From      uint64   `json:"from"`  // the number of the first line that must be there: all before it were deleted by retention
-	Last      uint64   `json:"last"`  // of the last line that is in order
-	MAC       string   `json:"mac"`   // its
-	Lines     uint64   `json:"lines"` // that are in order
+	From      uint64   `json:"from"`            // the number of the first line that must be there: all before it were deleted by retention
+	Since     string   `json:"since,omitempty"` // when that was written: a log that was taken away whole began anew then
+	Last      uint64   `json:"last"`            // of the last line that is in order
+	MAC       string   `json:"mac"`             // its
+	Lines     uint64   `json:"lines"`           // that are in order
 	Files     int      `json:"files"`
 	Head      string   `json:"head,omitempty"`      // the anchor of the head
 	Torn      []string `json:"torn,omitempty"`      // where a line tells that a process was killed while it wrote: nobody was told that what is cut short was recorded
@@ -135,6 +136,11 @@ func (v *verifier) run(ctx context.Context) (*Fault, error) {
 		}
 		if v.at == before {
 			continue
+		}
+		if v.at.Seq == v.result.From {
+			if l, ok := ParseLine(p.line()); ok {
+				v.result.Since = l.Time
+			}
 		}
 		if v.told == nil && bytes.Contains(p.text, alteredAction) {
 			v.told = &Fault{Told, v.name, v.number, v.at.Seq, "the line tells that lines or the head were missing or changed when it was written"}

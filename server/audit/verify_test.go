@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -672,4 +673,18 @@ func TestPutBack(t *testing.T) {
 		require.NoError(t, f.Close())
 		require.Nil(t, verify(t, path).Fault)
 	}
+}
+
+// TestBegun: that a log is begun where there is none is told, and from when its first line is.
+func TestBegun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	var said bytes.Buffer
+	for range 2 {
+		f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+		require.NoError(t, err)
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+	}
+	require.Equal(t, 1, strings.Count(said.String(), "one is begun"))
+	require.Equal(t, lines(t, path)[0]["time"], verify(t, path).Since)
 }

@@ -113,6 +113,7 @@ func startFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 // newWriter is one whose groups the test makes itself.
 func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 	t.Helper()
+	options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	path := filepath.Join(t.TempDir(), "audit.log")
 	f := &File{path: path, key: testKey, options: options, queue: make(chan batch, queued)}
 	w := &writer{f: f, trail: &trail{path: path, key: testKey, chain: testKey.newChain(), options: &f.options, open: d.open}}
