@@ -202,7 +202,7 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 		fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(id))
 	}
 	for _, id := range r.Absent {
-		fmt.Fprintf(out, "tenant %s: is not in the backup, nothing of it was shredded\n", strconv.Quote(id))
+		fmt.Fprintf(out, "tenant %s: is not in the backup\n", strconv.Quote(id))
 	}
 	printFailures(out, r.Failures)
 }

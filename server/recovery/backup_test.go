@@ -146,6 +146,12 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
 	both := backup(t, s.a())
 
+	refused, err := s.a().Restore(t.Context(), file, shredded, false)
+	require.ErrorIs(t, err, recovery.ErrAbsent)
+	require.Equal(t, []string{"nobody"}, refused.Absent)
+	_, err = s.a().Ring.Document(t.Context(), "tenant-3")
+	require.ErrorIs(t, err, keyring.ErrNoTenant, "nothing is changed")
+	delete(shredded, "nobody")
 	restored, err := s.a().Restore(t.Context(), file, shredded, false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"tenant-1", "tenant-2"}, restored.Honoured)
@@ -155,6 +161,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	openAll(t, after, []sealed{anew}, "")
 
 	s.lose()
+	delete(shredded, "tenant-2")
 	again, err := s.a().Restore(t.Context(), both, shredded, false)
 	require.NoError(t, err)
 	require.Empty(t, again.Honoured, "what it has was made since")

@@ -28,6 +28,8 @@ var (
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
 	// ErrAlive says that a tenant is said to be shredded, and that what would be shredded is in use.
 	ErrAlive = &codes.Error{Of: "key_unusable", Text: "the tenant was shredded by what the audit log or the list says, but its keys are in the store and in use: shred it again, or leave it"}
+	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
+	ErrAbsent = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrUnfinished says that the former KEK is still needed.
 	ErrUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )

@@ -36,8 +36,8 @@ type Change struct {
 }
 
 // Restore merges a backup into the store. Tenants that were shredded since the backup are restored as shredded. With dry it changes nothing. It returns
-// ErrBackup, ErrEnvironment or kms.ErrWrongKey before anything is changed. A tenant whose keyset in the store cannot be read is left, and is among the
-// Failures.
+// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the Restored names the ids. A tenant whose keyset in
+// the store cannot be read is left, and is among the Failures.
 func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings, dry bool) (*Restored, error) {
 	b, err := r.open(ctx, file)
 	if err != nil {
@@ -50,7 +50,9 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 			ended[d.Owner] = ids
 		}
 	}
-	restored.Absent = shredded.absent(b.documents)
+	if restored.Absent = shredded.absent(b.documents); len(restored.Absent) > 0 {
+		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
+	}
 	if !dry {
 		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactReason: "begin"}); err != nil {
 			return nil, err
