@@ -43,7 +43,7 @@ export function HealthPanel({ snapshots, problem, ready }: Props) {
         <div className="sparks">
           <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} most={MOST} />
           <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} most={MOST} />
-          <Spark label="KMS calls a second" value={latency === null ? '–' : `${two(latency)} ms`} points={calls} most={MOST} />
+          <Spark label="KMS calls" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} most={MOST} />
           <Spark label="Rotated a second" value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
         </div>
       )}
