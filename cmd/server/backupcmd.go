@@ -64,6 +64,9 @@ func keysDrillCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := makeKeystore(cmd); err != nil {
+				return err
+			}
 			return operate(cmd, "drill", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 				begun := time.Now()
 				drill, err := r.Drill(ctx, file)

@@ -24,7 +24,7 @@ func TestWrongEnvironmentIsRefused(t *testing.T) {
 
 	for _, environ := range [][]string{environ[:1], {environ[0], "COFFER_ENVIRONMENT=stage"}} {
 		for _, args := range [][]string{
-			{"keys", "backup", "--out", filepath.Join(t.TempDir(), "another")}, {"keys", "drill", "--in", path}, {"keys", "list"},
+			{"keys", "backup", "--out", filepath.Join(t.TempDir(), "another")}, {"keys", "list"},
 			{"rotate", "--execute", "--compromised"}, {"rotate", "--execute"}, {"rotate", "--dry-run"}, {"rotate", "--status"},
 			{"keys", "rewrap", "--to", to}, {"keys", "rewrap", "--to", to, "--finish"}, {"keys", "rewrap", "--status"},
 			{"keys", "shred", "--tenant", "default", "--confirm", "default"},
@@ -33,6 +33,7 @@ func TestWrongEnvironmentIsRefused(t *testing.T) {
 			require.Contains(t, said, `of environment "staging"`, args)
 			require.Contains(t, said, "COFFER_ENVIRONMENT", args)
 		}
+		require.Contains(t, refused(t, environ, "", "keys", "drill", "--in", path, "--data", data), "COFFER_ENVIRONMENT")
 	}
 	same, err := os.ReadFile(filepath.Join(data, "audit.key"))
 	require.NoError(t, err)

@@ -85,9 +85,9 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 	return err
 }
 
-// requireEnvironment refuses a label under which there is no keyset where there are keysets of others: a command would find nothing to do, and say that
-// all is done.
-func (k *keys) requireEnvironment(ctx context.Context, label string) error {
+// requireKeysets refuses a label under which there is no keyset where there are keysets of others, or once were any: a command would find nothing to do,
+// and say that all is done.
+func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	others := map[string]bool{}
 	for content, err := range k.store.All(ctx, keystore.Keysets) {
 		if err != nil {
@@ -97,16 +97,19 @@ func (k *keys) requireEnvironment(ctx context.Context, label string) error {
 		switch {
 		case err != nil: // what works on the keysets names the damage
 			return nil
-		case d.Environment == label:
+		case d.Environment == c.Environment:
 			return nil
 		}
 		others[strconv.Quote(d.Environment)] = true
 	}
-	if len(others) == 0 {
+	switch {
+	case len(others) == 0 && wasUsed(c):
+		return missingKeys(c, k.where)
+	case len(others) == 0:
 		return nil
 	}
 	return fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
-		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), label)
+		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment)
 }
 
 // keysReady reports whether keys can be had now. It unlocks the default tenant's where they were dropped.

@@ -43,8 +43,8 @@ type operator struct {
 	log    *slog.Logger
 }
 
-// openOperator opens what the server has open. It makes no master key, which would open nothing that is there, and refuses an environment of which
-// there is nothing.
+// openOperator opens what the server has open. It makes no master key, which would open nothing that is there, and refuses to work on
+// no keys where there are some, or once were.
 func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	c, err := loadData(cmd)
 	if err != nil {
@@ -57,8 +57,8 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
 		return nil, err
 	}
-	if cmd.Name() != "restore" { // which brings back what is lost, and looks at the environment of the backup
-		if err := o.keys.requireEnvironment(cmd.Context(), c.Environment); err != nil {
+	if name := cmd.Name(); name != "restore" && name != "drill" { // which are for when keysets are lost, and look at the environment of the backup
+		if err := o.keys.requireKeysets(cmd.Context(), &c); err != nil {
 			return nil, errors.Join(err, o.keys.close())
 		}
 	}

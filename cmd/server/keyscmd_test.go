@@ -199,6 +199,8 @@ func TestBackupAndRestore(t *testing.T) {
 
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
 	require.Contains(t, fails(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)), "restore them")
+	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "nothing is missing", "as docs/recovery.md has it")
+	require.Contains(t, fails(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)), "restore them")
 	restore := []string{"keys", "restore", "--data", data, "--in", path}
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -134,7 +134,7 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		return opened, errors.Join(err, k.free())
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
-	if err := k.requireEnvironment(ctx, c.Environment); err != nil {
+	if err := k.requireKeysets(ctx, c); err != nil {
 		return opened, err
 	}
 	for d, err := range k.ring.Documents(ctx) {
@@ -149,11 +149,6 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		}
 		opened = append(opened, "the keys of a tenant")
 		break
-	}
-	if len(opened) == 0 && wasUsed(c) {
-		if held, err := holdsKeys(ctx, k.store); !held || err != nil {
-			return opened, errors.Join(err, missingKeys(c, k.where))
-		}
 	}
 	if there(auditKeyPath(c)) {
 		if _, err := auditKey(ctx, c, keks); err != nil {

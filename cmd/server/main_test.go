@@ -161,6 +161,9 @@ func TestMissingKeysAreNotReplaced(t *testing.T) {
 				says := fails(t, program(t, environ, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 				require.Contains(t, says, "are missing from")
 				require.Contains(t, says, "restore them")
+				for _, command := range []string{"keys rewrap --status", "rotate --execute", "keys list", "kms check"} {
+					require.Contains(t, refused(t, environ, "", append(strings.Fields(command), "--data", data)...), "are missing from", command)
+				}
 			}
 			tokenFor(t, environ, data, "default") // the audit log's key is made before the first start
 			if len(environ) < 3 {
