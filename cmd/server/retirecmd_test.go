@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/lifecycle"
@@ -83,6 +84,7 @@ func TestRetireBesideServers(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
 	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
 	makeOlder(t, data, "clinic", 2*time.Hour)
+	time.Sleep(2 * keyring.CheckInterval) // in which the servers see it, and leave it
 	table := coffer(t, environ, "keys", "list", "--data", data)
 	require.Regexp(t, `"clinic" +service +phi +`+former["service"][:16]+` +enabled, primary +0d +20\d\d-`, table)
 	require.Regexp(t, `"clinic" +cache +phi +`+newer["cache"][:16]+` +enabled +0d +-`, table)

@@ -133,13 +133,16 @@ func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Docum
 		return nil, nil, err
 	}
 	for {
+		if now.Keeps(was) {
+			return now, content, nil
+		}
 		merged, err := envelope.Merge(was, now)
 		if err != nil {
 			return nil, nil, t.ring.damaged(t.id, err)
 		}
 		whole, err := merged.Append(nil)
-		if err != nil || bytes.Equal(whole, content) {
-			return now, content, err
+		if err != nil {
+			return nil, nil, err
 		}
 		swapped, err := t.ring.store.Swap(ctx, keystore.Keysets, t.id, content, whole)
 		if err != nil {

@@ -36,6 +36,30 @@ func Restore(present, copied *Document) (*Document, error) {
 	return Merge(present, copied)
 }
 
+// Keeps reports whether nothing of an earlier copy of the document was lost: its slots and keys are there, in the same states or later ones, and its
+// primaries are, or were followed by others.
+func (d *Document) Keeps(earlier *Document) bool {
+	for i := range earlier.Slots {
+		s := &earlier.Slots[i]
+		if !slices.ContainsFunc(d.Slots, func(now Slot) bool { return now.ID == s.ID && now.State >= s.State }) {
+			return false
+		}
+	}
+	for i := range earlier.Keysets {
+		was := &earlier.Keysets[i]
+		now := d.Keyset(was.Use, was.Class)
+		if now == nil || now.Epoch < was.Epoch {
+			return false
+		}
+		for j := range was.Keys {
+			if at, ok := now.find(was.Keys[j].ID); !ok || now.Keys[at].State < was.Keys[j].State {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // join merges two ascending lists; where both have an element, both decides.
 func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
 	var out []T

@@ -1,6 +1,7 @@
 package envelope_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +32,56 @@ func TestMergeIsAJoin(t *testing.T) {
 		requireJoined(t, a, ab)
 		requireJoined(t, b, ab)
 	}
+}
+
+// TestKeeps: a joined document keeps its parts, and none that lacks a slot, a key, a keyset, a later state or a later primary does.
+func TestKeeps(t *testing.T) {
+	r := newRandom(t)
+	lost := map[string]int{}
+	for range 300 {
+		a, b := randomDocument(t, r), randomDocument(t, r)
+		ab := merge(t, a, b)
+		require.True(t, ab.Keeps(a) && ab.Keeps(b) && ab.Keeps(ab))
+		try := func(what string, lose func(d *envelope.Document) bool) {
+			if d := merge(t, ab, ab); lose(d) {
+				lost[what]++
+				require.False(t, d.Keeps(ab), what)
+			}
+		}
+		try("slot", func(d *envelope.Document) bool {
+			had := len(d.Slots)
+			d.Slots = d.Slots[min(1, had):]
+			return had > 0
+		})
+		try("slot's state", func(d *envelope.Document) bool {
+			i := slices.IndexFunc(d.Slots, func(s envelope.Slot) bool { return s.State == envelope.Destroyed })
+			if i >= 0 {
+				d.Slots[i].State = envelope.Enabled
+			}
+			return i >= 0
+		})
+		try("keyset", func(d *envelope.Document) bool {
+			had := len(d.Keysets)
+			d.Keysets = d.Keysets[min(1, had):]
+			return had > 0
+		})
+		for i := range ab.Keysets {
+			try("key", func(d *envelope.Document) bool {
+				d.Keysets[i].Keys = d.Keysets[i].Keys[1:]
+				return true
+			})
+			try("key's state", func(d *envelope.Document) bool {
+				k := &d.Keysets[i].Keys[0]
+				k.State--
+				return k.State > 0
+			})
+			try("epoch", func(d *envelope.Document) bool {
+				d.Keysets[i].Epoch--
+				return true
+			})
+		}
+	}
+	require.Len(t, lost, 6)
 }
 
 // requireJoined: nothing of a part is missing in the whole, and nothing went back.
