@@ -87,17 +87,13 @@ func (s *server) rollbackKeys(c *call) error {
 	return answerJSON(c, http.StatusOK, describeRotation(record))
 }
 
-// reversible returns rotation.ErrNoWayBack where the tenant's last rotation cannot be rolled back.
+// reversible returns rotation.ErrNoWayBack where none of the tenant's rotations can be rolled back.
 func (s *server) reversible(ctx context.Context, tenant string) error {
 	record, err := s.rotator.Record(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	if record == nil || record.Compromised {
-		return rotation.ErrNoWayBack
-	}
-	switch record.State {
-	case rotation.Idle, rotation.Disabling, rotation.SecondScan, rotation.Destroying, rotation.Done:
+	if record == nil || record.State != rotation.RolledBack && !slices.ContainsFunc(record.Keysets, func(k rotation.Keyset) bool { return record.Reversible(&k) }) {
 		return rotation.ErrNoWayBack
 	}
 	return nil
