@@ -1,6 +1,10 @@
 package rotation_test
 
 import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,4 +56,57 @@ func TestLeaseOfAnotherClock(t *testing.T) {
 	require.Equal(t, rotation.Reencrypting, s.work().State)
 	s.clock.pass(15 * time.Second)
 	require.Equal(t, rotation.Grace, s.work().State)
+}
+
+// reading counts how often all rotations are read, and whether that can be saved.
+type reading struct {
+	keystore.Store
+	asked, read atomic.Int64
+}
+
+func (r *reading) Generation(ctx context.Context, kind keystore.Kind) (string, error) {
+	if kind == keystore.Rotations {
+		r.asked.Add(1)
+	}
+	return r.Store.Generation(ctx, kind)
+}
+
+func (r *reading) All(ctx context.Context, kind keystore.Kind) iter.Seq2[[]byte, error] {
+	if kind == keystore.Rotations {
+		r.read.Add(1)
+	}
+	return r.Store.All(ctx, kind)
+}
+
+// Where nothing changes, and nothing is due, the records are not read; and what changes is seen.
+func TestNothingToDo(t *testing.T) {
+	t.Parallel()
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys := &reading{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, store, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	require.Equal(t, rotation.Grace, s.work().State)
+	before := s.primaries()
+	asked, read := keys.asked.Load(), keys.read.Load()
+	s.serve(func() bool { return keys.asked.Load() >= asked+4 })
+	require.EqualValues(t, 1, keys.read.Load()-read)
+
+	asked = keys.asked.Load()
+	var begin sync.Once
+	s.serve(func() bool {
+		if keys.asked.Load() >= asked+2 {
+			begin.Do(func() { _, _ = s.Begin(context.Background(), "tenant", rotation.Order{}) })
+		}
+		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)()
+	})
+	asked = keys.asked.Load()
+	s.serve(func() bool {
+		if keys.asked.Load() >= asked+2 {
+			s.clock.ahead.Store(int64(rotation.DefaultGrace + time.Minute))
+		}
+		return s.came(rotation.SecondScan)()
+	})
 }

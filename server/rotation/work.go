@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -84,6 +85,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	var ages time.Time
 	var saved time.Time
 	used := newUsed()
+	var last looked
 	for sleep(ctx, look) == nil {
 		if time.Since(saved) >= usesInterval {
 			saved = time.Now()
@@ -93,7 +95,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 			ages = time.Now()
 			r.beginDue(ctx, log)
 		}
-		for r.round(ctx, log) { // until there is nothing left
+		for r.round(ctx, log, &last) { // until there is nothing left
 		}
 		r.report(ctx, log, "", r.Release(ctx))
 	}
@@ -102,14 +104,40 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	r.report(leave, log, "", errors.Join(r.Release(leave), used.save(leave, r)))
 }
 
+// looked is what a look at all records came to: until one of them changes, or the time, there is nothing to do.
+type looked struct {
+	generation string
+	until      int64
+}
+
+func (l *looked) see(generation string, records []*Record, now int64) {
+	l.generation, l.until = generation, now+lookAnyway.Milliseconds()
+	for _, record := range records {
+		if record.Active() {
+			l.until = min(l.until, record.Next)
+		}
+	}
+}
+
+// lookAnyway is how often Serve reads all records: who was killed may have changed one, and not said so.
+const lookAnyway = time.Minute
+
 // round does a part of what there is to do for each tenant, those with a compromised key first, and reports whether there is more to do now.
-func (r *Rotator) round(ctx context.Context, log *slog.Logger) bool {
-	records, err := r.Records(ctx)
+func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) bool {
+	generation, err := r.Keystore.Generation(ctx, keystore.Rotations)
+	if err == nil && generation == last.generation && r.now() < last.until {
+		return false
+	}
+	var records []*Record
+	if err == nil {
+		records, err = r.Records(ctx)
+	}
 	if err != nil {
 		r.report(ctx, log, "", err)
 		return false
 	}
 	r.seeAll(records)
+	last.see(generation, records, r.now())
 	slices.SortStableFunc(records, func(a, b *Record) int { return rank(a) - rank(b) })
 	again := false
 	for _, record := range records {
