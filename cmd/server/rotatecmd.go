@@ -21,6 +21,7 @@ import (
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // rotate is one run of the command, by its flags.
@@ -170,7 +171,7 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 		}
 		for i := range d.Keysets {
 			s := &d.Keysets[i]
-			if class != 0 && s.Class != class {
+			if s.Use == format.UseStorage || class != 0 && s.Class != class {
 				continue
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), shown(time.UnixMilli(s.RotatedAt()), ""), entries)
