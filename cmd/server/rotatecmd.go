@@ -92,19 +92,23 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	}
 	rotator := newRotator(o.config, o.keys, store, o.audit, nil)
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
-	tenants, err := r.tenants(ctx, o)
-	if err != nil {
-		return err
+	tenants, unreadable := r.tenants(ctx, o)
+	if len(tenants) == 0 && unreadable != nil {
+		return unreadable
 	}
 	switch {
 	case r.dry:
-		return r.preview(ctx, out, rotator, tenants, order.Class)
+		return errors.Join(unreadable, r.preview(ctx, out, rotator, tenants, order.Class))
 	case r.rollback:
 		err = rollback(ctx, rotator, tenants)
 	case r.execute:
-		err = execute(ctx, cmd.ErrOrStderr(), rotator, tenants, order)
+		var begun []string
+		begun, err = begin(ctx, rotator, tenants, order)
+		if store != nil || there(cacheDir(o.config)) { // else there is no cache that could be brought under the new keys
+			err = errors.Join(err, watch(ctx, cmd.ErrOrStderr(), rotator, begun))
+		}
 	}
-	return errors.Join(err, r.print(ctx, out, rotator, tenants))
+	return errors.Join(unreadable, err, r.print(context.WithoutCancel(ctx), out, rotator, tenants))
 }
 
 // newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory is as much as it takes.
@@ -132,8 +136,8 @@ func (o *operator) cacheStore() (kv.Store, error) {
 	return store, err
 }
 
-// tenants gives those that the command is about.
-func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, err error) {
+// tenants gives those that the command is about, and names those that cannot be read.
+func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, failed error) {
 	if r.tenant != "" {
 		if _, err := o.keys.ring.Document(ctx, r.tenant); err != nil {
 			return nil, fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
@@ -141,15 +145,17 @@ func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, err er
 		return []string{r.tenant}, nil
 	}
 	for d, err := range o.keys.ring.Documents(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if !d.Shredded() {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case !d.Shredded():
 			ids = append(ids, d.Owner)
 		}
 	}
 	slices.Sort(ids)
-	return ids, nil
+	return ids, failed
 }
 
 // preview says what a rotation would be of.
@@ -181,47 +187,67 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 	return table.Flush()
 }
 
-// rollback rolls back what can be, and fails where one tenant was asked for that cannot.
-func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) error {
-	var failed error
+// rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where there is none that was.
+func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) (failed error) {
 	rolled := 0
+	var never error
 	for _, id := range tenants {
-		_, err := rotator.Rollback(ctx, id)
+		record, err := rotator.Rollback(ctx, id)
 		switch {
 		case err == nil:
 			rolled++
-		case !errors.Is(err, rotation.ErrNoWayBack):
-			return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+		case errors.Is(err, rotation.ErrNoWayBack) && (record == nil || record.State == rotation.Idle):
+			never = err
 		default:
-			failed = err
+			failed = errors.Join(failed, ofTenant(id, err))
 		}
 	}
-	if rolled == 0 {
-		return failed
+	if rolled == 0 && failed == nil {
+		return never
 	}
-	return nil
+	return failed
 }
+
+func ofTenant(id string, err error) error { return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err) }
 
 // between is the time between two looks at what another process does.
 const between = 500 * time.Millisecond
 
-// execute begins the rotations, and works on them, or watches another process do so, until the caches are under the new keys.
-func execute(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, order rotation.Order) error {
+// errUnwatched says that the command was interrupted.
+var errUnwatched = errors.New("no longer watched; servers go on with the rotation")
+
+// begin begins the rotations, and gives the tenants whose have begun.
+func begin(ctx context.Context, rotator *rotation.Rotator, tenants []string, order rotation.Order) (begun []string, failed error) {
 	for _, id := range tenants {
-		if _, err := rotator.Begin(ctx, id, order); err != nil {
-			return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+		_, err := rotator.Begin(ctx, id, order)
+		switch {
+		case err == nil:
+			begun = append(begun, id)
+		case ctx.Err() != nil:
+			return begun, fmt.Errorf("interrupted before the rotation of tenant %s and those after it had begun", strconv.Quote(id))
+		default:
+			failed = errors.Join(failed, ofTenant(id, err))
 		}
 	}
+	return begun, failed
+}
+
+// watch works on rotations, or watches another process do so, until the caches are under the new keys. One that fails holds up no other.
+func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) (failed error) {
 	defer func() { _ = rotator.Release(context.WithoutCancel(ctx)) }() // else it runs out by itself
 	draw := progress(out, "re-encrypt")
 	for {
 		left, scanned, total, busy := 0, 0, 0, false
-		for _, id := range tenants {
+		for _, id := range slices.Clone(tenants) {
 			record, more, err := rotator.Work(ctx, id)
-			if err != nil {
-				return fmt.Errorf("tenant %s: %w", strconv.Quote(id), err)
+			if ctx.Err() != nil {
+				return errors.Join(failed, errUnwatched)
 			}
-			if record == nil {
+			if err != nil {
+				failed = errors.Join(failed, ofTenant(id, err))
+				tenants = slices.DeleteFunc(tenants, func(other string) bool { return other == id })
+			}
+			if err != nil || record == nil {
 				continue
 			}
 			scanned, total, busy = scanned+record.Counts.Scanned, total+record.Counts.Total, busy || more
@@ -233,12 +259,12 @@ func execute(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tena
 			draw(min(scanned, total), total+min(left, 1)) // it is not full before everything is done
 		}
 		if left == 0 {
-			return nil
+			return failed
 		}
 		if !busy {
 			select {
 			case <-ctx.Done():
-				return errors.New("no longer watched; servers go on with the rotation")
+				return errors.Join(failed, errUnwatched)
 			case <-time.After(between):
 			}
 		}

@@ -1,10 +1,15 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -101,4 +106,62 @@ func TestRotateFlags(t *testing.T) {
 		}
 		require.Contains(t, refused(t, nil, "", args...), c.says)
 	}
+}
+
+// Of every tenant what can be done is done, and who it could not be done for is named.
+func TestRotateSome(t *testing.T) {
+	redis := redistest.Start(t)
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	for _, tenant := range []string{"clinic", "other"} {
+		p.put(tokenFor(t, environ, data, tenant), "patient-1", record)
+	}
+	require.Len(t, rotations(t, environ, "--data", data, "--execute", "--compromised", "--tenant", "clinic"), 1)
+	rotations(t, environ, "--data", data, "--execute", "--tenant", "other")
+	out := refused(t, environ, "", "rotate", "--data", data, "--rollback")
+	require.Contains(t, out, `tenant "clinic": `)
+	require.Regexp(t, `"other" +rolled-back `, out)
+
+	folder := filepath.Join(data, "keys", "keyset")
+	for _, name := range []string{"0", "zz"} { // before and after the others
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("damaged"), 0o600))
+	}
+	out = refused(t, environ, "", "rotate", "--data", data, "--execute", "--compromised")
+	require.Regexp(t, `"other" +grace, compromised `, out)
+	require.Equal(t, 2, strings.Count(out, "damaged"), out)
+	require.Contains(t, refused(t, environ, "", "rotate", "--data", data, "--dry-run"), `"other"`)
+}
+
+// Where there is no cache, nothing is waited for.
+func TestRotateWithoutCache(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(tokenFor(t, nil, data, "clinic"), "patient-1", record)
+	p.kill()
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "cache")))
+	all := rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic")
+	require.Equal(t, rotation.Reencrypting, all[0].State, "the server that gets a cache goes on")
+}
+
+// Interrupted, the command says that the work goes on.
+func TestRotateInterrupted(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
+	token := tokenFor(t, nil, data, "clinic")
+	for i := range 30 {
+		p.put(token, fmt.Sprint("patient-", i), record)
+	}
+	cmd := program(t, nil, "rotate", "--data", data, "--execute", "--tenant", "clinic")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool {
+		all := rotations(t, nil, "--data", data, "--status")
+		return len(all) == 1 && all[0].State == rotation.Reencrypting
+	}, 20*time.Second, 100*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.Contains(t, out.String(), "servers go on")
+	require.NotContains(t, out.String(), "context canceled")
+	require.Regexp(t, `"clinic" +reencrypting `, out.String())
 }
