@@ -154,3 +154,22 @@ func TestEarlierRecords(t *testing.T) {
 		})
 	}
 }
+
+// A record that a later version wrote is named as that, is no damage, and stays as it is.
+func TestLaterRecord(t *testing.T) {
+	s := local(t, nil)
+	s.fill(1)
+	later := []byte(`{"version":99,"tenant":"tenant","environment":"test","state":"grace","keysets":"of another shape"}`)
+	for _, content := range [][]byte{later, []byte(`{"version":99}`)} {
+		old, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
+		require.NoError(t, err)
+		swapped, err := s.Keystore.Swap(t.Context(), keystore.Rotations, "tenant", old, content)
+		require.NoError(t, err)
+		require.True(t, swapped)
+		_, err = s.Begin(t.Context(), "tenant", rotation.Order{})
+		require.ErrorIs(t, err, envelope.ErrUnsupportedVersion)
+		now, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
+		require.NoError(t, err)
+		require.Equal(t, content, now)
+	}
+}

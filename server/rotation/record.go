@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -191,6 +192,9 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 		return nil, nil, err
 	}
 	record, err := parse(content)
+	if errors.Is(err, envelope.ErrUnsupportedVersion) {
+		return nil, nil, fmt.Errorf("rotation: %s: a later Coffer wrote it: update this one: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
+	}
 	if err != nil || record.Tenant != tenant || record.Environment != r.Environment {
 		return nil, nil, fmt.Errorf("rotation: %s is damaged, remove it and rotate again: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
 	}
@@ -198,8 +202,17 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 }
 
 func parse(content []byte) (*Record, error) {
+	var of struct {
+		Version int `json:"version"`
+	}
 	record := &Record{}
-	err := json.Unmarshal(content, record)
+	err := json.Unmarshal(content, &of)
+	if err == nil && of.Version > version {
+		return nil, envelope.ErrUnsupportedVersion
+	}
+	if err == nil {
+		err = json.Unmarshal(content, record)
+	}
 	switch {
 	case err == nil && record.Version == version:
 		return record, nil
