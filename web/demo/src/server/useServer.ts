@@ -45,12 +45,14 @@ export function useServer(settings: EncryptedStorage): Server {
   );
   const check = useCallback(async () => {
     // An operator's token opens no data, and a tenant's need not see keys or the audit log: whichever answers shows that the token is good.
-    const calls = [client.list({ pageSize: 1 }).next(), client.rotations(), client.events({ pageSize: 1 }).next()];
-    const [data, keys, audit] = await Promise.allSettled(calls);
-    const errors = [data, keys, audit].flatMap((one) => (one?.status === 'rejected' ? [one.reason as unknown] : []));
-    setFound({ client, may: { keys: keys?.status === 'fulfilled', audit: audit?.status === 'fulfilled' } });
-    const refusal = errors.find((error) => stateOf(error) === 'refused') ?? (errors.length === calls.length ? errors.find(stateOf) : undefined);
-    setSeen(refusal ? { client, state: stateOf(refusal) ?? 'ready', problem: problemOf(refusal) } : { client, state: 'ready', problem: null });
+    // A wrong one is tried once: the server counts refusals, and makes who has too many wait.
+    const data = await settled(client.list({ pageSize: 1 }).next());
+    const more = data.state === 'refused' ? [] : await Promise.all([settled(client.rotations()), settled(client.events({ pageSize: 1 }).next())]);
+    const [keys, audit] = more;
+    setFound({ client, may: { keys: keys?.done === true, audit: audit?.done === true } });
+    const all = [data, ...more];
+    const refusal = all.find(({ state }) => state === 'refused') ?? (all.some(({ done }) => done) ? undefined : all.find(({ state }) => state));
+    setSeen({ client, state: refusal?.state ?? 'ready', problem: refusal ? problemOf(refusal.error) : null });
   }, [client]);
 
   useEffect(() => {
@@ -66,6 +68,16 @@ export function useServer(settings: EncryptedStorage): Server {
   const signOut = useCallback(() => updateValue(''), [updateValue]);
   const state = token.loading ? 'opening' : !value ? 'signed-out' : (current?.state ?? 'checking');
   return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, may: found?.client === client ? found.may : nothing, signIn, signOut, note };
+}
+
+/** How a call ended, and what that says of the server. */
+async function settled(call: Promise<unknown>): Promise<{ done: boolean; error?: unknown; state?: ServerState | undefined }> {
+  try {
+    await call;
+    return { done: true };
+  } catch (error) {
+    return { done: false, error, state: stateOf(error) };
+  }
 }
 
 /** What a failed call says of the server; undefined where it says nothing. */
