@@ -53,6 +53,8 @@ export const server = {
   'Rotation/Reencrypt': raw(0.8),
   'Rotation/ReencryptEmbedded': raw(0.5),
   'Rotation/Load': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
+  'Rotation/LoadEmbedded': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
+  'Rotation/LoadCluster': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
   'Rotation/LoadFull': { ...raw(null), unit: 'x the 99th percentile without a rotation, inverse' },
   'Audit/Record': raw(null),
   'Audit/Record64': raw(null),

@@ -121,7 +121,7 @@ func (r *rotating) rewrite(one func(ctx context.Context, key string) error) run 
 }
 
 // BenchmarkRotation compares a rotation at full rate, in a Redis and in the embedded store, with a loop that reads and writes the same entries; an
-// operation is all of them. Load compares the 99th percentile of a cache's reads and writes without a rotation and while one runs at the default rate, LoadFull while one runs at full rate, on
+// operation is all of them. Load compares the 99th percentile of a cache's reads and writes without a rotation and while one runs at the default rate, in a Redis, LoadEmbedded, LoadCluster of three, LoadFull while one runs at full rate, on
 // the same cores.
 func BenchmarkRotation(b *testing.B) {
 	server := redistest.Start(b)
@@ -154,6 +154,15 @@ func BenchmarkRotation(b *testing.B) {
 	b.Run("LoadFull", func(b *testing.B) { newRotating(b, rediskv.New(client), 0).load(b) })
 	require.NoError(b, client.FlushAll(b.Context()).Err())
 	b.Run("Load", func(b *testing.B) { newRotating(b, rediskv.New(client), rotation.DefaultRate).load(b) })
+	b.Run("LoadEmbedded", func(b *testing.B) {
+		store, err := badgerkv.Open(b.TempDir(), nil)
+		require.NoError(b, err)
+		b.Cleanup(func() { _ = store.Close() })
+		newRotating(b, store, rotation.DefaultRate).load(b)
+	})
+	b.Run("LoadCluster", func(b *testing.B) {
+		newRotating(b, rediskv.New(redistest.StartCluster(b, 3)), rotation.DefaultRate).load(b)
+	})
 }
 
 func (r *rotating) load(b *testing.B) {
