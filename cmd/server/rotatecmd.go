@@ -192,7 +192,7 @@ func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) 
 	rolled := 0
 	var never error
 	for _, id := range tenants {
-		record, err := rotator.Rollback(ctx, id)
+		record, err := rotator.Rollback(ctx, id, rotation.By{})
 		switch {
 		case err == nil:
 			rolled++

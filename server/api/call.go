@@ -9,6 +9,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -52,6 +53,11 @@ func (c *call) event(action audit.Action) audit.Event {
 	return audit.Event{
 		Action: action, RequestID: c.requestID, Operation: c.name(), Issuer: c.id.Issuer, Subject: c.id.Subject, Tenant: c.id.Tenant,
 	}
+}
+
+// by names who sent the call, for what others do on its order.
+func (c *call) by() rotation.By {
+	return rotation.By{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID}
 }
 
 // use is a use of a key.

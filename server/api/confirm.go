@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -63,16 +62,7 @@ func (s *server) ended(c *call, values url.Values) (string, error) {
 	if c.id.Tenant != identity.EveryTenant {
 		return "", s.refuse(c, errOperator)
 	}
-	tenant, err := s.administered(c, values)
-	switch {
-	case err != nil:
-		return "", err
-	case tenant == identity.EveryTenant:
-		return "", invalid("the tenant is missing: name the one whose keys are meant")
-	case s.unencrypted:
-		return "", cache.ErrEncryption
-	}
-	return tenant, nil
+	return s.changed(c, values)
 }
 
 // asked is the audit log for what a call asks others to do: their events say who asked.
@@ -85,7 +75,7 @@ var _ audit.Recorder = asked{}
 
 // Record implements audit.Recorder.
 func (a asked) Record(ctx context.Context, events ...audit.Event) error {
-	by := a.call.event(0)
+	by := a.call.by()
 	for i := range events {
 		events[i].RequestID, events[i].Issuer, events[i].Subject = by.RequestID, by.Issuer, by.Subject
 	}

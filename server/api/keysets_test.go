@@ -142,13 +142,23 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 	k.audit.take()
 	post("/v1/keys:rotate?class=phi", k.token)
 	require.Equal(t, string(rotation.Reencrypting), got.State)
-	first := k.audit.take()[0]
+	asked := k.audit.take()
+	first, made := asked[0], asked[1]
 	require.Equal(t, []string{"key.rotate", "rotateKeys", "default"}, []string{first.Action.String(), first.Operation, first.Tenant})
 	require.NotEmpty(t, first.Subject)
+	require.NotEmpty(t, first.RequestID)
+	require.NotZero(t, made.KeyID)
+	require.Equal(t, []string{"key.rotate", first.Issuer, first.Subject, first.RequestID}, []string{made.Action.String(), made.Issuer, made.Subject, made.RequestID})
 	begun := got.ID
 	post("/v1/keys:rotate?tenant=default&class=phi&compromised=false", operator)
 	require.Equal(t, begun, got.ID, "it is under way")
+	k.audit.take()
 	post("/v1/keys:rollback?tenant=default", operator)
+	for _, e := range k.audit.take() {
+		require.Equal(t, audit.KeyRollback, e.Action)
+		require.NotEmpty(t, e.Subject)
+		require.NotEqual(t, first.Subject, e.Subject, "that was another token")
+	}
 	require.Equal(t, []string{begun, string(rotation.RolledBack)}, []string{got.ID, got.State})
 	post("/v1/keys:rotate?compromised=true", k.token)
 	require.True(t, got.Compromised)

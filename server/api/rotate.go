@@ -28,23 +28,24 @@ func (s *server) rotateKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	tenant, err := s.changed(c, values)
+	order.By = c.by()
+	return s.change(c, values, audit.KeyRotate, order.Class,
+		func(ctx context.Context, tenant string) error { return s.rotatable(ctx, tenant, order.Class) },
+		func(ctx context.Context, tenant string) (*rotation.Record, error) {
+			return s.rotator.Begin(ctx, tenant, order)
+		})
+}
+
+// rollbackKeys takes a rotation back.
+func (s *server) rollbackKeys(c *call) error {
+	values, err := query(c, "tenant")
 	if err != nil {
 		return err
 	}
-	ctx, cancel := c.limit(s.timeout)
-	defer cancel()
-	var record *rotation.Record
-	e := c.event(audit.KeyRotate)
-	e.Tenant, e.Class = tenant, order.Class
-	err = s.change(c, e, func() error { return s.rotatable(ctx, tenant, order.Class) }, func() (err error) {
-		record, err = s.rotator.Begin(ctx, tenant, order)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return answerJSON(c, http.StatusOK, describeRotation(record))
+	return s.change(c, values, audit.KeyRollback, 0, s.reversible,
+		func(ctx context.Context, tenant string) (*rotation.Record, error) {
+			return s.rotator.Rollback(ctx, tenant, c.by())
+		})
 }
 
 // rotatable returns an error where the tenant has no keys that can be rotated.
@@ -60,31 +61,6 @@ func (s *server) rotatable(ctx context.Context, tenant string, class classify.Cl
 		return errNoKeyset
 	}
 	return nil
-}
-
-// rollbackKeys takes a rotation back.
-func (s *server) rollbackKeys(c *call) error {
-	values, err := query(c, "tenant")
-	if err != nil {
-		return err
-	}
-	tenant, err := s.changed(c, values)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := c.limit(s.timeout)
-	defer cancel()
-	var record *rotation.Record
-	e := c.event(audit.KeyRollback)
-	e.Tenant = tenant
-	err = s.change(c, e, func() error { return s.reversible(ctx, tenant) }, func() (err error) {
-		record, err = s.rotator.Rollback(ctx, tenant)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return answerJSON(c, http.StatusOK, describeRotation(record))
 }
 
 // reversible returns rotation.ErrNoWayBack where none of the tenant's rotations can be rolled back.
@@ -135,26 +111,37 @@ func (s *server) changed(c *call, values url.Values) (string, error) {
 // asking marks, as an event's reason, who asks for a change that is not made yet. What is then changed has events of its own.
 const asking = "asked"
 
-// change has keys changed, with who asked for it on record before, where check finds nothing against it. What it was refused for, or failed
-// with, is on record as well.
-func (s *server) change(c *call, e audit.Event, check, do func() error) error {
-	err := check()
-	if err == nil {
-		before := e
-		before.Facts = audit.Facts{audit.FactReason: asking}
-		if err := s.recordEvents(c, []audit.Event{before}); err != nil {
-			return err
-		}
-		err = do()
+// change has a tenant's keys changed, with who asked for it on record before, where check finds nothing against it. What it was refused for, or
+// failed with, is on record as well.
+func (s *server) change(
+	c *call, values url.Values, action audit.Action, class classify.Class,
+	check func(ctx context.Context, tenant string) error, do func(ctx context.Context, tenant string) (*rotation.Record, error),
+) error {
+	tenant, err := s.changed(c, values)
+	if err != nil {
+		return err
 	}
-	return s.failed(c, e, err)
+	ctx, cancel := c.limit(s.timeout)
+	defer cancel()
+	e := c.event(action)
+	e.Tenant, e.Class = tenant, class
+	if err := check(ctx, tenant); err != nil {
+		return s.failed(c, e, err)
+	}
+	before := e
+	before.Facts = audit.Facts{audit.FactReason: asking}
+	if err := s.recordEvents(c, []audit.Event{before}); err != nil {
+		return err
+	}
+	record, err := do(ctx, tenant)
+	if err != nil {
+		return s.failed(c, e, err)
+	}
+	return answerJSON(c, http.StatusOK, describeRotation(record))
 }
 
 // failed records that a change of keys was refused or failed, and returns err, or that it could not be recorded.
 func (s *server) failed(c *call, e audit.Event, err error) error {
-	if err == nil {
-		return nil
-	}
 	e.Code = codes.Of(translate(err)).Code
 	if e := s.recordEvents(c, []audit.Event{e}); e != nil {
 		return e

@@ -75,7 +75,7 @@ func TestVictim(t *testing.T) {
 		case record == nil || !record.Active():
 			s.begin(rotation.Order{Compromised: rand.IntN(4) == 0})
 		case !record.Compromised && record.State == rotation.Grace && rand.IntN(3) == 0:
-			_, err := s.Rollback(t.Context(), "tenant")
+			_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
 			require.NoError(t, err)
 		default:
 			s.clock.pass(rotation.DefaultGrace + time.Hour)

@@ -35,6 +35,13 @@ const (
 	RolledBack   State = "rolled-back"
 )
 
+// By is who ordered a change of keys, as the audit event of the order names them. It is zero where nobody did but the configuration, or a command.
+type By struct {
+	Issuer    string `json:"issuer,omitempty"`
+	Subject   string `json:"subject,omitempty"`
+	RequestID string `json:"requestId,omitempty"`
+}
+
 // Keyset is the new primary of a use and class. A use and class that was rotated again before the rotation was over is there as often.
 type Keyset struct {
 	Use         format.Use     `json:"use"`
@@ -45,6 +52,7 @@ type Keyset struct {
 	Made        bool           `json:"made,omitempty"`  // the new primary is there
 	Due         int64          `json:"due,omitempty"`   // as of its former keys
 	Final       bool           `json:"final,omitempty"` // there is no way back any more
+	By          By             `json:"by,omitzero"`
 }
 
 // Key is a former key of the cache.
@@ -59,6 +67,7 @@ type Former struct {
 	Compromised bool  `json:"compromised,omitempty"`
 	Stage       State `json:"stage,omitempty"` // Grace, FirstScan or SecondScan: what it waits for; Idle until all entries were sealed anew
 	Due         int64 `json:"due,omitempty"`   // that is not before then
+	By          By    `json:"by,omitzero"`     // of the rotation that it is given up by
 }
 
 // ID is a key's id, written as hex.
@@ -122,6 +131,7 @@ type Record struct {
 	ID          string   `json:"id"` // of the rotation, random
 	State       State    `json:"state"`
 	Compromised bool     `json:"compromised"` // one of the former keys is
+	By          By       `json:"by,omitzero"` // of the last rotation, or of the rollback
 	Keysets     []Keyset `json:"keysets"`
 	Former      []Former `json:"former"`
 

@@ -98,6 +98,7 @@ func New(options Options) *Rotator {
 type Order struct {
 	Class       classify.Class // 0 is every one
 	Compromised bool           // the former keys are known to others: they never seal again, and there is no way back and no grace
+	By          By             // who gives it
 
 	due func(record *Record, s *envelope.Keyset) bool // nil is always
 }
@@ -142,7 +143,7 @@ func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) (*Reco
 	full := false
 	next := &Record{
 		Version: version, Tenant: record.Tenant, Environment: record.Environment,
-		ID: rand.Text(), State: Rotating, Compromised: order.Compromised, Begun: r.now(),
+		ID: rand.Text(), State: Rotating, Compromised: order.Compromised, Begun: r.now(), By: order.By,
 	}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -152,7 +153,7 @@ func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) (*Reco
 			}
 			continue
 		}
-		k := Keyset{Use: s.Use, Class: s.Class, Epoch: s.Epoch, From: ID(s.Primary), Compromised: order.Compromised}
+		k := Keyset{Use: s.Use, Class: s.Class, Epoch: s.Epoch, From: ID(s.Primary), Compromised: order.Compromised, By: order.By}
 		if room(d, s) {
 			next.Keysets = append(next.Keysets, k)
 			continue
@@ -209,7 +210,7 @@ func (r *Record) join(before *Record) {
 
 // Rollback makes the former primaries of a tenant's rotations the primaries again, of all whose former keys no first scan was clean of. What was sealed
 // meanwhile still opens. It returns ErrNoWayBack.
-func (r *Rotator) Rollback(ctx context.Context, tenant string) (*Record, error) {
+func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (r *Rotator) Rollback(ctx context.Context, tenant string) (*Record, error) 
 		if !slices.ContainsFunc(record.Keysets, func(k Keyset) bool { return record.Reversible(&k) }) {
 			return ErrNoWayBack
 		}
-		record.State = RollingBack
+		record.State, record.By = RollingBack, by
 		return nil
 	})
 	if err != nil || record.State == RolledBack {
@@ -229,9 +230,11 @@ func (r *Rotator) Rollback(ctx context.Context, tenant string) (*Record, error) 
 	return r.settle(ctx, tenant)
 }
 
-func (r *Rotator) audit(ctx context.Context, action audit.Action, tenant string, class classify.Class, id ID) error {
+// audit records a change of a key, whichever process makes it, as of who ordered it.
+func (r *Rotator) audit(ctx context.Context, action audit.Action, by By, tenant string, class classify.Class, id ID) error {
 	err := r.Audit.Record(ctx, audit.Event{
 		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id),
+		RequestID: by.RequestID, Issuer: by.Issuer, Subject: by.Subject,
 	})
 	if err != nil {
 		return fmt.Errorf("rotation: %w", err)

@@ -194,7 +194,7 @@ func TestLife(t *testing.T) {
 	require.Equal(t, rotation.SecondScan, record.State)
 	require.Equal(t, n, record.Done)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Disabled: classes}, s.states(format.UseCache))
-	_, err = s.Rollback(t.Context(), "tenant")
+	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.ErrorIs(t, err, rotation.ErrNoWayBack)
 	require.Equal(t, rotation.SecondScan, s.work().State, "not before the time that keys are in memory for")
 
@@ -273,13 +273,13 @@ func TestRollback(t *testing.T) {
 	require.NotEqual(t, 2000, half)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("value 0"), classify.PHI, time.Hour, nil))
 
-	record, err := s.Rollback(t.Context(), "tenant")
+	record, err := s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.NoError(t, err)
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 1", []byte("value 1"), classify.PHI, time.Hour, nil))
 	s.reads(2000)
-	record, err = s.Rollback(t.Context(), "tenant")
+	record, err = s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.NoError(t, err, "again is no error")
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
@@ -300,7 +300,7 @@ func TestCompromised(t *testing.T) {
 	record = s.begin(rotation.Order{Compromised: true})
 	require.Len(t, record.Keysets, classes, "the milder rotation that was under way is superseded")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Compromised: classes + 1}, s.states(format.UseCache))
-	_, err := s.Rollback(t.Context(), "tenant")
+	_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.ErrorIs(t, err, rotation.ErrNoWayBack)
 	begun := time.Now()
 	require.Equal(t, rotation.Grace, s.work().State)
@@ -335,7 +335,7 @@ func TestRollbackLeavesLaterKeys(t *testing.T) {
 	s.begin(rotation.Order{})
 	later, err := s.tenant().Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(t, err)
-	_, err = s.Rollback(t.Context(), "tenant")
+	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.NoError(t, err)
 	for class, id := range s.primaries() {
 		want := before[class]

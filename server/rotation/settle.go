@@ -48,7 +48,7 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 		}
 		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
 		if err == nil {
-			err = r.audit(ctx, audit.KeyRotate, record.Tenant, k.Class, ID(primary))
+			err = r.audit(ctx, audit.KeyRotate, k.By, record.Tenant, k.Class, ID(primary))
 		}
 		if err == nil && k.Compromised {
 			err = r.compromise(ctx, record.Tenant, k)
@@ -77,7 +77,7 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 // compromised.
 func (r *Rotator) formerOf(d *envelope.Document, record *Record) (all []Former) {
 	for _, key := range formerKeys(d) {
-		f := Former{Key: key}
+		f := Former{Key: key, By: record.By}
 		if i := slices.IndexFunc(record.Former, func(f Former) bool { return f.Key == key }); i >= 0 {
 			f = record.Former[i]
 		}
@@ -104,7 +104,7 @@ func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error
 		if key.ID == s.Primary || key.State >= envelope.Compromised {
 			continue
 		}
-		if err := r.audit(ctx, audit.KeyCompromised, tenant, k.Class, ID(key.ID)); err != nil {
+		if err := r.audit(ctx, audit.KeyCompromised, k.By, tenant, k.Class, ID(key.ID)); err != nil {
 			return err
 		}
 		if err := r.Ring.Advance(ctx, tenant, k.Use, k.Class, key.ID, envelope.Compromised); err != nil {
@@ -133,7 +133,7 @@ func formerKeys(d *envelope.Document) (all []Key) {
 
 func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 	for _, k := range record.ways() {
-		if err := r.audit(ctx, audit.KeyRollback, record.Tenant, k.Class, k.From); err != nil {
+		if err := r.audit(ctx, audit.KeyRollback, record.By, record.Tenant, k.Class, k.From); err != nil {
 			return err
 		}
 		err := r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch+1 })
@@ -159,10 +159,11 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 	}
 	left := formerKeys(d)
 	for _, k := range record.wave() {
+		by := record.Former[record.index(k)].By
 		if !slices.Contains(left, k) || to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
 			continue // disabled, or compromised: that opens until it is destroyed
 		}
-		if err := r.audit(ctx, action, record.Tenant, k.Class, k.ID); err != nil {
+		if err := r.audit(ctx, action, by, record.Tenant, k.Class, k.ID); err != nil {
 			return err
 		}
 		err := r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)

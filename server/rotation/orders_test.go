@@ -1,0 +1,114 @@
+package rotation_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// journal keeps events, or fails to.
+type journal struct {
+	mu     sync.Mutex
+	events []audit.Event
+	broken bool
+}
+
+func (j *journal) Record(_ context.Context, events ...audit.Event) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken {
+		return audit.ErrUnavailable
+	}
+	j.events = append(j.events, events...)
+	return nil
+}
+
+// take gives who the events are of, by their key and action, and forgets them.
+func (j *journal) take() map[audit.Action]map[format.KeyID]rotation.By {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := map[audit.Action]map[format.KeyID]rotation.By{}
+	for _, e := range j.events {
+		if all[e.Action] == nil {
+			all[e.Action] = map[format.KeyID]rotation.By{}
+		}
+		all[e.Action][e.KeyID] = rotation.By{Issuer: e.Issuer, Subject: e.Subject, RequestID: e.RequestID}
+	}
+	j.events = nil
+	return all
+}
+
+var (
+	ada   = rotation.By{Issuer: "api-token", Subject: "ada", RequestID: "request 1"}
+	grace = rotation.By{Issuer: "https://provider", Subject: "grace", RequestID: "request 2"}
+)
+
+// Each change of a key says on whose order it is made, also where another process makes it, long after, and where rotations of several people overlap.
+func TestEventsNameWhoOrdered(t *testing.T) {
+	t.Parallel()
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	dir, log := t.TempDir(), &journal{}
+	asked := newSite(t, directory(t, dir), store, func(o *rotation.Options) { o.Audit = &journal{broken: true} })
+	s := newSite(t, directory(t, dir), store, func(o *rotation.Options) { o.Audit = log })
+	s.fill(10)
+	first := s.primaries()[classify.PHI]
+
+	_, err = asked.Begin(t.Context(), "tenant", rotation.Order{Class: classify.PHI, By: ada})
+	require.ErrorIs(t, err, audit.ErrUnavailable, "it is cut off after it was ordered")
+	s.work()
+	second := s.primaries()[classify.PHI]
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{audit.KeyRotate: {second: ada}}, log.take())
+
+	s.begin(rotation.Order{Class: classify.PHI, By: grace})
+	third := s.primaries()[classify.PHI]
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{audit.KeyRotate: {third: grace}}, log.take())
+	s.work()
+	s.clock.pass(rotation.DefaultGrace + time.Second)
+	s.work()
+	former := map[format.KeyID]rotation.By{first: ada, second: grace}
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{audit.KeyDisable: former}, log.take())
+	s.clock.pass(s.Ring.TTL() + time.Second)
+	s.work()
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{audit.KeyDestroy: former}, log.take())
+
+	s.begin(rotation.Order{Class: classify.PII, By: ada})
+	back := s.primaries()
+	_, err = s.Rollback(t.Context(), "tenant", grace)
+	require.NoError(t, err)
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{
+		audit.KeyRotate: {back[classify.PII]: ada}, audit.KeyRollback: {s.primaries()[classify.PII]: grace},
+	}, log.take())
+
+	former = map[format.KeyID]rotation.By{back[classify.PII]: ada, s.primaries()[classify.PII]: ada}
+	s.begin(rotation.Order{Class: classify.PII, Compromised: true, By: ada})
+	require.Equal(t, map[audit.Action]map[format.KeyID]rotation.By{
+		audit.KeyRotate: {s.primaries()[classify.PII]: ada}, audit.KeyCompromised: former,
+	}, log.take())
+}
+
+// What is due by itself is on nobody's order, whoever ordered what was before.
+func TestEventsOfWhatIsDue(t *testing.T) {
+	t.Parallel()
+	log := &journal{}
+	s := local(t, func(o *rotation.Options) { o.Audit, o.Age = log, 24*time.Hour })
+	s.fill(10)
+	s.begin(rotation.Order{By: ada})
+	s.work()
+	log.take()
+	before := s.primaries()
+	s.clock.pass(25 * time.Hour)
+	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
+	primary := s.primaries()[classify.PHI]
+	require.Equal(t, rotation.By{}, log.take()[audit.KeyRotate][primary])
+}
