@@ -12,7 +12,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +20,10 @@ import (
 
 // Directory is a Store with a folder for each kind and a file for each document. A file is only ever replaced by a rename, under the
 // directory's lock, once its successor is on the disk.
-type Directory struct{ path string }
+type Directory struct {
+	path  string
+	index index
+}
 
 var _ Store = (*Directory)(nil)
 
@@ -30,7 +32,7 @@ const lockName = ".lock"
 // OpenDirectory opens a directory, and makes it where it is missing, for its owner's eyes only. It removes what writers that were killed
 // left behind.
 func OpenDirectory(path string) (*Directory, error) {
-	d := &Directory{path}
+	d := &Directory{path: path}
 	for _, kind := range []Kind{Keysets, Rotations, Leases} {
 		if err := os.MkdirAll(d.folder(kind), 0o700); err != nil {
 			return nil, unavailable(path, err)
@@ -116,16 +118,13 @@ func (d *Directory) Swap(ctx context.Context, kind Kind, name string, old, docum
 // All implements Store.
 func (d *Directory) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		entries, err := os.ReadDir(d.folder(kind))
+		files, err := d.files(kind)
 		if err != nil {
-			yield(nil, unavailable(d.folder(kind), err))
+			yield(nil, err)
 			return
 		}
-		for _, entry := range entries {
-			if strings.HasPrefix(entry.Name(), ".") {
-				continue
-			}
-			content, err := read(filepath.Join(d.folder(kind), entry.Name()))
+		for _, file := range files {
+			content, err := read(filepath.Join(d.folder(kind), file))
 			if err == nil {
 				err = ctx.Err()
 			}
@@ -138,34 +137,41 @@ func (d *Directory) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error]
 
 // Page implements Store, in the order of the files' names.
 func (d *Directory) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
-	entries, err := os.ReadDir(d.folder(kind)) // in order
+	files, err := d.index.after(ctx, d, kind, after, func() ([]string, error) { return d.files(kind) })
 	if err != nil {
-		return nil, "", unavailable(d.folder(kind), err)
-	}
-	from, found := slices.BinarySearchFunc(entries, after, func(e fs.DirEntry, name string) int { return strings.Compare(e.Name(), name) })
-	if found {
-		from++
+		return nil, "", err
 	}
 	last := ""
-	for _, entry := range entries[from:] {
-		if strings.HasPrefix(entry.Name(), ".") {
-			continue
-		}
+	for _, file := range files {
 		if len(documents) == limit {
 			return documents, last, nil
 		}
-		content, err := read(filepath.Join(d.folder(kind), entry.Name()))
+		content, err := read(filepath.Join(d.folder(kind), file))
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return nil, "", err
 		}
-		if last = entry.Name(); content != nil {
+		if last = file; content != nil {
 			documents = append(documents, content)
 		}
 	}
 	return documents, "", nil
+}
+
+// files gives the names of the files of a kind.
+func (d *Directory) files(kind Kind) (all []string, err error) {
+	entries, err := os.ReadDir(d.folder(kind))
+	if err != nil {
+		return nil, unavailable(d.folder(kind), err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			all = append(all, entry.Name())
+		}
+	}
+	return all, nil
 }
 
 // settled is beyond the resolution of a file system's clock: within it, two changes may bear one time.

@@ -66,6 +66,53 @@ func (r *reads) GetMany(ctx context.Context, keys []string) ([][]byte, error) {
 	return r.Store.GetMany(ctx, keys)
 }
 
+// scans counts how often keys are listed from the beginning.
+type scans struct {
+	kv.Store
+	n int
+}
+
+func (s *scans) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
+	if cursor == "" {
+		s.n++
+	}
+	return s.Store.Scan(ctx, prefix, cursor, limit)
+}
+
+// Names are listed once for all pages, for as long as nothing changes; what comes meanwhile, by whomever, is there.
+func TestNamesAreListedOnce(t *testing.T) {
+	embedded, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, embedded.Close()) })
+	counted := &scans{Store: embedded}
+	s := keystore.OverKV(counted)
+	put := func(name string) {
+		t.Helper()
+		_, err := keystore.OverKV(embedded).Swap(t.Context(), keystore.Keysets, name, nil, []byte(name))
+		require.NoError(t, err)
+	}
+	list := func() (n int) {
+		t.Helper()
+		for after := ""; ; {
+			documents, next, err := s.Page(t.Context(), keystore.Keysets, after, 10)
+			require.NoError(t, err)
+			if n, after = n+len(documents), next; next == "" {
+				return n
+			}
+		}
+	}
+	for i := range 50 {
+		put(fmt.Sprint("name ", i))
+	}
+	require.Equal(t, 50, list())
+	require.Equal(t, 1, counted.n)
+	require.Equal(t, 50, list())
+	require.Equal(t, 1, counted.n)
+	put("another")
+	require.Equal(t, 51, list())
+	require.Equal(t, 2, counted.n)
+}
+
 // A page reads its own documents only: what lies beside them may even be damaged.
 func TestPageReadsNoMore(t *testing.T) {
 	embedded, err := badgerkv.Open(t.TempDir(), nil)

@@ -14,24 +14,27 @@ import (
 )
 
 // overKV is a Store in a kv.Store.
-type overKV struct{ store kv.Store }
+type overKV struct {
+	store kv.Store
+	index index
+}
 
-var _ Store = overKV{}
+var _ Store = (*overKV)(nil)
 
 // OverKV keeps documents in a kv.Store that several hosts share, such as a Redis. It is as durable as that store is: a Redis that is to keep
 // keysets needs appendonly yes and appendfsync always, and must not evict (maxmemory-policy noeviction).
-func OverKV(store kv.Store) Store { return overKV{store} }
+func OverKV(store kv.Store) Store { return &overKV{store: store} }
 
 const kvPrefix = "coffer-keys/"
 
 // Where implements Store.
-func (o overKV) Where(kind Kind, name string) string { return kvPrefix + string(kind) + "/" + name }
+func (o *overKV) Where(kind Kind, name string) string { return kvPrefix + string(kind) + "/" + name }
 
 // generation is the key whose value every change replaces.
-func (o overKV) generation(kind Kind) string { return kvPrefix + "generation/" + string(kind) }
+func (o *overKV) generation(kind Kind) string { return kvPrefix + "generation/" + string(kind) }
 
 // Get implements Store.
-func (o overKV) Get(ctx context.Context, kind Kind, name string) ([]byte, error) {
+func (o *overKV) Get(ctx context.Context, kind Kind, name string) ([]byte, error) {
 	content, ok, err := o.store.Get(ctx, o.Where(kind, name))
 	if err != nil {
 		return nil, o.failed(kind, name, err)
@@ -43,7 +46,7 @@ func (o overKV) Get(ctx context.Context, kind Kind, name string) ([]byte, error)
 }
 
 // Swap implements Store. Who is killed between the change and its announcement leaves one that others see when they look for themselves.
-func (o overKV) Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error) {
+func (o *overKV) Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error) {
 	key := o.Where(kind, name)
 	switch {
 	case len(document) > MaxDocument:
@@ -69,7 +72,7 @@ func (o overKV) Swap(ctx context.Context, kind Kind, name string, old, document 
 }
 
 // All implements Store.
-func (o overKV) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
+func (o *overKV) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for cursor := ""; ; {
 			keys, next, err := o.store.Scan(ctx, o.Where(kind, ""), cursor, 0)
@@ -94,42 +97,41 @@ func (o overKV) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
 }
 
 // Page implements Store, in the order of names.
-func (o overKV) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
-	keys, err := o.keysAfter(ctx, kind, after)
-	if err == nil && len(keys) > limit {
+func (o *overKV) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
+	place := ""
+	if after != "" {
+		place = o.Where(kind, after)
+	}
+	keys, err := o.index.after(ctx, o, kind, place, func() ([]string, error) { return o.keys(ctx, kind) })
+	if err != nil {
+		return nil, "", err
+	}
+	if len(keys) > limit {
 		keys = keys[:limit]
 		next = strings.TrimPrefix(keys[limit-1], o.Where(kind, ""))
 	}
-	if err == nil {
-		documents, err = o.store.GetMany(ctx, keys)
-	}
-	if err != nil {
+	if documents, err = o.store.GetMany(ctx, keys); err != nil {
 		return nil, "", o.failed(kind, "", err)
 	}
 	return slices.DeleteFunc(documents, func(content []byte) bool { return content == nil }), next, nil
 }
 
-// keysAfter gives the keys of all documents of a kind after a name, in order, each once: a scan may repeat them.
-func (o overKV) keysAfter(ctx context.Context, kind Kind, after string) (all []string, err error) {
+// keys gives the keys of all documents of a kind.
+func (o *overKV) keys(ctx context.Context, kind Kind) (all []string, err error) {
 	for cursor := ""; ; {
 		keys, next, err := o.store.Scan(ctx, o.Where(kind, ""), cursor, 0)
 		if err != nil {
-			return nil, err
+			return nil, o.failed(kind, "", err)
 		}
-		for _, key := range keys {
-			if key > o.Where(kind, after) {
-				all = append(all, key)
-			}
-		}
+		all = append(all, keys...)
 		if cursor = next; cursor == "" {
-			slices.Sort(all)
-			return slices.Compact(all), nil
+			return all, nil
 		}
 	}
 }
 
 // Generation implements Store.
-func (o overKV) Generation(ctx context.Context, kind Kind) (string, error) {
+func (o *overKV) Generation(ctx context.Context, kind Kind) (string, error) {
 	value, _, err := o.store.Get(ctx, o.generation(kind))
 	if err != nil {
 		return "", o.failed(kind, "", err)
@@ -137,7 +139,7 @@ func (o overKV) Generation(ctx context.Context, kind Kind) (string, error) {
 	return string(value), nil
 }
 
-func (o overKV) failed(kind Kind, name string, err error) error {
+func (o *overKV) failed(kind Kind, name string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
