@@ -41,7 +41,7 @@ type EventHead struct {
 type EventFilter struct {
 	Tenant   string // and of no other; empty: of what the token may see
 	Action   string // whole, or the begin of several with its dot, such as key.
-	Severity string
+	Severity string // the least
 	Class    string
 	Since    time.Time
 }

@@ -148,7 +148,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
   listEvents: async () => {
     const events = client.events({ action: 'key.', severity: 'info', class: 'phi', since: new Date(0), pageSize: 2 });
     const { value } = await events.next();
-    expect(value).toMatchObject({ tenant: 'default', outcome: 'ok', class: 'phi' });
+    expect(value).toMatchObject({ tenant: 'default', class: 'phi' });
   },
   getEventHead: async () => expect(await client.eventHead()).toMatchObject({ mac: expect.stringMatching(/^[0-9a-f]{64}$/) }),
   listKeysets: async () => {

@@ -180,11 +180,15 @@ func auditTailCommand() *cobra.Command {
 			if n < 0 || n > audit.MaxTail {
 				return fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail)
 			}
-			if filter.Severity = audit.Severity(severity); severity != "" && !filter.Severity.Valid() {
+			known := severity == ""
+			if !known {
+				filter.Severity, known = audit.ParseSeverity(severity)
+			}
+			if !known {
 				return errors.New("--severity takes info, notice, warning or critical")
 			}
 			if filter.Action != "" && !audit.IsAction(filter.Action) {
-				return errors.New("--action takes the name of an action, such as key.open, token.create or access.refused")
+				return errors.New("--action takes the name of an action, such as key.open or access.refused, or the begin of several, such as key.")
 			}
 			if filter.Since, err = parseSince(since); err != nil {
 				return err
@@ -201,7 +205,7 @@ func auditTailCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that are recorded, until SIGINT")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON on a terminal too")
 	cmd.Flags().StringVar(&filter.Tenant, "tenant", "", "only of this tenant")
-	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open or token.create")
+	cmd.Flags().StringVar(&filter.Action, "action", "", "only this action, such as key.open, or those that begin so, such as key.")
 	cmd.Flags().StringVar(&severity, "severity", "", "only from this one up: info, notice, warning, critical")
 	cmd.Flags().StringVar(&since, "since", "", "only after a time (RFC 3339), or not older than a duration such as 24h or 7d")
 	return cmd

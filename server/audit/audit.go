@@ -25,7 +25,6 @@ package audit
 
 import (
 	"context"
-	"slices"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -136,9 +135,6 @@ func (a Action) String() string {
 	}
 	return actions[a]
 }
-
-// IsAction reports whether there is an action of that name.
-func IsAction(name string) bool { return name != "" && slices.Contains(actions[:], name) }
 
 // usesKey reports whether the action is one of the many that go on all day.
 func (a Action) usesKey() bool { return a == KeySeal || a == KeyOpen }

@@ -6,19 +6,14 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"time"
 )
 
-// Query says which events are wanted; the zero Query is all of them, from the newest on.
+// Query says which events a page is of.
 type Query struct {
-	Tenant   string    // empty: of every tenant, and of none
-	Action   string    // whole, such as key.open, or its begin with a dot, such as key.
-	Severity Severity  // and no other; empty: all
-	Class    string    // and no other; empty: all
-	Since    time.Time // zero: from the begin of the log
-	Before   uint64    // only events of smaller numbers; 0: all
-	Limit    int       // how many at most
+	Filter
+	Before uint64 // only events of smaller numbers; 0: from the newest on
+	Limit  int    // how many at most
 }
 
 // Entry is an event as the log has it: one JSON object with seq and mac.
@@ -89,30 +84,22 @@ func (p *page) read(ctx context.Context, path string) (done bool, err error) {
 
 // take adds a line that fits.
 func (p *page) take(line []byte) {
-	l, ok := parseLink(line)
-	if !ok || p.query.Before > 0 && l.Seq >= p.query.Before {
+	link, ok := parseLink(line)
+	if !ok || p.query.Before > 0 && link.Seq >= p.query.Before {
 		return
 	}
-	p.at = l.Seq
-	var r record
-	if json.Unmarshal(line, &r) != nil {
+	p.at = link.Seq
+	l, ok := ParseLine(line)
+	if !ok {
 		return
 	}
-	if !p.query.Since.IsZero() {
-		if at, err := time.Parse(timeLayout, r.Time); err == nil && at.Before(p.query.Since) {
-			p.older++
-			return
-		}
-		p.older = 0
+	if at, err := time.Parse(timeLayout, l.Time); err == nil && at.Before(p.query.Since) {
+		p.older++
+		return
 	}
-	if p.query.fits(&r) {
+	if p.older = 0; p.query.Wants(l) {
 		p.entries = append(p.entries, slices.Clone(line))
 	}
-}
-
-func (q *Query) fits(r *record) bool {
-	action := q.Action == "" || r.Action == q.Action || strings.HasSuffix(q.Action, ".") && strings.HasPrefix(r.Action, q.Action)
-	return action && (q.Tenant == "" || r.Tenant == q.Tenant) && (q.Severity == "" || r.Severity == q.Severity) && (q.Class == "" || r.Class == q.Class)
 }
 
 // firstOf is the number of a file's first line; 0 where that cannot be told.
@@ -122,10 +109,4 @@ func firstOf(path string) uint64 {
 		return 0
 	}
 	return l.Seq
-}
-
-// ParseSeverity reads a severity's name.
-func ParseSeverity(text string) (Severity, bool) {
-	s := Severity(text)
-	return s, slices.Contains([]Severity{Info, Notice, Warning, Critical}, s)
 }

@@ -26,33 +26,6 @@ func ParseLine(text []byte) (*Line, bool) {
 	return &l, json.Unmarshal(text, &l) == nil
 }
 
-// Filter says which lines are wanted. The zero Filter wants all.
-type Filter struct {
-	Tenant   string
-	Action   string
-	Class    string
-	Severity Severity // the least
-	Since    time.Time
-	Until    time.Time // exclusive
-}
-
-var severities = []Severity{Info, Notice, Warning, Critical}
-
-// Valid reports whether it is one of the severities.
-func (s Severity) Valid() bool { return slices.Contains(severities, s) }
-
-// Wants reports whether a line passes.
-func (f *Filter) Wants(l *Line) bool {
-	at, err := time.Parse(timeLayout, l.Time)
-	switch {
-	case f.Tenant != "" && f.Tenant != l.Tenant, f.Action != "" && f.Action != l.Action, f.Class != "" && f.Class != l.Class:
-		return false
-	case slices.Index(severities, l.Severity) < slices.Index(severities, f.Severity):
-		return false
-	}
-	return err == nil && (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
-}
-
 const (
 	// MaxTail is how many lines Tail goes back at most.
 	MaxTail    = 10_000

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,9 +58,43 @@ func TestTail(t *testing.T) {
 	require.Equal(t, []string{"10"}, tailOf(t, path, 9, audit.Filter{Severity: audit.Critical}))
 	require.Equal(t, []string{"25"}, tailOf(t, path, 9, audit.Filter{Class: "pii"}))
 	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key.seal"}))
+	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key"}))
+	require.Equal(t, []string{"28", "29"}, tailOf(t, path, 2, audit.Filter{Action: "key."}))
 	require.Empty(t, tailOf(t, path, 9, audit.Filter{Since: time.Now().Add(time.Minute)}))
 	require.Empty(t, tailOf(t, path, 9, audit.Filter{Until: time.Now().Add(-time.Minute)}))
 	require.Len(t, tailOf(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute), Until: time.Now().Add(time.Minute)}), 30)
+}
+
+// TestPageFilters: a page and the end of the log take one filter for the same.
+func TestPageFilters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{Sync: audit.SyncLater, Least: classify.Public})
+	actions := []audit.Action{audit.KeyOpen, audit.KeySeal, audit.ServerStart, audit.AccessRefused}
+	codes := []string{"", "unknown_key", "authentication_failed"}
+	for i := range 60 {
+		e := use(i)
+		e.Action, e.Code, e.Class = actions[i%4], codes[i%3], classify.All[i%5]
+		e.Tenant = []string{"", "other"}[i%2]
+		require.NoError(t, f.Record(t.Context(), e))
+	}
+	now := time.Now()
+	for _, filter := range []audit.Filter{
+		{}, {Tenant: "other"}, {Action: "key.open"}, {Action: "key."}, {Action: "key"}, {Class: "phi"}, {Severity: audit.Info}, {Severity: audit.Notice},
+		{Severity: audit.Warning}, {Severity: audit.Critical}, {Since: now.Add(-time.Minute)}, {Since: now.Add(time.Minute)}, {Until: now.Add(time.Minute)},
+		{Until: now.Add(-time.Minute)}, {Tenant: "other", Action: "key.", Severity: audit.Warning, Class: "pii"},
+	} {
+		want := tailOf(t, path, 100, filter)
+		slices.Reverse(want)
+		entries, _, err := audit.Page(t.Context(), path, audit.Query{Filter: filter, Limit: 100})
+		require.NoError(t, err)
+		var got []string
+		for _, entry := range entries {
+			l, ok := audit.ParseLine(entry)
+			require.True(t, ok)
+			got = append(got, l.RequestID)
+		}
+		require.Equal(t, want, got, filter)
+	}
 }
 
 // TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what is no line does not.
@@ -115,7 +150,7 @@ func TestPageSince(t *testing.T) {
 	write(9_000, since.AddDate(-1, 0, 0))
 	write(2, since.Add(time.Minute))
 	require.NoError(t, os.WriteFile(path, []byte(log.String()), 0o600))
-	entries, next, err := audit.Page(t.Context(), path, audit.Query{Since: since, Limit: 100})
+	entries, next, err := audit.Page(t.Context(), path, audit.Query{Filter: audit.Filter{Since: since}, Limit: 100})
 	require.NoError(t, err)
 	require.Len(t, entries, 5)
 	require.Zero(t, next)

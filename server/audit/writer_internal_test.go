@@ -369,7 +369,10 @@ func TestEveryActionHasAName(t *testing.T) {
 		seen[a.String()] = true
 		require.True(t, IsAction(a.String()))
 	}
-	require.False(t, IsAction(""))
+	for _, name := range []string{"", ".", "key", "none."} {
+		require.False(t, IsAction(name), name)
+	}
+	require.True(t, IsAction("key."))
 	for fact := Fact(1); int(fact) < numberOfFacts; fact++ {
 		require.Regexp(t, `^[a-z]+$`, facts[fact])
 		require.False(t, seen[facts[fact]])

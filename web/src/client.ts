@@ -57,6 +57,7 @@ export interface EventFilter {
   tenant?: string;
   /** An action such as `key.open`, or the begin of several with its dot, such as `key.`. */
   action?: string;
+  /** The least. */
   severity?: Schemas['Severity'];
   class?: DataClassification;
   since?: Date;

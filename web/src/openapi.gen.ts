@@ -2755,6 +2755,7 @@ export interface operations {
                  * @example key.
                  */
                 action?: string;
+                /** @description Events of this severity and of those above it. */
                 severity?: components["schemas"]["Severity"];
                 class?: components["schemas"]["Class"];
                 /**

@@ -24,7 +24,7 @@ export function AuditFilterForm({ onFilter }: { onFilter: (filter: AuditFilter) 
   return (
     <form className="audit-filter" onSubmit={submit} aria-label="Which events">
       <label>
-        Severity
+        Severity, at least
         <select name="severity" onChange={send}>
           <option value="">all</option>
           {severities.map((severity) => (

@@ -1,0 +1,33 @@
+package audit_test
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+)
+
+// TestEach: only the lines of a log that is as it was written are given, and of no other log any error is nil.
+func TestEach(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{MaxSize: 2000})
+	for i := range 20 {
+		require.NoError(t, f.Record(t.Context(), use(i)))
+	}
+	require.NoError(t, f.Close())
+	var seen []uint64
+	each := func(filter audit.Filter) error {
+		seen = nil
+		return audit.Each(t.Context(), path, keyOf(t, path), &filter, func(l *audit.Line) { seen = append(seen, l.Seq) })
+	}
+	require.NoError(t, each(audit.Filter{}))
+	require.Len(t, seen, 20)
+	require.True(t, slices.IsSorted(seen))
+	require.NoError(t, each(audit.Filter{Tenant: "nobody"}))
+	require.Empty(t, seen)
+	appendTo(t, path, otherLog(t, 21)[20])
+	require.ErrorIs(t, each(audit.Filter{}), audit.ErrAltered)
+}

@@ -1,0 +1,46 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Filter says which lines are wanted. The zero Filter wants all.
+type Filter struct {
+	Tenant   string    // empty: of every tenant, and of none
+	Action   string    // whole, such as key.open, or the begin of several with its dot, such as key.
+	Class    string    // and no other
+	Severity Severity  // the least
+	Since    time.Time // zero: from the begin of the log
+	Until    time.Time // exclusive; zero: to its end
+}
+
+// Wants reports whether a line passes.
+func (f *Filter) Wants(l *Line) bool {
+	switch {
+	case f.Tenant != "" && f.Tenant != l.Tenant, f.Action != "" && !fits(f.Action, l.Action), f.Class != "" && f.Class != l.Class:
+		return false
+	case slices.Index(severities, l.Severity) < slices.Index(severities, f.Severity):
+		return false
+	}
+	at, err := time.Parse(timeLayout, l.Time)
+	return err == nil && (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+}
+
+// fits reports whether an action is the one that is wanted, or begins so.
+func fits(wanted, action string) bool {
+	return action == wanted || strings.HasSuffix(wanted, ".") && strings.HasPrefix(action, wanted)
+}
+
+// IsAction reports whether there is an action that a Filter of that Action wants.
+func IsAction(name string) bool {
+	return name != "" && slices.ContainsFunc(actions[:], func(action string) bool { return fits(name, action) })
+}
+
+var severities = []Severity{Info, Notice, Warning, Critical}
+
+// ParseSeverity reads a severity's name.
+func ParseSeverity(text string) (Severity, bool) {
+	return Severity(text), slices.Contains(severities, Severity(text))
+}

@@ -1,0 +1,122 @@
+package audit_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
+)
+
+// TestHead: without its head, or with one that somebody made, a log does not verify, and no process goes on with it.
+func TestHead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	head := filepath.Join(filepath.Dir(path), "audit.head")
+	good, err := os.ReadFile(head)
+	require.NoError(t, err)
+	info, err := os.Stat(head)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o600), info.Mode())
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1
+		require.NoError(t, os.WriteFile(head, bad, 0o600))
+		require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+	}
+	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
+	require.ErrorIs(t, err, audit.ErrHead)
+	require.NoError(t, os.Remove(head))
+	require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
+	require.ErrorIs(t, err, audit.ErrHead)
+	require.ErrorContains(t, err, "restore it")
+	require.NoError(t, os.WriteFile(head, good, 0o600))
+	require.Nil(t, verify(t, path).Fault)
+}
+
+// TestAnchors: who puts back log and head, both as they were, is found by an anchor of after that; so is who has the key and writes the log anew.
+func TestAnchors(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.log")
+	write := func() (at audit.Anchor) {
+		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
+		require.NoError(t, err)
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+		head, err := f.Head()
+		require.NoError(t, err)
+		return head.Anchor
+	}
+	first := write()
+	copied := t.TempDir()
+	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+	second := write()
+	for _, text := range []string{first.String(), second.String()} {
+		anchor, err := audit.ParseAnchor(text)
+		require.NoError(t, err)
+		require.Nil(t, verify(t, path, anchor).Fault)
+	}
+
+	old := filepath.Join(copied, "audit.log")
+	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
+	require.Equal(t, audit.Truncated, verify(t, old, second).Fault.Kind)
+	path = old
+	write() // another second line
+	fault := verify(t, old, second).Fault
+	require.Equal(t, []any{audit.Rewritten, 2}, []any{fault.Kind, fault.Line})
+
+	for _, text := range []string{"", "1", "1:", ":" + second.MAC.String(), "01:" + second.MAC.String(), "1:" + strings.ToUpper(second.MAC.String()), "-1:00", "1:00", second.String() + "0"} {
+		_, err := audit.ParseAnchor(text)
+		require.ErrorIs(t, err, audit.ErrAnchor, text)
+	}
+}
+
+// TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so in the log; a line need not be written then.
+func TestHeadTakenAway(t *testing.T) {
+	for name, take := range map[string]func(head string, first []byte) error{
+		"gone":     func(head string, _ []byte) error { return os.Remove(head) },
+		"false":    func(head string, _ []byte) error { return durable.Replace(head, []byte("{}\n")) },
+		"put back": func(head string, first []byte) error { return durable.Replace(head, first) },
+	} {
+		for _, more := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, more), func(t *testing.T) {
+				t.Parallel()
+				path := filepath.Join(t.TempDir(), "audit.log")
+				head := strings.TrimSuffix(path, ".log") + ".head"
+				told := 0
+				f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: quiet, OnAltered: func() { told++ }})
+				require.NoError(t, err)
+				first, err := os.ReadFile(head)
+				require.NoError(t, err)
+				require.NoError(t, f.Record(t.Context(), use(1)))
+				require.Eventually(t, func() bool {
+					now, err := f.Head()
+					return err == nil && now.Seq == 1
+				}, 10*time.Second, 10*time.Millisecond)
+				require.NoError(t, take(head, first))
+				if more {
+					require.NoError(t, f.Record(t.Context(), use(2)))
+					require.NoError(t, f.Record(t.Context(), use(3)))
+				}
+				require.NoError(t, f.Close())
+				require.Equal(t, 1, told, name)
+				require.Equal(t, 1, strings.Count(strings.Join(readLog(t, path).lines[0], ""), `"severity":"critical","action":"audit.altered"`), name)
+				now, err := f.Head()
+				require.NoError(t, err)
+				require.EqualValues(t, len(lines(t, path)), now.Seq, name)
+				require.Equal(t, audit.Told, verify(t, path).Fault.Kind, name)
+			})
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package audit_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+)
+
+// content is the files of a log, each as its lines with their ends, the oldest first.
+type content struct {
+	names []string
+	lines [][]string
+}
+
+func readLog(t *testing.T, path string) (c content) {
+	t.Helper()
+	files, err := audit.Files(path)
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		c.names, c.lines = append(c.names, file), append(c.lines, slices.Collect(strings.Lines(string(text))))
+	}
+	return c
+}
+
+func (c content) clone() content {
+	lines := make([][]string, len(c.lines))
+	for i := range lines {
+		lines[i] = slices.Clone(c.lines[i])
+	}
+	return content{c.names, lines}
+}
+
+func (c content) write(t *testing.T) {
+	t.Helper()
+	for i, name := range c.names {
+		require.NoError(t, os.WriteFile(name, []byte(strings.Join(c.lines[i], "")), 0o600))
+	}
+}
+
+// torn reports whether a line was cut short.
+func (c content) torn(file string, line int) bool {
+	for i, name := range c.names {
+		if filepath.Base(name) == file {
+			return line <= len(c.lines[i]) && !strings.HasSuffix(c.lines[i][line-1], "\"}\n")
+		}
+	}
+	return false
+}
+
+// firstChange is where c, which was altered, is not as it was: a file and a line of it, or the line behind the last.
+func (c content) firstChange(was content) (file string, line int) {
+	c = content{c.names, slices.Clone(c.lines)}
+	for i := range c.lines { // lines as they are read, whatever was made of them
+		c.lines[i] = slices.Collect(strings.Lines(strings.Join(c.lines[i], "")))
+	}
+	for i, lines := range c.lines {
+		for j, text := range lines {
+			if j >= len(was.lines[i]) || was.lines[i][j] != text {
+				return filepath.Base(c.names[i]), j + 1
+			}
+		}
+		if len(lines) < len(was.lines[i]) {
+			for ; i+1 < len(c.lines); i++ {
+				if len(c.lines[i+1]) > 0 {
+					return filepath.Base(c.names[i+1]), 1
+				}
+			}
+			last := len(c.lines) - 1
+			return filepath.Base(c.names[last]), len(c.lines[last]) + 1
+		}
+	}
+	return "", 0
+}
+
+func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verification {
+	t.Helper()
+	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors, nil)
+	require.NoError(t, err)
+	return v
+}
+
+// randomLog writes a log in several files by several processes, some of which were killed within a line.
+func randomLog(t *testing.T, random *rand.Rand) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	options := audit.Options{Sync: audit.SyncLater, MaxSize: 1500 + random.Int64N(3000), Log: quiet}
+	for range 2 + random.IntN(4) {
+		f, err := audit.Open(path, keyOf(t, path), options)
+		require.NoError(t, err)
+		for range 1 + random.IntN(10) {
+			e := use(random.IntN(1000))
+			e.Name = strings.Repeat("n", random.IntN(5))
+			require.NoError(t, f.Record(t.Context(), slices.Repeat([]audit.Event{e}, 1+random.IntN(3))...))
+		}
+		require.NoError(t, f.Close())
+		if random.IntN(2) == 0 {
+			appendTo(t, path, `{"v":1,"seq":99,"time":"2026-01`)
+		}
+	}
+	f, err := audit.Open(path, keyOf(t, path), options)
+	require.NoError(t, err)
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	return path
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteString(text)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+}
