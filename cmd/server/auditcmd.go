@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -133,7 +132,7 @@ func addShreddings(ctx context.Context, o *operator, to recovery.Shreddings, pat
 
 func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(out).Encode(v)
+		return printJSON(out, v)
 	}
 	fmt.Fprintf(out, "files: %d\nlines in order: %d, from %d to %d\nlast: %d:%s\nhead: %s\n", v.Files, v.Lines, v.From, v.Last, v.Last, v.MAC, v.Head)
 	if v.Since != "" {

@@ -41,31 +41,32 @@ func kmsCheckCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := config.Load(os.Environ(), cmd.Flags())
-			if err != nil {
-				return err
+			found := checked{KEKs: []checkedKEK{}, Opened: []string{}}
+			if err == nil {
+				err = found.run(cmd.Context(), &c)
 			}
-			found, err := checkKMS(cmd.Context(), &c)
 			if !asJSON {
 				found.print(cmd.OutOrStdout())
+				return err
 			}
-			if err == nil {
-				err = c.Production()
-			}
-			if err == nil && asJSON {
-				err = printJSON(cmd.OutOrStdout(), found)
+			found.Works, found.Error = err == nil, failureOf(err)
+			if failed := printJSON(cmd.OutOrStdout(), found); err == nil {
+				err = failed
 			}
 			return err
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON, if it works")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON, with what is wrong")
 	return cmd
 }
 
 // checked is what the check found.
 type checked struct {
+	Works  bool         `json:"works"` // all of it
 	KEKs   []checkedKEK `json:"keks"`
 	Opened []string     `json:"opened"` // what is there that they opened
+	Error  *failure     `json:"error,omitempty"`
 }
 
 type checkedKEK struct {
@@ -78,11 +79,11 @@ type checkedKEK struct {
 	Works        bool     `json:"works"`
 }
 
-// checkKMS proves the KEKs until one fails, then what they are to open.
-func checkKMS(ctx context.Context, c *config.Config) (found checked, err error) {
+// run proves the KEKs until one fails, then what they are to open, and then looks whether a server may use them.
+func (found *checked) run(ctx context.Context, c *config.Config) error {
 	keks, err := openForCheck(ctx, c)
 	if err != nil {
-		return found, err
+		return err
 	}
 	for i, kek := range keks.All() {
 		one := checkedKEK{URL: kek.URL(), Classes: classesUnder(keks, i)}
@@ -92,18 +93,20 @@ func checkKMS(ctx context.Context, c *config.Config) (found checked, err error) 
 			one.WrapMillis, one.UnwrapMillis = millis(proof.Wrap), millis(proof.Unwrap)
 		}
 		if found.KEKs = append(found.KEKs, one); err != nil {
-			return found, err
+			return err
 		}
 	}
-	found.Opened, err = checkData(ctx, c, keks)
-	return found, err
+	if found.Opened, err = checkData(ctx, c, keks); err != nil {
+		return err
+	}
+	return c.Production()
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // print says what was found. Times are given to a hundredth of a millisecond.
-func (c *checked) print(out io.Writer) {
-	for _, k := range c.KEKs {
+func (found *checked) print(out io.Writer) {
+	for _, k := range found.KEKs {
 		fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", k.URL, strings.Join(k.Classes, ", "))
 		if k.Identity != "" {
 			fmt.Fprintf(out, "identity: %s\n", k.Identity)
@@ -115,7 +118,7 @@ func (c *checked) print(out io.Writer) {
 			fmt.Fprintf(out, "wrap: %.2fms\nunwrap: %.2fms\nit works\n", k.WrapMillis, k.UnwrapMillis)
 		}
 	}
-	for _, what := range c.Opened {
+	for _, what := range found.Opened {
 		fmt.Fprintf(out, "opened: %s\n", what)
 	}
 }

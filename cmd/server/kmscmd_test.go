@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -27,11 +28,73 @@ func TestKMSCheck(t *testing.T) {
 			require.Contains(t, out, "KMS authentication failed")
 			require.Contains(t, out, ": check ")
 			require.NotContains(t, out, k.secret)
+			found := checkedJSON(t, environ, 1)
+			require.Equal(t, "kms_denied", found.Error.Code)
+			require.Contains(t, found.Error.Message, ": check ")
+			require.NotContains(t, found.Error.Message, k.secret)
+			require.False(t, found.Works)
+			require.Len(t, found.KEKs, 1)
+			require.False(t, found.KEKs[0].Works)
 			k.peer.Fail(kmstest.None, 0)
+			require.True(t, checkedJSON(t, environ, 0).Works)
 			k.peer.Disable()
 			require.Contains(t, refused(t, environ, "", "kms", "check"), "disabled or deleted")
 		})
 	}
+}
+
+// checked is what `coffer kms check --json` prints, also where it fails.
+type checked struct {
+	Works bool
+	KEKs  []struct {
+		URL     string
+		Classes []string
+		Works   bool
+	}
+	Opened []string
+	Error  struct{ Code, Message string }
+}
+
+// checkedJSON runs the check, which must end with a code, and reads all that it prints.
+func checkedJSON(t *testing.T, environ []string, code int, flags ...string) (found checked) {
+	t.Helper()
+	cmd := program(t, environ, append([]string{"kms", "check", "--json"}, flags...)...)
+	out, _ := cmd.Output() // its code is looked at
+	require.Equal(t, code, cmd.ProcessState.ExitCode(), string(out))
+	require.NoError(t, json.Unmarshal(out, &found), string(out))
+	return found
+}
+
+// A program that runs a command with --json reads JSON whatever comes of it, and a person what is wrong beside it.
+func TestFailuresAsJSON(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, args := range []string{"token list", "keys list", "rotate --status", "audit verify"} {
+		cmd := program(t, []string{"ENCRYPTION_MASTER_KEY=" + masterA}, append(strings.Fields(args), "--json", "--data", missing)...)
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		require.Error(t, err, args)
+		var got map[string]map[string]string
+		require.NoError(t, json.Unmarshal(out, &got), "%s: %s", args, out)
+		require.Equal(t, map[string]map[string]string{"error": {"message": strings.TrimSpace(strings.TrimPrefix(said.String(), "coffer: "))}}, got, args)
+		require.Contains(t, said.String(), "there is no data directory")
+	}
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	out, err := program(t, environ, "keys", "list", "--json", "--data", data, "--tenant", "ghost").Output()
+	require.Error(t, err)
+	require.Contains(t, string(out), `"code": "not_found"`)
+	out, err = program(t, nil, "audit", "tail", "--json", "--data", missing).Output()
+	require.Error(t, err)
+	require.Empty(t, string(out), "it prints lines of the log, and this is none")
+	out, err = program(t, environ, "token", "list", "--data", missing).Output()
+	require.Error(t, err)
+	require.Empty(t, string(out))
+	require.Contains(t, checkedJSON(t, []string{"KMS_PROVIDER=x"}, 1).Error.Message, "KMS_PROVIDER must be")
+	found := checkedJSON(t, append(environ, "COFFER_ENVIRONMENT=prod"), 1)
+	require.Contains(t, found.Error.Message, "set KMS_PROVIDER")
+	require.True(t, found.KEKs[0].Works)
+	require.False(t, found.Works)
 }
 
 // It makes no key, tells of classes with keys of their own, and says what production will not take.
@@ -58,15 +121,9 @@ func TestKMSCheckOfData(t *testing.T) {
 	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", check...), "audit log's key is not under the configured KEK")
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	require.Regexp(t, `it works\nopened: the keys of a tenant\nopened: the key of the audit log\n$`, coffer(t, environ, check...))
-	var found struct {
-		KEKs []struct {
-			URL     string
-			Classes []string
-			Works   bool
-		}
-		Opened []string
-	}
-	require.NoError(t, json.Unmarshal([]byte(coffer(t, environ, append(check, "--json")...)), &found))
+	found := checkedJSON(t, environ, 0, "--data", data)
+	require.True(t, found.Works)
+	require.Empty(t, found.Error)
 	require.Len(t, found.KEKs, 1)
 	require.True(t, found.KEKs[0].Works)
 	require.Len(t, found.KEKs[0].Classes, 5)
@@ -104,4 +161,13 @@ func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 		require.Contains(t, said, "VAULT_ADDR must be the URL of the server, https://")
 		require.NotContains(t, said, "PLANTED")
 	}
+}
+
+// What a KEK that a command names would need of the environment is refused in .env, as for the configured one, and nothing is moved under it.
+func TestDotenvOfTarget(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	cmd := program(t, environ, "keys", "rewrap", "--data", data, "--to", "hashivault://k", "--dry-run")
+	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, ".env"), []byte("VAULT_ADDR=https://vault.example.test\nVAULT_TOKEN=t\nVAULT_CACERT=/ca\nAWS_PROFILE=x\n"), 0o600))
+	require.Contains(t, fails(t, cmd), "--to: VAULT_CACERT is taken from the environment alone, and does nothing in .env")
 }

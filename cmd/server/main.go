@@ -35,6 +35,7 @@ func main() {
 		err = out.err()
 	}
 	if err != nil {
+		out.fail(executed, err)
 		fmt.Fprintln(os.Stderr, "coffer:", err)
 		os.Exit(1)
 	}

@@ -94,6 +94,9 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 		if strings.HasPrefix(url, "base64key:") {
 			return keks, errors.New("--to takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH")
 		}
+		if err := c.KMS.Check(url); err != nil {
+			return keks, fmt.Errorf("--to: %w", err)
+		}
 		if byClass[class], err = kms.Open(ctx, url, providers(c)...); err != nil {
 			return keks, fmt.Errorf("--to: %w", err)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -283,9 +282,7 @@ func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rot
 		}
 	}
 	if r.asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(reports)
+		return printJSON(out, reports)
 	}
 	if len(reports) == 0 {
 		_, err := fmt.Fprintln(out, "nothing was rotated yet")

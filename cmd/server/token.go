@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -208,12 +207,6 @@ func listed(tokens []token.Token) []listedToken {
 		})
 	}
 	return list
-}
-
-func printJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }
 
 func printTokens(out io.Writer, tokens []token.Token) error {

@@ -19,6 +19,8 @@ type KMS struct {
 	Azure   Azure
 	Google  Google
 	Vault   Vault
+
+	ignored []string // variables of providers' SDKs that stand in .env, where these do not see them
 }
 
 // AWS, Azure, Google and Vault are credentials. What is empty is for the provider's SDK to find, such as the role of the machine.
@@ -81,7 +83,10 @@ func (l *loader) kms(r *raw) KMS {
 		}
 	}
 	l.verifies(r.Environment)
-	l.ofSDK(k.KEK, r)
+	k.ignored = l.ofSDKs(r)
+	for _, name := range k.ignoredBy(string(k.KEK)) {
+		l.refuse(name, notInForce)
+	}
 	l.together("AWS_ACCESS_KEY_ID", r.AWSAccessKeyID, "AWS_SECRET_ACCESS_KEY", r.AWSSecretAccessKey)
 	return k
 }
@@ -128,22 +133,47 @@ func (l *loader) provider(r *raw) string {
 // escape leaves the slashes of an alias.
 func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
 
-// ofSDK refuses, in .env, what a provider's SDK takes from the environment of the process alone: it would not be in force.
-func (l *loader) ofSDK(kek Secret, r *raw) {
-	scheme, _, _ := strings.Cut(string(kek), "://")
-	prefix, ok := map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}[scheme]
-	if !ok {
-		return
+// notInForce says what to do about a variable that the SDK of a provider takes from the environment of the process alone.
+const notInForce = "is taken from the environment alone, and does nothing in .env: set it in the environment"
+
+// prefixes begin the variables of the SDKs, by the schemes of their KEKs.
+var prefixes = map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}
+
+// ignoredBy gives the variables of .env that whoever opens a KEK would take to be in force, and that are not. Those of other providers may be there
+// for other programs.
+func (k *KMS) ignoredBy(kek string) (names []string) {
+	scheme, _, _ := strings.Cut(kek, "://")
+	prefix, ok := prefixes[scheme]
+	for _, name := range k.ignored {
+		if ok && strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
 	}
+	return names
+}
+
+// Check refuses the URL of a KEK whose provider's SDK takes variables from the environment alone that stand in .env. Load has checked the
+// configured one.
+func (k *KMS) Check(kek string) error {
+	if names := k.ignoredBy(kek); len(names) > 0 {
+		return errors.New(strings.Join(names, ", ") + " " + notInForce)
+	}
+	return nil
+}
+
+// ofSDKs gives the variables of .env that are an SDK's, and not handed to it.
+func (l *loader) ofSDKs(r *raw) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(l.file)) {
 		handed := slices.Contains(variables, name) || twin(name) != ""
 		if name == "AZURE_CLIENT_ID" && r.AzureClientSecret == "" {
 			handed = false
 		}
-		if strings.HasPrefix(name, prefix) && !handed {
-			l.refuse(name, "is taken from the environment alone, and does nothing in .env: set it in the environment")
+		of := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+		if !handed && slices.ContainsFunc(slices.Collect(maps.Values(prefixes)), of) {
+			names = append(names, name)
 		}
 	}
+	return names
 }
 
 // verifies looks at the variable of Vault's SDK by which its certificate is not looked at.

@@ -195,9 +195,16 @@ func TestDotenvOfSDKs(t *testing.T) {
 		"ENCRYPTION_MASTER_KEY=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
 	} {
 		inDirectory(t, settings+others, 0o600)
-		_, _, err := load(t, nil)
+		c, _, err := load(t, nil)
 		if refused == "" {
 			require.NoError(t, err)
+			for kek, says := range map[string]string{ // of KEKs that a command is given beside the configured one
+				"awskms:///alias/k": "AWS_PROFILE is taken", "azurekeyvault://v/keys/k": "AZURE_AUTHORITY_HOST is taken",
+				"gcpkms://projects/p": "GOOGLE_CLOUD_QUOTA_PROJECT is taken", "hashivault://k": "VAULT_CACERT, VAULT_NAMESPACE, VAULT_SKIP_VERIFY is taken",
+			} {
+				require.ErrorContains(t, c.KMS.Check(kek), says)
+			}
+			require.NoError(t, c.KMS.Check("file:///k"))
 			continue
 		}
 		require.Error(t, err, settings)
