@@ -114,8 +114,8 @@ func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, er
 	return key, err
 }
 
-// addShreddings adds what a log says, if that is as it was written.
-func addShreddings(ctx context.Context, o *operator, to recovery.Shreddings, path string) error {
+// addEndings adds what a log says, if that is as it was written.
+func addEndings(ctx context.Context, o *operator, to *recovery.Endings, path string) error {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(fmt.Errorf("%s is no audit log", path), err)
 	}

@@ -99,9 +99,9 @@ func keysRestoreCommand() *cobra.Command {
 		Use:   "restore",
 		Short: "Merge a backup of keys into the store of keysets",
 		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
-			"or shredded since comes back. Tenants whose shredding is in the audit log of the data directory, in another (--audit-log), or in a list (--shredded)\n" +
-			"are restored as shredded. The logs are verified first, each with its own audit.key and audit.head; a file that has them no more is given by\n" +
-			"--unproven-audit-log: whoever could write to it decides who is shredded. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
+			"or shredded since comes back. Keys whose destruction is in the audit log of the data directory or in another (--audit-log) are restored as destroyed, tenants\n" +
+			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, each with its own audit.key and audit.head; a file that has\n" +
+			"them no more is given by --unproven-audit-log: whoever could write to it decides what is destroyed. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
 			"To run it again is safe, and so it is while servers run.",
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
@@ -114,11 +114,11 @@ func keysRestoreCommand() *cobra.Command {
 				return err
 			}
 			return operate(cmd, "restore", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
-				shredded, err := readShreddings(ctx, o, logs, unproven, list)
+				endings, err := readEndings(ctx, o, logs, unproven, list)
 				if err != nil {
 					return err
 				}
-				restored, err := r.Restore(ctx, file, shredded, dry)
+				restored, err := r.Restore(ctx, file, endings, dry)
 				if restored != nil {
 					printRestored(cmd.OutOrStdout(), restored, dry)
 				}
@@ -129,7 +129,7 @@ func keysRestoreCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
-	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants, its key, head and earlier files beside it; given again for each")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants and destroyed keys, its key, head and earlier files beside it; given again for each")
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	return cmd
@@ -157,21 +157,21 @@ func readBackup(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, envelope.MaxBackup+1))
 }
 
-// readShreddings reads the audit log of the data directory, others, and a list.
-func readShreddings(ctx context.Context, o *operator, logs, unproven []string, list string) (recovery.Shreddings, error) {
-	shredded := recovery.Shreddings{}
+// readEndings reads the audit log of the data directory, others, and a list.
+func readEndings(ctx context.Context, o *operator, logs, unproven []string, list string) (*recovery.Endings, error) {
+	endings := &recovery.Endings{}
 	for _, path := range append(logs, auditPath(o.config)) {
-		if err := addShreddings(ctx, o, shredded, path); err != nil {
+		if err := addEndings(ctx, o, endings, path); err != nil {
 			return nil, err
 		}
 	}
 	for _, path := range unproven {
-		if err := shredded.AddUnprovenLog(ctx, path); err != nil {
+		if err := endings.AddUnprovenLog(ctx, path); err != nil {
 			return nil, err
 		}
 	}
 	if list == "" {
-		return shredded, nil
+		return endings, nil
 	}
 	f, err := os.Open(list)
 	if err != nil {
@@ -185,10 +185,10 @@ func readShreddings(ctx context.Context, o *operator, logs, unproven []string, l
 			line = strings.TrimPrefix(line, "\ufeff") // which some editors begin a file with
 		}
 		if id := strings.TrimRight(line, "\r"); id != "" {
-			shredded.AddTenant(id)
+			endings.AddTenant(id)
 		}
 	}
-	return shredded, lines.Err()
+	return endings, lines.Err()
 }
 
 func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
@@ -203,6 +203,12 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 	}
 	for _, id := range r.Honoured {
 		fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(id))
+	}
+	for _, d := range r.Destroyed {
+		fmt.Fprintf(out, "tenant %s: %d keys destroyed since the backup, and stay so\n", strconv.Quote(d.Tenant), d.Keys)
+		if d.Primaries > 0 {
+			fmt.Fprintf(out, "tenant %s: %d of them were the keys that seal; servers make others within a minute, or coffer rotate --execute does at once\n", strconv.Quote(d.Tenant), d.Primaries)
+		}
 	}
 	for _, id := range r.Absent {
 		fmt.Fprintf(out, "tenant %s: is not in the backup\n", strconv.Quote(id))

@@ -263,7 +263,7 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 		good = logFile(log).String()
 	}
 	require.NoError(t, os.WriteFile(elsewhere, []byte(forged), 0o600))
-	require.Contains(t, refused(t, environ, "", append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": coffer: the tenant was shredded by what`)
+	require.Contains(t, refused(t, environ, "", append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": coffer: the tenant was shredded, or keys`)
 	p = serve(t, data, environ...)
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 }

@@ -43,7 +43,7 @@ func keysDestroyCommand() *cobra.Command {
 	r := &retire{to: envelope.Destroyed}
 	return r.command("destroy", "Destroy a key that is disabled or compromised, for ever",
 		"Destroys the material of a former key. What is sealed under it is refused with key_destroyed from then on. There is no way back, but by a backup of the\n"+
-			"keysets that was made before, restored where the keysets are lost.\n\n"+guards+
+			"keysets that was made before, restored where both the keysets and the audit log are lost.\n\n"+guards+
 			"A key that is still enabled is refused, too: disable it first. A compromised one is destroyed as it is.")
 }
 

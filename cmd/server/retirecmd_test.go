@@ -116,6 +116,8 @@ func TestRetireBesideServers(t *testing.T) {
 	for _, p := range servers {
 		require.Equal(t, http.StatusOK, first(opens(p)))
 	}
+	path := filepath.Join(t.TempDir(), "backup")
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", path)
 	for _, step := range []struct {
 		verb, code string
 		status     int
@@ -135,6 +137,17 @@ func TestRetireBesideServers(t *testing.T) {
 	}
 	servers[1].requireValue(clinic, "patient-1", record)
 	servers[1].requireValue(other, "patient-1", record)
+
+	// A backup from before does not bring it back, where the keysets are lost and the log is there.
+	for _, p := range servers {
+		require.Zero(t, p.stop(syscall.SIGTERM))
+	}
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
+	require.Contains(t, coffer(t, environ, "keys", "restore", "--data", data, "--in", path), `tenant "clinic": 1 keys destroyed since the backup, and stay so`)
+	p := serve(t, data, environ...)
+	status, body := opens(p)
+	require.Equal(t, http.StatusGone, status, body)
+	p.requireValue(clinic, "patient-1", record)
 }
 
 // Where a running server has the cache to itself nothing can look for what is under a key; where none runs, the command does.

@@ -3,7 +3,7 @@
 // What it guarantees: a key is refused while something needs it that can be known, and the refusal says what that is: it is the primary, a
 // rotation that is not over may go back to it or is about to retire it, a process may not have heard yet that it is no longer the primary,
 // entries of the cache are sealed under it, or it still opens and was not disabled before it is destroyed. What cannot be looked at counts as in use.
-// A change is recorded before it is made, and can be made again; no other key is touched.
+// A change is recorded before it is made, by which a restore knows of it, and can be made again; no other key is touched.
 //
 // Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So [Retirement.Warning] says so, and it is for
 // the caller to have a person confirm it.
@@ -116,19 +116,18 @@ func (r *Retirement) Apply(ctx context.Context) error {
 	if r.To == envelope.Disabled {
 		action = audit.KeyDisable
 	}
-	err = r.keys.Audit.Record(ctx, audit.Event{
+	e := audit.Event{
 		Action: action, Operation: r.keys.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID,
 		Facts: audit.Facts{audit.FactUse: r.Key.Use.String(), audit.FactFrom: now.Now.String()},
-	})
-	if err != nil {
-		return err
 	}
-	return r.keys.Rotator.Ring.Advance(ctx, r.Key.Tenant, r.Key.Use, r.Key.Class, r.Key.ID, r.To)
+	return audit.Announce(ctx, r.keys.Audit, e, func() error {
+		return r.keys.Rotator.Ring.Advance(ctx, r.Key.Tenant, r.Key.Use, r.Key.Class, r.Key.ID, r.To)
+	})
 }
 
 // Warning tells a person what the change does and what is not known, in a few sentences.
 func (r *Retirement) Warning() string {
-	does := "Nothing opens under a destroyed key, and its material is gone. Only backups of the keysets that were made before still have it."
+	does := "Nothing opens under a destroyed key, and its material is gone. Only backups of the keysets that were made before still have it; they honour the destruction where the audit log is."
 	if r.To == envelope.Disabled {
 		does = "A disabled key opens nothing: what is under it is refused with key_unusable. It is never enabled again."
 	}

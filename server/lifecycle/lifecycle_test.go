@@ -156,7 +156,8 @@ func TestRetire(t *testing.T) {
 				require.Equal(t, step.to.String(), s.state(key))
 				require.Equal(t, step.code, opens())
 				last := s.log.all[len(s.log.all)-1]
-				require.Equal(t, audit.Facts{audit.FactUse: use.String(), audit.FactFrom: from}, last.Facts)
+				require.NotEmpty(t, last.Facts[audit.FactJob])
+				require.Equal(t, audit.Facts{audit.FactJob: last.Facts[audit.FactJob], audit.FactUse: use.String(), audit.FactFrom: from}, last.Facts)
 				require.Equal(t, []any{step.action, "keys test", "clinic", classify.PHI, key.ID}, []any{last.Action.String(), last.Operation, last.Tenant, last.Class, last.KeyID})
 				events := len(s.log.all)
 				require.NoError(t, s.retire(key, step.to))

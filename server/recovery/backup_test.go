@@ -136,11 +136,11 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	all := populate(t, r, 4)
 	file := backup(t, r)
 	require.NoError(t, r.Shred(t.Context(), "tenant-1"))
-	shredded := recovery.Shreddings{}
+	shredded := &recovery.Endings{}
 	require.NoError(t, shredded.AddUnprovenLog(t.Context(), log("tenant-1", time.Now())))
 	shredded.AddTenant("tenant-2")
 	shredded.AddTenant("nobody")
-	require.Len(t, shredded, 3)
+	require.Len(t, shredded.Tenants, 3)
 	s.lose()
 	time.Sleep(2 * time.Millisecond)
 	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
@@ -151,7 +151,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	require.Equal(t, []string{"nobody"}, refused.Absent)
 	_, err = s.a().Ring.Document(t.Context(), "tenant-3")
 	require.ErrorIs(t, err, keyring.ErrNoTenant, "nothing is changed")
-	delete(shredded, "nobody")
+	delete(shredded.Tenants, "nobody")
 	restored, err := s.a().Restore(t.Context(), file, shredded, false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"tenant-1", "tenant-2"}, restored.Honoured)
@@ -161,7 +161,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	openAll(t, after, []sealed{anew}, "")
 
 	s.lose()
-	delete(shredded, "tenant-2")
+	delete(shredded.Tenants, "tenant-2")
 	again, err := s.a().Restore(t.Context(), both, shredded, false)
 	require.NoError(t, err)
 	require.Empty(t, again.Honoured, "what it has was made since")
@@ -177,10 +177,10 @@ func TestForgedShredding(t *testing.T) {
 	path := filepath.Join(s.dir, "audit.log")
 	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
-	shredded := recovery.Shreddings{}
+	shredded := &recovery.Endings{}
 	require.NoError(t, shredded.AddLog(t.Context(), path, key))
-	require.Contains(t, shredded, "tenant-0")
-	require.Len(t, shredded, 1)
+	require.Contains(t, shredded.Tenants, "tenant-0")
+	require.Len(t, shredded.Tenants, 1)
 
 	good, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -189,6 +189,7 @@ func TestForgedShredding(t *testing.T) {
 		"without a chain": "{" + forged + "}\n",
 		"with a MAC":      fmt.Sprintf("{\"v\":1,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
 		"behind zeros":    strings.Repeat("\x00", 2<<20) + "{" + forged + "}\n",
+		"of a key":        fmt.Sprintf("{\"v\":1,\"seq\":%d,%s,\"keyId\":\"%064x\",\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, strings.Replace(forged, "tenant.shred", "key.destroy", 1), 7, 1),
 		"changed":         "",
 	} {
 		log := append(bytes.Clone(good), text...)
@@ -196,9 +197,9 @@ func TestForgedShredding(t *testing.T) {
 			log = bytes.Replace(log, []byte(`"tenant":"tenant-0"`), []byte(`"tenant":"tenant-1"`), 1)
 		}
 		require.NoError(t, os.WriteFile(path, log, 0o600))
-		none := recovery.Shreddings{}
+		none := &recovery.Endings{}
 		require.ErrorIs(t, none.AddLog(t.Context(), path, key), audit.ErrAltered, name)
-		require.Empty(t, none, name)
+		require.Equal(t, &recovery.Endings{}, none, name)
 	}
 	require.NoError(t, os.WriteFile(path, good, 0o600))
 }

@@ -56,6 +56,15 @@ func (t *modelTenant) shredUntil(step int) {
 	}
 }
 
+func (t *modelTenant) destroy(keys map[format.KeyID]bool) {
+	for id, k := range t.keys {
+		if keys[id] {
+			k.state = envelope.Destroyed
+			t.keys[id] = k
+		}
+	}
+}
+
 func (t *modelTenant) shredded() bool {
 	return len(t.gone) > 0 && !slices.Contains(slices.Collect(maps.Values(t.gone)), false)
 }
@@ -94,22 +103,23 @@ func (m model) expect(p sealed, key format.KeyID) string {
 // history is a random life of a site beside its model.
 type history struct {
 	*site
-	random   *rand.Rand
-	model    model
-	kek      string // URL of the configured one
-	r        *recovery.Recovery
-	packages []sealed
-	keys     []format.KeyID // of the packages
-	backups  []copied
-	shredded map[string]int // when last
-	step     int
+	random    *rand.Rand
+	model     model
+	kek       string // URL of the configured one
+	r         *recovery.Recovery
+	packages  []sealed
+	keys      []format.KeyID // of the packages
+	backups   []copied
+	shredded  map[string]int // when last
+	destroyed map[string]map[format.KeyID]bool
+	step      int
 }
 
 type copied struct {
 	file  []byte
 	model model
 	kek   string
-	since recovery.Shreddings
+	since map[string]int64 // the tenants that were shredded, and when
 }
 
 func histories(t *testing.T) int {
@@ -134,7 +144,7 @@ func TestHistories(t *testing.T) {
 	for i := range uint64(histories(t)) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Logf("COFFER_SEED=%d COFFER_HISTORIES=1", seed+i)
-			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]int{}}
+			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]int{}, destroyed: map[string]map[format.KeyID]bool{}}
 			h.reopen()
 			for range 40 {
 				h.step++
@@ -243,6 +253,12 @@ func (h *history) retire() {
 		if err == nil {
 			k.state = to
 			t.keys[key] = k
+			if to == envelope.Destroyed {
+				if h.destroyed[id] == nil {
+					h.destroyed[id] = map[format.KeyID]bool{}
+				}
+				h.destroyed[id][key] = true
+			}
 			return
 		}
 		require.Contains(h.t, []string{"key_unusable", "invalid_argument"}, code(err))
@@ -288,7 +304,7 @@ func (h *history) backup() {
 		require.ErrorIs(h.t, err, recovery.ErrNoKeys)
 		return
 	}
-	since := recovery.Shreddings{}
+	since := map[string]int64{}
 	for id := range h.shredded {
 		since[id] = 0
 	}
@@ -305,13 +321,13 @@ func (h *history) restore() {
 		return
 	}
 	b := h.backups[h.random.IntN(len(h.backups))]
-	r := h.r
+	r, endings := h.r, &recovery.Endings{Tenants: b.since, Keys: h.destroyed}
 	if b.kek != h.kek {
-		_, err := h.r.Restore(h.t.Context(), b.file, b.since, false)
+		_, err := h.r.Restore(h.t.Context(), b.file, endings, false)
 		require.ErrorIs(h.t, err, kms.ErrWrongKey)
 		r = h.under(to(h.t, b.kek))
 	}
-	_, err := r.Restore(h.t.Context(), b.file, b.since, false)
+	_, err := r.Restore(h.t.Context(), b.file, endings, false)
 	require.NoError(h.t, err)
 	if r != h.r { // and what came back goes where all the rest is
 		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek))
@@ -324,6 +340,7 @@ func (h *history) restore() {
 		if at, ok := h.shredded[id]; ok {
 			t.shredUntil(at)
 		}
+		t.destroy(h.destroyed[id])
 		if h.model[id] == nil {
 			h.model[id] = t
 		} else {

@@ -261,7 +261,7 @@ func TestKilledShred(t *testing.T) {
 
 		key, err := audit.ReadKey(context.Background(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 		require.NoError(t, err)
-		shredded := recovery.Shreddings{}
+		shredded := &recovery.Endings{}
 		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit.log"), key))
 		s.lose()
 		_, err = s.a().Restore(context.Background(), file, shredded, false)

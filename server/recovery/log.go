@@ -2,48 +2,76 @@ package recovery
 
 import (
 	"context"
+	"encoding/hex"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Shreddings says which tenants were shredded, and when last, in milliseconds since 1970.
-type Shreddings map[string]int64
+// Endings says which tenants were shredded and which keys destroyed, so that no backup from before brings them back. The zero Endings is none.
+type Endings struct {
+	Tenants map[string]int64                 // when they were shredded last, in milliseconds since 1970
+	Keys    map[string]map[format.KeyID]bool // that were destroyed, by tenant
+}
 
 // AddTenant adds a tenant that was shredded at a time that is not known: whatever the backup has of it is shredded.
-func (s Shreddings) AddTenant(id string) { s[id] = format.MaxTime }
+func (e *Endings) AddTenant(id string) { e.shredded(id, format.MaxTime) }
 
 // AddLog adds what the audit log at a path says, whose key is given. Of a log that is not as it was written it adds nothing, and returns audit.ErrAltered:
-// who can write to a file could have any tenant shredded by it.
-func (s Shreddings) AddLog(ctx context.Context, path string, key *audit.Key) error {
-	return s.add(func(found func(*audit.Line)) error { return audit.Each(ctx, path, key, &shredded, found) })
+// who can write to a file could have any key destroyed by it.
+func (e *Endings) AddLog(ctx context.Context, path string, key *audit.Key) error {
+	return e.add(func(found func(*audit.Line)) error { return audit.Each(ctx, path, key, &administration, found) })
 }
 
 // AddUnprovenLog adds what one file of an audit log says, whoever wrote it.
-func (s Shreddings) AddUnprovenLog(ctx context.Context, path string) error {
-	return s.add(func(found func(*audit.Line)) error { return audit.EachUnproven(ctx, path, &shredded, found) })
+func (e *Endings) AddUnprovenLog(ctx context.Context, path string) error {
+	return e.add(func(found func(*audit.Line)) error { return audit.EachUnproven(ctx, path, &administration, found) })
 }
 
-var shredded = audit.Filter{Action: audit.TenantShred.String()}
+// administration leaves out what goes on all day.
+var administration = audit.Filter{Severity: audit.Notice}
 
-func (s Shreddings) add(each func(found func(*audit.Line)) error) error {
+func (e *Endings) add(each func(found func(*audit.Line)) error) error {
 	var all []audit.Line
-	if err := each(func(l *audit.Line) { all = append(all, *l) }); err != nil {
+	err := each(func(l *audit.Line) {
+		if l.Action == audit.TenantShred.String() || l.Action == audit.KeyDestroy.String() {
+			all = append(all, *l)
+		}
+	})
+	if err != nil {
 		return err
 	}
-	failed := map[string]bool{}
-	for _, l := range all {
-		if job := l.Facts["job"]; l.Outcome != "ok" && job != "" {
-			failed[job] = true
-		}
-	}
-	for _, l := range all {
-		if l.Outcome == "ok" && !failed[l.Facts["job"]] {
-			s[l.Tenant] = max(s[l.Tenant], milliseconds(l.Time), milliseconds(l.Facts["to"]))
+	for _, l := range audit.Announced(all) {
+		if l.Action == audit.TenantShred.String() {
+			e.shredded(l.Tenant, max(milliseconds(l.Time), milliseconds(l.Facts["to"])))
+		} else if id, ok := keyID(l.KeyID); ok { // one of who asked names none, or is of what has an event of its own
+			e.destroyed(l.Tenant, id)
 		}
 	}
 	return nil
+}
+
+func (e *Endings) shredded(tenant string, at int64) {
+	if e.Tenants == nil {
+		e.Tenants = map[string]int64{}
+	}
+	e.Tenants[tenant] = max(e.Tenants[tenant], at)
+}
+
+func (e *Endings) destroyed(tenant string, id format.KeyID) {
+	if e.Keys == nil {
+		e.Keys = map[string]map[format.KeyID]bool{}
+	}
+	if e.Keys[tenant] == nil {
+		e.Keys[tenant] = map[format.KeyID]bool{}
+	}
+	e.Keys[tenant][id] = true
+}
+
+func keyID(text string) (id format.KeyID, ok bool) {
+	b, err := hex.DecodeString(text)
+	return id, err == nil && copy(id[:], b) == len(id) && len(b) == len(id)
 }
 
 // milliseconds reads a time of the log; 0 where there is none.

@@ -4,7 +4,7 @@
 // What it guarantees: data is never touched, and no key is lost by a kill at any point, for every keyset changes as a whole and every
 // operation can be run again; a former KEK's slots are retired only when each root of each tenant was unwrapped by the new one; a backup
 // that is cut short, altered or mixed of two is refused before anything is changed; a restore merges, so that it takes back neither a newer key
-// nor a shredding; and no KEK is dialled but those that the caller opened.
+// nor a shredding or destruction; and no KEK is dialled but those that the caller opened.
 package recovery
 
 import (
@@ -26,8 +26,10 @@ var (
 	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
 	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
-	// ErrAlive says that a tenant is said to be shredded, and that what would be shredded is in use.
-	ErrAlive = &codes.Error{Of: "key_unusable", Text: "the tenant was shredded by what the audit log or the list says, but its keys are in the store and in use: shred it again, or leave it"}
+	// ErrAlive says that a tenant is said to be shredded, or keys of it to be destroyed, and that these are in use.
+	ErrAlive = &codes.Error{
+		Of: "key_unusable", Text: "the tenant was shredded, or keys of it destroyed, by what the audit log or the list says, but these keys are in the store and in use: shred it again or destroy them, or leave it",
+	}
 	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
 	ErrAbsent = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrUnfinished says that the former KEK is still needed.

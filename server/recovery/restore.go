@@ -21,8 +21,16 @@ type Restored struct {
 	Changes   []Change  // by tenant; tenants that stay as they are have none
 	Unchanged int       // tenants
 	Honoured  []string  // tenants whose shredding came from the audit log or a list
-	Absent    []string  // tenants of the list that the backup does not have
+	Destroyed []Destroyed
+	Absent    []string // tenants of the list that the backup does not have
 	Failures  []Failure
+}
+
+// Destroyed is how many keys of a tenant that was not shredded were destroyed since the backup by what the audit log says, and stay so.
+type Destroyed struct {
+	Tenant    string
+	Keys      int
+	Primaries int // of these, that were the ones that seal by the backup: nothing seals for their use and class until a rotation makes others
 }
 
 // Change is what a restore brings a tenant.
@@ -35,22 +43,24 @@ type Change struct {
 	Primaries int  // uses and classes whose primary is another now
 }
 
-// Restore merges a backup into the store. Tenants that were shredded since the backup are restored as shredded. With dry it changes nothing. It returns
+// Restore merges a backup into the store. Tenants that were shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil
+// is none. With dry it changes nothing. It returns
 // ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the Restored names the ids. A tenant whose keyset in
 // the store cannot be read is left, and is among the Failures.
-func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings, dry bool) (*Restored, error) {
+func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, dry bool) (*Restored, error) {
 	b, err := r.open(ctx, file)
 	if err != nil {
 		return nil, err
 	}
-	restored := &Restored{Created: b.created}
-	ended := map[string]map[string]bool{}
-	for _, d := range b.documents {
-		if ids := shredded.honour(d); len(ids) > 0 {
-			ended[d.Owner] = ids
-		}
+	if endings == nil {
+		endings = &Endings{}
 	}
-	if restored.Absent = shredded.absent(b.documents); len(restored.Absent) > 0 {
+	restored := &Restored{Created: b.created}
+	all := map[string]*honoured{}
+	for _, d := range b.documents {
+		all[d.Owner] = endings.honour(d)
+	}
+	if restored.Absent = endings.absent(b.documents); len(restored.Absent) > 0 {
 		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
 	}
 	if !dry {
@@ -60,7 +70,7 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	}
 	changes := make(chan Change, len(b.documents))
 	restored.Failures, err = each(ctx, r, b.documents, func(d *envelope.Document) string { return d.Owner }, func(ctx context.Context, d *envelope.Document) error {
-		if err := r.notAlive(ctx, d.Owner, ended[d.Owner]); err != nil {
+		if err := r.notAlive(ctx, d.Owner, all[d.Owner].ids); err != nil {
 			return err
 		}
 		merge := r.Ring.Merge
@@ -75,9 +85,9 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	})
 	close(changes)
 	for _, f := range restored.Failures {
-		delete(ended, f.Tenant)
+		delete(all, f.Tenant)
 	}
-	restored.Honoured = slices.Sorted(maps.Keys(ended))
+	restored.tell(all)
 	for c := range changes {
 		if c == (Change{Tenant: c.Tenant}) {
 			restored.Unchanged++
@@ -95,9 +105,21 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, shredded Shreddings
 	return restored, r.ended(ctx, audit.BackupRestore, len(b.documents)-len(restored.Failures), len(restored.Failures), err)
 }
 
+// tell says what was honoured.
+func (r *Restored) tell(all map[string]*honoured) {
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		switch h := all[id]; {
+		case h.shredded:
+			r.Honoured = append(r.Honoured, id)
+		case h.keys > 0:
+			r.Destroyed = append(r.Destroyed, Destroyed{id, h.keys, h.primaries})
+		}
+	}
+}
+
 // absent gives the tenants that were added without a time and that no document is of: their ids may be misspelt.
-func (s Shreddings) absent(documents []*envelope.Document) (ids []string) {
-	for id, at := range s {
+func (e *Endings) absent(documents []*envelope.Document) (ids []string) {
+	for id, at := range e.Tenants {
 		if at == format.MaxTime && !slices.ContainsFunc(documents, func(d *envelope.Document) bool { return d.Owner == id }) {
 			ids = append(ids, id)
 		}
@@ -106,24 +128,38 @@ func (s Shreddings) absent(documents []*envelope.Document) (ids []string) {
 	return ids
 }
 
-// honour shreds what a tenant had until it was shredded, and gives the ids of that.
-func (s Shreddings) honour(d *envelope.Document) map[string]bool {
-	at, ok := s[d.Owner]
-	if !ok {
-		return nil
-	}
-	ended := living(d)
-	d.ShredUntil(at)
-	for id := range living(d) {
-		delete(ended, id)
-	}
-	return ended
+// honoured is what a tenant's document had that was ended since.
+type honoured struct {
+	ids             map[string]bool // of slots and keys
+	shredded        bool            // some of it with the tenant
+	keys, primaries int             // of the rest
 }
 
-// notAlive returns ErrAlive where a tenant's keyset in the store has something that was shredded, by its id, as it was before: the shredding came to
-// nothing, or the store was put back to an earlier state. Who restores a backup has not said that it is to be destroyed.
-func (r *Recovery) notAlive(ctx context.Context, tenant string, shredded map[string]bool) error {
-	if len(shredded) == 0 {
+// honour shreds what a tenant had until it was shredded, and destroys the keys that were destroyed.
+func (e *Endings) honour(d *envelope.Document) *honoured {
+	h := &honoured{ids: living(d)}
+	n := len(h.ids)
+	if at, ok := e.Tenants[d.Owner]; ok {
+		d.ShredUntil(at)
+	}
+	whole := living(d)
+	h.shredded = len(whole) < n
+	d.DestroyKeys(e.Keys[d.Owner])
+	left := living(d)
+	h.keys = len(whole) - len(left)
+	for _, s := range d.Keysets {
+		if id := string(s.Primary[:]); whole[id] && !left[id] {
+			h.primaries++
+		}
+	}
+	maps.DeleteFunc(h.ids, func(id string, _ bool) bool { return left[id] })
+	return h
+}
+
+// notAlive returns ErrAlive where a tenant's keyset in the store has something that was ended, by its id, as it was before: the shredding or destruction
+// came to nothing, or the store was put back to an earlier state. Who restores a backup has not said that it is to be destroyed.
+func (r *Recovery) notAlive(ctx context.Context, tenant string, ended map[string]bool) error {
+	if len(ended) == 0 {
 		return nil
 	}
 	d, err := r.Ring.Document(ctx, tenant)
@@ -134,7 +170,7 @@ func (r *Recovery) notAlive(ctx context.Context, tenant string, shredded map[str
 		return err
 	}
 	for id := range living(d) {
-		if shredded[id] {
+		if ended[id] {
 			return ErrAlive
 		}
 	}

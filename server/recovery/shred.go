@@ -2,14 +2,11 @@ package recovery
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -27,16 +24,9 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 		return err
 	}
 	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{
-		audit.FactJob: rand.Text(), audit.FactTo: time.UnixMilli(d.Newest()).UTC().Format(time.RFC3339Nano),
+		audit.FactTo: time.UnixMilli(d.Newest()).UTC().Format(time.RFC3339Nano),
 	}}
-	if err := r.Audit.Record(ctx, e); err != nil {
-		return err
-	}
-	if err := r.Ring.Shred(ctx, tenant); err != nil {
-		e.Code = codes.Of(err).Code
-		return errors.Join(err, r.Audit.Record(context.WithoutCancel(ctx), e))
-	}
-	return nil
+	return audit.Announce(ctx, r.Audit, e, func() error { return r.Ring.Shred(ctx, tenant) })
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done before, or when ctx ends.

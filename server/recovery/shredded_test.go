@@ -39,12 +39,12 @@ func TestRestoreOverShredded(t *testing.T) {
 }
 
 // shreddings are those that the site's audit log tells of.
-func (s *site) shreddings(t *testing.T) recovery.Shreddings {
+func (s *site) endings(t *testing.T) *recovery.Endings {
 	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
-	shredded := recovery.Shreddings{}
-	require.NoError(t, shredded.AddLog(t.Context(), filepath.Join(s.dir, "audit.log"), key))
-	return shredded
+	endings := &recovery.Endings{}
+	require.NoError(t, endings.AddLog(t.Context(), filepath.Join(s.dir, "audit.log"), key))
+	return endings
 }
 
 // What a server made whose clock was ahead is shredded with the rest, also where a backup brings it back.
@@ -73,7 +73,7 @@ func TestShredBeforeItsTime(t *testing.T) {
 	file := backup(t, s.a())
 	require.NoError(t, r.Shred(t.Context(), "tenant"))
 	s.lose()
-	restored, err := s.a().Restore(t.Context(), file, s.shreddings(t), false)
+	restored, err := s.a().Restore(t.Context(), file, s.endings(t), false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"tenant"}, restored.Honoured)
 	require.Equal(t, "key_destroyed", code(p.open(s.a())))
@@ -99,8 +99,8 @@ func TestFailedShred(t *testing.T) {
 	t.Cleanup(ring.Close)
 	failing := recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
 	require.ErrorIs(t, failing.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
-	require.Empty(t, s.shreddings(t))
-	_, err = s.a().Restore(t.Context(), file, s.shreddings(t), false)
+	require.Equal(t, &recovery.Endings{}, s.endings(t))
+	_, err = s.a().Restore(t.Context(), file, s.endings(t), false)
 	require.NoError(t, err)
 	require.NoError(t, p.open(s.a()))
 }
@@ -110,7 +110,7 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	file := backup(t, s.a())
-	shredded := recovery.Shreddings{}
+	shredded := &recovery.Endings{}
 	shredded.AddTenant("tenant-0")
 	for _, dry := range []bool{true, false} {
 		restored, err := s.a().Restore(t.Context(), file, shredded, dry)

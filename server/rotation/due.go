@@ -24,8 +24,12 @@ func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 	return s.RotatedAt() + r.Age.Milliseconds()
 }
 
-// due reports whether a keyset is to get a new primary for its age or its uses.
+// due reports whether a keyset is to get a new primary for its age or its uses, or because the one that it has never seals again, as a restore can
+// leave it.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
+	if primary := keyOf(s, s.Primary); primary != nil && primary.State != envelope.Enabled {
+		return true
+	}
 	old := r.Age > 0 && r.now() >= r.DueAt(s)
 	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
 }

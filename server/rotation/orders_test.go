@@ -3,12 +3,14 @@ package rotation_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -111,4 +113,64 @@ func TestEventsOfWhatIsDue(t *testing.T) {
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
 	primary := s.primaries()[classify.PHI]
 	require.Equal(t, rotation.By{}, log.take()[audit.KeyRotate][primary])
+}
+
+// What a restore left without a key that seals gets one by itself, also where nothing is due by its age.
+func TestDueWithoutPrimary(t *testing.T) {
+	t.Parallel()
+	s := local(t, func(o *rotation.Options) { o.Audit = &journal{} })
+	s.fill(10)
+	d, err := s.Ring.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	before := d.Keyset(format.UseCache, classify.PHI).Primary
+	d.DestroyKeys(map[format.KeyID]bool{before: true})
+	_, _, err = s.Ring.Merge(t.Context(), d)
+	require.NoError(t, err)
+	s.serve(func() bool { return s.primaries()[classify.PHI] != before })
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("v"), classify.PHI, time.Hour, nil))
+}
+
+// A destruction that fails is on record as that, by the job that was announced, and the next try by its own.
+func TestFailedDestruction(t *testing.T) {
+	t.Parallel()
+	store, err := badgerkv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys, log := &sealedOff{Store: directory(t, t.TempDir())}, &journal{}
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.Audit = log })
+	s.fill(10)
+	s.begin(rotation.Order{Class: classify.PHI})
+	s.work()
+	s.clock.pass(rotation.DefaultGrace + time.Second)
+	require.Equal(t, rotation.SecondScan, s.work().State)
+	s.clock.pass(s.Ring.TTL() + time.Second)
+	keys.broken.Store(true)
+	log.take()
+	_, _, err = s.Work(t.Context(), "tenant")
+	for err == nil {
+		_, _, err = s.Work(t.Context(), "tenant")
+	}
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	keys.broken.Store(false)
+	require.Equal(t, rotation.Done, s.work().State)
+	var codes, jobs []string
+	for _, e := range log.events {
+		codes, jobs = append(codes, e.Action.String()+" "+e.Code), append(jobs, e.Facts[audit.FactJob])
+	}
+	require.Equal(t, []string{"key.destroy ", "key.destroy keyring_unavailable", "key.destroy "}, codes)
+	require.Equal(t, jobs[0], jobs[1])
+	require.NotEqual(t, jobs[0], jobs[2])
+}
+
+// sealedOff is a store of keysets that takes no change of a keyset.
+type sealedOff struct {
+	keystore.Store
+	broken atomic.Bool
+}
+
+func (o *sealedOff) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte) (bool, error) {
+	if o.broken.Load() && kind == keystore.Keysets {
+		return false, keystore.ErrUnavailable
+	}
+	return o.Store.Swap(ctx, kind, id, old, content)
 }

@@ -232,12 +232,15 @@ func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, 
 
 // audit records a change of a key, whichever process makes it, as of who ordered it.
 func (r *Rotator) audit(ctx context.Context, action audit.Action, by By, tenant string, class classify.Class, id ID) error {
-	err := r.Audit.Record(ctx, audit.Event{
-		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id),
-		RequestID: by.RequestID, Issuer: by.Issuer, Subject: by.Subject,
-	})
-	if err != nil {
+	if err := r.Audit.Record(ctx, event(action, by, tenant, class, id)); err != nil {
 		return fmt.Errorf("rotation: %w", err)
 	}
 	return nil
+}
+
+func event(action audit.Action, by By, tenant string, class classify.Class, id ID) audit.Event {
+	return audit.Event{
+		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id),
+		RequestID: by.RequestID, Issuer: by.Issuer, Subject: by.Subject,
+	}
 }

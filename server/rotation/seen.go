@@ -104,10 +104,18 @@ func (a *ages) add(d *envelope.Document, due func(*envelope.Keyset) bool, rotate
 
 // primaryMade is when a keyset's primary was made, in milliseconds since 1970.
 func primaryMade(s *envelope.Keyset) int64 {
-	for i := range s.Keys {
-		if s.Keys[i].ID == s.Primary {
-			return s.Keys[i].CreatedAt
-		}
+	if primary := keyOf(s, s.Primary); primary != nil {
+		return primary.CreatedAt
 	}
 	return s.RotatedAt()
+}
+
+// keyOf gives a key of a keyset; nil where it has none of that id.
+func keyOf(s *envelope.Keyset, id format.KeyID) *envelope.Key {
+	for i := range s.Keys {
+		if s.Keys[i].ID == id {
+			return &s.Keys[i]
+		}
+	}
+	return nil
 }

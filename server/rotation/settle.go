@@ -163,11 +163,10 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 		if !slices.Contains(left, k) || to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
 			continue // disabled, or compromised: that opens until it is destroyed
 		}
-		if err := r.audit(ctx, action, by, record.Tenant, k.Class, k.ID); err != nil {
-			return err
-		}
-		err := r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
-		if err != nil && !errors.Is(err, keyring.ErrInUse) && !errors.Is(err, envelope.ErrInvalid) {
+		err := audit.Announce(ctx, r.Audit, event(action, by, record.Tenant, k.Class, k.ID), func() error {
+			return r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
+		})
+		if errors.Is(err, audit.ErrUnavailable) || err != nil && !errors.Is(err, keyring.ErrInUse) && !errors.Is(err, envelope.ErrInvalid) {
 			return err
 		}
 	}
@@ -186,10 +185,8 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 
 func stateOf(d *envelope.Document, k Key) envelope.State {
 	if s := d.Keyset(format.UseCache, k.Class); s != nil {
-		for i := range s.Keys {
-			if s.Keys[i].ID == format.KeyID(k.ID) {
-				return s.Keys[i].State
-			}
+		if key := keyOf(s, format.KeyID(k.ID)); key != nil {
+			return key.State
 		}
 	}
 	return envelope.Destroyed

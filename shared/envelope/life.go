@@ -55,6 +55,18 @@ func (d *Document) ShredUntil(ms int64) {
 	}
 }
 
+// DestroyKeys destroys the keys of these ids, primaries too: they were destroyed in a later copy of the document, which was lost. Ids that are of no
+// key of it are none of its concern.
+func (d *Document) DestroyKeys(ids map[format.KeyID]bool) {
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			if k := &d.Keysets[i].Keys[j]; ids[k.ID] {
+				k.State, k.Wrapped = Destroyed, nil
+			}
+		}
+	}
+}
+
 // Newest is when the last of the slots and keys was made, in milliseconds since 1970.
 func (d *Document) Newest() (at int64) {
 	for i := range d.Slots {
