@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -146,6 +148,7 @@ func startBare(b *testing.B, client redis.UniversalClient) service {
 		if err != nil {
 			return err
 		}
+		c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(value)))
 		return c.Blob(http.StatusOK, echo.MIMEOctetStream, value)
 	})
 	return service{listen(b, e), bearer}
@@ -206,12 +209,30 @@ func (w *wire) send(request []byte, want int) error {
 	if _, err := w.conn.Write(request); err != nil {
 		return err
 	}
-	response, err := http.ReadResponse(w.in, nil)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != want {
-		return fmt.Errorf("status %d, want %d: %w", response.StatusCode, want, err)
+	if status, err := w.receive(); err != nil || status != want {
+		return fmt.Errorf("status %d, want %d: %w", status, want, err)
 	}
 	return nil
+}
+
+// receive reads an answer, and gives its status.
+func (w *wire) receive() (status int, err error) {
+	length := 0
+	for {
+		line, err := w.in.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return 0, err
+		case status == 0:
+			status, err = strconv.Atoi(string(line[len("HTTP/1.1 "):][:3]))
+		case bytes.HasPrefix(line, []byte("Content-Length: ")):
+			length, err = strconv.Atoi(string(bytes.TrimSpace(line[len("Content-Length: "):])))
+		case len(line) == len("\r\n"):
+			_, err = w.in.Discard(length)
+			return status, err
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 }

@@ -102,7 +102,7 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// body reads the request's body, bounded before: a small one into one allocation of its announced size, a large one as it comes.
+// body reads the request's body, bounded before: a small one into room of its announced size, a large one as it comes.
 func (s *server) body(c *call) ([]byte, error) {
 	r := c.Request()
 	if r.Header.Get(echo.HeaderContentEncoding) != "" || r.Header.Get("Content-Range") != "" {
@@ -119,7 +119,7 @@ func (s *server) body(c *call) ([]byte, error) {
 	case n > small:
 		value, err = s.readLarge(c, s.limited(c), int(n))
 	default:
-		value = make([]byte, n)
+		value = slices.Grow(c.room(int(n)), int(n))[:n]
 		_, err = io.ReadFull(s.limited(c), value)
 	}
 	return value, bodyError(err)

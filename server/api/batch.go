@@ -159,7 +159,7 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 			one.result = failed(f.Err)
 			continue
 		}
-		entry, err := c.tenant.cache.Open(one.key, f.Package, cache.AtLeast(one.least))
+		entry, err := c.tenant.cache.Open(nil, one.key, f.Package, cache.AtLeast(one.least))
 		f.Package = nil
 		uses = append(uses, use{action: audit.KeyOpen, class: f.Class, keyID: f.KeyID, name: one.key, context: f.Context, err: err})
 		entries, opened = append(entries, entry), append(opened, one)
@@ -203,7 +203,7 @@ func (s *server) putMany(ctx context.Context, c *call, steps []*step) {
 	sealed, uses := make([]cache.Sealed, len(steps)), make([]use, len(steps))
 	for i, one := range steps {
 		var err error
-		sealed[i], err = c.tenant.cache.Seal(&one.item)
+		sealed[i], err = c.tenant.cache.Seal(nil, &one.item)
 		one.item.Value = nil
 		uses[i] = use{action: audit.KeySeal, class: one.item.Class, keyID: sealed[i].KeyID, name: one.key, context: one.item.Context, err: err}
 	}

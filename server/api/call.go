@@ -28,6 +28,7 @@ type call struct {
 	held      int64          // bytes that are counted
 	borrowed  int64          // bytes that are counted for one of a batch
 	hold      func(n int) error
+	rooms     []*[]byte // that it was given
 	refusals  []refusal
 }
 

@@ -50,7 +50,7 @@ func (s *server) putEntry(c *call) error {
 
 // put seals an item, records that, and stores it.
 func (s *server) put(ctx context.Context, c *call, item *cache.Item, condition cache.Condition) (cache.Sealed, error) {
-	sealed, err := c.tenant.cache.Seal(item)
+	sealed, err := c.tenant.cache.Seal(c.room(len(item.Value)+roomAround), item)
 	u := use{action: audit.KeySeal, class: item.Class, keyID: sealed.KeyID, name: item.Key, context: item.Context, err: err}
 	if err := s.record(c, u); err != nil {
 		return sealed, err
@@ -87,8 +87,11 @@ func mediaType(text string) (string, error) {
 			return "", invalid("the content type is not printable ASCII")
 		}
 	}
-	if len(text) > format.MaxMediaType {
+	switch {
+	case len(text) > format.MaxMediaType:
 		return "", format.ErrTooLarge
+	case text == echo.MIMEOctetStream:
+		return "", nil // contentType is that
 	}
 	return text, nil
 }
@@ -183,7 +186,7 @@ func (s *server) countLookup(err error) {
 
 // open opens a package and records that, with what the package said of itself where it does not open.
 func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache.Entry, error) {
-	entry, err := c.tenant.cache.Open(w.name, pkg, cache.AtLeast(w.least))
+	entry, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.AtLeast(w.least))
 	return entry, s.record(c, use{
 		action: audit.KeyOpen, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err,
 	})

@@ -5,10 +5,13 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -66,6 +69,37 @@ func TestEmptyAndLargest(t *testing.T) {
 		large := bytes.Repeat([]byte("large"), maxBody/5)
 		s.do("PUT", "/v1/cache/large?class=phi", large).is(t, 204)
 		require.True(t, bytes.Equal(large, s.do("GET", "/v1/cache/large", nil).is(t, 200).body))
+	})
+}
+
+// TestManySizes: requests at the same time do not share memory, however large their values are.
+func TestManySizes(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for j := range 12 {
+					value := bytes.Repeat([]byte{byte(i), byte(j)}, (12<<10)*(j+1)/2-i)
+					path := "/v1/cache/size-" + strconv.Itoa(i)
+					put := s.do("PUT", path+"?class=phi", value, "Content-Type", "image/png")
+					got := s.do("GET", path, nil)
+					assert.Equal(t, []int{204, 200}, []int{put.StatusCode, got.StatusCode})
+					assert.True(t, bytes.Equal(value, got.body))
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestOctetStream: what says nothing of a value is not kept, so that HEAD can tell the value's size.
+func TestOctetStream(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		for contentType, size := range map[string]int64{"application/octet-stream": int64(len(record)), "text/plain": -1} {
+			s.do("PUT", "/v1/cache/k?class=phi", []byte(record), "Content-Type", contentType).is(t, 204)
+			require.Equal(t, size, s.do("HEAD", "/v1/cache/k", nil).is(t, 200).ContentLength)
+			require.Equal(t, contentType, s.do("GET", "/v1/cache/k", nil).is(t, 200).Header.Get("Content-Type"))
+		}
 	})
 }
 

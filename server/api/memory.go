@@ -49,6 +49,7 @@ func (s *server) borrow(c *call, n int) error {
 
 // release gives back all that a request held.
 func (s *server) release(c *call) {
+	c.leave()
 	if n := c.held + c.borrowed; n > 0 {
 		s.memory.Give(c.id.Tenant, n)
 		c.held, c.borrowed = 0, 0

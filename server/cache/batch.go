@@ -67,7 +67,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 			results[i].Err = ErrNotFound
 			continue
 		}
-		results[i].Entry, results[i].Err = c.Open(keys[i], pkg, options...)
+		results[i].Entry, results[i].Err = c.Open(nil, keys[i], pkg, options...)
 	}
 	return results, nil
 }

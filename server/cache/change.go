@@ -33,14 +33,14 @@ func TagOf(pkg []byte) string {
 	return base64.RawURLEncoding.EncodeToString(pkg[n : n+format.NonceSize])
 }
 
-// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the key's use. Errors are those
-// of SetEncrypted.
-func (c *Cache) Seal(item *Item) (Sealed, error) {
+// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the key's use. The package is made
+// within dst's capacity where that suffices; dst must not overlap the value. Errors are those of SetEncrypted.
+func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	ttl, err := c.ttl(item.Class, item.TTL)
 	if err != nil {
 		return Sealed{}, err
 	}
-	var b buffer
+	b := buffer{dst[:0]}
 	if err := c.seal(&b, item); err != nil {
 		return Sealed{}, err
 	}

@@ -17,7 +17,7 @@ import (
 // put writes a value under k and returns its tag.
 func put(t *testing.T, c *cache.Cache, value string, condition cache.Condition) (string, error) {
 	t.Helper()
-	sealed, err := c.Seal(&cache.Item{Key: "k", Value: []byte(value), Class: classify.PHI, TTL: time.Hour, MediaType: "text/plain"})
+	sealed, err := c.Seal(nil, &cache.Item{Key: "k", Value: []byte(value), Class: classify.PHI, TTL: time.Hour, MediaType: "text/plain"})
 	require.NoError(t, err)
 	require.Nil(t, sealed.Value)
 	require.Equal(t, time.Hour, sealed.TTL)
@@ -141,7 +141,7 @@ func TestTags(t *testing.T) {
 	seen := map[string]bool{}
 	for _, class := range classify.All {
 		for range 100 {
-			sealed, err := c.Seal(&cache.Item{Key: "k", Class: class})
+			sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: class})
 			require.NoError(t, err)
 			require.Regexp(t, `^[A-Za-z0-9_-]{16}$`, sealed.Tag)
 			require.False(t, seen[sealed.Tag])
@@ -149,6 +149,6 @@ func TestTags(t *testing.T) {
 		}
 	}
 	require.Empty(t, cache.TagOf([]byte("no package")))
-	_, err := c.Seal(&cache.Item{Key: "k", Class: classify.PHI, MediaType: string(make([]byte, format.MaxMediaType+1))})
+	_, err := c.Seal(nil, &cache.Item{Key: "k", Class: classify.PHI, MediaType: string(make([]byte, format.MaxMediaType+1))})
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }

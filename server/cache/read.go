@@ -111,11 +111,12 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 	if err != nil {
 		return Entry{}, err
 	}
-	return c.Open(key, pkg, options...)
+	return c.Open(nil, key, pkg, options...)
 }
 
-// Open opens a package that Package gave for key. Errors are Get's.
-func (c *Cache) Open(key string, pkg []byte, options ...ReadOption) (Entry, error) {
+// Open opens a package that Package gave for key. The value is made within dst's capacity where that suffices; dst must not overlap the
+// package. Errors are Get's.
+func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) (Entry, error) {
 	pkg, err := c.unmark(pkg)
 	if err != nil {
 		return Entry{}, err
@@ -124,7 +125,7 @@ func (c *Cache) Open(key string, pkg []byte, options ...ReadOption) (Entry, erro
 	if want := c.want(key, options); c.plain {
 		o, err = openPlain(pkg, want)
 	} else {
-		o, err = c.sealer.Open(nil, pkg, want)
+		o, err = c.sealer.Open(dst[:0], pkg, want)
 	}
 	if err != nil {
 		return Entry{}, err
