@@ -122,6 +122,7 @@ func (s *server) body(c *call) ([]byte, error) {
 		value = slices.Grow(c.room(int(n)), int(n))[:n]
 		_, err = io.ReadFull(s.limited(c), value)
 	}
+	c.limited = nil
 	return value, bodyError(err)
 }
 

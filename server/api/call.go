@@ -29,12 +29,12 @@ type call struct {
 	borrowed  int64          // bytes that are counted for one of a batch
 	hold      func(n int) error
 	rooms     []*[]byte // that it was given
+	limited   context.Context
 	refusals  []refusal
 }
 
-const callKey = "call"
-
-func callOf(c echo.Context) *call { return c.Get(callKey).(*call) }
+// callOf gives what observe put in the place of Echo's own context.
+func callOf(c echo.Context) *call { return c.(*call) }
 
 // name is the operation's id.
 func (c *call) name() string {
@@ -44,9 +44,15 @@ func (c *call) name() string {
 	return c.operation.OperationID
 }
 
-// limit bounds what the store and the keys may take for a request.
+// limit bounds what the store and the keys may take for a request: it goes on where it has begun, and begins anew where a body was read, for
+// that takes the client's time.
 func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithValue(c.Request().Context(), holder{}, c.hold), timeout)
+	if c.limited != nil {
+		return c.limited, func() {}
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), holder{}, c.hold), timeout)
+	c.limited = ctx
+	return ctx, cancel
 }
 
 // event begins an event about the call.

@@ -247,6 +247,33 @@ func TestRedisDownAndUp(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).is(t, 200)
 }
 
+// TestBodyTakesNoTime: the time limit is not for the transfer of a body.
+func TestBodyTakesNoTime(t *testing.T) {
+	server := redistest.Start(t)
+	store, err := rediskv.Open("redis://" + server.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	s := start(t, store, func(o *api.Options) { o.Timeout = 400 * time.Millisecond })
+	for _, length := range []int64{2, -1} {
+		body, sent := io.Pipe()
+		go func() {
+			for range 2 {
+				time.Sleep(250 * time.Millisecond)
+				_, _ = sent.Write([]byte("v"))
+			}
+			_ = sent.Close()
+		}()
+		request, err := http.NewRequestWithContext(t.Context(), "PUT", s.http.URL+"/v1/cache/k?class=phi", body)
+		require.NoError(t, err)
+		request.ContentLength = length
+		request.Header.Set("Authorization", "Bearer "+s.token)
+		got, err := s.http.Client().Do(request)
+		require.NoError(t, err)
+		require.NoError(t, got.Body.Close())
+		require.Equal(t, 204, got.StatusCode)
+	}
+}
+
 // TestRedisFrozen: a Redis that does not answer costs the time limit and no more.
 func TestRedisFrozen(t *testing.T) {
 	server := redistest.Start(t)

@@ -26,8 +26,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		response.Header().Set(echo.HeaderXRequestID, id)
 		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
 		call.hold = func(n int) error { return s.hold(call, n) }
-		c.Set(callKey, call)
-		err := recovered(next, c)
+		err := recovered(next, call)
 		s.recordRefusals(call)
 		status := response.Status
 		if err != nil {

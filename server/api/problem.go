@@ -88,6 +88,9 @@ func describe(err error) (codes.Info, string) {
 
 // translate gives codes to errors of Echo, of the body and of time limits.
 func translate(err error) error {
+	if err == nil {
+		return nil
+	}
 	var fromEcho *echo.HTTPError
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -244,7 +244,7 @@ func TestScansFindStragglers(t *testing.T) {
 
 // straggler seals a value now, for a write that comes later.
 func (s *site) straggler(key, value string) func() {
-	sealed, err := s.cache.Seal(&cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
+	sealed, err := s.cache.Seal(nil, &cache.Item{Key: key, Value: []byte(value), Class: classify.PHI})
 	require.NoError(s.t, err)
 	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
 }
