@@ -35,7 +35,6 @@ async function buildPackage() {
   rmSync(join(dist, 'types'), { recursive: true, force: true });
   // One by one: built together, entries would share chunks, and a plain page would have to fetch those too.
   for (const name of ['index', 'react', 'client']) {
-    // Rolldown's minifier is 2 % better than esbuild's, which is what the budget lacks.
     await build({
       input: { [name]: join(src, `${name}.ts`) },
       external: ['react', './wasm_exec.js', './index.js'],
@@ -45,8 +44,8 @@ async function buildPackage() {
     });
   }
   cpSync(join(src, 'wasm_exec.js'), join(dist, 'wasm_exec.js'));
-  const licences = { 'The Go runtime, in coffer.wasm and wasm_exec.js': join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'idb, in index.js': join(root, 'node_modules/idb/LICENSE') };
-  writeFileSync(join(dist, 'licenses.txt'), Object.entries(licences).map(([what, file]) => `${what}:\n\n${readFileSync(file, 'utf8')}\n`).join('\n'));
+  const licence = readFileSync(join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'utf8');
+  writeFileSync(join(dist, 'licenses.txt'), `The Go runtime, in coffer.wasm and wasm_exec.js:\n\n${licence}\n`);
   execFileSync('npx', ['tsc', '-p', join(root, 'web/tsconfig.json')], { cwd: root, stdio: 'inherit' });
 }
 

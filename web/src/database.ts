@@ -1,4 +1,3 @@
-import { type IDBPDatabase, openDB, unwrap } from 'idb';
 import { errorOf, storageError } from './errors.js';
 
 /** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
@@ -36,7 +35,7 @@ export class Database {
 
   async #open(): Promise<IDBDatabase> {
     if (typeof indexedDB === 'undefined') throw errorOf('indexeddb_unavailable');
-    const connection = unwrap(await this.#request());
+    const connection = await this.#request();
     try {
       await this.#verify(connection);
     } catch (error) {
@@ -47,22 +46,22 @@ export class Database {
     return connection;
   }
 
-  #request(): Promise<IDBPDatabase> {
+  #request(): Promise<IDBDatabase> {
     return new Promise((resolve, reject) => {
-      const opening = openDB(this.name, 1, {
-        upgrade: (db, _from, _to, tx) => {
-          if (this.#document) return tx.abort(); // it was deleted: an empty one must not take its place
-          db.createObjectStore(RECORDS);
-          db.createObjectStore(VAULT);
-        },
-        blocked: () => reject(errorOf('database_blocked')),
+      const opening = indexedDB.open(this.name, 1);
+      opening.onupgradeneeded = () => {
+        if (this.#document) return opening.transaction?.abort(); // it was deleted: an empty one must not take its place
+        for (const store of [RECORDS, VAULT]) opening.result.createObjectStore(store);
+      };
+      opening.onblocked = () => reject(errorOf('database_blocked'));
+      opening.onerror = () => reject(opening.error?.name === 'VersionError' ? errorOf('unsupported_version', 'the database', opening.error) : opening.error);
+      opening.onsuccess = () => {
+        const connection = opening.result;
+        connection.onclose = () => this.drop(connection);
         // Another tab wants to delete or upgrade the database: it must not wait for us.
-        blocking: (_current, _wanted, event) => this.drop(event.target as IDBDatabase),
-        terminated: () => this.drop(this.#live),
-      });
-      opening.then(resolve, (cause: unknown) =>
-        reject((cause as DOMException)?.name === 'VersionError' ? errorOf('unsupported_version', 'the database', cause) : cause),
-      );
+        connection.onversionchange = () => this.drop(connection);
+        resolve(connection);
+      };
     });
   }
 
