@@ -143,6 +143,40 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(seen).toEqual([null, null, null, [2, null, 1], true, true, false, false, 3, 0, 1, ['x'], 3, 'closed']);
   });
 
+  test('entries gives every value up to a record that was altered, and then its error', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const storage = await createEncryptedStorage('entries', 's', { unlock: { masterKey: key } });
+      await storage.setMany([['a', 0], ['b', ''], ['c', null], ['d', 'moved'], ['e', 1]], 'phi');
+      const opening = indexedDB.open('entries');
+      await new Promise((resolve) => (opening.onsuccess = resolve));
+      const tx = opening.result.transaction('records', 'readwrite');
+      const first = tx.objectStore('records').get(['s', 'a']);
+      first.onsuccess = () => tx.objectStore('records').put(first.result, ['s', 'd']);
+      await new Promise((resolve) => (tx.oncomplete = resolve));
+      const out: unknown[] = [];
+      try {
+        for await (const entry of storage.entries()) out.push(entry);
+      } catch (e) {
+        out.push((e as { code: string }).code);
+      }
+      return out;
+    }, MASTER_KEY);
+    expect(seen).toEqual([['a', 0], ['b', ''], ['c', null], 'authentication_failed']);
+  });
+
+  test('a hundred values of a megabyte are read at once', async () => {
+    const equal = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const storage = await createEncryptedStorage('many large', 's', { unlock: { masterKey: key } });
+      const names = Array.from({ length: 100 }, (_, i) => `k${i}`);
+      for (const [i, name] of names.entries()) await storage.setEncrypted(name, new Uint8Array(1_000_000).fill(i), 'phi');
+      const values = await Promise.all(names.map((name) => storage.getDecrypted<Uint8Array>(name)));
+      return values.filter((v, i) => v?.length === 1_000_000 && v[0] === i && v.at(-1) === i).length;
+    }, MASTER_KEY);
+    expect(equal).toBe(100);
+  });
+
   test('what cannot be stored is refused with its code, and the earlier value stays', async () => {
     const codes = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;

@@ -1,5 +1,6 @@
 import { type Database, RECORDS } from './database.js';
 import { storageError } from './errors.js';
+import { type Answer, Lookup } from './lookup.js';
 
 /** One call's work on the records. It succeeds or fails as a whole. */
 export interface Unit<T> {
@@ -8,8 +9,8 @@ export interface Unit<T> {
   write: boolean;
   /** Settles when sealing is done: before the transaction opens, because no engine lets a transaction wait for WebCrypto. */
   ready?: Promise<unknown>;
-  /** Issues the requests. */
-  issue(records: IDBObjectStore): IDBRequest[];
+  /** Issues the requests; single records are read by way of `lookup`. */
+  issue(records: IDBObjectStore, lookup: Lookup): Answer[];
   /** Makes the call's result of theirs. */
   read(results: any[]): T;
 }
@@ -155,16 +156,17 @@ function transaction(connection: IDBDatabase, pending: readonly Pending[], write
   return new Promise((resolve, reject) => {
     const tx = connection.transaction(RECORDS, write ? 'readwrite' : 'readonly');
     const records = tx.objectStore(RECORDS);
-    let requests: IDBRequest[][] = [];
-    const done = () => resolve(requests.map((of) => of.map((request) => request.result as unknown)));
+    const lookup = new Lookup(records);
+    let answers: Answer[][] = [];
+    const done = () => resolve(answers.map((of) => of.map((answer) => answer.result)));
     tx.oncomplete = done;
     tx.onabort = () => reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
     try {
-      requests = pending.map((p) => p.unit.issue(records));
+      answers = pending.map((p) => p.unit.issue(records, lookup));
       // No tx.commit(): after it Firefox completes a transaction whose put was refused for quota, and Chromium completes a read
       // before it has fetched the large values.
-      const last = requests.at(-1)?.at(-1);
-      if (last && !write) last.onsuccess = done;
+      const last = answers.at(-1)?.at(-1);
+      if (!write && !lookup.send(done) && last) (last as IDBRequest).onsuccess = done;
     } catch (error) {
       reject(error);
       tx.abort();

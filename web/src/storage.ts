@@ -92,7 +92,7 @@ export class EncryptedStorage {
     return this.#run({
       names: names.map((name) => this.#id(name)),
       write: false,
-      issue: (records) => names.map((name) => records.get([this.#store, name])),
+      issue: (_, lookup) => names.map((name) => lookup.get([this.#store, name])),
       read: (found) => found.map(checkRecord),
     });
   }
@@ -132,9 +132,11 @@ export class EncryptedStorage {
     for (let i = 0; i < names.length; i += PAGE) {
       const page = names.slice(i, i + PAGE);
       const records = await this.#records(page);
-      for (const [j, record] of records.entries()) {
-        const name = page[j] ?? '';
-        if (record) yield [name, await this.#open<T>(name, record)];
+      // One that must not be opened keeps nobody from those before it.
+      const opened = await Promise.allSettled(records.map((record, j) => record && this.#open<T>(page[j] ?? '', record)));
+      for (const [j, o] of opened.entries()) {
+        if (o.status === 'rejected') throw o.reason;
+        if (records[j]) yield [page[j] ?? '', o.value as T];
       }
     }
   }

@@ -20,7 +20,7 @@ const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void>
 const get = (name: string): Unit<unknown> => ({
   names: [name],
   write: false,
-  issue: (records) => [records.get(['s', name])],
+  issue: (_, lookup) => [lookup.get(['s', name])],
   read: ([value]) => value as unknown,
 });
 
@@ -44,6 +44,17 @@ describe('group commit', () => {
     const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
     await Promise.all([queue.add(put('a', 1)), queue.add(get('b')), queue.add(put('c', 1)), queue.add(get('d'))]);
     expect(transactions).toHaveBeenCalledTimes(2);
+  });
+
+  test('reads of every kind and number are answered together', async () => {
+    const { queue } = open();
+    const names = Array.from({ length: 100 }, (_, i) => `k${i}`);
+    await Promise.all(names.map((name) => queue.add(put(name, name))));
+    const count = queue.add({ write: false, issue: (r) => [r.count()], read: ([n]) => n as number });
+    const nothing = queue.add({ names: [], write: false, issue: () => [], read: (results) => results.length });
+    const missing = queue.add(get('missing'));
+    expect(await Promise.all(names.map((name) => queue.add(get(name))))).toEqual(names);
+    expect(await Promise.all([count, nothing, missing])).toEqual([100, 0, undefined]);
   });
 
   test('the transaction opens only when all is sealed', async () => {
