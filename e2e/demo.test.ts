@@ -161,6 +161,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
       await visitor.until(() => document.querySelector('.server-status.ready'));
       await visitor.press('This browser');
     }, server.token);
+    expect(await page.evaluate(() => visitor.text('.pane h2'))).toBe('chest-ct-phantom.dcm'); // the record that was open before
   });
 
   test('a bit that somebody flips on the disk is noticed, and nothing is shown', async () => {
@@ -265,6 +266,20 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     await leave();
     expect(problems).toEqual([]);
   });
+});
+
+test('a developer finds the calls and the API on the first page', async () => {
+  const session = await chromium.open();
+  try {
+    const page = await session.page(`${server.origin}/`);
+    await page.evaluate(installVisitor);
+    await page.evaluate(() => visitor.press('HTTP'));
+    expect(await page.evaluate(() => visitor.text('.code'))).toContain('/v1/cache/patient/P1?class=phi');
+    const href = await page.evaluate(() => document.querySelector<HTMLAnchorElement>('.code-card a')!.href);
+    expect(await (await fetch(href)).text()).toContain('putEntry');
+  } finally {
+    await session.close();
+  }
 });
 
 test('chromium logs nothing while the page loads', async () => {
@@ -411,7 +426,11 @@ test('on a phone nothing is wider than the screen, and a new record comes into v
       await visitor.press('Operations');
       await visitor.until(() => document.querySelector('.keysets tbody tr'));
     }, server.token);
-    for (const tab of ['Keys', 'Audit trail']) await narrow(tab);
+    for (const tab of ['Keys', 'Audit trail']) {
+      await narrow(tab);
+      const cells = tab === 'Keys' ? '.keysets td' : '.audit td';
+      expect(await page.evaluate((cells: string) => visitor.until(() => document.querySelectorAll(cells).length).then(() => Math.max(...[...document.querySelectorAll(cells)].map((cell) => cell.getBoundingClientRect().right))), cells), tab).toBeLessThanOrEqual(390);
+    }
   } finally {
     await session.close();
   }

@@ -27,7 +27,7 @@ export function App() {
       <footer className="footer page">
         <p>
           Everything on this page is sealed and opened by the same code that ships in the npm package <code>coffer</code>. The samples are
-          made up. <a href="./licenses.txt">Licences</a>
+          made up. <a href="./v1/docs">API reference</a> · <a href="./licenses.txt">Licences</a>
         </p>
       </footer>
     </>

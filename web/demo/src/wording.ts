@@ -28,6 +28,11 @@ export function dateText(date: Date): string {
   return date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
+/** The same to the second, where many things happen in a minute. */
+export function momentText(date: Date): string {
+  return date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+}
+
 /** The same in short: the time of today, the date of other days. */
 export function shortDateText(date: Date): string {
   const today = date.toDateString() === new Date().toDateString();

@@ -52,22 +52,27 @@ export function CachePage({ server }: { server: Server }) {
         <ServerGate server={server}>
           {problem && state === 'ready' && <ProblemNote problem={problem} />}
           {!items && state === 'ready' && !problem && <p className="hint">Reading…</p>}
-          {alive?.length === 0 && <p className="hint">The cache is empty. Open a record, go to “On the server” and send it.</p>}
+          {alive?.length === 0 && <p className="hint">The cache is empty.</p>}
           <ul className="cache-list">{alive?.map((one) => <CacheRow key={one.key} item={one} now={now} chosen={one.key === chosen} onChoose={setChosen} />)}</ul>
         </ServerGate>
       </section>
       <section className="card pane" aria-label="Entry">
-        {item ? <CacheEntry key={item.key + item.etag} server={server} item={item} now={now} onChange={load} /> : <NothingChosen />}
+        {item ? <CacheEntry key={item.key + item.etag} server={server} item={item} now={now} onChange={load} /> : <NothingChosen server={server} empty={alive?.length === 0} />}
       </section>
     </div>
   );
 }
 
-function NothingChosen() {
+function NothingChosen({ server: { state }, empty }: { server: Server; empty: boolean }) {
+  const title = state !== 'ready' ? 'Look behind the cache.' : empty ? 'Nothing is cached yet.' : 'Choose an entry.';
   return (
     <div className="nothing">
-      <p className="nothing-title">Choose an entry.</p>
-      <p>You see what Redis, or the server’s embedded store, holds of it, and can keep it longer or delete it.</p>
+      <p className="nothing-title">{title}</p>
+      <p>
+        {empty && state === 'ready'
+          ? 'Open a record in “This browser”, go to “On the server” and send it: it appears here, sealed, with the time that it has left.'
+          : 'You see what Redis, or the server’s embedded store, holds of each entry and how long, and can keep it longer or delete it.'}
+      </p>
     </div>
   );
 }

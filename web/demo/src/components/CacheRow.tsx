@@ -1,4 +1,4 @@
-import { type CacheItem, countdown } from '../server/entries.js';
+import { type CacheItem, countdown, shareLeft } from '../server/entries.js';
 import { ClassBadge } from './ClassBadge.js';
 
 interface Props {
@@ -24,13 +24,14 @@ export function CacheRow({ item, now, chosen, onChoose }: Props) {
 }
 
 /** How long an entry still lives, as a number and a bar. */
-export function Life({ item: { endsAt, had }, now }: Pick<Props, 'item' | 'now'>) {
+export function Life({ item, now }: Pick<Props, 'item' | 'now'>) {
+  const { endsAt, had } = item;
   if (endsAt === null || had === null) return <span className="hint">without an end</span>;
   const left = Math.min(had, Math.max(0, endsAt - now)); // the clock of the page ticks once a second
   return (
     <span className="life hint">
       <span className="life-bar" aria-hidden="true">
-        <span style={{ width: `${Math.min(100, (left / had) * 100)}%` }} />
+        <span style={{ width: `${shareLeft(item, left) * 100}%` }} />
       </span>
       <span className="life-left">{countdown(left)} left</span>
     </span>

@@ -11,35 +11,47 @@ import { RecordPane } from './RecordPane.js';
 import { StorageMeter } from './StorageMeter.js';
 import { StraightLine } from './StraightLine.js';
 
-/** Which record is shown; a new object at every choice, also of the same one. */
-interface Choice {
-  id: string | null;
+interface Props {
+  vault: Vault;
+  server: Server;
+  /** The record that is shown. */
+  chosen: string | null;
+  onChoose: (id: string | null) => void;
+}
+
+/** What brings the record into view; a new object at every choice, also of the same one. */
+interface Move {
   /** Whether what was pressed is gone, so that the keyboard goes on from the record. */
   takeFocus: boolean;
 }
 
 /** The records: add on the left, the list below, and the chosen one beside them. */
-export function RecordsPage({ vault, server }: { vault: Vault; server: Server }) {
+export function RecordsPage({ vault, server, chosen, onChoose }: Props) {
   const records = useRecords(vault.records);
-  const [choice, setChoice] = useState<Choice>({ id: null, takeFocus: false });
+  const [move, setMove] = useState<Move | null>(null);
   const [said, setSaid] = useState('');
   const pane = useRef<HTMLElement>(null);
-  const item = records.items?.find(({ id }) => id === choice.id) ?? null;
+  const item = records.items?.find(({ id }) => id === chosen) ?? null;
 
   useEffect(() => {
-    if (choice.takeFocus) pane.current?.focus({ preventScroll: true });
+    if (move?.takeFocus) pane.current?.focus({ preventScroll: true });
     // On a narrow screen the record is below the list.
-    if (choice.id && matchMedia('(max-width: 899px)').matches) pane.current?.scrollIntoView();
-  }, [choice]);
+    if (move && matchMedia('(max-width: 899px)').matches) pane.current?.scrollIntoView();
+  }, [move]);
+
+  function choose(id: string | null, takeFocus: boolean) {
+    onChoose(id);
+    setMove({ takeFocus });
+  }
 
   async function add(content: Content, classification: DataClassification) {
-    setChoice({ id: await records.add(content, classification), takeFocus: true });
+    choose(await records.add(content, classification), true);
     setSaid(`${content.file.name} was sealed and stored.`);
   }
 
   async function remove(id: string) {
     await records.remove(id);
-    setChoice({ id: null, takeFocus: true });
+    choose(null, true);
     setSaid('The record was deleted.');
   }
 
@@ -53,7 +65,7 @@ export function RecordsPage({ vault, server }: { vault: Vault; server: Server })
         <div className="side">
           <AddPanel onAdd={add} />
           {records.problem && <ProblemNote problem={records.problem} />}
-          <RecordList items={records.items} chosen={choice.id} onChoose={(id) => setChoice({ id, takeFocus: false })} />
+          <RecordList items={records.items} chosen={chosen} onChoose={(id) => choose(id, false)} />
           {records.items && <StorageMeter items={records.items} />}
         </div>
         <section ref={pane} tabIndex={-1} className="card pane" aria-label="Record">
@@ -65,14 +77,19 @@ export function RecordsPage({ vault, server }: { vault: Vault; server: Server })
 }
 
 function NothingChosen({ empty }: { empty: boolean }) {
-  return (
+  return empty ? (
     <div className="nothing">
-      <p className="nothing-title">{empty ? 'Store something first.' : 'Choose a record.'}</p>
-      <p>
-        {empty
-          ? 'Take one of the samples, pick its class, and store it. Then look at what lies on the disk.'
-          : 'You see it opened, as it lies on the disk, and as it lies in the server’s cache.'}
-      </p>
+      <p className="nothing-title">See what a disk gets to see.</p>
+      <ol className="nothing-steps">
+        <li>Take a sample, or drop a file of your own.</li>
+        <li>Say how sensitive it is, and store it.</li>
+        <li>Look at it opened, and at what lies on the disk instead.</li>
+      </ol>
+    </div>
+  ) : (
+    <div className="nothing">
+      <p className="nothing-title">Choose a record.</p>
+      <p>You see it opened, as it lies on the disk, and as it lies in the server’s cache.</p>
     </div>
   );
 }

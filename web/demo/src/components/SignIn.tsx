@@ -36,7 +36,7 @@ export function SignIn({ server }: { server: Server }) {
         </button>
       </div>
       <p id="token-hint" className="hint">
-        The server printed it at its first start, as “token: …”. It is kept in the vault, sealed as <ClassBadge classification="confidential" />
+        The server printed it at its first start, as “token: …”. It is kept in the vault, sealed as <ClassBadge classification="confidential" />.
       </p>
       {shown && <ProblemNote problem={shown} />}
     </form>

@@ -9,7 +9,7 @@ export function StraightLine({ item }: { item: Item | null }) {
   const steps = item ? stepsOf(item) : general;
   return (
     <section className="line" aria-label="How Coffer stores a value">
-      <ol>
+      <ol key={item?.id}>
         {steps.map(([icon, title, caption]) => (
           <li key={title} className={icon === 'seal' || icon === 'package' || icon === 'store' ? 'sealed' : ''}>
             <span className="line-icon">

@@ -1,4 +1,5 @@
 import type { Vault } from '../vault/vault.js';
+import { CodeCard } from './CodeCard.js';
 import { StraightLine } from './StraightLine.js';
 import { TryIt } from './TryIt.js';
 import { Unlock } from './Unlock.js';
@@ -22,8 +23,9 @@ export function Welcome({ onOpen }: { onOpen: (vault: Vault) => void }) {
         </div>
         <Unlock onOpen={onOpen} />
       </div>
-      <StraightLine item={null} />
       <TryIt />
+      <StraightLine item={null} />
+      <CodeCard />
     </>
   );
 }

@@ -18,6 +18,7 @@ const views: readonly { name: View; label: string; icon: IconName }[] = [
 /** The unlocked vault: what is in this browser, and what is in the server's cache. */
 export function Workspace({ vault }: { vault: Vault }) {
   const [view, setView] = useState<View>('records');
+  const [chosen, setChosen] = useState<string | null>(null); // kept while another view is shown
   const server = useServer(vault.settings);
   const shown = views.filter(({ name }) => name !== 'operator' || server.may.keys || server.may.audit);
   return (
@@ -38,7 +39,7 @@ export function Workspace({ vault }: { vault: Vault }) {
         </nav>
         <ServerStatus state={server.state} />
       </div>
-      {view === 'records' && <RecordsPage vault={vault} server={server} />}
+      {view === 'records' && <RecordsPage vault={vault} server={server} chosen={chosen} onChoose={setChosen} />}
       {view === 'cache' && <CachePage server={server} />}
       {view === 'operator' && <OperatorPage server={server} />}
     </>

@@ -45,10 +45,17 @@ export async function readEntry(client: CofferClient, key: string): Promise<Cach
   return { key, classification: head.class, keyId: head.keyId, etag: head.etag, encryptedAt: head.encryptedAt, context: head.context, had, endsAt: had === null ? null : Date.now() + had };
 }
 
-/** A time that is left, as people count it down: `1:04:09`, `4:09`, `0:00`. */
+/** How much of an entry's whole life `left` milliseconds are, from 0 to 1. Its life began when it was sealed. */
+export function shareLeft({ encryptedAt, endsAt }: Pick<CacheItem, 'encryptedAt' | 'endsAt'>, left: number): number {
+  const whole = Math.max(left, (endsAt ?? 0) - encryptedAt.getTime()); // the server's clock may be ahead of this one
+  return whole > 0 ? left / whole : 0;
+}
+
+/** A time that is left, as people count it down: `6 d 4 h`, `1:04:09`, `4:09`, `0:00`. */
 export function countdown(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  if (h >= 24) return `${Math.floor(h / 24)} d ${h % 24} h`;
   const two = (n: number) => String(n).padStart(2, '0');
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }

@@ -1,11 +1,11 @@
 import type { AuditEvent } from '../../operator/api.js';
-import { dateText } from '../../wording.js';
+import { momentText } from '../../wording.js';
 import { ClassBadge } from '../ClassBadge.js';
 
 /** Events of the audit log, the newest first. */
 export function AuditTable({ events }: { events: readonly AuditEvent[] }) {
   return (
-    <div className="table" role="region" aria-label="Events" tabIndex={0}>
+    <div className="table event-table" role="region" aria-label="Events" tabIndex={0}>
       <table>
         <thead>
           <tr>
@@ -20,7 +20,7 @@ export function AuditTable({ events }: { events: readonly AuditEvent[] }) {
         <tbody>
           {events.map((event) => (
             <tr key={event.seq} className={`severity-${event.severity}`}>
-              <td>{dateText(new Date(event.time))}</td>
+              <td>{momentText(new Date(event.time))}</td>
               <td>{event.severity}</td>
               <td>
                 <code>{event.action}</code>

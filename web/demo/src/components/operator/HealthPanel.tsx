@@ -41,10 +41,10 @@ export function HealthPanel({ snapshots, problem, ready }: Props) {
       <PanelNote problem={problem} scope="audit:read" />
       {last && (
         <div className="sparks">
-          <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} most={MOST} />
-          <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} most={MOST} />
-          <Spark label="KMS calls" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} most={MOST} />
-          <Spark label="Rotated a second" value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} most={MOST} />
+          <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} />
+          <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} />
+          <Spark label="KMS calls" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} />
+          <Spark label="Rotated a second" value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} />
         </div>
       )}
       {last && last.alteredPackages > 0 && <p className="verdict wrong">{last.alteredPackages} packages did not pass their authentication: look for critical events in the audit trail.</p>}

@@ -6,7 +6,7 @@ import { ClassBadge } from '../ClassBadge.js';
 /** A tenant's keysets with their keys' states, their age and what is left of their time. */
 export function KeysetTable({ tenant, now }: { tenant: Tenant; now: number }) {
   return (
-    <div className="table" role="region" aria-label={`Keysets of ${tenant.name}`} tabIndex={0}>
+    <div className="table keyset-table" role="region" aria-label={`Keysets of ${tenant.name}`} tabIndex={0}>
       <table>
         <thead>
           <tr>

@@ -51,7 +51,7 @@ function Progress({ rotation }: { rotation: Rotation }) {
       <p className="hint">
         {scanned} of {Math.max(total, scanned)} entries gone through, {reencrypted} sealed anew
         {failed > 0 && `, ${failed} do not open`}
-        {nextAt && state !== 'done' && `; goes on ${dateText(nextAt)}`}
+        {nextAt && `; goes on ${dateText(nextAt)}`}
       </p>
       {failures.map(({ class: name, keyId, code, entries }) => (
         <p key={`${name}${keyId}${code}`} className="hint">
