@@ -76,7 +76,7 @@ func TestVersionAndCompletion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	out, err := program(t, nil, "--help").Output()
 	require.NoError(t, err)
-	for _, text := range []string{"The server:", "Administration:", "About coffer:", "ENCRYPTION_MASTER_KEY_FILE", "coffer serve --data"} {
+	for _, text := range []string{"The server:", "Administration:", "About coffer:", "coffer serve --help", "coffer serve --data"} {
 		require.Contains(t, string(out), text)
 	}
 	require.NotContains(t, string(out), "Additional Commands")
@@ -88,6 +88,7 @@ func TestHelp(t *testing.T) {
 	out, err = program(t, nil, "serve", "--help").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `--rate string .*; environment COFFER_RATE`, string(out))
+	require.Contains(t, string(out), "ENCRYPTION_MASTER_KEY_FILE")
 }
 
 // TestManPages: a page for each command, with its flags, and the same every time.

@@ -84,7 +84,7 @@ func keysDrillCommand() *cobra.Command {
 
 func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
 	fmt.Fprintf(out, "made: %s\ntenants: %d, of them shredded: %d\nroots opened: %d\nkeys opened: %d\ntook: %s\n",
-		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, took.Round(time.Millisecond))
+		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, brief(took))
 	printFailures(out, d.Failures)
 	if len(d.Failures) == 0 {
 		fmt.Fprintln(out, "nothing is missing")

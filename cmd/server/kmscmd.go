@@ -77,6 +77,7 @@ type checkedKEK struct {
 	WrapMillis   float64  `json:"wrapMillis"`
 	UnwrapMillis float64  `json:"unwrapMillis"`
 	Works        bool     `json:"works"`
+	wrap, unwrap time.Duration
 }
 
 // run proves the KEKs until one fails, then what they are to open, and then looks whether a server may use them.
@@ -90,6 +91,7 @@ func (found *checked) run(ctx context.Context, c *config.Config) error {
 		proof, err := kms.Check(ctx, kek, c.Environment)
 		if err == nil {
 			one.Works, one.Identity, one.Credentials = true, proof.Identity, proof.Credentials
+			one.wrap, one.unwrap = proof.Wrap, proof.Unwrap
 			one.WrapMillis, one.UnwrapMillis = millis(proof.Wrap), millis(proof.Unwrap)
 		}
 		if found.KEKs = append(found.KEKs, one); err != nil {
@@ -104,7 +106,7 @@ func (found *checked) run(ctx context.Context, c *config.Config) error {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// print says what was found. Times are given to a hundredth of a millisecond.
+// print says what was found.
 func (found *checked) print(out io.Writer) {
 	for _, k := range found.KEKs {
 		fmt.Fprintf(out, "KEK: %s\nclasses: %s\n", k.URL, strings.Join(k.Classes, ", "))
@@ -115,7 +117,7 @@ func (found *checked) print(out io.Writer) {
 			fmt.Fprintf(out, "credentials: %s\n", k.Credentials)
 		}
 		if k.Works {
-			fmt.Fprintf(out, "wrap: %.2fms\nunwrap: %.2fms\nit works\n", k.WrapMillis, k.UnwrapMillis)
+			fmt.Fprintf(out, "wrap: %s\nunwrap: %s\nit works\n", brief(k.wrap), brief(k.unwrap))
 		}
 	}
 	for _, what := range found.Opened {

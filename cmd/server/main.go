@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/coffer-storage/coffer/server/config"
 )
 
 func main() {
@@ -61,7 +59,8 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "coffer",
 		Short: "Encrypted storage for sensitive data",
-		Long:  "Coffer keeps sensitive data encrypted wherever it rests.\n\n" + config.Help,
+		Long: "Coffer keeps sensitive data encrypted wherever it rests.\n\n" +
+			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows those in force.",
 		Example: "  coffer serve --data coffer-data            # the server; the first start prints a token\n" +
 			"  coffer token create --data coffer-data     # another token\n" +
 			"  coffer config                              # what is in force, and why\n" +

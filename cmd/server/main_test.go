@@ -196,7 +196,7 @@ func TestOneServerForOneDirectory(t *testing.T) {
 	require.Contains(t, says, "another server runs on "+data)
 	address := strings.TrimPrefix(p.url, "http://")
 	says = fails(t, program(t, nil, "serve", "--data", t.TempDir(), "--listen", address))
-	require.Contains(t, says, "cannot listen")
+	require.Contains(t, says, "is in use by another program: give another address with --listen")
 }
 
 // TestRedis: the configured Redis holds the packages, and keys and token outlast a restart of the server.
@@ -307,6 +307,7 @@ func TestDrainIsAnnounced(t *testing.T) {
 	require.NoError(t, health(t, address, "--live").Run())
 	require.Zero(t, p.wait(), p.log)
 	require.Contains(t, fails(t, health(t, address, "--live")), "no server answers")
+	require.NotContains(t, p.log.String(), `"level":"ERROR"`, "a probe that is told so is no fault")
 }
 
 // health is `coffer health` of the server at address.

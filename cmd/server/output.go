@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,4 +73,12 @@ func (o *output) fail(cmd *cobra.Command, err error) {
 	_ = printJSON(o, struct { // the command fails anyhow
 		Error *failure `json:"error"`
 	}{failureOf(err)})
+}
+
+// brief is a measured time without digits that mean nothing.
+func brief(d time.Duration) time.Duration {
+	if d < time.Millisecond {
+		return d.Round(time.Microsecond)
+	}
+	return d.Round(10 * time.Microsecond)
 }

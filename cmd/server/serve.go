@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -72,7 +73,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return cannotListen(c.Listen, err)
 	}
 	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
 		return errors.Join(err, listener.Close())
@@ -86,6 +87,14 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	err = run(ctx, newServer(handler, c, log), listener, c, log)
 	stop()
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
+}
+
+// cannotListen says what to do where another program has the port.
+func cannotListen(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address)
+	}
+	return fmt.Errorf("cannot listen: %w", err)
 }
 
 // cacheDir is the embedded store's.

@@ -214,7 +214,7 @@ func printTokens(out io.Writer, tokens []token.Token) error {
 	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
 	for _, t := range tokens {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
-			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), shown(t.LastUsedAt, "not yet"))
+			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), used(t))
 	}
 	return table.Flush()
 }
@@ -224,6 +224,14 @@ func expiry(t token.Token) string {
 		return "expired"
 	}
 	return shown(t.ExpiresAt, "never")
+}
+
+// used is the hour of the last use, for the minute is not known.
+func used(t token.Token) string {
+	if t.LastUsedAt.IsZero() {
+		return "not yet"
+	}
+	return t.LastUsedAt.UTC().Format("2006-01-02T15Z")
 }
 
 func shown(at time.Time, none string) string {

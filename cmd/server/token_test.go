@@ -61,7 +61,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 		listed[1]["id"], listed[1]["name"], listed[1]["tenant"], listed[1]["scopes"], listed[1]["expired"], listed[1]["expiresAt"],
 	})
 	today := time.Now().UTC().Format("2006-01-02")
-	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today, list[0])
+	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today+`T\d\dZ$`, list[0])
 	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
 
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())

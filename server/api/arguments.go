@@ -69,7 +69,7 @@ func least(values url.Values) (classify.Class, error) {
 	return classify.Parse(values.Get("least"))
 }
 
-var errTTL = invalid("the ttl is not valid: a Go duration such as 90s or 1h30m, or whole seconds, above 0")
+var errTTL = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 168h, or in whole seconds, above 0")
 
 // ttl reads a time to live; none given is the class's own.
 func ttl(values url.Values) (time.Duration, error) {
@@ -86,7 +86,7 @@ func newTTL(c *call) (time.Duration, error) {
 		return 0, err
 	}
 	if !values.Has("ttl") {
-		return 0, errTTL
+		return 0, invalid("the ttl is missing: ?ttl=25m")
 	}
 	return duration(values.Get("ttl"))
 }

@@ -248,7 +248,7 @@ func (s *server) readSteps(c *call) ([]step, error) {
 	steps := make([]step, len(operations))
 	for i, text := range operations {
 		if steps[i], err = readStep(text); err != nil {
-			return nil, err
+			return nil, element("operations", i, err)
 		}
 	}
 	return steps, nil
@@ -266,7 +266,7 @@ func readStep(text json.RawMessage) (one step, err error) {
 	case f.err != nil:
 		return one, f.err
 	case one.key == "":
-		return one, invalid("a key is missing")
+		return one, invalid("the key is empty")
 	case len(one.key) > format.MaxName:
 		return one, format.ErrTooLarge
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -18,9 +20,12 @@ import (
 )
 
 var (
-	errJSON    = &codes.Error{Of: "malformed", Text: "the body is not one well-formed JSON document in UTF-8"}
-	errMembers = invalid("the body has a member that is unknown, given twice or not of its type, or lacks one; see the operation's schema")
-	errBatch   = invalid("a batch has at least one operation")
+	errJSON         = &codes.Error{Of: "malformed", Text: "the body is not one well-formed JSON document in UTF-8"}
+	errObject       = invalid("there is no JSON object where the operation's schema has one")
+	errTwice        = invalid("a member of an object is given twice")
+	errUnknown      = invalid("an object has an unknown member")
+	errContextValue = invalid("a member of the context is not a string")
+	errBatch        = invalid("a batch has at least one operation")
 )
 
 const maxBatch = 1000
@@ -41,40 +46,52 @@ func (s *server) jsonBody(c *call) (json.RawMessage, error) {
 	return text, nil
 }
 
-// object reads the members of an object: those that are needed, and maybe others that are allowed; each once, by its exact name.
+// object reads the members of an object: those that are needed, and maybe others that are allowed; each once, by its exact name. An error
+// names members of the schema only, for others may be anything.
 func object(text json.RawMessage, needed []string, allowed ...string) (map[string]json.RawMessage, error) {
-	members, err := members(text, len(needed)+len(allowed), errMembers)
+	all, err := members(text, len(needed)+len(allowed), errUnknown)
+	if err == errUnknown {
+		return nil, unknownMember(needed, allowed)
+	}
 	if err != nil {
 		return nil, err
 	}
 	known := 0
 	for _, name := range needed {
-		if members[name] == nil {
-			return nil, errMembers
+		if all[name] == nil {
+			return nil, invalid(fmt.Sprintf("the member %q is missing; known here: %s", name, listed(needed, allowed)))
 		}
 		known++
 	}
 	for _, name := range allowed {
-		if members[name] != nil {
+		if all[name] != nil {
 			known++
 		}
 	}
-	if known != len(members) {
-		return nil, errMembers
+	if known != len(all) {
+		return nil, unknownMember(needed, allowed)
 	}
-	return members, nil
+	return all, nil
+}
+
+func unknownMember(needed, allowed []string) error {
+	return invalid("unknown member; known here: " + listed(needed, allowed))
+}
+
+func listed(needed, allowed []string) string {
+	return strings.Join(slices.Concat(needed, allowed), ", ")
 }
 
 // members reads no more than most members, as parts of text; more are the error tooMany.
 func members(text json.RawMessage, most int, tooMany error) (map[string]json.RawMessage, error) {
 	list, ok := jsonform.Members(text)
 	if !ok {
-		return nil, errMembers
+		return nil, errObject
 	}
 	all := map[string]json.RawMessage{}
 	for name, value := range list {
 		if all[string(name)] != nil {
-			return nil, errMembers
+			return nil, errTwice
 		}
 		if len(all) == most {
 			return nil, tooMany
@@ -84,7 +101,7 @@ func members(text json.RawMessage, most int, tooMany error) (map[string]json.Raw
 	return all, nil
 }
 
-// batch reads a body that is a list under a name.
+// batch reads a body that is an array of 1 to 1,000 elements under a name.
 func (s *server) batch(c *call, name string) ([]json.RawMessage, error) {
 	text, err := s.jsonBody(c)
 	if err != nil {
@@ -94,15 +111,11 @@ func (s *server) batch(c *call, name string) ([]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return list(members[name])
-}
-
-// list reads an array of 1 to 1,000 elements, as parts of text.
-func list(text json.RawMessage) (all []json.RawMessage, err error) {
-	elements, ok := jsonform.Elements(text)
+	elements, ok := jsonform.Elements(members[name])
 	if !ok {
-		return nil, errMembers
+		return nil, invalid(fmt.Sprintf("the member %q is not an array", name))
 	}
+	var all []json.RawMessage
 	for element := range elements {
 		if len(all) == maxBatch {
 			return nil, format.ErrTooLarge
@@ -113,6 +126,12 @@ func list(text json.RawMessage) (all []json.RawMessage, err error) {
 		return nil, errBatch
 	}
 	return all, nil
+}
+
+// element says which element of a batch an error is about.
+func element(name string, i int, err error) error {
+	info, detail := describe(err)
+	return &codes.Error{Of: info.Code, Text: fmt.Sprintf("%s[%d]: %s", name, i, detail)}
 }
 
 // fields reads members and keeps the first error.
@@ -137,7 +156,7 @@ func (f *fields) characters(name string) []byte {
 	}
 	text, ok := jsonform.Unquote(raw)
 	if !ok {
-		f.fail(errMembers)
+		f.fail(invalid(fmt.Sprintf("the member %q is not a string", name)))
 	}
 	return text
 }
@@ -148,7 +167,7 @@ func (f *fields) text(name string) string { return string(f.characters(name)) }
 func (f *fields) bytes(name string) []byte {
 	b, err := jsonform.DecodeBase64(f.characters(name))
 	if err != nil {
-		f.fail(invalid("a value is not base64 as RFC 4648 section 4 has it: padded, without line breaks"))
+		f.fail(invalid(fmt.Sprintf("the member %q is not base64 as RFC 4648 section 4 has it: padded, without line breaks", name)))
 	}
 	return b
 }
@@ -173,12 +192,13 @@ func (f *fields) context(name string) map[string]string {
 		f.fail(err)
 		return nil
 	}
-	inner, context := fields{members: all}, map[string]string{}
-	for key := range all {
-		context[key] = inner.text(key)
-	}
-	if inner.err != nil {
-		f.fail(inner.err)
+	context := map[string]string{}
+	for key, raw := range all {
+		text, ok := jsonform.Unquote(raw)
+		if !ok {
+			f.fail(errContextValue)
+		}
+		context[key] = string(text)
 	}
 	return context
 }

@@ -132,11 +132,12 @@ func conformRotations(t *testing.T, k *checker) {
 // A tenant's token rotates its own keys, an operator's those of the tenant that it names, and who did is on record.
 func conformRotate(t *testing.T, k *checker, operator string) {
 	var got struct {
-		ID, State   string
-		Compromised bool
+		ID, State, NextAt, EndedAt string
+		Compromised                bool
 	}
 	post := func(path, bearer string) {
 		t.Helper()
+		got.NextAt = ""
 		require.NoError(t, json.Unmarshal(k.call(true, "POST", path, nil, "Authorization", "Bearer "+bearer).body, &got))
 	}
 	k.audit.take()
@@ -160,6 +161,8 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 		require.NotEqual(t, first.Subject, e.Subject, "that was another token")
 	}
 	require.Equal(t, []string{begun, string(rotation.RolledBack)}, []string{got.ID, got.State})
+	require.NotEmpty(t, got.EndedAt)
+	require.Empty(t, got.NextAt, "what has ended goes on no more")
 	post("/v1/keys:rotate?compromised=true", k.token)
 	require.True(t, got.Compromised)
 	k.call(false, "POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")

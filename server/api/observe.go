@@ -2,7 +2,6 @@ package api
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 // observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log holds the route and never the
@@ -35,7 +35,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.metrics.Operation(metrics.Done{
 			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Took: time.Since(start),
 		})
-		s.log.LogAttrs(request.Context(), level(status), "request", append(cause(status, err),
+		s.log.LogAttrs(request.Context(), level(status, err), "request", append(cause(status, err),
 			slog.String("id", id),
 			slog.String("method", method(request.Method)),
 			slog.String("route", c.Path()),
@@ -47,8 +47,9 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func level(status int) slog.Level {
-	if status >= http.StatusInternalServerError {
+// level is an error's where the operator must look into it. That a server says it shuts down is none.
+func level(status int, err error) slog.Level {
+	if status >= http.StatusInternalServerError && codes.Of(err).Code != "shutting_down" {
 		return slog.LevelError
 	}
 	return slog.LevelInfo
@@ -94,15 +95,14 @@ func (p *panicked) Error() string { return p.text }
 // recovered calls next and turns a panic into an error.
 func recovered(next echo.HandlerFunc, c echo.Context) (err error) {
 	defer func() {
-		switch value := recover().(type) {
+		value := recover()
+		if value == http.ErrAbortHandler {
+			panic(value)
+		}
+		switch value := value.(type) {
 		case nil:
 		case runtime.Error:
 			err = &panicked{fmt.Sprintf("panic: %v at %s", value, callers())}
-		case error:
-			if errors.Is(value, http.ErrAbortHandler) {
-				panic(value)
-			}
-			err = &panicked{fmt.Sprintf("panic with a %T at %s", value, callers())}
 		default:
 			err = &panicked{fmt.Sprintf("panic with a %T at %s", value, callers())}
 		}

@@ -63,9 +63,9 @@ func (s *server) encryptBatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	for _, item := range items {
+	for i, item := range items {
 		if _, err := readSealing(item); err != nil {
-			return err
+			return element("items", i, err)
 		}
 	}
 	return answerEach(c, len(items), func(i int) result {

@@ -76,6 +76,9 @@ func describeRotation(r *rotation.Record) rotationJSON {
 		NextAt: timeIfAny(r.Next), EndedAt: timeIfAny(r.Ended), Total: n.Total, Scanned: n.Scanned, Reencrypted: r.Done + n.Reencrypted,
 		Changed: n.Changed, Failed: n.Failed, Foreign: n.Foreign, Failures: make([]failureJSON, len(r.Failures)),
 	}
+	if !r.Active() {
+		d.NextAt = ""
+	}
 	for i, f := range r.Failures {
 		d.Failures[i] = failureJSON{f.Class.String(), f.ID.String(), f.Code, f.Entries}
 	}

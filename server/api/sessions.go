@@ -60,7 +60,7 @@ func (s *server) createSession(c *call) error {
 		return err
 	}
 	data := bytes.TrimSpace(all["data"])
-	if _, err := members(data, len(data), errMembers); err != nil {
+	if _, err := members(data, len(data), errUnknown); err != nil {
 		return err
 	}
 	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.Longest())

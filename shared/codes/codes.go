@@ -58,7 +58,7 @@ var Table = []Info{
 	{"identity_unavailable", "The identity provider's keys cannot be had; nothing was decided about the token.", 503, true},
 	{"audit_unavailable", "The audit log cannot be written, and without it no key is used and no value is opened.", 503, true},
 	{"precondition_failed", "The entry is not the one that If-Match or If-None-Match asks for, or the confirmation is not of what is there now; nothing was changed.", 412, false},
-	{"shutting_down", "The server is about to end; ask another one, or this one again later.", 503, true},
+	{"shutting_down", "The server is shutting down; ask another one, or this one again later.", 503, true},
 	{"encryption_disabled", "ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false.", 409, false},
 	{"kms_denied", "The key management service refuses the server's credentials, or its policy does; the server's log says what to check.", 503, false},
 	{"kms_throttled", "The key management service takes no more calls for now.", 503, true},

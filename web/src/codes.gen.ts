@@ -68,7 +68,7 @@ export type Code =
   | 'audit_unavailable'
   /** The entry is not the one that If-Match or If-None-Match asks for, or the confirmation is not of what is there now; nothing was changed. (HTTP 412) */
   | 'precondition_failed'
-  /** The server is about to end; ask another one, or this one again later. (HTTP 503, may succeed when retried) */
+  /** The server is shutting down; ask another one, or this one again later. (HTTP 503, may succeed when retried) */
   | 'shutting_down'
   /** ENCRYPTION_ENABLED is false where the value was written and not where it is read, or the other way round; packages are refused where it is false. (HTTP 409) */
   | 'encryption_disabled'
