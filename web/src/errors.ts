@@ -2,7 +2,8 @@ import type { Code } from './codes.gen.js';
 
 /** An error of Coffer. Decide by `code`, which is stable; `message` says what to do and never holds a secret or a value. */
 export class CofferError extends Error {
-  override name = 'CofferError';
+  /** The class's own name, which a minifier would shorten: consoles print it. */
+  static override readonly name: string = 'CofferError';
   /** The stable code, the same in Go and over HTTP. */
   readonly code: Code;
   /** The HTTP status, if a server answered (`coffer/client`). */
@@ -14,33 +15,34 @@ export class CofferError extends Error {
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
     super(message, options);
+    this.name = new.target.name;
     this.code = code;
   }
 }
 
 /** The package was altered, moved or forged, or is of a lower class than demanded: nothing of it was returned. */
 export class IntegrityError extends CofferError {
-  override name = 'IntegrityError';
+  static override readonly name: string = 'IntegrityError';
 }
 
 /** The secret is wrong, or the key is unknown, destroyed or unusable, or none is configured. */
 export class KeyError extends CofferError {
-  override name = 'KeyError';
+  static override readonly name: string = 'KeyError';
 }
 
 /** An argument, package or document is malformed, of another version, or over a limit. */
 export class InputError extends CofferError {
-  override name = 'InputError';
+  static override readonly name: string = 'InputError';
 }
 
 /** The database refused: quota, another tab, a lost connection, or the store was closed. Earlier values are still in place. */
 export class StorageError extends CofferError {
-  override name = 'StorageError';
+  static override readonly name: string = 'StorageError';
 }
 
 /** The browser lacks what Coffer needs here: WebAssembly, WebCrypto or IndexedDB. */
 export class EnvironmentError extends CofferError {
-  override name = 'EnvironmentError';
+  static override readonly name: string = 'EnvironmentError';
 }
 
 type Row = [kind: new (code: Code, message: string, options?: ErrorOptions) => CofferError, message: string];

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { inspect, promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { errorOf } from '../src/errors.js';
 import { failure } from '../src/http.js';
@@ -25,6 +25,11 @@ test('an error is of one class, whether the core or a server names it', () => {
     if (/Storage|Environment/.test(name) || code === 'not_configured' || code === 'ttl_out_of_range') continue; // named by one side only
     expect(failure(code, '').name, code).toBe(name);
   }
+});
+
+test('what a console prints of an error is its class’s name, though the package is minified', async () => {
+  const { InputError } = await import(join(root, 'web/dist/index.js'));
+  expect(inspect(new InputError('malformed', 'x'))).toMatch(/^InputError: x\n/);
 });
 
 test('the built client shares the error classes with the main entry, and adds nothing to it', () => {
