@@ -248,7 +248,7 @@ func (s *server) readSteps(c *call) ([]step, error) {
 	steps := make([]step, len(operations))
 	for i, text := range operations {
 		if steps[i], err = readStep(text); err != nil {
-			return nil, element("operations", i, err)
+			return nil, &elementError{"operations", i, err}
 		}
 	}
 	return steps, nil

@@ -128,11 +128,19 @@ func (s *server) batch(c *call, name string) ([]json.RawMessage, error) {
 	return all, nil
 }
 
-// element says which element of a batch an error is about.
-func element(name string, i int, err error) error {
-	info, detail := describe(err)
-	return &codes.Error{Of: info.Code, Text: fmt.Sprintf("%s[%d]: %s", name, i, detail)}
+// elementError says which element of a batch an error is about.
+type elementError struct {
+	of  string
+	i   int
+	err error
 }
+
+func (e *elementError) Error() string {
+	_, detail := describe(e.err)
+	return fmt.Sprintf("%s[%d]: %s", e.of, e.i, detail)
+}
+
+func (e *elementError) Code() string { return codes.Of(e.err).Code }
 
 // fields reads members and keeps the first error.
 type fields struct {

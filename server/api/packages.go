@@ -65,7 +65,7 @@ func (s *server) encryptBatch(c *call) error {
 	}
 	for i, item := range items {
 		if _, err := readSealing(item); err != nil {
-			return element("items", i, err)
+			return &elementError{"items", i, err}
 		}
 	}
 	return answerEach(c, len(items), func(i int) result {
