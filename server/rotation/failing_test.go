@@ -27,6 +27,7 @@ type faulty struct {
 	cursor atomic.Bool
 	begun  atomic.Int64 // times that somebody went through the keys
 	before func(key string)
+	after  func()
 	spoils string // a key whose value is none
 }
 
@@ -71,21 +72,25 @@ func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]boo
 		swapped, e := f.Store.CompareAndSwapMany(ctx, swaps[:half])
 		return append(swapped, make([]bool, len(swaps)-half)...), errors.Join(err, e)
 	}
-	return f.Store.CompareAndSwapMany(ctx, swaps)
+	swapped, err := f.Store.CompareAndSwapMany(ctx, swaps)
+	if f.after != nil && slices.Contains(swapped, true) {
+		f.after()
+	}
+	return swapped, err
 }
 
-func faultySite(t *testing.T) (*site, *faulty) {
+func faultySite(t *testing.T, change func(*rotation.Options)) (*site, *faulty) {
 	store, err := badgerkv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	f := &faulty{Store: store}
-	return newSite(t, directory(t, t.TempDir()), f, nil), f
+	return newSite(t, directory(t, t.TempDir()), f, change), f
 }
 
 // A store that fails now and then, and loses a cursor, holds the work up and spoils nothing.
 func TestStoreErrors(t *testing.T) {
 	t.Parallel()
-	s, store := faultySite(t)
+	s, store := faultySite(t, nil)
 	s.fill(600)
 	s.begin(rotation.Order{})
 	store.every = 5
@@ -101,7 +106,8 @@ func TestStoreErrors(t *testing.T) {
 
 // What others write between the reading of an entry and its replacement stays, and is counted.
 func TestConcurrentWriteStays(t *testing.T) {
-	s, store := faultySite(t)
+	t.Parallel()
+	s, store := faultySite(t, nil)
 	s.fill(100)
 	s.begin(rotation.Order{})
 	store.before = func(key string) {
@@ -119,7 +125,8 @@ func TestConcurrentWriteStays(t *testing.T) {
 
 // One that cannot be read, such as a list of Redis, holds up none of those that are read with it.
 func TestUnreadableEntry(t *testing.T) {
-	s, store := faultySite(t)
+	t.Parallel()
+	s, store := faultySite(t, nil)
 	s.fill(100)
 	s.begin(rotation.Order{})
 	store.spoils = "coffer/tenant/cache/entry 7"
@@ -130,7 +137,8 @@ func TestUnreadableEntry(t *testing.T) {
 
 // Entries that do not open are counted by class, key and error, stay as they are, and keep their key from being destroyed.
 func TestEntriesThatDoNotOpen(t *testing.T) {
-	s, store := faultySite(t)
+	t.Parallel()
+	s, store := faultySite(t, nil)
 	s.fill(10)
 	ctx, prefix := t.Context(), "coffer/tenant/cache/"
 	moved, _, err := store.Get(ctx, prefix+"entry 4")
@@ -162,6 +170,7 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 
 // A tenant that is shredded has nothing left to rotate.
 func TestShredded(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(10)
 	s.begin(rotation.Order{})
@@ -180,7 +189,7 @@ func (s *site) serve(until func() bool) {
 		defer close(done)
 		s.Serve(ctx, slog.New(slog.DiscardHandler))
 	}()
-	require.Eventually(s.t, until, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(s.t, until, 2*time.Minute, 20*time.Millisecond)
 	cancel()
 	<-done
 }

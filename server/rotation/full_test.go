@@ -1,23 +1,41 @@
 package rotation_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// grow gives the keyset of the cache's PII so many keys.
+// grow gives the keyset of the cache's PII so many keys, of which all but one are destroyed.
 func (s *site) grow(keys int) {
 	s.t.Helper()
-	for range keys - 1 {
-		_, err := s.tenant().Rotate(s.t.Context(), format.UseCache, classify.PII, nil)
-		require.NoError(s.t, err)
+	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	require.NoError(s.t, err)
+	old, err := d.Append(nil)
+	require.NoError(s.t, err)
+	set := d.Keyset(format.UseCache, classify.PII)
+	for len(set.Keys) < keys {
+		gone := envelope.Key{State: envelope.Destroyed, RootID: set.Keys[0].RootID, CreatedAt: set.RotatedAt()}
+		_, _ = rand.Read(gone.ID[:]) // cannot fail
+		set.Keys = append(set.Keys, gone)
+		set.Epoch++
 	}
+	slices.SortFunc(set.Keys, func(a, b envelope.Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	grown, err := d.Append(nil)
+	require.NoError(s.t, err)
+	swapped, err := s.Keystore.Swap(s.t.Context(), keystore.Keysets, "tenant", old, grown)
+	require.NoError(s.t, err)
+	require.True(s.t, swapped)
 }
 
 // A keyset that has no room for another key is refused before anything is announced, and holds up no other.

@@ -104,9 +104,11 @@ func (s *scene) kill(t *testing.T) {
 
 // Whenever a rotation is killed, everything opens, what is written in between stays, and another process takes it to its end.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const n = 400
 	for name, s := range map[string]*scene{"redis": {Redis: redistest.Start(t).Addr}, "badger": {}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s.Dir = t.TempDir()
 			states := map[rotation.State]int{}
 			for i := range kills(t) + 1 {

@@ -25,6 +25,7 @@ import (
 
 // While a tenant is rotated, from several processes at once, every read finds what was written last, and entries expire when they should.
 func TestUnderLoad(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) kv.Store{
 		"redis":   func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
 		"cluster": func(t *testing.T) kv.Store { return rediskv.New(redistest.StartCluster(t, 3)) },
@@ -35,7 +36,10 @@ func TestUnderLoad(t *testing.T) {
 			return store
 		},
 	} {
-		t.Run(name, func(t *testing.T) { underLoad(t, open(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			underLoad(t, open(t))
+		})
 	}
 }
 
@@ -47,7 +51,7 @@ type counter struct {
 }
 
 func underLoad(t *testing.T, store kv.Store) {
-	const n, entries = 3, 2000
+	const n, entries = 3, 1000
 	keys := t.TempDir()
 	sites := make([]*site, n) // processes
 	for i := range sites {
@@ -163,6 +167,7 @@ func (s *site) epochs() map[classify.Class]uint32 {
 
 // Many processes on one Redis, which holds the keysets too, begin a rotation at once: each keyset gets one new primary.
 func TestManyBegin(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	var sites []*site
 	for range 8 {

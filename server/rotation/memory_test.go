@@ -101,7 +101,8 @@ func TestMemoryIsShared(t *testing.T) {
 
 // An entry that grew since it was looked at is not read into memory that was not asked for.
 func TestMemoryOfWhatGrew(t *testing.T) {
-	s, store := faultySite(t)
+	t.Parallel()
+	s, store := faultySite(t, nil)
 	s.fill(5)
 	var sealed []cache.Sealed // under the former key
 	for _, size := range []int{20 << 10, 30 << 10} {

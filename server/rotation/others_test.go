@@ -33,11 +33,13 @@ func TestDueBesideUnreadable(t *testing.T) {
 
 // A process that was killed is taken to be at work for 15 seconds, however far its clock was ahead.
 func TestLeaseOfAnotherClock(t *testing.T) {
+	t.Parallel()
 	store, err := badgerkv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	dir := t.TempDir()
 	ahead, s := newSite(t, directory(t, dir), store, nil), newSite(t, directory(t, dir), store, nil)
+	s.clock.stand()
 	s.fill(10)
 	s.begin(rotation.Order{})
 	ahead.clock.pass(24 * time.Hour)

@@ -16,8 +16,10 @@ import (
 
 // A rotation of another class leaves that of a compromised key what it is: without grace, without a way back, at full rate.
 func TestCompromisedStays(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"re-encryption", "grace"} {
 		t.Run(when, func(t *testing.T) {
+			t.Parallel()
 			s := local(t, func(o *rotation.Options) { o.Rate = 1 })
 			s.fill(200)
 			leaked := s.primaries()[classify.PHI]
@@ -56,6 +58,7 @@ func TestCompromisedStays(t *testing.T) {
 
 // A rollback takes back all rotations whose former keys no scan was for, each class to where it was before the first.
 func TestRollbackOfSeveral(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(50)
 	before := s.primaries()
@@ -77,6 +80,7 @@ func TestRollbackOfSeveral(t *testing.T) {
 
 // What the first scan was clean of is not taken back by the rollback of a later rotation.
 func TestRollbackAfterScan(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(50)
 	s.begin(rotation.Order{})
@@ -94,21 +98,27 @@ func TestRollbackAfterScan(t *testing.T) {
 
 // Former keys are destroyed, each when it is due, also where rotations come more often than a grace period ends.
 func TestFrequentRotations(t *testing.T) {
-	for name, every := range map[string]time.Duration{"a day": 23 * time.Hour, "an hour": 59 * time.Minute} {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		every time.Duration
+		times int
+	}{"a day": {23 * time.Hour, 12}, "an hour": {59 * time.Minute, 40}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := local(t, nil)
 			s.fill(10)
 			var record *rotation.Record
-			for range 60 {
+			for range c.times {
 				s.begin(rotation.Order{Class: classify.PII})
 				s.work()
-				s.clock.pass(every)
+				s.clock.pass(c.every)
 				record = s.work()
 			}
-			most := int((rotation.DefaultGrace+2*s.Ring.TTL())/every) + 2
+			most := int((rotation.DefaultGrace+2*s.Ring.TTL())/c.every) + 2
 			require.LessOrEqual(t, len(record.Former), most)
 			require.LessOrEqual(t, len(record.Keysets), most)
-			require.GreaterOrEqual(t, s.states(format.UseCache)[envelope.Destroyed], 60-most)
+			require.Less(t, most, c.times)
+			require.GreaterOrEqual(t, s.states(format.UseCache)[envelope.Destroyed], c.times-most)
 			s.reads(10)
 		})
 	}
@@ -116,10 +126,12 @@ func TestFrequentRotations(t *testing.T) {
 
 // A rotation that was begun by a version before goes on, in whichever state it is.
 func TestEarlierRecords(t *testing.T) {
+	t.Parallel()
 	for _, state := range []rotation.State{
 		rotation.Rotating, rotation.Reencrypting, rotation.Grace, rotation.FirstScan, rotation.Disabling, rotation.SecondScan, rotation.Destroying,
 	} {
 		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
 			s := local(t, nil)
 			s.fill(10)
 			former := s.primaries()[classify.PHI]
@@ -157,6 +169,7 @@ func TestEarlierRecords(t *testing.T) {
 
 // A record that a later version wrote is named as that, is no damage, and stays as it is.
 func TestLaterRecord(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(1)
 	later := []byte(`{"version":99,"tenant":"tenant","environment":"test","state":"grace","keysets":"of another shape"}`)

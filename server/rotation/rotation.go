@@ -69,7 +69,8 @@ type Options struct {
 // Rotator rotates. It is safe for concurrent use.
 type Rotator struct {
 	Options
-	holder string // names this process in leases
+	holder string        // names this process in leases
+	look   time.Duration // how often Serve looks
 
 	mu   sync.Mutex
 	seen Seen
@@ -91,7 +92,7 @@ func New(options Options) *Rotator {
 	if options.Memory == nil {
 		options.Memory = limit.NewBytes(0, 0)
 	}
-	return &Rotator{Options: options, holder: rand.Text(), left: map[string]int{}, paused: map[string]string{}}
+	return &Rotator{Options: options, holder: rand.Text(), look: look, left: map[string]int{}, paused: map[string]string{}}
 }
 
 // Order says what is to be rotated.

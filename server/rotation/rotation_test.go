@@ -33,11 +33,26 @@ func (r *recorder) Record(_ context.Context, events ...audit.Event) error {
 	return nil
 }
 
-// clock is time.Now, moved on by a test.
-type clock struct{ ahead atomic.Int64 }
+// clock is time.Now, or stands still, and is moved on by a test.
+type clock struct {
+	ahead atomic.Int64
+	still atomic.Pointer[time.Time]
+}
 
-func (c *clock) now() time.Time        { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	now := time.Now()
+	if still := c.still.Load(); still != nil {
+		now = *still
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) pass(by time.Duration) { c.ahead.Add(int64(by)) }
+
+func (c *clock) stand() {
+	now := time.Now()
+	c.still.Store(&now)
+}
 
 // site is one process of a service.
 type site struct {
@@ -62,6 +77,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 		change(&o)
 	}
 	s.Rotator = rotation.New(o)
+	s.SetLook(100 * time.Millisecond)
 	tenant, err := ring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	s.cache = cache.New(store, seal.NewSealer(tenant))
@@ -219,6 +235,7 @@ func (s *site) tenant() *keyring.Tenant {
 
 // What a process wrote under a former key after the re-encryption is found by the first scan, which then is not clean.
 func TestScansFindStragglers(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(10)
 	stale := s.straggler("entry 3", "value 3")
@@ -252,25 +269,20 @@ func (s *site) straggler(key, value string) func() {
 // After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was written since.
 func TestRollback(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Rate = 100 })
-	s.fill(2000)
+	const n = 1000
+	s, store := faultySite(t, nil)
+	s.fill(n)
 	before := s.primaries()
 	s.begin(rotation.Order{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	worked := make(chan error)
-	go func() {
-		_, _, err := s.Work(ctx, "tenant")
-		worked <- err
-	}()
-	for s.under(2000) == 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	cancel()
-	require.ErrorContains(t, <-worked, "context")
-	half := s.under(2000)
+	store.after = cancel
+	_, _, err := s.Work(ctx, "tenant")
+	require.ErrorContains(t, err, "context")
+	store.after = nil
+	half := s.under(n)
 	require.NotZero(t, half)
-	require.NotEqual(t, 2000, half)
+	require.NotEqual(t, n, half)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("value 0"), classify.PHI, time.Hour, nil))
 
 	record, err := s.Rollback(t.Context(), "tenant", rotation.By{})
@@ -278,21 +290,21 @@ func TestRollback(t *testing.T) {
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 1", []byte("value 1"), classify.PHI, time.Hour, nil))
-	s.reads(2000)
+	s.reads(n)
 	record, err = s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.NoError(t, err, "again is no error")
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 
-	s.Rate = 0
 	s.begin(rotation.Order{}) // and the next rotation takes care of both
 	require.Equal(t, rotation.Grace, s.work().State)
-	require.Equal(t, 2000, s.under(2000))
-	s.reads(2000)
+	require.Equal(t, n, s.under(n))
+	s.reads(n)
 }
 
 // A compromised key never seals again, at once; there is no grace and no way back.
 func TestCompromised(t *testing.T) {
+	t.Parallel()
 	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
 	s.fill(500)
 	record := s.begin(rotation.Order{Class: classify.PHI})
@@ -317,6 +329,7 @@ func TestCompromised(t *testing.T) {
 
 // Without a grace period too, no scan begins while a process may have a former key in memory.
 func TestNoGrace(t *testing.T) {
+	t.Parallel()
 	s := local(t, func(o *rotation.Options) { o.Grace = 0 })
 	s.fill(10)
 	s.begin(rotation.Order{})
@@ -329,6 +342,7 @@ func TestNoGrace(t *testing.T) {
 
 // A keyset that was rotated otherwise since is not taken back to a key that was the primary long before.
 func TestRollbackLeavesLaterKeys(t *testing.T) {
+	t.Parallel()
 	s := local(t, nil)
 	s.fill(10)
 	before := s.primaries()

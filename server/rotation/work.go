@@ -77,7 +77,7 @@ func (r *Rotator) finish(ctx context.Context, now *Record) (*Record, error) {
 	})
 }
 
-// look is how often Serve looks for what there is to do.
+// look is how often Serve looks for what there is to do, and for how long it takes its leave.
 const look = 2 * time.Second
 
 // Serve does what there is to do, for all tenants, until ctx ends.
@@ -86,7 +86,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	var saved time.Time
 	used := newUsed()
 	var last looked
-	for sleep(ctx, look) == nil {
+	for sleep(ctx, r.look) == nil {
 		if time.Since(saved) >= usesInterval {
 			saved = time.Now()
 			r.report(ctx, log, "", used.save(ctx, r))
