@@ -100,7 +100,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
-		MaxBody: maxBody, Timeout: 5 * time.Second,
+		MaxBody: maxBody, Timeout: time.Minute,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},
 	}
 	if change != nil {
@@ -186,8 +186,12 @@ func badger(t *testing.T) kv.Store {
 
 // onBoth runs a test over badger and over a real Redis.
 func onBoth(t *testing.T, test func(*testing.T, *service)) {
-	t.Run("badger", func(t *testing.T) { test(t, start(t, badger(t), nil)) })
+	t.Run("badger", func(t *testing.T) {
+		t.Parallel()
+		test(t, start(t, badger(t), nil))
+	})
 	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
 		store := rediskv.New(redistest.Start(t).Client(t))
 		test(t, start(t, store, nil))
 	})
@@ -245,6 +249,12 @@ func (a answer) is(t *testing.T, status int) answer {
 	t.Helper()
 	require.Equal(t, status, a.StatusCode, string(a.body))
 	return a
+}
+
+// soon waits until something holds that is to come by itself.
+func soon(t *testing.T, holds func() bool) {
+	t.Helper()
+	require.Eventually(t, holds, time.Minute, 10*time.Millisecond)
 }
 
 // lines are the log's request records.

@@ -28,6 +28,7 @@ func serveDemo(t *testing.T) *service {
 }
 
 func TestAssets(t *testing.T) {
+	t.Parallel()
 	s := serveDemo(t)
 	const immutable = "public, max-age=31536000, immutable"
 	for path, want := range map[string]struct{ file, mediaType, caching string }{
@@ -59,6 +60,7 @@ func TestAssets(t *testing.T) {
 }
 
 func TestCompressedAssets(t *testing.T) {
+	t.Parallel()
 	s := serveDemo(t)
 	const path = "/assets/coffer-Ab12.wasm"
 	plain := s.do("GET", path, nil, "Accept-Encoding", "identity").is(t, 200)
@@ -89,6 +91,7 @@ func TestCompressedAssets(t *testing.T) {
 }
 
 func TestNoOtherFiles(t *testing.T) {
+	t.Parallel()
 	s := serveDemo(t)
 	for _, path := range []string{
 		"/.keep", "/assets", "/assets/", "/lonely.br", "/lonely.gz", "/assets/coffer-Ab12.wasm.br", "/assets/coffer-Ab12.wasm.gz", "/none", "//index.html", "/../api.go", "/%2e%2e/api.go", "/assets/../index.html",
@@ -99,6 +102,7 @@ func TestNoOtherFiles(t *testing.T) {
 }
 
 func TestSecurityHeaders(t *testing.T) {
+	t.Parallel()
 	s := serveDemo(t)
 	for _, path := range []string{"/", "/none", "/livez", "/v1/cache/k"} {
 		header := s.do("GET", path, nil).Header
@@ -118,6 +122,7 @@ func TestSecurityHeaders(t *testing.T) {
 
 // TestNotBuilt: a binary without the page says how to get it.
 func TestNotBuilt(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	got := s.do("GET", "/", nil).is(t, 200)
 	require.Equal(t, "text/html; charset=utf-8", got.Header.Get("Content-Type"))
@@ -126,6 +131,7 @@ func TestNotBuilt(t *testing.T) {
 
 // TestEmbedded: what is embedded can be served, built or not.
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), func(o *api.Options) { o.Demo = demo.Files() })
 	s.do("GET", "/", nil).is(t, 200)
 	s.do("GET", "/.keep", nil).refused(t, "not_found")

@@ -45,6 +45,7 @@ func (s *service) batch(steps []batchStep) []batchResult {
 // A batch does what its operations would do one after another: on few keys, so that most follow another on the same, with values short
 // and long.
 func TestBatchIsAsOneByOne(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
@@ -117,6 +118,7 @@ func (c *counting) DeleteMany(ctx context.Context, keys []string) ([]bool, error
 
 // A batch makes few calls of the store, and the audit log has each use of a key.
 func TestBatchMakesFewCalls(t *testing.T) {
+	t.Parallel()
 	store := &counting{Store: badger(t)}
 	s := start(t, store, nil)
 	var steps []batchStep
@@ -135,6 +137,7 @@ func TestBatchMakesFewCalls(t *testing.T) {
 
 // Each operation succeeds or fails alone.
 func TestBatchFailsInPart(t *testing.T) {
+	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	s := start(t, rediskv.New(client), nil)
 	s.do("PUT", "/v1/cache/good?class=phi", []byte("v")).is(t, 204)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestParseContext(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]map[string]string{
 		`{}`:                                {},
 		` { "a" : "b" } `:                   {"a": "b"},
@@ -32,6 +33,7 @@ func TestParseContext(t *testing.T) {
 }
 
 func TestParseBadContext(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{
 		"", " ", "null", "1", `"a"`, "[]", `["a"]`, "{", "}", `{"a"}`, `{"a":}`, `{"a":1}`, `{"a":null}`, `{"a":true}`, `{"a":{}}`, `{"a":["b"]}`,
 		`{"a":"b",}`, `{"a":"b"} x`, `{"a":"b"}{}`, `{a:"b"}`, `{'a':'b'}`, `{"a":"b","a":"b"}`, `{"a":"1","\u0061":"2"}`, `{"é":"b"}`, "{\"a\":\"\xe9\"}",
@@ -46,6 +48,7 @@ func TestParseBadContext(t *testing.T) {
 }
 
 func TestTooManyContextEntries(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	for i := range format.MaxContextEntries + 1 {
 		b.WriteString(`,"` + strconv.Itoa(i) + `":""`)

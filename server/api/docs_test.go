@@ -27,6 +27,7 @@ func docs(t *testing.T) (page string, policy string) {
 }
 
 func TestPageShowsEverything(t *testing.T) {
+	t.Parallel()
 	page, _ := docs(t)
 	d := contract(t)
 	eachOperation(t, d, func(t *testing.T, path, method string, o *openapi3.Operation) {
@@ -47,6 +48,7 @@ func TestPageShowsEverything(t *testing.T) {
 
 // The page runs under a policy that allows its style and nothing else: there is nothing else in it.
 func TestPageNeedsNothing(t *testing.T) {
+	t.Parallel()
 	page, policy := docs(t)
 	for _, forbidden := range []string{"<script", "style=", "<link", "<img", "@import", "url(", "javascript:", " on", "src="} {
 		if forbidden == " on" {
@@ -65,6 +67,7 @@ func TestPageNeedsNothing(t *testing.T) {
 
 // Descriptions are rendered, not shown as they are written, and the elements nest.
 func TestPageIsWellFormed(t *testing.T) {
+	t.Parallel()
 	page, _ := docs(t)
 	require.NotContains(t, page, "**")
 	require.NotRegexp(t, "`", page)

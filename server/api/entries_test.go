@@ -24,6 +24,7 @@ const record = "Jane Doe, born 1970-01-01"
 func stored(key string) string { return "coffer/default/cache/" + key }
 
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		for _, class := range classify.All {
 			path := "/v1/cache/patient-1?class=" + class.String()
@@ -60,6 +61,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestEmptyAndLargest(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/empty?class=phi", nil).is(t, 204)
 		got := s.do("GET", "/v1/cache/empty", nil).is(t, 200)
@@ -105,6 +107,7 @@ func TestOctetStream(t *testing.T) {
 
 // TestKeys: every key is the percent-decoded rest of the path, whatever it looks like.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		paths := map[string]string{
 			"a/b/c": "a/b/c", "a%2Fb": "a/b", "%2F": "/", "//": "//", "..": "..", "../../etc/passwd": "../../etc/passwd",
@@ -130,6 +133,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestBadKeys(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	for path, code := range map[string]string{
 		"/v1/cache/": "invalid_argument", "/v1/cache/%FF": "invalid_argument", "/v1/cache/%C3": "invalid_argument",
@@ -144,6 +148,7 @@ func TestBadKeys(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	for query, code := range map[string]string{
 		"": "invalid_argument", "?class": "invalid_argument", "?class=": "invalid_argument", "?class=PHI": "invalid_argument",
@@ -166,6 +171,7 @@ func TestBadArguments(t *testing.T) {
 }
 
 func TestTTL(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		for query, want := range map[string]time.Duration{
 			"?class=phi": 24 * time.Hour, "?class=phi&ttl=90": 90 * time.Second, "?class=phi&ttl=1h30m": 90 * time.Minute,
@@ -178,11 +184,12 @@ func TestTTL(t *testing.T) {
 			require.InDelta(t, want.Seconds(), left.Seconds(), 30, query)
 		}
 		s.do("PUT", "/v1/cache/k?class=phi&ttl=50ms", []byte("v")).is(t, 204)
-		require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/k", nil).StatusCode == 404 }, 20*time.Second, 20*time.Millisecond)
+		soon(t, func() bool { return s.do("GET", "/v1/cache/k", nil).StatusCode == 404 })
 	})
 }
 
 func TestLeast(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	s.do("PUT", "/v1/cache/k?class=internal", []byte("v")).is(t, 204)
 	for _, method := range []string{"GET", "HEAD"} {
@@ -199,6 +206,7 @@ const packageType = "application/vnd.coffer.package"
 
 // TestPackage: what lies at rest can be looked at, and is no plaintext.
 func TestPackage(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record), "Coffer-Context", `{"a":"b"}`).is(t, 204)
 		got := s.do("GET", "/v1/cache/k", nil, "Accept", "text/html, application/vnd.coffer.package;q=0.5").is(t, 200)
@@ -228,6 +236,7 @@ func TestPackage(t *testing.T) {
 
 // TestTampered: what was altered or moved in the store is refused, and nothing of it is given.
 func TestTampered(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)
 		pkg, _, err := s.store.Get(t.Context(), stored("k"))

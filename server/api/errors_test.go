@@ -25,6 +25,7 @@ import (
 )
 
 func TestUnauthorized(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	s.do("PUT", "/v1/cache/there?class=phi", []byte("v")).is(t, 204)
 	for _, path := range []string{"/v1/cache/there", "/v1/cache/none", "/v1/cache/", "/v1/cache/%FF", "/v1/unknown", "/v1", "/v1/", "/v1%2Fcache/there"} {
@@ -60,6 +61,7 @@ func unique(all []any) map[any]bool {
 }
 
 func TestTokenReplacedWhileRunning(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	tokens, err := s.file.List()
@@ -74,6 +76,7 @@ func TestTokenReplacedWhileRunning(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	s.do("PATCH", "/livez", nil).refused(t, "method_not_allowed")
 	for _, method := range []string{"POST", "TRACE", "ODD"} {
@@ -88,6 +91,7 @@ func TestMethods(t *testing.T) {
 }
 
 func TestBodyTooLarge(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	large := make([]byte, maxBody+1)
 	s.do("PUT", "/v1/cache/k?class=phi", large).refused(t, "too_large")
@@ -125,6 +129,7 @@ func (s *service) raw(text string, thenClose bool) answer {
 
 // TestLyingContentLength: a length is bounded before memory is taken for it, and a body that ends early is not stored.
 func TestLyingContentLength(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	put := func(length, body string) string {
 		return "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: " + length + "\r\n\r\n" + body
@@ -139,14 +144,16 @@ func TestLyingContentLength(t *testing.T) {
 
 // TestSlowBody: a body that stops coming is ended by the read timeout.
 func TestSlowBody(t *testing.T) {
+	t.Parallel()
 	s := prepare(t, badger(t), nil)
-	s.http.Config.ReadTimeout = 200 * time.Millisecond
+	s.http.Config.ReadHeaderTimeout, s.http.Config.ReadTimeout = time.Minute, 200*time.Millisecond
 	s.http.Start()
 	text := "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: 10\r\n\r\nslow"
 	s.raw(text, false).refused(t, "timeout")
 }
 
 func TestHugeHeaders(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	s.do("GET", "/v1/cache/k", nil, "X-Huge", strings.Repeat("h", 2*api.MaxHeader)).is(t, http.StatusRequestHeaderFieldsTooLarge)
 
@@ -162,6 +169,7 @@ func TestHugeHeaders(t *testing.T) {
 
 // TestServerFaults: what goes wrong inside is told by its code alone, and logged with the request's id.
 func TestServerFaults(t *testing.T) {
+	t.Parallel()
 	secret := "planted-secret"
 	for name, test := range map[string]struct {
 		store  failing
@@ -176,7 +184,11 @@ func TestServerFaults(t *testing.T) {
 		"panic nil":    {failing{panic: func() any { var m map[string]int; return recovered(func() { m["a"] = 1 }) }()}, "internal", "nil map"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, &test.store, func(o *api.Options) { o.Timeout = 100 * time.Millisecond })
+			s := start(t, &test.store, func(o *api.Options) {
+				if test.code == "timeout" {
+					o.Timeout = 100 * time.Millisecond
+				}
+			})
 			for _, got := range []answer{
 				s.do("PUT", "/v1/cache/k?class=phi", nil), s.do("GET", "/v1/cache/k", nil), s.do("DELETE", "/v1/cache/k", nil),
 				s.do("GET", "/v1/cache/k", nil, "Accept", packageType),
@@ -204,8 +216,9 @@ func recovered(f func()) (value any) {
 
 // TestClientGone: a client that does not wait is no fault of the server.
 func TestClientGone(t *testing.T) {
+	t.Parallel()
 	waits := make(chan struct{})
-	s := start(t, &failing{wait: waits}, func(o *api.Options) { o.Timeout = time.Minute })
+	s := start(t, &failing{wait: waits}, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
@@ -217,13 +230,14 @@ func TestClientGone(t *testing.T) {
 	request.Header.Set("Authorization", "Bearer "+s.token)
 	_, err = s.http.Client().Do(request)
 	require.Error(t, err)
-	require.Eventually(t, func() bool { return len(s.lines()) == 1 }, 20*time.Second, 10*time.Millisecond)
+	soon(t, func() bool { return len(s.lines()) == 1 })
 	require.EqualValues(t, 499, s.lines()[0]["status"])
 	require.Equal(t, "INFO", s.lines()[0]["level"])
 }
 
 // TestRedisDownAndUp: without Redis every request says so, and with it all is well again without a restart.
 func TestRedisDownAndUp(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	store, err := rediskv.Open("redis://" + server.Addr)
 	require.NoError(t, err)
@@ -241,7 +255,7 @@ func TestRedisDownAndUp(t *testing.T) {
 	s.do("GET", "/livez", nil).is(t, 200)
 
 	server.Restart()
-	require.Eventually(t, func() bool { return s.do("GET", "/readyz", nil).StatusCode == 200 }, 10*time.Second, 50*time.Millisecond)
+	soon(t, func() bool { return s.do("GET", "/readyz", nil).StatusCode == 200 })
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 	s.do("GET", "/v1/cache/k", nil).is(t, 200)
@@ -276,17 +290,21 @@ func TestBodyTakesNoTime(t *testing.T) {
 
 // TestRedisFrozen: a Redis that does not answer costs the time limit and no more.
 func TestRedisFrozen(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
-	store, err := rediskv.Open("redis://" + server.Addr)
+	store, err := rediskv.Open("redis://" + server.Addr + patient)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	s := start(t, store, func(o *api.Options) { o.Timeout = 300 * time.Millisecond })
-	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+	soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).StatusCode == 204 })
 	server.Freeze()
 	began := time.Now()
 	s.do("GET", "/v1/cache/k", nil).refused(t, "timeout")
 	s.do("GET", "/readyz", nil).refused(t, "store_unavailable")
-	require.Less(t, time.Since(began), 10*time.Second, "the client of Redis alone would try for 12 s")
+	require.Less(t, time.Since(began), time.Minute, "the client of Redis alone would try for longer")
 	server.Thaw()
-	require.Equal(t, "v", string(s.do("GET", "/v1/cache/k", nil).is(t, 200).body))
+	soon(t, func() bool {
+		got := s.do("GET", "/v1/cache/k", nil)
+		return got.StatusCode == 200 && string(got.body) == "v"
+	})
 }

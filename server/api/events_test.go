@@ -91,10 +91,10 @@ func conformEvents(t *testing.T, k *checker) {
 	own, _ := k.events("?tenant=default", k.token)
 	require.Equal(t, mine, own)
 	k.call(false, "GET", "/v1/audit?tenant=other", nil).refused(t, "forbidden")
-	require.Eventually(t, func() bool {
+	soon(t, func() bool {
 		var head struct{ Seq uint64 }
 		require.NoError(t, json.Unmarshal(k.call(true, "GET", "/v1/audit/head", nil).body, &head))
 		return head.Seq > 0
-	}, 10*time.Second, 50*time.Millisecond)
+	})
 	require.NotContains(t, fmt.Sprint(string(k.call(true, "GET", "/v1/audit", nil).body)), "pl4nted")
 }

@@ -179,6 +179,7 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 
 // An operator sees every tenant, page by page in one order, each once.
 func TestOperatorListsKeysets(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	k := newChecker(t, s)
 	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
@@ -229,6 +230,7 @@ func TestOperatorListsKeysets(t *testing.T) {
 
 // Keysets that cannot be read are an error and not left out; others can be asked for.
 func TestUnreadableKeysets(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	_, err := s.ring.Tenant(t.Context(), "damaged")
@@ -259,6 +261,7 @@ func TestUnreadableKeysets(t *testing.T) {
 
 // A change of keys that is refused or fails is no success in the audit log; one that is made has one event of who asked, and says so.
 func TestRefusedChangesAreOnRecord(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
@@ -307,6 +310,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 
 // Where values are stored in the clear there are no keys to rotate.
 func TestNothingToRotate(t *testing.T) {
+	t.Parallel()
 	plain := start(t, badger(t), func(o *api.Options) { o.Unencrypted = true })
 	plain.do("POST", "/v1/keys:rotate", nil).refused(t, "encryption_disabled")
 	s := start(t, badger(t), nil)

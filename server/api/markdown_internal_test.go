@@ -7,6 +7,7 @@ import (
 )
 
 func TestMarkdown(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"":                                  "",
 		"a `b*c*` *d* **e**":                "<p>a <code>b*c*</code> <em>d</em> <strong>e</strong></p>\n",
@@ -22,6 +23,7 @@ func TestMarkdown(t *testing.T) {
 }
 
 func TestBrokenDocuments(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{
 		":", "paths: {/a: {get: 7}}", "paths: {/a: {get: {tags: [none]}}}",
 		"tags: [{name: a}]\npaths: {/a: {get: {tags: [a], parameters: [{$ref: '#/x/y'}]}}}",

@@ -42,32 +42,54 @@ func stalled(t *testing.T, s *service, n int) net.Conn {
 	return conn
 }
 
-// waitUntilHeld waits until so much is held that there is no room for more of a tenant.
-func waitUntilHeld(t *testing.T, memory *limit.Bytes, tenant string) {
+// received counts the bytes of bodies that handlers have read: more than a body's beginning, only once there was room for all of it.
+type received struct {
+	http.Handler
+	bytes atomic.Int64
+}
+
+func (r *received) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	request.Body = &counted{request.Body, r}
+	r.Handler.ServeHTTP(w, request)
+}
+
+type counted struct {
+	io.ReadCloser
+	by *received
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.by.bytes.Add(int64(n))
+	return n, err
+}
+
+// startCounted is start, with what counts the bodies.
+func startCounted(t *testing.T, change func(*api.Options)) (*service, *received) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		if memory.Take(tenant, 1) != nil {
-			return true
-		}
-		memory.Give(tenant, 1)
-		return false
-	}, 10*time.Second, time.Millisecond)
+	s := prepare(t, badger(t), change)
+	r := &received{Handler: s.http.Config.Handler}
+	s.http.Config.Handler = r
+	s.http.Start()
+	return s, r
 }
 
 // Uploads that stall hold what they sent and no more; when all may hold no more, large requests wait and small ones go on.
 func TestMemoryOfUploads(t *testing.T) {
+	t.Parallel()
 	memory := limit.NewBytes(6*megabyte, 0)
-	s := start(t, badger(t), func(o *api.Options) { o.Memory = memory })
+	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
 	large := func() answer { return s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte)) }
 	for range 50 {
 		stalled(t, s, 10)
 	}
 	large().is(t, 204)
+	soon(t, func() bool { return received.bytes.Load() == 50*10+megabyte })
 	var holding []net.Conn
 	for range 3 {
 		holding = append(holding, stalled(t, s, megabyte-1))
 	}
-	waitUntilHeld(t, memory, "default")
+	soon(t, func() bool { return received.bytes.Load() == 50*10+megabyte+3*(megabyte-1) })
 	got := large()
 	got.refused(t, "rate_limited")
 	require.Equal(t, "1", got.Header.Get("Retry-After"))
@@ -79,12 +101,13 @@ func TestMemoryOfUploads(t *testing.T) {
 	for _, conn := range holding {
 		require.NoError(t, conn.Close())
 	}
-	require.Eventually(t, func() bool { return large().StatusCode == http.StatusNoContent }, 10*time.Second, 10*time.Millisecond)
+	soon(t, func() bool { return large().StatusCode == http.StatusNoContent })
 	require.Len(t, s.do("GET", "/v1/cache/large", nil).is(t, 200).body, megabyte)
 }
 
 // Many who read large values at once hold no more than they may: a value is not fetched before there is room for it.
 func TestMemoryOfReads(t *testing.T) {
+	t.Parallel()
 	store := &fetching{Store: badger(t)}
 	memory := limit.NewBytes(2*megabyte+megabyte/2, 0)
 	s := start(t, store, func(o *api.Options) { o.Memory = memory })
@@ -100,11 +123,12 @@ func TestMemoryOfReads(t *testing.T) {
 	}
 	wg.Wait()
 	require.LessOrEqual(t, store.most.Load(), int64(1))
-	require.Eventually(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 }, 10*time.Second, 10*time.Millisecond)
+	soon(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 })
 }
 
 // What a batch reads stays until all of it is answered, so small values count together, and are given back.
 func TestMemoryOfBatches(t *testing.T) {
+	t.Parallel()
 	memory := limit.NewBytes(megabyte, 0)
 	s := start(t, badger(t), func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/small?class=phi", make([]byte, 100<<10)).is(t, 204)
@@ -178,7 +202,7 @@ func TestMemoryIsCountedHonestly(t *testing.T) {
 		slack = megabyte // connections' buffers, and what the encoder's pool keeps
 	)
 	for _, n := range []int{1, 12} {
-		value := strings.Repeat("v", 12*megabyte/n)
+		value := strings.Repeat("v", 6*megabyte/n)
 		each := func(format string, args ...any) string {
 			return strings.Repeat(","+fmt.Sprintf(format, args...), n)[1:]
 		}
@@ -254,12 +278,13 @@ func (f *fetching) Get(ctx context.Context, key string) ([]byte, bool, error) {
 
 // One tenant's share is not another's.
 func TestMemoryOfTenants(t *testing.T) {
+	t.Parallel()
 	memory := limit.NewBytes(0, 2*megabyte)
-	s := start(t, badger(t), func(o *api.Options) { o.Memory = memory })
+	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
 	other, _, err := s.file.Issue(token.Grant{Tenant: "other", Scopes: identity.CacheWrite})
 	require.NoError(t, err)
 	stalled(t, s, megabyte-1)
-	waitUntilHeld(t, memory, "default")
+	soon(t, func() bool { return received.bytes.Load() == megabyte-1 })
 	large := make([]byte, megabyte)
 	s.do("PUT", "/v1/cache/k?class=phi", large).refused(t, "rate_limited")
 	s.do("PUT", "/v1/cache/k?class=phi", large, "Authorization", "Bearer "+other).is(t, 204)
@@ -267,6 +292,7 @@ func TestMemoryOfTenants(t *testing.T) {
 
 // A body comes whole whatever its size, told before or not.
 func TestBodiesOfAllSizes(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	for _, size := range []int{0, 1, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, maxBody - 1, maxBody} {
 		value := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]

@@ -14,6 +14,7 @@ import (
 
 // TestLogHoldsNothingPersonal: whatever a request carries, the log has its route, status and sizes.
 func TestLogHoldsNothingPersonal(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		const planted = "pl4nted"
 		for _, method := range []string{"PUT", "GET", "HEAD", "DELETE", "POST", planted} {
@@ -36,6 +37,7 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 }
 
 func TestRequestIDs(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	const proxys = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
 	require.Equal(t, proxys, s.do("GET", "/livez", nil, "X-Request-Id", proxys).Header.Get("X-Request-Id"))
@@ -50,6 +52,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	limping := start(t, badger(t), func(o *api.Options) {
 		o.Degraded = []api.Check{{Code: "keyring_unavailable", Run: func(context.Context) error { return errors.New("pl4nted") }}}

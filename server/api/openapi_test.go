@@ -47,11 +47,13 @@ func eachOperation(t *testing.T, d *openapi3.T, test func(t *testing.T, path, me
 }
 
 func TestDocumentIsValid(t *testing.T) {
+	t.Parallel()
 	d := contract(t)
 	require.NoError(t, d.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation()))
 }
 
 func TestDocumentsCodesAreTheTables(t *testing.T) {
+	t.Parallel()
 	var table []any
 	for _, row := range codes.Table {
 		table = append(table, row.Code)
@@ -60,6 +62,7 @@ func TestDocumentsCodesAreTheTables(t *testing.T) {
 }
 
 func TestDocumentsClassesAreTheTables(t *testing.T) {
+	t.Parallel()
 	var all []any
 	for _, class := range classify.All {
 		all = append(all, class.String())
@@ -80,6 +83,7 @@ func scopesOf(t *testing.T, o *openapi3.Operation) []string {
 }
 
 func TestEveryOperationIsComplete(t *testing.T) {
+	t.Parallel()
 	ids := map[string]bool{}
 	d := contract(t)
 	eachOperation(t, d, func(t *testing.T, _, method string, o *openapi3.Operation) {
@@ -111,6 +115,7 @@ func TestEveryOperationIsComplete(t *testing.T) {
 
 // An example of a problem is one that the server would answer.
 func TestExamplesOfProblems(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	for name, r := range contract(t).Components.Responses {
 		media := r.Value.Content.Get("application/problem+json")
@@ -139,6 +144,7 @@ func TestExamplesOfProblems(t *testing.T) {
 
 // The example of a package opens, under the key that the format's vectors publish, to the example of what was opened.
 func TestExampleOfAPackageIsReal(t *testing.T) {
+	t.Parallel()
 	d := contract(t)
 	decrypt := d.Paths.Value("/v1/decrypt").Post
 	text, err := json.Marshal(decrypt.RequestBody.Value.Content.Get("application/json").Example)
@@ -170,6 +176,7 @@ func openExample(t *testing.T, p *format.Package) []byte {
 }
 
 func TestDocumentsLimitsAreTheFormats(t *testing.T) {
+	t.Parallel()
 	d := contract(t)
 	for what, n := range map[string]int{"bytes); the operator": format.MaxValue, "bytes of UTF-8 and may hold slashes": format.MaxName,
 		"entries,": format.MaxContextEntries, "bytes encoded": format.MaxContext, "bytes | 413": format.MaxMediaType, "bytes | 431": api.MaxHeader} {
@@ -186,6 +193,7 @@ func thousands(n int) string {
 
 // A key with slashes is one segment of the path for a client that follows the document, and bodies may be of any type.
 func TestRequestsAreValidatedAgainstTheDocument(t *testing.T) {
+	t.Parallel()
 	router, err := gorillamux.NewRouter(contract(t))
 	require.NoError(t, err)
 	for _, c := range []struct {
@@ -231,6 +239,7 @@ func TestRequestsAreValidatedAgainstTheDocument(t *testing.T) {
 }
 
 func TestResponsesAreValidatedAgainstTheDocument(t *testing.T) {
+	t.Parallel()
 	router, err := gorillamux.NewRouter(contract(t))
 	require.NoError(t, err)
 	request, err := http.NewRequest("GET", "/v1/cache/k", nil)

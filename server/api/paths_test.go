@@ -41,6 +41,7 @@ func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Resp
 
 // TestRawPaths: whatever a path is made of, every operation answers, none is at fault, and keys are apart that are not one once decoded.
 func TestRawPaths(t *testing.T) {
+	t.Parallel()
 	s := start(t, badger(t), nil)
 	eachOperation(t, contract(t), func(t *testing.T, path, method string, _ *openapi3.Operation) {
 		for _, end := range raw {
