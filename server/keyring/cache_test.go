@@ -62,6 +62,7 @@ func (t *Tenant) settle() {
 
 // Keys that are in use are renewed before their time is over; those that nobody uses are dropped, and unlocked again when they are.
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 	require.Equal(t, time.Hour, r.TTL())
 	begun := time.Now()
@@ -87,6 +88,7 @@ func TestRenewal(t *testing.T) {
 
 // An outage of the KMS is survived for the keys' time, is told, and is over by itself.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, dir := cached(t, WithTTL(time.Hour))
 	require.NoError(t, works(tenant))
 	kek.down.Store(true)
@@ -122,6 +124,7 @@ func TestOutage(t *testing.T) {
 
 // While the KMS fails, keys in use ask for it again, so that its recovery is noticed though no key is due.
 func TestRecoveryIsNoticed(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	require.NoError(t, works(tenant))
 	r.health.note(kms.ErrUnavailable)
@@ -135,6 +138,7 @@ func TestRecoveryIsNoticed(t *testing.T) {
 // It is noticed too where nobody uses a key any more: else an idle server would be said to be without its KMS for ever. One tenant's keys are asked
 // for, now and then.
 func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	other, err := r.Tenant(t.Context(), "other")
 	require.NoError(t, err)
@@ -142,7 +146,7 @@ func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 	kek.down.Store(true)
 	_, err = r.Tenant(t.Context(), "third")
 	require.ErrorIs(t, err, kms.ErrUnavailable)
-	failed := time.Now()
+	failed := r.health.asked
 	for _, second := range []struct {
 		after int
 		asks  bool
@@ -163,6 +167,7 @@ func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 
 // After the number of uses the KEK is asked again.
 func TestUses(t *testing.T) {
+	t.Parallel()
 	_, tenant, kek, _ := cached(t, WithUses(10))
 	require.NoError(t, works(tenant)) // makes the key, which is read anew
 	kek.calls.Store(0)
@@ -174,6 +179,7 @@ func TestUses(t *testing.T) {
 
 // How often each key sealed is told once.
 func TestSealed(t *testing.T) {
+	t.Parallel()
 	_, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
 	before := tenant.Sealed()
@@ -189,6 +195,7 @@ func TestSealed(t *testing.T) {
 
 // What cannot be read any more is served from memory, and adopted when it can again.
 func TestStoreOutage(t *testing.T) {
+	t.Parallel()
 	r, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
 	seen := r.check("")
@@ -206,6 +213,7 @@ func TestStoreOutage(t *testing.T) {
 
 // A document that was removed is not made anew, also once its keys are no longer in memory.
 func TestRemovedMeanwhile(t *testing.T) {
+	t.Parallel()
 	r, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
 	require.NoError(t, os.Remove(r.where("tenant")))
@@ -216,6 +224,7 @@ func TestRemovedMeanwhile(t *testing.T) {
 
 // A new root is in memory from when it is made: its KEK is not asked for what was just given to it.
 func TestNewRootIsHeld(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	second := &flaky{KEK: localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	r.keks = r.keks.With(classify.PHI, second)
@@ -228,6 +237,7 @@ func TestNewRootIsHeld(t *testing.T) {
 
 // A closed keyring keeps no key.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	r.Close()
 	require.Nil(t, tenant.state.Load())
@@ -237,6 +247,7 @@ func TestClose(t *testing.T) {
 
 // What metrics tell of the keys in memory: of how many tenants, and how often a use had to wait for the KEK. A renewal makes nobody wait.
 func TestCached(t *testing.T) {
+	t.Parallel()
 	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 	told := func(tenants int, missed uint64) {
 		t.Helper()

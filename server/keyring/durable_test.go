@@ -22,6 +22,7 @@ import (
 // A damaged file is refused with its name, or opens where the damage is to what no key depends on (a time, an epoch); it is never
 // written to.
 func TestDamagedFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
 	path := files(t, dir)[0]
@@ -59,6 +60,7 @@ func TestDamagedFile(t *testing.T) {
 
 // A file under another tenant's name is refused.
 func TestFileOfAnotherTenant(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "a")
 	path := files(t, dir)[0]
@@ -74,6 +76,7 @@ func TestFileOfAnotherTenant(t *testing.T) {
 
 // A file that was removed under a running server is not made anew: keys beneath another root would shadow those in the backup.
 func TestRemovedFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
 	require.NoError(t, os.Remove(files(t, dir)[0]))
@@ -84,6 +87,7 @@ func TestRemovedFile(t *testing.T) {
 
 // What a killed writer left, at whichever point, is swept away; the former version stands.
 func TestLeftByKilledWriter(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
 	whole, err := os.ReadFile(files(t, dir)[0])
@@ -105,7 +109,7 @@ func TestKilled(t *testing.T) {
 		makeKeysForEver(t, dir)
 	}
 	dir, made := t.TempDir(), 0
-	for round := range 8 {
+	for round := 0; round < 8 || made == 0; round++ {
 		for _, line := range runAndKill(t, dir, time.Duration(20+15*round)*time.Millisecond) {
 			var id, key string
 			_, err := fmt.Sscan(line, &id, &key)

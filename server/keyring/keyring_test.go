@@ -97,6 +97,7 @@ func files(t testing.TB, dir string) []string {
 
 // What was sealed before a restart opens after it, and keys are made once.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "keys")
 	first := tenantOf(t, openRing(t, dir), "tenant")
 	require.Equal(t, "tenant", first.Owner())
@@ -123,6 +124,7 @@ func TestRestart(t *testing.T) {
 
 // Any id is a tenant of its own, and none leaves the directory.
 func TestTenantIDs(t *testing.T) {
+	t.Parallel()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "keys")
 	r := openRing(t, dir)
@@ -149,6 +151,7 @@ func TestTenantIDs(t *testing.T) {
 
 // A thousand concurrent cold reads are one call of the KEK, and later ones are none.
 func TestSingleFlight(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
 	kek := newKEK(t)
@@ -171,6 +174,7 @@ func TestSingleFlight(t *testing.T) {
 
 // Who gives up waiting gets the context's error; the unlocking goes on for the others.
 func TestCancelledWaiter(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
 	kek := newKEK(t)
@@ -188,6 +192,7 @@ func TestCancelledWaiter(t *testing.T) {
 
 // A KEK that fails is asked again, and a tenant that could not be made leaves nothing.
 func TestKEKFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
 	kek := newKEK(t)
@@ -204,6 +209,7 @@ func TestKEKFails(t *testing.T) {
 }
 
 func TestWrongKEK(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
 	before, err := os.ReadFile(files(t, dir)[0])
@@ -224,6 +230,7 @@ func TestWrongKEK(t *testing.T) {
 
 // Two processes with a passphrase each read what the other made; another passphrase is told from tampering.
 func TestPassphraseKEK(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ring := func(text string) *keyring.Keyring {
 		kek, err := kms.FromMasterKey(text, classify.WriteFloor)

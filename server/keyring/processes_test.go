@@ -20,6 +20,7 @@ import (
 
 // Keys of one environment are refused in another, also where the label in the file was changed.
 func TestEnvironment(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	prod, err := keyring.Open(dir, newKEK(t), "prod")
 	require.NoError(t, err)
@@ -38,6 +39,7 @@ func TestEnvironment(t *testing.T) {
 
 // Two keyrings over one directory, as two processes have, make one set of keys and see what the other made since.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
 	var wg sync.WaitGroup
@@ -71,6 +73,7 @@ func TestTwoProcesses(t *testing.T) {
 
 // A key that another process made after this one read the file is found when its first package comes.
 func TestKeyOfAnotherProcess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a, b := tenantOf(t, openRing(t, dir), "tenant"), tenantOf(t, openRing(t, dir), "tenant")
 	pkg := sealed(t, a, classify.PHI)
@@ -79,6 +82,7 @@ func TestKeyOfAnotherProcess(t *testing.T) {
 
 // Two processes that both begin with an empty directory end with one root.
 func TestConcurrentCreation(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	tenants := make([]*keyring.Tenant, 8)
@@ -94,6 +98,7 @@ func TestConcurrentCreation(t *testing.T) {
 }
 
 func TestPrimaryRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
 	before, err := os.ReadFile(files(t, dir)[0])
@@ -115,6 +120,7 @@ func TestPrimaryRefuses(t *testing.T) {
 }
 
 func TestUnusableDirectory(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "a file")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err := keyring.Open(path, newKEK(t), "test")

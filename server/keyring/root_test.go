@@ -27,6 +27,7 @@ func localKEK(t *testing.T, master string) kms.KEK {
 
 // The local KMS's slots of the vectors yield the vectors' roots, and the altered ones their errors.
 func TestVectorKMS(t *testing.T) {
+	t.Parallel()
 	unwrapped := 0
 	for _, v := range vectors.Documents().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
@@ -71,6 +72,7 @@ func (u unbound) Unwrap(ctx context.Context, wrapped, _ []byte) ([]byte, error) 
 
 // The binding inside the wrapped bytes holds a root to its tenant and environment where the KMS does not.
 func TestBindingInside(t *testing.T) {
+	t.Parallel()
 	kek := unbound{localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	d, root := &envelope.Document{Environment: "prod", Owner: "a"}, secret.New()
 	slot, err := wrapRoot(t.Context(), kek, d, root)
@@ -87,6 +89,7 @@ func TestBindingInside(t *testing.T) {
 
 // The file holds neither the root nor a data key, and the search would find one that is planted.
 func TestOnlyWrappedKeysAtRest(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r, err := Open(dir, localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), "test")
 	require.NoError(t, err)
