@@ -90,15 +90,17 @@ func readFile(path string) (string, error) {
 	return strings.TrimSpace(string(content)), err
 }
 
-// ask makes a call of Vault, and once more where it is denied and the file holds another token by now.
+// ask makes a call of Vault, and again where it is denied and the file holds another token by now.
 func (t *token) ask(call func() (*api.Secret, error)) (*api.Secret, error) {
 	t.read(false)
-	before := t.client.Token()
-	secret, err := call()
-	if denied(err) && (t.read(true) || t.client.Token() != before) {
-		return call()
+	for {
+		before := t.client.Token()
+		secret, err := call()
+		if denied(err) && (t.read(true) || t.client.Token() != before) {
+			continue
+		}
+		return secret, err
 	}
-	return secret, err
 }
 
 // keep renews the token, and each one that comes after it, until ctx ends.

@@ -14,6 +14,7 @@ type VaultLife struct {
 	Fixed  bool          // it cannot be renewed
 	NoLook bool          // its policy does not grant auth/token/lookup-self
 	NoSelf bool          // nor auth/token/renew-self
+	Slack  time.Duration // for which it is taken beyond its end: so much later a test may come than a server would
 }
 
 // vaultToken is a token that was granted.
@@ -53,7 +54,7 @@ func (v *Vault) Renewed(token string) int {
 func (v *Vault) token(id string) *vaultToken {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if t := v.tokens[id]; t != nil && (t.TTL == 0 || time.Now().Before(t.ends)) {
+	if t := v.tokens[id]; t != nil && (t.TTL == 0 || time.Now().Before(t.ends.Add(t.Slack))) {
 		return t
 	}
 	return nil
