@@ -36,7 +36,7 @@ type Options struct {
 	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
 	Sync      Sync
 	OnFailure OnFailure
-	Timeout   time.Duration      // the longest that Record waits; zero is one second
+	Timeout   time.Duration      // the longest that Record waits; zero is five seconds
 	MaxSize   int64              // bytes of a file, before another one is begun; zero is any number
 	MaxAge    time.Duration      // of a file's first line, before another one is begun; zero is any age
 	Keep      int                // earlier files; others are deleted, and the head says so. Zero keeps all
@@ -48,7 +48,7 @@ type Options struct {
 }
 
 const (
-	defaultTimeout = time.Second
+	defaultTimeout = 5 * time.Second
 	syncInterval   = time.Second
 	queued         = 64      // batches that may gather for one write
 	maxGroup       = 1 << 20 // bytes of one write, but for one batch that is larger

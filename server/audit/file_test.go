@@ -49,6 +49,9 @@ func keyOf(t *testing.T, path string) *audit.Key {
 
 func open(t *testing.T, path string, options audit.Options) *audit.File {
 	t.Helper()
+	if options.Timeout == 0 {
+		options.Timeout = time.Minute
+	}
 	f, err := audit.Open(path, keyOf(t, path), options)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })

@@ -103,7 +103,7 @@ func TestHeadTakenAway(t *testing.T) {
 				require.Eventually(t, func() bool {
 					now, err := f.Head()
 					return err == nil && now.Seq == 1
-				}, 10*time.Second, 10*time.Millisecond)
+				}, time.Minute, 10*time.Millisecond)
 				require.NoError(t, take(head, first))
 				if more {
 					require.NoError(t, f.Record(t.Context(), use(2)))

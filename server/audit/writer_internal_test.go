@@ -163,9 +163,9 @@ func TestHangingDisk(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Less(t, time.Since(begin), time.Minute)
 	close(d.hang)
-	require.Eventually(t, func() bool { return f.Record(t.Context(), opened) == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.Record(t.Context(), opened) == nil }, time.Minute, time.Millisecond)
 }
 
 // What must be on the disk is there before Record returns; what need not be costs no sync.
