@@ -12,3 +12,6 @@ const (
 
 // SetClock makes a provider's tokens live by another clock.
 func (p *Provider) SetClock(now func() time.Time) { p.now = now }
+
+// SetFetchTimeout bounds a provider's fetches of keys.
+func (p *Provider) SetFetchTimeout(d time.Duration) { p.keys.timeout = d }

@@ -21,9 +21,10 @@ const (
 
 // keys caches what fetch gives: one fetch at a time, whoever waits for it, and a known key waits for none.
 type keys struct {
-	fetch func(context.Context) ([]jose.JSONWebKey, error)
-	log   *slog.Logger
-	now   func() time.Time
+	fetch   func(context.Context) ([]jose.JSONWebKey, error)
+	timeout time.Duration // of a fetch
+	log     *slog.Logger
+	now     func() time.Time
 
 	mu        sync.Mutex
 	known     []jose.JSONWebKey // replaced, never changed
@@ -78,7 +79,7 @@ func (k *keys) start(pause time.Duration) chan struct{} {
 
 // run fetches whatever becomes of those who wait: the next ones need the keys too.
 func (k *keys) run(flight chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), k.timeout)
 	defer cancel()
 	known, err := k.fetch(ctx)
 	if err != nil {

@@ -57,7 +57,7 @@ func New(o Options) (*Provider, error) {
 		return nil, err
 	}
 	source := &source{issuer: o.Issuer, jwksURL: o.JWKSURL, allowHTTP: o.AllowHTTP, client: newClient()}
-	p.keys = &keys{fetch: source.fetch, log: o.Log, now: func() time.Time { return p.now() }}
+	p.keys = &keys{fetch: source.fetch, timeout: fetchTimeout, log: o.Log, now: func() time.Time { return p.now() }}
 	return p, nil
 }
 
