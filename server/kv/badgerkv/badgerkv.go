@@ -45,6 +45,7 @@ type Store struct {
 	db     *badger.DB
 	closed bool
 
+	logSize int64        // of a file of the value log
 	logged  atomic.Int64 // bytes put into the value log since the last flush, without headers
 	flushed time.Time    // when that was; the loop's own
 	stop    chan struct{}
@@ -56,13 +57,17 @@ var _ kv.Store = (*Store)(nil)
 // Open opens the store in dir, which is made with mode 0700 if it is not there. Badger's messages go
 // to logger, its errors as such and all else at debug level; nil drops them.
 func Open(dir string, logger *slog.Logger) (*Store, error) {
+	return openWith(dir, logger, valueLogSize)
+}
+
+func openWith(dir string, logger *slog.Logger, logSize int64) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("badgerkv: %w", err)
 	}
-	db, err := badger.Open(settings(dir, logger))
+	db, err := badger.Open(settings(dir, logger).WithValueLogFileSize(logSize))
 	if err != nil {
 		// Badger does not wrap the lock's error, and knows it by this sentence only.
 		if strings.Contains(err.Error(), "Another process is using this Badger database") {
@@ -70,7 +75,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		}
 		return nil, fmt.Errorf("badgerkv: open %s: %w", dir, err)
 	}
-	s := &Store{db: db, flushed: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{db: db, logSize: logSize, flushed: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.reclaim(logger)
 	return s, nil
 }
@@ -87,8 +92,7 @@ func settings(dir string, logger *slog.Logger) badger.Options {
 		WithNumCompactors(2).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(memTables).
-		WithValueThreshold(valueThreshold).
-		WithValueLogFileSize(valueLogSize)
+		WithValueThreshold(valueThreshold)
 }
 
 // enter begins a call, which holds s.mu for reading until it calls leave: closing badger unmaps what a

@@ -30,10 +30,12 @@ func open(t *testing.T, dir string) *Store {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	kvtest.Run(t, func(t *testing.T) kv.Store { return open(t, t.TempDir()) })
 }
 
 func TestReopenKeepsValuesAndTTL(t *testing.T) {
+	t.Parallel()
 	ctx, dir := t.Context(), filepath.Join(t.TempDir(), "made", "here")
 	s := open(t, dir)
 	large := bytes.Repeat([]byte("large"), 1<<20)
@@ -75,6 +77,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestSecondProcessAndKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childDir+"="+dir)
@@ -101,6 +104,7 @@ func TestSecondProcessAndKill(t *testing.T) {
 }
 
 func TestOpenRefusesAnotherFormat(t *testing.T) {
+	t.Parallel()
 	for _, version := range []uint16{0, formatVersion + 1} {
 		dir := t.TempDir()
 		db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithExternalMagic(version))
@@ -112,6 +116,7 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 }
 
 func TestOpenNeedsADirectory(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	_, err := Open(file, nil)
@@ -119,6 +124,7 @@ func TestOpenNeedsADirectory(t *testing.T) {
 }
 
 func TestDamagedRecordIsAnError(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	require.NoError(t, s.db.Update(func(txn *badger.Txn) error { return txn.Set(storedKey("k"), []byte("short")) }))
 	_, _, err := s.Get(t.Context(), "k")
@@ -127,6 +133,7 @@ func TestDamagedRecordIsAnError(t *testing.T) {
 }
 
 func TestCloseWaitsForCalls(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	value := make([]byte, 1<<20)
 	require.NoError(t, s.Set(t.Context(), "k", value, 0))
@@ -151,6 +158,7 @@ func TestCloseWaitsForCalls(t *testing.T) {
 }
 
 func TestMessagesGoToTheLogger(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s, err := Open(t.TempDir(), logger)

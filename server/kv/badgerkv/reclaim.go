@@ -12,9 +12,8 @@ import (
 
 const (
 	reclaimEvery = time.Minute
-	flushAfter   = valueLogSize // bytes written to the value log
-	flushEvery   = time.Hour    // for what expires while nothing is written
-	minGarbage   = 0.5          // share of a value log file that makes it worth rewriting
+	flushEvery   = time.Hour // for what expires while nothing is written, beside each time that a file of the value log is full
+	minGarbage   = 0.5       // share of a value log file that makes it worth rewriting
 )
 
 // reclaim returns the space of dead values in the value log to the file system, until Close.
@@ -36,7 +35,7 @@ func (s *Store) reclaim(logger *slog.Logger) {
 
 func (s *Store) collect() error {
 	overdue := time.Since(s.flushed) >= flushEvery && s.hasOldFiles()
-	if overdue || s.logged.Load() >= flushAfter {
+	if overdue || s.logged.Load() >= s.logSize {
 		if err := s.flush(); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 // What fails of a batch is told apart from what was done.
 func TestBatchesFailInPart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	admin := server.Client(t)
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "some", "on", "nopass", "~good*", "+@all").Err())

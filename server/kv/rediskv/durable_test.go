@@ -10,6 +10,7 @@ import (
 )
 
 func TestCheckDurable(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := rediskv.New(client)

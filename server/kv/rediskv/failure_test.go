@@ -17,6 +17,7 @@ import (
 )
 
 func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
+	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
 	require.NoError(t, s.Set(ctx, "k", []byte("v"), 0))
@@ -37,7 +38,7 @@ func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrUnavailable, name)
 		require.ErrorContains(t, err, "connection refused", name)
 	}
-	require.Less(t, time.Since(began), 8*3*time.Second, "within the time-out")
+	require.Less(t, time.Since(began), time.Minute, "nothing is waited for")
 
 	server.Restart()
 	require.NoError(t, s.Ping(ctx))
@@ -48,8 +49,9 @@ func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
 }
 
 func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
-	s := open(t, "redis://"+server.Addr)
+	s := open(t, "redis://"+server.Addr+"?read_timeout=10m")
 	require.NoError(t, s.Ping(t.Context()))
 	server.Freeze()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -58,12 +60,13 @@ func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
 	_, _, err := s.Get(ctx, "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(began), 9*time.Second, "the client alone would try for 12 s")
+	require.Less(t, time.Since(began), time.Minute, "the client alone would try for longer")
 	server.Thaw()
 	require.NoError(t, s.Ping(t.Context()))
 }
 
 func TestSilentServerIsUnavailableAtTheReadTimeout(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, "redis://"+server.Addr+"?read_timeout=200ms")
 	require.NoError(t, s.Ping(t.Context()))
@@ -74,6 +77,7 @@ func TestSilentServerIsUnavailableAtTheReadTimeout(t *testing.T) {
 }
 
 func TestLoginErrorsHideThePassword(t *testing.T) {
+	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	server.SetPassword("right-secret")
 	for url, sentence := range map[string]string{
@@ -92,6 +96,7 @@ func TestLoginErrorsHideThePassword(t *testing.T) {
 }
 
 func TestPasswordWhereNoneIsSet(t *testing.T) {
+	t.Parallel()
 	s := open(t, "redis://:needless@"+redistest.Start(t).Addr)
 	if err := s.Ping(t.Context()); err != nil { // Redis answers with an error, go-redis may go on without
 		require.NotContains(t, err.Error(), "needless")
@@ -99,6 +104,7 @@ func TestPasswordWhereNoneIsSet(t *testing.T) {
 }
 
 func TestOutOfMemoryIsUnavailable(t *testing.T) {
+	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
 	s := open(t, "redis://"+server.Addr)
 	value := bytes.Repeat([]byte("secret"), 1<<15)
@@ -121,6 +127,7 @@ func TestOutOfMemoryIsUnavailable(t *testing.T) {
 }
 
 func TestReadOnlyReplicaIsUnavailable(t *testing.T) {
+	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	require.NoError(t, server.Client(t).ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	s := open(t, "redis://"+server.Addr)
@@ -130,6 +137,7 @@ func TestReadOnlyReplicaIsUnavailable(t *testing.T) {
 }
 
 func TestKeyOfAnotherTypeIsAnError(t *testing.T) {
+	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
 	require.NoError(t, server.Client(t).LPush(ctx, "list", "secret").Err())
@@ -146,6 +154,7 @@ func TestKeyOfAnotherTypeIsAnError(t *testing.T) {
 
 // Redis quotes the arguments of a command that it does not know, values included.
 func TestRefusedCommandDoesNotShowTheValue(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--rename-command", "SET", "")
 	err := open(t, "redis://"+server.Addr).Set(t.Context(), "k", []byte("secret"), 0)
 	require.ErrorContains(t, err, "unknown command")
@@ -154,6 +163,7 @@ func TestRefusedCommandDoesNotShowTheValue(t *testing.T) {
 
 // A reply that go-redis cannot parse is quoted in its error.
 func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -181,6 +191,7 @@ func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
 
 // A plain client that talks to one node of a cluster is told so.
 func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
+	t.Parallel()
 	ctx, cluster := t.Context(), redistest.StartCluster(t, 3)
 
 	shards, err := cluster.ClusterShards(ctx).Result()
@@ -199,6 +210,7 @@ func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
 }
 
 func TestScanOfALostMasterBeginsAgain(t *testing.T) {
+	t.Parallel()
 	s := rediskv.New(redistest.StartCluster(t, 3))
 	_, _, err := s.Scan(t.Context(), "", "0@127.0.0.1:1", 0)
 	require.ErrorIs(t, err, kv.ErrUnavailable)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestWholeMillis(t *testing.T) {
+	t.Parallel()
 	for ttl, want := range map[time.Duration]time.Duration{
 		0:                        0,
 		1:                        time.Millisecond,
@@ -42,6 +43,7 @@ func (emptyReplies) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Process
 }
 
 func TestGetManyTellsEmptyFromMissing(t *testing.T) {
+	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = client.Close() })
 	client.AddHook(emptyReplies{})

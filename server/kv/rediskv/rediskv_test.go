@@ -23,6 +23,7 @@ func open(t *testing.T, url string) *rediskv.Store {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	admin := server.Client(t)
 	kvtest.Run(t, func(t *testing.T) kv.Store {
@@ -32,6 +33,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceOverACallersClient(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	kvtest.Run(t, func(t *testing.T) kv.Store {
@@ -41,6 +43,7 @@ func TestConformanceOverACallersClient(t *testing.T) {
 }
 
 func TestConformanceOverACluster(t *testing.T) {
+	t.Parallel()
 	client := redistest.StartCluster(t, 3)
 	kvtest.Run(t, func(t *testing.T) kv.Store {
 		require.NoError(t, client.ForEachMaster(context.Background(), func(ctx context.Context, c *redis.Client) error {
@@ -52,6 +55,7 @@ func TestConformanceOverACluster(t *testing.T) {
 
 // Ring is the client-side sharding of go-redis.
 func TestConformanceOverARing(t *testing.T) {
+	t.Parallel()
 	one, two := redistest.Start(t), redistest.Start(t)
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": one.Addr, "two": two.Addr}})
 	t.Cleanup(func() { _ = ring.Close() })
@@ -64,6 +68,7 @@ func TestConformanceOverARing(t *testing.T) {
 }
 
 func TestCloseLeavesACallersClientOpen(t *testing.T) {
+	t.Parallel()
 	client := redistest.Start(t).Client(t)
 	s := rediskv.New(client)
 	require.NoError(t, s.Close())
@@ -75,6 +80,7 @@ func TestCloseLeavesACallersClientOpen(t *testing.T) {
 }
 
 func TestOpenOptions(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.SetPassword("pass word")
 	s := rediskv.OpenOptions(redis.UniversalOptions{Addrs: []string{server.Addr}, Password: "pass word", DB: 3})
@@ -91,6 +97,7 @@ func TestOpenOptions(t *testing.T) {
 }
 
 func TestOpenRefusesABadURLWithoutQuotingIt(t *testing.T) {
+	t.Parallel()
 	for url, sentence := range map[string]string{
 		"redis://:hunter2@host:port":            "cannot be parsed",
 		"redis://:hunter2%zz@host":              "cannot be parsed",

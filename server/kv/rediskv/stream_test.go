@@ -12,6 +12,7 @@ import (
 )
 
 func TestAppendStream(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	s := rediskv.New(client)

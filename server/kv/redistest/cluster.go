@@ -13,7 +13,7 @@ import (
 
 const (
 	hashSlots      = 16384
-	clusterTimeout = 30 * time.Second
+	clusterTimeout = time.Minute
 )
 
 // StartCluster runs n masters that share the hash slots, waits until each sees the whole, and gives
@@ -24,7 +24,7 @@ func StartCluster(t testing.TB, n int) *redis.ClusterClient {
 	nodes := make([]*redis.Client, n)
 	addrs := make([]string, n)
 	for i := range nodes {
-		_, bus, _ := net.SplitHostPort(freeAddr(t)) // the default, port + 10000, may not exist
+		_, bus, _ := net.SplitHostPort(FreeAddr(t)) // the default, port + 10000, may not exist
 		addrs[i] = Start(t, "--cluster-enabled", "yes", "--cluster-port", bus).Addr
 		nodes[i] = redis.NewClient(&redis.Options{Addr: addrs[i]})
 		t.Cleanup(func() { _ = nodes[i].Close() })

@@ -6,6 +6,7 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strconv"
@@ -17,8 +18,10 @@ import (
 )
 
 const (
-	startTimeout = 10 * time.Second
+	startTimeout = time.Minute
 	startTries   = 5 // another process may take the free port before redis-server does
+	firstPort    = 16_000
+	ports        = 16_000
 )
 
 // Server is one running redis-server.
@@ -40,7 +43,7 @@ func Start(t testing.TB, args ...string) *Server {
 	s := &Server{t: t, args: args, dir: t.TempDir()}
 	t.Cleanup(s.Stop)
 	for range startTries {
-		s.Addr = freeAddr(t)
+		s.Addr = FreeAddr(t)
 		if s.run() {
 			return s
 		}
@@ -150,12 +153,18 @@ func (s *Server) answers() bool {
 	return false
 }
 
-func freeAddr(t testing.TB) string {
+// FreeAddr gives an address that nobody listens at, and that no connection to elsewhere takes: its port is below those that systems give out.
+func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("redistest: find a free port: %v", err)
+	var err error
+	for range 100 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(ports)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("redistest: find a free port: %v", err)
+	return ""
 }

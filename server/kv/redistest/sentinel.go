@@ -17,7 +17,7 @@ import (
 // StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives the Sentinel's address.
 func StartSentinel(t testing.TB, watched *Server, name string) string {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	host, redisPort, _ := net.SplitHostPort(watched.Addr)
 	path := filepath.Join(t.TempDir(), "sentinel.conf") // Sentinel writes to it
