@@ -77,7 +77,7 @@ func serve(t *testing.T) (url, bearer, operator string) {
 		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics: metrics.New(operations, func(string) string { return "hash" }),
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
-		MaxBody: 1 << 20, Timeout: 5 * time.Second,
+		MaxBody: 1 << 20, Timeout: time.Minute,
 	})
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
@@ -96,6 +96,7 @@ func connect(t *testing.T, url, bearer string, options ...client.Option) *client
 // in the middle of the answer, silence.
 const (
 	limited     = "429"
+	busy        = "429 for a minute"
 	unavailable = "503"
 	late        = "504"
 	page        = "page"
@@ -130,6 +131,9 @@ func newProxy(t *testing.T, target string) *proxy {
 		switch fault {
 		case limited:
 			w.Header().Set("Retry-After", "1")
+			problem(429, "rate_limited")
+		case busy:
+			w.Header().Set("Retry-After", "60")
 			problem(429, "rate_limited")
 		case unavailable:
 			problem(503, "store_unavailable")

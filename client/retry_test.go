@@ -18,13 +18,20 @@ var faults = []string{limited, unavailable, late, cut, lost, half, silence}
 
 // flaky is a client behind a proxy, and one beside it.
 func flaky(t *testing.T) (p *proxy, behind, beside *client.Client) {
+	p, behind, _, beside = flakyAndSilent(t)
+	return p, behind, beside
+}
+
+// flakyAndSilent has another client behind the proxy, which does not wait for long.
+func flakyAndSilent(t *testing.T) (p *proxy, behind, impatient, beside *client.Client) {
 	url, bearer, _ := serve(t)
 	p = newProxy(t, url)
-	return p, connect(t, p.URL, bearer, client.WithTimeout(2*time.Second)), connect(t, url, bearer)
+	return p, connect(t, p.URL, bearer), connect(t, p.URL, bearer, client.WithTimeout(time.Second)), connect(t, url, bearer)
 }
 
 func TestReadGoesOn(t *testing.T) {
-	p, behind, beside := flaky(t)
+	t.Parallel()
+	p, behind, impatient, beside := flakyAndSilent(t)
 	value := strings.Repeat("x", 50_000)
 	_, err := beside.Set(t.Context(), "k", []byte(value), classify.PHI)
 	require.NoError(t, err)
@@ -32,6 +39,13 @@ func TestReadGoesOn(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			p.plan(fault)
 			start := time.Now()
+			if fault == silence {
+				entry, err := impatient.Get(t.Context(), "k")
+				require.NoError(t, err)
+				require.Equal(t, value, string(entry.Value))
+				require.GreaterOrEqual(t, len(p.requests()), 2) // more on a slow machine
+				return
+			}
 			entry, err := behind.Get(t.Context(), "k")
 			require.NoError(t, err)
 			require.Equal(t, value, string(entry.Value))
@@ -44,6 +58,7 @@ func TestReadGoesOn(t *testing.T) {
 }
 
 func TestWhatIsSentAgain(t *testing.T) {
+	t.Parallel()
 	p, c, beside := flaky(t)
 	ctx := t.Context()
 	plain := client.Plaintext{Value: []byte("v"), Class: classify.PHI}
@@ -105,6 +120,7 @@ func TestWhatIsSentAgain(t *testing.T) {
 }
 
 func TestWhatCannotHelpIsNotTried(t *testing.T) {
+	t.Parallel()
 	p, c, _ := flaky(t)
 	p.plan(unavailable)
 	_, err := c.Ready(t.Context())
@@ -125,6 +141,7 @@ func TestWhatCannotHelpIsNotTried(t *testing.T) {
 
 // A condition that the lost first attempt itself broke is not told as broken: who waits for a lock must not think that another has it.
 func TestConditionsAfterALostAnswer(t *testing.T) {
+	t.Parallel()
 	p, c, beside := flaky(t)
 	lock := func(fault, value string) error {
 		p.plan(fault)
@@ -144,36 +161,43 @@ func TestConditionsAfterALostAnswer(t *testing.T) {
 }
 
 func TestContextBoundsACall(t *testing.T) {
-	p, c, _ := flaky(t)
+	t.Parallel()
+	p, c, impatient, _ := flakyAndSilent(t)
 	p.plan(silence)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := c.Get(ctx, "k")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Len(t, p.requests(), 1)
+	require.LessOrEqual(t, len(p.requests()), 1) // none on a slow machine
 
-	p.plan(limited) // asks for more than is left: told at once
-	ctx, cancel = context.WithTimeout(t.Context(), 900*time.Millisecond)
+	p.plan(busy) // asks for more than is left: told at once
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, err = c.Get(ctx, "k")
 	require.ErrorIs(t, err, client.ErrRateLimited)
 	require.NoError(t, ctx.Err())
 
-	p.plan(limited)
+	p.plan(busy)
 	reason := errors.New("enough")
 	canceled, end := context.WithCancelCause(t.Context())
-	time.AfterFunc(500*time.Millisecond, func() { end(reason) })
+	go func() {
+		for len(p.requests()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		end(reason)
+	}()
 	_, err = c.Get(canceled, "k")
 	require.ErrorIs(t, err, reason)
 	require.Len(t, p.requests(), 1)
 
 	p.plan(silence)
-	_, err = c.CreateSession(t.Context(), struct{}{}, 0)
+	_, err = impatient.CreateSession(t.Context(), struct{}{}, 0)
 	require.ErrorIs(t, err, client.ErrTimeout)
-	require.Len(t, p.requests(), 1)
+	require.LessOrEqual(t, len(p.requests()), 1)
 }
 
 func TestStreamThatBreaksFails(t *testing.T) {
+	t.Parallel()
 	p, c, beside := flaky(t)
 	_, err := beside.Set(t.Context(), "k", make([]byte, 50_000), classify.PHI)
 	require.NoError(t, err)
