@@ -13,6 +13,7 @@ import (
 )
 
 func TestConfig(t *testing.T) {
+	t.Parallel()
 	const planted = "pl4nted-secret"
 	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=staging"}, "config", "--rate", "5").Output()
 	require.NoError(t, err)
@@ -30,6 +31,7 @@ func TestConfig(t *testing.T) {
 
 // TestDotenv: every command reads .env where it is started in development, and says so.
 func TestDotenv(t *testing.T) {
+	t.Parallel()
 	cmd := program(t, nil, "config")
 	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, ".env"), []byte("REDIS_URL='redis://:pl4nted@h'\nCOFFER_RATE=5\n"), 0o644))
 	var stderr bytes.Buffer
@@ -44,6 +46,7 @@ func TestDotenv(t *testing.T) {
 
 // TestLongestTimes: the configured longest times bound entries and sessions, and are what both get who ask for none.
 func TestLongestTimes(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), "COFFER_TTL_PHI=10m", "COFFER_TTL_PUBLIC=20m", "COFFER_TTL_CONFIDENTIAL=30m")
 	for path, status := range map[string]int{
 		"/v1/cache/a?class=phi&ttl=10m": 204, "/v1/cache/a?class=phi&ttl=11m": 400, "/v1/cache/b?class=public&ttl=21m": 400,
@@ -62,6 +65,7 @@ func TestLongestTimes(t *testing.T) {
 }
 
 func TestVersionAndCompletion(t *testing.T) {
+	t.Parallel()
 	out, err := program(t, nil, "version").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `^coffer \S+\ngo1\S+ \w+/\w+\n`, string(out))
@@ -74,6 +78,7 @@ func TestVersionAndCompletion(t *testing.T) {
 
 // TestHelp: every command says what it does, and all but those that group others or are the library's give an example.
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	out, err := program(t, nil, "--help").Output()
 	require.NoError(t, err)
 	for _, text := range []string{"The server:", "Administration:", "About coffer:", "coffer serve --help", "coffer serve --data"} {
@@ -93,6 +98,7 @@ func TestHelp(t *testing.T) {
 
 // TestManPages: a page for each command, with its flags, and the same every time.
 func TestManPages(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "man")
 	require.NoError(t, program(t, nil, "man", "--dir", dir).Run())
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
@@ -115,6 +121,7 @@ func names(paths []string) (out []string) {
 
 // A provider that cannot be is refused at the start, without quoting what was given.
 func TestBadProvider(t *testing.T) {
+	t.Parallel()
 	said := fails(t, program(t, []string{"COFFER_OIDC_ISSUER=ftp://pl4nted", "COFFER_OIDC_AUDIENCE=a"}, "serve", "--data", t.TempDir()))
 	require.Contains(t, said, "COFFER_OIDC_")
 	require.NotContains(t, said, "pl4nted")
@@ -122,6 +129,7 @@ func TestBadProvider(t *testing.T) {
 
 // A mistyped command fails, at every level, and is not quoted: it may be a token.
 func TestUnknownCommands(t *testing.T) {
+	t.Parallel()
 	for args, says := range map[string]string{
 		"audit verfy": "coffer audit verify?", "keys dril": "coffer keys drill?", "kms chek": "coffer kms check?", "token lst": "coffer token list?", "serv": "coffer serve?",
 		"completion bas": "coffer completion bash?", "coffer_PLANTED": "see coffer --help", "token coffer_PLANTED": "see coffer token --help", "keys backup PLANTED": "no arguments",
@@ -138,6 +146,7 @@ func TestUnknownCommands(t *testing.T) {
 
 // A command whose output cannot be written does not say that it succeeded.
 func TestFullOutput(t *testing.T) {
+	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip("there is no /dev/full")

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // What an auditor does: check the log of a running server and a copy of it, against a head that the server told, and find what was altered.
 func TestAuditVerify(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=2000"}
 	p := serve(t, data, environ...)
 	for range 5 {
@@ -74,6 +74,7 @@ func TestAuditVerify(t *testing.T) {
 
 // While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is over by itself.
 func TestAuditLogFull(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
 	p.put(p.token, "k", record)
@@ -97,7 +98,7 @@ func TestAuditLogFull(t *testing.T) {
 
 	require.NoError(t, os.Remove(log))
 	require.NoError(t, os.Rename(kept, log))
-	require.Eventually(t, func() bool { return first(p.do("", "GET", "/readyz", "")) == http.StatusOK }, 20*time.Second, 50*time.Millisecond)
+	soon(t, func() bool { return first(p.do("", "GET", "/readyz", "")) == http.StatusOK })
 	p.requireValue(p.token, "k", record)
 	require.Contains(t, logFile(log).String(), `"action":"audit.resumed"`)
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")
@@ -105,6 +106,7 @@ func TestAuditLogFull(t *testing.T) {
 
 // Where the operator says so, requests go on meanwhile, and the server keeps its place behind a load balancer; it says what it does not do.
 func TestAuditLogFullGoesOn(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_AUDIT_ON_FAILURE=continue")
 	p.put(p.token, "k", record)
@@ -121,6 +123,7 @@ func TestAuditLogFullGoesOn(t *testing.T) {
 
 // A head of before what is kept proves nothing, and does not pass for one that was checked.
 func TestAuditVerifyPruned(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=1000", "COFFER_AUDIT_KEEP=1"}
 	p := serve(t, data, environ...)
 	for range 12 {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +15,7 @@ import (
 
 // TestAuditCopyToRedis: every line of the audit log is in the stream, as it is in the file.
 func TestAuditCopyToRedis(t *testing.T) {
+	t.Parallel()
 	redis, data := redistest.Start(t), t.TempDir()
 	p := serve(t, data, "REDIS_URL=redis://"+redis.Addr, "COFFER_AUDIT_COPY=redis")
 	p.put(p.token, "k", record)
@@ -31,6 +31,7 @@ func TestAuditCopyToRedis(t *testing.T) {
 
 // TestAuditCopyToStdout: every line of the audit log is on standard output, among what the server says there.
 func TestAuditCopyToStdout(t *testing.T) {
+	t.Parallel()
 	data, out := t.TempDir(), logFile(filepath.Join(t.TempDir(), "out"))
 	file, err := os.Create(string(out))
 	require.NoError(t, err)
@@ -38,7 +39,7 @@ func TestAuditCopyToStdout(t *testing.T) {
 	cmd := program(t, []string{"COFFER_AUDIT_COPY=stdout"}, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	cmd.Stdout = file
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return strings.Contains(out.String(), "listening: ") }, 20*time.Second, 10*time.Millisecond)
+	soon(t, func() bool { return strings.Contains(out.String(), "listening: ") })
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
 	var copied strings.Builder
@@ -53,6 +54,7 @@ func TestAuditCopyToStdout(t *testing.T) {
 
 // TestAuditCopyIsAway: a Redis that is not there holds up no start, and what is not copied is counted.
 func TestAuditCopyIsAway(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://127.0.0.1:1", "COFFER_AUDIT_COPY=redis")
-	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "the audit log cannot be copied") }, 20*time.Second, 10*time.Millisecond)
+	soon(t, func() bool { return strings.Contains(p.log.String(), "the audit log cannot be copied") })
 }

@@ -11,6 +11,7 @@ import (
 
 // A command with a label that no key is of does not work on nothing and say that all is well: it names the label that there is, and changes nothing.
 func TestWrongEnvironmentIsRefused(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_ENVIRONMENT=staging"}
 	path := filepath.Join(t.TempDir(), "backup")
 	p := serve(t, data, environ...)

@@ -11,9 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
@@ -58,6 +60,7 @@ func tokenFor(t *testing.T, environ []string, data, tenant string) string {
 
 // When the command that shreds returns, every server answers that the key is destroyed; it asks for the tenant's id first.
 func TestShredAcrossServers(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
@@ -84,15 +87,16 @@ func TestShredAcrossServers(t *testing.T) {
 
 	cmd := program(t, environ, shred...)
 	cmd.Stdin = strings.NewReader("clinic\n")
+	begun := time.Now()
 	out, err := cmd.Output()
 	require.NoError(t, err)
+	require.Greater(t, time.Since(begun), 2*keyring.CheckInterval, "in which the servers have seen it")
 	require.Contains(t, string(out), "shredded: ")
 	require.Contains(t, string(out), "cache entries and sessions deleted: 1")
 	require.NoError(t, redis.Client(t).Set(t.Context(), strings.Replace(onlyKey(t, redis, "other"), "other", "clinic", 1), raw, 0).Err())
 	for _, p := range servers {
-		for _, status := range []int{first(p.do(clinic, "GET", "/v1/cache/patient-1", "")), first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record))} {
-			require.Equal(t, http.StatusGone, status)
-		}
+		p.answers(http.StatusGone, clinic, "GET", "/v1/cache/patient-1", "")
+		require.Equal(t, http.StatusGone, first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record)))
 		p.requireValue(other, "patient-1", record)
 	}
 	require.Contains(t, coffer(t, environ, append(shred, "--confirm", "clinic")...), "shredded already")
@@ -104,8 +108,9 @@ func TestShredAcrossServers(t *testing.T) {
 
 // When a server answers that a tenant is shredded, another one refuses its data too; a confirmation of one server is good at the other.
 func TestShredOverHTTP(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
-	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_REQUEST_TIMEOUT=1s"}
+	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_REQUEST_TIMEOUT=2500ms"}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
 	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
 	operator := strings.TrimSpace(strings.TrimPrefix(coffer(t, environ, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin"), "token:"))
@@ -122,11 +127,13 @@ func TestShredOverHTTP(t *testing.T) {
 		p.requireValue(clinic, fmt.Sprint("patient-", i), record)
 	}
 	require.Equal(t, http.StatusForbidden, first(servers[1].do(servers[0].token, "POST", shred+"&confirm="+plan.Confirmation, "")))
+	begun := time.Now()
 	status, body = servers[1].do(operator, "POST", shred+"&confirm="+plan.Confirmation, "")
 	require.Equal(t, http.StatusOK, status, body)
+	require.Greater(t, time.Since(begun), 2*keyring.CheckInterval, "in which the other server has seen it")
 	require.Contains(t, body, `"shredded":true,"changed":true`)
 	for i, p := range servers {
-		require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), "")))
+		p.answers(http.StatusGone, clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), "")
 		require.Equal(t, http.StatusGone, first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record)))
 		p.requireValue(other, "patient-1", record)
 	}
@@ -147,6 +154,7 @@ func onlyKey(t *testing.T, redis *redistest.Server, tenant string) string {
 
 // The keys move to another KEK under a running server, which is restarted once; the former KEK opens nothing in the end.
 func TestRewrapUnderServers(t *testing.T) {
+	t.Parallel()
 	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
 	p := serve(t, data, former...)
 	p.put(p.token, "patient-1", record)
@@ -182,6 +190,7 @@ func TestRewrapUnderServers(t *testing.T) {
 
 // What a lost store of keysets held comes back from the backup, which is proven before, and never overwritten.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
 	clinic := tokenFor(t, environ, data, "clinic")
@@ -233,6 +242,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 // A line that somebody wrote into the audit log shreds nobody: the restore is refused until the log is put away, and says how.
 func TestRestoreOfForgedShredding(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
 	p.put(p.token, "patient-1", record)
@@ -270,6 +280,7 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 
 // Every command and flag of the pages for operators of keys is there.
 func TestKeyDocuments(t *testing.T) {
+	t.Parallel()
 	for name, least := range map[string]int{"recovery": 8, "rotation": 3} {
 		page, err := os.ReadFile("../../docs/" + name + ".md")
 		require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 // Servers on several hosts share the keysets in a Redis that keeps what it is given: what one stores another opens, and a data directory
 // can be lost.
 func TestKeysInRedis(t *testing.T) {
+	t.Parallel()
 	keysets, cache := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"), redistest.Start(t)
 	environ := []string{
 		"COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr, "REDIS_URL=redis://" + cache.Addr, "ENCRYPTION_MASTER_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
@@ -29,6 +30,7 @@ func TestKeysInRedis(t *testing.T) {
 
 // A Redis that may forget keysets holds none.
 func TestKeysInForgetfulRedis(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	data := t.TempDir()
 	environ := []string{"COFFER_KEYS_REDIS_URL=redis://" + server.Addr, "REDIS_URL=redis://" + server.Addr}

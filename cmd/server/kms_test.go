@@ -76,6 +76,7 @@ func proxyTo(t *testing.T, asked, address string) string {
 // A server in production under a KMS: it goes on through an outage with the keys in memory and says so, does not start during one, and is
 // well again after it. A key that was made again under the same name does not start it either, and says why.
 func TestKMS(t *testing.T) {
+	t.Parallel()
 	for name, k := range kmss(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,11 +109,11 @@ func TestKMS(t *testing.T) {
 			p.requireValue(p.token, "patient", record)
 
 			k.peer.Fail(kmstest.None, 0)
-			require.Eventually(t, func() bool {
+			soon(t, func() bool {
 				_, body := p.do("", http.MethodGet, "/readyz", "")
 				status, _ := p.do(other, http.MethodPut, "/v1/cache/x?class=phi", "x")
 				return status == http.StatusNoContent && !strings.Contains(body, "degraded")
-			}, 10*time.Second, 100*time.Millisecond)
+			})
 			require.Zero(t, p.stop(syscall.SIGTERM))
 			again := serve(t, data, environ...)
 			again.requireValue(p.token, "patient", record)
@@ -134,32 +135,34 @@ func TestVaultToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	write := func(token string) { require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600)) }
 	write(first)
-	vault.Grant(first, peers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second})
+	vault.Grant(first, peers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second, Slack: time.Hour})
 	data, environ := t.TempDir(), []string{
 		"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN_FILE=" + file, "VAULT_KEY_NAME=" + peers.VaultKey, "COFFER_ENVIRONMENT=prod",
 	}
 	p := serve(t, data, environ...)
-	require.Eventually(t, func() bool { return vault.Renewed(first) >= 3 }, 20*time.Second, 50*time.Millisecond)
+	soon(t, func() bool { return vault.Renewed(first) >= 3 })
 	p.put(tokenFor(t, environ, data, "one"), "patient", record)
 
-	vault.Grant(second, peers.VaultLife{TTL: 4 * time.Second, Max: 5 * time.Second})
-	end := time.Now().Add(5 * time.Second)
+	vault.Grant(second, peers.VaultLife{TTL: 4 * time.Second, Max: 5 * time.Second, Slack: time.Hour})
 	write(second)
 	vault.Revoke(first)
 	p.put(tokenFor(t, environ, data, "two"), "patient", record)
-	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "its longest life is reached") }, 20*time.Second, 50*time.Millisecond)
+	soon(t, func() bool { return strings.Contains(p.log.String(), "its longest life is reached") })
 	three := tokenFor(t, append(environ[:2:2], "VAULT_TOKEN="+vault.Token, environ[3], environ[4]), data, "three")
-	time.Sleep(time.Until(end))
-	status, body := p.do(three, http.MethodPut, "/v1/cache/x?class=phi", "x")
-	require.Equal(t, http.StatusServiceUnavailable, status)
-	require.Contains(t, body, "kms_denied")
-	require.Contains(t, p.log.String(), "KMS authentication failed (Vault answers 403): check the token of Vault, whose life ended at 20")
+	vault.Revoke(second)
+	soon(t, func() bool { // by the server's clock too
+		status, body := p.do(three, http.MethodPut, "/v1/cache/x?class=phi", "x")
+		require.Equal(t, http.StatusServiceUnavailable, status)
+		require.Contains(t, body, "kms_denied")
+		return strings.Contains(p.log.String(), "KMS authentication failed (Vault answers 403): check the token of Vault, whose life ended at 20")
+	})
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	require.NotContains(t, p.log.String(), "PLANTED")
 }
 
 // All that a server and the commands ask of a KMS names the environment, so that a policy can demand it.
 func TestPolicyOnTheEnvironment(t *testing.T) {
+	t.Parallel()
 	k := kmss(t)["aws"]
 	k.peer.(*peers.AWS).Demand("coffer-environment", "prod")
 	data, environ := t.TempDir(), append(k.environ[:len(k.environ):len(k.environ)], "COFFER_ENVIRONMENT=prod")
@@ -181,6 +184,7 @@ func TestPolicyOnTheEnvironment(t *testing.T) {
 
 // A deployment moves from its master key into a KMS, which production takes.
 func TestRewrapIntoKMS(t *testing.T) {
+	t.Parallel()
 	k := kmss(t)["vault"]
 	data, production := t.TempDir(), "COFFER_ENVIRONMENT=eu-prod"
 	local := append([]string{production, "ENCRYPTION_MASTER_KEY=" + masterA}, k.environ[1:3]...)

@@ -16,6 +16,7 @@ import (
 
 // The check proves a configuration by a wrap and unwrap, or says what to check.
 func TestKMSCheck(t *testing.T) {
+	t.Parallel()
 	for name, k := range kmss(t) {
 		t.Run(name, func(t *testing.T) {
 			environ := append(k.environ, "COFFER_ENVIRONMENT=prod")
@@ -99,6 +100,7 @@ func TestFailuresAsJSON(t *testing.T) {
 
 // It makes no key, tells of classes with keys of their own, and says what production will not take.
 func TestKMSCheckOfLocalKeys(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	require.Contains(t, refused(t, nil, "", "kms", "check", "--data", data), "no KEK is configured")
 	require.NoFileExists(t, filepath.Join(data, "master.key"))
@@ -114,6 +116,7 @@ func TestKMSCheckOfLocalKeys(t *testing.T) {
 
 // It has the KEK open what is there, and fails where a server does not start. It makes nothing.
 func TestKMSCheckOfData(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	check := []string{"kms", "check", "--data", data}
 	tokenFor(t, environ, data, "clinic")
@@ -138,6 +141,7 @@ func TestKMSCheckOfData(t *testing.T) {
 
 // Values of a class with a master key of its own need that key, and the others do not.
 func TestMasterKeysByClass(t *testing.T) {
+	t.Parallel()
 	data, local := t.TempDir(), []string{"GENERAL_ENCRYPTION_KEY=" + masterA, "PHI_ENCRYPTION_KEY=" + masterB}
 	p := serve(t, data, local...)
 	p.put(p.token, "patient", record)
@@ -151,6 +155,7 @@ func TestMasterKeysByClass(t *testing.T) {
 
 // Whoever names a key in Vault, and however: the token is not sent in the clear.
 func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
+	t.Parallel()
 	environ := []string{"VAULT_ADDR=http://vault.example.test:8200", "VAULT_TOKEN=PLANTED"}
 	for _, said := range []string{
 		refused(t, append(environ, "COFFER_KEK=hashivault://k", "COFFER_ENVIRONMENT=prod"), "", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0"),

@@ -72,6 +72,7 @@ func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
 // TestContainerfile holds the rules of an image that can be run as it is: nothing in it but the binary, no root, no secret, one volume,
 // and commands in a form that needs no shell.
 func TestContainerfile(t *testing.T) {
+	t.Parallel()
 	stages := containerfile(t)
 	image := stages[len(stages)-1]
 	require.Equal(t, "scratch", only(t, image, "FROM"))
@@ -107,6 +108,7 @@ func TestContainerfile(t *testing.T) {
 
 // TestImage runs the image's commands with its environment: its settings are known and taken, and its health check finds the server.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	stages := containerfile(t)
 	image := stages[len(stages)-1]
 	require.Equal(t, []string{"/coffer", "serve"}, append(words(t, only(t, image, "ENTRYPOINT")), words(t, only(t, image, "CMD"))...))
@@ -184,6 +186,7 @@ func unit(t *testing.T) map[string][]string {
 // TestUnit: systemd takes the unit without a complaint and finds it well confined, and coffer takes the unit's settings and those of the
 // sample beside it.
 func TestUnit(t *testing.T) {
+	t.Parallel()
 	u := unit(t)
 	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])
 	require.Equal(t, []string{"kek:/etc/coffer/kek"}, u["LoadCredential"])

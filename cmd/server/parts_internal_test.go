@@ -13,6 +13,7 @@ import (
 
 // What requests hold in memory and what a rotation does is one budget, and it is COFFER_BYTES.
 func TestOneMemory(t *testing.T) {
+	t.Parallel()
 	c, _, err := config.Load([]string{"COFFER_DATA=" + t.TempDir(), "COFFER_BYTES=1000"}, pflag.NewFlagSet("", pflag.ContinueOnError))
 	require.NoError(t, err)
 	log := slog.New(slog.DiscardHandler)

@@ -22,11 +22,12 @@ const marker = "pl4nted"
 // TestPlantedSecrets: through all operations, in order and out of it, with and without Redis and to the trace of a process that is made to
 // dump itself, nothing of what was entrusted to the server comes out where it does not belong.
 func TestPlantedSecrets(t *testing.T) {
+	t.Parallel()
 	redisServer := redistest.Start(t)
 	redisServer.SetPassword(marker + "-password")
 	data := t.TempDir()
 	key := "ENCRYPTION_MASTER_KEY=" + marker + " master key"
-	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_REQUEST_TIMEOUT=1s", "COFFER_TOKEN_FAILURES=100000")
+	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_TOKEN_FAILURES=100000")
 	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read")), "token: ")
 	heard := &heard{t: t, p: p, operator: operator}
 	heard.everything()

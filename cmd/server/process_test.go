@@ -76,6 +76,12 @@ func (f logFile) String() string {
 	return string(content)
 }
 
+// soon waits until something holds that is to come by itself.
+func soon(t *testing.T, holds func() bool) {
+	t.Helper()
+	require.Eventually(t, holds, time.Minute, 20*time.Millisecond)
+}
+
 // serve starts a server on a free port and waits for its address.
 func serve(t *testing.T, data string, environ ...string) *process {
 	t.Helper()
@@ -128,7 +134,7 @@ func (p *process) wait() int {
 	select {
 	case <-p.exited:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		p.kill()
 		p.t.Fatalf("the server did not end:\n%s", p.log)
 		return -1
@@ -146,6 +152,17 @@ func (p *process) do(token, method, path, body string) (int, string) {
 	}
 	status, read, _ := p.answer(request)
 	return status, read
+}
+
+// answers holds the server to a status that it has had time to come to: a process that the system kept from running comes to it a little later.
+func (p *process) answers(status int, token, method, path, body string) (said string) {
+	p.t.Helper()
+	soon(p.t, func() (comes bool) {
+		var got int
+		got, said = p.do(token, method, path, body)
+		return got == status
+	})
+	return said
 }
 
 // answer sends a request and reads all of what is answered.
@@ -193,7 +210,7 @@ func fails(t *testing.T, cmd *exec.Cmd) string {
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	require.NoError(t, cmd.Start())
-	done := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	done := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
 	err := cmd.Wait()
 	require.True(t, done.Stop(), "it ran on:\n%s", &stderr)
 	require.Error(t, err)

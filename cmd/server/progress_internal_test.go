@@ -11,6 +11,7 @@ import (
 
 // A bar is drawn again in its line, ends with it, and is for terminals only.
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	draw := bar(&out, "rewrap")
 	for done := 1; done <= 1000; done++ {

@@ -41,12 +41,10 @@ func certificate(t *testing.T) (cert, key string) {
 
 // TestRedisOverTLS: a user of an ACL, with a password from a file, over TLS; a server that nobody vouches for is not talked to.
 func TestRedisOverTLS(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(redistest.FreeAddr(t))
 	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(free.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, free.Close())
 	redis := redistest.Start(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	require.NoError(t, redis.Client(t).Do(t.Context(), "acl", "setuser", "app", "on", ">pl4nted", "~*", "&*", "+@all").Err())
 	password := filepath.Join(t.TempDir(), "password")
@@ -65,6 +63,7 @@ func TestRedisOverTLS(t *testing.T) {
 }
 
 func TestRedisBehindSentinel(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	p := serve(t, t.TempDir(), "REDIS_SENTINEL_ADDRS="+redistest.StartSentinel(t, redis, "coffer"), "REDIS_MASTER_NAME=coffer", "REDIS_DB=2")
 	p.put(p.token, "k", record)
@@ -73,6 +72,7 @@ func TestRedisBehindSentinel(t *testing.T) {
 }
 
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
 	p := serve(t, t.TempDir(), "REDIS_CLUSTER_ADDRS="+cluster.Options().Addrs[1])
 	for _, key := range []string{"a", "b", "c", "d"} { // of several servers

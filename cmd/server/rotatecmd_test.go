@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,6 +25,7 @@ func rotations(t *testing.T, environ []string, args ...string) (all []rotation.R
 
 // The command rotates beside running servers, which notice nothing, and back.
 func TestRotateBesideServers(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
@@ -72,6 +72,7 @@ func TestRotateBesideServers(t *testing.T) {
 
 // A server with a store of its own does the work that the command asks for.
 func TestRotateEmbedded(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
 	token := tokenFor(t, nil, data, "clinic")
@@ -95,6 +96,7 @@ func TestRotateEmbedded(t *testing.T) {
 }
 
 func TestRotateFlags(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	serve(t, data)
 	for _, c := range []struct{ says, flag string }{
@@ -110,6 +112,7 @@ func TestRotateFlags(t *testing.T) {
 
 // Of every tenant what can be done is done, and who it could not be done for is named.
 func TestRotateSome(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
@@ -134,6 +137,7 @@ func TestRotateSome(t *testing.T) {
 
 // Where there is no cache, nothing is waited for.
 func TestRotateWithoutCache(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
 	p.put(tokenFor(t, nil, data, "clinic"), "patient-1", record)
@@ -145,6 +149,7 @@ func TestRotateWithoutCache(t *testing.T) {
 
 // Interrupted, the command says that the work goes on.
 func TestRotateInterrupted(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
 	token := tokenFor(t, nil, data, "clinic")
@@ -155,10 +160,10 @@ func TestRotateInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool {
+	soon(t, func() bool {
 		all := rotations(t, nil, "--data", data, "--status")
 		return len(all) == 1 && all[0].State == rotation.Reencrypting
-	}, 20*time.Second, 100*time.Millisecond)
+	})
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait())
 	require.Contains(t, out.String(), "servers go on")

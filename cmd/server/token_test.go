@@ -44,6 +44,7 @@ func listTokens(t *testing.T, data string) []string {
 
 // TestTokensOfARunningServer: tokens are made and revoked while it runs, each of them for itself and at once.
 func TestTokensOfARunningServer(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
 	p.put(p.token, "k", record)
@@ -81,6 +82,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 }
 
 func TestTokenFlags(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	serve(t, data)
 	for flags, shows := range map[string]string{
@@ -99,6 +101,7 @@ func TestTokenFlags(t *testing.T) {
 
 // TestTokensAreAudited: who administers leaves a trace in the log of the server, which runs on, and nothing that opens anything.
 func TestTokensAreAudited(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := serve(t, data)
 	fresh, id := createToken(t, data, "--tenant", "clinic")
@@ -124,6 +127,7 @@ func TestTokensAreAudited(t *testing.T) {
 
 // TestUnrecordedToken: without a log no token is made, unless the operator said that the log may fail.
 func TestUnrecordedToken(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	require.NoError(t, os.Symlink("/dev/full", filepath.Join(data, "audit.log")))
 	key := "ENCRYPTION_MASTER_KEY=" + masterA
@@ -136,6 +140,7 @@ func TestUnrecordedToken(t *testing.T) {
 
 // TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise leave a key that the service refuses.
 func TestTokenMakesNoKey(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", data)), "no master key is configured")
 	require.Empty(t, listTokens(t, data))
@@ -149,6 +154,7 @@ func TestTokenMakesNoKey(t *testing.T) {
 
 // TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.
 func TestBadTokenFlags(t *testing.T) {
+	t.Parallel()
 	const planted = "coffer_pl4nted"
 	data := t.TempDir()
 	for flags, says := range map[string]string{
@@ -178,6 +184,7 @@ func TestBadTokenFlags(t *testing.T) {
 }
 
 func TestTokensElsewhere(t *testing.T) {
+	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, args := range [][]string{{"create"}, {"list"}, {"revoke", "x"}} {
 		said := fails(t, program(t, nil, append(append([]string{"token"}, args...), "--data", missing)...))

@@ -18,6 +18,7 @@ const disabled = `"code":"encryption_disabled"`
 // TestUnencrypted: a debugging server stores in the clear and says so; what it wrote is refused by one that encrypts, and the other way
 // round, over HTTP.
 func TestUnencrypted(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	data := t.TempDir()
 	address := "REDIS_URL=redis://" + redis.Addr
@@ -90,6 +91,7 @@ func atRest(t *testing.T, p *process, key string) string {
 }
 
 func TestUnencryptedIsNotForProduction(t *testing.T) {
+	t.Parallel()
 	said := fails(t, program(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=prod"}, "serve", "--data", t.TempDir()))
 	require.Contains(t, said, "ENCRYPTION_ENABLED must be true in production")
 }
