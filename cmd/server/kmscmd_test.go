@@ -68,6 +68,7 @@ func checkedJSON(t *testing.T, environ []string, code int, flags ...string) (fou
 
 // A program that runs a command with --json reads JSON whatever comes of it, and a person what is wrong beside it.
 func TestFailuresAsJSON(t *testing.T) {
+	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, args := range []string{"token list", "keys list", "rotate --status", "audit verify"} {
 		cmd := program(t, []string{"ENCRYPTION_MASTER_KEY=" + masterA}, append(strings.Fields(args), "--json", "--data", missing)...)
@@ -170,6 +171,7 @@ func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 
 // What a KEK that a command names would need of the environment is refused in .env, as for the configured one, and nothing is moved under it.
 func TestDotenvOfTarget(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	cmd := program(t, environ, "keys", "rewrap", "--data", data, "--to", "hashivault://k", "--dry-run")

@@ -76,6 +76,7 @@ func TestEmptyAndLargest(t *testing.T) {
 
 // TestManySizes: requests at the same time do not share memory, however large their values are.
 func TestManySizes(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -96,6 +97,7 @@ func TestManySizes(t *testing.T) {
 
 // TestOctetStream: what says nothing of a value is not kept, so that HEAD can tell the value's size.
 func TestOctetStream(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		for contentType, size := range map[string]int64{"application/octet-stream": int64(len(record)), "text/plain": -1} {
 			s.do("PUT", "/v1/cache/k?class=phi", []byte(record), "Content-Type", contentType).is(t, 204)

@@ -263,6 +263,7 @@ func TestRedisDownAndUp(t *testing.T) {
 
 // TestBodyTakesNoTime: the time limit is not for the transfer of a body.
 func TestBodyTakesNoTime(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	store, err := rediskv.Open("redis://" + server.Addr)
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 )
 
 func TestRoom(t *testing.T) {
+	t.Parallel()
 	c := &call{}
 	for _, n := range []int{0, tiny - 1, small + roomAround + 1, 1 << 30} {
 		require.Nil(t, c.room(n), n)
