@@ -24,14 +24,18 @@ import (
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
+	first := openRing(t, dir)
+	pkg := sealed(t, tenantOf(t, first, "tenant"), classify.PHI)
+	first.Close() // nobody is to bring back what it knew
 	path := files(t, dir)[0]
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	refused := 0
 	try := func(content []byte) error {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
-		_, err := openRing(t, dir).Tenant(t.Context(), "tenant")
+		r := openRing(t, dir)
+		defer r.Close()
+		_, err := r.Tenant(t.Context(), "tenant")
 		after, readErr := os.ReadFile(path)
 		require.NoError(t, readErr)
 		require.Equal(t, content, after)

@@ -25,6 +25,7 @@ func TestEnvironment(t *testing.T) {
 	prod, err := keyring.Open(dir, newKEK(t), "prod")
 	require.NoError(t, err)
 	tenantOf(t, prod, "tenant")
+	prod.Close()
 	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, keyring.ErrEnvironment)
 	require.ErrorContains(t, err, `"prod"`)
