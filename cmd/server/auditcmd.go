@@ -22,10 +22,10 @@ func auditCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "audit",
 		GroupID: groupAdmin,
-		Short:   "Check and read the audit log",
+		Short:   "Check and read the audit log, or begin another one",
 		Long:    "Works on all files of the audit log in the data directory, or in a copy of it. Servers may write it meanwhile.",
 	}
-	group.AddCommand(auditVerifyCommand(), auditTailCommand())
+	group.AddCommand(auditVerifyCommand(), auditTailCommand(), auditBeginCommand())
 	return group
 }
 

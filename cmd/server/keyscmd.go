@@ -62,11 +62,7 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 			return nil, errors.Join(err, o.keys.close())
 		}
 	}
-	key, err := auditKey(cmd.Context(), &c, o.keys.keks)
-	if err == nil {
-		o.audit, err = audit.Open(auditPath(&c), key, auditOptions(&c, o.log))
-	}
-	if err != nil {
+	if o.audit, _, err = openAudit(cmd.Context(), &c, o.keys.keks, auditOptions(&c, o.log)); err != nil {
 		return nil, errors.Join(err, o.keys.close())
 	}
 	return o, nil

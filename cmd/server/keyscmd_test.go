@@ -268,6 +268,8 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 		for _, name := range []string{"audit.log", "audit.head", "audit.key"} {
 			require.NoError(t, os.Remove(filepath.Join(data, name)))
 		}
+		require.Contains(t, refused(t, environ, "", append(restore, "--dry-run")...), "coffer audit begin")
+		coffer(t, environ, "audit", "begin", "--data", data)
 		require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 0 tenants")
 		require.Contains(t, refused(t, environ, "", append(restore, "--audit-log", elsewhere)...), "without its key")
 		good = logFile(log).String()

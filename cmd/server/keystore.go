@@ -54,10 +54,15 @@ const mark = "There were keysets. While this file is here, servers do not start 
 
 // markUsed leaves the mark.
 func markUsed(c *config.Config) error {
-	if there(markPath(c)) {
+	return leaveMark(markPath(c), mark)
+}
+
+// leaveMark makes a file that says what there was, for its being gone to be noticed.
+func leaveMark(path, text string) error {
+	if there(path) {
 		return nil
 	}
-	if err := durable.Create(markPath(c), []byte(mark)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := durable.Create(path, []byte(text)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("the data directory cannot be written: %w", err)
 	}
 	return nil

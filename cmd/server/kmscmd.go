@@ -128,6 +128,9 @@ func (found *checked) print(out io.Writer) {
 // checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It makes none of them.
 func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
+	if err := requireAudit(c); err != nil {
+		return opened, err
+	}
 	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditKeyPath(c)) {
 		return opened, nil
 	}

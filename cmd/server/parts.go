@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/api"
@@ -14,7 +12,6 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
@@ -22,7 +19,6 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/web/demo"
 )
 
@@ -66,16 +62,13 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}
-	if key, err = auditKey(ctx, c, p.keys.keks); err != nil {
-		return p, err
-	}
 	if p.copies, err = openCopies(c, out, p.metrics.AuditCopyLost, log); err != nil {
 		return p, err
 	}
 	options := auditOptions(c, log)
 	options.Copy = p.copies.copy()
 	options.Heads, options.OnLost, options.OnAltered = headInterval, p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
-	if p.audit, err = audit.Open(auditPath(c), key, options); err != nil {
+	if p.audit, key, err = openAudit(ctx, c, p.keys.keks, options); err != nil {
 		return p, err
 	}
 	p.trail = audit.NewReader(auditPath(c), key)
@@ -90,26 +83,6 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 
 // headInterval is how often the audit log's head is told to the server's log, from where it can be kept elsewhere.
 const headInterval = 10 * time.Minute
-
-func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit.log") }
-
-func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
-
-// auditKey opens the key of the audit log, which the general KEK wraps, and makes it where there is none.
-func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, error) {
-	key, err := audit.OpenKey(ctx, auditKeyPath(c), auditKEK{keks.All()[0], c.Environment})
-	if errors.Is(err, envelope.ErrAuthentication) {
-		err = fmt.Errorf("%s: COFFER_ENVIRONMENT is not the label that it was made with, or it was altered: %w", auditKeyPath(c), err)
-	}
-	return key, err
-}
-
-func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
-	return audit.Options{
-		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
-		MaxSize: c.Audit.MaxSize, MaxAge: c.Audit.MaxAge, Keep: c.Audit.Keep,
-	}
-}
 
 // authenticator takes the server's own tokens, and the JWTs of the provider if there is one.
 func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, error) {

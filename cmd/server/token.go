@@ -138,11 +138,7 @@ func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t tok
 		return err
 	}
 	defer func() { err = errors.Join(err, keys.close()) }()
-	key, err := auditKey(cmd.Context(), &c, keys.keks)
-	if err != nil {
-		return err
-	}
-	recorder, err := audit.Open(auditPath(&c), key, auditOptions(&c, log))
+	recorder, _, err := openAudit(cmd.Context(), &c, keys.keks, auditOptions(&c, log))
 	if err != nil {
 		return err
 	}

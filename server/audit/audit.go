@@ -109,6 +109,7 @@ const (
 	TokenRevoke                       // an API token was revoked
 	ServerStart                       // a server began, with its configuration
 	ServerStop                        // a server ended in order
+	LogBegun                          // another log was begun by an operator, where the one that there was is gone with its key
 	auditResumed                      // the log can be written again
 	auditTorn                         // a process was killed while it wrote, and left what is no line
 	auditAltered                      // lines that were written are missing or changed
@@ -125,7 +126,7 @@ var actions = [numberOfActions]string{
 	ReencryptStart: "reencrypt.start", ReencryptFinish: "reencrypt.finish", ReencryptAbort: "reencrypt.abort",
 	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
 	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
-	auditResumed: "audit.resumed", auditTorn: "audit.torn", auditAltered: "audit.altered", auditPruned: "audit.pruned",
+	LogBegun: "audit.begun", auditResumed: "audit.resumed", auditTorn: "audit.torn", auditAltered: "audit.altered", auditPruned: "audit.pruned",
 }
 
 // String returns the action's name; "unknown" for a number that is none.
@@ -153,7 +154,7 @@ const (
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == auditAltered:
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == LogBegun || e.Action == auditAltered:
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused || e.Action == auditTorn:
 		return Warning

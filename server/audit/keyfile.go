@@ -19,7 +19,7 @@ var (
 	// ErrKey says that a file is none of a key.
 	ErrKey = &codes.Error{Of: "malformed", Text: "not the file of an audit log's key in version 1"}
 	// ErrKeyGone says that there is a log, and its key is missing.
-	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log's files away and begin a new one"}
+	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log's files away, keep them, and begin a new one by coffer audit begin"}
 	// ErrNoSlot says that the key is wrapped by other KEKs only.
 	ErrNoSlot = &codes.Error{Of: "wrong_secret", Text: "the audit log's key is not under the configured KEK: configure the one that it is " +
 		"under, or run coffer keys rewrap in this data directory with that one"}
@@ -53,7 +53,7 @@ func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	used, err := inUse(strings.TrimSuffix(path, ".key") + ".log")
+	used, err := InUse(strings.TrimSuffix(path, ".key") + ".log")
 	if err == nil && !used {
 		err = createKey(ctx, path, kek)
 	}

@@ -49,8 +49,8 @@ func archives(path string) (all []archive, err error) {
 	return all, nil
 }
 
-// inUse reports whether there is anything of a log at a path.
-func inUse(path string) (bool, error) {
+// InUse reports whether there is anything of a log at a path.
+func InUse(path string) (bool, error) {
 	earlier, err := archives(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -80,19 +80,19 @@ func (t *trail) start() error {
 	}
 	defer unlock()
 	if err := t.readHead(); errors.Is(err, fs.ErrNotExist) {
-		used, e := inUse(t.path)
+		used, e := InUse(t.path)
 		switch {
 		case e != nil || used:
-			return fmt.Errorf("%w: restore it, or move the log's files away and begin a new one", join(ErrHead, e))
+			return fmt.Errorf("%w: restore it, or move the log's files away, keep them, and begin a new one by coffer audit begin", join(ErrHead, e))
 		case t.key.begun:
-			return fmt.Errorf("%w, and so is the log, which was begun with the key that is there: restore them, or move the key away too and begin a new one", ErrHead)
+			return fmt.Errorf("%w, and so is the log, which was begun with the key that is there: restore them, or move the key away too and begin a new one by coffer audit begin", ErrHead)
 		}
 		if err := t.writeHead(Head{File: filepath.Base(t.path)}); err != nil {
 			return err
 		}
 		t.options.Log.Warn("there is no audit log: one is begun", "path", t.path)
 	} else if err != nil {
-		return fmt.Errorf("%w: restore it and the key, or move the log's files away and begin a new one", err)
+		return fmt.Errorf("%w: restore it and the key, or move the log's files away, keep them, and begin a new one by coffer audit begin", err)
 	}
 	if err := t.key.markBegun(); err != nil {
 		return err

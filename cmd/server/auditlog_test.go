@@ -1,0 +1,76 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// takeAway removes all of an audit log, and its key.
+func takeAway(t *testing.T, data string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(data, "audit*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		require.NoError(t, os.Remove(file))
+	}
+}
+
+// Where an audit log was, and it and its key are gone, nothing begins another one in silence: servers do not start and commands do nothing, until an
+// operator has one begun, which tells of that for ever.
+func TestAuditLogGone(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
+	begin := []string{"audit", "begin", "--data", data}
+	require.Contains(t, refused(t, environ, "", begin...), "servers begin one by themselves")
+	p := serve(t, data, environ...)
+	p.put(p.token, "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log")
+
+	takeAway(t, data)
+	for _, args := range [][]string{serving, {"token", "create", "--data", data}, {"keys", "list", "--data", data}, {"kms", "check", "--data", data}} {
+		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another one", args)
+		require.NoFileExists(t, filepath.Join(data, "audit.key"), args)
+		require.NoFileExists(t, filepath.Join(data, "audit.log"), args)
+	}
+	require.Contains(t, coffer(t, environ, begin...), "unproven")
+	var first struct {
+		Seq                         int
+		Action, Severity, Operation string
+	}
+	line, _, _ := strings.Cut(logFile(filepath.Join(data, "audit.log")).String(), "\n")
+	require.NoError(t, json.Unmarshal([]byte(line), &first))
+	require.Equal(t, []any{1, "audit.begun", "critical", "audit begin"}, []any{first.Seq, first.Action, first.Severity, first.Operation})
+	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
+	again := serve(t, data, environ...)
+	again.requireValue(p.token, "patient-1", record)
+	require.Zero(t, again.stop(syscall.SIGTERM))
+
+	require.NoError(t, os.Remove(filepath.Join(data, "audit.head")))
+	require.Contains(t, refused(t, environ, "", begin...), "move audit.key, audit.head, audit.log and audit-*.log away together")
+	require.NoError(t, os.Remove(filepath.Join(data, "audit.key")))
+	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's key is missing")
+	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log, or a part of one")
+}
+
+// A data directory from before there were audit logs, and a new one beside keysets that others share, begin theirs without more.
+func TestAuditLogBegins(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	p.put(p.token, "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	takeAway(t, data)
+	require.NoError(t, os.Remove(filepath.Join(data, "log.made")))
+	again := serve(t, data, environ...)
+	again.requireValue(p.token, "patient-1", record)
+	require.Contains(t, again.log.String(), "there is no audit log: one is begun")
+	require.FileExists(t, filepath.Join(data, "log.made"))
+	require.Zero(t, again.stop(syscall.SIGTERM))
+}
