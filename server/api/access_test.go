@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -97,6 +98,20 @@ func TestNoAudit(t *testing.T) {
 		s.audit.fail(nil)
 		require.Equal(t, "kept", string(s.do("GET", "/v1/cache/k", nil).is(t, 200).body))
 	})
+}
+
+// Who looks into an altered package finds which key it claims to be under, and what else it says of itself.
+func TestAlteredPackagesAreAudited(t *testing.T) {
+	s := start(t, badger(t), nil)
+	sealed := s.do("POST", "/v1/encrypt", []byte(`{"text":"v","class":"phi","context":{"a":"b"}}`), "Content-Type", "application/json").is(t, 200).body
+	key := s.audit.take()[0].KeyID
+	altered := bytes.Replace(sealed, []byte(`"a":"b"`), []byte(`"a":"c"`), 1)
+	s.do("POST", "/v1/decrypt", altered, "Content-Type", "application/json").refused(t, "authentication_failed")
+	s.do("POST", "/v1/decrypt", []byte(`{"ciphertext":"","metadata":{}}`), "Content-Type", "application/json").refused(t, "malformed")
+	events := s.audit.take()
+	require.Equal(t, []any{key, classify.PHI, map[string]string{"a": "c"}, "authentication_failed"}, []any{events[0].KeyID, events[0].Class, events[0].Context, events[0].Code})
+	require.Equal(t, "malformed", events[1].Code)
+	require.Contains(t, string(s.do("GET", "/metrics", nil).is(t, 200).body), `coffer_integrity_failures_total{class="phi"} 1`)
 }
 
 // Each use of a key is told once, with who used it for what.

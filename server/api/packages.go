@@ -181,12 +181,14 @@ func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class
 		return nil, err
 	}
 	o, err := c.tenant.service.DecryptJSON(text, seal.AtLeast(lowest))
-	c.class = classify.Class(o.Header.Class)
-	u := use{action: audit.KeyOpen, class: c.class, keyID: o.Header.KeyID, err: err}
-	if err == nil {
-		u.context = o.Context().Map()
+	header, context := &o.Header, o.Context()
+	if err != nil {
+		// What it says of itself is recorded, as of entries: it tells which key somebody tried. What is no package says nothing.
+		claimed, _ := jsonform.Unmarshal(text)
+		header, context = &claimed.Header, claimed.Header.Context
 	}
-	if err := s.record(c, u); err != nil {
+	c.class = classify.Class(header.Class)
+	if err := s.record(c, use{action: audit.KeyOpen, class: c.class, keyID: header.KeyID, context: context.Map(), err: err}); err != nil {
 		return nil, err
 	}
 	return describeOpened(&o), nil
