@@ -46,7 +46,7 @@ func SetOperation(key string, value []byte, class classify.Class, ttl time.Durat
 // DeleteOperation deletes an entry.
 func DeleteOperation(key string) Operation { return Operation{Op: "delete", Key: key} }
 
-// OperationResult is what one of a batch was answered.
+// OperationResult is the result of one operation of a batch.
 type OperationResult struct {
 	Err   error  // why it failed, an *Error
 	ETag  string // of a get or set
@@ -90,8 +90,8 @@ type operationsJSON struct {
 	Operations []Operation `json:"operations"`
 }
 
-// Batch does up to 1,000 operations in their order, each for itself: look at each result. It is sent again only where all of them are get, or
-// all are set: of others a second run may answer otherwise than the first did.
+// Batch runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. It is retried only if all operations are
+// gets, or all are sets: others could answer differently the second time.
 func (c *Client) Batch(ctx context.Context, operations []Operation) ([]OperationResult, error) {
 	for i := range operations {
 		if err := checkContext(operations[i].Context); err != nil || !utf8.ValidString(operations[i].Key) {

@@ -41,14 +41,14 @@ func entryRequest(method, key string) *request {
 	return newRequest(method, "/v1/cache/"+url.PathEscape(key))
 }
 
-// Set seals a value of a class and stores it in place of an earlier one.
+// Set seals a value and stores it, in place of an earlier one.
 func (c *Client) Set(ctx context.Context, key string, value []byte, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
 	r.body = value
 	return c.set(ctx, r, class, options)
 }
 
-// SetStream is Set for a value that is read while it is sent, up to 64 MiB. It is sent once, since it can be read once.
+// SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, since it can be read only once.
 func (c *Client) SetStream(ctx context.Context, key string, value io.Reader, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
 	r.stream = value
@@ -72,7 +72,7 @@ func (s *Stored) read(response *http.Response, _ []byte) error {
 	return nil
 }
 
-// Get reads a value that the server opened. It returns ErrNotFound where there is none, and with IfNoneMatch ErrNotModified.
+// Get reads a value, which the server opens. It returns ErrNotFound if there is none, and ErrNotModified as IfNoneMatch says.
 func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, "*/*", options)
 }
@@ -93,8 +93,8 @@ func (c *Client) get(ctx context.Context, key, accept string, options []ReadOpti
 	return entry, err
 }
 
-// GetStream is Get for a value that is not held in memory. The caller closes it. Once it has begun it is not repeated: if reading fails, what
-// came before is not the whole value.
+// GetStream is Get for a value that is not held in memory. The caller closes it. A read that has begun is not retried: after an error, what
+// was read is not the whole value.
 func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOption) (value io.ReadCloser, info Info, err error) {
 	r := readRequest(http.MethodGet, key, options)
 	r.streams = true
@@ -106,7 +106,7 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 	return value, info, err
 }
 
-// Head says what is known of an entry without opening it, so not authenticated, and how long it is still kept; 0 is for ever.
+// Head returns what is known of an entry without opening it, so unauthenticated, and how long it will be kept; 0 is for ever.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
 		ttl = ttlOf(response.Header)
@@ -150,7 +150,7 @@ type keyPage struct {
 	Cursor string   `json:"cursor,omitempty"`
 }
 
-// List yields the keys that begin with prefix, in no order; one may come twice. After an error it ends.
+// List yields the keys that begin with prefix, in no particular order; a key may come twice. It ends after an error.
 func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for page := (keyPage{}); ; {

@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Sentinels for errors.Is, of the codes that programs decide by most; an *Error is the sentinel of its code, also of other packages' such as
+// Sentinels for errors.Is, of the codes that programs check most. An *Error matches the sentinels of its code in other packages too, such as
 // cache.ErrNotFound. For other codes look at Error.Code.
 var (
 	ErrNotFound             = &codes.Error{Of: "not_found", Text: "there is nothing under that name"}
@@ -27,10 +27,10 @@ var (
 	ErrUnreachable          = &codes.Error{Of: "unreachable", Text: "the server cannot be reached, or the connection failed; a write may have taken effect"}
 )
 
-// ErrNotModified is what a read with IfNoneMatch returns where the entry is still the one that the caller has.
+// ErrNotModified is returned by a read with IfNoneMatch when the entry still has that ETag.
 var ErrNotModified = errors.New("coffer: the entry is the one that the caller has")
 
-// Error is a request that failed, or one of a batch.
+// Error is a request that failed, or one operation of a batch that did.
 type Error struct {
 	Status     int           // of the answer; 0 if none came
 	Detail     string        // a sentence for people

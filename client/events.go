@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Event is a line of the audit log. No value, name or context is in it but as a keyed hash, and what of contexts the operator allows.
+// Event is a line of the audit log. It holds no value; names and contexts are keyed hashes, except for those keys of contexts that the
+// operator allows.
 type Event struct {
 	Seq           uint64            `json:"seq"`
 	Time          time.Time         `json:"time"`
@@ -29,7 +30,8 @@ type Event struct {
 	MAC           string            `json:"mac"` // chains the line to the one before
 }
 
-// EventHead is the audit log's last line that is known to be on the disk. Kept elsewhere, it finds out whether anything up to it was changed.
+// EventHead is the last line of the audit log that is known to be on disk. Kept elsewhere, it shows later whether anything up to it was
+// changed.
 type EventHead struct {
 	Seq  uint64    `json:"seq"`
 	MAC  string    `json:"mac"`
@@ -37,7 +39,7 @@ type EventHead struct {
 	Time time.Time `json:"time"`
 }
 
-// EventFilter says which events are wanted; the zero EventFilter is all.
+// EventFilter says which events are wanted; the zero value is all of them.
 type EventFilter struct {
 	Tenant   string // and of no other; empty: of what the token may see
 	Action   string // whole, or the begin of several with its dot, such as key.
@@ -51,8 +53,8 @@ type eventPage struct {
 	Cursor string  `json:"cursor,omitempty"`
 }
 
-// Events yields the events of the token's tenant, the newest first; of an operator's token, all. After an error it ends. The token needs the scope
-// audit:read.
+// Events yields events of the audit log, newest first: those of the token's tenant, or all of them for an operator's token. It ends after
+// an error. The token needs the scope audit:read.
 func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for cursor := ""; ; {
@@ -82,7 +84,7 @@ func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event
 	}
 }
 
-// EventHead gives the audit log's head. The token needs the scope audit:read.
+// EventHead returns the head of the audit log. The token needs the scope audit:read.
 func (c *Client) EventHead(ctx context.Context) (head EventHead, err error) {
 	return head, c.send(ctx, newRequest(http.MethodGet, "/v1/audit/head"), decode(&head))
 }

@@ -16,7 +16,7 @@ func (c *Client) Live(ctx context.Context) error {
 	return c.send(ctx, newRequest(http.MethodGet, "/livez"), ignore)
 }
 
-// Ready returns an error if the server cannot serve requests now. It asks once: not to be ready is an answer.
+// Ready returns an error if the server cannot serve requests now. It is never retried: not being ready is an answer.
 func (c *Client) Ready(ctx context.Context) (health Health, err error) {
 	r := newRequest(http.MethodGet, "/readyz")
 	r.once = true
@@ -32,7 +32,7 @@ func (c *Client) Document(ctx context.Context) ([]byte, error) {
 	return c.text(ctx, "/v1/openapi.yaml")
 }
 
-// Docs returns the same document as a page.
+// Docs returns that document as an HTML page.
 func (c *Client) Docs(ctx context.Context) ([]byte, error) { return c.text(ctx, "/v1/docs") }
 
 func (c *Client) text(ctx context.Context, path string) (text []byte, err error) {

@@ -30,32 +30,32 @@ type readOption func(*request)
 
 func (o readOption) onRead(r *request) { o(r) }
 
-// Condition is an option of all that is done with an entry: it is done only if the entry is the right one.
+// Condition makes a call take effect only if the entry is the expected one.
 type Condition struct{ name, tag string }
 
 func (o Condition) onWrite(r *request) { r.header.Set(o.name, o.tag) }
 func (o Condition) onRead(r *request)  { r.header.Set(o.name, o.tag) }
 
-// IfMatch demands the entry of an ETag, or with "*" any entry; else ErrPrecondition.
+// IfMatch demands that the entry has this ETag or, with "*", that there is an entry; otherwise the call returns ErrPrecondition.
 func IfMatch(etag string) Condition { return Condition{"If-Match", etag} }
 
-// IfNoneMatch is for reads: where the entry is still the one of an ETag, the answer is ErrNotModified, without the value.
+// IfNoneMatch makes a read return ErrNotModified, without the value, if the entry still has this ETag.
 func IfNoneMatch(etag string) Condition { return Condition{"If-None-Match", etag} }
 
-// IfAbsent is for Set: it stores only where there is no entry; else ErrPrecondition.
+// IfAbsent makes Set store only if there is no entry; otherwise it returns ErrPrecondition.
 func IfAbsent() Condition { return Condition{"If-None-Match", "*"} }
 
-// TTL sets how long a value is kept; without it, as long as the class allows.
+// TTL sets how long a value is kept. The default is as long as its class allows.
 func TTL(d time.Duration) WriteOption {
 	return writeOption(func(r *request) { r.query.Set("ttl", d.String()) })
 }
 
-// ContentType sets the value's type, which comes back with it; without it, application/octet-stream.
+// ContentType sets the value's media type, which comes back with it. The default is application/octet-stream.
 func ContentType(mediaType string) WriteOption {
 	return writeOption(func(r *request) { r.header.Set("Content-Type", mediaType) })
 }
 
-// Context sets texts that are authenticated with the value and stand readable beside it.
+// Context sets texts that are authenticated with the value and are readable beside it at rest.
 func Context(context map[string]string) WriteOption {
 	return writeOption(func(r *request) {
 		if r.err = checkContext(context); len(context) > 0 && r.err == nil {
@@ -64,7 +64,7 @@ func Context(context map[string]string) WriteOption {
 	})
 }
 
-// AtLeast demands a class: a value of a lower one is refused with ErrClassTooLow.
+// AtLeast refuses a value of a lower class with ErrClassTooLow.
 func AtLeast(class classify.Class) ReadOption {
 	return readOption(func(r *request) { r.query.Set("least", class.String()) })
 }

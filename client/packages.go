@@ -17,7 +17,7 @@ type Package struct {
 	Metadata   jsonform.Metadata `json:"metadata"`
 }
 
-// Plaintext is a value to be sealed. Text says that it is UTF-8 text, and is opened as such in other languages.
+// Plaintext is a value to be sealed. Text says that Value is UTF-8 text, which other languages then open as text.
 type Plaintext struct {
 	Value   []byte
 	Text    bool
@@ -35,13 +35,13 @@ type Opened struct {
 	Context     map[string]string
 }
 
-// EncryptResult is a package, or why there is none: an *Error.
+// EncryptResult is a package or, as an *Error, why there is none.
 type EncryptResult struct {
 	Package Package
 	Err     error
 }
 
-// DecryptResult is a value, or why nothing was opened: an *Error.
+// DecryptResult is an opened value or, as an *Error, why there is none.
 type DecryptResult struct {
 	Opened Opened
 	Err    error
@@ -95,8 +95,8 @@ type itemsJSON[T any] struct {
 	Items []T `json:"items"`
 }
 
-// Encrypt seals a value into a package; nothing is stored. The package is bound to no place, so put what it belongs to into the context, and
-// check that after Decrypt.
+// Encrypt seals a value into a package; nothing is stored. The package is not bound to a place: put what it belongs to into the context,
+// and check that after Decrypt.
 func (c *Client) Encrypt(ctx context.Context, p Plaintext) (sealed Package, err error) {
 	document, err := p.json()
 	if err != nil {
@@ -111,7 +111,7 @@ type encryptResultJSON struct {
 	Package *Package `json:"package,omitempty"`
 }
 
-// EncryptBatch seals up to 1,000 values, each for itself.
+// EncryptBatch seals up to 1,000 values. Each succeeds or fails alone.
 func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptResult, error) {
 	items := make([]sealingJSON, len(all))
 	for i := range all {
@@ -134,7 +134,7 @@ func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptRe
 	return results, nil
 }
 
-// Decrypt opens a package of Encrypt, if it is of at least a class; the zero class is any.
+// Decrypt opens a package that Encrypt made, if its class is no lower than least; the zero class accepts any.
 func (c *Client) Decrypt(ctx context.Context, sealed Package, least classify.Class) (opened Opened, err error) {
 	var answer openedJSON
 	r := newRequest(http.MethodPost, "/v1/decrypt").withJSON(sealed)
@@ -150,7 +150,7 @@ type decryptResultJSON struct {
 	Opened *openedJSON `json:"opened,omitempty"`
 }
 
-// DecryptBatch opens up to 1,000 packages, each for itself.
+// DecryptBatch opens up to 1,000 packages. Each succeeds or fails alone.
 func (c *Client) DecryptBatch(ctx context.Context, all []Package, least classify.Class) ([]DecryptResult, error) {
 	var answer resultsJSON[decryptResultJSON]
 	r := newRequest(http.MethodPost, "/v1/decrypt:batch").withJSON(itemsJSON[Package]{all})

@@ -51,14 +51,15 @@ type LostKeys struct {
 	NewestAt time.Time `json:"newestAt"`
 }
 
-// DisableKey disables a former key of packages, files or fields, so that it opens nothing any more; it is never enabled again. With an empty
-// confirmation it changes nothing, and gives one that is good for ten minutes and for as long as the tenant's keysets stay as they are; with it, it does. It
-// fails with the code key_unusable for a key that is needed, and the reason. The token is an operator's, with the scope keys:admin.
+// DisableKey disables a former key of packages, files or fields: from then on it opens nothing, and it is never enabled again. It takes two
+// calls. The first, with an empty confirmation, changes nothing and returns a confirmation, which is valid for ten minutes and while the
+// tenant's keysets do not change. The second, with that confirmation, disables the key. A key that is still needed is refused with the code
+// key_unusable and the reason. The token must be an operator's, with the scope keys:admin.
 func (c *Client) DisableKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
 	return c.retire(ctx, "/v1/keys:disable", key, confirmation)
 }
 
-// DestroyKey destroys the material of a key that is disabled or compromised, for ever. It takes two steps, as DisableKey does.
+// DestroyKey destroys a disabled or compromised key for good. Like DisableKey it takes two calls.
 func (c *Client) DestroyKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
 	return c.retire(ctx, "/v1/keys:destroy", key, confirmation)
 }
@@ -72,8 +73,8 @@ func (c *Client) retire(ctx context.Context, path string, key KeyName, confirmat
 	return now, err
 }
 
-// ShredTenant destroys a tenant's keys, and with them its data, for ever. It takes two steps, as DisableKey does, and some seconds: when
-// it returns, every server that reaches the keysets refuses the tenant's data.
+// ShredTenant destroys a tenant's keys, and with them its data, for good. Like DisableKey it takes two calls, the second of which takes
+// some seconds: when it returns, every server that reaches the keysets refuses the tenant's data.
 func (c *Client) ShredTenant(ctx context.Context, tenant, confirmation string) (now Shredding, err error) {
 	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirmation), decode(&now))
 	return now, err

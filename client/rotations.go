@@ -39,9 +39,9 @@ type rotationsJSON struct {
 	Rotations []Rotation `json:"rotations"`
 }
 
-// Rotate makes new primary keys for a tenant, or with none named the token's own, and has its servers bring the cache under them. Class 0 is
-// every one. Keys that others may know are compromised: they never seal again, and there is no way back. It is never sent twice: a second
-// request may rotate again. The token needs the scope keys:admin.
+// Rotate makes new primary keys for a tenant, or for the token's own if tenant is empty, and has its servers re-encrypt the cache under
+// them. The zero class is all classes. With compromised the former keys never seal again, and there is no way back. It is never retried,
+// since a second request could rotate again. The token needs the scope keys:admin.
 func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class, compromised bool) (begun Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rotate")
 	r.once = true
@@ -58,8 +58,8 @@ func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class
 	return begun, err
 }
 
-// Rollback makes the former keys of a tenant's last rotation the primaries again. It returns ErrKeyUnusable where that cannot be. The token
-// needs the scope keys:admin.
+// Rollback makes the former keys of a tenant's last rotation the primaries again. It returns an error of the code key_unusable if that is
+// not possible. The token needs the scope keys:admin.
 func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rollback")
 	if tenant != "" {
@@ -69,8 +69,8 @@ func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotati
 	return rolledBack, err
 }
 
-// Rotations gives the last rotation of a tenant, or with none named those of every tenant that the token administers. The token needs the scope
-// keys:admin.
+// Rotations returns the last rotation of a tenant or, if tenant is empty, of every tenant that the token administers. The token needs the
+// scope keys:admin.
 func (c *Client) Rotations(ctx context.Context, tenant string) ([]Rotation, error) {
 	r := newRequest(http.MethodGet, "/v1/rotations")
 	if tenant != "" {

@@ -25,8 +25,8 @@ func sessionRequest(method, id string) *request {
 	return newRequest(method, "/v1/sessions/"+url.PathEscape(id))
 }
 
-// CreateSession seals data, which encoding/json makes an object of, under a key of the session's own; a ttl of 0 is an hour. It is never sent
-// twice: a second request would make a second session.
+// CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0 is one hour. It is never
+// retried, since a second request would make a second session.
 func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration) (made Session, err error) {
 	document := newSessionJSON{Data: data}
 	if ttl != 0 {
@@ -52,7 +52,7 @@ func (c *Client) ExtendSession(ctx context.Context, id string, ttl time.Duration
 	return extended, err
 }
 
-// EndSession ends a session, whether or not there is one.
+// EndSession ends a session. It is no error if there is none.
 func (c *Client) EndSession(ctx context.Context, id string) error {
 	return c.send(ctx, sessionRequest(http.MethodDelete, id), ignore)
 }
