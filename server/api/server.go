@@ -1,11 +1,10 @@
 // Package api is Coffer's HTTP face: what openapi.yaml describes, and the demo's files.
 //
-// What it guarantees: nothing under /v1 but the document itself is said to anyone without a bearer token, not even what exists; each tenant
-// has its own keys and entries, and each operation the scopes that the document names; the use of a key is recorded before its result
-// goes anywhere; every error is a problem
-// document with a stable code and without anything secret; no request takes memory beyond its limit; and the log
-// never holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request line that it cannot
-// read, headers over their limit) it answers itself, in plain text.
+// What it guarantees: without a bearer token nothing under /v1 but the document can be learned, not even what exists; each tenant has its
+// own keys and entries, and each operation needs the scopes that the document names; the use of a key is recorded before its result goes
+// anywhere; every error is a problem document with a stable code and without anything secret; no request takes memory beyond its limit; and
+// the log never holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request line that it
+// cannot read, headers over their limit) it answers itself, in plain text.
 package api
 
 import (

@@ -52,7 +52,7 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	return c.store.SetMany(ctx, entries)
 }
 
-// GetMany gives one result for each key, in the order of keys, from one pipeline. Its own error is the store's.
+// GetMany returns one result for each key, in the order of keys, from one pipeline. Its own error is the store's.
 func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOption) ([]Result, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 	return results, nil
 }
 
-// DeleteMany removes what is under the keys, in one pipeline, and gives the number that were there.
+// DeleteMany removes the entries under the keys in one pipeline and returns how many there were.
 func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return 0, err

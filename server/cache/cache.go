@@ -1,9 +1,9 @@
-// Package cache is the encrypted cache: values that rest sealed in a key-value store and are read back only where they are authentic.
+// Package cache is the encrypted cache: values rest sealed in a key-value store and are returned only if they are authentic.
 //
-// What it guarantees: the store sees packages only (of the class public: readable, but not to be changed); a value that was
-// altered, copied to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the
-// longest time that its class allows. Each owner's entries are apart from all others', behind a prefix of the owner's in the store.
-// Keys stand readable behind it, so put nothing personal in them; a value's context is readable there too.
+// What it guarantees: the store sees packages only (those of the class public are readable, but cannot be changed unnoticed); a value that
+// was altered, copied to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the
+// longest time that its class allows. Each owner's entries are kept apart behind a prefix of their own. Keys and contexts are readable in
+// the store, so put nothing personal in them.
 package cache
 
 import (
@@ -72,14 +72,14 @@ func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
 	return c
 }
 
-// Wrap makes a cache over a go-redis client of the caller's, which stays open.
+// Wrap makes a cache over the caller's own go-redis client, which the cache does not close.
 func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) *Cache {
 	return New(rediskv.New(client), sealer, options...)
 }
 
-// SetEncrypted seals value and stores it under key, at most 1,024 bytes of UTF-8, for ttl: 0 is the longest that the class
-// allows. The context is authenticated and stands readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the
-// errors of seal.Sealer.Seal and of the store; after one of the store the earlier value may still be there.
+// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8, for ttl; 0 is as long as the class allows. The
+// context is authenticated, and readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and
+// of the store. After an error of the store the earlier value may still be there.
 func (c *Cache) SetEncrypted(
 	ctx context.Context, key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string,
 ) error {
@@ -143,7 +143,7 @@ func (c *Cache) ttl(class classify.Class, asked time.Duration) (time.Duration, e
 	return asked, nil
 }
 
-// Exists reports whether there is something under key, without opening it.
+// Exists reports whether there is an entry under key, without opening it.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
@@ -151,7 +151,7 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	return c.store.Exists(ctx, c.prefix+key)
 }
 
-// Delete removes what is under key and reports whether there was anything.
+// Delete removes the entry under key and reports whether there was one.
 func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err

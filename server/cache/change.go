@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Condition is what must be under a key for a change to take effect; the zero Condition is anything or nothing.
+// Condition is what must be under a key for a change to take effect; the zero Condition is always met.
 type Condition struct {
 	Absent  bool     // nothing
 	Present bool     // an entry; with Tags, one that has one of them
@@ -24,7 +24,8 @@ type Sealed struct {
 	TTL   time.Duration // 0 is for ever
 }
 
-// TagOf names one write: the nonce of its package, which is random and new with each, in base64url. It is empty for what is no package.
+// TagOf identifies one write of an entry: the nonce of its package, which is random and new each time, in base64url. It is empty if pkg is
+// not a package.
 func TagOf(pkg []byte) string {
 	h, n, err := format.ParseHeader(pkg)
 	if err != nil || h.Algorithm == format.Chunked || len(pkg) < n+format.NonceSize {
@@ -78,8 +79,8 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return c.store.DeleteIf(ctx, c.prefix+key, old) })
 }
 
-// Expire keeps the entry under key for ttl from now, which must be positive. From when the value was sealed it is never kept longer than its class allows:
-// beyond that it returns ErrTTL. Other errors are those of Inspect, and ErrPrecondition.
+// Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was sealed, it is never kept
+// longer than its class allows: beyond that Expire returns ErrTTL. Other errors are those of Inspect, and ErrPrecondition.
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
 	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {

@@ -29,20 +29,19 @@ type ReadOption = seal.ReadOption
 // AtLeast refuses values of a class lower than class, with classify.ErrTooLow.
 func AtLeast(class classify.Class) ReadOption { return seal.AtLeast(class) }
 
-// GetDecrypted gives the value under key. It returns ErrNotFound where there is none, and the errors of seal.Sealer.Open and of the
-// store.
+// GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of seal.Sealer.Open and of the store.
 func (c *Cache) GetDecrypted(ctx context.Context, key string, options ...ReadOption) ([]byte, error) {
 	o, err := c.open(ctx, key, options)
 	return o.Value, err
 }
 
-// Get is GetDecrypted with what the package says of the value, all of it authentic.
+// Get is GetDecrypted with everything that the package says of the value, all of it authentic.
 func (c *Cache) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.open(ctx, key, options)
 }
 
-// Inspect gives the entry under key without its value and without opening it: what it says is not authenticated. Errors are
-// Get's, but for those of keys.
+// Inspect returns the entry under key without its value and without opening it: nothing of it is authenticated. Errors are those of Get
+// that do not come from keys.
 func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
 	_, entry, err := c.Package(ctx, key)
 	return entry, err
@@ -74,7 +73,7 @@ func (c *Cache) inspect(stored []byte) (Entry, error) {
 	return entryOf(&seal.Opened{Header: p.Header}, pkg), nil
 }
 
-// TTL gives the time that the entry under key has left, 0 where it has no limit; ErrNotFound where there is none.
+// TTL returns the time that the entry under key has left, 0 if it is kept for ever. It returns ErrNotFound if there is none.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if err := c.checkKey(key); err != nil {
 		return 0, err
@@ -86,7 +85,7 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	return left, err
 }
 
-// List gives a page of about limit keys that begin with prefix, as kv.Store.Scan does.
+// List returns a page of about limit keys that begin with prefix, as kv.Store.Scan does.
 func (c *Cache) List(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
 	keys, next, err = c.store.Scan(ctx, c.prefix+prefix, cursor, limit)
 	for i := range keys {

@@ -1,10 +1,9 @@
-// Package seal seals values into packages and opens them again: what the cache, the fields, the files and the encryption service
-// of the server have in common.
+// Package seal seals values into packages and opens them again. The cache, the fields, the files and the encryption service of the server
+// share it.
 //
-// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a value comes back
-// whole and authentic, or not at all; a package opens in its own place only; nothing is allocated for input over a limit; no
-// error holds a value, a name or a key. A [Sealer] works on packages in bytes and is meant for hot paths; a [Service] is the few
-// calls that most programs need.
+// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a value comes back whole and
+// authentic, or not at all; a package opens in its own place only; nothing is allocated for input over a limit; no error holds a value, a
+// name or a key. Sealer works on packages in bytes and is meant for hot paths; Service is the few calls that most programs need.
 package seal
 
 import (
@@ -16,8 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys gives the data keys of one owner; keyring.Tenant and keyring.Vault are such. It is safe for concurrent use, and its first
-// three methods are called for every package, so they must be quick.
+// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use, and its first three
+// methods must be quick, since they are called for every package.
 type Keys interface {
 	// Owner is the id of the tenant or vault, for the places of its packages.
 	Owner() string

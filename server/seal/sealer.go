@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Sealer seals and opens the packages of one owner. It keeps ciphers, so a program makes one and shares it. It is safe for
-// concurrent use and costs one allocation per call, the result, where the buffer given is too small.
+// Sealer seals and opens the packages of one owner. It keeps ciphers, so make one and share it. It is safe for concurrent use and costs one
+// allocation a call, the result, if the given buffer is too small.
 type Sealer struct {
 	source  source
 	writers [format.Uses + 1][classify.PHI + 1]atomic.Pointer[writer]
@@ -41,7 +41,7 @@ func newSealer(s source) *Sealer {
 	return &Sealer{source: s, ciphers: newLRU[message, cipher.AEAD](keptCiphers)}
 }
 
-// Owner is the tenant or vault whose keys these are; empty where a single secret is the key.
+// Owner is the tenant or vault whose keys these are; empty if the key is a single secret.
 func (s *Sealer) Owner() string { return s.source.owner() }
 
 // Seal appends the package of value to dst, which must not overlap it. It returns classify.ErrUnknown for no class,

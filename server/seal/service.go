@@ -10,16 +10,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// ErrNotText says that a package holds something else than text.
+// ErrNotText says that a package holds something other than text.
 var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not hold text: use DecryptData"}
 
 // Metadata is what must be kept beside a ciphertext to decrypt it: all of a package but the ciphertext. It is not secret, it is
 // authenticated, and encoding/json writes it as the "metadata" of the format's JSON form (SPEC.md section 7).
 type Metadata = jsonform.Metadata
 
-// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in
-// the binary or the JSON form. It is safe for concurrent use; a program makes one and shares it. Its packages are bound
-// to no place, so that any of them opens in place of another: check the context of what was opened, or seal with Sealer.
+// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in the binary or
+// the JSON form. It is safe for concurrent use; make one and share it. Its packages are not bound to a place, so any of them opens in place
+// of another: check the context of what was opened, or seal with Sealer.
 type Service struct{ sealer *Sealer }
 
 // Option changes what NewService makes.
@@ -56,7 +56,7 @@ func NewService(key string, options ...Option) (*Service, error) {
 // NewKeysetService makes a service that uses an owner's keys of the use service.
 func NewKeysetService(keys Keys) *Service { return &Service{NewSealer(keys)} }
 
-// Sealer gives the sealer beneath, for packages of other uses, types and places.
+// Sealer returns the underlying sealer, for packages of other uses, types and places.
 func (s *Service) Sealer() *Sealer { return s.sealer }
 
 // ReadOption adds a demand to a call that opens.

@@ -17,13 +17,13 @@ const Cookie = "__Host-session"
 
 const contextKey = "coffer session"
 
-// Sessions are the sessions of an Echo server's visitors, by a cookie that scripts do not see.
+// Sessions are the sessions of an Echo server's visitors, held by a cookie that scripts cannot read.
 type Sessions struct {
 	manager *Manager
 	record  func(c echo.Context) Record
 }
 
-// NewSessions makes the sessions of a manager. Where record is not nil it gives what is told of a request's sessions.
+// NewSessions makes the sessions of a manager. record, if it is not nil, returns what is told of a request's sessions.
 func NewSessions(m *Manager, record func(c echo.Context) Record) *Sessions {
 	if record == nil {
 		record = func(echo.Context) Record {
@@ -33,8 +33,8 @@ func NewSessions(m *Manager, record func(c echo.Context) Record) *Sessions {
 	return &Sessions{m, record}
 }
 
-// Middleware opens the visitor's session for the handlers behind it; From gives it. A visitor without one that is in force goes on
-// without. Any other failure ends the request with its error.
+// Middleware opens the visitor's session for the handlers behind it, which read it with From. A visitor without a session in force goes on
+// without one. Any other failure ends the request with its error.
 func (s *Sessions) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		cookie, err := c.Cookie(Cookie)
@@ -52,14 +52,14 @@ func (s *Sessions) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// From gives the visitor's session, if there is one.
+// From returns the visitor's session, if there is one.
 func From(c echo.Context) (Session, bool) {
 	found, ok := c.Get(contextKey).(Session)
 	return found, ok
 }
 
-// Start makes a session for the visitor, as after signing in, and ends the one that there was: an id from before must not be worth
-// more afterwards. Errors are those of Create and End.
+// Start makes a session for the visitor, as after signing in, and ends an earlier one, so that an id from before is worth nothing
+// afterwards. Errors are those of Create and End.
 func (s *Sessions) Start(c echo.Context, data []byte, ttl time.Duration) error {
 	if err := s.end(c); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *Sessions) Start(c echo.Context, data []byte, ttl time.Duration) error {
 	return nil
 }
 
-// Extend lets the visitor's session last for ttl from now. Errors are those of Manager.Extend.
+// Extend keeps the visitor's session in force for ttl from now. Errors are those of Manager.Extend.
 func (s *Sessions) Extend(c echo.Context, ttl time.Duration) error {
 	cookie, err := c.Cookie(Cookie)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Sessions) Extend(c echo.Context, ttl time.Duration) error {
 	return nil
 }
 
-// End ends the visitor's session, as at signing out, and takes the cookie back.
+// End ends the visitor's session, as at signing out, and deletes the cookie.
 func (s *Sessions) End(c echo.Context) error {
 	if err := s.end(c); err != nil {
 		return err

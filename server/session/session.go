@@ -1,8 +1,8 @@
-// Package session keeps encrypted sessions: what a program knows of somebody who signed in, sealed under a key of the session's own.
+// Package session keeps encrypted sessions: what a program knows of a user who has signed in, sealed under a key of the session's own.
 //
-// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32 random bytes, the key is derived from
-// it, and what is kept is a hash. A session belongs to one owner, is of the class confidential, and cannot be read once it ended or
-// timed out, nor later than that class allows after it was made, whatever was extended.
+// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32 random bytes. The key is
+// derived from it, and the store holds only a hash of it. A session belongs to one owner, is of the class confidential, and cannot be read
+// once it has ended or timed out, nor, however often it was extended, longer after its creation than that class allows.
 package session
 
 import (
@@ -48,8 +48,8 @@ type Session struct {
 	ExpiresAt time.Time
 }
 
-// Record is told what is about to happen to a session, after the cryptography and before its effect, which an error of it prevents. failed
-// is why it will not happen.
+// Record is told what is about to happen to a session, after the cryptography and before its effect; an error of it prevents the effect.
+// failed is why nothing will happen.
 type Record func(action audit.Action, key format.KeyID, failed error) error
 
 // Manager keeps the sessions of one owner. It is safe for concurrent use.
@@ -62,10 +62,10 @@ type Manager struct {
 // Option changes what New makes.
 type Option func(*Manager)
 
-// WithMaxTTL sets from when a session was made to when it ends at the latest, instead of the table's longest for the class. It is positive.
+// WithMaxTTL sets the longest time from a session's creation to its end, in place of the table's for the class. It must be positive.
 func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.longest = longest } }
 
-// New makes a manager over a store, which stays the caller's to close.
+// New makes a manager over a store, which the caller closes.
 func New(store kv.Store, owner string, options ...Option) *Manager {
 	m := &Manager{store: store, owner: owner, longest: time.Duration(class.Rules().MaxTTL) * time.Second}
 	for _, option := range options {
@@ -74,7 +74,7 @@ func New(store kv.Store, owner string, options ...Option) *Manager {
 	return m
 }
 
-// Longest is from when a session is made to when it ends at the latest.
+// Longest is the longest time from the creation of a session to its end.
 func (m *Manager) Longest() time.Duration { return m.longest }
 
 // keyed is what follows from an id.
@@ -112,7 +112,7 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 	}, nil
 }
 
-// Create makes a session that lasts for ttl, which is positive, and returns its id, the only time that it is to be had. It returns ErrTTL,
+// Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had again. It returns ErrTTL,
 // format.ErrTooLarge for more than MaxData, and the errors of the store and of record.
 func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record Record) (id string, s Session, err error) {
 	if ttl <= 0 || ttl > m.longest {
@@ -153,8 +153,8 @@ func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
 	return Session{Data: data, CreatedAt: time.UnixMilli(h.EncryptedAt), ExpiresAt: time.Now().Add(left)}
 }
 
-// Get opens the session with the id. It returns ErrNotFound where none is in force, and the errors of seal.Sealer.Open, of the store
-// and of record.
+// Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of seal.Sealer.Open, of the store and of
+// record.
 func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -190,8 +190,8 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 	return o, pkg, err
 }
 
-// Extend lets the session last for ttl from now, which is positive; never beyond the longest time from when it was made, which is
-// ErrTTL. Other errors are Get's.
+// Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its creation it returns ErrTTL. Other
+// errors are those of Get.
 func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record Record) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -211,7 +211,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	return sessionOf(o.Value, &o.Header, ttl), err
 }
 
-// End ends the session, if there is one. Its key was never kept: it goes with the id.
+// End ends the session, if there is one. Its key was never stored: it goes with the id.
 func (m *Manager) End(ctx context.Context, id string, record Record) error {
 	k, err := m.derive(id)
 	if err != nil {
