@@ -46,9 +46,9 @@ export interface paths {
         options?: never;
         /**
          * Ask about an entry without opening it
-         * @description What the package's header says, and the time that the entry has left. Nothing is opened, so nothing is authenticated here, and what
-         *     lies inside the package, the `Content-Type`, is not told. `Content-Length` is there where it is known without
-         *     opening. Errors have no body; their status and `Coffer-Code` say what GET would.
+         * @description What the package's header says, and how long the entry will be kept. Nothing is opened, so nothing is authenticated here, and the
+         *     `Content-Type`, which lies inside the package, is not given. `Content-Length` is given if it is known without opening. Errors have
+         *     no body; their status and `Coffer-Code` say what GET would.
          */
         head: operations["headEntry"];
         /**
@@ -70,9 +70,9 @@ export interface paths {
         };
         /**
          * List keys
-         * @description A page of the tenant's keys, in no order. Begin without a cursor and go on with the one of the last answer until an answer has
-         *     none. A key that is there from the first page to the last is listed at least once; one that comes or goes meanwhile may
-         *     be. A page may repeat keys, hold a few more than `limit`, or be empty though there is a cursor.
+         * @description A page of the tenant's keys, in no particular order. Start without a cursor, then pass on each answer's cursor until an answer has
+         *     none. A key that exists from the first page to the last is listed at least once; one that is stored or deleted meanwhile may be. A
+         *     page may repeat keys, hold a few more than `limit`, or be empty although it has a cursor.
          */
         get: operations["listEntries"];
         put?: never;
@@ -206,9 +206,9 @@ export interface paths {
         put?: never;
         /**
          * Create a session
-         * @description Seals the data under a key of the session's own, and answers the id, the only time that it is to be had. Treat it like a
-         *     password: in a browser it belongs into a cookie that is `HttpOnly`, `Secure` and `SameSite`. Not safe to retry blindly: a retry makes
-         *     another session, and the first one times out.
+         * @description Seals the data under a key of the session's own and answers the session's id, which cannot be had again. Treat it like a password:
+         *     in a browser, keep it in a cookie that is `HttpOnly`, `Secure` and `SameSite`. Not safe to retry blindly: a retry makes another
+         *     session, and the first one times out.
          */
         post: operations["createSession"];
         delete?: never;
@@ -232,15 +232,15 @@ export interface paths {
         };
         /**
          * Verify a session and read its data
-         * @description The data if the session is in force. One that was never made, that ended, that timed out or that is another tenant's is
-         *     `not_found`, all alike.
+         * @description The session's data, if it is in force. A session that never was, has ended or timed out, or is another tenant's, is `not_found`:
+         *     these cannot be told apart.
          */
         get: operations["getSession"];
         put?: never;
         post?: never;
         /**
          * End a session
-         * @description The package is deleted and the key dropped; nobody can open the data any more. Answered 204 whether or not there was such a
+         * @description Deletes the package and drops the key, so that nobody can open the data any more. The answer is 204 whether or not there was such a
          *     session: signing out always succeeds. Safe to retry.
          */
         delete: operations["endSession"];
@@ -248,8 +248,8 @@ export interface paths {
         head?: never;
         /**
          * Extend a session
-         * @description The session is in force for `ttl` from now; the data stays. However often it is extended, it ends at the latest when the class
-         *     `confidential` demands it, 24 hours after it was created: beyond that the answer is `ttl_out_of_range`. Safe to retry.
+         * @description Keeps the session in force for `ttl` from now; its data stays. However often it is extended, it ends at the latest 24 hours after it
+         *     was created, as the class `confidential` demands; beyond that the answer is `ttl_out_of_range`. Safe to retry.
          */
         patch: operations["extendSession"];
         trace?: never;
@@ -263,11 +263,12 @@ export interface paths {
         };
         /**
          * List keysets
-         * @description The keysets of the token's tenant: for each use and class the keys with their states, which one is the primary, and since when. An
-         *     operator's token, of tenant `*`, lists every tenant's, in an order that stays the same and is not that of their names, or those of the one that it names. Begin without a cursor and go
-         *     on with the one of the last answer until an answer has none.
+         * @description The keysets of the token's tenant: for each use and class the keys with their states, which of them is the primary, and since when.
+         *     An operator's token, of tenant `*`, lists every tenant's keysets, or those of the tenant that it names. The order of tenants stays
+         *     the same, but is not that of their names. Start without a cursor, then pass on each answer's cursor until an answer has none.
          *
-         *     One tenant's keysets that cannot be read fail the page that they are on; the server's log says which, and others can still be asked for one by one.
+         *     If a tenant's keysets cannot be read, the page that they are on fails. The server's log says whose they are, and the other tenants
+         *     can still be asked for one by one.
          */
         get: operations["listKeysets"];
         put?: never;
@@ -289,11 +290,12 @@ export interface paths {
         put?: never;
         /**
          * Rotate a tenant's keys
-         * @description Makes new primary keys at once, of every use, and has the servers bring the cache under them; ask `GET /v1/rotations` how far they are. A rotation
-         *     whose entries are still being sealed anew, and that does what is asked for, is answered instead of another one. Not safe to retry blindly
-         *     afterwards: that rotates again.
+         * @description Makes new primary keys of every use at once, and has the servers re-encrypt the cache under them; `GET /v1/rotations` tells how far
+         *     they are. While a rotation that does what is asked for is still re-encrypting, it is answered instead of a new one. After that a
+         *     retry is not safe, since it rotates again.
          *
-         *     `compromised` is for keys that others may know: they never seal again, entries are sealed anew at full rate, and there is no way back.
+         *     `compromised` is for keys that others may know: they never seal again, the cache is re-encrypted at full rate, and there is no way
+         *     back.
          */
         post: operations["rotateKeys"];
         delete?: never;
@@ -313,8 +315,8 @@ export interface paths {
         put?: never;
         /**
          * Roll a rotation back
-         * @description Makes the former keys of the tenant's last rotation the primaries again; what was sealed meanwhile still opens. `key_unusable` where there is
-         *     none, where the former keys are retired, or where they are compromised. Rolling back again does no more.
+         * @description Makes the former keys of the tenant's last rotation the primaries again; what was sealed meanwhile still opens. The answer is
+         *     `key_unusable` if there is no rotation, or if its former keys are retired or compromised. Safe to retry.
          */
         post: operations["rollbackKeys"];
         delete?: never;
@@ -334,16 +336,19 @@ export interface paths {
         put?: never;
         /**
          * Disable a key
-         * @description Disables a former key of packages, files or database fields: what is under it is answered `key_unusable` from then on. Its material is kept, but it is never
-         *     enabled again, since states only advance. See whether anything fails, then destroy it. Other servers know within a second or two.
+         * @description Disables a former key of packages, files or database fields: from then on what is sealed under it is answered `key_unusable`. The
+         *     key's material is kept, but the key is never enabled again, since states only advance. See whether anything fails, then destroy it.
+         *     Other servers learn of it within a second or two.
          *
-         *     Two steps: a request without `confirm` changes nothing, and answers what the change means with a `confirmation`. That is good for ten minutes, for this operation
-         *     on this key, and as long as nothing of the tenant's keysets is changed; else it is `precondition_failed`. A key that has the state already is answered as it
-         *     is, without one. Only an operator's token, of tenant `*`, may; `forbidden` else.
+         *     This takes two steps. A request without `confirm` changes nothing: it answers what the change means, with a `confirmation`. That is
+         *     valid for ten minutes, for this operation on this key, and while nothing of the tenant's keysets changes; otherwise the answer is
+         *     `precondition_failed`. A key that has the state already is answered as it is, without a confirmation. It takes an operator's token,
+         *     of tenant `*`; any other is `forbidden`.
          *
-         *     `key_unusable` is a key that is needed, and `detail` says by what: the primary; one that a rotation which is not over holds; one that a server cut off from the keysets may
-         *     still seal under, until the time that keys stay in memory has passed since the last rotation. Keys of the cache are refused as well: a
-         *     request does not go through all entries. A rotation does, and then retires them by itself; `coffer keys disable` does where the cache is in Redis.
+         *     `key_unusable` means that the key is still needed, and `detail` says why: it is the primary, a rotation that is not over holds it,
+         *     or a server that is cut off from the keysets may still seal under it, until the time that keys stay in memory has passed since the
+         *     last rotation. Keys of the cache are refused as well, since a request cannot go through all entries. A rotation does, and then
+         *     retires them by itself; so does `coffer keys disable` where the cache is in Redis.
          */
         post: operations["disableKey"];
         delete?: never;
@@ -363,9 +368,10 @@ export interface paths {
         put?: never;
         /**
          * Destroy a key
-         * @description Destroys the material of a former key of packages, files or database fields, for ever: what is under it is answered `key_destroyed`. No scan sees what that
-         *     is, it lies with those who had it sealed. Two steps and refusals are those of `disableKey`; refused as well is a key that is still enabled. A compromised one is
-         *     destroyed without being disabled first.
+         * @description Destroys the material of a former key of packages, files or database fields, for good: what is sealed under it is answered
+         *     `key_destroyed`. The server cannot look for that, since it is kept by those who had it sealed. The two steps and the refusals are
+         *     those of `disableKey`, and a key that is still enabled is refused too. A compromised key can be destroyed without being disabled
+         *     first.
          */
         post: operations["destroyKey"];
         delete?: never;
@@ -385,11 +391,12 @@ export interface paths {
         put?: never;
         /**
          * Shred a tenant
-         * @description Destroys a tenant's roots and keys, and with them its data, for ever. When it is answered as `changed`, every server that reaches the keysets answers
-         *     `key_destroyed` to whatever would open or seal a value of the tenant; one that is cut off from them goes on for as long as it keeps keys in memory. The answer takes about three
-         *     seconds for that. Two steps, as `disableKey`; only an operator's token, of tenant `*`, may.
+         * @description Destroys a tenant's roots and keys, and with them its data, for good. Once the answer says `changed`, every server that reaches the
+         *     keysets answers `key_destroyed` to whatever would seal or open a value of the tenant; a server that is cut off from them goes on for
+         *     as long as it keeps keys in memory. For that, the request takes about three seconds. It takes two steps, as `disableKey` does, and
+         *     an operator's token, of tenant `*`.
          *
-         *     Cache entries stay, unreadable, until their time is over; `coffer keys shred` deletes them where the cache is in Redis.
+         *     Cache entries stay, unreadable, until they expire; `coffer keys shred` deletes them where the cache is in Redis.
          */
         post: operations["shredTenant"];
         delete?: never;
@@ -407,8 +414,8 @@ export interface paths {
         };
         /**
          * Ask how far rotations have come
-         * @description The last rotation of the token's tenant, if there was one; of an operator's token, of tenant `*`, those of every tenant, in the order of their
-         *     names, or of the one that it names. Ask again to see progress.
+         * @description The last rotation of the token's tenant, if there was one. An operator's token, of tenant `*`, gets those of every tenant in the
+         *     order of their names, or that of the tenant that it names. Ask again to see progress.
          */
         get: operations["listRotations"];
         put?: never;
@@ -428,9 +435,9 @@ export interface paths {
         };
         /**
          * List events
-         * @description The events of the token's tenant, the newest first; of an operator's token, of tenant `*`, all events, or those of the tenant that it names. Begin without a cursor and go on with the one of the
-         *     last answer until an answer has none. A page may be empty though there are more: what fits little takes many pages. Reading proves nothing about the
-         *     log, `coffer audit verify` does.
+         * @description The events of the token's tenant, newest first. An operator's token, of tenant `*`, gets all events, or those of the tenant that it
+         *     names. Start without a cursor, then pass on each answer's cursor until an answer has none. A page may be empty although there are
+         *     more: with a filter that few events match it takes many pages. Reading the log proves nothing about it; `coffer audit verify` does.
          */
         get: operations["listEvents"];
         put?: never;
@@ -450,8 +457,8 @@ export interface paths {
         };
         /**
          * The audit log's head
-         * @description The number and the MAC of the last line that is known to be on the disk. An auditor who keeps it elsewhere finds out later, by
-         *     `coffer audit verify --head SEQ:MAC`, whether anything up to it was changed, by whomever.
+         * @description The number and the MAC of the last line that is known to be on disk. An auditor who keeps it elsewhere can find out later, with
+         *     `coffer audit verify --head SEQ:MAC`, whether anything up to it was changed, by anyone.
          */
         get: operations["getEventHead"];
         put?: never;
@@ -493,7 +500,7 @@ export interface paths {
         };
         /**
          * Does the process answer?
-         * @description Asks nothing that the server depends on. Restart the process where this fails, and for nothing else.
+         * @description Asks nothing that the server depends on. Restart the process if this fails, and for no other reason.
          */
         get: operations["getLive"];
         put?: never;
