@@ -2,16 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/format"
 )
 
 const (
@@ -20,27 +15,6 @@ const (
 	// maxRead bounds what one call of the store brings, of packages of up to shortRead each.
 	maxRead   = 1 << 20
 	shortRead = 16 << 10
-)
-
-// step is one operation of a batch, checked, and then its result.
-type step struct {
-	op     op
-	key    string
-	least  classify.Class // of get
-	item   cache.Item     // of set
-	result result
-}
-
-type op struct {
-	name  string
-	needs identity.Scopes
-	run   func(s *server, ctx context.Context, c *call, steps []*step)
-}
-
-var (
-	opGet    = op{"get", identity.CacheRead, (*server).runGets}
-	opSet    = op{"set", identity.CacheWrite, (*server).runSets}
-	opDelete = op{"delete", identity.CacheWrite, (*server).runDeletes}
 )
 
 // batchEntries reads, writes and deletes many. All of the body is checked, and all scopes, before the first is done.
@@ -181,9 +155,11 @@ func (s *server) getOne(ctx context.Context, c *call, one *step) {
 }
 
 func (one *step) got(entry *cache.Entry, err error) {
-	if one.result = (result{Status: http.StatusOK, ETag: etag(entry.Tag, false), Entry: describeJSON(entry)}); err != nil {
+	if err != nil {
 		one.result = failed(err)
+		return
 	}
+	one.result = result{Status: http.StatusOK, ETag: etag(entry.Tag, false), Entry: describeJSON(entry)}
 }
 
 // runSets seals as many as may be in memory, records that, and stores them.
@@ -217,11 +193,11 @@ func (s *server) putMany(ctx context.Context, c *call, steps []*step) {
 		put, putting = append(put, sealed[i]), append(putting, one)
 	}
 	for i, err := range c.tenant.cache.PutMany(ctx, put) {
-		if putting[i].result = succeeded(); err != nil {
+		if err != nil {
 			putting[i].result = failed(err)
 			continue
 		}
-		putting[i].result.ETag = etag(put[i].Tag, false)
+		putting[i].result = result{Status: http.StatusNoContent, ETag: etag(put[i].Tag, false)}
 	}
 }
 
@@ -231,107 +207,10 @@ func (s *server) runDeletes(ctx context.Context, c *call, steps []*step) {
 		keys[i] = one.key
 	}
 	for i, err := range c.tenant.cache.RemoveMany(ctx, keys) {
-		if steps[i].result = succeeded(); err != nil {
+		if err != nil {
 			steps[i].result = failed(err)
+			continue
 		}
+		steps[i].result = result{Status: http.StatusNoContent}
 	}
-}
-
-func (s *server) readSteps(c *call) ([]step, error) {
-	if _, err := query(c); err != nil {
-		return nil, err
-	}
-	operations, err := s.batch(c, "operations")
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]step, len(operations))
-	for i, text := range operations {
-		if steps[i], err = readStep(text); err != nil {
-			return nil, &elementError{"operations", i, err}
-		}
-	}
-	return steps, nil
-}
-
-func readStep(text json.RawMessage) (one step, err error) {
-	all, err := object(text, []string{"op", "key"}, "least", "value", "contentType", "class", "ttl", "context")
-	if err != nil {
-		return one, err
-	}
-	f := fields{members: all}
-	name := f.text("op")
-	one.key = f.text("key")
-	switch {
-	case f.err != nil:
-		return one, f.err
-	case one.key == "":
-		return one, invalid("the key is empty")
-	case len(one.key) > format.MaxName:
-		return one, format.ErrTooLarge
-	}
-	switch name {
-	case "get":
-		one.op = opGet
-		if _, err := object(text, []string{"op", "key"}, "least"); err != nil {
-			return one, err
-		}
-		one.least = f.class("least")
-	case "set":
-		one.op = opSet
-		if _, err := object(text, []string{"op", "key", "value", "class"}, "contentType", "ttl", "context"); err != nil {
-			return one, err
-		}
-		one.item = readItemJSON(&f, one.key)
-	case "delete":
-		one.op = opDelete
-		_, err = object(text, []string{"op", "key"})
-		return one, err
-	default:
-		return one, invalid("an op is get, set or delete")
-	}
-	return one, f.err
-}
-
-func readItemJSON(f *fields, key string) cache.Item {
-	item := cache.Item{Key: key, Value: f.bytes("value"), Class: f.class("class"), Context: f.context("context")}
-	var err error
-	if item.MediaType, err = mediaType(f.text("contentType")); err != nil {
-		f.fail(err)
-	}
-	if f.has("ttl") {
-		if item.TTL, err = duration(f.text("ttl")); err != nil {
-			f.fail(err)
-		}
-	}
-	return item
-}
-
-// entryJSON is an entry of the cache, opened.
-type entryJSON struct {
-	Value       []byte            `json:"value"`
-	ContentType string            `json:"contentType"`
-	Class       string            `json:"class"`
-	KeyID       string            `json:"keyId"`
-	EncryptedAt string            `json:"encryptedAt"`
-	Context     map[string]string `json:"context"`
-}
-
-func describeJSON(e *cache.Entry) *entryJSON {
-	return &entryJSON{
-		Value: neverNull(e.Value), ContentType: contentType(e), Class: e.Class.String(), KeyID: hex.EncodeToString(e.KeyID[:]),
-		EncryptedAt: formatTime(e.EncryptedAt.UnixMilli()), Context: notNil(e.Context),
-	}
-}
-
-// neverNull gives bytes that JSON shows as text, be it the empty one.
-func neverNull(value []byte) []byte {
-	if value == nil {
-		return []byte{}
-	}
-	return value
-}
-
-func formatTime(milliseconds int64) string {
-	return time.UnixMilli(milliseconds).UTC().Format(timeLayout)
 }

@@ -2,11 +2,8 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -148,21 +145,14 @@ func (s *server) getEntry(c *call) error {
 	return write(c, http.StatusOK, entry.Value)
 }
 
-// contentType is what a value is; bytes where nobody said.
-func contentType(e *cache.Entry) string {
-	if e.MediaType == "" {
-		return echo.MIMEOctetStream
-	}
-	return e.MediaType
-}
-
 // find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and whether the client has it.
 func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entry cache.Entry, had bool, err error) {
 	if s.unencrypted && wantsPackage(c.Request()) {
 		return nil, entry, false, errUnencrypted
 	}
 	pkg, entry, err = c.tenant.cache.Package(ctx, w.name)
-	if s.countLookup(err); err != nil {
+	s.countLookup(err)
+	if err != nil {
 		return nil, entry, false, w.conditions.missing(err)
 	}
 	if c.class = entry.Class; w.least != 0 {
@@ -281,25 +271,3 @@ func (s *server) deleteEntry(c *call) error {
 	}
 	return c.NoContent(http.StatusNoContent)
 }
-
-// describeEntry writes what a package says of its value. There is no Coffer-Context where there is no context.
-func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
-	header.Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
-	header.Set("ETag", etag(e.Tag, atRest))
-	header.Add(echo.HeaderVary, echo.HeaderAccept)
-	header.Set("Coffer-Class", e.Class.String())
-	header.Set("Coffer-Key-Id", hex.EncodeToString(e.KeyID[:]))
-	header.Set("Coffer-Encrypted-At", e.EncryptedAt.UTC().Format(timeLayout))
-	if len(e.Context) > 0 {
-		header.Set(contextHeader, formatContext(e.Context))
-	}
-}
-
-// describeTTL says how long an entry is still kept, in seconds rounded up; nothing where that is for ever.
-func describeTTL(header http.Header, left time.Duration) {
-	if left = left.Truncate(time.Millisecond); left > 0 { // stores round up to one
-		header.Set("Coffer-TTL", strconv.FormatInt(int64((left+time.Second-1)/time.Second), 10))
-	}
-}
-
-func setLength(header http.Header, n int) { header.Set(echo.HeaderContentLength, strconv.Itoa(n)) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -275,6 +274,3 @@ func failed(err error) result {
 	info, detail := describe(err)
 	return result{Status: info.Status, Code: info.Code, Detail: detail}
 }
-
-// succeeded is the result of what was done and answers nothing.
-func succeeded() result { return result{Status: http.StatusNoContent} }

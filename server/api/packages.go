@@ -70,7 +70,8 @@ func (s *server) encryptBatch(c *call) error {
 	}
 	return answerEach(c, len(items), func(i int) result {
 		pkg, err := s.encryptOne(c, items[i])
-		if c.class = 0; err != nil {
+		c.class = 0
+		if err != nil {
 			return failed(err)
 		}
 		return result{Status: http.StatusOK, Package: pkg}
@@ -161,7 +162,8 @@ func (s *server) decryptBatch(c *call) error {
 	}
 	return answerEach(c, len(items), func(i int) result {
 		opened, err := s.decryptOne(c, items[i], lowest)
-		if c.class = 0; err != nil {
+		c.class = 0
+		if err != nil {
 			return failed(err)
 		}
 		return result{Status: http.StatusOK, Opened: opened}

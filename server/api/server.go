@@ -99,9 +99,10 @@ func New(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		tenants: &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
-		ring:    o.Ring, rotator: o.Rotator, identity: o.Identity, audit: o.Audit, trail: o.Trail, metrics: o.Metrics, limits: o.Limits, memory: o.Memory, failures: o.Failures, origins: o.Origins,
-		operations: map[string]*operation{}, page: page, ready: o.Ready, degraded: o.Degraded, assets: assets, log: o.Log, maxBody: o.MaxBody, timeout: o.Timeout,
-		unencrypted: o.Unencrypted,
+		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
+		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
+		audit: o.Audit, trail: o.Trail, metrics: o.Metrics, log: o.Log, ready: o.Ready, degraded: o.Degraded,
+		operations: map[string]*operation{}, page: page, assets: assets,
 	}
 	e := echo.New()
 	e.IPExtractor = addresses(o.Proxies)

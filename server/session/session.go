@@ -181,10 +181,11 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 		return seal.Opened{}, nil, ErrNotFound
 	}
 	o, err := k.sealer.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
-	if failed := record(action, o.Header.KeyID, err); failed != nil {
+	claimed, _, _ := format.ParseHeader(pkg) // of one that does not open too
+	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > m.longest {
+	if err == nil && time.Since(time.UnixMilli(claimed.EncryptedAt)) > m.longest {
 		err = ErrNotFound // a store that forgot to let it go
 	}
 	return o, pkg, err

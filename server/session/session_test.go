@@ -102,7 +102,13 @@ func TestRefused(t *testing.T) {
 		altered[len(altered)-1] ^= 1
 		require.NoError(t, store.Set(ctx, name, altered, time.Minute))
 		var told error
-		_, err = m.Get(ctx, id, func(_ audit.Action, _ format.KeyID, failed error) error { told = failed; return failed })
+		h, _, err := format.ParseHeader(pkg)
+		require.NoError(t, err)
+		_, err = m.Get(ctx, id, func(_ audit.Action, key format.KeyID, failed error) error {
+			require.Equal(t, h.KeyID, key, "who looks into it finds the key")
+			told = failed
+			return failed
+		})
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 		require.ErrorIs(t, told, envelope.ErrAuthentication)
 	})

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/coffer-storage/coffer/server/cache"
+)
+
+// describeEntry writes what a package says of its value. There is no Coffer-Context where there is no context.
+func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
+	header.Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
+	header.Set("ETag", etag(e.Tag, atRest))
+	header.Add(echo.HeaderVary, echo.HeaderAccept)
+	header.Set("Coffer-Class", e.Class.String())
+	header.Set("Coffer-Key-Id", hex.EncodeToString(e.KeyID[:]))
+	header.Set("Coffer-Encrypted-At", e.EncryptedAt.UTC().Format(timeLayout))
+	if len(e.Context) > 0 {
+		header.Set(contextHeader, formatContext(e.Context))
+	}
+}
+
+// describeTTL says how long an entry is still kept, in seconds rounded up; nothing where that is for ever.
+func describeTTL(header http.Header, left time.Duration) {
+	if left = left.Truncate(time.Millisecond); left > 0 { // stores round up to one
+		header.Set("Coffer-TTL", strconv.FormatInt(int64((left+time.Second-1)/time.Second), 10))
+	}
+}
+
+func setLength(header http.Header, n int) { header.Set(echo.HeaderContentLength, strconv.Itoa(n)) }
+
+// contentType is what a value is; bytes where nobody said.
+func contentType(e *cache.Entry) string {
+	if e.MediaType == "" {
+		return echo.MIMEOctetStream
+	}
+	return e.MediaType
+}
+
+// entryJSON is an entry of the cache, opened.
+type entryJSON struct {
+	Value       []byte            `json:"value"`
+	ContentType string            `json:"contentType"`
+	Class       string            `json:"class"`
+	KeyID       string            `json:"keyId"`
+	EncryptedAt string            `json:"encryptedAt"`
+	Context     map[string]string `json:"context"`
+}
+
+func describeJSON(e *cache.Entry) *entryJSON {
+	return &entryJSON{
+		Value: neverNull(e.Value), ContentType: contentType(e), Class: e.Class.String(), KeyID: hex.EncodeToString(e.KeyID[:]),
+		EncryptedAt: formatTime(e.EncryptedAt.UnixMilli()), Context: notNil(e.Context),
+	}
+}
+
+// neverNull gives bytes that JSON shows as text, be it the empty one.
+func neverNull(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}
+
+func formatTime(milliseconds int64) string {
+	return time.UnixMilli(milliseconds).UTC().Format(timeLayout)
+}
