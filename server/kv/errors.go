@@ -31,7 +31,7 @@ var (
 	ErrClosed = &Error{"closed", "store closed"}
 	// ErrInvalidTTL: a time to live is negative.
 	ErrInvalidTTL = &Error{"invalid_argument", "invalid time to live"}
-	// ErrCursor: a cursor is none that this store gave.
+	// ErrCursor: a cursor is none that this store gave, or the scan cannot go on from there and has to begin again.
 	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
 	ErrWrongType = &Error{"malformed", "not a value of this store"}

@@ -1730,7 +1730,7 @@ export interface operations {
                  * @example patient:
                  */
                 prefix?: string;
-                /** @description What the last page gave, unchanged. It means nothing after the server's store was replaced. */
+                /** @description What the last page gave, unchanged. It means nothing after the server's store was replaced, or failed over; then it is `invalid_argument`, and to begin again. */
                 cursor?: string;
                 /** @description About how many keys a page holds. */
                 limit?: number;

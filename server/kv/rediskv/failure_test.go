@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
@@ -207,12 +206,4 @@ func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
 	}
 	require.NotEmpty(t, errs)
 	require.True(t, strings.Contains(errs[0], "use a cluster client"), errs[0])
-}
-
-func TestScanOfALostMasterBeginsAgain(t *testing.T) {
-	t.Parallel()
-	s := rediskv.New(redistest.StartCluster(t, 3))
-	_, _, err := s.Scan(t.Context(), "", "0@127.0.0.1:1", 0)
-	require.ErrorIs(t, err, kv.ErrUnavailable)
-	require.ErrorContains(t, err, "begin the scan again")
 }

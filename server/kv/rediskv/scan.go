@@ -2,8 +2,11 @@ package rediskv
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,8 +19,12 @@ import (
 
 var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 
-// Scan implements kv.Store. A cluster's masters are scanned one after the other; where one has gone
-// meanwhile, the scan fails with kv.ErrUnavailable and has to begin again, since keys may have been missed.
+// errMoved says that a scan cannot go on: keys may have been missed.
+var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, or a cluster's masters are others: begin the scan again", kv.ErrCursor)
+
+// Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same servers from its first page to its last:
+// after a failover or a restart, which order keys otherwise, a cursor of before fails with kv.ErrCursor. Where the user of Redis may not
+// use INFO, that is found only if a master's address is another one.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -29,15 +36,57 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]s
 	if err != nil {
 		return nil, "", failure("scan", err)
 	}
-	at, pos, err := nodes.locate(cursor)
+	at, from, err := nodes.locate(cursor)
 	if err != nil {
 		return nil, "", err
 	}
-	keys, pos, err := nodes[at].Scan(ctx, pos, globLiteral.Replace(prefix)+"*", int64(limit)).Result()
-	if err != nil {
-		return nil, "", failure("scan", err)
+	keys, now, err := nodes[at].scan(ctx, from.pos, globLiteral.Replace(prefix)+"*", int64(limit))
+	switch {
+	case err != nil:
+		return nil, "", err
+	case from.begun() && now.server != from.server:
+		return nil, "", errMoved
 	}
-	return keys, nodes.cursor(at, pos), nil
+	return keys, nodes.cursor(at, now), nil
+}
+
+// place is how far the scan of a server is.
+type place struct {
+	pos    uint64 // Redis' own cursor
+	server string // the id of its replication, which is another one after a restart or a failover; empty where it is not told
+}
+
+func (p place) begun() bool { return p.pos > 0 }
+
+// scan gives a page, and asks in the same breath, of one connection, who answers.
+func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) ([]string, place, error) {
+	pipe := n.Pipeline()
+	info, page := pipe.Info(ctx, "replication"), pipe.Scan(ctx, pos, match, limit)
+	_, _ = pipe.Exec(ctx) // the commands have its errors
+	keys, pos, err := page.Result()
+	if err != nil {
+		return nil, place{}, failure("scan", err)
+	}
+	text, err := info.Result()
+	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "NOPERM"):
+		return keys, place{pos: pos}, nil
+	case err != nil:
+		return nil, place{}, failure("scan", err)
+	case field(text, "role") == "slave":
+		return nil, place{}, refusal("scan", "READONLY")
+	}
+	return keys, place{pos, field(text, "master_replid")}, nil
+}
+
+// field gives what INFO says of a name; nothing where it does not.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimRight(value, "\r\n")
+		}
+	}
+	return ""
 }
 
 // globLiteral escapes what MATCH takes for a pattern.
@@ -77,29 +126,40 @@ func (s *Store) masters(ctx context.Context) (nodes, error) {
 	return all, err
 }
 
-// A cursor is Redis' own cursor, "@", and the server's address.
+// A cursor is Redis' own cursor, who gave it, a digest of all servers' addresses, and the server's, with "@" between them.
 
-func (n nodes) cursor(at int, pos uint64) string {
-	if pos == 0 {
+func (n nodes) cursor(at int, p place) string {
+	if p.pos == 0 {
 		if at++; at == len(n) {
 			return ""
 		}
+		p.server = "" // the next one is yet to be asked
 	}
-	return strconv.FormatUint(pos, 10) + "@" + n[at].addr
+	return strings.Join([]string{strconv.FormatUint(p.pos, 10), p.server, n.digest(), n[at].addr}, "@")
 }
 
-func (n nodes) locate(cursor string) (at int, pos uint64, err error) {
+func (n nodes) locate(cursor string) (at int, p place, err error) {
 	if cursor == "" {
-		return 0, 0, nil
+		return 0, place{}, nil
 	}
-	num, addr, ok := strings.Cut(cursor, "@")
-	pos, err = strconv.ParseUint(num, 10, 64)
-	if !ok || err != nil {
-		return 0, 0, errCursor
+	parts := strings.SplitN(cursor, "@", 4)
+	p.pos, err = strconv.ParseUint(parts[0], 10, 64)
+	if err != nil || len(parts) != 4 {
+		return 0, place{}, errCursor
 	}
-	at = slices.IndexFunc(n, func(m node) bool { return m.addr == addr })
-	if at < 0 {
-		return 0, 0, fmt.Errorf("rediskv: scan: %w: a server left the cluster; begin the scan again", kv.ErrUnavailable)
+	p.server = parts[1]
+	at = slices.IndexFunc(n, func(m node) bool { return m.addr == parts[3] })
+	if at < 0 || parts[2] != n.digest() { // also one that is yet to be scanned may have another address, before this one's
+		return 0, place{}, errMoved
 	}
-	return at, pos, nil
+	return at, p, nil
+}
+
+// digest tells sets of servers apart.
+func (n nodes) digest() string {
+	h := sha256.New()
+	for i := range n {
+		_, _ = io.WriteString(h, n[i].addr+"\n")
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }

@@ -1,0 +1,132 @@
+package rediskv_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+const scanned = 3000
+
+// filled has keys in a store, and gives a cursor from the middle of a scan of them.
+func filled(t *testing.T, s *rediskv.Store) (cursor string) {
+	t.Helper()
+	entries := make([]kv.Entry, scanned)
+	for i := range entries {
+		entries[i].Key = fmt.Sprint("key ", i)
+	}
+	require.NoError(t, s.SetMany(t.Context(), entries))
+	for range 5 {
+		var err error
+		_, cursor, err = s.Scan(t.Context(), "key ", cursor, 100)
+		require.NoError(t, err)
+		require.NotEmpty(t, cursor)
+	}
+	return cursor
+}
+
+func whole(t *testing.T, s *rediskv.Store) {
+	t.Helper()
+	var all []string
+	for cursor := ""; ; {
+		keys, next, err := s.Scan(t.Context(), "key ", cursor, 100)
+		require.NoError(t, err)
+		if all, cursor = append(all, keys...), next; cursor == "" {
+			break
+		}
+	}
+	slices.Sort(all)
+	require.Len(t, slices.Compact(all), scanned)
+}
+
+// A scan never goes on with another server than it began with, which has the keys in another order: neither at the same address, where a replica took
+// over or the server was restarted, nor where a Sentinel names another one.
+func TestScanIsOfOneServer(t *testing.T) {
+	t.Parallel()
+	t.Run("failover", func(t *testing.T) {
+		t.Parallel()
+		master := redistest.Start(t)
+		replica := redistest.StartReplica(t, master)
+		service := redistest.NewService(t, master)
+		s := rediskv.New(service.Client())
+		cursor := filled(t, s)
+		require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())
+		service.FailOver(replica)
+		_, _, err := s.Scan(t.Context(), "key ", cursor, 100)
+		require.ErrorIs(t, err, kv.ErrCursor)
+		require.ErrorContains(t, err, "begin the scan again")
+		whole(t, s)
+	})
+	t.Run("restart", func(t *testing.T) {
+		t.Parallel()
+		server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+		s := open(t, "redis://"+server.Addr)
+		cursor := filled(t, s)
+		server.Restart()
+		_, _, err := s.Scan(t.Context(), "key ", cursor, 100)
+		require.ErrorIs(t, err, kv.ErrCursor)
+		whole(t, s)
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		master := redistest.Start(t)
+		redistest.StartReplica(t, master)
+		addr := redistest.StartSentinel(t, master, "coffer")
+		s := rediskv.OpenOptions(redis.UniversalOptions{Addrs: []string{addr}, MasterName: "coffer"})
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		cursor := filled(t, s)
+		sentinel := redis.NewSentinelClient(&redis.Options{Addr: addr})
+		t.Cleanup(func() { _ = sentinel.Close() })
+		require.Eventually(t, func() bool { return sentinel.Failover(t.Context(), "coffer").Err() == nil }, time.Minute, 100*time.Millisecond, "it has to hear of the replica")
+		client := master.Client(t)
+		require.Eventually(t, func() bool { return strings.Contains(client.Info(t.Context(), "replication").Val(), "role:slave") }, time.Minute, 20*time.Millisecond)
+		require.Eventually(t, func() bool { // the client hears of it meanwhile
+			_, _, err := s.Scan(t.Context(), "key ", cursor, 100)
+			require.Error(t, err)
+			return errors.Is(err, kv.ErrCursor)
+		}, time.Minute, 20*time.Millisecond)
+		whole(t, s)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		s := rediskv.New(redistest.StartCluster(t, 3))
+		parts := strings.Split(filled(t, s), "@")
+		for i, other := range map[int]string{1: strings.Repeat("0", 40), 2: strings.Repeat("0", 16), 3: "127.0.0.1:1"} {
+			changed := slices.Clone(parts)
+			changed[i] = other
+			_, _, err := s.Scan(t.Context(), "key ", strings.Join(changed, "@"), 100)
+			require.ErrorIs(t, err, kv.ErrCursor, i)
+		}
+		_, _, err := s.Scan(t.Context(), "key ", strings.Join(parts, "@"), 100)
+		require.NoError(t, err)
+	})
+}
+
+// A user who may not ask who answers scans as before.
+func TestScanWithoutInfo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	require.NoError(t, server.Client(t).Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@dangerous").Err())
+	s := open(t, "redis://app:pw@"+server.Addr)
+	filled(t, s)
+	whole(t, s)
+}
+
+// What a replica has may be long past.
+func TestScanOfAReplica(t *testing.T) {
+	t.Parallel()
+	replica := redistest.StartReplica(t, redistest.Start(t))
+	_, _, err := open(t, "redis://"+replica.Addr).Scan(t.Context(), "", "", 0)
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.ErrorContains(t, err, "read-only replica")
+}
