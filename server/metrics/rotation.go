@@ -15,6 +15,7 @@ type Rotation struct {
 	Keys    bool      // keysets were looked at
 	Oldest  time.Time // when the oldest primary key was made; the zero time where there is none
 	Overdue int       // keysets that were to get a new primary and did not
+	Room    int       // rotations of all its keys for which the fullest tenant has room; -1 where there is no tenant
 
 	Entries map[string]int // that this server went through, by what became of them
 	Errors  int            // how often a rotation was held up in this server
@@ -33,6 +34,7 @@ var (
 	rotationEntries = desc("rotation_entries_total", "Entries that this server went through, by what became of them.", "result")
 	rotationErrors  = desc("rotation_errors_total", "How often a rotation was held up in this server; it is tried again.")
 	oldestPrimary   = desc("oldest_primary_age_seconds", "Age of the oldest primary key of any tenant.")
+	rotationsRoom   = desc("rotations_room", "Rotations of all its keys for which the fullest tenant has room.")
 	keysetsOverdue  = desc("keysets_overdue", "Keysets that were to get a new primary key for its age or its uses, and did not.")
 )
 
@@ -47,7 +49,7 @@ func (m *Metrics) WatchRotations(states, results []string, see func() Rotation) 
 
 // Describe implements prometheus.Collector.
 func (r *rotations) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rotationStates, rotationLeft, rotationLeader, rotationEntries, rotationErrors, oldestPrimary, keysetsOverdue} {
+	for _, d := range []*prometheus.Desc{rotationStates, rotationLeft, rotationLeader, rotationEntries, rotationErrors, oldestPrimary, keysetsOverdue, rotationsRoom} {
 		to <- d
 	}
 }
@@ -74,6 +76,9 @@ func (r *rotations) Collect(to chan<- prometheus.Metric) {
 	}
 	if now.Keys {
 		gauge(keysetsOverdue, float64(now.Overdue))
+	}
+	if now.Keys && now.Room >= 0 {
+		gauge(rotationsRoom, float64(now.Room))
 	}
 	for _, result := range r.results {
 		to <- prometheus.MustNewConstMetric(rotationEntries, prometheus.CounterValue, float64(now.Entries[result]), result)

@@ -43,7 +43,7 @@ func rest(s *envelope.Keyset) time.Duration {
 
 // beginDue begins the rotations of keysets that are due, and remembers how old keys are. What cannot be read is reported, and holds up no other.
 func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
-	var all ages
+	all := ages{room: -1}
 	for d, err := range r.Ring.Documents(ctx) {
 		if ctx.Err() != nil {
 			return
@@ -66,7 +66,9 @@ func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
 		all.add(d, due, err == nil, r.Now())
 		r.report(ctx, log, d.Owner, err)
 	}
-	r.see(func(seen *Seen) { seen.Keys, seen.Oldest, seen.Overdue = true, all.oldest, all.overdue })
+	r.see(func(seen *Seen) {
+		seen.Keys, seen.Oldest, seen.Overdue, seen.Room = true, all.oldest, all.overdue, all.room
+	})
 }
 
 // used is what keys have sealed in this process and is in no record yet.

@@ -20,6 +20,7 @@ type Seen struct {
 	Keys      bool          // Serve has looked at the keysets, every minute it does
 	Oldest    time.Time     // when the oldest primary key was made; the zero time where there is none
 	Overdue   int           // keysets that were to get a new primary and did not
+	Room      int           // rotations of all its keys for which the fullest tenant has room; -1 where there is no tenant
 	Entries   Counts        // what this process did
 	Errors    int           // how often a rotation was held up in this process
 }
@@ -80,10 +81,14 @@ func (r *Rotator) count(did cache.Resealed, err error) {
 type ages struct {
 	oldest  time.Time
 	overdue int
+	room    int // -1 where there is no tenant
 }
 
 // add takes a tenant's keysets. Those that are due and were not rotated just now are overdue.
 func (a *ages) add(d *envelope.Document, due func(*envelope.Keyset) bool, rotated bool, now time.Time) {
+	if room := d.Room(); a.room < 0 || room < a.room {
+		a.room = room
+	}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		if s.Use == format.UseStorage {

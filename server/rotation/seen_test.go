@@ -41,7 +41,10 @@ func TestSeen(t *testing.T) {
 	s.serve(func() bool { return s.Seen().Keys && s.Seen().Rotations != nil })
 	seen := s.Seen()
 	require.WithinDuration(t, time.Now(), seen.Oldest, time.Minute)
-	require.Equal(t, rotation.Seen{Keys: true, Oldest: seen.Oldest, Rotations: map[rotation.State]int{}}, seen)
+	require.Equal(t, rotation.Seen{Keys: true, Oldest: seen.Oldest, Room: seen.Room, Rotations: map[rotation.State]int{}}, seen)
+	require.Greater(t, seen.Room, 300)
+	s.grow(1000)
+	s.serve(func() bool { return s.Seen().Room == 24 })
 
 	keys.broken.Store(true)
 	s.clock.pass(91 * 24 * time.Hour)

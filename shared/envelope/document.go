@@ -105,6 +105,21 @@ func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {
 	return nil
 }
 
+// Room is how many times each keyset can get another key, at least: less is left of a key that is destroyed, but it keeps its place, in its keyset and in
+// the document, whose size is bounded too. With many keysets that is what fills up first.
+func (d *Document) Room() int {
+	encoded, err := d.Append(nil)
+	if err != nil {
+		return 0
+	}
+	one := len((&Key{State: Enabled, Wrapped: make([]byte, WrappedSize)}).Append(nil))
+	left := (MaxDocument - len(encoded)) / (one * max(1, len(d.Keysets)))
+	for i := range d.Keysets {
+		left = min(left, maxKeys-len(d.Keysets[i].Keys))
+	}
+	return min(left, maxKeys)
+}
+
 // AddSlot adds a slot. It returns ErrInvalid for a slot that no document may hold or whose ID is there already.
 func (d *Document) AddSlot(s Slot) error {
 	i := 0

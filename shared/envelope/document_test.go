@@ -123,3 +123,30 @@ func TestKeyset(t *testing.T) {
 	require.Nil(t, d.Keyset(0, classify.PHI))
 	require.Nil(t, newDocument().Keyset(format.UseCache, classify.PHI))
 }
+
+// There is room for as many keys as Room says, whether keysets or the document fill up first, and for no more.
+func TestRoom(t *testing.T) {
+	n := 0
+	for _, keysets := range []int{1, 2, 10} {
+		d := &envelope.Document{Environment: "test", Owner: "o"}
+		round := func() error {
+			for i := range keysets {
+				n++
+				k := envelope.Key{ID: format.KeyID{byte(n), byte(n >> 8)}, State: envelope.Enabled, Wrapped: make([]byte, envelope.WrappedSize)}
+				if err := d.AddKey(format.Use(2+i/5), classify.All[i%5], k); err != nil {
+					return err
+				}
+			}
+			_, err := d.Append(nil)
+			return err
+		}
+		require.NoError(t, round())
+		room := d.Room()
+		require.Equal(t, map[int]int{1: 1023, 2: 969, 10: 192}[keysets], room)
+		for range room {
+			require.NoError(t, round())
+		}
+		require.Zero(t, d.Room())
+		require.Error(t, round())
+	}
+}
