@@ -226,9 +226,15 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
   });
 
   test('a file dropped anywhere is taken', async () => {
-    await page.evaluate(drop, '{"resourceType":"Condition","code":{"text":"Asthma"}}', 'dropped.json');
+    for (const name of ['dropped.json', 'second.json']) await page.evaluate(drop, '{"resourceType":"Condition","code":{"text":"Asthma"}}', name);
+    expect(await page.evaluate(() => visitor.until(() => document.querySelector('.add')?.textContent?.includes('Another file follows'))), 'said').toBe(true);
     expect(await page.evaluate(() => visitor.text('.draft-file'))).toMatch(/dropped\.json\s+FHIR · 53\sB · Asthma/);
-    await page.evaluate(() => visitor.press('Cancel'));
+    await page.evaluate(async () => {
+      await visitor.press('Cancel');
+      await visitor.until(() => !document.querySelector('.add')?.textContent?.includes('follows'));
+      await visitor.press('Cancel');
+      await visitor.until(() => !document.querySelector('.draft-file'));
+    });
   });
 
   test('a DICOM image in JPEG is drawn', async () => {
@@ -252,6 +258,15 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
   test('a record is deleted, and the vault is locked', async () => {
     await page.evaluate(async () => {
       await visitor.press('chest-ct-phantom.dcm');
+      await visitor.press('Delete');
+      const press = (key: string) => document.activeElement!.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+      await visitor.until(() => document.activeElement?.textContent === 'Cancel');
+      press('Escape');
+      await visitor.until(() => document.activeElement?.textContent === 'Delete');
+      await visitor.press('Delete');
+      await visitor.until(() => document.activeElement?.textContent === 'Cancel');
+      document.querySelector<HTMLButtonElement>('.pane [role=tab][aria-selected=true]')!.focus(); // whoever goes on does not delete
+      await visitor.until(() => ![...document.querySelectorAll('button')].some(({ textContent }) => textContent === 'Delete for good'));
       await visitor.press('Delete');
       await visitor.press('Delete for good');
       await visitor.until(() => document.querySelectorAll('.records .record').length === 3);

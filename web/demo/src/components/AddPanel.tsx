@@ -45,6 +45,7 @@ export function AddPanel({ onAdd }: { onAdd: Store }) {
       )}
       <h2 id="add-title">{draft ? 'Classify and store' : 'Add a record'}</h2>
       {problem && <ProblemNote problem={problem} />}
+      {drafts.length > 1 && <p className="hint">{drafts.length === 2 ? 'Another file follows.' : `${drafts.length - 1} more files follow.`}</p>}
       {draft ? <DraftForm key={draft.file.name + drafts.length} content={draft} onStore={store} onCancel={next} /> : <Sources onFiles={take} />}
     </section>
   );

@@ -5,7 +5,7 @@ import type { Server } from '../server/useServer.js';
 import { dateText, sizeText } from '../wording.js';
 import { Life } from './CacheRow.js';
 import { ClassBadge } from './ClassBadge.js';
-import { DeleteButton } from './DeleteButton.js';
+import { ConfirmButton } from './ConfirmButton.js';
 import { Facts } from './Facts.js';
 import { HexView } from './HexView.js';
 import { ProblemNote } from './ProblemNote.js';
@@ -48,7 +48,7 @@ export function CacheEntry({ server, item, now, onChange }: Props) {
           <button type="button" className="button" onClick={() => act(() => client.expire(item.key, '1h', { ifMatch: item.etag }))}>
             Keep for an hour
           </button>
-          <DeleteButton onConfirm={() => act(() => client.delete(item.key, { ifMatch: item.etag }))} />
+          <ConfirmButton label="Delete" ask="Delete for good" danger onConfirm={() => act(() => client.delete(item.key, { ifMatch: item.etag }))} />
         </span>
       </header>
       {problem && <ProblemNote problem={problem} />}

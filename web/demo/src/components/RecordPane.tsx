@@ -4,7 +4,7 @@ import { type Item, openRecord } from '../vault/records.js';
 import type { Vault } from '../vault/vault.js';
 import { dateText } from '../wording.js';
 import { ClassBadge } from './ClassBadge.js';
-import { DeleteButton } from './DeleteButton.js';
+import { ConfirmButton } from './ConfirmButton.js';
 import { DiskView } from './DiskView.js';
 import { OpenedView } from './OpenedView.js';
 import { ProblemNote } from './ProblemNote.js';
@@ -47,7 +47,7 @@ export function RecordPane({ vault, server, item, onRemove }: Props) {
             <ClassBadge classification={item.classification} /> sealed {dateText(item.sealedAt)}
           </p>
         </div>
-        <DeleteButton onConfirm={() => onRemove(id)} />
+        <ConfirmButton label="Delete" ask="Delete for good" danger onConfirm={() => onRemove(id)} />
       </header>
       <Tabs
         label="Views of the record"

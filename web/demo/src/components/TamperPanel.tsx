@@ -14,10 +14,15 @@ interface Props {
 /** Plays somebody who changes the disk: one bit, and Coffer gives nothing of the record. */
 export function TamperPanel({ storage, id, onChange }: Props) {
   const [problem, setProblem] = useState<Problem | null>(null);
+  const panel = useRef<HTMLDivElement>(null);
   const restore = useRef<(() => Promise<void>) | null>(null);
 
   // Whoever leaves the view leaves the record as it was.
   useEffect(() => () => void restore.current?.(), []);
+
+  useEffect(() => {
+    if (problem) panel.current?.scrollIntoView({ block: 'nearest' }); // the refusal is what it was pressed for
+  }, [problem]);
 
   async function flip() {
     try {
@@ -37,7 +42,7 @@ export function TamperPanel({ storage, id, onChange }: Props) {
   }
 
   return (
-    <div className="tamper">
+    <div className="tamper" ref={panel}>
       <div>
         <h3>What if somebody changes the disk?</h3>
         <p className="hint">Change one bit in the middle of the sealed value, past Coffer, as somebody with the disk in hand could.</p>

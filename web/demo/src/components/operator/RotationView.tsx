@@ -1,8 +1,8 @@
-import { useState } from 'react';
 import type { Rotation } from '../../operator/api.js';
 import { goesOn, sentenceOf } from '../../operator/keysets.js';
 import { dateText } from '../../wording.js';
 import { ClassBadge } from '../ClassBadge.js';
+import { ConfirmButton } from '../ConfirmButton.js';
 
 interface Props {
   tenant: string;
@@ -17,26 +17,12 @@ export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) 
     <div className="rotation">
       {rotation && <Progress rotation={rotation} />}
       <span className="actions">
-        <Confirmed label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
+        <ConfirmButton label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
         {rotation && !rotation.compromised && ['reencrypting', 'grace'].includes(rotation.state) && (
-          <Confirmed label="Roll back" ask="Make the former keys seal again" onConfirm={onRollback} />
+          <ConfirmButton label="Roll back" ask="Make the former keys seal again" onConfirm={onRollback} />
         )}
       </span>
     </div>
-  );
-}
-
-/** A button that acts at the second press. */
-function Confirmed({ label, ask, onConfirm }: { label: string; ask: string; onConfirm: () => void }) {
-  const [asked, setAsked] = useState(false);
-  return asked ? (
-    <button type="button" className="button primary" autoFocus onBlur={() => setAsked(false)} onClick={() => (setAsked(false), onConfirm())}>
-      {ask}
-    </button>
-  ) : (
-    <button type="button" className="button quiet" onClick={() => setAsked(true)}>
-      {label}
-    </button>
   );
 }
 

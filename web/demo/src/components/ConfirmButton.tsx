@@ -1,0 +1,37 @@
+import { type FocusEvent, type KeyboardEvent, useRef, useState } from 'react';
+
+interface Props {
+  label: string;
+  /** What the second press does. */
+  ask: string;
+  /** Whether that cannot be undone. */
+  danger?: boolean;
+  onConfirm: () => void;
+}
+
+/** A button that acts at the second press. Escape, or going elsewhere, takes the first one back. */
+export function ConfirmButton({ label, ask, danger = false, onConfirm }: Props) {
+  const [asked, setAsked] = useState(false);
+  const returning = useRef(false); // whether the keyboard comes back to the first button
+  const close = (returns: boolean) => {
+    returning.current = returns;
+    setAsked(false);
+  };
+  // Safari gives a pressed button no focus: nothing gets it then.
+  const leave = ({ currentTarget, relatedTarget }: FocusEvent) => relatedTarget && !currentTarget.contains(relatedTarget) && close(false);
+  const escape = ({ key }: KeyboardEvent) => key === 'Escape' && close(true);
+  return asked ? (
+    <span className="actions" onBlur={leave} onKeyDown={escape}>
+      <button type="button" className={danger ? 'button danger' : 'button primary'} onClick={() => (close(false), onConfirm())}>
+        {ask}
+      </button>
+      <button type="button" className="button quiet" autoFocus onClick={() => close(true)}>
+        Cancel
+      </button>
+    </span>
+  ) : (
+    <button type="button" className="button quiet" autoFocus={returning.current} onClick={() => setAsked(true)}>
+      {label}
+    </button>
+  );
+}
