@@ -40,7 +40,7 @@ async function buildPackage() {
       external: ['react', './wasm_exec.js', './index.js'],
       makeAbsoluteExternalsRelative: false,
       transform: { target: 'es2022' },
-      output: { dir: dist, format: 'esm', minify: true, sourcemap: true },
+      output: { dir: dist, format: 'esm', minify: true, comments: false, sourcemap: true },
     });
   }
   cpSync(join(src, 'wasm_exec.js'), join(dist, 'wasm_exec.js'));

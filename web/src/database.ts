@@ -83,31 +83,28 @@ export class Database {
   }
 
   /** Stores a new vault's document unless another tab was faster; returns the one that stands. */
-  async adopt(document: Bytes): Promise<Bytes> {
-    const connection = await this.connect();
-    return new Promise((resolve, reject) => {
-      const tx = connection.transaction(VAULT, 'readwrite');
-      const store = tx.objectStore(VAULT);
-      let standing = document;
-      const first = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
-      first.onsuccess = () => {
-        if (first.result === undefined) store.put(document, DOCUMENT);
-        else standing = first.result;
-      };
-      tx.oncomplete = () => resolve(standing);
-      tx.onabort = () => reject(storageError(tx.error));
-    });
+  adopt(document: Bytes): Promise<Bytes> {
+    return this.#change((found) => found ?? document);
   }
 
   /** Puts a host's newer document in the place of the one at rest; `connection_lost` where that is another meanwhile. */
   async replace(former: Uint8Array, document: Bytes): Promise<void> {
+    await this.#change((found) => (sameBytes(found, former) ? document : undefined));
+  }
+
+  /** Puts in the document's place what `next` makes of it, nothing being a refusal; returns what then stands. */
+  async #change(next: (found: Bytes | undefined) => Bytes | undefined): Promise<Bytes> {
     const connection = await this.connect();
     return new Promise((resolve, reject) => {
       const tx = connection.transaction(VAULT, 'readwrite');
       const store = tx.objectStore(VAULT);
       const found = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
-      found.onsuccess = () => (sameBytes(found.result, former) ? store.put(document, DOCUMENT) : tx.abort());
-      tx.oncomplete = () => resolve();
+      found.onsuccess = () => {
+        const document = next(found.result);
+        if (!document) return tx.abort();
+        if (document !== found.result) store.put(document, DOCUMENT);
+        tx.oncomplete = () => resolve(document);
+      };
       tx.onabort = () => reject(storageError(tx.error));
     });
   }

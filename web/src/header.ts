@@ -2,7 +2,7 @@
 import { type DataClassification, classes, classNumber } from './classification.js';
 import { type Core, Reader } from './core.js';
 import { errorOf } from './errors.js';
-import { concat } from './primitives.js';
+import { concat, unshared } from './primitives.js';
 
 export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'C2SP-CHUNKED-AES-256-GCM'] as const;
 export const uses = ['', 'storage', 'cache', 'service', 'field', 'file'] as const;
@@ -44,8 +44,12 @@ export interface Metadata {
 
 /** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
 export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
-  // A header is at most 80 bytes and a context of 16 KiB.
-  return core.check(core.call.header(core.begin().bytes(bytes.subarray(0, 80 + (16 << 10))).length, total));
+  return core.check(core.call.header(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total));
+}
+
+/** Where bytes that are a header say that it ends. */
+export function headerEnd(bytes: Uint8Array): number {
+  return FIXED + 2 + (((bytes[FIXED] ?? 0) << 8) | (bytes[FIXED + 1] ?? 0));
 }
 
 /** Reads the fields of a header that the core found valid. */
@@ -109,10 +113,11 @@ export function joinParts({ head, body }: Parts): Uint8Array<ArrayBuffer> {
   return concat(head, body instanceof Uint8Array ? body : new Uint8Array(body));
 }
 
-/** Splits a binary package; the parts alias it. */
-export function splitParts(core: Core, bytes: Uint8Array<ArrayBuffer>): Parts {
+/** Splits a binary package, whose bytes the body goes on using. */
+export function splitParts(core: Core, sealed: Uint8Array): Parts {
+  const bytes = unshared(sealed);
   const n = headerLength(core, bytes, bytes.length) + headExtra(bytes[at.algorithm] ?? 0);
-  return { head: bytes.subarray(0, n), body: bytes.subarray(n) };
+  return { head: new Uint8Array(bytes.subarray(0, n)), body: bytes.subarray(n) };
 }
 
 /** How much of the body lies in the head: nonce, and a public value's tag; a chunked body stays whole. */

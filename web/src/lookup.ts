@@ -1,5 +1,5 @@
 /** A record's key in the database. */
-export type RecordKey = readonly [store: string, name: string];
+export type RecordKey = [store: string, name: string];
 
 /** What a request answers, once it has. An IDBRequest is one. */
 export interface Answer {
@@ -43,31 +43,25 @@ export class Lookup {
   #read(runs: readonly Wanted[][], done: () => void): boolean {
     let last: IDBRequest | undefined;
     for (const run of runs) {
-      const [only] = run;
-      const alone = run.length === 1;
-      last = alone && only ? this.#records.get(only.key as unknown as IDBValidKey) : this.#records.getAll(rangeOf(run));
-      for (const [i, w] of run.entries()) w.answeredBy(last, alone ? undefined : i);
+      const alone = run.length === 1; // `get` answers sooner
+      last = alone ? this.#records.get(run[0]?.key as RecordKey) : this.#records.getAll(rangeOf(run));
+      for (const [i, w] of run.entries()) [w.request, w.at] = [last, alone ? undefined : i];
     }
     if (last) last.onsuccess = done;
     return last !== undefined;
   }
 }
 
-/** A record asked for, and what reads it; nothing where it is known to be missing. */
+/** A record asked for, and where its answer is; nowhere if it is known to be missing. */
 class Wanted implements Answer {
-  #request: IDBRequest | undefined;
-  #at: number | undefined;
+  request: IDBRequest | undefined;
+  at: number | undefined;
 
   constructor(readonly key: RecordKey) {}
 
-  answeredBy(request: IDBRequest, at?: number): void {
-    this.#request = request;
-    this.#at = at;
-  }
-
   get result(): unknown {
-    const found: unknown = this.#request?.result;
-    return this.#at === undefined ? found : (found as unknown[])[this.#at];
+    const found: unknown = this.request?.result;
+    return this.at === undefined ? found : (found as unknown[])[this.at];
   }
 }
 

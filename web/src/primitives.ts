@@ -127,6 +127,11 @@ function sealedIn(key: CryptoKey): CryptoKey {
   return key;
 }
 
+/** The bytes, copied only where their memory is shared, which WebCrypto does not take. */
+export function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
+  return b.buffer instanceof ArrayBuffer ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
+}
+
 /** Joins byte arrays. */
 export function concat(...parts: readonly Uint8Array[]): Bytes {
   const joined = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));

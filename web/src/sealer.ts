@@ -1,7 +1,7 @@
 import { type DataClassification, classNumber } from './classification.js';
 import { type Core, saltSpent, isPlain } from './core.js';
 import { errorOf } from './errors.js';
-import { type Parts, PUBLIC, type Use, at, headExtra, headerLength, uses } from './header.js';
+import { type Parts, PUBLIC, type Use, at, headExtra, headerEnd, headerLength, uses } from './header.js';
 import { NONCE, SALT, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
@@ -33,8 +33,8 @@ export function placePrefix(core: Core, owner: string, collection: string, named
 export interface Keys {
   secrets: ReadonlyMap<string, CryptoKey>;
   open(core: Core): number;
-  /** Only of a passphrase: its key belongs to one salt. */
-  salt?: Bytes;
+  /** Only of a passphrase: its key belongs to one salt. When that is spent, another sealer takes over. */
+  fixed?: { readonly salt: Bytes; renew(): Promise<Sealer> } | undefined;
 }
 
 interface Writer {
@@ -100,7 +100,10 @@ export class Sealer {
       }
       const n = this.#plan(writer, useNumber, classNo, encoded, place, context);
       if (n !== saltSpent) return this.#carryOut(writer, this.core.check(n), encoded.bytes);
-      if (this.#keys.salt) throw errorOf('key_unusable', saltIsSpent);
+      if (this.#keys.fixed) {
+        [encoded, context] = [encoded.own(), copyContext(context)];
+        return (await this.#keys.fixed.renew()).seal(encoded, use, cls, place, context);
+      }
       if (this.#writers.get(slot) === writer) this.#writers.delete(slot);
       writer = undefined;
     }
@@ -122,7 +125,7 @@ export class Sealer {
     const head = this.core.view(2 + length + headExtra(algorithm)).slice(2); // what follows the header is overwritten below
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
     if (algorithm !== PUBLIC) return { head, body: await gcmSeal(writer.key, iv, data, value) };
-    const body = value.slice();
+    const body = new Uint8Array(value);
     head.set(new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), new Uint8Array(0))), length + NONCE);
     return { head, body };
   }
@@ -142,7 +145,7 @@ export class Sealer {
 
   async #makeWriter(use: number, cls: number): Promise<Writer> {
     const id = this.core.output(this.core.call.primary(this.#session, use, cls));
-    const salt = this.#keys.salt ?? random(SALT);
+    const salt = this.#keys.fixed?.salt ?? random(SALT);
     return { salt, key: await messageKey(this.#secret(latin1(id)), salt) };
   }
 
@@ -152,11 +155,11 @@ export class Sealer {
     return secret;
   }
 
-  /** Opens a package. Nothing of it is returned unless all of it is authentic, in its place, and of the class demanded. */
+  /** Opens a package. Its head must not change meanwhile; its body may. Nothing of it is returned unless all of it is authentic, in its place, and of the class demanded. */
   async open({ head, body }: Parts, use: Use, place: EncodedPlace, least?: DataClassification): Promise<Decoded> {
     const { core } = this;
     const session = this.#session;
-    const length = at.context + 2 + (((head[at.context] ?? 0) << 8) | (head[at.context + 1] ?? 0));
+    const length = headerEnd(head);
     if (head.length < length) throw incomplete(core, head);
     const input = writePlace(core.begin().bytes(head.subarray(0, length)), place).length;
     const n = core.check(core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, head.length - length + body.byteLength));
@@ -164,7 +167,10 @@ export class Sealer {
     if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
     let kept = this.#find(head);
     const data = kept ? core.view(n) : core.output(n); // a view does not outlive an await
-    kept ??= await this.#derive(head.slice(at.keyId, at.salt + SALT));
+    if (!kept) {
+      if (body instanceof Uint8Array) body = new Uint8Array(body); // may be the caller's
+      kept = await this.#derive(head.slice(at.keyId, at.salt + SALT));
+    }
     const plaintext = await openBody(kept.key, algorithm, head, length, body, data);
     this.#keep(kept);
     return decodeValue(core, head[at.type] ?? 0, head[at.flags] ?? 0, new Uint8Array(plaintext));
@@ -193,9 +199,6 @@ export class Sealer {
   }
 }
 
-/** Marks the one key_unusable that EncryptionService answers by deriving a new key. */
-export const saltIsSpent = 'the salt is spent';
-
 function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {
   core.bytes(prefix);
   return name === undefined ? core : core.text(name);
@@ -206,7 +209,7 @@ function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, bod
   const iv = head.subarray(n, n + NONCE);
   if (algorithm === 1) return gcmOpen(key, iv, data, body);
   if (algorithm !== PUBLIC) throw errorOf('unsupported_version', 'a chunked package');
-  const value = body instanceof Uint8Array ? body.slice() : new Uint8Array(body);
+  const value = new Uint8Array(body); // a copy, unless it is a buffer of its own
   return gcmOpen(key, iv, concat(data, value), head.subarray(n + NONCE)).then(() => value.buffer);
 }
 

@@ -1,12 +1,12 @@
 import { type DataClassification } from './classification.js';
 import { type Core, loadCore } from './core.js';
-import { CofferError, errorOf } from './errors.js';
+import { errorOf } from './errors.js';
 import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, at, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
 import { SALT, keyId, random } from './primitives.js';
-import { type Place, Sealer, copyContext, latin1, placePrefix, saltIsSpent } from './sealer.js';
+import { type Keys, type Place, Sealer, copyContext, latin1, placePrefix } from './sealer.js';
 import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from './unlock.js';
-import { type Encoded, encodeValue } from './values.js';
+import { encodeValue } from './values.js';
 
 /** Options of {@link EncryptionService}. */
 export interface ServiceOptions {
@@ -46,8 +46,11 @@ export class EncryptionService {
   #core: Core | undefined;
   #secret: Secret | undefined;
   #ready: Promise<void> | undefined;
+  /** What seals; there as soon as the service is initialized. */
   #sealer: Sealer | undefined;
-  readonly #derived = new Map<string, Promise<Sealer>>();
+  #renewing: Promise<Sealer> | undefined;
+  /** Only of a passphrase: what opens packages of a salt. */
+  readonly #derived = new Map<string, Sealer | Promise<Sealer>>();
 
   /** `source` is a master key (base64 of 32 random bytes) or passphrase, or a keyset with its secret. Throws `invalid_argument`. */
   constructor(source: string | Uint8Array | Unlock, options: ServiceOptions = {}) {
@@ -71,24 +74,40 @@ export class EncryptionService {
     this.#secret = secretOf(this.#unlock);
     if (document) this.#sealer = new Sealer(this.#core, await unlockDocument(this.#core, document, this.#secret));
     else if (this.#secret.kind === 2) this.#sealer = await singleKey(this.#core, MASTER_KEY, 0, await this.#secret.key(new Uint8Array(SALT), 0));
-    else this.#sealer = await this.#derive(random(SALT), this.#core.check(this.#core.call.iterations(this.#iterations ?? 0)));
+    else await this.#renew(this.#core);
   }
 
-  /** The sealer of the passphrase's key under a salt. */
-  #derive(salt: Uint8Array<ArrayBuffer>, iterations: number): Promise<Sealer> {
+  /** Draws the salt of a passphrase's packages; callers of the same moment share it. */
+  #renew(core: Core): Promise<Sealer> {
+    const draw = async () => (this.#sealer = await this.#derive(core, random(SALT), core.check(core.call.iterations(this.#iterations ?? 0))));
+    this.#renewing ??= draw().finally(() => (this.#renewing = undefined));
+    return this.#renewing;
+  }
+
+  /** The sealer of the passphrase's key under a salt: at once where it was derived before. */
+  #derive(core: Core, salt: Uint8Array<ArrayBuffer>, iterations: number): Sealer | Promise<Sealer> {
     const id = `${iterations}:${latin1(salt)}`;
-    const core = this.#core as Core;
-    let sealer = this.#derived.get(id);
-    sealer ??= (this.#secret as Secret).key(salt, iterations).then((key) => singleKey(core, PASSPHRASE, iterations, key, salt));
+    const sealer = this.#derived.get(id) ?? this.#stretch(core, id, salt, iterations);
     this.#derived.delete(id);
     this.#derived.set(id, sealer);
-    sealer.catch(() => this.#derived.delete(id));
     const [oldest] = this.#derived;
     if (this.#derived.size > KEPT && oldest) {
       this.#derived.delete(oldest[0]);
-      void oldest[1].then((s) => s !== this.#sealer && s.close());
+      void Promise.resolve(oldest[1]).then((s) => s !== this.#sealer && s.close());
     }
     return sealer;
+  }
+
+  #stretch(core: Core, id: string, salt: Uint8Array<ArrayBuffer>, iterations: number): Promise<Sealer> {
+    const fixed = { salt, renew: () => this.#renew(core) };
+    const deriving = (this.#secret as Secret).key(salt, iterations).then((key) => singleKey(core, PASSPHRASE, iterations, key, fixed));
+    const done = (sealer?: Sealer) => {
+      if (this.#derived.get(id) !== deriving) return;
+      if (sealer) this.#derived.set(id, sealer);
+      else this.#derived.delete(id);
+    };
+    deriving.then(done, () => done());
+    return deriving;
   }
 
   /**
@@ -96,26 +115,24 @@ export class EncryptionService {
    * Rejects with `invalid_argument`, `too_large`, and as {@link EncryptionService.initialize} does.
    */
   async encrypt(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<EncryptedPackage> {
-    const parts = await this.#seal(encodeValue(value).own(), classification, copyContext(context), { ...options });
-    return packageToJson(await this.#loaded(), parts);
+    const parts = await this.#seal(value, classification, context, options);
+    return packageToJson(this.#core as Core, parts);
   }
 
   /** Like {@link EncryptionService.encrypt}, but returns the binary package: a quarter smaller, and faster. */
   async encryptBinary(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return joinParts(await this.#seal(encodeValue(value).own(), classification, copyContext(context), { ...options }));
+    return joinParts(await this.#seal(value, classification, context, options));
   }
 
-  async #seal(value: Encoded, cls: DataClassification, context: Readonly<Record<string, string>> | undefined, options: PackageOptions): Promise<Parts> {
-    const core = await this.#loaded();
-    const sealer = this.#sealer as Sealer;
-    const { use = 'service', place } = options;
-    try {
-      return await sealer.seal(value, use, cls, encodePlace(core, place), context);
-    } catch (error) {
-      if (!(error instanceof CofferError && error.message.endsWith(saltIsSpent))) throw error;
-      if (sealer === this.#sealer) this.#sealer = await this.#derive(random(SALT), core.check(core.call.iterations(this.#iterations ?? 0)));
-      return this.#seal(value, cls, context, options);
+  /** Seals in the tick of the call. Where the keys are still to come, what the caller may change is copied. */
+  async #seal(value: unknown, cls: DataClassification, context: Readonly<Record<string, string>> | undefined, options: PackageOptions): Promise<Parts> {
+    let encoded = encodeValue(value);
+    let { use = 'service', place } = options;
+    if (!this.#sealer) {
+      [encoded, context, place] = [encoded.own(), copyContext(context), { ...place }];
+      await this.initialize();
     }
+    return (this.#sealer as Sealer).seal(encoded, use, cls, encodePlace(this.#core as Core, place), context);
   }
 
   /**
@@ -123,28 +140,32 @@ export class EncryptionService {
    * Rejects with `wrong_secret`, `unknown_key`, `key_destroyed`, `authentication_failed`, `class_too_low`, `malformed`, `unsupported_version`.
    */
   async decrypt<T = unknown>(sealed: EncryptedPackage | Uint8Array, options: DecryptOptions = {}): Promise<T> {
-    const bytes = sealed instanceof Uint8Array ? new Uint8Array(sealed) : undefined;
-    const core = await this.#loaded();
-    const parts = bytes ? splitParts(core, bytes) : packageFromJson(core, sealed);
-    const { use = 'service', place, least } = options;
-    const sealer = await this.#sealerFor(core, parts.head);
-    return (await sealer.open(parts, use, encodePlace(core, place), least)).value as T;
+    let { use = 'service', place, least } = options;
+    if (!this.#sealer) {
+      if (sealed instanceof Uint8Array) sealed = new Uint8Array(sealed);
+      place = { ...place };
+      await this.initialize();
+    }
+    const core = this.#core as Core;
+    const parts = sealed instanceof Uint8Array ? splitParts(core, sealed) : packageFromJson(core, sealed);
+    const where = encodePlace(core, place);
+    let sealer = this.#sealerFor(core, parts.head);
+    if (!(sealer instanceof Sealer)) {
+      parts.body = new Uint8Array(parts.body); // a copy: it may be the caller's
+      sealer = await sealer;
+    }
+    return (await sealer.open(parts, use, where, least)).value as T;
   }
 
   /** The sealer that opens packages with this header; of a passphrase, that of its salt. */
-  async #sealerFor(core: Core, head: Uint8Array<ArrayBuffer>): Promise<Sealer> {
+  #sealerFor(core: Core, head: Uint8Array<ArrayBuffer>): Sealer | Promise<Sealer> {
     const source = head[at.source];
     const own = 'keyset' in this.#unlock ? KEYSET : this.#secret?.kind === 2 ? MASTER_KEY : PASSPHRASE;
     if (source !== own) throw errorOf(own === KEYSET ? 'unknown_key' : 'wrong_secret', 'the package has another kind of key');
     if (source !== PASSPHRASE) return this.#sealer as Sealer;
     core.check(core.call.derivation(core.begin().bytes(head).length));
     const iterations = new DataView(head.buffer, head.byteOffset).getUint32(at.iterations);
-    return this.#derive(head.slice(at.salt, at.salt + SALT), iterations);
-  }
-
-  async #loaded(): Promise<Core> {
-    await this.initialize();
-    return this.#core as Core;
+    return this.#derive(core, head.slice(at.salt, at.salt + SALT), iterations);
   }
 }
 
@@ -154,8 +175,8 @@ function encodePlace(core: Core, place: Partial<Place> | undefined) {
 }
 
 /** A session of packages without a keyset: one key. */
-async function singleKey(core: Core, source: number, iterations: number, key: CryptoKey, salt?: Uint8Array<ArrayBuffer>): Promise<Sealer> {
+async function singleKey(core: Core, source: number, iterations: number, key: CryptoKey, fixed?: Keys['fixed']): Promise<Sealer> {
   const id = await keyId(key);
   const open = (c: Core) => c.check(c.call.openSingle(source, (c.begin().bytes(id), iterations)));
-  return new Sealer(core, { secrets: new Map([[latin1(id), key]]), open, ...(salt ? { salt } : {}) });
+  return new Sealer(core, { secrets: new Map([[latin1(id), key]]), open, fixed });
 }

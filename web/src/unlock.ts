@@ -53,18 +53,18 @@ function readSecret(secret: string | Uint8Array): Secret {
     if (!(secret instanceof Uint8Array) || secret.length !== 32) throw errorOf('invalid_argument', 'a master key has 32 bytes');
     return new Secret(new Uint8Array(secret));
   }
-  if (secret === '' || !isWellFormed(secret)) throw errorOf('invalid_argument', 'the secret is empty or not well-formed text');
-  return new Secret(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret) ? fromBase64(secret) : secret);
+  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret) ? new Secret(fromBase64(secret)) : readPassword(secret);
+}
+
+function readPassword(text: unknown): Secret {
+  if (typeof text !== 'string' || text === '' || !isWellFormed(text)) throw errorOf('invalid_argument', 'the secret is empty or not well-formed text');
+  return new Secret(text);
 }
 
 /** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
 export function secretOf(unlock: Unlock): Secret {
   if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock has a password, a masterKey, or a keyset and secret');
-  if ('password' in unlock) {
-    const { password } = unlock;
-    if (typeof password !== 'string' || password === '' || !isWellFormed(password)) throw errorOf('invalid_argument', 'the password is empty or not well-formed text');
-    return new Secret(password);
-  }
+  if ('password' in unlock) return readPassword(unlock.password);
   if ('masterKey' in unlock) return readSecret(unlock.masterKey);
   if ('keyset' in unlock) return readSecret(unlock.secret);
   throw errorOf('not_configured');
@@ -217,10 +217,20 @@ async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, binding: Bytes
 
 /** The ids of the keys that a document holds and has not destroyed. */
 export function keyIds(core: Core, document: Uint8Array): string[] {
+  const keys = consult(core, document, (handle) => list((i) => core.output(core.call.key(handle, i))));
+  return keys.filter((key) => key[2] !== DESTROYED).map((key) => latin1(key.subarray(3, 35)));
+}
+
+/** A document's label. */
+export function label(core: Core, document: Uint8Array, which: 'owner' | 'environment'): string {
+  return new TextDecoder().decode(consult(core, document, (handle) => core.output(core.call[which](handle))));
+}
+
+/** Has the core read a document, for as long as the question takes. */
+function consult<T>(core: Core, document: Uint8Array, question: (handle: number) => T): T {
   const handle = core.check(core.call.openDocument(core.begin().bytes(document).length));
   try {
-    const keys = list((i) => core.output(core.call.key(handle, i)));
-    return keys.filter((key) => key[2] !== DESTROYED).map((key) => latin1(key.subarray(3, 35)));
+    return question(handle);
   } finally {
     core.call.closeSession(handle);
   }

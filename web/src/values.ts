@@ -1,6 +1,7 @@
 import { type Core, Reader, isPlain, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
 import { TOMBSTONE } from './header.js';
+import { unshared } from './primitives.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
@@ -20,7 +21,7 @@ export class Encoded {
 
   /** The same with bytes of its own: to be taken before anything is awaited. */
   own(): Encoded {
-    return this.borrowed ? new Encoded(this.type, this.bytes.slice()) : this;
+    return this.borrowed ? new Encoded(this.type, new Uint8Array(this.bytes)) : this;
   }
 }
 
@@ -61,11 +62,6 @@ function viewOf(buffer: ArrayBuffer): Uint8Array<ArrayBuffer> {
   } catch (cause) {
     throw errorOf('invalid_argument', 'the buffer is detached', cause);
   }
-}
-
-/** WebCrypto takes no shared memory. */
-function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
-  return b.buffer instanceof ArrayBuffer ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
 }
 
 /** Reads a Blob, behind what is said of it. */

@@ -3,7 +3,7 @@ import { Database, sameBytes } from './database.js';
 import { CofferError, errorOf } from './errors.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from './sealer.js';
-import { type Unlock, createVault, keyIds, keysetOf, secretOf, unlockDocument } from './unlock.js';
+import { type Unlock, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from './unlock.js';
 
 /** Options of a vault. */
 export interface VaultOptions {
@@ -113,14 +113,5 @@ async function keepSupplied(core: Core, database: Database, supplied: Uint8Array
 function checkEnvironment(core: Core, document: Uint8Array, wanted: string | undefined): void {
   if (wanted !== undefined && label(core, document, 'environment') !== wanted) {
     throw errorOf('invalid_argument', 'keys of another environment');
-  }
-}
-
-function label(core: Core, document: Uint8Array, which: 'owner' | 'environment'): string {
-  const handle = core.check(core.call.openDocument(core.begin().bytes(document).length));
-  try {
-    return new TextDecoder().decode(core.output(core.call[which](handle)));
-  } finally {
-    core.call.closeSession(handle);
   }
 }

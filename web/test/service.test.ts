@@ -3,7 +3,8 @@ import { createCipheriv, hkdfSync } from 'node:crypto';
 import 'fake-indexeddb/auto';
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createEncryptedStorage } from '../src/index.js';
-import { loadCore } from '../src/core.js';
+import { loadCore, saltSpent } from '../src/core.js';
+import { headerEnd, readHeader } from '../src/header.js';
 import type { EncryptedPackage } from '../src/json.js';
 import { EncryptionService } from '../src/service.js';
 import type { EncryptedStorage } from '../src/storage.js';
@@ -164,6 +165,61 @@ describe('packages', () => {
     expect(await service.decrypt(binary)).toEqual(new Uint8Array([1, 2]));
     binary[binary.length - 1]! ^= 1;
     expect(await codeOf(() => service.decrypt(binary))).toBe('authentication_failed');
+  });
+
+  test.each([
+    ['a master key', MASTER],
+    ['a passphrase', PASSPHRASE],
+  ])('the caller may change value, context, place and package once the call returned: %s', async (_, source) => {
+    const [service, other, initialized] = [1, 2, 3].map(() => new EncryptionService(source)) as [EncryptionService, EncryptionService, EncryptionService];
+    await initialized.initialize();
+    // The first round finds no keys, the second no message key of its class; the third has all that it needs.
+    for (const cls of ['phi', 'public', 'phi'] as const) {
+      const [value, context, at] = [Buffer.from([1, 2, 3]), { a: 'b' }, { ...place }];
+      const sealing = service.encryptBinary(value, cls, context, { place: at });
+      value.fill(9);
+      [context.a, at.name] = ['c', 'n2'];
+      const sealed = await sealing;
+      for (const reader of [service, other, initialized]) {
+        const [bytes, of] = [Buffer.from(sealed), { ...place }];
+        const opening = reader.decrypt<Uint8Array>(bytes, { place: of });
+        bytes.fill(9);
+        of.name = 'n2';
+        expect([...(await opening)]).toEqual([1, 2, 3]);
+      }
+      expect(readHeader(sealed.subarray(0, headerEnd(sealed))).context).toEqual({ a: 'b' });
+    }
+  });
+
+  test('what was opened is the caller’s alone', async () => {
+    for (const cls of ['phi', 'public'] as const) {
+      const sealed = await service.encryptBinary(new Uint8Array([1, 2, 3]), cls);
+      const before = sealed.slice();
+      for (const _ of [1, 2]) (await service.decrypt<Uint8Array>(sealed)).fill(9);
+      expect(sealed).toEqual(before);
+    }
+  });
+
+  test('packages in shared memory', async () => {
+    const sealed = await service.encryptBinary('v', 'phi');
+    const shared = new Uint8Array(new SharedArrayBuffer(sealed.length));
+    shared.set(sealed);
+    expect(await service.decrypt(shared)).toBe('v');
+  });
+
+  test('calls that find the salt of a passphrase spent share one derivation, and seal what they were given', async () => {
+    const service = new EncryptionService(PASSPHRASE);
+    const first = await service.encrypt('v', 'phi');
+    const derived = vi.spyOn(crypto.subtle, 'deriveBits');
+    vi.spyOn((await loadCore()).call, 'planSeal').mockReturnValueOnce(saltSpent).mockReturnValueOnce(saltSpent);
+    const values = [new Uint8Array([1]), new Uint8Array([2])];
+    const sealing = values.map((value) => service.encrypt(value, 'phi'));
+    for (const value of values) value.fill(9);
+    const sealed = await Promise.all(sealing);
+    expect(derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2')).toHaveLength(1);
+    expect(new Set([first, ...sealed].map((p) => p.metadata.salt)).size).toBe(2);
+    expect(await Promise.all(sealed.map((p) => service.decrypt(p)))).toEqual([new Uint8Array([1]), new Uint8Array([2])]);
+    expect(await service.decrypt(first)).toBe('v');
   });
 
   test('the caller of a storage may change the bytes once the call returned', async () => {

@@ -11,9 +11,10 @@ const TYPE = 'application/dicom';
 const names = Array.from({ length: MANY }, (_, i) => `patient:P${i}`);
 
 export async function storing({ createEncryptedStorage }: Shipped): Promise<Found> {
-  const ours = await createEncryptedStorage('ours', 'patients', { unlock: { masterKey: MASTER_KEY } });
-  const byHand = await Store.open('by hand');
-  return { ...(await oneByOne(ours, byHand)), ...(await large(ours, byHand)), ...(await many(ours, byHand)) };
+  const open = (name: string) => createEncryptedStorage(name, 'patients', { unlock: { masterKey: MASTER_KEY } });
+  const [ours, byHand] = [await open('ours'), await Store.open('by hand')];
+  const records = await many(await open('ours, many'), await Store.open('by hand, many'));
+  return { ...(await oneByOne(ours, byHand)), ...(await large(ours, byHand)), ...records };
 }
 
 /** Each call awaited before the next. */
@@ -53,15 +54,25 @@ async function large(ours: EncryptedStorage, byHand: Store): Promise<Found> {
   };
 }
 
-/** A thousand records of 1 KiB: as calls of the same moment, and as one batch. */
+/** A thousand records of 1 KiB: as calls of the same moment, as one batch, one after the other, and of four thousand every fourth. */
 async function many(ours: EncryptedStorage, byHand: Store): Promise<Found> {
   const value = bytesOf(SIZES['1 KiB']);
   const entries = names.map((name) => [name, value] as const);
-  const atOnce = (f: (name: string) => Promise<unknown>) => () => Promise.all(names.map(f));
-  return {
+  const atOnce = (f: (name: string) => Promise<unknown>, of = names) => () => Promise.all(of.map(f));
+  const found = {
     'put 1,000 at once': await compare(atOnce((n) => ours.setEncrypted(n, value, 'phi')), atOnce((n) => byHand.put(n, value))),
     'get 1,000 at once': await compare(atOnce((n) => ours.getDecrypted(n)), atOnce((n) => byHand.get(n))),
     'put a batch of 1,000': await compare(() => ours.setMany(entries, 'phi'), () => byHand.putAll(entries)),
     'get a batch of 1,000': await compare(() => ours.getMany(names), () => byHand.getAll(names)),
+    'entries of 1,000': await compare(() => drain(ours), () => byHand.getAll(names)),
   };
+  const more = Array.from({ length: 4 * MANY }, (_, i) => [`scattered:${i}`, value] as const);
+  await Promise.all([ours.setMany(more, 'phi'), byHand.putAll(more)]);
+  const fourth = more.filter((_, i) => i % 4 === 0).map(([name]) => name);
+  const scattered = await compare(atOnce((n) => ours.getDecrypted(n), fourth), atOnce((n) => byHand.get(n), fourth));
+  return { ...found, 'get 1,000 scattered at once': scattered };
+}
+
+async function drain(storage: EncryptedStorage): Promise<void> {
+  for await (const _ of storage.entries());
 }
