@@ -121,7 +121,10 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 		if err != nil && over(attempt) { // however the SDK says it
 			err = ErrTimeout
 		}
-		if last = err; err != nil && !passing(err) {
+		if err == nil || last == nil || !over(bounded) { // an attempt that was cut short tells less than the one before it
+			last = err
+		}
+		if err != nil && !passing(err) {
 			err = backoff.Permanent(err)
 		}
 		return result, err
