@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { CofferClient, type Entry } from 'coffer/client';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { operations } from '../web/src/openapi.gen.js';
+import { buildServer } from './demo/build.js';
 import { type Server, chromium, firefox, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
 import { type CofferServer, type Fault, type Proxy, startCoffer, startProxy } from './server.js';
 import { DIST, ROOT } from './support.js';
@@ -15,20 +16,23 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 const failure = (promise: Promise<unknown>) => promise.then(() => expect.unreachable('should have failed'), (error: unknown) => error as Record<string, unknown>);
 
 let folder: string;
+let binary: string;
 let page: Server;
 let server: CofferServer;
 let proxy: Proxy;
 let client: CofferClient;
 let flaky: CofferClient;
+let impatient: CofferClient; // for what is never answered
 
 beforeAll(async () => {
   folder = await temporaryFolder();
-  await run('go', ['build', '-o', join(folder, 'coffer'), './cmd/server'], { cwd: ROOT });
+  binary = await buildServer();
   page = await serve({ folders: { '/coffer/': DIST }, files: { '/': '<!doctype html><title>client</title>' } });
-  server = await startCoffer(join(folder, 'coffer'), join(folder, 'data'), '--cors-origins', page.origin);
+  server = await startCoffer(binary, join(folder, 'data'), '--cors-origins', page.origin);
   proxy = await startProxy(server.origin);
   client = new CofferClient(server.origin, { token: server.token });
-  flaky = new CofferClient(proxy.origin, { token: server.token, timeout: 2000 });
+  flaky = new CofferClient(proxy.origin, { token: server.token });
+  impatient = new CofferClient(proxy.origin, { token: server.token, timeout: 1000 });
 }, 300_000);
 afterAll(async () => {
   await Promise.all([server?.close(), proxy?.close(), page?.close()]);
@@ -36,7 +40,7 @@ afterAll(async () => {
 });
 
 async function clientOf(tenant: string, scopes: string): Promise<CofferClient> {
-  const { stdout } = await run(join(folder, 'coffer'), ['token', 'create', '--data', join(folder, 'data'), '--tenant', tenant, '--scopes', scopes]);
+  const { stdout } = await run(binary, ['token', 'create', '--data', join(folder, 'data'), '--tenant', tenant, '--scopes', scopes]);
   return new CofferClient(server.origin, { token: stdout.replace('token:', '').trim() });
 }
 
@@ -129,7 +133,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
   },
   createSession: async () => {
     const session = await client.createSession({ user: 'u' }, { ttl: '30m' });
-    expect(Math.abs(session.expiresAt.getTime() - session.createdAt.getTime() - 1_800_000)).toBeLessThan(1000);
+    expect(Math.abs(session.expiresAt.getTime() - session.createdAt.getTime() - 1_800_000)).toBeLessThan(60_000);
   },
   getSession: async () => {
     const { id } = await client.createSession({ user: 'u', n: [1] });
@@ -221,8 +225,10 @@ describe('retries', () => {
     await client.set('steady', value, { class: 'phi' });
     proxy.plan(fault, fault === 'silence' ? 'none' : fault);
     const start = Date.now();
-    expect(new TextDecoder().decode(((await flaky.get('steady')) as Entry).value)).toBe(value);
-    expect(proxy.seen).toHaveLength(fault === 'silence' ? 2 : 3);
+    const by = fault === 'silence' ? impatient : flaky;
+    expect(new TextDecoder().decode(((await by.get('steady')) as Entry).value)).toBe(value);
+    if (fault === 'silence') return expect(proxy.seen.length).toBeGreaterThanOrEqual(2); // more on a slow machine
+    expect(proxy.seen).toHaveLength(3);
     if (fault === '429') expect(Date.now() - start).toBeGreaterThanOrEqual(2000); // as Retry-After says
   });
 
@@ -251,18 +257,19 @@ describe('retries', () => {
     expect(proxy.seen[0]).toBe(proxy.seen[1]);
   });
 
-  const once: [string, () => Promise<unknown>][] = [
-    ['createSession', () => flaky.createSession({})],
-    ['batch with a delete', () => flaky.batch([{ op: 'delete', key: 'r' }])],
-    ['batch of set and get', () => flaky.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }, { op: 'get', key: 'r' }])],
-    ['ready', () => flaky.ready()],
+  const once: [string, (by: CofferClient) => Promise<unknown>][] = [
+    ['createSession', (by) => by.createSession({})],
+    ['batch with a delete', (by) => by.batch([{ op: 'delete', key: 'r' }])],
+    ['batch of set and get', (by) => by.batch([{ op: 'set', key: 'r', value: 'v', class: 'phi' }, { op: 'get', key: 'r' }])],
+    ['ready', (by) => by.ready()],
   ];
   test.each(once)('%s is sent once, whatever becomes of it', async (_, call) => {
     for (const fault of faults.filter((f) => f !== 'half')) {
       proxy.plan(fault);
-      const error = await failure(call());
+      const error = await failure(call(fault === 'silence' ? impatient : flaky));
       expect(error).toMatchObject({ name: 'CofferError', code: { '429': 'rate_limited', '503': 'store_unavailable', '504': 'timeout', silence: 'timeout' }[fault as string] ?? 'unreachable' });
-      expect(proxy.seen).toHaveLength(1);
+      if (fault === 'silence') expect(proxy.seen.length).toBeLessThanOrEqual(1); // none on a slow machine
+      else expect(proxy.seen).toHaveLength(1);
     }
   });
 
@@ -300,10 +307,11 @@ describe('retries', () => {
 
   test('a signal ends a call while it waits, and while it is answered', async () => {
     const reason = new Error('enough');
-    for (const fault of ['429', 'silence'] as const) {
+    for (const fault of ['busy', 'silence'] as const) {
       proxy.plan(fault);
       const control = new AbortController();
-      setTimeout(() => control.abort(reason), 500);
+      const sent = setInterval(() => proxy.seen.length > 0 && control.abort(reason), 100);
+      onTestFinished(() => clearInterval(sent));
       expect(await failure(new CofferClient(proxy.origin).get('steady', { signal: control.signal }))).toBe(reason);
       expect(proxy.seen).toHaveLength(1);
     }
@@ -344,7 +352,7 @@ describe.each([chromium, firefox, webkit])('the client in $name', (engine) => {
         return [
           [await new Blob([got.value]).text(), got.contentType, got.class, got.context, got.etag === etag],
           await client.get(key, { ifNoneMatch: etag }),
-          (await client.head(key))?.ttl,
+          3600 - (await client.head(key))!.ttl! < 60,
           opened.value,
           (await client.getSession(id))?.data,
           [error instanceof CofferError, error.code, error.status, error.requestId !== undefined],
@@ -354,6 +362,6 @@ describe.each([chromium, firefox, webkit])('the client in $name', (engine) => {
       server.origin,
       server.token,
     );
-    expect(seen).toEqual([['Ada', 'text/x-name', 'phi', { who: 'Zoë' }, true], 'unchanged', 3600, 'v', { a: 1 }, [true, 'not_found', 404, true], true]);
+    expect(seen).toEqual([['Ada', 'text/x-name', 'phi', { who: 'Zoë' }, true], 'unchanged', true, 'v', { a: 1 }, [true, 'not_found', 404, true], true]);
   });
 });

@@ -2,12 +2,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { buildServer } from './demo/build.js';
 import { chromium, removeFolder, temporaryFolder } from './harness/index.js';
+import { freePort } from './harness/webdriver.js';
 import { type CofferServer, startCoffer } from './server.js';
 import { ROOT, servePackage } from './support.js';
 
@@ -25,14 +26,6 @@ async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'coffer-readme-'));
   onTestFinished(() => rm(path, { recursive: true, force: true }));
   return path;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
 }
 
 /** Starts a program that ends with the test, and waits until its output has a line. */
@@ -84,8 +77,7 @@ function shape(output: string): string {
 test('each command of an operator says what the README says', async () => {
   const [dir, readme] = [await temporaryFolder(), await readFile(join(ROOT, 'README.md'), 'utf8')];
   onTestFinished(() => removeFolder(dir));
-  const coffer = join(dir, 'coffer');
-  await run('go', ['build', '-o', coffer, './cmd/server'], { cwd: ROOT });
+  const coffer = await buildServer();
   const server = await startCoffer(coffer, join(dir, 'coffer-data'));
   onTestFinished(() => server.close());
   for (const path of ['1?class=phi', '2?class=phi', '3?class=phi', '4?class=phi', '5?class=phi', '6?class=pii']) {
@@ -115,8 +107,7 @@ describe('over HTTP', () => {
   let server: CofferServer;
   beforeAll(async () => {
     dir = await temporaryFolder();
-    await run('go', ['build', '-o', join(dir, 'coffer'), './cmd/server'], { cwd: ROOT });
-    server = await startCoffer(join(dir, 'coffer'), join(dir, 'data'));
+    server = await startCoffer(await buildServer(), join(dir, 'data'));
   }, 300_000);
   afterAll(async () => {
     await server?.close();

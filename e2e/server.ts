@@ -34,10 +34,10 @@ export async function startCoffer(binary: string, data: string, ...more: string[
 }
 
 /**
- * What becomes of a request: an answer in the server's place (429 with a Retry-After of 1 second, 503, 504, a proxy's page), a
+ * What becomes of a request: an answer in the server's place (429 with a Retry-After of 1 second, or of a minute where it is busy, 503, 504, a proxy's page), a
  * connection that is cut before the request is passed on, after it took effect, or in the middle of the answer, or silence.
  */
-export type Fault = 'none' | '429' | '503' | '504' | 'page' | 'cut' | 'lost' | 'half' | 'silence';
+export type Fault = 'none' | '429' | 'busy' | '503' | '504' | 'page' | 'cut' | 'lost' | 'half' | 'silence';
 
 export interface Proxy {
   origin: string;
@@ -48,7 +48,7 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-const codes = { '429': 'rate_limited', '503': 'store_unavailable', '504': 'timeout' };
+const codes = { '429': 'rate_limited', busy: 'rate_limited', '503': 'store_unavailable', '504': 'timeout' };
 
 export async function startProxy(target: string): Promise<Proxy> {
   let faults: Fault[] = [];
@@ -62,9 +62,9 @@ export async function startProxy(target: string): Promise<Proxy> {
     if (fault === 'cut') return void request.socket.destroy();
     if (fault === 'page') return void response.writeHead(404, { 'Content-Type': 'text/html' }).end('<h1>Not here</h1>');
     if (fault in codes) {
-      const [status, code] = [Number(fault), codes[fault as keyof typeof codes]];
+      const [status, code] = [Number(fault) || 429, codes[fault as keyof typeof codes]];
       const problem = JSON.stringify({ title: '', status, code, detail: 'planned', requestId: 'planned' });
-      const wait = status === 429 ? { 'Retry-After': '1' } : {};
+      const wait = status === 429 ? { 'Retry-After': fault === 'busy' ? '60' : '1' } : {};
       return void response.writeHead(status, { 'Content-Type': 'application/problem+json', 'X-Request-Id': 'planned', ...wait }).end(problem);
     }
     const upstream = send(target + request.url, { method: request.method, headers: request.headers });

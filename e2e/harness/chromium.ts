@@ -11,6 +11,7 @@ import { callExpression, readOutcome } from './evaluate.js';
 import { endGroup, installed, removeFolder, temporaryFolder, watchGroup } from './processes.js';
 
 const PROGRAM = { path: '/usr/bin/chromium', debianPackage: 'chromium' };
+const START_MS = 120_000;
 const FLAGS = [
   '--no-sandbox', // tests may run as root
   '--disable-gpu',
@@ -41,11 +42,13 @@ export const chromium = {
       executablePath,
       args: FLAGS,
       headless: true,
+      timeout: START_MS,
       // Should the test process die, Chromium ends with Playwright's pipe to it, or by the guardian.
       handleSIGINT: false,
       handleSIGTERM: false,
       handleSIGHUP: false,
     });
+    context.setDefaultTimeout(START_MS);
     const pid = await browserPid(context);
     watchGroup(pid);
     const close = async () => {

@@ -8,7 +8,7 @@ import { callExpression, readOutcome } from './evaluate.js';
 import { installed, type Program, removeFolder, start, temporaryFolder } from './processes.js';
 
 const PROGRAM = { path: '/usr/bin/firefox-esr', debianPackage: 'firefox-esr' };
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 export interface FirefoxOptions extends OpenOptions {
   /** What all origins together may store, in bytes (rounded down to KiB). */
@@ -23,7 +23,7 @@ export const firefox = {
     await writeFile(join(profileDir, 'user.js'), preferences(options));
     const program = await startFirefox(profileDir);
     const browserWSEndpoint = await endpoint(program);
-    const browser = await puppeteer.connect({ browserWSEndpoint, protocol: 'webDriverBiDi' });
+    const browser = await puppeteer.connect({ browserWSEndpoint, protocol: 'webDriverBiDi', protocolTimeout: 0 });
     const close = async () => {
       await browser.close();
       await program.finish();
@@ -66,6 +66,7 @@ async function endpoint({ child, stop }: Program): Promise<string> {
 
 async function openPage(browser: Browser, url: string): Promise<Page> {
   const tab = await browser.newPage();
+  tab.setDefaultTimeout(START_MS);
   await tab.goto(url);
   return {
     evaluate: (fn: string | ((...args: never[]) => unknown), ...args: unknown[]) =>

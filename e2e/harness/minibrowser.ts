@@ -27,7 +27,7 @@ export interface MiniBrowserRun {
 }
 
 /** Opens a page in a browser of its own, waits for its report, ends the browser, returns the report. */
-export async function runInMiniBrowser({ server, url, profileDir, timeoutMs = 30_000 }: MiniBrowserRun): Promise<unknown> {
+export async function runInMiniBrowser({ server, url, profileDir, timeoutMs = 120_000 }: MiniBrowserRun): Promise<unknown> {
   const env = await webkitEnvironment(profileDir);
   const report = server.nextReport();
   report.catch(() => undefined); // the server may close after we gave up waiting

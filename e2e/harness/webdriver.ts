@@ -2,7 +2,6 @@
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /** Sends one command and returns its `value`. @throws Error with WebDriver's error and message */
@@ -24,12 +23,18 @@ async function exchange(method: string, url: string, body: unknown, timeoutMs: n
   return { status: response.statusCode, answer: await text(response) };
 }
 
-/** A TCP port of 127.0.0.1 that was free a moment ago. */
+const FIRST_PORT = 16_000;
+const PORTS = 16_000;
+
+/** A TCP port of 127.0.0.1 that was free a moment ago, below those that systems give out: no connection to elsewhere takes it. */
 export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
+    const probe = createServer();
+    const free = await new Promise<boolean>((resolve) => probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!free) continue;
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
 }

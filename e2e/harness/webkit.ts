@@ -13,8 +13,8 @@ import { installed, type Program, removeFolder, start, temporaryFolder } from '.
 import { command, freePort } from './webdriver.js';
 
 const PROGRAM = { path: '/usr/bin/WebKitWebDriver', debianPackage: 'webkit2gtk-driver' };
-const DRIVER_START_MS = 10_000;
-const BROWSER_START_MS = 30_000;
+const DRIVER_START_MS = 60_000;
+const BROWSER_START_MS = 120_000;
 const SCRIPT_TIMEOUT_MS = 300_000;
 /** How long one command waits for an evaluation before it lets other pages' commands through. */
 const TURN_MS = 50;
