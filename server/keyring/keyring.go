@@ -58,6 +58,7 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64         // 0: any number
 	anyway      time.Duration // lookAnyway
+	patience    time.Duration // unlockTimeout
 	health      health
 	missed      atomic.Uint64 // uses of keys that were not in memory
 
@@ -94,7 +95,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, anyway: lookAnyway, tenants: map[string]*Tenant{},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, anyway: lookAnyway, patience: unlockTimeout, tenants: map[string]*Tenant{},
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
 	for _, option := range options {

@@ -22,7 +22,7 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 	if len(uses) == 0 {
 		uses = browserUses
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
 	if err := t.add(ctx, uses, classify.All[:]); err != nil {
 		return nil, err

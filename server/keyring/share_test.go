@@ -20,7 +20,6 @@ const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 // What either side seals with a shared document's keys opens at the other, and the document opens nothing else of the tenant.
 func TestShare(t *testing.T) {
-	t.Parallel()
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
@@ -58,7 +57,6 @@ func TestShare(t *testing.T) {
 }
 
 func TestShareUses(t *testing.T) {
-	t.Parallel()
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	document, err := tenant.Share(masterKey, 0, format.UseCache)
 	require.NoError(t, err)
@@ -70,7 +68,6 @@ func TestShareUses(t *testing.T) {
 }
 
 func TestShareRefuses(t *testing.T) {
-	t.Parallel()
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	for _, password := range []string{"", "\xff"} {
 		_, err := tenant.Share(password, classify.WriteFloor)
@@ -88,7 +85,6 @@ func TestShareRefuses(t *testing.T) {
 }
 
 func TestNewDocument(t *testing.T) {
-	t.Parallel()
 	document, err := keyring.NewDocument("dev", "vault-1", masterKey, 0)
 	require.NoError(t, err)
 	vault, err := keyring.OpenDocument(document, masterKey)
@@ -105,7 +101,6 @@ func TestNewDocument(t *testing.T) {
 
 // The vectors' documents open with each of their secrets, and the keys are the vectors'.
 func TestVectorDocuments(t *testing.T) {
-	t.Parallel()
 	opened := 0
 	for _, v := range vectors.Documents().Documents {
 		for _, s := range v.Slots {
@@ -132,7 +127,6 @@ func TestVectorDocuments(t *testing.T) {
 }
 
 func TestVectorRefusals(t *testing.T) {
-	t.Parallel()
 	for _, v := range vectors.Documents().Unlocks {
 		if v.Secret.Kind == "kms" {
 			continue // TestVectorKMS has it

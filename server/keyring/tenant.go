@@ -64,7 +64,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	if !s.lacks(use, class) {
 		return id, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
 	if err := t.add(ctx, []format.Use{use}, []classify.Class{class}); err != nil {
 		return format.KeyID{}, err
@@ -82,7 +82,7 @@ func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
 	if err = s.CheckOpen(h, want); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
 	if err := t.reload(ctx); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (t *Tenant) ready() (*unlocked, error) {
 	if s != nil && s.spend(t.ring.uses > 0) {
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
 	return t.unlock(ctx)
 }

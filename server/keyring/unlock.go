@@ -48,7 +48,7 @@ func (t *Tenant) board() *flight {
 }
 
 func (t *Tenant) fly(f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
 	for {
 		begun := time.Now()

@@ -39,7 +39,7 @@ func (r *Keyring) watch() {
 
 // check returns the generation of the store up to which everything was seen.
 func (r *Keyring) check(seen string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), unlockTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.patience)
 	defer cancel()
 	all := r.known()
 	generation, err := r.store.Generation(ctx, keystore.Keysets)
