@@ -152,7 +152,7 @@ func (k *killer) run(what ...string) (lines []string) {
 func TestKilledRewrap(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 12)
-	server := s.a()
+	server := s.server()
 	openAll(t, server, all, "")
 	from, next, way := urlA, urlB, "there"
 	for k := newKiller(t); k.more(); {
