@@ -137,10 +137,15 @@ func conformCache(t *testing.T, k *checker) {
 // hasTTL holds an entry to the seconds that it was given, of which some may be over.
 func (k *checker) hasTTL(path string, seconds int) {
 	k.t.Helper()
-	left, err := strconv.Atoi(k.call(true, "HEAD", path, nil).Header.Get("Coffer-TTL"))
-	require.NoError(k.t, err)
-	require.LessOrEqual(k.t, left, seconds)
-	require.Greater(k.t, left, seconds-60)
+	requireTTL(k.t, k.call(true, "HEAD", path, nil), seconds)
+}
+
+func requireTTL(t *testing.T, got answer, seconds int) {
+	t.Helper()
+	left, err := strconv.Atoi(got.Header.Get("Coffer-TTL"))
+	require.NoError(t, err)
+	require.LessOrEqual(t, left, seconds)
+	require.Greater(t, left, seconds-60)
 }
 
 func conformMany(t *testing.T, k *checker) {

@@ -45,7 +45,7 @@ func TestRoundTrip(t *testing.T) {
 
 			head := s.do("HEAD", "/v1/cache/patient-1", nil).is(t, 200)
 			require.Empty(t, head.body)
-			require.Equal(t, "3600", head.Header.Get("Coffer-TTL"))
+			requireTTL(t, head, 3600)
 			head.Header.Del("Coffer-TTL")
 			for _, header := range []http.Header{got.Header, head.Header} {
 				header.Del("Date")

@@ -268,12 +268,14 @@ func TestBodyTakesNoTime(t *testing.T) {
 	store, err := rediskv.Open("redis://" + server.Addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	s := start(t, store, func(o *api.Options) { o.Timeout = 400 * time.Millisecond })
+	const limit = 2 * time.Second
+	s := start(t, store, func(o *api.Options) { o.Timeout = limit })
+	soon(t, func() bool { return s.do("PUT", "/v1/cache/k?class=phi", nil).StatusCode == 204 }) // which makes the key
 	for _, length := range []int64{2, -1} {
 		body, sent := io.Pipe()
 		go func() {
 			for range 2 {
-				time.Sleep(250 * time.Millisecond)
+				time.Sleep(limit * 5 / 8)
 				_, _ = sent.Write([]byte("v"))
 			}
 			_ = sent.Close()

@@ -106,7 +106,7 @@ func TestConcurrentCopies(t *testing.T) {
 // TestRedisStream: a Redis that goes away and comes back loses what it missed, counted, and has the rest, in order.
 func TestRedisStream(t *testing.T) {
 	server := redistest.Start(t)
-	store, err := rediskv.Open("redis://" + server.Addr)
+	store, err := rediskv.Open(server.URL())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	m, lost := start(t, mirror.ToRedis(store))

@@ -58,7 +58,7 @@ func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
 		return
 	}
 	require.LessOrEqual(t, left, want+time.Millisecond)
-	require.Greater(t, left, want-20*time.Second) // a slow machine takes its time
+	require.Greater(t, left, want-min(want/2, 10*time.Minute)) // a slow machine takes its time
 }
 
 // tolerance is how far from its time a key may go, beside what the calls themselves take.

@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 	admin := server.Client(t)
 	kvtest.Run(t, func(t *testing.T) kv.Store {
 		require.NoError(t, admin.FlushAll(context.Background()).Err())
-		return open(t, "redis://"+server.Addr)
+		return open(t, server.URL())
 	})
 }
 
@@ -57,7 +57,9 @@ func TestConformanceOverACluster(t *testing.T) {
 func TestConformanceOverARing(t *testing.T) {
 	t.Parallel()
 	one, two := redistest.Start(t), redistest.Start(t)
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": one.Addr, "two": two.Addr}})
+	ring := redis.NewRing(&redis.RingOptions{
+		Addrs: map[string]string{"one": one.Addr, "two": two.Addr}, ReadTimeout: redistest.Patience, WriteTimeout: redistest.Patience,
+	})
 	t.Cleanup(func() { _ = ring.Close() })
 	kvtest.Run(t, func(t *testing.T) kv.Store {
 		require.NoError(t, ring.ForEachShard(context.Background(), func(ctx context.Context, c *redis.Client) error {

@@ -37,7 +37,7 @@ func StartCluster(t testing.TB, n int) *redis.ClusterClient {
 	for _, node := range nodes {
 		waitForCluster(t, node, n)
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: Patience, WriteTimeout: Patience})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }

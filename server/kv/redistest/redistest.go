@@ -19,10 +19,13 @@ import (
 
 const (
 	startTimeout = time.Minute
-	startTries   = 5 // another process may take the free port before redis-server does
-	firstPort    = 16_000
+	startTries   = 5      // another process may take the free port before redis-server does
+	firstPort    = 16_000 // of those that FreeAddr gives
 	ports        = 16_000
 )
+
+// Patience is for how long clients wait that are to hear an answer, however slow the machine is.
+const Patience = 10 * time.Minute
 
 // Server is one running redis-server.
 type Server struct {
@@ -88,6 +91,11 @@ func (s *Server) SetPassword(password string) {
 	s.password = password
 }
 
+// URL names the server, for a client with Patience.
+func (s *Server) URL() string {
+	return "redis://" + s.Addr + "?read_timeout=" + Patience.String() + "&write_timeout=" + Patience.String()
+}
+
 // Client gives a plain client of the server, closed when the test ends.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
@@ -97,7 +105,9 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 }
 
 func (s *Server) admin() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.password, MaxRetries: -1, DialerRetries: 1})
+	return redis.NewClient(&redis.Options{
+		Addr: s.Addr, Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: Patience, WriteTimeout: Patience,
+	})
 }
 
 func (s *Server) signal(sig syscall.Signal) {
