@@ -38,7 +38,7 @@ func TestMergeIsAJoin(t *testing.T) {
 func TestKeeps(t *testing.T) {
 	r := newRandom(t)
 	lost := map[string]int{}
-	for range 300 {
+	for range 100 {
 		a, b := randomDocument(t, r), randomDocument(t, r)
 		ab := merge(t, a, b)
 		require.True(t, ab.Keeps(a) && ab.Keeps(b) && ab.Keeps(ab))
