@@ -14,6 +14,7 @@ type Rotation struct {
 	ID          string            `json:"id"`
 	State       string            `json:"state"`
 	Compromised bool              `json:"compromised"`
+	Keysets     []RotatedSet      `json:"keysets"`
 	BegunAt     time.Time         `json:"begunAt"`
 	RotatedAt   *time.Time        `json:"rotatedAt,omitempty"` // when all new primaries were made
 	NextAt      *time.Time        `json:"nextAt,omitempty"`    // before then there is nothing to do
@@ -25,6 +26,12 @@ type Rotation struct {
 	Failed      int               `json:"failed"`
 	Foreign     int               `json:"foreign"`
 	Failures    []RotationFailure `json:"failures"`
+}
+
+// RotatedSet names a keyset that a rotation is of.
+type RotatedSet struct {
+	Use   string `json:"use"`
+	Class string `json:"class"`
 }
 
 // RotationFailure is entries of one class and key that do not open. They stay as they are.

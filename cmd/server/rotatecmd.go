@@ -299,11 +299,11 @@ func table(out io.Writer, reports []rotation.Report) error {
 		if r.Compromised {
 			state += ", compromised"
 		}
-		if r.Next != nil {
-			next = shown(*r.Next, "")
+		if r.NextAt != nil {
+			next = shown(r.NextAt.Time, "")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d of %d\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), shown(r.Begun, ""),
-			r.Progress.Scanned, r.Progress.Total, r.Reencrypted, r.Progress.Failed, next)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d of %d\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), shown(r.BegunAt.Time, ""),
+			r.Scanned, r.Total, r.Reencrypted, r.Failed, next)
 	}
 	if err := table.Flush(); err != nil {
 		return err

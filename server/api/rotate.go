@@ -137,7 +137,7 @@ func (s *server) change(
 	if err != nil {
 		return s.failed(c, e, err)
 	}
-	return answerJSON(c, http.StatusOK, describeRotation(record))
+	return answerJSON(c, http.StatusOK, record.Report())
 }
 
 // failed records that a change of keys was refused or failed, and returns err, or that it could not be recorded.

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -13,32 +12,22 @@ import (
 
 // Keyset is what people and programs are told of the keys of a tenant's use and class. It holds no key, wrapped or not.
 type Keyset struct {
-	Tenant         string    `json:"tenant"`
-	Use            string    `json:"use"`
-	Class          string    `json:"class"`
-	Epoch          uint32    `json:"epoch"`
-	Primary        string    `json:"primary"`
-	RotatedAt      Time      `json:"rotatedAt"`
-	NextRotationAt *Time     `json:"nextRotationAt,omitempty"` // nil is never by itself
-	Keys           []KeyInfo `json:"keys"`                     // the primary, then the others from the youngest on
+	Tenant         string         `json:"tenant"`
+	Use            string         `json:"use"`
+	Class          string         `json:"class"`
+	Epoch          uint32         `json:"epoch"`
+	Primary        string         `json:"primary"`
+	RotatedAt      rotation.Time  `json:"rotatedAt"`
+	NextRotationAt *rotation.Time `json:"nextRotationAt,omitempty"` // nil is never by itself
+	Keys           []KeyInfo      `json:"keys"`                     // the primary, then the others from the youngest on
 }
 
 // KeyInfo is what is told of a key.
 type KeyInfo struct {
-	ID        string `json:"id"`
-	State     string `json:"state"`
-	CreatedAt Time   `json:"createdAt"`
+	ID        string        `json:"id"`
+	State     string        `json:"state"`
+	CreatedAt rotation.Time `json:"createdAt"`
 }
-
-// Time is a time that JSON has to the millisecond, in UTC.
-type Time struct{ time.Time }
-
-// MarshalJSON implements json.Marshaler.
-func (t Time) MarshalJSON() ([]byte, error) {
-	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z07:00"`)), nil
-}
-
-func moment(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
 
 // Describe tells what is known of a tenant's keysets, and when a rotator gives them new primaries.
 func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
@@ -47,10 +36,10 @@ func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 		s := &d.Keysets[i]
 		all[i] = Keyset{
 			Tenant: d.Owner, Use: s.Use.String(), Class: s.Class.String(), Epoch: s.Epoch, Primary: hex.EncodeToString(s.Primary[:]),
-			RotatedAt: moment(s.RotatedAt()), Keys: describeKeys(s),
+			RotatedAt: rotation.Moment(s.RotatedAt()), Keys: describeKeys(s),
 		}
 		if due := rotator.DueAt(s); due != 0 {
-			at := moment(due)
+			at := rotation.Moment(due)
 			all[i].NextRotationAt = &at
 		}
 	}
@@ -70,7 +59,7 @@ func describeKeys(s *envelope.Keyset) []KeyInfo {
 	})
 	all := make([]KeyInfo, len(keys))
 	for i, k := range keys {
-		all[i] = KeyInfo{hex.EncodeToString(k.ID[:]), k.State.String(), moment(k.CreatedAt)}
+		all[i] = KeyInfo{hex.EncodeToString(k.ID[:]), k.State.String(), rotation.Moment(k.CreatedAt)}
 	}
 	return all
 }

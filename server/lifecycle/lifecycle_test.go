@@ -365,7 +365,7 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, all[0].Primary, all[0].Keys[0].ID, "the primary, which is the oldest")
 	require.True(t, all[0].Keys[1].CreatedAt.After(all[0].Keys[2].CreatedAt.Time), "then the youngest")
 	require.Nil(t, all[0].NextRotationAt, "there is no age")
-	text, err := json.Marshal(lifecycle.Time{Time: time.UnixMilli(1_000)})
+	text, err := json.Marshal(rotation.Moment(1_000))
 	require.NoError(t, err)
 	require.Equal(t, `"1970-01-01T00:00:01.000Z"`, string(text))
 }

@@ -9,18 +9,27 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Report is what people and programs are told of a rotation. It holds no name of an entry.
+// Report is what people and programs are told of a tenant's rotation, by the command and over HTTP. It holds no name of an entry. Times that are not there
+// yet are left out.
 type Report struct {
-	Tenant      string         `json:"tenant"`
-	State       State          `json:"state"`
-	Compromised bool           `json:"compromised"`
-	Keysets     []RotatedSet   `json:"keysets"`
-	Begun       time.Time      `json:"begun"`
-	Next        *time.Time     `json:"next,omitempty"` // before then there is nothing to do
-	Ended       *time.Time     `json:"ended,omitempty"`
-	Progress    Counts         `json:"progress"`    // of the go through the entries that is under way, or of the last one
-	Reencrypted int            `json:"reencrypted"` // entries, in all
-	Failures    []FailedReport `json:"failures"`
+	Tenant      string       `json:"tenant"`
+	ID          string       `json:"id"`
+	State       State        `json:"state"`
+	Compromised bool         `json:"compromised"`
+	Keysets     []RotatedSet `json:"keysets"`
+	BegunAt     Time         `json:"begunAt"`
+	RotatedAt   *Time        `json:"rotatedAt,omitempty"` // when all new primaries were made
+	NextAt      *Time        `json:"nextAt,omitempty"`    // before then there is nothing to do
+	EndedAt     *Time        `json:"endedAt,omitempty"`
+
+	Total       int `json:"total"` // entries, of the go through them that is under way, or of the last one
+	Scanned     int `json:"scanned"`
+	Reencrypted int `json:"reencrypted"` // in all
+	Changed     int `json:"changed"`
+	Failed      int `json:"failed"`
+	Foreign     int `json:"foreign"`
+
+	Failures []FailedReport `json:"failures"`
 }
 
 // RotatedSet names a keyset that a rotation is of.
@@ -39,29 +48,44 @@ type FailedReport struct {
 
 // Report tells what is known of a rotation.
 func (r *Record) Report() Report {
+	n := &r.Counts
 	report := Report{
-		Tenant: r.Tenant, State: r.State, Compromised: r.Compromised, Begun: time.UnixMilli(r.Begun).UTC(), Next: moment(r.Next), Ended: moment(r.Ended),
-		Progress: r.Counts, Reencrypted: r.Done + r.Counts.Reencrypted, Keysets: []RotatedSet{}, Failures: []FailedReport{},
+		Tenant: r.Tenant, ID: r.ID, State: r.State, Compromised: r.Compromised, Keysets: []RotatedSet{}, BegunAt: Moment(r.Begun),
+		RotatedAt: moment(r.Rotated), EndedAt: moment(r.Ended),
+		Total: n.Total, Scanned: n.Scanned, Reencrypted: r.Done + n.Reencrypted, Changed: n.Changed, Failed: n.Failed, Foreign: n.Foreign,
+		Failures: make([]FailedReport, len(r.Failures)),
 	}
-	if !r.Active() {
-		report.Next = nil
+	if r.Active() {
+		report.NextAt = moment(r.Next)
 	}
 	for _, k := range r.Keysets {
 		if set := (RotatedSet{k.Use.String(), k.Class.String()}); !slices.Contains(report.Keysets, set) {
 			report.Keysets = append(report.Keysets, set)
 		}
 	}
-	for _, f := range r.Failures {
-		report.Failures = append(report.Failures, FailedReport{f.Class.String(), f.ID.String(), f.Code, f.Entries})
+	for i, f := range r.Failures {
+		report.Failures[i] = FailedReport{f.Class.String(), f.ID.String(), f.Code, f.Entries}
 	}
 	return report
 }
 
-func moment(ms int64) *time.Time {
-	if ms == 0 {
+// Time is a time that JSON has to the millisecond, in UTC.
+type Time struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z07:00"`)), nil
+}
+
+// Moment is a time in milliseconds since 1970.
+func Moment(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
+
+// moment is Moment, or nil for none.
+func moment(milliseconds int64) *Time {
+	if milliseconds == 0 {
 		return nil
 	}
-	t := time.UnixMilli(ms).UTC()
+	t := Moment(milliseconds)
 	return &t
 }
 

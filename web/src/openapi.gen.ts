@@ -721,6 +721,12 @@ export interface components {
             state: "rotating" | "reencrypting" | "grace" | "first-scan" | "disabling" | "second-scan" | "destroying" | "done" | "rolling-back" | "rolled-back";
             /** @description The former keys are known to others: there is no way back and no grace. */
             compromised: boolean;
+            /** @description What it is of, each once. */
+            keysets: {
+                /** @enum {string} */
+                use: "cache" | "service" | "field" | "file";
+                class: components["schemas"]["Class"];
+            }[];
             begunAt: components["schemas"]["Time"];
             rotatedAt?: components["schemas"]["Time"];
             nextAt?: components["schemas"]["Time"];
@@ -2450,6 +2456,12 @@ export interface operations {
                      *       "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
                      *       "state": "reencrypting",
                      *       "compromised": false,
+                     *       "keysets": [
+                     *         {
+                     *           "use": "cache",
+                     *           "class": "phi"
+                     *         }
+                     *       ],
                      *       "begunAt": "2025-01-15T12:00:00.000Z",
                      *       "rotatedAt": "2025-01-15T12:00:00.120Z",
                      *       "total": 0,
@@ -2502,6 +2514,12 @@ export interface operations {
                      *       "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
                      *       "state": "rolled-back",
                      *       "compromised": false,
+                     *       "keysets": [
+                     *         {
+                     *           "use": "cache",
+                     *           "class": "phi"
+                     *         }
+                     *       ],
                      *       "begunAt": "2025-01-15T12:00:00.000Z",
                      *       "rotatedAt": "2025-01-15T12:00:00.120Z",
                      *       "total": 0,
@@ -2727,6 +2745,12 @@ export interface operations {
                      *           "id": "7RVBXAYC3XGJHDXJZAXWJZDZ2M",
                      *           "state": "reencrypting",
                      *           "compromised": false,
+                     *           "keysets": [
+                     *             {
+                     *               "use": "cache",
+                     *               "class": "phi"
+                     *             }
+                     *           ],
                      *           "begunAt": "2025-01-15T12:00:00.000Z",
                      *           "rotatedAt": "2025-01-15T12:00:00.120Z",
                      *           "total": 5000,
