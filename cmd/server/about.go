@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "config",
-		Short:   "Print what is in force and where each value comes from",
-		Long:    "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.",
+		Use:   "config",
+		Short: "Print what is in force and where each value comes from",
+		Long: "Prints every setting as `coffer serve` would use it with the same environment and flags, and checks them all. Secrets are not shown.\n" +
+			"What has no value is listed by name at the end.",
 		Example: "  coffer config\n  COFFER_ENVIRONMENT=staging coffer config --listen :8080",
 		GroupID: groupServer,
 		Args:    noArguments,
@@ -30,13 +32,19 @@ func configCommand() *cobra.Command {
 			}
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "SETTING\tVALUE\tFROM")
+			var without []string
 			for _, s := range settings {
 				if s.Value == "" {
-					s.Value = "-"
+					without = append(without, s.Variable)
+					continue
 				}
 				fmt.Fprintf(table, "%s\t%s\t%s\n", s.Variable, s.Value, s.Source)
 			}
-			return table.Flush()
+			if err := table.Flush(); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nwithout a value: %s\n", strings.Join(without, ", "))
+			return err
 		},
 	}
 	config.AddFlags(cmd.Flags())

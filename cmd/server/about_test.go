@@ -20,7 +20,8 @@ func TestConfig(t *testing.T) {
 	require.Regexp(t, `(?m)^SETTING +VALUE +FROM$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_ENVIRONMENT +staging +environment$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_RATE +5 +--rate$`, string(out))
-	require.Regexp(t, `(?m)^REDIS_URL +- +default$`, string(out))
+	require.Regexp(t, `(?m)^without a value: .*, REDIS_URL, `, string(out))
+	require.NotRegexp(t, `(?m)^REDIS_URL`, string(out))
 	require.Regexp(t, `(?m)^ENCRYPTION_MASTER_KEY +\[secret\] +environment$`, string(out))
 	require.NotContains(t, string(out), planted)
 	said := fails(t, program(t, []string{"COFFER_CORS_ORIGINS=" + planted, "COFFER_RATE=x"}, "config"))
@@ -85,6 +86,7 @@ func TestHelp(t *testing.T) {
 		require.Contains(t, string(out), text)
 	}
 	require.NotContains(t, string(out), "Additional Commands")
+	require.Contains(t, string(out), "Usage:\n  coffer [command]\n", "a group is no command by itself")
 	for _, command := range []string{"serve", "health", "config", "version", "token create", "token revoke"} {
 		out, err := program(t, nil, append(strings.Fields(command), "--help")...).Output()
 		require.NoError(t, err)

@@ -73,6 +73,8 @@ func command() *cobra.Command {
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
 	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), versionCommand(), manCommand())
+	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.InitDefaultCompletionCmd()
 	refuseUnknown(root)
 	return root
