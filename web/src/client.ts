@@ -1,7 +1,7 @@
 /**
  * A client of Coffer's HTTP API, for browsers, workers and Node: what server/api/openapi.yaml describes, with the errors of the rest of
- * this package. What may be sent twice without harm is sent again after 429, 502, 503, 504 and failed connections, as long as `Retry-After`
- * says and else with growing, random pauses; a session is never created twice.
+ * this package. Requests that are safe to repeat are retried after 429, 502, 503, 504 and failed connections, after the time that
+ * `Retry-After` gives or else with growing, random pauses. A session is never created twice.
  *
  * @packageDocumentation
  */
@@ -51,19 +51,19 @@ export type Duration = Schemas['Duration'] | number;
 export type Event = Schemas['Event'];
 /** The anchor of the audit log. */
 export type EventHead = Schemas['EventHead'];
-/** Which events are wanted; what is left out is all. */
+/** Which events are wanted; without any member, all of them. */
 export interface EventFilter {
-  /** Whose events; left out, of what the token may see. */
+  /** Only events of this tenant. */
   tenant?: string;
-  /** An action such as `key.open`, or the begin of several with its dot, such as `key.`. */
+  /** An action such as `key.open`, or what several begin with, such as `key.`. */
   action?: string;
-  /** The least. */
+  /** The lowest. */
   severity?: Schemas['Severity'];
   class?: DataClassification;
   since?: Date;
 }
 
-/** Whether a server can serve requests, and the codes of what does not work meanwhile. */
+/** Whether a server can serve requests, and the codes of what it does without meanwhile. */
 export type Health = Schemas['Health'];
 
 /** What is known of a tenant's keys of a use and class: no key is in it. */
@@ -81,7 +81,7 @@ export interface KeyName {
   /** 64 hexadecimal digits. */
   key: string;
 }
-/** Options of what cannot be undone: without the `confirmation` of an answer nothing is changed. */
+/** Options of a call that cannot be undone: it changes nothing without the `confirmation` that an earlier call answered. */
 export interface ConfirmOptions extends CallOptions {
   confirmation?: string | undefined;
 }
@@ -94,13 +94,13 @@ export interface SetOptions extends CallOptions {
   class: DataClassification;
   /** How long the value is kept; left out, as long as its class allows. */
   ttl?: Duration;
-  /** Texts that are authenticated with the value and stand readable beside it. */
+  /** Texts that are authenticated with the value, and readable beside it at rest. */
   context?: Readonly<Record<string, string>>;
   /** The value's type; that of a Blob or text if left out. */
   contentType?: string;
-  /** Writes only over the entry of this ETag, or with `*` over any; else `precondition_failed`. */
+  /** Writes only if the entry has this ETag, or with `*` if there is one; otherwise `precondition_failed`. */
   ifMatch?: string;
-  /** `*` writes only where there is no entry; else `precondition_failed`. */
+  /** `*` writes only if there is no entry; otherwise `precondition_failed`. */
   ifNoneMatch?: '*';
 }
 
@@ -108,9 +108,9 @@ export interface SetOptions extends CallOptions {
 export interface GetOptions extends CallOptions {
   /** The lowest class to accept: a value of a lower one is refused with `class_too_low`. */
   least?: DataClassification;
-  /** Reads only the entry of this ETag; else `precondition_failed`. */
+  /** Reads only if the entry has this ETag; otherwise `precondition_failed`. */
   ifMatch?: string;
-  /** An ETag that the caller has: `'unchanged'` is the answer where the entry still is that one. */
+  /** An ETag that the caller has: the answer is `'unchanged'` if the entry still has it. */
   ifNoneMatch?: string;
 }
 
@@ -119,14 +119,14 @@ export type Unchanged<O> = O extends { ifNoneMatch: string } ? 'unchanged' : nev
 
 /** Options of a change of an entry. */
 export interface MatchOptions extends CallOptions {
-  /** Changes only the entry of this ETag; else `precondition_failed`. */
+  /** Changes the entry only if it has this ETag; otherwise `precondition_failed`. */
   ifMatch?: string;
 }
 
 /** One operation of a batch. A text is stored as UTF-8. */
 export type BatchOperation = Schemas['BatchGet'] | Schemas['BatchDelete'] | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Uint8Array; ttl?: Duration });
 
-/** What one of a batch was answered: `entry` for a `get`, `etag` for it and for a `set`, or why it failed. */
+/** The result of one operation of a batch: `entry` of a `get`, `etag` of that and of a `set`, or why it failed. */
 export interface BatchResult {
   status: number;
   entry?: Entry;
@@ -141,7 +141,7 @@ export interface Sealing {
   context?: Readonly<Record<string, string>>;
 }
 
-/** A new session. Whoever has its id and a token of the tenant opens it: treat the id like a password. */
+/** A new session. Its id and a token of the tenant open it: treat the id like a password. */
 export interface NewSession extends SessionTimes {
   id: string;
 }
@@ -152,32 +152,32 @@ export interface Session<T = Record<string, unknown>> extends SessionTimes {
 }
 
 /**
- * A client of one server under one token; it holds no connection and needs no closing.
+ * A client of one server with one token. It keeps nothing open, so it need not be closed.
  *
  * Calls reject with a {@link CofferError}: the server's `code`, with `status`, `requestId` and `retryAfter`; `unreachable` or
- * `timeout` where no answer came. After these two, and after `store_unavailable`, a write may have taken effect.
+ * `timeout` if no answer came. After these two, and after `store_unavailable`, a write may have taken effect.
  */
 export class CofferClient {
   readonly #http: Http;
 
-  /** `baseUrl` is the server's: `https://coffer.example`, or in a page of its own origin the empty text. */
+  /** `baseUrl` is the server's, such as `https://coffer.example`, or `''` in a page that it serves. */
   constructor(baseUrl: string | URL, options: ClientOptions = {}) {
     this.#http = new Http(String(baseUrl), options);
   }
 
-  /** Seals a value and stores it in place of an earlier one. */
+  /** Seals a value and stores it, in place of an earlier one. */
   set(key: string, value: string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>, options: SetOptions): Promise<Stored> {
     const { class: name, ttl, context, contentType, ifMatch, ifNoneMatch } = options;
     const headers = { 'Coffer-Context': context && asciiJson(context), 'Content-Type': contentType, 'If-Match': ifMatch, 'If-None-Match': ifNoneMatch };
     return this.#http.send('putEntry', { ...signalOf(options), name: key, query: { class: name, ttl }, headers, body: value }, storedOf);
   }
 
-  /** Reads a value that the server opened; `null` where there is none. */
+  /** Reads a value, which the server opens; `null` if there is none. */
   get<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
     return this.#get(key, '*/*', options, entryOf);
   }
 
-  /** Reads a value as a stream, without holding it in memory; `null` where there is none. Once it has begun it is not repeated. */
+  /** Reads a value as a stream, without holding it in memory; `null` if there is none. Once it has begun it is not retried. */
   getStream<O extends GetOptions>(key: string, options?: O): Promise<EntryStream | Unchanged<O> | null> {
     const read = (response: Response) => ({ ...infoOf(response), contentType: typeOf(response), body: response.body! });
     return this.#get(key, '*/*', options, read, true);
@@ -188,23 +188,23 @@ export class CofferClient {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
-  /** What is known of an entry without opening it, so not authenticated; `null` where there is none. */
+  /** What is known of an entry without opening it, so unauthenticated; `null` if there is none. */
   head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
     return orNull(this.#http.send('headEntry', readOf(key, options), (response) => unchanged<O, EntryHead>(response) ?? { ...infoOf(response), ttl: ttlOf(response) }));
   }
 
-  /** Keeps the entry for `ttl` from now. Rejects with `not_found` where there is none. */
+  /** Keeps the entry for `ttl` from now. Rejects with `not_found` if there is none. */
   expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
     return this.#http.send('patchEntry', { ...signalOf(options), name: key, query: { ttl }, headers: { 'If-Match': options.ifMatch } }, storedOf);
   }
 
-  /** Deletes an entry; `false` where there was none. */
+  /** Deletes an entry; `false` if there was none. */
   async delete(key: string, options: MatchOptions = {}): Promise<boolean> {
     const sent = { ...signalOf(options), name: key, headers: { 'If-Match': options.ifMatch } };
     return (await orNull(this.#http.send('deleteEntry', sent, () => true))) ?? false;
   }
 
-  /** The keys that begin with `prefix`, in no order; one may come twice. `pageSize` keys, 1 to 1,000, are asked for at a time. */
+  /** The keys that begin with `prefix`, in no particular order; a key may come twice. Each request asks for `pageSize` keys, 1 to 1,000. */
   async *list(options: CallOptions & { prefix?: string; pageSize?: number } = {}): AsyncGenerator<string, void, undefined> {
     const { prefix, pageSize: limit } = options;
     for (let cursor: string | undefined; ; ) {
@@ -215,8 +215,8 @@ export class CofferClient {
   }
 
   /**
-   * Does up to 1,000 operations in their order, each for itself: look at each result. Sent again only where all of them are `get`, or
-   * all are `set`: of others a second run may answer otherwise than the first did.
+   * Runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. Retried only if all of them are `get`, or all
+   * are `set`: others could answer differently the second time.
    */
   async batch(operations: readonly BatchOperation[], options: CallOptions = {}): Promise<BatchResult[]> {
     const repeatable = ['get', 'set'].some((op) => operations.every((o) => o.op === op));
@@ -229,7 +229,7 @@ export class CofferClient {
     }));
   }
 
-  /** The keysets of what the token administers, or of one tenant; `pageSize` tenants, 1 to 1,000, are asked for at a time. Needs `keys:admin`. */
+  /** The keysets of what the token administers, or of one tenant. Each request asks for `pageSize` tenants, 1 to 1,000. Needs `keys:admin`. */
   async *keysets(options: CallOptions & { tenant?: string; pageSize?: number } = {}): AsyncGenerator<Keyset, void, undefined> {
     const { tenant, pageSize: limit } = options;
     for (let cursor: string | undefined; ; ) {
@@ -240,8 +240,8 @@ export class CofferClient {
   }
 
   /**
-   * Makes new primary keys for a tenant, or the token's own, and has its servers bring the cache under them. Keys that others may know are
-   * `compromised`: they never seal again, and there is no way back. Sent once: a second time may rotate again. Needs `keys:admin`.
+   * Makes new primary keys for a tenant, or the token's own, and has its servers re-encrypt the cache under them. `compromised` is for keys
+   * that others may know: they never seal again, and there is no way back. Never retried: that could rotate again. Needs `keys:admin`.
    */
   async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean } = {}): Promise<Rotation> {
     const { tenant, class: only, compromised } = options;
@@ -255,20 +255,20 @@ export class CofferClient {
   }
 
   /**
-   * Disables a former key of packages, files or fields, so that it opens nothing any more; it is never enabled again. The first call changes nothing and
-   * answers what it means, with a `confirmation` for the second, good for ten minutes and as long as the keysets stay as they are. Rejects with
-   * `key_unusable` for a key that is needed. Needs `keys:admin` and an operator's token, as do the next two.
+   * Disables a former key of packages, files or fields: it opens nothing from then on, and is never enabled again. The first call changes nothing; it
+   * answers what the change means, with a `confirmation` for the second, valid for ten minutes and while the keysets do not change. Rejects with
+   * `key_unusable` for a key that is still needed. Needs `keys:admin` and an operator's token, as do the next two.
    */
   disableKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
     return this.#confirm('disableKey', { ...key }, options);
   }
 
-  /** Destroys the material of a key that is disabled or compromised, for ever, in two steps as {@link disableKey}. */
+  /** Destroys a disabled or compromised key for good, in two steps as {@link disableKey}. */
   destroyKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
     return this.#confirm('destroyKey', { ...key }, options);
   }
 
-  /** Destroys a tenant's keys, and with them its data, for ever, in two steps as {@link disableKey}; when it is `changed`, every server refuses the data. */
+  /** Destroys a tenant's keys, and with them its data, for good, in two steps as {@link disableKey}; once it is `changed`, every server refuses the data. */
   shredTenant(tenant: string, options: ConfirmOptions = {}): Promise<Shredding> {
     return this.#confirm('shredTenant', { tenant }, options);
   }
@@ -301,13 +301,13 @@ export class CofferClient {
     return results.map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
   }
 
-  /** Creates an encrypted session; `ttl` is an hour if left out. Never sent twice: a second request would make a second session. */
+  /** Creates an encrypted session; `ttl` is an hour if left out. Never retried: that would make a second session. */
   async createSession(data: Record<string, unknown>, options: CallOptions & { ttl?: Duration } = {}): Promise<NewSession> {
     const made = await this.#post('createSession', { data, ...ttlMember(options.ttl) }, options);
     return { id: made.id, ...timesOf(made) };
   }
 
-  /** Verifies a session and reads its data; `null` where it is not in force, for whatever reason. */
+  /** Verifies a session and reads its data; `null` if it is not in force, for whatever reason. */
   getSession<T = Record<string, unknown>>(id: string, options: CallOptions = {}): Promise<Session<T> | null> {
     return orNull(
       this.#http.send('getSession', { ...signalOf(options), name: id }, async (response) => {
@@ -317,19 +317,19 @@ export class CofferClient {
     );
   }
 
-  /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` where it is not in force. */
+  /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` if it is not in force. */
   extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
     return this.#http.send('extendSession', { ...signalOf(options), name: id, query: { ttl } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
   }
 
-  /** Ends a session, whether or not there is one. */
+  /** Ends a session. There being none is no error. */
   endSession(id: string, options: CallOptions = {}): Promise<void> {
     return this.#http.send('endSession', { ...signalOf(options), name: id }, () => undefined);
   }
 
   /**
-   * The events of the token's tenant in the audit log, the newest first; of an operator's token, all. `pageSize` events, 1 to 1,000, are asked
-   * for at a time. Needs `audit:read`.
+   * The events of the token's tenant in the audit log, newest first; for an operator's token, all of them. Each request asks for `pageSize`
+   * events, 1 to 1,000. Needs `audit:read`.
    */
   async *events(options: CallOptions & EventFilter & { pageSize?: number } = {}): AsyncGenerator<Event, void, undefined> {
     const { tenant, action, severity, class: cls, since, pageSize: limit } = options;
@@ -341,7 +341,7 @@ export class CofferClient {
     }
   }
 
-  /** The audit log's last line that is on the disk, to be kept elsewhere. Needs `audit:read`. */
+  /** The last line of the audit log that is on disk, to be kept elsewhere. Needs `audit:read`. */
   eventHead(options: CallOptions = {}): Promise<EventHead> {
     return this.#http.send('getEventHead', signalOf(options), jsonOf<'getEventHead'>);
   }
@@ -356,7 +356,7 @@ export class CofferClient {
     return this.#http.send('getLive', signalOf(options), () => undefined);
   }
 
-  /** Resolves if the server can serve requests now, with what does not work meanwhile. Asked once: not to be ready is an answer. */
+  /** Resolves if the server can serve requests now, with what it does without meanwhile. Never retried: not being ready is an answer. */
   ready(options: CallOptions = {}): Promise<Health> {
     return this.#http.send('getReady', { ...signalOf(options), repeatable: false }, jsonOf<'getReady'>);
   }
@@ -366,7 +366,7 @@ export class CofferClient {
     return this.#text('getDocument', options);
   }
 
-  /** The same document as a page. */
+  /** That document as an HTML page. */
   docs(options: CallOptions = {}): Promise<string> {
     return this.#text('getDocs', options);
   }
