@@ -50,8 +50,7 @@ type Options struct {
 const (
 	defaultTimeout = 5 * time.Second
 	syncInterval   = time.Second
-	queued         = 64      // batches that may gather for one write
-	maxGroup       = 1 << 20 // bytes of one write, but for one batch that is larger
+	keptBuffer     = 1 << 20 // bytes up to which a buffer is used again
 )
 
 // File is a Recorder over the files of a log. Several processes may write one log: a line is written by one call, under the log's lock, behind all
@@ -61,22 +60,16 @@ type File struct {
 	key     *Key
 	options Options
 
-	queue chan batch
+	wake  chan struct{} // tells the writer of a group; closed behind the last
 	ended chan struct{}
 
-	mu     sync.RWMutex // held to send, and to close the queue after the last
-	closed bool
+	mu        sync.Mutex
+	gathering *group // that the writer takes next; nil where nobody waits
+	spare     []byte // that the next group begins with
+	closed    bool
 }
 
 var _ Recorder = (*File)(nil)
-
-// batch is the objects of one Record, one a line.
-type batch struct {
-	objects []byte
-	events  int
-	sync    bool
-	done    chan<- error // of room for one, so that nobody waits for who no longer listens
-}
 
 // Open opens the log, or makes one, that its owner alone can read, and begins to write. What a kill or a full disk left stays as it is; the next line
 // tells of it. It returns ErrHead.
@@ -94,7 +87,7 @@ func open(path string, key *Key, options Options, openDisk func(string) (disk, e
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	f := &File{path: path, key: key, options: options, queue: make(chan batch, queued), ended: make(chan struct{})}
+	f := &File{path: path, key: key, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	w := &writer{f: f, trail: &trail{path: path, key: key, chain: key.newChain(), options: &f.options, open: openDisk}}
 	if err := w.trail.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("audit: open the log: %w", err), w.trail.close())
@@ -105,12 +98,11 @@ func open(path string, key *Key, options Options, openDisk func(string) (disk, e
 
 // Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded though its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
-	done := make(chan error, 1)
-	b := f.batch(events, done)
+	b := f.batch(events)
 	if b.events == 0 {
 		return nil
 	}
-	err := f.wait(b, done)
+	err := f.write(b)
 	if err != nil && f.options.OnLost != nil {
 		f.options.OnLost(b.events)
 	}
@@ -121,8 +113,7 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 }
 
 // batch writes what is to be recorded, and decides whether they must be synced.
-func (f *File) batch(events []Event, done chan<- error) batch {
-	b := batch{done: done}
+func (f *File) batch(events []Event) (b batch) {
 	for i := range events {
 		e := &events[i]
 		if e.Action.usesKey() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
@@ -135,41 +126,19 @@ func (f *File) batch(events []Event, done chan<- error) batch {
 	return b
 }
 
-// wait hands a batch to the writer, and waits for its answer.
-func (f *File) wait(b batch, done <-chan error) error {
-	timer := time.NewTimer(f.options.Timeout)
-	defer timer.Stop()
-	if err := f.send(b, timer.C); err != nil {
+// write has the writer write a batch, and waits for that.
+func (f *File) write(b batch) error {
+	g, err := f.join(b)
+	if err != nil {
 		return err
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
-	}
-}
-
-func (f *File) send(b batch, timeout <-chan time.Time) error {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.closed {
-		return fmt.Errorf("%w: it was closed", ErrUnavailable)
-	}
-	select {
-	case f.queue <- b:
-		return nil
-	case <-timeout:
-		return fmt.Errorf("%w: too many events wait for the disk", ErrUnavailable)
-	}
+	<-g.done
+	return g.err
 }
 
 // Ready returns nil if the log could be written last, or can be now, for a check of readiness. It adds a line only where the log failed
 // before.
-func (f *File) Ready(context.Context) error {
-	done := make(chan error, 1)
-	return f.wait(batch{done: done}, done)
-}
+func (f *File) Ready(context.Context) error { return f.write(batch{}) }
 
 // Head reads the head as it is now. It returns ErrHead.
 func (f *File) Head() (Head, error) { return ReadHead(f.path, f.key) }
@@ -182,7 +151,7 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.closed = true
-	close(f.queue)
+	close(f.wake)
 	f.mu.Unlock()
 	<-f.ended
 	return nil

@@ -270,7 +270,7 @@ func (t *trail) append(objects []byte) error {
 	for object := range bytes.Lines(objects) {
 		lines = t.chain.appendLine(lines, &at, bytes.TrimSuffix(object, []byte{'\n'}))
 	}
-	if cap(lines) <= 2*maxGroup {
+	if cap(lines) <= keptBuffer {
 		t.buffer = lines
 	}
 	if _, err := t.file.Write(lines); err != nil {

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// writer is the one goroutine that writes a File. It writes what has gathered since the last write at once, so that many requests
-// share a sync.
+// writer is the one goroutine that writes a File, a group at a time, so that many requests share a write and a sync.
 type writer struct {
 	f       *File
 	trail   *trail
@@ -15,7 +14,6 @@ type writer struct {
 	lost    uint64    // events since the log failed that may not be in it
 	dirty   bool      // something is not synced
 	told    time.Time // when the head was last
-	buffer  []byte    // used again
 }
 
 func (w *writer) run() {
@@ -27,12 +25,12 @@ func (w *writer) run() {
 	w.tellHead()
 	for {
 		select {
-		case b, open := <-w.f.queue:
+		case _, open := <-w.f.wake:
+			w.group()
 			if !open {
 				w.end()
 				return
 			}
-			w.group(b)
 			if w.trail.due() {
 				w.trail.release()
 			}
@@ -88,48 +86,34 @@ func (w *writer) tellHead() {
 	}
 }
 
-// group takes what waits behind b, up to maxGroup bytes, commits all of it and tells everybody.
-func (w *writer) group(b batch) {
+// group commits what gathered, and tells everybody.
+func (w *writer) group() {
 	runtime.Gosched() // who is about to record comes into the group
-	waiting, size, events, sync := []batch{b}, len(b.objects), b.events, b.sync
-	for size < maxGroup {
-		select {
-		case next, open := <-w.f.queue:
-			if open {
-				waiting, size, events, sync = append(waiting, next), size+len(next.objects), events+next.events, sync || next.sync
-				continue
-			}
-		default:
-		}
-		break
+	g := w.f.take()
+	if g == nil {
+		return
 	}
-	err := w.commit(waiting, sync || w.failing && w.f.options.Sync != SyncLater)
-	w.remember(err, events)
-	for _, one := range waiting {
-		one.done <- err
-	}
+	err := w.commit(&g.batch)
+	w.remember(err, g.events)
+	g.timer.Stop()
+	g.end(err)
+	w.f.reuse(g.objects)
 }
 
-// commit writes the batches in one call, behind whatever must come first.
-func (w *writer) commit(waiting []batch, sync bool) error {
-	objects := w.buffer[:0]
+// commit writes a group in one call, behind whatever must come first.
+func (w *writer) commit(b *batch) error {
+	objects := b.objects
 	if w.failing {
 		r := newRecord(&Event{Action: auditResumed})
 		r.Lost = w.lost
-		objects = append(append(objects, r.object()...), '\n')
-	}
-	for _, one := range waiting {
-		objects = append(objects, one.objects...)
-	}
-	if cap(objects) <= maxGroup {
-		w.buffer = objects
+		objects = append(append(r.object(), '\n'), objects...)
 	}
 	if len(objects) == 0 {
 		return nil
 	}
 	err := w.trail.write(objects)
 	w.dirty = true // be it in part
-	if err == nil && sync {
+	if err == nil && (b.sync || w.failing && w.f.options.Sync != SyncLater) {
 		w.trail.release() // others need not wait for the disk
 		err = w.trail.sync()
 	}

@@ -113,13 +113,23 @@ func startFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 // newWriter is one whose groups the test makes itself.
 func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 	t.Helper()
-	options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	options.Log, options.Timeout = slog.New(slog.NewTextHandler(io.Discard, nil)), time.Minute
 	path := filepath.Join(t.TempDir(), "audit.log")
-	f := &File{path: path, key: testKey, options: options, queue: make(chan batch, queued)}
+	f := &File{path: path, key: testKey, options: options, wake: make(chan struct{}, 1)}
 	w := &writer{f: f, trail: &trail{path: path, key: testKey, chain: testKey.newChain(), options: &f.options, open: d.open}}
 	require.NoError(t, w.trail.start())
 	t.Cleanup(func() { require.NoError(t, w.trail.close()) })
 	return w, path
+}
+
+// write records events by a group of their own.
+func (w *writer) write(t *testing.T, events ...Event) {
+	t.Helper()
+	g, err := w.f.join(w.f.batch(events))
+	require.NoError(t, err)
+	w.group()
+	<-g.done
+	require.NoError(t, g.err)
 }
 
 var opened = Event{Action: KeyOpen, Class: classify.PHI, RequestID: "one"}
@@ -155,7 +165,7 @@ func TestHangingDisk(t *testing.T) {
 	f, _ := startFaulty(t, d, Options{Timeout: 50 * time.Millisecond})
 	var wg sync.WaitGroup
 	begin := time.Now()
-	for range 3 * queued {
+	for range 200 {
 		wg.Go(func() {
 			if err := f.Record(t.Context(), opened); !errors.Is(err, ErrUnavailable) {
 				t.Error(err)
@@ -164,6 +174,12 @@ func TestHangingDisk(t *testing.T) {
 	}
 	wg.Wait()
 	require.Less(t, time.Since(begin), time.Minute)
+	require.ErrorIs(t, f.Record(t.Context(), opened), ErrUnavailable)
+	waiting := len(f.gathering.objects)
+	for range 1000 {
+		require.ErrorIs(t, f.Record(t.Context(), opened), ErrUnavailable)
+	}
+	require.Len(t, f.gathering.objects, waiting, "what nobody waits for any more does not grow")
 	close(d.hang)
 	require.Eventually(t, func() bool { return f.Record(t.Context(), opened) == nil }, time.Minute, time.Millisecond)
 }
@@ -177,9 +193,8 @@ func TestSync(t *testing.T) {
 		d := &faults{}
 		w, _ := newWriter(t, d, Options{Sync: c.policy})
 		record := func(e Event) int {
-			before, done := d.syncs, make(chan error, 1)
-			w.group(w.f.batch([]Event{e}, done))
-			require.NoError(t, <-done)
+			before := d.syncs
+			w.write(t, e)
 			return d.syncs - before
 		}
 		require.Equal(t, c.ordinary, record(opened))
@@ -195,13 +210,17 @@ func TestSync(t *testing.T) {
 func TestGroups(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncAll})
-	f := w.f
-	done := make(chan error, 11)
-	for range 10 {
-		f.queue <- f.batch([]Event{opened}, done)
+	var groups []*group
+	for range 11 {
+		g, err := w.f.join(w.f.batch([]Event{opened}))
+		require.NoError(t, err)
+		groups = append(groups, g)
 	}
-	w.group(f.batch([]Event{opened}, done))
-	require.Len(t, done, 11)
+	w.group()
+	for _, g := range groups {
+		<-g.done
+		require.NoError(t, g.err)
+	}
 	require.Equal(t, 1, d.syncs)
 	lines, broken := read(t, path)
 	require.Len(t, lines, 11)
@@ -235,11 +254,7 @@ func TestGathers(t *testing.T) {
 func TestReadsNoMoreThanItMust(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncLater})
-	record := func() {
-		done := make(chan error, 1)
-		w.group(w.f.batch([]Event{opened}, done))
-		require.NoError(t, <-done)
-	}
+	record := func() { w.write(t, opened) }
 	record()
 	before := d.reads
 	for range 5 {
@@ -266,11 +281,7 @@ func TestReadsNoMoreThanItMust(t *testing.T) {
 func TestNobodyWaitsForTheHead(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncLater})
-	record := func() {
-		done := make(chan error, 1)
-		w.group(w.f.batch([]Event{opened}, done))
-		require.NoError(t, <-done)
-	}
+	record := func() { w.write(t, opened) }
 	head := func() uint64 {
 		h, err := ReadHead(path, testKey)
 		require.NoError(t, err)
@@ -318,9 +329,7 @@ func TestNobodyWaitsForTheHead(t *testing.T) {
 // A log that is moved away before its lines were noted is missed all the same, by whoever writes next.
 func TestNotedWhenMoved(t *testing.T) {
 	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater, Log: slog.New(slog.DiscardHandler)})
-	done := make(chan error, 1)
-	w.group(w.f.batch([]Event{opened, opened}, done))
-	require.NoError(t, <-done)
+	w.write(t, opened, opened)
 	w.trail.release()
 	require.NoError(t, os.Rename(path, path+".moved"))
 	w.syncLater()
@@ -340,9 +349,7 @@ func TestNotedWhenMoved(t *testing.T) {
 func TestLease(t *testing.T) {
 	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
 	due := func() bool {
-		done := make(chan error, 1)
-		w.group(w.f.batch([]Event{opened}, done))
-		require.NoError(t, <-done)
+		w.write(t, opened)
 		w.trail.locked = time.Now().Add(-2 * lease)
 		return w.trail.due()
 	}
