@@ -126,7 +126,7 @@ func (s *server) getAsset(c echo.Context) error {
 			break
 		}
 	}
-	header.Set("ETag", tag)
+	header.Set("Etag", tag)
 	header.Set(echo.HeaderCacheControl, a.caching)
 	if matches(request.Header, tag) {
 		header.Del(echo.HeaderContentEncoding)

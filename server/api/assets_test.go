@@ -104,7 +104,7 @@ func TestNoOtherFiles(t *testing.T) {
 func TestSecurityHeaders(t *testing.T) {
 	t.Parallel()
 	s := serveDemo(t)
-	for _, path := range []string{"/", "/none", "/livez", "/v1/cache/k"} {
+	for _, path := range []string{"/", "/none", "/livez", "/v1/openapi.yaml"} {
 		header := s.do("GET", path, nil).Header
 		csp := header.Get("Content-Security-Policy")
 		for _, directive := range []string{
@@ -116,6 +116,19 @@ func TestSecurityHeaders(t *testing.T) {
 		require.NotContains(t, csp, "unsafe-inline")
 		require.Equal(t, "same-origin", header.Get("Cross-Origin-Opener-Policy"))
 		require.Equal(t, "no-referrer", header.Get("Referrer-Policy"))
+		require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
+	}
+}
+
+// TestSecurityHeadersOfData: nothing of an answer that takes a token may run or be kept, whether it is a value or a refusal.
+func TestSecurityHeadersOfData(t *testing.T) {
+	s := serveDemo(t)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("<script>"), "Content-Type", "text/html").is(t, 204)
+	for _, path := range []string{"/v1/cache/k", "/v1/cache/none", "/v1/cache", "/v1/none"} {
+		header := s.do("GET", path, nil).Header
+		require.Equal(t, "default-src 'none'; sandbox; frame-ancestors 'none'", header.Get("Content-Security-Policy"))
+		require.Equal(t, "no-store", header.Get("Cache-Control"))
+		require.Equal(t, "same-origin", header.Get("Cross-Origin-Resource-Policy"))
 		require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
 	}
 }

@@ -23,7 +23,6 @@ func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.open() {
 			return next(e)
 		}
-		e.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 		ctx, cancel := c.limit(s.timeout)
 		defer cancel()
 		end, err := s.admit(ctx, c)

@@ -13,8 +13,7 @@ import (
 
 // describeEntry writes what a package says of its value. There is no Coffer-Context where there is no context.
 func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
-	header.Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
-	header.Set("ETag", etag(e.Tag, atRest))
+	header.Set("Etag", etag(e.Tag, atRest))
 	header.Add(echo.HeaderVary, echo.HeaderAccept)
 	header.Set("Coffer-Class", e.Class.String())
 	header.Set("Coffer-Key-Id", hex.EncodeToString(e.KeyID[:]))

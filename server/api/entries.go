@@ -40,7 +40,7 @@ func (s *server) putEntry(c *call) error {
 		return err
 	}
 	header := c.Response().Header()
-	header.Set("ETag", etag(sealed.Tag, false))
+	header.Set("Etag", etag(sealed.Tag, false))
 	describeTTL(header, sealed.TTL)
 	return c.NoContent(http.StatusNoContent)
 }
@@ -184,7 +184,7 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 
 func notModified(c *call, tag string, atRest bool) error {
 	header := c.Response().Header()
-	header.Set("ETag", etag(tag, atRest))
+	header.Set("Etag", etag(tag, atRest))
 	header.Add(echo.HeaderVary, echo.HeaderAccept)
 	c.Response().WriteHeader(http.StatusNotModified)
 	return nil
@@ -246,7 +246,7 @@ func (s *server) patchEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set("ETag", etag(entry.Tag, false))
+	c.Response().Header().Set("Etag", etag(entry.Tag, false))
 	describeTTL(c.Response().Header(), d)
 	return c.NoContent(http.StatusNoContent)
 }

@@ -129,9 +129,9 @@ func addresses(proxies []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// securityHeaders confine what a browser does with an answer: the page may run its own scripts and the WebAssembly core only, and no other
+// pageHeaders confine what a browser does with what it shows: the page may run its own scripts and the WebAssembly core only, and no other
 // page may embed it or hold a handle on it.
-var securityHeaders = http.Header{
+var pageHeaders = http.Header{
 	"Content-Security-Policy": {"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; " +
 		"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
 	"Cross-Origin-Opener-Policy":   {"same-origin"},
@@ -140,10 +140,22 @@ var securityHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
+// dataHeaders are for what takes a token, which no browser shows: should one do so, nothing in it runs, and nothing is kept.
+var dataHeaders = http.Header{
+	"Cache-Control":                {"no-store"},
+	"Content-Security-Policy":      {"default-src 'none'; sandbox; frame-ancestors 'none'"},
+	"Cross-Origin-Resource-Policy": {"same-origin"},
+	"X-Content-Type-Options":       {"nosniff"},
+}
+
 // secure sets the security headers on every answer.
 func secure(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		maps.Copy(c.Response().Header(), securityHeaders)
+		headers := dataHeaders
+		if callOf(c).open() {
+			headers = pageHeaders
+		}
+		maps.Copy(c.Response().Header(), headers)
 		return next(c)
 	}
 }

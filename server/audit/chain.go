@@ -54,17 +54,21 @@ const (
 )
 
 // chain computes MACs. It is for one goroutine.
-type chain struct{ mac hash.Hash }
+type chain struct {
+	mac    hash.Hash
+	buffer []byte // of a MAC: what an interface's method is given would otherwise be allocated every time
+}
 
-func (k *Key) newChain() chain { return chain{hmac.New(sha256.New, k.chain[:])} }
+func (k *Key) newChain() chain {
+	return chain{hmac.New(sha256.New, k.chain[:]), make([]byte, 0, sha256.Size)}
+}
 
 // link is the MAC of a line whose signed part is body.
-func (c chain) link(before MAC, body []byte) (m MAC) {
+func (c chain) link(before MAC, body []byte) MAC {
 	c.mac.Reset()
-	c.mac.Write(before[:])
+	c.mac.Write(append(c.buffer, before[:]...))
 	c.mac.Write(body)
-	c.mac.Sum(m[:0])
-	return m
+	return MAC(c.mac.Sum(c.buffer))
 }
 
 // appendLine appends a JSON object as the line behind at, and moves at to it.

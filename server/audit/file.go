@@ -51,6 +51,7 @@ const (
 	defaultTimeout = 5 * time.Second
 	syncInterval   = time.Second
 	keptBuffer     = 1 << 20 // bytes up to which a buffer is used again
+	ordinary       = 1 << 10 // bytes that most batches have at most
 )
 
 // File is a Recorder over the files of a log. Several processes may write one log: a line is written by one call, under the log's lock, behind all
@@ -98,7 +99,7 @@ func open(path string, key *Key, options Options, openDisk func(string) (disk, e
 
 // Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded though its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
-	b := f.batch(events)
+	b := f.batch(make([]byte, 0, ordinary), events)
 	if b.events == 0 {
 		return nil
 	}
@@ -112,8 +113,9 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 	return err
 }
 
-// batch writes what is to be recorded, and decides whether they must be synced.
-func (f *File) batch(events []Event) (b batch) {
+// batch appends what is to be recorded to dst, and decides whether they must be synced.
+func (f *File) batch(dst []byte, events []Event) batch {
+	b := batch{objects: dst}
 	for i := range events {
 		e := &events[i]
 		if e.Action.usesKey() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {

@@ -125,7 +125,7 @@ func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 // write records events by a group of their own.
 func (w *writer) write(t *testing.T, events ...Event) {
 	t.Helper()
-	g, err := w.f.join(w.f.batch(events))
+	g, err := w.f.join(w.f.batch(nil, events))
 	require.NoError(t, err)
 	w.group()
 	<-g.done
@@ -212,7 +212,7 @@ func TestGroups(t *testing.T) {
 	w, path := newWriter(t, d, Options{Sync: SyncAll})
 	var groups []*group
 	for range 11 {
-		g, err := w.f.join(w.f.batch([]Event{opened}))
+		g, err := w.f.join(w.f.batch(nil, []Event{opened}))
 		require.NoError(t, err)
 		groups = append(groups, g)
 	}
