@@ -187,7 +187,7 @@ func auditTailCommand() *cobra.Command {
 				return errors.New("--severity takes info, notice, warning or critical")
 			}
 			if filter.Action != "" && !audit.IsAction(filter.Action) {
-				return errors.New("--action takes the name of an action, such as key.open or access.refused, or the begin of several, such as key.")
+				return errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'")
 			}
 			if filter.Since, err = parseSince(since); err != nil {
 				return err

@@ -148,7 +148,7 @@ func (e *Endings) honour(d *envelope.Document) *honoured {
 	left := living(d)
 	h.keys = len(whole) - len(left)
 	for _, s := range d.Keysets {
-		if id := string(s.Primary[:]); whole[id] && !left[id] {
+		if whole[string(s.Primary[:])] && !left[string(s.Primary[:])] {
 			h.primaries++
 		}
 	}
