@@ -42,7 +42,7 @@ type EventHead struct {
 // EventFilter says which events are wanted; the zero value is all of them.
 type EventFilter struct {
 	Tenant   string // and of no other; empty: of what the token may see
-	Action   string // whole, or the begin of several with its dot, such as key.
+	Action   string // such as key.open, or what several begin with, such as key.
 	Severity string // the least
 	Class    string
 	Since    time.Time
@@ -59,7 +59,9 @@ func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event
 	return func(yield func(Event, error) bool) {
 		for cursor := ""; ; {
 			r := newRequest(http.MethodGet, "/v1/audit")
-			for name, value := range map[string]string{"tenant": filter.Tenant, "action": filter.Action, "severity": filter.Severity, "class": filter.Class, "cursor": cursor} {
+			for name, value := range map[string]string{
+				"tenant": filter.Tenant, "action": filter.Action, "severity": filter.Severity, "class": filter.Class, "cursor": cursor,
+			} {
 				if value != "" {
 					r.query.Set(name, value)
 				}

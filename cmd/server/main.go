@@ -72,7 +72,9 @@ func command() *cobra.Command {
 		&cobra.Group{ID: groupAbout, Title: "About coffer:"})
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
-	root.AddCommand(serveCommand(), healthCommand(), configCommand(), tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), versionCommand(), manCommand())
+	root.AddCommand(serveCommand(), healthCommand(), configCommand())
+	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand())
+	root.AddCommand(versionCommand(), manCommand())
 	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.InitDefaultCompletionCmd()

@@ -9,10 +9,10 @@ import (
 // Filter says which lines are wanted. The zero Filter wants all.
 type Filter struct {
 	Tenant   string    // empty: of every tenant, and of none
-	Action   string    // whole, such as key.open, or the begin of several with its dot, such as key.
+	Action   string    // such as key.open, or what several begin with, such as key.
 	Class    string    // and no other
 	Severity Severity  // the least
-	Since    time.Time // zero: from the begin of the log
+	Since    time.Time // zero: from the beginning of the log
 	Until    time.Time // exclusive; zero: to its end
 }
 

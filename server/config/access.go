@@ -53,14 +53,25 @@ func (o *OIDC) Open(log *slog.Logger) (*oidc.Provider, error) {
 // defaultPorts are what browsers leave out.
 var defaultPorts = map[string]string{"https": "443", "http": "80"}
 
-// origins takes origins as browsers send them (RFC 6454 section 6.2), and no pattern: * would be everybody's pages.
+// isOrigin reports whether text is an origin as browsers send it (RFC 6454 section 6.2), and no pattern: * would be everybody's pages.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") {
+		return false
+	}
+	port, ok := defaultPorts[u.Scheme]
+	if !ok || u.Port() == port || strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return false
+	}
+	return text == strings.ToLower(u.Scheme+"://"+u.Host)
+}
+
 func (l *loader) origins(text string) []string {
 	list := split(text)
 	for _, one := range list {
-		u, err := url.Parse(one)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Contains(u.Host, "*") ||
-			u.Port() == defaultPorts[u.Scheme] || strings.ContainsFunc(one, func(r rune) bool { return r > unicode.MaxASCII }) || one != strings.ToLower(u.Scheme+"://"+u.Host) {
-			l.refuse("COFFER_CORS_ORIGINS", "must be origins as browsers send them, such as https://app.example.com, separated by commas: without a path, a default port or letters beyond ASCII")
+		if !isOrigin(one) {
+			l.refuse("COFFER_CORS_ORIGINS", "must be origins as browsers send them, such as https://app.example.com, separated by commas: "+
+				"without a path, a default port or letters beyond ASCII")
 			return nil
 		}
 	}

@@ -2782,7 +2782,7 @@ export interface operations {
                 /** @description Only the events of this tenant; left out, of what the token may see. */
                 tenant?: components["schemas"]["Tenant"];
                 /**
-                 * @description An action such as `key.open`, or the begin of several with its dot, such as `key.`.
+                 * @description An action such as `key.open`, or what several begin with, such as `key.`.
                  * @example key.
                  */
                 action?: string;

@@ -8,7 +8,7 @@ interface Props {
   tenant: Tenant;
   rotation: Rotation | undefined;
   now: number;
-  /** Whether it is open from the begin. */
+  /** Whether it is open at first. */
   open: boolean;
   onRotate: () => void;
   onRollback: () => void;
