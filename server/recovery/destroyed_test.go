@@ -33,6 +33,20 @@ func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	return lifecycle.Key{Tenant: tenant, Use: format.UseService, Class: classify.PHI, ID: id}
 }
 
+// former gives the one key of packages that is not the primary.
+func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
+	key := primary(t, r, tenant)
+	d, err := r.Ring.Document(t.Context(), tenant)
+	require.NoError(t, err)
+	for _, k := range d.Keyset(key.Use, key.Class).Keys {
+		if k.ID != key.ID {
+			return lifecycle.Key{Tenant: tenant, Use: key.Use, Class: key.Class, ID: k.ID}
+		}
+	}
+	t.Fatal("there is none")
+	return key
+}
+
 func rotateOf(t *testing.T, r *recovery.Recovery, key lifecycle.Key) {
 	k, err := r.Ring.Tenant(t.Context(), key.Tenant)
 	require.NoError(t, err)

@@ -18,8 +18,10 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -80,6 +82,14 @@ func TestVictim(t *testing.T) {
 			fmt.Println("begun")
 			for i := range 12 {
 				require.NoError(t, r.Shred(t.Context(), fmt.Sprint("tenant-", i)))
+				fmt.Println(i)
+			}
+		},
+		"destroy": func() {
+			r := s.logged(t)
+			fmt.Println("begun")
+			for i := range 12 {
+				require.NoError(t, retire(t, r, former(t, r, fmt.Sprint("tenant-", i)), envelope.Destroyed))
 				fmt.Println(i)
 			}
 		},
@@ -268,5 +278,39 @@ func TestKilledShred(t *testing.T) {
 		require.NoError(t, err)
 		openAll(t, s.a(), all[:said], "key_destroyed")
 		openAll(t, s.a(), all[min(said+1, len(all)):], "")
+	}
+}
+
+// A key that was said to be destroyed is; one that was not come to yet is not; and a backup from before knows by the audit log which not to bring back.
+func TestKilledDestruction(t *testing.T) {
+	for k := newKiller(t); k.more(); {
+		s := newSite(t)
+		r := s.a()
+		var keys []lifecycle.Key
+		for i := range 12 {
+			keys = append(keys, primary(t, r, fmt.Sprint("tenant-", i)))
+			rotateOf(t, r, keys[i])
+			require.NoError(t, retire(t, r, keys[i], envelope.Disabled))
+		}
+		file := backup(t, r)
+		said := len(k.run("destroy", s.dir))
+		check := func() {
+			t.Helper()
+			after := s.a()
+			for i, key := range keys {
+				switch {
+				case i < said:
+					require.Equal(t, envelope.Destroyed, stateIn(t, after, key), i)
+				case i > said:
+					require.Equal(t, envelope.Disabled, stateIn(t, after, key), i)
+				}
+			}
+		}
+		check()
+		endings := s.endings(t)
+		s.lose()
+		_, err := s.a().Restore(context.Background(), file, endings, false)
+		require.NoError(t, err)
+		check()
 	}
 }
