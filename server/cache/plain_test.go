@@ -36,7 +36,7 @@ func TestUnencrypted(t *testing.T) {
 			require.Equal(t, map[string]string{"a": "b"}, entry.Context)
 			require.Equal(t, class, entry.Class)
 			require.Equal(t, sealed.Tag, entry.Tag)
-			_, err = c.Expire(ctx, "k", time.Second, cache.Condition{Present: true, Tags: []string{entry.Tag}})
+			_, err = c.Expire(ctx, "k", time.Minute, cache.Condition{Present: true, Tags: []string{entry.Tag}})
 			require.NoError(t, err)
 			_, err = c.Get(ctx, "k", cache.AtLeast(classify.PHI))
 			if class == classify.PHI {
