@@ -115,8 +115,8 @@ func TestShredOverHTTP(t *testing.T) {
 	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
 	operator := strings.TrimSpace(strings.TrimPrefix(coffer(t, environ, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin"), "token:"))
 	for i, p := range servers {
-		p.put(clinic, fmt.Sprint("patient-", i), record)
-		p.put(other, "patient-1", record)
+		p.answers(http.StatusNoContent, clinic, "PUT", fmt.Sprint("/v1/cache/patient-", i, "?class=phi"), record)
+		p.answers(http.StatusNoContent, other, "PUT", "/v1/cache/patient-1?class=phi", record)
 	}
 	const shred = "/v1/keys:shred?tenant=clinic"
 	status, body := servers[0].do(operator, "POST", shred, "")
@@ -124,7 +124,7 @@ func TestShredOverHTTP(t *testing.T) {
 	var plan struct{ Confirmation string }
 	require.NoError(t, json.Unmarshal([]byte(body), &plan))
 	for i, p := range servers {
-		p.requireValue(clinic, fmt.Sprint("patient-", i), record)
+		require.Equal(t, record, p.answers(http.StatusOK, clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), ""))
 	}
 	require.Equal(t, http.StatusForbidden, first(servers[1].do(servers[0].token, "POST", shred+"&confirm="+plan.Confirmation, "")))
 	begun := time.Now()
@@ -134,8 +134,8 @@ func TestShredOverHTTP(t *testing.T) {
 	require.Contains(t, body, `"shredded":true,"changed":true`)
 	for i, p := range servers {
 		p.answers(http.StatusGone, clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), "")
-		require.Equal(t, http.StatusGone, first(p.do(clinic, "PUT", "/v1/cache/patient-2?class=phi", record)))
-		p.requireValue(other, "patient-1", record)
+		p.answers(http.StatusGone, clinic, "PUT", "/v1/cache/patient-2?class=phi", record)
+		require.Equal(t, record, p.answers(http.StatusOK, other, "GET", "/v1/cache/patient-1", ""))
 	}
 	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
 	require.NoError(t, err)
