@@ -157,7 +157,7 @@ func requireSettings(t *testing.T, variables map[string]string) {
 	out, err := program(t, nil, "config").Output()
 	require.NoError(t, err)
 	for name := range variables {
-		require.Regexp(t, `(?m)^`+name+` `, string(out))
+		require.Regexp(t, `(?m)(^`+name+` |^without a value: (.*, )?`+name+`(,|$))`, string(out))
 	}
 }
 
