@@ -69,8 +69,8 @@ export const server = {
   'Batch/Get/Embedded': { ...raw(null), unit: 'x the rate with a call of the store each' },
   'HTTP/1KiB': raw(0.8),
   'HTTP/64KiB': raw(0.8),
-  'HTTP/Bare1KiB': raw(null),
-  'HTTP/Bare64KiB': raw(null),
+  'HTTP/Bare1KiB': raw(0.8),
+  'HTTP/Bare64KiB': raw(0.8),
 };
 
 /** Of one Seal or Open, whatever the size. */
