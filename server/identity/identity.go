@@ -65,14 +65,14 @@ func (i Identity) Administers(tenant string) bool {
 	return i.Tenant == EveryTenant || i.Tenant == tenant
 }
 
-// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept; any other error means that
-// it could not decide. It is safe for concurrent use.
+// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept; any other error means that it
+// could not decide. It must be safe for concurrent use.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Identity, error)
 }
 
-// Any accepts what one of the authenticators accepts, asked in order. A token that none accepts, and one could not decide on, is
-// answered with that one's error.
+// Any accepts what one of the authenticators accepts, asked in order. If none accepts a token and one of them could not decide, its error
+// is returned.
 func Any(authenticators ...Authenticator) Authenticator { return anyOf(authenticators) }
 
 type anyOf []Authenticator

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Bytes bounds what requests, and work of the server's own, hold in memory at the same time: of all tenants together, and what requests of each do. It is
-// safe for concurrent use.
+// Bytes bounds what is held in memory at the same time: by all requests and the server's own work together, and by the requests of each
+// tenant. It is safe for concurrent use.
 //
-// Requests are refused where there is no room, and own work waits for it. Neither starves: while own work waits, requests get only what leaves it room once
-// others have given theirs back, and it never holds more than half of all.
+// Requests are refused if there is no room, and own work waits for it. Neither starves: while own work waits, requests get only what leaves
+// it room once others have given theirs back, and own work never holds more than half of all.
 type Bytes struct {
 	all, each int64
 
@@ -24,7 +24,7 @@ type Bytes struct {
 	turn     chan struct{}    // has room for the one who waits
 }
 
-// NewBytes makes the bounds, in bytes; 0 is any number.
+// NewBytes makes the bounds, in bytes, for all together and for each tenant; 0 is any number.
 func NewBytes(all, each int64) *Bytes {
 	return &Bytes{all: all, each: each, byTenant: map[string]int64{}, given: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
@@ -69,8 +69,8 @@ func (b *Bytes) Share() int64 {
 	return b.all / 2
 }
 
-// Await takes n bytes for own work, once there is room for them, and gives what gives them back. More than its share counts as that. It
-// returns ctx's error where that ends before.
+// Await takes n bytes for own work as soon as there is room, and returns the function that gives them back. More than Share counts as
+// Share. It returns ctx's error if that ends first.
 func (b *Bytes) Await(ctx context.Context, n int64) (giveBack func(), err error) {
 	n = min(n, b.Share())
 	select {

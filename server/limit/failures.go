@@ -13,8 +13,8 @@ const (
 	maxAddresses = 10_000
 )
 
-// Failures slows down who sends wrong tokens, by the address they come from. Behind a proxy that address must be the client's: all
-// would share the proxy's. It is safe for concurrent use.
+// Failures slows down whoever sends wrong tokens, by address. Behind a proxy that must be the client's address; otherwise all clients share
+// the proxy's. It is safe for concurrent use.
 type Failures struct {
 	free int
 	now  func() time.Time
@@ -40,8 +40,8 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 	return &Failures{free: perMinute, now: now, known: newRecent[netip.Prefix, *history](maxAddresses)}
 }
 
-// Check returns a Refusal while an address is blocked. It is to be asked before the token is looked at, so that a right guess is not told
-// from a wrong one.
+// Check returns a Refusal while an address is blocked. Ask before looking at the token, so that a right guess cannot be told from a wrong
+// one.
 func (f *Failures) Check(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package limit keeps one tenant from starving the others, and slows down those who try tokens.
+// Package limit keeps one tenant from starving the others, and slows down whoever guesses tokens.
 //
 // It guarantees bounded memory whatever comes, and that a refusal says when to come back. It counts within one process: n servers let
 // through n times as much.

@@ -39,8 +39,8 @@ func NewTenants(quota Quota, now func() time.Time) *Tenants {
 	return &Tenants{quota: quota, now: now, known: newRecent[string, *tenant](maxTenants)}
 }
 
-// Begin counts a request of a tenant, which is to be one that was authenticated. It returns end, to be called once when the request
-// ended, or a Refusal. A refused request costs the tenant nothing.
+// Begin counts an authenticated request of a tenant. It returns end, to be called once when the request has ended, or a Refusal. A refused
+// request costs the tenant nothing.
 func (t *Tenants) Begin(id string) (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
