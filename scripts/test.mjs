@@ -1,7 +1,6 @@
 // Runs every test, and the linters beside those in browsers, and says at the end how many ran where. Fails if any failed, or if a place ran none.
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { lint } from './lint.mjs';
 
 /** Is in every secret that the Go tests plant: what they print must not have it, unless it says how a test failed. */
@@ -29,28 +28,12 @@ function run(command, args, line) {
   });
 }
 
-/** Whether goroutines meet in a package or in its tests. */
-function concurrent(directory) {
-  const files = readdirSync(directory).filter((name) => name.endsWith('.go'));
-  return files.some((name) => /"sync|\bchan\b|\bgo func\b|\.Go\(|\.Parallel\(/.test(readFileSync(join(directory, name), 'utf8')));
-}
-
-/** Runs the Go tests, but for those in which no goroutines meet under the race detector, which takes ten times as long there and finds nothing. */
+/** Runs the Go tests; a package's output is shown only if it fails. */
 async function goTests() {
-  const packages = execFileSync('go', ['list', '-f', '{{.ImportPath}} {{.Dir}}', './...'], { encoding: 'utf8' }).trim().split('\n').map((line) => line.split(' '));
-  const plain = packages.filter(([name, directory]) => /^[^/]+\/[^/]+\/[^/]+\/(shared|wasm|internal)\b/.test(name) && !concurrent(directory));
-  const raced = packages.filter((one) => !plain.includes(one));
-  const names = (of) => of.map(([name]) => name);
-  const ok = await goTest(names(plain));
-  return (await goTest(['-race', '-p', '3', '-parallel', '6', ...names(raced)])) && ok; // most wait for the disk, for processes and for time
-}
-
-/** Runs go test; a package's output is shown only if it fails. */
-async function goTest(args) {
   const output = new Map();
   const planted = new Set();
   let ok = true;
-  const passed = await run('go', ['test', '-json', '-timeout', '10m', ...args], (line) => {
+  const passed = await run('go', ['test', '-json', '-race', '-p', '3', '-parallel', '6', '-timeout', '10m', './...'], (line) => { // most tests wait: for the disk, for processes, for time
     const event = parse(line);
     if (!event) return console.log(line);
     const outcome = { pass: 'passed', fail: 'failed', skip: 'skipped' }[event.Action];
