@@ -33,7 +33,8 @@ async function goTests() {
   const output = new Map();
   const planted = new Set();
   let ok = true;
-  const passed = await run('go', ['test', '-json', '-race', '-p', '3', '-parallel', '6', '-timeout', '10m', './...'], (line) => { // most tests wait: for the disk, for processes, for time
+  // More at once than there are processors: most tests wait, for the disk, for processes, for time.
+  const passed = await run('go', ['test', '-json', '-race', '-p', '3', '-parallel', '6', '-timeout', '10m', './...'], (line) => {
     const event = parse(line);
     if (!event) return console.log(line);
     const outcome = { pass: 'passed', fail: 'failed', skip: 'skipped' }[event.Action];
