@@ -13,8 +13,8 @@ const names = Array.from({ length: MANY }, (_, i) => `patient:P${i}`);
 export async function storing({ createEncryptedStorage }: Shipped): Promise<Found> {
   const open = (name: string) => createEncryptedStorage(name, 'patients', { unlock: { masterKey: MASTER_KEY } });
   const [ours, byHand] = [await open('ours'), await Store.open('by hand')];
-  const records = await many(await open('ours, many'), await Store.open('by hand, many'));
-  return { ...(await oneByOne(ours, byHand)), ...(await large(ours, byHand)), ...records };
+  const found = { ...(await oneByOne(ours, byHand)), ...(await large(ours, byHand)) };
+  return { ...found, ...(await many(await open('ours, many'), await Store.open('by hand, many'))) };
 }
 
 /** Each call awaited before the next. */
