@@ -84,13 +84,13 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
       const shown = () => [...document.querySelectorAll('.keysets tbody code')].map(({ textContent }) => textContent).join();
       await visitor.press('Rotate the keys of default');
       await visitor.press('Make new keys');
-      await visitor.until(() => shown() !== before && /[1-9]\d* sealed anew/.test(document.querySelector('.rotation')?.textContent ?? ''));
+      await visitor.until(() => shown() !== before && /[1-9]\d* re-encrypted/.test(document.querySelector('.rotation')?.textContent ?? ''));
     }, before);
     const after = await primaries();
     await page.evaluate(async (after: string) => {
       const shown = () => [...document.querySelectorAll('.keysets tbody code')].map(({ textContent }) => textContent).join();
       await visitor.press('Roll back');
-      await visitor.press('Make the former keys seal again');
+      await visitor.press('Make the old keys seal again');
       await visitor.until(() => document.querySelector('.rotation')?.textContent?.includes('Rolled back') && shown() !== after);
     }, after);
     expect(await primaries()).toBe(before);

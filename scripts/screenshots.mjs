@@ -1,5 +1,5 @@
 // Makes the pictures of the README anew, from the demo as the built server serves it: `make build && node scripts/screenshots.mjs`.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,20 @@ for await (const line of createInterface({ input: server.stdout })) {
   said[name] = value;
   if (name === 'listening') break;
 }
+/** Makes a token, for one tenant or for all. */
+const token = (...args) => /coffer_\S+/.exec(execFileSync('bin/coffer', ['token', 'create', '--data', data, ...args], { encoding: 'utf8', stdio: 'pipe' }))[0];
+const call = (method, path, bearer, body) => fetch(said.listening + path, { method, body, headers: { Authorization: `Bearer ${bearer}` } });
+
+/** A little of the everyday work of a clinic. */
+async function work(bearer) {
+  for (const kind of ['pii', 'phi']) {
+    for (let i = 0; i < 5 + Math.random() * 20; i++) {
+      await call('PUT', `/v1/cache/${kind}/${i}?class=${kind}`, bearer, 'a value');
+      await call('GET', `/v1/cache/${kind}/${2 * i}`, bearer);
+    }
+  }
+}
+
 const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'] });
 try {
   const page = await browser.newPage({ viewport: { width: 1240, height: 780 } });
@@ -35,6 +49,23 @@ try {
   await page.waitForSelector('.tamper .problem');
   await page.evaluate(() => document.querySelector('.pane').scrollIntoView());
   await picture('disk');
+  const clinics = ['clinic-north', 'clinic-south', 'laboratory'].map((tenant) => token('--tenant', tenant, '--scopes', 'cache:read,cache:write'));
+  for (const clinic of clinics) await work(clinic);
+  await page.click('text=Server’s cache');
+  await page.fill('#token', token('--tenant', '*', '--scopes', 'keys:admin,audit:read'));
+  await page.click('text=Sign in');
+  await page.click('text=Operations');
+  await page.click('text=Keys');
+  await page.click('.tenants summary >> text=clinic-north');
+  await page.click('text=Rotate the keys of clinic-north');
+  await page.click('text=Make new keys');
+  for (let i = 0; i < 50; i++) {
+    await work(clinics[i % 3]); // the charts are drawn from what passes
+    await page.waitForTimeout(600 * Math.random());
+  }
+  await page.setViewportSize({ width: 1240, height: 960 });
+  await page.evaluate(() => scrollTo(0, 0));
+  await picture('operations');
 } finally {
   await browser.close();
   server.kill();

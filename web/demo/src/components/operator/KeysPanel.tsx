@@ -70,8 +70,8 @@ export function KeysPanel({ client, note, snapshot }: Props) {
         {ages && <Status well={!snapshot?.overdue}>{ages}</Status>}
       </header>
       <p className="hint">
-        Keys are rotated by themselves when they are old enough. New keys seal at once, the cache is sealed anew under them, and the former ones still open for
-        a while. Of compromised keys there is no way back: <code>coffer rotate --execute --compromised</code>.
+        Keys are rotated automatically when they are old enough. The new ones seal at once, the cache is re-encrypted under them, and the old ones still open
+        for a while. A key that others may know is rotated by <code>coffer rotate --execute --compromised</code>, which cannot be rolled back.
       </p>
       {(tenants.length > 1 || text || wanted) && (
         <search>

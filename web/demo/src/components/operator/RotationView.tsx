@@ -19,7 +19,7 @@ export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) 
       <span className="actions">
         <ConfirmButton label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
         {rotation && !rotation.compromised && ['reencrypting', 'grace'].includes(rotation.state) && (
-          <ConfirmButton label="Roll back" ask="Make the former keys seal again" onConfirm={onRollback} />
+          <ConfirmButton label="Roll back" ask="Make the old keys seal again" onConfirm={onRollback} />
         )}
       </span>
     </div>
@@ -33,11 +33,11 @@ function Progress({ rotation }: { rotation: Rotation }) {
       <p role="status">
         {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}.</span> {compromised && <span className="badge class-phi">compromised</span>}
       </p>
-      {goesOn(state) && <progress value={total ? Math.min(scanned, total) : undefined} max={total || undefined} aria-label={`Entries of ${tenant} that were gone through`} />}
+      {goesOn(state) && <progress value={total ? Math.min(scanned, total) : undefined} max={total || undefined} aria-label={`Entries of ${tenant} that are done`} />}
       <p className="hint">
-        {scanned} of {Math.max(total, scanned)} entries gone through, {reencrypted} sealed anew
+        {scanned} of {Math.max(total, scanned)} entries done, {reencrypted} re-encrypted
         {failed > 0 && `, ${failed} do not open`}
-        {nextAt && `; goes on ${dateText(nextAt)}`}
+        {nextAt && `; the next step is due ${dateText(nextAt)}`}
       </p>
       {failures.map(({ class: name, keyId, code, entries }) => (
         <p key={`${name}${keyId}${code}`} className="hint">
