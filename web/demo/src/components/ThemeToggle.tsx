@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useLayoutEffect, useState } from 'react';
 import { Icon, type IconName } from './Icon.js';
 
 const themes = ['system', 'light', 'dark'] as const;
@@ -9,7 +9,7 @@ const icons: Record<Theme, IconName> = { system: 'system', light: 'light', dark:
 /** Light, dark, or as the system has it. The choice says nothing of anybody, so it is kept as it is. */
 export function ThemeToggle() {
   const [theme, setTheme] = useState<Theme>(kept);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.documentElement.dataset.theme = theme;
     try {
       localStorage.setItem('theme', theme);
