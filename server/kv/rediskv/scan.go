@@ -24,7 +24,7 @@ var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, o
 
 // Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same servers from its first page to its last:
 // after a failover or a restart, which order keys otherwise, a cursor of before fails with kv.ErrCursor. Where the user of Redis may not
-// use INFO, that is found only if a master's address is another one.
+// use INFO, or Redis does not know it, that is found only if a master's address is another one.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -69,7 +69,7 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	}
 	text, err := info.Result()
 	switch {
-	case err != nil && strings.HasPrefix(err.Error(), "NOPERM"):
+	case err != nil && untold(err):
 		return keys, place{pos: pos}, nil
 	case err != nil:
 		return nil, place{}, failure("scan", err)
@@ -77,6 +77,11 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 		return nil, place{}, refusal("scan", "READONLY")
 	}
 	return keys, place{pos, field(text, "master_replid")}, nil
+}
+
+// untold reports that Redis does not let the user have INFO, or does not know it, as where its configuration renamed that.
+func untold(err error) bool {
+	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
 
 // field gives what INFO says of a name; nothing where it does not.

@@ -1,8 +1,11 @@
 package rediskv_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -131,4 +134,26 @@ func TestScanOfAReplica(t *testing.T) {
 	_, _, err := open(t, "redis://"+replica.Addr).Scan(t.Context(), "", "", 0)
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorContains(t, err, "read-only replica")
+}
+
+// renamed has Redis not know INFO, as where its configuration gave that another name.
+type renamed struct{ net.Conn }
+
+func (r renamed) Write(p []byte) (int, error) {
+	return r.Conn.Write(bytes.ReplaceAll(p, []byte("\r\ninfo\r\n"), []byte("\r\nINF0\r\n")))
+}
+
+// So does who asks a Redis that does not know INFO.
+func TestScanOfARedisThatDoesNotKnowInfo(t *testing.T) {
+	t.Parallel()
+	addr := redistest.Start(t).Addr
+	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		return renamed{conn}, err
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	require.ErrorContains(t, client.Info(t.Context()).Err(), "unknown command")
+	s := rediskv.New(client)
+	filled(t, s)
+	whole(t, s)
 }
