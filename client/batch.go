@@ -90,8 +90,8 @@ type operationsJSON struct {
 	Operations []Operation `json:"operations"`
 }
 
-// Batch runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. It is retried only if all operations are
-// gets, or all are sets: others could answer differently the second time.
+// Batch runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. It is
+// retried only if all operations are gets, or all are sets: others could answer differently the second time.
 func (c *Client) Batch(ctx context.Context, operations []Operation) ([]OperationResult, error) {
 	for i := range operations {
 		if err := checkContext(operations[i].Context); err != nil || !utf8.ValidString(operations[i].Key) {

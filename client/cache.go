@@ -48,7 +48,8 @@ func (c *Client) Set(ctx context.Context, key string, value []byte, class classi
 	return c.set(ctx, r, class, options)
 }
 
-// SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, since it can be read only once.
+// SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, since it can
+// be read only once.
 func (c *Client) SetStream(ctx context.Context, key string, value io.Reader, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
 	r.stream = value
@@ -72,12 +73,14 @@ func (s *Stored) read(response *http.Response, _ []byte) error {
 	return nil
 }
 
-// Get reads a value, which the server opens. It returns ErrNotFound if there is none, and ErrNotModified as IfNoneMatch says.
+// Get reads a value, which the server opens. It returns ErrNotFound if there is none, and ErrNotModified as
+// IfNoneMatch says.
 func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, "*/*", options)
 }
 
-// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; its Info is not authenticated.
+// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; its Info
+// is not authenticated.
 func (c *Client) GetPackage(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, packageType, options)
 }
@@ -93,8 +96,8 @@ func (c *Client) get(ctx context.Context, key, accept string, options []ReadOpti
 	return entry, err
 }
 
-// GetStream is Get for a value that is not held in memory. The caller closes it. A read that has begun is not retried: after an error, what
-// was read is not the whole value.
+// GetStream is Get for a value that is not held in memory. The caller closes it. A read that has begun is not
+// retried: after an error, what was read is not the whole value.
 func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOption) (value io.ReadCloser, info Info, err error) {
 	r := readRequest(http.MethodGet, key, options)
 	r.streams = true
@@ -106,7 +109,8 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 	return value, info, err
 }
 
-// Head returns what is known of an entry without opening it, so unauthenticated, and how long it will be kept; 0 is for ever.
+// Head returns what is known of an entry without opening it, so unauthenticated, and how long it will be
+// kept; 0 is for ever.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
 		ttl = ttlOf(response.Header)
@@ -125,7 +129,8 @@ func readRequest(method, key string, options []ReadOption) *request {
 	return r
 }
 
-// Expire keeps an entry for ttl from now, at most as long as its class allows. It returns ErrNotFound where there is none.
+// Expire keeps an entry for ttl from now, at most as long as its class allows. It returns ErrNotFound where
+// there is none.
 func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration, conditions ...Condition) (stored Stored, err error) {
 	r := entryRequest(http.MethodPatch, key)
 	r.query.Set("ttl", ttl.String())

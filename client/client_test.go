@@ -101,7 +101,8 @@ func callKeysets(t *testing.T, c *client.Client) {
 	}
 }
 
-// callEnding ends another tenant's keys, as an operator: what is needed is refused, and nothing is done that is not confirmed.
+// callEnding ends another tenant's keys, as an operator: what is needed is refused, and nothing is done that
+// is not confirmed.
 func callEnding(t *testing.T, c, operator *client.Client) {
 	var primary, former client.KeyName
 	for one, err := range operator.Keysets(t.Context(), "ended") {

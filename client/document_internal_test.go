@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The types are written by hand: each has just the members that the document gives it, and leaves out just those that it may.
+// The types are written by hand: each has just the members that the document gives it, and leaves out just
+// those that it may.
 func TestTypesAreTheDocuments(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../server/api/openapi.yaml")

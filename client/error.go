@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Sentinels for errors.Is, of the codes that programs check most. An *Error matches the sentinels of its code in other packages too, such as
-// cache.ErrNotFound. For other codes look at Error.Code.
+// Sentinels for errors.Is, of the codes that programs check most. An *Error matches the sentinels of its code
+// in other packages too, such as cache.ErrNotFound. For other codes look at Error.Code.
 var (
 	ErrNotFound             = &codes.Error{Of: "not_found", Text: "there is nothing under that name"}
 	ErrPrecondition         = &codes.Error{Of: "precondition_failed", Text: "the entry is not the one that the condition asks for; nothing was changed"}

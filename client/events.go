@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Event is a line of the audit log. It holds no value; names and contexts are keyed hashes, except for those keys of contexts that the
-// operator allows.
+// Event is a line of the audit log. It holds no value; names and contexts are keyed hashes, except for those
+// keys of contexts that the operator allows.
 type Event struct {
 	Seq           uint64            `json:"seq"`
 	Time          time.Time         `json:"time"`
@@ -30,8 +30,8 @@ type Event struct {
 	MAC           string            `json:"mac"` // chains the line to the one before
 }
 
-// EventHead is the last line of the audit log that is known to be on disk. Kept elsewhere, it shows later whether anything up to it was
-// changed.
+// EventHead is the last line of the audit log that is known to be on disk. Kept elsewhere, it shows later
+// whether anything up to it was changed.
 type EventHead struct {
 	Seq  uint64    `json:"seq"`
 	MAC  string    `json:"mac"`
@@ -53,8 +53,8 @@ type eventPage struct {
 	Cursor string  `json:"cursor,omitempty"`
 }
 
-// Events yields events of the audit log, newest first: those of the token's tenant, or all of them for an operator's token. It ends after
-// an error. The token needs the scope audit:read.
+// Events yields events of the audit log, newest first: those of the token's tenant, or all of them for an
+// operator's token. It ends after an error. The token needs the scope audit:read.
 func (c *Client) Events(ctx context.Context, filter EventFilter) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for cursor := ""; ; {

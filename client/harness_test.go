@@ -34,8 +34,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// serve starts a whole server over badger in the test's process, with an operator's token and a tenant "ended", which has a former key of packages. The
-// server's rotations live some hours ahead, when keys of now are old enough to be ended.
+// serve starts a whole server over badger in the test's process, with an operator's token and a tenant
+// "ended", which has a former key of packages. The server's rotations live some hours ahead, when keys of now
+// are old enough to be ended.
 func serve(t *testing.T) (url, bearer, operator string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -92,8 +93,8 @@ func connect(t *testing.T, url, bearer string, options ...client.Option) *client
 	return c
 }
 
-// The faults of a proxy: an answer in the server's place, a connection that is cut before the request is passed on, after it took effect or
-// in the middle of the answer, silence.
+// The faults of a proxy: an answer in the server's place, a connection that is cut before the request is
+// passed on, after it took effect or in the middle of the answer, silence.
 const (
 	limited     = "429"
 	busy        = "429 for a minute"

@@ -32,8 +32,8 @@ type keysetPage struct {
 	Cursor  string   `json:"cursor,omitempty"`
 }
 
-// Keysets yields the keysets of a tenant or, if tenant is empty, of every tenant that the token administers. It ends after an error. The
-// token needs the scope keys:admin.
+// Keysets yields the keysets of a tenant or, if tenant is empty, of every tenant that the token administers.
+// It ends after an error. The token needs the scope keys:admin.
 func (c *Client) Keysets(ctx context.Context, tenant string) iter.Seq2[Keyset, error] {
 	return func(yield func(Keyset, error) bool) {
 		for cursor := ""; ; {

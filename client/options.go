@@ -36,7 +36,8 @@ type Condition struct{ name, tag string }
 func (o Condition) onWrite(r *request) { r.header.Set(o.name, o.tag) }
 func (o Condition) onRead(r *request)  { r.header.Set(o.name, o.tag) }
 
-// IfMatch demands that the entry has this ETag or, with "*", that there is an entry; otherwise the call returns ErrPrecondition.
+// IfMatch demands that the entry has this ETag or, with "*", that there is an entry; otherwise the call
+// returns ErrPrecondition.
 func IfMatch(etag string) Condition { return Condition{"If-Match", etag} }
 
 // IfNoneMatch makes a read return ErrNotModified, without the value, if the entry still has this ETag.

@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// Package is a sealed value in the JSON form of SPEC.md section 7, to be kept whole wherever the caller likes. jsonform.Join makes the
-// binary form of it.
+// Package is a sealed value in the JSON form of SPEC.md section 7, to be kept whole wherever the caller
+// likes. jsonform.Join makes the binary form of it.
 type Package struct {
 	Ciphertext []byte            `json:"ciphertext"`
 	Metadata   jsonform.Metadata `json:"metadata"`
@@ -95,8 +95,8 @@ type itemsJSON[T any] struct {
 	Items []T `json:"items"`
 }
 
-// Encrypt seals a value into a package; nothing is stored. The package is not bound to a place: put what it belongs to into the context,
-// and check that after Decrypt.
+// Encrypt seals a value into a package; nothing is stored. The package is not bound to a place: put what it
+// belongs to into the context, and check that after Decrypt.
 func (c *Client) Encrypt(ctx context.Context, p Plaintext) (sealed Package, err error) {
 	document, err := p.json()
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Confirmable is what is left to confirm of something that cannot be undone: call again with the confirmation, once somebody has read the warning.
+// Confirmable is what is left to confirm of something that cannot be undone: call again with the
+// confirmation, once somebody has read the warning.
 type Confirmable struct {
 	Changed      bool       `json:"changed"`                // by this call
 	Warning      string     `json:"warning,omitempty"`      // what it means and what is not known, for people
@@ -51,10 +52,11 @@ type LostKeys struct {
 	NewestAt time.Time `json:"newestAt"`
 }
 
-// DisableKey disables a former key of packages, files or fields: from then on it opens nothing, and it is never enabled again. It takes two
-// calls. The first, with an empty confirmation, changes nothing and returns a confirmation, which is valid for ten minutes and while the
-// tenant's keysets do not change. The second, with that confirmation, disables the key. A key that is still needed is refused with the code
-// key_unusable and the reason. The token must be an operator's, with the scope keys:admin.
+// DisableKey disables a former key of packages, files or fields: from then on it opens nothing, and it is
+// never enabled again. It takes two calls. The first, with an empty confirmation, changes nothing and returns
+// a confirmation, which is valid for ten minutes and while the tenant's keysets do not change. The second,
+// with that confirmation, disables the key. A key that is still needed is refused with the code key_unusable
+// and the reason. The token must be an operator's, with the scope keys:admin.
 func (c *Client) DisableKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
 	return c.retire(ctx, "/v1/keys:disable", key, confirmation)
 }
@@ -73,8 +75,9 @@ func (c *Client) retire(ctx context.Context, path string, key KeyName, confirmat
 	return now, err
 }
 
-// ShredTenant destroys a tenant's keys, and with them its data, for good. Like DisableKey it takes two calls, the second of which takes
-// some seconds: when it returns, every server that reaches the keysets refuses the tenant's data.
+// ShredTenant destroys a tenant's keys, and with them its data, for good. Like DisableKey it takes two calls,
+// the second of which takes some seconds: when it returns, every server that reaches the keysets refuses the
+// tenant's data.
 func (c *Client) ShredTenant(ctx context.Context, tenant, confirmation string) (now Shredding, err error) {
 	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirmation), decode(&now))
 	return now, err

@@ -139,7 +139,8 @@ func TestWhatCannotHelpIsNotTried(t *testing.T) {
 	require.Len(t, p.requests(), 4)
 }
 
-// A condition that the lost first attempt itself broke is not told as broken: who waits for a lock must not think that another has it.
+// A condition that the lost first attempt itself broke is not told as broken: who waits for a lock must not
+// think that another has it.
 func TestConditionsAfterALostAnswer(t *testing.T) {
 	t.Parallel()
 	p, c, beside := flaky(t)

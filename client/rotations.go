@@ -46,9 +46,10 @@ type rotationsJSON struct {
 	Rotations []Rotation `json:"rotations"`
 }
 
-// Rotate makes new primary keys for a tenant, or for the token's own if tenant is empty, and has its servers re-encrypt the cache under
-// them. The zero class is all classes. With compromised the former keys never seal again, and there is no way back. It is never retried,
-// since a second request could rotate again. The token needs the scope keys:admin.
+// Rotate makes new primary keys for a tenant, or for the token's own if tenant is empty, and has its servers
+// re-encrypt the cache under them. The zero class is all classes. With compromised the former keys never seal
+// again, and there is no way back. It is never retried, since a second request could rotate again. The token
+// needs the scope keys:admin.
 func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class, compromised bool) (begun Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rotate")
 	r.once = true
@@ -65,8 +66,8 @@ func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class
 	return begun, err
 }
 
-// Rollback makes the former keys of a tenant's last rotation the primaries again. It returns an error of the code key_unusable if that is
-// not possible. The token needs the scope keys:admin.
+// Rollback makes the former keys of a tenant's last rotation the primaries again. It returns an error of the
+// code key_unusable if that is not possible. The token needs the scope keys:admin.
 func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rollback")
 	if tenant != "" {
@@ -76,8 +77,8 @@ func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotati
 	return rolledBack, err
 }
 
-// Rotations returns the last rotation of a tenant or, if tenant is empty, of every tenant that the token administers. The token needs the
-// scope keys:admin.
+// Rotations returns the last rotation of a tenant or, if tenant is empty, of every tenant that the token
+// administers. The token needs the scope keys:admin.
 func (c *Client) Rotations(ctx context.Context, tenant string) ([]Rotation, error) {
 	r := newRequest(http.MethodGet, "/v1/rotations")
 	if tenant != "" {

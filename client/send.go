@@ -52,8 +52,8 @@ func (r *request) withJSON(document any) *request {
 // writes reports whether the operation changes the ETag, so that its own earlier attempt can break its condition.
 func (r *request) writes() bool { return r.method == http.MethodPut || r.method == http.MethodDelete }
 
-// send sends a request, and sends it again where that is safe and may help. read gets an answer that is a success, with its body
-// unless it is the caller's.
+// send sends a request, and sends it again where that is safe and may help. read gets an answer that is a
+// success, with its body unless it is the caller's.
 func (c *Client) send(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
 	if r.err != nil {
 		return r.err

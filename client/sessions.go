@@ -25,8 +25,8 @@ func sessionRequest(method, id string) *request {
 	return newRequest(method, "/v1/sessions/"+url.PathEscape(id))
 }
 
-// CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0 is one hour. It is never
-// retried, since a second request would make a second session.
+// CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0
+// is one hour. It is never retried, since a second request would make a second session.
 func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration) (made Session, err error) {
 	document := newSessionJSON{Data: data}
 	if ttl != 0 {
@@ -38,7 +38,8 @@ func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration)
 	return made, err
 }
 
-// GetSession verifies a session and reads its data. It returns ErrNotFound where it is not in force, for whatever reason.
+// GetSession verifies a session and reads its data. It returns ErrNotFound where it is not in force, for
+// whatever reason.
 func (c *Client) GetSession(ctx context.Context, id string) (found Session, err error) {
 	err = c.send(ctx, sessionRequest(http.MethodGet, id), decode(&found))
 	return found, err

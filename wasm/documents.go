@@ -168,7 +168,8 @@ func slot(handle, i int32) (result int32) {
 	return output(d.Slots[i].Append(out), nil)
 }
 
-// key writes key i, counted over all keysets: use, class, state, id, root id, 16-bit length and wrapped bytes; 0 past the last.
+// key writes key i, counted over all keysets: use, class, state, id, root id, 16-bit length and wrapped
+// bytes; 0 past the last.
 //
 //go:wasmexport key
 func key(handle, i int32) (result int32) {

@@ -10,7 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// header checks that the input begins with a header and that body more bytes can follow it, and returns the header's length.
+// header checks that the input begins with a header and that body more bytes can follow it, and returns the
+// header's length.
 //
 //go:wasmexport header
 func header(n int32, body float64) (result int32) {
@@ -40,7 +41,8 @@ func derivation(n int32) (result int32) {
 // fixed is the length of the header's fields before the context.
 const fixed = format.HeaderSize - 2
 
-// compose writes the header whose fields are the input: its bytes up to the context, then the context's entries in any order.
+// compose writes the header whose fields are the input: its bytes up to the context, then the context's
+// entries in any order.
 //
 //go:wasmexport compose
 func compose(n int32) (result int32) {
@@ -58,7 +60,8 @@ func compose(n int32) (result int32) {
 	return output(h.Append(out))
 }
 
-// details writes what precedes the value in the plaintext. The input is the media type, the file's name and the context.
+// details writes what precedes the value in the plaintext. The input is the media type, the file's name and
+// the context.
 //
 //go:wasmexport details
 func details(valueType, flags, n int32, lastModified float64) (result int32) {
@@ -79,8 +82,9 @@ func details(valueType, flags, n int32, lastModified float64) (result int32) {
 	return output(format.AppendDetails(out, &h, d))
 }
 
-// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of bytes before the
-// value (32 bits), the modification time (64 bits), the media type, the file's name and the context.
+// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of
+// bytes before the value (32 bits), the modification time (64 bits), the media type, the file's name and the
+// context.
 //
 //go:wasmexport cutDetails
 func cutDetails(valueType, flags, n int32) (result int32) {

@@ -29,8 +29,8 @@ func exports(t *testing.T) (names []string) {
 	return names
 }
 
-// Whatever the numbers and bytes, an export answers with a length within the buffer, a handle or the number of an error, and the
-// core lives on. COFFER_SEED tries others.
+// Whatever the numbers and bytes, an export answers with a length within the buffer, a handle or the number
+// of an error, and the core lives on. COFFER_SEED tries others.
 func TestHostileCalls(t *testing.T) {
 	seed := os.Getenv("COFFER_SEED")
 	if seed == "" {

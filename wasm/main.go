@@ -1,11 +1,12 @@
 //go:build js && wasm
 
-// Command wasm is the browser's core: the format, the classification rules and the envelope's decisions behind a handful of
-// synchronous exports over one fixed buffer. It sees names, headers and wrapped keys; never a payload, never a usable key.
+// Command wasm is the browser's core: the format, the classification rules and the envelope's decisions
+// behind a handful of synchronous exports over one fixed buffer. It sees names, headers and wrapped keys;
+// never a payload, never a usable key.
 //
-// Every export takes and returns integers. Bytes go in at the buffer's start and come out at its middle. A negative result is an
-// error: its number in package codes' table, negated, less one. No export blocks, and none panics: what would, is the error
-// "internal". The shell is web/src/core.ts.
+// Every export takes and returns integers. Bytes go in at the buffer's start and come out at its middle. A
+// negative result is an error: its number in package codes' table, negated, less one. No export blocks, and
+// none panics: what would, is the error "internal". The shell is web/src/core.ts.
 package main
 
 import (
@@ -39,8 +40,8 @@ func bufferAddress() uint32 { return uint32(uintptr(unsafe.Pointer(&buffer[0])))
 //go:wasmexport bufferSize
 func bufferSize() int32 { return 2 * half }
 
-// failed turns an error into a result. The errors here are sentinels, so a plain assertion does what codes.Of would, without
-// the reflection that errors.As brings into the module.
+// failed turns an error into a result. The errors here are sentinels, so a plain assertion does what codes.Of
+// would, without the reflection that errors.As brings into the module.
 func failed(err error) int32 {
 	if e, ok := err.(interface{ Code() string }); ok {
 		return -int32(codes.Number(e.Code())) - 1
@@ -63,7 +64,8 @@ func input(n int32) []byte {
 	return in[:n]
 }
 
-// small takes a number that fits one byte; 255, which no field has, for any other: cutting it to 8 bits would make another valid one.
+// small takes a number that fits one byte; 255, which no field has, for any other: cutting it to 8 bits would
+// make another valid one.
 func small(v int32) uint8 {
 	if v < 0 || v > 255 {
 		return 255
@@ -71,7 +73,8 @@ func small(v int32) uint8 {
 	return uint8(v)
 }
 
-// whole takes a time, size or count; -1, which none is, for a negative number or NaN, and format.MaxRevision for a greater one.
+// whole takes a time, size or count; -1, which none is, for a negative number or NaN, and format.MaxRevision
+// for a greater one.
 func whole(v float64) int64 {
 	if v >= 0 {
 		return int64(min(v, format.MaxRevision))

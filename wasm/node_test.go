@@ -53,8 +53,8 @@ var build = sync.OnceValues(func() ([2]string, error) {
 	return [2]string{filepath.Join(strings.TrimSpace(string(root)), "lib", "wasm", "wasm_exec.js"), core}, nil
 })
 
-// readSources reads what only the go command and Node read otherwise: go test keeps the results of tests whose files did not change,
-// and knows those alone that the test itself read.
+// readSources reads what only the go command and Node read otherwise: go test keeps the results of tests
+// whose files did not change, and knows those alone that the test itself read.
 func readSources() error {
 	for _, pattern := range []string{"*.go", filepath.Join("testdata", "*.mjs")} {
 		paths, err := filepath.Glob(pattern)

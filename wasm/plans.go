@@ -20,8 +20,9 @@ func openSingle(source int32, iterations float64) (result int32) {
 	return open(&session{single: h})
 }
 
-// planSeal writes the additional data of a package to be sealed, which begins with the 16-bit length of its header and the header.
-// The input is the salt, the place and the context. It is saltSpent when a new salt is due.
+// planSeal writes the additional data of a package to be sealed, which begins with the 16-bit length of its
+// header and the header. The input is the salt, the place and the context. It is saltSpent when a new salt is
+// due.
 //
 //go:wasmexport planSeal
 func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) (result int32) {
@@ -62,8 +63,8 @@ func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) 
 	return plan(&h, place)
 }
 
-// spend counts the package against the budget of the writer's salt. Without a keyset one key serves every class, so its packages
-// are counted together.
+// spend counts the package against the budget of the writer's salt. Without a keyset one key serves every
+// class, so its packages are counted together.
 func (s *session) spend(h *format.Header, size int) bool {
 	w := &s.writers[h.Use][h.Class]
 	if s.document == nil {
@@ -84,8 +85,8 @@ func plan(h *format.Header, place format.Place) int32 {
 	return output(format.AppendAdditionalData(out, header, place))
 }
 
-// planOpen checks a package against its keys, its place and what the reader demands, and writes its additional data. The input is
-// the header and the place; body is the length of the rest of the package.
+// planOpen checks a package against its keys, its place and what the reader demands, and writes its
+// additional data. The input is the header and the place; body is the length of the rest of the package.
 //
 //go:wasmexport planOpen
 func planOpen(handle, use, least, n int32, body float64) (result int32) {

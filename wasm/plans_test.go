@@ -158,7 +158,8 @@ func TestPlanSealIsAppendAdditionalData(t *testing.T) {
 	require.Greater(t, len(requests)-refused, 2000)
 }
 
-// A reader's plan has the additional data of the writer's, and none where the package is another's, elsewhere or too low.
+// A reader's plan has the additional data of the writer's, and none where the package is another's, elsewhere
+// or too low.
 func TestPlanOpenIsPlanSeal(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	single := format.Header{Source: format.FromMasterKey, KeyID: format.KeyID{9}}

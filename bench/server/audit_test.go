@@ -14,8 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// BenchmarkAudit compares recording the use of a key, by one goroutine (Record) and by 64 at the same time (Record64), with the least that one would write
-// without a chain: a JSON line with the same fields, appended to a file under a mutex.
+// BenchmarkAudit compares recording the use of a key, by one goroutine (Record) and by 64 at the same time
+// (Record64), with the least that one would write without a chain: a JSON line with the same fields, appended
+// to a file under a mutex.
 func BenchmarkAudit(b *testing.B) {
 	log := openAudit(b, b.TempDir())
 	e := audit.Event{

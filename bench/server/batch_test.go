@@ -20,8 +20,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
-// BenchmarkBatch compares POST /v1/cache:batch of 100 writes, or reads, of 1 KiB with the same service over a store that makes a call for
-// each: what few calls of the store bring.
+// BenchmarkBatch compares POST /v1/cache:batch of 100 writes, or reads, of 1 KiB with the same service over a
+// store that makes a call for each: what few calls of the store bring.
 func BenchmarkBatch(b *testing.B) {
 	client := redis.NewClient(&redis.Options{Addr: redistest.Start(b).Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = client.Close() })

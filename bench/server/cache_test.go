@@ -19,8 +19,8 @@ const (
 	ttl        = time.Hour
 )
 
-// BenchmarkCache compares the encrypted cache with the go-redis client that it wraps, over a real Redis: values of 1 KiB, as many reads as
-// writes.
+// BenchmarkCache compares the encrypted cache with the go-redis client that it wraps, over a real Redis:
+// values of 1 KiB, as many reads as writes.
 func BenchmarkCache(b *testing.B) {
 	server := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: goroutines})

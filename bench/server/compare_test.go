@@ -1,5 +1,5 @@
-// Package server holds the benchmarks of the Go side against what one would write without Coffer: raw GCM, and raw go-redis. Run them
-// with -benchtime=1x: each takes the time it needs.
+// Package server holds the benchmarks of the Go side against what one would write without Coffer: raw GCM,
+// and raw go-redis. Run them with -benchtime=1x: each takes the time it needs.
 package server
 
 import (
@@ -29,7 +29,8 @@ func each(f func() error) run {
 	}
 }
 
-// compare measures in rounds of one turn each, in random order, and reports the median over the rounds of the raw time divided by ours:
+// compare measures in rounds of one turn each, in random order, and reports the median over the rounds of the
+// raw time divided by ours:
 // 1 is as fast as raw. Whatever slows the machine down slows both turns of a round.
 func compare(b *testing.B, raw, ours run) {
 	b.Helper()

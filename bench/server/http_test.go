@@ -46,10 +46,11 @@ const (
 	maxBody     = 64 << 20
 )
 
-// BenchmarkHTTP compares the service with itself storing values as they are in the same Redis (ENCRYPTION_ENABLED=false): what encryption
-// costs; and, as Bare, with an Echo server that checks one token, logs, and does nothing else of what the service does (tenants,
-// limits, the audit log on the disk, metrics, conditions): what all of it costs. 16 connections write and read in turn; the client takes no
-// part of net/http's, so that most of the time is the servers'.
+// BenchmarkHTTP compares the service with itself storing values as they are in the same Redis
+// (ENCRYPTION_ENABLED=false): what encryption costs; and, as Bare, with an Echo server that checks one token,
+// logs, and does nothing else of what the service does (tenants, limits, the audit log on the disk, metrics,
+// conditions): what all of it costs. 16 connections write and read in turn; the client takes no part of
+// net/http's, so that most of the time is the servers'.
 func BenchmarkHTTP(b *testing.B) {
 	redisServer := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})

@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// BenchmarkKeys compares a tenant's keys, which are bounded in time and renewed, counted and watched for other processes' changes, with keys
-// that are simply there: what it costs that keys have a life.
+// BenchmarkKeys compares a tenant's keys, which are bounded in time and renewed, counted and watched for
+// other processes' changes, with keys that are simply there: what it costs that keys have a life.
 func BenchmarkKeys(b *testing.B) {
 	ours, raw := newSealer(b), seal.NewSealer(newVault(b))
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}

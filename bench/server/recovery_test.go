@@ -111,7 +111,8 @@ func (f *fleet) unlock(ctx context.Context, id string) (document, root, addition
 	return document, root, additional, err
 }
 
-// turn is what any rewrap of a tenant takes: its root unlocked and wrapped, what came of it proven, and two changes stored.
+// turn is what any rewrap of a tenant takes: its root unlocked and wrapped, what came of it proven, and two
+// changes stored.
 func (f *fleet) turn(ctx context.Context, id string) error {
 	old, root, additional, err := f.unlock(ctx, id)
 	if err != nil {
@@ -132,7 +133,8 @@ func (f *fleet) turn(ctx context.Context, id string) error {
 	return nil
 }
 
-// BenchmarkRewrap compares the rewrap of all tenants, proven and finished, with the calls of the KMS and of the store alone that it takes.
+// BenchmarkRewrap compares the rewrap of all tenants, proven and finished, with the calls of the KMS and of
+// the store alone that it takes.
 func BenchmarkRewrap(b *testing.B) {
 	for name, takes := range map[string]time.Duration{"Local": 0, "KMS5ms": 5 * time.Millisecond} {
 		b.Run(name, func(b *testing.B) {
@@ -165,7 +167,8 @@ func BenchmarkBackup(b *testing.B) {
 	}))
 }
 
-// BenchmarkDrill compares a drill of a backup of all tenants, under a KMS that takes 5 ms, with the calls of the KMS alone.
+// BenchmarkDrill compares a drill of a backup of all tenants, under a KMS that takes 5 ms, with the calls of
+// the KMS alone.
 func BenchmarkDrill(b *testing.B) {
 	f := newFleet(b, 5*time.Millisecond)
 	file, _, err := f.r.Backup(b.Context())

@@ -98,8 +98,8 @@ func (r *rotating) whole() error {
 	}
 }
 
-// rewrite has each raw entry read and written back by some goroutines, one by one: what one would write without encryption and without care for
-// others' writes.
+// rewrite has each raw entry read and written back by some goroutines, one by one: what one would write
+// without encryption and without care for others' writes.
 func (r *rotating) rewrite(one func(ctx context.Context, key string) error) run {
 	return each(func() error {
 		var wg sync.WaitGroup
@@ -120,9 +120,10 @@ func (r *rotating) rewrite(one func(ctx context.Context, key string) error) run 
 	})
 }
 
-// BenchmarkRotation compares a rotation at full rate, in a Redis and in the embedded store, with a loop that reads and writes the same entries; an
-// operation is all of them. Load compares the 99th percentile of a cache's reads and writes without a rotation and while one runs at the default rate, in a Redis, LoadEmbedded, LoadCluster of three, LoadFull while one runs at full rate, on
-// the same cores.
+// BenchmarkRotation compares a rotation at full rate, in a Redis and in the embedded store, with a loop that
+// reads and writes the same entries; an operation is all of them. Load compares the 99th percentile of a
+// cache's reads and writes without a rotation and while one runs at the default rate, in a Redis,
+// LoadEmbedded, LoadCluster of three, LoadFull while one runs at full rate, on the same cores.
 func BenchmarkRotation(b *testing.B) {
 	server := redistest.Start(b)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: goroutines})
@@ -200,7 +201,8 @@ func (r *rotating) load(b *testing.B) {
 	b.ReportMetric(float64(r.kek.calls.Load())*1e6/float64(operations), "kms-calls/1e6op")
 }
 
-// percentile gives the 99th percentile, in nanoseconds, of reads and writes by 4 goroutines in a window of time, and their number.
+// percentile gives the 99th percentile, in nanoseconds, of reads and writes by 4 goroutines in a window of
+// time, and their number.
 func (r *rotating) percentile(b *testing.B) (p99 float64, n int) {
 	value := newValue(1 << 10)
 	times := make([][]float64, workers)

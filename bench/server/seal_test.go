@@ -24,9 +24,9 @@ var sizes = []struct {
 
 var place = format.Place{Collection: "cache", Name: "patient:P12345", Named: true}
 
-// BenchmarkSeal compares with GCM that draws its own random nonce, over additional data of the same size. Both allocate their results, but for
-// the largest, which go to memory that is kept: to have that anew from the operating system takes longer than the cryptography, and now this
-// long, now that.
+// BenchmarkSeal compares with GCM that draws its own random nonce, over additional data of the same size.
+// Both allocate their results, but for the largest, which go to memory that is kept: to have that anew from
+// the operating system takes longer than the cryptography, and now this long, now that.
 func BenchmarkSeal(b *testing.B) {
 	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}

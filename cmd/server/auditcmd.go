@@ -231,7 +231,8 @@ func printLine(out io.Writer) func([]byte, *audit.Line) error {
 	}
 }
 
-// printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent is quoted: it could move a terminal's cursor.
+// printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent
+// is quoted: it could move a terminal's cursor.
 func printEvent(out io.Writer) func([]byte, *audit.Line) error {
 	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
 	begun := false

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an auditor does: check the log of a running server and a copy of it, against a head that the server told, and find what was altered.
+// What an auditor does: check the log of a running server and a copy of it, against a head that the server
+// told, and find what was altered.
 func TestAuditVerify(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_AUDIT_MAX_SIZE=2000"}
@@ -72,7 +73,8 @@ func TestAuditVerify(t *testing.T) {
 	}
 }
 
-// While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is over by itself.
+// While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is
+// over by itself.
 func TestAuditLogFull(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -104,7 +106,8 @@ func TestAuditLogFull(t *testing.T) {
 	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "nothing was altered")
 }
 
-// Where the operator says so, requests go on meanwhile, and the server keeps its place behind a load balancer; it says what it does not do.
+// Where the operator says so, requests go on meanwhile, and the server keeps its place behind a load
+// balancer; it says what it does not do.
 func TestAuditLogFullGoesOn(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// auditKEK wraps the key of the audit log in the form of a root without a tenant: bound to the environment, which the policies of a KMS can then demand
-// of every call. It also unwraps what was wrapped before it was.
+// auditKEK wraps the key of the audit log in the form of a root without a tenant: bound to the environment,
+// which the policies of a KMS can then demand of every call. It also unwraps what was wrapped before it was.
 type auditKEK struct {
 	kms.KEK
 	environment string

@@ -11,7 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// The key of the audit log opens in its environment alone; one of before, that is bound to none, opens, and is bound once it is wrapped again.
+// The key of the audit log opens in its environment alone; one of before, that is bound to none, opens, and
+// is bound once it is wrapped again.
 func TestAuditKeyIsBoundToTheEnvironment(t *testing.T) {
 	t.Parallel()
 	kek, err := kms.FromMasterKey("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", 600_000)

@@ -29,7 +29,8 @@ func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.
 
 const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
 
-// openAudit opens the audit log with its key, and makes both where there never was one. It returns errLogGone where there was.
+// openAudit opens the audit log with its key, and makes both where there never was one. It returns errLogGone
+// where there was.
 func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audit.Options) (*audit.File, *audit.Key, error) {
 	if err := requireAudit(c); err != nil {
 		return nil, nil, err
@@ -48,7 +49,8 @@ func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audi
 	return file, key, nil
 }
 
-// requireAudit returns errLogGone where there was an audit log and nothing is left of it. What is left in part is for audit to refuse.
+// requireAudit returns errLogGone where there was an audit log and nothing is left of it. What is left in
+// part is for audit to refuse.
 func requireAudit(c *config.Config) error {
 	if !there(auditMarkPath(c)) || there(auditKeyPath(c)) {
 		return nil

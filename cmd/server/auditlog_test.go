@@ -22,8 +22,8 @@ func takeAway(t *testing.T, data string) {
 	}
 }
 
-// Where an audit log was, and it and its key are gone, nothing begins another one in silence: servers do not start and commands do nothing, until an
-// operator has one begun, which tells of that for ever.
+// Where an audit log was, and it and its key are gone, nothing begins another one in silence: servers do not
+// start and commands do nothing, until an operator has one begun, which tells of that for ever.
 func TestAuditLogGone(t *testing.T) {
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
@@ -60,7 +60,8 @@ func TestAuditLogGone(t *testing.T) {
 	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log, or a part of one")
 }
 
-// A data directory from before there were audit logs, and a new one beside keysets that others share, begin theirs without more.
+// A data directory from before there were audit logs, and a new one beside keysets that others share, begin
+// theirs without more.
 func TestAuditLogBegins(t *testing.T) {
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)

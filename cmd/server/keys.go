@@ -50,8 +50,8 @@ func (k *keys) close() error {
 	return k.free()
 }
 
-// unlock unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a server that cannot read what it
-// keeps must not begin to write.
+// unlock unlocks the default tenant's keys. It ends the start where they do not open, or are gone: a server
+// that cannot read what it keeps must not begin to write.
 func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	if wasUsed(c) {
 		held, err := holdsKeys(ctx, k.store)
@@ -85,8 +85,8 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 	return err
 }
 
-// requireKeysets refuses a label under which there is no keyset where there are keysets of others, or once were any: a command would find nothing to do,
-// and say that all is done.
+// requireKeysets refuses a label under which there is no keyset where there are keysets of others, or once
+// were any: a command would find nothing to do, and say that all is done.
 func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	others := map[string]bool{}
 	for content, err := range k.store.All(ctx, keystore.Keysets) {

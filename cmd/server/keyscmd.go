@@ -43,8 +43,8 @@ type operator struct {
 	log    *slog.Logger
 }
 
-// openOperator opens what the server has open. It makes no master key, which would open nothing that is there, and refuses to work on
-// no keys where there are some, or once were.
+// openOperator opens what the server has open. It makes no master key, which would open nothing that is
+// there, and refuses to work on no keys where there are some, or once were.
 func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	c, err := loadData(cmd)
 	if err != nil {

@@ -58,7 +58,8 @@ func tokenFor(t *testing.T, environ []string, data, tenant string) string {
 	return strings.TrimSpace(strings.TrimPrefix(out, "token:"))
 }
 
-// When the command that shreds returns, every server answers that the key is destroyed; it asks for the tenant's id first.
+// When the command that shreds returns, every server answers that the key is destroyed; it asks for the
+// tenant's id first.
 func TestShredAcrossServers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -106,7 +107,8 @@ func TestShredAcrossServers(t *testing.T) {
 	require.NotContains(t, string(log), record)
 }
 
-// When a server answers that a tenant is shredded, another one refuses its data too; a confirmation of one server is good at the other.
+// When a server answers that a tenant is shredded, another one refuses its data too; a confirmation of one
+// server is good at the other.
 func TestShredOverHTTP(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -152,7 +154,8 @@ func onlyKey(t *testing.T, redis *redistest.Server, tenant string) string {
 	return keys[0]
 }
 
-// The keys move to another KEK under a running server, which is restarted once; the former KEK opens nothing in the end.
+// The keys move to another KEK under a running server, which is restarted once; the former KEK opens nothing
+// in the end.
 func TestRewrapUnderServers(t *testing.T) {
 	t.Parallel()
 	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
@@ -240,7 +243,8 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, coffer(t, environ, append(restore, "--shredded", list, "--dry-run")...), `tenant "default": shredded`)
 }
 
-// A line that somebody wrote into the audit log shreds nobody: the restore is refused until the log is put away, and says how.
+// A line that somebody wrote into the audit log shreds nobody: the restore is refused until the log is put
+// away, and says how.
 func TestRestoreOfForgedShredding(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}

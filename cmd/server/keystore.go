@@ -47,7 +47,8 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 // keysDir is where keysets are without a Redis for them.
 func keysDir(c *config.Config) string { return filepath.Join(c.Data, "keys") }
 
-// markPath is of the file that says that servers of this data directory once had keysets, wherever these and the cache are.
+// markPath is of the file that says that servers of this data directory once had keysets, wherever these and
+// the cache are.
 func markPath(c *config.Config) string { return filepath.Join(c.Data, "keys.made") }
 
 const mark = "There were keysets. While this file is here, servers do not start where there are none, since new ones would open nothing.\n"

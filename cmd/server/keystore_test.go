@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
-// Servers on several hosts share the keysets in a Redis that keeps what it is given: what one stores another opens, and a data directory
-// can be lost.
+// Servers on several hosts share the keysets in a Redis that keeps what it is given: what one stores another
+// opens, and a data directory can be lost.
 func TestKeysInRedis(t *testing.T) {
 	t.Parallel()
 	keysets, cache := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"), redistest.Start(t)

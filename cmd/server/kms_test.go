@@ -73,8 +73,9 @@ func proxyTo(t *testing.T, asked, address string) string {
 	return proxy.URL
 }
 
-// A server in production under a KMS: it goes on through an outage with the keys in memory and says so, does not start during one, and is
-// well again after it. A key that was made again under the same name does not start it either, and says why.
+// A server in production under a KMS: it goes on through an outage with the keys in memory and says so, does
+// not start during one, and is well again after it. A key that was made again under the same name does not
+// start it either, and says why.
 func TestKMS(t *testing.T) {
 	t.Parallel()
 	for name, k := range kmss(t) {

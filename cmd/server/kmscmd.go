@@ -125,7 +125,8 @@ func (found *checked) print(out io.Writer) {
 	}
 }
 
-// checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It makes none of them.
+// checkData has the KEKs open what a server opens when it starts: a tenant's keys, and the audit log's. It
+// makes none of them.
 func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
 	if err := requireAudit(c); err != nil {

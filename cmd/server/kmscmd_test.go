@@ -169,7 +169,8 @@ func TestVaultTokenIsNotSentInTheClear(t *testing.T) {
 	}
 }
 
-// What a KEK that a command names would need of the environment is refused in .env, as for the configured one, and nothing is moved under it.
+// What a KEK that a command names would need of the environment is refused in .env, as for the configured
+// one, and nothing is moved under it.
 func TestDotenvOfTarget(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}

@@ -19,8 +19,9 @@ import (
 // slow is how many clients do each of the four slow things.
 const slow = 250
 
-// TestSlowClients: a thousand clients that send headers, bodies or nothing as slowly as they may, or do not read what they asked for, keep
-// nobody else waiting, and memory stays bounded. COFFER_LOAD_UPLOADS gives the uploads of 64 MiB that follow (`make soak`: 200).
+// TestSlowClients: a thousand clients that send headers, bodies or nothing as slowly as they may, or do not
+// read what they asked for, keep nobody else waiting, and memory stays bounded. COFFER_LOAD_UPLOADS gives the
+// uploads of 64 MiB that follow (`make soak`: 200).
 func TestSlowClients(t *testing.T) {
 	p := serve(t, t.TempDir())
 	address := strings.TrimPrefix(p.url, "http://")
@@ -57,7 +58,8 @@ func TestSlowClients(t *testing.T) {
 	p.uploads(t)
 }
 
-// uploads sends 64 MiB from many clients at once. Each is stored, or told to come again; small requests go on meanwhile.
+// uploads sends 64 MiB from many clients at once. Each is stored, or told to come again; small requests go on
+// meanwhile.
 func (p *process) uploads(t *testing.T) {
 	clients, body := 20, strings.Repeat("u", 64<<20)
 	if n, err := strconv.Atoi(os.Getenv("COFFER_LOAD_UPLOADS")); err == nil {

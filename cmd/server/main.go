@@ -1,10 +1,11 @@
-// Command coffer is Coffer's server and its administration: an encrypted cache over HTTP, and a page that shows what it does.
+// Command coffer is Coffer's server and its administration: an encrypted cache over HTTP, and a page that
+// shows what it does.
 //
 //	coffer serve --listen 127.0.0.1:8080 --data DIR
 //	coffer token create --data DIR
 //
-// On standard output it says what a person or a script is to read: the address and, once, the token. The log goes to standard
-// error, as JSON.
+// On standard output it says what a person or a script is to read: the address and, once, the token. The log
+// goes to standard error, as JSON.
 package main
 
 import (

@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// output is standard output, and remembers that something could not be written: what reads it was not told all, so a command that ends must not say that
-// it succeeded.
+// output is standard output, and remembers that something could not be written: what reads it was not told
+// all, so a command that ends must not say that it succeeded.
 type output struct {
 	to     io.Writer
 	begun  atomic.Bool
@@ -46,7 +46,8 @@ func printJSON(out io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// failure is what a program is told of an error. The code is one of package codes' table, and left out where the error has none.
+// failure is what a program is told of an error. The code is one of package codes' table, and left out where
+// the error has none.
 type failure struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
@@ -64,8 +65,8 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// fail tells a program that runs a command with --json of its failure, where the command has printed nothing. What audit tail prints is the log's lines,
-// and this is none.
+// fail tells a program that runs a command with --json of its failure, where the command has printed nothing.
+// What audit tail prints is the log's lines, and this is none.
 func (o *output) fail(cmd *cobra.Command, err error) {
 	if asJSON, none := cmd.Flags().GetBool("json"); none != nil || !asJSON || cmd.Name() == "tail" || o.begun.Load() {
 		return

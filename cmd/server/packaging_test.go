@@ -69,8 +69,8 @@ func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
 	return variables
 }
 
-// TestContainerfile holds the rules of an image that can be run as it is: nothing in it but the binary, no root, no secret, one volume,
-// and commands in a form that needs no shell.
+// TestContainerfile holds the rules of an image that can be run as it is: nothing in it but the binary, no
+// root, no secret, one volume, and commands in a form that needs no shell.
 func TestContainerfile(t *testing.T) {
 	t.Parallel()
 	stages := containerfile(t)
@@ -106,7 +106,8 @@ func TestContainerfile(t *testing.T) {
 	requireIgnored(t)
 }
 
-// TestImage runs the image's commands with its environment: its settings are known and taken, and its health check finds the server.
+// TestImage runs the image's commands with its environment: its settings are known and taken, and its health
+// check finds the server.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	stages := containerfile(t)
@@ -183,8 +184,8 @@ func unit(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestUnit: systemd takes the unit without a complaint and finds it well confined, and coffer takes the unit's settings and those of the
-// sample beside it.
+// TestUnit: systemd takes the unit without a complaint and finds it well confined, and coffer takes the
+// unit's settings and those of the sample beside it.
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	u := unit(t)

@@ -154,7 +154,8 @@ func (p *process) do(token, method, path, body string) (int, string) {
 	return status, read
 }
 
-// answers holds the server to a status that it has had time to come to: a process that the system kept from running comes to it a little later.
+// answers holds the server to a status that it has had time to come to: a process that the system kept from
+// running comes to it a little later.
 func (p *process) answers(status int, token, method, path, body string) (said string) {
 	p.t.Helper()
 	soon(p.t, func() (comes bool) {

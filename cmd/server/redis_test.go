@@ -39,7 +39,8 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// TestRedisOverTLS: a user of an ACL, with a password from a file, over TLS; a server that nobody vouches for is not talked to.
+// TestRedisOverTLS: a user of an ACL, with a password from a file, over TLS; a server that nobody vouches for
+// is not talked to.
 func TestRedisOverTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)

@@ -46,8 +46,8 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	require.True(t, swapped)
 }
 
-// An operator lists keys, and disables and destroys former ones beside servers, which refuse what is under them from then on; what is needed is
-// refused with what needs it.
+// An operator lists keys, and disables and destroys former ones beside servers, which refuse what is under
+// them from then on; what is needed is refused with what needs it.
 func TestRetireBesideServers(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -149,7 +149,8 @@ func TestRetireBesideServers(t *testing.T) {
 	p.requireValue(clinic, "patient-1", record)
 }
 
-// Where a running server has the cache to itself nothing can look for what is under a key; where none runs, the command does.
+// Where a running server has the cache to itself nothing can look for what is under a key; where none runs,
+// the command does.
 func TestRetireEmbedded(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

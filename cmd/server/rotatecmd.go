@@ -110,7 +110,8 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	return errors.Join(unreadable, err, r.print(context.WithoutCancel(ctx), out, rotator, tenants))
 }
 
-// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory is as much as it takes.
+// newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
+// is as much as it takes.
 func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes) *rotation.Rotator {
 	return rotation.New(rotation.Options{
 		Ring: k.ring, Keystore: k.store, Environment: c.Environment, Store: store, Cache: cacheOptions(c), Audit: recorder, Memory: memory,
@@ -118,7 +119,8 @@ func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Record
 	})
 }
 
-// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there is none yet.
+// cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there
+// is none yet.
 func (o *operator) cacheStore() (kv.Store, error) {
 	switch {
 	case o.config.Unencrypted:
@@ -186,7 +188,8 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 	return table.Flush()
 }
 
-// rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where there is none that was.
+// rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where
+// there is none that was.
 func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) (failed error) {
 	rolled := 0
 	var never error
@@ -231,7 +234,8 @@ func begin(ctx context.Context, rotator *rotation.Rotator, tenants []string, ord
 	return begun, failed
 }
 
-// watch works on rotations, or watches another process do so, until the caches are under the new keys. One that fails holds up no other.
+// watch works on rotations, or watches another process do so, until the caches are under the new keys. One
+// that fails holds up no other.
 func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) (failed error) {
 	defer func() { _ = rotator.Release(context.WithoutCancel(ctx)) }() // else it runs out by itself
 	draw := progress(out, "re-encrypt")

@@ -100,8 +100,8 @@ func cannotListen(address string, err error) error {
 // cacheDir is the embedded store's.
 func cacheDir(c *config.Config) string { return filepath.Join(c.Data, "cache") }
 
-// openStore opens Redis where it is configured, and the store embedded in the data directory where not. A Redis that cannot be reached
-// stops nothing: requests say so until it is there.
+// openStore opens Redis where it is configured, and the store embedded in the data directory where not. A
+// Redis that cannot be reached stops nothing: requests say so until it is there.
 func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	if c.Redis.Configured() {
 		return openRedis(c, log)
@@ -115,7 +115,8 @@ func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	return store, err
 }
 
-// redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the error of a call as well.
+// redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the
+// error of a call as well.
 type redisLog struct{ log *slog.Logger }
 
 // Printf implements go-redis' logger.
@@ -174,8 +175,8 @@ func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.S
 	}
 }
 
-// run serves until ctx ends. Then it goes on for a while in which load balancers see that it is not ready, takes no more requests, and
-// waits for those in flight.
+// run serves until ctx ends. Then it goes on for a while in which load balancers see that it is not ready,
+// takes no more requests, and waits for those in flight.
 func run(ctx context.Context, server *http.Server, listener net.Listener, c *config.Config, log *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

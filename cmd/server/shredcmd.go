@@ -128,7 +128,8 @@ func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, e
 	return last, err
 }
 
-// entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a running server's alone.
+// entries is the store of the cache and the sessions, where this process can reach it: an embedded one is a
+// running server's alone.
 type entries struct{ store kv.Store }
 
 func (o *operator) entries() *entries {

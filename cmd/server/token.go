@@ -110,8 +110,8 @@ func openTokens(cmd *cobra.Command) (c config.Config, file *token.File, err erro
 	return c, tokenFile(c.Data), err
 }
 
-// loadData reads the configuration of a command that works in a data directory that is there: what was made for a mistyped one would open
-// nothing.
+// loadData reads the configuration of a command that works in a data directory that is there: what was made
+// for a mistyped one would open nothing.
 func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	c, _, err = config.Load(os.Environ(), cmd.Flags())
 	if err != nil {

@@ -99,7 +99,8 @@ func TestTokenFlags(t *testing.T) {
 	require.Regexp(t, `(?m)^`+id+` .* expired +not yet`, strings.Join(listTokens(t, data), "\n"))
 }
 
-// TestTokensAreAudited: who administers leaves a trace in the log of the server, which runs on, and nothing that opens anything.
+// TestTokensAreAudited: who administers leaves a trace in the log of the server, which runs on, and nothing
+// that opens anything.
 func TestTokensAreAudited(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -138,7 +139,8 @@ func TestUnrecordedToken(t *testing.T) {
 	require.Len(t, listTokens(t, data), 1)
 }
 
-// TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise leave a key that the service refuses.
+// TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise
+// leave a key that the service refuses.
 func TestTokenMakesNoKey(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -15,8 +15,8 @@ import (
 
 const disabled = `"code":"encryption_disabled"`
 
-// TestUnencrypted: a debugging server stores in the clear and says so; what it wrote is refused by one that encrypts, and the other way
-// round, over HTTP.
+// TestUnencrypted: a debugging server stores in the clear and says so; what it wrote is refused by one that
+// encrypts, and the other way round, over HTTP.
 func TestUnencrypted(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)

@@ -47,7 +47,8 @@ func (p *process) told(name string) bool {
 	return strings.Contains(text, "\n"+name+" ")
 }
 
-// The alert rules of the documentation are rules, they and its table name metrics that there are, and no metric is left out.
+// The alert rules of the documentation are rules, they and its table name metrics that there are, and no
+// metric is left out.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))

@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// exchangeRequest is what to seal and to open: with a document that the secret unlocks, or with the secret alone, a master key or
-// passphrase.
+// exchangeRequest is what to seal and to open: with a document that the secret unlocks, or with the secret
+// alone, a master key or passphrase.
 type exchangeRequest struct {
 	Document []byte
 	Secret   string

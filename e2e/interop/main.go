@@ -1,4 +1,5 @@
-// Command interop is the Go side of the end-to-end tests: what a back end makes of a browser's packages, and the other way round.
+// Command interop is the Go side of the end-to-end tests: what a back end makes of a browser's packages, and
+// the other way round.
 //
 //	interop vectors          prints Wycheproof's vectors of the primitives, as JSON
 //	interop keys             makes keyset documents, as the server does

@@ -1,4 +1,5 @@
-// Package arrows holds who may import whom, as rules over the graph of imports: the project's architecture, kept by a test.
+// Package arrows holds who may import whom, as rules over the graph of imports: the project's architecture,
+// kept by a test.
 package arrows
 
 import (
@@ -25,7 +26,8 @@ var shared = map[string][]string{
 // tools write what is generated. Nothing is built from them, so they may use what they need below the server.
 var tools = []string{"shared/codes/gen", "shared/format/vectors/gen", "shared/format/vectors/internal/plain"}
 
-// layers says how high each concern of the server stands: its packages import lower ones, and those of their own concern.
+// layers says how high each concern of the server stands: its packages import lower ones, and those of their
+// own concern.
 var layers = map[string]int{
 	"api":         7,
 	"lifecycle":   6,
@@ -147,7 +149,8 @@ func checkCore(g graph) (violations []string) {
 	return violations
 }
 
-// checkSDKs returns what package kms is built from that is a KMS's: its SDKs are for the providers, which a program names.
+// checkSDKs returns what package kms is built from that is a KMS's: its SDKs are for the providers, which a
+// program names.
 func checkSDKs(g graph) (violations []string) {
 	for path := range g {
 		for _, sdk := range []string{"github.com/hashicorp", "github.com/aws", "github.com/Azure", "cloud.google.com/go"} {

@@ -16,7 +16,8 @@ var (
 	coreTag   = regexp.MustCompile(`(?m)^//go:build js && wasm$`)
 )
 
-// wasmFault returns what is wrong with a source file: one of the core without its build tag, or another that knows WebAssembly.
+// wasmFault returns what is wrong with a source file: one of the core without its build tag, or another that
+// knows WebAssembly.
 func wasmFault(path, source string) string {
 	test := strings.HasSuffix(path, "_test.go")
 	if within(path, "wasm") {

@@ -1,5 +1,5 @@
-// Package fuzztest holds what every fuzz target of the project promises besides its own property: it begins with seeds, and what
-// it parses allocates no more than the input allows.
+// Package fuzztest holds what every fuzz target of the project promises besides its own property: it begins
+// with seeds, and what it parses allocates no more than the input allows.
 package fuzztest
 
 import (
@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// RequireSeeds fails where a fuzz target of the package under test has no seed under testdata/fuzz/<Name>/ or no f.Add: without
-// either, `go test` would pass without ever calling it.
+// RequireSeeds fails where a fuzz target of the package under test has no seed under testdata/fuzz/<Name>/ or
+// no f.Add: without either, `go test` would pass without ever calling it.
 func RequireSeeds(t *testing.T) {
 	t.Helper()
 	targets := fuzzTargets(t)
@@ -63,7 +63,8 @@ func callsAdd(f *ast.FuncDecl) (found bool) {
 	return found
 }
 
-// Bounded fails where f allocates more than limit bytes. Other goroutines allocate too, so only the least of several runs counts.
+// Bounded fails where f allocates more than limit bytes. Other goroutines allocate too, so only the least of
+// several runs counts.
 func Bounded(t *testing.T, limit int, f func()) {
 	t.Helper()
 	var before, after runtime.MemStats

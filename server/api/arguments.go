@@ -36,7 +36,8 @@ func key(c *call) (string, error) {
 	return name, nil
 }
 
-// query reads the parameters allowed, each given once at most. Others are refused: a misspelt class or ttl must not be ignored.
+// query reads the parameters allowed, each given once at most. Others are refused: a misspelt class or ttl
+// must not be ignored.
 func query(c echo.Context, allowed ...string) (url.Values, error) {
 	values, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
@@ -126,7 +127,8 @@ func (s *server) body(c *call) ([]byte, error) {
 	return value, bodyError(err)
 }
 
-// bodyError blames the client for a body that did not come, save for its size and its time, which have errors of their own.
+// bodyError blames the client for a body that did not come, save for its size and its time, which have errors
+// of their own.
 func bodyError(err error) error {
 	if err == nil {
 		return nil

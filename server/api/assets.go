@@ -22,8 +22,8 @@ type asset struct {
 	coded     [len(codings)][]byte // by the codings' order, nil where the build made none
 }
 
-// codings are the content codings the build may have made of a file, name and extension, the preferred one first: Brotli
-// (RFC 7932), and gzip (RFC 1952), since browsers take Brotli over HTTPS only.
+// codings are the content codings the build may have made of a file, name and extension, the preferred one
+// first: Brotli (RFC 7932), and gzip (RFC 1952), since browsers take Brotli over HTTPS only.
 var codings = [...]struct{ name, extension string }{{"br", ".br"}, {"gzip", ".gz"}}
 
 const (

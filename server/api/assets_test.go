@@ -120,7 +120,8 @@ func TestSecurityHeaders(t *testing.T) {
 	}
 }
 
-// TestSecurityHeadersOfData: nothing of an answer that takes a token may run or be kept, whether it is a value or a refusal.
+// TestSecurityHeadersOfData: nothing of an answer that takes a token may run or be kept, whether it is a
+// value or a refusal.
 func TestSecurityHeadersOfData(t *testing.T) {
 	s := serveDemo(t)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("<script>"), "Content-Type", "text/html").is(t, 204)

@@ -15,8 +15,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// authenticate lets requests under /v1, and of every operation that names a scope, pass with a bearer token only (RFC 6750), before anything
-// is said of what is there. It goes by the decoded path, which begins with /v1 for every path that the router takes to a handler of it.
+// authenticate lets requests under /v1, and of every operation that names a scope, pass with a bearer token
+// only (RFC 6750), before anything is said of what is there. It goes by the decoded path, which begins with
+// /v1 for every path that the router takes to a handler of it.
 func (s *server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(e echo.Context) error {
 		c := callOf(e)
@@ -104,7 +105,8 @@ func (s *server) recordRefusals(c *call) {
 	}
 }
 
-// allows holds an identity to the scopes that the document names. Where each part of a request needs its own, one of them will do here.
+// allows holds an identity to the scopes that the document names. Where each part of a request needs its own,
+// one of them will do here.
 func (o *operation) allows(id identity.Identity) error {
 	if o == nil {
 		return nil
@@ -115,7 +117,8 @@ func (o *operation) allows(id identity.Identity) error {
 	return id.May(o.scopes)
 }
 
-// needsData reports whether the operation works with a tenant's data: administration goes on where its keys cannot be had.
+// needsData reports whether the operation works with a tenant's data: administration goes on where its keys
+// cannot be had.
 func (o *operation) needsData() bool { return o != nil && o.scopes&^identity.AdminScopes != 0 }
 
 // client is the address that a request comes from; beyond the proxies that are trusted, if there are any.
@@ -124,7 +127,8 @@ func client(c *call) netip.Addr {
 	return address
 }
 
-// bearer returns the token of an Authorization header; the empty string, which is no token, where there is none or more than one.
+// bearer returns the token of an Authorization header; the empty string, which is no token, where there is
+// none or more than one.
 func bearer(values []string) string {
 	if len(values) != 1 {
 		return ""

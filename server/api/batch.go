@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// maxSealed bounds the bytes of values whose packages are in memory together, on their way into the store; a longer value goes alone.
+	// maxSealed bounds the bytes of values whose packages are in memory together, on their way into the
+	// store; a longer value goes alone.
 	maxSealed = 1 << 20
 	// maxRead bounds what one call of the store brings, of packages of up to shortRead each.
 	maxRead   = 1 << 20
@@ -42,8 +43,9 @@ func (s *server) batchEntries(c *call) error {
 	})
 }
 
-// waves puts the steps in an order of few calls of the store, in which those on one key keep theirs: of each key, a step comes in the wave
-// after the one before it, or in the same where both do the same. Each of the waves that it gives is of one kind.
+// waves puts the steps in an order of few calls of the store, in which those on one key keep theirs: of each
+// key, a step comes in the wave after the one before it, or in the same where both do the same. Each of the
+// waves that it gives is of one kind.
 func waves(steps []step) [][]*step {
 	type at struct {
 		wave int
@@ -75,8 +77,8 @@ func waves(steps []step) [][]*step {
 	return runs
 }
 
-// runGets reads the entries in few calls of the store, where there is room for what such a call may bring; one by one what is longer than
-// that, and where a call fails, since each get succeeds or fails alone.
+// runGets reads the entries in few calls of the store, where there is room for what such a call may bring;
+// one by one what is longer than that, and where a call fails, since each get succeeds or fails alone.
 func (s *server) runGets(ctx context.Context, c *call, steps []*step) {
 	for len(steps) > 0 {
 		n := min(len(steps), maxRead/shortRead)

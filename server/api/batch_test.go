@@ -42,8 +42,8 @@ func (s *service) batch(steps []batchStep) []batchResult {
 	return answer.Results
 }
 
-// A batch does what its operations would do one after another: on few keys, so that most follow another on the same, with values short
-// and long.
+// A batch does what its operations would do one after another: on few keys, so that most follow another on
+// the same, with values short and long.
 func TestBatchIsAsOneByOne(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {

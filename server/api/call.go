@@ -44,8 +44,8 @@ func (c *call) name() string {
 	return c.operation.OperationID
 }
 
-// limit bounds what the store and the keys may take for a request: it goes on where it has begun, and begins anew where a body was read, for
-// that takes the client's time.
+// limit bounds what the store and the keys may take for a request: it goes on where it has begun, and begins
+// anew where a body was read, for that takes the client's time.
 func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
 	if c.limited != nil {
 		return c.limited, func() {}
@@ -77,8 +77,8 @@ type use struct {
 	err     error
 }
 
-// record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere. It returns the use's own
-// error, or that it could not be recorded.
+// record says in the audit log and in the metrics that a key was used, before the result of it goes anywhere.
+// It returns the use's own error, or that it could not be recorded.
 func (s *server) record(c *call, u use) error {
 	uses := []use{u}
 	s.recordAll(c, uses)

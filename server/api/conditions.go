@@ -71,7 +71,8 @@ func ifMatch(header http.Header) (cache.Condition, error) {
 	return cache.Condition{Present: true, Tags: append([]string{}, t.strong...)}, nil
 }
 
-// changeCondition reads the condition of a change of what is there. Another than If-Match is refused, not ignored: it meant to prevent something.
+// changeCondition reads the condition of a change of what is there. Another than If-Match is refused, not
+// ignored: it meant to prevent something.
 func changeCondition(header http.Header) (cache.Condition, error) {
 	if len(header.Values("If-None-Match")) > 0 {
 		return cache.Condition{}, invalid("a deletion and a change of the ttl take If-Match alone")

@@ -26,9 +26,10 @@ var (
 // confirmFor is for how long a confirmation is good.
 const confirmFor = 10 * time.Minute
 
-// confirmation names what somebody was shown: an operation, what it is about, and the tenant's keysets as they were. It is a digest and no
-// secret: it keeps people and programs from ending what they have not looked at, and the token keeps others from it. So every server takes
-// another's, and none keeps anything. A change of the keysets makes it invalid.
+// confirmation names what somebody was shown: an operation, what it is about, and the tenant's keysets as
+// they were. It is a digest and no secret: it keeps people and programs from ending what they have not looked
+// at, and the token keeps others from it. So every server takes another's, and none keeps anything. A change
+// of the keysets makes it invalid.
 func confirmation(operation, about string, d *envelope.Document, at time.Time) (string, error) {
 	content, err := d.Append(nil)
 	if err != nil {

@@ -254,7 +254,8 @@ func pathOf(path, key string) string {
 	return strings.NewReplacer("{key}", url.PathEscape(key), "{id}", strings.Repeat("A", 43)).Replace(path)
 }
 
-// TestScopes: each operation takes just the scope that the document names, and a refusal is the same whatever is there, in every tenant.
+// TestScopes: each operation takes just the scope that the document names, and a refusal is the same whatever
+// is there, in every tenant.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	s := start(t, badger(t), nil)
@@ -301,7 +302,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestFuzzOperations: whatever an operation is sent, it answers in time what the document allows, and nothing is the server's fault.
+// TestFuzzOperations: whatever an operation is sent, it answers in time what the document allows, and nothing
+// is the server's fault.
 func TestFuzzOperations(t *testing.T) {
 	t.Parallel()
 	s := start(t, badger(t), nil)

@@ -14,8 +14,9 @@ const contextHeader = "Coffer-Context"
 
 var errContext = invalid(`the header Coffer-Context is not valid: one JSON object of strings, each key once, in ASCII (\u00e9 for é)`)
 
-// parseContext reads the header Coffer-Context. It is strict where a lenient reader would change what is authenticated: bytes beyond
-// ASCII, which clients send in different encodings, keys given twice and lone surrogates are refused.
+// parseContext reads the header Coffer-Context. It is strict where a lenient reader would change what is
+// authenticated: bytes beyond ASCII, which clients send in different encodings, keys given twice and lone
+// surrogates are refused.
 func parseContext(values []string) (map[string]string, error) {
 	if len(values) == 0 {
 		return nil, nil

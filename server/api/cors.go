@@ -8,7 +8,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// What pages of other origins may send and see. Tokens go in a header and never in a cookie, so no credentials are allowed.
+// What pages of other origins may send and see. Tokens go in a header and never in a cookie, so no
+// credentials are allowed.
 var (
 	corsMethods = strings.Join([]string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}, ", ")
 	corsSent    = strings.Join([]string{"Accept", "Authorization", "Content-Type", contextHeader, "If-Match", "If-None-Match", "X-Request-Id"}, ", ")
@@ -17,8 +18,8 @@ var (
 	}, ", ")
 )
 
-// cors lets pages of the configured origins use the API, and answers what their browsers ask before (Fetch standard, CORS protocol). All other
-// origins get no such header, and their browsers refuse them the answer.
+// cors lets pages of the configured origins use the API, and answers what their browsers ask before (Fetch
+// standard, CORS protocol). All other origins get no such header, and their browsers refuse them the answer.
 func (s *server) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		origin, header := c.Request().Header.Get(echo.HeaderOrigin), c.Response().Header()

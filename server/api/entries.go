@@ -145,7 +145,8 @@ func (s *server) getEntry(c *call) error {
 	return write(c, http.StatusOK, entry.Value)
 }
 
-// find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and whether the client has it.
+// find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and
+// whether the client has it.
 func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entry cache.Entry, had bool, err error) {
 	if s.unencrypted && wantsPackage(c.Request()) {
 		return nil, entry, false, errUnencrypted

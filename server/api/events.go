@@ -26,7 +26,8 @@ type headJSON struct {
 
 var errSince = invalid("since is no time as RFC 3339 has it, such as 2025-01-15T12:00:00Z")
 
-// listEvents answers a page of the audit log, the newest first: the token's tenant's events; of an operator's token, all, or one tenant's.
+// listEvents answers a page of the audit log, the newest first: the token's tenant's events; of an operator's
+// token, all, or one tenant's.
 func (s *server) listEvents(c *call) error {
 	q, err := s.readEventQuery(c)
 	if err != nil {

@@ -26,8 +26,8 @@ type health struct {
 // livez says that the process answers; nothing that it depends on is asked.
 func (s *server) livez(c *call) error { return healthy(c, health{Status: "ok"}) }
 
-// readyz says whether requests can be served now, and if not, by its problem's code, what is missing. Where they can for a time only, it
-// says that too.
+// readyz says whether requests can be served now, and if not, by its problem's code, what is missing. Where
+// they can for a time only, it says that too.
 func (s *server) readyz(c *call) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), min(readyTimeout, s.timeout))
 	defer cancel()

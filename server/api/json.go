@@ -45,8 +45,8 @@ func (s *server) jsonBody(c *call) (json.RawMessage, error) {
 	return text, nil
 }
 
-// object reads the members of an object: those that are needed, and maybe others that are allowed; each once, by its exact name. An error
-// names members of the schema only, for others may be anything.
+// object reads the members of an object: those that are needed, and maybe others that are allowed; each once,
+// by its exact name. An error names members of the schema only, for others may be anything.
 func object(text json.RawMessage, needed []string, allowed ...string) (map[string]json.RawMessage, error) {
 	all, err := members(text, len(needed)+len(allowed), errUnknown)
 	if err == errUnknown {
@@ -233,7 +233,8 @@ type result struct {
 	Detail  string          `json:"detail,omitempty"`
 }
 
-// answerEach answers the n results of a batch one by one, each when it is made: all of them would be in memory at the same time.
+// answerEach answers the n results of a batch one by one, each when it is made: all of them would be in
+// memory at the same time.
 func answerEach(c *call, n int, each func(i int) result) error {
 	response := c.Response()
 	response.Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBodiesAreRefusedByName: what is wrong with a JSON body is told by the schema's names, and by nothing that the client wrote.
+// TestBodiesAreRefusedByName: what is wrong with a JSON body is told by the schema's names, and by nothing
+// that the client wrote.
 func TestBodiesAreRefusedByName(t *testing.T) {
 	s := start(t, badger(t), nil)
 	const planted = "PLANTED"

@@ -56,7 +56,8 @@ func (s *server) listKeysets(c *call) error {
 	return answerJSON(c, http.StatusOK, page)
 }
 
-// administered gives the tenant that a request names, or else the token's own, which is identity.EveryTenant for an operator's.
+// administered gives the tenant that a request names, or else the token's own, which is identity.EveryTenant
+// for an operator's.
 func (s *server) administered(c *call, values url.Values) (string, error) {
 	if !values.Has("tenant") {
 		return c.id.Tenant, nil

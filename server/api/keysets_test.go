@@ -259,7 +259,8 @@ func TestUnreadableKeysets(t *testing.T) {
 	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
 }
 
-// A change of keys that is refused or fails is no success in the audit log; one that is made has one event of who asked, and says so.
+// A change of keys that is refused or fails is no success in the audit log; one that is made has one event of
+// who asked, and says so.
 func TestRefusedChangesAreOnRecord(t *testing.T) {
 	t.Parallel()
 	s := start(t, badger(t), nil)

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// The document's descriptions are CommonMark, of which this renders what they use: paragraphs, headings, lists, tables, code.
+// The document's descriptions are CommonMark, of which this renders what they use: paragraphs, headings,
+// lists, tables, code.
 
 var (
 	inlineCode = regexp.MustCompile("`([^`]+)`")

@@ -10,11 +10,13 @@ import (
 )
 
 const (
-	// small is what a request may hold without being counted, all its parts together: as many connections as there may be hold little of it.
+	// small is what a request may hold without being counted, all its parts together: as many connections as
+	// there may be hold little of it.
 	small = 128 << 10
 	// copies of a value are in memory at the same time: itself and its package.
 	copies = 2
-	// jsonCopies of what is sealed to, or opened from, JSON are: the text, and that once more as bytes, sealed and as JSON again.
+	// jsonCopies of what is sealed to, or opened from, JSON are: the text, and that once more as bytes,
+	// sealed and as JSON again.
 	jsonCopies = 4
 )
 
@@ -31,7 +33,8 @@ func (s *server) hold(c *call, n int) error {
 	return nil
 }
 
-// borrow counts n bytes for the one of a batch that is worked on, in the place of those for the one before it, or returns a limit.Refusal.
+// borrow counts n bytes for the one of a batch that is worked on, in the place of those for the one before
+// it, or returns a limit.Refusal.
 func (s *server) borrow(c *call, n int) error {
 	if c.borrowed > 0 {
 		s.memory.Give(c.id.Tenant, c.borrowed)
@@ -56,8 +59,8 @@ func (s *server) release(c *call) {
 	}
 }
 
-// bounded is a store whose values count, for a batch keeps many of them, and whose large ones are read once there is room for them. The
-// request's context brings whoever counts.
+// bounded is a store whose values count, for a batch keeps many of them, and whose large ones are read once
+// there is room for them. The request's context brings whoever counts.
 type bounded struct{ kv.Store }
 
 type holder struct{}
@@ -82,8 +85,9 @@ func (b bounded) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	return b.Store.Get(ctx, key)
 }
 
-// readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many uploads some come through,
-// but not before its beginning has come: one that is announced and does not come holds nothing.
+// readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many
+// uploads some come through, but not before its beginning has come: one that is announced and does not come
+// holds nothing.
 func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
 	begin := make([]byte, small)
 	if _, err := io.ReadFull(body, begin); err != nil {

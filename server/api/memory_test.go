@@ -42,7 +42,8 @@ func stalled(t *testing.T, s *service, n int) net.Conn {
 	return conn
 }
 
-// received counts the bytes of bodies that handlers have read: more than a body's beginning, only once there was room for all of it.
+// received counts the bytes of bodies that handlers have read: more than a body's beginning, only once there
+// was room for all of it.
 type received struct {
 	http.Handler
 	bytes atomic.Int64
@@ -74,7 +75,8 @@ func startCounted(t *testing.T, change func(*api.Options)) (*service, *received)
 	return s, r
 }
 
-// Uploads that stall hold what they sent and no more; when all may hold no more, large requests wait and small ones go on.
+// Uploads that stall hold what they sent and no more; when all may hold no more, large requests wait and
+// small ones go on.
 func TestMemoryOfUploads(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewBytes(6*megabyte, 0)
@@ -194,8 +196,8 @@ func (w *weighed) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// What a batch holds, be it of one value or of many, is no more than what is counted for it: it is answered where there is room for as
-// much, and lives in it.
+// What a batch holds, be it of one value or of many, is no more than what is counted for it: it is answered
+// where there is room for as much, and lives in it.
 func TestMemoryIsCountedHonestly(t *testing.T) {
 	const (
 		all   = 1 << 30

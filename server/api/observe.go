@@ -16,8 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log holds the route and never the
-// path, the query or a header, because a key may be a patient's id.
+// observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log
+// holds the route and never the path, the query or a header, because a key may be a patient's id.
 func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -55,7 +55,8 @@ func level(status int, err error) slog.Level {
 	return slog.LevelInfo
 }
 
-// cause is what is logged of an error: all of it for what the operator must look into, the code alone for what a client got wrong.
+// cause is what is logged of an error: all of it for what the operator must look into, the code alone for
+// what a client got wrong.
 func cause(status int, err error) []slog.Attr {
 	if err == nil || status == statusCancelled {
 		return nil

@@ -12,7 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// OpenAPI is the contract of everything under /v1: the document that is served as it is, and that tests hold the handlers to.
+// OpenAPI is the contract of everything under /v1: the document that is served as it is, and that tests hold
+// the handlers to.
 //
 //go:embed openapi.yaml
 var OpenAPI []byte

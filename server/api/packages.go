@@ -185,7 +185,8 @@ func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class
 	o, err := c.tenant.service.DecryptJSON(text, seal.AtLeast(lowest))
 	header, context := &o.Header, o.Context()
 	if err != nil {
-		// What it says of itself is recorded, as of entries: it tells which key somebody tried. What is no package says nothing.
+		// What it says of itself is recorded, as of entries: it tells which key somebody tried. What is no
+		// package says nothing.
 		claimed, _ := jsonform.Unmarshal(text)
 		header, context = &claimed.Header, claimed.Header.Context
 	}

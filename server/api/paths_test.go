@@ -39,7 +39,8 @@ func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Resp
 	return response, string(answer)
 }
 
-// TestRawPaths: whatever a path is made of, every operation answers, none is at fault, and keys are apart that are not one once decoded.
+// TestRawPaths: whatever a path is made of, every operation answers, none is at fault, and keys are apart
+// that are not one once decoded.
 func TestRawPaths(t *testing.T) {
 	t.Parallel()
 	s := start(t, badger(t), nil)

@@ -15,7 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// problem is the body of every failed request (RFC 9457). Its type is about:blank, which is left out: code says what happened.
+// problem is the body of every failed request (RFC 9457). Its type is about:blank, which is left out: code
+// says what happened.
 type problem struct {
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
@@ -71,8 +72,8 @@ func (s *server) fail(c echo.Context, err error) int {
 	return info.Status
 }
 
-// describe finds an error's row of the table and what is said of it. Of the server's own faults only the row is told: what went wrong
-// inside is for the log.
+// describe finds an error's row of the table and what is said of it. Of the server's own faults only the row
+// is told: what went wrong inside is for the log.
 func describe(err error) (codes.Info, string) {
 	err = translate(err)
 	info := codes.Of(err)

@@ -89,8 +89,8 @@ var operations = []struct{ name, method, path, body string }{
 	{"delete", "DELETE", "/v1/cache/gone", ""},
 }
 
-// TestRedisTroubles: whatever becomes of Redis, each operation answers within its time limit with what is wrong and nothing else, /readyz
-// says so, /livez does not, and all is well again without a restart.
+// TestRedisTroubles: whatever becomes of Redis, each operation answers within its time limit with what is
+// wrong and nothing else, /readyz says so, /livez does not, and all is well again without a restart.
 func TestRedisTroubles(t *testing.T) {
 	t.Parallel()
 	for _, one := range troubles {
@@ -183,8 +183,8 @@ func (s *service) batchSuffers(t *testing.T, one *trouble, over func() bool) {
 	}
 }
 
-// TestRedisOnAndOff: while Redis stops answering again and again, a read gives the last value that was written or one whose write failed,
-// which may arrive late, and never anything else.
+// TestRedisOnAndOff: while Redis stops answering again and again, a read gives the last value that was
+// written or one whose write failed, which may arrive late, and never anything else.
 func TestRedisOnAndOff(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -55,8 +55,8 @@ type lostJSON struct {
 func (s *server) disableKey(c *call) error { return s.retireKey(c, envelope.Disabled) }
 func (s *server) destroyKey(c *call) error { return s.retireKey(c, envelope.Destroyed) }
 
-// retireKey says what ending a key means and what has to be confirmed, or, where that is, ends it. A request does not go through a
-// cache, so keys of the cache are refused.
+// retireKey says what ending a key means and what has to be confirmed, or, where that is, ends it. A request
+// does not go through a cache, so keys of the cache are refused.
 func (s *server) retireKey(c *call, to envelope.State) error {
 	values, err := query(c, "tenant", "use", "class", "key", "confirm")
 	if err != nil {
@@ -102,8 +102,8 @@ const shredWarning = "Nothing that was sealed under the tenant's keys opens agai
 	"clear, public values, and backups of the keysets that were made before, which honour the shredding where its tombstone or the audit log is. " +
 	"Cache entries stay, unreadable, until their time is over; how many there are was not counted."
 
-// shredTenant says what shredding a tenant destroys and what has to be confirmed, or, where that is, does it, and answers when every server has
-// seen it.
+// shredTenant says what shredding a tenant destroys and what has to be confirmed, or, where that is, does it,
+// and answers when every server has seen it.
 func (s *server) shredTenant(c *call) error {
 	values, err := query(c, "tenant", "confirm")
 	if err != nil {
@@ -137,8 +137,8 @@ func (s *server) shredTenant(c *call) error {
 	return answerJSON(c, http.StatusOK, answer)
 }
 
-// unended records why keys were not ended, where that was confirmed: the look before changes nothing, and a confirmation that does not hold
-// begins nothing.
+// unended records why keys were not ended, where that was confirmed: the look before changes nothing, and a
+// confirmation that does not hold begins nothing.
 func (s *server) unended(c *call, values url.Values, e audit.Event, err error) error {
 	if !values.Has("confirm") || errors.Is(err, errConfirm) {
 		return err

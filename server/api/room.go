@@ -7,11 +7,12 @@ const (
 	roomAround = 1 << 10  // that a package takes around most values
 )
 
-// rooms are the memory of values and packages from one request to the next: to allocate it anew costs more than the cryptography does.
+// rooms are the memory of values and packages from one request to the next: to allocate it anew costs more
+// than the cryptography does.
 var rooms = sync.Pool{New: func() any { return new([]byte) }}
 
-// room gives an empty slice of capacity n at least, which the request has until it ends, and nothing may keep beyond that; nil where n is
-// better allocated.
+// room gives an empty slice of capacity n at least, which the request has until it ends, and nothing may keep
+// beyond that; nil where n is better allocated.
 func (c *call) room(n int) []byte {
 	if n < tiny || n > small+roomAround {
 		return nil

@@ -108,11 +108,12 @@ func (s *server) changed(c *call, values url.Values) (string, error) {
 	return tenant, nil
 }
 
-// asking marks, as an event's reason, who asks for a change that is not made yet. What is then changed has events of its own.
+// asking marks, as an event's reason, who asks for a change that is not made yet. What is then changed has
+// events of its own.
 const asking = "asked"
 
-// change has a tenant's keys changed, with who asked for it on record before, where check finds nothing against it. What it was refused for, or
-// failed with, is on record as well.
+// change has a tenant's keys changed, with who asked for it on record before, where check finds nothing
+// against it. What it was refused for, or failed with, is on record as well.
 func (s *server) change(
 	c *call, values url.Values, action audit.Action, class classify.Class,
 	check func(ctx context.Context, tenant string) error, do func(ctx context.Context, tenant string) (*rotation.Record, error),

@@ -37,7 +37,8 @@ func Operations() ([]string, error) {
 	return ids, nil
 }
 
-// route gives each operation of the document its handler, and its scopes from there. It fails where one lacks the other.
+// route gives each operation of the document its handler, and its scopes from there. It fails where one lacks
+// the other.
 func (s *server) route(e *echo.Echo) error {
 	d, err := parseDocument(OpenAPI)
 	if err != nil {

@@ -1,10 +1,11 @@
 // Package api is Coffer's HTTP face: what openapi.yaml describes, and the demo's files.
 //
-// What it guarantees: without a bearer token nothing under /v1 but the document can be learned, not even what exists; each tenant has its
-// own keys and entries, and each operation needs the scopes that the document names; the use of a key is recorded before its result goes
-// anywhere; every error is a problem document with a stable code and without anything secret; no request takes memory beyond its limit; and
-// the log never holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request line that it
-// cannot read, headers over their limit) it answers itself, in plain text.
+// What it guarantees: without a bearer token nothing under /v1 but the document can be learned, not even what
+// exists; each tenant has its own keys and entries, and each operation needs the scopes that the document
+// names; the use of a key is recorded before its result goes anywhere; every error is a problem document with
+// a stable code and without anything secret; no request takes memory beyond its limit; and the log never
+// holds a key, a value, a context, a token or a query. What net/http refuses before a handler runs (a request
+// line that it cannot read, headers over their limit) it answers itself, in plain text.
 package api
 
 import (
@@ -29,8 +30,8 @@ import (
 	"github.com/coffer-storage/coffer/server/session"
 )
 
-// MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context, all of it escaped, and
-// room for the rest.
+// MaxHeader is the limit of a request's headers in bytes for http.Server.MaxHeaderBytes: the largest context,
+// all of it escaped, and room for the rest.
 const MaxHeader = 128 << 10
 
 // Options is what a server is made of.
@@ -84,7 +85,8 @@ type server struct {
 	unencrypted bool
 }
 
-// New makes the handler of everything that the server answers. It reads the demo's files once and fails where they cannot be read.
+// New makes the handler of everything that the server answers. It reads the demo's files once and fails where
+// they cannot be read.
 func New(o Options) (http.Handler, error) {
 	if o.Memory == nil {
 		o.Memory = limit.NewBytes(0, 0)
@@ -129,8 +131,8 @@ func addresses(proxies []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// pageHeaders confine what a browser does with what it shows: the page may run its own scripts and the WebAssembly core only, and no other
-// page may embed it or hold a handle on it.
+// pageHeaders confine what a browser does with what it shows: the page may run its own scripts and the
+// WebAssembly core only, and no other page may embed it or hold a handle on it.
 var pageHeaders = http.Header{
 	"Content-Security-Policy": {"default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; " +
 		"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
@@ -140,7 +142,8 @@ var pageHeaders = http.Header{
 	"X-Content-Type-Options":       {"nosniff"},
 }
 
-// dataHeaders are for what takes a token, which no browser shows: should one do so, nothing in it runs, and nothing is kept.
+// dataHeaders are for what takes a token, which no browser shows: should one do so, nothing in it runs, and
+// nothing is kept.
 var dataHeaders = http.Header{
 	"Cache-Control":                {"no-store"},
 	"Content-Security-Policy":      {"default-src 'none'; sandbox; frame-ancestors 'none'"},

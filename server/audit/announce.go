@@ -9,8 +9,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Announce records that something is about to be done, does it, and records that it failed where it did, by an event with the code and the same
-// [FactJob]. Whoever goes by the log takes what was announced for done but for that: so it is for what is done again after a kill, or is no loss.
+// Announce records that something is about to be done, does it, and records that it failed where it did, by
+// an event with the code and the same [FactJob]. Whoever goes by the log takes what was announced for done
+// but for that: so it is for what is done again after a kill, or is no loss.
 func Announce(ctx context.Context, r Recorder, e Event, do func() error) error {
 	if e.Facts = maps.Clone(e.Facts); e.Facts == nil {
 		e.Facts = Facts{}

@@ -1,17 +1,19 @@
-// Package audit records who used which key for what, who was refused, what failed its authentication and what was administered: one JSON
-// object a line, in a file that is only ever appended to.
+// Package audit records who used which key for what, who was refused, what failed its authentication and what
+// was administered: one JSON object a line, in a file that is only ever appended to.
 //
-// It guarantees that no value, name or context comes into the log: an [Event] has no place for a value; the name of a record and its
-// context, which hold patients' ids, are written as keyed hashes, but for contexts that the operator allows. What [Recorder.Record]
-// returned nil for has been handed to the operating system whole, and is on the disk where the [Sync] policy says so. Whoever gets an
-// error must not hand out what the event is about.
+// It guarantees that no value, name or context comes into the log: an [Event] has no place for a value; the
+// name of a record and its context, which hold patients' ids, are written as keyed hashes, but for contexts
+// that the operator allows. What [Recorder.Record] returned nil for has been handed to the operating system
+// whole, and is on the disk where the [Sync] policy says so. Whoever gets an error must not hand out what the
+// event is about.
 //
-// The order to keep is: do the cryptography, record that the key was used, and only then let the result leave, to the client or
-// to the store.
+// The order to keep is: do the cryptography, record that the key was used, and only then let the result
+// leave, to the client or to the store.
 //
-// The lines are a chain: each has a number and a MAC, under a key that lies on the disk wrapped by the KEK only, over the MAC before it and its own
-// bytes. A file beside the log, its head, names the last line that is known to be on the disk, under another key; it is behind by a second at most.
-// The head's [Anchor] can be kept elsewhere too. What that finds:
+// The lines are a chain: each has a number and a MAC, under a key that lies on the disk wrapped by the KEK
+// only, over the MAC before it and its own bytes. A file beside the log, its head, names the last line that
+// is known to be on the disk, under another key; it is behind by a second at most. The head's [Anchor] can be
+// kept elsewhere too. What that finds:
 //
 //   - Who can write to the disk and has no key: every line that was changed, removed, inserted or put elsewhere, and every end that was cut off or
 //     written anew, up to the head. What was written after the head and cut off while no process runs, as a kill could have, is not found; nor is that log and
@@ -20,7 +22,8 @@
 //     that was kept elsewhere.
 //   - Nothing tells of an event that the server never recorded.
 //
-// A kill at any point leaves a log that verifies: what it cut short is no line, and the next line tells how many bytes of it there are and their hash.
+// A kill at any point leaves a log that verifies: what it cut short is no line, and the next line tells how
+// many bytes of it there are and their hash.
 package audit
 
 import (
@@ -36,8 +39,8 @@ var ErrUnavailable = &codes.Error{Of: "audit_unavailable", Text: "the audit log 
 
 // Recorder records events. It is safe for concurrent use.
 type Recorder interface {
-	// Record records the events, all of them or none that counts as recorded. It returns an error that wraps ErrUnavailable where the
-	// operation that they are about must be refused, and takes a bounded time.
+	// Record records the events, all of them or none that counts as recorded. It returns an error that wraps
+	// ErrUnavailable where the operation that they are about must be refused, and takes a bounded time.
 	Record(ctx context.Context, events ...Event) error
 }
 
@@ -57,8 +60,8 @@ type Event struct {
 	Facts     Facts             // of administration
 }
 
-// Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes. They stand readable in the log: none may come
-// from a record, and none is a secret.
+// Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes. They stand
+// readable in the log: none may come from a record, and none is a secret.
 type Facts map[Fact]string
 
 // Fact is what is told of. It is a number, so that nothing a client sends can be one.

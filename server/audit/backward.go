@@ -17,8 +17,8 @@ type backward struct {
 // newBackward begins with the line that ends at an offset.
 func newBackward(file io.ReaderAt, end int64) *backward { return &backward{file: file, at: end} }
 
-// next gives a line without its end, and where it begins; io.EOF behind the first one. It is valid until the next one is read. What is longer than
-// any line that is written comes in parts.
+// next gives a line without its end, and where it begins; io.EOF behind the first one. It is valid until the
+// next one is read. What is longer than any line that is written comes in parts.
 func (b *backward) next() (line []byte, start int64, err error) {
 	for {
 		if n := len(b.held); n > 0 {

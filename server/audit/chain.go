@@ -41,7 +41,8 @@ func ParseAnchor(text string) (a Anchor, err error) {
 	return a, nil
 }
 
-// A line is {"v":1,"seq":N,…,"mac":"M"}: M is the MAC over the MAC of the line before and this line's bytes up to the comma before "mac".
+// A line is {"v":1,"seq":N,…,"mac":"M"}: M is the MAC over the MAC of the line before and this line's bytes
+// up to the comma before "mac".
 const (
 	lineBegin = `{"v":1,"seq":`
 	macBegin  = `,"mac":"`
@@ -49,7 +50,8 @@ const (
 	macLength = len(macBegin) + 2*sha256.Size + len(macEnd)
 	// lineOverhead is the most that a line is longer than its object.
 	lineOverhead = len(lineBegin) + digits + macLength
-	// maxLine bounds what is taken for a line, in bytes. The longest that is written is a quarter of it: see TestLinesAreBounded.
+	// maxLine bounds what is taken for a line, in bytes. The longest that is written is a quarter of it: see
+	// TestLinesAreBounded.
 	maxLine = 64 << 10
 )
 

@@ -12,7 +12,8 @@ import (
 // ErrAltered says that a log is not as it was written.
 var ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the audit log is not as it was written"}
 
-// Each goes over a log as Verify does and calls do with the lines that a filter wants, the oldest first. It returns ErrAltered where Verify finds a fault:
+// Each goes over a log as Verify does and calls do with the lines that a filter wants, the oldest first. It
+// returns ErrAltered where Verify finds a fault:
 // what do was told until then must not be acted upon.
 func Each(ctx context.Context, path string, key *Key, filter *Filter, do func(*Line)) error {
 	v, err := run(ctx, path, key, nil, nil, func(text []byte) {
@@ -26,7 +27,8 @@ func Each(ctx context.Context, path string, key *Key, filter *Filter, do func(*L
 	return err
 }
 
-// EachUnproven calls do with the lines of one file that a filter wants, as they stand there. Who can write to the file decides what they say.
+// EachUnproven calls do with the lines of one file that a filter wants, as they stand there. Who can write to
+// the file decides what they say.
 func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Line)) error {
 	file, _, err := openRegular(path)
 	if err != nil {

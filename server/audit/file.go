@@ -30,7 +30,8 @@ const (
 	Continue                  // it goes on unrecorded, and the server's log says so
 )
 
-// Options is how a File records. The zero Options is the strictest that keeps up with a cache, in one file that is never rotated.
+// Options is how a File records. The zero Options is the strictest that keeps up with a cache, in one file
+// that is never rotated.
 type Options struct {
 	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
 	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
@@ -54,8 +55,8 @@ const (
 	ordinary       = 1 << 10 // bytes that most batches have at most
 )
 
-// File is a Recorder over the files of a log. Several processes may write one log: a line is written by one call, under the log's lock, behind all
-// others.
+// File is a Recorder over the files of a log. Several processes may write one log: a line is written by one
+// call, under the log's lock, behind all others.
 type File struct {
 	path    string
 	key     *Key
@@ -72,8 +73,8 @@ type File struct {
 
 var _ Recorder = (*File)(nil)
 
-// Open opens the log, or makes one, that its owner alone can read, and begins to write. What a kill or a full disk left stays as it is; the next line
-// tells of it. It returns ErrHead.
+// Open opens the log, or makes one, that its owner alone can read, and begins to write. What a kill or a full
+// disk left stays as it is; the next line tells of it. It returns ErrHead.
 func Open(path string, key *Key, options Options) (*File, error) {
 	return open(path, key, options, openDisk)
 }
@@ -97,7 +98,8 @@ func open(path string, key *Key, options Options, openDisk func(string) (disk, e
 	return f, nil
 }
 
-// Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded though its client left.
+// Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded
+// though its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
 	b := f.batch(make([]byte, 0, ordinary), events)
 	if b.events == 0 {
@@ -138,8 +140,8 @@ func (f *File) write(b batch) error {
 	return g.err
 }
 
-// Ready returns nil if the log could be written last, or can be now, for a check of readiness. It adds a line only where the log failed
-// before.
+// Ready returns nil if the log could be written last, or can be now, for a check of readiness. It adds a line
+// only where the log failed before.
 func (f *File) Ready(context.Context) error { return f.write(batch{}) }
 
 // Head reads the head as it is now. It returns ErrHead.

@@ -22,8 +22,9 @@ type group struct {
 	err   error         // then
 }
 
-// join puts a batch into the group that gathers, and begins one where there is none. Whoever waits for the group waits no longer than the
-// time-out. Where that has passed before the writer took the group, nobody is let in: the log cannot be written.
+// join puts a batch into the group that gathers, and begins one where there is none. Whoever waits for the
+// group waits no longer than the time-out. Where that has passed before the writer took the group, nobody is
+// let in: the log cannot be written.
 func (f *File) join(b batch) (*group, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -45,7 +45,8 @@ func TestHead(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestAnchors: who puts back log and head, both as they were, is found by an anchor of after that; so is who has the key and writes the log anew.
+// TestAnchors: who puts back log and head, both as they were, is found by an anchor of after that; so is who
+// has the key and writes the log anew.
 func TestAnchors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.log")
@@ -82,7 +83,8 @@ func TestAnchors(t *testing.T) {
 	}
 }
 
-// TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so in the log; a line need not be written then.
+// TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so
+// in the log; a line need not be written then.
 func TestHeadTakenAway(t *testing.T) {
 	for name, take := range map[string]func(head string, first []byte) error{
 		"gone":     func(head string, _ []byte) error { return os.Remove(head) },

@@ -17,8 +17,9 @@ const (
 	hashSize = 16 // bytes of a hash as it is written: enough that two names do not meet
 )
 
-// Key chains the lines of a log and hashes what must not be read in it. Who has it can write a log that verifies, and can tell whether a given
-// name is in the log; nobody else can, not even by trying all patients' ids. It is of no use for opening anything.
+// Key chains the lines of a log and hashes what must not be read in it. Who has it can write a log that
+// verifies, and can tell whether a given name is in the log; nobody else can, not even by trying all
+// patients' ids. It is of no use for opening anything.
 type Key struct {
 	chain, head, hash [keySize]byte
 	hashers           *sync.Pool // of hasher, under hash

@@ -168,7 +168,8 @@ func TestKeyIsNeverShown(t *testing.T) {
 	require.Equal(t, "[secret]", string(text))
 }
 
-// TestLogGone: who takes a log away and leaves its key, or the key and leaves the log, is noticed at the next start, and no key is made for it.
+// TestLogGone: who takes a log away and leaves its key, or the key and leaves the log, is noticed at the next
+// start, and no key is made for it.
 func TestLogGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone []string
@@ -205,7 +206,8 @@ func TestLogGone(t *testing.T) {
 	}
 }
 
-// TestKeyOfBefore: the file of a key that does not tell of its log yet is taken, and tells of it from then on, also when its KEK changes.
+// TestKeyOfBefore: the file of a key that does not tell of its log yet is taken, and tells of it from then
+// on, also when its KEK changes.
 func TestKeyOfBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	file := strings.TrimSuffix(path, ".log") + ".key"

@@ -46,8 +46,8 @@ type keySlot struct {
 	Wrapped []byte `json:"wrapped"`
 }
 
-// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none. It returns ErrKeyGone where there is a log
-// beside it.
+// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none. It
+// returns ErrKeyGone where there is a log beside it.
 func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 	key, err := ReadKey(ctx, path, kek)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -168,8 +168,8 @@ func (s *keySlot) unwrap(ctx context.Context, kek kms.KEK) ([]byte, error) {
 	return secret, err
 }
 
-// RewrapKey has the key wrapped by another KEK too, or by a new version of the same. Either opens it from then on. A file that is not there needs
-// none.
+// RewrapKey has the key wrapped by another KEK too, or by a new version of the same. Either opens it from
+// then on. A file that is not there needs none.
 func RewrapKey(ctx context.Context, path string, from, to kms.KEK) error {
 	return changeKey(path, func(file *keyFile) error {
 		secret, err := file.unwrap(ctx, from)

@@ -49,8 +49,8 @@ func TestVictim(t *testing.T) {
 	wg.Wait()
 }
 
-// TestKilled: two processes write, and are killed at random moments. The log verifies after each, also while the other writes on, and what was recorded is
-// in it.
+// TestKilled: two processes write, and are killed at random moments. The log verifies after each, also while
+// the other writes on, and what was recorded is in it.
 func TestKilled(t *testing.T) {
 	kills := 10
 	if text := os.Getenv("COFFER_KILLS"); text != "" {

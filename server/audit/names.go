@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A log at DIR/audit.log has its head in DIR/audit.head, its lock in DIR/audit.lock, and its earlier files in DIR/audit-N.log, where N is the
-// number of the last line in it.
+// A log at DIR/audit.log has its head in DIR/audit.head, its lock in DIR/audit.lock, and its earlier files in
+// DIR/audit-N.log, where N is the number of the last line in it.
 
 func stem(path string) string { return strings.TrimSuffix(path, ".log") }
 
@@ -62,8 +62,8 @@ func InUse(path string) (bool, error) {
 	return err == nil && info.Size() > 0, nil
 }
 
-// kept lists the earlier files, the oldest first, without those that the head tells to be deleted: what has such a name yet, a kill left, or somebody put
-// there.
+// kept lists the earlier files, the oldest first, without those that the head tells to be deleted: what has
+// such a name yet, a kill left, or somebody put there.
 func kept(path string) ([]archive, error) {
 	all, err := archives(path)
 	deleted := deletedTo(path)

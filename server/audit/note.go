@@ -15,8 +15,8 @@ func (t *trail) sync() error {
 	return t.file.Sync()
 }
 
-// noteLater is note while others are written: the lines up to now are synced and noted by another goroutine, which noting tells of. The lock is kept
-// until noted is called.
+// noteLater is note while others are written: the lines up to now are synced and noted by another goroutine,
+// which noting tells of. The lock is kept until noted is called.
 func (t *trail) noteLater() error {
 	if t.noting != nil || t.file == nil {
 		return nil

@@ -22,8 +22,9 @@ type Entry = json.RawMessage
 // scanned bounds the lines that one page goes over: a query that fits little is answered in many pages.
 const scanned = 100_000
 
-// Page gives events of the log at a path, the newest first, and the number to go on Before; 0 where the log ended. It may be empty though there are
-// more. It reads from the end, in bounded memory, and proves nothing: that is for verify.
+// Page gives events of the log at a path, the newest first, and the number to go on Before; 0 where the log
+// ended. It may be empty though there are more. It reads from the end, in bounded memory, and proves nothing:
+// that is for verify.
 func Page(ctx context.Context, path string, q Query) (entries []Entry, next uint64, err error) {
 	files, err := Files(path)
 	if err != nil {
@@ -50,7 +51,8 @@ type page struct {
 	at      uint64 // the number of the line that was read last
 }
 
-// older is how many lines in a row must be of before the time that is wanted, for it to begin there: a clock that was put back for a while makes some.
+// older is how many lines in a row must be of before the time that is wanted, for it to begin there: a clock
+// that was put back for a while makes some.
 const older = 10_000
 
 // read goes over a file from its end, and reports whether the page is full or the time that is wanted begins.

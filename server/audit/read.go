@@ -41,8 +41,9 @@ type tail struct {
 	at     int64    // where the first line that was not read begins
 }
 
-// Tail gives the last n lines that a filter wants, the oldest first, and then, where it is to follow, those that are written until ctx ends, from whatever
-// file. The texts are without their ends and valid within emit.
+// Tail gives the last n lines that a filter wants, the oldest first, and then, where it is to follow, those
+// that are written until ctx ends, from whatever file. The texts are without their ends and valid within
+// emit.
 func Tail(ctx context.Context, path string, n int, filter *Filter, follow bool, emit func(text []byte, l *Line) error) error {
 	t := &tail{path: path, filter: filter, emit: emit}
 	err := t.last(ctx, min(n, MaxTail))
@@ -141,7 +142,8 @@ func lastEnd(file *os.File) (int64, error) {
 	return start, err
 }
 
-// more emits what was written since the last time, and goes on with the next files where others were begun. It goes by places, for a number may be anybody's.
+// more emits what was written since the last time, and goes on with the next files where others were begun.
+// It goes by places, for a number may be anybody's.
 func (t *tail) more() error {
 	info, err := os.Stat(t.path)
 	moved := err == nil && t.file != nil && !is(t.file, info)

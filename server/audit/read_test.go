@@ -97,7 +97,8 @@ func TestPageFilters(t *testing.T) {
 	}
 }
 
-// TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what is no line does not.
+// TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what
+// is no line does not.
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater, Log: quiet})
@@ -132,7 +133,8 @@ func TestFollow(t *testing.T) {
 	require.GreaterOrEqual(t, len(readLog(t, path).names), 3)
 }
 
-// TestPageSince: what a clock that was put back for a while says hides nothing from a page, and a page does not go over all of a log for it.
+// TestPageSince: what a clock that was put back for a while says hides nothing from a page, and a page does
+// not go over all of a log for it.
 func TestPageSince(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	since := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)

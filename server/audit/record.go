@@ -74,8 +74,8 @@ func (r *record) object() []byte {
 	return text
 }
 
-// describe writes the allowed entries of a context as they are, and of the others a hash of key and value together, in an order that says
-// nothing of either.
+// describe writes the allowed entries of a context as they are, and of the others a hash of key and value
+// together, in an order that says nothing of either.
 func (f *File) describe(r *record, e *Event) {
 	for key, value := range e.Context {
 		if slices.Contains(f.options.Allow, key) && len(value) <= maxText {

@@ -69,7 +69,8 @@ func TestNotDeletedWhenAltered(t *testing.T) {
 	require.FileExists(t, c.names[0])
 }
 
-// TestFilesOfBefore: a file of before what retention kept is shown to nobody, and verify finds it, unless it is the one that a kill left; retention goes on.
+// TestFilesOfBefore: a file of before what retention kept is shown to nobody, and verify finds it, unless it
+// is the one that a kill left; retention goes on.
 func TestFilesOfBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	write := func(until func() bool) {

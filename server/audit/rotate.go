@@ -17,7 +17,8 @@ type expired struct {
 	last Anchor
 }
 
-// rotate begins a new file where the present one is full or old, and gives what is to be deleted then. A log that cannot be rotated is written on.
+// rotate begins a new file where the present one is full or old, and gives what is to be deleted then. A log
+// that cannot be rotated is written on.
 func (t *trail) rotate(more int) []expired {
 	o := t.options
 	full := o.MaxSize > 0 && t.size+int64(more) > o.MaxSize
@@ -36,8 +37,8 @@ func (t *trail) rotate(more int) []expired {
 	return list
 }
 
-// moveAway gives the present file the name of its last line, and begins another. The head says so before and after, so that a kill in between is
-// seen as what it is.
+// moveAway gives the present file the name of its last line, and begins another. The head says so before and
+// after, so that a kill in between is seen as what it is.
 func (t *trail) moveAway() error {
 	if err := t.note(); err != nil {
 		return err
@@ -56,8 +57,9 @@ func (t *trail) moveAway() error {
 	return t.writeHead(Head{Anchor: t.at, File: filepath.Base(t.path), From: t.head.From})
 }
 
-// expired lists the earlier files beyond those that are kept. One that the next file does not follow is kept, and so is all behind it: it is
-// evidence, as is one of before what is kept, but for the one that a kill left.
+// expired lists the earlier files beyond those that are kept. One that the next file does not follow is kept,
+// and so is all behind it: it is evidence, as is one of before what is kept, but for the one that a kill
+// left.
 func (t *trail) expired() (list []expired, err error) {
 	all, err := archives(t.path)
 	if err != nil || t.options.Keep == 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestAlteredWhileItRuns: a process that writes notices that lines are gone, says so, and leaves the gap to be found for ever, also after others took
-// over.
+// TestAlteredWhileItRuns: a process that writes notices that lines are gone, says so, and leaves the gap to
+// be found for ever, also after others took over.
 func TestAlteredWhileItRuns(t *testing.T) {
 	for name, alter := range map[string]func(content) content{
 		"truncated": func(c content) content { c.lines[0] = c.lines[0][:2]; return c },
@@ -53,7 +53,8 @@ func TestAlteredWhileItRuns(t *testing.T) {
 	}
 }
 
-// TestOthersLinesTakenAway: a process that saw nothing of what another wrote since knows by the head that it is gone, and does not fill its place.
+// TestOthersLinesTakenAway: a process that saw nothing of what another wrote since knows by the head that it
+// is gone, and does not fill its place.
 func TestOthersLinesTakenAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	told := false

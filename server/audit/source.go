@@ -31,7 +31,8 @@ type source struct {
 	progress func(done, total int64)
 }
 
-// openSource looks at the log while nobody writes to it. A copy in a directory that cannot be written to, nobody writes to.
+// openSource looks at the log while nobody writes to it. A copy in a directory that cannot be written to,
+// nobody writes to.
 func openSource(path string, key *Key, progress func(done, total int64)) (s *source, err error) {
 	unlock, err := durable.Lock(lockPath(path))
 	if readOnly(err) {

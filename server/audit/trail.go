@@ -17,8 +17,9 @@ import (
 
 // trail is the files of a log as one process writes them, beside others that may. It is for one goroutine.
 //
-// Every write is made under the log's lock, which is kept for a moment in case that more is to be written, behind the last line that is in the
-// file or, should that be gone, that is known: lines that were taken away stay missing.
+// Every write is made under the log's lock, which is kept for a moment in case that more is to be written,
+// behind the last line that is in the file or, should that be gone, that is known: lines that were taken away
+// stay missing.
 type trail struct {
 	path    string
 	key     *Key
@@ -100,7 +101,8 @@ func (t *trail) start() error {
 	return t.settle()
 }
 
-// readHead reads the head if it is another than last time. That one may be gone is remembered, for a head is written anew soon.
+// readHead reads the head if it is another than last time. That one may be gone is remembered, for a head is
+// written anew soon.
 func (t *trail) readHead() error {
 	err := t.readHeadFile()
 	t.lost = t.lost || t.headed && errors.Is(err, ErrHead)
@@ -123,8 +125,8 @@ func (t *trail) readHeadFile() error {
 	return err
 }
 
-// settle finds the last line, which another process may have written. Where lines that are known of are not there, or not as they were, it goes on
-// behind those that are known.
+// settle finds the last line, which another process may have written. Where lines that are known of are not
+// there, or not as they were, it goes on behind those that are known.
 func (t *trail) settle() error {
 	t.whole = false
 	info, err := os.Stat(t.path)
@@ -185,7 +187,8 @@ func firstTime(file io.Reader) time.Time {
 	return at
 }
 
-// headOffset is where the head's line ends in the file. A process that was killed between moving a file away and noting that left the head behind.
+// headOffset is where the head's line ends in the file. A process that was killed between moving a file away
+// and noting that left the head behind.
 func (t *trail) headOffset() int64 {
 	if _, err := os.Stat(archivePath(t.path, t.head.Seq)); err == nil {
 		return 0
@@ -248,7 +251,8 @@ func (t *trail) ended() (bool, error) {
 	return last[0] == '\n', err
 }
 
-// write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were. It keeps the lock, but where it fails.
+// write appends objects, one a line of JSON, as lines. An error says that maybe not all of them were. It
+// keeps the lock, but where it fails.
 func (t *trail) write(objects []byte) error {
 	err := t.acquire()
 	if err == nil {

@@ -11,8 +11,8 @@ import (
 // Kind is what is wrong with a log.
 type Kind string
 
-// The kinds. Where a fault can be told from its like only by who made it, the kind is the likeliest; so is the line, where that is the one behind
-// what a killed process left.
+// The kinds. Where a fault can be told from its like only by who made it, the kind is the likeliest; so is
+// the line, where that is the one behind what a killed process left.
 const (
 	Changed   Kind = "changed"   // a line is not as it was written
 	Removed   Kind = "removed"   // lines before this one are missing
@@ -50,7 +50,8 @@ type Verification struct {
 	Breaks    []Breaks `json:"breaks,omitempty"` // where there is a fault: how many there are, in the files that have any
 }
 
-// Breaks is in how many places of a file a line does not follow what stands before it. Behind each the rest is held to the line as it stands there.
+// Breaks is in how many places of a file a line does not follow what stands before it. Behind each the rest
+// is held to the line as it stands there.
 type Breaks struct {
 	File  string `json:"file"`
 	Count int    `json:"count"`
@@ -73,8 +74,8 @@ type located struct {
 	line int
 }
 
-// Verify goes over all files of a log, with what is kept of them elsewhere, and finds the first fault, if any. Others may write meanwhile. It returns an
-// error where the log cannot be read.
+// Verify goes over all files of a log, with what is kept of them elsewhere, and finds the first fault, if
+// any. Others may write meanwhile. It returns an error where the log cannot be read.
 func Verify(ctx context.Context, path string, key *Key, anchors []Anchor, progress func(done, total int64)) (*Verification, error) {
 	return run(ctx, path, key, anchors, progress, nil)
 }
@@ -235,7 +236,8 @@ func (v *verifier) classify(ctx context.Context, p piece) (*Fault, error) {
 	return f, nil
 }
 
-// lookAhead reports whether a line of a number comes later, and whether any line behind this one follows what stands before it, or there is none.
+// lookAhead reports whether a line of a number comes later, and whether any line behind this one follows what
+// stands before it, or there is none.
 func (v *verifier) lookAhead(ctx context.Context, want uint64, mac MAC) (later, linked bool, err error) {
 	for any := false; ; any = true {
 		p, err := v.next(ctx)

@@ -123,7 +123,8 @@ func otherLog(t *testing.T, n int) []string {
 	return readLog(t, path).lines[0]
 }
 
-// TestSpliced: a line of a fork of the log, under the same key and of the same number, is not taken for the one that was written here.
+// TestSpliced: a line of a fork of the log, under the same key and of the same number, is not taken for the
+// one that was written here.
 func TestSpliced(t *testing.T) {
 	dir, fork := t.TempDir(), t.TempDir()
 	write := func(dir string, n int) content {
@@ -146,7 +147,8 @@ func TestSpliced(t *testing.T) {
 	require.Equal(t, []any{audit.Changed, 7}, []any{fault.Kind, fault.Line})
 }
 
-// TestEnd: what a kill, a full disk or a power cut leaves at the end is told of by the next line; anything else is found, before and after that is written.
+// TestEnd: what a kill, a full disk or a power cut leaves at the end is told of by the next line; anything
+// else is found, before and after that is written.
 func TestEnd(t *testing.T) {
 	const begun = `{"v":1,"seq":4,"time":"2026-01`
 	forged := `{"time":"2026-01-01T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"clinic"}`

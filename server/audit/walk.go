@@ -11,7 +11,8 @@ import (
 	"io"
 )
 
-// piece is a line of a file, or a part of one that is longer than any that is written, or what stands behind the last line's end.
+// piece is a line of a file, or a part of one that is longer than any that is written, or what stands behind
+// the last line's end.
 type piece struct {
 	text  []byte // as it stands; valid until the next one is read
 	whole bool   // a line with its end
@@ -21,8 +22,8 @@ type piece struct {
 // line is the piece without its end.
 func (p piece) line() []byte { return bytes.TrimSuffix(p.text, []byte{'\n'}) }
 
-// cutShort reports whether a piece is what a kill, a full disk or a power cut leaves of a line that was being written: its begin, zeros, or the one
-// behind the other. A whole object is none, whatever it says.
+// cutShort reports whether a piece is what a kill, a full disk or a power cut leaves of a line that was being
+// written: its begin, zeros, or the one behind the other. A whole object is none, whatever it says.
 func (p piece) cutShort() bool {
 	line := p.line()
 	text := bytes.TrimRight(line, "\x00")
@@ -90,7 +91,8 @@ type walk struct {
 	rest rest   // since then
 }
 
-// take goes over a piece. It reports false for a line that is not the next one, and for one that says nothing of what stands before it and is none.
+// take goes over a piece. It reports false for a line that is not the next one, and for one that says nothing
+// of what stands before it and is none.
 func (w *walk) take(p piece) bool {
 	l, ok := parseLink(p.line())
 	if !ok || !p.whole {

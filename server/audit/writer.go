@@ -67,7 +67,8 @@ func (w *writer) syncLater() {
 	}
 }
 
-// sync puts on the disk what was written, and notes the last line as the head. Who was promised that it is there was told by commit.
+// sync puts on the disk what was written, and notes the last line as the head. Who was promised that it is
+// there was told by commit.
 func (w *writer) sync() {
 	w.dirty = w.trail.settleNote() != nil || w.dirty
 	if w.dirty && w.trail.noteLocked() == nil {

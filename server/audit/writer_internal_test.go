@@ -134,7 +134,8 @@ func (w *writer) write(t *testing.T, events ...Event) {
 
 var opened = Event{Action: KeyOpen, Class: classify.PHI, RequestID: "one"}
 
-// A disk that was full and has room again: the line that it cut short is ended, the gap is told, and what follows is whole.
+// A disk that was full and has room again: the line that it cut short is ended, the gap is told, and what
+// follows is whole.
 func TestRecovery(t *testing.T) {
 	d := &faults{}
 	f, path := startFaulty(t, d, Options{})
@@ -277,7 +278,8 @@ func TestReadsNoMoreThanItMust(t *testing.T) {
 	require.Nil(t, v.Fault)
 }
 
-// While the disk takes what was written before, others record; the head then names what it took, and the lock is kept until it does.
+// While the disk takes what was written before, others record; the head then names what it took, and the lock
+// is kept until it does.
 func TestNobodyWaitsForTheHead(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncLater})

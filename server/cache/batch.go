@@ -27,8 +27,8 @@ type Result struct {
 	Err error
 }
 
-// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is written, and the
-// error says its position; after an error of the store some may have been written.
+// SetMany stores the items in one pipeline. An item that cannot be sealed fails the batch before anything is
+// written, and the error says its position; after an error of the store some may have been written.
 func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	b := getBuffer()
 	defer b.put()
@@ -88,7 +88,8 @@ type Found struct {
 	Err     error
 }
 
-// Packages gives one Found for each key, in the order of keys, from one call of the store. A package of more than limit bytes is not read:
+// Packages gives one Found for each key, in the order of keys, from one call of the store. A package of more
+// than limit bytes is not read:
 // neither it nor an error is there. Its own error is the store's.
 func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found, error) {
 	if err := c.checkKeys(keys); err != nil {
@@ -120,8 +121,8 @@ func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
 	return kv.Each(c.store.SetMany(ctx, entries), len(sealed))
 }
 
-// RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of each: ErrNotFound where there was
-// none.
+// RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of
+// each: ErrNotFound where there was none.
 func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
 	if err := c.checkKeys(keys); err != nil {
 		return kv.Each(err, len(keys))

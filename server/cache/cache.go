@@ -1,9 +1,11 @@
-// Package cache is the encrypted cache: values rest sealed in a key-value store and are returned only if they are authentic.
+// Package cache is the encrypted cache: values rest sealed in a key-value store and are returned only if they
+// are authentic.
 //
-// What it guarantees: the store sees packages only (those of the class public are readable, but cannot be changed unnoticed); a value that
-// was altered, copied to another key or taken from another tenant is envelope.ErrAuthentication, never a value; nothing outlives the
-// longest time that its class allows. Each owner's entries are kept apart behind a prefix of their own. Keys and contexts are readable in
-// the store, so put nothing personal in them.
+// What it guarantees: the store sees packages only (those of the class public are readable, but cannot be
+// changed unnoticed); a value that was altered, copied to another key or taken from another tenant is
+// envelope.ErrAuthentication, never a value; nothing outlives the longest time that its class allows. Each
+// owner's entries are kept apart behind a prefix of their own. Keys and contexts are readable in the store,
+// so put nothing personal in them.
 package cache
 
 import (
@@ -50,8 +52,8 @@ type Cache struct {
 // Option changes what New makes.
 type Option func(*Cache)
 
-// WithMaxTTL sets the longest, and default, time to live of a class, instead of the table's; 0 is none. An invalid class
-// changes nothing.
+// WithMaxTTL sets the longest, and default, time to live of a class, instead of the table's; 0 is none. An
+// invalid class changes nothing.
 func WithMaxTTL(class classify.Class, longest time.Duration) Option {
 	return func(c *Cache) {
 		if class.Valid() {
@@ -77,9 +79,10 @@ func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) 
 	return New(rediskv.New(client), sealer, options...)
 }
 
-// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8, for ttl; 0 is as long as the class allows. The
-// context is authenticated, and readable beside the ciphertext. It returns ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and
-// of the store. After an error of the store the earlier value may still be there.
+// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8, for ttl; 0 is as
+// long as the class allows. The context is authenticated, and readable beside the ciphertext. It returns
+// ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and of the store. After an error of the store
+// the earlier value may still be there.
 func (c *Cache) SetEncrypted(
 	ctx context.Context, key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string,
 ) error {

@@ -107,8 +107,8 @@ func TestMissing(t *testing.T) {
 	})
 }
 
-// Left out, the time to live is the class's longest; a longer one is refused and a shorter one kept, to the second and to the
-// millisecond.
+// Left out, the time to live is the class's longest; a longer one is refused and a shorter one kept, to the
+// second and to the millisecond.
 func TestTTL(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx := t.Context()

@@ -24,8 +24,8 @@ type Sealed struct {
 	TTL   time.Duration // 0 is for ever
 }
 
-// TagOf identifies one write of an entry: the nonce of its package, which is random and new each time, in base64url. It is empty if pkg is
-// not a package.
+// TagOf identifies one write of an entry: the nonce of its package, which is random and new each time, in
+// base64url. It is empty if pkg is not a package.
 func TagOf(pkg []byte) string {
 	h, n, err := format.ParseHeader(pkg)
 	if err != nil || h.Algorithm == format.Chunked || len(pkg) < n+format.NonceSize {
@@ -34,8 +34,9 @@ func TagOf(pkg []byte) string {
 	return base64.RawURLEncoding.EncodeToString(pkg[n : n+format.NonceSize])
 }
 
-// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the key's use. The package is made
-// within dst's capacity where that suffices; dst must not overlap the value. Errors are those of SetEncrypted.
+// Seal does the half of a write that needs a key; Put does the other. In between a caller may record the
+// key's use. The package is made within dst's capacity where that suffices; dst must not overlap the value.
+// Errors are those of SetEncrypted.
 func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	ttl, err := c.ttl(item.Class, item.TTL)
 	if err != nil {
@@ -52,7 +53,8 @@ func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	return Sealed{Entry: entry, key: item.Key, pkg: b.bytes, TTL: ttl}, nil
 }
 
-// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition, and the errors of the store.
+// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition, and the
+// errors of the store.
 func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) error {
 	name := c.prefix + sealed.key
 	switch {
@@ -66,8 +68,8 @@ func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) er
 	})
 }
 
-// Remove deletes the entry under key, in one step with the check of the condition. It returns ErrNotFound where there is none, or
-// ErrPrecondition where the condition asks for one.
+// Remove deletes the entry under key, in one step with the check of the condition. It returns ErrNotFound
+// where there is none, or ErrPrecondition where the condition asks for one.
 func (c *Cache) Remove(ctx context.Context, key string, condition Condition) error {
 	if !condition.Present {
 		existed, err := c.Delete(ctx, key)
@@ -79,8 +81,9 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return c.store.DeleteIf(ctx, c.prefix+key, old) })
 }
 
-// Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was sealed, it is never kept
-// longer than its class allows: beyond that Expire returns ErrTTL. Other errors are those of Inspect, and ErrPrecondition.
+// Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was
+// sealed, it is never kept longer than its class allows: beyond that Expire returns ErrTTL. Other errors are
+// those of Inspect, and ErrPrecondition.
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
 	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {
@@ -99,7 +102,8 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 	return entry, err
 }
 
-// change makes a change to the package that is under key, again for as long as another one comes in between that the condition takes too.
+// change makes a change to the package that is under key, again for as long as another one comes in between
+// that the condition takes too.
 func (c *Cache) change(ctx context.Context, key string, condition Condition, do func(old []byte) (bool, error)) error {
 	for {
 		old, err := c.load(ctx, key)

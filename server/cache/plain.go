@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// mark begins every value that was stored without encryption. No package begins like it (SPEC.md section 3.1), so that neither is ever
-// taken for the other.
+// mark begins every value that was stored without encryption. No package begins like it (SPEC.md section
+// 3.1), so that neither is ever taken for the other.
 const mark = "coffer: NOT ENCRYPTED\n"
 
 // ErrEncryption says that a value was stored unencrypted and is read by a cache that encrypts, or the other way round.
@@ -19,12 +19,12 @@ var ErrEncryption = &codes.Error{
 	Of: "encryption_disabled", Text: "the value was stored with ENCRYPTION_ENABLED=false and this server encrypts, or the other way round",
 }
 
-// Unencrypted makes a cache that stores values in the clear, for local debugging: nothing is secret and nothing authenticated. What it wrote is
-// ErrEncryption to every other cache, and what others wrote is to it.
+// Unencrypted makes a cache that stores values in the clear, for local debugging: nothing is secret and
+// nothing authenticated. What it wrote is ErrEncryption to every other cache, and what others wrote is to it.
 func Unencrypted() Option { return func(c *Cache) { c.plain = true } }
 
-// unmark gives the package of what is stored: of a marked value, what would be its package but for the nonce and the tag, which are
-// random and zero, and the value in the clear between them.
+// unmark gives the package of what is stored: of a marked value, what would be its package but for the nonce
+// and the tag, which are random and zero, and the value in the clear between them.
 func (c *Cache) unmark(stored []byte) ([]byte, error) {
 	begins := len(stored) >= len(mark) && string(stored[:len(mark)]) == mark
 	switch {

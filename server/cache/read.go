@@ -29,7 +29,8 @@ type ReadOption = seal.ReadOption
 // AtLeast refuses values of a class lower than class, with classify.ErrTooLow.
 func AtLeast(class classify.Class) ReadOption { return seal.AtLeast(class) }
 
-// GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of seal.Sealer.Open and of the store.
+// GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of
+// seal.Sealer.Open and of the store.
 func (c *Cache) GetDecrypted(ctx context.Context, key string, options ...ReadOption) ([]byte, error) {
 	o, err := c.open(ctx, key, options)
 	return o.Value, err
@@ -40,14 +41,15 @@ func (c *Cache) Get(ctx context.Context, key string, options ...ReadOption) (Ent
 	return c.open(ctx, key, options)
 }
 
-// Inspect returns the entry under key without its value and without opening it: nothing of it is authenticated. Errors are those of Get
-// that do not come from keys.
+// Inspect returns the entry under key without its value and without opening it: nothing of it is
+// authenticated. Errors are those of Get that do not come from keys.
 func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
 	_, entry, err := c.Package(ctx, key)
 	return entry, err
 }
 
-// Package gives the package under key as it lies at rest, with what Inspect says of it. Nothing is opened and nothing authenticated.
+// Package gives the package under key as it lies at rest, with what Inspect says of it. Nothing is opened and
+// nothing authenticated.
 func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) {
 	stored, err := c.load(ctx, key)
 	if err != nil {
@@ -73,7 +75,8 @@ func (c *Cache) inspect(stored []byte) (Entry, error) {
 	return entryOf(&seal.Opened{Header: p.Header}, pkg), nil
 }
 
-// TTL returns the time that the entry under key has left, 0 if it is kept for ever. It returns ErrNotFound if there is none.
+// TTL returns the time that the entry under key has left, 0 if it is kept for ever. It returns ErrNotFound if
+// there is none.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if err := c.checkKey(key); err != nil {
 		return 0, err
@@ -113,8 +116,8 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 	return c.Open(nil, key, pkg, options...)
 }
 
-// Open opens a package that Package gave for key. The value is made within dst's capacity where that suffices; dst must not overlap the
-// package. Errors are Get's.
+// Open opens a package that Package gave for key. The value is made within dst's capacity where that
+// suffices; dst must not overlap the package. Errors are Get's.
 func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) (Entry, error) {
 	pkg, err := c.unmark(pkg)
 	if err != nil {

@@ -33,11 +33,12 @@ type Resealing struct {
 // Due decides by the class and the key of an entry whether it is to be sealed anew.
 type Due func(class classify.Class, id format.KeyID) bool
 
-// Reseal seals the values under keys anew that are due, and puts each in the place of what it was sealed from, in one step
-// with the check that this is still there: what was written meanwhile stays. An entry keeps the time that it has left, and
-// what it says of when it was first sealed; its tag is another one. Entries that are due and whose packages are longer than limit bytes are left. It
-// takes two calls of the store, and three times the bytes of the packages in memory at most. Its own error is the store's: then those that are Anew are, and
-// what became of the others is not known.
+// Reseal seals the values under keys anew that are due, and puts each in the place of what it was sealed
+// from, in one step with the check that this is still there: what was written meanwhile stays. An entry keeps
+// the time that it has left, and what it says of when it was first sealed; its tag is another one. Entries
+// that are due and whose packages are longer than limit bytes are left. It takes two calls of the store, and
+// three times the bytes of the packages in memory at most. Its own error is the store's: then those that are
+// Anew are, and what became of the others is not known.
 func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) ([]Resealing, error) {
 	all := make([]Resealing, len(keys))
 	packages, err := c.store.GetManyWithin(ctx, c.stored(keys), limit)

@@ -93,7 +93,8 @@ func TestReseal(t *testing.T) {
 	}
 }
 
-// What was written between the opening and the swap stays, and what does not open, or is not the cache's, is left as it is.
+// What was written between the opening and the swap stays, and what does not open, or is not the cache's, is
+// left as it is.
 func TestResealLeaves(t *testing.T) {
 	inner, err := badgerkv.Open(t.TempDir(), nil)
 	require.NoError(t, err)

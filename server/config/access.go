@@ -53,7 +53,8 @@ func (o *OIDC) Open(log *slog.Logger) (*oidc.Provider, error) {
 // defaultPorts are what browsers leave out.
 var defaultPorts = map[string]string{"https": "443", "http": "80"}
 
-// isOrigin reports whether text is an origin as browsers send it (RFC 6454 section 6.2), and no pattern: * would be everybody's pages.
+// isOrigin reports whether text is an origin as browsers send it (RFC 6454 section 6.2), and no pattern: *
+// would be everybody's pages.
 func isOrigin(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") {

@@ -1,9 +1,10 @@
-// Package config reads what the server runs with from its flags, its environment, files that variables name and, in development, the
-// file .env; the first of them that gives a value wins. It reads the environment and never changes it.
+// Package config reads what the server runs with from its flags, its environment, files that variables name
+// and, in development, the file .env; the first of them that gives a value wins. It reads the environment and
+// never changes it.
 //
-// It guarantees that a bad value never starts a server: every one of them is named in one error, each with a sentence that says what
-// the variable takes. No value is ever quoted, neither in an error nor in a warning, since any of them may be a secret put in the
-// wrong place.
+// It guarantees that a bad value never starts a server: every one of them is named in one error, each with a
+// sentence that says what the variable takes. No value is ever quoted, neither in an error nor in a warning,
+// since any of them may be a secret put in the wrong place.
 package config
 
 import (

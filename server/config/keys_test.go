@@ -39,7 +39,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Servers that share keysets share a cache too: a rotation looks at one cache, and destroys keys that nothing in it is under.
+// Servers that share keysets share a cache too: a rotation looks at one cache, and destroys keys that nothing
+// in it is under.
 func TestSharedKeysNeedASharedCache(t *testing.T) {
 	const keys = "COFFER_KEYS_REDIS_URL=redis://u:pl4nted@keys"
 	_, _, err := load(t, []string{keys})

@@ -23,7 +23,8 @@ type KMS struct {
 	ignored []string // variables of providers' SDKs that stand in .env, where these do not see them
 }
 
-// AWS, Azure, Google and Vault are credentials. What is empty is for the provider's SDK to find, such as the role of the machine.
+// AWS, Azure, Google and Vault are credentials. What is empty is for the provider's SDK to find, such as the
+// role of the machine.
 type (
 	AWS    struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
 	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
@@ -43,8 +44,9 @@ func (c *Config) Local() bool {
 	return c.KMS.KEK == "" || strings.HasPrefix(string(c.KMS.KEK), "base64key:") || strings.HasPrefix(string(c.KMS.KEK), "file:")
 }
 
-// Production refuses local keys where the environment is production: whoever reads the host's disk or environment reads all data.
-// It is asked before values are served, and not by the commands that move a deployment's keys into a KMS.
+// Production refuses local keys where the environment is production: whoever reads the host's disk or
+// environment reads all data. It is asked before values are served, and not by the commands that move a
+// deployment's keys into a KMS.
 func (c *Config) Production() error {
 	if c.Local() && production.MatchString(c.Environment) {
 		return errors.New("COFFER_ENVIRONMENT says production, where a master key of one's own is not enough: set KMS_PROVIDER to aws, azure, gcp or vault, " +
@@ -133,14 +135,15 @@ func (l *loader) provider(r *raw) string {
 // escape leaves the slashes of an alias.
 func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
 
-// notInForce says what to do about a variable that the SDK of a provider takes from the environment of the process alone.
+// notInForce says what to do about a variable that the SDK of a provider takes from the environment of the
+// process alone.
 const notInForce = "is taken from the environment alone, and does nothing in .env: set it in the environment"
 
 // prefixes begin the variables of the SDKs, by the schemes of their KEKs.
 var prefixes = map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}
 
-// ignoredBy gives the variables of .env that whoever opens a KEK would take to be in force, and that are not. Those of other providers may be there
-// for other programs.
+// ignoredBy gives the variables of .env that whoever opens a KEK would take to be in force, and that are not.
+// Those of other providers may be there for other programs.
 func (k *KMS) ignoredBy(kek string) (names []string) {
 	scheme, _, _ := strings.Cut(kek, "://")
 	prefix, ok := prefixes[scheme]
@@ -152,8 +155,8 @@ func (k *KMS) ignoredBy(kek string) (names []string) {
 	return names
 }
 
-// Check refuses the URL of a KEK whose provider's SDK takes variables from the environment alone that stand in .env. Load has checked the
-// configured one.
+// Check refuses the URL of a KEK whose provider's SDK takes variables from the environment alone that stand
+// in .env. Load has checked the configured one.
 func (k *KMS) Check(kek string) error {
 	if names := k.ignoredBy(kek); len(names) > 0 {
 		return errors.New(strings.Join(names, ", ") + " " + notInForce)

@@ -31,7 +31,8 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-// A client's id, with a tenant's or alone, names an identity that needs no secret: a workload's, or a user-assigned one.
+// A client's id, with a tenant's or alone, names an identity that needs no secret: a workload's, or a
+// user-assigned one.
 func TestAzureIdentities(t *testing.T) {
 	environ := []string{"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://v.vault.azure.net", "AZURE_KEY_NAME=k"}
 	for _, more := range [][]string{

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// raw holds every setting as text: what a value may be is checked here, because the parsers of others quote what they refuse.
+// raw holds every setting as text: what a value may be is checked here, because the parsers of others quote
+// what they refuse.
 type raw struct {
 	Listen      string `env:"COFFER_LISTEN" envDefault:"127.0.0.1:8080"`
 	Data        string `env:"COFFER_DATA" envDefault:"coffer-data"`
@@ -117,7 +118,8 @@ type raw struct {
 	ShutdownTimeout string `env:"COFFER_SHUTDOWN_TIMEOUT" envDefault:"30s"`
 }
 
-// flags are the settings that have a flag. Secrets have none: the arguments of a process are there for every user to read.
+// flags are the settings that have a flag. Secrets have none: the arguments of a process are there for every
+// user to read.
 var flags = []struct{ name, variable, usage string }{
 	{"listen", "COFFER_LISTEN", "address to listen on, host:port (default 127.0.0.1:8080)"},
 	{"data", "COFFER_DATA", "directory of keys, token and the cache without Redis (default coffer-data)"},
@@ -197,8 +199,8 @@ func AddFlags(set *pflag.FlagSet, names ...string) {
 	}
 }
 
-// Load reads the settings from environ, in the form of os.Environ, from those flags of set that were given, and from files. What was changed or
-// ignored is told in warnings, which are sentences for the log.
+// Load reads the settings from environ, in the form of os.Environ, from those flags of set that were given,
+// and from files. What was changed or ignored is told in warnings, which are sentences for the log.
 func Load(environ []string, set *pflag.FlagSet) (c Config, warnings []string, err error) {
 	c, _, l, err := load(environ, set)
 	return c, l.warnings, err

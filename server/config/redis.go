@@ -16,7 +16,8 @@ import (
 
 const defaultRedisPort = 6379
 
-// Redis says where the cache lies: in one server by URL or Host, behind Sentinels, or in a Cluster. The zero Redis is none.
+// Redis says where the cache lies: in one server by URL or Host, behind Sentinels, or in a Cluster. The zero
+// Redis is none.
 type Redis struct {
 	URL      Secret // says all, and may hold a password
 	Host     string

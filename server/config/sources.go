@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// dotenv is read from the working directory, and in development only: elsewhere a file that lies there by accident changes nothing.
+	// dotenv is read from the working directory, and in development only: elsewhere a file that lies there by
+	// accident changes nothing.
 	dotenv      = ".env"
 	development = "dev"
 	maxFile     = 64 << 10 // bytes of .env, or of the file of a secret
 	fileSuffix  = "_FILE"
 )
 
-// secrets are the variables whose values are never shown. Each may be given as the path of a file instead, by the variable that has _FILE behind
-// its name, as containers and systemd hand over secrets.
+// secrets are the variables whose values are never shown. Each may be given as the path of a file instead, by
+// the variable that has _FILE behind its name, as containers and systemd hand over secrets.
 var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "COFFER_KEYS_REDIS_URL",
 	"GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY", "COFFER_KEK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET",
 	"VAULT_TOKEN"}
@@ -54,7 +55,8 @@ func newLoader(environ []string, set *pflag.FlagSet) *loader {
 	return l
 }
 
-// there reports whether a variable counts: an empty one is what an unset one of a compose file becomes; of a master key, that must not go unseen.
+// there reports whether a variable counts: an empty one is what an unset one of a compose file becomes; of a
+// master key, that must not go unseen.
 func there(name, value string) bool { return value != "" || slices.Contains(masterKeys, name) }
 
 // dotenv adds what nobody gave otherwise. Nothing of it comes into the environment of the process.

@@ -41,7 +41,8 @@ func (l *loader) unknown() {
 	}
 }
 
-// nearest gives the setting whose name takes the fewest letters to be changed; empty where that would be more than a third of them.
+// nearest gives the setting whose name takes the fewest letters to be changed; empty where that would be more
+// than a third of them.
 func nearest(name string) string {
 	away := func(known string) int { return distance(strings.TrimPrefix(name, own), strings.TrimPrefix(known, own)) }
 	near := slices.MinFunc(variables, func(a, b string) int { return cmp.Compare(away(a), away(b)) })

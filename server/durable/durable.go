@@ -1,7 +1,8 @@
 // Package durable replaces files as a whole.
 //
-// It guarantees that after a kill or a power cut at any point a file is the former or the new one, that what was written is on the disk
-// when a call returns, that only its owner can read it, and that whoever changes a file under its lock loses no other's change.
+// It guarantees that after a kill or a power cut at any point a file is the former or the new one, that what
+// was written is on the disk when a call returns, that only its owner can read it, and that whoever changes a
+// file under its lock loses no other's change.
 package durable
 
 import (
@@ -91,7 +92,8 @@ func syncDirectory(path string) error {
 	return f.Sync()
 }
 
-// Lock waits until no other process, and no other goroutine of this one, holds the lock of that path, a file made for nothing else.
+// Lock waits until no other process, and no other goroutine of this one, holds the lock of that path, a file
+// made for nothing else.
 func Lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

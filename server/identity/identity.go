@@ -1,7 +1,7 @@
 // Package identity says who is calling, for which tenant, and what they may do.
 //
-// It guarantees that a refusal tells nothing: whatever is wrong with a bearer token, the answer is [ErrUnauthorized], and no error holds
-// any part of a token.
+// It guarantees that a refusal tells nothing: whatever is wrong with a bearer token, the answer is
+// [ErrUnauthorized], and no error holds any part of a token.
 package identity
 
 import (
@@ -20,14 +20,16 @@ var (
 	ErrUnauthorized = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
 	// ErrForbidden says that a token is good and lacks a scope.
 	ErrForbidden = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation takes"}
-	// ErrUnavailable says that nothing can be decided about tokens now. It is no verdict, and must not be counted as a wrong token.
+	// ErrUnavailable says that nothing can be decided about tokens now. It is no verdict, and must not be
+	// counted as a wrong token.
 	ErrUnavailable = &codes.Error{Of: "identity_unavailable", Text: "the identity provider's keys cannot be had"}
 )
 
 // DefaultTenant is whose data everything is where nobody names a tenant.
 const DefaultTenant = "default"
 
-// EveryTenant is the tenant of an operator's identity. It has no data of its own, so such an identity has scopes of AdminScopes only.
+// EveryTenant is the tenant of an operator's identity. It has no data of its own, so such an identity has
+// scopes of AdminScopes only.
 const EveryTenant = "*"
 
 // APIToken is the issuer of identities that come from this server's own tokens; others have the URL of theirs.
@@ -55,7 +57,8 @@ func ValidTenant(id string) bool {
 	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id)
 }
 
-// ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for EveryTenant those of AdminScopes.
+// ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for
+// EveryTenant those of AdminScopes.
 func ValidGrant(tenant string, scopes Scopes) bool {
 	return ValidTenant(tenant) && (tenant != EveryTenant || scopes&^AdminScopes == 0)
 }
@@ -65,14 +68,14 @@ func (i Identity) Administers(tenant string) bool {
 	return i.Tenant == EveryTenant || i.Tenant == tenant
 }
 
-// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept; any other error means that it
-// could not decide. It must be safe for concurrent use.
+// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept;
+// any other error means that it could not decide. It must be safe for concurrent use.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Identity, error)
 }
 
-// Any accepts what one of the authenticators accepts, asked in order. If none accepts a token and one of them could not decide, its error
-// is returned.
+// Any accepts what one of the authenticators accepts, asked in order. If none accepts a token and one of them
+// could not decide, its error is returned.
 func Any(authenticators ...Authenticator) Authenticator { return anyOf(authenticators) }
 
 type anyOf []Authenticator

@@ -11,9 +11,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Merge joins a document into its owner's in the store, which it makes where there is none, by the rules of envelope.Restore: nothing that is there
-// is lost, and what was destroyed in either stays so. It gives the document as it was, nil where there was none, and as it is. It returns ErrEnvironment for a document of another
-// environment, and ErrUnreadable for one in the store that cannot be read, which it leaves.
+// Merge joins a document into its owner's in the store, which it makes where there is none, by the rules of
+// envelope.Restore: nothing that is there is lost, and what was destroyed in either stays so. It gives the
+// document as it was, nil where there was none, and as it is. It returns ErrEnvironment for a document of
+// another environment, and ErrUnreadable for one in the store that cannot be read, which it leaves.
 func (r *Keyring) Merge(ctx context.Context, from *envelope.Document) (before, after *envelope.Document, err error) {
 	if from.Environment != r.environment {
 		return nil, nil, ErrEnvironment
@@ -56,8 +57,8 @@ func NewBackupKey(ctx context.Context, keks kms.Set, environment string) (*secre
 	return key, d.Slots, nil
 }
 
-// BackupKey has the KEKs unwrap the key of a backup. The URLs in it are compared, never dialled. It returns kms.ErrWrongKey where no slot is
-// theirs.
+// BackupKey has the KEKs unwrap the key of a backup. The URLs in it are compared, never dialled. It returns
+// kms.ErrWrongKey where no slot is theirs.
 func BackupKey(ctx context.Context, keks kms.Set, b *envelope.Backup) (*secret.Key, error) {
 	failed := error(kms.ErrWrongKey)
 	for i := range b.Slots {

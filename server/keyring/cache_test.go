@@ -60,7 +60,8 @@ func (t *Tenant) settle() {
 	}
 }
 
-// Keys that are in use are renewed before their time is over; those that nobody uses are dropped, and unlocked again when they are.
+// Keys that are in use are renewed before their time is over; those that nobody uses are dropped, and
+// unlocked again when they are.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
@@ -135,8 +136,8 @@ func TestRecoveryIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// It is noticed too where nobody uses a key any more: else an idle server would be said to be without its KMS for ever. One tenant's keys are asked
-// for, now and then.
+// It is noticed too where nobody uses a key any more: else an idle server would be said to be without its KMS
+// for ever. One tenant's keys are asked for, now and then.
 func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 	t.Parallel()
 	r, tenant, kek, _ := cached(t)
@@ -245,7 +246,8 @@ func TestClose(t *testing.T) {
 	require.EqualValues(t, 1, kek.calls.Load())
 }
 
-// What metrics tell of the keys in memory: of how many tenants, and how often a use had to wait for the KEK. A renewal makes nobody wait.
+// What metrics tell of the keys in memory: of how many tenants, and how often a use had to wait for the KEK.
+// A renewal makes nobody wait.
 func TestCached(t *testing.T) {
 	t.Parallel()
 	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))

@@ -36,8 +36,8 @@ func (r *Keyring) read(ctx context.Context, id string) (*envelope.Document, []by
 	return d, content, err
 }
 
-// Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns ErrNoTenant where there is
-// none. No KEK is asked.
+// Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns
+// ErrNoTenant where there is none. No KEK is asked.
 func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err
@@ -67,8 +67,9 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 	}
 }
 
-// Page gives the keyset documents of the first tenants of this environment, limit at most, after a place that an earlier page gave, in an order that stays the
-// same; and the place to go on from, empty where there are no more. It reads no more documents than it gives, but for those of other environments.
+// Page gives the keyset documents of the first tenants of this environment, limit at most, after a place that
+// an earlier page gave, in an order that stays the same; and the place to go on from, empty where there are
+// no more. It reads no more documents than it gives, but for those of other environments.
 func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
 		contents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
@@ -103,9 +104,10 @@ func (r *Keyring) parseAny(content []byte) (*envelope.Document, error) {
 	return d, nil
 }
 
-// change edits a tenant's document, again for as long as another process's change comes in between, and returns when the new one is
-// durable and this process works with it. An edit that changes nothing writes nothing, but where the tenant is shredded: who did that may
-// have been cut off before other processes were told. The edit must not keep the document.
+// change edits a tenant's document, again for as long as another process's change comes in between, and
+// returns when the new one is durable and this process works with it. An edit that changes nothing writes
+// nothing, but where the tenant is shredded: who did that may have been cut off before other processes were
+// told. The edit must not keep the document.
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) error) error {
 	for {
 		d, old, err := r.read(ctx, id)

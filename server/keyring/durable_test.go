@@ -19,8 +19,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A damaged file is refused with its name, or opens where the damage is to what no key depends on (a time, an epoch); it is never
-// written to.
+// A damaged file is refused with its name, or opens where the damage is to what no key depends on (a time, an
+// epoch); it is never written to.
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -78,7 +78,8 @@ func TestFileOfAnotherTenant(t *testing.T) {
 	require.ErrorContains(t, err, "another tenant")
 }
 
-// A file that was removed under a running server is not made anew: keys beneath another root would shadow those in the backup.
+// A file that was removed under a running server is not made anew: keys beneath another root would shadow
+// those in the backup.
 func TestRemovedFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -107,7 +108,8 @@ func TestLeftByKilledWriter(t *testing.T) {
 
 const childDirectory = "COFFER_KEYRING_TEST_DIRECTORY"
 
-// TestKilled kills processes that make tenants and keys, at any moment: every key that one had said to be there is there.
+// TestKilled kills processes that make tenants and keys, at any moment: every key that one had said to be
+// there is there.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv(childDirectory); dir != "" {
 		makeKeysForEver(t, dir)

@@ -1,14 +1,14 @@
 // Package keyring keeps the keysets of tenants, and gives their keys.
 //
-// What it guarantees: at rest there are wrapped keys only, and only the KEKs open them; a keyset is replaced as a whole and is durable
-// before its keys seal anything, so that a kill or a power cut at any point loses no key; processes that share a store of keysets
-// make one primary, and see each other's changes within a second; a keyset that is damaged, or of another environment, is refused
-// and left as it is.
+// What it guarantees: at rest there are wrapped keys only, and only the KEKs open them; a keyset is replaced
+// as a whole and is durable before its keys seal anything, so that a kill or a power cut at any point loses
+// no key; processes that share a store of keysets make one primary, and see each other's changes within a
+// second; a keyset that is damaged, or of another environment, is refused and left as it is.
 //
-// A tenant is unlocked by one call of each KEK that its keys are under, however many ask at once. Its keys stay in memory for a time
-// ([WithTTL]) or a number of uses ([WithUses]), and are renewed before it is over as long as they are in use. So an outage of the KMS is
-// survived for that time; then the keys are dropped. What was shredded or destroyed is refused as soon as it is seen, whatever is left
-// of that time.
+// A tenant is unlocked by one call of each KEK that its keys are under, however many ask at once. Its keys
+// stay in memory for a time ([WithTTL]) or a number of uses ([WithUses]), and are renewed before it is over
+// as long as they are in use. So an outage of the KMS is survived for that time; then the keys are dropped.
+// What was shredded or destroyed is refused as soon as it is seen, whatever is left of that time.
 package keyring
 
 import (
@@ -42,7 +42,8 @@ var (
 const (
 	// DefaultTTL is how long keys stay in memory after the KEK last unwrapped them.
 	DefaultTTL = time.Hour
-	// MaxTTL bounds it: what was destroyed elsewhere while the store of keysets was out of reach is served no longer than that.
+	// MaxTTL bounds it: what was destroyed elsewhere while the store of keysets was out of reach is served no
+	// longer than that.
 	MaxTTL = 24 * time.Hour
 	// CheckInterval is how often a keyring looks for other processes' changes.
 	CheckInterval = time.Second
@@ -88,8 +89,8 @@ func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyr
 	return New(store, kms.NewSet(kek), environment, options...)
 }
 
-// New makes a keyring over a store, which stays the caller's. The environment is a label such as dev, staging or prod, bound to every
-// key: keysets of another one are refused.
+// New makes a keyring over a store, which stays the caller's. The environment is a label such as dev, staging
+// or prod, bound to every key: keysets of another one are refused.
 func New(store keystore.Store, keks kms.Set, environment string, options ...Option) (*Keyring, error) {
 	if len(environment) > envelope.MaxEnvironment || !utf8.ValidString(environment) {
 		return nil, ErrTenant
@@ -105,7 +106,8 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	return r, nil
 }
 
-// Close drops all keys from memory. Tenants that are used afterwards are unlocked again, but other processes' changes no longer seen.
+// Close drops all keys from memory. Tenants that are used afterwards are unlocked again, but other processes'
+// changes no longer seen.
 func (r *Keyring) Close() {
 	r.close.Do(func() { close(r.closing) })
 	<-r.closed
@@ -117,8 +119,9 @@ func (r *Keyring) Close() {
 // TTL is how long keys stay in memory.
 func (r *Keyring) TTL() time.Duration { return r.ttl }
 
-// Tenant gives a tenant's keys, unlocked; a tenant that has none yet gets a root, durable before this returns. The id is 1 to 255
-// bytes of UTF-8, of any characters. It returns ErrTenant, ErrUnreadable, ErrEnvironment, an error of the KEK, or the context's.
+// Tenant gives a tenant's keys, unlocked; a tenant that has none yet gets a root, durable before this
+// returns. The id is 1 to 255 bytes of UTF-8, of any characters. It returns ErrTenant, ErrUnreadable,
+// ErrEnvironment, an error of the KEK, or the context's.
 func (r *Keyring) Tenant(ctx context.Context, id string) (*Tenant, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err

@@ -8,9 +8,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Rotate makes a new key the primary of a use and class. What the former ones sealed still opens. Where due is given, it is asked of the
-// keyset as it is at that moment, and false leaves it, so that of many processes which find a key too old one makes the new one. It
-// returns the primary.
+// Rotate makes a new key the primary of a use and class. What the former ones sealed still opens. Where due
+// is given, it is asked of the keyset as it is at that moment, and false leaves it, so that of many processes
+// which find a key too old one makes the new one. It returns the primary.
 func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Class, due func(*envelope.Keyset) bool) (primary format.KeyID, err error) {
 	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
 		s := d.Keyset(use, class)
@@ -25,9 +25,10 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	return primary, err
 }
 
-// Rollback makes a key that was the primary of a use and class before the primary again. What was sealed meanwhile still opens. Where due is
-// given, false leaves the keyset as it is; see Rotate. It returns envelope.ErrUnknownKey for a key that is not there, and
-// envelope.ErrKeyUnusable for one that was disabled, compromised or destroyed.
+// Rollback makes a key that was the primary of a use and class before the primary again. What was sealed
+// meanwhile still opens. Where due is given, false leaves the keyset as it is; see Rotate. It returns
+// envelope.ErrUnknownKey for a key that is not there, and envelope.ErrKeyUnusable for one that was disabled,
+// compromised or destroyed.
 func (r *Keyring) Rollback(
 	ctx context.Context, tenant string, use format.Use, class classify.Class, to format.KeyID, due func(*envelope.Keyset) bool,
 ) error {
@@ -39,9 +40,9 @@ func (r *Keyring) Rollback(
 	})
 }
 
-// Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken back. It returns ErrInUse for a
-// primary that would be disabled or destroyed, and envelope.ErrUnknownKey. Whether anything is still sealed under the key is for the
-// caller to know.
+// Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken
+// back. It returns ErrInUse for a primary that would be disabled or destroyed, and envelope.ErrUnknownKey.
+// Whether anything is still sealed under the key is for the caller to know.
 func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
 	return r.change(ctx, tenant, func(d *envelope.Document) error {
 		if s := d.Keyset(use, class); s != nil && s.Primary == id && (to == envelope.Disabled || to == envelope.Destroyed) {
@@ -51,9 +52,9 @@ func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, cl
 	})
 }
 
-// Shred destroys a tenant's roots and keys, so that nothing sealed under them opens again: at once in this process, within CheckInterval
-// in others that reach the store of keysets, within TTL in those that do not. The tenant stays shredded, also where an earlier
-// backup is restored over it.
+// Shred destroys a tenant's roots and keys, so that nothing sealed under them opens again: at once in this
+// process, within CheckInterval in others that reach the store of keysets, within TTL in those that do not.
+// The tenant stays shredded, also where an earlier backup is restored over it.
 func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 	return r.change(ctx, tenant, func(d *envelope.Document) error {
 		d.Shred()

@@ -100,7 +100,8 @@ func TestAdvance(t *testing.T) {
 	require.ErrorIs(t, advance(r, format.KeyID{1}, envelope.Disabled), envelope.ErrUnknownKey)
 }
 
-// What was shredded is refused here at once and in another process within the interval, and no key of the tenant is made again.
+// What was shredded is refused here at once and in another process within the interval, and no key of the
+// tenant is made again.
 func TestShred(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -124,7 +125,8 @@ func TestShred(t *testing.T) {
 	require.ErrorIs(t, a.Shred(t.Context(), "nobody"), keyring.ErrNoTenant)
 }
 
-// Keys of a class with a KEK of its own are under it from then on; what was made before still opens; without that KEK nothing is served.
+// Keys of a class with a KEK of its own are under it from then on; what was made before still opens; without
+// that KEK nothing is served.
 func TestClassKEKs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -216,7 +218,8 @@ func TestRewrap(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrWrongKey)
 }
 
-// Several processes over one Redis rotate, roll back and seal at once: at the end they agree on one primary, and everything opens.
+// Several processes over one Redis rotate, roll back and seal at once: at the end they agree on one primary,
+// and everything opens.
 func TestManyProcessesRotate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

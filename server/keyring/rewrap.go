@@ -11,9 +11,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Rewrap has each root of a tenant wrapped by the KEK of another set that stands where its own does in this one. Roots, keys and data
-// stay as they are, and so do the former slots, until RetireSlots. A root that the other set unwraps by a slot made at begun or later
-// is left, so that a run that was broken off can go on; the zero time takes any slot. It returns the number of roots that it wrapped.
+// Rewrap has each root of a tenant wrapped by the KEK of another set that stands where its own does in this
+// one. Roots, keys and data stay as they are, and so do the former slots, until RetireSlots. A root that the
+// other set unwraps by a slot made at begun or later is left, so that a run that was broken off can go on;
+// the zero time takes any slot. It returns the number of roots that it wrapped.
 func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun time.Time) (wrapped int, err error) {
 	d, err := r.Document(ctx, tenant)
 	if err != nil || d.Shredded() {
@@ -64,8 +65,8 @@ func (r *Keyring) counterpart(kek kms.KEK, to kms.Set) kms.KEK {
 	return to.All()[0]
 }
 
-// RetireSlots destroys those slots of a tenant's proven roots that are not the proof's. It returns ErrInUse, and changes nothing, where
-// there is a root that is not proven. It returns the number that it destroyed.
+// RetireSlots destroys those slots of a tenant's proven roots that are not the proof's. It returns ErrInUse,
+// and changes nothing, where there is a root that is not proven. It returns the number that it destroyed.
 func (r *Keyring) RetireSlots(ctx context.Context, tenant string, proof Proof) (retired int, err error) {
 	err = r.change(ctx, tenant, func(d *envelope.Document) error {
 		retired = 0
@@ -110,8 +111,8 @@ func (p *Proof) opens(d *envelope.Document, root format.KeyID) bool {
 	return false
 }
 
-// Prove has KEKs unwrap every root of a document, by slots that were made at a time or later, and every key under these. What does not
-// open is in the proof; an error is a KEK's that did not answer.
+// Prove has KEKs unwrap every root of a document, by slots that were made at a time or later, and every key
+// under these. What does not open is in the proof; an error is a KEK's that did not answer.
 func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.Time) (Proof, error) {
 	p, opened := Proof{Slots: map[[16]byte]bool{}}, roots{}
 	for _, id := range d.Roots() {

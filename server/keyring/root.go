@@ -48,8 +48,8 @@ func (all roots) under(kek kms.KEK, d *envelope.Document) *secret.Key {
 	return all[newest.RootID].key
 }
 
-// unwrapRoots has the KEKs open all roots that they can. The URLs in a document are compared, never dialled. It returns kms.ErrWrongKey
-// where none is ours.
+// unwrapRoots has the KEKs open all roots that they can. The URLs in a document are compared, never dialled.
+// It returns kms.ErrWrongKey where none is ours.
 func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots, error) {
 	opened, foreign := roots{}, "none"
 	var failed error

@@ -14,10 +14,11 @@ import (
 // browserUses is what a browser seals and opens.
 var browserUses = []format.Use{format.UseStorage, format.UseService}
 
-// Share gives a document of the tenant's keys of some uses, of all classes, for a browser or another program: those keys under a
-// root of its own, which only the password opens. Without uses it is storage and service, what a browser has. Nothing else of the
-// tenant can be reached from it. The iterations are those of PBKDF2, at least classify.WriteFloor; a password in the form of a
-// master key (32 bytes in base64) needs none. What is shared cannot be taken back but by rotating the keys.
+// Share gives a document of the tenant's keys of some uses, of all classes, for a browser or another program:
+// those keys under a root of its own, which only the password opens. Without uses it is storage and service,
+// what a browser has. Nothing else of the tenant can be reached from it. The iterations are those of PBKDF2,
+// at least classify.WriteFloor; a password in the form of a master key (32 bytes in base64) needs none. What
+// is shared cannot be taken back but by rotating the keys.
 func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
@@ -68,8 +69,8 @@ func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key) (envelope.Keyset, er
 	return s, nil
 }
 
-// NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without uses it is storage and
-// service.
+// NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without
+// uses it is storage and service.
 func NewDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
@@ -117,10 +118,10 @@ func finish(d *envelope.Document, root *secret.Key, password string, iterations 
 	return d.Append(nil)
 }
 
-// OpenDocument unlocks a keyset document, such as a browser's, with one of its secrets: a password, or a master key of 32 bytes
-// in base64. It returns envelope.ErrMalformed, ErrUnsupportedVersion or ErrTooLarge for what is no document,
-// classify.ErrIterations for a derivation that is out of bounds, envelope.ErrWrongSecret, and envelope.ErrAuthentication where
-// the document was altered.
+// OpenDocument unlocks a keyset document, such as a browser's, with one of its secrets: a password, or a
+// master key of 32 bytes in base64. It returns envelope.ErrMalformed, ErrUnsupportedVersion or ErrTooLarge
+// for what is no document, classify.ErrIterations for a derivation that is out of bounds,
+// envelope.ErrWrongSecret, and envelope.ErrAuthentication where the document was altered.
 func OpenDocument(document []byte, password string) (*Vault, error) {
 	d, err := envelope.ParseDocument(document)
 	if err != nil {

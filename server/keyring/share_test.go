@@ -18,7 +18,8 @@ import (
 
 const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-// What either side seals with a shared document's keys opens at the other, and the document opens nothing else of the tenant.
+// What either side seals with a shared document's keys opens at the other, and the document opens nothing
+// else of the tenant.
 func TestShare(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache

@@ -18,7 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// mute is a store in which changes are made, but not announced. It counts how often somebody asked whether there are any.
+// mute is a store in which changes are made, but not announced. It counts how often somebody asked whether
+// there are any.
 type mute struct {
 	kv.Store
 	on    atomic.Bool
@@ -83,7 +84,8 @@ func TestShredUnannounced(t *testing.T) {
 	refusedSoon(t, here, pkg)
 }
 
-// A store that went back to an earlier state takes away no key that a running process has, and brings back nothing that was shredded.
+// A store that went back to an earlier state takes away no key that a running process has, and brings back
+// nothing that was shredded.
 func TestStoreGoesBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

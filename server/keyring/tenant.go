@@ -48,9 +48,9 @@ type counter struct{ n atomic.Uint64 }
 // Owner is the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
 
-// Primary names the key that seals for a use and class. Where there is none yet, one is made and is durable before this
-// returns. It returns envelope.ErrKeyUnusable where the primary may not seal, envelope.ErrKeyDestroyed for a tenant that was shredded,
-// ErrUnreadable, and the errors of the KEK.
+// Primary names the key that seals for a use and class. Where there is none yet, one is made and is durable
+// before this returns. It returns envelope.ErrKeyUnusable where the primary may not seal,
+// envelope.ErrKeyDestroyed for a tenant that was shredded, ErrUnreadable, and the errors of the KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	s, err := t.ready()
 	if err != nil {
@@ -72,8 +72,8 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	return t.Primary(use, class)
 }
 
-// CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be another process's, so the
-// document is looked at again.
+// CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be
+// another process's, so the document is looked at again.
 func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
 	s, err := t.ready()
 	if err != nil {
@@ -137,8 +137,8 @@ func (t *Tenant) drop() {
 	t.roots = nil
 }
 
-// adopt reads the document as it is now and makes its keys the current ones, under roots that were opened at a time. The caller holds
-// t.mu. It returns errRoots where there are keys under others.
+// adopt reads the document as it is now and makes its keys the current ones, under roots that were opened at
+// a time. The caller holds t.mu. It returns errRoots where there are keys under others.
 func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unlocked, error) {
 	d, content, err := t.ring.read(ctx, t.id)
 	if err != nil {
@@ -186,8 +186,8 @@ func (t *Tenant) counter(id format.KeyID) *counter {
 	return c
 }
 
-// Sealed gives how many packages each key of the tenants sealed in this process since the last call, by tenant; what one sealed nothing with
-// is left out.
+// Sealed gives how many packages each key of the tenants sealed in this process since the last call, by
+// tenant; what one sealed nothing with is left out.
 func (r *Keyring) Sealed() map[string]map[format.KeyID]uint64 {
 	all := map[string]map[format.KeyID]uint64{}
 	for _, t := range r.known() {

@@ -19,8 +19,8 @@ type flight struct {
 	err   error
 }
 
-// unlock gives the keys, and asks the KEKs for the tenant's roots where they are not in memory, once for all who ask meanwhile. A failure
-// is not kept, so the next call tries again.
+// unlock gives the keys, and asks the KEKs for the tenant's roots where they are not in memory, once for all
+// who ask meanwhile. A failure is not kept, so the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	t.mu.Lock()
 	if s := t.state.Load(); s != nil && s.spend(t.ring.uses > 0) { // unlocked since the caller looked
@@ -97,7 +97,8 @@ func (t *Tenant) open(ctx context.Context) (roots, error) {
 // Reload has the tenant work with its document as it is now, instead of within CheckInterval.
 func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx) }
 
-// reload looks whether the document is another than the one in memory, and adopts it then. A locked tenant stays locked.
+// reload looks whether the document is another than the one in memory, and adopts it then. A locked tenant
+// stays locked.
 func (t *Tenant) reload(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,7 +118,8 @@ func (t *Tenant) reload(ctx context.Context) error {
 	return err
 }
 
-// lastSeen gives the document that is in memory, nil where there is none. That of who was shredded outlasts the keys. The caller holds t.mu.
+// lastSeen gives the document that is in memory, nil where there is none. That of who was shredded outlasts
+// the keys. The caller holds t.mu.
 func (t *Tenant) lastSeen() []byte {
 	if s := t.state.Load(); s != nil {
 		return s.content
@@ -125,8 +127,9 @@ func (t *Tenant) lastSeen() []byte {
 	return t.tomb
 }
 
-// bringBack merges the document that is in memory into the one that is there now. Documents only ever gain, so it changes one only where the store went
-// back to an earlier state, by a snapshot or a replica that lacked the last writes: no key that seals is lost then, and no shredding undone.
+// bringBack merges the document that is in memory into the one that is there now. Documents only ever gain,
+// so it changes one only where the store went back to an earlier state, by a snapshot or a replica that
+// lacked the last writes: no key that seals is lost then, and no shredding undone.
 func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Document, content []byte) (*envelope.Document, []byte, error) {
 	was, err := t.ring.parse(t.id, seen)
 	if err != nil {

@@ -10,15 +10,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Vault is the unlocked keys of a keyset document, as it is: it never gains a key. It is a seal.Keys, and safe for concurrent use.
+// Vault is the unlocked keys of a keyset document, as it is: it never gains a key. It is a seal.Keys, and
+// safe for concurrent use.
 type Vault struct {
 	document *envelope.Document
 	index    *envelope.Index
 	keys     map[format.KeyID]*secret.Key
 }
 
-// unlockVault unwraps the keys of a document that are under these roots. It returns envelope.ErrAuthentication where one does not
-// unwrap in its place.
+// unlockVault unwraps the keys of a document that are under these roots. It returns
+// envelope.ErrAuthentication where one does not unwrap in its place.
 func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key) (*Vault, error) {
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {

@@ -14,11 +14,12 @@ import (
 // retry is how long a KEK that failed is left alone before keys that are still in memory are renewed.
 const retry = 10 * time.Second
 
-// lookAnyway is how often all documents are looked at though the store tells of no change: a process that is killed, or loses its connection, just
-// after a change tells nobody of it.
+// lookAnyway is how often all documents are looked at though the store tells of no change: a process that is
+// killed, or loses its connection, just after a change tells nobody of it.
 const lookAnyway = 30 * time.Second
 
-// watch sees other processes' changes, renews keys in use and drops those whose time is over, until the keyring is closed.
+// watch sees other processes' changes, renews keys in use and drops those whose time is over, until the
+// keyring is closed.
 func (r *Keyring) watch() {
 	defer close(r.closed)
 	ticker := time.NewTicker(CheckInterval)
@@ -154,7 +155,8 @@ func (r *Keyring) Health() (since time.Time, err error) {
 	return r.health.since, r.health.err
 }
 
-// Cached gives how many tenants' keys are in memory, and how many uses of keys found them not there since the keyring was made, and waited for the KEKs.
+// Cached gives how many tenants' keys are in memory, and how many uses of keys found them not there since the
+// keyring was made, and waited for the KEKs.
 func (r *Keyring) Cached() (tenants int, missed uint64) {
 	for _, t := range r.known() {
 		if t.state.Load() != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// Directory is a Store with a folder for each kind and a file for each document. A file is only ever replaced by a rename, under the
-// directory's lock, once its successor is on the disk.
+// Directory is a Store with a folder for each kind and a file for each document. A file is only ever replaced
+// by a rename, under the directory's lock, once its successor is on the disk.
 type Directory struct {
 	path  string
 	index index
@@ -29,8 +29,8 @@ var _ Store = (*Directory)(nil)
 
 const lockName = ".lock"
 
-// OpenDirectory opens a directory, and makes it where it is missing, for its owner's eyes only. It removes what writers that were killed
-// left behind.
+// OpenDirectory opens a directory, and makes it where it is missing, for its owner's eyes only. It removes
+// what writers that were killed left behind.
 func OpenDirectory(path string) (*Directory, error) {
 	d := &Directory{path: path}
 	for _, kind := range []Kind{Keysets, Rotations, Leases} {
@@ -177,8 +177,8 @@ func (d *Directory) files(kind Kind) (all []string, err error) {
 // settled is beyond the resolution of a file system's clock: within it, two changes may bear one time.
 const settled = 100 * time.Millisecond
 
-// Generation implements Store: the folder's time, which every rename moves on. A time that is too young to tell two changes apart is
-// told as another one each time.
+// Generation implements Store: the folder's time, which every rename moves on. A time that is too young to
+// tell two changes apart is told as another one each time.
 func (d *Directory) Generation(_ context.Context, kind Kind) (string, error) {
 	info, err := os.Stat(d.folder(kind))
 	if err != nil {

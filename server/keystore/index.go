@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// indexTime is for how long names are kept. One that came without an announcement, since who made it was killed, is missed for as long.
+// indexTime is for how long names are kept. One that came without an announcement, since who made it was
+// killed, is missed for as long.
 const indexTime = time.Minute
 
-// index keeps the names of the documents of a kind, in order, until one of them changes: the pages of a listing take work by what they
-// hold, and not each by what the store does.
+// index keeps the names of the documents of a kind, in order, until one of them changes: the pages of a
+// listing take work by what they hold, and not each by what the store does.
 type index struct {
 	mu    sync.Mutex
 	kinds map[Kind]*names

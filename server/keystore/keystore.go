@@ -1,9 +1,10 @@
 // Package keystore keeps small documents durably: the keysets of tenants, and what is known of the work on them.
 //
-// What it guarantees: a document is replaced as a whole, and only by who knows what it replaces (compare-and-swap), so that processes that
-// share a store lose no other's change; when a call returns, what was written outlasts a kill and a power cut; and what is there is the
-// former or the new document, never a part of one. It knows nothing of keys: what it is given holds wrapped ones only. Every driver
-// passes the one suite of package keystoretest.
+// What it guarantees: a document is replaced as a whole, and only by who knows what it replaces
+// (compare-and-swap), so that processes that share a store lose no other's change; when a call returns, what
+// was written outlasts a kill and a power cut; and what is there is the former or the new document, never a
+// part of one. It knows nothing of keys: what it is given holds wrapped ones only. Every driver passes the
+// one suite of package keystoretest.
 package keystore
 
 import (
@@ -30,22 +31,25 @@ const MaxDocument = envelope.MaxDocument
 // ErrUnavailable says that a document cannot be read or written.
 var ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
 
-// Store is where documents are kept. It is safe for concurrent use, by several processes too. Every method can fail with
-// ErrUnavailable or the context's error; after a failed Swap the document may have been replaced or not.
+// Store is where documents are kept. It is safe for concurrent use, by several processes too. Every method
+// can fail with ErrUnavailable or the context's error; after a failed Swap the document may have been
+// replaced or not.
 type Store interface {
 	// Get gives a document, nil where there is none.
 	Get(ctx context.Context, kind Kind, name string) ([]byte, error)
 
-	// Swap replaces the document if it now equals old, nil for none there, by document, nil for none. It reports false, and changes
-	// nothing, where it does not. Two who write the same document at once may both be told that they did.
+	// Swap replaces the document if it now equals old, nil for none there, by document, nil for none. It
+	// reports false, and changes nothing, where it does not. Two who write the same document at once may both
+	// be told that they did.
 	Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error)
 
 	// All gives the documents of a kind, in no order. One that comes or goes meanwhile may be missed.
 	All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error]
 
-	// Page gives the first documents of a kind, limit at most, that come after a place, in an order of the store's own that stays the same; and the place to go on
-	// from, empty where there are no more. It begins with the empty place. No others are read. One that comes or goes meanwhile may be missed;
-	// the others are there once each.
+	// Page gives the first documents of a kind, limit at most, that come after a place, in an order of the
+	// store's own that stays the same; and the place to go on from, empty where there are no more. It begins
+	// with the empty place. No others are read. One that comes or goes meanwhile may be missed; the others
+	// are there once each.
 	Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error)
 
 	// Generation gives a text that is another one after every change of a document of the kind, by whomever.

@@ -21,8 +21,9 @@ type overKV struct {
 
 var _ Store = (*overKV)(nil)
 
-// OverKV keeps documents in a kv.Store that several hosts share, such as a Redis. It is as durable as that store is: a Redis that is to keep
-// keysets needs appendonly yes and appendfsync always, and must not evict (maxmemory-policy noeviction).
+// OverKV keeps documents in a kv.Store that several hosts share, such as a Redis. It is as durable as that
+// store is: a Redis that is to keep keysets needs appendonly yes and appendfsync always, and must not evict
+// (maxmemory-policy noeviction).
 func OverKV(store kv.Store) Store { return &overKV{store: store} }
 
 const kvPrefix = "coffer-keys/"
@@ -45,7 +46,8 @@ func (o *overKV) Get(ctx context.Context, kind Kind, name string) ([]byte, error
 	return content, nil
 }
 
-// Swap implements Store. Who is killed between the change and its announcement leaves one that others see when they look for themselves.
+// Swap implements Store. Who is killed between the change and its announcement leaves one that others see
+// when they look for themselves.
 func (o *overKV) Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error) {
 	key := o.Where(kind, name)
 	switch {

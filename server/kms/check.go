@@ -21,8 +21,9 @@ type Proof struct {
 	Wrap, Unwrap time.Duration // how long they took
 }
 
-// Check has a KEK do what a keyring will ask of it: it wraps and unwraps a key of no use, bound to the environment and a tenant as a root is, and
-// refuses it to another tenant. It returns ErrUnsound, or an error of the KEK.
+// Check has a KEK do what a keyring will ask of it: it wraps and unwraps a key of no use, bound to the
+// environment and a tenant as a root is, and refuses it to another tenant. It returns ErrUnsound, or an error
+// of the KEK.
 func Check(ctx context.Context, kek KEK, environment string) (Proof, error) {
 	key := secret.New()
 	defer key.Clear()

@@ -11,7 +11,8 @@ import (
 var (
 	// ErrURL says that a KEK's URL, or what it points to, is not valid.
 	ErrURL = &codes.Error{Of: "invalid_argument", Text: "not the URL of a key encryption key"}
-	// ErrSettings says that a KMS cannot be asked as it is configured: by credentials that are missing or not valid, or where they could be overheard.
+	// ErrSettings says that a KMS cannot be asked as it is configured: by credentials that are missing or not
+	// valid, or where they could be overheard.
 	ErrSettings = &codes.Error{Of: "invalid_argument", Text: "the settings of the KMS are not valid"}
 	// ErrWrongKey says that another KEK wrapped the key.
 	ErrWrongKey = envelope.ErrWrongSecret

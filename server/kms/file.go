@@ -17,8 +17,8 @@ import (
 // maxKeyFile bounds what is read of a key file, in bytes.
 const maxKeyFile = 256
 
-// OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be read by others than
-// its owner, or holds something else.
+// OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be
+// read by others than its owner, or holds something else.
 func OpenFile(path string) (KEK, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -58,8 +58,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// CreateFile makes a key file with 32 random bytes, mode 0600, and returns once it is on the disk. It never replaces a file: one that
-// is there is fs.ErrExist.
+// CreateFile makes a key file with 32 random bytes, mode 0600, and returns once it is on the disk. It never
+// replaces a file: one that is there is fs.ErrExist.
 func CreateFile(path string) (err error) {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {

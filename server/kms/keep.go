@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// Keeper is a Driver whose credentials end unless somebody renews them. Those of other KMSs are renewed by their SDKs, or have no end.
+// Keeper is a Driver whose credentials end unless somebody renews them. Those of other KMSs are renewed by
+// their SDKs, or have no end.
 type Keeper interface {
 	Driver
 	// Keep renews the credentials until ctx ends, and tells the log, without any secret, where it cannot.
@@ -15,8 +16,8 @@ type Keeper interface {
 	Credentials(ctx context.Context) string
 }
 
-// Keep keeps the credentials of KEKs alive until ctx ends, and returns then, or at once where none of them needs it. A program that serves has it
-// run beside; one that ends soon does not need it.
+// Keep keeps the credentials of KEKs alive until ctx ends, and returns then, or at once where none of them
+// needs it. A program that serves has it run beside; one that ends soon does not need it.
 func Keep(ctx context.Context, log *slog.Logger, keks ...KEK) {
 	var wg sync.WaitGroup
 	for _, kek := range keks {

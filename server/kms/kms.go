@@ -1,8 +1,9 @@
 // Package kms opens key encryption keys (KEKs): what wraps the root of each tenant's keys, and nothing else.
 //
-// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every implementation guarantees
-// is that a wrapped key unwraps under the same KEK and the same additional data only, and that neither its URL nor an error of it
-// holds a secret. Package kmstest is the suite that holds them to that.
+// A [KEK] stands for a key that is elsewhere, in a cloud's KMS or in the operator's hands. What every
+// implementation guarantees is that a wrapped key unwraps under the same KEK and the same additional data
+// only, and that neither its URL nor an error of it holds a secret. Package kmstest is the suite that holds
+// them to that.
 package kms
 
 import (
@@ -20,9 +21,10 @@ import (
 type KEK interface {
 	// Wrap encrypts a key of at most 1 KiB. additionalData is authenticated where the KMS can do that.
 	Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error)
-	// Unwrap is the inverse of Wrap. It returns ErrWrongKey for what another KEK wrapped, envelope.ErrAuthentication for what was
-	// altered or is bound to other additional data (a KMS may be unable to tell these three apart, and then says either), and an
-	// error that Unusable knows where the KMS did not do it.
+	// Unwrap is the inverse of Wrap. It returns ErrWrongKey for what another KEK wrapped,
+	// envelope.ErrAuthentication for what was altered or is bound to other additional data (a KMS may be
+	// unable to tell these three apart, and then says either), and an error that Unusable knows where the KMS
+	// did not do it.
 	Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error)
 	// URL names the KEK in a keyset document, without any secret.
 	URL() string
@@ -97,8 +99,9 @@ func decodeKey(text string) ([]byte, error) {
 	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
-// FromMasterKey makes a KEK of a master key given as text: 32 random bytes in standard base64 (44 characters), or else a passphrase,
-// which is stretched by PBKDF2-HMAC-SHA256 of at least classify.WriteFloor iterations.
+// FromMasterKey makes a KEK of a master key given as text: 32 random bytes in standard base64 (44
+// characters), or else a passphrase, which is stretched by PBKDF2-HMAC-SHA256 of at least classify.WriteFloor
+// iterations.
 func FromMasterKey(text string, iterations uint32) (KEK, error) {
 	if key, ok := secret.ParseMasterKey(text); ok {
 		return &local{key: key, id: key.ID()}, nil

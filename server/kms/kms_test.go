@@ -120,7 +120,8 @@ func TestOpenRefuses(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A file that others may read, or that holds something else than a key, is refused, and the error names it and says why.
+// A file that others may read, or that holds something else than a key, is refused, and the error names it
+// and says why.
 func TestKeyFileRefused(t *testing.T) {
 	for _, c := range []struct {
 		content string
@@ -178,8 +179,8 @@ func TestFromMasterKeyRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more work than the
-// ceiling, or less than the floor, costs none.
+// Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more
+// work than the ceiling, or less than the floor, costs none.
 func TestPassphrase(t *testing.T) {
 	a, b := fromMaster(t, password), fromMaster(t, password)
 	first, err := a.Wrap(t.Context(), []byte("key"), nil)

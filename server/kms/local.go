@@ -9,8 +9,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// local is a KEK in this process's memory. What it wraps is the id of its key, so that a wrong KEK can be told from tampering, then
-// nonce || AES-256-GCM || tag.
+// local is a KEK in this process's memory. What it wraps is the id of its key, so that a wrong KEK can be
+// told from tampering, then nonce || AES-256-GCM || tag.
 type local struct {
 	key *secret.Key
 	id  format.KeyID

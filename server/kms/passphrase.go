@@ -13,8 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// passphrase is a KEK that a passphrase yields. What it wraps is salt || iterations || what the local KEK of that derivation
-// wraps, so that many processes, each with a salt of its own, read each other's keys.
+// passphrase is a KEK that a passphrase yields. What it wraps is salt || iterations || what the local KEK of
+// that derivation wraps, so that many processes, each with a salt of its own, read each other's keys.
 type passphrase struct {
 	password   *secret.Password
 	iterations uint32

@@ -12,14 +12,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Driver is a key of a KMS as its SDK has it. Its errors are the sentinels of this package and envelope.ErrAuthentication, wrapped in no
-// more than the KMS's own code for what happened: its messages may hold what is not for a log.
+// Driver is a key of a KMS as its SDK has it. Its errors are the sentinels of this package and
+// envelope.ErrAuthentication, wrapped in no more than the KMS's own code for what happened: its messages may
+// hold what is not for a log.
 type Driver interface {
 	// URL names the key without any secret.
 	URL() string
 	// Advice says what to check where the KMS denies access, as it follows the word "check".
 	Advice() string
-	// Encrypt also gives what names the key that did it for good: no key that is made later under the same name has that identity.
+	// Encrypt also gives what names the key that did it for good: no key that is made later under the same
+	// name has that identity.
 	Encrypt(ctx context.Context, plain, additionalData []byte) (ciphertext []byte, identity string, err error)
 	// Decrypt returns ErrRecreated where the key is not the one of the identity.
 	Decrypt(ctx context.Context, identity string, ciphertext, additionalData []byte) ([]byte, error)
@@ -140,7 +142,8 @@ func (r *Remote) call(ctx context.Context, do func(context.Context) ([]byte, err
 	return nil, r.explain(last)
 }
 
-// over reports whether a context's time is up. Other clocks that keep its deadline (a dialler's, gRPC's) may tell the SDK before the context knows.
+// over reports whether a context's time is up. Other clocks that keep its deadline (a dialler's, gRPC's) may
+// tell the SDK before the context knows.
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)

@@ -51,7 +51,8 @@ func (s *slow) Decrypt(ctx context.Context, _ string, _, _ []byte) ([]byte, erro
 	return nil, err
 }
 
-// A call whose last attempt is cut short by the end of its time fails for what the KMS said before; one that heard nothing, for that.
+// A call whose last attempt is cut short by the end of its time fails for what the KMS said before; one that
+// heard nothing, for that.
 func TestTimeIsUp(t *testing.T) {
 	for range 50 { // the waits between attempts are random
 		for want, driver := range map[error]*slow{ErrThrottled: {}, ErrTimeout: {silent: true}} {

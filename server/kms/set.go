@@ -6,7 +6,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Set is the KEKs of a deployment: one for all classes, or others for some of them. The zero Set has none; a Set is immutable.
+// Set is the KEKs of a deployment: one for all classes, or others for some of them. The zero Set has none; a
+// Set is immutable.
 type Set struct {
 	keks  []KEK // the first is the general one
 	class [classify.PHI + 1]int

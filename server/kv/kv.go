@@ -24,8 +24,8 @@ const (
 // DefaultScanLimit is the page size of Scan when its limit is not positive.
 const DefaultScanLimit = 1000
 
-// Prefix is what the keys of an owner's collection begin with in a store. No owner's begins with another's, since what is escaped holds
-// no slash.
+// Prefix is what the keys of an owner's collection begin with in a store. No owner's begins with another's,
+// since what is escaped holds no slash.
 func Prefix(owner, collection string) string {
 	return "coffer/" + url.PathEscape(owner) + "/" + collection + "/"
 }
@@ -103,8 +103,8 @@ type Store interface {
 	// batch is not atomic: after an error some entries may have been written, and a BatchError says which.
 	SetMany(ctx context.Context, entries []Entry) error
 
-	// DeleteMany removes the keys in order, and reports of each whether it was there: of a key named twice the first time only. After a
-	// BatchError those that it tells no error of were removed.
+	// DeleteMany removes the keys in order, and reports of each whether it was there: of a key named twice
+	// the first time only. After a BatchError those that it tells no error of were removed.
 	DeleteMany(ctx context.Context, keys []string) (existed []bool, err error)
 
 	// Scan lists keys that begin with prefix, a page of about limit keys at a time (DefaultScanLimit where
@@ -118,12 +118,13 @@ type Store interface {
 	// key has left. It reports false where the value differs or there is no key.
 	CompareAndSwap(ctx context.Context, key string, old, value []byte) (swapped bool, err error)
 
-	// CompareAndSwapMany is CompareAndSwap for each of the swaps, in their order, and tells for each whether it was made. One that breaks a limit
-	// fails the batch before anything is written; otherwise the batch is not atomic: after an error some may have been made.
+	// CompareAndSwapMany is CompareAndSwap for each of the swaps, in their order, and tells for each whether
+	// it was made. One that breaks a limit fails the batch before anything is written; otherwise the batch is
+	// not atomic: after an error some may have been made.
 	CompareAndSwapMany(ctx context.Context, swaps []Swap) (swapped []bool, err error)
 
-	// SetIf writes value with ttl as Set does, in one step, if the value of key now equals old, or, where old is nil, if there is
-	// no key. It reports false, and changes nothing, where that is not so.
+	// SetIf writes value with ttl as Set does, in one step, if the value of key now equals old, or, where old
+	// is nil, if there is no key. It reports false, and changes nothing, where that is not so.
 	SetIf(ctx context.Context, key string, old, value []byte, ttl time.Duration) (written bool, err error)
 
 	// DeleteIf removes key in one step if its value now equals old.

@@ -61,8 +61,8 @@ func find(d *envelope.Document, key Key) (*envelope.Keyset, *envelope.Key) {
 	return s, &s.Keys[i]
 }
 
-// advances reports why a key cannot come from one state to another. A compromised one is destroyed without being disabled first, which
-// is an earlier state.
+// advances reports why a key cannot come from one state to another. A compromised one is destroyed without
+// being disabled first, which is an earlier state.
 func advances(from, to envelope.State) error {
 	switch {
 	case to == envelope.Disabled && from == envelope.Compromised:
@@ -91,8 +91,8 @@ func held(record *rotation.Record, key Key) error {
 	return nil
 }
 
-// unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is cut off from the store of
-// keysets seals under it for as long as it keeps keys in memory.
+// unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is
+// cut off from the store of keysets seals under it for as long as it keeps keys in memory.
 func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
 	since := s.RotatedAt()
 	if record != nil && record.State == rotation.RolledBack {

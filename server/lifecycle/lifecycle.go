@@ -1,12 +1,14 @@
 // Package lifecycle is what an operator sees of tenants' keys, and how single ones are disabled and destroyed by hand.
 //
-// What it guarantees: a key is refused while something needs it that can be known, and the refusal says what that is: it is the primary, a
-// rotation that is not over may go back to it or is about to retire it, a process may not have heard yet that it is no longer the primary,
-// entries of the cache are sealed under it, or it still opens and was not disabled before it is destroyed. What cannot be looked at counts as in use.
-// A change is recorded before it is made, by which a restore knows of it, and can be made again; no other key is touched.
+// What it guarantees: a key is refused while something needs it that can be known, and the refusal says what
+// that is: it is the primary, a rotation that is not over may go back to it or is about to retire it, a
+// process may not have heard yet that it is no longer the primary, entries of the cache are sealed under it,
+// or it still opens and was not disabled before it is destroyed. What cannot be looked at counts as in use. A
+// change is recorded before it is made, by which a restore knows of it, and can be made again; no other key
+// is touched.
 //
-// Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So [Retirement.Warning] says so, and it is for
-// the caller to have a person confirm it.
+// Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So
+// [Retirement.Warning] says so, and it is for the caller to have a person confirm it.
 package lifecycle
 
 import (
@@ -32,7 +34,8 @@ var (
 	ErrState = &codes.Error{Of: "key_unusable", Text: "the key's state does not allow it"}
 )
 
-// refusal says why a key may not be disabled or destroyed. It is keyring.ErrInUse or ErrState, with the reason in its place.
+// refusal says why a key may not be disabled or destroyed. It is keyring.ErrInUse or ErrState, with the
+// reason in its place.
 type refusal struct {
 	of   *codes.Error
 	text string
@@ -86,9 +89,9 @@ type Retirement struct {
 // Done reports whether the key has that state already.
 func (r *Retirement) Done() bool { return r.Now == r.To }
 
-// Plan looks whether a key can be disabled or destroyed, for which the tenant's cache is gone through where the key is of the cache. It returns
-// ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant, envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the
-// stores.
+// Plan looks whether a key can be disabled or destroyed, for which the tenant's cache is gone through where
+// the key is of the cache. It returns ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant,
+// envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the stores.
 func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
 	r, err := k.look(ctx, key, to)
 	if err != nil || r.Done() || key.Use != format.UseCache {
@@ -105,8 +108,8 @@ func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	return r, nil
 }
 
-// Apply makes the change, after it looked once more at all but the cache: nothing is sealed under the key meanwhile. It returns Plan's
-// errors, and those of the audit log, without which nothing is changed.
+// Apply makes the change, after it looked once more at all but the cache: nothing is sealed under the key
+// meanwhile. It returns Plan's errors, and those of the audit log, without which nothing is changed.
 func (r *Retirement) Apply(ctx context.Context) error {
 	now, err := r.keys.look(ctx, r.Key, r.To)
 	if err != nil || now.Done() {

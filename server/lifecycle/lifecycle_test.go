@@ -128,7 +128,8 @@ func (s *site) refuses(key lifecycle.Key, to envelope.State, want error, says st
 
 var uses = []format.Use{format.UseCache, format.UseService, format.UseField, format.UseFile}
 
-// A former key of every use is disabled, then destroyed, each on record before; what is under it answers so, and to do it again does nothing.
+// A former key of every use is disabled, then destroyed, each on record before; what is under it answers so,
+// and to do it again does nothing.
 func TestRetire(t *testing.T) {
 	for _, use := range uses {
 		t.Run(use.String(), func(t *testing.T) {
@@ -209,8 +210,8 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// A rotation holds the keys that it may go back to, and the cache's until it has retired them; one that was rolled back, the keys that sealed until
-// then for as long as a server may not have heard of it.
+// A rotation holds the keys that it may go back to, and the cache's until it has retired them; one that was
+// rolled back, the keys that sealed until then for as long as a server may not have heard of it.
 func TestRotationHolds(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))

@@ -15,8 +15,8 @@ import (
 // atOnce is how many entries are looked at at the same time, and are in memory then.
 const atOnce = 4
 
-// scan goes through the tenant's cache, and counts the entries that say they are under the key, and all. Whether what they say is authentic is not
-// asked: a forged entry keeps a key rather than losing one.
+// scan goes through the tenant's cache, and counts the entries that say they are under the key, and all.
+// Whether what they say is authentic is not asked: a forged entry keeps a key rather than losing one.
 func (k *Keys) scan(ctx context.Context, r *Retirement) (under int, err error) {
 	t, err := k.Rotator.Ring.Tenant(ctx, r.Key.Tenant)
 	if err != nil {
@@ -48,7 +48,8 @@ func (k *Keys) scan(ctx context.Context, r *Retirement) (under int, err error) {
 	}
 }
 
-// count gives how many of the entries are under a key. What is gone meanwhile is none, and neither is what is no package.
+// count gives how many of the entries are under a key. What is gone meanwhile is none, and neither is what is
+// no package.
 func count(ctx context.Context, entries *cache.Cache, keys []string, id format.KeyID) (int, error) {
 	var under atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)

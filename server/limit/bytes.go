@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Bytes bounds what is held in memory at the same time: by all requests and the server's own work together, and by the requests of each
-// tenant. It is safe for concurrent use.
+// Bytes bounds what is held in memory at the same time: by all requests and the server's own work together,
+// and by the requests of each tenant. It is safe for concurrent use.
 //
-// Requests are refused if there is no room, and own work waits for it. Neither starves: while own work waits, requests get only what leaves
-// it room once others have given theirs back, and own work never holds more than half of all.
+// Requests are refused if there is no room, and own work waits for it. Neither starves: while own work waits,
+// requests get only what leaves it room once others have given theirs back, and own work never holds more
+// than half of all.
 type Bytes struct {
 	all, each int64
 
@@ -69,8 +70,8 @@ func (b *Bytes) Share() int64 {
 	return b.all / 2
 }
 
-// Await takes n bytes for own work as soon as there is room, and returns the function that gives them back. More than Share counts as
-// Share. It returns ctx's error if that ends first.
+// Await takes n bytes for own work as soon as there is room, and returns the function that gives them back.
+// More than Share counts as Share. It returns ctx's error if that ends first.
 func (b *Bytes) Await(ctx context.Context, n int64) (giveBack func(), err error) {
 	n = min(n, b.Share())
 	select {

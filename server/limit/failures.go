@@ -13,8 +13,8 @@ const (
 	maxAddresses = 10_000
 )
 
-// Failures slows down whoever sends wrong tokens, by address. Behind a proxy that must be the client's address; otherwise all clients share
-// the proxy's. It is safe for concurrent use.
+// Failures slows down whoever sends wrong tokens, by address. Behind a proxy that must be the client's
+// address; otherwise all clients share the proxy's. It is safe for concurrent use.
 type Failures struct {
 	free int
 	now  func() time.Time
@@ -31,8 +31,8 @@ type history struct {
 	blocked time.Time // until then
 }
 
-// NewFailures lets each address fail that often a minute before it is blocked, for a second at first and for up to a minute as it
-// goes on. A nil clock is time.Now.
+// NewFailures lets each address fail that often a minute before it is blocked, for a second at first and for
+// up to a minute as it goes on. A nil clock is time.Now.
 func NewFailures(perMinute int, now func() time.Time) *Failures {
 	if now == nil {
 		now = time.Now
@@ -40,8 +40,8 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 	return &Failures{free: perMinute, now: now, known: newRecent[netip.Prefix, *history](maxAddresses)}
 }
 
-// Check returns a Refusal while an address is blocked. Ask before looking at the token, so that a right guess cannot be told from a wrong
-// one.
+// Check returns a Refusal while an address is blocked. Ask before looking at the token, so that a right guess
+// cannot be told from a wrong one.
 func (f *Failures) Check(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +55,8 @@ func (f *Failures) Check(address netip.Addr) error {
 	return nil
 }
 
-// Note counts a token that was refused as unauthorized. A later right one forgives nothing: it may be the attacker's own.
+// Note counts a token that was refused as unauthorized. A later right one forgives nothing: it may be the
+// attacker's own.
 func (f *Failures) Note(address netip.Addr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,7 +87,8 @@ func (h *history) fail(now time.Time, free int) {
 	h.blocks++
 }
 
-// network is what one client can send from: an address of IPv4, 64 bits of IPv6 (RFC 6177). What is no address shares one entry.
+// network is what one client can send from: an address of IPv4, 64 bits of IPv6 (RFC 6177). What is no
+// address shares one entry.
 func network(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := address.BitLen()

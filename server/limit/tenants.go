@@ -14,7 +14,8 @@ type Quota struct {
 	Concurrent int     // requests that run at the same time; 0: any number
 }
 
-// maxTenants bounds those that are remembered; one that is forgotten has a full burst again, and one with requests running never is.
+// maxTenants bounds those that are remembered; one that is forgotten has a full burst again, and one with
+// requests running never is.
 const maxTenants = 10_000
 
 // Tenants holds each tenant to a quota. It is safe for concurrent use.
@@ -39,8 +40,8 @@ func NewTenants(quota Quota, now func() time.Time) *Tenants {
 	return &Tenants{quota: quota, now: now, known: newRecent[string, *tenant](maxTenants)}
 }
 
-// Begin counts an authenticated request of a tenant. It returns end, to be called once when the request has ended, or a Refusal. A refused
-// request costs the tenant nothing.
+// Begin counts an authenticated request of a tenant. It returns end, to be called once when the request has
+// ended, or a Refusal. A refused request costs the tenant nothing.
 func (t *Tenants) Begin(id string) (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -37,8 +37,8 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 // Keep is that of package kms for the other KEK.
 func (w watched) Keep(ctx context.Context, log *slog.Logger) { kms.Keep(ctx, log, w.KEK) }
 
-// WatchKeys tells whether the KEKs' last call failed, and for how long; and of how many tenants keys are in memory, and how often they were not. The
-// functions are asked when the metrics are.
+// WatchKeys tells whether the KEKs' last call failed, and for how long; and of how many tenants keys are in
+// memory, and how often they were not. The functions are asked when the metrics are.
 func (m *Metrics) WatchKeys(health func() (since time.Time, err error), cached func() (tenants int, missed uint64)) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "unlocked_tenants", Help: "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.",

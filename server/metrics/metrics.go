@@ -1,8 +1,9 @@
 // Package metrics counts and times what the server does, for Prometheus.
 //
-// It guarantees that a metric tells nothing of the data and cannot grow without bound: every label is one of a fixed set. An operation
-// that is none of the document's is "other", an outcome is a code of package codes' table, and a tenant is a keyed hash, of which there
-// are at most [MaxTenants], in one metric only. No name, value, context, token or key id is ever a label. It knows no HTTP framework.
+// It guarantees that a metric tells nothing of the data and cannot grow without bound: every label is one of
+// a fixed set. An operation that is none of the document's is "other", an outcome is a code of package codes'
+// table, and a tenant is a keyed hash, of which there are at most [MaxTenants], in one metric only. No name,
+// value, context, token or key id is ever a label. It knows no HTTP framework.
 package metrics
 
 import (
@@ -42,8 +43,9 @@ type Metrics struct {
 	encryption prometheus.Gauge
 }
 
-// New makes the metrics of a server that has the operations, by their ids in the OpenAPI document. The hash must be a keyed one, since a
-// tenant's id may be guessed: audit.Key.HashTenant is such, and makes metrics and audit log agree.
+// New makes the metrics of a server that has the operations, by their ids in the OpenAPI document. The hash
+// must be a keyed one, since a tenant's id may be guessed: audit.Key.HashTenant is such, and makes metrics
+// and audit log agree.
 func New(operations []string, hash func(tenant string) string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(), known: map[string]bool{}, tenants: tenants{hash: hash, labels: map[string]string{}},

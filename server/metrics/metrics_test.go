@@ -76,7 +76,8 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestBounded plants what clients control into every field, ten thousand times over: the series stay few, and none of it is in them.
+// TestBounded plants what clients control into every field, ten thousand times over: the series stay few, and
+// none of it is in them.
 func TestBounded(t *testing.T) {
 	m := fresh()
 	var wg sync.WaitGroup
@@ -152,7 +153,8 @@ func TestKeysHealth(t *testing.T) {
 	require.NotContains(t, scrape(t, m), "pl4nted")
 }
 
-// What is not known yet is not told as nothing; every state has its series, also where no tenant is in it; and no other state gets one.
+// What is not known yet is not told as nothing; every state has its series, also where no tenant is in it;
+// and no other state gets one.
 func TestRotations(t *testing.T) {
 	m := metrics.New(nil, hash)
 	now := metrics.Rotation{}

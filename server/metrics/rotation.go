@@ -21,7 +21,8 @@ type Rotation struct {
 	Errors  int            // how often a rotation was held up in this server
 }
 
-// rotations gives what a function tells in the form of Prometheus. What is not known yet is left out, rather than told as nothing.
+// rotations gives what a function tells in the form of Prometheus. What is not known yet is left out, rather
+// than told as nothing.
 type rotations struct {
 	states, results []string
 	see             func() Rotation
@@ -42,7 +43,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
 
-// WatchRotations tells how far rotations are. The states and results are all that there are. The function is asked when the metrics are.
+// WatchRotations tells how far rotations are. The states and results are all that there are. The function is
+// asked when the metrics are.
 func (m *Metrics) WatchRotations(states, results []string, see func() Rotation) {
 	m.registry.MustRegister(&rotations{states, results, see})
 }

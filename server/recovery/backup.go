@@ -17,9 +17,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Backup gives a file of all tenants' wrapped keys (SPEC.md section 9.8), each tenant's as it was at one moment, and the number of tenants.
-// What is known of rotations is not in it: it is found again from the keys. It returns ErrNoKeys where there is none: who backs up nothing looks in the wrong place.
-// Where keysets cannot be read it makes none, and the error names each.
+// Backup gives a file of all tenants' wrapped keys (SPEC.md section 9.8), each tenant's as it was at one
+// moment, and the number of tenants. What is known of rotations is not in it: it is found again from the
+// keys. It returns ErrNoKeys where there is none: who backs up nothing looks in the wrong place. Where
+// keysets cannot be read it makes none, and the error names each.
 func (r *Recovery) Backup(ctx context.Context) (file []byte, tenants int, err error) {
 	documents := map[string][]byte{}
 	var unread []error
@@ -111,8 +112,8 @@ type Drill struct {
 // ErrDamaged says that something in a keyset does not open, though its KEK is there.
 var ErrDamaged = keyring.ErrUnreadable
 
-// Drill proves that a backup opens: it has the KEKs unwrap every root, and these every key, and touches no store. It returns ErrBackup, and an error where
-// anything did not open, which the Drill names.
+// Drill proves that a backup opens: it has the KEKs unwrap every root, and these every key, and touches no
+// store. It returns ErrBackup, and an error where anything did not open, which the Drill names.
 func (r *Recovery) Drill(ctx context.Context, file []byte) (*Drill, error) {
 	drill, err := r.drill(ctx, file)
 	if drill == nil {

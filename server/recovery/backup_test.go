@@ -94,7 +94,8 @@ func TestRestoreOverNewer(t *testing.T) {
 	openAll(t, after, all[3:], "key_destroyed")
 }
 
-// A tenant that was begun anew after its keyset was lost, and restored then, has two roots: what was sealed under either opens, and seals go on.
+// A tenant that was begun anew after its keyset was lost, and restored then, has two roots: what was sealed
+// under either opens, and seals go on.
 func TestRestoreUnderTwoRoots(t *testing.T) {
 	s := newSite(t)
 	former := populate(t, s.a(), 2)
@@ -118,8 +119,8 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 	openAll(t, s.b(), append(former, anew), "")
 }
 
-// Who was shredded after the backup, and whose tombstone was lost with the store, stays shredded by what the audit log says; whoever began
-// anew under that name keeps the new keys.
+// Who was shredded after the backup, and whose tombstone was lost with the store, stays shredded by what the
+// audit log says; whoever began anew under that name keeps the new keys.
 func TestRestoreHonoursShreddings(t *testing.T) {
 	log := func(id string, at time.Time) string {
 		line := func(seq int, action, id string, at time.Time) string {

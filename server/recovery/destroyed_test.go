@@ -71,8 +71,9 @@ func stateIn(t *testing.T, r *recovery.Recovery, key lifecycle.Key) envelope.Sta
 	return 0
 }
 
-// A key that was destroyed by hand after the backup, and whose tombstone was lost with the store, stays destroyed by what the audit log says, be it the
-// primary in the backup; other keys come back, of its tenant too.
+// A key that was destroyed by hand after the backup, and whose tombstone was lost with the store, stays
+// destroyed by what the audit log says, be it the primary in the backup; other keys come back, of its tenant
+// too.
 func TestRestoreHonoursDestructions(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)

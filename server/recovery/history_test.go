@@ -19,7 +19,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A model of the store of keysets: what each tenant's keys and roots are, by nothing but the rules of SPEC.md section 9.
+// A model of the store of keysets: what each tenant's keys and roots are, by nothing but the rules of SPEC.md
+// section 9.
 type (
 	modelKey struct {
 		root  format.KeyID
@@ -132,7 +133,8 @@ func histories(t *testing.T) int {
 	return n
 }
 
-// TestHistories holds random histories of rotations, rollbacks, destructions, shreddings, rewraps, losses, backups and restores to the model:
+// TestHistories holds random histories of rotations, rollbacks, destructions, shreddings, rewraps, losses,
+// backups and restores to the model:
 // what must open opens, and what must not answers with the right error.
 func TestHistories(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())

@@ -158,7 +158,8 @@ func (k *killer) run(what ...string) (lines []string) {
 	return lines
 }
 
-// However a rewrap is broken off, one of the two KEKs opens everything, a server that runs notices nothing, and the next run brings it to its end.
+// However a rewrap is broken off, one of the two KEKs opens everything, a server that runs notices nothing,
+// and the next run brings it to its end.
 func TestKilledRewrap(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 12)
@@ -255,7 +256,8 @@ func TestKilledRestore(t *testing.T) {
 	}
 }
 
-// Who was said to be shredded is; who was not come to yet is not; and a backup from before knows by the audit log whom not to bring back.
+// Who was said to be shredded is; who was not come to yet is not; and a backup from before knows by the audit
+// log whom not to bring back.
 func TestKilledShred(t *testing.T) {
 	for k := newKiller(t); k.more(); {
 		s := newSite(t)
@@ -281,7 +283,8 @@ func TestKilledShred(t *testing.T) {
 	}
 }
 
-// A key that was said to be destroyed is; one that was not come to yet is not; and a backup from before knows by the audit log which not to bring back.
+// A key that was said to be destroyed is; one that was not come to yet is not; and a backup from before knows
+// by the audit log which not to bring back.
 func TestKilledDestruction(t *testing.T) {
 	for k := newKiller(t); k.more(); {
 		s := newSite(t)

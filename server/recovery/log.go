@@ -9,7 +9,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Endings says which tenants were shredded and which keys destroyed, so that no backup from before brings them back. The zero Endings is none.
+// Endings says which tenants were shredded and which keys destroyed, so that no backup from before brings
+// them back. The zero Endings is none.
 type Endings struct {
 	Tenants map[string]int64                 // when they were shredded last, in milliseconds since 1970
 	Keys    map[string]map[format.KeyID]bool // that were destroyed, by tenant
@@ -18,7 +19,8 @@ type Endings struct {
 // AddTenant adds a tenant that was shredded at a time that is not known: whatever the backup has of it is shredded.
 func (e *Endings) AddTenant(id string) { e.shredded(id, format.MaxTime) }
 
-// AddLog adds what the audit log at a path says, whose key is given. Of a log that is not as it was written it adds nothing, and returns audit.ErrAltered:
+// AddLog adds what the audit log at a path says, whose key is given. Of a log that is not as it was written
+// it adds nothing, and returns audit.ErrAltered:
 // who can write to a file could have any key destroyed by it.
 func (e *Endings) AddLog(ctx context.Context, path string, key *audit.Key) error {
 	return e.add(func(found func(*audit.Line)) error { return audit.Each(ctx, path, key, &administration, found) })

@@ -1,10 +1,11 @@
-// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by another KEK, back them up,
-// prove that a backup opens, restore it, and shred a tenant.
+// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by
+// another KEK, back them up, prove that a backup opens, restore it, and shred a tenant.
 //
-// What it guarantees: data is never touched, and no key is lost by a kill at any point, for every keyset changes as a whole and every
-// operation can be run again; a former KEK's slots are retired only when each root of each tenant was unwrapped by the new one; a backup
-// that is cut short, altered or mixed of two is refused before anything is changed; a restore merges, so that it takes back neither a newer key
-// nor a shredding or destruction; and no KEK is dialled but those that the caller opened.
+// What it guarantees: data is never touched, and no key is lost by a kill at any point, for every keyset
+// changes as a whole and every operation can be run again; a former KEK's slots are retired only when each
+// root of each tenant was unwrapped by the new one; a backup that is cut short, altered or mixed of two is
+// refused before anything is changed; a restore merges, so that it takes back neither a newer key nor a
+// shredding or destruction; and no KEK is dialled but those that the caller opened.
 package recovery
 
 import (
@@ -36,7 +37,8 @@ var (
 	ErrUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )
 
-// Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and others of its kind.
+// Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and
+// others of its kind.
 type Recovery struct{ Options }
 
 // Options is what a Recovery works on.
@@ -59,10 +61,12 @@ type Failure struct {
 	Err    error
 }
 
-// atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits how many there are a second.
+// atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits
+// how many there are a second.
 const atOnce = 32
 
-// tenants gives the ids of all tenants. One whose keyset cannot be read is an error: nothing may be taken to be done for all of them then.
+// tenants gives the ids of all tenants. One whose keyset cannot be read is an error: nothing may be taken to
+// be done for all of them then.
 func (r *Recovery) tenants(ctx context.Context) (ids []string, err error) {
 	for d, err := range r.Ring.Documents(ctx) {
 		if err != nil {
@@ -73,7 +77,8 @@ func (r *Recovery) tenants(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
-// each does something for every item, several at once. It goes on where it fails for one of them, but not where the KMS is out of reach.
+// each does something for every item, several at once. It goes on where it fails for one of them, but not
+// where the KMS is out of reach.
 func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) string, do func(ctx context.Context, item T) error) (failures []Failure, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -118,7 +123,8 @@ func (r *Recovery) record(ctx context.Context, action audit.Action, tenant strin
 	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts})
 }
 
-// ended writes how something that was recorded ended, for how many tenants. It gives err, or why that could not be written.
+// ended writes how something that was recorded ended, for how many tenants. It gives err, or why that could
+// not be written.
 func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
 		audit.FactReason: "end", audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),

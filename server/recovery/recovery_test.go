@@ -149,7 +149,8 @@ func openAll(t testing.TB, r *recovery.Recovery, all []sealed, want string) {
 
 func to(t testing.TB, url string) kms.Set { return kms.NewSet(openKEK(t, url)) }
 
-// To move to another KEK leaves the former one serving until it is finished; that is refused, by name, for as long as a tenant needs it.
+// To move to another KEK leaves the former one serving until it is finished; that is refused, by name, for as
+// long as a tenant needs it.
 func TestRewrapToAnotherKEK(t *testing.T) {
 	s := newSite(t)
 	a := s.a()

@@ -26,7 +26,8 @@ type Restored struct {
 	Failures  []Failure
 }
 
-// Destroyed is how many keys of a tenant that was not shredded were destroyed since the backup by what the audit log says, and stay so.
+// Destroyed is how many keys of a tenant that was not shredded were destroyed since the backup by what the
+// audit log says, and stay so.
 type Destroyed struct {
 	Tenant    string
 	Keys      int
@@ -43,10 +44,11 @@ type Change struct {
 	Primaries int  // uses and classes whose primary is another now
 }
 
-// Restore merges a backup into the store. Tenants that were shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil
-// is none. With dry it changes nothing. It returns
-// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the Restored names the ids. A tenant whose keyset in
-// the store cannot be read is left, and is among the Failures.
+// Restore merges a backup into the store. Tenants that were shredded since the backup are restored as
+// shredded, and keys that were destroyed as destroyed; nil is none. With dry it changes nothing. It returns
+// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the
+// Restored names the ids. A tenant whose keyset in the store cannot be read is left, and is among the
+// Failures.
 func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, dry bool) (*Restored, error) {
 	b, err := r.open(ctx, file)
 	if err != nil {
@@ -156,8 +158,9 @@ func (e *Endings) honour(d *envelope.Document) *honoured {
 	return h
 }
 
-// notAlive returns ErrAlive where a tenant's keyset in the store has something that was ended, by its id, as it was before: the shredding or destruction
-// came to nothing, or the store was put back to an earlier state. Who restores a backup has not said that it is to be destroyed.
+// notAlive returns ErrAlive where a tenant's keyset in the store has something that was ended, by its id, as
+// it was before: the shredding or destruction came to nothing, or the store was put back to an earlier state.
+// Who restores a backup has not said that it is to be destroyed.
 func (r *Recovery) notAlive(ctx context.Context, tenant string, ended map[string]bool) error {
 	if len(ended) == 0 {
 		return nil

@@ -46,9 +46,10 @@ type Rewrap struct {
 // rewrapName is where the Rewrapping is: environments may share a store.
 func (r *Recovery) rewrapName() string { return "rewrap " + r.Environment }
 
-// Rewrap has the roots of all tenants wrapped by the KEKs of another set, each by the one that stands where its own does. Servers go on under the former
-// ones meanwhile. A run that was broken off is taken up again; so is a complete one to another KEK, for the tenants that were made since, while a
-// complete one to a new version of the same KEK begins anew. It returns an error where a tenant could not be rewrapped, which the
+// Rewrap has the roots of all tenants wrapped by the KEKs of another set, each by the one that stands where
+// its own does. Servers go on under the former ones meanwhile. A run that was broken off is taken up again;
+// so is a complete one to another KEK, for the tenants that were made since, while a complete one to a new
+// version of the same KEK begins anew. It returns an error where a tenant could not be rewrapped, which the
 // Rewrap names.
 func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	if err := r.check(ctx, to); err != nil {
@@ -88,7 +89,8 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	return done, r.ended(ctx, audit.KEKRewrap, len(ids)-len(done.Failures), len(done.Failures), err)
 }
 
-// Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other KEKs wrap and unwrap a probe.
+// Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other
+// KEKs wrap and unwrap a probe.
 func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int, err error) {
 	if err := r.check(ctx, to); err != nil {
 		return 0, 0, err
@@ -205,7 +207,8 @@ func (r *Recovery) note(ctx context.Context, old, next *Rewrapping) error {
 	return err
 }
 
-// Roots counts, over all tenants, the roots that a KEK's slots open, by its URL, and those that it alone opens. No KEK is asked.
+// Roots counts, over all tenants, the roots that a KEK's slots open, by its URL, and those that it alone
+// opens. No KEK is asked.
 type Roots struct{ All, Only int }
 
 // Status tells under which KEKs the roots of all tenants are, those of a rewrap since it began.
@@ -253,9 +256,10 @@ type Finished struct {
 	Unproven []Failure // tenants whose roots the new KEK did not open
 }
 
-// Finish retires the former KEKs' slots, once the new ones have unwrapped every root of every tenant. Where one is left that they did not, it changes nothing and returns
-// ErrUnfinished, and the Finished names the tenants. No server may be running under the former KEKs any more: a tenant that one of
-// them makes would be under these alone.
+// Finish retires the former KEKs' slots, once the new ones have unwrapped every root of every tenant. Where
+// one is left that they did not, it changes nothing and returns ErrUnfinished, and the Finished names the
+// tenants. No server may be running under the former KEKs any more: a tenant that one of them makes would be
+// under these alone.
 func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	w, err := r.Rewrapping(ctx)
 	switch {

@@ -15,9 +15,10 @@ import (
 // keyring.CheckInterval, and takes a while to look.
 const settled = 3 * keyring.CheckInterval
 
-// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first: should the store be lost and an earlier
-// backup restored, the audit log is what says that the tenant stays shredded, and until when what it had was made, whatever the clocks say; or that it
-// failed. To shred again changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
+// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first:
+// should the store be lost and an earlier backup restored, the audit log is what says that the tenant stays
+// shredded, and until when what it had was made, whatever the clocks say; or that it failed. To shred again
+// changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {
@@ -29,7 +30,8 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	return audit.Announce(ctx, r.Audit, e, func() error { return r.Ring.Shred(ctx, tenant) })
 }
 
-// Settle returns when every server that reaches the store of keysets has had the time to see what was done before, or when ctx ends.
+// Settle returns when every server that reaches the store of keysets has had the time to see what was done
+// before, or when ctx ends.
 func Settle(ctx context.Context) {
 	timer := time.NewTimer(settled)
 	defer timer.Stop()

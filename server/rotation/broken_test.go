@@ -13,7 +13,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A scan that found something and was broken off before that was written down begins anew; one that only had its turn does not.
+// A scan that found something and was broken off before that was written down begins anew; one that only had
+// its turn does not.
 func TestBrokenScan(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{"the same process", "another process"} {

@@ -24,8 +24,8 @@ func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 	return s.RotatedAt() + r.Age.Milliseconds()
 }
 
-// due reports whether a keyset is to get a new primary for its age or its uses, or because the one that it has never seals again, as a restore can
-// leave it.
+// due reports whether a keyset is to get a new primary for its age or its uses, or because the one that it
+// has never seals again, as a restore can leave it.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	if primary := keyOf(s, s.Primary); primary != nil && primary.State != envelope.Enabled {
 		return true
@@ -34,14 +34,15 @@ func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
 }
 
-// rest is the least age of a primary that gets a successor for its uses: the more keys there are, the longer, so that a small number of uses does not
-// fill the keyset. One that has 1,000 is more than 600 years old.
+// rest is the least age of a primary that gets a successor for its uses: the more keys there are, the longer,
+// so that a small number of uses does not fill the keyset. One that has 1,000 is more than 600 years old.
 func rest(s *envelope.Keyset) time.Duration {
 	n := time.Duration(len(s.Keys) - 1)
 	return n * n * time.Minute
 }
 
-// beginDue begins the rotations of keysets that are due, and remembers how old keys are. What cannot be read is reported, and holds up no other.
+// beginDue begins the rotations of keysets that are due, and remembers how old keys are. What cannot be read
+// is reported, and holds up no other.
 func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
 	all := ages{room: -1}
 	for d, err := range r.Ring.Documents(ctx) {

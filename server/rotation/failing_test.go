@@ -135,7 +135,8 @@ func TestUnreadableEntry(t *testing.T) {
 	require.Equal(t, []rotation.Failed{{Code: "malformed", Entries: 1}}, record.Failures)
 }
 
-// Entries that do not open are counted by class, key and error, stay as they are, and keep their key from being destroyed.
+// Entries that do not open are counted by class, key and error, stay as they are, and keep their key from
+// being destroyed.
 func TestEntriesThatDoNotOpen(t *testing.T) {
 	t.Parallel()
 	s, store := faultySite(t, nil)

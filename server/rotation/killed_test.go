@@ -102,7 +102,8 @@ func (s *scene) kill(t *testing.T) {
 	require.ErrorContains(t, command.Wait(), "killed", "it was still at work")
 }
 
-// Whenever a rotation is killed, everything opens, what is written in between stays, and another process takes it to its end.
+// Whenever a rotation is killed, everything opens, what is written in between stays, and another process
+// takes it to its end.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	const n = 400

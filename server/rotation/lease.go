@@ -35,7 +35,8 @@ func (r *Rotator) hold(ctx context.Context) (mine bool, err error) {
 	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content)
 }
 
-// silent reports whether the lease has said the same for so long, by this process's clock, that its holder is not at work, whatever its clock says.
+// silent reports whether the lease has said the same for so long, by this process's clock, that its holder is
+// not at work, whatever its clock says.
 func (r *Rotator) silent(content []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

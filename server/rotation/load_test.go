@@ -23,7 +23,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// While a tenant is rotated, from several processes at once, every read finds what was written last, and entries expire when they should.
+// While a tenant is rotated, from several processes at once, every read finds what was written last, and
+// entries expire when they should.
 func TestUnderLoad(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) kv.Store{

@@ -54,7 +54,8 @@ var (
 	grace = rotation.By{Issuer: "https://provider", Subject: "grace", RequestID: "request 2"}
 )
 
-// Each change of a key says on whose order it is made, also where another process makes it, long after, and where rotations of several people overlap.
+// Each change of a key says on whose order it is made, also where another process makes it, long after, and
+// where rotations of several people overlap.
 func TestEventsNameWhoOrdered(t *testing.T) {
 	t.Parallel()
 	store, err := badgerkv.Open(t.TempDir(), nil)

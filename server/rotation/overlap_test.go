@@ -14,7 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A rotation of another class leaves that of a compromised key what it is: without grace, without a way back, at full rate.
+// A rotation of another class leaves that of a compromised key what it is: without grace, without a way back,
+// at full rate.
 func TestCompromisedStays(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"re-encryption", "grace"} {

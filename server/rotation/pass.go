@@ -49,7 +49,8 @@ type pass struct {
 	record *Record // as it will be at the next checkpoint
 }
 
-// pass goes on through the entries from where the record says, and reports whether it came to their end; else its time was over.
+// pass goes on through the entries from where the record says, and reports whether it came to their end; else
+// its time was over.
 func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, error) {
 	t, err := r.Ring.Tenant(ctx, record.Tenant)
 	if err != nil {
@@ -79,7 +80,8 @@ func (r *Rotator) pass(ctx context.Context, record *Record) (*Record, bool, erro
 	return p.run(ctx)
 }
 
-// count says how many entries there are. What came to nothing under an earlier cursor, or was broken off, is counted anew.
+// count says how many entries there are. What came to nothing under an earlier cursor, or was broken off, is
+// counted anew.
 func (p *pass) count(ctx context.Context) error {
 	p.record.Counts, p.record.Failures, p.record.Found = Counts{}, nil, nil
 	for cursor := ""; ; {
@@ -146,8 +148,8 @@ func (r *Rotator) pause(record *Record) {
 	r.paused[record.Tenant] = place(record)
 }
 
-// whole reports whether a scan that is to go on was paused there by this process. One that was broken off may have found, and sealed anew, what was not
-// written down any more, so it begins anew.
+// whole reports whether a scan that is to go on was paused there by this process. One that was broken off may
+// have found, and sealed anew, what was not written down any more, so it begins anew.
 func (r *Rotator) whole(record *Record) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -217,7 +219,8 @@ type large struct {
 	bytes int
 }
 
-// entries tries until the store and the keys answer. Packages longer than limit come one by one, as soon as there is room for them.
+// entries tries until the store and the keys answer. Packages longer than limit come one by one, as soon as
+// there is room for them.
 func (p *pass) entries(ctx context.Context, keys []string, limit int) error {
 	for wait := firstWait; ; wait = min(2*wait, longest) {
 		left, larger, err := p.try(ctx, keys, limit)
@@ -243,8 +246,8 @@ func (p *pass) entries(ctx context.Context, keys []string, limit int) error {
 	}
 }
 
-// try goes over some entries once and notes what became of them. It gives those that are left, with the error that did it, and those that are longer
-// than limit. An error of an entry itself is counted.
+// try goes over some entries once and notes what became of them. It gives those that are left, with the error
+// that did it, and those that are longer than limit. An error of an entry itself is counted.
 func (p *pass) try(ctx context.Context, keys []string, limit int) (left []string, larger []large, err error) {
 	giveBack, err := p.r.Memory.Await(ctx, int64(len(keys))*int64(limit)*copies)
 	if err != nil {

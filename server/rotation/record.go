@@ -19,8 +19,8 @@ import (
 // State is how far a rotation has come.
 type State string
 
-// The states, in their order. Rotating, Disabling, Destroying and RollingBack announce a change of keysets, which whoever comes next makes too,
-// so that the change is over before the next one begins.
+// The states, in their order. Rotating, Disabling, Destroying and RollingBack announce a change of keysets,
+// which whoever comes next makes too, so that the change is over before the next one begins.
 const (
 	Idle         State = ""             // there was none; the record counts uses
 	Rotating     State = "rotating"     // new primaries are being made
@@ -35,14 +35,16 @@ const (
 	RolledBack   State = "rolled-back"
 )
 
-// By is who ordered a change of keys, as the audit event of the order names them. It is zero where nobody did but the configuration, or a command.
+// By is who ordered a change of keys, as the audit event of the order names them. It is zero where nobody did
+// but the configuration, or a command.
 type By struct {
 	Issuer    string `json:"issuer,omitempty"`
 	Subject   string `json:"subject,omitempty"`
 	RequestID string `json:"requestId,omitempty"`
 }
 
-// Keyset is the new primary of a use and class. A use and class that was rotated again before the rotation was over is there as often.
+// Keyset is the new primary of a use and class. A use and class that was rotated again before the rotation
+// was over is there as often.
 type Keyset struct {
 	Use         format.Use     `json:"use"`
 	Class       classify.Class `json:"class"`
@@ -96,7 +98,8 @@ type Failed struct {
 	Entries int    `json:"entries"`
 }
 
-// Counts is what was done in one go through the entries. One that was broken off by a kill counts again what it did in its last second.
+// Counts is what was done in one go through the entries. One that was broken off by a kill counts again what
+// it did in its last second.
 type Counts struct {
 	Total       int `json:"total"` // entries when it began
 	Scanned     int `json:"scanned"`
@@ -122,8 +125,8 @@ func (c *Counts) add(did cache.Resealed, err error) {
 	}
 }
 
-// Record is what is known of a tenant's last rotation, and of those before that are not over: their former keys are retired when each is due. Times are
-// milliseconds since 1970, 0 for none.
+// Record is what is known of a tenant's last rotation, and of those before that are not over: their former
+// keys are retired when each is due. Times are milliseconds since 1970, 0 for none.
 type Record struct {
 	Version     int      `json:"version"`
 	Tenant      string   `json:"tenant"`
@@ -269,7 +272,8 @@ func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 	return all, nil
 }
 
-// edit changes a tenant's record, again for as long as another process's change comes in between. An error of do changes nothing.
+// edit changes a tenant's record, again for as long as another process's change comes in between. An error of
+// do changes nothing.
 func (r *Rotator) edit(ctx context.Context, tenant string, do func(record *Record) error) (*Record, error) {
 	for {
 		record, old, err := r.read(ctx, tenant)

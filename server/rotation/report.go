@@ -9,8 +9,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Report is what people and programs are told of a tenant's rotation, by the command and over HTTP. It holds no name of an entry. Times that are not there
-// yet are left out.
+// Report is what people and programs are told of a tenant's rotation, by the command and over HTTP. It holds
+// no name of an entry. Times that are not there yet are left out.
 type Report struct {
 	Tenant      string       `json:"tenant"`
 	ID          string       `json:"id"`

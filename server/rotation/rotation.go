@@ -1,13 +1,15 @@
-// Package rotation gives tenants new primary keys, brings what the cache holds under them, and retires the former keys of the cache.
+// Package rotation gives tenants new primary keys, brings what the cache holds under them, and retires the
+// former keys of the cache.
 //
-// What it guarantees: at every moment everything that was written opens, or, after a kill at any point, opens when somebody has gone on;
-// no write of others is lost or taken back; entries keep their time to live; many processes that rotate at once make one primary;
-// a former key of the cache is destroyed only when two goes through all of its tenant's entries found nothing under it, the first of which
-// began when no process could write under it any more, the second when it had been disabled for as long. Keys of other uses are
-// never destroyed here, for no scan sees what is sealed under them.
+// What it guarantees: at every moment everything that was written opens, or, after a kill at any point, opens
+// when somebody has gone on; no write of others is lost or taken back; entries keep their time to live; many
+// processes that rotate at once make one primary; a former key of the cache is destroyed only when two goes
+// through all of its tenant's entries found nothing under it, the first of which began when no process could
+// write under it any more, the second when it had been disabled for as long. Keys of other uses are never
+// destroyed here, for no scan sees what is sealed under them.
 //
-// What is known of a rotation is one record by tenant in the store of keysets, changed by compare-and-swap. A lease keeps one process at
-// work at a time; that two are does no harm.
+// What is known of a rotation is one record by tenant in the store of keysets, changed by compare-and-swap. A
+// lease keeps one process at work at a time; that two are does no harm.
 package rotation
 
 import (
@@ -36,7 +38,8 @@ var ErrNoWayBack = &codes.Error{
 	Of: "key_unusable", Text: "there is no rotation to roll back, its former keys are retired already, or a compromised one is still being retired",
 }
 
-// ErrFull says that a tenant's keysets have no room for another key. Destroyed ones too keep their place, so that no backup brings them back.
+// ErrFull says that a tenant's keysets have no room for another key. Destroyed ones too keep their place, so
+// that no backup brings them back.
 var ErrFull = &codes.Error{
 	Of: "too_large", Text: "the tenant's keysets have no room for the new keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
 }
@@ -104,9 +107,10 @@ type Order struct {
 	due func(record *Record, s *envelope.Keyset) bool // nil is always
 }
 
-// Begin makes new primaries for a tenant's keysets, of every use, and has its cache entries brought under them by Work. Where a rotation
-// is at its beginning already, that one is taken up instead, if it is what is ordered. What is not over of another one goes on. It returns keyring.ErrNoTenant,
-// envelope.ErrKeyDestroyed for a tenant that was shredded, ErrFull, and the errors of the KEK and of the store of keysets.
+// Begin makes new primaries for a tenant's keysets, of every use, and has its cache entries brought under
+// them by Work. Where a rotation is at its beginning already, that one is taken up instead, if it is what is
+// ordered. What is not over of another one goes on. It returns keyring.ErrNoTenant, envelope.ErrKeyDestroyed
+// for a tenant that was shredded, ErrFull, and the errors of the KEK and of the store of keysets.
 func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err
@@ -138,8 +142,8 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 // errNothing says that there is nothing to rotate, or that it is under way.
 var errNothing = errors.New("rotation: nothing to begin")
 
-// plan gives the record of the rotation that is ordered, and of what is not over of those before; errNothing where there is nothing to rotate, or it is
-// under way. It uses the document up.
+// plan gives the record of the rotation that is ordered, and of what is not over of those before; errNothing
+// where there is nothing to rotate, or it is under way. It uses the document up.
 func (r *Rotator) plan(record *Record, d *envelope.Document, order Order) (*Record, error) {
 	full := false
 	next := &Record{
@@ -195,8 +199,8 @@ func (r *Record) covers(next *Record) bool {
 	return true
 }
 
-// join takes over what is not over of the rotation before: the keys that it has yet to retire, and its ways back. There is none to a key that is
-// compromised now.
+// join takes over what is not over of the rotation before: the keys that it has yet to retire, and its ways
+// back. There is none to a key that is compromised now.
 func (r *Record) join(before *Record) {
 	r.Former, r.Compromised = before.Former, r.Compromised || before.Compromised
 	var kept []Keyset
@@ -209,8 +213,8 @@ func (r *Record) join(before *Record) {
 	r.Keysets = append(kept, r.Keysets...)
 }
 
-// Rollback makes the former primaries of a tenant's rotations the primaries again, of all whose former keys no first scan was clean of. What was sealed
-// meanwhile still opens. It returns ErrNoWayBack.
+// Rollback makes the former primaries of a tenant's rotations the primaries again, of all whose former keys
+// no first scan was clean of. What was sealed meanwhile still opens. It returns ErrNoWayBack.
 func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err

@@ -266,7 +266,8 @@ func (s *site) straggler(key, value string) func() {
 	return func() { require.NoError(s.t, s.cache.Put(s.t.Context(), &sealed, cache.Condition{})) }
 }
 
-// After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was written since.
+// After a rollback, half-way, everything opens: what was written before, what was sealed anew, and what was
+// written since.
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	const n = 1000

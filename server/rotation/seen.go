@@ -12,7 +12,8 @@ import (
 // States are those that a rotation can be in, in their order.
 var States = []State{Rotating, Reencrypting, Grace, FirstScan, Disabling, SecondScan, Destroying, Done, RollingBack, RolledBack}
 
-// Seen is what Serve saw of all tenants together when it last looked, and what this process did since it began. It names no tenant and no key.
+// Seen is what Serve saw of all tenants together when it last looked, and what this process did since it
+// began. It names no tenant and no key.
 type Seen struct {
 	Rotations map[State]int // the last one of each tenant; nil where Serve has not looked yet
 	Left      int           // entries that those under way have yet to go through

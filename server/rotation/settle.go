@@ -11,8 +11,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// settle makes the changes of keysets that the record announces, whoever announced them, and gives the record as it is then; nil where there is none.
-// Each change is bound to the keyset's epoch, or can be made again, so a process that was held up in between changes nothing more.
+// settle makes the changes of keysets that the record announces, whoever announced them, and gives the record
+// as it is then; nil where there is none. Each change is bound to the keyset's epoch, or can be made again,
+// so a process that was held up in between changes nothing more.
 func (r *Rotator) settle(ctx context.Context, tenant string) (*Record, error) {
 	for {
 		record, err := r.Record(ctx, tenant)
@@ -73,8 +74,8 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 	return err
 }
 
-// formerOf gives the former keys that there are now. Those that are in the record already go on as they are, and sooner where they became
-// compromised.
+// formerOf gives the former keys that there are now. Those that are in the record already go on as they are,
+// and sooner where they became compromised.
 func (r *Rotator) formerOf(d *envelope.Document, record *Record) (all []Former) {
 	for _, key := range formerKeys(d) {
 		f := Former{Key: key, By: record.By}
@@ -114,8 +115,8 @@ func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error
 	return nil
 }
 
-// formerKeys gives the keys of the cache that something may be under and that are no primaries, of all classes: what an earlier rotation did not
-// come to retire is this one's as well.
+// formerKeys gives the keys of the cache that something may be under and that are no primaries, of all
+// classes: what an earlier rotation did not come to retire is this one's as well.
 func formerKeys(d *envelope.Document) (all []Key) {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -147,7 +148,8 @@ func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 	return err
 }
 
-// retire moves the former keys of the cache on. A key that has become a primary again meanwhile is none of them any more.
+// retire moves the former keys of the cache on. A key that has become a primary again meanwhile is none of
+// them any more.
 func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State) error {
 	d, err := r.Ring.Document(ctx, record.Tenant)
 	if err != nil {

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// A wave is the former keys that are due at once, and at the same stage: one scan is for all of them. Which ones they are follows from the record.
+// A wave is the former keys that are due at once, and at the same stage: one scan is for all of them. Which
+// ones they are follows from the record.
 
 // stage is what the keys of the wave that is under way wait for.
 func (r *Record) stage() State {
@@ -28,7 +29,8 @@ func (r *Record) wave() (keys []Key) {
 	return keys
 }
 
-// await has the record wait for the former key that is due first, or end where there is none left. The counts stay to be seen.
+// await has the record wait for the former key that is due first, or end where there is none left. The counts
+// stay to be seen.
 func (r *Record) await(now int64) {
 	if r.State != Reencrypting {
 		r.Done += r.Counts.Reencrypted
@@ -43,7 +45,8 @@ func (r *Record) await(now int64) {
 	r.Compromised = slices.ContainsFunc(r.Former, func(f Former) bool { return f.Compromised })
 }
 
-// resealed gives the keys that were given up since the last time all entries were sealed anew the times at which they are due.
+// resealed gives the keys that were given up since the last time all entries were sealed anew the times at
+// which they are due.
 func (r *Record) resealed(compromised, others int64) {
 	due := func(c bool) int64 {
 		if c {
@@ -84,7 +87,8 @@ func (r *Record) scanned(again int64) bool {
 	return len(r.wave()) > 0
 }
 
-// disabled has the keys of a wave wait for their second scan. There is no way back to them, nor to what was rotated with them.
+// disabled has the keys of a wave wait for their second scan. There is no way back to them, nor to what was
+// rotated with them.
 func (r *Record) disabled(wave []Key, due int64) {
 	for _, key := range wave {
 		if i := r.index(key); i >= 0 {
@@ -102,10 +106,12 @@ func (r *Record) index(key Key) int {
 	return slices.IndexFunc(r.Former, func(f Former) bool { return f.Key == key })
 }
 
-// Reversible reports whether a former primary can, or can still, be made the primary again. It cannot while a compromised key is being retired.
+// Reversible reports whether a former primary can, or can still, be made the primary again. It cannot while a
+// compromised key is being retired.
 func (r *Record) Reversible(k *Keyset) bool { return r.Active() && !r.Compromised && !k.Final }
 
-// ways gives what a rollback does: each keyset goes back to the first of the primaries that it can go back to, from its last one.
+// ways gives what a rollback does: each keyset goes back to the first of the primaries that it can go back
+// to, from its last one.
 func (r *Record) ways() (all []Keyset) {
 	for _, k := range r.Keysets {
 		if k.Final {

@@ -11,8 +11,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Work goes on with a tenant's rotation: for a few seconds where there are entries to go through, and not where another process does. It
-// gives the record, nil where there is none, and whether there is more to do now.
+// Work goes on with a tenant's rotation: for a few seconds where there are entries to go through, and not
+// where another process does. It gives the record, nil where there is none, and whether there is more to do
+// now.
 func (r *Rotator) Work(ctx context.Context, tenant string) (record *Record, more bool, err error) {
 	record, err = r.settle(ctx, tenant)
 	if errors.Is(err, envelope.ErrKeyDestroyed) {
@@ -122,7 +123,8 @@ func (l *looked) see(generation string, records []*Record, now int64) {
 // lookAnyway is how often Serve reads all records: who was killed may have changed one, and not said so.
 const lookAnyway = time.Minute
 
-// round does a part of what there is to do for each tenant, those with a compromised key first, and reports whether there is more to do now.
+// round does a part of what there is to do for each tenant, those with a compromised key first, and reports
+// whether there is more to do now.
 func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) bool {
 	generation, err := r.Keystore.Generation(ctx, keystore.Rotations)
 	if err == nil && generation == last.generation && r.now() < last.until {

@@ -40,8 +40,8 @@ func (m *masterKey) check(h *format.Header, want envelope.Demand) error {
 
 func (m *masterKey) cipher(h *format.Header) (cipher.AEAD, error) { return m.key.MessageCipher(h.Salt) }
 
-// checkSource is all of envelope.CheckSecret that can be decided before a key is derived. It returns envelope.ErrWrongSecret for a
-// package whose key comes from elsewhere.
+// checkSource is all of envelope.CheckSecret that can be decided before a key is derived. It returns
+// envelope.ErrWrongSecret for a package whose key comes from elsewhere.
 func checkSource(h *format.Header, source format.Source, want envelope.Demand) error {
 	if err := envelope.CheckSecret(h, h.KeyID, want); err != nil {
 		return err

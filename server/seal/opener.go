@@ -8,8 +8,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Open opens a package. The value is written behind dst, within its capacity where that suffices, and returned alone; dst must not
-// overlap pkg, which is not changed. It returns
+// Open opens a package. The value is written behind dst, within its capacity where that suffices, and
+// returned alone; dst must not overlap pkg, which is not changed. It returns
 //   - format.ErrMalformed, format.ErrUnsupportedVersion or format.ErrTooLarge for bytes that are no package to open in one piece,
 //   - classify.ErrTooLow for a class lower than wanted, classify.ErrIterations for a derivation out of bounds,
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed, ErrKeyUnusable or ErrWrongSecret for its key,
@@ -51,8 +51,8 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 	return o, nil
 }
 
-// cipher finds or derives the cipher of a package. It says whether the cipher was kept before: one that was derived is kept once it
-// has opened something, so that forged packages cannot push out what is in use.
+// cipher finds or derives the cipher of a package. It says whether the cipher was kept before: one that was
+// derived is kept once it has opened something, so that forged packages cannot push out what is in use.
 func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, kept bool, err error) {
 	if w := s.slot(h.Use, classify.Class(h.Class)).Load(); w != nil && w.sealed(h) {
 		return w.cipher, true, nil
@@ -64,7 +64,8 @@ func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, kept bool, err error) 
 	return c, false, err
 }
 
-// open carries out the plan: a public value stands in the clear behind its tag, and is authenticated with the additional data.
+// open carries out the plan: a public value stands in the clear behind its tag, and is authenticated with the
+// additional data.
 func (b *scratch) open(dst []byte, c cipher.AEAD, body []byte) ([]byte, error) {
 	value := body[:0]
 	if b.parsed.Algorithm == format.Public {

@@ -6,8 +6,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
 
-// Encrypt encrypts bytes to a package in the binary form. The context is authenticated and readable by anyone. Errors are
-// Sealer.Seal's.
+// Encrypt encrypts bytes to a package in the binary form. The context is authenticated and readable by
+// anyone. Errors are Sealer.Seal's.
 func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]string) ([]byte, error) {
 	return s.seal(format.Bytes, data, class, context)
 }
@@ -17,8 +17,8 @@ func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
 	return s.sealer.Open(nil, pkg, Apply(Want{Use: format.UseService}, options))
 }
 
-// EncryptJSON encrypts text, which must be UTF-8, to a package in the JSON form, as EncryptionService.encrypt does in the browser.
-// Errors are Sealer.Seal's.
+// EncryptJSON encrypts text, which must be UTF-8, to a package in the JSON form, as EncryptionService.encrypt
+// does in the browser. Errors are Sealer.Seal's.
 func (s *Service) EncryptJSON(plaintext string, class classify.Class, context map[string]string) ([]byte, error) {
 	pkg, err := s.seal(format.Text, []byte(plaintext), class, context)
 	if err != nil {

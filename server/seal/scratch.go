@@ -6,7 +6,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// scratch is the memory in which one call plans: whatever an interface's method is given would otherwise be allocated every time.
+// scratch is the memory in which one call plans: whatever an interface's method is given would otherwise be
+// allocated every time.
 type scratch struct {
 	parsed     format.Header
 	header     []byte // the encoded header

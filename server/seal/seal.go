@@ -1,9 +1,10 @@
-// Package seal seals values into packages and opens them again. The cache, the fields, the files and the encryption service of the server
-// share it.
+// Package seal seals values into packages and opens them again. The cache, the fields, the files and the
+// encryption service of the server share it.
 //
-// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a value comes back whole and
-// authentic, or not at all; a package opens in its own place only; nothing is allocated for input over a limit; no error holds a value, a
-// name or a key. Sealer works on packages in bytes and is meant for hot paths; Service is the few calls that most programs need.
+// It carries out what shared/envelope decides, with the primitives of package secret. What it guarantees: a
+// value comes back whole and authentic, or not at all; a package opens in its own place only; nothing is
+// allocated for input over a limit; no error holds a value, a name or a key. Sealer works on packages in
+// bytes and is meant for hot paths; Service is the few calls that most programs need.
 package seal
 
 import (
@@ -15,17 +16,18 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for concurrent use, and its first three
-// methods must be quick, since they are called for every package.
+// Keys holds the data keys of one owner, such as keyring.Tenant or keyring.Vault. It must be safe for
+// concurrent use, and its first three methods must be quick, since they are called for every package.
 type Keys interface {
 	// Owner is the id of the tenant or vault, for the places of its packages.
 	Owner() string
 	// Primary names the key that seals for a use and class; envelope.ErrKeyUnusable where there is none.
 	Primary(use format.Use, class classify.Class) (format.KeyID, error)
-	// CheckOpen decides as envelope.Index.CheckOpen does whether a package with header h may be opened. It must not keep h.
+	// CheckOpen decides as envelope.Index.CheckOpen does whether a package with header h may be opened. It
+	// must not keep h.
 	CheckOpen(h *format.Header, want envelope.Demand) error
-	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it; envelope.ErrUnknownKey where there
-	// is no such key.
+	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it;
+	// envelope.ErrUnknownKey where there is no such key.
 	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
 }
 

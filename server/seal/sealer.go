@@ -12,8 +12,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Sealer seals and opens the packages of one owner. It keeps ciphers, so make one and share it. It is safe for concurrent use and costs one
-// allocation a call, the result, if the given buffer is too small.
+// Sealer seals and opens the packages of one owner. It keeps ciphers, so make one and share it. It is safe
+// for concurrent use and costs one allocation a call, the result, if the given buffer is too small.
 type Sealer struct {
 	source  source
 	writers [format.Uses + 1][classify.PHI + 1]atomic.Pointer[writer]
@@ -24,8 +24,8 @@ type Sealer struct {
 // NewSealer makes a sealer of an owner's keyset.
 func NewSealer(keys Keys) *Sealer { return newSealer(keyset{keys}) }
 
-// keptCiphers bounds the message ciphers that a reader keeps, about 1 KiB each. A salt is one writer's for 2^24 packages, so this
-// suffices for a thousand writers.
+// keptCiphers bounds the message ciphers that a reader keeps, about 1 KiB each. A salt is one writer's for
+// 2^24 packages, so this suffices for a thousand writers.
 const keptCiphers = 1024
 
 // message names a message key.
@@ -44,8 +44,9 @@ func newSealer(s source) *Sealer {
 // Owner is the tenant or vault whose keys these are; empty if the key is a single secret.
 func (s *Sealer) Owner() string { return s.source.owner() }
 
-// Seal appends the package of value to dst, which must not overlap it. It returns classify.ErrUnknown for no class,
-// format.ErrInvalid or format.ErrTooLarge for what cannot be written, and envelope.ErrKeyUnusable where no key may seal.
+// Seal appends the package of value to dst, which must not overlap it. It returns classify.ErrUnknown for no
+// class, format.ErrInvalid or format.ErrTooLarge for what cannot be written, and envelope.ErrKeyUnusable
+// where no key may seal.
 func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if err := req.check(value); err != nil {
 		return nil, err

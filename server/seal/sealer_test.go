@@ -29,7 +29,8 @@ func contextOf(t testing.TB, m map[string]string) format.Context {
 	return c
 }
 
-// Every class and value type comes back as it went in, with its details, and only public values are readable in the package.
+// Every class and value type comes back as it went in, with its details, and only public values are readable
+// in the package.
 func TestRoundTrip(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := []byte(`"a planted value, readable as text and as JSON"`)
@@ -181,7 +182,8 @@ func TestSalts(t *testing.T) {
 	require.NotEqual(t, first.Salt, rotated.Salt)
 }
 
-// Message keys are derived once: for writing, for reading what another wrote, and by a thousand concurrent readers of several.
+// Message keys are derived once: for writing, for reading what another wrote, and by a thousand concurrent
+// readers of several.
 func TestMessageKeysAreKept(t *testing.T) {
 	k := newKeys(t, "tenant")
 	writer, reader := seal.NewSealer(k), seal.NewSealer(k)

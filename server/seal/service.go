@@ -13,13 +13,15 @@ import (
 // ErrNotText says that a package holds something other than text.
 var ErrNotText = &codes.Error{Of: "invalid_argument", Text: "the package does not hold text: use DecryptData"}
 
-// Metadata is what must be kept beside a ciphertext to decrypt it: all of a package but the ciphertext. It is not secret, it is
-// authenticated, and encoding/json writes it as the "metadata" of the format's JSON form (SPEC.md section 7).
+// Metadata is what must be kept beside a ciphertext to decrypt it: all of a package but the ciphertext. It is
+// not secret, it is authenticated, and encoding/json writes it as the "metadata" of the format's JSON form
+// (SPEC.md section 7).
 type Metadata = jsonform.Metadata
 
-// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as whole packages in the binary or
-// the JSON form. It is safe for concurrent use; make one and share it. Its packages are not bound to a place, so any of them opens in place
-// of another: check the context of what was opened, or seal with Sealer.
+// Service encrypts single values for a program that stores them itself: as ciphertext and metadata, or as
+// whole packages in the binary or the JSON form. It is safe for concurrent use; make one and share it. Its
+// packages are not bound to a place, so any of them opens in place of another: check the context of what was
+// opened, or seal with Sealer.
 type Service struct{ sealer *Sealer }
 
 // Option changes what NewService makes.
@@ -27,13 +29,13 @@ type Option func(*serviceOptions)
 
 type serviceOptions struct{ iterations uint32 }
 
-// WithIterations sets the PBKDF2 iterations of what is written under a passphrase. Fewer than classify.WriteFloor are raised to it,
-// with a warning in the log.
+// WithIterations sets the PBKDF2 iterations of what is written under a passphrase. Fewer than
+// classify.WriteFloor are raised to it, with a warning in the log.
 func WithIterations(n uint32) Option { return func(o *serviceOptions) { o.iterations = n } }
 
-// NewService makes a service whose one key comes from a master key: 32 random bytes in standard base64, or else a passphrase, which
-// the first call with a new salt stretches for about 0.2 s. It returns secret.ErrPassword for an empty one and classify.ErrIterations
-// above classify.Ceiling.
+// NewService makes a service whose one key comes from a master key: 32 random bytes in standard base64, or
+// else a passphrase, which the first call with a new salt stretches for about 0.2 s. It returns
+// secret.ErrPassword for an empty one and classify.ErrIterations above classify.Ceiling.
 func NewService(key string, options ...Option) (*Service, error) {
 	o := serviceOptions{iterations: classify.WriteFloor}
 	for _, option := range options {
@@ -73,8 +75,8 @@ func Apply(want Want, options []ReadOption) Want {
 	return want
 }
 
-// EncryptString encrypts text, which must be UTF-8, to base64 and metadata. The context is authenticated and readable by anyone.
-// Errors are Sealer.Seal's.
+// EncryptString encrypts text, which must be UTF-8, to base64 and metadata. The context is authenticated and
+// readable by anyone. Errors are Sealer.Seal's.
 func (s *Service) EncryptString(plaintext string, class classify.Class, context map[string]string) (string, Metadata, error) {
 	ciphertext, m, err := s.split(format.Text, []byte(plaintext), class, context)
 	if err != nil {
@@ -102,8 +104,8 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	return string(o.Value), nil
 }
 
-// EncryptData encrypts bytes to a ciphertext, 16 bytes longer, and metadata. The context is authenticated and readable by anyone.
-// Errors are Sealer.Seal's.
+// EncryptData encrypts bytes to a ciphertext, 16 bytes longer, and metadata. The context is authenticated and
+// readable by anyone. Errors are Sealer.Seal's.
 func (s *Service) EncryptData(data []byte, class classify.Class, context map[string]string) ([]byte, Metadata, error) {
 	return s.split(format.Bytes, data, class, context)
 }

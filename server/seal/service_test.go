@@ -159,7 +159,8 @@ func TestNewServiceRefuses(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
-// Fewer iterations than the floor are raised to it, with a warning that names both figures and no secret; more are kept.
+// Fewer iterations than the floor are raised to it, with a warning that names both figures and no secret;
+// more are kept.
 func TestIterations(t *testing.T) {
 	var log bytes.Buffer
 	former := slog.Default()

@@ -23,8 +23,8 @@ func worked(t *testing.T) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// Concurrent readers of one salt share one derivation, and later ones find it: 64 reads cost about one. The class and the use
-// need none of their own either.
+// Concurrent readers of one salt share one derivation, and later ones find it: 64 reads cost about one. The
+// class and the use need none of their own either.
 func TestDerivationIsShared(t *testing.T) {
 	writer := services(t)["passphrase"]
 	var packages [][]byte

@@ -21,8 +21,8 @@ const (
 	atTime  = 58
 )
 
-// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte that still parses is
-// reported as tampering or as an unknown key.
+// Every bit of a package matters: whichever is flipped, in whichever byte, nothing comes back, and a byte
+// that still parses is reported as tampering or as an unknown key.
 func TestEveryBitFlipped(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
@@ -120,7 +120,8 @@ func TestClassLowered(t *testing.T) {
 	require.ErrorIs(t, err, classify.ErrTooLow)
 }
 
-// A forged public package, with the id of a real public key and a guessed or copied tag, is not accepted in place of a sealed one.
+// A forged public package, with the id of a real public key and a guessed or copied tag, is not accepted in
+// place of a sealed one.
 func TestForgedPublic(t *testing.T) {
 	k := newKeys(t, "tenant")
 	s := seal.NewSealer(k)

@@ -90,8 +90,8 @@ func TestVectorsOpen(t *testing.T) {
 	require.Greater(t, opened, 200)
 }
 
-// Every package that must not open is refused with the vector's code, by a reader that has just opened everything else and by a
-// fresh one.
+// Every package that must not open is refused with the vector's code, by a reader that has just opened
+// everything else and by a fresh one.
 func TestVectorsRefuse(t *testing.T) {
 	r := newReaders(t)
 	for _, v := range vectors.Packages() {

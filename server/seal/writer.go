@@ -31,8 +31,8 @@ func (s *Sealer) slot(use format.Use, class classify.Class) *atomic.Pointer[writ
 	return &s.writers[use][class]
 }
 
-// writer returns the current writer of a use and class, and makes one when there is none yet, when another key has become the
-// primary, or when the salt's budget is spent.
+// writer returns the current writer of a use and class, and makes one when there is none yet, when another
+// key has become the primary, or when the salt's budget is spent.
 func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer, error) {
 	primary, err := s.source.primary(use, class)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Cookie is the name of the cookie that holds a session's id. The prefix makes browsers refuse it from anywhere but this host over HTTPS
-// (RFC 6265bis section 4.1.3.2).
+// Cookie is the name of the cookie that holds a session's id. The prefix makes browsers refuse it from
+// anywhere but this host over HTTPS (RFC 6265bis section 4.1.3.2).
 const Cookie = "__Host-session"
 
 const contextKey = "coffer session"
@@ -33,8 +33,8 @@ func NewSessions(m *Manager, record func(c echo.Context) Record) *Sessions {
 	return &Sessions{m, record}
 }
 
-// Middleware opens the visitor's session for the handlers behind it, which read it with From. A visitor without a session in force goes on
-// without one. Any other failure ends the request with its error.
+// Middleware opens the visitor's session for the handlers behind it, which read it with From. A visitor
+// without a session in force goes on without one. Any other failure ends the request with its error.
 func (s *Sessions) Middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		cookie, err := c.Cookie(Cookie)
@@ -58,8 +58,8 @@ func From(c echo.Context) (Session, bool) {
 	return found, ok
 }
 
-// Start makes a session for the visitor, as after signing in, and ends an earlier one, so that an id from before is worth nothing
-// afterwards. Errors are those of Create and End.
+// Start makes a session for the visitor, as after signing in, and ends an earlier one, so that an id from
+// before is worth nothing afterwards. Errors are those of Create and End.
 func (s *Sessions) Start(c echo.Context, data []byte, ttl time.Duration) error {
 	if err := s.end(c); err != nil {
 		return err

@@ -1,8 +1,10 @@
-// Package session keeps encrypted sessions: what a program knows of a user who has signed in, sealed under a key of the session's own.
+// Package session keeps encrypted sessions: what a program knows of a user who has signed in, sealed under a
+// key of the session's own.
 //
-// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32 random bytes. The key is
-// derived from it, and the store holds only a hash of it. A session belongs to one owner, is of the class confidential, and cannot be read
-// once it has ended or timed out, nor, however often it was extended, longer after its creation than that class allows.
+// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32
+// random bytes. The key is derived from it, and the store holds only a hash of it. A session belongs to one
+// owner, is of the class confidential, and cannot be read once it has ended or timed out, nor, however often
+// it was extended, longer after its creation than that class allows.
 package session
 
 import (
@@ -48,8 +50,8 @@ type Session struct {
 	ExpiresAt time.Time
 }
 
-// Record is told what is about to happen to a session, after the cryptography and before its effect; an error of it prevents the effect.
-// failed is why nothing will happen.
+// Record is told what is about to happen to a session, after the cryptography and before its effect; an error
+// of it prevents the effect. failed is why nothing will happen.
 type Record func(action audit.Action, key format.KeyID, failed error) error
 
 // Manager keeps the sessions of one owner. It is safe for concurrent use.
@@ -62,7 +64,8 @@ type Manager struct {
 // Option changes what New makes.
 type Option func(*Manager)
 
-// WithMaxTTL sets the longest time from a session's creation to its end, in place of the table's for the class. It must be positive.
+// WithMaxTTL sets the longest time from a session's creation to its end, in place of the table's for the
+// class. It must be positive.
 func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.longest = longest } }
 
 // New makes a manager over a store, which the caller closes.
@@ -112,8 +115,9 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 	}, nil
 }
 
-// Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had again. It returns ErrTTL,
-// format.ErrTooLarge for more than MaxData, and the errors of the store and of record.
+// Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had
+// again. It returns ErrTTL, format.ErrTooLarge for more than MaxData, and the errors of the store and of
+// record.
 func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record Record) (id string, s Session, err error) {
 	if ttl <= 0 || ttl > m.longest {
 		return "", s, ErrTTL
@@ -153,8 +157,8 @@ func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
 	return Session{Data: data, CreatedAt: time.UnixMilli(h.EncryptedAt), ExpiresAt: time.Now().Add(left)}
 }
 
-// Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of seal.Sealer.Open, of the store and of
-// record.
+// Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of
+// seal.Sealer.Open, of the store and of record.
 func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -191,8 +195,8 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 	return o, pkg, err
 }
 
-// Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its creation it returns ErrTTL. Other
-// errors are those of Get.
+// Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its
+// creation it returns ErrTTL. Other errors are those of Get.
 func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record Record) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {

@@ -61,7 +61,8 @@ type document struct {
 	Tokens []record `json:"tokens"`
 }
 
-// current returns the tokens in force. Asking the file system each time costs about a microsecond, and is what ends a revoked token.
+// current returns the tokens in force. Asking the file system each time costs about a microsecond, and is
+// what ends a revoked token.
 func (f *File) current() ([]entry, error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -148,8 +149,8 @@ func (f *File) change(edit func([]entry) ([]entry, error)) error {
 	return durable.Replace(f.path, encode(entries))
 }
 
-// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds: what it serves is a list
-// for the operator, which must not stop a request.
+// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds:
+// what it serves is a list for the operator, which must not stop a request.
 func (f *File) used(e *entry, now time.Time) {
 	at := now.UTC().Truncate(hour)
 	if !e.LastUsedAt.Before(at) || !f.note(e.ID, at) {

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// CreateFirst makes a token with all scopes on the default tenant if there is no file. If there is one, even without tokens, it returns the
-// empty string, or ErrDamaged if the file cannot be understood.
+// CreateFirst makes a token with all scopes on the default tenant if there is no file. If there is one, even
+// without tokens, it returns the empty string, or ErrDamaged if the file cannot be understood.
 func (f *File) CreateFirst() (text string, t Token, err error) {
 	if _, err := f.current(); !errors.Is(err, fs.ErrNotExist) {
 		return "", Token{}, err
@@ -28,8 +28,8 @@ func (f *File) CreateFirst() (text string, t Token, err error) {
 	return text, made.Token, nil
 }
 
-// Issue makes a new token and returns it; it cannot be had again. Its errors are ErrGrant, ErrFull, ErrDamaged, and those of the file
-// system.
+// Issue makes a new token and returns it; it cannot be had again. Its errors are ErrGrant, ErrFull,
+// ErrDamaged, and those of the file system.
 func (f *File) Issue(g Grant) (text string, t Token, err error) {
 	if !g.valid() {
 		return "", Token{}, ErrGrant

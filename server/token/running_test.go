@@ -16,7 +16,8 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// TestChangedElsewhere: another process makes and revokes tokens; a running one knows at the very next request, each time.
+// TestChangedElsewhere: another process makes and revokes tokens; a running one knows at the very next
+// request, each time.
 func revoke(f *token.File, id string) error {
 	_, err := f.Revoke(id)
 	return err
@@ -40,7 +41,8 @@ func TestChangedElsewhere(t *testing.T) {
 	requireRefused(t, f, kept)
 }
 
-// TestRevokedWithinTheClocksTick: a file of the same size, place and time as its former one, which a coarse clock can yield, is read.
+// TestRevokedWithinTheClocksTick: a file of the same size, place and time as its former one, which a coarse
+// clock can yield, is read.
 func TestRevokedWithinTheClocksTick(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	f := token.Open(path)

@@ -1,8 +1,8 @@
 // Package token keeps the API tokens that open the HTTP service.
 //
-// It guarantees that no token is stored anywhere: the file holds only their SHA-256, which suffices, since a token is 256 random bits and
-// cannot be guessed from its hash. The file is replaced in one step, under a lock, and checked on every request, so a token that is revoked
-// ends at once, in a running server too.
+// It guarantees that no token is stored anywhere: the file holds only their SHA-256, which suffices, since a
+// token is 256 random bits and cannot be guessed from its hash. The file is replaced in one step, under a
+// lock, and checked on every request, so a token that is revoked ends at once, in a running server too.
 package token
 
 import (
@@ -96,8 +96,9 @@ func generate(g Grant, now time.Time) (text string, e entry) {
 	return text, e
 }
 
-// Authenticate implements identity.Authenticator. The time that it takes does not depend on how much of the bearer's text matches a token.
-// Without a file no token is in force. An error other than ErrUnauthorized means that the file could not be read.
+// Authenticate implements identity.Authenticator. The time that it takes does not depend on how much of the
+// bearer's text matches a token. Without a file no token is in force. An error other than ErrUnauthorized
+// means that the file could not be read.
 func (f *File) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
 	if len(bearer) != length || !strings.HasPrefix(bearer, Prefix) {
 		return identity.Identity{}, ErrUnauthorized

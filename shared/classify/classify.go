@@ -1,8 +1,9 @@
-// Package classify is the one set of classification rules: what each class of data requires at rest, how cheap a password
-// derivation its readers still accept, and how long a cache keeps it.
+// Package classify is the one set of classification rules: what each class of data requires at rest, how
+// cheap a password derivation its readers still accept, and how long a cache keeps it.
 //
-// It is pure: constants and comparisons, the standard library only, so that server and browser cannot disagree. The order of
-// the constants is the order of sensitivity. There is no default class: the zero Class is invalid, so every write states one.
+// It is pure: constants and comparisons, the standard library only, so that server and browser cannot
+// disagree. The order of the constants is the order of sensitivity. There is no default class: the zero Class
+// is invalid, so every write states one.
 package classify
 
 // Class is the sensitivity of a value, one byte in a package's header.
@@ -23,15 +24,16 @@ var All = [...]Class{Public, Internal, Confidential, PII, PHI}
 type Rules struct {
 	// Encrypt is false for public data, which is authenticated in the clear.
 	Encrypt bool
-	// ReadFloor is the least number of PBKDF2-HMAC-SHA256 iterations a reader accepts. What is written costs at least WriteFloor.
+	// ReadFloor is the least number of PBKDF2-HMAC-SHA256 iterations a reader accepts. What is written costs
+	// at least WriteFloor.
 	ReadFloor uint32
 	// MaxTTL is the longest, and default, time to live in the cache in seconds; 0 is none.
 	MaxTTL int64
 }
 
 const (
-	// WriteFloor is the least number of PBKDF2-HMAC-SHA256 iterations for whatever is written, of any class: a password is only as
-	// strong as its cheapest derivation (OWASP Password Storage Cheat Sheet: 600,000).
+	// WriteFloor is the least number of PBKDF2-HMAC-SHA256 iterations for whatever is written, of any class:
+	// a password is only as strong as its cheapest derivation (OWASP Password Storage Cheat Sheet: 600,000).
 	WriteFloor = 600_000
 	// Ceiling bounds the iterations a reader accepts, so that no package can demand minutes of work.
 	Ceiling = 10_000_000
@@ -95,8 +97,8 @@ func (c Class) Rules() Rules {
 	return rules[c]
 }
 
-// Demand returns ErrTooLow if c is lower than a reader's least class, and ErrUnknown if c is no class. The zero least demands
-// nothing.
+// Demand returns ErrTooLow if c is lower than a reader's least class, and ErrUnknown if c is no class. The
+// zero least demands nothing.
 func (c Class) Demand(least Class) error {
 	if !c.Valid() {
 		return ErrUnknown
@@ -107,8 +109,8 @@ func (c Class) Demand(least Class) error {
 	return nil
 }
 
-// CheckIterations returns ErrIterations if a reader must refuse a derivation of that many iterations for the class. Public data
-// derives its key like the lowest encrypted class.
+// CheckIterations returns ErrIterations if a reader must refuse a derivation of that many iterations for the
+// class. Public data derives its key like the lowest encrypted class.
 func (c Class) CheckIterations(n uint32) error {
 	floor := max(c.Rules().ReadFloor, rules[Internal].ReadFloor)
 	if n < floor || n > Ceiling {

@@ -1,8 +1,10 @@
-// Package codes is the one table of error codes: Go errors, TypeScript errors and HTTP problems carry the same ones, for ever.
+// Package codes is the one table of error codes: Go errors, TypeScript errors and HTTP problems carry the
+// same ones, for ever.
 //
-// An error states its code by a method Code() string; [Of] finds it. TypeScript's table (web/src/codes.gen.ts) and docs/errors.md
-// are generated from this one, and a test holds them equal. The position in Table is the number by which the WebAssembly core
-// names an error to its shell; it is private to one build.
+// An error states its code by a method Code() string; [Of] finds it. TypeScript's table
+// (web/src/codes.gen.ts) and docs/errors.md are generated from this one, and a test holds them equal. The
+// position in Table is the number by which the WebAssembly core names an error to its shell; it is private to
+// one build.
 package codes
 
 import "errors"
@@ -20,7 +22,8 @@ type Info struct {
 // Internal is the row of whatever carries no code.
 const Internal = "internal"
 
-// Core is the number of codes that the browser's core can name, the first of Table: its shell has the names of no others.
+// Core is the number of codes that the browser's core can name, the first of Table: its shell has the names
+// of no others.
 const Core = 13
 
 // Table lists every code. Rows are added, never removed or renamed.
@@ -66,8 +69,9 @@ var Table = []Info{
 	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
 }
 
-// Error is an error with a code of the table, for packages that have no error type of their own. Its fields are set in a literal
-// when a sentinel is declared, and never after; a test holds every sentinel's code to the table.
+// Error is an error with a code of the table, for packages that have no error type of their own. Its fields
+// are set in a literal when a sentinel is declared, and never after; a test holds every sentinel's code to
+// the table.
 type Error struct{ Of, Text string }
 
 func (e *Error) Error() string { return "coffer: " + e.Text }

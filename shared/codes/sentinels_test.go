@@ -18,8 +18,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// An error states its code as codes.Error, or as an Error of its own package with a method Code, for packages that may not import
-// this one. Either is a literal with the code in it, so the sources say which codes there are.
+// An error states its code as codes.Error, or as an Error of its own package with a method Code, for packages
+// that may not import this one. Either is a literal with the code in it, so the sources say which codes there
+// are.
 func TestEverySentinelsCodeIsInTheTable(t *testing.T) {
 	found := map[string]int{}
 	for dir, files := range packages(t, filepath.Join("..", "..")) {

@@ -28,8 +28,8 @@ var backupMagic = [4]byte{'C', 'F', 'B', 1}
 // Place is the document of no owner, to which a backup's key is bound as a root is to its owner's.
 func (b *Backup) Place() *Document { return &Document{Environment: b.Environment} }
 
-// AppendContent appends the backup's one encoding to dst but for the MAC, which follows it. It returns ErrInvalid for a backup that
-// ParseBackup would not read, and ErrTooLarge beyond MaxBackup.
+// AppendContent appends the backup's one encoding to dst but for the MAC, which follows it. It returns
+// ErrInvalid for a backup that ParseBackup would not read, and ErrTooLarge beyond MaxBackup.
 func (b *Backup) AppendContent(dst []byte) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, backupMagic[:]...)
@@ -78,9 +78,9 @@ func (b *Backup) check() error {
 	return nil
 }
 
-// ParseBackup reads a whole file, and gives the content that its MAC is of; both alias the file. It returns ErrUnsupportedVersion for another
-// version, ErrTooLarge beyond MaxBackup and ErrMalformed for anything else that is not a backup. The MAC is for the caller to check,
-// before anything is believed.
+// ParseBackup reads a whole file, and gives the content that its MAC is of; both alias the file. It returns
+// ErrUnsupportedVersion for another version, ErrTooLarge beyond MaxBackup and ErrMalformed for anything else
+// that is not a backup. The MAC is for the caller to check, before anything is believed.
 func ParseBackup(file []byte) (b *Backup, content []byte, err error) {
 	if len(file) > MaxBackup {
 		return nil, nil, ErrTooLarge

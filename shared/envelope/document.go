@@ -105,8 +105,9 @@ func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {
 	return nil
 }
 
-// Room is how many times each keyset can get another key, at least: less is left of a key that is destroyed, but it keeps its place, in its keyset and in
-// the document, whose size is bounded too. With many keysets that is what fills up first.
+// Room is how many times each keyset can get another key, at least: less is left of a key that is destroyed,
+// but it keeps its place, in its keyset and in the document, whose size is bounded too. With many keysets
+// that is what fills up first.
 func (d *Document) Room() int {
 	encoded, err := d.Append(nil)
 	if err != nil {
@@ -135,8 +136,8 @@ func (d *Document) AddSlot(s Slot) error {
 	return nil
 }
 
-// AddKey makes k the primary of its use and class, in a new epoch, creating the keyset where it is the first. It returns
-// ErrInvalid for a key that no document may hold or whose ID is there already.
+// AddKey makes k the primary of its use and class, in a new epoch, creating the keyset where it is the first.
+// It returns ErrInvalid for a key that no document may hold or whose ID is there already.
 func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	i := 0
 	for i < len(d.Keysets) && d.Keysets[i].before(use, class) {
@@ -168,8 +169,9 @@ func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	return nil
 }
 
-// Advance moves a key to a later state; destroying drops its wrapped bytes. Moving to the state it has is no error; moving
-// back, or disabling or destroying the primary, is ErrInvalid, and a key that is not there ErrUnknownKey.
+// Advance moves a key to a later state; destroying drops its wrapped bytes. Moving to the state it has is no
+// error; moving back, or disabling or destroying the primary, is ErrInvalid, and a key that is not there
+// ErrUnknownKey.
 func (d *Document) Advance(use format.Use, class classify.Class, id format.KeyID, to State) error {
 	s := d.Keyset(use, class)
 	if s == nil {

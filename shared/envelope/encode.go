@@ -9,8 +9,8 @@ import (
 
 var documentMagic = [4]byte{'C', 'F', 'K', 1}
 
-// Append appends the document's one encoding to dst (SPEC.md section 9.1). It returns ErrInvalid for a document that Check refuses
-// and ErrTooLarge beyond MaxDocument.
+// Append appends the document's one encoding to dst (SPEC.md section 9.1). It returns ErrInvalid for a
+// document that Check refuses and ErrTooLarge beyond MaxDocument.
 func (d *Document) Append(dst []byte) ([]byte, error) {
 	if err := d.Check(); err != nil {
 		return dst, err
@@ -71,8 +71,9 @@ func appendString16(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// ParseDocument reads a whole document. It returns ErrUnsupportedVersion for another version, ErrTooLarge beyond MaxDocument and
-// ErrMalformed for anything else that is not a document. The document does not alias b.
+// ParseDocument reads a whole document. It returns ErrUnsupportedVersion for another version, ErrTooLarge
+// beyond MaxDocument and ErrMalformed for anything else that is not a document. The document does not alias
+// b.
 func ParseDocument(b []byte) (*Document, error) {
 	if len(b) > MaxDocument {
 		return nil, ErrTooLarge
@@ -97,7 +98,8 @@ func ParseDocument(b []byte) (*Document, error) {
 	return d, nil
 }
 
-// OwnerOf gives the owner that stands at the beginning of a document, be the rest of it damaged; empty where that is, too.
+// OwnerOf gives the owner that stands at the beginning of a document, be the rest of it damaged; empty where
+// that is, too.
 func OwnerOf(b []byte) string {
 	r := reader{rest: b}
 	r.take(len(documentMagic))

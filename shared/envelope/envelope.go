@@ -1,12 +1,15 @@
-// Package envelope decides: which key seals, whether a package may be opened, when a salt is used up, what a keyset may become.
+// Package envelope decides: which key seals, whether a package may be opened, when a salt is used up, what a
+// keyset may become.
 //
-// It is pure. There is no I/O here, no clock, no randomness and no cryptographic primitive: a shell (WebCrypto in the browser,
-// crypto/cipher on the server) carries out what is decided here, so both sides decide alike. What it guarantees is that a key
-// seals and opens packages of its own use and class only, that key states only advance, and that every document it writes it can
-// read back, with one encoding per document.
+// It is pure. There is no I/O here, no clock, no randomness and no cryptographic primitive: a shell
+// (WebCrypto in the browser, crypto/cipher on the server) carries out what is decided here, so both sides
+// decide alike. What it guarantees is that a key seals and opens packages of its own use and class only, that
+// key states only advance, and that every document it writes it can read back, with one encoding per
+// document.
 //
-// The hierarchy: a slot's key wraps a root, the root wraps data keys (DEKs), DEKs seal data. A [Document] holds all of one owner's
-// wrapped keys. It contains no usable key and is safe at rest; only its slots' secrets open it.
+// The hierarchy: a slot's key wraps a root, the root wraps data keys (DEKs), DEKs seal data. A [Document]
+// holds all of one owner's wrapped keys. It contains no usable key and is safe at rest; only its slots'
+// secrets open it.
 package envelope
 
 import "github.com/coffer-storage/coffer/shared/codes"

@@ -39,7 +39,8 @@ func ExampleDocument() {
 	// coffer: the key is disabled, or there is no primary key for this use and class
 }
 
-// Before a package is opened, its header is held to the keyset, to the place it was read from and to the reader's demand.
+// Before a package is opened, its header is held to the keyset, to the place it was read from and to the
+// reader's demand.
 func ExampleIndex_CheckOpen() {
 	document := &envelope.Document{Owner: "clinic"}
 	id := format.KeyID{1}

@@ -13,8 +13,8 @@ import (
 
 func TestFuzzTargetsHaveSeeds(t *testing.T) { fuzztest.RequireSeeds(t) }
 
-// FuzzDocument: what parses is written again byte for byte, parsing allocates no more than the input allows, and the parsed
-// document joins with itself.
+// FuzzDocument: what parses is written again byte for byte, parsing allocates no more than the input allows,
+// and the parsed document joins with itself.
 func FuzzDocument(f *testing.F) {
 	b, _ := newDocument().Append(nil)
 	f.Add(b)

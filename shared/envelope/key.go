@@ -34,8 +34,8 @@ type Key struct {
 	Wrapped   []byte       // nonce || AES-256-GCM(root's wrapping key) || tag; empty once destroyed
 }
 
-// Keyset is the keys of one use and class. The primary is a pointer, not a state: pointing it back at an earlier key is a
-// rollback, a new epoch of its own.
+// Keyset is the keys of one use and class. The primary is a pointer, not a state: pointing it back at an
+// earlier key is a rollback, a new epoch of its own.
 type Keyset struct {
 	Use     format.Use
 	Class   classify.Class

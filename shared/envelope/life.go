@@ -7,8 +7,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Promote makes a key that is enabled the primary of its keyset, in a new epoch: a rollback, where it was the primary before. It
-// returns ErrUnknownKey for a key that is not there, and ErrKeyUnusable for one that must not seal.
+// Promote makes a key that is enabled the primary of its keyset, in a new epoch: a rollback, where it was the
+// primary before. It returns ErrUnknownKey for a key that is not there, and ErrKeyUnusable for one that must
+// not seal.
 func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID) error {
 	s := d.Keyset(use, class)
 	if s == nil {
@@ -26,7 +27,8 @@ func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID
 	return nil
 }
 
-// RotatedAt is when the keyset's newest key was made, in milliseconds since 1970: that of the last rotation, rolled back or not.
+// RotatedAt is when the keyset's newest key was made, in milliseconds since 1970: that of the last rotation,
+// rolled back or not.
 func (s *Keyset) RotatedAt() (at int64) {
 	for i := range s.Keys {
 		at = max(at, s.Keys[i].CreatedAt)
@@ -34,12 +36,12 @@ func (s *Keyset) RotatedAt() (at int64) {
 	return at
 }
 
-// Shred destroys every slot and every key, the primaries too. Nothing that was sealed under them opens again, and a merge with an
-// earlier copy of the document brings nothing back.
+// Shred destroys every slot and every key, the primaries too. Nothing that was sealed under them opens again,
+// and a merge with an earlier copy of the document brings nothing back.
 func (d *Document) Shred() { d.ShredUntil(format.MaxTime) }
 
-// ShredUntil is Shred for the slots and keys that were made until a time, in milliseconds since 1970: those of an owner that was
-// shredded then, and begun anew since.
+// ShredUntil is Shred for the slots and keys that were made until a time, in milliseconds since 1970: those
+// of an owner that was shredded then, and begun anew since.
 func (d *Document) ShredUntil(ms int64) {
 	for i := range d.Slots {
 		if s := &d.Slots[i]; s.CreatedAt <= ms {
@@ -55,8 +57,8 @@ func (d *Document) ShredUntil(ms int64) {
 	}
 }
 
-// DestroyKeys destroys the keys of these ids, primaries too: they were destroyed in a later copy of the document, which was lost. Ids that are of no
-// key of it are none of its concern.
+// DestroyKeys destroys the keys of these ids, primaries too: they were destroyed in a later copy of the
+// document, which was lost. Ids that are of no key of it are none of its concern.
 func (d *Document) DestroyKeys(ids map[format.KeyID]bool) {
 	for i := range d.Keysets {
 		for j := range d.Keysets[i].Keys {
@@ -78,8 +80,8 @@ func (d *Document) Newest() (at int64) {
 	return at
 }
 
-// Gone reports whether a root had slots and every one was destroyed, so that nothing opens it any more: its keys are as destroyed,
-// whatever their state. A merge can leave such keys.
+// Gone reports whether a root had slots and every one was destroyed, so that nothing opens it any more: its
+// keys are as destroyed, whatever their state. A merge can leave such keys.
 func (d *Document) Gone(root format.KeyID) bool {
 	gone := false
 	for i := range d.Slots {
@@ -93,13 +95,14 @@ func (d *Document) Gone(root format.KeyID) bool {
 	return gone
 }
 
-// Shredded reports whether no secret opens the document any more. It has slots, or it would be one that nobody can open yet.
+// Shredded reports whether no secret opens the document any more. It has slots, or it would be one that
+// nobody can open yet.
 func (d *Document) Shredded() bool {
 	return len(d.Slots) > 0 && !slices.ContainsFunc(d.Slots, func(s Slot) bool { return s.State == Enabled })
 }
 
-// Roots gives the roots that something may be under: those that an enabled slot opens, and those of keys that are neither destroyed
-// nor under a root that is gone.
+// Roots gives the roots that something may be under: those that an enabled slot opens, and those of keys that
+// are neither destroyed nor under a root that is gone.
 func (d *Document) Roots() (all []format.KeyID) {
 	add := func(id format.KeyID) {
 		if !slices.Contains(all, id) {
@@ -121,8 +124,8 @@ func (d *Document) Roots() (all []format.KeyID) {
 	return all
 }
 
-// DestroySlot leaves a slot's tombstone in its place. It returns ErrUnknownKey for a slot that is not there, and ErrInvalid for the
-// last way to a root under which there are keys: that is what Shred is for.
+// DestroySlot leaves a slot's tombstone in its place. It returns ErrUnknownKey for a slot that is not there,
+// and ErrInvalid for the last way to a root under which there are keys: that is what Shred is for.
 func (d *Document) DestroySlot(id [16]byte) error {
 	i := slices.IndexFunc(d.Slots, func(s Slot) bool { return s.ID == id })
 	if i < 0 {

@@ -7,10 +7,10 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Merge joins two documents of one owner into a new one: the union of slots and keys, each in the later of its two states; the
-// primary of the higher epoch, of equal epochs the higher key id. It is commutative, associative and idempotent, so devices
-// that exchange documents in any order end with the same one. It returns ErrInvalid for documents of different owners or
-// environments.
+// Merge joins two documents of one owner into a new one: the union of slots and keys, each in the later of
+// its two states; the primary of the higher epoch, of equal epochs the higher key id. It is commutative,
+// associative and idempotent, so devices that exchange documents in any order end with the same one. It
+// returns ErrInvalid for documents of different owners or environments.
 func Merge(a, b *Document) (*Document, error) {
 	if a.Owner != b.Owner || a.Environment != b.Environment {
 		return nil, ErrInvalid
@@ -27,8 +27,9 @@ func Merge(a, b *Document) (*Document, error) {
 	return merged, nil
 }
 
-// Restore merges an earlier copy of an owner's document into the present one. Where that is shredded, what the copy has that is no newer than what was
-// shredded is shredded too: nothing brings it back. What is newer is of an owner that began anew. The copy is changed. It returns Merge's errors.
+// Restore merges an earlier copy of an owner's document into the present one. Where that is shredded, what
+// the copy has that is no newer than what was shredded is shredded too: nothing brings it back. What is newer
+// is of an owner that began anew. The copy is changed. It returns Merge's errors.
 func Restore(present, copied *Document) (*Document, error) {
 	if present.Shredded() {
 		copied.ShredUntil(present.Newest())
@@ -36,8 +37,8 @@ func Restore(present, copied *Document) (*Document, error) {
 	return Merge(present, copied)
 }
 
-// Keeps reports whether nothing of an earlier copy of the document was lost: its slots and keys are there, in the same states or later ones, and its
-// primaries are, or were followed by others.
+// Keeps reports whether nothing of an earlier copy of the document was lost: its slots and keys are there, in
+// the same states or later ones, and its primaries are, or were followed by others.
 func (d *Document) Keeps(earlier *Document) bool {
 	for i := range earlier.Slots {
 		s := &earlier.Slots[i]
@@ -91,7 +92,8 @@ func mergeKeysets(x, y Keyset) Keyset {
 	return x
 }
 
-// laterKey takes the later state; of equal ones the greater encoding, so that a join of two rewraps is the same either way.
+// laterKey takes the later state; of equal ones the greater encoding, so that a join of two rewraps is the
+// same either way.
 func laterKey(x, y Key) Key {
 	if x.State > y.State || x.State == y.State && slices.Compare(x.Append(nil), y.Append(nil)) >= 0 {
 		return x

@@ -34,7 +34,8 @@ func TestMergeIsAJoin(t *testing.T) {
 	}
 }
 
-// TestKeeps: a joined document keeps its parts, and none that lacks a slot, a key, a keyset, a later state or a later primary does.
+// TestKeeps: a joined document keeps its parts, and none that lacks a slot, a key, a keyset, a later state or
+// a later primary does.
 func TestKeeps(t *testing.T) {
 	r := newRandom(t)
 	lost := map[string]int{}
@@ -135,7 +136,8 @@ func TestMergePrimaryIsOfTheHighestEpochThenId(t *testing.T) {
 	}
 }
 
-// One device rolls back to a key while another, offline, disables it: both are kept, and nothing seals until there is a new primary.
+// One device rolls back to a key while another, offline, disables it: both are kept, and nothing seals until
+// there is a new primary.
 func TestMergedPrimaryThatWasDisabledDoesNotSeal(t *testing.T) {
 	a, b := newDocument(), newDocument()
 	for _, d := range []*envelope.Document{a, b} {

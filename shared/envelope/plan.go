@@ -5,7 +5,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may be shared.
+// Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may
+// be shared.
 type Index struct {
 	keys      map[format.KeyID]KeyInfo
 	primaries [format.Uses + 1][classify.PHI + 1]format.KeyID
@@ -29,8 +30,8 @@ func NewIndex(d *Document) *Index {
 	return x
 }
 
-// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed where that was destroyed, as a shredded tenant's
-// is, and ErrKeyUnusable where there is none or it must not seal.
+// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed where that was
+// destroyed, as a shredded tenant's is, and ErrKeyUnusable where there is none or it must not seal.
 func (x *Index) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	if use > format.Uses || !class.Valid() {
 		return format.KeyID{}, ErrKeyUnusable
@@ -50,9 +51,10 @@ type Demand struct {
 	Least classify.Class // the lowest class accepted; zero accepts all
 }
 
-// CheckOpen decides whether a package with header h may be opened with a keyset. It returns classify.ErrTooLow for a class lower than
-// demanded, ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for its key, and ErrAuthentication where the header does not
-// fit its key or its place, which no honest writer makes.
+// CheckOpen decides whether a package with header h may be opened with a keyset. It returns
+// classify.ErrTooLow for a class lower than demanded, ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for
+// its key, and ErrAuthentication where the header does not fit its key or its place, which no honest writer
+// makes.
 func (x *Index) CheckOpen(h *format.Header, want Demand) error {
 	if err := classify.Class(h.Class).Demand(want.Least); err != nil {
 		return err
@@ -70,8 +72,8 @@ func (x *Index) CheckOpen(h *format.Header, want Demand) error {
 	return k.State.CanOpen()
 }
 
-// CheckSecret decides whether a package that needs no keyset may be opened with a secret whose key has the id got. It returns
-// ErrWrongSecret where the commitment differs.
+// CheckSecret decides whether a package that needs no keyset may be opened with a secret whose key has the id
+// got. It returns ErrWrongSecret where the commitment differs.
 func CheckSecret(h *format.Header, got format.KeyID, want Demand) error {
 	if err := classify.Class(h.Class).Demand(want.Least); err != nil {
 		return err
@@ -94,8 +96,8 @@ func CheckDerivation(h *format.Header) error {
 	return classify.Class(h.Class).CheckIterations(h.Iterations)
 }
 
-// Algorithm returns how a one-piece value of the class is sealed: public values are authenticated in the clear, unless their context
-// must not be seen or they are deleted.
+// Algorithm returns how a one-piece value of the class is sealed: public values are authenticated in the
+// clear, unless their context must not be seen or they are deleted.
 func Algorithm(class classify.Class, flags format.Flags) format.Algorithm {
 	if class.Rules().Encrypt || flags != 0 {
 		return format.AES256GCM

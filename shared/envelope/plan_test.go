@@ -10,7 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// planned has, for use cache: phi with keys 1 to 4, one in each state, and primary 5; public with 6; and for use field, phi with 7.
+// planned has, for use cache: phi with keys 1 to 4, one in each state, and primary 5; public with 6; and for
+// use field, phi with 7.
 func planned(t *testing.T) *envelope.Document {
 	d := newDocument()
 	for b := byte(1); b <= 5; b++ {

@@ -59,8 +59,8 @@ func newDocument() *envelope.Document {
 	return &envelope.Document{Environment: "test", Owner: "clinic"}
 }
 
-// randomDocument draws a document of one owner out of so few ids that two documents share many of them, in different states,
-// under different roots, with different bytes and epochs.
+// randomDocument draws a document of one owner out of so few ids that two documents share many of them, in
+// different states, under different roots, with different bytes and epochs.
 func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 	d := newDocument()
 	for b := byte(1); b <= 4; b++ {

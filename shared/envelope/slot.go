@@ -42,8 +42,8 @@ type Binding struct {
 	ID          format.KeyID
 }
 
-// Append appends the additional data of a wrapped key (SPEC.md section 9.3), which binds it to its place: a wrapped key copied to
-// another environment, owner, use or class does not unwrap.
+// Append appends the additional data of a wrapped key (SPEC.md section 9.3), which binds it to its place: a
+// wrapped key copied to another environment, owner, use or class does not unwrap.
 func (b *Binding) Append(dst []byte) []byte {
 	dst = appendString16(dst, labelWrappedKey)
 	dst = appendString16(dst, b.Environment)

@@ -6,12 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// Context is the authenticated, caller-chosen description of a value: a map of strings in its canonical encoding. The zero Context
-// is empty. A Context is immutable and valid by construction; two are equal if and only if == says so.
+// Context is the authenticated, caller-chosen description of a value: a map of strings in its canonical
+// encoding. The zero Context is empty. A Context is immutable and valid by construction; two are equal if and
+// only if == says so.
 type Context struct{ encoded string }
 
-// NewContext encodes m, sorted by the keys' UTF-8 bytes. It returns ErrInvalid for text that is not UTF-8 and ErrTooLarge beyond
-// MaxContextEntries or MaxContext.
+// NewContext encodes m, sorted by the keys' UTF-8 bytes. It returns ErrInvalid for text that is not UTF-8 and
+// ErrTooLarge beyond MaxContextEntries or MaxContext.
 func NewContext(m map[string]string) (Context, error) {
 	if len(m) == 0 {
 		return Context{}, nil
@@ -42,8 +43,8 @@ func NewContext(m map[string]string) (Context, error) {
 	return Context{string(b)}, nil
 }
 
-// insertSorted adds a key in its place. At most MaxContextEntries are sorted, and package slices' sort would be a twentieth of the
-// browser core's own code.
+// insertSorted adds a key in its place. At most MaxContextEntries are sorted, and package slices' sort would
+// be a twentieth of the browser core's own code.
 func insertSorted(keys []string, key string) []string {
 	keys = append(keys, key)
 	i := len(keys) - 1

@@ -1,11 +1,12 @@
 // Package format reads and writes Coffer's package format, version 1. SPEC.md beside it is normative.
 //
-// It knows bytes only. It never sees a key, draws no randomness and does no I/O: what it guarantees is that every header has exactly
-// one encoding, that whatever it parses it can write again byte for byte, and that no length taken from outside is trusted before it
-// was checked. What version 1 wrote, every later version of this package will read.
+// It knows bytes only. It never sees a key, draws no randomness and does no I/O: what it guarantees is that
+// every header has exactly one encoding, that whatever it parses it can write again byte for byte, and that
+// no length taken from outside is trusted before it was checked. What version 1 wrote, every later version of
+// this package will read.
 //
-// A package is a [Header] followed by a body (nonce, ciphertext and tag). The header is authenticated together with the [Place]
-// the package lives in: see [AppendAdditionalData].
+// A package is a [Header] followed by a body (nonce, ciphertext and tag). The header is authenticated
+// together with the [Place] the package lives in: see [AppendAdditionalData].
 package format
 
 // Version is the format's version, the fourth byte of every package.

@@ -90,7 +90,8 @@ func FuzzContext(f *testing.F) {
 	})
 }
 
-// FuzzDetails: details that can be written are read back equal, and a plaintext that can be cut is the one its parts make.
+// FuzzDetails: details that can be written are read back equal, and a plaintext that can be cut is the one
+// its parts make.
 func FuzzDetails(f *testing.F) {
 	f.Add(byte(1), byte(6), byte(0), "image/png", "scan.png", int64(1700000000000), "", "", []byte("value"))
 	f.Add(byte(1), byte(5), byte(2), "a/b", "", int64(0), "patient", "é", []byte("\x00\x00\x00\x00"))

@@ -63,8 +63,8 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 	return appendString16(dst, h.Context.encoded), nil
 }
 
-// ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion for another version of
-// the format and ErrMalformed for anything else that is not a header.
+// ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion
+// for another version of the format and ErrMalformed for anything else that is not a header.
 func ParseHeader(b []byte) (h Header, n int, err error) {
 	if len(b) < 4 || [3]byte(b) != [3]byte(magic[:]) {
 		return Header{}, 0, ErrMalformed

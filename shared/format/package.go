@@ -3,12 +3,14 @@ package format
 // Package is a header and a body apart. A parsed package's Body aliases the bytes that it was parsed from.
 type Package struct {
 	Header Header
-	// Body is nonce || ciphertext || tag (AES256GCM), nonce || tag || value (Public), or salt || commitment || chunks (Chunked).
+	// Body is nonce || ciphertext || tag (AES256GCM), nonce || tag || value (Public), or salt || commitment
+	// || chunks (Chunked).
 	Body []byte
 }
 
-// Parse reads a whole binary package. It returns ErrUnsupportedVersion for another version of the format, ErrTooLarge for a
-// one-piece package over the limit, and ErrMalformed for anything else that is not a package.
+// Parse reads a whole binary package. It returns ErrUnsupportedVersion for another version of the format,
+// ErrTooLarge for a one-piece package over the limit, and ErrMalformed for anything else that is not a
+// package.
 func Parse(b []byte) (Package, error) {
 	h, n, err := ParseHeader(b)
 	if err != nil {
@@ -21,8 +23,8 @@ func Parse(b []byte) (Package, error) {
 	return p, nil
 }
 
-// Append appends the package's binary encoding to dst. It returns ErrInvalid for a header that Check refuses and the error of
-// CheckBody for a body that cannot belong to it.
+// Append appends the package's binary encoding to dst. It returns ErrInvalid for a header that Check refuses
+// and the error of CheckBody for a body that cannot belong to it.
 func (p *Package) Append(dst []byte) ([]byte, error) {
 	if err := CheckBody(&p.Header, len(p.Body)); err != nil {
 		return dst, err
@@ -42,7 +44,8 @@ const (
 	maxOnePieceExtra = 2 + MaxContext + 2 + MaxMediaType + 2 + MaxFileName + 8 // what may precede the value in a plaintext
 )
 
-// CheckBody returns ErrMalformed where no body of n bytes can belong to h, and ErrTooLarge for a one-piece body over the limit.
+// CheckBody returns ErrMalformed where no body of n bytes can belong to h, and ErrTooLarge for a one-piece
+// body over the limit.
 func CheckBody(h *Header, n int) error {
 	if h.Algorithm == Chunked {
 		last := (n - chunkedHeader) % sealedChunkSize

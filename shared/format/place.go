@@ -5,7 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Place is where a package lives. It is authenticated but not stored in the package: a package that was moved does not open.
+// Place is where a package lives. It is authenticated but not stored in the package: a package that was moved
+// does not open.
 type Place struct {
 	Owner      string // tenant or vault id
 	Collection string // store, cache, table and column
@@ -28,9 +29,9 @@ func (p *Place) Check() error {
 	return nil
 }
 
-// AppendAdditionalData appends to dst what the body's tag authenticates besides the ciphertext: the encoded header and the place,
-// each length-prefixed (SPEC.md section 5). The value of a Public package is to be appended to it. Chunked packages take it
-// as their context.
+// AppendAdditionalData appends to dst what the body's tag authenticates besides the ciphertext: the encoded
+// header and the place, each length-prefixed (SPEC.md section 5). The value of a Public package is to be
+// appended to it. Chunked packages take it as their context.
 func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 	if err := p.Check(); err != nil {
 		return dst, err

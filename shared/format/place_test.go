@@ -76,8 +76,8 @@ func TestAdditionalDataBoundsTheHeader(t *testing.T) {
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
-// cutAdditionalData undoes AppendAdditionalData, and leaves what follows it: a public value. That it can be undone is why two
-// different pairs of header and place never share their additional data.
+// cutAdditionalData undoes AppendAdditionalData, and leaves what follows it: a public value. That it can be
+// undone is why two different pairs of header and place never share their additional data.
 func cutAdditionalData(t *testing.T, b []byte) (header []byte, p format.Place, rest []byte) {
 	field := func() []byte {
 		n := 2 + int(binary.BigEndian.Uint16(b))

@@ -13,8 +13,9 @@ type Details struct {
 	LastModified int64   // only of File, milliseconds since 1970-01-01T00:00:00Z; may be negative
 }
 
-// AppendDetails appends what precedes the value in the plaintext of a package with header h (SPEC.md section 6): nothing for most.
-// It returns ErrInvalid where d says what h has no place for, and ErrTooLarge beyond MaxMediaType or MaxFileName.
+// AppendDetails appends what precedes the value in the plaintext of a package with header h (SPEC.md section
+// 6): nothing for most. It returns ErrInvalid where d says what h has no place for, and ErrTooLarge beyond
+// MaxMediaType or MaxFileName.
 func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
 	if err := checkDetails(h, d); err != nil {
 		return dst, err
@@ -49,8 +50,8 @@ func checkDetails(h *Header, d Details) error {
 	return nil
 }
 
-// CutDetails splits an opened plaintext into its details and the value, which aliases it. A plaintext that does not follow its
-// header is ErrMalformed.
+// CutDetails splits an opened plaintext into its details and the value, which aliases it. A plaintext that
+// does not follow its header is ErrMalformed.
 func CutDetails(h *Header, plaintext []byte) (d Details, value []byte, err error) {
 	value = plaintext
 	ok := true

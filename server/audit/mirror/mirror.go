@@ -1,8 +1,8 @@
 // Package mirror copies the audit log's lines to where others read them: standard output, or a Redis stream.
 //
-// It guarantees that a copy never holds up or fails the log: lines wait in memory of a bounded size, one goroutine hands them on, and what
-// cannot be copied, because the other side is away, slow or full, is counted as lost. The log's file is the record; a copy may have gaps,
-// which the lines' numbers show.
+// It guarantees that a copy never holds up or fails the log: lines wait in memory of a bounded size, one
+// goroutine hands them on, and what cannot be copied, because the other side is away, slow or full, is
+// counted as lost. The log's file is the record; a copy may have gaps, which the lines' numbers show.
 package mirror
 
 import (

@@ -9,8 +9,8 @@ import (
 // path leads to a claim, through the objects that it lies in.
 type path []string
 
-// parsePath reads the name of a claim, which may hold any character but begin with no slash, or a JSON pointer (RFC 6901) to one inside
-// another, such as /realm_access/roles. It returns nil for what is neither.
+// parsePath reads the name of a claim, which may hold any character but begin with no slash, or a JSON
+// pointer (RFC 6901) to one inside another, such as /realm_access/roles. It returns nil for what is neither.
 func parsePath(text string) path {
 	if text == "" {
 		return nil
@@ -39,8 +39,8 @@ func (p path) find(claims map[string]any) any {
 	return at
 }
 
-// readScopes reads scopes from a text with spaces between (RFC 8693 section 4.2) or from a list. Names that are not this server's are
-// for other servers, and none at all is the empty set.
+// readScopes reads scopes from a text with spaces between (RFC 8693 section 4.2) or from a list. Names that
+// are not this server's are for other servers, and none at all is the empty set.
 func readScopes(claim any) (set identity.Scopes, ok bool) {
 	switch claim := claim.(type) {
 	case nil:

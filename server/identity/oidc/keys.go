@@ -33,8 +33,8 @@ type keys struct {
 	flight    chan struct{} // closed when the fetch that runs ends; nil where none does
 }
 
-// get returns the keys known, and waits for a fetch only where there are none or they are too old. Without keys it returns
-// identity.ErrUnavailable.
+// get returns the keys known, and waits for a fetch only where there are none or they are too old. Without
+// keys it returns identity.ErrUnavailable.
 func (k *keys) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 	k.mu.Lock()
 	age := k.age()
@@ -68,7 +68,8 @@ func (k *keys) age() time.Duration {
 	return k.now().Sub(k.fetchedAt)
 }
 
-// start begins a fetch unless one runs or ended less than a pause ago; the caller holds the lock. It returns the one that runs, or nil.
+// start begins a fetch unless one runs or ended less than a pause ago; the caller holds the lock. It returns
+// the one that runs, or nil.
 func (k *keys) start(pause time.Duration) chan struct{} {
 	if k.flight == nil && (k.triedAt.IsZero() || k.now().Sub(k.triedAt) >= pause) {
 		k.flight = make(chan struct{})

@@ -226,7 +226,8 @@ func TestUnusableKeysAreLeftOut(t *testing.T) {
 	requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("private"), p.claims(r, nil)))
 }
 
-// TestSilentProvider: a provider that never answers holds nobody up whose key is known, and others no longer than they wait.
+// TestSilentProvider: a provider that never answers holds nobody up whose key is known, and others no longer
+// than they wait.
 func TestSilentProvider(t *testing.T) {
 	p := newIDP(t)
 	r, other := p.rely(nil), p.rely(nil)

@@ -1,8 +1,9 @@
 // Package oidc authenticates callers by JWTs of an OpenID Connect provider.
 //
-// It guarantees that a token is accepted only if a key that the provider publishes signed it (RFC 7515), by an algorithm of the
-// allow-list and of that key's kind, for this issuer and audience and at this time (RFC 7519, RFC 8725), and that nobody can make it ask
-// the provider more often than every few seconds. An outage of the provider is survived for a day.
+// It guarantees that a token is accepted only if a key that the provider publishes signed it (RFC 7515), by
+// an algorithm of the allow-list and of that key's kind, for this issuer and audience and at this time (RFC
+// 7519, RFC 8725), and that nobody can make it ask the provider more often than every few seconds. An outage
+// of the provider is survived for a day.
 package oidc
 
 import (
@@ -35,8 +36,9 @@ type Provider struct {
 
 var _ identity.Authenticator = (*Provider)(nil)
 
-// Authenticate implements identity.Authenticator. It returns identity.ErrUnavailable where the provider's keys cannot be had and none
-// are known, and the context's error where it ends while they are fetched. Why a token was refused is in the log alone, at level debug.
+// Authenticate implements identity.Authenticator. It returns identity.ErrUnavailable where the provider's
+// keys cannot be had and none are known, and the context's error where it ends while they are fetched. Why a
+// token was refused is in the log alone, at level debug.
 func (p *Provider) Authenticate(ctx context.Context, bearer string) (identity.Identity, error) {
 	id, reason, err := p.authenticate(ctx, bearer)
 	if err != nil {
@@ -49,8 +51,8 @@ func (p *Provider) Authenticate(ctx context.Context, bearer string) (identity.Id
 	return id, nil
 }
 
-// authenticate returns the reason of a refusal, which holds nothing of the token. What costs nothing is looked at first, so that junk
-// does not make the keys be fetched.
+// authenticate returns the reason of a refusal, which holds nothing of the token. What costs nothing is
+// looked at first, so that junk does not make the keys be fetched.
 func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity.Identity, reason string, err error) {
 	if len(bearer) > maxToken {
 		return id, "it is larger than 8 KiB", nil
@@ -80,7 +82,8 @@ func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity
 	return id, reason, nil
 }
 
-// accessToken refuses tokens that the same provider signs for other ends, such as logout (RFC 8725 section 3.11, RFC 9068 section 4).
+// accessToken refuses tokens that the same provider signs for other ends, such as logout (RFC 8725 section
+// 3.11, RFC 9068 section 4).
 func accessToken(header jose.Header) bool {
 	typ, given := header.ExtraHeaders[jose.HeaderType]
 	if !given {

@@ -96,7 +96,8 @@ func checkJWKSURL(o *Options) error {
 	return checkURL("the JWKS URL", o.JWKSURL, o.AllowHTTP, true)
 }
 
-// checkURL takes https, and http where the machine itself is asked or the operator allows it: keys that came in the clear prove nothing.
+// checkURL takes https, and http where the machine itself is asked or the operator allows it: keys that came
+// in the clear prove nothing.
 func checkURL(what, text string, allowHTTP, query bool) error {
 	u, err := url.Parse(text)
 	switch {

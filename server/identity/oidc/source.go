@@ -142,8 +142,8 @@ func holds(known []jose.JSONWebKey, id string) bool {
 	return false
 }
 
-// fits reports whether a token with this key id and algorithm may be verified with the key: one of the algorithm's own kind, so that no
-// key is ever used as another (RFC 8725 section 3.1).
+// fits reports whether a token with this key id and algorithm may be verified with the key: one of the
+// algorithm's own kind, so that no key is ever used as another (RFC 8725 section 3.1).
 func fits(key *jose.JSONWebKey, id, algorithm string) bool {
 	if id != "" && key.KeyID != id {
 		return false

@@ -15,7 +15,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Run runs the suite. Each call of open gives a store over the same documents, as another process has, and a new test begins with none.
+// Run runs the suite. Each call of open gives a store over the same documents, as another process has, and a
+// new test begins with none.
 func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
 		"swap": swap, "names": names, "all": all, "pages": pages, "generation": generation, "contention": contention, "sizes": sizes, "cancelled": cancelled,
@@ -93,7 +94,8 @@ func all(t *testing.T, open func(testing.TB) keystore.Store) {
 	}
 }
 
-// Page by page of any size each document is there once, in one order, also where the one that a page ended with is gone, and where others come.
+// Page by page of any size each document is there once, in one order, also where the one that a page ended
+// with is gone, and where others come.
 func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
 	for i := range 23 {

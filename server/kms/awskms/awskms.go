@@ -1,8 +1,9 @@
 // Package awskms opens KEKs in AWS KMS.
 //
-// What it guarantees: the additional data is the encryption context, so KMS itself refuses a wrapped key that was moved to another tenant; it
-// is in CloudTrail, with the tenant's id. The identity is the key's ARN, which no other key ever has: an alias that was given to another key, or a key
-// of another account in an altered wrapped key, is refused and not asked.
+// What it guarantees: the additional data is the encryption context, so KMS itself refuses a wrapped key that
+// was moved to another tenant; it is in CloudTrail, with the tenant's id. The identity is the key's ARN,
+// which no other key ever has: an alias that was given to another key, or a key of another account in an
+// altered wrapped key, is refused and not asked.
 package awskms
 
 import (
@@ -38,7 +39,8 @@ var (
 //
 //	awskms:///KEY?region=REGION
 //
-// where KEY is a key's id or ARN, or an alias as alias/NAME or by ARN. The variable AWS_ENDPOINT_URL_KMS of the SDK names another endpoint.
+// where KEY is a key's id or ARN, or an alias as alias/NAME or by ARN. The variable AWS_ENDPOINT_URL_KMS of
+// the SDK names another endpoint.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "awskms", Open: func(ctx context.Context, u *url.URL) (kms.KEK, error) {
 		query, name := u.Query(), strings.TrimPrefix(u.Path, "/")
@@ -121,9 +123,9 @@ func (k *key) why(ctx context.Context, identity string) error {
 	return envelope.ErrAuthentication
 }
 
-// encryptionContext is the binding of a root, readable: CloudTrail shows it, and policies may demand it (kms:EncryptionContext:coffer-environment).
-// Environment and tenant are percent-encoded, the root's id is in hexadecimal; a backup's key has no tenant. Other additional data is in base64, and
-// none is no context.
+// encryptionContext is the binding of a root, readable: CloudTrail shows it, and policies may demand it
+// (kms:EncryptionContext:coffer-environment). Environment and tenant are percent-encoded, the root's id is in
+// hexadecimal; a backup's key has no tenant. Other additional data is in base64, and none is no context.
 func encryptionContext(additionalData []byte) map[string]string {
 	if len(additionalData) == 0 {
 		return nil
@@ -147,8 +149,8 @@ func refused(err error) bool {
 	return errors.As(err, &wrong) || errors.As(err, &altered)
 }
 
-// fault is what an error of the SDK means, by KMS's codes (its API reference: common errors, and those of Encrypt and Decrypt). Nothing but the
-// code is kept: the message names who asked.
+// fault is what an error of the SDK means, by KMS's codes (its API reference: common errors, and those of
+// Encrypt and Decrypt). Nothing but the code is kept: the message names who asked.
 func fault(err error) error {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {

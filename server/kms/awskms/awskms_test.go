@@ -17,7 +17,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// environment is held while a KEK is opened, which is when the SDK reads the environment; the tests of the suite run at once.
+// environment is held while a KEK is opened, which is when the SDK reads the environment; the tests of the
+// suite run at once.
 var environment sync.Mutex
 
 func TestMain(m *testing.M) {
@@ -64,8 +65,8 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "awskms:///alias/coffer-key?region=eu-central-1", byAlias.URL())
 }
 
-// What a root is bound to is the encryption context, to be read in CloudTrail and asked for in policies. What version 1 wrapped with it must
-// unwrap for ever, so it never changes.
+// What a root is bound to is the encryption context, to be read in CloudTrail and asked for in policies. What
+// version 1 wrapped with it must unwrap for ever, so it never changes.
 func TestEncryptionContext(t *testing.T) {
 	peer := peers.NewAWS(t)
 	kek := open(t, peer, peers.AWSAlias)

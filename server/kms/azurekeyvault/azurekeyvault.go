@@ -1,8 +1,10 @@
-// Package azurekeyvault opens KEKs in Azure Key Vault and Managed HSM: RSA keys, which wrap with RSA-OAEP-256 and sign with PS256.
+// Package azurekeyvault opens KEKs in Azure Key Vault and Managed HSM: RSA keys, which wrap with RSA-OAEP-256
+// and sign with PS256.
 //
-// What it guarantees: RSA authenticates nothing, and anybody who has the public key can wrap with it; so what is wrapped is signed by the
-// same key version, together with the additional data, and is not unwrapped before the signature was found good. The identity is the key's
-// version, which Key Vault draws at random: a key that was made again under the same name is refused as such.
+// What it guarantees: RSA authenticates nothing, and anybody who has the public key can wrap with it; so what
+// is wrapped is signed by the same key version, together with the additional data, and is not unwrapped
+// before the signature was found good. The identity is the key's version, which Key Vault draws at random: a
+// key that was made again under the same name is refused as such.
 package azurekeyvault
 
 import (
@@ -24,8 +26,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// Settings say who asks. Where there is no ClientSecret, it is whom the SDK's chain of credentials finds: its own AZURE_ variables, a
-// workload's identity, a managed identity.
+// Settings say who asks. Where there is no ClientSecret, it is whom the SDK's chain of credentials finds: its
+// own AZURE_ variables, a workload's identity, a managed identity.
 type Settings struct{ TenantID, ClientID, ClientSecret string }
 
 var (
@@ -39,8 +41,9 @@ var (
 //
 //	azurekeyvault://NAME.vault.azure.net/keys/KEY[/VERSION]
 //
-// and those of the other clouds and of Managed HSM. Without a version, the current one wraps. Whichever wrapped unwraps. The host may be an
-// address of this machine with a port as well, for tests; then tokens are asked for there, too.
+// and those of the other clouds and of Managed HSM. Without a version, the current one wraps. Whichever
+// wrapped unwraps. The host may be an address of this machine with a port as well, for tests; then tokens are
+// asked for there, too.
 func Provider(s Settings) kms.Provider {
 	return kms.Provider{Scheme: "azurekeyvault", Open: func(_ context.Context, u *url.URL) (kms.KEK, error) {
 		parts, local := keyPath.FindStringSubmatch(u.Path), loopback(u.Host)

@@ -103,7 +103,8 @@ func privateKey(t *testing.T, p, q []byte) *rsa.PrivateKey {
 	return k
 }
 
-// After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with a version wraps with that one.
+// After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with
+// a version wraps with that one.
 func TestVersions(t *testing.T) {
 	peer := peers.NewAzure(t)
 	kek := open(t, peer, peers.AzureKey)

@@ -1,8 +1,9 @@
 // Package gcpkms opens KEKs in Google Cloud KMS: symmetric keys.
 //
-// What it guarantees: Cloud KMS authenticates the additional data, and checksums guard what is sent both ways. The identity is the name of the key's
-// version; neither a key's name nor a version's number can be used again (Google's "Delete Cloud KMS resources"), so that a key whose version was
-// destroyed and made anew is refused as such.
+// What it guarantees: Cloud KMS authenticates the additional data, and checksums guard what is sent both
+// ways. The identity is the name of the key's version; neither a key's name nor a version's number can be
+// used again (Google's "Delete Cloud KMS resources"), so that a key whose version was destroyed and made anew
+// is refused as such.
 package gcpkms
 
 import (
@@ -24,8 +25,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// Settings say who asks, by the file that GOOGLE_APPLICATION_CREDENTIALS names. Where there is none, it is whom the SDK finds: its own
-// variables, gcloud's login, the machine's service account.
+// Settings say who asks, by the file that GOOGLE_APPLICATION_CREDENTIALS names. Where there is none, it is
+// whom the SDK finds: its own variables, gcloud's login, the machine's service account.
 type Settings struct{ CredentialsFile string }
 
 var keyPath = regexp.MustCompile(`^/[a-z0-9.:-]{1,64}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)

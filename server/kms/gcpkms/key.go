@@ -73,8 +73,8 @@ func (k *key) owns(version string) bool {
 	return strings.HasPrefix(version, k.name+"/cryptoKeyVersions/")
 }
 
-// why tells a version that was destroyed with its key from one that another version has taken the place of: then the key encrypts. Those who may
-// use a key may not look at it.
+// why tells a version that was destroyed with its key from one that another version has taken the place of:
+// then the key encrypts. Those who may use a key may not look at it.
 func (k *key) why(ctx context.Context, err error) error {
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "DESTROY") {
 		return fault(err)

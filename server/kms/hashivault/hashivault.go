@@ -1,8 +1,9 @@
 // Package hashivault opens KEKs in the transit engine of HashiCorp Vault, and of OpenBao.
 //
-// What it guarantees: the additional data and the key's identity are the ciphertext's associated data, so transit itself refuses a wrapped
-// key that was moved to another tenant. The identity is the key's version and when that was made; a key that was made again under the same
-// name is refused as such. No key is made by using one: transit would, for a token that may create.
+// What it guarantees: the additional data and the key's identity are the ciphertext's associated data, so
+// transit itself refuses a wrapped key that was moved to another tenant. The identity is the key's version
+// and when that was made; a key that was made again under the same name is refused as such. No key is made by
+// using one: transit would, for a token that may create.
 package hashivault
 
 import (
@@ -26,8 +27,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Settings say which server, and who asks: by a token, or by that in a file, which is read again when it changes, as Vault Agent has it, and when
-// Vault denies access. What is empty is taken from the SDK's own variables: VAULT_ADDR, VAULT_TOKEN; VAULT_CACERT, VAULT_NAMESPACE and so on always are.
+// Settings say which server, and who asks: by a token, or by that in a file, which is read again when it
+// changes, as Vault Agent has it, and when Vault denies access. What is empty is taken from the SDK's own
+// variables: VAULT_ADDR, VAULT_TOKEN; VAULT_CACERT, VAULT_NAMESPACE and so on always are.
 type Settings struct{ Address, Token, TokenFile string }
 
 var (

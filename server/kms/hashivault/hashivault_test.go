@@ -46,7 +46,8 @@ func TestAssociatedData(t *testing.T) {
 	require.Equal(t, string([]byte{1, 0, byte(len(identity))})+identity+"vault:v1:", string(wrapped[:3+len(identity)+9]))
 }
 
-// Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under the new version.
+// Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under
+// the new version.
 func TestMountAndRotation(t *testing.T) {
 	peer := peers.NewVault(t)
 	kek, elsewhere := open(t, peer, "hashivault://"+peers.VaultKey), open(t, peer, "hashivault://"+peers.VaultKey+"?mount=other/transit")

@@ -55,8 +55,9 @@ func newToken(client *api.Client, path string) (*token, error) {
 	return t, nil
 }
 
-// read takes the token from the file where that is another file than before, or in any case, and reports whether it is another token. A file
-// that cannot be read, as in the midst of being replaced, leaves the token as it is.
+// read takes the token from the file where that is another file than before, or in any case, and reports
+// whether it is another token. A file that cannot be read, as in the midst of being replaced, leaves the
+// token as it is.
 func (t *token) read(always bool) (another bool) {
 	if t.path == "" {
 		return false
@@ -124,7 +125,8 @@ func (t *token) keep(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// tend renews the token where that can be done, tells the log where it will end, and says when to tend it again: when half of what it has left is over.
+// tend renews the token where that can be done, tells the log where it will end, and says when to tend it
+// again: when half of what it has left is over.
 func (t *token) tend(ctx context.Context, log *slog.Logger, first bool) (wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, keepTime)
 	defer cancel()

@@ -129,7 +129,8 @@ func TestTokensThatEnd(t *testing.T) {
 	}
 }
 
-// A policy may forbid to look: the token is renewed all the same, if that is allowed. Where neither is, it is used as it is.
+// A policy may forbid to look: the token is renewed all the same, if that is allowed. Where neither is, it is
+// used as it is.
 func TestForbiddenLookup(t *testing.T) {
 	t.Parallel()
 	peer := peers.NewVault(t)

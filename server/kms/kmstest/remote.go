@@ -11,7 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// RunRemote holds a KEK in a KMS to what kms.KEK promises, and to what it is to do when the KMS does not. Each test has a peer of its own.
+// RunRemote holds a KEK in a KMS to what kms.KEK promises, and to what it is to do when the KMS does not.
+// Each test has a peer of its own.
 func RunRemote(t *testing.T, start func(t testing.TB) (Subject, Peer)) {
 	t.Run("promises", func(t *testing.T) {
 		s, _ := start(t)

@@ -107,7 +107,8 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) ([]bool, error) {
 	return existed, err
 }
 
-// batch applies step to 0..n-1 in as few transactions as hold it, and gives the number that was committed; step gives the bytes that it added.
+// batch applies step to 0..n-1 in as few transactions as hold it, and gives the number that was committed;
+// step gives the bytes that it added.
 func (s *Store) batch(ctx context.Context, op string, n int, step func(txn *badger.Txn, i int) (int, error)) (done int, err error) {
 	if n == 0 {
 		return 0, s.Ping(ctx)

@@ -69,7 +69,8 @@ func TestReclaimWhenIdle(t *testing.T) {
 	}
 }
 
-// reclaimsWhenIdle reports false where a slow machine took longer than the values live, so that there is nothing to judge.
+// reclaimsWhenIdle reports false where a slow machine took longer than the values live, so that there is
+// nothing to judge.
 func reclaimsWhenIdle(t *testing.T, life time.Duration) bool {
 	dir := t.TempDir()
 	s := openSmall(t, dir)

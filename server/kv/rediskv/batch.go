@@ -117,7 +117,8 @@ func (s *Store) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool
 	return swapped, err
 }
 
-// swapMany makes the swaps of some indices, all where that is nil, and gives those of servers that do not know the script.
+// swapMany makes the swaps of some indices, all where that is nil, and gives those of servers that do not
+// know the script.
 func (s *Store) swapMany(
 	ctx context.Context, swaps []kv.Swap, which []int, swapped []bool,
 	run func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd,

@@ -4,8 +4,9 @@
 // or later is needed (KEEPTTL). Keys are used as they are given; a caller who shares a Redis with
 // other programs gives them a prefix.
 //
-// A connection lost while Redis answers is retried by the client. A retried Delete, CompareAndSwap, SetIf or DeleteIf whose
-// first attempt did arrive reports false: read the key again before concluding anything from that.
+// A connection lost while Redis answers is retried by the client. A retried Delete, CompareAndSwap, SetIf or
+// DeleteIf whose first attempt did arrive reports false: read the key again before concluding anything from
+// that.
 package rediskv
 
 import (
@@ -50,8 +51,9 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	return value, true, nil
 }
 
-// begin is what a value begins with, up to the byte at a limit; of a missing key it is nothing, and no answer. GETRANGE alone answers both an
-// empty value and none with nothing, and EXISTS afterwards could be of a value that came in between.
+// begin is what a value begins with, up to the byte at a limit; of a missing key it is nothing, and no
+// answer. GETRANGE alone answers both an empty value and none with nothing, and EXISTS afterwards could be of
+// a value that came in between.
 const begin = `
 local value = redis.call('GETRANGE', KEYS[1], 0, ARGV[1])
 if value == '' and redis.call('EXISTS', KEYS[1]) == 0 then return false end
@@ -66,8 +68,8 @@ func beginning(reply *redis.Cmd) ([]byte, error) {
 	return []byte(text), err
 }
 
-// GetWithin implements kv.Store. A value within the limit takes one round trip, as Get does; only of an empty answer it must be asked
-// whether there is a key at all, and of a long one how long it is.
+// GetWithin implements kv.Store. A value within the limit takes one round trip, as Get does; only of an empty
+// answer it must be asked whether there is a key at all, and of a long one how long it is.
 func (s *Store) GetWithin(ctx context.Context, key string, limit int) ([]byte, int, bool, error) {
 	if s.closed.Load() {
 		return nil, 0, false, errClosed

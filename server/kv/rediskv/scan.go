@@ -22,9 +22,11 @@ var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 // errMoved says that a scan cannot go on: keys may have been missed.
 var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, or a cluster's masters are others: begin the scan again", kv.ErrCursor)
 
-// Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same servers from its first page to its last:
-// after a failover or a restart, which order keys otherwise, a cursor of before fails with kv.ErrCursor. Where the user of Redis may not
-// use INFO, or Redis does not know it, that is found only if a master's address is another one.
+// Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same
+// servers from its first page to its last:
+// after a failover or a restart, which order keys otherwise, a cursor of before fails with kv.ErrCursor.
+// Where the user of Redis may not use INFO, or Redis does not know it, that is found only if a master's
+// address is another one.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -79,7 +81,8 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	return keys, place{pos, field(text, "master_replid")}, nil
 }
 
-// untold reports that Redis does not let the user have INFO, or does not know it, as where its configuration renamed that.
+// untold reports that Redis does not let the user have INFO, or does not know it, as where its configuration
+// renamed that.
 func untold(err error) bool {
 	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
@@ -131,7 +134,8 @@ func (s *Store) masters(ctx context.Context) (nodes, error) {
 	return all, err
 }
 
-// A cursor is Redis' own cursor, who gave it, a digest of all servers' addresses, and the server's, with "@" between them.
+// A cursor is Redis' own cursor, who gave it, a digest of all servers' addresses, and the server's, with "@"
+// between them.
 
 func (n nodes) cursor(at int, p place) string {
 	if p.pos == 0 {

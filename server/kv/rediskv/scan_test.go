@@ -52,8 +52,9 @@ func whole(t *testing.T, s *rediskv.Store) {
 	require.Len(t, slices.Compact(all), scanned)
 }
 
-// A scan never goes on with another server than it began with, which has the keys in another order: neither at the same address, where a replica took
-// over or the server was restarted, nor where a Sentinel names another one.
+// A scan never goes on with another server than it began with, which has the keys in another order: neither
+// at the same address, where a replica took over or the server was restarted, nor where a Sentinel names
+// another one.
 func TestScanIsOfOneServer(t *testing.T) {
 	t.Parallel()
 	t.Run("failover", func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AppendStream adds entries of one field each to a stream, in one call, and lets Redis trim it to about as many as most (MAXLEN ~ of
-// XADD). After an error some of them may be there.
+// AppendStream adds entries of one field each to a stream, in one call, and lets Redis trim it to about as
+// many as most (MAXLEN ~ of XADD). After an error some of them may be there.
 func (s *Store) AppendStream(ctx context.Context, stream, field string, values [][]byte, most int64) error {
 	if s.closed.Load() {
 		return errClosed

@@ -163,7 +163,8 @@ func (s *Server) answers() bool {
 	return false
 }
 
-// FreeAddr gives an address that nobody listens at, and that no connection to elsewhere takes: its port is below those that systems give out.
+// FreeAddr gives an address that nobody listens at, and that no connection to elsewhere takes: its port is
+// below those that systems give out.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	var err error

@@ -14,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives the Sentinel's address.
+// StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives
+// the Sentinel's address.
 func StartSentinel(t testing.TB, watched *Server, name string) string {
 	t.Helper()
 	addr := FreeAddr(t)

@@ -16,8 +16,8 @@ func FromMasterKey(master []byte) (*Key, error) {
 	return k.derive(nil, format.LabelMasterKey), nil
 }
 
-// ParseMasterKey tells a random master key from a password: it is one if the text is the padded standard base64 of exactly
-// 32 bytes (44 characters). Then the key is FromMasterKey's.
+// ParseMasterKey tells a random master key from a password: it is one if the text is the padded standard
+// base64 of exactly 32 bytes (44 characters). Then the key is FromMasterKey's.
 func ParseMasterKey(text string) (k *Key, ok bool) {
 	if len(text) != base64.StdEncoding.EncodedLen(format.KeySize) {
 		return nil, false

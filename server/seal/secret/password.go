@@ -26,8 +26,8 @@ func NewPassword(text string) (*Password, error) {
 	return &Password{norm.NFC.String(text)}, nil
 }
 
-// Key stretches the password, in Unicode's normalisation form C, by PBKDF2-HMAC-SHA256: about 0.2 s at 600,000 iterations. Iterations
-// that came from outside are to be checked before.
+// Key stretches the password, in Unicode's normalisation form C, by PBKDF2-HMAC-SHA256: about 0.2 s at
+// 600,000 iterations. Iterations that came from outside are to be checked before.
 func (p *Password) Key(salt format.Salt, iterations uint32) (*Key, error) {
 	b, err := PBKDF2(p.text, salt[:], int(iterations), format.KeySize)
 	if err != nil {
@@ -43,8 +43,8 @@ func (p Password) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholde
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.
 func (p Password) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Iterations decides what is written where n PBKDF2 iterations are configured: at least classify.WriteFloor, with a warning in
-// the log where that is more. It returns classify.ErrIterations above classify.Ceiling.
+// Iterations decides what is written where n PBKDF2 iterations are configured: at least classify.WriteFloor,
+// with a warning in the log where that is more. It returns classify.ErrIterations above classify.Ceiling.
 func Iterations(n uint32) (uint32, error) {
 	if n > classify.Ceiling {
 		return 0, classify.ErrIterations

@@ -18,8 +18,8 @@ func PBKDF2(password string, salt []byte, iterations, size int) ([]byte, error) 
 	return pbkdf2.Key(sha256.New, password, salt, iterations, size)
 }
 
-// newCipher is AES-256-GCM (NIST SP 800-38D) that draws its own 96-bit nonces and puts them before the ciphertext: the one form that
-// FIPS 140-3's module lets seal in its strict mode.
+// newCipher is AES-256-GCM (NIST SP 800-38D) that draws its own 96-bit nonces and puts them before the
+// ciphertext: the one form that FIPS 140-3's module lets seal in its strict mode.
 func newCipher(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {

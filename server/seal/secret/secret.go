@@ -1,8 +1,10 @@
-// Package secret holds 32-byte secrets (DEKs, roots, KEKs, keys of passwords) and does the only things that are done with them.
+// Package secret holds 32-byte secrets (DEKs, roots, KEKs, keys of passwords) and does the only things that
+// are done with them.
 //
-// It is where the server's cryptographic primitives are called. What it guarantees is that a secret is only ever the input of
-// HKDF, each time under a label of its own (SPEC.md section 4), that a wrapped key unwraps in its own place only, and that a secret
-// is never printed: every verb of package fmt and every handler of log/slog shows a placeholder.
+// It is where the server's cryptographic primitives are called. What it guarantees is that a secret is only
+// ever the input of HKDF, each time under a label of its own (SPEC.md section 4), that a wrapped key unwraps
+// in its own place only, and that a secret is never printed: every verb of package fmt and every handler of
+// log/slog shows a placeholder.
 package secret
 
 import (
@@ -42,8 +44,8 @@ func (k *Key) ID() format.KeyID {
 	return format.KeyID(k.derive(nil, format.LabelKeyID).bytes)
 }
 
-// MessageCipher is the cipher of the packages that this data key seals under one salt. Its nonces are random: Seal yields nonce ||
-// ciphertext || tag, and Open takes that.
+// MessageCipher is the cipher of the packages that this data key seals under one salt. Its nonces are random:
+// Seal yields nonce || ciphertext || tag, and Open takes that.
 func (k *Key) MessageCipher(salt format.Salt) (cipher.AEAD, error) {
 	message := k.derive(salt[:], format.LabelMessageKey)
 	defer message.Clear()
@@ -80,13 +82,14 @@ func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholder)) }
 // MarshalText implements encoding.TextMarshaler for log handlers and encoders.
 func (k Key) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
-// Wrap encrypts another key under k: nonce || AES-256-GCM || tag, with the place b as additional data (SPEC.md section 9.3).
+// Wrap encrypts another key under k: nonce || AES-256-GCM || tag, with the place b as additional data
+// (SPEC.md section 9.3).
 func (k *Key) Wrap(key *Key, b envelope.Binding) ([]byte, error) {
 	return k.SealBytes(key.bytes[:], b.Append(nil))
 }
 
-// Unwrap is the inverse of Wrap. It returns envelope.ErrAuthentication where wrapped was altered, was made under another key or for
-// another place, or holds another key than b.ID says.
+// Unwrap is the inverse of Wrap. It returns envelope.ErrAuthentication where wrapped was altered, was made
+// under another key or for another place, or holds another key than b.ID says.
 func (k *Key) Unwrap(wrapped []byte, b envelope.Binding) (*Key, error) {
 	plain, err := k.OpenBytes(wrapped, b.Append(nil))
 	if err != nil {

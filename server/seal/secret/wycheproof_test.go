@@ -38,8 +38,8 @@ func (o *outcomes) check(t *testing.T, what string) {
 	t.Logf("%s: %d valid and %d invalid vectors", what, o.valid, o.invalid)
 }
 
-// Every vector with 256-bit keys, 96-bit nonces and 128-bit tags opens or is refused by the cipher that Seal, Open, Wrap and
-// Unwrap use. It draws its own nonces, so sealing is checked by opening what it sealed.
+// Every vector with 256-bit keys, 96-bit nonces and 128-bit tags opens or is refused by the cipher that Seal,
+// Open, Wrap and Unwrap use. It draws its own nonces, so sealing is checked by opening what it sealed.
 func TestWycheproofAESGCM(t *testing.T) {
 	type group struct {
 		KeySize, IVSize, TagSize int

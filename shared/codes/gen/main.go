@@ -1,5 +1,6 @@
-// Command gen writes what is generated from package codes' table: TypeScript's list of codes and the page of errors. It runs as
-// `go generate ./shared/codes`, and its test fails where the files on disk are not what the table yields.
+// Command gen writes what is generated from package codes' table: TypeScript's list of codes and the page of
+// errors. It runs as `go generate ./shared/codes`, and its test fails where the files on disk are not what
+// the table yields.
 package main
 
 import (

@@ -1,8 +1,9 @@
 // Package jsonform is the JSON encoding of a package (SPEC.md section 7), for interchange; at rest a package is binary.
 //
-// It converts in both directions without loss: what Unmarshal accepts has one binary encoding, and what Marshal writes reads back
-// equal. It reads what JSON.parse reads, and is as strict: encoding/json alone would ignore the case of member names and replace
-// what is not Unicode. It is a package of its own because encoding/json would add a third to the browser's core.
+// It converts in both directions without loss: what Unmarshal accepts has one binary encoding, and what
+// Marshal writes reads back equal. It reads what JSON.parse reads, and is as strict: encoding/json alone
+// would ignore the case of member names and replace what is not Unicode. It is a package of its own because
+// encoding/json would add a third to the browser's core.
 package jsonform
 
 import (
@@ -17,8 +18,8 @@ import (
 // strict refuses trailing bits that are not zero; line breaks, which it skips, are looked for apart.
 var strict = base64.StdEncoding.Strict()
 
-// Marshal returns the package's JSON form. It returns format.ErrInvalid for a header that no package may have, and the error of
-// format.CheckBody for a body that cannot belong to it.
+// Marshal returns the package's JSON form. It returns format.ErrInvalid for a header that no package may
+// have, and the error of format.CheckBody for a body that cannot belong to it.
 func Marshal(p format.Package) ([]byte, error) {
 	ciphertext, metadata, err := Split(p)
 	if err != nil {
@@ -37,9 +38,9 @@ func Marshal(p format.Package) ([]byte, error) {
 	return append(text, '}'), nil
 }
 
-// Unmarshal reads a package's JSON form. It returns format.ErrUnsupportedVersion for another version of the format,
-// format.ErrTooLarge for a one-piece package over the limit, and format.ErrMalformed for anything else that is not a package.
-// What it allocates is bounded by the length of text.
+// Unmarshal reads a package's JSON form. It returns format.ErrUnsupportedVersion for another version of the
+// format, format.ErrTooLarge for a one-piece package over the limit, and format.ErrMalformed for anything
+// else that is not a package. What it allocates is bounded by the length of text.
 func Unmarshal(text []byte) (format.Package, error) {
 	if !wellFormed(text) {
 		return format.Package{}, format.ErrMalformed
@@ -80,8 +81,8 @@ func join(h format.Header, nonce, ciphertext []byte) (format.Package, error) {
 	return format.Package{Header: h, Body: body}, nil
 }
 
-// Split takes a package apart into the two members of its JSON form; the ciphertext aliases the package's body. Its errors are
-// those of Marshal.
+// Split takes a package apart into the two members of its JSON form; the ciphertext aliases the package's
+// body. Its errors are those of Marshal.
 func Split(p format.Package) (ciphertext []byte, m Metadata, err error) {
 	if err := p.Header.Check(); err != nil {
 		return nil, Metadata{}, err
@@ -105,8 +106,8 @@ func Join(ciphertext []byte, m Metadata) (format.Package, error) {
 	return format.Package{Header: h, Body: slices.Concat(nonce, ciphertext)}, nil
 }
 
-// DecodeBase64 reads a ciphertext, nonce or salt in the one base64 form there is of it (RFC 4648 section 4: padded, no line breaks,
-// trailing bits zero). It returns format.ErrMalformed for any other text.
+// DecodeBase64 reads a ciphertext, nonce or salt in the one base64 form there is of it (RFC 4648 section 4:
+// padded, no line breaks, trailing bits zero). It returns format.ErrMalformed for any other text.
 func DecodeBase64(text []byte) ([]byte, error) {
 	n, ok := decodedLen(text)
 	if !ok {

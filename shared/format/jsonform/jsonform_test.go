@@ -157,7 +157,8 @@ func TestDecodeBase64(t *testing.T) {
 	}
 }
 
-// Hostile texts cost memory in proportion to their length, not to the number of their members or the depth of their nesting.
+// Hostile texts cost memory in proportion to their length, not to the number of their members or the depth of
+// their nesting.
 func TestBoundedAllocation(t *testing.T) {
 	var many strings.Builder
 	for i := range 1 << 16 {

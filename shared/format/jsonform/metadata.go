@@ -15,7 +15,8 @@ const Version = "1.0"
 // timeLayout is RFC 3339 in UTC with milliseconds, what JavaScript's toISOString writes.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// Metadata is a package's header and nonce in the JSON form. Its fields are the texts that stand there; Header checks them.
+// Metadata is a package's header and nonce in the JSON form. Its fields are the texts that stand there;
+// Header checks them.
 type Metadata struct {
 	Version        string            `json:"version"`
 	Algorithm      string            `json:"algorithm"`
@@ -59,8 +60,8 @@ func MetadataOf(h *format.Header, nonce []byte) Metadata {
 	}
 }
 
-// Header returns the header and the nonce that the metadata says. It returns format.ErrUnsupportedVersion for a version other than
-// Version and format.ErrMalformed for what no package may have.
+// Header returns the header and the nonce that the metadata says. It returns format.ErrUnsupportedVersion for
+// a version other than Version and format.ErrMalformed for what no package may have.
 func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
 	if m.Version != Version {
 		if m.Version == "" {
@@ -123,8 +124,8 @@ func (m *Metadata) rest(h *format.Header) bool {
 	return err == nil
 }
 
-// UnmarshalJSON reads the member "metadata" of a JSON form as strictly as Unmarshal. Its errors are those of Header for the
-// version, and format.ErrMalformed.
+// UnmarshalJSON reads the member "metadata" of a JSON form as strictly as Unmarshal. Its errors are those of
+// Header for the version, and format.ErrMalformed.
 func (m *Metadata) UnmarshalJSON(text []byte) error {
 	if !wellFormed(text) {
 		return format.ErrMalformed
@@ -137,7 +138,8 @@ var metadataNames = []string{
 	"revision", "iterations", "tombstone", "sealedContext",
 }
 
-// read fills m from well-formed JSON text. The version is read before all else, because another version may have other members.
+// read fills m from well-formed JSON text. The version is read before all else, because another version may
+// have other members.
 func (m *Metadata) read(text []byte) error {
 	values, others, ok := collect(text, metadataNames...)
 	if !ok {

@@ -15,8 +15,8 @@ import (
 // wellFormed reports whether text is JSON in UTF-8. Everything below relies on it.
 func wellFormed(text []byte) bool { return utf8.Valid(text) && json.Valid(text) }
 
-// collect returns the known members of the object that text is, as raw texts; of members with one name the last. It reports
-// whether there are others, which are not kept. ok is false if text is no object.
+// collect returns the known members of the object that text is, as raw texts; of members with one name the
+// last. It reports whether there are others, which are not kept. ok is false if text is no object.
 func collect(text []byte, known ...string) (values map[string][]byte, others, ok bool) {
 	all, ok := Members(text)
 	if !ok {
@@ -35,8 +35,9 @@ func collect(text []byte, known ...string) (values map[string][]byte, others, ok
 
 const blanks = " \t\r\n"
 
-// Members iterates over the names and the raw values of the object that text is, which must be valid JSON: they are parts of text, not
-// copies, but for names with escapes. A name that is given twice comes twice. ok is false if text is no object.
+// Members iterates over the names and the raw values of the object that text is, which must be valid JSON:
+// they are parts of text, not copies, but for names with escapes. A name that is given twice comes twice. ok
+// is false if text is no object.
 func Members(text []byte) (all iter.Seq2[[]byte, []byte], ok bool) {
 	if text = bytes.TrimLeft(text, blanks); len(text) == 0 || text[0] != '{' {
 		return nil, false
@@ -63,8 +64,9 @@ func Elements(text []byte) (all iter.Seq[[]byte], ok bool) {
 	}, true
 }
 
-// Unquote returns the characters of the JSON string that value is, as UTF-8: a part of value where it has no escapes. ok is false if value
-// is no string. A surrogate without its pair becomes three bytes that are not UTF-8.
+// Unquote returns the characters of the JSON string that value is, as UTF-8: a part of value where it has no
+// escapes. ok is false if value is no string. A surrogate without its pair becomes three bytes that are not
+// UTF-8.
 func Unquote(value []byte) (s []byte, ok bool) { return unquote(value) }
 
 func members(object []byte) iter.Seq2[[]byte, []byte] {
@@ -126,9 +128,9 @@ func quotedLen(text []byte) int {
 	}
 }
 
-// unquote returns the characters of a JSON string as UTF-8, aliasing value where it has no escapes. A surrogate without its pair
-// becomes three bytes that are not UTF-8: encoding/json would make it U+FFFD, and different names one. ok is false if value is no
-// string.
+// unquote returns the characters of a JSON string as UTF-8, aliasing value where it has no escapes. A
+// surrogate without its pair becomes three bytes that are not UTF-8: encoding/json would make it U+FFFD, and
+// different names one. ok is false if value is no string.
 func unquote(value []byte) (s []byte, ok bool) {
 	if len(value) == 0 || value[0] != '"' {
 		return nil, false
@@ -187,7 +189,8 @@ func (r *reader) text(name string) string {
 	return string(s)
 }
 
-// integer reads a number as every reader of JSON does, as an IEEE 754 double (RFC 8259 section 6): 1.0 and 1 are the same.
+// integer reads a number as every reader of JSON does, as an IEEE 754 double (RFC 8259 section 6): 1.0 and 1
+// are the same.
 func (r *reader) integer(name string, least, most uint64) uint64 {
 	v, err := strconv.ParseFloat(string(r.values[name]), 64)
 	if err != nil || v < float64(least) || v > float64(most) || v != float64(uint64(v)) {

@@ -20,7 +20,8 @@ type Document struct {
 	Keysets     []Keyset `json:"keysets"`
 }
 
-// Slot is a slot and what opens it. Where Secret's kind is "kms", the KMS is the local one of SPEC.md section 9.5 with those 32 bytes.
+// Slot is a slot and what opens it. Where Secret's kind is "kms", the KMS is the local one of SPEC.md section
+// 9.5 with those 32 bytes.
 type Slot struct {
 	ID         Hex     `json:"id"`
 	Kind       uint8   `json:"kind"`

@@ -21,8 +21,8 @@ func (h *Hex) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or, where only their digest is given,
-// SHA256 and Length.
+// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or, where only
+// their digest is given, SHA256 and Length.
 type Data struct {
 	Hex    Hex `json:"hex"`
 	Repeat Hex `json:"repeat,omitempty"`

@@ -1,8 +1,8 @@
-// Package vectors is the format's test vectors: data for every implementation of SPEC.md, in any language, and typed access to it
-// for Go. The files beside it are the data; SPEC.md section 13 describes them.
+// Package vectors is the format's test vectors: data for every implementation of SPEC.md, in any language,
+// and typed access to it for Go. The files beside it are the data; SPEC.md section 13 describes them.
 //
-// The vectors are fixed for ever: what version 1 wrote must open in every later version. Their keys and passphrases are public, so
-// nothing real may be sealed under them.
+// The vectors are fixed for ever: what version 1 wrote must open in every later version. Their keys and
+// passphrases are public, so nothing real may be sealed under them.
 package vectors
 
 import (

@@ -22,7 +22,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
 )
 
-// AWS is KMS in one region (AWS JSON 1.1, requests signed by Signature Version 4), with the aliases coffer-key and other-key.
+// AWS is KMS in one region (AWS JSON 1.1, requests signed by Signature Version 4), with the aliases
+// coffer-key and other-key.
 type AWS struct {
 	kmstest.Faults
 	URL, Region, AccessKeyID, SecretAccessKey string
@@ -94,7 +95,8 @@ func (a *AWS) Context() map[string]string {
 	return a.last
 }
 
-// Demand gives the key a policy that allows Encrypt and Decrypt on the condition that the encryption context has a pair.
+// Demand gives the key a policy that allows Encrypt and Decrypt on the condition that the encryption context
+// has a pair.
 func (a *AWS) Demand(name, value string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

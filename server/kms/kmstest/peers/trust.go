@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// CertificateFile writes the certificate of the peers that speak TLS, for SSL_CERT_FILE of a process that is to trust them.
+// CertificateFile writes the certificate of the peers that speak TLS, for SSL_CERT_FILE of a process that is
+// to trust them.
 func CertificateFile(dir string) (string, error) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
@@ -47,7 +48,8 @@ var googleCertificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 })
 
-// Main runs tests that trust the peers in this process. It is for TestMain, before anything asks for the system's roots.
+// Main runs tests that trust the peers in this process. It is for TestMain, before anything asks for the
+// system's roots.
 func Main(m *testing.M) {
 	dir, err := os.MkdirTemp("", "peers")
 	if err != nil {

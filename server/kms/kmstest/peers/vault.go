@@ -1,5 +1,5 @@
-// Package peers are KMSs for tests, in this process and on loopback. Each speaks the wire protocol of a real one, checks credentials as it does,
-// and has real cryptography behind it.
+// Package peers are KMSs for tests, in this process and on loopback. Each speaks the wire protocol of a real
+// one, checks credentials as it does, and has real cryptography behind it.
 package peers
 
 import (

@@ -20,7 +20,8 @@ func shredded() *ring {
 	return r
 }
 
-// rewrapped has gone from one KEK to another, whose slot is the only one left, and was rotated and rolled back in between.
+// rewrapped has gone from one KEK to another, whose slot is the only one left, and was rotated and rolled
+// back in between.
 func rewrapped() *ring {
 	r := newRing("rewrapped", "prod", "tenant-2")
 	root := r.root("")
@@ -54,7 +55,8 @@ func twoKEKs() *ring {
 	return r
 }
 
-// joined is a tenant that was begun anew after its document was lost, and restored from a backup then: a keyset has keys of both roots.
+// joined is a tenant that was begun anew after its document was lost, and restored from a backup then: a
+// keyset has keys of both roots.
 func joined() *ring {
 	r := newRing("joined", "prod", "tenant-4")
 	anew, restored := r.root("anew"), r.root("restored")
@@ -69,8 +71,8 @@ func joined() *ring {
 	return r
 }
 
-// halfGone is one whose former life was shredded: the slots of that root are tombstones, and a key under it that a merge brought is as
-// destroyed, though its state is enabled. It is a primary, too.
+// halfGone is one whose former life was shredded: the slots of that root are tombstones, and a key under it
+// that a merge brought is as destroyed, though its state is enabled. It is a primary, too.
 func halfGone() *ring {
 	r := newRing("half gone", "prod", "tenant-5")
 	gone, root := r.root("gone"), r.root("")

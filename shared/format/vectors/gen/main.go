@@ -1,6 +1,6 @@
-// Command gen writes the test vectors into a folder. It is deterministic: every key, salt and nonce is drawn from one fixed seed, and
-// every time is fixed, so that running it again changes nothing. A vector's draws depend on its own name only, so that adding one
-// leaves the others alone.
+// Command gen writes the test vectors into a folder. It is deterministic: every key, salt and nonce is drawn
+// from one fixed seed, and every time is fixed, so that running it again changes nothing. A vector's draws
+// depend on its own name only, so that adding one leaves the others alone.
 package main
 
 import (

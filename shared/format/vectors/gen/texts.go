@@ -9,7 +9,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// text is a package in JSON form with every member that one can have, and its header's parts fixed so that edits find them.
+// text is a package in JSON form with every member that one can have, and its header's parts fixed so that
+// edits find them.
 func text() (format.Package, string) {
 	r := newRing("texts", "test", "tenant")
 	r.key(format.UseService, classify.PHI, r.root(""), "")

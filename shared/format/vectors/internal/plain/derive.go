@@ -1,6 +1,6 @@
-// Package plain is SPEC.md's cryptography spelled out with the standard library, one function a formula, for the vectors and their
-// tests. Nonces and salts are given by the caller and nothing is cached, so it is never for production; what it shares with package
-// seal is the page it was written from.
+// Package plain is SPEC.md's cryptography spelled out with the standard library, one function a formula, for
+// the vectors and their tests. Nonces and salts are given by the caller and nothing is cached, so it is never
+// for production; what it shares with package seal is the page it was written from.
 package plain
 
 import (
