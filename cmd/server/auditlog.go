@@ -30,9 +30,11 @@ func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.
 const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
 
 // openAudit opens the audit log with its key, and makes both where there never was one. It returns errLogGone
-// where there was.
+// where there was. A log that takes the place of one tells of that in its first line, whoever comes to write it:
+// who began it may have been killed.
 func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audit.Options) (*audit.File, *audit.Key, error) {
-	if err := requireAudit(c); err != nil {
+	gone, err := requireAudit(c)
+	if err != nil {
 		return nil, nil, err
 	}
 	key, err := auditKey(ctx, c, keks)
@@ -43,23 +45,36 @@ func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audi
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := leaveMark(auditMarkPath(c), auditMark); err != nil {
+	if gone {
+		err = file.Record(ctx, audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
+	}
+	if err == nil {
+		err = leaveMark(auditMarkPath(c), auditMark)
+	}
+	if err != nil {
 		return nil, nil, errors.Join(err, file.Close())
 	}
 	return file, key, nil
 }
 
-// requireAudit returns errLogGone where there was an audit log and nothing is left of it. What is left in
-// part is for audit to refuse.
-func requireAudit(c *config.Config) error {
-	if !there(auditMarkPath(c)) || there(auditKeyPath(c)) {
-		return nil
-	}
-	left, err := audit.InUse(auditPath(c))
-	if err == nil && !left {
+// requireAudit returns errLogGone where there was an audit log and nothing is left of it; or, where coffer
+// audit begin made a key, that it is gone.
+func requireAudit(c *config.Config) (gone bool, err error) {
+	gone, err = logGone(c)
+	if err == nil && gone && !there(auditKeyPath(c)) {
 		err = errLogGone
 	}
-	return err
+	return gone, err
+}
+
+// logGone reports whether there was an audit log and nothing is left of it, be it with a key, which coffer
+// audit begin makes first. What is left in part is for audit to refuse.
+func logGone(c *config.Config) (bool, error) {
+	if !there(auditMarkPath(c)) {
+		return false, nil
+	}
+	left, err := audit.InUse(auditPath(c))
+	return err == nil && !left, err
 }
 
 // auditKey opens the key of the audit log, which the general KEK wraps, and makes it where there is none.
@@ -93,7 +108,7 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
-func beginAudit(cmd *cobra.Command) (err error) {
+func beginAudit(cmd *cobra.Command) error {
 	c, err := loadData(cmd)
 	if err != nil {
 		return err
@@ -101,29 +116,27 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	if err := requireKEK(&c); err != nil {
 		return err
 	}
-	switch err := requireAudit(&c); {
-	case err == nil && there(auditMarkPath(&c)):
-		return errors.New("there is an audit log, or a part of one: move audit.key, audit.head, audit.log and audit-*.log away together, and keep them")
-	case err == nil:
-		return errors.New("there was no audit log yet: servers begin one by themselves")
-	case !errors.Is(err, errLogGone):
+	switch gone, err := logGone(&c); {
+	case err != nil:
 		return err
+	case !gone && there(auditMarkPath(&c)):
+		return errors.New("there is an audit log, or a part of one: move audit.key, audit.head, audit.log and audit-*.log away together, and keep them")
+	case !gone:
+		return errors.New("there was no audit log yet: servers begin one by themselves")
 	}
 	log := commandLog(cmd)
 	keks, err := openKEKs(cmd.Context(), &c, nil, log)
 	if err != nil {
 		return err
 	}
-	key, err := auditKey(cmd.Context(), &c, keks)
+	if _, err := auditKey(cmd.Context(), &c, keks); err != nil {
+		return err
+	}
+	file, _, err := openAudit(cmd.Context(), &c, keks, auditOptions(&c, log))
 	if err != nil {
 		return err
 	}
-	file, err := audit.Open(auditPath(&c), key, auditOptions(&c, log))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := file.Record(cmd.Context(), audit.Event{Action: audit.LogBegun, Operation: "audit begin"}); err != nil {
+	if err := file.Close(); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), "another audit log is begun: what was before it is unproven")

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -58,6 +59,23 @@ func TestAuditLogGone(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(data, "audit.key")))
 	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's key is missing")
 	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log, or a part of one")
+}
+
+// Who begins another log and is killed once its key is made leaves the rest to whoever comes next: the log tells
+// of it all the same.
+func TestAuditBeginKilled(t *testing.T) {
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	takeAway(t, data)
+	coffer(t, environ, "audit", "begin", "--data", data)
+	path := filepath.Join(data, "audit.key")
+	key, err := os.ReadFile(path)
+	require.NoError(t, err)
+	takeAway(t, data)
+	require.NoError(t, os.WriteFile(path, bytes.Replace(key, []byte(`,"begun":true`), nil, 1), 0o600))
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	first, _, _ := strings.Cut(logFile(filepath.Join(data, "audit.log")).String(), "\n")
+	require.Contains(t, first, `"action":"audit.begun"`)
 }
 
 // A data directory from before there were audit logs, and a new one beside keysets that others share, begin

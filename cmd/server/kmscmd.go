@@ -129,7 +129,7 @@ func (found *checked) print(out io.Writer) {
 // makes none of them.
 func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
-	if err := requireAudit(c); err != nil {
+	if _, err := requireAudit(c); err != nil {
 		return opened, err
 	}
 	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditKeyPath(c)) {
