@@ -370,3 +370,32 @@ func TestDescribe(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `"1970-01-01T00:00:01.000Z"`, string(text))
 }
+
+// moved is a store that another server takes over in the midst of a scan.
+type moved struct {
+	kv.Store
+	over bool
+}
+
+func (m *moved) Scan(ctx context.Context, prefix, cursor string, _ int) ([]string, string, error) {
+	if cursor != "" && !m.over {
+		m.over = true
+		return nil, "", fmt.Errorf("scan: %w", kv.ErrCursor)
+	}
+	return m.Store.Scan(ctx, prefix, cursor, 2)
+}
+
+// A failover while a tenant's entries are gone through has that begin again: all are counted, and each once.
+func TestScanThatBeginsAgain(t *testing.T) {
+	s := newSite(t)
+	for i := range 7 {
+		require.NoError(t, s.cache.SetEncrypted(t.Context(), fmt.Sprint(i), []byte("value"), classify.PHI, 0, nil))
+	}
+	key := s.former(format.UseCache)
+	s.clock.pass(3 * ttl)
+	n, err := rotation.New(rotation.Options{Ring: s.ring, Store: &moved{Store: s.store}}).Entries(t.Context(), "clinic")
+	require.NoError(t, err)
+	require.Equal(t, 7, n)
+	s.Keys = lifecycle.New(lifecycle.Options{Rotator: s.Rotator, Cache: &moved{Store: s.store}, Audit: &s.log})
+	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "7 of 7 entries")
+}

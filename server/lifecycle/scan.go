@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -33,6 +34,10 @@ func (k *Keys) scan(ctx context.Context, r *Retirement) (under int, err error) {
 	}
 	for cursor := ""; ; {
 		keys, next, err := entries.List(ctx, "", cursor, 0)
+		if cursor != "" && errors.Is(err, kv.ErrCursor) { // another server has them in another order
+			under, r.Entries, cursor = 0, 0, ""
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -94,6 +95,10 @@ func (r *Rotator) Entries(ctx context.Context, tenant string) (n int, err error)
 	prefix := kv.Prefix(tenant, cache.Collection)
 	for cursor := ""; ; {
 		keys, next, err := r.Store.Scan(ctx, prefix, cursor, 0)
+		if cursor != "" && errors.Is(err, kv.ErrCursor) { // another server has them in another order
+			n, cursor = 0, ""
+			continue
+		}
 		if n += len(keys); err != nil || next == "" {
 			return n, err
 		}
