@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,10 +22,9 @@ var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, or a cluster's masters are others: begin the scan again", kv.ErrCursor)
 
 // Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same
-// servers from its first page to its last:
-// after a failover or a restart, which order keys otherwise, a cursor of before fails with kv.ErrCursor.
-// Where the user of Redis may not use INFO, or Redis does not know it, that is found only if a master's
-// address is another one.
+// servers from its first page to its last: after a failover or a restart, which order keys otherwise, a cursor
+// of before fails with kv.ErrCursor. Where the user of Redis may not use INFO, or Redis does not know it, that
+// is found only if a master's address is another one.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
 	if s.closed.Load() {
 		return nil, "", errClosed
@@ -55,7 +53,7 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]s
 // place is how far the scan of a server is.
 type place struct {
 	pos    uint64 // Redis' own cursor
-	server string // the id of its replication, which is another one after a restart or a failover; empty where it is not told
+	server string // a digest of its replication's id, another one after a restart or a failover; empty where it is not told
 }
 
 func (p place) begun() bool { return p.pos > 0 }
@@ -78,7 +76,7 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	case field(text, "role") == "slave":
 		return nil, place{}, refusal("scan", "READONLY")
 	}
-	return keys, place{pos, field(text, "master_replid")}, nil
+	return keys, place{pos, digest(field(text, "master_replid"))}, nil
 }
 
 // untold reports that Redis does not let the user have INFO, or does not know it, as where its configuration
@@ -134,8 +132,8 @@ func (s *Store) masters(ctx context.Context) (nodes, error) {
 	return all, err
 }
 
-// A cursor is Redis' own cursor, who gave it, a digest of all servers' addresses, and the server's, with "@"
-// between them.
+// A cursor is Redis' own cursor, a digest of who gave it, one of all servers' addresses, and the server's place
+// among them, with "@" between them. Callers of the API see it, so it has no address.
 
 func (n nodes) cursor(at int, p place) string {
 	if p.pos == 0 {
@@ -144,7 +142,7 @@ func (n nodes) cursor(at int, p place) string {
 		}
 		p.server = "" // the next one is yet to be asked
 	}
-	return strings.Join([]string{strconv.FormatUint(p.pos, 10), p.server, n.digest(), n[at].addr}, "@")
+	return strings.Join([]string{strconv.FormatUint(p.pos, 10), p.server, n.digest(), strconv.Itoa(at)}, "@")
 }
 
 func (n nodes) locate(cursor string) (at int, p place, err error) {
@@ -157,8 +155,11 @@ func (n nodes) locate(cursor string) (at int, p place, err error) {
 		return 0, place{}, errCursor
 	}
 	p.server = parts[1]
-	at = slices.IndexFunc(n, func(m node) bool { return m.addr == parts[3] })
-	if at < 0 || parts[2] != n.digest() { // also one that is yet to be scanned may have another address, before this one's
+	at, err = strconv.Atoi(parts[3])
+	switch {
+	case err != nil:
+		return 0, place{}, errCursor
+	case parts[2] != n.digest() || at < 0 || at >= len(n):
 		return 0, place{}, errMoved
 	}
 	return at, p, nil
@@ -166,9 +167,14 @@ func (n nodes) locate(cursor string) (at int, p place, err error) {
 
 // digest tells sets of servers apart.
 func (n nodes) digest() string {
-	h := sha256.New()
+	var all strings.Builder
 	for i := range n {
-		_, _ = io.WriteString(h, n[i].addr+"\n")
+		all.WriteString(n[i].addr + "\n")
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return digest(all.String())
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
