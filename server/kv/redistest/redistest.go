@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 const (
@@ -131,6 +133,7 @@ func (s *Server) run() bool {
 	}
 	s.output.Reset()
 	s.cmd = exec.Command(path, append(args, s.args...)...)
+	proctest.Bind(s.cmd)
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("redistest: start redis-server: %v", err)

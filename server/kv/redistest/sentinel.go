@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 // StartSentinel runs a Sentinel that watches the server under the name, waits until it knows it, and gives
@@ -25,7 +26,7 @@ func StartSentinel(t testing.TB, watched *Server, name string) string {
 	text := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor %s %s %s 1\n", port, name, host, redisPort)
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 	var output bytes.Buffer
-	cmd := exec.Command("redis-server", path, "--sentinel")
+	cmd := proctest.Command(t, "redis-server", path, "--sentinel")
 	cmd.Stdout, cmd.Stderr = &output, &output
 	must(t, cmd.Start())
 	t.Cleanup(func() {
