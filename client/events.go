@@ -14,7 +14,7 @@ type Event struct {
 	Time          time.Time         `json:"time"`
 	Severity      string            `json:"severity"` // info, notice, warning or critical
 	Action        string            `json:"action"`   // such as key.open
-	Outcome       string            `json:"outcome"`  // ok, refused or failed
+	Outcome       string            `json:"outcome"`  // ok, refused, failed or unknown
 	Code          string            `json:"code,omitempty"`
 	RequestID     string            `json:"requestId,omitempty"`
 	Operation     string            `json:"operation,omitempty"`

@@ -94,7 +94,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) (err 
 	out := cmd.OutOrStdout()
 	printPlan(out, o, plan)
 	if plan.Done() {
-		return nil
+		return plan.Apply(ctx) // which records it
 	}
 	question := "This cannot be undone. Type the tenant's id to have the key " + r.to.String() + ": "
 	if err := confirmed(cmd, r.confirm, r.tenant, question); err != nil {

@@ -291,7 +291,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	for _, e := range s.audit.take() {
 		require.Empty(t, e.Code)
 		switch {
-		case e.Facts[audit.FactReason] == "asked":
+		case e.Facts[audit.FactPhase] == "asked":
 			asked++
 			require.NotEmpty(t, e.Subject)
 		case e.Action == audit.KeyRotate:

@@ -85,7 +85,9 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 	answer := retiredJSON{
 		Tenant: tenant, Use: key.Use.String(), Class: key.Class.String(), KeyID: hex.EncodeToString(key.ID[:]), State: plan.Now.String(),
 	}
-	if !plan.Done() {
+	if plan.Done() {
+		err = plan.Apply(ctx) // which records it
+	} else {
 		about := strings.Join([]string{answer.Use, answer.Class, answer.KeyID}, " ")
 		answer.Changed, answer.confirmJSON, err = confirm(c, values, about, plan.Keyset, plan.Warning(), func() error { return plan.Apply(ctx) })
 	}
@@ -127,8 +129,16 @@ func (s *server) shredTenant(c *call) error {
 			k.Use.String(), k.Class.String(), k.Keys, formatTime(k.Oldest.UnixMilli()), formatTime(k.Newest.UnixMilli()),
 		})
 	}
-	if !answer.Shredded {
-		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error { return s.shred(ctx, c, tenant) })
+	if answer.Shredded {
+		err = s.shred(ctx, c, tenant) // which records it
+	} else {
+		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error {
+			err := s.shred(ctx, c, tenant)
+			if err == nil {
+				recovery.Settle(c.Request().Context())
+			}
+			return err
+		})
 	}
 	if err != nil {
 		return s.unended(c, values, e, err)
@@ -147,11 +157,7 @@ func (s *server) unended(c *call, values url.Values, e audit.Event, err error) e
 }
 
 func (s *server) shred(ctx context.Context, c *call, tenant string) error {
-	err := recovery.New(recovery.Options{Ring: s.ring, Audit: asked{s, c}, Operation: c.name()}).Shred(ctx, tenant)
-	if err == nil {
-		recovery.Settle(c.Request().Context())
-	}
-	return err
+	return recovery.New(recovery.Options{Ring: s.ring, Audit: asked{s, c}, Operation: c.name()}).Shred(ctx, tenant)
 }
 
 // confirm does something where the request confirms it, and else gives what has to be.

@@ -48,7 +48,8 @@ func (s *service) formerKey(tenant string) (path string) {
 	return fmt.Sprintf("tenant=%s&use=service&class=phi&key=%x", url.QueryEscape(tenant), id)
 }
 
-// Keys are ended in two steps, on record before with who asked, and to ask again changes nothing.
+// Keys are ended in two steps. The first event names the caller. To ask again changes nothing, and records that it was
+// done.
 func conformEnding(t *testing.T, k *checker) {
 	query := k.formerKey("ended")
 	for _, step := range []struct{ verb, before, after string }{{"disable", "enabled", "disabled"}, {"destroy", "disabled", "destroyed"}} {
@@ -69,8 +70,11 @@ func conformEnding(t *testing.T, k *checker) {
 		require.NotEmpty(t, event.RequestID)
 		again := k.ends(path + "&confirm=" + plan.Confirmation)
 		require.Equal(t, []any{step.after, false, ""}, []any{again.State, again.Changed, again.Confirmation})
+		event = k.audit.take()[0]
+		require.Equal(t, []string{"key." + step.verb, "already"}, []string{event.Action.String(), event.Facts[audit.FactPhase]})
 	}
 	plan := k.ends("/v1/keys:shred?tenant=ended")
+	require.Empty(t, k.audit.take())
 	require.Equal(t, []any{"ended", false, false, 1}, []any{plan.Tenant, plan.Shredded, plan.Changed, plan.Keys[0].Keys})
 	done := k.ends("/v1/keys:shred?tenant=ended&confirm=" + plan.Confirmation)
 	require.Equal(t, []any{true, true, ""}, []any{done.Shredded, done.Changed, done.Confirmation})
@@ -79,6 +83,7 @@ func conformEnding(t *testing.T, k *checker) {
 	require.NotEmpty(t, event.Subject)
 	again := k.ends("/v1/keys:shred?tenant=ended")
 	require.Equal(t, []any{true, false, ""}, []any{again.Shredded, again.Changed, again.Confirmation})
+	require.Equal(t, "tenant.shred", k.audit.take()[0].Action.String())
 	k.call(false, "PUT", "/v1/cache/k?class=phi", []byte("v"), "Authorization", "Bearer "+k.issue("ended", identity.CacheWrite)).refused(t, "key_destroyed")
 	k.call(false, "POST", "/v1/keys:disable?"+query, nil, "Authorization", "Bearer "+k.issue(identity.EveryTenant, identity.KeysAdmin)).refused(t, "key_destroyed")
 }

@@ -108,10 +108,6 @@ func (s *server) changed(c *call, values url.Values) (string, error) {
 	return tenant, nil
 }
 
-// asking marks, as an event's reason, who asks for a change that is not made yet. What is then changed has
-// events of its own.
-const asking = "asked"
-
 // change has a tenant's keys changed, with who asked for it on record before, where check finds nothing
 // against it. What it was refused for, or failed with, is on record as well.
 func (s *server) change(
@@ -130,7 +126,7 @@ func (s *server) change(
 		return s.failed(c, e, err)
 	}
 	before := e
-	before.Facts = audit.Facts{audit.FactReason: asking}
+	before.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}
 	if err := s.recordEvents(c, []audit.Event{before}); err != nil {
 		return err
 	}

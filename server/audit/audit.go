@@ -58,6 +58,7 @@ type Event struct {
 	Name      string            // of the record; only its hash is written
 	Context   map[string]string // of the record; hashed, but for what is allowed
 	Facts     Facts             // of administration
+	Unknown   bool              // Code is an error after which it is not known whether the change took effect
 }
 
 // Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes. They stand
@@ -71,17 +72,28 @@ type Fact uint8
 const (
 	FactJob       Fact = iota + 1 // the id of a job
 	FactUse                       // of a keyset
-	FactReason                    // why, as a word of the program
+	FactReason                    // why an operator asked for it: a [Reason]
 	FactFrom                      // what it was before, such as a key id or a KEK's URL
 	FactTo                        // what it became
 	FactDone                      // how many were done
 	FactFailed                    // how many failed
+	FactPhase                     // which step of an operation with several events: one of the phases below
 	numberOfFacts = iota + 1
 )
 
 var facts = [numberOfFacts]string{
 	FactJob: "job", FactUse: "use", FactReason: "reason", FactFrom: "from", FactTo: "to", FactDone: "done", FactFailed: "failed",
+	FactPhase: "phase",
 }
+
+// The phases.
+const (
+	PhaseAsked   = "asked"   // somebody asked for it; each key that is then changed has an event of its own
+	PhaseBegin   = "begin"   // it is about to begin
+	PhaseFinish  = "finish"  // its last step is about to begin
+	PhaseEnd     = "end"     // it ended, with FactDone and FactFailed
+	PhaseAlready = "already" // it was in effect when somebody asked for it
+)
 
 // Action is what was done. It is a number, so that nothing a client sends can be one.
 type Action uint8

@@ -20,7 +20,7 @@ type record struct {
 	Time      string            `json:"time"` // RFC 3339, UTC, to the millisecond
 	Severity  Severity          `json:"severity"`
 	Action    string            `json:"action"`
-	Outcome   string            `json:"outcome"` // "ok", "refused" or "failed"
+	Outcome   string            `json:"outcome"` // "ok", "refused", "failed" or "unknown"
 	Code      string            `json:"code,omitempty"`
 	RequestID string            `json:"requestId,omitempty"`
 	Operation string            `json:"operation,omitempty"`
@@ -103,14 +103,23 @@ func (r *record) addFacts(all Facts) {
 	}
 }
 
+const (
+	outcomeOK      = "ok"
+	outcomeRefused = "refused"
+	outcomeFailed  = "failed"
+	outcomeUnknown = "unknown"
+)
+
 func outcome(e *Event) string {
 	switch {
 	case e.Action == AccessRefused:
-		return "refused"
+		return outcomeRefused
+	case e.Code != "" && e.Unknown:
+		return outcomeUnknown
 	case e.Code != "":
-		return "failed"
+		return outcomeFailed
 	}
-	return "ok"
+	return outcomeOK
 }
 
 // bounded cuts a text to maxText bytes, between characters.

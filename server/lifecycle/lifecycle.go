@@ -57,6 +57,7 @@ type Options struct {
 	Cache     kv.Store          // nil where it cannot be looked through; keys of the cache are refused then
 	Audit     audit.Recorder
 	Operation string                // what its events are of: the command, or the operation's id in the OpenAPI document
+	Reason    audit.Reason          // why somebody asked for it; recorded
 	Progress  func(done, total int) // told of the entries that were looked at, by one at a time; nil for nobody
 }
 
@@ -108,24 +109,39 @@ func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	return r, nil
 }
 
-// Apply makes the change, after it looked once more at all but the cache: nothing is sealed under the key
-// meanwhile. It returns Plan's errors, and those of the audit log, without which nothing is changed.
+// Apply makes the change, after another look at everything but the cache: nothing new is sealed under the key.
+// If the key has the state already, Apply records that. It returns Plan's errors, and those of the audit
+// log, without which nothing is changed. Once the change is recorded, the cancellation of ctx does not stop it.
 func (r *Retirement) Apply(ctx context.Context) error {
 	now, err := r.keys.look(ctx, r.Key, r.To)
-	if err != nil || now.Done() {
+	if err != nil {
 		return err
 	}
+	e := r.event(now.Now)
+	if now.Done() {
+		return audit.Confirm(ctx, r.keys.Audit, e)
+	}
+	ring, key := r.keys.Rotator.Ring, r.Key
+	return audit.Announce(ctx, r.keys.Audit, audit.Change{
+		Event: e,
+		Apply: func(ctx context.Context) error {
+			return ring.Advance(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
+		},
+		InEffect: func(ctx context.Context) (bool, error) {
+			return ring.HasAdvanced(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
+		},
+	})
+}
+
+func (r *Retirement) event(from envelope.State) audit.Event {
 	action := audit.KeyDestroy
 	if r.To == envelope.Disabled {
 		action = audit.KeyDisable
 	}
-	e := audit.Event{
-		Action: action, Operation: r.keys.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID,
-		Facts: audit.Facts{audit.FactUse: r.Key.Use.String(), audit.FactFrom: now.Now.String()},
+	facts := audit.Facts{audit.FactUse: r.Key.Use.String(), audit.FactFrom: from.String()}
+	return audit.Event{
+		Action: action, Operation: r.keys.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID, Facts: facts.With(r.keys.Reason),
 	}
-	return audit.Announce(ctx, r.keys.Audit, e, func() error {
-		return r.keys.Rotator.Ring.Advance(ctx, r.Key.Tenant, r.Key.Use, r.Key.Class, r.Key.ID, r.To)
-	})
 }
 
 // Warning tells a person what the change does and what is not known, in a few sentences.

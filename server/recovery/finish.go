@@ -48,7 +48,7 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	case len(finished.Unproven) > 0:
 		return finished, fmt.Errorf("recovery: the new KEK does not open the roots of %d tenants: %w", len(finished.Unproven), ErrUnfinished)
 	}
-	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, "finish")); err != nil {
+	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, audit.PhaseFinish)); err != nil {
 		return finished, err
 	}
 	err = r.retire(ctx, w, proofs, finished)

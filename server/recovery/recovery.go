@@ -49,6 +49,7 @@ type Options struct {
 	Environment string         // of the ring
 	Audit       audit.Recorder
 	Operation   string                // what its events are of: the command, or the operation's id in the OpenAPI document
+	Reason      audit.Reason          // why somebody asked for it; recorded
 	Progress    func(done, total int) // told after each tenant, by one at a time; nil for nobody
 }
 
@@ -120,14 +121,14 @@ func itself(id string) string { return id }
 
 // record writes an event, before what it is about takes effect.
 func (r *Recovery) record(ctx context.Context, action audit.Action, tenant string, facts audit.Facts) error {
-	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts})
+	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts.With(r.Reason)})
 }
 
 // ended writes how something that was recorded ended, for how many tenants. It gives err, or why that could
 // not be written.
 func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
-		audit.FactReason: "end", audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),
+		audit.FactPhase: audit.PhaseEnd, audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),
 	}}
 	if err != nil {
 		e.Code = codes.Of(err).Code

@@ -66,7 +66,7 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, d
 		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
 	}
 	if !dry {
-		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactReason: "begin"}); err != nil {
+		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 			return nil, err
 		}
 	}

@@ -54,7 +54,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	if err := r.check(ctx, to); err != nil {
 		return nil, err
 	}
-	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, "begin")); err != nil {
+	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, audit.PhaseBegin)); err != nil {
 		return nil, err
 	}
 	w, resumed, err := r.begin(ctx, to)
@@ -169,9 +169,9 @@ func urls(keks kms.Set) (all []string) {
 }
 
 // moved tells from where to where.
-func (r *Recovery) moved(to kms.Set, reason string) audit.Facts {
+func (r *Recovery) moved(to kms.Set, phase string) audit.Facts {
 	names := func(keks kms.Set) string { return strings.Join(slices.Compact(urls(keks)), " ") }
-	return audit.Facts{audit.FactFrom: names(r.KEKs), audit.FactTo: names(to), audit.FactReason: reason}
+	return audit.Facts{audit.FactFrom: names(r.KEKs), audit.FactTo: names(to), audit.FactPhase: phase}
 }
 
 // Rewrapping gives what is known of a rewrap that is not finished; nil where there is none.

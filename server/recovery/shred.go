@@ -27,7 +27,12 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{
 		audit.FactTo: time.UnixMilli(d.Newest()).UTC().Format(time.RFC3339Nano),
 	}}
-	return audit.Announce(ctx, r.Audit, e, func() error { return r.Ring.Shred(ctx, tenant) })
+	e.Facts = e.Facts.With(r.Reason)
+	return audit.Announce(ctx, r.Audit, audit.Change{
+		Event:    e,
+		Apply:    func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) },
+		InEffect: func(ctx context.Context) (bool, error) { return r.Ring.IsShredded(ctx, tenant) },
+	})
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done

@@ -165,8 +165,14 @@ func (r *Rotator) retire(ctx context.Context, record *Record, to envelope.State)
 		if !slices.Contains(left, k) || to == envelope.Disabled && stateOf(d, k) != envelope.Enabled {
 			continue // disabled, or compromised: that opens until it is destroyed
 		}
-		err := audit.Announce(ctx, r.Audit, event(action, by, record.Tenant, k.Class, k.ID), func() error {
-			return r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
+		err := audit.Announce(ctx, r.Audit, audit.Change{
+			Event: event(action, by, record.Tenant, k.Class, k.ID),
+			Apply: func(ctx context.Context) error {
+				return r.Ring.Advance(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
+			},
+			InEffect: func(ctx context.Context) (bool, error) {
+				return r.Ring.HasAdvanced(ctx, record.Tenant, format.UseCache, k.Class, format.KeyID(k.ID), to)
+			},
 		})
 		if errors.Is(err, audit.ErrUnavailable) || err != nil && !errors.Is(err, keyring.ErrInUse) && !errors.Is(err, envelope.ErrInvalid) {
 			return err

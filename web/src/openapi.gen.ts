@@ -769,8 +769,11 @@ export interface components {
             severity: components["schemas"]["Severity"];
             /** @example key.open */
             action: string;
-            /** @enum {string} */
-            outcome: "ok" | "refused" | "failed";
+            /**
+             * @description Of a change of keys, `unknown` means that the store could not be read back after an error, so the change may be in effect.
+             * @enum {string}
+             */
+            outcome: "ok" | "refused" | "failed" | "unknown";
             /** @description The code of the error, where there was one. */
             code?: string;
             requestId?: string;

@@ -1,0 +1,55 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// Reason is why an operator changes keys, for an auditor. It is empty if the operator gave no reason.
+type Reason string
+
+// The reasons.
+const (
+	ReasonIncident  Reason = "incident"  // a key may be known to others, or was misused
+	ReasonPersonnel Reason = "personnel" // somebody with access has left
+	ReasonPolicy    Reason = "policy"    // a rule, a contract or a law demands it
+	ReasonSchedule  Reason = "schedule"  // it was planned
+	ReasonOther     Reason = "other"
+)
+
+// Reasons are all reasons, in the order in which help texts list them.
+var Reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSchedule, ReasonOther}
+
+// ErrReason reports a reason that is not in the list.
+var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is incident, personnel, policy, schedule or other"}
+
+// ParseReason reads a reason, which may be empty. It returns ErrReason.
+func ParseReason(text string) (Reason, error) {
+	if text != "" && !slices.Contains(Reasons, Reason(text)) {
+		return "", ErrReason
+	}
+	return Reason(text), nil
+}
+
+// ReasonUsage describes a flag that takes a reason.
+func ReasonUsage() string {
+	names := make([]string, len(Reasons))
+	for i, r := range Reasons {
+		names[i] = string(r)
+	}
+	last := len(names) - 1
+	return "why, for the audit log: " + strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// With adds the reason to facts, if there is one, and returns them.
+func (f Facts) With(r Reason) Facts {
+	if r != "" {
+		if f == nil {
+			f = Facts{}
+		}
+		f[FactReason] = string(r)
+	}
+	return f
+}

@@ -1,0 +1,15 @@
+package durable
+
+import (
+	"context"
+	"time"
+)
+
+// ChangeLimit bounds a change that goes on after its caller has left.
+const ChangeLimit = 30 * time.Second
+
+// Detach returns a context for a change that must not stop half-way: it keeps the values of ctx, ignores its
+// cancellation and deadline, and ends after ChangeLimit. The caller calls cancel.
+func Detach(ctx context.Context) (detached context.Context, cancel context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), ChangeLimit)
+}

@@ -1,0 +1,79 @@
+package recovery_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// lossy is a store that applies changes and loses the replies.
+type lossy struct{ keystore.Store }
+
+func (l lossy) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte) (bool, error) {
+	if _, err := l.Store.Swap(ctx, kind, name, old, document); err != nil {
+		return false, err
+	}
+	return false, keystore.ErrUnavailable
+}
+
+func (s *site) lossy(t *testing.T, r *recovery.Recovery) *recovery.Recovery {
+	keks, store := kms.NewSet(openKEK(t, urlA)), lossy{s.store()}
+	ring, err := keyring.New(store, keks, "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	return recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
+}
+
+// A tenant whose shredding lost its reply stays shredded over a restore, and so does a key that was destroyed so.
+func TestRestoreAfterLostReply(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	shredded, kept := sealWith(t, r, "shredded", classify.PHI), sealWith(t, r, "kept", classify.PHI)
+	key := primary(t, r, "kept")
+	rotateOf(t, r, key)
+	require.NoError(t, retire(t, r, key, envelope.Disabled))
+	file := backup(t, s.a())
+	failing := s.lossy(t, r)
+	require.NoError(t, failing.Shred(t.Context(), "shredded"))
+	require.NoError(t, retire(t, failing, key, envelope.Destroyed))
+	s.lose()
+	restored, err := s.a().Restore(t.Context(), file, s.endings(t), false)
+	require.NoError(t, err)
+	require.Equal(t, []string{"shredded"}, restored.Honoured)
+	require.Equal(t, "key_destroyed", code(shredded.open(s.a())))
+	require.NoError(t, kept.open(s.a()))
+	require.Equal(t, envelope.Destroyed, stateIn(t, s.a(), key))
+}
+
+// A caller that disconnects stops no shredding that is on record.
+func TestShredOutlivesItsCaller(t *testing.T) {
+	s := newSite(t)
+	p := sealWith(t, s.a(), "tenant", classify.PHI)
+	r := s.a()
+	ctx, cancel := context.WithCancel(t.Context())
+	r.Audit = leaving{r.Audit, cancel}
+	require.NoError(t, r.Shred(ctx, "tenant"))
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	require.Equal(t, "key_destroyed", code(p.open(s.a())))
+}
+
+// leaving is an audit log whose caller disconnects once an event is recorded.
+type leaving struct {
+	audit.Recorder
+	leave func()
+}
+
+func (l leaving) Record(ctx context.Context, events ...audit.Event) error {
+	err := l.Recorder.Record(ctx, events...)
+	l.leave()
+	return err
+}
