@@ -145,7 +145,7 @@ func (o *operator) entries() *entries {
 
 // each calls do with the tenant's keys, by the page.
 func (e *entries) each(ctx context.Context, tenant string, do func(keys []string) error) error {
-	prefix := strings.TrimSuffix(kv.Prefix(tenant, ""), "/")
+	prefix := kv.OwnerPrefix(tenant)
 	for cursor := ""; ; {
 		keys, next, err := e.store.Scan(ctx, prefix, cursor, 0)
 		if err == nil && len(keys) > 0 {

@@ -8,7 +8,6 @@ package kv
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -23,12 +22,6 @@ const (
 
 // DefaultScanLimit is the page size of Scan when its limit is not positive.
 const DefaultScanLimit = 1000
-
-// Prefix is what the keys of an owner's collection begin with in a store. No owner's begins with another's,
-// since what is escaped holds no slash.
-func Prefix(owner, collection string) string {
-	return "coffer/" + url.PathEscape(owner) + "/" + collection + "/"
-}
 
 // Entry is one write of SetMany.
 type Entry struct {

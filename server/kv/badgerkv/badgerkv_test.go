@@ -173,3 +173,8 @@ func TestMessagesGoToTheLogger(t *testing.T) {
 	messages{slog.New(slog.NewTextHandler(&out, nil))}.Errorf("yes %d\n", 1)
 	require.Contains(t, out.String(), `level=ERROR msg="badger: yes 1"`)
 }
+
+func TestSweeper(t *testing.T) {
+	t.Parallel()
+	kvtest.RunSweeper(t, func(t *testing.T) kv.Store { return open(t, t.TempDir()) })
+}

@@ -26,6 +26,7 @@ type Store struct {
 	client redis.UniversalClient
 	owned  bool
 	closed atomic.Bool
+	parts  atomic.Pointer[map[string]redis.Cmdable] // the masters by the name of their part, as of the last Topology
 }
 
 var _ kv.Store = (*Store)(nil)

@@ -16,30 +16,153 @@ const (
 	clusterTimeout = time.Minute
 )
 
-// StartCluster runs n masters that share the hash slots, waits until each sees the whole, and gives
-// a client of them.
+// Cluster is a running Redis Cluster.
+type Cluster struct {
+	Nodes  []*Node              // the masters that it began with; AddReplica appends
+	Client *redis.ClusterClient // closed when the test ends
+
+	t     testing.TB
+	first *Node
+}
+
+// Node is one server of a Cluster.
+type Node struct {
+	*Server
+	Client *redis.Client // of this node alone
+	ID     string
+	bus    string
+}
+
+// StartCluster runs n masters that share the hash slots and returns a client of them.
 func StartCluster(t testing.TB, n int) *redis.ClusterClient {
 	t.Helper()
+	return NewCluster(t, n).Client
+}
+
+// NewCluster runs n masters that share the hash slots, and waits until each sees all of them.
+func NewCluster(t testing.TB, n int) *Cluster {
+	t.Helper()
 	ctx := context.Background()
-	nodes := make([]*redis.Client, n)
+	c := &Cluster{t: t}
 	addrs := make([]string, n)
-	for i := range nodes {
-		_, bus, _ := net.SplitHostPort(FreeAddr(t)) // the default, port + 10000, may not exist
-		addrs[i] = Start(t, "--cluster-enabled", "yes", "--cluster-port", bus).Addr
-		nodes[i] = redis.NewClient(&redis.Options{Addr: addrs[i]})
-		t.Cleanup(func() { _ = nodes[i].Close() })
-		must(t, nodes[i].ClusterAddSlotsRange(ctx, i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
+	for i := range n {
+		node := c.start()
+		addrs[i] = node.Addr
+		must(t, node.Client.ClusterAddSlotsRange(ctx, i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
 		// Each node needs an epoch of its own before it meets the others.
-		must(t, nodes[i].Do(ctx, "cluster", "set-config-epoch", i+1).Err())
-		host, port, _ := net.SplitHostPort(addrs[i])
-		must(t, nodes[0].Do(ctx, "cluster", "meet", host, port, bus).Err())
+		must(t, node.Client.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
+		c.meet(node)
 	}
-	for _, node := range nodes {
-		waitForCluster(t, node, n)
+	for _, node := range c.Nodes {
+		waitForCluster(t, node.Client, n)
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: Patience, WriteTimeout: Patience})
-	t.Cleanup(func() { _ = client.Close() })
-	return client
+	c.Client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: Patience, WriteTimeout: Patience})
+	t.Cleanup(func() { _ = c.Client.Close() })
+	return c
+}
+
+func (c *Cluster) start() *Node {
+	c.t.Helper()
+	_, bus, _ := net.SplitHostPort(FreeAddr(c.t)) // the default, port + 10000, may not exist
+	server := Start(c.t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0")
+	node := &Node{Server: server, Client: server.Client(c.t), bus: bus}
+	node.ID = node.Client.ClusterMyID(context.Background()).Val()
+	c.Nodes = append(c.Nodes, node)
+	if c.first == nil {
+		c.first = node
+	}
+	return node
+}
+
+func (c *Cluster) meet(node *Node) {
+	c.t.Helper()
+	host, port, _ := net.SplitHostPort(node.Addr)
+	must(c.t, c.first.Client.Do(context.Background(), "cluster", "meet", host, port, node.bus).Err())
+}
+
+// AddReplica adds a replica of a master, and waits until it has the master's data.
+func (c *Cluster) AddReplica(of *Node) *Node {
+	c.t.Helper()
+	replica := c.start()
+	c.meet(replica)
+	c.wait("the replica did not join", func(ctx context.Context) bool {
+		return replica.Client.ClusterReplicate(ctx, of.ID).Err() == nil
+	})
+	c.wait("the replica did not come up", func(ctx context.Context) bool {
+		return strings.Contains(replica.Client.Info(ctx, "replication").Val(), "master_link_status:up") &&
+			strings.Contains(of.Client.ClusterNodes(ctx).Val(), replica.ID)
+	})
+	return replica
+}
+
+// FailOver makes a replica the master in the place of its own, and waits until every node sees it.
+func (c *Cluster) FailOver(replica *Node) {
+	c.t.Helper()
+	c.wait("the replica did not take over", func(ctx context.Context) bool {
+		if strings.Contains(replica.Client.Info(ctx, "replication").Val(), "role:master") {
+			return true
+		}
+		_ = replica.Client.ClusterFailover(ctx).Err()
+		return false
+	})
+	for _, node := range c.Nodes {
+		c.wait("a node does not see the new master", func(ctx context.Context) bool {
+			for line := range strings.Lines(node.Client.ClusterNodes(ctx).Val()) {
+				if strings.HasPrefix(line, replica.ID) {
+					return strings.Contains(line, "master") && strings.Contains(line, "-")
+				}
+			}
+			return false
+		})
+	}
+}
+
+// BeginMigration marks a slot as migrating from one master to another.
+func (c *Cluster) BeginMigration(slot int, from, to *Node) {
+	c.t.Helper()
+	ctx := context.Background()
+	must(c.t, to.Client.Do(ctx, "cluster", "setslot", slot, "importing", from.ID).Err())
+	must(c.t, from.Client.Do(ctx, "cluster", "setslot", slot, "migrating", to.ID).Err())
+}
+
+// EndMigration moves the keys of a migrating slot, and then the slot.
+func (c *Cluster) EndMigration(slot int, from, to *Node) {
+	c.t.Helper()
+	ctx := context.Background()
+	host, port, _ := net.SplitHostPort(to.Addr)
+	for {
+		keys := from.Client.ClusterGetKeysInSlot(ctx, slot, 100).Val()
+		if len(keys) == 0 {
+			break
+		}
+		for _, key := range keys {
+			must(c.t, from.Client.Migrate(ctx, host, port, key, 0, clusterTimeout).Err())
+		}
+	}
+	for _, node := range []*Node{to, from} {
+		must(c.t, node.Client.Do(ctx, "cluster", "setslot", slot, "node", to.ID).Err())
+	}
+	c.wait("the slot's new owner is not known", func(ctx context.Context) bool {
+		for _, node := range c.Nodes {
+			slots := node.Client.ClusterSlots(ctx).Val()
+			for _, r := range slots {
+				if r.Start <= slot && slot <= r.End && r.Nodes[0].ID != to.ID {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+func (c *Cluster) wait(failure string, done func(context.Context) bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(clusterTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if done(context.Background()) {
+			return
+		}
+	}
+	c.t.Fatal("redistest: " + failure)
 }
 
 func waitForCluster(t testing.TB, node *redis.Client, n int) {
