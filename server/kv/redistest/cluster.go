@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,15 +145,24 @@ func (c *Cluster) EndMigration(slot int, from, to *Node) {
 	}
 	c.wait("the slot's new owner is not known", func(ctx context.Context) bool {
 		for _, node := range c.Nodes {
-			slots := node.Client.ClusterSlots(ctx).Val()
-			for _, r := range slots {
-				if r.Start <= slot && slot <= r.End && r.Nodes[0].ID != to.ID {
-					return false
-				}
+			if !owns(ctx, node.Client, slot, to.ID) {
+				return false
 			}
 		}
 		return true
 	})
+}
+
+// owns reports whether a slot belongs to the node id, as another node sees it.
+func owns(ctx context.Context, node *redis.Client, slot int, id string) bool {
+	for _, shard := range node.ClusterShards(ctx).Val() {
+		for _, r := range shard.Slots {
+			if r.Start <= int64(slot) && int64(slot) <= r.End {
+				return slices.ContainsFunc(shard.Nodes, func(n redis.Node) bool { return n.ID == id })
+			}
+		}
+	}
+	return false
 }
 
 func (c *Cluster) wait(failure string, done func(context.Context) bool) {
