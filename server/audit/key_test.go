@@ -100,6 +100,28 @@ func TestRewrapKey(t *testing.T) {
 	}
 }
 
+// A key takes no more slots than its file may have: what does not read again is not written.
+func TestKeyIsFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.key")
+	former := kek(t, "A")
+	first, err := audit.OpenKey(t.Context(), path, former)
+	require.NoError(t, err)
+	for _, letter := range "IMQUYcg" { // the slots 2 to 8
+		next := kek(t, string(letter))
+		require.NoError(t, audit.RewrapKey(t.Context(), path, former, next))
+		former = next
+	}
+	require.ErrorIs(t, audit.RewrapKey(t.Context(), path, former, kek(t, "E")), audit.ErrKeyFull)
+	for range 2 {
+		key, err := audit.ReadKey(t.Context(), path, kek(t, "A"))
+		require.NoError(t, err)
+		require.Equal(t, first.HashName("a", "b"), key.HashName("a", "b"))
+		require.NoError(t, audit.RewrapKey(t.Context(), path, former, former), "a new version of the same KEK takes the place of its slot")
+	}
+	require.NoError(t, audit.RetireKey(t.Context(), path, former))
+	require.NoError(t, audit.RewrapKey(t.Context(), path, former, kek(t, "E")))
+}
+
 func TestDamagedKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.key")
 	_, err := audit.OpenKey(t.Context(), path, kek(t, "A"))
