@@ -51,8 +51,8 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, audit.PhaseFinish)); err != nil {
 		return finished, err
 	}
-	err = r.retire(ctx, w, proofs, finished)
-	return finished, r.ended(ctx, audit.KEKRewrap, len(ids)-len(finished.Unproven), len(finished.Unproven), err)
+	changed, err := r.retire(ctx, w, proofs, finished)
+	return finished, r.ended(ctx, audit.KEKRewrap, changed, len(finished.Unproven), err)
 }
 
 // proven is a tenant whose roots the new KEK unwrapped.
@@ -73,7 +73,8 @@ func (r *Recovery) prove(ctx context.Context, id string, to kms.Set, w *Rewrappi
 	return proof, err
 }
 
-func (r *Recovery) retire(ctx context.Context, w *Rewrapping, proofs <-chan proven, finished *Finished) error {
+// retire returns the number of tenants of which it retired a slot.
+func (r *Recovery) retire(ctx context.Context, w *Rewrapping, proofs <-chan proven, finished *Finished) (changed int, err error) {
 	var all []proven
 	for p := range proofs {
 		all = append(all, p)
@@ -86,14 +87,16 @@ func (r *Recovery) retire(ctx context.Context, w *Rewrapping, proofs <-chan prov
 	})
 	close(retired)
 	for n := range retired {
-		finished.Retired += n
+		if finished.Retired += n; n > 0 {
+			changed++
+		}
 	}
 	finished.Unproven = failures
 	switch {
 	case err != nil:
-		return err
+		return changed, err
 	case len(failures) > 0:
-		return fmt.Errorf("recovery: of %d tenants a root was made meanwhile: rewrap again: %w", len(failures), ErrUnfinished)
+		return changed, fmt.Errorf("recovery: of %d tenants a root was made meanwhile: rewrap again: %w", len(failures), ErrUnfinished)
 	}
-	return r.note(ctx, w, nil)
+	return changed, r.note(ctx, w, nil)
 }

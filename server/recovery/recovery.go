@@ -124,8 +124,8 @@ func (r *Recovery) record(ctx context.Context, action audit.Action, tenant strin
 	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts.With(r.Reason)})
 }
 
-// ended writes how something that was recorded ended, for how many tenants. It gives err, or why that could
-// not be written.
+// ended records the end of an operation: how many tenants it changed, and for how many it failed. A tenant that
+// needed no change counts as neither. It returns err, joined with the error of the audit log.
 func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{
 		audit.FactPhase: audit.PhaseEnd, audit.FactDone: strconv.Itoa(done), audit.FactFailed: strconv.Itoa(failed),

@@ -104,7 +104,7 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, d
 	if dry {
 		return restored, err
 	}
-	return restored, r.ended(ctx, audit.BackupRestore, len(b.documents)-len(restored.Failures), len(restored.Failures), err)
+	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
 // tell says what was honoured.

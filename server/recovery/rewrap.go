@@ -57,13 +57,23 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(to, audit.PhaseBegin)); err != nil {
 		return nil, err
 	}
+	done, changed, err := r.rewrap(ctx, to)
+	failed := 0
+	if done != nil {
+		failed = len(done.Failures)
+	}
+	return done, r.ended(ctx, audit.KEKRewrap, changed, failed, err)
+}
+
+// rewrap returns the number of tenants with a root that it wrapped.
+func (r *Recovery) rewrap(ctx context.Context, to kms.Set) (done *Rewrap, changed int, err error) {
 	w, resumed, err := r.begin(ctx, to)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ids, err := r.tenants(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	done, wrapped := &Rewrap{Rewrapping: *w, Tenants: len(ids), Resumed: resumed}, make(chan int, len(ids))
 	done.Failures, err = each(ctx, r, ids, itself, func(ctx context.Context, id string) error {
@@ -76,7 +86,9 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 	})
 	close(wrapped)
 	for n := range wrapped {
-		done.Wrapped += n
+		if done.Wrapped += n; n > 0 {
+			changed++
+		}
 	}
 	if err == nil && len(done.Failures) > 0 {
 		err = fmt.Errorf("recovery: %d tenants were not rewrapped: %w", len(done.Failures), ErrUnfinished)
@@ -85,7 +97,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Rewrap, error) {
 		done.Complete = true
 		err = r.note(ctx, w, &done.Rewrapping)
 	}
-	return done, r.ended(ctx, audit.KEKRewrap, len(ids)-len(done.Failures), len(done.Failures), err)
+	return done, changed, err
 }
 
 // Pending counts the roots that a rewrap would wrap, and their tenants, by what their slots say. The other

@@ -1,0 +1,70 @@
+package recovery_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/recovery"
+)
+
+// end returns the counts of the last event.
+func (e *events) end(t *testing.T) (done, failed string) {
+	last := e.all[len(e.all)-1]
+	require.Equal(t, audit.PhaseEnd, last.Facts[audit.FactPhase])
+	return last.Facts[audit.FactDone], last.Facts[audit.FactFailed]
+}
+
+// The event of an end counts the tenants that were changed, not those that were looked at.
+func TestEndCountsChanges(t *testing.T) {
+	s := newSite(t)
+	r := s.a()
+	populate(t, r, 9)
+	counts := func(want string) {
+		t.Helper()
+		done, failed := s.events.end(t)
+		require.Equal(t, want, done+" "+failed)
+	}
+	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 1}))
+	require.Error(t, err)
+	done, failed := s.events.end(t)
+	require.Equal(t, "0", done)
+	require.NotEqual(t, "0", failed)
+	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	counts("9 0")
+	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	counts("0 0")
+	file := backup(t, s.b())
+	_, err = s.a().Finish(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	counts("9 0")
+	_, err = s.b().Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	counts("0 0")
+	s.lose()
+	_, err = s.b().Restore(t.Context(), file, nil, false)
+	require.NoError(t, err)
+	counts("9 0")
+	endings := &recovery.Endings{}
+	endings.AddTenant("tenant-0")
+	_, err = s.b().Restore(t.Context(), file, endings, false)
+	require.ErrorIs(t, err, recovery.ErrAlive)
+	counts("0 1")
+}
+
+// An operation whose beginning is recorded has an end on record too, after any failure.
+func TestFailureHasAnEnd(t *testing.T) {
+	s := newSite(t)
+	r := s.a()
+	populate(t, r, 2)
+	r.Store = stuck{r.Store}
+	_, err := r.Rewrap(t.Context(), to(t, urlB))
+	require.Error(t, err)
+	done, failed := s.events.end(t)
+	require.Equal(t, "0 0", done+" "+failed)
+	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)
+}
