@@ -1,4 +1,5 @@
 # make run    the server with its demo at http://localhost:8080
+# make deps   the system's packages and Node's that tests and builds need
 # make test   every test: Go, Node and three browsers; and lint
 # make bench  ratios against hand-written baselines, in bench/results.json
 # make lint   formatting, vet, staticcheck, types
@@ -11,11 +12,12 @@ SHELL := /bin/bash -o pipefail
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum))
 WEB_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web ':!web/demo'))
 DEMO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web/demo))
-BROWSERS := chromium firefox-esr webkit2gtk-driver xvfb
+# Debian packages. Go and Node are installed already.
+PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd
 # A few minutes for each of the parsers' fuzzers.
 FUZZTIME ?= 3m
 
-.PHONY: run build man wasm test bench lint generate soak clean
+.PHONY: run build man wasm deps test bench lint generate soak clean
 
 run: bin/coffer
 	bin/coffer serve --listen 127.0.0.1:8080 --data coffer-data
@@ -42,12 +44,13 @@ wasm: node_modules/.package-lock.json
 	node web/build.mjs --core
 	node scripts/sizes.mjs
 
-test: bin/coffer
-	scripts/need.sh $(BROWSERS) redis-server systemd
+deps: node_modules/.package-lock.json
+	scripts/need.sh $(PACKAGES)
+
+test: deps bin/coffer
 	node scripts/test.mjs
 
-bench: bin/coffer
-	scripts/need.sh $(BROWSERS) redis-server
+bench: deps bin/coffer
 	node bench/run.mjs
 
 lint: web/dist/index.js
@@ -57,8 +60,7 @@ generate: node_modules/.package-lock.json
 	go generate ./...
 	npx openapi-typescript server/api/openapi.yaml --output web/src/openapi.gen.ts --default-non-nullable false
 
-soak:
-	scripts/need.sh redis-server
+soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery ./server/rotation
 	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server
 	scripts/fuzz.sh $(FUZZTIME)

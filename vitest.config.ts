@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['web/**/*.test.{ts,tsx}', 'e2e/**/*.test.ts'],
+    include: ['web/**/*.test.{ts,tsx}', 'e2e/**/*.test.ts', 'scripts/**/*.test.mjs'],
     exclude: ['**/node_modules/**', 'web/dist/**'],
     // For machines that others keep busy; a test that hangs is rare.
     testTimeout: 300_000,

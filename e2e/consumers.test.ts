@@ -1,11 +1,11 @@
 /** What users do with the npm package: its tarball installed into a fresh Vite React app and a plain page, opened in browsers. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Engine, type Page, type Server, chromium, firefox, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
+import { type Engine, type Page, type Server, chromium, firefox, launch, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
 import { POLICY, ROOT } from './support.js';
 import manifest from '../package.json' with { type: 'json' };
 
@@ -113,10 +113,10 @@ describe.each([chromium, firefox, webkit])('consumers in $name', (engine) => {
 
 describe('consumers', () => {
   test('Vite’s development server (chromium)', async () => {
-    const vite = spawn('npx', ['vite', '--host', '127.0.0.1', '--port', '0'], { cwd: app, stdio: ['ignore', 'pipe', 'inherit'], detached: true });
-    onTestFinished(() => void process.kill(-vite.pid!));
+    const vite = await launch('npx', ['vite', '--host', '127.0.0.1', '--port', '0'], { cwd: app, stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(vite.stop);
     let output = '';
-    while (!/http:\/\/127\.0\.0\.1:\d+/.test(output)) output += ((await once(vite.stdout, 'data')) as [Buffer])[0].toString().replaceAll(/\x1b\[\d+m/g, '');
+    while (!/http:\/\/127\.0\.0\.1:\d+/.test(output)) output += ((await once(vite.child.stdout!, 'data')) as [Buffer])[0].toString().replaceAll(/\x1b\[\d+m/g, '');
     const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(output)!;
     await titled(await (await opened(chromium)).page(url!), 'visits 1');
   });

@@ -1,13 +1,13 @@
 /** The README's examples, run as they are written. */
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { buildServer } from './demo/build.js';
-import { chromium, removeFolder, temporaryFolder } from './harness/index.js';
+import { chromium, launch, removeFolder, temporaryFolder } from './harness/index.js';
 import { freePort } from './harness/webdriver.js';
 import { type CofferServer, startCoffer } from './server.js';
 import { ROOT, servePackage } from './support.js';
@@ -30,11 +30,8 @@ async function folder(): Promise<string> {
 
 /** Starts a program that ends with the test, and waits until its output has a line. */
 async function started(command: string, args: string[], line: RegExp): Promise<RegExpExecArray> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  onTestFinished(async () => {
-    child.kill();
-    if (child.exitCode === null) await once(child, 'exit');
-  });
+  const { child, stop } = await launch(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  onTestFinished(stop);
   let output = '';
   return new Promise((resolve, reject) => {
     const read = (data: Buffer) => {
@@ -42,9 +39,8 @@ async function started(command: string, args: string[], line: RegExp): Promise<R
       const match = line.exec(output);
       if (match) resolve(match);
     };
-    child.stdout.on('data', read);
-    child.stderr.on('data', read);
-    child.on('error', reject);
+    (child.stdout as Readable).on('data', read);
+    (child.stderr as Readable).on('data', read);
     child.on('exit', () => reject(new Error(`${command} ended: ${output}`)));
   });
 }

@@ -1,9 +1,10 @@
 /** The real `coffer serve` for tests, and a proxy before it that fails as networks do. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type IncomingMessage, type ServerResponse, createServer, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { launch } from './harness/index.js';
 
 export interface CofferServer {
   origin: string;
@@ -13,22 +14,18 @@ export interface CofferServer {
 
 /** Starts a built binary with an embedded store below `data`, on a free port. */
 export async function startCoffer(binary: string, data: string, ...more: string[]): Promise<CofferServer> {
-  const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data, ...more], {
+  const { child, stop } = await launch(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data, ...more], {
     env: { PATH: process.env.PATH }, // no REDIS_URL of the machine
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let log = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (log += text));
+  (child.stderr as Readable).setEncoding('utf8').on('data', (text: string) => (log += text));
   let printed = '';
-  for await (const chunk of child.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+  for await (const chunk of (child.stdout as Readable).setEncoding('utf8').iterator({ destroyOnReturn: false })) {
     printed += chunk;
     const [, token, port] = /token: (\S+)[^]*listening: http:\/\/127\.0\.0\.1:(\d+)/.exec(printed) ?? [];
     if (!token) continue;
-    const close = async () => {
-      child.kill();
-      if (child.exitCode === null) await once(child, 'exit');
-    };
-    return { origin: `http://localhost:${port}`, token, close };
+    return { origin: `http://localhost:${port}`, token, close: stop };
   }
   throw new Error(`the server ended: ${log}`);
 }

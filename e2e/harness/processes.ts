@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const FINISH_MS = 10_000;
+const MARK = 'COFFER_TEST_RUN';
 
 let guardian: Socket | undefined;
 
@@ -61,13 +62,21 @@ export interface Program {
   stop(): Promise<void>;
 }
 
+export interface LaunchOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  stdio?: StdioOptions;
+}
+
 /** Starts a program. Fails, naming the Debian package that has it, when it is not installed. */
-export async function start(
-  program: InstalledProgram,
-  args: string[],
-  options: { env?: NodeJS.ProcessEnv; stdio?: StdioOptions } = {},
-): Promise<Program> {
-  const child = spawn(installed(program), args, { stdio: 'ignore', ...options, detached: true });
+export async function start(program: InstalledProgram, args: string[], options?: LaunchOptions): Promise<Program> {
+  return launch(installed(program), args, options);
+}
+
+/** Starts a program by its path or its name. Every program carries the mark by which `make test` finds what is left. */
+export async function launch(path: string, args: string[], options: LaunchOptions = {}): Promise<Program> {
+  const env = { ...(options.env ?? process.env), [MARK]: process.env[MARK] };
+  const child = spawn(path, args, { stdio: 'ignore', ...options, env, detached: true });
   const ended = once(child, 'exit');
   await once(child, 'spawn');
   const pid = child.pid as number;
