@@ -72,7 +72,7 @@ type service struct{ address, bearer string }
 func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
 	tokens := token.Open(filepath.Join(dir, "tokens.json"))
-	bearer, _, err := tokens.CreateFirst()
+	bearer, _, err := tokens.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
 	require.NoError(b, err)
 	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
 	require.NoError(b, err)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -83,7 +82,7 @@ func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Cl
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return recovery.New(recovery.Options{
 		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
-		Operation: strings.TrimPrefix(cmd.CommandPath(), "coffer "), Progress: progress(cmd.ErrOrStderr(), what),
+		Operation: operation(cmd), Progress: progress(cmd.ErrOrStderr(), what),
 	})
 }
 

@@ -85,7 +85,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) (err 
 	}
 	keys := lifecycle.New(lifecycle.Options{
 		Rotator: newRotator(o.config, o.keys, store, o.audit, nil), Cache: store, Audit: o.audit,
-		Operation: strings.TrimPrefix(cmd.CommandPath(), "coffer "), Progress: progress(cmd.ErrOrStderr(), "look"),
+		Operation: operation(cmd), Progress: progress(cmd.ErrOrStderr(), "look"),
 	})
 	plan, err := keys.Plan(ctx, key, r.to)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/token"
 )
 
 func serveCommand() *cobra.Command {
@@ -141,14 +142,11 @@ func openRedis(c *config.Config, log *slog.Logger) (kv.Store, error) {
 
 // announce prints the token if this is the first start, and the address, on which connections are accepted by now.
 func announce(ctx context.Context, out io.Writer, addr net.Addr, c *config.Config, recorder audit.Recorder, log *slog.Logger) error {
-	first, made, err := tokenFile(c.Data).CreateFirst()
+	first, _, err := tokenFile(c.Data).CreateFirst(ctx, token.Log{Recorder: recorder, Operation: "serve"})
 	if err != nil {
 		return err
 	}
 	if first != "" {
-		if err := recorder.Record(ctx, tokenEvent("serve", audit.TokenCreate, made)); err != nil {
-			return err
-		}
 		fmt.Fprintln(out, "token:", first)
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -47,6 +47,9 @@ func tokenCreateCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			grant, err := parseGrant(name, tenant, scopes, expires)
+			if err == nil {
+				err = grant.Check()
+			}
 			if err != nil {
 				return err
 			}
@@ -88,17 +91,14 @@ func parseLifetime(text string) (time.Duration, error) {
 }
 
 func createToken(cmd *cobra.Command, grant token.Grant) error {
-	c, file, err := openTokens(cmd)
+	var text string
+	var made token.Token
+	err := changeTokens(cmd, func(file *token.File, log token.Log) (err error) {
+		text, made, err = file.Issue(cmd.Context(), grant, log)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	text, made, err := file.Issue(grant)
-	if err != nil {
-		return err
-	}
-	if err := recordToken(cmd, c, audit.TokenCreate, made); err != nil {
-		_, undone := file.Revoke(made.ID)
-		return errors.Join(fmt.Errorf("no token was made, since that cannot be recorded: %w", err), undone)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), "token:", text)
@@ -127,8 +127,12 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	return c, nil
 }
 
-// recordToken writes what was done to a token into the log of the server, which may be running.
-func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t token.Token) (err error) {
+// changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
+func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error) (err error) {
+	c, file, err := openTokens(cmd)
+	if err != nil {
+		return err
+	}
 	if err := requireKEK(&c); err != nil {
 		return err
 	}
@@ -143,17 +147,15 @@ func recordToken(cmd *cobra.Command, c config.Config, action audit.Action, t tok
 		return err
 	}
 	defer func() { err = errors.Join(err, recorder.Close()) }()
-	return recorder.Record(cmd.Context(), tokenEvent(strings.TrimPrefix(cmd.CommandPath(), "coffer "), action, t))
+	return change(file, token.Log{Recorder: recorder, Operation: operation(cmd)})
 }
+
+// operation is what events of a command name it.
+func operation(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "coffer ") }
 
 // commandLog is the log of a command that ends: only what fails is told.
 func commandLog(cmd *cobra.Command) *slog.Logger {
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
-}
-
-// tokenEvent names a token as the events of its use do.
-func tokenEvent(operation string, action audit.Action, t token.Token) audit.Event {
-	return audit.Event{Action: action, Operation: operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant}
 }
 
 func tokenListCommand() *cobra.Command {
@@ -250,20 +252,28 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, file, err := openTokens(cmd)
-			if err != nil {
+			if err := knownToken(cmd, args[0]); err != nil {
 				return err
 			}
-			revoked, err := file.Revoke(args[0])
-			if err != nil {
+			return changeTokens(cmd, func(file *token.File, log token.Log) error {
+				_, err := file.Revoke(cmd.Context(), args[0], log)
 				return err
-			}
-			if err := recordToken(cmd, c, audit.TokenRevoke, revoked); err != nil {
-				return fmt.Errorf("the token is revoked, but that could not be recorded: %w", err)
-			}
-			return nil
+			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	return cmd
+}
+
+// knownToken returns token.ErrNoToken for an unknown id, before the KEK is needed.
+func knownToken(cmd *cobra.Command, id string) error {
+	_, file, err := openTokens(cmd)
+	if err != nil {
+		return err
+	}
+	tokens, err := file.List()
+	if err == nil && !slices.ContainsFunc(tokens, func(t token.Token) bool { return t.ID == id }) {
+		err = token.ErrNoToken
+	}
+	return err
 }

@@ -133,7 +133,7 @@ func TestUnrecordedToken(t *testing.T) {
 	require.NoError(t, os.Symlink("/dev/full", filepath.Join(data, "audit.log")))
 	key := "ENCRYPTION_MASTER_KEY=" + masterA
 	said := fails(t, program(t, []string{key}, "token", "create", "--data", data))
-	require.Contains(t, said, "no token was made")
+	require.Contains(t, said, "nothing was changed, since it cannot be recorded")
 	require.Empty(t, listTokens(t, data))
 	require.NoError(t, program(t, []string{key, "COFFER_AUDIT_ON_FAILURE=continue"}, "token", "create", "--data", data).Run())
 	require.Len(t, listTokens(t, data), 1)

@@ -87,7 +87,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	dir := t.TempDir()
 	s := &service{t: t, store: store, file: token.Open(filepath.Join(dir, "token.json")), log: &lockedBuffer{}}
 	var err error
-	s.token, _, err = s.file.CreateFirst()
+	s.token, _, err = s.file.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.keys, s.ring = openRing(t, dir)
 	var trail *audit.Reader

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -66,9 +67,9 @@ func TestTokenReplacedWhileRunning(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	tokens, err := s.file.List()
 	require.NoError(t, err)
-	fresh, _, err := s.file.Issue(token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes})
+	fresh, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
-	_, err = s.file.Revoke(tokens[0].ID)
+	_, err = s.file.Revoke(context.Background(), tokens[0].ID, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "unauthorized")
 	s.token = fresh

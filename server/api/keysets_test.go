@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -43,7 +44,7 @@ func (k *checker) keysets(query string, bearer string) (page keysetsPage) {
 // issue makes a token.
 func (s *service) issue(tenant string, scopes identity.Scopes) string {
 	s.t.Helper()
-	text, _, err := s.file.Issue(token.Grant{Tenant: tenant, Scopes: scopes})
+	text, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Log{Recorder: audit.Discard})
 	require.NoError(s.t, err)
 	return text
 }

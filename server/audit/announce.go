@@ -38,7 +38,8 @@ func Announce(ctx context.Context, r Recorder, c Change) error {
 	}
 	e.Facts[FactJob] = rand.Text()
 	if err := r.Record(ctx, e); err != nil {
-		return errors.Join(err, recordOutcome(ctx, r, e, err)) // the line may yet be written, and the change is not made
+		_ = recordOutcome(ctx, r, e, err) // the line may still be written, and the change is not made
+		return fmt.Errorf("audit: nothing was changed, since it cannot be recorded: %w", err)
 	}
 	err := apply(ctx, c.Apply)
 	if err == nil {

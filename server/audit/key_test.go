@@ -100,7 +100,7 @@ func TestRewrapKey(t *testing.T) {
 	}
 }
 
-// A key takes no more slots than its file may have: what does not read again is not written.
+// A key takes no more slots than its file may have. A file with more of them would not read again.
 func TestKeyIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.key")
 	former := kek(t, "A")

@@ -56,7 +56,7 @@ func TestEndCountsChanges(t *testing.T) {
 	counts("0 1")
 }
 
-// An operation whose beginning is recorded has an end on record too, after any failure.
+// An operation that fails early records its end, too.
 func TestFailureHasAnEnd(t *testing.T) {
 	s := newSite(t)
 	r := s.a()

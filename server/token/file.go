@@ -28,8 +28,9 @@ const (
 
 // File is the file of the tokens' hashes. It is safe for concurrent use, by several processes too.
 type File struct {
-	path string
-	now  func() time.Time
+	path    string
+	now     func() time.Time
+	replace func(path string, content []byte) error
 
 	mu      sync.Mutex
 	info    fs.FileInfo // of the file that entries were read from; nil before the first
@@ -42,7 +43,7 @@ type File struct {
 var _ identity.Authenticator = (*File)(nil)
 
 // Open names the file; it need not be there.
-func Open(path string) *File { return &File{path: path, now: time.Now} }
+func Open(path string) *File { return &File{path: path, now: time.Now, replace: durable.Replace} }
 
 // record is a token in the file.
 type record struct {
@@ -129,8 +130,9 @@ func encode(entries []entry) []byte {
 	return append(content, '\n')
 }
 
-// change puts what edit makes of the tokens in the file's place; a file that is not there has none.
-func (f *File) change(edit func([]entry) ([]entry, error)) error {
+// change replaces the file by the tokens that edit returns, under the file's lock. A missing file has no tokens. If
+// edit accepts the change, announce calls write, which makes it and can be called once.
+func (f *File) change(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
@@ -146,8 +148,11 @@ func (f *File) change(edit func([]entry) ([]entry, error)) error {
 	if entries, err = edit(entries); err != nil {
 		return err
 	}
-	return durable.Replace(f.path, encode(entries))
+	return announce(func() error { return f.replace(f.path, encode(entries)) })
 }
+
+// unannounced makes a change that is on no record.
+func unannounced(write func() error) error { return write() }
 
 // used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds:
 // what it serves is a list for the operator, which must not stop a request.
@@ -163,7 +168,7 @@ func (f *File) used(e *entry, now time.Time) {
 		}
 		entries[i].LastUsedAt = at
 		return entries, nil
-	})
+	}, unannounced)
 }
 
 // note reports whether the use of a token in that hour is news.

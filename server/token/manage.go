@@ -1,14 +1,42 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/identity"
 )
+
+// Log is where changes of tokens are recorded before they are made.
+type Log struct {
+	Recorder  audit.Recorder
+	Operation string // the command
+}
+
+// announce records what is about to happen to a token, and makes it. If the file's reply is lost, it reads back.
+func (f *File) announce(ctx context.Context, log Log, action audit.Action, t *Token) func(write func() error) error {
+	return func(write func() error) error {
+		return audit.Announce(ctx, log.Recorder, audit.Change{
+			Event: audit.Event{Action: action, Operation: log.Operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant},
+			Apply: func(context.Context) error { return write() },
+			InEffect: func(context.Context) (bool, error) {
+				entries, _, err := read(f.path)
+				if errors.Is(err, fs.ErrNotExist) {
+					err = nil
+				}
+				held := slices.ContainsFunc(entries, func(e entry) bool { return e.ID == t.ID })
+				return held == (action == audit.TokenCreate), err
+			},
+		})
+	}
+}
 
 // CreateFirst makes a token with all scopes on the default tenant if there is no file. If there is one, even
 // without tokens, it returns the empty string, or ErrDamaged if the file cannot be understood.
-func (f *File) CreateFirst() (text string, t Token, err error) {
+func (f *File) CreateFirst(ctx context.Context, log Log) (text string, t Token, err error) {
 	if _, err := f.current(); !errors.Is(err, fs.ErrNotExist) {
 		return "", Token{}, err
 	}
@@ -18,7 +46,7 @@ func (f *File) CreateFirst() (text string, t Token, err error) {
 			return nil, fs.ErrExist // of several servers that start at once, one makes it
 		}
 		return []entry{made}, nil
-	})
+	}, f.announce(ctx, log, audit.TokenCreate, &made.Token))
 	if errors.Is(err, fs.ErrExist) {
 		return "", Token{}, nil
 	}
@@ -29,10 +57,10 @@ func (f *File) CreateFirst() (text string, t Token, err error) {
 }
 
 // Issue makes a new token and returns it; it cannot be had again. Its errors are ErrGrant, ErrFull,
-// ErrDamaged, and those of the file system.
-func (f *File) Issue(g Grant) (text string, t Token, err error) {
-	if !g.valid() {
-		return "", Token{}, ErrGrant
+// ErrDamaged, those of the file system, and that of the audit log, without which no token is made.
+func (f *File) Issue(ctx context.Context, g Grant, log Log) (text string, t Token, err error) {
+	if err := g.Check(); err != nil {
+		return "", Token{}, err
 	}
 	text, made := generate(g, f.now())
 	err = f.change(func(entries []entry) ([]entry, error) {
@@ -40,7 +68,7 @@ func (f *File) Issue(g Grant) (text string, t Token, err error) {
 			return nil, ErrFull
 		}
 		return append(entries, made), nil
-	})
+	}, f.announce(ctx, log, audit.TokenCreate, &made.Token))
 	if err != nil {
 		return "", Token{}, err
 	}
@@ -60,8 +88,9 @@ func (f *File) List() ([]Token, error) {
 	return tokens, err
 }
 
-// Revoke ends a token by its id and returns what was known of it, or ErrNoToken.
-func (f *File) Revoke(id string) (t Token, err error) {
+// Revoke ends a token by its id and returns what was known of it. Its errors are ErrNoToken, ErrDamaged, those of
+// the file system, and that of the audit log, without which no token ends.
+func (f *File) Revoke(ctx context.Context, id string, log Log) (t Token, err error) {
 	err = f.change(func(entries []entry) ([]entry, error) {
 		i := slices.IndexFunc(entries, func(e entry) bool { return e.ID == id })
 		if i < 0 {
@@ -69,6 +98,6 @@ func (f *File) Revoke(id string) (t Token, err error) {
 		}
 		t = entries[i].Token
 		return slices.Delete(entries, i, i+1), nil
-	})
+	}, f.announce(ctx, log, audit.TokenRevoke, &t))
 	return t, err
 }

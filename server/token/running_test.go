@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -19,7 +20,7 @@ import (
 // TestChangedElsewhere: another process makes and revokes tokens; a running one knows at the very next
 // request, each time.
 func revoke(f *token.File, id string) error {
-	_, err := f.Revoke(id)
+	_, err := f.Revoke(context.Background(), id, unrecorded)
 	return err
 }
 
@@ -145,7 +146,7 @@ func TestUseCannotBeNoted(t *testing.T) {
 	f.SetClock(func() time.Time { return now })
 	_, err := f.Authenticate(t.Context(), made)
 	require.NoError(t, err)
-	_, _, err = f.Issue(reader)
+	_, _, err = f.Issue(context.Background(), reader, unrecorded)
 	require.Error(t, err)
 
 	require.NoError(t, os.Remove(path+".lock"))
@@ -168,8 +169,8 @@ func TestTogether(t *testing.T) {
 	for i := range kept {
 		wg.Go(func() {
 			var known token.Token
-			kept[i], _, _ = token.Open(path).Issue(reader)
-			gone[i], known, _ = token.Open(path).Issue(reader)
+			kept[i], _, _ = token.Open(path).Issue(context.Background(), reader, unrecorded)
+			gone[i], known, _ = token.Open(path).Issue(context.Background(), reader, unrecorded)
 			_, _ = served.Authenticate(t.Context(), gone[i])
 			_ = revoke(token.Open(path), known.ID)
 			_, _ = served.Authenticate(t.Context(), kept[i])
@@ -204,8 +205,8 @@ func TestDamaged(t *testing.T) {
 		_, err := f.Authenticate(t.Context(), made)
 		require.ErrorIs(t, err, token.ErrDamaged, "a damaged file opens to nobody: %.80s", content)
 		for _, change := range []func() error{
-			func() error { _, _, err := f.CreateFirst(); return err },
-			func() error { _, _, err := f.Issue(reader); return err },
+			func() error { _, _, err := f.CreateFirst(context.Background(), unrecorded); return err },
+			func() error { _, _, err := f.Issue(context.Background(), reader, unrecorded); return err },
 			func() error { return revoke(f, "x") },
 			func() error { _, err := f.List(); return err },
 		} {
@@ -216,7 +217,7 @@ func TestDamaged(t *testing.T) {
 		require.Equal(t, content, string(now), "it is left as it is")
 	}
 	require.NoError(t, os.Remove(path))
-	first, _, err := token.Open(path).CreateFirst()
+	first, _, err := token.Open(path).CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	requireHolds(t, token.Open(path), first)
 }
@@ -225,7 +226,7 @@ func TestFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	f := token.Open(path)
 	last := fill(t, f, path)
-	_, _, err := f.Issue(reader)
+	_, _, err := f.Issue(context.Background(), reader, unrecorded)
 	require.ErrorIs(t, err, token.ErrFull)
 	_, err = f.Authenticate(t.Context(), last)
 	require.NoError(t, err)

@@ -76,10 +76,14 @@ type entry struct {
 // first is the grant of a first start's token.
 var first = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}
 
-func (g *Grant) valid() bool {
+// Check returns ErrGrant if no token can be made so.
+func (g *Grant) Check() error {
 	printable := strings.IndexFunc(g.Name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
-	return printable && utf8.ValidString(g.Name) && utf8.RuneCountInString(g.Name) <= maxName &&
-		identity.ValidGrant(g.Tenant, g.Scopes) && g.Scopes != 0 && g.Lifetime >= 0
+	if !printable || !utf8.ValidString(g.Name) || utf8.RuneCountInString(g.Name) > maxName ||
+		!identity.ValidGrant(g.Tenant, g.Scopes) || g.Scopes == 0 || g.Lifetime < 0 {
+		return ErrGrant
+	}
+	return nil
 }
 
 // generate makes a token; the text is to be had this once.

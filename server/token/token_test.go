@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -14,17 +15,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
+
+// unrecorded is the log of tests in which it does not matter.
+var unrecorded = token.Log{Recorder: audit.Discard}
 
 // reader is a grant of little.
 var reader = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
 
 func issue(t testing.TB, f *token.File, g token.Grant) (string, token.Token) {
 	t.Helper()
-	text, made, err := f.Issue(g)
+	text, made, err := f.Issue(context.Background(), g, unrecorded)
 	require.NoError(t, err)
 	return text, made
 }
@@ -41,7 +46,7 @@ func TestFirstAndSecondStart(t *testing.T) {
 	f := token.Open(path)
 	requireRefused(t, f, token.Prefix+strings.Repeat("A", 43))
 
-	first, known, err := f.CreateFirst()
+	first, known, err := f.CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(first, token.Prefix))
 	random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(first, token.Prefix))
@@ -53,15 +58,15 @@ func TestFirstAndSecondStart(t *testing.T) {
 	require.Equal(t, known.ID, id.Subject)
 
 	again := token.Open(path)
-	second, _, err := again.CreateFirst()
+	second, _, err := again.CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.Empty(t, second, "made once")
 	requireHolds(t, again, first)
 
-	revoked, err := again.Revoke(id.Subject)
+	revoked, err := again.Revoke(context.Background(), id.Subject, unrecorded)
 	require.NoError(t, err)
 	require.Equal(t, "default", revoked.Tenant)
-	third, _, err := again.CreateFirst()
+	third, _, err := again.CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.Empty(t, third, "who revoked the last one meant it")
 }
@@ -106,7 +111,7 @@ func TestBadGrants(t *testing.T) {
 	} {
 		g := reader
 		change(&g)
-		_, _, err := token.Open(path).Issue(g)
+		_, _, err := token.Open(path).Issue(context.Background(), g, unrecorded)
 		require.ErrorIs(t, err, token.ErrGrant, name)
 	}
 	require.NoFileExists(t, path)
@@ -152,7 +157,7 @@ func TestWrongTokens(t *testing.T) {
 func TestUnwritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	_, _, err := token.Open(filepath.Join(path, "tokens.json")).Issue(reader)
+	_, _, err := token.Open(filepath.Join(path, "tokens.json")).Issue(context.Background(), reader, unrecorded)
 	require.Error(t, err)
 }
 
@@ -163,7 +168,7 @@ func TestConcurrentFirstStarts(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range made {
 		wg.Go(func() {
-			first, _, err := token.Open(path).CreateFirst()
+			first, _, err := token.Open(path).CreateFirst(context.Background(), unrecorded)
 			if err == nil {
 				made[i] = first
 			}
