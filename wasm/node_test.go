@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -46,6 +47,7 @@ var build = sync.OnceValues(func() ([2]string, error) {
 	}
 	core := filepath.Join(folder, "core.wasm")
 	command := exec.Command("go", "build", "-o", core, ".")
+	proctest.Bind(command)
 	command.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
 	if out, err := command.CombinedOutput(); err != nil {
 		return [2]string{}, fmt.Errorf("%w: %s", err, out)
@@ -74,7 +76,7 @@ func readSources() error {
 func node(t *testing.T, script string, stdin []byte, answer any, args ...string) {
 	paths, err := build()
 	require.NoError(t, err)
-	command := exec.Command("node", append([]string{filepath.Join("testdata", script), paths[0], paths[1]}, args...)...)
+	command := proctest.Command(t, "node", append([]string{filepath.Join("testdata", script), paths[0], paths[1]}, args...)...)
 	command.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

@@ -26,6 +26,7 @@ func takeAway(t *testing.T, data string) {
 // Where an audit log was, and it and its key are gone, nothing begins another one in silence: servers do not
 // start and commands do nothing, until an operator has one begun, which tells of that for ever.
 func TestAuditLogGone(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
 	begin := []string{"audit", "begin", "--data", data}
@@ -64,6 +65,7 @@ func TestAuditLogGone(t *testing.T) {
 // Who begins another log and is killed once its key is made leaves the rest to whoever comes next: the log tells
 // of it all the same.
 func TestAuditBeginKilled(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	takeAway(t, data)
@@ -81,6 +83,7 @@ func TestAuditBeginKilled(t *testing.T) {
 // A data directory from before there were audit logs, and a new one beside keysets that others share, begin
 // theirs without more.
 func TestAuditLogBegins(t *testing.T) {
+	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	p := serve(t, data, environ...)
 	p.put(p.token, "patient-1", record)

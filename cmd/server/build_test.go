@@ -5,19 +5,20 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 // built runs scripts/build.sh in a directory and returns the binary's path.
 func built(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "coffer")
-	cmd := exec.Command("scripts/build.sh", path)
+	cmd := proctest.Command(t, "scripts/build.sh", path)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "VERSION=v0.0.0-test", "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
@@ -36,7 +37,7 @@ func TestBuild(t *testing.T) {
 	for _, program := range file.Progs {
 		require.NotEqual(t, elf.PT_INTERP, program.Type, "it is static")
 	}
-	out, err := exec.Command(first, "version", "--json").Output()
+	out, err := proctest.Command(t, first, "version", "--json").Output()
 	require.NoError(t, err)
 	var about struct {
 		Version, Go, Platform string
@@ -55,7 +56,7 @@ func TestBuild(t *testing.T) {
 // copyTracked copies what the binary is built from: git's files, changed or not, and the built demo.
 func copyTracked(t *testing.T, to string) {
 	t.Helper()
-	list := exec.Command("git", "ls-files", "-co", "--exclude-standard", "cmd", "server", "shared", "scripts", "web/demo/*.go", "go.mod", "go.sum")
+	list := proctest.Command(t, "git", "ls-files", "-co", "--exclude-standard", "cmd", "server", "shared", "scripts", "web/demo/*.go", "go.mod", "go.sum")
 	list.Dir = "../.."
 	out, err := list.Output()
 	require.NoError(t, err)

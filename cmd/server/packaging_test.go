@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
@@ -217,9 +218,9 @@ func TestUnit(t *testing.T) {
 	require.NoError(t, err)
 	copied := filepath.Join(t.TempDir(), "coffer.service")
 	require.NoError(t, os.WriteFile(copied, bytes.ReplaceAll(content, []byte("/usr/bin/coffer"), []byte(path)), 0o600))
-	said, err := exec.Command("systemd-analyze", "verify", "--man=no", copied).CombinedOutput()
+	said, err := proctest.Command(t, "systemd-analyze", "verify", "--man=no", copied).CombinedOutput()
 	require.NoError(t, err, string(said))
 	require.Empty(t, string(said))
-	said, err = exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", copied).CombinedOutput()
+	said, err = proctest.Command(t, "systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", copied).CombinedOutput()
 	require.NoError(t, err, "an exposure above 2.0 of 10:\n%s", said)
 }

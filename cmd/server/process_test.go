@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 // binary builds the program once for all tests.
@@ -25,7 +27,9 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "coffer")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path, ".")
+	proctest.Bind(build)
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", &buildError{string(out)}
 	}
@@ -44,13 +48,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program is `coffer` with arguments and nothing in its environment but what is given.
+// patience is how long a test waits for an event that always comes, on a machine that others keep busy.
+const patience = 5 * time.Minute
+
+// program is `coffer` with arguments and nothing in its environment but what is given. It ends with the test.
 func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	require.NoError(t, err)
-	cmd := exec.Command(path, args...)
-	cmd.Env = environ
+	cmd := proctest.Command(t, path, args...)
+	cmd.Env = append([]string{}, environ...) // not nil, which would be this process's environment
 	cmd.Dir = t.TempDir()
 	return cmd
 }
@@ -79,7 +86,7 @@ func (f logFile) String() string {
 // soon waits until something holds that is to come by itself.
 func soon(t *testing.T, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, holds, patience, 20*time.Millisecond)
 }
 
 // serve starts a server on a free port and waits for its address.
@@ -134,7 +141,7 @@ func (p *process) wait() int {
 	select {
 	case <-p.exited:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		p.kill()
 		p.t.Fatalf("the server did not end:\n%s", p.log)
 		return -1
@@ -211,7 +218,7 @@ func fails(t *testing.T, cmd *exec.Cmd) string {
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	require.NoError(t, cmd.Start())
-	done := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	done := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
 	err := cmd.Wait()
 	require.True(t, done.Stop(), "it ran on:\n%s", &stderr)
 	require.Error(t, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -13,13 +12,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 var root = filepath.Join("..", "..")
 
 // list reads the imports of everything that the pattern is built from, for one platform.
 func list(t *testing.T, goos, goarch, pattern string) graph {
-	command := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Imports", pattern)
+	command := proctest.Command(t, "go", "list", "-e", "-deps", "-json=ImportPath,Imports", pattern)
 	command.Dir, command.Stderr = root, os.Stderr
 	command.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch)
 	out, err := command.StdoutPipe()
