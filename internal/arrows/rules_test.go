@@ -41,7 +41,7 @@ var layers = map[string]int{
 	"config":      4,
 	"keyring":     3,
 	"metrics":     3,
-	"token":       3,
+	"token":       4,
 	"tlsconf":     3,
 	"seal":        3,
 	"keystore":    2,
