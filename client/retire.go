@@ -17,6 +17,12 @@ type Confirmable struct {
 	ExpiresAt    *time.Time `json:"expiresAt,omitempty"`
 }
 
+// Confirm confirms a change that cannot be undone. The zero Confirm changes nothing.
+type Confirm struct {
+	Confirmation string // of an earlier call's Confirmable
+	Reason       string // for the audit log: incident, personnel, policy, schedule or other; may be empty
+}
+
 // KeyName names one key of a tenant.
 type KeyName struct {
 	Tenant string
@@ -53,21 +59,21 @@ type LostKeys struct {
 }
 
 // DisableKey disables a former key of packages, files or fields: from then on it opens nothing, and it is
-// never enabled again. It takes two calls. The first, with an empty confirmation, changes nothing and returns
+// never enabled again. It takes two calls. The first, with a zero Confirm, changes nothing and returns
 // a confirmation, which is valid for ten minutes and while the tenant's keysets do not change. The second,
 // with that confirmation, disables the key. A key that is still needed is refused with the code key_unusable
 // and the reason. The token must be an operator's, with the scope keys:admin.
-func (c *Client) DisableKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
-	return c.retire(ctx, "/v1/keys:disable", key, confirmation)
+func (c *Client) DisableKey(ctx context.Context, key KeyName, confirm Confirm) (KeyRetirement, error) {
+	return c.retire(ctx, "/v1/keys:disable", key, confirm)
 }
 
 // DestroyKey destroys a disabled or compromised key for good. Like DisableKey it takes two calls.
-func (c *Client) DestroyKey(ctx context.Context, key KeyName, confirmation string) (KeyRetirement, error) {
-	return c.retire(ctx, "/v1/keys:destroy", key, confirmation)
+func (c *Client) DestroyKey(ctx context.Context, key KeyName, confirm Confirm) (KeyRetirement, error) {
+	return c.retire(ctx, "/v1/keys:destroy", key, confirm)
 }
 
-func (c *Client) retire(ctx context.Context, path string, key KeyName, confirmation string) (now KeyRetirement, err error) {
-	r := confirming(path, key.Tenant, confirmation)
+func (c *Client) retire(ctx context.Context, path string, key KeyName, confirm Confirm) (now KeyRetirement, err error) {
+	r := confirming(path, key.Tenant, confirm)
 	r.query.Set("use", key.Use)
 	r.query.Set("class", key.Class.String())
 	r.query.Set("key", key.ID)
@@ -78,16 +84,19 @@ func (c *Client) retire(ctx context.Context, path string, key KeyName, confirmat
 // ShredTenant destroys a tenant's keys, and with them its data, for good. Like DisableKey it takes two calls,
 // the second of which takes some seconds: when it returns, every server that reaches the keysets refuses the
 // tenant's data.
-func (c *Client) ShredTenant(ctx context.Context, tenant, confirmation string) (now Shredding, err error) {
-	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirmation), decode(&now))
+func (c *Client) ShredTenant(ctx context.Context, tenant string, confirm Confirm) (now Shredding, err error) {
+	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirm), decode(&now))
 	return now, err
 }
 
-func confirming(path, tenant, confirmation string) *request {
+func confirming(path, tenant string, confirm Confirm) *request {
 	r := newRequest(http.MethodPost, path)
 	r.query.Set("tenant", tenant)
-	if confirmation != "" {
-		r.query.Set("confirm", confirmation)
+	if confirm.Confirmation != "" {
+		r.query.Set("confirm", confirm.Confirmation)
+	}
+	if confirm.Reason != "" {
+		r.query.Set("reason", confirm.Reason)
 	}
 	return r
 }

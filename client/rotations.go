@@ -46,21 +46,30 @@ type rotationsJSON struct {
 	Rotations []Rotation `json:"rotations"`
 }
 
-// Rotate makes new primary keys for a tenant, or for the token's own if tenant is empty, and has its servers
-// re-encrypt the cache under them. The zero class is all classes. With compromised the former keys never seal
-// again, and there is no way back. It is never retried, since a second request could rotate again. The token
+// Order says which keys to rotate, and why. The zero Order is of all keys of the token's tenant.
+type Order struct {
+	Tenant      string         // an operator's token must name one
+	Class       classify.Class // 0 means all classes
+	Compromised bool           // others may know the keys: they never seal again, and there is no way back
+	Reason      string         // for the audit log: incident, personnel, policy, schedule or other; may be empty
+}
+
+// Rotate makes new primary keys for a tenant, and its servers re-encrypt the cache under them. It is never retried, since a second request could rotate again. The token
 // needs the scope keys:admin.
-func (c *Client) Rotate(ctx context.Context, tenant string, class classify.Class, compromised bool) (begun Rotation, err error) {
+func (c *Client) Rotate(ctx context.Context, order Order) (begun Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rotate")
 	r.once = true
-	if tenant != "" {
-		r.query.Set("tenant", tenant)
+	if order.Tenant != "" {
+		r.query.Set("tenant", order.Tenant)
 	}
-	if class != 0 {
-		r.query.Set("class", class.String())
+	if order.Class != 0 {
+		r.query.Set("class", order.Class.String())
 	}
-	if compromised {
+	if order.Compromised {
 		r.query.Set("compromised", "true")
+	}
+	if order.Reason != "" {
+		r.query.Set("reason", order.Reason)
 	}
 	err = c.send(ctx, r, decode(&begun))
 	return begun, err

@@ -39,6 +39,7 @@ type operator struct {
 	config *config.Config
 	keys   *keys
 	audit  *audit.File
+	reason audit.Reason // of the flag
 	log    *slog.Logger
 }
 
@@ -50,6 +51,9 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 		return nil, err
 	}
 	o = &operator{config: &c, log: commandLog(cmd)}
+	if o.reason, err = reasonOf(cmd); err != nil {
+		return nil, err
+	}
 	if err := requireKEK(&c); err != nil {
 		return nil, err
 	}
@@ -82,7 +86,7 @@ func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Cl
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return recovery.New(recovery.Options{
 		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
-		Operation: operation(cmd), Progress: progress(cmd.ErrOrStderr(), what),
+		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), what),
 	})
 }
 
@@ -94,6 +98,25 @@ func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *op
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
 	return do(cmd.Context(), o, o.recovery(cmd, what))
+}
+
+// addReason adds the flag that says why keys are changed.
+func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonUsage()) }
+
+// reasonOf reads the flag, of a command that has it.
+func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
+	flag := cmd.Flags().Lookup("reason")
+	if flag == nil || !flag.Changed {
+		return "", nil
+	}
+	reason, err := audit.ParseReason(flag.Value.String())
+	if err == nil && reason == "" {
+		err = audit.ErrReason
+	}
+	if err != nil {
+		return "", fmt.Errorf("--reason: %w", err)
+	}
+	return reason, nil
 }
 
 // printFailures names the tenants for which something failed.

@@ -170,7 +170,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	require.Contains(t, refused(t, former, "", rewrap("--to", to, "--finish")...), "no rewrap to this KEK was begun")
 	require.Contains(t, coffer(t, former, rewrap("--to", to, "--dry-run")...), "would be wrapped: 1 roots of 1 tenants")
 	require.Contains(t, coffer(t, former, rewrap("--status")...), "no rewrap is under way")
-	require.Contains(t, coffer(t, former, rewrap("--to", to)...), "roots wrapped: 1\n")
+	require.Contains(t, coffer(t, former, rewrap("--to", to, "--reason", "schedule")...), "roots wrapped: 1\n")
 	p.requireValue(token, "patient-1", record)
 	clinic := tokenFor(t, former, data, "clinic")
 	p.put(clinic, "patient-2", record)
@@ -189,6 +189,9 @@ func TestRewrapUnderServers(t *testing.T) {
 	p = serve(t, data, next...)
 	p.requireValue(token, "patient-1", record)
 	p.requireValue(clinic, "patient-2", record)
+	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, string(log))
 }
 
 // What a lost store of keysets held comes back from the backup, which is proven before, and never overwritten.
@@ -206,7 +209,10 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.Contains(t, refused(t, environ, "", "keys", "backup", "--data", data, "--out", path), "never overwritten")
 	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "nothing is missing")
-	coffer(t, environ, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic")
+	coffer(t, environ, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic", "--reason", "policy")
+	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
+	require.NoError(t, err)
+	require.Regexp(t, `"action":"tenant.shred"[^\n]*"reason":"policy"`, string(log))
 	require.Zero(t, p.stop(syscall.SIGTERM))
 
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))

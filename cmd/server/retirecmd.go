@@ -51,7 +51,7 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: strings.TrimSuffix(long, "\n"), Args: noArguments,
 		Example: "  coffer keys list --data DIR --tenant clinic-7\n" +
-			"  coffer keys " + use + " --data DIR --tenant clinic-7 --use service --class phi --key 9b2c61d04be7a35f",
+			"  coffer keys " + use + " --data DIR --tenant clinic-7 --use service --class phi --key 9b2c61d04be7a35f --reason policy",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error { return r.run(ctx, cmd, o) })
 		},
@@ -62,6 +62,7 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	f.StringVar(&r.use, "use", "", "the key's use: cache, service, field or file")
 	f.StringVar(&r.class, "class", "", "the key's class")
 	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
+	addReason(cmd)
 	f.StringVar(&r.confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	for _, name := range []string{"tenant", "use", "class", "key"} {
 		_ = cmd.MarkFlagRequired(name) // fails for no flag that is there
@@ -85,7 +86,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) (err 
 	}
 	keys := lifecycle.New(lifecycle.Options{
 		Rotator: newRotator(o.config, o.keys, store, o.audit, nil), Cache: store, Audit: o.audit,
-		Operation: operation(cmd), Progress: progress(cmd.ErrOrStderr(), "look"),
+		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), "look"),
 	})
 	plan, err := keys.Plan(ctx, key, r.to)
 	if err != nil {

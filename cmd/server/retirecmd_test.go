@@ -123,7 +123,7 @@ func TestRetireBesideServers(t *testing.T) {
 		verb, code string
 		status     int
 	}{{"disable", "key_unusable", http.StatusConflict}, {"destroy", "key_destroyed", http.StatusGone}} {
-		require.Contains(t, coffer(t, environ, command(step.verb, "service", former["service"], "--confirm", "clinic")...), "every server that reaches")
+		require.Contains(t, coffer(t, environ, command(step.verb, "service", former["service"], "--confirm", "clinic", "--reason", "personnel")...), "every server that reaches")
 		for _, p := range servers {
 			require.Contains(t, p.answers(step.status, sealer, "POST", "/v1/decrypt", pkg), step.code)
 		}
@@ -133,7 +133,11 @@ func TestRetireBesideServers(t *testing.T) {
 	require.NoError(t, err)
 	for _, verb := range []string{"disable", "destroy"} {
 		require.Contains(t, string(log), `"action":"key.`+verb+`","outcome":"ok","operation":"keys `+verb+`","tenant":"clinic","class":"phi","keyId":"`+former["service"]+`"`)
+		require.Regexp(t, `"operation":"keys `+verb+`"[^\n]*"reason":"personnel"`, string(log))
 	}
+	odd := refused(t, environ, "clinic\n", command("disable", "service", former["service"], "--reason", "pl4nted")...)
+	require.Contains(t, odd, "--reason: coffer: a reason is incident, personnel, policy, schedule or other")
+	require.NotContains(t, odd, "pl4nted")
 	servers[1].requireValue(clinic, "patient-1", record)
 	servers[1].requireValue(other, "patient-1", record)
 

@@ -68,6 +68,7 @@ func keysRewrapCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
+	addReason(cmd)
 	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for one of a class; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
 	cmd.Flags().BoolVar(&status, "status", false, "only say which KEKs' slots open how many roots")

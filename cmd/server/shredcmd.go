@@ -30,7 +30,7 @@ func keysShredCommand() *cobra.Command {
 			"What survives: files that carry their own key, copies in the clear, public values wherever they were stored, what a session still holds in a\n" +
 			"client, and backups of the keys that were made before. Those honour the shredding when they are restored where its tombstone or the\n" +
 			"audit log is; elsewhere, tell coffer keys restore by --shredded.",
-		Example: "  coffer keys shred --data DIR --tenant clinic-7",
+		Example: "  coffer keys shred --data DIR --tenant clinic-7 --reason policy",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if tenant == "" {
@@ -43,6 +43,7 @@ func keysShredCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "whose keys")
+	addReason(cmd)
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	return cmd
 }

@@ -287,13 +287,15 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 		require.Equal(t, []string{c.action, c.tenant, c.code}, []string{all[0].Action.String(), all[0].Tenant, all[0].Code}, c.path)
 		require.NotEmpty(t, all[0].Subject, c.path)
 	}
-	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).is(t, 200)
+	s.do("POST", "/v1/keys:rotate?tenant=default&reason=odd", nil, "Authorization", operator).refused(t, "invalid_argument")
+	s.do("POST", "/v1/keys:rotate?tenant=default&reason=personnel", nil, "Authorization", operator).is(t, 200)
 	var asked, made int
 	for _, e := range s.audit.take() {
 		require.Empty(t, e.Code)
 		switch {
 		case e.Facts[audit.FactPhase] == "asked":
 			asked++
+			require.Equal(t, "personnel", e.Facts[audit.FactReason])
 			require.NotEmpty(t, e.Subject)
 		case e.Action == audit.KeyRotate:
 			made++

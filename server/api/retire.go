@@ -58,7 +58,11 @@ func (s *server) destroyKey(c *call) error { return s.retireKey(c, envelope.Dest
 // retireKey says what ending a key means and what has to be confirmed, or, where that is, ends it. A request
 // does not go through a cache, so keys of the cache are refused.
 func (s *server) retireKey(c *call, to envelope.State) error {
-	values, err := query(c, "tenant", "use", "class", "key", "confirm")
+	values, err := query(c, "tenant", "use", "class", "key", "reason", "confirm")
+	if err != nil {
+		return err
+	}
+	reason, err := audit.ParseReason(values.Get("reason"))
 	if err != nil {
 		return err
 	}
@@ -76,8 +80,8 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 	if to == envelope.Disabled {
 		e = c.event(audit.KeyDisable)
 	}
-	e.Tenant, e.Class, e.KeyID, e.Facts = tenant, key.Class, key.ID, audit.Facts{audit.FactUse: key.Use.String()}
-	keys := lifecycle.New(lifecycle.Options{Rotator: s.rotator, Audit: asked{s, c}, Operation: c.name()})
+	e.Tenant, e.Class, e.KeyID, e.Facts = tenant, key.Class, key.ID, audit.Facts{audit.FactUse: key.Use.String()}.With(reason)
+	keys := lifecycle.New(lifecycle.Options{Rotator: s.rotator, Audit: asked{s, c}, Operation: c.name(), Reason: reason})
 	plan, err := keys.Plan(ctx, key, to)
 	if err != nil {
 		return s.unended(c, values, e, err)
@@ -107,7 +111,11 @@ const shredWarning = "Nothing that was sealed under the tenant's keys opens agai
 // shredTenant says what shredding a tenant destroys and what has to be confirmed, or, where that is, does it,
 // and answers when every server has seen it.
 func (s *server) shredTenant(c *call) error {
-	values, err := query(c, "tenant", "confirm")
+	values, err := query(c, "tenant", "reason", "confirm")
+	if err != nil {
+		return err
+	}
+	reason, err := audit.ParseReason(values.Get("reason"))
 	if err != nil {
 		return err
 	}
@@ -118,7 +126,7 @@ func (s *server) shredTenant(c *call) error {
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
 	e := c.event(audit.TenantShred)
-	e.Tenant = tenant
+	e.Tenant, e.Facts = tenant, audit.Facts(nil).With(reason)
 	d, err := s.ring.Document(ctx, tenant)
 	if err != nil {
 		return s.unended(c, values, e, err)
@@ -130,10 +138,10 @@ func (s *server) shredTenant(c *call) error {
 		})
 	}
 	if answer.Shredded {
-		err = s.shred(ctx, c, tenant) // which records it
+		err = s.shred(ctx, c, tenant, reason) // which records it
 	} else {
 		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error {
-			err := s.shred(ctx, c, tenant)
+			err := s.shred(ctx, c, tenant, reason)
 			if err == nil {
 				recovery.Settle(c.Request().Context())
 			}
@@ -156,8 +164,8 @@ func (s *server) unended(c *call, values url.Values, e audit.Event, err error) e
 	return s.failed(c, e, err)
 }
 
-func (s *server) shred(ctx context.Context, c *call, tenant string) error {
-	return recovery.New(recovery.Options{Ring: s.ring, Audit: asked{s, c}, Operation: c.name()}).Shred(ctx, tenant)
+func (s *server) shred(ctx context.Context, c *call, tenant string, reason audit.Reason) error {
+	return recovery.New(recovery.Options{Ring: s.ring, Audit: asked{s, c}, Operation: c.name(), Reason: reason}).Shred(ctx, tenant)
 }
 
 // confirm does something where the request confirms it, and else gives what has to be.

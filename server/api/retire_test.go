@@ -53,7 +53,7 @@ func (s *service) formerKey(tenant string) (path string) {
 func conformEnding(t *testing.T, k *checker) {
 	query := k.formerKey("ended")
 	for _, step := range []struct{ verb, before, after string }{{"disable", "enabled", "disabled"}, {"destroy", "disabled", "destroyed"}} {
-		path := "/v1/keys:" + step.verb + "?" + query
+		path := "/v1/keys:" + step.verb + "?" + query + "&reason=policy"
 		k.audit.take()
 		plan := k.ends(path)
 		require.Equal(t, []any{"ended", step.before, false}, []any{plan.Tenant, plan.State, plan.Changed})
@@ -65,7 +65,8 @@ func conformEnding(t *testing.T, k *checker) {
 		done := k.ends(path + "&confirm=" + plan.Confirmation)
 		require.Equal(t, []any{step.after, true, "", ""}, []any{done.State, done.Changed, done.Warning, done.Confirmation})
 		event := k.audit.take()[0]
-		require.Equal(t, []string{"key." + step.verb, step.verb + "Key", "ended", "service"}, []string{event.Action.String(), event.Operation, event.Tenant, event.Facts[audit.FactUse]})
+		require.Equal(t, []string{"key." + step.verb, step.verb + "Key", "ended", "service", "policy"},
+			[]string{event.Action.String(), event.Operation, event.Tenant, event.Facts[audit.FactUse], event.Facts[audit.FactReason]})
 		require.NotEmpty(t, event.Subject)
 		require.NotEmpty(t, event.RequestID)
 		again := k.ends(path + "&confirm=" + plan.Confirmation)
@@ -76,10 +77,10 @@ func conformEnding(t *testing.T, k *checker) {
 	plan := k.ends("/v1/keys:shred?tenant=ended")
 	require.Empty(t, k.audit.take())
 	require.Equal(t, []any{"ended", false, false, 1}, []any{plan.Tenant, plan.Shredded, plan.Changed, plan.Keys[0].Keys})
-	done := k.ends("/v1/keys:shred?tenant=ended&confirm=" + plan.Confirmation)
+	done := k.ends("/v1/keys:shred?tenant=ended&reason=incident&confirm=" + plan.Confirmation)
 	require.Equal(t, []any{true, true, ""}, []any{done.Shredded, done.Changed, done.Confirmation})
 	event := k.audit.take()[0]
-	require.Equal(t, []string{"tenant.shred", "shredTenant", "ended"}, []string{event.Action.String(), event.Operation, event.Tenant})
+	require.Equal(t, []string{"tenant.shred", "shredTenant", "ended", "incident"}, []string{event.Action.String(), event.Operation, event.Tenant, event.Facts[audit.FactReason]})
 	require.NotEmpty(t, event.Subject)
 	again := k.ends("/v1/keys:shred?tenant=ended")
 	require.Equal(t, []any{true, false, ""}, []any{again.Shredded, again.Changed, again.Confirmation})
@@ -153,7 +154,7 @@ func TestEndingIsRefused(t *testing.T) {
 		s.audit.take()
 		k.call(false, "POST", "/v1/keys:"+verb+"?"+of, nil).refused(t, "forbidden")
 		require.Equal(t, "access.refused", s.audit.take()[0].Action.String())
-		for _, wrong := range []string{"", "?tenant=*", "?tenant=", "?odd=1"} {
+		for _, wrong := range []string{"", "?tenant=*", "?tenant=", "?odd=1", "?" + of + "&reason=odd"} {
 			k.call(false, "POST", "/v1/keys:"+verb+wrong, nil, "Authorization", operator).refused(t, "invalid_argument")
 		}
 		k.call(false, "POST", "/v1/keys:"+verb+"?"+strings.Replace(of, "default", "nobody", 1), nil, "Authorization", operator).refused(t, "not_found")

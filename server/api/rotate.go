@@ -8,6 +8,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -20,7 +21,7 @@ var errNoKeyset = &codes.Error{Of: "not_found", Text: "the tenant has no keys of
 
 // rotateKeys begins a rotation, which the servers work on.
 func (s *server) rotateKeys(c *call) error {
-	values, err := query(c, "tenant", "class", "compromised")
+	values, err := query(c, "tenant", "class", "compromised", "reason")
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (s *server) rotateKeys(c *call) error {
 
 // rollbackKeys takes a rotation back.
 func (s *server) rollbackKeys(c *call) error {
-	values, err := query(c, "tenant")
+	values, err := query(c, "tenant", "reason")
 	if err != nil {
 		return err
 	}
@@ -118,18 +119,24 @@ func (s *server) change(
 	if err != nil {
 		return err
 	}
+	reason, err := audit.ParseReason(values.Get("reason"))
+	if err != nil {
+		return err
+	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
 	e := c.event(action)
-	e.Tenant, e.Class = tenant, class
+	e.Tenant, e.Class, e.Facts = tenant, class, audit.Facts(nil).With(reason)
 	if err := check(ctx, tenant); err != nil {
 		return s.failed(c, e, err)
 	}
 	before := e
-	before.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}
+	before.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}.With(reason)
 	if err := s.recordEvents(c, []audit.Event{before}); err != nil {
 		return err
 	}
+	ctx, stop := durable.Detach(ctx) // what is on record goes on, whether or not the client waits for it
+	defer stop()
 	record, err := do(ctx, tenant)
 	if err != nil {
 		return s.failed(c, e, err)

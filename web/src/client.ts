@@ -84,7 +84,11 @@ export interface KeyName {
 /** Options of a call that cannot be undone: it changes nothing without the `confirmation` that an earlier call answered. */
 export interface ConfirmOptions extends CallOptions {
   confirmation?: string | undefined;
+  reason?: ChangeReason | undefined;
 }
+
+/** Why keys are changed, for the audit log. */
+export type ChangeReason = Schemas['Reason'];
 
 /** How far a tenant's rotation has come. */
 export type Rotation = Schemas['Rotation'];
@@ -243,9 +247,9 @@ export class CofferClient {
    * Makes new primary keys for a tenant, or the token's own, and has its servers re-encrypt the cache under them. `compromised` is for keys
    * that others may know: they never seal again, and there is no way back. Never retried: that could rotate again. Needs `keys:admin`.
    */
-  async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean } = {}): Promise<Rotation> {
-    const { tenant, class: only, compromised } = options;
-    const query = { tenant, class: only, compromised: compromised ? 'true' : undefined };
+  async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean; reason?: ChangeReason } = {}): Promise<Rotation> {
+    const { tenant, class: only, compromised, reason } = options;
+    const query = { tenant, class: only, compromised: compromised ? 'true' : undefined, reason };
     return this.#http.send('rotateKeys', { ...signalOf(options), query }, jsonOf<'rotateKeys'>);
   }
 
@@ -382,7 +386,7 @@ export class CofferClient {
   }
 
   #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(operation: K, about: Record<string, string>, options: ConfirmOptions): Promise<Json<K>> {
-    return this.#http.send(operation, { ...signalOf(options), query: { ...about, confirm: options.confirmation } }, jsonOf<K>);
+    return this.#http.send(operation, { ...signalOf(options), query: { ...about, confirm: options.confirmation, reason: options.reason } }, jsonOf<K>);
   }
 
   #text(operation: 'getMetrics' | 'getDocument' | 'getDocs', options: CallOptions): Promise<string> {

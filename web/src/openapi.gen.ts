@@ -761,6 +761,8 @@ export interface components {
             /** @description Give it back for the next page. Not there on the last one. */
             cursor?: string;
         };
+        /** @enum {string} */
+        Reason: "incident" | "personnel" | "policy" | "schedule" | "other";
         /** @description A line of the audit log. Members are only ever added. */
         Event: {
             /** @description The line's number. */
@@ -1326,6 +1328,8 @@ export interface components {
          * @example patient:P12345
          */
         Key: string;
+        /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+        Reason: components["schemas"]["Reason"];
         /**
          * @description The session's id, as it was given when the session was created.
          * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
@@ -2438,6 +2442,8 @@ export interface operations {
                 class?: components["schemas"]["Class"];
                 /** @description Whether others may know the keys. */
                 compromised?: boolean;
+                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+                reason?: components["parameters"]["Reason"];
             };
             header?: never;
             path?: never;
@@ -2496,6 +2502,8 @@ export interface operations {
             query?: {
                 /** @description The tenant; left out, the token's. An operator's token, of tenant `*`, must name one. */
                 tenant?: components["schemas"]["Tenant"];
+                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+                reason?: components["parameters"]["Reason"];
             };
             header?: never;
             path?: never;
@@ -2560,6 +2568,8 @@ export interface operations {
                 class: components["schemas"]["Class"];
                 /** @description The key's id. */
                 key: components["schemas"]["KeyId"];
+                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+                reason?: components["parameters"]["Reason"];
                 /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
                 confirm?: string;
             };
@@ -2617,6 +2627,8 @@ export interface operations {
                 class: components["schemas"]["Class"];
                 /** @description The key's id. */
                 key: components["schemas"]["KeyId"];
+                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+                reason?: components["parameters"]["Reason"];
                 /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
                 confirm?: string;
             };
@@ -2668,6 +2680,8 @@ export interface operations {
             query: {
                 /** @description The tenant. */
                 tenant: components["schemas"]["Tenant"];
+                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
+                reason?: components["parameters"]["Reason"];
                 /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
                 confirm?: string;
             };
