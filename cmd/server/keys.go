@@ -89,11 +89,11 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 // were any: a command would find nothing to do, and say that all is done.
 func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	others := map[string]bool{}
-	for content, err := range k.store.All(ctx, keystore.Keysets) {
+	for document, err := range keystore.All(ctx, k.store, keystore.Keysets) {
 		if err != nil {
 			return err
 		}
-		d, err := envelope.ParseDocument(content)
+		d, err := envelope.ParseDocument(document.Content)
 		switch {
 		case err != nil: // what works on the keysets names the damage
 			return nil

@@ -41,7 +41,7 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 		log.Warn("whether the Redis of the keysets keeps what it is given cannot be told: it needs appendonly yes, appendfsync always and "+
 			"maxmemory-policy noeviction", "error", err)
 	}
-	return keystore.OverKV(redis), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
+	return keystore.NewRedis(redis.Client()), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
 }
 
 // keysDir is where keysets are without a Redis for them.
@@ -93,7 +93,7 @@ func missingKeys(c *config.Config, where string) error {
 func holdsKeys(ctx context.Context, store keystore.Store) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for _, err := range store.All(ctx, keystore.Keysets) {
+	for _, err := range keystore.All(ctx, store, keystore.Keysets) {
 		return err == nil, err
 	}
 	return false, nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 )
 
 const temporaryPrefix = ".writing-"
@@ -36,6 +37,46 @@ func write(path string, content []byte, place func(from, to string) error) error
 		err = syncDirectory(filepath.Dir(path))
 	}
 	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	return nil
+}
+
+// ReplaceFrom is Replace with a temporary path of the caller's, in the same file system, which no other writer
+// uses now. What a killed writer left there is overwritten.
+func ReplaceFrom(temporary, path string, content []byte) error {
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("durable: %w", err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = Rename(temporary, path)
+	}
+	return err
+}
+
+// MkdirAll makes a directory and those above it, for their owner only.
+func MkdirAll(path string) error {
+	switch err := os.Mkdir(path, 0o700); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := MkdirAll(filepath.Dir(path)); err != nil {
+			return err
+		}
+		return MkdirAll(path)
+	case errors.Is(err, fs.ErrExist):
+		info, err := os.Stat(path)
+		if err == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+		}
+		if err != nil {
+			return fmt.Errorf("durable: %w", err)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("durable: %w", err)
+	}
+	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
 	return nil

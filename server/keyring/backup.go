@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -33,7 +32,7 @@ func (r *Keyring) Merge(ctx context.Context, from *envelope.Document) (before, a
 		if err != nil || bytes.Equal(old, merged) {
 			return before, after, err
 		}
-		swapped, err := r.store.Swap(ctx, keystore.Keysets, from.Owner, old, merged)
+		swapped, err := r.swap(ctx, after, old, merged)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -52,10 +52,10 @@ func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, 
 // Documents gives the keyset documents of all tenants of this environment.
 func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
-		for content, err := range r.store.All(ctx, keystore.Keysets) {
+		for document, err := range keystore.All(ctx, r.store, keystore.Keysets) {
 			var d *envelope.Document
 			if err == nil {
-				d, err = r.parseAny(content)
+				d, err = r.parseAny(document)
 			}
 			if err == nil && d == nil {
 				continue
@@ -72,12 +72,12 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 // no more. It reads no more documents than it gives, but for those of other environments.
 func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
-		contents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
+		documents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
 		if err != nil {
 			return nil, "", err
 		}
-		for _, content := range contents {
-			d, err := r.parseAny(content)
+		for _, document := range documents {
+			d, err := r.parseAny(document)
 			if err != nil {
 				return nil, "", err
 			}
@@ -93,10 +93,10 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 }
 
 // parseAny reads the document of whatever tenant; nil where it is of another environment.
-func (r *Keyring) parseAny(content []byte) (*envelope.Document, error) {
-	d, err := envelope.ParseDocument(content)
+func (r *Keyring) parseAny(document keystore.Document) (*envelope.Document, error) {
+	d, err := envelope.ParseDocument(document.Content)
 	if err != nil {
-		return nil, r.damaged(envelope.OwnerOf(content), err)
+		return nil, r.damaged(document.Name, err)
 	}
 	if d.Environment != r.environment {
 		return nil, nil
@@ -126,7 +126,7 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 		if err != nil || bytes.Equal(old, changed) && !d.Shredded() {
 			return err
 		}
-		swapped, err := r.store.Swap(ctx, keystore.Keysets, id, old, changed)
+		swapped, err := r.swap(ctx, d, old, changed)
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,8 @@ type Keyring struct {
 	keks        kms.Set
 	environment string
 	ttl         time.Duration
-	uses        int64         // 0: any number
+	uses        int64 // 0: any number
+	due         func(*envelope.Document) int64
 	anyway      time.Duration // lookAnyway
 	patience    time.Duration // unlockTimeout
 	health      health

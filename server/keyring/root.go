@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -163,7 +162,7 @@ func (r *Keyring) create(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.store.Swap(ctx, keystore.Keysets, id, nil, content)
+	_, err = r.swap(ctx, d, nil, content)
 	return err
 }
 

@@ -147,7 +147,7 @@ func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Docum
 		if err != nil {
 			return nil, nil, err
 		}
-		swapped, err := t.ring.store.Swap(ctx, keystore.Keysets, t.id, content, whole)
+		swapped, err := t.ring.swap(ctx, merged, content, whole)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -24,7 +24,7 @@ func (r *Keyring) watch() {
 	defer close(r.closed)
 	ticker := time.NewTicker(CheckInterval)
 	defer ticker.Stop()
-	seen, looked := "", time.Now()
+	seen, looked := keystore.Position(""), time.Now()
 	for {
 		select {
 		case <-r.closing:
@@ -38,15 +38,24 @@ func (r *Keyring) watch() {
 	}
 }
 
-// check returns the generation of the store up to which everything was seen.
-func (r *Keyring) check(seen string) string {
+// check returns the position in the feed up to which all changes were seen.
+func (r *Keyring) check(seen keystore.Position) keystore.Position {
 	ctx, cancel := context.WithTimeout(context.Background(), r.patience)
 	defer cancel()
 	all := r.known()
-	generation, err := r.store.Generation(ctx, keystore.Keysets)
-	if err == nil && generation != seen {
+	changes, next, err := r.store.Changes(ctx, seen)
+	if errors.Is(err, keystore.ErrFeedLost) {
+		seen = ""
+		_, next, err = r.store.Changes(ctx, "")
+	}
+	if err == nil && seen == "" {
 		for _, t := range all {
 			err = errors.Join(err, t.reload(ctx))
+		}
+	}
+	for _, c := range changes {
+		if c.Kind == keystore.Keysets {
+			err = errors.Join(err, r.tenant(c.Name).reload(ctx))
 		}
 	}
 	now := time.Now()
@@ -59,7 +68,7 @@ func (r *Keyring) check(seen string) string {
 	if err != nil {
 		return seen
 	}
-	return generation
+	return next
 }
 
 // probe has the KEKs asked for the keys of one tenant, though it may not use them, so that a recovery is noticed.

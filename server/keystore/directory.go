@@ -1,194 +1,199 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// Directory is a Store with a folder for each kind and a file for each document. A file is only ever replaced
-// by a rename, under the directory's lock, once its successor is on the disk.
+// Directory is a Store in a directory of one host. It has a file for each document, in one of 256 folders for
+// each kind; a feed (see feed.go); and a marker for each due time (see due.go). All of them are written under
+// one lock, in an order that survives a kill between any two steps: first the marker, then the entry of the
+// feed, then the document, and last the former marker is removed. So a marker or an entry can be without its
+// document, which costs its reader one look, but no document is without them.
+//
+// Files that are copied into the directory by other programs have neither marker nor entry: use a restore.
 type Directory struct {
-	path  string
-	index index
+	path string
+	disk disk
 }
 
 var _ Store = (*Directory)(nil)
 
-const lockName = ".lock"
+const (
+	lockName    = ".lock"
+	writingName = ".writing" // what the holder of the lock writes before it is renamed
+	feedName    = "feed"
+	dueName     = "due"
+)
 
-// OpenDirectory opens a directory, and makes it where it is missing, for its owner's eyes only. It removes
-// what writers that were killed left behind.
-func OpenDirectory(path string) (*Directory, error) {
-	d := &Directory{path: path}
-	for _, kind := range []Kind{Keysets, Rotations, Leases} {
-		if err := os.MkdirAll(d.folder(kind), 0o700); err != nil {
-			return nil, unavailable(path, err)
+// OpenDirectory opens a directory, and makes it if it is missing. Only its owner can read it.
+func OpenDirectory(path string) (*Directory, error) { return openDirectory(path, disk{}) }
+
+func openDirectory(path string, disk disk) (*Directory, error) {
+	d := &Directory{path, disk}
+	for _, folder := range []string{path, filepath.Join(path, feedName), filepath.Join(path, dueName)} {
+		if err := d.disk.makeAll(folder); err != nil {
+			return nil, unavailable(folder, err)
 		}
 	}
-	unlock, err := durable.Lock(filepath.Join(path, lockName))
+	unlock, err := d.lock()
 	if err != nil {
-		return nil, unavailable(path, err)
+		return nil, err
 	}
-	defer unlock() // whoever still writes holds it, so what is swept is nobody's
-	for _, kind := range []Kind{Keysets, Rotations, Leases} {
-		if err := durable.Sweep(d.folder(kind)); err != nil {
-			return nil, unavailable(d.folder(kind), err)
-		}
+	defer unlock()
+	if _, err := d.lastSegment(); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Directory) folder(kind Kind) string { return filepath.Join(d.path, string(kind)) }
-
-// Where implements Store. Any name is safe: the file's is a hash of it.
-func (d *Directory) Where(kind Kind, name string) string {
-	sum := sha256.Sum256([]byte(name))
-	file := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
-	return filepath.Join(d.folder(kind), strings.ToLower(file))
+// lock waits until no other writer is active. Readers of the feed and of due times take it as well: they must
+// not see an entry or a marker before the document that it belongs to.
+func (d *Directory) lock() (unlock func(), err error) {
+	unlock, err = durable.Lock(filepath.Join(d.path, lockName))
+	if err != nil {
+		return nil, unavailable(d.path, err)
+	}
+	return unlock, nil
 }
+
+// place returns the folder and the file of a document. The file's name is a hash of the document's, so any name is safe.
+func (d *Directory) place(kind Kind, name string) (folder, file string) {
+	sum := sha256.Sum256([]byte(name))
+	file = strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+	return filepath.Join(d.path, string(kind), hex.EncodeToString(sum[:1])), file
+}
+
+// Where implements Store.
+func (d *Directory) Where(kind Kind, name string) string { return filepath.Join(d.place(kind, name)) }
 
 // Get implements Store.
 func (d *Directory) Get(_ context.Context, kind Kind, name string) ([]byte, error) {
-	return read(d.Where(kind, name))
-}
-
-// read gives a file's content, nil where there is none.
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	record, err := d.read(kind, name)
+	if err != nil || record == nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, unavailable(path, err)
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, MaxDocument+1))
-	if err != nil {
-		return nil, unavailable(path, err)
-	}
-	if len(content) == 0 || len(content) > MaxDocument {
-		return nil, unavailable(path, errors.New("damaged, restore it from a backup (its size is none that a document has)"))
-	}
-	return content, nil
+	return record.Content, nil
 }
 
 // Swap implements Store.
-func (d *Directory) Swap(ctx context.Context, kind Kind, name string, old, document []byte) (bool, error) {
+func (d *Directory) Swap(ctx context.Context, kind Kind, name string, old, document []byte, due int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	path := d.Where(kind, name)
-	if len(document) > MaxDocument {
-		return false, unavailable(path, errors.New("the document is too large"))
-	}
-	unlock, err := durable.Lock(filepath.Join(d.path, lockName))
-	if err != nil {
-		return false, unavailable(path, err)
-	}
-	defer unlock()
-	now, err := read(path)
-	if err != nil || (now == nil) != (old == nil) || !bytes.Equal(now, old) {
+	if err := check(d.Where(kind, name), name, document); err != nil {
 		return false, err
 	}
-	switch {
-	case document != nil:
-		err = durable.Replace(path, document)
-	case now != nil:
-		err = durable.Remove(path)
-	}
+	unlock, err := d.lock()
 	if err != nil {
-		return false, unavailable(path, err)
+		return false, err
+	}
+	defer unlock()
+	record, err := d.read(kind, name)
+	if err != nil {
+		return false, err
+	}
+	var now []byte
+	var former int64
+	if record != nil {
+		now, former = record.Content, record.due
+	}
+	if !same(now, old) || now == nil && document == nil {
+		return same(now, document), nil
+	}
+	if document == nil {
+		due = 0
+	}
+	if err := d.swap(kind, name, document, due); err != nil {
+		return false, unavailable(d.Where(kind, name), err)
+	}
+	if former != 0 && former != due {
+		_ = d.unmark(kind, name, former) // one that remains is ignored
 	}
 	return true, nil
 }
 
-// All implements Store.
-func (d *Directory) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		files, err := d.files(kind)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		for _, file := range files {
-			content, err := read(filepath.Join(d.folder(kind), file))
-			if err == nil {
-				err = ctx.Err()
-			}
-			if (content != nil || err != nil) && !yield(content, err) {
-				return
-			}
+// swap carries out the steps of a change but for the last one.
+func (d *Directory) swap(kind Kind, name string, document []byte, due int64) error {
+	if due != 0 {
+		if err := d.mark(kind, name, due); err != nil {
+			return err
 		}
 	}
+	if err := d.announce(Change{kind, name}); err != nil {
+		return err
+	}
+	folder, file := d.place(kind, name)
+	if document == nil {
+		return d.disk.remove(filepath.Join(folder, file))
+	}
+	if err := d.disk.makeAll(folder); err != nil {
+		return err
+	}
+	return d.disk.replace(filepath.Join(d.path, writingName), filepath.Join(folder, file), encodeRecord(record{Document{name, document}, due}))
 }
 
-// Page implements Store, in the order of the files' names.
-func (d *Directory) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
-	files, err := d.index.after(ctx, d, kind, after, func() ([]string, error) { return d.files(kind) })
+// Page implements Store, in the order of the files' paths. It lists one folder at a time.
+func (d *Directory) Page(ctx context.Context, kind Kind, after string, limit int) (documents []Document, next string, err error) {
+	root := filepath.Join(d.path, string(kind))
+	folders, err := d.names(root)
 	if err != nil {
 		return nil, "", err
 	}
-	last := ""
-	for _, file := range files {
-		if len(documents) == limit {
-			return documents, last, nil
+	begin, last, _ := strings.Cut(after, "/")
+	for _, folder := range folders {
+		if folder < begin {
+			continue
 		}
-		content, err := read(filepath.Join(d.folder(kind), file))
-		if err == nil {
-			err = ctx.Err()
-		}
+		files, err := d.names(filepath.Join(root, folder))
 		if err != nil {
 			return nil, "", err
 		}
-		if last = file; content != nil {
-			documents = append(documents, content)
+		for _, file := range files {
+			if folder == begin && file <= last {
+				continue
+			}
+			if len(documents) == limit {
+				return documents, next, nil
+			}
+			record, err := d.readFile(kind, folder, file)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return nil, "", err
+			}
+			if next = folder + "/" + file; record != nil {
+				documents = append(documents, record.Document)
+			}
 		}
 	}
 	return documents, "", nil
 }
 
-// files gives the names of the files of a kind.
-func (d *Directory) files(kind Kind) (all []string, err error) {
-	entries, err := os.ReadDir(d.folder(kind))
-	if err != nil {
-		return nil, unavailable(d.folder(kind), err)
+// names returns the sorted names in a folder, none if it is missing.
+func (d *Directory) names(folder string) (names []string, err error) {
+	entries, err := d.disk.list(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, unavailable(folder, err)
 	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), ".") {
-			all = append(all, entry.Name())
+			names = append(names, entry.Name())
 		}
 	}
-	return all, nil
-}
-
-// settled is beyond the resolution of a file system's clock: within it, two changes may bear one time.
-const settled = 100 * time.Millisecond
-
-// Generation implements Store: the folder's time, which every rename moves on. A time that is too young to
-// tell two changes apart is told as another one each time.
-func (d *Directory) Generation(_ context.Context, kind Kind) (string, error) {
-	info, err := os.Stat(d.folder(kind))
-	if err != nil {
-		return "", unavailable(d.folder(kind), err)
-	}
-	now, changed := time.Now(), info.ModTime()
-	if age := now.Sub(changed); age < settled {
-		changed = now
-	}
-	return changed.Format(time.RFC3339Nano), nil
+	slices.Sort(names)
+	return names, nil
 }
 
 // unavailable names the file and the reason.

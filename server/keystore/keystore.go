@@ -1,10 +1,13 @@
-// Package keystore keeps small documents durably: the keysets of tenants, and what is known of the work on them.
+// Package keystore keeps small documents durably: the keysets of tenants, and the state of the work on them.
 //
-// What it guarantees: a document is replaced as a whole, and only by who knows what it replaces
-// (compare-and-swap), so that processes that share a store lose no other's change; when a call returns, what
-// was written outlasts a kill and a power cut; and what is there is the former or the new document, never a
-// part of one. It knows nothing of keys: what it is given holds wrapped ones only. Every driver passes the
-// one suite of package keystoretest.
+// It guarantees that a document is replaced as a whole, and only by a caller that knows its current content
+// (compare-and-swap). So processes that share a store lose none of each other's changes. When a call returns,
+// the change has reached the disk. Two indexes change together with the documents: a feed of changes, so that
+// a process rereads only the documents that changed, and an index by due time, so that it looks only at the
+// documents that need something. Neither costs more if there are more idle documents.
+//
+// The package never sees a key: documents hold wrapped keys only. Every driver passes the suite of package
+// keystoretest.
 package keystore
 
 import (
@@ -15,46 +18,108 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Kind says what a document is. Names are apart by kind.
+// Kind is the kind of a document. Two documents of different kinds may have the same name.
 type Kind string
 
 // The kinds.
 const (
 	Keysets   Kind = "keyset"   // a tenant's keyset document, by the tenant's id
-	Rotations Kind = "rotation" // what is known of a tenant's rotation, by the tenant's id
-	Leases    Kind = "lease"    // who does what now, by what is done
+	Rotations Kind = "rotation" // the state of a tenant's rotation, by the tenant's id
+	Leases    Kind = "lease"    // which process does a piece of work now, by the work
+	Sweeps    Kind = "sweep"    // the progress of sweeps over the cache
+	Servers   Kind = "server"   // announcements of running servers, by the server's id
+	Tokens    Kind = "token"    // the tokens of an environment
 )
 
-// MaxDocument is the size of the largest document in bytes.
-const MaxDocument = envelope.MaxDocument
+// Kinds lists all kinds.
+var Kinds = []Kind{Keysets, Rotations, Leases, Sweeps, Servers, Tokens}
 
-// ErrUnavailable says that a document cannot be read or written.
-var ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
+const (
+	// MaxDocument is the size of the largest document in bytes.
+	MaxDocument = envelope.MaxDocument
+	// MaxName is the length of the longest name in bytes.
+	MaxName = 1024
+)
 
-// Store is where documents are kept. It is safe for concurrent use, by several processes too. Every method
-// can fail with ErrUnavailable or the context's error; after a failed Swap the document may have been
-// replaced or not.
+// The sentinels.
+var (
+	// ErrUnavailable reports that a document cannot be read or written.
+	ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
+	// ErrFeedLost reports that changes were trimmed before the reader asked for them, or that the store went
+	// back to an earlier state. Read the current position, then reread every document that you hold.
+	ErrFeedLost = &codes.Error{Of: "keyring_unavailable", Text: "the feed of changes does not go back to the reader's position"}
+)
+
+// Document is a named document.
+type Document struct {
+	Name    string
+	Content []byte
+}
+
+// Change names a document that may have changed.
+type Change struct {
+	Kind Kind
+	Name string
+}
+
+// Position is a place in the feed of changes. It is opaque, and comes from Changes.
+type Position string
+
+// Store keeps documents. It is safe for concurrent use by several processes. Every method can fail with
+// ErrUnavailable or the context's error.
 type Store interface {
-	// Get gives a document, nil where there is none.
+	// Get returns a document, nil if there is none.
 	Get(ctx context.Context, kind Kind, name string) ([]byte, error)
 
-	// Swap replaces the document if it now equals old, nil for none there, by document, nil for none. It
-	// reports false, and changes nothing, where it does not. Two who write the same document at once may both
-	// be told that they did.
-	Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error)
+	// Swap replaces the document by another one if it equals old; nil means that there is none. It reports
+	// whether the store holds the new document. If the document is neither old nor the new one, Swap changes
+	// nothing and reports false. So if two callers write identical documents, Swap may report true to both.
+	//
+	// The feed of changes and the index of due times change in the same step. due is when somebody has to look
+	// at the document, in milliseconds since 1970; 0 means never.
+	//
+	// After an error the document may have been replaced or not. A driver returns one only if it could not
+	// read back which of the two is true, or if the document is not there.
+	Swap(ctx context.Context, kind Kind, name string, old, document []byte, due int64) (swapped bool, err error)
 
-	// All gives the documents of a kind, in no order. One that comes or goes meanwhile may be missed.
-	All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error]
+	// Page returns the first documents of a kind after a place, at most limit of them, in an order that never
+	// changes; and the place where the next page begins, empty after the last page. The first place is empty.
+	// A page can be shorter than limit before the end. A document that is added or removed in the meantime may
+	// be missing; all others are returned exactly once.
+	Page(ctx context.Context, kind Kind, after string, limit int) (documents []Document, next string, err error)
 
-	// Page gives the first documents of a kind, limit at most, that come after a place, in an order of the
-	// store's own that stays the same; and the place to go on from, empty where there are no more. It begins
-	// with the empty place. No others are read. One that comes or goes meanwhile may be missed; the others
-	// are there once each.
-	Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error)
+	// Changes returns which documents may have changed since a position, and the position behind them. It
+	// returns a bounded number: call it again until it returns none. An empty position returns no changes and
+	// the current position. It returns ErrFeedLost if it does not know all changes since the position.
+	Changes(ctx context.Context, since Position) (changes []Change, next Position, err error)
 
-	// Generation gives a text that is another one after every change of a document of the kind, by whomever.
-	Generation(ctx context.Context, kind Kind) (string, error)
+	// Due returns the names of documents whose due time is until or earlier, earliest first, at most limit.
+	Due(ctx context.Context, kind Kind, until int64, limit int) (names []string, err error)
 
 	// Where names the place of a document for people: a path, or a key of Redis.
 	Where(kind Kind, name string) string
+}
+
+// pageSize is how many documents All reads at once.
+const pageSize = 100
+
+// All returns all documents of a kind, page by page, and stops at the first error.
+func All(ctx context.Context, s Store, kind Kind) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		for after := ""; ; {
+			documents, next, err := s.Page(ctx, kind, after, pageSize)
+			if err != nil {
+				yield(Document{}, err)
+				return
+			}
+			for _, document := range documents {
+				if !yield(document, nil) {
+					return
+				}
+			}
+			if after = next; after == "" {
+				return
+			}
+		}
+	}
 }

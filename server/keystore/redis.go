@@ -6,144 +6,213 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 	"strings"
+	"time"
 
-	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
-// overKV is a Store in a kv.Store.
-type overKV struct {
-	store kv.Store
-	index index
-}
+// Redis is a Store in a Redis that several hosts share. All keys have one hash tag, so that one script changes
+// a document, the feed and the indexes in one step, in a cluster as well. It is as durable as the Redis is:
+// one that keeps keysets needs appendonly yes, appendfsync always and maxmemory-policy noeviction.
+type Redis struct{ client redis.UniversalClient }
 
-var _ Store = (*overKV)(nil)
+var _ Store = (*Redis)(nil)
 
-// OverKV keeps documents in a kv.Store that several hosts share, such as a Redis. It is as durable as that
-// store is: a Redis that is to keep keysets needs appendonly yes and appendfsync always, and must not evict
-// (maxmemory-policy noeviction).
-func OverKV(store kv.Store) Store { return &overKV{store: store} }
+// NewRedis returns a store over a client, which remains the caller's.
+func NewRedis(client redis.UniversalClient) *Redis { return &Redis{client} }
 
-const kvPrefix = "coffer-keys/"
+// The keys: a string for each document, one sorted set of names and one of due times for each kind, and one
+// stream of changes.
+const (
+	redisPrefix = "{coffer-keys}/"
+	redisFeed   = redisPrefix + "feed"
+)
+
+// redisFeedLength is roughly how many changes the feed keeps. A reader that fell behind by more rereads everything.
+const redisFeedLength = 100_000
+
+// feedPage is how many changes are read at once.
+const feedPage = 1000
+
+// readBackTimeout bounds reading back after an error, when the caller may have gone.
+const readBackTimeout = 5 * time.Second
 
 // Where implements Store.
-func (o *overKV) Where(kind Kind, name string) string { return kvPrefix + string(kind) + "/" + name }
+func (r *Redis) Where(kind Kind, name string) string { return redisPrefix + string(kind) + "/" + name }
 
-// generation is the key whose value every change replaces.
-func (o *overKV) generation(kind Kind) string { return kvPrefix + "generation/" + string(kind) }
+func namesKey(kind Kind) string { return redisPrefix + "names/" + string(kind) }
+func dueKey(kind Kind) string   { return redisPrefix + "due/" + string(kind) }
 
 // Get implements Store.
-func (o *overKV) Get(ctx context.Context, kind Kind, name string) ([]byte, error) {
-	content, ok, err := o.store.Get(ctx, o.Where(kind, name))
-	if err != nil {
-		return nil, o.failed(kind, name, err)
-	}
-	if !ok {
+func (r *Redis) Get(ctx context.Context, kind Kind, name string) ([]byte, error) {
+	content, err := r.client.Get(ctx, r.Where(kind, name)).Bytes()
+	if errors.Is(err, redis.Nil) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, r.failed(kind, name, err)
 	}
 	return content, nil
 }
 
-// Swap implements Store. Who is killed between the change and its announcement leaves one that others see
-// when they look for themselves.
-func (o *overKV) Swap(ctx context.Context, kind Kind, name string, old, document []byte) (swapped bool, err error) {
-	key := o.Where(kind, name)
+// swapScript takes the keys of the document, the names, the due times and the feed; and whether there is a
+// former document, the former one, whether there is a new one, the new one, the due time, the kind, the name, a
+// random id of the change and the length of the feed.
+var swapScript = redis.NewScript(`
+local old = ARGV[1] == '1' and ARGV[2]
+if redis.call('GET', KEYS[1]) ~= old then return 0 end
+if ARGV[3] == '1' then
+	redis.call('SET', KEYS[1], ARGV[4])
+	redis.call('ZADD', KEYS[2], 0, ARGV[7])
+else
+	redis.call('DEL', KEYS[1])
+	redis.call('ZREM', KEYS[2], ARGV[7])
+end
+if ARGV[3] == '1' and ARGV[5] ~= '0' then
+	redis.call('ZADD', KEYS[3], ARGV[5], ARGV[7])
+else
+	redis.call('ZREM', KEYS[3], ARGV[7])
+end
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'id', ARGV[8], 'kind', ARGV[6], 'name', ARGV[7])
+return 1`)
+
+// Swap implements Store.
+func (r *Redis) Swap(ctx context.Context, kind Kind, name string, old, document []byte, due int64) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if err := check(r.Where(kind, name), name, document); err != nil {
+		return false, err
+	}
+	keys := []string{r.Where(kind, name), namesKey(kind), dueKey(kind), redisFeed}
+	n, err := swapScript.Run(ctx, r.client, keys,
+		flag(old), old, flag(document), document, due, string(kind), name, rand.Text(), redisFeedLength).Int()
+	if err == nil && n == 1 {
+		return true, nil
+	}
+	// The client repeats a call whose reply was lost, and the second attempt finds the work of the first one.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTimeout)
+	defer cancel()
+	now, readErr := r.Get(ctx, kind, name)
 	switch {
-	case len(document) > MaxDocument:
-		return false, o.failed(kind, name, errors.New("the document is too large"))
-	case document != nil:
-		if swapped, err = o.store.SetIf(ctx, key, old, document, 0); err == nil && !swapped {
-			now, _, e := o.store.Get(ctx, key) // a retried call whose first attempt arrived reports false
-			swapped, err = bytes.Equal(now, document), e
-		}
-	case old != nil:
-		swapped, err = o.store.DeleteIf(ctx, key, old)
-	default:
-		there, err := o.store.Exists(ctx, key)
-		return !there, err
+	case readErr == nil && same(now, document):
+		return true, nil
+	case err != nil:
+		return false, r.failed(kind, name, err)
 	}
-	if err == nil && swapped {
-		err = o.store.Set(ctx, o.generation(kind), []byte(rand.Text()), 0)
-	}
-	if err != nil {
-		return false, o.failed(kind, name, err)
-	}
-	return swapped, nil
+	return false, readErr
 }
 
-// All implements Store.
-func (o *overKV) All(ctx context.Context, kind Kind) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for cursor := ""; ; {
-			keys, next, err := o.store.Scan(ctx, o.Where(kind, ""), cursor, 0)
-			var contents [][]byte
-			if err == nil {
-				contents, err = o.store.GetMany(ctx, keys)
-			}
-			if err != nil {
-				yield(nil, o.failed(kind, "", err))
-				return
-			}
-			for _, content := range contents {
-				if content != nil && !yield(content, nil) {
-					return
-				}
-			}
-			if cursor = next; cursor == "" {
-				return
-			}
-		}
+func flag(content []byte) string {
+	if content == nil {
+		return "0"
 	}
+	return "1"
+}
+
+// same reports whether both are the same document, or both none.
+func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+
+// check refuses what no document can be.
+func check(where, name string, document []byte) error {
+	switch {
+	case len(name) > MaxName:
+		return fmt.Errorf("keystore: %w: the name is longer than %d bytes", ErrUnavailable, MaxName)
+	case len(document) > MaxDocument:
+		return fmt.Errorf("keystore: %s: %w: the document is longer than %d bytes", where, ErrUnavailable, MaxDocument)
+	case document != nil && len(document) == 0:
+		return fmt.Errorf("keystore: %s: %w: the document is empty", where, ErrUnavailable)
+	}
+	return nil
 }
 
 // Page implements Store, in the order of names.
-func (o *overKV) Page(ctx context.Context, kind Kind, after string, limit int) (documents [][]byte, next string, err error) {
-	place := ""
+func (r *Redis) Page(ctx context.Context, kind Kind, after string, limit int) (documents []Document, next string, err error) {
+	from := "-"
 	if after != "" {
-		place = o.Where(kind, after)
+		from = "(" + after[1:]
 	}
-	keys, err := o.index.after(ctx, o, kind, place, func() ([]string, error) { return o.keys(ctx, kind) })
+	names, err := r.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: namesKey(kind), ByLex: true, Start: from, Stop: "+", Count: int64(limit) + 1}).Result()
 	if err != nil {
-		return nil, "", err
+		return nil, "", r.failed(kind, "", err)
 	}
-	if len(keys) > limit {
-		keys = keys[:limit]
-		next = strings.TrimPrefix(keys[limit-1], o.Where(kind, ""))
+	if len(names) > limit {
+		names = names[:limit]
+		next = "." + names[limit-1] // never empty, although a name can be
 	}
-	if documents, err = o.store.GetMany(ctx, keys); err != nil {
-		return nil, "", o.failed(kind, "", err)
+	if len(names) == 0 {
+		return nil, "", nil
 	}
-	return slices.DeleteFunc(documents, func(content []byte) bool { return content == nil }), next, nil
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i] = r.Where(kind, name)
+	}
+	contents, err := r.client.MGet(ctx, keys...).Result()
+	if err != nil {
+		return nil, "", r.failed(kind, "", err)
+	}
+	for i, content := range contents {
+		if text, ok := content.(string); ok { // else it was removed in the meantime
+			documents = append(documents, Document{names[i], []byte(text)})
+		}
+	}
+	return documents, next, nil
 }
 
-// keys gives the keys of all documents of a kind.
-func (o *overKV) keys(ctx context.Context, kind Kind) (all []string, err error) {
-	for cursor := ""; ; {
-		keys, next, err := o.store.Scan(ctx, o.Where(kind, ""), cursor, 0)
+// beginFeed returns the last entry of the feed. It adds one if there is none, so that there is a position that
+// an emptied store does not contain.
+var beginFeed = redis.NewScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if #last == 0 then
+	redis.call('XADD', KEYS[1], '*', 'id', ARGV[1], 'kind', '', 'name', '')
+	last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+end
+return last[1][1] .. ' ' .. last[1][2][2]`)
+
+// Changes implements Store. A position is the last entry that was read: its place in the stream and its random
+// id. A stream that was trimmed beyond it, or that another history replaced, does not contain that entry.
+func (r *Redis) Changes(ctx context.Context, since Position) ([]Change, Position, error) {
+	if since == "" {
+		last, err := beginFeed.Run(ctx, r.client, []string{redisFeed}, rand.Text()).Text()
 		if err != nil {
-			return nil, o.failed(kind, "", err)
+			return nil, "", r.failed("feed", "", err)
 		}
-		all = append(all, keys...)
-		if cursor = next; cursor == "" {
-			return all, nil
-		}
+		return nil, Position(last), nil
 	}
-}
-
-// Generation implements Store.
-func (o *overKV) Generation(ctx context.Context, kind Kind) (string, error) {
-	value, _, err := o.store.Get(ctx, o.generation(kind))
+	place, id, _ := strings.Cut(string(since), " ")
+	entries, err := r.client.XRangeN(ctx, redisFeed, place, "+", feedPage+1).Result()
 	if err != nil {
-		return "", o.failed(kind, "", err)
+		return nil, "", r.failed("feed", "", err)
 	}
-	return string(value), nil
+	if len(entries) == 0 || entries[0].ID != place || entries[0].Values["id"] != id {
+		return nil, "", ErrFeedLost
+	}
+	var changes []Change
+	for _, entry := range entries[1:] {
+		kind, _ := entry.Values["kind"].(string)
+		name, _ := entry.Values["name"].(string)
+		entryID, _ := entry.Values["id"].(string)
+		since = Position(entry.ID + " " + entryID)
+		changes = append(changes, Change{Kind(kind), name})
+	}
+	return changes, since, nil
 }
 
-func (o *overKV) failed(kind Kind, name string, err error) error {
+// Due implements Store.
+func (r *Redis) Due(ctx context.Context, kind Kind, until int64, limit int) ([]string, error) {
+	names, err := r.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: dueKey(kind), ByScore: true, Start: "-inf", Stop: until, Count: int64(limit)}).Result()
+	if err != nil {
+		return nil, r.failed(kind, "", err)
+	}
+	return names, nil
+}
+
+func (r *Redis) failed(kind Kind, name string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return fmt.Errorf("keystore: %s: %w: %w", o.Where(kind, name), ErrUnavailable, err)
+	return fmt.Errorf("keystore: %s: %w: %w", r.Where(kind, name), ErrUnavailable, rediskv.Failure("keysets", err))
 }

@@ -32,7 +32,7 @@ func (r *Rotator) hold(ctx context.Context) (mine bool, err error) {
 		return true, nil
 	}
 	content, _ := json.Marshal(lease{r.holder, now + leaseTime.Milliseconds()}) // cannot fail: a text and a number
-	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content)
+	return r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, content, 0)
 }
 
 // silent reports whether the lease has said the same for so long, by this process's clock, that its holder is
@@ -53,7 +53,7 @@ func (r *Rotator) Release(ctx context.Context) error {
 	if err != nil || held.Holder != r.holder {
 		return err
 	}
-	_, err = r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, nil)
+	_, err = r.Keystore.Swap(ctx, keystore.Leases, r.leaseName(), old, nil, 0)
 	return err
 }
 

@@ -82,11 +82,11 @@ func (r *Record) migrate() {
 
 // Records gives what is known of the rotations of all tenants of this environment, in no order.
 func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
-	for content, err := range r.Keystore.All(ctx, keystore.Rotations) {
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
 		if err != nil {
 			return nil, err
 		}
-		if record, err := parse(content); err == nil && record.Environment == r.Environment {
+		if record, err := parse(document.Content); err == nil && record.Environment == r.Environment {
 			all = append(all, record)
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Rotator) edit(ctx context.Context, tenant string, do func(record *Recor
 		if bytes.Equal(content, old) {
 			return record, nil
 		}
-		swapped, err := r.Keystore.Swap(ctx, keystore.Rotations, tenant, old, content)
+		swapped, err := r.Keystore.Swap(ctx, keystore.Rotations, tenant, old, content, 0)
 		if err != nil || swapped {
 			return record, err
 		}

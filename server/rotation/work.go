@@ -107,12 +107,12 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 
 // looked is what a look at all records came to: until one of them changes, or the time, there is nothing to do.
 type looked struct {
-	generation string
-	until      int64
+	position keystore.Position
+	until    int64
 }
 
-func (l *looked) see(generation string, records []*Record, now int64) {
-	l.generation, l.until = generation, now+lookAnyway.Milliseconds()
+func (l *looked) see(position keystore.Position, records []*Record, now int64) {
+	l.position, l.until = position, now+lookAnyway.Milliseconds()
 	for _, record := range records {
 		if record.Active() {
 			l.until = min(l.until, record.Next)
@@ -126,8 +126,9 @@ const lookAnyway = time.Minute
 // round does a part of what there is to do for each tenant, those with a compromised key first, and reports
 // whether there is more to do now.
 func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) bool {
-	generation, err := r.Keystore.Generation(ctx, keystore.Rotations)
-	if err == nil && generation == last.generation && r.now() < last.until {
+	changed, position, err := r.changed(ctx, last.position)
+	if err == nil && !changed && r.now() < last.until {
+		last.position = position
 		return false
 	}
 	var records []*Record
@@ -139,7 +140,7 @@ func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) boo
 		return false
 	}
 	r.seeAll(records)
-	last.see(generation, records, r.now())
+	last.see(position, records, r.now())
 	slices.SortStableFunc(records, func(a, b *Record) int { return rank(a) - rank(b) })
 	again := false
 	for _, record := range records {
@@ -153,6 +154,19 @@ func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) boo
 		}
 	}
 	return again && ctx.Err() == nil
+}
+
+// changed reports whether a record may have changed since a position, and the position behind the changes.
+func (r *Rotator) changed(ctx context.Context, since keystore.Position) (changed bool, next keystore.Position, err error) {
+	changes, next, err := r.Keystore.Changes(ctx, since)
+	if errors.Is(err, keystore.ErrFeedLost) {
+		since = ""
+		_, next, err = r.Keystore.Changes(ctx, since)
+	}
+	for _, c := range changes {
+		changed = changed || c.Kind == keystore.Rotations
+	}
+	return changed || since == "", next, err
 }
 
 func rank(r *Record) int {

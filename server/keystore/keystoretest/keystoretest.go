@@ -15,11 +15,12 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Run runs the suite. Each call of open gives a store over the same documents, as another process has, and a
-// new test begins with none.
+// Run runs the suite. Each call of open returns a store over the same documents, as another process has one,
+// and every test begins without documents.
 func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
-		"swap": swap, "names": names, "all": all, "pages": pages, "generation": generation, "contention": contention, "sizes": sizes, "cancelled": cancelled,
+		"swap": swap, "repeated": repeated, "names": names, "all": all, "pages": pages, "contention": contention,
+		"sizes": sizes, "cancelled": cancelled, "changes": changes, "many changes": manyChanges, "due": due, "due and swap": dueAndSwap,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
@@ -34,7 +35,7 @@ func get(t testing.TB, s keystore.Store, kind keystore.Kind, name string) []byte
 
 func swaps(t testing.TB, s keystore.Store, name string, old, document []byte) bool {
 	t.Helper()
-	swapped, err := s.Swap(t.Context(), keystore.Keysets, name, old, document)
+	swapped, err := s.Swap(t.Context(), keystore.Keysets, name, old, document, 0)
 	require.NoError(t, err)
 	return swapped
 }
@@ -56,13 +57,29 @@ func swap(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.True(t, swaps(t, b, "x", nil, nil))
 }
 
+// A caller that repeats a Swap, since it did not see the reply, learns that the document is there.
+func repeated(t *testing.T, open func(testing.TB) keystore.Store) {
+	s, one, two := open(t), []byte("one"), []byte("two")
+	for range 2 {
+		require.True(t, swaps(t, s, "x", nil, one))
+	}
+	for range 2 {
+		require.True(t, swaps(t, s, "x", one, two))
+	}
+	require.False(t, swaps(t, s, "x", nil, one))
+	for range 2 {
+		require.True(t, swaps(t, s, "x", two, nil))
+	}
+	require.False(t, swaps(t, s, "x", one, two))
+}
+
 // Any text is a name of its own, in each kind.
 func names(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
-	ids := []string{"a", "A", "../a", "/etc/a", "a/../b", ".", "..", ".lock", "a\x00b", "\u00e9", "e\u0301", "CON", strings.Repeat("é", 127)}
+	ids := []string{"", "a", "A", "../a", "/etc/a", "a/../b", ".", "..", ".lock", "a\x00b", "\u00e9", "e\u0301", "CON", strings.Repeat("é", keystore.MaxName/2)}
 	for i, id := range ids {
-		for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations, keystore.Leases} {
-			swapped, err := s.Swap(t.Context(), kind, id, nil, fmt.Append(nil, kind, i))
+		for _, kind := range keystore.Kinds {
+			swapped, err := s.Swap(t.Context(), kind, id, nil, fmt.Append(nil, kind, i), 0)
 			require.NoError(t, err)
 			require.True(t, swapped)
 		}
@@ -70,27 +87,38 @@ func names(t *testing.T, open func(testing.TB) keystore.Store) {
 	for i, id := range ids {
 		require.Equal(t, fmt.Append(nil, keystore.Rotations, i), get(t, s, keystore.Rotations, id))
 	}
+	found := map[string]bool{}
+	for document, err := range keystore.All(t.Context(), s, keystore.Tokens) {
+		require.NoError(t, err)
+		found[document.Name] = true
+	}
+	for _, id := range ids {
+		require.True(t, found[id], "%q", id)
+	}
+	_, err := s.Swap(t.Context(), keystore.Keysets, strings.Repeat("x", keystore.MaxName+1), nil, []byte("x"), 0)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
 }
 
 func all(t *testing.T, open func(testing.TB) keystore.Store) {
 	s, want := open(t), map[string]bool{}
-	for i := range 20 {
+	for i := range 120 {
 		want[fmt.Sprint("document ", i)] = true
 		require.True(t, swaps(t, s, fmt.Sprint(i), nil, fmt.Append(nil, "document ", i)))
 	}
 	require.True(t, swaps(t, s, "gone", nil, []byte("gone")))
 	require.True(t, swaps(t, s, "gone", []byte("gone"), nil))
 	found := map[string]bool{}
-	for content, err := range open(t).All(t.Context(), keystore.Keysets) {
+	for document, err := range keystore.All(t.Context(), open(t), keystore.Keysets) {
 		require.NoError(t, err)
-		found[string(content)] = true
+		require.Equal(t, "document "+document.Name, string(document.Content))
+		found[string(document.Content)] = true
 	}
 	require.Equal(t, want, found)
-	for range s.All(t.Context(), keystore.Leases) {
+	for range keystore.All(t.Context(), s, keystore.Leases) {
 		t.Fatal("another kind's document")
 	}
-	for range s.All(t.Context(), keystore.Keysets) {
-		break // who has seen enough may stop
+	for range keystore.All(t.Context(), s, keystore.Keysets) {
+		break // a caller may stop early
 	}
 }
 
@@ -101,7 +129,7 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 	for i := range 23 {
 		name := strings.Repeat("é/", i%5) + fmt.Sprint(i)
 		require.True(t, swaps(t, s, name, nil, fmt.Append(nil, name)))
-		_, err := s.Swap(t.Context(), keystore.Rotations, name, nil, []byte("of another kind"))
+		_, err := s.Swap(t.Context(), keystore.Rotations, name, nil, []byte("of another kind"), 0)
 		require.NoError(t, err)
 	}
 	list := func(limit int, between func()) (all []string) {
@@ -109,13 +137,13 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 			documents, next, err := open(t).Page(t.Context(), keystore.Keysets, after, limit)
 			require.NoError(t, err)
 			for _, one := range documents {
-				all = append(all, string(one))
+				all = append(all, string(one.Content))
 			}
 			if next == "" {
 				require.LessOrEqual(t, len(documents), limit)
 				return all
 			}
-			require.Len(t, documents, limit)
+			require.LessOrEqual(t, len(documents), limit)
 			after = next
 			between()
 		}
@@ -141,7 +169,7 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 		seen[one]++
 		require.Equal(t, 1, seen[one], one)
 	}
-	require.Empty(t, func() [][]byte {
+	require.Empty(t, func() []keystore.Document {
 		none, next, err := s.Page(t.Context(), keystore.Leases, "", 5)
 		require.NoError(t, err)
 		require.Empty(t, next)
@@ -149,34 +177,7 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 	}())
 }
 
-// Every change is another generation, however quickly it follows; of other kinds it is none.
-func generation(t *testing.T, open func(testing.TB) keystore.Store) {
-	a, b := open(t), open(t)
-	of := func(kind keystore.Kind) string {
-		g, err := b.Generation(t.Context(), kind)
-		require.NoError(t, err)
-		return g
-	}
-	var old []byte
-	for i := range 20 {
-		before := of(keystore.Keysets)
-		next := fmt.Append(nil, i)
-		require.True(t, swaps(t, a, "x", old, next))
-		require.NotEqual(t, before, of(keystore.Keysets))
-		old = next
-	}
-	before := of(keystore.Keysets)
-	require.Eventually(t, func() bool { // it may count on for a while after the last change
-		last := before
-		before = of(keystore.Keysets)
-		return before == last
-	}, 5e9, 1e7)
-	_, err := a.Swap(t.Context(), keystore.Leases, "x", nil, []byte("lease"))
-	require.NoError(t, err)
-	require.Equal(t, before, of(keystore.Keysets))
-}
-
-// Of many who change one document at once, none's change is lost.
+// No change is lost if many processes change one document at once.
 func contention(t *testing.T, open func(testing.TB) keystore.Store) {
 	var wg sync.WaitGroup
 	var failed atomic.Bool
@@ -187,7 +188,7 @@ func contention(t *testing.T, open func(testing.TB) keystore.Store) {
 				old, err := s.Get(context.Background(), keystore.Keysets, "x")
 				swapped := false
 				if err == nil {
-					swapped, err = s.Swap(context.Background(), keystore.Keysets, "x", old, append(bytes.Clone(old), byte(i)))
+					swapped, err = s.Swap(context.Background(), keystore.Keysets, "x", old, append(bytes.Clone(old), byte(i), byte(done)), 0)
 				}
 				if err != nil {
 					failed.Store(true)
@@ -201,7 +202,7 @@ func contention(t *testing.T, open func(testing.TB) keystore.Store) {
 	}
 	wg.Wait()
 	require.False(t, failed.Load())
-	require.Len(t, get(t, open(t), keystore.Keysets, "x"), 40)
+	require.Len(t, get(t, open(t), keystore.Keysets, "x"), 80)
 }
 
 func sizes(t *testing.T, open func(testing.TB) keystore.Store) {
@@ -209,15 +210,17 @@ func sizes(t *testing.T, open func(testing.TB) keystore.Store) {
 	largest := bytes.Repeat([]byte{0, 0xff, '\n'}, keystore.MaxDocument/3)
 	require.True(t, swaps(t, s, "x", nil, largest))
 	require.Equal(t, largest, get(t, s, keystore.Keysets, "x"))
-	_, err := s.Swap(t.Context(), keystore.Keysets, "x", largest, make([]byte, keystore.MaxDocument+1))
+	_, err := s.Swap(t.Context(), keystore.Keysets, "x", largest, make([]byte, keystore.MaxDocument+1), 0)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	require.Equal(t, largest, get(t, s, keystore.Keysets, "x"))
+	_, err = s.Swap(t.Context(), keystore.Keysets, "y", nil, []byte{}, 0)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
 }
 
 func cancelled(t *testing.T, open func(testing.TB) keystore.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := open(t).Swap(ctx, keystore.Keysets, "x", nil, []byte("document"))
+	_, err := open(t).Swap(ctx, keystore.Keysets, "x", nil, []byte("document"), 0)
 	require.Error(t, err)
 	require.Nil(t, get(t, open(t), keystore.Keysets, "x"))
 }

@@ -1,0 +1,66 @@
+package keyring
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// WithDue sets the function that decides when somebody has to look at a keyset document, in milliseconds since
+// 1970; 0 is never. It is called with each document that is written, and its answer goes into the index of due
+// times of the keystore. Without it nothing is ever due. See DueAfter.
+func WithDue(due func(*envelope.Document) int64) Option { return func(r *Keyring) { r.due = due } }
+
+// clockSkew is how far the clocks of two servers may be apart.
+const clockSkew = time.Hour
+
+// KeysetDue returns when the primary of a keyset reaches an age, in milliseconds since 1970; 0 is never. A key
+// that a clock far ahead of this one dated is due at once, with a warning: it must not postpone the rotation.
+func KeysetDue(d *envelope.Document, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
+	for i := range s.Keys {
+		k := &s.Keys[i]
+		if k.ID != s.Primary || k.State == envelope.Destroyed {
+			continue
+		}
+		if k.CreatedAt > now.Add(clockSkew).UnixMilli() {
+			slog.Warn("a key was made by a clock that was ahead: it is rotated now", "tenant", d.Owner, "use", s.Use, "class", s.Class.String(),
+				"created_at", time.UnixMilli(k.CreatedAt).UTC())
+			return now.UnixMilli()
+		}
+		return k.CreatedAt + age.Milliseconds()
+	}
+	return 0
+}
+
+// DueAfter returns a function for WithDue: the earliest time at which the primary of one of the document's
+// keysets of the cache reaches an age. An age of 0 means that nothing is ever due.
+func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) int64 {
+	return func(d *envelope.Document) (earliest int64) {
+		if age == 0 {
+			return 0
+		}
+		for i := range d.Keysets {
+			s := &d.Keysets[i]
+			if s.Use != format.UseCache {
+				continue
+			}
+			if due := KeysetDue(d, s, age, now()); due != 0 && (earliest == 0 || due < earliest) {
+				earliest = due
+			}
+		}
+		return earliest
+	}
+}
+
+// swap replaces a tenant's document and its due time.
+func (r *Keyring) swap(ctx context.Context, d *envelope.Document, old, content []byte) (bool, error) {
+	var due int64
+	if r.due != nil {
+		due = r.due(d)
+	}
+	return r.store.Swap(ctx, keystore.Keysets, d.Owner, old, content, due)
+}
