@@ -126,7 +126,7 @@ func (f *fleet) turn(ctx context.Context, id string) error {
 		return err
 	}
 	for range 2 {
-		if _, err := f.store.Swap(ctx, keystore.Keysets, id, old, bytes.Clone(old)); err != nil {
+		if _, err := f.store.Swap(ctx, keystore.Keysets, id, old, bytes.Clone(old), 0); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func BenchmarkRewrap(b *testing.B) {
 func BenchmarkBackup(b *testing.B) {
 	f := newFleet(b, 0)
 	compare(b, each(func() error {
-		for _, err := range f.store.All(b.Context(), keystore.Keysets) {
+		for _, err := range keystore.All(b.Context(), f.store, keystore.Keysets) {
 			if err != nil {
 				return err
 			}
@@ -201,7 +201,7 @@ func BenchmarkRestore(b *testing.B) {
 			return err
 		}
 		return f.all(b.Context(), func(ctx context.Context, id string) error {
-			_, err := into.Swap(ctx, keystore.Keysets, id, nil, documents[id])
+			_, err := into.Swap(ctx, keystore.Keysets, id, nil, documents[id], 0)
 			return err
 		})
 	})

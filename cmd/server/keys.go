@@ -90,12 +90,12 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	others := map[string]bool{}
 	for document, err := range keystore.All(ctx, k.store, keystore.Keysets) {
-		if err != nil {
+		if err != nil && document.Err == nil {
 			return err
 		}
 		d, err := envelope.ParseDocument(document.Content)
 		switch {
-		case err != nil: // what works on the keysets names the damage
+		case err != nil: // commands that work on the keysets name the damage
 			return nil
 		case d.Environment == c.Environment:
 			return nil

@@ -93,7 +93,10 @@ func missingKeys(c *config.Config, where string) error {
 func holdsKeys(ctx context.Context, store keystore.Store) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for _, err := range keystore.All(ctx, store, keystore.Keysets) {
+	for document, err := range keystore.All(ctx, store, keystore.Keysets) {
+		if document.Err != nil {
+			return true, nil // there was a keyset
+		}
 		return err == nil, err
 	}
 	return false, nil

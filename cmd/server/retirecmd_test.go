@@ -41,7 +41,7 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	}
 	older, err := d.Append(nil)
 	require.NoError(t, err)
-	swapped, err := store.Swap(t.Context(), keystore.Keysets, tenant, old, older)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, tenant, old, older, 0)
 	require.NoError(t, err)
 	require.True(t, swapped)
 }

@@ -126,7 +126,8 @@ func TestRotateSome(t *testing.T) {
 	require.Regexp(t, `"other" +rolled-back `, out)
 
 	folder := filepath.Join(data, "keys", "keyset")
-	for _, name := range []string{"0", "zz"} { // before and after the others
+	for _, name := range []string{"00/0", "zz/0"} { // before and after the others
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("damaged"), 0o600))
 	}
 	out = refused(t, environ, "", "rotate", "--data", data, "--execute", "--compromised")

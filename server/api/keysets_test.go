@@ -247,7 +247,7 @@ func TestUnreadableKeysets(t *testing.T) {
 		d, next, err := s.ring.Page(t.Context(), after, 1)
 		if err != nil {
 			damaged++
-			after = filepath.Base(path)
+			after = filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
 			continue
 		}
 		if readable += len(d); next == "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -203,8 +204,10 @@ func TestStoreOutage(t *testing.T) {
 	path := r.where("tenant")
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path+"x", content, 0o600))
-	require.NoError(t, os.Rename(path+"x", path+"y")) // a change of the folder
+	now, err := r.store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	_, err = r.store.Swap(t.Context(), keystore.Keysets, "tenant", now, now, 1) // which enters the feed
+	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
 	require.Equal(t, seen, r.check(seen), "it is looked at again")
 	require.NoError(t, works(tenant))

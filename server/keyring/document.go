@@ -57,10 +57,7 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 			if err == nil {
 				d, err = r.parseAny(document)
 			}
-			if err == nil && d == nil {
-				continue
-			}
-			if !yield(d, err) {
+			if (d != nil || err != nil) && !yield(d, err) {
 				return
 			}
 		}
@@ -94,6 +91,9 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 
 // parseAny reads the document of whatever tenant; nil where it is of another environment.
 func (r *Keyring) parseAny(document keystore.Document) (*envelope.Document, error) {
+	if document.Err != nil {
+		return nil, document.Err
+	}
 	d, err := envelope.ParseDocument(document.Content)
 	if err != nil {
 		return nil, r.damaged(document.Name, err)

@@ -6,41 +6,51 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A damaged file is refused with its name, or opens where the damage is to what no key depends on (a time, an
-// epoch); it is never written to.
-func TestDamagedFile(t *testing.T) {
+// A damaged document is refused with its place, or opens if no key depends on the damage (a time, an epoch). It
+// is never written to.
+func TestDamagedDocument(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	first := openRing(t, dir)
+	server := redistest.Start(t)
+	store := keystore.NewRedis(server.Client(t))
+	open := func() *keyring.Keyring {
+		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test")
+		require.NoError(t, err)
+		return r
+	}
+	first := open()
 	pkg := sealed(t, tenantOf(t, first, "tenant"), classify.PHI)
-	first.Close() // nobody is to bring back what it knew
-	path := files(t, dir)[0]
-	whole, err := os.ReadFile(path)
+	first.Close() // so that it does not restore the document
+	whole, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
-	refused := 0
+	now, refused := whole, 0
 	try := func(content []byte) error {
-		require.NoError(t, os.WriteFile(path, content, 0o600))
-		r := openRing(t, dir)
+		swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", now, content, 0)
+		require.NoError(t, err)
+		require.True(t, swapped)
+		now = content
+		r := open()
 		defer r.Close()
-		_, err := r.Tenant(t.Context(), "tenant")
-		after, readErr := os.ReadFile(path)
+		_, err = r.Tenant(t.Context(), "tenant")
+		after, readErr := store.Get(t.Context(), keystore.Keysets, "tenant")
 		require.NoError(t, readErr)
 		require.Equal(t, content, after)
 		if err != nil {
-			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, store.Where(keystore.Keysets, "tenant"))
 			require.Contains(t, []string{"keyring_unavailable", "wrong_secret", "unsupported_version"}, codes.Of(err).Code)
 			refused++
 		}
@@ -52,27 +62,29 @@ func TestDamagedFile(t *testing.T) {
 		_ = try(altered)
 	}
 	require.Greater(t, refused, len(whole)/2)
-	for _, content := range [][]byte{{}, whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 300<<10)} {
+	for _, content := range [][]byte{whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 200<<10)} {
 		require.ErrorIs(t, try(content), keyring.ErrUnreadable)
 	}
 	later := bytes.Clone(whole)
 	later[3]++ // the version
 	require.ErrorIs(t, try(later), envelope.ErrUnsupportedVersion)
 	require.NoError(t, try(whole))
-	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
+	r := open()
+	defer r.Close()
+	opens(t, tenantOf(t, r, "tenant"), pkg)
 }
 
-// A file under another tenant's name is refused.
-func TestFileOfAnotherTenant(t *testing.T) {
+// A document under another tenant's name is refused.
+func TestDocumentOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "a")
-	path := files(t, dir)[0]
-	content, err := os.ReadFile(path)
+	store, err := keystore.OpenDirectory(dir)
 	require.NoError(t, err)
-	require.NoError(t, os.Remove(path))
-	tenantOf(t, openRing(t, dir), "b")
-	require.NoError(t, os.WriteFile(files(t, dir)[0], content, 0o600))
+	content, err := store.Get(t.Context(), keystore.Keysets, "a")
+	require.NoError(t, err)
+	_, err = store.Swap(t.Context(), keystore.Keysets, "b", nil, content, 0)
+	require.NoError(t, err)
 	_, err = openRing(t, dir).Tenant(t.Context(), "b")
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 	require.ErrorContains(t, err, "another tenant")
@@ -88,22 +100,6 @@ func TestRemovedFile(t *testing.T) {
 	_, err := tenant.Primary(format.UseCache, classify.PHI)
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 	require.Empty(t, files(t, dir))
-}
-
-// What a killed writer left, at whichever point, is swept away; the former version stands.
-func TestLeftByKilledWriter(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	pkg := sealed(t, tenantOf(t, openRing(t, dir), "tenant"), classify.PHI)
-	whole, err := os.ReadFile(files(t, dir)[0])
-	require.NoError(t, err)
-	for i, n := range []int{0, 1, len(whole) / 2, len(whole)} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "keyset", fmt.Sprint(".writing-", i)), whole[:n], 0o600))
-	}
-	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
-	left, err := filepath.Glob(filepath.Join(dir, "keyset", ".writing-*"))
-	require.NoError(t, err)
-	require.Empty(t, left)
 }
 
 const childDirectory = "COFFER_KEYRING_TEST_DIRECTORY"

@@ -13,7 +13,6 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -224,7 +223,7 @@ func TestManyProcessesRotate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	open := func() *keyring.Keyring {
-		r, err := keyring.New(keystore.OverKV(rediskv.New(server.Client(t))), kms.NewSet(newKEK(t)), "test")
+		r, err := keyring.New(keystore.NewRedis(server.Client(t)), kms.NewSet(newKEK(t)), "test")
 		require.NoError(t, err)
 		t.Cleanup(r.Close)
 		return r

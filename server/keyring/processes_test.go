@@ -1,11 +1,11 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -30,10 +31,13 @@ func TestEnvironment(t *testing.T) {
 	require.ErrorIs(t, err, keyring.ErrEnvironment)
 	require.ErrorContains(t, err, `"prod"`)
 
-	path := files(t, dir)[0]
-	content, err := os.ReadFile(path)
+	store, err := keystore.OpenDirectory(dir)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(content), "prod", "test", 1)), 0o600))
+	content, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", content, bytes.Replace(content, []byte("prod"), []byte("test"), 1), 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
 	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 }

@@ -140,7 +140,7 @@ func (d *Directory) swap(kind Kind, name string, document []byte, due int64) err
 	if err := d.disk.makeAll(folder); err != nil {
 		return err
 	}
-	return d.disk.replace(filepath.Join(d.path, writingName), filepath.Join(folder, file), encodeRecord(record{Document{name, document}, due}))
+	return d.disk.replace(filepath.Join(d.path, writingName), filepath.Join(folder, file), encodeRecord(record{Document{Name: name, Content: document}, due}))
 }
 
 // Page implements Store, in the order of the files' paths. It lists one folder at a time.
@@ -166,14 +166,14 @@ func (d *Directory) Page(ctx context.Context, kind Kind, after string, limit int
 			if len(documents) == limit {
 				return documents, next, nil
 			}
-			record, err := d.readFile(kind, folder, file)
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
+			if err := ctx.Err(); err != nil {
 				return nil, "", err
 			}
-			if next = folder + "/" + file; record != nil {
+			record, err := d.readFile(kind, folder, file)
+			switch next = folder + "/" + file; {
+			case err != nil:
+				documents = append(documents, Document{Err: err})
+			case record != nil:
 				documents = append(documents, record.Document)
 			}
 		}

@@ -54,6 +54,7 @@ var (
 type Document struct {
 	Name    string
 	Content []byte
+	Err     error // why the document cannot be read, if it is damaged; then it may have no name, and has no content
 }
 
 // Change names a document that may have changed.
@@ -103,7 +104,8 @@ type Store interface {
 // pageSize is how many documents All reads at once.
 const pageSize = 100
 
-// All returns all documents of a kind, page by page, and stops at the first error.
+// All returns all documents of a kind, page by page. A damaged one is an error, and others follow it. An error
+// without a document is the last.
 func All(ctx context.Context, s Store, kind Kind) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		for after := ""; ; {
@@ -113,7 +115,7 @@ func All(ctx context.Context, s Store, kind Kind) iter.Seq2[Document, error] {
 				return
 			}
 			for _, document := range documents {
-				if !yield(document, nil) {
+				if !yield(document, document.Err) {
 					return
 				}
 			}

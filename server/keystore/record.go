@@ -46,7 +46,7 @@ func parseRecord(file []byte) (*record, error) {
 	if rest = rest[10:]; n >= len(rest) || crc32.Checksum(file[len(recordMagic)+4:], castagnoli) != sum {
 		return nil, errDamaged
 	}
-	return &record{Document{string(rest[:n]), rest[n:]}, due}, nil
+	return &record{Document{Name: string(rest[:n]), Content: rest[n:]}, due}, nil
 }
 
 // read returns the record of a document, nil if there is none.

@@ -156,7 +156,7 @@ func (r *Redis) Page(ctx context.Context, kind Kind, after string, limit int) (d
 	}
 	for i, content := range contents {
 		if text, ok := content.(string); ok { // else it was removed in the meantime
-			documents = append(documents, Document{names[i], []byte(text)})
+			documents = append(documents, Document{Name: names[i], Content: []byte(text)})
 		}
 	}
 	return documents, next, nil

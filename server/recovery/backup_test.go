@@ -47,7 +47,7 @@ func TestRestoreIntoNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, dry.Changes, 5)
 	require.Equal(t, recovery.Change{Tenant: "tenant-0", New: true, Slots: 2, Keys: 2}, dry.Changes[0])
-	for range s.store().All(t.Context(), keystore.Keysets) {
+	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("a dry run changed something")
 	}
 	wet, err := s.under(keks).Restore(t.Context(), file, nil, false)
@@ -221,7 +221,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	refused(s.in("prod", to(t, urlA)), keyring.ErrEnvironment, `"test"`)
 	refused(s.b(), kms.ErrWrongKey, openKEK(t, urlA).URL())
 	require.Contains(t, s.events.actions(), "backup.drill keyring_unavailable")
-	for range s.store().All(t.Context(), keystore.Keysets) {
+	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("a refused restore changed something")
 	}
 }
@@ -259,7 +259,7 @@ func TestDamagedBackups(t *testing.T) {
 			refuse(mixed)
 		}
 	}
-	for range s.store().All(t.Context(), keystore.Keysets) {
+	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("a refused restore changed something")
 	}
 }

@@ -18,8 +18,8 @@ import (
 // lossy is a store that applies changes and loses the replies.
 type lossy struct{ keystore.Store }
 
-func (l lossy) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte) (bool, error) {
-	if _, err := l.Store.Swap(ctx, kind, name, old, document); err != nil {
+func (l lossy) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	if _, err := l.Store.Swap(ctx, kind, name, old, document, due); err != nil {
 		return false, err
 	}
 	return false, keystore.ErrUnavailable

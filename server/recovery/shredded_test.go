@@ -67,7 +67,7 @@ func TestShredBeforeItsTime(t *testing.T) {
 	}
 	dated, err := d.Append(nil)
 	require.NoError(t, err)
-	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "tenant", old, dated)
+	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "tenant", old, dated, 0)
 	require.NoError(t, err)
 	require.True(t, swapped)
 	file := backup(t, s.a())
@@ -82,7 +82,7 @@ func TestShredBeforeItsTime(t *testing.T) {
 // stuck is a store that takes no change.
 type stuck struct{ keystore.Store }
 
-func (stuck) Swap(context.Context, keystore.Kind, string, []byte, []byte) (bool, error) {
+func (stuck) Swap(context.Context, keystore.Kind, string, []byte, []byte, int64) (bool, error) {
 	return false, keystore.ErrUnavailable
 }
 

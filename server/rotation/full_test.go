@@ -33,7 +33,7 @@ func (s *site) grow(keys int) {
 	slices.SortFunc(set.Keys, func(a, b envelope.Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	grown, err := d.Append(nil)
 	require.NoError(s.t, err)
-	swapped, err := s.Keystore.Swap(s.t.Context(), keystore.Keysets, "tenant", old, grown)
+	swapped, err := s.Keystore.Swap(s.t.Context(), keystore.Keysets, "tenant", old, grown, 0)
 	require.NoError(s.t, err)
 	require.True(s.t, swapped)
 }

@@ -173,7 +173,7 @@ func TestManyBegin(t *testing.T) {
 	var sites []*site
 	for range 8 {
 		store := rediskv.New(server.Client(t))
-		sites = append(sites, newSite(t, keystore.OverKV(store), store, nil))
+		sites = append(sites, newSite(t, keystore.NewRedis(store.Client()), store, nil))
 	}
 	sites[0].fill(200)
 	for range 3 {

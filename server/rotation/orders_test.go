@@ -169,9 +169,9 @@ type sealedOff struct {
 	broken atomic.Bool
 }
 
-func (o *sealedOff) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte) (bool, error) {
+func (o *sealedOff) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
 	if o.broken.Load() && kind == keystore.Keysets {
 		return false, keystore.ErrUnavailable
 	}
-	return o.Store.Swap(ctx, kind, id, old, content)
+	return o.Store.Swap(ctx, kind, id, old, content, due)
 }

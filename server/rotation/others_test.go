@@ -2,7 +2,6 @@ package rotation_test
 
 import (
 	"context"
-	"iter"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ func TestDueBesideUnreadable(t *testing.T) {
 	s := local(t, func(o *rotation.Options) { o.Age = 24 * time.Hour })
 	s.fill(10)
 	for _, name := range []string{"a", "b", "c", "d", "e", "f"} { // before and after it, in whatever order
-		swapped, err := s.Keystore.Swap(t.Context(), keystore.Keysets, name, nil, []byte("damaged"))
+		swapped, err := s.Keystore.Swap(t.Context(), keystore.Keysets, name, nil, []byte("damaged"), 0)
 		require.NoError(t, err)
 		require.True(t, swapped)
 	}
@@ -50,7 +49,7 @@ func TestLeaseOfAnotherClock(t *testing.T) {
 	require.Equal(t, rotation.Reencrypting, s.work().State)
 	said, err := s.Keystore.Get(t.Context(), keystore.Leases, "rotation of test")
 	require.NoError(t, err)
-	swapped, err := s.Keystore.Swap(t.Context(), keystore.Leases, "rotation of test", said, append(said, ' ')) // it says so again
+	swapped, err := s.Keystore.Swap(t.Context(), keystore.Leases, "rotation of test", said, append(said, ' '), 0) // it says so again
 	require.NoError(t, err)
 	require.True(t, swapped)
 	s.clock.pass(10 * time.Second)
@@ -65,18 +64,16 @@ type reading struct {
 	asked, read atomic.Int64
 }
 
-func (r *reading) Generation(ctx context.Context, kind keystore.Kind) (string, error) {
-	if kind == keystore.Rotations {
-		r.asked.Add(1)
-	}
-	return r.Store.Generation(ctx, kind)
+func (r *reading) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
+	r.asked.Add(1)
+	return r.Store.Changes(ctx, since)
 }
 
-func (r *reading) All(ctx context.Context, kind keystore.Kind) iter.Seq2[[]byte, error] {
+func (r *reading) Page(ctx context.Context, kind keystore.Kind, after string, limit int) ([]keystore.Document, string, error) {
 	if kind == keystore.Rotations {
 		r.read.Add(1)
 	}
-	return r.Store.All(ctx, kind)
+	return r.Store.Page(ctx, kind, after, limit)
 }
 
 // Where nothing changes, and nothing is due, the records are not read; and what changes is seen.

@@ -150,7 +150,7 @@ func TestEarlierRecords(t *testing.T) {
 			}
 			content, err := json.Marshal(record)
 			require.NoError(t, err)
-			swapped, err := s.Keystore.Swap(t.Context(), keystore.Rotations, "tenant", nil, content)
+			swapped, err := s.Keystore.Swap(t.Context(), keystore.Rotations, "tenant", nil, content, 0)
 			require.NoError(t, err)
 			require.True(t, swapped)
 			s.reads(10)
@@ -177,7 +177,7 @@ func TestLaterRecord(t *testing.T) {
 	for _, content := range [][]byte{later, []byte(`{"version":99}`)} {
 		old, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
 		require.NoError(t, err)
-		swapped, err := s.Keystore.Swap(t.Context(), keystore.Rotations, "tenant", old, content)
+		swapped, err := s.Keystore.Swap(t.Context(), keystore.Rotations, "tenant", old, content, 0)
 		require.NoError(t, err)
 		require.True(t, swapped)
 		_, err = s.Begin(t.Context(), "tenant", rotation.Order{})

@@ -20,11 +20,11 @@ type unwritable struct {
 	broken atomic.Bool
 }
 
-func (u *unwritable) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte) (bool, error) {
+func (u *unwritable) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
 	if u.broken.Load() && kind == keystore.Rotations {
 		return false, keystore.ErrUnavailable
 	}
-	return u.Store.Swap(ctx, kind, id, old, content)
+	return u.Store.Swap(ctx, kind, id, old, content, due)
 }
 
 // What metrics tell: how old keys are, which of them should have been rotated and were not, and how far rotations are.
