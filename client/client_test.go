@@ -286,8 +286,10 @@ func TestErrors(t *testing.T) {
 	require.NotContains(t, err.Error()+failed.Unwrap().Error(), "planted")
 
 	for _, bad := range []string{"", "coffer.example", "ftp://coffer.example", "https://", "https://a?b", "https://u:p@a"} {
-		_, err := client.New(bad)
-		require.Error(t, err, bad)
+		t.Run(bad, func(t *testing.T) {
+			_, err := client.New(bad)
+			require.Error(t, err, bad)
+		})
 	}
 }
 

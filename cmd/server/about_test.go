@@ -53,8 +53,10 @@ func TestLongestTimes(t *testing.T) {
 		"/v1/cache/a?class=phi&ttl=10m": 204, "/v1/cache/a?class=phi&ttl=11m": 400, "/v1/cache/b?class=public&ttl=21m": 400,
 		"/v1/cache/c?class=confidential": 204, "/v1/cache/d?class=pii&ttl=168h": 204,
 	} {
-		got, body := p.do(p.token, "PUT", path, record)
-		require.Equal(t, status, got, path+body)
+		t.Run(path, func(t *testing.T) {
+			got, body := p.do(p.token, "PUT", path, record)
+			require.Equal(t, status, got, path+body)
+		})
 	}
 	got, body := p.do(p.token, "POST", "/v1/sessions", `{"data":{}}`)
 	require.Equal(t, 201, got, body)
@@ -71,9 +73,11 @@ func TestVersionAndCompletion(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `^coffer \S+\ngo1\S+ \w+/\w+\n`, string(out))
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
-		out, err := program(t, nil, "completion", shell).Output()
-		require.NoError(t, err)
-		require.Contains(t, string(out), "coffer")
+		t.Run(shell, func(t *testing.T) {
+			out, err := program(t, nil, "completion", shell).Output()
+			require.NoError(t, err)
+			require.Contains(t, string(out), "coffer")
+		})
 	}
 }
 
@@ -88,9 +92,11 @@ func TestHelp(t *testing.T) {
 	require.NotContains(t, string(out), "Additional Commands")
 	require.Contains(t, string(out), "Usage:\n  coffer [command]\n", "a group is no command by itself")
 	for _, command := range []string{"serve", "health", "config", "version", "token create", "token revoke"} {
-		out, err := program(t, nil, append(strings.Fields(command), "--help")...).Output()
-		require.NoError(t, err)
-		require.Contains(t, string(out), "Examples:\n  ", command)
+		t.Run(command, func(t *testing.T) {
+			out, err := program(t, nil, append(strings.Fields(command), "--help")...).Output()
+			require.NoError(t, err)
+			require.Contains(t, string(out), "Examples:\n  ", command)
+		})
 	}
 	out, err = program(t, nil, "serve", "--help").Output()
 	require.NoError(t, err)
@@ -136,10 +142,12 @@ func TestUnknownCommands(t *testing.T) {
 		"audit verfy": "coffer audit verify?", "keys dril": "coffer keys drill?", "kms chek": "coffer kms check?", "token lst": "coffer token list?", "serv": "coffer serve?",
 		"completion bas": "coffer completion bash?", "coffer_PLANTED": "see coffer --help", "token coffer_PLANTED": "see coffer token --help", "keys backup PLANTED": "no arguments",
 	} {
-		out := refused(t, nil, "", strings.Fields(args)...)
-		require.Contains(t, out, says, args)
-		require.NotContains(t, out, "PLANTED")
-		require.Equal(t, 1, strings.Count(out, "\n"), out)
+		t.Run(says, func(t *testing.T) {
+			out := refused(t, nil, "", strings.Fields(args)...)
+			require.Contains(t, out, says, args)
+			require.NotContains(t, out, "PLANTED")
+			require.Equal(t, 1, strings.Count(out, "\n"), out)
+		})
 	}
 	for _, group := range []string{"", "audit", "keys", "kms", "token"} {
 		require.Contains(t, coffer(t, nil, strings.Fields(group)...), "Usage:\n")

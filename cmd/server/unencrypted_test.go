@@ -37,9 +37,11 @@ func TestUnencrypted(t *testing.T) {
 	for path, body := range map[string]string{
 		"/v1/encrypt": `{"class":"phi","text":"t"}`, "/v1/encrypt:batch": `{"items":[]}`, "/v1/decrypt": `{}`, "/v1/decrypt:batch": `{"items":[]}`,
 	} {
-		status, problem := off.do(off.token, "POST", path, body)
-		require.Equal(t, http.StatusConflict, status, path)
-		require.Contains(t, problem, disabled, path)
+		t.Run(path, func(t *testing.T) {
+			status, problem := off.do(off.token, "POST", path, body)
+			require.Equal(t, http.StatusConflict, status, path)
+			require.Contains(t, problem, disabled, path)
+		})
 	}
 	require.Contains(t, atRest(t, off, "plain"), disabled, "there is no package")
 	require.Zero(t, off.stop(syscall.SIGTERM))

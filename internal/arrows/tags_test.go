@@ -80,6 +80,8 @@ func TestWasmFaultsAreFound(t *testing.T) {
 		{"server/api/api_js.go", "package api\n", true},
 		{"shared/format/x_wasm.go", "package format\n", true},
 	} {
-		require.Equal(t, c.fault, wasmFault(c.path, c.source) != "", "%s: %q", c.path, c.source)
+		t.Run(c.path, func(t *testing.T) {
+			require.Equal(t, c.fault, wasmFault(c.path, c.source) != "", "%s: %q", c.path, c.source)
+		})
 	}
 }

@@ -54,7 +54,7 @@ func TestProgramsEndWithAKilledParent(t *testing.T) {
 	require.True(t, runs(child))
 	require.NoError(t, parent.Process.Signal(syscall.SIGKILL))
 	require.Error(t, parent.Wait())
-	require.Eventually(t, func() bool { return !runs(child) }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return !runs(child) }, 5*time.Minute, time.Millisecond)
 }
 
 func TestProgramsEndWithTheirTest(t *testing.T) {

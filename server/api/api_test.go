@@ -254,7 +254,7 @@ func (a answer) is(t *testing.T, status int) answer {
 // soon waits until something holds that is to come by itself.
 func soon(t *testing.T, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, holds, 5*time.Minute, 10*time.Millisecond)
 }
 
 // lines are the log's request records.

@@ -114,7 +114,7 @@ func (s *service) raw(text string, thenClose bool) answer {
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
 	require.NoError(s.t, err)
 	defer conn.Close()
-	require.NoError(s.t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(s.t, conn.SetDeadline(time.Now().Add(5*time.Minute)))
 	_, err = io.WriteString(conn, text)
 	require.NoError(s.t, err)
 	if thenClose {

@@ -28,7 +28,7 @@ func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Resp
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.http.URL, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Minute)))
 	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", method, target, s.token, len(body), body)
 	require.NoError(t, err)
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})

@@ -42,9 +42,11 @@ func TestBadAccess(t *testing.T) {
 		"COFFER_AUDIT_COPY=" + planted:     "COFFER_AUDIT_COPY",
 		"COFFER_AUDIT_MAX_SIZE=" + planted: "COFFER_AUDIT_MAX_SIZE", "COFFER_AUDIT_MAX_AGE=" + planted: "COFFER_AUDIT_MAX_AGE", "COFFER_AUDIT_KEEP=" + planted: "COFFER_AUDIT_KEEP",
 	} {
-		_, _, err := load(t, []string{setting})
-		require.ErrorContains(t, err, variable+" must", setting)
-		require.NotContains(t, err.Error(), planted)
+		t.Run(variable, func(t *testing.T) {
+			_, _, err := load(t, []string{setting})
+			require.ErrorContains(t, err, variable+" must", setting)
+			require.NotContains(t, err.Error(), planted)
+		})
 	}
 }
 

@@ -62,18 +62,22 @@ func TestLongestTimes(t *testing.T) {
 // The guides' spellings of the one algorithm are taken.
 func TestAlgorithm(t *testing.T) {
 	for _, spelling := range []string{"AES-256-GCM", "aes-256-gcm", "AES256_GCM", "AES-GCM", "aes_256_gcm"} {
-		_, _, err := load(t, []string{"ENCRYPTION_ALGORITHM=" + spelling})
-		require.NoError(t, err, spelling)
+		t.Run(spelling, func(t *testing.T) {
+			_, _, err := load(t, []string{"ENCRYPTION_ALGORITHM=" + spelling})
+			require.NoError(t, err, spelling)
+		})
 	}
 }
 
 func TestEncryptionEnabled(t *testing.T) {
 	for _, environment := range []string{"dev", "staging", "product"} {
-		c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment})
-		require.NoError(t, err)
-		require.True(t, c.Unencrypted)
-		require.Len(t, warnings, 1)
-		require.Contains(t, warnings[0], "IN THE CLEAR")
+		t.Run(environment, func(t *testing.T) {
+			c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment})
+			require.NoError(t, err)
+			require.True(t, c.Unencrypted)
+			require.Len(t, warnings, 1)
+			require.Contains(t, warnings[0], "IN THE CLEAR")
+		})
 	}
 	c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=true", "COFFER_ENVIRONMENT=prod"})
 	require.NoError(t, err)
@@ -244,9 +248,11 @@ func TestUnknownVariables(t *testing.T) {
 		"COFFER_BYTES_SERVICE":       "`coffer serve --help` lists them",
 		"COFFER_TTL_PHI_PORT_80_TLS": "`coffer serve --help` lists them",
 	} {
-		_, warnings, err := load(t, []string{name + "=" + planted})
-		require.ErrorContains(t, err, says, name)
-		require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		t.Run(name, func(t *testing.T) {
+			_, warnings, err := load(t, []string{name + "=" + planted})
+			require.ErrorContains(t, err, says, name)
+			require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		})
 	}
 	_, _, err := load(t, []string{"COFFER_RATES=1", "COFFER_BURSTS=1", "COFFER_CONCURRENT=x", "COFFER_LISTNE="})
 	require.EqualError(t, err, "the configuration is not valid:\n  - COFFER_BURSTS is not the name of a setting: COFFER_BURST is the nearest\n"+

@@ -28,9 +28,11 @@ func TestKeys(t *testing.T) {
 		"COFFER_KEY_GRACE=-1s": "COFFER_KEY_GRACE", "COFFER_REENCRYPT_RATE=x": "COFFER_REENCRYPT_RATE",
 		"COFFER_KEY_CACHE_TTL=1s": "COFFER_KEY_CACHE_TTL", "COFFER_KEY_CACHE_TTL=25h": "COFFER_KEY_CACHE_TTL", "COFFER_KEY_CACHE_USES=-1": "COFFER_KEY_CACHE_USES",
 	} {
-		_, _, err := load(t, []string{setting})
-		require.ErrorContains(t, err, variable, setting)
-		require.NotContains(t, err.Error(), planted)
+		t.Run(variable, func(t *testing.T) {
+			_, _, err := load(t, []string{setting})
+			require.ErrorContains(t, err, variable, setting)
+			require.NotContains(t, err.Error(), planted)
+		})
 	}
 	settings, _, err := config.Describe([]string{"REDIS_HOST=h", "COFFER_KEYS_REDIS_URL=redis://u:" + planted + "@h"}, nil)
 	require.NoError(t, err)
@@ -48,7 +50,9 @@ func TestSharedKeysNeedASharedCache(t *testing.T) {
 	require.ErrorContains(t, err, "set REDIS_URL, REDIS_HOST, REDIS_SENTINEL_ADDRS or REDIS_CLUSTER_ADDRS")
 	require.NotContains(t, err.Error(), "pl4nted")
 	for _, cache := range []string{"REDIS_URL=redis://cache", "REDIS_HOST=cache", "REDIS_SENTINEL_ADDRS=s:1,REDIS_MASTER_NAME=m", "REDIS_CLUSTER_ADDRS=c:1"} {
-		_, _, err := load(t, append(strings.Split(cache, ","), keys))
-		require.NoError(t, err, cache)
+		t.Run(cache, func(t *testing.T) {
+			_, _, err := load(t, append(strings.Split(cache, ","), keys))
+			require.NoError(t, err, cache)
+		})
 	}
 }

@@ -23,11 +23,13 @@ func TestProviders(t *testing.T) {
 		"KMS_PROVIDER=vault,VAULT_ADDR=http://127.0.0.1:8200,VAULT_TOKEN=t,VAULT_KEY_NAME=k":               "hashivault://k",
 		"COFFER_KEK=hashivault://k?mount=m":                                                                "hashivault://k?mount=m",
 	} {
-		c, warnings, err := load(t, strings.Split(environ, ","))
-		require.NoError(t, err, environ)
-		require.Empty(t, warnings)
-		require.EqualValues(t, url, c.KMS.KEK, environ)
-		require.Equal(t, url == "", c.Local())
+		t.Run(url, func(t *testing.T) {
+			c, warnings, err := load(t, strings.Split(environ, ","))
+			require.NoError(t, err, environ)
+			require.Empty(t, warnings)
+			require.EqualValues(t, url, c.KMS.KEK, environ)
+			require.Equal(t, url == "", c.Local())
+		})
 	}
 }
 
@@ -44,8 +46,10 @@ func TestAzureIdentities(t *testing.T) {
 	for missing, more := range map[string][]string{
 		"AZURE_CLIENT_ID": {"AZURE_CLIENT_SECRET=s", "AZURE_TENANT_ID=t"}, "AZURE_TENANT_ID": {"AZURE_CLIENT_SECRET=s", "AZURE_CLIENT_ID=c"},
 	} {
-		_, _, err := load(t, append(more, environ...))
-		require.ErrorContains(t, err, "- "+missing+" must be set")
+		t.Run(missing, func(t *testing.T) {
+			_, _, err := load(t, append(more, environ...))
+			require.ErrorContains(t, err, "- "+missing+" must be set")
+		})
 	}
 }
 
@@ -78,13 +82,15 @@ func TestProvidersRefused(t *testing.T) {
 		"PHI_ENCRYPTION_KEY=short,PII_ENCRYPTION_KEY=,GENERAL_ENCRYPTION_KEY=short":                  "PHI_ENCRYPTION_KEY PII_ENCRYPTION_KEY GENERAL_ENCRYPTION_KEY",
 		"ENCRYPTION_MASTER_KEY=" + planted + planted + ",GENERAL_ENCRYPTION_KEY=" + planted + "xxxx": "GENERAL_ENCRYPTION_KEY",
 	} {
-		_, _, err := load(t, strings.Split(environ, ","))
-		require.Error(t, err, environ)
-		require.NotContains(t, err.Error(), planted)
-		for _, name := range strings.Fields(names) {
-			require.ErrorContains(t, err, "- "+name+" ", environ)
-		}
-		require.Equal(t, len(strings.Fields(names)), strings.Count(err.Error(), "\n  - "), err)
+		t.Run(environ, func(t *testing.T) {
+			_, _, err := load(t, strings.Split(environ, ","))
+			require.Error(t, err, environ)
+			require.NotContains(t, err.Error(), planted)
+			for _, name := range strings.Fields(names) {
+				require.ErrorContains(t, err, "- "+name+" ", environ)
+			}
+			require.Equal(t, len(strings.Fields(names)), strings.Count(err.Error(), "\n  - "), err)
+		})
 	}
 }
 

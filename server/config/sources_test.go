@@ -50,10 +50,12 @@ func TestDotenv(t *testing.T) {
 func TestDotenvIsForDevelopment(t *testing.T) {
 	inDirectory(t, "COFFER_RATE=5\n", 0o644)
 	for _, environment := range []string{"prod", "staging", "development"} {
-		c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment})
-		require.NoError(t, err)
-		require.Empty(t, warnings)
-		require.Zero(t, c.Limits.Rate, environment)
+		t.Run(environment, func(t *testing.T) {
+			c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment})
+			require.NoError(t, err)
+			require.Empty(t, warnings)
+			require.Zero(t, c.Limits.Rate, environment)
+		})
 	}
 	c, _, err := load(t, []string{"COFFER_ENVIRONMENT=dev"}, "--environment", "prod")
 	require.NoError(t, err)
@@ -76,10 +78,12 @@ func TestBadDotenv(t *testing.T) {
 		"A=" + strings.Repeat("a", 64<<10):       ".env cannot be read",
 		"REDIS_PASSWORD_FILE=/nowhere" + planted: "REDIS_PASSWORD_FILE must name a file",
 	} {
-		inDirectory(t, content, 0o600)
-		_, warnings, err := load(t, nil)
-		require.ErrorContains(t, err, says)
-		require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		t.Run(content, func(t *testing.T) {
+			inDirectory(t, content, 0o600)
+			_, warnings, err := load(t, nil)
+			require.ErrorContains(t, err, says)
+			require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		})
 	}
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.Mkdir(".env", 0o700))
@@ -117,9 +121,11 @@ func TestSecretFiles(t *testing.T) {
 		"REDIS_HOST=h,REDIS_PASSWORD_FILE=/dev/null/" + planted:                               "REDIS_PASSWORD_FILE must name a file",
 		"REDIS_SENTINEL_ADDRS=h:1,REDIS_MASTER_NAME=m,REDIS_SENTINEL_PASSWORD_FILE=/dev/zero": "REDIS_SENTINEL_PASSWORD_FILE must name a file",
 	} {
-		_, _, err := load(t, strings.Split(environ, ","))
-		require.ErrorContains(t, err, says)
-		require.NotContains(t, err.Error(), planted)
+		t.Run(environ, func(t *testing.T) {
+			_, _, err := load(t, strings.Split(environ, ","))
+			require.ErrorContains(t, err, says)
+			require.NotContains(t, err.Error(), planted)
+		})
 	}
 	require.NoError(t, os.Remove(path))
 	_, _, err = load(t, []string{"REDIS_HOST=h", "REDIS_PASSWORD_FILE=" + file("\n")})
@@ -194,29 +200,31 @@ func TestDotenvOfSDKs(t *testing.T) {
 		"COFFER_KEK=gcpkms://projects/p\nGOOGLE_APPLICATION_CREDENTIALS=f":                                                            "GOOGLE_CLOUD_QUOTA_PROJECT",
 		"ENCRYPTION_MASTER_KEY=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
 	} {
-		inDirectory(t, settings+others, 0o600)
-		c, _, err := load(t, nil)
-		if refused == "" {
-			require.NoError(t, err)
-			for kek, says := range map[string]string{ // of KEKs that a command is given beside the configured one
-				"awskms:///alias/k": "AWS_PROFILE is taken", "azurekeyvault://v/keys/k": "AZURE_AUTHORITY_HOST is taken",
-				"gcpkms://projects/p": "GOOGLE_CLOUD_QUOTA_PROJECT is taken", "hashivault://k": "VAULT_CACERT, VAULT_NAMESPACE, VAULT_SKIP_VERIFY is taken",
-			} {
-				require.ErrorContains(t, c.KMS.Check(kek), says)
+		t.Run(settings, func(t *testing.T) {
+			inDirectory(t, settings+others, 0o600)
+			c, _, err := load(t, nil)
+			if refused == "" {
+				require.NoError(t, err)
+				for kek, says := range map[string]string{ // of KEKs that a command is given beside the configured one
+					"awskms:///alias/k": "AWS_PROFILE is taken", "azurekeyvault://v/keys/k": "AZURE_AUTHORITY_HOST is taken",
+					"gcpkms://projects/p": "GOOGLE_CLOUD_QUOTA_PROJECT is taken", "hashivault://k": "VAULT_CACERT, VAULT_NAMESPACE, VAULT_SKIP_VERIFY is taken",
+				} {
+					require.ErrorContains(t, c.KMS.Check(kek), says)
+				}
+				require.NoError(t, c.KMS.Check("file:///k"))
+				return
 			}
-			require.NoError(t, c.KMS.Check("file:///k"))
-			continue
-		}
-		require.Error(t, err, settings)
-		for _, name := range strings.Fields(refused) {
-			require.ErrorContains(t, err, "- "+name+" is taken from the environment alone")
-		}
-		require.Equal(t, len(strings.Fields(refused)), strings.Count(err.Error(), "\n  - "), err)
-		var environ []string
-		for _, name := range strings.Fields(refused) {
-			environ = append(environ, name+"=x")
-		}
-		_, _, err = load(t, environ)
-		require.NoError(t, err)
+			require.Error(t, err, settings)
+			for _, name := range strings.Fields(refused) {
+				require.ErrorContains(t, err, "- "+name+" is taken from the environment alone")
+			}
+			require.Equal(t, len(strings.Fields(refused)), strings.Count(err.Error(), "\n  - "), err)
+			var environ []string
+			for _, name := range strings.Fields(refused) {
+				environ = append(environ, name+"=x")
+			}
+			_, _, err = load(t, environ)
+			require.NoError(t, err)
+		})
 	}
 }

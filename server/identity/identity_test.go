@@ -28,8 +28,10 @@ func TestScopesAreASet(t *testing.T) {
 		require.True(t, identity.AllScopes.Has(one))
 	}
 	for _, wrong := range []string{"", "cache", "cache:*", "CACHE:READ", "cache:read cache:write", " cache:read"} {
-		_, err := identity.ParseScopes([]string{"cache:read", wrong})
-		require.ErrorIs(t, err, identity.ErrScope)
+		t.Run(wrong, func(t *testing.T) {
+			_, err := identity.ParseScopes([]string{"cache:read", wrong})
+			require.ErrorIs(t, err, identity.ErrScope)
+		})
 	}
 }
 
@@ -48,7 +50,9 @@ func TestValidTenant(t *testing.T) {
 	for id, valid := range map[string]bool{
 		"": false, "a": true, "default": true, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "\xff": false, "Ñ/..": true,
 	} {
-		require.Equal(t, valid, identity.ValidTenant(id), "%q", id)
+		t.Run(id, func(t *testing.T) {
+			require.Equal(t, valid, identity.ValidTenant(id), "%q", id)
+		})
 	}
 }
 
@@ -85,9 +89,11 @@ func TestAny(t *testing.T) {
 		require.Equal(t, good, id.Subject)
 	}
 	for bearer, want := range map[string]error{"": identity.ErrUnauthorized, "c": identity.ErrUnauthorized, "unsure": broken} {
-		id, err := any.Authenticate(t.Context(), bearer)
-		require.ErrorIs(t, err, want)
-		require.Zero(t, id)
+		t.Run(bearer, func(t *testing.T) {
+			id, err := any.Authenticate(t.Context(), bearer)
+			require.ErrorIs(t, err, want)
+			require.Zero(t, id)
+		})
 	}
 	_, err := identity.Any().Authenticate(t.Context(), "a")
 	require.ErrorIs(t, err, identity.ErrUnauthorized)

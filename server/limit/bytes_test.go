@@ -47,7 +47,7 @@ func TestOwnWork(t *testing.T) {
 		}
 		b.Give("b", 1)
 		return false
-	}, 10*time.Second, time.Millisecond, "while it waits nobody takes what it needs")
+	}, 5*time.Minute, time.Millisecond, "while it waits nobody takes what it needs")
 	b.Give("a", 30)
 	require.NoError(t, b.Take("b", 10), "what it does not need is there")
 	b.Give("b", 10)

@@ -48,7 +48,9 @@ func requireWait(t *testing.T, err error, seconds int) {
 
 func TestRetryAfter(t *testing.T) {
 	for wait, seconds := range map[time.Duration]int{0: 1, 1: 1, time.Second: 1, time.Second + 1: 2, time.Minute: 60} {
-		requireWait(t, &limit.Refusal{Wait: wait}, seconds)
+		t.Run(wait.String(), func(t *testing.T) {
+			requireWait(t, &limit.Refusal{Wait: wait}, seconds)
+		})
 	}
 	for _, other := range []error{nil, errors.New("x"), limit.ErrRateLimited} {
 		_, ok := limit.RetryAfter(other)

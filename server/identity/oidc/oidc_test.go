@@ -143,7 +143,9 @@ func TestBadTokens(t *testing.T) {
 		"expired long ago":      {"exp": 0},
 		"expired before the CE": {"exp": -1e18},
 	} {
-		bad[name] = p.token(r, changes)
+		t.Run(name, func(t *testing.T) {
+			bad[name] = p.token(r, changes)
+		})
 	}
 	for name, bearer := range bad {
 		t.Run(name, func(t *testing.T) {

@@ -18,12 +18,14 @@ func TestFault(t *testing.T) {
 		codes.NotFound:         kms.ErrKeyGone, codes.FailedPrecondition: kms.ErrKeyGone, codes.InvalidArgument: kms.ErrKeyGone,
 		codes.Unavailable: kms.ErrUnavailable, codes.Internal: kms.ErrUnavailable, codes.Unknown: kms.ErrUnavailable, codes.Aborted: kms.ErrUnavailable,
 	} {
-		err := fault(status.Error(code, "PLANTED"))
-		require.ErrorIs(t, err, want)
-		if code != codes.Unavailable {
-			require.ErrorContains(t, err, code.String())
-		}
-		require.NotContains(t, err.Error(), "PLANTED")
+		t.Run(code.String(), func(t *testing.T) {
+			err := fault(status.Error(code, "PLANTED"))
+			require.ErrorIs(t, err, want)
+			if code != codes.Unavailable {
+				require.ErrorContains(t, err, code.String())
+			}
+			require.NotContains(t, err.Error(), "PLANTED")
+		})
 	}
 	require.ErrorContains(t, fault(status.Error(codes.Unavailable, "PLANTED")), "cannot be reached")
 	require.ErrorIs(t, fault(errors.New("PLANTED")), kms.ErrUnavailable)
