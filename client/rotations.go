@@ -50,7 +50,7 @@ type rotationsJSON struct {
 type Order struct {
 	Tenant      string         // an operator's token must name one
 	Class       classify.Class // 0 means all classes
-	Compromised bool           // others may know the keys: they never seal again, and there is no way back
+	Compromised bool           // the keys may have leaked: they never seal again, and there is no way back
 	Reason      string         // for the audit log: incident, personnel, policy, schedule or other; may be empty
 }
 

@@ -61,8 +61,12 @@ func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (
 			return nil, fmt.Errorf("COFFER_KEK or KMS_PROVIDER: %w", err)
 		}
 		return kek, nil
-	case c.MasterKey != "":
-		return kms.FromMasterKey(string(c.MasterKey), c.KDFIterations)
+	case c.HasMasterKey():
+		master, err := c.ReadMasterKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return kms.FromMasterKey(string(master), c.KDFIterations)
 	}
 	return openMasterFile(ctx, c, k, log)
 }

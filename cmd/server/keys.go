@@ -75,7 +75,7 @@ func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error 
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
 			"`coffer keys rewrap` move them: %w", k.where, err)
-	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey != "":
+	case errors.Is(err, envelope.ErrWrongSecret) && c.HasMasterKey():
 		return fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where)
 	case errors.Is(err, envelope.ErrWrongSecret):
 		return fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", k.where)

@@ -74,7 +74,7 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 // requireKEK refuses to go on where a master key would be made.
 func requireKEK(c *config.Config) error {
 	master := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(master); c.KMS.KEK == "" && c.MasterKey == "" && errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.HasMasterKey() && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master)
 	}
 	return nil
@@ -100,7 +100,7 @@ func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *op
 	return do(cmd.Context(), o, o.recovery(cmd, what))
 }
 
-// addReason adds the flag that says why keys are changed.
+// addReason adds the flag for the reason of a change of keys.
 func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonUsage()) }
 
 // reasonOf reads the flag, of a command that has it.

@@ -139,6 +139,24 @@ func TestMasterKeys(t *testing.T) {
 	}
 }
 
+// A master key that a program prints, or a file holds, is the same key.
+func TestMasterKeyCommand(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	data, file, printer := filepath.Join(directory, "data"), filepath.Join(directory, "key"), filepath.Join(directory, "program")
+	require.NoError(t, os.WriteFile(file, []byte(masterA+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(printer, []byte("#!/bin/sh\nexec cat \"$1\"\n"), 0o700))
+	p := serve(t, data, "COFFER_MASTER_KEY_COMMAND="+printer+" "+file)
+	p.put(p.token, "k", record)
+	require.NotContains(t, p.log.String(), masterA)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	again := serve(t, data, "ENCRYPTION_MASTER_KEY_FILE="+file)
+	again.requireValue(p.token, "k", record)
+	require.Zero(t, again.stop(syscall.SIGTERM))
+	says := fails(t, program(t, []string{"COFFER_MASTER_KEY_COMMAND=/bin/false"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, says, "COFFER_MASTER_KEY_COMMAND: it failed (exit status 1)")
+}
+
 // TestAnotherMasterKeyFile: a key file that does not open the keys ends the start.
 func TestAnotherMasterKeyFile(t *testing.T) {
 	t.Parallel()

@@ -135,7 +135,7 @@ func (s *server) change(
 	if err := s.recordEvents(c, []audit.Event{before}); err != nil {
 		return err
 	}
-	ctx, stop := durable.Detach(ctx) // what is on record goes on, whether or not the client waits for it
+	ctx, stop := durable.Detach(ctx) // a recorded change goes on even if the client disconnects
 	defer stop()
 	record, err := do(ctx, tenant)
 	if err != nil {

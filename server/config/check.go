@@ -30,20 +30,22 @@ var environmentLabel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 func (l *loader) check(r *raw) Config {
 	l.algorithm(r.Algorithm)
 	return Config{
-		Listen:        l.listen(r.Listen),
-		Data:          l.data(r.Data),
-		Environment:   l.environment(r.Environment),
-		Unencrypted:   l.unencrypted(r),
-		MasterKey:     l.general(r),
-		KMS:           l.kms(r),
-		KDFIterations: l.iterations(r.KDFIterations),
-		Keys:          l.keys(r),
-		Redis:         l.redis(r),
-		TTL:           l.ttls(r),
-		OIDC:          l.oidc(r),
-		Origins:       l.origins(r.Origins),
-		Proxies:       l.proxies(r.Proxies),
-		Audit:         l.audit(r),
+		Listen:      l.listen(r.Listen),
+		Data:        l.data(r.Data),
+		Environment: l.environment(r.Environment),
+		Unencrypted: l.unencrypted(r),
+		MasterKey:   l.general(r),
+
+		MasterKeyCommand: l.command(r.MasterKeyCommand),
+		KMS:              l.kms(r),
+		KDFIterations:    l.iterations(r.KDFIterations),
+		Keys:             l.keys(r),
+		Redis:            l.redis(r),
+		TTL:              l.ttls(r),
+		OIDC:             l.oidc(r),
+		Origins:          l.origins(r.Origins),
+		Proxies:          l.proxies(r.Proxies),
+		Audit:            l.audit(r),
 		Limits: Limits{
 			Rate:        l.integer("COFFER_RATE", r.Rate, 0, maxLimit),
 			Burst:       l.integer("COFFER_BURST", r.Burst, 1, maxLimit),
@@ -101,13 +103,26 @@ func (l *loader) masterKey(variable, text string) Secret {
 	case text == "" && l.set(variable):
 		l.refuse(variable, "is set but empty: give 32 random bytes as base64 (openssl rand -base64 32), or unset it")
 	case text == "":
-	case !utf8.ValidString(text):
-		l.refuse(variable, "is not valid UTF-8")
-	case utf8.RuneCountInString(text) < minPassphrase:
-		l.refuse(variable, "is too short: give 32 random bytes as base64 (openssl rand -base64 32), or a passphrase of at least "+
-			strconv.Itoa(minPassphrase)+" characters")
+	default:
+		if why := badMasterKey(text); why != "" {
+			l.refuse(variable, why)
+		}
 	}
 	return Secret(text)
+}
+
+// badMasterKey describes why a text is refused as a master key; empty means that it is accepted.
+func badMasterKey(text string) string {
+	switch {
+	case !utf8.ValidString(text):
+		return "is not valid UTF-8"
+	case strings.ContainsRune(text, 0):
+		return "has a NUL character, which a passphrase must not have"
+	case utf8.RuneCountInString(text) < minPassphrase:
+		return "is too short: give 32 random bytes as base64 (openssl rand -base64 32), or a passphrase of at least " +
+			strconv.Itoa(minPassphrase) + " characters"
+	}
+	return ""
 }
 
 // iterations raises what is too cheap: a password is only as strong as its cheapest derivation.

@@ -20,17 +20,19 @@ import (
 
 // Config is a server's settings, checked.
 type Config struct {
-	Listen        string // host:port; port 0 takes a free one
-	Data          string // directory of keys, token and, without Redis, the cache
-	Environment   string // label bound to every key: dev, staging, prod
-	Unencrypted   bool   // values are stored in the clear, for local debugging
-	MasterKey     Secret // base64 of 32 random bytes, or a passphrase; empty: one is made in Data
-	KMS           KMS
-	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
-	Keys          Keys
-	Redis         Redis
-	TTL           map[classify.Class]time.Duration // the longest that the cache keeps a class; 0 is for ever
-	MaxBody       int64                            // bytes of a request's body
+	Listen      string // host:port; port 0 takes a free one
+	Data        string // directory of keys, token and, without Redis, the cache
+	Environment string // label bound to every key: dev, staging, prod
+	Unencrypted bool   // values are stored in the clear, for local debugging
+	MasterKey   Secret // base64 of 32 random bytes, or a passphrase; see ReadMasterKey
+
+	MasterKeyCommand []string // a program that prints the master key, and its arguments
+	KMS              KMS
+	KDFIterations    uint32 // PBKDF2 iterations of a passphrase that is new to Data
+	Keys             Keys
+	Redis            Redis
+	TTL              map[classify.Class]time.Duration // the longest that the cache keeps a class; 0 is for ever
+	MaxBody          int64                            // bytes of a request's body
 
 	OIDC    OIDC
 	Origins []string       // whose pages may use the API

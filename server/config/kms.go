@@ -78,7 +78,7 @@ func (l *loader) kms(r *raw) KMS {
 		k.KEK = Secret(url)
 	}
 	if k.KEK != "" {
-		for _, variable := range masterKeys[:4] {
+		for _, variable := range append(masterKeys[:4:4], masterKeyCommand) {
 			if l.set(variable) {
 				l.refuse(variable, "is a master key, and a KEK by COFFER_KEK or KMS_PROVIDER is configured: unset one of them")
 			}

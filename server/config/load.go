@@ -17,17 +17,18 @@ type raw struct {
 	Data        string `env:"COFFER_DATA" envDefault:"coffer-data"`
 	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
 
-	MasterKey      string `env:"ENCRYPTION_MASTER_KEY"`
-	MasterKeyFile  string `env:"ENCRYPTION_MASTER_KEY_FILE"`
-	GeneralKey     string `env:"GENERAL_ENCRYPTION_KEY"`
-	GeneralKeyFile string `env:"GENERAL_ENCRYPTION_KEY_FILE"`
-	PIIKey         string `env:"PII_ENCRYPTION_KEY"`
-	PIIKeyFile     string `env:"PII_ENCRYPTION_KEY_FILE"`
-	PHIKey         string `env:"PHI_ENCRYPTION_KEY"`
-	PHIKeyFile     string `env:"PHI_ENCRYPTION_KEY_FILE"`
-	Enabled        string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
-	Algorithm      string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
-	KDFIterations  string `env:"KDF_ITERATIONS" envDefault:"600000"`
+	MasterKey        string `env:"ENCRYPTION_MASTER_KEY"`
+	MasterKeyFile    string `env:"ENCRYPTION_MASTER_KEY_FILE"`
+	MasterKeyCommand string `env:"COFFER_MASTER_KEY_COMMAND"`
+	GeneralKey       string `env:"GENERAL_ENCRYPTION_KEY"`
+	GeneralKeyFile   string `env:"GENERAL_ENCRYPTION_KEY_FILE"`
+	PIIKey           string `env:"PII_ENCRYPTION_KEY"`
+	PIIKeyFile       string `env:"PII_ENCRYPTION_KEY_FILE"`
+	PHIKey           string `env:"PHI_ENCRYPTION_KEY"`
+	PHIKeyFile       string `env:"PHI_ENCRYPTION_KEY_FILE"`
+	Enabled          string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
+	Algorithm        string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
+	KDFIterations    string `env:"KDF_ITERATIONS" envDefault:"600000"`
 
 	Provider               string `env:"KMS_PROVIDER" envDefault:"local"`
 	KEK                    string `env:"COFFER_KEK"`
@@ -164,6 +165,8 @@ const Help = `Every setting has an environment variable; a flag wins over it. In
 directory is read too, and the environment wins over it. A variable that begins with COFFER_ and is no setting's is refused. These have no flag:
 
     ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
+    COFFER_MASTER_KEY_COMMAND
+                             instead, a program that prints it, such as that of a secret manager, with its arguments; run without a shell
     GENERAL_ENCRYPTION_KEY   another name of it
     PII_ENCRYPTION_KEY, PHI_ENCRYPTION_KEY
                              master keys of their own for these classes
