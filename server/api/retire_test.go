@@ -74,9 +74,14 @@ func conformEnding(t *testing.T, k *checker) {
 		event = k.audit.take()[0]
 		require.Equal(t, []string{"key." + step.verb, "already"}, []string{event.Action.String(), event.Facts[audit.FactPhase]})
 	}
+	sessions := "Bearer " + k.issue("ended", identity.CacheRead|identity.CacheWrite)
+	var made struct{ ID string }
+	require.NoError(t, json.Unmarshal(k.call(true, "POST", "/v1/sessions", []byte(`{"data":{}}`), "Content-Type", "application/json", "Authorization", sessions).body, &made))
+	k.audit.take()
 	plan := k.ends("/v1/keys:shred?tenant=ended")
 	require.Empty(t, k.audit.take())
-	require.Equal(t, []any{"ended", false, false, 1}, []any{plan.Tenant, plan.Shredded, plan.Changed, plan.Keys[0].Keys})
+	require.Equal(t, []any{"ended", false, false}, []any{plan.Tenant, plan.Shredded, plan.Changed})
+	require.NotEmpty(t, plan.Keys)
 	done := k.ends("/v1/keys:shred?tenant=ended&reason=incident&confirm=" + plan.Confirmation)
 	require.Equal(t, []any{true, true, ""}, []any{done.Shredded, done.Changed, done.Confirmation})
 	event := k.audit.take()[0]
@@ -85,6 +90,8 @@ func conformEnding(t *testing.T, k *checker) {
 	again := k.ends("/v1/keys:shred?tenant=ended")
 	require.Equal(t, []any{true, false, ""}, []any{again.Shredded, again.Changed, again.Confirmation})
 	require.Equal(t, "tenant.shred", k.audit.take()[0].Action.String())
+	k.call(false, "GET", "/v1/sessions/"+made.ID, nil, "Authorization", sessions).refused(t, "key_destroyed")
+	k.call(false, "POST", "/v1/sessions", []byte(`{"data":{}}`), "Content-Type", "application/json", "Authorization", sessions).refused(t, "key_destroyed")
 	k.call(false, "PUT", "/v1/cache/k?class=phi", []byte("v"), "Authorization", "Bearer "+k.issue("ended", identity.CacheWrite)).refused(t, "key_destroyed")
 	k.call(false, "POST", "/v1/keys:disable?"+query, nil, "Authorization", "Bearer "+k.issue(identity.EveryTenant, identity.KeysAdmin)).refused(t, "key_destroyed")
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/coffer-storage/coffer/server/cache"
@@ -45,8 +46,9 @@ func (t *tenants) of(ctx context.Context, id string) (*tenant, error) {
 		return one, nil
 	}
 	service := seal.NewKeysetService(keys)
+	sessions := append(slices.Clone(t.sessions), session.WithTenantKeys(service.Sealer()))
 	return t.keep(id, &tenant{
-		cache: cache.New(t.store, service.Sealer(), t.options...), service: service, sessions: session.New(t.store, id, t.sessions...),
+		cache: cache.New(t.store, service.Sealer(), t.options...), service: service, sessions: session.New(t.store, id, sessions...),
 	}), nil
 }
 

@@ -8,14 +8,17 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -59,6 +62,7 @@ type Manager struct {
 	store   kv.Store
 	owner   string
 	longest time.Duration
+	tenant  *seal.Sealer // nil: sessions are under their own keys alone
 }
 
 // Option changes what New makes.
@@ -67,6 +71,11 @@ type Option func(*Manager)
 // WithMaxTTL sets the longest time from a session's creation to its end, in place of the table's for the
 // class. It must be positive.
 func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.longest = longest } }
+
+// WithTenantKeys seals each session once more under the keys of its tenant, for the use service. So shredding the
+// tenant ends its sessions: nothing opens them again, and no new one can be made. A rotation destroys no key of
+// that use.
+func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.tenant = sealer } }
 
 // New makes a manager over a store, which the caller closes.
 func New(store kv.Store, owner string, options ...Option) *Manager {
@@ -130,21 +139,57 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 	if err != nil {
 		return "", s, err
 	}
-	pkg, err := k.sealer.Seal(nil, seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place}, data)
-	if err != nil {
-		return "", s, err
-	}
-	h, _, err := format.ParseHeader(pkg)
+	pkg, h, err := m.seal(&k, data)
 	if err != nil {
 		return "", s, err
 	}
 	if err := record(audit.SessionCreate, h.KeyID, nil); err != nil {
 		return "", s, err
 	}
-	if err := m.store.Set(ctx, k.name, pkg, ttl); err != nil {
-		return "", s, err
+	if err := m.put(ctx, k.name, pkg, ttl); err != nil {
+		return "", s, errors.Join(err, record(audit.SessionCreate, h.KeyID, err))
 	}
 	return id, sessionOf(data, &h, ttl), nil
+}
+
+// seal returns the session's package with its header.
+func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err error) {
+	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: time.Now().UnixMilli()}
+	pkg, err = k.sealer.Seal(nil, req, data)
+	if req.Use = format.UseService; err == nil && m.tenant != nil {
+		pkg, err = m.tenant.Seal(nil, req, pkg)
+	}
+	if err == nil {
+		h, _, err = format.ParseHeader(pkg)
+	}
+	return pkg, h, err
+}
+
+// unseal opens the package of a session.
+func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
+	if m.tenant != nil {
+		outer, err := m.tenant.Open(nil, pkg, seal.Want{Use: format.UseService, Place: k.place, Least: class})
+		if err != nil {
+			return seal.Opened{}, err
+		}
+		pkg = outer.Value
+	}
+	return k.sealer.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
+}
+
+// put stores a new session, and reads back after an error: its package has a random nonce, so an equal value in the
+// store is the one that was written.
+func (m *Manager) put(ctx context.Context, name string, pkg []byte, ttl time.Duration) error {
+	err := m.store.Set(ctx, name, pkg, ttl)
+	if err == nil {
+		return nil
+	}
+	ctx, cancel := durable.Detach(ctx)
+	defer cancel()
+	if now, _, unread := m.store.Get(ctx, name); unread == nil && bytes.Equal(now, pkg) {
+		return nil
+	}
+	return err
 }
 
 func random() []byte {
@@ -184,12 +229,12 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 	if !ok {
 		return seal.Opened{}, nil, ErrNotFound
 	}
-	o, err := k.sealer.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
+	o, err := m.unseal(k, pkg)
 	claimed, _, _ := format.ParseHeader(pkg) // of one that does not open too
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if err == nil && time.Since(time.UnixMilli(claimed.EncryptedAt)) > m.longest {
+	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > m.longest {
 		err = ErrNotFound // a store that forgot to let it go
 	}
 	return o, pkg, err

@@ -206,9 +206,9 @@ export interface paths {
         put?: never;
         /**
          * Create a session
-         * @description Seals the data under a key of the session's own and answers the session's id, which cannot be had again. Treat it like a password:
-         *     in a browser, keep it in a cookie that is `HttpOnly`, `Secure` and `SameSite`. Not safe to retry blindly: a retry makes another
-         *     session, and the first one times out.
+         * @description Seals the data under a key of the session's own and the tenant's keys, and answers the session's id, which cannot be had again.
+         *     Treat it like a password: in a browser, keep it in a cookie that is `HttpOnly`, `Secure` and `SameSite`. Not safe to retry blindly:
+         *     a retry makes another session, and the first one times out.
          */
         post: operations["createSession"];
         delete?: never;
@@ -2234,6 +2234,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
