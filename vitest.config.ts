@@ -7,7 +7,7 @@ export default defineConfig({
     // For machines that others keep busy; a test that hangs is rare.
     testTimeout: 300_000,
     hookTimeout: 300_000,
-    // Browsers are heavy: one file at a time, so that none starves another.
-    fileParallelism: false,
+    // As many files at once as a small machine has processors: browsers are heavy.
+    maxWorkers: 2,
   },
 });

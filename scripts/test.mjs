@@ -11,6 +11,8 @@ import { countVitest } from './suite/vitest.mjs';
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
 const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?:\/|$)/;
+/** The packages that take longest start first, so that none of them runs alone at the end. */
+const SLOWEST = ['cmd/server', 'server/seal', 'server/api', 'server/kv/rediskv', 'server/recovery', 'server/rotation'];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
 const LIMIT = '20m';
 
@@ -33,7 +35,8 @@ async function goTests(name, packages, ...flags) {
 }
 
 async function go() {
-  const packages = execFileSync('go', ['list', './...'], { encoding: 'utf8' }).trim().split('\n');
+  const rank = (path) => SLOWEST.findIndex((slow) => path.endsWith(`/${slow}`)) + 1 || SLOWEST.length + 1;
+  const packages = execFileSync('go', ['list', './...'], { encoding: 'utf8' }).trim().split('\n').sort((a, b) => rank(a) - rank(b));
   // More at once than there are processors: most of these tests wait, for the disk, for processes, for time.
   await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), '-race', '-p', '3', '-parallel', '6');
   await goTests('Go tests of sequential code', packages.filter((path) => SEQUENTIAL.test(path)), '-p', '2');
