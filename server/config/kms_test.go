@@ -82,7 +82,7 @@ func TestProvidersRefused(t *testing.T) {
 		"PHI_ENCRYPTION_KEY=short,PII_ENCRYPTION_KEY=,GENERAL_ENCRYPTION_KEY=short":                  "PHI_ENCRYPTION_KEY PII_ENCRYPTION_KEY GENERAL_ENCRYPTION_KEY",
 		"ENCRYPTION_MASTER_KEY=" + planted + planted + ",GENERAL_ENCRYPTION_KEY=" + planted + "xxxx": "GENERAL_ENCRYPTION_KEY",
 	} {
-		t.Run(environ, func(t *testing.T) {
+		t.Run(strings.ReplaceAll(environ, planted, "planted"), func(t *testing.T) {
 			_, _, err := load(t, strings.Split(environ, ","))
 			require.Error(t, err, environ)
 			require.NotContains(t, err.Error(), planted)
