@@ -1,4 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { GoTests } from './gotest.mjs';
 import { run } from './processes.mjs';
@@ -27,11 +30,11 @@ test('tests that pass and that are skipped are counted, and their output is not 
 });
 
 test.each([
-  ['panics', 1, /panics: panic: planned; without a result: TestPanics\n[^]*panics_test\.go:9/],
-  ['slow', 1, /slow: panic: test timed out after 3s; without a result: TestSlow\n[^]*slow_test\.go/],
-  ['broken', 0, /broken: the package does not build\n[^]*undefined: undefined/],
-  ['exits', 0, /exits: the package ended without the failure of a test\n +there is nothing to test with/],
-])('a package that %s is counted and named, with the end of its output', async (folder, passed, says) => {
+  ['panics', 'panics', 1, /panics: panic: planned; without a result: TestPanics\n[^]*panics_test\.go:9/],
+  ['exceeds its time limit', 'slow', 1, /slow: panic: test timed out after 3s; without a result: TestSlow\n[^]*slow_test\.go/],
+  ['does not build', 'broken', 0, /broken: the package does not build\n[^]*undefined: undefined/],
+  ['exits before its tests', 'exits', 0, /exits: the package ended without the failure of a test\n +there is nothing to test with/],
+])('a package that %s is counted and named, with the end of its output', async (_, folder, passed, says) => {
   const { summary, failures, printed } = await tested(folder);
   expect(failures).toHaveLength(1);
   expect(failures[0]).toMatch(says);
@@ -55,13 +58,23 @@ test('a process that a test leaves is ended and named', async () => {
   expect(failures).toEqual([]);
   expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
   const pid = left[0].split(' ')[0];
-  await expect.poll(() => state(pid)).toMatch(/^(gone|Z)$/);
+  await expect.poll(() => state(pid), { timeout: 60_000 }).toMatch(/^(gone|Z)$/);
 });
 
 test('a process that left the session is found by its mark', async () => {
   const { left, status } = await run('sh', ['-c', 'setsid sleep 1000 & exit 3'], { grace: 500 });
   expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
   expect(status).toBe(3);
+});
+
+test('what a killed runner started is ended', async () => {
+  const module = JSON.stringify(new URL('processes.mjs', import.meta.url).href);
+  const script = `import { run } from ${module}; await run('sh', ['-c', 'sleep 1000 & echo $!; wait'], { line: console.log });`;
+  const runner = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [pid] = await once(createInterface({ input: runner.stdout }), 'line');
+  expect(state(pid)).toMatch(/[SR]/);
+  runner.kill('SIGKILL');
+  await expect.poll(() => state(pid), { timeout: 60_000 }).toMatch(/^(gone|Z)$/);
 });
 
 test('a command that ends without a word is a failure', async () => {
