@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const FINISH_MS = 10_000;
-const MARK = 'COFFER_TEST_RUN';
+const MARK = 'TEST_RUN_MARK';
 
 let guardian: Socket | undefined;
 

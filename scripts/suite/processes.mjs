@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 /** The variable that marks the processes of one run: those that leave their session, as browsers do, inherit it. */
-export const MARK = 'COFFER_TEST_RUN';
+export const MARK = 'TEST_RUN_MARK';
 /** How long processes that were told to end may take. */
 const GRACE_MS = 10_000;
 const INTERVAL_MS = 100;

@@ -157,7 +157,7 @@ func slow(t *testing.T, s Subject, peer Peer) {
 	begin := time.Now()
 	_, err = kek.Unwrap(t.Context(), wrapped, binding("tenant"))
 	require.ErrorIs(t, err, kms.ErrTimeout)
-	require.Less(t, time.Since(begin), 20*time.Second)
+	require.Less(t, time.Since(begin), time.Minute)
 	s.silent(t, err)
 }
 
@@ -170,6 +170,6 @@ func givenUp(t *testing.T, s Subject, peer Peer) {
 		_, err := kek.Unwrap(within(t), wrapped, binding("tenant"))
 		require.ErrorIs(t, err, kms.ErrTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Less(t, time.Since(begin), 6*time.Second)
+		require.Less(t, time.Since(begin), time.Minute)
 	}
 }
