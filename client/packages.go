@@ -28,7 +28,8 @@ type Plaintext struct {
 // Opened is an authentic value with what its package says of it.
 type Opened struct {
 	Value       []byte
-	ValueType   string // text, bytes, buffer, json, blob or file
+	ValueType   string // text, bytes, buffer, json, blob, file or view
+	ElementType string // of views: the ECMAScript class, such as Float32Array, whose elements are little-endian
 	Class       classify.Class
 	KeyID       string
 	EncryptedAt time.Time
@@ -73,6 +74,7 @@ type openedJSON struct {
 	Text        *string           `json:"text,omitempty"`
 	Data        []byte            `json:"data,omitempty"`
 	ValueType   string            `json:"valueType"`
+	ElementType string            `json:"elementType"`
 	Class       string            `json:"class"`
 	KeyID       string            `json:"keyId"`
 	EncryptedAt time.Time         `json:"encryptedAt"`
@@ -88,7 +90,7 @@ func (o *openedJSON) opened() (Opened, error) {
 	if o.Text != nil {
 		value = []byte(*o.Text)
 	}
-	return Opened{value, o.ValueType, class, o.KeyID, o.EncryptedAt, o.Context}, nil
+	return Opened{value, o.ValueType, o.ElementType, class, o.KeyID, o.EncryptedAt, o.Context}, nil
 }
 
 type itemsJSON[T any] struct {

@@ -11,19 +11,21 @@ const OWNER = 'Klinik Zürich';
 const PASSWORD = 'correct horse Café'; // NFC in Go and here
 
 const utf8 = (text: string) => new Uint8Array(Buffer.from(text));
-const none = { mediaType: '', fileName: '', lastModified: 0 };
+const none = { mediaType: '', fileName: '', lastModified: 0, element: '' };
 const VALUES = [
   { ...none, type: 'text', bytes: utf8('\ufeffhéllo \u{1f512} \u0000') },
   { ...none, type: 'bytes', bytes: new Uint8Array([0, 1, 254, 255]) },
   { ...none, type: 'buffer', bytes: new Uint8Array(0) },
   { ...none, type: 'json', bytes: utf8('{"a":[1,null,-0.5],"ü":{"__proto__":"x"}}') },
   { ...none, type: 'blob', bytes: utf8('<b>'), mediaType: 'text/html' },
-  { type: 'file', bytes: new Uint8Array(3000).fill(7), mediaType: 'application/dicom', fileName: 'Röntgen \u202e.dcm', lastModified: -1 },
+  { ...none, type: 'view', bytes: new Uint8Array([0, 0, 128, 63, 0, 0, 0, 192]), element: 'Float32Array' },
+  { ...none, type: 'view', bytes: new Uint8Array(3), element: 'DataView' },
+  { ...none, type: 'file', bytes: new Uint8Array(3000).fill(7), mediaType: 'application/dicom', fileName: 'Röntgen \u202e.dcm', lastModified: -1 },
 ] as const;
 
 /** An item for every class and value type, each in a place of its own. */
 const items = (use: Item['use'], place: (name: string) => Item['place']): Item[] =>
-  CLASSES.flatMap((cls) => VALUES.map((value) => ({ ...value, class: cls, use, context: { patient: 'Zoë', '': value.type }, place: place(`${cls}/${value.type} ✓`) })));
+  CLASSES.flatMap((cls) => VALUES.map((value) => ({ ...value, class: cls, use, context: { patient: 'Zoë', '': value.type }, place: place(`${cls}/${value.type} ${value.element} ✓`) })));
 
 const inStore = items('storage', (name) => ({ owner: OWNER, collection: 'Akten', name }));
 const handedOut = items('service', () => ({ owner: '', collection: '' }));

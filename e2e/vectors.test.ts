@@ -5,17 +5,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Page, type Server, type Session, chromium, firefox, webkit } from './harness/index.js';
 import { bundle, call } from './page/bundle.js';
 import type { Outcome } from './page/check.js';
-import type { Documents, PackageVector, Refusals } from './page/files.js';
+import type { Documents, PackageVector, Refusals, Rules } from './page/files.js';
 import { ROOT, servePackage } from './support.js';
 
-const FILES = ['packages', 'special', 'variants', 'invalid', 'documents'] as const;
+const FILES = ['packages', 'special', 'variants', 'invalid', 'rules', 'documents'] as const;
 const text = (name: string) => readFileSync(join(ROOT, `shared/format/vectors/${name}.json`), 'utf8');
 const read = <T>(name: string) => JSON.parse(text(name)) as T;
 
 /** How many cases each check must look at, counted here and not in the page. */
 function counts(): Record<string, number> {
   const packages = [...read<PackageVector[]>('packages'), ...read<PackageVector[]>('special')];
-  const { binary, json, open } = read<Refusals>('invalid');
+  const { binary, json, open, decode } = read<Refusals>('invalid');
   const { documents, slots, invalidDocuments, invalidSlots, unlockRefusals } = read<Documents>('documents');
   const owners = new Map(documents.map((d) => [d.name, d.owner]));
   const records = packages.filter((v) => v.open && v.header.use === 1 && v.place.name !== undefined && owners.get(v.document ?? '') === v.place.owner);
@@ -26,6 +26,8 @@ function counts(): Record<string, number> {
     refusesBytes: binary.length,
     refusesTexts: json.length,
     refusesToOpen: open.length,
+    refusesValues: decode.length,
+    secrets: read<Rules>('rules').secrets.length,
     opensNothing: open.filter((v) => v.document === 'empty').length,
     headers: packages.length,
     bodies: packages.length,

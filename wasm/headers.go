@@ -26,7 +26,8 @@ func header(n int32, body float64) (result int32) {
 	return int32(size)
 }
 
-// derivation decides whether the key of the package whose header is the input may be derived at all.
+// derivation decides whether the key of the package whose header is the input may be derived at all: by the format's
+// bounds, and by the policy of its class.
 //
 //go:wasmexport derivation
 func derivation(n int32) (result int32) {
@@ -34,6 +35,9 @@ func derivation(n int32) (result int32) {
 	h, _, err := format.ParseHeader(input(n))
 	if err == nil {
 		err = envelope.CheckDerivation(&h)
+	}
+	if err == nil && h.Source == format.FromPassphrase {
+		err = classify.Class(h.Class).CheckIterations(h.Iterations)
 	}
 	return output(out, err)
 }
@@ -60,16 +64,19 @@ func compose(n int32) (result int32) {
 	return output(h.Append(out))
 }
 
-// details writes what precedes the value in the plaintext. The input is the media type, the file's name and
-// the context.
+// details writes what precedes the value in the plaintext. The input is the record's name, the media type, the file's
+// name and the context.
 //
 //go:wasmexport details
-func details(valueType, flags, n int32, lastModified float64) (result int32) {
+func details(valueType, flags, element, n int32, lastModified float64) (result int32) {
 	defer guard(&result)
-	d := format.Details{LastModified: int64(lastModified)}
+	d := format.Details{LastModified: int64(lastModified), Element: format.Element(small(element))}
 	rest := input(n)
 	var err error
-	if d.MediaType, rest, err = readText(rest); err == nil {
+	if d.Name, rest, err = readText(rest); err == nil {
+		d.MediaType, rest, err = readText(rest)
+	}
+	if err == nil {
 		d.FileName, rest, err = readText(rest)
 	}
 	if err == nil {
@@ -82,21 +89,22 @@ func details(valueType, flags, n int32, lastModified float64) (result int32) {
 	return output(format.AppendDetails(out, &h, d))
 }
 
-// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of
-// bytes before the value (32 bits), the modification time (64 bits), the media type, the file's name and the
-// context.
+// cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of bytes
+// before the value (32 bits), the modification time (64 bits), the element type (8 bits) and the size of an element (8
+// bits), the record's name, the media type, the file's name and the context.
 //
 //go:wasmexport cutDetails
 func cutDetails(valueType, flags, n int32) (result int32) {
 	defer guard(&result)
-	h := format.Header{Algorithm: format.Chunked, Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
-	d, value, err := format.CutDetails(&h, input(n))
+	h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+	d, rest, err := format.CutDetails(&h, input(n))
 	if err != nil {
 		return failed(err)
 	}
-	b := binary.BigEndian.AppendUint32(out, uint32(int(n)-len(value)))
+	b := binary.BigEndian.AppendUint32(out, uint32(int(n)-len(rest)))
 	b = binary.BigEndian.AppendUint64(b, uint64(d.LastModified))
-	b = appendText(appendText(b, d.MediaType), d.FileName)
+	b = append(b, byte(d.Element), byte(d.Element.Size()))
+	b = appendText(appendText(appendText(b, d.Name), d.MediaType), d.FileName)
 	for k, v := range d.Context.All() {
 		b = appendText(appendText(b, k), v)
 	}

@@ -31,6 +31,7 @@ type item struct {
 	MediaType    string            `json:"mediaType"`
 	FileName     string            `json:"fileName"`
 	LastModified int64             `json:"lastModified"`
+	Element      string            `json:"element"` // of views
 }
 
 type place struct {
@@ -109,6 +110,12 @@ func sealer(in exchangeRequest) (*seal.Sealer, error) {
 
 func sealItem(s *seal.Sealer, i item) (out sealed, err error) {
 	req := seal.Request{Place: i.Place.format(), MediaType: i.MediaType, FileName: i.FileName, LastModified: i.LastModified}
+	if i.Element != "" {
+		var err error
+		if req.Element, err = format.ParseElement(i.Element); err != nil {
+			return out, err
+		}
+	}
 	var errs [4]error
 	req.Use, errs[0] = format.ParseUse(i.Use)
 	req.Type, errs[1] = format.ParseValueType(i.Type)
@@ -147,8 +154,15 @@ func openFound(s *seal.Sealer, f found) opened {
 	}
 	return opened{item: &item{
 		Type: h.Type.String(), Class: classify.Class(h.Class).String(), Use: h.Use.String(), Place: f.Place, Context: context,
-		Bytes: append([]byte{}, o.Value...), MediaType: o.Details.MediaType, FileName: o.Details.FileName, LastModified: o.Details.LastModified,
+		Bytes: append([]byte{}, o.Value...), Element: elementOf(o.Details), MediaType: o.Details.MediaType, FileName: o.Details.FileName, LastModified: o.Details.LastModified,
 	}}
+}
+
+func elementOf(d format.Details) string {
+	if !d.Element.Valid() {
+		return ""
+	}
+	return d.Element.String()
 }
 
 // bytes is the package in the binary encoding, whichever it came in.

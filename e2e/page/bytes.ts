@@ -4,8 +4,8 @@ import { packageFromJson, packageToJson } from '../../web/src/json.js';
 import { hkdf, importSecret, keyId } from '../../web/src/primitives.js';
 import { Sealer } from '../../web/src/sealer.js';
 import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
-import { type Documents, type Refusals, file, packageVectors } from './files.js';
-import { additionalData, available, core, encodePlace, headerBytes, matches, metadataOf, rebuild, sealed, withCiphertext } from './rebuild.js';
+import { type Documents, type Refusals, bytesOf, file, packageVectors } from './files.js';
+import { LONG, additionalData, available, core, encodePlace, headerBytes, matches, metadataOf, rebuild, sealed, withCiphertext } from './rebuild.js';
 
 export async function headers(): Promise<Outcome> {
   return every(await packageVectors(), async (v) => {
@@ -33,6 +33,7 @@ export async function encodings(): Promise<Outcome> {
   const c = await core;
   return every((await packageVectors()).filter(available), async (v) => {
     const bytes = await rebuild(v);
+    if (bytes.length > LONG) return;
     const json = await withCiphertext(v, bytes);
     same('JSON of binary', packageToJson(c, splitParts(c, bytes)), json);
     same('binary of JSON', joinParts(packageFromJson(c, JSON.parse(JSON.stringify(json)))), bytes);
@@ -58,6 +59,6 @@ export async function opensNothing(): Promise<Outcome> {
     const { name, ...place } = v.place;
     const prefix = encodePlace(place);
     if (name !== undefined) prefix[prefix.length - 1] = 1;
-    return refused('open', v.code, sealer.open(splitParts(c, fromHex(v.package)), uses[v.use] as 'storage', { prefix, name }));
+    return refused('open', v.code, sealer.open(splitParts(c, bytesOf(v.package)), uses[v.use] as 'storage', { prefix, name }));
   });
 }

@@ -40,7 +40,8 @@ export interface PackageVector {
     context: Record<string, string>;
   };
   place: VectorPlace;
-  details?: { context?: Record<string, string>; mediaType: string; fileName: string; lastModified: number };
+  details?: { context?: Record<string, string>; name?: string; mediaType: string; fileName: string; lastModified: number; element?: number };
+  padding?: number;
   nonce: string;
   value: Data;
   messageKey: string;
@@ -57,7 +58,9 @@ export interface Refusal {
   use: number;
   least: number;
   place: VectorPlace;
-  package: string;
+  package: Data;
+  of?: string;
+  splice?: { from?: number; to?: number; hex?: string }[];
   code: string;
 }
 
@@ -65,6 +68,7 @@ export interface Refusals {
   binary: { name: string; bytes: Data; code: string }[];
   json: { name: string; text?: string; hex?: string; code: string }[];
   open: Refusal[];
+  decode: Refusal[];
 }
 
 export interface SlotVector {
@@ -91,6 +95,11 @@ export interface Documents {
   unlockRefusals: { name: string; bytes: string; secret: VectorSecret; code: string }[];
 }
 
+/** What no package shows; the fields are described in Go. */
+export interface Rules {
+  secrets: { name: string; text?: string; hex?: string; kind?: string; salt?: string; iterations?: number; key?: string; code?: string }[];
+}
+
 /** Reads one of the files, which the test serves. */
 export async function file<T>(name: string): Promise<T> {
   return (await fetch(`/vectors/${name}.json`)).json() as Promise<T>;
@@ -101,6 +110,14 @@ export async function packageVectors(): Promise<PackageVector[]> {
   return [...(await file<PackageVector[]>('packages')), ...(await file<PackageVector[]>('special'))];
 }
 
+/** The bytes of a package that must be refused, given the valid ones. */
+export function refusedBytes(v: Refusal, packages: readonly PackageVector[]): Uint8Array<ArrayBuffer> {
+  const of = packages.find((p) => p.name === v.of);
+  if (!of) return bytesOf(v.package);
+  const whole = bytesOf(of.package);
+  return new Uint8Array((v.splice ?? []).flatMap(({ from, to, hex }) => [...fromHex(hex ?? ''), ...(to ? whole.subarray(from ?? 0, to) : [])]));
+}
+
 /** The bytes that a Data stands for; not of one that is a digest. */
 export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
   if (d.sha256) throw new Error('only a digest is given');
@@ -108,6 +125,8 @@ export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
   if (!d.repeat) return start;
   const [all, pattern] = [new Uint8Array(d.length ?? 0), fromHex(d.repeat)];
   all.set(start);
-  for (let i = start.length; i < all.length; i += pattern.length) all.set(pattern.subarray(0, all.length - i), i);
+  all.set(pattern.subarray(0, all.length - start.length), start.length);
+  // Each round copies what is there behind itself.
+  for (let n = pattern.length; start.length + n < all.length; n *= 2) all.copyWithin(start.length + n, start.length, start.length + n);
   return all;
 }

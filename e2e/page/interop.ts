@@ -77,8 +77,8 @@ export async function load(database: string, unlock: Unlock, items: Item[], seal
 }
 
 async function matches(item: Item, value: unknown): Promise<void> {
-  const { type, bytes, mediaType, fileName, lastModified } = item;
-  same('value', await spell(value, type), { type, bytes, mediaType, fileName, lastModified });
+  const { type, bytes, mediaType, fileName, lastModified, element } = item;
+  same('value', await spell(value, type), { type, bytes, mediaType, fileName, lastModified, element });
 }
 
 /** The codes with which packages are refused by a service. */

@@ -2,15 +2,21 @@
 import { type EncryptedPackage, type EncryptedStorage, EncryptionService, type Inspection, createEncryptedStorage } from 'coffer';
 import { classes } from '../../web/src/classification.js';
 import { algorithms, sources, types, uses } from '../../web/src/header.js';
+import { importSecret, keyId } from '../../web/src/primitives.js';
+import { secretOf } from '../../web/src/unlock.js';
+import { elements } from '../../web/src/values.js';
 import { codeOf, every, fromHex, type Outcome, refused, same } from './check.js';
-import { type Documents, type PackageVector, type Refusals, bytesOf, file, packageVectors } from './files.js';
+import { type Documents, type PackageVector, type Refusal, type Refusals, type Rules, bytesOf, file, packageVectors, refusedBytes } from './files.js';
 import { putRecord, splitRecord } from './idb.js';
 import { readers, unlockOf } from './readers.js';
-import { available, rebuild, withCiphertext } from './rebuild.js';
+import { LONG, available, rebuild, withCiphertext } from './rebuild.js';
 import { type Spelt, type ValueType, spell } from './values.js';
 
 const SEALED_CONTEXT = 2;
 const TOMBSTONE = 1;
+
+/** The lowest iterations that policy reads, by class: more than the format demands. */
+const POLICY = [0, 100_000, 100_000, 150_000, 150_000, 250_000];
 
 /** Every valid package opens in both encodings and gives its value in its type; a chunked one is refused, not misread. */
 export async function opens(): Promise<Outcome> {
@@ -19,8 +25,9 @@ export async function opens(): Promise<Outcome> {
     const service = reader(v.document, v.secret);
     const bytes = await rebuild(v);
     const options = { use: uses[v.header.use] as 'storage', place: v.place, least: classes[v.header.class - 1]! };
-    for (const sealed of [bytes, await withCiphertext(v, bytes)]) {
-      if (!v.open) await refused('chunked', 'unsupported_version', service.decrypt(sealed, options));
+    for (const sealed of bytes.length > LONG ? [bytes] : [bytes, await withCiphertext(v, bytes)]) {
+      if (v.header.iterations && v.header.iterations < POLICY[v.header.class]!) await refused('policy', 'kdf_out_of_range', service.decrypt(sealed, options));
+      else if (!v.open) await refused('chunked', 'unsupported_version', service.decrypt(sealed, options));
       else await sameValue(v, await service.decrypt(sealed, options));
     }
   });
@@ -44,20 +51,26 @@ export async function opensFromStorage(): Promise<Outcome> {
     const bytes = await rebuild(v);
     await putRecord(database, store, name, splitRecord(bytes));
     await sameValue(v, await storage.getDecrypted(name));
-    same('package', await storage.getPackage(name), bytes);
+    if (bytes.length <= LONG) same('package', await storage.getPackage(name), bytes);
     sameHeader(v, (await storage.inspect(name)) as Inspection, bytes.length);
   });
 }
 
 async function sameValue(v: PackageVector, value: unknown): Promise<void> {
   if (v.header.flags & TOMBSTONE) return same('value of a tombstone', value, null);
-  const want: Spelt = { type: types[v.header.type] as ValueType, bytes: bytesOf(v.value), mediaType: '', fileName: '', lastModified: 0, ...shown(v) };
-  same('value', await spell(value, want.type), want);
+  const want: Spelt = { type: types[v.header.type] as ValueType, bytes: bytesOf(v.value), mediaType: '', fileName: '', lastModified: 0, element: '', ...shown(v) };
+  const got = await spell(value, want.type);
+  if (want.bytes.length > LONG) {
+    const equal = got.bytes.length === want.bytes.length && got.bytes.every((b, i) => b === want.bytes[i]);
+    return same('long value', [equal, got.type], [true, want.type]);
+  }
+  if (want.type === 'json') for (const s of [got, want]) s.bytes = new TextEncoder().encode(JSON.stringify(JSON.parse(new TextDecoder().decode(s.bytes))));
+  same('value', got, want);
 }
 
 /** The details that come back; a sealed context does not. */
 function shown({ details }: PackageVector) {
-  return details && { mediaType: details.mediaType, fileName: details.fileName, lastModified: details.lastModified };
+  return details && { mediaType: details.mediaType, fileName: details.fileName, lastModified: details.lastModified, element: elements[details.element ?? 0] ?? '' };
 }
 
 function sameHeader({ header: h }: PackageVector, { encryptedAt, ...got }: Inspection, size: number): void {
@@ -74,6 +87,8 @@ function sameHeader({ header: h }: PackageVector, { encryptedAt, ...got }: Inspe
     context: h.context,
     tombstone: (h.flags & TOMBSTONE) !== 0,
     sealedContext: (h.flags & SEALED_CONTEXT) !== 0,
+    padded: (h.flags & 4) !== 0,
+    sealedName: (h.flags & 8) !== 0,
     size,
   });
 }
@@ -106,13 +121,37 @@ export async function refusesTexts(): Promise<Outcome> {
   });
 }
 
-/** Packages that must not open there, with those keys. */
+/** Packages that must not open there, with those keys. Of chunked ones no more is known here than that they are chunked, if they parse. */
 export async function refusesToOpen(): Promise<Outcome> {
-  const reader = await readers();
+  const [reader, packages] = [await readers(), await packageVectors()];
   return every((await file<Refusals>('invalid')).open, async (v) => {
     if (v.document === 'empty') return; // nothing unlocks it: below, with the parts
-    const least = classes[v.least - 1];
-    const options = { use: uses[v.use] as 'storage', place: v.place, ...(least ? { least } : {}) };
-    await refused('decrypt', v.code, reader(v.document, v.secret).decrypt(fromHex(v.package), options));
+    const bytes = refusedBytes(v, packages);
+    const chunked = bytes[4] === 3 && v.code === 'authentication_failed';
+    const code = await codeOf(reader(v.document, v.secret).decrypt(bytes, optionsOf(v)));
+    if (!chunked || code !== 'unsupported_version') same('code', code, v.code);
+  });
+}
+
+/** Packages that open, and whose value is not the text that its type says. */
+export async function refusesValues(): Promise<Outcome> {
+  const reader = await readers();
+  return every((await file<Refusals>('invalid')).decode, (v) => refused('decrypt', v.code, reader(v.document, v.secret).decrypt(bytesOf(v.package), optionsOf(v))));
+}
+
+function optionsOf(v: Refusal) {
+  const least = classes[v.least - 1];
+  return { use: uses[v.use] as 'storage', place: v.place, ...(least ? { least } : {}) };
+}
+
+/** The texts of users: the kind of secret that each is, and the key that it gives. */
+export async function secrets(): Promise<Outcome> {
+  return every((await file<Rules>('rules')).secrets, async (v) => {
+    if (v.hex !== undefined) return; // no string of JavaScript
+    const secret = (async () => secretOf({ masterKey: v.text ?? '' }))();
+    if (v.code) return refused('secret', v.code, secret);
+    same('kind', (await secret).kind, v.kind === 'master-key' ? 2 : 1);
+    const key = await (await secret).key(fromHex(v.salt ?? ''), v.iterations ?? 0);
+    same('key id', await keyId(key), await keyId(await importSecret(fromHex(v.key ?? ''))));
   });
 }

@@ -27,17 +27,31 @@ export async function rebuild(v: PackageVector): Promise<Bytes> {
   return bytes;
 }
 
+/** Over this length a package is not converted: that would take long and show nothing new. */
+export const LONG = 4 << 20;
+
 /** A chunked package of which only the digest is given cannot be made here. */
 export const available = (v: PackageVector): boolean => v.header.algorithm !== 3 || !v.package.sha256;
 
 /** Seals the vector's value under its key, salt and nonce; not for algorithm 3. */
 export async function sealed(v: PackageVector): Promise<Bytes> {
   const [header, nonce, data] = [await headerBytes(v), fromHex(v.nonce), await additionalData(v)];
-  const plaintext = concat(await details(v), bytesOf(v.value));
+  const plaintext = padded(v, concat(await details(v), bytesOf(v.value)));
   const key = await messageKey(await importSecret(fromHex(v.key)), fromHex(v.header.salt));
   if (v.header.algorithm === 1) return concat(header, nonce, new Uint8Array(await gcmSeal(key, nonce, data, plaintext)));
   const tag = await gcmSeal(key, nonce, concat(data, plaintext), new Uint8Array(0));
   return concat(header, nonce, new Uint8Array(tag), plaintext);
+}
+
+/** The plaintext with its padding, by Padmé and at least to 256 bytes unless the vector says how much (SPEC.md section 6.3). */
+function padded(v: PackageVector, plaintext: Bytes): Bytes {
+  if (!(v.header.flags & 4)) return plaintext;
+  const size = Math.max(plaintext.length + 1, 256);
+  const exponent = Math.floor(Math.log2(size));
+  const unit = 2 ** (exponent - Math.floor(Math.log2(exponent)) - 1);
+  const padding = new Uint8Array(v.padding ?? Math.ceil(size / unit) * unit - plaintext.length);
+  padding[0] = 0x80;
+  return concat(plaintext, padding);
 }
 
 /** The fields of the vector's header, in words. */
@@ -56,6 +70,8 @@ export function metadataOf({ header: h }: PackageVector): Metadata {
     ...(h.iterations ? { iterations: h.iterations } : {}),
     tombstone: (h.flags & 1) !== 0,
     sealedContext: (h.flags & 2) !== 0,
+    padded: (h.flags & 4) !== 0,
+    sealedName: (h.flags & 8) !== 0,
   };
 }
 
@@ -87,8 +103,8 @@ export function encodePlace({ owner, collection, name }: VectorPlace): Bytes {
 async function details({ header: h, details: d }: PackageVector): Promise<Bytes> {
   const c = await core;
   const { details } = c.call;
-  const input = c.begin().text(d?.mediaType ?? '').text(d?.fileName ?? '').map(d?.context).length;
-  return c.output(details(h.type, h.flags, input, d?.lastModified ?? 0));
+  const input = c.begin().text(d?.name ?? '').text(d?.mediaType ?? '').text(d?.fileName ?? '').map(d?.context).length;
+  return c.output(details(h.type, h.flags, d?.element ?? 0, input, d?.lastModified ?? 0));
 }
 
 /** The JSON form; its ciphertext is filled in where the file leaves it out. */

@@ -20,6 +20,7 @@ type openedJSON struct {
 	Text        *string           `json:"text,omitempty"`
 	Data        *[]byte           `json:"data,omitempty"`
 	ValueType   string            `json:"valueType"`
+	ElementType string            `json:"elementType,omitempty"` // of views
 	Class       string            `json:"class"`
 	KeyID       string            `json:"keyId"`
 	EncryptedAt string            `json:"encryptedAt"`
@@ -201,6 +202,9 @@ func describeOpened(o *seal.Opened) *openedJSON {
 	d := &openedJSON{
 		ValueType: o.Header.Type.String(), Class: classify.Class(o.Header.Class).String(), KeyID: hex.EncodeToString(o.Header.KeyID[:]),
 		EncryptedAt: formatTime(o.Header.EncryptedAt), Context: notNil(o.Context().Map()),
+	}
+	if o.Header.Type == format.View {
+		d.ElementType = o.Details.Element.String()
 	}
 	if o.Header.Type == format.Text || o.Header.Type == format.JSON {
 		text := string(o.Value)

@@ -73,6 +73,6 @@ func openPlain(pkg []byte, want seal.Want) (o seal.Opened, err error) {
 		return o, err
 	}
 	o.Header = p.Header
-	o.Details, o.Value, err = format.CutDetails(&p.Header, p.Body[format.NonceSize:len(p.Body)-format.TagSize])
+	o.Details, o.Value, err = format.CutPlaintext(&p.Header, p.Body[format.NonceSize:len(p.Body)-format.TagSize])
 	return o, err
 }

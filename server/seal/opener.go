@@ -44,7 +44,7 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 	if !kept {
 		s.ciphers.add(messageOf(h), c)
 	}
-	if o.Details, o.Value, err = format.CutDetails(h, plain); err != nil {
+	if o.Details, o.Value, err = format.CutPlaintext(h, plain); err != nil {
 		return Opened{}, err
 	}
 	o.Header = *h

@@ -68,7 +68,10 @@ func (p *passphrase) check(h *format.Header, want envelope.Demand) error {
 	if err := checkSource(h, format.FromPassphrase, want); err != nil {
 		return err
 	}
-	return envelope.CheckDerivation(h)
+	if err := envelope.CheckDerivation(h); err != nil {
+		return err
+	}
+	return classify.Class(h.Class).CheckIterations(h.Iterations) // policy, which demands more than the format
 }
 
 func (p *passphrase) cipher(h *format.Header) (cipher.AEAD, error) {

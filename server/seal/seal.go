@@ -38,7 +38,8 @@ type Request struct {
 	Type     format.ValueType
 	Flags    format.Flags
 	Place    format.Place   // where the package will live
-	Context  format.Context // in the header, or in the plaintext where Flags has SealedContext
+	Context  format.Context // in the header, or in the plaintext if Flags has SealedContext
+	Name     string         // only under format.SealedName: the name itself, Place having the blinded one
 	Revision uint64
 
 	EncryptedAt int64 // milliseconds since 1970, of a value that is sealed anew under another key; 0 is now
@@ -46,6 +47,8 @@ type Request struct {
 	MediaType    string // only of format.Blob and format.File
 	FileName     string // only of format.File
 	LastModified int64  // only of format.File, milliseconds since 1970
+
+	Element format.Element // only of format.View
 }
 
 // Want is what a reader asks of a package besides its integrity.
@@ -59,7 +62,7 @@ type Want struct {
 type Opened struct {
 	Value   []byte
 	Header  format.Header
-	Details format.Details // media type, file name and date, and a sealed context
+	Details format.Details // media type, file name and date, element type, sealed context and name
 }
 
 // Context is the value's context, wherever the package carried it.
@@ -81,6 +84,10 @@ func (r *Request) check(value []byte) error {
 		return format.ErrTooLarge
 	case r.Flags&format.Tombstone != 0 && len(value) > 0:
 		return format.ErrInvalid
+	case r.Flags&format.SealedName != 0 && !r.Place.Named:
+		return format.ErrInvalid
+	case r.Type == format.View && (!r.Element.Valid() || len(value)%r.Element.Size() != 0):
+		return format.ErrInvalid
 	case (r.Type == format.Text || r.Type == format.JSON) && !utf8.Valid(value):
 		return format.ErrInvalid
 	}
@@ -89,12 +96,12 @@ func (r *Request) check(value []byte) error {
 
 // describes reports whether anything is said of the value inside the plaintext, or wrongly asked to be.
 func (r *Request) describes() bool {
-	return r.Type >= format.Blob || r.Flags != 0 || r.MediaType != "" || r.FileName != "" || r.LastModified != 0
+	return r.Type >= format.Blob || r.Flags != 0 || r.details() != format.Details{}
 }
 
 // details splits off what the package carries inside its plaintext.
 func (r *Request) details() format.Details {
-	d := format.Details{MediaType: r.MediaType, FileName: r.FileName, LastModified: r.LastModified}
+	d := format.Details{Name: r.Name, MediaType: r.MediaType, FileName: r.FileName, LastModified: r.LastModified, Element: r.Element}
 	if r.Flags&format.SealedContext != 0 {
 		d.Context = r.Context
 	}

@@ -69,7 +69,11 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 	if err := b.plan(&h, &req); err != nil {
 		return nil, err
 	}
-	if size := len(b.header) + format.NonceSize + len(b.details) + len(value) + format.TagSize; dst == nil {
+	plaintext := len(b.details) + len(value)
+	if h.Flags&format.Padded != 0 {
+		plaintext = format.PaddedSize(plaintext)
+	}
+	if size := len(b.header) + format.NonceSize + plaintext + format.TagSize; dst == nil {
 		dst = make([]byte, 0, size) // cheaper than to grow nothing
 	} else {
 		dst = slices.Grow(dst, size)
@@ -80,8 +84,12 @@ func (s *Sealer) Seal(dst []byte, req Request, value []byte) ([]byte, error) {
 		dst = w.cipher.Seal(dst, nil, nil, b.additional)
 		return append(append(dst, b.details...), value...), nil
 	}
-	if len(b.details) > 0 {
+	if plaintext > len(value) {
+		n := len(b.details) + len(value)
 		value = append(append(dst[len(dst):], b.details...), value...) // sealed where it lies
+		if h.Flags&format.Padded != 0 {
+			value = format.AppendPadding(value, n)
+		}
 	}
 	return w.cipher.Seal(dst, nil, value, b.additional), nil
 }

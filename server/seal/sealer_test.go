@@ -35,11 +35,17 @@ func TestRoundTrip(t *testing.T) {
 	s := seal.NewSealer(newKeys(t, "tenant"))
 	value := []byte(`"a planted value, readable as text and as JSON"`)
 	for _, class := range classify.All {
-		for kind := format.Text; kind <= format.File; kind++ {
-			for _, flags := range []format.Flags{0, format.SealedContext} {
+		for kind := format.Text; kind <= format.View; kind++ {
+			for _, flags := range []format.Flags{0, format.SealedContext, format.SealedContext | format.Padded | format.SealedName} {
 				r := request(class)
 				r.Type, r.Flags, r.Context, r.Revision = kind, flags, contextOf(t, map[string]string{"patient": "planted patient"}), 7
-				if kind >= format.Blob {
+				if flags&format.SealedName != 0 {
+					r.Name = "planted name"
+				}
+				if kind == format.View {
+					r.Element = format.ElementInt8
+				}
+				if kind == format.Blob || kind == format.File {
 					r.MediaType = "image/png"
 				}
 				if kind == format.File {
@@ -56,6 +62,12 @@ func TestRoundTrip(t *testing.T) {
 				require.Equal(t, map[string]string{"patient": "planted patient"}, o.Context().Map())
 				require.Equal(t, r.MediaType+r.FileName, o.Details.MediaType+o.Details.FileName)
 				require.Equal(t, r.LastModified, o.Details.LastModified)
+				require.Equal(t, r.Name, o.Details.Name)
+				require.Equal(t, r.Element, o.Details.Element)
+				require.NotContains(t, string(pkg), "planted name")
+				if flags&format.Padded != 0 {
+					require.Equal(t, format.PaddedSize(1), len(pkg)-format.HeaderSize-format.NonceSize-format.TagSize)
+				}
 				require.Equal(t, []any{uint8(class), kind, uint64(7)}, []any{o.Header.Class, o.Header.Type, o.Header.Revision})
 				require.GreaterOrEqual(t, o.Header.EncryptedAt, before)
 				hidden := class != classify.Public || flags != 0
@@ -114,8 +126,16 @@ func TestSealRefuses(t *testing.T) {
 		"misplaced type":  {func(r *seal.Request) { r.MediaType = "image/png" }, nil, format.ErrInvalid},
 		"misplaced name":  {func(r *seal.Request) { r.Type, r.FileName = format.Blob, "x" }, nil, format.ErrInvalid},
 		"long media type": {func(r *seal.Request) { r.Type, r.MediaType = format.Blob, string(long) }, nil, format.ErrTooLarge},
-		"revision":        {func(r *seal.Request) { r.Revision = format.MaxRevision + 1 }, nil, format.ErrInvalid},
-		"tombstone":       {func(r *seal.Request) { r.Flags = format.Tombstone }, []byte("x"), format.ErrInvalid},
+		"sealed name without a place": {func(r *seal.Request) {
+			r.Flags, r.Place = format.SealedName, format.Place{Owner: "tenant"}
+		}, nil, format.ErrInvalid},
+		"name without its flag":   {func(r *seal.Request) { r.Name = "x" }, nil, format.ErrInvalid},
+		"sealed name too long":    {func(r *seal.Request) { r.Flags, r.Name = format.SealedName, string(long) }, nil, format.ErrTooLarge},
+		"view without an element": {func(r *seal.Request) { r.Type = format.View }, nil, format.ErrInvalid},
+		"half an element":         {func(r *seal.Request) { r.Type, r.Element = format.View, format.ElementInt32 }, []byte("123"), format.ErrInvalid},
+		"element without a view":  {func(r *seal.Request) { r.Element = format.ElementInt32 }, nil, format.ErrInvalid},
+		"revision":                {func(r *seal.Request) { r.Revision = format.MaxRevision + 1 }, nil, format.ErrInvalid},
+		"tombstone":               {func(r *seal.Request) { r.Flags = format.Tombstone }, []byte("x"), format.ErrInvalid},
 	} {
 		r := request(classify.PHI)
 		c.change(&r)

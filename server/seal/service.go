@@ -2,6 +2,7 @@ package seal
 
 import (
 	"encoding/base64"
+	"unicode/utf8"
 
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -85,7 +86,8 @@ func (s *Service) EncryptString(plaintext string, class classify.Class, context 
 	return base64.StdEncoding.EncodeToString(ciphertext), m, nil
 }
 
-// DecryptString is the inverse of EncryptString. Errors are Sealer.Open's, and ErrNotText.
+// DecryptString is the inverse of EncryptString. Errors are Sealer.Open's, ErrNotText, and
+// format.ErrMalformed for text that is not UTF-8.
 func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOption) (string, error) {
 	if len(ciphertext) > base64.StdEncoding.EncodedLen(format.MaxValue+format.MaxContext) {
 		return "", format.ErrTooLarge
@@ -100,6 +102,9 @@ func (s *Service) DecryptString(ciphertext string, m Metadata, options ...ReadOp
 	}
 	if o.Header.Type != format.Text && o.Header.Type != format.JSON {
 		return "", ErrNotText
+	}
+	if !utf8.Valid(o.Value) {
+		return "", format.ErrMalformed
 	}
 	return string(o.Value), nil
 }

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -35,8 +36,8 @@ const (
 	// MaxData is the largest content of a session in bytes.
 	MaxData = 65536
 
-	labelKey  = "coffer/v1 session key"  // HKDF's info (RFC 5869) for the 32 bytes that seal the session
-	labelName = "coffer/v1 session name" // and for what it is kept under
+	labelKey  = "coffer/v1 session key"  // begins HKDF's info (RFC 5869) for the 32 bytes that seal the session
+	labelName = "coffer/v1 session name" // and for the bytes whose hash is its name in the store
 )
 
 var (
@@ -96,19 +97,19 @@ type keyed struct {
 	name   string // in the store
 }
 
-// derive gives the key and the name of SPEC.md section 4.8. It returns ErrNotFound for what cannot be an id.
+// derive returns the key and the name of SPEC.md section 4.7. It returns ErrNotFound for a text that is no id.
 func (m *Manager) derive(id string) (k keyed, err error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(raw) != idSize {
 		return k, ErrNotFound
 	}
 	defer clear(raw)
-	key, err := secret.HKDF(raw, []byte(m.owner), labelKey, idSize)
+	key, err := secret.HKDF(raw, nil, info(labelKey, m.owner), idSize)
 	if err != nil {
 		return k, err
 	}
 	defer clear(key)
-	named, err := secret.HKDF(raw, []byte(m.owner), labelName, idSize)
+	named, err := secret.HKDF(raw, nil, info(labelName, m.owner), idSize)
 	if err != nil {
 		return k, err
 	}
@@ -122,6 +123,12 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 		sealer: service.Sealer(), name: kv.Prefix(m.owner, collection) + name,
 		place: format.Place{Owner: m.owner, Collection: collection, Name: name, Named: true},
 	}, nil
+}
+
+// info is a label followed by the owner and its length. The owner is not HKDF's salt because HMAC pads its keys with
+// zeros: the owners "a" and "a\x00" would share their keys.
+func info(label, owner string) string {
+	return label + string(binary.BigEndian.AppendUint16(nil, uint16(len(owner)))) + owner
 }
 
 // Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had

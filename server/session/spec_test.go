@@ -6,55 +6,77 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"log/slog"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
 
-// specSection is the section of SPEC.md about sessions.
-func specSection(t *testing.T) string {
-	t.Helper()
-	page, err := os.ReadFile("../../shared/format/SPEC.md")
+// The vectors say what follows from an id for owners of all kinds.
+func TestVectors(t *testing.T) {
+	store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(page), "\n### 4.8 Sessions\n")
-	require.True(t, ok)
-	text, _, _ := strings.Cut(rest, "\n## ")
-	return text
+	defer store.Close()
+	seen := map[string]bool{}
+	for _, v := range vectors.OfRules().Sessions {
+		t.Run(v.Name, func(t *testing.T) {
+			require.False(t, seen[v.StoredAs], "no two owners share a name")
+			seen[v.StoredAs] = true
+			service, err := seal.NewService(base64.StdEncoding.EncodeToString(v.MasterKey))
+			require.NoError(t, err)
+			pkg, err := service.Sealer().Seal(nil, seal.Request{
+				Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: placeOf(v),
+			}, []byte("planted"))
+			require.NoError(t, err)
+			require.NoError(t, store.Set(t.Context(), kv.Prefix(v.Owner, "session")+v.StoredAs, pkg, time.Minute))
+			got, err := session.New(store, v.Owner).Get(t.Context(), v.ID, quiet)
+			require.NoError(t, err)
+			require.Equal(t, "planted", string(got.Data))
+		})
+	}
 }
 
-// bySpec derives with the page's labels, by the standard library alone.
-func bySpec(t *testing.T, id []byte, owner string) (masterKey []byte, name string) {
-	t.Helper()
-	labels := regexp.MustCompile(`HKDF\(id, owner, "([^"]+)", 32\)`).FindAllStringSubmatch(specSection(t), -1)
-	require.Len(t, labels, 2)
-	masterKey, err := hkdf.Key(sha256.New, id, []byte(owner), labels[0][1], 32)
+func placeOf(v vectors.Session) format.Place {
+	return format.Place{Owner: v.Owner, Collection: "session", Name: v.StoredAs, Named: true}
+}
+
+// A session of the owner "a" does not open for the owner "a" followed by U+0000: HMAC, which pads its keys with zeros,
+// would give both one key if the owner were HKDF's salt.
+func TestOwnersDoNotShareSessions(t *testing.T) {
+	store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	named, err := hkdf.Key(sha256.New, id, []byte(owner), labels[1][1], 32)
+	defer store.Close()
+	id, _, err := session.New(store, "a").Create(t.Context(), []byte("data"), time.Minute, quiet)
+	require.NoError(t, err)
+	keys, _, err := store.Scan(t.Context(), "", "", 0)
+	require.NoError(t, err)
+	pkg, _, err := store.Get(t.Context(), keys[0])
+	require.NoError(t, err)
+	name := strings.TrimPrefix(keys[0], kv.Prefix("a", "session"))
+	require.NoError(t, store.Set(t.Context(), kv.Prefix("a\x00", "session")+name, pkg, time.Minute))
+	_, err = session.New(store, "a\x00").Get(t.Context(), id, quiet)
+	require.ErrorIs(t, err, session.ErrNotFound)
+}
+
+// plainSession derives by the standard library alone what section 4.7 says.
+func plainSession(t *testing.T, id []byte, owner string) (masterKey []byte, name string) {
+	t.Helper()
+	info := func(label string) string { return label + "\x00" + string(rune(len(owner))) + owner }
+	masterKey, err := hkdf.Key(sha256.New, id, nil, info("coffer/v1 session key"), 32)
+	require.NoError(t, err)
+	named, err := hkdf.Key(sha256.New, id, nil, info("coffer/v1 session name"), 32)
 	require.NoError(t, err)
 	hash := sha256.Sum256(named)
 	return masterKey, hex.EncodeToString(hash[:])
-}
-
-// The page's example is what its formulas yield.
-func TestSpecExample(t *testing.T) {
-	values := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z ]+):\n\s+([0-9a-f]{64})$`).FindAllStringSubmatch(specSection(t), -1) {
-		values[m[1]] = m[2]
-	}
-	id, err := hex.DecodeString(values["id"])
-	require.NoError(t, err)
-	masterKey, name := bySpec(t, id, "clinic-7")
-	require.Equal(t, map[string]string{"id": values["id"], "master key": hex.EncodeToString(masterKey), "name": name}, values)
 }
 
 // What a manager stores is found and opened by the page alone.
@@ -66,7 +88,7 @@ func TestSpecOpensSessions(t *testing.T) {
 	require.NoError(t, err)
 	id, err := base64.RawURLEncoding.DecodeString(text)
 	require.NoError(t, err)
-	masterKey, name := bySpec(t, id, "clinic-7")
+	masterKey, name := plainSession(t, id, "clinic-7")
 	pkg, ok, err := store.Get(t.Context(), "coffer/clinic-7/session/"+name)
 	require.NoError(t, err)
 	require.True(t, ok)

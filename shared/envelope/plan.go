@@ -88,12 +88,15 @@ func CheckSecret(h *format.Header, got format.KeyID, want Demand) error {
 }
 
 // CheckDerivation decides whether to derive the key of a passphrase package at all, before any work is done. It returns
-// classify.ErrIterations outside the class's bounds.
+// classify.ErrIterations outside the format's bounds. Policy may demand more: classify.Class.CheckIterations.
 func CheckDerivation(h *format.Header) error {
 	if h.Source != format.FromPassphrase {
 		return nil
 	}
-	return classify.Class(h.Class).CheckIterations(h.Iterations)
+	if h.Iterations < format.MinIterations || h.Iterations > format.MaxIterations {
+		return classify.ErrIterations
+	}
+	return nil
 }
 
 // Algorithm returns how a one-piece value of the class is sealed: public values are authenticated in the

@@ -64,15 +64,25 @@ func ExampleParse() {
 }
 
 // A file's name and media type are personal data: they travel inside the plaintext, before the value.
-func ExampleAppendDetails() {
-	header := format.Header{Type: format.File}
-	plaintext, err := format.AppendDetails(nil, &header, format.Details{MediaType: "application/dicom", FileName: "knee.dcm"})
+func ExampleAppendPlaintext() {
+	header := format.Header{Algorithm: format.AES256GCM, Type: format.File, Flags: format.Padded}
+	described := format.Details{MediaType: "application/dicom", FileName: "knee.dcm"}
+	plaintext, err := format.AppendPlaintext(nil, &header, described, []byte("the file's bytes"))
 	if err != nil {
 		panic(err)
 	}
-	plaintext = append(plaintext, "the file's bytes"...)
+	fmt.Println(len(plaintext))
 
-	details, value, err := format.CutDetails(&header, plaintext)
+	details, value, err := format.CutPlaintext(&header, plaintext)
 	fmt.Println(details.FileName, details.MediaType, string(value), err)
-	// Output: knee.dcm application/dicom the file's bytes <nil>
+	// Output:
+	// 256
+	// knee.dcm application/dicom the file's bytes <nil>
+}
+
+// The collection of a database field names its table and column.
+func ExampleFieldCollection() {
+	collection, err := format.FieldCollection("public.patients", "ssn")
+	fmt.Printf("%q %v\n", collection, err)
+	// Output: "public.patients\x00ssn" <nil>
 }

@@ -6,7 +6,7 @@ type Algorithm uint8
 const (
 	AES256GCM Algorithm = 1 // sealed: nonce, ciphertext, tag
 	Public    Algorithm = 2 // GMAC: nonce, tag, then the value in the clear, authenticated
-	Chunked   Algorithm = 3 // C2SP chunked-encryption v1, AEAD_AES_256_GCM
+	Chunked   Algorithm = 3 // Cobblestone-256 (C2SP chunked-encryption@v1): SHA-512 and AES-256-GCM in chunks of 16 KiB
 )
 
 // Use is what a data key is for; a key of one use never opens another's packages.
@@ -29,6 +29,10 @@ type Flags uint8
 const (
 	Tombstone     Flags = 1 << 0 // the record was deleted; its value is empty
 	SealedContext Flags = 1 << 1 // the context lies inside the plaintext
+	Padded        Flags = 1 << 2 // the plaintext ends with 0x80 and zeros
+	SealedName    Flags = 1 << 3 // the name lies inside the plaintext; the place has the blinded one
+
+	allFlags = Tombstone | SealedContext | Padded | SealedName
 )
 
 // Source says where the key comes from.
@@ -50,6 +54,7 @@ const (
 	JSON   ValueType = 4 // RFC 8259 text
 	Blob   ValueType = 5 // bytes with a media type
 	File   ValueType = 6 // bytes with a media type, a name and a modification time
+	View   ValueType = 7 // a typed array or DataView: bytes with an element type
 )
 
 // The highest class a header may carry; what the classes mean is package classify's.
@@ -57,10 +62,10 @@ const maxClass = 5
 
 // names of the fields' values in the JSON form; the index is the value.
 var (
-	algorithmNames = [...]string{"", "AES-256-GCM", "AES-256-GMAC", "C2SP-CHUNKED-AES-256-GCM"}
+	algorithmNames = [...]string{"", "AES-256-GCM", "AES-256-GMAC", "Cobblestone-256"}
 	useNames       = [...]string{"", "storage", "cache", "service", "field", "file"}
 	sourceNames    = [...]string{"", "keyset", "passphrase", "master-key"}
-	typeNames      = [...]string{"", "text", "bytes", "buffer", "json", "blob", "file"}
+	typeNames      = [...]string{"", "text", "bytes", "buffer", "json", "blob", "file", "view"}
 )
 
 func (a Algorithm) String() string { return nameOf(algorithmNames[:], uint8(a)) }

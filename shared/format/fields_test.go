@@ -11,7 +11,7 @@ import (
 // The names are part of the JSON form: they never change.
 func TestFieldNames(t *testing.T) {
 	checkNames(t, format.ParseAlgorithm, map[format.Algorithm]string{
-		format.AES256GCM: "AES-256-GCM", format.Public: "AES-256-GMAC", format.Chunked: "C2SP-CHUNKED-AES-256-GCM",
+		format.AES256GCM: "AES-256-GCM", format.Public: "AES-256-GMAC", format.Chunked: "Cobblestone-256",
 	})
 	checkNames(t, format.ParseUse, map[format.Use]string{
 		format.UseStorage: "storage", format.UseCache: "cache", format.UseService: "service", format.UseField: "field",
@@ -22,7 +22,7 @@ func TestFieldNames(t *testing.T) {
 	})
 	checkNames(t, format.ParseValueType, map[format.ValueType]string{
 		format.Text: "text", format.Bytes: "bytes", format.Buffer: "buffer", format.JSON: "json", format.Blob: "blob",
-		format.File: "file",
+		format.File: "file", format.View: "view",
 	})
 }
 

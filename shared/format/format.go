@@ -37,6 +37,10 @@ const (
 	MaxRevision = 1<<53 - 1       // the largest integer that JSON numbers carry exactly (RFC 8259 section 6)
 	MaxPackages = 1 << 24         // packages one writer seals under one message key
 	MaxBytes    = 1 << 38         // bytes one writer seals under one message key
+	MaxChunks   = 1 << 38         // chunks of a Chunked body (C2SP chunked-encryption@v1)
+
+	MinIterations = 100_000    // PBKDF2 iterations that a reader of the format accepts; policy may demand more
+	MaxIterations = 10_000_000 // bounds the work that a package can demand of its reader
 )
 
 // Labels of HKDF-SHA256's info input (RFC 5869, SPEC.md section 4).

@@ -90,33 +90,38 @@ func FuzzContext(f *testing.F) {
 	})
 }
 
-// FuzzDetails: details that can be written are read back equal, and a plaintext that can be cut is the one
-// its parts make.
-func FuzzDetails(f *testing.F) {
-	f.Add(byte(1), byte(6), byte(0), "image/png", "scan.png", int64(1700000000000), "", "", []byte("value"))
-	f.Add(byte(1), byte(5), byte(2), "a/b", "", int64(0), "patient", "é", []byte("\x00\x00\x00\x00"))
-	f.Add(byte(3), byte(2), byte(3), "", "", int64(-1), "", "", []byte{})
-	f.Fuzz(func(t *testing.T, algorithm, valueType, flags byte, media, name string, at int64, key, text string, b []byte) {
+// FuzzPlaintext: details and values that can be written are read back equal, and a plaintext that can be cut is the one
+// its parts make, but for the length of its padding.
+func FuzzPlaintext(f *testing.F) {
+	f.Add(byte(1), byte(6), byte(0), byte(0), "image/png", "scan.png", int64(1700000000000), "", "", "", []byte("value"))
+	f.Add(byte(1), byte(5), byte(2), byte(0), "a/b", "", int64(0), "patient", "é", "", []byte("\x00\x00\x00\x00"))
+	f.Add(byte(3), byte(2), byte(3), byte(0), "", "", int64(-1), "", "", "", []byte{})
+	f.Add(byte(1), byte(7), byte(4), byte(11), "", "", int64(0), "", "", "", []byte("\x0b\x00\x00\x80\x3f\x80\x00"))
+	f.Add(byte(1), byte(2), byte(12), byte(0), "", "", int64(0), "", "", "name", []byte("\x00\x01nvalue\x80"))
+	f.Fuzz(func(t *testing.T, algorithm, valueType, flags, element byte, media, fileName string, at int64, key, text, name string, b []byte) {
 		h := format.Header{Algorithm: format.Algorithm(algorithm), Type: format.ValueType(valueType), Flags: format.Flags(flags)}
-		d := format.Details{MediaType: media, FileName: name, LastModified: at}
+		d := format.Details{Name: name, MediaType: media, FileName: fileName, LastModified: at, Element: format.Element(element)}
 		if key != "" {
 			d.Context, _ = format.NewContext(map[string]string{key: text})
 		}
-		if written, err := format.AppendDetails(nil, &h, d); err == nil && h.Flags&format.Tombstone == 0 {
-			got, value, err := format.CutDetails(&h, append(written, b...))
+		if written, err := format.AppendPlaintext(nil, &h, d, b); err == nil {
+			got, value, err := format.CutPlaintext(&h, written)
 			require.NoError(t, err)
 			require.Equal(t, d, got)
 			require.True(t, bytes.Equal(b, value))
 		}
 		var value []byte
 		var err error
-		fuzztest.Bounded(t, len(b)+1024, func() { d, value, err = format.CutDetails(&h, b) })
+		fuzztest.Bounded(t, len(b)+1024, func() { d, value, err = format.CutPlaintext(&h, b) })
 		if err != nil {
 			return
 		}
-		again, err := format.AppendDetails(nil, &h, d)
+		again, err := format.AppendPlaintext(nil, &h, d, value)
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(b, append(again, value...)))
+		if h.Flags&format.Padded != 0 {
+			again, b = bytes.TrimRight(again, "\x00"), bytes.TrimRight(b, "\x00")
+		}
+		require.True(t, bytes.Equal(b, again))
 	})
 }
 

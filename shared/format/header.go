@@ -13,9 +13,9 @@ type Header struct {
 	KeyID       KeyID
 	Salt        Salt
 	EncryptedAt int64   // milliseconds since 1970-01-01T00:00:00Z
-	Revision    uint64  // 0 until synchronisation gives it a meaning
+	Revision    uint64  // 0 unless a synced writer sealed it (SPEC.md section 3.4)
 	Iterations  uint32  // PBKDF2 iterations; 0 unless Source is FromPassphrase
-	Context     Context // empty where Flags has SealedContext
+	Context     Context // empty if Flags has SealedContext
 }
 
 var magic = [4]byte{'C', 'F', 'R', Version}
@@ -24,10 +24,10 @@ var magic = [4]byte{'C', 'F', 'R', Version}
 func (h *Header) Check() error {
 	inRange := h.Algorithm >= AES256GCM && h.Algorithm <= Chunked &&
 		h.Use >= UseStorage && h.Use <= UseFile &&
-		h.Flags&^(Tombstone|SealedContext) == 0 &&
+		h.Flags&^allFlags == 0 &&
 		h.Source >= FromKeyset && h.Source <= FromMasterKey &&
 		h.Class >= 1 && h.Class <= maxClass &&
-		h.Type >= Text && h.Type <= File &&
+		h.Type >= Text && h.Type <= View &&
 		h.EncryptedAt >= 0 && h.EncryptedAt <= MaxTime &&
 		h.Revision <= MaxRevision
 	if !inRange || (h.Source == FromPassphrase) != (h.Iterations > 0) {

@@ -9,7 +9,7 @@ type Package struct {
 }
 
 // Parse reads a whole binary package. It returns ErrUnsupportedVersion for another version of the format,
-// ErrTooLarge for a one-piece package over the limit, and ErrMalformed for anything else that is not a
+// ErrTooLarge for a package over the limit, and ErrMalformed for anything else that is not a
 // package.
 func Parse(b []byte) (Package, error) {
 	h, n, err := ParseHeader(b)
@@ -36,33 +36,49 @@ func (p *Package) Append(dst []byte) ([]byte, error) {
 	return append(dst, p.Body...), nil
 }
 
-// Sizes of a chunked body (C2SP chunked-encryption v1).
+// Sizes of a chunked body (C2SP chunked-encryption@v1).
 const (
-	chunkSize        = 16 << 10
-	chunkedHeader    = 24 + 32 // salt and commitment
-	sealedChunkSize  = chunkSize + TagSize
-	maxOnePieceExtra = 2 + MaxContext + 2 + MaxMediaType + 2 + MaxFileName + 8 // what may precede the value in a plaintext
+	chunkSize       = 16 << 10
+	chunkedHeader   = 24 + 32 // salt and commitment
+	sealedChunkSize = chunkSize + TagSize
 )
 
-// CheckBody returns ErrMalformed where no body of n bytes can belong to h, and ErrTooLarge for a one-piece
-// body over the limit.
+// MaxDetails is the greatest length of the details before a value in bytes.
+const MaxDetails = 2 + MaxContext + 2 + MaxName + 2 + MaxMediaType + 2 + MaxFileName + 8
+
+// maxPlaintext and maxPadded bound the plaintext of a one-piece package.
+var maxPlaintext, maxPadded = MaxDetails + MaxValue, PaddedSize(MaxDetails + MaxValue)
+
+// CheckBody returns ErrMalformed if no body of n bytes can belong to h, and ErrTooLarge for a body over the limit.
 func CheckBody(h *Header, n int) error {
 	if h.Algorithm == Chunked {
-		last := (n - chunkedHeader) % sealedChunkSize
-		if n < chunkedHeader+TagSize || last < TagSize {
-			return ErrMalformed
-		}
-		return nil
+		return checkChunks(n)
 	}
-	plaintext := n - NonceSize - TagSize
+	plaintext, most := n-NonceSize-TagSize, maxPlaintext
+	if h.Flags&Padded != 0 {
+		most = maxPadded
+	}
 	if plaintext < 0 {
 		return ErrMalformed
 	}
-	if plaintext > MaxValue+maxOnePieceExtra {
+	if plaintext > most {
 		return ErrTooLarge
 	}
-	if h.Flags&Tombstone != 0 && h.Flags&SealedContext == 0 && plaintext != 0 {
+	if h.Flags == Tombstone && plaintext != 0 {
 		return ErrMalformed
+	}
+	return nil
+}
+
+// checkChunks decides as CheckBody does. The last chunk is shorter than the others, so a body that is cut between two
+// chunks has a length that no body has.
+func checkChunks(n int) error {
+	chunks := n - chunkedHeader
+	if chunks < TagSize || chunks%sealedChunkSize < TagSize {
+		return ErrMalformed
+	}
+	if int64(chunks)/sealedChunkSize >= MaxChunks {
+		return ErrTooLarge
 	}
 	return nil
 }

@@ -58,12 +58,13 @@ func TestCheckBody(t *testing.T) {
 		overhead  = format.NonceSize + format.TagSize
 		sealed    = 16<<10 + format.TagSize // one whole chunk
 		commit    = 24 + 32                 // before the chunks
-		mostExtra = 2 + format.MaxContext + 2 + format.MaxMediaType + 2 + format.MaxFileName + 8
+		mostExtra = 2 + format.MaxContext + 2 + format.MaxName + 2 + format.MaxMediaType + 2 + format.MaxFileName + 8
 	)
 	gcm := format.Header{Algorithm: format.AES256GCM}
 	public := format.Header{Algorithm: format.Public}
 	chunked := format.Header{Algorithm: format.Chunked}
 	tombstone := format.Header{Algorithm: format.AES256GCM, Flags: format.Tombstone}
+	padded := format.Header{Algorithm: format.AES256GCM, Flags: format.Padded}
 	sealedTombstone := format.Header{Algorithm: format.AES256GCM, Flags: format.Tombstone | format.SealedContext}
 	for _, c := range []struct {
 		name   string
@@ -77,6 +78,8 @@ func TestCheckBody(t *testing.T) {
 		{"GCM of the empty value", gcm, overhead, nil},
 		{"GCM of the largest value", gcm, overhead + format.MaxValue + mostExtra, nil},
 		{"GCM over it", gcm, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
+		{"padded, of the largest value", padded, overhead + 66<<20, nil},
+		{"padded, over it", padded, overhead + 66<<20 + 1, format.ErrTooLarge},
 		{"public without a whole tag", public, overhead - 1, format.ErrMalformed},
 		{"public empty value", public, overhead, nil},
 		{"public over the limit", public, overhead + format.MaxValue + mostExtra + 1, format.ErrTooLarge},
@@ -94,6 +97,8 @@ func TestCheckBody(t *testing.T) {
 		{"chunked with an empty last chunk", chunked, commit + sealed + format.TagSize, nil},
 		{"chunked two and one byte", chunked, commit + 2*sealed + format.TagSize + 1, nil},
 		{"chunked over the one-piece limit", chunked, commit + 10000*sealed + format.TagSize, nil},
+		{"chunked of 2^38 chunks", chunked, commit + (1<<38-1)*sealed + format.TagSize, nil},
+		{"chunked of a chunk more", chunked, commit + 1<<38*sealed + format.TagSize, format.ErrTooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := format.CheckBody(&c.header, c.n)

@@ -2,6 +2,7 @@ package format
 
 import (
 	"encoding/binary"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -9,8 +10,8 @@ import (
 // does not open.
 type Place struct {
 	Owner      string // tenant or vault id
-	Collection string // store, cache, table and column
-	Name       string // the record's name, blinded where names are blinded
+	Collection string // store, cache, or table and column (FieldCollection)
+	Name       string // the record's name; the blinded one under SealedName
 	Named      bool   // tells "no name" from the empty name
 }
 
@@ -47,4 +48,19 @@ func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 		return append(dst, 0), nil
 	}
 	return appendString16(append(dst, 1), p.Name), nil
+}
+
+// FieldCollection returns the collection of a database field: table, U+0000 and column. The separator is unambiguous
+// because no identifier of a database holds it. It returns ErrInvalid for a name that is empty, is not UTF-8 or contains
+// U+0000, and ErrTooLarge over MaxCollection.
+func FieldCollection(table, column string) (string, error) {
+	for _, name := range [...]string{table, column} {
+		if name == "" || !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0 {
+			return "", ErrInvalid
+		}
+	}
+	if len(table)+1+len(column) > MaxCollection {
+		return "", ErrTooLarge
+	}
+	return table + "\x00" + column, nil
 }

@@ -135,3 +135,32 @@ func TestAdditionalDataIsInjective(t *testing.T) {
 func moved(p format.Place) format.Place {
 	return format.Place{Owner: p.Owner + p.Collection, Collection: p.Name, Named: p.Named}
 }
+
+func TestFieldCollection(t *testing.T) {
+	long := strings.Repeat("x", format.MaxCollection-2)
+	for _, c := range []struct {
+		name, table, column string
+		want                error
+	}{
+		{"a table and a column", "t", "c", nil},
+		{"the longest", "t", long, nil},
+		{"too long", "t", long + "x", format.ErrTooLarge},
+		{"no table", "", "c", format.ErrInvalid},
+		{"no column", "t", "", format.ErrInvalid},
+		{"U+0000 in the table", "t\x00", "c", format.ErrInvalid},
+		{"U+0000 in the column", "t", "\x00c", format.ErrInvalid},
+		{"not UTF-8", "\xff", "c", format.ErrInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := format.FieldCollection(c.table, c.column)
+			if c.want != nil {
+				require.ErrorIs(t, err, c.want)
+				require.Empty(t, got)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.table+"\x00"+c.column, got)
+			require.NoError(t, (&format.Place{Collection: got}).Check())
+		})
+	}
+}

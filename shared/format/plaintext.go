@@ -5,23 +5,57 @@ import (
 	"unicode/utf8"
 )
 
-// Details is what is said of a value inside its plaintext, because it may be personal data itself.
+// Details describe a value inside its plaintext, because they may be personal data.
 type Details struct {
 	Context      Context // only under SealedContext
+	Name         string  // the record's name, only under SealedName
 	MediaType    string  // only of Blob and File
 	FileName     string  // only of File
 	LastModified int64   // only of File, milliseconds since 1970-01-01T00:00:00Z; may be negative
+	Element      Element // only of View
 }
 
-// AppendDetails appends what precedes the value in the plaintext of a package with header h (SPEC.md section
-// 6): nothing for most. It returns ErrInvalid where d says what h has no place for, and ErrTooLarge beyond
+// AppendPlaintext appends a package's plaintext to dst: details, value and padding (SPEC.md section 6). It returns
+// ErrInvalid for details or a value that h does not allow, and ErrTooLarge over a limit.
+func AppendPlaintext(dst []byte, h *Header, d Details, value []byte) ([]byte, error) {
+	start := len(dst)
+	if err := checkValue(h, d.Element, len(value)); err != nil {
+		return dst, err
+	}
+	dst, err := AppendDetails(dst, h, d)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, value...)
+	if h.Flags&Padded != 0 {
+		dst = AppendPadding(dst, len(dst)-start)
+	}
+	return dst, nil
+}
+
+// checkValue returns ErrTooLarge or ErrInvalid for a value of n bytes that h does not allow.
+func checkValue(h *Header, e Element, n int) error {
+	switch {
+	case h.Algorithm != Chunked && n > MaxValue:
+		return ErrTooLarge
+	case h.Flags&Tombstone != 0 && n > 0, h.Type == View && !e.fits(n):
+		return ErrInvalid
+	}
+	return nil
+}
+
+// AppendDetails appends what precedes the value in the plaintext of a package with header h (SPEC.md section 6.1). Most
+// packages have no details. It returns ErrInvalid if h has no place for a detail, and ErrTooLarge over MaxName,
 // MaxMediaType or MaxFileName.
 func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
-	if err := checkDetails(h, d); err != nil {
+	if err := checkDetails(h, &d); err != nil {
 		return dst, err
 	}
 	if h.Flags&SealedContext != 0 {
 		dst = appendString16(dst, d.Context.encoded)
+	}
+	if h.Flags&SealedName != 0 {
+		dst = appendString16(dst, d.Name)
 	}
 	if h.Type == Blob || h.Type == File {
 		dst = appendString16(dst, d.MediaType)
@@ -30,64 +64,115 @@ func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
 		dst = appendString16(dst, d.FileName)
 		dst = binary.BigEndian.AppendUint64(dst, uint64(d.LastModified))
 	}
+	if h.Type == View {
+		dst = append(dst, byte(d.Element))
+	}
 	return dst, nil
 }
 
-func checkDetails(h *Header, d Details) error {
-	if len(d.MediaType) > MaxMediaType || len(d.FileName) > MaxFileName {
+func checkDetails(h *Header, d *Details) error {
+	if len(d.Name) > MaxName || len(d.MediaType) > MaxMediaType || len(d.FileName) > MaxFileName {
 		return ErrTooLarge
 	}
-	if !utf8.ValidString(d.MediaType) || !utf8.ValidString(d.FileName) || d.LastModified < -MaxTime || d.LastModified > MaxTime {
+	if !utf8.ValidString(d.Name) || !utf8.ValidString(d.MediaType) || !utf8.ValidString(d.FileName) {
+		return ErrInvalid
+	}
+	if d.LastModified < -MaxTime || d.LastModified > MaxTime {
 		return ErrInvalid
 	}
 	hasMediaType := h.Type == Blob || h.Type == File
 	misplaced := h.Flags&SealedContext == 0 && d.Context.Size() > 0 ||
+		h.Flags&SealedName == 0 && d.Name != "" ||
 		!hasMediaType && d.MediaType != "" ||
-		h.Type != File && (d.FileName != "" || d.LastModified != 0)
+		h.Type != File && (d.FileName != "" || d.LastModified != 0) ||
+		(h.Type == View) != d.Element.Valid()
 	if misplaced {
 		return ErrInvalid
 	}
 	return nil
 }
 
-// CutDetails splits an opened plaintext into its details and the value, which aliases it. A plaintext that
-// does not follow its header is ErrMalformed.
-func CutDetails(h *Header, plaintext []byte) (d Details, value []byte, err error) {
-	value = plaintext
-	ok := true
-	if h.Flags&SealedContext != 0 {
-		var context []byte
-		if context, value, ok = cut16(value); !ok {
-			return Details{}, nil, ErrMalformed
-		}
-		if d.Context, err = parseContext(context); err != nil {
-			return Details{}, nil, err
-		}
+// CutPlaintext splits an opened plaintext into details and value, which aliases it, and removes the padding. It returns
+// ErrMalformed for a plaintext that does not follow its header.
+func CutPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err error) {
+	d, value, err = CutDetails(h, plaintext)
+	if err == nil && h.Flags&Padded != 0 {
+		value, err = cutPadding(value)
 	}
-	if h.Type == Blob || h.Type == File {
-		if d.MediaType, value, ok = cutText(value, MaxMediaType); !ok {
-			return Details{}, nil, ErrMalformed
-		}
+	if err == nil && checkValue(h, d.Element, len(value)) != nil {
+		err = ErrMalformed
 	}
-	if h.Type == File {
-		if d.FileName, value, ok = cutText(value, MaxFileName); !ok || len(value) < 8 {
-			return Details{}, nil, ErrMalformed
-		}
-		d.LastModified, value = int64(binary.BigEndian.Uint64(value)), value[8:]
-		if d.LastModified < -MaxTime || d.LastModified > MaxTime {
-			return Details{}, nil, ErrMalformed
-		}
-	}
-	if h.Flags&Tombstone != 0 && len(value) > 0 || h.Algorithm != Chunked && len(value) > MaxValue {
-		return Details{}, nil, ErrMalformed
+	if err != nil {
+		return Details{}, nil, err
 	}
 	return d, value, nil
 }
 
-func cutText(b []byte, limit int) (text string, rest []byte, ok bool) {
-	field, rest, ok := cut16(b)
-	if !ok || len(field) > limit || !utf8.Valid(field) {
-		return "", b, false
+// CutDetails splits a plaintext, of which the first MaxDetails bytes suffice, into its details and the remaining
+// bytes, which alias it. It returns ErrMalformed for a plaintext that does not follow its header.
+func CutDetails(h *Header, plaintext []byte) (d Details, rest []byte, err error) {
+	c := cutter{rest: plaintext}
+	if h.Flags&SealedContext != 0 {
+		if d.Context, err = parseContext(c.bytes(MaxContext)); err != nil {
+			return Details{}, nil, err
+		}
 	}
-	return string(field), rest, true
+	if h.Flags&SealedName != 0 {
+		d.Name = c.text(MaxName)
+	}
+	if h.Type == Blob || h.Type == File {
+		d.MediaType = c.text(MaxMediaType)
+	}
+	if h.Type == File {
+		d.FileName, d.LastModified = c.text(MaxFileName), c.time()
+	}
+	if h.Type == View {
+		d.Element = c.element()
+	}
+	if c.failed {
+		return Details{}, nil, ErrMalformed
+	}
+	return d, c.rest, nil
+}
+
+// cutter takes fields off a plaintext; after the first that is not there, failed stays set.
+type cutter struct {
+	rest   []byte
+	failed bool
+}
+
+func (c *cutter) bytes(limit int) []byte {
+	field, rest, ok := cut16(c.rest)
+	if !ok || len(field) > limit {
+		c.failed = true
+		return nil
+	}
+	c.rest = rest
+	return field
+}
+
+func (c *cutter) text(limit int) string {
+	b := c.bytes(limit)
+	c.failed = c.failed || !utf8.Valid(b)
+	return string(b)
+}
+
+func (c *cutter) time() int64 {
+	if c.failed = c.failed || len(c.rest) < 8; c.failed {
+		return 0
+	}
+	t := int64(binary.BigEndian.Uint64(c.rest))
+	c.rest = c.rest[8:]
+	c.failed = t < -MaxTime || t > MaxTime
+	return t
+}
+
+func (c *cutter) element() Element {
+	if c.failed = c.failed || len(c.rest) < 1; c.failed {
+		return 0
+	}
+	e := Element(c.rest[0])
+	c.rest = c.rest[1:]
+	c.failed = !e.Valid()
+	return e
 }

@@ -53,10 +53,10 @@ func randomHeader(t *testing.T, r *rand.Rand) format.Header {
 	h := format.Header{
 		Algorithm:   format.Algorithm(1 + r.IntN(3)),
 		Use:         format.Use(1 + r.IntN(format.Uses)),
-		Flags:       format.Flags(r.IntN(4)),
+		Flags:       format.Flags(r.IntN(16)),
 		Source:      format.Source(1 + r.IntN(3)),
 		Class:       uint8(1 + r.IntN(5)),
-		Type:        format.ValueType(1 + r.IntN(6)),
+		Type:        format.ValueType(1 + r.IntN(7)),
 		EncryptedAt: r.Int64N(format.MaxTime + 1),
 		Revision:    r.Uint64N(format.MaxRevision + 1),
 	}

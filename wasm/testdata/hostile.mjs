@@ -82,7 +82,7 @@ const made = {
   header: [() => written('packages'), (n) => [n, 1000]],
   derivation: [() => written('packages'), (n) => [n]],
   compose: [() => [...written('packages').slice(0, 78), ...request().slice(26)], (n) => [n]],
-  details: [() => [0, 1, 97, 0, 0], (n) => [5 + below(2), below(4), n, 1]],
+  details: [() => [0, 0, 0, 1, 97, 0, 0], (n) => [5 + below(2), below(4), 0, n, 1]],
   cutDetails: [() => [0, 1, 97, 0, 0, ...fill(20, 0)], (n) => [5 + below(2), below(4), n]],
   iterations: [() => [], () => [1_000_000]],
   checkIterations: [() => [], () => [600_000]],

@@ -48,6 +48,8 @@ export interface Opened {
   /** Text if the package holds text or JSON, else bytes. */
   value: string | Bytes;
   valueType: Schemas['ValueType'];
+  /** Of the value type `view`: the class, such as `Float32Array`. */
+  elementType?: string;
   class: DataClassification;
   keyId: string;
   encryptedAt: Date;

@@ -25,7 +25,7 @@ interface Exports {
   header(n: number, body: number): number;
   derivation(n: number): number;
   compose(n: number): number;
-  details(type: number, flags: number, n: number, lastModified: number): number;
+  details(type: number, flags: number, element: number, n: number, lastModified: number): number;
   cutDetails(type: number, flags: number, n: number): number;
   iterations(wish: number): number;
   checkIterations(n: number): number;

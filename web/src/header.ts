@@ -4,10 +4,10 @@ import { type Core, Reader } from './core.js';
 import { errorOf } from './errors.js';
 import { concat, unshared } from './primitives.js';
 
-export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'C2SP-CHUNKED-AES-256-GCM'] as const;
+export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'Cobblestone-256'] as const;
 export const uses = ['', 'storage', 'cache', 'service', 'field', 'file'] as const;
 export const sources = ['', 'keyset', 'passphrase', 'master-key'] as const;
-export const types = ['', 'text', 'bytes', 'buffer', 'json', 'blob', 'file'] as const;
+export const types = ['', 'text', 'bytes', 'buffer', 'json', 'blob', 'file', 'view'] as const;
 
 export type Use = Exclude<(typeof uses)[number], ''>;
 
@@ -18,6 +18,8 @@ export const PASSPHRASE = 2;
 export const MASTER_KEY = 3;
 export const TOMBSTONE = 1;
 export const SEALED_CONTEXT = 2;
+export const PADDED = 4;
+export const SEALED_NAME = 8;
 
 /** Offsets of the fields, in bytes. */
 export const at = { algorithm: 4, use: 5, flags: 6, source: 7, class: 8, type: 9, keyId: 10, salt: 42, time: 58, revision: 66, iterations: 74, context: 78 } as const;
@@ -40,6 +42,10 @@ export interface Metadata {
   iterations?: number;
   tombstone: boolean;
   sealedContext: boolean;
+  /** The value's size is hidden. */
+  padded: boolean;
+  /** The store has a blinded name only. */
+  sealedName: boolean;
 }
 
 /** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
@@ -72,6 +78,8 @@ export function readHeader(header: Uint8Array): Metadata {
     ...(byte(at.source) === PASSPHRASE ? { iterations: view.getUint32(at.iterations) } : {}),
     tombstone: (byte(at.flags) & TOMBSTONE) !== 0,
     sealedContext: (byte(at.flags) & SEALED_CONTEXT) !== 0,
+    padded: (byte(at.flags) & PADDED) !== 0,
+    sealedName: (byte(at.flags) & SEALED_NAME) !== 0,
   };
 }
 
@@ -80,7 +88,7 @@ export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Arr
   const fixed = new Uint8Array(FIXED);
   const view = new DataView(fixed.buffer);
   fixed.set([0x43, 0x46, 0x52, 1, algorithms.indexOf(m.algorithm), uses.indexOf(m.use)]);
-  fixed[at.flags] = (m.tombstone ? TOMBSTONE : 0) | (m.sealedContext ? SEALED_CONTEXT : 0);
+  fixed[at.flags] = (m.tombstone ? TOMBSTONE : 0) | (m.sealedContext ? SEALED_CONTEXT : 0) | (m.padded ? PADDED : 0) | (m.sealedName ? SEALED_NAME : 0);
   fixed[at.source] = sources.indexOf(m.keySource);
   fixed[at.class] = classNumber(m.classification);
   fixed[at.type] = types.indexOf(m.valueType);

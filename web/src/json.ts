@@ -28,6 +28,8 @@ export interface EncryptedPackage {
     iterations?: number;
     tombstone?: true;
     sealedContext?: true;
+    padded?: true;
+    sealedName?: true;
   };
 }
 
@@ -71,12 +73,15 @@ export function packageToJson(core: Core, { head, body }: Parts): EncryptedPacka
       ...(m.iterations === undefined ? {} : { iterations: m.iterations }),
       ...(m.tombstone ? { tombstone: true } : {}),
       ...(m.sealedContext ? { sealedContext: true } : {}),
+      ...(m.padded ? { padded: true } : {}),
+      ...(m.sealedName ? { sealedName: true } : {}),
     },
   };
 }
 
 const required = ['version', 'algorithm', 'keyId', 'salt', 'classification', 'encryptedAt', 'context', 'use', 'valueType', 'keySource', 'revision'];
-const optional = ['iv', 'iterations', 'tombstone', 'sealedContext'];
+const flags = ['tombstone', 'sealedContext', 'padded', 'sealedName'];
+const optional = ['iv', 'iterations', ...flags];
 
 /** Reads a package from JSON. Throws `malformed` for anything but exactly the members of SPEC.md, `unsupported_version` for another version. */
 export function packageFromJson(core: Core, json: unknown): Parts {
@@ -108,7 +113,7 @@ function headerOf(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBu
 function metadataOf(m: Record<string, unknown>): Metadata {
   const context = members(m.context, []);
   if (!Object.values(context).every((v) => typeof v === 'string')) throw errorOf('malformed');
-  if (![true, undefined].includes(m.tombstone as true) || ![true, undefined].includes(m.sealedContext as true)) throw errorOf('malformed');
+  if (!flags.every((name) => m[name] === true || m[name] === undefined)) throw errorOf('malformed');
   return {
     version: '1.0',
     algorithm: oneOf(algorithms, m.algorithm),
@@ -123,6 +128,8 @@ function metadataOf(m: Record<string, unknown>): Metadata {
     ...('iterations' in m ? { iterations: integer(m.iterations, 0xffffffff, 1) } : {}),
     tombstone: m.tombstone === true,
     sealedContext: m.sealedContext === true,
+    padded: m.padded === true,
+    sealedName: m.sealedName === true,
   };
 }
 

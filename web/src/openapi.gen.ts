@@ -966,17 +966,23 @@ export interface components {
             tombstone?: true;
             /** @enum {boolean} */
             sealedContext?: true;
+            /** @enum {boolean} */
+            padded?: true;
+            /** @enum {boolean} */
+            sealedName?: true;
         };
         /**
          * @description The type that the value comes back as.
          * @enum {string}
          */
-        ValueType: "text" | "bytes" | "buffer" | "json" | "blob" | "file";
+        ValueType: "text" | "bytes" | "buffer" | "json" | "blob" | "file" | "view";
         /** @description An authentic value. It is in `text` if its type is `text` or `json`, else in `data`. */
         Opened: {
             text?: string;
             data?: components["schemas"]["Base64"];
             valueType: components["schemas"]["ValueType"];
+            /** @description Of the value type `view`: the class of the typed array, such as `Float32Array`, or `DataView`. The data is little-endian. */
+            elementType?: string;
             class: components["schemas"]["Class"];
             keyId: components["schemas"]["KeyId"];
             encryptedAt: components["schemas"]["Time"];

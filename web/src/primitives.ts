@@ -127,9 +127,11 @@ function sealedIn(key: CryptoKey): CryptoKey {
   return key;
 }
 
-/** The bytes, copied only where their memory is shared, which WebCrypto does not take. */
+/** The bytes, copied if their memory is shared or resizable, which WebCrypto does not take. */
 export function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
-  return b.buffer instanceof ArrayBuffer ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
+  const { buffer } = b;
+  const plain = buffer instanceof ArrayBuffer && !(buffer as { resizable?: boolean }).resizable;
+  return plain ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
 }
 
 /** Joins byte arrays. */

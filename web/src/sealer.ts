@@ -114,7 +114,7 @@ export class Sealer {
     const { core } = this;
     const session = this.#session;
     const input = writePlace(core.begin().bytes(w.salt), place).map(context).length;
-    return core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length);
+    return core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length - e.details);
   }
 
   /** Seals at once, with the additional data where the core left it: WebCrypto copies it before it returns. */

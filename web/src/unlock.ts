@@ -57,7 +57,10 @@ function readSecret(secret: string | Uint8Array): Secret {
 }
 
 function readPassword(text: unknown): Secret {
-  if (typeof text !== 'string' || text === '' || !isWellFormed(text)) throw errorOf('invalid_argument', 'the secret is empty or not well-formed text');
+  // HMAC pads its keys with zeros: a password and the same followed by U+0000 would yield one key.
+  if (typeof text !== 'string' || text === '' || text.includes('\0') || !isWellFormed(text)) {
+    throw errorOf('invalid_argument', 'the secret is empty, is not well-formed text or contains U+0000');
+  }
   return new Secret(text);
 }
 

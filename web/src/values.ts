@@ -1,22 +1,23 @@
 import { type Core, Reader, isPlain, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
-import { TOMBSTONE } from './header.js';
-import { unshared } from './primitives.js';
+import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
+import { concat, unshared } from './primitives.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
 
-/** What can be stored. A text, byte array, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
-export type StoredValue = Json | Uint8Array | ArrayBuffer | Blob | File;
+/** What can be stored. A text, typed array, DataView, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
+export type StoredValue = Json | ArrayBufferView | ArrayBuffer | Blob | File;
 
 /** A value as bytes, or a Blob still to be read. */
 export class Encoded {
-  /** `borrowed` says that the bytes are the caller's, who may change them. */
+  /** `borrowed`: the bytes are the caller's, who may change them. `details`: how many bytes precede the value. */
   constructor(
     readonly type: number,
     readonly bytes: Uint8Array<ArrayBuffer>,
     readonly borrowed = false,
     readonly blob?: Blob,
+    readonly details = 0,
   ) {}
 
   /** The same with bytes of its own: to be taken before anything is awaited. */
@@ -31,7 +32,14 @@ const BUFFER = 3;
 const JSON_TEXT = 4;
 const BLOB = 5;
 const FILE = 6;
+const VIEW = 7;
 const LIMIT = 64 << 20;
+
+/** The element types of a view, by number (SPEC.md section 6.2). A Uint8Array is of the type bytes. */
+export const elements = [
+  '', 'DataView', 'Int8Array', 'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array', 'BigInt64Array', 'BigUint64Array',
+  'Float16Array', 'Float32Array', 'Float64Array',
+];
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -39,11 +47,13 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
 export function encodeValue(value: unknown): Encoded {
   if (value instanceof Encoded) return value;
-  if (typeof Blob !== 'undefined' && value instanceof Blob) {
-    return limited(new Encoded(typeof File !== 'undefined' && value instanceof File ? FILE : BLOB, none, false, value), value.size);
+  const name = classOf(value);
+  if (name === 'Blob' || name === 'File') {
+    const blob = value as Blob;
+    return limited(new Encoded(name === 'File' ? FILE : BLOB, none, false, blob), blob.size);
   }
-  if (value instanceof Uint8Array) return limited(new Encoded(BYTES, unshared(value), true));
-  if (value instanceof ArrayBuffer) return limited(new Encoded(BUFFER, viewOf(value), true));
+  if (ArrayBuffer.isView(value)) return encodeView(value, name);
+  if (name === 'ArrayBuffer') return limited(new Encoded(BUFFER, unshared(bytesOf(value as ArrayBuffer)), true));
   if (typeof value !== 'string') return limited(new Encoded(JSON_TEXT, encoder.encode(toJson(value))));
   if (!isWellFormed(value)) throw errorOf('invalid_argument', 'text with a lone surrogate');
   return limited(new Encoded(TEXT, encoder.encode(value)));
@@ -51,14 +61,28 @@ export function encodeValue(value: unknown): Encoded {
 
 const none = new Uint8Array(0);
 
-function limited(e: Encoded, size = e.bytes.length): Encoded {
+/** The class of a built-in object of any realm: `instanceof` knows those of its own realm only. */
+function classOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+function limited(e: Encoded, size = e.bytes.length - e.details): Encoded {
   if (size > LIMIT) throw errorOf('too_large', 'a value has at most 64 MiB');
   return e;
 }
 
-function viewOf(buffer: ArrayBuffer): Uint8Array<ArrayBuffer> {
+/** A typed array or DataView of any realm: its element type, then its bytes, which are little-endian in every browser. */
+function encodeView(view: ArrayBufferView, name: string): Encoded {
+  const element = elements.indexOf(name);
+  if (name !== 'Uint8Array' && element < 1) throw errorOf('invalid_argument', `a value of the class ${name}`);
+  const bytes = bytesOf(view.buffer, view);
+  if (name === 'Uint8Array') return limited(new Encoded(BYTES, unshared(bytes), true));
+  return limited(new Encoded(VIEW, concat(new Uint8Array([element]), bytes), false, undefined, 1));
+}
+
+function bytesOf<T extends ArrayBufferLike>(buffer: T, part?: ArrayBufferView): Uint8Array<T> {
   try {
-    return new Uint8Array(buffer);
+    return new Uint8Array(buffer, part?.byteOffset, part?.byteLength);
   } catch (cause) {
     throw errorOf('invalid_argument', 'the buffer is detached', cause);
   }
@@ -67,10 +91,11 @@ function viewOf(buffer: ArrayBuffer): Uint8Array<ArrayBuffer> {
 /** Reads a Blob, behind what is said of it. */
 export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Encoded> {
   const { name = '', lastModified = 0 } = blob as File;
-  const input = core.begin().text((blob as Blob).type).text(type === FILE ? name : '').length;
-  const details = core.output(core.call.details(type, 0, input, type === FILE ? lastModified : 0));
+  const input = core.begin().text('').text((blob as Blob).type).text(type === FILE ? name : '').length;
+  const details = core.output(core.call.details(type, 0, 0, input, type === FILE ? lastModified : 0));
   try {
-    return new Encoded(type, new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer()));
+    const bytes = new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer());
+    return new Encoded(type, bytes, false, undefined, details.length);
   } catch (cause) {
     throw errorOf('invalid_argument', 'the file cannot be read: was it changed?', cause);
   }
@@ -100,26 +125,54 @@ function isJson(v: unknown): boolean {
 /** What a plaintext held. */
 export interface Decoded {
   value: unknown;
-  /** The context, where it was sealed inside. */
+  /** The context, if it was sealed inside. */
   context?: Record<string, string>;
+  /** The record's name, if it was sealed inside. */
+  name?: string;
 }
 
-/** Turns an opened plaintext back into the value. Throws `malformed` where it is not what its type says. */
+/** Turns an opened plaintext back into the value. Throws `malformed` for one that does not follow its type and flags. */
 export function decodeValue(core: Core, type: number, flags: number, plaintext: Uint8Array<ArrayBuffer>): Decoded {
-  if (type !== BLOB && type !== FILE && flags === 0) return { value: decodeBytes(type, plaintext) };
-  const head = plaintext.subarray(0, 18 << 10); // details are shorter
+  if (type < BLOB && flags === 0) return { value: decodeBytes(type, sized(flags, plaintext)) };
+  const head = plaintext.subarray(0, 20 << 10); // details are shorter
   const length = core.begin().bytes(head).length;
   const r = new Reader(core.output(core.call.cutDetails(type, flags, length)));
-  const value = plaintext.subarray(r.uint(4));
-  const lastModified = r.int64();
-  const [mediaType, name] = [r.text(), r.text()];
+  const rest = plaintext.subarray(r.uint(4));
+  const value = sized(flags, flags & PADDED ? unpadded(rest) : rest);
+  const [lastModified, element, size] = [r.int64(), r.uint(1), r.uint(1)];
+  const [name, mediaType, fileName] = [r.text(), r.text(), r.text()];
   const context: [string, string][] = [];
   while (!r.done) context.push([r.text(), r.text()]);
-  const decoded: Decoded = { value: undefined, context: Object.fromEntries(context) };
-  if (type === BLOB) decoded.value = new Blob([value], { type: mediaType });
-  else if (type === FILE) decoded.value = new File([value], name, { type: mediaType, lastModified });
-  else decoded.value = flags & TOMBSTONE ? null : decodeBytes(type, value); // a tombstone's empty value is none
+  const decoded: Decoded = { value: undefined };
+  if (flags & SEALED_CONTEXT) decoded.context = Object.fromEntries(context);
+  if (flags & SEALED_NAME) decoded.name = name;
+  if (flags & TOMBSTONE) decoded.value = null; // a tombstone has no value
+  else if (type === BLOB) decoded.value = new Blob([value], { type: mediaType });
+  else if (type === FILE) decoded.value = new File([value], fileName, { type: mediaType, lastModified });
+  else decoded.value = type === VIEW ? decodeView(element, size, value) : decodeBytes(type, value);
   return decoded;
+}
+
+/** The bytes of a value, if they are as many as its flags allow. */
+function sized(flags: number, value: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (value.length > (flags & TOMBSTONE ? 0 : LIMIT)) throw errorOf('malformed');
+  return value;
+}
+
+/** Removes zeros at the end, and 0x80 before them. */
+function unpadded(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  let n = b.length;
+  while (n > 0 && b[n - 1] === 0) n--;
+  if (n === 0 || b[n - 1] !== 0x80) throw errorOf('malformed');
+  return b.subarray(0, n - 1);
+}
+
+/** The view of its class, over a buffer of its own. Throws `unsupported_version` in a browser without that class. */
+function decodeView(element: number, size: number, b: Uint8Array<ArrayBuffer>): unknown {
+  if (b.length % size !== 0) throw errorOf('malformed');
+  const View = (globalThis as Record<string, unknown>)[elements[element] ?? ''] as (new (buffer: ArrayBuffer) => unknown) | undefined;
+  if (!View) throw errorOf('unsupported_version', `this browser has no ${elements[element] ?? ''}`);
+  return new View(b.slice().buffer);
 }
 
 function decodeBytes(type: number, b: Uint8Array<ArrayBuffer>): unknown {

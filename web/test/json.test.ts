@@ -30,10 +30,12 @@ const metadata: fc.Arbitrary<Metadata> = fc
     iterations: fc.integer({ min: 1, max: 0xffffffff }),
     tombstone: fc.boolean(),
     sealedContext: fc.boolean(),
+    padded: fc.boolean(),
+    sealedName: fc.boolean(),
   })
   .map(({ iterations, ...m }) => {
     const plain = { ...m, version: '1.0' as const, ...(m.keySource === 'passphrase' ? { iterations } : {}), context: { ...m.context } };
-    if (m.algorithm === 'AES-256-GMAC') Object.assign(plain, { classification: 'public', tombstone: false, sealedContext: false });
+    if (m.algorithm === 'AES-256-GMAC') Object.assign(plain, { classification: 'public', tombstone: false, sealedContext: false, padded: false, sealedName: false });
     if (plain.tombstone) Object.assign(plain, { algorithm: 'AES-256-GCM', valueType: 'bytes' });
     if (plain.sealedContext) plain.context = {};
     return plain;
@@ -41,8 +43,8 @@ const metadata: fc.Arbitrary<Metadata> = fc
 
 /** The length of a body that can follow such a header: a chunked one has 56 bytes and whole chunks before the last. */
 function bodyLength(m: Metadata, n: number): number {
-  if (m.tombstone) return m.sealedContext ? 28 + n : 28;
-  return m.algorithm === 'C2SP-CHUNKED-AES-256-GCM' ? 72 + n : 28 + n;
+  if (m.tombstone) return m.sealedContext || m.padded || m.sealedName ? 28 + n : 28;
+  return m.algorithm === 'Cobblestone-256' ? 72 + n : 28 + n;
 }
 
 const sealed = fc
@@ -122,7 +124,7 @@ describe('strictness', () => {
       if (how === 'typed') all[name] = [value];
       const { ciphertext: c, ...m } = all;
       // A flag that is not set is left out.
-      const fine = how === 'missing' && (name === 'tombstone' || name === 'sealedContext');
+      const fine = how === 'missing' && (['tombstone', 'sealedContext', 'padded', 'sealedName'].includes(name));
       const changed = { ...('ciphertext' in all ? { ciphertext: c } : {}), metadata: m };
       if (!fine) expect(refusal(changed)).toBe('malformed');
     });

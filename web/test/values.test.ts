@@ -17,7 +17,7 @@ const back = async (value: unknown) => {
   const { type, bytes } = await encoded(value);
   return decodeValue(core, type, 0, bytes.slice()).value;
 };
-const [TEXT, BYTES, , JSON_TEXT, BLOB, FILE] = [1, 2, 3, 4, 5, 6] as const;
+const [TEXT, BYTES, , JSON_TEXT, BLOB, FILE, VIEW] = [1, 2, 3, 4, 5, 6, 7] as const;
 
 const bytes = fc.uint8Array({ maxLength: 100 }) as fc.Arbitrary<Uint8Array<ArrayBuffer>>;
 const ascii = fc.string({ unit: 'grapheme-ascii', maxLength: 40 });
@@ -47,6 +47,38 @@ describe('round trips', () => {
     expect(await back(Object.assign(Object.create(null), { a: 1 }))).toEqual({ a: 1 });
   });
 
+  test.each([
+    new Int8Array([-1, 0, 127]), new Uint8ClampedArray([0, 255]), new Int16Array([-32768, 1]), new Uint16Array([65535]), new Int32Array([-1, 2]), new Uint32Array([4294967295]),
+    new BigInt64Array([-1n]), new BigUint64Array([2n ** 64n - 1n]), new Float32Array([0.5, -0, NaN, Infinity]), new Float64Array([Math.PI]), new Float64Array(0),
+    new DataView(new Uint8Array([1, 2, 3, 4, 5]).buffer, 1, 3),
+  ])('$constructor.name', async (view) => {
+    const got = (await back(view)) as typeof view;
+    expect(Object.prototype.toString.call(got)).toBe(Object.prototype.toString.call(view));
+    const bytesOf = (v: ArrayBufferView) => [...new Uint8Array(v.buffer, v.byteOffset, v.byteLength)];
+    expect(bytesOf(got)).toEqual(bytesOf(view));
+    expect(got.buffer.byteLength).toBe(view.byteLength);
+  });
+
+  test('a part of an array, and a resizable buffer', async () => {
+    expect(await back(new Float32Array([1, 2, 3]).subarray(1, 2))).toEqual(new Float32Array([2]));
+    const resizable = new (ArrayBuffer as unknown as new (n: number, o: object) => ArrayBuffer)(4, { maxByteLength: 64 });
+    new Uint8Array(resizable).set([1, 2, 3, 4]);
+    expect(await back(new Uint16Array(resizable))).toEqual(new Uint16Array([0x201, 0x403]));
+    expect(await back(new Uint8Array(resizable))).toEqual(new Uint8Array([1, 2, 3, 4]));
+    expect(await back(resizable)).toEqual(new Uint8Array([1, 2, 3, 4]).buffer);
+  });
+
+  test('padded values, and sealed names and contexts', () => {
+    const plaintext = (...parts: (string | number[])[]) => new Uint8Array(Buffer.concat(parts.map((p) => Buffer.from(p as string))));
+    expect(decodeValue(core, TEXT, 4, plaintext('text', [0x80, 0, 0]))).toEqual({ value: 'text' });
+    expect(decodeValue(core, TEXT, 4, plaintext('', [0x80]))).toEqual({ value: '' });
+    expect(decodeValue(core, BYTES, 4, plaintext([0x80, 0x80, 0]))).toEqual({ value: new Uint8Array([0x80]) });
+    expect(decodeValue(core, TEXT, 8, plaintext([0, 1], 'n', 'text'))).toEqual({ value: 'text', name: 'n' });
+    expect(decodeValue(core, TEXT, 14, plaintext([0, 0], [0, 1], 'n', 'text', [0x80, 0]))).toEqual({ value: 'text', name: 'n', context: {} });
+    expect(decodeValue(core, BYTES, 13, plaintext([0, 1], 'n', [0x80, 0]))).toEqual({ value: null, name: 'n' });
+    expect(decodeValue(core, VIEW, 4, plaintext([5, 1, 0, 0x80, 0]))).toEqual({ value: new Uint16Array([1]) });
+  });
+
   test('blobs and files', async () => {
     await fc.assert(
       fc.asyncProperty(bytes, ascii, fc.string({ unit: 'binary', maxLength: 100 }), fc.integer({ min: -8e12, max: 8e12 }), async (b, type, name, lastModified) => {
@@ -74,7 +106,7 @@ describe('refusals', () => {
   test.each([
     ['undefined', undefined], ['a function', () => 1], ['a symbol', Symbol('s')], ['a bigint', 10n], ['a date', new Date(0)], ['a map', new Map()],
     ['an object of a class', new (class A {})()], ['not a number', NaN], ['infinity', -Infinity], ['a lone surrogate', 'a\ud800'],
-    ['a reversed pair', '\udc00\ud800'], ['a circle', circular], ['a bigint within', { a: 1n }], ['words', new Uint16Array(2)], ['a view', new DataView(new ArrayBuffer(2))],
+    ['a reversed pair', '\udc00\ud800'], ['a circle', circular], ['a bigint within', { a: 1n }], ['an array of a class of its own', Object.defineProperty(new Uint16Array(2), Symbol.toStringTag, { value: 'Words' })],
     ['a blob within', { f: new Blob(['x']) }], ['a map within', [new Map()]], ['bytes within', { b: new Uint8Array(1) }], ['a date within', { d: new Date(0) }],
     ['not a number within', [NaN]], ['undefined in a list', [undefined]], ['a function within', { f: () => 1 }],
     ['a toJSON that throws', { toJSON: () => { throw new Error('no'); } }],
@@ -100,10 +132,15 @@ describe('refusals', () => {
       expect(await codeOf(() => decodeValue(core, JSON_TEXT, 0, new Uint8Array(Buffer.from(json)))), json).toBe('malformed');
     }
     for (const type of [BLOB, FILE]) expect(await codeOf(() => decodeValue(core, type, 0, new Uint8Array(1)))).toBe('malformed');
+    for (const view of [[], [0], [13], [255], [4, 0], [7, 1, 2, 3]]) expect(await codeOf(() => decodeValue(core, VIEW, 0, new Uint8Array(view))), String(view)).toBe('malformed');
+    for (const padded of [[], [0], [1, 0], [0x81, 0], [0x80, 1]]) expect(await codeOf(() => decodeValue(core, BYTES, 4, new Uint8Array(padded))), String(padded)).toBe('malformed');
+    for (const name of [[], [0], [0, 2, 97], [0, 1, 0xff], [4, 1, ...new Array<number>(1025).fill(97)]]) expect(await codeOf(() => decodeValue(core, BYTES, 8, new Uint8Array(name)))).toBe('malformed');
+    expect(await codeOf(() => decodeValue(core, BYTES, 5, new Uint8Array([1, 0x80])))).toBe('malformed');
+    expect(await codeOf(() => decodeValue(core, BYTES, 0, new Uint8Array((64 << 20) + 1)))).toBe('malformed');
   });
 
   test('any plaintext is a value or malformed', () => {
-    const property = fc.property(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 3 }), bytes, (type, flags, b) => {
+    const property = fc.property(fc.integer({ min: 1, max: 7 }), fc.integer({ min: 0, max: 15 }), bytes, (type, flags, b) => {
       try {
         decodeValue(core, type, flags, b.slice());
       } catch (error) {

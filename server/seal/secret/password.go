@@ -3,6 +3,7 @@ package secret
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -12,15 +13,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ErrPassword says that a password is empty or not UTF-8.
-var ErrPassword = &codes.Error{Of: "invalid_argument", Text: "the password or master key is empty or not valid UTF-8"}
+// ErrPassword says that a password is empty, is not UTF-8 or contains U+0000.
+var ErrPassword = &codes.Error{Of: "invalid_argument", Text: "the password or master key is empty, is not valid UTF-8 or contains U+0000"}
 
 // Password is a password or passphrase. Like a [Key] it is never printed.
 type Password struct{ text string }
 
-// NewPassword takes a password in any form of Unicode. It returns ErrPassword for one that is empty or not UTF-8.
+// NewPassword takes a password in any form of Unicode. It returns ErrPassword for a text that is empty, is not UTF-8 or
+// contains U+0000: HMAC pads its keys with zeros, so that "abc" and "abc\x00" would yield the same key.
 func NewPassword(text string) (*Password, error) {
-	if text == "" || !utf8.ValidString(text) {
+	if text == "" || !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
 		return nil, ErrPassword
 	}
 	return &Password{norm.NFC.String(text)}, nil

@@ -33,6 +33,8 @@ type Metadata struct {
 	Iterations     uint32            `json:"iterations,omitempty"` // of passphrase packages
 	Tombstone      bool              `json:"tombstone,omitempty"`
 	SealedContext  bool              `json:"sealedContext,omitempty"`
+	Padded         bool              `json:"padded,omitempty"`
+	SealedName     bool              `json:"sealedName,omitempty"`
 }
 
 // MetadataOf returns the metadata of a package with a valid header and that nonce, which is empty for format.Chunked.
@@ -57,6 +59,8 @@ func MetadataOf(h *format.Header, nonce []byte) Metadata {
 		Iterations:     h.Iterations,
 		Tombstone:      h.Flags&format.Tombstone != 0,
 		SealedContext:  h.Flags&format.SealedContext != 0,
+		Padded:         h.Flags&format.Padded != 0,
+		SealedName:     h.Flags&format.SealedName != 0,
 	}
 }
 
@@ -114,11 +118,12 @@ func (m *Metadata) rest(h *format.Header) bool {
 		return false
 	}
 	h.EncryptedAt, h.Revision, h.Iterations = at.UnixMilli(), m.Revision, m.Iterations
-	if m.Tombstone {
-		h.Flags |= format.Tombstone
-	}
-	if m.SealedContext {
-		h.Flags |= format.SealedContext
+	for flag, set := range map[format.Flags]bool{
+		format.Tombstone: m.Tombstone, format.SealedContext: m.SealedContext, format.Padded: m.Padded, format.SealedName: m.SealedName,
+	} {
+		if set {
+			h.Flags |= flag
+		}
 	}
 	h.Context, err = format.NewContext(m.Context)
 	return err == nil
@@ -135,7 +140,7 @@ func (m *Metadata) UnmarshalJSON(text []byte) error {
 
 var metadataNames = []string{
 	"version", "algorithm", "keyId", "iv", "salt", "classification", "encryptedAt", "context", "use", "valueType", "keySource",
-	"revision", "iterations", "tombstone", "sealedContext",
+	"revision", "iterations", "tombstone", "sealedContext", "padded", "sealedName",
 }
 
 // read fills m from well-formed JSON text. The version is read before all else, because another version may
@@ -151,6 +156,7 @@ func (m *Metadata) read(text []byte) error {
 		EncryptedAt: r.text("encryptedAt"), Use: r.text("use"), ValueType: r.text("valueType"), KeySource: r.text("keySource"),
 		Context: r.context("context"), Revision: r.integer("revision", 0, format.MaxRevision),
 		Tombstone: r.flag("tombstone"), SealedContext: r.flag("sealedContext"),
+		Padded: r.flag("padded"), SealedName: r.flag("sealedName"),
 	}
 	if r.has("iv") {
 		m.IV = r.text("iv")

@@ -21,8 +21,8 @@ func (h *Hex) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or, where only
-// their digest is given, SHA256 and Length.
+// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or, if only their digest is
+// given, SHA256 and Length.
 type Data struct {
 	Hex    Hex `json:"hex"`
 	Repeat Hex `json:"repeat,omitempty"`
@@ -30,7 +30,7 @@ type Data struct {
 	SHA256 Hex `json:"sha256,omitempty"`
 }
 
-// Bytes returns the data; nil where only a digest is given.
+// Bytes returns the data; nil if only a digest is given.
 func (d Data) Bytes() []byte {
 	if d.SHA256 != nil {
 		return nil
@@ -102,27 +102,33 @@ func (h Header) Format() (format.Header, error) {
 // Details is what the plaintext says of the value.
 type Details struct {
 	Context      map[string]string `json:"context,omitempty"` // under the flag sealed context
+	Name         string            `json:"name,omitempty"`    // under the flag sealed name
 	MediaType    string            `json:"mediaType"`
 	FileName     string            `json:"fileName"`
 	LastModified int64             `json:"lastModified"`
+	Element      uint8             `json:"element,omitempty"` // of views
 }
 
 // Format returns the details as package format has them.
 func (d Details) Format() (format.Details, error) {
 	context, err := format.NewContext(d.Context)
-	return format.Details{Context: context, MediaType: d.MediaType, FileName: d.FileName, LastModified: d.LastModified}, err
+	return format.Details{
+		Context: context, Name: d.Name, MediaType: d.MediaType, FileName: d.FileName, LastModified: d.LastModified,
+		Element: format.Element(d.Element),
+	}, err
 }
 
 // Package is a valid package with everything that determines it.
 type Package struct {
 	Name           string   `json:"name"`
-	Open           bool     `json:"open"`               // false where readers without algorithm 3 can do no more than parse
+	Open           bool     `json:"open"`               // false if readers without algorithm 3 can only parse it
 	Document       string   `json:"document,omitempty"` // name of the keyset document that holds the key
 	Secret         *Secret  `json:"secret,omitempty"`   // of packages without a keyset
 	Key            Hex      `json:"key"`                // the data key, or the key that the secret yields
 	Header         Header   `json:"header"`
 	Place          Place    `json:"place"`
-	Details        *Details `json:"details,omitempty"` // where the plaintext has some
+	Details        *Details `json:"details,omitempty"` // if the plaintext has some
+	Padding        int      `json:"padding,omitempty"` // length of the padding, 0x80 included, if it is not what a writer adds
 	Nonce          Hex      `json:"nonce"`             // algorithm 3: the salt of the body
 	Value          Data     `json:"value"`
 	MessageKey     Hex      `json:"messageKey"` // algorithm 3: the file key
@@ -135,9 +141,10 @@ type Package struct {
 
 // Variant is a text in JSON form and the binary package that it says.
 type Variant struct {
-	Name    string `json:"name"`
-	Text    string `json:"text"`
-	Package Hex    `json:"package"`
+	Name     string `json:"name"`
+	Text     string `json:"text"`
+	Package  Hex    `json:"package"`
+	Optional bool   `json:"optional,omitempty"` // a reader may refuse it as malformed
 }
 
 // Refusals is what must be refused, each with the code of the error.
@@ -145,6 +152,7 @@ type Refusals struct {
 	Binary []Malformed     `json:"binary"` // no packages
 	JSON   []MalformedText `json:"json"`   // no packages in JSON form
 	Open   []Refusal       `json:"open"`   // packages that must not open
+	Decode []Refusal       `json:"decode"` // packages that open, and whose value is not what its type says
 }
 
 // Malformed is bytes that must not parse.
@@ -158,7 +166,7 @@ type Malformed struct {
 type MalformedText struct {
 	Name string `json:"name"`
 	Text string `json:"text,omitempty"`
-	Hex  Hex    `json:"hex,omitempty"` // in place of Text, where it is not UTF-8
+	Hex  Hex    `json:"hex,omitempty"` // in place of Text, if it is not UTF-8
 	Code string `json:"code"`
 }
 
@@ -170,6 +178,99 @@ type Refusal struct {
 	Use      uint8   `json:"use"`                // what the reader demands
 	Least    uint8   `json:"least"`
 	Place    Place   `json:"place"`
-	Package  Hex     `json:"package"`
+	Package  Data    `json:"package"`          // made of Of's package if that is given
+	Of       string  `json:"of,omitempty"`     // name of a valid package
+	Splice   []Part  `json:"splice,omitempty"` // its parts in their order
 	Code     string  `json:"code"`
+}
+
+// Part is the bytes of a package from an offset up to another, or other bytes.
+type Part struct {
+	From int `json:"from,omitempty"`
+	To   int `json:"to,omitempty"`
+	Hex  Hex `json:"hex,omitempty"`
+}
+
+// Bytes returns the refused package, given the valid packages by name.
+func (r Refusal) Bytes(packages map[string][]byte) (b []byte) {
+	if r.Of == "" {
+		return r.Package.Bytes()
+	}
+	for _, p := range r.Splice {
+		b = append(append(b, p.Hex...), packages[r.Of][p.From:p.To]...)
+	}
+	return b
+}
+
+// Rules is the vectors of the rules that no package shows.
+type Rules struct {
+	Secrets     []TextSecret `json:"secrets"`
+	Sessions    []Session    `json:"sessions"`
+	Collections []Collection `json:"collections"`
+	Paddings    []Padding    `json:"paddings"`
+	Bodies      []Body       `json:"bodies"`
+	Revisions   []Revision   `json:"revisions"`
+	Primaries   []Primary    `json:"primaries"`
+}
+
+// TextSecret is a text that a user typed, and the kind of secret that it is, or the code of the error.
+type TextSecret struct {
+	Name       string `json:"name"`
+	Text       string `json:"text,omitempty"`
+	Hex        Hex    `json:"hex,omitempty"` // in place of Text, if it is not UTF-8
+	Kind       string `json:"kind,omitempty"`
+	Salt       Hex    `json:"salt,omitempty"`       // of a passphrase
+	Iterations uint32 `json:"iterations,omitempty"` // of a passphrase
+	Key        Hex    `json:"key,omitempty"`        // K
+	Code       string `json:"code,omitempty"`
+}
+
+// Session is what follows from the id of a session.
+type Session struct {
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	ID        string `json:"id"` // base64url
+	MasterKey Hex    `json:"masterKey"`
+	StoredAs  string `json:"storedAs"`
+}
+
+// Collection is the collection of a database field, or the code of the error.
+type Collection struct {
+	Name       string `json:"name"`
+	Table      string `json:"table"`
+	Column     string `json:"column"`
+	Collection string `json:"collection,omitempty"`
+	Code       string `json:"code,omitempty"`
+}
+
+// Padding is the length of a plaintext before and after it was padded.
+type Padding struct {
+	Length int `json:"length"`
+	Padded int `json:"padded"`
+}
+
+// Body is the length of a body under a header of an algorithm and flags, and the code of the error if there is one.
+type Body struct {
+	Name      string `json:"name"`
+	Algorithm uint8  `json:"algorithm"`
+	Flags     uint8  `json:"flags"`
+	Length    int64  `json:"length"`
+	Code      string `json:"code,omitempty"`
+}
+
+// Revision is two packages of one place, the second of which replaces the first.
+type Revision struct {
+	Name    string `json:"name"`
+	Earlier Hex    `json:"earlier"`
+	Later   Hex    `json:"later"`
+}
+
+// Primary is the key that seals for a use and class of a document, or the code of the error.
+type Primary struct {
+	Name     string `json:"name"`
+	Document string `json:"document"`
+	Use      uint8  `json:"use"`
+	Class    uint8  `json:"class"`
+	KeyID    Hex    `json:"keyId,omitempty"`
+	Code     string `json:"code,omitempty"`
 }

@@ -1,5 +1,5 @@
 // Package vectors is the format's test vectors: data for every implementation of SPEC.md, in any language,
-// and typed access to it for Go. The files beside it are the data; SPEC.md section 13 describes them.
+// and typed access to it for Go. The files beside it are the data; SPEC.md section 12 describes them.
 //
 // The vectors are fixed for ever: what version 1 wrote must open in every later version. Their keys and
 // passphrases are public, so nothing real may be sealed under them.
@@ -26,6 +26,9 @@ func Variants() []Variant { return read[[]Variant]("variants.json") }
 
 // Invalid returns what must be refused.
 func Invalid() Refusals { return read[Refusals]("invalid.json") }
+
+// OfRules returns the vectors of the rules that no package shows.
+func OfRules() Rules { return read[Rules]("rules.json") }
 
 // Documents returns the keyset documents and slots, valid and invalid.
 func Documents() Keyrings { return read[Keyrings]("documents.json") }

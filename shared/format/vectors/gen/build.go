@@ -26,6 +26,8 @@ type builder struct {
 	place    vectors.Place
 	details  *vectors.Details
 	value    vectors.Data
+	padding  int
+	spelled  bool // out, however long it is
 }
 
 // begin starts a package of text under the primary of a use and class.
@@ -98,6 +100,12 @@ func (b *builder) chunked() *builder {
 	return b
 }
 
+// padded gives the plaintext another padding than writers add, of n bytes.
+func (b *builder) padded(n int) *builder {
+	b.padding = n
+	return b
+}
+
 func (b *builder) named(name string) *builder {
 	b.place.Name = &name
 	return b
@@ -109,6 +117,11 @@ func (b *builder) seal() (format.Package, []byte) {
 	p, additional, err := plain.Seal(b.in)
 	if err != nil {
 		panic(b.name + ": " + err.Error())
+	}
+	if b.padding > 0 {
+		plaintext := append(must(format.AppendDetails(nil, &b.in.Header, b.in.Details)), b.in.Value...)
+		plaintext = append(append(plaintext, 0x80), make([]byte, b.padding-1)...)
+		p.Body = plain.SealBody(b.in, additional, plaintext)
 	}
 	return p, additional
 }
@@ -123,11 +136,15 @@ func (b *builder) vector() vectors.Package {
 	if b.details == nil && (p.Header.Type == format.Blob || p.Header.Type == format.File) {
 		b.details = &vectors.Details{}
 	}
+	most := longestBody
+	if b.spelled {
+		most = len(p.Body)
+	}
 	v := vectors.Package{
 		Name: b.name, Open: p.Header.Algorithm != format.Chunked, Document: b.document, Secret: b.secret, Key: b.in.Key,
-		Header: b.header(), Place: b.place, Details: b.details, Nonce: b.in.Nonce, Value: b.value,
+		Header: b.header(), Place: b.place, Details: b.details, Padding: b.padding, Nonce: b.in.Nonce, Value: b.value,
 		MessageKey: plain.MessageKey(b.in.Key, p.Header.Salt), HeaderBytes: vectors.Data{Hex: must(p.Header.Append(nil))},
-		AdditionalData: data(additional, longestData), Package: data(must(p.Append(nil)), p.Header.Size()+longestBody), JSON: jsonOf(p),
+		AdditionalData: data(additional, longestData), Package: data(must(p.Append(nil)), p.Header.Size()+most), JSON: jsonOf(p, most),
 	}
 	if p.Header.Algorithm == format.Chunked {
 		v.MessageKey = plain.FileKey(b.in.Key, p.Header.Salt)
@@ -155,8 +172,8 @@ func data(b []byte, most int) vectors.Data {
 }
 
 // jsonOf is the JSON form, of a long package its metadata only.
-func jsonOf(p format.Package) json.RawMessage {
-	if len(p.Body) <= longestBody {
+func jsonOf(p format.Package, most int) json.RawMessage {
+	if len(p.Body) <= most {
 		return must(jsonform.Marshal(p))
 	}
 	_, m, err := jsonform.Split(p)

@@ -38,10 +38,11 @@ func generate() map[string][]byte {
 		"packages.json":  lines(grid(rings)),
 		"special.json":   lines(special(rings)),
 		"variants.json":  lines(variants()),
+		"rules.json":     encode(rules(rings)),
 		"documents.json": encode(documents(rings)),
 		"backups.json":   encode(backups(rings)),
 		"invalid.json": encode(vectors.Refusals{
-			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings),
+			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings), Decode: refusedValues(rings),
 		}),
 	}
 }

@@ -71,10 +71,10 @@ func (m *malformed) ranges() {
 	}{
 		{"algorithm", atAlgorithm, []byte{0, 4, 255}},
 		{"use", atUse, []byte{0, 6, 255}},
-		{"flags", atFlags, []byte{4, 0x80, 255}},
+		{"flags", atFlags, []byte{0x10, 0x20, 0x40, 0x80, 255}},
 		{"source", atSource, []byte{0, 4, 255}},
 		{"class", atClass, []byte{0, 6, 255}},
-		{"type", atType, []byte{0, 7, 255}},
+		{"type", atType, []byte{0, 8, 255}},
 	} {
 		for _, v := range field.bad {
 			m.add(fmt.Sprintf("%s %d", field.name, v), m.edit(field.at, v))
@@ -92,8 +92,11 @@ func (m *malformed) rules() {
 	m.add("public algorithm, class phi", m.edit(atAlgorithm, byte(format.Public)))
 	m.add("public algorithm, sealed context", setAll(m.bare(), map[int]byte{atAlgorithm: 2, atClass: 1, atFlags: 2}))
 	m.add("public algorithm, tombstone", setAll(m.bare(), map[int]byte{atAlgorithm: 2, atClass: 1, atFlags: 1, atType: 2}))
+	m.add("public algorithm, padded", setAll(m.bare(), map[int]byte{atAlgorithm: 2, atClass: 1, atFlags: 4}))
+	m.add("public algorithm, sealed name", setAll(m.bare(), map[int]byte{atAlgorithm: 2, atClass: 1, atFlags: 8}))
 	m.add("sealed context and a context", m.edit(atFlags, byte(format.SealedContext)))
 	m.add("tombstone of type text", setAll(m.bare(), map[int]byte{atFlags: 1}))
+	m.add("tombstone of type text, no value", setAll(m.bare(), map[int]byte{atFlags: 1})[:format.HeaderSize+28])
 	m.add("tombstone with a value", setAll(m.bare(), map[int]byte{atFlags: 1, atType: 2}))
 	m.add("tombstone, chunked", append(setAll(m.bare(), map[int]byte{atAlgorithm: 3, atFlags: 1, atType: 2}), make([]byte, 72)...))
 }
@@ -165,6 +168,6 @@ func (m *malformed) bodies() {
 	}
 	m.list = append(m.list, vectors.Malformed{
 		Name: "one-piece body over the limit", Code: format.ErrTooLarge.Code(),
-		Bytes: vectors.Data{Hex: header, Repeat: vectors.Hex{0}, Length: len(header) + 12 + 16 + format.MaxValue + 17_677 + 1},
+		Bytes: vectors.Data{Hex: header, Repeat: vectors.Hex{0}, Length: len(header) + 12 + 16 + format.MaxValue + format.MaxDetails + 1},
 	})
 }

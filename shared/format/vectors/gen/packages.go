@@ -7,13 +7,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
 // grid is a package of every class, use and value type.
 func grid(r *rings) (list []vectors.Package) {
 	for _, class := range classify.All {
 		for use := format.UseStorage; use <= format.Uses; use++ {
-			for kind := format.Text; kind <= format.File; kind++ {
+			for kind := format.Text; kind <= format.View; kind++ {
 				b := begin(r.all, fmt.Sprintf("%v %v %v", class, use, kind), use, class)
 				b.in.Header.EncryptedAt += int64(len(list)) * 1001
 				if len(list)%2 == 0 {
@@ -38,6 +39,8 @@ func (b *builder) ofType(kind format.ValueType) *builder {
 	case format.File:
 		return b.typed(kind, draw(33, b.name+"/value")).
 			describe(vectors.Details{MediaType: "application/dicom", FileName: "scan-1.dcm", LastModified: t0 - 1})
+	case format.View:
+		return b.typed(kind, draw(32, b.name+"/value")).describe(vectors.Details{Element: uint8(format.ElementFloat64)})
 	default:
 		return b.typed(kind, draw(33, b.name+"/value"))
 	}
@@ -48,8 +51,8 @@ func special(r *rings) (list []vectors.Package) {
 	example := begin(r.all, "worked example", format.UseService, classify.PHI).typed(format.Text, []byte("123-45-6789")).
 		with(map[string]string{"user_id": "user_123", "field": "ssn"}).named("user:123:ssn")
 	for _, group := range [][]*builder{
-		{example}, values(r.all), places(r.all), contexts(r.all), fields(r.all), details(r.all), flags(r.all), sources(r.all),
-		states(r), chunks(r.all),
+		{example}, values(r.all), places(r.all), contexts(r.all), fields(r.all), details(r.all), views(r.all), flags(r.all), hidden(r.all), texts(r.all),
+		sources(r.all), states(r), chunks(r.all), large(r.all),
 	} {
 		for _, b := range group {
 			list = append(list, b.vector())
@@ -59,13 +62,17 @@ func special(r *rings) (list []vectors.Package) {
 }
 
 func values(r *ring) (list []*builder) {
-	for kind := format.Text; kind <= format.File; kind++ {
+	for kind := format.Text; kind <= format.View; kind++ {
 		var empty []byte
 		if kind == format.JSON {
 			empty = []byte(`""`) // nothing at all is no JSON
 		}
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
-			list = append(list, begin(r, fmt.Sprintf("empty %v, %v", kind, class), format.UseStorage, class).typed(kind, empty))
+			b := begin(r, fmt.Sprintf("empty %v, %v", kind, class), format.UseStorage, class).typed(kind, empty)
+			if kind == format.View {
+				b.describe(vectors.Details{Element: uint8(format.ElementDataView)})
+			}
+			list = append(list, b)
 		}
 	}
 	pattern := make(vectors.Hex, 256)
@@ -165,6 +172,88 @@ func details(r *ring) (list []*builder) {
 	return list
 }
 
+// views is an array of each element type.
+func views(r *ring) (list []*builder) {
+	for e := format.ElementDataView; e <= format.ElementFloat64; e++ {
+		name := fmt.Sprintf("view, %v", e)
+		value := draw(24, name+"/value")
+		if e == format.ElementFloat16 || e == format.ElementFloat32 || e == format.ElementFloat64 {
+			clear(value) // whatever a platform makes of a signaling NaN, it keeps these
+			value[e.Size()-1] = 0x40
+		}
+		list = append(list, begin(r, name, format.UseStorage, classify.PHI).typed(format.View, value).describe(vectors.Details{Element: uint8(e)}))
+	}
+	return list
+}
+
+// texts is texts that a reader must not change.
+func texts(r *ring) (list []*builder) {
+	for name, text := range ordered(
+		"text, byte order mark", "\ufeffa", "text, NUL and replacement character", "a\x00\ufffd", "text, combining", "cafe\u0301", "text, noncharacters", "\uffff\U0010ffff",
+	) {
+		list = append(list, begin(r, name, format.UseService, classify.PHI).typed(format.Text, []byte(text)))
+	}
+	for name, text := range ordered(
+		"JSON, string", `"\ufeff\u0000"`, "JSON, number", `-0.5e-3`, "JSON, null", `null`, "JSON, spaces", " \t\r\n[ 1 , {} ] \n", "JSON, __proto__", `{"__proto__":{"a":1}}`,
+	) {
+		list = append(list, begin(r, name, format.UseService, classify.PHI).typed(format.JSON, []byte(text)))
+	}
+	return list
+}
+
+// hidden is packages with padding and sealed names, in every combination of flags.
+func hidden(r *ring) (list []*builder) {
+	named := vectors.Details{Name: "Zoë, *1980-01-01", Context: map[string]string{"patientId": "P12345"}}
+	for flags := format.Flags(0); flags < 16; flags++ {
+		if flags&(format.Padded|format.SealedName) == 0 {
+			continue
+		}
+		d, kind, value := named, format.Text, []byte("value")
+		if flags&format.Tombstone != 0 {
+			kind, value = format.Bytes, nil
+		}
+		if flags&format.SealedName == 0 {
+			d.Name = ""
+		}
+		if flags&format.SealedContext == 0 {
+			d.Context = nil
+		}
+		b := begin(r, fmt.Sprintf("flags %d", flags), format.UseStorage, classify.PHI).flag(flags).typed(kind, value).describe(d)
+		list = append(list, b.named("blinded-"+b.name))
+	}
+	padded := func(name string, value []byte) *builder {
+		list = append(list, begin(r, "padded, "+name, format.UseStorage, classify.Public).flag(format.Padded).typed(format.Bytes, value))
+		return list[len(list)-1]
+	}
+	padded("empty", nil)
+	padded("ends like its padding", []byte{1, 0x80, 0, 0x80, 0, 0})
+	padded("254 bytes", draw(254, "padded"))
+	padded("255 bytes", draw(255, "padded"))
+	padded("256 bytes", draw(256, "padded"))
+	padded("1000 bytes", draw(1000, "padded"))
+	padded("one byte of padding", []byte("value")).padded(1)
+	padded("more than a writer adds", []byte("value")).padded(300)
+	padded("view", make([]byte, 8)).typed(format.View, make([]byte, 8)).describe(vectors.Details{Element: uint8(format.ElementFloat64)})
+	file := vectors.Details{MediaType: "application/pdf", FileName: "report.pdf", LastModified: t0, Name: strings.Repeat("é", 512)}
+	list = append(list, begin(r, "sealed name of 1024 bytes, file", format.UseStorage, classify.PHI).
+		flag(format.SealedName|format.Padded).typed(format.File, []byte("%PDF")).describe(file))
+	list = append(list, begin(r, "sealed name, empty", format.UseStorage, classify.Public).flag(format.SealedName).describe(vectors.Details{}))
+	return list
+}
+
+// large is values about the limit of one piece.
+func large(r *ring) []*builder {
+	add := func(name string, class classify.Class, n int) *builder {
+		b := begin(r, name, format.UseStorage, class).typed(format.Bytes, nil)
+		b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: n}
+		return b
+	}
+	return []*builder{
+		add("64 MiB, phi", classify.PHI, format.MaxValue), add("64 MiB, public", classify.Public, format.MaxValue),
+		add("chunked, 64 MiB and a byte", classify.PHI, format.MaxValue+1).chunked(),
+	}
+}
+
 func flags(r *ring) (list []*builder) {
 	sealed := vectors.Details{Context: map[string]string{"patientId": "P12345", "né": "😀"}}
 	for _, class := range classify.All {
@@ -191,8 +280,7 @@ func sources(r *ring) (list []*builder) {
 		return b
 	}
 	for _, class := range classify.All {
-		add(fmt.Sprintf("passphrase at the floor, %v", class), class).
-			passphrase("a passphrase", max(class.Rules().ReadFloor, classify.Internal.Rules().ReadFloor))
+		add(fmt.Sprintf("passphrase at the floor, %v", class), class).passphrase("a passphrase", format.MinIterations)
 		add(fmt.Sprintf("master key, %v", class), class).masterKey(draw(32, "the master key"))
 	}
 	add("passphrase, 600000 iterations", classify.PHI).passphrase("correct horse battery staple", classify.WriteFloor)
@@ -225,7 +313,16 @@ func chunks(r *ring) (list []*builder) {
 		list = append(list, b)
 	}
 	sealed := vectors.Details{Context: map[string]string{"patientId": "P12345"}, MediaType: "application/dicom", FileName: "scan.dcm", LastModified: t0}
-	return append(list,
+	three := begin(r, "chunked, three chunks", format.UseFile, classify.PHI).typed(format.Bytes, nil).chunked()
+	three.spelled = true // others are made of it
+	three.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: 2*plain.ChunkSize + 1}
+	view := vectors.Details{Name: "name", Element: uint8(format.ElementInt16)}
+	return append(list, three,
+		begin(r, "chunked, passphrase", format.UseFile, classify.Internal).ofType(format.Text).chunked().passphrase("a passphrase", format.MinIterations),
+		begin(r, "chunked, master key", format.UseFile, classify.PII).ofType(format.Text).chunked().masterKey(draw(32, "the master key")),
+		begin(r, "chunked, public", format.UseFile, classify.Public).ofType(format.Blob).chunked(),
+		begin(r, "chunked, padded view with a sealed name", format.UseFile, classify.PHI).flag(format.Padded|format.SealedName).
+			typed(format.View, draw(6, "chunked view")).describe(view).chunked(),
 		begin(r, "chunked, file", format.UseFile, classify.PHI).ofType(format.File).chunked(),
 		begin(r, "chunked, sealed context", format.UseFile, classify.PHI).flag(format.SealedContext).
 			typed(format.File, []byte("value")).describe(sealed).chunked(),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,13 +32,16 @@ func refusedOpens(r *rings) []vectors.Refusal {
 	x.secrets()
 	x.derivations()
 	x.plaintexts()
+	x.hidden()
+	x.chunks()
+	x.tooLong()
 	return x.list
 }
 
 // add adds a package to be read with b's keys at b's place.
 func (x *refused) add(name string, b *builder, pkg []byte, code coded) *vectors.Refusal {
 	x.list = append(x.list, vectors.Refusal{
-		Name: name, Document: b.document, Secret: b.secret, Use: uint8(b.in.Header.Use), Place: b.place, Package: pkg, Code: code.Code(),
+		Name: name, Document: b.document, Secret: b.secret, Use: uint8(b.in.Header.Use), Place: b.place, Package: vectors.Data{Hex: pkg}, Code: code.Code(),
 	})
 	return &x.list[len(x.list)-1]
 }
@@ -129,10 +133,30 @@ func (x *refused) wrongKeys() {
 	x.add("another tenant's document", base, base.bytes(), envelope.ErrUnknownKey)
 	base.document = x.rings.empty.name
 	x.add("an empty document", base, base.bytes(), envelope.ErrUnknownKey)
+	x.borrowedKeys()
 	single := begin(x.rings.all, "refused master key", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
 	single.document, single.secret = x.rings.all.name, nil
 	x.add("package of a master key, read with a document", single, single.bytes(), envelope.ErrUnknownKey)
 	x.otherSources()
+}
+
+// borrowedKeys seals under a key of another use or class than the header's. Only the check of the key's own use and class
+// can refuse such a package, because everything else in it is right.
+func (x *refused) borrowedKeys() {
+	borrow := func(name string, b *builder, use format.Use, class classify.Class) *vectors.Refusal {
+		b.in.Header.KeyID, b.in.Key = x.rings.all.primary(use, class)
+		return x.add("sealed under a key of "+name, b, b.bytes(), envelope.ErrAuthentication)
+	}
+	of := func(use format.Use, class classify.Class) *builder {
+		return begin(x.rings.all, "refused borrowed key", use, class)
+	}
+	borrow("another use", of(format.UseService, classify.PHI), format.UseCache, classify.PHI)
+	borrow("a lower class", of(format.UseService, classify.PHI), format.UseService, classify.PII)
+	borrow("a higher class", of(format.UseService, classify.PII), format.UseService, classify.PHI)
+	borrow("class public", of(format.UseStorage, classify.PHI), format.UseStorage, classify.Public)
+	borrow("class phi, public package", of(format.UseStorage, classify.Public), format.UseStorage, classify.PHI)
+	borrow("another use, public package", of(format.UseStorage, classify.Public), format.UseCache, classify.Public)
+	borrow("a lower class, chunked", of(format.UseFile, classify.PHI).chunked(), format.UseFile, classify.Internal)
 }
 
 // otherSources reads packages with a secret of another kind than theirs.
@@ -225,6 +249,7 @@ func (x *refused) secrets() {
 	x.add("another master key", master, pkg, envelope.ErrWrongSecret).Secret = &vectors.Secret{Kind: "master-key", Text: another}
 	x.add("master key, flipped key id", master, flipped(pkg, atKeyID), envelope.ErrWrongSecret)
 	x.add("master key, flipped salt", master, flipped(pkg, atSalt), envelope.ErrAuthentication)
+	x.add("master key, source", master, setAll(pkg, map[int]byte{atSource: byte(format.FromKeyset)}), envelope.ErrWrongSecret)
 	x.add("master key, use", master, setAll(pkg, map[int]byte{atUse: 2}), envelope.ErrAuthentication)
 	x.add("master key, class", master, setAll(pkg, map[int]byte{atClass: 4}), envelope.ErrAuthentication)
 	x.add("master key, class demanded", master, setAll(pkg, map[int]byte{atClass: 4}), classify.ErrTooLow).Least = uint8(classify.PHI)
@@ -233,11 +258,10 @@ func (x *refused) secrets() {
 // derivations is packages whose derivation must not be tried.
 func (x *refused) derivations() {
 	for _, class := range classify.All {
-		floor := max(class.Rules().ReadFloor, classify.Internal.Rules().ReadFloor)
-		x.derivation(fmt.Sprintf("below the floor, %v", class), class, floor-1)
+		x.derivation(fmt.Sprintf("below the floor, %v", class), class, format.MinIterations-1)
 	}
 	x.derivation("one iteration", classify.PHI, 1)
-	x.derivation("above the ceiling", classify.PHI, classify.Ceiling+1)
+	x.derivation("above the ceiling", classify.PHI, format.MaxIterations+1)
 	x.derivation("4294967295 iterations", classify.Internal, 1<<32-1)
 }
 
@@ -249,14 +273,21 @@ func (x *refused) derivation(name string, class classify.Class, iterations uint3
 	x.add(name, b, must(p.Append(nil)), classify.ErrIterations)
 }
 
-// plaintexts is packages that authenticate and whose plaintext does not follow the header.
+// plaintext adds a package that authenticates and whose plaintext does not follow its header.
+func (x *refused) plaintext(name string, kind format.ValueType, flags format.Flags, plaintext string) {
+	b := begin(x.rings.all, "refused "+name, format.UseFile, classify.PHI).typed(kind, nil).flag(flags)
+	x.add("plaintext, "+name, b, b.raw([]byte(plaintext)), format.ErrMalformed)
+}
+
+// raw seals a plaintext as it is.
+func (b *builder) raw(plaintext []byte) []byte {
+	additional := must(plain.AdditionalData(&b.in.Header, b.place.Format()))
+	p := format.Package{Header: b.in.Header, Body: plain.SealBody(b.in, additional, plaintext)}
+	return must(p.Append(nil))
+}
+
 func (x *refused) plaintexts() {
-	add := func(name string, kind format.ValueType, flags format.Flags, plaintext string) {
-		b := begin(x.rings.all, "refused "+name, format.UseFile, classify.PHI).typed(kind, nil).flag(flags)
-		additional := must(plain.AdditionalData(&b.in.Header, b.place.Format()))
-		p := format.Package{Header: b.in.Header, Body: plain.SealBody(b.in, additional, []byte(plaintext))}
-		x.add("plaintext, "+name, b, must(p.Append(nil)), format.ErrMalformed)
-	}
+	add := x.plaintext
 	date := "\x00\x00\x00\x00\x00\x00\x00\x00"
 	add("blob of one byte", format.Blob, 0, "\x00")
 	add("media type longer than the plaintext", format.Blob, 0, "\x00\x03ab")
@@ -267,10 +298,139 @@ func (x *refused) plaintexts() {
 	add("file name, not UTF-8", format.File, 0, "\x00\x00\x00\x02\xc0\x80"+date)
 	add("file without a date", format.File, 0, "\x00\x00\x00\x00"+date[1:])
 	add("file after 9999", format.File, 0, "\x00\x00\x00\x00\x7f"+date[1:])
+	add("file a millisecond after 9999", format.File, 0, string(binary.BigEndian.AppendUint64([]byte("\x00\x00\x00\x00"), format.MaxTime+1)))
 	add("file long before 1970", format.File, 0, "\x00\x00\x00\x00\x80"+date[1:])
 	add("no sealed context", format.Text, format.SealedContext, "")
 	add("sealed context longer than the plaintext", format.Text, format.SealedContext, "\x00\x07\x00\x01a\x00\x01")
 	add("sealed context unsorted", format.Text, format.SealedContext, "\x00\x0c\x00\x01b\x00\x011\x00\x01a\x00\x011")
 	add("sealed context with a key twice", format.Text, format.SealedContext, "\x00\x0c\x00\x01a\x00\x011\x00\x01a\x00\x011")
+	add("sealed context, not UTF-8", format.Text, format.SealedContext, "\x00\x05\x00\x01\xff\x00\x00")
+	var many []string
+	for i := range format.MaxContextEntries + 1 {
+		many = append(many, fmt.Sprintf("%02d", i), "")
+	}
+	add("sealed context of 65 entries", format.Text, format.SealedContext, string(sized(entries(many...))))
+	add("sealed context of 16385 bytes", format.Text, format.SealedContext, string(sized(entries("k", strings.Repeat("v", format.MaxContext-4)))))
 	add("tombstone with a sealed context and a value", format.Bytes, format.Tombstone|format.SealedContext, "\x00\x00x")
+}
+
+// sized is bytes after their 16-bit length.
+func sized(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+
+// hidden is plaintexts of the flags padded and sealed name and of views.
+func (x *refused) hidden() {
+	add := x.plaintext
+	add("no padding", format.Bytes, format.Padded, "")
+	add("padding without its mark", format.Bytes, format.Padded, "value\x00\x00")
+	add("padding of zeros only", format.Bytes, format.Padded, "\x00\x00\x00")
+	add("padding with another mark", format.Bytes, format.Padded, "value\x81\x00")
+	add("padding that ends in another byte", format.Bytes, format.Padded, "value\x80\x01")
+	add("padded tombstone with a value", format.Bytes, format.Tombstone|format.Padded, "x\x80")
+	add("no sealed name", format.Text, format.SealedName, "\x00")
+	add("sealed name longer than the plaintext", format.Text, format.SealedName, "\x00\x02a")
+	add("sealed name of 1025 bytes", format.Text, format.SealedName, "\x04\x01"+strings.Repeat("x", 1025))
+	add("sealed name, not UTF-8", format.Text, format.SealedName, "\x00\x01\xff")
+	add("sealed name before the sealed context", format.Text, format.SealedName|format.SealedContext, "\x00\x01n\x00\x06\x00\x01a\x00\x011")
+	add("tombstone with a sealed name and a value", format.Bytes, format.Tombstone|format.SealedName, "\x00\x01nx")
+	add("view without an element type", format.View, 0, "")
+	add("view of the element type 0", format.View, 0, "\x00")
+	add("view of the element type 13", format.View, 0, "\x0d")
+	for e := format.ElementInt16; e <= format.ElementFloat64; e++ {
+		add(fmt.Sprintf("view with half a %v element", e), format.View, 0, string(e)+strings.Repeat("\x00", e.Size()*3/2))
+	}
+	b := begin(x.rings.all, "refused sealed name", format.UseStorage, classify.PHI).flag(format.SealedName).
+		describe(vectors.Details{Name: "name"}).named("blinded")
+	name := "name"
+	x.add("sealed name at the place of the name itself", b, b.bytes(), envelope.ErrAuthentication).Place.Name = &name
+	bare := begin(x.rings.all, "refused bare", format.UseService, classify.PHI).typed(format.Bytes, []byte{0x80})
+	x.add("altered flags, padded", bare, setAll(bare.bytes(), map[int]byte{atFlags: 4}), envelope.ErrAuthentication)
+	x.add("altered flags, sealed name", bare, setAll(bare.bytes(), map[int]byte{atFlags: 8}), envelope.ErrAuthentication)
+}
+
+// chunks is bodies that are put together from the chunks of one that opens.
+func (x *refused) chunks() {
+	three := begin(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI)
+	const sealed = plain.ChunkSize + format.TagSize
+	const head = format.HeaderSize + plain.ChunkedSalt + 32
+	const end = head + 2*sealed + format.TagSize + 1
+	chunk := func(i int) vectors.Part { return vectors.Part{From: head + i*sealed, To: min(head+(i+1)*sealed, end)} }
+	start, last := vectors.Part{To: head}, chunk(2)
+	add := func(name string, code coded, parts ...vectors.Part) {
+		r := x.add("chunked, "+name, three, nil, code)
+		r.Package, r.Of, r.Splice = vectors.Data{}, three.name, parts
+	}
+	flip := func(at, with int) []vectors.Part { // another byte at an offset
+		return []vectors.Part{{To: at}, {Hex: vectors.Hex{byte(with)}}, {From: at + 1, To: end}}
+	}
+	add("reordered", envelope.ErrAuthentication, start, chunk(1), chunk(0), last)
+	add("without the first chunk", envelope.ErrAuthentication, start, chunk(1), last)
+	add("without the second chunk", envelope.ErrAuthentication, start, chunk(0), last)
+	add("a chunk twice", envelope.ErrAuthentication, start, chunk(0), chunk(0), chunk(1), last)
+	add("the last chunk alone", envelope.ErrAuthentication, start, last)
+	add("extended by the last chunk", envelope.ErrAuthentication, start, chunk(0), chunk(1), last, last)
+	add("extended by a whole chunk", envelope.ErrAuthentication, start, chunk(0), chunk(1), last, chunk(0))
+	add("extended by a byte", envelope.ErrAuthentication, start, chunk(0), chunk(1), last, vectors.Part{Hex: vectors.Hex{0}})
+	add("extended by an empty chunk", envelope.ErrAuthentication, start, chunk(0), chunk(1), vectors.Part{Hex: make(vectors.Hex, 16)})
+	add("cut within the second chunk", envelope.ErrAuthentication, vectors.Part{To: head + sealed + 100})
+	add("cut by a byte", envelope.ErrAuthentication, vectors.Part{To: end - 1})
+	add("cut between chunks", format.ErrMalformed, vectors.Part{To: head + 2*sealed})
+	add("cut before the first chunk", format.ErrMalformed, start)
+	add("cut within a tag", format.ErrMalformed, vectors.Part{To: head + sealed + 15})
+	commitment := vectors.Part{From: format.HeaderSize, To: format.HeaderSize + plain.ChunkedSalt}
+	add("another commitment", envelope.ErrAuthentication, vectors.Part{To: commitment.To}, vectors.Part{Hex: draw(32, "another commitment")},
+		vectors.Part{From: head, To: end})
+	x.flipChunks(flip, add)
+	moved := "elsewhere"
+	add("moved", envelope.ErrAuthentication, vectors.Part{To: end})
+	x.list[len(x.list)-1].Place.Name = &moved
+}
+
+func (x *refused) flipChunks(flip func(at, with int) []vectors.Part, add func(string, coded, ...vectors.Part)) {
+	b := begin(x.rings.all, "chunked, three chunks", format.UseFile, classify.PHI).typed(format.Bytes, nil).chunked()
+	b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: 2*plain.ChunkSize + 1}
+	pkg := b.bytes()
+	for _, f := range []struct {
+		name string
+		at   int
+		code coded
+	}{
+		{"body salt", format.HeaderSize, envelope.ErrAuthentication}, {"commitment, first byte", format.HeaderSize + 24, envelope.ErrAuthentication},
+		{"commitment, last byte", format.HeaderSize + 55, envelope.ErrAuthentication}, {"first chunk", format.HeaderSize + 56, envelope.ErrAuthentication},
+		{"tag of the second chunk", format.HeaderSize + 56 + 2*(plain.ChunkSize+16) - 1, envelope.ErrAuthentication},
+		{"last chunk", len(pkg) - 17, envelope.ErrAuthentication}, {"time", atTime + 7, envelope.ErrAuthentication},
+		{"salt", atSalt, envelope.ErrAuthentication}, {"key id", atKeyID, envelope.ErrUnknownKey},
+	} {
+		add("flipped "+f.name, f.code, flip(f.at, int(pkg[f.at]^1))...)
+	}
+}
+
+// tooLong is values that are longer than one piece holds. The value of a public package lies in the clear, so that
+// repeating bytes spell it out.
+func (x *refused) tooLong() {
+	b := begin(x.rings.all, "refused too long", format.UseStorage, classify.Public).typed(format.Bytes, nil)
+	b.value = vectors.Data{Repeat: vectors.Hex("coffer "), Length: format.MaxValue + 1}
+	pkg := b.raw(b.value.Bytes())
+	head := format.HeaderSize + format.NonceSize + format.TagSize
+	x.add("value of 64 MiB and a byte", b, nil, format.ErrMalformed).Package =
+		vectors.Data{Hex: slices.Clone(pkg[:head]), Repeat: b.value.Repeat, Length: len(pkg)}
+}
+
+// refusedValues is packages that open, and whose value a reader must not turn into its language's text.
+func refusedValues(r *rings) []vectors.Refusal {
+	x := &refused{rings: r}
+	add := func(name string, kind format.ValueType, value string) {
+		b := begin(r.all, "value, "+name, format.UseService, classify.PHI).typed(kind, []byte(value))
+		x.add(b.name, b, b.bytes(), format.ErrMalformed)
+	}
+	for name, text := range ordered("lone byte", "a\xff", "surrogate", "\xed\xa0\x80", "overlong", "\xc0\x80", "cut", "\xf0\x9f\x98", "above 10FFFF", "\xf4\x90\x80\x80") {
+		add("text, "+name, format.Text, text)
+		add("JSON, "+name, format.JSON, `"`+text+`"`)
+	}
+	for name, text := range ordered(
+		"nothing", "", "byte order mark", "\ufeff1", "cut", `{"a":`, "two values", "1 2", "trailing comma", "[1,]", "comment", "/**/1", "single quotes", "'a'", "NaN", "NaN",
+		"leading zero", "01", "line break in a string", "\"a\nb\"", "unknown escape", `"\x41"`, "undefined", "undefined", "no-break space", "\u00a01",
+	) {
+		add("JSON, "+name, format.JSON, text)
+	}
+	return x.list
 }

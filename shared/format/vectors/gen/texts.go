@@ -36,25 +36,33 @@ func replaced(text, from, to string) string {
 func variants() (list []vectors.Variant) {
 	p, base := text()
 	binary := must(p.Append(nil))
-	for _, e := range [][3]string{
-		{"as written", `{"ciphertext"`, `{"ciphertext"`},
-		{"spaces", `{"cipher`, " \t\r\n{ \n\"cipher"}, {"spaces around colons", `:{"version"`, ` : { "version"`},
-		{"spaces around a number", `600000`, " 600000 \n"}, {"spaces at the end", `600000}}`, "600000}\n}\n"},
-		{"escaped version", `"version":"1.0"`, `"version":"\u0031.0"`}, {"escaped member", `"salt"`, `"s\u0061lt"`},
-		{"escaped base64", `/v7+`, `\/v7\u002b`}, {"escaped ciphertext", `Y2lw`, `\u00592lw`},
-		{"escaped pair of surrogates", `😀`, `\ud83d\ude00`}, {"upper case", `😀`, `\uD83D\uDE00`}, {"escaped __proto__", `__proto__`, `\u005f_proto__`},
-		{"number with an exponent", `600000`, `6e5`}, {"number with a fraction", `600000`, `600000.0`},
-		{"number that rounds", `9007199254740991`, `9007199254740991.4`},
-		{"member twice, the last counts", `"salt":"`, `"salt":"x","salt":"`},
-		{"member twice, the first of another type", `"revision":`, `"revision":{"a":["}",{}],"b":"\\\""},"revision":`},
-		{"metadata twice", `"metadata"`, `"metadata":7,"metadata"`},
-		{"version twice", `"version"`, `"version":"2.0","version"`},
-		{"context key twice", `"patient"`, `"p\u0061tient":"\ud800","patient"`},
-		{"ciphertext last", `"ciphertext"`, `"ciphertext":"","metadata":{},"ciphertext"`},
-	} {
-		list = append(list, vectors.Variant{Name: e[0], Text: replaced(base, e[1], e[2]), Package: binary})
+	for i, edits := range [][][3]string{variantEdits, optionalEdits} {
+		for _, e := range edits {
+			list = append(list, vectors.Variant{Name: e[0], Text: replaced(base, e[1], e[2]), Package: binary, Optional: i == 1})
+		}
 	}
 	return list
+}
+
+var variantEdits = [][3]string{
+	{"as written", `{"ciphertext"`, `{"ciphertext"`},
+	{"spaces", `{"cipher`, " \t\r\n{ \n\"cipher"}, {"spaces around colons", `:{"version"`, ` : { "version"`},
+	{"spaces around a number", `600000`, " 600000 \n"}, {"spaces at the end", `600000}}`, "600000}\n}\n"},
+	{"escaped version", `"version":"1.0"`, `"version":"\u0031.0"`}, {"escaped member", `"salt"`, `"s\u0061lt"`},
+	{"escaped base64", `/v7+`, `\/v7\u002b`}, {"escaped ciphertext", `Y2lw`, `\u00592lw`},
+	{"escaped pair of surrogates", `😀`, `\ud83d\ude00`}, {"upper case", `😀`, `\uD83D\uDE00`}, {"escaped __proto__", `__proto__`, `\u005f_proto__`},
+}
+
+// optionalEdits is what a reader may refuse: numbers that no writer writes so, and members that occur twice.
+var optionalEdits = [][3]string{
+	{"number with an exponent", `600000`, `6e5`}, {"number with a fraction", `600000`, `600000.0`},
+	{"number that rounds", `9007199254740991`, `9007199254740991.4`},
+	{"member twice, the last counts", `"salt":"`, `"salt":"x","salt":"`},
+	{"member twice, the first of another type", `"revision":`, `"revision":{"a":["}",{}],"b":"\\\""},"revision":`},
+	{"metadata twice", `"metadata"`, `"metadata":7,"metadata"`},
+	{"version twice", `"version"`, `"version":"2.0","version"`},
+	{"context key twice", `"patient"`, `"p\u0061tient":"\ud800","patient"`},
+	{"ciphertext and metadata twice", `"ciphertext"`, `"ciphertext":"","metadata":{},"ciphertext"`},
 }
 
 // refusedTexts is texts that are no packages.
@@ -72,6 +80,10 @@ func refusedTexts() (list []vectors.MalformedText) {
 			add(e[0]+": "+clip(e[2]), replaced(base, e[1], e[2]), "malformed")
 		}
 	}
+	p, _ := text()
+	p.Header.Algorithm, p.Body = format.Chunked, make([]byte, 24+32+16)
+	chunked := string(must(jsonform.Marshal(p)))
+	add("nonce of a chunked package", replaced(chunked, `"salt"`, `"iv":"bm9uY2UtMTJieXRl","salt"`), "malformed")
 	for _, to := range []string{`"2.0"`, `"1"`, `""`, `"1.0 "`, `"1.\ud800"`, `"2.0","new":{}`, `"2.0","iv":7`} {
 		add("version: "+to, replaced(base, `"1.0"`, to), "unsupported_version")
 	}
@@ -109,12 +121,13 @@ var memberEdits = [][3]string{
 
 var valueEdits = [][3]string{
 	{"version", `"1.0"`, `1.0`}, {"version", `"1.0"`, `null`}, {"algorithm", `AES-256-GCM`, `aes-256-gcm`},
-	{"algorithm", `AES-256-GCM`, `AES-256-GMAC`}, {"algorithm", `"AES-256-GCM"`, `1`}, {"algorithm", `AES-256-GCM`, `C2SP-CHUNKED-AES-256-GCM`},
+	{"algorithm", `AES-256-GCM`, `AES-256-GMAC`}, {"algorithm", `"AES-256-GCM"`, `1`}, {"algorithm", `AES-256-GCM`, `Cobblestone-256`},
 	{"classification", `"phi"`, `"PHI"`}, {"classification", `"phi"`, `"public "`}, {"classification", `"phi"`, `"unknown"`},
-	{"classification", `"phi"`, `["phi"]`}, {"value type", `"text"`, `"Text"`}, {"use", `"service"`, `"unknown"`}, {"use", `"service"`, `""`},
-	{"source with iterations", `"passphrase"`, `"keyset"`}, {"source", `"passphrase"`, `"master_key"`}, {"key id", `abab`, `ABAB`}, {"key id", `abab`, `abag`},
+	{"classification", `"phi"`, `["phi"]`}, {"value type", `"text"`, `"Text"`}, {"use", `"service"`, `"unknown"`}, {"use", `"service"`, `"Service"`}, {"use", `"service"`, `""`},
+	{"source with iterations", `"passphrase"`, `"keyset"`}, {"source", `"passphrase"`, `"master_key"`}, {"source", `"passphrase"`, `"Passphrase"`},
+	{"key id", `abab`, `ABAB`}, {"key id", `abab`, `abag`},
 	{"key id, short", `abab`, ``}, {"key id, long", `abab`, `ababab`}, {"flag", `600000`, `600000,"tombstone":false`}, {"flag", `600000`, `600000,"tombstone":null`},
-	{"flag", `600000`, `600000,"sealedContext":1`}, {"flag", `600000`, `600000,"sealedContext":"true"`},
+	{"flag", `600000`, `600000,"padded":false`}, {"flag", `600000`, `600000,"sealedName":""`}, {"flag", `600000`, `600000,"sealedContext":1`}, {"flag", `600000`, `600000,"sealedContext":"true"`},
 	{"sealed context and a context", `600000`, `600000,"sealedContext":true`}, {"tombstone of a text", `600000`, `600000,"tombstone":true`},
 }
 
@@ -131,6 +144,7 @@ var base64Edits = [][3]string{
 var timeEdits = [][3]string{
 	{"time", `.000Z`, `Z`}, {"time", `.000Z`, `.0Z`}, {"time", `.000Z`, `.0000Z`}, {"time", `.000Z`, `.000+00:00`}, {"time", `.000Z`, `,000Z`},
 	{"time", `.000Z`, `.000z`}, {"time", `.000Z`, `.000`}, {"time", `T12`, ` 12`}, {"time", `T12`, `t12`}, {"time", `T12`, `T24`}, {"time", `01-15`, `02-30`},
+	{"time", `12:00:00`, `12:60:00`}, {"time", `12:00:00`, `12:99:00`}, {"time", `01-15`, `00-15`}, {"time", `01-15`, `01-00`},
 	{"time", `01-15`, `02-29`}, {"time", `01-15`, `13-15`}, {"time", `2025`, `1969`}, {"time", `2025`, `+002025`}, {"time", `2025`, `12025`},
 	{"time", `12:00:00`, `12:00:60`}, {"time", `12:00:00`, `12:0:00`}, {"time", `"2025-01-15T12:00:00.000Z"`, `1736942400000`},
 }

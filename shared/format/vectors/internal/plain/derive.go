@@ -10,6 +10,8 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -68,4 +70,19 @@ func newGCM(key []byte) cipher.AEAD {
 		panic(err)
 	}
 	return aead
+}
+
+// SessionKey is the master key of a session (section 4.7).
+func SessionKey(id []byte, owner string) []byte {
+	return derive(id, nil, sessionInfo("coffer/v1 session key", owner))
+}
+
+// SessionName is what the store calls a session (section 4.7).
+func SessionName(id []byte, owner string) string {
+	hash := sha256.Sum256(derive(id, nil, sessionInfo("coffer/v1 session name", owner)))
+	return hex.EncodeToString(hash[:])
+}
+
+func sessionInfo(label, owner string) string {
+	return string(append(binary.BigEndian.AppendUint16([]byte(label), uint16(len(owner))), owner...))
 }

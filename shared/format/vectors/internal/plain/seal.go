@@ -20,11 +20,10 @@ type Input struct {
 
 // Seal returns the package and its additional data.
 func Seal(in Input) (p format.Package, additional []byte, err error) {
-	plaintext, err := format.AppendDetails(nil, &in.Header, in.Details)
+	plaintext, err := format.AppendPlaintext(nil, &in.Header, in.Details, in.Value)
 	if err != nil {
 		return p, nil, err
 	}
-	plaintext = append(plaintext, in.Value...)
 	if additional, err = AdditionalData(&in.Header, in.Place); err != nil {
 		return p, nil, err
 	}
@@ -63,7 +62,7 @@ func Open(key []byte, p format.Package, place format.Place) (d format.Details, v
 	if err != nil {
 		return d, nil, err
 	}
-	return format.CutDetails(&p.Header, plaintext)
+	return format.CutPlaintext(&p.Header, plaintext)
 }
 
 func openBody(key []byte, p format.Package, additional []byte) ([]byte, error) {

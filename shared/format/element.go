@@ -1,0 +1,50 @@
+package format
+
+// Element is the type of a View's elements, which lie in its value in little-endian order.
+type Element uint8
+
+// A Uint8Array has a value type of its own, Bytes.
+const (
+	ElementDataView     Element = 1
+	ElementInt8         Element = 2
+	ElementUint8Clamped Element = 3
+	ElementInt16        Element = 4
+	ElementUint16       Element = 5
+	ElementInt32        Element = 6
+	ElementUint32       Element = 7
+	ElementBigInt64     Element = 8
+	ElementBigUint64    Element = 9
+	ElementFloat16      Element = 10
+	ElementFloat32      Element = 11
+	ElementFloat64      Element = 12
+)
+
+var elementNames = [...]string{
+	"", "DataView", "Int8Array", "Uint8ClampedArray", "Int16Array", "Uint16Array", "Int32Array", "Uint32Array", "BigInt64Array",
+	"BigUint64Array", "Float16Array", "Float32Array", "Float64Array",
+}
+
+var elementSizes = [len(elementNames)]int{0, 1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8}
+
+// String returns the name of the ECMAScript class; "unknown" for another value.
+func (e Element) String() string { return nameOf(elementNames[:], uint8(e)) }
+
+// ParseElement reads the name of an ECMAScript class. It returns ErrMalformed for another text.
+func ParseElement(s string) (Element, error) {
+	v, err := valueOf(elementNames[:], s)
+	return Element(v), err
+}
+
+// Valid reports whether e is one of the element types.
+func (e Element) Valid() bool { return e >= 1 && int(e) < len(elementNames) }
+
+// Size is the length of one element in bytes; 0 for an invalid element type.
+func (e Element) Size() int {
+	if !e.Valid() {
+		return 0
+	}
+	return elementSizes[e]
+}
+
+// fits reports whether n bytes are a whole number of elements.
+func (e Element) fits(n int) bool { return e.Valid() && n%e.Size() == 0 }

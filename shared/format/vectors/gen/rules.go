@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
+)
+
+// rules is the vectors of the rules that no package shows.
+func rules(r *rings) vectors.Rules {
+	return vectors.Rules{
+		Secrets: secrets(), Sessions: sessions(), Collections: collections(), Paddings: paddings(), Bodies: bodies(),
+		Revisions: revisions(r), Primaries: primaries(r),
+	}
+}
+
+// secrets is texts that a user typed.
+func secrets() (list []vectors.TextSecret) {
+	master := base64.StdEncoding.EncodeToString(draw(32, "the master key"))
+	list = append(list, vectors.TextSecret{
+		Name: "base64 of 32 bytes", Text: master, Kind: "master-key", Key: plain.FromMasterKey(draw(32, "the master key")),
+	})
+	for name, text := range ordered(
+		"word", "a passphrase", "base64 without padding", strings.TrimSuffix(master, "="), "base64 and a space", master+" ", "base64 and a line break", master+"\n",
+		"base64url of 32 bytes", strings.Repeat("-", 42)+"A=", "base64 of 31 bytes", strings.Repeat("A", 42)+"==", "base64 of 33 bytes", strings.Repeat("A", 44),
+		"base64 with unused bits", strings.Repeat("A", 42)+"B=", "hexadecimal of 32 bytes", strings.Repeat("0a", 32), "space", " ",
+		"precomposed", "Caf\u00e9", "combining", "Cafe\u0301", "compatibility character", "\ufb01", "byte order mark", "\ufeffa", "astral", "😀",
+		"65 bytes, longer than a block of SHA-256", strings.Repeat("x", 65),
+	) {
+		salt := draw(format.SaltSize, "secret "+name)
+		list = append(list, vectors.TextSecret{
+			Name: name, Text: text, Kind: "passphrase", Salt: salt, Iterations: format.MinIterations,
+			Key: plain.FromPassphrase(text, format.Salt(salt), format.MinIterations),
+		})
+	}
+	for name, text := range ordered("nothing", "", "NUL", "\x00", "NUL at the end", "abc\x00", "NUL within", "a\x00b") {
+		list = append(list, vectors.TextSecret{Name: name, Text: text, Code: format.ErrInvalid.Code()})
+	}
+	for name, text := range ordered("not UTF-8", "a\xff", "surrogate", "\xed\xa0\x80") {
+		list = append(list, vectors.TextSecret{Name: name, Hex: vectors.Hex(text), Code: format.ErrInvalid.Code()})
+	}
+	return list
+}
+
+// sessions is what follows from an id for several owners, two of which differ by a zero only.
+func sessions() (list []vectors.Session) {
+	id := make([]byte, 32)
+	for i := range id {
+		id[i] = byte(i)
+	}
+	for name, owner := range ordered(
+		"an owner", "clinic-7", "owner a", "a", "owner a and NUL", "a\x00", "no owner", "", "non-ASCII owner", "Klinik Zürich 😀",
+		"owner of 255 bytes", strings.Repeat("é", 127)+"x",
+	) {
+		list = append(list, vectors.Session{
+			Name: name, Owner: owner, ID: base64.RawURLEncoding.EncodeToString(id),
+			MasterKey: plain.SessionKey(id, owner), StoredAs: plain.SessionName(id, owner),
+		})
+	}
+	return list
+}
+
+func collections() (list []vectors.Collection) {
+	long := strings.Repeat("x", 253)
+	for _, c := range [][3]string{
+		{"a table and a column", "patients", "ssn"}, {"dots", "public.patients", "a.b"}, {"non-ASCII", "Zürich", "😀"}, {"255 bytes", "t", long},
+		{"256 bytes", "t", long + "x"}, {"no table", "", "c"}, {"no column", "t", ""}, {"NUL in the table", "a\x00b", "c"}, {"NUL in the column", "a", "b\x00c"},
+	} {
+		v := vectors.Collection{Name: c[0], Table: c[1], Column: c[2]}
+		collection, err := format.FieldCollection(c[1], c[2])
+		if v.Collection = collection; err != nil {
+			v.Code = err.(coded).Code()
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func paddings() (list []vectors.Padding) {
+	for _, n := range []int{0, 1, 254, 255, 256, 271, 272, 511, 512, 1000, 1023, 1024, 10_000, 65_535, 65_536, 1_000_000, format.MaxValue} {
+		list = append(list, vectors.Padding{Length: n, Padded: format.PaddedSize(n)})
+	}
+	return list
+}
+
+// bodies is lengths at the bounds, most of them too long to spell out.
+func bodies() (list []vectors.Body) {
+	const overhead, sealed, head = format.NonceSize + format.TagSize, plain.ChunkSize + format.TagSize, plain.ChunkedSalt + 32
+	most := int64(overhead + format.MaxDetails + format.MaxValue)
+	for _, b := range []vectors.Body{
+		{Name: "longest", Algorithm: 1, Length: most}, {Name: "too long", Algorithm: 1, Length: most + 1},
+		{Name: "longest, public", Algorithm: 2, Length: most}, {Name: "too long, public", Algorithm: 2, Length: most + 1},
+		{Name: "longest, padded", Algorithm: 1, Flags: 4, Length: overhead + 66<<20},
+		{Name: "too long, padded", Algorithm: 1, Flags: 4, Length: overhead + 66<<20 + 1},
+		{Name: "tombstone", Algorithm: 1, Flags: 1, Length: overhead}, {Name: "tombstone with a value", Algorithm: 1, Flags: 1, Length: overhead + 1},
+		{Name: "tombstone, padded", Algorithm: 1, Flags: 5, Length: overhead + 256},
+		{Name: "chunked, one empty chunk", Algorithm: 3, Length: head + 16}, {Name: "chunked, less than a tag", Algorithm: 3, Length: head + 15},
+		{Name: "chunked, a whole chunk", Algorithm: 3, Length: head + sealed}, {Name: "chunked, almost a whole chunk", Algorithm: 3, Length: head + sealed - 1},
+		{Name: "chunked, a whole chunk and less than a tag", Algorithm: 3, Length: head + sealed + 15},
+		{Name: "chunked, a whole chunk and an empty one", Algorithm: 3, Length: head + sealed + 16},
+		{Name: "chunked, 2^38 chunks", Algorithm: 3, Length: head + (format.MaxChunks-1)*sealed + sealed - 1},
+		{Name: "chunked, 2^38 chunks and an empty one", Algorithm: 3, Length: head + format.MaxChunks*sealed + 16},
+	} {
+		h := format.Header{Algorithm: format.Algorithm(b.Algorithm), Flags: format.Flags(b.Flags)}
+		if err := format.CheckBody(&h, int(b.Length)); err != nil {
+			b.Code = err.(coded).Code()
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+// revisions is pairs of packages of one place.
+func revisions(r *rings) (list []vectors.Revision) {
+	sealed := func(name string, change func(h *format.Header)) []byte {
+		b := begin(r.all, "revision, "+name, format.UseStorage, classify.PHI)
+		b.in.Header.Revision = 7
+		change(&b.in.Header)
+		return b.bytes()
+	}
+	same := func(*format.Header) {}
+	base := sealed("base", same)
+	dead := begin(r.all, "revision, tombstone", format.UseStorage, classify.PHI).flag(format.Tombstone).typed(format.Bytes, nil)
+	dead.in.Header.Revision = 8
+	first, second := base, sealed("equal", same)
+	if string(first) > string(second) {
+		first, second = second, first
+	}
+	return append(list,
+		vectors.Revision{Name: "greater revision, earlier time", Earlier: base, Later: sealed("greater", func(h *format.Header) { h.Revision, h.EncryptedAt, h.Salt = 8, 0, format.Salt{} })},
+		vectors.Revision{Name: "equal revision, later time", Earlier: base, Later: sealed("later", func(h *format.Header) { h.EncryptedAt++; h.Salt = format.Salt{} })},
+		vectors.Revision{Name: "equal revision and time, greater bytes", Earlier: first, Later: second},
+		vectors.Revision{Name: "tombstone", Earlier: base, Later: dead.bytes()},
+		vectors.Revision{Name: "last revision", Earlier: base, Later: sealed("last", func(h *format.Header) { h.Revision = format.MaxRevision })},
+	)
+}
+
+// primaries is the keys that seal for every keyset of two documents, and for one that is not there.
+func primaries(r *rings) (list []vectors.Primary) {
+	for _, ring := range append([]*ring{r.states}, r.lives...) {
+		index := envelope.NewIndex(&ring.doc)
+		for i := range ring.doc.Keysets {
+			s := &ring.doc.Keysets[i]
+			list = append(list, primary(index, ring.name, s.Use, s.Class))
+		}
+	}
+	return append(list, primary(envelope.NewIndex(&r.states.doc), r.states.name, format.UseFile, classify.Public))
+}
+
+func primary(index *envelope.Index, document string, use format.Use, class classify.Class) vectors.Primary {
+	v := vectors.Primary{Name: document + ", " + use.String() + ", " + class.String(), Document: document, Use: uint8(use), Class: uint8(class)}
+	id, err := index.Primary(use, class)
+	if err != nil {
+		v.Code = err.(coded).Code()
+		return v
+	}
+	v.KeyID = id[:]
+	return v
+}
