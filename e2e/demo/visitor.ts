@@ -22,7 +22,7 @@ export function installVisitor(): void {
   addEventListener('securitypolicyviolation', (v) => problems.push(`${v.violatedDirective} ${v.blockedURI}`));
   console.error = (...args: unknown[]) => problems.push(args.join(' '));
   const until = async <T>(find: () => T): Promise<NonNullable<T>> => {
-    for (const deadline = Date.now() + 60_000; Date.now() < deadline; await new Promise((pass) => setTimeout(pass, 20))) {
+    for (const deadline = Date.now() + 240_000; Date.now() < deadline; await new Promise((pass) => setTimeout(pass, 20))) {
       const found = find();
       if (found) return found;
     }

@@ -26,6 +26,13 @@ const get = (name: string): Unit<unknown> => ({
 
 const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** A promise that resolves when the test says so. */
+function gate() {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { opened, open: () => open() };
+}
+
 afterEach(() => vi.restoreAllMocks());
 
 describe('group commit', () => {
@@ -61,9 +68,11 @@ describe('group commit', () => {
     const { database, queue } = open();
     await database.connect();
     const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
-    const writing = queue.add(put('a', 1, after(30)));
+    const sealed = gate();
+    const writing = queue.add(put('a', 1, sealed.opened));
     await after(10);
     expect(transactions).not.toHaveBeenCalled();
+    sealed.open();
     await writing;
     expect(transactions).toHaveBeenCalledTimes(1);
   });
@@ -102,11 +111,11 @@ describe('call order', () => {
 
   test('a small write is not held up by a large one to another record', async () => {
     const { queue } = open();
-    let done = false;
-    const large = queue.add(put('large', 1, after(50))).then(() => (done = true));
+    const sealed = gate();
+    const large = queue.add(put('large', 1, sealed.opened));
     await after(1);
-    await queue.add(put('small', 1));
-    expect(done).toBe(false);
+    await queue.add(put('small', 1)); // or this test never ends
+    sealed.open();
     await large;
   });
 

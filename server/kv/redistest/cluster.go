@@ -14,7 +14,7 @@ import (
 
 const (
 	hashSlots      = 16384
-	clusterTimeout = time.Minute
+	clusterTimeout = 5 * time.Minute
 )
 
 // Cluster is a running Redis Cluster.

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	startTimeout = time.Minute
+	startTimeout = 5 * time.Minute
 	startTries   = 5      // another process may take the free port before redis-server does
 	firstPort    = 16_000 // of those that FreeAddr gives
 	ports        = 16_000
