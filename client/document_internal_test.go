@@ -26,7 +26,7 @@ func TestTypesAreTheDocuments(t *testing.T) {
 		"EncryptResult": encryptResultJSON{}, "EncryptBatchResponse": resultsJSON[encryptResultJSON]{}, "DecryptBatchRequest": itemsJSON[Package]{},
 		"DecryptResult": decryptResultJSON{}, "DecryptBatchResponse": resultsJSON[decryptResultJSON]{}, "Package": Package{}, "Opened": openedJSON{},
 		"SessionRequest": newSessionJSON{}, "KeysetPage": keysetPage{}, "Keyset": Keyset{}, "KeyInfo": KeyInfo{},
-		"Rotations": rotationsJSON{}, "Rotation": Rotation{}, "RotationFailure": RotationFailure{},
+		"Rotations": Rotations{}, "Sweep": Sweep{}, "Rotation": Rotation{}, "RotationFailure": RotationFailure{},
 		"KeyRetirement": KeyRetirement{}, "Shredding": Shredding{},
 		"EventPage": eventPage{}, "Event": Event{}, "EventHead": EventHead{},
 	}

@@ -13,19 +13,25 @@ type Rotation struct {
 	Tenant      string            `json:"tenant"`
 	ID          string            `json:"id"`
 	State       string            `json:"state"`
+	Reason      string            `json:"reason,omitempty"`
 	Compromised bool              `json:"compromised"`
 	Keysets     []RotatedSet      `json:"keysets"`
 	BegunAt     time.Time         `json:"begunAt"`
-	RotatedAt   *time.Time        `json:"rotatedAt,omitempty"` // when all new primaries were made
+	RotatedAt   *time.Time        `json:"rotatedAt,omitempty"` // when the last new primaries were made
 	NextAt      *time.Time        `json:"nextAt,omitempty"`    // before then there is nothing to do
 	EndedAt     *time.Time        `json:"endedAt,omitempty"`
-	Total       int               `json:"total"`
-	Scanned     int               `json:"scanned"`
 	Reencrypted int               `json:"reencrypted"`
 	Changed     int               `json:"changed"`
 	Failed      int               `json:"failed"`
-	Foreign     int               `json:"foreign"`
 	Failures    []RotationFailure `json:"failures"`
+}
+
+// Order says what to rotate.
+type Order struct {
+	Tenant      string         // empty means the token's own
+	Class       classify.Class // 0 means every class
+	Compromised bool           // others may know the former keys: they never seal again, and there is no way back
+	Reason      string         // incident, personnel, policy, schedule or other; empty means none
 }
 
 // RotatedSet names a keyset that a rotation is of.
@@ -42,34 +48,40 @@ type RotationFailure struct {
 	Entries int    `json:"entries"`
 }
 
-type rotationsJSON struct {
+// Rotations are rotations, and the sweep of the cache that serves all of them.
+type Rotations struct {
 	Rotations []Rotation `json:"rotations"`
+	Sweep     *Sweep     `json:"sweep,omitempty"` // nil if there was none
+	Warnings  []string   `json:"warnings"`        // why no key is destroyed, for people
 }
 
-// Order says which keys to rotate, and why. The zero Order is of all keys of the token's tenant.
-type Order struct {
-	Tenant      string         // an operator's token must name one
-	Class       classify.Class // 0 means all classes
-	Compromised bool           // the keys may have leaked: they never seal again, and there is no way back
-	Reason      string         // for the audit log: incident, personnel, policy, schedule or other; may be empty
+// Sweep is the sweep of all entries of the cache that is under way, or was the last.
+type Sweep struct {
+	StartedAt time.Time  `json:"startedAt"`
+	EndedAt   *time.Time `json:"endedAt,omitempty"`
+	Fault     string     `json:"fault,omitempty"` // why it is incomplete; another one follows
+	Parts     int        `json:"parts"`           // of the store, such as the nodes of a cluster
+	PartsDone int        `json:"partsDone"`
+	Expected  int        `json:"expected"` // entries that the last complete sweep visited; 0 if there was none
+	Scanned   int        `json:"scanned"`
+	Foreign   int        `json:"foreign"` // not packages of the cache
 }
 
-// Rotate makes new primary keys for a tenant, and its servers re-encrypt the cache under them. It is never retried, since a second request could rotate again. The token
-// needs the scope keys:admin.
+// Rotate makes new primary keys for a tenant and has its servers re-encrypt the cache under them. It is never
+// retried, since a second request could rotate again. The token needs the scope keys:admin.
 func (c *Client) Rotate(ctx context.Context, order Order) (begun Rotation, err error) {
 	r := newRequest(http.MethodPost, "/v1/keys:rotate")
 	r.once = true
-	if order.Tenant != "" {
-		r.query.Set("tenant", order.Tenant)
+	for name, value := range map[string]string{"tenant": order.Tenant, "reason": order.Reason} {
+		if value != "" {
+			r.query.Set(name, value)
+		}
 	}
 	if order.Class != 0 {
 		r.query.Set("class", order.Class.String())
 	}
 	if order.Compromised {
 		r.query.Set("compromised", "true")
-	}
-	if order.Reason != "" {
-		r.query.Set("reason", order.Reason)
 	}
 	err = c.send(ctx, r, decode(&begun))
 	return begun, err
@@ -87,13 +99,12 @@ func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotati
 }
 
 // Rotations returns the last rotation of a tenant or, if tenant is empty, of every tenant that the token
-// administers. The token needs the scope keys:admin.
-func (c *Client) Rotations(ctx context.Context, tenant string) ([]Rotation, error) {
+// administers, and the sweep. The token needs the scope keys:admin.
+func (c *Client) Rotations(ctx context.Context, tenant string) (all Rotations, err error) {
 	r := newRequest(http.MethodGet, "/v1/rotations")
 	if tenant != "" {
 		r.query.Set("tenant", tenant)
 	}
-	var all rotationsJSON
-	err := c.send(ctx, r, decode(&all))
-	return all.Rotations, err
+	err = c.send(ctx, r, decode(&all))
+	return all, err
 }

@@ -162,7 +162,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(await failure(client.keysets({ tenant: 'other' }).next())).toMatchObject({ code: 'forbidden', status: 403 });
   },
   rotateKeys: async () => {
-    expect(await client.rotations()).toEqual([]);
+    expect((await client.rotations()).rotations).toEqual([]);
     expect(await client.rotate({ class: 'phi' })).toMatchObject({ tenant: 'default', compromised: false });
     expect(await failure(client.rotate({ tenant: 'other' }))).toMatchObject({ code: 'forbidden', status: 403 });
   },
@@ -184,7 +184,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(await operator.shredTenant('clinic', { confirmation })).toMatchObject({ shredded: true, changed: true });
     expect(await failure(clinic.set('k', 'Ada', { class: 'phi' }))).toMatchObject({ code: 'key_destroyed', status: 410 });
   },
-  listRotations: async () => expect(await client.rotations({ tenant: 'default' })).toMatchObject([{ tenant: 'default', state: 'rolled-back' }]),
+  listRotations: async () => expect((await client.rotations({ tenant: 'default' })).rotations).toMatchObject([{ tenant: 'default', state: 'rolled-back' }]),
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
   getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),

@@ -91,11 +91,20 @@ func (r *rotating) whole() error {
 		return err
 	}
 	for {
-		record, _, err := r.rotator.Work(r.b.Context(), tenant)
-		if err != nil || !record.Fresh() {
+		fresh, err := r.work(r.b.Context())
+		if err != nil || !fresh {
 			return err
 		}
 	}
+}
+
+// work works on what there is to do, and reports whether the cache is not under the new keys yet.
+func (r *rotating) work(ctx context.Context) (fresh bool, err error) {
+	if _, err := r.rotator.Work(ctx); err != nil {
+		return true, err
+	}
+	record, err := r.rotator.Record(ctx, tenant)
+	return err != nil || record.Fresh(), err
 }
 
 // rewrite has each raw entry read and written back by some goroutines, one by one: what one would write
@@ -183,7 +192,7 @@ func (r *rotating) load(b *testing.B) {
 			go func() {
 				defer close(ended)
 				for ctx.Err() == nil {
-					if record, _, err := r.rotator.Work(ctx, tenant); err == nil && !record.Fresh() {
+					if fresh, err := r.work(ctx); err == nil && !fresh {
 						_ = r.begin()
 					}
 				}

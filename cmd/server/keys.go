@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
@@ -38,7 +39,8 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 		return nil, errors.Join(err, k.free())
 	}
 	k.keks = keks.Map(watch)
-	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)))
+	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)),
+		keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}

@@ -102,6 +102,9 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	if c.Unencrypted {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
+	if !c.Unencrypted {
+		degraded = append(degraded, api.Check{Code: "cache_not_shared", Run: p.rotator.Apart})
+	}
 	ready := []api.Check{{Code: "store_unavailable", Run: p.store.Ping}, {Code: "keyring_unavailable", Run: keysReady(p.keys.ring)}}
 	if recorded := (api.Check{Code: "audit_unavailable", Run: p.audit.Ready}); c.Audit.OnFailure == audit.Continue {
 		degraded = append(degraded, recorded)

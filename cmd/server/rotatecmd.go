@@ -24,7 +24,7 @@ import (
 
 // rotate is one run of the command, by its flags.
 type rotate struct {
-	tenant, class                          string
+	tenant, class, reason                  string
 	dry, execute, rollback, status, asJSON bool
 	compromised                            bool
 }
@@ -35,13 +35,13 @@ func rotateCommand() *cobra.Command {
 		Use:     "rotate",
 		GroupID: groupAdmin,
 		Short:   "Give tenants new keys, and bring the cache under them",
-		Long: "Makes new primary keys, and seals every entry of the cache anew under them, while servers go on. Former keys stay as they are for\n" +
-			"COFFER_KEY_GRACE, and can be made the primaries again by --rollback. Then servers retire the former keys of the cache: they are destroyed when two\n" +
-			"scans found nothing under them. Former keys of files, fields and packages stay, for no scan sees what is sealed under them.\n\n" +
-			"Where the cache is in a running server's own store, that server does the work, and the command shows its progress. What was broken off is\n" +
-			"taken up again by any server, or by the same command.\n\n" +
-			"--compromised is for keys that others may know: they never seal again from now on, entries are sealed anew at full rate, and there is neither grace\n" +
-			"nor a way back. It does not make secret again what was read under them.",
+		Long: "Makes new primary keys, and reseals every entry of the cache under them, while servers go on. Former keys open until they are destroyed, and\n" +
+			"--rollback makes them the primaries again. After COFFER_KEY_GRACE servers destroy the former keys of the cache, once two complete sweeps\n" +
+			"of the cache found nothing under them. Former keys of files, fields and packages stay, because no sweep sees their data.\n\n" +
+			"If the cache is in a running server's own store, that server does the work, and the command shows its progress. Any server, or the same\n" +
+			"command, continues what was interrupted.\n\n" +
+			"--compromised is for keys that others may know: they never seal again, the tenant gets a new root, entries are resealed at full rate, and there is\n" +
+			"no grace period and no way back. It does not make secret again what was read under them.",
 		Example: "  coffer rotate --data DIR --dry-run\n" +
 			"  coffer rotate --data DIR --execute --tenant clinic-7 --class phi\n" +
 			"  coffer rotate --data DIR --status --json",
@@ -56,12 +56,16 @@ func rotateCommand() *cobra.Command {
 	f.BoolVar(&r.status, "status", false, "only say how far the last rotations are")
 	f.StringVar(&r.tenant, "tenant", "", "only this tenant's keys")
 	f.StringVar(&r.class, "class", "", "only the keys of this class")
+	f.StringVar(&r.reason, "reason", "", audit.ReasonUsage())
 	f.BoolVar(&r.compromised, "compromised", false, "the keys may be known to others")
 	f.BoolVar(&r.asJSON, "json", false, "print the rotations as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "execute", "rollback", "status")
 	cmd.MarkFlagsOneRequired("dry-run", "execute", "rollback", "status")
 	for _, other := range []string{"dry-run", "rollback", "status"} {
 		cmd.MarkFlagsMutuallyExclusive(other, "compromised")
+	}
+	for _, other := range []string{"dry-run", "status"} {
+		cmd.MarkFlagsMutuallyExclusive(other, "reason")
 	}
 	for _, other := range []string{"rollback", "status"} {
 		cmd.MarkFlagsMutuallyExclusive(other, "class")
@@ -75,6 +79,9 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 		if order.Class, err = classify.Parse(r.class); err != nil {
 			return fmt.Errorf("--class: %w", err)
 		}
+	}
+	if order.By.Reason, err = audit.ParseReason(r.reason); err != nil {
+		return fmt.Errorf("--reason: %w", err)
 	}
 	o, err := openOperator(cmd)
 	if err != nil {
@@ -98,7 +105,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	case r.dry:
 		return errors.Join(unreadable, r.preview(ctx, out, rotator, tenants, order.Class))
 	case r.rollback:
-		err = rollback(ctx, rotator, tenants)
+		err = rollback(ctx, rotator, tenants, order.By)
 	case r.execute:
 		var begun []string
 		begun, err = begin(ctx, rotator, tenants, order)
@@ -189,11 +196,11 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 
 // rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where
 // there is none that was.
-func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string) (failed error) {
+func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, by rotation.By) (failed error) {
 	rolled := 0
 	var never error
 	for _, id := range tenants {
-		record, err := rotator.Rollback(ctx, id, rotation.By{})
+		record, err := rotator.Rollback(ctx, id, by)
 		switch {
 		case err == nil:
 			rolled++

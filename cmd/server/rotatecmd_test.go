@@ -16,11 +16,12 @@ import (
 	"github.com/coffer-storage/coffer/server/rotation"
 )
 
-// rotations is what coffer rotate --json prints.
-func rotations(t *testing.T, environ []string, args ...string) (all []rotation.Report) {
+// rotations returns the rotations that coffer rotate --json prints.
+func rotations(t *testing.T, environ []string, args ...string) []rotation.Report {
 	t.Helper()
+	var all rotation.Status
 	require.NoError(t, json.Unmarshal([]byte(coffer(t, environ, append([]string{"rotate", "--json"}, args...)...)), &all))
-	return all
+	return all.Rotations
 }
 
 // The command rotates beside running servers, which notice nothing, and back.
@@ -43,10 +44,14 @@ func TestRotateBesideServers(t *testing.T) {
 
 	key := onlyKey(t, redis, "other")
 	before := redis.Client(t).Get(t.Context(), key).Val()
-	all := rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
+	all := rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic", "--reason", "personnel")
 	require.Len(t, all, 1)
 	require.Equal(t, rotation.Grace, all[0].State)
 	require.Equal(t, 20, all[0].Reencrypted)
+	require.Contains(t, coffer(t, environ, "audit", "tail", "--data", data, "--action", "key.rotate"), "personnel")
+	out = coffer(t, environ, "rotate", "--data", data, "--status")
+	require.Regexp(t, `"clinic" +grace +phi +personnel `, out)
+	require.Regexp(t, `sweep of 20\d\d-\S+: 1 of 1 parts, 2\d entries; complete`, out)
 	require.Equal(t, before, redis.Client(t).Get(t.Context(), key).Val(), "another tenant's")
 	for i := range 20 {
 		servers[(i+1)%2].requireValue(clinic, fmt.Sprint("patient-", i), record)
@@ -88,7 +93,7 @@ func TestRotateEmbedded(t *testing.T) {
 	}
 	p.kill()
 	all = rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic", "--reencrypt-rate", "0") // the killed server's lease runs out
-	require.Equal(t, 50, all[0].Reencrypted)
+	require.Equal(t, 100, all[0].Reencrypted, "it joined the first one, whose grace period is not over")
 	p = serve(t, data)
 	for i := range 50 {
 		p.requireValue(token, fmt.Sprint("patient-", i), record)
@@ -100,7 +105,7 @@ func TestRotateFlags(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	for _, c := range []struct{ says, flag string }{
-		{"at least one of the flags", "--json"}, {"--class", "--class=x"}, {"keys", "--tenant=nobody"}, {"none of the others can be", "--rollback"},
+		{"at least one of the flags", "--json"}, {"--class", "--class=x"}, {"keys", "--tenant=nobody"}, {"--reason", "--reason=boredom"}, {"none of the others can be", "--rollback"},
 	} {
 		args := []string{"rotate", "--data", data, c.flag}
 		if c.flag != "--json" {

@@ -36,80 +36,109 @@ func begin(ctx context.Context, rotator *rotation.Rotator, tenants []string, ord
 	return begun, failed
 }
 
-// watch works on rotations, or watches another process do so, until the caches are under the new keys. One
-// that fails holds up no other.
-func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) (failed error) {
-	defer func() { _ = rotator.Release(context.WithoutCancel(ctx)) }() // else it runs out by itself
+// watch works on rotations beside the servers, until the cache is under the new keys. Errors are tried again, and printed once.
+func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
+	defer beside(ctx, func(ctx context.Context) {
+		said := map[string]bool{}
+		for ctx.Err() == nil {
+			did, err := rotator.Work(ctx)
+			if err != nil && ctx.Err() == nil && !said[err.Error()] {
+				said[err.Error()] = true
+				fmt.Fprintln(out, "tried again:", err)
+			}
+			if !did || err != nil {
+				wait(ctx)
+			}
+		}
+	})()
 	draw := progress(out, "re-encrypt")
 	for {
-		left, scanned, total, busy := 0, 0, 0, false
-		for _, id := range slices.Clone(tenants) {
-			record, more, err := rotator.Work(ctx, id)
-			if ctx.Err() != nil {
-				return errors.Join(failed, errUnwatched)
-			}
-			if err != nil {
-				failed = errors.Join(failed, ofTenant(id, err))
-				tenants = slices.DeleteFunc(tenants, func(other string) bool { return other == id })
-			}
-			if err != nil || record == nil {
-				continue
-			}
-			scanned, total, busy = scanned+record.Counts.Scanned, total+record.Counts.Total, busy || more
-			if record.Fresh() {
-				left++
-			}
+		left, scanned, total, err := fresh(ctx, rotator, tenants)
+		if ctx.Err() != nil {
+			return errUnwatched
+		}
+		if err != nil {
+			return err
 		}
 		if draw != nil {
 			draw(min(scanned, total), total+min(left, 1)) // it is not full before everything is done
 		}
 		if left == 0 {
-			return failed
+			return nil
 		}
-		if !busy {
-			select {
-			case <-ctx.Done():
-				return errors.Join(failed, errUnwatched)
-			case <-time.After(between):
-			}
+		if wait(ctx) != nil {
+			return errUnwatched
 		}
 	}
 }
 
-func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
-	reports := []rotation.Report{}
+func wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(between):
+		return nil
+	}
+}
+
+// fresh returns how many of the tenants' rotations wait for the re-encryption, and how far the sweep is.
+func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left, scanned, total int, err error) {
 	for _, id := range tenants {
 		record, err := rotator.Record(ctx, id)
 		if err != nil {
+			return 0, 0, 0, err
+		}
+		if record != nil && record.Fresh() {
+			left++
+		}
+	}
+	sweep, err := rotator.Sweep(ctx)
+	if err != nil || !sweep.Running() {
+		return left, 0, 0, err
+	}
+	report := sweep.Report()
+	return left, report.Scanned, max(report.Expected, report.Scanned), nil
+}
+
+func (r *rotate) print(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string) error {
+	records := make([]*rotation.Record, len(tenants))
+	for i, id := range tenants {
+		var err error
+		if records[i], err = rotator.Record(ctx, id); err != nil {
 			return err
 		}
-		if record != nil && record.State != rotation.Idle {
-			reports = append(reports, record.Report())
-		}
 	}
-	if r.asJSON {
-		return printJSON(out, reports)
-	}
-	if len(reports) == 0 {
-		_, err := fmt.Fprintln(out, "nothing was rotated yet")
+	status, err := rotator.Status(ctx, records)
+	if err != nil {
 		return err
 	}
-	return table(out, reports)
+	if r.asJSON {
+		return printJSON(out, status)
+	}
+	if len(status.Rotations) == 0 {
+		fmt.Fprintln(out, "nothing was rotated yet")
+	} else if err := table(out, status.Rotations); err != nil {
+		return err
+	}
+	return printSweep(out, &status)
 }
 
 func table(out io.Writer, reports []rotation.Report) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TENANT\tSTATE\tCLASSES\tBEGUN\tLOOKED AT\tRE-ENCRYPTED\tFAILED\tNEXT STEP")
+	fmt.Fprintln(table, "TENANT\tSTATE\tCLASSES\tREASON\tBEGUN\tRE-ENCRYPTED\tFAILED\tNEXT STEP")
 	for _, r := range reports {
-		state, next := string(r.State), "-"
+		state, next, reason := string(r.State), "-", "-"
 		if r.Compromised {
 			state += ", compromised"
 		}
 		if r.NextAt != nil {
 			next = shown(r.NextAt.Time, "")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d of %d\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), shown(r.BegunAt.Time, ""),
-			r.Scanned, r.Total, r.Reencrypted, r.Failed, next)
+		if r.Reason != "" {
+			reason = string(r.Reason)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", strconv.Quote(r.Tenant), state, classesOf(&r), reason, shown(r.BegunAt.Time, ""),
+			r.Reencrypted, r.Failed, next)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -118,6 +147,28 @@ func table(out io.Writer, reports []rotation.Report) error {
 		for _, f := range r.Failures {
 			fmt.Fprintf(out, "tenant %s: %d entries of class %s under key %s do not open: %s\n", strconv.Quote(r.Tenant), f.Entries, f.Class, f.KeyID[:16], f.Code)
 		}
+	}
+	return nil
+}
+
+func printSweep(out io.Writer, status *rotation.Status) error {
+	if s := status.Sweep; s != nil {
+		of := ""
+		if s.Expected > 0 && s.EndedAt == nil {
+			of = fmt.Sprintf(" of about %d", s.Expected)
+		}
+		fmt.Fprintf(out, "sweep of %s: %d of %d parts, %d%s entries", shown(s.StartedAt.Time, ""), s.PartsDone, s.Parts, s.Scanned, of)
+		switch {
+		case s.Fault != "":
+			fmt.Fprintf(out, "; incomplete: %s\n", s.Fault)
+		case s.EndedAt != nil:
+			fmt.Fprintln(out, "; complete")
+		default:
+			fmt.Fprintln(out, "; under way")
+		}
+	}
+	for _, warning := range status.Warnings {
+		fmt.Fprintln(out, "warning:", warning)
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func watchRotations(m *metrics.Metrics, r *rotation.Rotator) {
 func rotationMetrics(seen *rotation.Seen) metrics.Rotation {
 	n := seen.Entries
 	now := metrics.Rotation{
-		Left: seen.Left, Leading: seen.Leading, Keys: seen.Keys, Oldest: seen.Oldest, Overdue: seen.Overdue, Room: seen.Room, Errors: seen.Errors,
+		Left: seen.Left, Working: seen.Working, Looked: seen.Looked, Oldest: seen.Oldest, Overdue: seen.Overdue, Room: seen.Room, Errors: seen.Errors,
+		Incomplete: seen.Fault, Apart: seen.Apart,
 		Entries: map[string]int{
 			"kept":        n.Scanned - n.Reencrypted - n.Changed - n.Failed - n.Foreign,
 			"reencrypted": n.Reencrypted, "changed": n.Changed, "failed": n.Failed, "foreign": n.Foreign,

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -62,9 +63,10 @@ func (c *call) event(action audit.Action) audit.Event {
 	}
 }
 
-// by names who sent the call, for what others do on its order.
-func (c *call) by() rotation.By {
-	return rotation.By{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID}
+// by names who sent the call, and why, for what others do on its order.
+func (c *call) by(values url.Values) (rotation.By, error) {
+	reason, err := audit.ParseReason(values.Get("reason"))
+	return rotation.By{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID, Reason: reason}, err
 }
 
 // use is a use of a key.

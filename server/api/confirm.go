@@ -76,9 +76,9 @@ var _ audit.Recorder = asked{}
 
 // Record implements audit.Recorder.
 func (a asked) Record(ctx context.Context, events ...audit.Event) error {
-	by := a.call.by()
+	c := a.call
 	for i := range events {
-		events[i].RequestID, events[i].Issuer, events[i].Subject = by.RequestID, by.Issuer, by.Subject
+		events[i].RequestID, events[i].Issuer, events[i].Subject = c.requestID, c.id.Issuer, c.id.Subject
 	}
 	return a.server.audit.Record(ctx, events...)
 }

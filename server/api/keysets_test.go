@@ -88,8 +88,9 @@ func conformRotations(t *testing.T, k *checker) {
 	var got struct {
 		Rotations []struct {
 			Tenant, ID, State, BegunAt, RotatedAt string
-			Total, Scanned, Reencrypted           int
+			Reencrypted                           int
 		}
+		Sweep struct{ Parts, PartsDone, Scanned int }
 	}
 	ask := func(query, bearer string) {
 		t.Helper()
@@ -99,19 +100,23 @@ func conformRotations(t *testing.T, k *checker) {
 	ask("", k.token)
 	require.Empty(t, got.Rotations)
 	k.do("PUT", "/v1/cache/rotated?class=phi", []byte("v")).is(t, 204)
-	record, err := k.rotator.Begin(t.Context(), "default", rotation.Order{})
+	_, err := k.rotator.Begin(t.Context(), "default", rotation.Order{})
 	require.NoError(t, err)
 	for more := true; more; {
-		record, more, err = k.rotator.Work(t.Context(), "default")
+		more, err = k.rotator.Work(t.Context())
 		require.NoError(t, err)
 	}
+	record, err := k.rotator.Record(t.Context(), "default")
+	require.NoError(t, err)
 	for _, query := range []string{"", "?tenant=default"} {
 		for _, bearer := range []string{k.token, operator} {
 			ask(query, bearer)
 			require.Len(t, got.Rotations, 1)
 			one := got.Rotations[0]
 			require.Equal(t, []any{"default", record.ID, string(rotation.Grace)}, []any{one.Tenant, one.ID, one.State})
-			require.Equal(t, []int{record.Counts.Scanned, record.Done + record.Counts.Reencrypted}, []int{one.Scanned, one.Reencrypted})
+			require.Equal(t, record.Counts.Reencrypted, one.Reencrypted)
+			require.Equal(t, []int{1, 1}, []int{got.Sweep.Parts, got.Sweep.PartsDone})
+			require.Positive(t, got.Sweep.Scanned)
 			require.Positive(t, one.Reencrypted)
 			require.NotEmpty(t, one.RotatedAt)
 		}
@@ -142,7 +147,7 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 		require.NoError(t, json.Unmarshal(k.call(true, "POST", path, nil, "Authorization", "Bearer "+bearer).body, &got))
 	}
 	k.audit.take()
-	post("/v1/keys:rotate?class=phi", k.token)
+	post("/v1/keys:rotate?class=phi&reason=personnel", k.token)
 	require.Equal(t, string(rotation.Reencrypting), got.State)
 	asked := k.audit.take()
 	first, made := asked[0], asked[1]
@@ -150,6 +155,9 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 	require.NotEmpty(t, first.Subject)
 	require.NotEmpty(t, first.RequestID)
 	require.NotZero(t, made.KeyID)
+	for _, e := range asked {
+		require.Equal(t, "personnel", e.Facts[audit.FactReason])
+	}
 	require.Equal(t, []string{"key.rotate", first.Issuer, first.Subject, first.RequestID}, []string{made.Action.String(), made.Issuer, made.Subject, made.RequestID})
 	begun := got.ID
 	post("/v1/keys:rotate?tenant=default&class=phi&compromised=false", operator)
@@ -173,7 +181,7 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 		k.call(false, "POST", path, nil, "Authorization", "Bearer "+operator).refused(t, "invalid_argument")
 		k.call(false, "POST", path+"?tenant=*", nil).refused(t, "invalid_argument")
 	}
-	for _, query := range []string{"?class=x", "?compromised=yes", "?compromised=", "?unknown=1"} {
+	for _, query := range []string{"?class=x", "?compromised=yes", "?compromised=", "?unknown=1", "?reason=boredom"} {
 		k.call(false, "POST", "/v1/keys:rotate"+query, nil).refused(t, "invalid_argument")
 	}
 }

@@ -29,8 +29,10 @@ func (s *server) rotateKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	order.By = c.by()
-	return s.change(c, values, audit.KeyRotate, order.Class,
+	if order.By, err = c.by(values); err != nil {
+		return err
+	}
+	return s.change(c, values, audit.KeyRotate, order.Class, order.By.Reason,
 		func(ctx context.Context, tenant string) error { return s.rotatable(ctx, tenant, order.Class) },
 		func(ctx context.Context, tenant string) (*rotation.Record, error) {
 			return s.rotator.Begin(ctx, tenant, order)
@@ -43,9 +45,13 @@ func (s *server) rollbackKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	return s.change(c, values, audit.KeyRollback, 0, s.reversible,
+	by, err := c.by(values)
+	if err != nil {
+		return err
+	}
+	return s.change(c, values, audit.KeyRollback, 0, by.Reason, s.reversible,
 		func(ctx context.Context, tenant string) (*rotation.Record, error) {
-			return s.rotator.Rollback(ctx, tenant, c.by())
+			return s.rotator.Rollback(ctx, tenant, by)
 		})
 }
 
@@ -112,14 +118,10 @@ func (s *server) changed(c *call, values url.Values) (string, error) {
 // change has a tenant's keys changed, with who asked for it on record before, where check finds nothing
 // against it. What it was refused for, or failed with, is on record as well.
 func (s *server) change(
-	c *call, values url.Values, action audit.Action, class classify.Class,
+	c *call, values url.Values, action audit.Action, class classify.Class, reason audit.Reason,
 	check func(ctx context.Context, tenant string) error, do func(ctx context.Context, tenant string) (*rotation.Record, error),
 ) error {
 	tenant, err := s.changed(c, values)
-	if err != nil {
-		return err
-	}
-	reason, err := audit.ParseReason(values.Get("reason"))
 	if err != nil {
 		return err
 	}

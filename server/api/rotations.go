@@ -1,15 +1,13 @@
 package api
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
 
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/rotation"
 )
 
-// listRotations answers the last rotations of the tenants that the token administers, or of one.
+// listRotations answers the last rotations of the tenants that the token administers, or of one, and how far the sweep is.
 func (s *server) listRotations(c *call) error {
 	values, err := query(c, "tenant")
 	if err != nil {
@@ -32,13 +30,9 @@ func (s *server) listRotations(c *call) error {
 	if err != nil {
 		return err
 	}
-	records = slices.DeleteFunc(records, func(r *rotation.Record) bool { return r == nil || r.State == rotation.Idle })
-	slices.SortFunc(records, func(a, b *rotation.Record) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	answer := struct {
-		Rotations []rotation.Report `json:"rotations"`
-	}{make([]rotation.Report, len(records))}
-	for i, r := range records {
-		answer.Rotations[i] = r.Report()
+	status, err := s.rotator.Status(ctx, records)
+	if err != nil {
+		return err
 	}
-	return answerJSON(c, http.StatusOK, answer)
+	return answerJSON(c, http.StatusOK, status)
 }

@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore"
@@ -37,18 +38,23 @@ func KeysetDue(d *envelope.Document, s *envelope.Keyset, age time.Duration, now 
 }
 
 // DueAfter returns a function for WithDue: the earliest time at which the primary of one of the document's
-// keysets of the cache reaches an age. An age of 0 means that nothing is ever due.
+// keysets reaches an age, browsers' storage excepted. A keyset whose primary never seals again, as a restore can leave it, is due at once.
+// An age of 0 means that no age is due.
 func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) int64 {
 	return func(d *envelope.Document) (earliest int64) {
-		if age == 0 {
-			return 0
-		}
 		for i := range d.Keysets {
 			s := &d.Keysets[i]
-			if s.Use != format.UseCache {
+			if s.Use < format.UseCache || s.Use > format.UseFile || d.Shredded() {
 				continue
 			}
-			if due := KeysetDue(d, s, age, now()); due != 0 && (earliest == 0 || due < earliest) {
+			due := int64(1)
+			if slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID == s.Primary && k.State == envelope.Enabled }) {
+				if age == 0 {
+					continue
+				}
+				due = KeysetDue(d, s, age, now())
+			}
+			if earliest == 0 || due < earliest {
 				earliest = due
 			}
 		}

@@ -157,20 +157,21 @@ func TestKeysHealth(t *testing.T) {
 // and no other state gets one.
 func TestRotations(t *testing.T) {
 	m := metrics.New(nil, hash)
-	now := metrics.Rotation{}
+	now := metrics.Rotation{Room: -1}
 	m.WatchRotations([]string{"grace", "done"}, []string{"kept", "failed"}, func() metrics.Rotation { return now })
 	text := scrape(t, m)
-	for _, name := range []string{"rotations", "rotation_entries_left", "oldest_primary_age_seconds", "keysets_overdue", "rotations_room"} {
+	for _, name := range []string{"rotations", "oldest_primary_age_seconds", "keysets_overdue", "rotations_room"} {
 		require.NotContains(t, text, "coffer_"+name)
 	}
 	now = metrics.Rotation{
-		States: map[string]int{"grace": 2, "pl4nted": 1}, Left: 7, Leading: true, Keys: true, Oldest: time.Now().Add(-time.Hour), Overdue: 4, Room: 1000,
+		States: map[string]int{"grace": 2, "pl4nted": 1}, Left: 7, Working: true, Incomplete: true, Apart: true, Looked: true, Oldest: time.Now().Add(-time.Hour), Overdue: 4, Room: 1000,
 		Entries: map[string]int{"kept": 5, "failed": 1, "pl4nted": 1}, Errors: 3,
 	}
 	text = scrape(t, m)
 	require.NotContains(t, text, "pl4nted")
 	for _, line := range []string{
-		`coffer_rotations{state="grace"} 2`, `coffer_rotations{state="done"} 0`, "coffer_rotation_entries_left 7", "coffer_rotation_leader 1",
+		`coffer_rotations{state="grace"} 2`, `coffer_rotations{state="done"} 0`, "coffer_rotation_entries_left 7", "coffer_rotation_working 1",
+		"coffer_sweep_incomplete 1", "coffer_cache_not_shared 1",
 		"coffer_keysets_overdue 4", "coffer_rotations_room 1000", `coffer_rotation_entries_total{result="kept"} 5`, `coffer_rotation_entries_total{result="failed"} 1`,
 		"coffer_rotation_errors_total 3",
 	} {

@@ -8,14 +8,16 @@ import (
 
 // Rotation is how far rotations of keys are, and how old keys, of all tenants together.
 type Rotation struct {
-	States  map[string]int // tenants by the state of their last rotation; nil where that is not known yet
-	Left    int            // entries that those under way have yet to go through
-	Leading bool           // this server goes through entries now
+	States     map[string]int // tenants by the state of their last rotation, at the end of the last sweep; nil if there was none
+	Room       int            // rotations of all its keys for which the fullest tenant of that sweep has room; -1 if not known
+	Left       int            // entries that the sweep under way has not visited yet
+	Working    bool           // this server works on a sweep
+	Incomplete bool           // the last sweep was incomplete
+	Apart      bool           // other servers are not in this server's cache
 
-	Keys    bool      // keysets were looked at
-	Oldest  time.Time // when the oldest primary key was made; the zero time where there is none
-	Overdue int       // keysets that were to get a new primary and did not
-	Room    int       // rotations of all its keys for which the fullest tenant has room; -1 where there is no tenant
+	Looked  bool      // for keysets that are due
+	Oldest  time.Time // when the oldest primary key was made; the zero time if there is none
+	Overdue int       // keysets that are due and could not be rotated
 
 	Entries map[string]int // that this server went through, by what became of them
 	Errors  int            // how often a rotation was held up in this server
@@ -30,8 +32,10 @@ type rotations struct {
 
 var (
 	rotationStates  = desc("rotations", "Tenants by the state of their last rotation.", "state")
-	rotationLeft    = desc("rotation_entries_left", "Entries that rotations under way have yet to go through.")
-	rotationLeader  = desc("rotation_leader", "1 while this server goes through entries.")
+	rotationLeft    = desc("rotation_entries_left", "Entries that the sweep under way has not visited yet, as many as the last one visited.")
+	rotationWorks   = desc("rotation_working", "1 while this server works on a sweep.")
+	sweepIncomplete = desc("sweep_incomplete", "1 if the last sweep was incomplete: no key is destroyed because of it.")
+	cacheApart      = desc("cache_not_shared", "1 while this server does not find other servers in its cache: it destroys no key.")
 	rotationEntries = desc("rotation_entries_total", "Entries that this server went through, by what became of them.", "result")
 	rotationErrors  = desc("rotation_errors_total", "How often a rotation was held up in this server; it is tried again.")
 	oldestPrimary   = desc("oldest_primary_age_seconds", "Age of the oldest primary key of any tenant.")
@@ -51,7 +55,7 @@ func (m *Metrics) WatchRotations(states, results []string, see func() Rotation) 
 
 // Describe implements prometheus.Collector.
 func (r *rotations) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rotationStates, rotationLeft, rotationLeader, rotationEntries, rotationErrors, oldestPrimary, keysetsOverdue, rotationsRoom} {
+	for _, d := range []*prometheus.Desc{rotationStates, rotationLeft, rotationWorks, sweepIncomplete, cacheApart, rotationEntries, rotationErrors, oldestPrimary, keysetsOverdue, rotationsRoom} {
 		to <- d
 	}
 }
@@ -62,24 +66,29 @@ func (r *rotations) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	if now.States != nil {
-		for _, state := range r.states {
+	flag := func(d *prometheus.Desc, is bool) {
+		value := 0.0
+		if is {
+			value = 1
+		}
+		gauge(d, value)
+	}
+	for _, state := range r.states {
+		if now.States != nil {
 			gauge(rotationStates, float64(now.States[state]), state)
 		}
-		gauge(rotationLeft, float64(now.Left))
 	}
-	leader := 0.0
-	if now.Leading {
-		leader = 1
-	}
-	gauge(rotationLeader, leader)
+	gauge(rotationLeft, float64(now.Left))
+	flag(rotationWorks, now.Working)
+	flag(sweepIncomplete, now.Incomplete)
+	flag(cacheApart, now.Apart)
 	if !now.Oldest.IsZero() {
 		gauge(oldestPrimary, time.Since(now.Oldest).Seconds())
 	}
-	if now.Keys {
+	if now.Looked {
 		gauge(keysetsOverdue, float64(now.Overdue))
 	}
-	if now.Keys && now.Room >= 0 {
+	if now.Room >= 0 {
 		gauge(rotationsRoom, float64(now.Room))
 	}
 	for _, result := range r.results {

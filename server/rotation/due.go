@@ -2,30 +2,27 @@ package rotation
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// ageInterval is how often Serve looks for keysets that are due, and how old keys are.
-const ageInterval = time.Minute
-
-// usesInterval is how often Serve writes down what keys have sealed. A process that is killed forgets as much.
-const usesInterval = 10 * time.Second
-
-// DueAt is when a keyset gets a new primary for its age, in milliseconds since 1970; 0 is never.
+// DueAt returns when a keyset gets a new primary because of its age, in milliseconds since 1970; 0 means never.
 func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
-	if r.Age == 0 || s.Use == format.UseStorage {
+	if r.Age == 0 || !rotates(s.Use) {
 		return 0
 	}
 	return s.RotatedAt() + r.Age.Milliseconds()
 }
 
-// due reports whether a keyset is to get a new primary for its age or its uses, or because the one that it
-// has never seals again, as a restore can leave it.
+// due reports whether a keyset is to get a new primary because of its age or its uses, or because the primary that
+// it has never seals again, as a restore can leave it.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	if primary := keyOf(s, s.Primary); primary != nil && primary.State != envelope.Enabled {
 		return true
@@ -34,50 +31,53 @@ func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
 }
 
-// rest is the least age of a primary that gets a successor for its uses: the more keys there are, the longer,
-// so that a small number of uses does not fill the keyset. One that has 1,000 is more than 600 years old.
+// rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
+// so that a small number of uses does not fill the keyset. One of 1,000 keys rests for more than 600 days.
 func rest(s *envelope.Keyset) time.Duration {
 	n := time.Duration(len(s.Keys) - 1)
 	return n * n * time.Minute
 }
 
-// beginDue begins the rotations of keysets that are due, and remembers how old keys are. What cannot be read
-// is reported, and holds up no other.
-func (r *Rotator) beginDue(ctx context.Context, log *slog.Logger) {
-	all := ages{room: -1}
-	for d, err := range r.Ring.Documents(ctx) {
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			r.report(ctx, log, "", err)
-			continue
-		}
-		if d.Shredded() {
-			continue
-		}
-		record, err := r.Record(ctx, d.Owner)
-		if record == nil {
-			record = &Record{}
-		}
-		due := func(s *envelope.Keyset) bool { return s.Use != format.UseStorage && r.due(record, s) }
-		if err == nil && slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return due(&s) }) {
-			_, err = r.Begin(ctx, d.Owner, Order{due: r.due})
-		}
-		all.add(d, due, err == nil, r.Now())
-		r.report(ctx, log, d.Owner, err)
+// beginDue begins the rotations of keysets that are due. One that fails is looked at again after a minute, and
+// delays no other.
+func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
+	names, err := r.Keystore.Due(ctx, keystore.Keysets, r.now(), dueBatch)
+	if err != nil {
+		return false, err
 	}
-	r.see(func(seen *Seen) {
-		seen.Keys, seen.Oldest, seen.Overdue, seen.Room = true, all.oldest, all.overdue, all.room
-	})
+	overdue := 0
+	for _, name := range names {
+		if _, err := r.Begin(ctx, name, Order{due: r.due}); err != nil && ctx.Err() == nil {
+			overdue++
+			failed = errors.Join(failed, ofTenant(name, err), r.postpone(ctx, keystore.Keysets, name, r.now()+retry))
+		}
+	}
+	oldest, err := r.oldestPrimary(ctx)
+	r.see(func(seen *Seen) { seen.Looked, seen.Overdue, seen.Oldest = true, overdue, oldest })
+	failed = errors.Join(failed, err)
+	return len(names) == dueBatch, failed
 }
 
-// used is what keys have sealed in this process and is in no record yet.
+// oldestPrimary returns when the oldest primary of all tenants was made: it is in the document that is due first.
+func (r *Rotator) oldestPrimary(ctx context.Context) (at time.Time, err error) {
+	names, err := r.Keystore.Due(ctx, keystore.Keysets, math.MaxInt64, 1)
+	if err != nil || len(names) == 0 {
+		return at, err
+	}
+	d, err := r.Ring.Document(ctx, names[0])
+	if err != nil {
+		return at, err
+	}
+	if made := oldestPrimary(d); made > 0 {
+		at = time.UnixMilli(made)
+	}
+	return at, nil
+}
+
+// used counts what keys have sealed in this process and is in no record yet.
 type used map[string]map[format.KeyID]uint64
 
-func newUsed() used { return used{} }
-
-// save adds it to the records. What cannot be written now is kept.
+// save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
 func (u used) save(ctx context.Context, r *Rotator) (failed error) {
 	if r.Uses == 0 {
 		return nil
@@ -91,17 +91,21 @@ func (u used) save(ctx context.Context, r *Rotator) (failed error) {
 		}
 	}
 	for tenant, sealed := range u {
-		_, err := r.edit(ctx, tenant, func(record *Record) error {
+		record, err := r.edit(ctx, tenant, func(record *Record) error {
 			for id, n := range sealed {
-				record.count(ID(id), n)
+				record.addSealed(ID(id), n)
 			}
 			return nil
 		})
 		if err != nil {
-			failed = err
+			failed = errors.Join(failed, ofTenant(tenant, err))
 			continue
 		}
 		delete(u, tenant)
+		if slices.ContainsFunc(slices.Collect(maps.Values(record.Sealed)), func(n uint64) bool { return n >= r.Uses }) {
+			_, err = r.Begin(ctx, tenant, Order{due: r.due})
+			failed = errors.Join(failed, err)
+		}
 	}
 	return failed
 }

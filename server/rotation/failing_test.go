@@ -28,7 +28,11 @@ type faulty struct {
 	begun  atomic.Int64 // times that somebody went through the keys
 	before func(key string)
 	after  func()
+	page   func()
 	spoils string // a key whose value is none
+
+	topology atomic.Pointer[string]
+	moving   atomic.Bool
 }
 
 func (f *faulty) fails() error {
@@ -48,7 +52,7 @@ func (f *faulty) GetManyWithin(ctx context.Context, keys []string, limit int) ([
 	return f.Store.GetManyWithin(ctx, keys, limit)
 }
 
-func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]string, string, error) {
+func (f *faulty) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
 	if err := f.fails(); err != nil {
 		return nil, "", err
 	}
@@ -58,7 +62,21 @@ func (f *faulty) Scan(ctx context.Context, prefix, cursor string, limit int) ([]
 	if cursor != "" && f.cursor.CompareAndSwap(true, false) {
 		return nil, "", kv.ErrCursor
 	}
-	return f.Store.Scan(ctx, prefix, cursor, limit)
+	if f.page != nil {
+		f.page()
+	}
+	return f.Store.(kv.Sweeper).SweepPage(ctx, part, prefix, cursor, min(limit, 100))
+}
+
+func (f *faulty) Topology(ctx context.Context) (kv.Topology, error) {
+	t, err := f.Store.(kv.Sweeper).Topology(ctx)
+	if id := f.topology.Load(); id != nil {
+		t.ID = *id
+	}
+	if f.moving.Load() {
+		t.Stable, t.Reason = false, "a slot is migrating"
+	}
+	return t, err
 }
 
 func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
@@ -97,7 +115,8 @@ func TestStoreErrors(t *testing.T) {
 	store.cursor.Store(true)
 	record := s.work()
 	require.Equal(t, rotation.Grace, record.State)
-	require.Equal(t, []int{600, 600, 0, 0}, []int{record.Counts.Total, record.Counts.Scanned, record.Counts.Changed, record.Counts.Failed})
+	require.Equal(t, []int{0, 0}, []int{record.Counts.Changed, record.Counts.Failed})
+	require.GreaterOrEqual(t, s.sweep().Counts().Scanned, 600)
 	store.every = 0
 	require.False(t, store.cursor.Load())
 	require.Equal(t, 600, s.under(600))
@@ -131,7 +150,7 @@ func TestUnreadableEntry(t *testing.T) {
 	s.begin(rotation.Order{})
 	store.spoils = "coffer/tenant/cache/entry 7"
 	record := s.work()
-	require.Equal(t, rotation.Counts{Total: 100, Scanned: 100, Reencrypted: 99, Failed: 1, Former: 99}, record.Counts)
+	require.Equal(t, rotation.Counts{Scanned: 100, Reencrypted: 99, Failed: 1}, s.sweep().Counts())
 	require.Equal(t, []rotation.Failed{{Code: "malformed", Entries: 1}}, record.Failures)
 }
 
@@ -149,24 +168,22 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	key := s.primaries()[classify.PHI]
 	s.begin(rotation.Order{})
 	record := s.work()
-	require.Equal(t, rotation.Counts{Total: 12, Scanned: 12, Reencrypted: 10, Failed: 1, Foreign: 1, Former: 11}, record.Counts)
+	require.Equal(t, rotation.Counts{Scanned: 12, Reencrypted: 10, Failed: 1, Foreign: 1}, s.sweep().Counts())
 	require.Equal(t, []rotation.Failed{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
 	for range 3 {
 		s.clock.pass(rotation.DefaultGrace + time.Hour)
 		record = s.work()
 	}
-	require.Equal(t, rotation.FirstScan, record.State)
-	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes + 1, envelope.Destroyed: classes - 1}, s.states(format.UseCache))
+	require.Equal(t, rotation.Retiring, record.State)
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
+	require.Equal(t, 1, record.Counts.Failed, "of the last sweep")
 	now, _, err := store.Get(ctx, prefix+"moved")
 	require.NoError(t, err)
 	require.Equal(t, moved, now)
 	_, err = store.Delete(ctx, prefix+"moved")
 	require.NoError(t, err)
-	for range 3 {
-		s.clock.pass(rotation.DefaultGrace)
-		record = s.work()
-	}
-	require.Equal(t, rotation.Done, record.State)
+	s.clock.pass(2 * time.Hour)
+	require.Equal(t, rotation.Done, s.work().State)
 }
 
 // A tenant that is shredded has nothing left to rotate.
@@ -176,6 +193,7 @@ func TestShredded(t *testing.T) {
 	s.fill(10)
 	s.begin(rotation.Order{})
 	require.NoError(t, s.Ring.Shred(t.Context(), "tenant"))
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	_, err := s.Begin(t.Context(), "tenant", rotation.Order{})
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
@@ -202,9 +220,7 @@ func TestServe(t *testing.T) {
 	s.fill(10)
 	s.begin(rotation.Order{})
 	s.serve(s.came(rotation.Grace))
-	s.clock.pass(rotation.DefaultGrace)
-	s.serve(s.came(rotation.SecondScan))
-	s.clock.pass(s.Ring.TTL())
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
 	s.serve(s.came(rotation.Done))
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
 	s.reads(10)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -12,63 +13,62 @@ import (
 // State is how far a rotation has come.
 type State string
 
-// The states, in their order. Rotating, Disabling, Destroying and RollingBack announce a change of keysets,
-// which whoever comes next makes too, so that the change is over before the next one begins.
+// The states, in their order. Rotating and RollingBack announce a change of keysets, which the next process
+// completes if this one is killed.
 const (
-	Idle         State = ""             // there was none; the record counts uses
+	Idle         State = ""             // there was no rotation; the record only counts uses
 	Rotating     State = "rotating"     // new primaries are being made
-	Reencrypting State = "reencrypting" // cache entries are being sealed anew
-	Grace        State = "grace"        // everything is under the new keys; the former ones still open
-	FirstScan    State = "first-scan"   // what was written under the former keys meanwhile is looked for
-	Disabling    State = "disabling"    // the former keys of the cache are being disabled
-	SecondScan   State = "second-scan"  // it is looked for once more
-	Destroying   State = "destroying"   // the former keys of the cache are being destroyed
+	Reencrypting State = "reencrypting" // a sweep brings the cache under the new primaries
+	Grace        State = "grace"        // the cache is under the new primaries; the former keys still open
+	Retiring     State = "retiring"     // two complete sweeps must find nothing under the former keys
 	Done         State = "done"
 	RollingBack  State = "rolling-back" // the former keys are being made the primaries again
 	RolledBack   State = "rolled-back"
 )
 
-// By is who ordered a change of keys, as the audit event of the order names them. It is zero where nobody did
-// but the configuration, or a command.
+// States are all states of a rotation, in their order.
+var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RollingBack, RolledBack}
+
+// By is who ordered a change of keys, and why. It is zero if the configuration did, or a command.
 type By struct {
-	Issuer    string `json:"issuer,omitempty"`
-	Subject   string `json:"subject,omitempty"`
-	RequestID string `json:"requestId,omitempty"`
+	Issuer    string       `json:"issuer,omitempty"`
+	Subject   string       `json:"subject,omitempty"`
+	RequestID string       `json:"requestId,omitempty"`
+	Reason    audit.Reason `json:"reason,omitempty"`
 }
 
-// Keyset is the new primary of a use and class. A use and class that was rotated again before the rotation
-// was over is there as often.
+// Keyset is a use and class that the rotation gave a new primary.
 type Keyset struct {
 	Use         format.Use     `json:"use"`
 	Class       classify.Class `json:"class"`
-	Epoch       uint32         `json:"epoch"` // of the keyset before
-	From        ID             `json:"from"`  // its primary then
+	From        ID             `json:"from"`  // the primary before the rotation, to which a rollback returns
+	Epoch       uint32         `json:"epoch"` // of the keyset before the new primary was made, or after if Made
 	Compromised bool           `json:"compromised,omitempty"`
-	Made        bool           `json:"made,omitempty"`  // the new primary is there
-	Due         int64          `json:"due,omitempty"`   // as of its former keys
-	Final       bool           `json:"final,omitempty"` // there is no way back any more
+	Made        bool           `json:"made,omitempty"`
+	After       uint64         `json:"after,omitempty"` // a sweep with a greater number started when the new primary was there
 	By          By             `json:"by,omitzero"`
 }
 
-// Key is a former key of the cache.
+// Key is a key of the cache.
 type Key struct {
 	Class classify.Class `json:"class"`
 	ID    ID             `json:"id"`
 }
 
-// Former is a former key of the cache that is to be retired.
+// Former is a former key of the cache that is to be destroyed.
 type Former struct {
 	Key
-	Compromised bool  `json:"compromised,omitempty"`
-	Stage       State `json:"stage,omitempty"` // Grace, FirstScan or SecondScan: what it waits for; Idle until all entries were sealed anew
-	Due         int64 `json:"due,omitempty"`   // that is not before then
-	By          By    `json:"by,omitzero"`     // of the rotation that it is given up by
+	Compromised bool   `json:"compromised,omitempty"`
+	NotBefore   int64  `json:"notBefore"`         // sweeps that started earlier do not count
+	After       uint64 `json:"after,omitempty"`   // neither do sweeps up to this one
+	FoundIn     uint64 `json:"foundIn,omitempty"` // the last sweep that counts and found an entry under the key
+	By          By     `json:"by,omitzero"`
 }
 
-// ID is a key's id, written as hex.
+// ID is a key id, written as hex.
 type ID format.KeyID
 
-// String gives the hex.
+// String returns the hex.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -84,26 +84,23 @@ func (id *ID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Failed is entries of one class, key and error that do not open. They stay as they are.
+// Failed counts entries of one class, key and error that do not open. They stay as they are.
 type Failed struct {
 	Key
 	Code    string `json:"code"`
 	Entries int    `json:"entries"`
 }
 
-// Counts is what was done in one go through the entries. One that was broken off by a kill counts again what
-// it did in its last second.
+// Counts counts entries. After a kill those of the last seconds are missing, or counted twice.
 type Counts struct {
-	Total       int `json:"total"` // entries when it began
-	Scanned     int `json:"scanned"`
-	Reencrypted int `json:"reencrypted"`
-	Changed     int `json:"changed"` // written by others meanwhile
-	Failed      int `json:"failed"`  // do not open
-	Foreign     int `json:"foreign"` // no packages of the cache
-	Former      int `json:"former"`  // of all these, under a former key
+	Scanned     int `json:"scanned,omitempty"`
+	Reencrypted int `json:"reencrypted,omitempty"`
+	Changed     int `json:"changed,omitempty"` // written by others in the meantime
+	Failed      int `json:"failed,omitempty"`  // do not open
+	Foreign     int `json:"foreign,omitempty"` // not packages of the cache
 }
 
-// add counts an entry that was looked at.
+// add counts an entry that was visited.
 func (c *Counts) add(did cache.Resealed, err error) {
 	c.Scanned++
 	switch {
@@ -118,67 +115,87 @@ func (c *Counts) add(did cache.Resealed, err error) {
 	}
 }
 
-// Record is what is known of a tenant's last rotation, and of those before that are not over: their former
-// keys are retired when each is due. Times are milliseconds since 1970, 0 for none.
+func (c *Counts) plus(n Counts) {
+	c.Scanned += n.Scanned
+	c.Reencrypted += n.Reencrypted
+	c.Changed += n.Changed
+	c.Failed += n.Failed
+	c.Foreign += n.Foreign
+}
+
+// Record is a tenant's current or last rotation. Times are milliseconds since 1970, 0 for none.
 type Record struct {
-	Version     int      `json:"version"`
 	Tenant      string   `json:"tenant"`
 	Environment string   `json:"environment"`
 	ID          string   `json:"id"` // of the rotation, random
 	State       State    `json:"state"`
-	Compromised bool     `json:"compromised"` // one of the former keys is
-	By          By       `json:"by,omitzero"` // of the last rotation, or of the rollback
+	By          By       `json:"by,omitzero"` // who ordered the rotation, or its rollback
 	Keysets     []Keyset `json:"keysets"`
 	Former      []Former `json:"former"`
 
 	Begun   int64 `json:"begun"`
-	Rotated int64 `json:"rotated"` // when all new primaries were made
-	Next    int64 `json:"next"`    // before then there is nothing to do
+	Rotated int64 `json:"rotated"` // when the last new primaries were made
+	Until   int64 `json:"until"`   // the rotation is not done before
+	Next    int64 `json:"next"`    // when there is something to do
 	Ended   int64 `json:"ended"`
 
-	Cursor   []byte   `json:"cursor,omitempty"` // of the go through the entries that is under way
-	Counts   Counts   `json:"counts"`           // of that or of the last one
-	Done     int      `json:"done"`             // entries sealed anew by the ones before
-	Failures []Failed `json:"failures,omitempty"`
-	Found    []Key    `json:"found,omitempty"` // former keys that something was under
+	Counts       Counts   `json:"counts"`
+	UnreadableIn uint64   `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
+	Failures     []Failed `json:"failures,omitempty"`     // of that sweep
 
-	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that keys have sealed, of primaries
+	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that primaries have sealed
 }
-
-// version is that of records. In those of version 1 all former keys are in the record's own state, and due at once.
-const version = 2
 
 // Active reports whether there is something left to do.
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
 
-// Fresh reports whether entries are yet to be brought under the new keys.
+// Announced reports whether the record announces a change of keysets.
+func (r *Record) Announced() bool { return r.State == Rotating || r.State == RollingBack }
+
+// Fresh reports whether entries are not under the new primaries yet.
 func (r *Record) Fresh() bool { return r.State == Rotating || r.State == Reencrypting }
 
-// Retires reports whether a key of the cache is one that is given up.
-func (r *Record) Retires(key Key) bool {
-	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.Key == key })
+// Compromised reports whether a former key that is not destroyed yet is compromised.
+func (r *Record) Compromised() bool {
+	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.Compromised }) ||
+		r.Active() && slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.Compromised })
 }
 
-// note tells entries that do not open apart.
-func (r *Record) note(key Key, code string) {
+// Retires reports whether the rotation is to destroy a key of the cache.
+func (r *Record) Retires(key Key) bool { return r.former(key) != nil }
+
+func (r *Record) former(key Key) *Former {
+	for i := range r.Former {
+		if r.Former[i].Key == key {
+			return &r.Former[i]
+		}
+	}
+	return nil
+}
+
+// Reversible reports whether a rollback can return to the keyset's former primary, while that is enabled.
+func (r *Record) Reversible(k *Keyset) bool { return r.Active() && !k.Compromised }
+
+// maxFailures bounds the record: further kinds of failures are only counted.
+const maxFailures = 100
+
+// addFailure counts entries that do not open.
+func (r *Record) addFailure(f Failed) {
 	for i := range r.Failures {
-		if f := &r.Failures[i]; f.Key == key && f.Code == code {
-			f.Entries++
+		if one := &r.Failures[i]; one.Key == f.Key && one.Code == f.Code {
+			one.Entries += f.Entries
 			return
 		}
 	}
 	if len(r.Failures) < maxFailures {
-		r.Failures = append(r.Failures, Failed{key, code, 1})
+		r.Failures = append(r.Failures, f)
 	}
 }
 
-// count adds packages that a key has sealed.
-func (r *Record) count(id ID, n uint64) {
+// addSealed counts packages that a key has sealed.
+func (r *Record) addSealed(id ID, n uint64) {
 	if r.Sealed == nil {
 		r.Sealed = map[ID]uint64{}
 	}
 	r.Sealed[id] += n
 }
-
-// maxFailures bounds the record: entries beyond it are counted, and not told apart.
-const maxFailures = 100

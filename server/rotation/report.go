@@ -1,45 +1,53 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Report is what people and programs are told of a tenant's rotation, by the command and over HTTP. It holds
-// no name of an entry. Times that are not there yet are left out.
-type Report struct {
-	Tenant      string       `json:"tenant"`
-	ID          string       `json:"id"`
-	State       State        `json:"state"`
-	Compromised bool         `json:"compromised"`
-	Keysets     []RotatedSet `json:"keysets"`
-	BegunAt     Time         `json:"begunAt"`
-	RotatedAt   *Time        `json:"rotatedAt,omitempty"` // when all new primaries were made
-	NextAt      *Time        `json:"nextAt,omitempty"`    // before then there is nothing to do
-	EndedAt     *Time        `json:"endedAt,omitempty"`
-
-	Total       int `json:"total"` // entries, of the go through them that is under way, or of the last one
-	Scanned     int `json:"scanned"`
-	Reencrypted int `json:"reencrypted"` // in all
-	Changed     int `json:"changed"`
-	Failed      int `json:"failed"`
-	Foreign     int `json:"foreign"`
-
-	Failures []FailedReport `json:"failures"`
+// Status is what people and programs are told about rotations, by the command and over HTTP. It contains no name of
+// an entry.
+type Status struct {
+	Rotations []Report     `json:"rotations"`
+	Sweep     *SweepReport `json:"sweep,omitempty"` // nil if there was none
+	Warnings  []string     `json:"warnings"`        // why no key is destroyed
 }
 
-// RotatedSet names a keyset that a rotation is of.
+// Report is about a tenant's rotation. Times that are not known yet are left out.
+type Report struct {
+	Tenant      string         `json:"tenant"`
+	ID          string         `json:"id"`
+	State       State          `json:"state"`
+	Reason      audit.Reason   `json:"reason,omitempty"`
+	Compromised bool           `json:"compromised"`
+	Keysets     []RotatedSet   `json:"keysets"`
+	BegunAt     Time           `json:"begunAt"`
+	RotatedAt   *Time          `json:"rotatedAt,omitempty"` // when the last new primaries were made
+	NextAt      *Time          `json:"nextAt,omitempty"`    // before then there is nothing to do
+	EndedAt     *Time          `json:"endedAt,omitempty"`
+	Reencrypted int            `json:"reencrypted"` // entries
+	Changed     int            `json:"changed"`
+	Failed      int            `json:"failed"`
+	Failures    []FailedReport `json:"failures"`
+}
+
+// RotatedSet names a keyset that a rotation gave a new primary.
 type RotatedSet struct {
 	Use   string `json:"use"`
 	Class string `json:"class"`
 }
 
-// FailedReport is entries that do not open, by their class, key and error.
+// FailedReport counts entries that do not open, by their class, key and error.
 type FailedReport struct {
 	Class   string `json:"class"`
 	KeyID   string `json:"keyId"`
@@ -47,27 +55,69 @@ type FailedReport struct {
 	Entries int    `json:"entries"`
 }
 
-// Report tells what is known of a rotation.
+// SweepReport is about the sweep that is under way, or was the last.
+type SweepReport struct {
+	StartedAt Time   `json:"startedAt"`
+	EndedAt   *Time  `json:"endedAt,omitempty"`
+	Fault     string `json:"fault,omitempty"` // why it is incomplete
+	Parts     int    `json:"parts"`
+	PartsDone int    `json:"partsDone"`
+	Expected  int    `json:"expected"` // entries, as many as the last complete sweep visited; 0 if there was none
+	Scanned   int    `json:"scanned"`
+	Foreign   int    `json:"foreign"`
+}
+
+// Report describes the rotation.
 func (r *Record) Report() Report {
-	n := &r.Counts
 	report := Report{
-		Tenant: r.Tenant, ID: r.ID, State: r.State, Compromised: r.Compromised, Keysets: []RotatedSet{}, BegunAt: Moment(r.Begun),
-		RotatedAt: moment(r.Rotated), EndedAt: moment(r.Ended),
-		Total: n.Total, Scanned: n.Scanned, Reencrypted: r.Done + n.Reencrypted, Changed: n.Changed, Failed: n.Failed, Foreign: n.Foreign,
-		Failures: make([]FailedReport, len(r.Failures)),
+		Tenant: r.Tenant, ID: r.ID, State: r.State, Reason: r.By.Reason, Compromised: r.Compromised(), Keysets: make([]RotatedSet, len(r.Keysets)),
+		BegunAt: Moment(r.Begun), RotatedAt: moment(r.Rotated), EndedAt: moment(r.Ended),
+		Reencrypted: r.Counts.Reencrypted, Changed: r.Counts.Changed, Failed: r.Counts.Failed, Failures: make([]FailedReport, len(r.Failures)),
 	}
-	if r.Active() {
+	if r.State == Grace {
 		report.NextAt = moment(r.Next)
 	}
-	for _, k := range r.Keysets {
-		if set := (RotatedSet{k.Use.String(), k.Class.String()}); !slices.Contains(report.Keysets, set) {
-			report.Keysets = append(report.Keysets, set)
-		}
+	for i, k := range r.Keysets {
+		report.Keysets[i] = RotatedSet{k.Use.String(), k.Class.String()}
 	}
 	for i, f := range r.Failures {
 		report.Failures[i] = FailedReport{f.Class.String(), f.ID.String(), f.Code, f.Entries}
 	}
 	return report
+}
+
+// Report describes the sweep.
+func (s *Sweep) Report() *SweepReport {
+	n := s.Counts()
+	return &SweepReport{Moment(s.Started), moment(s.Ended), s.Fault, len(s.Parts), s.done(), s.expected(), n.Scanned, n.Foreign}
+}
+
+// Status describes rotations, in the order of their tenants, and the sweep.
+func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error) {
+	status := Status{Rotations: []Report{}, Warnings: []string{}}
+	for _, record := range records {
+		if record != nil && record.State != Idle {
+			status.Rotations = append(status.Rotations, record.Report())
+		}
+	}
+	slices.SortFunc(status.Rotations, func(a, b Report) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	s, err := r.Sweep(ctx)
+	if err != nil {
+		return status, err
+	}
+	if s.Number > 0 {
+		status.Sweep = s.Report()
+	}
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
+		var one server
+		if err != nil && document.Err == nil {
+			return status, err
+		}
+		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Missing) > 0 && lives(&one, false, r.now()) {
+			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Missing)))
+		}
+	}
+	return status, nil
 }
 
 // Time is a time that JSON has to the millisecond, in UTC.
@@ -78,10 +128,10 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z07:00"`)), nil
 }
 
-// Moment is a time in milliseconds since 1970.
+// Moment returns a time in milliseconds since 1970.
 func Moment(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
 
-// moment is Moment, or nil for none.
+// moment is Moment, or nil for 0.
 func moment(milliseconds int64) *Time {
 	if milliseconds == 0 {
 		return nil
@@ -90,7 +140,7 @@ func moment(milliseconds int64) *Time {
 	return &t
 }
 
-// Entries counts what a tenant has in the cache.
+// Entries counts a tenant's entries of the cache.
 func (r *Rotator) Entries(ctx context.Context, tenant string) (n int, err error) {
 	prefix := kv.Prefix(tenant, cache.Collection)
 	for cursor := ""; ; {

@@ -66,16 +66,15 @@ type site struct {
 func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rotation.Options)) *site {
 	kek, err := kms.Open(t.Context(), kekURL)
 	require.NoError(t, err)
-	ring, err := keyring.New(keys, kms.NewSet(kek), "test")
-	require.NoError(t, err)
-	t.Cleanup(ring.Close)
 	s := &site{t: t, clock: &clock{}, audit: &recorder{}}
-	o := rotation.Options{
-		Ring: ring, Keystore: keys, Environment: "test", Store: store, Audit: s.audit, Grace: rotation.DefaultGrace, Now: s.clock.now,
-	}
+	o := rotation.Options{Keystore: keys, Environment: "test", Store: store, Audit: s.audit, Grace: rotation.DefaultGrace, Now: s.clock.now}
 	if change != nil {
 		change(&o)
 	}
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDue(keyring.DueAfter(o.Age, time.Now)))
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	o.Ring = ring
 	s.Rotator = rotation.New(o)
 	s.SetLook(100 * time.Millisecond)
 	tenant, err := ring.Tenant(t.Context(), "tenant")
@@ -130,12 +129,26 @@ func (s *site) begin(order rotation.Order) *rotation.Record {
 func (s *site) work() *rotation.Record {
 	s.t.Helper()
 	for {
-		record, more, err := s.Work(s.t.Context(), "tenant")
+		did, err := s.Work(s.t.Context())
 		require.NoError(s.t, err)
-		if !more {
-			return record
+		if !did {
+			return s.record()
 		}
 	}
+}
+
+func (s *site) record() *rotation.Record {
+	s.t.Helper()
+	record, err := s.Record(s.t.Context(), "tenant")
+	require.NoError(s.t, err)
+	return record
+}
+
+func (s *site) sweep() *rotation.Sweep {
+	s.t.Helper()
+	sweep, err := s.Sweep(s.t.Context())
+	require.NoError(s.t, err)
+	return sweep
 }
 
 // states counts the keys of a use by their state.
@@ -192,38 +205,36 @@ func TestLife(t *testing.T) {
 	s.fill(n)
 	field, err := s.tenant().Primary(format.UseField, classify.PHI)
 	require.NoError(t, err)
-	ttl := s.Ring.TTL()
 
 	record := s.begin(rotation.Order{})
 	require.Equal(t, rotation.Reencrypting, record.State)
 	require.Len(t, record.Keysets, classes+1)
+	require.Len(t, record.Former, classes)
 	require.Zero(t, s.under(n))
 	s.reads(n)
 	record = s.work()
 	require.Equal(t, rotation.Grace, record.State)
-	require.Equal(t, rotation.Counts{Total: n, Scanned: n, Reencrypted: n, Former: n}, record.Counts)
+	require.Equal(t, n, record.Counts.Reencrypted)
+	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, s.sweep().Counts())
 	require.Equal(t, n, s.under(n))
-	require.Equal(t, rotation.Grace, s.work().State, "the grace period is not over")
+	first := s.sweep().Number
+	s.clock.pass(rotation.DefaultGrace)
+	require.Equal(t, rotation.Grace, s.work().State, "a process that is cut off may still seal under the former keys")
+	require.Equal(t, first, s.sweep().Number)
 
-	s.clock.pass(rotation.DefaultGrace + time.Second)
-	record = s.work()
-	require.Equal(t, rotation.SecondScan, record.State)
-	require.Equal(t, n, record.Done)
-	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Disabled: classes}, s.states(format.UseCache))
-	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
-	require.ErrorIs(t, err, rotation.ErrNoWayBack)
-	require.Equal(t, rotation.SecondScan, s.work().State, "not before the time that keys are in memory for")
-
-	s.clock.pass(ttl + time.Second)
+	s.clock.pass(s.Ring.TTL() + time.Second)
 	record = s.work()
 	require.Equal(t, rotation.Done, record.State)
+	require.Equal(t, first+2, s.sweep().Number, "two sweeps found nothing")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
-	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no scan sees what is under them")
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2}, s.states(format.UseField), "no sweep sees what is under them")
 	now, err := s.tenant().Primary(format.UseField, classify.PHI)
 	require.NoError(t, err)
 	require.NotEqual(t, field, now)
 	s.reads(n)
-	require.EqualValues(t, classes+1+classes+classes, s.audit.events.Load())
+	require.EqualValues(t, classes+1+classes, s.audit.events.Load())
+	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
+	require.ErrorIs(t, err, rotation.ErrNoWayBack)
 }
 
 func (s *site) tenant() *keyring.Tenant {
@@ -233,8 +244,9 @@ func (s *site) tenant() *keyring.Tenant {
 	return tenant
 }
 
-// What a process wrote under a former key after the re-encryption is found by the first scan, which then is not clean.
-func TestScansFindStragglers(t *testing.T) {
+// An entry that a process wrote under a former key after the re-encryption is found by a sweep, and its key is kept until
+// two more sweeps found nothing.
+func TestSweepsFindStragglers(t *testing.T) {
 	t.Parallel()
 	s := local(t, nil)
 	s.fill(10)
@@ -244,18 +256,13 @@ func TestScansFindStragglers(t *testing.T) {
 	require.Equal(t, 10, s.under(10))
 	stale()
 	require.Equal(t, 9, s.under(10))
-	s.clock.pass(rotation.DefaultGrace + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	first := s.sweep().Number
 	record := s.work()
-	require.Equal(t, rotation.FirstScan, record.State)
-	require.Equal(t, 1, record.Counts.Former)
-	require.Equal(t, 11, record.Done)
-	require.Equal(t, 10, s.under(10))
-	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes + 1, envelope.Disabled: classes - 1}, s.states(format.UseCache), "the others were clean")
-	for range 3 {
-		s.clock.pass(2 * time.Hour)
-		record = s.work()
-	}
 	require.Equal(t, rotation.Done, record.State)
+	require.Equal(t, first+3, s.sweep().Number, "the first of them found it")
+	require.Equal(t, 11, record.Counts.Reencrypted)
+	require.Equal(t, 10, s.under(10))
 	s.reads(10)
 }
 
@@ -278,7 +285,7 @@ func TestRollback(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	store.after = cancel
-	_, _, err := s.Work(ctx, "tenant")
+	_, err := s.Work(ctx)
 	require.ErrorContains(t, err, "context")
 	store.after = nil
 	half := s.under(n)
@@ -311,7 +318,7 @@ func TestCompromised(t *testing.T) {
 	record := s.begin(rotation.Order{Class: classify.PHI})
 	require.Len(t, record.Keysets, 1)
 	record = s.begin(rotation.Order{Compromised: true})
-	require.Len(t, record.Keysets, classes, "the milder rotation that was under way is superseded")
+	require.Len(t, record.Keysets, classes, "it joins the milder rotation")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Compromised: classes + 1}, s.states(format.UseCache))
 	_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
 	require.ErrorIs(t, err, rotation.ErrNoWayBack)
@@ -319,26 +326,10 @@ func TestCompromised(t *testing.T) {
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Less(t, time.Since(begun), time.Minute, "500 entries at one a second")
 	require.Equal(t, 500, s.under(500))
-	for range 2 {
-		s.clock.pass(s.Ring.TTL() + time.Second)
-		record = s.work()
-	}
-	require.Equal(t, rotation.Done, record.State)
+	s.clock.pass(s.Ring.TTL() + time.Second)
+	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
 	s.reads(500)
-}
-
-// Without a grace period too, no scan begins while a process may have a former key in memory.
-func TestNoGrace(t *testing.T) {
-	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Grace = 0 })
-	s.fill(10)
-	s.begin(rotation.Order{})
-	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(s.Ring.TTL() - time.Minute)
-	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(time.Minute + time.Second)
-	require.Equal(t, rotation.SecondScan, s.work().State)
 }
 
 // A keyset that was rotated otherwise since is not taken back to a key that was the primary long before.

@@ -3,182 +3,248 @@ package rotation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"slices"
+	"math/rand/v2"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Work goes on with a tenant's rotation: for a few seconds where there are entries to go through, and not
-// where another process does. It gives the record, nil where there is none, and whether there is more to do
-// now.
-func (r *Rotator) Work(ctx context.Context, tenant string) (record *Record, more bool, err error) {
-	record, err = r.settle(ctx, tenant)
-	if errors.Is(err, envelope.ErrKeyDestroyed) {
-		return r.abandon(ctx, record)
+const (
+	look          = 2 * time.Second  // between two looks for something to do
+	usesInterval  = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
+	dueInterval   = time.Minute      // between two looks for keysets that are due
+	leaveTime     = 2 * time.Second  // for the last writes of a process that ends
+	dueBatch      = 100              // documents that are looked at at once
+	settlesAtOnce = 8                // rotations that are looked at at the end of a sweep
+)
+
+// Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
+func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
+	uses := used{}
+	_, err := r.announceServer(ctx)
+	r.report(ctx, log, err)
+	var loops sync.WaitGroup
+	for _, loop := range []struct {
+		interval time.Duration
+		do       func(context.Context) (more bool, err error)
+	}{
+		{announceInterval, r.announceServer},
+		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
+		{dueInterval, r.beginDue},
+		{r.look, r.settleDue},
+		{r.look, r.sweep},
+	} {
+		loops.Go(func() { r.every(ctx, log, loop.interval, loop.do) })
 	}
-	if err != nil || record == nil || !record.Active() || record.Next > r.now() || r.Store == nil {
-		return record, false, err
-	}
-	mine, err := r.hold(ctx)
-	if err != nil || !mine {
-		return record, false, err
-	}
-	if record.State == Grace {
-		record, err = r.advance(ctx, record, func(record *Record) { record.begin(r.now()) })
-		return record, true, ignoreMoved(err)
-	}
-	record, end, err := r.pass(ctx, record)
-	if err == nil && end {
-		record, err = r.finish(ctx, record)
-	}
-	if errors.Is(err, envelope.ErrKeyDestroyed) {
-		return r.abandon(ctx, record)
-	}
-	return record, err == nil || errors.Is(err, errMoved), ignoreMoved(err)
+	loops.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer cancel()
+	r.report(ctx, log, errors.Join(uses.save(ctx, r), r.leave(ctx)))
 }
 
-func ignoreMoved(err error) error {
-	if errors.Is(err, errMoved) {
+// every calls do until ctx ends, the first time after a short while, and again at once while there is more to do.
+func (r *Rotator) every(ctx context.Context, log *slog.Logger, interval time.Duration, do func(context.Context) (more bool, err error)) {
+	for wait := min(interval, r.look); sleep(ctx, wait) == nil; {
+		more, err := do(ctx)
+		r.report(ctx, log, err)
+		if wait = interval; more && err == nil {
+			wait = 0
+		}
+	}
+}
+
+func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	r.see(func(seen *Seen) { seen.Errors++ })
+	log.Error("rotation is held up, and is tried again", "error", err)
+}
+
+// Work does what can be done now for all tenants, and reports whether it did something. It is for a process that
+// does not serve.
+func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
+	settled, err := r.settleDue(ctx)
+	if err != nil {
+		return settled, err
+	}
+	swept, err := r.sweep(ctx)
+	return settled || swept, err
+}
+
+// settleDue looks at rotations that are due. One that fails is looked at again after a minute, and delays no other.
+func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
+	names, err := r.Keystore.Due(ctx, keystore.Rotations, r.now(), dueBatch)
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if _, e := r.settle(ctx, name); e != nil {
+			err = errors.Join(err, ofTenant(name, e), r.postpone(ctx, keystore.Rotations, name, r.now()+retry))
+		}
+	}
+	return len(names) > 0, err
+}
+
+func ofTenant(tenant string, err error) error { return fmt.Errorf("tenant %q: %w", tenant, err) }
+
+// sweep begins a sweep if one is wanted, or works on a part of the one that is under way, to the part's end.
+func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
+	s, err := r.Sweep(ctx)
+	if err != nil {
+		return false, err
+	}
+	if r.seeSweep(s); r.Store == nil || !s.Running() && !s.begins(r.now()) {
+		return false, nil
+	}
+	sweeper, ok := r.Store.(kv.Sweeper)
+	if !ok {
+		return false, errors.New("rotation: the store of the cache cannot be swept")
+	}
+	topology, err := sweeper.Topology(ctx)
+	if err != nil {
+		return false, err
+	}
+	if s.open() && s.Topology != topology.ID {
+		if r.apart(ctx) != "" { // it may be the sweep of another cache
+			return false, nil
+		}
+		_, err := r.editSweep(ctx, func(now *Sweep) error {
+			if now.open() && now.Number == s.Number {
+				now.abort()
+			}
+			return nil
+		})
+		return err == nil, err
+	}
+	var claimed *Part
+	s, err = r.editSweep(ctx, func(s *Sweep) error {
+		if s.begins(r.now()) {
+			s.begin(topology, r.now())
+		}
+		if claimed = s.claim(r.id, func(p *Part) bool { return r.isFree(s, p) }); claimed == nil {
+			return errMoved
+		}
+		claimed.Holder = r.id
+		claimed.Beat++
 		return nil
+	})
+	if errors.Is(err, errMoved) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, r.workOn(ctx, s, *claimed, sweeper)
+}
+
+func (r *Rotator) isFree(s *Sweep, p *Part) bool {
+	return r.silent("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat), leaseTime)
+}
+
+// workOn works on a part, while its lease is renewed.
+func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
+	r.see(func(seen *Seen) { seen.Working = true })
+	defer r.see(func(seen *Seen) { seen.Working = false })
+	held, lost := context.WithCancelCause(ctx)
+	renewed := make(chan struct{})
+	go func() {
+		defer close(renewed)
+		r.renew(held, lost, s.Number, p.Name)
+	}()
+	var err error
+	if p.Name == "" {
+		err = r.closeSweep(held, s, sweeper)
+	} else {
+		err = newVisit(r, s, p).run(held, sweeper)
+	}
+	if errors.Is(context.Cause(held), errMoved) || errors.Is(err, errMoved) {
+		err = nil
+	}
+	lost(nil)
+	<-renewed
+	if err != nil {
+		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+		defer cancel()
+		_, _ = r.editPart(leave, s.Number, p.Name, func(_ *Sweep, p *Part) { p.Holder = "" }) // else its lease runs out
 	}
 	return err
 }
 
-// abandon ends the rotation of a tenant that was shredded.
-func (r *Rotator) abandon(ctx context.Context, record *Record) (*Record, bool, error) {
-	record, err := r.advance(ctx, record, func(record *Record) {
-		record.State, record.Ended, record.Cursor = Done, r.now(), nil
-	})
-	return record, false, ignoreMoved(err)
-}
-
-// rescan is the least time between two scans, where the first found something.
-const rescan = time.Hour
-
-// finish decides what follows when all entries were gone through.
-func (r *Rotator) finish(ctx context.Context, now *Record) (*Record, error) {
-	ttl := r.Ring.TTL().Milliseconds()
-	return r.advance(ctx, now, func(record *Record) {
-		record.Cursor, record.Counts, record.Failures, record.Found = nil, now.Counts, now.Failures, now.Found
-		unknown := record.Rotated + ttl // until then a process may write under a former key
-		switch {
-		case record.State == Reencrypting:
-			record.resealed(unknown, max(unknown, r.now()+r.Grace.Milliseconds()))
-			record.await(r.now())
-		case !record.scanned(r.now() + max(ttl, rescan.Milliseconds())):
-			record.await(r.now())
-		case record.State == FirstScan:
-			record.State = Disabling
-		case record.State == SecondScan:
-			record.State = Destroying
-		}
-	})
-}
-
-// look is how often Serve looks for what there is to do, and for how long it takes its leave.
-const look = 2 * time.Second
-
-// Serve does what there is to do, for all tenants, until ctx ends.
-func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
-	var ages time.Time
-	var saved time.Time
-	used := newUsed()
-	var last looked
-	for sleep(ctx, r.look) == nil {
-		if time.Since(saved) >= usesInterval {
-			saved = time.Now()
-			r.report(ctx, log, "", used.save(ctx, r))
-		}
-		if time.Since(ages) >= ageInterval {
-			ages = time.Now()
-			r.beginDue(ctx, log)
-		}
-		for r.round(ctx, log, &last) { // until there is nothing left
-		}
-		r.report(ctx, log, "", r.Release(ctx))
-	}
-	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), look)
-	defer cancel()
-	r.report(leave, log, "", errors.Join(r.Release(leave), used.save(leave, r)))
-}
-
-// looked is what a look at all records came to: until one of them changes, or the time, there is nothing to do.
-type looked struct {
-	position keystore.Position
-	until    int64
-}
-
-func (l *looked) see(position keystore.Position, records []*Record, now int64) {
-	l.position, l.until = position, now+lookAnyway.Milliseconds()
-	for _, record := range records {
-		if record.Active() {
-			l.until = min(l.until, record.Next)
+// renew renews the lease of a part until ctx ends. If another process has the part, it cancels the work.
+func (r *Rotator) renew(ctx context.Context, lost context.CancelCauseFunc, number uint64, name string) {
+	for sleep(ctx, leaseTime/3) == nil {
+		if _, err := r.editPart(ctx, number, name, func(*Sweep, *Part) {}); errors.Is(err, errMoved) {
+			lost(errMoved)
+			return
 		}
 	}
 }
 
-// lookAnyway is how often Serve reads all records: who was killed may have changed one, and not said so.
-const lookAnyway = time.Minute
-
-// round does a part of what there is to do for each tenant, those with a compromised key first, and reports
-// whether there is more to do now.
-func (r *Rotator) round(ctx context.Context, log *slog.Logger, last *looked) bool {
-	changed, position, err := r.changed(ctx, last.position)
-	if err == nil && !changed && r.now() < last.until {
-		last.position = position
-		return false
-	}
-	var records []*Record
-	if err == nil {
-		records, err = r.Records(ctx)
-	}
-	if err != nil {
-		r.report(ctx, log, "", err)
-		return false
-	}
-	r.seeAll(records)
-	last.see(position, records, r.now())
-	slices.SortStableFunc(records, func(a, b *Record) int { return rank(a) - rank(b) })
-	again := false
-	for _, record := range records {
-		if !record.Active() || record.Next > r.now() {
-			continue
+// closeSweep decides whether the sweep is complete, and looks at every rotation that is under way.
+func (r *Rotator) closeSweep(ctx context.Context, s *Sweep, sweeper kv.Sweeper) (err error) {
+	if !s.Judged {
+		topology, err := sweeper.Topology(ctx)
+		if err != nil {
+			return err
 		}
-		_, more, err := r.Work(ctx, record.Tenant)
-		r.report(ctx, log, record.Tenant, err)
-		if again = again || more && err == nil; more && record.Compromised {
+		apart := r.apart(ctx)
+		if s, err = r.editPart(ctx, s.Number, "", func(s *Sweep, _ *Part) { s.judge(topology, apart, r.now()) }); err != nil {
+			return err
+		}
+	}
+	states := map[State]int{}
+	for after := ""; ; {
+		documents, next, err := r.Keystore.Page(ctx, keystore.Rotations, after, dueBatch)
+		if err != nil {
+			return err
+		}
+		if err := r.settleAll(ctx, documents, states); err != nil {
+			return err
+		}
+		if after = next; after == "" {
 			break
 		}
 	}
-	return again && ctx.Err() == nil
+	_, err = r.editPart(ctx, s.Number, "", func(s *Sweep, _ *Part) { s.end(r.now(), states) })
+	return err
 }
 
-// changed reports whether a record may have changed since a position, and the position behind the changes.
-func (r *Rotator) changed(ctx context.Context, since keystore.Position) (changed bool, next keystore.Position, err error) {
-	changes, next, err := r.Keystore.Changes(ctx, since)
-	if errors.Is(err, keystore.ErrFeedLost) {
-		since = ""
-		_, next, err = r.Keystore.Changes(ctx, since)
+// settleAll looks at rotations, and counts them by their state.
+func (r *Rotator) settleAll(ctx context.Context, documents []keystore.Document, states map[State]int) error {
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(settlesAtOnce)
+	for _, document := range documents {
+		g.Go(func() error {
+			record, err := r.parse(document.Content)
+			if err != nil || record.State == Idle {
+				return nil // a damaged record is reported to whoever asks for it
+			}
+			if record.Active() {
+				settled, err := r.settle(ctx, record.Tenant)
+				if err != nil && ctx.Err() == nil {
+					err = r.postpone(ctx, keystore.Rotations, record.Tenant, r.now()) // settleDue tells
+				}
+				if err != nil {
+					return err
+				}
+				if settled != nil {
+					record = settled
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			states[record.State]++
+			return nil
+		})
 	}
-	for _, c := range changes {
-		changed = changed || c.Kind == keystore.Rotations
-	}
-	return changed || since == "", next, err
-}
-
-func rank(r *Record) int {
-	if r.Compromised {
-		return 0
-	}
-	return 1
-}
-
-func (r *Rotator) report(ctx context.Context, log *slog.Logger, tenant string, err error) {
-	if err != nil && ctx.Err() == nil {
-		r.see(func(seen *Seen) { seen.Errors++ })
-		log.Error("rotation is held up, and is tried again", "tenant", tenant, "error", err)
-	}
+	return g.Wait()
 }

@@ -93,6 +93,9 @@ export type ChangeReason = Schemas['Reason'];
 /** How far a tenant's rotation has come. */
 export type Rotation = Schemas['Rotation'];
 
+/** Rotations, and the sweep of the cache that serves all of them. `warnings` says why no key is destroyed. */
+export type Rotations = Schemas['Rotations'];
+
 /** Options of a write. */
 export interface SetOptions extends CallOptions {
   class: DataClassification;
@@ -245,7 +248,8 @@ export class CofferClient {
 
   /**
    * Makes new primary keys for a tenant, or the token's own, and has its servers re-encrypt the cache under them. `compromised` is for keys
-   * that others may know: they never seal again, and there is no way back. Never retried: that could rotate again. Needs `keys:admin`.
+   * that others may know: they never seal again, and there is no way back. `reason` is recorded in the audit log. Never retried: that could
+   * rotate again. Needs `keys:admin`.
    */
   async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean; reason?: ChangeReason } = {}): Promise<Rotation> {
     const { tenant, class: only, compromised, reason } = options;
@@ -254,8 +258,9 @@ export class CofferClient {
   }
 
   /** Makes the former keys of a tenant's last rotation the primaries again. Needs `keys:admin`. */
-  async rollback(options: CallOptions & { tenant?: string } = {}): Promise<Rotation> {
-    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant: options.tenant } }, jsonOf<'rollbackKeys'>);
+  async rollback(options: CallOptions & { tenant?: string; reason?: ChangeReason } = {}): Promise<Rotation> {
+    const { tenant, reason } = options;
+    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant, reason } }, jsonOf<'rollbackKeys'>);
   }
 
   /**
@@ -277,10 +282,9 @@ export class CofferClient {
     return this.#confirm('shredTenant', { tenant }, options);
   }
 
-  /** The last rotation of a tenant, or of every tenant that the token administers. Needs `keys:admin`. */
-  async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotation[]> {
-    const sent = { ...signalOf(options), query: { tenant: options.tenant } };
-    return (await this.#http.send('listRotations', sent, jsonOf<'listRotations'>)).rotations;
+  /** The last rotation of a tenant, or of every tenant that the token administers, and the sweep of the cache. Needs `keys:admin`. */
+  async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotations> {
+    return this.#http.send('listRotations', { ...signalOf(options), query: { tenant: options.tenant } }, jsonOf<'listRotations'>);
   }
 
   /** Seals a value into a package to keep wherever you like; nothing is stored. */

@@ -79,7 +79,9 @@ export type Code =
   /** The KMS key is disabled or deleted, or another one now has its name; the server's log says which. (HTTP 503) */
   | 'kms_key_unusable'
   /** The server cannot be reached, or the connection to it failed; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
-  | 'unreachable';
+  | 'unreachable'
+  /** Servers that share keysets do not use the same cache: no key is destroyed before all of them do. (HTTP 503, may succeed when retried) */
+  | 'cache_not_shared';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [

@@ -290,12 +290,12 @@ export interface paths {
         put?: never;
         /**
          * Rotate a tenant's keys
-         * @description Makes new primary keys of every use at once, and has the servers re-encrypt the cache under them; `GET /v1/rotations` tells how far
-         *     they are. While a rotation that does what is asked for is still re-encrypting, it is answered instead of a new one. After that a
-         *     retry is not safe, since it rotates again.
+         * @description Makes new primary keys of every use at once, and has the servers re-encrypt the cache under them; `GET /v1/rotations` reports their
+         *     progress. If a rotation of the tenant is under way, the request joins it: it makes no second new key for a keyset until the cache is
+         *     under the first one. After that a retry is not safe, since it rotates again.
          *
-         *     `compromised` is for keys that others may know: they never seal again, the cache is re-encrypted at full rate, and there is no way
-         *     back.
+         *     `compromised` is for keys that others may know: they never seal again, the tenant gets a new root, the cache is re-encrypted at full
+         *     rate, and there is no way back.
          */
         post: operations["rotateKeys"];
         delete?: never;
@@ -315,8 +315,8 @@ export interface paths {
         put?: never;
         /**
          * Roll a rotation back
-         * @description Makes the former keys of the tenant's last rotation the primaries again; what was sealed meanwhile still opens. The answer is
-         *     `key_unusable` if there is no rotation, or if its former keys are retired or compromised. Safe to retry.
+         * @description Makes the primaries from before the tenant's current rotation the primaries again; what was sealed in the meantime still opens. The
+         *     answer is `key_unusable` if there is no rotation, or if all its former keys are compromised, disabled or destroyed. Safe to retry.
          */
         post: operations["rollbackKeys"];
         delete?: never;
@@ -522,7 +522,8 @@ export interface paths {
          * Can requests be served now?
          * @description Asks the backing store, the keys and the audit log, for 3 seconds at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long, are not recorded (`audit_unavailable`), or values are not encrypted (`encryption_disabled`).
+         *     but will not be for long, are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
+         *     destroyed, because servers that share keysets do not share the cache (`cache_not_shared`).
          */
         get: operations["getReady"];
         put?: never;
@@ -593,7 +594,7 @@ export interface components {
          *     by its status. The list is that of every part of Coffer; some occur in a client or a browser only.
          * @enum {string}
          */
-        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable";
+        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared";
         /**
          * @description The sensitivity of a value, from the least to the most.
          * @enum {string}
@@ -711,15 +712,40 @@ export interface components {
         };
         Rotations: {
             rotations: components["schemas"]["Rotation"][];
+            sweep?: components["schemas"]["Sweep"];
+            /** @description Why no key is destroyed, for people. */
+            warnings: string[];
         };
-        /** @description How far a tenant's rotation has come. The counts are of cache entries, of the go through them that is under way or was the last. */
+        /** @description The sweep of all entries of the cache that is under way, or was the last. One sweep serves all tenants. */
+        Sweep: {
+            startedAt: components["schemas"]["Time"];
+            endedAt?: components["schemas"]["Time"];
+            /** @description Why the sweep is incomplete, for people. Another one follows. */
+            fault?: string;
+            /** @description Of the store, such as the nodes of a cluster. */
+            parts: number;
+            partsDone: number;
+            /** @description Entries that the last complete sweep visited; 0 if there was none. */
+            expected: number;
+            /** @description Entries that this sweep visited. */
+            scanned: number;
+            /** @description Of these not packages of the cache. */
+            foreign: number;
+        };
+        /**
+         * @description Why keys are changed; recorded in the audit log.
+         * @enum {string}
+         */
+        Reason: "incident" | "personnel" | "policy" | "schedule" | "other";
+        /** @description How far a tenant's rotation has come. The counts are of cache entries. */
         Rotation: {
             tenant: components["schemas"]["Tenant"];
             /** @description Names the rotation; random. */
             id: string;
             /** @enum {string} */
-            state: "rotating" | "reencrypting" | "grace" | "first-scan" | "disabling" | "second-scan" | "destroying" | "done" | "rolling-back" | "rolled-back";
-            /** @description The former keys are known to others: there is no way back and no grace. */
+            state: "rotating" | "reencrypting" | "grace" | "retiring" | "done" | "rolling-back" | "rolled-back";
+            reason?: components["schemas"]["Reason"];
+            /** @description A former key is known to others: there is no way back to it and no grace. */
             compromised: boolean;
             /** @description What it is of, each once. */
             keysets: {
@@ -731,17 +757,12 @@ export interface components {
             rotatedAt?: components["schemas"]["Time"];
             nextAt?: components["schemas"]["Time"];
             endedAt?: components["schemas"]["Time"];
-            /** @description Entries when it began. */
-            total: number;
-            scanned: number;
-            /** @description Sealed anew, in all goes of this rotation together. */
+            /** @description Resealed, in all sweeps of this rotation together. */
             reencrypted: number;
-            /** @description Written by others meanwhile. */
+            /** @description Written by others in the meantime. */
             changed: number;
             /** @description Do not open; they stay as they are. */
             failed: number;
-            /** @description No packages of the cache. */
-            foreign: number;
             failures: components["schemas"]["RotationFailure"][];
         };
         /** @description Entries of one class, key and error that do not open. */
@@ -761,8 +782,6 @@ export interface components {
             /** @description Give it back for the next page. Not there on the last one. */
             cursor?: string;
         };
-        /** @enum {string} */
-        Reason: "incident" | "personnel" | "policy" | "schedule" | "other";
         /** @description A line of the audit log. Members are only ever added. */
         Event: {
             /** @description The line's number. */
@@ -2480,12 +2499,9 @@ export interface operations {
                      *       ],
                      *       "begunAt": "2025-01-15T12:00:00.000Z",
                      *       "rotatedAt": "2025-01-15T12:00:00.120Z",
-                     *       "total": 0,
-                     *       "scanned": 0,
                      *       "reencrypted": 0,
                      *       "changed": 0,
                      *       "failed": 0,
-                     *       "foreign": 0,
                      *       "failures": []
                      *     }
                      */
@@ -2540,12 +2556,9 @@ export interface operations {
                      *       ],
                      *       "begunAt": "2025-01-15T12:00:00.000Z",
                      *       "rotatedAt": "2025-01-15T12:00:00.120Z",
-                     *       "total": 0,
-                     *       "scanned": 0,
                      *       "reencrypted": 0,
                      *       "changed": 0,
                      *       "failed": 0,
-                     *       "foreign": 0,
                      *       "failures": []
                      *     }
                      */
@@ -2777,15 +2790,21 @@ export interface operations {
                      *           ],
                      *           "begunAt": "2025-01-15T12:00:00.000Z",
                      *           "rotatedAt": "2025-01-15T12:00:00.120Z",
-                     *           "total": 5000,
-                     *           "scanned": 1200,
                      *           "reencrypted": 1180,
                      *           "changed": 20,
                      *           "failed": 0,
-                     *           "foreign": 0,
                      *           "failures": []
                      *         }
-                     *       ]
+                     *       ],
+                     *       "sweep": {
+                     *         "startedAt": "2025-01-15T12:00:02.000Z",
+                     *         "parts": 3,
+                     *         "partsDone": 1,
+                     *         "expected": 5000,
+                     *         "scanned": 1200,
+                     *         "foreign": 0
+                     *       },
+                     *       "warnings": []
                      *     }
                      */
                     "application/json": components["schemas"]["Rotations"];

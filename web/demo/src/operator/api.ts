@@ -1,6 +1,6 @@
 /** What the operator's page shows, in the client's words with times as dates. */
 import type { DataClassification } from 'coffer';
-import type { Event, EventFilter, Keyset as Told, Rotation as Going } from 'coffer/client';
+import type { Event, EventFilter, Keyset as Told, Rotation as Going, Rotations as All } from 'coffer/client';
 
 export interface Keyset extends Omit<Told, 'rotatedAt' | 'nextRotationAt' | 'class'> {
   class: DataClassification;
@@ -24,4 +24,12 @@ export function keysetOf({ rotatedAt, nextRotationAt, ...rest }: Told): Keyset {
 
 export function rotationOf({ begunAt, nextAt, ...rest }: Going): Rotation {
   return { ...rest, begunAt: new Date(begunAt), nextAt: nextAt ? new Date(nextAt) : null };
+}
+
+export interface Rotations extends Omit<All, 'rotations'> {
+  rotations: Rotation[];
+}
+
+export function rotationsOf({ rotations, ...rest }: All): Rotations {
+  return { ...rest, rotations: rotations.map(rotationOf) };
 }

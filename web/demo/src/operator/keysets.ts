@@ -23,10 +23,7 @@ export function sentenceOf(state: string, compromised: boolean): string {
     rotating: 'New keys are being made.',
     reencrypting: compromised ? 'Everything is being sealed under new keys, as fast as it goes.' : 'The cache is being sealed under the new keys.',
     grace: 'Everything is under the new keys. The former ones still open, and a rollback is possible.',
-    'first-scan': 'Looking for what is still under the former keys.',
-    disabling: 'The former keys are being disabled.',
-    'second-scan': 'Looking once more, before the former keys are destroyed.',
-    destroying: 'The former keys are being destroyed.',
+    retiring: 'Two sweeps of the cache must find nothing under the former keys. Then they are destroyed.',
     done: 'Done: the former keys of the cache are destroyed.',
     'rolling-back': 'The former keys are being made the primaries again.',
     'rolled-back': 'Rolled back: the former keys seal again, and what was written meanwhile still opens.',
@@ -34,9 +31,9 @@ export function sentenceOf(state: string, compromised: boolean): string {
   return known[state] ?? state;
 }
 
-/** Whether a rotation in this state goes on by itself now, and is worth watching. */
+/** Whether a rotation in this state advances automatically now, and is worth watching. */
 export function goesOn(state: string): boolean {
-  return ['rotating', 'reencrypting', 'first-scan', 'disabling', 'second-scan', 'destroying', 'rolling-back'].includes(state);
+  return ['rotating', 'reencrypting', 'retiring', 'rolling-back'].includes(state);
 }
 
 /** How the keysets are on the whole, as a sentence; `null` where the server has not looked yet. */

@@ -1,6 +1,6 @@
 import type { CofferClient } from 'coffer/client';
 import { type FormEvent, useCallback, useEffect, useState } from 'react';
-import { rotationOf } from '../../operator/api.js';
+import { rotationsOf } from '../../operator/api.js';
 import { agesOf, goesOn } from '../../operator/keysets.js';
 import type { Snapshot } from '../../operator/metrics.js';
 import { TENANTS, findTenant, loadTenants } from '../../operator/tenants.js';
@@ -9,6 +9,7 @@ import { useNow } from '../useNow.js';
 import { usePolled } from '../usePolled.js';
 import { PanelNote } from './PanelNote.js';
 import { Status } from './Status.js';
+import { SweepView } from './SweepView.js';
 import { TenantRow } from './TenantRow.js';
 
 /** Keysets change seldom, and so do rotations that are not going on. */
@@ -36,14 +37,14 @@ export function KeysPanel({ client, note, snapshot }: Props) {
     note,
   );
   const rotations = usePolled(
-    useCallback(async () => (await client.rotations()).map(rotationOf), [client]),
+    useCallback(async () => rotationsOf(await client.rotations()), [client]),
     live ? LIVE_MS : SLOW_MS,
     note,
   );
 
-  const going = rotations.value?.filter(({ state }) => goesOn(state)) ?? [];
+  const going = rotations.value?.rotations.filter(({ state }) => goesOn(state)) ?? [];
   useEffect(() => setLive(going.length > 0), [going.length]);
-  const made = rotations.value?.map(({ id, state }) => id + state).join();
+  const made = rotations.value?.rotations.map(({ id, state }) => id + state).join();
   const { reload } = keys;
   useEffect(() => reload(), [made, reload]); // a rotation that came further changed keysets
 
@@ -99,6 +100,7 @@ export function KeysPanel({ client, note, snapshot }: Props) {
         </search>
       )}
       <PanelNote problem={refusal ?? (missing ? null : (keys.problem ?? rotations.problem))} scope="keys:admin" />
+      {rotations.value && <SweepView rotations={rotations.value} />}
       {missing && <p className="hint">No tenant of exactly this name has keys.</p>}
       {keys.value && !missing && tenants.length === 0 && <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>}
       {tenants.length > 0 && shown.length === 0 && <p className="hint">None of those that are loaded has this in its name. “Find” asks the server for the tenant of exactly this name.</p>}
@@ -107,7 +109,7 @@ export function KeysPanel({ client, note, snapshot }: Props) {
           <TenantRow
             key={tenant.name}
             tenant={tenant}
-            rotation={rotations.value?.find((one) => one.tenant === tenant.name)}
+            rotation={rotations.value?.rotations.find((one) => one.tenant === tenant.name)}
             now={now}
             open={tenants.length === 1}
             onRotate={() => change(client.rotate({ tenant: tenant.name }))}

@@ -1,5 +1,5 @@
 import type { Rotation } from '../../operator/api.js';
-import { goesOn, sentenceOf } from '../../operator/keysets.js';
+import { sentenceOf } from '../../operator/keysets.js';
 import { dateText } from '../../wording.js';
 import { ClassBadge } from '../ClassBadge.js';
 import { ConfirmButton } from '../ConfirmButton.js';
@@ -11,14 +11,14 @@ interface Props {
   onRollback: () => void;
 }
 
-/** A tenant's rotation as it goes on, and the buttons that begin one or take it back. */
+/** A tenant's rotation, and the buttons that begin one or roll it back. */
 export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) {
   return (
     <div className="rotation">
       {rotation && <Progress rotation={rotation} />}
       <span className="actions">
         <ConfirmButton label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
-        {rotation && !rotation.compromised && ['reencrypting', 'grace'].includes(rotation.state) && (
+        {rotation && !rotation.compromised && ['reencrypting', 'grace', 'retiring'].includes(rotation.state) && (
           <ConfirmButton label="Roll back" ask="Make the old keys seal again" onConfirm={onRollback} />
         )}
       </span>
@@ -27,15 +27,14 @@ export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) 
 }
 
 function Progress({ rotation }: { rotation: Rotation }) {
-  const { tenant, state, compromised, total, scanned, reencrypted, failed, failures, begunAt, nextAt } = rotation;
+  const { state, reason, compromised, reencrypted, failed, failures, begunAt, nextAt } = rotation;
   return (
     <>
       <p role="status">
-        {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}.</span> {compromised && <span className="badge class-phi">compromised</span>}
+        {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}{reason && `, reason: ${reason}`}.</span> {compromised && <span className="badge class-phi">compromised</span>}
       </p>
-      {goesOn(state) && <progress value={total ? Math.min(scanned, total) : undefined} max={total || undefined} aria-label={`Entries of ${tenant} that are done`} />}
       <p className="hint">
-        {scanned} of {Math.max(total, scanned)} entries done, {reencrypted} re-encrypted
+        {reencrypted} entries re-encrypted
         {failed > 0 && `, ${failed} do not open`}
         {nextAt && `; the next step is due ${dateText(nextAt)}`}
       </p>

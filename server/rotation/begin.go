@@ -1,0 +1,305 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Begin makes new primaries for a tenant's keysets, of every use but browsers' storage, and requests a sweep that
+// brings the cache under them. A rotation that is under way already does what it can of the order; the rest joins
+// it. Begin continues after ctx was canceled once the rotation is announced. It returns keyring.ErrNoTenant,
+// envelope.ErrKeyDestroyed for a tenant that was shredded, ErrFull, and the errors of the KEK and of the keystore.
+func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Record, error) {
+	if _, err := r.settle(ctx, tenant); err != nil {
+		return nil, err
+	}
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	record, err := r.edit(ctx, tenant, func(record *Record) error {
+		d, err := r.Ring.Document(ctx, tenant)
+		if err == nil && d.Shredded() {
+			err = envelope.ErrKeyDestroyed
+		}
+		if err != nil {
+			return err
+		}
+		next, err := plan(record, d, order, sweep.Swept, r.now())
+		if err == nil {
+			next.Next = r.now() + retry
+			*record = *next
+		}
+		return err
+	})
+	if errors.Is(err, errNothing) {
+		return record, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.settleAnnounced(ctx, tenant)
+}
+
+// Rollback makes the primaries from before the current rotation the primaries again, if they are still enabled.
+// What was sealed in the meantime still opens, and the next rotation retires its keys. It returns ErrNoWayBack.
+func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, error) {
+	if _, err := r.settle(ctx, tenant); err != nil {
+		return nil, err
+	}
+	record, err := r.edit(ctx, tenant, func(record *Record) error {
+		if record.State == RolledBack {
+			return nil
+		}
+		if !record.Active() {
+			return ErrNoWayBack
+		}
+		d, err := r.Ring.Document(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		if len(record.ways(d)) == 0 {
+			return ErrNoWayBack
+		}
+		record.State, record.By, record.Next = RollingBack, by, r.now()+retry
+		return nil
+	})
+	if err != nil || record.State == RolledBack {
+		return record, err
+	}
+	return r.settleAnnounced(ctx, tenant)
+}
+
+// settleAnnounced completes a change that is announced, whether its caller stays or not.
+func (r *Rotator) settleAnnounced(ctx context.Context, tenant string) (*Record, error) {
+	ctx, cancel := durable.Detach(ctx)
+	defer cancel()
+	return r.settle(ctx, tenant)
+}
+
+// settle does what can be done now for a tenant's rotation, apart from its entries: it completes an announced
+// change, destroys keys and requests sweeps. It returns the record, nil if there is none. Each change is bound to the keyset's epoch, or can be
+// made again, so a process that was delayed in between changes nothing more.
+func (r *Rotator) settle(ctx context.Context, tenant string) (*Record, error) {
+	for {
+		record, err := r.Record(ctx, tenant)
+		if err != nil || record == nil || !record.Active() {
+			return record, err
+		}
+		switch record.State {
+		case Rotating:
+			err = r.rotate(ctx, record)
+		case RollingBack:
+			err = r.rollBack(ctx, record)
+		default:
+			record, err = r.proceed(ctx, record)
+			if err == nil {
+				return record, nil
+			}
+		}
+		if errors.Is(err, envelope.ErrKeyDestroyed) { // the tenant was shredded
+			record, err = r.advance(ctx, record, func(record *Record) { record.end(Done, r.now()) })
+		}
+		if err != nil && !errors.Is(err, errMoved) {
+			return record, err
+		}
+	}
+}
+
+func (r *Record) end(state State, now int64) {
+	r.State, r.Former, r.Ended, r.Next = state, nil, now, 0
+}
+
+// rotate makes the new primaries that a record announces, and records each one.
+func (r *Rotator) rotate(ctx context.Context, record *Record) error {
+	t, err := r.Ring.Tenant(ctx, record.Tenant)
+	if err != nil {
+		return err
+	}
+	compromised := false
+	for _, k := range record.Keysets {
+		if k.Made {
+			continue
+		}
+		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
+		if err == nil {
+			err = r.Audit.Record(ctx, event(audit.KeyRotate, k.By, record.Tenant, k.Use, k.Class, ID(primary)))
+		}
+		if err == nil && k.Compromised {
+			compromised = true
+			err = r.compromise(ctx, record.Tenant, k)
+		}
+		if err != nil {
+			return fmt.Errorf("rotation: %w", err)
+		}
+	}
+	if compromised {
+		if err := r.replaceRoots(ctx, t); err != nil {
+			return err
+		}
+	}
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := r.Ring.Document(ctx, record.Tenant)
+	if err != nil {
+		return err
+	}
+	_, err = r.advance(ctx, record, func(record *Record) {
+		record.made(d, sweep.Number, r.now(), r.Ring.TTL().Milliseconds(), r.Grace.Milliseconds())
+	})
+	return err
+}
+
+// replaceRoots gives a tenant whose keys are compromised a new root: one that leaked opens none of the new keys.
+func (r *Rotator) replaceRoots(context.Context, *keyring.Tenant) error { return nil }
+
+// compromise marks the former keys of a keyset.
+func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error {
+	d, err := r.Ring.Document(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	s := d.Keyset(k.Use, k.Class)
+	if s == nil {
+		return nil
+	}
+	for i := range s.Keys {
+		key := &s.Keys[i]
+		if key.ID == s.Primary || key.State != envelope.Enabled {
+			continue
+		}
+		if err := r.announce(ctx, event(audit.KeyCompromised, k.By, tenant, k.Use, k.Class, ID(key.ID)), k.Use, envelope.Compromised); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
+	d, err := r.Ring.Document(ctx, record.Tenant)
+	if err != nil {
+		return err
+	}
+	for _, k := range record.ways(d) {
+		isPrimary := func(ctx context.Context) (bool, error) {
+			d, err := r.Ring.Document(ctx, record.Tenant)
+			if err != nil {
+				return false, err
+			}
+			s := d.Keyset(k.Use, k.Class)
+			return s != nil && s.Primary == format.KeyID(k.From), nil
+		}
+		err := audit.Announce(ctx, r.Audit, audit.Change{
+			Event: event(audit.KeyRollback, record.By, record.Tenant, k.Use, k.Class, k.From),
+			Apply: func(ctx context.Context) error {
+				return r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
+			},
+			InEffect: isPrimary,
+		})
+		if err != nil && !errors.Is(err, envelope.ErrKeyUnusable) { // an operator disabled it in the meantime
+			return fmt.Errorf("rotation: %w", err)
+		}
+	}
+	_, err = r.advance(ctx, record, func(record *Record) { record.end(RolledBack, r.now()) })
+	return err
+}
+
+// proceed does the next step of a rotation that announces nothing, and writes down what follows.
+func (r *Rotator) proceed(ctx context.Context, record *Record) (*Record, error) {
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		return record, err
+	}
+	n := decide(record, sweep, r.now())
+	var destroyed []Key
+	var refused error
+	if len(n.destroy) > 0 {
+		if apart := r.apart(ctx); apart != "" {
+			refused = fmt.Errorf("rotation: %s", apart)
+		} else if destroyed, err = r.destroy(ctx, record, n.destroy); err != nil {
+			return record, err
+		}
+	}
+	if n.sweep > sweep.Wanted || n.full && !sweep.WantedFull && n.sweep > 0 {
+		if _, err := r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil }); err != nil {
+			return record, err
+		}
+	}
+	record, err = r.advance(ctx, record, func(record *Record) {
+		record.Former = slices.DeleteFunc(record.Former, func(f Former) bool { return slices.Contains(destroyed, f.Key) })
+		if n = decide(record, sweep, r.now()); len(n.destroy) > 0 {
+			n.next = r.now() + retry
+		}
+		if record.UnreadableIn < sweep.Swept && sweep.Judged {
+			record.Failures, record.Counts.Failed = nil, 0
+		}
+		if n.state == Done {
+			record.end(Done, r.now())
+			return
+		}
+		record.State, record.Next = n.state, n.next
+		if n.sweep > 0 && (n.next == 0 || n.next > r.now()+recheck) {
+			record.Next = r.now() + recheck
+		}
+	})
+	if err == nil {
+		err = refused
+	}
+	return record, err
+}
+
+// destroy destroys former keys of the cache, and returns those that are destroyed, or are primaries again.
+func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) (gone []Key, err error) {
+	d, err := r.Ring.Document(ctx, record.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if d.Shredded() {
+		return nil, envelope.ErrKeyDestroyed
+	}
+	left := formerKeys(d)
+	for _, k := range keys {
+		if _, ok := left[k]; ok {
+			err := r.announce(ctx, event(audit.KeyDestroy, record.former(k).By, record.Tenant, format.UseCache, k.Class, k.ID), format.UseCache, envelope.Destroyed)
+			if err != nil && !errors.Is(err, keyring.ErrInUse) {
+				return gone, err
+			}
+		}
+		gone = append(gone, k)
+	}
+	return gone, nil
+}
+
+// announce records that a key comes to a state, and has it come to it.
+func (r *Rotator) announce(ctx context.Context, e audit.Event, use format.Use, to envelope.State) error {
+	err := audit.Announce(ctx, r.Audit, audit.Change{
+		Event: e,
+		Apply: func(ctx context.Context) error { return r.Ring.Advance(ctx, e.Tenant, use, e.Class, e.KeyID, to) },
+		InEffect: func(ctx context.Context) (bool, error) {
+			return r.Ring.HasAdvanced(ctx, e.Tenant, use, e.Class, e.KeyID, to)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("rotation: %w", err)
+	}
+	return nil
+}
+
+// event is the event of a change of a key, by whoever ordered it, whichever process makes it.
+func event(action audit.Action, by By, tenant string, use format.Use, class classify.Class, id ID) audit.Event {
+	return audit.Event{
+		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id), Facts: audit.Facts{audit.FactUse: use.String()}.With(by.Reason),
+		RequestID: by.RequestID, Issuer: by.Issuer, Subject: by.Subject,
+	}
+}

@@ -1,0 +1,153 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// Servers that share keysets must share the cache: a key is destroyed by what is found in one cache. So each server
+// announces itself in the keystore and in its cache, and a server that does not find all others in its own cache
+// destroys nothing. Announcements are rewritten all the time, so a cache that was emptied has them again soon.
+
+const (
+	announceInterval = 5 * time.Second
+	silence          = time.Minute      // after which a server that announced nothing is taken to be dead
+	oldest           = 15 * time.Minute // age of an announcement, by another server's clock, that is still believed
+	markerTTL        = time.Hour        // of an announcement in the cache: longer than oldest
+)
+
+// server is what a server announces in the keystore.
+type server struct {
+	ID          string   `json:"id"`
+	Host        string   `json:"host,omitempty"`
+	Environment string   `json:"environment"`
+	At          int64    `json:"at"`                // milliseconds since 1970
+	Missing     []string `json:"missing,omitempty"` // hosts that it does not find in its cache
+}
+
+func (s *server) name() string { return fmt.Sprintf("%s (%.6s)", s.Host, s.ID) }
+
+// marker is the key of a server's announcement in the cache. No tenant has the empty name.
+func marker(environment, id string) string {
+	return kv.Prefix("", "servers") + environment + "/" + id
+}
+
+// announceServer announces this process, first in the cache, so that a server that is found in the keystore is in its cache too.
+func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
+	if r.Store == nil {
+		return false, nil
+	}
+	if err := r.Store.Set(ctx, marker(r.Environment, r.id), []byte(r.host), markerTTL); err != nil {
+		return false, err
+	}
+	missing, err := r.missing(ctx)
+	if err != nil {
+		return false, err
+	}
+	before, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
+	if err != nil {
+		return false, err
+	}
+	content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), missing}) // cannot fail: texts and numbers only
+	if _, err := r.Keystore.Swap(ctx, keystore.Servers, r.id, before, content, 0); err != nil {
+		return false, err
+	}
+	r.mu.Lock()
+	persists := len(missing) > 0 && len(r.missed) > 0 // an emptied cache has all announcements again soon
+	r.missed = missing
+	r.mu.Unlock()
+	if persists {
+		return false, errors.New(apartText(missing))
+	}
+	return false, nil
+}
+
+func apartText(missing []string) string {
+	return "servers that share the keysets are not in this server's cache (" + strings.Join(missing, ", ") +
+		"): no key is destroyed before all of them use the same cache"
+}
+
+// Apart returns an error if this server did not find the announcements of all others in its cache, twice in
+// succession. It reads nothing.
+func (r *Rotator) Apart(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.missed) == 0 {
+		return nil
+	}
+	return errors.New(apartText(r.missed))
+}
+
+// apart says why this process may not conclude anything from its cache; it is empty if it may.
+func (r *Rotator) apart(ctx context.Context) string {
+	if r.Store == nil {
+		return "this process has no cache"
+	}
+	missing, err := r.missing(ctx)
+	switch {
+	case err != nil:
+		return fmt.Sprint("whether other servers use this cache is not known: ", err)
+	case len(missing) > 0:
+		return apartText(missing)
+	}
+	return ""
+}
+
+// missing returns the live servers that this process does not find in its cache.
+func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
+	var live []server
+	var keys []string
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
+		if err != nil && document.Err == nil {
+			return nil, err
+		}
+		var s server
+		if json.Unmarshal(document.Content, &s) != nil || s.Environment != r.Environment || s.ID == r.id {
+			continue
+		}
+		if !lives(&s, r.silent("server "+s.ID, string(document.Content), silence), r.now()) {
+			_, _ = r.Keystore.Swap(ctx, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
+			continue
+		}
+		live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
+	}
+	if len(live) == 0 {
+		return nil, nil
+	}
+	found, err := r.Store.GetMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for i := range live {
+		if found[i] == nil {
+			hosts = append(hosts, live[i].name())
+		}
+	}
+	slices.Sort(hosts)
+	return hosts, nil
+}
+
+// lives reports whether a server that announced itself is alive.
+func lives(s *server, silent bool, now int64) bool {
+	return !silent && now-s.At < oldest.Milliseconds()
+}
+
+// leave withdraws this process's announcements and leases.
+func (r *Rotator) leave(ctx context.Context) error {
+	if r.Store == nil {
+		return nil
+	}
+	content, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
+	if err == nil && content != nil {
+		_, err = r.Keystore.Swap(ctx, keystore.Servers, r.id, content, nil, 0)
+	}
+	return err
+}

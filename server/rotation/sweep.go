@@ -1,0 +1,186 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// Sweep is the one visit of all entries of the store that is under way, or was the last. Servers divide its parts,
+// and hold a lease of each part that they work on. Times are milliseconds since 1970.
+type Sweep struct {
+	Number   uint64        `json:"number"` // 0 before the first sweep
+	Started  int64         `json:"started"`
+	Ended    int64         `json:"ended,omitempty"` // 0 while it is under way
+	Topology string        `json:"topology"`        // of the store at its start
+	Judged   bool          `json:"judged,omitempty"`
+	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
+	Full     bool          `json:"full,omitempty"`  // at full rate
+	Parts    []Part        `json:"parts,omitempty"`
+	Closing  Part          `json:"closing"`          // the work after all parts: to look at the rotations under way
+	States   map[State]int `json:"states,omitempty"` // tenants by the state of their rotation, when it ended
+	Room     int           `json:"room"`             // rotations of all its keys for which the fullest visited tenant has room; -1 if not known
+
+	Wanted     uint64 `json:"wanted"` // a sweep with this number, or a later one, has to begin
+	WantedFull bool   `json:"wantedFull,omitempty"`
+	NotBefore  int64  `json:"notBefore,omitempty"` // the next sweep does not begin before
+
+	Swept uint64     `json:"swept"`          // the last complete sweep
+	Last  []Finished `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, the latest first
+}
+
+// Finished is a complete sweep.
+type Finished struct {
+	Number   uint64 `json:"number"`
+	Started  int64  `json:"started"`
+	Ended    int64  `json:"ended"`
+	Topology string `json:"topology"`
+	Scanned  int    `json:"scanned"`
+}
+
+// Part is a part of the store.
+type Part struct {
+	Name   string `json:"name"`
+	Cursor []byte `json:"cursor,omitempty"`
+	Holder string `json:"holder,omitempty"` // the process that works on it
+	Beat   uint64 `json:"beat,omitempty"`   // changes while the holder is alive
+	Done   bool   `json:"done,omitempty"`
+	Counts Counts `json:"counts"`
+}
+
+const (
+	leaseTime  = 15 * time.Second // after which a holder that wrote nothing is taken to be dead
+	retrySweep = time.Minute      // the least time between an incomplete sweep and the next
+)
+
+// Running reports whether the sweep is under way.
+func (s *Sweep) Running() bool { return s.Number > 0 && s.Ended == 0 }
+
+// open reports whether entries are still being visited.
+func (s *Sweep) open() bool { return s.Running() && !s.Judged }
+
+// Counts returns the counts of all parts.
+func (s *Sweep) Counts() (n Counts) {
+	for i := range s.Parts {
+		n.plus(s.Parts[i].Counts)
+	}
+	return n
+}
+
+// request asks for a sweep.
+func (s *Sweep) request(number uint64, full bool) {
+	s.Wanted = max(s.Wanted, number)
+	if full {
+		s.WantedFull = true
+		s.Full = s.Full || s.open()
+	}
+}
+
+// begins reports whether the next sweep is to begin at a time.
+func (s *Sweep) begins(now int64) bool {
+	return !s.Running() && s.Wanted > s.Number && now >= s.NotBefore
+}
+
+// begin begins the next sweep. The earlier complete sweeps count only if the topology is still the same. Numbers grow
+// even if the document was lost: the first one is the time in seconds.
+func (s *Sweep) begin(t kv.Topology, now int64) {
+	number := s.Number + 1
+	if s.Number == 0 {
+		number = uint64(now / 1000)
+	}
+	last := slices.DeleteFunc(slices.Clone(s.Last), func(f Finished) bool { return f.Topology != t.ID })
+	*s = Sweep{Number: number, Started: now, Topology: t.ID, Full: s.WantedFull, Wanted: s.Wanted, Swept: s.Swept, Last: last, States: s.States, Room: -1}
+	if !t.Stable {
+		s.fault("keys were moving between parts of the store when it began: " + t.Reason)
+	}
+	for _, name := range t.Parts {
+		s.Parts = append(s.Parts, Part{Name: name})
+	}
+}
+
+// fault makes the sweep incomplete. The first reason stays.
+func (s *Sweep) fault(reason string) {
+	if s.Fault == "" {
+		s.Fault = reason
+	}
+}
+
+// part returns a part by its name, nil if there is none. The empty name is the closing part.
+func (s *Sweep) part(name string) *Part {
+	if name == "" {
+		return &s.Closing
+	}
+	for i := range s.Parts {
+		if s.Parts[i].Name == name {
+			return &s.Parts[i]
+		}
+	}
+	return nil
+}
+
+// claim returns the part that a process is to work on: one that nobody holds, and after all parts the closing
+// one. It returns nil if there is none.
+func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
+	if !s.Running() {
+		return nil
+	}
+	left := false
+	for i := range s.Parts {
+		p := &s.Parts[i]
+		if left = left || !p.Done; !p.Done && (p.Holder == "" || p.Holder == holder || free(p)) {
+			return p
+		}
+	}
+	if c := &s.Closing; !left && (c.Holder == "" || c.Holder == holder || free(c)) {
+		return c
+	}
+	return nil
+}
+
+// judge decides whether the sweep is complete, once all parts are done. apart says why the process that ends it does not
+// share its store with all others; it is empty if it does.
+func (s *Sweep) judge(t kv.Topology, apart string, now int64) {
+	switch {
+	case t.ID != s.Topology:
+		s.fault("the topology of the store changed: a failover, a restart, or another slot map")
+	case !t.Stable:
+		s.fault("keys were moving between parts of the store when it ended: " + t.Reason)
+	case apart != "":
+		s.fault(apart)
+	}
+	if s.Judged = true; s.Fault == "" {
+		s.Swept = s.Number
+		s.Last = append([]Finished{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Last[:min(1, len(s.Last))]...)
+	}
+}
+
+// end ends the sweep. After an incomplete one the next begins after as long a time as that one took.
+func (s *Sweep) end(now int64, states map[State]int) {
+	s.Ended, s.Closing, s.States = now, Part{}, states
+	if s.Fault != "" {
+		s.NotBefore = now + max(retrySweep.Milliseconds(), min(now-s.Started, time.Hour.Milliseconds()))
+	}
+	if s.Wanted <= s.Number {
+		s.WantedFull = false
+	}
+}
+
+// abort ends the sweep if its parts are not those of the store anymore, so that nobody works on them.
+func (s *Sweep) abort() {
+	s.fault(fmt.Sprint("the topology of the store changed: ", s.done(), " of ", len(s.Parts), " parts were done"))
+	for i := range s.Parts {
+		s.Parts[i].Done = true
+	}
+	s.Judged = true
+}
+
+func (s *Sweep) done() (n int) {
+	for i := range s.Parts {
+		if s.Parts[i].Done {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,366 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+const (
+	pageSize   = 1000
+	headBatch  = 250         // entries whose headers are read at once
+	headLimit  = 512         // bytes of a package that hold the headers of most
+	longHead   = 32 << 10    // bytes that hold every header
+	lookCost   = 10          // entries that are looked at for the price of resealing one, at a limited rate
+	checkpoint = time.Second // between two records of how far a part is
+	firstWait  = 50 * time.Millisecond
+	tries      = 10      // of a call of the store, within 25 s; then the sweep is incomplete
+	keyTries   = 4       // of a call for a tenant's keys; then the sweep is incomplete for the tenant
+	maxTenants = 1 << 17 // whose primaries are in memory, about 100 bytes each
+	maxNotes   = 1 << 14 // tenants whose counts are in memory
+)
+
+// visit is a process's work on one part of a sweep.
+type visit struct {
+	r      *Rotator
+	number uint64
+	begun  int64
+	full   bool
+	part   Part
+	limit  *rate.Limiter
+
+	tenants map[string]*tenant // of the pages so far
+	notes   map[string]*note   // that are not in the tenants' records yet
+	counts  Counts
+	room    int
+	mu      sync.Mutex // guards notes and counts
+}
+
+// tenant is what a visit knows about an owner of entries. It is as old as the visit at most, which is young enough:
+// a rotation that began in the meantime waits for a sweep that starts later.
+type tenant struct {
+	primaries [classify.PHI + 1]uint64 // the beginnings of the primaries' ids, by class; 0 if there is none
+	gone      bool                     // it has no keys, or was shredded
+	err       error                    // its keys cannot be used
+	record    *Record                  // nil before it is asked for, and if no rotation is under way
+	asked     bool
+	cache     *cache.Cache // nil before an entry is to be resealed
+}
+
+// note is what a visit found out about a tenant.
+type note struct {
+	found    map[Key]bool
+	failures map[Failed]int // with Entries 0
+	counts   Counts
+	urgent   bool // it has to be durable before the next checkpoint
+}
+
+func newVisit(r *Rotator, s *Sweep, p Part) *visit {
+	v := &visit{
+		r: r, number: s.Number, begun: s.Started, full: s.Full, part: p, limit: rate.NewLimiter(rate.Inf, 0), tenants: map[string]*tenant{},
+		notes: map[string]*note{}, counts: p.Counts, room: -1,
+	}
+	if r.Rate > 0 && !s.Full {
+		v.limit = rate.NewLimiter(rate.Limit(r.Rate*lookCost), headBatch*lookCost)
+	}
+	return v
+}
+
+// run visits the rest of the part. A store that does not answer makes the sweep incomplete.
+func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
+	saved := v.r.Now()
+	for cursor := string(v.part.Cursor); ; {
+		var keys []string
+		var next string
+		err := v.again(ctx, tries, func() (err error) {
+			keys, next, err = sweeper.SweepPage(ctx, v.part.Name, kv.Root, cursor, pageSize)
+			return err
+		})
+		switch {
+		case errors.Is(err, kv.ErrCursor) && cursor != "": // begin again, if the store is still the same
+			return v.save(ctx, "", false, nil)
+		case err == nil:
+			err = v.page(ctx, keys)
+		}
+		if err == nil && next != "" && v.r.Now().Sub(saved) >= checkpoint {
+			saved = v.r.Now()
+			err = v.save(ctx, next, false, nil)
+		}
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errMoved)) {
+			return err
+		}
+		if err != nil || next == "" {
+			return errors.Join(v.save(ctx, next, true, err), err)
+		}
+		cursor = next
+	}
+}
+
+// again calls do until it succeeds, a few times while an error is of the moment.
+func (v *visit) again(ctx context.Context, tries int, do func() error) error {
+	wait := firstWait
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try == tries || !transient(err) || sleep(ctx, wait) != nil {
+			return err
+		}
+		wait *= 2
+	}
+}
+
+// transient reports whether an error is of the moment, and not of the entry.
+func transient(err error) bool {
+	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
+}
+
+// page visits entries.
+func (v *visit) page(ctx context.Context, keys []string) error {
+	for len(keys) > 0 {
+		batch := keys[:min(len(keys), headBatch)]
+		keys = keys[len(batch):]
+		if err := v.limit.WaitN(ctx, len(batch)); err != nil {
+			return err
+		}
+		if err := v.batch(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry is an entry of the cache.
+type entry struct {
+	key, owner, name string
+	head             kv.Sized
+}
+
+// batch reads the headers of entries, and reseals those that are not under the primary of their class.
+func (v *visit) batch(ctx context.Context, keys []string) error {
+	var all []entry
+	for _, key := range keys {
+		if owner, collection, name, ok := kv.SplitKey(key); ok && collection == cache.Collection {
+			all = append(all, entry{key: key, owner: owner, name: name})
+		}
+	}
+	if err := v.read(ctx, all, headLimit); err != nil {
+		return err
+	}
+	if err := v.meet(ctx, all); err != nil {
+		return err
+	}
+	due := map[string][]string{}
+	for i := range all {
+		e := &all[i]
+		if e.head.Value == nil && e.head.Begin == nil {
+			continue // it is gone, or was counted as unreadable
+		}
+		key, isPackage := headOf(&e.head)
+		switch t := v.tenants[e.owner]; {
+		case !isPackage || t.gone:
+			v.count(e.owner, Key{}, cache.Foreign, nil)
+		case t.err != nil:
+			v.count(e.owner, key, cache.Kept, t.err)
+		case t.isPrimary(key):
+			v.count(e.owner, key, cache.Kept, nil)
+		default:
+			if err := v.found(ctx, e.owner, key); err != nil {
+				return err
+			}
+			due[e.owner] = append(due[e.owner], e.name)
+		}
+	}
+	for owner, names := range due {
+		if err := v.reseal(ctx, owner, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the beginnings of packages. An entry that spoils the answer for all others is counted as unreadable.
+func (v *visit) read(ctx context.Context, all []entry, limit int) error {
+	keys := make([]string, len(all))
+	for i := range all {
+		keys[i] = all[i].key
+	}
+	var heads []kv.Sized
+	err := v.again(ctx, tries, func() (err error) {
+		heads, err = v.r.Store.GetManyWithin(ctx, keys, limit)
+		return err
+	})
+	switch {
+	case err != nil && transient(err):
+		return err
+	case err != nil && len(all) == 1:
+		v.count(all[0].owner, Key{}, cache.Kept, err)
+		return nil
+	case err != nil:
+		for i := range all {
+			if err := v.read(ctx, all[i:i+1], limit); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i := range all {
+		if all[i].head = heads[i]; heads[i].Begin == nil || limit == longHead {
+			continue
+		}
+		if _, _, err := format.ParseHeader(heads[i].Begin); err != nil { // it may be longer than what was read
+			if err := v.read(ctx, all[i:i+1], longHead); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// headOf returns the key of a package of the cache, and reports whether it is one. Nothing of it is authenticated.
+func headOf(one *kv.Sized) (Key, bool) {
+	text := one.Value
+	if text == nil {
+		text = one.Begin
+	}
+	h, n, err := format.ParseHeader(text)
+	if err == nil {
+		err = format.CheckBody(&h, one.Size-n)
+	}
+	ok := err == nil && h.Source == format.FromKeyset && h.Algorithm != format.Chunked && h.Use == format.UseCache
+	return Key{classify.Class(h.Class), ID(h.KeyID)}, ok
+}
+
+// meet reads the keysets of owners that the visit meets for the first time.
+func (v *visit) meet(ctx context.Context, all []entry) error {
+	if len(v.tenants) > maxTenants {
+		clear(v.tenants)
+	}
+	unknown := map[string]*tenant{}
+	for i := range all {
+		if owner := all[i].owner; v.tenants[owner] == nil && unknown[owner] == nil {
+			unknown[owner] = &tenant{}
+		}
+	}
+	g, _ := errgroup.WithContext(ctx)
+	g.SetLimit(settlesAtOnce)
+	for owner, t := range unknown {
+		g.Go(func() error { return v.introduce(ctx, owner, t) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	maps.Copy(v.tenants, unknown)
+	return nil
+}
+
+// introduce reads a tenant's keysets. If only they cannot be read, that concerns this tenant alone.
+func (v *visit) introduce(ctx context.Context, owner string, t *tenant) error {
+	var d *envelope.Document
+	err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Ring.Document(ctx, owner); return err })
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, keyring.ErrNoTenant), errors.Is(err, keyring.ErrTenant), err == nil && d.Shredded():
+		t.gone = true
+		return nil
+	case err != nil:
+		t.err = err
+		return nil
+	}
+	for i := range d.Keysets {
+		if s := &d.Keysets[i]; s.Use == format.UseCache && s.Class.Valid() {
+			t.primaries[s.Class] = beginning(ID(s.Primary))
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if room := d.Room(); v.room < 0 || room < v.room {
+		v.room = room
+	}
+	return nil
+}
+
+func (t *tenant) isPrimary(key Key) bool {
+	return key.Class.Valid() && t.primaries[key.Class] == beginning(key.ID)
+}
+
+// beginning returns the first bytes of a key id, enough to tell keys apart: ids are derived from random keys.
+func beginning(id ID) (n uint64) {
+	for _, b := range id[:8] {
+		n = n<<8 | uint64(b)
+	}
+	return n
+}
+
+// reseal brings a tenant's entries under the primaries of their classes.
+func (v *visit) reseal(ctx context.Context, owner string, names []string) error {
+	t := v.tenants[owner]
+	if t.cache == nil && t.err == nil {
+		t.err = v.again(ctx, keyTries, func() (err error) { t.cache, err = v.r.unlock(ctx, owner); return err })
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if t.err != nil {
+		for range names {
+			v.count(owner, Key{}, cache.Kept, t.err)
+		}
+		return nil
+	}
+	size := int(max(1, min(batchSize, v.r.Memory.Share()/(batchLimit*copies))))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for len(names) > 0 {
+		batch := names[:min(len(names), size)]
+		names = names[len(batch):]
+		g.Go(func() error {
+			if err := v.limit.WaitN(ctx, len(batch)*(lookCost-1)); err != nil {
+				return err
+			}
+			return v.resealBatch(ctx, owner, t, batch, batchLimit)
+		})
+	}
+	return g.Wait()
+}
+
+// found notes a former key that an entry is under, if the sweep counts for the key.
+func (v *visit) found(ctx context.Context, owner string, key Key) error {
+	record, err := v.recordOf(ctx, owner)
+	if err != nil || record == nil || !record.notes(key, v.number, v.begun) {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := v.noteOf(owner)
+	n.found[key], n.urgent = true, true
+	return nil
+}
+
+// recordOf returns a tenant's rotation, nil if none is under way.
+func (v *visit) recordOf(ctx context.Context, owner string) (*Record, error) {
+	t := v.tenants[owner]
+	if t.asked {
+		return t.record, nil
+	}
+	err := v.again(ctx, tries, func() error {
+		record, err := v.r.Record(ctx, owner)
+		if err == nil && record != nil && record.Active() {
+			t.record = record
+		}
+		return err
+	})
+	t.asked = err == nil
+	return t.record, err
+}
