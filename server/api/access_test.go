@@ -80,7 +80,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// Without its audit log the server neither stores nor answers what a key was used for, and what needs no key goes on.
+// Without its audit log the server stores, answers and deletes no entry. Pages that concern no data are answered.
 func TestNoAudit(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
@@ -94,7 +94,10 @@ func TestNoAudit(t *testing.T) {
 		for path, body := range map[string]string{"/v1/encrypt": `{"text":"x","class":"phi"}`, "/v1/decrypt": string(sealed), "/v1/sessions": `{"data":{}}`} {
 			s.do("POST", path, []byte(body), "Content-Type", "application/json").refused(t, "audit_unavailable")
 		}
-		s.do("HEAD", "/v1/cache/k", nil).is(t, 200)
+		s.do("HEAD", "/v1/cache/k", nil).is(t, 503)
+		s.do("GET", "/v1/cache", nil).refused(t, "audit_unavailable")
+		s.do("DELETE", "/v1/cache/k", nil).refused(t, "audit_unavailable")
+		s.do("GET", "/v1/docs", nil).is(t, 200)
 		s.do("GET", "/v1/cache/k", nil, "Authorization", "").refused(t, "unauthorized")
 		s.audit.fail(nil)
 		require.Equal(t, "kept", string(s.do("GET", "/v1/cache/k", nil).is(t, 200).body))
@@ -121,7 +124,6 @@ func TestAudited(t *testing.T) {
 	s := start(t, badger(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), "Coffer-Context", `{"a":"b"}`).is(t, 204)
 	got := s.do("GET", "/v1/cache/k", nil).is(t, 200)
-	s.do("HEAD", "/v1/cache/k", nil).is(t, 200)
 	events := s.audit.take()
 	require.Len(t, events, 2)
 	require.Equal(t, []audit.Action{audit.KeySeal, audit.KeyOpen}, []audit.Action{events[0].Action, events[1].Action})

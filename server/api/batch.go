@@ -204,9 +204,15 @@ func (s *server) putMany(ctx context.Context, c *call, steps []*step) {
 }
 
 func (s *server) runDeletes(ctx context.Context, c *call, steps []*step) {
-	keys := make([]string, len(steps))
+	keys, uses := make([]string, len(steps)), make([]use, len(steps))
 	for i, one := range steps {
-		keys[i] = one.key
+		keys[i], uses[i] = one.key, use{action: audit.EntryDelete, name: one.key}
+	}
+	if s.recordAll(c, uses); uses[0].err != nil { // all have the same error
+		for i := range steps {
+			steps[i].result = failed(uses[i].err)
+		}
+		return
 	}
 	for i, err := range c.tenant.cache.RemoveMany(ctx, keys) {
 		if err != nil {

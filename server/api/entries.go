@@ -131,10 +131,13 @@ func (s *server) getEntry(c *call) error {
 	if had {
 		return notModified(c, entry.Tag, atRest)
 	}
-	if !atRest {
-		if entry, err = s.open(c, &w, pkg, &entry); err != nil {
-			return err
-		}
+	if atRest {
+		err = s.recordRead(c, &w, &entry)
+	} else {
+		entry, err = s.open(c, &w, pkg, &entry)
+	}
+	if err != nil {
+		return err
 	}
 	describeEntry(header, &entry, atRest)
 	if atRest {
@@ -183,6 +186,12 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 	})
 }
 
+// recordRead records that a package is about to be answered unopened, or what it says of itself. Class, key and
+// context are as the package has them, not authenticated.
+func (s *server) recordRead(c *call, w *wanted, found *cache.Entry) error {
+	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context})
+}
+
 func notModified(c *call, tag string, atRest bool) error {
 	header := c.Response().Header()
 	header.Set("Etag", etag(tag, atRest))
@@ -209,6 +218,9 @@ func (s *server) headEntry(c *call) error {
 	}
 	left, err := c.tenant.cache.TTL(ctx, w.name)
 	if err != nil {
+		return err
+	}
+	if err := s.recordRead(c, &w, &entry); err != nil {
 		return err
 	}
 	header := c.Response().Header()
@@ -242,6 +254,9 @@ func (s *server) patchEntry(c *call) error {
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
+	if err := s.record(c, use{action: audit.EntryExpire, name: name}); err != nil {
+		return err
+	}
 	entry, err := c.tenant.cache.Expire(ctx, name, d, condition)
 	c.class = entry.Class
 	if err != nil {
@@ -267,6 +282,9 @@ func (s *server) deleteEntry(c *call) error {
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
+	if err := s.record(c, use{action: audit.EntryDelete, name: name}); err != nil {
+		return err
+	}
 	if err := c.tenant.cache.Remove(ctx, name, condition); err != nil {
 		return err
 	}

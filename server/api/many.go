@@ -3,8 +3,10 @@ package api
 import (
 	"encoding/base64"
 	"net/http"
+	"strconv"
 	"unicode/utf8"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -47,6 +49,19 @@ func (s *server) listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := s.recordList(c, prefix, len(keys)); err != nil {
+		return err
+	}
 	page.Keys, page.Cursor = append(page.Keys, keys...), base64.RawURLEncoding.EncodeToString([]byte(next))
 	return answerJSON(c, http.StatusOK, page)
+}
+
+// recordList records how many names are about to be answered, and the hash of the prefix that they begin with.
+func (s *server) recordList(c *call, prefix string, names int) error {
+	if s.unencrypted {
+		return nil
+	}
+	e := c.event(audit.EntryList)
+	e.Name, e.Facts = prefix, audit.Facts{audit.FactDone: strconv.Itoa(names)}
+	return s.recordEvents(c, []audit.Event{e})
 }

@@ -103,6 +103,10 @@ const (
 	KeySeal         Action = iota + 1 // a value was sealed
 	KeyOpen                           // a value was opened, or failed to
 	AccessRefused                     // a request was refused for its token, its scopes or its rate
+	EntryRead                         // a package at rest, or what it says of itself, was read without opening it
+	EntryList                         // names of entries were listed
+	EntryExpire                       // how long an entry is kept is about to be changed
+	EntryDelete                       // an entry is about to be deleted
 	SessionCreate                     // a session was made
 	SessionExtend                     // a session was extended
 	SessionEnd                        // a session was ended
@@ -134,6 +138,7 @@ const (
 
 var actions = [numberOfActions]string{
 	KeySeal: "key.seal", KeyOpen: "key.open", AccessRefused: "access.refused",
+	EntryRead: "entry.read", EntryList: "entry.list", EntryExpire: "entry.expire", EntryDelete: "entry.delete",
 	SessionCreate: "session.create", SessionExtend: "session.extend", SessionEnd: "session.end",
 	KeyCreate: "key.create", KeyRotate: "key.rotate", KeyRollback: "key.rollback",
 	KeyDisable: "key.disable", KeyCompromised: "key.compromised", KeyDestroy: "key.destroy",
@@ -152,8 +157,15 @@ func (a Action) String() string {
 	return actions[a]
 }
 
-// usesKey reports whether the action is one of the many that go on all day.
-func (a Action) usesKey() bool { return a == KeySeal || a == KeyOpen }
+// ordinary reports whether the action is one of the many of a working day. Of public and internal data they are not
+// recorded.
+func (a Action) ordinary() bool {
+	switch a {
+	case KeySeal, KeyOpen, EntryRead, EntryList, EntryExpire, EntryDelete:
+		return true
+	}
+	return false
+}
 
 // Severity is how soon somebody should look.
 type Severity string
@@ -173,7 +185,7 @@ func (e *Event) Severity() Severity {
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused || e.Action == auditTorn:
 		return Warning
-	case e.Action.usesKey() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
+	case e.Action.ordinary() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
 		return Info
 	}
 	return Notice

@@ -120,7 +120,7 @@ func (f *File) batch(dst []byte, events []Event) batch {
 	b := batch{objects: dst}
 	for i := range events {
 		e := &events[i]
-		if e.Action.usesKey() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
+		if e.Action.ordinary() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
 			continue
 		}
 		b.objects = f.appendObject(b.objects, e)
