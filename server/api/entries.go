@@ -186,7 +186,7 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 	})
 }
 
-// recordRead records that a package is about to be answered unopened, or what it says of itself. Class, key and
+// recordRead records that an unopened package, or its description, is about to be answered. Class, key and
 // context are as the package has them, not authenticated.
 func (s *server) recordRead(c *call, w *wanted, found *cache.Entry) error {
 	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context})

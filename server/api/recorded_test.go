@@ -14,7 +14,9 @@ import (
 func TestEntriesAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := start(t, badger(t), nil)
-	put := func() { s.do("PUT", "/v1/cache/patient?class=phi", []byte("v"), "Coffer-Context", `{"ward":"7"}`).is(t, 204) }
+	put := func() {
+		s.do("PUT", "/v1/cache/patient?class=phi", []byte("v"), "Coffer-Context", `{"ward":"7"}`).is(t, 204)
+	}
 	put()
 	atRest := []string{"Accept", "application/vnd.coffer.package"}
 	remove := []byte(`{"operations":[{"op":"delete","key":"patient"},{"op":"delete","key":"missing"}]}`)

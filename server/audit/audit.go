@@ -103,7 +103,7 @@ const (
 	KeySeal         Action = iota + 1 // a value was sealed
 	KeyOpen                           // a value was opened, or failed to
 	AccessRefused                     // a request was refused for its token, its scopes or its rate
-	EntryRead                         // a package at rest, or what it says of itself, was read without opening it
+	EntryRead                         // a package, or its description, was read without opening it
 	EntryList                         // names of entries were listed
 	EntryExpire                       // how long an entry is kept is about to be changed
 	EntryDelete                       // an entry is about to be deleted
