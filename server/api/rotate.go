@@ -8,7 +8,6 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -132,22 +131,30 @@ func (s *server) change(
 	if err := check(ctx, tenant); err != nil {
 		return s.failed(c, e, err)
 	}
-	before := e
-	before.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}.With(reason)
-	if err := s.recordEvents(c, []audit.Event{before}); err != nil {
-		return err
-	}
-	ctx, stop := durable.Detach(ctx) // a recorded change goes on even if the client disconnects
-	defer stop()
-	record, err := do(ctx, tenant)
+	e.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}.With(reason)
+	var record *rotation.Record
+	err = audit.Announce(ctx, s.audit, audit.Change{
+		Event: e,
+		Apply: func(ctx context.Context) (err error) {
+			record, err = do(ctx, tenant)
+			return translate(err)
+		},
+		InEffect: func(ctx context.Context) (taken bool, err error) {
+			record, err = s.rotator.Record(ctx, tenant)
+			return record != nil && record.OrderedBy(c.requestID), err
+		},
+	})
 	if err != nil {
-		return s.failed(c, e, err)
+		return err
 	}
 	return answerJSON(c, http.StatusOK, record.Report())
 }
 
-// failed records that a change of keys was refused or failed, and returns err, or that it could not be recorded.
+// failed records, unless it is on record, that a change of keys was refused or failed, and returns err, or that it could not be recorded.
 func (s *server) failed(c *call, e audit.Event, err error) error {
+	if audit.IsAnnounced(err) {
+		return err
+	}
 	e.Code = codes.Of(translate(err)).Code
 	if e := s.recordEvents(c, []audit.Event{e}); e != nil {
 		return e

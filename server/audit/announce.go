@@ -39,7 +39,7 @@ func Announce(ctx context.Context, r Recorder, c Change) error {
 	e.Facts[FactJob] = rand.Text()
 	if err := r.Record(ctx, e); err != nil {
 		_ = recordOutcome(ctx, r, e, err) // the line may still be written, and the change is not made
-		return fmt.Errorf("audit: nothing was changed, since it cannot be recorded: %w", err)
+		return &announced{fmt.Errorf("audit: nothing was changed, since it cannot be recorded: %w", err)}
 	}
 	err := apply(ctx, c.Apply)
 	if err == nil {
@@ -53,7 +53,18 @@ func Announce(ctx context.Context, r Recorder, c Change) error {
 		e.Unknown = true
 		err = fmt.Errorf("audit: whether the change took effect is not known, make it again: %w", err)
 	}
-	return errors.Join(err, recordOutcome(ctx, r, e, err))
+	return &announced{errors.Join(err, recordOutcome(ctx, r, e, err))}
+}
+
+// announced is an error of Announce.
+type announced struct{ error }
+
+func (a *announced) Unwrap() error { return a.error }
+
+// IsAnnounced reports whether an error comes from Announce, which has recorded it: no other event is needed.
+func IsAnnounced(err error) bool {
+	var a *announced
+	return errors.As(err, &a)
 }
 
 func apply(ctx context.Context, change func(ctx context.Context) error) error {

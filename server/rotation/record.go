@@ -29,6 +29,12 @@ const (
 // States are all states of a rotation, in their order.
 var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RollingBack, RolledBack}
 
+// OrderedBy reports whether a request ordered the rotation or its rollback, or a part of it. The servers complete what
+// the record says, so such a request has not failed.
+func (r *Record) OrderedBy(requestID string) bool {
+	return r.By.RequestID == requestID || slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.By.RequestID == requestID })
+}
+
 // By is who ordered a change of keys, and why. It is zero if the configuration did, or a command.
 type By struct {
 	Issuer    string       `json:"issuer,omitempty"`
