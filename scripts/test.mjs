@@ -11,7 +11,7 @@ import { countVitest } from './suite/vitest.mjs';
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
 const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?:\/|$)/;
-/** The packages that take longest start first, so that none of them runs alone at the end. */
+/** The slowest packages start first: otherwise one of them may run alone at the end. */
 const SLOWEST = ['cmd/server', 'server/seal', 'server/api', 'server/kv/rediskv', 'server/recovery', 'server/rotation'];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
 const LIMIT = '20m';

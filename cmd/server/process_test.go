@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for an event that always comes, on a machine that others keep busy.
 const patience = 5 * time.Minute
 
-// program is `coffer` with arguments and nothing in its environment but what is given. It ends with the test.
+// program is `coffer` with the given arguments and no other environment than the given one. It ends with the test.
 func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()

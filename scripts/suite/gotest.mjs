@@ -3,7 +3,7 @@
 /** Every secret that the Go tests plant contains it: a test that passes must not print it. */
 const SECRET = 'pl4nted';
 const OUTCOMES = { pass: 'passed', fail: 'failed', skip: 'skipped' };
-/** The line that says why a test binary died. */
+/** The first line of the reason for the death of a test binary. */
 const REASON = /^(?:panic: |fatal error: |SIG[A-Z]+: |signal: |WARNING: DATA RACE|exit status |\*\*\* Test killed).*/m;
 
 export class GoTests {
