@@ -59,7 +59,7 @@ func checkSlot(t *testing.T, v vectors.Slot, s *envelope.Slot, binding envelope.
 	require.Equal(t, []byte(v.Root), root)
 }
 
-// unlock does what SPEC.md section 9.4 says.
+// unlock does what shared/envelope/SPEC.md says.
 func unlock(s *envelope.Slot, binding envelope.Binding, secret vectors.Secret) ([]byte, error) {
 	if s.State != envelope.Enabled {
 		return nil, envelope.ErrWrongSecret

@@ -153,7 +153,7 @@ func documentKeys(t *testing.T) map[string]keyring {
 	return readers
 }
 
-// keyOf does what SPEC.md section 6.7 demands before a body is opened.
+// keyOf does what SPEC.md section 6.8 demands before a body is opened.
 func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *format.Header, want envelope.Demand) ([]byte, error) {
 	if s == nil {
 		r, ok := readers[document]

@@ -1,7 +1,6 @@
 package vectors_test
 
 import (
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -13,19 +12,22 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
-	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
-	"github.com/coffer-storage/coffer/shared/format/jsonform"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// section returns the text of one top-level section of SPEC.md.
-func section(t *testing.T, number int) string {
+func specification(t *testing.T) string {
 	page, err := os.ReadFile("../SPEC.md")
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(page), fmt.Sprintf("\n## %d. ", number))
+	return string(page)
+}
+
+// section returns the text of one top-level section of SPEC.md.
+func section(t *testing.T, number int) string {
+	_, rest, ok := strings.Cut(specification(t), fmt.Sprintf("\n## %d. ", number))
 	require.True(t, ok)
 	text, _, _ := strings.Cut(rest, "\n## ")
 	return text
@@ -35,81 +37,40 @@ var exampleLine = regexp.MustCompile(`(?m)^([a-z][a-z ]*):((?:\s+[0-9a-f]+)+)$`)
 
 // Every value that the worked example gives is what the formulas yield.
 func TestWorkedExample(t *testing.T) {
-	text := section(t, 12)
-	want := example(t)
 	got := map[string]string{}
-	for _, m := range exampleLine.FindAllStringSubmatch(text, -1) {
+	for _, m := range exampleLine.FindAllStringSubmatch(section(t, 11), -1) {
 		got[m[1]] = strings.Join(strings.Fields(m[2]), "")
 	}
-	for name, b := range want {
-		require.Equal(t, hex.EncodeToString(b), got[name], name)
+	want := map[string]string{}
+	for name, b := range example(t) {
+		want[name] = hex.EncodeToString(b)
 	}
-	require.Len(t, got, len(want))
-
-	p, err := format.Parse(want["package"])
-	require.NoError(t, err)
-	form, err := jsonform.Marshal(p)
-	require.NoError(t, err)
-	_, block, ok := strings.Cut(text, "```json\n")
-	require.True(t, ok)
-	block, _, _ = strings.Cut(block, "```")
-	require.JSONEq(t, string(form), block)
-	read, err := jsonform.Unmarshal([]byte(block))
-	require.NoError(t, err)
-	require.Equal(t, p, read)
+	require.Equal(t, want, got)
 }
 
-// example recomputes the worked example, from the master key of the document "all uses" to the package.
+// example recomputes the worked example from the data key to the package.
 func example(t *testing.T) map[string][]byte {
-	v := vectors.Packages()[slices.IndexFunc(vectors.Packages(), func(v vectors.Package) bool { return v.Name == "worked example" })]
-	doc := vectors.Documents().Documents[0]
-	require.Equal(t, v.Document, doc.Name)
-	d, err := envelope.ParseDocument(doc.Bytes)
-	require.NoError(t, err)
+	all := vectors.Packages()
+	v := all[slices.IndexFunc(all, func(v vectors.Package) bool { return v.Name == "worked example" })]
 	h, err := v.Header.Format()
 	require.NoError(t, err)
-	slot := &d.Slots[slices.IndexFunc(d.Slots, func(s envelope.Slot) bool { return s.Kind == envelope.SlotMasterKey })]
-	master, err := base64.StdEncoding.DecodeString(doc.Slots[slices.Index(idsOf(d), slot.ID)].Secret.Text)
-	require.NoError(t, err)
-
-	want := map[string][]byte{"master key": master, "slot key": plain.FromMasterKey(master)}
-	slotID := plain.KeyID(want["slot key"])
-	require.Equal(t, slot.KeyID, slotID)
-	rootBinding, keyBinding := d.BindRoot(slot.RootID), d.BindKey(h.Use, h.Class, h.KeyID)
-	root, err := plain.Unwrap(want["slot key"], rootBinding, slot.Wrapped)
-	require.NoError(t, err)
-	wrapped := d.Keyset(h.Use, 5).Keys[0].Wrapped
-	key, err := plain.Unwrap(root, keyBinding, wrapped)
-	require.NoError(t, err)
-
-	p, additional, err := plain.Seal(plain.Input{Key: key, Header: h, Place: v.Place.Format(), Nonce: v.Nonce, Value: v.Value.Bytes()})
+	p, additional, err := plain.Seal(plain.Input{Key: v.Key, Header: h, Place: v.Place.Format(), Nonce: v.Nonce, Value: v.Value.Bytes()})
 	require.NoError(t, err)
 	binary, err := p.Append(nil)
 	require.NoError(t, err)
 	require.True(t, v.Package.Equal(binary))
-	for name, b := range map[string][]byte{
-		"slot key id": slotID[:], "slot wrapping key": plain.WrappingKey(want["slot key"]), "root key id": slot.RootID[:],
-		"root binding": rootBinding.Append(nil), "wrapped root": slot.Wrapped, "root": root, "root wrapping key": plain.WrappingKey(root),
-		"data key binding": keyBinding.Append(nil), "wrapped data key": wrapped, "data key": key, "data key id": h.KeyID[:],
-		"salt": h.Salt[:], "message key": plain.MessageKey(key, h.Salt), "header": v.HeaderBytes.Bytes(), "additional data": additional,
-		"nonce": v.Nonce, "plaintext": v.Value.Bytes(), "ciphertext": p.Body[12 : len(p.Body)-16], "tag": p.Body[len(p.Body)-16:], "package": binary,
-	} {
-		want[name] = b
+	id := plain.KeyID(v.Key)
+	return map[string][]byte{
+		"data key": v.Key, "data key id": id[:], "salt": h.Salt[:], "message key": plain.MessageKey(v.Key, h.Salt),
+		"header": v.HeaderBytes.Bytes(), "additional data": additional, "nonce": v.Nonce, "plaintext": v.Value.Bytes(),
+		"ciphertext": p.Body[12 : len(p.Body)-16], "tag": p.Body[len(p.Body)-16:], "package": binary,
 	}
-	return want
-}
-
-func idsOf(d *envelope.Document) (ids [][16]byte) {
-	for i := range d.Slots {
-		ids = append(ids, d.Slots[i].ID)
-	}
-	return ids
 }
 
 // The page's error names are the code's.
 func TestErrorNames(t *testing.T) {
-	names := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(section(t, 10), -1)
-	require.Greater(t, len(names), 8)
+	names := regexp.MustCompile("(?m)^- `([a-z_]+)`: ").FindAllStringSubmatch(section(t, 9), -1)
+	require.Len(t, names, 11)
 	for _, m := range names {
 		require.GreaterOrEqual(t, codes.Number(m[1]), 0, m[1])
 	}
@@ -120,31 +81,53 @@ func TestLimits(t *testing.T) {
 	text := section(t, 8)
 	for row, limit := range map[string]int{
 		"value of a one-piece package": format.MaxValue, "name": format.MaxName, "owner": format.MaxOwner, "collection": format.MaxCollection,
-		"encoded context": format.MaxContext, "entries of a context": format.MaxContextEntries, "media type": format.MaxMediaType,
-		"file name": format.MaxFileName, "keyset document": envelope.MaxDocument, "environment": envelope.MaxEnvironment,
-		"URL of a slot": envelope.MaxURL, "wrapped root of a KMS": envelope.MaxWrapped, "time, milliseconds": format.MaxTime,
-		"revision": format.MaxRevision, "packages sealed under one salt": format.MaxPackages, "bytes sealed under one salt": format.MaxBytes,
+		"media type": format.MaxMediaType, "file name": format.MaxFileName,
 	} {
 		require.Contains(t, text, fmt.Sprintf("| %s | %d |", row, limit))
 	}
-	require.Contains(t, text, "at most 1,073,741,824 bytes")
-	require.EqualValues(t, 1_073_741_824, envelope.MaxBackup)
+	page := strings.Join(strings.Fields(specification(t)), " ")
+	padded := format.Header{Algorithm: format.AES256GCM, Flags: format.Padded}
+	for sentence, right := range map[string]bool{
+		"at most 253402300799999 (": format.MaxTime == 253402300799999, "revision at most 2^53 - 1": format.MaxRevision == 1<<53-1,
+		"at most 64 entries in at most 16,384 bytes": format.MaxContextEntries == 64 && format.MaxContext == 16384,
+		"more than 2^24 packages or 2^38 bytes":      format.MaxPackages == 1<<24 && format.MaxBytes == 1<<38,
+		"more than 2^38 chunks":                      format.MaxChunks == 1<<38,
+		"fewer than 100,000 and more":                format.MinIterations == 100_000,
+		"than 10,000,000 iterations":                 format.MaxIterations == 10_000_000,
+		"Writers use at least 600,000":               classify.WriteFloor == 600_000,
+		"over 67127595 bytes":                        format.MaxDetails+format.MaxValue+28 == 67127595,
+		"over 69206044 if":                           format.CheckBody(&padded, 69206044) == nil && format.CheckBody(&padded, 69206045) != nil,
+	} {
+		require.Contains(t, page, sentence)
+		require.True(t, right, sentence)
+	}
 }
+
+// Policy reads within the format's bounds.
+func TestPolicy(t *testing.T) {
+	require.EqualValues(t, format.MaxIterations, classify.Ceiling)
+	for _, class := range classify.All {
+		require.GreaterOrEqual(t, max(class.Rules().ReadFloor, format.MinIterations), uint32(format.MinIterations))
+		require.Error(t, class.CheckIterations(format.MinIterations-1))
+	}
+}
+
+// The page is short enough to be read at once.
+func TestLength(t *testing.T) { require.Less(t, len(strings.Fields(specification(t))), 3500) }
 
 // Every section that a comment in these packages cites is there.
 func TestCitations(t *testing.T) {
-	page, err := os.ReadFile("../SPEC.md")
-	require.NoError(t, err)
-	cited := regexp.MustCompile(`(?:SPEC\.md|\() ?section (\d+(?:\.\d+)?)\b`)
+	page := specification(t)
+	cited := regexp.MustCompile(`(?:[^/]SPEC\.md|\() ?section (\d+(?:\.\d+)?)\b`)
 	seen := 0
-	for _, pattern := range []string{"../*.go", "../jsonform/*.go", "*.go", "internal/plain/*.go", "../../envelope/*.go"} {
+	for _, pattern := range []string{"../*.go", "../jsonform/*.go", "*.go", "internal/plain/*.go", "internal/reader/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, name := range files {
 			text, err := os.ReadFile(name)
 			require.NoError(t, err)
 			for _, m := range cited.FindAllStringSubmatch(string(text), -1) {
-				require.Regexp(t, `(?m)^#{2,3} `+regexp.QuoteMeta(m[1])+`\.? `, string(page), "%s cites section %s", name, m[1])
+				require.Regexp(t, `(?m)^#{2,3} `+regexp.QuoteMeta(m[1])+`\.? `, page, "%s cites section %s", name, m[1])
 				seen++
 			}
 		}

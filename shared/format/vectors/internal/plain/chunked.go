@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Sizes of C2SP chunked-encryption v1 with AEAD_AES_256_GCM (section 6.5).
+// Sizes of C2SP chunked-encryption v1 with AEAD_AES_256_GCM (section 6.6).
 const (
 	ChunkSize      = 16 << 10
 	ChunkedSalt    = 24

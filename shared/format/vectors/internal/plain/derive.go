@@ -30,20 +30,20 @@ func MessageKey(key []byte, salt format.Salt) []byte {
 // FileKey is the input key of algorithm 3 (section 4.2).
 func FileKey(key []byte, salt format.Salt) []byte { return derive(key, salt[:], format.LabelFileKey) }
 
-// WrappingKey is the key that wraps other keys under key (section 4.3).
+// WrappingKey is the key that wraps other keys under key (shared/envelope/SPEC.md).
 func WrappingKey(key []byte) []byte { return derive(key, nil, envelope.LabelWrappingKey) }
 
-// BackupMAC is the MAC of a backup's content under its key (section 9.8).
+// BackupMAC is the MAC of a backup's content under its key (shared/envelope/SPEC.md).
 func BackupMAC(key, content []byte) []byte {
 	mac := hmac.New(sha256.New, derive(key, nil, envelope.LabelBackup))
 	mac.Write(content)
 	return mac.Sum(nil)
 }
 
-// FromMasterKey is the key of a random master key (section 4.4).
+// FromMasterKey is the key of a random master key (section 4.3).
 func FromMasterKey(master []byte) []byte { return derive(master, nil, format.LabelMasterKey) }
 
-// FromPassphrase is the key of a passphrase (section 4.5).
+// FromPassphrase is the key of a passphrase (section 4.4).
 func FromPassphrase(passphrase string, salt format.Salt, iterations uint32) []byte {
 	key, err := pbkdf2.Key(sha256.New, norm.NFC.String(passphrase), salt[:], int(iterations), format.KeySize)
 	if err != nil {

@@ -83,7 +83,7 @@ func openBody(key []byte, p format.Package, additional []byte) ([]byte, error) {
 	return append(opened, plaintext...), nil
 }
 
-// Wrap wraps a key under another, bound to its place (section 9.3).
+// Wrap wraps a key under another, bound to its place (shared/envelope/SPEC.md).
 func Wrap(under []byte, binding envelope.Binding, nonce, key []byte) []byte {
 	return newGCM(WrappingKey(under)).Seal(slices.Clone(nonce), nonce, key, binding.Append(nil))
 }
@@ -97,7 +97,7 @@ func Unwrap(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, err
 	return key, nil
 }
 
-// WrapLocal wraps a root as the local KMS whose key is kek does (section 9.5).
+// WrapLocal wraps a root as the local KMS whose key is kek does (server/kms/SPEC.md).
 func WrapLocal(kek []byte, binding envelope.Binding, nonce, root []byte) []byte {
 	id, bound := KeyID(kek), binding.Append(nil)
 	return newGCM(WrappingKey(kek)).Seal(slices.Concat(id[:], nonce), nonce, slices.Concat(bound, root), bound)
