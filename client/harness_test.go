@@ -24,7 +24,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -40,7 +40,7 @@ import (
 func serve(t *testing.T) (url, bearer, operator string) {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := badgerkv.Open(filepath.Join(dir, "store"), nil)
+	store, err := sqlitekv.Open(filepath.Join(dir, "store"), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	path := filepath.Join(dir, "master.key")

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 )
 
 // BenchmarkBatch compares POST /v1/cache:batch of 100 writes, or reads, of 1 KiB with the same service over a
@@ -25,7 +25,7 @@ import (
 func BenchmarkBatch(b *testing.B) {
 	client := redis.NewClient(&redis.Options{Addr: redistest.Start(b).Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = client.Close() })
-	embedded, err := badgerkv.Open(b.TempDir(), nil)
+	embedded, err := sqlitekv.Open(b.TempDir(), nil)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = embedded.Close() })
 	for _, over := range []struct {
@@ -74,22 +74,24 @@ func (s service) batch(b *testing.B, format, prefix string) func() error {
 // oneByOne makes a call of the store for each entry of a batch.
 type oneByOne struct{ kv.Store }
 
-func (o oneByOne) GetManyWithin(ctx context.Context, keys []string, limit int) (all []kv.Sized, err error) {
-	for _, key := range keys {
-		value, size, _, err := o.GetWithin(ctx, key, limit)
+func (o oneByOne) Read(ctx context.Context, keys []string, limit int) (all []kv.Sized, err error) {
+	for i := range keys {
+		one, err := o.Store.Read(ctx, keys[i:i+1], limit)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, kv.Sized{Value: value, Size: size})
+		all = append(all, one...)
 	}
 	return all, nil
 }
 
-func (o oneByOne) SetMany(ctx context.Context, entries []kv.Entry) error {
-	for _, e := range entries {
-		if err := o.Set(ctx, e.Key, e.Value, e.TTL); err != nil {
-			return err
+func (o oneByOne) Write(ctx context.Context, writes []kv.Write) (all []bool, err error) {
+	for i := range writes {
+		one, err := o.Store.Write(ctx, writes[i:i+1])
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, one...)
 	}
-	return nil
+	return all, nil
 }

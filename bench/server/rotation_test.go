@@ -19,9 +19,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -75,7 +75,7 @@ func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	value := newValue(1 << 10)
 	for i := range rotated {
 		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, ttl, nil))
-		require.NoError(b, store.Set(b.Context(), fmt.Sprint("raw", i), value, ttl))
+		require.NoError(b, kv.Set(b.Context(), store, fmt.Sprint("raw", i), value, ttl))
 	}
 	return r
 }
@@ -148,16 +148,16 @@ func BenchmarkRotation(b *testing.B) {
 		}), each(r.whole))
 	})
 	b.Run("ReencryptEmbedded", func(b *testing.B) {
-		store, err := badgerkv.Open(b.TempDir(), nil)
+		store, err := sqlitekv.Open(b.TempDir(), nil)
 		require.NoError(b, err)
 		b.Cleanup(func() { _ = store.Close() })
 		r := newRotating(b, store, 0)
 		compare(b, r.rewrite(func(ctx context.Context, key string) error {
-			value, _, err := store.Get(ctx, key)
+			value, _, err := kv.Get(ctx, store, key)
 			if err != nil {
 				return err
 			}
-			return store.Set(ctx, key, value, ttl)
+			return kv.Set(ctx, store, key, value, ttl)
 		}), each(r.whole))
 	})
 	require.NoError(b, client.FlushAll(b.Context()).Err())
@@ -165,7 +165,7 @@ func BenchmarkRotation(b *testing.B) {
 	require.NoError(b, client.FlushAll(b.Context()).Err())
 	b.Run("Load", func(b *testing.B) { newRotating(b, rediskv.New(client), rotation.DefaultRate).load(b) })
 	b.Run("LoadEmbedded", func(b *testing.B) {
-		store, err := badgerkv.Open(b.TempDir(), nil)
+		store, err := sqlitekv.Open(b.TempDir(), nil)
 		require.NoError(b, err)
 		b.Cleanup(func() { _ = store.Close() })
 		newRotating(b, store, rotation.DefaultRate).load(b)

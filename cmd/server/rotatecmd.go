@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -136,8 +136,8 @@ func (o *operator) cacheStore() (kv.Store, error) {
 	case !there(cacheDir(o.config)):
 		return nil, nil
 	}
-	store, err := badgerkv.Open(cacheDir(o.config), nil)
-	if errors.Is(err, badgerkv.ErrInUse) {
+	store, err := sqlitekv.Open(cacheDir(o.config), nil)
+	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, nil
 	}
 	return store, err

@@ -21,7 +21,7 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/token"
 )
 
@@ -109,8 +109,8 @@ func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	}
 	dir := cacheDir(c)
 	log.Info("the cache is embedded", "directory", dir)
-	store, err := badgerkv.Open(dir, log)
-	if errors.Is(err, badgerkv.ErrInUse) {
+	store, err := sqlitekv.Open(dir, log)
+	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data)
 	}
 	return store, err

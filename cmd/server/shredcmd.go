@@ -178,7 +178,7 @@ func (e *entries) delete(ctx context.Context, out io.Writer, tenant string) erro
 	}
 	n := 0
 	err := e.each(ctx, tenant, func(keys []string) error {
-		existed, err := e.store.DeleteMany(ctx, keys)
+		existed, err := kv.DeleteMany(ctx, e.store, keys)
 		n += kv.Count(existed)
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -132,9 +133,9 @@ func TestAudited(t *testing.T) {
 		[]any{events[1].Operation, events[1].Tenant, events[1].Name, events[1].Class, events[1].Issuer, events[1].Context, events[1].RequestID})
 	s.do("PUT", "/v1/cache/k?class=phi&ttl=25h", nil).refused(t, "ttl_out_of_range")
 	require.Empty(t, s.audit.take(), "no key was used")
-	pkg, _, err := s.store.Get(t.Context(), stored("k"))
+	pkg, _, err := kv.Get(t.Context(), s.store, stored("k"))
 	require.NoError(t, err)
-	require.NoError(t, s.store.Set(t.Context(), stored("moved"), pkg, 0))
+	require.NoError(t, kv.Set(t.Context(), s.store, stored("moved"), pkg, 0))
 	s.do("GET", "/v1/cache/moved", nil).refused(t, "authentication_failed")
 	events = s.audit.take()
 	require.Len(t, events, 1)

@@ -23,9 +23,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -178,7 +178,7 @@ func (r *events) take() []audit.Event {
 
 func badger(t *testing.T) kv.Store {
 	t.Helper()
-	store, err := badgerkv.Open(t.TempDir(), nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	return store
@@ -289,13 +289,11 @@ func (f *failing) fail(ctx context.Context) error {
 	return f.err
 }
 
-func (f *failing) GetWithin(ctx context.Context, _ string, _ int) ([]byte, int, bool, error) {
-	return nil, 0, false, f.fail(ctx)
+func (f *failing) Read(ctx context.Context, _ []string, _ int) ([]kv.Sized, error) {
+	return nil, f.fail(ctx)
 }
 
-func (f *failing) Set(ctx context.Context, _ string, _ []byte, _ time.Duration) error {
-	return f.fail(ctx)
+func (f *failing) Write(ctx context.Context, _ []kv.Write) ([]bool, error) {
+	return []bool{true}, f.fail(ctx)
 }
-
-func (f *failing) Delete(ctx context.Context, _ string) (bool, error) { return false, f.fail(ctx) }
-func (f *failing) Ping(ctx context.Context) error                     { return f.fail(ctx) }
+func (f *failing) Ping(ctx context.Context) error { return f.fail(ctx) }

@@ -91,29 +91,14 @@ type counting struct {
 	calls atomic.Int64
 }
 
-func (c *counting) Get(ctx context.Context, key string) ([]byte, bool, error) {
+func (c *counting) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	c.calls.Add(1)
-	return c.Store.Get(ctx, key)
+	return c.Store.Read(ctx, keys, limit)
 }
 
-func (c *counting) GetWithin(ctx context.Context, key string, limit int) ([]byte, int, bool, error) {
+func (c *counting) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	c.calls.Add(1)
-	return c.Store.GetWithin(ctx, key, limit)
-}
-
-func (c *counting) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
-	c.calls.Add(1)
-	return c.Store.GetManyWithin(ctx, keys, limit)
-}
-
-func (c *counting) SetMany(ctx context.Context, entries []kv.Entry) error {
-	c.calls.Add(1)
-	return c.Store.SetMany(ctx, entries)
-}
-
-func (c *counting) DeleteMany(ctx context.Context, keys []string) ([]bool, error) {
-	c.calls.Add(1)
-	return c.Store.DeleteMany(ctx, keys)
+	return c.Store.Write(ctx, writes)
 }
 
 // A batch makes few calls of the store, and the audit log has each use of a key.

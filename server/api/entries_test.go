@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -127,7 +128,7 @@ func TestKeys(t *testing.T) {
 			require.Equal(t, key, string(got.body))
 			again := s.do("GET", "/v1/cache/"+url.PathEscape(key), nil).is(t, 200)
 			require.Equal(t, key, string(again.body), "all of it escaped")
-			there, err := s.store.Exists(t.Context(), stored(key))
+			there, err := kv.Exists(t.Context(), s.store, stored(key))
 			require.NoError(t, err)
 			require.True(t, there, "%q", key)
 		}
@@ -215,7 +216,7 @@ func TestPackage(t *testing.T) {
 		require.Equal(t, packageType, got.Header.Get("Content-Type"))
 		require.Equal(t, "Accept", got.Header.Get("Vary"))
 		require.NotContains(t, string(got.body), record)
-		atRest, _, err := s.store.Get(t.Context(), stored("k"))
+		atRest, _, err := kv.Get(t.Context(), s.store, stored("k"))
 		require.NoError(t, err)
 		require.Equal(t, atRest, got.body)
 
@@ -241,9 +242,11 @@ func TestTampered(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, s *service) {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte(record)).is(t, 204)
-		pkg, _, err := s.store.Get(t.Context(), stored("k"))
+		pkg, _, err := kv.Get(t.Context(), s.store, stored("k"))
 		require.NoError(t, err)
-		put := func(key string, value []byte) { require.NoError(t, s.store.Set(t.Context(), stored(key), value, 0)) }
+		put := func(key string, value []byte) {
+			require.NoError(t, kv.Set(t.Context(), s.store, stored(key), value, 0))
+		}
 
 		put("moved", pkg)
 		s.do("GET", "/v1/cache/moved", nil).refused(t, "authentication_failed")

@@ -65,24 +65,32 @@ type bounded struct{ kv.Store }
 
 type holder struct{}
 
-// Get implements kv.Store.
-func (b bounded) Get(ctx context.Context, key string) ([]byte, bool, error) {
-	value, size, ok, err := b.GetWithin(ctx, key, small)
-	if err != nil || !ok {
-		return nil, false, err
+// Read implements kv.Store. A read without a limit, or with a large one, is made with a small one first.
+func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	found, err := b.Store.Read(ctx, keys, min(limit, small))
+	if err != nil || limit <= small {
+		return found, err
 	}
-	if value == nil {
-		size *= copies
-	}
-	if hold, _ := ctx.Value(holder{}).(func(int) error); hold != nil {
-		if err := hold(size); err != nil {
-			return nil, false, err
+	hold, _ := ctx.Value(holder{}).(func(int) error)
+	for i := range found {
+		size, long := found[i].Size, found[i].Value == nil && found[i].Size <= limit
+		if long {
+			size *= copies
+		}
+		if hold != nil && found[i].Exists() {
+			if err := hold(size); err != nil {
+				return nil, err
+			}
+		}
+		if long && found[i].Exists() {
+			whole, err := b.Store.Read(ctx, keys[i:i+1], limit)
+			if err != nil {
+				return nil, err
+			}
+			found[i] = whole[0]
 		}
 	}
-	if value != nil {
-		return value, true, nil
-	}
-	return b.Store.Get(ctx, key)
+	return found, nil
 }
 
 // readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many

@@ -159,7 +159,9 @@ func TestMemoryOfBatches(t *testing.T) {
 // forgetful stores nothing of a batch: what the embedded store has in memory of what it writes is its own.
 type forgetful struct{ kv.Store }
 
-func (forgetful) SetMany(context.Context, []kv.Entry) error { return nil }
+func (forgetful) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
+	return make([]bool, len(writes)), nil
+}
 
 // scales weigh what lives in the process while the handler waits for the audit log and when it answers much.
 type scales struct {
@@ -267,7 +269,10 @@ type fetching struct {
 	now, most atomic.Int64
 }
 
-func (f *fetching) Get(ctx context.Context, key string) ([]byte, bool, error) {
+func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	if limit != kv.NoLimit {
+		return f.Store.Read(ctx, keys, limit)
+	}
 	for now := f.now.Add(1); ; {
 		if most := f.most.Load(); now <= most || f.most.CompareAndSwap(most, now) {
 			break
@@ -275,7 +280,7 @@ func (f *fetching) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	}
 	defer f.now.Add(-1)
 	time.Sleep(5 * time.Millisecond)
-	return f.Store.Get(ctx, key)
+	return f.Store.Read(ctx, keys, limit)
 }
 
 // One tenant's share is not another's.

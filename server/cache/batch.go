@@ -32,7 +32,7 @@ type Result struct {
 func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 	b := getBuffer()
 	defer b.put()
-	entries := make([]kv.Entry, len(items))
+	writes := make([]kv.Write, len(items))
 	ends := make([]int, len(items))
 	for i := range items {
 		ttl, err := c.ttl(items[i].Class, items[i].TTL)
@@ -42,14 +42,15 @@ func (c *Cache) SetMany(ctx context.Context, items []Item) error {
 		if err != nil {
 			return fmt.Errorf("cache: item %d: %w", i, err)
 		}
-		entries[i] = kv.Entry{Key: c.prefix + items[i].Key, TTL: ttl}
+		writes[i] = kv.Write{Key: c.prefix + items[i].Key, TTL: ttl}
 		ends[i] = len(b.bytes)
 	}
 	start := 0
 	for i, end := range ends { // only now does the buffer no longer move
-		entries[i].Value, start = b.bytes[start:end:end], end
+		writes[i].Value, start = b.bytes[start:end:end], end
 	}
-	return c.store.SetMany(ctx, entries)
+	_, err := c.store.Write(ctx, writes)
+	return err
 }
 
 // GetMany returns one result for each key, in the order of keys, from one pipeline. Its own error is the store's.
@@ -57,7 +58,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
 	}
-	packages, err := c.store.GetMany(ctx, c.stored(keys))
+	packages, err := kv.GetMany(ctx, c.store, c.stored(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if err := c.checkKeys(keys); err != nil {
 		return 0, err
 	}
-	existed, err := c.store.DeleteMany(ctx, c.stored(keys))
+	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
 	return kv.Count(existed), err
 }
 
@@ -95,7 +96,7 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found
 	if err := c.checkKeys(keys); err != nil {
 		return nil, err
 	}
-	packages, err := c.store.GetManyWithin(ctx, c.stored(keys), limit)
+	packages, err := c.store.Read(ctx, c.stored(keys), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +115,12 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found
 
 // PutMany stores what Seal made in one call to the store, in order, and gives the error of each.
 func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
-	entries := make([]kv.Entry, len(sealed))
+	writes := make([]kv.Write, len(sealed))
 	for i := range sealed {
-		entries[i] = kv.Entry{Key: c.prefix + sealed[i].key, Value: sealed[i].pkg, TTL: sealed[i].TTL}
+		writes[i] = kv.Write{Key: c.prefix + sealed[i].key, Value: sealed[i].pkg, TTL: sealed[i].TTL}
 	}
-	return kv.Each(c.store.SetMany(ctx, entries), len(sealed))
+	_, err := c.store.Write(ctx, writes)
+	return kv.Each(err, len(sealed))
 }
 
 // RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of
@@ -127,7 +129,7 @@ func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
 	if err := c.checkKeys(keys); err != nil {
 		return kv.Each(err, len(keys))
 	}
-	existed, err := c.store.DeleteMany(ctx, c.stored(keys))
+	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
 	errs := slices.Clone(kv.Each(err, len(keys)))
 	for i := range errs {
 		if errs[i] == nil && !existed[i] {

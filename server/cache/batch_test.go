@@ -32,7 +32,7 @@ func TestBatches(t *testing.T) {
 			items, keys = append(items, item), append(keys, item.Key)
 		}
 		require.NoError(t, c.SetMany(ctx, items))
-		require.NoError(t, store.Set(ctx, stored("k7"), []byte("altered"), 0))
+		require.NoError(t, kv.Set(ctx, store, stored("k7"), []byte("altered"), 0))
 		results, err := c.GetMany(ctx, append(keys, "missing"))
 		require.NoError(t, err)
 		require.Len(t, results, 301)

@@ -95,7 +95,7 @@ func (c *Cache) SetEncrypted(
 	if err := c.seal(b, &Item{Key: key, Value: value, Class: class, Context: context}); err != nil {
 		return err
 	}
-	return c.store.Set(ctx, c.prefix+key, b.bytes, ttl)
+	return kv.Set(ctx, c.store, c.prefix+key, b.bytes, ttl)
 }
 
 // seal appends the item's package to b.
@@ -151,7 +151,7 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	return c.store.Exists(ctx, c.prefix+key)
+	return kv.Exists(ctx, c.store, c.prefix+key)
 }
 
 // Delete removes the entry under key and reports whether there was one.
@@ -159,7 +159,7 @@ func (c *Cache) Delete(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	return c.store.Delete(ctx, c.prefix+key)
+	return kv.Delete(ctx, c.store, c.prefix+key)
 }
 
 // checkKey returns format.ErrTooLarge or format.ErrInvalid for a key that nothing can be stored under.

@@ -13,9 +13,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -40,7 +40,7 @@ func sealers(t testing.TB) func(tenant string) *seal.Sealer {
 func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer)) {
 	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t)), sealers(t)) })
 	t.Run("badger", func(t *testing.T) {
-		store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+		store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		defer store.Close()
 		test(t, store, sealers(t))
@@ -72,7 +72,7 @@ func TestCache(t *testing.T) {
 				require.NoError(t, err)
 				entry.Value = nil
 				require.Equal(t, entry, header)
-				raw, ok, err := store.Get(ctx, stored(key))
+				raw, ok, err := kv.Get(ctx, store, stored(key))
 				require.NoError(t, err)
 				require.True(t, ok)
 				if len(value) > 0 {
@@ -187,10 +187,10 @@ func TestTampered(t *testing.T) {
 		ctx, c, other := t.Context(), cache.New(store, sealer("tenant")), cache.New(store, sealer("other"))
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
 			require.NoError(t, c.SetEncrypted(ctx, "k", []byte("value"), class, 0, nil))
-			raw, _, err := store.Get(ctx, stored("k"))
+			raw, _, err := kv.Get(ctx, store, stored("k"))
 			require.NoError(t, err)
 			raw = bytes.Clone(raw)
-			put := func(key string, value []byte) { require.NoError(t, store.Set(ctx, stored(key), value, 0)) }
+			put := func(key string, value []byte) { require.NoError(t, kv.Set(ctx, store, stored(key), value, 0)) }
 			for _, i := range []int{65, 80, 92, len(raw) - 1} { // time, nonce, ciphertext or tag
 				altered := bytes.Clone(raw)
 				altered[i] ^= 1
@@ -214,7 +214,7 @@ func TestTampered(t *testing.T) {
 			put("k", raw)
 			_, err = other.GetDecrypted(ctx, "k")
 			require.ErrorIs(t, err, cache.ErrNotFound)
-			require.NoError(t, store.Set(ctx, "coffer/other/cache/k", raw, 0))
+			require.NoError(t, kv.Set(ctx, store, "coffer/other/cache/k", raw, 0))
 			_, err = other.GetDecrypted(ctx, "k")
 			require.ErrorIs(t, err, envelope.ErrUnknownKey)
 			_, err = other.Delete(ctx, "k")
@@ -226,7 +226,7 @@ func TestTampered(t *testing.T) {
 			Place: format.Place{Owner: "tenant", Collection: cache.Collection, Name: "k", Named: true},
 		}, []byte("value"))
 		require.NoError(t, err)
-		require.NoError(t, store.Set(ctx, stored("k"), pkg, 0))
+		require.NoError(t, kv.Set(ctx, store, stored("k"), pkg, 0))
 		_, err = c.GetDecrypted(ctx, "k")
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -59,12 +60,12 @@ func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) er
 	name := c.prefix + sealed.key
 	switch {
 	case condition.Absent:
-		return settled(c.store.SetIf(ctx, name, nil, sealed.pkg, sealed.TTL))
+		return settled(kv.SetIf(ctx, c.store, name, nil, sealed.pkg, sealed.TTL))
 	case !condition.Present:
-		return c.store.Set(ctx, name, sealed.pkg, sealed.TTL)
+		return kv.Set(ctx, c.store, name, sealed.pkg, sealed.TTL)
 	}
 	return c.change(ctx, sealed.key, condition, func(old []byte) (bool, error) {
-		return c.store.SetIf(ctx, name, old, sealed.pkg, sealed.TTL)
+		return kv.SetIf(ctx, c.store, name, old, sealed.pkg, sealed.TTL)
 	})
 }
 
@@ -78,7 +79,7 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 		}
 		return err
 	}
-	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return c.store.DeleteIf(ctx, c.prefix+key, old) })
+	return c.change(ctx, key, condition, func(old []byte) (bool, error) { return kv.DeleteIf(ctx, c.store, c.prefix+key, old) })
 }
 
 // Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was
@@ -97,7 +98,7 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 		if longest > 0 && ttl > time.Until(entry.EncryptedAt.Add(longest)) {
 			return false, ErrTTL
 		}
-		return c.store.ExpireIf(ctx, c.prefix+key, old, ttl)
+		return kv.ExpireIf(ctx, c.store, c.prefix+key, old, ttl)
 	})
 	return entry, err
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
@@ -33,7 +33,7 @@ func Example() {
 	must(err)
 	tenant, err := ring.Tenant(ctx, "clinic-1")
 	must(err)
-	store, err := badgerkv.Open(filepath.Join(dir, "cache"), slog.New(slog.DiscardHandler)) // or cache.Wrap a go-redis client
+	store, err := sqlitekv.Open(filepath.Join(dir, "cache"), slog.New(slog.DiscardHandler)) // or cache.Wrap a go-redis client
 	must(err)
 	defer store.Close()
 

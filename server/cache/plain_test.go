@@ -24,7 +24,7 @@ func TestUnencrypted(t *testing.T) {
 			require.NoError(t, err)
 			require.NotEmpty(t, sealed.Tag)
 			require.NoError(t, c.Put(ctx, &sealed, cache.Condition{}))
-			kept, _, err := store.Get(ctx, stored("k"))
+			kept, _, err := kv.Get(ctx, store, stored("k"))
 			require.NoError(t, err)
 			require.Contains(t, string(kept), "NOT ENCRYPTED")
 			require.Contains(t, string(kept), "a planted value")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -101,7 +102,7 @@ func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 	if err := c.checkKey(key); err != nil {
 		return nil, err
 	}
-	pkg, ok, err := c.store.Get(ctx, c.prefix+key)
+	pkg, ok, err := kv.Get(ctx, c.store, c.prefix+key)
 	if err == nil && !ok {
 		err = ErrNotFound
 	}

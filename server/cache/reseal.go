@@ -41,7 +41,7 @@ type Due func(class classify.Class, id format.KeyID) bool
 // Anew are, and what became of the others is not known.
 func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) ([]Resealing, error) {
 	all := make([]Resealing, len(keys))
-	packages, err := c.store.GetManyWithin(ctx, c.stored(keys), limit)
+	packages, err := c.store.Read(ctx, c.stored(keys), limit)
 	if err != nil {
 		return all, err
 	}
@@ -59,7 +59,7 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 		swaps[j] = kv.Swap{Key: c.prefix + keys[i], Old: packages[i].Value, Value: b.bytes[start:ends[j]:ends[j]]}
 		start = ends[j]
 	}
-	swapped, err := c.store.CompareAndSwapMany(ctx, swaps)
+	swapped, err := kv.SwapMany(ctx, c.store, swaps)
 	for j, done := range swapped {
 		switch one := &all[which[j]]; {
 		case done:

@@ -15,9 +15,9 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -30,9 +30,11 @@ type meddling struct {
 	before func()
 }
 
-func (m *meddling) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
-	m.before()
-	return m.Store.CompareAndSwapMany(ctx, swaps)
+func (m *meddling) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	if len(writes) > 0 && writes[0].If == kv.Equals {
+		m.before()
+	}
+	return m.Store.Write(ctx, writes)
 }
 
 // reseal does it to one entry.
@@ -51,8 +53,8 @@ func none(classify.Class, format.KeyID) bool { return false }
 func TestReseal(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) kv.Store{
 		"redis": func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
-		"badger": func(t *testing.T) kv.Store {
-			store, err := badgerkv.Open(t.TempDir(), nil)
+		"embedded": func(t *testing.T) kv.Store {
+			store, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
 			return store
@@ -96,7 +98,7 @@ func TestReseal(t *testing.T) {
 // What was written between the opening and the swap stays, and what does not open, or is not the cache's, is
 // left as it is.
 func TestResealLeaves(t *testing.T) {
-	inner, err := badgerkv.Open(t.TempDir(), nil)
+	inner, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer inner.Close()
 	ctx, store, sealer := t.Context(), &meddling{Store: inner}, seal.NewSealer(resealTenant(t))
@@ -112,7 +114,7 @@ func TestResealLeaves(t *testing.T) {
 
 	require.Equal(t, cache.Kept, reseal(t, c, "missing", all).Did)
 
-	moved, _, err := inner.Get(ctx, stored("k"))
+	moved, _, err := kv.Get(ctx, inner, stored("k"))
 	require.NoError(t, err)
 	field, err := sealer.Seal(nil, seal.Request{Use: format.UseField, Class: classify.PHI, Type: format.Bytes}, []byte("value"))
 	require.NoError(t, err)
@@ -125,14 +127,14 @@ func TestResealLeaves(t *testing.T) {
 		{field, cache.Foreign, nil},
 		{[]byte("no package"), cache.Foreign, nil},
 	} {
-		require.NoError(t, inner.Set(ctx, stored("other"), there.content, 0))
+		require.NoError(t, kv.Set(ctx, inner, stored("other"), there.content, 0))
 		one := reseal(t, c, "other", all)
 		require.ErrorIs(t, one.Err, there.err)
 		require.Equal(t, there.did, one.Did)
 		if there.err != nil {
 			require.Equal(t, classify.PHI, one.Class)
 		}
-		now, _, err := inner.Get(ctx, stored("other"))
+		now, _, err := kv.Get(ctx, inner, stored("other"))
 		require.NoError(t, err)
 		require.Equal(t, there.content, now)
 	}
@@ -140,7 +142,7 @@ func TestResealLeaves(t *testing.T) {
 
 // Each of many is what it would be alone; one that is longer than the limit is left, and its length told.
 func TestResealMany(t *testing.T) {
-	store, err := badgerkv.Open(t.TempDir(), nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer store.Close()
 	ctx, tenant := t.Context(), resealTenant(t)
@@ -154,10 +156,10 @@ func TestResealMany(t *testing.T) {
 	}
 	before, err := c.GetMany(ctx, keys)
 	require.NoError(t, err)
-	require.NoError(t, store.Set(ctx, stored("foreign"), []byte("no package"), 0))
-	moved, _, err := store.Get(ctx, stored("4"))
+	require.NoError(t, kv.Set(ctx, store, stored("foreign"), []byte("no package"), 0))
+	moved, _, err := kv.Get(ctx, store, stored("4"))
 	require.NoError(t, err)
-	require.NoError(t, store.Set(ctx, stored("moved"), moved, 0))
+	require.NoError(t, kv.Set(ctx, store, stored("moved"), moved, 0))
 	tooLong := strings.Repeat("k", format.MaxName+1)
 	results, err := c.Reseal(ctx, append([]string{"missing", "foreign", "moved", tooLong}, keys...), 4000, all)
 	require.NoError(t, err)
@@ -170,7 +172,7 @@ func TestResealMany(t *testing.T) {
 	after, err := c.GetMany(ctx, keys)
 	require.NoError(t, err)
 	for i, one := range results[4:] {
-		pkg, _, err := store.Get(ctx, stored(keys[i]))
+		pkg, _, err := kv.Get(ctx, store, stored(keys[i]))
 		require.NoError(t, err)
 		if len(pkg) > 4000 {
 			require.Equal(t, cache.Resealing{Did: cache.Large, Bytes: len(pkg)}, one)
@@ -197,14 +199,26 @@ func TestResealMany(t *testing.T) {
 // failing is a store whose batch of swaps breaks off.
 type failing struct{ kv.Store }
 
-func (f failing) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
-	swapped, err := f.Store.CompareAndSwapMany(ctx, swaps[:1])
-	return append(swapped, make([]bool, len(swaps)-1)...), errors.Join(err, kv.ErrUnavailable)
+func (f failing) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	if writes[0].If != kv.Equals {
+		return f.Store.Write(ctx, writes)
+	}
+	errs := make(kv.BatchError, len(writes))
+	swapped := make([]bool, len(writes))
+	for i := range writes {
+		if errs[i] = kv.ErrUnavailable; i == 0 && len(writes) > 1 {
+			var done []bool
+			if done, errs[0] = f.Store.Write(ctx, writes[:1]); errs[0] == nil {
+				swapped[0] = done[0]
+			}
+		}
+	}
+	return swapped, errs
 }
 
 // Where the store fails half-way, what was sealed anew is told from what is not known.
 func TestResealBreaksOff(t *testing.T) {
-	store, err := badgerkv.Open(t.TempDir(), nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer store.Close()
 	c := cache.New(failing{store}, seal.NewSealer(resealTenant(t)))

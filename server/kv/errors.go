@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Error is a failure with a stable code. Drivers wrap the sentinels below with what happened, so test
@@ -25,6 +24,9 @@ var (
 	// ErrUnavailable: the store cannot be reached, did not answer in time, refused the login, is read-only
 	// or out of room. Trying again later may help.
 	ErrUnavailable = &Error{"store_unavailable", "store unavailable"}
+	// ErrLostReply: the store was sent a request and its reply did not arrive, so that a write may have been made or not. It is
+	// also ErrUnavailable.
+	ErrLostReply = fmt.Errorf("%w: no reply", ErrUnavailable)
 	// ErrTooLarge: a key or a value is above its limit.
 	ErrTooLarge = &Error{"too_large", "too large"}
 	// ErrClosed: the store was closed.
@@ -33,6 +35,12 @@ var (
 	ErrInvalidTTL = &Error{"invalid_argument", "invalid time to live"}
 	// ErrCursor: a cursor is none that this store gave, or the scan cannot go on from there and has to begin again.
 	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
+	// ErrInvalidWrite: a write combines an operation with a condition that no driver has.
+	ErrInvalidWrite = &Error{"invalid_argument", "invalid write"}
+	// ErrFull: there is no room for more; reads and deletions go on. It is also ErrUnavailable.
+	ErrFull = fmt.Errorf("%w: no room for more", ErrUnavailable)
+	// ErrDamaged: the store's own checksums do not match, so that part of what it holds cannot be read. It is also ErrUnavailable.
+	ErrDamaged = fmt.Errorf("%w: the store is damaged", ErrUnavailable)
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
 	ErrWrongType = &Error{"malformed", "not a value of this store"}
 )
@@ -62,37 +70,4 @@ func Each(err error, n int) []error {
 		return each
 	}
 	return slices.Repeat([]error{err}, n)
-}
-
-// CheckWrite holds a write to the limits; drivers call it before they write anything.
-func CheckWrite(key string, value []byte, ttl time.Duration) error {
-	switch {
-	case len(key) > MaxKeySize:
-		return fmt.Errorf("kv: key of %d bytes, limit %d: %w", len(key), MaxKeySize, ErrTooLarge)
-	case len(value) > MaxValueSize:
-		return fmt.Errorf("kv: value of %d bytes, limit %d: %w", len(value), MaxValueSize, ErrTooLarge)
-	case ttl < 0:
-		return fmt.Errorf("kv: time to live of %s: %w", ttl, ErrInvalidTTL)
-	}
-	return nil
-}
-
-// CheckWrites is CheckWrite for a batch.
-func CheckWrites(entries []Entry) error {
-	for i := range entries {
-		if err := CheckWrite(entries[i].Key, entries[i].Value, entries[i].TTL); err != nil {
-			return fmt.Errorf("kv: entry %d: %w", i, err)
-		}
-	}
-	return nil
-}
-
-// CheckSwaps is CheckWrite for a batch of swaps.
-func CheckSwaps(swaps []Swap) error {
-	for i := range swaps {
-		if err := CheckWrite(swaps[i].Key, swaps[i].Value, 0); err != nil {
-			return fmt.Errorf("kv: swap %d: %w", i, err)
-		}
-	}
-	return nil
 }

@@ -1,17 +1,23 @@
-// Package kv is the key-value store beneath Coffer's encrypted cache: a small driver interface that
-// package rediskv implements over Redis and package badgerkv over an embedded store in a directory.
+// Package kv is the key-value store beneath Coffer's encrypted cache: a small interface that package rediskv
+// implements over Redis and package sqlitekv over an embedded database in a directory.
 //
-// What it guarantees: a value comes back byte for byte or not at all, a key's time to live is kept to the
-// millisecond, and an error never holds a value or a password. It knows nothing of encryption: what
-// it is given should already be a sealed package. Every driver passes the one suite of package kvtest.
+// It guarantees that a value comes back byte for byte or not at all, that a time to live is kept to the millisecond,
+// that a conditional write whose reply was lost is not reported as refused, and that an error never holds a value
+// or a password. It knows nothing of encryption: its values should already be sealed packages. Every driver passes
+// the suite of package kvtest.
+//
+// Drivers implement Store. Callers use the functions of this package (Get, Set, SetIf and so on), which read back
+// what became of a write whose reply was lost.
 package kv
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"time"
 )
 
-// Limits that every driver holds to, so that what one store takes another takes too.
+// Limits that every driver enforces, so that one store accepts what another does.
 const (
 	// MaxKeySize is the longest key in bytes.
 	MaxKeySize = 32 << 10
@@ -20,115 +26,115 @@ const (
 	MaxValueSize = 64<<20 + 64<<10
 )
 
-// DefaultScanLimit is the page size of Scan when its limit is not positive.
+// DefaultScanLimit is the page size of Scan if its limit is not positive.
 const DefaultScanLimit = 1000
 
-// Entry is one write of SetMany.
-type Entry struct {
-	Key   string
-	Value []byte
-	TTL   time.Duration // 0 keeps the entry until it is deleted
-}
+// NoLimit makes Read return values of every size.
+const NoLimit = math.MaxInt
 
-// Sized is an answer of GetManyWithin.
+// Sized is an answer of Read.
 type Sized struct {
-	Value []byte // nil where there is no key, and where the value is longer than the limit; else never
-	Begin []byte // of a value that is longer, what it begins with, up to the limit
-	Size  int    // of the value
+	Value []byte // nil if the key is missing or the value exceeds the limit, and only then
+	Begin []byte // the first bytes, up to the limit, of a value that exceeds it
+	Size  int    // of the value in bytes
 }
 
-// Swap is one step of CompareAndSwapMany.
-type Swap struct {
-	Key        string
-	Old, Value []byte
+// Exists reports whether there is a value, read or not.
+func (s *Sized) Exists() bool { return s.Value != nil || s.Size > 0 }
+
+// Op is what a Write does.
+type Op uint8
+
+// The operations.
+const (
+	Put    Op = iota // write Value
+	Remove           // delete the key
+	Expire           // set the time to live, and keep the value
+)
+
+// Condition is what must hold for a Write to take effect.
+type Condition uint8
+
+// The conditions.
+const (
+	Always Condition = iota
+	Absent           // there is no key; for Put only
+	Equals           // the value of the key equals Old
+)
+
+// Write is one change of one key.
+type Write struct {
+	Key     string
+	Op      Op
+	If      Condition
+	Old     []byte        // of Equals; nil is the empty value
+	Value   []byte        // of Put
+	TTL     time.Duration // of Put and Expire: 0 keeps the entry until it is deleted
+	KeepTTL bool          // of Put: keep the time that the key has left, in place of TTL
 }
 
-// Count gives the number that were there, of what DeleteMany reports.
-func Count(existed []bool) (n int) {
-	for _, was := range existed {
-		if was {
-			n++
+// Check returns ErrTooLarge, ErrInvalidTTL or ErrInvalidWrite for a write that no driver accepts.
+func (w *Write) Check() error {
+	switch {
+	case len(w.Key) > MaxKeySize:
+		return fmt.Errorf("kv: key of %d bytes, limit %d: %w", len(w.Key), MaxKeySize, ErrTooLarge)
+	case len(w.Value) > MaxValueSize:
+		return fmt.Errorf("kv: value of %d bytes, limit %d: %w", len(w.Value), MaxValueSize, ErrTooLarge)
+	case w.TTL < 0:
+		return fmt.Errorf("kv: time to live of %s: %w", w.TTL, ErrInvalidTTL)
+	case w.Op == Put && w.If <= Equals && (!w.KeepTTL || w.If == Equals):
+		return nil
+	case w.Op == Remove && (w.If == Always || w.If == Equals), w.Op == Expire && w.If == Equals:
+		return nil
+	}
+	return fmt.Errorf("kv: operation %d under condition %d: %w", w.Op, w.If, ErrInvalidWrite)
+}
+
+// CheckWrites checks all writes of a batch. Drivers call it before they write anything.
+func CheckWrites(writes []Write) error {
+	for i := range writes {
+		if err := writes[i].Check(); err != nil {
+			if len(writes) == 1 {
+				return err
+			}
+			return fmt.Errorf("kv: entry %d: %w", i, err)
 		}
 	}
-	return n
+	return nil
 }
 
-// Store is a key-value store whose entries may expire. It is safe for concurrent use.
+// Store is a driver: a key-value store whose entries may expire. It is safe for concurrent use.
 //
-// Keys are strings of any bytes up to MaxKeySize, the empty one included; values are any bytes up to
-// MaxValueSize, none included. A store keeps no reference to a value it was given once the call has
-// returned. A value it gave may be kept by the caller, but not changed: the driver's client may share it.
+// Keys are strings of any bytes up to MaxKeySize, the empty one included. Values are any bytes up to
+// MaxValueSize, none included. A store keeps no reference to a value after the call that wrote it. The caller may keep
+// a value that was read, but must not change it: the driver's client may share it.
 //
-// A missing or expired key is an answer, not an error: a cache misses all the time, and a boolean costs
-// neither an allocation nor a walk along an error chain.
-//
-// A TTL is rounded up to the millisecond; 0 means none, a negative one is ErrInvalidTTL. Every method
-// can fail with ErrUnavailable, with ErrClosed after Close, or with the context's error; after a failed
-// write the entry may have been written or not.
+// A missing or expired key is an answer and not an error. A TTL is rounded up to the millisecond. Every method
+// can fail with ErrUnavailable, with ErrClosed after Close, or with the context's error. After a failed write the
+// entry may have been written or not.
 type Store interface {
-	// Get gives the value of key; ok is false where there is none.
-	Get(ctx context.Context, key string) (value []byte, ok bool, err error)
+	// Read returns one answer for each key, in the order of keys. A value that is longer than limit bytes is not read
+	// whole; see NoLimit. The answers are not of one point in time.
+	Read(ctx context.Context, keys []string, limit int) ([]Sized, error)
 
-	// GetWithin is Get for values of at most limit bytes. Of a longer one it gives the size alone, with a nil value.
-	GetWithin(ctx context.Context, key string, limit int) (value []byte, size int, ok bool, err error)
-
-	// Set writes value, replacing an earlier value together with its TTL.
-	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
-
-	// Delete removes key and reports whether it was there.
-	Delete(ctx context.Context, key string) (existed bool, err error)
-
-	// Exists reports whether key is there, without reading its value.
-	Exists(ctx context.Context, key string) (bool, error)
-
-	// TTL gives the time that key has left, 0 where it has no limit; ok is false where there is no key.
+	// TTL returns the time that key has left, 0 if it has no limit. It reports false if there is no key.
 	TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error)
 
-	// GetMany gives one value for each key, in the order of keys: nil for a missing key, and never nil for
-	// one that is there. The batch is not one point in time.
-	GetMany(ctx context.Context, keys []string) ([][]byte, error)
+	// Write makes the writes in order and reports for each whether it was done: a Put, and an Expire, if its condition held; a Remove,
+	// if there was a key that it removed. Each write is one step with the check of its condition. A write that breaks a limit fails
+	// the batch before anything is written; otherwise the batch is not atomic, and a BatchError has the error of each
+	// write. A driver must not silently repeat a write that is not a Put under Always: if its reply is lost, the write fails with ErrLostReply.
+	Write(ctx context.Context, writes []Write) (done []bool, err error)
 
-	// GetManyWithin is GetMany for values of at most limit bytes. Of a longer one it gives the beginning and the size.
-	GetManyWithin(ctx context.Context, keys []string, limit int) ([]Sized, error)
-
-	// SetMany writes the entries as Set would, in order, so that the last of several with one key
-	// stays. An entry that breaks a limit fails the batch before anything is written; otherwise the
-	// batch is not atomic: after an error some entries may have been written, and a BatchError says which.
-	SetMany(ctx context.Context, entries []Entry) error
-
-	// DeleteMany removes the keys in order, and reports of each whether it was there: of a key named twice
-	// the first time only. After a BatchError those that it tells no error of were removed.
-	DeleteMany(ctx context.Context, keys []string) (existed []bool, err error)
-
-	// Scan lists keys that begin with prefix, a page of about limit keys at a time (DefaultScanLimit where
-	// limit is not positive). It begins with the empty cursor, goes on with the one that it
-	// gave, and has ended when that is empty. A key that is there from the first page to the last is listed at
-	// least once, one that comes or goes meanwhile may be; a page may repeat keys or be empty. The
-	// cursor holds any bytes and means nothing to another store.
+	// Scan lists keys that begin with prefix, about limit keys at a time (DefaultScanLimit if limit is not
+	// positive). It begins with the empty cursor, continues with next, and ends if next is empty. A key
+	// that exists from the first page to the last is listed at least once. A page may repeat keys or be empty. The
+	// cursor holds any bytes and means nothing to another store. Scan returns ErrCursor if it cannot continue.
 	Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error)
-
-	// CompareAndSwap replaces the value of key in one step if it now equals old, and keeps the time that
-	// key has left. It reports false where the value differs or there is no key.
-	CompareAndSwap(ctx context.Context, key string, old, value []byte) (swapped bool, err error)
-
-	// CompareAndSwapMany is CompareAndSwap for each of the swaps, in their order, and tells for each whether
-	// it was made. One that breaks a limit fails the batch before anything is written; otherwise the batch is
-	// not atomic: after an error some may have been made.
-	CompareAndSwapMany(ctx context.Context, swaps []Swap) (swapped []bool, err error)
-
-	// SetIf writes value with ttl as Set does, in one step, if the value of key now equals old, or, where old
-	// is nil, if there is no key. It reports false, and changes nothing, where that is not so.
-	SetIf(ctx context.Context, key string, old, value []byte, ttl time.Duration) (written bool, err error)
-
-	// DeleteIf removes key in one step if its value now equals old.
-	DeleteIf(ctx context.Context, key string, old []byte) (deleted bool, err error)
-
-	// ExpireIf gives key the time ttl from now, 0 for ever, in one step if its value now equals old.
-	ExpireIf(ctx context.Context, key string, old []byte, ttl time.Duration) (changed bool, err error)
 
 	// Ping asks whether the store can be reached now.
 	Ping(ctx context.Context) error
 
-	// Close releases what the store owns; calling it again does nothing.
+	// Close releases what the store owns. Calling it again does nothing.
 	Close() error
 }

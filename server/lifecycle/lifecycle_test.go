@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -69,7 +69,7 @@ func newSite(t *testing.T) *site {
 	s.ring, err = keyring.New(keys, kms.NewSet(kek), "test", keyring.WithTTL(ttl))
 	require.NoError(t, err)
 	t.Cleanup(s.ring.Close)
-	s.store, err = badgerkv.Open(t.TempDir(), nil)
+	s.store, err = sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.store.Close()) })
 	s.tenant, err = s.ring.Tenant(t.Context(), "clinic")
@@ -283,7 +283,7 @@ func TestEntriesKeepKeys(t *testing.T) {
 	other, err := s.ring.Tenant(t.Context(), "other")
 	require.NoError(t, err)
 	require.NoError(t, cache.New(s.store, seal.NewSealer(other)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
-	require.NoError(t, s.store.Set(t.Context(), kv.Prefix("clinic", cache.Collection)+"foreign", []byte("no package"), 0))
+	require.NoError(t, kv.Set(t.Context(), s.store, kv.Prefix("clinic", cache.Collection)+"foreign", []byte("no package"), 0))
 	s.clock.pass(ttl)
 	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "2 of 31 entries")
 	require.NoError(t, s.ring.Advance(t.Context(), "clinic", key.Use, key.Class, key.ID, envelope.Disabled))
@@ -305,9 +305,7 @@ func TestEntriesKeepKeys(t *testing.T) {
 // broken is a store that fails to read one entry.
 type broken struct{ kv.Store }
 
-func (broken) Get(context.Context, string) ([]byte, bool, error) {
-	return nil, false, kv.ErrUnavailable
-}
+func (broken) Read(context.Context, []string, int) ([]kv.Sized, error) { return nil, kv.ErrUnavailable }
 
 // What cannot be looked at may be in use.
 func TestUnknownIsInUse(t *testing.T) {

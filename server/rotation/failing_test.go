@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -42,14 +42,14 @@ func (f *faulty) fails() error {
 	return nil
 }
 
-func (f *faulty) GetManyWithin(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (f *faulty) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	if err := f.fails(); err != nil {
 		return nil, err
 	}
 	if slices.Contains(keys, f.spoils) {
 		return nil, kv.ErrWrongType
 	}
-	return f.Store.GetManyWithin(ctx, keys, limit)
+	return f.Store.Read(ctx, keys, limit)
 }
 
 func (f *faulty) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
@@ -79,7 +79,10 @@ func (f *faulty) Topology(ctx context.Context) (kv.Topology, error) {
 	return t, err
 }
 
-func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]bool, error) {
+func (f *faulty) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
+	if len(swaps) == 0 || swaps[0].If != kv.Equals {
+		return f.Store.Write(ctx, swaps)
+	}
 	for i := range swaps {
 		if f.before != nil {
 			f.before(swaps[i].Key)
@@ -87,10 +90,11 @@ func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]boo
 	}
 	if err := f.fails(); err != nil {
 		half := len(swaps) / 2
-		swapped, e := f.Store.CompareAndSwapMany(ctx, swaps[:half])
-		return append(swapped, make([]bool, len(swaps)-half)...), errors.Join(err, e)
+		swapped, e := f.Store.Write(ctx, swaps[:half])
+		errs := append(make(kv.BatchError, half, len(swaps)), slices.Repeat([]error{errors.Join(err, e)}, len(swaps)-half)...)
+		return append(swapped, make([]bool, len(swaps)-half)...), errs
 	}
-	swapped, err := f.Store.CompareAndSwapMany(ctx, swaps)
+	swapped, err := f.Store.Write(ctx, swaps)
 	if f.after != nil && slices.Contains(swapped, true) {
 		f.after()
 	}
@@ -98,7 +102,7 @@ func (f *faulty) CompareAndSwapMany(ctx context.Context, swaps []kv.Swap) ([]boo
 }
 
 func faultySite(t *testing.T, change func(*rotation.Options)) (*site, *faulty) {
-	store, err := badgerkv.Open(t.TempDir(), nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	f := &faulty{Store: store}
@@ -161,10 +165,10 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	s, store := faultySite(t, nil)
 	s.fill(10)
 	ctx, prefix := t.Context(), "coffer/tenant/cache/"
-	moved, _, err := store.Get(ctx, prefix+"entry 4")
+	moved, _, err := kv.Get(ctx, store, prefix+"entry 4")
 	require.NoError(t, err)
-	require.NoError(t, store.Set(ctx, prefix+"moved", moved, 0))
-	require.NoError(t, store.Set(ctx, prefix+"foreign", []byte("no package"), 0))
+	require.NoError(t, kv.Set(ctx, store, prefix+"moved", moved, 0))
+	require.NoError(t, kv.Set(ctx, store, prefix+"foreign", []byte("no package"), 0))
 	key := s.primaries()[classify.PHI]
 	s.begin(rotation.Order{})
 	record := s.work()
@@ -177,10 +181,10 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	require.Equal(t, rotation.Retiring, record.State)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
 	require.Equal(t, 1, record.Counts.Failed, "of the last sweep")
-	now, _, err := store.Get(ctx, prefix+"moved")
+	now, _, err := kv.Get(ctx, store, prefix+"moved")
 	require.NoError(t, err)
 	require.Equal(t, moved, now)
-	_, err = store.Delete(ctx, prefix+"moved")
+	_, err = kv.Delete(ctx, store, prefix+"moved")
 	require.NoError(t, err)
 	s.clock.pass(2 * time.Hour)
 	require.Equal(t, rotation.Done, s.work().State)

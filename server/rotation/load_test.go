@@ -16,9 +16,9 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -32,7 +32,7 @@ func TestUnderLoad(t *testing.T) {
 		"redis":   func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
 		"cluster": func(t *testing.T) kv.Store { return rediskv.New(redistest.StartCluster(t, 3)) },
 		"badger": func(t *testing.T) kv.Store {
-			store, err := badgerkv.Open(t.TempDir(), nil)
+			store, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
 			return store

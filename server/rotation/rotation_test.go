@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -85,7 +85,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 
 // local is a site of a directory and an embedded store.
 func local(t testing.TB, change func(*rotation.Options)) *site {
-	store, err := badgerkv.Open(t.TempDir(), nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	return newSite(t, directory(t, t.TempDir()), store, change)

@@ -45,7 +45,7 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 	if r.Store == nil {
 		return false, nil
 	}
-	if err := r.Store.Set(ctx, marker(r.Environment, r.id), []byte(r.host), markerTTL); err != nil {
+	if err := kv.Set(ctx, r.Store, marker(r.Environment, r.id), []byte(r.host), markerTTL); err != nil {
 		return false, err
 	}
 	missing, err := r.missing(ctx)
@@ -122,7 +122,7 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 	if len(live) == 0 {
 		return nil, nil
 	}
-	found, err := r.Store.GetMany(ctx, keys)
+	found, err := kv.GetMany(ctx, r.Store, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -198,7 +198,7 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 	}
 	var heads []kv.Sized
 	err := v.again(ctx, tries, func() (err error) {
-		heads, err = v.r.Store.GetManyWithin(ctx, keys, limit)
+		heads, err = v.r.Store.Read(ctx, keys, limit)
 		return err
 	})
 	switch {

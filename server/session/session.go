@@ -187,13 +187,13 @@ func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
 // put stores a new session, and reads back after an error: its package has a random nonce, so an equal value in the
 // store is the one that was written.
 func (m *Manager) put(ctx context.Context, name string, pkg []byte, ttl time.Duration) error {
-	err := m.store.Set(ctx, name, pkg, ttl)
+	err := kv.Set(ctx, m.store, name, pkg, ttl)
 	if err == nil {
 		return nil
 	}
 	ctx, cancel := durable.Detach(ctx)
 	defer cancel()
-	if now, _, unread := m.store.Get(ctx, name); unread == nil && bytes.Equal(now, pkg) {
+	if now, _, unread := kv.Get(ctx, m.store, name); unread == nil && bytes.Equal(now, pkg) {
 		return nil
 	}
 	return err
@@ -229,7 +229,7 @@ func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, e
 
 // open gives the session's package too. Its action is recorded, failed or not.
 func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record Record) (seal.Opened, []byte, error) {
-	pkg, ok, err := m.store.Get(ctx, k.name)
+	pkg, ok, err := kv.Get(ctx, m.store, k.name)
 	if err != nil {
 		return seal.Opened{}, nil, err
 	}
@@ -261,7 +261,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	if ttl <= 0 || ttl > time.Until(time.UnixMilli(o.Header.EncryptedAt).Add(m.longest)) {
 		return Session{}, ErrTTL
 	}
-	extended, err := m.store.ExpireIf(ctx, k.name, pkg, ttl)
+	extended, err := kv.ExpireIf(ctx, m.store, k.name, pkg, ttl)
 	if err == nil && !extended {
 		err = ErrNotFound // it ended meanwhile
 	}
@@ -277,6 +277,6 @@ func (m *Manager) End(ctx context.Context, id string, record Record) error {
 	if err := record(audit.SessionEnd, format.KeyID{}, nil); err != nil {
 		return err
 	}
-	_, err = m.store.Delete(ctx, k.name)
+	_, err = kv.Delete(ctx, m.store, k.name)
 	return err
 }

@@ -10,9 +10,9 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -21,7 +21,7 @@ import (
 func onEach(t *testing.T, test func(t *testing.T, store kv.Store)) {
 	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t))) })
 	t.Run("badger", func(t *testing.T) {
-		store, err := badgerkv.Open(t.TempDir(), nil)
+		store, err := sqlitekv.Open(t.TempDir(), nil)
 		require.NoError(t, err)
 		defer store.Close()
 		test(t, store)
@@ -36,7 +36,7 @@ func only(t *testing.T, store kv.Store) (string, []byte) {
 	keys, _, err := store.Scan(t.Context(), "", "", 0)
 	require.NoError(t, err)
 	require.Len(t, keys, 1)
-	value, _, err := store.Get(t.Context(), keys[0])
+	value, _, err := kv.Get(t.Context(), store, keys[0])
 	require.NoError(t, err)
 	return keys[0], value
 }
@@ -100,7 +100,7 @@ func TestRefused(t *testing.T) {
 		name, pkg := only(t, store)
 		altered := append([]byte{}, pkg...)
 		altered[len(altered)-1] ^= 1
-		require.NoError(t, store.Set(ctx, name, altered, time.Minute))
+		require.NoError(t, kv.Set(ctx, store, name, altered, time.Minute))
 		var told error
 		h, _, err := format.ParseHeader(pkg)
 		require.NoError(t, err)

@@ -95,13 +95,13 @@ type lossy struct {
 	apply bool
 }
 
-func (l *lossy) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+func (l *lossy) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if l.apply {
-		if err := l.Store.Set(ctx, key, value, ttl); err != nil {
-			return err
+		if _, err := l.Store.Write(ctx, writes); err != nil {
+			return nil, err
 		}
 	}
-	return kv.ErrUnavailable
+	return nil, kv.ErrLostReply
 }
 
 // A session whose reply is lost is there. One that was not stored is on record as failed.

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/badgerkv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -23,7 +23,7 @@ import (
 
 // The vectors say what follows from an id for owners of all kinds.
 func TestVectors(t *testing.T) {
-	store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
 	seen := map[string]bool{}
@@ -37,7 +37,7 @@ func TestVectors(t *testing.T) {
 				Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: placeOf(v),
 			}, []byte("planted"))
 			require.NoError(t, err)
-			require.NoError(t, store.Set(t.Context(), kv.Prefix(v.Owner, "session")+v.StoredAs, pkg, time.Minute))
+			require.NoError(t, kv.Set(t.Context(), store, kv.Prefix(v.Owner, "session")+v.StoredAs, pkg, time.Minute))
 			got, err := session.New(store, v.Owner).Get(t.Context(), v.ID, quiet)
 			require.NoError(t, err)
 			require.Equal(t, "planted", string(got.Data))
@@ -52,17 +52,17 @@ func placeOf(v vectors.Session) format.Place {
 // A session of the owner "a" does not open for the owner "a" followed by U+0000: HMAC, which pads its keys with zeros,
 // would give both one key if the owner were HKDF's salt.
 func TestOwnersDoNotShareSessions(t *testing.T) {
-	store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
 	id, _, err := session.New(store, "a").Create(t.Context(), []byte("data"), time.Minute, quiet)
 	require.NoError(t, err)
 	keys, _, err := store.Scan(t.Context(), "", "", 0)
 	require.NoError(t, err)
-	pkg, _, err := store.Get(t.Context(), keys[0])
+	pkg, _, err := kv.Get(t.Context(), store, keys[0])
 	require.NoError(t, err)
 	name := strings.TrimPrefix(keys[0], kv.Prefix("a", "session"))
-	require.NoError(t, store.Set(t.Context(), kv.Prefix("a\x00", "session")+name, pkg, time.Minute))
+	require.NoError(t, kv.Set(t.Context(), store, kv.Prefix("a\x00", "session")+name, pkg, time.Minute))
 	_, err = session.New(store, "a\x00").Get(t.Context(), id, quiet)
 	require.ErrorIs(t, err, session.ErrNotFound)
 }
@@ -81,7 +81,7 @@ func plainSession(t *testing.T, id []byte, owner string) (masterKey []byte, name
 
 // What a manager stores is found and opened by the page alone.
 func TestSpecOpensSessions(t *testing.T) {
-	store, err := badgerkv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer store.Close()
 	text, _, err := session.New(store, "clinic-7").Create(t.Context(), []byte("data"), time.Minute, quiet)
@@ -89,7 +89,7 @@ func TestSpecOpensSessions(t *testing.T) {
 	id, err := base64.RawURLEncoding.DecodeString(text)
 	require.NoError(t, err)
 	masterKey, name := plainSession(t, id, "clinic-7")
-	pkg, ok, err := store.Get(t.Context(), "coffer/clinic-7/session/"+name)
+	pkg, ok, err := kv.Get(t.Context(), store, "coffer/clinic-7/session/"+name)
 	require.NoError(t, err)
 	require.True(t, ok)
 

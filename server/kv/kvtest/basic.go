@@ -13,10 +13,10 @@ import (
 func missingKeys(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	requireMissing(t, s, "none")
-	existed, err := s.Delete(ctx, "none")
+	existed, err := kv.Delete(ctx, s, "none")
 	require.NoError(t, err)
 	require.False(t, existed)
-	exists, err := s.Exists(ctx, "none")
+	exists, err := kv.Exists(ctx, s, "none")
 	require.NoError(t, err)
 	require.False(t, exists)
 	left, ok, err := s.TTL(ctx, "none")
@@ -32,43 +32,50 @@ func roundTrip(t *testing.T, s kv.Store) {
 	requireValue(t, s, "k", []byte("one"))
 	mustSet(t, s, "k", []byte("two"))
 	requireValue(t, s, "k", []byte("two"))
-	exists, err := s.Exists(ctx, "k")
+	exists, err := kv.Exists(ctx, s, "k")
 	require.NoError(t, err)
 	require.True(t, exists)
 	requireMissing(t, s, "K")
 
-	existed, err := s.Delete(ctx, "k")
+	existed, err := kv.Delete(ctx, s, "k")
 	require.NoError(t, err)
 	require.True(t, existed)
 	requireMissing(t, s, "k")
-	existed, err = s.Delete(ctx, "k")
+	existed, err = kv.Delete(ctx, s, "k")
 	require.NoError(t, err)
 	require.False(t, existed)
 	mustSet(t, s, "k", []byte("three"))
 	requireValue(t, s, "k", []byte("three"))
 }
 
-// within: a value is given up to the limit, of a longer one its size.
+// within reads a value up to the limit, and the beginning and the size of a longer one.
 func within(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
 		value := noise(size)
 		mustSet(t, s, "k", value)
-		got, n, ok, err := s.GetWithin(ctx, "k", 100)
+		found, err := s.Read(ctx, []string{"k"}, 100)
 		require.NoError(t, err)
-		require.True(t, ok)
-		require.Equal(t, size, n)
+		got := found[0]
+		require.True(t, got.Exists())
+		require.Equal(t, size, got.Size)
 		if size > 100 {
-			require.Nil(t, got)
+			require.Nil(t, got.Value)
+			require.Equal(t, value[:100], got.Begin)
 		} else {
-			require.Equal(t, value, append([]byte{}, got...))
+			require.Nil(t, got.Begin)
+			require.Equal(t, value, append([]byte{}, got.Value...))
 		}
+		found, err = s.Read(ctx, []string{"k"}, 0)
+		require.NoError(t, err)
+		require.True(t, found[0].Exists())
+		require.Equal(t, size, found[0].Size)
 	}
-	_, err := s.Delete(ctx, "k")
+	_, err := kv.Delete(ctx, s, "k")
 	require.NoError(t, err)
-	_, _, ok, err := s.GetWithin(ctx, "k", 100)
+	found, err := s.Read(ctx, []string{"k"}, 100)
 	require.NoError(t, err)
-	require.False(t, ok)
+	require.False(t, found[0].Exists())
 }
 
 // manyWithin: the same for many at once.
@@ -86,13 +93,13 @@ func manyWithin(t *testing.T, s kv.Store) {
 			one.Begin = value[:100]
 		}
 	}
-	got, err := s.GetManyWithin(t.Context(), keys, 100)
+	got, err := s.Read(t.Context(), keys, 100)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-	got, err = s.GetManyWithin(t.Context(), keys[3:4], 100)
+	got, err = s.Read(t.Context(), keys[3:4], 100)
 	require.NoError(t, err)
 	require.Equal(t, want[3:4], got)
-	got, err = s.GetManyWithin(t.Context(), nil, 100)
+	got, err = s.Read(t.Context(), nil, 100)
 	require.NoError(t, err)
 	require.Empty(t, got)
 }
@@ -103,10 +110,11 @@ func values(t *testing.T, s kv.Store) {
 		"crlf": []byte("\r\n$-1\r\n"), "high": {0xff, 0xfe, 0x00, 0x80}, "1 KiB": noise(1 << 10),
 		// On both sides of the sizes at which drivers treat values differently.
 		"1023": noise(1<<10 - 1), "1017": noise(1<<10 - 7), "1016": noise(1<<10 - 8), "1015": noise(1<<10 - 9), "1 MiB": noise(1 << 20),
+		"chunk": noise(64 << 10), "chunk and one": noise(64<<10 + 1), "chunk less one": noise(64<<10 - 1), "two chunks": noise(128 << 10),
 	} {
 		mustSet(t, s, name, value)
 		requireValue(t, s, name, value)
-		many, err := s.GetMany(t.Context(), []string{name})
+		many, err := kv.GetMany(t.Context(), s, []string{name})
 		require.NoError(t, err)
 		require.NotNil(t, many[0], "%s: GetMany says missing", name)
 		require.True(t, string(value) == string(many[0]), name)
@@ -127,7 +135,7 @@ func binaryKeys(t *testing.T, s kv.Store) {
 	}
 	require.ElementsMatch(t, keys, scanAll(t, s, "", 7))
 	for _, key := range keys {
-		existed, err := s.Delete(t.Context(), key)
+		existed, err := kv.Delete(t.Context(), s, key)
 		require.NoError(t, err)
 		require.True(t, existed)
 	}
@@ -139,9 +147,9 @@ func buffers(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	value := []byte("kept")
 	mustSet(t, s, "a", value)
-	require.NoError(t, s.SetMany(ctx, []kv.Entry{{Key: "b", Value: value}}))
+	require.NoError(t, kv.SetMany(ctx, s, []kv.Entry{{Key: "b", Value: value}}))
 	old, fresh := []byte("kept"), []byte("swapped")
-	ok, err := s.CompareAndSwap(ctx, "b", old, fresh)
+	ok, err := kv.CompareAndSwap(ctx, s, "b", old, fresh)
 	require.NoError(t, err)
 	require.True(t, ok)
 	clear(value)
@@ -150,10 +158,10 @@ func buffers(t *testing.T, s kv.Store) {
 	requireValue(t, s, "a", []byte("kept"))
 	requireValue(t, s, "b", []byte("swapped"))
 
-	got, _, err := s.Get(ctx, "a")
+	got, _, err := kv.Get(ctx, s, "a")
 	require.NoError(t, err)
 	mustSet(t, s, "a", []byte("else"))
-	_, err = s.Delete(ctx, "a")
+	_, err = kv.Delete(ctx, s, "a")
 	require.NoError(t, err)
 	require.Equal(t, "kept", string(got))
 }
@@ -162,15 +170,22 @@ func limits(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	longKey := strings.Repeat("k", kv.MaxKeySize+1)
 	large := make([]byte, kv.MaxValueSize+1)
-	require.ErrorIs(t, s.Set(ctx, longKey, nil, 0), kv.ErrTooLarge)
-	require.ErrorIs(t, s.Set(ctx, "k", large, 0), kv.ErrTooLarge)
-	require.ErrorIs(t, s.Set(ctx, "k", nil, -1), kv.ErrInvalidTTL)
-	_, err := s.CompareAndSwap(ctx, "k", nil, large)
+	require.ErrorIs(t, kv.Set(ctx, s, longKey, nil, 0), kv.ErrTooLarge)
+	require.ErrorIs(t, kv.Set(ctx, s, "k", large, 0), kv.ErrTooLarge)
+	require.ErrorIs(t, kv.Set(ctx, s, "k", nil, -1), kv.ErrInvalidTTL)
+	_, err := kv.CompareAndSwap(ctx, s, "k", nil, large)
 	require.ErrorIs(t, err, kv.ErrTooLarge)
 	requireMissing(t, s, "k")
 	requireMissing(t, s, longKey)
-	requireCode(t, s.Set(ctx, "k", large, 0), "too_large")
-	requireCode(t, s.Set(ctx, "k", nil, -1), "invalid_argument")
+	for name, w := range map[string]kv.Write{
+		"delete if absent": {Op: kv.Remove, If: kv.Absent}, "expire always": {Op: kv.Expire}, "expire if absent": {Op: kv.Expire, If: kv.Absent},
+		"keep no ttl": {KeepTTL: true}, "no operation": {Op: 9}, "no condition": {If: 9},
+	} {
+		_, err := s.Write(ctx, []kv.Write{w})
+		require.ErrorIs(t, err, kv.ErrInvalidWrite, name)
+	}
+	requireCode(t, kv.Set(ctx, s, "k", large, 0), "too_large")
+	requireCode(t, kv.Set(ctx, s, "k", nil, -1), "invalid_argument")
 }
 
 func largeValue(t *testing.T, s kv.Store) {
@@ -181,7 +196,7 @@ func largeValue(t *testing.T, s kv.Store) {
 	mustSet(t, s, "large", value)
 	requireValue(t, s, "large", value)
 	changed := append([]byte("new"), value...)
-	ok, err := s.CompareAndSwap(t.Context(), "large", value, changed)
+	ok, err := kv.CompareAndSwap(t.Context(), s, "large", value, changed)
 	require.NoError(t, err)
 	require.True(t, ok)
 	requireValue(t, s, "large", changed)
@@ -191,7 +206,7 @@ func largestValue(t *testing.T, s kv.Store) {
 	value := noise(kv.MaxValueSize)
 	mustSet(t, s, "largest", value)
 	requireValue(t, s, "largest", value)
-	existed, err := s.Delete(t.Context(), "largest")
+	existed, err := kv.Delete(t.Context(), s, "largest")
 	require.NoError(t, err)
 	require.True(t, existed)
 }

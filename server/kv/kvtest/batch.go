@@ -13,21 +13,21 @@ import (
 
 func batchOrder(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	require.NoError(t, s.SetMany(ctx, []kv.Entry{
+	require.NoError(t, kv.SetMany(ctx, s, []kv.Entry{
 		{Key: "a", Value: []byte("first"), TTL: time.Minute},
 		{Key: "b", Value: []byte("b")},
 		{Key: "empty"},
 		{Key: "a", Value: []byte("last")},
 	}))
-	got, err := s.GetMany(ctx, []string{"b", "none", "a", "empty", "b"})
+	got, err := kv.GetMany(ctx, s, []string{"b", "none", "a", "empty", "b"})
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{[]byte("b"), nil, []byte("last"), {}, []byte("b")}, got)
 	requireTTL(t, s, "a", 0)
 
-	existed, err := s.DeleteMany(ctx, []string{"a", "none", "b", "a"})
+	existed, err := kv.DeleteMany(ctx, s, []string{"a", "none", "b", "a"})
 	require.NoError(t, err)
 	require.Equal(t, []bool{true, false, true, false}, existed)
-	got, err = s.GetMany(ctx, []string{"a", "b", "empty"})
+	got, err = kv.GetMany(ctx, s, []string{"a", "b", "empty"})
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{nil, nil, {}}, got)
 }
@@ -38,17 +38,17 @@ func appearing(t *testing.T, s kv.Store) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			_ = s.Set(ctx, "hot", []byte("v"), 0)
-			_, _ = s.Delete(ctx, "hot")
+			_ = kv.Set(ctx, s, "hot", []byte("v"), 0)
+			_, _ = kv.Delete(ctx, s, "hot")
 		}
 	})
 	defer wg.Wait()
 	defer cancel()
 	for range 300 {
-		value, _, ok, err := s.GetWithin(t.Context(), "hot", 10)
+		one, err := s.Read(t.Context(), []string{"hot"}, 10)
 		require.NoError(t, err)
-		require.Equal(t, ok, string(value) == "v")
-		many, err := s.GetManyWithin(t.Context(), []string{"hot", "hot", "hot"}, 10)
+		require.Equal(t, one[0].Exists(), string(one[0].Value) == "v")
+		many, err := s.Read(t.Context(), []string{"hot", "hot", "hot"}, 10)
 		require.NoError(t, err)
 		for _, one := range many {
 			require.Equal(t, one.Value != nil, string(one.Value) == "v")
@@ -58,17 +58,17 @@ func appearing(t *testing.T, s kv.Store) {
 
 func emptyBatches(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	got, err := s.GetMany(ctx, nil)
+	got, err := kv.GetMany(ctx, s, nil)
 	require.NoError(t, err)
 	require.Empty(t, got)
-	require.NoError(t, s.SetMany(ctx, nil))
-	existed, err := s.DeleteMany(ctx, []string{})
+	require.NoError(t, kv.SetMany(ctx, s, nil))
+	existed, err := kv.DeleteMany(ctx, s, []string{})
 	require.NoError(t, err)
 	require.Empty(t, existed)
 }
 
 func batchTTL(t *testing.T, s kv.Store) {
-	require.NoError(t, s.SetMany(t.Context(), []kv.Entry{
+	require.NoError(t, kv.SetMany(t.Context(), s, []kv.Entry{
 		{Key: "none"},
 		{Key: "short", TTL: 100 * time.Millisecond},
 		{Key: "hour", TTL: time.Hour},
@@ -76,7 +76,7 @@ func batchTTL(t *testing.T, s kv.Store) {
 	requireTTL(t, s, "none", 0)
 	requireTTL(t, s, "hour", time.Hour)
 	time.Sleep(100*time.Millisecond + tolerance)
-	got, err := s.GetMany(t.Context(), []string{"none", "short", "hour"})
+	got, err := kv.GetMany(t.Context(), s, []string{"none", "short", "hour"})
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{{}, nil, {}}, got)
 }
@@ -89,13 +89,13 @@ func largeBatches(t *testing.T, s kv.Store) {
 	for i, key := range keys {
 		entries[i] = kv.Entry{Key: key, Value: []byte(key)}
 	}
-	require.NoError(t, s.SetMany(ctx, entries))
-	got, err := s.GetMany(ctx, keys)
+	require.NoError(t, kv.SetMany(ctx, s, entries))
+	got, err := kv.GetMany(ctx, s, keys)
 	require.NoError(t, err)
 	for i, key := range keys {
 		require.Equal(t, key, string(got[i]))
 	}
-	existed, err := s.DeleteMany(ctx, keys)
+	existed, err := kv.DeleteMany(ctx, s, keys)
 	require.NoError(t, err)
 	require.Equal(t, len(keys), kv.Count(existed))
 
@@ -104,7 +104,7 @@ func largeBatches(t *testing.T, s kv.Store) {
 	for i := range large {
 		large[i] = kv.Entry{Key: keys[i], Value: blob[i:]}
 	}
-	require.NoError(t, s.SetMany(ctx, large))
+	require.NoError(t, kv.SetMany(ctx, s, large))
 	for i := range large {
 		requireValue(t, s, keys[i], blob[i:])
 	}
@@ -117,7 +117,7 @@ func contendedBatches(t *testing.T, s kv.Store) {
 	for range 2 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_ = s.Set(ctx, "hot", nil, 0)
+				_ = kv.Set(ctx, s, "hot", nil, 0)
 			}
 		})
 	}
@@ -126,10 +126,10 @@ func contendedBatches(t *testing.T, s kv.Store) {
 	keys := append(numbered("n", 20), "hot")
 	for range 100 {
 		fill(t, s, keys...)
-		existed, err := s.DeleteMany(t.Context(), keys)
+		existed, err := kv.DeleteMany(t.Context(), s, keys)
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, kv.Count(existed), 20)
-		got, err := s.GetMany(t.Context(), keys[:20])
+		got, err := kv.GetMany(t.Context(), s, keys[:20])
 		require.NoError(t, err)
 		require.Equal(t, make([][]byte, 20), got)
 	}
@@ -137,9 +137,9 @@ func contendedBatches(t *testing.T, s kv.Store) {
 
 func badEntry(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	err := s.SetMany(ctx, []kv.Entry{{Key: "a"}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
+	err := kv.SetMany(ctx, s, []kv.Entry{{Key: "a"}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
 	require.ErrorIs(t, err, kv.ErrTooLarge)
 	require.ErrorContains(t, err, "entry 1")
-	require.ErrorIs(t, s.SetMany(ctx, []kv.Entry{{Key: "a"}, {Key: "b", TTL: -time.Second}}), kv.ErrInvalidTTL)
+	require.ErrorIs(t, kv.SetMany(ctx, s, []kv.Entry{{Key: "a"}, {Key: "b", TTL: -time.Second}}), kv.ErrInvalidTTL)
 	requireMissing(t, s, "a")
 }

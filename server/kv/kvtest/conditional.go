@@ -15,7 +15,7 @@ import (
 func setsIf(t *testing.T, s kv.Store) {
 	set := func(key string, old []byte, value string, ttl time.Duration) bool {
 		t.Helper()
-		ok, err := s.SetIf(t.Context(), key, old, []byte(value), ttl)
+		ok, err := kv.SetIf(t.Context(), s, key, old, []byte(value), ttl)
 		require.NoError(t, err)
 		return ok
 	}
@@ -40,7 +40,7 @@ func setsIf(t *testing.T, s kv.Store) {
 	time.Sleep(30*time.Millisecond + tolerance)
 	require.False(t, set("brief", []byte("v"), "w", 0), "an expired value equals nothing")
 	require.True(t, set("brief", nil, "w", 0))
-	_, err := s.SetIf(t.Context(), "k", nil, nil, -1)
+	_, err := kv.SetIf(t.Context(), s, "k", nil, nil, -1)
 	require.ErrorIs(t, err, kv.ErrInvalidTTL)
 }
 
@@ -53,7 +53,7 @@ func setIfContention(t *testing.T, s kv.Store) {
 		errs := make([]error, workers)
 		for i := range workers {
 			wg.Go(func() {
-				ok, err := s.SetIf(t.Context(), "k"+strconv.Itoa(round), nil, []byte{byte(i)}, 0)
+				ok, err := kv.SetIf(t.Context(), s, "k"+strconv.Itoa(round), nil, []byte{byte(i)}, 0)
 				if errs[i] = err; ok {
 					first.Add(1)
 				}
@@ -70,7 +70,7 @@ func setIfContention(t *testing.T, s kv.Store) {
 func deletesIf(t *testing.T, s kv.Store) {
 	remove := func(key, old string) bool {
 		t.Helper()
-		ok, err := s.DeleteIf(t.Context(), key, []byte(old))
+		ok, err := kv.DeleteIf(t.Context(), s, key, []byte(old))
 		require.NoError(t, err)
 		return ok
 	}
@@ -82,7 +82,7 @@ func deletesIf(t *testing.T, s kv.Store) {
 	require.True(t, remove("k", "v"))
 	requireMissing(t, s, "k")
 	require.False(t, remove("k", "v"))
-	ok, err := s.DeleteIf(t.Context(), "k", nil)
+	ok, err := kv.DeleteIf(t.Context(), s, "k", nil)
 	require.NoError(t, err)
 	require.False(t, ok, "nil is the empty value here")
 }
@@ -90,7 +90,7 @@ func deletesIf(t *testing.T, s kv.Store) {
 func expiresIf(t *testing.T, s kv.Store) {
 	expire := func(key, old string, ttl time.Duration) bool {
 		t.Helper()
-		ok, err := s.ExpireIf(t.Context(), key, []byte(old), ttl)
+		ok, err := kv.ExpireIf(t.Context(), s, key, []byte(old), ttl)
 		require.NoError(t, err)
 		return ok
 	}
@@ -107,6 +107,6 @@ func expiresIf(t *testing.T, s kv.Store) {
 	require.True(t, expire("k", "v", 30*time.Millisecond))
 	time.Sleep(30*time.Millisecond + tolerance)
 	requireMissing(t, s, "k")
-	_, err := s.ExpireIf(t.Context(), "k", []byte("v"), -1)
+	_, err := kv.ExpireIf(t.Context(), s, "k", []byte("v"), -1)
 	require.ErrorIs(t, err, kv.ErrInvalidTTL)
 }

@@ -67,37 +67,41 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 // methods calls each method of s once and gives its error.
 func methods(s kv.Store) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
-		"Get":            func(ctx context.Context) error { _, _, err := s.Get(ctx, "k"); return err },
-		"Set":            func(ctx context.Context) error { return s.Set(ctx, "k", []byte("new"), 0) },
-		"Delete":         func(ctx context.Context) error { _, err := s.Delete(ctx, "k"); return err },
-		"Exists":         func(ctx context.Context) error { _, err := s.Exists(ctx, "k"); return err },
-		"TTL":            func(ctx context.Context) error { _, _, err := s.TTL(ctx, "k"); return err },
-		"GetMany":        func(ctx context.Context) error { _, err := s.GetMany(ctx, []string{"k", "l"}); return err },
-		"GetManyWithin":  func(ctx context.Context) error { _, err := s.GetManyWithin(ctx, []string{"k", "l"}, 9); return err },
-		"SetMany":        func(ctx context.Context) error { return s.SetMany(ctx, []kv.Entry{{Key: "k"}, {Key: "l"}}) },
-		"DeleteMany":     func(ctx context.Context) error { _, err := s.DeleteMany(ctx, []string{"k", "l"}); return err },
-		"Scan":           func(ctx context.Context) error { _, _, err := s.Scan(ctx, "", "", 0); return err },
-		"CompareAndSwap": func(ctx context.Context) error { _, err := s.CompareAndSwap(ctx, "k", []byte("v"), nil); return err },
-		"CompareAndSwapMany": func(ctx context.Context) error {
-			_, err := s.CompareAndSwapMany(ctx, []kv.Swap{{Key: "k", Old: []byte("v")}, {Key: "l"}})
+		"Get":           func(ctx context.Context) error { _, _, err := kv.Get(ctx, s, "k"); return err },
+		"Set":           func(ctx context.Context) error { return kv.Set(ctx, s, "k", []byte("new"), 0) },
+		"Delete":        func(ctx context.Context) error { _, err := kv.Delete(ctx, s, "k"); return err },
+		"Exists":        func(ctx context.Context) error { _, err := kv.Exists(ctx, s, "k"); return err },
+		"TTL":           func(ctx context.Context) error { _, _, err := s.TTL(ctx, "k"); return err },
+		"Read":          func(ctx context.Context) error { _, err := s.Read(ctx, []string{"k"}, 1); return err },
+		"GetMany":       func(ctx context.Context) error { _, err := kv.GetMany(ctx, s, []string{"k", "l"}); return err },
+		"GetManyWithin": func(ctx context.Context) error { _, err := s.Read(ctx, []string{"k", "l"}, 9); return err },
+		"SetMany":       func(ctx context.Context) error { return kv.SetMany(ctx, s, []kv.Entry{{Key: "k"}, {Key: "l"}}) },
+		"DeleteMany":    func(ctx context.Context) error { _, err := kv.DeleteMany(ctx, s, []string{"k", "l"}); return err },
+		"Scan":          func(ctx context.Context) error { _, _, err := s.Scan(ctx, "", "", 0); return err },
+		"CompareAndSwap": func(ctx context.Context) error {
+			_, err := kv.CompareAndSwap(ctx, s, "k", []byte("v"), nil)
 			return err
 		},
-		"SetIf":        func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", []byte("v"), nil, 0); return err },
-		"SetIf absent": func(ctx context.Context) error { _, err := s.SetIf(ctx, "k", nil, nil, 0); return err },
-		"DeleteIf":     func(ctx context.Context) error { _, err := s.DeleteIf(ctx, "k", []byte("v")); return err },
-		"ExpireIf":     func(ctx context.Context) error { _, err := s.ExpireIf(ctx, "k", []byte("v"), 0); return err },
+		"CompareAndSwapMany": func(ctx context.Context) error {
+			_, err := kv.SwapMany(ctx, s, []kv.Swap{{Key: "k", Old: []byte("v")}, {Key: "l"}})
+			return err
+		},
+		"SetIf":        func(ctx context.Context) error { _, err := kv.SetIf(ctx, s, "k", []byte("v"), nil, 0); return err },
+		"SetIf absent": func(ctx context.Context) error { _, err := kv.SetIf(ctx, s, "k", nil, nil, 0); return err },
+		"DeleteIf":     func(ctx context.Context) error { _, err := kv.DeleteIf(ctx, s, "k", []byte("v")); return err },
+		"ExpireIf":     func(ctx context.Context) error { _, err := kv.ExpireIf(ctx, s, "k", []byte("v"), 0); return err },
 		"Ping":         s.Ping,
 	}
 }
 
 func mustSet(t *testing.T, s kv.Store, key string, value []byte) {
 	t.Helper()
-	require.NoError(t, s.Set(t.Context(), key, value, 0))
+	require.NoError(t, kv.Set(t.Context(), s, key, value, 0))
 }
 
 func requireValue(t *testing.T, s kv.Store, key string, want []byte) {
 	t.Helper()
-	got, ok, err := s.Get(t.Context(), key)
+	got, ok, err := kv.Get(t.Context(), s, key)
 	require.NoError(t, err)
 	require.True(t, ok, "the key is missing")
 	// Not require.Equal: it would print megabytes.
@@ -106,7 +110,7 @@ func requireValue(t *testing.T, s kv.Store, key string, want []byte) {
 
 func requireMissing(t *testing.T, s kv.Store, key string) {
 	t.Helper()
-	got, ok, err := s.Get(t.Context(), key)
+	got, ok, err := kv.Get(t.Context(), s, key)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Nil(t, got)

@@ -30,13 +30,13 @@ func work(ctx context.Context, s kv.Store, w, rounds int) error {
 	own := fmt.Sprintf("own/%d/", w)
 	for i := range rounds {
 		a, b, v := own+"a", own+"b", fmt.Appendf(nil, "%d of %d", i, w)
-		if err := s.Set(ctx, a, v, time.Hour); err != nil {
+		if err := kv.Set(ctx, s, a, v, time.Hour); err != nil {
 			return err
 		}
-		if err := s.SetMany(ctx, []kv.Entry{{Key: b, Value: v}, {Key: "shared", Value: v}}); err != nil {
+		if err := kv.SetMany(ctx, s, []kv.Entry{{Key: b, Value: v}, {Key: "shared", Value: v}}); err != nil {
 			return err
 		}
-		got, err := s.GetMany(ctx, []string{a, b, "shared"})
+		got, err := kv.GetMany(ctx, s, []string{a, b, "shared"})
 		if err != nil {
 			return err
 		}
@@ -47,10 +47,10 @@ func work(ctx context.Context, s kv.Store, w, rounds int) error {
 		if err != nil {
 			return err
 		}
-		if _, err = s.CompareAndSwap(ctx, "shared", got[2], v); err != nil {
+		if _, err = kv.CompareAndSwap(ctx, s, "shared", got[2], v); err != nil {
 			return err
 		}
-		if existed, err := s.DeleteMany(ctx, []string{a, b}); err != nil || kv.Count(existed) != 2 {
+		if existed, err := kv.DeleteMany(ctx, s, []string{a, b}); err != nil || kv.Count(existed) != 2 {
 			return fmt.Errorf("worker %d deleted %d of %d: %w", w, kv.Count(existed), len(keys), err)
 		}
 	}
@@ -85,9 +85,9 @@ func closed(t *testing.T, s kv.Store) {
 		require.ErrorIs(t, err, kv.ErrClosed, name)
 		requireCode(t, err, "closed")
 	}
-	_, err := s.GetMany(t.Context(), nil)
+	_, err := kv.GetMany(t.Context(), s, nil)
 	require.ErrorIs(t, err, kv.ErrClosed)
-	require.ErrorIs(t, s.SetMany(t.Context(), nil), kv.ErrClosed)
-	_, err = s.DeleteMany(t.Context(), nil)
+	require.ErrorIs(t, kv.SetMany(t.Context(), s, nil), kv.ErrClosed)
+	_, err = kv.DeleteMany(t.Context(), s, nil)
 	require.ErrorIs(t, err, kv.ErrClosed)
 }

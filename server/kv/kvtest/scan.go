@@ -33,7 +33,7 @@ func fill(t *testing.T, s kv.Store, keys ...string) {
 	for i, key := range keys {
 		entries[i] = kv.Entry{Key: key, Value: []byte("v")}
 	}
-	require.NoError(t, s.SetMany(t.Context(), entries))
+	require.NoError(t, kv.SetMany(t.Context(), s, entries))
 }
 
 func scanPages(t *testing.T, s kv.Store) {
@@ -76,8 +76,8 @@ func scanEdges(t *testing.T, s kv.Store) {
 	require.Equal(t, []string{"\xff", "\xff\xff"}, scanAll(t, s, "\xff", 1))
 	require.Empty(t, scanAll(t, s, "b", 0))
 
-	require.NoError(t, s.Set(t.Context(), "short", nil, 50*time.Millisecond))
-	require.NoError(t, s.Set(t.Context(), "long", nil, time.Hour))
+	require.NoError(t, kv.Set(t.Context(), s, "short", nil, 50*time.Millisecond))
+	require.NoError(t, kv.Set(t.Context(), s, "long", nil, time.Hour))
 	time.Sleep(50*time.Millisecond + tolerance)
 	require.Equal(t, []string{"long"}, scanAll(t, s, "long", 0))
 	require.Empty(t, scanAll(t, s, "short", 0))
@@ -100,7 +100,7 @@ func scanChanging(t *testing.T, s kv.Store) {
 			break
 		}
 		if page < len(go1)/100 {
-			_, err = s.DeleteMany(t.Context(), go1[page*100:page*100+100])
+			_, err = kv.DeleteMany(t.Context(), s, go1[page*100:page*100+100])
 			require.NoError(t, err)
 			fill(t, s, numbered("u"+keys0(keys), 20)...)
 		}

@@ -14,7 +14,7 @@ import (
 func swaps(t *testing.T, s kv.Store) {
 	swap := func(key, old, value string) bool {
 		t.Helper()
-		ok, err := s.CompareAndSwap(t.Context(), key, []byte(old), []byte(value))
+		ok, err := kv.CompareAndSwap(t.Context(), s, key, []byte(old), []byte(value))
 		require.NoError(t, err)
 		return ok
 	}
@@ -48,13 +48,13 @@ func swapKeepsTTL(t *testing.T, s kv.Store) {
 func swapsWithin(t *testing.T, s kv.Store, d time.Duration) bool {
 	ctx := t.Context()
 	mustSet(t, s, "forever", []byte("a"))
-	require.NoError(t, s.Set(ctx, "hour", []byte("a"), time.Hour))
+	require.NoError(t, kv.Set(ctx, s, "hour", []byte("a"), time.Hour))
 	begun := time.Now()
-	require.NoError(t, s.Set(ctx, "k", []byte("a"), d))
+	require.NoError(t, kv.Set(ctx, s, "k", []byte("a"), d))
 	set := time.Now()
 	time.Sleep(d / 3)
 	for _, key := range []string{"hour", "forever", "k"} {
-		ok, err := s.CompareAndSwap(ctx, key, []byte("a"), []byte("b"))
+		ok, err := kv.CompareAndSwap(ctx, s, key, []byte("a"), []byte("b"))
 		require.NoError(t, err)
 		if !ok && key == "k" && time.Since(begun) >= d {
 			return false
@@ -78,13 +78,13 @@ func swapsWithin(t *testing.T, s kv.Store, d time.Duration) bool {
 // swapsMany: each swap stands for itself, in the order in which they are.
 func swapsMany(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	none, err := s.CompareAndSwapMany(ctx, nil)
+	none, err := kv.SwapMany(ctx, s, nil)
 	require.NoError(t, err)
 	require.Empty(t, none)
-	require.NoError(t, s.SetMany(ctx, []kv.Entry{
+	require.NoError(t, kv.SetMany(ctx, s, []kv.Entry{
 		{Key: "a", Value: []byte("1"), TTL: time.Hour}, {Key: "b", Value: []byte("1")}, {Key: "c"}, {Key: "changed", Value: []byte("2")},
 	}))
-	made, err := s.CompareAndSwapMany(ctx, []kv.Swap{
+	made, err := kv.SwapMany(ctx, s, []kv.Swap{
 		{Key: "a", Old: []byte("1"), Value: []byte("2")},
 		{Key: "changed", Old: []byte("1"), Value: []byte("3")},
 		{Key: "missing", Old: nil, Value: []byte("3")},
@@ -102,9 +102,9 @@ func swapsMany(t *testing.T, s kv.Store) {
 	requireTTL(t, s, "a", time.Hour)
 	requireTTL(t, s, "b", 0)
 
-	_, err = s.CompareAndSwapMany(ctx, []kv.Swap{{Key: "a", Old: []byte("4")}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
+	_, err = kv.SwapMany(ctx, s, []kv.Swap{{Key: "a", Old: []byte("4")}, {Key: "b", Value: make([]byte, kv.MaxValueSize+1)}})
 	require.ErrorIs(t, err, kv.ErrTooLarge)
-	require.ErrorContains(t, err, "swap 1")
+	require.ErrorContains(t, err, "entry 1")
 	requireValue(t, s, "a", []byte("4"))
 
 	large := make([]kv.Swap, 12) // more than one transaction of a driver may hold
@@ -112,7 +112,7 @@ func swapsMany(t *testing.T, s kv.Store) {
 		large[i] = kv.Swap{Key: key, Old: []byte{byte(i)}, Value: noise(4<<20 + i)}
 		mustSet(t, s, key, large[i].Old)
 	}
-	made, err = s.CompareAndSwapMany(ctx, large)
+	made, err = kv.SwapMany(ctx, s, large)
 	require.NoError(t, err)
 	for i := range large {
 		require.True(t, made[i])
@@ -133,7 +133,7 @@ func contendedSwaps(t *testing.T, s kv.Store) {
 	for w := range total {
 		wg.Go(func() {
 			for range rounds {
-				got, err := s.GetMany(t.Context(), names)
+				got, err := kv.GetMany(t.Context(), s, names)
 				swaps := make([]kv.Swap, keys)
 				for i := range swaps {
 					n, _ := strconv.Atoi(string(got[i]))
@@ -141,7 +141,7 @@ func contendedSwaps(t *testing.T, s kv.Store) {
 				}
 				made := []bool(nil)
 				if err == nil {
-					made, err = s.CompareAndSwapMany(t.Context(), swaps)
+					made, err = kv.SwapMany(t.Context(), s, swaps)
 				}
 				if err != nil {
 					errs <- err
@@ -159,7 +159,7 @@ func contendedSwaps(t *testing.T, s kv.Store) {
 	close(errs)
 	require.NoError(t, <-errs)
 	sum := 0
-	got, err := s.GetMany(t.Context(), names)
+	got, err := kv.GetMany(t.Context(), s, names)
 	require.NoError(t, err)
 	for _, value := range got {
 		n, err := strconv.Atoi(string(value))
@@ -171,7 +171,7 @@ func contendedSwaps(t *testing.T, s kv.Store) {
 
 func swapContention(t *testing.T, s kv.Store) {
 	const workers, rounds = 16, 25
-	require.NoError(t, s.Set(t.Context(), "counter", []byte("0"), time.Hour))
+	require.NoError(t, kv.Set(t.Context(), s, "counter", []byte("0"), time.Hour))
 	var wg sync.WaitGroup
 	errs := make(chan error, workers)
 	for range workers {
@@ -187,7 +187,7 @@ func swapContention(t *testing.T, s kv.Store) {
 
 func increments(t *testing.T, s kv.Store, rounds int) error {
 	for done := 0; done < rounds; {
-		old, _, err := s.Get(t.Context(), "counter")
+		old, _, err := kv.Get(t.Context(), s, "counter")
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func increments(t *testing.T, s kv.Store, rounds int) error {
 		if err != nil {
 			return err
 		}
-		ok, err := s.CompareAndSwap(t.Context(), "counter", old, []byte(strconv.Itoa(n+1)))
+		ok, err := kv.CompareAndSwap(t.Context(), s, "counter", old, []byte(strconv.Itoa(n+1)))
 		if err != nil {
 			return err
 		}

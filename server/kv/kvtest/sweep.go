@@ -130,7 +130,7 @@ func sweepChanging(t *testing.T, s kv.Store, sweeper kv.Sweeper) {
 				break
 			}
 			if page < len(gone)/100 {
-				_, err = s.DeleteMany(t.Context(), gone[page*100:page*100+100])
+				_, err = kv.DeleteMany(t.Context(), s, gone[page*100:page*100+100])
 				require.NoError(t, err)
 				fill(t, s, numbered("u"+keys0(keys), 20)...)
 			}

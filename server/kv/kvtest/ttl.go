@@ -16,26 +16,26 @@ func ttl(t *testing.T, s kv.Store) {
 	for _, d := range []time.Duration{
 		61500 * time.Millisecond, 70 * time.Second, 90*time.Minute + 1, 30 * 24 * time.Hour, 100 * 365 * 24 * time.Hour,
 	} {
-		require.NoError(t, s.Set(ctx, "k", []byte("v"), d))
+		require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), d))
 		requireTTL(t, s, "k", d)
 	}
 	mustSet(t, s, "k", []byte("v"))
 	requireTTL(t, s, "k", 0)
 
 	// The shortest is rounded up, not taken for "none"; the longest does not overflow.
-	require.NoError(t, s.Set(ctx, "short", nil, 1))
+	require.NoError(t, kv.Set(ctx, s, "short", nil, 1))
 	require.Eventually(t, func() bool {
-		_, ok, err := s.Get(ctx, "short")
+		_, ok, err := kv.Get(ctx, s, "short")
 		return err == nil && !ok
 	}, time.Minute, time.Millisecond)
-	require.NoError(t, s.Set(ctx, "long", nil, math.MaxInt64))
+	require.NoError(t, kv.Set(ctx, s, "long", nil, math.MaxInt64))
 	requireValue(t, s, "long", nil)
 }
 
 // countdown: 0 would say that there is no limit, even in the last millisecond.
 func countdown(t *testing.T, s kv.Store) {
 	for range 5 {
-		require.NoError(t, s.Set(t.Context(), "k", nil, 15*time.Millisecond))
+		require.NoError(t, kv.Set(t.Context(), s, "k", nil, 15*time.Millisecond))
 		for {
 			left, ok, err := s.TTL(t.Context(), "k")
 			require.NoError(t, err)
@@ -80,8 +80,8 @@ func expiry(t *testing.T, s kv.Store) {
 func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error) {
 	ctx := t.Context()
 	return map[string]func(key string) (bool, error){
-		"get":    func(key string) (bool, error) { _, ok, err := s.Get(ctx, key); return ok, err },
-		"exists": func(key string) (bool, error) { return s.Exists(ctx, key) },
+		"get":    func(key string) (bool, error) { _, ok, err := kv.Get(ctx, s, key); return ok, err },
+		"exists": func(key string) (bool, error) { return kv.Exists(ctx, s, key) },
 		"scan":   func(key string) (bool, error) { return len(scanAll(t, s, key, 0)) > 0, nil },
 	}
 }
@@ -90,7 +90,7 @@ func readers(t *testing.T, s kv.Store) map[string]func(key string) (bool, error)
 func requireExpiry(t *testing.T, s kv.Store, key string, d time.Duration, there func(string) (bool, error)) {
 	t.Helper()
 	beforeSet := time.Now()
-	require.NoError(t, s.Set(t.Context(), key, []byte("v"), d))
+	require.NoError(t, kv.Set(t.Context(), s, key, []byte("v"), d))
 	afterSet := time.Now()
 	for {
 		began := time.Now()
@@ -111,22 +111,22 @@ func expired(t *testing.T, s kv.Store) {
 	for i := range entries {
 		entries[i] = kv.Entry{Key: fmt.Sprint("k", i), Value: []byte("v"), TTL: 50 * time.Millisecond}
 	}
-	require.NoError(t, s.SetMany(ctx, entries))
+	require.NoError(t, kv.SetMany(ctx, s, entries))
 	time.Sleep(50*time.Millisecond + tolerance)
 
-	existed, err := s.Delete(ctx, "k0")
+	existed, err := kv.Delete(ctx, s, "k0")
 	require.NoError(t, err)
 	require.False(t, existed)
-	deleted, err := s.DeleteMany(ctx, []string{"k1"})
+	deleted, err := kv.DeleteMany(ctx, s, []string{"k1"})
 	require.NoError(t, err)
 	require.Equal(t, []bool{false}, deleted)
 	_, ok, err := s.TTL(ctx, "k2")
 	require.NoError(t, err)
 	require.False(t, ok)
-	got, err := s.GetMany(ctx, []string{"k3"})
+	got, err := kv.GetMany(ctx, s, []string{"k3"})
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{nil}, got)
-	ok, err = s.CompareAndSwap(ctx, "k4", []byte("v"), []byte("w"))
+	ok, err = kv.CompareAndSwap(ctx, s, "k4", []byte("v"), []byte("w"))
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Empty(t, scanAll(t, s, "", 0))
@@ -134,10 +134,10 @@ func expired(t *testing.T, s kv.Store) {
 
 func overwriteTTL(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	require.NoError(t, s.Set(ctx, "k", []byte("v"), 100*time.Millisecond))
-	require.NoError(t, s.Set(ctx, "k", []byte("v"), time.Hour))
+	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), 100*time.Millisecond))
+	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), time.Hour))
 	requireTTL(t, s, "k", time.Hour)
-	require.NoError(t, s.Set(ctx, "l", []byte("v"), 100*time.Millisecond))
+	require.NoError(t, kv.Set(ctx, s, "l", []byte("v"), 100*time.Millisecond))
 	mustSet(t, s, "l", []byte("v"))
 	requireTTL(t, s, "l", 0)
 	time.Sleep(100*time.Millisecond + tolerance)
@@ -145,7 +145,7 @@ func overwriteTTL(t *testing.T, s kv.Store) {
 	requireValue(t, s, "l", []byte("v"))
 
 	// Delete takes the TTL with it.
-	_, err := s.Delete(ctx, "k")
+	_, err := kv.Delete(ctx, s, "k")
 	require.NoError(t, err)
 	mustSet(t, s, "k", []byte("v"))
 	requireTTL(t, s, "k", 0)

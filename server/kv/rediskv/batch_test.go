@@ -26,11 +26,11 @@ func TestBatchesFailInPart(t *testing.T) {
 		each := kv.Each(err, 3)
 		require.Equal(t, []bool{false, true, false}, []bool{each[0] != nil, each[1] != nil, each[2] != nil})
 	}
-	failsInPart(store.SetMany(t.Context(), []kv.Entry{{Key: "good1"}, {Key: "bad"}, {Key: "good2"}}))
+	failsInPart(kv.SetMany(t.Context(), store, []kv.Entry{{Key: "good1"}, {Key: "bad"}, {Key: "good2"}}))
 	n, err := admin.Exists(t.Context(), "good1", "bad", "good2").Result()
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)
-	existed, err := store.DeleteMany(t.Context(), []string{"good1", "bad", "good2"})
+	existed, err := kv.DeleteMany(t.Context(), store, []string{"good1", "bad", "good2"})
 	failsInPart(err)
 	require.Equal(t, []bool{true, false, true}, existed)
 }

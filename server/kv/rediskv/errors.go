@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -27,7 +28,16 @@ func failure(op string, err error) error {
 	case errors.As(err, &reply):
 		return refusal(op, reply.Error())
 	}
-	return fmt.Errorf("rediskv: %s: %w: %s", op, kv.ErrUnavailable, unquoted(err.Error()))
+	return fmt.Errorf("rediskv: %s: %w: %s", op, doubt(err), unquoted(err.Error()))
+}
+
+// doubt returns kv.ErrUnavailable if the command was certainly not sent, and else kv.ErrLostReply.
+func doubt(err error) error {
+	var operation *net.OpError
+	if errors.As(err, &operation) && operation.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
+		return kv.ErrUnavailable
+	}
+	return kv.ErrLostReply
 }
 
 // unavailable lists the error replies that say that Redis cannot serve now, by their first word.

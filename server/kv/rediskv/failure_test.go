@@ -19,18 +19,18 @@ func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
-	require.NoError(t, s.Set(ctx, "k", []byte("v"), 0))
+	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), 0))
 	server.Stop()
 
 	began := time.Now()
 	for name, call := range map[string]func() error{
-		"get":      func() error { _, _, err := s.Get(ctx, "k"); return err },
-		"set":      func() error { return s.Set(ctx, "k", []byte("v"), 0) },
-		"many":     func() error { _, err := s.GetMany(ctx, []string{"a", "b"}); return err },
-		"set many": func() error { return s.SetMany(ctx, []kv.Entry{{Key: "a"}, {Key: "b"}}) },
-		"delete":   func() error { _, err := s.DeleteMany(ctx, []string{"a", "b"}); return err },
+		"get":      func() error { _, _, err := kv.Get(ctx, s, "k"); return err },
+		"set":      func() error { return kv.Set(ctx, s, "k", []byte("v"), 0) },
+		"many":     func() error { _, err := kv.GetMany(ctx, s, []string{"a", "b"}); return err },
+		"set many": func() error { return kv.SetMany(ctx, s, []kv.Entry{{Key: "a"}, {Key: "b"}}) },
+		"delete":   func() error { _, err := kv.DeleteMany(ctx, s, []string{"a", "b"}); return err },
 		"scan":     func() error { _, _, err := s.Scan(ctx, "", "", 0); return err },
-		"swap":     func() error { _, err := s.CompareAndSwap(ctx, "k", nil, nil); return err },
+		"swap":     func() error { _, err := kv.CompareAndSwap(ctx, s, "k", nil, nil); return err },
 		"ping":     func() error { return s.Ping(ctx) },
 	} {
 		err := call()
@@ -41,10 +41,10 @@ func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {
 
 	server.Restart()
 	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, time.Minute, 10*time.Millisecond) // the client's pool gives a failure again for a while
-	_, ok, err := s.Get(ctx, "k")
+	_, ok, err := kv.Get(ctx, s, "k")
 	require.NoError(t, err)
 	require.False(t, ok, "an empty server")
-	require.NoError(t, s.Set(ctx, "k", []byte("v"), 0))
+	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), 0))
 }
 
 func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
@@ -56,7 +56,7 @@ func TestSilentServerIsUnavailableAtTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, _, err := s.Get(ctx, "k")
+	_, _, err := kv.Get(ctx, s, "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(began), time.Minute, "the client alone would try for longer")
@@ -70,7 +70,7 @@ func TestSilentServerIsUnavailableAtTheReadTimeout(t *testing.T) {
 	s := open(t, "redis://"+server.Addr+"?read_timeout=200ms")
 	require.NoError(t, s.Ping(t.Context()))
 	server.Freeze()
-	require.ErrorIs(t, s.Set(t.Context(), "k", nil, 0), kv.ErrUnavailable)
+	require.ErrorIs(t, kv.Set(t.Context(), s, "k", nil, 0), kv.ErrUnavailable)
 	server.Thaw()
 	require.NoError(t, s.Ping(t.Context()))
 }
@@ -85,7 +85,7 @@ func TestLoginErrorsHideThePassword(t *testing.T) {
 		"redis://":                   "demands a password",
 	} {
 		s := open(t, url+server.Addr)
-		for _, err := range []error{s.Ping(ctx), s.Set(ctx, "k", []byte("v"), 0)} {
+		for _, err := range []error{s.Ping(ctx), kv.Set(ctx, s, "k", []byte("v"), 0)} {
 			require.ErrorIs(t, err, kv.ErrUnavailable)
 			require.ErrorContains(t, err, sentence)
 			require.NotContains(t, err.Error(), "secret")
@@ -107,19 +107,19 @@ func TestOutOfMemoryIsUnavailable(t *testing.T) {
 	ctx, server := t.Context(), redistest.Start(t, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
 	s := open(t, "redis://"+server.Addr)
 	value := bytes.Repeat([]byte("secret"), 1<<15)
-	require.NoError(t, s.Set(ctx, "first", []byte("old"), 0))
+	require.NoError(t, kv.Set(ctx, s, "first", []byte("old"), 0))
 	var err error
 	for i := 0; err == nil && i < 100; i++ {
-		err = s.Set(ctx, fmt.Sprint(i), value, 0)
+		err = kv.Set(ctx, s, fmt.Sprint(i), value, 0)
 	}
 	require.NoError(t, server.Client(t).ConfigSet(ctx, "maxmemory", "1mb").Err()) // what else the server frees makes no room then
-	_, swapErr := s.CompareAndSwap(ctx, "first", []byte("old"), []byte("secret"))
-	for _, err := range []error{err, s.SetMany(ctx, []kv.Entry{{Key: "k", Value: value}}), swapErr} {
+	_, swapErr := kv.CompareAndSwap(ctx, s, "first", []byte("old"), []byte("secret"))
+	for _, err := range []error{err, kv.SetMany(ctx, s, []kv.Entry{{Key: "k", Value: value}}), swapErr} {
 		require.ErrorIs(t, err, kv.ErrUnavailable)
 		require.ErrorContains(t, err, "out of memory")
 		require.NotContains(t, err.Error(), "secret")
 	}
-	got, ok, err := s.Get(ctx, "first")
+	got, ok, err := kv.Get(ctx, s, "first")
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "old", string(got), "the earlier value stays")
@@ -130,7 +130,7 @@ func TestReadOnlyReplicaIsUnavailable(t *testing.T) {
 	ctx, server := t.Context(), redistest.Start(t)
 	require.NoError(t, server.Client(t).ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	s := open(t, "redis://"+server.Addr)
-	err := s.Set(ctx, "k", nil, 0)
+	err := kv.Set(ctx, s, "k", nil, 0)
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.ErrorContains(t, err, "read-only replica")
 }
@@ -140,22 +140,22 @@ func TestKeyOfAnotherTypeIsAnError(t *testing.T) {
 	ctx, server := t.Context(), redistest.Start(t)
 	s := open(t, "redis://"+server.Addr)
 	require.NoError(t, server.Client(t).LPush(ctx, "list", "secret").Err())
-	_, _, getErr := s.Get(ctx, "list")
-	_, manyErr := s.GetMany(ctx, []string{"none", "list"})
-	_, swapErr := s.CompareAndSwap(ctx, "list", nil, nil)
+	_, _, getErr := kv.Get(ctx, s, "list")
+	_, manyErr := kv.GetMany(ctx, s, []string{"none", "list"})
+	_, swapErr := kv.CompareAndSwap(ctx, s, "list", nil, nil)
 	for _, err := range []error{getErr, manyErr, swapErr} {
 		require.ErrorIs(t, err, kv.ErrWrongType)
 		require.NotErrorIs(t, err, kv.ErrUnavailable)
 		require.ErrorContains(t, err, "another Redis type")
 	}
-	require.NoError(t, s.Set(ctx, "list", []byte("v"), 0))
+	require.NoError(t, kv.Set(ctx, s, "list", []byte("v"), 0))
 }
 
 // Redis quotes the arguments of a command that it does not know, values included.
 func TestRefusedCommandDoesNotShowTheValue(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--rename-command", "SET", "")
-	err := open(t, "redis://"+server.Addr).Set(t.Context(), "k", []byte("secret"), 0)
+	err := kv.Set(t.Context(), open(t, "redis://"+server.Addr), "k", []byte("secret"), 0)
 	require.ErrorContains(t, err, "unknown command")
 	require.NotContains(t, err.Error(), "secret")
 }
@@ -183,7 +183,7 @@ func TestStrayReplyDoesNotShowTheValue(t *testing.T) {
 			}()
 		}
 	}()
-	_, _, err = open(t, "redis://"+l.Addr().String()).Get(t.Context(), "k")
+	_, _, err = kv.Get(t.Context(), open(t, "redis://"+l.Addr().String()), "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	require.NotContains(t, err.Error(), "secret")
 }
@@ -199,7 +199,7 @@ func TestPlainClientOfAClusterIsToldSo(t *testing.T) {
 	s := open(t, fmt.Sprintf("redis://%s:%d", node.IP, node.Port))
 	var errs []string
 	for i := range 64 {
-		if err := s.Set(ctx, fmt.Sprint(i), nil, 0); err != nil {
+		if err := kv.Set(ctx, s, fmt.Sprint(i), nil, 0); err != nil {
 			require.ErrorIs(t, err, kv.ErrUnavailable)
 			errs = append(errs, err.Error())
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
 func TestWholeMillis(t *testing.T) {
@@ -47,7 +49,7 @@ func TestGetManyTellsEmptyFromMissing(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = client.Close() })
 	client.AddHook(emptyReplies{})
-	got, err := New(client).GetMany(t.Context(), []string{"k"})
+	got, err := kv.GetMany(t.Context(), New(client), []string{"k", "l"})
 	require.NoError(t, err)
-	require.Equal(t, [][]byte{{}}, got)
+	require.Equal(t, [][]byte{{}, {}}, got)
 }

@@ -87,13 +87,13 @@ func TestOpenOptions(t *testing.T) {
 	server.SetPassword("pass word")
 	s := rediskv.OpenOptions(redis.UniversalOptions{Addrs: []string{server.Addr}, Password: "pass word", DB: 3})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	require.NoError(t, s.Set(t.Context(), "k", []byte("v"), time.Hour))
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("v"), time.Hour))
 
-	got, ok, err := open(t, "redis://:pass%20word@"+server.Addr+"/3").Get(t.Context(), "k")
+	got, ok, err := kv.Get(t.Context(), open(t, "redis://:pass%20word@"+server.Addr+"/3"), "k")
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "v", string(got))
-	_, ok, err = open(t, "redis://:pass%20word@"+server.Addr).Get(t.Context(), "k")
+	_, ok, err = kv.Get(t.Context(), open(t, "redis://:pass%20word@"+server.Addr), "k")
 	require.NoError(t, err)
 	require.False(t, ok, "another database")
 }

@@ -28,7 +28,7 @@ func filled(t *testing.T, s *rediskv.Store) (cursor string) {
 	for i := range entries {
 		entries[i].Key = fmt.Sprint("key ", i)
 	}
-	require.NoError(t, s.SetMany(t.Context(), entries))
+	require.NoError(t, kv.SetMany(t.Context(), s, entries))
 	for range 5 {
 		var err error
 		_, cursor, err = s.Scan(t.Context(), "key ", cursor, 100)

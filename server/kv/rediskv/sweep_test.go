@@ -67,7 +67,7 @@ func begun(t *testing.T, s *rediskv.Store, top kv.Topology, part string) (cursor
 	for i := range entries {
 		entries[i].Key = fmt.Sprint("key ", i)
 	}
-	require.NoError(t, s.SetMany(t.Context(), entries))
+	require.NoError(t, kv.SetMany(t.Context(), s, entries))
 	_, cursor, err := s.SweepPage(t.Context(), part, "", "", 100)
 	require.NoError(t, err)
 	require.NotEmpty(t, cursor)

@@ -1,0 +1,89 @@
+package sqlitekv
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+var errCursor = fmt.Errorf("sqlitekv: scan: %w", kv.ErrCursor)
+
+// cursorMark begins every cursor. The last key listed follows.
+const cursorMark = 'k'
+
+// Scan implements kv.Store. Keys come in the order of their bytes.
+func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
+	if cursor != "" && cursor[0] != cursorMark {
+		return nil, "", errCursor
+	}
+	if limit <= 0 {
+		limit = kv.DefaultScanLimit
+	}
+	c, err := s.take(ctx, s.readers)
+	if err != nil {
+		return nil, "", err
+	}
+	defer s.give(s.readers, c)
+	from := []byte(prefix)
+	if cursor != "" {
+		from = append([]byte(cursor[1:]), 0) // the least key after it
+	}
+	if keys, err = c.page(from, end(prefix), limit); err != nil {
+		return nil, "", s.failure("scan", err)
+	}
+	if len(keys) == limit {
+		next = string(cursorMark) + keys[limit-1]
+	}
+	return keys, next, nil
+}
+
+// page lists up to limit live keys from one key up to, and without, another one; nil means no end.
+func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
+	stmt := c.list
+	if err = bind(stmt, from, to); to == nil {
+		stmt = c.listAll
+		err = bind(stmt, from)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = stmt.Reset() }()
+	for clock := now(); len(keys) < limit && stmt.Step(); {
+		if expires := stmt.ColumnInt64(1); expires == 0 || clock < expires {
+			keys = append(keys, string(stmt.ColumnRawBlob(0)))
+		}
+	}
+	return keys, stmt.Err()
+}
+
+// end is the least key after all that begin with prefix, nil if there is none.
+func end(prefix string) []byte {
+	to := []byte(prefix)
+	for len(to) > 0 {
+		last := &to[len(to)-1]
+		if *last++; *last != 0 {
+			return to
+		}
+		to = to[:len(to)-1] // it was 0xff
+	}
+	return nil
+}
+
+const onlyPart = "all"
+
+// Topology implements kv.Sweeper. There is one part, in the order of keys, since one process has the directory.
+func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
+	if err := s.Ping(ctx); err != nil {
+		return kv.Topology{}, err
+	}
+	return kv.Topology{ID: s.id, Parts: []string{onlyPart}, Stable: true}, nil
+}
+
+// SweepPage implements kv.Sweeper.
+func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+	if part != onlyPart {
+		return nil, "", errCursor
+	}
+	return s.Scan(ctx, prefix, cursor, limit)
+}

@@ -1,0 +1,195 @@
+package sqlitekv
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+const (
+	reserveName = "reserve"
+	reserveSize = 16 << 20 // kept for deletions on a disk that others have filled
+	minFree     = 32 << 20 // below it no value is added that needs new space: the log and its index need some
+	nearlyNone  = 1 << 20
+
+	pageSize    = 4 << 10
+	logPages    = 1000 // from then on the log is moved into the database in the background
+	maxLogPages = 4000 // and from then on by the writer
+
+	checkpointRestart = sqlite3.CHECKPOINT_RESTART
+
+	maintainEvery = time.Second
+	expiredBatch  = 500
+	vacuumPages   = 1000 // returned to the file system at a time
+	vacuumFrom    = 4    // a file is shortened if more than one in so many pages is free
+)
+
+// space watches the free space of the directory's disk, and keeps a reserve of it.
+type space struct {
+	mu      sync.Mutex
+	dir     string
+	reserve string
+	free    func(dir string) (int64, error) // tests replace it
+}
+
+func (p *space) open(dir string) {
+	p.dir, p.reserve, p.free = dir, filepath.Join(dir, reserveName), freeSpace
+	p.refill()
+}
+
+// refill makes the reserve if there is plenty of space.
+func (p *space) refill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if info, err := os.Stat(p.reserve); err == nil && info.Size() == reserveSize {
+		return
+	}
+	if free, err := p.free(p.dir); err != nil || free < 2*minFree+reserveSize {
+		return
+	}
+	if err := os.WriteFile(p.reserve, make([]byte, reserveSize), 0o600); err != nil {
+		_ = os.Remove(p.reserve)
+	}
+}
+
+// spend releases the reserve, and reports whether there was one.
+func (p *space) spend() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return os.Remove(p.reserve) == nil
+}
+
+// exhausted reports whether a failed write can be blamed on the disk's size.
+func (p *space) exhausted() bool {
+	free, err := p.free(p.dir)
+	return err == nil && free < nearlyNone
+}
+
+// hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed.
+func (p *space) hasRoom(c *conn, n int64) bool {
+	free, err := p.free(p.dir)
+	if err != nil || free >= minFree+2*n { // once in the log, and once in the database
+		return true
+	}
+	if free < minFree/2+n {
+		return false
+	}
+	pages, err := number(c.free)
+	return err == nil && pages*pageSize > n+n/8+16*pageSize
+}
+
+// maintain removes expired entries, moves the log into the database, shortens the file and keeps the reserve.
+func (s *Store) maintain() {
+	defer close(s.done)
+	tick := time.NewTicker(maintainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if err := s.tidy(); err != nil {
+			s.logger.Error("the embedded store's maintenance failed", "error", err.Error())
+		}
+		s.space.refill()
+	}
+}
+
+// tidy does the work of one tick, in short transactions.
+func (s *Store) tidy() error {
+	var errs []error
+	for {
+		select {
+		case <-s.stop:
+			return nil
+		case c := <-s.writer:
+			n, err := s.removeExpired(c)
+			if err == nil && n == 0 {
+				err = s.shrink(c)
+			}
+			if s.pages.Load() > logPages {
+				s.checkpoint(c)
+			}
+			s.writer <- c
+			if errs = append(errs, err); err != nil || n < expiredBatch {
+				return errors.Join(errs...)
+			}
+		}
+	}
+}
+
+// removeExpired deletes a batch of expired entries and returns their number.
+func (s *Store) removeExpired(c *conn) (int, error) {
+	if err := bind(c.expired, now(), int64(expiredBatch)); err != nil {
+		return 0, s.failure("expire", err)
+	}
+	var rows []row
+	for c.expired.Step() {
+		rows = append(rows, row{id: c.expired.ColumnInt64(0), size: c.expired.ColumnInt64(1)})
+	}
+	err := c.expired.Err()
+	_ = c.expired.Reset()
+	if err != nil || len(rows) == 0 {
+		if err != nil {
+			err = s.failure("expire", err)
+		}
+		return 0, err
+	}
+	if err := run(c.begin); err != nil {
+		return 0, s.failure("expire", err)
+	}
+	for i := range rows {
+		if err = c.delete(&rows[i]); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = run(c.commit)
+	}
+	if err != nil {
+		if !c.c.GetAutocommit() {
+			_ = run(c.rollback)
+		}
+		if err = s.failure("expire", err); s.space.exhausted() {
+			s.space.spend() // the next tick has room to delete
+		}
+		return 0, err
+	}
+	return len(rows), nil
+}
+
+// shrink returns free pages at the end of the file to the file system if there are many.
+func (s *Store) shrink(c *conn) error {
+	free, err := number(c.free)
+	if err != nil {
+		return s.failure("shrink", err)
+	}
+	count, err := number(c.count)
+	if err != nil {
+		return s.failure("shrink", err)
+	}
+	if free < vacuumPages/4 || free*vacuumFrom < count {
+		return nil
+	}
+	for c.vacuum.Step() { // each step frees a page
+	}
+	err = c.vacuum.Err()
+	_ = c.vacuum.Reset()
+	if err != nil {
+		return s.failure("shrink", err)
+	}
+	return nil
+}
+
+// checkpoint moves the log into the database. It fails if readers use the log, and then is done later.
+func (s *Store) checkpoint(c *conn) {
+	left, moved, err := c.c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	if err == nil && left == moved {
+		s.pages.Store(0)
+	}
+}
