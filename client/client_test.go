@@ -68,7 +68,7 @@ func callEvents(t *testing.T, c *client.Client) {
 	require.Positive(t, seen)
 	head, err := c.EventHead(t.Context())
 	require.NoError(t, err)
-	require.Len(t, head.MAC, 64)
+	require.NotEmpty(t, head.Time)
 }
 
 func callKeysets(t *testing.T, c *client.Client) {

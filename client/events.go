@@ -10,7 +10,8 @@ import (
 // Event is a line of the audit log. It holds no value; names and contexts are keyed hashes, except for those
 // keys of contexts that the operator allows.
 type Event struct {
-	Seq           uint64            `json:"seq"`
+	Chain         uint32            `json:"chain"` // each process writes a chain of its own
+	Seq           uint64            `json:"seq"`   // the number in the chain
 	Time          time.Time         `json:"time"`
 	Severity      string            `json:"severity"` // info, notice, warning or critical
 	Action        string            `json:"action"`   // such as key.open
@@ -27,15 +28,14 @@ type Event struct {
 	Context       map[string]string `json:"context,omitempty"`
 	ContextHashes []string          `json:"contextHashes,omitempty"`
 	Facts         map[string]string `json:"facts,omitempty"`
-	MAC           string            `json:"mac"` // chains the line to the one before
+	Of            string            `json:"of,omitempty"` // where the line was that this one keeps beyond retention
+	MAC           string            `json:"mac"`          // chains the line to the one before
 }
 
-// EventHead is the last line of the audit log that is known to be on disk. Kept elsewhere, it shows later
-// whether anything up to it was changed.
+// EventHead names the last lines of the audit log that are known to be on disk. Kept elsewhere, it shows later
+// whether anything up to them was changed.
 type EventHead struct {
-	Seq  uint64    `json:"seq"`
-	MAC  string    `json:"mac"`
-	File string    `json:"file"`
+	Head string    `json:"head"` // CHAIN:SEQ:MAC of each chain, separated by commas
 	Time time.Time `json:"time"`
 }
 

@@ -65,7 +65,7 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	require.NoError(t, err)
 	auditKey, err := audit.OpenKey(t.Context(), filepath.Join(dir, "audit.key"), kek)
 	require.NoError(t, err)
-	trail := filepath.Join(dir, "audit.log")
+	trail := filepath.Join(dir, "audit")
 	log, err := audit.Open(trail, auditKey, audit.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })

@@ -98,7 +98,7 @@ func openAudit(b *testing.B, dir string) audit.Recorder {
 	require.NoError(b, err)
 	key, err := audit.OpenKey(b.Context(), filepath.Join(dir, "audit.key"), kek)
 	require.NoError(b, err)
-	log, err := audit.Open(filepath.Join(dir, "audit.log"), key, audit.Options{Log: newLog()})
+	log, err := audit.Open(filepath.Join(dir, "audit"), key, audit.Options{Log: newLog()})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = log.Close() })
 	return log

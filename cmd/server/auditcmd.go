@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,7 @@ func auditCommand() *cobra.Command {
 		Use:     "audit",
 		GroupID: groupAdmin,
 		Short:   "Check and read the audit log, or begin another one",
-		Long:    "Works on all files of the audit log in the data directory, or in a copy of it. Servers may write it meanwhile.",
+		Long:    "Works on the audit log in the data directory, or in a copy of it. Servers may write to it in the meantime.",
 	}
 	group.AddCommand(auditVerifyCommand(), auditTailCommand(), auditBeginCommand())
 	return group
@@ -42,24 +41,24 @@ func auditVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
-		Long: "Goes over every line of every file, and names the first one that is not as it was written, with what is wrong: changed, removed, inserted,\n" +
-			"reordered, truncated, torn, rewritten, altered or head. The exit code is 0 only where nothing is. It needs the KEK and the environment that the server has.\n\n" +
-			"Heads that were kept elsewhere (the server's log has them as \"audit head\", and GET /v1/audit/head) are given by --head: with them it also finds\n" +
-			"a log that was put back to an earlier state, and one that somebody wrote anew who has the key. A head of before what is kept cannot be checked:\n" +
-			"the exit code is 1 then too, unless --pruned says that it is expected.",
+		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
+			"reordered, truncated, torn, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's KEK and environment.\n\n" +
+			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
+			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted cannot be checked:\n" +
+			"the exit code is 1 then too, unless --pruned says that this is expected.",
 		Example: "  coffer audit verify --data DIR\n" +
-			"  coffer audit verify --data COPY --head 4711:0f3a… --json",
+			"  coffer audit verify --data COPY --head 1:4711:0f3a…,2:17:9c1e… --json",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var anchors []audit.Anchor
+			var given audit.Heads
 			for _, text := range heads {
-				anchor, err := audit.ParseAnchor(text)
+				one, err := audit.ParseHeads(text)
 				if err != nil {
 					return fmt.Errorf("--head: %w", err)
 				}
-				anchors = append(anchors, anchor)
+				given = append(given, one...)
 			}
-			v, err := verifyAudit(cmd, anchors)
+			v, err := verifyAudit(cmd, given)
 			if err != nil {
 				return err
 			}
@@ -76,13 +75,13 @@ func auditVerifyCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
-	cmd.Flags().StringArrayVar(&heads, "head", nil, "a head that was kept elsewhere, as SEQ:MAC; given again for each")
+	cmd.Flags().StringArrayVar(&heads, "head", nil, "heads that were kept elsewhere, as CHAIN:SEQ:MAC separated by commas; may be given again")
 	cmd.Flags().BoolVar(&pruned, "pruned", false, "heads of lines that were deleted by COFFER_AUDIT_KEEP since are expected")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verification, error) {
+func verifyAudit(cmd *cobra.Command, given audit.Heads) (*audit.Verification, error) {
 	c, err := loadData(cmd)
 	if err != nil {
 		return nil, err
@@ -102,12 +101,12 @@ func verifyAudit(cmd *cobra.Command, anchors []audit.Anchor) (*audit.Verificatio
 	if draw := progress(cmd.ErrOrStderr(), "verify"); draw != nil {
 		told = func(done, total int64) { draw(int(done), int(total)) }
 	}
-	return audit.Verify(cmd.Context(), auditPath(&c), key, anchors, told)
+	return audit.Verify(cmd.Context(), auditPath(&c), key, given, told)
 }
 
 // readAuditKey reads the key beside a log, and makes none.
 func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, error) {
-	key, err := audit.ReadKey(ctx, strings.TrimSuffix(path, ".log")+".key", kek)
+	key, err := audit.ReadKey(ctx, path+".key", kek)
 	if err != nil {
 		err = fmt.Errorf("the audit log cannot be verified without its key, the KEK and the COFFER_ENVIRONMENT that it was made with: %w", err)
 	}
@@ -116,16 +115,16 @@ func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, er
 
 // addEndings adds what a log says, if that is as it was written.
 func addEndings(ctx context.Context, o *operator, to *recovery.Endings, path string) error {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return errors.Join(fmt.Errorf("%s is no audit log", path), err)
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return errors.Join(fmt.Errorf("%s is not the directory of an audit log", path), err)
 	}
 	key, err := readAuditKey(ctx, path, auditKEK{o.keys.keks.All()[0], o.config.Environment})
 	if err == nil {
 		err = to.AddLog(ctx, path, key)
 	}
 	if errors.Is(err, audit.ErrAltered) {
-		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then keep the log's files elsewhere, so that another one begins, and give the tenants that "+
-			"were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
+		return fmt.Errorf("%w: nothing was changed. See coffer audit verify; then move the log away and keep it, begin another one by coffer audit begin, and give the "+
+			"tenants that were shredded by --shredded, or files of the log that you believe by --unproven-audit-log", err)
 	}
 	return err
 }
@@ -134,28 +133,36 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 	if asJSON {
 		return printJSON(out, v)
 	}
-	fmt.Fprintf(out, "files: %d\nlines in order: %d, from %d to %d\nlast: %d:%s\nhead: %s\n", v.Files, v.Lines, v.From, v.Last, v.Last, v.MAC, v.Head)
-	if v.Since != "" {
-		fmt.Fprintf(out, "line %d was written: %s\n", v.From, v.Since)
-	}
-	for _, torn := range v.Torn {
-		fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
-	}
-	if v.End != "" {
-		fmt.Fprintf(out, "cut short at the end, which the next line that is written will tell of: %s\n", v.End)
-	}
-	for _, anchor := range v.Unchecked {
-		fmt.Fprintf(out, "not checked, for it is of before what is kept: %s\n", anchor)
-	}
-	if f := v.Fault; f != nil {
-		_, err := fmt.Fprintf(out, "%s: %s:%d, where line %d must be: %s\n", f.Kind, f.File, f.Line, f.Seq, f.Detail)
-		for _, b := range v.Breaks {
-			_, err = fmt.Fprintf(out, "places in all where a line does not follow the one before: %s: %d\n", b.File, b.Count)
+	for _, c := range v.Chains {
+		fmt.Fprintf(out, "chain %d: %d lines in order, from %d, in %d files", c.Chain, c.Lines, c.From, c.Files)
+		if c.Since != "" {
+			fmt.Fprintf(out, ", since %s", c.Since)
 		}
-		return err
+		fmt.Fprintln(out)
+		for _, torn := range c.Torn {
+			fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
+		}
+		if c.End != "" {
+			fmt.Fprintf(out, "cut short at the end, which the next line that is written will record: %s\n", c.End)
+		}
+		if f := c.Fault; f != nil && f != v.Fault {
+			printFault(out, f)
+		}
+	}
+	fmt.Fprintf(out, "last: %s\nhead: %s\n", v.Last, v.Head)
+	for _, head := range v.Unchecked {
+		fmt.Fprintf(out, "not checked, because retention deleted its line: %s\n", head)
+	}
+	if v.Fault != nil {
+		printFault(out, v.Fault)
+		return nil
 	}
 	_, err := fmt.Fprintln(out, "nothing was altered")
 	return err
+}
+
+func printFault(out io.Writer, f *audit.Fault) {
+	fmt.Fprintf(out, "%s: %s:%d, where line %d must be: %s\n", f.Kind, f.File, f.Line, f.Seq, f.Detail)
 }
 
 func auditTailCommand() *cobra.Command {

@@ -5,22 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 // errLogGone says that there was an audit log and nothing is left of it, so that no part of it can be proven.
-var errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone, and so is its key: restore audit.key, audit.head, audit.log and audit-*.log; " +
-	"where they are lost, or were put away on purpose, `coffer audit begin` begins another one, which tells of that"}
+var errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit and audit.key; " +
+	"if they are lost, or were put away on purpose, `coffer audit begin` begins another log, which records that"}
 
-func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit.log") }
+// auditPath is of the directory of the audit log.
+func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit") }
 
 func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
 
@@ -29,13 +32,11 @@ func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.
 
 const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
 
-// openAudit opens the audit log with its key, and makes both where there never was one. It returns errLogGone
-// where there was. A log that takes the place of one tells of that in its first line, whoever comes to write it:
-// who began it may have been killed.
+// openAudit opens the audit log with its key, and makes both if there never was one. It returns errLogGone if there
+// was one.
 func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audit.Options) (*audit.File, *audit.Key, error) {
-	gone, err := requireAudit(c)
-	if err != nil {
-		return nil, nil, err
+	if gone, err := logGone(c); err != nil || gone {
+		return nil, nil, errors.Join(err, errLogGone)
 	}
 	key, err := auditKey(ctx, c, keks)
 	if err != nil {
@@ -45,30 +46,14 @@ func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audi
 	if err != nil {
 		return nil, nil, err
 	}
-	if gone {
-		err = file.Record(ctx, audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
-	}
-	if err == nil {
-		err = leaveMark(auditMarkPath(c), auditMark)
-	}
-	if err != nil {
+	if err = leaveMark(auditMarkPath(c), auditMark); err != nil {
 		return nil, nil, errors.Join(err, file.Close())
 	}
 	return file, key, nil
 }
 
-// requireAudit returns errLogGone where there was an audit log and nothing is left of it; or, where coffer
-// audit begin made a key, that it is gone.
-func requireAudit(c *config.Config) (gone bool, err error) {
-	gone, err = logGone(c)
-	if err == nil && gone && !there(auditKeyPath(c)) {
-		err = errLogGone
-	}
-	return gone, err
-}
-
-// logGone reports whether there was an audit log and nothing is left of it, be it with a key, which coffer
-// audit begin makes first. What is left in part is for audit to refuse.
+// logGone reports whether there was an audit log and nothing is left of it. If a part is left, package audit refuses
+// the rest.
 func logGone(c *config.Config) (bool, error) {
 	if !there(auditMarkPath(c)) {
 		return false, nil
@@ -96,10 +81,10 @@ func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 func auditBeginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "begin",
-		Short: "Begin another audit log, where the one that there was is gone together with its key",
-		Long: "Begins another audit log, under another key, in a data directory that had one of which nothing is left: servers do not start there, since nothing of the former\n" +
+		Short: "Begin another audit log, after the one that there was is gone together with its key",
+		Long: "Begins another audit log, under another key, in a data directory that had one of which nothing is left: servers do not start there, because nothing of the former\n" +
 			"one can be proven any more. Its first line is the critical event audit.begun. Restore the former one instead if you can; heads of it that were kept elsewhere\n" +
-			"prove copies of it. It does nothing where anything of a log is left.",
+			"prove copies of it. It does nothing if anything of a log is left.",
 		Example: "  coffer audit begin --data DIR",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return beginAudit(cmd) },
@@ -108,6 +93,8 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
+// beginAudit begins another log in a directory of its own, and moves it to its place once its first line says that it
+// is another one. A kill before that leaves a log that is gone, and the command can be run again.
 func beginAudit(cmd *cobra.Command) error {
 	c, err := loadData(cmd)
 	if err != nil {
@@ -116,11 +103,12 @@ func beginAudit(cmd *cobra.Command) error {
 	if err := requireKEK(&c); err != nil {
 		return err
 	}
+	made := auditPath(&c) + ".new" // made before the key
 	switch gone, err := logGone(&c); {
 	case err != nil:
 		return err
-	case !gone && there(auditMarkPath(&c)):
-		return errors.New("there is an audit log, or a part of one: move audit.key, audit.head, audit.log and audit-*.log away together, and keep them")
+	case !gone && there(auditMarkPath(&c)) || gone && there(auditKeyPath(&c)) && !there(made):
+		return errors.New("there is an audit log, or a part of one: move the directory audit and audit.key away together, and keep them")
 	case !gone:
 		return errors.New("there was no audit log yet: servers begin one by themselves")
 	}
@@ -129,14 +117,22 @@ func beginAudit(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if _, err := auditKey(cmd.Context(), &c, keks); err != nil {
+	if err := errors.Join(os.RemoveAll(made), os.Mkdir(made, 0o700)); err != nil {
 		return err
 	}
-	file, _, err := openAudit(cmd.Context(), &c, keks, auditOptions(&c, log))
+	key, err := auditKey(cmd.Context(), &c, keks)
 	if err != nil {
 		return err
 	}
-	if err := file.Close(); err != nil {
+	file, err := audit.Open(made, key, auditOptions(&c, log))
+	if err != nil {
+		return err
+	}
+	err = file.Record(cmd.Context(), audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = errors.Join(os.RemoveAll(auditPath(&c)), durable.Rename(made, auditPath(&c))) // nothing but a lock is there
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), "another audit log is begun: what was before it is unproven")

@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,6 +11,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// auditLog is all lines of an audit log, chain by chain.
+func auditLog(t *testing.T, data string) (text string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(data, "audit", "*", "*.log"))
+	require.NoError(t, err)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		text += string(content)
+	}
+	return text
+}
+
+// firstFile is the first file of an audit log's first chain.
+func firstFile(data string) string {
+	return filepath.Join(data, "audit", "1", "00000000000000000001.log")
+}
+
 // takeAway removes all of an audit log, and its key.
 func takeAway(t *testing.T, data string) {
 	t.Helper()
@@ -19,7 +36,7 @@ func takeAway(t *testing.T, data string) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {
-		require.NoError(t, os.Remove(file))
+		require.NoError(t, os.RemoveAll(file))
 	}
 }
 
@@ -38,16 +55,16 @@ func TestAuditLogGone(t *testing.T) {
 
 	takeAway(t, data)
 	for _, args := range [][]string{serving, {"token", "create", "--data", data}, {"keys", "list", "--data", data}, {"kms", "check", "--data", data}} {
-		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another one", args)
+		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another log", args)
 		require.NoFileExists(t, filepath.Join(data, "audit.key"), args)
-		require.NoFileExists(t, filepath.Join(data, "audit.log"), args)
+		require.NoFileExists(t, filepath.Join(data, "audit", "chains"), args)
 	}
 	require.Contains(t, coffer(t, environ, begin...), "unproven")
 	var first struct {
 		Seq                         int
 		Action, Severity, Operation string
 	}
-	line, _, _ := strings.Cut(logFile(filepath.Join(data, "audit.log")).String(), "\n")
+	line, _, _ := strings.Cut(auditLog(t, data), "\n")
 	require.NoError(t, json.Unmarshal([]byte(line), &first))
 	require.Equal(t, []any{1, "audit.begun", "critical", "audit begin"}, []any{first.Seq, first.Action, first.Severity, first.Operation})
 	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
@@ -55,29 +72,32 @@ func TestAuditLogGone(t *testing.T) {
 	again.requireValue(p.token, "patient-1", record)
 	require.Zero(t, again.stop(syscall.SIGTERM))
 
-	require.NoError(t, os.Remove(filepath.Join(data, "audit.head")))
-	require.Contains(t, refused(t, environ, "", begin...), "move audit.key, audit.head, audit.log and audit-*.log away together")
+	require.NoError(t, os.Remove(filepath.Join(data, "audit", "chains")))
+	require.Contains(t, refused(t, environ, "", begin...), "move the directory audit and audit.key away together")
 	require.NoError(t, os.Remove(filepath.Join(data, "audit.key")))
 	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's key is missing")
 	require.Contains(t, refused(t, environ, "", begin...), "there is an audit log, or a part of one")
 }
 
-// Who begins another log and is killed once its key is made leaves the rest to whoever comes next: the log tells
-// of it all the same.
+// If coffer audit begin is killed at any step, there is no log yet, and it can be run again.
 func TestAuditBeginKilled(t *testing.T) {
-	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	takeAway(t, data)
-	coffer(t, environ, "audit", "begin", "--data", data)
-	path := filepath.Join(data, "audit.key")
-	key, err := os.ReadFile(path)
-	require.NoError(t, err)
-	takeAway(t, data)
-	require.NoError(t, os.WriteFile(path, bytes.Replace(key, []byte(`,"begun":true`), nil, 1), 0o600))
+	begin := []string{"audit", "begin", "--data", data}
+	coffer(t, environ, begin...)
+	log, made := filepath.Join(data, "audit"), filepath.Join(data, "audit.new")
+	require.NoError(t, os.Rename(log, made))
+	require.NoError(t, os.Remove(filepath.Join(made, "1", "00000000000000000001.log")))
+	require.Contains(t, fails(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)), "`coffer audit begin`")
+	coffer(t, environ, begin...)
+	require.NoDirExists(t, made)
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
-	first, _, _ := strings.Cut(logFile(filepath.Join(data, "audit.log")).String(), "\n")
+	first, _, _ := strings.Cut(auditLog(t, data), "\n")
 	require.Contains(t, first, `"action":"audit.begun"`)
+
+	require.NoError(t, os.RemoveAll(log))
+	require.Contains(t, refused(t, environ, "", begin...), "move the directory audit and audit.key away together", "the key is of a log that was there")
 }
 
 // A data directory from before there were audit logs, and a new one beside keysets that others share, begin

@@ -100,8 +100,8 @@ func keysRestoreCommand() *cobra.Command {
 		Short: "Merge a backup of keys into the store of keysets",
 		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
 			"or shredded since comes back. Keys whose destruction is in the audit log of the data directory or in another (--audit-log) are restored as destroyed, tenants\n" +
-			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, each with its own audit.key and audit.head; a file that has\n" +
-			"them no more is given by --unproven-audit-log: whoever could write to it decides what is destroyed. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
+			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, each with the key beside it, DIR.key; a file of a log that\n" +
+			"cannot be verified any more is given by --unproven-audit-log: whoever could write to it decides what is destroyed. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
 			"To run it again is safe, and so it is while servers run.",
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
@@ -129,7 +129,7 @@ func keysRestoreCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
-	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "another audit log that tells of shredded tenants and destroyed keys, its key, head and earlier files beside it; given again for each")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys, its key beside it; given again for each")
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	return cmd

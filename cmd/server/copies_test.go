@@ -26,7 +26,7 @@ func TestAuditCopyToRedis(t *testing.T) {
 		copied.WriteString(one.Values["line"].(string) + "\n")
 	}
 	require.Greater(t, strings.Count(copied.String(), "\n"), 3)
-	require.Equal(t, logFile(filepath.Join(data, "audit.log")).String(), copied.String())
+	require.Equal(t, auditLog(t, data), copied.String())
 }
 
 // TestAuditCopyToStdout: every line of the audit log is on standard output, among what the server says there.
@@ -49,7 +49,7 @@ func TestAuditCopyToStdout(t *testing.T) {
 		}
 	}
 	require.Equal(t, 3, strings.Count(copied.String(), "\n"), "the start, the token and the stop")
-	require.Equal(t, logFile(filepath.Join(data, "audit.log")).String(), copied.String())
+	require.Equal(t, auditLog(t, data), copied.String())
 }
 
 // TestAuditCopyIsAway: a Redis that is not there holds up no start, and what is not copied is counted.

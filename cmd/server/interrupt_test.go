@@ -53,7 +53,7 @@ func TestInterruptedWait(t *testing.T) {
 	}
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	tokenFor(t, environ, data, "clinic")
-	unlock, err := durable.Lock(filepath.Join(data, "audit.lock"))
+	unlock, err := durable.Lock(filepath.Join(data, "audit", "lock"))
 	require.NoError(t, err)
 	defer unlock()
 	cmd := program(t, environ, "token", "create", "--data", data)

@@ -101,8 +101,7 @@ func TestShredAcrossServers(t *testing.T) {
 		p.requireValue(other, "patient-1", record)
 	}
 	require.Contains(t, coffer(t, environ, append(shred, "--confirm", "clinic")...), "shredded already")
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	require.Contains(t, string(log), `"action":"tenant.shred","outcome":"ok","operation":"keys shred","tenant":"clinic"`)
 	require.NotContains(t, string(log), record)
 }
@@ -139,8 +138,7 @@ func TestShredOverHTTP(t *testing.T) {
 		p.answers(http.StatusGone, clinic, "PUT", "/v1/cache/patient-2?class=phi", record)
 		require.Equal(t, record, p.answers(http.StatusOK, other, "GET", "/v1/cache/patient-1", ""))
 	}
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	require.Regexp(t, `"action":"tenant.shred","outcome":"ok","requestId":"[^"]+","operation":"shredTenant","issuer":"coffer","subject":"[^"]+","tenant":"clinic"`, string(log))
 }
 
@@ -189,8 +187,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	p = serve(t, data, next...)
 	p.requireValue(token, "patient-1", record)
 	p.requireValue(clinic, "patient-2", record)
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, string(log))
 }
 
@@ -210,8 +207,7 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, refused(t, environ, "", "keys", "backup", "--data", data, "--out", path), "never overwritten")
 	require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "nothing is missing")
 	coffer(t, environ, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic", "--reason", "policy")
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	require.Regexp(t, `"action":"tenant.shred"[^\n]*"reason":"policy"`, string(log))
 	require.Zero(t, p.stop(syscall.SIGTERM))
 
@@ -262,30 +258,28 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	path := filepath.Join(t.TempDir(), "backup")
 	coffer(t, environ, "keys", "backup", "--data", data, "--out", path)
-	log := filepath.Join(data, "audit.log")
+	log := firstFile(data)
 	good := logFile(log).String()
-	forged := `{"v":1,"seq":999,"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"default","mac":"` +
+	forged := `{"v":1,"chain":1,"seq":999,"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"default","mac":"` +
 		strings.Repeat("0", 64) + "\"}\n"
 	restore := []string{"keys", "restore", "--data", data, "--in", path}
-	elsewhere := filepath.Join(t.TempDir(), "audit.log")
+	elsewhere, unproven := filepath.Join(t.TempDir(), "audit"), filepath.Join(t.TempDir(), "file")
 	for i, text := range []string{forged, `{"time":"2026-11-30T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"default"}` + "\n", strings.Repeat("\x00", 2<<20) + forged} {
 		require.NoError(t, os.WriteFile(log, []byte(good+text), 0o600))
 		require.Contains(t, refused(t, environ, "", restore...), "--unproven-audit-log")
 		tenant := fmt.Sprint("clinic-", i)
 		require.Contains(t, coffer(t, environ, "keys", "shred", "--data", data, "--tenant", tenant, "--confirm", tenant), "last use in this audit log: ")
 		require.NoError(t, os.RemoveAll(elsewhere))
-		require.NoError(t, os.WriteFile(elsewhere, []byte(good+text), 0o600))
-		for _, name := range []string{"audit.log", "audit.head", "audit.key"} {
-			require.NoError(t, os.Remove(filepath.Join(data, name)))
-		}
+		require.NoError(t, os.Rename(filepath.Join(data, "audit"), elsewhere))
+		require.NoError(t, os.Remove(filepath.Join(data, "audit.key")))
 		require.Contains(t, refused(t, environ, "", append(restore, "--dry-run")...), "coffer audit begin")
 		coffer(t, environ, "audit", "begin", "--data", data)
 		require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 0 tenants")
 		require.Contains(t, refused(t, environ, "", append(restore, "--audit-log", elsewhere)...), "without its key")
 		good = logFile(log).String()
 	}
-	require.NoError(t, os.WriteFile(elsewhere, []byte(forged), 0o600))
-	require.Contains(t, refused(t, environ, "", append(restore, "--unproven-audit-log", elsewhere, "--dry-run")...), `tenant "default": coffer: the tenant was shredded, or keys`)
+	require.NoError(t, os.WriteFile(unproven, []byte(forged), 0o600))
+	require.Contains(t, refused(t, environ, "", append(restore, "--unproven-audit-log", unproven, "--dry-run")...), `tenant "default": coffer: the tenant was shredded, or keys`)
 	p = serve(t, data, environ...)
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 }

@@ -129,8 +129,8 @@ func (found *checked) print(out io.Writer) {
 // makes none of them.
 func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []string, err error) {
 	opened = []string{}
-	if _, err := requireAudit(c); err != nil {
-		return opened, err
+	if gone, err := logGone(c); err != nil || gone {
+		return opened, errors.Join(err, errLogGone)
 	}
 	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditKeyPath(c)) {
 		return opened, nil

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,8 +38,7 @@ func TestPlantedSecrets(t *testing.T) {
 	require.Contains(t, metrics, "coffer_operations_total")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGQUIT))
 	p.wait()
-	audit, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	audit := auditLog(t, data)
 	require.Contains(t, p.log.String(), "goroutine ", "it dumped itself")
 	require.Contains(t, string(audit), `"key.open"`)
 	require.Greater(t, heard.errors, 30)

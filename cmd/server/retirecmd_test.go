@@ -129,8 +129,7 @@ func TestRetireBesideServers(t *testing.T) {
 		}
 		require.Contains(t, coffer(t, environ, command(step.verb, "service", former["service"])...), "already")
 	}
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	for _, verb := range []string{"disable", "destroy"} {
 		require.Contains(t, string(log), `"action":"key.`+verb+`","outcome":"ok","operation":"keys `+verb+`","tenant":"clinic","class":"phi","keyId":"`+former["service"]+`"`)
 		require.Regexp(t, `"operation":"keys `+verb+`"[^\n]*"reason":"personnel"`, string(log))

@@ -3,8 +3,6 @@ package main_test
 import (
 	"bytes"
 	"net/http"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -45,8 +43,7 @@ func TestUnencrypted(t *testing.T) {
 	}
 	require.Contains(t, atRest(t, off, "plain"), disabled, "there is no package")
 	require.Zero(t, off.stop(syscall.SIGTERM))
-	log, err := os.ReadFile(filepath.Join(data, "audit.log"))
-	require.NoError(t, err)
+	log := auditLog(t, data)
 	require.NotContains(t, string(log), `"action":"key.`, "no key was used")
 
 	on := serve(t, data, address)

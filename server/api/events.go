@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -16,11 +15,9 @@ type eventPage struct {
 	Cursor string        `json:"cursor,omitempty"`
 }
 
-// headJSON is the audit log's last line that is known to be on the disk.
+// headJSON names the last lines of the audit log's chains that are known to be on the disk.
 type headJSON struct {
-	Seq  uint64 `json:"seq"`
-	MAC  string `json:"mac"`
-	File string `json:"file"`
+	Head string `json:"head"`
 	Time string `json:"time"`
 }
 
@@ -39,11 +36,7 @@ func (s *server) listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	page := eventPage{Events: append([]audit.Entry{}, entries...)}
-	if next > 0 {
-		page.Cursor = strconv.FormatUint(next, 10)
-	}
-	return answerJSON(c, http.StatusOK, page)
+	return answerJSON(c, http.StatusOK, eventPage{append([]audit.Entry{}, entries...), next})
 }
 
 func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
@@ -80,14 +73,14 @@ func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
 		}
 	}
 	if values.Has("cursor") {
-		if q.Before, err = strconv.ParseUint(values.Get("cursor"), 10, 64); err != nil || q.Before == 0 {
+		if q.Before, err = audit.ParseCursor(values.Get("cursor")); err != nil {
 			return q, errCursor
 		}
 	}
 	return q, nil
 }
 
-// getEventHead answers the anchor of the audit log, for an auditor to keep elsewhere.
+// getEventHead answers the heads of the audit log, for an auditor to keep elsewhere.
 func (s *server) getEventHead(c *call) error {
 	if _, err := query(c); err != nil {
 		return err
@@ -96,5 +89,5 @@ func (s *server) getEventHead(c *call) error {
 	if err != nil {
 		return &notReady{"audit_unavailable", err}
 	}
-	return answerJSON(c, http.StatusOK, headJSON{head.Seq, head.MAC.String(), head.File, formatTime(head.Time.UnixMilli())})
+	return answerJSON(c, http.StatusOK, headJSON{head.Heads.String(), formatTime(head.Time.UnixMilli())})
 }

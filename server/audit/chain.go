@@ -2,130 +2,233 @@ package audit
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"hash"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
 	"strconv"
-	"strings"
+	"time"
 
-	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// ErrAnchor says that a text is none of an Anchor.
-var ErrAnchor = &codes.Error{Of: "invalid_argument", Text: "an anchor is the number of a line, a colon and its MAC of 64 hexadecimal digits"}
-
-// Anchor names a line and, by its MAC, all lines before it. It is not secret. The zero Anchor is before the first line.
-type Anchor struct {
-	Seq uint64 // the line's number; the first is 1
-	MAC MAC
-}
-
-// MAC is HMAC-SHA256 (RFC 2104).
-type MAC [sha256.Size]byte
-
-// String returns lowercase hexadecimal digits.
-func (m MAC) String() string { return hex.EncodeToString(m[:]) }
-
-// String is as ParseAnchor takes it.
-func (a Anchor) String() string { return strconv.FormatUint(a.Seq, 10) + ":" + a.MAC.String() }
-
-// ParseAnchor reads SEQ:MAC. It returns ErrAnchor.
-func ParseAnchor(text string) (a Anchor, err error) {
-	number, mac, _ := strings.Cut(text, ":")
-	seq, ok := parseSeq([]byte(number))
-	if !ok || !parseMAC(&a.MAC, []byte(mac)) {
-		return Anchor{}, ErrAnchor
-	}
-	a.Seq = seq
-	return a, nil
-}
-
-// A line is {"v":1,"seq":N,…,"mac":"M"}: M is the MAC over the MAC of the line before and this line's bytes
-// up to the comma before "mac".
-const (
-	lineBegin = `{"v":1,"seq":`
-	macBegin  = `,"mac":"`
-	macEnd    = `"}`
-	macLength = len(macBegin) + 2*sha256.Size + len(macEnd)
-	// lineOverhead is the most that a line is longer than its object.
-	lineOverhead = len(lineBegin) + digits + macLength
-	// maxLine bounds what is taken for a line, in bytes. The longest that is written is a quarter of it: see
-	// TestLinesAreBounded.
-	maxLine = 64 << 10
-)
-
-// chain computes MACs. It is for one goroutine.
+// chain is the files of one chain as the process that holds it writes them. It is for one goroutine.
+//
+// Every write goes behind the last line that this process knows. If the file is not as it was left, the chain looks
+// for that line again, and goes on behind it even if it is gone: lines that were taken away stay missing.
 type chain struct {
-	mac    hash.Hash
-	buffer []byte // of a MAC: what an interface's method is given would otherwise be allocated every time
+	linker
+	dir      string // of the log
+	options  *Options
+	open     func(path string) (disk, error) // openDisk, except in tests
+	current  logFile                         // its size is -1 after a failed write
+	file     disk
+	info     fs.FileInfo // of file
+	at       Anchor      // the last line
+	begin    int64       // where it begins in the file
+	rest     rest        // behind it
+	ended    bool        // the file ends with a line's end
+	began    time.Time   // when the file's first line was written
+	altered  bool        // lines, or the head, are missing or changed, and no line records it yet
+	headLost bool
+	buffer   []byte // used again
 }
 
-func (k *Key) newChain() chain {
-	return chain{hmac.New(sha256.New, k.chain[:]), make([]byte, 0, sha256.Size)}
+// disk is what a chain needs of an os.File.
+type disk interface {
+	io.Writer
+	io.Closer
+	Stat() (fs.FileInfo, error)
+	Sync() error
 }
 
-// link is the MAC of a line whose signed part is body.
-func (c chain) link(before MAC, body []byte) MAC {
-	c.mac.Reset()
-	c.mac.Write(append(c.buffer, before[:]...))
-	c.mac.Write(body)
-	return MAC(c.mac.Sum(c.buffer))
-}
-
-// appendLine appends a JSON object as the line behind at, and moves at to it.
-func (c chain) appendLine(dst []byte, at *Anchor, object []byte) []byte {
-	start := len(dst)
-	dst = append(dst, lineBegin...)
-	dst = strconv.AppendUint(dst, at.Seq+1, 10)
-	dst = append(dst, ',')
-	dst = append(dst, object[1:len(object)-1]...)
-	*at = Anchor{at.Seq + 1, c.link(at.MAC, dst[start:])}
-	dst = append(dst, macBegin...)
-	dst = hex.AppendEncode(dst, at.MAC[:])
-	return append(append(dst, macEnd...), '\n')
-}
-
-// link is a line as it is written, be it true or not.
-type link struct {
-	Anchor
-	body []byte // what the MAC is over
-}
-
-// parseLink takes a line without its end apart.
-func parseLink(line []byte) (l link, ok bool) {
-	rest, ok := bytes.CutPrefix(line, []byte(lineBegin))
-	if !ok || len(rest) < macLength || len(line) > maxLine {
-		return link{}, false
+// openDisk opens a file, or makes it, that its owner alone can read.
+func openDisk(path string) (disk, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	end := len(line) - macLength
-	number, _, ok := bytes.Cut(line[len(lineBegin):end], []byte{','})
-	if !ok || !bytes.HasPrefix(line[end:], []byte(macBegin)) || !bytes.HasSuffix(line, []byte(macEnd)) {
-		return link{}, false
+	info, err := file.Stat()
+	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		err = file.Chmod(0o600)
 	}
-	if l.Seq, ok = parseSeq(number); !ok || l.Seq == 0 {
-		return link{}, false
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
-	l.body = line[:end]
-	return l, parseMAC(&l.MAC, line[end+len(macBegin):len(line)-len(macEnd)])
+	return file, nil
 }
 
-// parseSeq reads a number in the one form in which it is written.
-func parseSeq(digits []byte) (uint64, bool) {
-	n, err := strconv.ParseUint(string(digits), 10, 64)
-	return n, err == nil && strconv.FormatUint(n, 10) == string(digits)
+// find looks for the last line, from one that was in the chain. If that is not where it was, or what follows is not
+// the rest of the chain, the chain was altered.
+func (c *chain) find(known head) error {
+	if err := os.MkdirAll(chainDir(c.dir, known.Head.Chain), 0o700); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	files, err := listFiles(c.dir, known.Head.Chain, known.File-1)
+	if err != nil {
+		return err
+	}
+	last := newLogFile(c.dir, known.Head.Chain, known.File)
+	if len(files) > 0 {
+		last = files[len(files)-1]
+	}
+	w := walk{linker: c.linker, at: known.Head}
+	s := source{offset: known.Offset, files: slices.DeleteFunc(files, func(f logFile) bool { return f.size == 0 })} // a device, too
+	defer s.close()
+	c.begin, c.ended = known.Offset, true
+	ok := known.File > known.Head.Seq // the line is in the file before, or there is none
+	for more := true; more; {
+		p, err := s.next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		before := w.at
+		if l, _ := parseLink(p.line()); ok {
+			ok = w.take(p)
+		} else if ok = l.Anchor == known.Head; ok {
+			before = Anchor{}
+		}
+		if w.at != before {
+			c.begin = s.offset - int64(len(p.text))
+		}
+		c.ended, more = bytes.HasSuffix(p.text, []byte{'\n'}), ok
+	}
+	c.at, c.rest, c.altered = w.at, w.rest, !ok || w.rest.other
+	c.ended = last.size == 0 || c.ended && !c.altered
+	if c.altered {
+		c.rest = rest{} // no line makes it good
+	}
+	c.began = time.Time{}
+	if first, err := firstPiece(last); err == nil {
+		c.began = timeOf(first)
+	}
+	return c.use(last)
 }
 
-func parseMAC(m *MAC, digits []byte) bool {
-	if len(digits) != hex.EncodedLen(len(m)) || !bytes.Equal(bytes.ToLower(digits), digits) {
+// use opens a file to write to.
+func (c *chain) use(f logFile) error {
+	file, err := c.open(f.path)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if c.file != nil {
+		err = c.file.Close()
+	}
+	c.current, c.file, c.info = f, file, info
+	c.current.size = info.Size()
+	return err
+}
+
+// timeOf returns when a line was written; zero if it does not say.
+func timeOf(p piece) (at time.Time) {
+	var r record
+	if p.whole && json.Unmarshal(p.text, &r) == nil {
+		at, _ = time.Parse(timeLayout, r.Time)
+	}
+	return at
+}
+
+// head is what the chain's head is to say of the last line.
+func (c *chain) head() head { return head{Head: c.at, File: c.current.first, Offset: c.begin} }
+
+// write appends objects, one a line of JSON, as lines. The first names the heads of other chains, unless that is
+// empty. An error says that maybe not all of them were written.
+func (c *chain) write(objects []byte, heads string) (rotated bool, err error) {
+	if info, err := os.Stat(c.current.path); err != nil || !os.SameFile(info, c.info) || info.Size() != c.current.size {
+		if err := c.find(c.head()); err != nil { // somebody changed it, or a write failed
+			return false, err
+		}
+	}
+	rotated = c.rotate(len(objects) + len(heads) + lineOverhead*(1+bytes.Count(objects, []byte{'\n'})))
+	at, begin, lines := c.at, 0, c.buffer[:0]
+	add := func(heads string, object []byte) {
+		begin = len(lines)
+		lines = c.appendLine(lines, &at, heads, object)
+	}
+	if !c.ended {
+		lines = append(lines, " \n"...) // with the blank it is not a line, even if only its end was cut off
+		if c.rest.bytes > 0 {
+			c.rest.add(lines)
+		}
+	}
+	if c.rest.bytes > 0 {
+		r := newRecord(&Event{Action: auditTorn})
+		r.Torn = c.rest.torn()
+		add("", r.object())
+	}
+	if c.altered || c.headLost {
+		add("", newRecord(&Event{Action: auditAltered, Facts: Facts{FactFrom: strconv.FormatUint(c.at.Seq, 10)}}).object())
+		c.reportAltered()
+	}
+	for object := range bytes.Lines(objects) {
+		add(heads, bytes.TrimSuffix(object, []byte{'\n'}))
+		heads = ""
+	}
+	if cap(lines) <= keptBuffer {
+		c.buffer = lines
+	}
+	size := c.current.size
+	c.current.size = -1
+	if _, err := c.file.Write(lines); err != nil {
+		return rotated, err
+	}
+	if c.began.IsZero() {
+		c.began = time.Now()
+	}
+	if c.options.Copy != nil {
+		c.options.Copy(lines)
+	}
+	c.at, c.begin, c.current.size = at, size+int64(begin), size+int64(len(lines))
+	c.rest, c.altered, c.headLost, c.ended = rest{}, false, false, true
+	return rotated, nil
+}
+
+// reportAltered tells the operator, for the log itself may be out of reach.
+func (c *chain) reportAltered() {
+	c.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify",
+		"chain", c.at.Chain, "last", c.at.Seq)
+	if c.options.OnAltered != nil {
+		c.options.OnAltered()
+	}
+}
+
+// rotate begins another file if the current one is full or old. If it cannot, the current one is written on.
+func (c *chain) rotate(more int) bool {
+	full := c.options.MaxSize > 0 && c.current.size+int64(more) > c.options.MaxSize
+	old := c.options.MaxAge > 0 && !c.began.IsZero() && time.Since(c.began) > c.options.MaxAge
+	if !full && !old || c.current.size <= 0 || c.altered || c.rest.bytes > 0 {
 		return false
 	}
-	_, err := hex.Decode(m[:], digits)
-	return err == nil
+	next := newLogFile(c.dir, c.at.Chain, c.at.Seq+1)
+	err := c.file.Sync() // or a power cut could take lines before those of the next file
+	if err == nil {
+		err = durable.Create(next.path, nil)
+	}
+	if err == nil {
+		err = c.use(next)
+	}
+	if err != nil {
+		c.options.Log.Error("the audit log cannot begin another file", "error", err)
+		return false
+	}
+	c.began, c.begin = time.Time{}, 0
+	return true
 }
 
-// follows reports whether a line is the one behind at.
-func (c chain) follows(at Anchor, l link) bool {
-	want := c.link(at.MAC, l.body)
-	return l.Seq == at.Seq+1 && hmac.Equal(want[:], l.MAC[:])
+// firstPiece returns the beginning of a file.
+func firstPiece(f logFile) (piece, error) {
+	s := source{files: []logFile{f}}
+	defer s.close()
+	return s.next(context.Background())
 }

@@ -12,7 +12,7 @@ import (
 
 // TestEach: only the lines of a log that is as it was written are given, and of no other log any error is nil.
 func TestEach(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{MaxSize: 2000})
 	for i := range 20 {
 		require.NoError(t, f.Record(t.Context(), use(i)))
@@ -28,6 +28,7 @@ func TestEach(t *testing.T) {
 	require.True(t, slices.IsSorted(seen))
 	require.NoError(t, each(audit.Filter{Tenant: "nobody"}))
 	require.Empty(t, seen)
-	appendTo(t, path, otherLog(t, 21)[20])
+	names := readLog(t, path).names
+	appendTo(t, names[len(names)-1], otherLog(t, 21)[20])
 	require.ErrorIs(t, each(audit.Filter{}), audit.ErrAltered)
 }

@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Sync says what must be on the disk, and not only with the operating system, before Record returns.
+// Sync says which events must be on the disk, and not only with the operating system, before Record returns.
 type Sync uint8
 
-// The policies. What is not synced at once is within a second.
+// The policies. What is not synced at once is synced within a second.
 const (
 	SyncNotable Sync = iota // all but the ordinary use of keys and sessions
 	SyncAll                 // everything
@@ -30,56 +32,67 @@ const (
 	Continue                  // it goes on unrecorded, and the server's log says so
 )
 
-// Options is how a File records. The zero Options is the strictest that keeps up with a cache, in one file
-// that is never rotated.
+// Options says how a File records. The zero value is the strictest that keeps up with a cache, and never begins
+// another file.
 type Options struct {
 	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
-	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero is classify.Confidential
+	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero means classify.Confidential
 	Sync      Sync
 	OnFailure OnFailure
-	Timeout   time.Duration      // the longest that Record waits; zero is five seconds
-	MaxSize   int64              // bytes of a file, before another one is begun; zero is any number
-	MaxAge    time.Duration      // of a file's first line, before another one is begun; zero is any age
-	Keep      int                // earlier files; others are deleted, and the head says so. Zero keeps all
-	Log       *slog.Logger       // told when the log fails and when it works again
-	Heads     time.Duration      // how often the head is told to Log, besides at the begin and the end; zero is not even then
-	Copy      func(lines []byte) // given what was written, in its order; it neither waits nor keeps the bytes; may be nil
-	OnLost    func(events int)   // called with events that were not recorded in time, be they refused or not; may be nil
-	OnAltered func()             // called where lines that were written are missing or changed; may be nil
+	Timeout   time.Duration      // the longest that Record waits; zero means five seconds
+	MaxSize   int64              // bytes of a file, before another one is begun; zero means no limit
+	MaxAge    time.Duration      // age of a file's first line, before another one is begun; zero means no limit
+	Keep      int                // earlier files of each chain; others are deleted. Zero keeps all
+	Log       *slog.Logger       // receives failures of the log, and their end
+	Heads     time.Duration      // how often the head is written to Log, besides at start and stop; zero means not at all
+	Copy      func(lines []byte) // receives the lines that were written, in order; it neither waits nor keeps the bytes; may be nil
+	OnLost    func(events int)   // called with events that were not recorded in time, whether they were refused or not; may be nil
+	OnAltered func()             // called if lines that were written are missing or changed; may be nil
 }
 
 const (
 	defaultTimeout = 5 * time.Second
-	syncInterval   = time.Second
 	keptBuffer     = 1 << 20 // bytes up to which a buffer is used again
 	ordinary       = 1 << 10 // bytes that most batches have at most
 )
 
-// File is a Recorder over the files of a log. Several processes may write one log: a line is written by one
-// call, under the log's lock, behind all others.
+// File is a Recorder that writes a chain of a log.
 type File struct {
-	path    string
+	dir     string
 	key     *Key
 	options Options
+	chain   *chain
+	keeper  *keeper
+	release func() // of the chain
 
-	wake  chan struct{} // tells the writer of a group; closed behind the last
-	ended chan struct{}
+	wake     chan struct{}          // tells the writer of a group; closed behind the last
+	ended    chan struct{}          // closed when the writer ended
+	others   atomic.Pointer[string] // heads of other chains, for a line to name
+	headLost atomic.Bool            // for a line to record
 
 	mu        sync.Mutex
-	gathering *group // that the writer takes next; nil where nobody waits
+	gathering *group // that the writer takes next; nil if nobody waits
 	spare     []byte // that the next group begins with
+	written   head   // the last line that was written
 	closed    bool
 }
 
 var _ Recorder = (*File)(nil)
 
-// Open opens the log, or makes one, that its owner alone can read, and begins to write. What a kill or a full
-// disk left stays as it is; the next line tells of it. It returns ErrHead.
-func Open(path string, key *Key, options Options) (*File, error) {
-	return open(path, key, options, openDisk)
+// Open begins to write to the log in a directory, or makes one that its owner alone can read. It acquires the first
+// chain that no other process or File holds, or begins another. A torn end stays as it is; the next line records it.
+// Open returns ErrHead. Call Close, which ends its goroutines.
+func Open(dir string, key *Key, options Options) (*File, error) {
+	f, err := open(dir, key, options, openDisk)
+	if err != nil {
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	go f.write()
+	go f.keeper.run()
+	return f, nil
 }
 
-func open(path string, key *Key, options Options, openDisk func(string) (disk, error)) (*File, error) {
+func open(dir string, key *Key, options Options, openDisk func(string) (disk, error)) (*File, error) {
 	if options.Least == 0 {
 		options.Least = classify.Confidential
 	}
@@ -89,23 +102,41 @@ func open(path string, key *Key, options Options, openDisk func(string) (disk, e
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	f := &File{path: path, key: key, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	w := &writer{f: f, trail: &trail{path: path, key: key, chain: key.newChain(), options: &f.options, open: openDisk}}
-	if err := w.trail.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("audit: open the log: %w", err), w.trail.close())
+	f := &File{dir: dir, key: key, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	f.chain = &chain{linker: key.newLinker(), dir: dir, options: &f.options, open: openDisk}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
 	}
-	go w.run()
+	known, release, err := claim(dir, key, f.create)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.chain.find(known); err != nil {
+		release()
+		return nil, err
+	}
+	f.release, f.written = release, f.chain.head()
+	f.keeper = newKeeper(f, known)
 	return f, nil
 }
 
-// Record implements Recorder. The context's end does not cut it short: an operation that was done is recorded
-// though its client left.
+// create reports whether a log may be begun.
+func (f *File) create() error {
+	if used, err := InUse(f.dir); err != nil || used {
+		return errors.Join(ErrHead, err)
+	}
+	f.options.Log.Warn("there is no audit log: one is begun", "path", f.dir)
+	return nil
+}
+
+// Record implements Recorder. The cancellation of its context does not stop it: an operation that was done is recorded
+// even if its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
 	b := f.batch(make([]byte, 0, ordinary), events)
 	if b.events == 0 {
 		return nil
 	}
-	err := f.write(b)
+	err := f.submit(b)
 	if err != nil && f.options.OnLost != nil {
 		f.options.OnLost(b.events)
 	}
@@ -115,7 +146,7 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 	return err
 }
 
-// batch appends what is to be recorded to dst, and decides whether they must be synced.
+// batch appends the events that are to be recorded to dst, and decides whether they must be synced.
 func (f *File) batch(dst []byte, events []Event) batch {
 	b := batch{objects: dst}
 	for i := range events {
@@ -130,8 +161,8 @@ func (f *File) batch(dst []byte, events []Event) batch {
 	return b
 }
 
-// write has the writer write a batch, and waits for that.
-func (f *File) write(b batch) error {
+// submit waits until the writer has written a batch.
+func (f *File) submit(b batch) error {
 	g, err := f.join(b)
 	if err != nil {
 		return err
@@ -140,23 +171,29 @@ func (f *File) write(b batch) error {
 	return g.err
 }
 
-// Ready returns nil if the log could be written last, or can be now, for a check of readiness. It adds a line
-// only where the log failed before.
-func (f *File) Ready(context.Context) error { return f.write(batch{}) }
+// Ready returns nil if the last write succeeded, or a write succeeds now. It writes only if the last one failed.
+func (f *File) Ready(context.Context) error { return f.submit(batch{}) }
 
-// Head reads the head as it is now. It returns ErrHead.
-func (f *File) Head() (Head, error) { return ReadHead(f.path, f.key) }
+// Head reads the heads of all chains. It returns ErrHead.
+func (f *File) Head() (Head, error) { return ReadHead(f.dir, f.key) }
 
-// Close writes and syncs what waits, makes the last line the head, and ends. Later events are ErrUnavailable.
+// Close writes and syncs what waits, updates the head, and releases the chain. Later events are ErrUnavailable.
 func (f *File) Close() error {
+	f.keeper.stop() // while a line can still record what it finds
 	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
+	ending := !f.closed
+	f.closed = true
+	f.mu.Unlock()
+	if !ending {
+		<-f.ended
 		return nil
 	}
-	f.closed = true
 	close(f.wake)
-	f.mu.Unlock()
 	<-f.ended
+	if err := errors.Join(f.keeper.note(), f.chain.file.Close()); err != nil {
+		f.options.Log.Error("the audit log was not closed", "error", err)
+	}
+	f.keeper.tell()
+	f.release()
 	return nil
 }

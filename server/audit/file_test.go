@@ -40,12 +40,15 @@ func kek(t *testing.T, letter string) kms.KEK {
 }
 
 // keyOf is the key of a log, which lies beside it.
-func keyOf(t *testing.T, path string) *audit.Key {
+func keyOf(t *testing.T, dir string) *audit.Key {
 	t.Helper()
-	key, err := audit.OpenKey(t.Context(), strings.TrimSuffix(path, ".log")+".key", kek(t, "A"))
+	key, err := audit.OpenKey(t.Context(), dir+".key", kek(t, "A"))
 	require.NoError(t, err)
 	return key
 }
+
+// first is the first file of a log's first chain.
+func first(dir string) string { return filepath.Join(dir, "1", "00000000000000000001.log") }
 
 func open(t *testing.T, path string, options audit.Options) *audit.File {
 	t.Helper()
@@ -58,15 +61,24 @@ func open(t *testing.T, path string, options audit.Options) *audit.File {
 	return f
 }
 
-// lines reads the log; a line that is no JSON object is nil.
-func lines(t *testing.T, path string) (all []map[string]any) {
+// lines reads all lines of a log, chain by chain; a line that is not a JSON object is nil.
+func lines(t *testing.T, dir string) (all []map[string]any) {
 	t.Helper()
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	for line := range strings.Lines(string(content)) {
-		var one map[string]any
-		_ = json.Unmarshal([]byte(line), &one)
-		all = append(all, one)
+	for _, file := range readLog(t, dir).lines {
+		for _, line := range file {
+			var one map[string]any
+			_ = json.Unmarshal([]byte(line), &one)
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// text is all of a log.
+func text(t *testing.T, dir string) (all string) {
+	t.Helper()
+	for _, file := range readLog(t, dir).lines {
+		all += strings.Join(file, "")
 	}
 	return all
 }
@@ -76,7 +88,7 @@ func use(n int) audit.Event {
 }
 
 func TestLine(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	key := openKey(t)
 	f, err := audit.Open(path, key, audit.Options{Allow: []string{"field"}})
 	require.NoError(t, err)
@@ -98,7 +110,7 @@ func TestLine(t *testing.T) {
 	require.ElementsMatch(t, hashes, got[0]["contextHashes"])
 	delete(got[0], "contextHashes")
 	require.Equal(t, map[string]any{
-		"v": 1.0, "seq": 1.0,
+		"v": 1.0, "chain": 1.0, "seq": 1.0,
 		"severity": "critical", "action": "key.open", "outcome": "failed", "code": "authentication_failed", "requestId": "7", "operation": "getEntry",
 		"issuer": "coffer", "subject": "t1", "tenant": "clinic", "class": "phi", "keyId": "ab" + strings.Repeat("0", 62),
 		"nameHash": key.HashName("clinic", "patient:P12345"), "context": map[string]any{"field": "ssn"},
@@ -119,7 +131,7 @@ func TestSeverityAndOutcome(t *testing.T) {
 		{audit.Event{Action: audit.KeyCompromised}, "critical", "ok"},
 		{audit.Event{Action: audit.KeyRotate, Code: "keyring_unavailable"}, "warning", "failed"},
 	} {
-		path := filepath.Join(t.TempDir(), "audit.log")
+		path := filepath.Join(t.TempDir(), "audit")
 		require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), c.event))
 		got := lines(t, path)
 		require.Equal(t, c.severity, got[0]["severity"])
@@ -129,7 +141,7 @@ func TestSeverityAndOutcome(t *testing.T) {
 
 // Facts are those of the list, each bounded.
 func TestFacts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	facts := audit.Facts{audit.FactJob: "j1", audit.FactFailed: "3", audit.FactReason: strings.Repeat("r", 300), 0: "none", 200: "none"}
 	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.ReencryptAbort, Facts: facts}))
@@ -138,7 +150,7 @@ func TestFacts(t *testing.T) {
 
 // The ordinary use of keys of low classes would bury the rest; its failures would not.
 func TestClassDecides(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	for _, class := range classify.All {
 		require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeySeal, Class: class},
@@ -153,21 +165,20 @@ func TestClassDecides(t *testing.T) {
 // TestNothingSecret plants what must not be read into every place of an event that is not meant to show it.
 func TestNothingSecret(t *testing.T) {
 	const secret = "planted-4111-secret"
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Allow: []string{"field"}})
 	e := use(1)
 	e.Name, e.Code = secret, secret
 	e.Context = map[string]string{"patient": secret, secret: "x", "field": strings.Repeat("y", 300) + secret}
 	require.NoError(t, f.Record(t.Context(), e))
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NotContains(t, string(content), secret)
-	require.NotContains(t, string(content), "patient")
-	require.Contains(t, string(content), `"code":"internal"`, "a code that is not in the table is none")
+	content := text(t, path)
+	require.NotContains(t, content, secret)
+	require.NotContains(t, content, "patient")
+	require.Contains(t, content, `"code":"internal"`, "a code that is not in the table is none")
 }
 
 func TestLinesAreBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	long := strings.Repeat("é\n\x00", 1<<16)
 	e := audit.Event{Action: audit.AccessRefused, RequestID: long, Operation: long, Issuer: long, Subject: long, Tenant: long, Context: map[string]string{}}
@@ -175,61 +186,62 @@ func TestLinesAreBounded(t *testing.T) {
 		e.Context[fmt.Sprint(i)] = long
 	}
 	require.NoError(t, f.Record(t.Context(), e))
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, 1, strings.Count(string(content), "\n"), "one line, whatever is in it")
+	content := text(t, path)
+	require.Equal(t, 1, strings.Count(content, "\n"), "one line, whatever is in it")
 	require.Less(t, len(content), 16<<10)
 	require.NotNil(t, lines(t, path)[0])
 }
 
-// TestConcurrentWriters: of several servers and commands on one file no line is lost, torn or written twice.
+// TestConcurrentWriters: of several servers and commands on one log no line is lost, torn or written twice, and there
+// are as many chains as there were writers at once.
 func TestConcurrentWriters(t *testing.T) {
 	const files, writers, each = 3, 16, 50
-	path := filepath.Join(t.TempDir(), "audit.log")
-	var wg sync.WaitGroup
-	for i := range files {
-		f := open(t, path, audit.Options{Sync: audit.Sync(i), Timeout: time.Minute})
-		for j := range writers {
-			wg.Go(func() {
-				for k := range each {
-					if err := f.Record(t.Context(), use((i*writers+j)*each+k), use(-1)); err != nil {
-						t.Error(err)
+	path := filepath.Join(t.TempDir(), "audit")
+	for round := range 2 {
+		var wg sync.WaitGroup
+		var all []*audit.File
+		for i := range files {
+			f := open(t, path, audit.Options{Sync: audit.Sync(i)})
+			all = append(all, f)
+			for j := range writers {
+				wg.Go(func() {
+					for k := range each {
+						if err := f.Record(t.Context(), use((i*writers+j)*each+k), use(-1)); err != nil {
+							t.Error(err)
+						}
 					}
-				}
-			})
+				})
+			}
 		}
-	}
-	wg.Wait()
-	seen := map[string]bool{}
-	for _, line := range lines(t, path) {
-		require.NotNil(t, line)
-		if id := line["requestId"].(string); id != "-1" {
-			require.False(t, seen[id])
-			seen[id] = true
+		wg.Wait()
+		for _, f := range all {
+			require.NoError(t, f.Close())
 		}
+		seen := map[string]int{}
+		for _, line := range lines(t, path) {
+			require.NotNil(t, line)
+			seen[line["requestId"].(string)]++
+		}
+		require.Len(t, seen, files*writers*each+1)
+		require.Equal(t, files*writers*each*(round+1), seen["-1"])
+		v := verify(t, path)
+		require.Nil(t, v.Fault)
+		require.Len(t, v.Chains, files)
 	}
-	require.Len(t, seen, files*writers*each)
-	require.Nil(t, verify(t, path).Fault)
-	require.Len(t, lines(t, path), 2*files*writers*each)
 }
 
-// TestReopen: what was there stays, a line that was cut short too, and the next one tells of it.
+// TestReopen: what was there stays, a line that was cut short too, and the next one records it.
 func TestReopen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	first := open(t, path, audit.Options{})
-	require.NoError(t, first.Record(t.Context(), use(1)))
-	require.NoError(t, first.Close())
-	whole, err := os.ReadFile(path)
-	require.NoError(t, err)
-	torn := string(whole) + `{"v":1,"seq":2,"time":"2026-01-01T00:00:0`
-	require.NoError(t, os.WriteFile(path, []byte(torn), 0o600))
-
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
+	require.NoError(t, f.Record(t.Context(), use(1)))
+	require.NoError(t, f.Close())
+	appendTo(t, first(path), `{"v":1,"chain":1,"seq":2,"time":"2026-01-01T00:00:0`)
+	torn := text(t, path)
+	f = open(t, path, audit.Options{})
 	require.NoError(t, f.Record(t.Context(), use(2)))
 	require.NoError(t, f.Record(t.Context(), use(3)))
-	after, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(string(after), torn), "nothing is ever taken away")
+	require.True(t, strings.HasPrefix(text(t, path), torn), "nothing is ever taken away")
 	got := lines(t, path)
 	require.Len(t, got, 5)
 	require.Nil(t, got[1])
@@ -239,48 +251,53 @@ func TestReopen(t *testing.T) {
 }
 
 func TestOwnersEyesOnly(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	path := filepath.Join(t.TempDir(), "audit")
+	require.NoError(t, open(t, path, audit.Options{}).Close())
+	require.NoError(t, os.Chmod(first(path), 0o644))
 	open(t, path, audit.Options{})
-	fresh := filepath.Join(t.TempDir(), "audit.log")
-	open(t, fresh, audit.Options{})
-	for _, one := range []string{path, fresh} {
-		info, err := os.Stat(one)
+	require.NoError(t, filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
 		require.NoError(t, err)
-		require.Equal(t, fs.FileMode(0o600), info.Mode())
-	}
+		info, err := d.Info()
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, file)
+		return nil
+	}))
 }
 
 func TestDiskFull(t *testing.T) {
-	full := filepath.Join(t.TempDir(), "audit.log")
-	require.NoError(t, os.Symlink("/dev/full", full))
-	f := open(t, full, audit.Options{Log: quiet})
+	path := filepath.Join(t.TempDir(), "audit")
+	f := open(t, path, audit.Options{Log: quiet})
 	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
+	require.NoError(t, os.Remove(first(path)))
+	require.NoError(t, os.Symlink("/dev/full", first(path)))
 	err := f.Record(t.Context(), use(1))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, "audit_unavailable", codes.Of(err).Code)
 	require.ErrorContains(t, err, "no space left")
 	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
 	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "what is not recorded is not refused")
+	require.NoError(t, f.Close())
 
-	goesOn := open(t, full, audit.Options{OnFailure: audit.Continue, Log: quiet})
+	goesOn := open(t, path, audit.Options{OnFailure: audit.Continue, Log: quiet})
 	require.NoError(t, goesOn.Record(t.Context(), use(1)))
 	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "it says so all the same")
 
-	require.NoError(t, os.Remove(full)) // there is room again
-	require.NoError(t, f.Ready(t.Context()))
-	require.NoError(t, f.Record(t.Context(), use(2)))
-	require.Len(t, lines(t, full), 2)
+	require.NoError(t, os.Remove(first(path))) // there is room again
+	require.NoError(t, goesOn.Ready(t.Context()))
+	require.NoError(t, goesOn.Record(t.Context(), use(2)))
+	require.Len(t, lines(t, path), 2)
 }
 
 func TestClosed(t *testing.T) {
-	f := open(t, filepath.Join(t.TempDir(), "audit.log"), audit.Options{})
+	f := open(t, filepath.Join(t.TempDir(), "audit"), audit.Options{})
 	require.NoError(t, f.Close())
 	require.NoError(t, f.Close())
 	require.ErrorIs(t, f.Record(t.Context(), use(1)), audit.ErrUnavailable)
 }
 
 func TestUnusablePath(t *testing.T) {
-	_, err := audit.Open(t.TempDir(), openKey(t), audit.Options{})
+	path := filepath.Join(t.TempDir(), "audit")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err := audit.Open(path, openKey(t), audit.Options{})
 	require.Error(t, err)
 }

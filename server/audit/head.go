@@ -6,55 +6,61 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrHead says that a log's head is missing, or was not made with its key.
-var ErrHead = &codes.Error{Of: "authentication_failed", Text: "the audit log's head is missing or was not made with its key"}
+// ErrHead says that a head of a log, or its list of chains, is missing or was not made with the log's key.
+var ErrHead = &codes.Error{Of: "authentication_failed", Text: "the audit log's list of chains, or a chain's head, is missing or was not made with its key: " +
+	"restore it, or move the log away, keep it, and begin a new one by coffer audit begin"}
 
-// Head is the last line of a log that is known to be on the disk, as a file beside the log tells it.
-type Head struct {
-	Anchor
-	File string    // that the line is in
-	Time time.Time // of when it was noted
-	From Anchor    // the last line of what was deleted by retention; zero where the log is whole
-
-	offset int64 // where the line ends
+// chainList is the file chains: it names all chains that were ever begun.
+type chainList struct {
+	Chains []uint32 `json:"chains"`
 }
 
-const headVersion = 1
-
-// headFile is what is on the disk, followed by its own MAC.
-type headFile struct {
-	Version int         `json:"v"`
-	Seq     uint64      `json:"seq"`
-	Line    string      `json:"line"` // MAC
-	File    string      `json:"file"`
-	Offset  int64       `json:"offset"`
-	Time    string      `json:"time"`
-	From    *headOfFile `json:"from,omitempty"`
+// head is the file head of a chain. Only the process that holds the chain writes it.
+type head struct {
+	Time   string `json:"time"`
+	Head   Anchor `json:"head"`             // the last line that is known to be on the disk
+	File   uint64 `json:"file"`             // the file that it is in, by the number of the file's first line
+	Offset int64  `json:"offset"`           // where it begins in that file
+	From   Anchor `json:"from,omitzero"`    // the last line that retention deleted
+	Pruned uint64 `json:"pruned,omitempty"` // the file that it was in, which may be there still
 }
 
-type headOfFile struct {
-	Seq  uint64 `json:"seq"`
-	Line string `json:"line"`
-}
-
-// marshal writes the head as one line whose MAC is over what stands before it.
-func (h *Head) marshal(k *Key) []byte {
-	f := headFile{headVersion, h.Seq, h.MAC.String(), h.File, h.offset, h.Time.UTC().Format(timeLayout), nil}
-	if h.From != (Anchor{}) {
-		f.From = &headOfFile{h.From.Seq, h.From.MAC.String()}
-	}
-	text, _ := json.Marshal(&f) // cannot fail: texts and numbers
+// seal returns a JSON object that ends with a MAC over the rest of it.
+func (k *Key) seal(object any) []byte {
+	text, _ := json.Marshal(object) // cannot fail: texts and numbers
 	text = text[:len(text)-1]
 	mac := k.headMAC(text)
-	text = hex.AppendEncode(append(text, macBegin...), mac[:])
-	return append(text, macEnd+"\n"...)
+	return append(hex.AppendEncode(append(text, macBegin...), mac[:]), macEnd+"\n"...)
+}
+
+// unseal reads what seal returned. Without a key it proves nothing. It returns ErrHead.
+func (k *Key) unseal(text []byte, object any) error {
+	end := len(text) - macLength - 1
+	var mac MAC
+	if end < 0 || !bytes.HasPrefix(text[end:], []byte(macBegin)) || !bytes.HasSuffix(text, []byte(macEnd+"\n")) ||
+		!parseMAC(&mac, text[end+len(macBegin):len(text)-len(macEnd)-1]) {
+		return ErrHead
+	}
+	if k != nil {
+		if want := k.headMAC(text[:end]); !hmac.Equal(want[:], mac[:]) {
+			return ErrHead
+		}
+	}
+	if json.Unmarshal(append(text[:end:end], '}'), object) != nil {
+		return ErrHead
+	}
+	return nil
 }
 
 func (k *Key) headMAC(body []byte) (m MAC) {
@@ -64,58 +70,114 @@ func (k *Key) headMAC(body []byte) (m MAC) {
 	return m
 }
 
-// unmarshal reads a head that was made with the key.
-func (h *Head) unmarshal(k *Key, text []byte) error {
-	text, ended := bytes.CutSuffix(text, []byte("\n"))
-	end := len(text) - macLength
-	if !ended || end < 0 || !bytes.HasPrefix(text[end:], []byte(macBegin)) || !bytes.HasSuffix(text, []byte(macEnd)) {
-		return ErrHead
-	}
-	var mac MAC
-	if want := k.headMAC(text[:end]); !parseMAC(&mac, text[end+len(macBegin):len(text)-len(macEnd)]) || !hmac.Equal(mac[:], want[:]) {
-		return ErrHead
-	}
-	var f headFile
-	if json.Unmarshal(append(text[:end:end], '}'), &f) != nil || f.Version != headVersion || f.Offset < 0 {
-		return ErrHead
-	}
-	at, err := time.Parse(timeLayout, f.Time)
-	if err != nil || !parseMAC(&h.MAC, []byte(f.Line)) || f.From != nil && !parseMAC(&h.From.MAC, []byte(f.From.Line)) {
-		return ErrHead
-	}
-	if f.From != nil {
-		h.From.Seq = f.From.Seq
-	}
-	h.Seq, h.File, h.offset, h.Time = f.Seq, f.File, f.Offset, at
-	return nil
-}
-
-// deletedTo is the number of the last line that was deleted by retention, as the head tells it, be that true or not.
-func deletedTo(path string) uint64 {
-	var f headFile
-	text, err := readRegular(headPath(path), maxLine)
-	if err != nil || json.Unmarshal(text, &f) != nil || f.From == nil {
-		return 0
-	}
-	return f.From.Seq
-}
-
-// ReadHead reads the head of the log at a path. It returns ErrHead.
-func ReadHead(path string, key *Key) (Head, error) {
-	var h Head
-	text, err := readRegular(headPath(path), maxLine)
+// readSealed returns ErrHead together with the reason.
+func readSealed(path string, key *Key, object any) error {
+	text, err := readRegular(path, maxLine)
 	if err == nil {
-		err = h.unmarshal(key, text)
+		err = key.unseal(text, object)
+	}
+	if err != nil && !errors.Is(err, ErrHead) {
+		err = errors.Join(ErrHead, err)
 	}
 	if err != nil {
-		return Head{}, fmt.Errorf("audit: %s: %w", headPath(path), join(ErrHead, err))
+		err = fmt.Errorf("audit: %s: %w", path, err)
 	}
-	return h, nil
+	return err
 }
 
-func writeHead(path string, key *Key, h *Head) error {
-	if err := durable.Replace(headPath(path), h.marshal(key)); err != nil {
-		return fmt.Errorf("audit: write the head: %w", err)
+func writeSealed(path string, key *Key, object any) error {
+	if err := durable.Replace(path, key.seal(object)); err != nil {
+		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
+}
+
+func readHead(dir string, chain uint32, key *Key) (h head, err error) {
+	err = readSealed(headPath(dir, chain), key, &h)
+	if err == nil && h.Head.Chain != chain {
+		err = fmt.Errorf("audit: %s: %w", headPath(dir, chain), ErrHead)
+	}
+	return h, err
+}
+
+// from returns the line before the first one that must be there.
+func (h *head) from() Anchor { return Anchor{h.Head.Chain, h.From.Seq, h.From.MAC} }
+
+// Head is the last lines of all chains that are known to be on the disk.
+type Head struct {
+	Heads
+	Time time.Time // when the latest of them was noted
+}
+
+// ReadHead reads the heads of all chains that have lines. It returns ErrHead.
+func ReadHead(dir string, key *Key) (all Head, err error) {
+	var list chainList
+	if err := readSealed(listPath(dir), key, &list); err != nil {
+		return Head{}, err
+	}
+	for _, chain := range list.Chains {
+		h, err := readHead(dir, chain, key)
+		if err != nil {
+			return Head{}, err
+		}
+		if at, err := time.Parse(timeLayout, h.Time); err == nil && at.After(all.Time) {
+			all.Time = at
+		}
+		if h.Head.Seq > 0 {
+			all.Heads = append(all.Heads, h.Head)
+		}
+	}
+	return all, nil
+}
+
+// claim acquires the first chain that no process holds, or begins another. create permits to begin a log if there is
+// none.
+func claim(dir string, key *Key, create func() error) (h head, release func(), err error) {
+	unlock, err := durable.Lock(lockPath(dir))
+	if err != nil {
+		return head{}, nil, fmt.Errorf("audit: %w", err)
+	}
+	defer unlock()
+	var list chainList
+	err = readSealed(listPath(dir), key, &list)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = create(); err == nil {
+			err = writeSealed(listPath(dir), key, &list)
+		}
+	}
+	for chain := uint32(1); err == nil && chain < maxChains; chain++ {
+		if err := register(dir, key, &list, chain); err != nil {
+			return head{}, nil, err
+		}
+		release, ok, err := durable.TryLock(lockPath(chainDir(dir, chain)))
+		if err != nil {
+			return head{}, nil, fmt.Errorf("audit: %w", err)
+		}
+		if ok {
+			if h, err = readHead(dir, chain, key); err != nil {
+				release()
+			}
+			return h, release, err
+		}
+	}
+	return head{}, nil, errors.Join(err, errors.New("audit: no chain of the log can be acquired"))
+}
+
+// register adds a chain to the list, behind its head. The log's lock must be held.
+func register(dir string, key *Key, list *chainList, chain uint32) error {
+	if slices.Contains(list.Chains, chain) {
+		return nil
+	}
+	if err := os.MkdirAll(chainDir(dir, chain), 0o700); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if _, err := os.Lstat(headPath(dir, chain)); errors.Is(err, fs.ErrNotExist) {
+		h := head{Head: Anchor{Chain: chain}, File: 1}
+		if err := writeSealed(headPath(dir, chain), key, &h); err != nil {
+			return err
+		}
+	}
+	list.Chains = append(list.Chains, chain)
+	slices.Sort(list.Chains)
+	return writeSealed(listPath(dir), key, list)
 }

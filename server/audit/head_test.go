@@ -18,11 +18,11 @@ import (
 
 // TestHead: without its head, or with one that somebody made, a log does not verify, and no process goes on with it.
 func TestHead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	require.NoError(t, f.Record(t.Context(), use(1)))
 	require.NoError(t, f.Close())
-	head := filepath.Join(filepath.Dir(path), "audit.head")
+	head := filepath.Join(path, "1/head")
 	good, err := os.ReadFile(head)
 	require.NoError(t, err)
 	info, err := os.Stat(head)
@@ -49,7 +49,7 @@ func TestHead(t *testing.T) {
 // has the key and writes the log anew.
 func TestAnchors(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "audit.log")
+	path := filepath.Join(dir, "audit")
 	write := func() (at audit.Anchor) {
 		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
 		require.NoError(t, err)
@@ -57,19 +57,19 @@ func TestAnchors(t *testing.T) {
 		require.NoError(t, f.Close())
 		head, err := f.Head()
 		require.NoError(t, err)
-		return head.Anchor
+		return head.Heads[0]
 	}
 	first := write()
 	copied := t.TempDir()
 	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
 	second := write()
 	for _, text := range []string{first.String(), second.String()} {
-		anchor, err := audit.ParseAnchor(text)
+		anchor, err := audit.ParseHeads(text)
 		require.NoError(t, err)
-		require.Nil(t, verify(t, path, anchor).Fault)
+		require.Nil(t, verify(t, path, anchor...).Fault)
 	}
 
-	old := filepath.Join(copied, "audit.log")
+	old := filepath.Join(copied, "audit")
 	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
 	require.Equal(t, audit.Truncated, verify(t, old, second).Fault.Kind)
 	path = old
@@ -77,9 +77,9 @@ func TestAnchors(t *testing.T) {
 	fault := verify(t, old, second).Fault
 	require.Equal(t, []any{audit.Rewritten, 2}, []any{fault.Kind, fault.Line})
 
-	for _, text := range []string{"", "1", "1:", ":" + second.MAC.String(), "01:" + second.MAC.String(), "1:" + strings.ToUpper(second.MAC.String()), "-1:00", "1:00", second.String() + "0"} {
-		_, err := audit.ParseAnchor(text)
-		require.ErrorIs(t, err, audit.ErrAnchor, text)
+	for _, text := range []string{"", "1", "1:1:", "1::" + second.MAC.String(), "1:01:" + second.MAC.String(), "1:1:" + second.MAC.String() + ",", "256:1:" + second.MAC.String(), "1:1:" + strings.ToUpper(second.MAC.String()), "-1:00", "1:1:00", second.String() + "0"} {
+		_, err := audit.ParseHeads(text)
+		require.ErrorIs(t, err, audit.ErrHeads, text)
 	}
 }
 
@@ -94,8 +94,8 @@ func TestHeadTakenAway(t *testing.T) {
 		for _, more := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, more), func(t *testing.T) {
 				t.Parallel()
-				path := filepath.Join(t.TempDir(), "audit.log")
-				head := strings.TrimSuffix(path, ".log") + ".head"
+				path := filepath.Join(t.TempDir(), "audit")
+				head := filepath.Join(path, "1/head")
 				told := 0
 				f, err := audit.Open(path, keyOf(t, path), audit.Options{Log: quiet, OnAltered: func() { told++ }})
 				require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestHeadTakenAway(t *testing.T) {
 				require.NoError(t, f.Record(t.Context(), use(1)))
 				require.Eventually(t, func() bool {
 					now, err := f.Head()
-					return err == nil && now.Seq == 1
+					return err == nil && len(now.Heads) == 1
 				}, time.Minute, 10*time.Millisecond)
 				require.NoError(t, take(head, first))
 				if more {
@@ -116,7 +116,7 @@ func TestHeadTakenAway(t *testing.T) {
 				require.Equal(t, 1, strings.Count(strings.Join(readLog(t, path).lines[0], ""), `"severity":"critical","action":"audit.altered"`), name)
 				now, err := f.Head()
 				require.NoError(t, err)
-				require.EqualValues(t, len(lines(t, path)), now.Seq, name)
+				require.EqualValues(t, len(lines(t, path)), now.Heads[0].Seq, name)
 				require.Equal(t, audit.Told, verify(t, path).Fault.Kind, name)
 			})
 		}

@@ -23,8 +23,6 @@ const (
 type Key struct {
 	chain, head, hash [keySize]byte
 	hashers           *sync.Pool // of hasher, under hash
-	file              string     // that it is in
-	begun             bool       // the file tells that a log was begun with it
 }
 
 // newKey derives the keys of a secret by HKDF-SHA256 (RFC 5869), so that none tells of another.

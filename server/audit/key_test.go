@@ -190,56 +190,40 @@ func TestKeyIsNeverShown(t *testing.T) {
 	require.Equal(t, "[secret]", string(text))
 }
 
-// TestLogGone: who takes a log away and leaves its key, or the key and leaves the log, is noticed at the next
-// start, and no key is made for it.
+// TestLogGone: whoever takes the key away and leaves a part of the log is noticed at the next start, and no key is made
+// for it; so is whoever takes a head.
 func TestLogGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone []string
 		want error
 	}{
-		"log and head": {[]string{"audit.log", "audit.head"}, audit.ErrHead},
-		"head":         {[]string{"audit.head"}, audit.ErrHead},
-		"key":          {[]string{"audit.key"}, audit.ErrKeyGone},
-		"key and head": {[]string{"audit.key", "audit.head"}, audit.ErrKeyGone},
-		"key and log":  {[]string{"audit.key", "audit.log"}, audit.ErrKeyGone},
-		"all":          {[]string{"audit.key", "audit.log", "audit.head"}, nil},
+		"chains":        {[]string{"audit/chains"}, audit.ErrHead},
+		"head":          {[]string{"audit/1/head"}, audit.ErrHead},
+		"key":           {[]string{"audit.key"}, audit.ErrKeyGone},
+		"key and heads": {[]string{"audit.key", "audit/chains", "audit/1/head"}, audit.ErrKeyGone},
+		"key and chain": {[]string{"audit.key", "audit/1"}, audit.ErrKeyGone},
+		"all":           {[]string{"audit.key", "audit"}, nil},
 	} {
-		path := filepath.Join(t.TempDir(), "audit.log")
-		f := open(t, path, audit.Options{})
-		require.NoError(t, f.Record(t.Context(), use(1)))
-		require.NoError(t, f.Close())
-		require.NoError(t, open(t, path, audit.Options{}).Close())
-		for _, file := range c.gone {
-			require.NoError(t, os.Remove(filepath.Join(filepath.Dir(path), file)))
-		}
-		for range 2 {
-			key, err := audit.OpenKey(t.Context(), strings.TrimSuffix(path, ".log")+".key", kek(t, "A"))
-			if err == nil {
-				f, err = audit.Open(path, key, audit.Options{})
-			}
-			if c.want != nil {
-				require.ErrorIs(t, err, c.want, name)
-				require.ErrorContains(t, err, "begin a new one", name)
-				continue
-			}
-			require.NoError(t, err, name)
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit")
+			f := open(t, path, audit.Options{})
+			require.NoError(t, f.Record(t.Context(), use(1)))
 			require.NoError(t, f.Close())
-		}
+			for _, file := range c.gone {
+				require.NoError(t, os.RemoveAll(filepath.Join(filepath.Dir(path), file)))
+			}
+			for range 2 {
+				key, err := audit.OpenKey(t.Context(), path+".key", kek(t, "A"))
+				if err == nil {
+					f, err = audit.Open(path, key, audit.Options{})
+				}
+				if c.want != nil {
+					require.ErrorIs(t, err, c.want)
+					continue
+				}
+				require.NoError(t, err)
+				require.NoError(t, f.Close())
+			}
+		})
 	}
-}
-
-// TestKeyOfBefore: the file of a key that does not tell of its log yet is taken, and tells of it from then
-// on, also when its KEK changes.
-func TestKeyOfBefore(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	file := strings.TrimSuffix(path, ".log") + ".key"
-	keyOf(t, path)
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.NotContains(t, string(text), "begun")
-	require.NoError(t, open(t, path, audit.Options{}).Close())
-	require.NoError(t, audit.RewrapKey(t.Context(), file, kek(t, "A"), kek(t, "E")))
-	text, err = os.ReadFile(file)
-	require.NoError(t, err)
-	require.Contains(t, string(text), `"begun":true`)
 }

@@ -16,10 +16,10 @@ import (
 )
 
 var (
-	// ErrKey says that a file is none of a key.
+	// ErrKey says that a file is not one of a key.
 	ErrKey = &codes.Error{Of: "malformed", Text: "not the file of an audit log's key in version 1"}
 	// ErrKeyGone says that there is a log, and its key is missing.
-	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log's files away, keep them, and begin a new one by coffer audit begin"}
+	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log away, keep it, and begin a new one by coffer audit begin"}
 	// ErrKeyFull reports a key that is under as many KEKs as its file may name.
 	ErrKeyFull = &codes.Error{Of: "too_large", Text: "the audit log's key is under 8 KEKs already: finish the rewrap to one of them by coffer keys rewrap --finish"}
 	// ErrNoSlot says that the key is wrapped by other KEKs only.
@@ -39,8 +39,7 @@ const (
 type keyFile struct {
 	Format  string    `json:"format"`
 	Version int       `json:"version"`
-	Slots   []keySlot `json:"slots"`           // one KEK may have several: all passphrases have one URL
-	Begun   bool      `json:"begun,omitempty"` // a log was begun with it
+	Slots   []keySlot `json:"slots"` // one KEK may have several: all passphrases have one URL
 }
 
 type keySlot struct {
@@ -48,27 +47,27 @@ type keySlot struct {
 	Wrapped []byte `json:"wrapped"`
 }
 
-// OpenKey is ReadKey, but makes a key of 32 random bytes, for its owner's eyes only, where there is none. It
-// returns ErrKeyGone where there is a log beside it.
+// OpenKey is ReadKey, but makes a random key if neither the key nor its log is there. The log of the key PATH.key is
+// in the directory PATH. It returns ErrKeyGone if there is a log.
 func OpenKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 	key, err := ReadKey(ctx, path, kek)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	used, err := InUse(strings.TrimSuffix(path, ".key") + ".log")
+	used, err := InUse(strings.TrimSuffix(path, ".key"))
 	if err == nil && !used {
 		err = createKey(ctx, path, kek)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if key, err = ReadKey(ctx, path, kek); used && errors.Is(err, fs.ErrNotExist) { // or another process just made key and log
+	if key, err = ReadKey(ctx, path, kek); used && errors.Is(err, fs.ErrNotExist) { // or another process just made both
 		err = fmt.Errorf("audit: %s: %w", path, ErrKeyGone)
 	}
 	return key, err
 }
 
-// ReadKey reads the key's file and has the KEK unwrap it. It returns ErrKey, ErrNoSlot and the KEK's errors.
+// ReadKey reads a key's file and unwraps the key by the KEK. It returns ErrKey, ErrNoSlot and the KEK's errors.
 func ReadKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 	file, err := readKeyFile(path)
 	if err != nil {
@@ -79,22 +78,7 @@ func ReadKey(ctx context.Context, path string, kek kms.KEK) (*Key, error) {
 		return nil, err
 	}
 	defer clear(secret)
-	key, err := newKey(secret)
-	if err == nil {
-		key.file, key.begun = path, file.Begun
-	}
-	return key, err
-}
-
-// markBegun tells in the key's file that a log was begun with it, so that one that is gone is missed.
-func (k *Key) markBegun() error {
-	if k.begun || k.file == "" {
-		return nil
-	}
-	return changeKey(k.file, func(file *keyFile) error {
-		file.Begun = true
-		return nil
-	})
+	return newKey(secret)
 }
 
 // createKey makes the file, unless another process just did.
@@ -130,17 +114,13 @@ func (f *keyFile) marshal() []byte {
 	return append(text, '\n')
 }
 
-// wrap adds a slot of the KEK, in the place of those that it unwraps.
+// wrap adds a slot of the KEK and removes those that it unwraps.
 func (f *keyFile) wrap(ctx context.Context, kek kms.KEK, secret []byte) error {
 	wrapped, err := kek.Wrap(ctx, secret, []byte(keyBoundTo))
 	if err != nil {
 		return fmt.Errorf("audit: wrap the key: %w", err)
 	}
-	f.Slots = slices.DeleteFunc(f.Slots, func(s keySlot) bool {
-		secret, err := s.unwrap(ctx, kek)
-		clear(secret)
-		return err == nil
-	})
+	f.Slots = slices.DeleteFunc(f.Slots, func(s keySlot) bool { return s.opens(ctx, kek) })
 	if len(f.Slots) >= maxKeySlots {
 		return ErrKeyFull
 	}
@@ -148,7 +128,7 @@ func (f *keyFile) wrap(ctx context.Context, kek kms.KEK, secret []byte) error {
 	return nil
 }
 
-// unwrap gives the secret from the first slot that the KEK unwraps, or the last error.
+// unwrap returns the secret of the first slot that the KEK unwraps, or the last error.
 func (f *keyFile) unwrap(ctx context.Context, kek kms.KEK) (secret []byte, err error) {
 	err = ErrNoSlot
 	for _, s := range f.Slots {
@@ -163,9 +143,6 @@ func (f *keyFile) unwrap(ctx context.Context, kek kms.KEK) (secret []byte, err e
 }
 
 func (s *keySlot) unwrap(ctx context.Context, kek kms.KEK) ([]byte, error) {
-	if s.KEK != kek.URL() {
-		return nil, ErrNoSlot
-	}
 	secret, err := kek.Unwrap(ctx, s.Wrapped, []byte(keyBoundTo))
 	if err == nil && len(secret) != keySize {
 		err = ErrKey
@@ -173,8 +150,17 @@ func (s *keySlot) unwrap(ctx context.Context, kek kms.KEK) ([]byte, error) {
 	return secret, err
 }
 
-// RewrapKey has the key wrapped by another KEK too, or by a new version of the same. Either opens it from
-// then on. A file that is not there needs none.
+func (s *keySlot) opens(ctx context.Context, kek kms.KEK) bool {
+	if s.KEK != kek.URL() {
+		return false
+	}
+	secret, err := s.unwrap(ctx, kek)
+	clear(secret)
+	return err == nil
+}
+
+// RewrapKey wraps the key by another KEK too, or by a new version of the same. Either opens it from then on. A file
+// that is not there needs nothing.
 func RewrapKey(ctx context.Context, path string, from, to kms.KEK) error {
 	return changeKey(path, func(file *keyFile) error {
 		secret, err := file.unwrap(ctx, from)
@@ -186,19 +172,14 @@ func RewrapKey(ctx context.Context, path string, from, to kms.KEK) error {
 	})
 }
 
-// RetireKey leaves the key to a KEK alone, if that unwraps it.
+// RetireKey removes the slots that a KEK does not unwrap. It returns ErrNoSlot if it unwraps none.
 func RetireKey(ctx context.Context, path string, to kms.KEK) error {
 	return changeKey(path, func(file *keyFile) error {
-		err := error(ErrNoSlot)
-		file.Slots = slices.DeleteFunc(file.Slots, func(s keySlot) bool {
-			secret, e := s.unwrap(ctx, to)
-			clear(secret)
-			if e == nil {
-				err = nil
-			}
-			return e != nil
-		})
-		return err
+		file.Slots = slices.DeleteFunc(file.Slots, func(s keySlot) bool { return !s.opens(ctx, to) })
+		if len(file.Slots) == 0 {
+			return ErrNoSlot
+		}
+		return nil
 	})
 }
 

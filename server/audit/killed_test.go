@@ -58,7 +58,7 @@ func TestKilled(t *testing.T) {
 		require.NoError(t, err)
 		kills = n
 	}
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	torn := 0
 	for range kills {
 		var wg sync.WaitGroup
@@ -69,7 +69,9 @@ func TestKilled(t *testing.T) {
 		wg.Wait()
 		v := verify(t, path)
 		require.Nil(t, v.Fault)
-		torn += len(v.Torn)
+		for _, c := range v.Chains {
+			torn += len(c.Torn)
+		}
 		var text strings.Builder
 		for _, lines := range readLog(t, path).lines {
 			text.WriteString(strings.Join(lines, ""))

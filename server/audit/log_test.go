@@ -13,15 +13,15 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// content is the files of a log, each as its lines with their ends, the oldest first.
+// content is the files of a log, each as its lines with their ends, chain by chain, the oldest first.
 type content struct {
 	names []string
 	lines [][]string
 }
 
-func readLog(t *testing.T, path string) (c content) {
+func readLog(t *testing.T, dir string) (c content) {
 	t.Helper()
-	files, err := audit.Files(path)
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.log"))
 	require.NoError(t, err)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -30,6 +30,9 @@ func readLog(t *testing.T, path string) (c content) {
 	}
 	return c
 }
+
+// base is a file's chain and name.
+func base(path string) string { return filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path) }
 
 func (c content) clone() content {
 	lines := make([][]string, len(c.lines))
@@ -49,34 +52,33 @@ func (c content) write(t *testing.T) {
 // torn reports whether a line was cut short.
 func (c content) torn(file string, line int) bool {
 	for i, name := range c.names {
-		if filepath.Base(name) == file {
+		if base(name) == file {
 			return line <= len(c.lines[i]) && !strings.HasSuffix(c.lines[i][line-1], "\"}\n")
 		}
 	}
 	return false
 }
 
-// firstChange is where c, which was altered, is not as it was: a file and a line of it, or the line behind the last.
+// firstChange is the place where c, which was altered, is not as it was: a file and a line of it, or the line behind
+// the last one of a chain.
 func (c content) firstChange(was content) (file string, line int) {
-	c = content{c.names, slices.Clone(c.lines)}
-	for i := range c.lines { // lines as they are read, whatever was made of them
-		c.lines[i] = slices.Collect(strings.Lines(strings.Join(c.lines[i], "")))
-	}
-	for i, lines := range c.lines {
+	for i, name := range c.names {
+		lines := slices.Collect(strings.Lines(strings.Join(c.lines[i], ""))) // as they are read, whatever was made of them
 		for j, text := range lines {
 			if j >= len(was.lines[i]) || was.lines[i][j] != text {
-				return filepath.Base(c.names[i]), j + 1
+				return base(name), j + 1
 			}
 		}
-		if len(lines) < len(was.lines[i]) {
-			for ; i+1 < len(c.lines); i++ {
-				if len(c.lines[i+1]) > 0 {
-					return filepath.Base(c.names[i+1]), 1
-				}
-			}
-			last := len(c.lines) - 1
-			return filepath.Base(c.names[last]), len(c.lines[last]) + 1
+		if len(lines) == len(was.lines[i]) {
+			continue
 		}
+		file, line = base(name), len(lines)+1
+		for k := i + 1; k < len(c.names) && filepath.Dir(c.names[k]) == filepath.Dir(name); k++ {
+			if file, line = base(c.names[k]), len(c.lines[k])+1; line > 1 {
+				return file, 1
+			}
+		}
+		return file, line
 	}
 	return "", 0
 }
@@ -88,28 +90,34 @@ func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verificat
 	return v
 }
 
-// randomLog writes a log in several files by several processes, some of which were killed within a line.
+// randomLog writes a log in several files and chains by several processes, some of which were killed within a line.
 func randomLog(t *testing.T, random *rand.Rand) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	options := audit.Options{Sync: audit.SyncLater, MaxSize: 1500 + random.Int64N(3000), Log: quiet}
-	for range 2 + random.IntN(4) {
-		f, err := audit.Open(path, keyOf(t, path), options)
-		require.NoError(t, err)
+	record := func(f *audit.File) {
 		for range 1 + random.IntN(10) {
 			e := use(random.IntN(1000))
 			e.Name = strings.Repeat("n", random.IntN(5))
 			require.NoError(t, f.Record(t.Context(), slices.Repeat([]audit.Event{e}, 1+random.IntN(3))...))
 		}
+	}
+	for range 2 + random.IntN(3) {
+		f, other := open(t, path, options), open(t, path, options)
+		record(f)
+		record(other)
 		require.NoError(t, f.Close())
+		require.NoError(t, other.Close())
 		if random.IntN(2) == 0 {
-			appendTo(t, path, `{"v":1,"seq":99,"time":"2026-01`)
+			names := readLog(t, path).names
+			appendTo(t, names[len(names)-1], `{"v":1,"chain":2,"seq":99,"time":"2026-01`)
 		}
 	}
-	f, err := audit.Open(path, keyOf(t, path), options)
-	require.NoError(t, err)
-	require.NoError(t, f.Record(t.Context(), use(1)))
+	f, other := open(t, path, options), open(t, path, options)
+	record(f)
+	record(other)
 	require.NoError(t, f.Close())
+	require.NoError(t, other.Close())
 	return path
 }
 

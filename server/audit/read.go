@@ -4,20 +4,25 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 // Line is a line of a log as it stands there. Whether it is as it was written, Verify says.
 type Line struct {
-	Seq uint64 `json:"seq"`
+	Chain uint32 `json:"chain"`
+	Seq   uint64 `json:"seq"`
 	record
 }
 
-// ParseLine reads a line without its end. It reports false for what is none.
+// ParseLine reads a line without its end. It returns false if it is not one.
 func ParseLine(text []byte) (*Line, bool) {
 	if _, ok := parseLink(text); !ok {
 		return nil, false
@@ -26,203 +31,280 @@ func ParseLine(text []byte) (*Line, bool) {
 	return &l, json.Unmarshal(text, &l) == nil
 }
 
+// Entry is an event as the log has it: one JSON object with chain, seq and mac.
+type Entry = json.RawMessage
+
+// Query selects the events of a page.
+type Query struct {
+	Filter
+	Before Cursor // where the last page ended; nil begins with the newest
+	Limit  int    // of events
+}
+
+// Cursor is a place in a log: of each chain that has lines before it, the number of the line behind. It stays valid
+// while lines are added and files are deleted.
+type Cursor map[uint32]uint64
+
+// ErrCursor says that a text is not a Cursor.
+var ErrCursor = &codes.Error{Of: "invalid_argument", Text: "not a cursor that a page of the audit log returned"}
+
+// String returns CHAIN:SEQ, separated by commas.
+func (c Cursor) String() string {
+	var texts []string
+	for chain, seq := range c {
+		texts = append(texts, Anchor{Chain: chain, Seq: seq}.position())
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ",")
+}
+
+// ParseCursor reads what String returned. It returns ErrCursor.
+func ParseCursor(text string) (Cursor, error) {
+	c := Cursor{}
+	for one := range strings.SplitSeq(text, ",") {
+		chain, seq, _ := strings.Cut(one, ":")
+		number, ok := parseNumber([]byte(chain))
+		if c[uint32(number)], _ = parseNumber([]byte(seq)); !ok || number >= maxChains || c[uint32(number)] == 0 {
+			return nil, ErrCursor
+		}
+	}
+	return c, nil
+}
+
+// Reader reads a log for display. It proves nothing: Verify does.
+type Reader struct {
+	dir string
+	key *Key
+}
+
+// NewReader returns a reader of a log, whose heads were made with the key.
+func NewReader(dir string, key *Key) *Reader { return &Reader{dir, key} }
+
+// Head reads the heads of all chains. It returns ErrHead.
+func (r *Reader) Head() (Head, error) { return ReadHead(r.dir, r.key) }
+
+const (
+	maxScanned = 100_000 // lines that one page reads: a query that few lines fit is answered in many pages
+	// maxOlder is how many lines in a row must be older than a query wants for it to end there: a clock that was put
+	// back for a while makes some.
+	maxOlder = 10_000
+)
+
+// Page returns events of all chains, the newest first, and where the next page begins; empty if there is none. A page
+// may have no events although there are more. It reads from the end, in bounded memory.
+func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next string, err error) {
+	m, err := openMerge(r.dir, q.Before)
+	if err != nil {
+		return nil, "", err
+	}
+	defer m.close()
+	older := 0
+	for lines := 0; older < maxOlder; lines++ {
+		c, err := m.latest(ctx)
+		if c == nil || err != nil {
+			return entries, "", err
+		}
+		if len(entries) >= q.Limit || lines >= maxScanned {
+			return entries, m.cursor().String(), nil
+		}
+		if at, err := time.Parse(timeLayout, c.line.Time); err == nil && at.Before(q.Since) {
+			older++
+		} else if older = 0; q.Wants(c.line) {
+			entries = append(entries, slices.Clone(c.text))
+		}
+		c.line = nil
+	}
+	return entries, "", nil
+}
+
 const (
 	// MaxTail is how many lines Tail goes back at most.
 	MaxTail    = 10_000
 	followEach = 250 * time.Millisecond
 )
 
-// tail reads the end of a log.
-type tail struct {
-	path   string
-	filter *Filter
-	emit   func(text []byte, l *Line) error
-	file   *os.File // the present one; nil where there is none
-	at     int64    // where the first line that was not read begins
-}
-
-// Tail gives the last n lines that a filter wants, the oldest first, and then, where it is to follow, those
-// that are written until ctx ends, from whatever file. The texts are without their ends and valid within
-// emit.
-func Tail(ctx context.Context, path string, n int, filter *Filter, follow bool, emit func(text []byte, l *Line) error) error {
-	t := &tail{path: path, filter: filter, emit: emit}
-	err := t.last(ctx, min(n, MaxTail))
-	for err == nil && follow && ctx.Err() == nil {
-		if err = t.more(); err == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(followEach):
-			}
+// Tail calls emit with the last n lines of all chains that a filter wants, the oldest first, and then, if it is to
+// follow, with those that are written until ctx ends. The texts are without their ends.
+func Tail(ctx context.Context, dir string, n int, filter *Filter, follow bool, emit func(text []byte, l *Line) error) error {
+	seen := map[uint32]place{}
+	for n = min(n, MaxTail); ; n = -1 {
+		if err := tail(ctx, dir, n, filter, seen, emit); err != nil || !follow {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEach):
 		}
 	}
-	if t.file != nil {
-		_ = t.file.Close() // it was only read
-	}
-	return err
 }
 
-// open opens the present file.
-func (t *tail) open() (err error) {
-	t.at = 0
-	if t.file, _, err = openRegular(t.path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// last emits the last n lines.
-func (t *tail) last(ctx context.Context, n int) error {
-	if err := t.open(); err != nil {
-		return err
-	}
-	earlier, err := kept(t.path)
+// tail emits the last n lines, or all that are behind the places that were seen if n is negative, and moves these.
+func tail(ctx context.Context, dir string, n int, filter *Filter, seen map[uint32]place, emit func(text []byte, l *Line) error) error {
+	m, err := openMerge(dir, nil)
 	if err != nil {
 		return err
 	}
-	var found [][]byte
-	if t.file != nil {
-		if t.at, err = lastEnd(t.file); err == nil {
-			err = t.collect(ctx, t.file, t.at, n, &found)
-		}
-	}
-	for i := len(earlier) - 1; i >= 0 && err == nil && len(found) < n; i-- {
-		err = t.collectFile(ctx, earlier[i].path, n, &found)
-	}
-	for _, text := range slices.Backward(found) {
+	defer m.close()
+	var found []*backChain
+	newest := map[uint32]place{}
+	for n < 0 || len(found) < n || len(newest) < len(m.chains) {
+		c, err := m.latest(ctx)
 		if err != nil {
 			return err
 		}
-		l, _ := ParseLine(text)
-		err = t.emit(text, l)
-	}
-	return err
-}
-
-func (t *tail) collectFile(ctx context.Context, path string, n int, found *[][]byte) error {
-	file, info, err := openRegular(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return t.collect(ctx, file, info.Size(), n, found)
-}
-
-// collect adds the wanted lines of a file from an offset back, the newest first.
-func (t *tail) collect(ctx context.Context, file io.ReaderAt, end int64, n int, found *[][]byte) error {
-	for b := newBackward(file, end); len(*found) < n; {
-		text, _, err := b.next()
-		if errors.Is(err, io.EOF) {
-			return nil
+		if c == nil {
+			break
 		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
+		if _, ok := newest[c.chain]; !ok {
+			newest[c.chain] = c.at
+		}
+		if n < 0 && !seen[c.chain].before(c.at) {
+			c.end()
+			continue
+		}
+		if (n < 0 || len(found) < n) && filter.Wants(c.line) {
+			found = append(found, &backChain{line: c.line, text: c.text})
+		}
+		c.line = nil
+	}
+	for _, f := range slices.Backward(found) {
+		if err := emit(f.text, f.line); err != nil {
 			return err
 		}
+	}
+	for chain, at := range newest {
+		seen[chain] = at
+	}
+	return nil
+}
+
+// place is where a line begins in a chain. It does not rely on numbers, which anybody can write.
+type place struct {
+	file   uint64
+	offset int64
+}
+
+func (p place) before(other place) bool {
+	return p.file < other.file || p.file == other.file && p.offset < other.offset
+}
+
+// merge reads all chains backward, the newest line first.
+type merge struct{ chains []*backChain }
+
+// backChain reads a chain backward.
+type backChain struct {
+	chain uint32
+	limit uint64    // only lines with smaller numbers; 0 means no limit
+	files []logFile // to be read, the last first
+	file  *os.File
+	lines *backward
+	line  *Line // the next one; nil if it was not read yet
+	text  []byte
+	at    place
+}
+
+// openMerge begins before a cursor, or at the end if that is nil.
+func openMerge(dir string, before Cursor) (*merge, error) {
+	var list chainList
+	var none *Key
+	if readSealed(listPath(dir), none, &list) != nil {
+		list.Chains, _ = listChains(dir) // at least something is shown
+	}
+	m := &merge{}
+	for _, chain := range list.Chains {
+		limit, ok := before[chain]
+		if before != nil && !ok {
+			continue // it had ended, or did not exist
+		}
+		h, _ := readHead(dir, chain, none) // without one, all files are shown
+		files, err := listFiles(dir, chain, h.From.Seq)
+		if err != nil {
+			return nil, err
+		}
+		m.chains = append(m.chains, &backChain{chain: chain, limit: limit, files: files})
+	}
+	return m, nil
+}
+
+func (m *merge) close() {
+	for _, c := range m.chains {
+		c.end()
+	}
+}
+
+// latest returns the chain with the newest line, until that line is taken; nil after the last one. Each chain keeps
+// its own order, whatever its clock said.
+func (m *merge) latest(ctx context.Context) (latest *backChain, err error) {
+	for _, c := range m.chains {
+		if err := c.read(ctx); err != nil {
+			return nil, err
+		}
+		if c.line != nil && (latest == nil || c.line.Time >= latest.line.Time) {
+			latest = c
+		}
+	}
+	return latest, nil
+}
+
+// cursor is the place behind the lines that come next.
+func (m *merge) cursor() Cursor {
+	cursor := Cursor{}
+	for _, c := range m.chains {
+		if c.line != nil {
+			cursor[c.chain] = c.line.Seq + 1
+		}
+	}
+	return cursor
+}
+
+// read reads the next line, unless it was read already.
+func (c *backChain) read(ctx context.Context) error {
+	for c.line == nil && (c.lines != nil || len(c.files) > 0) {
+		if c.lines == nil {
+			f := c.files[len(c.files)-1]
+			if c.limit > 0 && f.first >= c.limit {
+				c.files = c.files[:len(c.files)-1]
+				continue
+			}
+			var err error
+			if c.file, err = openRegular(f.path); errors.Is(err, fs.ErrNotExist) { // deleted in the meantime
+				c.files = nil
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			c.lines, c.at.file = &backward{file: c.file, at: f.size}, f.first
+		}
+		text, start, err := c.lines.next()
+		if errors.Is(err, io.EOF) {
+			_ = c.file.Close() // it was only read
+			c.lines, c.files = nil, c.files[:len(c.files)-1]
+			continue
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
 		l, ok := ParseLine(text)
-		if ok && t.filter.Wants(l) {
-			*found = append(*found, slices.Clone(text))
+		if _, err := time.Parse(timeLayout, safeTime(l)); ok && err == nil && l.Chain == c.chain && (c.limit == 0 || l.Seq < c.limit) {
+			c.line, c.text, c.at.offset = l, text, start
 		}
 	}
 	return nil
 }
 
-// lastEnd is where the last whole line of a file ends.
-func lastEnd(file *os.File) (int64, error) {
-	info, err := file.Stat()
-	if err != nil || info.Size() == 0 {
-		return 0, err
+func safeTime(l *Line) string {
+	if l == nil {
+		return ""
 	}
-	var last [1]byte
-	if _, err := file.ReadAt(last[:], info.Size()-1); err != nil || last[0] == '\n' {
-		return info.Size(), err
-	}
-	_, start, err := newBackward(file, info.Size()).next()
-	return start, err
+	return l.Time
 }
 
-// more emits what was written since the last time, and goes on with the next files where others were begun.
-// It goes by places, for a number may be anybody's.
-func (t *tail) more() error {
-	info, err := os.Stat(t.path)
-	moved := err == nil && t.file != nil && !is(t.file, info)
-	if err := t.read(); err != nil || t.file != nil && !moved {
-		return err
+// end reads no more of the chain.
+func (c *backChain) end() {
+	if c.lines != nil {
+		_ = c.file.Close() // it was only read
 	}
-	before, at := t.file, t.at
-	if err := t.open(); err != nil || t.file == nil {
-		t.file, t.at = before, at
-		return err
-	}
-	if before != nil {
-		defer before.Close() // it was only read
-		if err := t.between(before); err != nil {
-			return err
-		}
-	}
-	return t.read()
-}
-
-// between reads the files that were begun behind one and moved away before the present one was opened.
-func (t *tail) between(before *os.File) error {
-	earlier, err := kept(t.path)
-	behind := false
-	for _, a := range earlier {
-		info, err := os.Stat(a.path)
-		switch {
-		case err != nil:
-			continue // deleted meanwhile
-		case is(t.file, info):
-			return nil
-		case !behind:
-			behind = is(before, info)
-			continue
-		}
-		between := tail{path: a.path, filter: t.filter, emit: t.emit}
-		if err := between.open(); err != nil || between.file == nil {
-			return err
-		}
-		err = between.read()
-		_ = between.file.Close() // it was only read
-		if err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-func is(file *os.File, info fs.FileInfo) bool {
-	own, err := file.Stat()
-	return err == nil && os.SameFile(own, info)
-}
-
-// read emits the whole lines behind at.
-func (t *tail) read() error {
-	if t.file == nil {
-		return nil
-	}
-	info, err := t.file.Stat()
-	if err != nil {
-		return err
-	}
-	for lines := newPieces(io.NewSectionReader(t.file, t.at, max(0, info.Size()-t.at))); ; {
-		p, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !p.whole && len(p.text) < maxLine && p.text[len(p.text)-1] != '\n' {
-			return nil // it is being written
-		}
-		t.at += int64(len(p.text))
-		l, ok := ParseLine(p.line())
-		if ok && p.whole && t.filter.Wants(l) {
-			if err := t.emit(p.line(), l); err != nil {
-				return err
-			}
-		}
-	}
+	c.lines, c.files, c.line = nil, nil, nil
 }

@@ -22,15 +22,23 @@ import (
 func tailOf(t *testing.T, path string, n int, filter audit.Filter) (ids []string) {
 	t.Helper()
 	require.NoError(t, audit.Tail(t.Context(), path, n, &filter, false, func(text []byte, l *audit.Line) error {
-		require.True(t, strings.HasPrefix(string(text), `{"v":1,"seq":`+strconv.FormatUint(l.Seq, 10)+`,`))
+		require.True(t, strings.HasPrefix(string(text), fmt.Sprintf(`{"v":1,"chain":%d,"seq":%d,`, l.Chain, l.Seq)))
 		ids = append(ids, l.RequestID)
 		return nil
 	}))
 	return ids
 }
 
+// page is one that can be read.
+func page(t *testing.T, dir string, q audit.Query) (entries []audit.Entry, next string) {
+	t.Helper()
+	entries, next, err := audit.NewReader(dir, nil).Page(t.Context(), q)
+	require.NoError(t, err)
+	return entries, next
+}
+
 func TestTail(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	require.Empty(t, tailOf(t, path, 10, audit.Filter{}))
 	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Least: classify.Public})
 	var all []string
@@ -49,7 +57,8 @@ func TestTail(t *testing.T) {
 		require.NoError(t, f.Record(t.Context(), e))
 		all = append(all, strconv.Itoa(i))
 	}
-	appendTo(t, path, `{"v":1,"seq":99,"requestId":"torn"`)
+	names := readLog(t, path).names
+	appendTo(t, names[len(names)-1], `{"v":1,"chain":1,"seq":99,"requestId":"torn"`)
 	require.Equal(t, all, tailOf(t, path, 100, audit.Filter{}), "over several files")
 	require.Equal(t, all[25:], tailOf(t, path, 5, audit.Filter{}))
 	require.Empty(t, tailOf(t, path, 0, audit.Filter{}))
@@ -67,7 +76,7 @@ func TestTail(t *testing.T) {
 
 // TestPageFilters: a page and the end of the log take one filter for the same.
 func TestPageFilters(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater, Least: classify.Public})
 	actions := []audit.Action{audit.KeyOpen, audit.KeySeal, audit.ServerStart, audit.AccessRefused}
 	codes := []string{"", "unknown_key", "authentication_failed"}
@@ -85,8 +94,7 @@ func TestPageFilters(t *testing.T) {
 	} {
 		want := tailOf(t, path, 100, filter)
 		slices.Reverse(want)
-		entries, _, err := audit.Page(t.Context(), path, audit.Query{Filter: filter, Limit: 100})
-		require.NoError(t, err)
+		entries, _ := page(t, path, audit.Query{Filter: filter, Limit: 100})
 		var got []string
 		for _, entry := range entries {
 			l, ok := audit.ParseLine(entry)
@@ -100,7 +108,7 @@ func TestPageFilters(t *testing.T) {
 // TestFollow: what is written while one follows comes once and in order, over the bounds of files, and what
 // is no line does not.
 func TestFollow(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{MaxSize: 20_000, Sync: audit.SyncLater, Log: quiet})
 	require.NoError(t, f.Record(t.Context(), use(0)))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -113,20 +121,21 @@ func TestFollow(t *testing.T) {
 		})
 	}()
 	require.EqualValues(t, 1, <-seen)
+	want := uint64(1)
 	for i := range 200 {
 		if i == 100 {
-			appendTo(t, path, fmt.Sprintf("{\"v\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // of no time
+			names := readLog(t, path).names
+			appendTo(t, names[len(names)-1], fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // of no time
 		}
 		require.NoError(t, f.Record(t.Context(), use(i)))
-		time.Sleep(3 * time.Millisecond)
-	}
-	for want := uint64(2); want <= 202; want++ {
-		select {
-		case seq := <-seen:
-			require.Equal(t, want, seq)
-		case <-time.After(time.Minute):
-			t.Fatalf("line %d does not come", want)
+		for i%70 == 69 && want < uint64(i) { // so that it is read in several steps
+			want++
+			require.Equal(t, want, <-seen)
 		}
+	}
+	for want < 202 {
+		want++
+		require.Equal(t, want, <-seen)
 	}
 	cancel()
 	require.NoError(t, <-ended)
@@ -136,14 +145,14 @@ func TestFollow(t *testing.T) {
 // TestPageSince: what a clock that was put back for a while says hides nothing from a page, and a page does
 // not go over all of a log for it.
 func TestPageSince(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	since := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	var log strings.Builder
 	seq := 0
 	write := func(n int, at time.Time) {
 		for range n {
 			seq++
-			fmt.Fprintf(&log, "{\"v\":1,\"seq\":%d,\"time\":%q,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", seq, at.Format("2006-01-02T15:04:05.000Z07:00"), 1)
+			fmt.Fprintf(&log, "{\"v\":1,\"chain\":1,\"seq\":%d,\"time\":%q,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", seq, at.Format("2006-01-02T15:04:05.000Z07:00"), 1)
 		}
 	}
 	write(1, since)
@@ -151,12 +160,56 @@ func TestPageSince(t *testing.T) {
 	write(3, since)
 	write(9_000, since.AddDate(-1, 0, 0))
 	write(2, since.Add(time.Minute))
-	require.NoError(t, os.WriteFile(path, []byte(log.String()), 0o600))
-	entries, next, err := audit.Page(t.Context(), path, audit.Query{Filter: audit.Filter{Since: since}, Limit: 100})
-	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Dir(first(path)), 0o700))
+	require.NoError(t, os.WriteFile(first(path), []byte(log.String()), 0o600))
+	entries, next := page(t, path, audit.Query{Filter: audit.Filter{Since: since}, Limit: 100})
 	require.Len(t, entries, 5)
-	require.Zero(t, next)
-	entries, _, err = audit.Page(t.Context(), path, audit.Query{Limit: 100})
-	require.NoError(t, err)
+	require.Empty(t, next)
+	entries, _ = page(t, path, audit.Query{Limit: 100})
 	require.Len(t, entries, 100)
+}
+
+// TestMerged: lines of several chains are shown in the order of time, and a cursor leads through all of them once,
+// while others are written and chains are begun.
+func TestMerged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	var want []string
+	var all []*audit.File
+	for i := range 60 {
+		if i%20 == 0 {
+			all = append(all, open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater}))
+		}
+		require.NoError(t, all[i%len(all)].Record(t.Context(), use(i)))
+		time.Sleep(time.Millisecond) // their times differ
+		want = append(want, strconv.Itoa(i))
+	}
+	require.Equal(t, want, tailOf(t, path, 100, audit.Filter{}))
+	require.Equal(t, want[50:], tailOf(t, path, 10, audit.Filter{}))
+
+	slices.Reverse(want)
+	var got []string
+	for q := (audit.Query{Limit: 7}); ; {
+		entries, next := page(t, path, q)
+		for _, entry := range entries {
+			l, ok := audit.ParseLine(entry)
+			require.True(t, ok)
+			got = append(got, l.RequestID)
+		}
+		require.LessOrEqual(t, len(entries), 7)
+		if next == "" {
+			break
+		}
+		before, err := audit.ParseCursor(next)
+		require.NoError(t, err)
+		require.Equal(t, next, before.String())
+		q.Before = before
+		f := open(t, path, audit.Options{})
+		require.NoError(t, f.Record(t.Context(), use(1000)))
+		require.NoError(t, all[0].Record(t.Context(), use(1000)))
+	}
+	require.Equal(t, want, got)
+	for _, text := range []string{"", "1", "1:", "1:0", "x:1", "256:1", "1:1,", "-1:1"} {
+		_, err := audit.ParseCursor(text)
+		require.ErrorIs(t, err, audit.ErrCursor, text)
+	}
 }

@@ -17,8 +17,8 @@ import (
 
 // TestFIFO: what is no regular file keeps nobody waiting, whichever file of the log is in its place.
 func TestFIFO(t *testing.T) {
-	for _, name := range []string{"audit.log", "audit-00000000000000000009.log", "audit.head", "audit.key"} {
-		path := filepath.Join(t.TempDir(), "audit.log")
+	for _, name := range []string{"audit/1/00000000000000000001.log", "audit/1/00000000000000000009.log", "audit/1/head", "audit.key"} {
+		path := filepath.Join(t.TempDir(), "audit")
 		f := open(t, path, audit.Options{})
 		require.NoError(t, f.Record(t.Context(), use(1)))
 		require.NoError(t, f.Close())
@@ -28,13 +28,13 @@ func TestFIFO(t *testing.T) {
 		errs := make(chan []error, 1)
 		go func() {
 			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
-			_, _, errPage := audit.Page(t.Context(), path, audit.Query{Limit: 10})
+			_, _, errPage := audit.NewReader(path, key).Page(t.Context(), audit.Query{Limit: 10})
 			errTail := audit.Tail(t.Context(), path, 10, &audit.Filter{}, false, func([]byte, *audit.Line) error { return nil })
 			_, errKey := audit.OpenKey(t.Context(), filepath.Join(filepath.Dir(path), "audit.key"), kek(t, "A"))
 			switch name {
-			case "audit.log", "audit-00000000000000000009.log":
+			case "audit/1/00000000000000000001.log", "audit/1/00000000000000000009.log":
 				errs <- []error{errVerify, errPage, errTail}
-			case "audit.head":
+			case "audit/1/head":
 				errs <- []error{errors.New(string(v.Fault.Kind))}
 			case "audit.key":
 				errs <- []error{errKey}

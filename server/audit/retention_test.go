@@ -5,129 +5,171 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestRotation: the chain goes on from file to file; what retention deleted is told, and nothing else may be missing.
-func TestRotation(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	write := func(keep int) {
-		f, err := audit.Open(path, keyOf(t, path), audit.Options{MaxSize: 2000, Keep: keep, Sync: audit.SyncLater})
-		require.NoError(t, err)
-		for i := range 40 {
-			require.NoError(t, f.Record(t.Context(), use(i)))
+// fill records events until a condition is met.
+func fill(t *testing.T, f *audit.File, until func() bool) {
+	t.Helper()
+	for !until() {
+		require.NoError(t, f.Record(t.Context(), use(1)))
+	}
+}
+
+// filesOf is the files of the first chain.
+func filesOf(t *testing.T, dir string) (names []string) {
+	for _, name := range readLog(t, dir).names {
+		if strings.Contains(name, "/1/") {
+			names = append(names, name)
 		}
-		require.NoError(t, f.Close())
 	}
-	write(0)
-	files, err := audit.Files(path)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(files), 4, "nothing is deleted unless it is told to")
-	for _, file := range files {
-		info, err := os.Stat(file)
-		require.NoError(t, err)
-		require.LessOrEqual(t, info.Size(), int64(2000))
-	}
-	v := verify(t, path)
-	require.Nil(t, v.Fault)
-	require.Equal(t, []any{uint64(1), uint64(40), len(files)}, []any{v.From, v.Last, v.Files})
-	early := audit.Anchor{Seq: 1}
+	return names
+}
 
-	write(2)
-	files, err = audit.Files(path)
-	require.NoError(t, err)
-	require.Len(t, files, 3)
-	v = verify(t, path, early)
+// retained is a log whose first file was deleted, as a process that still runs writes it.
+func retained(t *testing.T, options audit.Options, record ...audit.Event) (*audit.File, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit")
+	options.MaxSize, options.Sync, options.Log = 2000, audit.SyncLater, quiet
+	f := open(t, path, options)
+	require.NoError(t, f.Record(t.Context(), record...))
+	fill(t, f, func() bool {
+		_, err := os.Stat(first(path))
+		return err != nil
+	})
+	return f, path
+}
+
+// TestRotation: the chain goes on from file to file; what retention deleted is recorded, and nothing else may be
+// missing.
+func TestRotation(t *testing.T) {
+	f, path := retained(t, audit.Options{Keep: 2}, use(1))
+	require.NoError(t, f.Close())
+	for i, lines := range readLog(t, path).lines {
+		require.LessOrEqual(t, len(strings.Join(lines, "")), 2000, i)
+	}
+	early := audit.Anchor{Chain: 1, Seq: 1}
+	v := verify(t, path, early)
 	require.Nil(t, v.Fault)
-	require.Greater(t, v.From, uint64(40))
-	require.Equal(t, v.Last+1-v.From, v.Lines)
+	require.Greater(t, v.Chains[0].From, uint64(1))
 	require.Equal(t, []string{early.String()}, v.Unchecked)
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Contains(t, string(text), `"action":"audit.pruned"`)
+	require.Contains(t, text(t, path), `"action":"audit.pruned"`)
 
-	require.NoError(t, os.Remove(files[0]))
+	f = open(t, path, audit.Options{MaxSize: 2000})
+	n := len(filesOf(t, path))
+	fill(t, f, func() bool { return len(filesOf(t, path)) == n+5 })
+	require.NoError(t, f.Close())
+	require.Nil(t, verify(t, path).Fault, "nothing is deleted unless it is configured")
+	require.NoError(t, os.Remove(filesOf(t, path)[0]))
 	require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
 }
 
-// TestNotDeletedWhenAltered: an earlier file that the next one does not follow is evidence.
-func TestNotDeletedWhenAltered(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	f := open(t, path, audit.Options{MaxSize: 2000, Keep: 1, Log: quiet, Sync: audit.SyncLater})
-	for len(readLog(t, path).names) < 2 {
-		require.NoError(t, f.Record(t.Context(), use(1)))
-	}
-	c := readLog(t, path)
-	c.lines[0] = c.lines[0][:len(c.lines[0])-1]
-	content{c.names[:1], c.lines[:1]}.write(t)
-	for range 20 {
-		require.NoError(t, f.Record(t.Context(), use(1)))
-	}
-	require.FileExists(t, c.names[0])
+// TestAge: a file is ended by the age of its first line, too.
+func TestAge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	f := open(t, path, audit.Options{MaxAge: time.Nanosecond})
+	fill(t, f, func() bool { return len(filesOf(t, path)) == 3 })
+	require.NoError(t, f.Close())
+	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestFilesOfBefore: a file of before what retention kept is shown to nobody, and verify finds it, unless it
-// is the one that a kill left; retention goes on.
-func TestFilesOfBefore(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	write := func(until func() bool) {
-		f, err := audit.Open(path, keyOf(t, path), audit.Options{MaxSize: 2000, Keep: 2, Sync: audit.SyncLater, Log: quiet})
-		require.NoError(t, err)
-		for !until() {
-			require.NoError(t, f.Record(t.Context(), use(1)))
-		}
-		require.NoError(t, f.Close())
-	}
-	var first, second string // as they were before they were deleted
-	var names []string
-	write(func() bool {
-		names = readLog(t, path).names
-		return len(names) == 3
-	})
-	first, second = names[0], names[1]
-	contents := map[string]string{}
-	for _, name := range names[:2] {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
-		contents[name] = string(text)
-	}
-	write(func() bool {
-		_, err := os.Stat(second)
+// TestEndsAreKept: what a restore must never bring back is on record for as long as the log is, also after many
+// files were deleted, and nothing that somebody forged becomes part of it.
+func TestEndsAreKept(t *testing.T) {
+	job := audit.Facts{audit.FactJob: "j", audit.FactTo: "2026-11-30T00:00:00.000Z"}
+	shred := audit.Event{Action: audit.TenantShred, Tenant: "clinic", Facts: job}
+	failed := shred
+	failed.Code = "keyring_unavailable"
+	destroy := audit.Event{Action: audit.KeyDestroy, Tenant: "other", KeyID: [32]byte{7}}
+	f, path := retained(t, audit.Options{Keep: 1}, shred, failed, destroy, use(1), audit.Event{Action: audit.TokenRevoke})
+	fill(t, f, func() bool { return strings.Count(text(t, path), "audit.pruned") > 2 })
+	require.NoError(t, f.Record(t.Context(), destroy))
+	last := readLog(t, path).names
+	fill(t, f, func() bool {
+		_, err := os.Stat(last[len(last)-1])
 		return err != nil
 	})
-	forged := `{"v":1,"seq":1,"time":"2026-11-30T00:00:00.000Z","severity":"critical","action":"tenant.shred","outcome":"ok","tenant":"forged","mac":"` +
-		strings.Repeat("0", 64) + "\"}\n"
-	before := filepath.Join(filepath.Dir(path), "audit-00000000000000000001.log")
-	for name, c := range map[string]struct {
-		path, text string
-		found      bool
-	}{
-		"left by a kill":   {second, contents[second], false},
-		"earlier":          {first, contents[first], true},
-		"forged":           {before, forged, true},
-		"forged, as named": {second, forged, true},
-	} {
-		require.NoError(t, os.WriteFile(c.path, []byte(c.text), 0o600))
-		require.Empty(t, tailOf(t, path, 100, audit.Filter{Tenant: "forged"}), name)
-		entries, _, err := audit.Page(t.Context(), path, audit.Query{Filter: audit.Filter{Tenant: "forged"}, Limit: 10})
-		require.NoError(t, err)
-		require.Empty(t, entries, name)
-		require.NotContains(t, readLog(t, path).names, c.path, name)
-		v := verify(t, path)
-		require.Equal(t, c.found, v.Fault != nil, name)
-		if c.found {
-			require.Equal(t, []any{audit.Inserted, filepath.Base(c.path)}, []any{v.Fault.Kind, v.Fault.File}, name)
+	require.NoError(t, f.Close())
+	require.Nil(t, verify(t, path).Fault)
+
+	var kept []audit.Line
+	require.NoError(t, audit.Each(t.Context(), path, keyOf(t, path), &audit.Filter{Severity: audit.Notice}, func(l *audit.Line) {
+		if l.Of != "" {
+			kept = append(kept, *l)
 		}
-		require.NoError(t, os.Remove(c.path))
+	}))
+	require.Len(t, kept, 4, "and not what is no end")
+	require.Equal(t, []string{"tenant.shred", "clinic", "ok", "j", "1:1"}, []string{kept[0].Action, kept[0].Tenant, kept[0].Outcome, kept[0].Facts["job"], kept[0].Of})
+	require.Equal(t, []string{"failed", "keyring_unavailable", "1:2"}, []string{kept[1].Outcome, kept[1].Code, kept[1].Of})
+	require.Equal(t, []string{"key.destroy", "other", "1:3"}, []string{kept[2].Action, kept[2].Tenant, kept[2].Of})
+	entries, _ := page(t, path, audit.Query{Filter: audit.Filter{Action: "tenant.shred"}, Limit: 10})
+	require.Len(t, entries, 2)
+
+	for _, name := range readLog(t, path).names {
+		if strings.Contains(name, "/0/") {
+			require.NoError(t, os.Remove(name))
+		}
 	}
-	require.NoError(t, os.WriteFile(before, []byte(forged), 0o600))
-	oldest := readLog(t, path).names[0]
-	write(func() bool {
+	require.Equal(t, audit.Truncated, verify(t, path).Fault.Kind)
+}
+
+// TestNotDeletedWhenAltered: a file that is not as it was written, or that the next one does not follow, is evidence.
+func TestNotDeletedWhenAltered(t *testing.T) {
+	for name, alter := range map[string]func(lines []string) []string{
+		"cut":    func(lines []string) []string { return lines[:len(lines)-1] },
+		"forged": func(lines []string) []string { return append(lines, otherLog(t, len(lines)+1)[len(lines)]) },
+		"changed": func(lines []string) []string {
+			lines[1] = strings.Replace(lines[1], "key.open", "key.seal", 1)
+			return lines
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit")
+			f := open(t, path, audit.Options{MaxSize: 2000, Keep: 2, Log: quiet, Sync: audit.SyncLater})
+			fill(t, f, func() bool { return len(filesOf(t, path)) == 2 })
+			c := readLog(t, path)
+			content{c.names[:1], [][]string{alter(c.lines[0])}}.write(t)
+			fill(t, f, func() bool { return len(filesOf(t, path)) == 6 })
+			require.NoError(t, f.Close())
+			require.FileExists(t, first(path))
+			require.NotNil(t, verify(t, path).Fault)
+		})
+	}
+}
+
+// TestFilesOfBefore: a file of lines that retention deleted is shown to nobody, and verify finds it unless it is the
+// one that a kill may leave; retention goes on.
+func TestFilesOfBefore(t *testing.T) {
+	forged := `{"v":1,"chain":1,"seq":1,"time":"2026-11-30T00:00:00.000Z","severity":"critical","action":"tenant.shred","outcome":"ok","tenant":"forged","mac":"` +
+		strings.Repeat("0", 64) + "\"}\n"
+	f, path := retained(t, audit.Options{Keep: 1}, use(1))
+	require.NoError(t, f.Close())
+	check := func(found bool) {
+		t.Helper()
+		require.Empty(t, tailOf(t, path, 100, audit.Filter{Tenant: "forged"}))
+		entries, _ := page(t, path, audit.Query{Filter: audit.Filter{Tenant: "forged"}, Limit: 10})
+		require.Empty(t, entries)
+		v := verify(t, path)
+		require.Equal(t, found, v.Fault != nil)
+		if found {
+			require.Equal(t, []any{audit.Inserted, base(first(path))}, []any{v.Fault.Kind, v.Fault.File})
+		}
+	}
+	check(false)
+	oldest := filesOf(t, path)[0]
+	require.NoError(t, os.WriteFile(first(path), []byte(forged), 0o600))
+	deleted := func() bool {
 		_, err := os.Stat(oldest)
 		return err != nil
-	})
-	require.FileExists(t, before)
+	}
+	check(verify(t, path).Fault != nil) // the one that a kill may leave, if it was deleted last
+	f = open(t, path, audit.Options{MaxSize: 2000, Keep: 1, Log: quiet, Sync: audit.SyncLater})
+	fill(t, f, deleted)
+	require.NoError(t, os.WriteFile(first(path), []byte(forged), 0o600))
+	require.NoError(t, f.Close())
+	check(true)
 }

@@ -33,7 +33,7 @@ var mutations = map[string]func(random *rand.Rand, c *content, i, j int){
 	"twice": func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, c.lines[i][j]) },
 	"junk":  func(_ *rand.Rand, c *content, i, j int) { c.lines[i] = slices.Insert(c.lines[i], j, "junk\n") },
 	"forged": func(_ *rand.Rand, c *content, i, j int) {
-		c.lines[i] = slices.Insert(c.lines[i], j, fmt.Sprintf("{\"v\":1,\"seq\":%d,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", j+1, j))
+		c.lines[i] = slices.Insert(c.lines[i], j, fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"action\":\"key.open\",\"mac\":\"%064x\"}\n", j+1, j))
 	},
 	"cut within": func(random *rand.Rand, c *content, i, j int) {
 		c.lines[i] = append(c.lines[i][:j:j], c.lines[i][j][:random.IntN(len(c.lines[i][j]))])
@@ -77,7 +77,7 @@ func TestEveryAlterationIsFound(t *testing.T) {
 
 // TestKinds: each kind of fault is named as what it is.
 func TestKinds(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	for i := range 9 {
 		require.NoError(t, f.Record(t.Context(), use(i)))
@@ -102,19 +102,24 @@ func TestKinds(t *testing.T) {
 		{audit.Torn, 9, func(l []string) []string { l[8] = l[8][:50]; return l }},
 		{audit.Rewritten, 1, func([]string) []string { return otherLog(t, 9) }},
 		{audit.Rewritten, 4, func(l []string) []string { return append(l[:3], otherLog(t, 9)[3:]...) }},
+		{audit.Inserted, 4, func(l []string) []string {
+			return slices.Insert(l, 3, strings.Replace(l[3], `"chain":1`, `"chain":2`, 1))
+		}},
 	} {
-		changed := was.clone()
-		changed.lines[0] = c.alter(changed.lines[0])
-		changed.write(t)
-		fault := verify(t, path).Fault
-		require.NotNil(t, fault, c.kind)
-		require.Equal(t, []any{c.kind, c.line, uint64(c.line)}, []any{fault.Kind, fault.Line, fault.Seq}, "%+v", *fault)
+		t.Run(fmt.Sprint(c.kind, c.line), func(t *testing.T) {
+			changed := was.clone()
+			changed.lines[0] = c.alter(changed.lines[0])
+			changed.write(t)
+			fault := verify(t, path).Fault
+			require.NotNil(t, fault)
+			require.Equal(t, []any{c.kind, c.line, uint64(c.line)}, []any{fault.Kind, fault.Line, fault.Seq}, "%+v", *fault)
+		})
 	}
 }
 
 // otherLog is one that somebody wrote under a key of their own.
 func otherLog(t *testing.T, n int) []string {
-	path := filepath.Join(t.TempDir(), "audit.log")
+	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	for i := range n {
 		require.NoError(t, f.Record(t.Context(), use(i)))
@@ -128,7 +133,7 @@ func otherLog(t *testing.T, n int) []string {
 func TestSpliced(t *testing.T) {
 	dir, fork := t.TempDir(), t.TempDir()
 	write := func(dir string, n int) content {
-		path := filepath.Join(dir, "audit.log")
+		path := filepath.Join(dir, "audit")
 		f, err := audit.Open(path, keyOf(t, path), audit.Options{})
 		require.NoError(t, err)
 		for i := range n {
@@ -142,7 +147,7 @@ func TestSpliced(t *testing.T) {
 	own, other := write(dir, 3), write(fork, 3)
 	own.lines[0][6] = other.lines[0][6]
 	own.write(t)
-	fault := verify(t, filepath.Join(dir, "audit.log")).Fault
+	fault := verify(t, filepath.Join(dir, "audit")).Fault
 	require.NotNil(t, fault)
 	require.Equal(t, []any{audit.Changed, 7}, []any{fault.Kind, fault.Line})
 }
@@ -150,7 +155,7 @@ func TestSpliced(t *testing.T) {
 // TestEnd: what a kill, a full disk or a power cut leaves at the end is told of by the next line; anything
 // else is found, before and after that is written.
 func TestEnd(t *testing.T) {
-	const begun = `{"v":1,"seq":4,"time":"2026-01`
+	const begun = `{"v":1,"chain":1,"seq":4,"time":"2026-01`
 	forged := `{"time":"2026-01-01T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"clinic"}`
 	zeros := strings.Repeat("\x00", 200<<10)
 	for name, c := range map[string]struct {
@@ -160,77 +165,121 @@ func TestEnd(t *testing.T) {
 		"a line's begin": {begun, true}, "a byte": {"{", true}, "zeros": {zeros, true}, "a begin and zeros": {begun + zeros, true},
 		"a line but for its end": {strings.TrimSuffix(otherLog(t, 4)[3], "\n"), true}, "twice": {begun + "\n" + begun, true},
 		"zeros and an object": {zeros + forged + "\n", false}, "an object": {forged + "\n", false}, "an object without its end": {forged, false},
-		"an object that begins as a line": {`{"v":1,"seq":4,` + forged[1:] + "\n", false}, "junk": {"junk", false}, "an empty line": {"\n", false},
+		"an object that begins as a line": {`{"v":1,"chain":1,"seq":4,` + forged[1:] + "\n", false}, "junk": {"junk", false}, "an empty line": {"\n", false},
 		"a begin and an object": {begun + "\n" + forged, false}, "a long begin": {begun + strings.Repeat("x", 200<<10), false},
 		"junk that is long": {strings.Repeat("junk", 100<<10) + "\n", false},
 	} {
-		path := filepath.Join(t.TempDir(), "audit.log")
-		options := audit.Options{Log: quiet}
-		f := open(t, path, options)
-		require.NoError(t, f.Record(t.Context(), use(1), use(2), use(3)))
-		require.NoError(t, f.Close())
-		appendTo(t, path, c.end)
-		check := func(recorded bool) {
-			v := verify(t, path)
-			if !c.ok {
-				require.NotNil(t, v.Fault, name)
-				require.Equal(t, []any{audit.Inserted, 4, uint64(4)}, []any{v.Fault.Kind, v.Fault.Line, v.Fault.Seq}, "%s: %+v", name, *v.Fault)
-				require.Empty(t, v.Torn, name)
-				return
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit")
+			options := audit.Options{Log: quiet}
+			f := open(t, path, options)
+			require.NoError(t, f.Record(t.Context(), use(1), use(2), use(3)))
+			require.NoError(t, f.Close())
+			appendTo(t, first(path), c.end)
+			check := func(recorded bool) {
+				v := verify(t, path)
+				if !c.ok {
+					require.NotNil(t, v.Fault)
+					require.Equal(t, []any{audit.Inserted, 4, uint64(4)}, []any{v.Fault.Kind, v.Fault.Line, v.Fault.Seq}, "%+v", *v.Fault)
+					require.Empty(t, v.Chains[0].Torn)
+					return
+				}
+				require.Nil(t, v.Fault)
+				require.Equal(t, []bool{recorded, !recorded}, []bool{len(v.Chains[0].Torn) == 1, v.Chains[0].End != ""})
 			}
-			require.Nil(t, v.Fault, name)
-			require.Equal(t, []bool{recorded, !recorded}, []bool{len(v.Torn) == 1, v.End != ""}, name)
-		}
-		check(false)
-		told := 0
-		options.OnAltered = func() { told++ }
-		f = open(t, path, options)
-		require.NoError(t, f.Record(t.Context(), use(4)))
-		check(true)
-		require.Equal(t, c.ok, told == 0, name)
+			check(false)
+			told := 0
+			options.OnAltered = func() { told++ }
+			f = open(t, path, options)
+			require.NoError(t, f.Record(t.Context(), use(4)))
+			check(true)
+			require.Equal(t, c.ok, told == 0)
+		})
 	}
 }
 
-// TestCutByItsEnd: a line that was cut short by its end alone is none.
+// TestCutByItsEnd: a line of which only the end was cut off is not a line.
 func TestCutByItsEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	f := open(t, path, audit.Options{})
-	require.NoError(t, f.Record(t.Context(), use(1)))
-	require.NoError(t, f.Close())
-	head, err := os.ReadFile(strings.TrimSuffix(path, ".log") + ".head")
+	path := filepath.Join(t.TempDir(), "audit")
+	write := func() {
+		f := open(t, path, audit.Options{})
+		require.NoError(t, f.Record(t.Context(), use(1)))
+		require.NoError(t, f.Close())
+	}
+	write()
+	head, err := os.ReadFile(filepath.Join(path, "1/head"))
 	require.NoError(t, err)
-	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(2)))
+	write()
 	c := readLog(t, path)
 	c.lines[0][1] = strings.TrimSuffix(c.lines[0][1], "\n")
-	copied := filepath.Join(t.TempDir(), "audit.log")
-	content{[]string{copied}, c.lines}.write(t)
-	require.NoError(t, os.WriteFile(strings.TrimSuffix(copied, ".log")+".head", head, 0o600))
-	key, err := os.ReadFile(strings.TrimSuffix(path, ".log") + ".key")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(strings.TrimSuffix(copied, ".log")+".key", key, 0o600))
-	require.NoError(t, open(t, copied, audit.Options{}).Record(t.Context(), use(3)))
-	v := verify(t, copied)
+	c.write(t)
+	require.NoError(t, os.WriteFile(filepath.Join(path, "1/head"), head, 0o600))
+	write()
+	v := verify(t, path)
 	require.Nil(t, v.Fault)
-	require.Len(t, v.Torn, 1)
+	require.Len(t, v.Chains[0].Torn, 1)
 }
 
-// TestBreaks: beside the first fault, it is told how many there are, and in which files.
-func TestBreaks(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.log")
-	f := open(t, path, audit.Options{Sync: audit.SyncLater, MaxSize: 3000})
-	for i := range 30 {
-		require.NoError(t, f.Record(t.Context(), use(i)))
+// TestChains: whoever removes a chain, puts one back to an earlier state, or adds one is found, even with the heads
+// that it had then, because other chains name its lines.
+func TestChains(t *testing.T) {
+	for name, c := range map[string]struct {
+		alter func(t *testing.T, dir string, early func(name string))
+		kind  audit.Kind
+	}{
+		"removed": {func(t *testing.T, dir string, _ func(string)) {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "2")))
+		}, audit.NoHead},
+		"emptied": {func(t *testing.T, dir string, _ func(string)) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "2", filepath.Base(first(dir)))))
+		}, audit.Truncated},
+		"put back": {func(t *testing.T, _ string, early func(string)) {
+			early("2/head")
+			early("2/00000000000000000001.log")
+		}, audit.Truncated},
+		"forgotten": {func(t *testing.T, dir string, early func(string)) { early("chains") }, audit.Inserted},
+		"list removed": {func(t *testing.T, dir string, _ func(string)) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "chains")))
+		}, audit.NoHead},
+		"another's head": {func(t *testing.T, dir string, _ func(string)) {
+			require.NoError(t, os.CopyFS(filepath.Join(dir, "1"), os.DirFS(filepath.Join(dir, "2"))))
+		}, audit.NoHead},
+		"added": {func(t *testing.T, dir string, _ func(string)) {
+			require.NoError(t, os.CopyFS(filepath.Join(dir, "3"), os.DirFS(filepath.Join(dir, "2"))))
+		}, audit.Inserted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "audit")
+			record := func(f *audit.File) { require.NoError(t, f.Record(t.Context(), use(1))) }
+			server := open(t, dir, audit.Options{})
+			record(server)
+			list, err := os.ReadFile(filepath.Join(dir, "chains"))
+			require.NoError(t, err)
+			command := open(t, dir, audit.Options{})
+			record(command)
+			require.NoError(t, command.Close())
+			earlier := t.TempDir()
+			require.NoError(t, os.CopyFS(earlier, os.DirFS(dir)))
+			require.NoError(t, os.WriteFile(filepath.Join(earlier, "chains"), list, 0o600))
+			command = open(t, dir, audit.Options{})
+			record(command)
+			require.NoError(t, command.Close())
+			require.NoError(t, server.Close())
+			server = open(t, dir, audit.Options{})
+			record(server)
+			require.NoError(t, server.Close())
+			require.Nil(t, verify(t, dir).Fault)
+			if name == "another's head" {
+				require.NoError(t, os.RemoveAll(filepath.Join(dir, "1")))
+			}
+			c.alter(t, dir, func(name string) {
+				text, err := os.ReadFile(filepath.Join(earlier, name))
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+			})
+			fault := verify(t, dir).Fault
+			require.NotNil(t, fault)
+			require.Equal(t, c.kind, fault.Kind, "%+v", *fault)
+		})
 	}
-	require.NoError(t, f.Close())
-	require.Empty(t, verify(t, path).Breaks)
-	c := readLog(t, path)
-	require.GreaterOrEqual(t, len(c.names), 3)
-	c.lines[0][1] = strings.Replace(c.lines[0][1], "clinic", "clinik", 1)
-	c.lines[0] = slices.Insert(c.lines[0], 5, "junk\n")
-	c.lines[0] = slices.Delete(c.lines[0], 8, 9)
-	c.lines[2] = append(c.lines[2], "junk\n")
-	c.write(t)
-	v := verify(t, path)
-	require.Equal(t, []any{audit.Changed, 2}, []any{v.Fault.Kind, v.Fault.Line})
-	require.Equal(t, []audit.Breaks{{filepath.Base(c.names[0]), 3}, {filepath.Base(c.names[len(c.names)-1]), 1}}, append(v.Breaks[:1:1], v.Breaks[len(v.Breaks)-1]))
 }

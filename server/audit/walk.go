@@ -3,18 +3,21 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
+	"os"
 )
 
-// piece is a line of a file, or a part of one that is longer than any that is written, or what stands behind
-// the last line's end.
+// piece is a line of a file, a part of one that is longer than any that is written, or what follows the last line's
+// end.
 type piece struct {
-	text  []byte // as it stands; valid until the next one is read
+	text  []byte // valid until the next one is read
 	whole bool   // a line with its end
 	part  bool   // not the first of a long line
 }
@@ -22,8 +25,8 @@ type piece struct {
 // line is the piece without its end.
 func (p piece) line() []byte { return bytes.TrimSuffix(p.text, []byte{'\n'}) }
 
-// cutShort reports whether a piece is what a kill, a full disk or a power cut leaves of a line that was being
-// written: its begin, zeros, or the one behind the other. A whole object is none, whatever it says.
+// cutShort reports whether a piece is what a kill, a full disk or a power cut leaves of a line: its beginning, zeros,
+// or both. A whole object is not, whatever it says.
 func (p piece) cutShort() bool {
 	line := p.line()
 	text := bytes.TrimRight(line, "\x00")
@@ -38,39 +41,77 @@ func (p piece) cutShort() bool {
 	return bytes.HasPrefix(text, []byte(lineBegin)) && !(p.whole && json.Valid(text))
 }
 
-// pieces reads a file in bounded memory.
-type pieces struct {
-	reader *bufio.Reader
-	within bool // what was read last is longer than a line
+// source reads files of a chain one after the other, in bounded memory. Close it.
+type source struct {
+	files  []logFile // to be read
+	offset int64     // where the next piece begins in the file that is read
+	number int       // of the line in that file
+	name   string    // of that file
+
+	file   *os.File
+	lines  *bufio.Reader // nil between files
+	within bool          // the last piece belongs to a line that goes on
 }
 
-func newPieces(r io.Reader) *pieces { return &pieces{reader: bufio.NewReaderSize(r, maxLine)} }
-
-// next returns io.EOF at the end.
-func (p *pieces) next() (piece, error) {
-	text, err := p.reader.ReadSlice('\n')
-	if len(text) == 0 && err != nil {
-		return piece{}, err
+// next returns io.EOF after the last file.
+func (s *source) next(ctx context.Context) (piece, error) {
+	for ctx.Err() == nil {
+		if s.lines == nil {
+			if err := s.open(); err != nil {
+				return piece{}, err
+			}
+		}
+		text, err := s.lines.ReadSlice('\n')
+		if len(text) == 0 && errors.Is(err, io.EOF) {
+			s.lines, s.within = nil, false
+			continue
+		}
+		part := s.within
+		s.within = errors.Is(err, bufio.ErrBufferFull)
+		if err != nil && !s.within && !errors.Is(err, io.EOF) {
+			return piece{}, fmt.Errorf("audit: %s: %w", s.name, err)
+		}
+		s.number, s.offset = s.number+1, s.offset+int64(len(text))
+		return piece{text, !part && err == nil, part}, nil
 	}
-	part := p.within
-	p.within = errors.Is(err, bufio.ErrBufferFull)
-	if err != nil && !p.within && !errors.Is(err, io.EOF) {
-		return piece{}, err
-	}
-	return piece{text, !part && err == nil, part}, nil
+	return piece{}, ctx.Err()
 }
 
-// torn tells of what stands between two lines since a process was killed while it wrote.
+// open continues with the next file. Of the first one, it skips the bytes up to offset.
+func (s *source) open() (err error) {
+	skip := s.offset
+	if s.file != nil {
+		skip = 0
+	}
+	if s.close(); len(s.files) == 0 {
+		return io.EOF
+	}
+	f := s.files[0]
+	if s.file, err = openRegular(f.path); err != nil {
+		return err
+	}
+	s.lines = bufio.NewReaderSize(io.NewSectionReader(s.file, skip, max(0, f.size-skip)), maxLine)
+	s.files, s.name, s.number, s.offset = s.files[1:], f.name(), 0, skip
+	return nil
+}
+
+func (s *source) close() {
+	if s.file != nil {
+		_ = s.file.Close() // it was only read
+	}
+}
+
+// torn describes what stands between two lines since a process was killed while it wrote.
 type torn struct {
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
 }
 
-// rest is what stands behind the last line and is none.
+// rest is what follows the last line and is not a line.
 type rest struct {
 	bytes int64
 	sum   hash.Hash
-	other bool // some of it is not cut short, but was put there
+	other bool // some of it was not cut short, but put there
 }
 
 func (r *rest) add(text []byte) {
@@ -83,16 +124,16 @@ func (r *rest) add(text []byte) {
 
 func (r *rest) torn() *torn { return &torn{r.bytes, hex.EncodeToString(r.sum.Sum(nil))} }
 
-// walk goes over lines, each of which must be the one behind the one before.
+// walk reads the lines of a chain, each of which must follow the one before.
 type walk struct {
-	chain
+	linker
 	at   Anchor // the last line
-	end  int64  // where it ends
-	rest rest   // since then
+	last link   // the same, as it stands; valid until the next piece is read
+	rest rest   // behind it
 }
 
-// take goes over a piece. It reports false for a line that is not the next one, and for one that says nothing
-// of what stands before it and is none.
+// take adds a piece. It returns false for a line that is not the next one, and for one that does not record what
+// stands before it.
 func (w *walk) take(p piece) bool {
 	l, ok := parseLink(p.line())
 	if !ok || !p.whole {
@@ -100,21 +141,23 @@ func (w *walk) take(p piece) bool {
 		w.rest.other = w.rest.other || !p.cutShort()
 		return true
 	}
-	if !w.follows(w.at, l) || !w.rest.toldBy(l.body) {
+	if !w.follows(w.at, l) || !w.rest.recordedBy(l.body) {
 		return false
 	}
-	w.at, w.end, w.rest = l.Anchor, w.end+w.rest.bytes+int64(len(p.text)), rest{}
+	w.at, w.last, w.rest = l.Anchor, l, rest{}
 	return true
 }
 
-// What the lines of these actions hold, and no other line of the chain: the quotes of a text in a line are escaped.
+// Lines with these actions contain these bytes, and no other line of a chain does: quotes within texts are escaped.
 var (
-	tornAction    = []byte(`"action":"` + auditTorn.String() + `"`)
-	alteredAction = []byte(`"action":"` + auditAltered.String() + `"`)
+	tornAction    = actionText(auditTorn)
+	alteredAction = actionText(auditAltered)
 )
 
-// toldBy reports whether a line of the chain tells of what stands before it, or has nothing to tell.
-func (r *rest) toldBy(body []byte) bool {
+func actionText(a Action) []byte { return []byte(`"action":"` + a.String() + `"`) }
+
+// recordedBy reports whether a line of the chain records the rest before it, or there is none to record.
+func (r *rest) recordedBy(body []byte) bool {
 	if !bytes.Contains(body, tornAction) {
 		return r.bytes == 0
 	}

@@ -3,105 +3,114 @@ package audit
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 )
 
-// writer is the one goroutine that writes a File, a group at a time, so that many requests share a write and a sync.
-type writer struct {
-	f       *File
-	trail   *trail
-	failing bool      // the last write failed
-	lost    uint64    // events since the log failed that may not be in it
-	dirty   bool      // something is not synced
-	told    time.Time // when the head was last
+// batch is the objects of one Record, one a line.
+type batch struct {
+	objects []byte
+	events  int
+	sync    bool // they must be on the disk
 }
 
-func (w *writer) run() {
-	defer close(w.f.ended)
-	ticker := time.NewTicker(syncInterval)
-	defer ticker.Stop()
-	idle := time.NewTimer(lease)
-	defer idle.Stop()
-	w.tellHead()
-	for {
+// group is the batches that are written at once: those that came while the ones before were written.
+type group struct {
+	batch
+	timer *time.Timer
+	once  sync.Once
+	done  chan struct{} // closed when it was written, or timed out
+	err   error         // valid then
+}
+
+// end wakes all that wait, once.
+func (g *group) end(err error) {
+	g.once.Do(func() {
+		g.err = err
+		close(g.done)
+	})
+}
+
+// join adds a batch to the group that gathers, and begins one if there is none. A group that timed out before the
+// writer took it does not grow: the log cannot be written.
+func (f *File) join(b batch) (*group, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fmt.Errorf("%w: it was closed", ErrUnavailable)
+	}
+	g := f.gathering
+	if g == nil {
+		g = &group{batch: batch{objects: f.spare}, done: make(chan struct{})}
+		g.timer = time.AfterFunc(f.options.Timeout, func() { g.end(fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)) })
+		f.gathering, f.spare = g, nil
 		select {
-		case _, open := <-w.f.wake:
-			w.group()
-			if !open {
-				w.end()
-				return
-			}
-			if w.trail.due() {
-				w.trail.release()
-			}
-			idle.Reset(lease)
-		case <-idle.C:
-			w.trail.release()
-		case err := <-w.trail.noting:
-			w.dirty = w.trail.noted(err) != nil || w.dirty
-			idle.Reset(lease)
-		case <-ticker.C:
-			w.syncLater()
-			idle.Reset(lease)
-			if time.Since(w.told) >= w.f.options.Heads {
-				w.tellHead()
-			}
+		case f.wake <- struct{}{}:
+		default: // the writer has not looked since the last one
 		}
 	}
+	select {
+	case <-g.done:
+	default:
+		g.objects, g.events, g.sync = append(g.objects, b.objects...), g.events+b.events, g.sync || b.sync
+	}
+	return g, nil
 }
 
-func (w *writer) end() {
-	w.dirty = w.trail.settleNote() != nil || w.dirty
-	w.trail.tellLost()
-	w.sync()
-	w.tellHead()
-	if err := w.trail.close(); err != nil {
-		w.f.options.Log.Error("the audit log was not closed", "error", err)
+// take returns the group that gathers, which nobody can join any more; nil if nobody waits.
+func (f *File) take() *group {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.gathering
+	f.gathering = nil
+	return g
+}
+
+// wrote publishes the last line, and lets a later group begin with the memory of one that was written.
+func (f *File) wrote(objects []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.written = f.chain.head(); cap(objects) <= keptBuffer {
+		f.spare = objects[:0]
 	}
 }
 
-// syncLater begins what sync does, and lets nobody wait for the disk.
-func (w *writer) syncLater() {
-	if w.dirty && w.trail.noting == nil && w.trail.noteLater() == nil {
-		w.dirty = false
+// namingInterval bounds how often lines name the heads of other chains, and so the memory that verifying takes.
+const namingInterval = time.Minute
+
+// writer is the one goroutine that writes a chain, a group at a time, so that many requests share a write and a sync.
+type writer struct {
+	*File
+	failing bool      // the last write failed
+	lost    uint64    // events since then that may not be in the log
+	named   *string   // the heads of other chains that a line named last
+	namedAt time.Time // when
+}
+
+func (f *File) write() {
+	defer close(f.ended)
+	w := writer{File: f}
+	for open := true; open; {
+		_, open = <-f.wake
+		w.group()
 	}
 }
 
-// sync puts on the disk what was written, and notes the last line as the head. Who was promised that it is
-// there was told by commit.
-func (w *writer) sync() {
-	w.dirty = w.trail.settleNote() != nil || w.dirty
-	if w.dirty && w.trail.noteLocked() == nil {
-		w.dirty = false
-	}
-}
-
-// tellHead tells the head to a log that is kept elsewhere.
-func (w *writer) tellHead() {
-	if w.f.options.Heads == 0 {
-		return
-	}
-	w.told = time.Now()
-	if head, err := w.f.Head(); err == nil {
-		w.f.options.Log.Info("audit head", "head", head.Anchor.String())
-	}
-}
-
-// group commits what gathered, and tells everybody.
+// group commits what gathered, and wakes all that wait.
 func (w *writer) group() {
-	runtime.Gosched() // who is about to record comes into the group
-	g := w.f.take()
+	runtime.Gosched() // goroutines that are about to record come into the group
+	g := w.take()
 	if g == nil {
 		return
 	}
 	err := w.commit(&g.batch)
 	w.remember(err, g.events)
 	g.timer.Stop()
+	w.wrote(g.objects)
 	g.end(err)
-	w.f.reuse(g.objects)
 }
 
-// commit writes a group in one call, behind whatever must come first.
+// commit writes a group in one call.
 func (w *writer) commit(b *batch) error {
 	objects := b.objects
 	if w.failing {
@@ -109,14 +118,23 @@ func (w *writer) commit(b *batch) error {
 		r.Lost = w.lost
 		objects = append(append(r.object(), '\n'), objects...)
 	}
-	if len(objects) == 0 {
+	c := w.chain
+	if c.headLost = w.headLost.Swap(false) || c.headLost; len(objects) == 0 && !c.headLost {
 		return nil
 	}
-	err := w.trail.write(objects)
-	w.dirty = true // be it in part
-	if err == nil && (b.sync || w.failing && w.f.options.Sync != SyncLater) {
-		w.trail.release() // others need not wait for the disk
-		err = w.trail.sync()
+	heads, others := "", w.others.Load()
+	if others != nil && others != w.named && len(objects) > 0 && time.Since(w.namedAt) >= namingInterval {
+		heads = *others
+	}
+	rotated, err := c.write(objects, heads)
+	if rotated {
+		w.keeper.rotated()
+	}
+	if err == nil && heads != "" {
+		w.named, w.namedAt = others, time.Now()
+	}
+	if err == nil && (b.sync || w.failing && w.options.Sync != SyncLater) {
+		err = c.file.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -124,13 +142,13 @@ func (w *writer) commit(b *batch) error {
 	return nil
 }
 
-// remember tells the server's log when the state changes, not with every event.
+// remember writes to the server's log when the state changes, not with every event.
 func (w *writer) remember(err error, events int) {
 	switch {
 	case err != nil && !w.failing:
-		w.f.options.Log.Error("the audit log cannot be written", "error", err)
+		w.options.Log.Error("the audit log cannot be written", "error", err)
 	case err == nil && w.failing:
-		w.f.options.Log.Warn("the audit log is written again", "lost", w.lost)
+		w.options.Log.Warn("the audit log is written again", "lost", w.lost)
 	}
 	if w.failing = err != nil; w.failing {
 		w.lost += uint64(events)

@@ -3,7 +3,6 @@ package audit
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,14 +24,12 @@ type faulty struct {
 }
 
 type faults struct {
-	mu    sync.Mutex
-	err   error
-	take  int // bytes that a failing write still writes
-	hang  chan struct{}
-	syncs int
-
-	writes, reads int
-	syncing       chan struct{} // a sync waits for it, where it is not nil
+	mu     sync.Mutex
+	err    error
+	take   int // bytes that a failing write still writes
+	hang   chan struct{}
+	syncs  int
+	writes int
 }
 
 func (d faulty) Write(p []byte) (int, error) {
@@ -49,22 +46,11 @@ func (d faulty) Write(p []byte) (int, error) {
 	return d.disk.Write(p)
 }
 
-func (d faulty) ReadAt(p []byte, offset int64) (int, error) {
-	d.faults.mu.Lock()
-	defer d.faults.mu.Unlock()
-	d.faults.reads++
-	return d.disk.ReadAt(p, offset)
-}
-
 func (d faulty) Sync() error {
 	d.faults.mu.Lock()
-	wait, err := d.faults.syncing, d.faults.err
+	defer d.faults.mu.Unlock()
 	d.faults.syncs++
-	d.faults.mu.Unlock()
-	if wait != nil {
-		<-wait
-	}
-	return err
+	return d.faults.err
 }
 
 func (f *faults) open(path string) (disk, error) {
@@ -78,16 +64,20 @@ func (f *faults) fail(err error, take int) {
 	f.err, f.take = err, take
 }
 
-func read(t *testing.T, path string) (lines []record, broken int) {
-	content, err := os.ReadFile(path)
+func read(t *testing.T, dir string) (lines []record, broken int) {
+	files, err := listFiles(dir, 1, 0)
 	require.NoError(t, err)
-	for line := range strings.Lines(string(content)) {
-		var r record
-		if json.Unmarshal([]byte(line), &r) != nil {
-			broken++
-			continue
+	for _, f := range files {
+		content, err := os.ReadFile(f.path)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(content)) {
+			var r record
+			if json.Unmarshal([]byte(line), &r) != nil {
+				broken++
+				continue
+			}
+			lines = append(lines, r)
 		}
-		lines = append(lines, r)
 	}
 	return lines, broken
 }
@@ -102,30 +92,35 @@ var testKey = func() *Key {
 
 func startFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 	t.Helper()
-	options.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	path := filepath.Join(t.TempDir(), "audit.log")
+	f, path := newFaulty(t, d, options)
+	go f.write()
+	go f.keeper.run()
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	return f, path
+}
+
+func newFaulty(t *testing.T, d *faults, options Options) (*File, string) {
+	t.Helper()
+	options.Log = slog.New(slog.DiscardHandler)
+	path := filepath.Join(t.TempDir(), "audit")
 	f, err := open(path, testKey, options, d.open)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	return f, path
 }
 
 // newWriter is one whose groups the test makes itself.
 func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 	t.Helper()
-	options.Log, options.Timeout = slog.New(slog.NewTextHandler(io.Discard, nil)), time.Minute
-	path := filepath.Join(t.TempDir(), "audit.log")
-	f := &File{path: path, key: testKey, options: options, wake: make(chan struct{}, 1)}
-	w := &writer{f: f, trail: &trail{path: path, key: testKey, chain: testKey.newChain(), options: &f.options, open: d.open}}
-	require.NoError(t, w.trail.start())
-	t.Cleanup(func() { require.NoError(t, w.trail.close()) })
-	return w, path
+	options.Timeout = time.Minute
+	f, path := newFaulty(t, d, options)
+	t.Cleanup(f.release)
+	return &writer{File: f}, path
 }
 
-// write records events by a group of their own.
-func (w *writer) write(t *testing.T, events ...Event) {
+// record records events by a group of their own.
+func (w *writer) record(t *testing.T, events ...Event) {
 	t.Helper()
-	g, err := w.f.join(w.f.batch(nil, events))
+	g, err := w.join(w.batch(nil, events))
 	require.NoError(t, err)
 	w.group()
 	<-g.done
@@ -195,15 +190,15 @@ func TestSync(t *testing.T) {
 		w, _ := newWriter(t, d, Options{Sync: c.policy})
 		record := func(e Event) int {
 			before := d.syncs
-			w.write(t, e)
+			w.record(t, e)
 			return d.syncs - before
 		}
 		require.Equal(t, c.ordinary, record(opened))
 		require.Equal(t, c.rest, record(Event{Action: TokenCreate}))
 		require.Equal(t, c.rest, record(Event{Action: KeyOpen, Code: "authentication_failed"}))
 		record(opened)
-		w.sync()
-		require.False(t, w.dirty, "the rest follows")
+		require.NoError(t, w.keeper.note())
+		require.EqualValues(t, 4, w.keeper.head.Head.Seq, "the rest follows")
 	}
 }
 
@@ -213,7 +208,7 @@ func TestGroups(t *testing.T) {
 	w, path := newWriter(t, d, Options{Sync: SyncAll})
 	var groups []*group
 	for range 11 {
-		g, err := w.f.join(w.f.batch(nil, []Event{opened}))
+		g, err := w.join(w.batch(nil, []Event{opened}))
 		require.NoError(t, err)
 		groups = append(groups, g)
 	}
@@ -251,92 +246,39 @@ func TestGathers(t *testing.T) {
 	require.Less(t, d.writes, recorders*each/4)
 }
 
-// While the lock is held, what this process wrote is not read again; what somebody else left without the lock is.
-func TestReadsNoMoreThanItMust(t *testing.T) {
-	d := &faults{}
-	w, path := newWriter(t, d, Options{Sync: SyncLater})
-	record := func() { w.write(t, opened) }
-	record()
-	before := d.reads
-	for range 5 {
-		record()
-	}
-	require.Equal(t, before, d.reads)
-
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-	require.NoError(t, err)
-	_, err = file.WriteString(`{"v":1,"seq":7`)
-	require.NoError(t, errors.Join(err, file.Close()))
-	record()
-	lines, broken := read(t, path)
-	require.Equal(t, 1, broken)
-	require.Len(t, lines, 8)
-	require.Equal(t, "audit.torn", lines[6].Action)
-	w.trail.release()
-	v, err := Verify(t.Context(), path, testKey, nil, nil)
-	require.NoError(t, err)
-	require.Nil(t, v.Fault)
-}
-
-// While the disk takes what was written before, others record; the head then names what it took, and the lock
-// is kept until it does.
+// TestNobodyWaitsForTheHead: the head is written beside the writer, names what was on the disk then, and is behind
+// again if the disk fails.
 func TestNobodyWaitsForTheHead(t *testing.T) {
-	d := &faults{}
-	w, path := newWriter(t, d, Options{Sync: SyncLater})
-	record := func() { w.write(t, opened) }
+	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
 	head := func() uint64 {
-		h, err := ReadHead(path, testKey)
+		h, err := readHead(path, 1, testKey)
 		require.NoError(t, err)
-		return h.Seq
+		return h.Head.Seq
 	}
-	record()
-	record()
-	d.syncing = make(chan struct{})
-	w.syncLater()
-	require.False(t, w.dirty)
-	for range 3 {
-		record()
-	}
-	require.True(t, w.dirty)
-	w.trail.release()
-	require.NotNil(t, w.trail.unlock, "nobody else may note a later line meanwhile")
-	w.syncLater() // is one too many
+	w.record(t, opened)
+	w.record(t, opened)
 	require.Zero(t, head())
-	close(d.syncing)
-	require.NoError(t, w.trail.noted(<-w.trail.noting))
+	require.NoError(t, w.keeper.note())
 	require.EqualValues(t, 2, head())
-	require.EqualValues(t, 2, w.trail.head.Seq)
-	w.trail.release()
-	require.Nil(t, w.trail.unlock)
-
-	d.mu.Lock()
-	d.syncing, d.err = nil, errors.New("the disk is gone")
-	d.mu.Unlock()
-	w.syncLater()
-	require.False(t, w.dirty)
-	w.sync()
-	require.True(t, w.dirty, "what is not on the disk is synced again")
+	w.record(t, opened)
+	file := w.chain.current.path
+	require.NoError(t, os.Rename(file, file+".kept"))
+	require.NoError(t, os.Symlink("/dev/full", file)) // which cannot be synced
+	require.Error(t, w.keeper.note())
 	require.EqualValues(t, 2, head())
-	d.fail(nil, 0)
-	w.syncLater()
-	w.sync() // waits for it
-	require.False(t, w.dirty)
-	require.EqualValues(t, 5, head())
-	w.trail.release()
-	v, err := Verify(t.Context(), path, testKey, nil, nil)
-	require.NoError(t, err)
-	require.Nil(t, v.Fault)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.Rename(file+".kept", file))
+	require.NoError(t, w.keeper.note())
+	require.EqualValues(t, 3, head())
 }
 
-// A log that is moved away before its lines were noted is missed all the same, by whoever writes next.
+// TestNotedWhenMoved: a file that is moved away before its lines were noted is missed all the same.
 func TestNotedWhenMoved(t *testing.T) {
-	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater, Log: slog.New(slog.DiscardHandler)})
-	w.write(t, opened, opened)
-	w.trail.release()
-	require.NoError(t, os.Rename(path, path+".moved"))
-	w.syncLater()
-	require.NoError(t, w.trail.settleNote())
-	w.trail.release()
+	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
+	w.record(t, opened, opened)
+	require.NoError(t, os.Rename(w.chain.current.path, path+".moved"))
+	require.NoError(t, w.keeper.note())
+	w.release()
 	told := false
 	next, err := Open(path, testKey, Options{Log: slog.New(slog.DiscardHandler), OnAltered: func() { told = true }})
 	require.NoError(t, err)
@@ -347,27 +289,84 @@ func TestNotedWhenMoved(t *testing.T) {
 	require.Equal(t, "audit.altered", lines[0].Action)
 }
 
-// Who writes alone keeps the lock for longer than who does not.
-func TestLease(t *testing.T) {
-	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
-	due := func() bool {
-		w.write(t, opened)
-		w.trail.locked = time.Now().Add(-2 * lease)
-		return w.trail.due()
+// TestEveryStep: a process that is killed between any two steps leaves a log that verifies, and that the next process
+// continues.
+func TestEveryStep(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	key := testKey
+	options := Options{Log: slog.New(slog.DiscardHandler), Keep: 1, MaxSize: 1500}
+	check := func(step string) {
+		t.Helper()
+		v, err := Verify(t.Context(), path, key, nil, nil)
+		require.NoError(t, err)
+		require.Nil(t, v.Fault, step)
+		f, err := Open(path, key, options)
+		require.NoError(t, err, step)
+		require.NoError(t, f.Record(t.Context(), opened, Event{Action: KeyDestroy, Tenant: "t"}))
+		require.NoError(t, f.Close())
+		v, err = Verify(t.Context(), path, key, nil, nil)
+		require.NoError(t, err)
+		require.Nil(t, v.Fault, step)
 	}
-	require.False(t, due())
-	w.trail.locked = time.Now().Add(-alone)
-	require.True(t, w.trail.due())
-	w.trail.release()
-	require.False(t, w.trail.due(), "what is not held")
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	require.NoError(t, writeSealed(listPath(path), key, &chainList{}))
+	check("the list was made")
+	for _, step := range []string{"directory", "head"} {
+		require.NoError(t, os.MkdirAll(chainDir(path, 2), 0o700))
+		if step == "head" {
+			require.NoError(t, writeSealed(headPath(path, 2), key, &head{Head: Anchor{Chain: 2}, File: 1}))
+		}
+		check("a chain's " + step)
+	}
+	start := func() *writer {
+		f, err := open(path, key, options, openDisk)
+		require.NoError(t, err)
+		return &writer{File: f}
+	}
+	w := start()
+	require.NoError(t, w.chain.file.Sync())
+	require.NoError(t, os.WriteFile(newLogFile(path, 1, w.chain.at.Seq+1).path, nil, 0o600))
+	w.release()
+	check("another file was begun")
+	w = start()
+	for range 20 {
+		w.record(t, opened, Event{Action: KeyDestroy, Tenant: "t"})
+	}
+	w.release()
+	check("lines in several files were not noted")
 
-	other, err := Open(path, testKey, Options{Sync: SyncLater})
+	// What pruneFile does with the oldest file, step by step.
+	prune := func() (w *writer, at Anchor, file logFile, ends []byte) {
+		w = start()
+		var files []logFile
+		for len(files) < 3 {
+			w.record(t, opened, Event{Action: KeyDestroy, Tenant: "t"})
+			var err error
+			files, err = listFiles(path, 1, w.keeper.head.From.Seq)
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.keeper.note())
+		walked := walk{linker: key.newLinker(), at: w.keeper.head.from()}
+		ends, err := readEnds(&walked, files[0])
+		require.NoError(t, err)
+		require.NotEmpty(t, ends)
+		return w, walked.at, files[0], ends
+	}
+	w, _, _, _ = prune()
+	release, err := lockKept(path, key)
 	require.NoError(t, err)
-	require.NoError(t, other.Record(t.Context(), opened))
-	require.NoError(t, other.Close())
-	require.True(t, due())
-	w.trail.met = time.Now().Add(-company)
-	require.False(t, due())
+	release()
+	w.release()
+	check("the chain of what is kept was begun")
+	w, _, _, ends := prune()
+	require.NoError(t, w.keeper.keep(ends))
+	w.release()
+	check("the ends were kept")
+	w, at, file, _ := prune()
+	w.keeper.head.From, w.keeper.head.Pruned = at, file.first
+	require.NoError(t, w.keeper.writeHead())
+	w.release()
+	check("the head says that the file is deleted")
 }
 
 func TestEveryActionHasAName(t *testing.T) {

@@ -133,17 +133,28 @@ func syncDirectory(path string) error {
 	return f.Sync()
 }
 
-// Lock waits until no other process, and no other goroutine of this one, holds the lock of that path, a file
+// Lock waits until no other process, and no other goroutine of this one, holds the lock of a path: a file that is
 // made for nothing else.
 func Lock(path string) (unlock func(), err error) {
+	unlock, _, err = lock(path, true)
+	return unlock, err
+}
+
+// TryLock is Lock, but reports false instead of waiting.
+func TryLock(path string) (unlock func(), locked bool, err error) { return lock(path, false) }
+
+func lock(path string, wait bool) (unlock func(), locked bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("durable: %w", err)
+		return nil, false, fmt.Errorf("durable: %w", err)
 	}
-	if err := lockFile(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("durable: locking %s: %w", path, err), f.Close())
+	if locked, err = lockFile(f, wait); err != nil {
+		return nil, false, errors.Join(fmt.Errorf("durable: locking %s: %w", path, err), f.Close())
 	}
-	return func() { _ = f.Close() }, nil // closing it unlocks it
+	if !locked {
+		return nil, false, f.Close()
+	}
+	return func() { _ = f.Close() }, true, nil // closing it unlocks it
 }
 
 // Same reports whether two looks at a path saw the same content.

@@ -70,3 +70,18 @@ func TestLockLosesNoChange(t *testing.T) {
 	wg.Wait()
 	requireContent(t, path, "40")
 }
+
+func TestTryLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, locked, err := durable.TryLock(path)
+	require.NoError(t, err)
+	require.True(t, locked)
+	_, locked, err = durable.TryLock(path)
+	require.NoError(t, err)
+	require.False(t, locked)
+	unlock()
+	unlock, locked, err = durable.TryLock(path)
+	require.NoError(t, err)
+	require.True(t, locked)
+	unlock()
+}

@@ -8,12 +8,21 @@ import (
 	"syscall"
 )
 
-// lockFile waits for the exclusive lock of an open file, which ends with the file or the process.
-func lockFile(f *os.File) error {
+// lockFile acquires the exclusive lock of an open file, which ends with the file or the process. It reports false
+// if the lock is held and the caller does not wait.
+func lockFile(f *os.File, wait bool) (bool, error) {
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			return err
+		err := syscall.Flock(int(f.Fd()), how)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return false, nil
+		default:
+			return err == nil, err
 		}
 	}
 }

@@ -124,11 +124,11 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 func TestRestoreHonoursShreddings(t *testing.T) {
 	log := func(id string, at time.Time) string {
 		line := func(seq int, action, id string, at time.Time) string {
-			return fmt.Sprintf("{\"v\":1,\"seq\":%d,\"time\":%q,\"severity\":\"notice\",\"action\":%q,\"outcome\":\"ok\",\"tenant\":%q,\"mac\":\"%064x\"}\n",
+			return fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"time\":%q,\"severity\":\"notice\",\"action\":%q,\"outcome\":\"ok\",\"tenant\":%q,\"mac\":\"%064x\"}\n",
 				seq, at.UTC().Format("2006-01-02T15:04:05.000Z07:00"), action, id, seq)
 		}
 		path := filepath.Join(t.TempDir(), "kept.log")
-		text := line(1, "key.open", "tenant-3", at) + line(2, "tenant.shred", id, at) + strings.Repeat("\x00", 2<<20) + "\n" + `{"v":1,"seq":3,"action":"tenant.shred","outc`
+		text := line(1, "key.open", "tenant-3", at) + line(2, "tenant.shred", id, at) + strings.Repeat("\x00", 2<<20) + "\n" + `{"v":1,"chain":1,"seq":3,"action":"tenant.shred","outc`
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
@@ -175,7 +175,7 @@ func TestForgedShredding(t *testing.T) {
 	r := s.logged(t)
 	populate(t, r, 2)
 	require.NoError(t, r.Shred(t.Context(), "tenant-0"))
-	path := filepath.Join(s.dir, "audit.log")
+	path := filepath.Join(s.dir, "audit")
 	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
 	shredded := &recovery.Endings{}
@@ -183,26 +183,27 @@ func TestForgedShredding(t *testing.T) {
 	require.Contains(t, shredded.Tenants, "tenant-0")
 	require.Len(t, shredded.Tenants, 1)
 
-	good, err := os.ReadFile(path)
+	file := filepath.Join(path, "1", "00000000000000000001.log")
+	good, err := os.ReadFile(file)
 	require.NoError(t, err)
 	const forged = `"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"tenant-1"`
 	for name, text := range map[string]string{
 		"without a chain": "{" + forged + "}\n",
-		"with a MAC":      fmt.Sprintf("{\"v\":1,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
+		"with a MAC":      fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
 		"behind zeros":    strings.Repeat("\x00", 2<<20) + "{" + forged + "}\n",
-		"of a key":        fmt.Sprintf("{\"v\":1,\"seq\":%d,%s,\"keyId\":\"%064x\",\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, strings.Replace(forged, "tenant.shred", "key.destroy", 1), 7, 1),
+		"of a key":        fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,%s,\"keyId\":\"%064x\",\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, strings.Replace(forged, "tenant.shred", "key.destroy", 1), 7, 1),
 		"changed":         "",
 	} {
 		log := append(bytes.Clone(good), text...)
 		if text == "" {
 			log = bytes.Replace(log, []byte(`"tenant":"tenant-0"`), []byte(`"tenant":"tenant-1"`), 1)
 		}
-		require.NoError(t, os.WriteFile(path, log, 0o600))
+		require.NoError(t, os.WriteFile(file, log, 0o600))
 		none := &recovery.Endings{}
 		require.ErrorIs(t, none.AddLog(t.Context(), path, key), audit.ErrAltered, name)
 		require.Equal(t, &recovery.Endings{}, none, name)
 	}
-	require.NoError(t, os.WriteFile(path, good, 0o600))
+	require.NoError(t, os.WriteFile(file, good, 0o600))
 }
 
 // Another environment's backup, and another KEK's, are refused with the reason.

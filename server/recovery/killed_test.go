@@ -102,7 +102,7 @@ func TestVictim(t *testing.T) {
 func (s *site) logged(t *testing.T) *recovery.Recovery {
 	key, err := audit.OpenKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
-	log, err := audit.Open(filepath.Join(s.dir, "audit.log"), key, audit.Options{})
+	log, err := audit.Open(filepath.Join(s.dir, "audit"), key, audit.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	r := s.a()
@@ -274,7 +274,7 @@ func TestKilledShred(t *testing.T) {
 		key, err := audit.ReadKey(context.Background(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 		require.NoError(t, err)
 		shredded := &recovery.Endings{}
-		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit.log"), key))
+		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit"), key))
 		s.lose()
 		_, err = s.a().Restore(context.Background(), file, shredded, false)
 		require.NoError(t, err)

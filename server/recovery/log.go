@@ -3,6 +3,8 @@ package recovery
 import (
 	"context"
 	"encoding/hex"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -44,6 +46,7 @@ func (e *Endings) add(each func(found func(*audit.Line)) error) error {
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(all, func(a, b audit.Line) int { return strings.Compare(a.Time, b.Time) }) // of several chains
 	for _, l := range audit.Announced(all) {
 		if l.Action == audit.TenantShred.String() {
 			e.shredded(l.Tenant, max(milliseconds(l.Time), milliseconds(l.Facts["to"])))

@@ -43,7 +43,7 @@ func (s *site) endings(t *testing.T) *recovery.Endings {
 	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
 	require.NoError(t, err)
 	endings := &recovery.Endings{}
-	require.NoError(t, endings.AddLog(t.Context(), filepath.Join(s.dir, "audit.log"), key))
+	require.NoError(t, endings.AddLog(t.Context(), filepath.Join(s.dir, "audit"), key))
 	return endings
 }
 

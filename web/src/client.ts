@@ -349,7 +349,7 @@ export class CofferClient {
     }
   }
 
-  /** The last line of the audit log that is on disk, to be kept elsewhere. Needs `audit:read`. */
+  /** The last lines of the audit log that are on disk, to be kept elsewhere. Needs `audit:read`. */
   eventHead(options: CallOptions = {}): Promise<EventHead> {
     return this.#http.send('getEventHead', signalOf(options), jsonOf<'getEventHead'>);
   }

@@ -457,8 +457,8 @@ export interface paths {
         };
         /**
          * The audit log's head
-         * @description The number and the MAC of the last line that is known to be on disk. An auditor who keeps it elsewhere can find out later, with
-         *     `coffer audit verify --head SEQ:MAC`, whether anything up to it was changed, by anyone.
+         * @description The last lines of the log's chains that are known to be on disk. An auditor who keeps them elsewhere can find out later, with
+         *     `coffer audit verify --head HEAD`, whether anything up to them was changed, by anyone.
          */
         get: operations["getEventHead"];
         put?: never;
@@ -784,7 +784,9 @@ export interface components {
         };
         /** @description A line of the audit log. Members are only ever added. */
         Event: {
-            /** @description The line's number. */
+            /** @description The chain that the line is in. Each process writes a chain of its own. */
+            chain: number;
+            /** @description The line's number in its chain. */
             seq: number;
             time: components["schemas"]["Time"];
             severity: components["schemas"]["Severity"];
@@ -818,13 +820,14 @@ export interface components {
             facts?: {
                 [key: string]: string;
             };
+            /** @description Where the line was that this one keeps beyond retention, as CHAIN:SEQ. */
+            of?: string;
             /** @description Chains the line to the one before. */
             mac: string;
         };
         EventHead: {
-            seq: number;
-            mac: string;
-            file: string;
+            /** @description CHAIN:SEQ:MAC of the last line of each chain, separated by commas. */
+            head: string;
             time: components["schemas"]["Time"];
         };
         KeyInfo: {
@@ -2860,6 +2863,7 @@ export interface operations {
                      * @example {
                      *       "events": [
                      *         {
+                     *           "chain": 1,
                      *           "seq": 42,
                      *           "time": "2025-01-15T12:00:00.000Z",
                      *           "severity": "info",
@@ -2876,7 +2880,7 @@ export interface operations {
                      *           "mac": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
                      *         }
                      *       ],
-                     *       "cursor": "42"
+                     *       "cursor": "1:42,2:7"
                      *     }
                      */
                     "application/json": components["schemas"]["EventPage"];
@@ -2910,9 +2914,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "seq": 42,
-                     *       "mac": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
-                     *       "file": "audit.log",
+                     *       "head": "1:42:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
                      *       "time": "2025-01-15T12:00:00.000Z"
                      *     }
                      */
