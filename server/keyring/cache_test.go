@@ -3,13 +3,16 @@ package keyring
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -30,18 +33,25 @@ func (f *flaky) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]b
 	return f.KEK.Unwrap(ctx, wrapped, additionalData)
 }
 
-// cached is a tenant in memory, whose keyring's clock is the test's.
-func cached(t *testing.T, options ...Option) (*Keyring, *Tenant, *flaky, string) {
-	dir, kek := t.TempDir(), &flaky{KEK: localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
-	r, err := Open(dir, kek, "test", options...)
+func newFlaky(t *testing.T) *flaky {
+	return &flaky{KEK: localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
+}
+
+func ringOver(t testing.TB, store keystore.Store, kek kms.KEK, options ...Option) *Keyring {
+	r, err := New(store, kms.NewSet(kek), "test", options...)
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
-	r.close.Do(func() { close(r.closing) }) // nothing happens but what the test does
-	<-r.closed
+	return r
+}
+
+// cached is a tenant in memory.
+func cached(t *testing.T, options ...Option) (*Keyring, *Tenant, *flaky, *keystoretest.Memory) {
+	store, kek := keystoretest.NewMemory(), newFlaky(t)
+	r := ringOver(t, store, kek, options...)
 	tenant, err := r.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	kek.calls.Store(0)
-	return r, tenant, kek, dir
+	return r, tenant, kek, store
 }
 
 func works(tenant *Tenant) error {
@@ -49,129 +59,120 @@ func works(tenant *Tenant) error {
 	return err
 }
 
-func (t *Tenant) settle() {
-	for {
-		t.mu.Lock()
-		f := t.flight
-		t.mu.Unlock()
-		if f == nil {
-			return
-		}
-		<-f.done
-	}
-}
-
-// Keys that are in use are renewed before their time is over; those that nobody uses are dropped, and
-// unlocked again when they are.
+// Keys that are in use are renewed before their time is over; others are dropped, and unlocked again when they
+// are used.
 func TestRenewal(t *testing.T) {
-	t.Parallel()
-	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
-	require.Equal(t, time.Hour, r.TTL())
-	begun := time.Now()
-	tenant.age(begun.Add(50 * time.Minute))
-	tenant.settle()
-	require.Zero(t, kek.calls.Load(), "nobody used them")
-	require.NoError(t, works(tenant))
-	tenant.age(begun.Add(30 * time.Minute))
-	tenant.settle()
-	require.Zero(t, kek.calls.Load(), "it is early")
-	tenant.age(begun.Add(50 * time.Minute))
-	tenant.settle()
-	require.EqualValues(t, 1, kek.calls.Load())
-	tenant.age(time.Now().Add(59 * time.Minute))
-	tenant.settle()
-	require.NotNil(t, tenant.state.Load())
-	tenant.age(time.Now().Add(61 * time.Minute))
-	require.Nil(t, tenant.state.Load())
-	require.Nil(t, tenant.roots)
-	require.NoError(t, works(tenant))
-	require.EqualValues(t, 2, kek.calls.Load())
+	synctest.Test(t, func(t *testing.T) {
+		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
+		require.Equal(t, time.Hour, r.TTL())
+		require.NoError(t, works(tenant))
+		time.Sleep(35 * time.Minute)
+		require.Zero(t, kek.calls.Load(), "it is early")
+		time.Sleep(15 * time.Minute)
+		require.EqualValues(t, 1, kek.calls.Load())
+		time.Sleep(45 * time.Minute)
+		require.NotNil(t, tenant.state.Load())
+		time.Sleep(20 * time.Minute)
+		require.EqualValues(t, 1, kek.calls.Load(), "nobody used them")
+		require.Nil(t, tenant.state.Load())
+		require.Nil(t, tenant.held())
+		tenants, _ := r.Cached()
+		require.Zero(t, tenants)
+		require.NoError(t, works(tenant))
+		require.EqualValues(t, 2, kek.calls.Load())
+	})
 }
 
-// An outage of the KMS is survived for the keys' time, is told, and is over by itself.
+// Keys that are used again after the time of their renewal are renewed then.
+func TestLateRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tenant, kek, _ := cached(t, WithTTL(time.Hour))
+		time.Sleep(50 * time.Minute)
+		require.Zero(t, kek.calls.Load())
+		require.NoError(t, works(tenant))
+		time.Sleep(8 * time.Minute)
+		require.EqualValues(t, 1, kek.calls.Load())
+		time.Sleep(30 * time.Minute)
+		require.NotNil(t, tenant.state.Load())
+	})
+}
+
+// An outage of the KMS is survived for the keys' time, is reported, and ends without anybody's help.
 func TestOutage(t *testing.T) {
-	t.Parallel()
-	r, tenant, kek, dir := cached(t, WithTTL(time.Hour))
-	require.NoError(t, works(tenant))
-	kek.down.Store(true)
-	begun := time.Now()
-	for minutes := 46; minutes < 60; minutes++ {
-		tenant.age(begun.Add(time.Duration(minutes) * time.Minute))
-		tenant.settle()
-		require.NoError(t, works(tenant), minutes)
-	}
-	before := kek.calls.Load()
-	for second := range 60 {
-		tenant.age(begun.Add(58*time.Minute + time.Duration(second)*time.Second))
-		tenant.settle()
-	}
-	require.LessOrEqual(t, kek.calls.Load()-before, int64(7), "it is not hammered")
-	since, err := r.Health()
-	require.ErrorIs(t, err, kms.ErrUnavailable)
-	require.WithinDuration(t, begun, since, time.Minute)
+	synctest.Test(t, func(t *testing.T) {
+		r, tenant, kek, store := cached(t, WithTTL(time.Hour))
+		require.NoError(t, works(tenant))
+		kek.down.Store(true)
+		time.Sleep(35 * time.Minute)
+		_, err := r.Health()
+		require.NoError(t, err, "nobody asked it yet")
+		for range 24 {
+			time.Sleep(time.Minute)
+			require.NoError(t, works(tenant))
+		}
+		require.Less(t, kek.calls.Load(), int64(24*20), "one call in some seconds")
+		require.Greater(t, kek.calls.Load(), int64(10))
+		since, err := r.Health()
+		require.ErrorIs(t, err, kms.ErrUnavailable)
+		require.WithinDuration(t, time.Now().Add(-17*time.Minute), since, 8*time.Minute)
 
-	tenant.age(begun.Add(61 * time.Minute))
-	require.ErrorIs(t, works(tenant), kms.ErrUnavailable)
-	restarted, err := Open(dir, kek, "test")
-	require.NoError(t, err)
-	defer restarted.Close()
-	_, err = restarted.Tenant(t.Context(), "tenant")
-	require.ErrorIs(t, err, kms.ErrUnavailable)
+		time.Sleep(2 * time.Minute)
+		require.ErrorIs(t, works(tenant), kms.ErrUnavailable)
+		restarted := ringOver(t, store, kek)
+		_, err = restarted.Tenant(t.Context(), "tenant")
+		require.ErrorIs(t, err, kms.ErrUnavailable)
 
-	kek.down.Store(false)
-	require.NoError(t, works(tenant))
-	_, err = r.Health()
-	require.NoError(t, err)
+		kek.down.Store(false)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, works(tenant))
+		_, err = r.Health()
+		require.NoError(t, err)
+	})
 }
 
-// While the KMS fails, keys in use ask for it again, so that its recovery is noticed though no key is due.
-func TestRecoveryIsNoticed(t *testing.T) {
-	t.Parallel()
-	r, tenant, kek, _ := cached(t)
-	require.NoError(t, works(tenant))
-	r.health.note(kms.ErrUnavailable)
-	tenant.age(time.Now())
-	tenant.settle()
-	require.EqualValues(t, 1, kek.calls.Load())
-	_, err := r.Health()
-	require.NoError(t, err)
-}
-
-// It is noticed too where nobody uses a key any more: else an idle server would be said to be without its KMS
-// for ever. One tenant's keys are asked for, now and then.
+// The end of an outage is noticed although nobody uses a key, by one call now and then.
 func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
-	t.Parallel()
-	r, tenant, kek, _ := cached(t)
-	other, err := r.Tenant(t.Context(), "other")
-	require.NoError(t, err)
-	kek.calls.Store(0)
-	kek.down.Store(true)
-	_, err = r.Tenant(t.Context(), "third")
-	require.ErrorIs(t, err, kms.ErrUnavailable)
-	failed := r.health.asked
-	for _, second := range []struct {
-		after int
-		asks  bool
-	}{{0, false}, {9, false}, {11, true}, {12, false}, {20, false}, {22, true}} {
-		require.Equal(t, second.asks, r.health.ask(failed.Add(time.Duration(second.after)*time.Second)), second.after)
-	}
-	kek.down.Store(false)
-	kek.calls.Store(0)
-	r.health.asked = failed.Add(-time.Minute)
-	r.check("")
-	tenant.settle()
-	other.settle()
-	_, err = r.Health()
-	require.NoError(t, err)
-	require.EqualValues(t, 1, kek.calls.Load())
-	require.False(t, r.health.ask(failed.Add(time.Hour)))
+	synctest.Test(t, func(t *testing.T) {
+		r, _, kek, _ := cached(t)
+		_, err := r.Tenant(t.Context(), "other")
+		require.NoError(t, err)
+		r.health.note(kms.ErrUnavailable)
+		kek.down.Store(true)
+		kek.calls.Store(0)
+		time.Sleep(10 * time.Minute)
+		require.InDelta(t, 100, kek.calls.Load(), 70)
+		_, err = r.Health()
+		require.Error(t, err)
+		kek.down.Store(false)
+		kek.calls.Store(0)
+		time.Sleep(15 * time.Second)
+		_, err = r.Health()
+		require.NoError(t, err)
+		require.LessOrEqual(t, kek.calls.Load(), int64(3))
+	})
+}
+
+// While the KMS is down, callers whose keys are not in memory get its error at once, and do not ask it each time.
+func TestCallersDoNotStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, kek, _ := cached(t)
+		kek.down.Store(true)
+		kek.calls.Store(0)
+		begun := time.Now()
+		for i := range 1000 {
+			_, err := r.Tenant(t.Context(), "tenant-"+string(rune('a'+i%20)))
+			require.Error(t, err)
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, time.Since(begun), 12*time.Second)
+		require.Less(t, kek.calls.Load(), int64(80))
+	})
 }
 
 // After the number of uses the KEK is asked again.
 func TestUses(t *testing.T) {
-	t.Parallel()
 	_, tenant, kek, _ := cached(t, WithUses(10))
-	require.NoError(t, works(tenant)) // makes the key, which is read anew
+	require.NoError(t, works(tenant)) // makes the key, and reads it again
 	kek.calls.Store(0)
 	for range 100 {
 		require.NoError(t, works(tenant))
@@ -179,56 +180,69 @@ func TestUses(t *testing.T) {
 	require.InDelta(t, 10, kek.calls.Load(), 2)
 }
 
-// How often each key sealed is told once.
+// The number of packages that each key sealed is reported once, also for keys that were dropped since.
 func TestSealed(t *testing.T) {
-	t.Parallel()
-	_, tenant, _, _ := cached(t)
+	r, tenant, _, _ := cached(t)
 	require.NoError(t, works(tenant))
-	before := tenant.Sealed()
+	id, err := tenant.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	r.Sealed()
 	for range 5 {
 		require.NoError(t, works(tenant))
 	}
-	id, err := tenant.Primary(format.UseCache, classify.PHI)
-	require.NoError(t, err)
-	require.LessOrEqual(t, before[id], uint64(1))
-	require.Equal(t, map[format.KeyID]uint64{id: 6}, tenant.Sealed())
-	require.Empty(t, tenant.Sealed())
+	tenant.lock()
+	for range 2 {
+		require.NoError(t, works(tenant))
+	}
+	require.Equal(t, map[string]map[format.KeyID]uint64{"tenant": {id: 7}}, r.Sealed())
+	require.Empty(t, r.Sealed())
 }
 
-// What cannot be read any more is served from memory, and adopted when it can again.
+// Keys whose document cannot be read any more are served from memory; a change is adopted once it can be read.
 func TestStoreOutage(t *testing.T) {
-	t.Parallel()
-	r, tenant, _, _ := cached(t)
-	require.NoError(t, works(tenant))
-	seen := r.check("")
-	path := r.where("tenant")
-	content, err := os.ReadFile(path)
+	dir := t.TempDir()
+	store, err := keystore.OpenDirectory(dir)
 	require.NoError(t, err)
-	now, err := r.store.Get(t.Context(), keystore.Keysets, "tenant")
-	require.NoError(t, err)
-	_, err = r.store.Swap(t.Context(), keystore.Keysets, "tenant", now, now, 1) // which enters the feed
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
-	require.Equal(t, seen, r.check(seen), "it is looked at again")
-	require.NoError(t, works(tenant))
-	require.NoError(t, os.WriteFile(path, content, 0o600))
-	require.NotEqual(t, seen, r.check(seen))
+	synctest.Test(t, func(t *testing.T) {
+		r := ringOver(t, store, newFlaky(t))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		other := ringOver(t, store, newFlaky(t))
+		theirs, err := other.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		_, err = theirs.Primary(format.UseFile, classify.PHI)
+		require.NoError(t, err)
+		path := r.where("tenant")
+		content, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+		time.Sleep(5 * time.Second)
+		require.NoError(t, works(tenant))
+		lacks := func() bool { return tenant.state.Load().lacks(format.UseFile, classify.PHI) }
+		require.True(t, lacks())
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		time.Sleep(2 * time.Second)
+		require.False(t, lacks())
+	})
 }
 
 // A document that was removed is not made anew, also once its keys are no longer in memory.
-func TestRemovedMeanwhile(t *testing.T) {
-	t.Parallel()
-	r, tenant, _, _ := cached(t)
-	require.NoError(t, works(tenant))
-	require.NoError(t, os.Remove(r.where("tenant")))
-	tenant.lock()
-	require.ErrorIs(t, works(tenant), ErrUnreadable)
-	require.NoFileExists(t, r.where("tenant"))
+func TestRemovedWhileLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tenant, _, store := cached(t, WithTTL(time.Minute))
+		require.NoError(t, works(tenant))
+		time.Sleep(3 * time.Minute)
+		store.Lose(keystore.Keysets, "tenant")
+		require.ErrorIs(t, works(tenant), ErrUnreadable)
+		content, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+		require.NoError(t, err)
+		require.Nil(t, content)
+	})
 }
 
 // A new root is in memory from when it is made: its KEK is not asked for what was just given to it.
 func TestNewRootIsHeld(t *testing.T) {
-	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	second := &flaky{KEK: localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	r.keks = r.keks.With(classify.PHI, second)
@@ -241,32 +255,81 @@ func TestNewRootIsHeld(t *testing.T) {
 
 // A closed keyring keeps no key.
 func TestClose(t *testing.T) {
-	t.Parallel()
 	r, tenant, kek, _ := cached(t)
 	r.Close()
 	require.Nil(t, tenant.state.Load())
-	require.NoError(t, works(tenant), "who goes on using it asks the KEK")
+	require.NoError(t, works(tenant), "a caller that goes on using it asks the KEK")
 	require.EqualValues(t, 1, kek.calls.Load())
 }
 
-// What metrics tell of the keys in memory: of how many tenants, and how often a use had to wait for the KEK.
-// A renewal makes nobody wait.
+// Metrics report of how many tenants keys are in memory, and how often a use had to wait for the KEK. Nobody
+// waits for a renewal.
 func TestCached(t *testing.T) {
-	t.Parallel()
-	r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
-	told := func(tenants int, missed uint64) {
-		t.Helper()
-		gotTenants, gotMissed := r.Cached()
-		require.Equal(t, []any{tenants, missed}, []any{gotTenants, gotMissed})
+	synctest.Test(t, func(t *testing.T) {
+		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
+		reported := func(tenants int, missed uint64) {
+			t.Helper()
+			gotTenants, gotMissed := r.Cached()
+			require.Equal(t, []any{tenants, missed}, []any{gotTenants, gotMissed})
+		}
+		reported(1, 1)
+		require.NoError(t, works(tenant))
+		time.Sleep(50 * time.Minute)
+		require.EqualValues(t, 1, kek.calls.Load())
+		reported(1, 1)
+		tenant.lock()
+		reported(0, 1)
+		require.NoError(t, works(tenant))
+		reported(1, 2)
+	})
+}
+
+// Beyond the limit the keys of the tenant that was not used for the longest time are dropped. A caller that
+// still has that tenant unlocks it again, and sees what others did to it.
+func TestEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, kek := keystoretest.NewMemory(), newFlaky(t)
+		r := ringOver(t, store, kek, WithTenants(3))
+		of := func(id string) *Tenant {
+			tenant, err := r.Tenant(t.Context(), id)
+			require.NoError(t, err)
+			return tenant
+		}
+		a, b := of("a"), of("b")
+		of("c")
+		require.Same(t, a, of("a"))
+		of("d")
+		require.NotNil(t, a.state.Load())
+		require.Nil(t, b.state.Load())
+		require.Nil(t, b.held())
+		tenants, _ := r.Cached()
+		require.Equal(t, 3, tenants)
+		require.NoError(t, works(b))
+		require.Same(t, b, of("b"))
+		of("e")
+		of("f")
+		of("g")
+		require.Nil(t, b.state.Load())
+		require.NoError(t, works(b))
+		require.NoError(t, ringOver(t, store, newFlaky(t)).Shred(t.Context(), "b"))
+		time.Sleep(2 * time.Second)
+		require.Error(t, works(b))
+		tenants, _ = r.Cached()
+		require.LessOrEqual(t, tenants, 3)
+	})
+}
+
+// What is in memory of tenants does not depend on how many there were.
+func TestIdleTenantsAreForgotten(t *testing.T) {
+	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t), WithTenants(10))
+	for i := range 500 {
+		_, err := r.Tenant(t.Context(), filepath.Join("tenant", string(rune('a'+i))))
+		require.NoError(t, err)
 	}
-	told(1, 1)
-	require.NoError(t, works(tenant))
-	tenant.age(time.Now().Add(50 * time.Minute))
-	tenant.settle()
-	require.EqualValues(t, 1, kek.calls.Load())
-	told(1, 1)
-	tenant.lock()
-	told(0, 1)
-	require.NoError(t, works(tenant))
-	told(1, 2)
+	require.Eventually(t, func() bool {
+		collect()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.tenants) <= 20
+	}, time.Minute, 10*time.Millisecond)
 }

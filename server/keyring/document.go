@@ -106,34 +106,57 @@ func (r *Keyring) parseAny(document keystore.Document) (*envelope.Document, erro
 
 // change edits a tenant's document, again for as long as another process's change comes in between, and
 // returns when the new one is durable and this process works with it. An edit that changes nothing writes
-// nothing, but where the tenant is shredded: who did that may have been cut off before other processes were
-// told. The edit must not keep the document.
+// nothing. The edit must not keep the document. Once it begins to write, change goes on although its caller is
+// gone, so that it ends with a known result: it fails only if the document was not changed, or if that cannot
+// be found out.
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) error) error {
+	t := r.tenant(id)
 	for {
 		d, old, err := r.read(ctx, id)
-		switch {
-		case err != nil:
+		if err == nil && d == nil {
+			if !t.seen.Load() {
+				return ErrNoTenant
+			}
+			t.mu.Lock()
+			d, old, err = t.writeBack(ctx)
+			t.mu.Unlock()
+		}
+		if err != nil {
 			return err
-		case d == nil && r.tenant(id).seen.Load():
-			return r.unreadable(id, errors.New("it was removed: restore it from a backup"))
-		case d == nil:
-			return ErrNoTenant
 		}
 		if err := edit(d); err != nil {
 			return err
 		}
 		changed, err := d.Append(nil)
-		if err != nil || bytes.Equal(old, changed) && !d.Shredded() {
+		if err != nil || bytes.Equal(old, changed) {
 			return err
 		}
-		swapped, err := r.swap(ctx, d, old, changed)
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if swapped {
-			return r.tenant(id).reload(ctx)
+		swapped, err := t.replace(context.WithoutCancel(ctx), d, old, changed)
+		if err != nil || swapped {
+			return err
 		}
 	}
+}
+
+// replace writes a document, and has this process work with it.
+func (t *Tenant) replace(ctx context.Context, d *envelope.Document, old, changed []byte) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.ring.patience)
+	defer cancel()
+	swapped, err := t.ring.swap(ctx, d, old, changed)
+	if err != nil {
+		now, readErr := t.ring.store.Get(ctx, keystore.Keysets, t.id)
+		if readErr != nil || !bytes.Equal(now, changed) {
+			return false, err
+		}
+		swapped = true
+	}
+	if swapped && t.reload(ctx) != nil && !t.pinned() {
+		t.lock() // nothing is done with the former keys: the next use reads the document
+	}
+	return swapped, nil
 }
 
 func (r *Keyring) where(id string) string { return r.store.Where(keystore.Keysets, id) }

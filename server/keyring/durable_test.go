@@ -90,16 +90,15 @@ func TestDocumentOfAnotherTenant(t *testing.T) {
 	require.ErrorContains(t, err, "another tenant")
 }
 
-// A file that was removed under a running server is not made anew: keys beneath another root would shadow
-// those in the backup.
+// A file that was removed under a running server is written back before its tenant gets another key.
 func TestRemovedFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
 	require.NoError(t, os.Remove(files(t, dir)[0]))
-	_, err := tenant.Primary(format.UseCache, classify.PHI)
-	require.ErrorIs(t, err, keyring.ErrUnreadable)
-	require.Empty(t, files(t, dir))
+	pkg := sealed(t, tenant, classify.PHI)
+	require.Len(t, files(t, dir), 1)
+	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
 }
 
 const childDirectory = "COFFER_KEYRING_TEST_DIRECTORY"

@@ -13,10 +13,17 @@ package keyring
 
 import (
 	"context"
+	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+	"weak"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -45,6 +52,10 @@ const (
 	// MaxTTL bounds it: what was destroyed elsewhere while the store of keysets was out of reach is served no
 	// longer than that.
 	MaxTTL = 24 * time.Hour
+	// DefaultTenants is how many tenants' keys are in memory at most.
+	DefaultTenants = 50_000
+	// DefaultCalls is how many tenants are unlocked or renewed at once.
+	DefaultCalls = 32
 	// CheckInterval is how often a keyring looks for other processes' changes.
 	CheckInterval = time.Second
 	// unlockTimeout bounds the calls of the KEK that many callers may wait for, whatever their own deadlines.
@@ -59,13 +70,23 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64 // 0: any number
 	due         func(*envelope.Document) int64
-	anyway      time.Duration // lookAnyway
 	patience    time.Duration // unlockTimeout
+	limit       int           // of unlocked tenants
+	atOnce      int64         // calls of the KEKs
+	calls       *semaphore.Weighted
+	flights     singleflight.Group // by tenant: unlocking it
 	health      health
 	missed      atomic.Uint64 // uses of keys that were not in memory
+	missing     missing
+	sealing     sealing
+	feed        feed // used by look only
+
+	events  *queue // the unlocked tenants, by when something is to be done for them
+	waiting *queue // those whose keys are to be renewed, by when they expire
 
 	mu      sync.Mutex
-	tenants map[string]*Tenant
+	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as anybody uses it
+	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
 
 	close   sync.Once
 	closing chan struct{}
@@ -77,6 +98,13 @@ type Option func(*Keyring)
 
 // WithTTL sets how long keys stay in memory after the KEK last unwrapped them; at most MaxTTL.
 func WithTTL(ttl time.Duration) Option { return func(r *Keyring) { r.ttl = min(ttl, MaxTTL) } }
+
+// WithTenants sets how many tenants' keys are in memory at most. Those of the one that was not used for the
+// longest time are dropped for those of another.
+func WithTenants(limit int) Option { return func(r *Keyring) { r.limit = max(limit, 1) } }
+
+// WithCalls sets how many tenants are unlocked or renewed at once, each by a call of its KEKs.
+func WithCalls(atOnce int) Option { return func(r *Keyring) { r.atOnce = int64(max(atOnce, 1)) } }
 
 // WithUses sets for how many packages sealed or opened a tenant's keys stay in memory; 0 is any number.
 func WithUses(uses int64) Option { return func(r *Keyring) { r.uses = max(uses, 0) } }
@@ -97,12 +125,17 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, anyway: lookAnyway, patience: unlockTimeout, tenants: map[string]*Tenant{},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout,
+		tenants: map[string]weak.Pointer[Tenant]{}, events: newQueue(), waiting: newQueue(),
+		missing: missing{tenants: map[*Tenant]error{}}, feed: feed{pending: map[*Tenant]bool{}},
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
+	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only
+	r.health.setPace()
 	for _, option := range options {
 		option(r)
 	}
+	r.calls = semaphore.NewWeighted(r.atOnce)
 	go r.watch()
 	return r, nil
 }
@@ -112,7 +145,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 func (r *Keyring) Close() {
 	r.close.Do(func() { close(r.closing) })
 	<-r.closed
-	for _, t := range r.known() {
+	for _, t := range r.events.all() {
 		t.lock()
 	}
 }
@@ -127,7 +160,7 @@ func (r *Keyring) Tenant(ctx context.Context, id string) (*Tenant, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err
 	}
-	t := r.tenant(id)
+	t := r.touch(id)
 	if t.state.Load() == nil {
 		if _, err := t.unlock(ctx); err != nil {
 			return nil, err
@@ -143,24 +176,74 @@ func checkTenant(id string) error {
 	return nil
 }
 
-// tenant gives the one Tenant of an id, which may be locked.
+// tenant returns the one Tenant of an id, which may be locked.
 func (r *Keyring) tenant(id string) *Tenant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t, ok := r.tenants[id]
-	if !ok {
-		t = &Tenant{ring: r, id: id, seals: map[format.KeyID]*counter{}}
-		r.tenants[id] = t
+	return r.tenantLocked(id)
+}
+
+// touch is tenant for a use of it.
+func (r *Keyring) touch(id string) *Tenant {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t, ok := r.recent.Get(id); ok {
+		return t
 	}
+	return r.tenantLocked(id)
+}
+
+// tenantLocked is tenant with r.mu held.
+func (r *Keyring) tenantLocked(id string) *Tenant {
+	if t := r.tenants[id].Value(); t != nil {
+		return t
+	}
+	t := &Tenant{ring: r, id: id}
+	made := weak.Make(t)
+	r.tenants[id] = made
+	runtime.AddCleanup(t, func(id string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.tenants[id] == made {
+			delete(r.tenants, id)
+		}
+	}, id)
 	return t
 }
 
-func (r *Keyring) known() []*Tenant {
+// known returns the Tenant of an id, nil if nobody uses it.
+func (r *Keyring) known(id string) *Tenant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]*Tenant, 0, len(r.tenants))
-	for _, t := range r.tenants {
-		all = append(all, t)
+	return r.tenants[id].Value()
+}
+
+// admitted counts a tenant among the unlocked ones, and locks the least recently used ones beyond the limit.
+func (r *Keyring) admitted(t *Tenant) {
+	if t.pinned() {
+		return
 	}
-	return all
+	var evicted []*Tenant
+	r.mu.Lock()
+	if t.state.Load() != nil { // else it was dropped again
+		r.recent.Add(t.id, t)
+	}
+	for r.recent.Len() > r.limit {
+		if _, oldest, ok := r.recent.RemoveOldest(); ok {
+			evicted = append(evicted, oldest)
+		}
+	}
+	r.mu.Unlock()
+	for _, one := range evicted {
+		one.lock()
+	}
+}
+
+// dropped forgets a tenant whose keys were dropped.
+func (r *Keyring) dropped(t *Tenant) {
+	r.events.remove(t)
+	r.waiting.remove(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recent.Remove(t.id)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,10 @@ type Tenant struct {
 	state atomic.Pointer[unlocked] // nil: locked
 	seen  atomic.Bool              // it had a document once
 
-	mu     sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
-	roots  roots      // in memory with the keys, to wrap new ones
-	tomb   []byte     // the document of who was shredded, also when locked
-	flight *flight    // an unlocking that is under way
-	again  time.Time  // when the KEK is asked again after a failure to renew
-	seals  map[format.KeyID]*counter
+	mu    sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
+	roots roots      // in memory with the keys, to wrap new ones
+	kept  []byte     // the document of a tenant that was shredded, or whose document vanished, also when locked
+	drops dropHooks
 }
 
 // unlocked is a tenant's keys in memory, as a document has them.
@@ -37,13 +36,11 @@ type unlocked struct {
 	*Vault
 	content  []byte // the document
 	since    time.Time
+	renewal  time.Time // when the keys are renewed if they are in use
 	used     atomic.Bool
 	left     atomic.Int64 // uses, where the keyring bounds them
 	counters [format.Uses + 1][classify.PHI + 1]*counter
 }
-
-// counter counts what a key sealed.
-type counter struct{ n atomic.Uint64 }
 
 // Owner is the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
@@ -58,7 +55,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	}
 	id, err := s.Primary(use, class)
 	if err == nil {
-		s.counters[use][class].n.Add(1)
+		s.counters[use][class].count()
 		return id, nil
 	}
 	if !s.lacks(use, class) {
@@ -131,11 +128,25 @@ func (t *Tenant) lock() {
 	t.drop()
 }
 
-// drop is lock for who holds t.mu.
+// drop is lock with t.mu held.
 func (t *Tenant) drop() {
 	t.state.Store(nil)
 	t.roots = nil
+	t.ring.dropped(t)
+	t.drops.call()
 }
+
+// expire drops the keys of a state whose time is over.
+func (t *Tenant) expire(s *unlocked) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state.Load() == s {
+		t.drop()
+	}
+}
+
+// pinned reports whether the keys stay in memory until the keyring is closed: those of the system document.
+func (t *Tenant) pinned() bool { return t.id == "" }
 
 // adopt reads the document as it is now and makes its keys the current ones, under roots that were opened at
 // a time. The caller holds t.mu. It returns errRoots where there are keys under others.
@@ -145,15 +156,14 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 		return nil, err
 	}
 	if d == nil {
-		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+		if d, content, err = t.writeBack(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if seen := t.lastSeen(); seen != nil && !bytes.Equal(seen, content) {
 		if d, content, err = t.bringBack(ctx, seen, d, content); err != nil {
 			return nil, err
 		}
-	}
-	if d.Shredded() {
-		t.tomb = content
 	}
 	if !covers(d, opened) {
 		return nil, errRoots
@@ -168,48 +178,28 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 		set := &d.Keysets[i]
 		s.counters[set.Use][set.Class] = t.counter(set.Primary)
 	}
+	s.renewal = t.ring.renewalOf(since)
+	former := t.state.Load()
+	if former != nil && former.since.Equal(since) {
+		s.renewal = former.renewal
+		s.used.Store(former.used.Load())
+	}
+	if t.kept = nil; d.Shredded() {
+		t.kept = content
+	}
 	t.roots = opened
 	t.seen.Store(true)
 	t.state.Store(s)
+	t.ring.schedule(t, s, time.Now().Add(rereadInterval*4/5+rand.N(rereadInterval/5)))
+	t.ring.waiting.remove(t)
+	if former != nil && !v.holdsAll(former.Vault) {
+		t.drops.call()
+	}
 	return s, nil
 }
 
 // errRoots says that keys are under roots that are not in memory: the KEKs have to be asked.
 var errRoots = errors.New("keyring: keys under other roots")
-
-func (t *Tenant) counter(id format.KeyID) *counter {
-	c, ok := t.seals[id]
-	if !ok {
-		c = &counter{}
-		t.seals[id] = c
-	}
-	return c
-}
-
-// Sealed gives how many packages each key of the tenants sealed in this process since the last call, by
-// tenant; what one sealed nothing with is left out.
-func (r *Keyring) Sealed() map[string]map[format.KeyID]uint64 {
-	all := map[string]map[format.KeyID]uint64{}
-	for _, t := range r.known() {
-		if sealed := t.Sealed(); len(sealed) > 0 {
-			all[t.id] = sealed
-		}
-	}
-	return all
-}
-
-// Sealed gives how many packages each key sealed in this process since the last call.
-func (t *Tenant) Sealed() map[format.KeyID]uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sealed := map[format.KeyID]uint64{}
-	for id, c := range t.seals {
-		if n := c.n.Swap(0); n > 0 {
-			sealed[id] = n
-		}
-	}
-	return sealed
-}
 
 // add makes those keys of the uses and classes that the document, as it is now, has no keyset for.
 func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.Class) error {

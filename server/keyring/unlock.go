@@ -12,75 +12,65 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// flight is an unlocking that many wait for.
-type flight struct {
-	done  chan struct{}
-	state *unlocked
-	err   error
-}
-
-// unlock gives the keys, and asks the KEKs for the tenant's roots where they are not in memory, once for all
-// who ask meanwhile. A failure is not kept, so the next call tries again.
+// unlock returns the keys. It has the KEKs open the tenant's roots if they are not in memory, once for all
+// concurrent callers. An error is not kept, so the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
-	t.mu.Lock()
-	if s := t.state.Load(); s != nil && s.spend(t.ring.uses > 0) { // unlocked since the caller looked
-		t.mu.Unlock()
-		return s, nil
-	}
-	f := t.board()
-	t.mu.Unlock()
 	t.ring.missed.Add(1)
 	select {
-	case <-f.done:
-		return f.state, f.err
+	case landed := <-t.ring.flights.DoChan(t.id, func() (any, error) { return t.fly() }):
+		s, _ := landed.Val.(*unlocked)
+		return s, landed.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// board gives the unlocking that is under way, and begins one where there is none. The caller holds t.mu.
-func (t *Tenant) board() *flight {
-	if t.flight == nil {
-		t.flight = &flight{done: make(chan struct{})}
-		go t.fly(t.flight)
+// fly waits for its turn to ask the KEKs. It goes on when its callers have gone: the next one finds the keys.
+func (t *Tenant) fly() (*unlocked, error) {
+	if s := t.state.Load(); s != nil && s.spend(t.ring.uses > 0) { // another flight landed since the caller looked
+		return s, nil
 	}
-	return t.flight
-}
-
-func (t *Tenant) fly(f *flight) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
+	if err := t.ring.health.admit(ctx); err != nil {
+		return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
+	}
+	return t.land(ctx)
+}
+
+// land has the KEKs open the roots and makes the keys the current ones.
+func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
+	if err := t.ring.calls.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer t.ring.calls.Release(1)
 	for {
 		begun := time.Now()
 		opened, err := t.open(ctx)
+		if err != nil {
+			return nil, err
+		}
 		t.mu.Lock()
-		if err == nil {
-			f.state, err = t.adopt(ctx, opened, begun)
-		}
-		if !errors.Is(err, errRoots) { // else another process added a root in between
-			f.err = err
-			t.flight = nil
-			t.mu.Unlock()
-			close(f.done)
-			return
-		}
+		s, err := t.adopt(ctx, opened, begun)
 		t.mu.Unlock()
+		if errors.Is(err, errRoots) { // another process added a root in between
+			continue
+		}
+		if err == nil {
+			t.ring.admitted(t)
+		}
+		return s, err
 	}
 }
 
 // open has the KEKs open the roots of the tenant's document, which it makes where there never was one.
 func (t *Tenant) open(ctx context.Context) (roots, error) {
 	d, _, err := t.ring.read(ctx, t.id)
-	if err == nil && d == nil && !t.seen.Load() {
-		if err = t.ring.create(ctx, t.id); err == nil {
-			d, _, err = t.ring.read(ctx, t.id)
-		}
+	if err == nil && d == nil {
+		d, err = t.begin(ctx)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case d == nil:
-		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
 	}
 	opened, err := t.ring.unwrapRoots(ctx, d)
 	switch {
@@ -118,13 +108,13 @@ func (t *Tenant) reload(ctx context.Context) error {
 	return err
 }
 
-// lastSeen gives the document that is in memory, nil where there is none. That of who was shredded outlasts
-// the keys. The caller holds t.mu.
+// lastSeen returns the document that is in memory, nil if there is none. That of a tenant that was shredded, or
+// whose document vanished, outlasts the keys. t.mu must be held.
 func (t *Tenant) lastSeen() []byte {
 	if s := t.state.Load(); s != nil {
 		return s.content
 	}
-	return t.tomb
+	return t.kept
 }
 
 // bringBack merges the document that is in memory into the one that is there now. Documents only ever gain,
@@ -159,7 +149,7 @@ func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Docum
 			return nil, nil, err
 		}
 		if now == nil {
-			return nil, nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+			return t.writeBack(ctx)
 		}
 	}
 }

@@ -65,6 +65,16 @@ func (v *Vault) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, e
 	return key.MessageCipher(salt)
 }
 
+// holdsAll reports whether the vault has all keys of a former one.
+func (v *Vault) holdsAll(former *Vault) bool {
+	for id := range former.keys {
+		if v.keys[id] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
 func (v *Vault) lacks(use format.Use, class classify.Class) bool {
 	return use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil

@@ -3,174 +3,235 @@ package keyring
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// retry is how long a KEK that failed is left alone before keys that are still in memory are renewed.
-const retry = 10 * time.Second
+const (
+	// reloads is how many documents are read at once.
+	reloads = 16
+	// reloadTime is how long a part of many reloads takes, before the feed is looked at again.
+	reloadTime = 500 * time.Millisecond
+	// rereadInterval is how often the document of an unlocked tenant is read although the feed does not mention
+	// it: files can be removed, or come from a snapshot, without an entry in the feed.
+	rereadInterval = 5 * time.Minute
+	// lateUses is how often in a TTL a tenant that was not used when its keys were due for renewal is looked at again.
+	lateUses = 20
+)
 
-// lookAnyway is how often all documents are looked at though the store tells of no change: a process that is
-// killed, or loses its connection, just after a change tells nobody of it.
-const lookAnyway = 30 * time.Second
-
-// watch sees other processes' changes, renews keys in use and drops those whose time is over, until the
+// watch follows other processes' changes, renews keys in use and drops those whose time is over, until the
 // keyring is closed.
 func (r *Keyring) watch() {
 	defer close(r.closed)
-	ticker := time.NewTicker(CheckInterval)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { every(ctx, CheckInterval, r.look) })
+	wg.Go(func() { every(ctx, CheckInterval, r.age) })
+	wg.Go(func() { r.renew(ctx) })
+	<-r.closing
+	cancel()
+	wg.Wait()
+}
+
+func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	seen, looked := keystore.Position(""), time.Now()
 	for {
 		select {
-		case <-r.closing:
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if time.Since(looked) >= r.anyway {
-				seen, looked = "", time.Now()
-			}
-			seen = r.check(seen)
+			do(ctx)
 		}
 	}
 }
 
-// check returns the position in the feed up to which all changes were seen.
-func (r *Keyring) check(seen keystore.Position) keystore.Position {
-	ctx, cancel := context.WithTimeout(context.Background(), r.patience)
+// feed is how far a keyring has followed the changes of the keystore.
+type feed struct {
+	position keystore.Position
+	pending  map[*Tenant]bool // whose documents changed and were not read yet
+	backlog  []*Tenant        // that are reread because changes may have been missed
+}
+
+// look rereads the tenants whose documents changed. Only unlocked ones are read; others read when they unlock.
+func (r *Keyring) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	all := r.known()
-	changes, next, err := r.store.Changes(ctx, seen)
-	if errors.Is(err, keystore.ErrFeedLost) {
-		seen = ""
-		_, next, err = r.store.Changes(ctx, "")
+	if err := r.readFeed(ctx); err != nil {
+		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
-	if err == nil && seen == "" {
-		for _, t := range all {
-			err = errors.Join(err, t.reload(ctx))
+	r.retryMissing(ctx)
+	changed := make([]*Tenant, 0, len(r.feed.pending))
+	for t := range r.feed.pending {
+		changed = append(changed, t)
+	}
+	for _, t := range r.reloadAll(ctx, changed) {
+		delete(r.feed.pending, t)
+	}
+	for begun := time.Now(); len(r.feed.backlog) > 0 && ctx.Err() == nil && time.Since(begun) < reloadTime; {
+		n := min(len(r.feed.backlog), 16*reloads)
+		part := r.feed.backlog[:n]
+		r.feed.backlog = r.feed.backlog[n:]
+		r.feed.await(part)
+		for _, t := range r.reloadAll(ctx, part) {
+			delete(r.feed.pending, t)
 		}
 	}
-	for _, c := range changes {
-		if c.Kind == keystore.Keysets {
-			err = errors.Join(err, r.tenant(c.Name).reload(ctx))
+}
+
+// readFeed notes which tenants have changed since the last time.
+func (r *Keyring) readFeed(ctx context.Context) error {
+	for {
+		changes, next, err := r.store.Changes(ctx, r.feed.position)
+		if errors.Is(err, keystore.ErrFeedLost) {
+			r.feed.position = ""
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if r.feed.position == "" { // what changed before is not known
+			r.feed.backlog = r.events.all()
+		}
+		r.feed.position = next
+		if len(changes) == 0 {
+			return nil
+		}
+		for _, c := range changes {
+			if t := r.known(c.Name); c.Kind == keystore.Keysets && t != nil {
+				r.feed.await([]*Tenant{t})
+			}
 		}
 	}
+}
+
+func (f *feed) await(changed []*Tenant) {
+	for _, t := range changed {
+		f.pending[t] = true
+	}
+}
+
+// reloadAll rereads tenants and returns those that work with the current document now.
+func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant) (done []*Tenant) {
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(reloads)
+	for _, t := range tenants {
+		group.Go(func() error {
+			if err := t.reload(ctx); err != nil {
+				if ctx.Err() == nil {
+					slog.WarnContext(ctx, "a changed keyset cannot be read", "error", err)
+				}
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, t)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return done
+}
+
+// age does what is due for the unlocked tenants, the earliest first.
+func (r *Keyring) age(ctx context.Context) {
 	now := time.Now()
-	for _, t := range all {
-		t.age(now)
+	var reread []*Tenant
+	for t := r.events.due(now); t != nil; t = r.events.due(now) {
+		s := t.state.Load()
+		switch {
+		case s == nil:
+			r.events.remove(t)
+		case !t.pinned() && !now.Before(s.since.Add(r.ttl)):
+			t.expire(s)
+		case !now.Before(s.renewal) && (s.used.Load() || t.pinned()):
+			r.waiting.set(t, s.since.Add(r.ttl))
+			r.schedule(t, s, now.Add(rereadInterval))
+		default:
+			reread = append(reread, t)
+			next := now.Add(rereadInterval)
+			if !now.Before(s.renewal) {
+				next = now.Add(r.ttl / lateUses)
+			}
+			r.schedule(t, s, next)
+		}
 	}
-	if r.health.ask(now) {
-		r.probe(all, now)
+	r.reloadAll(ctx, reread)
+	if r.health.failing() != nil && r.waiting.len() == 0 { // nobody else would notice that the KEKs work again
+		if t := r.events.first(); t != nil {
+			r.waiting.set(t, now)
+		}
 	}
-	if err != nil {
-		return seen
-	}
-	return next
 }
 
-// probe has the KEKs asked for the keys of one tenant, though it may not use them, so that a recovery is noticed.
-func (r *Keyring) probe(all []*Tenant, now time.Time) {
-	for _, t := range all {
-		if t.state.Load() != nil {
-			t.renew(now)
+// schedule notes when something is to be done for a tenant again, at the latest.
+func (r *Keyring) schedule(t *Tenant, s *unlocked, latest time.Time) {
+	for _, at := range []time.Time{s.renewal, s.since.Add(r.ttl)} {
+		if at.Before(latest) && at.After(time.Now()) {
+			latest = at
+		}
+	}
+	r.events.set(t, latest)
+	if t.state.Load() == nil { // it was dropped in the meantime
+		r.events.remove(t)
+	}
+}
+
+// renewalOf draws when keys that were unwrapped at a time are renewed: after three to four fifths of the TTL,
+// so that tenants that were unlocked together are not renewed together.
+func (r *Keyring) renewalOf(since time.Time) time.Time {
+	return since.Add(r.ttl*3/5 + rand.N(r.ttl/5+1))
+}
+
+// renew has the KEKs renew the keys that wait for it, those that expire first at first, at the pace that the
+// KEKs allow. While they fail, it makes one call at a time.
+func (r *Keyring) renew(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(int(r.atOnce))
+	defer group.Wait()
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case <-r.waiting.added:
+		}
+		for r.waiting.len() > 0 && r.health.turn(ctx) == nil {
+			t := r.waiting.take()
+			if t == nil || t.state.Load() == nil {
+				continue
+			}
+			done := make(chan struct{})
+			group.Go(func() error {
+				defer close(done)
+				r.renewOne(ctx, t)
+				return nil
+			})
+			if r.health.failing() != nil {
+				<-done
+			}
 		}
 	}
 }
 
-// age drops keys whose time is over, and has them renewed before where they are in use.
-func (t *Tenant) age(now time.Time) {
-	s, ttl := t.state.Load(), t.ring.ttl
-	if s == nil {
-		return
-	}
-	age := now.Sub(s.since)
-	if age >= ttl {
-		t.mu.Lock()
-		if t.state.Load() == s {
-			t.drop()
-		}
-		t.mu.Unlock()
-		return
-	}
-	unwell := t.ring.health.failing()
-	if (age >= ttl-ttl/4 || unwell) && s.used.Load() {
-		t.renew(now)
+func (r *Keyring) renewOne(ctx context.Context, t *Tenant) {
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
+	defer cancel()
+	_, err, _ := r.flights.Do(t.id, func() (any, error) { return t.land(ctx) })
+	if s := t.state.Load(); err != nil && s != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		r.waiting.set(t, s.since.Add(r.ttl))
 	}
 }
 
-// renew has the KEKs asked, and not again for a while.
-func (t *Tenant) renew(now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !now.Before(t.again) {
-		t.again = now.Add(min(retry, t.ring.ttl/20))
-		t.board()
-	}
-}
-
-// health is what is known of the KEKs.
-type health struct {
-	mu    sync.Mutex
-	err   error
-	since time.Time
-	asked time.Time // when the last call ended, or one was asked for
-}
-
-// answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
-func answered(err error) bool {
-	return err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication)
-}
-
-// note remembers how a call of a KEK ended.
-func (h *health) note(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.asked = time.Now()
-	if answered(err) {
-		h.err = nil
-		return
-	}
-	if h.err == nil {
-		h.since = time.Now()
-	}
-	h.err = err
-}
-
-// ask reports whether the KEKs are to be asked because they failed, and nobody did for a while.
-func (h *health) ask(now time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.err == nil || now.Sub(h.asked) < retry {
-		return false
-	}
-	h.asked = now
-	return true
-}
-
-func (h *health) failing() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.err != nil
-}
-
-// Health gives the error of the KEKs' last call and since when they fail; nil where the last one was answered.
-func (r *Keyring) Health() (since time.Time, err error) {
-	r.health.mu.Lock()
-	defer r.health.mu.Unlock()
-	return r.health.since, r.health.err
-}
-
-// Cached gives how many tenants' keys are in memory, and how many uses of keys found them not there since the
-// keyring was made, and waited for the KEKs.
+// Cached returns how many tenants' keys are in memory, and how many uses of keys found them not there since
+// the keyring was made, and waited for the KEKs.
 func (r *Keyring) Cached() (tenants int, missed uint64) {
-	for _, t := range r.known() {
-		if t.state.Load() != nil {
-			tenants++
-		}
-	}
-	return tenants, r.missed.Load()
+	return r.events.len(), r.missed.Load()
 }

@@ -24,6 +24,13 @@ func TestDirectory(t *testing.T) {
 	})
 }
 
+func TestMemory(t *testing.T) {
+	keystoretest.Run(t, func(*testing.T) func(testing.TB) keystore.Store {
+		s := keystoretest.NewMemory()
+		return func(testing.TB) keystore.Store { return s }
+	})
+}
+
 func openDirectory(t testing.TB, dir string) *keystore.Directory {
 	s, err := keystore.OpenDirectory(dir)
 	require.NoError(t, err)

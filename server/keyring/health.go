@@ -1,0 +1,116 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// The pace of calls of the KEKs, in calls a second. It halves when a call fails, and grows by a fifth a second
+// while all of it is used and no call fails. So a KMS that throttles is asked about as often as it allows, and
+// one that is down is probed every few seconds.
+const (
+	fastest   = 1000
+	slowest   = 0.2
+	recovered = 5 // the pace at least, after the first call that succeeds
+	growth    = 0.2
+	burst     = 10
+	slowing   = 100 * time.Millisecond // failures within it count once: they are of calls that were made at one pace
+)
+
+// health is what is known of the KEKs, and the pace at which they are asked. The zero health has no pace.
+type health struct {
+	mu     sync.Mutex
+	err    error
+	since  time.Time
+	pace   *rate.Limiter
+	slowed time.Time
+}
+
+func (h *health) setPace() { h.pace = rate.NewLimiter(fastest, burst) }
+
+// answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
+func answered(err error) bool {
+	return err == nil || errors.Is(err, kms.ErrWrongKey) || errors.Is(err, envelope.ErrAuthentication)
+}
+
+// note remembers how a call of a KEK ended. A call that its caller broke off says nothing.
+func (h *health) note(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if answered(err) {
+		if h.pace != nil {
+			pace := h.pace.Limit() + growth
+			if h.err != nil {
+				pace = max(pace, recovered)
+			}
+			h.pace.SetLimit(min(pace, fastest))
+		}
+		h.err = nil
+		return
+	}
+	if h.err == nil {
+		h.since = now
+	}
+	h.err = err
+	if h.pace != nil && now.Sub(h.slowed) >= slowing {
+		h.slowed = now
+		h.pace.SetLimit(max(h.pace.Limit()/2, slowest))
+	}
+}
+
+func (h *health) failing() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+// admit waits until the KEKs may be asked for a caller. While they are out of reach it returns their error at
+// once, unless this call is the probe.
+func (h *health) admit(ctx context.Context) error {
+	if h.pace.Allow() {
+		return nil
+	}
+	err := h.failing()
+	if err != nil && !errors.Is(err, kms.ErrThrottled) {
+		return err
+	}
+	if waited := h.pace.Wait(ctx); waited == nil {
+		return nil
+	}
+	if err == nil {
+		err = kms.ErrThrottled // by this server
+	}
+	return err
+}
+
+// turn waits until the KEKs may be asked for a renewal. While they fail, servers that share them do not ask in step.
+func (h *health) turn(ctx context.Context) error {
+	if h.failing() != nil {
+		jitter := time.NewTimer(rand.N(2 * time.Second))
+		defer jitter.Stop()
+		select {
+		case <-jitter.C:
+		case <-ctx.Done():
+		}
+	}
+	return h.pace.Wait(ctx)
+}
+
+// Health returns the error of the KEKs' last call and since when they fail; nil if the last one was answered.
+func (r *Keyring) Health() (since time.Time, err error) {
+	r.health.mu.Lock()
+	defer r.health.mu.Unlock()
+	return r.health.since, r.health.err
+}

@@ -1,0 +1,197 @@
+package keyring
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+func contentOf(t *testing.T, store keystore.Store, id string) []byte {
+	t.Helper()
+	content, err := store.Get(t.Context(), keystore.Keysets, id)
+	require.NoError(t, err)
+	return content
+}
+
+// A document that vanishes while a server holds it is written back from memory: at once if the feed is lost
+// with it, as by a failover, and within minutes if nothing announces it.
+func TestVanishedIsWrittenBack(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		lose     func(*keystoretest.Memory)
+		within   time.Duration
+		unlocked bool
+	}{
+		{"failover", func(m *keystoretest.Memory) { m.Lose(keystore.Keysets, "tenant"); m.LoseFeed() }, 3 * time.Second, true},
+		{"removed unnoticed", func(m *keystoretest.Memory) { m.Lose(keystore.Keysets, "tenant") }, rereadInterval + 2*time.Second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, tenant, _, store := cached(t)
+				require.NoError(t, works(tenant))
+				time.Sleep(3 * time.Second)
+				before := contentOf(t, store, "tenant")
+				c.lose(store)
+				time.Sleep(c.within)
+				require.Equal(t, before, contentOf(t, store, "tenant"))
+				require.NoError(t, r.Missing())
+				missing, restored := r.Restored()
+				require.Equal(t, []any{0, uint64(1)}, []any{missing, restored})
+				require.NoError(t, works(tenant))
+			})
+		})
+	}
+}
+
+// While a vanished document cannot be written back, the keyring reports that, begins no new tenant, and keeps
+// trying, also when the keys were dropped since.
+func TestVanishedStaysMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := keystoretest.NewMemory()
+		var broken atomic.Bool
+		store := keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
+			if broken.Load() {
+				return keystoretest.FailBefore
+			}
+			return keystoretest.Works
+		})
+		r := ringOver(t, store, newFlaky(t), WithTTL(10*time.Minute))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		time.Sleep(3 * time.Second)
+		before := contentOf(t, memory, "tenant")
+		broken.Store(true)
+		memory.Lose(keystore.Keysets, "tenant")
+		memory.LoseFeed()
+		time.Sleep(3 * time.Second)
+		require.ErrorIs(t, r.Missing(), ErrUnreadable)
+		require.ErrorContains(t, r.Missing(), "memory:keyset/tenant")
+		missing, restored := r.Restored()
+		require.Equal(t, []any{1, uint64(0)}, []any{missing, restored})
+		require.NoError(t, works(tenant), "keys in memory go on working")
+		_, err = r.Tenant(t.Context(), "new")
+		require.ErrorIs(t, err, ErrUnreadable)
+
+		time.Sleep(time.Hour)
+		require.Nil(t, tenant.state.Load())
+		require.Error(t, r.Missing())
+		require.Error(t, works(tenant))
+		broken.Store(false)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, r.Missing())
+		require.Equal(t, before, contentOf(t, memory, "tenant"))
+		require.NoError(t, works(tenant))
+		_, err = r.Tenant(t.Context(), "new")
+		require.NoError(t, err)
+	})
+}
+
+// Of several servers that hold different states of a vanished document, none loses a key.
+func TestVanishedFromSeveralServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		var rings []*Keyring
+		var tenants []*Tenant
+		for i := range 3 {
+			r := ringOver(t, store, newFlaky(t))
+			r.Close() // does not follow changes
+			tenant, err := r.Tenant(t.Context(), "tenant")
+			require.NoError(t, err)
+			_, err = tenant.Primary(format.UseCache, classify.All[i])
+			require.NoError(t, err)
+			rings, tenants = append(rings, r), append(tenants, tenant)
+		}
+		store.Lose(keystore.Keysets, "tenant")
+		for _, i := range []int{0, 2, 1} {
+			require.NoError(t, tenants[i].Reload(t.Context()))
+		}
+		d, err := rings[0].Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		for i := range 3 {
+			require.NotNil(t, d.Keyset(format.UseCache, classify.All[i]), i)
+		}
+	})
+}
+
+// A shredded tenant's document is written back as well, after its keys have gone.
+func TestVanishedAfterShredding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, tenant, _, store := cached(t, WithTTL(time.Minute))
+		require.NoError(t, works(tenant))
+		require.NoError(t, r.Shred(t.Context(), "tenant"))
+		time.Sleep(2 * time.Minute)
+		store.Lose(keystore.Keysets, "tenant")
+		require.ErrorIs(t, works(tenant), envelope.ErrKeyDestroyed)
+		d, err := r.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.True(t, d.Shredded())
+	})
+}
+
+// A change is made although its caller has gone since, or the reply was lost; and it fails only if it was not made.
+func TestChangeWithFaults(t *testing.T) {
+	for _, fault := range keystoretest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory := keystoretest.NewMemory()
+				store := keystoretest.Faulty(memory, keystoretest.At(2, fault))
+				r := ringOver(t, store, newFlaky(t))
+				tenant, err := r.Tenant(t.Context(), "tenant")
+				require.NoError(t, err)
+				err = works(tenant)
+				d, readErr := r.Document(t.Context(), "tenant")
+				require.NoError(t, readErr)
+				require.Equal(t, err == nil, d.Keyset(format.UseCache, classify.PHI) != nil)
+				require.Equal(t, fault == keystoretest.FailBefore || fault == keystoretest.Reorder, err != nil)
+				require.NoError(t, works(tenant))
+				store.Settle()
+				time.Sleep(2 * time.Second)
+				require.NoError(t, works(tenant))
+				d, err = r.Document(t.Context(), "tenant")
+				require.NoError(t, err)
+				require.Len(t, d.Keyset(format.UseCache, classify.PHI).Keys, 1)
+			})
+		})
+	}
+}
+
+// Only the tenants that changed are read again, however many are unlocked.
+func TestOnlyChangedAreReread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
+		for i := range 300 {
+			_, err := r.Tenant(t.Context(), fmt.Sprint("tenant-", i))
+			require.NoError(t, err)
+		}
+		time.Sleep(3 * time.Second)
+		before := store.Reads()
+		time.Sleep(3 * time.Second)
+		require.Equal(t, before, store.Reads(), "nothing changed")
+		require.NoError(t, other.Shred(t.Context(), "tenant-7"))
+		_, err := other.Tenant(t.Context(), "locked here")
+		require.NoError(t, err)
+		before = store.Reads()
+		time.Sleep(3 * time.Second)
+		require.Equal(t, 3, store.Reads()-before, "two for the reload, and one by the keyring that made the other change")
+		tenant, err := r.Tenant(t.Context(), "tenant-7")
+		require.NoError(t, err)
+		require.Error(t, works(tenant))
+
+		store.LoseFeed()
+		before = store.Reads()
+		time.Sleep(3 * time.Second)
+		require.GreaterOrEqual(t, store.Reads()-before, 300)
+	})
+}
