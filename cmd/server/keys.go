@@ -40,7 +40,7 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 	}
 	k.keks = keks.Map(watch)
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)),
-		keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)))
+		keyring.WithTenants(c.Keys.Tenants), keyring.WithCalls(c.Keys.Calls), keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}
@@ -114,9 +114,13 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment)
 }
 
-// keysReady reports whether keys can be had now. It unlocks the default tenant's where they were dropped.
+// keysReady reports whether keys can be used now, and no keyset is missing that servers had in memory. It
+// unlocks the default tenant if its keys were dropped.
 func keysReady(ring *keyring.Keyring) func(context.Context) error {
 	return func(ctx context.Context) error {
+		if err := ring.Missing(); err != nil {
+			return err
+		}
 		_, err := ring.Tenant(ctx, identity.DefaultTenant)
 		return err
 	}

@@ -58,7 +58,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
 		return p, err
 	}
-	p.metrics.WatchKeys(p.keys.ring.Health, p.keys.ring.Cached)
+	p.metrics.WatchKeys(p.keys.ring)
 	if err = p.keys.unlock(ctx, c); err != nil {
 		return p, err
 	}

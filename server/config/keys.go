@@ -15,6 +15,9 @@ type Keys struct {
 	TTL   time.Duration // how long keys stay in memory after the KMS last unwrapped them
 	Uses  int           // packages for which they do; 0 is any number
 
+	Tenants int // whose keys are in memory at most
+	Calls   int // of the KMS at once
+
 	RotateAge  time.Duration // of a keyset's newest key, after which it gets a new primary; 0 is never
 	RotateUses int           // packages that a primary seals until then; 0 is any number
 	Grace      time.Duration // for how long former keys stay as they are once the cache is under the new ones
@@ -38,6 +41,8 @@ func (l *loader) keys(r *raw) Keys {
 			_ = store.Close()
 		}
 	}
+	k.Tenants = l.integer("COFFER_KEY_CACHE_TENANTS", r.KeyCacheTenants, 1, maxLimit)
+	k.Calls = l.integer("COFFER_KMS_CALLS", r.KMSCalls, 1, maxCalls)
 	var err error
 	if k.TTL, err = time.ParseDuration(r.KeyCacheTTL); err != nil || k.TTL < time.Minute || k.TTL > keyring.MaxTTL {
 		l.refuse("COFFER_KEY_CACHE_TTL", "must be a duration from 1m to 24h")
@@ -51,4 +56,7 @@ func (l *loader) keys(r *raw) Keys {
 	return k
 }
 
-const maxRotationDays = 3650
+const (
+	maxRotationDays = 3650
+	maxCalls        = 10_000
+)

@@ -61,6 +61,8 @@ type raw struct {
 	KeysRedisURLFile string `env:"COFFER_KEYS_REDIS_URL_FILE"`
 	KeyCacheTTL      string `env:"COFFER_KEY_CACHE_TTL" envDefault:"1h"`
 	KeyCacheUses     string `env:"COFFER_KEY_CACHE_USES" envDefault:"0"`
+	KeyCacheTenants  string `env:"COFFER_KEY_CACHE_TENANTS" envDefault:"50000"`
+	KMSCalls         string `env:"COFFER_KMS_CALLS" envDefault:"32"`
 	RotationDays     string `env:"KEY_ROTATION_DAYS" envDefault:"90"`
 	RotationUses     string `env:"KEY_ROTATION_USES" envDefault:"0"`
 	KeyGrace         string `env:"COFFER_KEY_GRACE" envDefault:"24h"`
@@ -127,6 +129,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
 	{"key-cache-ttl", "COFFER_KEY_CACHE_TTL", "how long keys stay in memory after the KMS unwrapped them, and an outage of it is survived (default 1h)"},
 	{"key-cache-uses", "COFFER_KEY_CACHE_USES", "packages of a tenant for which they do, 0 for any number (default 0)"},
+	{"key-cache-tenants", "COFFER_KEY_CACHE_TENANTS", "tenants whose keys are in memory at most (default 50000)"},
+	{"kms-calls", "COFFER_KMS_CALLS", "tenants that are unlocked or renewed at once, each by a call of the KMS (default 32)"},
 	{"key-rotation-days", "KEY_ROTATION_DAYS", "age in days at which a tenant's keys are rotated, 0 for never (default 90)"},
 	{"key-rotation-uses", "KEY_ROTATION_USES", "packages after which a key is, 0 for any number (default 0)"},
 	{"key-grace", "COFFER_KEY_GRACE", "how long former keys stay as they are once the cache is under the new ones (default 24h)"},

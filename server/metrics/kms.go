@@ -37,29 +37,45 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 // Keep is that of package kms for the other KEK.
 func (w watched) Keep(ctx context.Context, log *slog.Logger) { kms.Keep(ctx, log, w.KEK) }
 
-// WatchKeys tells whether the KEKs' last call failed, and for how long; and of how many tenants keys are in
-// memory, and how often they were not. The functions are asked when the metrics are.
-func (m *Metrics) WatchKeys(health func() (since time.Time, err error), cached func() (tenants int, missed uint64)) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "unlocked_tenants", Help: "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.",
-	}, func() float64 {
-		tenants, _ := cached()
+// Keys is what a keyring reports of itself.
+type Keys interface {
+	Health() (since time.Time, err error)     // of the KEKs: why and since when they fail
+	Cached() (tenants int, missed uint64)     // tenants whose keys are in memory, and uses that found theirs not there
+	Restored() (missing int, restored uint64) // keysets that vanished from the store, and that were written back
+}
+
+// WatchKeys adds the metrics of a keyring, which is asked when the metrics are.
+func (m *Metrics) WatchKeys(keys Keys) {
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value func() uint64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return float64(value()) }))
+	}
+	gauge("unlocked_tenants", "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.", func() float64 {
+		tenants, _ := keys.Cached()
 		return float64(tenants)
-	}), prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: namespace, Name: "key_cache_misses_total", Help: "Uses of keys that were not in memory, and waited for the KMS.",
-	}, func() float64 {
-		_, missed := cached()
-		return float64(missed)
-	}))
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "kms_failing_seconds", Help: "Since when calls of the KMS fail; 0 where the last one was answered.",
-	}, func() float64 {
-		since, err := health()
+	})
+	counter("key_cache_misses_total", "Uses of keys that were not in memory, and waited for the KMS.", func() uint64 {
+		_, missed := keys.Cached()
+		return missed
+	})
+	gauge("kms_failing_seconds", "Since when calls of the KMS fail; 0 if the last one was answered.", func() float64 {
+		since, err := keys.Health()
 		if err == nil {
 			return 0
 		}
 		return time.Since(since).Seconds()
-	}))
+	})
+	gauge("keysets_missing", "Keysets that vanished from their store and are not written back from memory yet.", func() float64 {
+		missing, _ := keys.Restored()
+		return float64(missing)
+	})
+	counter("keysets_restored_total", "Keysets that had vanished from their store and were written back from memory.", func() uint64 {
+		_, restored := keys.Restored()
+		return restored
+	})
 }
 
 func (m *Metrics) kmsCall(call string, err error, took time.Duration) {

@@ -140,15 +140,23 @@ func TestWatchKMS(t *testing.T) {
 	require.Contains(t, text, `coffer_kms_call_duration_seconds_count{call="unwrap"} 1`)
 }
 
+type keysOf struct{ failed error }
+
+func (k *keysOf) Health() (time.Time, error) { return time.Now().Add(-time.Minute), k.failed }
+func (k *keysOf) Cached() (int, uint64)      { return 3, 5 }
+func (k *keysOf) Restored() (int, uint64)    { return 2, 7 }
+
 // Since when the KMS fails is asked when the metrics are.
 func TestKeysHealth(t *testing.T) {
 	m := metrics.New(nil, func(string) string { return "" })
-	var failed error
-	m.WatchKeys(func() (time.Time, error) { return time.Now().Add(-time.Minute), failed }, func() (int, uint64) { return 3, 5 })
+	keys := &keysOf{}
+	m.WatchKeys(keys)
 	require.Contains(t, scrape(t, m), "coffer_unlocked_tenants 3\n")
 	require.Contains(t, scrape(t, m), "coffer_key_cache_misses_total 5\n")
 	require.Contains(t, scrape(t, m), "coffer_kms_failing_seconds 0\n")
-	failed = errors.New("pl4nted")
+	require.Contains(t, scrape(t, m), "coffer_keysets_missing 2\n")
+	require.Contains(t, scrape(t, m), "coffer_keysets_restored_total 7\n")
+	keys.failed = errors.New("pl4nted")
 	require.Regexp(t, `coffer_kms_failing_seconds 6\d`, scrape(t, m))
 	require.NotContains(t, scrape(t, m), "pl4nted")
 }
