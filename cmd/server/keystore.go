@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
@@ -41,7 +42,7 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 		log.Warn("whether the Redis of the keysets keeps what it is given cannot be told: it needs appendonly yes, appendfsync always and "+
 			"maxmemory-policy noeviction", "error", err)
 	}
-	return keystore.NewRedis(redis.Client()), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
+	return rediskeys.New(redis.Client()), "the Redis of COFFER_KEYS_REDIS_URL", redis.Close, nil
 }
 
 // keysDir is where keysets are without a Redis for them.

@@ -153,7 +153,7 @@ func checkCore(g graph) (violations []string) {
 // program names.
 func checkSDKs(g graph) (violations []string) {
 	for path := range g {
-		for _, sdk := range []string{"github.com/hashicorp", "github.com/aws", "github.com/Azure", "cloud.google.com/go"} {
+		for _, sdk := range []string{"github.com/hashicorp/vault", "github.com/aws", "github.com/Azure", "cloud.google.com/go"} {
 			if within(path, sdk) {
 				violations = append(violations, "server/kms is built from "+path)
 			}

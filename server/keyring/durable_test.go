@@ -13,6 +13,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -26,7 +27,7 @@ import (
 func TestDamagedDocument(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	store := keystore.NewRedis(server.Client(t))
+	store := rediskeys.New(server.Client(t))
 	open := func() *keyring.Keyring {
 		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test")
 		require.NoError(t, err)

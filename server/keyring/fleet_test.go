@@ -17,6 +17,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -37,7 +38,7 @@ type limited struct {
 
 func newLimited(t *testing.T, perSecond float64) *limited {
 	return &limited{
-		KEK: localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), allowed: rate.NewLimiter(rate.Limit(perSecond), 20),
+		KEK: localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), allowed: rate.NewLimiter(rate.Limit(perSecond), int(perSecond)/5),
 		calls: map[int64]int{}, good: map[int64]int{},
 	}
 }
@@ -104,14 +105,14 @@ func newFleet(t *testing.T, store keystore.Store, kek kms.KEK, n int, options ..
 }
 
 // use uses every tenant whose keys are in memory twice a minute, and returns how many there were in the end.
-func (f *fleet) use(t *testing.T, d time.Duration) (unlocked int) {
+func (f *fleet) use(d time.Duration) (unlocked int) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
 		time.Sleep(30 * time.Second)
 		unlocked = 0
 		for _, tenant := range f.tenants {
-			if tenant.state.Load() != nil {
+			if s := tenant.state.Load(); s != nil {
 				unlocked++
-				require.NoError(t, works(tenant))
+				s.used.Store(true)
 			}
 		}
 	}
@@ -121,9 +122,12 @@ func (f *fleet) use(t *testing.T, d time.Duration) (unlocked int) {
 // Ten thousand tenants and a KMS that allows 100 calls a second: an outage and a time of throttling cause no
 // storm of calls, no keys are lost, and both are over within a minute.
 func TestTenThousandTenants(t *testing.T) {
-	const n, allowed = 10_000, 100
+	n, allowed := 10_000, 100
+	if raceEnabled {
+		n, allowed = 1000, 10 // the same in proportion
+	}
 	synctest.Test(t, func(t *testing.T) {
-		kek := newLimited(t, allowed)
+		kek := newLimited(t, float64(allowed))
 		f := newFleet(t, keystoretest.NewMemory(), kek, n)
 		healthy := func(when string) {
 			t.Helper()
@@ -136,12 +140,12 @@ func TestTenThousandTenants(t *testing.T) {
 		most, calls, _ := kek.between(time.Now().Add(-10 * time.Minute))
 		t.Logf("unlocking: %d calls, at most %d a second", calls, most)
 		require.LessOrEqual(t, most, 2*allowed)
-		require.Equal(t, n, f.use(t, 30*time.Minute))
+		require.Equal(t, n, f.use(30*time.Minute))
 		healthy("before the outage")
 
 		begun := time.Now()
 		kek.down.Store(true)
-		require.Equal(t, n, f.use(t, 20*time.Minute), "no keys are lost in an outage")
+		require.Equal(t, n, f.use(20*time.Minute), "no keys are lost in an outage")
 		most, calls, _ = kek.between(begun)
 		t.Logf("outage: %d calls in 20 minutes, at most %d a second", calls, most)
 		require.LessOrEqual(t, most, 10, "one call at a time probes")
@@ -151,27 +155,27 @@ func TestTenThousandTenants(t *testing.T) {
 
 		ended := time.Now()
 		kek.down.Store(false)
-		require.Equal(t, n, f.use(t, time.Minute))
+		require.Equal(t, n, f.use(time.Minute))
 		healthy("a minute after the outage")
 		_, _, good := kek.between(ended.Add(30 * time.Second))
 		t.Logf("recovery: %d renewals in the second half of the first minute", good)
 		require.Greater(t, good, 30*allowed/2, "most of what the KMS allows is used")
-		require.Equal(t, n, f.use(t, 37*time.Minute)) // until the next renewals
+		require.Equal(t, n, f.use(37*time.Minute)) // until the next renewals
 		most, _, _ = kek.between(ended)
 		t.Logf("recovery: at most %d calls a second", most)
 		require.LessOrEqual(t, most, allowed*3/2)
 
 		begun = time.Now()
 		kek.allowed.SetLimit(1)
-		require.Equal(t, n, f.use(t, 10*time.Minute))
+		require.Equal(t, n, f.use(10*time.Minute))
 		most, calls, _ = kek.between(begun.Add(10 * time.Second))
 		t.Logf("throttling: %d calls in 10 minutes, at most %d a second", calls, most)
 		require.LessOrEqual(t, most, 20)
-		kek.allowed.SetLimit(allowed)
+		kek.allowed.SetLimit(rate.Limit(allowed))
 		ended = time.Now()
-		require.Equal(t, n, f.use(t, time.Minute))
+		require.Equal(t, n, f.use(time.Minute))
 		healthy("a minute after the throttling")
-		require.Equal(t, n, f.use(t, time.Hour))
+		require.Equal(t, n, f.use(time.Hour))
 		most, _, _ = kek.between(ended)
 		require.LessOrEqual(t, most, allowed*3/2)
 		_, missed := f.ring.Cached()
@@ -196,7 +200,7 @@ func TestShredIsSeenByTheFleet(t *testing.T) {
 	n, kek := soakTenants(t), localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	var fleets []*fleet
 	for range servers {
-		fleets = append(fleets, newFleet(t, keystore.NewRedis(redis.Client(t)), kek, n))
+		fleets = append(fleets, newFleet(t, rediskeys.New(redis.Client(t)), kek, n))
 	}
 	slowest := time.Duration(0)
 	for round, id := range []string{"tenant-0", fmt.Sprint("tenant-", n/2), fmt.Sprint("tenant-", n-1)} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -223,7 +224,7 @@ func TestManyProcessesRotate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	open := func() *keyring.Keyring {
-		r, err := keyring.New(keystore.NewRedis(server.Client(t)), kms.NewSet(newKEK(t)), "test")
+		r, err := keyring.New(rediskeys.New(server.Client(t)), kms.NewSet(newKEK(t)), "test")
 		require.NoError(t, err)
 		t.Cleanup(r.Close)
 		return r

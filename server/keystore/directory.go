@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -91,7 +92,7 @@ func (d *Directory) Swap(ctx context.Context, kind Kind, name string, old, docum
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	if err := check(d.Where(kind, name), name, document); err != nil {
+	if err := CheckWrite(d.Where(kind, name), name, document); err != nil {
 		return false, err
 	}
 	unlock, err := d.lock()
@@ -195,6 +196,9 @@ func (d *Directory) names(folder string) (names []string, err error) {
 	slices.Sort(names)
 	return names, nil
 }
+
+// same reports whether both are the same document, or both none.
+func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
 // unavailable names the file and the reason.
 func unavailable(path string, reason error) error {

@@ -12,6 +12,7 @@ package keystore
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -99,6 +100,19 @@ type Store interface {
 
 	// Where names the place of a document for people: a path, or a key of Redis.
 	Where(kind Kind, name string) string
+}
+
+// CheckWrite refuses what no document can be, for drivers.
+func CheckWrite(where, name string, document []byte) error {
+	switch {
+	case len(name) > MaxName:
+		return fmt.Errorf("keystore: %w: the name is longer than %d bytes", ErrUnavailable, MaxName)
+	case len(document) > MaxDocument:
+		return fmt.Errorf("keystore: %s: %w: the document is longer than %d bytes", where, ErrUnavailable, MaxDocument)
+	case document != nil && len(document) == 0:
+		return fmt.Errorf("keystore: %s: %w: the document is empty", where, ErrUnavailable)
+	}
+	return nil
 }
 
 // pageSize is how many documents All reads at once.

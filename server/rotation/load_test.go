@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
@@ -175,7 +175,7 @@ func TestManyBegin(t *testing.T) {
 	var sites []*site
 	for range 8 {
 		client := server.Client(t)
-		sites = append(sites, newSite(t, keystore.NewRedis(client), rediskv.New(client), nil))
+		sites = append(sites, newSite(t, rediskeys.New(client), rediskv.New(client), nil))
 	}
 	sites[0].fill(200)
 	for range 3 {

@@ -1,0 +1,208 @@
+// Package rediskeys is the keystore.Store in a Redis that several hosts share.
+//
+// All keys have one hash tag, so that one script changes a document, the feed and the indexes in one step, in a
+// cluster as well. The store is as durable as the Redis is: one that keeps keysets needs appendonly yes,
+// appendfsync always and maxmemory-policy noeviction.
+package rediskeys
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+)
+
+// Store is a keystore.Store over a client of Redis.
+type Store struct{ client redis.UniversalClient }
+
+var _ keystore.Store = (*Store)(nil)
+
+// New returns a store over a client, which remains the caller's.
+func New(client redis.UniversalClient) *Store { return &Store{client} }
+
+// The keys: a string for each document, one sorted set of names and one of due times for each kind, and one
+// stream of changes.
+const (
+	prefix  = "{coffer-keys}/"
+	feedKey = prefix + "feed"
+)
+
+// feedLength is roughly how many changes the feed keeps. A reader that fell behind by more rereads everything.
+const feedLength = 100_000
+
+// feedPage is how many changes are read at once.
+const feedPage = 1000
+
+// readBackTimeout bounds reading back after an error, when the caller may have gone.
+const readBackTimeout = 5 * time.Second
+
+// Where implements keystore.Store.
+func (s *Store) Where(kind keystore.Kind, name string) string {
+	return prefix + string(kind) + "/" + name
+}
+
+func namesKey(kind keystore.Kind) string { return prefix + "names/" + string(kind) }
+func dueKey(kind keystore.Kind) string   { return prefix + "due/" + string(kind) }
+
+// Get implements keystore.Store.
+func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	content, err := s.client.Get(ctx, s.Where(kind, name)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.failed(kind, name, err)
+	}
+	return content, nil
+}
+
+// swapScript takes the keys of the document, the names, the due times and the feed; and whether there is a
+// former document, the former one, whether there is a new one, the new one, the due time, the kind, the name, a
+// random id of the change and the length of the feed.
+var swapScript = redis.NewScript(`
+local old = ARGV[1] == '1' and ARGV[2]
+if redis.call('GET', KEYS[1]) ~= old then return 0 end
+if ARGV[3] == '1' then
+	redis.call('SET', KEYS[1], ARGV[4])
+	redis.call('ZADD', KEYS[2], 0, ARGV[7])
+else
+	redis.call('DEL', KEYS[1])
+	redis.call('ZREM', KEYS[2], ARGV[7])
+end
+if ARGV[3] == '1' and ARGV[5] ~= '0' then
+	redis.call('ZADD', KEYS[3], ARGV[5], ARGV[7])
+else
+	redis.call('ZREM', KEYS[3], ARGV[7])
+end
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'id', ARGV[8], 'kind', ARGV[6], 'name', ARGV[7])
+return 1`)
+
+// Swap implements keystore.Store.
+func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if err := keystore.CheckWrite(s.Where(kind, name), name, document); err != nil {
+		return false, err
+	}
+	keys := []string{s.Where(kind, name), namesKey(kind), dueKey(kind), feedKey}
+	n, err := swapScript.Run(ctx, s.client, keys,
+		flag(old), old, flag(document), document, due, string(kind), name, rand.Text(), feedLength).Int()
+	if err == nil && n == 1 {
+		return true, nil
+	}
+	// The client repeats a call whose reply was lost, and the second attempt finds the work of the first one.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTimeout)
+	defer cancel()
+	now, readErr := s.Get(ctx, kind, name)
+	switch {
+	case readErr == nil && (now == nil) == (document == nil) && bytes.Equal(now, document):
+		return true, nil
+	case err != nil:
+		return false, s.failed(kind, name, err)
+	}
+	return false, readErr
+}
+
+func flag(content []byte) string {
+	if content == nil {
+		return "0"
+	}
+	return "1"
+}
+
+// Page implements keystore.Store, in the order of names.
+func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limit int) (documents []keystore.Document, next string, err error) {
+	from := "-"
+	if after != "" {
+		from = "(" + after[1:]
+	}
+	names, err := s.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: namesKey(kind), ByLex: true, Start: from, Stop: "+", Count: int64(limit) + 1}).Result()
+	if err != nil {
+		return nil, "", s.failed(kind, "", err)
+	}
+	if len(names) > limit {
+		names = names[:limit]
+		next = "." + names[limit-1] // never empty, although a name can be
+	}
+	if len(names) == 0 {
+		return nil, "", nil
+	}
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i] = s.Where(kind, name)
+	}
+	contents, err := s.client.MGet(ctx, keys...).Result()
+	if err != nil {
+		return nil, "", s.failed(kind, "", err)
+	}
+	for i, content := range contents {
+		if text, ok := content.(string); ok { // else it was removed in the meantime
+			documents = append(documents, keystore.Document{Name: names[i], Content: []byte(text)})
+		}
+	}
+	return documents, next, nil
+}
+
+// beginFeed returns the last entry of the feed. It adds one if there is none, so that there is a position that
+// an emptied store does not contain.
+var beginFeed = redis.NewScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if #last == 0 then
+	redis.call('XADD', KEYS[1], '*', 'id', ARGV[1], 'kind', '', 'name', '')
+	last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+end
+return last[1][1] .. ' ' .. last[1][2][2]`)
+
+// Changes implements keystore.Store. A position is the last entry that was read: its place in the stream and its random
+// id. A stream that was trimmed beyond it, or that another history replaced, does not contain that entry.
+func (s *Store) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
+	if since == "" {
+		last, err := beginFeed.Run(ctx, s.client, []string{feedKey}, rand.Text()).Text()
+		if err != nil {
+			return nil, "", s.failed("feed", "", err)
+		}
+		return nil, keystore.Position(last), nil
+	}
+	place, id, _ := strings.Cut(string(since), " ")
+	entries, err := s.client.XRangeN(ctx, feedKey, place, "+", feedPage+1).Result()
+	if err != nil {
+		return nil, "", s.failed("feed", "", err)
+	}
+	if len(entries) == 0 || entries[0].ID != place || entries[0].Values["id"] != id {
+		return nil, "", keystore.ErrFeedLost
+	}
+	var changes []keystore.Change
+	for _, entry := range entries[1:] {
+		kind, _ := entry.Values["kind"].(string)
+		name, _ := entry.Values["name"].(string)
+		entryID, _ := entry.Values["id"].(string)
+		since = keystore.Position(entry.ID + " " + entryID)
+		changes = append(changes, keystore.Change{Kind: keystore.Kind(kind), Name: name})
+	}
+	return changes, since, nil
+}
+
+// Due implements keystore.Store.
+func (s *Store) Due(ctx context.Context, kind keystore.Kind, until int64, limit int) ([]string, error) {
+	names, err := s.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: dueKey(kind), ByScore: true, Start: "-inf", Stop: until, Count: int64(limit)}).Result()
+	if err != nil {
+		return nil, s.failed(kind, "", err)
+	}
+	return names, nil
+}
+
+func (s *Store) failed(kind keystore.Kind, name string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), keystore.ErrUnavailable, rediskv.Failure("keysets", err))
+}
