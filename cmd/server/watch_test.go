@@ -79,7 +79,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	there := map[string]bool{}
 	for _, name := range regexp.MustCompile(`(?m)^# TYPE (coffer_\w+) `).FindAllStringSubmatch(scraped, -1) {
 		there[name[1]] = true
-		require.Contains(t, text, "`"+name[1]+"`")
+		require.True(t, strings.Contains(text, "`"+name[1]+"`"), "the metric %s is not documented", name[1])
 	}
 	named := regexp.MustCompile(`coffer_\w+`)
 	table, _, _ := strings.Cut(text[strings.Index(text, "### Metrics"):], "```")
