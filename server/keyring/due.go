@@ -68,5 +68,5 @@ func (r *Keyring) swap(ctx context.Context, d *envelope.Document, old, content [
 	if r.due != nil {
 		due = r.due(d)
 	}
-	return r.store.Swap(ctx, keystore.Keysets, d.Owner, old, content, due)
+	return keystore.Replace(ctx, r.store, keystore.Keysets, d.Owner, old, content, due)
 }

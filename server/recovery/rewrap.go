@@ -208,7 +208,7 @@ func (r *Recovery) note(ctx context.Context, old, next *Rewrapping) error {
 		b, _ := json.Marshal(w) // cannot fail: texts and numbers only
 		return b
 	}
-	swapped, err := r.Store.Swap(ctx, keystore.Leases, r.rewrapName(), encode(old), encode(next), 0)
+	swapped, err := keystore.Replace(ctx, r.Store, keystore.Leases, r.rewrapName(), encode(old), encode(next), 0)
 	if err == nil && !swapped {
 		now, e := r.Rewrapping(ctx)
 		if e != nil || !bytes.Equal(encode(now), encode(next)) {

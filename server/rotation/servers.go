@@ -57,7 +57,7 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), missing}) // cannot fail: texts and numbers only
-	if _, err := r.Keystore.Swap(ctx, keystore.Servers, r.id, before, content, 0); err != nil {
+	if _, err := keystore.Replace(ctx, r.Keystore, keystore.Servers, r.id, before, content, 0); err != nil {
 		return false, err
 	}
 	r.mu.Lock()
@@ -114,7 +114,7 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 			continue
 		}
 		if !lives(&s, r.silent("server "+s.ID, string(document.Content), silence), r.now()) {
-			_, _ = r.Keystore.Swap(ctx, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
+			_, _ = keystore.Replace(ctx, r.Keystore, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
 			continue
 		}
 		live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
@@ -147,7 +147,7 @@ func (r *Rotator) leave(ctx context.Context) error {
 	}
 	content, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
 	if err == nil && content != nil {
-		_, err = r.Keystore.Swap(ctx, keystore.Servers, r.id, content, nil, 0)
+		_, err = keystore.Replace(ctx, r.Keystore, keystore.Servers, r.id, content, nil, 0)
 	}
 	return err
 }

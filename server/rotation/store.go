@@ -77,7 +77,7 @@ func (r *Rotator) edit(ctx context.Context, tenant string, change func(record *R
 		if bytes.Equal(content, old) {
 			return record, nil
 		}
-		swapped, err := r.Keystore.Swap(ctx, keystore.Rotations, tenant, old, content, record.Next)
+		swapped, err := keystore.Replace(ctx, r.Keystore, keystore.Rotations, tenant, old, content, record.Next)
 		if err != nil || swapped {
 			return record, err
 		}
@@ -99,7 +99,7 @@ func (r *Rotator) advance(ctx context.Context, was *Record, change func(record *
 func (r *Rotator) postpone(ctx context.Context, kind keystore.Kind, name string, due int64) error {
 	content, err := r.Keystore.Get(ctx, kind, name)
 	if err == nil && content != nil {
-		_, err = r.Keystore.Swap(ctx, kind, name, content, content, due)
+		_, err = keystore.Replace(ctx, r.Keystore, kind, name, content, content, due)
 	}
 	return err
 }
@@ -138,7 +138,7 @@ func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*
 		if bytes.Equal(content, old) {
 			return sweep, nil
 		}
-		swapped, err := r.Keystore.Swap(ctx, keystore.Sweeps, r.sweepName(), old, content, 0)
+		swapped, err := keystore.Replace(ctx, r.Keystore, keystore.Sweeps, r.sweepName(), old, content, 0)
 		if err != nil || swapped {
 			return sweep, err
 		}

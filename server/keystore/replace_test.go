@@ -1,0 +1,67 @@
+package keystore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+)
+
+// leaving is a store whose caller disconnects before each write.
+type leaving struct {
+	keystore.Store
+	leave func()
+}
+
+func (l *leaving) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	l.leave()
+	return l.Store.Swap(ctx, kind, name, old, document, due)
+}
+
+// Replace reports a change that was made, though its reply was lost or its caller left, and no other.
+func TestReplace(t *testing.T) {
+	one, two := []byte("one"), []byte("two")
+	for _, row := range []struct {
+		name          string
+		fault         keystoretest.Fault
+		old, document []byte
+		replaced      bool
+		err           bool
+	}{
+		{"works", keystoretest.Works, one, two, true, false},
+		{"lost", keystoretest.LoseReply, one, two, true, false},
+		{"lost removal", keystoretest.LoseReply, one, nil, true, false},
+		{"lost refusal", keystoretest.LoseReply, two, []byte("three"), false, true},
+		{"fails", keystoretest.FailBefore, one, two, false, true},
+		{"fails to remove", keystoretest.FailBefore, one, nil, false, true},
+		{"delayed", keystoretest.Delay, one, two, true, false},
+		{"twice", keystoretest.Duplicate, one, two, true, false},
+		{"refused", keystoretest.Works, two, one, true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			store, err := keystore.OpenDirectory(t.TempDir())
+			require.NoError(t, err)
+			_, err = store.Swap(t.Context(), keystore.Keysets, "x", nil, one, 0)
+			require.NoError(t, err)
+			faulty := keystoretest.Faulty(store, keystoretest.At(1, row.fault))
+			faulty.Pause = time.Millisecond
+			ctx, cancel := context.WithCancel(t.Context())
+			replaced, err := keystore.Replace(ctx, &leaving{faulty, cancel}, keystore.Keysets, "x", row.old, row.document, 0)
+			require.Equal(t, row.err, err != nil, err)
+			require.Equal(t, row.replaced, replaced)
+			now, err := store.Get(t.Context(), keystore.Keysets, "x")
+			require.NoError(t, err)
+			if row.replaced {
+				require.Equal(t, row.document, now)
+			} else {
+				require.Equal(t, one, now)
+			}
+			_, err = keystore.Replace(ctx, store, keystore.Keysets, "y", nil, one, 0)
+			require.ErrorIs(t, err, context.Canceled, "the caller left before it began")
+		})
+	}
+}
