@@ -12,11 +12,11 @@ export interface Field {
   meaning: string;
 }
 
-const algorithms = ['', 'AES-256-GCM', 'AES-256-GCM, value in the clear', 'chunked AES-256-GCM'];
+const algorithms = ['', 'AES-256-GCM', 'AES-256-GCM, value in the clear', 'Cobblestone-256'];
 const uses = ['', 'storage', 'cache', 'service', 'field', 'file'];
 const sources = ['', 'keyset', 'passphrase', 'master key'];
 const classes = ['', 'public', 'internal', 'confidential', 'PII', 'PHI'];
-const types = ['', 'text', 'bytes', 'buffer', 'JSON', 'blob', 'file'];
+const types = ['', 'text', 'bytes', 'buffer', 'JSON', 'blob', 'file', 'view'];
 
 const PUBLIC = 2;
 const FIXED = 80;

@@ -44,7 +44,9 @@ func (s *Schedule) nonce(chunk uint64) []byte {
 func SealChunks(inputKey, salt, context, plaintext []byte) []byte {
 	s := NewSchedule(inputKey, salt, context)
 	aead := newGCM(s.Key)
-	body := slices.Concat(salt, s.Commitment)
+	chunks := len(plaintext)/ChunkSize + 1
+	body := make([]byte, 0, len(salt)+commitmentSize+len(plaintext)+chunks*tagSize) // GCM would copy it for each chunk
+	body = append(append(body, salt...), s.Commitment...)
 	for i := uint64(0); ; i++ {
 		n := min(len(plaintext), ChunkSize)
 		body = aead.Seal(body, s.nonce(i), plaintext[:n], nil)
@@ -64,7 +66,7 @@ func OpenChunks(inputKey, context, body []byte) ([]byte, error) {
 	if subtle.ConstantTimeCompare(body[:commitmentSize], s.Commitment) == 0 {
 		return nil, envelope.ErrAuthentication
 	}
-	aead, plaintext := newGCM(s.Key), []byte{}
+	aead, plaintext := newGCM(s.Key), make([]byte, 0, len(body))
 	body = body[commitmentSize:]
 	for i := uint64(0); ; i++ {
 		n := min(len(body), ChunkSize+tagSize)

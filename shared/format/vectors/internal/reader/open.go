@@ -217,7 +217,7 @@ func (r *Reader) chunks(key, additional, body []byte) ([]byte, Code) {
 	if !r.check(Commitment, bytes.Equal(schedule[44:], body[24:56])) {
 		return nil, authentication
 	}
-	plaintext := []byte{}
+	plaintext := make([]byte, 0, len(body))
 	body = body[56:]
 	for i := uint64(0); len(body) > 0; i++ {
 		n := min(len(body), 16400)

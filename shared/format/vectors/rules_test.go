@@ -1,0 +1,86 @@
+package vectors_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
+)
+
+// requireOutcome holds an error to a vector's code, which is empty for success.
+func requireOutcome(t *testing.T, code string, err error) {
+	t.Helper()
+	if code == "" {
+		require.NoError(t, err)
+		return
+	}
+	requireCode(t, code, err)
+}
+
+func TestRules(t *testing.T) {
+	rules := vectors.OfRules()
+	for _, v := range rules.Sessions {
+		t.Run("session/"+v.Name, func(t *testing.T) {
+			id := make([]byte, 32)
+			for i := range id {
+				id[i] = byte(i)
+			}
+			require.Equal(t, []byte(v.MasterKey), plain.SessionKey(id, v.Owner))
+			require.Equal(t, v.StoredAs, plain.SessionName(id, v.Owner))
+		})
+	}
+	for _, v := range rules.Collections {
+		t.Run("collection/"+v.Name, func(t *testing.T) {
+			got, err := format.FieldCollection(v.Table, v.Column)
+			requireOutcome(t, v.Code, err)
+			require.Equal(t, v.Collection, got)
+		})
+	}
+	for _, v := range rules.Paddings {
+		require.Equal(t, v.Padded, format.PaddedSize(v.Length), "padding of %d", v.Length)
+	}
+	for _, v := range rules.Bodies {
+		t.Run("body/"+v.Name, func(t *testing.T) {
+			h := format.Header{Algorithm: format.Algorithm(v.Algorithm), Flags: format.Flags(v.Flags)}
+			requireOutcome(t, v.Code, format.CheckBody(&h, int(v.Length)))
+		})
+	}
+	for _, v := range rules.Revisions {
+		t.Run("revision/"+v.Name, func(t *testing.T) {
+			for _, pair := range []struct {
+				a, b []byte
+				want bool
+			}{{v.Later, v.Earlier, true}, {v.Earlier, v.Later, false}} {
+				got, err := format.Supersedes(pair.a, pair.b)
+				require.NoError(t, err)
+				require.Equal(t, pair.want, got)
+			}
+		})
+	}
+}
+
+func TestPrimaries(t *testing.T) {
+	indexes := map[string]*envelope.Index{}
+	for _, v := range vectors.Documents().Documents {
+		d, err := envelope.ParseDocument(v.Bytes)
+		require.NoError(t, err)
+		indexes[v.Name] = envelope.NewIndex(d)
+	}
+	seen := map[string]bool{}
+	for _, v := range vectors.OfRules().Primaries {
+		t.Run(v.Name, func(t *testing.T) {
+			id, err := indexes[v.Document].Primary(format.Use(v.Use), classify.Class(v.Class))
+			requireOutcome(t, v.Code, err)
+			seen[v.Code] = true
+			if v.Code == "" {
+				require.Equal(t, []byte(v.KeyID), id[:])
+			}
+		})
+	}
+	require.Equal(t, map[string]bool{"": true, "key_unusable": true, "key_destroyed": true}, seen)
+}
