@@ -29,9 +29,9 @@ func auditCommand() *cobra.Command {
 }
 
 var (
-	// errLog says that verify found something; what, it printed.
+	// errLog means that verify found a fault, which it printed.
 	errLog = errors.New("the audit log is not as it was written")
-	// errPruned says that verify could not do all that was asked.
+	// errPruned means that verify could not check a given head.
 	errPruned = errors.New("a given head names a line before those that are kept, so that it says nothing: where the log was to be deleted up to there, give --pruned")
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// errLogGone says that there was an audit log and nothing is left of it, so that no part of it can be proven.
+// errLogGone means that the data directory had an audit log and nothing of it is left.
 var errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit and audit.key; " +
 	"if they are lost, or were put away on purpose, `coffer audit begin` begins another log, which records that"}
 
@@ -27,7 +27,7 @@ func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit") 
 
 func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
 
-// auditMarkPath is of the file that says that this data directory has an audit log.
+// auditMarkPath is the path of the file that marks a data directory with an audit log.
 func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.made") }
 
 const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
@@ -62,7 +62,7 @@ func logGone(c *config.Config) (bool, error) {
 	return err == nil && !left, err
 }
 
-// auditKey opens the key of the audit log, which the general KEK wraps, and makes it where there is none.
+// auditKey opens the key of the audit log, which the general KEK wraps, and makes it if it does not exist.
 func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, error) {
 	key, err := audit.OpenKey(ctx, auditKeyPath(c), auditKEK{keks.All()[0], c.Environment})
 	if errors.Is(err, envelope.ErrAuthentication) {
@@ -93,8 +93,7 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
-// beginAudit begins another log in a directory of its own, and moves it to its place once its first line says that it
-// is another one. A kill before that leaves a log that is gone, and the command can be run again.
+// beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill before that leaves a log that is gone, and the command can be run again.
 func beginAudit(cmd *cobra.Command) error {
 	c, err := loadData(cmd)
 	if err != nil {

@@ -36,7 +36,7 @@ func (s *server) listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
-	return answerJSON(c, http.StatusOK, eventPage{append([]audit.Entry{}, entries...), next})
+	return answerJSON(c, http.StatusOK, eventPage{append([]audit.Entry{}, entries...), next.String()})
 }
 
 func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
@@ -73,7 +73,7 @@ func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
 		}
 	}
 	if values.Has("cursor") {
-		if q.Before, err = audit.ParseCursor(values.Get("cursor")); err != nil {
+		if q.From, err = audit.ParseHeads(values.Get("cursor")); err != nil {
 			return q, errCursor
 		}
 	}

@@ -10,20 +10,20 @@
 // The order to keep is: do the cryptography, record that the key was used, and only then let the result
 // leave, to the client or to the store.
 //
-// The lines are a chain: each has a number and a MAC, under a key that lies on the disk wrapped by the KEK
-// only, over the MAC before it and its own bytes. A file beside the log, its head, names the last line that
-// is known to be on the disk, under another key; it is behind by a second at most. The head's [Anchor] can be
-// kept elsewhere too. What that finds:
+// Each process writes a chain of its own, which it holds under a lock for as long as it runs. Each line has a number,
+// and a MAC over the MAC of the line before and its own bytes, under a key that is on the disk wrapped by the KEK only.
+// A file beside the chain, its head, names the last line that is known to be on the disk; it is behind by a second at
+// most. A list names all chains. Lines name the heads of other chains. [Verify] finds:
 //
-//   - Who can write to the disk and has no key: every line that was changed, removed, inserted or put elsewhere, and every end that was cut off or
-//     written anew, up to the head. What was written after the head and cut off while no process runs, as a kill could have, is not found; nor is that log and
-//     head were both put back to what they once were: an anchor of after that, kept elsewhere, finds it.
-//   - Who has the key, such as the server itself once it is broken into: nothing that they change in what an anchor does not reach; every change before an anchor
-//     that was kept elsewhere.
-//   - Nothing tells of an event that the server never recorded.
+//   - if somebody can write to the disk and has no key: every line that was changed, removed, inserted or moved, and every end that was cut off or written
+//     again, up to the head. It does not find lines after the head that were cut off while no process ran, nor a log that was put back to an earlier state
+//     together with all heads. A head that was kept elsewhere finds that.
+//   - if somebody has the key, such as an intruder in the server: every change before a head that was kept elsewhere.
 //
-// A kill at any point leaves a log that verifies: what it cut short is no line, and the next line tells how
-// many bytes of it there are and their hash.
+// An event that the server never recorded cannot be found.
+//
+// A kill at any point leaves a log that verifies: the remains of a line that it cut short are not a line, and the next
+// line records their length and hash.
 package audit
 
 import (

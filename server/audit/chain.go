@@ -29,7 +29,7 @@ type chain struct {
 	file     disk
 	info     fs.FileInfo // of file
 	at       Anchor      // the last line
-	begin    int64       // where it begins in the file
+	begin    int64       // its offset in the file
 	rest     rest        // behind it
 	ended    bool        // the file ends with a line's end
 	began    time.Time   // when the file's first line was written
@@ -78,14 +78,9 @@ func (c *chain) find(known head) error {
 	}
 	w := walk{linker: c.linker, at: known.Head}
 	s := source{offset: known.Offset, files: slices.DeleteFunc(files, func(f logFile) bool { return f.size == 0 })} // a device, too
-	defer s.close()
 	c.begin, c.ended = known.Offset, true
 	ok := known.File > known.Head.Seq // the line is in the file before, or there is none
-	for more := true; more; {
-		p, err := s.next(context.Background())
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for p, err := range s.all(context.Background()) {
 		if err != nil {
 			return err
 		}
@@ -98,7 +93,9 @@ func (c *chain) find(known head) error {
 		if w.at != before {
 			c.begin = s.offset - int64(len(p.text))
 		}
-		c.ended, more = bytes.HasSuffix(p.text, []byte{'\n'}), ok
+		if c.ended = bytes.HasSuffix(p.text, []byte{'\n'}); !ok {
+			break
+		}
 	}
 	c.at, c.rest, c.altered = w.at, w.rest, !ok || w.rest.other
 	c.ended = last.size == 0 || c.ended && !c.altered
@@ -139,11 +136,11 @@ func timeOf(p piece) (at time.Time) {
 	return at
 }
 
-// head is what the chain's head is to say of the last line.
+// head returns the chain's head, as far as it follows from the last line.
 func (c *chain) head() head { return head{Head: c.at, File: c.current.first, Offset: c.begin} }
 
 // write appends objects, one a line of JSON, as lines. The first names the heads of other chains, unless that is
-// empty. An error says that maybe not all of them were written.
+// empty. After an error, some of them may have been written.
 func (c *chain) write(objects []byte, heads string) (rotated bool, err error) {
 	if info, err := os.Stat(c.current.path); err != nil || !os.SameFile(info, c.info) || info.Size() != c.current.size {
 		if err := c.find(c.head()); err != nil { // somebody changed it, or a write failed
@@ -194,7 +191,7 @@ func (c *chain) write(objects []byte, heads string) (rotated bool, err error) {
 	return rotated, nil
 }
 
-// reportAltered tells the operator, for the log itself may be out of reach.
+// reportAltered writes to the server's log, because the audit log may be out of reach.
 func (c *chain) reportAltered() {
 	c.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify",
 		"chain", c.at.Chain, "last", c.at.Seq)

@@ -16,14 +16,14 @@ import (
 // Sync says which events must be on the disk, and not only with the operating system, before Record returns.
 type Sync uint8
 
-// The policies. What is not synced at once is synced within a second.
+// The policies. All other lines are synced within a second.
 const (
 	SyncNotable Sync = iota // all but the ordinary use of keys and sessions
 	SyncAll                 // everything
 	SyncLater               // nothing: a power cut may lose the last second
 )
 
-// OnFailure says what becomes of an operation whose event cannot be recorded.
+// OnFailure decides about an operation if its event cannot be recorded.
 type OnFailure uint8
 
 // The choices.
@@ -32,7 +32,7 @@ const (
 	Continue                  // it goes on unrecorded, and the server's log says so
 )
 
-// Options says how a File records. The zero value is the strictest that keeps up with a cache, and never begins
+// Options configures a File. The zero value is the strictest that keeps up with a cache, and never begins
 // another file.
 type Options struct {
 	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
@@ -65,16 +65,17 @@ type File struct {
 	keeper  *keeper
 	release func() // of the chain
 
-	wake     chan struct{}          // tells the writer of a group; closed behind the last
+	wake     chan struct{}          // wakes the writer for a group; closed behind the last
 	ended    chan struct{}          // closed when the writer ended
 	others   atomic.Pointer[string] // heads of other chains, for a line to name
 	headLost atomic.Bool            // for a line to record
 
 	mu        sync.Mutex
-	gathering *group // that the writer takes next; nil if nobody waits
+	gathering *group // that the writer takes next; nil if no caller waits
 	spare     []byte // that the next group begins with
 	written   head   // the last line that was written
 	closed    bool
+	closeOnce sync.Once
 }
 
 var _ Recorder = (*File)(nil)
@@ -107,7 +108,7 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	known, release, err := claim(dir, key, f.create)
+	known, release, err := claim(dir, key, f.options.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -118,15 +119,6 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	f.release, f.written = release, f.chain.head()
 	f.keeper = newKeeper(f, known)
 	return f, nil
-}
-
-// create reports whether a log may be begun.
-func (f *File) create() error {
-	if used, err := InUse(f.dir); err != nil || used {
-		return errors.Join(ErrHead, err)
-	}
-	f.options.Log.Warn("there is no audit log: one is begun", "path", f.dir)
-	return nil
 }
 
 // Record implements Recorder. The cancellation of its context does not stop it: an operation that was done is recorded
@@ -179,21 +171,19 @@ func (f *File) Head() (Head, error) { return ReadHead(f.dir, f.key) }
 
 // Close writes and syncs what waits, updates the head, and releases the chain. Later events are ErrUnavailable.
 func (f *File) Close() error {
-	f.keeper.stop() // while a line can still record what it finds
-	f.mu.Lock()
-	ending := !f.closed
-	f.closed = true
-	f.mu.Unlock()
-	if !ending {
+	f.closeOnce.Do(func() {
+		close(f.keeper.stopping) // while a line can still record what it finds
+		<-f.keeper.stopped
+		f.mu.Lock()
+		f.closed = true
+		close(f.wake)
+		f.mu.Unlock()
 		<-f.ended
-		return nil
-	}
-	close(f.wake)
-	<-f.ended
-	if err := errors.Join(f.keeper.note(), f.chain.file.Close()); err != nil {
-		f.options.Log.Error("the audit log was not closed", "error", err)
-	}
-	f.keeper.tell()
-	f.release()
+		if err := errors.Join(f.keeper.note(), f.chain.file.Close()); err != nil {
+			f.options.Log.Error("the audit log was not closed", "error", err)
+		}
+		f.keeper.tell()
+		f.release()
+	})
 	return nil
 }

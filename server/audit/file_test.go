@@ -230,7 +230,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
-// TestReopen: what was there stays, a line that was cut short too, and the next one records it.
+// TestReopen: all lines stay, even one that was cut short, and the next line records that one.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})

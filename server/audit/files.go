@@ -46,7 +46,7 @@ func (f logFile) name() string {
 	return filepath.Base(filepath.Dir(f.path)) + "/" + filepath.Base(f.path)
 }
 
-// listFiles returns the files of a chain behind a line, the oldest first. A chain without a directory has none.
+// listFiles returns the files of a chain behind a line, the oldest first. The directory need not exist.
 func listFiles(dir string, chain uint32, after uint64) (files []logFile, err error) {
 	entries, err := os.ReadDir(chainDir(dir, chain)) // sorted
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +90,8 @@ func InUse(dir string) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lock" }), err
+	used := func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name()[0] != '.' } // or a kill left it
+	return slices.ContainsFunc(entries, used), err
 }
 
 var errNotRegular = errors.New("not a regular file")
@@ -130,7 +131,7 @@ type backward struct {
 	held []byte // those behind them, up to the end of the next line
 }
 
-// next returns a line without its end, and where it begins. It returns io.EOF after the first one. A line that is
+// next returns a line without its end, and its offset. It returns io.EOF after the first one. A line that is
 // longer than maxLine comes in parts.
 func (b *backward) next() (line []byte, start int64, err error) {
 	for {

@@ -24,8 +24,7 @@ func (f *Filter) Wants(l *Line) bool {
 	case slices.Index(severities, l.Severity) < slices.Index(severities, f.Severity):
 		return false
 	}
-	at, err := time.Parse(timeLayout, l.Time)
-	return err == nil && (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+	return (f.Since.IsZero() || !l.at.Before(f.Since)) && (f.Until.IsZero() || l.at.Before(f.Until))
 }
 
 // fits reports whether an action is the one that is wanted, or begins so.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrHead says that a head of a log, or its list of chains, is missing or was not made with the log's key.
+// ErrHead means that a head of a log, or its list of chains, is missing or was not made with the log's key.
 var ErrHead = &codes.Error{Of: "authentication_failed", Text: "the audit log's list of chains, or a chain's head, is missing or was not made with its key: " +
 	"restore it, or move the log away, keep it, and begin a new one by coffer audit begin"}
 
@@ -31,7 +32,7 @@ type head struct {
 	Time   string `json:"time"`
 	Head   Anchor `json:"head"`             // the last line that is known to be on the disk
 	File   uint64 `json:"file"`             // the file that it is in, by the number of the file's first line
-	Offset int64  `json:"offset"`           // where it begins in that file
+	Offset int64  `json:"offset"`           // of the line in that file
 	From   Anchor `json:"from,omitzero"`    // the last line that retention deleted
 	Pruned uint64 `json:"pruned,omitempty"` // the file that it was in, which may be there still
 }
@@ -130,9 +131,8 @@ func ReadHead(dir string, key *Key) (all Head, err error) {
 	return all, nil
 }
 
-// claim acquires the first chain that no process holds, or begins another. create permits to begin a log if there is
-// none.
-func claim(dir string, key *Key, create func() error) (h head, release func(), err error) {
+// claim acquires the first chain that no process holds, or begins another, and the log if it does not exist.
+func claim(dir string, key *Key, log *slog.Logger) (h head, release func(), err error) {
 	unlock, err := durable.Lock(lockPath(dir))
 	if err != nil {
 		return head{}, nil, fmt.Errorf("audit: %w", err)
@@ -141,7 +141,8 @@ func claim(dir string, key *Key, create func() error) (h head, release func(), e
 	var list chainList
 	err = readSealed(listPath(dir), key, &list)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = create(); err == nil {
+		if used, e := InUse(dir); e == nil && !used {
+			log.Warn("there is no audit log: one is begun", "path", dir)
 			err = writeSealed(listPath(dir), key, &list)
 		}
 	}
@@ -150,11 +151,17 @@ func claim(dir string, key *Key, create func() error) (h head, release func(), e
 			return head{}, nil, err
 		}
 		release, ok, err := durable.TryLock(lockPath(chainDir(dir, chain)))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errors.Join(ErrHead, err) // its directory is gone
+		}
 		if err != nil {
 			return head{}, nil, fmt.Errorf("audit: %w", err)
 		}
 		if ok {
-			if h, err = readHead(dir, chain, key); err != nil {
+			if err = durable.Sweep(chainDir(dir, chain)); err == nil {
+				h, err = readHead(dir, chain, key)
+			}
+			if err != nil {
 				release()
 			}
 			return h, release, err

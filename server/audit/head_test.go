@@ -45,8 +45,8 @@ func TestHead(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestAnchors: who puts back log and head, both as they were, is found by an anchor of after that; so is who
-// has the key and writes the log anew.
+// TestAnchors: a later head finds a log that was put back together with its heads, and one that was written again with
+// the key.
 func TestAnchors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit")

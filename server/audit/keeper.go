@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -15,8 +14,8 @@ import (
 
 const syncInterval = time.Second
 
-// keeper syncs a chain, writes its head and deletes its earlier files, in one goroutine beside the writer, so that
-// nobody waits for it.
+// keeper syncs a chain, writes its head and deletes its earlier files, in one goroutine beside the writer: no caller
+// waits for it.
 type keeper struct {
 	*File
 	head      head      // as it was written last
@@ -25,7 +24,6 @@ type keeper struct {
 	told      time.Time // when heads were written to the server's log
 	wakePrune chan struct{}
 	stopping  chan struct{}
-	stopOnce  sync.Once
 	stopped   chan struct{}
 }
 
@@ -60,12 +58,7 @@ func (k *keeper) run() {
 	}
 }
 
-func (k *keeper) stop() {
-	k.stopOnce.Do(func() { close(k.stopping) })
-	<-k.stopped
-}
-
-// rotated tells the keeper of a new file.
+// rotated wakes the keeper after a new file was begun.
 func (k *keeper) rotated() {
 	if k.options.Keep == 0 {
 		return
@@ -113,8 +106,8 @@ func (k *keeper) writeHead() error {
 	return nil
 }
 
-// learn reads which heads of other chains the next line is to name, so that no chain can be put back to an earlier
-// state without the others.
+// learn reads the heads of other chains. The next line names them: then a chain cannot be put back to an earlier state
+// without the others.
 func (k *keeper) learn() {
 	all, err := k.Head()
 	if err != nil {

@@ -17,15 +17,14 @@ const (
 	hashSize = 16 // bytes of a hash as it is written: enough that two names do not meet
 )
 
-// Key chains the lines of a log and hashes what must not be read in it. Who has it can write a log that
-// verifies, and can tell whether a given name is in the log; nobody else can, not even by trying all
-// patients' ids. It is of no use for opening anything.
+// Key chains the lines of a log and hashes names and contexts. A process without it can neither write a log that
+// verifies, nor find out whether a given name is in the log, not even by trying all patients' ids. It opens no data.
 type Key struct {
 	chain, head, hash [keySize]byte
 	hashers           *sync.Pool // of hasher, under hash
 }
 
-// newKey derives the keys of a secret by HKDF-SHA256 (RFC 5869), so that none tells of another.
+// newKey derives the keys of a secret by HKDF-SHA256 (RFC 5869), one for each purpose.
 func newKey(secret []byte) (*Key, error) {
 	k := &Key{}
 	for info, key := range map[string]*[keySize]byte{

@@ -43,7 +43,7 @@ func TestKeyIsKept(t *testing.T) {
 	require.ErrorIs(t, err, audit.ErrNoSlot)
 }
 
-// The file alone is of no use: the key is not in it, be it as bytes or as text.
+// The file alone is of no use: it does not contain the key, as bytes or as text.
 func TestKeyIsWrapped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.key")
 	wraps := &watched{KEK: kek(t, "A")}
@@ -190,14 +190,15 @@ func TestKeyIsNeverShown(t *testing.T) {
 	require.Equal(t, "[secret]", string(text))
 }
 
-// TestLogGone: whoever takes the key away and leaves a part of the log is noticed at the next start, and no key is made
-// for it; so is whoever takes a head.
+// TestLogGone: if the key is gone and a part of the log is left, or a head is gone, the next start fails and makes no
+// key.
 func TestLogGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone []string
 		want error
 	}{
 		"chains":        {[]string{"audit/chains"}, audit.ErrHead},
+		"chain":         {[]string{"audit/1"}, audit.ErrHead},
 		"head":          {[]string{"audit/1/head"}, audit.ErrHead},
 		"key":           {[]string{"audit.key"}, audit.ErrKeyGone},
 		"key and heads": {[]string{"audit.key", "audit/chains", "audit/1/head"}, audit.ErrKeyGone},

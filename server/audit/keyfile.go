@@ -16,13 +16,13 @@ import (
 )
 
 var (
-	// ErrKey says that a file is not one of a key.
+	// ErrKey means that a file is not the file of a key.
 	ErrKey = &codes.Error{Of: "malformed", Text: "not the file of an audit log's key in version 1"}
-	// ErrKeyGone says that there is a log, and its key is missing.
+	// ErrKeyGone means that a log exists and its key is missing.
 	ErrKeyGone = &codes.Error{Of: "authentication_failed", Text: "the audit log's key is missing: restore it, or move the log away, keep it, and begin a new one by coffer audit begin"}
 	// ErrKeyFull reports a key that is under as many KEKs as its file may name.
 	ErrKeyFull = &codes.Error{Of: "too_large", Text: "the audit log's key is under 8 KEKs already: finish the rewrap to one of them by coffer keys rewrap --finish"}
-	// ErrNoSlot says that the key is wrapped by other KEKs only.
+	// ErrNoSlot means that the key is wrapped by other KEKs only.
 	ErrNoSlot = &codes.Error{Of: "wrong_secret", Text: "the audit log's key is not under the configured KEK: configure the one that it is " +
 		"under, or run coffer keys rewrap in this data directory with that one"}
 )

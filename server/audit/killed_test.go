@@ -21,7 +21,7 @@ import (
 // victim is the path of the log that a process which is to be killed writes.
 const victim = "COFFER_AUDIT_TEST_VICTIM"
 
-// TestVictim is the process that is killed. It says what was recorded.
+// TestVictim is the process that is killed. It prints the events that were recorded.
 func TestVictim(t *testing.T) {
 	path := os.Getenv(victim)
 	if path == "" {
@@ -50,7 +50,7 @@ func TestVictim(t *testing.T) {
 }
 
 // TestKilled: two processes write, and are killed at random moments. The log verifies after each, also while
-// the other writes on, and what was recorded is in it.
+// the other writes on, and all recorded events are in it.
 func TestKilled(t *testing.T) {
 	kills := 10
 	if text := os.Getenv("COFFER_KILLS"); text != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrHeads says that a text does not name lines of chains.
+// ErrHeads means that a text does not name lines of chains.
 var ErrHeads = &codes.Error{Of: "invalid_argument", Text: "heads are CHAIN:SEQ:MAC, separated by commas, with a MAC of 64 hexadecimal digits"}
 
 // Anchor names a line and, by its MAC, all lines before it in its chain. It is not secret.
@@ -95,7 +95,7 @@ const (
 // linker computes MACs. It is for one goroutine.
 type linker struct {
 	mac    hash.Hash
-	buffer []byte // of a MAC, so that none is allocated
+	buffer []byte // of a MAC, to avoid an allocation
 }
 
 func (k *Key) newLinker() linker {
@@ -125,10 +125,10 @@ func (c linker) appendLine(dst []byte, at *Anchor, heads string, object []byte) 
 	return append(append(dst, macEnd...), '\n')
 }
 
-// link is a line as it stands in a file, be it true or not.
+// link is a line as it stands in a file. It proves nothing.
 type link struct {
 	Anchor
-	body []byte // what the MAC is over
+	body []byte // signed by the MAC
 	rest []byte // of body, from the comma behind the number
 }
 

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 // Line is a line of a log as it stands there. Whether it is as it was written, Verify says.
@@ -20,15 +18,20 @@ type Line struct {
 	Chain uint32 `json:"chain"`
 	Seq   uint64 `json:"seq"`
 	record
+	anchor Anchor
+	at     time.Time
 }
 
 // ParseLine reads a line without its end. It returns false if it is not one.
 func ParseLine(text []byte) (*Line, bool) {
-	if _, ok := parseLink(text); !ok {
+	link, ok := parseLink(text)
+	l := &Line{anchor: link.Anchor}
+	if !ok || json.Unmarshal(text, l) != nil {
 		return nil, false
 	}
-	var l Line
-	return &l, json.Unmarshal(text, &l) == nil
+	var err error
+	l.at, err = time.Parse(timeLayout, l.Time)
+	return l, err == nil
 }
 
 // Entry is an event as the log has it: one JSON object with chain, seq and mac.
@@ -37,38 +40,8 @@ type Entry = json.RawMessage
 // Query selects the events of a page.
 type Query struct {
 	Filter
-	Before Cursor // where the last page ended; nil begins with the newest
-	Limit  int    // of events
-}
-
-// Cursor is a place in a log: of each chain that has lines before it, the number of the line behind. It stays valid
-// while lines are added and files are deleted.
-type Cursor map[uint32]uint64
-
-// ErrCursor says that a text is not a Cursor.
-var ErrCursor = &codes.Error{Of: "invalid_argument", Text: "not a cursor that a page of the audit log returned"}
-
-// String returns CHAIN:SEQ, separated by commas.
-func (c Cursor) String() string {
-	var texts []string
-	for chain, seq := range c {
-		texts = append(texts, Anchor{Chain: chain, Seq: seq}.position())
-	}
-	slices.Sort(texts)
-	return strings.Join(texts, ",")
-}
-
-// ParseCursor reads what String returned. It returns ErrCursor.
-func ParseCursor(text string) (Cursor, error) {
-	c := Cursor{}
-	for one := range strings.SplitSeq(text, ",") {
-		chain, seq, _ := strings.Cut(one, ":")
-		number, ok := parseNumber([]byte(chain))
-		if c[uint32(number)], _ = parseNumber([]byte(seq)); !ok || number >= maxChains || c[uint32(number)] == 0 {
-			return nil, ErrCursor
-		}
-	}
-	return c, nil
+	From  Heads // the lines to begin with, as the last page returned them; nil begins with the newest
+	Limit int   // of events
 }
 
 // Reader reads a log for display. It proves nothing: Verify does.
@@ -77,7 +50,7 @@ type Reader struct {
 	key *Key
 }
 
-// NewReader returns a reader of a log, whose heads were made with the key.
+// NewReader returns a reader of the log in a directory. The key is the log's.
 func NewReader(dir string, key *Key) *Reader { return &Reader{dir, key} }
 
 // Head reads the heads of all chains. It returns ErrHead.
@@ -90,31 +63,32 @@ const (
 	maxOlder = 10_000
 )
 
-// Page returns events of all chains, the newest first, and where the next page begins; empty if there is none. A page
-// may have no events although there are more. It reads from the end, in bounded memory.
-func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next string, err error) {
-	m, err := openMerge(r.dir, q.Before)
+// Page returns events of all chains, the newest first, and the lines that the next page begins with; nil after the last
+// page. They stay valid while lines are added and files are deleted. A page may have no events although there are more.
+// Page reads from the end, in bounded memory.
+func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next Heads, err error) {
+	m, err := openMerge(r.dir, q.From)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer m.close()
 	older := 0
 	for lines := 0; older < maxOlder; lines++ {
 		c, err := m.latest(ctx)
 		if c == nil || err != nil {
-			return entries, "", err
+			return entries, nil, err
 		}
 		if len(entries) >= q.Limit || lines >= maxScanned {
-			return entries, m.cursor().String(), nil
+			return entries, m.next(), nil
 		}
-		if at, err := time.Parse(timeLayout, c.line.Time); err == nil && at.Before(q.Since) {
+		if c.line.at.Before(q.Since) {
 			older++
 		} else if older = 0; q.Wants(c.line) {
 			entries = append(entries, slices.Clone(c.text))
 		}
 		c.line = nil
 	}
-	return entries, "", nil
+	return entries, nil, nil
 }
 
 const (
@@ -195,7 +169,7 @@ type merge struct{ chains []*backChain }
 // backChain reads a chain backward.
 type backChain struct {
 	chain uint32
-	limit uint64    // only lines with smaller numbers; 0 means no limit
+	limit uint64    // the greatest number
 	files []logFile // to be read, the last first
 	file  *os.File
 	lines *backward
@@ -204,8 +178,8 @@ type backChain struct {
 	at    place
 }
 
-// openMerge begins before a cursor, or at the end if that is nil.
-func openMerge(dir string, before Cursor) (*merge, error) {
+// openMerge begins with the lines of from, or at the end if that is nil.
+func openMerge(dir string, from Heads) (*merge, error) {
 	var list chainList
 	var none *Key
 	if readSealed(listPath(dir), none, &list) != nil {
@@ -213,9 +187,11 @@ func openMerge(dir string, before Cursor) (*merge, error) {
 	}
 	m := &merge{}
 	for _, chain := range list.Chains {
-		limit, ok := before[chain]
-		if before != nil && !ok {
-			continue // it had ended, or did not exist
+		limit := uint64(math.MaxUint64)
+		if i := slices.IndexFunc(from, func(a Anchor) bool { return a.Chain == chain }); i >= 0 {
+			limit = from[i].Seq
+		} else if from != nil {
+			continue // its lines were all read, or it did not exist
 		}
 		h, _ := readHead(dir, chain, none) // without one, all files are shown
 		files, err := listFiles(dir, chain, h.From.Seq)
@@ -247,15 +223,14 @@ func (m *merge) latest(ctx context.Context) (latest *backChain, err error) {
 	return latest, nil
 }
 
-// cursor is the place behind the lines that come next.
-func (m *merge) cursor() Cursor {
-	cursor := Cursor{}
+// next returns the line of each chain that comes next.
+func (m *merge) next() (next Heads) {
 	for _, c := range m.chains {
 		if c.line != nil {
-			cursor[c.chain] = c.line.Seq + 1
+			next = append(next, c.line.anchor)
 		}
 	}
-	return cursor
+	return next
 }
 
 // read reads the next line, unless it was read already.
@@ -263,7 +238,7 @@ func (c *backChain) read(ctx context.Context) error {
 	for c.line == nil && (c.lines != nil || len(c.files) > 0) {
 		if c.lines == nil {
 			f := c.files[len(c.files)-1]
-			if c.limit > 0 && f.first >= c.limit {
+			if f.first > c.limit {
 				c.files = c.files[:len(c.files)-1]
 				continue
 			}
@@ -286,19 +261,14 @@ func (c *backChain) read(ctx context.Context) error {
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
-		l, ok := ParseLine(text)
-		if _, err := time.Parse(timeLayout, safeTime(l)); ok && err == nil && l.Chain == c.chain && (c.limit == 0 || l.Seq < c.limit) {
+		if link, _ := parseLink(text); link.Seq > c.limit {
+			continue
+		}
+		if l, ok := ParseLine(text); ok && l.Chain == c.chain {
 			c.line, c.text, c.at.offset = l, text, start
 		}
 	}
 	return nil
-}
-
-func safeTime(l *Line) string {
-	if l == nil {
-		return ""
-	}
-	return l.Time
 }
 
 // end reads no more of the chain.

@@ -15,7 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-// TestFIFO: what is no regular file keeps nobody waiting, whichever file of the log is in its place.
+// TestFIFO: a FIFO in place of any file of the log is an error, and blocks no caller.
 func TestFIFO(t *testing.T) {
 	for _, name := range []string{"audit/1/00000000000000000001.log", "audit/1/00000000000000000009.log", "audit/1/head", "audit.key"} {
 		path := filepath.Join(t.TempDir(), "audit")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -62,12 +61,7 @@ func (k *keeper) pruneFile(w *walk, file, next logFile) error {
 // readEnds reads a file and returns the objects of the lines that are to be kept.
 func readEnds(w *walk, file logFile) (objects []byte, err error) {
 	s := source{files: []logFile{file}}
-	defer s.close()
-	for {
-		p, err := s.next(context.Background())
-		if errors.Is(err, io.EOF) && w.rest.bytes == 0 {
-			return objects, nil
-		}
+	for p, err := range s.all(context.Background()) {
 		if err != nil || !w.take(p) {
 			return nil, errors.Join(ErrAltered, err)
 		}
@@ -82,6 +76,10 @@ func readEnds(w *walk, file logFile) (objects []byte, err error) {
 		r.Of = w.at.position()
 		objects = append(append(objects, r.object()...), '\n')
 	}
+	if w.rest.bytes > 0 {
+		return nil, ErrAltered
+	}
+	return objects, nil
 }
 
 // keep adds objects to the chain that retention never deletes.
@@ -111,7 +109,7 @@ func (k *keeper) keep(objects []byte) error {
 	return writeSealed(headPath(k.dir, keptChain), k.key, &h)
 }
 
-// lockKept acquires the chain of what is kept, and begins it if there is none.
+// lockKept acquires the chain of kept lines, and begins it if it does not exist.
 func lockKept(dir string, key *Key) (release func(), err error) {
 	unlock, err := durable.Lock(lockPath(dir))
 	if err != nil {

@@ -77,8 +77,8 @@ func TestAge(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 }
 
-// TestEndsAreKept: what a restore must never bring back is on record for as long as the log is, also after many
-// files were deleted, and nothing that somebody forged becomes part of it.
+// TestEndsAreKept: ends of tenants and keys stay on record for as long as the log does, after any number of files were
+// deleted.
 func TestEndsAreKept(t *testing.T) {
 	job := audit.Facts{audit.FactJob: "j", audit.FactTo: "2026-11-30T00:00:00.000Z"}
 	shred := audit.Event{Action: audit.TenantShred, Tenant: "clinic", Facts: job}
@@ -141,8 +141,8 @@ func TestNotDeletedWhenAltered(t *testing.T) {
 	}
 }
 
-// TestFilesOfBefore: a file of lines that retention deleted is shown to nobody, and verify finds it unless it is the
-// one that a kill may leave; retention goes on.
+// TestFilesOfBefore: a file of lines that retention deleted is never shown, and verify finds it unless it is the one
+// that a kill may leave; retention goes on.
 func TestFilesOfBefore(t *testing.T) {
 	forged := `{"v":1,"chain":1,"seq":1,"time":"2026-11-30T00:00:00.000Z","severity":"critical","action":"tenant.shred","outcome":"ok","tenant":"forged","mac":"` +
 		strings.Repeat("0", 64) + "\"}\n"

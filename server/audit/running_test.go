@@ -14,7 +14,7 @@ import (
 )
 
 // TestAlteredWhileItRuns: a process that writes notices that lines are gone, says so, and leaves the gap to
-// be found for ever, also after others took over.
+// be found from then on, also after others took over.
 func TestAlteredWhileItRuns(t *testing.T) {
 	for name, alter := range map[string]func(content) content{
 		"truncated": func(c content) content { c.lines[0] = c.lines[0][:2]; return c },
@@ -70,7 +70,7 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
-// TestBegun: that a log is begun where there is none is told, and from when its first line is.
+// TestBegun: the server's log warns when a log is begun, and verify reports the time of its first line.
 func TestBegun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	var said bytes.Buffer

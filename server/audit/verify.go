@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 
@@ -16,7 +16,7 @@ import (
 // Kind is what is wrong with a log.
 type Kind string
 
-// The kinds. If only whoever made a fault can tell it from another, the kind is the likeliest, and so is the line.
+// The kinds. If a fault can be of several kinds or at several lines, the likeliest is reported.
 const (
 	Changed   Kind = "changed"   // a line is not as it was written
 	Removed   Kind = "removed"   // lines before this one are missing
@@ -54,12 +54,12 @@ type VerifiedChain struct {
 	Since string   `json:"since,omitempty"` // when that line was written
 	Lines uint64   `json:"lines"`           // that are in order
 	Files int      `json:"files"`
-	Torn  []string `json:"torn,omitempty"` // what killed processes left within the chain, each recorded by the next line
-	End   string   `json:"end,omitempty"`  // what a killed process left at the end, or one is writing now
+	Torn  []string `json:"torn,omitempty"` // beginnings of lines that killed processes left, each recorded by the next line
+	End   string   `json:"end,omitempty"`  // the beginning of a line at the end, which a killed process left or a process is writing
 	Fault *Fault   `json:"fault,omitempty"`
 }
 
-// ErrAltered says that a log is not as it was written.
+// ErrAltered means that a log is not as it was written.
 var ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the audit log is not as it was written"}
 
 // Verify reads all chains of a log, with heads of it that were kept elsewhere, and finds the first fault of each.
@@ -87,20 +87,11 @@ func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Li
 	return err
 }
 
-// EachUnproven calls do with the lines of one file that a filter wants, as they stand there. Whoever can write to the
-// file decides what they say.
+// EachUnproven calls do with the lines of one file that a filter wants, as they stand there. It proves
+// nothing.
 func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Line)) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	s := source{files: []logFile{{path: path, size: info.Size()}}}
-	defer s.close()
-	for {
-		p, err := s.next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	s := source{files: []logFile{{path: path, size: math.MaxInt64}}}
+	for p, err := range s.all(ctx) {
 		if err != nil {
 			return err
 		}
@@ -108,6 +99,7 @@ func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Lin
 			do(l)
 		}
 	}
+	return nil
 }
 
 func verify(ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64), each func(text []byte)) (*Verification, error) {
@@ -206,7 +198,7 @@ type verifier struct {
 	unchecked []string         // anchors of lines that retention deleted
 	named     Heads            // of other chains, by lines of this one
 	told      *Fault           // the first line that records an alteration
-	began     Fault            // where the rest began
+	began     Fault            // the place of the first piece of the rest
 	each      func(text []byte)
 	count     func(bytes int)
 }
@@ -245,7 +237,6 @@ func newVerifier(dir string, key *Key, chain uint32, given Heads) (*verifier, er
 }
 
 func (v *verifier) run(ctx context.Context) (err error) {
-	defer v.close()
 	r := v.result
 	r.Fault, err = v.read(ctx)
 	if r.Fault == nil {
@@ -274,11 +265,7 @@ func (v *verifier) read(ctx context.Context) (*Fault, error) {
 	if f := v.meets(); f != nil {
 		return f, nil
 	}
-	for {
-		p, err := v.next(ctx)
-		if errors.Is(err, io.EOF) {
-			return v.atEnd(), nil
-		}
+	for p, err := range v.all(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -303,6 +290,7 @@ func (v *verifier) read(ctx context.Context) (*Fault, error) {
 			return f, nil
 		}
 	}
+	return v.atEnd(), nil
 }
 
 // accept looks at a line that is in order.
@@ -386,13 +374,10 @@ func (v *verifier) classify(ctx context.Context, p piece) (*Fault, error) {
 }
 
 // lookAhead reports whether a line of a number comes later, and whether any line behind this one follows what stands
-// before it, or there is none.
+// before it, or this one is the last.
 func (v *verifier) lookAhead(ctx context.Context, want uint64, mac MAC) (later, linked bool, err error) {
-	for any := false; ; any = true {
-		p, err := v.next(ctx)
-		if errors.Is(err, io.EOF) {
-			return later, linked || !any, nil
-		}
+	any := false
+	for p, err := range v.all(ctx) {
 		if err != nil {
 			return false, false, err
 		}
@@ -400,5 +385,7 @@ func (v *verifier) lookAhead(ctx context.Context, want uint64, mac MAC) (later, 
 			later, linked = later || l.Seq == want, linked || v.link(mac, l.body) == l.MAC
 			mac = l.MAC
 		}
+		any = true
 	}
+	return later, linked || !any, nil
 }

@@ -63,7 +63,7 @@ func TestEveryAlterationIsFound(t *testing.T) {
 				v := verify(t, path)
 				require.NotNil(t, v.Fault, name)
 				if was.torn(v.Fault.File, v.Fault.Line) {
-					continue // what a killed process left is as likely what was altered
+					continue // the torn line before it may be reported instead
 				}
 				require.Equal(t, fmt.Sprint(file, ":", line), fmt.Sprint(v.Fault.File, ":", v.Fault.Line), "%s: %+v", name, *v.Fault)
 			}
@@ -152,8 +152,8 @@ func TestSpliced(t *testing.T) {
 	require.Equal(t, []any{audit.Changed, 7}, []any{fault.Kind, fault.Line})
 }
 
-// TestEnd: what a kill, a full disk or a power cut leaves at the end is told of by the next line; anything
-// else is found, before and after that is written.
+// TestEnd: the next line records the remains of a kill, a full disk or a power cut at the end; anything else is found,
+// before and after that line.
 func TestEnd(t *testing.T) {
 	const begun = `{"v":1,"chain":1,"seq":4,"time":"2026-01`
 	forged := `{"time":"2026-01-01T00:00:00.000Z","action":"tenant.shred","outcome":"ok","tenant":"clinic"}`
@@ -220,8 +220,8 @@ func TestCutByItsEnd(t *testing.T) {
 	require.Len(t, v.Chains[0].Torn, 1)
 }
 
-// TestChains: whoever removes a chain, puts one back to an earlier state, or adds one is found, even with the heads
-// that it had then, because other chains name its lines.
+// TestChains: a chain that is removed, added, or put back to an earlier state is found, even with the head that it had
+// then, because other chains name its lines.
 func TestChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		alter func(t *testing.T, dir string, early func(name string))

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -41,16 +42,29 @@ func (p piece) cutShort() bool {
 	return bytes.HasPrefix(text, []byte(lineBegin)) && !(p.whole && json.Valid(text))
 }
 
-// source reads files of a chain one after the other, in bounded memory. Close it.
+// source reads files of a chain one after the other, in bounded memory.
 type source struct {
 	files  []logFile // to be read
-	offset int64     // where the next piece begins in the file that is read
+	offset int64     // of the next piece in the file that is read
 	number int       // of the line in that file
 	name   string    // of that file
 
 	file   *os.File
 	lines  *bufio.Reader // nil between files
 	within bool          // the last piece belongs to a line that goes on
+}
+
+// all reads the files up to an error, and closes them.
+func (s *source) all(ctx context.Context) iter.Seq2[piece, error] {
+	return func(yield func(piece, error) bool) {
+		defer s.close()
+		for {
+			p, err := s.next(ctx)
+			if errors.Is(err, io.EOF) || !yield(p, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // next returns io.EOF after the last file.
@@ -156,7 +170,7 @@ var (
 
 func actionText(a Action) []byte { return []byte(`"action":"` + a.String() + `"`) }
 
-// recordedBy reports whether a line of the chain records the rest before it, or there is none to record.
+// recordedBy reports whether a line of the chain records the rest before it, or the rest is empty.
 func (r *rest) recordedBy(body []byte) bool {
 	if !bytes.Contains(body, tornAction) {
 		return r.bytes == 0

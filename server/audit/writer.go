@@ -31,7 +31,7 @@ func (g *group) end(err error) {
 	})
 }
 
-// join adds a batch to the group that gathers, and begins one if there is none. A group that timed out before the
+// join adds a batch to the group that gathers, and begins one if necessary. A group that timed out before the
 // writer took it does not grow: the log cannot be written.
 func (f *File) join(b batch) (*group, error) {
 	f.mu.Lock()
@@ -57,7 +57,7 @@ func (f *File) join(b batch) (*group, error) {
 	return g, nil
 }
 
-// take returns the group that gathers, which nobody can join any more; nil if nobody waits.
+// take returns the group that gathers, and closes it to others; nil if no caller waits.
 func (f *File) take() *group {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,7 +66,7 @@ func (f *File) take() *group {
 	return g
 }
 
-// wrote publishes the last line, and lets a later group begin with the memory of one that was written.
+// wrote publishes the last line, and keeps the memory of a group for a later one.
 func (f *File) wrote(objects []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -155,7 +155,7 @@ func TestRecovery(t *testing.T) {
 	require.Equal(t, "key.open", lines[3].Action)
 }
 
-// A disk that hangs holds nobody longer than the time-out, and everything that waited is refused.
+// A disk that hangs delays callers up to the time-out, and all that waited are refused.
 func TestHangingDisk(t *testing.T) {
 	d := &faults{hang: make(chan struct{})}
 	f, _ := startFaulty(t, d, Options{Timeout: 50 * time.Millisecond})
@@ -180,7 +180,7 @@ func TestHangingDisk(t *testing.T) {
 	require.Eventually(t, func() bool { return f.Record(t.Context(), opened) == nil }, time.Minute, time.Millisecond)
 }
 
-// What must be on the disk is there before Record returns; what need not be costs no sync.
+// Events that must be on the disk are there before Record returns; others cost no sync.
 func TestSync(t *testing.T) {
 	for _, c := range []struct {
 		policy         Sync
@@ -202,7 +202,7 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// Who waits together is written together.
+// Callers that wait together share a write.
 func TestGroups(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncAll})
@@ -223,7 +223,7 @@ func TestGroups(t *testing.T) {
 	require.Zero(t, broken)
 }
 
-// Who is about to record when another does comes into one write with it.
+// Goroutines that record at the same time share a write.
 func TestGathers(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	d := &faults{}
@@ -308,6 +308,12 @@ func TestEveryStep(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, v.Fault, step)
 	}
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(path, ".writing-1"), nil, 0o600))
+	f, err := Open(path, key, options)
+	require.NoError(t, err, "the list was not renamed")
+	require.NoError(t, f.Close())
+	require.NoError(t, os.RemoveAll(path))
 	require.NoError(t, os.MkdirAll(path, 0o700))
 	require.NoError(t, writeSealed(listPath(path), key, &chainList{}))
 	check("the list was made")

@@ -2880,7 +2880,7 @@ export interface operations {
                      *           "mac": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
                      *         }
                      *       ],
-                     *       "cursor": "1:42,2:7"
+                     *       "cursor": "1:42:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
                      *     }
                      */
                     "application/json": components["schemas"]["EventPage"];
