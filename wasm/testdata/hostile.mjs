@@ -83,7 +83,7 @@ const made = {
   derivation: [() => written('packages'), (n) => [n]],
   compose: [() => [...written('packages').slice(0, 78), ...request().slice(26)], (n) => [n]],
   details: [() => [0, 0, 0, 1, 97, 0, 0], (n) => [5 + below(2), below(4), 0, n, 1]],
-  cutDetails: [() => [0, 1, 97, 0, 0, ...fill(20, 0)], (n) => [5 + below(2), below(4), n]],
+  cutDetails: [() => [0, 1, 97, 0, 0, ...fill(20, 0)], (n) => [5 + below(3), below(16), n]],
   iterations: [() => [], () => [1_000_000]],
   checkIterations: [() => [], () => [600_000]],
 };

@@ -6,12 +6,12 @@ import { concat, unshared } from './primitives.js';
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
 
-/** What can be stored. A text, typed array, DataView, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
+/** A value that can be stored. A text, typed array, DataView, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
 export type StoredValue = Json | ArrayBufferView | ArrayBuffer | Blob | File;
 
 /** A value as bytes, or a Blob still to be read. */
 export class Encoded {
-  /** `borrowed`: the bytes are the caller's, who may change them. `details`: how many bytes precede the value. */
+  /** `borrowed`: the bytes are the caller's and may change. `details`: how many bytes precede the value. */
   constructor(
     readonly type: number,
     readonly bytes: Uint8Array<ArrayBuffer>,

@@ -273,7 +273,7 @@ func (x *refused) derivation(name string, class classify.Class, iterations uint3
 	x.add(name, b, must(p.Append(nil)), classify.ErrIterations)
 }
 
-// plaintext adds a package that authenticates and whose plaintext does not follow its header.
+// plaintext adds a package that authenticates. Its plaintext does not follow its header.
 func (x *refused) plaintext(name string, kind format.ValueType, flags format.Flags, plaintext string) {
 	b := begin(x.rings.all, "refused "+name, format.UseFile, classify.PHI).typed(kind, nil).flag(flags)
 	x.add("plaintext, "+name, b, b.raw([]byte(plaintext)), format.ErrMalformed)
@@ -415,7 +415,7 @@ func (x *refused) tooLong() {
 		vectors.Data{Hex: slices.Clone(pkg[:head]), Repeat: b.value.Repeat, Length: len(pkg)}
 }
 
-// refusedValues is packages that open, and whose value a reader must not turn into its language's text.
+// refusedValues is packages that open. A reader must not turn their values into its language's text.
 func refusedValues(r *rings) []vectors.Refusal {
 	x := &refused{rings: r}
 	add := func(name string, kind format.ValueType, value string) {
