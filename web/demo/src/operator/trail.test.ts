@@ -14,10 +14,11 @@ function logOf(count: number) {
     }
   }
   const add = (n: number) => void log.push(...Array.from({ length: n }, () => eventOf(log.length + 1)).map((event, i) => ({ ...event, seq: event.seq + i })));
-  return { client: { events }, add, fail: (now: boolean) => (down = now) };
+  const late = (event: AuditEvent) => void log.splice(log.length - 1, 0, event);
+  return { client: { events }, add, late, fail: (now: boolean) => (down = now) };
 }
 
-const eventOf = (seq: number) => ({ seq, time: new Date(seq * 1000).toISOString() }) as AuditEvent;
+const eventOf = (seq: number) => ({ chain: 1, seq, time: new Date(seq * 1000).toISOString() }) as AuditEvent;
 const numbers = (events: readonly AuditEvent[]) => events.map(({ seq }) => seq);
 const down = (from: number, to: number) => Array.from({ length: from - to + 1 }, (_, i) => from - i);
 
@@ -36,6 +37,16 @@ test('what is added comes before the others, once, and older events are added at
   trail.older();
   const all = await trail.refresh();
   expect([numbers(all.events), all.more]).toEqual([down(63, 1), false]);
+});
+
+test('an event of another process that comes a moment late is shown, and none twice', async () => {
+  const log = logOf(30);
+  const trail = new Trail(log.client, {});
+  await trail.refresh();
+  log.late({ ...eventOf(29), chain: 2 });
+  const { events } = await trail.refresh();
+  expect(events.map(({ chain, seq }) => `${chain}:${seq}`).slice(0, 3)).toEqual(['2:29', '1:30', '1:29']);
+  expect(events).toHaveLength(PAGE + 1);
 });
 
 test('after a failure the trail goes on, and after a flood it begins anew', async () => {

@@ -11,6 +11,11 @@ const FLOOD = 200;
 /** Where nothing fits yet, what is newer is looked for from a little before the page's own time: the server's clock may be behind. */
 const BEHIND_MS = 60_000;
 
+/** Each process writes a chain of its own: one's event can appear a moment after a later one of another's. */
+const LATE_MS = 2_000;
+
+const idOf = (event: AuditEvent) => `${event.chain}:${event.seq}`;
+
 export interface Shown {
   events: readonly AuditEvent[];
   /** Whether there may be older ones. */
@@ -71,10 +76,11 @@ export class Trail {
 
   async #newer(): Promise<void> {
     const [newest] = this.#events;
-    const since = newest ? new Date(newest.time) : new Date(Math.max(this.#begun - BEHIND_MS, this.#filter.since?.getTime() ?? 0));
+    const since = newest ? new Date(Date.parse(newest.time) - LATE_MS) : new Date(Math.max(this.#begun - BEHIND_MS, this.#filter.since?.getTime() ?? 0));
+    const shown = new Set(this.#events.map(idOf));
     const found: AuditEvent[] = [];
     for await (const event of this.#client.events({ ...this.#filter, since, pageSize: PAGE })) {
-      if (newest && event.seq <= newest.seq) break;
+      if (shown.has(idOf(event))) continue;
       if (found.push(event) > FLOOD) {
         this.#wanted = PAGE;
         return this.#begin();

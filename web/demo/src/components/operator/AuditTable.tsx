@@ -19,7 +19,7 @@ export function AuditTable({ events }: { events: readonly AuditEvent[] }) {
         </thead>
         <tbody>
           {events.map((event) => (
-            <tr key={event.seq} className={`severity-${event.severity}`}>
+            <tr key={`${event.chain}:${event.seq}`} className={`severity-${event.severity}`}>
               <td>{momentText(new Date(event.time))}</td>
               <td>{event.severity}</td>
               <td>
