@@ -192,6 +192,11 @@ export function isWellFormed(s: string): boolean {
   return native ? native.call(s) : !/\p{Surrogate}/u.test(s);
 }
 
+/** Whether a value is a Uint8Array of any realm: `instanceof` knows those of its own realm only. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return Object.prototype.toString.call(value) === '[object Uint8Array]';
+}
+
 /** Whether a value is an object literal, of whatever realm, and not one of a class. */
 export function isPlain(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;

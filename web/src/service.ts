@@ -1,5 +1,5 @@
 import { type DataClassification } from './classification.js';
-import { type Core, loadCore } from './core.js';
+import { type Core, isBytes, loadCore } from './core.js';
 import { errorOf } from './errors.js';
 import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, at, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
@@ -54,7 +54,7 @@ export class EncryptionService {
 
   /** `source` is a master key (base64 of 32 random bytes) or passphrase, or a keyset with its secret. Throws `invalid_argument`. */
   constructor(source: string | Uint8Array | Unlock, options: ServiceOptions = {}) {
-    this.#unlock = typeof source === 'string' || source instanceof Uint8Array ? { masterKey: source } : source;
+    this.#unlock = typeof source === 'string' || isBytes(source) ? { masterKey: source } : source;
     secretOf(this.#unlock);
     this.#iterations = options.iterations;
   }
@@ -142,12 +142,12 @@ export class EncryptionService {
   async decrypt<T = unknown>(sealed: EncryptedPackage | Uint8Array, options: DecryptOptions = {}): Promise<T> {
     let { use = 'service', place, least } = options;
     if (!this.#sealer) {
-      if (sealed instanceof Uint8Array) sealed = new Uint8Array(sealed);
+      if (isBytes(sealed)) sealed = new Uint8Array(sealed);
       place = { ...place };
       await this.initialize();
     }
     const core = this.#core as Core;
-    const parts = sealed instanceof Uint8Array ? splitParts(core, sealed) : packageFromJson(core, sealed);
+    const parts = isBytes(sealed) ? splitParts(core, sealed) : packageFromJson(core, sealed);
     const where = encodePlace(core, place);
     let sealer = this.#sealerFor(core, parts.head);
     if (!(sealer instanceof Sealer)) {

@@ -1,5 +1,5 @@
 /** Key sources, and the vault: creating one, and unlocking a keyset document (SPEC.md section 9). */
-import { type Core, Reader, isWellFormed } from './core.js';
+import { type Core, Reader, isBytes, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
 import { type Keys, latin1 } from './sealer.js';
 import { SALT, concat, keyId, masterSecret, newSecret, passphraseSecret, random, unwrap, wrappingKey } from './primitives.js';
@@ -50,7 +50,7 @@ export class Secret {
 /** Reads a secret: 32 bytes or their canonical base64 are a master key, other text is a password. Throws `invalid_argument`. */
 function readSecret(secret: string | Uint8Array): Secret {
   if (typeof secret !== 'string') {
-    if (!(secret instanceof Uint8Array) || secret.length !== 32) throw errorOf('invalid_argument', 'a master key has 32 bytes');
+    if (!isBytes(secret) || secret.length !== 32) throw errorOf('invalid_argument', 'a master key has 32 bytes');
     return new Secret(new Uint8Array(secret));
   }
   return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret) ? new Secret(fromBase64(secret)) : readPassword(secret);

@@ -1,4 +1,5 @@
 /** Values as bytes and back: what goes in comes back equal and in its type, or is refused. */
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Core } from '../src/core.js';
@@ -66,6 +67,13 @@ describe('round trips', () => {
     expect(await back(new Uint16Array(resizable))).toEqual(new Uint16Array([0x201, 0x403]));
     expect(await back(new Uint8Array(resizable))).toEqual(new Uint8Array([1, 2, 3, 4]));
     expect(await back(resizable)).toEqual(new Uint8Array([1, 2, 3, 4]).buffer);
+  });
+
+  test('bytes of another realm', async () => {
+    const there = (code: string): unknown => runInNewContext(code);
+    expect(await back(there('new Uint8Array([1, 2])'))).toEqual(new Uint8Array([1, 2]));
+    expect(await back(there('new Uint8Array([1, 2]).buffer'))).toEqual(new Uint8Array([1, 2]).buffer);
+    expect(await back(there('new Float32Array([1])'))).toEqual(new Float32Array([1]));
   });
 
   test('padded values, and sealed names and contexts', () => {
