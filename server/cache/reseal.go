@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"slices"
 
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -47,7 +46,7 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 	}
 	b, plain := getBuffer(), getBuffer()
 	defer b.put()
-	defer plain.put()
+	defer plain.putCleared()
 	var which, ends []int
 	for i, key := range keys {
 		if c.reseal(&all[i], b, plain, key, packages[i], due) {
@@ -106,8 +105,7 @@ func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Size
 
 // anew opens a package and appends to b what was in it, sealed as it was.
 func (c *Cache) anew(b, plain *buffer, key string, pkg []byte) error {
-	plain.bytes = slices.Grow(plain.bytes[:0], len(pkg))
-	o, err := c.sealer.Open(plain.bytes, pkg, c.want(key, nil))
+	o, err := c.sealer.Open(plain.reserve(len(pkg)), pkg, c.want(key, nil))
 	if err != nil {
 		return err
 	}

@@ -122,9 +122,10 @@ func (f *fleet) use(d time.Duration) (unlocked int) {
 // Ten thousand tenants and a KMS that allows 100 calls a second: an outage and a time of throttling cause no
 // storm of calls, no keys are lost, and both are over within a minute.
 func TestTenThousandTenants(t *testing.T) {
-	n, allowed := 10_000, 100
+	const allowed = 100
+	n := 10_000
 	if raceEnabled {
-		n, allowed = 1000, 10 // the same in proportion
+		n = 1000 // the detector makes it slow
 	}
 	synctest.Test(t, func(t *testing.T) {
 		kek := newLimited(t, float64(allowed))
@@ -157,9 +158,9 @@ func TestTenThousandTenants(t *testing.T) {
 		kek.down.Store(false)
 		require.Equal(t, n, f.use(time.Minute))
 		healthy("a minute after the outage")
-		_, _, good := kek.between(ended.Add(30 * time.Second))
-		t.Logf("recovery: %d renewals in the second half of the first minute", good)
-		require.Greater(t, good, 30*allowed/2, "most of what the KMS allows is used")
+		_, _, good := kek.between(ended)
+		t.Logf("recovery: %d renewals in the first minute", good)
+		require.GreaterOrEqual(t, good, min(n*9/10, 30*allowed), "half of what the KMS allows is used")
 		require.Equal(t, n, f.use(37*time.Minute)) // until the next renewals
 		most, _, _ = kek.between(ended)
 		t.Logf("recovery: at most %d calls a second", most)

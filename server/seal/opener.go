@@ -30,6 +30,7 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 	if err := s.source.check(h, envelope.Demand{Use: want.Use, Least: want.Least}); err != nil {
 		return Opened{}, err
 	}
+	forgotten := s.forgotten.Load()
 	c, kept, err := s.cipher(h)
 	if err != nil {
 		return Opened{}, err
@@ -42,7 +43,7 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 		return Opened{}, err
 	}
 	if !kept {
-		s.ciphers.add(messageOf(h), c)
+		s.keep(messageOf(h), c, forgotten)
 	}
 	if o.Details, o.Value, err = format.CutPlaintext(h, plain); err != nil {
 		return Opened{}, err
@@ -57,7 +58,7 @@ func (s *Sealer) cipher(h *format.Header) (c cipher.AEAD, kept bool, err error) 
 	if w := s.slot(h.Use, classify.Class(h.Class)).Load(); w != nil && w.sealed(h) {
 		return w.cipher, true, nil
 	}
-	if c, ok := s.ciphers.get(messageOf(h)); ok {
+	if c, ok := s.ciphers.Get(messageOf(h)); ok {
 		return c, true, nil
 	}
 	c, err = s.source.cipher(h)

@@ -4,6 +4,8 @@ import (
 	"crypto/cipher"
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -16,8 +18,8 @@ const keptKeys = 256
 // passphrase is the source of packages under a passphrase, which every salt makes another key of.
 type passphrase struct {
 	password   *secret.Password
-	iterations uint32                     // of what is written
-	kept       *lru[derivation, *derived] // those that were the key of some package
+	iterations uint32                           // of what is written
+	kept       *lru.Cache[derivation, *derived] // those that were the key of some package
 	mu         sync.Mutex
 	flights    map[derivation]*derived
 }
@@ -40,7 +42,7 @@ var _ source = (*passphrase)(nil)
 func newPassphrase(password *secret.Password, iterations uint32) *passphrase {
 	return &passphrase{
 		password: password, iterations: iterations,
-		kept: newLRU[derivation, *derived](keptKeys), flights: map[derivation]*derived{},
+		kept: newCache[derivation, *derived](keptKeys), flights: map[derivation]*derived{},
 	}
 }
 
@@ -60,7 +62,7 @@ func (p *passphrase) begin(h *format.Header) (cipher.AEAD, error) {
 		return nil, d.err
 	}
 	h.KeyID = d.id
-	p.kept.add(name, d)
+	p.kept.Add(name, d)
 	return d.key.MessageCipher(h.Salt)
 }
 
@@ -76,7 +78,7 @@ func (p *passphrase) check(h *format.Header, want envelope.Demand) error {
 
 func (p *passphrase) cipher(h *format.Header) (cipher.AEAD, error) {
 	name := derivation{h.Salt, h.Iterations}
-	d, ok := p.kept.get(name)
+	d, ok := p.kept.Get(name)
 	if !ok {
 		d = p.derive(name)
 	}
@@ -86,7 +88,7 @@ func (p *passphrase) cipher(h *format.Header) (cipher.AEAD, error) {
 	if err := sameKey(h, d.id); err != nil {
 		return nil, err
 	}
-	p.kept.add(name, d)
+	p.kept.Add(name, d)
 	return d.key.MessageCipher(h.Salt)
 }
 

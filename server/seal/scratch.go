@@ -23,7 +23,10 @@ var scratches = sync.Pool{New: func() any { return &scratch{room: make([]byte, 0
 
 func getScratch() *scratch { return scratches.Get().(*scratch) }
 
+// put returns the scratch to the pool, without what was to be sealed.
 func (b *scratch) put() {
+	clear(b.details)
+	b.details = nil
 	if cap(b.additional) > cap(b.room) {
 		b.room = b.additional
 	}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -18,11 +20,20 @@ type Sealer struct {
 	source  source
 	writers [format.Uses + 1][classify.PHI + 1]atomic.Pointer[writer]
 	making  sync.Mutex
-	ciphers *lru[message, cipher.AEAD]
+	ciphers *lru.Cache[message, cipher.AEAD]
+
+	forgotten atomic.Uint64 // calls of forget
 }
 
-// NewSealer makes a sealer of an owner's keyset.
-func NewSealer(keys Keys) *Sealer { return newSealer(keyset{keys}) }
+// NewSealer makes a sealer of an owner's keyset. If the keys are a Dropper, the sealer keeps nothing of keys
+// that were dropped.
+func NewSealer(keys Keys) *Sealer {
+	s := newSealer(keyset{keys})
+	if d, ok := keys.(Dropper); ok {
+		s.follow(d)
+	}
+	return s
+}
 
 // keptCiphers bounds the message ciphers that a reader keeps, about 1 KiB each. A salt is one writer's for
 // 2^24 packages, so this suffices for a thousand writers.
@@ -38,7 +49,7 @@ type message struct {
 func messageOf(h *format.Header) message { return message{h.KeyID, h.Salt, h.Iterations} }
 
 func newSealer(s source) *Sealer {
-	return &Sealer{source: s, ciphers: newLRU[message, cipher.AEAD](keptCiphers)}
+	return &Sealer{source: s, ciphers: newCache[message, cipher.AEAD](keptCiphers)}
 }
 
 // Owner is the tenant or vault whose keys these are; empty if the key is a single secret.

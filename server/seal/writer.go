@@ -47,7 +47,7 @@ func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer
 	if w := slot.Load(); w != nil && w.primary == primary && w.budget.Spend(size) {
 		return w, nil // made while we waited
 	}
-	w := &writer{primary: primary}
+	w, forgotten := &writer{primary: primary}, s.forgotten.Load()
 	_, _ = rand.Read(w.header.Salt[:]) // never fails: crypto/rand ends the program instead
 	w.header.KeyID = primary
 	if w.cipher, err = s.source.begin(&w.header); err != nil {
@@ -55,5 +55,8 @@ func (s *Sealer) writer(use format.Use, class classify.Class, size int) (*writer
 	}
 	w.budget.Spend(size)
 	slot.Store(w)
+	if s.forgotten.Load() != forgotten {
+		slot.CompareAndSwap(w, nil)
+	}
 	return w, nil
 }

@@ -33,38 +33,21 @@ func TestSpentSalt(t *testing.T) {
 func TestNothingAtTheStart(t *testing.T) {
 	s := serviceOf(t, "a passphrase").sealer
 	require.Nil(t, s.slot(format.UseService, classify.PHI).Load())
-	require.Empty(t, s.source.(*passphrase).kept.entries)
-}
-
-func TestLRU(t *testing.T) {
-	l := newLRU[int, string](2)
-	l.add(1, "a")
-	l.add(2, "b")
-	l.add(1, "c")
-	_, ok := l.get(1)
-	require.True(t, ok)
-	l.add(3, "d") // drops 2, which was used longest ago
-	_, ok = l.get(2)
-	require.False(t, ok)
-	v, ok := l.get(1)
-	require.True(t, ok)
-	require.Equal(t, "a", v)
-	require.Len(t, l.entries, 2)
-	require.Equal(t, 2, l.order.Len())
+	require.Empty(t, s.source.(*passphrase).kept.Keys())
 }
 
 // A flood of packages under other salts does not make a reader keep more than it may.
 func TestKeptCiphersAreBounded(t *testing.T) {
 	const key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	reader := serviceOf(t, key).sealer
-	reader.ciphers = newLRU[message, cipher.AEAD](8)
+	reader.ciphers = newCache[message, cipher.AEAD](8)
 	for range 20 {
 		pkg, err := serviceOf(t, key).Encrypt([]byte("x"), classify.PHI, nil)
 		require.NoError(t, err)
 		_, err = reader.Open(nil, pkg, Want{Use: format.UseService})
 		require.NoError(t, err)
 	}
-	require.Len(t, reader.ciphers.entries, 8)
+	require.Equal(t, 8, reader.ciphers.Len())
 }
 
 func serviceOf(t *testing.T, key string) *Service {
