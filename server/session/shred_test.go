@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/kvtest"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -124,5 +125,34 @@ func TestCreateReadsBack(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrUnavailable)
 		require.Len(t, failures, 3)
 		require.ErrorIs(t, failures[2], kv.ErrUnavailable)
+	})
+}
+
+// Extending and ending a session take effect once, and are answered so, whatever becomes of the replies.
+func TestSessionsUnderFaults(t *testing.T) {
+	onEach(t, func(t *testing.T, store kv.Store) {
+		f := kvtest.NewFaulty(store, nil)
+		ctx, m := t.Context(), session.New(f, "a")
+		for name, fault := range kvtest.Faults {
+			if fault == kvtest.Fail {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				id, _, err := m.Create(ctx, []byte("v"), time.Minute, quiet)
+				require.NoError(t, err)
+				f.Plan(kvtest.Once(fault))
+				extended, err := m.Extend(ctx, id, time.Hour, quiet)
+				require.NoError(t, err)
+				f.Flush(ctx)
+				got, err := m.Get(ctx, id, quiet)
+				require.NoError(t, err)
+				require.WithinDuration(t, extended.ExpiresAt, got.ExpiresAt, time.Minute)
+				f.Plan(kvtest.Once(fault))
+				require.NoError(t, m.End(ctx, id, quiet))
+				f.Flush(ctx)
+				_, err = m.Get(ctx, id, quiet)
+				require.ErrorIs(t, err, session.ErrNotFound)
+			})
+		}
 	})
 }

@@ -68,6 +68,9 @@ func (s *Store) connect(path string, first bool) (*conn, error) {
 	}
 	one := &conn{c: c}
 	s.all = append(s.all, one)
+	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // see checkpoint
+		return nil, s.failure("open", err)
+	}
 	if first {
 		if err := c.Exec("PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
 			return nil, s.failure("open", err)

@@ -17,8 +17,9 @@ const (
 	nearlyNone  = 1 << 20
 
 	pageSize    = 4 << 10
-	logPages    = 1000 // from then on the log is moved into the database in the background
-	maxLogPages = 4000 // and from then on by the writer
+	logPages    = 1000 // from then on the log is moved into the database by the next tick
+	maxLogPages = 4000 // and from then on by the next write
+	idleTicks   = 5    // a shorter log is moved after so many ticks
 
 	checkpointRestart = sqlite3.CHECKPOINT_RESTART
 
@@ -87,21 +88,21 @@ func (s *Store) maintain() {
 	defer close(s.done)
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-s.stop:
 			return
 		case <-tick.C:
 		}
-		if err := s.tidy(); err != nil {
+		if err := s.tidy(n%idleTicks == 0); err != nil {
 			s.logger.Error("the embedded store's maintenance failed", "error", err.Error())
 		}
 		s.space.refill()
 	}
 }
 
-// tidy does the work of one tick, in short transactions.
-func (s *Store) tidy() error {
+// tidy does the work of one tick, in short transactions. It moves a long log into the database, or any log.
+func (s *Store) tidy(anyLog bool) error {
 	var errs []error
 	for {
 		select {
@@ -109,10 +110,11 @@ func (s *Store) tidy() error {
 			return nil
 		case c := <-s.writer:
 			n, err := s.removeExpired(c)
+			shrunk := false
 			if err == nil && n == 0 {
-				err = s.shrink(c)
+				shrunk, err = s.shrink(c)
 			}
-			if s.pages.Load() > logPages {
+			if pages := s.pages.Load(); pages > logPages || (anyLog || shrunk) && pages > 0 {
 				s.checkpoint(c)
 			}
 			s.writer <- c
@@ -163,30 +165,31 @@ func (s *Store) removeExpired(c *conn) (int, error) {
 	return len(rows), nil
 }
 
-// shrink returns free pages at the end of the file to the file system if there are many.
-func (s *Store) shrink(c *conn) error {
+// shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint shortens the file.
+func (s *Store) shrink(c *conn) (bool, error) {
 	free, err := number(c.free)
 	if err != nil {
-		return s.failure("shrink", err)
+		return false, s.failure("shrink", err)
 	}
 	count, err := number(c.count)
 	if err != nil {
-		return s.failure("shrink", err)
+		return false, s.failure("shrink", err)
 	}
 	if free < vacuumPages/4 || free*vacuumFrom < count {
-		return nil
+		return false, nil
 	}
 	for c.vacuum.Step() { // each step frees a page
 	}
 	err = c.vacuum.Err()
 	_ = c.vacuum.Reset()
 	if err != nil {
-		return s.failure("shrink", err)
+		return false, s.failure("shrink", err)
 	}
-	return nil
+	return true, nil
 }
 
-// checkpoint moves the log into the database. It fails if readers use the log, and then is done later.
+// checkpoint moves the log into the database, and both to the disk. Readers go on. What a reader still needs is moved later.
+// Only the writer's connection may do this: in go-sqlite3 0.37.0 a checkpoint panics if checksums are on and another connection wrote last.
 func (s *Store) checkpoint(c *conn) {
 	left, moved, err := c.c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
 	if err == nil && left == moved {

@@ -2,7 +2,7 @@
 // without Redis.
 //
 // It guarantees that a write that returned survives the end of the process, a kill included. After a power cut the
-// database is intact and lacks at most the last seconds: this is a cache. Every page has a checksum, which is verified when the page is read; damage is
+// database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which is verified when the page is read; damage is
 // kv.ErrDamaged, never a missing key. On a full disk, writes fail with kv.ErrFull while reads and deletions go on.
 // Files are never mapped into memory, except for the log's index, whose space is allocated first. One process at a time may open a directory.
 package sqlitekv
@@ -70,8 +70,13 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		dir: dir, logger: logger, writer: make(chan *conn, 1), readers: make(chan *conn, readers),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	if err := s.open(readers); err != nil {
-		s.release()
+	err := s.open(readers)
+	if err != nil && s.lock != nil && s.space.exhausted() && s.space.spend() {
+		_ = s.release() // the log and its index need space
+		err = s.open(readers)
+	}
+	if err != nil {
+		_ = s.release()
 		return nil, fmt.Errorf("sqlitekv: open %s: %w", dir, err)
 	}
 	go s.maintain()
@@ -160,6 +165,8 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.stop)
 	<-s.done
+	w := <-s.writer
+	_, _, _ = w.c.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	if err := s.release(); err != nil {
 		return s.failure("close", err)
 	}
@@ -167,11 +174,19 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) release() (err error) {
-	for i := len(s.all) - 1; i >= 0; i-- { // the writer last: it moves the log into the database
-		err = errors.Join(err, s.all[i].close())
+	for _, c := range s.all {
+		err = errors.Join(err, c.close())
+	}
+	s.all = nil
+	for len(s.readers) > 0 {
+		<-s.readers
+	}
+	for len(s.writer) > 0 {
+		<-s.writer
 	}
 	if s.lock != nil {
 		_ = s.lock.Close()
+		s.lock = nil
 	}
 	return err
 }

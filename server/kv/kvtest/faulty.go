@@ -1,0 +1,145 @@
+package kvtest
+
+import (
+	"context"
+	"sync"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// Fault is what happens to one write on its way to a store or back.
+type Fault uint8
+
+// The faults.
+const (
+	None        Fault = iota
+	Fail              // the store refuses the write: kv.ErrUnavailable
+	LoseRequest       // the write is not made: kv.ErrLostReply
+	LoseReply         // the write is made: kv.ErrLostReply
+	Delay             // kv.ErrLostReply; the write is made later, just before the next call of Write or Flush
+	Duplicate         // the write is made twice, and the first outcome is reported
+	Reorder           // the batch is made in reverse order
+)
+
+// Faults lists all faults by name, for tests of each.
+var Faults = map[string]Fault{
+	"none": None, "refused": Fail, "request lost": LoseRequest, "reply lost": LoseReply, "delayed": Delay, "duplicated": Duplicate, "reordered": Reorder,
+}
+
+// Plan chooses the fault of a write. Calls counts the calls of Faulty.Write from 1.
+type Plan func(call int, w *kv.Write) Fault
+
+// Once is a plan with one fault, of the first write that is not a plain Put.
+func Once(fault Fault) Plan {
+	done := false
+	return func(_ int, w *kv.Write) Fault {
+		if done || w.Op == kv.Put && w.If == kv.Always {
+			return None
+		}
+		done = true
+		return fault
+	}
+}
+
+// Faulty is a store whose writes meet faults. Reads do not. It is a kv.Sweeper if its store is one.
+type Faulty struct {
+	kv.Store
+	kv.Sweeper
+
+	mu    sync.Mutex
+	plan  Plan
+	calls int
+	late  []kv.Write
+}
+
+var _ kv.Store = (*Faulty)(nil)
+
+// NewFaulty returns a store that makes the writes of an inner one according to plan; nil plans no fault.
+func NewFaulty(inner kv.Store, plan Plan) *Faulty {
+	f := &Faulty{Store: inner, plan: plan}
+	f.Sweeper, _ = inner.(kv.Sweeper)
+	return f
+}
+
+// Plan replaces the plan.
+func (f *Faulty) Plan(plan Plan) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plan = plan
+}
+
+// Flush makes the delayed writes.
+func (f *Faulty) Flush(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flush(ctx)
+}
+
+func (f *Faulty) flush(ctx context.Context) {
+	for _, w := range f.late {
+		_, _ = f.Store.Write(ctx, []kv.Write{w}) // nobody hears about it
+	}
+	f.late = nil
+}
+
+// Write implements kv.Store.
+func (f *Faulty) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flush(ctx)
+	if err := kv.CheckWrites(writes); err != nil {
+		return nil, err
+	}
+	f.calls++
+	faults, any, reverse := make([]Fault, len(writes)), false, false
+	for i := range writes {
+		if f.plan != nil {
+			faults[i] = f.plan(f.calls, &writes[i])
+		}
+		any = any || faults[i] != None
+		reverse = reverse || faults[i] == Reorder
+	}
+	if !any {
+		return f.Store.Write(ctx, writes)
+	}
+	done, errs, failed := make([]bool, len(writes)), make(kv.BatchError, len(writes)), false
+	for n := range writes {
+		i := n
+		if reverse {
+			i = len(writes) - 1 - n
+		}
+		done[i], errs[i] = f.one(ctx, writes[i], faults[i])
+		failed = failed || errs[i] != nil
+	}
+	switch {
+	case !failed:
+		return done, nil
+	case len(writes) == 1:
+		return done, errs[0]
+	}
+	return done, errs
+}
+
+func (f *Faulty) one(ctx context.Context, w kv.Write, fault Fault) (bool, error) {
+	switch fault {
+	case Fail:
+		return false, kv.ErrUnavailable
+	case LoseRequest:
+		return false, kv.ErrLostReply
+	case Delay:
+		w.Old, w.Value = append([]byte{}, w.Old...), append([]byte{}, w.Value...) // the caller may use them again
+		f.late = append(f.late, w)
+		return false, kv.ErrLostReply
+	}
+	made, err := f.Store.Write(ctx, []kv.Write{w})
+	if err != nil {
+		return false, err
+	}
+	switch fault {
+	case LoseReply:
+		return false, kv.ErrLostReply
+	case Duplicate:
+		_, err = f.Store.Write(ctx, []kv.Write{w})
+	}
+	return made[0], err
+}

@@ -1,0 +1,163 @@
+package kvtest
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// lostReplies makes each conditional write and each deletion under each fault. A write that was made is never reported as
+// refused, and one that is reported as done was made.
+func lostReplies(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	for name, fault := range Faults {
+		f := NewFaulty(s, nil)
+		for _, op := range []struct {
+			name  string
+			there string // the value before; empty: none
+			do    func(key string) (bool, error)
+			after string
+		}{
+			{"set if absent", "", func(key string) (bool, error) { return kv.SetIf(ctx, f, key, nil, []byte("new"), time.Hour) }, "new"},
+			{"set if equal", "old", func(key string) (bool, error) { return kv.SetIf(ctx, f, key, []byte("old"), []byte("new"), time.Hour) }, "new"},
+			{"swap", "old", func(key string) (bool, error) { return kv.CompareAndSwap(ctx, f, key, []byte("old"), []byte("new")) }, "new"},
+			{"delete", "old", func(key string) (bool, error) { return kv.Delete(ctx, f, key) }, ""},
+			{"delete if equal", "old", func(key string) (bool, error) { return kv.DeleteIf(ctx, f, key, []byte("old")) }, ""},
+			{"expire if equal", "old", func(key string) (bool, error) { return kv.ExpireIf(ctx, f, key, []byte("old"), time.Hour) }, "old"},
+		} {
+			t.Run(name+", "+op.name, func(t *testing.T) {
+				key := t.Name()
+				if op.there != "" {
+					require.NoError(t, kv.Set(ctx, s, key, []byte(op.there), time.Minute))
+				}
+				f.Plan(Once(fault))
+				done, err := op.do(key)
+				f.Flush(ctx)
+				value, _, e := kv.Get(ctx, s, key)
+				require.NoError(t, e)
+				if fault == Fail {
+					require.ErrorIs(t, err, kv.ErrUnavailable)
+					require.Equal(t, op.there, string(value))
+					return
+				}
+				require.NoError(t, err)
+				require.True(t, done)
+				require.Equal(t, op.after, string(value))
+				if op.name == "expire if equal" {
+					requireTTL(t, s, key, time.Hour)
+				}
+			})
+		}
+	}
+}
+
+// lostBatches loses some replies of a batch. The others' outcomes stay, and all are made once.
+func lostBatches(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	for name, fault := range Faults {
+		t.Run(name, func(t *testing.T) {
+			f := NewFaulty(s, nil)
+			keys := numbered(name, 30)
+			fill(t, s, keys...)
+			f.Plan(func(call int, w *kv.Write) Fault {
+				if n, _ := strconv.Atoi(w.Key[len(name):]); call == 1 && n%3 == 0 {
+					return fault
+				}
+				return None
+			})
+			swaps := make([]kv.Swap, len(keys))
+			for i, key := range keys {
+				swaps[i] = kv.Swap{Key: key, Old: []byte("v"), Value: []byte("new " + key)}
+			}
+			swaps[1].Old = []byte("another") // refused, whatever happens to its neighbours
+			made, err := kv.SwapMany(ctx, f, swaps)
+			for i, e := range kv.Each(err, len(keys)) {
+				require.Equal(t, fault == Fail && i%3 == 0, e != nil)
+				require.Equal(t, i != 1 && e == nil, made[i])
+				want := "v"
+				if made[i] {
+					want = "new " + keys[i]
+				}
+				requireValue(t, s, keys[i], []byte(want))
+			}
+		})
+	}
+}
+
+// lostAmidOthers: what cannot be known is an error, and never a refusal.
+func lostAmidOthers(t *testing.T, s kv.Store) {
+	ctx := t.Context()
+	for name, op := range map[string]func(f kv.Store) (bool, error){
+		"set":    func(f kv.Store) (bool, error) { return kv.SetIf(ctx, f, "k", []byte("old"), []byte("mine"), 0) },
+		"delete": func(f kv.Store) (bool, error) { return kv.DeleteIf(ctx, f, "k", []byte("old")) },
+	} {
+		for _, fault := range []Fault{LoseReply, LoseRequest} {
+			mustSet(t, s, "k", []byte("old"))
+			f := &overtaken{Faulty: NewFaulty(s, Once(fault)), t: t}
+			done, err := op(f)
+			require.ErrorIs(t, err, kv.ErrLostReply, name)
+			require.False(t, done)
+			requireValue(t, s, "k", []byte("another's"))
+		}
+	}
+}
+
+// overtaken is a store in which another client writes before a read back.
+type overtaken struct {
+	*Faulty
+	t *testing.T
+}
+
+func (o *overtaken) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	done, err := o.Faulty.Write(ctx, writes)
+	mustSet(o.t, o.Store, "k", []byte("another's"))
+	return done, err
+}
+
+// countsUnderFaults increments a counter from several goroutines while replies are lost and requests come late. Every increment
+// that was reported is there once, and no other.
+func countsUnderFaults(t *testing.T, s kv.Store) {
+	const workers, rounds = 4, 20
+	var n atomic.Int64
+	f := NewFaulty(s, func(int, *kv.Write) Fault {
+		return []Fault{None, LoseReply, LoseRequest, None, Duplicate, Fail}[n.Add(1)%6]
+	})
+	require.NoError(t, kv.Set(t.Context(), s, "counter", []byte("0 of nobody"), 0))
+	var counted, unknown atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range workers {
+		wg.Go(func() {
+			for round := 0; round < rounds; {
+				old, _, err := kv.Get(t.Context(), f, "counter")
+				if err != nil {
+					continue
+				}
+				at := slices.Index(old, ' ')
+				count, _ := strconv.Atoi(string(old[:at]))
+				mine := []byte(strconv.Itoa(count+1) + " of " + strconv.Itoa(worker) + " in " + strconv.Itoa(round))
+				switch done, err := kv.CompareAndSwap(t.Context(), f, "counter", old, mine); {
+				case err != nil:
+					unknown.Add(1)
+				case done:
+					counted.Add(1)
+					round++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	value, _, err := kv.Get(t.Context(), s, "counter")
+	require.NoError(t, err)
+	total, err := strconv.ParseInt(string(value[:slices.Index(value, ' ')]), 10, 64)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, total, counted.Load(), "an increment that was reported is missing")
+	require.LessOrEqual(t, total, counted.Load()+unknown.Load(), "an increment was made and reported as refused")
+}

@@ -1,0 +1,125 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+const fullDir = "COFFER_TEST_SQLITEKV_FULL"
+
+// TestFullDisk runs the child below in a namespace of its own, where it may mount a small file system.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	child := exec.Command(os.Args[0], "-test.run=^TestFullDiskChild$", "-test.v")
+	child.Env = append(os.Environ(), fullDir+"="+t.TempDir())
+	child.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := child.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
+		t.Skip("this system gives no namespaces to this user, so no small file system can be mounted")
+	}
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: TestFullDiskChild")
+}
+
+// On a full disk, writes fail with kv.ErrFull, reads and deletions go on, and a start works. No write that was acknowledged is lost.
+func TestFullDiskChild(t *testing.T) {
+	root := os.Getenv(fullDir)
+	if root == "" {
+		t.Log("TestFullDisk runs this in a process of its own")
+		return
+	}
+	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=160m"))
+	ctx, dir := context.Background(), filepath.Join(root, "store")
+	s, err := Open(dir, nil)
+	require.NoError(t, err)
+	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 20_000) }
+	written := 0
+	for ; err == nil; written++ {
+		require.Less(t, written, 10_000, "the disk does not fill")
+		err = kv.Set(ctx, s, fmt.Sprint(written), value(written), time.Hour)
+	}
+	written--
+	require.ErrorIs(t, err, kv.ErrFull)
+	require.Greater(t, written, 500)
+	intact := func(from int) {
+		t.Helper()
+		for i := from; i < written; i++ {
+			got, ok, err := kv.Get(ctx, s, fmt.Sprint(i))
+			require.NoError(t, err)
+			require.True(t, ok && bytes.Equal(value(i), got), "entry %d", i)
+		}
+	}
+	intact(0)
+
+	// What a deletion frees within the database can be used again.
+	for i := range 10 {
+		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+	require.NoError(t, kv.Set(ctx, s, "again", value(0), 0))
+
+	// Others take the rest of the disk.
+	filler, err := os.Create(filepath.Join(root, "filler"))
+	require.NoError(t, err)
+	fill := func() {
+		for size := 1 << 20; size > 0; size /= 2 {
+			for err = nil; err == nil; {
+				_, err = filler.Write(make([]byte, size))
+			}
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	fill()
+	intact(10)
+	require.ErrorIs(t, kv.Set(ctx, s, "more", value(0), 0), kv.ErrFull)
+	require.ErrorIs(t, kv.Set(ctx, s, "small", nil, 0), kv.ErrFull)
+	_, err = kv.SetIf(ctx, s, "20", value(20), value(21), 0)
+	require.ErrorIs(t, err, kv.ErrFull)
+	for i := 10; i < 200; i++ {
+		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+	changed, err := kv.ExpireIf(ctx, s, "200", value(200), 2*time.Hour)
+	require.NoError(t, err)
+	require.True(t, changed)
+	intact(200)
+	require.NoError(t, s.Ping(ctx))
+
+	require.NoError(t, s.Close())
+	fill() // with what the log leaves
+	s, err = Open(dir, nil)
+	require.NoError(t, err, "a start on the full disk")
+	intact(200)
+	_, ok, err := kv.Get(ctx, s, "10")
+	require.NoError(t, err)
+	require.False(t, ok)
+	for i := 200; i < 300; i++ { // the log is new, and needs the reserve
+		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
+		require.NoError(t, err)
+		require.True(t, existed)
+	}
+
+	require.NoError(t, filler.Close())
+	require.NoError(t, os.Remove(filler.Name()))
+	require.NoError(t, kv.Set(ctx, s, "more", value(0), 0))
+	intact(300)
+	require.NoError(t, s.Close())
+}
