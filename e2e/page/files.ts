@@ -95,7 +95,7 @@ export interface Documents {
   unlockRefusals: { name: string; bytes: string; secret: VectorSecret; code: string }[];
 }
 
-/** What no package shows; the fields are described in Go. */
+/** The rules that no package shows; the fields are described in Go. */
 export interface Rules {
   secrets: { name: string; text?: string; hex?: string; kind?: string; salt?: string; iterations?: number; key?: string; code?: string }[];
 }

@@ -133,7 +133,7 @@ export async function refusesToOpen(): Promise<Outcome> {
   });
 }
 
-/** Packages that open, and whose value is not the text that its type says. */
+/** Packages that open. Their values are not the text that their types demand. */
 export async function refusesValues(): Promise<Outcome> {
   const reader = await readers();
   return every((await file<Refusals>('invalid')).decode, (v) => refused('decrypt', v.code, reader(v.document, v.secret).decrypt(bytesOf(v.package), optionsOf(v))));

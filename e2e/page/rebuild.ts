@@ -43,7 +43,7 @@ export async function sealed(v: PackageVector): Promise<Bytes> {
   return concat(header, nonce, new Uint8Array(tag), plaintext);
 }
 
-/** The plaintext with its padding, by Padmé and at least to 256 bytes unless the vector says how much (SPEC.md section 6.3). */
+/** The plaintext with the vector's padding, or else by Padmé and at least to 256 bytes (SPEC.md section 6.3). */
 function padded(v: PackageVector, plaintext: Bytes): Bytes {
   if (!(v.header.flags & 4)) return plaintext;
   const size = Math.max(plaintext.length + 1, 256);
