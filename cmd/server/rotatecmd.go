@@ -24,7 +24,7 @@ import (
 
 // rotate is one run of the command, by its flags.
 type rotate struct {
-	tenant, class, reason                  string
+	tenant, class                          string
 	dry, execute, rollback, status, asJSON bool
 	compromised                            bool
 }
@@ -56,7 +56,7 @@ func rotateCommand() *cobra.Command {
 	f.BoolVar(&r.status, "status", false, "only say how far the last rotations are")
 	f.StringVar(&r.tenant, "tenant", "", "only this tenant's keys")
 	f.StringVar(&r.class, "class", "", "only the keys of this class")
-	f.StringVar(&r.reason, "reason", "", audit.ReasonUsage())
+	addReason(cmd)
 	f.BoolVar(&r.compromised, "compromised", false, "the keys may be known to others")
 	f.BoolVar(&r.asJSON, "json", false, "print the rotations as JSON")
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "execute", "rollback", "status")
@@ -80,13 +80,11 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 			return fmt.Errorf("--class: %w", err)
 		}
 	}
-	if order.By.Reason, err = audit.ParseReason(r.reason); err != nil {
-		return fmt.Errorf("--reason: %w", err)
-	}
 	o, err := openOperator(cmd)
 	if err != nil {
 		return err
 	}
+	order.By.Reason = o.reason
 	defer func() { err = errors.Join(err, o.close()) }()
 	store, err := o.cacheStore()
 	if err != nil {
