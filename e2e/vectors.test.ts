@@ -36,7 +36,7 @@ function counts(): Record<string, number> {
     unlocks: documents.length,
     seals: documents.length,
     refusesDocuments: invalidDocuments.length,
-    refusesSecrets: unlockRefusals.length,
+    refusesSecrets: unlockRefusals.filter((v) => !v.shredKey).length,
     slots: slots.length + invalidSlots.length,
   };
 }

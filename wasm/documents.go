@@ -73,6 +73,9 @@ func newDocument(environment, owner int32) (result int32) {
 	defer guard(&result)
 	b := input(environment + owner)
 	d := &envelope.Document{Environment: string(b[:environment]), Owner: string(b[environment:])}
+	if d.Owner == "" {
+		return failed(envelope.ErrInvalid)
+	}
 	if err := d.Check(); err != nil {
 		return failed(err)
 	}
@@ -96,7 +99,7 @@ func encodeDocument(handle int32) (result int32) {
 	return output(d.Append(out))
 }
 
-// addSlot adds the slot whose encoding is the input.
+// addSlot adds the slot whose encoding is the input, which is signed later.
 //
 //go:wasmexport addSlot
 func addSlot(handle, n int32) (result int32) {
@@ -112,7 +115,8 @@ func addSlot(handle, n int32) (result int32) {
 	return output(out, err)
 }
 
-// addKey makes a key the primary of its use and class; the input is its id, its root's id and the wrapped bytes.
+// addKey makes a key the primary of its use and class; the input is its id, the root as records name it, and the wrapped bytes.
+// Both are signed later.
 //
 //go:wasmexport addKey
 func addKey(handle, use, class, n int32, createdAt float64) (result int32) {
@@ -122,9 +126,13 @@ func addKey(handle, use, class, n int32, createdAt float64) (result int32) {
 		return failed(err)
 	}
 	b := input(n)
+	root, err := envelope.ParseRoot(b[format.KeyIDSize : format.KeyIDSize+envelope.RootSize])
+	if err != nil {
+		return failed(err)
+	}
 	k := envelope.Key{
-		ID: format.KeyID(b), State: envelope.Enabled, CreatedAt: whole(createdAt), RootID: format.KeyID(b[32:]),
-		Wrapped: append([]byte(nil), b[64:]...),
+		ID: format.KeyID(b), State: envelope.Enabled, CreatedAt: whole(createdAt), Root: root,
+		Wrapped: append([]byte(nil), b[format.KeyIDSize+envelope.RootSize:]...),
 	}
 	if err = d.AddKey(format.Use(small(use)), classify.Class(small(class)), k); err == nil {
 		sessions[handle].index = envelope.NewIndex(d)
@@ -185,11 +193,74 @@ func key(handle, i int32) (result int32) {
 		}
 		k := &set.Keys[i]
 		b := append(out, byte(set.Use), byte(set.Class), byte(k.State))
-		b = append(append(b, k.ID[:]...), k.RootID[:]...)
+		b = append(append(b, k.ID[:]...), k.Root.ID[:]...)
 		b = binary.BigEndian.AppendUint16(b, uint16(len(k.Wrapped)))
 		return output(append(b, k.Wrapped...), nil)
 	}
 	return 0
+}
+
+// record writes authenticated record i: the length of its MAC in a byte, the MAC, the id of its root and the message that the MAC is
+// of; 0 past the last. The MAC of a record that is to be signed is zero, and so is the root of a shred record.
+//
+//go:wasmexport record
+func record(handle, i int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	for r := range d.Records {
+		if i--; i >= 0 {
+			continue
+		}
+		b := append(append(append(out, byte(len(r.MAC))), r.MAC...), r.Root.ID[:]...)
+		return output(append(b, r.Message...), nil)
+	}
+	return 0
+}
+
+// sign sets the MAC of authenticated record i; the input is the MAC of 32 bytes.
+//
+//go:wasmexport sign
+func sign(handle, i int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	mac := input(envelope.MACSize)
+	for r := range d.Records {
+		if i--; i < 0 {
+			copy(r.MAC, mac)
+			return 0
+		}
+	}
+	return failed(envelope.ErrInvalid)
+}
+
+// checkDerivations decides whether a password may be tried on the document's slots.
+//
+//go:wasmexport checkDerivations
+func checkDerivations(handle int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err == nil {
+		err = d.CheckDerivations()
+	}
+	return output(out, err)
+}
+
+// checkSlot decides whether the key of slot i may be derived.
+//
+//go:wasmexport checkSlot
+func checkSlot(handle, i int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err == nil {
+		err = d.Slots[i].CheckIterations()
+	}
+	return output(out, err)
 }
 
 // binding writes the additional data of a wrapped key whose id is the input; use and class 0 say a root.

@@ -4,6 +4,8 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,16 +19,26 @@ import (
 func expected(t *testing.T) *envelope.Document {
 	d := &envelope.Document{Environment: "dev", Owner: "clinic é"}
 	require.NoError(t, d.AddSlot(envelope.Slot{
-		ID: [16]byte{1}, Kind: envelope.SlotPassword, State: envelope.Enabled, CreatedAt: 1700000000000, RootID: format.KeyID{2},
+		ID: [16]byte{1}, Kind: envelope.SlotPassword, CreatedAt: 1700000000000, Root: root(),
 		KeyID: format.KeyID{3}, Salt: format.Salt{4}, Iterations: classify.WriteFloor, Wrapped: make([]byte, envelope.WrappedSize),
 	}))
 	for i, class := range classify.All {
 		require.NoError(t, d.AddKey(format.UseStorage, class, envelope.Key{
-			ID: format.KeyID{byte(10 + i)}, State: envelope.Enabled, CreatedAt: 1700000000001, RootID: format.KeyID{2},
+			ID: format.KeyID{byte(10 + i)}, State: envelope.Enabled, CreatedAt: 1700000000001, Root: root(),
 			Wrapped: bytes.Repeat([]byte{byte(i)}, envelope.WrappedSize),
 		}))
 	}
+	require.NoError(t, d.Sign(authenticator))
 	return d
+}
+
+func root() envelope.Root {
+	return envelope.Root{Line: [16]byte{9}, Generation: 1, ID: format.KeyID{2}}
+}
+
+// authenticator stands for HMAC-SHA256, which the shell makes.
+func authenticator(r *envelope.Record) ([envelope.MACSize]byte, bool) {
+	return sha256.Sum256(r.Message), true
 }
 
 // A document built, encoded, reopened and read through the exports is the one that Go makes.
@@ -35,15 +47,25 @@ func TestDocument(t *testing.T) {
 	encoded, err := want.Append(nil)
 	require.NoError(t, err)
 	slot := want.Slots[0].Append(nil)
+	unsignedSlot := want.Slots[0]
+	unsignedSlot.MAC = [envelope.MACSize]byte{}
 
 	var s script
 	built := of{s.call([]byte(want.Environment+want.Owner), "newDocument", len(want.Environment), len(want.Owner))}
-	s.call(slot, "addSlot", built, len(slot))
+	s.call(unsignedSlot.Append(nil), "addSlot", built, len(slot))
 	for _, set := range want.Keysets {
 		k := set.Keys[0]
-		in := append(append(append([]byte{}, k.ID[:]...), k.RootID[:]...), k.Wrapped...)
+		in := slices.Concat(k.ID[:], []byte{9}, make([]byte, 15), []byte{0, 0, 0, 1}, k.Root.ID[:], k.Wrapped)
 		s.call(in, "addKey", built, set.Use, set.Class, len(in), k.CreatedAt)
 	}
+	unsigned := s.call(nil, "encodeDocument", built)
+	var messages []int
+	want.Records(func(r *envelope.Record) bool {
+		messages = append(messages, s.call(nil, "record", built, len(messages)))
+		s.call(r.MAC, "sign", built, len(messages)-1)
+		return true
+	})
+	pastRecords := s.call(nil, "record", built, len(messages))
 	builtPrimary := s.call(nil, "primary", built, format.UseStorage, classify.PHI)
 	written := s.call(nil, "encodeDocument", built)
 	reopened := of{s.call(encoded, "openDocument", len(encoded))}
@@ -53,14 +75,21 @@ func TestDocument(t *testing.T) {
 	fifthKey, sixthKey := s.call(nil, "key", reopened, 4), s.call(nil, "key", reopened, 5)
 	primary := s.call(nil, "primary", reopened, format.UseStorage, classify.PHI)
 	noPrimary := s.call(nil, "primary", reopened, format.UseCache, classify.PHI)
-	root, key := want.BindRoot(format.KeyID{2}), want.BindKey(format.UseStorage, 5, format.KeyID{14})
-	rootBinding := s.call(root.ID[:], "binding", reopened, 0, 0)
+	rootBinding, key := want.BindRoot(format.KeyID{2}), want.BindKey(format.UseStorage, 5, format.KeyID{14})
+	bound := s.call(rootBinding.ID[:], "binding", reopened, 0, 0)
 	keyBinding := s.call(key.ID[:], "binding", reopened, format.UseStorage, 5)
 	s.call(nil, "closeSession", reopened)
 	closed := s.call(nil, "encodeDocument", reopened)
 	stillOpen := s.call(nil, "encodeDocument", built)
 
 	answers := s.run(t)
+	require.Equal(t, failure(t, "invalid_argument"), answers[unsigned].Result, "a record without a MAC")
+	require.Zero(t, answers[pastRecords].Result)
+	i := 0
+	for r := range want.Records {
+		require.Equal(t, slices.Concat([]byte{32}, make([]byte, 32), r.Root.ID[:], r.Message), answers[messages[i]].bytes(t))
+		i++
+	}
 	require.Equal(t, encoded, answers[written].bytes(t))
 	require.Equal(t, encoded, answers[again].bytes(t))
 	require.Equal(t, want.Owner, string(answers[owner].bytes(t)))
@@ -68,13 +97,13 @@ func TestDocument(t *testing.T) {
 	require.Equal(t, slot, answers[firstSlot].bytes(t))
 	require.Zero(t, answers[secondSlot].Result)
 	phi := want.Keysets[4].Keys[0]
-	require.Equal(t, string([]byte{1, 5, 1})+string(phi.ID[:])+string(phi.RootID[:])+"\x00\x3c"+string(phi.Wrapped),
+	require.Equal(t, string([]byte{1, 5, 1})+string(phi.ID[:])+string(phi.Root.ID[:])+"\x00\x3c"+string(phi.Wrapped),
 		string(answers[fifthKey].bytes(t)))
 	require.Zero(t, answers[sixthKey].Result)
 	require.Equal(t, phi.ID[:], answers[primary].bytes(t))
 	require.Equal(t, phi.ID[:], answers[builtPrimary].bytes(t), "a key that was added seals at once")
 	require.Equal(t, failure(t, "key_unusable"), answers[noPrimary].Result)
-	require.Equal(t, root.Append(nil), answers[rootBinding].bytes(t))
+	require.Equal(t, rootBinding.Append(nil), answers[bound].bytes(t))
 	require.Equal(t, key.Append(nil), answers[keyBinding].bytes(t))
 	require.Equal(t, failure(t, "closed"), answers[closed].Result)
 	require.Equal(t, encoded, answers[stillOpen].bytes(t))
@@ -88,7 +117,8 @@ func TestDocumentErrors(t *testing.T) {
 	var s script
 	document := of{s.call(encoded, "openDocument", len(encoded))}
 	single := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
-	key := append(make([]byte, 64), make([]byte, envelope.WrappedSize)...)
+	key := append(make([]byte, 32+envelope.RootSize), make([]byte, envelope.WrappedSize)...)
+	key[32+19] = 1 // its generation
 	wants := map[int]string{
 		s.call(encoded, "openDocument", len(encoded)-1):               "malformed",
 		s.call(version2, "openDocument", len(version2)):               "unsupported_version",
@@ -101,6 +131,10 @@ func TestDocumentErrors(t *testing.T) {
 		s.call(nil, "encodeDocument", 99):                             "closed",
 		s.call(nil, "encodeDocument", -1):                             "closed",
 		s.call(nil, "encodeDocument", single):                         "closed",
+		s.call(nil, "checkSlot", document, 1):                         "internal",
+		s.call(nil, "sign", document, 11):                             "invalid_argument", // past the last record
+		s.call(nil, "record", single, 0):                              "closed",
+		s.call(nil, "checkDerivations", single):                       "closed",
 		s.call(nil, "slot", document, -1):                             "internal",
 		s.call(nil, "key", document, -1):                              "internal",
 		s.call(key, "addKey", document, 1, 5, 10, 1):                  "internal",

@@ -16,7 +16,6 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/recovery"
-	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 func keysBackupCommand() *cobra.Command {
@@ -33,14 +32,22 @@ func keysBackupCommand() *cobra.Command {
 				return errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten")
 			}
 			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-				file, tenants, err := r.Backup(ctx)
+				var tenants int
+				err := durable.CreateFrom(path, func(w io.Writer) (err error) {
+					buffered := bufio.NewWriterSize(w, 1<<20)
+					if tenants, err = r.Backup(ctx, buffered); err != nil {
+						return err
+					}
+					return buffered.Flush()
+				})
+				if err != nil {
+					return fmt.Errorf("write the backup: %w", err)
+				}
+				info, err := os.Stat(path)
 				if err != nil {
 					return err
 				}
-				if err := durable.Create(path, file); err != nil {
-					return fmt.Errorf("write the backup: %w", err)
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "tenants: %d\nbytes: %d\n", tenants, len(file))
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "tenants: %d\nbytes: %d\n", tenants, info.Size())
 				return err
 			})
 		},
@@ -60,10 +67,11 @@ func keysDrillCommand() *cobra.Command {
 		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := readBackup(path)
+			file, err := openBackup(path)
 			if err != nil {
 				return err
 			}
+			defer file.Close()
 			if err := makeKeystore(cmd); err != nil {
 				return err
 			}
@@ -106,10 +114,11 @@ func keysRestoreCommand() *cobra.Command {
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := readBackup(path)
+			file, err := openBackup(path)
 			if err != nil {
 				return err
 			}
+			defer file.Close()
 			if err := makeKeystore(cmd); err != nil {
 				return err
 			}
@@ -144,8 +153,8 @@ func makeKeystore(cmd *cobra.Command) error {
 	return os.MkdirAll(keysDir(&c), 0o700)
 }
 
-// readBackup reads no more than a backup may have.
-func readBackup(path string) ([]byte, error) {
+// openBackup opens a backup of any size.
+func openBackup(path string) (*os.File, error) {
 	if path == "" {
 		return nil, errors.New("--in takes the path of a backup")
 	}
@@ -153,8 +162,7 @@ func readBackup(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the backup: %w", err)
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, envelope.MaxBackup+1))
+	return f, nil
 }
 
 // readEndings reads the audit log of the data directory, others, and a list.

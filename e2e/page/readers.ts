@@ -7,7 +7,7 @@ export type Reader = (document: string | undefined, secret: VectorSecret | undef
 
 /** What unlocks a document, a master key where there is one: it costs no PBKDF2. Nothing for a document without a slot for us. */
 export function unlockOf(document: DocumentVector): { keyset: Uint8Array; secret: string } | undefined {
-  const secrets = document.slots.filter((s) => s.state === 1 && s.secret && s.secret.kind !== 'kms').map((s) => s.secret as VectorSecret);
+  const secrets = document.slots.filter((s) => s.secret && s.secret.kind !== 'kms').map((s) => s.secret as VectorSecret);
   const secret = secrets.find((s) => s.kind === 'master-key') ?? secrets[0];
   return secret && { keyset: fromHex(document.bytes), secret: secret.text };
 }

@@ -181,8 +181,8 @@ func TestEndingIsRefused(t *testing.T) {
 	refused("disable", query, "key_unusable", "may seal under the key until")
 	d, err := s.ring.Document(t.Context(), "default")
 	require.NoError(t, err)
-	refused("disable", fmt.Sprintf("tenant=default&use=cache&class=phi&key=%x", d.Keyset(format.UseCache, classify.PHI).Primary), "key_unusable", "is the primary")
-	former := d.Keyset(format.UseCache, classify.PHI).Primary
+	refused("disable", fmt.Sprintf("tenant=default&use=cache&class=phi&key=%x", d.Keyset(format.UseCache, classify.PHI).Primary()), "key_unusable", "is the primary")
+	former := d.Keyset(format.UseCache, classify.PHI).Primary()
 	_, err = s.rotator.Begin(t.Context(), "default", rotation.Order{Compromised: true})
 	require.NoError(t, err)
 	s.rotator.Now = func() time.Time { return time.Now().Add(s.ring.TTL() + time.Minute) }

@@ -8,6 +8,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,18 +19,28 @@ import (
 const temporaryPrefix = ".writing-"
 
 // Replace puts content in the path's place, in a directory that is there.
-func Replace(path string, content []byte) error { return write(path, content, os.Rename) }
+func Replace(path string, content []byte) error { return write(path, bytes(content), os.Rename) }
 
 // Create is Replace for a path that is not there; one that is remains, with an error that is fs.ErrExist.
-func Create(path string, content []byte) error { return write(path, content, os.Link) }
+func Create(path string, content []byte) error { return write(path, bytes(content), os.Link) }
 
-func write(path string, content []byte, place func(from, to string) error) error {
+// CreateFrom is Create for content of any size, which fill writes. If fill fails there is no file.
+func CreateFrom(path string, fill func(w io.Writer) error) error { return write(path, fill, os.Link) }
+
+func bytes(content []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}
+}
+
+func write(path string, fill func(io.Writer) error, place func(from, to string) error) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), temporaryPrefix+"*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("durable: %w", err)
 	}
 	defer os.Remove(temporary.Name())
-	_, err = temporary.Write(content)
+	err = fill(temporary)
 	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
 		err = place(temporary.Name(), path)
 	}

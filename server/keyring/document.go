@@ -42,7 +42,12 @@ func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, 
 	if err := checkTenant(id); err != nil {
 		return nil, err
 	}
-	d, _, err := r.read(ctx, id)
+	return r.OwnerDocument(ctx, id)
+}
+
+// OwnerDocument is Document for any owner, the empty one too: its document is the system document.
+func (r *Keyring) OwnerDocument(ctx context.Context, owner string) (*envelope.Document, error) {
+	d, _, err := r.read(ctx, owner)
 	if err == nil && d == nil {
 		err = ErrNoTenant
 	}
@@ -57,7 +62,10 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 			if err == nil {
 				d, err = r.parseAny(document)
 			}
-			if (d != nil || err != nil) && !yield(d, err) {
+			if err == nil && (d == nil || d.Owner == systemID) {
+				continue
+			}
+			if !yield(d, err) {
 				return
 			}
 		}
@@ -78,7 +86,7 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 			if err != nil {
 				return nil, "", err
 			}
-			if d != nil {
+			if d != nil && d.Owner != systemID {
 				page = append(page, d)
 			}
 		}

@@ -24,7 +24,7 @@ const clockSkew = time.Hour
 func KeysetDue(d *envelope.Document, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
 	for i := range s.Keys {
 		k := &s.Keys[i]
-		if k.ID != s.Primary || k.State == envelope.Destroyed {
+		if k.ID != s.Primary() || k.State == envelope.Destroyed {
 			continue
 		}
 		if k.CreatedAt > now.Add(clockSkew).UnixMilli() {
@@ -48,7 +48,7 @@ func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) 
 				continue
 			}
 			due := int64(1)
-			if slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID == s.Primary && k.State == envelope.Enabled }) {
+			if slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID == s.Primary() && k.State == envelope.Enabled }) {
 				if age == 0 {
 					continue
 				}

@@ -87,6 +87,7 @@ type Keyring struct {
 	mu      sync.Mutex
 	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as anybody uses it
 	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
+	system  System
 
 	close   sync.Once
 	closing chan struct{}
@@ -132,6 +133,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	}
 	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only
 	r.health.setPace()
+	r.system.tenant = r.tenant(systemID)
 	for _, option := range options {
 		option(r)
 	}

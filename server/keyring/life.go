@@ -2,7 +2,9 @@ package keyring
 
 import (
 	"context"
+	"time"
 
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -15,7 +17,7 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
 		s := d.Keyset(use, class)
 		if s != nil && due != nil && !due(s) {
-			primary = s.Primary
+			primary = s.Primary()
 			return nil
 		}
 		var err error
@@ -32,7 +34,7 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 func (r *Keyring) Rollback(
 	ctx context.Context, tenant string, use format.Use, class classify.Class, to format.KeyID, due func(*envelope.Keyset) bool,
 ) error {
-	return r.change(ctx, tenant, func(d *envelope.Document) error {
+	return r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
 		if s := d.Keyset(use, class); s != nil && due != nil && !due(s) {
 			return nil
 		}
@@ -44,20 +46,35 @@ func (r *Keyring) Rollback(
 // back. It returns ErrInUse for a primary that would be disabled or destroyed, and envelope.ErrUnknownKey.
 // Whether anything is still sealed under the key is for the caller to know.
 func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
-	return r.change(ctx, tenant, func(d *envelope.Document) error {
-		if s := d.Keyset(use, class); s != nil && s.Primary == id && (to == envelope.Disabled || to == envelope.Destroyed) {
+	return r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
+		if s := d.Keyset(use, class); s != nil && s.Primary() == id && (to == envelope.Disabled || to == envelope.Destroyed) {
 			return ErrInUse
 		}
 		return d.Advance(use, class, id, to)
 	})
 }
 
-// Shred destroys a tenant's roots and keys, so that nothing sealed under them opens again: at once in this
+// edit is Tenant.edit, also for a tenant that is not unlocked.
+func (r *Keyring) edit(ctx context.Context, tenant string, do func(d *envelope.Document, opened roots) error) error {
+	return r.tenant(tenant).edit(ctx, do)
+}
+
+// Shred removes a tenant's roots and keys, so that nothing sealed under them opens again: at once in this
 // process, within CheckInterval in others that reach the store of keysets, within TTL in those that do not.
-// The tenant stays shredded, also where an earlier backup is restored over it.
+// The tenant stays shredded, even if an earlier backup is restored over it. The tenant's KEKs are not asked: the key of
+// the system document authenticates the shred records.
 func (r *Keyring) Shred(ctx context.Context, tenant string) error {
+	if err := checkTenant(tenant); err != nil {
+		return err
+	}
+	key, err := r.shredKey(ctx)
+	if err != nil {
+		return err
+	}
 	return r.change(ctx, tenant, func(d *envelope.Document) error {
-		d.Shred()
-		return nil
+		if err := d.Shred(time.Now().UnixMilli()); err != nil {
+			return err
+		}
+		return d.Sign(authenticatorOf(nil, []*secret.Key{key}))
 	})
 }

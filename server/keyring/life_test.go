@@ -61,9 +61,9 @@ func TestRotateAndRollback(t *testing.T) {
 	rollback := func(id string, to format.KeyID, due func(*envelope.Keyset) bool) error {
 		return r.Rollback(t.Context(), id, format.UseCache, classify.PHI, to, due)
 	}
-	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch == 1 }))
+	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch() == 1 }))
 	require.Equal(t, second, primary(t, tenant), "it was not due")
-	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch == 2 }))
+	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch() == 2 }))
 	require.Equal(t, first, primary(t, tenant))
 	packages = append(packages, sealed(t, tenant, classify.PHI))
 	require.ErrorIs(t, rollback("tenant", format.KeyID{8}, nil), envelope.ErrUnknownKey)
@@ -89,11 +89,12 @@ func TestAdvance(t *testing.T) {
 		require.ErrorIs(t, advance(r, first, to), keyring.ErrInUse)
 	}
 	rotate(t, tenant)
+	require.NoError(t, advance(r, first, envelope.Compromised))
+	opens(t, tenant, pkg)
 	require.NoError(t, advance(r, first, envelope.Disabled))
 	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyUnusable)
 	require.ErrorIs(t, advance(r, first, envelope.Enabled), envelope.ErrInvalid)
-	require.NoError(t, advance(r, first, envelope.Compromised))
-	opens(t, tenant, pkg)
+	require.ErrorIs(t, advance(r, first, envelope.Compromised), envelope.ErrInvalid)
 	require.NoError(t, advance(r, first, envelope.Destroyed))
 	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
 	require.ErrorIs(t, r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI, first, nil), envelope.ErrKeyUnusable)
@@ -152,9 +153,9 @@ func TestClassKEKs(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, d.Slots, 2)
 	url := func(class classify.Class) string {
-		root := d.Keyset(format.UseCache, class).Keys[0].RootID
+		root := d.Keyset(format.UseCache, class).Keys[0].Root
 		for _, s := range d.Slots {
-			if s.RootID == root {
+			if s.Root == root {
 				return s.URL
 			}
 		}
@@ -272,7 +273,7 @@ func TestOneRotationWhenDue(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old := primary(t, tenantOf(t, openRing(t, dir), "tenant"))
-	due := func(s *envelope.Keyset) bool { return s.Primary == old }
+	due := func(s *envelope.Keyset) bool { return s.Primary() == old }
 	var wg sync.WaitGroup
 	for range 8 {
 		tenant := tenantOf(t, openRing(t, dir), "tenant")

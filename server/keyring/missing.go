@@ -71,11 +71,12 @@ func (t *Tenant) begin(ctx context.Context) (*envelope.Document, error) {
 	if err := t.ring.Missing(); err != nil { // this one may have vanished as well
 		return nil, err
 	}
-	if err := t.ring.create(ctx, t.id); err != nil {
-		return nil, err
-	}
+	created := t.ring.create(ctx, t.id)
 	d, _, err := t.ring.read(ctx, t.id)
-	if err == nil && d == nil {
+	switch {
+	case err == nil && d == nil && created != nil: // else it is there, though the reply was lost
+		err = created
+	case err == nil && d == nil:
 		err = t.ring.unreadable(t.id, errVanished)
 	}
 	return d, err

@@ -2,7 +2,9 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/kms"
@@ -16,7 +18,7 @@ import (
 // other set unwraps by a slot made at begun or later is left, so that a run that was broken off can go on;
 // the zero time takes any slot. It returns the number of roots that it wrapped.
 func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun time.Time) (wrapped int, err error) {
-	d, err := r.Document(ctx, tenant)
+	d, err := r.OwnerDocument(ctx, tenant)
 	if err != nil || d.Shredded() {
 		return 0, err
 	}
@@ -26,21 +28,12 @@ func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun t
 	}
 	err = r.tenant(tenant).edit(ctx, func(d *envelope.Document, opened roots) error {
 		wrapped = 0
-		for _, id := range d.Roots() {
-			if proof.opens(d, id) {
+		for _, root := range d.Roots() {
+			if proof.opens(d, root.ID) {
 				continue
 			}
-			one, ok := opened[id]
-			if !ok { // those in memory may lack a root that no key is under
-				if opened, err = r.unwrapRoots(ctx, d); err != nil {
-					return err
-				}
-				one, ok = opened[id]
-			}
-			if !ok {
-				return fmt.Errorf("keyring: %s: a root is under a KEK that is not configured: %w", r.where(tenant), kms.ErrWrongKey)
-			}
-			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, one.key)
+			one := opened[root.ID]
+			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, root, one.key)
 			if err != nil {
 				return err
 			}
@@ -65,29 +58,42 @@ func (r *Keyring) counterpart(kek kms.KEK, to kms.Set) kms.KEK {
 	return to.All()[0]
 }
 
-// RetireSlots destroys those slots of a tenant's proven roots that are not the proof's. It returns ErrInUse,
-// and changes nothing, where there is a root that is not proven. It returns the number that it destroyed.
+// RetireSlots removes those slots of a tenant's proven roots that are not the proof's. It returns ErrInUse,
+// and changes nothing, if there is a root that is not proven. It returns the number that it removed.
 func (r *Keyring) RetireSlots(ctx context.Context, tenant string, proof Proof) (retired int, err error) {
-	err = r.change(ctx, tenant, func(d *envelope.Document) error {
+	d, err := r.OwnerDocument(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	if !slices.ContainsFunc(d.Slots, proof.retires) { // an earlier run did it, and the former KEKs open nothing any more
+		return 0, nil
+	}
+	err = r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
 		retired = 0
-		for _, id := range d.Roots() {
-			if !proof.opens(d, id) {
+		for _, root := range d.Roots() {
+			if !proof.opens(d, root.ID) {
 				return fmt.Errorf("keyring: %s: only the former KEK opens one of its roots: %w", r.where(tenant), ErrInUse)
 			}
 		}
-		for _, s := range d.Slots {
-			if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || proof.Slots[s.ID] {
+		for _, s := range slices.Clone(d.Slots) {
+			if !proof.retires(s) {
 				continue
 			}
-			if err := d.DestroySlot(s.ID); err != nil {
+			if err := d.RetireSlot(s.ID); err != nil {
 				return err
 			}
 			retired++
 		}
 		return nil
 	})
+	if errors.Is(err, envelope.ErrKeyDestroyed) {
+		return 0, nil // a shredded tenant has no slots
+	}
 	return retired, err
 }
+
+// retires reports whether a slot is to be removed.
+func (p *Proof) retires(s envelope.Slot) bool { return s.Kind == envelope.SlotKMS && !p.Slots[s.ID] }
 
 // Proof is what KEKs were seen to open of a document.
 type Proof struct {
@@ -96,15 +102,16 @@ type Proof struct {
 	Keys    int               // that unwrapped under these
 	Missing []format.KeyID    // roots that they did not unwrap
 	Damaged []format.KeyID    // keys that did not unwrap under their root
+	Altered bool              // a record that is under one of the roots has a wrong MAC
 }
 
 // Whole reports whether everything that is not destroyed opened.
-func (p *Proof) Whole() bool { return len(p.Missing) == 0 && len(p.Damaged) == 0 }
+func (p *Proof) Whole() bool { return len(p.Missing) == 0 && len(p.Damaged) == 0 && !p.Altered }
 
 // opens reports whether a slot of the proof is one of the root's, still.
 func (p *Proof) opens(d *envelope.Document, root format.KeyID) bool {
 	for i := range d.Slots {
-		if s := &d.Slots[i]; s.RootID == root && s.State == envelope.Enabled && p.Slots[s.ID] {
+		if s := &d.Slots[i]; s.Root.ID == root && p.Slots[s.ID] {
 			return true
 		}
 	}
@@ -115,8 +122,8 @@ func (p *Proof) opens(d *envelope.Document, root format.KeyID) bool {
 // under these. What does not open is in the proof; an error is a KEK's that did not answer.
 func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.Time) (Proof, error) {
 	p, opened := Proof{Slots: map[[16]byte]bool{}}, roots{}
-	for _, id := range d.Roots() {
-		if err := p.prove(ctx, d, id, keks, since, opened); err != nil {
+	for _, root := range d.Roots() {
+		if err := p.prove(ctx, d, root.ID, keks, since, opened); err != nil {
 			return p, err
 		}
 	}
@@ -124,10 +131,13 @@ func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.T
 		defer one.key.Clear()
 	}
 	p.Roots = len(opened)
+	if err := d.Verify(authenticator(opened, nil)); err != nil {
+		p.Altered = true
+	}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			root, ok := opened[k.RootID]
+			root, ok := opened[k.Root.ID]
 			if !ok || k.State == envelope.Destroyed {
 				continue
 			}
@@ -147,7 +157,7 @@ func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.T
 func (p *Proof) prove(ctx context.Context, d *envelope.Document, id format.KeyID, keks kms.Set, since time.Time, opened roots) error {
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if s.RootID != id || s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || !since.IsZero() && s.CreatedAt < since.UnixMilli() {
+		if s.Root.ID != id || s.Kind != envelope.SlotKMS || !since.IsZero() && s.CreatedAt < since.UnixMilli() {
 			continue
 		}
 		one, err := unwrapSlot(ctx, keks, d, s, new(health))

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/kms"
@@ -32,29 +33,30 @@ func (all roots) keys() map[format.KeyID]*secret.Key {
 	return keys
 }
 
-// under gives the root that a KEK's new keys go under, the last that was made; none where it has none.
-func (all roots) under(kek kms.KEK, d *envelope.Document) *secret.Key {
+// under returns the root that a KEK's new keys go under, the newest one; nil if it has none.
+func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
 	var newest *envelope.Slot
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if one, ok := all[s.RootID]; ok && s.State == envelope.Enabled && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
+		if one, ok := all[s.Root.ID]; ok && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
 			newest = s
 		}
 	}
 	if newest == nil {
 		return nil
 	}
-	return all[newest.RootID].key
+	return &newest.Root
 }
 
-// unwrapRoots has the KEKs open all roots that they can. The URLs in a document are compared, never dialled.
-// It returns kms.ErrWrongKey where none is ours.
-func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots, error) {
+// unwrapRoots has the KEKs open all roots that they can, except those that are open already. The URLs in a document are
+// compared, never dialled. It returns kms.ErrWrongKey if none is ours.
+func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
 	opened, foreign := roots{}, "none"
+	maps.Copy(opened, known)
 	var failed error
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if s.Kind != envelope.SlotKMS || s.State != envelope.Enabled || opened[s.RootID].key != nil {
+		if s.Kind != envelope.SlotKMS || opened[s.Root.ID].key != nil {
 			continue
 		}
 		one, err := unwrapSlot(ctx, r.keks, d, s, &r.health)
@@ -64,7 +66,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots,
 		case err != nil:
 			failed = err
 		default:
-			opened[s.RootID] = one
+			opened[s.Root.ID] = one
 		}
 	}
 	switch {
@@ -76,13 +78,11 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document) (roots,
 	return opened, nil
 }
 
-// covers reports whether every key that is left is under one of the roots.
+// covers reports whether every root that the document names is open, so that every record of it can be verified.
 func covers(d *envelope.Document, opened roots) bool {
-	for _, s := range d.Keysets {
-		for _, k := range s.Keys {
-			if k.State != envelope.Destroyed && opened[k.RootID].key == nil && !d.Gone(k.RootID) {
-				return false
-			}
+	for _, root := range d.Roots() {
+		if opened[root.ID].key == nil {
+			return false
 		}
 	}
 	return true
@@ -103,7 +103,7 @@ func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *enve
 }
 
 // wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
-func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, key *secret.Key) (envelope.Slot, error) {
+func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envelope.Root, key *secret.Key) (envelope.Slot, error) {
 	binding := d.BindRoot(key.ID())
 	additional := binding.Append(nil)
 	plain := key.Append(bytes.Clone(additional))
@@ -113,13 +113,12 @@ func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, key *secre
 		return envelope.Slot{}, fmt.Errorf("keyring: wrap a root: %w", err)
 	}
 	return envelope.Slot{
-		ID: newSlotID(), Kind: envelope.SlotKMS, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(),
-		RootID: key.ID(), URL: kek.URL(), Wrapped: wrapped,
+		ID: random16(), Kind: envelope.SlotKMS, CreatedAt: time.Now().UnixMilli(), Root: root, URL: kek.URL(), Wrapped: wrapped,
 	}, nil
 }
 
 func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
-	binding := d.BindRoot(s.RootID)
+	binding := d.BindRoot(s.Root.ID)
 	additional := binding.Append(nil)
 	plain, err := kek.Unwrap(ctx, s.Wrapped, additional)
 	if err != nil {
@@ -131,16 +130,22 @@ func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envel
 		return nil, envelope.ErrAuthentication
 	}
 	key, err := secret.FromBytes(raw)
-	if err != nil || key.ID() != s.RootID {
+	if err != nil || key.ID() != s.Root.ID {
 		return nil, envelope.ErrAuthentication
 	}
 	return key, nil
 }
 
 // addRoot makes a root for the keys of a class and adds it to the document and to the roots.
-func (r *Keyring) addRoot(ctx context.Context, d *envelope.Document, all roots, class classify.Class) (*secret.Key, error) {
-	key, kek := secret.New(), r.keks.For(class)
-	slot, err := wrapRoot(ctx, kek, d, key)
+func (r *Keyring) addRoot(ctx context.Context, d *envelope.Document, all roots, class classify.Class) (*envelope.Root, error) {
+	key := secret.New()
+	return r.addRootOf(ctx, d, all, r.keks.For(class), key, d.NextRoot(key.ID(), random16()))
+}
+
+func (r *Keyring) addRootOf(
+	ctx context.Context, d *envelope.Document, all roots, kek kms.KEK, key *secret.Key, name envelope.Root,
+) (*envelope.Root, error) {
+	slot, err := wrapRoot(ctx, kek, d, name, key)
 	r.health.note(err)
 	if err != nil {
 		return nil, err
@@ -149,13 +154,17 @@ func (r *Keyring) addRoot(ctx context.Context, d *envelope.Document, all roots, 
 		return nil, err
 	}
 	all[key.ID()] = root{key, kek}
-	return key, nil
+	return &name, nil
 }
 
 // create makes a tenant's first root, the general KEK's, unless another process did so meanwhile.
 func (r *Keyring) create(ctx context.Context, id string) error {
 	d := &envelope.Document{Environment: r.environment, Owner: id}
-	if _, err := r.addRoot(ctx, d, roots{}, classify.Public); err != nil {
+	opened := roots{}
+	if _, err := r.addRoot(ctx, d, opened, classify.Public); err != nil {
+		return err
+	}
+	if err := d.Sign(authenticator(opened, nil)); err != nil {
 		return err
 	}
 	content, err := d.Append(nil)
@@ -166,7 +175,8 @@ func (r *Keyring) create(ctx context.Context, id string) error {
 	return err
 }
 
-func newSlotID() (id [16]byte) {
+// random16 draws the id of a slot or line.
+func random16() (id [16]byte) {
 	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the program instead
 	return id
 }

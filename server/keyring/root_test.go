@@ -75,7 +75,7 @@ func TestBindingInside(t *testing.T) {
 	t.Parallel()
 	kek := unbound{localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")}
 	d, root := &envelope.Document{Environment: "prod", Owner: "a"}, secret.New()
-	slot, err := wrapRoot(t.Context(), kek, d, root)
+	slot, err := wrapRoot(t.Context(), kek, d, d.NextRoot(root.ID(), random16()), root)
 	require.NoError(t, err)
 	require.NoError(t, d.AddSlot(slot))
 	got, err := unwrapRoot(t.Context(), kek, d, &d.Slots[0])

@@ -35,12 +35,13 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 	root := secret.New()
 	defer root.Clear()
 	d := &envelope.Document{Environment: v.Environment(), Owner: t.id}
+	name := d.NextRoot(root.ID(), random16())
 	for _, s := range v.document.Keysets {
 		for _, use := range uses {
 			if s.Use != use {
 				continue
 			}
-			rewrapped, err := v.rewrap(s, root)
+			rewrapped, err := v.rewrap(s, root, name)
 			if err != nil {
 				return nil, err
 			}
@@ -48,11 +49,11 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 			break
 		}
 	}
-	return finish(d, root, password, iterations)
+	return finish(d, root, name, password, iterations)
 }
 
-// rewrap gives a keyset under another root.
-func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key) (envelope.Keyset, error) {
+// rewrap returns a keyset under another root, of a line of its own.
+func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key, name envelope.Root) (envelope.Keyset, error) {
 	keys := make([]envelope.Key, len(s.Keys))
 	for i, k := range s.Keys {
 		if k.State != envelope.Destroyed {
@@ -62,9 +63,10 @@ func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key) (envelope.Keyset, er
 			}
 			k.Wrapped = wrapped
 		}
-		k.RootID = root.ID()
+		k.Root, k.MAC = name, [envelope.MACSize]byte{}
 		keys[i] = k
 	}
+	s.Primaries = []envelope.Primary{{Root: name, Epoch: s.Epoch(), KeyID: s.Primary()}}
 	s.Keys = keys
 	return s, nil
 }
@@ -75,23 +77,27 @@ func NewDocument(environment, owner, password string, iterations uint32, uses ..
 	if len(uses) == 0 {
 		uses = browserUses
 	}
+	if owner == systemID {
+		return nil, envelope.ErrInvalid
+	}
 	d, root := &envelope.Document{Environment: environment, Owner: owner}, secret.New()
 	defer root.Clear()
+	name := d.NextRoot(root.ID(), random16())
 	for _, use := range uses {
 		for _, class := range classify.All {
 			dek := secret.New()
 			defer dek.Clear()
-			if err := addKey(d, root, dek, use, class); err != nil {
+			if err := addKey(d, name, root, dek, use, class); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return finish(d, root, password, iterations)
+	return finish(d, root, name, password, iterations)
 }
 
-// finish adds the slot of a password or master key and encodes the document.
-func finish(d *envelope.Document, root *secret.Key, password string, iterations uint32) ([]byte, error) {
-	slot := envelope.Slot{ID: newSlotID(), State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(), RootID: root.ID()}
+// finish adds the slot of a password or master key, signs the document and encodes it.
+func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password string, iterations uint32) ([]byte, error) {
+	slot := envelope.Slot{ID: random16(), CreatedAt: time.Now().UnixMilli(), Root: name}
 	key, isMaster := secret.ParseMasterKey(password)
 	if isMaster {
 		slot.Kind = envelope.SlotMasterKey
@@ -115,6 +121,9 @@ func finish(d *envelope.Document, root *secret.Key, password string, iterations 
 	if err := d.AddSlot(slot); err != nil {
 		return nil, err
 	}
+	if err := d.Sign(authenticatorOf(map[format.KeyID]*secret.Key{name.ID: root}, nil)); err != nil {
+		return nil, err
+	}
 	return d.Append(nil)
 }
 
@@ -127,40 +136,42 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots := map[format.KeyID]*secret.Key{}
+	if err := d.CheckDerivations(); err != nil {
+		return nil, err
+	}
+	roots, failed := map[format.KeyID]*secret.Key{}, error(envelope.ErrWrongSecret)
 	for i := range d.Slots {
-		key, err := slotKey(&d.Slots[i], password)
-		if err != nil {
-			return nil, err
-		}
-		if key == nil || key.ID() != d.Slots[i].KeyID {
+		s := &d.Slots[i]
+		if err := s.CheckIterations(); err != nil {
+			failed = err
 			continue
 		}
-		root, err := key.Unwrap(d.Slots[i].Wrapped, d.BindRoot(d.Slots[i].RootID))
+		key, err := slotKey(s, password)
 		if err != nil {
 			return nil, err
 		}
-		roots[d.Slots[i].RootID] = root
+		if key == nil || key.ID() != s.KeyID {
+			continue
+		}
+		root, err := key.Unwrap(s.Wrapped, d.BindRoot(s.Root.ID))
+		if err != nil {
+			return nil, err
+		}
+		roots[s.Root.ID] = root
 	}
 	if len(roots) == 0 {
-		return nil, envelope.ErrWrongSecret
+		return nil, failed
 	}
-	return unlockVault(d, roots)
+	return unlockVault(d, roots, nil)
 }
 
-// slotKey derives what a password makes of a slot; nil for a slot that takes another kind of secret.
+// slotKey derives the key that a password yields for a slot; nil for a slot that takes another kind of secret.
 func slotKey(s *envelope.Slot, password string) (*secret.Key, error) {
-	if s.State != envelope.Enabled {
-		return nil, nil
-	}
 	switch s.Kind {
 	case envelope.SlotMasterKey:
 		key, _ := secret.ParseMasterKey(password)
 		return key, nil
 	case envelope.SlotPassword:
-		if err := classify.PHI.CheckIterations(s.Iterations); err != nil {
-			return nil, err
-		}
 		return stretch(password, s.Salt, s.Iterations)
 	}
 	return nil, nil

@@ -110,32 +110,3 @@ func TestStoreGoesBackWhileOthersWrite(t *testing.T) {
 		opens(t, k, theirs)
 	}
 }
-
-// A new key goes under a root that can still be opened, though another one is in memory.
-func TestNoKeyUnderAGoneRoot(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	store, err := keystore.OpenDirectory(dir)
-	require.NoError(t, err)
-	r := openRing(t, dir)
-	r.Close() // nobody looks but who is told to
-	tenant := tenantOf(t, r, "tenant")
-	elsewhere := openRing(t, t.TempDir()) // whose root is in the document too, as after a restore
-	tenantOf(t, elsewhere, "tenant")
-	other, err := elsewhere.Document(t.Context(), "tenant")
-	require.NoError(t, err)
-	d, err := r.Document(t.Context(), "tenant")
-	require.NoError(t, err)
-	old, err := d.Append(nil)
-	require.NoError(t, err)
-	first := d.Slots[0].ID
-	require.NoError(t, d.AddSlot(other.Slots[0]))
-	require.NoError(t, d.DestroySlot(first))
-	changed, err := d.Append(nil)
-	require.NoError(t, err)
-	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", old, changed, 0)
-	require.NoError(t, err)
-	require.True(t, swapped)
-	pkg := sealed(t, tenant, classify.PHI)
-	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
-}

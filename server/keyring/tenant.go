@@ -161,14 +161,18 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 		}
 	}
 	if seen := t.lastSeen(); seen != nil && !bytes.Equal(seen, content) {
-		if d, content, err = t.bringBack(ctx, seen, d, content); err != nil {
+		if d, content, err = t.bringBack(ctx, seen, d, content, opened); err != nil {
 			return nil, err
 		}
 	}
 	if !covers(d, opened) {
 		return nil, errRoots
 	}
-	v, err := unlockVault(d, opened.keys())
+	shreds, err := t.ring.shredKeys(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	v, err := unlockVault(d, opened.keys(), shreds)
 	if err != nil {
 		return nil, t.ring.damaged(t.id, err)
 	}
@@ -176,7 +180,9 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	s.left.Store(t.ring.uses)
 	for i := range d.Keysets {
 		set := &d.Keysets[i]
-		s.counters[set.Use][set.Class] = t.counter(set.Primary)
+		if set.Class.Valid() {
+			s.counters[set.Use][set.Class] = t.counter(set.Primary())
+		}
 	}
 	s.renewal = t.ring.renewalOf(since)
 	former := t.state.Load()
@@ -227,14 +233,17 @@ func (t *Tenant) edit(ctx context.Context, do func(d *envelope.Document, opened 
 		opened := t.held()
 		if len(opened) == 0 || !covers(d, opened) {
 			var err error
-			if opened, err = t.ring.unwrapRoots(ctx, d); err != nil {
+			if opened, err = t.ring.unwrapRoots(ctx, d, opened); err != nil {
 				return err
 			}
 		}
-		if _, err := unlockVault(d, opened.keys()); err != nil { // what does not unlock is not added to
-			return t.ring.damaged(t.id, err)
+		if err := t.ring.verify(ctx, d, opened); err != nil {
+			return err
 		}
-		return do(d, opened)
+		if err := do(d, opened); err != nil {
+			return err
+		}
+		return d.Sign(authenticator(opened, nil))
 	})
 }
 
@@ -257,26 +266,26 @@ func (t *Tenant) hold(id format.KeyID, one root) {
 
 // newKey makes the primary of a use and class.
 func (t *Tenant) newKey(ctx context.Context, d *envelope.Document, opened roots, use format.Use, class classify.Class) (format.KeyID, error) {
-	key := opened.under(t.ring.keks.For(class), d)
-	if key == nil {
+	root := opened.under(t.ring.keks.For(class), d)
+	if root == nil {
 		var err error
-		if key, err = t.ring.addRoot(ctx, d, opened, class); err != nil {
+		if root, err = t.ring.addRoot(ctx, d, opened, class); err != nil {
 			return format.KeyID{}, err
 		}
-		t.hold(key.ID(), opened[key.ID()])
+		t.hold(root.ID, opened[root.ID])
 	}
 	dek := secret.New()
 	defer dek.Clear()
-	return dek.ID(), addKey(d, key, dek, use, class)
+	return dek.ID(), addKey(d, *root, opened[root.ID].key, dek, use, class)
 }
 
-func addKey(d *envelope.Document, root, dek *secret.Key, use format.Use, class classify.Class) error {
+func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use format.Use, class classify.Class) error {
 	id := dek.ID()
-	wrapped, err := root.Wrap(dek, d.BindKey(use, uint8(class), id))
+	wrapped, err := key.Wrap(dek, d.BindKey(use, uint8(class), id))
 	if err != nil {
 		return err
 	}
 	return d.AddKey(use, class, envelope.Key{
-		ID: id, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(), RootID: root.ID(), Wrapped: wrapped,
+		ID: id, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(), Root: root, Wrapped: wrapped,
 	})
 }

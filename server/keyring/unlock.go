@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore"
@@ -72,14 +73,14 @@ func (t *Tenant) open(ctx context.Context) (roots, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := t.ring.unwrapRoots(ctx, d)
+	opened, err := t.ring.unwrapRoots(ctx, d, nil)
 	switch {
 	case errors.Is(err, envelope.ErrAuthentication):
 		return nil, t.ring.unreadable(t.id, errors.New("its root does not unwrap: it was altered, or is another's"))
 	case err != nil:
 		return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
 	case !covers(d, opened):
-		return nil, fmt.Errorf("keyring: %s: keys are under a KEK that is not configured: %w", t.ring.where(t.id), ErrUnreadable)
+		return nil, t.ring.unreadable(t.id, errUnopened)
 	}
 	return opened, nil
 }
@@ -120,22 +121,37 @@ func (t *Tenant) lastSeen() []byte {
 // bringBack merges the document that is in memory into the one that is there now. Documents only ever gain,
 // so it changes one only where the store went back to an earlier state, by a snapshot or a replica that
 // lacked the last writes: no key that seals is lost then, and no shredding undone.
-func (t *Tenant) bringBack(ctx context.Context, seen []byte, now *envelope.Document, content []byte) (*envelope.Document, []byte, error) {
+//
+// It returns errRoots if the document that is there now is under roots that are not open: it is verified before it is merged.
+func (t *Tenant) bringBack(
+	ctx context.Context, seen []byte, now *envelope.Document, content []byte, opened roots,
+) (*envelope.Document, []byte, error) {
 	was, err := t.ring.parse(t.id, seen)
 	if err != nil {
 		return nil, nil, err
 	}
+	opened = maps.Clone(opened)
+	if opened == nil {
+		opened = roots{}
+	}
+	maps.Copy(opened, t.roots)
 	for {
-		if now.Keeps(was) {
-			return now, content, nil
+		if !covers(now, opened) {
+			return nil, nil, errRoots
 		}
-		merged, err := envelope.Merge(was, now)
+		if err := t.ring.verify(ctx, now, opened); err != nil {
+			return nil, nil, err
+		}
+		merged, err := t.ring.merge(ctx, was, now, opened)
 		if err != nil {
 			return nil, nil, t.ring.damaged(t.id, err)
 		}
 		whole, err := merged.Append(nil)
 		if err != nil {
 			return nil, nil, err
+		}
+		if bytes.Equal(whole, content) {
+			return now, content, nil
 		}
 		swapped, err := t.ring.swap(ctx, merged, content, whole)
 		if err != nil {

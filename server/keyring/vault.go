@@ -18,14 +18,18 @@ type Vault struct {
 	keys     map[format.KeyID]*secret.Key
 }
 
-// unlockVault unwraps the keys of a document that are under these roots. It returns
-// envelope.ErrAuthentication where one does not unwrap in its place.
-func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key) (*Vault, error) {
+// unlockVault verifies the records of a document that are under these roots, and unwraps the keys. It returns
+// envelope.ErrAuthentication if a MAC is wrong or a key does not unwrap in its place. Shred records need a key of
+// shreds, unless that is nil.
+func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key, shreds []*secret.Key) (*Vault, error) {
+	if err := d.Verify(authenticatorOf(roots, shreds)); err != nil {
+		return nil, err
+	}
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			root, ok := roots[k.RootID]
+			root, ok := roots[k.Root.ID]
 			if k.State == envelope.Destroyed || !ok {
 				continue
 			}
@@ -77,5 +81,5 @@ func (v *Vault) holdsAll(former *Vault) bool {
 
 // lacks reports whether there is no keyset of a use and class at all, so that one may be begun.
 func (v *Vault) lacks(use format.Use, class classify.Class) bool {
-	return use >= format.UseStorage && use <= format.Uses && class.Valid() && v.document.Keyset(use, class) == nil
+	return use >= format.UseStorage && use <= format.UseFile && class.Valid() && v.document.Keyset(use, class) == nil
 }

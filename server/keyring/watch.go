@@ -233,5 +233,9 @@ func (r *Keyring) renewOne(ctx context.Context, t *Tenant) {
 // Cached returns how many tenants' keys are in memory, and how many uses of keys found them not there since
 // the keyring was made, and waited for the KEKs.
 func (r *Keyring) Cached() (tenants int, missed uint64) {
-	return r.events.len(), r.missed.Load()
+	tenants = r.events.len()
+	if r.system.tenant.state.Load() != nil {
+		tenants--
+	}
+	return max(0, tenants), r.missed.Load()
 }

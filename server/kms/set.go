@@ -23,6 +23,12 @@ func (s Set) With(class classify.Class, kek KEK) Set {
 	return s
 }
 
+// And returns a set with another KEK, which no new key is put under: it opens what a former configuration wrapped.
+func (s Set) And(former KEK) Set {
+	s.keks = append(slices.Clone(s.keks), former)
+	return s
+}
+
 // For is the KEK of a class.
 func (s Set) For(class classify.Class) KEK { return s.keks[s.class[class]] }
 

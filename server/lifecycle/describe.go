@@ -8,6 +8,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // Keyset is what people and programs are told of the keys of a tenant's use and class. It holds no key, wrapped or not.
@@ -35,7 +36,7 @@ func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		all[i] = Keyset{
-			Tenant: d.Owner, Use: s.Use.String(), Class: s.Class.String(), Epoch: s.Epoch, Primary: hex.EncodeToString(s.Primary[:]),
+			Tenant: d.Owner, Use: s.Use.String(), Class: s.Class.String(), Epoch: s.Epoch(), Primary: hexOf(s.Primary()),
 			RotatedAt: rotation.Moment(s.RotatedAt()), Keys: describeKeys(s),
 		}
 		if due := rotator.DueAt(s); due != 0 {
@@ -49,7 +50,7 @@ func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 func describeKeys(s *envelope.Keyset) []KeyInfo {
 	keys := slices.Clone(s.Keys)
 	rank := func(k *envelope.Key) int {
-		if k.ID == s.Primary {
+		if k.ID == s.Primary() {
 			return 0
 		}
 		return 1
@@ -63,3 +64,5 @@ func describeKeys(s *envelope.Keyset) []KeyInfo {
 	}
 	return all
 }
+
+func hexOf(id format.KeyID) string { return hex.EncodeToString(id[:]) }

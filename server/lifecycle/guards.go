@@ -27,7 +27,7 @@ func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	if r.Done() {
 		return r, nil
 	}
-	if s.Primary == key.ID {
+	if s.Primary() == key.ID {
 		return nil, inUse("the key is the primary and seals: rotate first, by coffer rotate --execute")
 	}
 	if err := advances(one.State, to); err != nil {

@@ -246,7 +246,7 @@ func TestRotationHolds(t *testing.T) {
 	d, err := s.ring.Document(t.Context(), "clinic")
 	require.NoError(t, err)
 	newer := keys[format.UseService]
-	newer.ID = d.Keyset(format.UseService, classify.PHI).Primary
+	newer.ID = d.Keyset(format.UseService, classify.PHI).Primary()
 	_, err = s.Rotator.Rollback(t.Context(), "clinic", rotation.By{})
 	require.NoError(t, err)
 	s.refuses(newer, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")

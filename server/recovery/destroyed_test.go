@@ -94,7 +94,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	}{{first, 1}, {second, 0}} {
 		s.lose()
 		for _, dry := range []bool{true, false} {
-			restored, err := s.a().Restore(t.Context(), c.file, endings, dry)
+			restored, err := s.a().Restore(t.Context(), reading(c.file), endings, dry)
 			require.NoError(t, err)
 			require.Equal(t, []recovery.Destroyed{{Tenant: "tenant", Keys: 1, Primaries: c.primaries}}, restored.Destroyed)
 			require.Empty(t, restored.Honoured)
@@ -102,14 +102,14 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 		after := s.a()
 		require.Equal(t, envelope.Destroyed, stateIn(t, after, former))
 		require.Equal(t, envelope.Enabled, stateIn(t, after, other))
-		again, err := after.Restore(t.Context(), c.file, endings, false)
+		again, err := after.Restore(t.Context(), reading(c.file), endings, false)
 		require.NoError(t, err, "again changes nothing")
 		require.Equal(t, 2, again.Unchanged)
 	}
 	require.Equal(t, newer, primary(t, s.a(), "tenant"))
 
 	s.lose()
-	_, err := s.a().Restore(t.Context(), first, endings, false)
+	_, err := s.a().Restore(t.Context(), reading(first), endings, false)
 	require.NoError(t, err)
 	k, err := s.a().Ring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed, "nothing seals")
 	rotateOf(t, s.a(), former)
 	require.NotEqual(t, former, primary(t, s.a(), "tenant"), "until another key does")
-	_, err = s.a().Restore(t.Context(), second, endings, false)
+	_, err = s.a().Restore(t.Context(), reading(second), endings, false)
 	require.NoError(t, err)
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), newer))
 }
@@ -137,7 +137,7 @@ func TestFailedDestruction(t *testing.T) {
 	failing := recovery.New(recovery.Options{Ring: ring, Store: store, Environment: "test", Audit: r.Audit})
 	require.ErrorIs(t, retire(t, failing, former, envelope.Destroyed), keyring.ErrUnreadable)
 	require.Equal(t, &recovery.Endings{}, s.endings(t))
-	_, err = s.a().Restore(t.Context(), file, s.endings(t), false)
+	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
 	require.NoError(t, err)
 	require.Equal(t, envelope.Disabled, stateIn(t, s.a(), former))
 }
@@ -148,7 +148,7 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	alive := primary(t, s.a(), "tenant")
 	file := backup(t, s.a())
 	endings := &recovery.Endings{Keys: map[string]map[format.KeyID]bool{"tenant": {alive.ID: true}}}
-	restored, err := s.a().Restore(t.Context(), file, endings, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), endings, false)
 	require.ErrorIs(t, err, recovery.ErrAlive)
 	require.Len(t, restored.Failures, 1)
 	require.Empty(t, restored.Destroyed)

@@ -31,12 +31,12 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	case !w.Complete:
 		return nil, fmt.Errorf("recovery: the rewrap was broken off: run it to its end first: %w", ErrUnfinished)
 	}
-	ids, err := r.tenants(ctx)
+	ids, err := r.owners(ctx)
 	if err != nil {
 		return nil, err
 	}
 	finished, proofs := &Finished{Tenants: len(ids)}, make(chan proven, len(ids))
-	finished.Unproven, err = each(ctx, r, ids, itself, func(ctx context.Context, id string) error {
+	finished.Unproven, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		proof, err := r.prove(ctx, id, to, w)
 		proofs <- proven{id, proof}
 		return err
@@ -62,7 +62,7 @@ type proven struct {
 }
 
 func (r *Recovery) prove(ctx context.Context, id string, to kms.Set, w *Rewrapping) (keyring.Proof, error) {
-	d, err := r.Ring.Document(ctx, id)
+	d, err := r.Ring.OwnerDocument(ctx, id)
 	if err != nil {
 		return keyring.Proof{}, err
 	}
@@ -75,12 +75,12 @@ func (r *Recovery) prove(ctx context.Context, id string, to kms.Set, w *Rewrappi
 
 // retire returns the number of tenants of which it retired a slot.
 func (r *Recovery) retire(ctx context.Context, w *Rewrapping, proofs <-chan proven, finished *Finished) (changed int, err error) {
-	var all []proven
+	var proved []proven
 	for p := range proofs {
-		all = append(all, p)
+		proved = append(proved, p)
 	}
-	retired := make(chan int, len(all))
-	failures, err := each(ctx, r, all, func(p proven) string { return p.tenant }, func(ctx context.Context, p proven) error {
+	retired := make(chan int, len(proved))
+	failures, err := each(ctx, r, all(proved), len(proved), func(p proven) string { return p.tenant }, func(ctx context.Context, p proven) error {
 		n, err := r.Ring.RetireSlots(ctx, p.tenant, p.proof)
 		retired <- n
 		return err

@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -19,18 +20,16 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// A model of the store of keysets: what each tenant's keys and roots are, by nothing but the rules of SPEC.md
-// section 9.
+// A model of the store of keysets: what each tenant's keys and lines are, by nothing but the rules of
+// shared/envelope/SPEC.md.
 type (
 	modelKey struct {
-		root  format.KeyID
+		line  recovery.Line
 		state envelope.State
-		made  int // the step
 	}
 	modelTenant struct {
-		keys map[format.KeyID]modelKey
-		gone map[format.KeyID]bool // the roots
-		made map[format.KeyID]int
+		keys  map[format.KeyID]modelKey
+		lines map[recovery.Line]bool // whether it was shredded
 	}
 	model map[string]*modelTenant
 )
@@ -38,22 +37,14 @@ type (
 func (m model) clone() model {
 	c := model{}
 	for id, t := range m {
-		c[id] = &modelTenant{maps.Clone(t.keys), maps.Clone(t.gone), maps.Clone(t.made)}
+		c[id] = &modelTenant{maps.Clone(t.keys), maps.Clone(t.lines)}
 	}
 	return c
 }
 
-func (t *modelTenant) shredUntil(step int) {
-	for id, k := range t.keys {
-		if k.made <= step {
-			k.state = envelope.Destroyed
-			t.keys[id] = k
-		}
-	}
-	for id, made := range t.made {
-		if made <= step {
-			t.gone[id] = true
-		}
+func (t *modelTenant) shred(lines map[recovery.Line]bool) {
+	for line := range t.lines {
+		t.lines[line] = t.lines[line] || lines[line]
 	}
 }
 
@@ -67,7 +58,7 @@ func (t *modelTenant) destroy(keys map[format.KeyID]bool) {
 }
 
 func (t *modelTenant) shredded() bool {
-	return len(t.gone) > 0 && !slices.Contains(slices.Collect(maps.Values(t.gone)), false)
+	return len(t.lines) > 0 && !slices.Contains(slices.Collect(maps.Values(t.lines)), false)
 }
 
 // merge joins another tenant's keys into these.
@@ -78,8 +69,8 @@ func (t *modelTenant) merge(other *modelTenant) {
 		}
 		t.keys[id] = k
 	}
-	for id, gone := range other.gone {
-		t.gone[id], t.made[id] = gone || t.gone[id], other.made[id]
+	for line, shredded := range other.lines {
+		t.lines[line] = t.lines[line] || shredded
 	}
 }
 
@@ -89,11 +80,14 @@ func (m model) expect(p sealed, key format.KeyID) string {
 	if t == nil {
 		return "unknown_key"
 	}
+	if t.shredded() {
+		return "key_destroyed"
+	}
 	k, ok := t.keys[key]
 	switch {
-	case !ok:
+	case !ok || t.lines[k.line]:
 		return "unknown_key"
-	case k.state == envelope.Destroyed || t.gone[k.root]:
+	case k.state == envelope.Destroyed:
 		return "key_destroyed"
 	case k.state == envelope.Disabled:
 		return "key_unusable"
@@ -111,7 +105,7 @@ type history struct {
 	packages  []sealed
 	keys      []format.KeyID // of the packages
 	backups   []copied
-	shredded  map[string]int // when last
+	shredded  map[string]map[recovery.Line]bool // by what the audit log says
 	destroyed map[string]map[format.KeyID]bool
 	step      int
 }
@@ -120,7 +114,6 @@ type copied struct {
 	file  []byte
 	model model
 	kek   string
-	since map[string]int64 // the tenants that were shredded, and when
 }
 
 func histories(t *testing.T) int {
@@ -146,7 +139,7 @@ func TestHistories(t *testing.T) {
 	for i := range uint64(histories(t)) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Logf("COFFER_SEED=%d COFFER_HISTORIES=1", seed+i)
-			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]int{}, destroyed: map[string]map[format.KeyID]bool{}}
+			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]map[recovery.Line]bool{}, destroyed: map[string]map[format.KeyID]bool{}}
 			h.reopen()
 			for range 40 {
 				h.step++
@@ -178,18 +171,16 @@ func (h *history) observe(id string) *modelTenant {
 	require.NoError(h.t, err)
 	t := h.model[id]
 	if t == nil {
-		t = &modelTenant{map[format.KeyID]modelKey{}, map[format.KeyID]bool{}, map[format.KeyID]int{}}
+		t = &modelTenant{map[format.KeyID]modelKey{}, map[recovery.Line]bool{}}
 		h.model[id] = t
 	}
-	for _, s := range d.Slots {
-		if _, ok := t.gone[s.RootID]; !ok {
-			t.gone[s.RootID], t.made[s.RootID] = false, h.step
-		}
+	for _, line := range d.Lines() {
+		t.lines[line] = false
 	}
 	for _, set := range d.Keysets {
 		for _, k := range set.Keys {
 			if _, ok := t.keys[k.ID]; !ok {
-				t.keys[k.ID] = modelKey{k.RootID, envelope.Enabled, h.step}
+				t.keys[k.ID] = modelKey{k.Root.Line, envelope.Enabled}
 			}
 		}
 	}
@@ -263,7 +254,7 @@ func (h *history) retire() {
 			}
 			return
 		}
-		require.Contains(h.t, []string{"key_unusable", "invalid_argument"}, code(err))
+		require.Contains(h.t, []string{"key_unusable", "invalid_argument", "key_destroyed", "unknown_key"}, code(err))
 	}
 }
 
@@ -273,10 +264,11 @@ func (h *history) shred() {
 		return
 	}
 	require.NoError(h.t, h.r.Shred(h.t.Context(), id))
-	h.shredded[id] = h.step
-	h.model[id].shredUntil(h.step)
-	for i := range h.backups {
-		h.backups[i].since[id] = time.Now().UnixMilli()
+	if h.shredded[id] == nil {
+		h.shredded[id] = map[recovery.Line]bool{}
+	}
+	for line := range h.model[id].lines {
+		h.model[id].lines[line], h.shredded[id][line] = true, true
 	}
 }
 
@@ -302,20 +294,11 @@ func (h *history) move() {
 
 func (h *history) backup() {
 	if len(h.model) == 0 {
-		_, _, err := h.r.Backup(h.t.Context())
+		_, err := h.r.Backup(h.t.Context(), io.Discard)
 		require.ErrorIs(h.t, err, recovery.ErrNoKeys)
 		return
 	}
-	since := map[string]int64{}
-	for id := range h.shredded {
-		since[id] = 0
-	}
-	for _, b := range h.backups {
-		for id, at := range b.since {
-			since[id] = max(since[id], at)
-		}
-	}
-	h.backups = append(h.backups, copied{backup(h.t, h.r), h.model.clone(), h.kek, since})
+	h.backups = append(h.backups, copied{backup(h.t, h.r), h.model.clone(), h.kek})
 }
 
 func (h *history) restore() {
@@ -323,13 +306,16 @@ func (h *history) restore() {
 		return
 	}
 	b := h.backups[h.random.IntN(len(h.backups))]
-	r, endings := h.r, &recovery.Endings{Tenants: b.since, Keys: h.destroyed}
-	if b.kek != h.kek {
-		_, err := h.r.Restore(h.t.Context(), b.file, endings, false)
-		require.ErrorIs(h.t, err, kms.ErrWrongKey)
-		r = h.under(to(h.t, b.kek))
+	r, endings := h.r, &recovery.Endings{Lines: map[string][]recovery.Line{}, Keys: h.destroyed}
+	for id, lines := range h.shredded {
+		endings.Lines[id] = slices.Collect(maps.Keys(lines))
 	}
-	_, err := r.Restore(h.t.Context(), b.file, endings, false)
+	if b.kek != h.kek {
+		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings, false)
+		require.ErrorIs(h.t, err, kms.ErrWrongKey)
+		r = h.under(to(h.t, b.kek).And(openKEK(h.t, h.kek)))
+	}
+	_, err := r.Restore(h.t.Context(), reading(b.file), endings, false)
 	require.NoError(h.t, err)
 	if r != h.r { // and what came back goes where all the rest is
 		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek))
@@ -339,9 +325,7 @@ func (h *history) restore() {
 		h.reopen()
 	}
 	for id, t := range b.model.clone() {
-		if at, ok := h.shredded[id]; ok {
-			t.shredUntil(at)
-		}
+		t.shred(h.shredded[id])
 		t.destroy(h.destroyed[id])
 		if h.model[id] == nil {
 			h.model[id] = t

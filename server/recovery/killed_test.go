@@ -74,7 +74,7 @@ func TestVictim(t *testing.T) {
 			require.NoError(t, err)
 			r := s.a()
 			fmt.Println("begun")
-			_, err = r.Restore(t.Context(), file, nil, false)
+			_, err = r.Restore(t.Context(), reading(file), nil, false)
 			require.NoError(t, err)
 		},
 		"shred": func() {
@@ -210,7 +210,7 @@ func TestKilledBackup(t *testing.T) {
 		for _, path := range files {
 			file, err := os.ReadFile(path)
 			require.NoError(t, err)
-			_, err = r.Drill(t.Context(), file)
+			_, err = r.Drill(t.Context(), reading(file))
 			require.NoError(t, err)
 			made++
 		}
@@ -250,7 +250,7 @@ func TestKilledRestore(t *testing.T) {
 		}
 		k.run("restore", s.dir, path)
 		openAll(t, s.a(), kept, "")
-		_, err = s.a().Restore(t.Context(), file, nil, false)
+		_, err = s.a().Restore(t.Context(), reading(file), nil, false)
 		require.NoError(t, err)
 		openAll(t, s.a(), append(kept, all...), "")
 	}
@@ -276,7 +276,7 @@ func TestKilledShred(t *testing.T) {
 		shredded := &recovery.Endings{}
 		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit"), key))
 		s.lose()
-		_, err = s.a().Restore(context.Background(), file, shredded, false)
+		_, err = s.a().Restore(context.Background(), reading(file), shredded, false)
 		require.NoError(t, err)
 		openAll(t, s.a(), all[:said], "key_destroyed")
 		openAll(t, s.a(), all[min(said+1, len(all)):], "")
@@ -312,7 +312,7 @@ func TestKilledDestruction(t *testing.T) {
 		check()
 		endings := s.endings(t)
 		s.lose()
-		_, err := s.a().Restore(context.Background(), file, endings, false)
+		_, err := s.a().Restore(context.Background(), reading(file), endings, false)
 		require.NoError(t, err)
 		check()
 	}

@@ -46,7 +46,7 @@ func TestRestoreAfterLostReply(t *testing.T) {
 	require.NoError(t, failing.Shred(t.Context(), "shredded"))
 	require.NoError(t, retire(t, failing, key, envelope.Destroyed))
 	s.lose()
-	restored, err := s.a().Restore(t.Context(), file, s.endings(t), false)
+	restored, err := s.a().Restore(t.Context(), reading(file), s.endings(t), false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"shredded"}, restored.Honoured)
 	require.Equal(t, "key_destroyed", code(shredded.open(s.a())))

@@ -11,6 +11,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"iter"
 	"strconv"
 	"sync"
 
@@ -66,9 +67,14 @@ type Failure struct {
 // how many there are a second.
 const atOnce = 32
 
-// tenants gives the ids of all tenants. One whose keyset cannot be read is an error: nothing may be taken to
-// be done for all of them then.
-func (r *Recovery) tenants(ctx context.Context) (ids []string, err error) {
+// owners returns the ids of all tenants, and the empty one of the system document if there is one. A keyset that cannot be
+// read is an error: nothing may be taken to be done for all of them then.
+func (r *Recovery) owners(ctx context.Context) (ids []string, err error) {
+	if _, err := r.Ring.OwnerDocument(ctx, ""); err == nil {
+		ids = append(ids, "")
+	} else if !errors.Is(err, keyring.ErrNoTenant) {
+		return nil, err
+	}
 	for d, err := range r.Ring.Documents(ctx) {
 		if err != nil {
 			return nil, err
@@ -78,9 +84,22 @@ func (r *Recovery) tenants(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
-// each does something for every item, several at once. It goes on where it fails for one of them, but not
-// where the KMS is out of reach.
-func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) string, do func(ctx context.Context, item T) error) (failures []Failure, err error) {
+// all yields the elements of a list.
+func all[T any](items []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, item := range items {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+// each does something for every item, several at once. It continues if that fails for one of them, but not
+// if the KMS is out of reach or the items end with an error.
+func each[T any](
+	ctx context.Context, r *Recovery, items iter.Seq2[T, error], total int, name func(T) string, do func(ctx context.Context, item T) error,
+) (failures []Failure, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
@@ -89,7 +108,7 @@ func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) strin
 		mu.Lock()
 		defer mu.Unlock()
 		if done++; r.Progress != nil {
-			r.Progress(done, len(items))
+			r.Progress(done, total)
 		}
 		if err == nil || ctx.Err() != nil {
 			return
@@ -99,17 +118,23 @@ func each[T any](ctx context.Context, r *Recovery, items []T, name func(T) strin
 		}
 	}
 	var wg sync.WaitGroup
-	for range min(atOnce, len(items)) {
+	for range min(atOnce, total) {
 		wg.Go(func() {
 			for item := range queue {
 				note(item, do(ctx, item))
 			}
 		})
 	}
-	for _, item := range items {
+	for item, err := range items {
+		if err != nil {
+			cancel(err)
+		}
 		select {
 		case queue <- item:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	close(queue)

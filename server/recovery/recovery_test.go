@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -262,14 +263,16 @@ func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 // A backup of nothing is none, and a drill does not find it in order.
 func TestNoKeys(t *testing.T) {
 	r := newSite(t).a()
-	_, _, err := r.Backup(t.Context())
+	_, err := r.Backup(t.Context(), io.Discard)
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
 	key, slots, err := keyring.NewBackupKey(t.Context(), r.KEKs, "test")
 	require.NoError(t, err)
-	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).AppendContent(nil)
+	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).Append(nil)
 	require.NoError(t, err)
-	mac := key.BackupMAC(file)
-	_, err = r.Drill(t.Context(), append(file, mac[:]...))
+	file = envelope.AppendBackupDocument(file, nil)
+	mac := key.MAC(envelope.LabelBackup)
+	mac.Write(file)
+	_, err = r.Drill(t.Context(), reading(mac.Sum(file)))
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
 }
 
@@ -340,18 +343,17 @@ func TestUnrecorded(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	all := populate(t, r, 2)
-	file, _, err := r.Backup(t.Context())
-	require.NoError(t, err)
+	file := backup(t, r)
 	s.events.fail = audit.ErrUnavailable
-	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	_, err := r.Rewrap(t.Context(), to(t, urlB))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.ErrorIs(t, r.Shred(t.Context(), "tenant-0"), audit.ErrUnavailable)
-	_, _, err = r.Backup(t.Context())
+	_, err = r.Backup(t.Context(), io.Discard)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
-	_, err = r.Drill(t.Context(), file)
+	_, err = r.Drill(t.Context(), reading(file))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	s.lose()
-	_, err = s.a().Restore(t.Context(), file, nil, false)
+	_, err = s.a().Restore(t.Context(), reading(file), nil, false)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.False(t, slices.ContainsFunc(all, func(p sealed) bool { return p.open(s.a()) == nil }))
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -44,25 +47,22 @@ type Change struct {
 	Primaries int  // uses and classes whose primary is another now
 }
 
-// Restore merges a backup into the store. Tenants that were shredded since the backup are restored as
-// shredded, and keys that were destroyed as destroyed; nil is none. With dry it changes nothing. It returns
-// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the
-// Restored names the ids. A tenant whose keyset in the store cannot be read is left, and is among the
-// Failures.
-func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, dry bool) (*Restored, error) {
-	b, err := r.open(ctx, file)
-	if err != nil {
-		return nil, err
-	}
+// Restore merges a backup into the store. It reads the file twice: nothing is changed before it is found whole. Tenants that were
+// shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. With dry it
+// changes nothing. It returns ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the
+// Restored names the ids. A tenant whose keyset cannot be read or was altered, in the store or in the backup, is left, and is among
+// the Failures.
+func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings, dry bool) (*Restored, error) {
 	if endings == nil {
 		endings = &Endings{}
 	}
-	restored := &Restored{Created: b.created}
-	all := map[string]*honoured{}
-	for _, d := range b.documents {
-		all[d.Owner] = endings.honour(d)
+	absent := maps.Clone(endings.Tenants)
+	p, err := r.verify(ctx, file, func(owner string) { delete(absent, owner) })
+	if err != nil {
+		return nil, err
 	}
-	if restored.Absent = endings.absent(b.documents); len(restored.Absent) > 0 {
+	restored := &Restored{Created: p.created, Absent: slices.Sorted(maps.Keys(absent))}
+	if len(restored.Absent) > 0 {
 		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
 	}
 	if !dry {
@@ -70,34 +70,24 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, d
 			return nil, err
 		}
 	}
-	changes := make(chan Change, len(b.documents))
-	restored.Failures, err = each(ctx, r, b.documents, func(d *envelope.Document) string { return d.Owner }, func(ctx context.Context, d *envelope.Document) error {
-		if err := r.notAlive(ctx, d.Owner, all[d.Owner].ids); err != nil {
+	var mu sync.Mutex
+	restore := func(ctx context.Context, d *envelope.Document) error {
+		h := endings.honour(d)
+		if err := r.notAlive(ctx, d.Owner, h); err != nil {
 			return err
 		}
-		merge := r.Ring.Merge
-		if dry {
-			merge = r.merged
+		before, after, err := r.Ring.Merge(ctx, d, keyring.Ends{Lines: h.lines, Edit: func(d *envelope.Document) { d.DestroyKeys(h.keys) }}, dry)
+		if err != nil {
+			return err
 		}
-		before, after, err := merge(ctx, d)
-		if err == nil {
-			changes <- compare(before, after)
-		}
-		return err
-	})
-	close(changes)
-	for _, f := range restored.Failures {
-		delete(all, f.Tenant)
+		mu.Lock()
+		defer mu.Unlock()
+		restored.note(d.Owner, h, compare(before, after))
+		return nil
 	}
-	restored.tell(all)
-	for c := range changes {
-		if c == (Change{Tenant: c.Tenant}) {
-			restored.Unchanged++
-		} else {
-			restored.Changes = append(restored.Changes, c)
-		}
-	}
-	slices.SortFunc(restored.Changes, func(a, b Change) int { return strings.Compare(a.Tenant, b.Tenant) })
+	system := func(d *envelope.Document) error { return restore(ctx, d) }
+	restored.Failures, err = each(ctx, r, afterSystem(documents(file), system), p.tenants, ownerOf, restore)
+	restored.sort()
 	if err == nil && len(restored.Failures) > 0 {
 		err = fmt.Errorf("recovery: %d tenants were not restored: %w", len(restored.Failures), restored.Failures[0].Err)
 	}
@@ -107,86 +97,106 @@ func (r *Recovery) Restore(ctx context.Context, file []byte, endings *Endings, d
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
-// tell says what was honoured.
-func (r *Restored) tell(all map[string]*honoured) {
-	for _, id := range slices.Sorted(maps.Keys(all)) {
-		switch h := all[id]; {
-		case h.shredded:
-			r.Honoured = append(r.Honoured, id)
-		case h.keys > 0:
-			r.Destroyed = append(r.Destroyed, Destroyed{id, h.keys, h.primaries})
+// afterSystem yields the documents of tenants, whose shred records need the keys of the system document: that is done when it is met.
+func afterSystem(all iter.Seq2[*envelope.Document, error], system func(*envelope.Document) error) iter.Seq2[*envelope.Document, error] {
+	return func(yield func(*envelope.Document, error) bool) {
+		for d, err := range all {
+			if err == nil && d.Owner == "" {
+				if err = system(d); err == nil {
+					continue
+				}
+			}
+			if !yield(d, err) {
+				return
+			}
 		}
 	}
 }
 
-// absent gives the tenants that were added without a time and that no document is of: their ids may be misspelt.
-func (e *Endings) absent(documents []*envelope.Document) (ids []string) {
-	for id, at := range e.Tenants {
-		if at == format.MaxTime && !slices.ContainsFunc(documents, func(d *envelope.Document) bool { return d.Owner == id }) {
-			ids = append(ids, id)
-		}
+// note adds what became of a document.
+func (r *Restored) note(owner string, h *honoured, c Change) {
+	if len(h.lines) > 0 {
+		r.Honoured = append(r.Honoured, owner)
+	} else if len(h.keys) > 0 {
+		r.Destroyed = append(r.Destroyed, Destroyed{owner, len(h.keys), h.primaries})
 	}
-	slices.Sort(ids)
-	return ids
+	switch {
+	case owner == "": // the environment's own keys are no tenant's
+	case c == (Change{Tenant: c.Tenant}):
+		r.Unchanged++
+	default:
+		r.Changes = append(r.Changes, c)
+	}
 }
 
-// honoured is what a tenant's document had that was ended since.
+func (r *Restored) sort() {
+	slices.Sort(r.Honoured)
+	slices.SortFunc(r.Changes, func(a, b Change) int { return strings.Compare(a.Tenant, b.Tenant) })
+	slices.SortFunc(r.Destroyed, func(a, b Destroyed) int { return strings.Compare(a.Tenant, b.Tenant) })
+}
+
+// honoured is what a tenant's document has alive that has ended since.
 type honoured struct {
-	ids             map[string]bool // of slots and keys
-	shredded        bool            // some of it with the tenant
-	keys, primaries int             // of the rest
+	lines     []Line // with keys or slots of it
+	keys      map[format.KeyID]bool
+	primaries int // of the keys
 }
 
-// honour shreds what a tenant had until it was shredded, and destroys the keys that were destroyed.
+// honour finds what of a document has ended: the lines that were shredded, and the keys of others that were destroyed.
 func (e *Endings) honour(d *envelope.Document) *honoured {
-	h := &honoured{ids: living(d)}
-	n := len(h.ids)
-	if at, ok := e.Tenants[d.Owner]; ok {
-		d.ShredUntil(at)
-	}
-	whole := living(d)
-	h.shredded = len(whole) < n
-	d.DestroyKeys(e.Keys[d.Owner])
-	left := living(d)
-	h.keys = len(whole) - len(left)
-	for _, s := range d.Keysets {
-		if whole[string(s.Primary[:])] && !left[string(s.Primary[:])] {
-			h.primaries++
+	h := &honoured{keys: map[format.KeyID]bool{}}
+	for _, line := range d.Lines() {
+		if e.Tenants[d.Owner] || slices.Contains(e.Lines[d.Owner], line) {
+			h.lines = append(h.lines, line)
 		}
 	}
-	maps.DeleteFunc(h.ids, func(id string, _ bool) bool { return left[id] })
+	for i := range d.Keysets {
+		s := &d.Keysets[i]
+		for _, k := range s.Keys {
+			if k.State == envelope.Destroyed || !e.Keys[d.Owner][k.ID] || slices.Contains(h.lines, k.Root.Line) {
+				continue
+			}
+			h.keys[k.ID] = true
+			if k.ID == s.Primary() {
+				h.primaries++
+			}
+		}
+	}
 	return h
 }
 
-// notAlive returns ErrAlive where a tenant's keyset in the store has something that was ended, by its id, as
-// it was before: the shredding or destruction came to nothing, or the store was put back to an earlier state.
-// Who restores a backup has not said that it is to be destroyed.
-func (r *Recovery) notAlive(ctx context.Context, tenant string, ended map[string]bool) error {
-	if len(ended) == 0 {
+// notAlive returns ErrAlive if a tenant's keyset in the store has something alive that has ended by the log or list: the shredding
+// or destruction came to nothing, or the store was put back to an earlier state.
+// The operator who restores a backup has not said that it is to be destroyed.
+func (r *Recovery) notAlive(ctx context.Context, owner string, h *honoured) error {
+	if len(h.lines) == 0 && len(h.keys) == 0 {
 		return nil
 	}
-	d, err := r.Ring.Document(ctx, tenant)
+	d, err := r.Ring.OwnerDocument(ctx, owner)
 	if errors.Is(err, keyring.ErrNoTenant) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	for _, line := range d.Lines() {
+		if slices.Contains(h.lines, line) {
+			return ErrAlive
+		}
+	}
 	for id := range living(d) {
-		if ended[id] {
+		if len(id) == format.KeyIDSize && h.keys[format.KeyID([]byte(id))] {
 			return ErrAlive
 		}
 	}
 	return nil
 }
 
-// living gives the ids of the slots and keys that are not destroyed.
+// living returns the ids of the slots, and of the keys that are not destroyed.
 func living(d *envelope.Document) map[string]bool {
 	ids := map[string]bool{}
 	for i := range d.Slots {
-		if s := &d.Slots[i]; s.State != envelope.Destroyed {
-			ids[string(s.ID[:])] = true
-		}
+		ids[string(d.Slots[i].ID[:])] = true
 	}
 	for _, set := range d.Keysets {
 		for _, k := range set.Keys {
@@ -196,18 +206,6 @@ func living(d *envelope.Document) map[string]bool {
 		}
 	}
 	return ids
-}
-
-// merged is Keyring.Merge without a change.
-func (r *Recovery) merged(ctx context.Context, from *envelope.Document) (before, after *envelope.Document, err error) {
-	before, err = r.Ring.Document(ctx, from.Owner)
-	if errors.Is(err, keyring.ErrNoTenant) {
-		return nil, from, nil
-	}
-	if err == nil {
-		after, err = envelope.Restore(before, from)
-	}
-	return before, after, err
 }
 
 // compare says what a merge changed.
@@ -232,7 +230,7 @@ func compare(before, after *envelope.Document) Change {
 		}
 	}
 	for _, set := range after.Keysets {
-		if was := before.Keyset(set.Use, set.Class); was != nil && was.Primary != set.Primary {
+		if was := before.Keyset(set.Use, set.Class); was != nil && was.Primary() != set.Primary() {
 			c.Primaries++
 		}
 	}

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -71,12 +74,12 @@ func (r *Recovery) rewrap(ctx context.Context, to kms.Set) (done *Rewrap, change
 	if err != nil {
 		return nil, 0, err
 	}
-	ids, err := r.tenants(ctx)
+	ids, err := r.owners(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	done, wrapped := &Rewrap{Rewrapping: *w, Tenants: len(ids), Resumed: resumed}, make(chan int, len(ids))
-	done.Failures, err = each(ctx, r, ids, itself, func(ctx context.Context, id string) error {
+	done.Failures, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		n, err := r.Ring.Rewrap(ctx, id, to, w.since())
 		if errors.Is(err, envelope.ErrKeyDestroyed) {
 			return nil // shredded meanwhile
@@ -110,14 +113,14 @@ func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int,
 	if err != nil {
 		return 0, 0, err
 	}
-	for d, err := range r.Ring.Documents(ctx) {
+	for d, err := range r.documents(ctx) {
 		if err != nil {
 			return 0, 0, err
 		}
 		left := 0
-		for _, id := range d.Roots() {
+		for _, root := range d.Roots() {
 			if !slices.ContainsFunc(d.Slots, func(s envelope.Slot) bool {
-				return s.RootID == id && s.State == envelope.Enabled && slices.Contains(w.To, s.URL) && (w.since().IsZero() || s.CreatedAt >= w.Begun)
+				return s.Root == root && slices.Contains(w.To, s.URL) && (w.since().IsZero() || s.CreatedAt >= w.Begun)
 			}) {
 				left++
 			}
@@ -127,6 +130,57 @@ func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int,
 		}
 	}
 	return tenants, roots, nil
+}
+
+// Replaced is what ReplaceRoots did.
+type Replaced struct {
+	Tenants  int
+	Roots    int // that were replaced
+	Failures []Failure
+}
+
+// ReplaceRoots makes new roots for all tenants and the environment, under the KEKs that are configured, and retires the former ones.
+// A root that leaked opens no key that is made afterwards. It can be run again after a kill, and then replaces all once more. It
+// returns an error if a tenant's roots could not be replaced, which the Replaced names.
+func (r *Recovery) ReplaceRoots(ctx context.Context) (*Replaced, error) {
+	ids, err := r.owners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(r.KEKs, "new roots")); err != nil {
+		return nil, err
+	}
+	done := &Replaced{Tenants: len(ids)}
+	var mu sync.Mutex
+	done.Failures, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
+		n, err := r.Ring.ReplaceRoots(ctx, id)
+		if errors.Is(err, envelope.ErrKeyDestroyed) {
+			return nil // shredded
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		done.Roots += n
+		return err
+	})
+	if err == nil && len(done.Failures) > 0 {
+		err = fmt.Errorf("recovery: the roots of %d tenants were not replaced: %w", len(done.Failures), ErrUnfinished)
+	}
+	return done, r.ended(ctx, audit.KEKRewrap, len(ids)-len(done.Failures), len(done.Failures), err)
+}
+
+// documents yields the documents of all tenants, and the system document.
+func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
+	return func(yield func(*envelope.Document, error) bool) {
+		system, err := r.Ring.OwnerDocument(ctx, "")
+		if !errors.Is(err, keyring.ErrNoTenant) && !yield(system, err) {
+			return
+		}
+		for d, err := range r.Ring.Documents(ctx) {
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
 }
 
 // check has each KEK prove itself, before anything is entrusted to it.
@@ -161,7 +215,7 @@ func (r *Recovery) plan(ctx context.Context, to kms.Set) (w, known *Rewrapping, 
 	if known != nil && slices.Equal(known.To, w.To) && (!known.Complete || !slices.Equal(known.From, known.To)) {
 		return known, known, nil
 	}
-	for d, err := range r.Ring.Documents(ctx) { // a slot that a clock ahead of this one dated is not the rewrap's either
+	for d, err := range r.documents(ctx) { // a slot that a clock ahead of this one dated is not the rewrap's either
 		if err != nil {
 			return nil, nil, err
 		}
@@ -229,14 +283,14 @@ func (r *Recovery) Status(ctx context.Context) (*Rewrapping, map[string]Roots, e
 		return nil, nil, err
 	}
 	counts := map[string]Roots{}
-	for d, err := range r.Ring.Documents(ctx) {
+	for d, err := range r.documents(ctx) {
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, id := range d.Roots() {
+		for _, root := range d.Roots() {
 			names := map[string]bool{}
 			for _, s := range d.Slots {
-				if s.RootID == id && s.State == envelope.Enabled {
+				if s.Root == root {
 					names[w.label(&s)] = true
 				}
 			}

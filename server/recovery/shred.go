@@ -16,23 +16,37 @@ import (
 const settled = 3 * keyring.CheckInterval
 
 // Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first:
-// should the store be lost and an earlier backup restored, the audit log is what says that the tenant stays
-// shredded, and until when what it had was made, whatever the clocks say; or that it failed. To shred again
+// if the store is lost and an earlier backup restored, the audit log says that the tenant stays
+// shredded, and which lines of roots that is about. To shred again
 // changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{
-		audit.FactTo: time.UnixMilli(d.Newest()).UTC().Format(time.RFC3339Nano),
-	}}
+	system, err := r.Ring.System(ctx)
+	if err == nil {
+		_, err = system.Key(ctx, envelope.UseShreds) // before anything is announced: making it can fail
+	}
+	if err != nil {
+		return err
+	}
+	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: lineText(ended(d))}}
 	e.Facts = e.Facts.With(r.Reason)
 	return audit.Announce(ctx, r.Audit, audit.Change{
 		Event:    e,
 		Apply:    func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) },
 		InEffect: func(ctx context.Context) (bool, error) { return r.Ring.IsShredded(ctx, tenant) },
 	})
+}
+
+// ended returns the lines that a document has, or had before it was shredded.
+func ended(d *envelope.Document) []Line {
+	lines := d.Lines()
+	for i := range d.Shreds {
+		lines = append(lines, d.Shreds[i].Line)
+	}
+	return lines
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done

@@ -26,7 +26,7 @@ func TestRestoreOverShredded(t *testing.T) {
 	sealWith(t, s.a(), "tenant", classify.PHI) // begun anew by a running server
 	require.NoError(t, s.a().Shred(t.Context(), "tenant"))
 	for _, dry := range []bool{true, false} {
-		restored, err := s.a().Restore(t.Context(), file, nil, dry)
+		restored, err := s.a().Restore(t.Context(), reading(file), nil, dry)
 		require.NoError(t, err)
 		for _, c := range restored.Changes {
 			require.Zero(t, c.Slots+c.Keys)
@@ -45,38 +45,6 @@ func (s *site) endings(t *testing.T) *recovery.Endings {
 	endings := &recovery.Endings{}
 	require.NoError(t, endings.AddLog(t.Context(), filepath.Join(s.dir, "audit"), key))
 	return endings
-}
-
-// What a server made whose clock was ahead is shredded with the rest, also where a backup brings it back.
-func TestShredBeforeItsTime(t *testing.T) {
-	s := newSite(t)
-	r := s.logged(t)
-	p := sealWith(t, r, "tenant", classify.PHI)
-	d, err := r.Ring.Document(t.Context(), "tenant")
-	require.NoError(t, err)
-	old, err := d.Append(nil)
-	require.NoError(t, err)
-	ahead := time.Now().Add(5 * time.Minute).UnixMilli()
-	for i := range d.Slots {
-		d.Slots[i].CreatedAt = ahead
-	}
-	for i := range d.Keysets {
-		for j := range d.Keysets[i].Keys {
-			d.Keysets[i].Keys[j].CreatedAt = ahead
-		}
-	}
-	dated, err := d.Append(nil)
-	require.NoError(t, err)
-	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "tenant", old, dated, 0)
-	require.NoError(t, err)
-	require.True(t, swapped)
-	file := backup(t, s.a())
-	require.NoError(t, r.Shred(t.Context(), "tenant"))
-	s.lose()
-	restored, err := s.a().Restore(t.Context(), file, s.endings(t), false)
-	require.NoError(t, err)
-	require.Equal(t, []string{"tenant"}, restored.Honoured)
-	require.Equal(t, "key_destroyed", code(p.open(s.a())))
 }
 
 // stuck is a store that takes no change.
@@ -100,7 +68,7 @@ func TestFailedShred(t *testing.T) {
 	failing := recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
 	require.ErrorIs(t, failing.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
 	require.Equal(t, &recovery.Endings{}, s.endings(t))
-	_, err = s.a().Restore(t.Context(), file, s.endings(t), false)
+	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
 	require.NoError(t, err)
 	require.NoError(t, p.open(s.a()))
 }
@@ -113,7 +81,7 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	shredded := &recovery.Endings{}
 	shredded.AddTenant("tenant-0")
 	for _, dry := range []bool{true, false} {
-		restored, err := s.a().Restore(t.Context(), file, shredded, dry)
+		restored, err := s.a().Restore(t.Context(), reading(file), shredded, dry)
 		require.ErrorIs(t, err, recovery.ErrAlive)
 		require.Len(t, restored.Failures, 1)
 		require.Equal(t, "tenant-0", restored.Failures[0].Tenant)

@@ -130,7 +130,7 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 		if k.Made {
 			continue
 		}
-		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
+		primary, err := t.Rotate(ctx, k.Use, k.Class, func(s *envelope.Keyset) bool { return s.Epoch() == k.Epoch })
 		if err == nil {
 			err = r.Audit.Record(ctx, event(audit.KeyRotate, k.By, record.Tenant, k.Use, k.Class, ID(primary)))
 		}
@@ -176,7 +176,7 @@ func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error
 	}
 	for i := range s.Keys {
 		key := &s.Keys[i]
-		if key.ID == s.Primary || key.State != envelope.Enabled {
+		if key.ID == s.Primary() || key.State != envelope.Enabled {
 			continue
 		}
 		if err := r.announce(ctx, event(audit.KeyCompromised, k.By, tenant, k.Use, k.Class, ID(key.ID)), k.Use, envelope.Compromised); err != nil {
@@ -198,12 +198,12 @@ func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 				return false, err
 			}
 			s := d.Keyset(k.Use, k.Class)
-			return s != nil && s.Primary == format.KeyID(k.From), nil
+			return s != nil && s.Primary() == format.KeyID(k.From), nil
 		}
 		err := audit.Announce(ctx, r.Audit, audit.Change{
 			Event: event(audit.KeyRollback, record.By, record.Tenant, k.Use, k.Class, k.From),
 			Apply: func(ctx context.Context) error {
-				return r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch == k.Epoch })
+				return r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch() == k.Epoch })
 			},
 			InEffect: isPrimary,
 		})

@@ -39,8 +39,8 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64, now i
 	next.Sealed = nil
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if n := record.Sealed[ID(s.Primary)]; n > 0 {
-			next.addSealed(ID(s.Primary), n)
+		if n := record.Sealed[ID(s.Primary())]; n > 0 {
+			next.addSealed(ID(s.Primary()), n)
 		}
 		if !rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
 			continue
@@ -49,7 +49,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64, now i
 		if k != nil && k.fresh(swept) && (k.Compromised || !order.Compromised) {
 			continue
 		}
-		if from, epoch := ID(s.Primary), s.Epoch; !room(d, s) {
+		if from, epoch := ID(s.Primary()), s.Epoch(); !room(d, s) {
 			full = true
 		} else if planned++; k == nil {
 			next.Keysets = append(next.Keysets, Keyset{Use: s.Use, Class: s.Class, From: from, Epoch: epoch, Compromised: order.Compromised, By: order.By})
@@ -88,9 +88,13 @@ func (k *Keyset) fresh(swept uint64) bool { return !k.Made || k.After >= swept }
 
 // room adds a key to a keyset, and reports whether it fits.
 func room(d *envelope.Document, s *envelope.Keyset) bool {
-	none := envelope.Key{State: envelope.Enabled, CreatedAt: s.RotatedAt(), Wrapped: make([]byte, envelope.WrappedSize)}
+	none := envelope.Key{State: envelope.Enabled, CreatedAt: s.RotatedAt(), Root: s.Keys[0].Root, Wrapped: make([]byte, envelope.WrappedSize)}
 	_, _ = rand.Read(none.ID[:]) // cannot fail
 	if d.AddKey(s.Use, s.Class, none) != nil {
+		return false
+	}
+	sizes := func(*envelope.Record) ([envelope.MACSize]byte, bool) { return [envelope.MACSize]byte{1}, true }
+	if d.Sign(sizes) != nil {
 		return false
 	}
 	_, err := d.Append(nil)
@@ -111,7 +115,7 @@ func (r *Record) made(d *envelope.Document, sweep uint64, now, ttl, grace int64)
 		}
 		k.Made, k.After = true, sweep
 		if s := d.Keyset(k.Use, k.Class); s != nil {
-			k.Epoch = s.Epoch
+			k.Epoch = s.Epoch()
 		}
 	}
 	var former []Former
@@ -150,7 +154,7 @@ func formerKeys(d *envelope.Document) map[Key]envelope.State {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for j := range s.Keys {
-			if key := &s.Keys[j]; s.Use == format.UseCache && key.ID != s.Primary && key.State != envelope.Destroyed {
+			if key := &s.Keys[j]; s.Use == format.UseCache && key.ID != s.Primary() && key.State != envelope.Destroyed {
 				all[Key{s.Class, ID(key.ID)}] = key.State
 			}
 		}
@@ -163,7 +167,7 @@ func formerKeys(d *envelope.Document) map[Key]envelope.State {
 func (r *Record) ways(d *envelope.Document) (all []Keyset) {
 	for i := range r.Keysets {
 		k := &r.Keysets[i]
-		if s := d.Keyset(k.Use, k.Class); r.Reversible(k) && s != nil && s.Epoch == k.Epoch && s.Primary != format.KeyID(k.From) && enabled(s, k.From) {
+		if s := d.Keyset(k.Use, k.Class); r.Reversible(k) && s != nil && s.Epoch() == k.Epoch && s.Primary() != format.KeyID(k.From) && enabled(s, k.From) {
 			all = append(all, *k)
 		}
 	}

@@ -24,11 +24,11 @@ func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 // due reports whether a keyset is to get a new primary because of its age or its uses, or because the primary that
 // it has never seals again, as a restore can leave it.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
-	if primary := keyOf(s, s.Primary); primary != nil && primary.State != envelope.Enabled {
+	if primary := keyOf(s, s.Primary()); primary != nil && primary.State != envelope.Enabled {
 		return true
 	}
 	old := r.Age > 0 && r.now() >= r.DueAt(s)
-	return old || r.Uses > 0 && record.Sealed[ID(s.Primary)] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
+	return old || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= s.RotatedAt()+rest(s).Milliseconds()
 }
 
 // rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,

@@ -162,7 +162,7 @@ func (s *site) epochs() map[classify.Class]uint32 {
 	all := map[classify.Class]uint32{}
 	for _, set := range d.Keysets {
 		if set.Use == format.UseCache {
-			all[set.Class] = set.Epoch
+			all[set.Class] = set.Epoch()
 		}
 	}
 	return all

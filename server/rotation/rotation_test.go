@@ -175,7 +175,7 @@ func (s *site) primaries() map[classify.Class]format.KeyID {
 	all := map[classify.Class]format.KeyID{}
 	for _, set := range d.Keysets {
 		if set.Use == format.UseCache {
-			all[set.Class] = set.Primary
+			all[set.Class] = set.Primary()
 		}
 	}
 	return all

@@ -62,7 +62,7 @@ func (s *Sweep) expected() int {
 func oldestPrimary(d *envelope.Document) (at int64) {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if primary := keyOf(s, s.Primary); rotates(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
+		if primary := keyOf(s, s.Primary()); rotates(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
 			at = primary.CreatedAt
 		}
 	}

@@ -281,7 +281,7 @@ func (v *visit) introduce(ctx context.Context, owner string, t *tenant) error {
 	}
 	for i := range d.Keysets {
 		if s := &d.Keysets[i]; s.Use == format.UseCache && s.Class.Valid() {
-			t.primaries[s.Class] = beginning(ID(s.Primary))
+			t.primaries[s.Class] = beginning(ID(s.Primary()))
 		}
 	}
 	v.mu.Lock()

@@ -26,7 +26,7 @@ var _ seal.Keys = (*keys)(nil)
 
 func newKeys(t testing.TB, owner string) *keys {
 	k := &keys{document: &envelope.Document{Environment: "test", Owner: owner}, deks: map[format.KeyID]*secret.Key{}}
-	for use := format.UseStorage; use <= format.Uses; use++ {
+	for use := format.UseStorage; use <= format.UseFile; use++ {
 		for _, class := range classify.All {
 			k.rotate(t, use, class)
 		}
@@ -38,7 +38,7 @@ func newKeys(t testing.TB, owner string) *keys {
 func (k *keys) rotate(t testing.TB, use format.Use, class classify.Class) format.KeyID {
 	dek := secret.New()
 	require.NoError(t, k.document.AddKey(use, class, envelope.Key{
-		ID: dek.ID(), State: envelope.Enabled, Wrapped: make([]byte, envelope.WrappedSize),
+		ID: dek.ID(), State: envelope.Enabled, Root: envelope.Root{Generation: 1}, Wrapped: make([]byte, envelope.WrappedSize),
 	}))
 	k.deks[dek.ID()] = dek
 	k.index.Store(envelope.NewIndex(k.document))

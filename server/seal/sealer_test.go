@@ -242,7 +242,7 @@ func TestKeyStates(t *testing.T) {
 	for _, step := range []struct {
 		state envelope.State
 		err   error
-	}{{envelope.Enabled, nil}, {envelope.Disabled, envelope.ErrKeyUnusable}, {envelope.Compromised, nil}, {envelope.Destroyed, envelope.ErrKeyDestroyed}} {
+	}{{envelope.Enabled, nil}, {envelope.Compromised, nil}, {envelope.Disabled, envelope.ErrKeyUnusable}, {envelope.Destroyed, envelope.ErrKeyDestroyed}} {
 		k.advance(t, format.UseCache, classify.PHI, old, step.state)
 		_, err := s.Open(nil, pkg, fromCache)
 		require.ErrorIs(t, err, step.err)

@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,62 +13,112 @@ import (
 
 func newBackup(t testing.TB) *envelope.Backup {
 	b := &envelope.Backup{Environment: "test", CreatedAt: 5}
+	place := b.Place()
 	for n := byte(1); n <= 2; n++ {
-		b.Slots = append(b.Slots, lifeSlot(n))
+		require.NoError(t, place.AddSlot(lifeSlot(n)))
 	}
-	for _, owner := range []string{"a", "b"} {
-		encoded, err := (&envelope.Document{Environment: "test", Owner: owner}).Append(nil)
-		require.NoError(t, err)
-		b.Documents = append(b.Documents, encoded)
-	}
+	require.NoError(t, place.Sign(authenticator))
+	b.Slots = place.Slots
 	return b
 }
 
-// A backup that ParseBackup would not read is not written.
-func TestBackupRefuses(t *testing.T) {
-	other, err := (&envelope.Document{Environment: "prod", Owner: "c"}).Append(nil)
+// backupFile is a whole file with a MAC of ones.
+func backupFile(t testing.TB, b *envelope.Backup, documents ...*envelope.Document) []byte {
+	file, err := b.Append(nil)
 	require.NoError(t, err)
-	for name, change := range map[string]func(b *envelope.Backup){
-		"no slot":                       func(b *envelope.Backup) { b.Slots = nil },
-		"slot of a password":            func(b *envelope.Backup) { b.Slots[0].Kind = envelope.SlotPassword },
-		"destroyed slot":                func(b *envelope.Backup) { b.Slots[0].State, b.Slots[0].Wrapped = envelope.Destroyed, nil },
-		"slots of two keys":             func(b *envelope.Backup) { b.Slots[1].RootID[0]++ },
-		"slot twice":                    func(b *envelope.Backup) { b.Slots[1] = b.Slots[0] },
-		"owner twice":                   func(b *envelope.Backup) { b.Documents[1] = b.Documents[0] },
-		"owners out of order":           func(b *envelope.Backup) { b.Documents[0], b.Documents[1] = b.Documents[1], b.Documents[0] },
-		"document of another":           func(b *envelope.Backup) { b.Documents = append(b.Documents, other) },
-		"no document":                   func(b *envelope.Backup) { b.Documents[0] = nil },
-		"a time that is none":           func(b *envelope.Backup) { b.CreatedAt = -1 },
-		"an environment of no encoding": func(b *envelope.Backup) { b.Environment = "\xff" },
-	} {
-		b := newBackup(t)
-		change(b)
-		_, err := b.AppendContent(nil)
-		require.ErrorIs(t, err, envelope.ErrInvalid, name)
+	for _, d := range documents {
+		encoded, err := d.Append(nil)
+		require.NoError(t, err)
+		file = envelope.AppendBackupDocument(file, encoded)
 	}
-	_, err = newBackup(t).AppendContent(nil)
-	require.NoError(t, err)
+	file = envelope.AppendBackupDocument(file, nil)
+	return append(file, bytes.Repeat([]byte{1}, envelope.MACSize)...)
 }
 
-// FuzzBackup: what parses is written again byte for byte, and parsing allocates no more than the input allows.
+// readBackup reads a file to its end, and returns the header, the documents and what the MAC is of.
+func readBackup(file []byte) (b *envelope.BackupReader, documents []*envelope.Document, content []byte, err error) {
+	if b, err = envelope.OpenBackup(bytes.NewReader(file)); err != nil {
+		return nil, nil, nil, err
+	}
+	var tee bytes.Buffer
+	b.Tee(&tee)
+	for {
+		d, err := b.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		documents = append(documents, d)
+	}
+	if _, err = b.MAC(); err != nil {
+		return nil, nil, nil, err
+	}
+	return b, documents, tee.Bytes(), nil
+}
+
+func TestBackup(t *testing.T) {
+	a, b := &envelope.Document{Environment: "test", Owner: "b"}, &envelope.Document{Environment: "test", Owner: "a"}
+	file := backupFile(t, newBackup(t), a, b)
+	header, documents, content, err := readBackup(file)
+	require.NoError(t, err)
+	require.Equal(t, *newBackup(t), header.Backup)
+	require.Equal(t, []*envelope.Document{a, b}, documents)
+	require.Equal(t, file[:len(file)-envelope.MACSize], content)
+	for n := range file {
+		_, _, _, err := readBackup(file[:n])
+		require.ErrorIs(t, err, envelope.ErrMalformed, "cut to %d bytes", n)
+	}
+	_, _, _, err = readBackup(append(bytes.Clone(file), 0))
+	require.ErrorIs(t, err, envelope.ErrMalformed)
+	file[3] = 2
+	_, _, _, err = readBackup(file)
+	require.ErrorIs(t, err, envelope.ErrUnsupportedVersion)
+}
+
+// A backup that OpenBackup would not read is not written.
+func TestBackupRefuses(t *testing.T) {
+	for name, change := range map[string]func(b *envelope.Backup){
+		"no slot":                      func(b *envelope.Backup) { b.Slots = nil },
+		"slot of a password":           func(b *envelope.Backup) { b.Slots[0].Kind = envelope.SlotPassword },
+		"slot without a MAC":           func(b *envelope.Backup) { b.Slots[0].MAC = [envelope.MACSize]byte{} },
+		"slots of two keys":            func(b *envelope.Backup) { b.Slots[1].Root.ID[0]++ },
+		"slot twice":                   func(b *envelope.Backup) { b.Slots[1] = b.Slots[0] },
+		"time before 1970":             func(b *envelope.Backup) { b.CreatedAt = -1 },
+		"environment that is not text": func(b *envelope.Backup) { b.Environment = "\xff" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackup(t)
+			change(b)
+			_, err := b.Append(nil)
+			require.ErrorIs(t, err, envelope.ErrInvalid)
+		})
+	}
+}
+
+// FuzzBackup: the parts of a file that is read are written again byte for byte, and reading allocates no more than
+// the largest document and what the input allows.
 func FuzzBackup(f *testing.F) {
-	content, err := newBackup(f).AppendContent(nil)
-	require.NoError(f, err)
-	f.Add(append(content, make([]byte, envelope.MACSize)...))
+	f.Add(backupFile(f, newBackup(f), &envelope.Document{Environment: "test", Owner: "a"}))
 	f.Add([]byte("CFB\x01"))
-	f.Add(append([]byte("CFB\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff"), make([]byte, envelope.MACSize)...))
+	f.Add(append([]byte("CFB\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff"), make([]byte, envelope.MACSize)...))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		var b *envelope.Backup
+		var b *envelope.BackupReader
+		var documents []*envelope.Document
 		var content []byte
 		var err error
-		fuzztest.Bounded(t, 16*len(file)+16<<10, func() { b, content, err = envelope.ParseBackup(file) })
+		fuzztest.Bounded(t, 64*len(file)+envelope.MaxDocument+256<<10, func() { b, documents, content, err = readBackup(file) })
 		if err != nil {
-			require.Nil(t, b)
 			return
 		}
-		again, err := b.AppendContent(nil)
+		again, err := b.Append(nil)
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(content, again))
-		require.True(t, bytes.Equal(file, append(again, b.MAC[:]...)))
+		for _, d := range documents {
+			encoded, err := d.Append(nil)
+			require.NoError(t, err)
+			again = envelope.AppendBackupDocument(again, encoded)
+		}
+		require.True(t, bytes.Equal(content, envelope.AppendBackupDocument(again, nil)))
 	})
 }

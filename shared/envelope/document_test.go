@@ -24,7 +24,7 @@ func TestDocumentCheck(t *testing.T) {
 	}{
 		{"unchanged", func(*envelope.Document) {}, true},
 		{"nothing but an owner", func(d *envelope.Document) { *d = envelope.Document{Owner: "o"} }, true},
-		{"no owner", func(d *envelope.Document) { d.Owner = "" }, false},
+		{"the system document", func(d *envelope.Document) { d.Owner = "" }, true},
 		{"longest owner", func(d *envelope.Document) { d.Owner = long(format.MaxOwner) }, true},
 		{"owner too long", func(d *envelope.Document) { d.Owner = long(format.MaxOwner + 1) }, false},
 		{"owner not UTF-8", func(d *envelope.Document) { d.Owner = "\xff" }, false},
@@ -38,13 +38,31 @@ func TestDocumentCheck(t *testing.T) {
 		{"too many keysets", func(d *envelope.Document) { d.Keysets = append(d.Keysets, d.Keysets[0]) }, false},
 
 		{"slot of no kind", func(d *envelope.Document) { slotOf(d, master).Kind = 0 }, false},
-		{"slot of kind 6", func(d *envelope.Document) { slotOf(d, master).Kind = 6 }, false},
-		{"slot disabled", func(d *envelope.Document) { slotOf(d, master).State = envelope.Disabled }, false},
-		{"slot of no state", func(d *envelope.Document) { slotOf(d, master).State = 0 }, false},
-		{"slot destroyed with its bytes", func(d *envelope.Document) { slotOf(d, master).State = envelope.Destroyed }, false},
-		{"slot destroyed", func(d *envelope.Document) {
-			slotOf(d, master).State, slotOf(d, master).Wrapped = envelope.Destroyed, nil
+		{"slot of an unknown kind with anything", func(d *envelope.Document) {
+			s := slotOf(d, 8)
+			s.Iterations, s.Salt, s.URL, s.Parameters, s.Wrapped = 1, format.Salt{1}, "x", make([]byte, 4096), nil
 		}, true},
+		{"slot of an unknown kind with too many parameters", func(d *envelope.Document) { slotOf(d, 8).Parameters = make([]byte, 4097) }, false},
+		{"slot of no generation", func(d *envelope.Document) { slotOf(d, master).Root.Generation = 0 }, false},
+		{"slot of a replaced root", func(d *envelope.Document) { slotOf(d, master).Root = newRoot(2) }, false},
+		{"slot that was retired", func(d *envelope.Document) {
+			d.Retired = []envelope.Retired{{ID: slotOf(d, master).ID, Root: slotOf(d, master).Root}}
+		}, false},
+		{"another slot that was retired", func(d *envelope.Document) {
+			d.Retired = []envelope.Retired{{ID: [16]byte{99}, Root: newRoot(1)}}
+		}, true},
+		{"retired slots not sorted", func(d *envelope.Document) {
+			d.Retired = []envelope.Retired{{ID: [16]byte{99}, Root: newRoot(1)}, {ID: [16]byte{98}, Root: newRoot(1)}}
+		}, false},
+		{"retired slot of no generation", func(d *envelope.Document) { d.Retired = []envelope.Retired{{ID: [16]byte{99}}} }, false},
+		{"another line was shredded", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{9}}} }, true},
+		{"keys of a shredded line", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{1}}} }, false},
+		{"shredded before 1970", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{ShreddedAt: -1}} }, false},
+		{"shred records not sorted", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{9}}, {Line: [16]byte{8}}} }, false},
+		{"master key with parameters", func(d *envelope.Document) { slotOf(d, master).Parameters = []byte{1} }, false},
+		{"passkey with parameters", func(d *envelope.Document) { slotOf(d, envelope.SlotPasskey).Parameters = []byte{1} }, true},
+		{"host's slot of 61 bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotHost).Wrapped = make([]byte, 61) }, false},
+		{"recipient's slot of 1200 bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotRecipient).Wrapped = make([]byte, 1200) }, true},
 		{"slot without bytes", func(d *envelope.Document) { slotOf(d, master).Wrapped = nil }, false},
 		{"slot of a byte too many", func(d *envelope.Document) { slotOf(d, master).Wrapped = make([]byte, 61) }, false},
 		{"slot before 1970", func(d *envelope.Document) { slotOf(d, master).CreatedAt = -1 }, false},
@@ -66,12 +84,19 @@ func TestDocumentCheck(t *testing.T) {
 		{"KMS without bytes", func(d *envelope.Document) { slotOf(d, kms).Wrapped = nil }, false},
 
 		{"keyset of no use", func(d *envelope.Document) { keyset(d).Use = 0 }, false},
-		{"keyset of use 6", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Use = 6 }, false},
+		{"keyset of use 11", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Use = 11 }, false},
+		{"keyset of names with a class", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Class = 1 }, false},
 		{"keyset of no class", func(d *envelope.Document) { keyset(d).Class = 0 }, false},
 		{"keyset of class 6", func(d *envelope.Document) { d.Keysets[len(d.Keysets)-1].Class = 6 }, false},
-		{"keyset of no epoch", func(d *envelope.Document) { keyset(d).Epoch = 0 }, false},
+		{"primary of no epoch", func(d *envelope.Document) { keyset(d).Primaries[0].Epoch = 0 }, false},
+		{"primary of no generation", func(d *envelope.Document) { keyset(d).Primaries[0].Root.Generation = 0 }, false},
+		{"keyset of no primary", func(d *envelope.Document) { keyset(d).Primaries = nil }, false},
+		{"primary of another line", func(d *envelope.Document) { keyset(d).Primaries[0].Root.Line[0]++ }, false},
+		{"two primaries of a line", func(d *envelope.Document) {
+			keyset(d).Primaries = append(keyset(d).Primaries, keyset(d).Primaries[0])
+		}, false},
 		{"keyset of no key", func(d *envelope.Document) { keyset(d).Keys = nil }, false},
-		{"primary that is not there", func(d *envelope.Document) { keyset(d).Primary = id(99) }, false},
+		{"primary that is not there", func(d *envelope.Document) { keyset(d).Primaries[0].KeyID = id(99) }, false},
 		{"key of no state", func(d *envelope.Document) { keyset(d).Keys[0].State = 0 }, false},
 		{"key of state 5", func(d *envelope.Document) { keyset(d).Keys[0].State = 5 }, false},
 		{"key destroyed with its bytes", func(d *envelope.Document) { keyset(d).Keys[0].State = envelope.Destroyed }, false},
@@ -86,6 +111,7 @@ func TestDocumentCheck(t *testing.T) {
 			c.change(d)
 			if c.ok {
 				require.NoError(t, d.Check())
+				encode(t, d)
 				return
 			}
 			require.ErrorIs(t, d.Check(), envelope.ErrInvalid)
@@ -132,17 +158,19 @@ func TestRoom(t *testing.T) {
 		round := func() error {
 			for i := range keysets {
 				n++
-				k := envelope.Key{ID: format.KeyID{byte(n), byte(n >> 8)}, State: envelope.Enabled, Wrapped: make([]byte, envelope.WrappedSize)}
+				k := newKey(0)
+				k.ID = format.KeyID{byte(n), byte(n >> 8)}
 				if err := d.AddKey(format.Use(2+i/5), classify.All[i%5], k); err != nil {
 					return err
 				}
 			}
+			require.NoError(t, d.Sign(authenticator))
 			_, err := d.Append(nil)
 			return err
 		}
 		require.NoError(t, round())
 		room := d.Room()
-		require.Equal(t, map[int]int{1: 1023, 2: 969, 10: 192}[keysets], room)
+		require.Equal(t, map[int]int{1: 1023, 2: 699, 10: 138}[keysets], room)
 		for range room {
 			require.NoError(t, round())
 		}

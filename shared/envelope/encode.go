@@ -9,13 +9,23 @@ import (
 
 var documentMagic = [4]byte{'C', 'F', 'K', 1}
 
-// Append appends the document's one encoding to dst (SPEC.md section 9.1). It returns ErrInvalid for a
-// document that Check refuses and ErrTooLarge beyond MaxDocument.
+// Append appends the document's one encoding to dst (SPEC.md section 2). It returns ErrInvalid for a
+// document that Check refuses or that has a record without a MAC, and ErrTooLarge beyond MaxDocument.
 func (d *Document) Append(dst []byte) ([]byte, error) {
 	if err := d.Check(); err != nil {
 		return dst, err
 	}
+	if !d.signed() {
+		return dst, ErrInvalid
+	}
 	start := len(dst)
+	if dst = d.encode(dst); len(dst)-start > MaxDocument {
+		return dst[:start], ErrTooLarge
+	}
+	return dst, nil
+}
+
+func (d *Document) encode(dst []byte) []byte {
 	dst = append(dst, documentMagic[:]...)
 	dst = appendString16(dst, d.Environment)
 	dst = appendString16(dst, d.Owner)
@@ -23,47 +33,49 @@ func (d *Document) Append(dst []byte) ([]byte, error) {
 	for i := range d.Slots {
 		dst = d.Slots[i].Append(dst)
 	}
+	dst = d.appendRetired(dst)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.Shreds)))
+	for i := range d.Shreds {
+		dst = append(d.Shreds[i].appendBody(dst), d.Shreds[i].MAC[:]...)
+	}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.Keysets)))
 	for i := range d.Keysets {
 		dst = d.Keysets[i].append(dst)
 	}
-	if len(dst)-start > MaxDocument {
-		return dst[:start], ErrTooLarge
-	}
-	return dst, nil
+	return dst
 }
 
-// Append appends the slot's encoding to dst.
-func (s *Slot) Append(dst []byte) []byte {
-	dst = append(dst, s.ID[:]...)
-	dst = append(dst, byte(s.Kind), byte(s.State))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(s.CreatedAt))
-	dst = append(dst, s.RootID[:]...)
-	dst = append(dst, s.KeyID[:]...)
-	dst = append(dst, s.Salt[:]...)
-	dst = binary.BigEndian.AppendUint32(dst, s.Iterations)
-	dst = appendString16(dst, s.URL)
-	return appendString16(dst, string(s.Wrapped))
+// appendRetired writes each root once, followed by its retired slots.
+func (d *Document) appendRetired(dst []byte) []byte {
+	counts := len(dst)
+	dst = append(dst, 0, 0)
+	groups := uint16(0)
+	for rest := d.Retired; len(rest) > 0; groups++ {
+		n := 1
+		for n < len(rest) && rest[n].Root == rest[0].Root {
+			n++
+		}
+		dst = binary.BigEndian.AppendUint16(rest[0].Root.append(dst), uint16(n))
+		for _, r := range rest[:n] {
+			dst = append(append(dst, r.ID[:]...), r.MAC[:]...)
+		}
+		rest = rest[n:]
+	}
+	binary.BigEndian.PutUint16(dst[counts:], groups)
+	return dst
 }
 
 func (s *Keyset) append(dst []byte) []byte {
 	dst = append(dst, byte(s.Use), byte(s.Class))
-	dst = binary.BigEndian.AppendUint32(dst, s.Epoch)
-	dst = append(dst, s.Primary[:]...)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.Primaries)))
+	for i := range s.Primaries {
+		dst = s.Primaries[i].Append(dst)
+	}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.Keys)))
 	for i := range s.Keys {
 		dst = s.Keys[i].Append(dst)
 	}
 	return dst
-}
-
-// Append appends the key's encoding to dst.
-func (k *Key) Append(dst []byte) []byte {
-	dst = append(dst, k.ID[:]...)
-	dst = append(dst, byte(k.State))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(k.CreatedAt))
-	dst = append(dst, k.RootID[:]...)
-	return appendString16(dst, string(k.Wrapped))
 }
 
 func appendString16(dst []byte, s string) []byte {
@@ -89,22 +101,17 @@ func ParseDocument(b []byte) (*Document, error) {
 	for n := r.count(maxSlots); n > 0 && !r.failed; n-- {
 		d.Slots = append(d.Slots, r.slot())
 	}
+	r.retired(d)
+	for n := r.count(maxShreds); n > 0 && !r.failed; n-- {
+		d.Shreds = append(d.Shreds, r.shred())
+	}
 	for n := r.count(maxKeysets); n > 0 && !r.failed; n-- {
 		d.Keysets = append(d.Keysets, r.keyset())
 	}
-	if r.failed || len(r.rest) > 0 || d.Check() != nil {
+	if r.failed || len(r.rest) > 0 || d.Check() != nil || !d.signed() {
 		return nil, ErrMalformed
 	}
 	return d, nil
-}
-
-// OwnerOf gives the owner that stands at the beginning of a document, be the rest of it damaged; empty where
-// that is, too.
-func OwnerOf(b []byte) string {
-	r := reader{rest: b}
-	r.take(len(documentMagic))
-	r.bytes16()
-	return string(r.bytes16())
 }
 
 // ParseSlot reads the encoding of one slot, as a document holds it. It returns ErrMalformed for anything else.
@@ -156,22 +163,63 @@ func (r *reader) count(limit int) int {
 	return n
 }
 
+func (r *reader) root() (root Root) {
+	copy(root.Line[:], r.take(len(root.Line)))
+	root.Generation = uint32(r.uint(4))
+	root.ID = r.id()
+	return root
+}
+
+func (r *reader) mac() (mac [MACSize]byte) {
+	copy(mac[:], r.take(len(mac)))
+	return mac
+}
+
 func (r *reader) slot() (s Slot) {
 	copy(s.ID[:], r.take(len(s.ID)))
-	s.Kind, s.State = SlotKind(r.uint(1)), State(r.uint(1))
+	s.Kind = SlotKind(r.uint(1))
 	s.CreatedAt = int64(r.uint(8))
-	s.RootID, s.KeyID = r.id(), r.id()
+	s.Root, s.KeyID = r.root(), r.id()
 	copy(s.Salt[:], r.take(len(s.Salt)))
 	s.Iterations = uint32(r.uint(4))
 	s.URL = string(r.bytes16())
+	s.Parameters = r.bytes16()
 	s.Wrapped = r.bytes16()
+	s.MAC = r.mac()
+	return s
+}
+
+// retired reads the groups of retired slots. Groups ascend by root, each has one slot or more.
+func (r *reader) retired(d *Document) {
+	var former *Root
+	for n := r.count(maxRetired); n > 0 && !r.failed; n-- {
+		root := r.root()
+		count := r.count(maxRetired - len(d.Retired))
+		if count == 0 || former != nil && compareRoots(former, &root) >= 0 {
+			r.failed = true
+		}
+		for ; count > 0 && !r.failed; count-- {
+			one := Retired{Root: root}
+			copy(one.ID[:], r.take(len(one.ID)))
+			copy(one.MAC[:], r.take(len(one.MAC)))
+			d.Retired = append(d.Retired, one)
+		}
+		former = &root
+	}
+}
+
+func (r *reader) shred() (s Shred) {
+	copy(s.Line[:], r.take(len(s.Line)))
+	s.ShreddedAt = int64(r.uint(8))
+	s.MAC = r.mac()
 	return s
 }
 
 func (r *reader) keyset() (s Keyset) {
 	s.Use, s.Class = format.Use(r.uint(1)), classify.Class(r.uint(1))
-	s.Epoch = uint32(r.uint(4))
-	s.Primary = r.id()
+	for n := r.count(maxLines); n > 0 && !r.failed; n-- {
+		s.Primaries = append(s.Primaries, Primary{Root: r.root(), Epoch: uint32(r.uint(4)), KeyID: r.id(), MAC: r.mac()})
+	}
 	for n := r.count(maxKeys); n > 0 && !r.failed; n-- {
 		s.Keys = append(s.Keys, r.key())
 	}
@@ -180,7 +228,8 @@ func (r *reader) keyset() (s Keyset) {
 
 func (r *reader) key() Key {
 	k := Key{ID: r.id(), State: State(r.uint(1)), CreatedAt: int64(r.uint(8))}
-	k.RootID = r.id()
+	k.Root = r.root()
 	k.Wrapped = r.bytes16()
+	k.MAC = r.mac()
 	return k
 }

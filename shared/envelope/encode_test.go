@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,13 +19,33 @@ func TestDocumentLayout(t *testing.T) {
 	require.NoError(t, d.AddSlot(slot))
 	require.NoError(t, d.AddKey(format.UseStorage, classify.PHI, newKey(2)))
 	rep := func(b byte, n int) string { return string(bytes.Repeat([]byte{b}, n)) }
-	slotBytes := "\x01" + rep(0, 15) + "\x01\x01" + rep(0, 6) + "\x01\x02" + rep(200, 32) + rep(1, 32) +
-		"\x03" + rep(0, 14) + "\x04" + "\x00\x09\x27\xc0" + "\x00\x00" + "\x00\x3c" + rep(1, 60)
-	keysetBytes := "\x01\x05" + "\x00\x00\x00\x01" + rep(2, 32) + "\x00\x01" +
-		rep(2, 32) + "\x01" + rep(0, 7) + "\x01" + rep(200, 32) + "\x00\x3c" + rep(2, 60)
-	want := "CFK\x01" + "\x00\x03dev" + "\x00\x01o" + "\x00\x01" + slotBytes + "\x00\x01" + keysetBytes
+	d.Shreds = []envelope.Shred{{Line: [16]byte{7}, ShreddedAt: 3}}
+	d.Retired = []envelope.Retired{{ID: [16]byte{5}, Root: newRoot(1)}, {ID: [16]byte{6}, Root: newRoot(1)}}
+	require.NoError(t, d.Sign(authenticator))
+	mac := func(message string) string {
+		root := newRoot(1)
+		sum := sha256.Sum256([]byte("\x00" + string(root.ID[:]) + message))
+		return string(sum[:])
+	}
+	place := "\x00\x03dev\x00\x01o"
+	root := "\x01" + rep(0, 15) + "\x00\x00\x00\x01" + rep(111, 32)
+	slotBytes := "\x01" + rep(0, 15) + "\x01" + rep(0, 6) + "\x01\x02" + root + rep(1, 32) +
+		"\x03" + rep(0, 14) + "\x04" + "\x00\x09\x27\xc0" + "\x00\x00" + "\x00\x00" + "\x00\x3c" + rep(1, 60)
+	slotMAC := mac("\x00\x15coffer/v1 slot record" + place + slotBytes)
+	retired := func(b string) string {
+		return b + rep(0, 15) + mac("\x00\x1dcoffer/v1 retired slot record" + place + b + rep(0, 15) + root)[:16]
+	}
+	shred := "\x07" + rep(0, 15) + rep(0, 7) + "\x03"
+	shredMAC := sha256.Sum256([]byte("\x01" + rep(0, 32) + "\x00\x16coffer/v1 shred record" + place + shred))
+	primary := root + "\x00\x00\x00\x01" + rep(2, 32)
+	key := rep(2, 32) + "\x01" + rep(0, 7) + "\x01" + root + "\x00\x3c" + rep(2, 60)
+	keysetBytes := "\x01\x05" + "\x00\x01" + primary + mac("\x00\x18coffer/v1 primary record"+place+"\x01\x05"+primary) +
+		"\x00\x01" + key + mac("\x00\x14coffer/v1 key record"+place+"\x01\x05"+key)
+	want := "CFK\x01" + "\x00\x03dev" + "\x00\x01o" + "\x00\x01" + slotBytes + slotMAC +
+		"\x00\x01" + root + "\x00\x02" + retired("\x05") + retired("\x06") +
+		"\x00\x01" + shred + string(shredMAC[:]) + "\x00\x01" + keysetBytes
 	require.Equal(t, want, encode(t, d))
-	require.Equal(t, slotBytes, string(slot.Append(nil)))
+	require.Equal(t, slotBytes+slotMAC, string(d.Slots[0].Append(nil)))
 }
 
 func TestDocumentRoundTrip(t *testing.T) {
@@ -100,8 +121,10 @@ func TestDocumentOverItsLimit(t *testing.T) {
 		}
 	}
 	add(classify.PHI, 1024)
+	require.NoError(t, d.Sign(authenticator))
 	require.LessOrEqual(t, len(encode(t, d)), envelope.MaxDocument)
-	add(classify.PII, 1000)
+	add(classify.PII, 600)
+	require.NoError(t, d.Sign(authenticator))
 	b, err := d.Append([]byte("kept"))
 	require.ErrorIs(t, err, envelope.ErrTooLarge)
 	require.Equal(t, "kept", string(b))
@@ -109,7 +132,7 @@ func TestDocumentOverItsLimit(t *testing.T) {
 
 // A document that says it holds more than it may is refused before anything is made for it.
 func TestParseDocumentCounts(t *testing.T) {
-	for _, counts := range []string{"\x00\x41", "\xff\xff", "\x00\x00\x00\x1a", "\x00\x00\xff\xff"} {
+	for _, counts := range []string{"\x01\x01", "\xff\xff", "\x00\x00\x10\x01", "\x00\x00\x00\x00\x00\x41", "\x00\x00\x00\x00\x00\x00\x00\x1f", "\x00\x00\x00\x00\x00\x00\xff\xff"} {
 		_, err := envelope.ParseDocument([]byte("CFK\x01\x00\x00\x00\x01o" + counts))
 		require.ErrorIs(t, err, envelope.ErrMalformed)
 	}

@@ -15,10 +15,13 @@ func ExampleDocument() {
 	document := &envelope.Document{Environment: "dev", Owner: "clinic"}
 	id := format.KeyID{1} // HKDF-SHA256 of the key, label format.LabelKeyID
 	err := document.AddKey(format.UseCache, classify.PHI, envelope.Key{
-		ID: id, State: envelope.Enabled, RootID: format.KeyID{2},
+		ID: id, State: envelope.Enabled, Root: document.NextRoot(format.KeyID{2}, [16]byte{3}),
 		Wrapped: make([]byte, envelope.WrappedSize), // nonce, ciphertext and tag; the additional data is document.BindKey's
 	})
 	if err != nil {
+		panic(err)
+	}
+	if err := document.Sign(authenticator); err != nil { // HMAC-SHA256 under a key that the root yields
 		panic(err)
 	}
 	encoded, err := document.Append(nil)
@@ -45,7 +48,7 @@ func ExampleIndex_CheckOpen() {
 	document := &envelope.Document{Owner: "clinic"}
 	id := format.KeyID{1}
 	err := document.AddKey(format.UseCache, classify.Internal, envelope.Key{
-		ID: id, State: envelope.Enabled, Wrapped: make([]byte, envelope.WrappedSize),
+		ID: id, State: envelope.Enabled, Root: envelope.Root{Generation: 1}, Wrapped: make([]byte, envelope.WrappedSize),
 	})
 	if err != nil {
 		panic(err)

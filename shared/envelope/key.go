@@ -1,6 +1,10 @@
 package envelope
 
 import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -10,14 +14,14 @@ type State uint8
 
 const (
 	Enabled     State = 1 // opens, and seals while it is the primary
-	Disabled    State = 2 // neither seals nor opens; the material is kept
-	Compromised State = 3 // opens, so that data can be re-encrypted; never seals again
-	Destroyed   State = 4 // the material is gone; only the id remains
+	Compromised State = 2 // opens, so that data can be re-encrypted; never seals again
+	Disabled    State = 3 // neither seals nor opens; the wrapped bytes are kept
+	Destroyed   State = 4 // the wrapped bytes are gone; only the id remains
 )
 
-var stateNames = [...]string{Enabled: "enabled", Disabled: "disabled", Compromised: "compromised", Destroyed: "destroyed"}
+var stateNames = [...]string{Enabled: "enabled", Compromised: "compromised", Disabled: "disabled", Destroyed: "destroyed"}
 
-// String returns the state's name; "unknown" for a number that is none.
+// String returns the state's name; "unknown" for any other number.
 func (s State) String() string {
 	if s == 0 || int(s) >= len(stateNames) {
 		return "unknown"
@@ -25,31 +29,114 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
+// CanOpen returns nil if a key in this state opens packages, else ErrKeyUnusable or ErrKeyDestroyed.
+func (s State) CanOpen() error {
+	switch s {
+	case Enabled, Compromised:
+		return nil
+	case Destroyed:
+		return ErrKeyDestroyed
+	default:
+		return ErrKeyUnusable
+	}
+}
+
 // Key is one wrapped data key.
 type Key struct {
 	ID        format.KeyID // its commitment
 	State     State
-	CreatedAt int64        // milliseconds since 1970-01-01T00:00:00Z
-	RootID    format.KeyID // the root that wraps it
-	Wrapped   []byte       // nonce || AES-256-GCM(root's wrapping key) || tag; empty once destroyed
+	CreatedAt int64  // milliseconds since 1970-01-01T00:00:00Z
+	Root      Root   // the root that wraps it; its line never changes
+	Wrapped   []byte // nonce || AES-256-GCM(root's wrapping key) || tag; empty once destroyed
+	MAC       [MACSize]byte
+}
+
+// Append appends the key's encoding to dst.
+func (k *Key) Append(dst []byte) []byte { return append(k.appendBody(dst), k.MAC[:]...) }
+
+func (k *Key) appendBody(dst []byte) []byte {
+	dst = append(dst, k.ID[:]...)
+	dst = append(dst, byte(k.State))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(k.CreatedAt))
+	dst = k.Root.append(dst)
+	return appendString16(dst, string(k.Wrapped))
+}
+
+// Primary points to the key that seals.
+type Primary struct {
+	Root  Root // that authenticates it
+	Epoch uint32
+	KeyID format.KeyID
+	MAC   [MACSize]byte
+}
+
+// Append appends the primary's encoding to dst.
+func (p *Primary) Append(dst []byte) []byte { return append(p.appendBody(dst), p.MAC[:]...) }
+
+func (p *Primary) appendBody(dst []byte) []byte {
+	dst = p.Root.append(dst)
+	dst = binary.BigEndian.AppendUint32(dst, p.Epoch)
+	return append(dst, p.KeyID[:]...)
 }
 
 // Keyset is the keys of one use and class. The primary is a pointer, not a state: pointing it back at an
 // earlier key is a rollback, a new epoch of its own.
 type Keyset struct {
-	Use     format.Use
-	Class   classify.Class
-	Epoch   uint32
-	Primary format.KeyID
-	Keys    []Key // ascending by ID
+	Use       format.Use
+	Class     classify.Class
+	Primaries []Primary // one for each line that has keys here, ascending by line
+	Keys      []Key     // ascending by ID
 }
 
-// KeyInfo is what must be known of a key to decide on its use.
-type KeyInfo struct {
-	ID    format.KeyID
-	Use   format.Use
-	Class classify.Class
-	State State
+// current returns the primary that counts: of several lines, the one of the highest epoch.
+func (s *Keyset) current() (p *Primary) {
+	for i := range s.Primaries {
+		if p == nil || s.Primaries[i].Epoch > p.Epoch || s.Primaries[i].Epoch == p.Epoch && compareIDs(s.Primaries[i].KeyID, p.KeyID) > 0 {
+			p = &s.Primaries[i]
+		}
+	}
+	return p
+}
+
+// Primary returns the id of the key that seals if it is enabled.
+func (s *Keyset) Primary() format.KeyID {
+	if p := s.current(); p != nil {
+		return p.KeyID
+	}
+	return format.KeyID{}
+}
+
+// Epoch counts the changes of the primary, from 1.
+func (s *Keyset) Epoch() uint32 {
+	if p := s.current(); p != nil {
+		return p.Epoch
+	}
+	return 0
+}
+
+// RotatedAt returns when the keyset's newest key was made, in milliseconds since 1970. That is the last rotation, whether
+// it was rolled back or not.
+func (s *Keyset) RotatedAt() (at int64) {
+	for i := range s.Keys {
+		at = max(at, s.Keys[i].CreatedAt)
+	}
+	return at
+}
+
+// point makes a key the primary, in a new epoch.
+func (s *Keyset) point(k *Key) error {
+	epoch := s.Epoch()
+	if epoch == 1<<32-1 {
+		return ErrTooLarge
+	}
+	p := Primary{Root: k.Root, Epoch: epoch + 1, KeyID: k.ID}
+	i, there := slices.BinarySearchFunc(s.Primaries, k.Root.Line, func(p Primary, line [LineSize]byte) int { return bytes.Compare(p.Root.Line[:], line[:]) })
+	if there {
+		s.Primaries[i] = p
+	} else {
+		s.Primaries = slices.Insert(s.Primaries, i, p)
+	}
+	return nil
 }
 
 // find returns the position of a key by its id, or where it would stand.
@@ -62,23 +149,20 @@ func (s *Keyset) find(id format.KeyID) (int, bool) {
 	return len(s.Keys), false
 }
 
-func compareIDs(a, b format.KeyID) int {
-	for i := range a {
-		if a[i] != b[i] {
-			return int(a[i]) - int(b[i])
-		}
+// Key returns the key of an id; nil if there is none.
+func (s *Keyset) Key(id format.KeyID) *Key {
+	if i, ok := s.find(id); ok {
+		return &s.Keys[i]
 	}
-	return 0
+	return nil
 }
 
-// CanOpen returns nil where a key in this state opens packages, ErrKeyUnusable or ErrKeyDestroyed where it does not.
-func (s State) CanOpen() error {
-	switch s {
-	case Enabled, Compromised:
-		return nil
-	case Destroyed:
-		return ErrKeyDestroyed
-	default:
-		return ErrKeyUnusable
-	}
+func compareIDs(a, b format.KeyID) int { return bytes.Compare(a[:], b[:]) }
+
+// KeyInfo is what must be known of a key to decide on its use.
+type KeyInfo struct {
+	ID    format.KeyID
+	Use   format.Use
+	Class classify.Class
+	State State
 }

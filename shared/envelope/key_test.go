@@ -19,8 +19,8 @@ func TestAddKeyMakesThePrimaryOfANewEpoch(t *testing.T) {
 		require.NoError(t, d.AddKey(format.UseField, classify.PII, newKey(b)))
 		require.NoError(t, d.Check())
 		s := d.Keyset(format.UseField, classify.PII)
-		require.Equal(t, id(b), s.Primary)
-		require.EqualValues(t, epoch+1, s.Epoch)
+		require.Equal(t, id(b), s.Primary())
+		require.EqualValues(t, epoch+1, s.Epoch())
 		require.Len(t, s.Keys, epoch+1)
 	}
 }
@@ -33,7 +33,7 @@ func TestAddKeyKeepsKeysetsSorted(t *testing.T) {
 			use, class := format.Use(1+r.IntN(format.Uses)), classify.All[r.IntN(len(classify.All))]
 			require.NoError(t, d.AddKey(use, class, newKey(b)))
 			require.NoError(t, d.Check())
-			require.Equal(t, id(b), d.Keyset(use, class).Primary)
+			require.Equal(t, id(b), d.Keyset(use, class).Primary())
 		}
 	}
 }
@@ -51,7 +51,9 @@ func TestAddKeyRefuses(t *testing.T) {
 		key   envelope.Key
 	}{
 		{"no use", 0, classify.PHI, newKey(9)},
-		{"use 6", 6, classify.PHI, newKey(9)},
+		{"a use of documents, with a class", envelope.UseNames, classify.PHI, newKey(9)},
+		{"use 11", 11, 0, newKey(9)},
+		{"a key of no generation", format.UseCache, classify.PHI, with(func(k *envelope.Key) { k.Root.Generation = 0 })},
 		{"no class", format.UseCache, 0, newKey(9)},
 		{"class 6", format.UseCache, 6, newKey(9)},
 		{"a key that is there", format.UseCache, classify.PHI, newKey(1)},
@@ -81,12 +83,12 @@ func TestAddKeyLimits(t *testing.T) {
 
 	d = newDocument()
 	require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(1)))
-	d.Keysets[0].Epoch = math.MaxUint32
-	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)), envelope.ErrInvalid, "an epoch past the last")
+	d.Keysets[0].Primaries[0].Epoch = math.MaxUint32
+	require.ErrorIs(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)), envelope.ErrTooLarge, "an epoch past the last")
 }
 
 func TestAdvance(t *testing.T) {
-	states := []envelope.State{envelope.Enabled, envelope.Disabled, envelope.Compromised, envelope.Destroyed}
+	states := []envelope.State{envelope.Enabled, envelope.Compromised, envelope.Disabled, envelope.Destroyed}
 	for _, from := range states {
 		for _, to := range append(states, 0, 5, 255) {
 			for _, primary := range []bool{false, true} {
@@ -95,7 +97,7 @@ func TestAdvance(t *testing.T) {
 				require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)))
 				require.NoError(t, d.Advance(format.UseCache, classify.PHI, id(1), from))
 				if primary {
-					d.Keysets[0].Primary = id(1)
+					d.Keysets[0].Primaries[0].KeyID = id(1)
 				}
 				before := encode(t, d)
 				err := d.Advance(format.UseCache, classify.PHI, id(1), to)
@@ -144,7 +146,7 @@ func TestStatesOnlyAdvance(t *testing.T) {
 				require.GreaterOrEqual(t, k.State, last[k.ID])
 				last[k.ID] = k.State
 			}
-			require.NotContains(t, []envelope.State{envelope.Disabled, envelope.Destroyed}, last[s.Primary])
+			require.NotContains(t, []envelope.State{envelope.Disabled, envelope.Destroyed}, last[s.Primary()])
 		}
 	}
 }

@@ -12,12 +12,12 @@ import (
 
 func lifeKey(n byte, created int64) envelope.Key {
 	return envelope.Key{
-		ID: format.KeyID{n}, State: envelope.Enabled, CreatedAt: created, RootID: format.KeyID{9}, Wrapped: make([]byte, envelope.WrappedSize),
+		ID: format.KeyID{n}, State: envelope.Enabled, CreatedAt: created, Root: newRoot(1), Wrapped: make([]byte, envelope.WrappedSize),
 	}
 }
 
 func lifeSlot(n byte) envelope.Slot {
-	return envelope.Slot{ID: [16]byte{n}, Kind: envelope.SlotKMS, State: envelope.Enabled, RootID: format.KeyID{9}, URL: "kms://x", Wrapped: []byte{n}}
+	return envelope.Slot{ID: [16]byte{n}, Kind: envelope.SlotKMS, Root: newRoot(1), URL: "kms://x", Wrapped: []byte{n}}
 }
 
 // lived is a document with three keys, the last of which is the primary, and two slots.
@@ -28,6 +28,7 @@ func lived(t *testing.T) *envelope.Document {
 	}
 	require.NoError(t, d.AddSlot(lifeSlot(1)))
 	require.NoError(t, d.AddSlot(lifeSlot(2)))
+	require.NoError(t, d.Sign(authenticator))
 	return d
 }
 
@@ -37,10 +38,10 @@ func TestPromote(t *testing.T) {
 	require.EqualValues(t, 300, s.RotatedAt())
 	former := format.KeyID{2}
 	require.NoError(t, d.Promote(format.UseCache, classify.PHI, former))
-	require.Equal(t, former, s.Primary)
-	require.EqualValues(t, 4, s.Epoch)
+	require.Equal(t, former, s.Primary())
+	require.EqualValues(t, 4, s.Epoch())
 	require.NoError(t, d.Promote(format.UseCache, classify.PHI, former))
-	require.EqualValues(t, 4, s.Epoch, "what is the primary stays it in its epoch")
+	require.EqualValues(t, 4, s.Epoch(), "the primary stays the primary in its epoch")
 	require.EqualValues(t, 300, s.RotatedAt(), "a rollback is no rotation")
 
 	require.NoError(t, d.Advance(format.UseCache, classify.PHI, format.KeyID{1}, envelope.Compromised))
@@ -54,60 +55,133 @@ func TestShred(t *testing.T) {
 	d, before := lived(t), lived(t)
 	require.False(t, d.Shredded())
 	require.False(t, (&envelope.Document{Owner: "new"}).Shredded())
-	d.Shred()
+	require.NoError(t, d.Shred(7))
 	require.True(t, d.Shredded())
-	_, err := d.Append(nil)
-	require.NoError(t, err, "a shredded document can be kept")
+	encode(t, d) // a shredded document can be kept
 	x := envelope.NewIndex(d)
-	_, err = x.Primary(format.UseCache, classify.PHI)
+	_, err := x.Primary(format.UseCache, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 	h := &format.Header{Use: format.UseCache, Class: uint8(classify.PHI), Source: format.FromKeyset, KeyID: format.KeyID{1}}
 	require.ErrorIs(t, x.CheckOpen(h, envelope.Demand{Use: format.UseCache}), envelope.ErrKeyDestroyed)
+	require.ErrorIs(t, d.AddSlot(lifeSlot(3)), envelope.ErrKeyDestroyed)
 
 	merged, err := envelope.Merge(before, d)
 	require.NoError(t, err)
 	require.True(t, merged.Shredded(), "an earlier copy brings nothing back")
-	for _, k := range merged.Keysets[0].Keys {
-		require.Equal(t, envelope.Destroyed, k.State)
-		require.Empty(t, k.Wrapped)
+	require.Equal(t, encode(t, d), encode(t, merged))
+	require.NoError(t, d.Shred(9))
+	require.EqualValues(t, 7, d.Shreds[0].ShreddedAt, "to shred again changes nothing")
+}
+
+// An owner who began again while the shredded document was lost keeps the keys of the second line, and only those.
+func TestShredIsOfALine(t *testing.T) {
+	shredded, again := lived(t), &envelope.Document{Owner: "tenant"}
+	copied := lived(t)
+	require.NoError(t, shredded.Shred(7))
+	require.NoError(t, shredded.Sign(authenticator))
+	slot, key := lifeSlot(9), lifeKey(9, 1)
+	slot.Root, key.Root = rootOf(2, 1), rootOf(2, 1)
+	require.NoError(t, again.AddSlot(slot))
+	require.NoError(t, again.AddKey(format.UseCache, classify.PHI, key))
+	require.NoError(t, again.Sign(authenticator))
+	for _, other := range []*envelope.Document{shredded, merge(t, shredded, copied)} {
+		merged := merge(t, other, again)
+		require.False(t, merged.Shredded())
+		require.Equal(t, key.ID, merged.Keyset(format.UseCache, classify.PHI).Primary(), "of the line that is left")
+		require.Len(t, merged.Keyset(format.UseCache, classify.PHI).Keys, 1)
+		require.Len(t, merged.Slots, 1)
+	}
+	require.NoError(t, again.ShredLines([][16]byte{{1}}, 8))
+	require.False(t, again.Shredded())
+	require.Len(t, merge(t, again, copied).Slots, 1, "a line that the document never had stays shredded")
+}
+
+func TestRetireSlot(t *testing.T) {
+	d := lived(t)
+	before := lived(t)
+	require.ErrorIs(t, d.RetireSlot([16]byte{7}), envelope.ErrUnknownKey)
+	require.NoError(t, d.RetireSlot([16]byte{1}))
+	require.ErrorIs(t, d.RetireSlot([16]byte{1}), envelope.ErrUnknownKey)
+	require.Len(t, d.Slots, 1)
+	require.ErrorIs(t, d.RetireSlot([16]byte{2}), envelope.ErrInvalid, "the last way to the root")
+	require.ErrorIs(t, d.AddSlot(lifeSlot(1)), envelope.ErrInvalid, "a retired id is never used again")
+	require.NoError(t, d.Check())
+	encode(t, d)
+	require.Equal(t, encode(t, d), encode(t, merge(t, d, before)), "a merge does not bring it back")
+	for i := 0; len(d.Retired) < 4096; i++ {
+		require.NoError(t, d.AddSlot(numberedSlot(i)))
+		require.NoError(t, d.RetireSlot(numberedSlot(i).ID))
+	}
+	require.NoError(t, d.AddSlot(numberedSlot(9999)))
+	require.ErrorIs(t, d.RetireSlot(numberedSlot(9999).ID), envelope.ErrTooLarge)
+	require.Less(t, len(encode(t, d)), envelope.MaxDocument)
+}
+
+// replaceRoots moves every key of lived under the root of another generation, as a server does.
+func replaceRoots(t *testing.T, d *envelope.Document, root envelope.Root, slot byte) {
+	for _, s := range d.Keysets {
+		for _, k := range s.Keys {
+			require.NoError(t, d.MoveKey(s.Use, s.Class, k.ID, root, k.State, wrapped(slot)))
+		}
+	}
+	s := lifeSlot(slot)
+	s.Root = root
+	require.NoError(t, d.AddSlot(s))
+	d.Settle()
+	require.NoError(t, d.Check())
+	require.NoError(t, d.Sign(authenticator))
+}
+
+// No merge brings back a slot of a root that was replaced, or moves a key under it.
+func TestMergeNeverMovesKeysUnderARetiredRoot(t *testing.T) {
+	before, d := lived(t), lived(t)
+	require.NoError(t, d.RetireSlot([16]byte{1}))
+	replaceRoots(t, d, newRoot(2), 9)
+	require.Empty(t, d.Retired, "slots of a replaced root need no tombstones")
+	require.Equal(t, encode(t, d), encode(t, merge(t, d, before)))
+
+	rotated := lived(t) // by another device, before it heard of the new root
+	require.NoError(t, rotated.AddKey(format.UseCache, classify.PHI, lifeKey(4, 400)))
+	require.NoError(t, rotated.Promote(format.UseCache, classify.PHI, format.KeyID{1}))
+	require.NoError(t, rotated.AddSlot(lifeSlot(5)))
+	require.NoError(t, rotated.Sign(authenticator))
+	merged := merge(t, d, rotated)
+	require.Len(t, merged.Slots, 1)
+	s := merged.Keyset(format.UseCache, classify.PHI)
+	require.Equal(t, format.KeyID{3}, s.Primary(), "a primary of the former root loses, whatever its epoch")
+	for _, k := range s.Keys {
+		require.Equal(t, k.ID != format.KeyID{4}, k.Root == newRoot(2), "%x", k.ID[:1])
 	}
 }
 
-func TestDestroySlot(t *testing.T) {
-	d := lived(t)
-	require.ErrorIs(t, d.DestroySlot([16]byte{7}), envelope.ErrUnknownKey)
-	require.NoError(t, d.DestroySlot([16]byte{1}))
-	require.NoError(t, d.DestroySlot([16]byte{1}), "what is destroyed stays so")
-	require.Equal(t, envelope.Destroyed, d.Slots[0].State)
-	require.Empty(t, d.Slots[0].Wrapped)
-	require.ErrorIs(t, d.DestroySlot([16]byte{2}), envelope.ErrInvalid, "the last way to the root")
-	require.NoError(t, d.Check())
+func TestNextRoot(t *testing.T) {
+	d := &envelope.Document{Owner: "tenant"}
+	require.Equal(t, envelope.Root{Line: [16]byte{8}, Generation: 1, ID: format.KeyID{5}}, d.NextRoot(format.KeyID{5}, [16]byte{8}))
+	d = lived(t)
+	require.Equal(t, envelope.Root{Line: [16]byte{1}, Generation: 1, ID: format.KeyID{5}}, d.NextRoot(format.KeyID{5}, [16]byte{8}))
+	replaceRoots(t, d, newRoot(2), 9)
+	require.EqualValues(t, 2, d.NextRoot(format.KeyID{5}, [16]byte{8}).Generation)
+	require.Equal(t, []envelope.Root{newRoot(2)}, d.Roots())
 }
 
-// What was shredded until a time takes nothing that was made since.
-func TestShredUntil(t *testing.T) {
-	d := lived(t)
-	anew := lifeSlot(3)
-	anew.RootID, anew.CreatedAt = format.KeyID{8}, 250
-	require.NoError(t, d.AddSlot(anew))
-	key := lifeKey(4, 400)
-	key.RootID = anew.RootID
-	require.NoError(t, d.AddKey(format.UseField, classify.PII, key))
-	d.ShredUntil(200)
-	require.False(t, d.Shredded())
-	x := envelope.NewIndex(d)
-	open := func(use format.Use, class classify.Class, n byte) error {
-		return x.CheckOpen(&format.Header{Use: use, Class: uint8(class), Source: format.FromKeyset, KeyID: format.KeyID{n}}, envelope.Demand{Use: use})
+func TestCheckDerivations(t *testing.T) {
+	d := newDocument()
+	add := func(n byte, iterations uint32) {
+		s := newSlot(n)
+		s.Kind, s.Iterations = envelope.SlotPassword, iterations
+		require.NoError(t, d.AddSlot(s))
 	}
-	require.ErrorIs(t, open(format.UseCache, classify.PHI, 1), envelope.ErrKeyDestroyed)
-	require.ErrorIs(t, open(format.UseCache, classify.PHI, 2), envelope.ErrKeyDestroyed)
-	require.Equal(t, envelope.Enabled, d.Keysets[0].Keys[2].State)
-	require.ErrorIs(t, open(format.UseCache, classify.PHI, 3), envelope.ErrKeyDestroyed, "nothing opens its root any more")
-	_, err := x.Primary(format.UseCache, classify.PHI)
-	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
-	require.NoError(t, open(format.UseField, classify.PII, 4))
-	require.True(t, d.Gone(format.KeyID{9}))
-	require.False(t, d.Gone(anew.RootID))
-	require.False(t, d.Gone(format.KeyID{7}), "a root without slots")
-	require.NoError(t, d.Check())
+	add(1, 10_000_000)
+	add(2, 9_900_000)
+	add(3, 99_999)     // costs nothing: it is never derived
+	add(4, 10_000_001) // nor is this
+	add(5, 100_000)
+	require.NoError(t, d.CheckDerivations())
+	for i, ok := range []bool{true, true, false, false, true} {
+		require.Equal(t, ok, d.Slots[i].CheckIterations() == nil)
+	}
+	add(6, 100_000)
+	require.ErrorIs(t, d.CheckDerivations(), classify.ErrIterations)
+	s := newSlot(7)
+	require.NoError(t, s.CheckIterations(), "a master key needs none")
 }

@@ -1,67 +1,48 @@
 package envelope
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Merge joins two documents of one owner into a new one: the union of slots and keys, each in the later of
-// its two states; the primary of the higher epoch, of equal epochs the higher key id. It is commutative,
-// associative and idempotent, so devices that exchange documents in any order end with the same one. It
-// returns ErrInvalid for documents of different owners or environments.
+// Merge joins two documents of one owner into a new one. It chooses whole records and computes nothing, so it needs no
+// key. It is commutative, associative and idempotent: devices that exchange documents in any order end with the same one.
+// It returns ErrInvalid for documents of different owners or environments, and ErrTooLarge if the joined document
+// would be over a limit.
+//
+// It does not verify. A caller that has the keys verifies both documents before, and moves keys that are left under
+// a root which was replaced.
 func Merge(a, b *Document) (*Document, error) {
 	if a.Owner != b.Owner || a.Environment != b.Environment {
 		return nil, ErrInvalid
 	}
 	merged := &Document{Environment: a.Environment, Owner: a.Owner}
-	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return slices.Compare(x.ID[:], y.ID[:]) }, laterSlot)
+	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return bytes.Compare(x.ID[:], y.ID[:]) }, laterSlot)
+	merged.Retired = join(a.Retired, b.Retired, compareRetired, func(x, y Retired) Retired {
+		return greater(x, y, bytes.Compare(x.MAC[:], y.MAC[:]))
+	})
+	merged.Shreds = join(a.Shreds, b.Shreds, func(x, y *Shred) int { return bytes.Compare(x.Line[:], y.Line[:]) }, func(x, y Shred) Shred {
+		return greater(x, y, bytes.Compare(append(x.appendBody(nil), x.MAC[:]...), append(y.appendBody(nil), y.MAC[:]...)))
+	})
 	merged.Keysets = join(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
-	for i := range merged.Keysets {
-		merged.Keysets[i].Keys = slices.Clone(merged.Keysets[i].Keys) // a keyset that only one side has shares its keys with it
+	for i := range merged.Keysets { // a keyset that only one side has shares its lists with it
+		s := &merged.Keysets[i]
+		s.Keys, s.Primaries = slices.Clone(s.Keys), slices.Clone(s.Primaries)
 	}
-	if err := merged.Check(); err != nil {
+	merged.prune(false)
+	if merged.crowded() {
+		return nil, ErrTooLarge
+	}
+	if _, err := merged.Append(nil); err != nil {
 		return nil, err
 	}
 	return merged, nil
 }
 
-// Restore merges an earlier copy of an owner's document into the present one. Where that is shredded, what
-// the copy has that is no newer than what was shredded is shredded too: nothing brings it back. What is newer
-// is of an owner that began anew. The copy is changed. It returns Merge's errors.
-func Restore(present, copied *Document) (*Document, error) {
-	if present.Shredded() {
-		copied.ShredUntil(present.Newest())
-	}
-	return Merge(present, copied)
-}
-
-// Keeps reports whether nothing of an earlier copy of the document was lost: its slots and keys are there, in
-// the same states or later ones, and its primaries are, or were followed by others.
-func (d *Document) Keeps(earlier *Document) bool {
-	for i := range earlier.Slots {
-		s := &earlier.Slots[i]
-		if !slices.ContainsFunc(d.Slots, func(now Slot) bool { return now.ID == s.ID && now.State >= s.State }) {
-			return false
-		}
-	}
-	for i := range earlier.Keysets {
-		was := &earlier.Keysets[i]
-		now := d.Keyset(was.Use, was.Class)
-		if now == nil || now.Epoch < was.Epoch {
-			return false
-		}
-		for j := range was.Keys {
-			if at, ok := now.find(was.Keys[j].ID); !ok || now.Keys[at].State < was.Keys[j].State {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// join merges two ascending lists; where both have an element, both decides.
+// join merges two ascending lists; if both have an element, both decides.
 func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
 	var out []T
 	for len(a) > 0 && len(b) > 0 {
@@ -77,6 +58,13 @@ func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
 	return append(append(out, a...), b...)
 }
 
+func greater[T any](x, y T, compared int) T {
+	if compared >= 0 {
+		return x
+	}
+	return y
+}
+
 func (s *Keyset) compare(use format.Use, class classify.Class) int {
 	if s.Use != use {
 		return int(s.Use) - int(use)
@@ -85,26 +73,43 @@ func (s *Keyset) compare(use format.Use, class classify.Class) int {
 }
 
 func mergeKeysets(x, y Keyset) Keyset {
-	if y.Epoch > x.Epoch || y.Epoch == x.Epoch && compareIDs(y.Primary, x.Primary) > 0 {
-		x.Epoch, x.Primary = y.Epoch, y.Primary
-	}
+	x.Primaries = join(x.Primaries, y.Primaries, func(p, q *Primary) int { return bytes.Compare(p.Root.Line[:], q.Root.Line[:]) }, laterPrimary)
 	x.Keys = join(x.Keys, y.Keys, func(k, l *Key) int { return compareIDs(k.ID, l.ID) }, laterKey)
 	return x
 }
 
-// laterKey takes the later state; of equal ones the greater encoding, so that a join of two rewraps is the
-// same either way.
-func laterKey(x, y Key) Key {
-	if x.State > y.State || x.State == y.State && slices.Compare(x.Append(nil), y.Append(nil)) >= 0 {
-		return x
+// laterPrimary prefers the higher generation, then the higher epoch, then the higher key id.
+func laterPrimary(x, y Primary) Primary {
+	switch {
+	case x.Root.Generation != y.Root.Generation:
+		return greater(x, y, int(int64(x.Root.Generation)-int64(y.Root.Generation)))
+	case x.Epoch != y.Epoch:
+		return greater(x, y, int(int64(x.Epoch)-int64(y.Epoch)))
+	case x.KeyID != y.KeyID:
+		return greater(x, y, compareIDs(x.KeyID, y.KeyID))
 	}
-	return y
+	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
 }
 
-// laterSlot is laterKey for slots.
-func laterSlot(x, y Slot) Slot {
-	if x.State > y.State || x.State == y.State && slices.Compare(x.Append(nil), y.Append(nil)) >= 0 {
-		return x
+// laterKey prefers a destroyed key, then the newer root, then the later state.
+func laterKey(x, y Key) Key {
+	rank := x.Root.compareRank(&y.Root)
+	switch {
+	case (x.State == Destroyed) != (y.State == Destroyed):
+		return greater(x, y, int(x.State)-int(y.State))
+	case rank != 0:
+		return greater(x, y, rank)
+	case x.State != y.State:
+		return greater(x, y, int(x.State)-int(y.State))
 	}
-	return y
+	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
+}
+
+// laterSlot prefers the newer root. A slot's root never changes, so this decides between copies that differ in no
+// honest way.
+func laterSlot(x, y Slot) Slot {
+	if rank := x.Root.compareRank(&y.Root); rank != 0 {
+		return greater(x, y, rank)
+	}
+	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
 }

@@ -34,104 +34,112 @@ func TestMergeIsAJoin(t *testing.T) {
 	}
 }
 
-// TestKeeps: a joined document keeps its parts, and none that lacks a slot, a key, a keyset, a later state or
-// a later primary does.
-func TestKeeps(t *testing.T) {
-	r := newRandom(t)
-	lost := map[string]int{}
-	for range 100 {
-		a, b := randomDocument(t, r), randomDocument(t, r)
-		ab := merge(t, a, b)
-		require.True(t, ab.Keeps(a) && ab.Keeps(b) && ab.Keeps(ab))
-		try := func(what string, lose func(d *envelope.Document) bool) {
-			if d := merge(t, ab, ab); lose(d) {
-				lost[what]++
-				require.False(t, d.Keeps(ab), what)
-			}
-		}
-		try("slot", func(d *envelope.Document) bool {
-			had := len(d.Slots)
-			d.Slots = d.Slots[min(1, had):]
-			return had > 0
-		})
-		try("slot's state", func(d *envelope.Document) bool {
-			i := slices.IndexFunc(d.Slots, func(s envelope.Slot) bool { return s.State == envelope.Destroyed })
-			if i >= 0 {
-				d.Slots[i].State = envelope.Enabled
-			}
-			return i >= 0
-		})
-		try("keyset", func(d *envelope.Document) bool {
-			had := len(d.Keysets)
-			d.Keysets = d.Keysets[min(1, had):]
-			return had > 0
-		})
-		for i := range ab.Keysets {
-			try("key", func(d *envelope.Document) bool {
-				d.Keysets[i].Keys = d.Keysets[i].Keys[1:]
-				return true
-			})
-			try("key's state", func(d *envelope.Document) bool {
-				k := &d.Keysets[i].Keys[0]
-				k.State--
-				return k.State > 0
-			})
-			try("epoch", func(d *envelope.Document) bool {
-				d.Keysets[i].Epoch--
-				return true
-			})
-		}
-	}
-	require.Len(t, lost, 6)
-}
-
-// requireJoined: nothing of a part is missing in the whole, and nothing went back.
+// requireJoined checks that the whole lacks nothing of a part, shredded and replaced roots aside, and that nothing went back.
 func requireJoined(t *testing.T, part, whole *envelope.Document) {
-	slots := map[[16]byte]envelope.State{}
-	for _, s := range whole.Slots {
-		slots[s.ID] = s.State
+	shredded := map[[16]byte]bool{}
+	for _, s := range whole.Shreds {
+		shredded[s.Line] = true
+	}
+	for _, s := range part.Shreds {
+		require.True(t, shredded[s.Line])
+	}
+	void := func(r envelope.Root) bool { return shredded[r.Line] || r.Generation < whole.Generation(r.Line) }
+	for _, r := range part.Retired {
+		require.True(t, void(r.Root) || slices.ContainsFunc(whole.Retired, func(o envelope.Retired) bool { return o.ID == r.ID }))
+		require.False(t, slices.ContainsFunc(whole.Slots, func(o envelope.Slot) bool { return o.ID == r.ID }), "a retired slot stays retired")
 	}
 	for _, s := range part.Slots {
-		require.GreaterOrEqual(t, slots[s.ID], s.State, "a destroyed slot stays destroyed")
+		retired := slices.ContainsFunc(whole.Retired, func(o envelope.Retired) bool { return o.ID == s.ID })
+		there := slices.ContainsFunc(whole.Slots, func(o envelope.Slot) bool { return o.ID == s.ID })
+		require.Equal(t, !void(s.Root) && !retired, there)
 	}
 	for _, s := range part.Keysets {
-		joined := whole.Keyset(s.Use, s.Class)
-		require.NotNil(t, joined)
-		require.GreaterOrEqual(t, joined.Epoch, s.Epoch)
-		states := map[format.KeyID]envelope.State{}
-		for _, k := range joined.Keys {
-			states[k.ID] = k.State
-		}
 		for _, k := range s.Keys {
-			require.GreaterOrEqual(t, states[k.ID], k.State, "states only advance")
+			joined := whole.Keyset(s.Use, s.Class)
+			if shredded[k.Root.Line] {
+				require.True(t, joined == nil || joined.Key(k.ID) == nil, "nothing of a shredded line is left")
+				continue
+			}
+			now := joined.Key(k.ID)
+			require.GreaterOrEqual(t, now.Root.Generation, k.Root.Generation*b2u(now.State != envelope.Destroyed), "never moved under a replaced root")
+			if now.Root == k.Root || k.State == envelope.Destroyed {
+				require.GreaterOrEqual(t, now.State, k.State, "states only advance")
+			}
 		}
 	}
 }
 
-func TestMergePrimaryIsOfTheHighestEpochThenId(t *testing.T) {
+func b2u(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func TestMergeOfPrimaries(t *testing.T) {
 	for _, c := range []struct {
-		name           string
-		epochA, epochB uint32
-		a, b, want     byte
+		name  string
+		a, b  envelope.Primary
+		takeB bool
 	}{
-		{"higher epoch, lower id", 3, 2, 1, 2, 1},
-		{"lower epoch, higher id", 2, 3, 2, 1, 1},
-		{"equal epochs: the higher id", 2, 2, 1, 2, 2},
-		{"the same", 2, 2, 1, 1, 1},
+		{"higher epoch, lower id", envelope.Primary{Root: newRoot(1), Epoch: 3, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, false},
+		{"lower epoch, higher id", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, envelope.Primary{Root: newRoot(1), Epoch: 3, KeyID: id(1)}, true},
+		{"equal epochs: the higher id", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(2)}, true},
+		{"higher generation, lower epoch", envelope.Primary{Root: newRoot(1), Epoch: 1<<32 - 1, KeyID: id(2)}, envelope.Primary{Root: newRoot(2), Epoch: 1, KeyID: id(1)}, true},
+		{"the same", envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, envelope.Primary{Root: newRoot(1), Epoch: 2, KeyID: id(1)}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			make1 := func(epoch uint32, primary byte) *envelope.Document {
+			with := func(p envelope.Primary) *envelope.Document {
 				d := newDocument()
 				d.Keysets = []envelope.Keyset{{
-					Use: format.UseCache, Class: classify.PHI, Epoch: epoch, Primary: id(primary),
-					Keys: []envelope.Key{newKey(1), newKey(2)},
+					Use: format.UseCache, Class: classify.PHI, Primaries: []envelope.Primary{p}, Keys: []envelope.Key{newKey(1), newKey(2)},
 				}}
+				require.NoError(t, d.Sign(authenticator))
 				return d
 			}
-			merged := merge(t, make1(c.epochA, c.a), make1(c.epochB, c.b))
-			s := merged.Keyset(format.UseCache, classify.PHI)
-			require.Equal(t, id(c.want), s.Primary)
-			require.Equal(t, max(c.epochA, c.epochB), s.Epoch)
+			want := c.a
+			if c.takeB {
+				want = c.b
+			}
+			s := merge(t, with(c.a), with(c.b)).Keyset(format.UseCache, classify.PHI)
+			require.Equal(t, want.KeyID, s.Primary())
+			require.Equal(t, want.Epoch, s.Epoch())
+		})
+	}
+}
+
+// Two copies of one key: the record that is chosen is one of the two, whole.
+func TestMergeOfKeys(t *testing.T) {
+	key := func(generation uint32, state envelope.State) envelope.Key {
+		k := newKey(1)
+		k.Root, k.State = newRoot(generation), state
+		if state == envelope.Destroyed {
+			k.Wrapped = nil
+		}
+		return k
+	}
+	for _, c := range []struct {
+		name       string
+		lost, kept envelope.Key
+	}{
+		{"disabled and compromised: disabled", key(1, envelope.Compromised), key(1, envelope.Disabled)},
+		{"enabled and compromised", key(1, envelope.Enabled), key(1, envelope.Compromised)},
+		{"destroyed under the former root", key(2, envelope.Enabled), key(1, envelope.Destroyed)},
+		{"compromised under the former root", key(1, envelope.Compromised), key(2, envelope.Enabled)},
+		{"destroyed under both", key(1, envelope.Destroyed), key(2, envelope.Destroyed)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			with := func(k envelope.Key) *envelope.Document {
+				d := newDocument()
+				d.Keysets = []envelope.Keyset{{
+					Use: format.UseCache, Class: classify.PHI, Primaries: []envelope.Primary{{Root: newRoot(1), Epoch: 1, KeyID: k.ID}}, Keys: []envelope.Key{k},
+				}}
+				require.NoError(t, d.Sign(authenticator))
+				return d
+			}
+			for _, merged := range []*envelope.Document{merge(t, with(c.lost), with(c.kept)), merge(t, with(c.kept), with(c.lost))} {
+				require.Equal(t, with(c.kept).Keysets[0].Keys, merged.Keysets[0].Keys)
+			}
 		})
 	}
 }
@@ -144,8 +152,10 @@ func TestMergedPrimaryThatWasDisabledDoesNotSeal(t *testing.T) {
 		require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(1)))
 		require.NoError(t, d.AddKey(format.UseCache, classify.PHI, newKey(2)))
 	}
-	a.Keysets[0].Primary, a.Keysets[0].Epoch = id(1), 3
+	require.NoError(t, a.Promote(format.UseCache, classify.PHI, id(1)))
 	require.NoError(t, b.Advance(format.UseCache, classify.PHI, id(1), envelope.Disabled))
+	require.NoError(t, a.Sign(authenticator))
+	require.NoError(t, b.Sign(authenticator))
 	merged := merge(t, a, b)
 	_, err := envelope.NewIndex(merged).Primary(format.UseCache, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
@@ -165,14 +175,14 @@ func TestMergeRefusesAnotherOwnerOrEnvironment(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrInvalid)
 }
 
-func TestMergeRefusesWhatNoDocumentMayHold(t *testing.T) {
+func TestMergeOverItsLimits(t *testing.T) {
 	a, b := newDocument(), newDocument()
 	for i := range 256 {
 		require.NoError(t, a.AddSlot(numberedSlot(i)))
 	}
 	require.NoError(t, b.AddSlot(newSlot(100)))
 	_, err := envelope.Merge(a, b)
-	require.ErrorIs(t, err, envelope.ErrInvalid, "257 slots")
+	require.ErrorIs(t, err, envelope.ErrTooLarge, "257 slots")
 }
 
 // A merged document is a new one: what is done to it is not done to those it came from.

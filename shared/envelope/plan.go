@@ -9,36 +9,36 @@ import (
 // be shared.
 type Index struct {
 	keys      map[format.KeyID]KeyInfo
-	primaries [format.Uses + 1][classify.PHI + 1]format.KeyID
-	states    [format.Uses + 1][classify.PHI + 1]State // of the primaries
+	primaries [maxUse + 1][classify.PHI + 1]format.KeyID
+	shredded  bool
 }
 
-// NewIndex indexes a document. The keys of a root that is Gone are destroyed ones.
+// NewIndex indexes a document.
 func NewIndex(d *Document) *Index {
-	x := &Index{keys: map[format.KeyID]KeyInfo{}}
+	x := &Index{keys: map[format.KeyID]KeyInfo{}, shredded: d.Shredded()}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			if d.Gone(k.RootID) {
-				k.State = Destroyed
-			}
 			x.keys[k.ID] = KeyInfo{ID: k.ID, Use: s.Use, Class: s.Class, State: k.State}
 		}
-		x.primaries[s.Use][s.Class] = s.Primary
-		x.states[s.Use][s.Class] = x.keys[s.Primary].State
+		x.primaries[s.Use][s.Class] = s.Primary()
 	}
 	return x
 }
 
-// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed where that was
-// destroyed, as a shredded tenant's is, and ErrKeyUnusable where there is none or it must not seal.
+// Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed if that was
+// destroyed or the document was shredded, and ErrKeyUnusable if there is none or it must not seal.
 func (x *Index) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	if use > format.Uses || !class.Valid() {
+	if x.shredded {
+		return format.KeyID{}, ErrKeyDestroyed
+	}
+	if !validUse(use, class) {
 		return format.KeyID{}, ErrKeyUnusable
 	}
-	switch x.states[use][class] {
+	k := x.keys[x.primaries[use][class]]
+	switch k.State {
 	case Enabled:
-		return x.primaries[use][class], nil
+		return k.ID, nil
 	case Destroyed:
 		return format.KeyID{}, ErrKeyDestroyed
 	}
@@ -63,6 +63,9 @@ func (x *Index) CheckOpen(h *format.Header, want Demand) error {
 		return ErrAuthentication
 	}
 	k, ok := x.keys[h.KeyID]
+	if !ok && x.shredded && h.Source == format.FromKeyset {
+		return ErrKeyDestroyed
+	}
 	if !ok || h.Source != format.FromKeyset {
 		return ErrUnknownKey
 	}

@@ -93,7 +93,7 @@ func TestIndexPrimary(t *testing.T) {
 				continue
 			}
 			require.NoError(t, err)
-			require.Equal(t, s.Primary, got)
+			require.Equal(t, s.Primary(), got)
 		}
 	}
 	require.NoError(t, d.Advance(format.UseField, classify.PHI, id(7), envelope.Compromised))

@@ -1,6 +1,8 @@
 package envelope_test
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -39,13 +41,26 @@ func id(b byte) (k format.KeyID) {
 func wrapped(b byte) []byte { return slices.Repeat([]byte{b}, envelope.WrappedSize) }
 
 func newKey(b byte) envelope.Key {
-	return envelope.Key{ID: id(b), State: envelope.Enabled, CreatedAt: 1, RootID: id(200), Wrapped: wrapped(b)}
+	return envelope.Key{ID: id(b), State: envelope.Enabled, CreatedAt: 1, Root: newRoot(1), Wrapped: wrapped(b)}
 }
 
 func newSlot(b byte) envelope.Slot {
 	return envelope.Slot{
-		ID: [16]byte{b}, Kind: envelope.SlotMasterKey, State: envelope.Enabled, RootID: id(200), KeyID: id(b), Wrapped: wrapped(b),
+		ID: [16]byte{b}, Kind: envelope.SlotMasterKey, Root: newRoot(1), KeyID: id(b), Wrapped: wrapped(b),
 	}
+}
+
+// newRoot names the root of a generation of the first line.
+func newRoot(generation uint32) envelope.Root { return rootOf(1, generation) }
+
+// rootOf names the root of a line and generation.
+func rootOf(line byte, generation uint32) envelope.Root {
+	return envelope.Root{Line: [16]byte{line}, Generation: generation, ID: id(100 + 10*line + byte(generation))}
+}
+
+// authenticator stands for HMAC-SHA256 under keys that an attacker does not have; the tests know no secret, so a digest does.
+func authenticator(r *envelope.Record) ([envelope.MACSize]byte, bool) {
+	return sha256.Sum256(slices.Concat([]byte{map[bool]byte{true: 1}[r.Shred]}, r.Root.ID[:], r.Message)), true
 }
 
 // numberedSlot is one of 65536, none of which is newSlot's.
@@ -63,9 +78,19 @@ func newDocument() *envelope.Document {
 // different states, under different roots, with different bytes and epochs.
 func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 	d := newDocument()
-	for b := byte(1); b <= 4; b++ {
+	for b := byte(1); b <= 6; b++ {
 		if r.IntN(3) > 0 {
 			d.Slots = append(d.Slots, randomSlot(r, b))
+		} else if s := randomSlot(r, b); r.IntN(2) == 0 {
+			d.Retired = append(d.Retired, envelope.Retired{ID: s.ID, Root: s.Root})
+		}
+	}
+	slices.SortFunc(d.Retired, func(a, b envelope.Retired) int {
+		return bytes.Compare(slices.Concat(a.Root.Line[:], []byte{byte(a.Root.Generation)}, a.ID[:]), slices.Concat(b.Root.Line[:], []byte{byte(b.Root.Generation)}, b.ID[:]))
+	})
+	for line := byte(1); line <= 3; line++ {
+		if r.IntN(6) == 0 {
+			d.Shreds = append(d.Shreds, envelope.Shred{Line: [16]byte{line}, ShreddedAt: r.Int64N(3)})
 		}
 	}
 	for use := format.UseStorage; use <= format.Uses; use += 2 {
@@ -75,44 +100,61 @@ func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 			}
 		}
 	}
+	d.Settle()
+	require.NoError(t, d.Sign(authenticator))
 	require.NoError(t, d.Check())
 	return d
 }
 
 func randomSlot(r *rand.Rand, b byte) envelope.Slot {
 	s := newSlot(b)
-	s.CreatedAt, s.RootID, s.Wrapped = r.Int64N(3), id(200+byte(r.IntN(3))), wrapped(byte(r.IntN(3)))
+	s.CreatedAt, s.Root, s.Wrapped = r.Int64N(3), rootOf(1+b%2, 1+uint32(b)/3), wrapped(byte(r.IntN(3))) // a slot's root never changes
 	switch b {
 	case 1:
 		s.Kind, s.Iterations, s.Salt = envelope.SlotPassword, 600_000, format.Salt{byte(r.IntN(3))}
 	case 2:
 		s.Kind, s.URL, s.KeyID, s.Wrapped = envelope.SlotKMS, "awskms://key", format.KeyID{}, make([]byte, 1+r.IntN(200))
 	}
-	if r.IntN(4) == 0 {
-		s.State, s.Wrapped = envelope.Destroyed, nil
+	if b == 3 {
+		s.Kind, s.Parameters, s.Wrapped = envelope.SlotKind(100), bytes.Repeat([]byte{1}, 1+r.IntN(3)), nil
 	}
 	return s
 }
 
 func randomKeyset(r *rand.Rand, use format.Use, class classify.Class) envelope.Keyset {
-	s := envelope.Keyset{Use: use, Class: class, Epoch: 1 + r.Uint32N(3)}
+	s := envelope.Keyset{Use: use, Class: class}
 	for b := range 5 {
 		if r.IntN(2) == 0 && !(b == 4 && len(s.Keys) == 0) {
 			continue
 		}
 		k := newKey(byte(b))
 		k.ID[0], k.ID[1] = byte(use), byte(class)
-		k.CreatedAt, k.RootID, k.Wrapped = r.Int64N(3), id(200+byte(r.IntN(3))), wrapped(byte(r.IntN(3)))
+		line := 1 + byte(b)%2 // a key's line never changes
+		k.CreatedAt, k.Root, k.Wrapped = r.Int64N(3), rootOf(line, 1+r.Uint32N(3)), wrapped(byte(r.IntN(3)))
 		if k.State = envelope.State(1 + r.IntN(4)); k.State == envelope.Destroyed {
 			k.Wrapped = nil
 		}
 		s.Keys = append(s.Keys, k)
 	}
-	s.Primary = s.Keys[r.IntN(len(s.Keys))].ID
+	for line := byte(1); line <= 2; line++ {
+		var of []envelope.Key
+		for _, k := range s.Keys {
+			if k.Root.Line[0] == line {
+				of = append(of, k)
+			}
+		}
+		if len(of) > 0 {
+			s.Primaries = append(s.Primaries, envelope.Primary{
+				Root: rootOf(line, 1+r.Uint32N(3)), Epoch: 1 + r.Uint32N(3), KeyID: of[r.IntN(len(of))].ID,
+			})
+		}
+	}
 	return s
 }
 
+// encode signs what was changed, and encodes.
 func encode(t *testing.T, d *envelope.Document) string {
+	require.NoError(t, d.Sign(authenticator))
 	b, err := d.Append(nil)
 	require.NoError(t, err)
 	return string(b)
@@ -121,7 +163,7 @@ func encode(t *testing.T, d *envelope.Document) string {
 // full is a document with a slot of every kind and a key of every use and class.
 func full(t *testing.T) *envelope.Document {
 	d := newDocument()
-	for kind := envelope.SlotPassword; kind <= envelope.SlotKMS; kind++ {
+	for kind := envelope.SlotPassword; kind <= envelope.SlotRecipient+1; kind++ {
 		s := newSlot(byte(kind))
 		s.Kind = kind
 		switch kind {
@@ -133,11 +175,16 @@ func full(t *testing.T) *envelope.Document {
 		require.NoError(t, d.AddSlot(s))
 	}
 	b := byte(1)
-	for use := format.UseStorage; use <= format.Uses; use++ {
+	for use := format.UseStorage; use <= format.UseFile; use++ {
 		for _, class := range classify.All {
 			require.NoError(t, d.AddKey(use, class, newKey(b)))
 			b++
 		}
 	}
+	for use := envelope.UseNames; use <= envelope.UseAudit; use++ {
+		require.NoError(t, d.AddKey(use, 0, newKey(b)))
+		b++
+	}
+	require.NoError(t, d.Sign(authenticator))
 	return d
 }

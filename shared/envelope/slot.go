@@ -1,8 +1,15 @@
 package envelope
 
-import "github.com/coffer-storage/coffer/shared/format"
+import (
+	"encoding/binary"
+	"slices"
+	"unicode/utf8"
 
-// SlotKind says what kind of secret opens a slot.
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// SlotKind says what kind of secret opens a slot. Slots of other kinds than these are kept as they are.
 type SlotKind uint8
 
 const (
@@ -11,66 +18,177 @@ const (
 	SlotPasskey   SlotKind = 3 // WebAuthn PRF output
 	SlotRecovery  SlotKind = 4 // recovery code
 	SlotKMS       SlotKind = 5 // a key encryption key outside, named by URL
+	SlotHost      SlotKind = 6 // a key that the host supplies
+	SlotRecipient SlotKind = 7 // the private key of a recipient
 )
 
 // Slot is one way to a root: the root wrapped by the key that the slot's secret yields.
 type Slot struct {
 	ID         [16]byte // random
 	Kind       SlotKind
-	State      State // Enabled or Destroyed; a destroyed slot remains as its tombstone
 	CreatedAt  int64 // milliseconds since 1970-01-01T00:00:00Z
-	RootID     format.KeyID
+	Root       Root
 	KeyID      format.KeyID // commitment of the slot's key; tells a wrong secret. Zero for SlotKMS.
-	Salt       format.Salt  // of SlotPassword; zero otherwise
-	Iterations uint32       // of SlotPassword; zero otherwise
-	URL        string       // of SlotKMS; empty otherwise
-	Wrapped    []byte       // the wrapped root; empty once destroyed
+	Salt       format.Salt  // of SlotPassword; zero for other known kinds
+	Iterations uint32       // of SlotPassword; zero for other known kinds
+	URL        string       // of SlotKMS; empty for other known kinds
+	Parameters []byte       // such as a credential id; empty for SlotPassword, SlotMasterKey and SlotKMS
+	Wrapped    []byte       // the wrapped root
+	MAC        [MACSize]byte
 }
 
-// Labels of HKDF-SHA256's info input beside package format's (SPEC.md section 4).
+// Retired is what is left of a slot that was removed: no merge brings it back.
+type Retired struct {
+	ID   [16]byte
+	Root Root // that the slot opened
+	MAC  [RetiredMACSize]byte
+}
+
+func (s *Slot) check() error {
+	if s.Root.Generation == 0 || !validTime(s.CreatedAt) ||
+		len(s.URL) > MaxURL || len(s.Parameters) > MaxParameters || len(s.Wrapped) > MaxWrapped || !utf8.ValidString(s.URL) {
+		return ErrInvalid
+	}
+	password, kms := s.Kind == SlotPassword, s.Kind == SlotKMS
+	plain := s.Iterations == 0 && s.Salt == format.Salt{}
+	fits := false
+	switch s.Kind {
+	case 0:
+	case SlotPassword, SlotMasterKey, SlotKMS:
+		fits = (password && s.Iterations > 0 || plain) && password == (s.Iterations > 0) && len(s.Parameters) == 0
+	case SlotPasskey, SlotRecovery, SlotHost, SlotRecipient:
+		fits = plain
+	default:
+		return nil
+	}
+	fits = fits && (s.URL != "") == kms && (s.KeyID == format.KeyID{}) == kms
+	if kms || s.Kind == SlotRecipient {
+		fits = fits && len(s.Wrapped) > 0
+	} else {
+		fits = fits && len(s.Wrapped) == WrappedSize
+	}
+	if !fits {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// Append appends the slot's encoding to dst.
+func (s *Slot) Append(dst []byte) []byte { return append(s.appendBody(dst), s.MAC[:]...) }
+
+func (s *Slot) appendBody(dst []byte) []byte {
+	dst = append(dst, s.ID[:]...)
+	dst = append(dst, byte(s.Kind))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(s.CreatedAt))
+	dst = s.Root.append(dst)
+	dst = append(dst, s.KeyID[:]...)
+	dst = append(dst, s.Salt[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, s.Iterations)
+	dst = appendString16(dst, s.URL)
+	dst = appendString16(dst, string(s.Parameters))
+	return appendString16(dst, string(s.Wrapped))
+}
+
+// AddSlot adds a slot, which is signed later. It returns ErrInvalid for a slot that no document may hold, whose ID is
+// there already or was retired, or whose root was replaced; and ErrKeyDestroyed for a shredded document.
+func (d *Document) AddSlot(s Slot) error {
+	if d.Shredded() {
+		return ErrKeyDestroyed
+	}
+	i, there := d.findSlot(s.ID)
+	if there || s.check() != nil || len(d.Slots) == maxSlots || s.Root.Generation < d.Generation(s.Root.Line) || d.retired(&s) {
+		return ErrInvalid
+	}
+	d.Slots = slices.Insert(d.Slots, i, s)
+	return nil
+}
+
+func (d *Document) findSlot(id [16]byte) (int, bool) {
+	return slices.BinarySearchFunc(d.Slots, id, func(s Slot, id [16]byte) int { return slices.Compare(s.ID[:], id[:]) })
+}
+
+func (d *Document) retired(s *Slot) bool {
+	_, found := slices.BinarySearchFunc(d.Retired, Retired{ID: s.ID, Root: s.Root}, func(a, b Retired) int { return compareRetired(&a, &b) })
+	return found
+}
+
+// compareRetired orders retired slots by root, then id.
+func compareRetired(a, b *Retired) int {
+	if c := compareRoots(&a.Root, &b.Root); c != 0 {
+		return c
+	}
+	return slices.Compare(a.ID[:], b.ID[:])
+}
+
+// RetireSlot replaces a slot by its id, which is signed later. It returns ErrUnknownKey for a slot that is not there,
+// ErrInvalid for the last way to a root under which there are keys, and ErrTooLarge if there are too many retired slots:
+// replacing the root removes them.
+func (d *Document) RetireSlot(id [16]byte) error {
+	i, ok := d.findSlot(id)
+	if !ok {
+		return ErrUnknownKey
+	}
+	s := &d.Slots[i]
+	if !d.reachable(&s.Root, id) {
+		return ErrInvalid
+	}
+	if len(d.Retired) == maxRetired {
+		return ErrTooLarge
+	}
+	r := Retired{ID: id, Root: s.Root}
+	at, _ := slices.BinarySearchFunc(d.Retired, r, func(a, b Retired) int { return compareRetired(&a, &b) })
+	d.Retired = slices.Insert(d.Retired, at, r)
+	d.Slots = slices.Delete(d.Slots, i, i+1)
+	return nil
+}
+
+// reachable reports whether another slot opens a root, or nothing is under it and another slot opens another one.
+func (d *Document) reachable(root *Root, without [16]byte) bool {
+	others := false
+	for i := range d.Slots {
+		if s := &d.Slots[i]; s.ID != without {
+			if s.Root == *root {
+				return true
+			}
+			others = true
+		}
+	}
+	for i := range d.Keysets {
+		for j := range d.Keysets[i].Keys {
+			if k := &d.Keysets[i].Keys[j]; k.Root == *root {
+				return false
+			}
+		}
+	}
+	return others && !slices.ContainsFunc(d.Retired, func(r Retired) bool { return r.Root == *root })
+}
+
+// Bounds of PBKDF2-HMAC-SHA256 that a reader of slots accepts, in iterations.
 const (
-	LabelWrappingKey = "coffer/v1 wrapping key"
-	labelWrappedKey  = "coffer/v1 wrapped key"
+	MinIterations   = 100_000
+	MaxIterations   = classify.Ceiling
+	TotalIterations = 20_000_000 // of all slots of a document
 )
 
-// Binding is where a wrapped key belongs. A root has neither use nor class.
-type Binding struct {
-	Environment string
-	Owner       string
-	Use         format.Use
-	Class       uint8
-	ID          format.KeyID
-}
-
-// Append appends the additional data of a wrapped key (SPEC.md section 9.3), which binds it to its place: a
-// wrapped key copied to another environment, owner, use or class does not unwrap.
-func (b *Binding) Append(dst []byte) []byte {
-	dst = appendString16(dst, labelWrappedKey)
-	dst = appendString16(dst, b.Environment)
-	dst = appendString16(dst, b.Owner)
-	dst = append(dst, byte(b.Use), b.Class)
-	return append(dst, b.ID[:]...)
-}
-
-// ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
-func ParseBinding(b []byte) (Binding, error) {
-	r := reader{rest: b}
-	label := string(r.bytes16())
-	parsed := Binding{
-		Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1)), ID: r.id(),
+// CheckIterations returns classify.ErrIterations if a reader must not derive the key of a password slot.
+func (s *Slot) CheckIterations() error {
+	if s.Kind == SlotPassword && (s.Iterations < MinIterations || s.Iterations > MaxIterations) {
+		return classify.ErrIterations
 	}
-	if r.failed || len(r.rest) > 0 || label != labelWrappedKey {
-		return Binding{}, ErrMalformed
+	return nil
+}
+
+// CheckDerivations returns classify.ErrIterations if trying a password on all slots costs more than a reader spends.
+// Slots that CheckIterations refuses cost nothing.
+func (d *Document) CheckDerivations() error {
+	total := 0
+	for i := range d.Slots {
+		if s := &d.Slots[i]; s.Kind == SlotPassword && s.CheckIterations() == nil {
+			total += int(s.Iterations)
+		}
 	}
-	return parsed, nil
-}
-
-// BindRoot returns the binding of a root of this document.
-func (d *Document) BindRoot(id format.KeyID) Binding {
-	return Binding{Environment: d.Environment, Owner: d.Owner, ID: id}
-}
-
-// BindKey returns the binding of a data key of this document.
-func (d *Document) BindKey(use format.Use, class uint8, id format.KeyID) Binding {
-	return Binding{Environment: d.Environment, Owner: d.Owner, Use: use, Class: class, ID: id}
+	if total > TotalIterations {
+		return classify.ErrIterations
+	}
+	return nil
 }

@@ -47,11 +47,14 @@ function written(name) {
 
 const fill = (n, byte) => new Array(n).fill(byte);
 
-/** A key's id, its root's id and its wrapped bytes. */
-const key = () => [below(256), below(256), ...fill(122, 7)];
+/** A root's name: line, generation and id. */
+const root = [...fill(16, 8), 0, 0, 0, 1, ...fill(32, 9)];
 
-/** A master key's slot (SPEC.md section 9). */
-const slot = () => [below(256), ...fill(15, 9), 2, 1, ...fill(8, 0), ...fill(64, 9), ...fill(22, 0), 0, 60, ...fill(60, 9)];
+/** A key's id, its root's name and its wrapped bytes. */
+const key = () => [below(256), ...fill(31, 7), ...root, ...fill(60, 7)];
+
+/** A master key's slot (shared/envelope/SPEC.md section 2). */
+const slot = () => [below(256), ...fill(15, 9), 2, ...fill(8, 0), ...root, ...fill(32, 9), ...fill(24, 0), 0, 60, ...fill(60, 9), ...fill(32, below(2))];
 
 /** A salt, a place (owner, collection, named or not, name) and a context. */
 const request = () => [
@@ -74,6 +77,10 @@ const made = {
   environment: [() => [], () => [document()]],
   slot: [() => [], () => [document(), below(3)]],
   key: [() => [], () => [document(), below(3)]],
+  record: [() => [], () => [document(), below(9)]],
+  sign: [() => fill(32, 5), () => [document(), below(9)]],
+  checkDerivations: [() => [], () => [document()]],
+  checkSlot: [() => [], () => [document(), below(3)]],
   binding: [key, () => [document(), below(6), below(6)]],
   primary: [() => [], () => [either(), 1 + below(5), 1 + below(5)]],
   openSingle: [key, () => pick([[3, 0], [2, 600000]])],

@@ -17,6 +17,10 @@ interface Exports {
   environment(handle: number): number;
   slot(handle: number, i: number): number;
   key(handle: number, i: number): number;
+  record(handle: number, i: number): number;
+  sign(handle: number, i: number): number;
+  checkDerivations(handle: number): number;
+  checkSlot(handle: number, i: number): number;
   binding(handle: number, use: number, cls: number): number;
   primary(handle: number, use: number, cls: number): number;
   openSingle(source: number, iterations: number): number;

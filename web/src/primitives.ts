@@ -16,6 +16,7 @@ const info = {
   messageKey: encode('coffer/v1 message key'),
   masterKey: encode('coffer/v1 master key'),
   wrappingKey: encode('coffer/v1 wrapping key'),
+  recordMac: encode('coffer/v1 record mac'),
 };
 
 /** Fresh random bytes of the platform's CSPRNG; never buffered. */
@@ -90,6 +91,24 @@ export function messageKey(dek: CryptoKey, salt: Bytes): Promise<CryptoKey> {
 export function wrappingKey(secret: CryptoKey): Promise<CryptoKey> {
   const derivation = { name: 'HKDF', hash: 'SHA-256', salt: none, info: info.wrappingKey };
   return crypto.subtle.deriveKey(derivation, secret, AES, false, ['wrapKey', 'unwrapKey']);
+}
+
+/** The key that authenticates the records of a keyset document, derived from its root. It cannot be exported. */
+export async function recordKey(root: CryptoKey): Promise<CryptoKey> {
+  const derivation = { name: 'HKDF', hash: 'SHA-256', salt: none, info: info.recordMac };
+  return sealedIn(await crypto.subtle.deriveKey(derivation, root, { name: 'HMAC', hash: 'SHA-256', length: 256 }, false, ['sign']));
+}
+
+/** HMAC-SHA256 (RFC 2104), 32 bytes. */
+export async function recordMac(key: CryptoKey, message: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.sign('HMAC', key, message));
+}
+
+/** Whether two byte strings of one length are equal, in constant time. */
+export function equal(a: Bytes, b: Bytes): boolean {
+  let difference = a.length ^ b.length;
+  for (let i = 0; i < a.length; i++) difference |= (a[i] as number) ^ (b[i] as number);
+  return difference === 0;
 }
 
 /** Unwraps nonce || ciphertext || tag into an HKDF key; rejects with `authentication_failed`. */

@@ -1,8 +1,10 @@
-/** Key sources, and the vault: creating one, and unlocking a keyset document (SPEC.md section 9). */
+/** Key sources, and the vault: creating one, and unlocking a keyset document (shared/envelope/SPEC.md). */
 import { type Core, Reader, isBytes, isWellFormed } from './core.js';
 import { errorOf } from './errors.js';
 import { type Keys, latin1 } from './sealer.js';
-import { SALT, concat, keyId, masterSecret, newSecret, passphraseSecret, random, unwrap, wrappingKey } from './primitives.js';
+import {
+  SALT, concat, equal, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, unwrap, wrappingKey,
+} from './primitives.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -20,8 +22,10 @@ export type Unlock =
 
 const PASSWORD_SLOT = 1;
 const MASTER_SLOT = 2;
-const ENABLED = 1;
 const DESTROYED = 4;
+/** The size of a root's name in records: line, generation and id. */
+const LINE_AND_GENERATION = 20;
+const MAC = 32;
 const STORAGE = 1;
 const CLASSES = [1, 2, 3, 4, 5];
 
@@ -105,13 +109,21 @@ export async function createVault(core: Core, secret: Secret, environment: strin
   const handle = core.check(core.call.newDocument(environmentLength, names - environmentLength));
   try {
     const bind = (use: number, cls: number, id: Bytes) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
+    // A new line, and its first generation.
+    const name = concat(random(16), new Uint8Array([0, 0, 0, 1]), rootId);
     const wrappedRoot = await root.wrap(slotKey, bind(0, 0, rootId));
-    const slot = encodeSlot({ kind: secret.kind, state: ENABLED, rootId, slotId, salt, cost, wrapped: wrappedRoot });
+    const slot = encodeSlot(secret.kind, name, slotId, salt, cost, wrappedRoot);
     core.check(core.call.addSlot(handle, core.begin().bytes(slot).length));
     for (const [i, cls] of CLASSES.entries()) {
       const { id, secret: dek } = keys[i] as NewKey;
       const wrapped = await dek.wrap(rootKey, bind(STORAGE, cls, id));
-      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootId).bytes(wrapped).length, Date.now()));
+      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(name).bytes(wrapped).length, Date.now()));
+    }
+    const key = await recordKey(root.key);
+    for (const [i, { message }] of records(core, handle).entries()) {
+      const mac = await recordMac(key, message);
+      core.begin().bytes(mac);
+      core.check(core.call.sign(handle, i));
     }
     return core.output(core.call.encodeDocument(handle));
   } finally {
@@ -126,22 +138,19 @@ async function newKey() {
   return { secret, id: await keyId(secret.key) };
 }
 
-/** A slot's encoding (SPEC.md section 9.1). */
-function encodeSlot(s: Slot): Bytes {
-  const numbers = new DataView(new ArrayBuffer(18));
-  numbers.setUint8(0, s.kind);
-  numbers.setUint8(1, s.state);
-  numbers.setBigUint64(2, BigInt(Date.now()));
-  numbers.setUint32(10, s.cost);
-  numbers.setUint16(14, 0);
-  numbers.setUint16(16, s.wrapped.length);
+/** A slot's encoding (shared/envelope/SPEC.md section 2), whose MAC is made later. */
+function encodeSlot(kind: number, root: Bytes, slotId: Bytes, salt: Bytes, cost: number, wrapped: Bytes): Bytes {
+  const numbers = new DataView(new ArrayBuffer(19));
+  numbers.setUint8(0, kind);
+  numbers.setBigUint64(1, BigInt(Date.now()));
+  numbers.setUint32(9, cost);
+  numbers.setUint16(17, wrapped.length); // after a URL and parameters of no bytes
   const part = (from: number, to: number) => new Uint8Array(numbers.buffer, from, to - from);
-  return concat(random(16), part(0, 10), s.rootId, s.slotId, s.salt, part(10, 18), s.wrapped);
+  return concat(random(16), part(0, 9), root, slotId, salt, part(9, 19), wrapped, new Uint8Array(MAC));
 }
 
 interface Slot {
   kind: number;
-  state: number;
   rootId: Bytes;
   slotId: Bytes;
   salt: Bytes;
@@ -151,11 +160,45 @@ interface Slot {
 
 function readSlot(bytes: Bytes): Slot {
   const r = new Reader(bytes, 16);
-  const [kind, state] = [r.uint(1), r.uint(1)];
+  const kind = r.uint(1);
   r.int64();
+  r.take(LINE_AND_GENERATION);
   const [rootId, slotId, salt, cost] = [r.take(32), r.take(32), r.take(SALT), r.uint(4)];
-  r.take(r.uint(2));
-  return { kind, state, rootId, slotId, salt, cost, wrapped: r.take(r.uint(2)) };
+  r.take(r.uint(2)); // URL
+  r.take(r.uint(2)); // parameters
+  return { kind, rootId, slotId, salt, cost, wrapped: r.take(r.uint(2)) };
+}
+
+/** A root that is open: the key that wraps data keys, and the key that authenticates records. */
+interface Root {
+  wrapping: CryptoKey;
+  records: CryptoKey;
+}
+
+interface DocumentRecord {
+  mac: Bytes;
+  rootId: Bytes;
+  message: Bytes;
+}
+
+/** The authenticated records of a document. */
+function records(core: Core, handle: number): DocumentRecord[] {
+  return list((i) => core.output(core.call.record(handle, i))).map((bytes) => {
+    const r = new Reader(bytes);
+    const mac = r.take(r.uint(1));
+    return { mac, rootId: r.take(32), message: bytes.slice(1 + mac.length + 32) };
+  });
+}
+
+/** Checks every record whose root is open: slots, keys with their states, primaries. Rejects with `authentication_failed`. */
+async function verify(core: Core, handle: number, roots: Map<string, Root>): Promise<void> {
+  const checks = records(core, handle).map(async ({ mac, rootId, message }) => {
+    const root = roots.get(latin1(rootId));
+    if (root && !equal((await recordMac(root.records, message)).slice(0, mac.length), mac)) {
+      throw errorOf('authentication_failed', 'the keyset was altered');
+    }
+  });
+  await Promise.all(checks);
 }
 
 /** An unlocked document: its owner, and its data keys, none of which can be exported or can wrap anything. */
@@ -171,32 +214,42 @@ export async function unlockDocument(core: Core, document: Bytes, secret: Secret
   try {
     const owner = new TextDecoder().decode(core.output(core.call.owner(handle)));
     const roots = await unlockRoots(core, handle, secret);
+    await verify(core, handle, roots);
     return { owner, document, secrets: await unlockKeys(core, handle, roots), open };
   } finally {
     core.call.closeSession(handle);
   }
 }
 
-/** The wrapping keys of the roots that the secret opens, by root id. */
-async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<Map<string, CryptoKey>> {
-  const roots = new Map<string, CryptoKey>();
-  for (const slot of list((i) => core.output(core.call.slot(handle, i))).map(readSlot)) {
-    if (slot.state === DESTROYED || slot.kind !== secret.kind) continue;
-    // Slot parameters may come from a server: they are held to our own floor and ceiling.
-    if (slot.kind === PASSWORD_SLOT) core.check(core.call.checkIterations(slot.cost));
+/**
+ * The roots that the secret opens, by id. A slot whose derivation is out of bounds is left out; if no other one opens, that is the
+ * error. Slots may come from a server, so their parameters are held to the bounds before any work is done.
+ */
+async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<Map<string, Root>> {
+  const roots = new Map<string, Root>();
+  let failure: unknown = errorOf('wrong_secret');
+  if (secret.kind === PASSWORD_SLOT) core.check(core.call.checkDerivations(handle));
+  for (const [i, slot] of list((n) => core.output(core.call.slot(handle, n))).map(readSlot).entries()) {
+    if (slot.kind !== secret.kind) continue;
+    try {
+      core.check(core.call.checkSlot(handle, i));
+    } catch (error) {
+      failure = error;
+      continue;
+    }
     const slotSecret = await secret.key(slot.salt, slot.cost);
     if (latin1(await keyId(slotSecret)) !== latin1(slot.slotId)) continue;
     core.begin().bytes(slot.rootId);
     const binding = core.output(core.call.binding(handle, 0, 0));
     const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.rootId);
-    roots.set(latin1(slot.rootId), await wrappingKey(root));
+    roots.set(latin1(slot.rootId), { wrapping: await wrappingKey(root), records: await recordKey(root) });
   }
-  if (roots.size === 0) throw errorOf('wrong_secret');
+  if (roots.size === 0) throw failure;
   return roots;
 }
 
 /** Every data key whose root was opened, by key id. */
-async function unlockKeys(core: Core, handle: number, roots: Map<string, CryptoKey>): Promise<Map<string, CryptoKey>> {
+async function unlockKeys(core: Core, handle: number, roots: Map<string, Root>): Promise<Map<string, CryptoKey>> {
   const unlocking = list((i) => core.output(core.call.key(handle, i))).map(async (bytes) => {
     const r = new Reader(bytes);
     const [use, cls] = [r.uint(1), r.uint(1)];
@@ -206,7 +259,7 @@ async function unlockKeys(core: Core, handle: number, roots: Map<string, CryptoK
     if (!root || wrapped.length === 0) return undefined;
     core.begin().bytes(id);
     const binding = core.output(core.call.binding(handle, use, cls));
-    return [latin1(id), await unwrapChecked(root, wrapped, binding, id)] as const;
+    return [latin1(id), await unwrapChecked(root.wrapping, wrapped, binding, id)] as const;
   });
   return new Map((await Promise.all(unlocking)).filter((entry) => entry !== undefined));
 }

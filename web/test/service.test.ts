@@ -264,15 +264,15 @@ describe('a wrapped key that is another than the one it names', () => {
   const after = (id: string, skip: number) => Buffer.from(document.bytes, 'hex').lastIndexOf(Buffer.from(id, 'hex')) + 32 + skip;
 
   test('a root', async () => {
-    // salt, iterations and two lengths stand before it
-    const unlock = await forged(slot.key, slot.rootId, 0, 0, after(slot.keyId, 16 + 4 + 2 + 2));
+    // salt, iterations and three lengths stand before it
+    const unlock = await forged(slot.key, slot.rootId, 0, 0, after(slot.keyId, 16 + 4 + 2 + 2 + 2));
     expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe('authentication_failed');
   });
 
   test('a data key', async () => {
     const set = document.keysets.at(-1)!;
-    // state, time, the root's id and a length stand before it
-    const unlock = await forged(slot.root, set.primary, set.use, set.class, after(set.primary, 1 + 8 + 32 + 2));
+    // state, time, the name of the root and a length stand before it
+    const unlock = await forged(slot.root, set.primary, set.use, set.class, after(set.primary, 1 + 8 + 52 + 2));
     expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe('authentication_failed');
   });
 

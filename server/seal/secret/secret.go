@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -52,13 +53,12 @@ func (k *Key) MessageCipher(salt format.Salt) (cipher.AEAD, error) {
 	return newCipher(message.bytes[:])
 }
 
-// BackupMAC is HMAC-SHA256 (RFC 2104) of a backup's content, under a key derived from k (SPEC.md section 9.8).
-func (k *Key) BackupMAC(content []byte) [envelope.MACSize]byte {
-	derived := k.derive(nil, envelope.LabelBackup)
+// MAC returns HMAC-SHA256 (RFC 2104) under a key that is derived from k with a label: envelope.LabelRecordMAC for the
+// records of a keyset document, envelope.LabelBackup for the content of a backup.
+func (k *Key) MAC(label string) hash.Hash {
+	derived := k.derive(nil, label)
 	defer derived.Clear()
-	mac := hmac.New(sha256.New, derived.bytes[:])
-	mac.Write(content)
-	return [envelope.MACSize]byte(mac.Sum(nil))
+	return hmac.New(sha256.New, derived.bytes[:])
 }
 
 // Append appends the secret's bytes to dst, for a KMS to wrap. Whoever calls it clears them.
@@ -83,7 +83,7 @@ func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(placeholder)) }
 func (k Key) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
 
 // Wrap encrypts another key under k: nonce || AES-256-GCM || tag, with the place b as additional data
-// (SPEC.md section 9.3).
+// (shared/envelope/SPEC.md section 5).
 func (k *Key) Wrap(key *Key, b envelope.Binding) ([]byte, error) {
 	return k.SealBytes(key.bytes[:], b.Append(nil))
 }

@@ -2,6 +2,8 @@ package secret_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -63,7 +65,7 @@ func TestDerivationsDiffer(t *testing.T) {
 	k := planted(t)
 	seen := map[string]string{}
 	for _, label := range []string{
-		format.LabelKeyID, format.LabelMessageKey, format.LabelFileKey, format.LabelMasterKey, envelope.LabelWrappingKey,
+		format.LabelKeyID, format.LabelMessageKey, format.LabelFileKey, format.LabelMasterKey, envelope.LabelWrappingKey, envelope.LabelRecordMAC, envelope.LabelBackup,
 	} {
 		b, err := secret.HKDF(k.Append(nil), nil, label, format.KeySize)
 		require.NoError(t, err)
@@ -75,6 +77,17 @@ func TestDerivationsDiffer(t *testing.T) {
 	master, err := secret.FromMasterKey(k.Append(nil))
 	require.NoError(t, err)
 	require.Equal(t, format.LabelMasterKey, seen[string(master.Append(nil))])
+}
+
+func TestMAC(t *testing.T) {
+	k := planted(t)
+	derived, err := secret.HKDF(k.Append(nil), nil, envelope.LabelRecordMAC, format.KeySize)
+	require.NoError(t, err)
+	want := hmac.New(sha256.New, derived)
+	want.Write([]byte("message"))
+	got := k.MAC(envelope.LabelRecordMAC)
+	got.Write([]byte("message"))
+	require.Equal(t, want.Sum(nil), got.Sum(nil))
 }
 
 func TestMessageCipher(t *testing.T) {

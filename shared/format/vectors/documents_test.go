@@ -5,7 +5,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
@@ -14,43 +13,60 @@ import (
 
 func TestDocuments(t *testing.T) {
 	for _, v := range vectors.Documents().Documents {
-		t.Run(v.Name, func(t *testing.T) {
-			d, err := envelope.ParseDocument(v.Bytes)
-			require.NoError(t, err)
-			again, err := d.Append(nil)
-			require.NoError(t, err)
-			require.Equal(t, []byte(v.Bytes), again)
-			require.Equal(t, v.Environment, d.Environment)
-			require.Equal(t, v.Owner, d.Owner)
-			require.Len(t, d.Slots, len(v.Slots))
-			require.Len(t, d.Keysets, len(v.Keysets))
-			roots := map[format.KeyID][]byte{}
-			for i := range v.Slots {
-				checkSlot(t, v.Slots[i], &d.Slots[i], d.BindRoot(d.Slots[i].RootID))
-				if v.Slots[i].Root != nil {
-					roots[d.Slots[i].RootID] = v.Slots[i].Root
-				}
-			}
-			for i := range v.Keysets {
-				checkKeyset(t, v.Keysets[i], d, &d.Keysets[i], roots)
-			}
-		})
+		t.Run(v.Name, func(t *testing.T) { checkDocument(t, v, documentReader{}) })
 	}
 }
 
-func checkSlot(t *testing.T, v vectors.Slot, s *envelope.Slot, binding envelope.Binding) {
+// checkDocument opens a document with each of its secrets, and compares all that is in it.
+func checkDocument(t require.TestingT, v vectors.Document, reader documentReader) {
+	d, err := envelope.ParseDocument(v.Bytes)
+	require.NoError(t, err)
+	again, err := d.Append(nil)
+	require.NoError(t, err)
+	require.Equal(t, []byte(v.Bytes), again)
+	require.Equal(t, v.Environment, d.Environment)
+	require.Equal(t, v.Owner, d.Owner)
+	require.Len(t, d.Slots, len(v.Slots))
+	require.Len(t, d.Retired, len(v.Retired))
+	require.Len(t, d.Shreds, len(v.Shreds))
+	require.Len(t, d.Keysets, len(v.Keysets))
+	for i, one := range v.Retired {
+		r := &d.Retired[i]
+		require.Equal(t, one, vectors.Retired{ID: r.ID[:], Line: r.Root.Line[:], Generation: r.Root.Generation, RootID: r.Root.ID[:]})
+	}
+	for i, one := range v.Shreds {
+		require.Equal(t, one, vectors.Shred{Line: d.Shreds[i].Line[:], ShreddedAt: d.Shreds[i].ShreddedAt})
+	}
+	roots := map[format.KeyID][]byte{}
+	for i := range v.Slots {
+		checkSlot(t, v.Slots[i], &d.Slots[i], d.BindRoot(d.Slots[i].Root.ID), reader)
+		if v.Slots[i].Root != nil {
+			roots[d.Slots[i].Root.ID] = v.Slots[i].Root
+		}
+		if v.Slots[i].Secret != nil {
+			opened, err := reader.open(d, *v.Slots[i].Secret, v.ShredKey)
+			require.NoError(t, err)
+			require.Equal(t, []byte(v.Slots[i].Root), opened[d.Slots[i].Root.ID])
+		}
+	}
+	require.NoError(t, d.Verify(plain.Authenticator(roots, v.ShredKey)))
+	for i := range v.Keysets {
+		checkKeyset(t, v.Keysets[i], d, &d.Keysets[i], roots)
+	}
+}
+
+func checkSlot(t require.TestingT, v vectors.Slot, s *envelope.Slot, binding envelope.Binding, reader documentReader) {
 	require.Equal(t, v, vectors.Slot{
-		ID: s.ID[:], Kind: uint8(s.Kind), State: uint8(s.State), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL,
-		KeyID: s.KeyID[:], RootID: s.RootID[:], Secret: v.Secret, Key: v.Key, Root: v.Root,
+		ID: s.ID[:], Kind: uint8(s.Kind), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL, Parameters: append([]byte{}, s.Parameters...),
+		Line: s.Root.Line[:], Generation: s.Root.Generation, KeyID: s.KeyID[:], RootID: s.Root.ID[:], Secret: v.Secret, Key: v.Key, Root: v.Root,
 	})
-	if s.State == envelope.Destroyed {
-		require.Nil(t, v.Root)
+	if v.Root == nil {
 		return
 	}
 	var root []byte
 	var err error
 	if v.Secret != nil {
-		root, err = unlock(s, binding, *v.Secret)
+		root, err = reader.openSlot(s, binding, *v.Secret)
 	} else {
 		require.Equal(t, s.KeyID, plain.KeyID(v.Key))
 		root, err = plain.Unwrap(v.Key, binding, s.Wrapped)
@@ -59,46 +75,25 @@ func checkSlot(t *testing.T, v vectors.Slot, s *envelope.Slot, binding envelope.
 	require.Equal(t, []byte(v.Root), root)
 }
 
-// unlock does what shared/envelope/SPEC.md says.
-func unlock(s *envelope.Slot, binding envelope.Binding, secret vectors.Secret) ([]byte, error) {
-	if s.State != envelope.Enabled {
-		return nil, envelope.ErrWrongSecret
-	}
-	if s.Kind == envelope.SlotPassword {
-		if err := classify.PHI.CheckIterations(s.Iterations); err != nil {
-			return nil, err
-		}
-	}
-	key, err := fromSecret(&secret, s.Salt, s.Iterations)
-	if err != nil {
-		return nil, err
-	}
-	if s.Kind == envelope.SlotKMS {
-		return plain.UnwrapLocal(key, binding, s.Wrapped)
-	}
-	if plain.KeyID(key) != s.KeyID {
-		return nil, envelope.ErrWrongSecret
-	}
-	return plain.Unwrap(key, binding, s.Wrapped)
-}
-
-func checkKeyset(t *testing.T, v vectors.Keyset, d *envelope.Document, s *envelope.Keyset, roots map[format.KeyID][]byte) {
+func checkKeyset(t require.TestingT, v vectors.Keyset, d *envelope.Document, s *envelope.Keyset, roots map[format.KeyID][]byte) {
 	primary, err := envelope.NewIndex(d).Primary(s.Use, s.Class)
 	require.Equal(t, v.Seals, err == nil)
 	if v.Seals {
-		require.Equal(t, s.Primary, primary)
+		require.Equal(t, s.Primary(), primary)
 	}
-	require.Equal(t, []any{v.Use, v.Class, v.Epoch, []byte(v.Primary)}, []any{uint8(s.Use), uint8(s.Class), s.Epoch, s.Primary[:]})
+	current := s.Primary()
+	require.Equal(t, []any{v.Use, v.Class, v.Epoch, []byte(v.Primary)}, []any{uint8(s.Use), uint8(s.Class), s.Epoch(), current[:]})
 	require.Len(t, s.Keys, len(v.Keys))
 	for i, k := range s.Keys {
 		require.Equal(t, v.Keys[i], vectors.Key{
-			ID: k.ID[:], State: uint8(k.State), CreatedAt: k.CreatedAt, RootID: k.RootID[:], Key: v.Keys[i].Key,
+			ID: k.ID[:], State: uint8(k.State), CreatedAt: k.CreatedAt, Line: k.Root.Line[:], Generation: k.Root.Generation, RootID: k.Root.ID[:],
+			Key: v.Keys[i].Key,
 		})
-		if k.State == envelope.Destroyed || d.Gone(k.RootID) {
-			require.Nil(t, v.Keys[i].Key)
+		if k.State == envelope.Destroyed || roots[k.Root.ID] == nil {
+			require.Equal(t, k.State == envelope.Destroyed, v.Keys[i].Key == nil)
 			continue
 		}
-		key, err := plain.Unwrap(roots[k.RootID], d.BindKey(s.Use, uint8(s.Class), k.ID), k.Wrapped)
+		key, err := plain.Unwrap(roots[k.Root.ID], d.BindKey(s.Use, uint8(s.Class), k.ID), k.Wrapped)
 		require.NoError(t, err)
 		require.Equal(t, []byte(v.Keys[i].Key), key)
 	}
@@ -111,7 +106,7 @@ func TestSlots(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []byte(v.Bytes), s.Append(nil))
 			d := envelope.Document{Environment: v.Environment, Owner: v.Owner}
-			checkSlot(t, v.Slot, &s, d.BindRoot(s.RootID))
+			checkSlot(t, v.Slot, &s, d.BindRoot(s.Root.ID), documentReader{})
 		})
 	}
 }
@@ -136,12 +131,7 @@ func TestUnlockRefusals(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			d, err := envelope.ParseDocument(v.Bytes)
 			require.NoError(t, err)
-			s := &d.Slots[0]
-			root, err := unlock(s, d.BindRoot(s.RootID), v.Secret)
-			if err == nil {
-				set := &d.Keysets[0]
-				_, err = plain.Unwrap(root, d.BindKey(set.Use, uint8(set.Class), set.Keys[0].ID), set.Keys[0].Wrapped)
-			}
+			_, err = documentReader{}.open(d, v.Secret, v.ShredKey)
 			requireCode(t, v.Code, err)
 		})
 	}

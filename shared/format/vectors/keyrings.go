@@ -12,34 +12,54 @@ type Keyrings struct {
 
 // Document is a keyset document with all that it holds, unwrapped.
 type Document struct {
-	Name        string   `json:"name"`
-	Bytes       Hex      `json:"bytes"`
-	Environment string   `json:"environment"`
-	Owner       string   `json:"owner"`
-	Slots       []Slot   `json:"slots"`
-	Keysets     []Keyset `json:"keysets"`
+	Name        string    `json:"name"`
+	Bytes       Hex       `json:"bytes"`
+	Environment string    `json:"environment"`
+	Owner       string    `json:"owner"`
+	Slots       []Slot    `json:"slots"`
+	Retired     []Retired `json:"retired,omitempty"`
+	Shreds      []Shred   `json:"shreds,omitempty"`
+	ShredKey    Hex       `json:"shredKey,omitempty"` // the system document's key of shred records
+	Keysets     []Keyset  `json:"keysets"`
 }
 
-// Slot is a slot and what opens it. Where Secret's kind is "kms", the KMS is the local one of SPEC.md section
-// 9.5 with those 32 bytes.
+// Slot is a slot and what opens it. Where Secret's kind is "kms", the KMS is the local one of
+// server/kms/SPEC.md with those 32 bytes.
 type Slot struct {
 	ID         Hex     `json:"id"`
 	Kind       uint8   `json:"kind"`
-	State      uint8   `json:"state"`
 	CreatedAt  int64   `json:"createdAt"`
+	Line       Hex     `json:"line"`
+	Generation uint32  `json:"generation"`
+	RootID     Hex     `json:"rootId"`
 	Iterations uint32  `json:"iterations"`
 	URL        string  `json:"url"`
+	Parameters Hex     `json:"parameters"`
 	Secret     *Secret `json:"secret,omitempty"`
-	Key        Hex     `json:"key,omitempty"` // the slot's key; none of a KMS's and of a destroyed slot
+	Key        Hex     `json:"key,omitempty"` // the slot's key; none of a KMS's
 	KeyID      Hex     `json:"keyId"`
-	RootID     Hex     `json:"rootId"`
-	Root       Hex     `json:"root,omitempty"` // the unwrapped root
+	Root       Hex     `json:"root,omitempty"` // the unwrapped root; none if a reader of this version cannot open it
+}
+
+// Retired is a slot that was removed.
+type Retired struct {
+	ID         Hex    `json:"id"`
+	Line       Hex    `json:"line"`
+	Generation uint32 `json:"generation"`
+	RootID     Hex    `json:"rootId"`
+}
+
+// Shred is a shredded line.
+type Shred struct {
+	Line       Hex   `json:"line"`
+	ShreddedAt int64 `json:"shreddedAt"`
 }
 
 // Keyset is the keys of one use and class.
 type Keyset struct {
-	Use     uint8  `json:"use"`
-	Class   uint8  `json:"class"`
+	Use   uint8 `json:"use"`
+	Class uint8 `json:"class"`
+	// Epoch and Primary are those of the primary that counts.
 	Epoch   uint32 `json:"epoch"`
 	Primary Hex    `json:"primary"`
 	// Seals is false where the primary may not seal.
@@ -49,11 +69,13 @@ type Keyset struct {
 
 // Key is a data key, unwrapped.
 type Key struct {
-	ID        Hex   `json:"id"`
-	State     uint8 `json:"state"`
-	CreatedAt int64 `json:"createdAt"`
-	RootID    Hex   `json:"rootId"`
-	Key       Hex   `json:"key,omitempty"` // none of a destroyed key
+	ID         Hex    `json:"id"`
+	State      uint8  `json:"state"`
+	CreatedAt  int64  `json:"createdAt"`
+	Line       Hex    `json:"line"`
+	Generation uint32 `json:"generation"`
+	RootID     Hex    `json:"rootId"`
+	Key        Hex    `json:"key,omitempty"` // none of a destroyed key
 }
 
 // SlotBytes is the encoding of one slot, as a document holds it, bound to an environment and owner.
@@ -65,12 +87,14 @@ type SlotBytes struct {
 	Slot        Slot   `json:"slot"`
 }
 
-// UnlockRefusal is a document that a secret must not open.
+// UnlockRefusal is a document that a secret must not open, if the reader opens all its slots and verifies what is under
+// their roots. With a ShredKey it verifies shred records too.
 type UnlockRefusal struct {
-	Name   string `json:"name"`
-	Bytes  Hex    `json:"bytes"`
-	Secret Secret `json:"secret"`
-	Code   string `json:"code"`
+	Name     string `json:"name"`
+	Bytes    Hex    `json:"bytes"`
+	Secret   Secret `json:"secret"`
+	ShredKey Hex    `json:"shredKey,omitempty"`
+	Code     string `json:"code"`
 }
 
 // Merge is two documents and what they merge into, or the code of the error.
@@ -102,10 +126,11 @@ type Backup struct {
 	Documents   []string `json:"documents"`
 }
 
-// BackupRefusal is a file that is a backup, which a reader with this KEK must refuse.
+// BackupRefusal is a file that is a backup, which a reader of this environment with this KEK must refuse.
 type BackupRefusal struct {
-	Name  string `json:"name"`
-	Bytes Hex    `json:"bytes"`
-	KEK   Secret `json:"kek"`
-	Code  string `json:"code"`
+	Name        string `json:"name"`
+	Environment string `json:"environment"`
+	Bytes       Hex    `json:"bytes"`
+	KEK         Secret `json:"kek"`
+	Code        string `json:"code"`
 }

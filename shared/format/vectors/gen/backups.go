@@ -1,46 +1,50 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
 // copied is a backup being made.
 type copied struct {
-	backup envelope.Backup
-	ring   *ring // draws its key, wraps it and knows what opens its slots
-	key    []byte
-	names  []string
+	backup    envelope.Backup
+	documents [][]byte
+	ring      *ring // draws its key, wraps it and knows what opens its slots
+	key       []byte
+	names     []string
 }
 
 // newBackup makes a backup of documents of one environment, whose key is wrapped by some KEKs.
 func newBackup(name, environment string, keks int, documents ...*ring) *copied {
 	c := &copied{ring: newRing("backup "+name, environment, "")}
+	c.ring.doc = *(&envelope.Backup{Environment: environment}).Place()
 	root := c.ring.root("")
+	c.ring.names[root] = envelope.Root{Generation: 1, ID: root}
 	c.key = c.ring.roots[root]
 	for i := range keks {
-		c.addSlot(fmt.Sprint("kek ", i), root)
+		c.ring.slot(fmt.Sprint("kek ", i), envelope.SlotKMS, root, "", 0)
 	}
-	slices.SortFunc(documents, func(a, b *ring) int { return strings.Compare(a.doc.Owner, b.doc.Owner) })
 	c.backup = envelope.Backup{Environment: environment, CreatedAt: t0 + 3_600_000, Slots: c.ring.doc.Slots}
 	for _, r := range documents {
-		c.backup.Documents, c.names = append(c.backup.Documents, r.bytes()), append(c.names, r.name)
+		c.documents, c.names = append(c.documents, r.bytes()), append(c.names, r.name)
 	}
 	return c
 }
 
-func (c *copied) addSlot(label string, root format.KeyID) {
-	c.ring.slot(label, envelope.SlotKMS, root, "", 0)
-}
+// content is the file but for its MAC.
+func (c *copied) content() []byte { return c.with(c.documents...) }
 
-func (c *copied) content() []byte { return must(c.backup.AppendContent(nil)) }
+func (c *copied) with(documents ...[]byte) []byte {
+	content := must(c.backup.Append(nil))
+	for _, d := range documents {
+		content = envelope.AppendBackupDocument(content, d)
+	}
+	return envelope.AppendBackupDocument(content, nil)
+}
 
 func (c *copied) bytes() []byte { return c.sealed(c.content()) }
 
@@ -65,7 +69,7 @@ func (c *copied) vector(name string) vectors.Backup {
 
 func backups(r *rings) vectors.Backups {
 	none := newBackup("none", "test", 1)
-	prod := newBackup("prod", "prod", 2, r.lives...)
+	prod := newBackup("prod", "prod", 2, append([]*ring{r.system}, r.lives...)...)
 	return vectors.Backups{
 		Backups:  []vectors.Backup{none.vector("no documents"), prod.vector("two KEKs")},
 		Invalid:  badBackups(r),
@@ -83,7 +87,7 @@ func badBackups(r *rings) (list []vectors.Malformed) {
 	malformed := envelope.ErrMalformed
 	slots := 4 + 2 + len("prod") + 8
 	documents := slots + 2 + 2*len(base().backup.Slots[0].Append(nil))
-	for _, n := range []int{0, 3, 4, 31, 36, slots, slots + 2, documents, documents + 4, documents + 8, len(whole) - 33, len(whole) - 1} {
+	for _, n := range []int{0, 3, 4, 31, 36, slots, slots + 2, slots + 200, documents, documents + 4, documents + 8, len(whole) - 36, len(whole) - 33, len(whole) - 1} {
 		bad(fmt.Sprintf("cut to %d bytes", n), whole[:n], malformed)
 	}
 	bad("trailing byte", append(slices.Clone(whole), 0), malformed)
@@ -102,58 +106,43 @@ func badBackups(r *rings) (list []vectors.Malformed) {
 	edit("no slots", slots, 0, 0)
 	edit("slot of a master key", slots+2+16, byte(envelope.SlotMasterKey))
 	edit("slots out of order", slots+2, 0xFF)
-	edit("slots of two keys", slots+2+26, 0, 0, 0)
-	edit("fewer documents than there are", documents, 0, 0, 0, 1)
-	edit("more documents than there are", documents, 0, 0, 0, 3)
-	edit("document longer than the file", documents+4, 0xFF, 0xFF, 0xFF, 0xFF)
-	edit("malformed document", documents+8, 'c')
-	return append(list, rebuiltBackups(base())...)
-}
-
-// rebuiltBackups is what needs its documents in another order.
-func rebuiltBackups(c *copied) (list []vectors.Malformed) {
-	a, b := c.backup.Documents[0], c.backup.Documents[1]
-	head := c.content()
-	head = head[:len(head)-len(a)-len(b)-8]
-	add := func(name string, documents ...[]byte) {
-		content := slices.Clone(head)
-		binary.BigEndian.PutUint32(content[len(content)-4:], uint32(len(documents)))
-		for _, d := range documents {
-			content = append(binary.BigEndian.AppendUint32(content, uint32(len(d))), d...)
-		}
-		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: c.sealed(content)}, Code: envelope.ErrMalformed.Code()})
-	}
-	add("documents out of order", b, a)
-	add("document twice", a, a)
+	edit("slots of two keys", slots+2+45, base().backup.Slots[0].Root.ID[0]^1)
+	edit("document longer than the file", documents, 0xFF, 0xFF, 0xFF, 0xFF)
+	edit("document of 262145 bytes", documents, 0, 4, 0, 1)
+	edit("malformed document", documents+4, 'c')
 	return list
 }
 
 // refusedBackups is files that parse and are not to be believed.
 func refusedBackups(r *rings) (list []vectors.BackupRefusal) {
 	one, other := newBackup("one", "prod", 1, r.lives[0], r.lives[2]), newBackup("other", "prod", 1, r.lives[1])
-	add := func(name string, b []byte, kek vectors.Secret, code coded) {
-		list = append(list, vectors.BackupRefusal{Name: name, Bytes: b, KEK: kek, Code: code.Code()})
+	in := func(environment, name string, b []byte, kek vectors.Secret, code coded) {
+		list = append(list, vectors.BackupRefusal{Name: name, Environment: environment, Bytes: b, KEK: kek, Code: code.Code()})
 	}
+	add := func(name string, b []byte, kek vectors.Secret, code coded) { in("prod", name, b, kek, code) }
 	whole := one.bytes()
 	end := len(whole) - envelope.MACSize
 	authentication := envelope.ErrAuthentication
 	add("another KEK", whole, other.kek(0), envelope.ErrWrongSecret)
+	in("test", "a backup of another environment", whole, one.kek(0), envelope.ErrInvalid)
 	add("MAC changed", setAll(whole, map[int]byte{len(whole) - 1: whole[len(whole)-1] ^ 1}), one.kek(0), authentication)
 	add("time changed", setAll(whole, map[int]byte{17: whole[17] ^ 1}), one.kek(0), authentication)
 	add("MAC of another backup", slices.Concat(whole[:end], other.backupMAC()), one.kek(0), authentication)
-	add("a document's wrapped key changed", setAll(whole, map[int]byte{end - 1: whole[end-1] ^ 1}), one.kek(0), authentication)
-	mixed := one.backup
-	mixed.Documents = append(slices.Clone(mixed.Documents[:1]), other.backup.Documents[0])
-	add("a document of another backup", slices.Concat(must(mixed.AppendContent(nil)), whole[end:]), one.kek(0), authentication)
-	short := one.backup
-	short.Documents = short.Documents[:1]
-	add("a document left out", slices.Concat(must(short.AppendContent(nil)), whole[end:]), one.kek(0), authentication)
-	swapped := one.backup
-	swapped.Slots = other.backup.Slots
-	add("the slots of another backup", one.sealed(must(swapped.AppendContent(nil))), other.kek(0), authentication)
-	moved := newBackup("one", "prod", 1)
-	moved.backup.Environment = "test"
+	add("a document's last MAC changed", setAll(whole, map[int]byte{end - 5: whole[end-5] ^ 1}), one.kek(0), authentication)
+	add("a document of another backup", slices.Concat(one.with(one.documents[0], other.documents[0]), whole[end:]), one.kek(0), authentication)
+	add("a document left out", slices.Concat(one.with(one.documents[0]), whole[end:]), one.kek(0), authentication)
+	add("documents exchanged", slices.Concat(one.with(one.documents[1], one.documents[0]), whole[end:]), one.kek(0), authentication)
+	swapped := *one
+	swapped.backup.Slots = other.backup.Slots
+	add("the slots of another backup", one.sealed(swapped.content()), other.kek(0), authentication)
+	moved := newBackup("one", "test", 1)
+	moved.backup.Environment = "prod"
 	add("key of another environment", moved.bytes(), moved.kek(0), authentication)
+	resigned := newBackup("slot record", "prod", 1)
+	resigned.ring.doc = envelope.Document{Environment: "prod", Slots: resigned.ring.doc.Slots}
+	resigned.ring.resign()
+	resigned.backup.Slots = resigned.ring.doc.Slots
+	add("slot with the MAC of a document's slot", resigned.bytes(), resigned.kek(0), authentication)
 	return list
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,13 +13,13 @@ import (
 )
 
 func documents(r *rings) (k vectors.Keyrings) {
-	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode}, r.lives...) {
+	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode, r.system}, r.lives...) {
 		k.Documents = append(k.Documents, ring.vector())
 	}
 	for i := range r.slots.doc.Slots {
 		s := &r.slots.doc.Slots[i]
 		k.Slots = append(k.Slots, vectors.SlotBytes{
-			Name: fmt.Sprintf("kind %d, state %d", s.Kind, s.State), Bytes: s.Append(nil), Slot: r.slots.slotVector(s),
+			Name: fmt.Sprintf("kind %d, %d iterations", s.Kind, s.Iterations), Bytes: s.Append(nil), Slot: r.slots.slotVector(s),
 			Environment: r.slots.doc.Environment, Owner: r.slots.doc.Owner,
 		})
 	}
@@ -27,26 +28,38 @@ func documents(r *rings) (k vectors.Keyrings) {
 	return k
 }
 
-// small is a document of two slots and three keys in two keysets, which the invalid ones are made from.
+// small is a document with two slots, two retired ones, the tombstone of a line, and three keys in two keysets, which the invalid ones
+// are made from.
 func small(name string) *ring {
 	r := newRing(name, "test", "tenant")
 	root := r.root("")
 	r.slot("a", envelope.SlotMasterKey, root, "", 0)
 	r.slot("b", envelope.SlotKMS, root, "", 0)
+	r.retire(r.slot("c", envelope.SlotMasterKey, root, "", 0).ID)
+	r.retire(r.slot("d", envelope.SlotMasterKey, root, "", 0).ID)
+	if err := r.doc.ShredLines([][16]byte{{1}, {2}}, r.tick()); err != nil {
+		panic(err)
+	}
 	r.key(format.UseCache, classify.PHI, root, "a")
 	r.key(format.UseCache, classify.PHI, root, "b")
 	r.key(format.UseField, classify.Public, root, "")
+	r.sign()
 	return r
 }
 
-// offsets of a document's parts, found by encoding them.
-type offsets struct{ slots, secondSlot, keysets, keys, secondKey, secondKeyset, end int }
+// offsets of a document's parts.
+type offsets struct {
+	slots, secondSlot, retired, shreds, keysets, primaries, keys, secondKey, secondKeyset, end int
+}
 
 func offsetsOf(d *envelope.Document) (o offsets) {
 	o.slots = 4 + 2 + len(d.Environment) + 2 + len(d.Owner)
 	o.secondSlot = o.slots + 2 + len(d.Slots[0].Append(nil))
-	o.keysets = o.secondSlot + len(d.Slots[1].Append(nil))
-	o.keys = o.keysets + 2 + 38
+	o.retired = o.secondSlot + len(d.Slots[1].Append(nil))
+	o.shreds = o.retired + 2 + envelope.RootSize + 2 + len(d.Retired)*(16+16)
+	o.keysets = o.shreds + 2 + len(d.Shreds)*(16+8+32)
+	o.primaries = o.keysets + 2 + 2
+	o.keys = o.primaries + 2 + len(d.Keysets[0].Primaries[0].Append(nil))
 	o.secondKey = o.keys + 2 + len(d.Keysets[0].Keys[0].Append(nil))
 	o.secondKeyset = o.secondKey + len(d.Keysets[0].Keys[1].Append(nil))
 	o.end = len(must(d.Append(nil)))
@@ -64,14 +77,19 @@ func badDocuments() (list []vectors.Malformed) {
 	edit := func(name string, offset int, with ...byte) {
 		b := slices.Clone(base)
 		copy(b[offset:], with)
+		if bytes.Equal(b, base) {
+			panic(name)
+		}
 		bad(name, b)
 	}
 	edit("magic", 0, 'c')
 	bad("a package", []byte("CFR\x01"))
 	add("version 2", setAll(base, map[int]byte{3: 2}), envelope.ErrUnsupportedVersion)
-	for _, n := range []int{0, 3, 4, 5, 6, at.slots - 1, at.slots, at.slots + 1, at.slots + 2, at.slots + 100, at.secondSlot - 1, at.secondSlot,
-		at.keysets - 1, at.keysets, at.keysets + 1, at.keysets + 2, at.keys - 1, at.keys + 1, at.secondKey - 1, at.secondKey,
-		at.secondKeyset - 1, at.secondKeyset, at.end - 1} {
+	for _, n := range []int{
+		0, 3, 4, 5, 6, at.slots - 1, at.slots, at.slots + 1, at.slots + 2, at.slots + 100, at.secondSlot - 1, at.secondSlot,
+		at.retired - 1, at.retired + 2, at.retired + 54, at.retired + 56, at.shreds - 1, at.shreds + 2, at.keysets - 1, at.keysets, at.keysets + 1,
+		at.keysets + 2, at.primaries + 2, at.keys - 1, at.keys + 1, at.secondKey - 1, at.secondKey, at.secondKeyset - 1, at.secondKeyset, at.end - 1,
+	} {
 		bad(fmt.Sprintf("cut to %d bytes", n), base[:n])
 	}
 	bad("trailing byte", append(slices.Clone(base), 0))
@@ -83,21 +101,47 @@ func badDocuments() (list []vectors.Malformed) {
 	edit("more slots than there are", at.slots, 0, 3)
 	edit("slots out of order", at.slots+2, d.Slots[1].ID[0]+1)
 	edit("slot twice", at.secondSlot, d.Slots[0].ID[:]...)
-	edit("26 keysets", at.keysets, 0, 26)
+	edit("slot of no generation", at.slots+2+16+1+8+16, 0, 0, 0, 0)
+	edit("slot without a MAC", at.secondSlot-32, make([]byte, 32)...)
+	edit("slot of a replaced root", at.keys+2+32+1+8+16, 0, 0, 0, 2)
+	edit("slot that was retired", at.slots+2, d.Retired[0].ID[:]...)
+	edit("4097 retired slots", at.retired+2+envelope.RootSize, 0x10, 1)
+	edit("no retired slots of a root", at.retired+2+envelope.RootSize, 0, 0)
+	edit("fewer groups of retired slots than there are", at.retired, 0, 0)
+	edit("retired slots out of order", at.retired+2+envelope.RootSize+2, 0xFF)
+	edit("retired slot twice", at.retired+2+envelope.RootSize+2+32, d.Retired[0].ID[:]...)
+	edit("retired slots of no generation", at.retired+2+16, 0, 0, 0, 0)
+	edit("retired slot without a MAC", at.retired+2+envelope.RootSize+2+16, make([]byte, 16)...)
+	edit("65 shredded lines", at.shreds, 0, 65)
+	edit("shredded lines out of order", at.shreds+2, 3)
+	edit("shredded line twice", at.shreds+2, 2)
+	edit("shredded after 9999", at.shreds+2+16, 0, 0, 0xE6, 0x77, 0xD2, 0x1F, 0xDC, 0)
+	edit("shred record without a MAC", at.shreds+2+16+8, make([]byte, 32)...)
+	edit("keys of a shredded line", at.shreds+2+56, d.Slots[0].Root.Line[:]...)
+	edit("31 keysets", at.keysets, 0, 31)
 	edit("keysets out of order", at.keysets+2, byte(format.UseFile))
 	edit("keyset twice", at.secondKeyset, base[at.keysets+2], base[at.keysets+3])
 	edit("use 0", at.keysets+2, 0)
-	edit("use 6", at.secondKeyset, 6)
+	edit("use of documents with a class", at.secondKeyset, 6)
+	edit("use 11", at.secondKeyset, 11, 0)
 	edit("class 0", at.keysets+3, 0)
 	edit("class 6", at.keysets+3, 6)
-	edit("epoch 0", at.keysets+4, 0, 0, 0, 0)
-	edit("primary that is not there", at.keysets+8, base[at.keysets+8]^1)
+	edit("17 primaries", at.primaries, 0, 17)
+	edit("no primaries", at.primaries, 0, 0)
+	edit("primary of another line", at.primaries+2, base[at.primaries+2]^1)
+	edit("primary of no generation", at.primaries+2+16, 0, 0, 0, 0)
+	edit("epoch 0", at.primaries+2+envelope.RootSize, 0, 0, 0, 0)
+	edit("primary that is not there", at.primaries+2+envelope.RootSize+4, base[at.primaries+2+envelope.RootSize+4]^1)
+	edit("primary without a MAC", at.keys-32, make([]byte, 32)...)
 	edit("1025 keys", at.keys, 4, 1)
 	edit("no keys", at.keys, 0, 0)
 	edit("keys out of order", at.keys+2, d.Keysets[0].Keys[1].ID[0]+1)
 	edit("key twice", at.secondKey, d.Keysets[0].Keys[0].ID[:]...)
 	edit("key of state 0", at.keys+2+32, 0)
 	edit("key of state 5", at.keys+2+32, 5)
+	edit("key of no generation", at.keys+2+32+1+8+16, 0, 0, 0, 0)
+	edit("key without a MAC", at.secondKey-32, make([]byte, 32)...)
+	edit("key of a line without a primary", at.secondKey+32+1+8, base[at.secondKey+32+1+8]^1)
 	edit("destroyed key with its material", at.keys+2+32, 4)
 	edit("key made before 1970", at.keys+2+33, 0xFF)
 	edit("key made after 9999", at.keys+2+33, 0, 0, 0xE6, 0x77, 0xD2, 0x1F, 0xDC, 0)
@@ -118,19 +162,21 @@ func builtDocuments() (list []vectors.Malformed) {
 		}
 		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: b}, Code: envelope.ErrMalformed.Code()})
 	}
-	none := []byte{0, 0, 0, 0}
-	add("no owner", "test", "", none)
+	none := make([]byte, 8)
 	add("environment of 65 bytes", strings.Repeat("e", 65), "tenant", none)
 	add("owner of 256 bytes", "test", strings.Repeat("o", 256), none)
-	set := []byte{2, 5, 0, 0, 0, 1}
-	id := draw(32, "built key")
+	root := slices.Concat(draw(16, "built line"), []byte{0, 0, 0, 1}, draw(32, "built root"))
+	id, mac := draw(32, "built key"), draw(32, "built MAC")
+	set := slices.Concat([]byte{2, 5, 0, 1}, root, []byte{0, 0, 0, 1}, id, mac, []byte{0, 1})
 	key := func(state byte, wrapped int) []byte {
-		return slices.Concat(id, []byte{state, 0, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 32), entries(strings.Repeat("w", wrapped)))
+		return slices.Concat(id, []byte{state, 0, 0, 0, 0, 0, 0, 0, 0}, root, entries(strings.Repeat("w", wrapped)), mac)
 	}
 	for _, n := range []int{0, 59, 61, 200} {
-		add(fmt.Sprintf("wrapped key of %d bytes", n), "test", "tenant", []byte{0, 0, 0, 1}, set, id, []byte{0, 1}, key(1, n))
+		add(fmt.Sprintf("wrapped key of %d bytes", n), "test", "tenant", none[:7], []byte{1}, set, key(1, n))
 	}
-	add("destroyed key of 60 bytes", "test", "tenant", []byte{0, 0, 0, 1}, set, id, []byte{0, 1}, key(4, 60))
+	add("destroyed key of 60 bytes", "test", "tenant", none[:7], []byte{1}, set, key(4, 60))
+	add("groups of retired slots out of order", "test", "tenant", []byte{0, 0, 0, 2},
+		[]byte(strings.Repeat("\x02", 20)), id, []byte{0, 1}, mac, []byte(strings.Repeat("\x01", 20)), id, []byte{0, 1}, mac, []byte{0, 0, 0, 0})
 	list = append(list, vectors.Malformed{
 		Name: "document of 262145 bytes", Code: envelope.ErrTooLarge.Code(),
 		Bytes: vectors.Data{Hex: vectors.Hex("CFK\x01"), Repeat: vectors.Hex{0}, Length: envelope.MaxDocument + 1},
@@ -142,31 +188,37 @@ func builtDocuments() (list []vectors.Malformed) {
 func badSlots() (list []vectors.Malformed) {
 	r := newRing("bad slots", "test", "tenant")
 	root := r.root("")
-	password := *r.slot("password", envelope.SlotPassword, root, "password", 250_000)
-	master := *r.slot("master key", envelope.SlotMasterKey, root, "", 0)
-	kms := *r.slot("kms", envelope.SlotKMS, root, "", 0)
+	slot := func(label string, kind envelope.SlotKind, iterations uint32) envelope.Slot {
+		return *r.slot(label, kind, root, "password", iterations)
+	}
+	password, master, kms := slot("password", envelope.SlotPassword, 250_000), slot("master key", envelope.SlotMasterKey, 0), slot("kms", envelope.SlotKMS, 0)
+	passkey, recipient := slot("passkey", envelope.SlotPasskey, 0), slot("recipient", envelope.SlotRecipient, 0)
 	add := func(name string, s envelope.Slot, change func(s *envelope.Slot)) {
 		change(&s)
 		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: s.Append(nil)}, Code: envelope.ErrMalformed.Code()})
 	}
 	add("kind 0", master, func(s *envelope.Slot) { s.Kind = 0 })
-	add("kind 6", master, func(s *envelope.Slot) { s.Kind = 6 })
-	for _, state := range []envelope.State{0, envelope.Disabled, envelope.Compromised, 5} {
-		add(fmt.Sprintf("state %d", state), master, func(s *envelope.Slot) { s.State = state })
-	}
-	add("destroyed with its material", master, func(s *envelope.Slot) { s.State = envelope.Destroyed })
+	add("no generation", master, func(s *envelope.Slot) { s.Root.Generation = 0 })
 	add("time after 9999", master, func(s *envelope.Slot) { s.CreatedAt = format.MaxTime + 1 })
 	add("password without iterations", password, func(s *envelope.Slot) { s.Iterations = 0 })
+	add("password with parameters", password, func(s *envelope.Slot) { s.Parameters = []byte{1} })
 	add("master key with iterations", master, func(s *envelope.Slot) { s.Iterations = 600_000 })
 	add("master key with a salt", master, func(s *envelope.Slot) { s.Salt[15] = 1 })
 	add("master key with a URL", master, func(s *envelope.Slot) { s.URL = "base64key://" })
 	add("master key without a key id", master, func(s *envelope.Slot) { s.KeyID = format.KeyID{} })
+	add("passkey with iterations", passkey, func(s *envelope.Slot) { s.Iterations = 1 })
+	add("passkey, 4097 bytes of parameters", passkey, func(s *envelope.Slot) { s.Parameters = make([]byte, 4097) })
+	add("passkey, wrapped root of 61 bytes", passkey, func(s *envelope.Slot) { s.Wrapped = append(slices.Clone(s.Wrapped), 0) })
+	add("recipient, nothing wrapped", recipient, func(s *envelope.Slot) { s.Wrapped = nil })
+	add("recipient without a key id", recipient, func(s *envelope.Slot) { s.KeyID = format.KeyID{} })
+	add("later kind, 4097 bytes wrapped", recipient, func(s *envelope.Slot) { s.Kind, s.Wrapped = 200, make([]byte, 4097) })
 	add("kms with a key id", kms, func(s *envelope.Slot) { s.KeyID[0] = 1 })
 	add("kms without a URL", kms, func(s *envelope.Slot) { s.URL = "" })
 	add("kms, URL of 1025 bytes", kms, func(s *envelope.Slot) { s.URL = strings.Repeat("u", 1025) })
 	add("kms, URL not UTF-8", kms, func(s *envelope.Slot) { s.URL = "\xff" })
 	add("kms, nothing wrapped", kms, func(s *envelope.Slot) { s.Wrapped = nil })
 	add("kms, 4097 bytes wrapped", kms, func(s *envelope.Slot) { s.Wrapped = make([]byte, 4097) })
+	add("kms with parameters", kms, func(s *envelope.Slot) { s.Parameters = []byte{1} })
 	add("wrapped root of 59 bytes", master, func(s *envelope.Slot) { s.Wrapped = s.Wrapped[1:] })
 	whole := master.Append(nil)
 	list = append(list,

@@ -16,7 +16,7 @@ func shredded() *ring {
 	r.key(format.UseCache, classify.PHI, root, "second")
 	r.key(format.UseService, classify.Public, root, "")
 	r.promote(format.UseCache, classify.PHI, first)
-	r.doc.Shred()
+	r.shred()
 	return r
 }
 
@@ -55,40 +55,63 @@ func twoKEKs() *ring {
 	return r
 }
 
-// joined is a tenant that was begun anew after its document was lost, and restored from a backup then: a
-// keyset has keys of both roots.
+// joined is a tenant that began again after its document was lost, and was restored from a backup then: a
+// keyset has keys of two lines.
 func joined() *ring {
 	r := newRing("joined", "prod", "tenant-4")
-	anew, restored := r.root("anew"), r.root("restored")
+	again, restored := r.rootOf("again", "again", 1), r.rootOf("restored", "restored", 3)
 	r.slot("restored", envelope.SlotKMS, restored, "", 0)
 	r.slot("restored master key", envelope.SlotMasterKey, restored, "", 0)
-	r.slot("anew", envelope.SlotKMS, anew, "", 0)
-	r.slot("anew master key", envelope.SlotMasterKey, anew, "", 0)
+	r.slot("again", envelope.SlotKMS, again, "", 0)
+	r.slot("again master key", envelope.SlotMasterKey, again, "", 0)
 	r.key(format.UseCache, classify.PHI, restored, "restored")
 	r.key(format.UseService, classify.PHI, restored, "restored")
-	r.key(format.UseCache, classify.PHI, anew, "anew")
-	r.key(format.UseService, classify.PHI, anew, "anew")
+	r.key(format.UseCache, classify.PHI, again, "again")
+	r.key(format.UseService, classify.PHI, again, "again")
 	return r
 }
 
-// halfGone is one whose former life was shredded: the slots of that root are tombstones, and a key under it
-// that a merge brought is as destroyed, though its state is enabled. It is a primary, too.
-func halfGone() *ring {
-	r := newRing("half gone", "prod", "tenant-5")
-	gone, root := r.root("gone"), r.root("")
-	former := *r.slot("gone", envelope.SlotKMS, gone, "", 0)
+// beganAgain is a tenant that began again after it was shredded: its former line stays shredded.
+func beganAgain() *ring {
+	r := newRing("began again", "prod", "tenant-5")
+	former := r.rootOf("former", "former", 2)
+	r.slot("former", envelope.SlotKMS, former, "", 0)
+	r.key(format.UseCache, classify.PHI, former, "former")
+	r.shred()
+	shreds := r.doc.Shreds
+	r.doc.Shreds = nil
+	root := r.rootOf("", "again", 1)
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
-	r.key(format.UseCache, classify.PHI, gone, "gone")
 	r.key(format.UseCache, classify.PHI, root, "")
-	r.key(format.UseField, classify.PII, gone, "gone")
-	lost := r.key(format.UseService, classify.PII, root, "lost")
-	r.doc.Keyset(format.UseService, classify.PII).Keys[0].State = envelope.Destroyed
-	r.doc.Keyset(format.UseService, classify.PII).Keys[0].Wrapped = nil
-	delete(r.keys, lost)
-	for i := range r.doc.Slots {
-		if s := &r.doc.Slots[i]; s.ID == former.ID {
-			s.State, s.Wrapped = envelope.Destroyed, nil
-		}
-	}
+	r.doc.Shreds = shreds
+	return r
+}
+
+// replacedRoot is one whose root was replaced: a slot of the former root and its tombstones are gone.
+func replacedRoot() *ring {
+	r := newRing("replaced", "prod", "tenant-6")
+	former := r.root("former")
+	r.slot("former", envelope.SlotKMS, former, "", 0)
+	r.retire(r.slot("retired", envelope.SlotMasterKey, former, "", 0).ID)
+	gone := r.key(format.UseCache, classify.PHI, former, "gone")
+	r.key(format.UseCache, classify.PHI, former, "leaked")
+	r.advance(format.UseCache, classify.PHI, gone, envelope.Destroyed)
+	root := r.rootOf("", "", 2)
+	r.slot("kms", envelope.SlotKMS, root, "", 0)
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.replace(root)
+	r.key(format.UseCache, classify.PHI, root, "")
+	return r
+}
+
+// destroyedPrimary has a primary that a restore destroyed by what the audit log says: nothing seals until there is another.
+func destroyedPrimary() *ring {
+	r := newRing("destroyed primary", "prod", "tenant-8")
+	root := r.root("")
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.key(format.UseCache, classify.PHI, root, "")
+	lost := r.key(format.UseCache, classify.PHI, root, "lost")
+	r.doc.DestroyKeys(map[format.KeyID]bool{lost: true})
+	r.sign()
 	return r
 }

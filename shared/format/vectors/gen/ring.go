@@ -15,10 +15,14 @@ import (
 // t0 is 2025-01-15T12:00:00.000Z.
 const t0 = 1736942400000
 
+// shredKey is the key of the system document that authenticates the shred records of all vectors.
+var shredKey = draw(32, "shred key")
+
 // ring is a keyset document being made, with everything in it unwrapped.
 type ring struct {
 	name    string
 	doc     envelope.Document
+	names   map[format.KeyID]envelope.Root
 	roots   map[format.KeyID][]byte
 	keys    map[format.KeyID][]byte
 	secrets map[[16]byte]opener
@@ -33,7 +37,7 @@ type opener struct {
 
 func newRing(name, environment, owner string) *ring {
 	return &ring{
-		name: name, doc: envelope.Document{Environment: environment, Owner: owner}, now: t0,
+		name: name, doc: envelope.Document{Environment: environment, Owner: owner}, now: t0, names: map[format.KeyID]envelope.Root{},
 		roots: map[format.KeyID][]byte{}, keys: map[format.KeyID][]byte{}, secrets: map[[16]byte]opener{},
 	}
 }
@@ -46,37 +50,66 @@ func (r *ring) tick() int64 {
 	return r.now
 }
 
-func (r *ring) root(label string) format.KeyID {
+// root makes a root of the first line and generation.
+func (r *ring) root(label string) format.KeyID { return r.rootOf(label, "", 1) }
+
+func (r *ring) rootOf(label, line string, generation uint32) format.KeyID {
 	root := r.draw(32, "root "+label)
-	r.roots[plain.KeyID(root)] = root
-	return plain.KeyID(root)
+	id := plain.KeyID(root)
+	r.roots[id] = root
+	r.names[id] = envelope.Root{Line: [16]byte(r.draw(16, "line "+line)), Generation: generation, ID: id}
+	return id
 }
 
 // slot adds a slot of the kind that opens the root.
 func (r *ring) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
-	s := envelope.Slot{
-		ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, State: envelope.Enabled, CreatedAt: r.tick(), RootID: root, Iterations: iterations,
-	}
+	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.tick(), Root: r.names[root], Iterations: iterations}
 	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.BindRoot(root)
 	o := r.open(&s, label, text)
-	if kind == envelope.SlotKMS {
+	switch kind {
+	case envelope.SlotKMS:
 		id := plain.KeyID(o.key)
 		s.URL = "base64key://" + hex.EncodeToString(id[:8])
 		s.Wrapped = plain.WrapLocal(o.key, binding, nonce, r.roots[root])
-	} else {
+	case envelope.SlotRecipient:
+		s.KeyID, s.Wrapped = plain.KeyID(o.key), r.draw(1196, "recipient "+label)
+	default:
 		s.KeyID = plain.KeyID(o.key)
 		s.Wrapped = plain.Wrap(o.key, binding, nonce, r.roots[root])
+	}
+	if kind == envelope.SlotPasskey || kind == envelope.SlotHost || kind == envelope.SlotRecipient {
+		s.Parameters = r.draw(48, "parameters "+label)
 	}
 	r.secrets[s.ID] = o
 	if err := r.doc.AddSlot(s); err != nil {
 		panic(fmt.Errorf("slot %s: %w", label, err))
 	}
+	r.sign()
+	return r.slotOf(s.ID)
+}
+
+func (r *ring) slotOf(id [16]byte) *envelope.Slot {
 	for i := range r.doc.Slots {
-		if r.doc.Slots[i].ID == s.ID {
+		if r.doc.Slots[i].ID == id {
 			return &r.doc.Slots[i]
 		}
 	}
 	return nil
+}
+
+// sign makes the MACs of what was changed.
+func (r *ring) sign() {
+	if err := r.doc.Sign(plain.Authenticator(r.roots, shredKey)); err != nil {
+		panic(fmt.Errorf("%s: %w", r.name, err))
+	}
+}
+
+// resign makes all MACs, so that a vector is refused for another reason than they.
+func (r *ring) resign() {
+	for record := range r.doc.Records {
+		clear(record.MAC)
+	}
+	r.sign()
 }
 
 // open makes the slot's secret and the key that it yields.
@@ -98,11 +131,21 @@ func (r *ring) open(s *envelope.Slot, label, text string) opener {
 
 // key adds a data key, which becomes the primary of its use and class.
 func (r *ring) key(use format.Use, class classify.Class, root format.KeyID, label string) format.KeyID {
-	name := fmt.Sprintf("%v %v %s", use, class, label)
-	dek := r.draw(32, "key "+name)
+	return r.addKey(use, class, root, label, r.draw(32, "key "+keyName(use, class, label)))
+}
+
+func keyName(use format.Use, class classify.Class, label string) string {
+	if use >= envelope.UseNames {
+		return fmt.Sprintf("%d %s", use, label)
+	}
+	return fmt.Sprintf("%v %v %s", use, class, label)
+}
+
+func (r *ring) addKey(use format.Use, class classify.Class, root format.KeyID, label string, dek []byte) format.KeyID {
+	name := keyName(use, class, label)
 	id := plain.KeyID(dek)
 	wrapped := plain.Wrap(r.roots[root], r.doc.BindKey(use, uint8(class), id), r.draw(12, "key nonce "+name), dek)
-	k := envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: r.tick(), RootID: root, Wrapped: wrapped}
+	k := envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: r.tick(), Root: r.names[root], Wrapped: wrapped}
 	if err := r.doc.AddKey(use, class, k); err != nil {
 		panic(err)
 	}
@@ -125,16 +168,44 @@ func (r *ring) promote(use format.Use, class classify.Class, id format.KeyID) {
 
 // retire leaves a slot's tombstone.
 func (r *ring) retire(id [16]byte) {
-	if err := r.doc.DestroySlot(id); err != nil {
+	if err := r.doc.RetireSlot(id); err != nil {
 		panic(err)
 	}
 }
 
-func (r *ring) bytes() []byte { return must(r.doc.Append(nil)) }
+// replace puts every key under another root, as a server does whose root leaked.
+func (r *ring) replace(to format.KeyID) {
+	for _, s := range r.doc.Keysets {
+		for _, k := range s.Keys {
+			var wrapped []byte
+			if k.State != envelope.Destroyed {
+				wrapped = plain.Wrap(r.roots[to], r.doc.BindKey(s.Use, uint8(s.Class), k.ID), r.draw(12, fmt.Sprintf("moved %x", k.ID)), r.keys[k.ID])
+			}
+			if err := r.doc.MoveKey(s.Use, s.Class, k.ID, r.names[to], k.State, wrapped); err != nil {
+				panic(err)
+			}
+		}
+	}
+	r.doc.Settle()
+	r.sign()
+}
+
+// shred shreds the whole document.
+func (r *ring) shred() {
+	if err := r.doc.Shred(r.tick()); err != nil {
+		panic(err)
+	}
+	r.sign()
+}
+
+func (r *ring) bytes() []byte {
+	r.sign()
+	return must(r.doc.Append(nil))
+}
 
 // primary returns the id and key that seal for a use and class.
 func (r *ring) primary(use format.Use, class classify.Class) (format.KeyID, []byte) {
-	id := r.doc.Keyset(use, class).Primary
+	id := r.doc.Keyset(use, class).Primary()
 	return id, r.keys[id]
 }
 
@@ -147,6 +218,12 @@ func (r *ring) vector() vectors.Document {
 	for i := range r.doc.Slots {
 		v.Slots = append(v.Slots, r.slotVector(&r.doc.Slots[i]))
 	}
+	for _, one := range r.doc.Retired {
+		v.Retired = append(v.Retired, vectors.Retired{ID: one.ID[:], Line: one.Root.Line[:], Generation: one.Root.Generation, RootID: one.Root.ID[:]})
+	}
+	for _, one := range r.doc.Shreds {
+		v.Shreds, v.ShredKey = append(v.Shreds, vectors.Shred{Line: one.Line[:], ShreddedAt: one.ShreddedAt}), shredKey
+	}
 	for i := range r.doc.Keysets {
 		v.Keysets = append(v.Keysets, r.keysetVector(&r.doc.Keysets[i]))
 	}
@@ -155,26 +232,28 @@ func (r *ring) vector() vectors.Document {
 
 func (r *ring) slotVector(s *envelope.Slot) vectors.Slot {
 	v := vectors.Slot{
-		ID: s.ID[:], Kind: uint8(s.Kind), State: uint8(s.State), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL,
-		KeyID: s.KeyID[:], RootID: s.RootID[:],
+		ID: s.ID[:], Kind: uint8(s.Kind), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL, Parameters: s.Parameters,
+		KeyID: s.KeyID[:], Line: s.Root.Line[:], Generation: s.Root.Generation, RootID: s.Root.ID[:],
 	}
-	if s.State == envelope.Enabled {
-		v.Secret, v.Key, v.Root = r.secrets[s.ID].secret, r.secrets[s.ID].key, r.roots[s.RootID]
+	if s.CheckIterations() == nil && s.Kind < envelope.SlotRecipient {
+		v.Secret, v.Key, v.Root = r.secrets[s.ID].secret, r.secrets[s.ID].key, r.roots[s.Root.ID]
 	}
 	return v
 }
 
 func (r *ring) keysetVector(s *envelope.Keyset) vectors.Keyset {
 	_, err := envelope.NewIndex(&r.doc).Primary(s.Use, s.Class)
-	v := vectors.Keyset{Use: uint8(s.Use), Class: uint8(s.Class), Epoch: s.Epoch, Primary: s.Primary[:], Seals: err == nil}
+	primary := s.Primary()
+	v := vectors.Keyset{Use: uint8(s.Use), Class: uint8(s.Class), Epoch: s.Epoch(), Primary: primary[:], Seals: err == nil}
 	for i := range s.Keys {
-		k := vectors.Key{
-			ID: s.Keys[i].ID[:], State: uint8(s.Keys[i].State), CreatedAt: s.Keys[i].CreatedAt, RootID: s.Keys[i].RootID[:],
+		k := &s.Keys[i]
+		one := vectors.Key{
+			ID: k.ID[:], State: uint8(k.State), CreatedAt: k.CreatedAt, Line: k.Root.Line[:], Generation: k.Root.Generation, RootID: k.Root.ID[:],
 		}
-		if s.Keys[i].State != envelope.Destroyed && !r.doc.Gone(s.Keys[i].RootID) {
-			k.Key = r.keys[s.Keys[i].ID]
+		if k.State != envelope.Destroyed {
+			one.Key = r.keys[k.ID]
 		}
-		v.Keys = append(v.Keys, k)
+		v.Keys = append(v.Keys, one)
 	}
 	return v
 }

@@ -9,6 +9,7 @@ import (
 // rings is the valid documents.
 type rings struct {
 	all, states, slots, roots, empty, unicode *ring
+	system                                    *ring
 	lives                                     []*ring // what became of documents on a server
 	// keys of states, under service and phi
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
@@ -22,7 +23,8 @@ func newRings() *rings {
 	r.unicode.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
-	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), halfGone()}
+	r.system = system()
+	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary()}
 	return r
 }
 
@@ -32,7 +34,7 @@ func allUses() *ring {
 	root := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.slot("password", envelope.SlotPassword, root, "correct horse battery staple", classify.WriteFloor)
-	for use := format.UseStorage; use <= format.Uses; use++ {
+	for use := format.UseStorage; use <= format.UseFile; use++ {
 		for _, class := range classify.All {
 			r.key(use, class, root, "")
 		}
@@ -59,27 +61,47 @@ func (r *rings) everyState() {
 	s.advance(format.UseCache, classify.PII, s.key(format.UseCache, classify.PII, root, ""), envelope.Compromised)
 	first := s.key(format.UseField, classify.Internal, root, "first")
 	s.key(format.UseField, classify.Internal, root, "second")
-	rolled := s.doc.Keyset(format.UseField, classify.Internal)
-	rolled.Primary, rolled.Epoch = first, rolled.Epoch+1
+	s.promote(format.UseField, classify.Internal, first)
 }
 
-// everySlot has a slot of every kind and a destroyed one, all of one root.
+// everySlot has a slot of every kind, one of a kind that this version does not know, one of a password whose cost is out of range,
+// and a retired one, all of one root.
 func everySlot() *ring {
 	r := newRing("every slot", "staging", "vault-slots")
 	root := r.root("")
-	r.slot("password at the floor", envelope.SlotPassword, root, "floor", classify.PHI.Rules().ReadFloor)
-	r.slot("password, decomposed", envelope.SlotPassword, root, "Cafe\u0301 \u212b \u1e9b\u0323", classify.PHI.Rules().ReadFloor)
+	r.slot("password at the floor", envelope.SlotPassword, root, "floor", envelope.MinIterations)
+	r.slot("password, decomposed", envelope.SlotPassword, root, "Cafe\u0301 \u212b \u1e9b\u0323", 250_000)
+	r.slot("password below the floor", envelope.SlotPassword, root, "below", envelope.MinIterations-1)
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.slot("passkey", envelope.SlotPasskey, root, "", 0)
 	r.slot("recovery", envelope.SlotRecovery, root, "", 0)
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
-	gone := r.slot("destroyed", envelope.SlotMasterKey, root, "", 0)
-	gone.State, gone.Wrapped = envelope.Destroyed, nil
+	r.slot("host", envelope.SlotHost, root, "", 0)
+	r.slot("recipient", envelope.SlotRecipient, root, "", 0)
+	later := r.slot("later kind", envelope.SlotRecipient, root, "", 0)
+	later.Kind, later.Iterations, later.Salt, later.URL, later.Wrapped = 200, 3, format.Salt{1}, "later://x", nil
+	r.retire(r.slot("retired", envelope.SlotMasterKey, root, "", 0).ID)
+	r.resign()
 	r.key(format.UseStorage, classify.Confidential, root, "")
+	r.key(envelope.UseNames, 0, root, "")
+	r.key(envelope.UseIndex, 0, root, "")
 	return r
 }
 
-// twoRoots is a document in the middle of a change of roots.
+// system is an environment's system document.
+func system() *ring {
+	r := newRing("system", "prod", "")
+	root := r.root("")
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.slot("kms", envelope.SlotKMS, root, "", 0)
+	for _, use := range []format.Use{envelope.UseTokens, envelope.UseAudit} {
+		r.key(use, 0, root, "")
+	}
+	r.addKey(envelope.UseShreds, 0, root, "", shredKey)
+	return r
+}
+
+// twoRoots is a document with two roots, such as of two KEKs.
 func twoRoots() *ring {
 	r := newRing("two roots", "prod", "tenant-9")
 	former, root := r.root("former"), r.root("")

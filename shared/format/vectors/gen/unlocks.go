@@ -7,11 +7,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
-// unlocks is documents whose slots must not open with the secret given.
+// unlocks is documents that must not open with the secret given.
 func unlocks() (list []vectors.UnlockRefusal) {
-	add := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document, secret *vectors.Secret)) {
+	build := func(name string, kind envelope.SlotKind) (*ring, vectors.Secret) {
 		r := newRing("unlock "+name, "test", "tenant")
 		root := r.root("")
 		iterations := uint32(0)
@@ -20,58 +21,208 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		}
 		s := r.slot("", kind, root, "password", iterations)
 		r.key(format.UseCache, classify.PHI, root, "")
-		secret := *r.secrets[s.ID].secret
-		change(&r.doc, &secret)
-		list = append(list, vectors.UnlockRefusal{Name: name, Bytes: r.bytes(), Secret: secret, Code: code.Code()})
+		r.sign()
+		return r, *r.secrets[s.ID].secret
 	}
-	master, password := envelope.SlotMasterKey, envelope.SlotPassword
-	add("another password", password, envelope.ErrWrongSecret, func(_ *envelope.Document, s *vectors.Secret) { s.Text = "Password" })
-	add("another master key", master, envelope.ErrWrongSecret, func(_ *envelope.Document, s *vectors.Secret) {
+	add := func(name string, kind envelope.SlotKind, code coded, change func(r *ring, secret *vectors.Secret)) {
+		r, secret := build(name, kind)
+		change(r, &secret)
+		list = append(list, vectors.UnlockRefusal{Name: name, Bytes: must(r.doc.Append(nil)), Secret: secret, Code: code.Code()})
+	}
+	document := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
+		add(name, kind, code, func(r *ring, _ *vectors.Secret) { change(&r.doc) })
+	}
+	// resigned is a change under MACs that are right, so that another check has to find it.
+	resigned := func(name string, kind envelope.SlotKind, code coded, change func(d *envelope.Document)) {
+		add(name, kind, code, func(r *ring, _ *vectors.Secret) {
+			change(&r.doc)
+			r.resign()
+		})
+	}
+	master, password, kms := envelope.SlotMasterKey, envelope.SlotPassword, envelope.SlotKMS
+	authentication := envelope.ErrAuthentication
+	add("another password", password, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) { s.Text = "Password" })
+	add("another master key", master, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) {
 		s.Text = base64.StdEncoding.EncodeToString(draw(32, "another master key"))
 	})
-	add("slot's salt changed", password, envelope.ErrWrongSecret, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].Salt[0] ^= 1 })
-	add("slot's key id changed", master, envelope.ErrWrongSecret, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].KeyID[0] ^= 1 })
-	add("iterations below the floor", password, classify.ErrIterations, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].Iterations = 249_999 })
-	add("iterations above the ceiling", password, classify.ErrIterations, func(d *envelope.Document, _ *vectors.Secret) {
-		d.Slots[0].Iterations = classify.Ceiling + 1
+	resigned("slot's salt changed", password, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].Salt[0] ^= 1 })
+	resigned("slot's key id changed", master, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].KeyID[0] ^= 1 })
+	resigned("iterations below the floor", password, classify.ErrIterations, func(d *envelope.Document) { d.Slots[0].Iterations = envelope.MinIterations - 1 })
+	resigned("iterations above the ceiling", password, classify.ErrIterations, func(d *envelope.Document) { d.Slots[0].Iterations = envelope.MaxIterations + 1 })
+	resigned("20,000,001 iterations in all slots", password, classify.ErrIterations, func(d *envelope.Document) {
+		for n, iterations := range []uint32{10_000_000, 9_750_001} {
+			s := d.Slots[0]
+			s.ID[0], s.Iterations = byte(n), iterations
+			if err := d.AddSlot(s); err != nil {
+				panic(err)
+			}
+		}
 	})
-	add("destroyed slot", master, envelope.ErrWrongSecret, func(d *envelope.Document, _ *vectors.Secret) {
-		d.Slots[0].State, d.Slots[0].Wrapped = envelope.Destroyed, nil
+	resigned("wrapped root changed", master, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[20] ^= 1 })
+	add("another root under the slot's id", master, authentication, func(r *ring, s *vectors.Secret) {
+		other := r.rootOf("other", "", 1)
+		slot, binding := &r.doc.Slots[0], r.doc.BindRoot(r.doc.Slots[0].Root.ID)
+		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, binding, r.draw(12, "other nonce"), r.roots[other])
+		r.resign()
 	})
-	add("wrapped root changed", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].Wrapped[20] ^= 1 })
-	add("root id changed", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].RootID[0] ^= 1 })
-	add("owner changed", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Owner = "tenanT" })
-	add("environment changed", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Environment = "prod" })
-	add("kms, environment changed", envelope.SlotKMS, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Environment = "prod" })
-	add("kms, wrapped root changed", envelope.SlotKMS, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Slots[0].Wrapped[50] ^= 1 })
-	add("another kms", envelope.SlotKMS, envelope.ErrWrongSecret, func(_ *envelope.Document, s *vectors.Secret) {
+	add("root id changed", master, authentication, func(r *ring, _ *vectors.Secret) {
+		r.doc.Slots[0].Root.ID[0] ^= 1
+	})
+	document("owner changed", master, authentication, func(d *envelope.Document) { d.Owner = "tenanT" })
+	resigned("owner changed, MACs too", master, authentication, func(d *envelope.Document) { d.Owner = "tenanT" })
+	document("environment changed", master, authentication, func(d *envelope.Document) { d.Environment = "prod" })
+	resigned("environment changed, MACs too", master, authentication, func(d *envelope.Document) { d.Environment = "prod" })
+	resigned("kms, environment changed", kms, authentication, func(d *envelope.Document) { d.Environment = "prod" })
+	resigned("kms, wrapped root changed", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[50] ^= 1 })
+	add("kms, another binding inside", kms, authentication, func(r *ring, s *vectors.Secret) {
+		slot := &r.doc.Slots[0]
+		outer, inner := r.doc.BindRoot(slot.Root.ID), r.doc.BindRoot(slot.Root.ID)
+		inner.Owner = "tenanT"
+		slot.Wrapped = plain.WrapLocalAs(r.secrets[slot.ID].key, outer, inner, r.draw(12, "inner nonce"), r.roots[slot.Root.ID])
+		r.resign()
+	})
+	add("kms, another root under the slot's id", kms, authentication, func(r *ring, s *vectors.Secret) {
+		other := r.rootOf("other", "", 1)
+		slot := &r.doc.Slots[0]
+		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[other])
+		r.resign()
+	})
+	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
+	add("another kms", kms, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) {
 		s.Text = base64.StdEncoding.EncodeToString(draw(32, "another kek"))
 	})
-	add("wrapped key changed", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Keysets[0].Keys[0].Wrapped[20] ^= 1 })
-	add("key moved to another class", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Keysets[0].Class = classify.PII })
-	add("key moved to another use", master, envelope.ErrAuthentication, func(d *envelope.Document, _ *vectors.Secret) { d.Keysets[0].Use = format.UseFile })
+	resigned("wrapped key changed", master, authentication, func(d *envelope.Document) { d.Keysets[0].Keys[0].Wrapped[20] ^= 1 })
+	add("another key under the key's id", master, authentication, func(r *ring, _ *vectors.Secret) {
+		k := &r.doc.Keysets[0].Keys[0]
+		k.Wrapped = plain.Wrap(r.roots[k.Root.ID], r.doc.BindKey(format.UseCache, 5, k.ID), r.draw(12, "other nonce"), r.draw(32, "other key"))
+		r.resign()
+	})
+	resigned("key moved to another class", master, authentication, func(d *envelope.Document) { d.Keysets[0].Class = classify.PII })
+	resigned("key moved to another use", master, authentication, func(d *envelope.Document) { d.Keysets[0].Use = format.UseFile })
+	for _, a := range forgeries() {
+		add("forged: "+a.name, master, authentication, func(r *ring, _ *vectors.Secret) {
+			root := r.doc.Slots[0].Root.ID
+			leaked := r.key(format.UseCache, classify.PHI, root, "leaked")
+			r.key(format.UseCache, classify.PHI, root, "last")
+			r.advance(format.UseCache, classify.PHI, leaked, envelope.Compromised)
+			r.slot("another", envelope.SlotRecovery, root, "", 0)
+			r.retire(r.slot("retired", envelope.SlotRecovery, root, "", 0).ID)
+			r.sign()
+			a.change(&r.doc, leaked)
+		})
+	}
+	return append(list, forgedShreds()...)
+}
+
+// forgery is what an attacker who can write to the store does to a document.
+type forgery struct {
+	name   string
+	change func(d *envelope.Document, leaked format.KeyID)
+}
+
+func forgeries() []forgery {
+	set := func(d *envelope.Document) *envelope.Keyset { return &d.Keysets[0] }
+	return []forgery{
+		{"compromised to enabled", func(d *envelope.Document, leaked format.KeyID) { set(d).Key(leaked).State = envelope.Enabled }},
+		{"compromised to disabled", func(d *envelope.Document, leaked format.KeyID) { set(d).Key(leaked).State = envelope.Disabled }},
+		{"destroyed", func(d *envelope.Document, leaked format.KeyID) {
+			set(d).Key(leaked).State, set(d).Key(leaked).Wrapped = envelope.Destroyed, nil
+		}},
+		{"time of a key", func(d *envelope.Document, leaked format.KeyID) { set(d).Key(leaked).CreatedAt++ }},
+		{"another primary", func(d *envelope.Document, leaked format.KeyID) { set(d).Primaries[0].KeyID = leaked }},
+		{"last epoch", func(d *envelope.Document, _ format.KeyID) { set(d).Primaries[0].Epoch = 1<<32 - 1 }},
+		{"generation of a primary", func(d *envelope.Document, _ format.KeyID) {
+			for i := range d.Slots { // or the slots would be void, which no document may hold
+				d.Slots[i].Root.Generation = 2
+			}
+			for i := range d.Retired {
+				d.Retired[i].Root.Generation = 2
+			}
+			set(d).Primaries[0].Root.Generation = 2
+		}},
+		{"time of a slot", func(d *envelope.Document, _ format.KeyID) { d.Slots[0].CreatedAt++ }},
+		{"id of a slot", func(d *envelope.Document, _ format.KeyID) { d.Slots[0].ID[15] ^= 1 }},
+		{"parameters of a slot", func(d *envelope.Document, _ format.KeyID) {
+			for i := range d.Slots {
+				if d.Slots[i].Kind == envelope.SlotRecovery {
+					d.Slots[i].Parameters = []byte{1}
+				}
+			}
+		}},
+		{"retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[0].ID[15] ^= 1 }},
+		{"MAC of a retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[0].MAC[15] ^= 1 }},
+		{"MAC of a slot", func(d *envelope.Document, _ format.KeyID) { d.Slots[0].MAC[31] ^= 1 }},
+		{"MAC of a key", func(d *envelope.Document, _ format.KeyID) { set(d).Keys[0].MAC[31] ^= 1 }},
+		{"MAC of a primary", func(d *envelope.Document, _ format.KeyID) { set(d).Primaries[0].MAC[31] ^= 1 }},
+		{"the MAC of a key for its primary", func(d *envelope.Document, _ format.KeyID) { set(d).Primaries[0].MAC = set(d).Keys[0].MAC }},
+	}
+}
+
+// forgedShreds is shred records that the key of the system document does not authenticate.
+func forgedShreds() (list []vectors.UnlockRefusal) {
+	add := func(name string, change func(r *ring)) {
+		r := newRing("forged "+name, "test", "tenant")
+		root := r.root("")
+		s := r.slot("", envelope.SlotMasterKey, root, "", 0)
+		secret := *r.secrets[s.ID].secret
+		r.key(format.UseCache, classify.PHI, root, "")
+		if err := r.doc.ShredLines([][16]byte{{7}}, r.tick()); err != nil {
+			panic(err)
+		}
+		r.sign()
+		change(r)
+		list = append(list, vectors.UnlockRefusal{
+			Name: name, Bytes: must(r.doc.Append(nil)), Secret: secret, ShredKey: shredKey, Code: envelope.ErrAuthentication.Code(),
+		})
+	}
+	add("forged: shredded line", func(r *ring) { r.doc.Shreds[0].Line[0]++ })
+	add("forged: time of a shredding", func(r *ring) { r.doc.Shreds[0].ShreddedAt++ })
+	add("forged: MAC of a shred record", func(r *ring) { r.doc.Shreds[0].MAC[0] ^= 1 })
+	add("forged: shred record under the root", func(r *ring) {
+		for record := range r.doc.Records {
+			if record.Shred {
+				copy(record.MAC, plain.RecordMAC(r.roots[r.doc.Slots[0].Root.ID], record.Message))
+			}
+		}
+	})
 	return list
 }
 
 // merges is pairs of documents that two devices hold.
 func merges() (list []vectors.Merge) {
-	add := func(name string, a, b *envelope.Document) {
-		m := vectors.Merge{Name: name, A: must(a.Append(nil)), B: must(b.Append(nil))}
-		if merged, err := envelope.Merge(a, b); err != nil {
+	add := func(name string, a, b *ring) {
+		m := vectors.Merge{Name: name, A: a.bytes(), B: b.bytes()}
+		if merged, err := envelope.Merge(&a.doc, &b.doc); err != nil {
 			m.Code = err.(coded).Code()
 		} else {
 			m.Merged = must(merged.Append(nil))
 		}
 		list = append(list, m)
 	}
-	fork := func(change func(r *ring, root format.KeyID)) *envelope.Document {
+	fork := func(change func(r *ring, root format.KeyID)) *ring {
 		r := small("merge")
 		if change != nil {
-			change(r, r.doc.Slots[0].RootID)
+			change(r, r.doc.Slots[0].Root.ID)
 		}
-		return &r.doc
+		r.sign()
+		return r
 	}
 	use, class := format.UseCache, classify.PHI
+	former := func(r *ring) (id format.KeyID) {
+		for _, k := range r.doc.Keyset(use, class).Keys {
+			if k.ID != r.doc.Keyset(use, class).Primary() {
+				id = k.ID
+			}
+		}
+		return id
+	}
+	inState := func(states ...envelope.State) *ring {
+		return fork(func(r *ring, _ format.KeyID) {
+			for _, state := range states {
+				r.advance(use, class, former(r), state)
+			}
+		})
+	}
 	rotated := fork(func(r *ring, root format.KeyID) { r.key(use, class, root, "device a") })
 	other := fork(func(r *ring, root format.KeyID) {
 		r.key(use, class, root, "device b")
@@ -79,21 +230,43 @@ func merges() (list []vectors.Merge) {
 		r.slot("device b", envelope.SlotMasterKey, root, "", 0)
 	})
 	retired := fork(func(r *ring, _ format.KeyID) {
-		for _, k := range r.doc.Keyset(use, class).Keys {
-			if k.ID != r.doc.Keyset(use, class).Primary {
-				r.advance(use, class, k.ID, envelope.Destroyed)
-			}
-		}
-		r.doc.Slots[1].State, r.doc.Slots[1].Wrapped = envelope.Destroyed, nil
+		r.advance(use, class, former(r), envelope.Destroyed)
+		r.retire(r.doc.Slots[1].ID)
+	})
+	rolled := fork(func(r *ring, _ format.KeyID) { r.promote(use, class, former(r)) })
+	replaced := fork(func(r *ring, _ format.KeyID) {
+		root := r.rootOf("second", "", 2)
+		r.slot("second", envelope.SlotMasterKey, root, "", 0)
+		r.replace(root)
 	})
 	add("with itself", fork(nil), fork(nil))
 	add("one rotated", rotated, fork(nil))
 	add("both rotated: the higher key id of one epoch", rotated, other)
-	add("one destroyed a key and a slot", fork(nil), retired)
+	add("one rotated, one rolled back", rotated, rolled)
+	add("one destroyed a key and retired a slot", fork(nil), retired)
 	add("one rotated, one destroyed", other, retired)
-	shred := fork(func(r *ring, _ format.KeyID) { r.doc.Shred() })
+	add("compromised and disabled: disabled", inState(envelope.Compromised), inState(envelope.Disabled))
+	add("enabled and compromised: compromised", fork(nil), inState(envelope.Compromised))
+	add("one rolled back to a key that the other disabled", rolled, inState(envelope.Disabled))
+	add("one replaced the root", fork(nil), replaced)
+	add("one replaced the root, one rotated twice", replaced, fork(func(r *ring, root format.KeyID) {
+		r.key(use, class, root, "once")
+		r.key(use, class, root, "twice")
+	}))
+	add("one replaced the root, one destroyed a key under the former", replaced, retired)
+	add("one replaced the root, one marked a key under the former", replaced, inState(envelope.Compromised))
+	add("one replaced the root, one added a slot of the former", replaced, other)
+	add("both replaced the root: the greater root id", replaced, fork(func(r *ring, _ format.KeyID) {
+		root := r.rootOf("another second", "", 2)
+		r.slot("another second", envelope.SlotMasterKey, root, "", 0)
+		r.replace(root)
+	}))
+	shred := fork(func(r *ring, _ format.KeyID) { r.shred() })
 	add("one was shredded", fork(nil), shred)
 	add("one was shredded, one rotated since", rotated, shred)
+	add("one was shredded, one replaced the root since", replaced, shred)
+	later := fork(func(r *ring, _ format.KeyID) { r.tick(); r.shred() })
+	add("both were shredded: the greater record", shred, later)
 	rewrap := fork(func(r *ring, root format.KeyID) {
 		for _, s := range r.doc.Slots {
 			if s.Kind == envelope.SlotKMS {
@@ -103,16 +276,38 @@ func merges() (list []vectors.Merge) {
 		}
 	})
 	add("one was rewrapped, one rotated", rewrap, rotated)
-	anew := newRing("merge anew", "test", "tenant")
-	root := anew.root("")
-	anew.slot("", envelope.SlotKMS, root, "", 0)
-	anew.key(use, class, root, "")
-	add("two roots: one was begun anew", &anew.doc, fork(nil))
+	again := newRing("merge again", "test", "tenant")
+	root := again.root("")
+	again.slot("", envelope.SlotKMS, root, "", 0)
+	again.key(use, class, root, "")
+	add("two lines: one began again", again, fork(nil))
+	add("two lines: one began again, the other was shredded", again, shred)
+	copied := fork(nil) // the same key, wrapped once more under the same root
+	k := &copied.doc.Keyset(use, class).Keys[0]
+	k.Wrapped, k.MAC = plain.Wrap(copied.roots[k.Root.ID], copied.doc.BindKey(use, uint8(class), k.ID), draw(12, "tie nonce"), copied.keys[k.ID]), [envelope.MACSize]byte{}
+	add("one key wrapped twice: the greater encoding", fork(nil), copied)
 	stranger := fork(nil)
-	stranger.Owner = "another"
+	stranger.doc.Owner = "another"
 	add("different owners", fork(nil), stranger)
 	stranger = fork(nil)
-	stranger.Environment = "prod"
+	stranger.doc.Environment = "prod"
 	add("different environments", fork(nil), stranger)
-	return list
+	return append(list, fullMerge())
+}
+
+// fullMerge is two documents of 33 shredded lines each.
+func fullMerge() vectors.Merge {
+	side := func(n byte) *ring {
+		r := newRing("merge full", "test", "tenant")
+		for line := range byte(33) {
+			if err := r.doc.ShredLines([][16]byte{{n, line}}, r.tick()); err != nil {
+				panic(err)
+			}
+		}
+		r.sign()
+		return r
+	}
+	a, b := side(1), side(2)
+	_, err := envelope.Merge(&a.doc, &b.doc)
+	return vectors.Merge{Name: "over the limit of shredded lines", A: a.bytes(), B: b.bytes(), Code: err.(coded).Code()}
 }

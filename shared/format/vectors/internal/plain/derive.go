@@ -33,11 +33,31 @@ func FileKey(key []byte, salt format.Salt) []byte { return derive(key, salt[:], 
 // WrappingKey is the key that wraps other keys under key (shared/envelope/SPEC.md).
 func WrappingKey(key []byte) []byte { return derive(key, nil, envelope.LabelWrappingKey) }
 
-// BackupMAC is the MAC of a backup's content under its key (shared/envelope/SPEC.md).
-func BackupMAC(key, content []byte) []byte {
-	mac := hmac.New(sha256.New, derive(key, nil, envelope.LabelBackup))
-	mac.Write(content)
-	return mac.Sum(nil)
+// BackupMAC is the MAC of a backup's content under its key (shared/envelope/SPEC.md section 9).
+func BackupMAC(key, content []byte) []byte { return mac(key, envelope.LabelBackup, content) }
+
+// RecordMAC is the MAC of a record of a keyset document under its root (shared/envelope/SPEC.md section 4).
+func RecordMAC(root, message []byte) []byte { return mac(root, envelope.LabelRecordMAC, message) }
+
+func mac(key []byte, label string, message []byte) []byte {
+	h := hmac.New(sha256.New, derive(key, nil, label))
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+// Authenticator makes the MACs of a document's records under these roots, and of shred records under a key of shreds unless
+// that is nil.
+func Authenticator(roots map[format.KeyID][]byte, shreds []byte) envelope.Authenticator {
+	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
+		key := roots[r.Root.ID]
+		if r.Shred {
+			key = shreds
+		}
+		if key == nil {
+			return mac, false
+		}
+		return [envelope.MACSize]byte(RecordMAC(key, r.Message)), true
+	}
 }
 
 // FromMasterKey is the key of a random master key (section 4.3).

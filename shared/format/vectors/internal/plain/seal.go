@@ -83,24 +83,34 @@ func openBody(key []byte, p format.Package, additional []byte) ([]byte, error) {
 	return append(opened, plaintext...), nil
 }
 
-// Wrap wraps a key under another, bound to its place (shared/envelope/SPEC.md).
+// Wrap wraps a key under another, bound to its place (shared/envelope/SPEC.md section 5).
 func Wrap(under []byte, binding envelope.Binding, nonce, key []byte) []byte {
 	return newGCM(WrappingKey(under)).Seal(slices.Clone(nonce), nonce, key, binding.Append(nil))
 }
 
 // Unwrap opens a wrapped key and checks its commitment.
 func Unwrap(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, error) {
-	key, err := newGCM(WrappingKey(under)).Open(nil, wrapped[:format.NonceSize], wrapped[format.NonceSize:], binding.Append(nil))
+	key, err := OpenWrapped(under, binding, wrapped)
 	if err != nil || KeyID(key) != binding.ID {
 		return nil, envelope.ErrAuthentication
 	}
 	return key, nil
 }
 
-// WrapLocal wraps a root as the local KMS whose key is kek does (server/kms/SPEC.md).
+// OpenWrapped is Unwrap without the check of the commitment.
+func OpenWrapped(under []byte, binding envelope.Binding, wrapped []byte) ([]byte, error) {
+	return newGCM(WrappingKey(under)).Open(nil, wrapped[:format.NonceSize], wrapped[format.NonceSize:], binding.Append(nil))
+}
+
+// WrapLocal wraps a root as the local KMS whose key is kek does (server/kms/SPEC.md section 2).
 func WrapLocal(kek []byte, binding envelope.Binding, nonce, root []byte) []byte {
-	id, bound := KeyID(kek), binding.Append(nil)
-	return newGCM(WrappingKey(kek)).Seal(slices.Concat(id[:], nonce), nonce, slices.Concat(bound, root), bound)
+	return WrapLocalAs(kek, binding, binding, nonce, root)
+}
+
+// WrapLocalAs is WrapLocal with another binding inside than outside, which no honest writer makes.
+func WrapLocalAs(kek []byte, outside, inside envelope.Binding, nonce, root []byte) []byte {
+	id := KeyID(kek)
+	return newGCM(WrappingKey(kek)).Seal(slices.Concat(id[:], nonce), nonce, append(inside.Append(nil), root...), outside.Append(nil))
 }
 
 // UnwrapLocal is the inverse of WrapLocal; it checks the binding inside and the root's commitment.

@@ -1,0 +1,187 @@
+package keyring
+
+import (
+	"context"
+	"crypto/hmac"
+	"errors"
+	"hash"
+	"sync"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// systemID is the owner of the system document, and its name in the store. No tenant has the empty id.
+const systemID = ""
+
+// System is the keys of the environment itself, from its system document: those that authenticate tokens, shred records
+// and audit chains. It is safe for concurrent use.
+type System struct {
+	tenant *Tenant
+
+	mu    sync.Mutex
+	state *unlocked                    // that the keys are of
+	keys  map[format.Use][]*secret.Key // the primary first
+}
+
+// System returns the environment's own keys, unlocked. Its document is made if there is none. A server calls it as it
+// starts: the keys stay in memory until the keyring is closed, whatever the TTL is. It returns the errors of Tenant.
+func (r *Keyring) System(ctx context.Context) (*System, error) {
+	t := r.tenant(systemID)
+	if t.state.Load() == nil {
+		if _, err := t.unlock(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &r.system, nil
+}
+
+// Key returns the key of a use: envelope.UseTokens, UseShreds or UseAudit. It is made at first use, and is durable before
+// this returns. The key stays the keyring's: it must not be cleared.
+func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys, err := s.load(use)
+	if err == nil && len(keys) == 0 {
+		err = s.tenant.edit(ctx, func(d *envelope.Document, opened roots) error {
+			if d.Keyset(use, 0) != nil { // another process made it
+				return nil
+			}
+			_, err := s.tenant.newKey(ctx, d, opened, use, 0)
+			return err
+		})
+		if loaded, e := s.load(use); len(loaded) > 0 || err == nil { // it may be there, though the reply was lost
+			keys, err = loaded, e
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return keys[0], nil
+}
+
+// load returns the keys of a use that the document has, the primary first. s.mu must be held.
+func (s *System) load(use format.Use) ([]*secret.Key, error) {
+	if v := s.tenant.state.Load(); v != nil && v == s.state && len(s.keys[use]) > 0 {
+		return s.keys[use], nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.tenant.ring.patience)
+	defer cancel()
+	if err := s.tenant.reload(ctx); err != nil { // another process may have made the key
+		return nil, err
+	}
+	v, err := s.tenant.ready()
+	if err != nil {
+		return nil, err
+	}
+	if v != s.state {
+		s.state, s.keys = v, map[format.Use][]*secret.Key{}
+	}
+	set := v.document.Keyset(use, 0)
+	if set == nil {
+		return nil, nil
+	}
+	primary := set.Primary()
+	keys := []*secret.Key{}
+	if k := v.keys[primary]; k != nil {
+		keys = append(keys, k)
+	}
+	for _, k := range set.Keys {
+		if key := v.keys[k.ID]; key != nil && k.ID != primary {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, envelope.ErrKeyUnusable
+	}
+	s.keys[use] = keys
+	return keys, nil
+}
+
+// shredKey returns the key that authenticates new shred records.
+func (r *Keyring) shredKey(ctx context.Context) (*secret.Key, error) {
+	s, err := r.System(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.Key(ctx, envelope.UseShreds)
+}
+
+// shredKeys returns the keys by which the shred records of a document are verified; none for a document that has no such
+// record.
+func (r *Keyring) shredKeys(ctx context.Context, d *envelope.Document) ([]*secret.Key, error) {
+	if len(d.Shreds) == 0 || d.Owner == systemID {
+		return nil, nil
+	}
+	s, err := r.System(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys, err := s.load(envelope.UseShreds)
+	if keys == nil {
+		keys = []*secret.Key{}
+	}
+	return keys, err
+}
+
+// errUnopened says that a root which the document names is not open.
+var errUnopened = errors.New("nothing configured opens a root that its records are under: set the former KEK, or restore it from a backup")
+
+// verify checks every record of a document, under roots that are open. It returns ErrUnreadable if a record was altered, or is
+// under a root that nothing opens.
+func (r *Keyring) verify(ctx context.Context, d *envelope.Document, opened roots) error {
+	if !covers(d, opened) {
+		return r.unreadable(d.Owner, errUnopened)
+	}
+	shreds, err := r.shredKeys(ctx, d)
+	if err != nil {
+		return err
+	}
+	if err := d.Verify(authenticator(opened, shreds)); err != nil {
+		return r.damaged(d.Owner, err)
+	}
+	return nil
+}
+
+func authenticator(opened roots, shreds []*secret.Key) envelope.Authenticator {
+	return authenticatorOf(opened.keys(), shreds)
+}
+
+// authenticatorOf makes MACs under roots, and of shred records under the first of the keys of shreds. An existing MAC of a
+// shred record may be under any of them. With nil it leaves shred records out: their key is not known to those who have only the
+// secret of a slot. It is not safe for concurrent use.
+func authenticatorOf(roots map[format.KeyID]*secret.Key, shreds []*secret.Key) envelope.Authenticator {
+	made := map[*secret.Key]hash.Hash{}
+	sum := func(key *secret.Key, message []byte) (mac [envelope.MACSize]byte) {
+		h, ok := made[key]
+		if !ok {
+			h = key.MAC(envelope.LabelRecordMAC)
+			made[key] = h
+		}
+		h.Reset()
+		h.Write(message)
+		h.Sum(mac[:0])
+		return mac
+	}
+	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
+		if !r.Shred {
+			key, ok := roots[r.Root.ID]
+			if !ok {
+				return mac, false
+			}
+			return sum(key, r.Message), true
+		}
+		if shreds == nil {
+			return mac, false
+		}
+		for i := len(shreds) - 1; i >= 0; i-- {
+			if mac = sum(shreds[i], r.Message); hmac.Equal(mac[:], r.MAC) {
+				break
+			}
+		}
+		return mac, true // without a key no shred record is right
+	}
+}

@@ -1,0 +1,51 @@
+package envelope
+
+import "github.com/coffer-storage/coffer/shared/format"
+
+// Labels of HKDF-SHA256's info input beside package format's (SPEC.md section 4).
+const (
+	LabelWrappingKey = "coffer/v1 wrapping key"
+	labelWrappedKey  = "coffer/v1 wrapped key"
+)
+
+// Binding is the place of a wrapped key. A root has neither use nor class.
+type Binding struct {
+	Environment string
+	Owner       string
+	Use         format.Use
+	Class       uint8
+	ID          format.KeyID
+}
+
+// Append appends the additional data of a wrapped key (SPEC.md section 5), which binds it to its place: a
+// wrapped key copied to another environment, owner, use or class does not unwrap.
+func (b *Binding) Append(dst []byte) []byte {
+	dst = appendString16(dst, labelWrappedKey)
+	dst = appendString16(dst, b.Environment)
+	dst = appendString16(dst, b.Owner)
+	dst = append(dst, byte(b.Use), b.Class)
+	return append(dst, b.ID[:]...)
+}
+
+// ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
+func ParseBinding(b []byte) (Binding, error) {
+	r := reader{rest: b}
+	label := string(r.bytes16())
+	parsed := Binding{
+		Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1)), ID: r.id(),
+	}
+	if r.failed || len(r.rest) > 0 || label != labelWrappedKey {
+		return Binding{}, ErrMalformed
+	}
+	return parsed, nil
+}
+
+// BindRoot returns the binding of a root of this document.
+func (d *Document) BindRoot(id format.KeyID) Binding {
+	return Binding{Environment: d.Environment, Owner: d.Owner, ID: id}
+}
+
+// BindKey returns the binding of a data key of this document.
+func (d *Document) BindKey(use format.Use, class uint8, id format.KeyID) Binding {
+	return Binding{Environment: d.Environment, Owner: d.Owner, Use: use, Class: class, ID: id}
+}
