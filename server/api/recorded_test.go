@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
@@ -73,6 +75,41 @@ func TestEntriesAreRecorded(t *testing.T) {
 				require.NotEmpty(t, e.Subject)
 			}
 			require.Equal(t, append([]string{row.event}, row.more...), events)
+		})
+	}
+}
+
+// A rotation that the servers have taken on is not on record as failed, even if its request meets an error. One that they
+// have not is.
+func TestAcceptedRotationHasNotFailed(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		from   int // the first write of the tenant's rotation that fails
+		status int
+		failed bool
+	}{{"accepted", 2, 200, false}, {"not accepted", 1, 503, true}} {
+		t.Run(row.name, func(t *testing.T) {
+			s := start(t, badger(t), nil)
+			s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
+			writes := 0
+			s.rotator.Keystore = keystoretest.Faulty(s.keys, func(w keystoretest.Write) keystoretest.Fault {
+				if w.Kind != keystore.Rotations {
+					return keystoretest.Works
+				}
+				if writes++; writes < row.from {
+					return keystoretest.Works
+				}
+				return keystoretest.FailBefore
+			})
+			s.audit.take()
+			s.do("POST", "/v1/keys:rotate", nil).is(t, row.status)
+			require.GreaterOrEqual(t, writes, row.from)
+			failed := false
+			for _, e := range s.audit.take() {
+				failed = failed || e.Code != ""
+			}
+			require.Equal(t, row.failed, failed)
 		})
 	}
 }
