@@ -150,7 +150,7 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Replaced, error) {
 	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(r.KEKs, "new roots")); err != nil {
 		return nil, err
 	}
-	done := &Replaced{Tenants: len(ids)}
+	done, changed := &Replaced{Tenants: len(ids)}, 0
 	var mu sync.Mutex
 	done.Failures, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		n, err := r.Ring.ReplaceRoots(ctx, id)
@@ -159,13 +159,15 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Replaced, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		done.Roots += n
+		if done.Roots += n; n > 0 {
+			changed++
+		}
 		return err
 	})
 	if err == nil && len(done.Failures) > 0 {
 		err = fmt.Errorf("recovery: the roots of %d tenants were not replaced: %w", len(done.Failures), ErrUnfinished)
 	}
-	return done, r.ended(ctx, audit.KEKRewrap, len(ids)-len(done.Failures), len(done.Failures), err)
+	return done, r.ended(ctx, audit.KEKRewrap, changed, len(done.Failures), err)
 }
 
 // documents yields the documents of all tenants, and the system document.
