@@ -58,7 +58,7 @@ func lose(t *testing.T, s *service, begin func(command string) (end func())) {
 	}
 }
 
-// A conditional operation whose effect the store made, and whose reply was lost, is answered as done.
+// A conditional operation that the store applied is answered as done, although the store's reply was lost.
 func TestLostReplies(t *testing.T) {
 	t.Parallel()
 	t.Run("redis", func(t *testing.T) {

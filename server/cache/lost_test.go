@@ -14,8 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// Reseal reports an entry as sealed anew if and only if it is, whatever becomes of the replies; and a removal is not taken for
-// one of nothing.
+// Reseal reports an entry as resealed if and only if it is, whatever becomes of the replies; and a removal is
+// not taken for one of nothing.
 func TestBatchesUnderFaults(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)

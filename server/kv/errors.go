@@ -16,7 +16,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return e.text }
 
-// Code gives the stable code, the same in Go, TypeScript and HTTP.
+// Code returns the stable code, the same in Go, TypeScript and HTTP.
 func (e *Error) Code() string { return e.code }
 
 // The sentinels.
@@ -24,8 +24,8 @@ var (
 	// ErrUnavailable: the store cannot be reached, did not answer in time, refused the login, is read-only
 	// or out of room. Trying again later may help.
 	ErrUnavailable = &Error{"store_unavailable", "store unavailable"}
-	// ErrLostReply: the store was sent a request and its reply did not arrive, so that a write may have been made or not. It is
-	// also ErrUnavailable.
+	// ErrLostReply: the store was sent a request and its reply did not arrive, so that a write may have been made
+	// or not. It is also ErrUnavailable.
 	ErrLostReply = fmt.Errorf("%w: no reply", ErrUnavailable)
 	// ErrTooLarge: a key or a value is above its limit.
 	ErrTooLarge = &Error{"too_large", "too large"}
@@ -33,19 +33,20 @@ var (
 	ErrClosed = &Error{"closed", "store closed"}
 	// ErrInvalidTTL: a time to live is negative.
 	ErrInvalidTTL = &Error{"invalid_argument", "invalid time to live"}
-	// ErrCursor: a cursor is none that this store gave, or the scan cannot go on from there and has to begin again.
+	// ErrCursor: the cursor is not of this store, or the scan cannot continue from it and has to begin again.
 	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
 	// ErrInvalidWrite: a write combines an operation with a condition that no driver has.
 	ErrInvalidWrite = &Error{"invalid_argument", "invalid write"}
-	// ErrFull: there is no room for more; reads and deletions go on. It is also ErrUnavailable.
+	// ErrFull: the disk or a quota is full; reads and deletions go on. It is also ErrUnavailable.
 	ErrFull = fmt.Errorf("%w: no room for more", ErrUnavailable)
-	// ErrDamaged: the store's own checksums do not match, so that part of what it holds cannot be read. It is also ErrUnavailable.
+	// ErrDamaged: the store's own checksums do not match, so that some entries cannot be read. It is also
+	// ErrUnavailable.
 	ErrDamaged = fmt.Errorf("%w: the store is damaged", ErrUnavailable)
 	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
 	ErrWrongType = &Error{"malformed", "not a value of this store"}
 )
 
-// BatchError tells of a batch what became of each of its entries, in their order: nil where it was done.
+// BatchError has the error of each entry of a batch, in order: nil if the entry was done.
 type BatchError []error
 
 // Error implements error: the first entry's that failed.
@@ -58,12 +59,12 @@ func (e BatchError) Error() string {
 	return "no entry failed"
 }
 
-// Unwrap gives the errors of those that failed.
+// Unwrap returns the errors of the entries that failed.
 func (e BatchError) Unwrap() []error {
 	return slices.DeleteFunc(slices.Clone(e), func(err error) bool { return err == nil })
 }
 
-// Each gives what became of each of n entries of a batch that returned err.
+// Each returns the error of each of n entries of a batch that returned err.
 func Each(err error, n int) []error {
 	var each BatchError
 	if errors.As(err, &each) && len(each) == n {

@@ -18,7 +18,7 @@ type Swap struct {
 	Old, Value []byte
 }
 
-// Get returns the value of key. It reports false if there is none.
+// Get returns the value of key. It reports false if the key is missing.
 func Get(ctx context.Context, s Store, key string) (value []byte, ok bool, err error) {
 	found, err := s.Read(ctx, []string{key}, NoLimit)
 	if err != nil {
@@ -52,7 +52,8 @@ func Set(ctx context.Context, s Store, key string, value []byte, ttl time.Durati
 	return err
 }
 
-// SetMany writes the entries in order, so that the last of several with one key stays. After a BatchError the entries without an error were written.
+// SetMany writes the entries in order, so that the last of several with one key stays. After a BatchError the
+// entries without an error were written.
 func SetMany(ctx context.Context, s Store, entries []Entry) error {
 	writes := make([]Write, len(entries))
 	for i := range entries {
@@ -62,7 +63,8 @@ func SetMany(ctx context.Context, s Store, entries []Entry) error {
 	return err
 }
 
-// Delete removes key and reports whether it existed. If a reply was lost and the key is missing afterwards, it reports true: nobody can know.
+// Delete removes key and reports whether it existed. If a reply was lost and the key is missing afterwards, it
+// reports true: no caller can know.
 func Delete(ctx context.Context, s Store, key string) (existed bool, err error) {
 	return one(ctx, s, Write{Key: key, Op: Remove})
 }
@@ -77,8 +79,8 @@ func DeleteMany(ctx context.Context, s Store, keys []string) (existed []bool, er
 	return Apply(ctx, s, writes)
 }
 
-// CompareAndSwap replaces the value of key if it equals old, and keeps the time that the key has left. The value must be
-// unique to this call, as a sealed package is: see Apply.
+// CompareAndSwap replaces the value of key if it equals old, and keeps the time that the key has left. The value
+// must be unique to this call, as a sealed package is: see Apply.
 func CompareAndSwap(ctx context.Context, s Store, key string, old, value []byte) (swapped bool, err error) {
 	return one(ctx, s, Write{Key: key, If: Equals, Old: old, Value: value, KeepTTL: true})
 }
@@ -92,8 +94,8 @@ func SwapMany(ctx context.Context, s Store, swaps []Swap) (swapped []bool, err e
 	return Apply(ctx, s, writes)
 }
 
-// SetIf writes value with ttl if the value of key equals old or, if old is nil, if there is no key. It reports false, and
-// changes nothing, if that is not so. The value must be unique to this call: see Apply.
+// SetIf writes value with ttl if the value of key equals old or, if old is nil, if the key is missing. It reports
+// false, and changes nothing, if that is not so. The value must be unique to this call: see Apply.
 func SetIf(ctx context.Context, s Store, key string, old, value []byte, ttl time.Duration) (written bool, err error) {
 	w := Write{Key: key, If: Equals, Old: old, Value: value, TTL: ttl}
 	if old == nil {

@@ -7,7 +7,7 @@
 // the suite of package kvtest.
 //
 // Drivers implement Store. Callers use the functions of this package (Get, Set, SetIf and so on), which read back
-// what became of a write whose reply was lost.
+// the outcome of a write if its reply was lost.
 package kv
 
 import (
@@ -58,7 +58,7 @@ type Condition uint8
 // The conditions.
 const (
 	Always Condition = iota
-	Absent           // there is no key; for Put only
+	Absent           // the key is missing; for Put only
 	Equals           // the value of the key equals Old
 )
 
@@ -117,13 +117,14 @@ type Store interface {
 	// whole; see NoLimit. The answers are not of one point in time.
 	Read(ctx context.Context, keys []string, limit int) ([]Sized, error)
 
-	// TTL returns the time that key has left, 0 if it has no limit. It reports false if there is no key.
+	// TTL returns the time that key has left, 0 if it has no limit. It reports false if the key is missing.
 	TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error)
 
-	// Write makes the writes in order and reports for each whether it was done: a Put, and an Expire, if its condition held; a Remove,
-	// if there was a key that it removed. Each write is one step with the check of its condition. A write that breaks a limit fails
-	// the batch before anything is written; otherwise the batch is not atomic, and a BatchError has the error of each
-	// write. A driver must not silently repeat a write that is not a Put under Always: if its reply is lost, the write fails with ErrLostReply.
+	// Write makes the writes in order and reports for each whether it was done: a Put, and an Expire, if its
+	// condition held; a Remove, if there was a key that it removed. Each write is one step with the check of its
+	// condition. A write that breaks a limit fails the batch before anything is written; otherwise the batch is not
+	// atomic, and a BatchError has the error of each write. A driver must not silently repeat a write that is not a
+	// Put under Always: if its reply is lost, the write fails with ErrLostReply.
 	Write(ctx context.Context, writes []Write) (done []bool, err error)
 
 	// Scan lists keys that begin with prefix, about limit keys at a time (DefaultScanLimit if limit is not

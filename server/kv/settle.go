@@ -10,14 +10,14 @@ import (
 // attempts bounds how often Apply makes a write whose reply is lost.
 const attempts = 3
 
-// Apply makes the writes and finds out what became of those whose reply was lost: it reads the key back, compares, and makes the
-// write again if it did not take effect. It relies on values that are unique to one write, as packages with a
-// random nonce are: the value of this write in the store proves that this write was applied.
+// Apply makes the writes and finds out what became of those whose reply was lost: it reads the key back, compares,
+// and makes the write again if it did not take effect. It relies on values that are unique to one write, as
+// packages with a random nonce are: the value of this write in the store proves that this write was applied.
 //
-// Three things cannot be known after a lost reply. If the key of a Remove is missing, this call or another one removed it, or it expired:
-// Apply reports that it was removed. If another value is there instead of the one that was to be written or
-// removed, it was written before or after this write: Apply returns the error of the lost reply, and never claims that nothing
-// was changed. If the store cannot be read either, the same error is returned.
+// Three things cannot be known after a lost reply. If the key of a Remove is missing, this call or another one
+// removed it, or it expired: Apply reports that it was removed. If another value is there instead of the one that
+// was to be written or removed, it was written before or after this write: Apply returns the error of the lost
+// reply, and never claims that nothing was changed. If the store cannot be read either, the same error is returned.
 func Apply(ctx context.Context, s Store, writes []Write) (done []bool, err error) {
 	done, err = s.Write(ctx, writes)
 	if err == nil || !errors.Is(err, ErrLostReply) || ctx.Err() != nil {
@@ -81,8 +81,8 @@ func compare(ctx context.Context, s Store, writes []Write, open []int, done []bo
 	return again, nil
 }
 
-// repeat makes writes again, and returns those of which the outcome is still in doubt. A write that now reports false is one of them: the first
-// attempt may have arrived late.
+// repeat makes writes again, and returns those of which the outcome is still in doubt. A write that now reports
+// false is one of them: the first attempt may have arrived late.
 func repeat(ctx context.Context, s Store, writes []Write, again []int, done []bool, errs []error) (open []int) {
 	batch := make([]Write, len(again))
 	for j, i := range again {
@@ -112,7 +112,7 @@ const (
 	pending // not applied, and its condition still holds
 )
 
-// trace says what the value that is there now tells about a write whose reply was lost.
+// trace compares the value that is there now with a write whose reply was lost.
 func (w *Write) trace(found *Sized) verdict {
 	equals := func(value []byte) bool { return found.Value != nil && bytes.Equal(found.Value, value) }
 	switch {

@@ -7,12 +7,13 @@ type Topology struct {
 	// ID changes whenever an earlier cursor or an earlier visit of a part no longer says anything about the keys
 	// that are there now: after a failover, a restart, a restore, or a change of the slot map.
 	ID string
-	// Parts lists the parts in a stable order. Every key is in exactly one part while ID stays the same and Stable is true.
+	// Parts lists the parts in a stable order. Every key is in exactly one part while ID stays the same and Stable
+	// is true.
 	Parts []string
 	// Stable is false if keys may be moving between parts, or if the store cannot tell. A sweep that began or ended
 	// while Stable was false may have missed keys.
 	Stable bool
-	// Reason says why Stable is false, in words for an operator.
+	// Reason explains to an operator why Stable is false.
 	Reason string
 }
 
@@ -23,10 +24,10 @@ type Sweeper interface {
 	Topology(ctx context.Context) (Topology, error)
 
 	// SweepPage lists keys of a part that begin with prefix, about limit keys at a time (DefaultScanLimit if limit
-	// is not positive). A sweep of a part begins with the empty cursor, continues with next, and ends if
-	// next is empty. A key that exists from the first page to the last is listed at least once if Topology returned the same ID,
-	// stable, before the first page and after the last. A page may repeat keys or be empty. A cursor may be stored and
-	// used by another process. SweepPage returns ErrCursor if the part is gone or cannot continue from cursor: begin again
-	// with Topology.
+	// is not positive). A sweep of a part begins with the empty cursor, continues with next, and ends if next is
+	// empty. A key that exists from the first page to the last is listed at least once if Topology returned the
+	// same ID, stable, before the first page and after the last. A page may repeat keys or be empty. A cursor may
+	// be stored and used by another process. SweepPage returns ErrCursor if the part is gone or cannot continue
+	// from cursor: begin again with Topology.
 	SweepPage(ctx context.Context, part, prefix, cursor string, limit int) (keys []string, next string, err error)
 }

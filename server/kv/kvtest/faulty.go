@@ -77,7 +77,7 @@ func (f *Faulty) Flush(ctx context.Context) {
 
 func (f *Faulty) flush(ctx context.Context) {
 	for _, w := range f.late {
-		_, _ = f.Store.Write(ctx, []kv.Write{w}) // nobody hears about it
+		_, _ = f.Store.Write(ctx, []kv.Write{w}) // no caller hears about it
 	}
 	f.late = nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// lostReplies makes each conditional write and each deletion under each fault. A write that was made is never reported as
-// refused, and one that is reported as done was made.
+// lostReplies makes each conditional write and each deletion under each fault. A write that was made is never
+// reported as refused, and one that is reported as done was made.
 func lostReplies(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for name, fault := range Faults {
@@ -92,7 +92,7 @@ func lostBatches(t *testing.T, s kv.Store) {
 	}
 }
 
-// lostAmidOthers: what cannot be known is an error, and never a refusal.
+// lostAmidOthers overtakes a write whose reply is lost. An outcome that cannot be known is an error, never a refusal.
 func lostAmidOthers(t *testing.T, s kv.Store) {
 	ctx := t.Context()
 	for name, op := range map[string]func(f kv.Store) (bool, error){
@@ -122,8 +122,8 @@ func (o *overtaken) Write(ctx context.Context, writes []kv.Write) ([]bool, error
 	return done, err
 }
 
-// countsUnderFaults increments a counter from several goroutines while replies are lost and requests come late. Every increment
-// that was reported is there once, and no other.
+// countsUnderFaults increments a counter from several goroutines while replies are lost and requests come late.
+// Every increment that was reported is there once, and no other.
 func countsUnderFaults(t *testing.T, s kv.Store) {
 	const workers, rounds = 4, 20
 	var n atomic.Int64

@@ -60,15 +60,16 @@ func (s *Store) process(ctx context.Context, n int, command func(i int) redis.Cm
 	_, _ = pipe.Exec(ctx)
 }
 
-// begin returns the first bytes of a value up to the byte after a limit, and no answer for a missing key.
-// GETRANGE alone answers an empty string both for an empty value and for a missing key, and EXISTS afterwards could be about a
-// value that was written in between.
+// begin returns the first bytes of a value up to the byte after a limit, and no answer for a missing key. GETRANGE
+// alone answers an empty string both for an empty value and for a missing key, and EXISTS afterwards could be about
+// a value that was written in between.
 const begin = `
 local value = redis.call('GETRANGE', KEYS[1], 0, ARGV[1])
 if value == '' and redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return value`
 
-// readRanges fills found from the answers of GETRANGE. It asks again whether an empty value exists, and how long a longer one is.
+// readRanges fills found from the answers of GETRANGE. It asks again whether an empty value exists, and how long a
+// longer one is.
 func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, found []kv.Sized) error {
 	var which []int
 	var asked []redis.Cmder

@@ -18,7 +18,7 @@ import (
 
 var errCursor = fmt.Errorf("rediskv: scan: %w", kv.ErrCursor)
 
-// errMoved says that a scan cannot go on: keys may have been missed.
+// errMoved: a scan cannot continue, because keys may have been missed.
 var errMoved = fmt.Errorf("rediskv: scan: %w any more: another server answers, or a cluster's masters are others: begin the scan again", kv.ErrCursor)
 
 // Scan implements kv.Store. A cluster's masters are scanned one after the other. A scan is of the same
@@ -58,7 +58,7 @@ type place struct {
 
 func (p place) begun() bool { return p.pos > 0 }
 
-// scan gives a page, and asks in the same breath, of one connection, who answers.
+// scan returns a page. It asks for the replication id in the same pipeline, on the same connection.
 func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) ([]string, place, error) {
 	pipe := n.Pipeline()
 	info, page := pipe.Info(ctx, "replication"), pipe.Scan(ctx, pos, match, limit)
@@ -85,7 +85,7 @@ func untold(err error) bool {
 	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
 
-// field gives what INFO says of a name; nothing where it does not.
+// field returns a field of INFO, or nothing if it is missing.
 func field(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

@@ -28,9 +28,9 @@ type member struct {
 	reason string // why its keys may be moving
 }
 
-// Topology implements kv.Sweeper. The parts are the masters that hold slots of a cluster, the shards of a Ring, or one server.
-// Each master is asked for its replication id and for its own view of its slots in one round trip.
-// If the user may not use INFO, a restart or a failover cannot be noticed and no topology is stable.
+// Topology implements kv.Sweeper. The parts are the masters that hold slots of a cluster, the shards of a Ring, or
+// one server. Each master is asked for its replication id and for its own view of its slots in one round trip. If
+// the user may not use INFO, a restart or a failover cannot be noticed and no topology is stable.
 func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	if s.closed.Load() {
 		return kv.Topology{}, errClosed
@@ -106,7 +106,8 @@ func (s *Store) partOf(c *redis.Client) string {
 	return single
 }
 
-// ask returns what a server says about itself. The part of a cluster's master is its node id, and empty if it has no slots.
+// ask returns what a server says about itself. The part of a cluster's master is its node id, and empty if it has
+// no slots.
 func ask(ctx context.Context, c *redis.Client, part string) (member, error) {
 	m := member{part: part, client: c}
 	pipe := c.Pipeline()
@@ -137,7 +138,7 @@ func ask(ctx context.Context, c *redis.Client, part string) (member, error) {
 	return m, nil
 }
 
-// view reads the line about itself of what a node answers to CLUSTER NODES:
+// view reads the line about itself in the answer of a node to CLUSTER NODES:
 //
 //	ID ADDRESS FLAGS MASTER PING PONG EPOCH LINK SLOT...
 //
@@ -164,7 +165,8 @@ func (m *member) view(list string) {
 
 const hashSlots = 16384
 
-// uncovered says whether the masters' own views do not add up to all hash slots, each once: then one of them is not asked, or they disagree.
+// uncovered reports whether the masters' own views do not add up to all hash slots, each once: then one of them is not
+// asked, or they disagree.
 func uncovered(members []member) string {
 	var owned [hashSlots]bool
 	n := 0
@@ -227,7 +229,7 @@ func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limi
 	return keys, strconv.FormatUint(now.pos, 10) + "@" + now.server, nil
 }
 
-// clientOf returns the client of a part. It asks for the topology if it does not know the part.
+// clientOf returns the client of a part. It asks for the topology if the part is new.
 func (s *Store) clientOf(ctx context.Context, part string) (redis.Cmdable, error) {
 	for range 2 {
 		if known := s.parts.Load(); known != nil {

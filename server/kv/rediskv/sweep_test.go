@@ -109,7 +109,7 @@ func TestTopologyOfAReplica(t *testing.T) {
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 }
 
-// Without INFO a restart is not noticed, so that no sweep may count as complete; but entries can be visited.
+// Without INFO a restart is not noticed. No sweep may count as complete, but entries can be visited.
 func TestTopologyWithoutInfo(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -86,7 +86,8 @@ func (s *Store) writeOne(ctx context.Context, w *kv.Write) ([]bool, error) {
 	return []bool{done}, err
 }
 
-// loadScripts sends the commands again, with the script's text, that a server refused because it does not know the script.
+// loadScripts sends the commands again, with the script's text, that a server refused because it does not know the
+// script.
 func (s *Store) loadScripts(ctx context.Context, writes []kv.Write, commands []redis.Cmder) {
 	var unknown []int
 	for i, c := range commands {

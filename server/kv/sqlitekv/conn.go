@@ -13,8 +13,8 @@ import (
 // formatVersion is of the schema. A database of another one does not open.
 const formatVersion = 1
 
-// A value lies in chunks, so that a large one takes no more memory of SQLite than a chunk: the first with its entry, the
-// others in parts under entry id << partBits | n, n from 1.
+// A value lies in chunks, so that a large one takes no more memory of SQLite than a chunk: the first with its
+// entry, the others in parts under entry id << partBits | n, n from 1.
 const (
 	chunkSize = 64 << 10
 	partBits  = 11

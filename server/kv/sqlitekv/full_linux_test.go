@@ -19,7 +19,7 @@ import (
 
 const fullDir = "COFFER_TEST_SQLITEKV_FULL"
 
-// TestFullDisk runs the child below in a namespace of its own, where it may mount a small file system.
+// TestFullDisk runs the child below in a namespace of its own. There it may mount a small file system.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	child := exec.Command(os.Args[0], "-test.run=^TestFullDiskChild$", "-test.v")
@@ -37,7 +37,8 @@ func TestFullDisk(t *testing.T) {
 	require.Contains(t, string(out), "--- PASS: TestFullDiskChild")
 }
 
-// On a full disk, writes fail with kv.ErrFull, reads and deletions go on, and a start works. No write that was acknowledged is lost.
+// On a full disk, writes fail with kv.ErrFull, reads and deletions go on, and a start works. No write that was
+// acknowledged is lost.
 func TestFullDiskChild(t *testing.T) {
 	root := os.Getenv(fullDir)
 	if root == "" {
@@ -67,7 +68,7 @@ func TestFullDiskChild(t *testing.T) {
 	}
 	intact(0)
 
-	// What a deletion frees within the database can be used again.
+	// Space that a deletion frees within the database can be used again.
 	for i := range 10 {
 		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
 		require.NoError(t, err)
@@ -104,7 +105,7 @@ func TestFullDiskChild(t *testing.T) {
 	require.NoError(t, s.Ping(ctx))
 
 	require.NoError(t, s.Close())
-	fill() // with what the log leaves
+	fill() // with the space that the log released
 	s, err = Open(dir, nil)
 	require.NoError(t, err, "a start on the full disk")
 	intact(200)

@@ -216,7 +216,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	}
 }
 
-// look reads all of a store, and returns the first error. What it reads must be right.
+// look reads all of a store, and returns the first error. Each value that it reads must be right.
 func look(t *testing.T, dir string, n int, value func(int) []byte) (found int, failed error) {
 	s, err := Open(dir, nil)
 	if err != nil {

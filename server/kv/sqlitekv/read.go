@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// row is what an entry says about itself. The zero row is no entry.
+// row is an entry without its value. The zero row stands for a missing entry.
 type row struct {
 	id, expires, size int64
 }

@@ -57,7 +57,7 @@ func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
 	return keys, stmt.Err()
 }
 
-// end is the least key after all that begin with prefix, nil if there is none.
+// end is the least key after all that begin with prefix, nil if no key is greater.
 func end(prefix string) []byte {
 	to := []byte(prefix)
 	for len(to) > 0 {

@@ -165,7 +165,8 @@ func (s *Store) removeExpired(c *conn) (int, error) {
 	return len(rows), nil
 }
 
-// shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint shortens the file.
+// shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint
+// shortens the file.
 func (s *Store) shrink(c *conn) (bool, error) {
 	free, err := number(c.free)
 	if err != nil {
@@ -188,8 +189,9 @@ func (s *Store) shrink(c *conn) (bool, error) {
 	return true, nil
 }
 
-// checkpoint moves the log into the database, and both to the disk. Readers go on. What a reader still needs is moved later.
-// Only the writer's connection may do this: in go-sqlite3 0.37.0 a checkpoint panics if checksums are on and another connection wrote last.
+// checkpoint moves the log into the database, and both to the disk. Readers go on. Pages that a reader still needs are
+// moved later. Only the writer's connection may do this: in go-sqlite3 0.37.0 a checkpoint panics if checksums are
+// on and another connection wrote last.
 func (s *Store) checkpoint(c *conn) {
 	left, moved, err := c.c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
 	if err == nil && left == moved {

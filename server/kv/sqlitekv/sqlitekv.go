@@ -2,9 +2,10 @@
 // without Redis.
 //
 // It guarantees that a write that returned survives the end of the process, a kill included. After a power cut the
-// database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which is verified when the page is read; damage is
-// kv.ErrDamaged, never a missing key. On a full disk, writes fail with kv.ErrFull while reads and deletions go on.
-// Files are never mapped into memory, except for the log's index, whose space is allocated first. One process at a time may open a directory.
+// database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which
+// is verified when the page is read; damage is kv.ErrDamaged, never a missing key. On a full disk, writes fail with
+// kv.ErrFull while reads and deletions go on. Files are never mapped into memory, except for the log's index; its
+// space is allocated first. One process at a time may open a directory.
 package sqlitekv
 
 import (
@@ -41,7 +42,7 @@ type Store struct {
 	dir     string
 	lock    *os.File
 	id      string     // of the database, random
-	writer  chan *conn // holds the one connection that writes while nobody uses it
+	writer  chan *conn // holds the one connection that writes while no call uses it
 	readers chan *conn
 	all     []*conn
 	logger  *slog.Logger
@@ -56,8 +57,8 @@ var (
 	_ kv.Sweeper = (*Store)(nil)
 )
 
-// Open opens the store in dir, which is made with mode 0700 if it does not exist. It returns ErrInUse, and kv.ErrDamaged if the
-// database cannot be read. Failures of background work are logged; a nil logger drops them.
+// Open opens the store in dir, which is made with mode 0700 if it does not exist. It returns ErrInUse, and
+// kv.ErrDamaged if the database cannot be read. Failures of background work are logged; a nil logger drops them.
 func Open(dir string, logger *slog.Logger) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)

@@ -9,7 +9,8 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// One transaction makes at most so many writes and holds about so many bytes of values, so that other writers get their turn.
+// One transaction makes at most so many writes and holds about so many bytes of values, so that other writers get
+// their turn.
 const (
 	maxWrites = 1000
 	maxBytes  = 16 << 20
@@ -49,7 +50,8 @@ func fitting(writes []kv.Write) int {
 	return len(writes)
 }
 
-// transact makes writes in one transaction. If the disk is full, it releases the reserved space for a transaction that adds no values, and tries again.
+// transact makes writes in one transaction. If the disk is full, it releases the reserved space for a transaction
+// that adds no values, and tries again.
 func (s *Store) transact(ctx context.Context, writes []kv.Write, done []bool) error {
 	c, err := s.take(ctx, s.writer)
 	if err != nil {
