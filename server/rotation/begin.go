@@ -125,7 +125,9 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 	if err != nil {
 		return err
 	}
-	compromised := false
+	if err := r.replaceRoots(ctx, record); err != nil {
+		return err
+	}
 	for _, k := range record.Keysets {
 		if k.Made {
 			continue
@@ -135,16 +137,10 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 			err = r.Audit.Record(ctx, event(audit.KeyRotate, k.By, record.Tenant, k.Use, k.Class, ID(primary)))
 		}
 		if err == nil && k.Compromised {
-			compromised = true
-			err = r.compromise(ctx, record.Tenant, k)
+			err = r.compromise(ctx, record, k)
 		}
 		if err != nil {
 			return fmt.Errorf("rotation: %w", err)
-		}
-	}
-	if compromised {
-		if err := r.replaceRoots(ctx, t); err != nil {
-			return err
 		}
 	}
 	sweep, err := r.Sweep(ctx)
@@ -161,12 +157,31 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 	return err
 }
 
-// replaceRoots gives a tenant whose keys are compromised a new root: one that leaked opens none of the new keys.
-func (r *Rotator) replaceRoots(context.Context, *keyring.Tenant) error { return nil }
+// replaceRoots gives a tenant new roots before the first new primary of compromised keys is made, so that a root that leaked with
+// them opens none of the new ones.
+func (r *Rotator) replaceRoots(ctx context.Context, record *Record) error {
+	d, err := r.Ring.Document(ctx, record.Tenant)
+	if err != nil {
+		return err
+	}
+	replace := false
+	for _, k := range record.Keysets {
+		if s := d.Keyset(k.Use, k.Class); k.Compromised && !k.Made && s != nil {
+			if s.Epoch() != k.Epoch {
+				return nil
+			}
+			replace = true
+		}
+	}
+	if replace {
+		_, err = r.Ring.ReplaceRoots(ctx, record.Tenant)
+	}
+	return err
+}
 
 // compromise marks the former keys of a keyset.
-func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error {
-	d, err := r.Ring.Document(ctx, tenant)
+func (r *Rotator) compromise(ctx context.Context, record *Record, k Keyset) error {
+	d, err := r.Ring.Document(ctx, record.Tenant)
 	if err != nil {
 		return err
 	}
@@ -176,10 +191,16 @@ func (r *Rotator) compromise(ctx context.Context, tenant string, k Keyset) error
 	}
 	for i := range s.Keys {
 		key := &s.Keys[i]
-		if key.ID == s.Primary() || key.State != envelope.Enabled {
+		e := event(audit.KeyCompromised, k.By, record.Tenant, k.Use, k.Class, ID(key.ID))
+		switch f := record.former(Key{k.Class, ID(key.ID)}); {
+		case key.ID == s.Primary():
 			continue
+		case key.State == envelope.Enabled:
+			err = r.announce(ctx, e, k.Use, envelope.Compromised)
+		case key.State == envelope.Compromised && ID(key.ID) == k.From && (f == nil || !f.Compromised):
+			err = audit.Confirm(ctx, r.Audit, e) // see destroy
 		}
-		if err := r.announce(ctx, event(audit.KeyCompromised, k.By, tenant, k.Use, k.Class, ID(key.ID)), k.Use, envelope.Compromised); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -209,6 +230,13 @@ func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 		})
 		if err != nil && !errors.Is(err, envelope.ErrKeyUnusable) { // an operator disabled it in the meantime
 			return fmt.Errorf("rotation: %w", err)
+		}
+	}
+	for _, k := range record.Keysets {
+		if s := d.Keyset(k.Use, k.Class); record.Reversible(&k) && s != nil && s.Primary() == format.KeyID(k.From) {
+			if err := audit.Confirm(ctx, r.Audit, event(audit.KeyRollback, record.By, record.Tenant, k.Use, k.Class, k.From)); err != nil { // see destroy
+				return err
+			}
 		}
 	}
 	_, err = r.advance(ctx, record, func(record *Record) { record.end(RolledBack, r.now()) })
@@ -270,11 +298,14 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) (gone
 	}
 	left := formerKeys(d)
 	for _, k := range keys {
+		e := event(audit.KeyDestroy, record.former(k).By, record.Tenant, format.UseCache, k.Class, k.ID)
 		if _, ok := left[k]; ok {
-			err := r.announce(ctx, event(audit.KeyDestroy, record.former(k).By, record.Tenant, format.UseCache, k.Class, k.ID), format.UseCache, envelope.Destroyed)
-			if err != nil && !errors.Is(err, keyring.ErrInUse) {
-				return gone, err
-			}
+			err = r.announce(ctx, e, format.UseCache, envelope.Destroyed)
+		} else if s := d.Keyset(format.UseCache, k.Class); s != nil && s.Primary() != format.KeyID(k.ID) {
+			err = audit.Confirm(ctx, r.Audit, e) // by a write that arrived late, of which a failure may be on record
+		}
+		if err != nil && !errors.Is(err, keyring.ErrInUse) {
+			return gone, err
 		}
 		gone = append(gone, k)
 	}

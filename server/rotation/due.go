@@ -38,40 +38,40 @@ func rest(s *envelope.Keyset) time.Duration {
 	return n * n * time.Minute
 }
 
-// beginDue begins the rotations of keysets that are due. One that fails is looked at again after a minute, and
-// delays no other.
+// beginDue begins the rotations of keysets that are due.
 func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	names, err := r.Keystore.Due(ctx, keystore.Keysets, r.now(), dueBatch)
 	if err != nil {
 		return false, err
 	}
-	overdue := 0
-	for _, name := range names {
-		if _, err := r.Begin(ctx, name, Order{due: r.due}); err != nil && ctx.Err() == nil {
-			overdue++
-			failed = errors.Join(failed, ofTenant(name, err), r.postpone(ctx, keystore.Keysets, name, r.now()+retry))
+	overdue, more, failed := r.each(ctx, keystore.Keysets, names, func(name string) error {
+		record, err := r.Begin(ctx, name, Order{due: r.due})
+		if err == nil && (record == nil || !record.Fresh()) { // nothing was due yet: the age in the configuration changed
+			err = r.postpone(ctx, keystore.Keysets, name, r.now()+recheck)
 		}
-	}
-	oldest, err := r.oldestPrimary(ctx)
-	r.see(func(seen *Seen) { seen.Looked, seen.Overdue, seen.Oldest = true, overdue, oldest })
+		return err
+	})
+	first, err := r.firstDue(ctx)
+	r.see(func(seen *Seen) {
+		seen.Looked, seen.Overdue = true, overdue
+		if first != nil {
+			seen.Oldest = time.UnixMilli(oldestPrimary(first))
+			if seen.Room < 0 { // before the first sweep
+				seen.Room = first.Room()
+			}
+		}
+	})
 	failed = errors.Join(failed, err)
-	return len(names) == dueBatch, failed
+	return more && len(names) == dueBatch, failed
 }
 
-// oldestPrimary returns when the oldest primary of all tenants was made: it is in the document that is due first.
-func (r *Rotator) oldestPrimary(ctx context.Context) (at time.Time, err error) {
+// firstDue returns the document that is due first, which has the oldest primary of all tenants; nil if there is none.
+func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 	names, err := r.Keystore.Due(ctx, keystore.Keysets, math.MaxInt64, 1)
 	if err != nil || len(names) == 0 {
-		return at, err
+		return nil, err
 	}
-	d, err := r.Ring.Document(ctx, names[0])
-	if err != nil {
-		return at, err
-	}
-	if made := oldestPrimary(d); made > 0 {
-		at = time.UnixMilli(made)
-	}
-	return at, nil
+	return r.Ring.Document(ctx, names[0])
 }
 
 // used counts what keys have sealed in this process and is in no record yet.

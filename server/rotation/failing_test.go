@@ -33,9 +33,14 @@ type faulty struct {
 
 	topology atomic.Pointer[string]
 	moving   atomic.Bool
+	broken   atomic.Bool
+	lose     bool // the writes that fail are applied
 }
 
 func (f *faulty) fails() error {
+	if f.broken.Load() {
+		return kv.ErrUnavailable
+	}
 	if n := f.calls.Add(1); f.every > 0 && n%f.every == 0 {
 		return kv.ErrUnavailable
 	}
@@ -90,6 +95,9 @@ func (f *faulty) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
 	}
 	if err := f.fails(); err != nil {
 		half := len(swaps) / 2
+		if f.lose {
+			half = len(swaps)
+		}
 		swapped, e := f.Store.Write(ctx, swaps[:half])
 		errs := append(make(kv.BatchError, half, len(swaps)), slices.Repeat([]error{errors.Join(err, e)}, len(swaps)-half)...)
 		return append(swapped, make([]bool, len(swaps)-half)...), errs
@@ -109,10 +117,17 @@ func faultySite(t *testing.T, change func(*rotation.Options)) (*site, *faulty) {
 	return newSite(t, directory(t, t.TempDir()), f, change), f
 }
 
-// A store that fails now and then, and loses a cursor, holds the work up and spoils nothing.
+// A store that fails now and then, before a write or after it, and loses a cursor, delays the work and spoils nothing.
 func TestStoreErrors(t *testing.T) {
 	t.Parallel()
+	for name, lose := range map[string]bool{"half is written": false, "the reply is lost": true} {
+		t.Run(name, func(t *testing.T) { storeErrors(t, lose) })
+	}
+}
+
+func storeErrors(t *testing.T, lose bool) {
 	s, store := faultySite(t, nil)
+	store.lose = lose
 	s.fill(600)
 	s.begin(rotation.Order{})
 	store.every = 5
@@ -212,7 +227,7 @@ func (s *site) serve(until func() bool) {
 		defer close(done)
 		s.Serve(ctx, slog.New(slog.DiscardHandler))
 	}()
-	require.Eventually(s.t, until, 2*time.Minute, 20*time.Millisecond)
+	require.Eventually(s.t, until, time.Minute, 20*time.Millisecond)
 	cancel()
 	<-done
 }

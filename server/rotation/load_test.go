@@ -31,7 +31,7 @@ func TestUnderLoad(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) kv.Store{
 		"redis":   func(t *testing.T) kv.Store { return rediskv.New(redistest.Start(t).Client(t)) },
 		"cluster": func(t *testing.T) kv.Store { return rediskv.New(redistest.StartCluster(t, 3)) },
-		"badger": func(t *testing.T) kv.Store {
+		"embedded": func(t *testing.T) kv.Store {
 			store, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })

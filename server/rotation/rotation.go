@@ -73,6 +73,10 @@ type Rotator struct {
 	host string        // names it for people
 	look time.Duration // between two looks of Serve for something to do
 
+	lease  time.Duration // leaseTime
+	wait   time.Duration // firstWait
+	killed bool          // of a test: leases are not released
+
 	mu     sync.Mutex
 	seen   Seen
 	heard  map[string]heard // leases and announcements of others, by what they are about
@@ -88,7 +92,9 @@ func New(options Options) *Rotator {
 		options.Memory = limit.NewBytes(0, 0)
 	}
 	host, _ := os.Hostname() // empty if it has none
-	return &Rotator{Options: options, id: rand.Text(), host: host, look: look, heard: map[string]heard{}, seen: Seen{Room: -1}}
+	return &Rotator{
+		Options: options, id: rand.Text(), host: host, look: look, lease: leaseTime, wait: firstWait, heard: map[string]heard{}, seen: Seen{Room: -1},
+	}
 }
 
 func (r *Rotator) now() int64 { return r.Now().UnixMilli() }

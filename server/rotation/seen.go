@@ -45,7 +45,10 @@ func (r *Rotator) seeSweep(s *Sweep) {
 			seen.Left = max(0, s.expected()-s.Counts().Scanned)
 		}
 		if !s.Running() {
-			seen.Rotations, seen.Room, seen.Fault = s.States, s.Room, s.Fault != ""
+			seen.Rotations, seen.Fault = s.States, s.Fault != ""
+			if s.Room >= 0 {
+				seen.Room = s.Room
+			}
 		}
 	})
 }

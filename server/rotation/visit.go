@@ -111,7 +111,7 @@ func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
 
 // again calls do until it succeeds, a few times while an error is of the moment.
 func (v *visit) again(ctx context.Context, tries int, do func() error) error {
-	wait := firstWait
+	wait := v.r.wait
 	for try := 1; ; try++ {
 		err := do()
 		if err == nil || try == tries || !transient(err) || sleep(ctx, wait) != nil {

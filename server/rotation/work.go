@@ -53,7 +53,7 @@ func (r *Rotator) every(ctx context.Context, log *slog.Logger, interval time.Dur
 	for wait := min(interval, r.look); sleep(ctx, wait) == nil; {
 		more, err := do(ctx)
 		r.report(ctx, log, err)
-		if wait = interval; more && err == nil {
+		if wait = interval; more {
 			wait = 0
 		}
 	}
@@ -78,19 +78,47 @@ func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
 	return settled || swept, err
 }
 
-// settleDue looks at rotations that are due. One that fails is looked at again after a minute, and delays no other.
+// settleDue looks at rotations that are due.
 func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
 	names, err := r.Keystore.Due(ctx, keystore.Rotations, r.now(), dueBatch)
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
+	if err != nil {
+		return false, err
+	}
+	_, more, err = r.each(ctx, keystore.Rotations, names, func(name string) error { return r.settleIndexed(ctx, name) })
+	return more, err
+}
+
+// settleIndexed looks at a rotation that the index names. If nothing changed, only the index is late: a write that
+// arrived late, or one that failed, can leave it so.
+func (r *Rotator) settleIndexed(ctx context.Context, tenant string) error {
+	before, err := r.Record(ctx, tenant)
+	if err != nil || before == nil {
+		return err
+	}
+	record, err := r.settle(ctx, tenant)
+	if err == nil && record != nil && record.Next == before.Next {
+		err = r.postpone(ctx, keystore.Rotations, tenant, record.Next)
+	}
+	return err
+}
+
+// each does something for documents that are due. One that fails is looked at again after a minute, and delays no other.
+func (r *Rotator) each(ctx context.Context, kind keystore.Kind, names []string, do func(name string) error) (failed int, more bool, err error) {
+	more = len(names) > 0
 	for _, name := range names {
 		if ctx.Err() != nil {
-			return false, ctx.Err()
+			return failed, false, ctx.Err()
 		}
-		if _, e := r.settle(ctx, name); e != nil {
-			err = errors.Join(err, ofTenant(name, e), r.postpone(ctx, keystore.Rotations, name, r.now()+retry))
+		if e := do(name); e != nil && ctx.Err() == nil {
+			failed++
+			err = errors.Join(err, ofTenant(name, e))
+			if e := r.postpone(ctx, kind, name, r.now()+retry); e != nil {
+				more = false
+			}
 		}
 	}
-	return len(names) > 0, err
+	return failed, more, err
 }
 
 func ofTenant(tenant string, err error) error { return fmt.Errorf("tenant %q: %w", tenant, err) }
@@ -142,11 +170,12 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, r.workOn(ctx, s, *claimed, sweeper)
+	err = r.workOn(ctx, s, *claimed, sweeper)
+	return err == nil, err
 }
 
 func (r *Rotator) isFree(s *Sweep, p *Part) bool {
-	return r.silent("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat), leaseTime)
+	return r.silent("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat), r.lease)
 }
 
 // workOn works on a part, while its lease is renewed.
@@ -170,7 +199,7 @@ func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweep
 	}
 	lost(nil)
 	<-renewed
-	if err != nil {
+	if err != nil && !r.killed {
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 		defer cancel()
 		_, _ = r.editPart(leave, s.Number, p.Name, func(_ *Sweep, p *Part) { p.Holder = "" }) // else its lease runs out
@@ -180,7 +209,7 @@ func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweep
 
 // renew renews the lease of a part until ctx ends. If another process has the part, it cancels the work.
 func (r *Rotator) renew(ctx context.Context, lost context.CancelCauseFunc, number uint64, name string) {
-	for sleep(ctx, leaseTime/3) == nil {
+	for sleep(ctx, r.lease/3) == nil {
 		if _, err := r.editPart(ctx, number, name, func(*Sweep, *Part) {}); errors.Is(err, errMoved) {
 			lost(errMoved)
 			return

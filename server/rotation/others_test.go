@@ -1,0 +1,32 @@
+package rotation_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// Tenants whose keysets or rotations cannot be read delay no other's rotation, though they are due before it.
+func TestDueBesideUnreadable(t *testing.T) {
+	t.Parallel()
+	s := local(t, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+	s.fill(10)
+	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
+		for i := range 120 { // more than are looked at at once
+			swapped, err := s.Keystore.Swap(t.Context(), kind, fmt.Sprint(i), nil, []byte("damaged"), 1)
+			require.NoError(t, err)
+			require.True(t, swapped)
+		}
+	}
+	before := s.primaries()
+	s.clock.pass(25 * time.Hour)
+	s.serve(func() bool {
+		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)() && s.Seen().Errors >= 2
+	})
+}

@@ -1,0 +1,60 @@
+package rotation_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+	"github.com/coffer-storage/coffer/server/rotation"
+)
+
+// unwritable is a store of keysets in which no rotation can be written down.
+type unwritable struct {
+	keystore.Store
+	broken atomic.Bool
+}
+
+func (u *unwritable) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
+	if u.broken.Load() && kind == keystore.Rotations {
+		return false, keystore.ErrUnavailable
+	}
+	return u.Store.Swap(ctx, kind, id, old, content, due)
+}
+
+// Metrics show how old keys are, which of them should have been rotated and were not, and how far rotations are.
+func TestSeen(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys := &unwritable{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+	const n = 600
+	s.fill(n)
+	require.Equal(t, rotation.Seen{Room: -1}, s.Seen(), "nothing was looked at")
+	s.serve(func() bool { return s.Seen().Looked && s.Seen().Rotations != nil })
+	seen := s.Seen()
+	require.WithinDuration(t, time.Now(), seen.Oldest, time.Minute)
+	require.Equal(t, rotation.Seen{Looked: true, Oldest: seen.Oldest, Room: seen.Room, Rotations: map[rotation.State]int{}}, seen)
+	require.Greater(t, seen.Room, 200)
+
+	keys.broken.Store(true)
+	s.clock.pass(91 * 24 * time.Hour)
+	s.serve(func() bool { return s.Seen().Overdue > 0 })
+	require.NotZero(t, s.Seen().Errors)
+	keys.broken.Store(false)
+	s.clock.pass(2 * time.Minute)
+	s.serve(func() bool { return s.Seen().Rotations[rotation.Grace] == 1 && !s.Seen().Working })
+	seen = s.Seen()
+	require.Zero(t, seen.Overdue)
+	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, seen.Entries)
+	require.Zero(t, seen.Left)
+	require.False(t, seen.Fault)
+	seen.Rotations[rotation.Grace] = 7
+	require.Equal(t, 1, s.Seen().Rotations[rotation.Grace], "the caller's copy")
+}
