@@ -27,7 +27,18 @@ func (r *Keyring) merge(ctx context.Context, a, b *envelope.Document, opened roo
 		}
 		return latest
 	}
-	return merged, r.settle(ctx, merged, opened, state)
+	if err := r.settle(ctx, merged, opened, state); err != nil {
+		return nil, err
+	}
+	for i := range merged.Keysets {
+		s := &merged.Keysets[i]
+		for _, d := range []*envelope.Document{a, b} {
+			if was := d.Keyset(s.Use, s.Class); was != nil && s.Key(s.Primary()).State != envelope.Enabled {
+				_ = merged.Promote(s.Use, s.Class, was.Primary()) // which fails if that one must not seal either
+			}
+		}
+	}
+	return merged, merged.Sign(authenticator(opened, nil))
 }
 
 // settle moves keys and primaries that are under a root without a slot to the root of the same KEK and line that has one, and

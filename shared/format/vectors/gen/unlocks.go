@@ -60,9 +60,9 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	})
 	resigned("wrapped root changed", master, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[20] ^= 1 })
 	add("another root under the slot's id", master, authentication, func(r *ring, s *vectors.Secret) {
-		other := r.rootOf("other", "", 1)
-		slot, binding := &r.doc.Slots[0], r.doc.BindRoot(r.doc.Slots[0].Root.ID)
-		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, binding, r.draw(12, "other nonce"), r.roots[other])
+		slot := &r.doc.Slots[0]
+		r.pretend(slot.Root.ID)
+		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	add("root id changed", master, authentication, func(r *ring, _ *vectors.Secret) {
@@ -82,9 +82,9 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		r.resign()
 	})
 	add("kms, another root under the slot's id", kms, authentication, func(r *ring, s *vectors.Secret) {
-		other := r.rootOf("other", "", 1)
 		slot := &r.doc.Slots[0]
-		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[other])
+		r.pretend(slot.Root.ID)
+		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
@@ -112,6 +112,13 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		})
 	}
 	return append(list, forgedShreds()...)
+}
+
+// pretend gives another root the id of a root, and puts everything under it: only the check of the id tells.
+func (r *ring) pretend(id format.KeyID) {
+	r.roots[id] = r.draw(32, "another root")
+	k := &r.doc.Keysets[0].Keys[0]
+	k.Wrapped = plain.Wrap(r.roots[id], r.doc.BindKey(format.UseCache, 5, k.ID), r.draw(12, "another nonce"), r.keys[k.ID])
 }
 
 // forgery is what an attacker who can write to the store does to a document.

@@ -1,0 +1,164 @@
+package keyring
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A root that leaked opens no key that is made after it was replaced, and no merge with an earlier copy brings it back.
+func TestReplaceRoots(t *testing.T) {
+	store := keystoretest.NewMemory()
+	r := ringOver(t, store, newFlaky(t))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	before, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	leaked := tenant.held()
+	n, err := r.ReplaceRoots(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NoError(t, works(tenant))
+	_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	now, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Len(t, now.Roots(), 1)
+	require.EqualValues(t, 2, now.Roots()[0].Generation)
+	require.Nil(t, leaked[now.Roots()[0].ID].key)
+	for _, k := range now.Keyset(format.UseCache, classify.PHI).Keys {
+		for _, root := range leaked {
+			_, err := root.key.Unwrap(k.Wrapped, now.BindKey(format.UseCache, uint8(classify.PHI), k.ID))
+			require.ErrorIs(t, err, envelope.ErrAuthentication)
+		}
+	}
+	_, after, err := r.Merge(t.Context(), before, Ends{}, false)
+	require.NoError(t, err)
+	require.Equal(t, now.Roots(), after.Roots())
+	require.NoError(t, works(tenant))
+	fresh, err := ringOver(t, store, newFlaky(t)).Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(fresh))
+}
+
+// Two copies of a document that changed apart, one under a new root, join so that everything opens and no state is lost.
+func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
+	store := keystoretest.NewMemory()
+	r := ringOver(t, store, newFlaky(t))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	base, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	first, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	d, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	former := d.Keyset(format.UseCache, classify.PHI).Keys[0].ID
+	if former == first {
+		former = d.Keyset(format.UseCache, classify.PHI).Keys[1].ID
+	}
+	require.NoError(t, r.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Compromised))
+	rotated, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+
+	other := keystoretest.NewMemory()
+	_, err = other.Swap(t.Context(), keystore.Keysets, "tenant", nil, base, 0)
+	require.NoError(t, err)
+	elsewhere := ringOver(t, other, newFlaky(t))
+	_, err = elsewhere.ReplaceRoots(t.Context(), "tenant")
+	require.NoError(t, err)
+	_, merged, err := elsewhere.Merge(t.Context(), rotated, Ends{}, false)
+	require.NoError(t, err)
+	require.Len(t, merged.Roots(), 1, "the key that was made under the former root was moved")
+	require.Equal(t, envelope.Compromised, merged.Keyset(format.UseCache, classify.PHI).Key(former).State)
+	joined, err := elsewhere.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(joined))
+}
+
+// Whoever can write to the store makes no server seal under a key that leaked.
+func TestForgedDocumentIsRefused(t *testing.T) {
+	for name, forge := range map[string]func(d *envelope.Document, leaked format.KeyID){
+		"state": func(d *envelope.Document, leaked format.KeyID) {
+			d.Keyset(format.UseCache, classify.PHI).Key(leaked).State = envelope.Enabled
+		},
+		"primary": func(d *envelope.Document, leaked format.KeyID) {
+			d.Keyset(format.UseCache, classify.PHI).Primaries[0].KeyID = leaked
+		},
+		"destroyed": func(d *envelope.Document, leaked format.KeyID) {
+			k := d.Keyset(format.UseCache, classify.PHI).Key(leaked)
+			k.State, k.Wrapped = envelope.Destroyed, nil
+		},
+		"shredded": func(d *envelope.Document, _ format.KeyID) {
+			_ = d.Shred(1)
+			d.Shreds[0].MAC[0] = 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := keystoretest.NewMemory()
+			r := ringOver(t, store, newFlaky(t))
+			tenant, err := r.Tenant(t.Context(), "tenant")
+			require.NoError(t, err)
+			require.NoError(t, works(tenant))
+			d, err := r.Document(t.Context(), "tenant")
+			require.NoError(t, err)
+			leaked := d.Keyset(format.UseCache, classify.PHI).Primary()
+			_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+			require.NoError(t, err)
+			require.NoError(t, r.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, leaked, envelope.Compromised))
+			old, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+			require.NoError(t, err)
+			d, err = envelope.ParseDocument(old)
+			require.NoError(t, err)
+			forge(d, leaked)
+			forged, err := d.Append(nil)
+			require.NoError(t, err)
+			swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", old, forged, 0)
+			require.NoError(t, err)
+			require.True(t, swapped)
+			fresh := ringOver(t, store, newFlaky(t))
+			if other, err := fresh.Tenant(t.Context(), "tenant"); err == nil {
+				err = works(other)
+				require.ErrorIs(t, err, ErrUnreadable)
+			} else {
+				require.ErrorIs(t, err, ErrUnreadable)
+			}
+			_ = tenant.Reload(t.Context())
+			require.Error(t, r.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, leaked, envelope.Disabled), "an edit verifies first")
+		})
+	}
+}
+
+// Shredding works while the KMS is out of reach, once the system document is unlocked.
+func TestShredWithoutKMS(t *testing.T) {
+	store, kek := keystoretest.NewMemory(), newFlaky(t)
+	r := ringOver(t, store, kek)
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	system, err := r.System(t.Context())
+	require.NoError(t, err)
+	for _, use := range []format.Use{envelope.UseTokens, envelope.UseShreds, envelope.UseAudit} {
+		key, err := system.Key(t.Context(), use)
+		require.NoError(t, err)
+		again, err := system.Key(t.Context(), use)
+		require.NoError(t, err)
+		require.Equal(t, key.ID(), again.ID())
+	}
+	kek.down.Store(true)
+	require.NoError(t, r.Shred(t.Context(), "tenant"))
+	require.ErrorIs(t, works(tenant), envelope.ErrKeyDestroyed)
+	other := ringOver(t, store, newFlaky(t))
+	again, err := other.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.ErrorIs(t, works(again), envelope.ErrKeyDestroyed)
+	require.ErrorIs(t, r.Shred(t.Context(), ""), ErrTenant, "the system document is not shredded")
+}
