@@ -84,7 +84,7 @@ func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	require.NoError(t, works(joined))
 }
 
-// Whoever can write to the store makes no server seal under a key that leaked.
+// A process that can write to the store makes no server seal under a key that leaked.
 func TestForgedDocumentIsRefused(t *testing.T) {
 	for name, forge := range map[string]func(d *envelope.Document, leaked format.KeyID){
 		"state": func(d *envelope.Document, leaked format.KeyID) {
