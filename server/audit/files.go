@@ -94,8 +94,6 @@ func InUse(dir string) (bool, error) {
 	return slices.ContainsFunc(entries, used), err
 }
 
-var errNotRegular = errors.New("not a regular file")
-
 // openRegular opens a file to be read. It refuses a file that would block a reader, or never end.
 func openRegular(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -104,7 +102,7 @@ func openRegular(path string) (*os.File, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("audit: %w", err), file.Close())

@@ -45,23 +45,20 @@ func (k *Key) seal(object any) []byte {
 	return append(hex.AppendEncode(append(text, macBegin...), mac[:]), macEnd+"\n"...)
 }
 
-// unseal reads what seal returned. Without a key it proves nothing. It returns ErrHead.
-func (k *Key) unseal(text []byte, object any) error {
-	end := len(text) - macLength - 1
+// unseal reads what seal returned, and reports whether it can. Without a key it proves nothing.
+func (k *Key) unseal(text []byte, object any) bool {
+	text, ended := bytes.CutSuffix(text, []byte(macEnd+"\n"))
+	end := bytes.LastIndex(text, []byte(macBegin))
 	var mac MAC
-	if end < 0 || !bytes.HasPrefix(text[end:], []byte(macBegin)) || !bytes.HasSuffix(text, []byte(macEnd+"\n")) ||
-		!parseMAC(&mac, text[end+len(macBegin):len(text)-len(macEnd)-1]) {
-		return ErrHead
+	if !ended || end < 0 || !parseMAC(&mac, text[end+len(macBegin):]) {
+		return false
 	}
 	if k != nil {
 		if want := k.headMAC(text[:end]); !hmac.Equal(want[:], mac[:]) {
-			return ErrHead
+			return false
 		}
 	}
-	if json.Unmarshal(append(text[:end:end], '}'), object) != nil {
-		return ErrHead
-	}
-	return nil
+	return json.Unmarshal(append(text[:end:end], '}'), object) == nil
 }
 
 func (k *Key) headMAC(body []byte) (m MAC) {
@@ -74,16 +71,10 @@ func (k *Key) headMAC(body []byte) (m MAC) {
 // readSealed returns ErrHead together with the reason.
 func readSealed(path string, key *Key, object any) error {
 	text, err := readRegular(path, maxLine)
-	if err == nil {
-		err = key.unseal(text, object)
+	if err == nil && key.unseal(text, object) {
+		return nil
 	}
-	if err != nil && !errors.Is(err, ErrHead) {
-		err = errors.Join(ErrHead, err)
-	}
-	if err != nil {
-		err = fmt.Errorf("audit: %s: %w", path, err)
-	}
-	return err
+	return fmt.Errorf("audit: %s: %w", path, errors.Join(ErrHead, err))
 }
 
 func writeSealed(path string, key *Key, object any) error {
