@@ -40,6 +40,9 @@ func keysBackupCommand() *cobra.Command {
 					}
 					return buffered.Flush()
 				})
+				if err != nil && tenants > 0 { // Backup has recorded that it is made
+					err = r.Unkept(ctx, err)
+				}
 				if err != nil {
 					return fmt.Errorf("write the backup: %w", err)
 				}

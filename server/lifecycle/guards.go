@@ -61,12 +61,10 @@ func find(d *envelope.Document, key Key) (*envelope.Keyset, *envelope.Key) {
 	return s, &s.Keys[i]
 }
 
-// advances reports why a key cannot come from one state to another. A compromised one is destroyed without
-// being disabled first, which is an earlier state.
+// advances reports why a key cannot come from one state to another. A compromised key can be disabled, or destroyed
+// right away.
 func advances(from, to envelope.State) error {
 	switch {
-	case to == envelope.Disabled && from == envelope.Compromised:
-		return wrongState("the key is marked compromised, which is later than disabled: it can only be destroyed")
 	case to == envelope.Disabled && from == envelope.Destroyed:
 		return wrongState("the key is destroyed already")
 	case to == envelope.Destroyed && from == envelope.Enabled:

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -50,6 +52,15 @@ func (r *Recovery) Backup(ctx context.Context, w io.Writer) (tenants int, err er
 		return 0, err
 	}
 	return tenants, r.record(ctx, audit.BackupCreate, "", audit.Facts{audit.FactDone: strconv.Itoa(tenants)})
+}
+
+// Unkept records that the file of a backup that Backup completed could not be kept, such as on a full disk, and returns
+// err, joined with the error of the audit log.
+func (r *Recovery) Unkept(ctx context.Context, err error) error {
+	ctx, cancel := durable.Detach(ctx)
+	defer cancel()
+	e := audit.Event{Action: audit.BackupCreate, Operation: r.Operation, Code: codes.Of(err).Code}
+	return errors.Join(err, r.Audit.Record(ctx, e))
 }
 
 // writeDocuments writes the system document first, so that a reader has its keys when it meets shred records, then those of the

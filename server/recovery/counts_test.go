@@ -1,6 +1,9 @@
 package recovery_test
 
 import (
+	"context"
+	"errors"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,4 +70,18 @@ func TestFailureHasAnEnd(t *testing.T) {
 	done, failed := s.events.end(t)
 	require.Equal(t, "0 0", done+" "+failed)
 	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)
+}
+
+// A backup whose file could not be kept is on record as failed.
+func TestUnkeptBackup(t *testing.T) {
+	s := newSite(t)
+	r := s.a()
+	populate(t, r, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := r.Backup(ctx, io.Discard)
+	require.NoError(t, err)
+	cancel()
+	full := errors.New("the disk is full")
+	require.ErrorIs(t, r.Unkept(ctx, full), full)
+	require.Equal(t, []string{"backup.create ", "backup.create internal"}, s.events.actions()[len(s.events.all)-2:])
 }
