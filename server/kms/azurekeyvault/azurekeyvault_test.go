@@ -76,7 +76,7 @@ func TestForged(t *testing.T) {
 	require.Equal(t, before, peer.Calls())
 }
 
-// What version 1 wrapped unwraps for ever (SPEC.md section 9.5). The key is of no other use.
+// What version 1 wrapped unwraps for ever (server/kms/SPEC.md). The key is of no other use.
 func TestFormerBytes(t *testing.T) {
 	content, err := os.ReadFile("testdata/wrapped.json")
 	require.NoError(t, err)

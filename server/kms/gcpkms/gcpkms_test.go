@@ -34,7 +34,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// What version 1 wrapped must unwrap for ever, so the additional data never changes (SPEC.md section 9.5).
+// What version 1 wrapped must unwrap for ever, so the additional data never changes (server/kms/SPEC.md).
 func TestAdditionalData(t *testing.T) {
 	peer := peers.NewGoogle(t)
 	kek := open(t, peer, peers.GoogleKey)

@@ -30,7 +30,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// What version 1 wrapped must unwrap for ever, so the associated data never changes (SPEC.md section 9.5).
+// What version 1 wrapped must unwrap for ever, so the associated data never changes (server/kms/SPEC.md).
 func TestAssociatedData(t *testing.T) {
 	peer := peers.NewVault(t)
 	kek := open(t, peer, "hashivault://"+peers.VaultKey)
