@@ -62,6 +62,7 @@ generate: node_modules/.package-lock.json
 
 soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery ./server/rotation
+	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -run TestShredIsSeenByTheFleet -v ./server/keyring
 	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server
 	scripts/fuzz.sh $(FUZZTIME)
 

@@ -100,7 +100,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		tenants: &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: map[string]*tenant{}},
+		tenants: newTenants(&o),
 		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
 		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
 		audit: o.Audit, trail: o.Trail, metrics: o.Metrics, log: o.Log, ready: o.Ready, degraded: o.Degraded,

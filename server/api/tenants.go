@@ -3,7 +3,8 @@ package api
 import (
 	"context"
 	"slices"
-	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/kv"
@@ -21,7 +22,7 @@ type tenant struct {
 	sessions *session.Manager
 }
 
-// keptTenants bounds the tenants whose ciphers are kept. One that is dropped is made again.
+// keptTenants bounds the tenants whose ciphers are kept: those that were used last.
 const keptTenants = 1024
 
 type tenants struct {
@@ -30,8 +31,12 @@ type tenants struct {
 	options  []cache.Option
 	sessions []session.Option
 
-	mu    sync.Mutex
-	known map[string]*tenant
+	known *lru.Cache[string, *tenant]
+}
+
+func newTenants(o *Options) *tenants {
+	known, _ := lru.New[string, *tenant](keptTenants) // fails for no size only
+	return &tenants{store: bounded{o.Store}, keys: o.Keys, options: o.Cache, sessions: o.Sessions, known: known}
 }
 
 func (t *tenants) of(ctx context.Context, id string) (*tenant, error) {
@@ -39,32 +44,16 @@ func (t *tenants) of(ctx context.Context, id string) (*tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	one := t.known[id]
-	t.mu.Unlock()
-	if one != nil {
+	if one, ok := t.known.Get(id); ok {
 		return one, nil
 	}
 	service := seal.NewKeysetService(keys)
 	sessions := append(slices.Clone(t.sessions), session.WithTenantKeys(service.Sealer()))
-	return t.keep(id, &tenant{
+	made := &tenant{
 		cache: cache.New(t.store, service.Sealer(), t.options...), service: service, sessions: session.New(t.store, id, sessions...),
-	}), nil
-}
-
-// keep gives the tenant that others made meanwhile, if any did.
-func (t *tenants) keep(id string, made *tenant) *tenant {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if one := t.known[id]; one != nil {
-		return one
 	}
-	for other := range t.known {
-		if len(t.known) < keptTenants {
-			break
-		}
-		delete(t.known, other)
+	if one, there, _ := t.known.PeekOrAdd(id, made); there { // another request made it in the meantime
+		return one, nil
 	}
-	t.known[id] = made
-	return made
+	return made, nil
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/kms"
+)
+
+// A server is not ready while a keyset is missing that it holds in memory, and is again once it wrote it back.
+func TestNotReadyWhileKeysetsAreMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := keystoretest.NewMemory()
+		var readOnly atomic.Bool
+		store := keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
+			if readOnly.Load() {
+				return keystoretest.FailBefore
+			}
+			return keystoretest.Works
+		})
+		kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+		require.NoError(t, err)
+		ring, err := keyring.New(store, kms.NewSet(kek), "test")
+		require.NoError(t, err)
+		defer ring.Close()
+		ready := keysReady(ring)
+		require.NoError(t, ready(t.Context()))
+		time.Sleep(3 * time.Second)
+		readOnly.Store(true)
+		memory.Lose(keystore.Keysets, identity.DefaultTenant)
+		memory.LoseFeed()
+		time.Sleep(3 * time.Second)
+		require.ErrorIs(t, ready(t.Context()), keyring.ErrUnreadable)
+		readOnly.Store(false)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, ready(t.Context()))
+	})
+}
