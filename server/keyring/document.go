@@ -139,32 +139,25 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 		if err != nil || bytes.Equal(old, changed) {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		swapped, err := r.swap(ctx, d, old, changed) // reads back after an error
+		if err != nil {
 			return err
 		}
-		swapped, err := t.replace(context.WithoutCancel(ctx), d, old, changed)
-		if err != nil || swapped {
-			return err
+		if swapped {
+			t.adoptChange(ctx)
+			return nil
 		}
 	}
 }
 
-// replace writes a document, and has this process work with it.
-func (t *Tenant) replace(ctx context.Context, d *envelope.Document, old, changed []byte) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.ring.patience)
+// adoptChange has this process work with a change that it made. If the document cannot be read back, the keys
+// are dropped: the next use reads it, and nothing is done with the former ones.
+func (t *Tenant) adoptChange(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.patience)
 	defer cancel()
-	swapped, err := t.ring.swap(ctx, d, old, changed)
-	if err != nil {
-		now, readErr := t.ring.store.Get(ctx, keystore.Keysets, t.id)
-		if readErr != nil || !bytes.Equal(now, changed) {
-			return false, err
-		}
-		swapped = true
+	if t.reload(ctx) != nil && !t.pinned() {
+		t.lock()
 	}
-	if swapped && t.reload(ctx) != nil && !t.pinned() {
-		t.lock() // nothing is done with the former keys: the next use reads the document
-	}
-	return swapped, nil
 }
 
 func (r *Keyring) where(id string) string { return r.store.Where(keystore.Keysets, id) }

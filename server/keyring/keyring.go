@@ -1,14 +1,16 @@
-// Package keyring keeps the keysets of tenants, and gives their keys.
+// Package keyring keeps the keysets of tenants, and returns their keys.
 //
-// What it guarantees: at rest there are wrapped keys only, and only the KEKs open them; a keyset is replaced
-// as a whole and is durable before its keys seal anything, so that a kill or a power cut at any point loses
-// no key; processes that share a store of keysets make one primary, and see each other's changes within a
-// second; a keyset that is damaged, or of another environment, is refused and left as it is.
+// It guarantees that at rest there are wrapped keys only, and only the KEKs open them. A keyset is replaced as a
+// whole and is durable before its keys seal anything, so that a kill or a power cut at any point loses no key.
+// Processes that share a store of keysets make one primary, and see each other's changes within about a second,
+// however many tenants they have unlocked. A keyset that is damaged, or of another environment, is refused and
+// left as it is. One that vanishes from the store while a process holds it is written back.
 //
-// A tenant is unlocked by one call of each KEK that its keys are under, however many ask at once. Its keys
-// stay in memory for a time ([WithTTL]) or a number of uses ([WithUses]), and are renewed before it is over
-// as long as they are in use. So an outage of the KMS is survived for that time; then the keys are dropped.
-// What was shredded or destroyed is refused as soon as it is seen, whatever is left of that time.
+// A tenant is unlocked by one call of each KEK that its keys are under, for all concurrent callers. Its keys stay
+// in memory for a time ([WithTTL]) or a number of uses ([WithUses]), and are renewed before it ends as long as
+// they are in use. So an outage of the KMS is survived for that time; then the keys are dropped. Calls of the KMS
+// are bounded ([WithCalls]) and paced by how it answers, and so is the number of unlocked tenants ([WithTenants]).
+// Keys that were shredded or destroyed are refused as soon as that is seen, whatever is left of the time.
 package keyring
 
 import (
