@@ -84,7 +84,7 @@ func batchTTL(t *testing.T, s kv.Store) {
 // largeBatches: more entries, and more bytes, than one transaction of a driver may hold.
 func largeBatches(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	keys := numbered("n", 50_000)
+	keys := numbered("n", 5000)
 	entries := make([]kv.Entry, len(keys))
 	for i, key := range keys {
 		entries[i] = kv.Entry{Key: key, Value: []byte(key)}

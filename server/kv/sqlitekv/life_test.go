@@ -194,7 +194,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	const n = 2000
+	const n = 400
 	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 20+i%700) }
 	for i := range n {
 		require.NoError(t, kv.Set(t.Context(), s, fmt.Sprint(i), value(i), 0))
@@ -203,7 +203,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 	require.NoError(t, s.Close())
 	whole, err := os.ReadFile(filepath.Join(dir, fileName))
 	require.NoError(t, err)
-	random := rand.New(rand.NewPCG(1, 2))
+	random, harmless := rand.New(rand.NewPCG(1, 2)), 0
 	for range 200 {
 		at, bit := random.IntN(len(whole)), random.IntN(8)
 		copied := t.TempDir()
@@ -211,9 +211,14 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		damaged[at] ^= 1 << bit
 		require.NoError(t, os.WriteFile(filepath.Join(copied, fileName), damaged, 0o600))
 		found, err := look(t, copied, n, value)
+		if err == nil { // in a free page, which is never read
+			harmless++
+			continue
+		}
 		require.ErrorIs(t, err, kv.ErrUnavailable, "bit %d of byte %d", bit, at)
 		require.True(t, errors.Is(err, kv.ErrDamaged) || found == 0, "%v", err)
 	}
+	require.Less(t, harmless, 20)
 }
 
 // look reads all of a store, and returns the first error. Each value that it reads must be right.
