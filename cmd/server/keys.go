@@ -67,6 +67,13 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 	if err := k.open(ctx, c, identity.DefaultTenant); err != nil {
 		return err
 	}
+	system, err := k.ring.System(ctx)
+	if err == nil {
+		_, err = system.Key(ctx, envelope.UseShreds) // so that a tenant can be shredded while the KMS is out of reach
+	}
+	if err != nil {
+		return err
+	}
 	return markUsed(c)
 }
 

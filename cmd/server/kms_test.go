@@ -199,11 +199,11 @@ func TestRewrapIntoKMS(t *testing.T) {
 	local[0] = "COFFER_ENVIRONMENT=staging"
 	to := "hashivault://" + peers.VaultKey
 	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--dry-run"), "the new KEK wraps and unwraps")
-	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to), "roots wrapped: 1")
+	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to), "roots wrapped: 2")
 	under := append([]string{"COFFER_ENVIRONMENT=staging"}, k.environ...)
 	moved := serve(t, data, under...)
 	moved.requireValue(staged.token, "patient", record)
-	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--finish"), "slots retired: 1")
+	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--finish"), "slots retired: 2")
 	require.Zero(t, moved.stop(syscall.SIGTERM))
 	said = fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "ENCRYPTION_MASTER_KEY is not the key")

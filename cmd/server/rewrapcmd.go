@@ -21,7 +21,7 @@ import (
 
 func keysRewrapCommand() *cobra.Command {
 	var to []string
-	var dry, status, finish bool
+	var dry, status, finish, roots bool
 	cmd := &cobra.Command{
 		Use:   "rewrap",
 		Short: "Have every tenant's keys wrapped by another KEK, or by a new version of it",
@@ -34,6 +34,7 @@ func keysRewrapCommand() *cobra.Command {
 			"  5. coffer keys backup                      earlier backups are under the former KEK\n\n" +
 			"The key of the audit log, which lies in the data directory, goes with them: where servers have several, run 1 and 4 with each of them.\n" +
 			"After a rotation of the KEK in its KMS, give its own URL: then 2 and 3 fall away. A run that was broken off goes on where it was.\n" +
+			"--new-roots replaces the roots themselves: a root that leaked opens no key that is made afterwards. Rotate with --compromised the keys that it opened.\n" +
 			"A KEK for some classes is given as --to CLASS=URL, besides the general one. No other URLs than these and the configured ones are dialled.",
 		Example: "  coffer keys rewrap --data DIR --to awskms:///alias/coffer?region=eu-central-1\n" +
 			"  coffer keys rewrap --data DIR --to file:///etc/coffer/new.key --to phi=file:///etc/coffer/phi.key --dry-run\n" +
@@ -43,6 +44,11 @@ func keysRewrapCommand() *cobra.Command {
 			if status {
 				return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 					return rewrapStatus(ctx, cmd.OutOrStdout(), r)
+				})
+			}
+			if roots {
+				return operate(cmd, "rewrap", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+					return replaceRoots(ctx, cmd.OutOrStdout(), r)
 				})
 			}
 			return operate(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
@@ -73,10 +79,20 @@ func keysRewrapCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
 	cmd.Flags().BoolVar(&status, "status", false, "only say which KEKs' slots open how many roots")
 	cmd.Flags().BoolVar(&finish, "finish", false, "retire the former KEK's slots, if the new one opens every root of every tenant")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "status", "finish")
-	cmd.MarkFlagsMutuallyExclusive("to", "status")
-	cmd.MarkFlagsOneRequired("to", "status")
+	cmd.Flags().BoolVar(&roots, "new-roots", false, "replace the root of every tenant's keys, under the configured KEK, because one may have leaked")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "status", "finish", "new-roots")
+	cmd.MarkFlagsMutuallyExclusive("to", "status", "new-roots")
+	cmd.MarkFlagsOneRequired("to", "status", "new-roots")
 	return cmd
+}
+
+func replaceRoots(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
+	done, err := r.ReplaceRoots(ctx)
+	if done != nil {
+		fmt.Fprintf(out, "tenants: %d\nroots replaced: %d\n", done.Tenants, done.Roots)
+		printFailures(out, done.Failures)
+	}
+	return err
 }
 
 // openTarget opens the KEKs that the command line names. It quotes none: one may be a key.

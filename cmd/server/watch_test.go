@@ -29,7 +29,7 @@ func TestMetricsOfKeys(t *testing.T) {
 	shows("coffer_keysets_overdue", 0)
 	require.Less(t, p.metric("coffer_oldest_primary_age_seconds"), 60.0)
 	require.Equal(t, 1.0, p.metric("coffer_unlocked_tenants"))
-	require.Equal(t, 1.0, p.metric("coffer_key_cache_misses_total"), "the start's")
+	require.Equal(t, 2.0, p.metric("coffer_key_cache_misses_total"), "the start's: of the tenant and of the environment")
 	shows(`coffer_rotations{state="grace"}`, 0)
 
 	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate?tenant=default", "")

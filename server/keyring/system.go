@@ -128,7 +128,7 @@ func (r *Keyring) shredKeys(ctx context.Context, d *envelope.Document) ([]*secre
 }
 
 // errUnopened says that a root which the document names is not open.
-var errUnopened = errors.New("nothing configured opens a root that its records are under: set the former KEK, or restore it from a backup")
+var errUnopened = errors.New("its keys are under a KEK that is not configured: set that one as well, or restore the keyset from a backup")
 
 // verify checks every record of a document, under roots that are open. It returns ErrUnreadable if a record was altered, or is
 // under a root that nothing opens.

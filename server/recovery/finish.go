@@ -35,7 +35,7 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Finished, error) {
 	if err != nil {
 		return nil, err
 	}
-	finished, proofs := &Finished{Tenants: len(ids)}, make(chan proven, len(ids))
+	finished, proofs := &Finished{Tenants: tenantsOf(ids)}, make(chan proven, len(ids))
 	finished.Unproven, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		proof, err := r.prove(ctx, id, to, w)
 		proofs <- proven{id, proof}

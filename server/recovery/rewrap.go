@@ -78,7 +78,7 @@ func (r *Recovery) rewrap(ctx context.Context, to kms.Set) (done *Rewrap, change
 	if err != nil {
 		return nil, 0, err
 	}
-	done, wrapped := &Rewrap{Rewrapping: *w, Tenants: len(ids), Resumed: resumed}, make(chan int, len(ids))
+	done, wrapped := &Rewrap{Rewrapping: *w, Tenants: tenantsOf(ids), Resumed: resumed}, make(chan int, len(ids))
 	done.Failures, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		n, err := r.Ring.Rewrap(ctx, id, to, w.since())
 		if errors.Is(err, envelope.ErrKeyDestroyed) {
@@ -125,7 +125,7 @@ func (r *Recovery) Pending(ctx context.Context, to kms.Set) (tenants, roots int,
 				left++
 			}
 		}
-		if roots += left; left > 0 {
+		if roots += left; left > 0 && d.Owner != "" {
 			tenants++
 		}
 	}
@@ -150,7 +150,7 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Replaced, error) {
 	if err := r.record(ctx, audit.KEKRewrap, "", r.moved(r.KEKs, "new roots")); err != nil {
 		return nil, err
 	}
-	done, changed := &Replaced{Tenants: len(ids)}, 0
+	done, changed := &Replaced{Tenants: tenantsOf(ids)}, 0
 	var mu sync.Mutex
 	done.Failures, err = each(ctx, r, all(ids), len(ids), itself, func(ctx context.Context, id string) error {
 		n, err := r.Ring.ReplaceRoots(ctx, id)
@@ -168,6 +168,14 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Replaced, error) {
 		err = fmt.Errorf("recovery: the roots of %d tenants were not replaced: %w", len(done.Failures), ErrUnfinished)
 	}
 	return done, r.ended(ctx, audit.KEKRewrap, changed, len(done.Failures), err)
+}
+
+// tenantsOf counts the owners that are tenants.
+func tenantsOf(owners []string) int {
+	if slices.Contains(owners, "") {
+		return len(owners) - 1
+	}
+	return len(owners)
 }
 
 // documents yields the documents of all tenants, and the system document.
