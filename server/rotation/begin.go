@@ -51,7 +51,7 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 }
 
 // Rollback makes the primaries from before the current rotation the primaries again, if they are still enabled.
-// What was sealed in the meantime still opens, and the next rotation retires its keys. It returns ErrNoWayBack.
+// Packages from the meantime still open, and the next rotation retires their keys. It returns ErrNoWayBack.
 func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, error) {
 	if _, err := r.settle(ctx, tenant); err != nil {
 		return nil, err
@@ -87,8 +87,8 @@ func (r *Rotator) settleAnnounced(ctx context.Context, tenant string) (*Record, 
 }
 
 // settle does what can be done now for a tenant's rotation, apart from its entries: it completes an announced
-// change, destroys keys and requests sweeps. It returns the record, nil if there is none. Each change is bound to the keyset's epoch, or can be
-// made again, so a process that was delayed in between changes nothing more.
+// change, destroys keys and requests sweeps. It returns the record, nil if the tenant has no record. Each change is
+// bound to the keyset's epoch, or can be made again, so a delayed process changes nothing more.
 func (r *Rotator) settle(ctx context.Context, tenant string) (*Record, error) {
 	for {
 		record, err := r.Record(ctx, tenant)
@@ -312,7 +312,7 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) (gone
 	return gone, nil
 }
 
-// announce records that a key comes to a state, and has it come to it.
+// announce records that a key advances to a state, and advances it.
 func (r *Rotator) announce(ctx context.Context, e audit.Event, use format.Use, to envelope.State) error {
 	err := audit.Announce(ctx, r.Audit, audit.Change{
 		Event: e,
@@ -327,7 +327,7 @@ func (r *Rotator) announce(ctx context.Context, e audit.Event, use format.Use, t
 	return nil
 }
 
-// event is the event of a change of a key, by whoever ordered it, whichever process makes it.
+// event returns the event of a change of a key. It names the caller who ordered the change, and why.
 func event(action audit.Action, by By, tenant string, use format.Use, class classify.Class, id ID) audit.Event {
 	return audit.Event{
 		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id), Facts: audit.Facts{audit.FactUse: use.String()}.With(by.Reason),

@@ -167,7 +167,7 @@ func (s *site) states(use format.Use) map[envelope.State]int {
 	return n
 }
 
-// primaries gives the primary of each class of the cache.
+// primaries returns the primary of each class of the cache.
 func (s *site) primaries() map[classify.Class]format.KeyID {
 	s.t.Helper()
 	d, err := s.Ring.Document(s.t.Context(), "tenant")

@@ -7,7 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// Seen is what Serve last saw of all tenants together, and what this process did since it started. It names no
+// Seen is what Serve last saw of all tenants together, and the work of this process since it started. It names no
 // tenant and no key.
 type Seen struct {
 	Rotations map[State]int // tenants by the state of their rotation at the end of the last sweep; nil before Serve looked
@@ -16,7 +16,7 @@ type Seen struct {
 	Fault     bool          // the last sweep was incomplete
 	Working   bool          // this process works on a sweep
 	Looked    bool          // Serve has looked for keysets that are due
-	Oldest    time.Time     // when the oldest primary was made; the zero time if there is none, or keys have no age
+	Oldest    time.Time     // when the oldest primary was made; the zero time if it is not known
 	Overdue   int           // keysets that are due and could not be rotated
 	Apart     bool          // see Rotator.Apart
 	Entries   Counts        // that this process visited

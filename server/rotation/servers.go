@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Servers that share keysets must share the cache: a key is destroyed by what is found in one cache. So each server
+// Servers that share keysets must share the cache: a key is destroyed because of what one cache contains. So each server
 // announces itself in the keystore and in its cache, and a server that does not find all others in its own cache
 // destroys nothing. Announcements are rewritten all the time, so a cache that was emptied has them again soon.
 
@@ -86,7 +86,7 @@ func (r *Rotator) Apart(context.Context) error {
 	return errors.New(apartText(r.missed))
 }
 
-// apart says why this process may not conclude anything from its cache; it is empty if it may.
+// apart returns the reason why this process may not conclude anything from its cache; it is empty if it may.
 func (r *Rotator) apart(ctx context.Context) string {
 	if r.Store == nil {
 		return "this process has no cache"

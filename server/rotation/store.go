@@ -19,7 +19,7 @@ const (
 	retry   = int64(60_000)
 )
 
-// Record returns a tenant's current or last rotation, nil if there is none.
+// Record returns a tenant's current or last rotation, or nil.
 func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 	record, _, err := r.read(ctx, tenant)
 	return record, err
@@ -106,7 +106,7 @@ func (r *Rotator) postpone(ctx context.Context, kind keystore.Kind, name string,
 
 func (r *Rotator) sweepName() string { return "sweep of " + r.Environment }
 
-// Sweep returns the sweep that is under way or was the last. Its number is 0 if there was none.
+// Sweep returns the sweep that is under way or was the last. Its number is 0 before the first sweep.
 func (r *Rotator) Sweep(ctx context.Context) (*Sweep, error) {
 	sweep, _, err := r.readSweep(ctx)
 	return sweep, err

@@ -107,7 +107,7 @@ func (s *Sweep) fault(reason string) {
 	}
 }
 
-// part returns a part by its name, nil if there is none. The empty name is the closing part.
+// part returns a part by its name, or nil. The empty name is the closing part.
 func (s *Sweep) part(name string) *Part {
 	if name == "" {
 		return &s.Closing
@@ -120,8 +120,8 @@ func (s *Sweep) part(name string) *Part {
 	return nil
 }
 
-// claim returns the part that a process is to work on: one that nobody holds, and after all parts the closing
-// one. It returns nil if there is none.
+// claim returns the part that a process is to work on: one without a live holder, and after all parts the closing
+// one. It returns nil if all are held.
 func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
 	if !s.Running() {
 		return nil
@@ -139,7 +139,7 @@ func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
 	return nil
 }
 
-// judge decides whether the sweep is complete, once all parts are done. apart says why the process that ends it does not
+// judge decides whether the sweep is complete, once all parts are done. apart is the reason why the process that ends it does not
 // share its store with all others; it is empty if it does.
 func (s *Sweep) judge(t kv.Topology, apart string, now int64) {
 	switch {
@@ -167,7 +167,7 @@ func (s *Sweep) end(now int64, states map[State]int) {
 	}
 }
 
-// abort ends the sweep if its parts are not those of the store anymore, so that nobody works on them.
+// abort ends the sweep if its parts are not those of the store anymore, so that no process works on them.
 func (s *Sweep) abort() {
 	s.fault(fmt.Sprint("the topology of the store changed: ", s.done(), " of ", len(s.Parts), " parts were done"))
 	for i := range s.Parts {

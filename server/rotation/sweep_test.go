@@ -209,7 +209,7 @@ func TestIncompleteSweeps(t *testing.T) {
 	}
 }
 
-// A cursor that is lost begins the part again; what was found before is not forgotten.
+// A lost cursor begins the part again, and the notes from before stay.
 func TestLostCursor(t *testing.T) {
 	t.Parallel()
 	s, store := faultySite(t, nil)
@@ -255,7 +255,7 @@ func TestDamagedTenantAlone(t *testing.T) {
 	require.Equal(t, s.sweep().Number, record.UnreadableIn)
 }
 
-// A failover that nobody is told of makes the sweep incomplete.
+// An unannounced failover makes the sweep incomplete.
 func TestSweepOverAFailover(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
@@ -281,7 +281,7 @@ func TestSweepOverAFailover(t *testing.T) {
 	s.reads(600)
 }
 
-// Servers with different caches destroy nothing, whichever of them sweeps, and say why; with one cache they do.
+// Servers with different caches destroy nothing, whichever of them sweeps, and report the reason; with one cache they destroy.
 func TestAnotherCache(t *testing.T) {
 	t.Parallel()
 	keys := directory(t, t.TempDir())

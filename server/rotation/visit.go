@@ -219,7 +219,7 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 		if all[i].head = heads[i]; heads[i].Begin == nil || limit == longHead {
 			continue
 		}
-		if _, _, err := format.ParseHeader(heads[i].Begin); err != nil { // it may be longer than what was read
+		if _, _, err := format.ParseHeader(heads[i].Begin); err != nil { // the header may be longer
 			if err := v.read(ctx, all[i:i+1], longHead); err != nil {
 				return err
 			}

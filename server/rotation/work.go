@@ -255,7 +255,7 @@ func (r *Rotator) settleAll(ctx context.Context, documents []keystore.Document, 
 		g.Go(func() error {
 			record, err := r.parse(document.Content)
 			if err != nil || record.State == Idle {
-				return nil // a damaged record is reported to whoever asks for it
+				return nil // Record reports a damaged record
 			}
 			if record.Active() {
 				settled, err := r.settle(ctx, record.Tenant)
