@@ -15,7 +15,7 @@ var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 func getBuffer() *buffer { return buffers.Get().(*buffer) }
 
-// reserve returns an empty slice of at least n bytes of the buffer, for values in the clear. What was there is cleared.
+// reserve returns an empty slice of at least n bytes of the buffer, for values in the clear. Its former content is cleared.
 func (b *buffer) reserve(n int) []byte {
 	clear(b.bytes[:cap(b.bytes)])
 	b.bytes = slices.Grow(b.bytes[:0], n)

@@ -54,7 +54,7 @@ func write(path string, fill func(io.Writer) error, place func(from, to string) 
 }
 
 // ReplaceFrom is Replace with a temporary path of the caller's, in the same file system, which no other writer
-// uses now. What a killed writer left there is overwritten.
+// uses now. A file that a killed writer left there is overwritten.
 func ReplaceFrom(temporary, path string, content []byte) error {
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -130,7 +130,7 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// The end of an outage is noticed although nobody uses a key, by one call now and then.
+// The end of an outage is noticed although no caller uses a key, by one call now and then.
 func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, kek, _ := cached(t)
@@ -262,8 +262,8 @@ func TestClose(t *testing.T) {
 	require.EqualValues(t, 1, kek.calls.Load())
 }
 
-// Metrics report of how many tenants keys are in memory, and how often a use had to wait for the KEK. Nobody
-// waits for a renewal.
+// Metrics report of how many tenants keys are in memory, and how often a use had to wait for the KEK. No
+// caller waits for a renewal.
 func TestCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
@@ -319,7 +319,7 @@ func TestEviction(t *testing.T) {
 	})
 }
 
-// What is in memory of tenants does not depend on how many there were.
+// The memory that tenants take does not depend on how many there were.
 func TestIdleTenantsAreForgotten(t *testing.T) {
 	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t), WithTenants(10))
 	for i := range 500 {

@@ -215,7 +215,7 @@ func (r *Keyring) tenantLocked(id string) *Tenant {
 	return t
 }
 
-// known returns the Tenant of an id, nil if nobody uses it.
+// known returns the Tenant of an id, nil if it is not in use.
 func (r *Keyring) known(id string) *Tenant {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -59,7 +59,7 @@ func (r *Keyring) Restored() (missing int, restored uint64) {
 	return len(r.missing.tenants), r.missing.restored.Load()
 }
 
-// begin returns the document of a tenant that has none in the keystore: a new one if the tenant is new to this
+// begin returns the document of a tenant without one in the keystore: a new one if the tenant is new to this
 // process, else the one from memory, which is written back.
 func (t *Tenant) begin(ctx context.Context) (*envelope.Document, error) {
 	if t.seen.Load() {

@@ -61,7 +61,7 @@ func (q *queue) due(now time.Time) *Tenant {
 	return q.order[0].tenant
 }
 
-// take removes and returns the first tenant, nil if there is none.
+// take removes and returns the first tenant, nil if the queue is empty.
 func (q *queue) take() *Tenant {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,7 +73,7 @@ func (q *queue) take() *Tenant {
 	return one.tenant
 }
 
-// first returns the first tenant, nil if there is none.
+// first returns the first tenant, nil if the queue is empty.
 func (q *queue) first() *Tenant {
 	q.mu.Lock()
 	defer q.mu.Unlock()

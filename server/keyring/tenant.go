@@ -27,7 +27,7 @@ type Tenant struct {
 
 	mu    sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
 	roots roots      // in memory with the keys, to wrap new ones
-	kept  []byte     // the document of a tenant that was shredded, or whose document vanished, also when locked
+	kept  []byte     // the document of a shredded tenant, or one that vanished, also when locked
 	drops dropHooks
 }
 

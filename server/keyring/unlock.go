@@ -109,8 +109,8 @@ func (t *Tenant) reload(ctx context.Context) error {
 	return err
 }
 
-// lastSeen returns the document that is in memory, nil if there is none. That of a tenant that was shredded, or
-// whose document vanished, outlasts the keys. t.mu must be held.
+// lastSeen returns the document that is in memory, nil if it is not. The document of a shredded tenant, and
+// one that vanished, outlast the keys. t.mu must be held.
 func (t *Tenant) lastSeen() []byte {
 	if s := t.state.Load(); s != nil {
 		return s.content

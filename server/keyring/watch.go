@@ -56,7 +56,7 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 // feed is how far a keyring has followed the changes of the keystore.
 type feed struct {
 	position keystore.Position
-	pending  map[*Tenant]bool // whose documents changed and were not read yet
+	pending  map[*Tenant]bool // tenants with a changed document that was not read yet
 	backlog  []*Tenant        // that are reread because changes may have been missed
 }
 
@@ -165,7 +165,7 @@ func (r *Keyring) age(ctx context.Context) {
 		}
 	}
 	r.reloadAll(ctx, reread)
-	if r.health.failing() != nil && r.waiting.len() == 0 { // nobody else would notice that the KEKs work again
+	if r.health.failing() != nil && r.waiting.len() == 0 { // no other call would notice that the KEKs work again
 		if t := r.events.first(); t != nil {
 			r.waiting.set(t, now)
 		}

@@ -32,7 +32,7 @@ var _ Store = (*Directory)(nil)
 
 const (
 	lockName    = ".lock"
-	writingName = ".writing" // what the holder of the lock writes before it is renamed
+	writingName = ".writing" // the file that the holder of the lock writes and renames
 	feedName    = "feed"
 	dueName     = "due"
 )

@@ -67,7 +67,7 @@ func (d *disk) replace(temporary, path string, content []byte) error {
 	return durable.ReplaceFrom(temporary, path, content)
 }
 
-// remove removes a file. One that is missing is no error.
+// remove removes a file. A missing one is not an error.
 func (d *disk) remove(path string) error {
 	if err := d.begin("remove", path); err != nil {
 		return err

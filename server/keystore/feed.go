@@ -143,8 +143,8 @@ func parsePosition(p Position) (number int, offset int64, id string, err error) 
 	return number, offset, id, err
 }
 
-// parseLines appends the entries of whole lines, and returns the position of the last one. What follows the
-// last line was left by a killed writer.
+// parseLines appends the entries of whole lines, and returns the position of the last one. Bytes after the
+// last line were left by a killed writer.
 func parseLines(changes []Change, lines []byte, number int, offset int64) ([]Change, Position) {
 	var next Position
 	for {

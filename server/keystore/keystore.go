@@ -70,10 +70,10 @@ type Position string
 // Store keeps documents. It is safe for concurrent use by several processes. Every method can fail with
 // ErrUnavailable or the context's error.
 type Store interface {
-	// Get returns a document, nil if there is none.
+	// Get returns a document, nil if it does not exist.
 	Get(ctx context.Context, kind Kind, name string) ([]byte, error)
 
-	// Swap replaces the document by another one if it equals old; nil means that there is none. It reports
+	// Swap replaces the document by another one if it equals old; nil is a missing document. It reports
 	// whether the store holds the new document. If the document is neither old nor the new one, Swap changes
 	// nothing and reports false. So if two callers write identical documents, Swap may report true to both.
 	//

@@ -124,7 +124,7 @@ func TestReaderBetweenSteps(t *testing.T) {
 	require.Equal(t, "document", string(<-seen))
 }
 
-// A line that a killed writer cut short is no entry, and the next one is whole.
+// A line that a killed writer cut short is ignored, and the next one is whole.
 func TestCutLine(t *testing.T) {
 	path := t.TempDir()
 	d, err := OpenDirectory(path)

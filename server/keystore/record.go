@@ -49,7 +49,7 @@ func parseRecord(file []byte) (*record, error) {
 	return &record{Document{Name: string(rest[:n]), Content: rest[n:]}, due}, nil
 }
 
-// read returns the record of a document, nil if there is none.
+// read returns the record of a document, nil if it does not exist.
 func (d *Directory) read(kind Kind, name string) (*record, error) {
 	folder, file := d.place(kind, name)
 	return d.readFile(kind, filepath.Base(folder), file)

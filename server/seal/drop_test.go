@@ -103,7 +103,7 @@ func TestDroppedKeysLeaveNoCiphers(t *testing.T) {
 	require.Equal(t, 2, s.kept())
 }
 
-// Keys do not keep sealers that nobody uses any more.
+// Keys do not keep sealers that are not in use any more.
 func TestSealersAreForgotten(t *testing.T) {
 	keys := newDropping()
 	NewSealer(keys)
@@ -115,7 +115,7 @@ func TestSealersAreForgotten(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// What is sealed beside a value (its context, its file's name) does not stay in the memory that calls share.
+// Details of a value (its context, its file's name) do not stay in the memory that calls share.
 func TestScratchIsCleared(t *testing.T) {
 	b := &scratch{room: make([]byte, 0, 512)}
 	h := format.Header{Algorithm: format.AES256GCM, Source: format.FromKeyset, EncryptedAt: 1, Use: format.UseFile, Class: uint8(classify.PHI), Type: format.File}

@@ -121,7 +121,7 @@ func due(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.Empty(t, names)
 }
 
-// Each change of a document replaces its due time; without a document there is none.
+// Each change of a document replaces its due time; a removed document is never due.
 func dueAndSwap(t *testing.T, open func(testing.TB) keystore.Store) {
 	s, one, two := open(t), []byte("one"), []byte("two")
 	setDue(t, s, "x", nil, one, 1000)

@@ -152,7 +152,7 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 	return documents, next, nil
 }
 
-// beginFeed returns the last entry of the feed. It adds one if there is none, so that there is a position that
+// beginFeed returns the last entry of the feed. It adds one to an empty feed, so that there is a position that
 // an emptied store does not contain.
 var beginFeed = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
