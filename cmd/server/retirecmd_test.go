@@ -11,11 +11,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/lifecycle"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // keysets is what coffer keys list --json prints.
@@ -25,7 +27,7 @@ func keysets(t *testing.T, environ []string, args ...string) (all []lifecycle.Ke
 	return all
 }
 
-// makeOlder has the keys of a tenant made a while ago, when servers had heard of them all.
+// makeOlder has the keys of a tenant made a while ago, when servers had heard of them all, and signs them again.
 func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	t.Helper()
 	store, err := keystore.OpenDirectory(filepath.Join(data, "keys"))
@@ -34,11 +36,35 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(old)
 	require.NoError(t, err)
+	kek, err := kms.FromMasterKey(masterA, 600_000)
+	master := filepath.Join(data, "master.key")
+	if _, missing := os.Stat(master); missing == nil {
+		kek, err = kms.OpenFile(master)
+	}
+	require.NoError(t, err)
+	roots := map[format.KeyID]*secret.Key{}
+	for i := range d.Slots {
+		binding := d.BindRoot(d.Slots[i].Root.ID)
+		additional := binding.Append(nil)
+		plain, err := kek.Unwrap(t.Context(), d.Slots[i].Wrapped, additional)
+		require.NoError(t, err)
+		roots[d.Slots[i].Root.ID], err = secret.FromBytes(plain[len(additional):])
+		require.NoError(t, err)
+	}
 	for i := range d.Keysets {
 		for j := range d.Keysets[i].Keys {
 			d.Keysets[i].Keys[j].CreatedAt -= by.Milliseconds()
 		}
 	}
+	for r := range d.Records {
+		clear(r.MAC)
+	}
+	require.NoError(t, d.Sign(func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
+		h := roots[r.Root.ID].MAC(envelope.LabelRecordMAC)
+		h.Write(r.Message)
+		h.Sum(mac[:0])
+		return mac, true
+	}))
 	older, err := d.Append(nil)
 	require.NoError(t, err)
 	swapped, err := store.Swap(t.Context(), keystore.Keysets, tenant, old, older, 0)
@@ -65,6 +91,18 @@ func TestRetireBesideServers(t *testing.T) {
 	before := keysets(t, environ, "--data", data, "--tenant", "clinic")
 	require.Len(t, before, 2)
 	former := map[string]string{before[0].Use: before[0].Primary, before[1].Use: before[1].Primary}
+	// age removes the rotation's record and makes the keys older, while no server runs that could write them again.
+	age := func() {
+		for _, p := range servers {
+			require.Zero(t, p.stop(syscall.SIGTERM))
+		}
+		require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
+		require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
+		makeOlder(t, data, "clinic", 2*time.Hour)
+		for i := range servers {
+			servers[i] = serve(t, data, environ...)
+		}
+	}
 	command := func(verb, use, key string, more ...string) []string {
 		return append([]string{"keys", verb, "--data", data, "--tenant", "clinic", "--use", use, "--class", "phi", "--key", key}, more...)
 	}
@@ -82,10 +120,7 @@ func TestRetireBesideServers(t *testing.T) {
 	require.Contains(t, refused(t, environ, "clinic\n", command("disable", "service", newer["service"])...), "may seal under the key until")
 
 	// The record of the rotation is put aside with its time, the keys are made older.
-	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
-	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
-	makeOlder(t, data, "clinic", 2*time.Hour)
-	time.Sleep(2 * keyring.CheckInterval) // in which the servers see it, and leave it
+	age()
 	table := coffer(t, environ, "keys", "list", "--data", data)
 	require.Regexp(t, `"clinic" +service +phi +`+former["service"][:16]+` +enabled, primary +0d +20\d\d-`, table)
 	require.Regexp(t, `"clinic" +cache +phi +`+newer["cache"][:16]+` +enabled +0d +-`, table)
@@ -111,9 +146,7 @@ func TestRetireBesideServers(t *testing.T) {
 	servers[0].put(clinic, "patient-1", record)
 	require.Contains(t, coffer(t, environ, command("disable", "cache", newer["cache"], "--confirm", "clinic")...), "cache entries: 1, none of them under the key")
 	rotations(t, environ, "--data", data, "--execute", "--tenant", "clinic")
-	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
-	require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
-	makeOlder(t, data, "clinic", 2*time.Hour)
+	age()
 	for _, p := range servers {
 		require.Equal(t, http.StatusOK, first(opens(p)))
 	}
