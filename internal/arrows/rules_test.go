@@ -24,7 +24,7 @@ var shared = map[string][]string{
 }
 
 // tools write what is generated. Nothing is built from them, so they may use what they need below the server.
-var tools = []string{"shared/codes/gen", "shared/format/vectors/gen", "shared/format/vectors/internal/plain"}
+var tools = []string{"shared/codes/gen", "shared/format/vectors/gen", "shared/format/vectors/internal/plain", "shared/format/vectors/internal/reader"}
 
 // layers says how high each concern of the server stands: its packages import lower ones, and those of their
 // own concern.
