@@ -326,6 +326,11 @@ func (h *history) restore() {
 	}
 	for id, t := range b.model.clone() {
 		t.shred(h.shredded[id])
+		if now := h.model[id]; now != nil && now.shredded() { // as a whole: nothing of the backup comes back
+			for line := range t.lines {
+				t.lines[line] = true
+			}
+		}
 		t.destroy(h.destroyed[id])
 		if h.model[id] == nil {
 			h.model[id] = t
