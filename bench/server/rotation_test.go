@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	rotated = 2000 // entries of 1 KiB: many against what begins a rotation, few enough for many rounds
+	rotated = 8000 // entries of 1 KiB: many against what begins a rotation, few enough for many rounds
 	workers = 4
 	window  = 500 * time.Millisecond
 	rounds  = 16

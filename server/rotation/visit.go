@@ -21,7 +21,7 @@ import (
 
 const (
 	pageSize   = 1000
-	headBatch  = 250         // entries whose headers are read at once
+	headBatch  = 100         // entries whose headers are read at once: few enough that others get their turn
 	headLimit  = 512         // bytes of a package that hold the headers of most
 	longHead   = 32 << 10    // bytes that hold every header
 	lookCost   = 10          // entries that are looked at for the price of resealing one, at a limited rate
@@ -38,7 +38,6 @@ type visit struct {
 	r      *Rotator
 	number uint64
 	begun  int64
-	full   bool
 	part   Part
 	limit  *rate.Limiter
 
@@ -70,11 +69,11 @@ type note struct {
 
 func newVisit(r *Rotator, s *Sweep, p Part) *visit {
 	v := &visit{
-		r: r, number: s.Number, begun: s.Started, full: s.Full, part: p, limit: rate.NewLimiter(rate.Inf, 0), tenants: map[string]*tenant{},
+		r: r, number: s.Number, begun: s.Started, part: p, limit: rate.NewLimiter(rate.Inf, 0), tenants: map[string]*tenant{},
 		notes: map[string]*note{}, counts: p.Counts, room: -1,
 	}
 	if r.Rate > 0 && !s.Full {
-		v.limit = rate.NewLimiter(rate.Limit(r.Rate*lookCost), headBatch*lookCost)
+		v.limit = rate.NewLimiter(rate.Limit(r.Rate*lookCost), headBatch)
 	}
 	return v
 }
@@ -319,11 +318,15 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 		}
 		return nil
 	}
-	size := int(max(1, min(batchSize, v.r.Memory.Share()/(batchLimit*copies))))
+	size := int64(batchSize)
+	if v.limit.Limit() == rate.Inf {
+		size *= 4
+	}
+	size = max(1, min(size, v.r.Memory.Share()/(batchLimit*copies)))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for len(names) > 0 {
-		batch := names[:min(len(names), size)]
+		batch := names[:min(len(names), int(size))]
 		names = names[len(batch):]
 		g.Go(func() error {
 			if err := v.limit.WaitN(ctx, len(batch)*(lookCost-1)); err != nil {

@@ -34,7 +34,7 @@ function Progress({ rotation }: { rotation: Rotation }) {
         {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}{reason && `, reason: ${reason}`}.</span> {compromised && <span className="badge class-phi">compromised</span>}
       </p>
       <p className="hint">
-        {reencrypted} entries re-encrypted
+        {reencrypted} re-encrypted
         {failed > 0 && `, ${failed} do not open`}
         {nextAt && `; the next step is due ${dateText(nextAt)}`}
       </p>
