@@ -97,7 +97,9 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 				break
 			}
 			w.sweep.request(n.sweep, n.full)
-			if n.next != 0 && n.sweep == 0 {
+			if w.random.IntN(2) == 0 { // for another tenant
+				w.sweep.request(w.sweep.Number+1, false)
+			} else if n.next != 0 && n.sweep == 0 {
 				w.now = max(w.now, n.next)
 			}
 			w.now = max(w.now, w.sweep.NotBefore)
