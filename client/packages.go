@@ -74,7 +74,7 @@ type openedJSON struct {
 	Text        *string           `json:"text,omitempty"`
 	Data        []byte            `json:"data,omitempty"`
 	ValueType   string            `json:"valueType"`
-	ElementType string            `json:"elementType"`
+	ElementType string            `json:"elementType,omitempty"`
 	Class       string            `json:"class"`
 	KeyID       string            `json:"keyId"`
 	EncryptedAt time.Time         `json:"encryptedAt"`
