@@ -54,6 +54,21 @@ func (r *Keyring) OwnerDocument(ctx context.Context, owner string) (*envelope.Do
 	return d, err
 }
 
+// DocumentsOf returns the keyset documents of tenants, by id. It leaves out those that are missing or cannot be read: Document
+// returns the reason.
+func (r *Keyring) DocumentsOf(ctx context.Context, ids []string) map[string]*envelope.Document {
+	found := make(map[string]*envelope.Document, len(ids))
+	for _, document := range keystore.GetMany(ctx, r.store, keystore.Keysets, ids) {
+		if document.Err != nil || document.Content == nil || checkTenant(document.Name) != nil {
+			continue
+		}
+		if d, err := r.parse(document.Name, document.Content); err == nil {
+			found[document.Name] = d
+		}
+	}
+	return found
+}
+
 // Documents gives the keyset documents of all tenants of this environment.
 func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {

@@ -102,6 +102,25 @@ type Store interface {
 	Where(kind Kind, name string) string
 }
 
+// ManyGetter is an optional capability of a Store: it reads many documents in one step. It returns one for each name, in the order
+// of names: with an error if it cannot be read, and with nil as its content if it does not exist.
+type ManyGetter interface {
+	GetMany(ctx context.Context, kind Kind, names []string) []Document
+}
+
+// GetMany is ManyGetter's method for every store.
+func GetMany(ctx context.Context, s Store, kind Kind, names []string) []Document {
+	if many, ok := s.(ManyGetter); ok {
+		return many.GetMany(ctx, kind, names)
+	}
+	documents := make([]Document, len(names))
+	for i, name := range names {
+		content, err := s.Get(ctx, kind, name)
+		documents[i] = Document{Name: name, Content: content, Err: err}
+	}
+	return documents
+}
+
 // CheckWrite refuses what no document can be, for drivers.
 func CheckWrite(where, name string, document []byte) error {
 	switch {

@@ -1,7 +1,9 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -266,25 +269,45 @@ func (r *Rotator) proceed(ctx context.Context, record *Record) (*Record, error) 
 	}
 	record, err = r.advance(ctx, record, func(record *Record) {
 		record.Former = slices.DeleteFunc(record.Former, func(f Former) bool { return slices.Contains(destroyed, f.Key) })
-		if n = decide(record, sweep, r.now()); len(n.destroy) > 0 {
-			n.next = r.now() + retry
-		}
-		if record.UnreadableIn < sweep.Swept && sweep.Judged {
-			record.Failures, record.Counts.Failed = nil, 0
-		}
-		if n.state == Done {
-			record.end(Done, r.now())
-			return
-		}
-		record.State, record.Next = n.state, n.next
-		if n.sweep > 0 && (n.next == 0 || n.next > r.now()+recheck) {
-			record.Next = r.now() + recheck
-		}
+		record.follow(sweep, r.now())
 	})
 	if err == nil {
 		err = refused
 	}
 	return record, err
+}
+
+// follow brings the state of a rotation that announces nothing up to date with a sweep.
+func (r *Record) follow(sweep *Sweep, now int64) {
+	n := decide(r, sweep, now)
+	if len(n.destroy) > 0 {
+		n.next = now + retry
+	}
+	if r.UnreadableIn < sweep.Swept && sweep.Judged {
+		r.Failures, r.Counts.Failed = nil, 0
+	}
+	if n.state == Done {
+		r.end(Done, now)
+		return
+	}
+	r.State, r.Next = n.state, n.next
+	if n.sweep > 0 && (n.next == 0 || n.next > now+recheck) {
+		r.Next = now + recheck
+	}
+}
+
+// followSwept is settle for a record that was just read, if its rotation only has to follow the sweep that ends. It reports false if
+// there is more to do, or if another process changed the record in between.
+func (r *Rotator) followSwept(ctx context.Context, record *Record, content []byte, sweep *Sweep) (bool, error) {
+	if n := decide(record, sweep, r.now()); record.Announced() || len(n.destroy) > 0 || n.sweep > sweep.Wanted || n.full && !sweep.WantedFull {
+		return false, nil
+	}
+	record.follow(sweep, r.now())
+	changed, _ := json.Marshal(record) // cannot fail: texts and numbers only
+	if bytes.Equal(changed, content) {
+		return true, nil
+	}
+	return keystore.Replace(ctx, r.Keystore, keystore.Rotations, record.Tenant, content, changed, record.Next)
 }
 
 // destroy destroys former keys of the cache, and returns those that are destroyed, or are primaries again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 const (
 	pageSize   = 1000
 	headBatch  = 100         // entries whose headers are read at once: few enough that others get their turn
+	readsAhead = 2           // batches that wait to be visited
+	fullFactor = 4           // batches are as many times larger at full rate
 	headLimit  = 512         // bytes of a package that hold the headers of most
 	longHead   = 32 << 10    // bytes that hold every header
 	lookCost   = 10          // entries that are looked at for the price of resealing one, at a limited rate
@@ -78,9 +81,74 @@ func newVisit(r *Rotator, s *Sweep, p Part) *visit {
 	return v
 }
 
-// run visits the rest of the part. A store that does not answer makes the sweep incomplete.
+// sized returns the size of a batch, which is larger at full rate.
+func (v *visit) sized(batch int) int {
+	if v.limit.Limit() == rate.Inf {
+		batch *= fullFactor
+	}
+	return batch
+}
+
+// run visits the rest of the part. A store that does not answer makes the sweep incomplete. Entries are read ahead of those that are
+// visited.
 func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
+	ctx, stop := context.WithCancel(ctx)
+	ahead := make(chan chan batch, readsAhead)
+	go v.readAhead(ctx, sweeper, ahead)
+	defer func() {
+		stop()
+		for range ahead { // until it is closed
+		}
+	}()
 	saved := v.r.Now()
+	for read := range ahead {
+		b := <-read
+		if b.restart { // if the store is still the same
+			return v.save(ctx, "", false, nil)
+		}
+		err := b.err
+		if err == nil {
+			err = v.visit(ctx, b.entries)
+		}
+		if err == nil && b.ends && b.next != "" && v.r.Now().Sub(saved) >= checkpoint {
+			saved = v.r.Now()
+			err = v.save(ctx, b.next, false, nil)
+		}
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errMoved)) {
+			return err
+		}
+		if err != nil || b.ends && b.next == "" {
+			return errors.Join(v.save(ctx, "", true, err), err)
+		}
+	}
+	return ctx.Err()
+}
+
+// batch is entries whose headers were read.
+type batch struct {
+	entries []entry
+	ends    bool   // they are the last ones of a page
+	next    string // the cursor of the next page, empty after the last one
+	restart bool   // the part cannot be continued from its cursor
+	err     error
+}
+
+// readAhead lists the entries of the rest of the part and reads their headers, a few batches at once, until ctx ends. It closes the
+// channel.
+func (v *visit) readAhead(ctx context.Context, sweeper kv.Sweeper, ahead chan<- chan batch) {
+	defer close(ahead)
+	var reads sync.WaitGroup
+	defer reads.Wait()
+	queue := func(do func() batch) bool {
+		read := make(chan batch, 1)
+		select {
+		case ahead <- read:
+			reads.Go(func() { read <- do() })
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
 	for cursor := string(v.part.Cursor); ; {
 		var keys []string
 		var next string
@@ -88,23 +156,25 @@ func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
 			keys, next, err = sweeper.SweepPage(ctx, v.part.Name, kv.Root, cursor, pageSize)
 			return err
 		})
-		switch {
-		case errors.Is(err, kv.ErrCursor) && cursor != "": // begin again, if the store is still the same
-			return v.save(ctx, "", false, nil)
-		case err == nil:
-			err = v.page(ctx, keys)
+		if err != nil {
+			queue(func() batch { return batch{err: err, restart: errors.Is(err, kv.ErrCursor) && cursor != ""} })
+			return
 		}
-		if err == nil && next != "" && v.r.Now().Sub(saved) >= checkpoint {
-			saved = v.r.Now()
-			err = v.save(ctx, next, false, nil)
+		for ends := false; !ends; {
+			part := keys[:min(len(keys), v.sized(headBatch))]
+			keys = keys[len(part):]
+			ends = len(keys) == 0
+			last := ends
+			if !queue(func() batch {
+				entries, err := v.heads(ctx, part)
+				return batch{entries: entries, ends: last, next: next, err: err}
+			}) {
+				return
+			}
 		}
-		if err != nil && (ctx.Err() != nil || errors.Is(err, errMoved)) {
-			return err
+		if cursor = next; cursor == "" {
+			return
 		}
-		if err != nil || next == "" {
-			return errors.Join(v.save(ctx, next, true, err), err)
-		}
-		cursor = next
 	}
 }
 
@@ -125,38 +195,28 @@ func transient(err error) bool {
 	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 }
 
-// page visits entries.
-func (v *visit) page(ctx context.Context, keys []string) error {
-	for len(keys) > 0 {
-		batch := keys[:min(len(keys), headBatch)]
-		keys = keys[len(batch):]
-		if err := v.limit.WaitN(ctx, len(batch)); err != nil {
-			return err
-		}
-		if err := v.batch(ctx, batch); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // entry is an entry of the cache.
 type entry struct {
 	key, owner, name string
 	head             kv.Sized
 }
 
-// batch reads the headers of entries, and reseals those that are not under the primary of their class.
-func (v *visit) batch(ctx context.Context, keys []string) error {
-	var all []entry
+// heads reads the headers of those keys that are entries of the cache.
+func (v *visit) heads(ctx context.Context, keys []string) ([]entry, error) {
+	if err := v.limit.WaitN(ctx, len(keys)); err != nil {
+		return nil, err
+	}
+	all := make([]entry, 0, len(keys))
 	for _, key := range keys {
 		if owner, collection, name, ok := kv.SplitKey(key); ok && collection == cache.Collection {
 			all = append(all, entry{key: key, owner: owner, name: name})
 		}
 	}
-	if err := v.read(ctx, all, headLimit); err != nil {
-		return err
-	}
+	return all, v.read(ctx, all, headLimit)
+}
+
+// visit reseals the entries that are not under the primary of their class.
+func (v *visit) visit(ctx context.Context, all []entry) error {
 	if err := v.meet(ctx, all); err != nil {
 		return err
 	}
@@ -252,9 +312,17 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 			unknown[owner] = &tenant{}
 		}
 	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	documents := v.r.Ring.DocumentsOf(ctx, slices.Collect(maps.Keys(unknown)))
 	g, _ := errgroup.WithContext(ctx)
 	g.SetLimit(settlesAtOnce)
 	for owner, t := range unknown {
+		if d := documents[owner]; d != nil {
+			v.introduced(t, d)
+			continue
+		}
 		g.Go(func() error { return v.introduce(ctx, owner, t) })
 	}
 	if err := g.Wait(); err != nil {
@@ -264,19 +332,28 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	return nil
 }
 
-// introduce reads a tenant's keysets. If only they cannot be read, that concerns this tenant alone.
+// introduce reads the keysets of one tenant. If only they cannot be read, that concerns this tenant alone.
 func (v *visit) introduce(ctx context.Context, owner string, t *tenant) error {
 	var d *envelope.Document
 	err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Ring.Document(ctx, owner); return err })
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, keyring.ErrNoTenant), errors.Is(err, keyring.ErrTenant), err == nil && d.Shredded():
+	case errors.Is(err, keyring.ErrNoTenant), errors.Is(err, keyring.ErrTenant):
 		t.gone = true
-		return nil
 	case err != nil:
 		t.err = err
-		return nil
+	default:
+		v.introduced(t, d)
+	}
+	return nil
+}
+
+// introduced remembers the primaries of a tenant.
+func (v *visit) introduced(t *tenant, d *envelope.Document) {
+	if d.Shredded() {
+		t.gone = true
+		return
 	}
 	for i := range d.Keysets {
 		if s := &d.Keysets[i]; s.Use == format.UseCache && s.Class.Valid() {
@@ -288,7 +365,6 @@ func (v *visit) introduce(ctx context.Context, owner string, t *tenant) error {
 	if room := d.Room(); v.room < 0 || room < v.room {
 		v.room = room
 	}
-	return nil
 }
 
 func (t *tenant) isPrimary(key Key) bool {
@@ -318,11 +394,7 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 		}
 		return nil
 	}
-	size := int64(batchSize)
-	if v.limit.Limit() == rate.Inf {
-		size *= 4
-	}
-	size = max(1, min(size, v.r.Memory.Share()/(batchLimit*copies)))
+	size := max(1, min(int64(v.sized(batchSize)), v.r.Memory.Share()/(batchLimit*copies)))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for len(names) > 0 {

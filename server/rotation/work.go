@@ -235,8 +235,11 @@ func (r *Rotator) closeSweep(ctx context.Context, s *Sweep, sweeper kv.Sweeper) 
 		if err != nil {
 			return err
 		}
-		if err := r.settleAll(ctx, documents, states); err != nil {
+		if err := r.settleAll(ctx, s, documents, states); err != nil {
 			return err
+		}
+		if now, err := r.Sweep(ctx); err == nil && now.Number == s.Number {
+			s = now // with the sweeps that rotations want by now
 		}
 		if after = next; after == "" {
 			break
@@ -246,8 +249,8 @@ func (r *Rotator) closeSweep(ctx context.Context, s *Sweep, sweeper kv.Sweeper) 
 	return err
 }
 
-// settleAll looks at rotations, and counts them by their state.
-func (r *Rotator) settleAll(ctx context.Context, documents []keystore.Document, states map[State]int) error {
+// settleAll looks at rotations at the end of a sweep, and counts them by their state.
+func (r *Rotator) settleAll(ctx context.Context, sweep *Sweep, documents []keystore.Document, states map[State]int) error {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(settlesAtOnce)
@@ -258,15 +261,8 @@ func (r *Rotator) settleAll(ctx context.Context, documents []keystore.Document, 
 				return nil // Record reports a damaged record
 			}
 			if record.Active() {
-				settled, err := r.settle(ctx, record.Tenant)
-				if err != nil && ctx.Err() == nil {
-					err = r.postpone(ctx, keystore.Rotations, record.Tenant, r.now()) // settleDue tells
-				}
-				if err != nil {
+				if record, err = r.settleSwept(ctx, record, document.Content, sweep); err != nil || record == nil {
 					return err
-				}
-				if settled != nil {
-					record = settled
 				}
 			}
 			mu.Lock()
@@ -276,4 +272,16 @@ func (r *Rotator) settleAll(ctx context.Context, documents []keystore.Document, 
 		})
 	}
 	return g.Wait()
+}
+
+// settleSwept is settle for a rotation whose record was just read. Most rotations only have to follow the sweep, which takes one write.
+func (r *Rotator) settleSwept(ctx context.Context, record *Record, content []byte, sweep *Sweep) (*Record, error) {
+	if followed, err := r.followSwept(ctx, record, content, sweep); err == nil && followed {
+		return record, nil
+	}
+	settled, err := r.settle(ctx, record.Tenant)
+	if err != nil && ctx.Err() == nil {
+		return record, r.postpone(ctx, keystore.Rotations, record.Tenant, r.now()) // settleDue reports the error
+	}
+	return settled, err
 }

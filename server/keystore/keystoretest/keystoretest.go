@@ -20,7 +20,7 @@ import (
 func Run(t *testing.T, fresh func(t *testing.T) (open func(t testing.TB) keystore.Store)) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) keystore.Store){
 		"swap": swap, "repeated": repeated, "names": names, "all": all, "pages": pages, "contention": contention,
-		"sizes": sizes, "cancelled": cancelled, "changes": changes, "many changes": manyChanges, "due": due, "due and swap": dueAndSwap,
+		"many": many, "sizes": sizes, "cancelled": cancelled, "changes": changes, "many changes": manyChanges, "due": due, "due and swap": dueAndSwap,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
@@ -71,6 +71,16 @@ func repeated(t *testing.T, open func(testing.TB) keystore.Store) {
 		require.True(t, swaps(t, s, "x", two, nil))
 	}
 	require.False(t, swaps(t, s, "x", one, two))
+}
+
+// GetMany returns one document for each name, in the order of names. The content of a missing one is nil.
+func many(t *testing.T, open func(testing.TB) keystore.Store) {
+	s := open(t)
+	require.True(t, swaps(t, s, "a", nil, []byte("one")))
+	require.True(t, swaps(t, s, "", nil, []byte("two")))
+	require.Equal(t, []keystore.Document{{Name: "", Content: []byte("two")}, {Name: "none"}, {Name: "a", Content: []byte("one")}},
+		keystore.GetMany(t.Context(), s, keystore.Keysets, []string{"", "none", "a"}))
+	require.Empty(t, keystore.GetMany(t.Context(), s, keystore.Keysets, nil))
 }
 
 // Any text is a name of its own, in each kind.

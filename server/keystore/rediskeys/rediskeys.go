@@ -23,7 +23,10 @@ import (
 // Store is a keystore.Store over a client of Redis.
 type Store struct{ client redis.UniversalClient }
 
-var _ keystore.Store = (*Store)(nil)
+var (
+	_ keystore.Store      = (*Store)(nil)
+	_ keystore.ManyGetter = (*Store)(nil)
+)
 
 // New returns a store over a client, which remains the caller's.
 func New(client redis.UniversalClient) *Store { return &Store{client} }
@@ -62,6 +65,25 @@ func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) ([]byt
 		return nil, s.failed(kind, name, err)
 	}
 	return content, nil
+}
+
+// GetMany implements keystore.ManyGetter in one pipeline.
+func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string) []keystore.Document {
+	pipe := s.client.Pipeline()
+	replies := make([]*redis.StringCmd, len(names))
+	for i, name := range names {
+		replies[i] = pipe.Get(ctx, s.Where(kind, name))
+	}
+	_, _ = pipe.Exec(ctx) // the replies have its errors
+	documents := make([]keystore.Document, len(names))
+	for i, name := range names {
+		content, err := replies[i].Bytes()
+		documents[i] = keystore.Document{Name: name, Content: content}
+		if err != nil && !errors.Is(err, redis.Nil) {
+			documents[i].Err = s.failed(kind, name, err)
+		}
+	}
+	return documents
 }
 
 // swapScript takes the keys of the document, the names, the due times and the feed; and whether there is a

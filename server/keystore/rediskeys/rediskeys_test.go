@@ -182,3 +182,15 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 		require.Equal(t, 4, count.n)
 	}
 }
+
+// A document that cannot be read spoils no other one, and does not look like one that is missing.
+func TestGetManyUnreadable(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	s := rediskeys.New(client)
+	_, err := s.Swap(t.Context(), keystore.Keysets, "a", nil, []byte("one"), 0)
+	require.NoError(t, err)
+	require.NoError(t, client.LPush(t.Context(), s.Where(keystore.Keysets, "b"), "two").Err())
+	found := keystore.GetMany(t.Context(), s, keystore.Keysets, []string{"b", "a"})
+	require.ErrorIs(t, found[0].Err, keystore.ErrUnavailable)
+	require.Equal(t, keystore.Document{Name: "a", Content: []byte("one")}, found[1])
+}
