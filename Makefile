@@ -6,7 +6,7 @@
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
 # make man    its manual pages, in build/man
-# make soak   the long runs: kills by the hundred, random histories, fuzzing
+# make soak   the long runs: kills by the hundred, random histories, many tenants, fuzzing
 
 SHELL := /bin/bash -o pipefail
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum))
@@ -64,6 +64,8 @@ soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery ./server/rotation
 	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -run TestShredIsSeenByTheFleet -v ./server/keyring
 	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server
+	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -v -run 'TestShredIsSeenByTheFleet|TestTenThousandTenants' ./server/keyring
+	COFFER_SOAK_TENANTS=100000 COFFER_SOAK_ENTRIES=10000000 go test -count=1 -timeout 60m -v ./bench/soak
 	scripts/fuzz.sh $(FUZZTIME)
 
 clean:

@@ -1,0 +1,74 @@
+package soak
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// heapLimit bounds what recovery has on the heap, in bytes, for any number of tenants.
+const heapLimit = 64 << 20
+
+func recoveryOf(t *testing.T, store keystore.Store, ring *keyring.Keyring) *recovery.Recovery {
+	return recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}})
+}
+
+// A backup of many documents is written, proven and restored in little memory.
+func TestRecoveryMemory(t *testing.T) {
+	n, full := tenantCount(t)
+	store := rediskeys.New(redistest.Start(t).Client(t))
+	ring := open(t, store)
+	populate(t, ring, n, classify.PHI)
+	path := filepath.Join(t.TempDir(), "backup")
+
+	from, most := recoveryOf(t, store, ring), map[string]uint64{}
+	most["Backup"] = peak(t, func() error {
+		file, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		tenants, err := from.Backup(t.Context(), file)
+		if err == nil && tenants != n {
+			err = fmt.Errorf("a backup of %d tenants", tenants)
+		}
+		return err
+	})
+	file, err := os.Open(path)
+	require.NoError(t, err)
+	defer file.Close()
+	most["Drill"] = peak(t, func() error {
+		drill, err := from.Drill(t.Context(), file)
+		if err == nil && drill.Keys != n {
+			err = fmt.Errorf("a drill of %d keys", drill.Keys)
+		}
+		return err
+	})
+	empty := rediskeys.New(redistest.Start(t).Client(t))
+	to := recoveryOf(t, empty, open(t, empty))
+	most["Restore"] = peak(t, func() error {
+		restored, err := to.Restore(t.Context(), file, nil, false)
+		if err == nil && len(restored.Changes) != n {
+			err = fmt.Errorf("a restore of %d tenants", len(restored.Changes))
+		}
+		return err
+	})
+	info, err := file.Stat()
+	require.NoError(t, err)
+	for _, what := range []string{"Backup", "Drill", "Restore"} {
+		report(t, fmt.Sprintf("%s of %d documents of together %s", what, n, mebibytes(uint64(info.Size()))), "at most ", mebibytes(most[what]), " of heap")
+		if full {
+			require.Less(t, most[what], uint64(heapLimit))
+		}
+	}
+}

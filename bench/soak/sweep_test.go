@@ -1,0 +1,138 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+const (
+	filled = classify.PHI // the class of all entries
+	empty  = classify.PII // a class with keys and without entries: rotating it reseals nothing
+	rounds = 3
+)
+
+// A sweep is nearly as fast as a plain loop of SCAN and GET over the same entries, and takes about as long if all
+// tenants are rotated as if one is.
+func TestSweep(t *testing.T) {
+	n, full := tenantCount(t)
+	entries, _ := size(t, "COFFER_SOAK_ENTRIES", 100*n)
+	server := redistest.Start(t)
+	client := server.Client(t)
+	keys, store := rediskeys.New(client), rediskv.New(client)
+	ring := open(t, keys)
+	began := time.Now()
+	populate(t, ring, n, filled, empty)
+	t.Logf("made %d tenants in %s", n, time.Since(began))
+	began = time.Now()
+	each(t, n, func(i int) error {
+		tenant, err := ring.Tenant(t.Context(), name(i))
+		if err != nil {
+			return err
+		}
+		items := make([]cache.Item, entries/n)
+		for j := range items {
+			items[j] = cache.Item{Key: fmt.Sprint("entry-", j), Value: make([]byte, 32), Class: filled}
+		}
+		return cache.New(store, seal.NewSealer(tenant), cache.WithMaxTTL(filled, 24*time.Hour)).SetMany(t.Context(), items)
+	})
+	entries = entries / n * n
+	t.Logf("wrote %d entries in %s", entries, time.Since(began))
+
+	rotator := rotation.New(rotation.Options{
+		Ring: ring, Keystore: keys, Environment: environment, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
+	})
+	rotate := func(tenants int) time.Duration {
+		began := time.Now()
+		each(t, tenants, func(i int) error {
+			_, err := rotator.Begin(t.Context(), name(i), rotation.Order{Class: empty})
+			return err
+		})
+		begun := time.Now()
+		sweep := finish(t, rotator)
+		t.Logf("%d tenants: begun in %s, swept in %s of which closing took %s", tenants, begun.Sub(began), time.Since(begun),
+			time.Duration(sweep.Ended-sweep.Last[0].Ended)*time.Millisecond)
+		require.Equal(t, entries, sweep.Last[0].Scanned)
+		require.Equal(t, tenants, sweep.States[rotation.Grace])
+		return time.Since(begun)
+	}
+	var loop, one time.Duration
+	for range rounds {
+		took := timed(t, func() error { return plain(t.Context(), client, entries) })
+		t.Logf("a plain loop took %s", took)
+		if swept := rotate(1); loop == 0 {
+			loop, one = took, swept
+		} else {
+			loop, one = min(loop, took), min(one, swept)
+		}
+	}
+	all := rotate(n)
+
+	rate := loop.Seconds() / one.Seconds()
+	report(t, fmt.Sprintf("A sweep of %d entries of %d tenants, against SCAN and pipelined GET", entries, n),
+		fmt.Sprintf("%.0f entries/s, %.2f of the loop's rate", float64(entries)/one.Seconds(), rate))
+	ratio := all.Seconds() / one.Seconds()
+	report(t, fmt.Sprintf("A sweep for the rotations of %d tenants, against one", n), fmt.Sprintf("%.2f times as long", ratio))
+	if full {
+		require.GreaterOrEqual(t, rate, 0.8)
+		require.LessOrEqual(t, ratio, 1.1)
+	}
+}
+
+// finish works until the wanted sweep ends.
+func finish(t *testing.T, rotator *rotation.Rotator) *rotation.Sweep {
+	for {
+		_, err := rotator.Work(t.Context())
+		require.NoError(t, err)
+		sweep, err := rotator.Sweep(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, sweep.Fault)
+		if !sweep.Running() && sweep.Number >= sweep.Wanted {
+			return sweep
+		}
+	}
+}
+
+// plain reads all entries: pages of SCAN, each followed by one pipeline of GET.
+func plain(ctx context.Context, client *redis.Client, want int) error {
+	read := 0
+	for cursor := uint64(0); ; {
+		keys, next, err := client.Scan(ctx, cursor, kv.Root+"*", 1000).Result()
+		if err != nil {
+			return err
+		}
+		pipe := client.Pipeline()
+		values := make([]*redis.StringCmd, len(keys))
+		for i, key := range keys {
+			values[i] = pipe.Get(ctx, key)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return err
+		}
+		for _, value := range values {
+			if len(value.Val()) > 0 {
+				read++
+			}
+		}
+		if cursor = next; cursor == 0 {
+			break
+		}
+	}
+	if read != want {
+		return fmt.Errorf("read %d entries of %d", read, want)
+	}
+	return nil
+}
