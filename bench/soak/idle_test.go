@@ -43,6 +43,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before := live()
 	maker := open(t, f.store)
 	populate(t, maker, n, classify.PHI)
+	maker.Sealed() // as a server asks every ten seconds
 	f.made = settled() - min(before, settled())
 	maker.Close()
 	runtime.KeepAlive(maker)

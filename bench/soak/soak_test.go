@@ -105,10 +105,10 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// live returns the bytes of the objects on the heap that are in use.
+// live returns the bytes on the heap that a forced garbage collection found in use.
 func live() uint64 {
 	runtime.GC()
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }

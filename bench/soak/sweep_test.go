@@ -22,7 +22,7 @@ import (
 const (
 	filled = classify.PHI // the class of all entries
 	empty  = classify.PII // a class with keys and without entries: rotating it reseals nothing
-	rounds = 3
+	rounds = 2
 )
 
 // A sweep is nearly as fast as a plain loop of SCAN and GET over the same entries, and takes about as long if all

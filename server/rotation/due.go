@@ -79,10 +79,11 @@ type used map[string]map[format.KeyID]uint64
 
 // save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
 func (u used) save(ctx context.Context, r *Rotator) (failed error) {
+	counted := r.Ring.Sealed() // in any case, or the keyring would keep a counter for each key that was ever in memory
 	if r.Uses == 0 {
 		return nil
 	}
-	for tenant, sealed := range r.Ring.Sealed() {
+	for tenant, sealed := range counted {
 		if u[tenant] == nil {
 			u[tenant] = map[format.KeyID]uint64{}
 		}
