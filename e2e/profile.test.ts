@@ -66,15 +66,15 @@ async function keyBytes(document: Uint8Array, salts: Uint8Array[]): Promise<Map<
   };
   const slotSecret = derive(master, 'master key');
   const keys = new Map([['master key', master], ['slot secret', slotSecret], ['slot wrapping key', derive(slotSecret, 'wrapping key')]]);
-  const slot = new Reader(core.output(core.call.slot(handle, 0)), 16 + 2 + 8);
-  const [rootId] = [slot.take(32), slot.take(32 + 16 + 4 + 2)];
-  const root = unwrap(derive(slotSecret, 'wrapping key'), slot.take(slot.uint(2)), binding(0, 0, rootId));
+  const slot = new Reader(core.output(core.call.slot(handle, 0)), 16 + 1 + 8);
+  const [name] = [slot.take(52), slot.take(32 + 16 + 4 + 2 + 2)];
+  const root = unwrap(derive(slotSecret, 'wrapping key'), slot.take(slot.uint(2)), binding(0, 0, name));
   keys.set('root', root).set('root wrapping key', derive(root, 'wrapping key'));
   for (let i = 0, n = core.call.key(handle, i); n > 0; n = core.call.key(handle, ++i)) {
     const r = new Reader(core.output(n));
     const [use, cls] = [r.uint(1), r.uint(1)];
     r.uint(1);
-    const [id] = [r.take(32), r.take(32)];
+    const [id] = [r.take(32), r.take(52)];
     const dek = unwrap(derive(root, 'wrapping key'), r.take(r.uint(2)), binding(use, cls, id));
     keys.set(`data key ${cls}`, dek);
     for (const [j, salt] of salts.entries()) keys.set(`message key ${cls} ${j}`, derive(dek, 'message key', salt));

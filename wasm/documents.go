@@ -17,6 +17,7 @@ var errHandle = &codes.Error{Of: "closed", Text: "no such session"}
 type session struct {
 	document *envelope.Document
 	index    *envelope.Index
+	records  []envelope.Record // of the document, while they are read
 	single   format.Header // of packages without a keyset: source, iterations and key id
 	writers  [format.Uses + 1][classify.PHI + 1]writer
 }
@@ -176,8 +177,8 @@ func slot(handle, i int32) (result int32) {
 	return output(d.Slots[i].Append(out), nil)
 }
 
-// key writes key i, counted over all keysets: use, class, state, id, root id, 16-bit length and wrapped
-// bytes; 0 past the last.
+// key writes key i, counted over all keysets: use, class, state, id, root, 16-bit length and wrapped
+// bytes; 0 past the last. The root is as records name it.
 //
 //go:wasmexport key
 func key(handle, i int32) (result int32) {
@@ -193,15 +194,15 @@ func key(handle, i int32) (result int32) {
 		}
 		k := &set.Keys[i]
 		b := append(out, byte(set.Use), byte(set.Class), byte(k.State))
-		b = append(append(b, k.ID[:]...), k.Root.ID[:]...)
+		b = k.Root.Append(append(b, k.ID[:]...))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(k.Wrapped)))
 		return output(append(b, k.Wrapped...), nil)
 	}
 	return 0
 }
 
-// record writes authenticated record i: the length of its MAC in a byte, the MAC, the id of its root and the message that the MAC is
-// of; 0 past the last. The MAC of a record that is to be signed is zero, and so is the root of a shred record.
+// record writes authenticated record i: the length of its MAC in a byte, the MAC, its root and the message that the MAC is of; 0 past
+// the last. The MAC of a record that is to be signed is zero, and so is the root of a shred record.
 //
 //go:wasmexport record
 func record(handle, i int32) (result int32) {
@@ -210,14 +211,19 @@ func record(handle, i int32) (result int32) {
 	if err != nil {
 		return failed(err)
 	}
-	for r := range d.Records {
-		if i--; i >= 0 {
-			continue
+	s := sessions[handle]
+	if i == 0 { // once for all of them, or reading a document of thousands takes their square
+		s.records = nil
+		for r := range d.Records {
+			s.records = append(s.records, *r)
 		}
-		b := append(append(append(out, byte(len(r.MAC))), r.MAC...), r.Root.ID[:]...)
-		return output(append(b, r.Message...), nil)
 	}
-	return 0
+	if int(i) >= len(s.records) {
+		return 0
+	}
+	r := &s.records[i]
+	b := r.Root.Append(append(append(out, byte(len(r.MAC))), r.MAC...))
+	return output(append(b, r.Message...), nil)
 }
 
 // sign sets the MAC of authenticated record i; the input is the MAC of 32 bytes.
@@ -263,7 +269,7 @@ func checkSlot(handle, i int32) (result int32) {
 	return output(out, err)
 }
 
-// binding writes the additional data of a wrapped key whose id is the input; use and class 0 say a root.
+// binding writes the additional data of a wrapped key whose id is the input. Use 0 says that it is a root, and the input its name.
 //
 //go:wasmexport binding
 func binding(handle, use, class int32) (result int32) {
@@ -271,6 +277,11 @@ func binding(handle, use, class int32) (result int32) {
 	d, err := documentOf(handle)
 	if err != nil {
 		return failed(err)
+	}
+	if use == 0 {
+		root, err := envelope.ParseRoot(input(envelope.RootSize))
+		b := d.BindRoot(root)
+		return output(b.Append(out), err)
 	}
 	b := d.BindKey(format.Use(small(use)), small(class), format.KeyID(input(format.KeyIDSize)))
 	return output(b.Append(out), nil)

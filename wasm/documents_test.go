@@ -75,8 +75,8 @@ func TestDocument(t *testing.T) {
 	fifthKey, sixthKey := s.call(nil, "key", reopened, 4), s.call(nil, "key", reopened, 5)
 	primary := s.call(nil, "primary", reopened, format.UseStorage, classify.PHI)
 	noPrimary := s.call(nil, "primary", reopened, format.UseCache, classify.PHI)
-	rootBinding, key := want.BindRoot(format.KeyID{2}), want.BindKey(format.UseStorage, 5, format.KeyID{14})
-	bound := s.call(rootBinding.ID[:], "binding", reopened, 0, 0)
+	rootBinding, key := want.BindRoot(want.Slots[0].Root), want.BindKey(format.UseStorage, 5, format.KeyID{14})
+	bound := s.call(want.Slots[0].Root.Append(nil), "binding", reopened, 0, 0)
 	keyBinding := s.call(key.ID[:], "binding", reopened, format.UseStorage, 5)
 	s.call(nil, "closeSession", reopened)
 	closed := s.call(nil, "encodeDocument", reopened)
@@ -87,7 +87,7 @@ func TestDocument(t *testing.T) {
 	require.Zero(t, answers[pastRecords].Result)
 	i := 0
 	for r := range want.Records {
-		require.Equal(t, slices.Concat([]byte{32}, make([]byte, 32), r.Root.ID[:], r.Message), answers[messages[i]].bytes(t))
+		require.Equal(t, slices.Concat([]byte{32}, make([]byte, 32), r.Root.Append(nil), r.Message), answers[messages[i]].bytes(t))
 		i++
 	}
 	require.Equal(t, encoded, answers[written].bytes(t))
@@ -97,7 +97,7 @@ func TestDocument(t *testing.T) {
 	require.Equal(t, slot, answers[firstSlot].bytes(t))
 	require.Zero(t, answers[secondSlot].Result)
 	phi := want.Keysets[4].Keys[0]
-	require.Equal(t, string([]byte{1, 5, 1})+string(phi.ID[:])+string(phi.Root.ID[:])+"\x00\x3c"+string(phi.Wrapped),
+	require.Equal(t, string([]byte{1, 5, 1})+string(phi.ID[:])+string(phi.Root.Append(nil))+"\x00\x3c"+string(phi.Wrapped),
 		string(answers[fifthKey].bytes(t)))
 	require.Zero(t, answers[sixthKey].Result)
 	require.Equal(t, phi.ID[:], answers[primary].bytes(t))

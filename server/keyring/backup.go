@@ -114,7 +114,7 @@ func NewBackupKey(ctx context.Context, keks kms.Set, environment string) (*secre
 			return nil, nil, err
 		}
 	}
-	return key, d.Slots, d.Sign(authenticator(roots{root.ID: {key: key}}, nil))
+	return key, d.Slots, d.Sign(authenticator(roots{root: {key: key}}, nil))
 }
 
 // BackupKey has the KEKs unwrap the key of a backup. The URLs in it are compared, never dialled. It returns
@@ -125,7 +125,7 @@ func BackupKey(ctx context.Context, keks kms.Set, b *envelope.Backup) (*secret.K
 	for i := range b.Slots {
 		one, err := unwrapSlot(ctx, keks, place, &b.Slots[i], new(health))
 		if err == nil {
-			return one.key, place.Verify(authenticator(roots{b.Slots[i].Root.ID: one}, nil))
+			return one.key, place.Verify(authenticator(roots{b.Slots[i].Root: one}, nil))
 		}
 		if failed == error(kms.ErrWrongKey) {
 			failed = err

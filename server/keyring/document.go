@@ -26,18 +26,25 @@ func (r *Keyring) parse(id string, content []byte) (*envelope.Document, error) {
 	return d, nil
 }
 
-// read gives a tenant's document and its bytes; neither where there is none.
+// read gives a tenant's document and its bytes; neither where there is none. Its shred records are verified, so that nobody
+// takes it for shredded because of a forged one; the other records are not.
 func (r *Keyring) read(ctx context.Context, id string) (*envelope.Document, []byte, error) {
 	content, err := r.store.Get(ctx, keystore.Keysets, id)
 	if err != nil || content == nil {
 		return nil, nil, err
 	}
 	d, err := r.parse(id, content)
-	return d, content, err
+	if err == nil {
+		err = r.verifyShreds(ctx, d)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, content, nil
 }
 
 // Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns
-// ErrNoTenant where there is none. No KEK is asked.
+// ErrNoTenant where there is none. No KEK is asked, except for the system document if the tenant has shred records.
 func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err
@@ -75,7 +82,7 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 		for document, err := range keystore.All(ctx, r.store, keystore.Keysets) {
 			var d *envelope.Document
 			if err == nil {
-				d, err = r.parseAny(document)
+				d, err = r.parseAny(ctx, document)
 			}
 			if err == nil && (d == nil || d.Owner == systemID) {
 				continue
@@ -97,7 +104,7 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 			return nil, "", err
 		}
 		for _, document := range documents {
-			d, err := r.parseAny(document)
+			d, err := r.parseAny(ctx, document)
 			if err != nil {
 				return nil, "", err
 			}
@@ -113,7 +120,7 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 }
 
 // parseAny reads the document of whatever tenant; nil where it is of another environment.
-func (r *Keyring) parseAny(document keystore.Document) (*envelope.Document, error) {
+func (r *Keyring) parseAny(ctx context.Context, document keystore.Document) (*envelope.Document, error) {
 	if document.Err != nil {
 		return nil, document.Err
 	}
@@ -123,6 +130,9 @@ func (r *Keyring) parseAny(document keystore.Document) (*envelope.Document, erro
 	}
 	if d.Environment != r.environment {
 		return nil, nil
+	}
+	if err := r.verifyShreds(ctx, d); err != nil {
+		return nil, err
 	}
 	return d, nil
 }

@@ -243,10 +243,13 @@ func (r *Keyring) admitted(t *Tenant) {
 	}
 }
 
-// dropped forgets a tenant whose keys were dropped.
+// dropped forgets a tenant whose keys were dropped, unless its document is to outlast them. t.mu must be held.
 func (r *Keyring) dropped(t *Tenant) {
 	r.events.remove(t)
 	r.waiting.remove(t)
+	if t.kept != nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.Remove(t.id)

@@ -32,7 +32,7 @@ func TestReplaceRoots(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, now.Roots(), 1)
 	require.EqualValues(t, 2, now.Roots()[0].Generation)
-	require.Nil(t, leaked[now.Roots()[0].ID].key)
+	require.Nil(t, leaked[now.Roots()[0]].key)
 	for _, k := range now.Keyset(format.UseCache, classify.PHI).Keys {
 		for _, root := range leaked {
 			_, err := root.key.Unwrap(k.Wrapped, now.BindKey(format.UseCache, uint8(classify.PHI), k.ID))

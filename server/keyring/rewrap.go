@@ -29,10 +29,10 @@ func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun t
 	err = r.tenant(tenant).edit(ctx, func(d *envelope.Document, opened roots) error {
 		wrapped = 0
 		for _, root := range d.Roots() {
-			if proof.opens(d, root.ID) {
+			if proof.opens(d, root) {
 				continue
 			}
-			one := opened[root.ID]
+			one := opened[root]
 			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, root, one.key)
 			if err != nil {
 				return err
@@ -71,7 +71,7 @@ func (r *Keyring) RetireSlots(ctx context.Context, tenant string, proof Proof) (
 	err = r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
 		retired = 0
 		for _, root := range d.Roots() {
-			if !proof.opens(d, root.ID) {
+			if !proof.opens(d, root) {
 				return fmt.Errorf("keyring: %s: only the former KEK opens one of its roots: %w", r.where(tenant), ErrInUse)
 			}
 		}
@@ -109,9 +109,9 @@ type Proof struct {
 func (p *Proof) Whole() bool { return len(p.Missing) == 0 && len(p.Damaged) == 0 && !p.Altered }
 
 // opens reports whether a slot of the proof is one of the root's, still.
-func (p *Proof) opens(d *envelope.Document, root format.KeyID) bool {
+func (p *Proof) opens(d *envelope.Document, root envelope.Root) bool {
 	for i := range d.Slots {
-		if s := &d.Slots[i]; s.Root.ID == root && p.Slots[s.ID] {
+		if s := &d.Slots[i]; s.Root == root && p.Slots[s.ID] {
 			return true
 		}
 	}
@@ -123,7 +123,7 @@ func (p *Proof) opens(d *envelope.Document, root format.KeyID) bool {
 func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.Time) (Proof, error) {
 	p, opened := Proof{Slots: map[[16]byte]bool{}}, roots{}
 	for _, root := range d.Roots() {
-		if err := p.prove(ctx, d, root.ID, keks, since, opened); err != nil {
+		if err := p.prove(ctx, d, root, keks, since, opened); err != nil {
 			return p, err
 		}
 	}
@@ -137,7 +137,7 @@ func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.T
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			root, ok := opened[k.Root.ID]
+			root, ok := opened[k.Root]
 			if !ok || k.State == envelope.Destroyed {
 				continue
 			}
@@ -154,21 +154,21 @@ func Prove(ctx context.Context, d *envelope.Document, keks kms.Set, since time.T
 }
 
 // prove tries the slots of one root.
-func (p *Proof) prove(ctx context.Context, d *envelope.Document, id format.KeyID, keks kms.Set, since time.Time, opened roots) error {
+func (p *Proof) prove(ctx context.Context, d *envelope.Document, name envelope.Root, keks kms.Set, since time.Time, opened roots) error {
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if s.Root.ID != id || s.Kind != envelope.SlotKMS || !since.IsZero() && s.CreatedAt < since.UnixMilli() {
+		if s.Root != name || s.Kind != envelope.SlotKMS || !since.IsZero() && s.CreatedAt < since.UnixMilli() {
 			continue
 		}
 		one, err := unwrapSlot(ctx, keks, d, s, new(health))
 		if err == nil {
-			opened[id], p.Slots[s.ID] = one, true
+			opened[name], p.Slots[s.ID] = one, true
 			return nil
 		}
 		if !answered(err) {
 			return err
 		}
 	}
-	p.Missing = append(p.Missing, id)
+	p.Missing = append(p.Missing, name.ID)
 	return nil
 }

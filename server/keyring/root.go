@@ -13,7 +13,6 @@ import (
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // root is a root in memory, with the KEK that opened it.
@@ -23,12 +22,12 @@ type root struct {
 }
 
 // roots are the roots of a tenant that this keyring's KEKs open.
-type roots map[format.KeyID]root
+type roots map[envelope.Root]root
 
-func (all roots) keys() map[format.KeyID]*secret.Key {
-	keys := make(map[format.KeyID]*secret.Key, len(all))
-	for id, one := range all {
-		keys[id] = one.key
+func (all roots) keys() map[envelope.Root]*secret.Key {
+	keys := make(map[envelope.Root]*secret.Key, len(all))
+	for name, one := range all {
+		keys[name] = one.key
 	}
 	return keys
 }
@@ -38,7 +37,7 @@ func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
 	var newest *envelope.Slot
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if one, ok := all[s.Root.ID]; ok && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
+		if one, ok := all[s.Root]; ok && one.kek == kek && (newest == nil || s.CreatedAt > newest.CreatedAt) {
 			newest = s
 		}
 	}
@@ -56,7 +55,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 	var failed error
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if s.Kind != envelope.SlotKMS || opened[s.Root.ID].key != nil {
+		if s.Kind != envelope.SlotKMS || opened[s.Root].key != nil {
 			continue
 		}
 		one, err := unwrapSlot(ctx, r.keks, d, s, &r.health)
@@ -66,7 +65,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 		case err != nil:
 			failed = err
 		default:
-			opened[s.Root.ID] = one
+			opened[s.Root] = one
 		}
 	}
 	switch {
@@ -81,7 +80,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 // covers reports whether every root that the document names is open, so that every record of it can be verified.
 func covers(d *envelope.Document, opened roots) bool {
 	for _, root := range d.Roots() {
-		if opened[root.ID].key == nil {
+		if opened[root].key == nil {
 			return false
 		}
 	}
@@ -104,7 +103,7 @@ func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *enve
 
 // wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
 func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envelope.Root, key *secret.Key) (envelope.Slot, error) {
-	binding := d.BindRoot(key.ID())
+	binding := d.BindRoot(root)
 	additional := binding.Append(nil)
 	plain := key.Append(bytes.Clone(additional))
 	defer clear(plain)
@@ -118,7 +117,7 @@ func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envel
 }
 
 func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
-	binding := d.BindRoot(s.Root.ID)
+	binding := d.BindRoot(s.Root)
 	additional := binding.Append(nil)
 	plain, err := kek.Unwrap(ctx, s.Wrapped, additional)
 	if err != nil {
@@ -153,7 +152,7 @@ func (r *Keyring) addRootOf(
 	if err := d.AddSlot(slot); err != nil {
 		return nil, err
 	}
-	all[key.ID()] = root{key, kek}
+	all[name] = root{key, kek}
 	return &name, nil
 }
 

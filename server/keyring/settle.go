@@ -77,14 +77,14 @@ func (r *Keyring) settle(
 
 // successor returns the root that replaced another one, or that root itself if it has a slot. It makes one if there is none.
 func (r *Keyring) successor(ctx context.Context, d *envelope.Document, opened roots, former envelope.Root) (envelope.Root, error) {
-	kek := opened[former.ID].kek
+	kek := opened[former].kek
 	for i := range d.Slots {
 		if root := d.Slots[i].Root; root == former {
 			return root, nil
 		}
 	}
 	for i := range d.Slots {
-		if root := d.Slots[i].Root; root.Line == former.Line && opened[root.ID].kek == kek {
+		if root := d.Slots[i].Root; root.Line == former.Line && opened[root].kek == kek {
 			return root, nil
 		}
 	}
@@ -107,12 +107,12 @@ func moveKey(d *envelope.Document, s *envelope.Keyset, k *envelope.Key, opened r
 	var wrapped []byte
 	if state != envelope.Destroyed {
 		binding := d.BindKey(s.Use, uint8(s.Class), k.ID)
-		key, err := opened[k.Root.ID].key.Unwrap(k.Wrapped, binding)
+		key, err := opened[k.Root].key.Unwrap(k.Wrapped, binding)
 		if err != nil {
 			return err
 		}
 		defer key.Clear()
-		if wrapped, err = opened[to.ID].key.Wrap(key, binding); err != nil {
+		if wrapped, err = opened[to].key.Wrap(key, binding); err != nil {
 			return err
 		}
 	}
@@ -132,14 +132,14 @@ func (r *Keyring) ReplaceRoots(ctx context.Context, tenant string) (replaced int
 			generations[root.Line] = max(generations[root.Line], root.Generation)
 		}
 		for _, root := range former {
-			at := lineOfKEK{root.Line, opened[root.ID].kek}
+			at := lineOfKEK{root.Line, opened[root].kek}
 			next, ok := byKEK[at]
 			if !ok {
 				var err error
 				if next, err = r.newRoot(ctx, d, opened, at.kek, root.Line, generations[root.Line]+1); err != nil {
 					return err
 				}
-				r.tenant(tenant).hold(next.ID, opened[next.ID])
+				r.tenant(tenant).hold(next, opened[next])
 				byKEK[at] = next
 			}
 			made[root] = next

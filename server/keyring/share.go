@@ -114,14 +114,14 @@ func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password
 	}
 	defer key.Clear()
 	var err error
-	if slot.Wrapped, err = key.Wrap(root, d.BindRoot(root.ID())); err != nil {
+	if slot.Wrapped, err = key.Wrap(root, d.BindRoot(name)); err != nil {
 		return nil, err
 	}
 	slot.KeyID = key.ID()
 	if err := d.AddSlot(slot); err != nil {
 		return nil, err
 	}
-	if err := d.Sign(authenticatorOf(map[format.KeyID]*secret.Key{name.ID: root}, nil)); err != nil {
+	if err := d.Sign(authenticatorOf(map[envelope.Root]*secret.Key{name: root}, nil)); err != nil {
 		return nil, err
 	}
 	return d.Append(nil)
@@ -139,7 +139,7 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 	if err := d.CheckDerivations(); err != nil {
 		return nil, err
 	}
-	roots, failed := map[format.KeyID]*secret.Key{}, error(envelope.ErrWrongSecret)
+	roots, failed := map[envelope.Root]*secret.Key{}, error(envelope.ErrWrongSecret)
 	for i := range d.Slots {
 		s := &d.Slots[i]
 		if err := s.CheckIterations(); err != nil {
@@ -153,16 +153,16 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 		if key == nil || key.ID() != s.KeyID {
 			continue
 		}
-		root, err := key.Unwrap(s.Wrapped, d.BindRoot(s.Root.ID))
+		root, err := key.Unwrap(s.Wrapped, d.BindRoot(s.Root))
 		if err != nil {
 			return nil, err
 		}
-		roots[s.Root.ID] = root
+		roots[s.Root] = root
 	}
 	if len(roots) == 0 {
 		return nil, failed
 	}
-	return unlockVault(d, roots, nil)
+	return unlockVault(d, roots)
 }
 
 // slotKey derives the key that a password yields for a slot; nil for a slot that takes another kind of secret.

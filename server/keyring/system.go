@@ -108,12 +108,8 @@ func (r *Keyring) shredKey(ctx context.Context) (*secret.Key, error) {
 	return s.Key(ctx, envelope.UseShreds)
 }
 
-// shredKeys returns the keys by which the shred records of a document are verified; none for a document that has no such
-// record.
-func (r *Keyring) shredKeys(ctx context.Context, d *envelope.Document) ([]*secret.Key, error) {
-	if len(d.Shreds) == 0 || d.Owner == systemID {
-		return nil, nil
-	}
+// shredKeys returns the keys by which shred records are verified.
+func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 	s, err := r.System(ctx)
 	if err != nil {
 		return nil, err
@@ -136,11 +132,25 @@ func (r *Keyring) verify(ctx context.Context, d *envelope.Document, opened roots
 	if !covers(d, opened) {
 		return r.unreadable(d.Owner, errUnopened)
 	}
-	shreds, err := r.shredKeys(ctx, d)
+	if err := r.verifyShreds(ctx, d); err != nil {
+		return err
+	}
+	if err := d.Verify(authenticator(opened, nil)); err != nil {
+		return r.damaged(d.Owner, err)
+	}
+	return nil
+}
+
+// verifyShreds checks the shred records of a document. It needs no root of the document.
+func (r *Keyring) verifyShreds(ctx context.Context, d *envelope.Document) error {
+	if len(d.Shreds) == 0 {
+		return nil
+	}
+	shreds, err := r.shredKeys(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.Verify(authenticator(opened, shreds)); err != nil {
+	if err := d.Verify(authenticatorOf(nil, shreds)); err != nil {
 		return r.damaged(d.Owner, err)
 	}
 	return nil
@@ -153,7 +163,7 @@ func authenticator(opened roots, shreds []*secret.Key) envelope.Authenticator {
 // authenticatorOf makes MACs under roots, and of shred records under the first of the keys of shreds. An existing MAC of a
 // shred record may be under any of them. With nil it leaves shred records out: their key is not known to those who have only the
 // secret of a slot. It is not safe for concurrent use.
-func authenticatorOf(roots map[format.KeyID]*secret.Key, shreds []*secret.Key) envelope.Authenticator {
+func authenticatorOf(roots map[envelope.Root]*secret.Key, shreds []*secret.Key) envelope.Authenticator {
 	made := map[*secret.Key]hash.Hash{}
 	sum := func(key *secret.Key, message []byte) (mac [envelope.MACSize]byte) {
 		h, ok := made[key]
@@ -168,7 +178,7 @@ func authenticatorOf(roots map[format.KeyID]*secret.Key, shreds []*secret.Key) e
 	}
 	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
 		if !r.Shred {
-			key, ok := roots[r.Root.ID]
+			key, ok := roots[r.Root]
 			if !ok {
 				return mac, false
 			}

@@ -27,7 +27,7 @@ type Tenant struct {
 
 	mu    sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
 	roots roots      // in memory with the keys, to wrap new ones
-	kept  []byte     // the document of a shredded tenant, or one that vanished, also when locked
+	kept  []byte     // the document of a shredded tenant, or one that vanished or came under other roots, also when locked
 	drops dropHooks
 }
 
@@ -168,11 +168,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	if !covers(d, opened) {
 		return nil, errRoots
 	}
-	shreds, err := t.ring.shredKeys(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	v, err := unlockVault(d, opened.keys(), shreds)
+	v, err := unlockVault(d, opened.keys())
 	if err != nil {
 		return nil, t.ring.damaged(t.id, err)
 	}
@@ -255,12 +251,12 @@ func (t *Tenant) held() roots {
 }
 
 // hold adds a new root to those in memory, so that the keys under it need no call of the KEK.
-func (t *Tenant) hold(id format.KeyID, one root) {
+func (t *Tenant) hold(name envelope.Root, one root) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.roots != nil {
 		t.roots = maps.Clone(t.roots)
-		t.roots[id] = one
+		t.roots[name] = one
 	}
 }
 
@@ -272,11 +268,11 @@ func (t *Tenant) newKey(ctx context.Context, d *envelope.Document, opened roots,
 		if root, err = t.ring.addRoot(ctx, d, opened, class); err != nil {
 			return format.KeyID{}, err
 		}
-		t.hold(root.ID, opened[root.ID])
+		t.hold(*root, opened[*root])
 	}
 	dek := secret.New()
 	defer dek.Clear()
-	return dek.ID(), addKey(d, *root, opened[root.ID].key, dek, use, class)
+	return dek.ID(), addKey(d, *root, opened[*root].key, dek, use, class)
 }
 
 func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use format.Use, class classify.Class) error {

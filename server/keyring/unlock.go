@@ -103,14 +103,15 @@ func (t *Tenant) reload(ctx context.Context) error {
 	}
 	_, err = t.adopt(ctx, t.roots, s.since)
 	if errors.Is(err, errRoots) {
-		t.drop() // the next use unlocks it
+		t.kept = s.content // or who adds a record under an unknown root could then put an earlier document back unnoticed
+		t.drop()           // the next use unlocks it
 		return nil
 	}
 	return err
 }
 
 // lastSeen returns the document that is in memory, nil if it is not. The document of a shredded tenant, and
-// one that vanished, outlast the keys. t.mu must be held.
+// one that vanished or came under other roots, outlast the keys. t.mu must be held.
 func (t *Tenant) lastSeen() []byte {
 	if s := t.state.Load(); s != nil {
 		return s.content
@@ -135,6 +136,14 @@ func (t *Tenant) bringBack(
 		opened = roots{}
 	}
 	maps.Copy(opened, t.roots)
+	if !covers(was, opened) {
+		if opened, err = t.ring.unwrapRoots(ctx, was, opened); err != nil {
+			return nil, nil, err
+		}
+		if !covers(was, opened) {
+			return nil, nil, t.ring.unreadable(t.id, errUnopened)
+		}
+	}
 	for {
 		if !covers(now, opened) {
 			return nil, nil, errRoots

@@ -19,17 +19,16 @@ type Vault struct {
 }
 
 // unlockVault verifies the records of a document that are under these roots, and unwraps the keys. It returns
-// envelope.ErrAuthentication if a MAC is wrong or a key does not unwrap in its place. Shred records need a key of
-// shreds, unless that is nil.
-func unlockVault(d *envelope.Document, roots map[format.KeyID]*secret.Key, shreds []*secret.Key) (*Vault, error) {
-	if err := d.Verify(authenticatorOf(roots, shreds)); err != nil {
+// envelope.ErrAuthentication if a MAC is wrong or a key does not unwrap in its place.
+func unlockVault(d *envelope.Document, roots map[envelope.Root]*secret.Key) (*Vault, error) {
+	if err := d.Verify(authenticatorOf(roots, nil)); err != nil {
 		return nil, err
 	}
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			root, ok := roots[k.Root.ID]
+			root, ok := roots[k.Root]
 			if k.State == envelope.Destroyed || !ok {
 				continue
 			}

@@ -8,12 +8,15 @@ const (
 	labelWrappedKey  = "coffer/v1 wrapped key"
 )
 
-// Binding is the place of a wrapped key. A root has neither use nor class.
+// Binding is the place of a wrapped key. A root has neither use nor class. It has a line and a generation, so that a root that
+// was replaced does not pass for a later one.
 type Binding struct {
 	Environment string
 	Owner       string
 	Use         format.Use
 	Class       uint8
+	Line        [LineSize]byte // of a root
+	Generation  uint32         // of a root
 	ID          format.KeyID
 }
 
@@ -24,6 +27,9 @@ func (b *Binding) Append(dst []byte) []byte {
 	dst = appendString16(dst, b.Environment)
 	dst = appendString16(dst, b.Owner)
 	dst = append(dst, byte(b.Use), b.Class)
+	if b.Use == 0 {
+		return (&Root{Line: b.Line, Generation: b.Generation, ID: b.ID}).Append(dst)
+	}
 	return append(dst, b.ID[:]...)
 }
 
@@ -31,8 +37,12 @@ func (b *Binding) Append(dst []byte) []byte {
 func ParseBinding(b []byte) (Binding, error) {
 	r := reader{rest: b}
 	label := string(r.bytes16())
-	parsed := Binding{
-		Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1)), ID: r.id(),
+	parsed := Binding{Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1))}
+	if parsed.Use == 0 {
+		root := r.root()
+		parsed.Line, parsed.Generation, parsed.ID = root.Line, root.Generation, root.ID
+	} else {
+		parsed.ID = r.id()
 	}
 	if r.failed || len(r.rest) > 0 || label != labelWrappedKey {
 		return Binding{}, ErrMalformed
@@ -41,8 +51,8 @@ func ParseBinding(b []byte) (Binding, error) {
 }
 
 // BindRoot returns the binding of a root of this document.
-func (d *Document) BindRoot(id format.KeyID) Binding {
-	return Binding{Environment: d.Environment, Owner: d.Owner, ID: id}
+func (d *Document) BindRoot(root Root) Binding {
+	return Binding{Environment: d.Environment, Owner: d.Owner, Line: root.Line, Generation: root.Generation, ID: root.ID}
 }
 
 // BindKey returns the binding of a data key of this document.

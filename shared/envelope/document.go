@@ -42,7 +42,7 @@ type Document struct {
 // Check returns ErrInvalid if the document breaks a rule of SPEC.md section 3, MACs aside.
 func (d *Document) Check() error {
 	if len(d.Environment) > MaxEnvironment || len(d.Owner) > format.MaxOwner ||
-		!utf8.ValidString(d.Environment) || !utf8.ValidString(d.Owner) || d.crowded() {
+		!utf8.ValidString(d.Environment) || !utf8.ValidString(d.Owner) || d.crowded() || d.Owner == "" && len(d.Shreds) > 0 {
 		return ErrInvalid
 	}
 	for i := range d.Slots {

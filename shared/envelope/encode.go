@@ -55,7 +55,7 @@ func (d *Document) appendRetired(dst []byte) []byte {
 		for n < len(rest) && rest[n].Root == rest[0].Root {
 			n++
 		}
-		dst = binary.BigEndian.AppendUint16(rest[0].Root.append(dst), uint16(n))
+		dst = binary.BigEndian.AppendUint16(rest[0].Root.Append(dst), uint16(n))
 		for _, r := range rest[:n] {
 			dst = append(append(dst, r.ID[:]...), r.MAC[:]...)
 		}

@@ -58,7 +58,7 @@ func (k *Key) appendBody(dst []byte) []byte {
 	dst = append(dst, k.ID[:]...)
 	dst = append(dst, byte(k.State))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(k.CreatedAt))
-	dst = k.Root.append(dst)
+	dst = k.Root.Append(dst)
 	return appendString16(dst, string(k.Wrapped))
 }
 
@@ -74,7 +74,7 @@ type Primary struct {
 func (p *Primary) Append(dst []byte) []byte { return append(p.appendBody(dst), p.MAC[:]...) }
 
 func (p *Primary) appendBody(dst []byte) []byte {
-	dst = p.Root.append(dst)
+	dst = p.Root.Append(dst)
 	dst = binary.BigEndian.AppendUint32(dst, p.Epoch)
 	return append(dst, p.KeyID[:]...)
 }

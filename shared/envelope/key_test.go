@@ -156,8 +156,9 @@ func TestBindingLayout(t *testing.T) {
 	key := d.BindKey(format.UseFile, uint8(classify.PHI), id(7))
 	want := "\x00\x15coffer/v1 wrapped key\x00\x04test\x00\x06clinic"
 	require.Equal(t, want+"\x05\x05"+string(bytes.Repeat([]byte{7}, 32)), string(key.Append(nil)))
-	root := d.BindRoot(id(7))
-	require.Equal(t, "kept"+want+"\x00\x00"+string(bytes.Repeat([]byte{7}, 32)), string(root.Append([]byte("kept"))))
+	root := d.BindRoot(envelope.Root{Line: [16]byte{5}, Generation: 6, ID: id(7)})
+	line := "\x05" + strings.Repeat("\x00", 15)
+	require.Equal(t, "kept"+want+"\x00\x00"+line+"\x00\x00\x00\x06"+string(bytes.Repeat([]byte{7}, 32)), string(root.Append([]byte("kept"))))
 }
 
 // Two different bindings never have equal additional data, whatever was moved between their fields.
@@ -169,6 +170,9 @@ func TestBindingIsInjective(t *testing.T) {
 		b := envelope.Binding{
 			Environment: texts[r.IntN(len(texts))], Owner: texts[r.IntN(len(texts))],
 			Use: format.Use(r.IntN(6)), Class: uint8(r.IntN(6)), ID: id(byte(r.IntN(2))),
+		}
+		if b.Use == 0 {
+			b.Line[r.IntN(16)], b.Generation = byte(r.IntN(2)), uint32(r.IntN(3))
 		}
 		data := string(b.Append(nil))
 		if other, ok := seen[data]; ok {

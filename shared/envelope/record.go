@@ -46,7 +46,7 @@ func (d *Document) Records(yield func(*Record) bool) {
 	}
 	for i := range d.Retired {
 		r := &d.Retired[i]
-		message := r.Root.append(append(d.message(labelRetired), r.ID[:]...))
+		message := r.Root.Append(append(d.message(labelRetired), r.ID[:]...))
 		if !yield(&Record{Root: r.Root, Message: message, MAC: r.MAC[:]}) {
 			return
 		}

@@ -35,7 +35,8 @@ func ParseRoot(b []byte) (Root, error) {
 	return root, nil
 }
 
-func (r *Root) append(dst []byte) []byte {
+// Append appends how records name the root to dst.
+func (r *Root) Append(dst []byte) []byte {
 	dst = append(dst, r.Line[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, r.Generation)
 	return append(dst, r.ID[:]...)

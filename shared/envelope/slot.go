@@ -80,7 +80,7 @@ func (s *Slot) appendBody(dst []byte) []byte {
 	dst = append(dst, s.ID[:]...)
 	dst = append(dst, byte(s.Kind))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.CreatedAt))
-	dst = s.Root.append(dst)
+	dst = s.Root.Append(dst)
 	dst = append(dst, s.KeyID[:]...)
 	dst = append(dst, s.Salt[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, s.Iterations)

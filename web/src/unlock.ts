@@ -23,8 +23,9 @@ export type Unlock =
 const PASSWORD_SLOT = 1;
 const MASTER_SLOT = 2;
 const DESTROYED = 4;
-/** The size of a root's name in records: line, generation and id. */
+/** The sizes of a root's name in records: line and generation, then the id. */
 const LINE_AND_GENERATION = 20;
+const ROOT = LINE_AND_GENERATION + 32;
 const MAC = 32;
 const STORAGE = 1;
 const CLASSES = [1, 2, 3, 4, 5];
@@ -111,7 +112,7 @@ export async function createVault(core: Core, secret: Secret, environment: strin
     const bind = (use: number, cls: number, id: Bytes) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
     // A new line, and its first generation.
     const name = concat(random(16), new Uint8Array([0, 0, 0, 1]), rootId);
-    const wrappedRoot = await root.wrap(slotKey, bind(0, 0, rootId));
+    const wrappedRoot = await root.wrap(slotKey, bind(0, 0, name));
     const slot = encodeSlot(secret.kind, name, slotId, salt, cost, wrappedRoot);
     core.check(core.call.addSlot(handle, core.begin().bytes(slot).length));
     for (const [i, cls] of CLASSES.entries()) {
@@ -151,7 +152,7 @@ function encodeSlot(kind: number, root: Bytes, slotId: Bytes, salt: Bytes, cost:
 
 interface Slot {
   kind: number;
-  rootId: Bytes;
+  root: Bytes;
   slotId: Bytes;
   salt: Bytes;
   cost: number;
@@ -162,11 +163,10 @@ function readSlot(bytes: Bytes): Slot {
   const r = new Reader(bytes, 16);
   const kind = r.uint(1);
   r.int64();
-  r.take(LINE_AND_GENERATION);
-  const [rootId, slotId, salt, cost] = [r.take(32), r.take(32), r.take(SALT), r.uint(4)];
+  const [root, slotId, salt, cost] = [r.take(ROOT), r.take(32), r.take(SALT), r.uint(4)];
   r.take(r.uint(2)); // URL
   r.take(r.uint(2)); // parameters
-  return { kind, rootId, slotId, salt, cost, wrapped: r.take(r.uint(2)) };
+  return { kind, root, slotId, salt, cost, wrapped: r.take(r.uint(2)) };
 }
 
 /** A root that is open: the key that wraps data keys, and the key that authenticates records. */
@@ -177,7 +177,7 @@ interface Root {
 
 interface DocumentRecord {
   mac: Bytes;
-  rootId: Bytes;
+  root: Bytes;
   message: Bytes;
 }
 
@@ -186,15 +186,15 @@ function records(core: Core, handle: number): DocumentRecord[] {
   return list((i) => core.output(core.call.record(handle, i))).map((bytes) => {
     const r = new Reader(bytes);
     const mac = r.take(r.uint(1));
-    return { mac, rootId: r.take(32), message: bytes.slice(1 + mac.length + 32) };
+    return { mac, root: r.take(ROOT), message: bytes.slice(1 + mac.length + ROOT) };
   });
 }
 
 /** Checks every record whose root is open: slots, keys with their states, primaries. Rejects with `authentication_failed`. */
 async function verify(core: Core, handle: number, roots: Map<string, Root>): Promise<void> {
-  const checks = records(core, handle).map(async ({ mac, rootId, message }) => {
-    const root = roots.get(latin1(rootId));
-    if (root && !equal((await recordMac(root.records, message)).slice(0, mac.length), mac)) {
+  const checks = records(core, handle).map(async ({ mac, root, message }) => {
+    const opened = roots.get(latin1(root));
+    if (opened && !equal((await recordMac(opened.records, message)).slice(0, mac.length), mac)) {
       throw errorOf('authentication_failed', 'the keyset was altered');
     }
   });
@@ -222,7 +222,7 @@ export async function unlockDocument(core: Core, document: Bytes, secret: Secret
 }
 
 /**
- * The roots that the secret opens, by id. A slot whose derivation is out of bounds is left out; if no other one opens, that is the
+ * The roots that the secret opens, by name. A slot whose derivation is out of bounds is left out; if no other one opens, that is the
  * error. Slots may come from a server, so their parameters are held to the bounds before any work is done.
  */
 async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<Map<string, Root>> {
@@ -239,10 +239,10 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
     }
     const slotSecret = await secret.key(slot.salt, slot.cost);
     if (latin1(await keyId(slotSecret)) !== latin1(slot.slotId)) continue;
-    core.begin().bytes(slot.rootId);
+    core.begin().bytes(slot.root);
     const binding = core.output(core.call.binding(handle, 0, 0));
-    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.rootId);
-    roots.set(latin1(slot.rootId), { wrapping: await wrappingKey(root), records: await recordKey(root) });
+    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.root.slice(LINE_AND_GENERATION));
+    roots.set(latin1(slot.root), { wrapping: await wrappingKey(root), records: await recordKey(root) });
   }
   if (roots.size === 0) throw failure;
   return roots;
@@ -254,8 +254,8 @@ async function unlockKeys(core: Core, handle: number, roots: Map<string, Root>):
     const r = new Reader(bytes);
     const [use, cls] = [r.uint(1), r.uint(1)];
     r.uint(1);
-    const [id, rootId, wrapped] = [r.take(32), r.take(32), r.take(r.uint(2))];
-    const root = roots.get(latin1(rootId));
+    const [id, name, wrapped] = [r.take(32), r.take(ROOT), r.take(r.uint(2))];
+    const root = roots.get(latin1(name));
     if (!root || wrapped.length === 0) return undefined;
     core.begin().bytes(id);
     const binding = core.output(core.call.binding(handle, use, cls));

@@ -3,7 +3,7 @@ import { Database, sameBytes } from './database.js';
 import { CofferError, errorOf } from './errors.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from './sealer.js';
-import { type Unlock, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from './unlock.js';
+import { type Unlock, type Unlocked, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from './unlock.js';
 
 /** Options of a vault. */
 export interface VaultOptions {
@@ -92,20 +92,22 @@ async function unlockVault(database: Database, unlock: Unlock, options: VaultOpt
   const stored = await database.document();
   const document = supplied ?? stored ?? (await database.adopt(await createVault(core, secret, options.environment ?? '', options.iterations)));
   const unlocked = await unlockDocument(core, document, secret);
-  if (supplied) await keepSupplied(core, database, supplied, stored, options);
+  if (supplied) await keepSupplied(core, database, supplied, unlocked, stored, options);
   return { core, owner: unlocked.owner, document, sealer: new Sealer(core, unlocked) };
 }
 
 /** Puts the host's document at rest, unless that would lose keys or belongs elsewhere: then nothing is changed. */
-async function keepSupplied(core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, stored: Uint8Array | undefined, options: VaultOptions): Promise<void> {
+async function keepSupplied(
+  core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, unlocked: Unlocked, stored: Uint8Array | undefined, options: VaultOptions,
+): Promise<void> {
   checkEnvironment(core, supplied, options.environment);
   if (!stored) await database.adopt(supplied);
   else if (!sameBytes(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {
       if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'the database is of another vault: use another name');
     }
-    const held = new Set(keyIds(core, supplied));
-    if (!keyIds(core, stored).every((id) => held.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
+    // Only a key that opened counts: the document can name others.
+    if (!keyIds(core, stored).every((id) => unlocked.secrets.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
     await database.replace(stored, supplied);
   }
 }

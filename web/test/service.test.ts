@@ -240,7 +240,7 @@ describe('a wrapped key that is another than the one it names', () => {
   interface Vector {
     name: string;
     bytes: string;
-    slots: { kind: number; secret: { text: string }; key: string; keyId: string; rootId: string; root: string }[];
+    slots: { kind: number; secret: { text: string }; key: string; keyId: string; line: string; generation: number; rootId: string; root: string }[];
     keysets: { use: number; class: number; primary: string }[];
   }
   const [document] = vectors<{ documents: Vector[] }>('documents').documents as [Vector];
@@ -265,7 +265,7 @@ describe('a wrapped key that is another than the one it names', () => {
 
   test('a root', async () => {
     // salt, iterations and three lengths stand before it
-    const unlock = await forged(slot.key, slot.rootId, 0, 0, after(slot.keyId, 16 + 4 + 2 + 2 + 2));
+    const unlock = await forged(slot.key, slot.line + slot.generation.toString(16).padStart(8, '0') + slot.rootId, 0, 0, after(slot.keyId, 16 + 4 + 2 + 2 + 2));
     expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe('authentication_failed');
   });
 

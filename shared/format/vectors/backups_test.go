@@ -52,7 +52,7 @@ func (r documentReader) openBackup(b *backupFile, environment string, i int, kek
 	}
 	place := b.Place()
 	id := b.Slots[i].Root.ID
-	key, err := r.openSlot(&b.Slots[i], place.BindRoot(id), kek)
+	key, err := r.openSlot(&b.Slots[i], place.BindRoot(b.Slots[i].Root), kek)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func checkDocument(t require.TestingT, v vectors.Document, reader documentReader
 	}
 	roots := map[format.KeyID][]byte{}
 	for i := range v.Slots {
-		checkSlot(t, v.Slots[i], &d.Slots[i], d.BindRoot(d.Slots[i].Root.ID), reader)
+		checkSlot(t, v.Slots[i], &d.Slots[i], d.BindRoot(d.Slots[i].Root), reader)
 		if v.Slots[i].Root != nil {
 			roots[d.Slots[i].Root.ID] = v.Slots[i].Root
 		}
@@ -106,7 +106,7 @@ func TestSlots(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, []byte(v.Bytes), s.Append(nil))
 			d := envelope.Document{Environment: v.Environment, Owner: v.Owner}
-			checkSlot(t, v.Slot, &s, d.BindRoot(s.Root.ID), documentReader{})
+			checkSlot(t, v.Slot, &s, d.BindRoot(s.Root), documentReader{})
 		})
 	}
 }

@@ -31,7 +31,7 @@ func (r documentReader) open(d *envelope.Document, secret vectors.Secret, shredK
 		if s.Kind != kindOf[secret.Kind] {
 			continue
 		}
-		root, err := r.openSlot(s, d.BindRoot(s.Root.ID), secret)
+		root, err := r.openSlot(s, d.BindRoot(s.Root), secret)
 		switch err {
 		case nil:
 			roots[s.Root.ID] = root

@@ -165,6 +165,7 @@ func builtDocuments() (list []vectors.Malformed) {
 	none := make([]byte, 8)
 	add("environment of 65 bytes", strings.Repeat("e", 65), "tenant", none)
 	add("owner of 256 bytes", "test", strings.Repeat("o", 256), none)
+	add("system document with a shred record", "test", "", none[:4], []byte{0, 1}, draw(16, "built line"), none, draw(32, "built MAC"), none[:2])
 	root := slices.Concat(draw(16, "built line"), []byte{0, 0, 0, 1}, draw(32, "built root"))
 	id, mac := draw(32, "built key"), draw(32, "built MAC")
 	set := slices.Concat([]byte{2, 5, 0, 1}, root, []byte{0, 0, 0, 1}, id, mac, []byte{0, 1})

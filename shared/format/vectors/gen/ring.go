@@ -64,7 +64,7 @@ func (r *ring) rootOf(label, line string, generation uint32) format.KeyID {
 // slot adds a slot of the kind that opens the root.
 func (r *ring) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
 	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.tick(), Root: r.names[root], Iterations: iterations}
-	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.BindRoot(root)
+	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.BindRoot(r.names[root])
 	o := r.open(&s, label, text)
 	switch kind {
 	case envelope.SlotKMS:

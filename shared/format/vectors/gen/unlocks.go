@@ -62,12 +62,21 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	add("another root under the slot's id", master, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
 		r.pretend(slot.Root.ID)
-		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
+		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	add("root id changed", master, authentication, func(r *ring, _ *vectors.Secret) {
 		r.doc.Slots[0].Root.ID[0] ^= 1
 	})
+	for _, kind := range []envelope.SlotKind{master, kms} {
+		name := map[envelope.SlotKind]string{kms: "kms, "}[kind]
+		resigned(name+"line of the root changed, MACs too", kind, authentication, func(d *envelope.Document) {
+			renameRoot(d, func(root *envelope.Root) { root.Line[0] ^= 1 })
+		})
+		resigned(name+"generation of the root raised, MACs too", kind, authentication, func(d *envelope.Document) {
+			renameRoot(d, func(root *envelope.Root) { root.Generation++ })
+		})
+	}
 	document("owner changed", master, authentication, func(d *envelope.Document) { d.Owner = "tenanT" })
 	resigned("owner changed, MACs too", master, authentication, func(d *envelope.Document) { d.Owner = "tenanT" })
 	document("environment changed", master, authentication, func(d *envelope.Document) { d.Environment = "prod" })
@@ -76,7 +85,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	resigned("kms, wrapped root changed", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[50] ^= 1 })
 	add("kms, another binding inside", kms, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
-		outer, inner := r.doc.BindRoot(slot.Root.ID), r.doc.BindRoot(slot.Root.ID)
+		outer, inner := r.doc.BindRoot(slot.Root), r.doc.BindRoot(slot.Root)
 		inner.Owner = "tenanT"
 		slot.Wrapped = plain.WrapLocalAs(r.secrets[slot.ID].key, outer, inner, r.draw(12, "inner nonce"), r.roots[slot.Root.ID])
 		r.resign()
@@ -84,7 +93,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	add("kms, another root under the slot's id", kms, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
 		r.pretend(slot.Root.ID)
-		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root.ID), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
+		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
@@ -112,6 +121,13 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		})
 	}
 	return append(list, forgedShreds()...)
+}
+
+// renameRoot changes how the records of a document name its root.
+func renameRoot(d *envelope.Document, change func(root *envelope.Root)) {
+	change(&d.Slots[0].Root)
+	change(&d.Keysets[0].Primaries[0].Root)
+	change(&d.Keysets[0].Keys[0].Root)
 }
 
 // pretend gives another root the id of a root, and puts everything under it: only the check of the id tells.

@@ -1,0 +1,168 @@
+package keyring
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// put replaces a document in the store by whatever somebody who can write to it likes.
+func put(t *testing.T, store keystore.Store, owner string, d *envelope.Document) {
+	old, err := store.Get(t.Context(), keystore.Keysets, owner)
+	require.NoError(t, err)
+	content, err := d.Append(nil)
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, owner, old, content, 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+}
+
+// No shred record, forged or not, ends the keys of the system document.
+func TestSystemDocumentIsNotShredded(t *testing.T) {
+	store := keystoretest.NewMemory()
+	r := ringOver(t, store, newFlaky(t))
+	system, err := r.System(t.Context())
+	require.NoError(t, err)
+	key, err := system.Key(t.Context(), envelope.UseShreds)
+	require.NoError(t, err)
+	d, err := r.OwnerDocument(t.Context(), systemID)
+	require.NoError(t, err)
+	forged := &envelope.Document{Environment: d.Environment, Owner: "x", Shreds: []envelope.Shred{{Line: d.Lines()[0], ShreddedAt: 1, MAC: [32]byte{1}}}}
+	content, err := forged.Append(nil)
+	require.NoError(t, err)
+	owner := 6 + len(d.Environment)
+	content = slices.Concat(content[:owner], []byte{0, 0}, content[owner+3:])
+	old, err := store.Get(t.Context(), keystore.Keysets, systemID)
+	require.NoError(t, err)
+	swapped, err := store.Swap(t.Context(), keystore.Keysets, systemID, old, content, 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	require.ErrorIs(t, r.system.tenant.Reload(t.Context()), ErrUnreadable)
+	again, err := system.Key(t.Context(), envelope.UseShreds)
+	require.NoError(t, err)
+	require.Equal(t, key.ID(), again.ID())
+	_, err = ringOver(t, store, newFlaky(t)).System(t.Context())
+	require.ErrorIs(t, err, ErrUnreadable)
+}
+
+// A root that leaked does not come back under a higher generation, although the KEK still unwraps it.
+func TestLeakedRootDoesNotComeBack(t *testing.T) {
+	for _, name := range []string{"server that held the root", "server that starts"} {
+		t.Run(name, func(t *testing.T) {
+			store := keystoretest.NewMemory()
+			r := ringOver(t, store, newFlaky(t))
+			tenant, err := r.Tenant(t.Context(), "tenant")
+			require.NoError(t, err)
+			require.NoError(t, works(tenant))
+			before, err := r.Document(t.Context(), "tenant")
+			require.NoError(t, err)
+			leaked := tenant.held()
+			_, err = r.ReplaceRoots(t.Context(), "tenant")
+			require.NoError(t, err)
+			now, err := r.Document(t.Context(), "tenant")
+			require.NoError(t, err)
+
+			slot := before.Slots[0]
+			slot.Root.Generation, slot.MAC = 99, [envelope.MACSize]byte{}
+			forged := &envelope.Document{Environment: now.Environment, Owner: now.Owner, Slots: []envelope.Slot{slot}}
+			dek, root := secret.New(), keyOf(leaked)
+			require.NoError(t, addKey(forged, slot.Root, root, dek, format.UseCache, classify.PHI))
+			require.NoError(t, forged.Sign(func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
+				h := root.MAC(envelope.LabelRecordMAC)
+				h.Write(r.Message)
+				return [envelope.MACSize]byte(h.Sum(nil)), true
+			}))
+			put(t, store, "tenant", forged)
+			server := r
+			if name == "server that starts" {
+				server = ringOver(t, store, newFlaky(t))
+			}
+			attacked, err := server.Tenant(t.Context(), "tenant")
+			if err == nil {
+				require.NoError(t, attacked.Reload(t.Context()))
+				err = works(attacked)
+			}
+			require.ErrorIs(t, err, ErrUnreadable)
+		})
+	}
+}
+
+func keyOf(opened roots) *secret.Key {
+	for _, one := range opened {
+		return one.key
+	}
+	return nil
+}
+
+// Nobody treats a tenant as shredded because of a record that the system document does not authenticate.
+func TestForgedShredRecord(t *testing.T) {
+	store := keystoretest.NewMemory()
+	r := ringOver(t, store, newFlaky(t))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	d, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	forged := &envelope.Document{Environment: d.Environment, Owner: d.Owner, Shreds: []envelope.Shred{{Line: [16]byte{1}, ShreddedAt: 1, MAC: [32]byte{1}}}}
+	put(t, store, "tenant", forged)
+	fresh := ringOver(t, store, newFlaky(t))
+	for name, do := range map[string]func() error{
+		"shred":         func() error { return fresh.Shred(t.Context(), "tenant") },
+		"is shredded":   func() error { _, err := fresh.IsShredded(t.Context(), "tenant"); return err },
+		"replace roots": func() error { _, err := fresh.ReplaceRoots(t.Context(), "tenant"); return err },
+		"rewrap":        func() error { _, err := fresh.Document(t.Context(), "tenant"); return err },
+		"list": func() error {
+			for _, err := range fresh.Documents(t.Context()) {
+				return err
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) { require.ErrorIs(t, do(), ErrUnreadable) })
+	}
+}
+
+// Somebody who can write to the store cannot put an earlier document back unnoticed by adding records under an unknown root first.
+func TestUnknownRootHidesNoRollback(t *testing.T) {
+	store := keystoretest.NewMemory()
+	r := ringOver(t, store, newFlaky(t))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	earlier, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	leaked := earlier.Keyset(format.UseCache, classify.PHI).Primary()
+	_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+	require.NoError(t, err)
+	require.NoError(t, r.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, leaked, envelope.Compromised))
+	forged, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	slot := forged.Slots[0]
+	slot.ID, slot.Root.ID = random16(), format.KeyID{1}
+	require.NoError(t, forged.AddSlot(slot))
+	put(t, store, "tenant", forged)
+	require.NoError(t, tenant.Reload(t.Context()))
+	tenant = nil
+	collect()
+	collect()
+	tenant, err = r.Tenant(t.Context(), "tenant")
+	if err == nil {
+		err = works(tenant)
+	}
+	require.ErrorIs(t, err, ErrUnreadable)
+	put(t, store, "tenant", earlier)
+	tenant, err = r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	now, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.Equal(t, envelope.Compromised, now.Keyset(format.UseCache, classify.PHI).Key(leaked).State)
+}
