@@ -18,7 +18,7 @@ type session struct {
 	document *envelope.Document
 	index    *envelope.Index
 	records  []envelope.Record // of the document, while they are read
-	single   format.Header // of packages without a keyset: source, iterations and key id
+	single   format.Header     // of packages without a keyset: source, iterations and key id
 	writers  [format.Uses + 1][classify.PHI + 1]writer
 }
 
@@ -269,7 +269,7 @@ func checkSlot(handle, i int32) (result int32) {
 	return output(out, err)
 }
 
-// binding writes the additional data of a wrapped key whose id is the input. Use 0 says that it is a root, and the input its name.
+// binding writes the additional data of a wrapped key whose id is the input. Use 0 is a root, whose name is the input.
 //
 //go:wasmexport binding
 func binding(handle, use, class int32) (result int32) {

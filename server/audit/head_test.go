@@ -122,3 +122,25 @@ func TestHeadTakenAway(t *testing.T) {
 		}
 	}
 }
+
+// TestChainTakenAway: a chain that another one names is missed, although the list of chains was put back too.
+func TestChainTakenAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	one := open(t, path, audit.Options{})
+	list, err := os.ReadFile(filepath.Join(path, "chains"))
+	require.NoError(t, err)
+	two := open(t, path, audit.Options{})
+	require.NoError(t, two.Record(t.Context(), use(1)))
+	require.NoError(t, two.Close())
+	require.NoError(t, one.Close())
+	one = open(t, path, audit.Options{})
+	require.NoError(t, one.Record(t.Context(), use(2)))
+	require.NoError(t, one.Close())
+	require.Contains(t, text(t, path), `"heads":"2:1:`)
+	require.Nil(t, verify(t, path).Fault)
+	require.NoError(t, os.RemoveAll(filepath.Join(path, "2")))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "chains"), list, 0o600))
+	fault := verify(t, path).Fault
+	require.NotNil(t, fault)
+	require.Equal(t, audit.NoHead, fault.Kind)
+}

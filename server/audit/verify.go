@@ -147,6 +147,20 @@ func verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 		}
 		named = append(named, v.named...)
 	}
+	for _, a := range named { // of a chain that is not listed: it was taken away, or has begun since
+		if slices.ContainsFunc(all, func(v *verifier) bool { return v.result.Chain == a.Chain }) {
+			continue
+		}
+		v, err := newVerifier(dir, key, a.Chain, named)
+		if err == nil {
+			v.each = each
+			err = v.run(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
 	for _, v := range all { // once more, with the heads that lines of other chains name
 		own := func(a Anchor) bool { return a.Chain == v.result.Chain && a.Seq >= v.result.From }
 		if v.result.Fault != nil || !slices.ContainsFunc(named, own) {

@@ -102,7 +102,7 @@ func keyOf(opened roots) *secret.Key {
 	return nil
 }
 
-// Nobody treats a tenant as shredded because of a record that the system document does not authenticate.
+// No caller treats a tenant as shredded because of a record that the system document does not authenticate.
 func TestForgedShredRecord(t *testing.T) {
 	store := keystoretest.NewMemory()
 	r := ringOver(t, store, newFlaky(t))
@@ -128,6 +128,12 @@ func TestForgedShredRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorIs(t, do(), ErrUnreadable) })
 	}
+	store.Lose(keystore.Keysets, systemID)
+	_, err = ringOver(t, store, newFlaky(t)).Document(t.Context(), "tenant")
+	require.ErrorIs(t, err, ErrUnreadable)
+	content, err := store.Get(t.Context(), keystore.Keysets, systemID)
+	require.NoError(t, err)
+	require.Nil(t, content, "to read makes no system document")
 }
 
 // Somebody who can write to the store cannot put an earlier document back unnoticed by adding records under an unknown root first.

@@ -22,9 +22,9 @@ type Ends struct {
 // Merge joins a copy of a document into its owner's in the store, and makes that if there is none, after what has
 // ended since. Nothing that is there is lost, and what was destroyed or shredded in either stays so. The records of
 // both sides are verified first, so the KEKs must open their roots. It returns the document as it was, nil if there was
-// none, and as it is; with dry, as it would be. It returns ErrEnvironment for a document of
+// none, and as it is. It returns ErrEnvironment for a document of
 // another environment, and ErrUnreadable for a document that cannot be read or was altered; the store keeps it.
-func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends Ends, dry bool) (before, after *envelope.Document, err error) {
+func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends Ends) (before, after *envelope.Document, err error) {
 	if copied.Environment != r.environment {
 		return nil, nil, ErrEnvironment
 	}
@@ -54,7 +54,7 @@ func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends End
 			}
 		}
 		merged, err := after.Append(nil)
-		if err != nil || dry || bytes.Equal(old, merged) {
+		if err != nil || bytes.Equal(old, merged) {
 			return before, after, err
 		}
 		swapped, err := r.swap(ctx, after, old, merged)

@@ -44,7 +44,7 @@ func (r *Keyring) read(ctx context.Context, id string) (*envelope.Document, []by
 }
 
 // Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns
-// ErrNoTenant where there is none. No KEK is asked, except for the system document if the tenant has shred records.
+// ErrNoTenant if it does not exist. It asks a KEK only to unlock the system document, if the tenant has shred records.
 func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func TestReplaceRoots(t *testing.T) {
 			require.ErrorIs(t, err, envelope.ErrAuthentication)
 		}
 	}
-	_, after, err := r.Merge(t.Context(), before, Ends{}, false)
+	_, after, err := r.Merge(t.Context(), before, Ends{})
 	require.NoError(t, err)
 	require.Equal(t, now.Roots(), after.Roots())
 	require.NoError(t, works(tenant))
@@ -75,7 +75,7 @@ func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	elsewhere := ringOver(t, other, newFlaky(t))
 	_, err = elsewhere.ReplaceRoots(t.Context(), "tenant")
 	require.NoError(t, err)
-	_, merged, err := elsewhere.Merge(t.Context(), rotated, Ends{}, false)
+	_, merged, err := elsewhere.Merge(t.Context(), rotated, Ends{})
 	require.NoError(t, err)
 	require.Len(t, merged.Roots(), 1, "the key that was made under the former root was moved")
 	require.Equal(t, envelope.Compromised, merged.Keyset(format.UseCache, classify.PHI).Key(former).State)

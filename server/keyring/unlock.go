@@ -103,7 +103,7 @@ func (t *Tenant) reload(ctx context.Context) error {
 	}
 	_, err = t.adopt(ctx, t.roots, s.since)
 	if errors.Is(err, errRoots) {
-		t.kept = s.content // or who adds a record under an unknown root could then put an earlier document back unnoticed
+		t.kept = s.content // or a record under an unknown root would let an earlier document pass
 		t.drop()           // the next use unlocks it
 		return nil
 	}

@@ -359,3 +359,19 @@ func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, done.Wrapped)
 }
+
+// A dry run of a restore into an empty store changes nothing, and foretells what the restore does with shredded tenants.
+func TestDryRestoreOfShredded(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 2)
+	require.NoError(t, s.a().Shred(t.Context(), "tenant-0"))
+	file := backup(t, s.a())
+	s.lose()
+	foretold, err := s.a().Restore(t.Context(), reading(file), nil, true)
+	require.NoError(t, err)
+	_, err = s.a().Ring.OwnerDocument(t.Context(), "")
+	require.ErrorIs(t, err, keyring.ErrNoTenant)
+	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
+	require.NoError(t, err)
+	require.Equal(t, restored.Changes, foretold.Changes)
+}

@@ -70,13 +70,20 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 			return nil, err
 		}
 	}
+	ring := r.Ring
+	if dry {
+		if ring, err = r.dryRing(); err != nil {
+			return nil, err
+		}
+		defer ring.Close()
+	}
 	var mu sync.Mutex
 	restore := func(ctx context.Context, d *envelope.Document) error {
 		h := endings.honour(d)
-		if err := r.notAlive(ctx, d.Owner, h); err != nil {
+		if err := notAlive(ctx, ring, d.Owner, h); err != nil {
 			return err
 		}
-		before, after, err := r.Ring.Merge(ctx, d, keyring.Ends{Lines: h.lines, Edit: func(d *envelope.Document) { d.DestroyKeys(h.keys) }}, dry)
+		before, after, err := ring.Merge(ctx, d, keyring.Ends{Lines: h.lines, Edit: func(d *envelope.Document) { d.DestroyKeys(h.keys) }})
 		if err != nil {
 			return err
 		}
@@ -168,11 +175,11 @@ func (e *Endings) honour(d *envelope.Document) *honoured {
 // notAlive returns ErrAlive if a tenant's keyset in the store has something alive that has ended by the log or list: the shredding
 // or destruction came to nothing, or the store was put back to an earlier state.
 // The operator who restores a backup has not said that it is to be destroyed.
-func (r *Recovery) notAlive(ctx context.Context, owner string, h *honoured) error {
+func notAlive(ctx context.Context, ring *keyring.Keyring, owner string, h *honoured) error {
 	if len(h.lines) == 0 && len(h.keys) == 0 {
 		return nil
 	}
-	d, err := r.Ring.OwnerDocument(ctx, owner)
+	d, err := ring.OwnerDocument(ctx, owner)
 	if errors.Is(err, keyring.ErrNoTenant) {
 		return nil
 	}

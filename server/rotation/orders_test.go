@@ -187,7 +187,7 @@ func TestDueWithoutPrimary(t *testing.T) {
 	before := d.Keyset(format.UseCache, classify.PHI).Primary()
 	_, _, err = s.Ring.Merge(t.Context(), d, keyring.Ends{Edit: func(copied *envelope.Document) {
 		copied.DestroyKeys(map[format.KeyID]bool{before: true})
-	}}, false)
+	}})
 	require.NoError(t, err)
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before })
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("v"), classify.PHI, time.Hour, nil))
