@@ -15,6 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -23,12 +24,17 @@ type flaky struct {
 	kms.KEK
 	down  atomic.Bool
 	calls atomic.Int64
+
+	altered atomic.Bool // wrapped keys do not authenticate
 }
 
 func (f *flaky) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
 	f.calls.Add(1)
 	if f.down.Load() {
 		return nil, kms.ErrUnavailable
+	}
+	if f.altered.Load() {
+		return nil, envelope.ErrAuthentication
 	}
 	return f.KEK.Unwrap(ctx, wrapped, additionalData)
 }

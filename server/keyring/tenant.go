@@ -105,7 +105,7 @@ func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, 
 // ready gives the keys, for one use.
 func (t *Tenant) ready() (*unlocked, error) {
 	s := t.state.Load()
-	if s != nil && s.spend(t.ring.uses > 0) {
+	if s != nil && t.spend(s) {
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
@@ -113,12 +113,19 @@ func (t *Tenant) ready() (*unlocked, error) {
 	return t.unlock(ctx)
 }
 
-// spend counts a use, and reports whether it was left.
-func (s *unlocked) spend(bounded bool) bool {
+// spend counts a use of keys, and reports whether they may be used.
+func (t *Tenant) spend(s *unlocked) bool {
 	if !s.used.Load() {
 		s.used.Store(true)
 	}
-	return !bounded || s.left.Add(-1) >= 0
+	return !t.expired(s) && (t.ring.uses == 0 || s.left.Add(-1) >= 0)
+}
+
+// expired reports whether the time of keys is over. The monotonic clock stands still while a machine is suspended, and
+// the other one can be set back, so the one that has come further counts.
+func (t *Tenant) expired(s *unlocked) bool {
+	now := time.Now()
+	return !t.pinned() && max(now.Sub(s.since), now.Round(0).Sub(s.since.Round(0))) >= t.ring.ttl
 }
 
 // lock drops the keys from memory.

@@ -28,7 +28,7 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 
 // fly waits for its turn to ask the KEKs. It goes on when its callers have gone: the next one finds the keys.
 func (t *Tenant) fly() (*unlocked, error) {
-	if s := t.state.Load(); s != nil && s.spend(t.ring.uses > 0) { // another flight landed since the caller looked
+	if s := t.state.Load(); s != nil && t.spend(s) { // another flight landed since the caller looked
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)

@@ -150,7 +150,7 @@ func (r *Keyring) age(ctx context.Context) {
 		switch {
 		case s == nil:
 			r.events.remove(t)
-		case !t.pinned() && !now.Before(s.since.Add(r.ttl)):
+		case t.expired(s):
 			t.expire(s)
 		case !now.Before(s.renewal) && (s.used.Load() || t.pinned()):
 			r.waiting.set(t, s.since.Add(r.ttl))
@@ -164,7 +164,9 @@ func (r *Keyring) age(ctx context.Context) {
 			r.schedule(t, s, next)
 		}
 	}
-	r.reloadAll(ctx, reread)
+	rereading, cancel := context.WithTimeout(ctx, r.patience) // others expire in the meantime
+	defer cancel()
+	r.reloadAll(rereading, reread)
 	if r.health.failing() != nil && r.waiting.len() == 0 { // no other call would notice that the KEKs work again
 		if t := r.events.first(); t != nil {
 			r.waiting.set(t, now)
@@ -225,8 +227,14 @@ func (r *Keyring) renewOne(ctx context.Context, t *Tenant) {
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	_, err, _ := r.flights.Do(t.id, func() (any, error) { return t.land(ctx) })
-	if s := t.state.Load(); err != nil && s != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	s := t.state.Load()
+	switch {
+	case err == nil || s == nil || errors.Is(ctx.Err(), context.Canceled):
+	case r.health.failing() != nil: // its pace bounds how often this is tried
 		r.waiting.set(t, s.since.Add(r.ttl))
+	default: // the document, or its place
+		wait := r.ttl / lateUses
+		r.schedule(t, s, time.Now().Add(wait/2+rand.N(wait/2+1)))
 	}
 }
 

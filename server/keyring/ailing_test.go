@@ -1,0 +1,92 @@
+package keyring
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+)
+
+// ailing is a store whose Get fails, or, for the tenant other, hangs until its caller's context ends.
+type ailing struct {
+	*keystoretest.Memory
+	fails, hangs atomic.Bool
+	gets         atomic.Int64
+}
+
+func (a *ailing) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	a.gets.Add(1)
+	if a.hangs.Load() && name == "other" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if a.fails.Load() {
+		return nil, keystore.ErrUnavailable
+	}
+	return a.Memory.Get(ctx, kind, name)
+}
+
+// A renewal that fails for another reason than the KEK is repeated some times a minute, not as often as the KEK allows.
+func TestFailedRenewalsDoNotStorm(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail  func(*ailing, *flaky)
+		tries func(*ailing, *flaky) int64
+	}{
+		"the keystore fails": {
+			func(a *ailing, _ *flaky) { a.fails.Store(true) }, func(a *ailing, _ *flaky) int64 { return a.gets.Load() },
+		},
+		"the root does not unwrap": {
+			func(_ *ailing, f *flaky) { f.altered.Store(true) }, func(_ *ailing, f *flaky) int64 { return f.calls.Load() },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, kek := &ailing{Memory: keystoretest.NewMemory()}, newFlaky(t)
+				r := ringOver(t, store, kek, WithTTL(time.Hour))
+				tenant, err := r.Tenant(t.Context(), "tenant")
+				require.NoError(t, err)
+				require.NoError(t, works(tenant))
+				time.Sleep(30 * time.Minute)
+				c.fail(store, kek)
+				before := c.tries(store, kek)
+				time.Sleep(25 * time.Minute)
+				require.NoError(t, works(tenant))
+				tries := c.tries(store, kek) - before
+				require.Greater(t, tries, int64(1), "it is tried again")
+				require.Less(t, tries, int64(30))
+				store.fails.Store(false)
+				kek.altered.Store(false)
+				time.Sleep(4 * time.Minute)
+				require.WithinDuration(t, time.Now(), tenant.state.Load().since, 5*time.Minute, "it is renewed")
+			})
+		})
+	}
+}
+
+// Keys are not used beyond their time, even if a keystore that does not answer holds up those who drop them.
+func TestExpiryWhileTheKeystoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, kek := &ailing{Memory: keystoretest.NewMemory()}, newFlaky(t)
+		r := ringOver(t, store, kek, WithTTL(15*time.Minute))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		_, err = r.Tenant(t.Context(), "other")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		time.Sleep(3 * time.Second) // the feed has been read
+		kek.down.Store(true)
+		store.hangs.Store(true)
+		time.Sleep(14 * time.Minute)
+		require.NoError(t, works(tenant))
+		time.Sleep(time.Minute)
+		require.Error(t, works(tenant))
+		time.Sleep(2 * time.Minute)
+		require.Nil(t, tenant.state.Load(), "they are dropped soon")
+	})
+}
