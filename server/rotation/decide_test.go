@@ -60,10 +60,10 @@ func (w *world) pass() {
 
 // visit visits the entry: it notes it, reseals it, and writes the note down unless the process is killed.
 func (w *world) visit() {
-	n := &note{found: map[Key]bool{}, failures: map[Failed]int{}}
+	n := &note{failures: map[Failed]int{}}
 	f := &w.record.Former[0]
 	if w.under && w.record.notes(f.Key, w.sweep.Number, w.sweep.Started) {
-		n.found[f.Key] = true
+		w.record.find(f.Key, w.sweep.Number)
 	}
 	if w.broken {
 		n.failures[Failed{Key: f.Key, Code: "authentication_failed"}] = 1

@@ -113,7 +113,7 @@ func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
 func (v *visit) noteOf(owner string) *note {
 	n := v.notes[owner]
 	if n == nil {
-		n = &note{found: map[Key]bool{}, failures: map[Failed]int{}}
+		n = &note{failures: map[Failed]int{}}
 		v.notes[owner] = n
 	}
 	return n
@@ -172,13 +172,15 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	return g.Wait()
 }
 
-// take adds what a sweep found out. What it counts for is decided by the record as it is now.
-func (r *Record) take(n *note, sweep uint64) {
-	for key := range n.found {
-		if f := r.former(key); f != nil {
-			f.FoundIn = max(f.FoundIn, sweep)
-		}
+// find notes that a sweep found an entry under a former key.
+func (r *Record) find(key Key, sweep uint64) {
+	if f := r.former(key); f != nil {
+		f.FoundIn = max(f.FoundIn, sweep)
 	}
+}
+
+// take adds what a sweep counted, and the entries that did not open.
+func (r *Record) take(n *note, sweep uint64) {
 	if len(n.failures) > 0 && r.UnreadableIn < sweep {
 		r.UnreadableIn, r.Failures, r.Counts.Failed = sweep, nil, 0
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -227,6 +228,57 @@ func TestLostCursor(t *testing.T) {
 	require.Equal(t, first+3, s.sweep().Number, "the first found something")
 	require.EqualValues(t, 4, store.begun.Load()-begun, "one of them began again")
 	s.reads(600)
+}
+
+// A process that is killed between resealing a straggler and its next checkpoint does not make the sweep count as clean.
+func TestFoundIsDurableBeforeResealing(t *testing.T) {
+	t.Parallel()
+	s, store := faultySite(t, nil)
+	s.fill(10)
+	stale := s.straggler("entry 3", "value 3")
+	s.begin(rotation.Order{})
+	s.work()
+	stale()
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	first := s.sweep().Number
+	s.Kill()
+	ctx, cancel := context.WithCancel(t.Context())
+	store.after = cancel
+	for ctx.Err() == nil {
+		_, _ = s.Work(ctx)
+	}
+	store.after = nil
+	require.True(t, s.sweep().Running())
+	require.Equal(t, 10, s.under(10))
+	require.Equal(t, rotation.Done, s.work().State)
+	require.Equal(t, first+3, s.sweep().Number, "the first of them found something")
+	s.reads(10)
+}
+
+// Sweeps that ran while a tenant's keysets were missing from the keystore looked at none of its entries. They count as
+// evidence for nothing once the keysets are back.
+func TestSweepsWithoutKeysets(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	content, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(s.Keystore.Where(keystore.Keysets, "tenant"))) // no feed mentions it
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	for range 20 {
+		_, _ = s.Work(t.Context())
+	}
+	require.NotZero(t, s.sweep().Swept)
+	swapped, err := s.Keystore.Swap(t.Context(), keystore.Keysets, "tenant", nil, content, 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	for range 5 {
+		s.clock.pass(2 * time.Hour)
+		s.work()
+		s.reads(10)
+	}
+	require.Equal(t, rotation.Done, s.record().State)
 }
 
 // A tenant whose keysets or entries cannot be read does not make the sweep incomplete for others.

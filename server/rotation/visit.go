@@ -55,7 +55,7 @@ type visit struct {
 // a rotation that began in the meantime waits for a sweep that starts later.
 type tenant struct {
 	primaries [classify.PHI + 1]uint64 // the beginnings of the primaries' ids, by class; 0 if there is none
-	gone      bool                     // it has no keys, or was shredded
+	gone      bool                     // it was shredded, or is no tenant
 	err       error                    // its keys cannot be used
 	record    *Record                  // nil before it is asked for, and if no rotation is under way
 	asked     bool
@@ -64,7 +64,6 @@ type tenant struct {
 
 // note is what a visit found out about a tenant.
 type note struct {
-	found    map[Key]bool
 	failures map[Failed]int // with Entries 0
 	counts   Counts
 	urgent   bool // it has to be durable before the next checkpoint
@@ -339,9 +338,9 @@ func (v *visit) introduce(ctx context.Context, owner string, t *tenant) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, keyring.ErrNoTenant), errors.Is(err, keyring.ErrTenant):
+	case errors.Is(err, keyring.ErrTenant):
 		t.gone = true
-	case err != nil:
+	case err != nil: // keysets that are missing can come back from a server's memory, or from a backup
 		t.err = err
 	default:
 		v.introduced(t, d)
@@ -410,17 +409,20 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 	return g.Wait()
 }
 
-// found notes a former key that an entry is under, if the sweep counts for the key.
+// found writes down that an entry is under a former key, if the sweep counts for the key. It does so before the entry
+// is resealed: afterwards nothing would show what was found.
 func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	record, err := v.recordOf(ctx, owner)
-	if err != nil || record == nil || !record.notes(key, v.number, v.begun) {
+	if err != nil || record == nil || !record.notes(key, v.number, v.begun) || record.former(key).FoundIn >= v.number {
 		return err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	n := v.noteOf(owner)
-	n.found[key], n.urgent = true, true
-	return nil
+	return v.again(ctx, tries, func() error {
+		now, err := v.r.edit(ctx, owner, func(record *Record) error { record.find(key, v.number); return nil })
+		if err == nil {
+			v.tenants[owner].record = now
+		}
+		return err
+	})
 }
 
 // recordOf returns a tenant's rotation, nil if none is under way.
