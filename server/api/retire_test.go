@@ -44,7 +44,7 @@ func (s *service) formerKey(tenant string) (path string) {
 	require.NoError(s.t, err)
 	_, err = keys.Rotate(s.t.Context(), format.UseService, classify.PHI, nil)
 	require.NoError(s.t, err)
-	s.rotator.Now = func() time.Time { return time.Now().Add(s.ring.TTL() + time.Minute) }
+	s.rotator.Now = func() time.Time { return time.Now().Add(s.ring.TTL() + 2*rotation.Margin) }
 	return fmt.Sprintf("tenant=%s&use=service&class=phi&key=%x", url.QueryEscape(tenant), id)
 }
 
@@ -185,7 +185,7 @@ func TestEndingIsRefused(t *testing.T) {
 	former := d.Keyset(format.UseCache, classify.PHI).Primary()
 	_, err = s.rotator.Begin(t.Context(), "default", rotation.Order{Compromised: true})
 	require.NoError(t, err)
-	s.rotator.Now = func() time.Time { return time.Now().Add(s.ring.TTL() + time.Minute) }
+	s.rotator.Now = func() time.Time { return time.Now().Add(s.ring.TTL() + 2*rotation.Margin) }
 	refused("destroy", fmt.Sprintf("tenant=default&use=cache&class=phi&key=%x", former), "key_unusable", "a rotation")
 	tenant, err := s.ring.Tenant(t.Context(), "unlooked")
 	require.NoError(t, err)

@@ -96,7 +96,7 @@ func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
 	if record != nil && record.State == rotation.RolledBack {
 		since = max(since, record.Ended)
 	}
-	until := time.UnixMilli(since).Add(k.Rotator.Ring.TTL())
+	until := time.UnixMilli(since).Add(k.Rotator.Ring.TTL() + rotation.Margin)
 	if k.Rotator.Now().Before(until) {
 		return inUse("a server that has not heard of the last rotation may seal under the key until %s, for as long as COFFER_KEY_CACHE_TTL: wait until then",
 			until.UTC().Format(time.RFC3339))

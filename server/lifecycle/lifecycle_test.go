@@ -58,7 +58,7 @@ type site struct {
 	log    log
 }
 
-const ttl = time.Hour
+const ttl = time.Hour + rotation.Margin // after which a server that is cut off seals nothing
 
 func newSite(t *testing.T) *site {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
@@ -66,7 +66,7 @@ func newSite(t *testing.T) *site {
 	keys, err := keystore.OpenDirectory(t.TempDir())
 	require.NoError(t, err)
 	s := &site{t: t}
-	s.ring, err = keyring.New(keys, kms.NewSet(kek), "test", keyring.WithTTL(ttl))
+	s.ring, err = keyring.New(keys, kms.NewSet(kek), "test", keyring.WithTTL(ttl-rotation.Margin))
 	require.NoError(t, err)
 	t.Cleanup(s.ring.Close)
 	s.store, err = sqlitekv.Open(t.TempDir(), nil)

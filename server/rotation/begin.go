@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/durable"
@@ -155,7 +157,7 @@ func (r *Rotator) rotate(ctx context.Context, record *Record) error {
 		return err
 	}
 	_, err = r.advance(ctx, record, func(record *Record) {
-		record.made(d, sweep.Number, r.now(), r.Ring.TTL().Milliseconds(), r.Grace.Milliseconds())
+		record.made(d, sweep.Number, r.now(), (r.Ring.TTL() + Margin).Milliseconds(), r.Grace.Milliseconds())
 	})
 	return err
 }
@@ -252,6 +254,14 @@ func (r *Rotator) proceed(ctx context.Context, record *Record) (*Record, error) 
 	if err != nil {
 		return record, err
 	}
+	if ahead := record.ahead(r.now()); ahead > 0 {
+		slog.WarnContext(ctx, "a rotation was begun by a clock that was ahead: its times are corrected", "tenant", record.Tenant,
+			"ahead", time.Duration(ahead)*time.Millisecond)
+		return r.advance(ctx, record, func(record *Record) {
+			record.correct(record.ahead(r.now()))
+			record.Next = r.now()
+		})
+	}
 	n := decide(record, sweep, r.now())
 	var destroyed []Key
 	var refused error
@@ -299,7 +309,7 @@ func (r *Record) follow(sweep *Sweep, now int64) {
 // followSwept is settle for a record that was just read, if its rotation only has to follow the sweep that ends. It reports false if
 // there is more to do, or if another process changed the record in between.
 func (r *Rotator) followSwept(ctx context.Context, record *Record, content []byte, sweep *Sweep) (bool, error) {
-	if n := decide(record, sweep, r.now()); record.Announced() || len(n.destroy) > 0 || n.sweep > sweep.Wanted || n.full && !sweep.WantedFull {
+	if n := decide(record, sweep, r.now()); record.Announced() || record.ahead(r.now()) > 0 || len(n.destroy) > 0 || n.sweep > sweep.Wanted || n.full && !sweep.WantedFull {
 		return false, nil
 	}
 	record.follow(sweep, r.now())

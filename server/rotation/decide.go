@@ -14,6 +14,10 @@ import (
 // rescan is the least time between two sweeps for a key if the first one found something, in milliseconds.
 const rescan = int64(time.Hour / time.Millisecond)
 
+// Margin is added to the time for which keys stay in memory: a minute by which the clocks of servers may differ, and a minute
+// for a write that was sealed and has not reached the store.
+const Margin = 2 * time.Minute
+
 // Order says what to rotate.
 type Order struct {
 	Class       classify.Class // 0 means every class
@@ -216,6 +220,37 @@ func destroys(f *Former, unreadableIn uint64, s *Sweep) bool {
 	return true
 }
 
+// maxAhead is how far the clock of a server can be ahead before times that it wrote down are corrected.
+const maxAhead = 48 * time.Hour
+
+// awaits reports whether a time that is at most longest ahead is still to come. A server with a wrong clock wrote down a
+// later one, which delays nothing.
+func awaits(at, now int64, longest time.Duration) bool {
+	return at > now && at-now <= (longest+maxAhead).Milliseconds()
+}
+
+// ahead returns how far the clock was ahead by which the last new primaries were made, 0 for less than maxAhead.
+func (r *Record) ahead(now int64) int64 {
+	if ahead := r.Rotated - now; ahead > maxAhead.Milliseconds() {
+		return ahead
+	}
+	return 0
+}
+
+// correct moves the times that were counted by a clock that was ahead.
+func (r *Record) correct(ahead int64) {
+	at := []*int64{&r.Until}
+	for i := range r.Former {
+		at = append(at, &r.Former[i].NotBefore)
+	}
+	for _, one := range at {
+		if *one > r.Rotated {
+			*one -= ahead
+		}
+	}
+	r.Rotated -= ahead
+}
+
 // step is what is to be done for a rotation.
 type step struct {
 	state   State
@@ -233,6 +268,7 @@ func decide(r *Record, s *Sweep, now int64) step {
 	if s.Ended > 0 {
 		again = s.Ended + rescan
 	}
+	rests := awaits(again, now, time.Hour)
 	wait := func(until int64) {
 		if n.next == 0 || until < n.next {
 			n.next = until
@@ -262,7 +298,7 @@ func decide(r *Record, s *Sweep, now int64) step {
 		case f.NotBefore > now:
 			waits = true
 			wait(f.NotBefore)
-		case !s.open() && s.Number > 0 && max(f.FoundIn, r.UnreadableIn) >= s.Number && again > now:
+		case !s.open() && s.Number > 0 && max(f.FoundIn, r.UnreadableIn) >= s.Number && rests:
 			retires = true
 			wait(again)
 		default:

@@ -55,7 +55,7 @@ func (s *site) live(back bool) {
 		again(func() error { _, err := s.Rollback(s.t.Context(), "tenant", rotation.By{}); return err })
 		return
 	}
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	work(rotation.Done)
 }
 

@@ -90,7 +90,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 	memory.Give("tenant", 800*kilobyte)
 	store.longest.Store(0)
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.LessOrEqual(t, store.longest.Load(), int64(kilobyte), "a sweep reads the headers of entries that are not due")
 }

@@ -82,7 +82,7 @@ func TestEventsNameWhoOrdered(t *testing.T) {
 	third := s.primaries()[classify.PHI]
 	require.Equal(t, events{audit.KeyRotate: {third: grace}}, log.take())
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, events{audit.KeyDestroy: {first: ada, second: grace}}, log.take())
 
@@ -150,7 +150,7 @@ func TestCompromisedBesideOthers(t *testing.T) {
 	s.begin(rotation.Order{Class: classify.PHI, Compromised: true})
 	s.begin(rotation.Order{Class: classify.PHI})
 	s.work()
-	s.clock.pass(s.Ring.TTL() + time.Second)
+	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Equal(t, 1, s.states(format.UseCache)[envelope.Destroyed])
 	phi := s.primaries()[classify.PHI]
@@ -204,7 +204,7 @@ func TestFailedDestruction(t *testing.T) {
 	s.fill(10)
 	s.begin(rotation.Order{Class: classify.PHI})
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	keys.broken.Store(true)
 	log.take()
 	for err == nil {

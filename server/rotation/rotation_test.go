@@ -223,7 +223,7 @@ func TestLife(t *testing.T) {
 	require.Equal(t, rotation.Grace, s.work().State, "a process that is cut off may still seal under the former keys")
 	require.Equal(t, first, s.sweep().Number)
 
-	s.clock.pass(s.Ring.TTL() + time.Second)
+	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
 	record = s.work()
 	require.Equal(t, rotation.Done, record.State)
 	require.Equal(t, first+2, s.sweep().Number, "two sweeps found nothing")
@@ -257,7 +257,7 @@ func TestSweepsFindStragglers(t *testing.T) {
 	require.Equal(t, 10, s.under(10))
 	stale()
 	require.Equal(t, 9, s.under(10))
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	record := s.work()
 	require.Equal(t, rotation.Done, record.State)
@@ -334,7 +334,7 @@ func TestCompromised(t *testing.T) {
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Less(t, time.Since(begun), time.Minute, "500 entries at one a second")
 	require.Equal(t, 500, s.under(500))
-	s.clock.pass(s.Ring.TTL() + time.Second)
+	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
 	s.reads(500)

@@ -80,7 +80,7 @@ func (s *Sweep) request(number uint64, full bool) {
 
 // begins reports whether the next sweep is to begin at a time.
 func (s *Sweep) begins(now int64) bool {
-	return !s.Running() && s.Wanted > s.Number && now >= s.NotBefore
+	return !s.Running() && s.Wanted > s.Number && !awaits(s.NotBefore, now, time.Hour)
 }
 
 // begin begins the next sweep. The earlier complete sweeps count only if the topology is still the same. Numbers grow

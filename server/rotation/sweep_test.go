@@ -187,7 +187,7 @@ func TestIncompleteSweeps(t *testing.T) {
 			s.fill(250)
 			s.begin(rotation.Order{})
 			s.work()
-			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 			last := s.sweep().Swept
 			c.spoil(store)
 			for range 5 {
@@ -219,7 +219,7 @@ func TestLostCursor(t *testing.T) {
 	s.begin(rotation.Order{})
 	s.work()
 	stale()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	begun := store.begun.Load()
 	store.cursor.Store(true)
@@ -239,7 +239,7 @@ func TestFoundIsDurableBeforeResealing(t *testing.T) {
 	s.begin(rotation.Order{})
 	s.work()
 	stale()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	s.Kill()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -255,6 +255,73 @@ func TestFoundIsDurableBeforeResealing(t *testing.T) {
 	s.reads(10)
 }
 
+// A sweep that a server begins whose clock is a minute ahead does not count before every other server has stopped sealing
+// under the former keys, and before what they had sealed then has reached the store.
+func TestSweepOfAnotherClock(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	stale := s.straggler("entry 3", "value 3")
+	ahead := newSite(t, s.Keystore, s.Store, nil)
+	ahead.clock.pass(time.Minute)
+	s.begin(rotation.Order{Compromised: true})
+	s.work()
+	for _, one := range []*site{s, ahead} {
+		one.clock.pass(s.Ring.TTL())
+	}
+	ahead.work()
+	require.Equal(t, classes, s.states(format.UseCache)[envelope.Compromised], "%+v", ahead.sweep())
+	stale()
+	require.Equal(t, 9, s.under(10))
+	for _, one := range []*site{s, ahead} {
+		one.clock.pass(2 * time.Hour)
+	}
+	require.Equal(t, rotation.Done, ahead.work().State)
+	s.reads(10)
+}
+
+// A clock that was decades ahead for a while holds up neither the rotation that began then nor the next sweep.
+func TestClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	const decades = 70 * 365 * 24 * time.Hour
+	ends := func(t *testing.T, s *site) {
+		t.Helper()
+		require.NotEqual(t, rotation.Done, s.work().State)
+		require.Equal(t, 10, s.under(10))
+		for range 3 {
+			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+			s.work()
+		}
+		require.Equal(t, rotation.Done, s.record().State)
+		s.reads(10)
+	}
+	t.Run("when a rotation began", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, nil)
+		s.fill(10)
+		s.clock.pass(decades)
+		s.begin(rotation.Order{})
+		s.clock.pass(-decades)
+		ends(t, s)
+	})
+	t.Run("when a sweep failed", func(t *testing.T) {
+		t.Parallel()
+		s, store := faultySite(t, nil)
+		s.SetWait(time.Millisecond)
+		s.fill(10)
+		s.begin(rotation.Order{})
+		s.clock.pass(decades)
+		store.broken.Store(true)
+		for s.sweep().Ended == 0 {
+			_, _ = s.Work(t.Context())
+		}
+		require.NotEmpty(t, s.sweep().Fault)
+		store.broken.Store(false)
+		s.clock.pass(-decades)
+		ends(t, s)
+	})
+}
+
 // Sweeps that ran while a tenant's keysets were missing from the keystore looked at none of its entries. They count as
 // evidence for nothing once the keysets are back.
 func TestSweepsWithoutKeysets(t *testing.T) {
@@ -265,7 +332,7 @@ func TestSweepsWithoutKeysets(t *testing.T) {
 	content, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(s.Keystore.Where(keystore.Keysets, "tenant"))) // no feed mentions it
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	for range 20 {
 		_, _ = s.Work(t.Context())
 	}
@@ -298,7 +365,7 @@ func TestDamagedTenantAlone(t *testing.T) {
 	_, err = s.Keystore.Swap(t.Context(), keystore.Keysets, "damaged", content, []byte("damaged"), 0)
 	require.NoError(t, err)
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Empty(t, s.sweep().Fault)
 	record, err := s.Record(t.Context(), "damaged")
@@ -318,7 +385,7 @@ func TestSweepOverAFailover(t *testing.T) {
 	s.fill(600)
 	s.begin(rotation.Order{})
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	swept := s.sweep().Swept
 	store.page = func() {
 		store.page = nil
