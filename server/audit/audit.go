@@ -61,7 +61,7 @@ type Event struct {
 	Unknown   bool              // Code is an error after which it is not known whether the change took effect
 }
 
-// Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes. They stand
+// Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes, FactFrom in 2,112. They stand
 // readable in the log: none may come from a record, and none is a secret.
 type Facts map[Fact]string
 

@@ -12,8 +12,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// maxText bounds each text of a line in bytes, and with it the line: who is asked for a name can make it long.
-const maxText = 255
+const (
+	// maxText bounds each text of a line in bytes, and with it the line: who is asked for a name can make it long.
+	maxText = 255
+	// maxFrom bounds FactFrom: a shredding names up to 64 lines of roots, each in 32 digits and a blank.
+	maxFrom = 64 * 33
+)
 
 // record is a line of the log, but for what chains it. Members are only ever added.
 type record struct {
@@ -100,7 +104,11 @@ func (r *record) addFacts(all Facts) {
 		if r.Facts == nil {
 			r.Facts = map[string]string{}
 		}
-		r.Facts[facts[fact]] = bounded(text)
+		limit := maxText
+		if fact == FactFrom {
+			limit = maxFrom
+		}
+		r.Facts[facts[fact]] = boundedTo(limit, text)
 	}
 }
 
@@ -124,11 +132,13 @@ func outcome(e *Event) string {
 }
 
 // bounded cuts a text to maxText bytes, between characters.
-func bounded(text string) string {
-	if len(text) <= maxText {
+func bounded(text string) string { return boundedTo(maxText, text) }
+
+func boundedTo(limit int, text string) string {
+	if len(text) <= limit {
 		return text
 	}
-	end := maxText
+	end := limit
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}

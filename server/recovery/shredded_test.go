@@ -90,3 +90,31 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	}
 	openAll(t, s.a(), all, "")
 }
+
+// However many lines a keyset has when it is shredded, the audit log has them all, and a restore honours it. Somebody who can write
+// to the store can add lines, since shredding does not need the KMS to verify them.
+func TestShredOfManyLines(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	p := sealWith(t, r, "tenant", classify.PHI)
+	file := backup(t, s.a())
+	d, err := r.Ring.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	old, err := d.Append(nil)
+	require.NoError(t, err)
+	for n := range byte(63) {
+		slot := d.Slots[len(d.Slots)-1]
+		slot.ID, slot.Root.Line = [16]byte{0, n}, [16]byte{0, n}
+		require.NoError(t, d.AddSlot(slot))
+	}
+	crowded, err := d.Append(nil)
+	require.NoError(t, err)
+	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "tenant", old, crowded, 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	require.NoError(t, r.Shred(t.Context(), "tenant"))
+	s.lose()
+	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
+	require.NoError(t, err)
+	require.Equal(t, "key_destroyed", code(p.open(s.a())))
+}
