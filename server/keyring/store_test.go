@@ -18,11 +18,6 @@ import (
 // soon is within some looks, on a busy machine.
 const soon = keyring.CheckInterval + time.Minute
 
-func refusedSoon(t *testing.T, k *keyring.Tenant, pkg []byte) {
-	t.Helper()
-	require.Eventually(t, func() bool { return openError(k, pkg) == envelope.ErrKeyDestroyed }, soon, 10*time.Millisecond)
-}
-
 // A store that went back to an earlier state takes away no key that a running process has, and brings back
 // nothing that was shredded.
 func TestStoreGoesBack(t *testing.T) {

@@ -24,7 +24,6 @@ type world struct {
 	record Record
 	sweep  Sweep
 	id     string // of the topology
-	noted  bool   // the sweep under way found the entry
 }
 
 const worldTTL, worldGrace = 1000, 5000
