@@ -132,8 +132,8 @@ type batch struct {
 	err     error
 }
 
-// readAhead lists the entries of the rest of the part and reads their headers, a few batches at once, until ctx ends. It closes the
-// channel.
+// readAhead lists the entries of the rest of the part and reads their headers, until ctx ends: a few batches at once at full rate, and
+// one by one at a limited rate, so that others get their turn. It closes the channel.
 func (v *visit) readAhead(ctx context.Context, sweeper kv.Sweeper, ahead chan<- chan batch) {
 	defer close(ahead)
 	var reads sync.WaitGroup
@@ -142,7 +142,11 @@ func (v *visit) readAhead(ctx context.Context, sweeper kv.Sweeper, ahead chan<- 
 		read := make(chan batch, 1)
 		select {
 		case ahead <- read:
-			reads.Go(func() { read <- do() })
+			if v.limit.Limit() == rate.Inf {
+				reads.Go(func() { read <- do() })
+			} else {
+				read <- do()
+			}
 			return true
 		case <-ctx.Done():
 			return false
