@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -71,7 +72,11 @@ func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	return r.Ring.Document(ctx, names[0])
+	d, err := r.Ring.Document(ctx, names[0])
+	if errors.Is(err, keyring.ErrEnvironment) {
+		err = nil
+	}
+	return d, err
 }
 
 // used counts what keys have sealed in this process and is in no record yet.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
@@ -31,18 +32,22 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 		return nil, nil, err
 	}
 	record, err := r.parse(content)
+	if errors.Is(err, keyring.ErrEnvironment) {
+		return nil, nil, fmt.Errorf("rotation: %s: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
+	}
 	if err != nil || record.Tenant != tenant {
 		return nil, nil, fmt.Errorf("rotation: %s is damaged: remove it and rotate again: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
 	}
 	return record, content, nil
 }
 
-var errForeign = errors.New("not a record of a rotation of this environment")
-
 func (r *Rotator) parse(content []byte) (*Record, error) {
 	record := &Record{}
-	if json.Unmarshal(content, record) != nil || record.Environment != r.Environment {
-		return nil, errForeign
+	if err := json.Unmarshal(content, record); err != nil {
+		return nil, err
+	}
+	if record.Environment != r.Environment {
+		return nil, keyring.ErrEnvironment
 	}
 	return record, nil
 }

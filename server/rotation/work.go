@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
 )
@@ -110,12 +111,19 @@ func (r *Rotator) each(ctx context.Context, kind keystore.Kind, names []string, 
 		if ctx.Err() != nil {
 			return failed, false, ctx.Err()
 		}
-		if e := do(name); e != nil && ctx.Err() == nil {
+		e := do(name)
+		if e == nil || ctx.Err() != nil {
+			continue
+		}
+		wait := retry
+		if errors.Is(e, keyring.ErrEnvironment) { // its own servers look as often, and must find it due at some time
+			wait = rand.Int64N(retry)
+		} else {
 			failed++
 			err = errors.Join(err, ofTenant(name, e))
-			if e := r.postpone(ctx, kind, name, r.now()+retry); e != nil {
-				more = false
-			}
+		}
+		if e := r.postpone(ctx, kind, name, r.now()+wait); e != nil {
+			more = false
 		}
 	}
 	return failed, more, err
