@@ -42,12 +42,23 @@ type world struct {
 	doomed []sealed // packages that the operation may end
 	former lifecycle.Key
 	backup []byte
+	rings  []*keyring.Keyring // of all hands
+}
+
+// lose empties the store, after all servers stopped: one that runs would write back what it has in memory, and may not
+// have seen the last change yet.
+func (w *world) lose() {
+	for _, ring := range w.rings {
+		ring.Close()
+	}
+	w.site.lose()
 }
 
 func (w *world) hand(store keystore.Store) *hand {
 	ring, err := keyring.New(store, w.keks, "test")
 	require.NoError(w.t, err)
 	w.t.Cleanup(ring.Close)
+	w.rings = append(w.rings, ring)
 	h := &hand{Recovery: recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log})}
 	later := func() time.Time { return time.Now().Add(ring.TTL() + 2*rotation.Margin) }
 	h.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: store, Environment: "test", Audit: w.log, Now: later})
