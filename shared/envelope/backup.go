@@ -51,6 +51,9 @@ func (b *Backup) check() error {
 	if len(b.Environment) > MaxEnvironment || !utf8.ValidString(b.Environment) || !validTime(b.CreatedAt) || len(b.Slots) == 0 || len(b.Slots) > maxSlots {
 		return ErrInvalid
 	}
+	if b.Slots[0].Root.Line != [LineSize]byte{} || b.Slots[0].Root.Generation != 1 {
+		return ErrInvalid
+	}
 	for i := range b.Slots {
 		s := &b.Slots[i]
 		if s.check() != nil || s.Kind != SlotKMS || s.Root != b.Slots[0].Root || zero(s.MAC[:]) {
@@ -70,6 +73,7 @@ type BackupReader struct {
 	content io.Writer
 	header  []byte
 	buffer  []byte
+	begun   bool // a document was read
 }
 
 // OpenBackup reads the header of a backup file. It returns ErrUnsupportedVersion for another version, ErrMalformed
@@ -177,7 +181,7 @@ func (b *BackupReader) Tee(content io.Writer) {
 }
 
 // Next returns the next document, which is valid until the next call, and io.EOF after the last one. It returns
-// ErrMalformed for a file that is cut short or whose documents are not the environment's.
+// ErrMalformed for a file that is cut short, for a document of another environment, and for a system document that is not the first.
 func (b *BackupReader) Next() (*Document, error) {
 	head, err := b.take(4)
 	if err != nil {
@@ -197,9 +201,10 @@ func (b *BackupReader) Next() (*Document, error) {
 	}
 	_, _ = b.content.Write(encoded)
 	d, err := ParseDocument(encoded)
-	if err != nil || d.Environment != b.Environment {
+	if err != nil || d.Environment != b.Environment || b.begun && d.Owner == "" {
 		return nil, ErrMalformed
 	}
+	b.begun = true
 	return d, nil
 }
 

@@ -15,7 +15,9 @@ func newBackup(t testing.TB) *envelope.Backup {
 	b := &envelope.Backup{Environment: "test", CreatedAt: 5}
 	place := b.Place()
 	for n := byte(1); n <= 2; n++ {
-		require.NoError(t, place.AddSlot(lifeSlot(n)))
+		s := lifeSlot(n)
+		s.Root = envelope.Root{Generation: 1, ID: s.Root.ID}
+		require.NoError(t, place.AddSlot(s))
 	}
 	require.NoError(t, place.Sign(authenticator))
 	b.Slots = place.Slots
@@ -83,6 +85,8 @@ func TestBackupRefuses(t *testing.T) {
 		"no slot":                      func(b *envelope.Backup) { b.Slots = nil },
 		"slot of a password":           func(b *envelope.Backup) { b.Slots[0].Kind = envelope.SlotPassword },
 		"slot without a MAC":           func(b *envelope.Backup) { b.Slots[0].MAC = [envelope.MACSize]byte{} },
+		"slots of a line":              func(b *envelope.Backup) { b.Slots[0].Root.Line[0], b.Slots[1].Root.Line[0] = 1, 1 },
+		"slots of generation 2":        func(b *envelope.Backup) { b.Slots[0].Root.Generation, b.Slots[1].Root.Generation = 2, 2 },
 		"slots of two keys":            func(b *envelope.Backup) { b.Slots[1].Root.ID[0]++ },
 		"slot twice":                   func(b *envelope.Backup) { b.Slots[1] = b.Slots[0] },
 		"time before 1970":             func(b *envelope.Backup) { b.CreatedAt = -1 },

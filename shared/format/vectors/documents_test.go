@@ -131,7 +131,7 @@ func TestUnlockRefusals(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			d, err := envelope.ParseDocument(v.Bytes)
 			require.NoError(t, err)
-			_, err = documentReader{}.open(d, v.Secret, v.ShredKey)
+			_, err = documentReader{}.refuse(d, v)
 			requireCode(t, v.Code, err)
 		})
 	}

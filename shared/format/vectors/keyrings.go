@@ -94,7 +94,9 @@ type UnlockRefusal struct {
 	Bytes    Hex    `json:"bytes"`
 	Secret   Secret `json:"secret"`
 	ShredKey Hex    `json:"shredKey,omitempty"`
-	Code     string `json:"code"`
+	// Environment is the reader's own, if it is not the document's.
+	Environment string `json:"environment,omitempty"`
+	Code        string `json:"code"`
 }
 
 // Merge is two documents and what they merge into, or the code of the error.

@@ -116,14 +116,24 @@ func (o outcome) want(code string) error {
 	return nil
 }
 
+// documentOf is an opened document.
+type documentOf struct {
+	keys     map[string]reader.Key
+	shredded bool
+}
+
+func shredded(d vectors.Document) bool {
+	return len(d.Shreds) > 0 && len(d.Slots) == 0 && len(d.Keysets) == 0
+}
+
 // readerKeys is the keys of the documents by name and id.
-func readerKeys() map[string]map[string]reader.Key {
-	documents := map[string]map[string]reader.Key{}
+func readerKeys() map[string]documentOf {
+	documents := map[string]documentOf{}
 	for _, d := range vectors.Documents().Documents {
-		documents[d.Name] = map[string]reader.Key{}
+		documents[d.Name] = documentOf{keys: map[string]reader.Key{}, shredded: shredded(d)}
 		for _, s := range d.Keysets {
 			for _, k := range s.Keys {
-				documents[d.Name][string(k.ID)] = reader.Key{Bytes: k.Key, Use: s.Use, Class: s.Class, State: stateOf(k)}
+				documents[d.Name].keys[string(k.ID)] = reader.Key{Bytes: k.Key, Use: s.Use, Class: s.Class, State: stateOf(k)}
 			}
 		}
 	}
@@ -141,7 +151,7 @@ func stateOf(k vectors.Key) byte {
 	}[envelope.State(k.State)]
 }
 
-func want(document string, s *vectors.Secret, p vectors.Place, readers map[string]map[string]reader.Key) *reader.Want {
+func want(document string, s *vectors.Secret, p vectors.Place, readers map[string]documentOf) *reader.Want {
 	w := &reader.Want{Owner: p.Owner, Collection: p.Collection, Named: p.Name != nil}
 	if p.Name != nil {
 		w.Name = *p.Name
@@ -149,12 +159,12 @@ func want(document string, s *vectors.Secret, p vectors.Place, readers map[strin
 	if s != nil {
 		w.Kind, w.Text = s.Kind, s.Text
 	} else {
-		w.Keys = readers[document]
+		w.Keys, w.Shredded = readers[document].keys, readers[document].shredded
 	}
 	return w
 }
 
-func probePackage(r *reader.Reader, v vectors.Package, b []byte, readers map[string]map[string]reader.Key) error {
+func probePackage(r *reader.Reader, v vectors.Package, b []byte, readers map[string]documentOf) error {
 	w := want(v.Document, v.Secret, v.Place, readers)
 	w.Use, w.Least = v.Header.Use, v.Header.Class
 	o, code := r.Open(b, w)
@@ -200,7 +210,7 @@ func probeForm(r *reader.Reader, v vectors.Package, b []byte) error {
 	return nil
 }
 
-func probeRefusal(r *reader.Reader, v vectors.Refusal, b []byte, readers map[string]map[string]reader.Key) error {
+func probeRefusal(r *reader.Reader, v vectors.Refusal, b []byte, readers map[string]documentOf) error {
 	w := want(v.Document, v.Secret, v.Place, readers)
 	w.Use, w.Least = v.Use, v.Least
 	o, code := r.Open(b, w)
@@ -265,8 +275,9 @@ func ruleProbes(rules vectors.Rules) (list []probe) {
 }
 
 func primaryProbes(primaries []vectors.Primary) (list []probe) {
-	keysets := map[string]vectors.Keyset{}
+	keysets, dead := map[string]vectors.Keyset{}, map[string]bool{}
 	for _, d := range vectors.Documents().Documents {
+		dead[d.Name] = shredded(d)
 		for _, s := range d.Keysets {
 			keysets[fmt.Sprint(d.Name, s.Use, s.Class)] = s
 		}
@@ -278,6 +289,9 @@ func primaryProbes(primaries []vectors.Primary) (list []probe) {
 			if bytes.Equal(k.ID, s.Primary) {
 				state = stateOf(k)
 			}
+		}
+		if dead[v.Document] {
+			state, found = reader.Destroyed, true
 		}
 		list = append(list, probe{"primary: " + v.Name, func(r *reader.Reader) error {
 			code := r.Seals(state, found)

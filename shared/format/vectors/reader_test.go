@@ -54,6 +54,14 @@ func (r documentReader) open(d *envelope.Document, secret vectors.Secret, shredK
 	return roots, r.unwrapKeys(d, roots)
 }
 
+// refuse opens a document as the reader that the vector describes.
+func (r documentReader) refuse(d *envelope.Document, v vectors.UnlockRefusal) (map[format.KeyID][]byte, error) {
+	if v.Environment != "" && v.Environment != d.Environment && r.checks("environment of a document") {
+		return nil, envelope.ErrInvalid
+	}
+	return r.open(d, v.Secret, v.ShredKey)
+}
+
 // authenticator leaves out the kind of record that a mutation names.
 func (r documentReader) authenticator(roots map[format.KeyID][]byte, shredKey []byte) envelope.Authenticator {
 	mac := plain.Authenticator(roots, shredKey)

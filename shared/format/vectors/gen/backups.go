@@ -110,6 +110,36 @@ func badBackups(r *rings) (list []vectors.Malformed) {
 	edit("document longer than the file", documents, 0xFF, 0xFF, 0xFF, 0xFF)
 	edit("document of 262145 bytes", documents, 0, 4, 0, 1)
 	edit("malformed document", documents+4, 'c')
+	edit("another magic", 2, 'C')
+	return append(list, builtBackups(r)...)
+}
+
+// builtBackups breaks the rules of the slots and of the order of documents by records that are right by themselves.
+func builtBackups(r *rings) (list []vectors.Malformed) {
+	add := func(name string, slots, documents [][]byte) {
+		c := newBackup("built", "prod", 1)
+		head := must(c.backup.Append(nil))
+		head = head[:len(head)-2-len(c.backup.Slots[0].Append(nil))]
+		content := append(slices.Clone(head), counted(slots)...)
+		for _, d := range documents {
+			content = envelope.AppendBackupDocument(content, d)
+		}
+		bytes := c.sealed(envelope.AppendBackupDocument(content, nil))
+		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: bytes}, Code: envelope.ErrMalformed.Code()})
+	}
+	change := func(change func(s *envelope.Slot)) [][]byte {
+		s := newBackup("built", "prod", 1).backup.Slots[0]
+		change(&s)
+		return [][]byte{s.Append(nil)}
+	}
+	add("a backup without slots", nil, nil)
+	add("one slot of a backup too many", some(257, func(n int) []byte { return someSlot(n, envelope.Root{Generation: 1, ID: numbered(1)}) }), nil)
+	add("recipient slot of a backup", change(func(s *envelope.Slot) { s.Kind, s.URL, s.KeyID = envelope.SlotRecipient, "", numbered(1) }), nil)
+	add("slot of a backup in a line", change(func(s *envelope.Slot) { s.Root.Line[15] = 1 }), nil)
+	add("slot of a backup of generation 2", change(func(s *envelope.Slot) { s.Root.Generation = 2 }), nil)
+	same := change(func(*envelope.Slot) {})
+	add("system document after another", same, [][]byte{r.lives[0].bytes(), r.system.bytes()})
+	add("system document twice", same, [][]byte{r.system.bytes(), r.system.bytes()})
 	return list
 }
 
@@ -132,6 +162,9 @@ func refusedBackups(r *rings) (list []vectors.BackupRefusal) {
 	add("a document of another backup", slices.Concat(one.with(one.documents[0], other.documents[0]), whole[end:]), one.kek(0), authentication)
 	add("a document left out", slices.Concat(one.with(one.documents[0]), whole[end:]), one.kek(0), authentication)
 	add("documents exchanged", slices.Concat(one.with(one.documents[1], one.documents[0]), whole[end:]), one.kek(0), authentication)
+	two := newBackup("two", "prod", 2)
+	two.backup.Slots[1].MAC[0] ^= 1
+	add("MAC of the last slot changed", two.bytes(), two.kek(0), authentication)
 	swapped := *one
 	swapped.backup.Slots = other.backup.Slots
 	add("the slots of another backup", one.sealed(swapped.content()), other.kek(0), authentication)

@@ -145,7 +145,7 @@ func badDocuments() (list []vectors.Malformed) {
 	edit("destroyed key with its material", at.keys+2+32, 4)
 	edit("key made before 1970", at.keys+2+33, 0xFF)
 	edit("key made after 9999", at.keys+2+33, 0, 0, 0xE6, 0x77, 0xD2, 0x1F, 0xDC, 0)
-	return append(list, builtDocuments()...)
+	return slices.Concat(list, builtDocuments(), crowdedDocuments())
 }
 
 // builtDocuments is what needs another length than the base has.

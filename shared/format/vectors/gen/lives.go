@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
 
 // shredded has lost every slot and key, rotated and rolled back before.
@@ -101,6 +104,27 @@ func replacedRoot() *ring {
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
 	r.replace(root)
 	r.key(format.UseCache, classify.PHI, root, "")
+	return r
+}
+
+// oneSecret has slots of one secret for the roots of two lines, as after a restore. Its primaries have equal epochs.
+func oneSecret() *ring {
+	r := newRing("one secret of two roots", "prod", "tenant-10")
+	first, second := r.rootOf("first", "first", 1), r.rootOf("second", "second", 2)
+	secret := r.secrets[r.slot("first", envelope.SlotMasterKey, first, "", 0).ID]
+	s := r.slot("second", envelope.SlotMasterKey, second, "", 0)
+	s.CreatedAt = format.MaxTime
+	s.KeyID, s.MAC = plain.KeyID(secret.key), [envelope.MACSize]byte{}
+	s.Wrapped = plain.Wrap(secret.key, r.doc.BindRoot(r.names[second]), r.draw(12, "nonce"), r.roots[second])
+	r.secrets[s.ID] = secret
+	for _, use := range []format.Use{format.UseCache, format.UseService} {
+		for _, root := range []format.KeyID{first, second} {
+			r.key(use, classify.PHI, root, fmt.Sprintf("%x of %d", root[:1], use))
+		}
+		for i := range r.doc.Keyset(use, classify.PHI).Primaries { // each was the first of its copy
+			r.doc.Keyset(use, classify.PHI).Primaries[i].Epoch = 1
+		}
+	}
 	return r
 }
 

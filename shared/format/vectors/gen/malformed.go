@@ -166,6 +166,9 @@ func (m *malformed) bodies() {
 			Bytes: vectors.Data{Hex: chunked, Repeat: vectors.Hex{0}, Length: len(chunked) + n},
 		})
 	}
+	for _, algorithm := range []byte{0, 4} { // which a reader must not take for a chunked one
+		m.add(fmt.Sprintf("chunked body of algorithm %d", algorithm), append(setAll(header, map[int]byte{atAlgorithm: algorithm}), make([]byte, 72)...))
+	}
 	m.list = append(m.list, vectors.Malformed{
 		Name: "one-piece body over the limit", Code: format.ErrTooLarge.Code(),
 		Bytes: vectors.Data{Hex: header, Repeat: vectors.Hex{0}, Length: len(header) + 12 + 16 + format.MaxValue + format.MaxDetails + 1},

@@ -133,6 +133,8 @@ func (x *refused) wrongKeys() {
 	x.add("another tenant's document", base, base.bytes(), envelope.ErrUnknownKey)
 	base.document = x.rings.empty.name
 	x.add("an empty document", base, base.bytes(), envelope.ErrUnknownKey)
+	base.document = x.rings.lives[0].name
+	x.add("a shredded document", base, base.bytes(), envelope.ErrKeyDestroyed)
 	x.borrowedKeys()
 	single := begin(x.rings.all, "refused master key", format.UseService, classify.PHI).masterKey(draw(32, "the master key"))
 	single.document, single.secret = x.rings.all.name, nil

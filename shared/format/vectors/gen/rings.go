@@ -24,7 +24,7 @@ func newRings() *rings {
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
 	r.system = system()
-	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary()}
+	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret()}
 	return r
 }
 
@@ -77,7 +77,7 @@ func everySlot() *ring {
 	r.slot("recovery", envelope.SlotRecovery, root, "", 0)
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
 	r.slot("host", envelope.SlotHost, root, "", 0)
-	r.slot("recipient", envelope.SlotRecipient, root, "", 0)
+	r.slot("recipient", envelope.SlotRecipient, root, "", 0).Wrapped = []byte{1}
 	later := r.slot("later kind", envelope.SlotRecipient, root, "", 0)
 	later.Kind, later.Iterations, later.Salt, later.URL, later.Wrapped = 200, 3, format.Salt{1}, "later://x", nil
 	r.retire(r.slot("retired", envelope.SlotMasterKey, root, "", 0).ID)

@@ -140,7 +140,7 @@ func revisions(r *rings) (list []vectors.Revision) {
 	)
 }
 
-// primaries is the keys that seal for every keyset of two documents, and for one that is not there.
+// primaries is the keys that seal for every keyset of two documents, for one that is not there, and for a shredded document.
 func primaries(r *rings) (list []vectors.Primary) {
 	for _, ring := range append([]*ring{r.states}, r.lives...) {
 		index := envelope.NewIndex(&ring.doc)
@@ -149,7 +149,10 @@ func primaries(r *rings) (list []vectors.Primary) {
 			list = append(list, primary(index, ring.name, s.Use, s.Class))
 		}
 	}
-	return append(list, primary(envelope.NewIndex(&r.states.doc), r.states.name, format.UseFile, classify.Public))
+	dead := r.lives[0]
+	return append(list,
+		primary(envelope.NewIndex(&r.states.doc), r.states.name, format.UseFile, classify.Public),
+		primary(envelope.NewIndex(&dead.doc), dead.name, format.UseCache, classify.PHI))
 }
 
 func primary(index *envelope.Index, document string, use format.Use, class classify.Class) vectors.Primary {

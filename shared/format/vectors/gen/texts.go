@@ -128,6 +128,7 @@ var valueEdits = [][3]string{
 	{"key id", `abab`, `ABAB`}, {"key id", `abab`, `abag`},
 	{"key id, short", `abab`, ``}, {"key id, long", `abab`, `ababab`}, {"flag", `600000`, `600000,"tombstone":false`}, {"flag", `600000`, `600000,"tombstone":null`},
 	{"flag", `600000`, `600000,"padded":false`}, {"flag", `600000`, `600000,"sealedName":""`}, {"flag", `600000`, `600000,"sealedContext":1`}, {"flag", `600000`, `600000,"sealedContext":"true"`},
+	{"flag of another type", `"iterations":`, `"padded":1,"iterations":`}, {"flag of another type", `"iterations":`, `"padded":"true","iterations":`},
 	{"sealed context and a context", `600000`, `600000,"sealedContext":true`}, {"tombstone of a text", `600000`, `600000,"tombstone":true`},
 }
 
@@ -162,6 +163,7 @@ var contextEdits = [][3]string{
 	{"lone surrogate", `"patient"`, `"\uDFFF"`}, {"lone surrogates", `"patient"`, `"\ud800":"","\ud801"`}, {"null", `{"__proto__":"😀","patient":"P12345"}`, `null`},
 	{"array", `{"__proto__":"😀","patient":"P12345"}`, `[]`}, {"string", `{"__proto__":"😀","patient":"P12345"}`, `""`},
 	{"65 entries", `"patient"`, manyEntries() + `"patient"`},
+	{"key of 65543 bytes, which is 7 in two bytes", `"patient"`, `"` + strings.Repeat("x", 1<<16+len("patient")) + `"`},
 	{"16385 bytes", `"P12345"`, `"` + strings.Repeat("x", format.MaxContext-len("patient")-len("__proto__")-len("😀")-8+1) + `"`},
 }
 

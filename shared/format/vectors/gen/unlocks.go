@@ -116,10 +116,30 @@ func unlocks() (list []vectors.UnlockRefusal) {
 			r.advance(format.UseCache, classify.PHI, leaked, envelope.Compromised)
 			r.slot("another", envelope.SlotRecovery, root, "", 0)
 			r.retire(r.slot("retired", envelope.SlotRecovery, root, "", 0).ID)
+			r.retire(r.slot("retired, too", envelope.SlotRecovery, root, "", 0).ID)
 			r.sign()
 			a.change(&r.doc, leaked)
 		})
 	}
+	in := func(name string, change func(s []envelope.Keyset)) {
+		r := oneSecret()
+		r.sign()
+		change(r.doc.Keysets)
+		secret := *r.secrets[r.doc.Slots[0].ID].secret
+		list = append(list, vectors.UnlockRefusal{Name: "forged: " + name, Bytes: must(r.doc.Append(nil)), Secret: secret, Code: authentication.Code()})
+	}
+	in("MAC of a primary that does not count", func(s []envelope.Keyset) {
+		for i := range s[0].Primaries {
+			if s[0].Primaries[i].KeyID != s[0].Primary() {
+				s[0].Primaries[i].MAC[0] ^= 1
+			}
+		}
+	})
+	in("MAC of the last key", func(s []envelope.Keyset) { s[1].Keys[1].MAC[0] ^= 1 })
+	r, secret := build("another environment", master)
+	list = append(list, vectors.UnlockRefusal{
+		Name: "a document of another environment", Bytes: must(r.doc.Append(nil)), Secret: secret, Environment: "prod", Code: envelope.ErrInvalid.Code(),
+	})
 	return append(list, forgedShreds()...)
 }
 
@@ -172,8 +192,15 @@ func forgeries() []forgery {
 				}
 			}
 		}},
-		{"retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[0].ID[15] ^= 1 }},
-		{"MAC of a retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[0].MAC[15] ^= 1 }},
+		{"kind of a slot", func(d *envelope.Document, _ format.KeyID) {
+			for i := range d.Slots {
+				if d.Slots[i].Kind == envelope.SlotRecovery {
+					d.Slots[i].Kind = 200
+				}
+			}
+		}},
+		{"retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[1].ID[15] ^= 1 }},
+		{"MAC of a retired slot", func(d *envelope.Document, _ format.KeyID) { d.Retired[1].MAC[15] ^= 1 }},
 		{"MAC of a slot", func(d *envelope.Document, _ format.KeyID) { d.Slots[0].MAC[31] ^= 1 }},
 		{"MAC of a key", func(d *envelope.Document, _ format.KeyID) { set(d).Keys[0].MAC[31] ^= 1 }},
 		{"MAC of a primary", func(d *envelope.Document, _ format.KeyID) { set(d).Primaries[0].MAC[31] ^= 1 }},
@@ -189,7 +216,7 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 		s := r.slot("", envelope.SlotMasterKey, root, "", 0)
 		secret := *r.secrets[s.ID].secret
 		r.key(format.UseCache, classify.PHI, root, "")
-		if err := r.doc.ShredLines([][16]byte{{7}}, r.tick()); err != nil {
+		if err := r.doc.ShredLines([][16]byte{{6}, {7}}, r.tick()); err != nil {
 			panic(err)
 		}
 		r.sign()
@@ -198,9 +225,9 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 			Name: name, Bytes: must(r.doc.Append(nil)), Secret: secret, ShredKey: shredKey, Code: envelope.ErrAuthentication.Code(),
 		})
 	}
-	add("forged: shredded line", func(r *ring) { r.doc.Shreds[0].Line[0]++ })
-	add("forged: time of a shredding", func(r *ring) { r.doc.Shreds[0].ShreddedAt++ })
-	add("forged: MAC of a shred record", func(r *ring) { r.doc.Shreds[0].MAC[0] ^= 1 })
+	add("forged: shredded line", func(r *ring) { r.doc.Shreds[1].Line[0]++ })
+	add("forged: time of a shredding", func(r *ring) { r.doc.Shreds[1].ShreddedAt++ })
+	add("forged: MAC of a shred record", func(r *ring) { r.doc.Shreds[1].MAC[0] ^= 1 })
 	add("forged: shred record under the root", func(r *ring) {
 		for record := range r.doc.Records {
 			if record.Shred {
@@ -213,15 +240,7 @@ func forgedShreds() (list []vectors.UnlockRefusal) {
 
 // merges is pairs of documents that two devices hold.
 func merges() (list []vectors.Merge) {
-	add := func(name string, a, b *ring) {
-		m := vectors.Merge{Name: name, A: a.bytes(), B: b.bytes()}
-		if merged, err := envelope.Merge(&a.doc, &b.doc); err != nil {
-			m.Code = err.(coded).Code()
-		} else {
-			m.Merged = must(merged.Append(nil))
-		}
-		list = append(list, m)
-	}
+	add := func(name string, a, b *ring) { list = append(list, merge(name, a, b)) }
 	fork := func(change func(r *ring, root format.KeyID)) *ring {
 		r := small("merge")
 		if change != nil {
@@ -315,22 +334,29 @@ func merges() (list []vectors.Merge) {
 	stranger = fork(nil)
 	stranger.doc.Environment = "prod"
 	add("different environments", fork(nil), stranger)
-	return append(list, fullMerge())
+	return append(append(list, fullMerge()), rankedMerges()...)
+}
+
+func merge(name string, a, b *ring) vectors.Merge {
+	m := vectors.Merge{Name: name, A: a.bytes(), B: b.bytes()}
+	if merged, err := envelope.Merge(&a.doc, &b.doc); err != nil {
+		m.Code = err.(coded).Code()
+	} else {
+		m.Merged = must(merged.Append(nil))
+	}
+	return m
 }
 
 // fullMerge is two documents of 33 shredded lines each.
 func fullMerge() vectors.Merge {
-	side := func(n byte) *ring {
+	side := func(first byte) *ring {
 		r := newRing("merge full", "test", "tenant")
 		for line := range byte(33) {
-			if err := r.doc.ShredLines([][16]byte{{n, line}}, r.tick()); err != nil {
+			if err := r.doc.ShredLines([][16]byte{{first, line}}, r.tick()); err != nil {
 				panic(err)
 			}
 		}
-		r.sign()
 		return r
 	}
-	a, b := side(1), side(2)
-	_, err := envelope.Merge(&a.doc, &b.doc)
-	return vectors.Merge{Name: "over the limit of shredded lines", A: a.bytes(), B: b.bytes(), Code: err.(coded).Code()}
+	return merge("over the limit of shredded lines", side(1), side(2))
 }

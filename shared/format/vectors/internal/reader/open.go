@@ -33,6 +33,7 @@ const (
 // Want is where a reader found a package and with which keys it reads: those of a keyset by their ids, or a secret.
 type Want struct {
 	Keys       map[string]Key
+	Shredded   bool   // the keyset's document is
 	Kind, Text string // of a secret: "passphrase" or "master-key", and what the user typed
 	Use, Least byte
 	Owner      string
@@ -82,6 +83,8 @@ func (r *Reader) find(h *Header, want *Want) ([]byte, Code) {
 	}
 	k, ok := want.Keys[h.KeyID]
 	switch {
+	case want.Shredded && h.Source == keyset && !r.breaks(ShreddedKeys):
+		return nil, keyDestroyed
 	case !r.check(FromKeyset, h.Source == keyset), !ok:
 		return nil, unknownKey
 	case !r.check(KeyUse, k.Use == h.Use), !r.check(KeyClass, k.Class == h.Class):

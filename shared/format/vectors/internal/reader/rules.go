@@ -53,6 +53,7 @@ const (
 	KeyClass
 	DestroyedKey
 	DisabledKey
+	ShreddedKeys
 	CompromisedOpens
 	SourceOfSecret
 	LeastIterations
@@ -207,6 +208,7 @@ var Broken = [...]string{
 	KeyClass:         "ignores the class of the key",
 	DestroyedKey:     "opens with destroyed keys",
 	DisabledKey:      "opens with disabled keys",
+	ShreddedKeys:     "does not know the keys of shredded documents",
 	CompromisedOpens: "refuses compromised keys",
 	SourceOfSecret:   "ignores the source when it reads with a secret",
 	LeastIterations:  "derives below 100,000 iterations",
