@@ -34,7 +34,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// serve starts a whole server over badger in the test's process, with an operator's token and a tenant
+// serve starts a whole server over the embedded store in the test's process, with an operator's token and a tenant
 // "ended", which has a former key of packages. The server's rotations live some hours ahead, when keys of now
 // are old enough to be ended.
 func serve(t *testing.T) (url, bearer, operator string) {

@@ -29,7 +29,7 @@ func still() func() time.Time {
 // A tenant beyond its quota waits as long as it is told; another does not.
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 0.1, Burst: 2}, still()) })
+	s := start(t, embedded(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 0.1, Burst: 2}, still()) })
 	for range 2 {
 		s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	}
@@ -48,7 +48,7 @@ func TestQuota(t *testing.T) {
 func TestWrongTokensAreSlowed(t *testing.T) {
 	t.Parallel()
 	for proxy, blocked := range map[string]string{"127.0.0.0/8": "not_found", "10.0.0.0/8": "rate_limited"} {
-		s := start(t, badger(t), func(o *api.Options) {
+		s := start(t, embedded(t), func(o *api.Options) {
 			o.Failures, o.Proxies = limit.NewFailures(2, still()), []netip.Prefix{netip.MustParsePrefix(proxy)}
 		})
 		for range 3 {
@@ -63,7 +63,7 @@ func TestWrongTokensAreSlowed(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const page = "https://app.example.com"
-	s := start(t, badger(t), func(o *api.Options) { o.Origins = []string{page} })
+	s := start(t, embedded(t), func(o *api.Options) { o.Origins = []string{page} })
 	asked := s.do("OPTIONS", "/v1/cache/k", nil, "Origin", page, "Access-Control-Request-Method", "PUT", "Authorization", "").is(t, 204)
 	require.Equal(t, page, asked.Header.Get("Access-Control-Allow-Origin"))
 	require.Contains(t, asked.Header.Get("Access-Control-Allow-Methods"), "PATCH")
@@ -107,7 +107,7 @@ func TestNoAudit(t *testing.T) {
 
 // Who looks into an altered package finds which key it claims to be under, and what else it says of itself.
 func TestAlteredPackagesAreAudited(t *testing.T) {
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	sealed := s.do("POST", "/v1/encrypt", []byte(`{"text":"v","class":"phi","context":{"a":"b"}}`), "Content-Type", "application/json").is(t, 200).body
 	key := s.audit.take()[0].KeyID
 	altered := bytes.Replace(sealed, []byte(`"a":"b"`), []byte(`"a":"c"`), 1)
@@ -122,7 +122,7 @@ func TestAlteredPackagesAreAudited(t *testing.T) {
 // Each use of a key is told once, with who used it for what.
 func TestAudited(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), "Coffer-Context", `{"a":"b"}`).is(t, 204)
 	got := s.do("GET", "/v1/cache/k", nil).is(t, 200)
 	events := s.audit.take()
@@ -147,7 +147,7 @@ func TestAudited(t *testing.T) {
 // The metrics tell what was done, and nothing of whom or what.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/pl4nted?class=phi", []byte("pl4nted")).is(t, 204)
 	s.do("GET", "/v1/cache/pl4nted", nil).is(t, 200)
 	s.do("GET", "/v1/cache/pl4nted-not", nil).refused(t, "not_found")

@@ -176,7 +176,7 @@ func (r *events) take() []audit.Event {
 	return all
 }
 
-func badger(t *testing.T) kv.Store {
+func embedded(t *testing.T) kv.Store {
 	t.Helper()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
@@ -184,11 +184,11 @@ func badger(t *testing.T) kv.Store {
 	return store
 }
 
-// onBoth runs a test over badger and over a real Redis.
+// onBoth runs a test over the embedded store and over a real Redis.
 func onBoth(t *testing.T, test func(*testing.T, *service)) {
-	t.Run("badger", func(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, start(t, badger(t), nil))
+		test(t, start(t, embedded(t), nil))
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()

@@ -24,7 +24,7 @@ var built = fstest.MapFS{
 }
 
 func serveDemo(t *testing.T) *service {
-	return start(t, badger(t), func(o *api.Options) { o.Demo = built })
+	return start(t, embedded(t), func(o *api.Options) { o.Demo = built })
 }
 
 func TestAssets(t *testing.T) {
@@ -137,7 +137,7 @@ func TestSecurityHeadersOfData(t *testing.T) {
 // TestNotBuilt: a binary without the page says how to get it.
 func TestNotBuilt(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	got := s.do("GET", "/", nil).is(t, 200)
 	require.Equal(t, "text/html; charset=utf-8", got.Header.Get("Content-Type"))
 	require.Contains(t, string(got.body), "make run")
@@ -146,7 +146,7 @@ func TestNotBuilt(t *testing.T) {
 // TestEmbedded: what is embedded can be served, built or not.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), func(o *api.Options) { o.Demo = demo.Files() })
+	s := start(t, embedded(t), func(o *api.Options) { o.Demo = demo.Files() })
 	s.do("GET", "/", nil).is(t, 200)
 	s.do("GET", "/.keep", nil).refused(t, "not_found")
 }

@@ -104,7 +104,7 @@ func (c *counting) Write(ctx context.Context, writes []kv.Write) ([]bool, error)
 // A batch makes few calls of the store, and the audit log has each use of a key.
 func TestBatchMakesFewCalls(t *testing.T) {
 	t.Parallel()
-	store := &counting{Store: badger(t)}
+	store := &counting{Store: embedded(t)}
 	s := start(t, store, nil)
 	var steps []batchStep
 	for i := range 50 {

@@ -260,7 +260,7 @@ func pathOf(path, key string) string {
 // is there, in every tenant.
 func TestScopes(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/there?class=phi", []byte("v")).is(t, 204)
 	d := contract(t)
 	for _, tenant := range []string{"default", "other", identity.EveryTenant} {
@@ -308,7 +308,7 @@ func TestScopes(t *testing.T) {
 // is the server's fault.
 func TestFuzzOperations(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }

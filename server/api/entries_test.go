@@ -137,7 +137,7 @@ func TestKeys(t *testing.T) {
 
 func TestBadKeys(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	for path, code := range map[string]string{
 		"/v1/cache/": "invalid_argument", "/v1/cache/%FF": "invalid_argument", "/v1/cache/%C3": "invalid_argument",
 		"/v1/cache/" + strings.Repeat("k", 1025): "too_large", "/v1/cache/" + strings.Repeat("%C3%A9", 513): "too_large",
@@ -152,7 +152,7 @@ func TestBadKeys(t *testing.T) {
 
 func TestBadArguments(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	for query, code := range map[string]string{
 		"": "invalid_argument", "?class": "invalid_argument", "?class=": "invalid_argument", "?class=PHI": "invalid_argument",
 		"?class=secret": "invalid_argument", "?class=phi&class=public": "invalid_argument", "?Class=phi": "invalid_argument",
@@ -193,7 +193,7 @@ func TestTTL(t *testing.T) {
 
 func TestLeast(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=internal", []byte("v")).is(t, 204)
 	for _, method := range []string{"GET", "HEAD"} {
 		for _, accept := range []string{"*/*", packageType} {

@@ -27,7 +27,7 @@ import (
 
 func TestUnauthorized(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/there?class=phi", []byte("v")).is(t, 204)
 	for _, path := range []string{"/v1/cache/there", "/v1/cache/none", "/v1/cache/", "/v1/cache/%FF", "/v1/unknown", "/v1", "/v1/", "/v1%2Fcache/there"} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "POST", "PATCH", "OPTIONS", "ODD"} {
@@ -63,7 +63,7 @@ func unique(all []any) map[any]bool {
 
 func TestTokenReplacedWhileRunning(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	tokens, err := s.file.List()
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestTokenReplacedWhileRunning(t *testing.T) {
 
 func TestMethods(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PATCH", "/livez", nil).refused(t, "method_not_allowed")
 	for _, method := range []string{"POST", "TRACE", "ODD"} {
 		for _, path := range []string{"/v1/cache/k", "/", "/livez", "/readyz"} {
@@ -93,7 +93,7 @@ func TestMethods(t *testing.T) {
 
 func TestBodyTooLarge(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	large := make([]byte, maxBody+1)
 	s.do("PUT", "/v1/cache/k?class=phi", large).refused(t, "too_large")
 
@@ -131,7 +131,7 @@ func (s *service) raw(text string, thenClose bool) answer {
 // TestLyingContentLength: a length is bounded before memory is taken for it, and a body that ends early is not stored.
 func TestLyingContentLength(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	put := func(length, body string) string {
 		return "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: " + length + "\r\n\r\n" + body
 	}
@@ -146,7 +146,7 @@ func TestLyingContentLength(t *testing.T) {
 // TestSlowBody: a body that stops coming is ended by the read timeout.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	s := prepare(t, badger(t), nil)
+	s := prepare(t, embedded(t), nil)
 	s.http.Config.ReadHeaderTimeout, s.http.Config.ReadTimeout = time.Minute, 200*time.Millisecond
 	s.http.Start()
 	text := "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: 10\r\n\r\nslow"
@@ -155,7 +155,7 @@ func TestSlowBody(t *testing.T) {
 
 func TestHugeHeaders(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("GET", "/v1/cache/k", nil, "X-Huge", strings.Repeat("h", 2*api.MaxHeader)).is(t, http.StatusRequestHeaderFieldsTooLarge)
 
 	// The largest context passes, all of it escaped; one byte more does not.

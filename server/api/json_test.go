@@ -11,7 +11,7 @@ import (
 // TestBodiesAreRefusedByName: what is wrong with a JSON body is told by the schema's names, and by nothing
 // that the client wrote.
 func TestBodiesAreRefusedByName(t *testing.T) {
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	const planted = "PLANTED"
 	for _, c := range []struct{ path, body, detail string }{
 		{"encrypt", `{"text":"PLANTED"}`, `the member "class" is missing; known here: class, text, data, context`},

@@ -190,7 +190,7 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 // An operator sees every tenant, page by page in one order, each once.
 func TestOperatorListsKeysets(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
 	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
 	require.Empty(t, k.keysets("", operator).Keysets)
@@ -240,7 +240,7 @@ func TestOperatorListsKeysets(t *testing.T) {
 // Keysets that cannot be read are an error and not left out; others can be asked for.
 func TestUnreadableKeysets(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	_, err := s.ring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
@@ -272,7 +272,7 @@ func TestUnreadableKeysets(t *testing.T) {
 // who asked, and says so.
 func TestRefusedChangesAreOnRecord(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 	require.NoError(t, func() error { _, err := s.ring.Tenant(t.Context(), "shredded"); return err }())
@@ -323,9 +323,9 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 // Where values are stored in the clear there are no keys to rotate.
 func TestNothingToRotate(t *testing.T) {
 	t.Parallel()
-	plain := start(t, badger(t), func(o *api.Options) { o.Unencrypted = true })
+	plain := start(t, embedded(t), func(o *api.Options) { o.Unencrypted = true })
 	plain.do("POST", "/v1/keys:rotate", nil).refused(t, "encryption_disabled")
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 	s.do("POST", "/v1/keys:rotate?class=pii", nil).refused(t, "not_found")
 	s.do("POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")

@@ -82,7 +82,7 @@ func TestLostReplies(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := kvtest.NewFaulty(badger(t), nil)
+			f := kvtest.NewFaulty(embedded(t), nil)
 			lose(t, start(t, f, nil), func(string) func() {
 				f.Plan(kvtest.Once(fault))
 				return func() { f.Flush(t.Context()) }
@@ -95,7 +95,7 @@ func TestLostReplies(t *testing.T) {
 func TestReadModifyWriteUnderLostReplies(t *testing.T) {
 	t.Parallel()
 	calls := 0
-	f := kvtest.NewFaulty(badger(t), func(_ int, w *kv.Write) kvtest.Fault {
+	f := kvtest.NewFaulty(embedded(t), func(_ int, w *kv.Write) kvtest.Fault {
 		if w.If == kv.Always {
 			return kvtest.None
 		}

@@ -68,7 +68,7 @@ func (c *counted) Read(p []byte) (int, error) {
 // startCounted is start, with what counts the bodies.
 func startCounted(t *testing.T, change func(*api.Options)) (*service, *received) {
 	t.Helper()
-	s := prepare(t, badger(t), change)
+	s := prepare(t, embedded(t), change)
 	r := &received{Handler: s.http.Config.Handler}
 	s.http.Config.Handler = r
 	s.http.Start()
@@ -110,7 +110,7 @@ func TestMemoryOfUploads(t *testing.T) {
 // Many who read large values at once hold no more than they may: a value is not fetched before there is room for it.
 func TestMemoryOfReads(t *testing.T) {
 	t.Parallel()
-	store := &fetching{Store: badger(t)}
+	store := &fetching{Store: embedded(t)}
 	memory := limit.NewBytes(2*megabyte+megabyte/2, 0)
 	s := start(t, store, func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte-1024)).is(t, 204)
@@ -132,7 +132,7 @@ func TestMemoryOfReads(t *testing.T) {
 func TestMemoryOfBatches(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewBytes(megabyte, 0)
-	s := start(t, badger(t), func(o *api.Options) { o.Memory = memory })
+	s := start(t, embedded(t), func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/small?class=phi", make([]byte, 100<<10)).is(t, 204)
 	batch := func(n int) answer {
 		gets := strings.Repeat(`,{"op":"get","key":"small"}`, n)[1:]
@@ -212,7 +212,7 @@ func TestMemoryIsCountedHonestly(t *testing.T) {
 		}
 		memory := limit.NewBytes(all, 0)
 		var weighing scales
-		s := prepare(t, forgetful{badger(t)}, func(o *api.Options) {
+		s := prepare(t, forgetful{embedded(t)}, func(o *api.Options) {
 			weighing.Recorder, o.Audit = o.Audit, &weighing
 			o.MaxBody, o.Memory = 64*megabyte, memory
 		})
@@ -300,7 +300,7 @@ func TestMemoryOfTenants(t *testing.T) {
 // A body comes whole whatever its size, told before or not.
 func TestBodiesOfAllSizes(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	for _, size := range []int{0, 1, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, maxBody - 1, maxBody} {
 		value := bytes.Repeat([]byte("0123456789abcdefg"), size/17+1)[:size]
 		for _, told := range []bool{true, false} {

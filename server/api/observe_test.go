@@ -38,7 +38,7 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 
 func TestRequestIDs(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	const proxys = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
 	require.Equal(t, proxys, s.do("GET", "/livez", nil, "X-Request-Id", proxys).Header.Get("X-Request-Id"))
 	require.Equal(t, proxys, s.lines()[0]["id"])
@@ -53,8 +53,8 @@ func TestRequestIDs(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
-	limping := start(t, badger(t), func(o *api.Options) {
+	s := start(t, embedded(t), nil)
+	limping := start(t, embedded(t), func(o *api.Options) {
 		o.Degraded = []api.Check{{Code: "keyring_unavailable", Run: func(context.Context) error { return errors.New("pl4nted") }}}
 	})
 	require.JSONEq(t, `{"status":"degraded","degraded":["keyring_unavailable"]}`, string(limping.do("GET", "/readyz", nil).is(t, 200).body))

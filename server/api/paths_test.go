@@ -43,7 +43,7 @@ func (s *service) sendRaw(t *testing.T, method, target, body string) (*http.Resp
 // that are not one once decoded.
 func TestRawPaths(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	eachOperation(t, contract(t), func(t *testing.T, path, method string, _ *openapi3.Operation) {
 		for _, end := range raw {
 			target := strings.NewReplacer("{key}", end, "{id}", end).Replace(path)

@@ -15,7 +15,7 @@ import (
 // Reading a package at rest, listing, changing a TTL and deleting are on record before their results leave.
 func TestEntriesAreRecorded(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	put := func() {
 		s.do("PUT", "/v1/cache/patient?class=phi", []byte("v"), "Coffer-Context", `{"ward":"7"}`).is(t, 204)
 	}
@@ -90,7 +90,7 @@ func TestAcceptedRotationHasNotFailed(t *testing.T) {
 		failed bool
 	}{{"accepted", 2, 200, false}, {"not accepted", 1, 503, true}} {
 		t.Run(row.name, func(t *testing.T) {
-			s := start(t, badger(t), nil)
+			s := start(t, embedded(t), nil)
 			s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 			writes := 0
 			s.rotator.Keystore = keystoretest.Faulty(s.keys, func(w keystoretest.Write) keystoretest.Fault {

@@ -99,7 +99,7 @@ func conformEnding(t *testing.T, k *checker) {
 // A confirmation is good for what it was given for, as long as that stays as it was, and not for long.
 func TestConfirmations(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	query, other := s.formerKey("clinic"), s.formerKey("other")
@@ -148,7 +148,7 @@ func TestConfirmations(t *testing.T) {
 // Only an operator ends keys, and what is needed is refused, as is a key of the cache.
 func TestEndingIsRefused(t *testing.T) {
 	t.Parallel()
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	k := newChecker(t, s)
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
@@ -207,6 +207,6 @@ func TestEndingIsRefused(t *testing.T) {
 	for _, one := range d.Keyset(format.UseService, classify.PHI).Keys {
 		require.Equal(t, envelope.Enabled, one.State)
 	}
-	plain := start(t, badger(t), func(o *api.Options) { o.Unencrypted = true })
+	plain := start(t, embedded(t), func(o *api.Options) { o.Unencrypted = true })
 	plain.do("POST", "/v1/keys:shred?tenant=default", nil, "Authorization", "Bearer "+plain.issue(identity.EveryTenant, identity.KeysAdmin)).refused(t, "encryption_disabled")
 }

@@ -13,7 +13,7 @@ import (
 
 // A typed array that was sealed elsewhere opens as bytes with its element type.
 func TestOpensViews(t *testing.T) {
-	s := start(t, badger(t), nil)
+	s := start(t, embedded(t), nil)
 	tenant, err := s.ring.Tenant(t.Context(), "default")
 	require.NoError(t, err)
 	pkg, err := seal.NewSealer(tenant).Seal(nil, seal.Request{

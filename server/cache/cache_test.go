@@ -39,7 +39,7 @@ func sealers(t testing.TB) func(tenant string) *seal.Sealer {
 // onEach runs a test over both kinds of store.
 func onEach(t *testing.T, test func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer)) {
 	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t)), sealers(t)) })
-	t.Run("badger", func(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
 		store, err := sqlitekv.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		defer store.Close()

@@ -20,7 +20,7 @@ import (
 
 func onEach(t *testing.T, test func(t *testing.T, store kv.Store)) {
 	t.Run("redis", func(t *testing.T) { test(t, rediskv.New(redistest.Start(t).Client(t))) })
-	t.Run("badger", func(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
 		store, err := sqlitekv.Open(t.TempDir(), nil)
 		require.NoError(t, err)
 		defer store.Close()

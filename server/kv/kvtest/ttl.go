@@ -65,7 +65,7 @@ func requireTTL(t *testing.T, s kv.Store, key string, want time.Duration) {
 const tolerance = 50 * time.Millisecond
 
 func expiry(t *testing.T, s kv.Store) {
-	// Parts of a second and whole ones: badger and Redis treat them differently.
+	// Parts of a second and whole ones: stores treat them differently.
 	for _, d := range []time.Duration{120 * time.Millisecond, 730 * time.Millisecond, time.Second, 1300 * time.Millisecond} {
 		for name, there := range readers(t, s) {
 			t.Run(name+" "+d.String(), func(t *testing.T) {

@@ -29,7 +29,7 @@ const general: readonly Step[] = [
   ['classify', 'Classify', 'public … PHI: the class sets key and rules'],
   ['seal', 'Seal', 'AES-256-GCM, with class, place and time proven'],
   ['package', 'Package', 'one format in browser and server'],
-  ['store', 'Store', 'IndexedDB here, Redis or Badger there'],
+  ['store', 'Store', 'IndexedDB here, Redis or SQLite there'],
 ];
 
 function stepsOf({ about, classification, sealedAt }: Item): readonly Step[] {
