@@ -826,7 +826,7 @@ export interface components {
             mac: string;
         };
         EventHead: {
-            /** @description CHAIN:SEQ:MAC of the last line of each chain, separated by commas. */
+            /** @description CHAIN:SEQ:MAC of the last line of each chain, separated by commas. Empty while no line of a new log is known to be on disk. */
             head: string;
             time: components["schemas"]["Time"];
         };
