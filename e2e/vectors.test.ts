@@ -18,6 +18,7 @@ function counts(): Record<string, number> {
   const { binary, json, open, decode } = read<Refusals>('invalid');
   const { documents, slots, invalidDocuments, invalidSlots, unlockRefusals } = read<Documents>('documents');
   const owners = new Map(documents.map((d) => [d.name, d.owner]));
+  const locked = new Set(documents.filter((d) => d.slots.length === 0).map((d) => d.name));
   const records = packages.filter((v) => v.open && v.header.use === 1 && v.place.name !== undefined && owners.get(v.document ?? '') === v.place.owner);
   const available = packages.filter((v) => v.open || !v.package.sha256).length;
   return {
@@ -28,7 +29,7 @@ function counts(): Record<string, number> {
     refusesToOpen: open.length,
     refusesValues: decode.length,
     secrets: read<Rules>('rules').secrets.length,
-    opensNothing: open.filter((v) => v.document === 'empty').length,
+    opensNothing: open.filter((v) => locked.has(v.document ?? '')).length,
     headers: packages.length,
     bodies: packages.length,
     encodings: available,

@@ -51,11 +51,12 @@ export async function variants(): Promise<Outcome> {
 /** A reader whose document has no keys: no secret unlocks it, so its sealer is made by hand. */
 export async function opensNothing(): Promise<Outcome> {
   const c = await core;
-  const empty = (await file<Documents>('documents')).documents.find((d) => d.name === 'empty')!;
-  const open = () => c.check(c.call.openDocument(c.begin().bytes(fromHex(empty.bytes)).length));
-  const sealer = new Sealer(c, { secrets: new Map(), open });
-  const cases = (await file<Refusals>('invalid')).open.filter((v) => v.document === 'empty');
+  const { documents } = await file<Documents>('documents');
+  const locked = new Map(documents.filter((d) => d.slots.length === 0).map((d) => [d.name, fromHex(d.bytes)]));
+  const cases = (await file<Refusals>('invalid')).open.filter((v) => locked.has(v.document ?? ''));
   return every(cases, (v) => {
+    const document = locked.get(v.document ?? '')!;
+    const sealer = new Sealer(c, { secrets: new Map(), open: () => c.check(c.call.openDocument(c.begin().bytes(document).length)) });
     const { name, ...place } = v.place;
     const prefix = encodePlace(place);
     if (name !== undefined) prefix[prefix.length - 1] = 1;

@@ -69,7 +69,9 @@ export async function refusesSecrets(): Promise<Outcome> {
   // Shred records are not for browsers to verify: their key is the server's.
   return every((await documents()).unlockRefusals.filter((v) => !v.shredKey), async (v) => {
     const code = v.secret.kind === 'kms' ? 'wrong_secret' : v.code;
-    await refused('unlock', code, new EncryptionService({ keyset: fromHex(v.bytes), secret: v.secret.text }).initialize());
+    const unlock = { keyset: fromHex(v.bytes), secret: v.secret.text };
+    if (v.environment === undefined) await refused('unlock', code, new EncryptionService(unlock).initialize());
+    else await refused('unlock', code, createEncryptedStorage(`refused ${v.name}`, 's', { unlock, environment: v.environment }));
   });
 }
 

@@ -91,7 +91,7 @@ export interface Documents {
   slots: { name: string; bytes: string; environment: string; owner: string }[];
   invalidDocuments: { name: string; bytes: Data; code: string }[];
   invalidSlots: { name: string; bytes: Data; code: string }[];
-  unlockRefusals: { name: string; bytes: string; secret: VectorSecret; shredKey?: string; code: string }[];
+  unlockRefusals: { name: string; bytes: string; secret: VectorSecret; environment?: string; shredKey?: string; code: string }[];
 }
 
 /** The rules that no package shows; the fields are described in Go. */
