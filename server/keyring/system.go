@@ -129,7 +129,7 @@ func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 	return keys, err
 }
 
-// errUnopened says that a root which the document names is not open.
+// errUnopened reports a root that the document names and no configured KEK opens.
 var errUnopened = errors.New("its keys are under a KEK that is not configured: set that one as well, or restore the keyset from a backup")
 
 // verify checks every record of a document, under roots that are open. It returns ErrUnreadable if a record was altered, or is

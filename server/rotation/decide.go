@@ -18,10 +18,10 @@ const rescan = int64(time.Hour / time.Millisecond)
 // for a write that was sealed and has not reached the store.
 const Margin = 2 * time.Minute
 
-// Order says what to rotate.
+// Order selects the keysets to rotate.
 type Order struct {
 	Class       classify.Class // 0 means every class
-	Compromised bool           // others may know the former keys: they never seal again, and there is no grace and no way back
+	Compromised bool           // the former keys may have leaked: they never seal again, without a grace period or a rollback
 	By          By
 
 	due func(record *Record, s *envelope.Keyset) bool // nil means all keysets

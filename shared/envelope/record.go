@@ -28,7 +28,7 @@ const (
 type Record struct {
 	Shred   bool   // a shred record, whose key is the system document's
 	Root    Root   // the root whose key authenticates any other record
-	Message []byte // what the MAC is of
+	Message []byte // the input of the MAC
 	MAC     []byte // MACSize or RetiredMACSize bytes, which alias the document; zero if the record was changed since it was signed
 }
 

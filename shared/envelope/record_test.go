@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Whoever can write to the store edits a document field by field: a reader with the root refuses every such document.
+// A writer without keys edits a document field by field: a reader with the root refuses every such document.
 func TestEditsWithoutTheRootAreRefused(t *testing.T) {
 	attacks := map[string]func(d *envelope.Document){
 		"compromised to enabled":  func(d *envelope.Document) { d.Keysets[0].Keys[0].State = envelope.Enabled },

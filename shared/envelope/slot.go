@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// SlotKind says what kind of secret opens a slot. Slots of other kinds than these are kept as they are.
+// SlotKind is the kind of secret that opens a slot. Slots of other kinds than these are kept as they are.
 type SlotKind uint8
 
 const (
