@@ -3,8 +3,6 @@ package keyring
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -62,24 +60,9 @@ func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends End
 			return nil, nil, err
 		}
 		if swapped {
-			return before, after, r.tenant(copied.Owner).reload(ctx)
+			return before, after, r.tenant(copied.Owner).reload(ctx, nil)
 		}
 	}
-}
-
-// openAll opens the roots of a document that are not open yet, and verifies its records.
-func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
-	if covers(d, known) {
-		return known, r.verify(ctx, d, known)
-	}
-	opened, err := r.unwrapRoots(ctx, d, known)
-	if errors.Is(err, envelope.ErrAuthentication) {
-		return nil, r.damaged(d.Owner, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
-	}
-	return opened, r.verify(ctx, d, opened)
 }
 
 // end applies what has ended to a verified document, and signs what that changes.

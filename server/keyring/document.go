@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,54 +134,6 @@ func (r *Keyring) parseAny(ctx context.Context, document keystore.Document) (*en
 		return nil, err
 	}
 	return d, nil
-}
-
-// change edits a tenant's document, again for as long as another process's change comes in between, and
-// returns when the new one is durable and this process works with it. An edit that changes nothing writes
-// nothing. The edit must not keep the document. Once it begins to write, change goes on although its caller is
-// gone, so that it ends with a known result: it fails only if the document was not changed, or if that cannot
-// be found out.
-func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) error) error {
-	t := r.tenant(id)
-	for {
-		d, old, err := r.read(ctx, id)
-		if err == nil && d == nil {
-			if !t.seen.Load() {
-				return ErrNoTenant
-			}
-			t.mu.Lock()
-			d, old, err = t.writeBack(ctx)
-			t.mu.Unlock()
-		}
-		if err != nil {
-			return err
-		}
-		if err := edit(d); err != nil {
-			return err
-		}
-		changed, err := d.Append(nil)
-		if err != nil || bytes.Equal(old, changed) {
-			return err
-		}
-		swapped, err := r.swap(ctx, d, old, changed) // reads back after an error
-		if err != nil {
-			return err
-		}
-		if swapped {
-			t.adoptChange(ctx)
-			return nil
-		}
-	}
-}
-
-// adoptChange has this process work with a change that it made. If the document cannot be read back, the keys
-// are dropped: the next use reads it, and nothing is done with the former ones.
-func (t *Tenant) adoptChange(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.patience)
-	defer cancel()
-	if t.reload(ctx) != nil && !t.pinned() {
-		t.lock()
-	}
 }
 
 func (r *Keyring) where(id string) string { return r.store.Where(keystore.Keysets, id) }

@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -14,14 +13,14 @@ import (
 // is given, it is asked of the keyset as it is at that moment, and false leaves it, so that of many processes
 // which find a key too old one makes the new one. It returns the primary.
 func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Class, due func(*envelope.Keyset) bool) (primary format.KeyID, err error) {
-	err = t.edit(ctx, func(d *envelope.Document, opened roots) error {
-		s := d.Keyset(use, class)
+	err = t.ring.Edit(ctx, t.id, func(e *Edit) error {
+		s := e.Keyset(use, class)
 		if s != nil && due != nil && !due(s) {
 			primary = s.Primary()
 			return nil
 		}
 		var err error
-		primary, err = t.newKey(ctx, d, opened, use, class)
+		primary, err = e.newKey(ctx, use, class)
 		return err
 	})
 	return primary, err
@@ -34,11 +33,11 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 func (r *Keyring) Rollback(
 	ctx context.Context, tenant string, use format.Use, class classify.Class, to format.KeyID, due func(*envelope.Keyset) bool,
 ) error {
-	return r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
-		if s := d.Keyset(use, class); s != nil && due != nil && !due(s) {
+	return r.Edit(ctx, tenant, func(e *Edit) error {
+		if s := e.Keyset(use, class); s != nil && due != nil && !due(s) {
 			return nil
 		}
-		return d.Promote(use, class, to)
+		return e.Promote(use, class, to)
 	})
 }
 
@@ -46,17 +45,7 @@ func (r *Keyring) Rollback(
 // back. It returns ErrInUse for a primary that would be disabled or destroyed, and envelope.ErrUnknownKey.
 // Whether anything is still sealed under the key is for the caller to know.
 func (r *Keyring) Advance(ctx context.Context, tenant string, use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
-	return r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
-		if s := d.Keyset(use, class); s != nil && s.Primary() == id && (to == envelope.Disabled || to == envelope.Destroyed) {
-			return ErrInUse
-		}
-		return d.Advance(use, class, id, to)
-	})
-}
-
-// edit is Tenant.edit, also for a tenant that is not unlocked.
-func (r *Keyring) edit(ctx context.Context, tenant string, do func(d *envelope.Document, opened roots) error) error {
-	return r.tenant(tenant).edit(ctx, do)
+	return r.Edit(ctx, tenant, func(e *Edit) error { return e.Advance(use, class, id, to) })
 }
 
 // Shred removes a tenant's roots and keys, so that nothing sealed under them opens again: at once in this
@@ -71,10 +60,10 @@ func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
-	return r.change(ctx, tenant, func(d *envelope.Document) error {
-		if err := d.Shred(time.Now().UnixMilli()); err != nil {
-			return err
+	return r.change(ctx, tenant, func(d *envelope.Document) (roots, error) {
+		if err := d.Shred(now()); err != nil {
+			return nil, err
 		}
-		return d.Sign(authenticatorOf(nil, []*secret.Key{key}))
+		return nil, d.Sign(authenticatorOf(nil, []*secret.Key{key}))
 	})
 }

@@ -26,20 +26,14 @@ func (r *Keyring) Rewrap(ctx context.Context, tenant string, to kms.Set, begun t
 	if err != nil || len(proof.Missing) == 0 {
 		return 0, err
 	}
-	err = r.tenant(tenant).edit(ctx, func(d *envelope.Document, opened roots) error {
+	err = r.Edit(ctx, tenant, func(e *Edit) error {
 		wrapped = 0
-		for _, root := range d.Roots() {
-			if proof.opens(d, root) {
+		for _, root := range e.Roots() {
+			if proof.opens(e.Document, root) {
 				continue
 			}
-			one := opened[root]
-			slot, err := wrapRoot(ctx, r.counterpart(one.kek, to), d, root, one.key)
-			if err != nil {
+			if err := e.WrapRoot(ctx, root, r.counterpart(e.KEK(root), to), begun); err != nil {
 				return err
-			}
-			slot.CreatedAt = max(slot.CreatedAt, begun.UnixMilli())
-			if err := d.AddSlot(slot); err != nil {
-				return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", r.where(tenant), err)
 			}
 			wrapped++
 		}
@@ -68,18 +62,18 @@ func (r *Keyring) RetireSlots(ctx context.Context, tenant string, proof Proof) (
 	if !slices.ContainsFunc(d.Slots, proof.retires) { // an earlier run did it, and the former KEKs open nothing any more
 		return 0, nil
 	}
-	err = r.edit(ctx, tenant, func(d *envelope.Document, _ roots) error {
+	err = r.Edit(ctx, tenant, func(e *Edit) error {
 		retired = 0
-		for _, root := range d.Roots() {
-			if !proof.opens(d, root) {
+		for _, root := range e.Roots() {
+			if !proof.opens(e.Document, root) {
 				return fmt.Errorf("keyring: %s: only the former KEK opens one of its roots: %w", r.where(tenant), ErrInUse)
 			}
 		}
-		for _, s := range slices.Clone(d.Slots) {
+		for _, s := range slices.Clone(e.Slots) {
 			if !proof.retires(s) {
 				continue
 			}
-			if err := d.RetireSlot(s.ID); err != nil {
+			if err := e.RetireSlot(s.ID); err != nil {
 				return err
 			}
 			retired++

@@ -15,14 +15,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// root is a root in memory, with the KEK that opened it.
-type root struct {
+// openRoot is a root in memory, with the KEK that opened it.
+type openRoot struct {
 	key *secret.Key
 	kek kms.KEK
 }
 
 // roots are the roots of a tenant that this keyring's KEKs open.
-type roots map[envelope.Root]root
+type roots map[envelope.Root]openRoot
 
 func (all roots) keys() map[envelope.Root]*secret.Key {
 	keys := make(map[envelope.Root]*secret.Key, len(all))
@@ -88,17 +88,17 @@ func covers(d *envelope.Document, opened roots) bool {
 }
 
 // unwrapSlot tries the KEKs whose URL the slot has; kms.ErrWrongKey where none fits.
-func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *envelope.Slot, h *health) (root, error) {
+func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *envelope.Slot, h *health) (openRoot, error) {
 	for _, kek := range keks.All() {
 		if kek.URL() != s.URL {
 			continue
 		}
 		key, err := unwrapRoot(ctx, kek, d, s)
 		if h.note(err); !errors.Is(err, kms.ErrWrongKey) {
-			return root{key, kek}, err
+			return openRoot{key, kek}, err
 		}
 	}
-	return root{}, kms.ErrWrongKey
+	return openRoot{}, kms.ErrWrongKey
 }
 
 // wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
@@ -135,42 +135,20 @@ func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envel
 	return key, nil
 }
 
-// addRoot makes a root for the keys of a class and adds it to the document and to the roots.
-func (r *Keyring) addRoot(ctx context.Context, d *envelope.Document, all roots, class classify.Class) (*envelope.Root, error) {
-	key := secret.New()
-	return r.addRootOf(ctx, d, all, r.keks.For(class), key, d.NextRoot(key.ID(), random16()))
-}
-
-func (r *Keyring) addRootOf(
-	ctx context.Context, d *envelope.Document, all roots, kek kms.KEK, key *secret.Key, name envelope.Root,
-) (*envelope.Root, error) {
-	slot, err := wrapRoot(ctx, kek, d, name, key)
-	r.health.note(err)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.AddSlot(slot); err != nil {
-		return nil, err
-	}
-	all[name] = root{key, kek}
-	return &name, nil
-}
-
 // create makes a tenant's first root, the general KEK's, unless another process did so meanwhile.
 func (r *Keyring) create(ctx context.Context, id string) error {
-	d := &envelope.Document{Environment: r.environment, Owner: id}
-	opened := roots{}
-	if _, err := r.addRoot(ctx, d, opened, classify.Public); err != nil {
+	e := &Edit{&envelope.Document{Environment: r.environment, Owner: id}, r, roots{}}
+	if _, err := e.newRoot(ctx, r.keks.For(classify.Public), random16(), 1); err != nil {
 		return err
 	}
-	if err := d.Sign(authenticator(opened, nil)); err != nil {
+	if err := e.Sign(authenticator(e.opened, nil)); err != nil {
 		return err
 	}
-	content, err := d.Append(nil)
+	content, err := e.Append(nil)
 	if err != nil {
 		return err
 	}
-	_, err = r.swap(ctx, d, nil, content)
+	_, err = r.swap(ctx, e.Document, nil, content)
 	return err
 }
 

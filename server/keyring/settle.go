@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -27,7 +25,8 @@ func (r *Keyring) merge(ctx context.Context, a, b *envelope.Document, opened roo
 		}
 		return latest
 	}
-	if err := r.settle(ctx, merged, opened, state); err != nil {
+	e := &Edit{merged, r, opened}
+	if err := e.settle(ctx, state); err != nil {
 		return nil, err
 	}
 	for i := range merged.Keysets {
@@ -43,14 +42,12 @@ func (r *Keyring) merge(ctx context.Context, a, b *envelope.Document, opened roo
 
 // settle moves keys and primaries that are under a root without a slot to the root of the same KEK and line that has one, and
 // advances states.
-func (r *Keyring) settle(
-	ctx context.Context, d *envelope.Document, opened roots, state func(envelope.Keyset, *envelope.Key) envelope.State,
-) error {
+func (e *Edit) settle(ctx context.Context, state func(envelope.Keyset, *envelope.Key) envelope.State) error {
 	live := map[envelope.Root]bool{}
-	for i := range d.Slots {
-		live[d.Slots[i].Root] = true
+	for i := range e.Slots {
+		live[e.Slots[i].Root] = true
 	}
-	for _, s := range d.Keysets {
+	for _, s := range e.Keysets {
 		stale := map[[32]byte]bool{}
 		for _, p := range s.Primaries {
 			stale[p.KeyID] = !live[p.Root]
@@ -61,62 +58,34 @@ func (r *Keyring) settle(
 			if live[k.Root] && !stale[k.ID] && advanced == k.State {
 				continue
 			}
-			to, err := r.successor(ctx, d, opened, k.Root)
+			to, err := e.successor(ctx, k.Root)
 			if err != nil {
 				return err
 			}
 			live[to] = true
-			if err := moveKey(d, &s, k, opened, to, advanced); err != nil {
+			if err := e.moveKey(&s, k, to, advanced); err != nil {
 				return err
 			}
 		}
 	}
-	d.Settle()
-	return d.Sign(authenticator(opened, nil))
+	e.Settle()
+	return e.Sign(authenticator(e.opened, nil))
 }
 
 // successor returns the root that replaced another one, or that root itself if it has a slot. It makes one if there is none.
-func (r *Keyring) successor(ctx context.Context, d *envelope.Document, opened roots, former envelope.Root) (envelope.Root, error) {
-	kek := opened[former].kek
-	for i := range d.Slots {
-		if root := d.Slots[i].Root; root == former {
+func (e *Edit) successor(ctx context.Context, former envelope.Root) (envelope.Root, error) {
+	kek := e.opened[former].kek
+	for i := range e.Slots {
+		if root := e.Slots[i].Root; root == former {
 			return root, nil
 		}
 	}
-	for i := range d.Slots {
-		if root := d.Slots[i].Root; root.Line == former.Line && opened[root].kek == kek {
+	for i := range e.Slots {
+		if root := e.Slots[i].Root; root.Line == former.Line && e.opened[root].kek == kek {
 			return root, nil
 		}
 	}
-	return r.newRoot(ctx, d, opened, kek, former.Line, d.Generation(former.Line))
-}
-
-func (r *Keyring) newRoot(
-	ctx context.Context, d *envelope.Document, opened roots, kek kms.KEK, line [envelope.LineSize]byte, generation uint32,
-) (envelope.Root, error) {
-	key := secret.New()
-	root, err := r.addRootOf(ctx, d, opened, kek, key, envelope.Root{Line: line, Generation: generation, ID: key.ID()})
-	if err != nil {
-		return envelope.Root{}, err
-	}
-	return *root, nil
-}
-
-// moveKey wraps a key by another root. Its roots must be open.
-func moveKey(d *envelope.Document, s *envelope.Keyset, k *envelope.Key, opened roots, to envelope.Root, state envelope.State) error {
-	var wrapped []byte
-	if state != envelope.Destroyed {
-		binding := d.BindKey(s.Use, uint8(s.Class), k.ID)
-		key, err := opened[k.Root].key.Unwrap(k.Wrapped, binding)
-		if err != nil {
-			return err
-		}
-		defer key.Clear()
-		if wrapped, err = opened[to].key.Wrap(key, binding); err != nil {
-			return err
-		}
-	}
-	return d.MoveKey(s.Use, s.Class, k.ID, to, state, wrapped)
+	return e.newRoot(ctx, kek, former.Line, e.Generation(former.Line))
 }
 
 // ReplaceRoots makes a new root for each root of a tenant, wrapped by the same KEK, and puts all keys under it. Nothing opens
@@ -124,41 +93,9 @@ func moveKey(d *envelope.Document, s *envelope.Keyset, k *envelope.Key, opened r
 // made afterwards. Keys that existed before can have leaked with it: rotate them as compromised. It returns the number of
 // roots that it replaced, and the errors of Rotate.
 func (r *Keyring) ReplaceRoots(ctx context.Context, tenant string) (replaced int, err error) {
-	err = r.edit(ctx, tenant, func(d *envelope.Document, opened roots) error {
-		former, made := d.Roots(), map[envelope.Root]envelope.Root{}
-		byKEK := map[lineOfKEK]envelope.Root{}
-		generations := map[[envelope.LineSize]byte]uint32{}
-		for _, root := range former {
-			generations[root.Line] = max(generations[root.Line], root.Generation)
-		}
-		for _, root := range former {
-			at := lineOfKEK{root.Line, opened[root].kek}
-			next, ok := byKEK[at]
-			if !ok {
-				var err error
-				if next, err = r.newRoot(ctx, d, opened, at.kek, root.Line, generations[root.Line]+1); err != nil {
-					return err
-				}
-				r.tenant(tenant).hold(next, opened[next])
-				byKEK[at] = next
-			}
-			made[root] = next
-		}
-		replaced = len(former)
-		for _, s := range d.Keysets {
-			for i := range s.Keys {
-				if err := moveKey(d, &s, &s.Keys[i], opened, made[s.Keys[i].Root], s.Keys[i].State); err != nil {
-					return err
-				}
-			}
-		}
-		d.Settle()
-		return nil
+	err = r.Edit(ctx, tenant, func(e *Edit) error {
+		replaced = len(e.Roots())
+		return e.ReplaceRoots(ctx)
 	})
 	return replaced, err
-}
-
-type lineOfKEK struct {
-	line [envelope.LineSize]byte
-	kek  kms.KEK
 }

@@ -45,11 +45,11 @@ func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
 	defer s.mu.Unlock()
 	keys, err := s.load(use)
 	if err == nil && len(keys) == 0 {
-		err = s.tenant.edit(ctx, func(d *envelope.Document, opened roots) error {
-			if d.Keyset(use, 0) != nil { // another process made it
+		err = s.tenant.ring.Edit(ctx, systemID, func(e *Edit) error {
+			if e.Keyset(use, 0) != nil { // another process made it
 				return nil
 			}
-			_, err := s.tenant.newKey(ctx, d, opened, use, 0)
+			_, err := e.newKey(ctx, use, 0)
 			return err
 		})
 		if loaded, e := s.load(use); len(loaded) > 0 || err == nil { // it may be there, though the reply was lost
@@ -69,7 +69,7 @@ func (s *System) load(use format.Use) ([]*secret.Key, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.tenant.ring.patience)
 	defer cancel()
-	if err := s.tenant.reload(ctx); err != nil { // another process may have made the key
+	if err := s.tenant.reload(ctx, nil); err != nil { // another process may have made the key
 		return nil, err
 	}
 	v, err := s.tenant.ready()

@@ -5,13 +5,11 @@ import (
 	"context"
 	"crypto/cipher"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -81,7 +79,7 @@ func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
-	if err := t.reload(ctx); err != nil {
+	if err := t.reload(ctx, nil); err != nil {
 		return err
 	}
 	if s, err = t.ready(); err != nil {
@@ -212,83 +210,17 @@ var errRoots = errors.New("keyring: keys under other roots")
 
 // add makes those keys of the uses and classes that the document, as it is now, has no keyset for.
 func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.Class) error {
-	return t.edit(ctx, func(d *envelope.Document, opened roots) error {
+	return t.ring.Edit(ctx, t.id, func(e *Edit) error {
 		for _, use := range uses {
 			for _, class := range classes {
-				if d.Keyset(use, class) != nil {
+				if e.Keyset(use, class) != nil {
 					continue
 				}
-				if _, err := t.newKey(ctx, d, opened, use, class); err != nil {
+				if _, err := e.newKey(ctx, use, class); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
-	})
-}
-
-// edit is change for what needs the roots.
-func (t *Tenant) edit(ctx context.Context, do func(d *envelope.Document, opened roots) error) error {
-	return t.ring.change(ctx, t.id, func(d *envelope.Document) error {
-		if d.Shredded() {
-			return envelope.ErrKeyDestroyed
-		}
-		opened := t.held()
-		if len(opened) == 0 || !covers(d, opened) {
-			var err error
-			if opened, err = t.ring.unwrapRoots(ctx, d, opened); err != nil {
-				return err
-			}
-		}
-		if err := t.ring.verify(ctx, d, opened); err != nil {
-			return err
-		}
-		if err := do(d, opened); err != nil {
-			return err
-		}
-		return d.Sign(authenticator(opened, nil))
-	})
-}
-
-// held gives the roots that are in memory.
-func (t *Tenant) held() roots {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.roots)
-}
-
-// hold adds a new root to those in memory, so that the keys under it need no call of the KEK.
-func (t *Tenant) hold(name envelope.Root, one root) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.roots != nil {
-		t.roots = maps.Clone(t.roots)
-		t.roots[name] = one
-	}
-}
-
-// newKey makes the primary of a use and class.
-func (t *Tenant) newKey(ctx context.Context, d *envelope.Document, opened roots, use format.Use, class classify.Class) (format.KeyID, error) {
-	root := opened.under(t.ring.keks.For(class), d)
-	if root == nil {
-		var err error
-		if root, err = t.ring.addRoot(ctx, d, opened, class); err != nil {
-			return format.KeyID{}, err
-		}
-		t.hold(*root, opened[*root])
-	}
-	dek := secret.New()
-	defer dek.Clear()
-	return dek.ID(), addKey(d, *root, opened[*root].key, dek, use, class)
-}
-
-func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use format.Use, class classify.Class) error {
-	id := dek.ID()
-	wrapped, err := key.Wrap(dek, d.BindKey(use, uint8(class), id))
-	if err != nil {
-		return err
-	}
-	return d.AddKey(use, class, envelope.Key{
-		ID: id, State: envelope.Enabled, CreatedAt: time.Now().UnixMilli(), Root: root, Wrapped: wrapped,
 	})
 }

@@ -86,11 +86,11 @@ func (t *Tenant) open(ctx context.Context) (roots, error) {
 }
 
 // Reload has the tenant work with its document as it is now, instead of within CheckInterval.
-func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx) }
+func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
 
-// reload looks whether the document is another than the one in memory, and adopts it then. A locked tenant
-// stays locked.
-func (t *Tenant) reload(ctx context.Context) error {
+// reload adopts the document if it is another than the one in memory. It may be under more roots than those in memory. A locked
+// tenant stays locked.
+func (t *Tenant) reload(ctx context.Context, more roots) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state.Load()
@@ -101,7 +101,9 @@ func (t *Tenant) reload(ctx context.Context) error {
 	if err != nil || bytes.Equal(content, s.content) {
 		return err
 	}
-	_, err = t.adopt(ctx, t.roots, s.since)
+	opened := maps.Clone(t.roots)
+	maps.Copy(opened, more)
+	_, err = t.adopt(ctx, opened, s.since)
 	if errors.Is(err, errRoots) {
 		t.kept = s.content // or a record under an unknown root would let an earlier document pass
 		t.drop()           // the next use unlocks it

@@ -125,7 +125,7 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant) (done []*Ten
 	group.SetLimit(reloads)
 	for _, t := range tenants {
 		group.Go(func() error {
-			if err := t.reload(ctx); err != nil {
+			if err := t.reload(ctx, nil); err != nil {
 				if ctx.Err() == nil {
 					slog.WarnContext(ctx, "a changed keyset cannot be read", "error", err)
 				}

@@ -1,0 +1,249 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// Edit is a keyset document that is being changed, with all of its roots open. Its records were verified. An Edit is valid
+// only during the call of the function that Keyring.Edit passes it to.
+type Edit struct {
+	*envelope.Document
+	ring   *Keyring
+	opened roots
+}
+
+// Edit changes the document of a tenant, or the system document if the tenant is "", in one compare-and-swap. The tenant need not
+// be unlocked. Edit signs and writes what change has changed, and returns when that is durable and this process works with it. It
+// writes nothing if nothing was changed, or if change returns an error, which Edit returns.
+//
+// If another process changed the document in the meantime, change is called again with the current document. So change must
+// depend on nothing but its Edit, and keys that other records name are drawn before; see AddKey. After Edit has begun to write it
+// ignores the cancellation of ctx. It fails only if the document was not changed, or if that cannot be found out; see
+// keystore.Replace.
+//
+// It returns ErrNoTenant if there is no document, envelope.ErrKeyDestroyed if the tenant was shredded, ErrUnreadable if a record
+// was altered, and the errors of the KEKs.
+func (r *Keyring) Edit(ctx context.Context, tenant string, change func(e *Edit) error) error {
+	opened := r.tenant(tenant).held()
+	return r.change(ctx, tenant, func(d *envelope.Document) (roots, error) {
+		if d.Shredded() {
+			return nil, envelope.ErrKeyDestroyed
+		}
+		var err error
+		if opened, err = r.openAll(ctx, d, opened); err != nil {
+			return nil, err
+		}
+		if err := change(&Edit{d, r, opened}); err != nil {
+			return nil, err
+		}
+		return opened, d.Sign(authenticator(opened, nil))
+	})
+}
+
+// openAll opens the roots of a document that are not open yet, and verifies its records.
+func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
+	if len(known) > 0 && covers(d, known) {
+		return known, r.verify(ctx, d, known)
+	}
+	opened, err := r.unwrapRoots(ctx, d, known)
+	if errors.Is(err, envelope.ErrAuthentication) {
+		return nil, r.damaged(d.Owner, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
+	}
+	return opened, r.verify(ctx, d, opened)
+}
+
+// change edits a document, again for as long as another process's change comes in between; see Edit. edit returns the roots that
+// it opened or made.
+func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) (roots, error)) error {
+	t := r.tenant(id)
+	for {
+		d, old, err := r.read(ctx, id)
+		if err == nil && d == nil {
+			if !t.seen.Load() {
+				return ErrNoTenant
+			}
+			t.mu.Lock()
+			d, old, err = t.writeBack(ctx)
+			t.mu.Unlock()
+		}
+		if err != nil {
+			return err
+		}
+		opened, err := edit(d)
+		if err != nil {
+			return err
+		}
+		changed, err := d.Append(nil)
+		if err != nil || bytes.Equal(old, changed) {
+			return err
+		}
+		swapped, err := r.swap(ctx, d, old, changed) // reads back after an error
+		if err != nil {
+			return err
+		}
+		if swapped {
+			t.adoptChange(ctx, opened)
+			return nil
+		}
+	}
+}
+
+// adoptChange has this process work with a change that it made under some roots. If the document cannot be read back, the keys
+// are dropped: the next use reads it, and the former ones are used no more.
+func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.patience)
+	defer cancel()
+	if t.reload(ctx, opened) != nil && !t.pinned() {
+		t.lock()
+	}
+}
+
+// held returns the roots that are in memory.
+func (t *Tenant) held() roots {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.roots)
+}
+
+// AddKey makes a key the primary of a use and class, in a new epoch. It goes under the newest root of the class's KEK, which is
+// made if there is none. The key stays the caller's.
+func (e *Edit) AddKey(ctx context.Context, use format.Use, class classify.Class, key *secret.Key) error {
+	kek := e.ring.keks.For(class)
+	root := e.opened.under(kek, e.Document)
+	if root == nil {
+		made, err := e.addRoot(ctx, kek, func(id format.KeyID) envelope.Root { return e.NextRoot(id, random16()) })
+		if err != nil {
+			return err
+		}
+		root = &made
+	}
+	return addKey(e.Document, *root, e.opened[*root].key, key, use, class)
+}
+
+// newKey draws a key and makes it the primary of a use and class.
+func (e *Edit) newKey(ctx context.Context, use format.Use, class classify.Class) (format.KeyID, error) {
+	key := secret.New()
+	defer key.Clear()
+	return key.ID(), e.AddKey(ctx, use, class, key)
+}
+
+func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use format.Use, class classify.Class) error {
+	id := dek.ID()
+	wrapped, err := key.Wrap(dek, d.BindKey(use, uint8(class), id))
+	if err != nil {
+		return err
+	}
+	return d.AddKey(use, class, envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: now(), Root: root, Wrapped: wrapped})
+}
+
+// Advance moves a key on to a later state: compromised, disabled or destroyed. It returns ErrInUse for a primary that would be
+// disabled or destroyed, and the errors of envelope's Advance. The caller decides whether anything is still sealed under the key.
+func (e *Edit) Advance(use format.Use, class classify.Class, id format.KeyID, to envelope.State) error {
+	if s := e.Keyset(use, class); s != nil && s.Primary() == id && (to == envelope.Disabled || to == envelope.Destroyed) {
+		return ErrInUse
+	}
+	return e.Document.Advance(use, class, id, to)
+}
+
+// ReplaceRoots makes a new root for the roots of each KEK and puts all keys under it. Nothing opens the former roots any more, in
+// this document and in those that it is merged into. So a root that leaked opens no key that is made afterwards. Keys that existed
+// before may have leaked with it: rotate them as compromised.
+func (e *Edit) ReplaceRoots(ctx context.Context) error {
+	type lineOfKEK struct {
+		line [envelope.LineSize]byte
+		kek  kms.KEK
+	}
+	former := e.Roots() // in order, so that the last one of a line has its highest generation
+	generations := map[[envelope.LineSize]byte]uint32{}
+	for _, root := range former {
+		generations[root.Line] = root.Generation + 1
+	}
+	made := map[lineOfKEK]envelope.Root{}
+	next := map[envelope.Root]envelope.Root{}
+	for _, root := range former {
+		at := lineOfKEK{root.Line, e.opened[root].kek}
+		if _, ok := made[at]; !ok {
+			var err error
+			if made[at], err = e.newRoot(ctx, at.kek, root.Line, generations[root.Line]); err != nil {
+				return err
+			}
+		}
+		next[root] = made[at]
+	}
+	for _, s := range e.Keysets {
+		for i := range s.Keys {
+			if err := e.moveKey(&s, &s.Keys[i], next[s.Keys[i].Root], s.Keys[i].State); err != nil {
+				return err
+			}
+		}
+	}
+	e.Settle()
+	return nil
+}
+
+// WrapRoot adds a slot to a root of the document, which is wrapped by another KEK than its own. createdAt is the least time that
+// the slot gets.
+func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK, createdAt time.Time) error {
+	slot, err := wrapRoot(ctx, kek, e.Document, root, e.opened[root].key)
+	if err != nil {
+		return err
+	}
+	slot.CreatedAt = max(slot.CreatedAt, createdAt.UnixMilli())
+	if err := e.AddSlot(slot); err != nil {
+		return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", e.ring.where(e.Owner), err)
+	}
+	return nil
+}
+
+// KEK returns the KEK that opened a root.
+func (e *Edit) KEK(root envelope.Root) kms.KEK { return e.opened[root].kek }
+
+// addRoot makes a root, which is named by its id, and adds it to the document.
+func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, name func(id format.KeyID) envelope.Root) (envelope.Root, error) {
+	key := secret.New()
+	root := name(key.ID())
+	slot, err := wrapRoot(ctx, kek, e.Document, root, key)
+	e.ring.health.note(err)
+	if err == nil {
+		err = e.AddSlot(slot)
+	}
+	if err == nil {
+		e.opened[root] = openRoot{key, kek}
+	}
+	return root, err
+}
+
+func (e *Edit) newRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize]byte, generation uint32) (envelope.Root, error) {
+	return e.addRoot(ctx, kek, func(id format.KeyID) envelope.Root { return envelope.Root{Line: line, Generation: generation, ID: id} })
+}
+
+// moveKey wraps a key by another root, and moves it to a state.
+func (e *Edit) moveKey(s *envelope.Keyset, k *envelope.Key, to envelope.Root, state envelope.State) error {
+	var wrapped []byte
+	if state != envelope.Destroyed {
+		binding := e.BindKey(s.Use, uint8(s.Class), k.ID)
+		key, err := e.opened[k.Root].key.Unwrap(k.Wrapped, binding)
+		if err != nil {
+			return err
+		}
+		defer key.Clear()
+		if wrapped, err = e.opened[to].key.Wrap(key, binding); err != nil {
+			return err
+		}
+	}
+	return e.MoveKey(s.Use, s.Class, k.ID, to, state, wrapped)
+}
