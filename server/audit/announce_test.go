@@ -3,12 +3,13 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
@@ -42,54 +43,42 @@ func (k *kept) outcomes() (all []string) {
 	return all
 }
 
-// A failure is recorded only of a change that is not in effect, and an unknown outcome if the store is away.
+// All events of a change are recorded before it is made. A failure is recorded only if it was not made, and an unknown outcome
+// if that cannot be found out.
 func TestAnnounce(t *testing.T) {
-	lost := keystore.ErrUnavailable
+	lost := fmt.Errorf("%w: %w", durable.ErrUnknown, keystore.ErrUnavailable)
 	for _, c := range []struct {
 		name     string
-		fails    error // of Apply
-		made     bool
-		unread   int // calls of InEffect that fail
+		fails    error // of apply
 		outcomes []string
-		err      bool
 	}{
-		{name: "made", made: true, outcomes: []string{"ok"}},
-		{name: "reply lost", fails: lost, made: true, outcomes: []string{"ok"}},
-		{name: "reply lost, and the store away for a while", fails: lost, made: true, unread: 2, outcomes: []string{"ok"}},
-		{name: "not made", fails: lost, outcomes: []string{"ok", "failed"}, err: true},
-		{name: "store away", fails: lost, made: true, unread: 99, outcomes: []string{"ok", "unknown"}, err: true},
+		{"made", nil, []string{"ok", "ok"}},
+		{"not made", keystore.ErrUnavailable, []string{"ok", "ok", "failed", "failed"}},
+		{"unknown", lost, []string{"ok", "ok", "unknown", "unknown"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				log, tries := &kept{}, 0
-				ctx, cancel := context.WithCancel(t.Context())
-				err := audit.Announce(ctx, log, audit.Change{
-					Event: audit.Event{Action: audit.TenantShred, Tenant: "clinic"},
-					Apply: func(ctx context.Context) error {
-						cancel() // the caller disconnects
-						require.NoError(t, ctx.Err())
-						_, limited := ctx.Deadline()
-						require.True(t, limited)
-						return c.fails
-					},
-					InEffect: func(ctx context.Context) (bool, error) {
-						require.NoError(t, ctx.Err())
-						if tries++; tries <= c.unread {
-							return false, lost
-						}
-						return c.made, nil
-					},
-				})
-				require.Equal(t, c.err, err != nil, err)
-				if c.err {
-					require.ErrorIs(t, err, c.fails)
-				}
-				require.Equal(t, c.outcomes, log.outcomes())
-				for _, e := range log.all {
-					require.Equal(t, log.all[0].Facts[audit.FactJob], e.Facts[audit.FactJob])
-					require.NotEmpty(t, e.Facts[audit.FactJob])
-				}
-			})
+			log := &kept{}
+			ctx, cancel := context.WithCancel(t.Context())
+			facts := audit.Facts{audit.FactUse: "cache"}
+			err := audit.Announce(ctx, log, func(ctx context.Context) error {
+				require.Len(t, log.all, 2)
+				cancel() // the caller disconnects
+				require.NoError(t, ctx.Err())
+				_, limited := ctx.Deadline()
+				require.True(t, limited)
+				return c.fails
+			}, audit.Event{Action: audit.KeyDestroy, Tenant: "clinic", Facts: facts}, audit.Event{Action: audit.KeyRotate, Tenant: "clinic", Facts: facts})
+			require.Equal(t, c.fails != nil, err != nil, err)
+			require.Equal(t, c.fails != nil, audit.IsAnnounced(err))
+			if c.fails != nil {
+				require.ErrorIs(t, err, keystore.ErrUnavailable)
+			}
+			require.Equal(t, c.outcomes, log.outcomes())
+			require.Len(t, facts, 1, "the caller's facts stay as they are")
+			for _, e := range log.all {
+				require.Equal(t, log.all[0].Facts[audit.FactJob], e.Facts[audit.FactJob])
+				require.NotEmpty(t, e.Facts[audit.FactJob])
+			}
 		})
 	}
 }
@@ -97,13 +86,10 @@ func TestAnnounce(t *testing.T) {
 // A change that cannot be announced is not made. Its line may be written later, so its failure is recorded too.
 func TestAnnounceUnrecorded(t *testing.T) {
 	log := &kept{fail: audit.ErrUnavailable}
-	err := audit.Announce(t.Context(), log, audit.Change{
-		Event: audit.Event{Action: audit.KeyDestroy},
-		Apply: func(context.Context) error {
-			t.Error("it was made")
-			return nil
-		},
-	})
+	err := audit.Announce(t.Context(), log, func(context.Context) error {
+		t.Error("it was made")
+		return nil
+	}, audit.Event{Action: audit.KeyDestroy})
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, []string{"failed"}, log.outcomes())
 }

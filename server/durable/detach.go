@@ -2,8 +2,13 @@ package durable
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrUnknown reports that a change failed and may have taken effect all the same: a reply was lost, and reading back
+// did not tell.
+var ErrUnknown = errors.New("it is not known whether the change took effect")
 
 // ChangeLimit bounds a change that goes on after its caller has left.
 const ChangeLimit = 30 * time.Second

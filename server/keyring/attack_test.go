@@ -116,7 +116,6 @@ func TestForgedShredRecord(t *testing.T) {
 	fresh := ringOver(t, store, newFlaky(t))
 	for name, do := range map[string]func() error{
 		"shred":         func() error { return fresh.Shred(t.Context(), "tenant") },
-		"is shredded":   func() error { _, err := fresh.IsShredded(t.Context(), "tenant"); return err },
 		"replace roots": func() error { _, err := fresh.ReplaceRoots(t.Context(), "tenant"); return err },
 		"rewrap":        func() error { _, err := fresh.Document(t.Context(), "tenant"); return err },
 		"list": func() error {

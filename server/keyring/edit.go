@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -70,6 +71,13 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 // it opened or made.
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) (roots, error)) error {
 	t := r.tenant(id)
+	var lost error // of a write that may have been made: the next round sees it
+	fail := func(err error) error {
+		if lost == nil {
+			return err
+		}
+		return errors.Join(err, lost)
+	}
 	for {
 		d, old, err := r.read(ctx, id)
 		if err == nil && d == nil {
@@ -80,20 +88,27 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 			d, old, err = t.writeBack(ctx)
 			t.mu.Unlock()
 		}
-		if err != nil {
-			return err
+		var opened roots
+		if err == nil {
+			opened, err = edit(d)
 		}
-		opened, err := edit(d)
-		if err != nil {
-			return err
+		var changed []byte
+		if err == nil {
+			changed, err = d.Append(nil)
 		}
-		changed, err := d.Append(nil)
-		if err != nil || bytes.Equal(old, changed) {
-			return err
+		if err != nil {
+			return fail(err)
+		}
+		if bytes.Equal(old, changed) {
+			return nil
 		}
 		swapped, err := r.swap(ctx, d, old, changed) // reads back after an error
+		if errors.Is(err, durable.ErrUnknown) && lost == nil {
+			lost = err
+			continue
+		}
 		if err != nil {
-			return err
+			return fail(err)
 		}
 		if swapped {
 			t.adoptChange(ctx, opened)

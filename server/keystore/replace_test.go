@@ -2,11 +2,14 @@ package keystore_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
@@ -30,17 +33,17 @@ func TestReplace(t *testing.T) {
 		fault         keystoretest.Fault
 		old, document []byte
 		replaced      bool
-		err           bool
+		err, unknown  bool
 	}{
-		{"works", keystoretest.Works, one, two, true, false},
-		{"lost", keystoretest.LoseReply, one, two, true, false},
-		{"lost removal", keystoretest.LoseReply, one, nil, true, false},
-		{"lost refusal", keystoretest.LoseReply, two, []byte("three"), false, true},
-		{"fails", keystoretest.FailBefore, one, two, false, true},
-		{"fails to remove", keystoretest.FailBefore, one, nil, false, true},
-		{"delayed", keystoretest.Delay, one, two, true, false},
-		{"twice", keystoretest.Duplicate, one, two, true, false},
-		{"refused", keystoretest.Works, two, one, true, false},
+		{"works", keystoretest.Works, one, two, true, false, false},
+		{"lost", keystoretest.LoseReply, one, two, true, false, false},
+		{"lost removal", keystoretest.LoseReply, one, nil, true, false, false},
+		{"lost refusal", keystoretest.LoseReply, two, []byte("three"), false, true, true},
+		{"fails", keystoretest.FailBefore, one, two, false, true, false},
+		{"fails to remove", keystoretest.FailBefore, one, nil, false, true, false},
+		{"delayed", keystoretest.Delay, one, two, true, false, false},
+		{"twice", keystoretest.Duplicate, one, two, true, false, false},
+		{"refused", keystoretest.Works, two, one, true, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			store, err := keystore.OpenDirectory(t.TempDir())
@@ -53,6 +56,7 @@ func TestReplace(t *testing.T) {
 			replaced, err := keystore.Replace(ctx, &leaving{faulty, cancel}, keystore.Keysets, "x", row.old, row.document, 0)
 			require.Equal(t, row.err, err != nil, err)
 			require.Equal(t, row.replaced, replaced)
+			require.Equal(t, row.unknown, errors.Is(err, durable.ErrUnknown), err)
 			now, err := store.Get(t.Context(), keystore.Keysets, "x")
 			require.NoError(t, err)
 			if row.replaced {
@@ -62,6 +66,31 @@ func TestReplace(t *testing.T) {
 			}
 			_, err = keystore.Replace(ctx, store, keystore.Keysets, "y", nil, one, 0)
 			require.ErrorIs(t, err, context.Canceled, "the caller left before it began")
+		})
+	}
+}
+
+// silent is a store that answers no read for a while.
+type silent struct {
+	keystore.Store
+	reads int // that are still to fail
+}
+
+func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if s.reads--; s.reads >= 0 {
+		return nil, keystore.ErrUnavailable
+	}
+	return s.Store.Get(ctx, kind, name)
+}
+
+// Replace reads back again while the store is away, and says so if it stays away.
+func TestReplaceReadsBackAgain(t *testing.T) {
+	for reads, unknown := range map[int]bool{2: false, 99: true} {
+		synctest.Test(t, func(t *testing.T) {
+			faulty := keystoretest.Faulty(keystoretest.NewMemory(), keystoretest.At(1, keystoretest.LoseReply))
+			replaced, err := keystore.Replace(t.Context(), &silent{faulty, reads}, keystore.Keysets, "x", nil, []byte("one"), 0)
+			require.Equal(t, !unknown, replaced)
+			require.Equal(t, unknown, errors.Is(err, durable.ErrUnknown), err)
 		})
 	}
 }

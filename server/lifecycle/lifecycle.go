@@ -122,15 +122,9 @@ func (r *Retirement) Apply(ctx context.Context) error {
 		return audit.Confirm(ctx, r.keys.Audit, e)
 	}
 	ring, key := r.keys.Rotator.Ring, r.Key
-	return audit.Announce(ctx, r.keys.Audit, audit.Change{
-		Event: e,
-		Apply: func(ctx context.Context) error {
-			return ring.Advance(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
-		},
-		InEffect: func(ctx context.Context) (bool, error) {
-			return ring.HasAdvanced(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
-		},
-	})
+	return audit.Announce(ctx, r.keys.Audit, func(ctx context.Context) error {
+		return ring.Advance(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
+	}, e)
 }
 
 func (r *Retirement) event(from envelope.State) audit.Event {

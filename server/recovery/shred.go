@@ -33,11 +33,7 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	}
 	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: lineText(ended(d))}}
 	e.Facts = e.Facts.With(r.Reason)
-	return audit.Announce(ctx, r.Audit, audit.Change{
-		Event:    e,
-		Apply:    func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) },
-		InEffect: func(ctx context.Context) (bool, error) { return r.Ring.IsShredded(ctx, tenant) },
-	})
+	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) }, e)
 }
 
 // ended returns the lines that a document has, or had before it was shredded.

@@ -218,21 +218,9 @@ func (r *Rotator) rollBack(ctx context.Context, record *Record) error {
 		return err
 	}
 	for _, k := range record.ways(d) {
-		isPrimary := func(ctx context.Context) (bool, error) {
-			d, err := r.Ring.Document(ctx, record.Tenant)
-			if err != nil {
-				return false, err
-			}
-			s := d.Keyset(k.Use, k.Class)
-			return s != nil && s.Primary() == format.KeyID(k.From), nil
-		}
-		err := audit.Announce(ctx, r.Audit, audit.Change{
-			Event: event(audit.KeyRollback, record.By, record.Tenant, k.Use, k.Class, k.From),
-			Apply: func(ctx context.Context) error {
-				return r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch() == k.Epoch })
-			},
-			InEffect: isPrimary,
-		})
+		err := audit.Announce(ctx, r.Audit, func(ctx context.Context) error {
+			return r.Ring.Rollback(ctx, record.Tenant, k.Use, k.Class, format.KeyID(k.From), func(s *envelope.Keyset) bool { return s.Epoch() == k.Epoch })
+		}, event(audit.KeyRollback, record.By, record.Tenant, k.Use, k.Class, k.From))
 		if err != nil && !errors.Is(err, envelope.ErrKeyUnusable) { // an operator disabled it in the meantime
 			return fmt.Errorf("rotation: %w", err)
 		}
@@ -347,13 +335,9 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) (gone
 
 // announce records that a key advances to a state, and advances it.
 func (r *Rotator) announce(ctx context.Context, e audit.Event, use format.Use, to envelope.State) error {
-	err := audit.Announce(ctx, r.Audit, audit.Change{
-		Event: e,
-		Apply: func(ctx context.Context) error { return r.Ring.Advance(ctx, e.Tenant, use, e.Class, e.KeyID, to) },
-		InEffect: func(ctx context.Context) (bool, error) {
-			return r.Ring.HasAdvanced(ctx, e.Tenant, use, e.Class, e.KeyID, to)
-		},
-	})
+	err := audit.Announce(ctx, r.Audit, func(ctx context.Context) error {
+		return r.Ring.Advance(ctx, e.Tenant, use, e.Class, e.KeyID, to)
+	}, e)
 	if err != nil {
 		return fmt.Errorf("rotation: %w", err)
 	}

@@ -3,10 +3,12 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/identity"
 )
 
@@ -19,18 +21,20 @@ type Log struct {
 // announce records what is about to happen to a token, and makes it. If the file's reply is lost, it reads back.
 func (f *File) announce(ctx context.Context, log Log, action audit.Action, t *Token) func(write func() error) error {
 	return func(write func() error) error {
-		return audit.Announce(ctx, log.Recorder, audit.Change{
-			Event: audit.Event{Action: action, Operation: log.Operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant},
-			Apply: func(context.Context) error { return write() },
-			InEffect: func(context.Context) (bool, error) {
-				entries, _, err := read(f.path)
-				if errors.Is(err, fs.ErrNotExist) {
-					err = nil
-				}
-				held := slices.ContainsFunc(entries, func(e entry) bool { return e.ID == t.ID })
-				return held == (action == audit.TokenCreate), err
-			},
-		})
+		return audit.Announce(ctx, log.Recorder, func(context.Context) error {
+			err := write()
+			if err == nil {
+				return nil
+			}
+			entries, _, unread := read(f.path)
+			if unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+				return fmt.Errorf("%w: %w", durable.ErrUnknown, err)
+			}
+			if slices.ContainsFunc(entries, func(e entry) bool { return e.ID == t.ID }) == (action == audit.TokenCreate) {
+				return nil
+			}
+			return err
+		}, audit.Event{Action: action, Operation: log.Operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant})
 	}
 }
 
