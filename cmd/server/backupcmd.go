@@ -247,13 +247,15 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 		}
 		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(c.Tenant), what)
 	}
-	for _, id := range r.Honoured {
-		fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(id))
-	}
-	for _, d := range r.Destroyed {
-		fmt.Fprintf(out, "tenant %s: %d keys destroyed since the backup, and stay so\n", strconv.Quote(d.Tenant), d.Keys)
-		if d.Primaries > 0 {
-			fmt.Fprintf(out, "tenant %s: %d of them were the keys that seal; servers make others within a minute, or coffer rotate --execute does at once\n", strconv.Quote(d.Tenant), d.Primaries)
+	for _, e := range r.Ended {
+		if e.Shredded {
+			fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(e.Tenant))
+		}
+		if e.Keys > 0 {
+			fmt.Fprintf(out, "tenant %s: %d keys destroyed since the backup, and stay so\n", strconv.Quote(e.Tenant), e.Keys)
+		}
+		if e.Primaries > 0 {
+			fmt.Fprintf(out, "tenant %s: %d of them were the keys that seal; servers make others within a minute, or coffer rotate --execute does at once\n", strconv.Quote(e.Tenant), e.Primaries)
 		}
 	}
 	for _, id := range r.Absent {

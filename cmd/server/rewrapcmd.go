@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +32,8 @@ func keysRewrapCommand() *cobra.Command {
 			"  4. coffer keys rewrap --to URL --finish    has the new KEK unwrap every root, and only then retires the former slots\n" +
 			"  5. coffer keys backup                      earlier backups are under the former KEK\n\n" +
 			"The key of the audit log, which lies in the data directory, goes with them: where servers have several, run 1 and 4 with each of them.\n" +
-			"After a rotation of the KEK in its KMS, give its own URL: then 2 and 3 fall away. A run that was broken off goes on where it was.\n" +
+			"A run that was broken off continues where it was. After a rotation of the KEK in its KMS, give its own URL: then 1 and 5 are all, and 1 begins again if it\n" +
+			"was broken off.\n" +
 			"--new-roots replaces the roots themselves: a root that leaked opens no key that is made afterwards. Rotate with --compromised the keys that it opened.\n" +
 			"A KEK for some classes is given as --to CLASS=URL, besides the general one. No other URLs than these and the configured ones are dialled.",
 		Example: "  coffer keys rewrap --data DIR --to awskms:///alias/coffer?region=eu-central-1\n" +
@@ -86,15 +86,6 @@ func keysRewrapCommand() *cobra.Command {
 	return cmd
 }
 
-func replaceRoots(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
-	done, err := r.ReplaceRoots(ctx)
-	if done != nil {
-		fmt.Fprintf(out, "tenants: %d\nroots replaced: %d\n", done.Tenants, done.Roots)
-		printFailures(out, done.Failures)
-	}
-	return err
-}
-
 // openTarget opens the KEKs that the command line names. It quotes none: one may be a key.
 func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
 	byClass := map[classify.Class]kms.KEK{}
@@ -132,55 +123,49 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 }
 
 func rewrap(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
-	done, err := r.Rewrap(ctx, to)
-	if done != nil {
-		if done.Resumed {
-			fmt.Fprintf(out, "resumed: begun %s\n", shown(time.UnixMilli(done.Begun), ""))
-		}
-		fmt.Fprintf(out, "tenants: %d\nroots wrapped: %d\n", done.Tenants, done.Wrapped)
-		printFailures(out, done.Failures)
+	report, err := r.Rewrap(ctx, to)
+	return printReport(out, report, "roots wrapped", err,
+		"next: for another KEK, restart every server with it configured, run this once more, then with --finish; then coffer keys backup")
+}
+
+func rewrapFinish(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
+	report, err := r.Finish(ctx, to)
+	return printReport(out, report, "slots retired", err,
+		"next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
+}
+
+func replaceRoots(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
+	report, err := r.ReplaceRoots(ctx)
+	return printReport(out, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
+}
+
+// printReport prints how much was done, and the next step if all of it succeeded. It returns err.
+func printReport(out io.Writer, report *recovery.Report, what string, err error, next string) error {
+	if report != nil {
+		fmt.Fprintf(out, "tenants: %d\n%s: %d\n", report.Tenants, what, report.Count)
+		printFailures(out, report.Failures)
 	}
 	if err == nil {
-		fmt.Fprintln(out, "next: restart every server with the new KEK configured, run this once more, then with --finish")
+		fmt.Fprintln(out, next)
 	}
 	return err
 }
 
 func rewrapDry(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
-	tenants, roots, err := r.Pending(ctx, to)
+	status, err := r.Status(ctx, to)
 	if err == nil {
-		fmt.Fprintf(out, "the new KEK wraps and unwraps\nwould be wrapped: %d roots of %d tenants\n", roots, tenants)
-	}
-	return err
-}
-
-func rewrapFinish(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
-	finished, err := r.Finish(ctx, to)
-	if finished != nil {
-		fmt.Fprintf(out, "tenants: %d\nslots retired: %d\n", finished.Tenants, finished.Retired)
-		printFailures(out, finished.Unproven)
-	}
-	if err == nil {
-		fmt.Fprintln(out, "next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
+		fmt.Fprintf(out, "the new KEK wraps and unwraps\nwould be wrapped: %d roots of %d tenants\n", status.Pending, status.Tenants)
 	}
 	return err
 }
 
 func rewrapStatus(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
-	w, roots, err := r.Status(ctx)
+	status, err := r.Status(ctx, kms.Set{})
 	if err != nil {
 		return err
 	}
-	switch {
-	case w == nil:
-		fmt.Fprintln(out, "no rewrap is under way")
-	case w.Complete:
-		fmt.Fprintf(out, "a rewrap, begun %s, waits for --finish\n", shown(time.UnixMilli(w.Begun), ""))
-	default:
-		fmt.Fprintf(out, "a rewrap, begun %s, is under way or was broken off\n", shown(time.UnixMilli(w.Begun), ""))
-	}
-	for _, url := range slices.Sorted(maps.Keys(roots)) {
-		fmt.Fprintf(out, "%s opens %d roots, %d of them alone\n", url, roots[url].All, roots[url].Only)
+	for _, urls := range slices.Sorted(maps.Keys(status.Roots)) {
+		fmt.Fprintf(out, "roots under %s: %d\n", urls, status.Roots[urls])
 	}
 	return nil
 }

@@ -50,16 +50,16 @@ func keysShredCommand() *cobra.Command {
 
 func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Recovery, tenant, confirm string) error {
 	out := cmd.OutOrStdout()
-	loss, err := r.Loss(ctx, tenant)
+	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", strconv.Quote(tenant), err)
 	}
-	if loss.Shredded {
+	if d.Shredded() {
 		fmt.Fprintln(out, "the tenant is shredded already")
 	}
 	entries := o.entries()
 	defer entries.close()
-	if err := printLoss(ctx, out, o, entries, tenant, loss); err != nil {
+	if err := printLoss(ctx, out, o, entries, tenant, recovery.LossOf(d)); err != nil {
 		return err
 	}
 	if err := confirmed(cmd, confirm, tenant, "This cannot be undone. Type the tenant's id to shred it: "); err != nil {
@@ -94,11 +94,11 @@ func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
 	return nil
 }
 
-func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss *recovery.Loss) error {
+func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries, tenant string, loss []recovery.LostKeys) error {
 	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(tenant), strconv.Quote(o.config.Environment))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "USE\tCLASS\tKEYS\tOLDEST\tNEWEST")
-	for _, k := range loss.Keys {
+	for _, k := range loss {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Use, k.Class, k.Keys, shown(k.Oldest, ""), shown(k.Newest, ""))
 	}
 	if err := table.Flush(); err != nil {

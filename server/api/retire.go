@@ -132,7 +132,7 @@ func (s *server) shredTenant(c *call) error {
 		return s.unended(c, values, e, err)
 	}
 	answer := shreddedJSON{Tenant: tenant, Shredded: d.Shredded(), Keys: []lostJSON{}}
-	for _, k := range recovery.LossOf(d).Keys {
+	for _, k := range recovery.LossOf(d) {
 		answer.Keys = append(answer.Keys, lostJSON{
 			k.Use.String(), k.Class.String(), k.Keys, formatTime(k.Oldest.UnixMilli()), formatTime(k.Newest.UnixMilli()),
 		})

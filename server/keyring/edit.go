@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -209,23 +208,6 @@ func (e *Edit) ReplaceRoots(ctx context.Context) error {
 	e.Settle()
 	return nil
 }
-
-// WrapRoot adds a slot to a root of the document, which is wrapped by another KEK than its own. createdAt is the least time that
-// the slot gets.
-func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK, createdAt time.Time) error {
-	slot, err := wrapRoot(ctx, kek, e.Document, root, e.opened[root].key)
-	if err != nil {
-		return err
-	}
-	slot.CreatedAt = max(slot.CreatedAt, createdAt.UnixMilli())
-	if err := e.AddSlot(slot); err != nil {
-		return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", e.ring.where(e.Owner), err)
-	}
-	return nil
-}
-
-// KEK returns the KEK that opened a root.
-func (e *Edit) KEK(root envelope.Root) kms.KEK { return e.opened[root].kek }
 
 // addRoot makes a root, which is named by its id, and adds it to the document.
 func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, name func(id format.KeyID) envelope.Root) (envelope.Root, error) {

@@ -171,7 +171,7 @@ func TestClassKEKs(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A tenant's roots move to another KEK while both serve, and the former one opens nothing once it is retired.
+// A tenant's roots move to another KEK while both serve, and the former one opens nothing once its slots are retired.
 func TestRewrap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -186,37 +186,33 @@ func TestRewrap(t *testing.T) {
 	require.ErrorIs(t, err, kms.ErrWrongKey)
 	kek, err := kms.Open(t.Context(), otherURL)
 	require.NoError(t, err)
-	time.Sleep(2 * time.Millisecond)
-	begun := time.Now()
-	prove := func() keyring.Proof {
+	prove := func(r *keyring.Keyring) (roots, keys int, err error) {
 		d, err := old.Document(t.Context(), "tenant")
 		require.NoError(t, err)
-		proof, err := keyring.Prove(t.Context(), d, kms.NewSet(kek), begun)
-		require.NoError(t, err)
-		return proof
+		return r.Prove(t.Context(), d)
 	}
-	unproven := prove()
-	require.False(t, unproven.Whole())
-	require.Len(t, unproven.Missing, 1)
-	_, err = old.RetireSlots(t.Context(), "tenant", unproven)
-	require.ErrorIs(t, err, keyring.ErrInUse, "the last way is not taken")
-	for _, want := range []int{1, 0} {
-		n, err := old.Rewrap(t.Context(), "tenant", kms.NewSet(kek), begun)
-		require.NoError(t, err)
-		require.Equal(t, want, n)
-	}
+	_, _, err = prove(next())
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.NoError(t, old.Edit(t.Context(), "tenant", func(e *keyring.Edit) error { return e.WrapRoot(t.Context(), e.Roots()[0], kek) }))
 	opens(t, tenant, pkg)
 	opens(t, tenantOf(t, next(), "tenant"), pkg)
 	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
-	proof := prove()
-	require.True(t, proof.Whole())
-	require.Equal(t, []int{1, 1}, []int{proof.Roots, proof.Keys})
-	n, err := old.RetireSlots(t.Context(), "tenant", proof)
+	roots, keys, err := prove(next())
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	require.Equal(t, []int{1, 1}, []int{roots, keys})
+	require.NoError(t, next().Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
+		for _, s := range e.Slots {
+			if s.URL != kek.URL() {
+				return e.RetireSlot(s.ID)
+			}
+		}
+		return nil
+	}))
 	opens(t, tenantOf(t, next(), "tenant"), pkg)
 	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, kms.ErrWrongKey)
+	_, _, err = prove(openRing(t, dir))
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
 }
 
 // Several processes over one Redis rotate, roll back and seal at once: at the end they agree on one primary,

@@ -117,7 +117,7 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 	}
 	done, err := s.a().Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, 3, done.Wrapped)
+	require.Equal(t, 3, done.Count)
 	_, err = s.a().Finish(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	openAll(t, s.b(), append(former, anew), "")
@@ -147,7 +147,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	require.NoError(t, shredded.AddUnprovenLog(t.Context(), log("tenant-1", time.Now(), fmt.Sprintf("%x", d.Lines()[0]))))
 	shredded.AddTenant("tenant-2")
 	shredded.AddTenant("nobody")
-	require.Equal(t, map[string][]recovery.Line{"tenant-1": d.Lines()}, shredded.Lines)
+	require.Equal(t, map[string]map[recovery.Line]bool{"tenant-1": {d.Lines()[0]: true}}, shredded.Lines)
 	s.lose()
 	time.Sleep(2 * time.Millisecond)
 	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
@@ -161,7 +161,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	delete(shredded.Tenants, "nobody")
 	restored, err := s.a().Restore(t.Context(), reading(file), shredded, false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"tenant-1", "tenant-2"}, restored.Honoured)
+	require.Equal(t, []recovery.Ended{{Tenant: "tenant-1", Shredded: true}, {Tenant: "tenant-2", Shredded: true}}, restored.Ended)
 	after := s.a()
 	openAll(t, after, append(all[:2:2], all[6:]...), "")
 	openAll(t, after, all[2:4], "unknown_key") // the tenant is not shredded as a whole any more
@@ -172,7 +172,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	delete(shredded.Tenants, "tenant-2")
 	again, err := s.a().Restore(t.Context(), reading(both), shredded, false)
 	require.NoError(t, err)
-	require.Empty(t, again.Honoured, "what it has was made since")
+	require.Empty(t, again.Ended, "what it has was made since")
 	openAll(t, s.a(), []sealed{anew}, "")
 }
 
@@ -357,7 +357,7 @@ func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	openAll(t, r, []sealed{pkg}, "")
 	done, err := r.Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, 2, done.Wrapped)
+	require.Equal(t, 2, done.Count)
 }
 
 // A dry run of a restore into an empty store changes nothing, and foretells what the restore does with shredded tenants.

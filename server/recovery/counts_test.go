@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
@@ -59,14 +61,24 @@ func TestEndCountsChanges(t *testing.T) {
 	counts("0 1")
 }
 
+// unlisted is a store that cannot be listed.
+type unlisted struct{ keystore.Store }
+
+func (unlisted) Page(context.Context, keystore.Kind, string, int) ([]keystore.Document, string, error) {
+	return nil, "", keystore.ErrUnavailable
+}
+
 // An operation that fails early records its end, too.
 func TestFailureHasAnEnd(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 2)
-	r.Store = stuck{r.Store}
-	_, err := r.Rewrap(t.Context(), to(t, urlB))
-	require.Error(t, err)
+	ring, err := keyring.New(unlisted{r.Store}, r.KEKs, "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	r.Ring = ring
+	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	done, failed := s.events.end(t)
 	require.Equal(t, "0 0", done+" "+failed)
 	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)

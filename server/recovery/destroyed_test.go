@@ -96,8 +96,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 		for _, dry := range []bool{true, false} {
 			restored, err := s.a().Restore(t.Context(), reading(c.file), endings, dry)
 			require.NoError(t, err)
-			require.Equal(t, []recovery.Destroyed{{Tenant: "tenant", Keys: 1, Primaries: c.primaries}}, restored.Destroyed)
-			require.Empty(t, restored.Honoured)
+			require.Equal(t, []recovery.Ended{{Tenant: "tenant", Keys: 1, Primaries: c.primaries}}, restored.Ended)
 		}
 		after := s.a()
 		require.Equal(t, envelope.Destroyed, stateIn(t, after, former))
@@ -151,7 +150,7 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	restored, err := s.a().Restore(t.Context(), reading(file), endings, false)
 	require.ErrorIs(t, err, recovery.ErrAlive)
 	require.Len(t, restored.Failures, 1)
-	require.Empty(t, restored.Destroyed)
+	require.Empty(t, restored.Ended)
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), alive))
 }
 

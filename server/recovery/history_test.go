@@ -306,10 +306,7 @@ func (h *history) restore() {
 		return
 	}
 	b := h.backups[h.random.IntN(len(h.backups))]
-	r, endings := h.r, &recovery.Endings{Lines: map[string][]recovery.Line{}, Keys: h.destroyed}
-	for id, lines := range h.shredded {
-		endings.Lines[id] = slices.Collect(maps.Keys(lines))
-	}
+	r, endings := h.r, &recovery.Endings{Lines: h.shredded, Keys: h.destroyed}
 	if b.kek != h.kek {
 		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings, false)
 		require.ErrorIs(h.t, err, kms.ErrWrongKey)

@@ -173,9 +173,8 @@ func TestKilledRewrap(t *testing.T) {
 		if opened(former, all) < len(all) {
 			require.Equal(t, len(all), opened(latter, all))
 		}
-		if w, err := former.Rewrapping(t.Context()); err != nil || w != nil || opened(latter, all) < len(all) {
-			require.NoError(t, err)
-			_, err = former.Rewrap(t.Context(), to(t, next))
+		for range 2 { // a repetition changes nothing
+			_, err := former.Rewrap(t.Context(), to(t, next))
 			require.NoError(t, err)
 			_, err = former.Finish(t.Context(), to(t, next))
 			require.NoError(t, err)

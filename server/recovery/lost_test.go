@@ -48,7 +48,7 @@ func TestRestoreAfterLostReply(t *testing.T) {
 	s.lose()
 	restored, err := s.a().Restore(t.Context(), reading(file), s.endings(t), false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"shredded"}, restored.Honoured)
+	require.Equal(t, []recovery.Ended{{Tenant: "kept", Keys: 1}, {Tenant: "shredded", Shredded: true}}, restored.Ended)
 	require.Equal(t, "key_destroyed", code(shredded.open(s.a())))
 	require.NoError(t, kept.open(s.a()))
 	require.Equal(t, envelope.Destroyed, stateIn(t, s.a(), key))

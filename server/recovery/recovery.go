@@ -1,37 +1,41 @@
-// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by
-// another KEK, back them up, prove that a backup opens, restore it, and shred a tenant.
+// Package recovery is what an operator does to all keysets of an environment at once: have them wrapped by another KEK, back them
+// up, prove that a backup opens, restore it, and shred a tenant.
 //
-// What it guarantees: data is never touched, and no key is lost by a kill at any point, for every keyset
-// changes as a whole and every operation can be run again; a former KEK's slots are retired only when each
-// root of each tenant was unwrapped by the new one; a backup that is cut short, altered or mixed of two is
-// refused before anything is changed; a restore merges, so that it takes back neither a newer key nor a
-// shredding or destruction; and no KEK is dialled but those that the caller opened.
+// It guarantees that data is never touched, and that a kill at any point loses no key: every keyset changes as a whole, and every
+// operation can be run again. It keeps no state of its own: the slots of the keysets show the progress of a rewrap. A former KEK's slots
+// are retired only after the new one has unwrapped each root of each tenant. A backup that was cut short, altered or mixed of two is
+// refused before anything is changed. A restore merges, so it takes back neither a newer key nor a shredding or destruction. No KEK
+// is dialled but those that the caller opened.
 package recovery
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strconv"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 // The sentinels; those of keyring, kms and envelope come through as well.
 var (
 	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
 	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
+	// ErrDamaged reports that something in a keyset does not open, although its KEK is there.
+	ErrDamaged = keyring.ErrUnreadable
 	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
 	// ErrAlive says that a tenant is said to be shredded, or keys of it to be destroyed, and that these are in use.
-	ErrAlive = &codes.Error{
-		Of: "key_unusable", Text: "the tenant was shredded, or keys of it destroyed, by what the audit log or the list says, but these keys are in the store and in use: shred it again or destroy them, or leave it",
-	}
+	ErrAlive = keyring.ErrAlive
 	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
 	ErrAbsent = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrUnfinished says that the former KEK is still needed.
@@ -51,105 +55,136 @@ type Options struct {
 	Audit       audit.Recorder
 	Operation   string                // what its events are of: the command, or the operation's id in the OpenAPI document
 	Reason      audit.Reason          // why somebody asked for it; recorded
-	Progress    func(done, total int) // told after each tenant, by one at a time; nil for nobody
+	Progress    func(done, total int) // called after each tenant, by one goroutine at a time; nil for none
 }
 
 // New makes a Recovery.
 func New(options Options) *Recovery { return &Recovery{options} }
 
-// Failure is a tenant for which something failed.
+// Failure is a tenant for which something failed; the empty one is the environment's own document.
 type Failure struct {
 	Tenant string
 	Err    error
+}
+
+// Report is what an operation did for all tenants and the environment.
+type Report struct {
+	Tenants  int       // all of them
+	Changed  int       // documents with a change
+	Count    int       // roots that were wrapped or replaced, or slots that were removed
+	Failures []Failure // the tenants for which it failed
 }
 
 // atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits
 // how many there are a second.
 const atOnce = 32
 
-// owners returns the ids of all tenants, and the empty one of the system document if there is one. A keyset that cannot be
-// read is an error: nothing may be taken to be done for all of them then.
-func (r *Recovery) owners(ctx context.Context) (ids []string, err error) {
-	if _, err := r.Ring.OwnerDocument(ctx, ""); err == nil {
-		ids = append(ids, "")
-	} else if !errors.Is(err, keyring.ErrNoTenant) {
-		return nil, err
-	}
-	for d, err := range r.Ring.Documents(ctx) {
-		if err != nil {
-			return nil, err
+// documents yields the system document, if there is one, and those of all tenants.
+func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
+	return func(yield func(*envelope.Document, error) bool) {
+		system, err := r.Ring.OwnerDocument(ctx, "")
+		if !errors.Is(err, keyring.ErrNoTenant) && !yield(system, err) {
+			return
 		}
-		ids = append(ids, d.Owner)
-	}
-	return ids, nil
-}
-
-// all yields the elements of a list.
-func all[T any](items []T) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for _, item := range items {
-			if !yield(item, nil) {
+		for d, err := range r.Ring.Documents(ctx) {
+			if !yield(d, err) {
 				return
 			}
 		}
 	}
 }
 
-// each does something for every item, several at once. It continues if that fails for one of them, but not
-// if the KMS is out of reach or the items end with an error.
-func each[T any](
-	ctx context.Context, r *Recovery, items iter.Seq2[T, error], total int, name func(T) string, do func(ctx context.Context, item T) error,
+// each calls do for every document, several at once. The system document comes first and alone, because its keys authenticate the
+// shred records of the others. The functions that do returns, if not nil, are called one at a time. each continues if do fails
+// for a document, but not if a KMS cannot be used or the documents end with an error. It returns an error if do failed for any.
+func (r *Recovery) each(
+	ctx context.Context, documents iter.Seq2[*envelope.Document, error], tenants int, do func(ctx context.Context, d *envelope.Document) (note func(), err error),
 ) (failures []Failure, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
 	var mu sync.Mutex
-	done, queue := 0, make(chan T)
-	note := func(item T, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if done++; r.Progress != nil {
-			r.Progress(done, total)
+	done := 0
+	for d, unread := range documents {
+		if err = unread; err != nil || working.Err() != nil {
+			break
 		}
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		if failures = append(failures, Failure{name(item), err}); kms.Unusable(err) {
-			cancel(err)
-		}
-	}
-	var wg sync.WaitGroup
-	for range min(atOnce, total) {
-		wg.Go(func() {
-			for item := range queue {
-				note(item, do(ctx, item))
+		work := func() error {
+			note, err := do(working, d)
+			mu.Lock()
+			defer mu.Unlock()
+			if note != nil {
+				note()
 			}
-		})
-	}
-	for item, err := range items {
-		if err != nil {
-			cancel(err)
+			if d.Owner != "" {
+				done++
+			}
+			if r.Progress != nil {
+				r.Progress(done, tenants)
+			}
+			if err == nil || working.Err() != nil {
+				return nil
+			}
+			failures = append(failures, Failure{d.Owner, err})
+			if kms.Unusable(err) {
+				return err
+			}
+			return nil
 		}
-		select {
-		case queue <- item:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
+		if d.Owner != "" {
+			group.Go(work)
+		} else if err = work(); err != nil {
 			break
 		}
 	}
-	close(queue)
-	wg.Wait()
-	return failures, context.Cause(ctx)
+	if stopped := group.Wait(); stopped != nil {
+		return failures, stopped
+	}
+	if err == nil && len(failures) > 0 {
+		err = fmt.Errorf("recovery: it failed for %d of %d tenants: %w", len(failures), tenants, failures[0].Err)
+	}
+	return failures, errors.Join(err, ctx.Err())
 }
 
-func itself(id string) string { return id }
+// pass is one pass over all documents. It returns how many roots or slots of a document it changed.
+type pass func(ctx context.Context, d *envelope.Document) (int, error)
+
+// all makes passes over the documents in the store, between two events, until one fails for a tenant, and reports the last one. A
+// keyset that cannot be read is an error, before anything is changed: nothing may be taken to be done for all of them then.
+func (r *Recovery) all(ctx context.Context, facts audit.Facts, passes ...pass) (*Report, error) {
+	if err := r.record(ctx, audit.KEKRewrap, facts); err != nil {
+		return nil, err
+	}
+	report := &Report{}
+	var err error
+	for d, unread := range r.documents(ctx) {
+		if err = unread; err != nil {
+			break
+		}
+		if d.Owner != "" {
+			report.Tenants++
+		}
+	}
+	for i := 0; i < len(passes) && err == nil; i++ {
+		report.Failures, err = r.each(ctx, r.documents(ctx), report.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+			n, err := passes[i](ctx, d)
+			if errors.Is(err, envelope.ErrKeyDestroyed) {
+				return nil, nil // shredded
+			}
+			if n == 0 || err != nil {
+				return nil, err
+			}
+			return func() { report.Changed, report.Count = report.Changed+1, report.Count+n }, nil
+		})
+	}
+	return report, r.ended(ctx, audit.KEKRewrap, report.Changed, len(report.Failures), err)
+}
 
 // record writes an event, before what it is about takes effect.
-func (r *Recovery) record(ctx context.Context, action audit.Action, tenant string, facts audit.Facts) error {
-	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Tenant: tenant, Facts: facts.With(r.Reason)})
+func (r *Recovery) record(ctx context.Context, action audit.Action, facts audit.Facts) error {
+	return r.Audit.Record(ctx, audit.Event{Action: action, Operation: r.Operation, Facts: facts.With(r.Reason)})
 }
 
-// ended records the end of an operation: how many tenants it changed, and for how many it failed. A tenant that
+// ended records the end of an operation: how many documents it changed, and for how many it failed. A tenant that
 // needed no change counts as neither. It returns err, joined with the error of the audit log.
 func (r *Recovery) ended(ctx context.Context, action audit.Action, done, failed int, err error) error {
 	e := audit.Event{Action: action, Operation: r.Operation, Facts: audit.Facts{

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -163,7 +164,7 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 
 	done, err := a.Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, []int{6, 6}, []int{done.Tenants, done.Wrapped})
+	require.Equal(t, []int{6, 6}, []int{done.Tenants, done.Count})
 	openAll(t, server, all, "")
 	openAll(t, s.a(), all, "")
 	openAll(t, s.b(), all, "")
@@ -173,32 +174,31 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	for _, r := range []*recovery.Recovery{s.a(), s.b()} {
 		finished, err := r.Finish(t.Context(), to(t, urlB))
 		require.ErrorIs(t, err, recovery.ErrUnfinished)
-		require.Len(t, finished.Unproven, 1)
-		require.Equal(t, "late", finished.Unproven[0].Tenant)
-		require.Zero(t, finished.Retired)
+		require.Len(t, finished.Failures, 1)
+		require.Equal(t, "late", finished.Failures[0].Tenant)
+		require.Zero(t, finished.Count)
 	}
 	openAll(t, s.a(), all, "")
 
 	again, err := a.Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.True(t, again.Resumed)
-	require.Equal(t, 1, again.Wrapped, "what was done is not done again")
-	w, roots, err := a.Status(t.Context())
+	require.Equal(t, 1, again.Count, "what was done is not done again")
+	status, err := a.Status(t.Context(), kms.Set{})
 	require.NoError(t, err)
-	require.True(t, w.Complete)
-	require.Equal(t, map[string]recovery.Roots{openKEK(t, urlA).URL(): {All: 7}, openKEK(t, urlB).URL(): {All: 7}}, roots)
+	require.Equal(t, map[string]int{openKEK(t, urlB).URL() + " and " + openKEK(t, urlA).URL(): 7}, status.Roots)
 	_, err = a.Finish(t.Context(), to(t, urlA))
 	require.ErrorIs(t, err, recovery.ErrUnfinished, "that is not where it went")
 	finished, err := s.b().Finish(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, []int{7, 7}, []int{finished.Tenants, finished.Retired})
+	require.Equal(t, []int{7, 7}, []int{finished.Tenants, finished.Count})
 	openAll(t, s.b(), append(all, late), "")
 	openAll(t, s.a(), append(all, late), "wrong_secret")
-	_, roots, err = a.Status(t.Context())
+	status, err = a.Status(t.Context(), kms.Set{})
 	require.NoError(t, err)
-	require.Equal(t, map[string]recovery.Roots{openKEK(t, urlB).URL(): {All: 7, Only: 7}}, roots)
-	require.Equal(t, slices.Repeat([]string{"kek.rewrap "}, 6), s.events.actions(), "three begin and end")
-	first, last := s.events.all[0].Facts, s.events.all[5].Facts
+	require.Equal(t, map[string]int{openKEK(t, urlB).URL(): 7}, status.Roots)
+	begun, refused := "kek.rewrap ", []string{"kek.rewrap ", "kek.rewrap key_unusable"}
+	require.Equal(t, slices.Concat(refused, []string{begun, begun}, refused, refused, []string{begun, begun}, refused, []string{begun, begun}), s.events.actions())
+	first, last := s.events.all[0].Facts, s.events.all[13].Facts
 	require.Equal(t, []string{openKEK(t, urlA).URL(), openKEK(t, urlB).URL()}, []string{first[audit.FactFrom], first[audit.FactTo]})
 	require.Equal(t, []string{"7", "0"}, []string{last[audit.FactDone], last[audit.FactFailed]})
 }
@@ -229,35 +229,80 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 	all := populate(t, s.under(versioned(first)), 3)
 	for i, keks := range [][]kms.KEK{{first, second}, {first, second, third}} {
 		r := s.under(versioned(keks...))
-		for range 2 { // the second begins anew: the version may be another one
+		for range 2 { // the second wraps all again: the version may be another one
 			done, err := r.Rewrap(t.Context(), versioned(keks...))
 			require.NoError(t, err)
-			require.Equal(t, []any{3, false}, []any{done.Wrapped, done.Resumed})
+			require.Equal(t, 3, done.Count)
 		}
-		finished, err := r.Finish(t.Context(), versioned(keks...))
-		require.NoError(t, err)
-		require.Equal(t, 6, finished.Retired)
+		for id := range 3 {
+			d, err := r.Ring.Document(t.Context(), fmt.Sprint("tenant-", id))
+			require.NoError(t, err)
+			require.Len(t, d.Slots, 1)
+		}
 		openAll(t, s.under(versioned(keks[i+1:]...)), all, "")
 		openAll(t, s.under(versioned(keks[:i+1]...)), all, "wrong_secret")
 	}
 }
 
-// A new version of a KEK waits until the rewrap to that KEK is finished: its slots would be taken for the rewrap's.
+// A rewrap to a new version of a KEK leaves a rewrap to that KEK as far as it was.
 func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	_, err = s.b().Rewrap(t.Context(), to(t, urlB))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
-	_, _, err = s.b().Pending(t.Context(), to(t, urlB))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
-	_, err = s.b().Finish(t.Context(), to(t, urlB))
-	require.NoError(t, err)
+	late := sealWith(t, s.a(), "late", classify.PHI)
 	done, err := s.b().Rewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+	require.Equal(t, 2, done.Count)
+	require.Len(t, done.Failures, 1)
+	require.Equal(t, "late", done.Failures[0].Tenant)
+	openAll(t, s.a(), append(all, late), "")
+	_, err = s.a().Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, 2, done.Wrapped)
-	openAll(t, s.b(), all, "")
+	finished, err := s.b().Finish(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	require.Equal(t, 3, finished.Count)
+	openAll(t, s.b(), append(all, late), "")
+	openAll(t, s.a(), append(all, late), "wrong_secret")
+}
+
+// A rewrap is finished only for the KEK that it last went to.
+func TestRewrapBack(t *testing.T) {
+	s := newSite(t)
+	all := populate(t, s.a(), 2)
+	_, err := s.a().Rewrap(t.Context(), to(t, urlB))
+	require.NoError(t, err)
+	_, err = s.a().Finish(t.Context(), to(t, urlA))
+	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err = s.a().Rewrap(t.Context(), to(t, urlA))
+	require.NoError(t, err)
+	_, err = s.a().Finish(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err = s.a().Finish(t.Context(), to(t, urlA))
+	require.NoError(t, err)
+	openAll(t, s.a(), all, "")
+	openAll(t, s.b(), all, "wrong_secret")
+}
+
+// corrupting is a KEK that does not unwrap the roots that it wrapped.
+type corrupting struct{ kms.KEK }
+
+func (c corrupting) Wrap(ctx context.Context, key, additional []byte) ([]byte, error) {
+	wrapped, err := c.KEK.Wrap(ctx, key, additional)
+	if err == nil && !strings.Contains(string(additional), "coffer check") {
+		wrapped[len(wrapped)-1] ^= 1
+	}
+	return wrapped, err
+}
+
+// A former slot is replaced only after the KEK unwrapped the new one.
+func TestRewrapProvesSlots(t *testing.T) {
+	s := newSite(t)
+	all := populate(t, s.a(), 2)
+	done, err := s.a().Rewrap(t.Context(), kms.NewSet(corrupting{openKEK(t, urlA)}))
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
+	require.Equal(t, []int{0, 2}, []int{done.Count, len(done.Failures)})
+	openAll(t, s.a(), all, "")
 }
 
 // A backup of nothing is none, and a drill does not find it in order.
@@ -265,7 +310,7 @@ func TestNoKeys(t *testing.T) {
 	r := newSite(t).a()
 	_, err := r.Backup(t.Context(), io.Discard)
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
-	key, slots, err := keyring.NewBackupKey(t.Context(), r.KEKs, "test")
+	key, slots, err := r.Ring.NewBackupKey(t.Context())
 	require.NoError(t, err)
 	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).Append(nil)
 	require.NoError(t, err)
@@ -285,14 +330,14 @@ func TestRewrapByClass(t *testing.T) {
 	from, next := s.under(one.With(classify.PHI, openKEK(t, urlB))), one.With(classify.PHI, other)
 	done, err := from.Rewrap(t.Context(), next)
 	require.NoError(t, err)
-	require.Equal(t, 2, done.Wrapped, "the general one stays")
+	require.Equal(t, 2, done.Count, "the general one stays")
 	_, err = from.Finish(t.Context(), next)
 	require.NoError(t, err)
 	openAll(t, s.under(next), all, "")
 	require.Error(t, all[1].open(from))
 	merged, err := s.under(next).Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.Equal(t, 4, merged.Wrapped, "both to one")
+	require.Equal(t, 4, merged.Count, "both to one")
 	_, err = s.under(next).Finish(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	openAll(t, s.b(), all, "")
@@ -321,10 +366,6 @@ func TestRewrapBrokenOff(t *testing.T) {
 	all := populate(t, r, 9)
 	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB)}))
 	require.ErrorIs(t, err, kms.ErrUnavailable)
-	w, err := r.Rewrapping(t.Context())
-	require.NoError(t, err)
-	require.Nil(t, w)
-
 	broken, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 5}))
 	require.ErrorIs(t, err, kms.ErrUnavailable)
 	require.NotEmpty(t, broken.Failures)
@@ -333,8 +374,7 @@ func TestRewrapBrokenOff(t *testing.T) {
 	openAll(t, s.a(), all, "")
 	done, err := r.Rewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
-	require.True(t, done.Resumed)
-	require.Equal(t, 9, done.Wrapped+4, "the check took one call")
+	require.Equal(t, 9, done.Count+4, "the check took one call")
 	openAll(t, s.b(), all, "")
 }
 

@@ -1,21 +1,19 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"slices"
-	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
-	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // Restored is what a restore did, or would do.
@@ -23,17 +21,16 @@ type Restored struct {
 	Created   time.Time // the backup
 	Changes   []Change  // by tenant; tenants that stay as they are have none
 	Unchanged int       // tenants
-	Honoured  []string  // tenants whose shredding came from the audit log or a list
-	Destroyed []Destroyed
-	Absent    []string // tenants of the list that the backup does not have
+	Ended     []Ended   // by tenant
+	Absent    []string  // tenants of the list that the backup does not have
 	Failures  []Failure
 }
 
-// Destroyed is how many keys of a tenant that was not shredded were destroyed since the backup by what the
-// audit log says, and stay so.
-type Destroyed struct {
+// Ended is what of a tenant has ended since the backup, by the audit log or a list, and stays so.
+type Ended struct {
 	Tenant    string
-	Keys      int
+	Shredded  bool
+	Keys      int // that were destroyed, if the tenant was not shredded
 	Primaries int // of these, that were the ones that seal by the backup: nothing seals for their use and class until a rotation makes others
 }
 
@@ -51,152 +48,56 @@ type Change struct {
 // shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. With dry it
 // changes nothing. It returns ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the
 // Restored names the ids. A tenant whose keyset cannot be read or was altered, in the store or in the backup, is left, and is among
-// the Failures.
+// the Failures; so is one of which something is alive in the store that has ended: the ending came to nothing, or the store went back
+// to an earlier state, and the operator has not said that it is to be ended.
 func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings, dry bool) (*Restored, error) {
 	if endings == nil {
 		endings = &Endings{}
 	}
 	absent := maps.Clone(endings.Tenants)
-	p, err := r.verify(ctx, file, func(owner string) { delete(absent, owner) })
+	created, tenants, err := r.verify(ctx, file, func(owner string) { delete(absent, owner) })
 	if err != nil {
 		return nil, err
 	}
-	restored := &Restored{Created: p.created, Absent: slices.Sorted(maps.Keys(absent))}
+	restored := &Restored{Created: created, Absent: slices.Sorted(maps.Keys(absent))}
 	if len(restored.Absent) > 0 {
 		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
 	}
-	if !dry {
-		if err := r.record(ctx, audit.BackupRestore, "", audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
-			return nil, err
-		}
-	}
 	ring := r.Ring
 	if dry {
-		if ring, err = r.dryRing(); err != nil {
+		if ring, err = keyring.New(&dryStore{Store: r.Store}, r.KEKs, r.Environment); err != nil {
 			return nil, err
 		}
 		defer ring.Close()
+	} else if err := r.record(ctx, audit.BackupRestore, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
+		return nil, err
 	}
-	var mu sync.Mutex
-	restore := func(ctx context.Context, d *envelope.Document) error {
-		h := endings.honour(d)
-		if err := notAlive(ctx, ring, d.Owner, h); err != nil {
-			return err
+	restored.Failures, err = r.each(ctx, documents(file), tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+		ends, ended := endings.of(d)
+		before, after, err := ring.Merge(ctx, d, ends)
+		if err != nil || d.Owner == "" {
+			return nil, err
 		}
-		before, after, err := ring.Merge(ctx, d, keyring.Ends{Lines: h.lines, Edit: func(d *envelope.Document) { d.DestroyKeys(h.keys) }})
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		restored.note(d.Owner, h, compare(before, after))
-		return nil
-	}
-	system := func(d *envelope.Document) error { return restore(ctx, d) }
-	restored.Failures, err = each(ctx, r, afterSystem(documents(file), system), p.tenants, ownerOf, restore)
-	restored.sort()
-	if err == nil && len(restored.Failures) > 0 {
-		err = fmt.Errorf("recovery: %d tenants were not restored: %w", len(restored.Failures), restored.Failures[0].Err)
-	}
+		return func() { restored.note(compare(before, after), ended) }, nil
+	})
+	slices.SortFunc(restored.Changes, func(a, b Change) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	slices.SortFunc(restored.Ended, func(a, b Ended) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	if dry {
 		return restored, err
 	}
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
-// afterSystem yields the documents of tenants, whose shred records need the keys of the system document: that is done when it is met.
-func afterSystem(all iter.Seq2[*envelope.Document, error], system func(*envelope.Document) error) iter.Seq2[*envelope.Document, error] {
-	return func(yield func(*envelope.Document, error) bool) {
-		for d, err := range all {
-			if err == nil && d.Owner == "" {
-				if err = system(d); err == nil {
-					continue
-				}
-			}
-			if !yield(d, err) {
-				return
-			}
-		}
+// note adds what became of a tenant.
+func (r *Restored) note(c Change, e Ended) {
+	if e.Shredded || e.Keys > 0 {
+		r.Ended = append(r.Ended, e)
 	}
-}
-
-// note adds what became of a document.
-func (r *Restored) note(owner string, h *honoured, c Change) {
-	if len(h.lines) > 0 {
-		r.Honoured = append(r.Honoured, owner)
-	} else if len(h.keys) > 0 {
-		r.Destroyed = append(r.Destroyed, Destroyed{owner, len(h.keys), h.primaries})
-	}
-	switch {
-	case owner == "": // the environment's own keys are no tenant's
-	case c == (Change{Tenant: c.Tenant}):
+	if c == (Change{Tenant: c.Tenant}) {
 		r.Unchanged++
-	default:
+	} else {
 		r.Changes = append(r.Changes, c)
 	}
-}
-
-func (r *Restored) sort() {
-	slices.Sort(r.Honoured)
-	slices.SortFunc(r.Changes, func(a, b Change) int { return strings.Compare(a.Tenant, b.Tenant) })
-	slices.SortFunc(r.Destroyed, func(a, b Destroyed) int { return strings.Compare(a.Tenant, b.Tenant) })
-}
-
-// honoured is what a tenant's document has alive that has ended since.
-type honoured struct {
-	lines     []Line // with keys or slots of it
-	keys      map[format.KeyID]bool
-	primaries int // of the keys
-}
-
-// honour finds what of a document has ended: the lines that were shredded, and the keys of others that were destroyed.
-func (e *Endings) honour(d *envelope.Document) *honoured {
-	h := &honoured{keys: map[format.KeyID]bool{}}
-	for _, line := range d.Lines() {
-		if e.Tenants[d.Owner] || slices.Contains(e.Lines[d.Owner], line) {
-			h.lines = append(h.lines, line)
-		}
-	}
-	for i := range d.Keysets {
-		s := &d.Keysets[i]
-		for _, k := range s.Keys {
-			if k.State == envelope.Destroyed || !e.Keys[d.Owner][k.ID] || slices.Contains(h.lines, k.Root.Line) {
-				continue
-			}
-			h.keys[k.ID] = true
-			if k.ID == s.Primary() {
-				h.primaries++
-			}
-		}
-	}
-	return h
-}
-
-// notAlive returns ErrAlive if a tenant's keyset in the store has something alive that has ended by the log or list: the shredding
-// or destruction came to nothing, or the store was put back to an earlier state.
-// The operator who restores a backup has not said that it is to be destroyed.
-func notAlive(ctx context.Context, ring *keyring.Keyring, owner string, h *honoured) error {
-	if len(h.lines) == 0 && len(h.keys) == 0 {
-		return nil
-	}
-	d, err := ring.OwnerDocument(ctx, owner)
-	if errors.Is(err, keyring.ErrNoTenant) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, line := range d.Lines() {
-		if slices.Contains(h.lines, line) {
-			return ErrAlive
-		}
-	}
-	for id := range living(d) {
-		if len(id) == format.KeyIDSize && h.keys[format.KeyID([]byte(id))] {
-			return ErrAlive
-		}
-	}
-	return nil
 }
 
 // living returns the ids of the slots, and of the keys that are not destroyed.
@@ -215,7 +116,7 @@ func living(d *envelope.Document) map[string]bool {
 	return ids
 }
 
-// compare says what a merge changed.
+// compare returns what a merge changed.
 func compare(before, after *envelope.Document) Change {
 	c := Change{Tenant: after.Owner, New: before == nil}
 	if c.New {
@@ -242,4 +143,26 @@ func compare(before, after *envelope.Document) Change {
 		}
 	}
 	return c
+}
+
+// dryStore discards what is written, except for the system document: the shred records of other documents need its keys.
+type dryStore struct {
+	keystore.Store
+	system atomic.Pointer[[]byte] // nil if it was not written
+}
+
+// Get implements keystore.Store.
+func (s *dryStore) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if written := s.system.Load(); written != nil && kind == keystore.Keysets && name == "" {
+		return *written, nil
+	}
+	return s.Store.Get(ctx, kind, name)
+}
+
+// Swap implements keystore.Store.
+func (s *dryStore) Swap(_ context.Context, kind keystore.Kind, name string, _, document []byte, _ int64) (bool, error) {
+	if kind == keystore.Keysets && name == "" {
+		s.system.Store(&document)
+	}
+	return true, nil
 }

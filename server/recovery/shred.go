@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"context"
+	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -15,10 +17,9 @@ import (
 // keyring.CheckInterval, and takes a while to look.
 const settled = 3 * keyring.CheckInterval
 
-// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first:
-// if the store is lost and an earlier backup restored, the audit log says that the tenant stays
-// shredded, and which lines of roots that is about. To shred again
-// changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
+// Shred destroys a tenant's roots and keys; Settle waits until it is seen everywhere. It is recorded first, with the lines of roots
+// that it is about: if the store is lost and an earlier backup restored, the restore finds there that the tenant was shredded. To shred
+// again changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {
@@ -31,35 +32,24 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
-	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: lineText(ended(d))}}
-	e.Facts = e.Facts.With(r.Reason)
-	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) }, e)
-}
-
-// ended returns the lines that a document has, or had before it was shredded.
-func ended(d *envelope.Document) []Line {
-	lines := d.Lines()
-	for i := range d.Shreds {
-		lines = append(lines, d.Shreds[i].Line)
+	var lines []string
+	for _, line := range d.Lines() {
+		lines = append(lines, hex.EncodeToString(line[:]))
 	}
-	return lines
+	for i := range d.Shreds { // which an earlier attempt may have left without a success on record
+		lines = append(lines, hex.EncodeToString(d.Shreds[i].Line[:]))
+	}
+	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: strings.Join(lines, " ")}.With(r.Reason)}
+	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) }, e)
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done
 // before, or when ctx ends.
 func Settle(ctx context.Context) {
-	timer := time.NewTimer(settled)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(settled):
 	case <-ctx.Done():
 	}
-}
-
-// Loss is what shredding a tenant destroys.
-type Loss struct {
-	Shredded bool // already
-	Keys     []LostKeys
 }
 
 // LostKeys are the keys of a use and class that are not destroyed yet.
@@ -70,18 +60,8 @@ type LostKeys struct {
 	Oldest, Newest time.Time
 }
 
-// Loss tells what shredding a tenant would destroy. It returns keyring.ErrNoTenant.
-func (r *Recovery) Loss(ctx context.Context, tenant string) (*Loss, error) {
-	d, err := r.Ring.Document(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	return LossOf(d), nil
-}
-
-// LossOf is Loss for who has the tenant's keysets.
-func LossOf(d *envelope.Document) *Loss {
-	loss := &Loss{Shredded: d.Shredded()}
+// LossOf returns what shredding a tenant destroys.
+func LossOf(d *envelope.Document) (loss []LostKeys) {
 	for _, s := range d.Keysets {
 		lost := LostKeys{Use: s.Use, Class: s.Class}
 		for _, k := range s.Keys {
@@ -92,13 +72,13 @@ func LossOf(d *envelope.Document) *Loss {
 			if lost.Keys == 0 || made.Before(lost.Oldest) {
 				lost.Oldest = made
 			}
-			if lost.Keys == 0 || made.After(lost.Newest) {
+			if made.After(lost.Newest) {
 				lost.Newest = made
 			}
 			lost.Keys++
 		}
 		if lost.Keys > 0 {
-			loss.Keys = append(loss.Keys, lost)
+			loss = append(loss, lost)
 		}
 	}
 	return loss

@@ -85,7 +85,7 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 		require.ErrorIs(t, err, recovery.ErrAlive)
 		require.Len(t, restored.Failures, 1)
 		require.Equal(t, "tenant-0", restored.Failures[0].Tenant)
-		require.Empty(t, restored.Honoured)
+		require.Empty(t, restored.Ended)
 		require.Equal(t, 1, restored.Unchanged)
 	}
 	openAll(t, s.a(), all, "")

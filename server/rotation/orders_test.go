@@ -185,9 +185,10 @@ func TestDueWithoutPrimary(t *testing.T) {
 	d, err := s.Ring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	before := d.Keyset(format.UseCache, classify.PHI).Primary()
-	_, _, err = s.Ring.Merge(t.Context(), d, keyring.Ends{Edit: func(copied *envelope.Document) {
-		copied.DestroyKeys(map[format.KeyID]bool{before: true})
-	}})
+	err = s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error { // as a restore does after a loss
+		e.DestroyKeys(map[format.KeyID]bool{before: true})
+		return nil
+	})
 	require.NoError(t, err)
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before })
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("v"), classify.PHI, time.Hour, nil))
