@@ -55,7 +55,7 @@ func documentOf(handle int32) (*envelope.Document, error) {
 	return s.document, nil
 }
 
-// openDocument reads a keyset document of n bytes and returns a handle.
+// openDocument reads a keyset document of n bytes and returns a handle. It seals and opens nothing before openRoots.
 //
 //go:wasmexport openDocument
 func openDocument(n int32) (result int32) {
@@ -64,7 +64,29 @@ func openDocument(n int32) (result int32) {
 	if err != nil {
 		return failed(err)
 	}
-	return open(&session{document: d, index: envelope.NewIndex(d)})
+	return open(&session{document: d, index: envelope.NewIndex(d.Under(func(envelope.Root) bool { return false }))})
+}
+
+// openRoots has the session seal and open by the records that are under some roots, and by no others. The input of n bytes is the
+// names of the roots that the shell opened, as records have them.
+//
+//go:wasmexport openRoots
+func openRoots(handle, n int32) (result int32) {
+	defer guard(&result)
+	d, err := documentOf(handle)
+	if err != nil {
+		return failed(err)
+	}
+	opened := map[envelope.Root]bool{}
+	for b := input(n); len(b) > 0; b = b[envelope.RootSize:] {
+		root, err := envelope.ParseRoot(b[:min(envelope.RootSize, len(b))])
+		if err != nil {
+			return failed(err)
+		}
+		opened[root] = true
+	}
+	sessions[handle].index = envelope.NewIndex(d.Under(func(root envelope.Root) bool { return opened[root] }))
+	return 0
 }
 
 // newDocument begins a document; the input is the environment, then the owner.

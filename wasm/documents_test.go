@@ -69,6 +69,9 @@ func TestDocument(t *testing.T) {
 	builtPrimary := s.call(nil, "primary", built, format.UseStorage, classify.PHI)
 	written := s.call(nil, "encodeDocument", built)
 	reopened := of{s.call(encoded, "openDocument", len(encoded))}
+	closedRoots := s.call(nil, "primary", reopened, format.UseStorage, classify.PHI)
+	name := want.Slots[0].Root.Append(nil)
+	s.call(name, "openRoots", reopened, len(name))
 	again := s.call(nil, "encodeDocument", reopened)
 	owner, environment := s.call(nil, "owner", reopened), s.call(nil, "environment", reopened)
 	firstSlot, secondSlot := s.call(nil, "slot", reopened, 0), s.call(nil, "slot", reopened, 1)
@@ -101,6 +104,7 @@ func TestDocument(t *testing.T) {
 		string(answers[fifthKey].bytes(t)))
 	require.Zero(t, answers[sixthKey].Result)
 	require.Equal(t, phi.ID[:], answers[primary].bytes(t))
+	require.Equal(t, failure(t, "key_unusable"), answers[closedRoots].Result, "no root is open")
 	require.Equal(t, phi.ID[:], answers[builtPrimary].bytes(t), "a key that was added seals at once")
 	require.Equal(t, failure(t, "key_unusable"), answers[noPrimary].Result)
 	require.Equal(t, rootBinding.Append(nil), answers[bound].bytes(t))
@@ -131,6 +135,8 @@ func TestDocumentErrors(t *testing.T) {
 		s.call(nil, "encodeDocument", 99):                             "closed",
 		s.call(nil, "encodeDocument", -1):                             "closed",
 		s.call(nil, "encodeDocument", single):                         "closed",
+		s.call(nil, "openRoots", single, 0):                           "closed",
+		s.call(key[32:], "openRoots", document, envelope.RootSize-1):  "malformed",
 		s.call(nil, "checkSlot", document, 1):                         "internal",
 		s.call(nil, "sign", document, 11):                             "invalid_argument", // past the last record
 		s.call(nil, "record", single, 0):                              "closed",

@@ -44,10 +44,10 @@ export async function seals(): Promise<Outcome> {
     const root = d.slots.find((s) => s.secret?.text === unlock.secret)?.rootId;
     for (const set of d.keysets) {
       if (set.class === 0) continue; // no packages are sealed with it
-      const primary = set.keys.find((k) => k.id === set.primary)!;
-      if (primary.rootId !== root && primary.key) continue;
+      const primary = set.keys.find((k) => k.id === set.primary); // none if nothing opens its root
+      if (primary?.key && primary.rootId !== root) continue;
       const sealing = service.encrypt('v', classes[set.class - 1]!, {}, { use: uses[set.use] as 'storage' });
-      if (!set.seals) await refused('seal', primary.key ? 'key_unusable' : 'key_destroyed', sealing);
+      if (!set.seals) await refused('seal', primary && !primary.key ? 'key_destroyed' : 'key_unusable', sealing);
       else same('primary', ((await sealing) as EncryptedPackage).metadata.keyId, set.primary);
     }
     const storage = await createEncryptedStorage(`document ${d.name}`, 's', { unlock, environment: d.environment });

@@ -117,6 +117,12 @@ func TestVectorDocuments(t *testing.T) {
 				opens[string(other.RootID)] = opens[string(other.RootID)] || other.Secret != nil && *other.Secret == *s.Secret
 			}
 			for _, set := range v.Keysets {
+				if primary, err := vault.Primary(format.Use(set.Use), classify.Class(set.Class)); err == nil {
+					_, err := vault.MessageCipher(primary, format.Salt{})
+					require.NoError(t, err, v.Name+": a key that seals is one that opened")
+				} else {
+					require.False(t, set.Seals && v.Name == "foreign root")
+				}
 				for _, k := range set.Keys {
 					_, err := vault.MessageCipher(format.KeyID(k.ID), format.Salt{})
 					if k.Key != nil && opens[string(k.RootID)] {

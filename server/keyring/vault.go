@@ -24,15 +24,15 @@ func unlockVault(d *envelope.Document, roots map[envelope.Root]*secret.Key) (*Va
 	if err := d.Verify(authenticatorOf(roots, nil)); err != nil {
 		return nil, err
 	}
+	d = d.Under(func(root envelope.Root) bool { return roots[root] != nil })
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			root, ok := roots[k.Root]
-			if k.State == envelope.Destroyed || !ok {
+			if k.State == envelope.Destroyed {
 				continue
 			}
-			key, err := root.Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
+			key, err := roots[k.Root].Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
 			if err != nil {
 				return nil, err
 			}

@@ -13,7 +13,7 @@ type Index struct {
 	shredded  bool
 }
 
-// NewIndex indexes a document.
+// NewIndex indexes a document whose roots are all open; see Document.Under.
 func NewIndex(d *Document) *Index {
 	x := &Index{keys: map[format.KeyID]KeyInfo{}, shredded: d.Shredded()}
 	for i := range d.Keysets {

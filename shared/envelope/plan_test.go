@@ -163,3 +163,28 @@ func TestStateCanOpen(t *testing.T) {
 	require.ErrorIs(t, envelope.State(0).CanOpen(), envelope.ErrKeyUnusable)
 	require.ErrorIs(t, envelope.State(9).CanOpen(), envelope.ErrKeyUnusable)
 }
+
+// Records under a root that nothing opens do not count. So a writer of the document cannot stop its owner from sealing.
+func TestUnder(t *testing.T) {
+	d := planned(t)
+	own, err := envelope.NewIndex(d).Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	foreign := envelope.Root{Line: [16]byte{200}, Generation: 1, ID: format.KeyID{200}}
+	require.NoError(t, d.AddSlot(envelope.Slot{
+		ID: [16]byte{200}, Kind: envelope.SlotKMS, Root: foreign, URL: "kms://x", Wrapped: make([]byte, 60),
+	}))
+	require.NoError(t, d.AddKey(format.UseCache, classify.PHI, envelope.Key{
+		ID: format.KeyID{201}, State: envelope.Enabled, Root: foreign, Wrapped: make([]byte, envelope.WrappedSize),
+	}))
+	whole, err := envelope.NewIndex(d).Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	require.NotEqual(t, own, whole)
+	opened := d.Under(func(r envelope.Root) bool { return r != foreign })
+	primary, err := envelope.NewIndex(opened).Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	require.Equal(t, own, primary)
+	require.Nil(t, opened.Keyset(format.UseCache, classify.PHI).Key(format.KeyID{201}))
+	require.NotContains(t, opened.Roots(), foreign)
+	require.Contains(t, d.Roots(), foreign, "the document itself is left alone")
+	require.Empty(t, d.Under(func(envelope.Root) bool { return false }).Keysets)
+}

@@ -121,3 +121,20 @@ func (d *Document) NextRoot(id format.KeyID, fresh [LineSize]byte) Root {
 	}
 	return Root{Line: newest.Root.Line, Generation: d.Generation(newest.Root.Line), ID: id}
 }
+
+// Under returns the document without the records under roots for which opened reports false. A reader that does not open all roots
+// uses that document: a record under another root has no verified MAC, so anybody can have added it.
+func (d *Document) Under(opened func(Root) bool) *Document {
+	under := *d
+	under.Slots = slices.DeleteFunc(slices.Clone(d.Slots), func(s Slot) bool { return !opened(s.Root) })
+	under.Retired = slices.DeleteFunc(slices.Clone(d.Retired), func(r Retired) bool { return !opened(r.Root) })
+	under.Keysets = nil
+	for _, s := range d.Keysets {
+		s.Primaries = slices.DeleteFunc(slices.Clone(s.Primaries), func(p Primary) bool { return !opened(p.Root) })
+		s.Keys = slices.DeleteFunc(slices.Clone(s.Keys), func(k Key) bool { return !opened(k.Root) })
+		if len(s.Keys) > 0 {
+			under.Keysets = append(under.Keysets, s)
+		}
+	}
+	return &under
+}

@@ -68,6 +68,7 @@ const document = () => pick(handles.documents);
 /** What an export is made for: an input, and the arguments for an input of n bytes. */
 const made = {
   openDocument: [() => written('documents'), (n) => [n]],
+  openRoots: [() => pick([[], root, [...root, ...root]]), (n) => [document(), n]],
   newDocument: [() => [...Buffer.from('testowner')], () => [4, 5]],
   closeSession: [() => [], () => [0]],
   encodeDocument: [() => [], () => [document()]],

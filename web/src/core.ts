@@ -8,6 +8,7 @@ interface Exports {
   buffer(): number;
   bufferSize(): number;
   openDocument(n: number): number;
+  openRoots(handle: number, n: number): number;
   newDocument(environment: number, owner: number): number;
   closeSession(handle: number): void;
   encodeDocument(handle: number): number;

@@ -171,6 +171,7 @@ function readSlot(bytes: Bytes): Slot {
 
 /** A root that is open: the key that wraps data keys, and the key that authenticates records. */
 interface Root {
+  name: Bytes;
   wrapping: CryptoKey;
   records: CryptoKey;
 }
@@ -209,12 +210,19 @@ export interface Unlocked extends Keys {
 
 /** Unlocks a document. Rejects with `wrong_secret` where no slot fits, `authentication_failed` where a wrapped key was altered. */
 export async function unlockDocument(core: Core, document: Bytes, secret: Secret): Promise<Unlocked> {
-  const open = (c: Core) => c.check(c.call.openDocument(c.begin().bytes(document).length));
-  const handle = open(core);
+  const read = (c: Core) => c.check(c.call.openDocument(c.begin().bytes(document).length));
+  const handle = read(core);
   try {
     const owner = new TextDecoder().decode(core.output(core.call.owner(handle)));
     const roots = await unlockRoots(core, handle, secret);
     await verify(core, handle, roots);
+    const names = concat(...[...roots.values()].map(({ name }) => name));
+    // Records under other roots do not count: nothing authenticates them.
+    const open = (c: Core) => {
+      const session = read(c);
+      c.check(c.call.openRoots(session, c.begin().bytes(names).length));
+      return session;
+    };
     return { owner, document, secrets: await unlockKeys(core, handle, roots), open };
   } finally {
     core.call.closeSession(handle);
@@ -242,7 +250,7 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
     core.begin().bytes(slot.root);
     const binding = core.output(core.call.binding(handle, 0, 0));
     const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.root.slice(LINE_AND_GENERATION));
-    roots.set(latin1(slot.root), { wrapping: await wrappingKey(root), records: await recordKey(root) });
+    roots.set(latin1(slot.root), { name: slot.root, wrapping: await wrappingKey(root), records: await recordKey(root) });
   }
   if (roots.size === 0) throw failure;
   return roots;

@@ -142,7 +142,7 @@ func documentKeys(t *testing.T) map[string]keyring {
 	for _, v := range vectors.Documents().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
-		r := keyring{envelope.NewIndex(d), map[format.KeyID][]byte{}}
+		r := keyring{envelope.NewIndex(opened(d, rootsOf(v))), map[format.KeyID][]byte{}}
 		for _, set := range v.Keysets {
 			for _, k := range set.Keys {
 				r.keys[format.KeyID(k.ID)] = k.Key

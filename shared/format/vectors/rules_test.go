@@ -69,7 +69,7 @@ func TestPrimaries(t *testing.T) {
 	for _, v := range vectors.Documents().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
-		indexes[v.Name] = envelope.NewIndex(d)
+		indexes[v.Name] = envelope.NewIndex(opened(d, rootsOf(v)))
 	}
 	seen := map[string]bool{}
 	for _, v := range vectors.OfRules().Primaries {
@@ -83,4 +83,15 @@ func TestPrimaries(t *testing.T) {
 		})
 	}
 	require.Equal(t, map[string]bool{"": true, "key_unusable": true, "key_destroyed": true}, seen)
+}
+
+// rootsOf returns the roots that a document's vector unwraps.
+func rootsOf(v vectors.Document) map[format.KeyID][]byte {
+	roots := map[format.KeyID][]byte{}
+	for _, s := range v.Slots {
+		if s.Root != nil {
+			roots[format.KeyID(s.RootID)] = s.Root
+		}
+	}
+	return roots
 }

@@ -139,3 +139,24 @@ func destroyedPrimary() *ring {
 	r.sign()
 	return r
 }
+
+// foreignRoot is one to which a writer without its secrets added a root of its own, with primaries of the highest epochs.
+func foreignRoot() *ring {
+	r := newRing("foreign root", "prod", "tenant-11")
+	root, foreign := r.root(""), r.rootOf("foreign", "foreign", 1)
+	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
+	r.slot("foreign", envelope.SlotRecipient, foreign, "", 0)
+	r.key(format.UseStorage, classify.PHI, root, "")
+	r.key(format.UseStorage, classify.PHI, foreign, "foreign")
+	r.key(format.UseCache, classify.PHI, foreign, "foreign cache")
+	for i := range r.doc.Keysets {
+		s := &r.doc.Keysets[i]
+		for j := range s.Primaries {
+			if s.Primaries[j].Root.ID == foreign {
+				s.Primaries[j].Epoch = 1<<32 - 1
+			}
+		}
+	}
+	r.resign()
+	return r
+}

@@ -225,7 +225,7 @@ func (r *ring) vector() vectors.Document {
 		v.Shreds, v.ShredKey = append(v.Shreds, vectors.Shred{Line: one.Line[:], ShreddedAt: one.ShreddedAt}), shredKey
 	}
 	for i := range r.doc.Keysets {
-		v.Keysets = append(v.Keysets, r.keysetVector(&r.doc.Keysets[i]))
+		v.Keysets = append(v.Keysets, r.keysetVector(&r.doc.Keysets[i], r.opened()))
 	}
 	return v
 }
@@ -235,22 +235,42 @@ func (r *ring) slotVector(s *envelope.Slot) vectors.Slot {
 		ID: s.ID[:], Kind: uint8(s.Kind), CreatedAt: s.CreatedAt, Iterations: s.Iterations, URL: s.URL, Parameters: s.Parameters,
 		KeyID: s.KeyID[:], Line: s.Root.Line[:], Generation: s.Root.Generation, RootID: s.Root.ID[:],
 	}
-	if s.CheckIterations() == nil && s.Kind < envelope.SlotRecipient {
+	if opens(s) {
 		v.Secret, v.Key, v.Root = r.secrets[s.ID].secret, r.secrets[s.ID].key, r.roots[s.Root.ID]
 	}
 	return v
 }
 
-func (r *ring) keysetVector(s *envelope.Keyset) vectors.Keyset {
-	_, err := envelope.NewIndex(&r.doc).Primary(s.Use, s.Class)
-	primary := s.Primary()
-	v := vectors.Keyset{Use: uint8(s.Use), Class: uint8(s.Class), Epoch: s.Epoch(), Primary: primary[:], Seals: err == nil}
+// opens reports whether a reader of this version can open a root by the slot.
+func opens(s *envelope.Slot) bool {
+	return s.CheckIterations() == nil && s.Kind < envelope.SlotRecipient
+}
+
+// opened returns the document as a reader sees it that has all secrets.
+func (r *ring) opened() *envelope.Document {
+	roots := map[envelope.Root]bool{}
+	for i := range r.doc.Slots {
+		if s := &r.doc.Slots[i]; opens(s) {
+			roots[s.Root] = true
+		}
+	}
+	return r.doc.Under(func(root envelope.Root) bool { return roots[root] })
+}
+
+func (r *ring) keysetVector(s *envelope.Keyset, opened *envelope.Document) vectors.Keyset {
+	v := vectors.Keyset{Use: uint8(s.Use), Class: uint8(s.Class)}
+	read := opened.Keyset(s.Use, s.Class)
+	if read != nil {
+		_, err := envelope.NewIndex(opened).Primary(s.Use, s.Class)
+		primary := read.Primary()
+		v.Epoch, v.Primary, v.Seals = read.Epoch(), primary[:], err == nil
+	}
 	for i := range s.Keys {
 		k := &s.Keys[i]
 		one := vectors.Key{
 			ID: k.ID[:], State: uint8(k.State), CreatedAt: k.CreatedAt, Line: k.Root.Line[:], Generation: k.Root.Generation, RootID: k.Root.ID[:],
 		}
-		if k.State != envelope.Destroyed {
+		if k.State != envelope.Destroyed && read != nil && read.Key(k.ID) != nil {
 			one.Key = r.keys[k.ID]
 		}
 		v.Keys = append(v.Keys, one)

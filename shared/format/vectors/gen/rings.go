@@ -24,7 +24,7 @@ func newRings() *rings {
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
 	r.system = system()
-	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret()}
+	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret(), foreignRoot()}
 	return r
 }
 

@@ -143,7 +143,7 @@ func revisions(r *rings) (list []vectors.Revision) {
 // primaries is the keys that seal for every keyset of two documents, for one that is not there, and for a shredded document.
 func primaries(r *rings) (list []vectors.Primary) {
 	for _, ring := range append([]*ring{r.states}, r.lives...) {
-		index := envelope.NewIndex(&ring.doc)
+		index := envelope.NewIndex(ring.opened())
 		for i := range ring.doc.Keysets {
 			s := &ring.doc.Keysets[i]
 			list = append(list, primary(index, ring.name, s.Use, s.Class))
@@ -151,8 +151,8 @@ func primaries(r *rings) (list []vectors.Primary) {
 	}
 	dead := r.lives[0]
 	return append(list,
-		primary(envelope.NewIndex(&r.states.doc), r.states.name, format.UseFile, classify.Public),
-		primary(envelope.NewIndex(&dead.doc), dead.name, format.UseCache, classify.PHI))
+		primary(envelope.NewIndex(r.states.opened()), r.states.name, format.UseFile, classify.Public),
+		primary(envelope.NewIndex(dead.opened()), dead.name, format.UseCache, classify.PHI))
 }
 
 func primary(index *envelope.Index, document string, use format.Use, class classify.Class) vectors.Primary {
