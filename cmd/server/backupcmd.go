@@ -15,8 +15,6 @@ import (
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
 
@@ -91,6 +89,7 @@ func keysDrillCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
+	addFormer(cmd)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
 	return cmd
 }
@@ -106,7 +105,7 @@ func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
 
 func keysRestoreCommand() *cobra.Command {
 	var path, list string
-	var logs, unproven, former []string
+	var logs, unproven []string
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "restore",
@@ -132,11 +131,6 @@ func keysRestoreCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				r, free, err := withFormer(ctx, o, r, former)
-				if err != nil {
-					return err
-				}
-				defer free()
 				restored, err := r.Restore(ctx, file, endings, dry)
 				if restored != nil {
 					printRestored(cmd.OutOrStdout(), restored, dry)
@@ -150,36 +144,9 @@ func keysRestoreCommand() *cobra.Command {
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
 	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys, its key beside it; given again for each")
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
-	cmd.Flags().StringArrayVar(&former, "former-kek", nil, "URL of a KEK that keysets in the backup or the store are still under, besides the configured one; given again for each")
+	addFormer(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	return cmd
-}
-
-// withFormer returns a recovery that opens keysets by other KEKs too: a restore verifies both sides before it merges them.
-func withFormer(ctx context.Context, o *operator, r *recovery.Recovery, urls []string) (*recovery.Recovery, func(), error) {
-	if len(urls) == 0 {
-		return r, func() {}, nil
-	}
-	options := r.Options
-	for _, url := range urls {
-		if strings.HasPrefix(url, "base64key:") {
-			return nil, nil, errors.New("--former-kek takes no key itself: put it into a file of mode 0600 and give file:///PATH")
-		}
-		if err := o.config.KMS.Check(url); err != nil {
-			return nil, nil, fmt.Errorf("--former-kek: %w", err)
-		}
-		kek, err := kms.Open(ctx, url, providers(o.config)...)
-		if err != nil {
-			return nil, nil, fmt.Errorf("--former-kek: %w", err)
-		}
-		options.KEKs = options.KEKs.And(kek)
-	}
-	ring, err := keyring.New(options.Store, options.KEKs, options.Environment)
-	if err != nil {
-		return nil, nil, err
-	}
-	options.Ring = ring
-	return recovery.New(options), ring.Close, nil
 }
 
 // makeKeystore makes the place of keysets that was lost with them, which a server refuses to do.

@@ -28,8 +28,8 @@ type keys struct {
 	free  func() error
 }
 
-// openKeys opens the keyring. Calls of the KEKs go through watch.
-func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger) (k *keys, err error) {
+// openKeys opens the keyring. Calls of the configured KEKs go through watch; the former ones open keysets, too.
+func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger, former ...kms.KEK) (k *keys, err error) {
 	k = &keys{}
 	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
 		return nil, err
@@ -39,6 +39,9 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 		return nil, errors.Join(err, k.free())
 	}
 	k.keks = keks.Map(watch)
+	for _, kek := range former {
+		k.keks = k.keks.And(kek)
+	}
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)),
 		keyring.WithTenants(c.Keys.Tenants), keyring.WithCalls(c.Keys.Calls), keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,11 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	if err := requireKEK(&c); err != nil {
 		return nil, err
 	}
-	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log); err != nil {
+	former, err := formerKEKs(cmd, &c)
+	if err != nil {
+		return nil, err
+	}
+	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log, former...); err != nil {
 		return nil, err
 	}
 	if name := cmd.Name(); name != "restore" && name != "drill" { // which are for when keysets are lost, and look at the environment of the backup
@@ -98,6 +103,43 @@ func operate(cmd *cobra.Command, what string, do func(ctx context.Context, o *op
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
 	return do(cmd.Context(), o, o.recovery(cmd, what))
+}
+
+// addFormer adds the flag for KEKs that keysets may still be under.
+func addFormer(cmd *cobra.Command) {
+	cmd.Flags().StringArray("former-kek", nil, "URL of a KEK that keysets, or the backup, may still be under, besides the configured one; given again for each")
+}
+
+// formerKEKs opens the KEKs of the flag, of a command that has it.
+func formerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error) {
+	if cmd.Flags().Lookup("former-kek") == nil {
+		return nil, nil
+	}
+	urls, err := cmd.Flags().GetStringArray("former-kek")
+	for _, url := range urls {
+		kek, err := openNamedKEK(cmd.Context(), c, "--former-kek", url)
+		if err != nil {
+			return nil, err
+		}
+		keks = append(keks, kek)
+	}
+	return keks, err
+}
+
+// openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
+func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
+	if strings.HasPrefix(url, "base64key:") {
+		return nil, fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag)
+	}
+	err := c.KMS.Check(url)
+	var kek kms.KEK
+	if err == nil {
+		kek, err = kms.Open(ctx, url, providers(c)...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return kek, nil
 }
 
 // addReason adds the flag for the reason of a change of keys.

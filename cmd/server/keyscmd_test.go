@@ -191,6 +191,35 @@ func TestRewrapUnderServers(t *testing.T) {
 	require.Regexp(t, `"action":"kek.rewrap"[^\n]*"phase":"begin","reason":"schedule"`, string(log))
 }
 
+// A backup from before a rewrap comes back under the new KEK if the former one is at hand.
+func TestRestoreUnderFormerKEK(t *testing.T) {
+	t.Parallel()
+	data, former, next := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}, []string{"ENCRYPTION_MASTER_KEY=" + masterB}
+	p := serve(t, data, former...)
+	p.put(p.token, "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	path, from, to := filepath.Join(t.TempDir(), "backup"), keyFile(t, masterA), keyFile(t, masterB)
+	coffer(t, former, "keys", "backup", "--data", data, "--out", path)
+	coffer(t, former, "keys", "rewrap", "--data", data, "--to", to)
+	coffer(t, former, "keys", "rewrap", "--data", data, "--to", to, "--finish")
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
+
+	restore := []string{"keys", "restore", "--data", data, "--in", path}
+	require.Contains(t, refused(t, next, "", restore...), "not by the configured")
+	said := refused(t, next, "", append(restore, "--former-kek", "base64key://"+masterA)...)
+	require.Contains(t, said, "--former-kek takes no key itself")
+	require.NotContains(t, said, masterA)
+	require.Contains(t, coffer(t, next, "keys", "drill", "--data", data, "--in", path, "--former-kek", from), "nothing is missing")
+	require.Contains(t, coffer(t, next, append(restore, "--former-kek", from)...), `tenant "default": back`)
+	require.Contains(t, fails(t, program(t, next, "serve", "--listen", "127.0.0.1:0", "--data", data)), "is not the key")
+	rewrap := []string{"keys", "rewrap", "--data", data, "--to", to, "--former-kek", from}
+	require.Contains(t, refused(t, next, "", append(rewrap, "--finish")...), `run the rewrap first`)
+	require.Contains(t, coffer(t, next, rewrap...), "roots wrapped: ")
+	require.Contains(t, coffer(t, next, append(rewrap, "--finish")...), "slots retired: ")
+	p = serve(t, data, next...)
+	p.requireValue(tokenFor(t, next, data, "default"), "patient-1", record)
+}
+
 // What a lost store of keysets held comes back from the backup, which is proven before, and never overwritten.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()

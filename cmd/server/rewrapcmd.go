@@ -75,6 +75,7 @@ func keysRewrapCommand() *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	addReason(cmd)
+	addFormer(cmd)
 	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for one of a class; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
 	cmd.Flags().BoolVar(&status, "status", false, "only say which KEKs' slots open how many roots")
@@ -86,7 +87,7 @@ func keysRewrapCommand() *cobra.Command {
 	return cmd
 }
 
-// openTarget opens the KEKs that the command line names. It quotes none: one may be a key.
+// openTarget opens the KEKs that the command line names.
 func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.Set, err error) {
 	byClass := map[classify.Class]kms.KEK{}
 	for _, url := range urls {
@@ -99,14 +100,8 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 		if _, twice := byClass[class]; twice {
 			return keks, errors.New("--to is given twice for the same keys")
 		}
-		if strings.HasPrefix(url, "base64key:") {
-			return keks, errors.New("--to takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH")
-		}
-		if err := c.KMS.Check(url); err != nil {
-			return keks, fmt.Errorf("--to: %w", err)
-		}
-		if byClass[class], err = kms.Open(ctx, url, providers(c)...); err != nil {
-			return keks, fmt.Errorf("--to: %w", err)
+		if byClass[class], err = openNamedKEK(ctx, c, "--to", url); err != nil {
+			return keks, err
 		}
 	}
 	general, ok := byClass[0]

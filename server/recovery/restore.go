@@ -65,7 +65,7 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 	}
 	ring := r.Ring
 	if dry {
-		if ring, err = keyring.New(&dryStore{Store: r.Store}, r.KEKs, r.Environment); err != nil {
+		if ring, err = r.dryRing(); err != nil {
 			return nil, err
 		}
 		defer ring.Close()
@@ -143,6 +143,33 @@ func compare(before, after *envelope.Document) Change {
 		}
 	}
 	return c
+}
+
+// Preview returns a keyring that changes nothing and has the system document of a backup, merged into that of the store. So a process can
+// open the audit log if the store of keysets is lost. The caller closes it. Preview returns the errors of Restore.
+func (r *Recovery) Preview(ctx context.Context, file io.ReadSeeker) (*keyring.Keyring, error) {
+	if _, _, err := r.verify(ctx, file, func(string) {}); err != nil {
+		return nil, err
+	}
+	ring, err := r.dryRing()
+	if err != nil {
+		return nil, err
+	}
+	for d, unread := range documents(file) {
+		if err = unread; err == nil && d.Owner == "" {
+			_, _, err = ring.Merge(ctx, d, keyring.Ends{})
+		}
+		break
+	}
+	if err != nil {
+		ring.Close()
+		return nil, err
+	}
+	return ring, nil
+}
+
+func (r *Recovery) dryRing() (*keyring.Keyring, error) {
+	return keyring.New(&dryStore{Store: r.Store}, r.KEKs, r.Environment)
 }
 
 // dryStore discards what is written, except for the system document: the shred records of other documents need its keys.
