@@ -77,7 +77,7 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 	ring, err := keyring.New(f.store, kms.NewSet(f.kek), "bench")
 	require.NoError(b, err)
 	b.Cleanup(ring.Close)
-	f.r = recovery.New(recovery.Options{Ring: ring, Store: f.store, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}})
+	f.r = &recovery.Recovery{Ring: ring, Store: f.store, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
 	return f
 }
 
@@ -137,7 +137,7 @@ func BenchmarkRewrap(b *testing.B) {
 			f := newFleet(b, takes)
 			raw := each(func() error { return f.all(b.Context(), f.turn) })
 			compare(b, raw, each(func() error {
-				if _, err := f.r.Rewrap(b.Context(), kms.NewSet(f.kek)); err != nil {
+				if _, err := f.r.Rewrap(b.Context(), kms.NewSet(f.kek), false); err != nil {
 					return err
 				}
 				_, err := f.r.Finish(b.Context(), kms.NewSet(f.kek))
@@ -158,14 +158,14 @@ func BenchmarkBackup(b *testing.B) {
 		}
 		return nil
 	}), each(func() error {
-		_, err := f.r.Backup(b.Context(), io.Discard)
+		_, err := f.r.Backup(b.Context(), func(fill func(io.Writer) error) error { return fill(io.Discard) })
 		return err
 	}))
 }
 
 func (f *fleet) backup(b *testing.B) []byte {
 	var file bytes.Buffer
-	_, err := f.r.Backup(b.Context(), &file)
+	_, err := f.r.Backup(b.Context(), func(fill func(io.Writer) error) error { return fill(&file) })
 	require.NoError(b, err)
 	return file.Bytes()
 }
@@ -217,7 +217,7 @@ func BenchmarkRestore(b *testing.B) {
 			return err
 		}
 		defer ring.Close()
-		r := recovery.New(recovery.Options{Ring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}})
+		r := &recovery.Recovery{Ring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
 		_, err = r.Restore(b.Context(), reading(file), nil, false)
 		return err
 	}))

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,7 +21,7 @@ import (
 const heapLimit = 64 << 20
 
 func recoveryOf(t *testing.T, store keystore.Store, ring *keyring.Keyring) *recovery.Recovery {
-	return recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}})
+	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}}
 }
 
 // A backup of many documents is written, proven and restored in little memory.
@@ -38,7 +39,7 @@ func TestRecoveryMemory(t *testing.T) {
 			return err
 		}
 		defer file.Close()
-		tenants, err := from.Backup(t.Context(), file)
+		tenants, err := from.Backup(t.Context(), func(fill func(io.Writer) error) error { return fill(file) })
 		if err == nil && tenants != n {
 			err = fmt.Errorf("a backup of %d tenants", tenants)
 		}

@@ -32,17 +32,12 @@ func keysBackupCommand() *cobra.Command {
 				return errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten")
 			}
 			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-				var tenants int
-				err := durable.CreateFrom(path, func(w io.Writer) (err error) {
-					buffered := bufio.NewWriterSize(w, 1<<20)
-					if tenants, err = r.Backup(ctx, buffered); err != nil {
-						return err
-					}
-					return buffered.Flush()
+				tenants, err := r.Backup(ctx, func(fill func(io.Writer) error) error {
+					return durable.CreateFrom(path, func(w io.Writer) error {
+						buffered := bufio.NewWriterSize(w, 1<<20)
+						return errors.Join(fill(buffered), buffered.Flush())
+					})
 				})
-				if err != nil && tenants > 0 { // Backup has recorded that it is made
-					err = r.Unkept(ctx, err)
-				}
 				if err != nil {
 					return fmt.Errorf("write the backup: %w", err)
 				}
@@ -172,7 +167,7 @@ func openBackup(path string) (*os.File, error) {
 
 // readEndings reads the audit log of the data directory, others, and a list.
 func readEndings(ctx context.Context, o *operator, logs, unproven []string, list string) (*recovery.Endings, error) {
-	endings := &recovery.Endings{}
+	endings := &recovery.Endings{Tenants: map[string]bool{}}
 	for _, path := range append(logs, auditPath(o.config)) {
 		if err := addEndings(ctx, o, endings, path); err != nil {
 			return nil, err
@@ -198,7 +193,7 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 			line = strings.TrimPrefix(line, "\ufeff") // which some editors begin a file with
 		}
 		if id := strings.TrimRight(line, "\r"); id != "" {
-			endings.AddTenant(id)
+			endings.Tenants[id] = true
 		}
 	}
 	return endings, lines.Err()
@@ -208,9 +203,9 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 	did := map[bool]string{false: "changed", true: "would change"}[dry]
 	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", shown(r.Created, ""), did, len(r.Changes), r.Unchanged)
 	for _, c := range r.Changes {
-		what := fmt.Sprintf("%d slots and %d keys more, %d destroyed, %d primaries changed", c.Slots, c.Keys, c.Destroyed, c.Primaries)
+		what := fmt.Sprintf("%d slots and keys more, %d destroyed, %d primaries changed", c.Added, c.Destroyed, c.Primaries)
 		if c.New {
-			what = fmt.Sprintf("back, with %d slots and %d keys", c.Slots, c.Keys)
+			what = fmt.Sprintf("back, with %d slots and keys", c.Added)
 		}
 		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(c.Tenant), what)
 	}
@@ -224,9 +219,6 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 		if e.Primaries > 0 {
 			fmt.Fprintf(out, "tenant %s: %d of them were the keys that seal; servers make others within a minute, or coffer rotate --execute does at once\n", strconv.Quote(e.Tenant), e.Primaries)
 		}
-	}
-	for _, id := range r.Absent {
-		fmt.Fprintf(out, "tenant %s: is not in the backup\n", strconv.Quote(id))
 	}
 	printFailures(out, r.Failures)
 }

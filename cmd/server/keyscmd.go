@@ -89,10 +89,10 @@ func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Cl
 
 // recovery is what works on all keysets, with a bar that says what it does.
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
-	return recovery.New(recovery.Options{
+	return &recovery.Recovery{
 		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
 		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), what),
-	})
+	}
 }
 
 // operate runs something with the keys open.

@@ -118,7 +118,7 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 }
 
 func rewrap(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
-	report, err := r.Rewrap(ctx, to)
+	report, err := r.Rewrap(ctx, to, false)
 	return printReport(out, report, "roots wrapped", err,
 		"next: for another KEK, restart every server with it configured, run this once more, then with --finish; then coffer keys backup")
 }
@@ -147,20 +147,17 @@ func printReport(out io.Writer, report *recovery.Report, what string, err error,
 }
 
 func rewrapDry(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
-	status, err := r.Status(ctx, to)
-	if err == nil {
-		fmt.Fprintf(out, "the new KEK wraps and unwraps\nwould be wrapped: %d roots of %d tenants\n", status.Pending, status.Tenants)
-	}
-	return err
+	report, err := r.Rewrap(ctx, to, true)
+	return printReport(out, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
 }
 
 func rewrapStatus(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
-	status, err := r.Status(ctx, kms.Set{})
+	status, err := r.Status(ctx)
 	if err != nil {
 		return err
 	}
-	for _, urls := range slices.Sorted(maps.Keys(status.Roots)) {
-		fmt.Fprintf(out, "roots under %s: %d\n", urls, status.Roots[urls])
+	for _, urls := range slices.Sorted(maps.Keys(status)) {
+		fmt.Fprintf(out, "roots under %s: %d\n", urls, status[urls])
 	}
 	return nil
 }

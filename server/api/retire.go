@@ -165,7 +165,7 @@ func (s *server) unended(c *call, values url.Values, e audit.Event, err error) e
 }
 
 func (s *server) shred(ctx context.Context, c *call, tenant string, reason audit.Reason) error {
-	return recovery.New(recovery.Options{Ring: s.ring, Audit: asked{s, c}, Operation: c.name(), Reason: reason}).Shred(ctx, tenant)
+	return (&recovery.Recovery{Ring: s.ring, Audit: asked{s, c}, Operation: c.name(), Reason: reason}).Shred(ctx, tenant)
 }
 
 // confirm does something where the request confirms it, and else gives what has to be.

@@ -93,20 +93,17 @@ func (r *Keyring) end(ctx context.Context, d *envelope.Document, ends Ends, open
 	return d.Sign(authenticator(opened, shreds))
 }
 
-// NewBackupKey draws the key of a backup, and wraps it by each KEK.
+// NewBackupKey draws the key of a backup, and has each KEK wrap it.
 func (r *Keyring) NewBackupKey(ctx context.Context) (*secret.Key, []envelope.Slot, error) {
 	key, place := secret.New(), (&envelope.Backup{Environment: r.environment}).Place()
 	root := envelope.Root{Generation: 1, ID: key.ID()}
+	e := &Edit{place, r, roots{root: {key: key}}}
 	for _, kek := range r.keks.All() {
-		slot, err := wrapRoot(ctx, kek, place, root, key)
-		if err == nil {
-			err = place.AddSlot(slot)
-		}
-		if err != nil {
+		if err := e.WrapRoot(ctx, root, kek); err != nil {
 			return nil, nil, err
 		}
 	}
-	return key, place.Slots, place.Sign(authenticator(roots{root: {key: key}}, nil))
+	return key, e.Slots, e.Sign(authenticator(e.opened, nil))
 }
 
 // BackupKey has the KEKs unwrap the key of a backup. The URLs in it are compared, never dialled. It returns kms.ErrWrongKey if no

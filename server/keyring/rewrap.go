@@ -30,19 +30,23 @@ func (e *Edit) WrapRoot(ctx context.Context, root envelope.Root, kek kms.KEK) er
 	if err := e.AddSlot(slot); err != nil {
 		return fmt.Errorf("keyring: %s: it has as many slots as a keyset may have: %w", e.ring.where(e.Owner), err)
 	}
-	return e.RetireSlots(func(s *envelope.Slot) bool { return s.Root == root && s.URL == slot.URL && s.ID != slot.ID })
+	_, err = e.RetireSlots(func(s envelope.Slot) bool { return s.Root == root && s.URL == slot.URL && s.ID != slot.ID })
+	return err
 }
 
-// RetireSlots removes the slots that match. It returns envelope.ErrInvalid for the last one of a root under which there are keys.
-func (e *Edit) RetireSlots(former func(s *envelope.Slot) bool) error {
+// RetireSlots removes the slots that match, and returns their number. It returns envelope.ErrInvalid for the last slot of a root
+// under which there are keys.
+func (e *Edit) RetireSlots(former func(s envelope.Slot) bool) (retired int, err error) {
 	for _, s := range slices.Clone(e.Slots) {
-		if former(&s) {
-			if err := e.RetireSlot(s.ID); err != nil {
-				return err
-			}
+		if !former(s) {
+			continue
 		}
+		if err := e.RetireSlot(s.ID); err != nil {
+			return retired, err
+		}
+		retired++
 	}
-	return nil
+	return retired, nil
 }
 
 // Prove has the KEKs unwrap every root of a document, checks every record under these, and unwraps every key that is not destroyed.

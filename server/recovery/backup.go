@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -22,9 +19,22 @@ const maxUnread = 100
 
 // Backup writes the wrapped keys of all tenants and of the environment (shared/envelope/SPEC.md section 9), each document as it
 // was at one moment, and returns the number of tenants. It holds no more than one document in memory. Rotations are not part
-// of it: they are found again from the keys. It returns ErrNoKeys if there is no tenant, since the operator then looks in the wrong
-// place, and an error that names the keysets that cannot be read. The caller discards what was written before an error.
-func (r *Recovery) Backup(ctx context.Context, w io.Writer) (tenants int, err error) {
+// of it: they are found again from the keys. create makes the file, which fill writes; it must leave no file if fill fails. Backup
+// returns ErrNoKeys if the store has no tenant, since the operator then looks in the wrong place, and an error that names the keysets
+// that cannot be read.
+func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer) error) error) (tenants int, err error) {
+	if err := r.record(ctx, audit.BackupCreate, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
+		return 0, err
+	}
+	err = create(func(w io.Writer) error {
+		tenants, err = r.write(ctx, w)
+		return err
+	})
+	return tenants, r.ended(ctx, audit.BackupCreate, tenants, 0, err)
+}
+
+// write writes the system document first, so that a reader has its keys when it meets shred records.
+func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, err error) {
 	key, slots, err := r.Ring.NewBackupKey(ctx)
 	if err != nil {
 		return 0, err
@@ -32,38 +42,15 @@ func (r *Recovery) Backup(ctx context.Context, w io.Writer) (tenants int, err er
 	defer key.Clear()
 	mac := key.MAC(envelope.LabelBackup)
 	out := io.MultiWriter(w, mac)
-	header, err := (&envelope.Backup{Environment: r.Environment, CreatedAt: time.Now().UnixMilli(), Slots: slots}).Append(nil)
-	if err == nil {
-		_, err = out.Write(header)
+	send := func(part []byte, err error) error {
+		if err == nil {
+			_, err = out.Write(part)
+		}
+		return err
 	}
-	if err == nil {
-		tenants, err = r.writeDocuments(ctx, out)
-	}
-	if err == nil && tenants == 0 {
-		err = ErrNoKeys
-	}
-	if err == nil {
-		_, err = w.Write(mac.Sum(nil))
-	}
-	if err != nil {
+	if err := send((&envelope.Backup{Environment: r.Environment, CreatedAt: time.Now().UnixMilli(), Slots: slots}).Append(nil)); err != nil {
 		return 0, err
 	}
-	return tenants, r.record(ctx, audit.BackupCreate, audit.Facts{audit.FactDone: strconv.Itoa(tenants)})
-}
-
-// Unkept records that the file of a backup that Backup completed could not be kept, such as on a full disk, and returns
-// err, joined with the error of the audit log.
-func (r *Recovery) Unkept(ctx context.Context, err error) error {
-	ctx, cancel := durable.Detach(ctx)
-	defer cancel()
-	e := audit.Event{Action: audit.BackupCreate, Operation: r.Operation, Code: codes.Of(err).Code}
-	return errors.Join(err, r.Audit.Record(ctx, e))
-}
-
-// writeDocuments writes the system document first, so that a reader has its keys when it meets shred records, then those of the
-// tenants, and the end.
-func (r *Recovery) writeDocuments(ctx context.Context, out io.Writer) (tenants int, err error) {
-	var buffer []byte
 	var unread []error
 	for d, err := range r.documents(ctx) {
 		if err != nil {
@@ -76,21 +63,23 @@ func (r *Recovery) writeDocuments(ctx context.Context, out io.Writer) (tenants i
 			continue
 		}
 		encoded, err := d.Append(nil)
-		if err != nil {
-			return 0, err
-		}
-		buffer = envelope.AppendBackupDocument(buffer[:0], encoded)
-		if _, err = out.Write(buffer); err != nil {
+		if err := send(envelope.AppendBackupDocument(nil, encoded), err); err != nil {
 			return 0, err
 		}
 		if d.Owner != "" {
 			tenants++
 		}
 	}
-	if err := errors.Join(unread...); err != nil {
-		return 0, err
+	if len(unread) > 0 {
+		return 0, errors.Join(unread...)
 	}
-	_, err = out.Write(envelope.AppendBackupDocument(nil, nil))
+	if tenants == 0 {
+		return 0, ErrNoKeys
+	}
+	err = send(envelope.AppendBackupDocument(nil, nil), nil)
+	if err == nil {
+		_, err = w.Write(mac.Sum(nil))
+	}
 	return tenants, err
 }
 
@@ -164,10 +153,7 @@ func documents(file io.ReadSeeker) iter.Seq2[*envelope.Document, error] {
 }
 
 func unreadableBackup(err error) error {
-	switch {
-	case errors.Is(err, envelope.ErrUnsupportedVersion):
-		return fmt.Errorf("recovery: the backup is of another version: update Coffer to read it: %w", err)
-	case errors.Is(err, envelope.ErrMalformed):
+	if errors.Is(err, envelope.ErrMalformed) {
 		return fmt.Errorf("recovery: it is cut short, or no backup: %w: %w", ErrBackup, err)
 	}
 	return fmt.Errorf("recovery: the backup: %w", err)

@@ -32,15 +32,15 @@ func TestEndCountsChanges(t *testing.T) {
 		done, failed := s.events.end(t)
 		require.Equal(t, want, done+" "+failed)
 	}
-	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 1}))
+	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 1}), false)
 	require.Error(t, err)
 	done, failed := s.events.end(t)
 	require.Equal(t, "0", done)
 	require.NotEqual(t, "0", failed)
-	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	_, err = r.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	counts("9 0")
-	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	_, err = r.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	counts("0 0")
 	file := backup(t, s.b())
@@ -54,10 +54,9 @@ func TestEndCountsChanges(t *testing.T) {
 	_, err = s.b().Restore(t.Context(), reading(file), nil, false)
 	require.NoError(t, err)
 	counts("9 0")
-	endings := &recovery.Endings{}
-	endings.AddTenant("tenant-0")
+	endings := &recovery.Endings{Tenants: map[string]bool{"tenant-0": true}}
 	_, err = s.b().Restore(t.Context(), reading(file), endings, false)
-	require.ErrorIs(t, err, recovery.ErrAlive)
+	require.ErrorIs(t, err, keyring.ErrAlive)
 	counts("0 1")
 }
 
@@ -77,23 +76,23 @@ func TestFailureHasAnEnd(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	r.Ring = ring
-	_, err = r.Rewrap(t.Context(), to(t, urlB))
+	_, err = r.Rewrap(t.Context(), to(t, urlB), false)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	done, failed := s.events.end(t)
 	require.Equal(t, "0 0", done+" "+failed)
 	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)
 }
 
-// A backup whose file could not be kept is on record as failed.
-func TestUnkeptBackup(t *testing.T) {
+// A backup is on record as failed if its file could not be kept, or its keysets not be read.
+func TestFailedBackup(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := r.Backup(ctx, io.Discard)
-	require.NoError(t, err)
-	cancel()
 	full := errors.New("the disk is full")
-	require.ErrorIs(t, r.Unkept(ctx, full), full)
-	require.Equal(t, []string{"backup.create ", "backup.create internal"}, s.events.actions()[len(s.events.all)-2:])
+	_, err := r.Backup(t.Context(), func(fill func(io.Writer) error) error { return errors.Join(fill(io.Discard), full) })
+	require.ErrorIs(t, err, full)
+	s.lose()
+	_, err = s.a().Backup(t.Context(), into(io.Discard))
+	require.ErrorIs(t, err, recovery.ErrNoKeys)
+	require.Equal(t, []string{"backup.create ", "backup.create internal", "backup.create ", "backup.create not_found"}, s.events.actions())
 }

@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -47,6 +48,11 @@ func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	return key
 }
 
+// ended returns the endings of a log that reports one destroyed key of the tenant.
+func ended(key format.KeyID) *recovery.Endings {
+	return &recovery.Endings{IDs: map[recovery.ID]bool{{Tenant: "tenant", Text: fmt.Sprintf("%x", key)}: true}}
+}
+
 func rotateOf(t *testing.T, r *recovery.Recovery, key lifecycle.Key) {
 	k, err := r.Ring.Tenant(t.Context(), key.Tenant)
 	require.NoError(t, err)
@@ -83,10 +89,10 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	newer := primary(t, r, "tenant")
 	second := backup(t, s.a())
 	require.NoError(t, retire(t, r, former, envelope.Disabled))
-	require.Nil(t, s.endings(t).Keys, "that is no destruction")
+	require.Nil(t, s.endings(t).IDs, "that is no destruction")
 	require.NoError(t, retire(t, r, former, envelope.Destroyed))
 	endings := s.endings(t)
-	require.Equal(t, map[string]map[format.KeyID]bool{"tenant": {former.ID: true}}, endings.Keys)
+	require.Equal(t, ended(former.ID), endings)
 
 	for _, c := range []struct {
 		file      []byte
@@ -133,7 +139,7 @@ func TestFailedDestruction(t *testing.T) {
 	ring, err := keyring.New(store, kms.NewSet(openKEK(t, urlA)), "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	failing := recovery.New(recovery.Options{Ring: ring, Store: store, Environment: "test", Audit: r.Audit})
+	failing := &recovery.Recovery{Ring: ring, Store: store, Environment: "test", Audit: r.Audit}
 	require.ErrorIs(t, retire(t, failing, former, envelope.Destroyed), keyring.ErrUnreadable)
 	require.Equal(t, &recovery.Endings{}, s.endings(t))
 	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
@@ -146,9 +152,9 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	s := newSite(t)
 	alive := primary(t, s.a(), "tenant")
 	file := backup(t, s.a())
-	endings := &recovery.Endings{Keys: map[string]map[format.KeyID]bool{"tenant": {alive.ID: true}}}
+	endings := ended(alive.ID)
 	restored, err := s.a().Restore(t.Context(), reading(file), endings, false)
-	require.ErrorIs(t, err, recovery.ErrAlive)
+	require.ErrorIs(t, err, keyring.ErrAlive)
 	require.Len(t, restored.Failures, 1)
 	require.Empty(t, restored.Ended)
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), alive))
@@ -159,5 +165,5 @@ func TestRestoreHonoursRotations(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)
 	require.NoError(t, r.Audit.Record(t.Context(), audit.Event{Action: audit.KeyDestroy, Operation: "rotate", Tenant: "tenant", Class: classify.PHI, KeyID: format.KeyID{7}}))
-	require.Equal(t, map[string]map[format.KeyID]bool{"tenant": {{7}: true}}, s.endings(t).Keys)
+	require.Equal(t, ended(format.KeyID{7}), s.endings(t))
 }

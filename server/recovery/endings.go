@@ -12,23 +12,19 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Line is a line of a tenant's roots.
-type Line = [envelope.LineSize]byte
-
 // Endings says which tenants were shredded and which keys destroyed, so that no earlier backup brings them back. The zero Endings
 // has none.
 type Endings struct {
-	Tenants map[string]bool                  // shredded as a whole, whatever a backup has of them
-	Lines   map[string]map[Line]bool         // shredded, by tenant
-	Keys    map[string]map[format.KeyID]bool // destroyed, by tenant
+	Tenants map[string]bool // shredded as a whole, whatever a backup has of them
+	IDs     map[ID]bool     // of lines of roots that were shredded, and of keys that were destroyed
 }
 
-// AddTenant adds a tenant that was shredded at a time that is not known: whatever the backup has of it is shredded.
-func (e *Endings) AddTenant(id string) {
-	if e.Tenants == nil {
-		e.Tenants = map[string]bool{}
-	}
-	e.Tenants[id] = true
+// ID names a line of roots or a key of a tenant, in hexadecimal.
+type ID struct{ Tenant, Text string }
+
+// Has reports whether a line or key of a tenant has ended.
+func (e *Endings) Has(tenant string, id []byte) bool {
+	return e.IDs[ID{tenant, hex.EncodeToString(id)}]
 }
 
 // AddLog adds what the audit log at a path says, whose key is given. It adds nothing of a log that was altered, and returns
@@ -58,45 +54,32 @@ func (e *Endings) add(each func(found func(*audit.Line)) error) error {
 	}
 	slices.SortStableFunc(all, func(a, b audit.Line) int { return strings.Compare(a.Time, b.Time) }) // of several chains
 	for _, l := range audit.Announced(all) {
-		ids := l.KeyID // of a request that names none, or whose key has an event of its own, it is empty
+		ids := l.KeyID // empty if a request names no key, or each key has an event of its own
 		if l.Action == shred {
 			ids = l.Facts["from"]
 		}
-		for text := range strings.FieldsSeq(ids) {
-			switch id, err := hex.DecodeString(text); {
-			case err != nil:
-			case l.Action == shred && len(id) == envelope.LineSize:
-				put(&e.Lines, l.Tenant, Line(id))
-			case l.Action == destroy && len(id) == format.KeyIDSize:
-				put(&e.Keys, l.Tenant, format.KeyID(id))
+		for id := range strings.FieldsSeq(strings.ToLower(ids)) {
+			if e.IDs == nil {
+				e.IDs = map[ID]bool{}
 			}
+			e.IDs[ID{l.Tenant, id}] = true
 		}
 	}
 	return nil
-}
-
-func put[ID comparable](sets *map[string]map[ID]bool, tenant string, id ID) {
-	if *sets == nil {
-		*sets = map[string]map[ID]bool{}
-	}
-	if (*sets)[tenant] == nil {
-		(*sets)[tenant] = map[ID]bool{}
-	}
-	(*sets)[tenant][id] = true
 }
 
 // of returns what of a document has ended and is alive in it: lines that were shredded, and keys of other lines that were destroyed.
 func (e *Endings) of(d *envelope.Document) (ends keyring.Ends, ended Ended) {
 	ends.Keys, ended.Tenant = map[format.KeyID]bool{}, d.Owner
 	for _, line := range d.Lines() {
-		if e.Tenants[d.Owner] || e.Lines[d.Owner][line] {
+		if e.Tenants[d.Owner] || e.Has(d.Owner, line[:]) {
 			ends.Lines, ended.Shredded = append(ends.Lines, line), true
 		}
 	}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		for _, k := range s.Keys {
-			if k.State == envelope.Destroyed || !e.Keys[d.Owner][k.ID] || slices.Contains(ends.Lines, k.Root.Line) {
+			if k.State == envelope.Destroyed || !e.Has(d.Owner, k.ID[:]) || slices.Contains(ends.Lines, k.Root.Line) {
 				continue
 			}
 			ends.Keys[k.ID] = true

@@ -60,7 +60,7 @@ func (w *world) hand(store keystore.Store) *hand {
 	require.NoError(w.t, err)
 	w.t.Cleanup(ring.Close)
 	w.rings = append(w.rings, ring)
-	h := &hand{Recovery: recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log})}
+	h := &hand{Recovery: &recovery.Recovery{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log}}
 	later := func() time.Time { return time.Now().Add(ring.TTL() + 2*rotation.Margin) }
 	h.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: store, Environment: "test", Audit: w.log, Now: later})
 	h.keys = lifecycle.New(lifecycle.Options{Rotator: h.rotator, Audit: w.log})
@@ -144,12 +144,12 @@ func (h *hand) rotate(ctx context.Context, order rotation.Order) error {
 
 // under reports whether a KEK opens every root of all tenants, and is the only one if alone.
 func (h *hand) under(keks kms.Set, alone bool) (bool, error) {
-	status, err := h.Status(context.Background(), kms.Set{})
+	status, err := h.Status(context.Background())
 	if err != nil {
 		return false, err
 	}
 	url := keks.All()[0].URL()
-	for urls := range status.Roots {
+	for urls := range status {
 		if urls != url && (alone || !strings.Contains(urls, url)) {
 			return false, nil
 		}
@@ -160,7 +160,7 @@ func (h *hand) under(keks kms.Set, alone bool) (bool, error) {
 func steps(t *testing.T) []durableStep {
 	b := to(t, urlB)
 	rewrap := func(ctx context.Context, h *hand, _ *world) error {
-		_, err := h.Rewrap(ctx, b)
+		_, err := h.Rewrap(ctx, b, false)
 		return err
 	}
 	disable := func(ctx context.Context, h *hand, w *world) error { return h.retire(ctx, w.former, envelope.Disabled) }
@@ -246,7 +246,7 @@ func steps(t *testing.T) []durableStep {
 					if err != nil {
 						return false, err
 					}
-					if slices.ContainsFunc(d.Lines(), func(line recovery.Line) bool { return d.Generation(line) < 2 }) {
+					if slices.ContainsFunc(d.Lines(), func(line line) bool { return d.Generation(line) < 2 }) {
 						return false, nil
 					}
 				}
@@ -346,13 +346,13 @@ func (w *world) agree(t *testing.T, unknown bool) {
 			return
 		}
 		require.NoError(t, err)
-		same(shredded, says(endings, id))
+		same(shredded, says(t, h.Recovery, endings, id))
 	}
 	destroyed, err := h.reached(w, envelope.Destroyed)
 	require.NoError(t, err)
 	shredded, err := h.isShredded("clinic")
 	require.NoError(t, err)
-	same(destroyed && !shredded, endings.Keys["clinic"][w.former.ID])
+	same(destroyed && !shredded, endings.Has("clinic", w.former.ID[:]))
 }
 
 // restoreLost loses the store. A restore of the backup from before brings back nothing that was ended.
@@ -368,7 +368,15 @@ func (w *world) restoreLost(t *testing.T, s *durableStep) {
 }
 
 // says reports whether a tenant was shredded, by the audit log.
-func says(e *recovery.Endings, id string) bool { return len(e.Lines[id]) > 0 }
+func says(t *testing.T, r *recovery.Recovery, e *recovery.Endings, id string) bool {
+	d, err := r.Ring.Document(t.Context(), id)
+	require.NoError(t, err)
+	lines := d.Lines()
+	for _, s := range d.Shreds {
+		lines = append(lines, s.Line)
+	}
+	return slices.ContainsFunc(lines, func(line line) bool { return e.Has(id, line[:]) })
+}
 
 // Every durable step of every operation meets every fault of the store: the write is applied and its reply lost, or it
 // fails, is delayed, applied twice or out of order. Nothing acknowledged is lost, a repetition completes the operation,

@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -23,13 +24,14 @@ import (
 // A model of the store of keysets: what each tenant's keys and lines are, by nothing but the rules of
 // shared/envelope/SPEC.md.
 type (
+	line     = [envelope.LineSize]byte
 	modelKey struct {
-		line  recovery.Line
+		line  line
 		state envelope.State
 	}
 	modelTenant struct {
 		keys  map[format.KeyID]modelKey
-		lines map[recovery.Line]bool // whether it was shredded
+		lines map[line]bool // whether it was shredded
 	}
 	model map[string]*modelTenant
 )
@@ -42,7 +44,7 @@ func (m model) clone() model {
 	return c
 }
 
-func (t *modelTenant) shred(lines map[recovery.Line]bool) {
+func (t *modelTenant) shred(lines map[line]bool) {
 	for line := range t.lines {
 		t.lines[line] = t.lines[line] || lines[line]
 	}
@@ -105,7 +107,7 @@ type history struct {
 	packages  []sealed
 	keys      []format.KeyID // of the packages
 	backups   []copied
-	shredded  map[string]map[recovery.Line]bool // by what the audit log says
+	shredded  map[string]map[line]bool // by what the audit log says
 	destroyed map[string]map[format.KeyID]bool
 	step      int
 }
@@ -139,7 +141,7 @@ func TestHistories(t *testing.T) {
 	for i := range uint64(histories(t)) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Logf("COFFER_SEED=%d COFFER_HISTORIES=1", seed+i)
-			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]map[recovery.Line]bool{}, destroyed: map[string]map[format.KeyID]bool{}}
+			h := &history{site: newSite(t), random: rand.New(rand.NewPCG(seed+i, 0)), model: model{}, kek: urlA, shredded: map[string]map[line]bool{}, destroyed: map[string]map[format.KeyID]bool{}}
 			h.reopen()
 			for range 40 {
 				h.step++
@@ -171,7 +173,7 @@ func (h *history) observe(id string) *modelTenant {
 	require.NoError(h.t, err)
 	t := h.model[id]
 	if t == nil {
-		t = &modelTenant{map[format.KeyID]modelKey{}, map[recovery.Line]bool{}}
+		t = &modelTenant{map[format.KeyID]modelKey{}, map[line]bool{}}
 		h.model[id] = t
 	}
 	for _, line := range d.Lines() {
@@ -265,7 +267,7 @@ func (h *history) shred() {
 	}
 	require.NoError(h.t, h.r.Shred(h.t.Context(), id))
 	if h.shredded[id] == nil {
-		h.shredded[id] = map[recovery.Line]bool{}
+		h.shredded[id] = map[line]bool{}
 	}
 	for line := range h.model[id].lines {
 		h.model[id].lines[line], h.shredded[id][line] = true, true
@@ -280,7 +282,7 @@ func (h *history) other() string {
 }
 
 func (h *history) rewrap() {
-	done, err := h.r.Rewrap(h.t.Context(), to(h.t, h.other()))
+	done, err := h.r.Rewrap(h.t.Context(), to(h.t, h.other()), false)
 	require.NoError(h.t, err, "%v", done)
 }
 
@@ -294,7 +296,7 @@ func (h *history) move() {
 
 func (h *history) backup() {
 	if len(h.model) == 0 {
-		_, err := h.r.Backup(h.t.Context(), io.Discard)
+		_, err := h.r.Backup(h.t.Context(), into(io.Discard))
 		require.ErrorIs(h.t, err, recovery.ErrNoKeys)
 		return
 	}
@@ -306,7 +308,17 @@ func (h *history) restore() {
 		return
 	}
 	b := h.backups[h.random.IntN(len(h.backups))]
-	r, endings := h.r, &recovery.Endings{Lines: h.shredded, Keys: h.destroyed}
+	r, endings := h.r, &recovery.Endings{IDs: map[recovery.ID]bool{}}
+	for id, lines := range h.shredded {
+		for line := range lines {
+			endings.IDs[recovery.ID{Tenant: id, Text: hex.EncodeToString(line[:])}] = true
+		}
+	}
+	for id, keys := range h.destroyed {
+		for key := range keys {
+			endings.IDs[recovery.ID{Tenant: id, Text: hex.EncodeToString(key[:])}] = true
+		}
+	}
 	if b.kek != h.kek {
 		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings, false)
 		require.ErrorIs(h.t, err, kms.ErrWrongKey)
@@ -315,7 +327,7 @@ func (h *history) restore() {
 	_, err := r.Restore(h.t.Context(), reading(b.file), endings, false)
 	require.NoError(h.t, err)
 	if r != h.r { // and what came back goes where all the rest is
-		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek))
+		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek), false)
 		require.NoError(h.t, err)
 		_, err = r.Finish(h.t.Context(), to(h.t, h.kek))
 		require.NoError(h.t, err)

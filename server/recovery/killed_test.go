@@ -55,7 +55,7 @@ func TestVictim(t *testing.T) {
 			}
 			r := s.under(to(t, from))
 			fmt.Println("begun")
-			_, err := r.Rewrap(t.Context(), to(t, next))
+			_, err := r.Rewrap(t.Context(), to(t, next), false)
 			require.NoError(t, err)
 			_, err = r.Finish(t.Context(), to(t, next))
 			require.NoError(t, err)
@@ -174,7 +174,7 @@ func TestKilledRewrap(t *testing.T) {
 			require.Equal(t, len(all), opened(latter, all))
 		}
 		for range 2 { // a repetition changes nothing
-			_, err := former.Rewrap(t.Context(), to(t, next))
+			_, err := former.Rewrap(t.Context(), to(t, next), false)
 			require.NoError(t, err)
 			_, err = former.Finish(t.Context(), to(t, next))
 			require.NoError(t, err)

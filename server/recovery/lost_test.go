@@ -30,7 +30,7 @@ func (s *site) lossy(t *testing.T, r *recovery.Recovery) *recovery.Recovery {
 	ring, err := keyring.New(store, keks, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	return recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
+	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
 }
 
 // A tenant whose shredding lost its reply stays shredded over a restore, and so does a key that was destroyed so.

@@ -30,12 +30,8 @@ import (
 var (
 	// ErrBackup says that a file is no backup that may be restored: cut short, altered, mixed, or another KEK's.
 	ErrBackup = &codes.Error{Of: "authentication_failed", Text: "the file is not a whole backup of this environment's keys"}
-	// ErrDamaged reports that something in a keyset does not open, although its KEK is there.
-	ErrDamaged = keyring.ErrUnreadable
 	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
-	// ErrAlive says that a tenant is said to be shredded, or keys of it to be destroyed, and that these are in use.
-	ErrAlive = keyring.ErrAlive
 	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
 	ErrAbsent = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrUnfinished says that the former KEK is still needed.
@@ -44,10 +40,7 @@ var (
 
 // Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and
 // others of its kind.
-type Recovery struct{ Options }
-
-// Options is what a Recovery works on.
-type Options struct {
+type Recovery struct {
 	Ring        *keyring.Keyring
 	Store       keystore.Store // of the ring
 	KEKs        kms.Set        // of the ring
@@ -57,9 +50,6 @@ type Options struct {
 	Reason      audit.Reason          // why somebody asked for it; recorded
 	Progress    func(done, total int) // called after each tenant, by one goroutine at a time; nil for none
 }
-
-// New makes a Recovery.
-func New(options Options) *Recovery { return &Recovery{options} }
 
 // Failure is a tenant for which something failed; the empty one is the environment's own document.
 type Failure struct {
@@ -145,20 +135,22 @@ func (r *Recovery) each(
 	return failures, errors.Join(err, ctx.Err())
 }
 
-// pass is one pass over all documents. It returns how many roots or slots of a document it changed.
-type pass func(ctx context.Context, d *envelope.Document) (int, error)
-
-// all makes passes over the documents in the store, between two events, until one fails for a tenant, and reports the last one. A
-// keyset that cannot be read is an error, before anything is changed: nothing may be taken to be done for all of them then.
-func (r *Recovery) all(ctx context.Context, facts audit.Facts, passes ...pass) (*Report, error) {
-	if err := r.record(ctx, audit.KEKRewrap, facts); err != nil {
-		return nil, err
+// all makes passes over the documents in the store, until one fails for a tenant, and reports the last one. A pass returns how many
+// roots or slots of a document it changed. An event with the facts is recorded before, and one with the result after; nil facts
+// record none. A keyset that cannot be read is an error, before anything is changed: otherwise the rest would pass for all.
+func (r *Recovery) all(
+	ctx context.Context, facts audit.Facts, passes ...func(ctx context.Context, d *envelope.Document) (int, error),
+) (report *Report, err error) {
+	report = &Report{}
+	if facts != nil {
+		if err = r.record(ctx, audit.KEKRewrap, facts); err != nil {
+			return nil, err
+		}
+		defer func() { err = r.ended(ctx, audit.KEKRewrap, report.Changed, len(report.Failures), err) }()
 	}
-	report := &Report{}
-	var err error
 	for d, unread := range r.documents(ctx) {
-		if err = unread; err != nil {
-			break
+		if unread != nil {
+			return report, unread
 		}
 		if d.Owner != "" {
 			report.Tenants++
@@ -176,7 +168,7 @@ func (r *Recovery) all(ctx context.Context, facts audit.Facts, passes ...pass) (
 			return func() { report.Changed, report.Count = report.Changed+1, report.Count+n }, nil
 		})
 	}
-	return report, r.ended(ctx, audit.KEKRewrap, report.Changed, len(report.Failures), err)
+	return report, err
 }
 
 // record writes an event, before what it is about takes effect.

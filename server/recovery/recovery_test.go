@@ -90,7 +90,7 @@ func (s *site) running(environment string, keks kms.Set) *recovery.Recovery {
 	ring, err := keyring.New(store, keks, environment)
 	require.NoError(s.t, err)
 	s.t.Cleanup(ring.Close)
-	return recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: environment, Audit: s.events})
+	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: environment, Audit: s.events}
 }
 
 func (s *site) a() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlA))) }
@@ -162,7 +162,7 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	_, err := a.Finish(t.Context(), to(t, urlB))
 	require.ErrorIs(t, err, recovery.ErrUnfinished)
 
-	done, err := a.Rewrap(t.Context(), to(t, urlB))
+	done, err := a.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, []int{6, 6}, []int{done.Tenants, done.Count})
 	openAll(t, server, all, "")
@@ -180,12 +180,12 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	}
 	openAll(t, s.a(), all, "")
 
-	again, err := a.Rewrap(t.Context(), to(t, urlB))
+	again, err := a.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, 1, again.Count, "what was done is not done again")
-	status, err := a.Status(t.Context(), kms.Set{})
+	status, err := a.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{openKEK(t, urlB).URL() + " and " + openKEK(t, urlA).URL(): 7}, status.Roots)
+	require.Equal(t, map[string]int{openKEK(t, urlB).URL() + " and " + openKEK(t, urlA).URL(): 7}, status)
 	_, err = a.Finish(t.Context(), to(t, urlA))
 	require.ErrorIs(t, err, recovery.ErrUnfinished, "that is not where it went")
 	finished, err := s.b().Finish(t.Context(), to(t, urlB))
@@ -193,9 +193,9 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	require.Equal(t, []int{7, 7}, []int{finished.Tenants, finished.Count})
 	openAll(t, s.b(), append(all, late), "")
 	openAll(t, s.a(), append(all, late), "wrong_secret")
-	status, err = a.Status(t.Context(), kms.Set{})
+	status, err = a.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{openKEK(t, urlB).URL(): 7}, status.Roots)
+	require.Equal(t, map[string]int{openKEK(t, urlB).URL(): 7}, status)
 	begun, refused := "kek.rewrap ", []string{"kek.rewrap ", "kek.rewrap key_unusable"}
 	require.Equal(t, slices.Concat(refused, []string{begun, begun}, refused, refused, []string{begun, begun}, refused, []string{begun, begun}), s.events.actions())
 	first, last := s.events.all[0].Facts, s.events.all[13].Facts
@@ -230,7 +230,7 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 	for i, keks := range [][]kms.KEK{{first, second}, {first, second, third}} {
 		r := s.under(versioned(keks...))
 		for range 2 { // the second wraps all again: the version may be another one
-			done, err := r.Rewrap(t.Context(), versioned(keks...))
+			done, err := r.Rewrap(t.Context(), versioned(keks...), false)
 			require.NoError(t, err)
 			require.Equal(t, 3, done.Count)
 		}
@@ -248,16 +248,16 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
-	_, err := s.a().Rewrap(t.Context(), to(t, urlB))
+	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	late := sealWith(t, s.a(), "late", classify.PHI)
-	done, err := s.b().Rewrap(t.Context(), to(t, urlB))
+	done, err := s.b().Rewrap(t.Context(), to(t, urlB), false)
 	require.ErrorIs(t, err, kms.ErrWrongKey)
 	require.Equal(t, 2, done.Count)
 	require.Len(t, done.Failures, 1)
 	require.Equal(t, "late", done.Failures[0].Tenant)
 	openAll(t, s.a(), append(all, late), "")
-	_, err = s.a().Rewrap(t.Context(), to(t, urlB))
+	_, err = s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	finished, err := s.b().Finish(t.Context(), to(t, urlB))
 	require.NoError(t, err)
@@ -270,11 +270,11 @@ func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 func TestRewrapBack(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
-	_, err := s.a().Rewrap(t.Context(), to(t, urlB))
+	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	_, err = s.a().Finish(t.Context(), to(t, urlA))
 	require.ErrorIs(t, err, recovery.ErrUnfinished)
-	_, err = s.a().Rewrap(t.Context(), to(t, urlA))
+	_, err = s.a().Rewrap(t.Context(), to(t, urlA), false)
 	require.NoError(t, err)
 	_, err = s.a().Finish(t.Context(), to(t, urlB))
 	require.ErrorIs(t, err, recovery.ErrUnfinished)
@@ -299,7 +299,7 @@ func (c corrupting) Wrap(ctx context.Context, key, additional []byte) ([]byte, e
 func TestRewrapProvesSlots(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
-	done, err := s.a().Rewrap(t.Context(), kms.NewSet(corrupting{openKEK(t, urlA)}))
+	done, err := s.a().Rewrap(t.Context(), kms.NewSet(corrupting{openKEK(t, urlA)}), false)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 	require.Equal(t, []int{0, 2}, []int{done.Count, len(done.Failures)})
 	openAll(t, s.a(), all, "")
@@ -308,7 +308,7 @@ func TestRewrapProvesSlots(t *testing.T) {
 // A backup of nothing is none, and a drill does not find it in order.
 func TestNoKeys(t *testing.T) {
 	r := newSite(t).a()
-	_, err := r.Backup(t.Context(), io.Discard)
+	_, err := r.Backup(t.Context(), into(io.Discard))
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
 	key, slots, err := r.Ring.NewBackupKey(t.Context())
 	require.NoError(t, err)
@@ -328,14 +328,14 @@ func TestRewrapByClass(t *testing.T) {
 	all := populate(t, s.under(one.With(classify.PHI, openKEK(t, urlB))), 2)
 	other := openKEK(t, "base64key://QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVpbXF1eX2A=")
 	from, next := s.under(one.With(classify.PHI, openKEK(t, urlB))), one.With(classify.PHI, other)
-	done, err := from.Rewrap(t.Context(), next)
+	done, err := from.Rewrap(t.Context(), next, false)
 	require.NoError(t, err)
 	require.Equal(t, 2, done.Count, "the general one stays")
 	_, err = from.Finish(t.Context(), next)
 	require.NoError(t, err)
 	openAll(t, s.under(next), all, "")
 	require.Error(t, all[1].open(from))
-	merged, err := s.under(next).Rewrap(t.Context(), to(t, urlB))
+	merged, err := s.under(next).Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, 4, merged.Count, "both to one")
 	_, err = s.under(next).Finish(t.Context(), to(t, urlB))
@@ -364,17 +364,21 @@ func TestRewrapBrokenOff(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	all := populate(t, r, 9)
-	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB)}))
+	_, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB)}), false)
 	require.ErrorIs(t, err, kms.ErrUnavailable)
-	broken, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 5}))
+	broken, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 5}), false)
 	require.ErrorIs(t, err, kms.ErrUnavailable)
 	require.NotEmpty(t, broken.Failures)
 	_, err = r.Finish(t.Context(), to(t, urlB))
 	require.ErrorIs(t, err, recovery.ErrUnfinished)
 	openAll(t, s.a(), all, "")
-	done, err := r.Rewrap(t.Context(), to(t, urlB))
+	status, err := r.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 9, done.Count+4, "the check took one call")
+	left := status[openKEK(t, urlA).URL()]
+	require.GreaterOrEqual(t, left, 5, "the check took one call")
+	done, err := r.Rewrap(t.Context(), to(t, urlB), false)
+	require.NoError(t, err)
+	require.Equal(t, left, done.Count)
 	openAll(t, s.b(), all, "")
 }
 
@@ -385,10 +389,10 @@ func TestUnrecorded(t *testing.T) {
 	all := populate(t, r, 2)
 	file := backup(t, r)
 	s.events.fail = audit.ErrUnavailable
-	_, err := r.Rewrap(t.Context(), to(t, urlB))
+	_, err := r.Rewrap(t.Context(), to(t, urlB), false)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.ErrorIs(t, r.Shred(t.Context(), "tenant-0"), audit.ErrUnavailable)
-	_, err = r.Backup(t.Context(), io.Discard)
+	_, err = r.Backup(t.Context(), into(io.Discard))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	_, err = r.Drill(t.Context(), reading(file))
 	require.ErrorIs(t, err, audit.ErrUnavailable)

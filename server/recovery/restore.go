@@ -22,7 +22,6 @@ type Restored struct {
 	Changes   []Change  // by tenant; tenants that stay as they are have none
 	Unchanged int       // tenants
 	Ended     []Ended   // by tenant
-	Absent    []string  // tenants of the list that the backup does not have
 	Failures  []Failure
 }
 
@@ -38,16 +37,14 @@ type Ended struct {
 type Change struct {
 	Tenant    string
 	New       bool // it was not in the store
-	Slots     int  // that it did not have
-	Keys      int  // that it did not have
+	Added     int  // slots and keys that it did not have
 	Destroyed int  // slots and keys that it had, and the backup or a shredding has destroyed
 	Primaries int  // uses and classes whose primary is another now
 }
 
 // Restore merges a backup into the store. It reads the file twice: nothing is changed before it is found whole. Tenants that were
 // shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. With dry it
-// changes nothing. It returns ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed; with the last, the
-// Restored names the ids. A tenant whose keyset cannot be read or was altered, in the store or in the backup, is left, and is among
+// changes nothing. It returns ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed. A tenant whose keyset cannot be read or was altered, in the store or in the backup, is left, and is among
 // the Failures; so is one of which something is alive in the store that has ended: the ending came to nothing, or the store went back
 // to an earlier state, and the operator has not said that it is to be ended.
 func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings, dry bool) (*Restored, error) {
@@ -59,11 +56,10 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 	if err != nil {
 		return nil, err
 	}
-	restored := &Restored{Created: created, Absent: slices.Sorted(maps.Keys(absent))}
-	if len(restored.Absent) > 0 {
-		return restored, fmt.Errorf("recovery: %d ids: %w", len(restored.Absent), ErrAbsent)
+	if len(absent) > 0 {
+		return nil, fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(absent)), ErrAbsent)
 	}
-	ring := r.Ring
+	restored, ring := &Restored{Created: created}, r.Ring
 	if dry {
 		if ring, err = r.dryRing(); err != nil {
 			return nil, err
@@ -124,12 +120,8 @@ func compare(before, after *envelope.Document) Change {
 	}
 	had, has := living(before), living(after)
 	for id := range has {
-		switch {
-		case had[id]:
-		case len(id) == len(envelope.Slot{}.ID):
-			c.Slots++
-		default:
-			c.Keys++
+		if !had[id] {
+			c.Added++
 		}
 	}
 	for id := range had {
@@ -146,11 +138,8 @@ func compare(before, after *envelope.Document) Change {
 }
 
 // Preview returns a keyring that changes nothing and has the system document of a backup, merged into that of the store. So a process can
-// open the audit log if the store of keysets is lost. The caller closes it. Preview returns the errors of Restore.
+// open the audit log if the store of keysets is lost. The caller closes it. The rest of the file is not verified.
 func (r *Recovery) Preview(ctx context.Context, file io.ReadSeeker) (*keyring.Keyring, error) {
-	if _, _, err := r.verify(ctx, file, func(string) {}); err != nil {
-		return nil, err
-	}
 	ring, err := r.dryRing()
 	if err != nil {
 		return nil, err

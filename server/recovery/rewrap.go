@@ -19,14 +19,21 @@ import (
 // go on under the former KEKs: their slots stay until Finish. If they are the configured KEKs, because the KMS has a new version of the
 // key, it replaces each tenant's former slots in one step, after the KEK unwrapped the new ones.
 //
-// Rewrap returns an error if a tenant could not be rewrapped, which the Report names.
-func (r *Recovery) Rewrap(ctx context.Context, to kms.Set) (*Report, error) {
-	if err := r.check(ctx, to); err != nil {
-		return nil, err
+// The new KEKs wrap and unwrap a probe first. With dry, Rewrap then only counts the roots that it would wrap. It returns an error if a
+// tenant could not be rewrapped, which the Report names.
+func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, error) {
+	for _, kek := range to.All() {
+		if _, err := kms.Check(ctx, kek, r.Environment); err != nil {
+			return nil, fmt.Errorf("recovery: the KEK %s: %w", kek.URL(), err)
+		}
 	}
-	return r.all(ctx, r.moved(to, audit.PhaseBegin), func(ctx context.Context, d *envelope.Document) (wrapped int, err error) {
-		if len(r.missing(d, to)) == 0 {
-			return 0, nil
+	facts := r.moved(to, audit.PhaseBegin)
+	if dry {
+		facts = nil
+	}
+	return r.all(ctx, facts, func(ctx context.Context, d *envelope.Document) (wrapped int, err error) {
+		if n := len(r.missing(d, to)); n == 0 || dry {
+			return n, nil
 		}
 		err = r.Ring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
 			missing := r.missing(e.Document, to)
@@ -51,10 +58,10 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 		return nil, err
 	}
 	defer target.Close()
-	former := func(s *envelope.Slot) bool { return s.Kind == envelope.SlotKMS && !slices.Contains(urls(to), s.URL) }
+	former := func(s envelope.Slot) bool { return s.Kind == envelope.SlotKMS && !slices.Contains(urls(to), s.URL) }
 	prove := func(ctx context.Context, d *envelope.Document) (int, error) {
 		for _, root := range d.Roots() {
-			if s := newest(d, root); s == nil || former(s) {
+			if s := newest(d, root); s == nil || former(*s) {
 				return 0, fmt.Errorf("recovery: its root %x was not rewrapped to this KEK: run the rewrap first: %w", root.ID[:8], ErrUnfinished)
 			}
 		}
@@ -62,15 +69,14 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 		return 0, err
 	}
 	retire := func(ctx context.Context, d *envelope.Document) (retired int, err error) {
-		for i := range d.Slots {
-			if former(&d.Slots[i]) {
-				retired++
-			}
-		}
-		if retired == 0 { // an earlier run did it
+		if !slices.ContainsFunc(d.Slots, former) { // an earlier run did it
 			return 0, nil
 		}
-		return retired, target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { return e.RetireSlots(former) }) // which opens every root once more
+		err = target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { // which has the new KEKs open every root once more
+			retired, err = e.RetireSlots(former)
+			return err
+		})
+		return retired, err
 	}
 	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, retire)
 }
@@ -88,27 +94,12 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 	})
 }
 
-// Status is under which KEKs the roots of all tenants are, by their slots.
-type Status struct {
-	Roots   map[string]int // by the URLs of the KEKs that open them
-	Pending int            // roots that a rewrap would wrap
-	Tenants int            // of these
-}
-
-// Status looks at the slots of all tenants, and counts the roots that a rewrap to other KEKs would wrap, after these wrapped and unwrapped
-// a probe. With the zero Set it counts none.
-func (r *Recovery) Status(ctx context.Context, to kms.Set) (*Status, error) {
-	if err := r.check(ctx, to); err != nil {
-		return nil, err
-	}
-	status := &Status{Roots: map[string]int{}}
+// Status counts the roots of all tenants by the URLs of the KEKs in their slots. No KEK is asked.
+func (r *Recovery) Status(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
 	for d, err := range r.documents(ctx) {
 		if err != nil {
 			return nil, err
-		}
-		n := len(r.missing(d, to))
-		if status.Pending += n; n > 0 && d.Owner != "" {
-			status.Tenants++
 		}
 		urls := map[envelope.Root][]string{}
 		for _, s := range d.Slots {
@@ -116,20 +107,16 @@ func (r *Recovery) Status(ctx context.Context, to kms.Set) (*Status, error) {
 		}
 		for _, some := range urls {
 			slices.Sort(some)
-			status.Roots[strings.Join(slices.Compact(some), " and ")]++
+			counts[strings.Join(slices.Compact(some), " and ")]++
 		}
 	}
-	return status, nil
+	return counts, nil
 }
 
 // missing returns the roots that a rewrap has to wrap, each with the KEK that stands where the root's own does in the configured set:
 // those whose newest slot is not of that KEK, or all if the KEKs are the configured ones.
 func (r *Recovery) missing(d *envelope.Document, to kms.Set) map[envelope.Root]kms.KEK {
-	missing := map[envelope.Root]kms.KEK{}
-	if len(to.All()) == 0 {
-		return missing
-	}
-	again := slices.Equal(urls(r.KEKs), urls(to))
+	missing, again := map[envelope.Root]kms.KEK{}, slices.Equal(urls(r.KEKs), urls(to))
 	for _, root := range d.Roots() {
 		target := to.All()[0]
 		for _, class := range slices.Backward(classify.All[:]) {
@@ -153,16 +140,6 @@ func newest(d *envelope.Document, root envelope.Root) (last *envelope.Slot) {
 		}
 	}
 	return last
-}
-
-// check has each KEK prove itself, before anything is entrusted to it.
-func (r *Recovery) check(ctx context.Context, keks kms.Set) error {
-	for _, kek := range keks.All() {
-		if _, err := kms.Check(ctx, kek, r.Environment); err != nil {
-			return fmt.Errorf("recovery: the KEK %s: %w", kek.URL(), err)
-		}
-	}
-	return nil
 }
 
 // urls returns the URLs of the KEKs of the classes, in their order.

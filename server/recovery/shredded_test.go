@@ -30,7 +30,7 @@ func TestRestoreOverShredded(t *testing.T) {
 		restored, err := s.a().Restore(t.Context(), reading(file), nil, dry)
 		require.NoError(t, err)
 		for _, c := range restored.Changes {
-			require.Zero(t, c.Slots+c.Keys)
+			require.Zero(t, c.Added)
 		}
 	}
 	require.Equal(t, "key_destroyed", code(former.open(s.a())))
@@ -65,7 +65,9 @@ func TestPreview(t *testing.T) {
 	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("a preview changed something")
 	}
-	_, err := s.a().Preview(t.Context(), reading(file[:len(file)-1]))
+	_, err := s.b().Preview(t.Context(), reading(file))
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+	_, err = s.a().Preview(t.Context(), reading(nil))
 	require.ErrorIs(t, err, recovery.ErrBackup)
 }
 
@@ -96,7 +98,7 @@ func TestFailedShred(t *testing.T) {
 	ring, err := keyring.New(store, keks, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	failing := recovery.New(recovery.Options{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit})
+	failing := &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
 	require.ErrorIs(t, failing.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
 	require.Equal(t, &recovery.Endings{}, s.endings(t))
 	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
@@ -109,11 +111,10 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	file := backup(t, s.a())
-	shredded := &recovery.Endings{}
-	shredded.AddTenant("tenant-0")
+	shredded := &recovery.Endings{Tenants: map[string]bool{"tenant-0": true}}
 	for _, dry := range []bool{true, false} {
 		restored, err := s.a().Restore(t.Context(), reading(file), shredded, dry)
-		require.ErrorIs(t, err, recovery.ErrAlive)
+		require.ErrorIs(t, err, keyring.ErrAlive)
 		require.Len(t, restored.Failures, 1)
 		require.Equal(t, "tenant-0", restored.Failures[0].Tenant)
 		require.Empty(t, restored.Ended)
