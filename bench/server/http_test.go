@@ -36,6 +36,7 @@ import (
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
@@ -94,10 +95,7 @@ func startService(b *testing.B, store kv.Store, options ...cache.Option) service
 }
 
 func openAudit(b *testing.B, dir string) audit.Recorder {
-	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
-	require.NoError(b, err)
-	key, err := audit.OpenKey(b.Context(), filepath.Join(dir, "audit.key"), kek)
-	require.NoError(b, err)
+	key := audit.NewKey(new(secret.Key))
 	log, err := audit.Open(filepath.Join(dir, "audit"), key, audit.Options{Log: newLog()})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = log.Close() })

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
@@ -42,7 +42,7 @@ func auditVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
 		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
-			"reordered, truncated, torn, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's KEK and environment.\n\n" +
+			"truncated, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's keysets, KEK and environment.\n\n" +
 			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
 			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted cannot be checked:\n" +
 			"the exit code is 1 then too, unless --pruned says that this is expected.",
@@ -81,7 +81,7 @@ func auditVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func verifyAudit(cmd *cobra.Command, given audit.Heads) (*audit.Verification, error) {
+func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, err error) {
 	c, err := loadData(cmd)
 	if err != nil {
 		return nil, err
@@ -89,12 +89,17 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (*audit.Verification, er
 	if err := requireKEK(&c); err != nil {
 		return nil, err
 	}
-	kek, err := openKEK(cmd.Context(), &c, nil, commandLog(cmd))
+	k, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, commandLog(cmd))
 	if err != nil {
 		return nil, err
 	}
-	key, err := readAuditKey(cmd.Context(), auditPath(&c), auditKEK{kek, c.Environment})
+	defer func() { err = errors.Join(err, k.close()) }()
+	system, err := k.ring.FindSystem(cmd.Context())
 	if err != nil {
+		return nil, k.explain(err, &c)
+	}
+	key, err := readLogKey(cmd.Context(), auditPath(&c), system)
+	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
 	var told func(done, total int64)
@@ -104,21 +109,21 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (*audit.Verification, er
 	return audit.Verify(cmd.Context(), auditPath(&c), key, given, told)
 }
 
-// readAuditKey reads the key beside a log, and makes none.
-func readAuditKey(ctx context.Context, path string, kek kms.KEK) (*audit.Key, error) {
-	key, err := audit.ReadKey(ctx, path+".key", kek)
-	if err != nil {
-		err = fmt.Errorf("the audit log cannot be verified without its key, the KEK and the COFFER_ENVIRONMENT that it was made with: %w", err)
+// readLogKey returns the key of a log that is there.
+func readLogKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
+	used, err := audit.InUse(path)
+	if err == nil && !used {
+		err = fmt.Errorf("%s is not the directory of an audit log", path)
 	}
-	return key, err
+	if err != nil {
+		return nil, err
+	}
+	return logKey(ctx, path, system)
 }
 
 // addEndings adds what a log says, if that is as it was written.
 func addEndings(ctx context.Context, o *operator, to *recovery.Endings, path string) error {
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return errors.Join(fmt.Errorf("%s is not the directory of an audit log", path), err)
-	}
-	key, err := readAuditKey(ctx, path, auditKEK{o.keys.keks.All()[0], o.config.Environment})
+	key, err := readLogKey(ctx, path, o.keys.own)
 	if err == nil {
 		err = to.AddLog(ctx, path, key)
 	}
@@ -140,10 +145,7 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 		}
 		fmt.Fprintln(out)
 		for _, torn := range c.Torn {
-			fmt.Fprintf(out, "cut short by a kill or a full disk, on record: %s\n", torn)
-		}
-		if c.End != "" {
-			fmt.Fprintf(out, "cut short at the end, which the next line that is written will record: %s\n", c.End)
+			fmt.Fprintf(out, "cut short by a kill or a full disk: %s\n", torn)
 		}
 		if f := c.Fault; f != nil && f != v.Fault {
 			printFault(out, f)
@@ -231,19 +233,19 @@ func parseSince(text string) (time.Time, error) {
 	return time.Now().Add(-d), nil
 }
 
-func printLine(out io.Writer) func([]byte, *audit.Line) error {
-	return func(text []byte, _ *audit.Line) error {
-		_, err := fmt.Fprintf(out, "%s\n", text)
+func printLine(out io.Writer) func(*audit.Line) error {
+	return func(l *audit.Line) error {
+		_, err := fmt.Fprintf(out, "%s\n", l.Text)
 		return err
 	}
 }
 
 // printEvent prints a row with columns of fixed widths, since what is to come is not known. What clients sent
 // is quoted: it could move a terminal's cursor.
-func printEvent(out io.Writer) func([]byte, *audit.Line) error {
+func printEvent(out io.Writer) func(*audit.Line) error {
 	const row = "%-24s  %-8s  %-16s  %-7s  %-20s  %-18s  %-12s  %s\n"
 	begun := false
-	return func(_ []byte, l *audit.Line) error {
+	return func(l *audit.Line) error {
 		if !begun {
 			begun = true
 			fmt.Fprintf(out, row, "TIME", "SEVERITY", "ACTION", "OUTCOME", "TENANT", "SUBJECT", "CLASS", "CODE")

@@ -46,7 +46,7 @@ func TestAuditVerify(t *testing.T) {
 	require.NoError(t, os.CopyFS(copied, os.DirFS(data)))
 	verify[3] = copied
 	require.Contains(t, coffer(t, environ, verify...), "nothing was altered")
-	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", verify...), "not under the configured KEK")
+	require.Contains(t, refused(t, []string{"ENCRYPTION_MASTER_KEY=" + masterB}, "", verify...), "is not the key that the keys in")
 	p = serve(t, copied, environ...)
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	later := regexp.MustCompile(`"head":"([0-9:a-f,]+)"`).FindAllStringSubmatch(p.log.String(), -1)

@@ -13,32 +13,36 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// errLogGone means that the data directory had an audit log and nothing of it is left.
-var errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit and audit.key; " +
-	"if they are lost, or were put away on purpose, `coffer audit begin` begins another log, which records that"}
+var (
+	// errLogGone means that the data directory had an audit log and nothing of it is left.
+	errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
+		"if it is lost, or was put away on purpose, `coffer audit begin` begins another log, which records that"}
+	// errLogKey means that the key that an audit log names is not in the system document.
+	errLogKey = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys among the keysets. Restore them by coffer keys restore; " +
+		"if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
+)
 
 // auditPath is of the directory of the audit log.
 func auditPath(c *config.Config) string { return filepath.Join(c.Data, "audit") }
-
-func auditKeyPath(c *config.Config) string { return filepath.Join(c.Data, "audit.key") }
 
 // auditMarkPath is the path of the file that marks a data directory with an audit log.
 func auditMarkPath(c *config.Config) string { return filepath.Join(c.Data, "log.made") }
 
 const auditMark = "There is an audit log. While this file is here, no other one is begun in its place but by coffer audit begin.\n"
 
-// openAudit opens the audit log with its key, and makes both if there never was one. It returns errLogGone if there
-// was one.
-func openAudit(ctx context.Context, c *config.Config, keks kms.Set, options audit.Options) (*audit.File, *audit.Key, error) {
+// openAudit opens the audit log with its key, and makes it if there never was one. It returns errLogGone if there was one.
+func openAudit(ctx context.Context, c *config.Config, system *keyring.System, options audit.Options) (*audit.File, *audit.Key, error) {
 	if gone, err := logGone(c); err != nil || gone {
 		return nil, nil, errors.Join(err, errLogGone)
 	}
-	key, err := auditKey(ctx, c, keks)
+	key, err := logKey(ctx, auditPath(c), system)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,13 +66,46 @@ func logGone(c *config.Config) (bool, error) {
 	return err == nil && !left, err
 }
 
-// auditKey opens the key of the audit log, which the general KEK wraps, and makes it if it does not exist.
-func auditKey(ctx context.Context, c *config.Config, keks kms.Set) (*audit.Key, error) {
-	key, err := audit.OpenKey(ctx, auditKeyPath(c), auditKEK{keks.All()[0], c.Environment})
-	if errors.Is(err, envelope.ErrAuthentication) {
-		err = fmt.Errorf("%s: COFFER_ENVIRONMENT is not the label that it was made with, or it was altered: %w", auditKeyPath(c), err)
+// logKey returns the key that a log names, or the one for a log that is to be begun.
+func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
+	id, used, err := audit.KeyID(path)
+	if err != nil {
+		return nil, err
 	}
-	return key, err
+	var key *secret.Key
+	switch {
+	case !used:
+		key, err = system.Key(ctx, envelope.UseAudit)
+	case system == nil:
+		err = envelope.ErrUnknownKey
+	default:
+		key, err = system.Find(envelope.UseAudit, id)
+	}
+	if errors.Is(err, envelope.ErrUnknownKey) {
+		err = fmt.Errorf("%s: %w", path, errLogKey)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return audit.NewKey(key), nil
+}
+
+// system returns the environment's own keys, which it makes if there are none. It makes none beside an audit log, which is
+// under earlier ones: it returns errLogKey.
+func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, error) {
+	used, err := audit.InUse(auditPath(c))
+	if err != nil {
+		return nil, err
+	}
+	var system *keyring.System
+	if used {
+		if system, err = k.ring.FindSystem(ctx); system == nil && err == nil {
+			err = fmt.Errorf("%s: %w", auditPath(c), errLogKey)
+		}
+	} else {
+		system, err = k.ring.System(ctx)
+	}
+	return system, k.explain(err, c)
 }
 
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
@@ -81,7 +118,7 @@ func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 func auditBeginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "begin",
-		Short: "Begin another audit log, after the one that there was is gone together with its key",
+		Short: "Begin another audit log, after the one that there was is gone or was put away",
 		Long: "Begins another audit log, under another key, in a data directory that had one of which nothing is left: servers do not start there, because nothing of the former\n" +
 			"one can be proven any more. Its first line is the critical event audit.begun. Restore the former one instead if you can; heads of it that were kept elsewhere\n" +
 			"prove copies of it. It does nothing if anything of a log is left.",
@@ -94,7 +131,7 @@ func auditBeginCommand() *cobra.Command {
 }
 
 // beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill before that leaves a log that is gone, and the command can be run again.
-func beginAudit(cmd *cobra.Command) error {
+func beginAudit(cmd *cobra.Command) (err error) {
 	c, err := loadData(cmd)
 	if err != nil {
 		return err
@@ -102,28 +139,30 @@ func beginAudit(cmd *cobra.Command) error {
 	if err := requireKEK(&c); err != nil {
 		return err
 	}
-	made := auditPath(&c) + ".new" // made before the key
 	switch gone, err := logGone(&c); {
 	case err != nil:
 		return err
-	case !gone && there(auditMarkPath(&c)) || gone && there(auditKeyPath(&c)) && !there(made):
-		return errors.New("there is an audit log, or a part of one: move the directory audit and audit.key away together, and keep them")
+	case !gone && there(auditMarkPath(&c)):
+		return errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it")
 	case !gone:
 		return errors.New("there was no audit log yet: servers begin one by themselves")
 	}
 	log := commandLog(cmd)
-	keks, err := openKEKs(cmd.Context(), &c, nil, log)
+	k, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, log)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll(made), os.Mkdir(made, 0o700)); err != nil {
+	defer func() { err = errors.Join(err, k.close()) }()
+	if _, err := k.system(cmd.Context(), &c); err != nil {
 		return err
 	}
-	key, err := auditKey(cmd.Context(), &c, keks)
-	if err != nil {
+	key, made := secret.New(), auditPath(&c)+".new"
+	defer key.Clear()
+	err = k.ring.Edit(cmd.Context(), "", func(e *keyring.Edit) error { return e.AddKey(cmd.Context(), envelope.UseAudit, 0, key) })
+	if err = errors.Join(err, os.RemoveAll(made)); err != nil {
 		return err
 	}
-	file, err := audit.Open(made, key, auditOptions(&c, log))
+	file, err := audit.Open(made, audit.NewKey(key), auditOptions(&c, log))
 	if err != nil {
 		return err
 	}

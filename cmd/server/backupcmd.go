@@ -15,6 +15,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
 
@@ -65,15 +66,7 @@ func keysDrillCommand() *cobra.Command {
 		Example: "  coffer keys drill --data DIR --in keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := openBackup(path)
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			if err := makeKeystore(cmd); err != nil {
-				return err
-			}
-			return operate(cmd, "drill", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
+			return operateOn(cmd, "drill", path, false, func(ctx context.Context, _ *operator, r *recovery.Recovery, file *os.File) error {
 				begun := time.Now()
 				drill, err := r.Drill(ctx, file)
 				if drill != nil {
@@ -107,21 +100,13 @@ func keysRestoreCommand() *cobra.Command {
 		Short: "Merge a backup of keys into the store of keysets",
 		Long: "Merges a backup into the store of keysets: what is missing comes back, and what is there stays. No key that was made since is lost, and none that was destroyed\n" +
 			"or shredded since comes back. Keys whose destruction is in the audit log of the data directory or in another (--audit-log) are restored as destroyed, tenants\n" +
-			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, each with the key beside it, DIR.key; a file of a log that\n" +
+			"whose shredding is there, or in a list (--shredded), as shredded. The logs are verified first, by keys that are in the keysets; a file of a log that\n" +
 			"cannot be verified any more is given by --unproven-audit-log: whoever could write to it decides what is destroyed. A backup that is cut short or altered, of another environment or under another KEK, is refused before anything is changed.\n" +
 			"To run it again is safe, and so it is while servers run.",
 		Example: "  coffer keys restore --data DIR --in keys-2026-01-31.backup --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := openBackup(path)
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			if err := makeKeystore(cmd); err != nil {
-				return err
-			}
-			return operate(cmd, "restore", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
+			return operateOn(cmd, "restore", path, !dry, func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error {
 				endings, err := readEndings(ctx, o, logs, unproven, list)
 				if err != nil {
 					return err
@@ -137,11 +122,52 @@ func keysRestoreCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
 	cmd.Flags().StringVar(&list, "shredded", "", "file with the ids of tenants that were shredded since the backup, one a line")
-	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys, its key beside it; given again for each")
+	cmd.Flags().StringArrayVar(&logs, "audit-log", nil, "directory of another audit log that records shredded tenants and destroyed keys; given again for each")
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
 	addFormer(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
 	return cmd
+}
+
+// operateOn is operate for a command that reads a backup, which is for when keysets are lost: the key of the audit log may be in the
+// backup alone. With restore, the environment's own keys are restored first, so that the log can be opened.
+func operateOn(
+	cmd *cobra.Command, what, path string, restore bool,
+	do func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error,
+) (err error) {
+	ctx := cmd.Context()
+	file, err := openBackup(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := makeKeystore(cmd); err != nil {
+		return err
+	}
+	o, err := openOperatorKeys(cmd)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	r := o.recovery(cmd, what)
+	own, free, err := r.System(ctx, file, restore)
+	if errors.Is(err, keyring.ErrEnvironment) {
+		err = fmt.Errorf("set COFFER_ENVIRONMENT or --environment to the label of the keys: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer free()
+	if o.keys.own = own; own == nil {
+		if o.keys.own, err = o.keys.system(ctx, o.config); err != nil {
+			return err
+		}
+	}
+	if err := o.openLog(ctx); err != nil {
+		return err
+	}
+	r.Audit = o.audit
+	return do(ctx, o, r, file)
 }
 
 // makeKeystore makes the place of keysets that was lost with them, which a server refuses to do.

@@ -24,7 +24,8 @@ type keys struct {
 	ring  *keyring.Keyring
 	keks  kms.Set
 	store keystore.Store
-	where string // of the store, for people
+	where string          // of the store, for people
+	own   *keyring.System // nil until it was opened
 	free  func() error
 }
 
@@ -67,14 +68,14 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 			return missingKeys(c, k.where)
 		}
 	}
+	var err error
+	if k.own, err = k.system(ctx, c); err != nil { // first: nothing is made if the log's key is missing
+		return err
+	}
 	if err := k.open(ctx, c, identity.DefaultTenant); err != nil {
 		return err
 	}
-	system, err := k.ring.System(ctx)
-	if err == nil {
-		_, err = system.Key(ctx, envelope.UseShreds) // so that a tenant can be shredded while the KMS is out of reach
-	}
-	if err != nil {
+	if _, err := k.own.Key(ctx, envelope.UseShreds); err != nil { // so that a tenant can be shredded while the KMS is out of reach
 		return err
 	}
 	return markUsed(c)
@@ -83,6 +84,11 @@ func (k *keys) unlock(ctx context.Context, c *config.Config) error {
 // open unlocks a tenant's keys, and says what to configure where they do not open.
 func (k *keys) open(ctx context.Context, c *config.Config, tenant string) error {
 	_, err := k.ring.Tenant(ctx, tenant)
+	return k.explain(err, c)
+}
+
+// explain says what to configure if keys do not open.
+func (k *keys) explain(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+

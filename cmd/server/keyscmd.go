@@ -46,7 +46,25 @@ type operator struct {
 
 // openOperator opens what the server has open. It makes no master key, which would open nothing that is
 // there, and refuses to work on no keys where there are some, or once were.
-func openOperator(cmd *cobra.Command) (o *operator, err error) {
+func openOperator(cmd *cobra.Command) (*operator, error) {
+	o, err := openOperatorKeys(cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err = o.keys.requireKeysets(cmd.Context(), o.config); err == nil {
+		o.keys.own, err = o.keys.system(cmd.Context(), o.config)
+	}
+	if err == nil {
+		err = o.openLog(cmd.Context())
+	}
+	if err != nil {
+		return nil, errors.Join(err, o.close())
+	}
+	return o, nil
+}
+
+// openOperatorKeys opens all but the audit log.
+func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 	c, err := loadData(cmd)
 	if err != nil {
 		return nil, err
@@ -62,18 +80,14 @@ func openOperator(cmd *cobra.Command) (o *operator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log, former...); err != nil {
-		return nil, err
-	}
-	if name := cmd.Name(); name != "restore" && name != "drill" { // which are for when keysets are lost, and look at the environment of the backup
-		if err := o.keys.requireKeysets(cmd.Context(), &c); err != nil {
-			return nil, errors.Join(err, o.keys.close())
-		}
-	}
-	if o.audit, _, err = openAudit(cmd.Context(), &c, o.keys.keks, auditOptions(&c, o.log)); err != nil {
-		return nil, errors.Join(err, o.keys.close())
-	}
-	return o, nil
+	o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log, former...)
+	return o, err
+}
+
+// openLog opens the audit log, when the environment's own keys are open.
+func (o *operator) openLog(ctx context.Context) (err error) {
+	o.audit, _, err = openAudit(ctx, o.config, o.keys.own, auditOptions(o.config, o.log))
+	return err
 }
 
 // requireKEK refuses to go on where a master key would be made.
@@ -85,7 +99,13 @@ func requireKEK(c *config.Config) error {
 	return nil
 }
 
-func (o *operator) close() error { return errors.Join(o.keys.close(), o.audit.Close()) }
+func (o *operator) close() error {
+	err := o.keys.close()
+	if o.audit != nil {
+		err = errors.Join(err, o.audit.Close())
+	}
+	return err
+}
 
 // recovery is what works on all keysets, with a bar that says what it does.
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {

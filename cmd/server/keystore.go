@@ -22,8 +22,8 @@ import (
 func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (store keystore.Store, where string, close func() error, err error) {
 	if c.Keys.Redis == "" {
 		where = keysDir(c)
-		// Nothing is made where they are to be put back. The key of the audit log is made after the directory.
-		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditKeyPath(c))) {
+		// Nothing is made where they are to be put back. The audit log is made after the directory.
+		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditPath(c))) {
 			return nil, "", nil, missingKeys(c, where)
 		}
 		store, err = keystore.OpenDirectory(where)
@@ -81,7 +81,7 @@ func there(path string) bool {
 // missingKeys says what is to be done, and what is in the way of who wants to begin anew.
 func missingKeys(c *config.Config, where string) error {
 	var left []string
-	for _, path := range []string{cacheDir(c), markPath(c), auditKeyPath(c)} {
+	for _, path := range []string{cacheDir(c), markPath(c), auditPath(c), auditMarkPath(c)} {
 		if there(path) {
 			left = append(left, path)
 		}

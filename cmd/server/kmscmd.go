@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -132,7 +133,7 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 	if gone, err := logGone(c); err != nil || gone {
 		return opened, errors.Join(err, errLogGone)
 	}
-	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditKeyPath(c)) {
+	if c.Keys.Redis == "" && !there(keysDir(c)) && !wasUsed(c) && !there(auditPath(c)) {
 		return opened, nil
 	}
 	k := &keys{keks: keks}
@@ -159,8 +160,16 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		opened = append(opened, "the keys of a tenant")
 		break
 	}
-	if there(auditKeyPath(c)) {
-		if _, err := auditKey(ctx, c, keks); err != nil {
+	used, err := audit.InUse(auditPath(c))
+	if err != nil {
+		return opened, err
+	}
+	if used {
+		system, err := k.system(ctx, c)
+		if err == nil {
+			_, err = logKey(ctx, auditPath(c), system)
+		}
+		if err != nil {
 			return opened, err
 		}
 		opened = append(opened, "the key of the audit log")

@@ -68,7 +68,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	options := auditOptions(c, log)
 	options.Copy = p.copies.copy()
 	options.Heads, options.OnLost, options.OnAltered = headInterval, p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
-	if p.audit, key, err = openAudit(ctx, c, p.keys.keks, options); err != nil {
+	if p.audit, key, err = openAudit(ctx, c, p.keys.own, options); err != nil {
 		return p, err
 	}
 	p.trail = audit.NewReader(auditPath(c), key)

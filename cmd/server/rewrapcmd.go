@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
@@ -31,7 +30,6 @@ func keysRewrapCommand() *cobra.Command {
 			"  3. coffer keys rewrap --to URL             with the former KEK configured: for tenants that were made in between\n" +
 			"  4. coffer keys rewrap --to URL --finish    has the new KEK unwrap every root, and only then retires the former slots\n" +
 			"  5. coffer keys backup                      earlier backups are under the former KEK\n\n" +
-			"The key of the audit log, which lies in the data directory, goes with them: where servers have several, run 1 and 4 with each of them.\n" +
 			"A run that was broken off continues where it was. After a rotation of the KEK in its KMS, give its own URL: then 1 and 5 are all, and 1 begins again if it\n" +
 			"was broken off.\n" +
 			"--new-roots replaces the roots themselves: a root that leaked opens no key that is made afterwards. Rotate with --compromised the keys that it opened.\n" +
@@ -56,18 +54,11 @@ func keysRewrapCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				key, general := auditKeyPath(o.config), auditKEK{keks.All()[0], o.config.Environment}
 				switch {
 				case dry:
 					return rewrapDry(ctx, cmd.OutOrStdout(), r, keks)
 				case finish:
-					if err := rewrapFinish(ctx, cmd.OutOrStdout(), r, keks); err != nil {
-						return err
-					}
-					return audit.RetireKey(ctx, key, general)
-				}
-				if err := audit.RewrapKey(ctx, key, auditKEK{o.keys.keks.All()[0], o.config.Environment}, general); err != nil {
-					return err
+					return rewrapFinish(ctx, cmd.OutOrStdout(), r, keks)
 				}
 				return rewrap(ctx, cmd.OutOrStdout(), r, keks)
 			})

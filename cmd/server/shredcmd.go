@@ -118,7 +118,7 @@ func printLoss(ctx context.Context, out io.Writer, o *operator, entries *entries
 func lastUse(ctx context.Context, o *operator, tenant string) (last time.Time, err error) {
 	for _, action := range []audit.Action{audit.KeySeal, audit.KeyOpen} {
 		filter := audit.Filter{Tenant: tenant, Action: action.String()}
-		err = errors.Join(err, audit.Tail(ctx, auditPath(o.config), 1, &filter, false, func(_ []byte, l *audit.Line) error {
+		err = errors.Join(err, audit.Tail(ctx, auditPath(o.config), 1, &filter, false, func(l *audit.Line) error {
 			at, err := time.Parse(time.RFC3339, l.Time)
 			if at.After(last) {
 				last = at

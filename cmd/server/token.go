@@ -142,7 +142,11 @@ func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error)
 		return err
 	}
 	defer func() { err = errors.Join(err, keys.close()) }()
-	recorder, _, err := openAudit(cmd.Context(), &c, keys.keks, auditOptions(&c, log))
+	system, err := keys.system(cmd.Context(), &c)
+	if err != nil {
+		return err
+	}
+	recorder, _, err := openAudit(cmd.Context(), &c, system, auditOptions(&c, log))
 	if err != nil {
 		return err
 	}

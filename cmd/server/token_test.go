@@ -149,7 +149,7 @@ func TestTokenMakesNoKey(t *testing.T) {
 	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", data)), "no master key is configured")
 	require.Empty(t, listTokens(t, data))
 	require.NoFileExists(t, filepath.Join(data, "master.key"))
-	require.NoFileExists(t, filepath.Join(data, "audit.key"))
+	require.NoFileExists(t, filepath.Join(data, "audit", "chains"))
 
 	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.NoError(t, program(t, environ, "token", "create", "--data", data).Run())

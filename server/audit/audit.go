@@ -10,20 +10,20 @@
 // The order to keep is: do the cryptography, record that the key was used, and only then let the result
 // leave, to the client or to the store.
 //
-// Each process writes a chain of its own, which it holds under a lock for as long as it runs. Each line has a number,
-// and a MAC over the MAC of the line before and its own bytes, under a key that is on the disk wrapped by the KEK only.
-// A file beside the chain, its head, names the last line that is known to be on the disk; it is behind by a second at
-// most. A list names all chains. Lines name the heads of other chains. [Verify] finds:
+// Each process writes two chains of its own, which it holds under a lock for as long as it runs: one has the events that
+// outlive retention, the other one all others. Each line has a number, and a MAC over the MAC of the line before and its
+// own bytes, under a key that is in the system document of the keysets. A file beside the chain, its head, names the last
+// line that is known to be on the disk; it is a second behind at most. A list names all chains. [Verify] finds:
 //
 //   - if somebody can write to the disk and has no key: every line that was changed, removed, inserted or moved, and every end that was cut off or written
-//     again, up to the head. It does not find lines after the head that were cut off while no process ran, nor a log that was put back to an earlier state
-//     together with all heads. A head that was kept elsewhere finds that.
+//     again, up to the head. It does not find lines after the head that were cut off while no process ran, nor a chain that was put back to an earlier state
+//     together with its head. A head that was kept elsewhere finds that.
 //   - if somebody has the key, such as an intruder in the server: every change before a head that was kept elsewhere.
 //
 // An event that the server never recorded cannot be found.
 //
-// A kill at any point leaves a log that verifies: the remains of a line that it cut short are not a line, and the next
-// line records their length and hash.
+// A kill at any point leaves a log that verifies: the remains of a line that it cut short are the end of their file, and
+// the next process begins another file.
 package audit
 
 import (
@@ -43,6 +43,14 @@ type Recorder interface {
 	// ErrUnavailable where the operation that they are about must be refused, and takes a bounded time.
 	Record(ctx context.Context, events ...Event) error
 }
+
+// Discard is a Recorder that keeps nothing, for tests and benchmarks.
+var Discard Recorder = discard{}
+
+type discard struct{}
+
+// Record implements Recorder.
+func (discard) Record(context.Context, ...Event) error { return nil }
 
 // Event is something that an auditor may ask for. Fields that do not apply stay zero.
 type Event struct {
@@ -130,7 +138,6 @@ const (
 	ServerStop                        // a server ended in order
 	LogBegun                          // another log was begun by an operator, where the one that there was is gone with its key
 	auditResumed                      // the log can be written again
-	auditTorn                         // a process was killed while it wrote, and left what is no line
 	auditAltered                      // lines that were written are missing or changed
 	auditPruned                       // a file of the log is about to be deleted, by configuration
 	numberOfActions = iota + 1
@@ -146,7 +153,7 @@ var actions = [numberOfActions]string{
 	ReencryptStart: "reencrypt.start", ReencryptFinish: "reencrypt.finish", ReencryptAbort: "reencrypt.abort",
 	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
 	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
-	LogBegun: "audit.begun", auditResumed: "audit.resumed", auditTorn: "audit.torn", auditAltered: "audit.altered", auditPruned: "audit.pruned",
+	LogBegun: "audit.begun", auditResumed: "audit.resumed", auditAltered: "audit.altered", auditPruned: "audit.pruned",
 }
 
 // String returns the action's name; "unknown" for a number that is none.
@@ -162,6 +169,16 @@ func (a Action) String() string {
 func (a Action) ordinary() bool {
 	switch a {
 	case KeySeal, KeyOpen, EntryRead, EntryList, EntryExpire, EntryDelete:
+		return true
+	}
+	return false
+}
+
+// lasting reports whether events of the action outlive retention: a restore must never bring back what they say has
+// ended, and an altered log stays altered.
+func (a Action) lasting() bool {
+	switch a {
+	case TenantShred, KeyDestroy, LogBegun, auditAltered:
 		return true
 	}
 	return false
@@ -183,7 +200,7 @@ func (e *Event) Severity() Severity {
 	switch {
 	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == LogBegun || e.Action == auditAltered:
 		return Critical
-	case e.Code != "" || e.Action == AccessRefused || e.Action == auditTorn:
+	case e.Code != "" || e.Action == AccessRefused:
 		return Warning
 	case e.Action.ordinary() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
 		return Info

@@ -3,39 +3,36 @@ package audit
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"slices"
-	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// chain is the files of one chain as the process that holds it writes them. It is for one goroutine.
+// chain is the end of a chain, as the process that holds it writes it. It is for one goroutine, except for written.
 //
-// Every write goes behind the last line that this process knows. If the file is not as it was left, the chain looks
-// for that line again, and goes on behind it even if it is gone: lines that were taken away stay missing.
+// A process goes on with a file only if the last line that it knows ends it. Otherwise it begins the next file: what
+// stands in a file is never made good, and what a kill cut short is the end of its file.
 type chain struct {
-	linker
-	dir      string // of the log
-	options  *Options
-	open     func(path string) (disk, error) // openDisk, except in tests
-	current  logFile                         // its size is -1 after a failed write
-	file     disk
-	info     fs.FileInfo // of file
-	at       Anchor      // the last line
-	begin    int64       // its offset in the file
-	rest     rest        // behind it
-	ended    bool        // the file ends with a line's end
-	began    time.Time   // when the file's first line was written
-	altered  bool        // lines, or the head, are missing or changed, and no line records it yet
-	headLost bool
-	buffer   []byte // used again
+	reader
+	dir     string
+	options *Options
+	open    func(path string) (disk, error) // openDisk, except in tests
+	current logFile
+	file    disk        // nil if another file is to be begun
+	info    fs.FileInfo // of file
+	end     int64       // the offset behind the last line in the current file
+	began   time.Time   // when the current file's first line was written; zero if it has none
+	altered bool        // lines are missing or changed, and no line records it yet
+	buffer  []byte      // used again
+
+	mu   sync.Mutex
+	last place // what written returns
 }
 
 // disk is what a chain needs of an os.File.
@@ -46,9 +43,9 @@ type disk interface {
 	Sync() error
 }
 
-// openDisk opens a file, or makes it, that its owner alone can read.
+// openDisk opens a file that its owner alone can read.
 func openDisk(path string) (disk, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -62,54 +59,87 @@ func openDisk(path string) (disk, error) {
 	return file, nil
 }
 
-// find looks for the last line, from one that was in the chain. If that is not where it was, or what follows is not
-// the rest of the chain, the chain was altered.
-func (c *chain) find(known head) error {
-	if err := os.MkdirAll(chainDir(c.dir, known.Head.Chain), 0o700); err != nil {
-		return fmt.Errorf("audit: %w", err)
+// written returns the end of the chain.
+func (c *chain) written() place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+func (c *chain) publish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = place{c.at, c.current.number, c.end}
+}
+
+// check looks whether the file is as this process left it, and recovers the end of the chain if it is not.
+func (c *chain) check() error {
+	if c.file != nil {
+		info, err := os.Stat(c.current.path)
+		if err == nil && os.SameFile(info, c.info) && info.Size() == c.end {
+			return nil
+		}
 	}
-	files, err := listFiles(c.dir, known.Head.Chain, known.File-1)
-	if err != nil {
+	return c.recover(c.written())
+}
+
+// recover looks for the last line, from one that was in the chain. If that is not where it was, or what follows it is
+// neither a line nor a line that was cut short, the chain was altered.
+func (c *chain) recover(known place) error {
+	files, err := listFiles(c.dir, known.Head.Chain, known.File)
+	if err = errors.Join(err, c.close()); err != nil {
 		return err
 	}
-	last := newLogFile(c.dir, known.Head.Chain, known.File)
-	if len(files) > 0 {
-		last = files[len(files)-1]
-	}
-	w := walk{linker: c.linker, at: known.Head}
-	s := source{offset: known.Offset, files: slices.DeleteFunc(files, func(f logFile) bool { return f.size == 0 })} // a device, too
-	c.begin, c.ended = known.Offset, true
-	ok := known.File > known.Head.Seq // the line is in the file before, or there is none
-	for p, err := range s.all(context.Background()) {
+	c.at, c.end, c.current = known.Head, known.Offset, newLogFile(c.dir, known.Head.Chain, known.File)
+	lost, whole := known.Offset > 0, false
+	for _, f := range files {
+		if f.number == known.File && lost {
+			if lost, err = c.lost(f); err != nil {
+				return err
+			}
+		}
+		c.current = f
+		if whole = !lost; lost || f.size == 0 {
+			continue
+		}
+		offset := int64(0)
+		if f.number == known.File {
+			offset = known.Offset
+		}
+		e, err := c.read(context.Background(), f, offset, func([]byte) {})
 		if err != nil {
 			return err
 		}
-		before := w.at
-		if l, _ := parseLink(p.line()); ok {
-			ok = w.take(p)
-		} else if ok = l.Anchor == known.Head; ok {
-			before = Anchor{}
-		}
-		if w.at != before {
-			c.begin = s.offset - int64(len(p.text))
-		}
-		if c.ended = bytes.HasSuffix(p.text, []byte{'\n'}); !ok {
-			break
-		}
+		whole, lost = e == nil, e != nil && !e.cutShort
 	}
-	c.at, c.rest, c.altered = w.at, w.rest, !ok || w.rest.other
-	c.ended = last.size == 0 || c.ended && !c.altered
-	if c.altered {
-		c.rest = rest{} // no line makes it good
+	c.altered = c.altered || lost
+	if whole {
+		if err := c.use(c.current); err != nil {
+			return err
+		}
+		c.publish()
+		return nil
 	}
-	c.began = time.Time{}
-	if first, err := firstPiece(last); err == nil {
-		c.began = timeOf(first)
+	if c.current.size > 0 {
+		c.current = newLogFile(c.dir, c.at.Chain, c.current.number+1)
 	}
-	return c.use(last)
+	return nil
 }
 
-// use opens a file to write to.
+// lost reports whether the last line does not end where it did in a file.
+func (c *chain) lost(f logFile) (bool, error) {
+	file, err := openRegular(f.path)
+	if err != nil {
+		return true, err
+	}
+	defer file.Close()
+	want := fmt.Appendf(nil, "%s%s%s\n", macBegin, c.at.MAC, macEnd)
+	got := make([]byte, len(want))
+	_, err = file.ReadAt(got, max(0, c.end-int64(len(want))))
+	return err != nil || !bytes.Equal(got, want), nil
+}
+
+// use opens a file to write behind its end.
 func (c *chain) use(f logFile) error {
 	file, err := c.open(f.path)
 	if err != nil {
@@ -119,113 +149,76 @@ func (c *chain) use(f logFile) error {
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	if c.file != nil {
-		err = c.file.Close()
+	err = c.close()
+	c.current, c.file, c.info, c.end, c.began = f, file, info, info.Size(), time.Time{}
+	if c.end > 0 {
+		first, e := firstLine(f)
+		c.began, err = first.at, errors.Join(err, e)
 	}
-	c.current, c.file, c.info = f, file, info
-	c.current.size = info.Size()
 	return err
 }
 
-// timeOf returns when a line was written; zero if it does not say.
-func timeOf(p piece) (at time.Time) {
-	var r record
-	if p.whole && json.Unmarshal(p.text, &r) == nil {
-		at, _ = time.Parse(timeLayout, r.Time)
+func (c *chain) close() (err error) {
+	if c.file != nil {
+		err = c.file.Close()
 	}
-	return at
+	c.file = nil
+	return err
 }
 
-// head returns the chain's head, as far as it follows from the last line.
-func (c *chain) head() head { return head{Head: c.at, File: c.current.first, Offset: c.begin} }
-
-// write appends objects, one a line of JSON, as lines. The first names the heads of other chains, unless that is
-// empty. After an error, some of them may have been written.
-func (c *chain) write(objects []byte, heads string) (rotated bool, err error) {
-	if info, err := os.Stat(c.current.path); err != nil || !os.SameFile(info, c.info) || info.Size() != c.current.size {
-		if err := c.find(c.head()); err != nil { // somebody changed it, or a write failed
-			return false, err
+// write appends objects, each followed by a newline, as lines. After an error, some of them may have been written.
+func (c *chain) write(objects [][]byte) (rotated bool, err error) {
+	at, lines := c.at, c.buffer[:0]
+	for _, part := range objects {
+		for object := range bytes.Lines(part) {
+			lines = c.appendLine(lines, &at, bytes.TrimSuffix(object, []byte{'\n'}))
 		}
-	}
-	rotated = c.rotate(len(objects) + len(heads) + lineOverhead*(1+bytes.Count(objects, []byte{'\n'})))
-	at, begin, lines := c.at, 0, c.buffer[:0]
-	add := func(heads string, object []byte) {
-		begin = len(lines)
-		lines = c.appendLine(lines, &at, heads, object)
-	}
-	if !c.ended {
-		lines = append(lines, " \n"...) // with the blank it is not a line, even if only its end was cut off
-		if c.rest.bytes > 0 {
-			c.rest.add(lines)
-		}
-	}
-	if c.rest.bytes > 0 {
-		r := newRecord(&Event{Action: auditTorn})
-		r.Torn = c.rest.torn()
-		add("", r.object())
-	}
-	if c.altered || c.headLost {
-		add("", newRecord(&Event{Action: auditAltered, Facts: Facts{FactFrom: strconv.FormatUint(c.at.Seq, 10)}}).object())
-		c.reportAltered()
-	}
-	for object := range bytes.Lines(objects) {
-		add(heads, bytes.TrimSuffix(object, []byte{'\n'}))
-		heads = ""
 	}
 	if cap(lines) <= keptBuffer {
 		c.buffer = lines
 	}
-	size := c.current.size
-	c.current.size = -1
+	if rotated, err = c.rotate(int64(len(lines))); err != nil {
+		return rotated, err
+	}
 	if _, err := c.file.Write(lines); err != nil {
 		return rotated, err
 	}
+	c.at, c.end = at, c.end+int64(len(lines))
 	if c.began.IsZero() {
 		c.began = time.Now()
 	}
+	c.publish()
 	if c.options.Copy != nil {
 		c.options.Copy(lines)
 	}
-	c.at, c.begin, c.current.size = at, size+int64(begin), size+int64(len(lines))
-	c.rest, c.altered, c.headLost, c.ended = rest{}, false, false, true
 	return rotated, nil
 }
 
-// reportAltered writes to the server's log, because the audit log may be out of reach.
-func (c *chain) reportAltered() {
-	c.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify",
-		"chain", c.at.Chain, "last", c.at.Seq)
-	if c.options.OnAltered != nil {
-		c.options.OnAltered()
-	}
-}
-
-// rotate begins another file if the current one is full or old. If it cannot, the current one is written on.
-func (c *chain) rotate(more int) bool {
-	full := c.options.MaxSize > 0 && c.current.size+int64(more) > c.options.MaxSize
+// rotate begins another file if there is none to go on with, or it is full or old. If it cannot, it goes on with the
+// full or old one.
+func (c *chain) rotate(more int64) (bool, error) {
+	full := c.options.MaxSize > 0 && c.end+more > c.options.MaxSize
 	old := c.options.MaxAge > 0 && !c.began.IsZero() && time.Since(c.began) > c.options.MaxAge
-	if !full && !old || c.current.size <= 0 || c.altered || c.rest.bytes > 0 {
-		return false
+	if c.file != nil && (c.end == 0 || !full && !old) {
+		return false, nil
 	}
-	next := newLogFile(c.dir, c.at.Chain, c.at.Seq+1)
-	err := c.file.Sync() // or a power cut could take lines before those of the next file
+	next := c.current
+	var err error
+	if c.file != nil {
+		next = newLogFile(c.dir, c.at.Chain, next.number+1)
+		err = c.file.Sync() // or a power cut could take lines before those of the next file
+	}
 	if err == nil {
-		err = durable.Create(next.path, nil)
+		if err = durable.Create(next.path, nil); c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty
+			err = nil
+		}
 	}
 	if err == nil {
 		err = c.use(next)
 	}
-	if err != nil {
+	if err != nil && c.file != nil {
 		c.options.Log.Error("the audit log cannot begin another file", "error", err)
-		return false
+		return false, nil
 	}
-	c.began, c.begin = time.Time{}, 0
-	return true
-}
-
-// firstPiece returns the beginning of a file.
-func firstPiece(f logFile) (piece, error) {
-	s := source{files: []logFile{f}}
-	defer s.close()
-	return s.next(context.Background())
+	return err == nil, err
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
@@ -50,38 +51,29 @@ type Options struct {
 	OnAltered func()             // called if lines that were written are missing or changed; may be nil
 }
 
-const (
-	defaultTimeout = 5 * time.Second
-	keptBuffer     = 1 << 20 // bytes up to which a buffer is used again
-	ordinary       = 1 << 10 // bytes that most batches have at most
-)
+const defaultTimeout = 5 * time.Second
 
-// File is a Recorder that writes a chain of a log.
+// File is a Recorder that writes two chains of a log: the second one has the events that outlive retention.
 type File struct {
 	dir     string
 	key     *Key
 	options Options
-	chain   *chain
+	chains  [2]*chain
 	keeper  *keeper
-	release func() // of the chain
+	release func() // of the chains
+	opened  time.Time
 
-	wake     chan struct{}          // wakes the writer for a group; closed behind the last
-	ended    chan struct{}          // closed when the writer ended
-	others   atomic.Pointer[string] // heads of other chains, for a line to name
-	headLost atomic.Bool            // for a line to record
-
-	mu        sync.Mutex
-	gathering *group // that the writer takes next; nil if no caller waits
-	spare     []byte // that the next group begins with
-	written   head   // the last line that was written
-	closed    bool
+	queue     chan *request
+	busy      atomic.Int64  // how long after opened the writer took the group that it writes; 0 if it waits
+	closing   chan struct{} // closed when no more requests are taken
+	ended     chan struct{} // closed when the writer ended
 	closeOnce sync.Once
 }
 
 var _ Recorder = (*File)(nil)
 
 // Open begins to write to the log in a directory, or makes one that its owner alone can read. It acquires the first
-// chain that no other process or File holds, or begins another. A torn end stays as it is; the next line records it.
+// chains that no other process or File holds, or begins others. A torn end stays as it is.
 // Open returns ErrHead. Call Close, which ends its goroutines.
 func Open(dir string, key *Key, options Options) (*File, error) {
 	f, err := open(dir, key, options, openDisk)
@@ -93,7 +85,7 @@ func Open(dir string, key *Key, options Options) (*File, error) {
 	return f, nil
 }
 
-func open(dir string, key *Key, options Options, openDisk func(string) (disk, error)) (*File, error) {
+func open(dir string, key *Key, options Options, openDisk func(string) (disk, error)) (f *File, err error) {
 	if options.Least == 0 {
 		options.Least = classify.Confidential
 	}
@@ -103,34 +95,48 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
-	f := &File{dir: dir, key: key, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	f.chain = &chain{linker: key.newLinker(), dir: dir, options: &f.options, open: openDisk}
+	f = &File{
+		dir: dir, key: key, options: options, opened: time.Now(),
+		queue: make(chan *request, maxQueued), closing: make(chan struct{}), ended: make(chan struct{}),
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	known, release, err := claim(dir, key, f.options.Log)
+	list, first, release, err := claim(dir, key, f.options.Log)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.chain.find(known); err != nil {
-		release()
-		return nil, err
+	f.release, f.keeper = release, newKeeper(f)
+	for i := range f.chains {
+		number := first + uint32(i)
+		h, err := readHead(dir, number, key, list.Log)
+		if err == nil {
+			err = durable.Sweep(chainDir(dir, number))
+		}
+		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk, last: h.place}
+		if err != nil {
+			release()
+			return nil, err
+		}
+		f.keeper.add(f.chains[i], h)
+		if err := f.chains[i].recover(h.place); err != nil { // the next event tries again, and is refused if it fails
+			f.options.Log.Error("the audit log cannot be continued", "error", err)
+		}
 	}
-	f.release, f.written = release, f.chain.head()
-	f.keeper = newKeeper(f, known)
 	return f, nil
 }
 
 // Record implements Recorder. The cancellation of its context does not stop it: an operation that was done is recorded
 // even if its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
-	b := f.batch(make([]byte, 0, ordinary), events)
-	if b.events == 0 {
+	r := f.newRequest(events)
+	n := r.events
+	if n == 0 {
 		return nil
 	}
-	err := f.submit(b)
+	err := f.submit(r)
 	if err != nil && f.options.OnLost != nil {
-		f.options.OnLost(b.events)
+		f.options.OnLost(n)
 	}
 	if err != nil && f.options.OnFailure == Continue {
 		return nil
@@ -138,48 +144,20 @@ func (f *File) Record(_ context.Context, events ...Event) error {
 	return err
 }
 
-// batch appends the events that are to be recorded to dst, and decides whether they must be synced.
-func (f *File) batch(dst []byte, events []Event) batch {
-	b := batch{objects: dst}
-	for i := range events {
-		e := &events[i]
-		if e.Action.ordinary() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
-			continue
-		}
-		b.objects = f.appendObject(b.objects, e)
-		b.events++
-		b.sync = b.sync || f.options.Sync == SyncAll || f.options.Sync == SyncNotable && e.Severity() != Info
-	}
-	return b
-}
-
-// submit waits until the writer has written a batch.
-func (f *File) submit(b batch) error {
-	g, err := f.join(b)
-	if err != nil {
-		return err
-	}
-	<-g.done
-	return g.err
-}
-
 // Ready returns nil if the last write succeeded, or a write succeeds now. It writes only if the last one failed.
-func (f *File) Ready(context.Context) error { return f.submit(batch{}) }
+func (f *File) Ready(context.Context) error { return f.submit(f.newRequest(nil)) }
 
-// Head reads the heads of all chains. It returns ErrHead.
-func (f *File) Head() (Head, error) { return ReadHead(f.dir, f.key) }
-
-// Close writes and syncs what waits, updates the head, and releases the chain. Later events are ErrUnavailable.
+// Close writes and syncs what waits, updates the heads, and releases the chains. Later events are ErrUnavailable.
 func (f *File) Close() error {
 	f.closeOnce.Do(func() {
-		close(f.keeper.stopping) // while a line can still record what it finds
-		<-f.keeper.stopped
-		f.mu.Lock()
-		f.closed = true
-		close(f.wake)
-		f.mu.Unlock()
+		f.keeper.stop() // while a line can still record what it finds
+		close(f.closing)
 		<-f.ended
-		if err := errors.Join(f.keeper.note(), f.chain.file.Close()); err != nil {
+		err := f.keeper.note()
+		for _, c := range f.chains {
+			err = errors.Join(err, c.close())
+		}
+		if err != nil {
 			f.options.Log.Error("the audit log was not closed", "error", err)
 		}
 		f.keeper.tell()

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -26,25 +28,20 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func openKey(t *testing.T) *audit.Key {
 	t.Helper()
-	key, err := audit.OpenKey(t.Context(), filepath.Join(t.TempDir(), "audit.key"), kek(t, "A"))
-	require.NoError(t, err)
-	return key
+	return audit.NewKey(secret.New())
 }
 
-// kek is one of those that a letter stands for.
-func kek(t *testing.T, letter string) kms.KEK {
-	t.Helper()
-	k, err := kms.Open(t.Context(), "base64key://"+strings.Repeat(letter, 43))
-	require.NoError(t, err)
-	return k
-}
-
-// keyOf is the key of a log, which lies beside it.
+// keyOf returns the key of a log, which the tests keep in a file beside it.
 func keyOf(t *testing.T, dir string) *audit.Key {
 	t.Helper()
-	key, err := audit.OpenKey(t.Context(), dir+".key", kek(t, "A"))
+	if err := durable.Create(dir+".key", secret.New().Append(nil)); !errors.Is(err, fs.ErrExist) {
+		require.NoError(t, err)
+	}
+	text, err := os.ReadFile(dir + ".key")
 	require.NoError(t, err)
-	return key
+	key, err := secret.FromBytes(text)
+	require.NoError(t, err)
+	return audit.NewKey(key)
 }
 
 // first is the first file of a log's first chain.
@@ -226,11 +223,11 @@ func TestConcurrentWriters(t *testing.T) {
 		require.Equal(t, files*writers*each*(round+1), seen["-1"])
 		v := verify(t, path)
 		require.Nil(t, v.Fault)
-		require.Len(t, v.Chains, files)
+		require.Len(t, v.Chains, 2*files)
 	}
 }
 
-// TestReopen: all lines stay, even one that was cut short, and the next line records that one.
+// TestReopen: all lines stay, even one that was cut short. The next process begins another file behind that one.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
@@ -243,17 +240,24 @@ func TestReopen(t *testing.T) {
 	require.NoError(t, f.Record(t.Context(), use(3)))
 	require.True(t, strings.HasPrefix(text(t, path), torn), "nothing is ever taken away")
 	got := lines(t, path)
-	require.Len(t, got, 5)
+	require.Len(t, got, 4)
 	require.Nil(t, got[1])
-	require.Equal(t, "audit.torn", got[2]["action"])
-	require.Equal(t, "2", got[3]["requestId"])
-	require.Equal(t, "3", got[4]["requestId"])
+	require.Equal(t, "2", got[2]["requestId"])
+	require.Equal(t, "3", got[3]["requestId"])
+	require.Len(t, filesOf(t, path), 2)
+	require.NoError(t, f.Close())
+	require.NoError(t, open(t, path, audit.Options{}).Record(t.Context(), use(4)))
+	require.Len(t, filesOf(t, path), 2, "a whole file is continued")
 }
 
 func TestOwnersEyesOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	require.NoError(t, open(t, path, audit.Options{}).Close())
-	require.NoError(t, os.Chmod(first(path), 0o644))
+	for range 2 {
+		f := open(t, path, audit.Options{})
+		require.NoError(t, f.Record(t.Context(), use(1), audit.Event{Action: audit.KeyDestroy}))
+		require.NoError(t, f.Close())
+		require.NoError(t, os.Chmod(first(path), 0o644))
+	}
 	open(t, path, audit.Options{})
 	require.NoError(t, filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
 		require.NoError(t, err)
@@ -268,7 +272,6 @@ func TestDiskFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Log: quiet})
 	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
-	require.NoError(t, os.Remove(first(path)))
 	require.NoError(t, os.Symlink("/dev/full", first(path)))
 	err := f.Record(t.Context(), use(1))
 	require.ErrorIs(t, err, audit.ErrUnavailable)

@@ -1,11 +1,14 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,12 +18,9 @@ import (
 )
 
 // The directory of a log has the file chains and a directory for each chain, its number. A chain's directory has the
-// file head and the chain's files, each named by the number of its first line. Locks are files named lock.
+// file head and the chain's files, which are numbered. Locks are files named lock.
 
-const (
-	keptChain = 0   // has what retention keeps of deleted files; processes write to it in turn
-	maxChains = 256 // chains of a log, and so processes that write to it at once
-)
+const maxChains = 256 // chains of a log: two for each process that writes to it at once
 
 func listPath(dir string) string { return filepath.Join(dir, "chains") }
 
@@ -32,13 +32,13 @@ func headPath(dir string, chain uint32) string { return filepath.Join(chainDir(d
 
 // logFile is a file of a chain.
 type logFile struct {
-	path  string
-	first uint64 // the number of its first line
-	size  int64  // as far as it is to be read
+	path   string
+	number uint64 // from 1
+	size   int64  // as far as it is to be read
 }
 
-func newLogFile(dir string, chain uint32, first uint64) logFile {
-	return logFile{path: filepath.Join(chainDir(dir, chain), fmt.Sprintf("%0*d.log", digits, first)), first: first}
+func newLogFile(dir string, chain uint32, number uint64) logFile {
+	return logFile{path: filepath.Join(chainDir(dir, chain), fmt.Sprintf("%020d.log", number)), number: number}
 }
 
 // name returns CHAIN/FILE.
@@ -46,17 +46,16 @@ func (f logFile) name() string {
 	return filepath.Base(filepath.Dir(f.path)) + "/" + filepath.Base(f.path)
 }
 
-// listFiles returns the files of a chain behind a line, the oldest first. The directory need not exist.
-func listFiles(dir string, chain uint32, after uint64) (files []logFile, err error) {
+// listFiles returns the files of a chain from a number on, in order. The directory need not exist.
+func listFiles(dir string, chain uint32, from uint64) (files []logFile, err error) {
 	entries, err := os.ReadDir(chainDir(dir, chain)) // sorted
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	for _, e := range entries {
-		digits, ok := strings.CutSuffix(e.Name(), ".log")
-		first, err := strconv.ParseUint(digits, 10, 64)
-		one := newLogFile(dir, chain, first)
-		if !ok || err != nil || filepath.Base(one.path) != e.Name() || first <= after {
+		number, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ".log"), 10, 64)
+		one := newLogFile(dir, chain, number)
+		if err != nil || filepath.Base(one.path) != e.Name() || number < from {
 			continue
 		}
 		info, err := os.Stat(one.path)
@@ -84,16 +83,6 @@ func listChains(dir string) (chains []uint32, err error) {
 	return chains, nil
 }
 
-// InUse reports whether anything of a log is in a directory.
-func InUse(dir string) (bool, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	used := func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name()[0] != '.' } // or a kill left it
-	return slices.ContainsFunc(entries, used), err
-}
-
 // openRegular opens a file to be read. It refuses a file that would block a reader, or never end.
 func openRegular(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -110,45 +99,110 @@ func openRegular(path string) (*os.File, error) {
 	return file, nil
 }
 
-// readRegular reads a file up to one byte beyond a limit.
-func readRegular(path string, limit int64) ([]byte, error) {
-	file, err := openRegular(path)
+// reader reads the lines of a chain in order. It is for one goroutine.
+type reader struct {
+	linker
+	at Anchor // the last line
+}
+
+// ending is the first thing in a file that is not the next line of its chain.
+type ending struct {
+	line     int    // its number in the file, from 1
+	text     []byte // at most maxLine bytes of it
+	cutShort bool   // a kill, a full disk or a power cut leaves such an end of a file
+}
+
+// read reads the lines of a file from an offset on, and calls each with those that follow. It returns nil at the end
+// of the file.
+func (r *reader) read(ctx context.Context, f logFile, offset int64, each func(text []byte)) (*ending, error) {
+	file, err := openRegular(f.path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, limit+1))
+	lines := bufio.NewReaderSize(io.NewSectionReader(file, offset, max(0, f.size-offset)), maxLine)
+	for number := 1; ctx.Err() == nil; number++ {
+		text, err := lines.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(text) == 0 {
+			return nil, nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, fmt.Errorf("audit: %s: %w", f.name(), err)
+		}
+		line, whole := bytes.CutSuffix(text, []byte{'\n'})
+		if l, ok := parseLink(line); ok && whole && r.follows(r.at, l) {
+			r.at = l.Anchor
+			each(line)
+			continue
+		}
+		e := &ending{line: number, text: slices.Clone(text)}
+		e.cutShort, err = isCutShort(e.text, lines)
+		return e, err
+	}
+	return nil, ctx.Err()
+}
+
+// isCutShort reports whether a text, and the rest of its file, is the beginning of a line, zeros, or both.
+func isCutShort(text []byte, rest *bufio.Reader) (bool, error) {
+	text = bytes.TrimRight(text, "\x00")
+	begin := min(len(text), len(lineBegin))
+	if string(text[:begin]) != lineBegin[:begin] || len(text) >= maxLine || bytes.IndexByte(text, '\n') >= 0 {
+		return false, nil
+	}
+	for {
+		b, err := rest.ReadByte()
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
+		if err != nil || b != 0 {
+			return false, err
+		}
+	}
+}
+
+// firstLine returns the first line of a file as it stands there; a zero one if the file has none.
+func firstLine(f logFile) (Line, error) {
+	file, err := openRegular(f.path)
+	if err != nil {
+		return Line{}, err
+	}
+	defer file.Close()
+	text, err := bufio.NewReaderSize(file, maxLine).ReadSlice('\n')
+	if err != nil {
+		return Line{}, nil
+	}
+	l, _ := ParseLine(bytes.TrimSuffix(text, []byte{'\n'}))
+	return l, nil
 }
 
 const blockSize = 64 << 10
 
-// backward reads the lines of a file from its end, in bounded memory.
-type backward struct {
-	file io.ReaderAt
-	at   int64  // bytes that were not read yet
-	held []byte // those behind them, up to the end of the next line
+// text is a line of a file without its end, and its offset.
+type text struct {
+	line  []byte
+	start int64
 }
 
-// next returns a line without its end, and its offset. It returns io.EOF after the first one. A line that is
-// longer than maxLine comes in parts.
-func (b *backward) next() (line []byte, start int64, err error) {
-	for {
-		if n := len(b.held); n > 0 {
-			i := bytes.LastIndexByte(b.held[:n-1], '\n')
-			if i >= 0 || b.at == 0 || n > maxLine {
-				line, start = b.held[i+1:], b.at+int64(i)+1
-				b.held = b.held[:i+1]
-				return bytes.TrimSuffix(line, []byte{'\n'}), start, nil
+// backward yields the lines of a file from its end, in bounded memory. A line longer than maxLine comes in parts.
+func backward(file io.ReaderAt, size int64) iter.Seq2[text, error] {
+	return func(yield func(text, error) bool) {
+		held := []byte{} // behind size, up to the end of the next line
+		for size > 0 || len(held) > 0 {
+			if i := bytes.LastIndexByte(held[:max(0, len(held)-1)], '\n'); len(held) > 0 && (i >= 0 || size == 0 || len(held) > maxLine) {
+				if !yield(text{bytes.TrimSuffix(held[i+1:], []byte{'\n'}), size + int64(i) + 1}, nil) {
+					return
+				}
+				held = held[:i+1]
+				continue
 			}
-		} else if b.at == 0 {
-			return nil, 0, io.EOF
+			n := min(size, blockSize)
+			block := make([]byte, int(n)+len(held))
+			if _, err := file.ReadAt(block[:n], size-n); err != nil {
+				yield(text{}, err)
+				return
+			}
+			copy(block[n:], held)
+			size, held = size-n, block
 		}
-		n := min(b.at, blockSize)
-		block := make([]byte, int(n)+len(b.held))
-		if _, err := b.file.ReadAt(block[:n], b.at-n); err != nil {
-			return nil, 0, err
-		}
-		copy(block[n:], b.held)
-		b.at, b.held = b.at-n, block
 	}
 }

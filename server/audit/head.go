@@ -3,11 +3,12 @@ package audit
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -16,32 +17,41 @@ import (
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // ErrHead means that a head of a log, or its list of chains, is missing or was not made with the log's key.
 var ErrHead = &codes.Error{Of: "authentication_failed", Text: "the audit log's list of chains, or a chain's head, is missing or was not made with its key: " +
 	"restore it, or move the log away, keep it, and begin a new one by coffer audit begin"}
 
-// chainList is the file chains: it names all chains that were ever begun.
-type chainList struct {
-	Chains []uint32 `json:"chains"`
+// logList is the file chains.
+type logList struct {
+	Log    string `json:"log"`    // random: keys are shared by logs, and what is of one must not pass for another's
+	Key    string `json:"key"`    // the id of the key that the log is under
+	Chains uint32 `json:"chains"` // that were ever begun: they are numbered from 1
 }
 
 // head is the file head of a chain. Only the process that holds the chain writes it.
 type head struct {
-	Time   string `json:"time"`
-	Head   Anchor `json:"head"`             // the last line that is known to be on the disk
-	File   uint64 `json:"file"`             // the file that it is in, by the number of the file's first line
-	Offset int64  `json:"offset"`           // of the line in that file
-	From   Anchor `json:"from,omitzero"`    // the last line that retention deleted
-	Pruned uint64 `json:"pruned,omitempty"` // the file that it was in, which may be there still
+	Log  string `json:"log"`
+	Time string `json:"time"`
+	place
+	From   Anchor `json:"from"`   // the line before the first one that must be there
+	Pruned uint64 `json:"pruned"` // the last file that retention deleted, which may be there still
+}
+
+// place is the end of a chain.
+type place struct {
+	Head   Anchor `json:"head"`   // the last line; in a head, that is known to be on the disk
+	File   uint64 `json:"file"`   // the number of the file that it is in
+	Offset int64  `json:"offset"` // behind the line in that file
 }
 
 // seal returns a JSON object that ends with a MAC over the rest of it.
 func (k *Key) seal(object any) []byte {
 	text, _ := json.Marshal(object) // cannot fail: texts and numbers
 	text = text[:len(text)-1]
-	mac := k.headMAC(text)
+	mac := k.sealMAC(text)
 	return append(hex.AppendEncode(append(text, macBegin...), mac[:]), macEnd+"\n"...)
 }
 
@@ -54,23 +64,25 @@ func (k *Key) unseal(text []byte, object any) bool {
 		return false
 	}
 	if k != nil {
-		if want := k.headMAC(text[:end]); !hmac.Equal(want[:], mac[:]) {
+		if want := k.sealMAC(text[:end]); !hmac.Equal(want[:], mac[:]) {
 			return false
 		}
 	}
 	return json.Unmarshal(append(text[:end:end], '}'), object) == nil
 }
 
-func (k *Key) headMAC(body []byte) (m MAC) {
-	mac := hmac.New(sha256.New, k.head[:])
-	mac.Write(body)
-	mac.Sum(m[:0])
-	return m
+func readSmall(path string) ([]byte, error) {
+	file, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxLine))
 }
 
 // readSealed returns ErrHead together with the reason.
 func readSealed(path string, key *Key, object any) error {
-	text, err := readRegular(path, maxLine)
+	text, err := readSmall(path)
 	if err == nil && key.unseal(text, object) {
 		return nil
 	}
@@ -84,16 +96,22 @@ func writeSealed(path string, key *Key, object any) error {
 	return nil
 }
 
-func readHead(dir string, chain uint32, key *Key) (h head, err error) {
+func readList(dir string, key *Key) (l logList, err error) {
+	err = readSealed(listPath(dir), key, &l)
+	if id, e := hex.DecodeString(l.Key); err == nil && (e != nil || len(id) != format.KeyIDSize) {
+		err = fmt.Errorf("audit: %s: %w", listPath(dir), ErrHead)
+	}
+	return l, err
+}
+
+// readHead reads the head of a chain of a log. Without a key it proves nothing.
+func readHead(dir string, chain uint32, key *Key, log string) (h head, err error) {
 	err = readSealed(headPath(dir, chain), key, &h)
-	if err == nil && h.Head.Chain != chain {
+	if err == nil && key != nil && (h.Head.Chain != chain || h.Log != log) {
 		err = fmt.Errorf("audit: %s: %w", headPath(dir, chain), ErrHead)
 	}
 	return h, err
 }
-
-// from returns the line before the first one that must be there.
-func (h *head) from() Anchor { return Anchor{h.Head.Chain, h.From.Seq, h.From.MAC} }
 
 // Head is the last lines of all chains that are known to be on the disk.
 type Head struct {
@@ -103,79 +121,93 @@ type Head struct {
 
 // ReadHead reads the heads of all chains that have lines. It returns ErrHead.
 func ReadHead(dir string, key *Key) (all Head, err error) {
-	var list chainList
-	if err := readSealed(listPath(dir), key, &list); err != nil {
-		return Head{}, err
-	}
-	for _, chain := range list.Chains {
-		h, err := readHead(dir, chain, key)
-		if err != nil {
-			return Head{}, err
+	list, err := readList(dir, key)
+	for chain := uint32(1); chain <= list.Chains && err == nil; chain++ {
+		var h head
+		if h, err = readHead(dir, chain, key, list.Log); err != nil || h.Head.Seq == 0 {
+			continue
 		}
+		all.Heads = append(all.Heads, h.Head)
 		if at, err := time.Parse(timeLayout, h.Time); err == nil && at.After(all.Time) {
 			all.Time = at
 		}
-		if h.Head.Seq > 0 {
-			all.Heads = append(all.Heads, h.Head)
-		}
 	}
-	return all, nil
+	return all, err
 }
 
-// claim acquires the first chain that no process holds, or begins another, and the log if it does not exist.
-func claim(dir string, key *Key, log *slog.Logger) (h head, release func(), err error) {
+// InUse reports whether anything of a log is in a directory.
+func InUse(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	used := func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name()[0] != '.' } // or a kill left it
+	return slices.ContainsFunc(entries, used), err
+}
+
+// KeyID returns the id of the key that a log says it is under; false if there is no log. It returns ErrHead.
+func KeyID(dir string) (id format.KeyID, used bool, err error) {
+	if used, err = InUse(dir); err != nil || !used {
+		return id, used, err
+	}
+	list, err := readList(dir, nil)
+	if err == nil {
+		_, err = hex.Decode(id[:], []byte(list.Key))
+	}
+	return id, true, err
+}
+
+// claim acquires the first pair of chains that no process holds, or begins another, and the log if it does not exist.
+func claim(dir string, key *Key, log *slog.Logger) (list logList, first uint32, release func(), err error) {
 	unlock, err := durable.Lock(lockPath(dir))
 	if err != nil {
-		return head{}, nil, fmt.Errorf("audit: %w", err)
+		return list, 0, nil, fmt.Errorf("audit: %w", err)
 	}
 	defer unlock()
-	var list chainList
-	err = readSealed(listPath(dir), key, &list)
+	list, err = readList(dir, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		if used, e := InUse(dir); e == nil && !used {
 			log.Warn("there is no audit log: one is begun", "path", dir)
+			list = logList{Log: rand.Text(), Key: hex.EncodeToString(key.id[:])}
 			err = writeSealed(listPath(dir), key, &list)
 		}
 	}
-	for chain := uint32(1); err == nil && chain < maxChains; chain++ {
-		if err := register(dir, key, &list, chain); err != nil {
-			return head{}, nil, err
+	for first = 1; err == nil && first+1 < maxChains; first += 2 {
+		if first > list.Chains {
+			err = beginChains(dir, key, &list)
 		}
-		release, ok, err := durable.TryLock(lockPath(chainDir(dir, chain)))
+		if err != nil {
+			break
+		}
+		release, ok, err := durable.TryLock(lockPath(chainDir(dir, first)))
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.Join(ErrHead, err) // its directory is gone
 		}
-		if err != nil {
-			return head{}, nil, fmt.Errorf("audit: %w", err)
-		}
-		if ok {
-			if err = durable.Sweep(chainDir(dir, chain)); err == nil {
-				h, err = readHead(dir, chain, key)
-			}
-			if err != nil {
-				release()
-			}
-			return h, release, err
+		if ok || err != nil {
+			return list, first, release, err
 		}
 	}
-	return head{}, nil, errors.Join(err, errors.New("audit: no chain of the log can be acquired"))
+	if err == nil {
+		err = errors.New("audit: too many processes write to the log")
+	}
+	return list, 0, nil, err
 }
 
-// register adds a chain to the list, behind its head. The log's lock must be held.
-func register(dir string, key *Key, list *chainList, chain uint32) error {
-	if slices.Contains(list.Chains, chain) {
-		return nil
-	}
-	if err := os.MkdirAll(chainDir(dir, chain), 0o700); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	if _, err := os.Lstat(headPath(dir, chain)); errors.Is(err, fs.ErrNotExist) {
-		h := head{Head: Anchor{Chain: chain}, File: 1}
-		if err := writeSealed(headPath(dir, chain), key, &h); err != nil {
+// beginChains adds two chains to the list, behind their heads: they have no lines before the list names them.
+func beginChains(dir string, key *Key, list *logList) error {
+	for range 2 {
+		list.Chains++
+		if err := os.MkdirAll(chainDir(dir, list.Chains), 0o700); err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+		if _, err := os.Lstat(headPath(dir, list.Chains)); !errors.Is(err, fs.ErrNotExist) {
+			continue // a process was killed before it wrote the list
+		}
+		origin := Anchor{Chain: list.Chains, MAC: key.sealMAC([]byte(list.Log))}
+		h := head{Log: list.Log, place: place{Head: origin, File: 1}, From: origin}
+		if err := writeSealed(headPath(dir, list.Chains), key, &h); err != nil {
 			return err
 		}
 	}
-	list.Chains = append(list.Chains, chain)
-	slices.Sort(list.Chains)
 	return writeSealed(listPath(dir), key, list)
 }

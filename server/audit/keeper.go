@@ -2,11 +2,12 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -14,24 +15,30 @@ import (
 
 const syncInterval = time.Second
 
-// keeper syncs a chain, writes its head and deletes its earlier files, in one goroutine beside the writer: no caller
-// waits for it.
+// keeper syncs the chains of a process, writes their heads and deletes earlier files, in one goroutine beside the
+// writer: no caller waits for it.
 type keeper struct {
 	*File
-	head      head      // as it was written last
-	sealed    []byte    // its file then
-	reported  bool      // that it was lost, and it could not be written since
-	told      time.Time // when heads were written to the server's log
-	wakePrune chan struct{}
-	stopping  chan struct{}
-	stopped   chan struct{}
+	heads    []*keptHead
+	told     time.Time     // when heads were written to the server's log
+	wake     chan struct{} // for retention
+	stopping chan struct{}
+	stopped  chan struct{}
 }
 
-func newKeeper(f *File, known head) *keeper {
-	k := &keeper{File: f, head: known, wakePrune: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
-	k.sealed, _ = readRegular(headPath(f.dir, known.Head.Chain), maxLine) // or note misses it
-	k.learn()
-	return k
+// keptHead is the head of a chain as it was written last.
+type keptHead struct {
+	head
+	chain  *chain
+	sealed []byte // its file
+}
+
+func newKeeper(f *File) *keeper {
+	return &keeper{File: f, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
+}
+
+func (k *keeper) add(c *chain, h head) {
+	k.heads = append(k.heads, &keptHead{h, c, k.key.seal(&h)})
 }
 
 func (k *keeper) run() {
@@ -43,12 +50,11 @@ func (k *keeper) run() {
 		select {
 		case <-ticker.C:
 			_ = k.note() // or the next one succeeds
-			k.learn()
 			if time.Since(k.told) >= k.options.Heads {
 				k.tell()
 			}
-		case <-k.wakePrune:
-			if err := k.prune(); err != nil {
+		case <-k.wake:
+			if err := k.prune(k.heads[0]); err != nil {
 				k.options.Log.Error("the audit log's earlier files cannot be deleted", "error", err)
 			}
 		case <-k.stopping:
@@ -58,65 +64,16 @@ func (k *keeper) run() {
 	}
 }
 
+func (k *keeper) stop() {
+	close(k.stopping)
+	<-k.stopped
+}
+
 // rotated wakes the keeper after a new file was begun.
 func (k *keeper) rotated() {
-	if k.options.Keep == 0 {
-		return
-	}
 	select {
-	case k.wakePrune <- struct{}{}:
+	case k.wake <- struct{}{}:
 	default: // it has not looked since the last one
-	}
-}
-
-// note syncs what was written, and makes the last line the head. If the head was taken away or changed, a line
-// records that.
-func (k *keeper) note() error {
-	sealed, err := readRegular(headPath(k.dir, k.head.Head.Chain), maxLine)
-	lost := err != nil || !bytes.Equal(sealed, k.sealed)
-	if lost && !k.reported {
-		k.reported = true
-		k.headLost.Store(true)
-		_ = k.submit(batch{}) // or the next line records it
-	}
-	k.mu.Lock()
-	written := k.written
-	k.mu.Unlock()
-	if !lost && written.Head == k.head.Head {
-		return nil
-	}
-	file, err := os.OpenFile(newLogFile(k.dir, written.Head.Chain, written.File).path, os.O_RDWR, 0)
-	if err == nil {
-		err = errors.Join(file.Sync(), file.Close())
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
-		return err
-	}
-	k.head.Head, k.head.File, k.head.Offset = written.Head, written.File, written.Offset
-	return k.writeHead()
-}
-
-func (k *keeper) writeHead() error {
-	k.head.Time = time.Now().UTC().Format(timeLayout)
-	sealed := k.key.seal(&k.head)
-	if err := durable.Replace(headPath(k.dir, k.head.Head.Chain), sealed); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	k.sealed, k.reported = sealed, false
-	return nil
-}
-
-// learn reads the heads of other chains. The next line names them: then a chain cannot be put back to an earlier state
-// without the others.
-func (k *keeper) learn() {
-	all, err := k.Head()
-	if err != nil {
-		return // verify finds it
-	}
-	own := func(a Anchor) bool { return a.Chain == k.head.Head.Chain }
-	text := Heads(slices.DeleteFunc(all.Heads, own)).String()
-	if before := k.others.Load(); text != "" && (before == nil || *before != text) {
-		k.others.Store(&text)
 	}
 }
 
@@ -126,7 +83,92 @@ func (k *keeper) tell() {
 		return
 	}
 	k.told = time.Now()
-	if all, err := k.Head(); err == nil && len(all.Heads) > 0 {
+	if all, err := ReadHead(k.dir, k.key); err == nil && len(all.Heads) > 0 {
 		k.options.Log.Info("audit head", "head", all.Heads.String())
 	}
+}
+
+// note syncs what was written, and makes the last lines the heads. If a head was taken away or changed, a line records
+// that before it is written again.
+func (k *keeper) note() (err error) {
+	for _, h := range k.heads {
+		err = errors.Join(err, k.noteOne(h))
+	}
+	return err
+}
+
+func (k *keeper) noteOne(h *keptHead) error {
+	sealed, err := readSmall(headPath(k.dir, h.Head.Chain))
+	lost := err != nil || !bytes.Equal(sealed, h.sealed)
+	if lost {
+		if err := k.submit(k.newRequest([]Event{*alteredEvent(h.Head)})); err != nil {
+			return err
+		}
+		k.reportAltered()
+	}
+	written := h.chain.written()
+	if !lost && written == h.place {
+		return nil
+	}
+	file, err := os.OpenFile(newLogFile(k.dir, written.Head.Chain, written.File).path, os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(file.Sync(), file.Close())
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
+		return err
+	}
+	h.place = written
+	return k.writeHead(h)
+}
+
+func (k *keeper) writeHead(h *keptHead) error {
+	h.Time = time.Now().UTC().Format(timeLayout)
+	sealed := k.key.seal(&h.head)
+	if err := durable.Replace(headPath(k.dir, h.Head.Chain), sealed); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	h.sealed = sealed
+	return nil
+}
+
+// prune deletes the earlier files of a chain beyond those that are kept.
+func (k *keeper) prune(h *keptHead) error {
+	if k.options.Keep == 0 {
+		return nil
+	}
+	if err := k.noteOne(h); err != nil { // the head must be behind what is deleted
+		return err
+	}
+	_ = os.Remove(newLogFile(k.dir, h.Head.Chain, h.Pruned).path) // if a kill left it
+	files, err := listFiles(k.dir, h.Head.Chain, h.Pruned+1)
+	for ; len(files)-1 > k.options.Keep && err == nil; files = files[1:] {
+		err = k.pruneFile(h, files[0], files[1])
+	}
+	return err
+}
+
+// pruneFile deletes a file. It keeps one that is not as it was written, or that the next one does not follow: that is
+// evidence.
+func (k *keeper) pruneFile(h *keptHead, file, next logFile) error {
+	r := reader{k.key.newLinker(), h.From}
+	e, err := r.read(context.Background(), file, 0, func([]byte) {})
+	if err == nil && e != nil && !e.cutShort {
+		err = ErrAltered
+	}
+	if err != nil {
+		return fmt.Errorf("audit: %s is not as it was written, run coffer audit verify: %w", file.path, err)
+	}
+	first, err := firstLine(next)
+	if l, ok := parseLink(first.Text); err != nil || !ok || !r.follows(r.at, l) {
+		return fmt.Errorf("audit: %s does not follow %s, run coffer audit verify: %w", next.path, file.path, errors.Join(ErrAltered, err))
+	}
+	pruned := Event{Action: auditPruned, Facts: Facts{FactTo: strconv.FormatUint(r.at.Seq, 10)}}
+	if err := k.submit(k.newRequest([]Event{pruned})); err != nil {
+		return err
+	}
+	h.From, h.Pruned = r.at, file.number
+	if err := k.writeHead(h); err != nil {
+		return err
+	}
+	return durable.Remove(file.path)
 }

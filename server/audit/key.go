@@ -1,44 +1,45 @@
 package audit
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"io"
 	"sync"
+
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
+const hashSize = 16 // bytes of a hash as it is written: enough that two names do not meet
+
+// The labels of HKDF-SHA256 (RFC 5869), one for each purpose.
 const (
-	keySize  = 32
-	hashSize = 16 // bytes of a hash as it is written: enough that two names do not meet
+	labelChain = "coffer/v1 audit chain"
+	labelHead  = "coffer/v1 audit head"
+	labelHash  = "coffer/v1 audit hash"
 )
 
 // Key chains the lines of a log and hashes names and contexts. A process without it can neither write a log that
 // verifies, nor find out whether a given name is in the log, not even by trying all patients' ids. It opens no data.
+// It is safe for concurrent use.
 type Key struct {
-	chain, head, hash [keySize]byte
-	hashers           *sync.Pool // of hasher, under hash
+	id      format.KeyID
+	secret  *secret.Key
+	hashers sync.Pool // of *hasher
 }
 
-// newKey derives the keys of a secret by HKDF-SHA256 (RFC 5869), one for each purpose.
-func newKey(secret []byte) (*Key, error) {
-	k := &Key{}
-	for info, key := range map[string]*[keySize]byte{
-		"coffer/v1 audit chain": &k.chain, "coffer/v1 audit head": &k.head, "coffer/v1 audit hash": &k.hash,
-	} {
-		derived, err := hkdf.Key(sha256.New, secret, nil, info, keySize)
-		if err != nil {
-			return nil, fmt.Errorf("audit: derive the key: %w", err)
-		}
-		copy(key[:], derived)
-	}
-	k.hashers = &sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, k.hash[:])} }}
-	return k, nil
+// NewKey returns the key of a log whose secret is given. It keeps a copy.
+func NewKey(k *secret.Key) *Key {
+	key := &Key{id: k.ID(), secret: new(*k)}
+	key.hashers.New = func() any { return &hasher{mac: key.secret.MAC(labelHash)} }
+	return key
 }
+
+// Format hides the key from every verb of package fmt.
+func (k *Key) Format(f fmt.State, verb rune) { k.secret.Format(f, verb) }
 
 // HashName is what stands in the log for a record's name.
 func (k *Key) HashName(tenant, name string) string { return k.hashOf("name", tenant, name) }
@@ -71,10 +72,34 @@ func (k *Key) hashOf(parts ...string) string {
 	return hex.EncodeToString(h.buffer[:hashSize])
 }
 
-const placeholder = "[secret]"
+// sealMAC authenticates the files beside the lines.
+func (k *Key) sealMAC(body []byte) (m MAC) {
+	mac := k.secret.MAC(labelHead)
+	mac.Write(body)
+	mac.Sum(m[:0])
+	return m
+}
 
-// Format hides the key from every verb of package fmt.
-func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, placeholder) }
+// linker computes the MACs of lines. It is for one goroutine.
+type linker struct {
+	mac    hash.Hash
+	buffer []byte // of a MAC, to avoid an allocation
+}
 
-// MarshalText hides the key from encoders.
-func (k Key) MarshalText() ([]byte, error) { return []byte(placeholder), nil }
+func (k *Key) newLinker() linker {
+	return linker{k.secret.MAC(labelChain), make([]byte, 0, sha256.Size)}
+}
+
+// link returns the MAC of a line whose signed part is body.
+func (c linker) link(before MAC, body []byte) MAC {
+	c.mac.Reset()
+	c.mac.Write(append(c.buffer, before[:]...))
+	c.mac.Write(body)
+	return MAC(c.mac.Sum(c.buffer))
+}
+
+// follows reports whether a line is the one behind at.
+func (c linker) follows(at Anchor, l link) bool {
+	want := c.link(at.MAC, l.body)
+	return l.Chain == at.Chain && l.Seq == at.Seq+1 && hmac.Equal(want[:], l.MAC[:])
+}

@@ -2,10 +2,8 @@ package audit
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"hash"
 	"strconv"
 	"strings"
 
@@ -78,47 +76,22 @@ func ParseHeads(text string) (Heads, error) {
 }
 
 // A line is {"v":1,"chain":C,"seq":N,…,"mac":"M"}. M is the MAC over the MAC of the line before and this line's
-// bytes up to the comma before "mac". The member "heads" may follow "seq": it names lines of other chains.
+// bytes up to the comma before "mac".
 const (
-	lineBegin  = `{"v":1,"chain":`
-	seqBegin   = `,"seq":`
-	headsBegin = `,"heads":"`
-	macBegin   = `,"mac":"`
-	macEnd     = `"}`
-	macLength  = len(macBegin) + 2*sha256.Size + len(macEnd)
-	// lineOverhead is how many bytes a line without heads exceeds its object by, at most.
-	lineOverhead = len(lineBegin) + digits + len(seqBegin) + digits + macLength
-	maxLine      = 64 << 10 // bytes that are read as one line; see TestLinesAreBounded
-	digits       = 20       // of the largest number
+	lineBegin = `{"v":1,"chain":`
+	seqBegin  = `,"seq":`
+	macBegin  = `,"mac":"`
+	macEnd    = `"}`
+	macLength = len(macBegin) + 2*sha256.Size + len(macEnd)
+	maxLine   = 64 << 10 // bytes that are read as one line; see TestLinesAreBounded
 )
 
-// linker computes MACs. It is for one goroutine.
-type linker struct {
-	mac    hash.Hash
-	buffer []byte // of a MAC, to avoid an allocation
-}
-
-func (k *Key) newLinker() linker {
-	return linker{hmac.New(sha256.New, k.chain[:]), make([]byte, 0, sha256.Size)}
-}
-
-// link returns the MAC of a line whose signed part is body.
-func (c linker) link(before MAC, body []byte) MAC {
-	c.mac.Reset()
-	c.mac.Write(append(c.buffer, before[:]...))
-	c.mac.Write(body)
-	return MAC(c.mac.Sum(c.buffer))
-}
-
-// appendLine appends a JSON object as the line behind at, and moves at to it. heads may be empty.
-func (c linker) appendLine(dst []byte, at *Anchor, heads string, object []byte) []byte {
+// appendLine appends a JSON object as the line behind at, and moves at to it.
+func (c linker) appendLine(dst []byte, at *Anchor, object []byte) []byte {
 	start := len(dst)
 	at.Seq++
 	dst = strconv.AppendUint(append(dst, lineBegin...), uint64(at.Chain), 10)
 	dst = strconv.AppendUint(append(dst, seqBegin...), at.Seq, 10)
-	if heads != "" {
-		dst = append(append(append(dst, headsBegin...), heads...), '"')
-	}
 	dst = append(append(dst, ','), object[1:len(object)-1]...)
 	at.MAC = c.link(at.MAC, dst[start:])
 	dst = hex.AppendEncode(append(dst, macBegin...), at.MAC[:])
@@ -129,7 +102,6 @@ func (c linker) appendLine(dst []byte, at *Anchor, heads string, object []byte) 
 type link struct {
 	Anchor
 	body []byte // signed by the MAC
-	rest []byte // of body, from the comma behind the number
 }
 
 // parseLink takes a line without its end apart.
@@ -150,20 +122,9 @@ func parseLink(line []byte) (l link, ok bool) {
 	if !ok || digits < 0 || !valid || number >= maxChains {
 		return link{}, false
 	}
-	l.Chain, l.rest = uint32(number), rest[digits:]
+	l.Chain = uint32(number)
 	l.Seq, ok = parseNumber(rest[:digits])
 	return l, ok && l.Seq > 0
-}
-
-// heads returns the anchors of other chains that the line names.
-func (l *link) heads() Heads {
-	text, ok := bytes.CutPrefix(l.rest, []byte(headsBegin))
-	end := bytes.IndexByte(text, '"')
-	if !ok || end < 0 {
-		return nil
-	}
-	heads, _ := ParseHeads(string(text[:end])) // a line that was written here has valid ones
-	return heads
 }
 
 // parseNumber reads a number in the one form in which it is written.
@@ -178,10 +139,4 @@ func parseMAC(m *MAC, digits []byte) bool {
 	}
 	_, err := hex.Decode(m[:], digits)
 	return err == nil
-}
-
-// follows reports whether a line is the one behind at.
-func (c linker) follows(at Anchor, l link) bool {
-	want := c.link(at.MAC, l.body)
-	return l.Chain == at.Chain && l.Seq == at.Seq+1 && hmac.Equal(want[:], l.MAC[:])
 }

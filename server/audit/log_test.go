@@ -115,7 +115,7 @@ func randomLog(t *testing.T, random *rand.Rand) string {
 		require.NoError(t, other.Close())
 		if random.IntN(2) == 0 {
 			names := readLog(t, path).names
-			appendTo(t, names[len(names)-1], `{"v":1,"chain":2,"seq":99,"time":"2026-01`)
+			appendTo(t, names[len(names)-1], `{"v":1,"chain":3,"seq":99,"time":"2026-01`)
 		}
 	}
 	f, other := open(t, path, options), open(t, path, options)

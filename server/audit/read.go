@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"iter"
 	"math"
-	"os"
 	"slices"
 	"time"
 )
@@ -18,19 +17,31 @@ type Line struct {
 	Chain uint32 `json:"chain"`
 	Seq   uint64 `json:"seq"`
 	record
+	Text   []byte `json:"-"` // without its end
 	anchor Anchor
 	at     time.Time
+	place  position
 }
 
-// ParseLine reads a line without its end. It returns false if it is not one.
-func ParseLine(text []byte) (*Line, bool) {
+// position is where a line begins in a chain. It does not rely on numbers, which anybody can write.
+type position struct {
+	file   uint64
+	offset int64
+}
+
+func (p position) before(other position) bool {
+	return p.file < other.file || p.file == other.file && p.offset < other.offset
+}
+
+// ParseLine reads a line without its end, and keeps the text. It returns false if it is not one.
+func ParseLine(text []byte) (l Line, ok bool) {
 	link, ok := parseLink(text)
-	l := &Line{anchor: link.Anchor}
-	if !ok || json.Unmarshal(text, l) != nil {
-		return nil, false
+	if !ok || json.Unmarshal(text, &l) != nil {
+		return Line{}, false
 	}
 	var err error
 	l.at, err = time.Parse(timeLayout, l.Time)
+	l.Text, l.anchor = text, link.Anchor
 	return l, err == nil
 }
 
@@ -67,14 +78,14 @@ const (
 // page. They stay valid while lines are added and files are deleted. A page may have no events although there are more.
 // Page reads from the end, in bounded memory.
 func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next Heads, err error) {
-	m, err := openMerge(r.dir, q.From)
+	m, err := openMerge(ctx, r.dir, q.From, nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer m.close()
 	older := 0
 	for lines := 0; older < maxOlder; lines++ {
-		c, err := m.latest(ctx)
+		c, err := m.latest()
 		if c == nil || err != nil {
 			return entries, nil, err
 		}
@@ -84,7 +95,7 @@ func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next Heads
 		if c.line.at.Before(q.Since) {
 			older++
 		} else if older = 0; q.Wants(c.line) {
-			entries = append(entries, slices.Clone(c.text))
+			entries = append(entries, c.line.Text)
 		}
 		c.line = nil
 	}
@@ -98,10 +109,10 @@ const (
 )
 
 // Tail calls emit with the last n lines of all chains that a filter wants, the oldest first, and then, if it is to
-// follow, with those that are written until ctx ends. The texts are without their ends.
-func Tail(ctx context.Context, dir string, n int, filter *Filter, follow bool, emit func(text []byte, l *Line) error) error {
-	seen := map[uint32]place{}
-	for n = min(n, MaxTail); ; n = -1 {
+// follow, with those that are written until ctx ends.
+func Tail(ctx context.Context, dir string, n int, filter *Filter, follow bool, emit func(*Line) error) error {
+	seen := map[uint32]position{} // the newest line of each chain
+	for n = min(n, MaxTail); ; n = math.MaxInt {
 		if err := tail(ctx, dir, n, filter, seen, emit); err != nil || !follow {
 			return err
 		}
@@ -113,108 +124,81 @@ func Tail(ctx context.Context, dir string, n int, filter *Filter, follow bool, e
 	}
 }
 
-// tail emits the last n lines, or all that are behind the places that were seen if n is negative, and moves these.
-func tail(ctx context.Context, dir string, n int, filter *Filter, seen map[uint32]place, emit func(text []byte, l *Line) error) error {
-	m, err := openMerge(dir, nil)
+// tail emits the last n lines behind those that were seen, and moves these.
+func tail(ctx context.Context, dir string, n int, filter *Filter, seen map[uint32]position, emit func(*Line) error) error {
+	m, err := openMerge(ctx, dir, nil, seen)
 	if err != nil {
 		return err
 	}
 	defer m.close()
-	var found []*backChain
-	newest := map[uint32]place{}
-	for n < 0 || len(found) < n || len(newest) < len(m.chains) {
-		c, err := m.latest(ctx)
-		if err != nil {
-			return err
+	var found []*Line
+	c, err := m.latest()
+	for _, c := range m.chains {
+		if c.line != nil {
+			seen[c.chain] = c.line.place
 		}
-		if c == nil {
-			break
-		}
-		if _, ok := newest[c.chain]; !ok {
-			newest[c.chain] = c.at
-		}
-		if n < 0 && !seen[c.chain].before(c.at) {
-			c.end()
-			continue
-		}
-		if (n < 0 || len(found) < n) && filter.Wants(c.line) {
-			found = append(found, &backChain{line: c.line, text: c.text})
+	}
+	for ; c != nil && err == nil && len(found) < n; c, err = m.latest() {
+		if filter.Wants(c.line) {
+			found = append(found, c.line)
 		}
 		c.line = nil
 	}
-	for _, f := range slices.Backward(found) {
-		if err := emit(f.text, f.line); err != nil {
-			return err
+	for _, l := range slices.Backward(found) {
+		if err == nil {
+			err = emit(l)
 		}
 	}
-	for chain, at := range newest {
-		seen[chain] = at
-	}
-	return nil
-}
-
-// place is where a line begins in a chain. It does not rely on numbers, which anybody can write.
-type place struct {
-	file   uint64
-	offset int64
-}
-
-func (p place) before(other place) bool {
-	return p.file < other.file || p.file == other.file && p.offset < other.offset
+	return err
 }
 
 // merge reads all chains backward, the newest line first.
-type merge struct{ chains []*backChain }
+type merge struct{ chains []*mergedChain }
 
-// backChain reads a chain backward.
-type backChain struct {
+type mergedChain struct {
 	chain uint32
-	limit uint64    // the greatest number
-	files []logFile // to be read, the last first
-	file  *os.File
-	lines *backward
 	line  *Line // the next one; nil if it was not read yet
-	text  []byte
-	at    place
+	pull  func() (*Line, error, bool)
+	stop  func()
 }
 
-// openMerge begins with the lines of from, or at the end if that is nil.
-func openMerge(dir string, from Heads) (*merge, error) {
-	var list chainList
-	var none *Key
-	if readSealed(listPath(dir), none, &list) != nil {
-		list.Chains, _ = listChains(dir) // at least something is shown
+// openMerge begins with the lines of from, or at the end if that is nil, and ends before those that were seen.
+func openMerge(ctx context.Context, dir string, from Heads, seen map[uint32]position) (*merge, error) {
+	chains, err := listChains(dir)
+	if err != nil {
+		return nil, err
 	}
 	m := &merge{}
-	for _, chain := range list.Chains {
+	list, listErr := readList(dir, nil)
+	for _, chain := range chains {
 		limit := uint64(math.MaxUint64)
-		if i := slices.IndexFunc(from, func(a Anchor) bool { return a.Chain == chain }); i >= 0 {
+		i := slices.IndexFunc(from, func(a Anchor) bool { return a.Chain == chain })
+		switch {
+		case listErr == nil && chain > list.Chains, from != nil && i < 0:
+			continue // it is of another log; its lines were all read, or it did not exist
+		case i >= 0:
 			limit = from[i].Seq
-		} else if from != nil {
-			continue // its lines were all read, or it did not exist
 		}
-		h, _ := readHead(dir, chain, none) // without one, all files are shown
-		files, err := listFiles(dir, chain, h.From.Seq)
-		if err != nil {
-			return nil, err
-		}
-		m.chains = append(m.chains, &backChain{chain: chain, limit: limit, files: files})
+		pull, stop := iter.Pull2(linesBackward(ctx, dir, chain, limit, seen[chain]))
+		m.chains = append(m.chains, &mergedChain{chain: chain, pull: pull, stop: stop})
 	}
 	return m, nil
 }
 
 func (m *merge) close() {
 	for _, c := range m.chains {
-		c.end()
+		c.stop()
 	}
 }
 
 // latest returns the chain with the newest line, until that line is taken; nil after the last one. Each chain keeps
 // its own order, whatever its clock said.
-func (m *merge) latest(ctx context.Context) (latest *backChain, err error) {
+func (m *merge) latest() (latest *mergedChain, err error) {
 	for _, c := range m.chains {
-		if err := c.read(ctx); err != nil {
-			return nil, err
+		if c.line == nil {
+			if c.line, err, _ = c.pull(); err != nil {
+				return nil, err
+			}
 		}
 		if c.line != nil && (latest == nil || c.line.Time >= latest.line.Time) {
 			latest = c
@@ -233,48 +217,50 @@ func (m *merge) next() (next Heads) {
 	return next
 }
 
-// read reads the next line, unless it was read already.
-func (c *backChain) read(ctx context.Context) error {
-	for c.line == nil && (c.lines != nil || len(c.files) > 0) {
-		if c.lines == nil {
-			f := c.files[len(c.files)-1]
-			if f.first > c.limit {
-				c.files = c.files[:len(c.files)-1]
+// linesBackward yields the lines of a chain from a number down, to the one behind after.
+func linesBackward(ctx context.Context, dir string, chain uint32, limit uint64, after position) iter.Seq2[*Line, error] {
+	return func(yield func(*Line, error) bool) {
+		h, _ := readHead(dir, chain, nil, "") // without one, all files are shown
+		files, err := listFiles(dir, chain, max(h.Pruned+1, after.file))
+		for _, f := range slices.Backward(files) {
+			var first Line
+			if err == nil && limit < math.MaxUint64 {
+				first, err = firstLine(f)
+			}
+			if err == nil && first.Seq > limit {
 				continue
 			}
-			var err error
-			if c.file, err = openRegular(f.path); errors.Is(err, fs.ErrNotExist) { // deleted in the meantime
-				c.files = nil
-				return nil
+			more := true
+			if err == nil {
+				more, err = f.backward(ctx, func(l *Line) bool {
+					return l.Chain != chain || l.Seq > limit || after.before(l.place) && yield(l, nil)
+				})
 			}
-			if err != nil {
-				return err
+			if err != nil || !more {
+				break
 			}
-			c.lines, c.at.file = &backward{file: c.file, at: f.size}, f.first
 		}
-		text, start, err := c.lines.next()
-		if errors.Is(err, io.EOF) {
-			_ = c.file.Close() // it was only read
-			c.lines, c.files = nil, c.files[:len(c.files)-1]
-			continue
-		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return fmt.Errorf("audit: %w", err)
-		}
-		if link, _ := parseLink(text); link.Seq > c.limit {
-			continue
-		}
-		if l, ok := ParseLine(text); ok && l.Chain == c.chain {
-			c.line, c.text, c.at.offset = l, text, start
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // deleted in the meantime
+			yield(nil, err)
 		}
 	}
-	return nil
 }
 
-// end reads no more of the chain.
-func (c *backChain) end() {
-	if c.lines != nil {
-		_ = c.file.Close() // it was only read
+// backward calls each with the lines of a file, the last first, until it returns false.
+func (f logFile) backward(ctx context.Context, each func(*Line) bool) (more bool, err error) {
+	file, err := openRegular(f.path)
+	if err != nil {
+		return false, err
 	}
-	c.lines, c.files, c.line = nil, nil, nil
+	defer file.Close()
+	for text, err := range backward(file, f.size) {
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return false, fmt.Errorf("audit: %w", err)
+		}
+		l, ok := ParseLine(text.line)
+		if l.place = (position{f.number, text.start}); ok && !each(&l) {
+			return false, nil
+		}
+	}
+	return true, nil
 }

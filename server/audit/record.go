@@ -37,9 +37,7 @@ type record struct {
 	Context   map[string]string `json:"context,omitempty"`
 	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
 	Facts     map[string]string `json:"facts,omitempty"`
-	Torn      *torn             `json:"torn,omitempty"` // of audit.torn: what stands before it and is no line
 	Lost      uint64            `json:"lost,omitempty"` // of audit.resumed: events that may not be here
-	Of        string            `json:"of,omitempty"`   // where the line was that retention deleted, as CHAIN:SEQ
 }
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"

@@ -46,8 +46,9 @@ func TestAlteredWhileItRuns(t *testing.T) {
 			require.NoError(t, open(t, path, options).Record(t.Context(), use(10)))
 			require.Equal(t, 1, told, "%s: once", name)
 			all := lines(t, path)
-			require.Equal(t, 6.0, all[len(all)-5]["seq"], name)
-			require.Equal(t, []any{"audit.altered", "critical"}, []any{all[len(all)-5]["action"], all[len(all)-5]["severity"]})
+			require.Equal(t, 9.0, all[len(all)-2]["seq"], name)
+			last := all[len(all)-1]
+			require.Equal(t, []any{2.0, "audit.altered", "critical", map[string]any{"from": "1:5"}}, []any{last["chain"], last["action"], last["severity"], last["facts"]})
 			require.NotNil(t, verify(t, path).Fault, name)
 		}
 	}

@@ -1,158 +1,220 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 )
 
-// batch is the objects of one Record, one a line.
-type batch struct {
-	objects []byte
+const (
+	maxQueued  = 256 // requests that wait for the writer; others wait to be queued
+	maxGroup   = 256 // requests that are written at once
+	keptBuffer = 1 << 20
+)
+
+// request is the events of one Record.
+type request struct {
+	objects [2][]byte // JSON, each followed by a newline, for the two chains of a process
 	events  int
 	sync    bool // they must be on the disk
+	done    chan error
+	timer   *time.Timer
 }
 
-// group is the batches that are written at once: those that came while the ones before were written.
-type group struct {
-	batch
-	timer *time.Timer
-	once  sync.Once
-	done  chan struct{} // closed when it was written, or timed out
-	err   error         // valid then
-}
+// requests keeps the memory of requests that were answered.
+var requests = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &request{done: make(chan error, 1), timer: timer}
+}}
 
-// end wakes all that wait, once.
-func (g *group) end(err error) {
-	g.once.Do(func() {
-		g.err = err
-		close(g.done)
-	})
-}
-
-// join adds a batch to the group that gathers, and begins one if necessary. A group that timed out before the
-// writer took it does not grow: the log cannot be written.
-func (f *File) join(b batch) (*group, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return nil, fmt.Errorf("%w: it was closed", ErrUnavailable)
-	}
-	g := f.gathering
-	if g == nil {
-		g = &group{batch: batch{objects: f.spare}, done: make(chan struct{})}
-		g.timer = time.AfterFunc(f.options.Timeout, func() { g.end(fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)) })
-		f.gathering, f.spare = g, nil
-		select {
-		case f.wake <- struct{}{}:
-		default: // the writer has not looked since the last one
+// newRequest encodes the events that are to be recorded, and decides whether they must be synced.
+func (f *File) newRequest(events []Event) *request {
+	r := requests.Get().(*request)
+	r.objects[0], r.objects[1], r.events, r.sync = r.objects[0][:0], r.objects[1][:0], 0, false
+	for i := range events {
+		e := &events[i]
+		if e.Action.ordinary() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
+			continue
 		}
+		to := &r.objects[0]
+		if e.Action.lasting() {
+			to = &r.objects[1]
+		}
+		*to = f.appendObject(*to, e)
+		r.events++
+		r.sync = r.sync || f.options.Sync == SyncAll || f.options.Sync == SyncNotable && e.Severity() != Info
+	}
+	return r
+}
+
+// submit waits until the writer has written a request. The request must not be used afterwards.
+func (f *File) submit(r *request) error {
+	if busy := f.busy.Load(); busy > 0 && time.Since(f.opened)-time.Duration(busy) > f.options.Timeout {
+		return fmt.Errorf("%w: the disk hangs", ErrUnavailable)
+	}
+	r.timer.Reset(f.options.Timeout)
+	select {
+	case f.queue <- r:
+	case <-f.closing:
+		return fmt.Errorf("%w: it was closed", ErrUnavailable)
+	case <-r.timer.C:
+		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
 	}
 	select {
-	case <-g.done:
+	case err := <-r.done:
+		r.timer.Stop()
+		requests.Put(r)
+		return err
+	case <-f.ended:
+	case <-r.timer.C:
+		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
+	}
+	select {
+	case err := <-r.done: // the last group
+		return err
 	default:
-		g.objects, g.events, g.sync = append(g.objects, b.objects...), g.events+b.events, g.sync || b.sync
-	}
-	return g, nil
-}
-
-// take returns the group that gathers, and closes it to others; nil if no caller waits.
-func (f *File) take() *group {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	g := f.gathering
-	f.gathering = nil
-	return g
-}
-
-// wrote publishes the last line, and keeps the memory of a group for a later one.
-func (f *File) wrote(objects []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.written = f.chain.head(); cap(objects) <= keptBuffer {
-		f.spare = objects[:0]
+		return fmt.Errorf("%w: it was closed", ErrUnavailable)
 	}
 }
 
-// namingInterval bounds how often lines name the heads of other chains, and so the memory that verifying takes.
-const namingInterval = time.Minute
-
-// writer is the one goroutine that writes a chain, a group at a time, so that many requests share a write and a sync.
+// writer is the one goroutine that writes the chains of a process. It writes the requests that wait together, so that
+// they share a write and a sync.
 type writer struct {
 	*File
-	failing bool      // the last write failed
-	lost    uint64    // events since then that may not be in the log
-	named   *string   // the heads of other chains that a line named last
-	namedAt time.Time // when
+	group   []*request
+	failing bool   // the last write failed
+	lost    uint64 // events since then that may not be in the log
 }
 
 func (f *File) write() {
 	defer close(f.ended)
 	w := writer{File: f}
-	for open := true; open; {
-		_, open = <-f.wake
-		w.group()
+	for {
+		select {
+		case r := <-f.queue:
+			w.serve(r)
+		case <-f.closing:
+			for {
+				select {
+				case r := <-f.queue:
+					w.serve(r)
+				default:
+					return
+				}
+			}
+		}
 	}
 }
 
-// group commits what gathered, and wakes all that wait.
-func (w *writer) group() {
+// serve writes a request together with those that wait by now.
+func (w *writer) serve(r *request) {
+	w.busy.Store(int64(time.Since(w.opened)))
 	runtime.Gosched() // goroutines that are about to record come into the group
-	g := w.take()
-	if g == nil {
-		return
+	w.group = append(w.group[:0], r)
+	for more := true; more && len(w.group) < maxGroup; {
+		select {
+		case r := <-w.queue:
+			w.group = append(w.group, r)
+		default:
+			more = false
+		}
 	}
-	err := w.commit(&g.batch)
-	w.remember(err, g.events)
-	g.timer.Stop()
-	w.wrote(g.objects)
-	g.end(err)
+	err := w.commit()
+	w.remember(err)
+	w.busy.Store(0)
+	for _, r := range w.group {
+		r.done <- err
+	}
 }
 
-// commit writes a group in one call.
-func (w *writer) commit(b *batch) error {
-	objects := b.objects
+// commit writes a group: one call for each chain that it has lines for.
+func (w *writer) commit() error {
+	var objects [2][][]byte
+	sync := w.failing && w.options.Sync != SyncLater
 	if w.failing {
 		r := newRecord(&Event{Action: auditResumed})
 		r.Lost = w.lost
-		objects = append(append(r.object(), '\n'), objects...)
+		objects[0] = append(objects[0], r.object())
 	}
-	c := w.chain
-	if c.headLost = w.headLost.Swap(false) || c.headLost; len(objects) == 0 && !c.headLost {
-		return nil
+	for _, r := range w.group {
+		sync = sync || r.sync
+		for i := range objects {
+			if len(r.objects[i]) > 0 {
+				objects[i] = append(objects[i], r.objects[i])
+			}
+		}
 	}
-	heads, others := "", w.others.Load()
-	if others != nil && others != w.named && len(objects) > 0 && time.Since(w.namedAt) >= namingInterval {
-		heads = *others
+	var errs [2]error
+	altered := false
+	for i, c := range w.chains {
+		if len(objects[i]) > 0 || altered {
+			errs[i] = c.check()
+		}
+		if c.altered {
+			altered = true
+			r := newRecord(alteredEvent(c.written().Head))
+			objects[1] = append([][]byte{r.object()}, objects[1]...)
+		}
 	}
-	rotated, err := c.write(objects, heads)
-	if rotated {
-		w.keeper.rotated()
-	}
-	if err == nil && heads != "" {
-		w.named, w.namedAt = others, time.Now()
-	}
-	if err == nil && (b.sync || w.failing && w.options.Sync != SyncLater) {
-		err = c.file.Sync()
+	err := errors.Join(errs[:]...)
+	for i, c := range w.chains {
+		if err == nil && len(objects[i]) > 0 {
+			err = w.append(c, objects[i], sync)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	for _, c := range w.chains {
+		if c.altered {
+			c.altered = false
+			w.reportAltered()
+		}
+	}
 	return nil
 }
 
+func (w *writer) append(c *chain, objects [][]byte, sync bool) error {
+	rotated, err := c.write(objects)
+	if rotated {
+		w.keeper.rotated()
+	}
+	if err == nil && sync {
+		err = c.file.Sync()
+	}
+	return err
+}
+
+// alteredEvent says that lines behind the last known one, or the head that named it, are missing or changed.
+func alteredEvent(last Anchor) *Event {
+	return &Event{Action: auditAltered, Facts: Facts{FactFrom: strconv.FormatUint(uint64(last.Chain), 10) + ":" + strconv.FormatUint(last.Seq, 10)}}
+}
+
+// reportAltered writes to the server's log, because the audit log may be out of reach.
+func (f *File) reportAltered() {
+	f.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify")
+	if f.options.OnAltered != nil {
+		f.options.OnAltered()
+	}
+}
+
 // remember writes to the server's log when the state changes, not with every event.
-func (w *writer) remember(err error, events int) {
+func (w *writer) remember(err error) {
 	switch {
 	case err != nil && !w.failing:
 		w.options.Log.Error("the audit log cannot be written", "error", err)
 	case err == nil && w.failing:
 		w.options.Log.Warn("the audit log is written again", "lost", w.lost)
 	}
-	if w.failing = err != nil; w.failing {
-		w.lost += uint64(events)
-	} else {
+	if w.failing = err != nil; !w.failing {
 		w.lost = 0
+		return
+	}
+	for _, r := range w.group {
+		w.lost += uint64(r.events)
 	}
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
@@ -83,13 +85,7 @@ func read(t *testing.T, dir string) (lines []record, broken int) {
 	return lines, broken
 }
 
-var testKey = func() *Key {
-	k, err := newKey(make([]byte, keySize))
-	if err != nil {
-		panic(err)
-	}
-	return k
-}()
+var testKey = NewKey(new(secret.Key))
 
 func startFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 	t.Helper()
@@ -109,7 +105,7 @@ func newFaulty(t *testing.T, d *faults, options Options) (*File, string) {
 	return f, path
 }
 
-// newWriter is one whose groups the test makes itself.
+// newWriter is one that the test runs itself.
 func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 	t.Helper()
 	options.Timeout = time.Minute
@@ -121,17 +117,15 @@ func newWriter(t *testing.T, d *faults, options Options) (*writer, string) {
 // record records events by a group of their own.
 func (w *writer) record(t *testing.T, events ...Event) {
 	t.Helper()
-	g, err := w.join(w.batch(nil, events))
-	require.NoError(t, err)
-	w.group()
-	<-g.done
-	require.NoError(t, g.err)
+	r := w.newRequest(events)
+	w.serve(r)
+	require.NoError(t, <-r.done)
 }
 
 var opened = Event{Action: KeyOpen, Class: classify.PHI, RequestID: "one"}
 
-// A disk that was full and has room again: the line that it cut short is ended, the gap is told, and what
-// follows is whole.
+// A disk that was full and has room again: the line that it cut short ends its file, the gap is told, and the next file
+// goes on.
 func TestRecovery(t *testing.T) {
 	d := &faults{}
 	f, path := startFaulty(t, d, Options{})
@@ -147,13 +141,15 @@ func TestRecovery(t *testing.T) {
 
 	lines, broken := read(t, path)
 	require.Equal(t, 1, broken)
-	require.Len(t, lines, 4)
-	require.Equal(t, "audit.torn", lines[1].Action)
-	require.EqualValues(t, 10+len(" \n"), lines[1].Torn.Bytes)
-	require.Equal(t, "audit.resumed", lines[2].Action)
-	require.EqualValues(t, 3, lines[2].Lost)
-	require.Equal(t, Notice, lines[2].Severity)
-	require.Equal(t, "key.open", lines[3].Action)
+	require.Len(t, lines, 3)
+	require.Equal(t, "audit.resumed", lines[1].Action)
+	require.EqualValues(t, 3, lines[1].Lost)
+	require.Equal(t, Notice, lines[1].Severity)
+	require.Equal(t, "key.open", lines[2].Action)
+	v, err := Verify(t.Context(), path, testKey, nil, nil)
+	require.NoError(t, err)
+	require.Nil(t, v.Fault)
+	require.Equal(t, []string{"1/00000000000000000001.log:2"}, v.Chains[0].Torn)
 }
 
 // A disk that hangs delays callers up to the time-out, and all that waited are refused.
@@ -172,11 +168,13 @@ func TestHangingDisk(t *testing.T) {
 	wg.Wait()
 	require.Less(t, time.Since(begin), time.Minute)
 	require.ErrorIs(t, f.Record(t.Context(), opened), ErrUnavailable)
-	waiting := len(f.gathering.objects)
+	waiting := len(f.queue)
+	begin = time.Now()
 	for range 1000 {
 		require.ErrorIs(t, f.Record(t.Context(), opened), ErrUnavailable)
 	}
-	require.Len(t, f.gathering.objects, waiting, "what nobody waits for any more does not grow")
+	require.Less(t, time.Since(begin), 30*time.Second, "no caller waits for a disk that hangs already")
+	require.Len(t, f.queue, waiting, "what nobody waits for any more does not grow")
 	close(d.hang)
 	require.Eventually(t, func() bool { return f.Record(t.Context(), opened) == nil }, time.Minute, time.Millisecond)
 }
@@ -199,7 +197,7 @@ func TestSync(t *testing.T) {
 		require.Equal(t, c.rest, record(Event{Action: KeyOpen, Code: "authentication_failed"}))
 		record(opened)
 		require.NoError(t, w.keeper.note())
-		require.EqualValues(t, 4, w.keeper.head.Head.Seq, "the rest follows")
+		require.EqualValues(t, 4, w.keeper.heads[0].Head.Seq, "the rest follows")
 	}
 }
 
@@ -207,16 +205,16 @@ func TestSync(t *testing.T) {
 func TestGroups(t *testing.T) {
 	d := &faults{}
 	w, path := newWriter(t, d, Options{Sync: SyncAll})
-	var groups []*group
-	for range 11 {
-		g, err := w.join(w.batch(nil, []Event{opened}))
-		require.NoError(t, err)
-		groups = append(groups, g)
+	var all []*request
+	for range 10 {
+		r := w.newRequest([]Event{opened})
+		w.queue <- r
+		all = append(all, r)
 	}
-	w.group()
-	for _, g := range groups {
-		<-g.done
-		require.NoError(t, g.err)
+	all = append(all, w.newRequest([]Event{opened}))
+	w.serve(all[10])
+	for _, r := range all {
+		require.NoError(t, <-r.done)
 	}
 	require.Equal(t, 1, d.syncs)
 	lines, broken := read(t, path)
@@ -252,7 +250,7 @@ func TestGathers(t *testing.T) {
 func TestNobodyWaitsForTheHead(t *testing.T) {
 	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
 	head := func() uint64 {
-		h, err := readHead(path, 1, testKey)
+		h, err := readHead(path, 1, nil, "")
 		require.NoError(t, err)
 		return h.Head.Seq
 	}
@@ -262,7 +260,7 @@ func TestNobodyWaitsForTheHead(t *testing.T) {
 	require.NoError(t, w.keeper.note())
 	require.EqualValues(t, 2, head())
 	w.record(t, opened)
-	file := w.chain.current.path
+	file := w.chains[0].current.path
 	require.NoError(t, os.Rename(file, file+".kept"))
 	require.NoError(t, os.Symlink("/dev/full", file)) // which cannot be synced
 	require.Error(t, w.keeper.note())
@@ -277,7 +275,7 @@ func TestNobodyWaitsForTheHead(t *testing.T) {
 func TestNotedWhenMoved(t *testing.T) {
 	w, path := newWriter(t, &faults{}, Options{Sync: SyncLater})
 	w.record(t, opened, opened)
-	require.NoError(t, os.Rename(w.chain.current.path, path+".moved"))
+	require.NoError(t, os.Rename(w.chains[0].current.path, path+".moved"))
 	require.NoError(t, w.keeper.note())
 	w.release()
 	told := false
@@ -286,8 +284,9 @@ func TestNotedWhenMoved(t *testing.T) {
 	require.NoError(t, next.Record(t.Context(), opened))
 	require.NoError(t, next.Close())
 	require.True(t, told)
-	lines, _ := read(t, path)
-	require.Equal(t, "audit.altered", lines[0].Action)
+	recorded, err := os.ReadFile(newLogFile(path, 2, 1).path)
+	require.NoError(t, err)
+	require.Contains(t, string(recorded), `"action":"audit.altered"`)
 }
 
 // TestEveryStep: a process that is killed between any two steps leaves a log that verifies, and that the next process
@@ -316,12 +315,17 @@ func TestEveryStep(t *testing.T) {
 	require.NoError(t, f.Close())
 	require.NoError(t, os.RemoveAll(path))
 	require.NoError(t, os.MkdirAll(path, 0o700))
-	require.NoError(t, writeSealed(listPath(path), key, &chainList{}))
+	list := logList{Log: "log", Key: hex.EncodeToString(key.id[:])}
+	require.NoError(t, writeSealed(listPath(path), key, &list))
 	check("the list was made")
-	for _, step := range []string{"directory", "head"} {
-		require.NoError(t, os.MkdirAll(chainDir(path, 2), 0o700))
-		if step == "head" {
-			require.NoError(t, writeSealed(headPath(path, 2), key, &head{Head: Anchor{Chain: 2}, File: 1}))
+	list, err = readList(path, key)
+	require.NoError(t, err)
+	for _, step := range []string{"directory", "head", "heads"} {
+		for chain := uint32(3); chain <= 4 && (chain == 3 || step == "heads"); chain++ {
+			require.NoError(t, os.MkdirAll(chainDir(path, chain), 0o700))
+			if origin := (Anchor{Chain: chain, MAC: key.sealMAC([]byte(list.Log))}); step != "directory" {
+				require.NoError(t, writeSealed(headPath(path, chain), key, &head{Log: list.Log, place: place{Head: origin, File: 1}, From: origin}))
+			}
 		}
 		check("a chain's " + step)
 	}
@@ -330,9 +334,14 @@ func TestEveryStep(t *testing.T) {
 		require.NoError(t, err)
 		return &writer{File: f}
 	}
+	other := start() // which begins the chains 3 and 4
 	w := start()
-	require.NoError(t, w.chain.file.Sync())
-	require.NoError(t, os.WriteFile(newLogFile(path, 1, w.chain.at.Seq+1).path, nil, 0o600))
+	w.release()
+	other.release()
+	check("the chains were begun")
+	w = start()
+	require.NoError(t, w.chains[0].file.Sync())
+	require.NoError(t, os.WriteFile(newLogFile(path, 1, w.chains[0].current.number+1).path, nil, 0o600))
 	w.release()
 	check("another file was begun")
 	w = start()
@@ -343,35 +352,20 @@ func TestEveryStep(t *testing.T) {
 	check("lines in several files were not noted")
 
 	// What pruneFile does with the oldest file, step by step.
-	prune := func() (w *writer, at Anchor, file logFile, ends []byte) {
-		w = start()
-		var files []logFile
-		for len(files) < 3 {
-			w.record(t, opened, Event{Action: KeyDestroy, Tenant: "t"})
-			var err error
-			files, err = listFiles(path, 1, w.keeper.head.From.Seq)
-			require.NoError(t, err)
-		}
-		require.NoError(t, w.keeper.note())
-		walked := walk{linker: key.newLinker(), at: w.keeper.head.from()}
-		ends, err := readEnds(&walked, files[0])
+	w = start()
+	h := w.keeper.heads[0]
+	var files []logFile
+	for len(files) < 3 {
+		w.record(t, opened, opened, opened)
+		files, err = listFiles(path, 1, h.Pruned+1)
 		require.NoError(t, err)
-		require.NotEmpty(t, ends)
-		return w, walked.at, files[0], ends
 	}
-	w, _, _, _ = prune()
-	release, err := lockKept(path, key)
+	require.NoError(t, w.keeper.note())
+	check2 := reader{key.newLinker(), h.From}
+	_, err = check2.read(t.Context(), files[0], 0, func([]byte) {})
 	require.NoError(t, err)
-	release()
-	w.release()
-	check("the chain of what is kept was begun")
-	w, _, _, ends := prune()
-	require.NoError(t, w.keeper.keep(ends))
-	w.release()
-	check("the ends were kept")
-	w, at, file, _ := prune()
-	w.keeper.head.From, w.keeper.head.Pruned = at, file.first
-	require.NoError(t, w.keeper.writeHead())
+	h.From, h.Pruned = check2.at, files[0].number
+	require.NoError(t, w.keeper.writeHead(h))
 	w.release()
 	check("the head says that the file is deleted")
 }
@@ -383,10 +377,10 @@ func TestLostSyncs(t *testing.T) {
 	w, path := newWriter(t, &faults{}, options)
 	w.record(t, opened)
 	require.NoError(t, w.keeper.note())
-	synced := w.chain.current.size
+	synced := w.chains[0].end
 	w.record(t, opened, opened)
 	w.release()
-	file := w.chain.current.path
+	file := w.chains[0].current.path
 	whole, err := os.ReadFile(file)
 	require.NoError(t, err)
 	head, err := os.ReadFile(headPath(path, 1))
@@ -395,6 +389,7 @@ func TestLostSyncs(t *testing.T) {
 		for _, zeros := range []int{0, 100} {
 			require.NoError(t, os.WriteFile(file, append(slices.Clone(whole[:size]), make([]byte, zeros)...), 0o600))
 			require.NoError(t, os.WriteFile(headPath(path, 1), head, 0o600))
+			require.NoError(t, os.RemoveAll(newLogFile(path, 1, 2).path))
 			f, err := Open(path, testKey, options)
 			require.NoError(t, err)
 			require.NoError(t, f.Record(t.Context(), opened))

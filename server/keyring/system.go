@@ -38,6 +38,33 @@ func (r *Keyring) System(ctx context.Context) (*System, error) {
 	return &r.system, nil
 }
 
+// FindSystem is System, but returns nil if there is no system document, instead of making one.
+func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
+	if r.system.tenant.state.Load() == nil {
+		if content, err := r.store.Get(ctx, keystore.Keysets, systemID); err != nil || content == nil {
+			return nil, err
+		}
+	}
+	return r.System(ctx)
+}
+
+// Find returns the key of a use with an id, be it the primary or a former one. It returns envelope.ErrUnknownKey if there is none.
+// The key stays the keyring's: it must not be cleared.
+func (s *System) Find(use format.Use, id format.KeyID) (*secret.Key, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys, err := s.load(use)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if key.ID() == id {
+			return key, nil
+		}
+	}
+	return nil, envelope.ErrUnknownKey
+}
+
 // Key returns the key of a use: envelope.UseTokens, UseShreds or UseAudit. It is made at first use, and is durable before
 // this returns. The key stays the keyring's: it must not be cleared.
 func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
@@ -111,14 +138,12 @@ func (r *Keyring) shredKey(ctx context.Context) (*secret.Key, error) {
 
 // shredKeys returns the keys by which shred records are verified. It makes no system document: there are no keys without one.
 func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
-	if r.system.tenant.state.Load() == nil {
-		if content, err := r.store.Get(ctx, keystore.Keysets, systemID); err != nil || content == nil {
-			return []*secret.Key{}, err
-		}
-	}
-	s, err := r.System(ctx)
+	s, err := r.FindSystem(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s == nil {
+		return []*secret.Key{}, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -186,22 +187,21 @@ func TestForgedShredding(t *testing.T) {
 	populate(t, r, 2)
 	require.NoError(t, r.Shred(t.Context(), "tenant-0"))
 	path := filepath.Join(s.dir, "audit")
-	key, err := audit.ReadKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
-	require.NoError(t, err)
+	key := audit.NewKey(new(secret.Key))
 	shredded := &recovery.Endings{}
 	require.NoError(t, shredded.AddLog(t.Context(), path, key))
 	require.Len(t, shredded.IDs, 1)
 	require.True(t, says(t, r, shredded, "tenant-0"))
 
-	file := filepath.Join(path, "1", "00000000000000000001.log")
+	file := filepath.Join(path, "2", "00000000000000000001.log") // of what outlives retention
 	good, err := os.ReadFile(file)
 	require.NoError(t, err)
 	const forged = `"time":"2026-11-30T00:00:00.000Z","severity":"notice","action":"tenant.shred","outcome":"ok","tenant":"tenant-1"`
 	for name, text := range map[string]string{
 		"without a chain": "{" + forged + "}\n",
-		"with a MAC":      fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
+		"with a MAC":      fmt.Sprintf("{\"v\":1,\"chain\":2,\"seq\":%d,%s,\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, forged, 1),
 		"behind zeros":    strings.Repeat("\x00", 2<<20) + "{" + forged + "}\n",
-		"of a key":        fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,%s,\"keyId\":\"%064x\",\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, strings.Replace(forged, "tenant.shred", "key.destroy", 1), 7, 1),
+		"of a key":        fmt.Sprintf("{\"v\":1,\"chain\":2,\"seq\":%d,%s,\"keyId\":\"%064x\",\"mac\":\"%064x\"}\n", bytes.Count(good, []byte("\n"))+1, strings.Replace(forged, "tenant.shred", "key.destroy", 1), 7, 1),
 		"changed":         "",
 	} {
 		log := append(bytes.Clone(good), text...)

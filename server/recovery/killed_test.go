@@ -20,6 +20,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -100,8 +101,7 @@ func TestVictim(t *testing.T) {
 
 // logged is a() with an audit log on the disk.
 func (s *site) logged(t *testing.T) *recovery.Recovery {
-	key, err := audit.OpenKey(t.Context(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
-	require.NoError(t, err)
+	key := audit.NewKey(new(secret.Key))
 	log, err := audit.Open(filepath.Join(s.dir, "audit"), key, audit.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
@@ -270,12 +270,11 @@ func TestKilledShred(t *testing.T) {
 		openAll(t, after, all[:said], "key_destroyed")
 		openAll(t, after, all[min(said+1, len(all)):], "")
 
-		key, err := audit.ReadKey(context.Background(), filepath.Join(s.dir, "audit.key"), to(t, urlA).All()[0])
-		require.NoError(t, err)
+		key := audit.NewKey(new(secret.Key))
 		shredded := &recovery.Endings{}
 		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit"), key))
 		s.lose()
-		_, err = s.a().Restore(context.Background(), reading(file), shredded, false)
+		_, err := s.a().Restore(context.Background(), reading(file), shredded, false)
 		require.NoError(t, err)
 		openAll(t, s.a(), all[:said], "key_destroyed")
 		openAll(t, s.a(), all[min(said+1, len(all)):], "")

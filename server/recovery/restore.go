@@ -84,6 +84,38 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
+// System returns the environment's own keys. If the store has none, they are those of a backup, which with restore are written to the
+// store; nil if the backup has none either. It writes nothing before the backup is found whole. The caller calls free after the last
+// use of the keys.
+func (r *Recovery) System(ctx context.Context, file io.ReadSeeker, restore bool) (own *keyring.System, free func(), err error) {
+	ring := r.Ring
+	if own, err = ring.FindSystem(ctx); err != nil || own != nil {
+		return own, func() {}, err
+	}
+	if _, _, err := r.verify(ctx, file, func(string) {}); err != nil {
+		return nil, nil, err
+	}
+	if free = func() {}; !restore {
+		if ring, err = r.dryRing(); err != nil {
+			return nil, nil, err
+		}
+		free = ring.Close
+	}
+	for d, err := range documents(file) {
+		if err == nil && d.Owner == "" {
+			_, _, err = ring.Merge(ctx, d, keyring.Ends{})
+		}
+		if err != nil {
+			free()
+			return nil, nil, err
+		}
+	}
+	if own, err = ring.FindSystem(ctx); err != nil {
+		free()
+	}
+	return own, free, err
+}
+
 // note adds what became of a tenant.
 func (r *Restored) note(c Change, e Ended) {
 	if e.Shredded || e.Keys > 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
@@ -19,8 +20,7 @@ import (
 func TestRestoreAfterRetention(t *testing.T) {
 	s := newSite(t)
 	path := filepath.Join(s.dir, "audit")
-	key, err := audit.OpenKey(t.Context(), path+".key", to(t, urlA).All()[0])
-	require.NoError(t, err)
+	key := audit.NewKey(new(secret.Key))
 	log, err := audit.Open(path, key, audit.Options{MaxSize: 2000, Keep: 1, Sync: audit.SyncLater, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	r := s.a()
