@@ -109,3 +109,42 @@ func TestAuditLogBegins(t *testing.T) {
 	require.FileExists(t, filepath.Join(data, "log.made"))
 	require.Zero(t, again.stop(syscall.SIGTERM))
 }
+
+// TestLogKeyLost: no other key is made beside a log whose key is lost with the keysets, and a restore brings it back before it reads
+// the log.
+func TestLogKeyLost(t *testing.T) {
+	t.Parallel()
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	serving := []string{"serve", "--listen", "127.0.0.1:0", "--data", data}
+	p := serve(t, data, environ...)
+	p.put(p.token, "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	backup := filepath.Join(t.TempDir(), "backup")
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", backup)
+	lose := func() {
+		files, err := filepath.Glob(filepath.Join(data, "keys*")) // and the mark that there were some
+		require.NoError(t, err)
+		for _, file := range append(files, filepath.Join(data, "cache")) {
+			require.NoError(t, os.RemoveAll(file))
+		}
+		require.NoError(t, os.Mkdir(filepath.Join(data, "keys"), 0o700))
+	}
+	lose()
+	for _, args := range [][]string{serving, {"token", "create", "--data", data}, {"audit", "verify", "--data", data}} {
+		for range 2 {
+			require.Contains(t, fails(t, program(t, environ, args...)), "the audit log's key is missing", args)
+		}
+	}
+	restore := []string{"keys", "restore", "--data", data, "--in", backup}
+	require.Contains(t, coffer(t, environ, append(restore, "--dry-run")...), "would change: 1 tenants")
+	require.Contains(t, fails(t, program(t, environ, serving...)), "the audit log's key is missing", "a dry run restores nothing")
+	require.Contains(t, coffer(t, environ, restore...), "changed: 1 tenants")
+	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
+	serve(t, data, environ...)
+
+	other, fresh := t.TempDir(), t.TempDir() // with other keys of the environment
+	require.Zero(t, serve(t, fresh, environ...).stop(syscall.SIGTERM))
+	require.NoError(t, os.CopyFS(filepath.Join(other, "audit"), os.DirFS(filepath.Join(data, "audit"))))
+	require.NoError(t, os.CopyFS(filepath.Join(other, "keys"), os.DirFS(filepath.Join(fresh, "keys"))))
+	require.Contains(t, fails(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", other)), "the audit log's key is missing")
+}
