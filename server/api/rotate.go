@@ -2,14 +2,12 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -136,18 +134,8 @@ func (s *server) change(
 	e.Facts = audit.Facts{audit.FactPhase: audit.PhaseAsked}.With(reason)
 	var record *rotation.Record
 	err = audit.Announce(ctx, s.audit, func(ctx context.Context) (err error) {
-		if record, err = do(ctx, tenant); err == nil {
-			return nil
-		}
-		now, unread := s.rotator.Record(ctx, tenant)
-		switch {
-		case unread != nil:
-			return fmt.Errorf("%w: %w", durable.ErrUnknown, translate(err))
-		case now != nil && now.OrderedBy(c.requestID): // the servers complete what the record says
-			record = now
-			return nil
-		}
-		return translate(err)
+		record, err = do(ctx, tenant)
+		return err
 	}, e)
 	if err != nil {
 		return err

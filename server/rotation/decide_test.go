@@ -1,12 +1,15 @@
 package rotation
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -31,13 +34,9 @@ const worldTTL, worldGrace = 1000, 5000
 func newWorld(seed uint64) *world {
 	w := &world{random: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, id: "a", under: true}
 	w.stops = w.now + worldTTL
-	f := Former{Key: Key{classify.PHI, ID{1}}, NotBefore: w.now + 1 + worldTTL, Compromised: w.random.IntN(2) == 0}
-	if !f.Compromised {
-		f.NotBefore += worldGrace
-	}
-	w.record = Record{
-		ID: "1", State: Reencrypting, Former: []Former{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, Made: true}},
-	}
+	silent := w.now + 1 + worldTTL
+	f := Former{Key: Key{classify.PHI, ID{1}}, Silent: silent, Until: silent + worldGrace, Compromised: w.random.IntN(2) == 0}
+	w.record = Record{ID: "1", Former: []Former{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI}}}
 	return w
 }
 
@@ -61,8 +60,8 @@ func (w *world) pass() {
 func (w *world) visit() {
 	n := &note{failures: map[Failed]int{}}
 	f := &w.record.Former[0]
-	if w.under && w.record.notes(f.Key, w.sweep.Number, w.sweep.Started) {
-		w.record.find(f.Key, w.sweep.Number)
+	if w.under && f.notes(w.sweep.Number, w.sweep.Started) {
+		f.FoundIn = w.sweep.Number
 	}
 	if w.broken {
 		n.failures[Failed{Key: f.Key, Code: "authentication_failed"}] = 1
@@ -91,6 +90,9 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 				w.broken = false
 			}
 			w.pass()
+			if w.random.IntN(30) == 0 {
+				w.record.Former[0].Compromised = true
+			}
 			n := decide(&w.record, &w.sweep, w.now)
 			if destroyed = len(n.destroy) > 0; destroyed {
 				break
@@ -111,15 +113,14 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 			w.pass()
 			p := w.sweep.part("p")
 			p.Done = true
-			w.sweep.judge(w.topology(), "", w.now)
-			w.sweep.end(w.now, nil)
+			w.sweep.end(w.topology(), "", w.now)
 		}
 		f := &w.record.Former[0]
 		require.False(t, w.under, "seed %d", seed)
 		require.Len(t, w.sweep.Last, 2)
 		for _, one := range w.sweep.Last {
 			require.GreaterOrEqual(t, one.Started, w.stops)
-			require.GreaterOrEqual(t, one.Started, f.NotBefore)
+			require.GreaterOrEqual(t, one.Started, f.notBefore())
 			require.Less(t, f.FoundIn, one.Number)
 			require.Less(t, w.record.UnreadableIn, one.Number)
 			require.Equal(t, w.sweep.Topology, one.Topology)
@@ -127,33 +128,99 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 	}
 }
 
-// A key that became compromised while it waited is destroyed without the grace period, but no sweep counts that began
-// before the change was announced.
-func TestCompromisedLater(t *testing.T) {
-	key := Key{classify.PHI, ID{1}}
-	r := &Record{
-		State: Rotating, Former: []Former{{Key: key, NotBefore: 9000, After: 1}},
-		Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, Compromised: true, Epoch: 2}},
+// synced is a view for tests: processes are silent after a second, and the grace period is five.
+func synced(sweep uint64, now int64) view {
+	return view{sweep: sweep, now: now, silence: 1000, grace: 5000}
+}
+
+// keyset is a keyset of the cache with an enabled key of each id. The primary is the first one.
+func keyset(class classify.Class, epoch uint32, primary byte, others ...byte) envelope.Keyset {
+	s := envelope.Keyset{Use: format.UseCache, Class: class, Primaries: []envelope.Primary{{Epoch: epoch, KeyID: format.KeyID{primary}}}}
+	for _, id := range append([]byte{primary}, others...) {
+		s.Keys = append(s.Keys, envelope.Key{ID: format.KeyID{id}, State: envelope.Enabled})
 	}
-	require.True(t, r.notes(key, 5, 100), "a change is announced: it may count")
-	r.made(documentOf(key), 5, 200, 1000, 5000)
-	f := r.former(key)
-	require.Equal(t, Former{Key: key, NotBefore: 1201, After: 5, Compromised: true}, *f)
-	require.False(t, f.counts(5, 1300), "it began before the change was durable")
-	require.False(t, f.counts(6, 1200), "a process may still seal")
-	require.True(t, f.counts(6, 1201))
-	require.False(t, r.notes(key, 5, 1300))
+	slices.SortFunc(s.Keys, func(a, b envelope.Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return s
 }
 
-// documentOf is a document with a former key of the cache that is compromised.
-func documentOf(key Key) *envelope.Document {
-	return &envelope.Document{Keysets: []envelope.Keyset{{
-		Use: format.UseCache, Class: key.Class, Primaries: []envelope.Primary{{Epoch: 3, KeyID: format.KeyID{9}}},
-		Keys: []envelope.Key{{ID: format.KeyID(key.ID), State: envelope.Compromised}, {ID: format.KeyID{9}, State: envelope.Enabled}},
-	}}}
+func documentOf(keysets ...envelope.Keyset) *envelope.Document {
+	return &envelope.Document{Keysets: keysets}
 }
 
-// A server claims a part that nobody holds, or whose holder is dead, and the closing part after all others.
+// A key that becomes compromised while it waits is destroyed without the grace period. Sweeps noted it as soon as no process
+// sealed under it.
+func TestCompromisedLater(t *testing.T) {
+	r := &Record{}
+	r.sync(documentOf(keyset(classify.PHI, 2, 9, 1)), synced(5, 200))
+	key := Key{classify.PHI, ID{1}}
+	require.Equal(t, []Former{{Key: key, Epoch: 2, Silent: 1201, Until: 6201, After: 5}}, r.Former)
+	f := r.Former[0]
+	require.False(t, f.notes(6, 1200), "a process may still seal")
+	require.False(t, f.notes(5, 1201), "it began before the change was durable")
+	require.True(t, f.notes(6, 1201))
+	require.False(t, f.counts(6, 6200))
+	require.True(t, f.counts(6, 6201))
+	d := documentOf(keyset(classify.PHI, 2, 9, 1))
+	d.Keysets[0].Key(format.KeyID{1}).State = envelope.Compromised
+	r.sync(d, synced(7, 3000))
+	require.Equal(t, []Former{{Key: key, Epoch: 2, Silent: 1201, Until: 6201, After: 5, Compromised: true}}, r.Former)
+	require.True(t, r.Former[0].counts(6, 1201))
+}
+
+// A former key waits anew if it may have been the primary in between, and if a clock far ahead dated it.
+func TestFormerAnew(t *testing.T) {
+	r := &Record{}
+	first := func(epoch uint32, now int64, others ...byte) int64 {
+		t.Helper()
+		r.sync(documentOf(keyset(classify.PHI, epoch, 9, others...)), synced(5, now))
+		require.Len(t, r.Former, len(others))
+		return r.Former[0].Silent
+	}
+	require.EqualValues(t, 1001, first(2, 0, 1))
+	require.EqualValues(t, 1001, first(2, 100, 1), "seen again")
+	require.EqualValues(t, 1001, first(3, 200, 1, 2), "another key was the primary in between")
+	require.EqualValues(t, 1301, first(5, 300, 1, 2), "any key was")
+	require.EqualValues(t, 1401, first(2, 400, 1, 2), "the store went back to an earlier state")
+	r.sync(documentOf(keyset(classify.PHI, 3, 1, 2, 9)), synced(5, 500))
+	require.Len(t, r.Former, 2, "a primary is no former key")
+	require.EqualValues(t, 1601, first(4, 600, 1, 2))
+	decades := int64(1) << 41
+	require.Greater(t, first(9, decades, 1, 2), decades)
+	require.EqualValues(t, 1701, first(9, 700, 1, 2), "it was seen by a clock that was ahead")
+}
+
+// An order is in effect as soon as the document says so, whoever wrote that, and is forgotten if that does not happen.
+func TestPending(t *testing.T) {
+	before, after := documentOf(keyset(classify.PHI, 1, 1), keyset(classify.PII, 1, 3)), documentOf(keyset(classify.PHI, 2, 2, 1), keyset(classify.PII, 1, 3))
+	planned, err := plan(&Record{}, before, Order{By: By{Subject: "ada"}}, 0)
+	require.ErrorIs(t, err, ErrFull, "these keysets are none that can be signed")
+	require.Empty(t, planned)
+	for i := range before.Keysets {
+		s := &before.Keysets[i]
+		planned = append(planned, Keyset{Use: s.Use, Class: s.Class, From: ID(s.Primary()), Epoch: 2, By: By{Subject: "ada"}})
+	}
+	r := &Record{Keysets: []Keyset{{Use: format.UseField}}, ID: "done long ago", Ended: 1}
+	r.announce(planned, 100)
+	require.Empty(t, r.sync(before, synced(5, 200)))
+	require.Equal(t, Rotating, decide(r, &Sweep{}, 200).state)
+	require.Equal(t, "done long ago", r.ID)
+
+	late := r.sync(after, synced(6, 300))
+	require.Equal(t, []audit.Event{event(audit.KeyRotate, By{Subject: "ada"}, "", format.UseCache, classify.PHI, ID{2})}, late)
+	require.Len(t, r.Keysets, 1)
+	require.Equal(t, Keyset{Use: format.UseCache, Class: classify.PHI, From: ID{1}, Epoch: 2, After: 6, By: By{Subject: "ada"}}, r.Keysets[0])
+	require.EqualValues(t, []int64{100, 300, 5300, 0}, []int64{r.Begun, r.Rotated, r.Until, r.Ended})
+	require.NotEqual(t, "done long ago", r.ID)
+	require.Len(t, r.Pending.Keysets, 1)
+
+	require.Empty(t, r.sync(after, synced(7, 100+retry+1)))
+	require.Nil(t, r.Pending)
+	require.Equal(t, Reencrypting, decide(r, &Sweep{Number: 7}, 500).state)
+	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, Swept: 7}, 500).state)
+	require.Equal(t, "ada", r.Former[0].By.Subject)
+}
+
+// A server claims a part that nobody holds, or whose holder is dead.
 func TestClaim(t *testing.T) {
 	s := &Sweep{}
 	require.Nil(t, s.claim("me", nil))
@@ -177,12 +244,7 @@ func TestClaim(t *testing.T) {
 	s.Parts[0].Done, dead["1"] = true, false
 	require.Nil(t, s.claim("c", free), "the other part is not done")
 	s.Parts[1].Done = true
-	claim("c")
-	require.Equal(t, "c", s.Closing.Holder)
-	require.Nil(t, s.claim("a", free))
-	dead[""] = true
-	claim("a")
-	require.Equal(t, "a", s.Closing.Holder)
+	require.Nil(t, s.claim("c", free), "all are done")
 }
 
 // Each thing that makes a sweep incomplete does so, and the complete sweeps before it count no more if the topology changed.
@@ -210,14 +272,13 @@ func TestJudge(t *testing.T) {
 			if c.fault != "" {
 				s.fault(c.fault)
 			}
-			s.judge(c.end, c.apart, 1_010_000)
-			s.end(1_020_000, nil)
+			s.end(c.end, c.apart, 1_020_000)
 			require.False(t, s.Running())
 			if c.says != "" {
 				require.Contains(t, s.Fault, c.says)
 				require.EqualValues(t, 6, s.Swept)
 				require.EqualValues(t, 1_080_000, s.NotBefore)
-				s.request(8, false)
+				require.EqualValues(t, 8, s.Wanted, "another one follows")
 				require.False(t, s.begins(1_079_999))
 				require.True(t, s.begins(1_080_000))
 				return

@@ -25,7 +25,7 @@ func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 // due reports whether a keyset is to get a new primary because of its age or its uses, or because the primary that
 // it has never seals again, as a restore can leave it.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
-	if primary := keyOf(s, s.Primary()); primary != nil && primary.State != envelope.Enabled {
+	if primary := s.Key(s.Primary()); primary != nil && primary.State != envelope.Enabled {
 		return true
 	}
 	old := r.Age > 0 && r.now() >= r.DueAt(s)
@@ -46,8 +46,9 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 		return false, err
 	}
 	overdue, more, failed := r.each(ctx, keystore.Keysets, names, func(name string) error {
+		began := r.now()
 		record, err := r.Begin(ctx, name, Order{due: r.due})
-		if err == nil && (record == nil || !record.Fresh()) { // nothing was due yet: the age in the configuration changed
+		if err == nil && record.Rotated < began { // nothing was due yet: the age in the configuration changed
 			err = r.postpone(ctx, keystore.Keysets, name, r.now()+recheck)
 		}
 		return err

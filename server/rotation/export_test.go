@@ -34,8 +34,8 @@ func (r *Rotator) ApartNow(ctx context.Context) string { return r.apart(ctx) }
 var Rest = rest
 
 // Plan plans a rotation.
-func Plan(record *Record, d *envelope.Document, order Order) (*Record, error) {
-	return plan(record, d, order, 0, 1)
+func Plan(record *Record, d *envelope.Document, order Order) ([]Keyset, error) {
+	return plan(record, d, order, 0)
 }
 
 // Due is the order for classes that are due.

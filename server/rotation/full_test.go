@@ -33,10 +33,10 @@ func TestFull(t *testing.T) {
 		require.ErrorIs(t, err, rotation.ErrFull)
 	}
 	for _, order := range []rotation.Order{{Class: classify.PHI}, rotation.Due(classify.PHI, classify.PII)} {
-		record, err := rotation.Plan(&rotation.Record{}, full(), order)
+		planned, err := rotation.Plan(&rotation.Record{}, full(), order)
 		require.NoError(t, err)
-		require.Len(t, record.Keysets, 1)
-		require.Equal(t, classify.PHI, record.Keysets[0].Class)
+		require.Len(t, planned, 1)
+		require.Equal(t, classify.PHI, planned[0].Class)
 	}
 }
 

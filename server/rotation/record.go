@@ -7,33 +7,26 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// State is how far a rotation has come.
+// State is how far a rotation has come. It is derived from the record, the sweep and the time whenever a record is read.
 type State string
 
-// The states, in their order. Rotating and RollingBack announce a change of keysets, which the next process
-// completes if this one is killed.
+// The states, in their order.
 const (
 	Idle         State = ""             // there was no rotation; the record only counts uses
-	Rotating     State = "rotating"     // new primaries are being made
+	Rotating     State = "rotating"     // new primaries are being made, or the process that wanted to make them was killed
 	Reencrypting State = "reencrypting" // a sweep brings the cache under the new primaries
 	Grace        State = "grace"        // the cache is under the new primaries; the former keys still open
 	Retiring     State = "retiring"     // two complete sweeps must find nothing under the former keys
 	Done         State = "done"
-	RollingBack  State = "rolling-back" // the former keys are being made the primaries again
-	RolledBack   State = "rolled-back"
+	RolledBack   State = "rolled-back" // the former keys are the primaries again
 )
 
 // States are all states of a rotation, in their order.
-var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RollingBack, RolledBack}
-
-// OrderedBy reports whether a request ordered the rotation or its rollback, or a part of it. The servers complete what
-// the record says, so such a request has not failed.
-func (r *Record) OrderedBy(requestID string) bool {
-	return r.By.RequestID == requestID || slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.By.RequestID == requestID })
-}
+var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RolledBack}
 
 // By is who ordered a change of keys, and why. It is zero if the configuration did, or a command.
 type By struct {
@@ -48,9 +41,8 @@ type Keyset struct {
 	Use         format.Use     `json:"use"`
 	Class       classify.Class `json:"class"`
 	From        ID             `json:"from"`  // the primary before the rotation, to which a rollback returns
-	Epoch       uint32         `json:"epoch"` // of the keyset before the new primary was made, or after if Made
+	Epoch       uint32         `json:"epoch"` // of the keyset since the new primary was made
 	Compromised bool           `json:"compromised,omitempty"`
-	Made        bool           `json:"made,omitempty"`
 	After       uint64         `json:"after,omitempty"` // a sweep with a greater number started when the new primary was there
 	By          By             `json:"by,omitzero"`
 }
@@ -61,14 +53,35 @@ type Key struct {
 	ID    ID             `json:"id"`
 }
 
-// Former is a former key of the cache that is to be destroyed.
+// Former is a key of the cache that a server saw as neither the primary nor destroyed. It is to be destroyed. The times are counted
+// from when it was first seen so, not from when a key was made: another clock made it.
 type Former struct {
 	Key
 	Compromised bool   `json:"compromised,omitempty"`
-	NotBefore   int64  `json:"notBefore"`         // sweeps that started earlier do not count
-	After       uint64 `json:"after,omitempty"`   // neither do sweeps up to this one
-	FoundIn     uint64 `json:"foundIn,omitempty"` // the last sweep that counts and found an entry under the key
+	Epoch       uint32 `json:"epoch"`             // of its keyset, when it was last seen
+	Silent      int64  `json:"silent"`            // no process seals under it from then on
+	Until       int64  `json:"until"`             // it is kept at least until then, if it is not compromised
+	After       uint64 `json:"after,omitempty"`   // sweeps up to this one do not count
+	FoundIn     uint64 `json:"foundIn,omitempty"` // the last sweep that found an entry under it when it was silent
 	By          By     `json:"by,omitzero"`
+}
+
+// notBefore is when the first sweep that counts starts at the earliest.
+func (f *Former) notBefore() int64 {
+	if f.Compromised {
+		return f.Silent
+	}
+	return f.Until
+}
+
+// counts reports whether a sweep says something about the key: it started when no process could seal under it anymore.
+func (f *Former) counts(number uint64, started int64) bool {
+	return number > f.After && started >= f.notBefore()
+}
+
+// notes reports whether a sweep has to note an entry that it found under the key: it counts if the key turns out to be compromised.
+func (f *Former) notes(number uint64, started int64) bool {
+	return number > f.After && started >= f.Silent
 }
 
 // ID is a key id, written as hex.
@@ -129,34 +142,41 @@ func (c *Counts) plus(n Counts) {
 	c.Foreign += n.Foreign
 }
 
-// Record is a tenant's current or last rotation. Times are milliseconds since 1970, 0 for none.
+// Record is what a tenant's keysets do not say about its current or last rotation. Times are milliseconds since 1970, 0 for none.
 type Record struct {
-	Tenant      string   `json:"tenant"`
-	Environment string   `json:"environment"`
-	ID          string   `json:"id"` // of the rotation, random
-	State       State    `json:"state"`
-	By          By       `json:"by,omitzero"` // who ordered the rotation, or its rollback
-	Keysets     []Keyset `json:"keysets"`
-	Former      []Former `json:"former"`
+	Tenant      string `json:"tenant"`
+	Environment string `json:"environment"`
+	State       State  `json:"-"`
+	ID          string `json:"id,omitempty"` // of the rotation, random
+	By          By     `json:"by,omitzero"`  // who gave the last order, or ordered the rollback
 
-	Begun   int64 `json:"begun"`
-	Rotated int64 `json:"rotated"` // when the last new primaries were made
-	Until   int64 `json:"until"`   // the rotation is not done before
-	Next    int64 `json:"next"`    // when there is something to do
-	Ended   int64 `json:"ended"`
+	Keysets []Keyset `json:"keysets,omitempty"`
+	Pending *Pending `json:"pending,omitempty"`
+	Former  []Former `json:"former,omitempty"`
 
-	Counts       Counts   `json:"counts"`
+	Begun   int64 `json:"begun,omitempty"`
+	Rotated int64 `json:"rotated,omitempty"` // when the last new primaries were seen first
+	Until   int64 `json:"until,omitempty"`   // the rotation is not done before
+	Next    int64 `json:"next,omitempty"`    // when there is something to do
+	Ended   int64 `json:"ended,omitempty"`   // when it was done, or rolled back
+	Back    bool  `json:"back,omitempty"`    // it was rolled back
+
+	Counts       Counts   `json:"counts,omitzero"`
 	UnreadableIn uint64   `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
 	Failures     []Failed `json:"failures,omitempty"`     // of that sweep
 
 	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that primaries have sealed
 }
 
+// Pending is an order whose new primaries may be there or not: it is written before they are made.
+type Pending struct {
+	ID      string   `json:"id"` // of the rotation that it begins, or joins
+	At      int64    `json:"at"`
+	Keysets []Keyset `json:"keysets"`
+}
+
 // Active reports whether there is something left to do.
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
-
-// Announced reports whether the record announces a change of keysets.
-func (r *Record) Announced() bool { return r.State == Rotating || r.State == RollingBack }
 
 // Fresh reports whether entries are not under the new primaries yet.
 func (r *Record) Fresh() bool { return r.State == Rotating || r.State == Reencrypting }
@@ -179,24 +199,54 @@ func (r *Record) former(key Key) *Former {
 	return nil
 }
 
-// Reversible reports whether a rollback can return to the keyset's former primary, while that is enabled.
-func (r *Record) Reversible(k *Keyset) bool { return r.Active() && !k.Compromised }
-
-// maxFailures bounds the record: further kinds of failures are only counted.
-const maxFailures = 100
-
-// addFailure counts entries that do not open.
-func (r *Record) addFailure(f Failed) {
-	for i := range r.Failures {
-		if one := &r.Failures[i]; one.Key == f.Key && one.Code == f.Code {
-			one.Entries += f.Entries
-			return
+func (r *Record) keyset(use format.Use, class classify.Class) *Keyset {
+	for i := range r.Keysets {
+		if k := &r.Keysets[i]; k.Use == use && k.Class == class {
+			return k
 		}
 	}
-	if len(r.Failures) < maxFailures {
-		r.Failures = append(r.Failures, f)
+	return nil
+}
+
+// Reversible reports whether a rollback can return to the keyset's former primary, while that is enabled.
+func (r *Record) Reversible(k *Keyset) bool { return r.Active() && r.Ended == 0 && !k.Compromised }
+
+// ways returns the keysets that a rollback changes: those that still have the primary that the rotation made, and
+// whose former primary is enabled.
+func (r *Record) ways(d *envelope.Document) (all []Keyset) {
+	for i := range r.Keysets {
+		k := &r.Keysets[i]
+		if s := d.Keyset(k.Use, k.Class); r.Reversible(k) && s != nil && s.Epoch() == k.Epoch && enabled(s, k.From) {
+			all = append(all, *k)
+		}
+	}
+	return all
+}
+
+func enabled(s *envelope.Keyset, id ID) bool {
+	key := s.Key(format.KeyID(id))
+	return key != nil && key.State == envelope.Enabled
+}
+
+// take adds what a sweep counted, and the entries that did not open. Kinds of failures beyond maxFailures are only counted.
+func (r *Record) take(n *note, sweep uint64) {
+	if len(n.failures) > 0 && r.UnreadableIn < sweep {
+		r.UnreadableIn, r.Failures, r.Counts.Failed = sweep, nil, 0
+	}
+	r.Counts.plus(n.counts)
+	for f, entries := range n.failures {
+		i := slices.IndexFunc(r.Failures, func(one Failed) bool { return one.Key == f.Key && one.Code == f.Code })
+		if i < 0 && len(r.Failures) < maxFailures {
+			i = len(r.Failures)
+			r.Failures = append(r.Failures, f)
+		}
+		if i >= 0 {
+			r.Failures[i].Entries += entries
+		}
 	}
 }
+
+const maxFailures = 100
 
 // addSealed counts packages that a key has sealed.
 func (r *Record) addSealed(id ID, n uint64) {

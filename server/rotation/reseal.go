@@ -156,37 +156,23 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	}
 	v.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(settlesAtOnce)
+	g.SetLimit(tenantsAtOnce)
 	for owner, n := range urgent {
 		g.Go(func() error {
 			return v.again(ctx, tries, func() error {
-				record, err := v.r.Record(ctx, owner)
-				if err != nil || record == nil || !record.Active() {
-					return err
+				_, err := v.r.edit(ctx, owner, func(record *Record) error {
+					if record.ID == "" {
+						return errNothing
+					}
+					record.take(n, v.number)
+					return nil
+				})
+				if errors.Is(err, errNothing) {
+					return nil
 				}
-				_, err = v.r.edit(ctx, owner, func(record *Record) error { record.take(n, v.number); return nil })
 				return err
 			})
 		})
 	}
 	return g.Wait()
-}
-
-// find notes that a sweep found an entry under a former key.
-func (r *Record) find(key Key, sweep uint64) {
-	if f := r.former(key); f != nil {
-		f.FoundIn = max(f.FoundIn, sweep)
-	}
-}
-
-// take adds what a sweep counted, and the entries that did not open.
-func (r *Record) take(n *note, sweep uint64) {
-	if len(n.failures) > 0 && r.UnreadableIn < sweep {
-		r.UnreadableIn, r.Failures, r.Counts.Failed = sweep, nil, 0
-	}
-	r.Counts.plus(n.counts)
-	for f, entries := range n.failures {
-		f.Entries = entries
-		r.addFailure(f)
-	}
 }

@@ -8,10 +8,11 @@
 // when no process could seal under it anymore. Keys of other uses are never destroyed here, because no sweep sees
 // their data.
 //
-// One sweep serves all tenants: it visits each entry of the store once, reseals the entries that are not under the
-// primary of their class, and notes the former keys that it found. A tenant's rotation is one record and the sweep
-// is one document in the keystore, both changed by compare-and-swap. The decisions are pure functions (decide.go,
-// sweep.go); the rest of the package carries them out.
+// All keysets of a tenant get their new primaries in one change of its document. One sweep serves all tenants: it visits each
+// entry of the store once, reseals the entries that are not under the primary of their class, and notes the former keys that it
+// found. What the document does not say is kept in one record for each tenant and one document for the sweep; the state of a
+// rotation is derived from them when it is read, so no tenant's record is written because a sweep ends. The decisions are pure
+// functions (sync.go, decide.go, sweep.go); the rest of the package carries them out.
 package rotation
 
 import (
@@ -19,6 +20,7 @@ import (
 	"crypto/rand"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -76,6 +78,8 @@ type Rotator struct {
 	lease  time.Duration // leaseTime
 	wait   time.Duration // firstWait
 	killed bool          // of a test: leases are not released
+
+	swept atomic.Int64 // tenants that wait for the sweep that this process ended are due until then
 
 	mu     sync.Mutex
 	seen   Seen

@@ -41,7 +41,7 @@ func (r *Rotator) see(change func(*Seen)) {
 // seeSweep takes a sweep as it is in the keystore.
 func (r *Rotator) seeSweep(s *Sweep) {
 	r.see(func(seen *Seen) {
-		if seen.Left = 0; s.open() {
+		if seen.Left = 0; s.Running() {
 			seen.Left = max(0, s.expected()-s.Counts().Scanned)
 		}
 		if !s.Running() {
@@ -65,7 +65,7 @@ func (s *Sweep) expected() int {
 func oldestPrimary(d *envelope.Document) (at int64) {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if primary := keyOf(s, s.Primary()); rotates(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
+		if primary := s.Key(s.Primary()); rotates(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
 			at = primary.CreatedAt
 		}
 	}

@@ -9,27 +9,54 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 // errMoved reports that another process continued.
-var errMoved = errors.New("rotation: another process went on")
-
-// recheck is when a rotation that waits for a sweep, or failed, is looked at again, in milliseconds.
-const (
-	recheck = int64(3600_000)
-	retry   = int64(60_000)
-)
+var errMoved = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys, or works on the sweep, in the meantime"}
 
 // Record returns a tenant's current or last rotation, or nil.
 func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
-	record, _, err := r.read(ctx, tenant)
-	return record, err
+	record, content, err := r.read(ctx, tenant)
+	if err != nil || content == nil {
+		return nil, err
+	}
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return record.at(sweep, r.now()), nil
 }
 
+// Records returns the rotations of all tenants of this environment, in no order. It skips damaged records.
+func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
+		if err != nil && document.Err == nil {
+			return nil, err
+		}
+		if record, err := r.parse(document.Content); err == nil && record.at(sweep, r.now()).State != Idle {
+			all = append(all, record)
+		}
+	}
+	return all, nil
+}
+
+// at derives what a record says at a time.
+func (r *Record) at(sweep *Sweep, now int64) *Record {
+	n := decide(r, sweep, now)
+	r.State, r.Next = n.state, n.next
+	return r
+}
+
+// read returns a tenant's record as it is stored. Its content is nil if there is none.
 func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
-		return nil, nil, err
+		return &Record{Tenant: tenant, Environment: r.Environment}, nil, err
 	}
 	record, err := r.parse(content)
 	if errors.Is(err, keyring.ErrEnvironment) {
@@ -52,61 +79,32 @@ func (r *Rotator) parse(content []byte) (*Record, error) {
 	return record, nil
 }
 
-// Records returns the rotations of all tenants of this environment, in no order. It skips damaged records.
-func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
-	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
-		if err != nil && document.Err == nil {
-			return nil, err
-		}
-		if record, err := r.parse(document.Content); err == nil && record.State != Idle {
-			all = append(all, record)
-		}
-	}
-	return all, nil
-}
-
 // edit changes a tenant's record, again while other processes change it in between. An error of change changes nothing.
 func (r *Rotator) edit(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
+	read := func() (*Record, []byte, error) { return r.read(ctx, tenant) }
+	return editDocument(ctx, r.Keystore, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.Next })
+}
+
+func editDocument[T any](
+	ctx context.Context, store keystore.Store, kind keystore.Kind, name string, read func() (*T, []byte, error), change func(*T) error, due func(*T) int64,
+) (*T, error) {
 	for {
-		record, old, err := r.read(ctx, tenant)
+		now, old, err := read()
+		if err == nil {
+			err = change(now)
+		}
 		if err != nil {
-			return nil, err
+			return now, err
 		}
-		if record == nil {
-			record = &Record{Tenant: tenant, Environment: r.Environment}
-		}
-		if err := change(record); err != nil {
-			return record, err
-		}
-		content, _ := json.Marshal(record) // cannot fail: texts and numbers only
+		content, _ := json.Marshal(now) // cannot fail: texts and numbers only
 		if bytes.Equal(content, old) {
-			return record, nil
+			return now, nil
 		}
-		swapped, err := keystore.Replace(ctx, r.Keystore, keystore.Rotations, tenant, old, content, record.Next)
+		swapped, err := keystore.Replace(ctx, store, kind, name, old, content, due(now))
 		if err != nil || swapped {
-			return record, err
+			return now, err
 		}
 	}
-}
-
-// advance is edit for a caller that found the record in a state. It returns errMoved if the record is in another one.
-func (r *Rotator) advance(ctx context.Context, was *Record, change func(record *Record)) (*Record, error) {
-	return r.edit(ctx, was.Tenant, func(record *Record) error {
-		if record.ID != was.ID || record.State != was.State {
-			return errMoved
-		}
-		change(record)
-		return nil
-	})
-}
-
-// postpone moves the due time of a document that cannot be worked on now, so that it delays no other.
-func (r *Rotator) postpone(ctx context.Context, kind keystore.Kind, name string, due int64) error {
-	content, err := r.Keystore.Get(ctx, kind, name)
-	if err == nil && content != nil {
-		_, err = keystore.Replace(ctx, r.Keystore, kind, name, content, content, due)
-	}
-	return err
 }
 
 func (r *Rotator) sweepName() string { return "sweep of " + r.Environment }
@@ -131,23 +129,8 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 
 // editSweep changes the sweep; see edit.
 func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*Sweep, error) {
-	for {
-		sweep, old, err := r.readSweep(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if err := change(sweep); err != nil {
-			return sweep, err
-		}
-		content, _ := json.Marshal(sweep) // cannot fail: texts and numbers only
-		if bytes.Equal(content, old) {
-			return sweep, nil
-		}
-		swapped, err := keystore.Replace(ctx, r.Keystore, keystore.Sweeps, r.sweepName(), old, content, 0)
-		if err != nil || swapped {
-			return sweep, err
-		}
-	}
+	read := func() (*Sweep, []byte, error) { return r.readSweep(ctx) }
+	return editDocument(ctx, r.Keystore, keystore.Sweeps, r.sweepName(), read, change, func(*Sweep) int64 { return 0 })
 }
 
 // editPart changes a part of a sweep that this process holds. It returns errMoved if it does not hold it anymore.

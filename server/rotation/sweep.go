@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -15,11 +14,9 @@ type Sweep struct {
 	Started  int64         `json:"started"`
 	Ended    int64         `json:"ended,omitempty"` // 0 while it is under way
 	Topology string        `json:"topology"`        // of the store at its start
-	Judged   bool          `json:"judged,omitempty"`
 	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
 	Full     bool          `json:"full,omitempty"`  // at full rate
 	Parts    []Part        `json:"parts,omitempty"`
-	Closing  Part          `json:"closing"`          // the work after all parts: to look at the rotations under way
 	States   map[State]int `json:"states,omitempty"` // tenants by the state of their rotation, when it ended
 	Room     int           `json:"room"`             // rotations of all its keys for which the fullest visited tenant has room; -1 if not known
 
@@ -58,9 +55,6 @@ const (
 // Running reports whether the sweep is under way.
 func (s *Sweep) Running() bool { return s.Number > 0 && s.Ended == 0 }
 
-// open reports whether entries are still being visited.
-func (s *Sweep) open() bool { return s.Running() && !s.Judged }
-
 // Counts returns the counts of all parts.
 func (s *Sweep) Counts() (n Counts) {
 	for i := range s.Parts {
@@ -74,7 +68,7 @@ func (s *Sweep) request(number uint64, full bool) {
 	s.Wanted = max(s.Wanted, number)
 	if full {
 		s.WantedFull = true
-		s.Full = s.Full || s.open()
+		s.Full = s.Full || s.Running()
 	}
 }
 
@@ -107,41 +101,28 @@ func (s *Sweep) fault(reason string) {
 	}
 }
 
-// part returns a part by its name, or nil. The empty name is the closing part.
+// part returns a part by its name, or nil.
 func (s *Sweep) part(name string) *Part {
-	if name == "" {
-		return &s.Closing
-	}
-	for i := range s.Parts {
-		if s.Parts[i].Name == name {
-			return &s.Parts[i]
-		}
-	}
-	return nil
-}
-
-// claim returns the part that a process is to work on: one without a live holder, and after all parts the closing
-// one. It returns nil if all are held.
-func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
-	if !s.Running() {
+	i := slices.IndexFunc(s.Parts, func(p Part) bool { return p.Name == name })
+	if i < 0 {
 		return nil
 	}
-	left := false
+	return &s.Parts[i]
+}
+
+// claim returns the part that a process is to work on, one without a live holder. It returns nil if all are held or done.
+func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
 	for i := range s.Parts {
-		p := &s.Parts[i]
-		if left = left || !p.Done; !p.Done && (p.Holder == "" || p.Holder == holder || free(p)) {
+		if p := &s.Parts[i]; s.Running() && !p.Done && (p.Holder == "" || p.Holder == holder || free(p)) {
 			return p
 		}
 	}
-	if c := &s.Closing; !left && (c.Holder == "" || c.Holder == holder || free(c)) {
-		return c
-	}
 	return nil
 }
 
-// judge decides whether the sweep is complete, once all parts are done. apart is the reason why the process that ends it does not
-// share its store with all others; it is empty if it does.
-func (s *Sweep) judge(t kv.Topology, apart string, now int64) {
+// end ends the sweep, and decides whether it is complete. apart is the reason why the process that ends it does not share its store
+// with all others; it is empty if it does. An incomplete sweep is followed by another one, after as long a time as it took.
+func (s *Sweep) end(t kv.Topology, apart string, now int64) {
 	switch {
 	case t.ID != s.Topology:
 		s.fault("the topology of the store changed: a failover, a restart, or another slot map")
@@ -150,32 +131,28 @@ func (s *Sweep) judge(t kv.Topology, apart string, now int64) {
 	case apart != "":
 		s.fault(apart)
 	}
-	if s.Judged = true; s.Fault == "" {
-		s.Swept = s.Number
-		s.Last = append([]Finished{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Last[:min(1, len(s.Last))]...)
-	}
-}
-
-// end ends the sweep. After an incomplete one the next begins after as long a time as that one took.
-func (s *Sweep) end(now int64, states map[State]int) {
-	s.Ended, s.Closing, s.States = now, Part{}, states
+	s.Ended = now
 	if s.Fault != "" {
+		s.Wanted = max(s.Wanted, s.Number+1)
 		s.NotBefore = now + max(retrySweep.Milliseconds(), min(now-s.Started, time.Hour.Milliseconds()))
+		return
 	}
+	s.Swept = s.Number
+	s.Last = append([]Finished{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Last[:min(1, len(s.Last))]...)
 	if s.Wanted <= s.Number {
 		s.WantedFull = false
 	}
 }
 
-// abort ends the sweep if its parts are not those of the store anymore, so that no process works on them.
-func (s *Sweep) abort() {
-	s.fault(fmt.Sprint("the topology of the store changed: ", s.done(), " of ", len(s.Parts), " parts were done"))
-	for i := range s.Parts {
-		s.Parts[i].Done = true
+// pause is after how long a tenant that waits for sweeps is looked at again, in milliseconds: as long as the last complete one took.
+func (s *Sweep) pause() int64 {
+	if len(s.Last) == 0 {
+		return retry
 	}
-	s.Judged = true
+	return min(max(s.Last[0].Ended-s.Last[0].Started, retry), recheck)
 }
 
+// done returns the number of parts that were visited.
 func (s *Sweep) done() (n int) {
 	for i := range s.Parts {
 		if s.Parts[i].Done {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -366,7 +367,13 @@ func TestDamagedTenantAlone(t *testing.T) {
 	require.NoError(t, err)
 	s.work()
 	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
-	require.Equal(t, rotation.Done, s.work().State)
+	for did := true; did; {
+		if did, err = s.Work(t.Context()); err != nil {
+			require.ErrorContains(t, err, `tenant "damaged"`)
+			require.Equal(t, 1, strings.Count(err.Error(), "tenant"))
+		}
+	}
+	require.Equal(t, rotation.Done, s.record().State)
 	require.Empty(t, s.sweep().Fault)
 	record, err := s.Record(t.Context(), "damaged")
 	require.NoError(t, err)

@@ -320,7 +320,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	}
 	documents := v.r.Ring.DocumentsOf(ctx, slices.Collect(maps.Keys(unknown)))
 	g, _ := errgroup.WithContext(ctx)
-	g.SetLimit(settlesAtOnce)
+	g.SetLimit(tenantsAtOnce)
 	for owner, t := range unknown {
 		if d := documents[owner]; d != nil {
 			v.introduced(t, d)
@@ -417,11 +417,19 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 // is resealed: afterwards nothing would show what was found.
 func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	record, err := v.recordOf(ctx, owner)
-	if err != nil || record == nil || !record.notes(key, v.number, v.begun) || record.former(key).FoundIn >= v.number {
+	if err != nil || record == nil {
 		return err
 	}
+	if f := record.former(key); f == nil || !f.notes(v.number, v.begun) || f.FoundIn >= v.number {
+		return nil
+	}
 	return v.again(ctx, tries, func() error {
-		now, err := v.r.edit(ctx, owner, func(record *Record) error { record.find(key, v.number); return nil })
+		now, err := v.r.edit(ctx, owner, func(record *Record) error {
+			if f := record.former(key); f != nil {
+				f.FoundIn = max(f.FoundIn, v.number)
+			}
+			return nil
+		})
 		if err == nil {
 			v.tenants[owner].record = now
 		}
@@ -429,15 +437,15 @@ func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	})
 }
 
-// recordOf returns a tenant's rotation, nil if none is under way.
+// recordOf returns a tenant's record, nil if there is none.
 func (v *visit) recordOf(ctx context.Context, owner string) (*Record, error) {
 	t := v.tenants[owner]
 	if t.asked {
 		return t.record, nil
 	}
 	err := v.again(ctx, tries, func() error {
-		record, err := v.r.Record(ctx, owner)
-		if err == nil && record != nil && record.Active() {
+		record, content, err := v.r.read(ctx, owner)
+		if err == nil && content != nil {
 			t.record = record
 		}
 		return err

@@ -743,7 +743,7 @@ export interface components {
             /** @description Names the rotation; random. */
             id: string;
             /** @enum {string} */
-            state: "rotating" | "reencrypting" | "grace" | "retiring" | "done" | "rolling-back" | "rolled-back";
+            state: "rotating" | "reencrypting" | "grace" | "retiring" | "done" | "rolled-back";
             reason?: components["schemas"]["Reason"];
             /** @description A former key is known to others: there is no way back to it and no grace. */
             compromised: boolean;

@@ -25,7 +25,6 @@ export function sentenceOf(state: string, compromised: boolean): string {
     grace: 'Everything is under the new keys. The former ones still open, and a rollback is possible.',
     retiring: 'Two sweeps of the cache must find nothing under the former keys. Then they are destroyed.',
     done: 'Done: the former keys of the cache are destroyed.',
-    'rolling-back': 'The former keys are being made the primaries again.',
     'rolled-back': 'Rolled back: the former keys seal again, and what was written meanwhile still opens.',
   };
   return known[state] ?? state;
@@ -33,7 +32,7 @@ export function sentenceOf(state: string, compromised: boolean): string {
 
 /** Whether a rotation in this state advances automatically now, and is worth watching. */
 export function goesOn(state: string): boolean {
-  return ['rotating', 'reencrypting', 'retiring', 'rolling-back'].includes(state);
+  return ['rotating', 'reencrypting', 'retiring'].includes(state);
 }
 
 /** How the keysets are on the whole, as a sentence; `null` where the server has not looked yet. */
