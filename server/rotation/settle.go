@@ -51,6 +51,9 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 	for {
 		var n step
 		record, err := r.sync(ctx, tenant, made, func(record *Record, _ *envelope.Document, sweep *Sweep) (err error) {
+			if record.ID == "" && record.Pending == nil {
+				return errNothing // there is no rotation, or the record was removed
+			}
 			if n = decide(record, sweep, r.now()); n.sweep > sweep.Wanted || n.sweep > 0 && n.full && !sweep.WantedFull {
 				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil })
 			}
@@ -62,6 +65,9 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 			}
 			return err
 		})
+		if errors.Is(err, errNothing) {
+			return record, nil
+		}
 		if err != nil || len(n.destroy) == 0 {
 			return record, err
 		}
