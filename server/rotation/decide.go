@@ -78,6 +78,8 @@ func decide(r *Record, s *Sweep, now int64) step {
 	case r.Pending != nil:
 		n.state = Rotating
 		later(now + retry)
+	case r.ID == "":
+		n.state = Idle
 	case r.Back:
 		n.state = RolledBack
 	case fresh:
@@ -86,7 +88,7 @@ func decide(r *Record, s *Sweep, now int64) step {
 		n.state = Retiring
 	case waits:
 		n.state = Grace
-	case r.ID != "":
+	default:
 		n.state = Done
 	}
 	return n

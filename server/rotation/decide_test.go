@@ -218,6 +218,14 @@ func TestPending(t *testing.T) {
 	require.Equal(t, Reencrypting, decide(r, &Sweep{Number: 7}, 500).state)
 	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, Swept: 7}, 500).state)
 	require.Equal(t, "ada", r.Former[0].By.Subject)
+
+	removed := &Record{}
+	removed.sync(after, synced(8, 600))
+	require.Len(t, removed.Former, 1)
+	removed.State = decide(removed, &Sweep{}, 600).state
+	require.Equal(t, Idle, removed.State, "former keys without an order are no rotation")
+	removed.announce(planned, 700)
+	require.NotEmpty(t, removed.Pending.ID)
 }
 
 // A server claims a part that nobody holds, or whose holder is dead.
