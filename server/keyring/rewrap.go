@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/kms"
@@ -71,6 +72,10 @@ func (r *Keyring) Prove(ctx context.Context, d *envelope.Document) (opened, keys
 	v, err := unlockVault(d, known.keys())
 	if err != nil {
 		return len(known), 0, fmt.Errorf("%w: a slot, key or primary was altered: %w", ErrUnreadable, err)
+	}
+	for _, key := range v.keys {
+		runtime.SetFinalizer(key, nil) // so that the keys of many documents do not wait for it
+		key.Clear()
 	}
 	return len(known), len(v.keys), nil
 }

@@ -169,26 +169,7 @@ func compare(before, after *envelope.Document) Change {
 	return c
 }
 
-// Preview returns a keyring that changes nothing and has the system document of a backup, merged into that of the store. So a process can
-// open the audit log if the store of keysets is lost. The caller closes it. The rest of the file is not verified.
-func (r *Recovery) Preview(ctx context.Context, file io.ReadSeeker) (*keyring.Keyring, error) {
-	ring, err := r.dryRing()
-	if err != nil {
-		return nil, err
-	}
-	for d, unread := range documents(file) {
-		if err = unread; err == nil && d.Owner == "" {
-			_, _, err = ring.Merge(ctx, d, keyring.Ends{})
-		}
-		break
-	}
-	if err != nil {
-		ring.Close()
-		return nil, err
-	}
-	return ring, nil
-}
-
+// dryRing returns a keyring that changes nothing.
 func (r *Recovery) dryRing() (*keyring.Keyring, error) {
 	return keyring.New(&dryStore{Store: r.Store}, r.KEKs, r.Environment)
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 // A tombstone that is in the store needs no log: what a backup has that is older stays shredded.
@@ -38,38 +37,6 @@ func TestRestoreOverShredded(t *testing.T) {
 	d, err := s.a().Ring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.True(t, d.Shredded())
-}
-
-// A preview has the keys of a backup's system document, and leaves the store as it is.
-func TestPreview(t *testing.T) {
-	s := newSite(t)
-	populate(t, s.a(), 1)
-	key := func(ring *keyring.Keyring) string {
-		system, err := ring.System(t.Context())
-		require.NoError(t, err)
-		key, err := system.Key(t.Context(), envelope.UseAudit)
-		require.NoError(t, err)
-		id := key.ID()
-		return string(id[:])
-	}
-	want := key(s.a().Ring)
-	file := backup(t, s.a())
-	for _, lost := range []bool{false, true} {
-		if lost {
-			s.lose()
-		}
-		ring, err := s.a().Preview(t.Context(), reading(file))
-		require.NoError(t, err)
-		require.Equal(t, want, key(ring))
-		ring.Close()
-	}
-	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
-		t.Fatal("a preview changed something")
-	}
-	_, err := s.b().Preview(t.Context(), reading(file))
-	require.ErrorIs(t, err, kms.ErrWrongKey)
-	_, err = s.a().Preview(t.Context(), reading(nil))
-	require.ErrorIs(t, err, recovery.ErrBackup)
 }
 
 // shreddings are those that the site's audit log tells of.
