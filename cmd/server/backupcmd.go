@@ -242,9 +242,6 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 		if e.Keys > 0 {
 			fmt.Fprintf(out, "tenant %s: %d keys destroyed since the backup, and stay so\n", strconv.Quote(e.Tenant), e.Keys)
 		}
-		if e.Primaries > 0 {
-			fmt.Fprintf(out, "tenant %s: %d of them were the keys that seal; servers make others within a minute, or coffer rotate --execute does at once\n", strconv.Quote(e.Tenant), e.Primaries)
-		}
 	}
 	printFailures(out, r.Failures)
 }

@@ -76,17 +76,13 @@ func (e *Endings) of(d *envelope.Document) (ends keyring.Ends, ended Ended) {
 			ends.Lines, ended.Shredded = append(ends.Lines, line), true
 		}
 	}
-	for i := range d.Keysets {
-		s := &d.Keysets[i]
+	for _, s := range d.Keysets {
 		for _, k := range s.Keys {
-			if k.State == envelope.Destroyed || !e.Has(d.Owner, k.ID[:]) || slices.Contains(ends.Lines, k.Root.Line) {
-				continue
-			}
-			ends.Keys[k.ID] = true
-			if ended.Keys++; k.ID == s.Primary() {
-				ended.Primaries++
+			if k.State != envelope.Destroyed && e.Has(d.Owner, k.ID[:]) && !slices.Contains(ends.Lines, k.Root.Line) {
+				ends.Keys[k.ID] = true
 			}
 		}
 	}
+	ended.Keys = len(ends.Keys)
 	return ends, ended
 }

@@ -27,10 +27,9 @@ type Restored struct {
 
 // Ended is what of a tenant has ended since the backup, by the audit log or a list, and stays so.
 type Ended struct {
-	Tenant    string
-	Shredded  bool
-	Keys      int // that were destroyed, if the tenant was not shredded
-	Primaries int // of these, that were the ones that seal by the backup: nothing seals for their use and class until a rotation makes others
+	Tenant   string
+	Shredded bool
+	Keys     int // that were destroyed, if the tenant was not shredded; servers replace those that sealed within a minute
 }
 
 // Change is what a restore brings a tenant.
@@ -88,29 +87,28 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 // store; nil if the backup has none either. It writes nothing before the backup is found whole. The caller calls free after the last
 // use of the keys.
 func (r *Recovery) System(ctx context.Context, file io.ReadSeeker, restore bool) (own *keyring.System, free func(), err error) {
-	ring := r.Ring
+	ring, free := r.Ring, func() {}
 	if own, err = ring.FindSystem(ctx); err != nil || own != nil {
-		return own, func() {}, err
+		return own, free, err
 	}
-	if _, _, err := r.verify(ctx, file, func(string) {}); err != nil {
-		return nil, nil, err
-	}
-	if free = func() {}; !restore {
-		if ring, err = r.dryRing(); err != nil {
-			return nil, nil, err
+	if _, _, err = r.verify(ctx, file, func(string) {}); err == nil && !restore {
+		if ring, err = r.dryRing(); err == nil {
+			free = ring.Close
 		}
-		free = ring.Close
 	}
-	for d, err := range documents(file) {
-		if err == nil && d.Owner == "" {
+	if err != nil {
+		return nil, free, err
+	}
+	for d, unread := range documents(file) {
+		if err = unread; err == nil && d.Owner == "" {
 			_, _, err = ring.Merge(ctx, d, keyring.Ends{})
 		}
-		if err != nil {
-			free()
-			return nil, nil, err
-		}
+		break // it is the first, if there is one
 	}
-	if own, err = ring.FindSystem(ctx); err != nil {
+	if err == nil {
+		own, err = ring.FindSystem(ctx)
+	}
+	if err != nil {
 		free()
 	}
 	return own, free, err

@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 // A tombstone that is in the store needs no log: what a backup has that is older stays shredded.
@@ -37,6 +39,42 @@ func TestRestoreOverShredded(t *testing.T) {
 	d, err := s.a().Ring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.True(t, d.Shredded())
+}
+
+// The environment's own keys come from a backup if the store lost them. They are written there only for a restore.
+func TestSystemOfBackup(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 1)
+	key := func(system *keyring.System) string {
+		key, err := system.Key(t.Context(), envelope.UseAudit)
+		require.NoError(t, err)
+		return fmt.Sprintf("%x", key.ID())
+	}
+	system, err := s.a().Ring.System(t.Context())
+	require.NoError(t, err)
+	want := key(system)
+	file := backup(t, s.a())
+	for _, lost := range []bool{false, true} {
+		if lost {
+			s.lose()
+		}
+		system, free, err := s.a().System(t.Context(), reading(file), false)
+		require.NoError(t, err)
+		require.Equal(t, want, key(system))
+		free()
+	}
+	_, _, err = s.b().System(t.Context(), reading(file), true)
+	require.ErrorIs(t, err, kms.ErrWrongKey)
+	_, _, err = s.a().System(t.Context(), reading(file[:len(file)-1]), true)
+	require.ErrorIs(t, err, recovery.ErrBackup)
+	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
+		t.Fatal("it was written")
+	}
+	system, _, err = s.a().System(t.Context(), reading(file), true)
+	require.NoError(t, err)
+	require.Equal(t, want, key(system))
+	_, err = s.a().Ring.OwnerDocument(t.Context(), "")
+	require.NoError(t, err)
 }
 
 // shreddings are those that the site's audit log tells of.
