@@ -182,6 +182,7 @@ func TestRewrapUnderServers(t *testing.T) {
 	p.requireValue(clinic, "patient-2", record)
 	require.Regexp(t, `^roots under base64key://[0-9a-f]{16} and base64key://[0-9a-f]{16}: 3\n$`, coffer(t, next, rewrap("--status")...))
 	require.Contains(t, coffer(t, next, rewrap("--to", to, "--finish")...), "slots retired: 3")
+	require.Contains(t, coffer(t, next, rewrap("--to", to, "--finish")...), "slots retired: 0", "a repetition changes nothing")
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	require.Contains(t, fails(t, program(t, former, "serve", "--listen", "127.0.0.1:0", "--data", data)), "is not the key")
 	p = serve(t, data, next...)
