@@ -22,7 +22,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/limit"
@@ -48,7 +48,7 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	require.NoError(t, kms.CreateFile(path))
 	kek, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	keys, err := keystore.OpenDirectory(filepath.Join(dir, "keys"))
+	keys, err := sqlitekeys.Open(filepath.Join(dir, "keys"))
 	require.NoError(t, err)
 	ring, err := keyring.New(keys, kms.NewSet(kek), "test")
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -62,7 +63,7 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 	local, err := kms.Open(b.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(b, err)
 	f := &fleet{kek: &slow{local, takes}}
-	f.store, err = keystore.OpenDirectory(b.TempDir())
+	f.store, err = sqlitekeys.Open(b.TempDir())
 	require.NoError(b, err)
 	making, err := keyring.New(f.store, kms.NewSet(local), "bench")
 	require.NoError(b, err)
@@ -198,7 +199,7 @@ func BenchmarkRestore(b *testing.B) {
 		documents[d.Name] = d.Content
 	}
 	raw := each(func() error {
-		into, err := keystore.OpenDirectory(b.TempDir())
+		into, err := sqlitekeys.Open(b.TempDir())
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func BenchmarkRestore(b *testing.B) {
 		})
 	})
 	compare(b, raw, each(func() error {
-		into, err := keystore.OpenDirectory(b.TempDir())
+		into, err := sqlitekeys.Open(b.TempDir())
 		if err != nil {
 			return err
 		}

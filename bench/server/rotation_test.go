@@ -16,7 +16,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -63,7 +63,7 @@ func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
 	require.NoError(b, err)
 	r := &rotating{b: b, kek: &counted{KEK: kek}}
-	keys, err := keystore.OpenDirectory(filepath.Join(b.TempDir(), "keys"))
+	keys, err := sqlitekeys.Open(filepath.Join(b.TempDir(), "keys"))
 	require.NoError(b, err)
 	ring, err := keyring.New(keys, kms.NewSet(r.kek), "bench")
 	require.NoError(b, err)

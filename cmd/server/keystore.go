@@ -15,6 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
@@ -26,8 +27,11 @@ func openKeystore(ctx context.Context, c *config.Config, log *slog.Logger) (stor
 		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && (wasUsed(c) || there(auditPath(c))) {
 			return nil, "", nil, missingKeys(c, where)
 		}
-		store, err = keystore.OpenDirectory(where)
-		return store, where, func() error { return nil }, err
+		embedded, err := sqlitekeys.Open(where)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		return embedded, where, embedded.Close, nil
 	}
 	redis, err := c.Keys.Open()
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/lifecycle"
@@ -27,11 +29,19 @@ func keysets(t *testing.T, environ []string, args ...string) (all []lifecycle.Ke
 	return all
 }
 
+// keysIn opens the embedded keystore of a data directory.
+func keysIn(t *testing.T, data string) keystore.Store {
+	t.Helper()
+	store, err := sqlitekeys.Open(filepath.Join(data, "keys"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
+}
+
 // forgetRotation removes the record of a tenant's rotation, which a server may be changing.
 func forgetRotation(t *testing.T, data, tenant string) {
 	t.Helper()
-	store, err := keystore.OpenDirectory(filepath.Join(data, "keys"))
-	require.NoError(t, err)
+	store := keysIn(t, data)
 	require.Eventually(t, func() bool {
 		record, err := store.Get(t.Context(), keystore.Rotations, tenant)
 		require.NoError(t, err)
@@ -43,8 +53,7 @@ func forgetRotation(t *testing.T, data, tenant string) {
 // makeOlder has the keys of a tenant made a while ago, when servers had heard of them all, and signs them again.
 func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	t.Helper()
-	store, err := keystore.OpenDirectory(filepath.Join(data, "keys"))
-	require.NoError(t, err)
+	store := keysIn(t, data)
 	old, err := store.Get(t.Context(), keystore.Keysets, tenant)
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(old)
@@ -109,8 +118,7 @@ func TestRetireBesideServers(t *testing.T) {
 		for _, p := range servers {
 			require.Zero(t, p.stop(syscall.SIGTERM))
 		}
-		require.NoError(t, os.RemoveAll(filepath.Join(data, "keys", "rotation")))
-		require.NoError(t, os.Mkdir(filepath.Join(data, "keys", "rotation"), 0o700))
+		keystoretest.Edit(t, filepath.Join(data, "keys"), "DELETE FROM documents WHERE kind = 'rotation'")
 		makeOlder(t, data, "clinic", 2*time.Hour)
 		for i := range servers {
 			servers[i] = serve(t, data, environ...)

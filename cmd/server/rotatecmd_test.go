@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/rotation"
 )
@@ -130,10 +132,9 @@ func TestRotateSome(t *testing.T) {
 	require.Contains(t, out, `tenant "clinic": `)
 	require.Regexp(t, `"other" +rolled-back `, out)
 
-	folder := filepath.Join(data, "keys", "keyset")
-	for _, name := range []string{"00/0", "zz/0"} { // before and after the others
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o700))
-		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("damaged"), 0o600))
+	store := keysIn(t, data)
+	for _, name := range []string{"a", "z"} { // before and after the others
+		keystoretest.Put(t, store, keystore.Keysets, name, []byte("damaged"))
 	}
 	out = refused(t, environ, "", "rotate", "--data", data, "--execute", "--compromised")
 	require.Regexp(t, `"other" +grace, compromised `, out)

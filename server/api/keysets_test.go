@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -244,9 +243,7 @@ func TestUnreadableKeysets(t *testing.T) {
 	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
 	_, err := s.ring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
-	path := s.keys.Where(keystore.Keysets, "damaged")
-	require.FileExists(t, path)
-	require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+	keystoretest.Put(t, s.keys, keystore.Keysets, "damaged", []byte("damaged"))
 	_, err = s.ring.Tenant(t.Context(), "whole")
 	require.NoError(t, err)
 	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "keyring_unavailable")
@@ -255,7 +252,8 @@ func TestUnreadableKeysets(t *testing.T) {
 		d, next, err := s.ring.Page(t.Context(), after, 1)
 		if err != nil {
 			damaged++
-			after = filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
+			_, after, err = s.keys.Page(t.Context(), keystore.Keysets, after, 1)
+			require.NoError(t, err)
 			continue
 		}
 		if readable += len(d); next == "" {
@@ -312,7 +310,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	}
 	require.Equal(t, 1, asked)
 	require.Positive(t, made)
-	require.NoError(t, os.WriteFile(s.keys.Where(keystore.Rotations, "default"), []byte("damaged"), 0o600))
+	keystoretest.Put(t, s.keys, keystore.Rotations, "default", []byte("damaged"))
 	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	all := s.audit.take()
 	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")

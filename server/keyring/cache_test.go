@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -207,7 +207,7 @@ func TestSealed(t *testing.T) {
 // Keys whose document cannot be read any more are served from memory; a change is adopted once it can be read.
 func TestStoreOutage(t *testing.T) {
 	dir := t.TempDir()
-	store, err := keystore.OpenDirectory(dir)
+	store, err := sqlitekeys.Open(dir)
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
 		r := ringOver(t, store, newFlaky(t))
@@ -219,15 +219,13 @@ func TestStoreOutage(t *testing.T) {
 		require.NoError(t, err)
 		_, err = theirs.Primary(format.UseFile, classify.PHI)
 		require.NoError(t, err)
-		path := r.where("tenant")
-		content, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, []byte("damaged"), 0o600))
+		content := contentOf(t, store, "tenant")
+		keystoretest.Put(t, store, keystore.Keysets, "tenant", []byte("damaged"))
 		time.Sleep(5 * time.Second)
 		require.NoError(t, works(tenant))
 		lacks := func() bool { return tenant.state.Load().lacks(format.UseFile, classify.PHI) }
 		require.True(t, lacks())
-		require.NoError(t, os.WriteFile(path, content, 0o600))
+		keystoretest.Put(t, store, keystore.Keysets, "tenant", content)
 		time.Sleep(2 * time.Second)
 		require.False(t, lacks())
 	})

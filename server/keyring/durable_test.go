@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -80,8 +81,7 @@ func TestDocumentOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "a")
-	store, err := keystore.OpenDirectory(dir)
-	require.NoError(t, err)
+	store := storeIn(t, dir)
 	content, err := store.Get(t.Context(), keystore.Keysets, "a")
 	require.NoError(t, err)
 	_, err = store.Swap(t.Context(), keystore.Keysets, "b", nil, content, 0)
@@ -96,9 +96,9 @@ func TestRemovedFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
-	require.NoError(t, os.Remove(files(t, dir)[0]))
+	require.NoError(t, os.Remove(filepath.Join(dir, "keys.db")))
 	pkg := sealed(t, tenant, classify.PHI)
-	require.Len(t, files(t, dir), 1)
+	require.NotNil(t, documentIn(t, dir, "tenant"))
 	opens(t, tenantOf(t, openRing(t, dir), "tenant"), pkg)
 }
 

@@ -15,6 +15,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"sync"
@@ -28,6 +29,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -91,6 +93,7 @@ type Keyring struct {
 	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
 	system  System
 
+	release func() error // closes a store that Open opened; else nil
 	close   sync.Once
 	closing chan struct{}
 	closed  chan struct{}
@@ -114,11 +117,16 @@ func WithUses(uses int64) Option { return func(r *Keyring) { r.uses = max(uses, 
 
 // Open opens a keyring in a directory with one KEK; see New.
 func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyring, error) {
-	store, err := keystore.OpenDirectory(dir)
+	store, err := sqlitekeys.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	return New(store, kms.NewSet(kek), environment, options...)
+	r, err := New(store, kms.NewSet(kek), environment, options...)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	r.release = store.Close
+	return r, nil
 }
 
 // New makes a keyring over a store, which stays the caller's. The environment is a label such as dev, staging
@@ -151,6 +159,9 @@ func (r *Keyring) Close() {
 	<-r.closed
 	for _, t := range r.events.all() {
 		t.lock()
+	}
+	if r.release != nil {
+		_ = r.release() // a tenant that is used afterwards opens it again
 	}
 }
 

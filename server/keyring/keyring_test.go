@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -90,10 +92,19 @@ func opens(t testing.TB, k seal.Keys, pkg []byte) {
 	require.Equal(t, "value", string(o.Value))
 }
 
-func files(t testing.TB, dir string) []string {
-	found, err := filepath.Glob(filepath.Join(dir, "keyset", "*", "*"))
+// storeIn returns the store of a directory.
+func storeIn(t testing.TB, dir string) keystore.Store {
+	store, err := sqlitekeys.Open(dir)
 	require.NoError(t, err)
-	return found
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
+}
+
+// documentIn returns a tenant's document in a directory.
+func documentIn(t testing.TB, dir, id string) []byte {
+	content, err := storeIn(t, dir).Get(t.Context(), keystore.Keysets, id)
+	require.NoError(t, err)
+	return content
 }
 
 // What was sealed before a restart opens after it, and keys are made once.
@@ -115,7 +126,7 @@ func TestRestart(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a, b)
 	}
-	info, err := os.Stat(files(t, dir)[0])
+	info, err := os.Stat(filepath.Join(dir, "keys.db"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	info, err = os.Stat(dir)
@@ -133,7 +144,12 @@ func TestTenantIDs(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, id, tenantOf(t, r, id).Owner())
 	}
-	require.Len(t, files(t, dir), len(ids))
+	stored := 0
+	for _, err := range keystore.All(t.Context(), storeIn(t, dir), keystore.Keysets) {
+		require.NoError(t, err)
+		stored++
+	}
+	require.Equal(t, len(ids), stored)
 	entries, err := os.ReadDir(parent)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
@@ -213,20 +229,17 @@ func TestWrongKEK(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenantOf(t, openRing(t, dir), "tenant")
-	before, err := os.ReadFile(files(t, dir)[0])
-	require.NoError(t, err)
+	before := documentIn(t, dir, "tenant")
 	other, err := kms.Open(t.Context(), otherURL)
 	require.NoError(t, err)
 	r, err := keyring.Open(dir, other, "test")
 	require.NoError(t, err)
 	_, err = r.Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, kms.ErrWrongKey)
-	require.ErrorContains(t, err, files(t, dir)[0])
+	require.ErrorContains(t, err, storeIn(t, dir).Where(keystore.Keysets, "tenant"))
 	require.ErrorContains(t, err, other.URL())
 	require.NotContains(t, err.Error(), strings.TrimPrefix(otherURL, "base64key://"))
-	after, err := os.ReadFile(files(t, dir)[0])
-	require.NoError(t, err)
-	require.Equal(t, before, after)
+	require.Equal(t, before, documentIn(t, dir, "tenant"))
 }
 
 // Two processes with a passphrase each read what the other made; another passphrase is told from tampering.

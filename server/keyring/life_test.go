@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
@@ -136,8 +135,7 @@ func TestClassKEKs(t *testing.T) {
 	phi, err := kms.Open(t.Context(), otherURL)
 	require.NoError(t, err)
 	open := func(set kms.Set) *keyring.Keyring {
-		store, err := keystore.OpenDirectory(dir)
-		require.NoError(t, err)
+		store := storeIn(t, dir)
 		r, err := keyring.New(store, set, "test")
 		require.NoError(t, err)
 		t.Cleanup(r.Close)

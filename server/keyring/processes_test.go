@@ -31,8 +31,7 @@ func TestEnvironment(t *testing.T) {
 	require.ErrorIs(t, err, keyring.ErrEnvironment)
 	require.ErrorContains(t, err, `"prod"`)
 
-	store, err := keystore.OpenDirectory(dir)
-	require.NoError(t, err)
+	store := storeIn(t, dir)
 	content, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
 	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", content, bytes.Replace(content, []byte("prod"), []byte("test"), 1), 0)
@@ -106,8 +105,7 @@ func TestPrimaryRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tenant := tenantOf(t, openRing(t, dir), "tenant")
-	before, err := os.ReadFile(files(t, dir)[0])
-	require.NoError(t, err)
+	before := documentIn(t, dir, "tenant")
 	for _, c := range []struct {
 		use   format.Use
 		class classify.Class
@@ -117,11 +115,9 @@ func TestPrimaryRefuses(t *testing.T) {
 	}
 	h := format.Header{Source: format.FromKeyset, Use: format.UseCache, Class: 5}
 	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.Demand{Use: format.UseCache}), envelope.ErrUnknownKey)
-	_, err = tenant.MessageCipher(format.KeyID{}, format.Salt{})
+	_, err := tenant.MessageCipher(format.KeyID{}, format.Salt{})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
-	after, err := os.ReadFile(files(t, dir)[0])
-	require.NoError(t, err)
-	require.Equal(t, before, after, "reading makes no key")
+	require.Equal(t, before, documentIn(t, dir, "tenant"), "reading makes no key")
 }
 
 func TestUnusableDirectory(t *testing.T) {

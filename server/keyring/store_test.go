@@ -23,8 +23,7 @@ const soon = keyring.CheckInterval + time.Minute
 func TestStoreGoesBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	store, err := keystore.OpenDirectory(dir)
-	require.NoError(t, err)
+	store := storeIn(t, dir)
 	r := openRing(t, dir)
 	tenant := tenantOf(t, r, "tenant")
 	before, err := store.Get(t.Context(), keystore.Keysets, "tenant")
@@ -79,8 +78,7 @@ func (o *overtaken) Swap(ctx context.Context, kind keystore.Kind, name string, o
 func TestStoreGoesBackWhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	store, err := keystore.OpenDirectory(dir)
-	require.NoError(t, err)
+	store := storeIn(t, dir)
 	o := &overtaken{Store: store}
 	r, err := keyring.New(o, kms.NewSet(newKEK(t)), "test")
 	require.NoError(t, err)

@@ -46,9 +46,8 @@ func TestReplace(t *testing.T) {
 		{"refused", keystoretest.Works, two, one, true, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			store, err := keystore.OpenDirectory(t.TempDir())
-			require.NoError(t, err)
-			_, err = store.Swap(t.Context(), keystore.Keysets, "x", nil, one, 0)
+			store := keystoretest.NewMemory()
+			_, err := store.Swap(t.Context(), keystore.Keysets, "x", nil, one, 0)
 			require.NoError(t, err)
 			faulty := keystoretest.Faulty(store, keystoretest.At(1, row.fault))
 			faulty.Pause = time.Millisecond

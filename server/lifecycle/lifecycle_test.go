@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -63,7 +63,7 @@ const ttl = time.Hour + rotation.Margin // after which a server that is cut off 
 func newSite(t *testing.T) *site {
 	kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	require.NoError(t, err)
-	keys, err := keystore.OpenDirectory(t.TempDir())
+	keys, err := sqlitekeys.Open(t.TempDir())
 	require.NoError(t, err)
 	s := &site{t: t}
 	s.ring, err = keyring.New(keys, kms.NewSet(kek), "test", keyring.WithTTL(ttl-rotation.Margin))

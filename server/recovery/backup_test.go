@@ -16,6 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -280,26 +281,24 @@ func TestRestoreBesideDamage(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 3)
 	file := backup(t, s.a())
-	path := s.store().Where(keystore.Keysets, "tenant-1")
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, content[:len(content)-1], 0o600))
+	place := s.store().Where(keystore.Keysets, "tenant-1")
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", []byte("damaged"))
 	another := s.store().Where(keystore.Keysets, "tenant-2")
-	kept, err := os.ReadFile(another)
+	kept, err := s.store().Get(t.Context(), keystore.Keysets, "tenant-2")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(another, nil, 0o600))
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", kept[:len(kept)-1])
 	_, err = s.a().Backup(t.Context(), into(io.Discard))
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
-	require.ErrorContains(t, err, path)
+	require.ErrorContains(t, err, place)
 	require.ErrorContains(t, err, another, "all of them are named at once")
-	require.NoError(t, os.WriteFile(another, kept, 0o600))
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", kept)
 	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 	require.Len(t, restored.Failures, 1)
 	require.Equal(t, "tenant-1", restored.Failures[0].Tenant)
-	require.ErrorContains(t, restored.Failures[0].Err, path)
+	require.ErrorContains(t, restored.Failures[0].Err, place)
 	openAll(t, s.a(), append(all[:2:2], all[4:]...), "")
-	require.NoError(t, os.Remove(path))
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", nil)
 	_, err = s.a().Restore(t.Context(), reading(file), nil, false)
 	require.NoError(t, err)
 	openAll(t, s.a(), all, "")

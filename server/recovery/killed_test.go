@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -230,7 +231,7 @@ func TestKilledRestore(t *testing.T) {
 		for i := range 12 {
 			if id := fmt.Sprint("tenant-", i); rand.IntN(2) == 0 {
 				lost[id] = true
-				require.NoError(t, os.Remove(s.store().Where(keystore.Keysets, id)))
+				keystoretest.Put(t, s.store(), keystore.Keysets, id, nil)
 			}
 		}
 		r := s.a()

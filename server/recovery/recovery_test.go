@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -68,8 +69,9 @@ type site struct {
 func newSite(t testing.TB) *site { return &site{t, t.TempDir(), &events{}} }
 
 func (s *site) store() keystore.Store {
-	store, err := keystore.OpenDirectory(s.dir)
+	store, err := sqlitekeys.Open(s.dir)
 	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = store.Close() })
 	return store
 }
 
@@ -98,7 +100,7 @@ func (s *site) b() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, u
 
 // lose empties the store.
 func (s *site) lose() {
-	require.NoError(s.t, os.RemoveAll(filepath.Join(s.dir, string(keystore.Keysets))))
+	require.NoError(s.t, os.Remove(filepath.Join(s.dir, "keys.db")))
 }
 
 // sealed is a package with its tenant.

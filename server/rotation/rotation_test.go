@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -86,15 +87,21 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 
 // local is a site of a directory and an embedded store.
 func local(t testing.TB, change func(*rotation.Options)) *site {
+	return localIn(t, t.TempDir(), change)
+}
+
+// localIn is local with the keystore in a directory.
+func localIn(t testing.TB, dir string, change func(*rotation.Options)) *site {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	return newSite(t, directory(t, t.TempDir()), store, change)
+	return newSite(t, directory(t, dir), store, change)
 }
 
 func directory(t testing.TB, path string) keystore.Store {
-	keys, err := keystore.OpenDirectory(path)
+	keys, err := sqlitekeys.Open(path)
 	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, keys.Close()) })
 	return keys
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -327,12 +327,13 @@ func TestClockThatWasAhead(t *testing.T) {
 // evidence for nothing once the keysets are back.
 func TestSweepsWithoutKeysets(t *testing.T) {
 	t.Parallel()
-	s := local(t, nil)
+	dir := t.TempDir()
+	s := localIn(t, dir, nil)
 	s.fill(10)
 	s.begin(rotation.Order{})
 	content, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
-	require.NoError(t, os.Remove(s.Keystore.Where(keystore.Keysets, "tenant"))) // no feed mentions it
+	keystoretest.Vanish(t, dir, keystore.Keysets, "tenant")
 	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	for range 20 {
 		_, _ = s.Work(t.Context())

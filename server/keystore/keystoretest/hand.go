@@ -1,0 +1,39 @@
+package keystoretest
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+)
+
+// Put writes a document, whatever there is; nil removes it.
+func Put(t testing.TB, s keystore.Store, kind keystore.Kind, name string, content []byte) {
+	t.Helper()
+	for swapped := false; !swapped; {
+		old, err := s.Get(t.Context(), kind, name)
+		require.NoError(t, err)
+		swapped, err = s.Swap(t.Context(), kind, name, old, content, 0)
+		require.NoError(t, err)
+	}
+}
+
+// Vanish removes a document from a directory of package sqlitekeys, as somebody who edits the database does: the feed does
+// not mention it.
+func Vanish(t testing.TB, dir string, kind keystore.Kind, name string) {
+	t.Helper()
+	Edit(t, dir, "DELETE FROM documents WHERE kind = "+sqlite3.Quote(string(kind))+" AND name = CAST("+sqlite3.Quote(name)+" AS BLOB)")
+}
+
+// Edit executes SQL in the database of a directory of package sqlitekeys.
+func Edit(t testing.TB, dir, sql string) {
+	t.Helper()
+	c, err := sqlite3.Open("file:" + filepath.Join(dir, "keys.db"))
+	require.NoError(t, err)
+	require.NoError(t, c.Exec("PRAGMA busy_timeout = 10000"))
+	require.NoError(t, c.Exec(sql))
+	require.NoError(t, c.Close())
+}

@@ -1,0 +1,100 @@
+package sqlitekeys
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+)
+
+const diskDir = "COFFER_TEST_SQLITEKEYS_DISK"
+
+// TestDisk runs the child below in a namespace of its own. There it may mount a small file system.
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	child := exec.Command(os.Args[0], "-test.run=^TestDiskChild$", "-test.v")
+	child.Env = append(os.Environ(), diskDir+"="+t.TempDir())
+	child.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := child.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
+		t.Skip("this system gives no namespaces to this user, so no small file system can be mounted")
+	}
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: TestDiskChild")
+}
+
+// On a full disk a Swap fails and changes nothing, and everything can be read. On a read-only one, the file does not
+// open. Once either is over, the store works, and lacks nothing.
+func TestDiskChild(t *testing.T) {
+	root := os.Getenv(diskDir)
+	if root == "" {
+		t.Log("TestDisk runs this in a process of its own")
+		return
+	}
+	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=2m"))
+	dir := filepath.Join(root, "keys")
+	s := open(t, dir)
+	document := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 2000) }
+	written, refused := 0, 0
+	var position keystore.Position
+	swap := func(old []byte, i int) error {
+		swapped, err := s.Swap(t.Context(), keystore.Keysets, fmt.Sprint(i), old, document(i), int64(i+1))
+		require.Equal(t, err == nil, swapped)
+		return err
+	}
+	requireAll := func() {
+		t.Helper()
+		for i := range written {
+			requireContent(t, s, fmt.Sprint(i), string(document(i)))
+		}
+		names, err := s.Due(t.Context(), keystore.Keysets, 1<<40, 10_000)
+		require.NoError(t, err)
+		require.Len(t, names, written)
+		changes, _ := keystoretest.Changed(t, s, position)
+		require.Empty(t, changes)
+	}
+	for ; refused < 20; written++ {
+		require.Less(t, written, 10_000, "the disk does not fill")
+		position = keystoretest.Current(t, s)
+		err := swap(nil, written)
+		for err != nil && refused < 20 {
+			require.ErrorIs(t, err, keystore.ErrUnavailable)
+			require.ErrorContains(t, err, dir)
+			refused++
+			requireAll()
+			err = swap(nil, written)
+		}
+		if err != nil {
+			break
+		}
+	}
+	require.Greater(t, written, 50)
+	require.NoError(t, s.Close())
+	requireAll()
+	require.Error(t, swap(nil, written))
+	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT, "size=8m"))
+	require.NoError(t, swap(nil, written))
+	written++
+	position = keystoretest.Current(t, s)
+
+	require.NoError(t, s.Close())
+	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	require.ErrorIs(t, swap(nil, written), keystore.ErrUnavailable)
+	require.ErrorContains(t, swap(nil, written), "read-only")
+	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT, ""))
+	requireAll()
+	require.NoError(t, swap(nil, written))
+}

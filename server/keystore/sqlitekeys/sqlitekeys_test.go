@@ -1,0 +1,238 @@
+package sqlitekeys
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+)
+
+func open(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func put(t testing.TB, s *Store, name, content string) {
+	t.Helper()
+	keystoretest.Put(t, s, keystore.Keysets, name, []byte(content))
+}
+
+func requireContent(t testing.TB, s *Store, name, want string) {
+	t.Helper()
+	content, err := s.Get(t.Context(), keystore.Keysets, name)
+	require.NoError(t, err)
+	require.Equal(t, want, string(content))
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	keystoretest.Run(t, func(t *testing.T) func(testing.TB) keystore.Store {
+		dir := filepath.Join(t.TempDir(), "made", "here ?%20#&+")
+		return func(t testing.TB) keystore.Store { return open(t, dir) }
+	})
+}
+
+// another is a connection of another program.
+func another(t testing.TB, dir string) *sqlite3.Conn {
+	t.Helper()
+	c, err := sqlite3.Open("file:" + filepath.Join(dir, fileName))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+// While another process reads, a Swap waits. All its files are its owner's, the journal as well.
+func TestPrivate(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	s := open(t, dir)
+	reader := another(t, dir)
+	require.NoError(t, reader.Exec("BEGIN; SELECT * FROM documents"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Swap(context.Background(), keystore.Keysets, "x", nil, []byte("document"), 1)
+		done <- err
+	}()
+	journal := filepath.Join(dir, fileName+"-journal")
+	require.Eventually(t, func() bool { _, err := os.Stat(journal); return err == nil }, time.Minute, time.Millisecond)
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, _ error) error {
+		info, err := entry.Info()
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, path)
+		return nil
+	}))
+	require.NoError(t, reader.Exec("COMMIT"))
+	require.NoError(t, <-done)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "one file remains at rest")
+}
+
+// A caller that gives up does not wait for another process's lock, or for another call, and nothing was changed.
+func TestCancelledWhileWaiting(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, "x", "one")
+	other := another(t, dir)
+	require.NoError(t, other.Exec("BEGIN EXCLUSIVE"))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_, err := s.Swap(ctx, keystore.Keysets, "x", []byte("one"), []byte("two"), 0)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = s.Get(ctx, keystore.Keysets, "x")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Less(t, time.Since(began), 9*time.Second)
+		})
+	}
+	wg.Wait()
+	require.NoError(t, other.Exec("COMMIT"))
+	requireContent(t, s, "x", "one")
+}
+
+// Of processes that make the file at once, none loses what another one wrote.
+func TestConcurrentCreation(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		dir := t.TempDir()
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				s, err := Open(dir)
+				require.NoError(t, err)
+				_, err = s.Swap(context.Background(), keystore.Keysets, fmt.Sprint(i), nil, []byte("document"), 0)
+				require.NoError(t, err)
+				require.NoError(t, s.Close())
+			})
+		}
+		wg.Wait()
+		documents, _, err := open(t, dir).Page(t.Context(), keystore.Keysets, "", 10)
+		require.NoError(t, err)
+		require.Len(t, documents, 8)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, "x", "one")
+	keystoretest.Edit(t, dir, fmt.Sprintf("PRAGMA user_version = %d", formatVersion+1))
+	_, err := Open(dir)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	require.ErrorContains(t, err, "format 2")
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = Open(file)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	require.ErrorContains(t, err, file)
+
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), make([]byte, 8192), 0o600))
+	_, err = Open(dir)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	require.ErrorContains(t, err, "restore it from a backup")
+}
+
+// A store that was closed opens its file again.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	put(t, s, "x", "one")
+	require.NoError(t, s.Close())
+	requireContent(t, s, "x", "one")
+}
+
+// A feed keeps its last entries. A reader that fell behind by more is lost.
+func TestFeedIsTrimmed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	first := keystoretest.Current(t, s)
+	add := func(n int) {
+		keystoretest.Edit(t, dir, fmt.Sprintf("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i < %d) "+
+			"INSERT INTO feed (kind, name) SELECT 'lease', x'00' FROM n", n))
+	}
+	add(feedPage / 2)
+	second := keystoretest.Current(t, s)
+	add(feedLength - feedPage)
+	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *conn) (err error) {
+		for i := 0; i < 2*feedPage && err == nil; i++ {
+			err = c.change(keystore.Leases, "filler", fmt.Append(nil, i), 0)
+		}
+		return err
+	}))
+	_, _, err := s.Changes(t.Context(), first)
+	require.ErrorIs(t, err, keystore.ErrFeedLost)
+	_, _, err = s.Changes(t.Context(), second)
+	require.ErrorIs(t, err, keystore.ErrFeedLost)
+	third := keystoretest.Current(t, s)
+	put(t, s, "x", "one")
+	changes, _ := keystoretest.Changed(t, s, third)
+	require.Equal(t, []keystore.Change{{Kind: keystore.Keysets, Name: "x"}}, changes)
+	for _, position := range []keystore.Position{"1", "x", " ", "1 2", "99999999999999999999 1"} {
+		_, _, err = s.Changes(t.Context(), position)
+		require.ErrorIs(t, err, keystore.ErrFeedLost, position)
+	}
+}
+
+// Each call does the same work however many idle documents there are.
+func TestCostIgnoresIdleDocuments(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	work := func() (steps int) {
+		since := keystoretest.Current(t, s)
+		require.NoError(t, s.Close())
+		documents, _, err := s.Page(t.Context(), keystore.Keysets, "", 10)
+		require.NoError(t, err)
+		require.Len(t, documents, 10)
+		changes, _, err := s.Changes(t.Context(), since)
+		require.NoError(t, err)
+		require.Empty(t, changes)
+		names, err := s.Due(t.Context(), keystore.Keysets, 1000, 10)
+		require.NoError(t, err)
+		require.Equal(t, []string{"due"}, names)
+		c := <-s.free
+		for _, stmt := range c.statements {
+			steps += stmt.Status(sqlite3.STMTSTATUS_VM_STEP, true)
+			require.Zero(t, stmt.Status(sqlite3.STMTSTATUS_FULLSCAN_STEP, true), stmt.SQL())
+			require.Zero(t, stmt.Status(sqlite3.STMTSTATUS_SORT, true), stmt.SQL())
+		}
+		s.free <- c
+		return steps
+	}
+	_, err := s.Swap(t.Context(), keystore.Keysets, "due", nil, []byte("document"), 1000)
+	require.NoError(t, err)
+	add := func(from, to int) {
+		require.NoError(t, s.transact(t.Context(), write, s.path, func(c *conn) error {
+			for i := from; i < to; i++ {
+				if err := c.change(keystore.Keysets, fmt.Sprint(i), []byte("document"), int64(90*24*3_600_000+i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	add(0, 20)
+	few := work()
+	add(20, 20_000)
+	require.Equal(t, few, work())
+}
