@@ -45,7 +45,7 @@ func TestSystemDocumentIsNotShredded(t *testing.T) {
 	swapped, err := store.Swap(t.Context(), keystore.Keysets, systemID, old, content, 0)
 	require.NoError(t, err)
 	require.True(t, swapped)
-	require.ErrorIs(t, r.system.tenant.Reload(t.Context()), ErrUnreadable)
+	require.ErrorIs(t, r.system.Reload(t.Context()), ErrUnreadable)
 	again, err := system.Key(t.Context(), envelope.UseShreds)
 	require.NoError(t, err)
 	require.Equal(t, key.ID(), again.ID())
@@ -65,8 +65,7 @@ func TestLeakedRootDoesNotComeBack(t *testing.T) {
 			before, err := r.Document(t.Context(), "tenant")
 			require.NoError(t, err)
 			leaked := tenant.held()
-			_, err = r.ReplaceRoots(t.Context(), "tenant")
-			require.NoError(t, err)
+			require.NoError(t, replaceRoots(t, r))
 			now, err := r.Document(t.Context(), "tenant")
 			require.NoError(t, err)
 
@@ -116,7 +115,7 @@ func TestForgedShredRecord(t *testing.T) {
 	fresh := ringOver(t, store, newFlaky(t))
 	for name, do := range map[string]func() error{
 		"shred":         func() error { return fresh.Shred(t.Context(), "tenant") },
-		"replace roots": func() error { _, err := fresh.ReplaceRoots(t.Context(), "tenant"); return err },
+		"replace roots": func() error { return replaceRoots(t, fresh) },
 		"rewrap":        func() error { _, err := fresh.Document(t.Context(), "tenant"); return err },
 		"list": func() error {
 			for _, err := range fresh.Documents(t.Context()) {

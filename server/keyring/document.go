@@ -10,48 +10,58 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// parse reads a tenant's document.
-func (r *Keyring) parse(id string, content []byte) (*envelope.Document, error) {
+// parse reads the document of an owner. It verifies no record.
+func (r *Keyring) parse(owner string, content []byte) (*envelope.Document, error) {
 	d, err := envelope.ParseDocument(content)
-	if err != nil {
-		return nil, r.damaged(id, err)
-	}
-	if d.Owner != id {
-		return nil, r.unreadable(id, errors.New("it is another tenant's keyset"))
-	}
-	if d.Environment != r.environment {
-		return nil, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(id), d.Environment, r.environment, ErrEnvironment)
+	switch {
+	case err != nil:
+		return nil, r.damaged(owner, err)
+	case d.Owner != owner:
+		return nil, r.unreadable(owner, errors.New("it is another tenant's keyset"))
+	case d.Environment != r.environment:
+		return nil, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment)
 	}
 	return d, nil
 }
 
-// read gives a tenant's document and its bytes; neither where there is none. Its shred records are verified, so that nobody
-// takes it for shredded because of a forged one; the other records are not.
-func (r *Keyring) read(ctx context.Context, id string) (*envelope.Document, []byte, error) {
-	content, err := r.store.Get(ctx, keystore.Keysets, id)
+// parseShreds is parse, and verifies the shred records: a forged one must not make a tenant look shredded.
+func (r *Keyring) parseShreds(ctx context.Context, document keystore.Document) (*envelope.Document, error) {
+	if document.Err != nil {
+		return nil, document.Err
+	}
+	d, err := r.parse(document.Name, document.Content)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.verify(ctx, d, nil); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// read returns the document of an owner and its bytes, nil if it does not exist. Its shred records are verified, others are not.
+func (r *Keyring) read(ctx context.Context, owner string) (*envelope.Document, []byte, error) {
+	content, err := r.store.Get(ctx, keystore.Keysets, owner)
 	if err != nil || content == nil {
 		return nil, nil, err
 	}
-	d, err := r.parse(id, content)
-	if err == nil {
-		err = r.verifyShreds(ctx, d)
-	}
+	d, err := r.parseShreds(ctx, keystore.Document{Name: owner, Content: content})
 	if err != nil {
 		return nil, nil, err
 	}
 	return d, content, nil
 }
 
-// Document gives a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns
+// Document returns a tenant's keyset document as it is now: wrapped keys, and what is known of them. It returns
 // ErrNoTenant if it does not exist. It asks a KEK only to unlock the system document, if the tenant has shred records.
-func (r *Keyring) Document(ctx context.Context, id string) (*envelope.Document, error) {
-	if err := checkTenant(id); err != nil {
+func (r *Keyring) Document(ctx context.Context, tenant string) (*envelope.Document, error) {
+	if err := checkTenant(tenant); err != nil {
 		return nil, err
 	}
-	return r.OwnerDocument(ctx, id)
+	return r.OwnerDocument(ctx, tenant)
 }
 
-// OwnerDocument is Document for any owner, the empty one too: its document is the system document.
+// OwnerDocument is Document for any owner. The document of the empty owner is the system document.
 func (r *Keyring) OwnerDocument(ctx context.Context, owner string) (*envelope.Document, error) {
 	d, _, err := r.read(ctx, owner)
 	if err == nil && d == nil {
@@ -65,37 +75,31 @@ func (r *Keyring) OwnerDocument(ctx context.Context, owner string) (*envelope.Do
 func (r *Keyring) DocumentsOf(ctx context.Context, ids []string) map[string]*envelope.Document {
 	found := make(map[string]*envelope.Document, len(ids))
 	for _, document := range keystore.GetMany(ctx, r.store, keystore.Keysets, ids) {
-		if document.Err != nil || document.Content == nil || checkTenant(document.Name) != nil {
+		if document.Content == nil || document.Name == systemID {
 			continue
 		}
-		if d, err := r.parse(document.Name, document.Content); err == nil {
+		if d, err := r.parseShreds(ctx, document); err == nil {
 			found[document.Name] = d
 		}
 	}
 	return found
 }
 
-// Documents gives the keyset documents of all tenants of this environment.
+// Documents returns the keyset documents of all tenants of this environment. A damaged one is an error, and others follow it.
 func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
 		for document, err := range keystore.All(ctx, r.store, keystore.Keysets) {
-			var d *envelope.Document
-			if err == nil {
-				d, err = r.parseAny(ctx, document)
-			}
-			if err == nil && (d == nil || d.Owner == systemID) {
-				continue
-			}
-			if !yield(d, err) {
+			d, err := r.ofTenant(ctx, document, err)
+			if (d != nil || err != nil) && !yield(d, err) {
 				return
 			}
 		}
 	}
 }
 
-// Page gives the keyset documents of the first tenants of this environment, limit at most, after a place that
-// an earlier page gave, in an order that stays the same; and the place to go on from, empty where there are
-// no more. It reads no more documents than it gives, but for those of other environments.
+// Page returns the keyset documents of the first tenants of this environment, at most limit, after a place that an earlier page
+// returned, in an order that stays the same; and the place to go on from, empty after the last page. It reads no more documents
+// than it returns, except those of other environments.
 func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
 		documents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
@@ -103,11 +107,11 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 			return nil, "", err
 		}
 		for _, document := range documents {
-			d, err := r.parseAny(ctx, document)
+			d, err := r.ofTenant(ctx, document, nil)
 			if err != nil {
 				return nil, "", err
 			}
-			if d != nil && d.Owner != systemID {
+			if d != nil {
 				page = append(page, d)
 			}
 		}
@@ -118,34 +122,28 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 	}
 }
 
-// parseAny reads the document of whatever tenant; nil where it is of another environment.
-func (r *Keyring) parseAny(ctx context.Context, document keystore.Document) (*envelope.Document, error) {
-	if document.Err != nil {
-		return nil, document.Err
-	}
-	d, err := envelope.ParseDocument(document.Content)
-	if err != nil {
-		return nil, r.damaged(document.Name, err)
-	}
-	if d.Environment != r.environment {
-		return nil, nil
-	}
-	if err := r.verifyShreds(ctx, d); err != nil {
+// ofTenant reads a listed document. It returns nil for the system document and for one of another environment.
+func (r *Keyring) ofTenant(ctx context.Context, document keystore.Document, err error) (*envelope.Document, error) {
+	if err != nil || document.Name == systemID && document.Err == nil {
 		return nil, err
 	}
-	return d, nil
+	d, err := r.parseShreds(ctx, document)
+	if errors.Is(err, ErrEnvironment) {
+		return nil, nil
+	}
+	return d, err
 }
 
-func (r *Keyring) where(id string) string { return r.store.Where(keystore.Keysets, id) }
+func (r *Keyring) where(owner string) string { return r.store.Where(keystore.Keysets, owner) }
 
 // unreadable names the place and the reason.
-func (r *Keyring) unreadable(id string, reason error) error {
-	return fmt.Errorf("keyring: %s: %w: %s", r.where(id), ErrUnreadable, reason)
+func (r *Keyring) unreadable(owner string, reason error) error {
+	return fmt.Errorf("keyring: %s: %w: %s", r.where(owner), ErrUnreadable, reason)
 }
 
-func (r *Keyring) damaged(id string, reason error) error {
+func (r *Keyring) damaged(owner string, reason error) error {
 	if errors.Is(reason, envelope.ErrUnsupportedVersion) {
-		return fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(id), reason)
+		return fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(owner), reason)
 	}
-	return r.unreadable(id, fmt.Errorf("damaged, restore it from a backup (%s)", reason))
+	return r.unreadable(owner, fmt.Errorf("damaged, restore it from a backup (%s)", reason))
 }

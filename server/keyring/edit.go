@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -71,47 +72,38 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) (roots, error)) error {
 	t := r.tenant(id)
 	var lost error // of a write that may have been made: the next round sees it
-	fail := func(err error) error {
-		if lost == nil {
-			return err
-		}
-		return errors.Join(err, lost)
-	}
 	for {
+		var opened roots
+		var changed []byte
 		d, old, err := r.read(ctx, id)
 		if err == nil && d == nil {
-			if !t.seen.Load() {
-				return ErrNoTenant
+			if err = t.restore(ctx); err == nil {
+				continue
 			}
-			t.mu.Lock()
-			d, old, err = t.writeBack(ctx)
-			t.mu.Unlock()
 		}
-		var opened roots
 		if err == nil {
 			opened, err = edit(d)
 		}
-		var changed []byte
 		if err == nil {
 			changed, err = d.Append(nil)
 		}
-		if err != nil {
-			return fail(err)
+		swapped := false
+		if err == nil {
+			if bytes.Equal(old, changed) {
+				return nil
+			}
+			swapped, err = r.swap(ctx, d, old, changed) // reads back after an error
 		}
-		if bytes.Equal(old, changed) {
-			return nil
-		}
-		swapped, err := r.swap(ctx, d, old, changed) // reads back after an error
-		if errors.Is(err, durable.ErrUnknown) && lost == nil {
-			lost = err
-			continue
-		}
-		if err != nil {
-			return fail(err)
-		}
-		if swapped {
+		switch {
+		case swapped:
 			t.adoptChange(ctx, opened)
 			return nil
+		case errors.Is(err, durable.ErrUnknown) && lost == nil:
+			lost = err
+		case err != nil && lost != nil:
+			return errors.Join(err, lost)
+		case err != nil:
+			return err
 		}
 	}
 }
@@ -139,7 +131,8 @@ func (e *Edit) AddKey(ctx context.Context, use format.Use, class classify.Class,
 	kek := e.ring.keks.For(class)
 	root := e.opened.under(kek, e.Document)
 	if root == nil {
-		made, err := e.addRoot(ctx, kek, func(id format.KeyID) envelope.Root { return e.NextRoot(id, random16()) })
+		next := e.NextRoot(format.KeyID{}, random16())
+		made, err := e.addRoot(ctx, kek, next.Line, next.Generation)
 		if err != nil {
 			return err
 		}
@@ -177,42 +170,31 @@ func (e *Edit) Advance(use format.Use, class classify.Class, id format.KeyID, to
 // this document and in those that it is merged into. So a root that leaked opens no key that is made afterwards. Keys that existed
 // before may have leaked with it: rotate them as compromised.
 func (e *Edit) ReplaceRoots(ctx context.Context) error {
-	type lineOfKEK struct {
-		line [envelope.LineSize]byte
-		kek  kms.KEK
-	}
-	former := e.Roots() // in order, so that the last one of a line has its highest generation
-	generations := map[[envelope.LineSize]byte]uint32{}
+	former := e.Roots()
+	next := map[[envelope.LineSize]byte]uint32{}
 	for _, root := range former {
-		generations[root.Line] = root.Generation + 1
+		next[root.Line] = e.Generation(root.Line) + 1
 	}
-	made := map[lineOfKEK]envelope.Root{}
-	next := map[envelope.Root]envelope.Root{}
 	for _, root := range former {
-		at := lineOfKEK{root.Line, e.opened[root].kek}
-		if _, ok := made[at]; !ok {
-			var err error
-			if made[at], err = e.newRoot(ctx, at.kek, root.Line, generations[root.Line]); err != nil {
-				return err
-			}
+		kek := e.opened[root].kek
+		made := slices.ContainsFunc(e.Slots, func(s envelope.Slot) bool {
+			return s.Root.Line == root.Line && s.Root.Generation == next[root.Line] && e.opened[s.Root].kek == kek
+		})
+		if made {
+			continue
 		}
-		next[root] = made[at]
-	}
-	for _, s := range e.Keysets {
-		for i := range s.Keys {
-			if err := e.moveKey(&s, &s.Keys[i], next[s.Keys[i].Root], s.Keys[i].State); err != nil {
-				return err
-			}
+		if _, err := e.addRoot(ctx, kek, root.Line, next[root.Line]); err != nil {
+			return err
 		}
 	}
-	e.Settle()
-	return nil
+	e.Settle() // removes the former slots, so that settle moves the keys
+	return e.settle(ctx)
 }
 
-// addRoot makes a root, which is named by its id, and adds it to the document.
-func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, name func(id format.KeyID) envelope.Root) (envelope.Root, error) {
+// addRoot draws a root of a line and generation and adds it to the document, wrapped by a KEK.
+func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize]byte, generation uint32) (envelope.Root, error) {
 	key := secret.New()
-	root := name(key.ID())
+	root := envelope.Root{Line: line, Generation: generation, ID: key.ID()}
 	slot, err := wrapRoot(ctx, kek, e.Document, root, key)
 	e.ring.health.note(err)
 	if err == nil {
@@ -222,10 +204,6 @@ func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, name func(id format.Key
 		e.opened[root] = openRoot{key, kek}
 	}
 	return root, err
-}
-
-func (e *Edit) newRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize]byte, generation uint32) (envelope.Root, error) {
-	return e.addRoot(ctx, kek, func(id format.KeyID) envelope.Root { return envelope.Root{Line: line, Generation: generation, ID: id} })
 }
 
 // moveKey wraps a key by another root, and moves it to a state.

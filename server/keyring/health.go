@@ -3,7 +3,6 @@ package keyring
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -25,7 +24,7 @@ const (
 	slowing   = 100 * time.Millisecond // failures within it count once: they are of calls that were made at one pace
 )
 
-// health is what is known of the KEKs, and the pace at which they are asked. The zero health has no pace.
+// health is what is known of the KEKs, and the pace at which they are asked.
 type health struct {
 	mu     sync.Mutex
 	err    error
@@ -33,8 +32,6 @@ type health struct {
 	pace   *rate.Limiter
 	slowed time.Time
 }
-
-func (h *health) setPace() { h.pace = rate.NewLimiter(fastest, burst) }
 
 // answered reports whether a KEK's call ended with an answer: that a key is another KEK's, or was altered, is one too.
 func answered(err error) bool {
@@ -50,13 +47,11 @@ func (h *health) note(err error) {
 	defer h.mu.Unlock()
 	now := time.Now()
 	if answered(err) {
-		if h.pace != nil {
-			pace := h.pace.Limit() + growth
-			if h.err != nil {
-				pace = max(pace, recovered)
-			}
-			h.pace.SetLimit(min(pace, fastest))
+		pace := h.pace.Limit() + growth
+		if h.err != nil {
+			pace = max(pace, recovered)
 		}
+		h.pace.SetLimit(min(pace, fastest))
 		h.err = nil
 		return
 	}
@@ -64,7 +59,7 @@ func (h *health) note(err error) {
 		h.since = now
 	}
 	h.err = err
-	if h.pace != nil && now.Sub(h.slowed) >= slowing {
+	if now.Sub(h.slowed) >= slowing {
 		h.slowed = now
 		h.pace.SetLimit(max(h.pace.Limit()/2, slowest))
 	}
@@ -83,29 +78,21 @@ func (h *health) admit(ctx context.Context) error {
 		return nil
 	}
 	err := h.failing()
-	if err != nil && !errors.Is(err, kms.ErrThrottled) {
-		return err
-	}
-	if waited := h.pace.Wait(ctx); waited == nil {
-		return nil
-	}
 	if err == nil {
 		err = kms.ErrThrottled // by this server
+	} else if !errors.Is(err, kms.ErrThrottled) {
+		return err
+	}
+	if h.pace.Wait(ctx) == nil {
+		return nil
 	}
 	return err
 }
 
-// turn waits until the KEKs may be asked for a renewal. While they fail, servers that share them do not ask in step.
-func (h *health) turn(ctx context.Context) error {
-	if h.failing() != nil {
-		jitter := time.NewTimer(rand.N(2 * time.Second))
-		defer jitter.Stop()
-		select {
-		case <-jitter.C:
-		case <-ctx.Done():
-		}
-	}
-	return h.pace.Wait(ctx)
+// spare reports whether the KEKs may be asked for a renewal. While they are out of reach, only probes ask them.
+func (h *health) spare() bool {
+	err := h.failing()
+	return (err == nil || errors.Is(err, kms.ErrThrottled)) && h.pace.Allow()
 }
 
 // Health returns the error of the KEKs' last call and since when they fail; nil if the last one was answered.

@@ -27,6 +27,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
@@ -81,22 +82,22 @@ type Keyring struct {
 	flights     singleflight.Group // by tenant: unlocking it
 	health      health
 	missed      atomic.Uint64 // uses of keys that were not in memory
-	missing     missing
+	unlocked    atomic.Int64  // tenants
+	restored    atomic.Uint64 // documents that had vanished
 	sealing     sealing
 	feed        feed // used by look only
 
-	events  *queue // the unlocked tenants, by when something is to be done for them
-	waiting *queue // those whose keys are to be renewed, by when they expire
-
 	mu      sync.Mutex
-	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as anybody uses it
+	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use
 	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
-	system  System
+	missing map[*Tenant]error               // their documents vanished, and could not be written back yet for this reason
+	system  *Tenant                         // the system document's
+
+	ctx    context.Context // ends when the keyring is closed
+	cancel context.CancelFunc
+	active sync.WaitGroup // what runs in the background
 
 	release func() error // closes a store that Open opened; else nil
-	close   sync.Once
-	closing chan struct{}
-	closed  chan struct{}
 }
 
 // Option changes a Keyring as it is made.
@@ -137,27 +138,29 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	}
 	r := &Keyring{
 		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout,
-		tenants: map[string]weak.Pointer[Tenant]{}, events: newQueue(), waiting: newQueue(),
-		missing: missing{tenants: map[*Tenant]error{}}, feed: feed{pending: map[*Tenant]bool{}},
-		closing: make(chan struct{}), closed: make(chan struct{}),
+		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, feed: feed{pending: map[*Tenant]bool{}, reread: time.Now()},
+		health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only
-	r.health.setPace()
-	r.system.tenant = r.tenant(systemID)
+	r.system = r.tenant(systemID)
 	for _, option := range options {
 		option(r)
 	}
 	r.calls = semaphore.NewWeighted(r.atOnce)
-	go r.watch()
+	r.active.Go(func() { every(r.ctx, CheckInterval, r.look) })
+	r.active.Go(func() { every(r.ctx, CheckInterval, r.probe) })
 	return r, nil
 }
 
 // Close drops all keys from memory. Tenants that are used afterwards are unlocked again, but other processes'
 // changes no longer seen.
 func (r *Keyring) Close() {
-	r.close.Do(func() { close(r.closing) })
-	<-r.closed
-	for _, t := range r.events.all() {
+	r.mu.Lock()
+	r.cancel() // not while work begins
+	r.mu.Unlock()
+	r.active.Wait()
+	for _, t := range r.held() {
 		t.lock()
 	}
 	if r.release != nil {
@@ -165,17 +168,42 @@ func (r *Keyring) Close() {
 	}
 }
 
+// held returns the tenants that are unlocked, and those that keep their document.
+func (r *Keyring) held() []*Tenant {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(r.recent.Values(), r.system)
+}
+
+// work begins work in the background, which Close waits for. After Close its context has ended.
+func (r *Keyring) work() (ctx context.Context, done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return r.ctx, func() {}
+	}
+	r.active.Add(1)
+	ctx, cancel := context.WithTimeout(r.ctx, r.patience)
+	return ctx, func() {
+		cancel()
+		r.active.Done()
+	}
+}
+
 // TTL is how long keys stay in memory.
 func (r *Keyring) TTL() time.Duration { return r.ttl }
 
-// Tenant gives a tenant's keys, unlocked; a tenant that has none yet gets a root, durable before this
+// Tenant returns a tenant's keys, unlocked; a tenant that has none yet gets a root, durable before this
 // returns. The id is 1 to 255 bytes of UTF-8, of any characters. It returns ErrTenant, ErrUnreadable,
 // ErrEnvironment, an error of the KEK, or the context's.
 func (r *Keyring) Tenant(ctx context.Context, id string) (*Tenant, error) {
 	if err := checkTenant(id); err != nil {
 		return nil, err
 	}
-	t := r.touch(id)
+	return r.unlock(ctx, r.tenant(id))
+}
+
+func (r *Keyring) unlock(ctx context.Context, t *Tenant) (*Tenant, error) {
 	if t.state.Load() == nil {
 		if _, err := t.unlock(ctx); err != nil {
 			return nil, err
@@ -195,21 +223,9 @@ func checkTenant(id string) error {
 func (r *Keyring) tenant(id string) *Tenant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tenantLocked(id)
-}
-
-// touch is tenant for a use of it.
-func (r *Keyring) touch(id string) *Tenant {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if t, ok := r.recent.Get(id); ok {
 		return t
 	}
-	return r.tenantLocked(id)
-}
-
-// tenantLocked is tenant with r.mu held.
-func (r *Keyring) tenantLocked(id string) *Tenant {
 	if t := r.tenants[id].Value(); t != nil {
 		return t
 	}
@@ -224,13 +240,6 @@ func (r *Keyring) tenantLocked(id string) *Tenant {
 		}
 	}, id)
 	return t
-}
-
-// known returns the Tenant of an id, nil if it is not in use.
-func (r *Keyring) known(id string) *Tenant {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.tenants[id].Value()
 }
 
 // admitted counts a tenant among the unlocked ones, and locks the least recently used ones beyond the limit.
@@ -254,13 +263,8 @@ func (r *Keyring) admitted(t *Tenant) {
 	}
 }
 
-// dropped forgets a tenant whose keys were dropped, unless its document is to outlast them. t.mu must be held.
-func (r *Keyring) dropped(t *Tenant) {
-	r.events.remove(t)
-	r.waiting.remove(t)
-	if t.kept != nil {
-		return
-	}
+// forget no longer counts a tenant among the unlocked ones.
+func (r *Keyring) forget(t *Tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.Remove(t.id)

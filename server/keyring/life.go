@@ -64,6 +64,6 @@ func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 		if err := d.Shred(now()); err != nil {
 			return nil, err
 		}
-		return nil, d.Sign(authenticatorOf(nil, []*secret.Key{key}))
+		return nil, d.Sign(authenticator(nil, []*secret.Key{key}))
 	})
 }

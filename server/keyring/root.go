@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -23,14 +22,6 @@ type openRoot struct {
 
 // roots are the roots of a tenant that this keyring's KEKs open.
 type roots map[envelope.Root]openRoot
-
-func (all roots) keys() map[envelope.Root]*secret.Key {
-	keys := make(map[envelope.Root]*secret.Key, len(all))
-	for name, one := range all {
-		keys[name] = one.key
-	}
-	return keys
-}
 
 // under returns the root that a KEK's new keys go under, the newest one; nil if it has none.
 func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
@@ -48,24 +39,27 @@ func (all roots) under(kek kms.KEK, d *envelope.Document) *envelope.Root {
 }
 
 // unwrapRoots has the KEKs open all roots that they can, except those that are open already. The URLs in a document are
-// compared, never dialled. It returns kms.ErrWrongKey if none is ours.
+// compared, never dialled. It returns kms.ErrWrongKey if no root is theirs.
 func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known roots) (roots, error) {
 	opened, foreign := roots{}, "none"
 	maps.Copy(opened, known)
 	var failed error
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if s.Kind != envelope.SlotKMS || opened[s.Root].key != nil {
-			continue
+		for _, kek := range r.keks.All() {
+			if s.Kind != envelope.SlotKMS || opened[s.Root].key != nil || kek.URL() != s.URL {
+				continue
+			}
+			key, err := unwrapRoot(ctx, kek, d, s)
+			r.health.note(err)
+			if err == nil {
+				opened[s.Root] = openRoot{key, kek}
+			} else if !errors.Is(err, kms.ErrWrongKey) {
+				failed = err
+			}
 		}
-		one, err := unwrapSlot(ctx, r.keks, d, s, &r.health)
-		switch {
-		case errors.Is(err, kms.ErrWrongKey):
+		if opened[s.Root].key == nil {
 			foreign = s.URL
-		case err != nil:
-			failed = err
-		default:
-			opened[s.Root] = one
 		}
 	}
 	switch {
@@ -87,20 +81,6 @@ func covers(d *envelope.Document, opened roots) bool {
 	return true
 }
 
-// unwrapSlot tries the KEKs whose URL the slot has; kms.ErrWrongKey where none fits.
-func unwrapSlot(ctx context.Context, keks kms.Set, d *envelope.Document, s *envelope.Slot, h *health) (openRoot, error) {
-	for _, kek := range keks.All() {
-		if kek.URL() != s.URL {
-			continue
-		}
-		key, err := unwrapRoot(ctx, kek, d, s)
-		if h.note(err); !errors.Is(err, kms.ErrWrongKey) {
-			return openRoot{key, kek}, err
-		}
-	}
-	return openRoot{}, kms.ErrWrongKey
-}
-
 // wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
 func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envelope.Root, key *secret.Key) (envelope.Slot, error) {
 	binding := d.BindRoot(root)
@@ -111,9 +91,7 @@ func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envel
 	if err != nil {
 		return envelope.Slot{}, fmt.Errorf("keyring: wrap a root: %w", err)
 	}
-	return envelope.Slot{
-		ID: random16(), Kind: envelope.SlotKMS, CreatedAt: time.Now().UnixMilli(), Root: root, URL: kek.URL(), Wrapped: wrapped,
-	}, nil
+	return envelope.Slot{ID: random16(), Kind: envelope.SlotKMS, CreatedAt: now(), Root: root, URL: kek.URL(), Wrapped: wrapped}, nil
 }
 
 func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
@@ -135,20 +113,22 @@ func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envel
 	return key, nil
 }
 
-// create makes a tenant's first root, the general KEK's, unless another process did so meanwhile.
+// create makes the document of a tenant with its first root, the general KEK's, unless another process made it in the meantime.
 func (r *Keyring) create(ctx context.Context, id string) error {
+	if err := r.Missing(); err != nil { // this one may have vanished as well
+		return err
+	}
 	e := &Edit{&envelope.Document{Environment: r.environment, Owner: id}, r, roots{}}
-	if _, err := e.newRoot(ctx, r.keks.For(classify.Public), random16(), 1); err != nil {
+	if _, err := e.addRoot(ctx, r.keks.For(classify.Public), random16(), 1); err != nil {
 		return err
 	}
 	if err := e.Sign(authenticator(e.opened, nil)); err != nil {
 		return err
 	}
 	content, err := e.Append(nil)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = r.swap(ctx, e.Document, nil, content)
 	}
-	_, err = r.swap(ctx, e.Document, nil, content)
 	return err
 }
 

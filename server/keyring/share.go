@@ -2,8 +2,7 @@ package keyring
 
 import (
 	"context"
-	"crypto/rand"
-	"time"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -37,38 +36,23 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 	d := &envelope.Document{Environment: v.Environment(), Owner: t.id}
 	name := d.NextRoot(root.ID(), random16())
 	for _, s := range v.document.Keysets {
-		for _, use := range uses {
-			if s.Use != use {
+		if !slices.Contains(uses, s.Use) {
+			continue
+		}
+		s.Primaries = []envelope.Primary{{Root: name, Epoch: s.Epoch(), KeyID: s.Primary()}}
+		s.Keys = slices.Clone(s.Keys)
+		for i := range s.Keys {
+			k := &s.Keys[i]
+			if k.Root, k.MAC = name, [envelope.MACSize]byte{}; k.State == envelope.Destroyed {
 				continue
 			}
-			rewrapped, err := v.rewrap(s, root, name)
-			if err != nil {
+			if k.Wrapped, err = root.Wrap(v.keys[k.ID], d.BindKey(s.Use, uint8(s.Class), k.ID)); err != nil {
 				return nil, err
 			}
-			d.Keysets = append(d.Keysets, rewrapped)
-			break
 		}
+		d.Keysets = append(d.Keysets, s)
 	}
 	return finish(d, root, name, password, iterations)
-}
-
-// rewrap returns a keyset under another root, of a line of its own.
-func (v *Vault) rewrap(s envelope.Keyset, root *secret.Key, name envelope.Root) (envelope.Keyset, error) {
-	keys := make([]envelope.Key, len(s.Keys))
-	for i, k := range s.Keys {
-		if k.State != envelope.Destroyed {
-			wrapped, err := root.Wrap(v.keys[k.ID], v.document.BindKey(s.Use, uint8(s.Class), k.ID))
-			if err != nil {
-				return envelope.Keyset{}, err
-			}
-			k.Wrapped = wrapped
-		}
-		k.Root, k.MAC = name, [envelope.MACSize]byte{}
-		keys[i] = k
-	}
-	s.Primaries = []envelope.Primary{{Root: name, Epoch: s.Epoch(), KeyID: s.Primary()}}
-	s.Keys = keys
-	return s, nil
 }
 
 // NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without
@@ -97,23 +81,19 @@ func NewDocument(environment, owner, password string, iterations uint32, uses ..
 
 // finish adds the slot of a password or master key, signs the document and encodes it.
 func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password string, iterations uint32) ([]byte, error) {
-	slot := envelope.Slot{ID: random16(), CreatedAt: time.Now().UnixMilli(), Root: name}
-	key, isMaster := secret.ParseMasterKey(password)
-	if isMaster {
-		slot.Kind = envelope.SlotMasterKey
-	} else {
-		iterations, err := secret.Iterations(iterations)
-		if err != nil {
-			return nil, err
-		}
-		slot.Kind, slot.Iterations = envelope.SlotPassword, iterations
-		_, _ = rand.Read(slot.Salt[:]) // never fails: crypto/rand ends the program instead
-		if key, err = stretch(password, slot.Salt, iterations); err != nil {
+	slot := envelope.Slot{ID: random16(), Kind: envelope.SlotMasterKey, CreatedAt: now(), Root: name}
+	var err error
+	if _, isMaster := secret.ParseMasterKey(password); !isMaster {
+		slot.Kind, slot.Salt = envelope.SlotPassword, random16()
+		if slot.Iterations, err = secret.Iterations(iterations); err != nil {
 			return nil, err
 		}
 	}
+	key, err := slotKey(&slot, password)
+	if err != nil {
+		return nil, err
+	}
 	defer key.Clear()
-	var err error
 	if slot.Wrapped, err = key.Wrap(root, d.BindRoot(name)); err != nil {
 		return nil, err
 	}
@@ -121,7 +101,7 @@ func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password
 	if err := d.AddSlot(slot); err != nil {
 		return nil, err
 	}
-	if err := d.Sign(authenticatorOf(map[envelope.Root]*secret.Key{name: root}, nil)); err != nil {
+	if err := d.Sign(authenticator(roots{name: {key: root}}, nil)); err != nil {
 		return nil, err
 	}
 	return d.Append(nil)
@@ -139,7 +119,7 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 	if err := d.CheckDerivations(); err != nil {
 		return nil, err
 	}
-	roots, failed := map[envelope.Root]*secret.Key{}, error(envelope.ErrWrongSecret)
+	opened, failed := roots{}, error(envelope.ErrWrongSecret)
 	for i := range d.Slots {
 		s := &d.Slots[i]
 		if err := s.CheckIterations(); err != nil {
@@ -157,30 +137,26 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		roots[s.Root] = root
+		opened[s.Root] = openRoot{key: root}
 	}
-	if len(roots) == 0 {
+	if len(opened) == 0 {
 		return nil, failed
 	}
-	return unlockVault(d, roots)
+	return unlockVault(d, opened)
 }
 
-// slotKey derives the key that a password yields for a slot; nil for a slot that takes another kind of secret.
+// slotKey derives the key that a password yields for a slot; nil if the slot takes another kind of secret.
 func slotKey(s *envelope.Slot, password string) (*secret.Key, error) {
 	switch s.Kind {
 	case envelope.SlotMasterKey:
 		key, _ := secret.ParseMasterKey(password)
 		return key, nil
 	case envelope.SlotPassword:
-		return stretch(password, s.Salt, s.Iterations)
+		p, err := secret.NewPassword(password)
+		if err != nil {
+			return nil, err
+		}
+		return p.Key(s.Salt, s.Iterations)
 	}
 	return nil, nil
-}
-
-func stretch(password string, salt format.Salt, iterations uint32) (*secret.Key, error) {
-	p, err := secret.NewPassword(password)
-	if err != nil {
-		return nil, err
-	}
-	return p.Key(salt, iterations)
 }

@@ -5,10 +5,11 @@ import (
 	"crypto/hmac"
 	"errors"
 	"hash"
-	"sync"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -18,29 +19,18 @@ const systemID = ""
 
 // System is the keys of the environment itself, from its system document: those that authenticate tokens, shred records
 // and audit chains. It is safe for concurrent use.
-type System struct {
-	tenant *Tenant
-
-	mu    sync.Mutex
-	state *unlocked                    // that the keys are of
-	keys  map[format.Use][]*secret.Key // the primary first
-}
+type System struct{ tenant *Tenant }
 
 // System returns the environment's own keys, unlocked. Its document is made if there is none. A server calls it as it
 // starts: the keys stay in memory until the keyring is closed, whatever the TTL is. It returns the errors of Tenant.
 func (r *Keyring) System(ctx context.Context) (*System, error) {
-	t := r.tenant(systemID)
-	if t.state.Load() == nil {
-		if _, err := t.unlock(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return &r.system, nil
+	t, err := r.unlock(ctx, r.system)
+	return &System{t}, err
 }
 
 // FindSystem is System, but returns nil if there is no system document, instead of making one.
 func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
-	if r.system.tenant.state.Load() == nil {
+	if r.system.state.Load() == nil {
 		if content, err := r.store.Get(ctx, keystore.Keysets, systemID); err != nil || content == nil {
 			return nil, err
 		}
@@ -51,16 +41,12 @@ func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
 // Find returns the key of a use with an id, be it the primary or a former one. It returns envelope.ErrUnknownKey if there is none.
 // The key stays the keyring's: it must not be cleared.
 func (s *System) Find(use format.Use, id format.KeyID) (*secret.Key, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	keys, err := s.load(use)
+	keys, err := s.keys(context.Background(), use)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range keys {
-		if key.ID() == id {
-			return key, nil
-		}
+	if i := slices.IndexFunc(keys, func(key *secret.Key) bool { return key.ID() == id }); i >= 0 {
+		return keys[i], nil
 	}
 	return nil, envelope.ErrUnknownKey
 }
@@ -68,19 +54,11 @@ func (s *System) Find(use format.Use, id format.KeyID) (*secret.Key, error) {
 // Key returns the key of a use: envelope.UseTokens, UseShreds or UseAudit. It is made at first use, and is durable before
 // this returns. The key stays the keyring's: it must not be cleared.
 func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	keys, err := s.load(use)
+	keys, err := s.keys(ctx, use)
 	if err == nil && len(keys) == 0 {
-		err = s.tenant.ring.Edit(ctx, systemID, func(e *Edit) error {
-			if e.Keyset(use, 0) != nil { // another process made it
-				return nil
-			}
-			_, err := e.newKey(ctx, use, 0)
-			return err
-		})
-		if loaded, e := s.load(use); len(loaded) > 0 || err == nil { // it may be there, though the reply was lost
-			keys, err = loaded, e
+		err = s.tenant.add(ctx, []format.Use{use}, []classify.Class{0})
+		if made, e := s.keys(ctx, use); len(made) > 0 || err == nil { // it may be there, though the reply was lost
+			keys, err = made, e
 		}
 	}
 	if err != nil {
@@ -89,41 +67,33 @@ func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
 	return keys[0], nil
 }
 
-// load returns the keys of a use that the document has, the primary first. s.mu must be held.
-func (s *System) load(use format.Use) ([]*secret.Key, error) {
-	if v := s.tenant.state.Load(); v != nil && v == s.state && len(s.keys[use]) > 0 {
-		return s.keys[use], nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.tenant.ring.patience)
-	defer cancel()
-	if err := s.tenant.reload(ctx, nil); err != nil { // another process may have made the key
-		return nil, err
-	}
+// keys returns the keys of a use, the primary first, and no key if the document has no keyset of the use.
+func (s *System) keys(ctx context.Context, use format.Use) ([]*secret.Key, error) {
 	v, err := s.tenant.ready()
+	if err == nil && v.document.Keyset(use, 0) == nil { // another process may have made it
+		if err = s.tenant.reload(ctx, nil); err == nil {
+			v, err = s.tenant.ready()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if v != s.state {
-		s.state, s.keys = v, map[format.Use][]*secret.Key{}
-	}
 	set := v.document.Keyset(use, 0)
 	if set == nil {
-		return nil, nil
+		return []*secret.Key{}, nil
 	}
-	primary := set.Primary()
-	keys := []*secret.Key{}
-	if k := v.keys[primary]; k != nil {
-		keys = append(keys, k)
-	}
+	keys := make([]*secret.Key, 0, len(set.Keys))
 	for _, k := range set.Keys {
-		if key := v.keys[k.ID]; key != nil && k.ID != primary {
+		if key := v.keys[k.ID]; key != nil {
 			keys = append(keys, key)
 		}
+	}
+	if first := slices.Index(keys, v.keys[set.Primary()]); first > 0 {
+		keys[0], keys[first] = keys[first], keys[0]
 	}
 	if len(keys) == 0 {
 		return nil, envelope.ErrKeyUnusable
 	}
-	s.keys[use] = keys
 	return keys, nil
 }
 
@@ -139,62 +109,38 @@ func (r *Keyring) shredKey(ctx context.Context) (*secret.Key, error) {
 // shredKeys returns the keys by which shred records are verified. It makes no system document: there are no keys without one.
 func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 	s, err := r.FindSystem(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || s == nil {
+		return []*secret.Key{}, err
 	}
-	if s == nil {
-		return []*secret.Key{}, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	keys, err := s.load(envelope.UseShreds)
-	if keys == nil {
-		keys = []*secret.Key{}
-	}
-	return keys, err
+	return s.keys(ctx, envelope.UseShreds)
 }
 
 // errUnopened reports a root that the document names and no configured KEK opens.
 var errUnopened = errors.New("its keys are under a KEK that is not configured: set that one as well, or restore the keyset from a backup")
 
-// verify checks every record of a document, under roots that are open. It returns ErrUnreadable if a record was altered, or is
-// under a root that nothing opens.
+// verify checks every record of a document, under roots that are open; only the shred records if opened is nil. It returns
+// ErrUnreadable if a record was altered, or is under a root that nothing opens.
 func (r *Keyring) verify(ctx context.Context, d *envelope.Document, opened roots) error {
-	if !covers(d, opened) {
+	if opened != nil && !covers(d, opened) {
 		return r.unreadable(d.Owner, errUnopened)
 	}
-	if err := r.verifyShreds(ctx, d); err != nil {
-		return err
+	var shreds []*secret.Key
+	if len(d.Shreds) > 0 {
+		var err error
+		if shreds, err = r.shredKeys(ctx); err != nil {
+			return err
+		}
 	}
-	if err := d.Verify(authenticator(opened, nil)); err != nil {
+	if err := d.Verify(authenticator(opened, shreds)); err != nil {
 		return r.damaged(d.Owner, err)
 	}
 	return nil
 }
 
-// verifyShreds checks the shred records of a document. It needs no root of the document.
-func (r *Keyring) verifyShreds(ctx context.Context, d *envelope.Document) error {
-	if len(d.Shreds) == 0 {
-		return nil
-	}
-	shreds, err := r.shredKeys(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.Verify(authenticatorOf(nil, shreds)); err != nil {
-		return r.damaged(d.Owner, err)
-	}
-	return nil
-}
-
-func authenticator(opened roots, shreds []*secret.Key) envelope.Authenticator {
-	return authenticatorOf(opened.keys(), shreds)
-}
-
-// authenticatorOf makes MACs under roots, and of shred records under the first of the keys of shreds. An existing MAC of a
+// authenticator makes MACs under roots, and of shred records under the first of the keys of shreds. An existing MAC of a
 // shred record may be under any of them. With nil it leaves shred records out: their key is not known to those who have only the
 // secret of a slot. It is not safe for concurrent use.
-func authenticatorOf(roots map[envelope.Root]*secret.Key, shreds []*secret.Key) envelope.Authenticator {
+func authenticator(opened roots, shreds []*secret.Key) envelope.Authenticator {
 	made := map[*secret.Key]hash.Hash{}
 	sum := func(key *secret.Key, message []byte) (mac [envelope.MACSize]byte) {
 		h, ok := made[key]
@@ -209,8 +155,8 @@ func authenticatorOf(roots map[envelope.Root]*secret.Key, shreds []*secret.Key) 
 	}
 	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
 		if !r.Shred {
-			key, ok := roots[r.Root]
-			if !ok {
+			key := opened[r.Root].key
+			if key == nil {
 				return mac, false
 			}
 			return sum(key, r.Message), true

@@ -1,11 +1,8 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"crypto/cipher"
-	"errors"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,36 +13,27 @@ import (
 )
 
 // Tenant is one tenant's keys. It is a seal.Keys that makes the key of a use and class when it is first asked for, and
-// is safe for concurrent use. Its methods unlock it again where its keys were dropped, and wait for the KEK then.
+// is safe for concurrent use. Its methods unlock it again if its keys were dropped, and wait for the KEK then.
 type Tenant struct {
 	ring  *Keyring
 	id    string
 	state atomic.Pointer[unlocked] // nil: locked
-	seen  atomic.Bool              // it had a document once
+	drops sync.Map                 // functions to call when keys are dropped
 
-	mu    sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
-	roots roots      // in memory with the keys, to wrap new ones
-	kept  []byte     // the document of a shredded tenant, or one that vanished or came under other roots, also when locked
-	drops dropHooks
-}
-
-// unlocked is a tenant's keys in memory, as a document has them.
-type unlocked struct {
-	*Vault
-	content  []byte // the document
-	since    time.Time
-	renewal  time.Time // when the keys are renewed if they are in use
-	used     atomic.Bool
-	left     atomic.Int64 // uses, where the keyring bounds them
-	counters [format.Uses + 1][classify.PHI + 1]*counter
+	mu      sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
+	roots   roots      // in memory with the keys, to wrap new ones
+	seen    bool       // it had a document once
+	content []byte     // the document that this process saw last; nil if that is not in memory
+	keep    bool       // content outlasts the keys: the document is shredded, missing, or under other roots
+	timer   *time.Timer
 }
 
 // Owner is the tenant's id.
 func (t *Tenant) Owner() string { return t.id }
 
-// Primary names the key that seals for a use and class. Where there is none yet, one is made and is durable
-// before this returns. It returns envelope.ErrKeyUnusable where the primary may not seal,
-// envelope.ErrKeyDestroyed for a tenant that was shredded, ErrUnreadable, and the errors of the KEK.
+// Primary returns the id of the key that seals for a use and class. If there is none yet, one is made and is durable before this
+// returns. It returns envelope.ErrKeyUnusable if the primary may not seal, envelope.ErrKeyDestroyed for a tenant that was shredded,
+// ErrUnreadable, and the errors of the KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	s, err := t.ready()
 	if err != nil {
@@ -88,7 +76,7 @@ func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
 	return s.CheckOpen(h, want)
 }
 
-// MessageCipher is the cipher of a key's packages under one salt; envelope.ErrUnknownKey where there is no such key.
+// MessageCipher returns the cipher of a key's packages under one salt, and envelope.ErrUnknownKey if there is no such key.
 func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	s := t.state.Load()
 	if s == nil {
@@ -100,7 +88,7 @@ func (t *Tenant) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, 
 	return s.MessageCipher(id, salt)
 }
 
-// ready gives the keys, for one use.
+// ready returns the keys, for one use.
 func (t *Tenant) ready() (*unlocked, error) {
 	s := t.state.Load()
 	if s != nil && t.spend(s) {
@@ -116,7 +104,7 @@ func (t *Tenant) spend(s *unlocked) bool {
 	if !s.used.Load() {
 		s.used.Store(true)
 	}
-	return !t.expired(s) && (t.ring.uses == 0 || s.left.Add(-1) >= 0)
+	return !t.expired(s) && (t.ring.uses == 0 || t.pinned() || s.left.Add(-1) >= 0)
 }
 
 // expired reports whether the time of keys is over. The monotonic clock stands still while a machine is suspended, and
@@ -126,87 +114,8 @@ func (t *Tenant) expired(s *unlocked) bool {
 	return !t.pinned() && max(now.Sub(s.since), now.Round(0).Sub(s.since.Round(0))) >= t.ring.ttl
 }
 
-// lock drops the keys from memory.
-func (t *Tenant) lock() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drop()
-}
-
-// drop is lock with t.mu held.
-func (t *Tenant) drop() {
-	t.state.Store(nil)
-	t.roots = nil
-	t.ring.dropped(t)
-	t.drops.call()
-}
-
-// expire drops the keys of a state whose time is over.
-func (t *Tenant) expire(s *unlocked) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state.Load() == s {
-		t.drop()
-	}
-}
-
 // pinned reports whether the keys stay in memory until the keyring is closed: those of the system document.
-func (t *Tenant) pinned() bool { return t.id == "" }
-
-// adopt reads the document as it is now and makes its keys the current ones, under roots that were opened at
-// a time. The caller holds t.mu. It returns errRoots where there are keys under others.
-func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unlocked, error) {
-	d, content, err := t.ring.read(ctx, t.id)
-	if err != nil {
-		return nil, err
-	}
-	if d == nil {
-		if d, content, err = t.writeBack(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if seen := t.lastSeen(); seen != nil && !bytes.Equal(seen, content) {
-		if d, content, err = t.bringBack(ctx, seen, d, content, opened); err != nil {
-			return nil, err
-		}
-	}
-	if !covers(d, opened) {
-		return nil, errRoots
-	}
-	v, err := unlockVault(d, opened.keys())
-	if err != nil {
-		return nil, t.ring.damaged(t.id, err)
-	}
-	s := &unlocked{Vault: v, content: content, since: since}
-	s.left.Store(t.ring.uses)
-	for i := range d.Keysets {
-		set := &d.Keysets[i]
-		if set.Class.Valid() {
-			s.counters[set.Use][set.Class] = t.counter(set.Primary())
-		}
-	}
-	s.renewal = t.ring.renewalOf(since)
-	former := t.state.Load()
-	if former != nil && former.since.Equal(since) {
-		s.renewal = former.renewal
-		s.used.Store(former.used.Load())
-	}
-	if t.kept = nil; d.Shredded() {
-		t.kept = content
-	}
-	t.roots = opened
-	t.seen.Store(true)
-	t.state.Store(s)
-	t.ring.schedule(t, s, time.Now().Add(rereadInterval*4/5+rand.N(rereadInterval/5)))
-	t.ring.waiting.remove(t)
-	if former != nil && !v.holdsAll(former.Vault) {
-		t.drops.call()
-	}
-	return s, nil
-}
-
-// errRoots says that keys are under roots that are not in memory: the KEKs have to be asked.
-var errRoots = errors.New("keyring: keys under other roots")
+func (t *Tenant) pinned() bool { return t.id == systemID }
 
 // add makes those keys of the uses and classes that the document, as it is now, has no keyset for.
 func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.Class) error {
@@ -222,5 +131,21 @@ func (t *Tenant) add(ctx context.Context, uses []format.Use, classes []classify.
 			}
 		}
 		return nil
+	})
+}
+
+// OnDrop has f called whenever keys of the tenant are dropped from memory, because their time is over, or they
+// were destroyed or shredded. So whatever was derived from them can be dropped as well. f must not use the
+// tenant. The returned function ends that.
+func (t *Tenant) OnDrop(f func()) (stop func()) {
+	hook := &f
+	t.drops.Store(hook, f)
+	return func() { t.drops.Delete(hook) }
+}
+
+func (t *Tenant) dropped() {
+	t.drops.Range(func(_, f any) bool {
+		f.(func())()
+		return true
 	})
 }

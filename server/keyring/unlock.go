@@ -1,24 +1,54 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// unlock returns the keys. It has the KEKs open the tenant's roots if they are not in memory, once for all
-// concurrent callers. An error is not kept, so the next call tries again.
+// unlocked is a tenant's keys in memory, as a document has them.
+type unlocked struct {
+	*Vault
+	since    time.Time    // when the KEKs were asked for the roots
+	used     atomic.Bool  // since then
+	left     atomic.Int64 // of uses, if the keyring bounds them
+	counters [format.Uses + 1][classify.PHI + 1]*counter
+}
+
+const (
+	// retries is how often in a TTL, at least, a tenant is looked at again if its keys were not renewed when that was due.
+	retries = 40
+	// roomInterval is after what time, at most, a renewal is tried again that the KEKs had no room for.
+	roomInterval = 30 * time.Second
+)
+
+// unlock returns the keys. It has the KEKs open the tenant's roots, once for all concurrent callers, even if these have gone. An
+// error is not kept, so the next call tries again.
 func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	t.ring.missed.Add(1)
+	landing := t.ring.flights.DoChan(t.id, func() (any, error) {
+		if s := t.state.Load(); s != nil && t.spend(s) { // another flight landed since the caller looked
+			return s, nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+		defer cancel()
+		if err := t.ring.health.admit(ctx); err != nil {
+			return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
+		}
+		if err := t.ring.calls.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer t.ring.calls.Release(1)
+		return t.land(ctx)
+	})
 	select {
-	case landed := <-t.ring.flights.DoChan(t.id, func() (any, error) { return t.fly() }):
+	case landed := <-landing:
 		s, _ := landed.Val.(*unlocked)
 		return s, landed.Err
 	case <-ctx.Done():
@@ -26,28 +56,23 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 	}
 }
 
-// fly waits for its turn to ask the KEKs. It goes on when its callers have gone: the next one finds the keys.
-func (t *Tenant) fly() (*unlocked, error) {
-	if s := t.state.Load(); s != nil && t.spend(s) { // another flight landed since the caller looked
-		return s, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
-	defer cancel()
-	if err := t.ring.health.admit(ctx); err != nil {
-		return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
-	}
-	return t.land(ctx)
-}
-
-// land has the KEKs open the roots and makes the keys the current ones.
+// land has the KEKs open the roots of the tenant's document, which it makes for a new tenant, and makes the keys the current ones.
 func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
-	if err := t.ring.calls.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer t.ring.calls.Release(1)
 	for {
 		begun := time.Now()
-		opened, err := t.open(ctx)
+		d, _, err := t.ring.read(ctx, t.id)
+		if err == nil && d == nil {
+			if err = t.restore(ctx); errors.Is(err, ErrNoTenant) {
+				err = t.ring.create(ctx, t.id)
+			}
+			if err == nil {
+				continue
+			}
+		}
+		var opened roots
+		if err == nil {
+			opened, err = t.ring.openAll(ctx, d, nil)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -64,119 +89,113 @@ func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
 	}
 }
 
-// open has the KEKs open the roots of the tenant's document, which it makes where there never was one.
-func (t *Tenant) open(ctx context.Context) (roots, error) {
-	d, _, err := t.ring.read(ctx, t.id)
-	if err == nil && d == nil {
-		d, err = t.begin(ctx)
-	}
+// adopt reconciles the document and makes its keys the current ones, under roots that were opened at a time. It returns errRoots
+// if there are keys under others. t.mu must be held.
+func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unlocked, error) {
+	d, err := t.reconcile(ctx, opened)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := t.ring.unwrapRoots(ctx, d, nil)
-	switch {
-	case errors.Is(err, envelope.ErrAuthentication):
-		return nil, t.ring.unreadable(t.id, errors.New("its root does not unwrap: it was altered, or is another's"))
-	case err != nil:
-		return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
-	case !covers(d, opened):
-		return nil, t.ring.unreadable(t.id, errUnopened)
+	if !covers(d, opened) {
+		return nil, errRoots
 	}
-	return opened, nil
+	v, err := unlockVault(d, opened)
+	if err != nil {
+		return nil, t.ring.damaged(t.id, err)
+	}
+	s := &unlocked{Vault: v, since: since}
+	s.left.Store(t.ring.uses)
+	for i := range d.Keysets {
+		if set := &d.Keysets[i]; set.Class.Valid() {
+			s.counters[set.Use][set.Class] = t.counter(set.Primary())
+		}
+	}
+	former := t.state.Load()
+	if former != nil && former.since.Equal(since) {
+		s.used.Store(former.used.Load())
+	} else { // those that were unlocked together are not renewed together
+		t.wait(t.ring.ttl*3/5 + rand.N(t.ring.ttl/5+1))
+	}
+	if former == nil && !t.pinned() {
+		t.ring.unlocked.Add(1)
+	}
+	t.roots = opened
+	t.state.Store(s)
+	if former != nil && !v.holdsAll(former.Vault) {
+		t.dropped()
+	}
+	return s, nil
 }
 
-// Reload has the tenant work with its document as it is now, instead of within CheckInterval.
-func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
+// tick renews keys that are in use if the KEKs have room, drops those whose time is over, and looks at others again later.
+func (t *Tenant) tick() {
+	ctx, done := t.ring.work()
+	defer done()
+	s := t.state.Load()
+	if s == nil || ctx.Err() != nil {
+		return
+	}
+	again := t.ring.ttl / retries
+	if (s.used.Load() || t.pinned()) && !t.expired(s) {
+		if t.ring.health.spare() && t.ring.calls.TryAcquire(1) {
+			_, err := t.land(ctx)
+			t.ring.calls.Release(1)
+			if err == nil {
+				return
+			}
+		} else {
+			again = min(again, roomInterval)
+		}
+	}
+	if !t.mu.TryLock() { // a keystore that does not answer may hold it
+		time.AfterFunc(time.Second, t.tick)
+		return
+	}
+	defer t.mu.Unlock()
+	if now := t.state.Load(); now == nil || !now.since.Equal(s.since) {
+		return // they were dropped, or unlocked again
+	}
+	if t.expired(s) {
+		t.drop()
+		return
+	}
+	if left := t.ring.ttl - time.Since(s.since); !t.pinned() { // more often towards the end
+		again = min(again, left/4)
+	}
+	t.wait(max(again/2+rand.N(max(again, 2)/2), time.Second))
+}
 
-// reload adopts the document if it is another than the one in memory. It may be under more roots than those in memory. A locked
-// tenant stays locked.
-func (t *Tenant) reload(ctx context.Context, more roots) error {
+// wait has tick called after a time. t.mu must be held.
+func (t *Tenant) wait(d time.Duration) {
+	if t.ring.ctx.Err() != nil {
+		return
+	}
+	if t.timer == nil {
+		t.timer = time.AfterFunc(d, t.tick)
+		return
+	}
+	t.timer.Reset(d)
+}
+
+// lock drops the keys from memory.
+func (t *Tenant) lock() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.state.Load()
-	if s == nil {
-		return nil
-	}
-	content, err := t.ring.store.Get(ctx, keystore.Keysets, t.id)
-	if err != nil || bytes.Equal(content, s.content) {
-		return err
-	}
-	opened := maps.Clone(t.roots)
-	maps.Copy(opened, more)
-	_, err = t.adopt(ctx, opened, s.since)
-	if errors.Is(err, errRoots) {
-		t.kept = s.content // or a record under an unknown root would let an earlier document pass
-		t.drop()           // the next use unlocks it
-		return nil
-	}
-	return err
+	t.drop()
 }
 
-// lastSeen returns the document that is in memory, nil if it is not. The document of a shredded tenant, and
-// one that vanished or came under other roots, outlast the keys. t.mu must be held.
-func (t *Tenant) lastSeen() []byte {
-	if s := t.state.Load(); s != nil {
-		return s.content
+// drop is lock with t.mu held. The document is forgotten as well, unless keep says otherwise.
+func (t *Tenant) drop() {
+	if t.state.Swap(nil) != nil && !t.pinned() {
+		t.ring.unlocked.Add(-1)
 	}
-	return t.kept
-}
-
-// bringBack merges the document that is in memory into the one that is there now. Documents only ever gain,
-// so it changes one only where the store went back to an earlier state, by a snapshot or a replica that
-// lacked the last writes: no key that seals is lost then, and no shredding undone.
-//
-// It returns errRoots if the document that is there now is under roots that are not open: it is verified before it is merged.
-func (t *Tenant) bringBack(
-	ctx context.Context, seen []byte, now *envelope.Document, content []byte, opened roots,
-) (*envelope.Document, []byte, error) {
-	was, err := t.ring.parse(t.id, seen)
-	if err != nil {
-		return nil, nil, err
+	if t.timer != nil {
+		t.timer.Stop()
 	}
-	opened = maps.Clone(opened)
-	if opened == nil {
-		opened = roots{}
+	t.roots = nil
+	if !t.keep {
+		t.content = nil
+		t.ring.forget(t)
 	}
-	maps.Copy(opened, t.roots)
-	if !covers(was, opened) {
-		if opened, err = t.ring.unwrapRoots(ctx, was, opened); err != nil {
-			return nil, nil, err
-		}
-		if !covers(was, opened) {
-			return nil, nil, t.ring.unreadable(t.id, errUnopened)
-		}
-	}
-	for {
-		if !covers(now, opened) {
-			return nil, nil, errRoots
-		}
-		if err := t.ring.verify(ctx, now, opened); err != nil {
-			return nil, nil, err
-		}
-		merged, err := t.ring.merge(ctx, was, now, opened)
-		if err != nil {
-			return nil, nil, t.ring.damaged(t.id, err)
-		}
-		whole, err := merged.Append(nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		if bytes.Equal(whole, content) {
-			return now, content, nil
-		}
-		swapped, err := t.ring.swap(ctx, merged, content, whole)
-		if err != nil {
-			return nil, nil, err
-		}
-		if swapped {
-			slog.ErrorContext(ctx, "the store of keysets went back to an earlier state: what this server had seen since was written again", "keyset", t.ring.where(t.id))
-			return merged, whole, nil
-		}
-		if now, content, err = t.ring.read(ctx, t.id); err != nil { // another process came in between
-			return nil, nil, err
-		}
-		if now == nil {
-			return t.writeBack(ctx)
-		}
-	}
+	t.dropped()
 }

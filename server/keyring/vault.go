@@ -20,11 +20,11 @@ type Vault struct {
 
 // unlockVault verifies the records of a document that are under these roots, and unwraps the keys. It returns
 // envelope.ErrAuthentication if a MAC is wrong or a key does not unwrap in its place.
-func unlockVault(d *envelope.Document, roots map[envelope.Root]*secret.Key) (*Vault, error) {
-	if err := d.Verify(authenticatorOf(roots, nil)); err != nil {
+func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
+	if err := d.Verify(authenticator(opened, nil)); err != nil {
 		return nil, err
 	}
-	d = d.Under(func(root envelope.Root) bool { return roots[root] != nil })
+	d = d.Under(func(root envelope.Root) bool { return opened[root].key != nil })
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -32,7 +32,7 @@ func unlockVault(d *envelope.Document, roots map[envelope.Root]*secret.Key) (*Va
 			if k.State == envelope.Destroyed {
 				continue
 			}
-			key, err := roots[k.Root].Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
+			key, err := opened[k.Root].key.Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
 			if err != nil {
 				return nil, err
 			}

@@ -1,0 +1,170 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// errRoots reports keys under roots that are not in memory: the KEKs have to be asked.
+var errRoots = errors.New("keyring: keys under other roots")
+
+// Reload has the tenant work with its document as it is now, instead of within CheckInterval.
+func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
+
+// reload adopts the document if it is another than the one in memory. It may be under more roots than those in memory. A locked
+// tenant stays locked.
+func (t *Tenant) reload(ctx context.Context, more roots) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.state.Load()
+	if s == nil && !t.keep {
+		return nil
+	}
+	content, err := t.ring.store.Get(ctx, keystore.Keysets, t.id)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(content, t.content) {
+		t.ring.noteMissing(t, nil)
+		return nil
+	}
+	if s == nil {
+		_, err = t.reconcile(ctx, nil)
+	} else {
+		opened := maps.Clone(t.roots)
+		maps.Copy(opened, more)
+		_, err = t.adopt(ctx, opened, s.since)
+	}
+	if errors.Is(err, errRoots) { // the next use unlocks it
+		t.keep = true // or a record under an unknown root would let an earlier document pass
+		t.drop()
+		return nil
+	}
+	return err
+}
+
+// restore writes a document that vanished from the store back. It returns ErrNoTenant if this process never saw one.
+func (t *Tenant) restore(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.seen {
+		return ErrNoTenant
+	}
+	if _, err := t.reconcile(ctx, nil); !errors.Is(err, errRoots) { // else another process wrote one
+		return err
+	}
+	return nil
+}
+
+// reconcile returns the document after joining what this process saw of it last, which it writes if the store lacks it. Documents
+// only ever gain, so the store went back to an earlier state then, by a failover or a snapshot: no key that seals is lost, and no
+// shredding undone. It returns errRoots if records of the present document are under roots that are not open. t.mu must be held.
+func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Document, err error) {
+	vanished := false
+	defer func() {
+		if vanished && err != nil {
+			slog.ErrorContext(ctx, "a keyset vanished from the keystore and cannot be written back yet", "keyset", t.ring.where(t.id), "error", err)
+			t.ring.noteMissing(t, err)
+			t.keep = true
+		} else if err == nil || errors.Is(err, errRoots) {
+			t.ring.noteMissing(t, nil)
+		}
+	}()
+	for {
+		d, content, err := t.ring.read(ctx, t.id)
+		if err != nil {
+			return nil, err
+		}
+		vanished = vanished || d == nil && t.content != nil
+		joined, err := t.join(ctx, d, content, opened)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := joined.Append(nil)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(whole, content) {
+			swapped, err := t.ring.swap(ctx, joined, content, whole)
+			if err != nil {
+				return nil, err
+			}
+			if !swapped { // another process came in between
+				continue
+			}
+			slog.ErrorContext(ctx, "the store of keysets lost changes of a keyset: this server wrote them again from memory", "keyset", t.ring.where(t.id))
+			if d == nil {
+				t.ring.restored.Add(1)
+			}
+		}
+		t.seen, t.keep, t.content = true, joined.Shredded(), whole
+		return joined, nil
+	}
+}
+
+// join merges the document that this process saw last into the present one, which is nil if it is missing.
+func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte, opened roots) (*envelope.Document, error) {
+	switch {
+	case t.content == nil && d == nil:
+		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
+	case t.content == nil || bytes.Equal(t.content, content):
+		return d, nil
+	}
+	was, err := t.ring.parse(t.id, t.content)
+	if err != nil || d == nil {
+		return was, err
+	}
+	all := roots{}
+	maps.Copy(all, t.roots)
+	maps.Copy(all, opened)
+	if !covers(d, all) {
+		return nil, errRoots
+	}
+	if err := t.ring.verify(ctx, d, all); err != nil {
+		return nil, err
+	}
+	if all, err = t.ring.openAll(ctx, was, all); err != nil {
+		return nil, err
+	}
+	merged, err := t.ring.merge(ctx, was, d, all)
+	if err != nil {
+		return nil, t.ring.damaged(t.id, err)
+	}
+	return merged, nil
+}
+
+// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it.
+func (r *Keyring) noteMissing(t *Tenant, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		delete(r.missing, t)
+	} else {
+		r.missing[t] = err
+	}
+}
+
+// Missing returns an error while documents are missing that vanished from the keystore, as after a failover to
+// a replica that lacks them. The keyring writes them back from memory, and tries until that succeeds.
+func (r *Keyring) Missing() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for t, err := range r.missing {
+		return fmt.Errorf("keyring: %d keysets vanished and are not written back yet, such as %s: %w: %w", len(r.missing), r.where(t.id), ErrUnreadable, err)
+	}
+	return nil
+}
+
+// Restored returns how many documents are missing, and how many were written back since the keyring was made.
+func (r *Keyring) Restored() (missing int, restored uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.missing), r.restored.Load()
+}
