@@ -25,8 +25,8 @@ var (
 	errLogGone = &codes.Error{Of: "audit_unavailable", Text: "the audit log of this data directory is gone: restore the directory audit; " +
 		"if it is lost, or was put away on purpose, `coffer audit begin` begins another log, which records that"}
 	// errLogKey means that the key that an audit log names is not in the system document.
-	errLogKey = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys among the keysets. Restore them by coffer keys restore; " +
-		"if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
+	errLogKey = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys " +
+		"among the keysets. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
 )
 
 // auditPath is of the directory of the audit log.
@@ -130,7 +130,8 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
-// beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill before that leaves a log that is gone, and the command can be run again.
+// beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill
+// before that leaves a log that is gone, and the command can be run again.
 func beginAudit(cmd *cobra.Command) (err error) {
 	c, err := loadData(cmd)
 	if err != nil {

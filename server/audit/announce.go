@@ -82,12 +82,12 @@ func Confirm(ctx context.Context, r Recorder, e Event) error {
 func Announced(lines []Line) (made []Line) {
 	failed := map[string]bool{}
 	for _, l := range lines {
-		if job := l.Facts[facts[FactJob]]; l.Outcome == outcomeFailed && job != "" {
+		if job := l.Facts[string(FactJob)]; l.Outcome == outcomeFailed && job != "" {
 			failed[job] = true
 		}
 	}
 	for _, l := range lines {
-		if l.Outcome == outcomeOK && !failed[l.Facts[facts[FactJob]]] {
+		if l.Outcome == outcomeOK && !failed[l.Facts[string(FactJob)]] {
 			made = append(made, l)
 		}
 	}

@@ -15,9 +15,10 @@
 // own bytes, under a key that is in the system document of the keysets. A file beside the chain, its head, names the last
 // line that is known to be on the disk; it is a second behind at most. A list names all chains. [Verify] finds:
 //
-//   - if somebody can write to the disk and has no key: every line that was changed, removed, inserted or moved, and every end that was cut off or written
-//     again, up to the head. It does not find lines after the head that were cut off while no process ran, nor a chain that was put back to an earlier state
-//     together with its head. A head that was kept elsewhere finds that.
+//   - if somebody can write to the disk and has no key: every line that was changed, removed, inserted or moved, and every
+//     end that was cut off or written again, up to the head. It does not find lines after the head that were cut off while
+//     no process ran, nor a chain that was put back to an earlier state together with its head. A head that was kept
+//     elsewhere finds that.
 //   - if somebody has the key, such as an intruder in the server: every change before a head that was kept elsewhere.
 //
 // An event that the server never recorded cannot be found.
@@ -73,26 +74,20 @@ type Event struct {
 // readable in the log: none may come from a record, and none is a secret.
 type Facts map[Fact]string
 
-// Fact is what is told of. It is a number, so that nothing a client sends can be one.
-type Fact uint8
+// Fact is the name of one.
+type Fact string
 
-// The facts. Their names are for ever.
+// The facts. Their names never change.
 const (
-	FactJob       Fact = iota + 1 // the id of a job
-	FactUse                       // of a keyset
-	FactReason                    // why an operator asked for it: a [Reason]
-	FactFrom                      // what it was before, such as a key id or a KEK's URL
-	FactTo                        // what it became
-	FactDone                      // how many were done
-	FactFailed                    // how many failed
-	FactPhase                     // which step of an operation with several events: one of the phases below
-	numberOfFacts = iota + 1
+	FactJob    Fact = "job"    // the id of a job
+	FactUse    Fact = "use"    // of a keyset
+	FactReason Fact = "reason" // why an operator asked for it: a [Reason]
+	FactFrom   Fact = "from"   // the former one, such as a key id or a KEK's URL
+	FactTo     Fact = "to"     // the new one
+	FactDone   Fact = "done"   // how many were done
+	FactFailed Fact = "failed" // how many failed
+	FactPhase  Fact = "phase"  // which step of an operation with several events: one of the phases below
 )
-
-var facts = [numberOfFacts]string{
-	FactJob: "job", FactUse: "use", FactReason: "reason", FactFrom: "from", FactTo: "to", FactDone: "done", FactFailed: "failed",
-	FactPhase: "phase",
-}
 
 // The phases.
 const (
@@ -103,86 +98,66 @@ const (
 	PhaseAlready = "already" // it was in effect when somebody asked for it
 )
 
-// Action is what was done. It is a number, so that nothing a client sends can be one.
-type Action uint8
+// Action is what was done. Only this package makes them, so that nothing a client sends can be one.
+type Action struct {
+	name string
+	kind kind
+}
 
-// The actions. Their names are for ever.
+type kind uint8
+
 const (
-	KeySeal         Action = iota + 1 // a value was sealed
-	KeyOpen                           // a value was opened, or failed to
-	AccessRefused                     // a request was refused for its token, its scopes or its rate
-	EntryRead                         // a package, or its description, was read without opening it
-	EntryList                         // names of entries were listed
-	EntryExpire                       // how long an entry is kept is about to be changed
-	EntryDelete                       // an entry is about to be deleted
-	SessionCreate                     // a session was made
-	SessionExtend                     // a session was extended
-	SessionEnd                        // a session was ended
-	KeyCreate                         // a key was made, the first of its keyset
-	KeyRotate                         // a new key became primary
-	KeyRollback                       // a former key became primary again
-	KeyDisable                        // a key was disabled
-	KeyCompromised                    // a key was marked compromised
-	KeyDestroy                        // a key was destroyed
-	KEKRewrap                         // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
-	TenantShred                       // a tenant is about to be shredded
-	ReencryptStart                    // data began to be sealed anew under the primary
-	ReencryptFinish                   // all of it was
-	ReencryptAbort                    // that was ended before
-	BackupCreate                      // a backup was made
-	BackupRestore                     // a backup is about to be restored
-	BackupDrill                       // a backup was opened to see that it opens
-	TokenCreate                       // an API token was made
-	TokenRevoke                       // an API token was revoked
-	ServerStart                       // a server began, with its configuration
-	ServerStop                        // a server ended in order
-	LogBegun                          // another log was begun by an operator, where the one that there was is gone with its key
-	auditResumed                      // the log can be written again
-	auditAltered                      // lines that were written are missing or changed
-	auditPruned                       // a file of the log is about to be deleted, by configuration
-	numberOfActions = iota + 1
+	ordinary kind = iota // one of the many of a working day: of public and internal data it is not recorded
+	session              // as frequent, but always recorded
+	notable              // administration
+	lasting              // outlives retention: a restore must never bring back what has ended, and an altered log stays altered
 )
 
-var actions = [numberOfActions]string{
-	KeySeal: "key.seal", KeyOpen: "key.open", AccessRefused: "access.refused",
-	EntryRead: "entry.read", EntryList: "entry.list", EntryExpire: "entry.expire", EntryDelete: "entry.delete",
-	SessionCreate: "session.create", SessionExtend: "session.extend", SessionEnd: "session.end",
-	KeyCreate: "key.create", KeyRotate: "key.rotate", KeyRollback: "key.rollback",
-	KeyDisable: "key.disable", KeyCompromised: "key.compromised", KeyDestroy: "key.destroy",
-	KEKRewrap: "kek.rewrap", TenantShred: "tenant.shred",
-	ReencryptStart: "reencrypt.start", ReencryptFinish: "reencrypt.finish", ReencryptAbort: "reencrypt.abort",
-	BackupCreate: "backup.create", BackupRestore: "backup.restore", BackupDrill: "backup.drill",
-	TokenCreate: "token.create", TokenRevoke: "token.revoke", ServerStart: "server.start", ServerStop: "server.stop",
-	LogBegun: "audit.begun", auditResumed: "audit.resumed", auditAltered: "audit.altered", auditPruned: "audit.pruned",
+// The actions. Their names never change.
+var (
+	KeySeal         = newAction("key.seal", ordinary)        // a value was sealed
+	KeyOpen         = newAction("key.open", ordinary)        // a value was opened, or failed to
+	AccessRefused   = newAction("access.refused", notable)   // a request was refused for its token, its scopes or its rate
+	EntryRead       = newAction("entry.read", ordinary)      // a package, or its description, was read without opening it
+	EntryList       = newAction("entry.list", ordinary)      // names of entries were listed
+	EntryExpire     = newAction("entry.expire", ordinary)    // how long an entry is kept is about to be changed
+	EntryDelete     = newAction("entry.delete", ordinary)    // an entry is about to be deleted
+	SessionCreate   = newAction("session.create", session)   // a session was made
+	SessionExtend   = newAction("session.extend", session)   // a session was extended
+	SessionEnd      = newAction("session.end", session)      // a session was ended
+	KeyCreate       = newAction("key.create", notable)       // a key was made, the first of its keyset
+	KeyRotate       = newAction("key.rotate", notable)       // a new key became primary
+	KeyRollback     = newAction("key.rollback", notable)     // a former key became primary again
+	KeyDisable      = newAction("key.disable", notable)      // a key was disabled
+	KeyCompromised  = newAction("key.compromised", notable)  // a key was marked compromised
+	KeyDestroy      = newAction("key.destroy", lasting)      // a key was destroyed
+	KEKRewrap       = newAction("kek.rewrap", notable)       // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
+	TenantShred     = newAction("tenant.shred", lasting)     // a tenant is about to be shredded
+	ReencryptStart  = newAction("reencrypt.start", notable)  // data began to be sealed again, under the primary
+	ReencryptFinish = newAction("reencrypt.finish", notable) // all of it was
+	ReencryptAbort  = newAction("reencrypt.abort", notable)  // that was ended before
+	BackupCreate    = newAction("backup.create", notable)    // a backup was made
+	BackupRestore   = newAction("backup.restore", notable)   // a backup is about to be restored
+	BackupDrill     = newAction("backup.drill", notable)     // a backup was opened to see that it opens
+	TokenCreate     = newAction("token.create", notable)     // an API token was made
+	TokenRevoke     = newAction("token.revoke", notable)     // an API token was revoked
+	ServerStart     = newAction("server.start", notable)     // a server began, with its configuration
+	ServerStop      = newAction("server.stop", notable)      // a server ended in order
+	LogBegun        = newAction("audit.begun", lasting)      // an operator began another log, because the former one is gone
+	auditResumed    = newAction("audit.resumed", notable)    // the log can be written again
+	auditAltered    = newAction("audit.altered", lasting)    // lines that were written are missing or changed
+	auditPruned     = newAction("audit.pruned", notable)     // a file of the log is about to be deleted, by configuration
+)
+
+var actions []string
+
+func newAction(name string, kind kind) Action {
+	actions = append(actions, name)
+	return Action{name, kind}
 }
 
-// String returns the action's name; "unknown" for a number that is none.
-func (a Action) String() string {
-	if a == 0 || int(a) >= len(actions) {
-		return "unknown"
-	}
-	return actions[a]
-}
-
-// ordinary reports whether the action is one of the many of a working day. Of public and internal data they are not
-// recorded.
-func (a Action) ordinary() bool {
-	switch a {
-	case KeySeal, KeyOpen, EntryRead, EntryList, EntryExpire, EntryDelete:
-		return true
-	}
-	return false
-}
-
-// lasting reports whether events of the action outlive retention: a restore must never bring back what they say has
-// ended, and an altered log stays altered.
-func (a Action) lasting() bool {
-	switch a {
-	case TenantShred, KeyDestroy, LogBegun, auditAltered:
-		return true
-	}
-	return false
-}
+// String returns the action's name.
+func (a Action) String() string { return a.name }
 
 // Severity is how soon somebody should look.
 type Severity string
@@ -202,7 +177,7 @@ func (e *Event) Severity() Severity {
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused:
 		return Warning
-	case e.Action.ordinary() || e.Action == SessionCreate || e.Action == SessionExtend || e.Action == SessionEnd:
+	case e.Action.kind <= session:
 		return Info
 	}
 	return Notice

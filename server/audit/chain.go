@@ -86,11 +86,11 @@ func (c *chain) check() error {
 // recover looks for the last line, from one that was in the chain. If that is not where it was, or what follows it is
 // neither a line nor a line that was cut short, the chain was altered.
 func (c *chain) recover(known place) error {
-	files, err := listFiles(c.dir, known.Head.Chain, known.File)
+	files, err := listFiles(c.dir, known.Last.Chain, known.File)
 	if err = errors.Join(err, c.close()); err != nil {
 		return err
 	}
-	c.at, c.end, c.current = known.Head, known.Offset, newLogFile(c.dir, known.Head.Chain, known.File)
+	c.at, c.end, c.current = known.Last, known.Offset, newLogFile(c.dir, known.Last.Chain, known.File)
 	lost, whole := known.Offset > 0, false
 	for _, f := range files {
 		if f.number == known.File && lost {
@@ -207,6 +207,9 @@ func (c *chain) rotate(more int64) (bool, error) {
 	if c.file != nil {
 		next = newLogFile(c.dir, c.at.Chain, next.number+1)
 		err = c.file.Sync() // or a power cut could take lines before those of the next file
+	}
+	if err == nil {
+		err = os.MkdirAll(chainDir(c.dir, c.at.Chain), 0o700) // which somebody may have taken away
 	}
 	if err == nil {
 		if err = durable.Create(next.path, nil); c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty

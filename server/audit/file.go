@@ -106,20 +106,18 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	if err != nil {
 		return nil, err
 	}
-	f.release, f.keeper = release, newKeeper(f)
-	for i := range f.chains {
-		number := first + uint32(i)
-		h, err := readHead(dir, number, key, list.Log)
-		if err == nil {
-			err = durable.Sweep(chainDir(dir, number))
-		}
-		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk, last: h.place}
-		if err != nil {
-			release()
-			return nil, err
-		}
-		f.keeper.add(f.chains[i], h)
-		if err := f.chains[i].recover(h.place); err != nil { // the next event tries again, and is refused if it fails
+	h, err := readHead(dir, first, key, list.Log)
+	for chain := first; chain <= first+1 && err == nil; chain++ {
+		err = durable.Sweep(chainDir(dir, chain))
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	f.release, f.keeper = release, newKeeper(f, h)
+	for i, end := range h.Ends {
+		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk, last: end}
+		if err := f.chains[i].recover(end); err != nil { // the next event tries again, and is refused if it fails
 			f.options.Log.Error("the audit log cannot be continued", "error", err)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"syscall"
 )
 
-// The directory of a log has the file chains and a directory for each chain, its number. A chain's directory has the
-// file head and the chain's files, which are numbered. Locks are files named lock.
+// The directory of a log has the file chains and a directory for each chain, its number, with the chain's files, which
+// are numbered. Chains come in pairs, 1 and 2, 3 and 4: a process writes both. Locks are files named lock.
 
 const maxChains = 256 // chains of a log: two for each process that writes to it at once
 
@@ -28,7 +28,12 @@ func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
 func chainDir(dir string, chain uint32) string { return filepath.Join(dir, fmt.Sprint(chain)) }
 
-func headPath(dir string, chain uint32) string { return filepath.Join(chainDir(dir, chain), "head") }
+// firstOf returns the first chain of the process that writes a chain. Its directory has the head and the lock of both.
+func firstOf(chain uint32) uint32 { return chain - (chain+1)%2 }
+
+func headPath(dir string, chain uint32) string {
+	return filepath.Join(chainDir(dir, firstOf(chain)), "head")
+}
 
 // logFile is a file of a chain.
 type logFile struct {

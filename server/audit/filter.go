@@ -34,7 +34,7 @@ func fits(wanted, action string) bool {
 
 // IsAction reports whether there is an action that a Filter of that Action wants.
 func IsAction(name string) bool {
-	return name != "" && slices.ContainsFunc(actions[:], func(action string) bool { return fits(name, action) })
+	return name != "" && slices.ContainsFunc(actions, func(action string) bool { return fits(name, action) })
 }
 
 var severities = []Severity{Info, Notice, Warning, Critical}

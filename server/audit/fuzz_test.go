@@ -52,7 +52,7 @@ func FuzzParseLink(f *testing.F) {
 
 // FuzzHead: only a head that the key made is taken.
 func FuzzHead(f *testing.F) {
-	h := head{Log: "log", place: place{Anchor{1, 7, MAC{1}}, 1, 99}, From: Anchor{1, 3, MAC{2}}, Pruned: 1}
+	h := head{Log: "log", Ends: [2]place{{Anchor{1, 7, MAC{1}}, 1, 99}}, From: Anchor{1, 3, MAC{2}}, Pruned: 1}
 	good := testKey.seal(&h)
 	f.Add(good)
 	f.Add([]byte(`{"v":1,"mac":"` + strings.Repeat("0", 64) + "\"}\n"))

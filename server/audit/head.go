@@ -31,20 +31,33 @@ type logList struct {
 	Chains uint32 `json:"chains"` // that were ever begun: they are numbered from 1
 }
 
-// head is the file head of a chain. Only the process that holds the chain writes it.
+// head is the file head of a pair of chains. Only the process that holds them writes it.
 type head struct {
-	Log  string `json:"log"`
-	Time string `json:"time"`
-	place
-	From   Anchor `json:"from"`   // the line before the first one that must be there
-	Pruned uint64 `json:"pruned"` // the last file that retention deleted, which may be there still
+	Log    string   `json:"log"`
+	Time   string   `json:"time"`
+	Ends   [2]place `json:"ends"`   // of the chains, as far as they are known to be on the disk
+	From   Anchor   `json:"from"`   // the line of the first chain before the first one that must be there
+	Pruned uint64   `json:"pruned"` // the last file that retention deleted, which may be there still
 }
 
 // place is the end of a chain.
 type place struct {
-	Head   Anchor `json:"head"`   // the last line; in a head, that is known to be on the disk
+	Last   Anchor `json:"last"`   // the last line
 	File   uint64 `json:"file"`   // the number of the file that it is in
 	Offset int64  `json:"offset"` // behind the line in that file
+}
+
+// of returns the end of a chain, the line before the first one that must be there, and the last file that was deleted.
+func (h *head) of(chain uint32, key *Key) (end place, from Anchor, pruned uint64) {
+	if chain == firstOf(chain) {
+		return h.Ends[0], h.From, h.Pruned
+	}
+	return h.Ends[1], key.origin(h.Log, chain), 0
+}
+
+// origin stands for the line before a chain's first one. It is another one in each log.
+func (k *Key) origin(log string, chain uint32) Anchor {
+	return Anchor{Chain: chain, MAC: k.sealMAC([]byte(log))}
 }
 
 // seal returns a JSON object that ends with a MAC over the rest of it.
@@ -107,7 +120,7 @@ func readList(dir string, key *Key) (l logList, err error) {
 // readHead reads the head of a chain of a log. Without a key it proves nothing.
 func readHead(dir string, chain uint32, key *Key, log string) (h head, err error) {
 	err = readSealed(headPath(dir, chain), key, &h)
-	if err == nil && key != nil && (h.Head.Chain != chain || h.Log != log) {
+	if err == nil && key != nil && (h.Ends[0].Last.Chain != firstOf(chain) || h.Log != log) {
 		err = fmt.Errorf("audit: %s: %w", headPath(dir, chain), ErrHead)
 	}
 	return h, err
@@ -122,12 +135,14 @@ type Head struct {
 // ReadHead reads the heads of all chains that have lines. It returns ErrHead.
 func ReadHead(dir string, key *Key) (all Head, err error) {
 	list, err := readList(dir, key)
-	for chain := uint32(1); chain <= list.Chains && err == nil; chain++ {
+	for chain := uint32(1); chain <= list.Chains && err == nil; chain += 2 {
 		var h head
-		if h, err = readHead(dir, chain, key, list.Log); err != nil || h.Head.Seq == 0 {
-			continue
+		h, err = readHead(dir, chain, key, list.Log)
+		for _, end := range h.Ends {
+			if end.Last.Seq > 0 {
+				all.Heads = append(all.Heads, end.Last)
+			}
 		}
-		all.Heads = append(all.Heads, h.Head)
 		if at, err := time.Parse(timeLayout, h.Time); err == nil && at.After(all.Time) {
 			all.Time = at
 		}
@@ -193,18 +208,18 @@ func claim(dir string, key *Key, log *slog.Logger) (list logList, first uint32, 
 	return list, 0, nil, err
 }
 
-// beginChains adds two chains to the list, behind their heads: they have no lines before the list names them.
+// beginChains adds two chains to the list, behind their head: they have no lines before the list names them.
 func beginChains(dir string, key *Key, list *logList) error {
 	for range 2 {
 		list.Chains++
 		if err := os.MkdirAll(chainDir(dir, list.Chains), 0o700); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
-		if _, err := os.Lstat(headPath(dir, list.Chains)); !errors.Is(err, fs.ErrNotExist) {
-			continue // a process was killed before it wrote the list
-		}
-		origin := Anchor{Chain: list.Chains, MAC: key.sealMAC([]byte(list.Log))}
-		h := head{Log: list.Log, place: place{Head: origin, File: 1}, From: origin}
+	}
+	// A process that was killed before it wrote the list has left a head.
+	if _, err := os.Lstat(headPath(dir, list.Chains)); errors.Is(err, fs.ErrNotExist) {
+		first, second := key.origin(list.Log, list.Chains-1), key.origin(list.Log, list.Chains)
+		h := head{Log: list.Log, Ends: [2]place{{Last: first, File: 1}, {Last: second, File: 1}}, From: first}
 		if err := writeSealed(headPath(dir, list.Chains), key, &h); err != nil {
 			return err
 		}

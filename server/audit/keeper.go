@@ -15,30 +15,22 @@ import (
 
 const syncInterval = time.Second
 
-// keeper syncs the chains of a process, writes their heads and deletes earlier files, in one goroutine beside the
+// keeper syncs the chains of a process, writes their head and deletes earlier files, in one goroutine beside the
 // writer: no caller waits for it.
 type keeper struct {
 	*File
-	heads    []*keptHead
+	head     head          // as it was written last
+	sealed   []byte        // its file then
 	told     time.Time     // when heads were written to the server's log
 	wake     chan struct{} // for retention
 	stopping chan struct{}
 	stopped  chan struct{}
 }
 
-// keptHead is the head of a chain as it was written last.
-type keptHead struct {
-	head
-	chain  *chain
-	sealed []byte // its file
-}
-
-func newKeeper(f *File) *keeper {
-	return &keeper{File: f, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
-}
-
-func (k *keeper) add(c *chain, h head) {
-	k.heads = append(k.heads, &keptHead{h, c, k.key.seal(&h)})
+func newKeeper(f *File, h head) *keeper {
+	return &keeper{
+		File: f, head: h, sealed: f.key.seal(&h), wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{}),
+	}
 }
 
 func (k *keeper) run() {
@@ -54,7 +46,7 @@ func (k *keeper) run() {
 				k.tell()
 			}
 		case <-k.wake:
-			if err := k.prune(k.heads[0]); err != nil {
+			if err := k.prune(); err != nil {
 				k.options.Log.Error("the audit log's earlier files cannot be deleted", "error", err)
 			}
 		case <-k.stopping:
@@ -88,69 +80,72 @@ func (k *keeper) tell() {
 	}
 }
 
-// note syncs what was written, and makes the last lines the heads. If a head was taken away or changed, a line records
+// note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
 // that before it is written again.
-func (k *keeper) note() (err error) {
-	for _, h := range k.heads {
-		err = errors.Join(err, k.noteOne(h))
-	}
-	return err
-}
-
-func (k *keeper) noteOne(h *keptHead) error {
-	sealed, err := readSmall(headPath(k.dir, h.Head.Chain))
-	lost := err != nil || !bytes.Equal(sealed, h.sealed)
+func (k *keeper) note() error {
+	sealed, err := readSmall(headPath(k.dir, k.head.From.Chain))
+	lost := err != nil || !bytes.Equal(sealed, k.sealed)
 	if lost {
-		if err := k.submit(k.newRequest([]Event{*alteredEvent(h.Head)})); err != nil {
+		if err := k.submit(k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})); err != nil {
 			return err
 		}
 		k.reportAltered()
 	}
-	written := h.chain.written()
-	if !lost && written == h.place {
+	ends := k.head.Ends
+	for i, c := range k.chains {
+		if end := c.written(); end != ends[i] {
+			ends[i] = end
+			err := syncFile(newLogFile(k.dir, end.Last.Chain, end.File).path)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
+				return err
+			}
+		}
+	}
+	if !lost && ends == k.head.Ends {
 		return nil
 	}
-	file, err := os.OpenFile(newLogFile(k.dir, written.Head.Chain, written.File).path, os.O_RDWR, 0)
-	if err == nil {
-		err = errors.Join(file.Sync(), file.Close())
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
-		return err
-	}
-	h.place = written
-	return k.writeHead(h)
+	k.head.Ends = ends
+	return k.writeHead()
 }
 
-func (k *keeper) writeHead(h *keptHead) error {
-	h.Time = time.Now().UTC().Format(timeLayout)
-	sealed := k.key.seal(&h.head)
-	if err := durable.Replace(headPath(k.dir, h.Head.Chain), sealed); err != nil {
+func syncFile(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+func (k *keeper) writeHead() error {
+	k.head.Time = time.Now().UTC().Format(timeLayout)
+	sealed := k.key.seal(&k.head)
+	if err := durable.Replace(headPath(k.dir, k.head.From.Chain), sealed); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	h.sealed = sealed
+	k.sealed = sealed
 	return nil
 }
 
-// prune deletes the earlier files of a chain beyond those that are kept.
-func (k *keeper) prune(h *keptHead) error {
+// prune deletes the earlier files of the first chain beyond those that are kept.
+func (k *keeper) prune() error {
 	if k.options.Keep == 0 {
 		return nil
 	}
-	if err := k.noteOne(h); err != nil { // the head must be behind what is deleted
+	if err := k.note(); err != nil { // the head must be behind what is deleted
 		return err
 	}
-	_ = os.Remove(newLogFile(k.dir, h.Head.Chain, h.Pruned).path) // if a kill left it
-	files, err := listFiles(k.dir, h.Head.Chain, h.Pruned+1)
+	_ = os.Remove(newLogFile(k.dir, k.head.From.Chain, k.head.Pruned).path) // if a kill left it
+	files, err := listFiles(k.dir, k.head.From.Chain, k.head.Pruned+1)
 	for ; len(files)-1 > k.options.Keep && err == nil; files = files[1:] {
-		err = k.pruneFile(h, files[0], files[1])
+		err = k.pruneFile(files[0], files[1])
 	}
 	return err
 }
 
 // pruneFile deletes a file. It keeps one that is not as it was written, or that the next one does not follow: that is
 // evidence.
-func (k *keeper) pruneFile(h *keptHead, file, next logFile) error {
-	r := reader{k.key.newLinker(), h.From}
+func (k *keeper) pruneFile(file, next logFile) error {
+	r := reader{k.key.newLinker(), k.head.From}
 	e, err := r.read(context.Background(), file, 0, func([]byte) {})
 	if err == nil && e != nil && !e.cutShort {
 		err = ErrAltered
@@ -166,8 +161,8 @@ func (k *keeper) pruneFile(h *keptHead, file, next logFile) error {
 	if err := k.submit(k.newRequest([]Event{pruned})); err != nil {
 		return err
 	}
-	h.From, h.Pruned = r.at, file.number
-	if err := k.writeHead(h); err != nil {
+	k.head.From, k.head.Pruned = r.at, file.number
+	if err := k.writeHead(); err != nil {
 		return err
 	}
 	return durable.Remove(file.path)

@@ -220,8 +220,11 @@ func (m *merge) next() (next Heads) {
 // linesBackward yields the lines of a chain from a number down, to the one behind after.
 func linesBackward(ctx context.Context, dir string, chain uint32, limit uint64, after position) iter.Seq2[*Line, error] {
 	return func(yield func(*Line, error) bool) {
-		h, _ := readHead(dir, chain, nil, "") // without one, all files are shown
-		files, err := listFiles(dir, chain, max(h.Pruned+1, after.file))
+		pruned := uint64(0)
+		if h, err := readHead(dir, chain, nil, ""); err == nil && chain == firstOf(chain) { // or all files are shown
+			pruned = h.Pruned
+		}
+		files, err := listFiles(dir, chain, max(pruned+1, after.file))
 		for _, f := range slices.Backward(files) {
 			var first Line
 			if err == nil && limit < math.MaxUint64 {

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/coffer-storage/coffer/shared/codes"
 )
@@ -22,8 +21,10 @@ const (
 // Reasons are all reasons, in the order in which help texts list them.
 var Reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSchedule, ReasonOther}
 
+const reasonNames = "incident, personnel, policy, schedule or other"
+
 // ErrReason reports a reason that is not in the list.
-var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is incident, personnel, policy, schedule or other"}
+var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is " + reasonNames}
 
 // ParseReason reads a reason, which may be empty. It returns ErrReason.
 func ParseReason(text string) (Reason, error) {
@@ -35,12 +36,7 @@ func ParseReason(text string) (Reason, error) {
 
 // ReasonUsage describes a flag that takes a reason.
 func ReasonUsage() string {
-	names := make([]string, len(Reasons))
-	for i, r := range Reasons {
-		names[i] = string(r)
-	}
-	last := len(names) - 1
-	return "why, for the audit log: " + strings.Join(names[:last], ", ") + " or " + names[last]
+	return "why, for the audit log: " + reasonNames
 }
 
 // With adds the reason to facts, if there is one, and returns them.

@@ -56,8 +56,8 @@ func (f *File) appendObject(dst []byte, e *Event) []byte {
 func newRecord(e *Event) *record {
 	r := &record{
 		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e),
-		RequestID: bounded(e.RequestID), Operation: bounded(e.Operation),
-		Issuer: bounded(e.Issuer), Subject: bounded(e.Subject), Tenant: bounded(e.Tenant),
+		RequestID: bounded(maxText, e.RequestID), Operation: bounded(maxText, e.Operation),
+		Issuer: bounded(maxText, e.Issuer), Subject: bounded(maxText, e.Subject), Tenant: bounded(maxText, e.Tenant),
 	}
 	if r.Code = e.Code; e.Code != "" && codes.Number(e.Code) < 0 {
 		r.Code = codes.Internal
@@ -68,7 +68,16 @@ func newRecord(e *Event) *record {
 	if e.KeyID != (format.KeyID{}) {
 		r.KeyID = hex.EncodeToString(e.KeyID[:])
 	}
-	r.addFacts(e.Facts)
+	for fact, text := range e.Facts {
+		if r.Facts == nil {
+			r.Facts = map[string]string{}
+		}
+		limit := maxText
+		if fact == FactFrom {
+			limit = maxFrom
+		}
+		r.Facts[string(fact)] = bounded(limit, text)
+	}
 	return r
 }
 
@@ -93,23 +102,6 @@ func (f *File) describe(r *record, e *Event) {
 	slices.Sort(r.Hashes)
 }
 
-// addFacts writes the facts that have a name.
-func (r *record) addFacts(all Facts) {
-	for fact, text := range all {
-		if fact == 0 || int(fact) >= len(facts) {
-			continue
-		}
-		if r.Facts == nil {
-			r.Facts = map[string]string{}
-		}
-		limit := maxText
-		if fact == FactFrom {
-			limit = maxFrom
-		}
-		r.Facts[facts[fact]] = boundedTo(limit, text)
-	}
-}
-
 const (
 	outcomeOK      = "ok"
 	outcomeRefused = "refused"
@@ -129,10 +121,8 @@ func outcome(e *Event) string {
 	return outcomeOK
 }
 
-// bounded cuts a text to maxText bytes, between characters.
-func bounded(text string) string { return boundedTo(maxText, text) }
-
-func boundedTo(limit int, text string) string {
+// bounded cuts a text to a number of bytes, between characters.
+func bounded(limit int, text string) string {
 	if len(text) <= limit {
 		return text
 	}

@@ -54,6 +54,29 @@ func TestAlteredWhileItRuns(t *testing.T) {
 	}
 }
 
+// TestChainTakenAway: a process goes on, and records it, if a chain's directory is taken away, with the lines that retention keeps.
+func TestChainTakenAway(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		path := filepath.Join(t.TempDir(), "audit")
+		told := 0
+		options := audit.Options{Log: quiet, OnAltered: func() { told++ }}
+		f := open(t, path, options)
+		require.NoError(t, f.Record(t.Context(), use(1), audit.Event{Action: audit.KeyDestroy}))
+		if !running {
+			require.NoError(t, f.Close())
+		}
+		require.NoError(t, os.RemoveAll(filepath.Join(path, "2")))
+		if !running {
+			f = open(t, path, options)
+		}
+		require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyDestroy}))
+		require.NoError(t, f.Close())
+		require.Equal(t, 1, told)
+		require.Contains(t, text(t, path), `"action":"audit.altered"`)
+		require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+	}
+}
+
 // TestPutBack: a log that was away for a moment, and is back whole, was not altered, be the last line noted or not.
 func TestPutBack(t *testing.T) {
 	for range 3 {

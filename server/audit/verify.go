@@ -99,7 +99,9 @@ func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Lin
 	return err
 }
 
-func verify(ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64), each func(text []byte)) (*Verification, error) {
+func verify(
+	ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64), each func(text []byte),
+) (*Verification, error) {
 	result := &Verification{Chains: []*VerifiedChain{}}
 	present, err := listChains(dir) // before the list, which names a chain before it has lines
 	if err != nil {
@@ -138,8 +140,8 @@ func verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 		if v.at.Seq > 0 {
 			last = append(last, v.at)
 		}
-		if v.head.Head.Seq > 0 {
-			heads = append(heads, v.head.Head)
+		if v.end.Seq > 0 {
+			heads = append(heads, v.end)
 		}
 	}
 	for _, chain := range present {
@@ -153,7 +155,8 @@ func verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 	}
 	for _, a := range given {
 		if a.Chain > list.Chains {
-			result.add(&Fault{Kind: Truncated, File: "chains", Seq: a.Seq, Detail: fmt.Sprintf("the log has no chain %d, of which a head names a line", a.Chain)})
+			detail := fmt.Sprintf("the log has no chain %d, of which a head names a line", a.Chain)
+			result.add(&Fault{Kind: Truncated, File: "chains", Seq: a.Seq, Detail: detail})
 		}
 	}
 	result.Last, result.Head = last.String(), heads.String()
@@ -169,7 +172,7 @@ func (v *Verification) add(f *Fault) {
 // verifier reads a chain.
 type verifier struct {
 	reader
-	head      head
+	end       Anchor // by the chain's head
 	headErr   error
 	files     []logFile
 	extra     string // a file that retention deleted, and that is there; empty if there is none
@@ -189,19 +192,22 @@ func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*
 	if err != nil {
 		return nil, err
 	}
-	if v.head, v.headErr = readHead(dir, chain, key, log); v.headErr != nil {
+	later, err := readHead(dir, chain, key, log)
+	if v.headErr = err; err != nil {
 		return v, nil
 	}
-	v.head.Head, v.at = first.Head, v.head.From
+	end, _, _ := first.of(chain, key)
+	_, from, pruned := later.of(chain, key)
+	v.end, v.at = end.Last, from
 	for _, f := range files {
-		if f.number > v.head.Pruned {
+		if f.number > pruned {
 			v.files = append(v.files, f)
-		} else if _, err := os.Lstat(f.path); err == nil && f.number != v.head.Pruned {
+		} else if _, err := os.Lstat(f.path); err == nil && f.number != pruned {
 			v.extra = f.name()
 		}
 	}
 	v.result.From, v.result.Files = v.at.Seq+1, len(v.files)
-	for _, a := range append(given[:len(given):len(given)], first.Head) {
+	for _, a := range append(given[:len(given):len(given)], v.end) {
 		switch {
 		case a.Chain == chain && a.Seq < v.at.Seq:
 			v.unchecked = append(v.unchecked, a.String())
@@ -215,7 +221,7 @@ func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*
 func (v *verifier) run(ctx context.Context) (err error) {
 	r := v.result
 	if v.headErr != nil {
-		r.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(r.Chain, "/head"), Detail: v.headErr.Error()}
+		r.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(r.Chain), "/head"), Detail: v.headErr.Error()}
 		return nil
 	}
 	r.Fault, err = v.readAll(ctx)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -37,11 +36,11 @@ func (f *File) newRequest(events []Event) *request {
 	r.objects[0], r.objects[1], r.events, r.sync = r.objects[0][:0], r.objects[1][:0], 0, false
 	for i := range events {
 		e := &events[i]
-		if e.Action.ordinary() && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
+		if e.Action.kind == ordinary && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
 			continue
 		}
 		to := &r.objects[0]
-		if e.Action.lasting() {
+		if e.Action.kind == lasting {
 			to = &r.objects[1]
 		}
 		*to = f.appendObject(*to, e)
@@ -156,7 +155,7 @@ func (w *writer) commit() error {
 		}
 		if c.altered {
 			altered = true
-			r := newRecord(alteredEvent(c.written().Head))
+			r := newRecord(alteredEvent(c.written().Last))
 			objects[1] = append([][]byte{r.object()}, objects[1]...)
 		}
 	}
@@ -191,7 +190,7 @@ func (w *writer) append(c *chain, objects [][]byte, sync bool) error {
 
 // alteredEvent says that lines behind the last known one, or the head that named it, are missing or changed.
 func alteredEvent(last Anchor) *Event {
-	return &Event{Action: auditAltered, Facts: Facts{FactFrom: strconv.FormatUint(uint64(last.Chain), 10) + ":" + strconv.FormatUint(last.Seq, 10)}}
+	return &Event{Action: auditAltered, Facts: Facts{FactFrom: last.position()}}
 }
 
 // reportAltered writes to the server's log, because the audit log may be out of reach.

@@ -1,136 +1,140 @@
 // Package mirror copies the audit log's lines to where others read them: standard output, or a Redis stream.
 //
 // It guarantees that a copy never holds up or fails the log: lines wait in memory of a bounded size, one
-// goroutine hands them on, and what cannot be copied, because the other side is away, slow or full, is
+// goroutine sends them, and lines that cannot be copied, because the other side is away, slow or full, are
 // counted as lost. The log's file is the record; a copy may have gaps, which the lines' numbers show.
 package mirror
 
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
 const (
 	maxWaiting  = 4 << 20 // bytes that wait
 	sendTimeout = 5 * time.Second
-	lastTimeout = 2 * time.Second // what Close gives the lines that wait
+	lastTimeout = 2 * time.Second // how long Close waits
+	perCall     = 256             // lines of one pipeline
 )
 
-// Sink takes lines, each without its newline and valid for the call only. An error says that none of them may be there.
-type Sink interface {
-	Send(ctx context.Context, lines [][]byte) error
+// Stream is the Redis stream's key, and MaxStream about how many lines it keeps. Each entry has one field, line.
+const (
+	Stream    = "coffer:audit"
+	MaxStream = 100_000
+)
+
+// Sink sends lines, each without its newline and valid for the call only. After an error, some of them may have arrived.
+type Sink func(ctx context.Context, lines [][]byte) error
+
+// ToRedis adds each line to the stream.
+func ToRedis(store *rediskv.Store) Sink {
+	return func(ctx context.Context, lines [][]byte) (err error) {
+		for ; len(lines) > 0 && err == nil; lines = lines[min(perCall, len(lines)):] {
+			err = store.AppendStream(ctx, Stream, "line", lines[:min(perCall, len(lines))], MaxStream)
+		}
+		return err
+	}
 }
 
-// Options is what a Mirror tells of.
+// ToWriter writes the lines as they are.
+func ToWriter(w io.Writer) Sink {
+	return func(_ context.Context, lines [][]byte) error {
+		_, err := w.Write(append(bytes.Join(lines, []byte{'\n'}), '\n'))
+		return err
+	}
+}
+
+// Options configures a Mirror.
 type Options struct {
 	Lost func(lines int) // counts lines that may not be in the copy
-	Log  *slog.Logger    // told when the copy fails and when it works again
+	Log  *slog.Logger    // receives failures of the copy, and their end
 }
 
 // Mirror copies lines. It is safe for concurrent use.
 type Mirror struct {
 	sink    Sink
 	options Options
-	wake    chan struct{} // of room for one
+	wake    chan struct{}
 	ended   chan struct{}
 
 	mu      sync.Mutex
 	waiting []byte // lines with their newlines
 	closed  bool
-
-	failing bool // of the goroutine
 }
 
-// New begins to copy to a sink.
+// New begins to copy to a sink. Call Close, which ends its goroutine.
 func New(sink Sink, options Options) *Mirror {
 	m := &Mirror{sink: sink, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go m.run()
 	return m
 }
 
-// Copy takes lines with their newlines, and returns at once. It keeps nothing of what it is given.
+// Copy takes lines with their newlines, and returns at once. It keeps nothing of its argument.
 func (m *Mirror) Copy(lines []byte) {
 	m.mu.Lock()
-	fits := !m.closed && len(m.waiting)+len(lines) <= maxWaiting
-	if fits {
-		m.waiting = append(m.waiting, lines...)
-	}
-	m.mu.Unlock()
-	if !fits {
-		m.options.Lost(len(split(lines)))
+	defer m.mu.Unlock()
+	if m.closed || len(m.waiting)+len(lines) > maxWaiting {
+		m.options.Lost(bytes.Count(lines, []byte{'\n'}))
 		return
 	}
+	m.waiting = append(m.waiting, lines...)
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Close copies what waits, for two seconds at the longest, and ends. A sink that hangs beyond that is left to itself.
+// Close copies the lines that wait, for two seconds at the longest, and ends. It leaves a sink that hangs longer.
 func (m *Mirror) Close() {
 	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return
+	if !m.closed {
+		m.closed = true
+		close(m.wake)
 	}
-	m.closed = true
 	m.mu.Unlock()
-	close(m.wake)
 	select {
 	case <-m.ended:
 	case <-time.After(lastTimeout):
 	}
 }
 
+// run writes to the server's log when the state changes, not with every line.
 func (m *Mirror) run() {
 	defer close(m.ended)
-	var buffer []byte
-	for range m.wake {
-		buffer = m.send(buffer)
+	failing := false
+	for open := true; open; {
+		_, open = <-m.wake
+		err := m.send()
+		switch {
+		case err != nil && !failing:
+			m.options.Log.Error("the audit log cannot be copied", "error", err)
+		case err == nil && failing:
+			m.options.Log.Warn("the audit log is copied again")
+		}
+		failing = err != nil
 	}
-	m.send(buffer)
 }
 
-// send hands on what waits, and returns its memory for the next time.
-func (m *Mirror) send(empty []byte) []byte {
+func (m *Mirror) send() error {
 	m.mu.Lock()
 	taken := m.waiting
-	m.waiting = empty[:0]
+	m.waiting = nil
 	m.mu.Unlock()
-	lines := split(taken)
-	if len(lines) == 0 {
-		return taken
+	if len(taken) == 0 {
+		return nil
 	}
+	lines := bytes.Split(bytes.TrimSuffix(taken, []byte{'\n'}), []byte{'\n'})
 	ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 	defer cancel()
-	err := m.sink.Send(ctx, lines)
+	err := m.sink(ctx, lines)
 	if err != nil {
 		m.options.Lost(len(lines))
 	}
-	m.remember(err)
-	return taken
-}
-
-// remember tells the server's log when the state changes, not with every line.
-func (m *Mirror) remember(err error) {
-	switch {
-	case err != nil && !m.failing:
-		m.options.Log.Error("the audit log cannot be copied", "error", err)
-	case err == nil && m.failing:
-		m.options.Log.Warn("the audit log is copied again")
-	}
-	m.failing = err != nil
-}
-
-// split takes lines apart; an empty one ends what was cut short before it, and is none.
-func split(text []byte) (lines [][]byte) {
-	for line := range bytes.SplitSeq(text, []byte{'\n'}) {
-		if len(line) > 0 {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	return err
 }
