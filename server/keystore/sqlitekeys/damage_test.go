@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
@@ -25,11 +26,11 @@ func newDamaged(t *testing.T) *damaged {
 	dir, d := t.TempDir(), &damaged{documents: map[string][]byte{}}
 	s := open(t, dir)
 	d.position = keystoretest.Current(t, s)
-	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *conn) error {
+	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) error {
 		for i := range 300 {
 			name := fmt.Sprint("tenant-", i)
 			d.documents[name] = bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 100+i*4)
-			if err := c.change(keystore.Keysets, name, d.documents[name], int64(i+1)); err != nil {
+			if err := change(c, keystore.Keysets, name, d.documents[name], int64(i+1)); err != nil {
 				return err
 			}
 		}
@@ -114,7 +115,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 func TestCutAndMixed(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t)
-	const page = pageSize
+	const page = sqlitefile.PageSize
 	for _, size := range []int{1, 99, 100, page - 1, page, page + 1, len(d.whole) / 2, len(d.whole) - page, len(d.whole) - 2000, len(d.whole) - 1} {
 		_, err := d.look(t, d.whole[:size])
 		require.Error(t, err, size)

@@ -4,22 +4,36 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/ncruces/go-sqlite3"
-
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// get returns a document, nil if it does not exist.
-func (c *conn) get(kind keystore.Kind, name string) (content []byte, err error) {
-	err = c.query(func(row *sqlite3.Stmt) { content = row.ColumnBlob(0, []byte{}) },
-		"SELECT content FROM documents WHERE kind = ? AND name = ?", kind, name)
-	return content, err
+// contentOf returns a document, nil if it does not exist.
+func contentOf(c *sqlitefile.Conn, kind keystore.Kind, name string) (content []byte, err error) {
+	for row, err := range c.Rows("SELECT content FROM documents WHERE kind = ? AND name = ?", string(kind), []byte(name)) {
+		if err != nil {
+			return nil, err
+		}
+		content = row.ColumnBlob(0, nil)
+	}
+	return content, nil
+}
+
+// namesOf returns the names that a statement lists.
+func namesOf(c *sqlitefile.Conn, query string, args ...any) (names []string, err error) {
+	for row, err := range c.Rows(query, args...) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, string(row.ColumnRawBlob(0)))
+	}
+	return names, nil
 }
 
 // Get implements keystore.Store.
 func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) (content []byte, err error) {
-	err = s.transact(ctx, read, s.Where(kind, name), func(c *conn) (err error) {
-		content, err = c.get(kind, name)
+	err = s.transact(ctx, read, s.Where(kind, name), func(c *sqlitefile.Conn) (err error) {
+		content, err = contentOf(c, kind, name)
 		return err
 	})
 	return content, err
@@ -31,50 +45,48 @@ func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, 
 	if err := keystore.CheckWrite(where, name, document); err != nil {
 		return false, err
 	}
-	err = s.transact(ctx, write, where, func(c *conn) error {
-		now, err := c.get(kind, name)
-		if err != nil {
+	err = s.transact(ctx, write, where, func(c *sqlitefile.Conn) error {
+		now, err := contentOf(c, kind, name)
+		switch {
+		case err != nil:
 			return err
-		}
-		if swapped = same(now, old); !swapped || now == nil && document == nil {
-			swapped = same(now, document)
+		case !bytes.Equal(now, old) || now == nil && document == nil:
+			swapped = bytes.Equal(now, document)
 			return nil
 		}
-		return c.change(kind, name, document, due)
+		swapped = true
+		return change(c, kind, name, document, due)
 	})
 	return swapped && err == nil, err
 }
 
-// same reports whether both are the same document, or both none.
-func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
-
 // change writes or removes a document, and adds the entry of the feed.
-func (c *conn) change(kind keystore.Kind, name string, document []byte, due int64) (err error) {
+func change(c *sqlitefile.Conn, kind keystore.Kind, name string, document []byte, due int64) (err error) {
 	if document == nil {
-		err = c.query(nil, "DELETE FROM documents WHERE kind = ? AND name = ?", kind, name)
+		err = c.Run("DELETE FROM documents WHERE kind = ? AND name = ?", string(kind), []byte(name))
 	} else {
-		err = c.query(nil, `INSERT INTO documents (kind, name, due, content) VALUES (?, ?, ?, ?)
-			ON CONFLICT (kind, name) DO UPDATE SET due = excluded.due, content = excluded.content`, kind, name, due, document)
+		err = c.Run(`INSERT INTO documents (kind, name, due, content) VALUES (?, ?, ?, ?)
+			ON CONFLICT (kind, name) DO UPDATE SET due = excluded.due, content = excluded.content`, string(kind), []byte(name), due, document)
 	}
 	if err == nil {
-		err = c.query(nil, "INSERT INTO feed (kind, name) VALUES (?, ?)", kind, name)
+		err = c.Run("INSERT INTO feed (kind, name) VALUES (?, ?)", string(kind), []byte(name))
 	}
 	if place := c.LastInsertRowID(); err == nil && place%feedPage == 0 {
-		err = c.query(nil, "DELETE FROM feed WHERE place <= ?", place-feedLength)
+		err = c.Run("DELETE FROM feed WHERE place <= ?", place-feedLength)
 	}
 	return err
 }
 
 // Page implements keystore.Store, in the order of names.
 func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limit int) (documents []keystore.Document, next string, err error) {
-	from := ""
+	var from []byte
 	if after != "" {
-		from = after[1:] + "\x00"
+		from = append([]byte(after[1:]), 0) // the least name after it
 	}
-	err = s.transact(ctx, read, s.path, func(c *conn) error {
-		var names []string
-		if err := c.query(func(row *sqlite3.Stmt) { names = append(names, string(row.ColumnRawBlob(0))) },
-			"SELECT name FROM documents INDEXED BY names WHERE kind = ? AND name >= ? ORDER BY name LIMIT ?", kind, from, int64(limit)+1); err != nil {
+	err = s.transact(ctx, read, s.path, func(c *sqlitefile.Conn) error {
+		names, err := namesOf(c, "SELECT name FROM documents INDEXED BY names WHERE kind = ? AND name >= ? ORDER BY name LIMIT ?",
+			string(kind), from, int64(limit)+1)
+		if err != nil {
 			return err
 		}
 		if len(names) > limit {
@@ -82,9 +94,9 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 			next = "." + names[limit-1] // never empty, although a name can be
 		}
 		for _, name := range names {
-			content, err := c.get(kind, name)
+			content, err := contentOf(c, kind, name)
 			switch {
-			case isDamage(err):
+			case sqlitefile.IsDamage(err):
 				documents = append(documents, keystore.Document{Name: name, Err: s.failed(s.Where(kind, name), err)})
 			case err != nil:
 				return err
@@ -102,9 +114,10 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 
 // Due implements keystore.Store. A document that cannot be read is due as well, so that somebody reports it.
 func (s *Store) Due(ctx context.Context, kind keystore.Kind, until int64, limit int) (names []string, err error) {
-	err = s.transact(ctx, read, s.path, func(c *conn) error {
-		return c.query(func(row *sqlite3.Stmt) { names = append(names, string(row.ColumnRawBlob(0))) },
-			"SELECT name FROM documents INDEXED BY due WHERE kind = ? AND due != 0 AND due <= ? ORDER BY due, name LIMIT ?", kind, until, int64(limit))
+	err = s.transact(ctx, read, s.path, func(c *sqlitefile.Conn) (err error) {
+		names, err = namesOf(c, "SELECT name FROM documents INDEXED BY due WHERE kind = ? AND due != 0 AND due <= ? ORDER BY due, name LIMIT ?",
+			string(kind), until, int64(limit))
+		return err
 	})
 	return names, err
 }

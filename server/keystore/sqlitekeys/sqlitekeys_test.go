@@ -13,6 +13,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
@@ -134,7 +135,7 @@ func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	put(t, s, "x", "one")
-	keystoretest.Edit(t, dir, fmt.Sprintf("PRAGMA user_version = %d", formatVersion+1))
+	keystoretest.Edit(t, dir, fmt.Sprintf("PRAGMA user_version = %d", schema.Version+1))
 	_, err := Open(dir)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	require.ErrorContains(t, err, "format 2")
@@ -174,9 +175,9 @@ func TestFeedIsTrimmed(t *testing.T) {
 	add(feedPage / 2)
 	second := keystoretest.Current(t, s)
 	add(feedLength - feedPage)
-	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *conn) (err error) {
+	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) (err error) {
 		for i := 0; i < 2*feedPage && err == nil; i++ {
-			err = c.change(keystore.Leases, "filler", fmt.Append(nil, i), 0)
+			err = change(c, keystore.Leases, "filler", fmt.Append(nil, i), 0)
 		}
 		return err
 	}))
@@ -211,7 +212,7 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"due"}, names)
 		c := <-s.free
-		for _, stmt := range c.statements {
+		for stmt := range c.Stmts() {
 			steps += stmt.Status(sqlite3.STMTSTATUS_VM_STEP, true)
 			require.Zero(t, stmt.Status(sqlite3.STMTSTATUS_FULLSCAN_STEP, true), stmt.SQL())
 			require.Zero(t, stmt.Status(sqlite3.STMTSTATUS_SORT, true), stmt.SQL())
@@ -222,9 +223,9 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 	_, err := s.Swap(t.Context(), keystore.Keysets, "due", nil, []byte("document"), 1000)
 	require.NoError(t, err)
 	add := func(from, to int) {
-		require.NoError(t, s.transact(t.Context(), write, s.path, func(c *conn) error {
+		require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) error {
 			for i := from; i < to; i++ {
-				if err := c.change(keystore.Keysets, fmt.Sprint(i), []byte("document"), int64(90*24*3_600_000+i)); err != nil {
+				if err := change(c, keystore.Keysets, fmt.Sprint(i), []byte("document"), int64(90*24*3_600_000+i)); err != nil {
 					return err
 				}
 			}

@@ -109,7 +109,7 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 	require.NoError(t, s.Close())
 	c, err := sqlite3.Open("file:" + filepath.Join(dir, fileName))
 	require.NoError(t, err)
-	require.NoError(t, c.Exec(fmt.Sprintf("PRAGMA user_version = %d", formatVersion+1)))
+	require.NoError(t, c.Exec(fmt.Sprintf("PRAGMA user_version = %d", schema.Version+1)))
 	require.NoError(t, c.Close())
 	_, err = Open(dir, nil)
 	require.ErrorContains(t, err, "format 2")

@@ -25,32 +25,28 @@ func rowOf(stmt *sqlite3.Stmt) row {
 
 // lookup finds the row of a key, expired or not.
 func (c *conn) lookup(key string) (r row, err error) {
-	if err := bind(c.find, []byte(key)); err != nil {
-		return r, err
+	for found, err := range c.Rows("SELECT id, expires, size FROM entries WHERE key = ?", []byte(key)) {
+		if err != nil {
+			return r, err
+		}
+		r = rowOf(found)
 	}
-	if c.find.Step() {
-		r = rowOf(c.find)
-	}
-	err = c.find.Err()
-	_ = c.find.Reset()
-	return r, err
+	return r, nil
 }
 
 // read returns the first limit bytes of the value of a key, and its row.
 func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
-	if err := bind(c.value, []byte(key)); err != nil {
-		return nil, r, err
-	}
-	if c.value.Step() {
-		if r = rowOf(c.value); r.live() {
-			first := c.value.ColumnRawBlob(3)
+	for found, err := range c.Rows("SELECT id, expires, size, value FROM entries WHERE key = ?", []byte(key)) {
+		if err != nil {
+			return nil, r, err
+		}
+		if r = rowOf(found); r.live() {
+			first := found.ColumnRawBlob(3)
 			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
 		}
 	}
-	err = c.value.Err()
-	_ = c.value.Reset()
-	if err != nil || !r.live() {
-		return nil, r, err
+	if !r.live() {
+		return nil, r, nil
 	}
 	for n := int64(1); int64(len(begin)) < min(limit, r.size); n++ {
 		if begin, err = c.readPart(begin, r.id<<partBits|n, limit); err != nil {
@@ -62,21 +58,15 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 
 // readPart appends a part of a value, up to the limit.
 func (c *conn) readPart(begin []byte, id, limit int64) ([]byte, error) {
-	if err := bind(c.part, id); err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.part.Reset() }()
-	if !c.part.Step() {
-		if err := c.part.Err(); err != nil {
+	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", id) {
+		if err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w: a part of a value is missing", kv.ErrDamaged)
+		if part := found.ColumnRawBlob(0); len(part) > 0 {
+			return append(begin, part[:min(limit-int64(len(begin)), int64(len(part)))]...), nil
+		}
 	}
-	part := c.part.ColumnRawBlob(0)
-	if len(part) == 0 {
-		return nil, fmt.Errorf("%w: a part of a value is empty", kv.ErrDamaged)
-	}
-	return append(begin, part[:min(limit-int64(len(begin)), int64(len(part)))]...), nil
+	return nil, fmt.Errorf("%w: a part of a value is missing or empty", kv.ErrDamaged)
 }
 
 // equals reports whether the entry's value is old.

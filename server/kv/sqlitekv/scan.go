@@ -40,21 +40,23 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (key
 
 // page lists up to limit live keys from one key up to, and without, another one; nil means no end.
 func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
-	stmt := c.list
-	if err = bind(stmt, from, to); to == nil {
-		stmt = c.listAll
-		err = bind(stmt, from)
+	query, args := "SELECT key, expires FROM entries WHERE key >= ? AND key < ? ORDER BY key", []any{from, to}
+	if to == nil {
+		query, args = "SELECT key, expires FROM entries WHERE key >= ? ORDER BY key", args[:1]
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = stmt.Reset() }()
-	for clock := now(); len(keys) < limit && stmt.Step(); {
-		if expires := stmt.ColumnInt64(1); expires == 0 || clock < expires {
-			keys = append(keys, string(stmt.ColumnRawBlob(0)))
+	clock := now()
+	for found, err := range c.Rows(query, args...) {
+		if err != nil {
+			return nil, err
+		}
+		if expires := found.ColumnInt64(1); expires == 0 || clock < expires {
+			keys = append(keys, string(found.ColumnRawBlob(0)))
+		}
+		if len(keys) == limit {
+			break
 		}
 	}
-	return keys, stmt.Err()
+	return keys, nil
 }
 
 // end is the least key after all that begin with prefix, nil if no key is greater.

@@ -2,12 +2,15 @@ package sqlitekv
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 )
 
 const (
@@ -16,7 +19,8 @@ const (
 	minFree     = 32 << 20 // below it no value is added that needs new space: the log and its index need some
 	nearlyNone  = 1 << 20
 
-	pageSize    = 4 << 10
+	countFree   = "PRAGMA freelist_count"
+	pageSize    = sqlitefile.PageSize
 	logPages    = 1000 // from then on the log is moved into the database by the next tick
 	maxLogPages = 4000 // and from then on by the next write
 	idleTicks   = 5    // a shorter log is moved after so many ticks
@@ -79,7 +83,7 @@ func (p *space) hasRoom(c *conn, n int64) bool {
 	if free < minFree/2+n {
 		return false
 	}
-	pages, err := number(c.free)
+	pages, err := c.Int(countFree)
 	return err == nil && pages*pageSize > n+n/8+16*pageSize
 }
 
@@ -127,36 +131,23 @@ func (s *Store) tidy(anyLog bool) error {
 
 // removeExpired deletes a batch of expired entries and returns their number.
 func (s *Store) removeExpired(c *conn) (int, error) {
-	if err := bind(c.expired, now(), int64(expiredBatch)); err != nil {
-		return 0, s.failure("expire", err)
-	}
 	var rows []row
-	for c.expired.Step() {
-		rows = append(rows, row{id: c.expired.ColumnInt64(0), size: c.expired.ColumnInt64(1)})
-	}
-	err := c.expired.Err()
-	_ = c.expired.Reset()
-	if err != nil || len(rows) == 0 {
+	for found, err := range c.Rows("SELECT id, size FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?", now(), int64(expiredBatch)) {
 		if err != nil {
-			err = s.failure("expire", err)
+			return 0, s.failure("expire", err)
 		}
-		return 0, err
+		rows = append(rows, row{id: found.ColumnInt64(0), size: found.ColumnInt64(1)})
 	}
-	if err := run(c.begin); err != nil {
-		return 0, s.failure("expire", err)
+	if len(rows) == 0 {
+		return 0, nil
 	}
-	for i := range rows {
-		if err = c.delete(&rows[i]); err != nil {
-			break
+	err := c.Transact(begin, func() (err error) {
+		for i := 0; i < len(rows) && err == nil; i++ {
+			err = c.delete(&rows[i])
 		}
-	}
-	if err == nil {
-		err = run(c.commit)
-	}
+		return err
+	})
 	if err != nil {
-		if !c.c.GetAutocommit() {
-			_ = run(c.rollback)
-		}
 		if err = s.failure("expire", err); s.space.exhausted() {
 			s.space.spend() // the next tick has room to delete
 		}
@@ -168,22 +159,18 @@ func (s *Store) removeExpired(c *conn) (int, error) {
 // shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint
 // shortens the file.
 func (s *Store) shrink(c *conn) (bool, error) {
-	free, err := number(c.free)
+	free, err := c.Int(countFree)
 	if err != nil {
 		return false, s.failure("shrink", err)
 	}
-	count, err := number(c.count)
+	count, err := c.Int("PRAGMA page_count")
 	if err != nil {
 		return false, s.failure("shrink", err)
 	}
 	if free < vacuumPages/4 || free*vacuumFrom < count {
 		return false, nil
 	}
-	for c.vacuum.Step() { // each step frees a page
-	}
-	err = c.vacuum.Err()
-	_ = c.vacuum.Reset()
-	if err != nil {
+	if err := c.Run(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages)); err != nil { // each row is a freed page
 		return false, s.failure("shrink", err)
 	}
 	return true, nil
@@ -193,7 +180,7 @@ func (s *Store) shrink(c *conn) (bool, error) {
 // moved later. Only the writer's connection may do this: in go-sqlite3 0.37.0 a checkpoint panics if checksums are
 // on and another connection wrote last.
 func (s *Store) checkpoint(c *conn) {
-	left, moved, err := c.c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	left, moved, err := c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
 	if err == nil && left == moved {
 		s.pages.Store(0)
 	}

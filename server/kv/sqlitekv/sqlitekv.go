@@ -22,6 +22,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
@@ -90,27 +91,24 @@ func (s *Store) open(readers int) (err error) {
 	}
 	s.space.open(s.dir)
 	path := filepath.Join(s.dir, fileName)
-	w, err := s.connect(path, true)
+	w, err := s.connect(path)
 	if err != nil {
 		return err
 	}
-	if s.id, err = w.prepareSchema(); err != nil {
-		return err
+	for row, err := range w.Rows("SELECT id FROM store") {
+		if err != nil {
+			return s.failure("open", err)
+		}
+		s.id = row.ColumnText(0)
 	}
-	w.c.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
+	w.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		s.pages.Store(int64(pages))
 		return nil
 	})
-	if err := w.prepare(); err != nil {
-		return err
-	}
 	s.writer <- w
 	for range readers {
-		r, err := s.connect(path, false)
+		r, err := s.connect(path)
 		if err != nil {
-			return err
-		}
-		if err := r.prepare(); err != nil {
 			return err
 		}
 		s.readers <- r
@@ -149,7 +147,7 @@ func (s *Store) Ping(ctx context.Context) error {
 		return err
 	}
 	defer s.give(s.readers, c)
-	if err := c.c.Exec("SELECT id FROM store"); err != nil {
+	if err := c.Run("SELECT id FROM store"); err != nil {
 		return s.failure("ping", err)
 	}
 	return nil
@@ -167,7 +165,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.done
 	w := <-s.writer
-	_, _, _ = w.c.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
+	_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	if err := s.release(); err != nil {
 		return s.failure("close", err)
 	}
@@ -176,7 +174,7 @@ func (s *Store) Close() error {
 
 func (s *Store) release() (err error) {
 	for _, c := range s.all {
-		err = errors.Join(err, c.close())
+		err = errors.Join(err, c.Close())
 	}
 	s.all = nil
 	for len(s.readers) > 0 {
@@ -199,7 +197,7 @@ func (s *Store) failure(op string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kv.ErrFull), errors.Is(err, kv.ErrDamaged):
 		return fmt.Errorf("sqlitekv: %s: %w", op, err)
-	case errors.Is(err, sqlite3.CORRUPT), errors.Is(err, sqlite3.NOTADB), errors.Is(err, sqlite3.IOERR_DATA):
+	case sqlitefile.IsDamage(err):
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrDamaged, err)
 	case errors.Is(err, sqlite3.FULL), errors.Is(err, sqlite3.IOERR) && s.space.exhausted():
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrFull, err)

@@ -14,6 +14,8 @@ import (
 const (
 	maxWrites = 1000
 	maxBytes  = 16 << 20
+
+	begin = "BEGIN IMMEDIATE"
 )
 
 // Write implements kv.Store, in as few transactions as the limits allow.
@@ -70,7 +72,7 @@ func (s *Store) transact(ctx context.Context, writes []kv.Write, done []bool) er
 	}
 	err = s.try(c, writes, done)
 	if err != nil && added == 0 && errors.Is(err, kv.ErrFull) && s.space.spend() {
-		_, _, _ = c.c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
+		_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
 		err = s.try(c, writes, done)
 	}
 	if err == nil && s.pages.Load() > maxLogPages {
@@ -80,21 +82,13 @@ func (s *Store) transact(ctx context.Context, writes []kv.Write, done []bool) er
 }
 
 func (s *Store) try(c *conn, writes []kv.Write, done []bool) (err error) {
-	if err := run(c.begin); err != nil {
-		return s.failure("write", err)
-	}
-	for i := range writes {
-		if done[i], err = c.write(&writes[i]); err != nil {
-			break
+	err = c.Transact(begin, func() (err error) {
+		for i := 0; i < len(writes) && err == nil; i++ {
+			done[i], err = c.write(&writes[i])
 		}
-	}
-	if err == nil {
-		err = run(c.commit)
-	}
+		return err
+	})
 	if err != nil {
-		if !c.c.GetAutocommit() {
-			_ = run(c.rollback)
-		}
 		return s.failure("write", err)
 	}
 	return nil
@@ -121,7 +115,7 @@ func (c *conn) write(w *kv.Write) (bool, error) {
 	case kv.Remove:
 		return true, c.delete(&r)
 	case kv.Expire:
-		return true, run(c.expire, expires, r.id)
+		return true, c.Run("UPDATE entries SET expires = ? WHERE id = ?", expires, r.id)
 	}
 	if w.KeepTTL {
 		expires = r.expires
@@ -137,18 +131,18 @@ func (c *conn) put(w *kv.Write, r *row, expires int64) error {
 	first, size := w.Value[:min(len(w.Value), chunkSize)], int64(len(w.Value))
 	id := r.id
 	if id != 0 {
-		if err := run(c.update, expires, size, first, id); err != nil {
+		if err := c.Run("UPDATE entries SET expires = ?, size = ?, value = ? WHERE id = ?", expires, size, first, id); err != nil {
 			return err
 		}
 	} else {
-		if err := run(c.insert, []byte(w.Key), expires, size, first); err != nil {
+		if err := c.Run("INSERT INTO entries (key, expires, size, value) VALUES (?, ?, ?, ?)", []byte(w.Key), expires, size, first); err != nil {
 			return err
 		}
-		id = c.c.LastInsertRowID()
+		id = c.LastInsertRowID()
 	}
 	n := int64(1)
 	for part := range slices.Chunk(w.Value[len(first):], chunkSize) {
-		if err := run(c.addPart, id<<partBits|n, part); err != nil {
+		if err := c.Run("INSERT INTO parts (id, value) VALUES (?, ?)", id<<partBits|n, part); err != nil {
 			return err
 		}
 		n++
@@ -160,14 +154,14 @@ func (c *conn) delete(r *row) error {
 	if err := c.deleteParts(r); err != nil {
 		return err
 	}
-	return run(c.remove, r.id)
+	return c.Run("DELETE FROM entries WHERE id = ?", r.id)
 }
 
 func (c *conn) deleteParts(r *row) error {
 	if r.size <= chunkSize {
 		return nil
 	}
-	return run(c.cutPart, r.id<<partBits, (r.id+1)<<partBits-1)
+	return c.Run("DELETE FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, (r.id+1)<<partBits-1)
 }
 
 // expiryAfter turns a TTL into an expiry, rounded up to the millisecond. 0 means never.
