@@ -26,14 +26,13 @@ type Kind string
 const (
 	Keysets   Kind = "keyset"   // a tenant's keyset document, by the tenant's id
 	Rotations Kind = "rotation" // the state of a tenant's rotation, by the tenant's id
-	Leases    Kind = "lease"    // which process does a piece of work now, by the work
 	Sweeps    Kind = "sweep"    // the progress of sweeps over the cache
 	Servers   Kind = "server"   // announcements of running servers, by the server's id
 	Tokens    Kind = "token"    // the tokens of an environment
 )
 
 // Kinds lists all kinds.
-var Kinds = []Kind{Keysets, Rotations, Leases, Sweeps, Servers, Tokens}
+var Kinds = []Kind{Keysets, Rotations, Sweeps, Servers, Tokens}
 
 const (
 	// MaxDocument is the size of the largest document in bytes.
@@ -80,8 +79,7 @@ type Store interface {
 	// The feed of changes and the index of due times change in the same step. due is when somebody has to look
 	// at the document, in milliseconds since 1970; 0 means never.
 	//
-	// After an error the document may have been replaced or not. A driver returns one only if it could not
-	// read back which of the two is true, or if the document is not there.
+	// After an error the document may have been replaced or not: Replace reads back.
 	Swap(ctx context.Context, kind Kind, name string, old, document []byte, due int64) (swapped bool, err error)
 
 	// Page returns the first documents of a kind after a place, at most limit of them, in an order that never

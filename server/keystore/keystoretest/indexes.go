@@ -44,12 +44,12 @@ func changes(t *testing.T, open func(testing.TB) keystore.Store) {
 	require.True(t, swaps(t, a, "x", nil, []byte("one")))
 	require.True(t, swaps(t, a, "a b\n\x00é", nil, []byte("two")))
 	second := Current(t, a)
-	_, err := a.Swap(t.Context(), keystore.Leases, "", nil, []byte("lease"), 0)
+	_, err := a.Swap(t.Context(), keystore.Sweeps, "", nil, []byte("lease"), 0)
 	require.NoError(t, err)
 	require.True(t, swaps(t, a, "x", []byte("one"), nil))
 	require.False(t, swaps(t, a, "x", []byte("one"), []byte("two")))
 
-	later := []keystore.Change{{Kind: keystore.Leases, Name: ""}, {Kind: keystore.Keysets, Name: "x"}}
+	later := []keystore.Change{{Kind: keystore.Sweeps, Name: ""}, {Kind: keystore.Keysets, Name: "x"}}
 	all := append([]keystore.Change{{Kind: keystore.Keysets, Name: "x"}, {Kind: keystore.Keysets, Name: "a b\n\x00é"}}, later...)
 	for range 2 {
 		found, next := Changed(t, b, first)
@@ -97,7 +97,7 @@ func due(t *testing.T, open func(testing.TB) keystore.Store) {
 	for i, at := range times {
 		setDue(t, s, fmt.Sprintf("%d/é\n", i), nil, document, at)
 	}
-	_, err := s.Swap(t.Context(), keystore.Leases, "lease", nil, document, now)
+	_, err := s.Swap(t.Context(), keystore.Sweeps, "lease", nil, document, now)
 	require.NoError(t, err)
 	ordered := []string{"4/é\n", "1/é\n", "6/é\n", "2/é\n", "0/é\n", "3/é\n", "5/é\n"}
 	for _, c := range []struct {
@@ -113,7 +113,7 @@ func due(t *testing.T, open func(testing.TB) keystore.Store) {
 			require.Equal(t, ordered[:c.want], append([]string{}, dueNames(t, open(t), c.until, c.limit)...))
 		})
 	}
-	names, err := s.Due(t.Context(), keystore.Leases, now, 10)
+	names, err := s.Due(t.Context(), keystore.Sweeps, now, 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"lease"}, names)
 	names, err = s.Due(t.Context(), keystore.Servers, now, 10)

@@ -124,7 +124,7 @@ func all(t *testing.T, open func(testing.TB) keystore.Store) {
 		found[string(document.Content)] = true
 	}
 	require.Equal(t, want, found)
-	for range keystore.All(t.Context(), s, keystore.Leases) {
+	for range keystore.All(t.Context(), s, keystore.Sweeps) {
 		t.Fatal("another kind's document")
 	}
 	for range keystore.All(t.Context(), s, keystore.Keysets) {
@@ -180,7 +180,7 @@ func pages(t *testing.T, open func(testing.TB) keystore.Store) {
 		require.Equal(t, 1, seen[one], one)
 	}
 	require.Empty(t, func() []keystore.Document {
-		none, next, err := s.Page(t.Context(), keystore.Leases, "", 5)
+		none, next, err := s.Page(t.Context(), keystore.Sweeps, "", 5)
 		require.NoError(t, err)
 		require.Empty(t, next)
 		return none

@@ -6,13 +6,11 @@
 package rediskeys
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -43,9 +41,6 @@ const feedLength = 100_000
 
 // feedPage is how many changes are read at once.
 const feedPage = 1000
-
-// readBackTimeout bounds reading back after an error, when the caller may have gone.
-const readBackTimeout = 5 * time.Second
 
 // Where implements keystore.Store.
 func (s *Store) Where(kind keystore.Kind, name string) string {
@@ -86,25 +81,22 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 	return documents
 }
 
-// swapScript takes the keys of the document, the names, the due times and the feed; and whether there is a
-// former document, the former one, whether there is a new one, the new one, the due time, the kind, the name, a
-// random id of the change and the length of the feed.
+// swapScript takes the keys of the document, the names, the due times and the feed; and the former document and the new
+// one, empty if there is none, the due time, the kind, the name, a random id of the change and the length of the feed.
+// The client repeats a call whose reply was lost. So the new document in the place of the former one is a success.
 var swapScript = redis.NewScript(`
-local old = ARGV[1] == '1' and ARGV[2]
-if redis.call('GET', KEYS[1]) ~= old then return 0 end
-if ARGV[3] == '1' then
-	redis.call('SET', KEYS[1], ARGV[4])
-	redis.call('ZADD', KEYS[2], 0, ARGV[7])
-else
+local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]
+if now ~= old or now .. new == '' then return now == new and 1 or 0 end
+redis.call('ZREM', KEYS[3], ARGV[5])
+if new == '' then
 	redis.call('DEL', KEYS[1])
-	redis.call('ZREM', KEYS[2], ARGV[7])
-end
-if ARGV[3] == '1' and ARGV[5] ~= '0' then
-	redis.call('ZADD', KEYS[3], ARGV[5], ARGV[7])
+	redis.call('ZREM', KEYS[2], ARGV[5])
 else
-	redis.call('ZREM', KEYS[3], ARGV[7])
+	redis.call('SET', KEYS[1], new)
+	redis.call('ZADD', KEYS[2], 0, ARGV[5])
+	if ARGV[3] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[3], ARGV[5]) end
 end
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'id', ARGV[8], 'kind', ARGV[6], 'name', ARGV[7])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[6], 'kind', ARGV[4], 'name', ARGV[5])
 return 1`)
 
 // Swap implements keystore.Store.
@@ -116,29 +108,11 @@ func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, 
 		return false, err
 	}
 	keys := []string{s.Where(kind, name), namesKey(kind), dueKey(kind), feedKey}
-	n, err := swapScript.Run(ctx, s.client, keys,
-		flag(old), old, flag(document), document, due, string(kind), name, rand.Text(), feedLength).Int()
-	if err == nil && n == 1 {
-		return true, nil
-	}
-	// The client repeats a call whose reply was lost, and the second attempt finds the work of the first one.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTimeout)
-	defer cancel()
-	now, readErr := s.Get(ctx, kind, name)
-	switch {
-	case readErr == nil && (now == nil) == (document == nil) && bytes.Equal(now, document):
-		return true, nil
-	case err != nil:
+	swapped, err := swapScript.Run(ctx, s.client, keys, old, document, due, string(kind), name, rand.Text(), feedLength).Bool()
+	if err != nil {
 		return false, s.failed(kind, name, err)
 	}
-	return false, readErr
-}
-
-func flag(content []byte) string {
-	if content == nil {
-		return "0"
-	}
-	return "1"
+	return swapped, nil
 }
 
 // Page implements keystore.Store, in the order of names.

@@ -177,7 +177,7 @@ func TestFeedIsTrimmed(t *testing.T) {
 	add(feedLength - feedPage)
 	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) (err error) {
 		for i := 0; i < 2*feedPage && err == nil; i++ {
-			err = change(c, keystore.Leases, "filler", fmt.Append(nil, i), 0)
+			err = change(c, keystore.Sweeps, "filler", fmt.Append(nil, i), 0)
 		}
 		return err
 	}))
