@@ -82,7 +82,7 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 }
 
 // swapScript takes the keys of the document, the names, the due times and the feed; and the former document and the new
-// one, empty if there is none, the due time, the kind, the name, a random id of the change and the length of the feed.
+// one, empty if it is missing, the due time, the kind, the name, a random id of the change and the length of the feed.
 // The client repeats a call whose reply was lost. So the new document in the place of the former one is a success.
 var swapScript = redis.NewScript(`
 local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]

@@ -20,7 +20,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 // A process notices that its file was removed, or replaced by an earlier state, before its next call. The feed does not
-// contain its position, and what it writes is in the file at the path.
+// contain its position, and its writes go to the file at the path.
 func TestReplacedUnderneath(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string]func(t *testing.T, path, earlier string){

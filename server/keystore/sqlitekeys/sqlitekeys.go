@@ -4,7 +4,7 @@
 // It guarantees that a document, its due time and its entry in the feed change in one transaction, which is on the
 // disk when Swap returns, and that a kill at any time and a full disk leave the former content. Every page has a
 // checksum: damage is an error of the documents that it concerns, never a missing document. If the file is
-// removed or replaced under a running process, the next call uses the new one, whose feed does not contain the
+// removed or replaced under a running process, the next call uses the new one. Its feed does not contain the
 // process's position. Transactions use a rollback journal, which needs no memory that processes share: a full
 // disk could raise SIGBUS there.
 package sqlitekeys
