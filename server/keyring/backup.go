@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -41,39 +40,35 @@ func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends End
 		return nil, nil, ErrEnvironment
 	}
 	opened, err := r.openAll(ctx, copied, roots{})
-	for err == nil {
-		var old, merged []byte
-		if before, old, err = r.read(ctx, copied.Owner); err != nil {
-			break
+	if err != nil {
+		return nil, nil, err
+	}
+	err = r.change(ctx, copied.Owner, func(d *envelope.Document, missing bool) (roots, error) {
+		if missing {
+			before, after, *d = nil, d, *copied
+			return opened, r.end(ctx, d, ends, opened)
 		}
-		if before != nil {
-			if ends.alive(before) {
-				return nil, nil, ErrAlive
-			}
-			if opened, err = r.openAll(ctx, before, opened); err != nil {
-				break
-			}
-			if before.Shredded() { // as a whole, so what the copy has of a life before stays gone too
-				ends.Lines = slices.Concat(ends.Lines, copied.Lines())
-			}
+		if ends.alive(d) {
+			return nil, ErrAlive
+		}
+		if opened, err = r.openAll(ctx, d, opened); err != nil {
+			return nil, err
+		}
+		if d.Shredded() { // as a whole, so what the copy has of a life before stays gone too
+			ends.Lines = slices.Concat(ends.Lines, copied.Lines())
 		}
 		if err = r.end(ctx, copied, ends, opened); err != nil {
-			break
+			return nil, err
 		}
-		if after = copied; before != nil {
-			if after, err = r.merge(ctx, before, copied, opened); err != nil {
-				break
-			}
+		was := *d
+		before = &was
+		if after, err = r.merge(ctx, before, copied, opened); err != nil {
+			return nil, err
 		}
-		if merged, err = after.Append(nil); err != nil || bytes.Equal(old, merged) {
-			return before, after, err
-		}
-		var swapped bool
-		if swapped, err = r.swap(ctx, after, old, merged); swapped {
-			return before, after, r.tenant(copied.Owner).reload(ctx, nil)
-		}
-	}
-	return nil, nil, err
+		*d = *after
+		return opened, nil
+	})
+	return before, after, err
 }
 
 // end applies what has ended to a verified document, and signs what that changes.

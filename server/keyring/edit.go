@@ -37,7 +37,10 @@ type Edit struct {
 // was altered, and the errors of the KEKs.
 func (r *Keyring) Edit(ctx context.Context, tenant string, change func(e *Edit) error) error {
 	opened := r.tenant(tenant).held()
-	return r.change(ctx, tenant, func(d *envelope.Document) (roots, error) {
+	return r.change(ctx, tenant, func(d *envelope.Document, missing bool) (roots, error) {
+		if missing {
+			return nil, ErrNoTenant
+		}
 		if d.Shredded() {
 			return nil, envelope.ErrKeyDestroyed
 		}
@@ -67,9 +70,9 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 	return opened, r.verify(ctx, d, opened)
 }
 
-// change edits a document, again for as long as another process's change comes in between; see Edit. edit returns the roots that
-// it opened or made.
-func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document) (roots, error)) error {
+// change edits a document, again for as long as another process's change comes in between; see Edit. edit gets an empty document if
+// the owner never had one, and returns the roots that it opened or made.
+func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.Document, missing bool) (roots, error)) error {
 	t := r.tenant(id)
 	var lost error // of a write that may have been made: the next round sees it
 	for {
@@ -80,9 +83,12 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 			if err = t.restore(ctx); err == nil {
 				continue
 			}
+			if errors.Is(err, ErrNoTenant) {
+				d, err = &envelope.Document{Environment: r.environment, Owner: id}, nil
+			}
 		}
 		if err == nil {
-			opened, err = edit(d)
+			opened, err = edit(d, old == nil)
 		}
 		if err == nil {
 			changed, err = d.Append(nil)

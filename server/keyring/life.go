@@ -60,7 +60,10 @@ func (r *Keyring) Shred(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
-	return r.change(ctx, tenant, func(d *envelope.Document) (roots, error) {
+	return r.change(ctx, tenant, func(d *envelope.Document, missing bool) (roots, error) {
+		if missing {
+			return nil, ErrNoTenant
+		}
 		if err := d.Shred(now()); err != nil {
 			return nil, err
 		}

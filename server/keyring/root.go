@@ -118,18 +118,16 @@ func (r *Keyring) create(ctx context.Context, id string) error {
 	if err := r.Missing(); err != nil { // this one may have vanished as well
 		return err
 	}
-	e := &Edit{&envelope.Document{Environment: r.environment, Owner: id}, r, roots{}}
-	if _, err := e.addRoot(ctx, r.keks.For(classify.Public), random16(), 1); err != nil {
-		return err
-	}
-	if err := e.Sign(authenticator(e.opened, nil)); err != nil {
-		return err
-	}
-	content, err := e.Append(nil)
-	if err == nil {
-		_, err = r.swap(ctx, e.Document, nil, content)
-	}
-	return err
+	return r.change(ctx, id, func(d *envelope.Document, missing bool) (roots, error) {
+		if !missing {
+			return nil, nil
+		}
+		e := &Edit{d, r, roots{}}
+		if _, err := e.addRoot(ctx, r.keks.For(classify.Public), random16(), 1); err != nil {
+			return nil, err
+		}
+		return e.opened, e.Sign(authenticator(e.opened, nil))
+	})
 }
 
 // random16 draws the id of a slot or line.
