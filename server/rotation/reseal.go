@@ -15,48 +15,74 @@ import (
 
 const (
 	atOnce     = 2        // batches, so that one is sealed while the store has the other
-	batchSize  = 8        // entries: few enough that what others want of the store comes in between
+	batchSize  = 8        // entries: few enough that other requests of the store come in between
+	fullBatch  = 32       // entries at full rate
 	batchLimit = 16 << 10 // bytes of a package; a longer one comes alone
 	copies     = 3        // of a package in memory: as it was, opened, and resealed
+	maxNotes   = 1 << 14  // tenants whose counts are in memory
 )
 
-// unlock returns a tenant's cache, with its keys as they are now.
-func (r *Rotator) unlock(ctx context.Context, owner string) (*cache.Cache, error) {
-	t, err := r.Ring.Tenant(ctx, owner)
-	if err == nil {
-		err = t.Reload(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return cache.New(r.Store, seal.NewSealer(t), r.Cache...), nil
+// note is what a visit found out about a tenant.
+type note struct {
+	failures map[Failed]int // with Entries 0
+	counts   Counts
+	urgent   bool // it has to be durable before the next checkpoint
 }
 
-// large is an entry that is longer than the limit of a batch.
-type large struct {
-	name  string
-	bytes int
+// reseal brings a tenant's entries under the primaries of their classes.
+func (v *visit) reseal(ctx context.Context, owner string, names []string) error {
+	t := v.tenants[owner]
+	if t.cache == nil && t.err == nil {
+		t.err = v.again(ctx, keyTries, func() error {
+			keys, err := v.r.Ring.Tenant(ctx, owner)
+			if err == nil {
+				err = keys.Reload(ctx)
+			}
+			if err == nil {
+				t.cache = cache.New(v.r.Store, seal.NewSealer(keys), v.r.Cache...)
+			}
+			return err
+		})
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if t.err != nil {
+		for range names {
+			v.count(owner, Key{}, cache.Kept, t.err)
+		}
+		return nil
+	}
+	size := int64(batchSize)
+	if v.limit == nil {
+		size = fullBatch
+	}
+	size = max(1, min(size, v.r.Memory.Share()/(batchLimit*copies)))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for len(names) > 0 {
+		batch := names[:min(len(names), int(size))]
+		names = names[len(batch):]
+		g.Go(func() error {
+			if err := v.wait(ctx, len(batch)*(lookCost-1)); err != nil {
+				return err
+			}
+			return v.resealBatch(ctx, owner, t, batch, batchLimit)
+		})
+	}
+	return g.Wait()
 }
 
-// resealBatch reseals entries. Packages longer than limit come one by one, as soon as there is room for them. The error is the store's; one of an
-// entry itself is counted.
+// resealBatch reseals entries. The error is the store's; one of an entry itself is counted.
 func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names []string, limit int) error {
-	var larger []large
 	err := v.again(ctx, tries, func() (err error) {
-		var more []large
-		names, more, err = v.resealOnce(ctx, owner, t, names, limit)
-		larger = append(larger, more...)
+		names, err = v.resealOnce(ctx, owner, t, names, limit)
 		return err
 	})
-	for _, one := range larger {
-		if err := v.resealBatch(ctx, owner, t, []string{one.name}, one.bytes); err != nil {
-			return err
-		}
-	}
-	switch {
-	case err == nil || ctx.Err() != nil || transient(err):
+	if err == nil || ctx.Err() != nil || transient(err) {
 		return err
-	case len(names) == 1:
+	}
+	if len(names) == 1 {
 		v.count(owner, Key{}, cache.Kept, err)
 		return nil
 	}
@@ -68,19 +94,22 @@ func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names 
 	return nil
 }
 
-// resealOnce tries once. It returns the entries that are left with the error, and those that are longer than limit.
-func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, larger []large, err error) {
+// resealOnce tries once, and returns the entries that are left with the error. Packages longer than limit come one by one, as soon
+// as there is memory for them.
+func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
 	giveBack, err := v.r.Memory.Await(ctx, int64(len(names))*int64(limit)*copies)
 	if err != nil {
-		return names, nil, err
+		return names, err
 	}
-	defer giveBack()
 	results, err := t.cache.Reseal(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
+	giveBack()
 	for i := range results {
 		one := &results[i]
 		switch {
 		case one.Did == cache.Large:
-			larger = append(larger, large{names[i], one.Bytes})
+			if e := v.resealBatch(ctx, owner, t, names[i:i+1], one.Bytes); e != nil {
+				left, err = append(left, names[i]), errors.Join(err, e)
+			}
 		case err != nil && one.Err == nil && one.Did != cache.Anew:
 			left = append(left, names[i])
 		case one.Err != nil && transient(one.Err):
@@ -89,7 +118,7 @@ func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names [
 			v.count(owner, Key{one.Class, ID(one.KeyID)}, one.Did, one.Err)
 		}
 	}
-	return left, larger, err
+	return left, err
 }
 
 // count counts an entry that was visited.
@@ -101,22 +130,16 @@ func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
 	if err == nil && did != cache.Anew && did != cache.Changed {
 		return
 	}
-	n := v.noteOf(owner)
-	n.counts.add(did, err)
-	if err != nil {
-		n.urgent = true
-		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
-	}
-}
-
-// noteOf returns the note of a tenant. v.mu must be held.
-func (v *visit) noteOf(owner string) *note {
 	n := v.notes[owner]
 	if n == nil {
 		n = &note{failures: map[Failed]int{}}
 		v.notes[owner] = n
 	}
-	return n
+	n.counts.add(did, err)
+	if err != nil {
+		n.urgent = true
+		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
+	}
 }
 
 // save writes how far the part is, after the notes that it depends on. The part is done at its end, and if fault
@@ -159,7 +182,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	g.SetLimit(tenantsAtOnce)
 	for owner, n := range urgent {
 		g.Go(func() error {
-			return v.again(ctx, tries, func() error {
+			err := v.again(ctx, tries, func() error {
 				_, err := v.r.edit(ctx, owner, func(record *Record) error {
 					if record.ID == "" {
 						return errNothing
@@ -167,11 +190,12 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 					record.take(n, v.number)
 					return nil
 				})
-				if errors.Is(err, errNothing) {
-					return nil
-				}
 				return err
 			})
+			if errors.Is(err, errNothing) {
+				return nil
+			}
+			return err
 		})
 	}
 	return g.Wait()
