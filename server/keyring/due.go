@@ -19,27 +19,27 @@ func WithDue(due func(*envelope.Document) int64) Option { return func(r *Keyring
 // clockSkew is how far the clocks of two servers may be apart.
 const clockSkew = time.Hour
 
-// KeysetDue returns when the primary of a keyset reaches an age, in milliseconds since 1970; 0 is never. A key
-// that a clock far ahead of this one dated is due at once, with a warning: it must not postpone the rotation.
-func KeysetDue(d *envelope.Document, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
+// KeysetDue returns when the newest key of a tenant's keyset reaches an age, in milliseconds since 1970. So a rollback does not make
+// the keyset due. Keys that a clock far ahead of this one dated do not count: they must not postpone the rotation. If the primary is
+// one of them, the keyset is due at once, with a warning.
+func KeysetDue(tenant string, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
+	newest := int64(0)
 	for i := range s.Keys {
-		k := &s.Keys[i]
-		if k.ID != s.Primary() || k.State == envelope.Destroyed {
-			continue
-		}
-		if k.CreatedAt > now.Add(clockSkew).UnixMilli() {
-			slog.Warn("a key was made by a clock that was ahead: it is rotated now", "tenant", d.Owner, "use", s.Use, "class", s.Class.String(),
+		switch k := &s.Keys[i]; {
+		case k.CreatedAt <= now.Add(clockSkew).UnixMilli():
+			newest = max(newest, k.CreatedAt)
+		case k.ID == s.Primary():
+			slog.Warn("a key was made by a clock that was ahead: it is rotated now", "tenant", tenant, "use", s.Use, "class", s.Class.String(),
 				"created_at", time.UnixMilli(k.CreatedAt).UTC())
 			return now.UnixMilli()
 		}
-		return k.CreatedAt + age.Milliseconds()
 	}
-	return 0
+	return newest + age.Milliseconds()
 }
 
-// DueAfter returns a function for WithDue: the earliest time at which the primary of one of the document's
-// keysets reaches an age, browsers' storage excepted. A keyset whose primary never seals again, as a restore can leave it, is due at once.
-// An age of 0 means that no age is due.
+// DueAfter returns a function for WithDue: the earliest time at which one of the document's keysets is due by age,
+// browsers' storage excepted. A keyset whose primary never seals again, as a restore can leave it, is due at once. An age of 0 means
+// that no age is due.
 func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) int64 {
 	return func(d *envelope.Document) (earliest int64) {
 		for i := range d.Keysets {
@@ -52,7 +52,7 @@ func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) 
 				if age == 0 {
 					continue
 				}
-				due = KeysetDue(d, s, age, now())
+				due = KeysetDue(d.Owner, s, age, now())
 			}
 			if earliest == 0 || due < earliest {
 				earliest = due

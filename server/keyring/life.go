@@ -26,21 +26,6 @@ func (t *Tenant) Rotate(ctx context.Context, use format.Use, class classify.Clas
 	return primary, err
 }
 
-// Rollback makes a key that was the primary of a use and class before the primary again. What was sealed
-// meanwhile still opens. Where due is given, false leaves the keyset as it is; see Rotate. It returns
-// envelope.ErrUnknownKey for a key that is not there, and envelope.ErrKeyUnusable for one that was disabled,
-// compromised or destroyed.
-func (r *Keyring) Rollback(
-	ctx context.Context, tenant string, use format.Use, class classify.Class, to format.KeyID, due func(*envelope.Keyset) bool,
-) error {
-	return r.Edit(ctx, tenant, func(e *Edit) error {
-		if s := e.Keyset(use, class); s != nil && due != nil && !due(s) {
-			return nil
-		}
-		return e.Promote(use, class, to)
-	})
-}
-
 // Advance moves a key on to a later state: disabled, compromised or destroyed, of which none can be taken
 // back. It returns ErrInUse for a primary that would be disabled or destroyed, and envelope.ErrUnknownKey.
 // Whether anything is still sealed under the key is for the caller to know.

@@ -44,6 +44,10 @@ func openError(k seal.Keys, pkg []byte) error {
 	return err
 }
 
+func rollback(r *keyring.Keyring, tenant string, to format.KeyID) error {
+	return r.Edit(context.Background(), tenant, func(e *keyring.Edit) error { return e.Promote(format.UseCache, classify.PHI, to) })
+}
+
 // A new primary seals at once, everything earlier opens, and a rollback loses nothing of what was written meanwhile.
 func TestRotateAndRollback(t *testing.T) {
 	t.Parallel()
@@ -57,15 +61,10 @@ func TestRotateAndRollback(t *testing.T) {
 	require.NotEqual(t, first, second)
 	packages = append(packages, sealed(t, tenant, classify.PHI))
 
-	rollback := func(id string, to format.KeyID, due func(*envelope.Keyset) bool) error {
-		return r.Rollback(t.Context(), id, format.UseCache, classify.PHI, to, due)
-	}
-	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch() == 1 }))
-	require.Equal(t, second, primary(t, tenant), "it was not due")
-	require.NoError(t, rollback("tenant", first, func(s *envelope.Keyset) bool { return s.Epoch() == 2 }))
+	require.NoError(t, rollback(r, "tenant", first))
 	require.Equal(t, first, primary(t, tenant))
 	packages = append(packages, sealed(t, tenant, classify.PHI))
-	require.ErrorIs(t, rollback("tenant", format.KeyID{8}, nil), envelope.ErrUnknownKey)
+	require.ErrorIs(t, rollback(r, "tenant", format.KeyID{8}), envelope.ErrUnknownKey)
 	for _, k := range []seal.Keys{tenant, tenantOf(t, openRing(t, dir), "tenant")} {
 		for _, pkg := range packages {
 			opens(t, k, pkg)
@@ -75,7 +74,7 @@ func TestRotateAndRollback(t *testing.T) {
 	never, err := tenant.Rotate(t.Context(), format.UseCache, classify.PHI, func(*envelope.Keyset) bool { return false })
 	require.NoError(t, err)
 	require.Equal(t, first, never)
-	require.ErrorIs(t, rollback("nobody", first, nil), keyring.ErrNoTenant)
+	require.ErrorIs(t, rollback(r, "nobody", first), keyring.ErrNoTenant)
 }
 
 // Keys only go forward, the primary is neither disabled nor destroyed, and each state answers with its error.
@@ -96,7 +95,7 @@ func TestAdvance(t *testing.T) {
 	require.ErrorIs(t, advance(r, first, envelope.Compromised), envelope.ErrInvalid)
 	require.NoError(t, advance(r, first, envelope.Destroyed))
 	require.ErrorIs(t, openError(tenant, pkg), envelope.ErrKeyDestroyed)
-	require.ErrorIs(t, r.Rollback(t.Context(), "tenant", format.UseCache, classify.PHI, first, nil), envelope.ErrKeyUnusable)
+	require.ErrorIs(t, rollback(r, "tenant", first), envelope.ErrKeyUnusable)
 	require.ErrorIs(t, advance(r, format.KeyID{1}, envelope.Disabled), envelope.ErrUnknownKey)
 }
 
@@ -236,7 +235,7 @@ func TestManyProcessesRotate(t *testing.T) {
 			for range 15 {
 				var err error
 				if rand.IntN(3) == 0 && made != (format.KeyID{}) {
-					err = r.Rollback(context.Background(), "tenant", format.UseCache, classify.PHI, made, nil)
+					err = rollback(r, "tenant", made)
 				} else {
 					made, err = tenant.Rotate(context.Background(), format.UseCache, classify.PHI, nil)
 				}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -228,7 +229,8 @@ func (h *history) rollback() {
 		return
 	}
 	for to := range t.keys {
-		if err := h.r.Ring.Rollback(h.t.Context(), id, format.UseCache, classify.PHI, to, nil); err != nil {
+		promote := func(e *keyring.Edit) error { return e.Promote(format.UseCache, classify.PHI, to) }
+		if err := h.r.Ring.Edit(h.t.Context(), id, promote); err != nil {
 			require.Contains(h.t, []string{"key_unusable", "unknown_key", "key_destroyed"}, code(err))
 		}
 		return

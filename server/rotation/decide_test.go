@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -226,6 +227,26 @@ func TestPending(t *testing.T) {
 	require.Equal(t, Idle, removed.State, "former keys without an order are no rotation")
 	removed.announce(planned, 700)
 	require.NotEmpty(t, removed.Pending.ID)
+}
+
+// A key that a clock in 2099 made is rotated now, and afterwards holds up no later rotation.
+func TestDueOfAnotherClock(t *testing.T) {
+	const age = 90 * 24 * time.Hour
+	now := time.UnixMilli(1_800_000_000_000)
+	r := New(Options{Age: age, Uses: 10, Now: func() time.Time { return now }})
+	s := keyset(classify.PHI, 1, 1)
+	s.Key(format.KeyID{1}).CreatedAt = now.AddDate(70, 0, 0).UnixMilli()
+	require.True(t, r.due(&Record{}, &s))
+	later := keyset(classify.PHI, 2, 2, 1)
+	later.Key(format.KeyID{1}).CreatedAt, later.Key(format.KeyID{2}).CreatedAt = s.Key(format.KeyID{1}).CreatedAt, now.UnixMilli()
+	used := &Record{Sealed: map[ID]uint64{{2}: 10}}
+	require.False(t, r.due(&Record{}, &later))
+	require.False(t, r.due(used, &later), "it rests")
+	now = now.Add(time.Minute)
+	require.True(t, r.due(used, &later))
+	require.False(t, r.due(&Record{}, &later))
+	now = now.Add(age)
+	require.True(t, r.due(&Record{}, &later))
 }
 
 // A server claims a part that nobody holds, or whose holder is dead.

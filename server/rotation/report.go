@@ -113,7 +113,7 @@ func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error)
 		if err != nil && document.Err == nil {
 			return status, err
 		}
-		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Missing) > 0 && lives(&one, false, r.now()) {
+		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Missing) > 0 && one.lives(r.now()) {
 			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Missing)))
 		}
 	}

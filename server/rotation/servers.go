@@ -35,6 +35,8 @@ type server struct {
 
 func (s *server) name() string { return fmt.Sprintf("%s (%.6s)", s.Host, s.ID) }
 
+func (s *server) lives(now int64) bool { return now-s.At < oldest.Milliseconds() }
+
 // marker is the key of a server's announcement in the cache. No tenant has the empty name.
 func marker(environment, id string) string {
 	return kv.Prefix("", "servers") + environment + "/" + id
@@ -45,45 +47,56 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 	if r.Store == nil {
 		return false, nil
 	}
-	if err := kv.Set(ctx, r.Store, marker(r.Environment, r.id), []byte(r.host), markerTTL); err != nil {
-		return false, err
+	err = kv.Set(ctx, r.Store, marker(r.Environment, r.id), []byte(r.host), markerTTL)
+	var missing []string
+	if err == nil {
+		missing, err = r.missing(ctx)
 	}
-	missing, err := r.missing(ctx)
+	if err == nil {
+		content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), missing}) // cannot fail: texts and numbers only
+		err = r.putServer(ctx, content)
+	}
 	if err != nil {
-		return false, err
-	}
-	before, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
-	if err != nil {
-		return false, err
-	}
-	content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), missing}) // cannot fail: texts and numbers only
-	if _, err := keystore.Replace(ctx, r.Keystore, keystore.Servers, r.id, before, content, 0); err != nil {
 		return false, err
 	}
 	r.mu.Lock()
-	persists := len(missing) > 0 && len(r.missed) > 0 // an emptied cache has all announcements again soon
+	persists := len(r.missed) > 0 // an emptied cache has all announcements again soon
 	r.missed = missing
 	r.mu.Unlock()
-	if persists {
-		return false, errors.New(apartText(missing))
+	if !persists {
+		return false, nil
 	}
-	return false, nil
+	return false, r.Apart(ctx)
 }
 
-func apartText(missing []string) string {
-	return "servers that share the keysets are not in this server's cache (" + strings.Join(missing, ", ") +
-		"): no key is destroyed before all of them use the same cache"
+// leave withdraws this process's announcement.
+func (r *Rotator) leave(ctx context.Context) error { return r.putServer(ctx, nil) }
+
+func (r *Rotator) putServer(ctx context.Context, content []byte) error {
+	before, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
+	if err == nil && (before != nil || content != nil) {
+		_, err = keystore.Replace(ctx, r.Keystore, keystore.Servers, r.id, before, content, 0)
+	}
+	return err
 }
 
-// Apart returns an error if this server did not find the announcements of all others in its cache, twice in
-// succession. It reads nothing.
+// Apart returns an error if this server did not find the announcements of all others in its cache at its last look. It reads
+// nothing.
 func (r *Rotator) Apart(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.missed) == 0 {
-		return nil
+	if text := apartText(r.missed); text != "" {
+		return errors.New(text)
 	}
-	return errors.New(apartText(r.missed))
+	return nil
+}
+
+func apartText(missing []string) string {
+	if len(missing) == 0 {
+		return ""
+	}
+	return "servers that share the keysets are not in this server's cache (" + strings.Join(missing, ", ") +
+		"): no key is destroyed before all of them use the same cache"
 }
 
 // apart returns the reason why this process may not conclude anything from its cache; it is empty if it may.
@@ -92,13 +105,10 @@ func (r *Rotator) apart(ctx context.Context) string {
 		return "this process has no cache"
 	}
 	missing, err := r.missing(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Sprint("whether other servers use this cache is not known: ", err)
-	case len(missing) > 0:
-		return apartText(missing)
 	}
-	return ""
+	return apartText(missing)
 }
 
 // missing returns the live servers that this process does not find in its cache.
@@ -113,7 +123,7 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 		if json.Unmarshal(document.Content, &s) != nil || s.Environment != r.Environment || s.ID == r.id {
 			continue
 		}
-		if !lives(&s, r.silent("server "+s.ID, string(document.Content), silence), r.now()) {
+		if r.silent("server "+s.ID, string(document.Content), silence) || !s.lives(r.now()) {
 			_, _ = keystore.Replace(ctx, r.Keystore, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
 			continue
 		}
@@ -133,21 +143,4 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 	}
 	slices.Sort(hosts)
 	return hosts, nil
-}
-
-// lives reports whether a server that announced itself is alive.
-func lives(s *server, silent bool, now int64) bool {
-	return !silent && now-s.At < oldest.Milliseconds()
-}
-
-// leave withdraws this process's announcements and leases.
-func (r *Rotator) leave(ctx context.Context) error {
-	if r.Store == nil {
-		return nil
-	}
-	content, err := r.Keystore.Get(ctx, keystore.Servers, r.id)
-	if err == nil && content != nil {
-		_, err = keystore.Replace(ctx, r.Keystore, keystore.Servers, r.id, content, nil, 0)
-	}
-	return err
 }
