@@ -139,6 +139,9 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 		return printJSON(out, v)
 	}
 	for _, c := range v.Chains {
+		if c.Files == 0 && c.Lines == 0 && c.Fault == nil {
+			continue // it has no lines yet
+		}
 		fmt.Fprintf(out, "chain %d: %d lines in order, from %d, in %d files", c.Chain, c.Lines, c.From, c.Files)
 		if c.Since != "" {
 			fmt.Fprintf(out, ", since %s", c.Since)
