@@ -30,7 +30,7 @@ func TestAuditVerify(t *testing.T) {
 	out := coffer(t, environ, verify...)
 	require.Contains(t, out, "nothing was altered")
 	require.NotContains(t, out, "chain 1: 1 lines")
-	require.Contains(t, out, "\nchain 2: ")
+	require.Contains(t, out, "\nchain 3: ")
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	heads := regexp.MustCompile(`"msg":"audit head","head":"([0-9:a-f,]+)"`).FindAllStringSubmatch(p.log.String(), -1)
 	require.NotEmpty(t, heads)
