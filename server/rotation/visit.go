@@ -21,16 +21,18 @@ import (
 )
 
 const (
-	fullPage   = 1000        // entries that are listed, and whose headers are read, at once at full rate
-	ratedPage  = 100         // at a limited rate: few enough that others get their turn
-	headLimit  = 512         // bytes of a package that hold the headers of most
-	longHead   = 32 << 10    // bytes that hold every header
-	lookCost   = 10          // entries that are looked at for the price of resealing one, at a limited rate
-	checkpoint = time.Second // between two records of how far a part is
-	firstWait  = 50 * time.Millisecond
-	tries      = 10      // of a call of the store, within 25 s; then the sweep is incomplete
-	keyTries   = 4       // of a call for a tenant's keys; then the sweep is incomplete for the tenant
-	maxTenants = 1 << 17 // whose primaries are in memory, about 100 bytes each
+	fullPage    = 1000        // entries that are listed at once at full rate
+	ratedPage   = 100         // at a limited rate: few enough that others get their turn
+	headBatch   = 100         // entries whose headers are read at once: with 1,000, a sweep of a Redis takes a sixth longer
+	readsAtOnce = 2           // batches of headers, so that the store reads one while another one is on its way
+	headLimit   = 512         // bytes of a package that hold the headers of most
+	longHead    = 32 << 10    // bytes that hold every header
+	lookCost    = 10          // entries that are looked at for the price of resealing one, at a limited rate
+	checkpoint  = time.Second // between two records of how far a part is
+	firstWait   = 50 * time.Millisecond
+	tries       = 10      // of a call of the store, within 25 s; then the sweep is incomplete
+	keyTries    = 4       // of a call for a tenant's keys; then the sweep is incomplete for the tenant
+	maxTenants  = 1 << 17 // whose primaries are in memory, about 100 bytes each
 )
 
 // visit is a process's work on one part of a sweep.
@@ -169,6 +171,7 @@ func transient(err error) bool {
 type entry struct {
 	key, owner, name string
 	head             kv.Sized
+	tenant           *tenant // the owner, once it was met
 }
 
 // heads reads the headers of those keys that are entries of the cache.
@@ -182,7 +185,12 @@ func (v *visit) heads(ctx context.Context, keys []string) ([]entry, error) {
 			all = append(all, entry{key: key, owner: owner, name: name})
 		}
 	}
-	return all, v.read(ctx, all, headLimit)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	for batch := range slices.Chunk(all, headBatch) {
+		g.Go(func() error { return v.read(ctx, batch, headLimit) })
+	}
+	return all, g.Wait()
 }
 
 // read reads the beginnings of packages. An entry that spoils the answer for all others is counted as unreadable.
@@ -250,7 +258,7 @@ func (v *visit) visit(ctx context.Context, all []entry) error {
 			continue // it is gone, or was counted as unreadable
 		}
 		key, isPackage := headOf(&e.head)
-		switch t := v.tenants[e.owner]; {
+		switch t := e.tenant; {
 		case !isPackage || t.gone:
 			v.count(e.owner, Key{}, cache.Foreign, nil)
 		case t.err != nil:
@@ -279,8 +287,13 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	}
 	unknown := map[string]*tenant{}
 	for i := range all {
-		if owner := all[i].owner; v.tenants[owner] == nil && unknown[owner] == nil {
-			unknown[owner] = &tenant{}
+		e := &all[i]
+		if e.tenant = v.tenants[e.owner]; e.tenant == nil {
+			e.tenant = unknown[e.owner]
+		}
+		if e.tenant == nil {
+			e.tenant = &tenant{}
+			unknown[e.owner] = e.tenant
 		}
 	}
 	if len(unknown) == 0 {
