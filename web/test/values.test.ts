@@ -148,12 +148,13 @@ describe('refusals', () => {
   });
 
   test('any plaintext is a value or malformed', () => {
+    const refusals = 'Float16Array' in globalThis ? ['malformed'] : ['malformed', 'unsupported_version']; // Node 22 has no such class
     const property = fc.property(fc.integer({ min: 1, max: 7 }), fc.integer({ min: 0, max: 15 }), bytes, (type, flags, b) => {
       try {
         decodeValue(core, type, flags, b.slice());
       } catch (error) {
         expect(error).toBeInstanceOf(CofferError);
-        expect((error as CofferError).code).toBe('malformed');
+        expect(refusals).toContain((error as CofferError).code);
       }
     });
     fc.assert(property, { numRuns: 500 });
