@@ -88,6 +88,8 @@ func listChains(dir string) (chains []uint32, err error) {
 	return chains, nil
 }
 
+var errIrregular = errors.New("it is not a regular file")
+
 // openRegular opens a file to be read. It refuses a file that would block a reader, or never end.
 func openRegular(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -96,7 +98,7 @@ func openRegular(path string) (*os.File, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
+		err = fmt.Errorf("%s: %w", path, errIrregular)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("audit: %w", err), file.Close())

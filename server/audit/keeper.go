@@ -21,6 +21,8 @@ type keeper struct {
 	*File
 	head     head          // as it was written last
 	sealed   []byte        // its file then
+	missed   bool          // a line records that it is lost, and it is not written again yet
+	failing  bool          // the last note failed
 	told     time.Time     // when heads were written to the server's log
 	wake     chan struct{} // for retention
 	stopping chan struct{}
@@ -41,7 +43,7 @@ func (k *keeper) run() {
 	for {
 		select {
 		case <-ticker.C:
-			_ = k.note() // or the next one succeeds
+			k.tryNote()
 			if time.Since(k.told) >= k.options.Heads {
 				k.tell()
 			}
@@ -50,7 +52,7 @@ func (k *keeper) run() {
 				k.options.Log.Error("the audit log's earlier files cannot be deleted", "error", err)
 			}
 		case <-k.stopping:
-			_ = k.note() // Close notes what comes after this
+			k.tryNote() // Close notes what comes after this
 			return
 		}
 	}
@@ -80,17 +82,30 @@ func (k *keeper) tell() {
 	}
 }
 
+// tryNote notes, and writes to the server's log when that begins to fail: the next note tries again.
+func (k *keeper) tryNote() {
+	err := k.note()
+	if err != nil && !k.failing {
+		k.options.Log.Error("the audit log cannot be synced, or its head cannot be read or written", "error", err)
+	}
+	k.failing = err != nil
+}
+
 // note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
 // that before it is written again.
 func (k *keeper) note() error {
 	sealed, err := readSmall(headPath(k.dir, k.head.From.Chain))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errIrregular) {
+		return err // no proof that it is lost: file descriptors may have run out
+	}
 	lost := err != nil || !bytes.Equal(sealed, k.sealed)
-	if lost {
+	if lost && !k.missed {
 		if err := k.submit(k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})); err != nil {
 			return err
 		}
 		k.reportAltered()
 	}
+	k.missed = lost
 	ends := k.head.Ends
 	for i, c := range k.chains {
 		if end := c.written(); end != ends[i] {
@@ -122,7 +137,7 @@ func (k *keeper) writeHead() error {
 	if err := durable.Replace(headPath(k.dir, k.head.From.Chain), sealed); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	k.sealed = sealed
+	k.sealed, k.missed = sealed, false
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,7 @@ func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next Heads
 		if c.line.at.Before(q.Since) {
 			older++
 		} else if older = 0; q.Wants(c.line) {
-			entries = append(entries, c.line.Text)
+			entries = append(entries, bytes.Clone(c.line.Text)) // not the block of the file that it is in
 		}
 		c.line = nil
 	}
