@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -38,7 +39,7 @@ func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retiremen
 		err = held(record, key)
 	}
 	if err == nil {
-		err = k.unheard(record, s)
+		err = k.unheard(key.Tenant, record, s)
 	}
 	if err == nil && key.Use == format.UseCache && k.Cache == nil {
 		err = inUse("the key is the cache's, and what is sealed under it cannot be looked for from here: a rotation does, and then retires it by itself")
@@ -90,9 +91,10 @@ func held(record *rotation.Record, key Key) error {
 }
 
 // unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is
-// cut off from the store of keysets seals under it for as long as it keeps keys in memory.
-func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
-	since := s.RotatedAt()
+// cut off from the store of keysets seals under it for as long as it keeps keys in memory. A former key that a clock far
+// ahead dated delays nothing.
+func (k *Keys) unheard(tenant string, record *rotation.Record, s *envelope.Keyset) error {
+	since := keyring.KeysetDue(tenant, s, 0, k.Rotator.Now())
 	if record != nil && record.State == rotation.RolledBack {
 		since = max(since, record.Ended)
 	}
