@@ -53,20 +53,6 @@ func write(path string, fill func(io.Writer) error, place func(from, to string) 
 	return nil
 }
 
-// ReplaceFrom is Replace with a temporary path of the caller's, in the same file system, which no other writer
-// uses now. A file that a killed writer left there is overwritten.
-func ReplaceFrom(temporary, path string, content []byte) error {
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("durable: %w", err)
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = Rename(temporary, path)
-	}
-	return err
-}
-
 // MkdirAll makes a directory and those above it, for their owner only.
 func MkdirAll(path string) error {
 	switch err := os.Mkdir(path, 0o700); {

@@ -60,7 +60,7 @@ func (s *Store) transact(ctx context.Context, begin, where string, do func(c *sq
 		return ctx.Err()
 	}
 	defer func() { s.free <- c }()
-	for err == nil && !isOf(c, s.path) {
+	if !isOf(c, s.path) {
 		_ = c.Close()
 		c, err = sqlitefile.Open(ctx, s.path, schema)
 	}

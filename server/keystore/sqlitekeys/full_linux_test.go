@@ -2,48 +2,31 @@ package sqlitekeys
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-const diskDir = "COFFER_TEST_SQLITEKEYS_DISK"
-
-// TestDisk runs the child below in a namespace of its own. There it may mount a small file system.
 func TestDisk(t *testing.T) {
 	t.Parallel()
-	child := exec.Command(os.Args[0], "-test.run=^TestDiskChild$", "-test.v")
-	child.Env = append(os.Environ(), diskDir+"="+t.TempDir())
-	child.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := child.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
-		t.Skip("this system gives no namespaces to this user, so no small file system can be mounted")
-	}
-	require.NoError(t, err, "%s", out)
-	require.Contains(t, string(out), "--- PASS: TestDiskChild")
+	proctest.RunMounting(t, "fillsDisk", t.TempDir())
 }
+
+// init makes the role known where file systems can be mounted.
+func init() { roles["fillsDisk"] = fillDisk }
 
 // On a full disk a Swap fails and changes nothing, and everything can be read. On a read-only one, the file does not
 // open. Once either is over, the store works, and lacks nothing.
-func TestDiskChild(t *testing.T) {
-	root := os.Getenv(diskDir)
-	if root == "" {
-		t.Log("TestDisk runs this in a process of its own")
-		return
-	}
+func fillDisk(t testing.TB) {
+	root := os.Args[1]
 	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=2m"))
 	dir := filepath.Join(root, "keys")
 	s := open(t, dir)

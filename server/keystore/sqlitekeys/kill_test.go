@@ -2,43 +2,34 @@ package sqlitekeys
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
-const childDir = "COFFER_TEST_SQLITEKEYS_DIR"
+var roles = map[string]func(testing.TB){"writesForever": writeForever}
 
-// TestMain lets the test binary be a process that writes until it is killed.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		writeForever(dir)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// writeForever gives a document of each name each next content. The due time is the content's number.
-func writeForever(dir string) {
-	s, err := Open(dir)
-	for i := 1; err == nil; i++ {
+// writeForever gives a document of each name each next content, until it is killed. The due time is the content's number.
+func writeForever(t testing.TB) {
+	s := open(t, os.Args[1])
+	for i := 1; ; i++ {
 		name := fmt.Sprint(i % 7)
-		var old []byte
-		if old, err = s.Get(context.Background(), keystore.Keysets, name); err == nil {
-			_, err = s.Swap(context.Background(), keystore.Keysets, name, old, content(i), int64(i))
-		}
+		old, err := s.Get(t.Context(), keystore.Keysets, name)
+		require.NoError(t, err)
+		_, err = s.Swap(t.Context(), keystore.Keysets, name, old, content(i), int64(i))
+		require.NoError(t, err)
 		fmt.Println(name, i)
 	}
-	fmt.Println("failed", err)
-	os.Exit(1)
 }
 
 // content is of different sizes, and nil for some.
@@ -57,8 +48,7 @@ func TestKilled(t *testing.T) {
 	s, acknowledged := open(t, dir), map[string]int{}
 	for round := range 12 {
 		since := keystoretest.Current(t, s)
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childDir+"="+dir)
+		child := proctest.Again(t, "writesForever", dir)
 		out, err := child.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, child.Start())

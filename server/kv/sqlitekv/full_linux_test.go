@@ -3,10 +3,8 @@ package sqlitekv
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -14,37 +12,22 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-const fullDir = "COFFER_TEST_SQLITEKV_FULL"
-
-// TestFullDisk runs the child below in a namespace of its own. There it may mount a small file system.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	child := exec.Command(os.Args[0], "-test.run=^TestFullDiskChild$", "-test.v")
-	child.Env = append(os.Environ(), fullDir+"="+t.TempDir())
-	child.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := child.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
-		t.Skip("this system gives no namespaces to this user, so no small file system can be mounted")
-	}
-	require.NoError(t, err, "%s", out)
-	require.Contains(t, string(out), "--- PASS: TestFullDiskChild")
+	proctest.RunMounting(t, "fillsDisk", t.TempDir())
 }
+
+// init makes the role known where file systems can be mounted.
+func init() { roles["fillsDisk"] = fillDisk }
 
 // On a full disk, writes fail with kv.ErrFull, reads and deletions go on, and a start works. No write that was
 // acknowledged is lost.
-func TestFullDiskChild(t *testing.T) {
-	root := os.Getenv(fullDir)
-	if root == "" {
-		t.Log("TestFullDisk runs this in a process of its own")
-		return
-	}
+func fillDisk(t testing.TB) {
+	root := os.Args[1]
 	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=120m"))
 	ctx, dir := context.Background(), filepath.Join(root, "store")
 	s, err := Open(dir, nil)

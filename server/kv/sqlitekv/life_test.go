@@ -3,13 +3,11 @@ package sqlitekv
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
@@ -54,33 +53,28 @@ func TestReopenKeepsValuesAndTTL(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
 }
 
-const childDir = "COFFER_TEST_SQLITEKV_DIR"
+var roles = map[string]func(testing.TB){"writesForever": writeForever}
 
-// TestMain lets the test binary be the second process: it opens the directory, writes, and waits to be killed.
-func TestMain(m *testing.M) {
-	dir := os.Getenv(childDir)
-	if dir == "" {
-		os.Exit(m.Run())
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+// writeForever is the second process: it opens the directory, and writes until it is killed.
+func writeForever(t testing.TB) {
+	s, err := Open(os.Args[1], nil)
+	require.NoError(t, err)
+	for i := 0; ; i++ {
+		require.NoError(t, kv.Set(t.Context(), s, fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, 1<<(i%20)), time.Hour))
+		fmt.Println(i)
 	}
-	s, err := Open(dir, nil)
-	for i := 0; err == nil; i++ {
-		if err = kv.Set(context.Background(), s, fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, 1<<(i%20)), time.Hour); err == nil {
-			fmt.Println(i)
-		}
-	}
-	fmt.Println("failed", err)
 }
 
 // Every write that returned survives a kill.
 func TestSecondProcessAndKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childDir+"="+dir)
+	child := proctest.Again(t, "writesForever", dir)
 	out, err := child.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, child.Start())
-	defer func() { _ = child.Process.Kill() }()
 	lines, written := bufio.NewScanner(out), 0
 	for written < 200 && lines.Scan() {
 		require.Equal(t, fmt.Sprint(written), lines.Text())

@@ -1,0 +1,25 @@
+package proctest
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// RunMounting runs this test binary in a role of Main that may mount file systems: it has a namespace of its own. A role
+// that fails fails the test. RunMounting skips the test if the system gives no namespaces to this user.
+func RunMounting(t testing.TB, role string, args ...string) {
+	t.Helper()
+	cmd := Again(t, role, args...)
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) {
+		t.Skip("this system gives no namespaces to this user, so no file system can be mounted")
+	}
+	if err != nil {
+		t.Fatalf("the role %s failed: %v\n%s", role, err, out)
+	}
+}
