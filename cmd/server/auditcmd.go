@@ -13,7 +13,6 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
 
@@ -89,7 +88,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, 
 	if err := requireKEK(&c); err != nil {
 		return nil, err
 	}
-	k, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, commandLog(cmd))
+	k, err := openKeys(cmd.Context(), &c, nil, commandLog(cmd))
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -149,7 +148,7 @@ func beginAudit(cmd *cobra.Command) (err error) {
 		return errors.New("there was no audit log yet: servers begin one by themselves")
 	}
 	log := commandLog(cmd)
-	k, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, log)
+	k, err := openKeys(cmd.Context(), &c, nil, log)
 	if err != nil {
 		return err
 	}

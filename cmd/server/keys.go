@@ -29,17 +29,19 @@ type keys struct {
 	free  func() error
 }
 
-// openKeys opens the keyring. Calls of the configured KEKs go through watch; the former ones open keysets, too.
+// openKeys opens the keyring. Calls of the configured KEKs go through watch, which can be nil; the former ones open
+// keysets, too.
 func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger, former ...kms.KEK) (k *keys, err error) {
 	k = &keys{}
 	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
 		return nil, err
 	}
-	keks, err := openKEKs(ctx, c, k, log)
-	if err != nil {
+	if k.keks, err = openKEKs(ctx, c, k, log); err != nil {
 		return nil, errors.Join(err, k.free())
 	}
-	k.keks = keks.Map(watch)
+	if watch != nil {
+		k.keks = k.keks.Map(watch)
+	}
 	for _, kek := range former {
 		k.keks = k.keks.And(kek)
 	}

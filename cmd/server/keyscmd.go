@@ -80,7 +80,7 @@ func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o.keys, err = openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, o.log, former...)
+	o.keys, err = openKeys(cmd.Context(), &c, nil, o.log, former...)
 	return o, err
 }
 

@@ -18,7 +18,6 @@ import (
 
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/token"
 )
 
@@ -137,7 +136,7 @@ func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error)
 		return err
 	}
 	log := commandLog(cmd)
-	keys, err := openKeys(cmd.Context(), &c, func(kek kms.KEK) kms.KEK { return kek }, log)
+	keys, err := openKeys(cmd.Context(), &c, nil, log)
 	if err != nil {
 		return err
 	}

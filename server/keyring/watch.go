@@ -136,7 +136,11 @@ func (r *Keyring) probe(ctx context.Context) {
 	if len(tenants) == 0 || !r.health.pace.Allow() {
 		return
 	}
-	time.Sleep(rand.N(time.Second))
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(rand.N(time.Second)):
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	_, _ = tenants[rand.N(len(tenants))].land(ctx)
