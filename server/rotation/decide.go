@@ -14,6 +14,7 @@ const Margin = 2 * time.Minute
 const (
 	retry   = int64(time.Minute / time.Millisecond) // a change that may be half done, or failed
 	recheck = int64(time.Hour / time.Millisecond)   // a sweep that was requested; also the least time between two sweeps for a key that one found
+	forget  = 5 * retry                             // an order without effect: no change takes as long, and clocks differ by a minute
 )
 
 // step is what is to be done for a rotation.

@@ -214,7 +214,7 @@ func TestPending(t *testing.T) {
 	require.NotEqual(t, "done long ago", r.ID)
 	require.Len(t, r.Pending.Keysets, 1)
 
-	require.Empty(t, r.sync(after, synced(7, 100+retry+1)))
+	require.Empty(t, r.sync(after, synced(7, 100+forget+1)))
 	require.Nil(t, r.Pending)
 	require.Equal(t, Reencrypting, decide(r, &Sweep{Number: 7}, 500).state)
 	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, Swept: 7}, 500).state)

@@ -45,11 +45,11 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	if err != nil {
 		return false, err
 	}
-	overdue, more, failed := r.each(ctx, keystore.Keysets, names, func(name string) error {
+	overdue, more, failed := r.each(ctx, keystore.Keysets, names, r.now(), func(name string) error {
 		began := r.now()
 		record, err := r.Begin(ctx, name, Order{due: r.due})
-		if err == nil && record.Rotated < began { // nothing was due yet: the age in the configuration changed
-			err = r.postpone(ctx, keystore.Keysets, name, r.now()+recheck)
+		if err == nil && record.Rotated < began { // nothing was due: another process was faster, or the age in the configuration changed
+			err = r.postponeKeysets(ctx, name)
 		}
 		return err
 	})
@@ -65,6 +65,20 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	})
 	failed = errors.Join(failed, err)
 	return more && len(names) == dueBatch, failed
+}
+
+// postponeKeysets moves the due time of a tenant's keysets to when their ages say, or by a while if a rotation that is under way has
+// to end first.
+func (r *Rotator) postponeKeysets(ctx context.Context, tenant string) error {
+	d, err := r.Ring.Document(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	due := keyring.DueAfter(r.Age, r.Now)(d)
+	if due > 0 && due <= r.now() {
+		due = r.now() + recheck
+	}
+	return r.postpone(ctx, keystore.Keysets, tenant, due)
 }
 
 // firstDue returns the document that is due first, which has the oldest primary of all tenants; nil if there is none.

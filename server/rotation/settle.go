@@ -52,7 +52,8 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 		var n step
 		record, err := r.sync(ctx, tenant, made, func(record *Record, _ *envelope.Document, sweep *Sweep) (err error) {
 			if record.ID == "" && record.Pending == nil {
-				return errNothing // there is no rotation, or the record was removed
+				record.Next = 0 // an order came to nothing, or the record was removed
+				return nil
 			}
 			if n = decide(record, sweep, r.now()); n.sweep > sweep.Wanted || n.sweep > 0 && n.full && !sweep.WantedFull {
 				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil })
@@ -65,9 +66,6 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 			}
 			return err
 		})
-		if errors.Is(err, errNothing) {
-			return record, nil
-		}
 		if err != nil || len(n.destroy) == 0 {
 			return record, err
 		}
@@ -106,29 +104,44 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) error
 	return nil
 }
 
-// settleDue looks at rotations that are due.
+// settleDue looks at rotations that are due. After a sweep that this process ended, it looks at the tenants that wait for the sweep
+// before their due time, at each once.
 func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
-	names, err := r.Keystore.Due(ctx, keystore.Rotations, max(r.now(), r.swept.Load()), dueBatch)
+	until := r.now()
+	if swept := r.swept.Load(); swept-until <= recheck { // else the clock was put back
+		until = max(until, swept)
+	}
+	names, err := r.Keystore.Due(ctx, keystore.Rotations, until, dueBatch)
 	if err != nil {
 		return false, err
 	}
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
-	_, more, err = r.each(ctx, keystore.Rotations, names, func(name string) error {
+	_, more, err = r.each(ctx, keystore.Rotations, names, until, func(name string) error {
 		before, content, err := r.read(ctx, name)
 		if err != nil || content == nil {
 			return err
 		}
 		record, err := r.settle(ctx, name, false)
-		if err == nil && record.Next == before.Next { // only the index is late: a write that failed can leave it so
-			err = r.postpone(ctx, keystore.Rotations, name, record.Next)
+		if err != nil {
+			return err
 		}
-		return err
+		due := record.Next
+		if due > 0 && due <= until {
+			due = until + 1
+		}
+		if due == record.Next && due != before.Next {
+			return nil
+		}
+		return r.postpone(ctx, keystore.Rotations, name, due) // the index can be late: a write that failed can leave it so
 	})
 	return more, err
 }
 
-// each does something for documents that are due. One that fails is looked at again after a minute, and delays no other.
-func (r *Rotator) each(ctx context.Context, kind keystore.Kind, names []string, do func(name string) error) (failed int, more bool, err error) {
+// each does something for documents that are due until a time. One that fails is looked at again a minute after that, and delays no
+// other.
+func (r *Rotator) each(
+	ctx context.Context, kind keystore.Kind, names []string, until int64, do func(name string) error,
+) (failed int, more bool, err error) {
 	more = len(names) > 0
 	for _, name := range names {
 		if ctx.Err() != nil {
@@ -145,7 +158,7 @@ func (r *Rotator) each(ctx context.Context, kind keystore.Kind, names []string, 
 			failed++
 			err = errors.Join(err, ofTenant(name, e))
 		}
-		if e := r.postpone(ctx, kind, name, r.now()+wait); e != nil {
+		if e := r.postpone(ctx, kind, name, max(r.now(), until)+wait); e != nil {
 			more = false
 		}
 	}

@@ -67,7 +67,7 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 		}
 		r.add(k, s, v)
 	}
-	if p.Keysets = left; len(left) == 0 || v.now-p.At > retry || p.At-v.now > maxAhead.Milliseconds() {
+	if p.Keysets = left; len(left) == 0 || v.now-p.At > forget || p.At-v.now > maxAhead.Milliseconds() {
 		r.Pending = nil
 	}
 	return late
