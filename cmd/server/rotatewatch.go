@@ -61,9 +61,9 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 			return err
 		}
 		if draw != nil {
-			draw(min(scanned, total), total+min(left, 1)) // it is not full before everything is done
+			draw(min(scanned, total), total+min(len(left), 1)) // it is not full before everything is done
 		}
-		if left == 0 {
+		if tenants = left; len(left) == 0 {
 			return nil
 		}
 		if wait(ctx) != nil {
@@ -81,15 +81,16 @@ func wait(ctx context.Context) error {
 	}
 }
 
-// fresh returns how many of the tenants' rotations wait for the re-encryption, and how far the sweep is.
-func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left, scanned, total int, err error) {
-	for _, id := range tenants {
-		record, err := rotator.Record(ctx, id)
+// fresh returns the tenants from the first one on whose rotation waits for the re-encryption, and how far the sweep is. It looks at no
+// tenant behind that one: all of them wait for the same sweep.
+func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left []string, scanned, total int, err error) {
+	for left = tenants; len(left) > 0; left = left[1:] {
+		record, err := rotator.Record(ctx, left[0])
 		if err != nil {
-			return 0, 0, 0, err
+			return nil, 0, 0, err
 		}
 		if record != nil && record.Fresh() {
-			left++
+			break
 		}
 	}
 	sweep, err := rotator.Sweep(ctx)
