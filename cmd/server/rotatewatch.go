@@ -81,8 +81,8 @@ func wait(ctx context.Context) error {
 	}
 }
 
-// fresh returns the tenants from the first one on whose rotation waits for the re-encryption, and how far the sweep is. It looks at no
-// tenant behind that one: all of them wait for the same sweep.
+// fresh drops tenants from the front until the rotation of one waits for the re-encryption, and returns how far the sweep is. It looks
+// at no tenant behind that one: all of them wait for the same sweep.
 func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (left []string, scanned, total int, err error) {
 	for left = tenants; len(left) > 0; left = left[1:] {
 		record, err := rotator.Record(ctx, left[0])

@@ -9,6 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -76,4 +77,35 @@ func (l leaving) Record(ctx context.Context, events ...audit.Event) error {
 	err := l.Recorder.Record(ctx, events...)
 	l.leave()
 	return err
+}
+
+// A run that removes the former slots and is broken off anywhere can be repeated with the former KEK configured, which opens the key of
+// the audit log until the end.
+func TestFinishBrokenOff(t *testing.T) {
+	for n := 1; ; n++ {
+		s := newSite(t)
+		populate(t, s.a(), 3)
+		_, err := s.a().Ring.System(t.Context())
+		require.NoError(t, err)
+		_, err = s.a().Rewrap(t.Context(), to(t, urlB), false)
+		require.NoError(t, err)
+		r := s.a()
+		r.Store = keystoretest.Faulty(r.Store, func(w keystoretest.Write) keystoretest.Fault {
+			if w.N >= n {
+				return keystoretest.FailBefore
+			}
+			return keystoretest.Works
+		})
+		if _, err = r.Finish(t.Context(), to(t, urlB)); err == nil {
+			require.Equal(t, 5, n, "three tenants and the system document")
+			return
+		}
+		own, err := s.a().Ring.FindSystem(t.Context())
+		require.NoError(t, err, "broken off at write %d", n)
+		require.NotNil(t, own)
+		_, err = s.a().Finish(t.Context(), to(t, urlB))
+		require.NoError(t, err)
+		_, err = s.b().Ring.FindSystem(t.Context())
+		require.NoError(t, err)
+	}
 }

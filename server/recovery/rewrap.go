@@ -50,8 +50,9 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, e
 }
 
 // Finish retires the slots of all KEKs but those of a set, after these have opened all roots and keys of every tenant. If they do
-// not, or a root has a newer slot of another KEK, it changes nothing and returns ErrUnfinished, and the Report names the tenants. No
-// server may be running under the former KEKs any more: a tenant that one of them makes would be under these alone.
+// not, or a root has a newer slot of another KEK, it changes nothing and returns ErrUnfinished, and the Report names the tenants. The
+// system document comes last: until then a run that was broken off can be repeated under the former KEKs, which open the audit log.
+// No server may be running under the former KEKs any more: a tenant that one of them makes would be under these alone.
 func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 	target, err := keyring.New(r.Store, to, r.Environment)
 	if err != nil {
@@ -78,7 +79,15 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 		})
 		return retired, err
 	}
-	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, retire)
+	of := func(system bool) func(context.Context, *envelope.Document) (int, error) {
+		return func(ctx context.Context, d *envelope.Document) (int, error) {
+			if (d.Owner == "") != system {
+				return 0, nil
+			}
+			return retire(ctx, d)
+		}
+	}
+	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, of(false), of(true))
 }
 
 // ReplaceRoots makes new roots for all tenants and the environment, under the KEKs that are configured, and retires the former ones.
