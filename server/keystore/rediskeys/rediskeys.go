@@ -39,6 +39,9 @@ const (
 // feedLength is roughly how many changes the feed keeps. A reader that fell behind by more rereads everything.
 const feedLength = 100_000
 
+// errMissing reports a document that was removed by hand, or that Redis lost.
+var errMissing = errors.New("it is missing, but listed: restore it from a backup")
+
 // feedPage is how many changes are read at once.
 const feedPage = 1000
 
@@ -84,19 +87,21 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 // swapScript takes the keys of the document, the names, the due times and the feed; and the former document and the new
 // one, empty if it is missing, the due time, the kind, the name, a random id of the change and the length of the feed.
 // The client repeats a call whose reply was lost. So the new document in the place of the former one is a success.
+// A script that fails keeps what it wrote before, so it changes the document last: another type in the place of the feed
+// or of an index leaves the document as it is.
 var swapScript = redis.NewScript(`
 local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]
 if now ~= old or now .. new == '' then return now == new and 1 or 0 end
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[6], 'kind', ARGV[4], 'name', ARGV[5])
 redis.call('ZREM', KEYS[3], ARGV[5])
 if new == '' then
-	redis.call('DEL', KEYS[1])
 	redis.call('ZREM', KEYS[2], ARGV[5])
+	redis.call('DEL', KEYS[1])
 else
-	redis.call('SET', KEYS[1], new)
 	redis.call('ZADD', KEYS[2], 0, ARGV[5])
 	if ARGV[3] ~= '0' then redis.call('ZADD', KEYS[3], ARGV[3], ARGV[5]) end
+	redis.call('SET', KEYS[1], new)
 end
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[6], 'kind', ARGV[4], 'name', ARGV[5])
 return 1`)
 
 // Swap implements keystore.Store.
@@ -132,18 +137,19 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 	if len(names) == 0 {
 		return nil, "", nil
 	}
-	keys := make([]string, len(names))
-	for i, name := range names {
-		keys[i] = s.Where(kind, name)
-	}
-	contents, err := s.client.MGet(ctx, keys...).Result()
-	if err != nil {
-		return nil, "", s.failed(kind, "", err)
-	}
-	for i, content := range contents {
-		if text, ok := content.(string); ok { // else it was removed in the meantime
-			documents = append(documents, keystore.Document{Name: names[i], Content: []byte(text)})
+	for _, document := range s.GetMany(ctx, kind, names) {
+		if document.Content == nil && document.Err == nil {
+			switch err := s.client.ZScore(ctx, namesKey(kind), document.Name).Err(); {
+			case errors.Is(err, redis.Nil): // it was removed in the meantime
+				continue
+			case err == nil:
+				err = errMissing
+				fallthrough
+			default:
+				document.Err = s.failed(kind, document.Name, err)
+			}
 		}
+		documents = append(documents, document)
 	}
 	return documents, next, nil
 }

@@ -14,7 +14,7 @@ func contentOf(c *sqlitefile.Conn, kind keystore.Kind, name string) (content []b
 		if err != nil {
 			return nil, err
 		}
-		content = row.ColumnBlob(0, nil)
+		content = row.ColumnBlob(0, []byte{}) // an empty one is damage, not a missing document
 	}
 	return content, nil
 }

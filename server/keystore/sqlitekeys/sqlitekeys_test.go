@@ -237,3 +237,16 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 	add(20, 20_000)
 	require.Equal(t, few, work())
 }
+
+// A document without content is damaged. It must not look like one that is missing, for which new keys are made.
+func TestEmptyDocument(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	require.NoError(t, s.transact(t.Context(), write, "x", func(c *sqlitefile.Conn) error {
+		return change(c, keystore.Keysets, "x", []byte{}, 0)
+	}))
+	content, err := s.Get(t.Context(), keystore.Keysets, "x")
+	require.NoError(t, err)
+	require.NotNil(t, content)
+	require.Empty(t, content)
+}
