@@ -25,6 +25,7 @@ type member struct {
 	client redis.Cmdable
 	server string // digest of the replication id; empty if INFO is not permitted
 	slots  string // of a cluster, as CLUSTER NODES writes them
+	epoch  string // of a cluster: it grows when a slot comes to the master, also if it was away for a while only
 	reason string // why its keys may be moving
 }
 
@@ -42,7 +43,7 @@ func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	topology, text := kv.Topology{Stable: true}, strings.Builder{}
 	for _, m := range members {
 		topology.Parts = append(topology.Parts, m.part)
-		fmt.Fprintf(&text, "%s %s %s\n", m.part, m.server, m.slots)
+		fmt.Fprintf(&text, "%s %s %s %s\n", m.part, m.server, m.slots, m.epoch)
 		if m.reason != "" {
 			topology.Stable, topology.Reason = false, m.reason
 		}
@@ -158,7 +159,7 @@ func (m *member) view(list string) {
 			slots = append(slots, slot)
 		}
 		if len(slots) > 0 || m.reason != "" {
-			m.part, m.slots = fields[0], strings.Join(slots, ",")
+			m.part, m.epoch, m.slots = fields[0], fields[6], strings.Join(slots, ",")
 		}
 	}
 }
