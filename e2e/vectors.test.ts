@@ -16,7 +16,7 @@ const read = <T>(name: string) => JSON.parse(text(name)) as T;
 function counts(): Record<string, number> {
   const packages = [...read<PackageVector[]>('packages'), ...read<PackageVector[]>('special')];
   const { binary, json, open, decode } = read<Refusals>('invalid');
-  const { documents, slots, invalidDocuments, invalidSlots, unlockRefusals } = read<Documents>('documents');
+  const { documents, slots, limits, invalidDocuments, invalidSlots, unlockRefusals } = read<Documents>('documents');
   const owners = new Map(documents.map((d) => [d.name, d.owner]));
   const locked = new Set(documents.filter((d) => d.slots.length === 0).map((d) => d.name));
   const records = packages.filter((v) => v.open && v.header.use === 1 && v.place.name !== undefined && owners.get(v.document ?? '') === v.place.owner);
@@ -36,6 +36,7 @@ function counts(): Record<string, number> {
     variants: read<unknown[]>('variants').length,
     unlocks: documents.length,
     seals: documents.length,
+    limits: limits.length,
     refusesDocuments: invalidDocuments.length,
     refusesSecrets: unlockRefusals.filter((v) => !v.shredKey).length,
     slots: slots.length + invalidSlots.length,

@@ -64,6 +64,16 @@ export async function refusesDocuments(): Promise<Outcome> {
   });
 }
 
+/** A document that reaches a limit is read, and written as it was. */
+export async function limits(): Promise<Outcome> {
+  const c = await core;
+  return every((await documents()).limits, (v) => {
+    const bytes = bytesOf(v.bytes);
+    const handle = c.check(c.call.openDocument(c.begin().bytes(bytes).length));
+    same('bytes', toHex(c.output(c.call.encodeDocument(handle))), toHex(bytes));
+  });
+}
+
 /** A secret that must not unlock; those of a KMS are not for browsers, which find no slot of theirs. */
 export async function refusesSecrets(): Promise<Outcome> {
   // Shred records are not for browsers to verify: their key is the server's.

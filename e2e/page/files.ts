@@ -3,6 +3,7 @@ import { fromHex } from './check.js';
 
 export interface Data {
   hex: string;
+  runs?: { hex: string; count?: number; at?: number }[];
   repeat?: string;
   length?: number;
   sha256?: string;
@@ -90,6 +91,7 @@ export interface Documents {
   documents: DocumentVector[];
   slots: { name: string; bytes: string; environment: string; owner: string }[];
   invalidDocuments: { name: string; bytes: Data; code: string }[];
+  limits: { name: string; bytes: Data }[];
   invalidSlots: { name: string; bytes: Data; code: string }[];
   unlockRefusals: { name: string; bytes: string; secret: VectorSecret; environment?: string; shredKey?: string; code: string }[];
 }
@@ -121,11 +123,28 @@ export function refusedBytes(v: Refusal, packages: readonly PackageVector[]): Ui
 export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
   if (d.sha256) throw new Error('only a digest is given');
   const start = fromHex(d.hex);
+  if (d.runs) return runsOf(start, d.runs);
   if (!d.repeat) return start;
   const [all, pattern] = [new Uint8Array(d.length ?? 0), fromHex(d.repeat)];
   all.set(start);
   all.set(pattern.subarray(0, all.length - start.length), start.length);
   // Each round copies what is there behind itself.
   for (let n = pattern.length; start.length + n < all.length; n *= 2) all.copyWithin(start.length + n, start.length, start.length + n);
+  return all;
+}
+
+/** The bytes of runs: the n-th copy of one has n in place of the two bytes at an offset. */
+function runsOf(start: Uint8Array<ArrayBuffer>, runs: NonNullable<Data['runs']>): Uint8Array<ArrayBuffer> {
+  const parts = [start];
+  for (const { hex, count, at } of runs) {
+    for (let n = 0; n < (count ?? 1); n++) {
+      const copy = fromHex(hex);
+      if (at) new DataView(copy.buffer).setUint16(at, n);
+      parts.push(copy);
+    }
+  }
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let end = 0;
+  for (const part of parts) all.set(part, (end += part.length) - part.length);
   return all;
 }

@@ -7,7 +7,21 @@ type Keyrings struct {
 	Invalid   []Malformed     `json:"invalidDocuments"` // no documents
 	BadSlots  []Malformed     `json:"invalidSlots"`     // no slots
 	Unlocks   []UnlockRefusal `json:"unlockRefusals"`   // slots that a secret must not open
-	Merges    []Merge         `json:"merges"`
+	Limits    []Limit         `json:"limits"`           // documents that reach a limit
+	Budgets   []Budget        `json:"budgets"`
+}
+
+// Limit is a document that reaches a limit, and is read and written as it is.
+type Limit struct {
+	Name  string `json:"name"`
+	Bytes Data   `json:"bytes"`
+}
+
+// Budget is the iterations of a document's password slots, and the code of the error if a password may not be tried on them.
+type Budget struct {
+	Name       string   `json:"name"`
+	Iterations []uint32 `json:"iterations"`
+	Code       string   `json:"code,omitempty"`
 }
 
 // Document is a keyset document with all that it holds, unwrapped.
@@ -102,9 +116,9 @@ type UnlockRefusal struct {
 // Merge is two documents and what they merge into, or the code of the error.
 type Merge struct {
 	Name   string `json:"name"`
-	A      Hex    `json:"a"`
-	B      Hex    `json:"b"`
-	Merged Hex    `json:"merged,omitempty"`
+	A      Data   `json:"a"`
+	B      Data   `json:"b"`
+	Merged *Data  `json:"merged,omitempty"`
 	Code   string `json:"code,omitempty"`
 }
 

@@ -133,6 +133,9 @@ func readerKeys() map[string]documentOf {
 		documents[d.Name] = documentOf{keys: map[string]reader.Key{}, shredded: shredded(d)}
 		for _, s := range d.Keysets {
 			for _, k := range s.Keys {
+				if k.Key == nil && envelope.State(k.State) != envelope.Destroyed {
+					continue // its root stays closed
+				}
 				documents[d.Name].keys[string(k.ID)] = reader.Key{Bytes: k.Key, Use: s.Use, Class: s.Class, State: stateOf(k)}
 			}
 		}

@@ -86,11 +86,11 @@ func TestPrimaries(t *testing.T) {
 }
 
 // rootsOf returns the roots that a document's vector unwraps.
-func rootsOf(v vectors.Document) map[format.KeyID][]byte {
-	roots := map[format.KeyID][]byte{}
+func rootsOf(v vectors.Document) plain.Roots {
+	roots := plain.Roots{}
 	for _, s := range v.Slots {
 		if s.Root != nil {
-			roots[format.KeyID(s.RootID)] = s.Root
+			roots[envelope.Root{Line: [16]byte(s.Line), Generation: s.Generation, ID: format.KeyID(s.RootID)}] = s.Root
 		}
 	}
 	return roots

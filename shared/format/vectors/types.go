@@ -3,6 +3,7 @@ package vectors
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 
@@ -21,13 +22,31 @@ func (h *Hex) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or, if only their digest is
-// given, SHA256 and Length.
+// Data is bytes of any length: Hex followed by Repeat over and over to Length bytes in all, or by Runs, or, if only their
+// digest is given, SHA256 and Length.
 type Data struct {
-	Hex    Hex `json:"hex"`
-	Repeat Hex `json:"repeat,omitempty"`
-	Length int `json:"length,omitempty"`
-	SHA256 Hex `json:"sha256,omitempty"`
+	Hex    Hex   `json:"hex"`
+	Runs   []Run `json:"runs,omitempty"`
+	Repeat Hex   `json:"repeat,omitempty"`
+	Length int   `json:"length,omitempty"`
+	SHA256 Hex   `json:"sha256,omitempty"`
+}
+
+// Run is Hex, or Count copies of it. With At, each copy has its number, from 0, in place of the two bytes from there.
+type Run struct {
+	Hex   Hex `json:"hex"`
+	Count int `json:"count,omitempty"`
+	At    int `json:"at,omitempty"`
+}
+
+func (r Run) append(b []byte) []byte {
+	for n := range max(r.Count, 1) {
+		b = append(b, r.Hex...)
+		if r.At > 0 {
+			binary.BigEndian.PutUint16(b[len(b)-len(r.Hex)+r.At:], uint16(n))
+		}
+	}
+	return b
 }
 
 // Bytes returns the data; nil if only a digest is given.
@@ -36,7 +55,11 @@ func (d Data) Bytes() []byte {
 		return nil
 	}
 	if d.Repeat == nil {
-		return bytes.Clone(d.Hex)
+		b := bytes.Clone(d.Hex)
+		for _, r := range d.Runs {
+			b = r.append(b)
+		}
+		return b
 	}
 	rest := d.Length - len(d.Hex)
 	filled := bytes.Repeat(d.Repeat, rest/len(d.Repeat)+1)

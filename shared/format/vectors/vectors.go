@@ -33,6 +33,9 @@ func OfRules() Rules { return read[Rules]("rules.json") }
 // Documents returns the keyset documents and slots, valid and invalid.
 func Documents() Keyrings { return read[Keyrings]("documents.json") }
 
+// Merges returns the pairs of documents that are merged.
+func Merges() []Merge { return read[[]Merge]("merges.json") }
+
 // OfBackups returns the backup files, valid and invalid.
 func OfBackups() Backups { return read[Backups]("backups.json") }
 

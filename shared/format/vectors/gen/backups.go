@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
@@ -111,7 +112,7 @@ func badBackups(r *rings) (list []vectors.Malformed) {
 	edit("document of 262145 bytes", documents, 0, 4, 0, 1)
 	edit("malformed document", documents+4, 'c')
 	edit("another magic", 2, 'C')
-	return append(list, builtBackups(r)...)
+	return slices.Concat(list, builtBackups(r), environments())
 }
 
 // builtBackups breaks the rules of the slots and of the order of documents by records that are right by themselves.
@@ -137,6 +138,7 @@ func builtBackups(r *rings) (list []vectors.Malformed) {
 	add("recipient slot of a backup", change(func(s *envelope.Slot) { s.Kind, s.URL, s.KeyID = envelope.SlotRecipient, "", numbered(1) }), nil)
 	add("slot of a backup in a line", change(func(s *envelope.Slot) { s.Root.Line[15] = 1 }), nil)
 	add("slot of a backup of generation 2", change(func(s *envelope.Slot) { s.Root.Generation = 2 }), nil)
+	add("two slots of one id", slices.Concat(change(func(*envelope.Slot) {}), change(func(*envelope.Slot) {})), nil)
 	same := change(func(*envelope.Slot) {})
 	add("system document after another", same, [][]byte{r.lives[0].bytes(), r.system.bytes()})
 	add("system document twice", same, [][]byte{r.system.bytes(), r.system.bytes()})
@@ -176,6 +178,19 @@ func refusedBackups(r *rings) (list []vectors.BackupRefusal) {
 	resigned.ring.resign()
 	resigned.backup.Slots = resigned.ring.doc.Slots
 	add("slot with the MAC of a document's slot", resigned.bytes(), resigned.kek(0), authentication)
+	return list
+}
+
+// environments is backups without documents under an environment.
+func environments() (list []vectors.Malformed) {
+	for _, one := range []struct{ name, environment string }{
+		{"environment alone, not UTF-8", "\xff"}, {"environment of 65 bytes", strings.Repeat("e", 65)},
+	} {
+		c := newBackup("environment", "prod", 1)
+		content := c.content()
+		content = slices.Concat(content[:4], entries(one.environment), content[4+2+len("prod"):])
+		list = append(list, vectors.Malformed{Name: one.name, Bytes: vectors.Data{Hex: c.sealed(content)}, Code: envelope.ErrMalformed.Code()})
+	}
 	return list
 }
 

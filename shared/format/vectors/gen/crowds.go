@@ -77,6 +77,17 @@ func some(count int, one func(n int) []byte) (list [][]byte) {
 	return list
 }
 
+// Sizes of the records of someKeyset in bytes.
+const (
+	primarySize = envelope.RootSize + 4 + format.KeyIDSize + envelope.MACSize
+	keySize     = format.KeyIDSize + 1 + 8 + envelope.RootSize + 2 + envelope.MACSize
+)
+
+// exchange returns b with the two records of a size from an offset exchanged.
+func exchange(b []byte, at, size int) []byte {
+	return slices.Concat(b[:at], b[at+size:][:size], b[at:][:size], b[at+2*size:])
+}
+
 // crowdedDocuments breaks the rules that concern several records, each of which is valid alone.
 func crowdedDocuments() (list []vectors.Malformed) {
 	one := func(b ...[]byte) [][]byte { return b }
@@ -94,6 +105,15 @@ func crowdedDocuments() (list []vectors.Malformed) {
 	crossed := someKeyset(2, 1, 1)
 	crossed[2+2+envelope.RootSize+4+31] = 1 // the last byte of the first primary's key id
 	add("primary that names a key of another line", parts{keysets: one(someKeyset(2, 1, 1))}, parts{keysets: one(crossed)})
+	two, half := someKeyset(2, 1, 1), 2+2+2*primarySize
+	add("keys in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, half+2, keySize))})
+	add("primaries in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, 4, primarySize))})
+	add("primary twice", parts{keysets: one(someKeyset(1, 1, 1))}, parts{keysets: one(slices.Concat(
+		set[0][:2], []byte{0, 2}, set[0][4:][:primarySize], set[0][4:]))})
+	add("primary of a line without keys", parts{keysets: one(two)}, parts{keysets: one(slices.Concat(
+		two[:half], []byte{0, 1}, two[half+2:][:keySize]))})
+	add("group of retired slots twice", parts{groups: one(someGroup(former, 1, 2))}, parts{groups: one(someGroup(former, 1), someGroup(former, 2))})
+	add("retired slots alone of no generation", parts{groups: one(someGroup(former, 1))}, parts{groups: one(someGroup(rootIn(0, 0), 1))})
 	for _, p := range []namedParts{
 		{"slot", parts{slots: one(slot(1))}}, {"retired slot", parts{groups: one(someGroup(former, 1))}}, {"keyset", parts{keysets: set}},
 	} {
@@ -120,8 +140,16 @@ func crowdedDocuments() (list []vectors.Malformed) {
 func rankedMerges() (list []vectors.Merge) {
 	add := func(name string, winner, other parts) {
 		a, b := must(envelope.ParseDocument(winner.bytes())), must(envelope.ParseDocument(other.bytes()))
-		merged := must(envelope.Merge(a, b))
-		list = append(list, vectors.Merge{Name: name, A: winner.bytes(), B: other.bytes(), Merged: must(merged.Append(nil))})
+		merged, err := envelope.Merge(a, b)
+		if err != nil {
+			list = append(list, vectors.Merge{
+				Name: name, A: vectors.Data{Hex: winner.bytes()}, B: vectors.Data{Hex: other.bytes()}, Code: err.(coded).Code(),
+			})
+			return
+		}
+		list = append(list, vectors.Merge{
+			Name: name, A: vectors.Data{Hex: winner.bytes()}, B: vectors.Data{Hex: other.bytes()}, Merged: &vectors.Data{Hex: must(merged.Append(nil))},
+		})
 	}
 	one := func(b ...[]byte) [][]byte { return b }
 	root := func(line byte, generation uint32, id int) envelope.Root {
@@ -153,6 +181,7 @@ func rankedMerges() (list []vectors.Merge) {
 	add("primaries: the greater key id", primary(root(1, 1, 1), 1, 2), primary(root(1, 1, 2), 1, 1))
 	add("keys of one id: the higher generation", key(root(1, 2, 1), envelope.Enabled), key(root(1, 1, 2), envelope.Disabled))
 	add("keys of one id: the greater root id", key(root(1, 1, 2), envelope.Enabled), key(root(1, 1, 1), envelope.Disabled))
+	add("keys of one id in two lines: no document", primary(root(1, 1, 1), 1, 1), primary(root(2, 1, 1), 1, 1))
 	greater := someGroup(root(1, 1, 1), 1)
 	greater[len(greater)-1] = 1
 	add("a slot and a retired slot of its id and another root: both", slot(root(1, 1, 1), 1), parts{groups: one(someGroup(root(1, 1, 2), 0))})

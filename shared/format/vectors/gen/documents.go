@@ -23,8 +23,14 @@ func documents(r *rings) (k vectors.Keyrings) {
 			Environment: r.slots.doc.Environment, Owner: r.slots.doc.Owner,
 		})
 	}
+	unsigned := r.slots.doc.Slots[0]
+	unsigned.MAC = [envelope.MACSize]byte{}
+	k.Slots = append(k.Slots, vectors.SlotBytes{
+		Name: "without a MAC, which its document gives it", Bytes: unsigned.Append(nil), Slot: r.slots.slotVector(&unsigned),
+		Environment: r.slots.doc.Environment, Owner: r.slots.doc.Owner,
+	})
 	k.Invalid, k.BadSlots = badDocuments(), badSlots()
-	k.Unlocks, k.Merges = unlocks(), merges()
+	k.Unlocks, k.Limits, k.Budgets = unlocks(), limits(), budgets()
 	return k
 }
 
@@ -145,7 +151,7 @@ func badDocuments() (list []vectors.Malformed) {
 	edit("destroyed key with its material", at.keys+2+32, 4)
 	edit("key made before 1970", at.keys+2+33, 0xFF)
 	edit("key made after 9999", at.keys+2+33, 0, 0, 0xE6, 0x77, 0xD2, 0x1F, 0xDC, 0)
-	return slices.Concat(list, builtDocuments(), crowdedDocuments())
+	return slices.Concat(list, builtDocuments(), crowdedDocuments(), overLimits())
 }
 
 // builtDocuments is what needs another length than the base has.
@@ -185,42 +191,76 @@ func builtDocuments() (list []vectors.Malformed) {
 	return list
 }
 
+// kinds is the kinds of slots that this version knows.
+var kinds = []struct {
+	kind envelope.SlotKind
+	name string
+}{
+	{envelope.SlotPassword, "password"}, {envelope.SlotMasterKey, "master key"}, {envelope.SlotPasskey, "passkey"},
+	{envelope.SlotRecovery, "recovery"}, {envelope.SlotKMS, "kms"}, {envelope.SlotHost, "host"}, {envelope.SlotRecipient, "recipient"},
+}
+
 // badSlots breaks each rule of a slot.
 func badSlots() (list []vectors.Malformed) {
 	r := newRing("bad slots", "test", "tenant")
 	root := r.root("")
-	slot := func(label string, kind envelope.SlotKind, iterations uint32) envelope.Slot {
+	slot := func(label string, kind envelope.SlotKind) envelope.Slot {
+		iterations := uint32(0)
+		if kind == envelope.SlotPassword {
+			iterations = 250_000
+		}
 		return *r.slot(label, kind, root, "password", iterations)
 	}
-	password, master, kms := slot("password", envelope.SlotPassword, 250_000), slot("master key", envelope.SlotMasterKey, 0), slot("kms", envelope.SlotKMS, 0)
-	passkey, recipient := slot("passkey", envelope.SlotPasskey, 0), slot("recipient", envelope.SlotRecipient, 0)
 	add := func(name string, s envelope.Slot, change func(s *envelope.Slot)) {
 		change(&s)
+		if _, err := envelope.ParseSlot(s.Append(nil)); err == nil {
+			panic(name)
+		}
 		list = append(list, vectors.Malformed{Name: name, Bytes: vectors.Data{Hex: s.Append(nil)}, Code: envelope.ErrMalformed.Code()})
 	}
+	master, recipient := slot("master key", envelope.SlotMasterKey), slot("recipient", envelope.SlotRecipient)
+	passkey, kms := slot("passkey", envelope.SlotPasskey), slot("kms", envelope.SlotKMS)
 	add("kind 0", master, func(s *envelope.Slot) { s.Kind = 0 })
 	add("no generation", master, func(s *envelope.Slot) { s.Root.Generation = 0 })
 	add("time after 9999", master, func(s *envelope.Slot) { s.CreatedAt = format.MaxTime + 1 })
-	add("password without iterations", password, func(s *envelope.Slot) { s.Iterations = 0 })
-	add("password with parameters", password, func(s *envelope.Slot) { s.Parameters = []byte{1} })
-	add("master key with iterations", master, func(s *envelope.Slot) { s.Iterations = 600_000 })
-	add("master key with a salt", master, func(s *envelope.Slot) { s.Salt[15] = 1 })
-	add("master key with a URL", master, func(s *envelope.Slot) { s.URL = "base64key://" })
-	add("master key without a key id", master, func(s *envelope.Slot) { s.KeyID = format.KeyID{} })
-	add("passkey with iterations", passkey, func(s *envelope.Slot) { s.Iterations = 1 })
-	add("passkey, 4097 bytes of parameters", passkey, func(s *envelope.Slot) { s.Parameters = make([]byte, 4097) })
-	add("passkey, wrapped root of 61 bytes", passkey, func(s *envelope.Slot) { s.Wrapped = append(slices.Clone(s.Wrapped), 0) })
-	add("recipient, nothing wrapped", recipient, func(s *envelope.Slot) { s.Wrapped = nil })
-	add("recipient without a key id", recipient, func(s *envelope.Slot) { s.KeyID = format.KeyID{} })
-	add("later kind, 4097 bytes wrapped", recipient, func(s *envelope.Slot) { s.Kind, s.Wrapped = 200, make([]byte, 4097) })
-	add("kms with a key id", kms, func(s *envelope.Slot) { s.KeyID[0] = 1 })
-	add("kms without a URL", kms, func(s *envelope.Slot) { s.URL = "" })
-	add("kms, URL of 1025 bytes", kms, func(s *envelope.Slot) { s.URL = strings.Repeat("u", 1025) })
+	for _, k := range kinds {
+		s := slot("every "+k.name, k.kind)
+		if k.kind == envelope.SlotPassword {
+			add("password without iterations", s, func(s *envelope.Slot) { s.Iterations = 0 })
+		} else {
+			add(k.name+" with iterations", s, func(s *envelope.Slot) { s.Iterations = 1 })
+			add(k.name+" with a salt", s, func(s *envelope.Slot) { s.Salt[15] = 1 })
+		}
+		if k.kind == envelope.SlotKMS {
+			add("kms with a key id", s, func(s *envelope.Slot) { s.KeyID[0] = 1 })
+			add("kms without a URL", s, func(s *envelope.Slot) { s.URL = "" })
+		} else {
+			add(k.name+" with a URL", s, func(s *envelope.Slot) { s.URL = "base64key://" })
+			add(k.name+" without a key id", s, func(s *envelope.Slot) { s.KeyID = format.KeyID{} })
+		}
+		if k.kind <= envelope.SlotMasterKey || k.kind == envelope.SlotKMS {
+			add(k.name+" with parameters", s, func(s *envelope.Slot) { s.Parameters = []byte{1} })
+		}
+		if k.kind == envelope.SlotKMS || k.kind == envelope.SlotRecipient {
+			add(k.name+", nothing wrapped", s, func(s *envelope.Slot) { s.Wrapped = nil })
+			continue
+		}
+		add(k.name+", wrapped root of 59 bytes", s, func(s *envelope.Slot) { s.Wrapped = s.Wrapped[1:] })
+		add(k.name+", wrapped root of 61 bytes", s, func(s *envelope.Slot) { s.Wrapped = append(slices.Clone(s.Wrapped), 0) })
+	}
+	long := func(name string, s envelope.Slot, change func(s *envelope.Slot)) {
+		add(name, s, change)
+		last := &list[len(list)-1]
+		last.Bytes = vectors.Data{Runs: squeeze(last.Bytes.Hex)}
+	}
+	long("passkey, 4097 bytes of parameters", passkey, func(s *envelope.Slot) { s.Parameters = make([]byte, 4097) })
+	long("later kind, 4097 bytes wrapped", recipient, func(s *envelope.Slot) { s.Kind, s.Wrapped = 200, make([]byte, 4097) })
+	long("later kind, 4097 bytes of parameters", recipient, func(s *envelope.Slot) { s.Kind, s.Parameters = 200, make([]byte, 4097) })
+	long("later kind, URL of 1025 bytes", recipient, func(s *envelope.Slot) { s.Kind, s.URL = 200, strings.Repeat("u", 1025) })
+	long("kms, URL of 1025 bytes", kms, func(s *envelope.Slot) { s.URL = strings.Repeat("u", 1025) })
+	long("kms, 4097 bytes wrapped", kms, func(s *envelope.Slot) { s.Wrapped = make([]byte, 4097) })
 	add("kms, URL not UTF-8", kms, func(s *envelope.Slot) { s.URL = "\xff" })
-	add("kms, nothing wrapped", kms, func(s *envelope.Slot) { s.Wrapped = nil })
-	add("kms, 4097 bytes wrapped", kms, func(s *envelope.Slot) { s.Wrapped = make([]byte, 4097) })
-	add("kms with parameters", kms, func(s *envelope.Slot) { s.Parameters = []byte{1} })
-	add("wrapped root of 59 bytes", master, func(s *envelope.Slot) { s.Wrapped = s.Wrapped[1:] })
+	add("later kind, URL not UTF-8", recipient, func(s *envelope.Slot) { s.Kind, s.URL = 200, "\xff" })
 	whole := master.Append(nil)
 	list = append(list,
 		vectors.Malformed{Name: "cut by one byte", Bytes: vectors.Data{Hex: whole[:len(whole)-1]}, Code: "malformed"},

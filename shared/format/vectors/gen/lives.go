@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -158,5 +159,28 @@ func foreignRoot() *ring {
 		}
 	}
 	r.resign()
+	return r
+}
+
+// foreignLine is one to which such a writer added records that name the root's id in another line. They are not under the root, so their
+// MACs, which are wrong, do not matter.
+func foreignLine() *ring {
+	r := newRing("foreign line", "prod", "tenant-12")
+	id := r.root("")
+	r.slot("master key", envelope.SlotMasterKey, id, "", 0)
+	r.key(format.UseStorage, classify.PHI, id, "")
+	r.sign()
+	foreign, mac := envelope.Root{Line: [16]byte(r.draw(16, "line foreign")), Generation: 1, ID: id}, [envelope.MACSize]byte{1}
+	added := envelope.Slot{Kind: envelope.SlotRecipient, Root: foreign, KeyID: id, Wrapped: []byte{1}, MAC: mac}
+	k := envelope.Key{ID: format.KeyID{1}, State: envelope.Enabled, Root: foreign, Wrapped: make([]byte, envelope.WrappedSize), MAC: mac}
+	if err := errors.Join(r.doc.AddSlot(added), r.doc.AddKey(format.UseStorage, classify.PHI, k)); err != nil {
+		panic(err)
+	}
+	r.doc.Retired = []envelope.Retired{{ID: [16]byte{1}, Root: foreign, MAC: [envelope.RetiredMACSize]byte{1}}}
+	for i := range r.doc.Keysets[0].Primaries {
+		if p := &r.doc.Keysets[0].Primaries[i]; p.Root == foreign {
+			p.Epoch, p.MAC = 1<<32-1, mac
+		}
+	}
 	return r
 }

@@ -40,6 +40,7 @@ func generate() map[string][]byte {
 		"variants.json":  lines(variants()),
 		"rules.json":     encode(rules(rings)),
 		"documents.json": encode(documents(rings)),
+		"merges.json":    lines(merges()),
 		"backups.json":   encode(backups(rings)),
 		"invalid.json": encode(vectors.Refusals{
 			Binary: refusedBytes(), JSON: refusedTexts(), Open: refusedOpens(rings), Decode: refusedValues(rings),

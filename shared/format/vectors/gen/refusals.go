@@ -233,6 +233,8 @@ func (x *refused) states() {
 	x.add("under a disabled key", disabled, disabled.bytes(), envelope.ErrKeyUnusable)
 	destroyed := begin(s, "refused destroyed", format.UseService, classify.PHI).under(s, k.destroyed)
 	x.add("under a destroyed key", destroyed, destroyed.bytes(), envelope.ErrKeyDestroyed)
+	foreign := begin(x.rings.foreign, "refused foreign", format.UseCache, classify.PHI)
+	x.add("under a key of a root that nothing opens", foreign, foreign.bytes(), envelope.ErrUnknownKey)
 }
 
 // secrets is packages without a keyset, read with another secret or altered.

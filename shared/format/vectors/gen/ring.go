@@ -99,7 +99,11 @@ func (r *ring) slotOf(id [16]byte) *envelope.Slot {
 
 // sign makes the MACs of what was changed.
 func (r *ring) sign() {
-	if err := r.doc.Sign(plain.Authenticator(r.roots, shredKey)); err != nil {
+	named := plain.Roots{}
+	for _, root := range r.doc.Roots() {
+		named[root] = r.roots[root.ID]
+	}
+	if err := r.doc.Sign(plain.Authenticator(named, shredKey)); err != nil {
 		panic(fmt.Errorf("%s: %w", r.name, err))
 	}
 }

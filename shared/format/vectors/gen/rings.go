@@ -9,7 +9,7 @@ import (
 // rings is the valid documents.
 type rings struct {
 	all, states, slots, roots, empty, unicode *ring
-	system                                    *ring
+	system, foreign                           *ring
 	lives                                     []*ring // what became of documents on a server
 	// keys of states, under service and phi
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
@@ -24,7 +24,10 @@ func newRings() *rings {
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
 	r.system = system()
-	r.lives = []*ring{shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret(), foreignRoot()}
+	r.foreign = foreignRoot()
+	r.lives = []*ring{
+		shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret(), r.foreign, foreignLine(),
+	}
 	return r
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"slices"
 
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -97,6 +98,8 @@ func unlocks() (list []vectors.UnlockRefusal) {
 		r.resign()
 	})
 	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
+	resigned("kms, URL of another KEK", kms, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].URL = "base64key://0123456789abcdef" })
+	resigned("kms, key id of another KEK inside", kms, envelope.ErrWrongSecret, func(d *envelope.Document) { d.Slots[0].Wrapped[0] ^= 1 })
 	add("another kms", kms, envelope.ErrWrongSecret, func(_ *ring, s *vectors.Secret) {
 		s.Text = base64.StdEncoding.EncodeToString(draw(32, "another kek"))
 	})
@@ -334,29 +337,15 @@ func merges() (list []vectors.Merge) {
 	stranger = fork(nil)
 	stranger.doc.Environment = "prod"
 	add("different environments", fork(nil), stranger)
-	return append(append(list, fullMerge()), rankedMerges()...)
+	return slices.Concat(list, rankedMerges(), fullMerges())
 }
 
 func merge(name string, a, b *ring) vectors.Merge {
-	m := vectors.Merge{Name: name, A: a.bytes(), B: b.bytes()}
+	m := vectors.Merge{Name: name, A: vectors.Data{Hex: a.bytes()}, B: vectors.Data{Hex: b.bytes()}}
 	if merged, err := envelope.Merge(&a.doc, &b.doc); err != nil {
 		m.Code = err.(coded).Code()
 	} else {
-		m.Merged = must(merged.Append(nil))
+		m.Merged = &vectors.Data{Hex: must(merged.Append(nil))}
 	}
 	return m
-}
-
-// fullMerge is two documents of 33 shredded lines each.
-func fullMerge() vectors.Merge {
-	side := func(first byte) *ring {
-		r := newRing("merge full", "test", "tenant")
-		for line := range byte(33) {
-			if err := r.doc.ShredLines([][16]byte{{first, line}}, r.tick()); err != nil {
-				panic(err)
-			}
-		}
-		return r
-	}
-	return merge("over the limit of shredded lines", side(1), side(2))
 }

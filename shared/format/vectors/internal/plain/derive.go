@@ -45,11 +45,14 @@ func mac(key []byte, label string, message []byte) []byte {
 	return h.Sum(nil)
 }
 
+// Roots are the roots of a document that are open.
+type Roots map[envelope.Root][]byte
+
 // Authenticator makes the MACs of a document's records under these roots, and of shred records under a key of shreds unless
 // that is nil.
-func Authenticator(roots map[format.KeyID][]byte, shreds []byte) envelope.Authenticator {
+func Authenticator(roots Roots, shreds []byte) envelope.Authenticator {
 	return func(r *envelope.Record) (mac [envelope.MACSize]byte, ok bool) {
-		key := roots[r.Root.ID]
+		key := roots[r.Root]
 		if r.Shred {
 			key = shreds
 		}
