@@ -1,0 +1,146 @@
+package rotation_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// toDestruction rotates a class, and works until the next step is the destruction of its former key.
+func (s *site) toDestruction() {
+	s.t.Helper()
+	s.begin(rotation.Order{Class: classify.PHI})
+	s.work()
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin)
+	for first := s.sweep().Number; s.sweep().Swept < first+2; {
+		_, err := s.Work(s.t.Context())
+		require.NoError(s.t, err)
+	}
+	require.Zero(s.t, s.states(format.UseCache)[envelope.Destroyed])
+}
+
+// A server with another cache that starts after the sweeps keeps the keys for as long as it runs.
+func TestAnotherCacheBeforeDestruction(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	other := newSite(t, s.Keystore, store, nil)
+	other.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin)
+	s.toDestruction()
+	_, err = rotation.Announce(other.Rotator, t.Context())
+	require.NoError(t, err)
+	_, err = s.Work(t.Context())
+	require.ErrorContains(t, err, "no key is destroyed")
+	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
+	require.NoError(t, other.Leave(t.Context()))
+	s.clock.pass(2 * rotation.Margin)
+	require.Equal(t, rotation.Done, s.work().State)
+}
+
+// meddler is a journal. It calls a function once, when the first destruction is announced and not made yet.
+type meddler struct {
+	journal
+	meddle func()
+}
+
+func (m *meddler) Record(ctx context.Context, events ...audit.Event) error {
+	if meddle := m.meddle; meddle != nil && events[0].Action == audit.KeyDestroy {
+		m.meddle = nil
+		meddle()
+	}
+	return m.journal.Record(ctx, events...)
+}
+
+// A key that is the primary again for a moment, after its destruction was decided, is not destroyed.
+func TestDestructionOfAPrimaryOfTheMeantime(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	log := &meddler{}
+	s := newSite(t, directory(t, t.TempDir()), store, func(o *rotation.Options) { o.Audit = log })
+	s.fill(10)
+	former := s.primaries()[classify.PHI]
+	s.toDestruction()
+	log.meddle = func() {
+		require.NoError(t, s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
+			return e.Promote(format.UseCache, classify.PHI, former)
+		}))
+		s.fill(10)
+		key := secret.New()
+		defer key.Clear()
+		require.NoError(t, s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
+			return e.AddKey(t.Context(), format.UseCache, classify.PHI, key)
+		}))
+	}
+	_, err = s.Work(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, log.meddle)
+	require.Equal(t, "precondition_failed", log.events[len(log.events)-1].Code)
+	s.reads(10)
+}
+
+// deaf is a keystore that loses the reply of a keyset's next write, and cannot be read back then.
+type deaf struct {
+	keystore.Store
+	loses  atomic.Bool
+	unread atomic.Int32
+}
+
+func (d *deaf) Swap(ctx context.Context, kind keystore.Kind, name string, old, content []byte, due int64) (bool, error) {
+	swapped, err := d.Store.Swap(ctx, kind, name, old, content, due)
+	if kind == keystore.Keysets && d.loses.CompareAndSwap(true, false) {
+		d.unread.Store(3)
+		return false, keystore.ErrUnavailable
+	}
+	return swapped, err
+}
+
+func (d *deaf) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if d.unread.Add(-1) >= 0 {
+		return nil, keystore.ErrUnavailable
+	}
+	return d.Store.Get(ctx, kind, name)
+}
+
+// A change whose reply was lost, and that could be read back a moment later only, is made once and is not on record as failed.
+func TestLateReadBack(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys, log := &deaf{Store: directory(t, t.TempDir())}, &journal{}
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.Audit = log })
+	s.fill(10)
+	first := s.primaries()
+	for _, change := range []func(){
+		func() { s.begin(rotation.Order{Class: classify.PHI}) },
+		func() {
+			_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+			require.NoError(t, err)
+		},
+	} {
+		keys.loses.Store(true)
+		change()
+		require.False(t, keys.loses.Load())
+	}
+	require.Equal(t, first, s.primaries())
+	require.Equal(t, classes+1, s.states(format.UseCache)[envelope.Enabled])
+	require.False(t, slices.ContainsFunc(log.events, func(e audit.Event) bool { return e.Code != "" }), "%+v", log.events)
+}
