@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/lifecycle"
 	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -27,9 +26,8 @@ type retire struct {
 }
 
 // guards are what both commands refuse.
-const guards = "A key that is needed is refused, and the refusal says by what: the primary; one that a rotation which is not over holds; one that a server\n" +
-	"cut off from the keysets may still seal under, for COFFER_KEY_CACHE_TTL after the last rotation; and, of the cache, one under which it has entries: all of\n" +
-	"the tenant's are looked at. Keys of the cache are retired by rotations; by hand it takes a cache in Redis, or no running server.\n" +
+const guards = "A key that is needed is refused, with the reason: it is the primary; a rotation that is not over may go back to it; or a server that is cut\n" +
+	"off from the keysets may still seal under it, for COFFER_KEY_CACHE_TTL after the last rotation. Keys of the cache are refused: rotations destroy them.\n" +
 	"What is sealed under keys of packages, files and database fields cannot be found out. The command says so, and asks for the tenant's id once more.\n"
 
 func keysDisableCommand() *cobra.Command {
@@ -59,7 +57,7 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-cache-ttl")...)
 	f := cmd.Flags()
 	f.StringVar(&r.tenant, "tenant", "", "whose key")
-	f.StringVar(&r.use, "use", "", "the key's use: cache, service, field or file")
+	f.StringVar(&r.use, "use", "", "the key's use: service, field or file")
 	f.StringVar(&r.class, "class", "", "the key's class")
 	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
 	addReason(cmd)
@@ -70,23 +68,13 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	return cmd
 }
 
-func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) (err error) {
+func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error {
 	key, err := r.find(ctx, o)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", strconv.Quote(r.tenant), err)
 	}
-	var store kv.Store
-	if key.Use == format.UseCache {
-		if store, err = o.cacheStore(); err != nil {
-			return err
-		}
-	}
-	if store != nil {
-		defer func() { err = errors.Join(err, store.Close()) }()
-	}
 	keys := lifecycle.New(lifecycle.Options{
-		Rotator: newRotator(o.config, o.keys, store, o.audit, nil), Cache: store, Audit: o.audit,
-		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), "look"),
+		Rotator: newRotator(o.config, o.keys, nil, o.audit, nil), Audit: o.audit, Operation: operation(cmd), Reason: o.reason,
 	})
 	plan, err := keys.Plan(ctx, key, r.to)
 	if err != nil {
@@ -149,9 +137,6 @@ func printPlan(out io.Writer, o *operator, plan *lifecycle.Retirement) {
 	if plan.Done() {
 		fmt.Fprintf(out, "the key is %s already\n", plan.To)
 		return
-	}
-	if k.Use == format.UseCache {
-		fmt.Fprintf(out, "cache entries: %d, none of them under the key\n", plan.Entries)
 	}
 	fmt.Fprintln(out, plan.Warning())
 }

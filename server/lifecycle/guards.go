@@ -11,8 +11,9 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// look is Plan without the cache's entries.
-func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
+// Plan looks whether a key can be disabled or destroyed. It returns ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant,
+// envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the stores.
+func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
 	d, err := k.Rotator.Ring.Document(ctx, key.Tenant)
 	if err != nil {
 		return nil, err
@@ -31,6 +32,9 @@ func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	if s.Primary() == key.ID {
 		return nil, inUse("the key is the primary and seals: rotate first, by coffer rotate --execute")
 	}
+	if key.Use == format.UseCache { // one look at the entries proves nothing while they move or a failover brings some back
+		return nil, inUse("rotations destroy former keys of the cache, after two sweeps that found nothing under them: coffer rotate --execute")
+	}
 	if err := advances(one.State, to); err != nil {
 		return nil, err
 	}
@@ -40,9 +44,6 @@ func (k *Keys) look(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	}
 	if err == nil {
 		err = k.unheard(key.Tenant, record, s)
-	}
-	if err == nil && key.Use == format.UseCache && k.Cache == nil {
-		err = inUse("the key is the cache's, and what is sealed under it cannot be looked for from here: a rotation does, and then retires it by itself")
 	}
 	if err != nil {
 		return nil, err
@@ -76,13 +77,9 @@ func advances(from, to envelope.State) error {
 	return nil
 }
 
-// held reports whether a rotation that is not over needs the key: to go back to it, or because it retires it itself.
+// held reports whether a rotation that is not over may go back to the key.
 func held(record *rotation.Record, key Key) error {
-	if record == nil || !record.Active() {
-		return nil
-	}
-	retires := key.Use == format.UseCache && record.Retires(rotation.Key{Class: key.Class, ID: rotation.ID(key.ID)})
-	if retires || slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
+	if record != nil && slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
 		return record.Reversible(&s) && s.Use == key.Use && s.Class == key.Class && s.From == rotation.ID(key.ID)
 	}) {
 		return inUse("a rotation that is not over holds the key, its state is %s: see coffer rotate --status", record.State)

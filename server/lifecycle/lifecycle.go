@@ -1,11 +1,9 @@
 // Package lifecycle is what an operator sees of tenants' keys, and how single ones are disabled and destroyed by hand.
 //
-// What it guarantees: a key is refused while something needs it that can be known, and the refusal says what
-// that is: it is the primary, a rotation that is not over may go back to it or is about to retire it, a
-// process may not have heard yet that it is no longer the primary, entries of the cache are sealed under it,
-// or it still opens and was not disabled before it is destroyed. What cannot be looked at counts as in use. A
-// change is recorded before it is made, by which a restore knows of it, and can be made again; no other key
-// is touched.
+// It refuses a key that may still be needed, and returns the reason: it is the primary, a rotation that is not over may go back to
+// it, a process may not have heard yet that it is no longer the primary, or it still opens and was not disabled before it is
+// destroyed. It refuses all keys of the cache, which rotations destroy. A change is recorded before it is made, so that a restore
+// honors it, and can be made again; no other key is touched.
 //
 // Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So
 // [Retirement.Warning] says so, and it is for the caller to have a person confirm it.
@@ -18,7 +16,6 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -54,11 +51,9 @@ func wrongState(text string) error { return &refusal{ErrState, text} }
 // Options is what a Keys works on.
 type Options struct {
 	Rotator   *rotation.Rotator // of the same keyring
-	Cache     kv.Store          // nil where it cannot be looked through; keys of the cache are refused then
 	Audit     audit.Recorder
-	Operation string                // what its events are of: the command, or the operation's id in the OpenAPI document
-	Reason    audit.Reason          // why somebody asked for it; recorded
-	Progress  func(done, total int) // told of the entries that were looked at, by one at a time; nil for nobody
+	Operation string       // what its events are of: the command, or the operation's id in the OpenAPI document
+	Reason    audit.Reason // why somebody asked for it; recorded
 }
 
 // Keys disables and destroys keys. It is safe for concurrent use, also with servers and rotations.
@@ -81,7 +76,6 @@ type Retirement struct {
 	To      envelope.State // Disabled or Destroyed
 	Now     envelope.State // the key's as it was looked at
 	Created time.Time
-	Entries int                // of the cache, which were looked at; none is under the key
 	Keyset  *envelope.Document // of the tenant, as it was looked at
 
 	keys *Keys
@@ -90,30 +84,10 @@ type Retirement struct {
 // Done reports whether the key has that state already.
 func (r *Retirement) Done() bool { return r.Now == r.To }
 
-// Plan looks whether a key can be disabled or destroyed, for which the tenant's cache is gone through where
-// the key is of the cache. It returns ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant,
-// envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the stores.
-func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
-	r, err := k.look(ctx, key, to)
-	if err != nil || r.Done() || key.Use != format.UseCache {
-		return r, err
-	}
-	under, err := k.scan(ctx, r)
-	switch {
-	case err != nil:
-		return nil, err
-	case under > 0:
-		return nil, inUse("%d of %d entries of the tenant's cache are sealed under the key, of class %s: coffer rotate --execute seals them anew; those that do not open have to be deleted",
-			under, r.Entries, key.Class)
-	}
-	return r, nil
-}
-
-// Apply makes the change, after another look at everything but the cache: nothing new is sealed under the key.
-// If the key has the state already, Apply records that. It returns Plan's errors, and those of the audit
-// log, without which nothing is changed. Once the change is recorded, the cancellation of ctx does not stop it.
+// Apply makes the change, after another look. If the key has the state already, Apply records that. It returns Plan's errors, and
+// those of the audit log, without which nothing is changed. Once the change is recorded, the cancellation of ctx does not stop it.
 func (r *Retirement) Apply(ctx context.Context) error {
-	now, err := r.keys.look(ctx, r.Key, r.To)
+	now, err := r.keys.Plan(ctx, r.Key, r.To)
 	if err != nil {
 		return err
 	}
@@ -143,9 +117,6 @@ func (r *Retirement) Warning() string {
 	does := "Nothing opens under a destroyed key, and its material is gone. Only backups of the keysets that were made before still have it; they honour the destruction where the audit log is."
 	if r.To == envelope.Disabled {
 		does = "A disabled key opens nothing: what is under it is refused with key_unusable. It is never enabled again."
-	}
-	if r.Key.Use == format.UseCache {
-		return does
 	}
 	return does + " No scan sees what is sealed under keys of packages, files and database fields: it lies with those who had it sealed, and in their backups. " +
 		"If anything of it is still needed, have it opened and sealed anew before."

@@ -79,7 +79,7 @@ func newSite(t *testing.T) *site {
 		Rotator: rotation.New(rotation.Options{
 			Ring: s.ring, Keystore: keys, Environment: "test", Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
 		}),
-		Cache: s.store, Audit: &s.log, Operation: "keys test",
+		Audit: &s.log, Operation: "keys test",
 	})
 	return s
 }
@@ -126,7 +126,7 @@ func (s *site) refuses(key lifecycle.Key, to envelope.State, want error, says st
 	require.Len(s.t, s.log.all, events)
 }
 
-var uses = []format.Use{format.UseCache, format.UseService, format.UseField, format.UseFile}
+var uses = []format.Use{format.UseService, format.UseField, format.UseFile} // all but the cache's
 
 // A former key of every use is disabled, then destroyed, each on record before. Packages under it answer so. To do it
 // again changes nothing, and records that it was done: the first time may be on no record.
@@ -213,8 +213,7 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// A rotation holds the keys that it may go back to, and the cache's until it has retired them; one that was
-// rolled back, the keys that sealed until then for as long as a server may not have heard of it.
+// A rotation holds the keys that it may go back to; one that was rolled back, the keys that sealed until then for as long as a server may not have heard of it.
 func TestRotationHolds(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
@@ -271,57 +270,15 @@ func TestRotationHolds(t *testing.T) {
 	require.NoError(t, s.retire(leaked, envelope.Destroyed), "nor to a compromised key")
 }
 
-// Entries of the cache keep the key that they are under, whoever else's there are.
-func TestEntriesKeepKeys(t *testing.T) {
-	s := newSite(t)
-	for i := range 30 {
-		require.NoError(t, s.cache.SetEncrypted(t.Context(), fmt.Sprint("entry ", i), []byte("v"), classify.PHI, 0, nil))
-	}
-	key := s.former(format.UseCache)
-	for i := range 30 {
-		if i != 7 && i != 21 {
-			require.NoError(t, s.cache.SetEncrypted(t.Context(), fmt.Sprint("entry ", i), []byte("v"), classify.PHI, 0, nil))
-		}
-	}
-	other, err := s.ring.Tenant(t.Context(), "other")
-	require.NoError(t, err)
-	require.NoError(t, cache.New(s.store, seal.NewSealer(other)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
-	require.NoError(t, kv.Set(t.Context(), s.store, kv.Prefix("clinic", cache.Collection)+"foreign", []byte("no package"), 0))
-	s.clock.pass(ttl)
-	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "2 of 31 entries")
-	require.NoError(t, s.ring.Advance(t.Context(), "clinic", key.Use, key.Class, key.ID, envelope.Disabled))
-	s.refuses(key, envelope.Destroyed, keyring.ErrInUse, "2 of 31 entries")
-	_, err = s.cache.Delete(t.Context(), "entry 7")
-	require.NoError(t, err)
-	s.refuses(key, envelope.Destroyed, keyring.ErrInUse, "1 of 30 entries")
-	_, err = s.cache.Delete(t.Context(), "entry 21")
-	require.NoError(t, err)
-	var told []int
-	s.Progress = func(done, total int) { told = append(told, done, total) }
-	plan, err := s.Plan(t.Context(), key, envelope.Destroyed)
-	require.NoError(t, err)
-	require.Equal(t, []int{29, 29}, told)
-	require.Equal(t, 29, plan.Entries)
-	require.NoError(t, plan.Apply(t.Context()))
-}
-
-// broken is a store that fails to read one entry.
-type broken struct{ kv.Store }
-
-func (broken) Read(context.Context, []string, int) ([]kv.Sized, error) { return nil, kv.ErrUnavailable }
-
-// What cannot be looked at may be in use.
-func TestUnknownIsInUse(t *testing.T) {
+// Keys of the cache are refused, with or without entries: a look at the entries can miss those that move, or that a failover brings
+// back.
+func TestKeysOfTheCache(t *testing.T) {
 	s := newSite(t)
 	key := s.former(format.UseCache)
-	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
-	s.clock.pass(ttl)
-	s.Cache = broken{s.store}
-	s.refuses(key, envelope.Disabled, kv.ErrUnavailable, "")
-	s.Cache = nil
-	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "cannot be looked for")
-	s.Cache = s.store
-	require.NoError(t, s.retire(key, envelope.Disabled))
+	s.clock.pass(2 * ttl)
+	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "rotations destroy former keys of the cache")
+	require.NoError(t, s.ring.Advance(t.Context(), "clinic", key.Use, key.Class, key.ID, envelope.Compromised))
+	s.refuses(key, envelope.Destroyed, keyring.ErrInUse, "rotations destroy former keys of the cache")
 }
 
 // A key that becomes the primary again between the plan and the change is refused then.
@@ -337,16 +294,12 @@ func TestPlanIsLookedAtAgain(t *testing.T) {
 	require.Equal(t, "enabled", s.state(key))
 }
 
-// A person is told what no scan sees; of the cache there is no such thing.
+// A warning says that no scan sees what is under the key.
 func TestWarning(t *testing.T) {
 	for _, use := range uses {
 		for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
 			says := (&lifecycle.Retirement{Key: lifecycle.Key{Use: use}, To: to}).Warning()
 			require.Contains(t, says, map[envelope.State]string{envelope.Disabled: "never enabled again", envelope.Destroyed: "Only backups"}[to])
-			if use == format.UseCache {
-				require.NotContains(t, says, "No scan sees")
-				continue
-			}
 			require.Contains(t, says, "No scan sees")
 		}
 	}
@@ -371,33 +324,4 @@ func TestDescribe(t *testing.T) {
 	text, err := json.Marshal(rotation.Moment(1_000))
 	require.NoError(t, err)
 	require.Equal(t, `"1970-01-01T00:00:01.000Z"`, string(text))
-}
-
-// moved is a store that another server takes over in the midst of a scan.
-type moved struct {
-	kv.Store
-	over bool
-}
-
-func (m *moved) Scan(ctx context.Context, prefix, cursor string, _ int) ([]string, string, error) {
-	if cursor != "" && !m.over {
-		m.over = true
-		return nil, "", fmt.Errorf("scan: %w", kv.ErrCursor)
-	}
-	return m.Store.Scan(ctx, prefix, cursor, 2)
-}
-
-// A failover while a tenant's entries are gone through has that begin again: all are counted, and each once.
-func TestScanThatBeginsAgain(t *testing.T) {
-	s := newSite(t)
-	for i := range 7 {
-		require.NoError(t, s.cache.SetEncrypted(t.Context(), fmt.Sprint(i), []byte("value"), classify.PHI, 0, nil))
-	}
-	key := s.former(format.UseCache)
-	s.clock.pass(3 * ttl)
-	n, err := rotation.New(rotation.Options{Ring: s.ring, Store: &moved{Store: s.store}}).Entries(t.Context(), "clinic")
-	require.NoError(t, err)
-	require.Equal(t, 7, n)
-	s.Keys = lifecycle.New(lifecycle.Options{Rotator: s.Rotator, Cache: &moved{Store: s.store}, Audit: &s.log})
-	s.refuses(key, envelope.Disabled, keyring.ErrInUse, "7 of 7 entries")
 }

@@ -187,9 +187,6 @@ func (r *Record) Compromised() bool {
 		r.Active() && slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.Compromised })
 }
 
-// Retires reports whether the rotation is to destroy a key of the cache.
-func (r *Record) Retires(key Key) bool { return r.former(key) != nil }
-
 func (r *Record) former(key Key) *Former {
 	for i := range r.Former {
 		if r.Former[i].Key == key {
