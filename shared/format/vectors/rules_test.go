@@ -50,6 +50,9 @@ func TestRules(t *testing.T) {
 			requireOutcome(t, v.Code, format.CheckBody(&h, int(v.Length)))
 		})
 	}
+	for _, v := range rules.Inputs {
+		t.Run("input/"+v.Name, func(t *testing.T) { requireOutcome(t, v.Code, sealInput(v)) })
+	}
 	for _, v := range rules.Revisions {
 		t.Run("revision/"+v.Name, func(t *testing.T) {
 			for _, pair := range []struct {
@@ -62,6 +65,28 @@ func TestRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sealInput seals an empty value and opens it again.
+func sealInput(v vectors.Input) error {
+	key := make([]byte, format.KeySize)
+	context, err := format.NewContext(v.Context)
+	if err != nil {
+		return err
+	}
+	details, err := v.Details.Format()
+	if err != nil {
+		return err
+	}
+	h := format.Header{
+		Algorithm: format.AES256GCM, Use: format.UseStorage, Flags: format.Flags(v.Flags), Source: format.FromKeyset, Class: uint8(classify.PHI),
+		Type: format.ValueType(v.Type), KeyID: plain.KeyID(key), Context: context,
+	}
+	p, _, err := plain.Seal(plain.Input{Key: key, Header: h, Place: v.Place.Format(), Details: details, Nonce: make([]byte, format.NonceSize)})
+	if err == nil {
+		_, _, err = plain.Open(key, p, v.Place.Format())
+	}
+	return err
 }
 
 func TestPrimaries(t *testing.T) {

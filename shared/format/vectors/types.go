@@ -234,6 +234,7 @@ type Rules struct {
 	Bodies      []Body       `json:"bodies"`
 	Revisions   []Revision   `json:"revisions"`
 	Primaries   []Primary    `json:"primaries"`
+	Inputs      []Input      `json:"inputs"`
 }
 
 // TextSecret is a text that a user typed, and the kind of secret that it is, or the code of the error.
@@ -286,6 +287,17 @@ type Revision struct {
 	Name    string `json:"name"`
 	Earlier Hex    `json:"earlier"`
 	Later   Hex    `json:"later"`
+}
+
+// Input is what a writer is to seal with an empty value, or the code of the error.
+type Input struct {
+	Name    string            `json:"name"`
+	Flags   uint8             `json:"flags"`
+	Type    uint8             `json:"type"`
+	Place   Place             `json:"place"`
+	Context map[string]string `json:"context,omitempty"` // of the header
+	Details Details           `json:"details"`
+	Code    string            `json:"code,omitempty"`
 }
 
 // Primary is the key that seals for a use and class of a document, or the code of the error.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -15,7 +16,7 @@ import (
 func rules(r *rings) vectors.Rules {
 	return vectors.Rules{
 		Secrets: secrets(), Sessions: sessions(), Collections: collections(), Paddings: paddings(), Bodies: bodies(),
-		Revisions: revisions(r), Primaries: primaries(r),
+		Revisions: revisions(r), Primaries: primaries(r), Inputs: inputs(),
 	}
 }
 
@@ -112,6 +113,60 @@ func bodies() (list []vectors.Body) {
 		}
 		list = append(list, b)
 	}
+	return list
+}
+
+// inputs is places, contexts and details at their limits and over them.
+func inputs() (list []vectors.Input) {
+	add := func(name string, code coded, change func(v *vectors.Input)) {
+		record := "record"
+		v := vectors.Input{
+			Name: name, Type: uint8(format.File), Flags: uint8(format.SealedName), Place: vectors.Place{Owner: "o", Collection: "c", Name: &record},
+		}
+		if change(&v); code != nil {
+			v.Code = code.Code()
+		}
+		list = append(list, v)
+	}
+	x := func(n int) string { return strings.Repeat("x", n) }
+	for _, limit := range []struct {
+		name string
+		most int
+		set  func(v *vectors.Input, text string)
+	}{
+		{"owner", format.MaxOwner, func(v *vectors.Input, text string) { v.Place.Owner = text }},
+		{"collection", format.MaxCollection, func(v *vectors.Input, text string) { v.Place.Collection = text }},
+		{"name", format.MaxName, func(v *vectors.Input, text string) { v.Place.Name = &text }},
+		{"sealed name", format.MaxName, func(v *vectors.Input, text string) { v.Details.Name = text }},
+		{"media type", format.MaxMediaType, func(v *vectors.Input, text string) { v.Details.MediaType = text }},
+		{"file name", format.MaxFileName, func(v *vectors.Input, text string) { v.Details.FileName = text }},
+		{"value of a context", format.MaxContext - 5, func(v *vectors.Input, text string) { v.Context = map[string]string{"k": text} }},
+		{"value of a sealed context", format.MaxContext - 5, func(v *vectors.Input, text string) {
+			v.Flags, v.Details.Context = uint8(format.SealedContext), map[string]string{"k": text}
+		}},
+	} {
+		add(fmt.Sprintf("%s of %d bytes", limit.name, limit.most), nil, func(v *vectors.Input) { limit.set(v, x(limit.most)) })
+		add(fmt.Sprintf("%s of %d bytes", limit.name, limit.most+1), format.ErrTooLarge, func(v *vectors.Input) { limit.set(v, x(limit.most+1)) })
+		if limit.most < format.MaxContext-5 {
+			add(fmt.Sprintf("%s of %d bytes in fewer characters", limit.name, limit.most+1), format.ErrTooLarge, func(v *vectors.Input) { limit.set(v, "é"+x(limit.most-1)) })
+		}
+	}
+	many := func(n int) map[string]string {
+		m := map[string]string{}
+		for i := range n {
+			m[fmt.Sprint(i)] = ""
+		}
+		return m
+	}
+	add("context of 64 entries", nil, func(v *vectors.Input) { v.Context = many(64) })
+	add("context of 65 entries", format.ErrTooLarge, func(v *vectors.Input) { v.Context = many(65) })
+	for _, sign := range []int64{-1, 1} {
+		add(fmt.Sprintf("last time of a file, sign %d", sign), nil, func(v *vectors.Input) { v.Details.LastModified = sign * format.MaxTime })
+		add(fmt.Sprintf("time of a file out of range, sign %d", sign), format.ErrInvalid, func(v *vectors.Input) { v.Details.LastModified = sign * (format.MaxTime + 1) })
+	}
+	add("element 12", nil, func(v *vectors.Input) { v.Type, v.Details.Element = uint8(format.View), 12 })
+	add("element 13", format.ErrInvalid, func(v *vectors.Input) { v.Type, v.Details.Element = uint8(format.View), 13 })
+	add("element 0", format.ErrInvalid, func(v *vectors.Input) { v.Type = uint8(format.View) })
 	return list
 }
 
