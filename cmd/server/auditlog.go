@@ -26,6 +26,9 @@ var (
 	// errLogKey means that the key that an audit log names is not in the system document.
 	errLogKey = &codes.Error{Of: "audit_unavailable", Text: "the audit log's key is missing: it is with the environment's own keys " +
 		"among the keysets. Restore them by coffer keys restore; if it is lost, move the log away, keep it, and begin another one by coffer audit begin"}
+	// errSystem means that there are keysets of tenants without the system document.
+	errSystem = &codes.Error{Of: "keyring_unavailable", Text: "the environment's own keys are missing beside the tenants' keysets: restore them by " +
+		"coffer keys restore; if they are lost, run coffer audit begin in a data directory whose audit log you moved away"}
 )
 
 // auditPath is of the directory of the audit log.
@@ -89,20 +92,27 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 	return audit.NewKey(key), nil
 }
 
-// system returns the environment's own keys, which it makes if there are none. It makes none beside an audit log, which is
-// under earlier ones: it returns errLogKey.
+// system returns the environment's own keys, which it makes if there are no keysets at all. An audit log, of this host or
+// another one, is under those that were: it returns errLogKey or errSystem.
 func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, error) {
 	used, err := audit.InUse(auditPath(c))
 	if err != nil {
 		return nil, err
 	}
-	var system *keyring.System
-	if used {
-		if system, err = k.ring.FindSystem(ctx); system == nil && err == nil {
+	system, err := k.ring.FindSystem(ctx)
+	if system == nil && err == nil {
+		var held bool
+		switch held, err = holdsKeys(ctx, k.store); {
+		case err != nil:
+		case used:
 			err = fmt.Errorf("%s: %w", auditPath(c), errLogKey)
+		case !held:
+			system, err = k.ring.System(ctx)
+		default: // another process may have made all of them since
+			if system, err = k.ring.FindSystem(ctx); system == nil && err == nil {
+				err = fmt.Errorf("%s: %w", k.where, errSystem)
+			}
 		}
-	} else {
-		system, err = k.ring.System(ctx)
 	}
 	return system, k.explain(err, c)
 }
@@ -153,8 +163,8 @@ func beginAudit(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
-	if _, err := k.system(cmd.Context(), &c); err != nil {
-		return err
+	if _, err := k.ring.System(cmd.Context()); err != nil {
+		return k.explain(err, &c)
 	}
 	key, made := secret.New(), auditPath(&c)+".new"
 	defer key.Clear()

@@ -169,6 +169,28 @@ func TestAnotherMasterKeyFile(t *testing.T) {
 	require.NotContains(t, says, other)
 }
 
+// A new host makes no keys of the environment beside tenants' keysets: their servers' audit logs are under those that are gone.
+func TestMissingSystemDocument(t *testing.T) {
+	t.Parallel()
+	cache, keysets := redistest.Start(t), redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "REDIS_URL=redis://" + cache.Addr, "COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr}
+	data, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
+	coffer(t, environ, "keys", "backup", "--data", data, "--out", backup)
+	system := keysets.Client(t).Del(t.Context(), "{coffer-keys}/keyset/")
+	require.EqualValues(t, 1, system.Val())
+	require.NoError(t, keysets.Client(t).ZRem(t.Context(), "{coffer-keys}/names/keyset", "").Err())
+	for _, command := range []string{"serve --listen 127.0.0.1:0", "token create", "keys list"} {
+		require.Contains(t, fails(t, program(t, environ, append(strings.Fields(command), "--data", t.TempDir())...)), "the environment's own keys are missing", command)
+	}
+	other := t.TempDir()
+	coffer(t, environ, "keys", "restore", "--data", other, "--in", backup)
+	for _, dir := range []string{other, data} {
+		require.Zero(t, serve(t, dir, environ...).stop(syscall.SIGTERM))
+	}
+	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
+}
+
 // Keysets that are gone are not made anew, wherever they and the cache are; where there were none yet, they are.
 func TestMissingKeysAreNotReplaced(t *testing.T) {
 	t.Parallel()

@@ -199,3 +199,39 @@ func TestOnlyChangedAreReread(t *testing.T) {
 		require.GreaterOrEqual(t, store.Reads()-before, 300)
 	})
 }
+
+// A document that another process made anew in the place of one that vanished is joined with that one by a server that holds it,
+// even if nobody uses its keys: the store must not lack them when that server ends.
+func TestVanishedAndMadeAnew(t *testing.T) {
+	for _, c := range []struct{ name, owner string }{{"a tenant's", "tenant"}, {"the system document", ""}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, kek := keystoretest.NewMemory(), newFlaky(t)
+				begin := func() *Keyring {
+					r := ringOver(t, store, kek)
+					_, err := r.unlock(t.Context(), r.tenant(c.owner))
+					require.NoError(t, err)
+					return r
+				}
+				roots := func(r *Keyring) []envelope.Root {
+					d, err := r.OwnerDocument(t.Context(), c.owner)
+					require.NoError(t, err)
+					return d.Roots()
+				}
+				holder := begin()
+				time.Sleep(3*time.Second + CheckInterval/2) // so that nobody looks between the next steps
+				vanished := roots(holder)
+				store.Lose(keystore.Keysets, c.owner)
+				other := begin()
+				anew := roots(other)
+				require.NotEqual(t, vanished, anew)
+				time.Sleep(3 * time.Second)
+				require.ElementsMatch(t, append(vanished, anew...), roots(other))
+				for _, r := range []*Keyring{holder, other} {
+					_, err := r.unlock(t.Context(), r.tenant(c.owner))
+					require.NoError(t, err)
+				}
+			})
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -19,21 +20,31 @@ var errRoots = errors.New("keyring: keys under other roots")
 func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
 
 // reload adopts the document if it is another than the one in memory. It may be under more roots than those in memory. A locked
-// tenant stays locked.
+// tenant stays locked, unless the keystore would lose something with it.
 func (t *Tenant) reload(ctx context.Context, more roots) error {
+	replaced, err := t.reread(ctx, more)
+	if replaced {
+		_, err = t.unlock(ctx) // joins both documents
+	}
+	return err
+}
+
+// reread is reload. It reports whether the document must be joined with the one in memory, for which the KEKs have to open it:
+// another process made it anew after the one in memory had vanished, or it is the system document, whose keys stay in memory.
+func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state.Load()
 	if s == nil && !t.keep {
-		return nil
+		return false, nil
 	}
 	content, err := t.ring.store.Get(ctx, keystore.Keysets, t.id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if bytes.Equal(content, t.content) {
 		t.ring.noteMissing(t, nil)
-		return nil
+		return false, nil
 	}
 	if s == nil {
 		_, err = t.reconcile(ctx, nil)
@@ -45,9 +56,19 @@ func (t *Tenant) reload(ctx context.Context, more roots) error {
 	if errors.Is(err, errRoots) { // the next use unlocks it
 		t.keep = true // or a record under an unknown root would let an earlier document pass
 		t.drop()
-		return nil
+		return t.pinned() || t.ring.lacksLines(t.id, content, t.content), nil
 	}
-	return err
+	return false, err
+}
+
+// lacksLines reports whether a document has none of the roots and keys of a line that another one has. Changes of a document
+// replace roots, but keep their lines.
+func (r *Keyring) lacksLines(owner string, content, was []byte) bool {
+	d, err := r.parse(owner, content)
+	former, e := r.parse(owner, was)
+	return err == nil && e == nil && slices.ContainsFunc(former.Lines(), func(line [envelope.LineSize]byte) bool {
+		return !slices.Contains(d.Lines(), line)
+	})
 }
 
 // restore writes a document that vanished from the store back. It returns ErrNoTenant if this process never saw one.
