@@ -294,7 +294,7 @@ func TestPlanIsLookedAtAgain(t *testing.T) {
 	require.Equal(t, "enabled", s.state(key))
 }
 
-// A warning says that no scan sees what is under the key.
+// A warning describes what no scan sees.
 func TestWarning(t *testing.T) {
 	for _, use := range uses {
 		for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +52,45 @@ func TestAnotherCacheBeforeDestruction(t *testing.T) {
 	require.NoError(t, other.Leave(t.Context()))
 	s.clock.pass(2 * rotation.Margin)
 	require.Equal(t, rotation.Done, s.work().State)
+}
+
+// An announcement that is older than a server's silence keeps no key, also if a process sees it for the first time.
+func TestDeadServer(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	_, err = rotation.Announce(newSite(t, s.Keystore, store, nil).Rotator, t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, newSite(t, s.Keystore, s.Store, nil).ApartNow(t.Context()))
+	s.clock.pass(15*time.Minute + time.Second)
+	require.Empty(t, s.ApartNow(t.Context()))
+}
+
+// A sweep in the grace period that finds an entry under a former key does not count if that turns out to be compromised.
+func TestFoundBeforeCompromised(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	former := s.primaries()[classify.PHI]
+	stale := s.straggler("entry 4", "value 4")
+	s.begin(rotation.Order{Class: classify.PHI})
+	require.Equal(t, rotation.Grace, s.work().State)
+	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
+	stale()
+	s.begin(rotation.Order{Class: classify.PII})
+	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, 10, s.under(10))
+	first := s.sweep().Number
+	require.NoError(t, s.Ring.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Compromised))
+	s.begin(rotation.Order{Class: classify.Public})
+	s.work()
+	require.Equal(t, first+1, s.sweep().Number)
+	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed], "one sweep found nothing")
+	s.clock.pass(time.Hour)
+	s.work()
+	require.Equal(t, 1, s.states(format.UseCache)[envelope.Destroyed])
 }
 
 // meddler is a journal. It calls a function once, when the first destruction is announced and not made yet.

@@ -220,6 +220,11 @@ func TestPending(t *testing.T) {
 	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, Swept: 7}, 500).state)
 	require.Equal(t, "ada", r.Former[0].By.Subject)
 
+	ahead := &Record{}
+	ahead.announce(planned, 100+maxAhead.Milliseconds()+1)
+	require.Empty(t, ahead.sync(before, synced(5, 100)))
+	require.Nil(t, ahead.Pending, "a clock far ahead announced it")
+
 	removed := &Record{}
 	removed.sync(after, synced(8, 600))
 	require.Len(t, removed.Former, 1)

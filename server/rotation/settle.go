@@ -115,7 +115,6 @@ func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
 	_, more, err = r.each(ctx, keystore.Rotations, names, until, func(name string) error {
 		before, content, err := r.read(ctx, name)
 		if err != nil || content == nil {
@@ -143,6 +142,7 @@ func (r *Rotator) each(
 	ctx context.Context, kind keystore.Kind, names []string, until int64, do func(name string) error,
 ) (failed int, more bool, err error) {
 	more = len(names) > 0
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return failed, false, ctx.Err()
