@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -39,7 +40,7 @@ type faulty struct {
 
 func (f *faulty) fails() error {
 	if f.broken.Load() {
-		return kv.ErrUnavailable
+		return fmt.Errorf("%w: dial tcp 10.1.2.3:6379", kv.ErrUnavailable)
 	}
 	if n := f.calls.Add(1); f.every > 0 && n%f.every == 0 {
 		return kv.ErrUnavailable

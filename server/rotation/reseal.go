@@ -157,7 +157,7 @@ func (v *visit) save(ctx context.Context, cursor string, done bool, fault error)
 			s.Room = room
 		}
 		if fault != nil {
-			s.fault(fault.Error())
+			s.fault(codes.Of(fault).Meaning) // the error itself is logged
 		}
 	})
 	if err == nil {

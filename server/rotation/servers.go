@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 // Servers that share keysets must share the cache: a key is destroyed because of what one cache contains. So each server
@@ -106,7 +107,7 @@ func (r *Rotator) apart(ctx context.Context) string {
 	}
 	missing, err := r.missing(ctx)
 	if err != nil {
-		return fmt.Sprint("whether other servers use this cache is not known: ", err)
+		return "whether other servers use this cache is not known: " + codes.Of(err).Meaning
 	}
 	return apartText(missing)
 }

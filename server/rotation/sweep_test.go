@@ -179,7 +179,7 @@ func TestIncompleteSweeps(t *testing.T) {
 			f.page = func() { id := "another"; f.topology.Store(&id) }
 		}, "topology"},
 		"a slot migrates": {func(f *faulty) { f.moving.Store(true) }, "a slot is migrating"},
-		"the store fails": {func(f *faulty) { f.broken.Store(true) }, "unavailable"},
+		"the store fails": {func(f *faulty) { f.broken.Store(true) }, "cannot be reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,6 +196,7 @@ func TestIncompleteSweeps(t *testing.T) {
 			}
 			sweep := s.sweep()
 			require.Contains(t, sweep.Fault, c.says)
+			require.NotContains(t, sweep.Fault, "10.1.2.3", "the error is for the server's log")
 			require.False(t, sweep.Running())
 			require.Equal(t, last, sweep.Swept)
 			require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
