@@ -40,7 +40,10 @@ interface Exports {
 export const saltSpent = -1000;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** The text of bytes that the core checked. U+FEFF at the beginning is a character like others. */
+export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes);
 
 /**
  * The WebAssembly core: format, classification and key decisions, the Go code that the server runs too. Synchronous; it sees names,
@@ -187,7 +190,7 @@ export class Reader {
     return Number(new DataView(this.take(8).slice().buffer).getBigInt64(0));
   }
   text(): string {
-    return decoder.decode(this.take(this.uint(2)));
+    return textOf(this.take(this.uint(2)));
   }
 }
 

@@ -1,5 +1,5 @@
 /** Key sources, and the vault: creating one, and unlocking a keyset document (shared/envelope/SPEC.md). */
-import { type Core, Reader, isBytes, isWellFormed } from './core.js';
+import { type Core, Reader, isBytes, isWellFormed, textOf } from './core.js';
 import { errorOf } from './errors.js';
 import { type Keys, latin1 } from './sealer.js';
 import {
@@ -213,7 +213,7 @@ export async function unlockDocument(core: Core, document: Bytes, secret: Secret
   const read = (c: Core) => c.check(c.call.openDocument(c.begin().bytes(document).length));
   const handle = read(core);
   try {
-    const owner = new TextDecoder().decode(core.output(core.call.owner(handle)));
+    const owner = textOf(core.output(core.call.owner(handle)));
     const roots = await unlockRoots(core, handle, secret);
     await verify(core, handle, roots);
     const names = concat(...[...roots.values()].map(({ name }) => name));
@@ -287,7 +287,7 @@ export function keyIds(core: Core, document: Uint8Array): string[] {
 
 /** A document's label. */
 export function label(core: Core, document: Uint8Array, which: 'owner' | 'environment'): string {
-  return new TextDecoder().decode(consult(core, document, (handle) => core.output(core.call[which](handle))));
+  return textOf(consult(core, document, (handle) => core.output(core.call[which](handle))));
 }
 
 /** Has the core read a document, for as long as the question takes. */

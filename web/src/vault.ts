@@ -91,16 +91,16 @@ async function unlockVault(database: Database, unlock: Unlock, options: VaultOpt
   const supplied = keysetOf(unlock);
   const stored = await database.document();
   const document = supplied ?? stored ?? (await database.adopt(await createVault(core, secret, options.environment ?? '', options.iterations)));
+  checkEnvironment(core, document, options.environment);
   const unlocked = await unlockDocument(core, document, secret);
-  if (supplied) await keepSupplied(core, database, supplied, unlocked, stored, options);
+  if (supplied) await keepSupplied(core, database, supplied, unlocked, stored);
   return { core, owner: unlocked.owner, document, sealer: new Sealer(core, unlocked) };
 }
 
 /** Puts the host's document at rest, unless that would lose keys or belongs elsewhere: then nothing is changed. */
 async function keepSupplied(
-  core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, unlocked: Unlocked, stored: Uint8Array | undefined, options: VaultOptions,
+  core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, unlocked: Unlocked, stored: Uint8Array | undefined,
 ): Promise<void> {
-  checkEnvironment(core, supplied, options.environment);
   if (!stored) await database.adopt(supplied);
   else if (!sameBytes(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {

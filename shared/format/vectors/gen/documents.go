@@ -13,7 +13,7 @@ import (
 )
 
 func documents(r *rings) (k vectors.Keyrings) {
-	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode, r.system}, r.lives...) {
+	for _, ring := range append([]*ring{r.all, r.states, r.slots, r.roots, r.empty, r.unicode, r.marks, r.system}, r.lives...) {
 		k.Documents = append(k.Documents, ring.vector())
 	}
 	for i := range r.slots.doc.Slots {

@@ -137,6 +137,7 @@ func contexts(r *ring) (list []*builder) {
 		full[fmt.Sprintf("key %02d", i)] = strings.Repeat("v", i)
 	}
 	add("context, 64 entries", full)
+	add("context, byte order marks", map[string]string{"\ufeffa": "\ufeffb", "\ufeff": "", "a": "\ufeff"})
 	add("context, 16384 bytes", map[string]string{"k": strings.Repeat("é", (format.MaxContext-10)/2) + "x", "": ""})
 	return list
 }
@@ -167,6 +168,7 @@ func details(r *ring) (list []*builder) {
 	add("file, nothing said", format.File, classify.PHI, vectors.Details{})
 	add("file, non-ASCII name", format.File, classify.PHI, vectors.Details{FileName: "Bücher \u202e😀.pdf", LastModified: 1})
 	add("file, name of 1024 bytes", format.File, classify.PHI, vectors.Details{FileName: strings.Repeat("n", 1024), LastModified: format.MaxTime})
+	add("file, name with a byte order mark", format.File, classify.PHI, vectors.Details{FileName: "\ufeffb"})
 	add("file, before 1970", format.File, classify.PHI, vectors.Details{FileName: "old", LastModified: -1})
 	add("file, earliest, public", format.File, classify.Public, vectors.Details{FileName: "oldest", LastModified: -format.MaxTime})
 	return list
@@ -264,6 +266,8 @@ func flags(r *ring) (list []*builder) {
 	}
 	file := vectors.Details{Context: sealed.Context, MediaType: "application/pdf", FileName: "report.pdf", LastModified: t0}
 	return append(list,
+		begin(r, "sealed context, byte order marks", format.UseStorage, classify.PHI).flag(format.SealedContext|format.SealedName).
+			describe(vectors.Details{Context: map[string]string{"\ufeffa": "\ufeffb"}, Name: "\ufeffc"}),
 		begin(r, "sealed context, empty", format.UseStorage, classify.PHI).flag(format.SealedContext).describe(vectors.Details{}),
 		begin(r, "sealed context, file", format.UseStorage, classify.PHI).flag(format.SealedContext).typed(format.File, []byte("%PDF")).describe(file),
 		begin(r, "tombstone with a sealed context", format.UseStorage, classify.PHI).

@@ -9,6 +9,7 @@ import (
 // rings is the valid documents.
 type rings struct {
 	all, states, slots, roots, empty, unicode *ring
+	marks                                     *ring // its texts begin with U+FEFF
 	system, foreign                           *ring
 	lives                                     []*ring // what became of documents on a server
 	// keys of states, under service and phi
@@ -23,6 +24,10 @@ func newRings() *rings {
 	r.unicode.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.unicode.key(format.UseStorage, classify.PHI, root, "")
 	r.everyState()
+	r.marks = newRing("byte order marks", "\ufeffprod", "\ufefftenant")
+	root = r.marks.root("")
+	r.marks.slot("", envelope.SlotMasterKey, root, "", 0)
+	r.marks.key(format.UseStorage, classify.PHI, root, "")
 	r.system = system()
 	r.foreign = foreignRoot()
 	r.lives = []*ring{

@@ -143,6 +143,11 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	list = append(list, vectors.UnlockRefusal{
 		Name: "a document of another environment", Bytes: must(r.doc.Append(nil)), Secret: secret, Environment: "prod", Code: envelope.ErrInvalid.Code(),
 	})
+	wrong := vectors.Secret{Kind: "master-key", Text: base64.StdEncoding.EncodeToString(draw(32, "another master key"))}
+	list = append(list, vectors.UnlockRefusal{
+		Name: "a document of another environment, another master key", Bytes: must(r.doc.Append(nil)), Secret: wrong, Environment: "prod",
+		Code: envelope.ErrInvalid.Code(),
+	})
 	return append(list, forgedShreds()...)
 }
 

@@ -76,7 +76,7 @@ function contextText(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const texts: string[] = [];
   for (let at = 0; at < bytes.length; at += 2 + view.getUint16(at)) {
-    texts.push(new TextDecoder().decode(bytes.subarray(at + 2, at + 2 + view.getUint16(at))));
+    texts.push(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(at + 2, at + 2 + view.getUint16(at))));
   }
   const pairs = texts.filter((_, i) => i % 2 === 0).map((key, i) => `${key} = ${texts[i * 2 + 1]}`);
   return pairs.join(', ') || 'empty';
