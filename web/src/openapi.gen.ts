@@ -347,8 +347,7 @@ export interface paths {
          *
          *     `key_unusable` means that the key is still needed, and `detail` says why: it is the primary, a rotation that is not over holds it,
          *     or a server that is cut off from the keysets may still seal under it, until the time that keys stay in memory has passed since the
-         *     last rotation. Keys of the cache are refused as well, since a request cannot go through all entries. A rotation does, and then
-         *     retires them by itself; so does `coffer keys disable` where the cache is in Redis.
+         *     last rotation. Keys of the cache are refused as well: rotations destroy them, after two sweeps that found nothing under them.
          */
         post: operations["disableKey"];
         delete?: never;
