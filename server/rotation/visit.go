@@ -272,12 +272,12 @@ func (v *visit) visit(ctx context.Context, all []entry) error {
 			due[e.owner] = append(due[e.owner], e.name)
 		}
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(tenantsAtOnce) // else the sweep waits for the KMS for one tenant after another
 	for owner, names := range due {
-		if err := v.reseal(ctx, owner, names); err != nil {
-			return err
-		}
+		g.Go(func() error { return v.reseal(ctx, owner, names) })
 	}
-	return nil
+	return g.Wait()
 }
 
 // meet reads the keysets of owners that the visit meets for the first time.

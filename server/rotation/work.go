@@ -18,7 +18,7 @@ const (
 	dueInterval   = time.Minute      // between two looks for keysets that are due
 	leaveTime     = 2 * time.Second  // for the last writes of a process that ends
 	dueBatch      = 100              // documents that are looked at at once
-	tenantsAtOnce = 8                // whose keysets or records are read or written at once
+	tenantsAtOnce = 8                // tenants whose keysets, records or entries are read or written at once
 )
 
 // Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
