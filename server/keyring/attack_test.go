@@ -1,7 +1,9 @@
 package keyring
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -169,4 +171,40 @@ func TestUnknownRootHidesNoRollback(t *testing.T) {
 	now, err := r.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.Equal(t, envelope.Compromised, now.Keyset(format.UseCache, classify.PHI).Key(leaked).State)
+}
+
+// replaying is a store that answers one of the reads of a tenant's document with another content.
+type replaying struct {
+	*keystoretest.Memory
+	reads   atomic.Int64
+	at      int64
+	content []byte
+}
+
+func (s *replaying) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if name == "tenant" && s.reads.Add(1) == s.at {
+		return s.content, nil
+	}
+	return s.Memory.Get(ctx, kind, name)
+}
+
+// A forged document that is in the store for a moment does no harm once it is gone.
+func TestForgedForAMoment(t *testing.T) {
+	memory := keystoretest.NewMemory()
+	made, err := ringOver(t, memory, newFlaky(t)).Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(made))
+	d, err := envelope.ParseDocument(contentOf(t, memory, "tenant"))
+	require.NoError(t, err)
+	d.Keyset(format.UseCache, classify.PHI).Primaries[0].Epoch = 77
+	forged, err := d.Append(nil)
+	require.NoError(t, err)
+	for at := int64(1); at <= 2; at++ {
+		r := ringOver(t, &replaying{Memory: memory, at: at, content: forged}, newFlaky(t))
+		_, err = r.Tenant(t.Context(), "tenant")
+		require.ErrorIs(t, err, ErrUnreadable, at)
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err, at)
+		require.NoError(t, works(tenant))
+	}
 }

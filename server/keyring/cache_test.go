@@ -337,3 +337,21 @@ func TestIdleTenantsAreForgotten(t *testing.T) {
 		return len(r.tenants) <= 20
 	}, time.Minute, 10*time.Millisecond)
 }
+
+// A change of the document by another process does not renew the number of uses.
+func TestUsesAreNotRenewedByAChange(t *testing.T) {
+	_, tenant, kek, store := cached(t, WithUses(10))
+	require.NoError(t, works(tenant))
+	other, err := ringOver(t, store, newFlaky(t)).Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	kek.calls.Store(0)
+	for range 20 {
+		_, err := other.Rotate(t.Context(), format.UseFile, classify.PHI, nil)
+		require.NoError(t, err)
+		for range 5 {
+			require.NoError(t, works(tenant))
+		}
+		require.NoError(t, tenant.Reload(t.Context()))
+	}
+	require.InDelta(t, 10, kek.calls.Load(), 2)
+}

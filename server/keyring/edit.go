@@ -95,12 +95,15 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 		}
 		swapped := false
 		if err == nil {
-			if bytes.Equal(old, changed) {
+			if bytes.Equal(old, changed) { // another process may have made the change
+				t.adoptChange(ctx, opened)
 				return nil
 			}
 			swapped, err = r.swap(ctx, d, old, changed) // reads back after an error
 		}
 		switch {
+		case swapped && t.sawLocked(changed):
+			return nil
 		case swapped:
 			t.adoptChange(ctx, opened)
 			return nil
@@ -114,14 +117,27 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 	}
 }
 
-// adoptChange has this process work with a change that it made under some roots. If the document cannot be read back, the keys
-// are dropped: the next use reads it, and the former ones are used no more.
+// adoptChange has this process work with a change that it made under some roots, or found made. If the document cannot be read back,
+// the keys are dropped: the next use reads it, and the former ones are used no more.
 func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.ring.patience)
 	defer cancel()
 	if t.reload(ctx, opened) != nil && !t.pinned() {
 		t.lock()
 	}
+}
+
+// sawLocked remembers a document that this process wrote if the tenant is locked, so that it is written again if the store loses it.
+// It reports whether it is.
+func (t *Tenant) sawLocked(content []byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state.Load() != nil || t.keep {
+		return false
+	}
+	t.keep = true
+	t.saw(content)
+	return true
 }
 
 // held returns the roots that are in memory.
@@ -134,6 +150,9 @@ func (t *Tenant) held() roots {
 // AddKey makes a key the primary of a use and class, in a new epoch. It goes under the newest root of the class's KEK, which is
 // made if there is none. The key stays the caller's.
 func (e *Edit) AddKey(ctx context.Context, use format.Use, class classify.Class, key *secret.Key) error {
+	if s := e.Keyset(use, class); s != nil && s.Key(key.ID()) != nil {
+		return nil // by a write whose reply was lost
+	}
 	kek := e.ring.keks.For(class)
 	root := e.opened.under(kek, e.Document)
 	if root == nil {
@@ -216,13 +235,17 @@ func (e *Edit) addRoot(ctx context.Context, kek kms.KEK, line [envelope.LineSize
 func (e *Edit) moveKey(s *envelope.Keyset, k *envelope.Key, to envelope.Root, state envelope.State) error {
 	var wrapped []byte
 	if state != envelope.Destroyed {
+		former, next := e.opened[k.Root].key, e.opened[to].key
+		if former == nil || next == nil {
+			return errRoots
+		}
 		binding := e.BindKey(s.Use, uint8(s.Class), k.ID)
-		key, err := e.opened[k.Root].key.Unwrap(k.Wrapped, binding)
+		key, err := former.Unwrap(k.Wrapped, binding)
 		if err != nil {
 			return err
 		}
 		defer key.Clear()
-		if wrapped, err = e.opened[to].key.Wrap(key, binding); err != nil {
+		if wrapped, err = next.Wrap(key, binding); err != nil {
 			return err
 		}
 	}

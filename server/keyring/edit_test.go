@@ -123,3 +123,63 @@ func TestEditWithFaults(t *testing.T) {
 		})
 	}
 }
+
+// A change that another process made before is in effect here when the call returns, although it wrote nothing.
+func TestChangeThatIsThereAlready(t *testing.T) {
+	t.Run("key", func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
+		r.Close() // does not follow changes
+		here, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		there, err := other.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(there))
+		before := store.Reads()
+		require.NoError(t, works(here))
+		require.LessOrEqual(t, store.Reads()-before, 3)
+	})
+	t.Run("shredding", func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
+		r.Close()
+		here, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(here))
+		require.NoError(t, other.Shred(t.Context(), "tenant"))
+		require.NoError(t, r.Shred(t.Context(), "tenant"))
+		require.ErrorIs(t, works(here), envelope.ErrKeyDestroyed)
+	})
+}
+
+// overtakenReply is a store that makes a write, has another process's change follow it, and loses the reply, once.
+type overtakenReply struct {
+	*keystoretest.Memory
+	follow func()
+}
+
+func (o *overtakenReply) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	swapped, err := o.Memory.Swap(ctx, kind, name, old, document, due)
+	if follow := o.follow; follow != nil && err == nil {
+		o.follow = nil
+		follow()
+		return false, keystore.ErrUnavailable
+	}
+	return swapped, err
+}
+
+// An Edit whose reply was lost finds its change in the document that another process has changed since.
+func TestEditFindsItsChange(t *testing.T) {
+	store := &overtakenReply{Memory: keystoretest.NewMemory()}
+	r := ringOver(t, store, newFlaky(t))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	other, err := ringOver(t, store.Memory, newFlaky(t)).Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	store.follow = func() { _, _ = other.Primary(format.UseFile, classify.PII) }
+	key := secret.New()
+	require.NoError(t, r.Edit(t.Context(), "tenant", func(e *Edit) error { return e.AddKey(t.Context(), format.UseCache, classify.PHI, key) }))
+	primary, err := tenant.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	require.Equal(t, key.ID(), primary)
+}

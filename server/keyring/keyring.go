@@ -91,6 +91,7 @@ type Keyring struct {
 	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use
 	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
 	missing map[*Tenant]error               // their documents vanished, and could not be written back yet for this reason
+	fresh   map[*Tenant]bool                // their documents were read or written since the last look
 	system  *Tenant                         // the system document's
 
 	ctx    context.Context // ends when the keyring is closed
@@ -138,7 +139,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	}
 	r := &Keyring{
 		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout,
-		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, feed: feed{pending: map[*Tenant]bool{}, reread: time.Now()},
+		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, fresh: map[*Tenant]bool{}, feed: feed{pending: map[*Tenant]bool{}, reread: time.Now()},
 		health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -168,11 +169,16 @@ func (r *Keyring) Close() {
 	}
 }
 
-// held returns the tenants that are unlocked, and those that keep their document.
-func (r *Keyring) held() []*Tenant {
+// held returns the tenants that are in use or keep their document, including one that is being unlocked.
+func (r *Keyring) held() (all []*Tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append(r.recent.Values(), r.system)
+	for _, t := range r.tenants {
+		if t := t.Value(); t != nil {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // work begins work in the background, which Close waits for. After Close its context has ended.

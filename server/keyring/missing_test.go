@@ -1,7 +1,9 @@
 package keyring
 
 import (
+	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -51,6 +53,152 @@ func TestVanishedIsWrittenBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A store that loses the last writes is brought forward within seconds by a server that made or saw them, also if the feed does not
+// show the loss: the server's position is from before.
+func TestLastSecondIsLost(t *testing.T) {
+	shred := func(t *testing.T, r *Keyring, _ *Tenant) error { return r.Shred(t.Context(), "tenant") }
+	hasKey := func(d *envelope.Document) bool { return d.Keyset(format.UseCache, classify.PHI) != nil }
+	for _, c := range []struct {
+		name   string
+		locked bool
+		change func(*testing.T, *Keyring, *Tenant) error
+		there  func(*envelope.Document) bool
+	}{
+		{"key", false, func(_ *testing.T, _ *Keyring, tenant *Tenant) error { return works(tenant) }, hasKey},
+		{"shredding", false, shred, (*envelope.Document).Shredded},
+		{"shredding of a locked tenant", true, shred, (*envelope.Document).Shredded},
+		{"state of a key of a locked tenant", true, func(t *testing.T, r *Keyring, _ *Tenant) error {
+			return r.Edit(t.Context(), "tenant", func(e *Edit) error {
+				_, err := e.newKey(t.Context(), format.UseFile, classify.PHI)
+				if err == nil {
+					err = e.Document.Advance(format.UseFile, classify.PHI, e.Keyset(format.UseFile, classify.PHI).Primary(), envelope.Compromised)
+				}
+				return err
+			})
+		}, func(d *envelope.Document) bool {
+			s := d.Keyset(format.UseFile, classify.PHI)
+			return s != nil && s.Keys[0].State == envelope.Compromised
+		}},
+		{"another server's key", true, func(t *testing.T, r *Keyring, tenant *Tenant) error {
+			other := ringOver(t, r.store, newFlaky(t))
+			theirs, err := other.Tenant(t.Context(), "tenant")
+			require.NoError(t, err)
+			require.NoError(t, works(theirs))
+			other.Close()
+			return works(tenant)
+		}, hasKey},
+	} {
+		for _, feed := range []string{"feed from before", "feed lost"} {
+			t.Run(c.name+", "+feed, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := keystoretest.NewMemory()
+					r := ringOver(t, store, newFlaky(t))
+					_, err := r.shredKey(t.Context()) // as a server does when it starts
+					require.NoError(t, err)
+					tenant, err := r.Tenant(t.Context(), "tenant")
+					require.NoError(t, err)
+					time.Sleep(3500 * time.Millisecond) // it has read the feed
+					if c.locked {
+						tenant.lock()
+					}
+					lose := store.Snapshot()
+					require.NoError(t, c.change(t, r, tenant))
+					if feed == "feed lost" {
+						time.Sleep(3 * time.Second) // it has read the feed's entry of the change
+					}
+					lose()
+					time.Sleep(3 * time.Second)
+					d, err := r.Document(t.Context(), "tenant")
+					require.NoError(t, err)
+					require.True(t, c.there(d))
+					runtime.KeepAlive(tenant)
+				})
+			})
+		}
+	}
+}
+
+// feedless is a store whose feed can fail.
+type feedless struct {
+	*keystoretest.Memory
+	fails atomic.Bool
+}
+
+func (f *feedless) Changes(ctx context.Context, since keystore.Position) ([]keystore.Change, keystore.Position, error) {
+	if f.fails.Load() {
+		return nil, "", keystore.ErrUnavailable
+	}
+	return f.Memory.Changes(ctx, since)
+}
+
+// A store that loses the last writes while its feed cannot be read is brought forward as well.
+func TestLastSecondIsLostWithoutFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &feedless{Memory: keystoretest.NewMemory()}
+		r := ringOver(t, store, newFlaky(t))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		time.Sleep(3500 * time.Millisecond)
+		lose := store.Snapshot()
+		require.NoError(t, works(tenant))
+		store.fails.Store(true)
+		time.Sleep(3 * time.Second)
+		lose()
+		store.fails.Store(false)
+		time.Sleep(3 * time.Second)
+		d, err := r.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NotNil(t, d.Keyset(format.UseCache, classify.PHI))
+	})
+}
+
+// A server that brings a locked tenant forward loses no state that a key got in the history that the store went on from.
+func TestLastSecondIsLostAndAnotherFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		r, other := ringOver(t, store, newFlaky(t)), ringOver(t, store, newFlaky(t))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		former, err := tenant.Primary(format.UseCache, classify.PHI)
+		require.NoError(t, err)
+		_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
+		require.NoError(t, err)
+		time.Sleep(3500 * time.Millisecond)
+		tenant.lock()
+		lose := store.Snapshot()
+		require.NoError(t, replaceRoots(t, r))
+		lose()
+		require.NoError(t, other.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Disabled))
+		time.Sleep(3 * time.Second)
+		require.NoError(t, works(tenant))
+		d, err := r.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.EqualValues(t, 2, d.Roots()[0].Generation)
+		require.Equal(t, envelope.Disabled, d.Keyset(format.UseCache, classify.PHI).Key(former).State)
+	})
+}
+
+// Without changes the documents of all tenants are read within an interval, a few at a time.
+func TestRereadsAreSpread(t *testing.T) {
+	const tenants = 900
+	synctest.Test(t, func(t *testing.T) {
+		store := keystoretest.NewMemory()
+		r := ringOver(t, store, newFlaky(t), WithTTL(MaxTTL))
+		for i := range tenants {
+			_, err := r.Tenant(t.Context(), fmt.Sprint("tenant-", i))
+			require.NoError(t, err)
+		}
+		time.Sleep(3*time.Second + rereadInterval)
+		begun, before := store.Reads(), store.Reads()
+		for range rereadInterval / CheckInterval {
+			time.Sleep(CheckInterval)
+			require.LessOrEqual(t, store.Reads()-before, 2*tenants*int(CheckInterval)/int(rereadInterval))
+			before = store.Reads()
+		}
+		require.InDelta(t, tenants, before-begun, tenants/100)
+	})
 }
 
 // While a vanished document cannot be written back, the keyring reports that, begins no new tenant, and keeps
@@ -188,7 +336,7 @@ func TestOnlyChangedAreReread(t *testing.T) {
 		require.NoError(t, err)
 		before = store.Reads()
 		time.Sleep(3 * time.Second)
-		require.Equal(t, 3, store.Reads()-before, "two for the reload, and one by the keyring that made the other change")
+		require.Equal(t, 5, store.Reads()-before, "three here, to reload the shredded one and to look at it again, and one for each change by the keyring that made it")
 		tenant, err := r.Tenant(t.Context(), "tenant-7")
 		require.NoError(t, err)
 		require.Error(t, works(tenant))

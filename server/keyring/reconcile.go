@@ -30,7 +30,7 @@ func (t *Tenant) reload(ctx context.Context, more roots) error {
 }
 
 // reread is reload. It reports whether the document must be joined with the one in memory, for which the KEKs have to open it:
-// another process made it anew after the one in memory had vanished, or it is the system document, whose keys stay in memory.
+// another process made it anew after the one in memory had vanished.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,10 +53,14 @@ func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err err
 		maps.Copy(opened, more)
 		_, err = t.adopt(ctx, opened, s.since)
 	}
-	if errors.Is(err, errRoots) { // the next use unlocks it
+	if errors.Is(err, errRoots) { // the next use unlocks it; the system document is unlocked now, to be ready in an outage of the KMS
 		t.keep = true // or a record under an unknown root would let an earlier document pass
+		if t.pinned() {
+			t.wait(0)
+			return false, nil
+		}
 		t.drop()
-		return t.pinned() || t.ring.lacksLines(t.id, content, t.content), nil
+		return t.ring.lacksLines(t.id, content, t.content), nil
 	}
 	return false, err
 }
@@ -91,8 +95,9 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 	vanished := false
 	defer func() {
 		if vanished && err != nil {
-			slog.ErrorContext(ctx, "a keyset vanished from the keystore and cannot be written back yet", "keyset", t.ring.where(t.id), "error", err)
-			t.ring.noteMissing(t, err)
+			if t.ring.noteMissing(t, err) {
+				slog.ErrorContext(ctx, "a keyset vanished from the keystore and cannot be written back yet", "keyset", t.ring.where(t.id), "error", err)
+			}
 			t.keep = true
 		} else if err == nil || errors.Is(err, errRoots) {
 			t.ring.noteMissing(t, nil)
@@ -125,51 +130,89 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 				t.ring.restored.Add(1)
 			}
 		}
-		t.seen, t.keep, t.content = true, joined.Shredded(), whole
+		t.keep = joined.Shredded()
+		t.saw(whole)
 		return joined, nil
 	}
 }
 
-// join merges the document that this process saw last into the present one, which is nil if it is missing.
+// saw remembers the document that this process read or wrote last. The next look reads it again: an entry of the feed that the
+// store loses before this process read it does not show in the feed. t.mu must be held.
+func (t *Tenant) saw(content []byte) {
+	if t.seen && bytes.Equal(t.content, content) {
+		return
+	}
+	t.seen, t.content = true, content
+	t.ring.mu.Lock()
+	defer t.ring.mu.Unlock()
+	if t.ring.ctx.Err() == nil {
+		t.ring.fresh[t] = true
+	}
+}
+
+// join verifies the present document, which is nil if it is missing, and merges the one that this process saw last into it.
 func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte, opened roots) (*envelope.Document, error) {
 	switch {
 	case t.content == nil && d == nil:
 		return nil, t.ring.unreadable(t.id, errors.New("it was removed: restore it from a backup"))
-	case t.content == nil || bytes.Equal(t.content, content):
+	case d != nil && bytes.Equal(t.content, content):
 		return d, nil
 	}
-	was, err := t.ring.parse(t.id, t.content)
-	if err != nil || d == nil {
-		return was, err
+	var was *envelope.Document
+	if t.content != nil {
+		var err error
+		if was, err = t.ring.parse(t.id, t.content); err != nil || d == nil {
+			return was, err
+		}
 	}
 	all := roots{}
 	maps.Copy(all, t.roots)
 	maps.Copy(all, opened)
 	if !covers(d, all) {
+		if was != nil && containsAll(was, d) {
+			return was, nil
+		}
 		return nil, errRoots
 	}
-	if err := t.ring.verify(ctx, d, all); err != nil {
-		return nil, err
-	}
-	if all, err = t.ring.openAll(ctx, was, all); err != nil {
-		return nil, err
+	if err := t.ring.verify(ctx, d, all); err != nil || was == nil {
+		return d, err
 	}
 	merged, err := t.ring.merge(ctx, was, d, all)
+	if errors.Is(err, errRoots) { // of roots that were replaced, which their KEK may not open any more
+		if all, err = t.ring.openAll(ctx, was, all); err == nil {
+			merged, err = t.ring.merge(ctx, was, d, all)
+		}
+	}
 	if err != nil {
 		return nil, t.ring.damaged(t.id, err)
 	}
 	return merged, nil
 }
 
-// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it.
-func (r *Keyring) noteMissing(t *Tenant, err error) {
+// containsAll reports whether a document has everything that is in another one, which need not be verified.
+func containsAll(was, d *envelope.Document) bool {
+	merged, err := envelope.Merge(was, d)
+	if err != nil {
+		return false
+	}
+	for range behind(merged, d) {
+		return false
+	}
+	return same(merged, was)
+}
+
+// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it. It reports whether
+// the document was not known to be missing.
+func (r *Keyring) noteMissing(t *Tenant, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	known := r.missing[t] != nil
 	if err == nil {
 		delete(r.missing, t)
 	} else {
 		r.missing[t] = err
 	}
+	return !known
 }
 
 // Missing returns an error while documents are missing that vanished from the keystore, as after a failover to

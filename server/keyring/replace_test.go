@@ -2,11 +2,14 @@ package keyring
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -162,4 +165,54 @@ func TestShredWithoutKMS(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, works(again), envelope.ErrKeyDestroyed)
 	require.ErrorIs(t, r.Shred(t.Context(), ""), ErrTenant, "the system document is not shredded")
+}
+
+// A tenant whose roots were replaced under another KEK opens although the former KEK is gone.
+func TestFormerKEKIsGone(t *testing.T) {
+	store, former := keystoretest.NewMemory(), newFlaky(t)
+	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	r, err := New(store, kms.NewSet(next).And(former), "test")
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	maker := ringOver(t, store, former)
+	made, err := maker.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(made))
+	tenant, err := r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, works(tenant))
+	op, err := New(store, kms.NewSet(next).And(former), "test")
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	require.NoError(t, op.Edit(t.Context(), "tenant", func(e *Edit) error {
+		for _, root := range e.Roots() {
+			if err := e.WrapRoot(t.Context(), root, next); err != nil {
+				return err
+			}
+		}
+		_, err := e.RetireSlots(func(s envelope.Slot) bool { return s.URL == former.URL() })
+		return err
+	}))
+	require.NoError(t, replaceRoots(t, op))
+	d, err := op.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	for _, s := range d.Slots {
+		require.Equal(t, next.URL(), s.URL)
+	}
+	require.NoError(t, tenant.Reload(t.Context()))
+	former.down.Store(true)
+	require.NoError(t, works(tenant))
+}
+
+// The system document stays unlocked when another process replaced its roots, so that shredding works without the KMS.
+func TestSystemStaysUnlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, kek, store := cached(t)
+		_, err := r.shredKey(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, ringOver(t, store, newFlaky(t)).Edit(t.Context(), systemID, func(e *Edit) error { return e.ReplaceRoots(t.Context()) }))
+		time.Sleep(3 * time.Second)
+		kek.down.Store(true)
+		require.NoError(t, r.Shred(t.Context(), "tenant"))
+	})
 }

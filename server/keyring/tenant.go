@@ -24,7 +24,7 @@ type Tenant struct {
 	roots   roots      // in memory with the keys, to wrap new ones
 	seen    bool       // it had a document once
 	content []byte     // the document that this process saw last; nil if that is not in memory
-	keep    bool       // content outlasts the keys: the document is shredded, missing, or under other roots
+	keep    bool       // content outlasts the keys: the document is shredded, missing, under other roots, or was changed while locked
 	timer   *time.Timer
 }
 
@@ -39,20 +39,28 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	if err != nil {
 		return format.KeyID{}, err
 	}
-	id, err := s.Primary(use, class)
-	if err == nil {
-		s.counters[use][class].count()
-		return id, nil
-	}
-	if !s.lacks(use, class) {
+	id, err := s.primary(use, class)
+	if err == nil || !s.lacks(use, class) {
 		return id, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
 	defer cancel()
-	if err := t.add(ctx, []format.Use{use}, []classify.Class{class}); err != nil {
+	if err = t.add(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
+		s, err = t.ready()
+	}
+	if err != nil {
 		return format.KeyID{}, err
 	}
-	return t.Primary(use, class)
+	return s.primary(use, class)
+}
+
+// primary returns the id of the key that seals, and counts a package.
+func (s *unlocked) primary(use format.Use, class classify.Class) (format.KeyID, error) {
+	id, err := s.Primary(use, class)
+	if err == nil {
+		s.counters[use][class].count()
+	}
+	return id, err
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be

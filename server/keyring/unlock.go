@@ -113,6 +113,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	former := t.state.Load()
 	if former != nil && former.since.Equal(since) {
 		s.used.Store(former.used.Load())
+		s.left.Store(former.left.Load())
 	} else { // those that were unlocked together are not renewed together
 		t.wait(t.ring.ttl*3/5 + rand.N(t.ring.ttl/5+1))
 	}

@@ -19,8 +19,8 @@ const (
 	reloads = 16
 	// reloadTime is how long a part of many reloads takes, before the feed is looked at again.
 	reloadTime = 500 * time.Millisecond
-	// rereadInterval is how often the documents of all unlocked tenants are read although the feed does not mention them: an
-	// operator of Redis can remove one without an entry in the feed.
+	// rereadInterval is in what time the documents of all unlocked tenants are read although the feed does not mention them, a few at
+	// a time: an operator of Redis can remove one without an entry in the feed.
 	rereadInterval = 5 * time.Minute
 )
 
@@ -50,13 +50,25 @@ type feed struct {
 func (r *Keyring) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	if err := r.readFeed(ctx); err != nil {
+	r.mu.Lock()
+	fresh := r.fresh // before the feed is read, so that its position is behind what they have
+	r.fresh = map[*Tenant]bool{}
+	r.mu.Unlock()
+	err := r.readFeed(ctx)
+	if err != nil {
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
 	if time.Since(r.feed.reread) >= rereadInterval && len(r.feed.backlog) == 0 {
 		r.feed.backlog, r.feed.lost, r.feed.reread = r.held(), false, time.Now()
 	}
 	r.mu.Lock()
+	for t := range fresh {
+		if err == nil {
+			r.feed.pending[t] = true
+		} else if len(r.fresh) < r.limit { // which bounds the memory in a long outage
+			r.fresh[t] = true
+		}
+	}
 	for t := range r.missing {
 		r.feed.pending[t] = true
 	}
@@ -66,11 +78,18 @@ func (r *Keyring) look(ctx context.Context) {
 		changed = append(changed, t)
 	}
 	r.reloadAll(ctx, changed, true)
+	n := 16 * reloads
+	if !r.feed.lost { // spread over the interval
+		n = 1 + int(int64(len(r.feed.backlog))*int64(CheckInterval)/int64(max(rereadInterval-time.Since(r.feed.reread), CheckInterval)))
+	}
 	for begun := time.Now(); len(r.feed.backlog) > 0 && ctx.Err() == nil && time.Since(begun) < reloadTime; {
-		n := min(len(r.feed.backlog), 16*reloads)
-		part := r.feed.backlog[:n]
-		r.feed.backlog = r.feed.backlog[n:]
+		part := r.feed.backlog[:min(n, len(r.feed.backlog))]
+		r.feed.backlog = r.feed.backlog[len(part):]
 		r.reloadAll(ctx, part, r.feed.lost)
+		clear(part) // so that they can be forgotten
+		if !r.feed.lost {
+			break
+		}
 	}
 }
 
@@ -105,25 +124,31 @@ func (r *Keyring) readFeed(ctx context.Context) error {
 // reloadAll rereads tenants. If retry is true, those that cannot be read are pending afterwards.
 func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) {
 	var mu sync.Mutex
+	var failed error
+	failures := 0
 	var group errgroup.Group
 	group.SetLimit(reloads)
 	for _, t := range tenants {
 		group.Go(func() error {
 			err := t.reload(ctx, nil)
-			if err != nil && ctx.Err() == nil {
-				slog.WarnContext(ctx, "a changed keyset cannot be read", "error", err)
-			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
 				delete(r.feed.pending, t)
-			} else if retry {
+				return nil
+			}
+			failed = err
+			failures++
+			if retry {
 				r.feed.pending[t] = true
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
+	if failed != nil && ctx.Err() == nil {
+		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "error", failed)
+	}
 }
 
 // probe asks the KEKs for one tenant's keys while they fail: nothing else would notice that they work again. Servers that share the

@@ -3,6 +3,7 @@ package keystoretest
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,19 @@ func (m *Memory) LoseFeed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.feed = nil
+}
+
+// Snapshot returns a function that brings the store back to its present state, as a failover to a replica does that lacks
+// the last writes: a position in the feed from before stays valid.
+func (m *Memory) Snapshot() (restore func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	documents, length := maps.Clone(m.documents), len(m.feed)
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.documents, m.feed = maps.Clone(documents), m.feed[:length:length]
+	}
 }
 
 // Get implements keystore.Store.
