@@ -133,14 +133,20 @@ func encode(entries []entry) []byte {
 // change replaces the file by the tokens that edit returns, under the file's lock. A missing file has no tokens. If
 // edit accepts the change, announce calls write, which makes it and can be called once.
 func (f *File) change(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(f.path)); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
-	unlock, err := durable.Lock(f.path + ".lock")
+	unlock, err := durable.Lock(f.lock())
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	return f.changeLocked(edit, announce)
+}
+
+func (f *File) lock() string { return f.path + ".lock" }
+
+func (f *File) changeLocked(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
 	entries, _, err := read(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -154,14 +160,25 @@ func (f *File) change(edit func([]entry) ([]entry, error), announce func(write f
 // unannounced makes a change that is on no record.
 func unannounced(write func() error) error { return write() }
 
-// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds:
-// what it serves is a list for the operator, which must not stop a request.
+// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds, and not while another
+// change holds the lock, which can wait for the audit log: it serves a list for the operator, which must not stop a request.
 func (f *File) used(e *entry, now time.Time) {
 	at := now.UTC().Truncate(hour)
 	if !e.LastUsedAt.Before(at) || !f.note(e.ID, at) {
 		return
 	}
-	_ = f.change(func(entries []entry) ([]entry, error) {
+	unlock, locked, err := durable.TryLock(f.lock())
+	if err != nil {
+		return
+	}
+	if !locked {
+		f.mu.Lock()
+		delete(f.noted, e.ID) // the next use notes it
+		f.mu.Unlock()
+		return
+	}
+	defer unlock()
+	_ = f.changeLocked(func(entries []entry) ([]entry, error) {
 		i := slices.IndexFunc(entries, func(other entry) bool { return other.ID == e.ID })
 		if i < 0 {
 			return nil, ErrNoToken // it was revoked meanwhile

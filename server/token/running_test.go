@@ -160,6 +160,33 @@ func TestUseCannotBeNoted(t *testing.T) {
 	}
 }
 
+// TestUseDuringAChange: a change that waits for the audit log holds up no request, and the use is noted afterwards.
+func TestUseDuringAChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	made, known := issue(t, token.Open(path), reader)
+	server := token.Open(path)
+	log := &events{look: func() {
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.Authenticate(context.Background(), made)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(time.Minute):
+			t.Fatal("it waits for the change")
+		}
+	}}
+	_, _, err := token.Open(path).Issue(t.Context(), reader, token.Log{Recorder: log, Operation: "token test"})
+	require.NoError(t, err)
+	requireHolds(t, server, made)
+	list, err := server.List()
+	require.NoError(t, err)
+	require.Equal(t, known.ID, list[0].ID)
+	require.NotZero(t, list[0].LastUsedAt)
+}
+
 // TestTogether: processes that make, use and revoke at once lose nothing, and nothing revoked comes back.
 func TestTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
