@@ -115,6 +115,34 @@ func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 	return s.keys(ctx, envelope.UseShreds)
 }
 
+// labelState is the info of the key that authenticates other documents than keysets, derived from the key of shred records. No
+// other implementation reads those documents.
+const labelState = "coffer/v1 state mac"
+
+// SignState returns the MAC of a document that is not a keyset, under a key of the system document, which is made if there is none.
+func (r *Keyring) SignState(ctx context.Context, document []byte) ([]byte, error) {
+	key, err := r.shredKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := key.MAC(labelState)
+	h.Write(document)
+	return h.Sum(nil), nil
+}
+
+// VerifyState reports whether SignState returned the MAC for the document.
+func (r *Keyring) VerifyState(ctx context.Context, document, mac []byte) (bool, error) {
+	keys, err := r.shredKeys(ctx)
+	for _, key := range keys {
+		h := key.MAC(labelState)
+		h.Write(document)
+		if hmac.Equal(h.Sum(nil), mac) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
 // errUnopened reports a root that the document names and no configured KEK opens.
 var errUnopened = errors.New("its keys are under a KEK that is not configured: set that one as well, or restore the keyset from a backup")
 

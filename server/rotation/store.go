@@ -3,6 +3,7 @@ package rotation
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 		if err != nil && document.Err == nil {
 			return nil, err
 		}
-		if record, err := r.parse(document.Content); err == nil && record.at(sweep, r.now()).State != Idle {
+		if record, err := r.parse(ctx, document.Name, document.Content); err == nil && record.at(sweep, r.now()).State != Idle {
 			all = append(all, record)
 		}
 	}
@@ -58,35 +59,66 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 	if err != nil || content == nil {
 		return &Record{Tenant: tenant, Environment: r.Environment}, nil, err
 	}
-	record, err := r.parse(content)
+	record, err := r.parse(ctx, tenant, content)
 	if errors.Is(err, keyring.ErrEnvironment) {
 		return nil, nil, fmt.Errorf("rotation: %s: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
 	}
-	if err != nil || record.Tenant != tenant {
-		return nil, nil, fmt.Errorf("rotation: %s is damaged: remove it and rotate again: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
+	if err != nil {
+		return nil, nil, err
 	}
 	return record, content, nil
 }
 
-func (r *Rotator) parse(content []byte) (*Record, error) {
-	record := &Record{}
-	if err := json.Unmarshal(content, record); err != nil {
-		return nil, err
-	}
-	if record.Environment != r.Environment {
+func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Record, error) {
+	var other struct{ Environment string }
+	if json.NewDecoder(bytes.NewReader(content)).Decode(&other) == nil && other.Environment != r.Environment {
 		return nil, keyring.ErrEnvironment
 	}
-	return record, nil
+	record := &Record{}
+	err := r.open(ctx, keystore.Rotations, tenant, content, record)
+	if err == nil && record.Tenant != tenant {
+		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
+	}
+	return record, err
+}
+
+// seal encodes a document with its MAC: somebody with write access to the store must not decide which key is destroyed, or
+// which caller the audit log names.
+func (r *Rotator) seal(ctx context.Context, kind keystore.Kind, name string, document any) ([]byte, error) {
+	text, _ := json.Marshal(document) // cannot fail: texts and numbers only
+	mac, err := r.Ring.SignState(ctx, state(kind, name, text))
+	return append(append(text, '\n'), hex.EncodeToString(mac)...), err
+}
+
+// open decodes what seal encoded.
+func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, content []byte, document any) error {
+	text, digits, _ := bytes.Cut(content, []byte("\n"))
+	mac, err := hex.DecodeString(string(digits))
+	authentic := false
+	if err == nil {
+		if authentic, err = r.Ring.VerifyState(ctx, state(kind, name, text), mac); err != nil {
+			return err
+		}
+	}
+	if !authentic || json.Unmarshal(text, document) != nil {
+		return fmt.Errorf("rotation: %s is damaged, or was altered: remove it, then rotate again: %w", r.Keystore.Where(kind, name), keystore.ErrUnavailable)
+	}
+	return nil
+}
+
+// state returns the message of a document's MAC.
+func state(kind keystore.Kind, name string, text []byte) []byte {
+	return fmt.Appendf(nil, "%s %q %s", kind, name, text)
 }
 
 // edit changes a tenant's record, again while other processes change it in between. An error of change changes nothing.
 func (r *Rotator) edit(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
 	read := func() (*Record, []byte, error) { return r.read(ctx, tenant) }
-	return editDocument(ctx, r.Keystore, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.Next })
+	return editDocument(ctx, r, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.Next })
 }
 
 func editDocument[T any](
-	ctx context.Context, store keystore.Store, kind keystore.Kind, name string, read func() (*T, []byte, error), change func(*T) error, due func(*T) int64,
+	ctx context.Context, r *Rotator, kind keystore.Kind, name string, read func() (*T, []byte, error), change func(*T) error, due func(*T) int64,
 ) (*T, error) {
 	for {
 		now, old, err := read()
@@ -96,11 +128,11 @@ func editDocument[T any](
 		if err != nil {
 			return now, err
 		}
-		content, _ := json.Marshal(now) // cannot fail: texts and numbers only
-		if bytes.Equal(content, old) {
-			return now, nil
+		content, err := r.seal(ctx, kind, name, now)
+		if err != nil || bytes.Equal(content, old) {
+			return now, err
 		}
-		swapped, err := keystore.Replace(ctx, store, kind, name, old, content, due(now))
+		swapped, err := keystore.Replace(ctx, r.Keystore, kind, name, old, content, due(now))
 		if err != nil || swapped {
 			return now, err
 		}
@@ -121,16 +153,16 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 		return nil, nil, err
 	}
 	sweep := &Sweep{Room: -1, States: map[State]int{}}
-	if content != nil && json.Unmarshal(content, sweep) != nil {
-		return nil, nil, fmt.Errorf("rotation: %s is damaged: remove it: %w", r.Keystore.Where(keystore.Sweeps, r.sweepName()), keystore.ErrUnavailable)
+	if content != nil {
+		err = r.open(ctx, keystore.Sweeps, r.sweepName(), content, sweep)
 	}
-	return sweep, content, nil
+	return sweep, content, err
 }
 
 // editSweep changes the sweep; see edit.
 func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*Sweep, error) {
 	read := func() (*Sweep, []byte, error) { return r.readSweep(ctx) }
-	return editDocument(ctx, r.Keystore, keystore.Sweeps, r.sweepName(), read, change, func(*Sweep) int64 { return 0 })
+	return editDocument(ctx, r, keystore.Sweeps, r.sweepName(), read, change, func(*Sweep) int64 { return 0 })
 }
 
 // editPart changes a part of a sweep that this process holds. It returns errMoved if it does not hold it anymore.

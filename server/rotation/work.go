@@ -178,7 +178,7 @@ func (r *Rotator) count(ctx context.Context, s *Sweep) (map[State]int, error) {
 		if err != nil && document.Err == nil {
 			return nil, err
 		}
-		record, err := r.parse(document.Content)
+		record, err := r.parse(ctx, document.Name, document.Content)
 		if err != nil {
 			continue // Record reports a damaged record
 		}
