@@ -234,6 +234,22 @@ func TestPending(t *testing.T) {
 	require.NotEmpty(t, removed.Pending.ID)
 }
 
+// An order that joins a rotation keeps its way back to the first key, or leads back to the second one if the first must not seal.
+func TestWayBackOfAJoinedOrder(t *testing.T) {
+	for state, want := range map[envelope.State]ID{envelope.Enabled: {1}, envelope.Disabled: {2}} {
+		t.Run(state.String(), func(t *testing.T) {
+			d := documentOf(keyset(classify.PHI, 3, 3, 2, 1))
+			d.Keysets[0].Key(format.KeyID{1}).State = state
+			r := &Record{ID: "first", State: Grace, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, From: ID{1}, Epoch: 2}}}
+			r.announce([]Keyset{{Use: format.UseCache, Class: classify.PHI, From: ID{2}, Epoch: 3}}, 100)
+			r.sync(d, synced(5, 200))
+			require.Equal(t, "first", r.ID)
+			require.Len(t, r.Keysets, 1)
+			require.Equal(t, want, r.Keysets[0].From)
+		})
+	}
+}
+
 // A key that a clock in 2099 made is rotated now, and afterwards holds up no later rotation.
 func TestDueOfAnotherClock(t *testing.T) {
 	const age = 90 * 24 * time.Hour

@@ -215,6 +215,7 @@ func TestShredded(t *testing.T) {
 	require.NoError(t, s.Ring.Shred(t.Context(), "tenant"))
 	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
+	require.Equal(t, rotation.Counts{Scanned: 10, Foreign: 10}, s.sweep().Counts(), "nothing opens its entries, and no key is asked for them")
 	_, err := s.Begin(t.Context(), "tenant", rotation.Order{})
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 }
