@@ -64,6 +64,9 @@ func listFiles(dir string, chain uint32, from uint64) (files []logFile, err erro
 			continue
 		}
 		info, err := os.Stat(one.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was deleted in the meantime
+		}
 		if err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}

@@ -173,3 +173,17 @@ func TestFilesOfBefore(t *testing.T) {
 	require.NoError(t, f.Close())
 	check(true)
 }
+
+// A reader shows the lines of a chain while retention deletes its first file. A link that leads nowhere is like a file that was listed
+// and is gone.
+func TestReadWhileDeleted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Log: quiet})
+	fill(t, f, func() bool { return len(filesOf(t, path)) == 3 })
+	require.NoError(t, f.Close())
+	require.NoError(t, os.Remove(first(path)))
+	require.NoError(t, os.Symlink(filepath.Join(path, "nowhere"), first(path)))
+	entries, _ := page(t, path, audit.Query{Limit: 5})
+	require.Len(t, entries, 5)
+	require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+}

@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -108,4 +109,35 @@ func TestFinishBrokenOff(t *testing.T) {
 		_, err = s.b().Ring.FindSystem(t.Context())
 		require.NoError(t, err)
 	}
+}
+
+// refusing is a KEK that does not unwrap the roots of one tenant.
+type refusing struct {
+	kms.KEK
+	tenant string
+}
+
+func (r refusing) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+	if bytes.Contains(additional, []byte(r.tenant)) {
+		return nil, envelope.ErrAuthentication
+	}
+	return r.KEK.Unwrap(ctx, wrapped, additional)
+}
+
+// No former slot of any tenant is removed if the new KEK does not open the roots of one.
+func TestFinishChangesNothing(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 5)
+	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
+	require.NoError(t, err)
+	before, err := s.a().Status(t.Context())
+	require.NoError(t, err)
+	require.Len(t, before, 1)
+	report, err := s.a().Finish(t.Context(), kms.NewSet(refusing{openKEK(t, urlB), "tenant-3"}))
+	require.Error(t, err)
+	require.Len(t, report.Failures, 1)
+	require.Equal(t, "tenant-3", report.Failures[0].Tenant)
+	after, err := s.a().Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
 }
