@@ -105,6 +105,9 @@ func crowdedDocuments() (list []vectors.Malformed) {
 	crossed := someKeyset(2, 1, 1)
 	crossed[2+2+envelope.RootSize+4+31] = 1 // the last byte of the first primary's key id
 	add("primary that names a key of another line", parts{keysets: one(someKeyset(2, 1, 1))}, parts{keysets: one(crossed)})
+	nothing := someSlot(1, former)
+	nothing[16] = 0
+	add("slot of kind 0 in a document", parts{slots: one(someSlot(1, former))}, parts{slots: one(nothing)})
 	two, half := someKeyset(2, 1, 1), 2+2+2*primarySize
 	add("keys in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, half+2, keySize))})
 	add("primaries in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, 4, primarySize))})
