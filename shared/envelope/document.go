@@ -85,7 +85,7 @@ func (d *Document) crowded() bool {
 }
 
 func (s *Keyset) check() error {
-	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 || len(s.Primaries) == 0 {
+	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 {
 		return ErrInvalid
 	}
 	for i := range s.Keys {

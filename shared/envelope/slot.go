@@ -55,7 +55,7 @@ func (s *Slot) check() error {
 	switch s.Kind {
 	case 0:
 	case SlotPassword, SlotMasterKey, SlotKMS:
-		fits = (password && s.Iterations > 0 || plain) && password == (s.Iterations > 0) && len(s.Parameters) == 0
+		fits = (password || plain) && password == (s.Iterations > 0) && len(s.Parameters) == 0
 	case SlotPasskey, SlotRecovery, SlotHost, SlotRecipient:
 		fits = plain
 	default:

@@ -109,6 +109,8 @@ func crowdedDocuments() (list []vectors.Malformed) {
 	nothing[16] = 0
 	add("slot of kind 0 in a document", parts{slots: one(someSlot(1, former))}, parts{slots: one(nothing)})
 	two, half := someKeyset(2, 1, 1), 2+2+2*primarySize
+	field := slices.Concat([]byte{byte(format.UseField), byte(classify.Public)}, set[0][2:])
+	add("keysets in the wrong order of uses", parts{keysets: one(set[0], field)}, parts{keysets: one(field, set[0])})
 	add("keys in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, half+2, keySize))})
 	add("primaries in the wrong order", parts{keysets: one(two)}, parts{keysets: one(exchange(two, 4, primarySize))})
 	add("primary twice", parts{keysets: one(someKeyset(1, 1, 1))}, parts{keysets: one(slices.Concat(

@@ -227,6 +227,7 @@ func badSlots() (list []vectors.Malformed) {
 		s := slot("every "+k.name, k.kind)
 		if k.kind == envelope.SlotPassword {
 			add("password without iterations", s, func(s *envelope.Slot) { s.Iterations = 0 })
+			add("password without iterations and salt", s, func(s *envelope.Slot) { s.Iterations, s.Salt = 0, format.Salt{} })
 		} else {
 			add(k.name+" with iterations", s, func(s *envelope.Slot) { s.Iterations = 1 })
 			add(k.name+" with a salt", s, func(s *envelope.Slot) { s.Salt[15] = 1 })
