@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/kms"
 )
 
 // ailing is a store whose Get fails, or, for the tenant other, hangs until its caller's context ends.
@@ -89,4 +90,50 @@ func TestExpiryWhileTheKeystoreHangs(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		require.Nil(t, tenant.state.Load(), "they are dropped soon")
 	})
+}
+
+// A tenant whose keys need a KEK that does not answer holds up no change of another tenant.
+func TestChangesAreSeenWhileTheKMSHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, kek := keystoretest.NewMemory(), newFlaky(t)
+		slow := &slowKEK{KEK: kek}
+		r, other := ringOver(t, store, slow), ringOver(t, store, kek)
+		for _, id := range []string{"tenant", "anew"} {
+			tenant, err := r.Tenant(t.Context(), id)
+			require.NoError(t, err)
+			require.NoError(t, works(tenant))
+		}
+		_, err := r.shredKey(t.Context())
+		require.NoError(t, err)
+		time.Sleep(3500 * time.Millisecond)
+		slow.hangs.Store(true)
+		store.Lose(keystore.Keysets, "anew")
+		_, err = other.Tenant(t.Context(), "anew")
+		require.NoError(t, err)
+		time.Sleep(CheckInterval)
+		require.NoError(t, other.Shred(t.Context(), "tenant"))
+		time.Sleep(3 * time.Second)
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.Error(t, works(tenant))
+		slow.hangs.Store(false)
+		time.Sleep(time.Minute)
+		d, err := r.Document(t.Context(), "anew")
+		require.NoError(t, err)
+		require.Len(t, d.Lines(), 2, "both documents are joined")
+	})
+}
+
+// slowKEK is a KEK that can hang until its caller's context ends.
+type slowKEK struct {
+	kms.KEK
+	hangs atomic.Bool
+}
+
+func (s *slowKEK) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.KEK.Unwrap(ctx, wrapped, additionalData)
 }
