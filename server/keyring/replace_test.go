@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,7 @@ func TestShredWithoutKMS(t *testing.T) {
 	kek.down.Store(true)
 	require.NoError(t, r.Shred(t.Context(), "tenant"))
 	require.ErrorIs(t, works(tenant), envelope.ErrKeyDestroyed)
+	require.Empty(t, tenant.held(), "the roots have gone with the keys")
 	other := ringOver(t, store, newFlaky(t))
 	again, err := other.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -202,6 +204,27 @@ func TestFormerKEKIsGone(t *testing.T) {
 	require.NoError(t, tenant.Reload(t.Context()))
 	former.down.Store(true)
 	require.NoError(t, works(tenant))
+}
+
+// While a rewrap is under way, new roots go under the configured KEK, not under the former one.
+func TestReplaceRootsDuringARewrap(t *testing.T) {
+	store, former := keystoretest.NewMemory(), newFlaky(t)
+	next := localKEK(t, "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	r := ringOver(t, store, former)
+	op, err := New(store, kms.NewSet(next).And(former), "test")
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	for i := range 16 { // slots are in random order
+		id := fmt.Sprint("tenant-", i)
+		_, err := r.Tenant(t.Context(), id)
+		require.NoError(t, err)
+		require.NoError(t, op.Edit(t.Context(), id, func(e *Edit) error { return e.WrapRoot(t.Context(), e.Roots()[0], next) }))
+		require.NoError(t, op.Edit(t.Context(), id, func(e *Edit) error { return e.ReplaceRoots(t.Context()) }))
+		d, err := op.Document(t.Context(), id)
+		require.NoError(t, err)
+		require.Len(t, d.Slots, 1)
+		require.Equal(t, next.URL(), d.Slots[0].URL)
+	}
 }
 
 // The system document stays unlocked when another process replaced its roots, so that shredding works without the KMS.

@@ -44,9 +44,10 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 	opened, foreign := roots{}, "none"
 	maps.Copy(opened, known)
 	var failed error
-	for i := range d.Slots {
-		s := &d.Slots[i]
-		for _, kek := range r.keks.All() {
+	for _, kek := range r.keks.All() { // a root that several of them open is the first one's: the former ones are last
+		for i := range d.Slots {
+			s := &d.Slots[i]
+			foreign = s.URL
 			if s.Kind != envelope.SlotKMS || opened[s.Root].key != nil || kek.URL() != s.URL {
 				continue
 			}
@@ -57,9 +58,6 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 			} else if !errors.Is(err, kms.ErrWrongKey) {
 				failed = err
 			}
-		}
-		if opened[s.Root].key == nil {
-			foreign = s.URL
 		}
 	}
 	switch {

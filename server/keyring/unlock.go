@@ -120,7 +120,9 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 	if former == nil && !t.pinned() {
 		t.ring.unlocked.Add(1)
 	}
-	t.roots = opened
+	if t.roots = opened; d.Shredded() {
+		t.roots = nil
+	}
 	t.state.Store(s)
 	if former != nil && !v.holdsAll(former.Vault) {
 		t.dropped()
