@@ -138,6 +138,7 @@ func builtBackups(r *rings) (list []vectors.Malformed) {
 	add("recipient slot of a backup", change(func(s *envelope.Slot) { s.Kind, s.URL, s.KeyID = envelope.SlotRecipient, "", numbered(1) }), nil)
 	add("slot of a backup in a line", change(func(s *envelope.Slot) { s.Root.Line[15] = 1 }), nil)
 	add("slot of a backup of generation 2", change(func(s *envelope.Slot) { s.Root.Generation = 2 }), nil)
+	add("slot of a backup without a MAC", change(func(s *envelope.Slot) { s.MAC = [envelope.MACSize]byte{} }), nil)
 	add("two slots of one id", slices.Concat(change(func(*envelope.Slot) {}), change(func(*envelope.Slot) {})), nil)
 	same := change(func(*envelope.Slot) {})
 	add("system document after another", same, [][]byte{r.lives[0].bytes(), r.system.bytes()})

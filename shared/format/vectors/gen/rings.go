@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -72,7 +74,7 @@ func (r *rings) everyState() {
 	s.promote(format.UseField, classify.Internal, first)
 }
 
-// everySlot has a slot of every kind, one of a kind that this version does not know, one of a password whose cost is out of range,
+// everySlot has a slot of every kind, two of kinds that this version does not know, one of a password whose cost is out of range,
 // and a retired one, all of one root.
 func everySlot() *ring {
 	r := newRing("every slot", "staging", "vault-slots")
@@ -86,8 +88,10 @@ func everySlot() *ring {
 	r.slot("kms", envelope.SlotKMS, root, "", 0)
 	r.slot("host", envelope.SlotHost, root, "", 0)
 	r.slot("recipient", envelope.SlotRecipient, root, "", 0).Wrapped = []byte{1}
-	later := r.slot("later kind", envelope.SlotRecipient, root, "", 0)
-	later.Kind, later.Iterations, later.Salt, later.URL, later.Wrapped = 200, 3, format.Salt{1}, "later://x", nil
+	for _, kind := range []envelope.SlotKind{8, 200} { // whose iterations are not for a password
+		later := r.slot(fmt.Sprint("later kind ", kind), envelope.SlotRecipient, root, "", 0)
+		later.Kind, later.Iterations, later.Salt, later.URL, later.Wrapped = kind, 10_000_000, format.Salt{1}, "later://x", nil
+	}
 	r.retire(r.slot("retired", envelope.SlotMasterKey, root, "", 0).ID)
 	r.resign()
 	r.key(format.UseStorage, classify.Confidential, root, "")

@@ -57,7 +57,7 @@ func (r *DocumentReader) openSlots(slots []record, d *Document, secret Secret) m
 	if kind == passwordSlot {
 		var iterations []uint32
 		for i := range slots {
-			if slots[i].kind == passwordSlot {
+			if slots[i].kind == passwordSlot || !r.keeps("slots of other kinds do not count") {
 				iterations = append(iterations, slots[i].iterations)
 			}
 		}
