@@ -355,3 +355,18 @@ func TestUsesAreNotRenewedByAChange(t *testing.T) {
 	}
 	require.InDelta(t, 10, kek.calls.Load(), 2)
 }
+
+// Keys that were used before their document changed are renewed.
+func TestRenewalAfterAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tenant, kek, store := cached(t, WithTTL(time.Hour))
+		require.NoError(t, works(tenant))
+		time.Sleep(time.Minute)
+		other, err := ringOver(t, store, newFlaky(t)).Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		_, err = other.Rotate(t.Context(), format.UseFile, classify.PHI, nil)
+		require.NoError(t, err)
+		time.Sleep(49 * time.Minute)
+		require.EqualValues(t, 1, kek.calls.Load())
+	})
+}

@@ -207,8 +207,8 @@ func TestVanishedStaysMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var broken atomic.Bool
-		store := keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
-			if broken.Load() {
+		store := keystoretest.Faulty(memory, func(w keystoretest.Write) keystoretest.Fault {
+			if broken.Load() && w.Name == "tenant" {
 				return keystoretest.FailBefore
 			}
 			return keystoretest.Works
