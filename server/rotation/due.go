@@ -39,6 +39,27 @@ func rest(s *envelope.Keyset) time.Duration {
 	return n * n * time.Minute
 }
 
+// indexDue corrects the due times of keysets that are due: the index has the age that the process was configured with that
+// wrote the keysets last, and a process without an age writes none. It reads all keysets. Those that cannot be read are named
+// by what uses them.
+func (r *Rotator) indexDue(ctx context.Context) error {
+	due := keyring.DueAfter(r.Age, r.Now)
+	for d, err := range r.Ring.Documents(ctx) {
+		if d == nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			continue
+		}
+		if at := due(d); at > 0 && at <= r.now() {
+			if err := r.postpone(ctx, keystore.Keysets, d.Owner, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // beginDue begins the rotations of keysets that are due.
 func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	names, err := r.Keystore.Due(ctx, keystore.Keysets, r.now(), dueBatch)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -232,6 +233,28 @@ func (s *site) serve(until func() bool) {
 	require.Eventually(s.t, until, time.Minute, 20*time.Millisecond)
 	cancel()
 	<-done
+}
+
+// Keysets are due by the age that is configured now, whatever age the process had that wrote them last.
+func TestDueOfAnotherAge(t *testing.T) {
+	t.Parallel()
+	for name, age := range map[string]time.Duration{"never": 0, "longer": 90 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			keys := keystoretest.NewMemory()
+			store, err := sqlitekv.Open(t.TempDir(), nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			newSite(t, keys, store, func(o *rotation.Options) { o.Age = age }).fill(10)
+			s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+			before := s.primaries()
+			s.clock.pass(24*time.Hour + time.Second)
+			s.serve(s.came(rotation.Grace))
+			for class, id := range s.primaries() {
+				require.NotEqual(t, before[class], id)
+			}
+		})
+	}
 }
 
 // A server takes up what was begun elsewhere, and goes on with it until the former keys are destroyed.

@@ -16,6 +16,7 @@ const (
 	look          = 2 * time.Second  // between two looks for something to do
 	usesInterval  = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
 	dueInterval   = time.Minute      // between two looks for keysets that are due
+	indexInterval = 6 * time.Hour    // between two checks of the index that those looks use
 	leaveTime     = 2 * time.Second  // for the last writes of a process that ends
 	dueBatch      = 100              // documents that are looked at at once
 	tenantsAtOnce = 8                // tenants whose keysets, records or entries are read or written at once
@@ -23,7 +24,7 @@ const (
 
 // Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
-	uses := used{}
+	uses, indexed := used{}, time.Time{}
 	_, err := r.announceServer(ctx)
 	r.report(ctx, log, err)
 	var loops sync.WaitGroup
@@ -33,7 +34,17 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	}{
 		{announceInterval, r.announceServer},
 		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
-		{dueInterval, r.beginDue},
+		{dueInterval, func(ctx context.Context) (bool, error) {
+			if time.Since(indexed) < indexInterval {
+				return r.beginDue(ctx)
+			}
+			err := r.indexDue(ctx)
+			if err == nil {
+				indexed = time.Now()
+			}
+			more, failed := r.beginDue(ctx)
+			return more, errors.Join(err, failed)
+		}},
 		{r.look, r.settleDue},
 		{r.look, r.sweep},
 	} {
