@@ -190,6 +190,8 @@ func rankedMerges() (list []vectors.Merge) {
 	greater := someGroup(root(1, 1, 1), 1)
 	greater[len(greater)-1] = 1
 	add("a slot and a retired slot of its id and another root: both", slot(root(1, 1, 1), 1), parts{groups: one(someGroup(root(1, 1, 2), 0))})
+	field := slices.Concat([]byte{byte(format.UseField), byte(classify.Public)}, someKeyset(1, 1, 1)[2:])
+	add("keysets of two uses", parts{keysets: one(field)}, parts{keysets: one(someKeyset(1, 1, 1))})
 	add("one of two lines of a keyset was shredded", parts{keysets: one(someKeyset(2, 1, 1))}, parts{shreds: one(someShred(0))})
 	add("retired slots of one root and id: the greater encoding", parts{groups: one(greater)}, parts{groups: one(someGroup(root(1, 1, 1), 1))})
 	add("retired slots of one id and two roots: both", parts{groups: one(someGroup(root(1, 1, 1), 1))}, parts{groups: one(someGroup(root(1, 1, 2), 1))})

@@ -264,6 +264,7 @@ func badSlots() (list []vectors.Malformed) {
 	add("later kind, URL not UTF-8", recipient, func(s *envelope.Slot) { s.Kind, s.URL = 200, "\xff" })
 	whole := master.Append(nil)
 	list = append(list,
+		vectors.Malformed{Name: "cut before the MAC", Bytes: vectors.Data{Hex: whole[:len(whole)-envelope.MACSize]}, Code: "malformed"},
 		vectors.Malformed{Name: "cut by one byte", Bytes: vectors.Data{Hex: whole[:len(whole)-1]}, Code: "malformed"},
 		vectors.Malformed{Name: "trailing byte", Bytes: vectors.Data{Hex: append(slices.Clone(whole), 0)}, Code: "malformed"},
 		vectors.Malformed{Name: "nothing", Code: "malformed"})

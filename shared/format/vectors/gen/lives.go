@@ -91,6 +91,17 @@ func beganAgain() *ring {
 	return r
 }
 
+// begun is a tenant that began again after it was shredded, and has no key yet: it is not shredded any more.
+func begun() *ring {
+	r := newRing("began again without keys", "prod", "tenant-13")
+	r.slot("master key", envelope.SlotMasterKey, r.rootOf("", "again", 1), "", 0)
+	if err := r.doc.ShredLines([][16]byte{{1}}, r.tick()); err != nil {
+		panic(err)
+	}
+	r.sign()
+	return r
+}
+
 // replacedRoot is one whose root was replaced: a slot of the former root and its tombstones are gone.
 func replacedRoot() *ring {
 	r := newRing("replaced", "prod", "tenant-6")

@@ -233,6 +233,9 @@ func (x *refused) states() {
 	x.add("under a disabled key", disabled, disabled.bytes(), envelope.ErrKeyUnusable)
 	destroyed := begin(s, "refused destroyed", format.UseService, classify.PHI).under(s, k.destroyed)
 	x.add("under a destroyed key", destroyed, destroyed.bytes(), envelope.ErrKeyDestroyed)
+	former := begin(x.rings.foreign, "refused former", format.UseCache, classify.PHI)
+	former.document = x.rings.begun.name
+	x.add("a document that began again without keys", former, former.bytes(), envelope.ErrUnknownKey)
 	foreign := begin(x.rings.foreign, "refused foreign", format.UseCache, classify.PHI)
 	x.add("under a key of a root that nothing opens", foreign, foreign.bytes(), envelope.ErrUnknownKey)
 }

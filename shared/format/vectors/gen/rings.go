@@ -12,7 +12,7 @@ import (
 type rings struct {
 	all, states, slots, roots, empty, unicode *ring
 	marks                                     *ring // its texts begin with U+FEFF
-	system, foreign                           *ring
+	system, foreign, begun                    *ring
 	lives                                     []*ring // what became of documents on a server
 	// keys of states, under service and phi
 	service struct{ old, disabled, compromised, destroyed format.KeyID }
@@ -31,9 +31,10 @@ func newRings() *rings {
 	r.marks.slot("", envelope.SlotMasterKey, root, "", 0)
 	r.marks.key(format.UseStorage, classify.PHI, root, "")
 	r.system = system()
-	r.foreign = foreignRoot()
+	r.foreign, r.begun = foreignRoot(), begun()
 	r.lives = []*ring{
 		shredded(), rewrapped(), twoKEKs(), joined(), beganAgain(), replacedRoot(), destroyedPrimary(), oneSecret(), r.foreign, foreignLine(),
+		r.begun,
 	}
 	return r
 }

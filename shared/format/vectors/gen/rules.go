@@ -207,6 +207,7 @@ func primaries(r *rings) (list []vectors.Primary) {
 	dead := r.lives[0]
 	return append(list,
 		primary(envelope.NewIndex(r.states.opened()), r.states.name, format.UseFile, classify.Public),
+		primary(envelope.NewIndex(r.begun.opened()), r.begun.name, format.UseCache, classify.PHI),
 		primary(envelope.NewIndex(dead.opened()), dead.name, format.UseCache, classify.PHI))
 }
 
