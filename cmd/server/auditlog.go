@@ -139,6 +139,19 @@ func auditBeginCommand() *cobra.Command {
 	return cmd
 }
 
+// requireLogGone refuses a data directory whose audit log is there, or never was.
+func requireLogGone(c *config.Config) error {
+	switch gone, err := logGone(c); {
+	case err != nil:
+		return err
+	case !gone && there(auditMarkPath(c)):
+		return errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it")
+	case !gone:
+		return errors.New("there was no audit log yet: servers begin one by themselves")
+	}
+	return nil
+}
+
 // beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill
 // before that leaves a log that is gone, and the command can be run again.
 func beginAudit(cmd *cobra.Command) (err error) {
@@ -149,13 +162,8 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	if err := requireKEK(&c); err != nil {
 		return err
 	}
-	switch gone, err := logGone(&c); {
-	case err != nil:
+	if err := requireLogGone(&c); err != nil {
 		return err
-	case !gone && there(auditMarkPath(&c)):
-		return errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it")
-	case !gone:
-		return errors.New("there was no audit log yet: servers begin one by themselves")
 	}
 	log := commandLog(cmd)
 	k, err := openKeys(cmd.Context(), &c, nil, log)
@@ -178,6 +186,9 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	}
 	err = file.Record(cmd.Context(), audit.Event{Action: audit.LogBegun, Operation: "audit begin"})
 	if err = errors.Join(err, file.Close()); err == nil {
+		err = requireLogGone(&c) // another process can have begun one in the meantime
+	}
+	if err == nil {
 		err = errors.Join(os.RemoveAll(auditPath(&c)), durable.Rename(made, auditPath(&c))) // nothing but a lock is there
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -91,6 +92,35 @@ func TestAuditBeginKilled(t *testing.T) {
 	require.NoDirExists(t, made)
 	require.Zero(t, serve(t, data, environ...).stop(syscall.SIGTERM))
 	require.Equal(t, 1, strings.Count(auditLog(t, data), `"action":"audit.begun"`))
+}
+
+// A command that begins a log, and is held up until another one has begun it and a server writes to it, leaves that log alone.
+func TestAuditBeginTwice(t *testing.T) {
+	t.Parallel()
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	token := p.token
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	takeAway(t, data)
+	dir := t.TempDir()
+	asked, answer, script := filepath.Join(dir, "asked"), filepath.Join(dir, "answer"), filepath.Join(dir, "secret")
+	require.NoError(t, syscall.Mkfifo(answer, 0o600))
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\n: > "+asked+"\nread -r key < "+answer+"\necho \"$key\"\n"), 0o700))
+	begin := []string{"audit", "begin", "--data", data}
+	cmd := program(t, []string{"COFFER_MASTER_KEY_COMMAND=" + script, "PATH=" + os.Getenv("PATH")}, begin...)
+	var held strings.Builder
+	cmd.Stdout, cmd.Stderr = &held, &held
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { _, err := os.Stat(asked); return err == nil }, patience, 10*time.Millisecond)
+	coffer(t, environ, begin...)
+	p = serve(t, data, environ...)
+	require.NoError(t, os.WriteFile(answer, []byte(masterA+"\n"), 0o600))
+	require.Error(t, cmd.Wait())
+	require.Contains(t, held.String(), "there is an audit log")
+	p.put(token, "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.Equal(t, 1, strings.Count(auditLog(t, data), `"action":"audit.begun"`))
+	require.Contains(t, coffer(t, environ, "audit", "verify", "--data", data), "nothing was altered")
 }
 
 // A data directory from before there were audit logs, and a new one beside keysets that others share, begin
