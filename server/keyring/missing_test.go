@@ -383,3 +383,30 @@ func TestVanishedAndMadeAnew(t *testing.T) {
 		})
 	}
 }
+
+// A document that a use of the tenant found missing is written back as soon as the store takes it.
+func TestVanishedIsNoticedByAUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := keystoretest.NewMemory()
+		var broken atomic.Bool
+		r := ringOver(t, keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
+			if broken.Load() {
+				return keystoretest.FailBefore
+			}
+			return keystoretest.Works
+		}), newFlaky(t))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		time.Sleep(3500 * time.Millisecond)
+		before := contentOf(t, memory, "tenant")
+		broken.Store(true)
+		memory.Lose(keystore.Keysets, "tenant")
+		require.ErrorIs(t, tenant.Reload(t.Context()), ErrUnreadable)
+		require.ErrorIs(t, r.Missing(), ErrUnreadable)
+		broken.Store(false)
+		time.Sleep(2 * CheckInterval)
+		require.NoError(t, r.Missing())
+		require.Equal(t, before, contentOf(t, memory, "tenant"))
+	})
+}

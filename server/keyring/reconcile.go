@@ -24,6 +24,8 @@ func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
 func (t *Tenant) reload(ctx context.Context, more roots) error {
 	replaced, err := t.reread(ctx, more)
 	if replaced {
+		ctx, cancel := context.WithTimeout(ctx, joinLimit)
+		defer cancel()
 		_, err = t.unlock(ctx) // joins both documents
 	}
 	return err

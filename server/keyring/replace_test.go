@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -238,4 +239,27 @@ func TestSystemStaysUnlocked(t *testing.T) {
 		kek.down.Store(true)
 		require.NoError(t, r.Shred(t.Context(), "tenant"))
 	})
+}
+
+// New MACs of the environment are made with the primary, whatever the order of the keys, and former keys are found.
+func TestSystemKeyIsThePrimary(t *testing.T) {
+	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t))
+	system, err := r.System(t.Context())
+	require.NoError(t, err)
+	var made []format.KeyID
+	for range 8 {
+		key := secret.New()
+		made = append(made, key.ID())
+		require.NoError(t, r.Edit(t.Context(), systemID, func(e *Edit) error { return e.AddKey(t.Context(), envelope.UseTokens, 0, key) }))
+		primary, err := system.Key(t.Context(), envelope.UseTokens)
+		require.NoError(t, err)
+		require.Equal(t, key.ID(), primary.ID())
+		for _, id := range made {
+			found, err := system.Find(envelope.UseTokens, id)
+			require.NoError(t, err)
+			require.Equal(t, id, found.ID())
+		}
+	}
+	_, err = system.Find(envelope.UseTokens, format.KeyID{1})
+	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }

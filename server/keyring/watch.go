@@ -19,8 +19,8 @@ const (
 	reloads = 16
 	// reloadTime is how long a part of many reloads takes, before the feed is looked at again.
 	reloadTime = 500 * time.Millisecond
-	// reloadLimit is how long the others wait for one of them, which can need a KEK that does not answer.
-	reloadLimit = time.Second
+	// joinLimit is how long the others wait for one that needs a KEK, which may not answer. It goes on in the background.
+	joinLimit = time.Second
 	// rereadInterval is in what time the documents of all unlocked tenants are read although the feed does not mention them, a few at
 	// a time: an operator of Redis can remove one without an entry in the feed.
 	rereadInterval = 5 * time.Minute
@@ -132,8 +132,6 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) 
 	group.SetLimit(reloads)
 	for _, t := range tenants {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, reloadLimit)
-			defer cancel()
 			err := t.reload(ctx, nil)
 			mu.Lock()
 			defer mu.Unlock()
