@@ -141,3 +141,33 @@ func TestFinishChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 }
+
+// Nothing is rewrapped beside a keyset that cannot be read, whatever comes before it.
+func TestRewrapBesideDamage(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 3)
+	before, err := s.a().Status(t.Context())
+	require.NoError(t, err)
+	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "zzz", nil, []byte("damaged"), 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	_, err = s.a().Rewrap(t.Context(), to(t, urlB), false)
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	swapped, err = s.store().Swap(t.Context(), keystore.Keysets, "zzz", []byte("damaged"), nil, 0)
+	require.NoError(t, err)
+	require.True(t, swapped)
+	after, err := s.a().Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
+// A KMS that is away is not asked for each of many tenants.
+func TestRewrapStopsWithoutKMS(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 100)
+	kek := &failing{KEK: openKEK(t, urlB), left: 1}
+	report, err := s.a().Rewrap(t.Context(), kms.NewSet(kek), false)
+	require.ErrorIs(t, err, kms.ErrUnavailable)
+	require.Less(t, len(report.Failures), 100)
+	require.Greater(t, kek.left, -100, "calls that failed")
+}
