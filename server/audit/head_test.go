@@ -68,6 +68,7 @@ func TestAnchors(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, verify(t, path, anchor...).Fault)
 	}
+	require.Equal(t, audit.Truncated, verify(t, path, audit.Anchor{Chain: 9, Seq: 1}).Fault.Kind, "the log has no such chain")
 
 	old := filepath.Join(copied, "audit")
 	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
