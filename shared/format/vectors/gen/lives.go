@@ -137,6 +137,14 @@ func oneSecret() *ring {
 			r.doc.Keyset(use, classify.PHI).Primaries[i].Epoch = 1
 		}
 	}
+	for class := classify.Public; class < classify.PHI; class++ { // of some, the lower key id is of the higher epoch
+		for _, root := range []format.KeyID{first, second} {
+			r.key(format.UseCache, class, root, fmt.Sprintf("%x", root[:1]))
+		}
+		for i := range r.doc.Keyset(format.UseCache, class).Primaries {
+			r.doc.Keyset(format.UseCache, class).Primaries[i].Epoch = uint32(2 - i)
+		}
+	}
 	return r
 }
 
