@@ -410,3 +410,24 @@ func TestVanishedIsNoticedByAUse(t *testing.T) {
 		require.Equal(t, before, contentOf(t, memory, "tenant"))
 	})
 }
+
+// A backup of an earlier life of a tenant that was shredded since, and is in memory as that, stays shredded.
+func TestMergeIntoShreddedInMemory(t *testing.T) {
+	store, kek := keystoretest.NewMemory(), newFlaky(t)
+	first := ringOver(t, store, kek)
+	_, err := first.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	backup, err := first.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	first.Close()
+	store.Lose(keystore.Keysets, "tenant")
+	r := ringOver(t, store, kek)
+	_, err = r.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.NoError(t, r.Shred(t.Context(), "tenant"))
+	_, _, err = r.Merge(t.Context(), backup, Ends{})
+	require.NoError(t, err)
+	d, err := r.Document(t.Context(), "tenant")
+	require.NoError(t, err)
+	require.True(t, d.Shredded())
+}

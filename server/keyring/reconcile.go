@@ -51,7 +51,8 @@ func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err err
 	if s == nil {
 		_, err = t.reconcile(ctx, nil)
 	} else {
-		opened := maps.Clone(t.roots)
+		opened := roots{}
+		maps.Copy(opened, t.roots)
 		maps.Copy(opened, more)
 		_, err = t.adopt(ctx, opened, s.since)
 	}
