@@ -13,7 +13,7 @@ type Rotation struct {
 	Left       int            // entries that the sweep under way has not visited yet
 	Working    bool           // this server works on a sweep
 	Incomplete bool           // the last sweep was incomplete
-	Apart      bool           // other servers are not in this server's cache
+	Apart      bool           // other servers are not in this server's cache, or their clocks are far from its own
 
 	Looked  bool      // for keysets that are due
 	Oldest  time.Time // when the oldest primary key was made; the zero time if there is none
@@ -35,7 +35,7 @@ var (
 	rotationLeft    = desc("rotation_entries_left", "Entries that the sweep under way has not visited yet, as many as the last one visited.")
 	rotationWorks   = desc("rotation_working", "1 while this server works on a sweep.")
 	sweepIncomplete = desc("sweep_incomplete", "1 if the last sweep was incomplete: no key is destroyed because of it.")
-	cacheApart      = desc("cache_not_shared", "1 while this server does not find other servers in its cache: it destroys no key.")
+	cacheApart      = desc("cache_not_shared", "1 while this server does not find other servers in its cache, or their clocks are far from its own: it destroys no key.")
 	rotationEntries = desc("rotation_entries_total", "Entries that this server went through, by what became of them.", "result")
 	rotationErrors  = desc("rotation_errors_total", "How often a rotation was held up in this server; it is tried again.")
 	oldestPrimary   = desc("oldest_primary_age_seconds", "Age of the oldest primary key of any tenant.")

@@ -184,3 +184,35 @@ func TestLateReadBack(t *testing.T) {
 	require.Equal(t, classes+1, s.states(format.UseCache)[envelope.Enabled])
 	require.False(t, slices.ContainsFunc(log.events, func(e audit.Event) bool { return e.Code != "" }), "%+v", log.events)
 }
+
+// A server whose clock is years ahead believes that all keys were kept for long enough. It destroys none while another server lives.
+func TestClocksApart(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"ahead": 70 * 365 * 24 * time.Hour, "behind": -24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := local(t, nil)
+			s.fill(10)
+			other := newSite(t, s.Keystore, s.Store, nil)
+			other.clock.pass(off)
+			for range 2 { // a server lives if its announcement changes
+				for _, one := range []*site{s, other} {
+					_, err := rotation.Announce(one.Rotator, t.Context())
+					require.NoError(t, err)
+					one.clock.pass(5 * time.Second)
+				}
+			}
+			s.begin(rotation.Order{})
+			for _, one := range []*site{s, other} {
+				require.Contains(t, one.ApartNow(t.Context()), "the clock of")
+			}
+			for range 5 {
+				_, _ = other.Work(t.Context())
+				other.clock.pass(time.Minute)
+			}
+			require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
+			require.NoError(t, other.Leave(t.Context()))
+			require.Empty(t, s.ApartNow(t.Context()))
+		})
+	}
+}

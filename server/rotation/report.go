@@ -113,8 +113,8 @@ func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error)
 		if err != nil && document.Err == nil {
 			return status, err
 		}
-		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Missing) > 0 && one.lives(r.now()) {
-			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Missing)))
+		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Apart) > 0 {
+			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Apart)))
 		}
 	}
 	return status, nil

@@ -81,10 +81,10 @@ type Rotator struct {
 
 	swept atomic.Int64 // tenants that wait for the sweep that this process ended are due until then
 
-	mu     sync.Mutex
-	seen   Seen
-	heard  map[string]heard // leases and announcements of others, by what they are about
-	missed []string         // servers that the last check did not find in this cache
+	mu      sync.Mutex
+	seen    Seen
+	heard   map[string]heard // leases and announcements of others, by what they are about
+	reasons []string         // why this process destroys no key, as of its last announcement
 }
 
 // New returns a Rotator.
@@ -107,19 +107,20 @@ func (r *Rotator) now() int64 { return r.Now().UnixMilli() }
 type heard struct {
 	content string
 	at      time.Time // when this process first saw it
+	changed bool      // this process saw another content before
 }
 
-// silent reports whether content has been the same for a time, by this process's clock. Another process's clock
-// does not matter.
-func (r *Rotator) silent(about, content string, limit time.Duration) bool {
+// hear notes what another process wrote last. It returns for how long that has been the same, by this process's clock, and whether
+// this process saw it change. Another process's clock does not matter.
+func (r *Rotator) hear(about, content string) (same time.Duration, changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last, ok := r.heard[about]
 	if !ok || last.content != content {
-		last = heard{content, r.Now()}
+		last = heard{content, r.Now(), ok}
 		r.heard[about] = last
 	}
-	return r.Now().Sub(last.at) >= limit
+	return r.Now().Sub(last.at), last.changed
 }
 
 // sleep returns when d is over, or with ctx's error.

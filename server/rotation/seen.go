@@ -28,7 +28,7 @@ func (r *Rotator) Seen() Seen {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := r.seen
-	seen.Rotations, seen.Apart = maps.Clone(seen.Rotations), len(r.missed) > 0
+	seen.Rotations, seen.Apart = maps.Clone(seen.Rotations), len(r.reasons) > 0
 	return seen
 }
 

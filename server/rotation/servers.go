@@ -16,12 +16,13 @@ import (
 
 // Servers that share keysets must share the cache: a key is destroyed because of what one cache contains. So each server
 // announces itself in the keystore and in its cache, and a server that does not find all others in its own cache
-// destroys nothing. Announcements are rewritten all the time, so a cache that was emptied has them again soon.
+// destroys nothing. Announcements are rewritten all the time, so a cache that was emptied has them again soon. A server whose clock
+// is far from another's destroys nothing either: it may believe that a key was kept for long enough.
 
 const (
 	announceInterval = 5 * time.Second
 	silence          = time.Minute      // after which a server that announced nothing is taken to be dead
-	oldest           = 15 * time.Minute // age of an announcement, by another server's clock, that is still believed
+	oldest           = 15 * time.Minute // age of an announcement, by another server's clock, that is believed
 	markerTTL        = time.Hour        // of an announcement in the cache: longer than oldest
 )
 
@@ -30,13 +31,16 @@ type server struct {
 	ID          string   `json:"id"`
 	Host        string   `json:"host,omitempty"`
 	Environment string   `json:"environment"`
-	At          int64    `json:"at"`                // milliseconds since 1970
-	Missing     []string `json:"missing,omitempty"` // hosts that it does not find in its cache
+	At          int64    `json:"at"`              // milliseconds since 1970
+	Apart       []string `json:"apart,omitempty"` // why it destroys no key
 }
 
 func (s *server) name() string { return fmt.Sprintf("%s (%.6s)", s.Host, s.ID) }
 
-func (s *server) lives(now int64) bool { return now-s.At < oldest.Milliseconds() }
+// near reports whether the announcement is of about now. If not, the server is dead, or one of the two clocks is wrong.
+func (s *server) near(now int64) bool {
+	return now-s.At < oldest.Milliseconds() && s.At-now < oldest.Milliseconds()
+}
 
 // marker is the key of a server's announcement in the cache. No tenant has the empty name.
 func marker(environment, id string) string {
@@ -49,20 +53,20 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	err = kv.Set(ctx, r.Store, marker(r.Environment, r.id), []byte(r.host), markerTTL)
-	var missing []string
+	var reasons []string
 	if err == nil {
-		missing, err = r.missing(ctx)
+		reasons, err = r.apartFrom(ctx)
 	}
 	if err == nil {
-		content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), missing}) // cannot fail: texts and numbers only
+		content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), reasons}) // cannot fail: texts and numbers only
 		err = r.putServer(ctx, content)
 	}
 	if err != nil {
 		return false, err
 	}
 	r.mu.Lock()
-	persists := len(r.missed) > 0 // an emptied cache has all announcements again soon
-	r.missed = missing
+	persists := len(r.reasons) > 0 // an emptied cache has all announcements again soon
+	r.reasons = reasons
 	r.mu.Unlock()
 	if !persists {
 		return false, nil
@@ -81,23 +85,22 @@ func (r *Rotator) putServer(ctx context.Context, content []byte) error {
 	return err
 }
 
-// Apart returns an error if this server did not find the announcements of all others in its cache at its last look. It reads
-// nothing.
+// Apart returns an error if this server may destroy no key, as of its last look: it did not find the announcements of all others
+// in its cache, or their clocks are far from its own. It reads nothing.
 func (r *Rotator) Apart(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if text := apartText(r.missed); text != "" {
+	if text := apartText(r.reasons); text != "" {
 		return errors.New(text)
 	}
 	return nil
 }
 
-func apartText(missing []string) string {
-	if len(missing) == 0 {
+func apartText(reasons []string) string {
+	if len(reasons) == 0 {
 		return ""
 	}
-	return "servers that share the keysets are not in this server's cache (" + strings.Join(missing, ", ") +
-		"): no key is destroyed before all of them use the same cache"
+	return strings.Join(reasons, "; ") + ": no key is destroyed before all servers that share the keysets use the same cache and agree on the time"
 }
 
 // apart returns the reason why this process may not conclude anything from its cache; it is empty if it may.
@@ -105,15 +108,16 @@ func (r *Rotator) apart(ctx context.Context) string {
 	if r.Store == nil {
 		return "this process has no cache"
 	}
-	missing, err := r.missing(ctx)
+	reasons, err := r.apartFrom(ctx)
 	if err != nil {
 		return "whether other servers use this cache is not known: " + codes.Of(err).Meaning
 	}
-	return apartText(missing)
+	return apartText(reasons)
 }
 
-// missing returns the live servers that this process does not find in its cache.
-func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
+// apartFrom returns a reason for each live server that this process does not find in its cache, or whose clock is far from its own.
+// It removes the announcements of dead ones.
+func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 	var live []server
 	var keys []string
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
@@ -124,14 +128,18 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 		if json.Unmarshal(document.Content, &s) != nil || s.Environment != r.Environment || s.ID == r.id {
 			continue
 		}
-		if r.silent("server "+s.ID, string(document.Content), silence) || !s.lives(r.now()) {
+		same, changed := r.hear("server "+s.ID, string(document.Content))
+		switch near := s.near(r.now()); {
+		case same >= silence:
 			_, _ = keystore.Replace(ctx, r.Keystore, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
-			continue
+		case near:
+			live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
+		case changed: // it lives
+			reasons = append(reasons, "the clock of "+s.name()+" is far from this server's")
 		}
-		live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
 	}
 	if len(live) == 0 {
-		return nil, nil
+		return reasons, nil
 	}
 	found, err := kv.GetMany(ctx, r.Store, keys)
 	if err != nil {
@@ -139,9 +147,9 @@ func (r *Rotator) missing(ctx context.Context) (hosts []string, err error) {
 	}
 	for i := range live {
 		if found[i] == nil {
-			hosts = append(hosts, live[i].name())
+			reasons = append(reasons, live[i].name()+" is not in this server's cache")
 		}
 	}
-	slices.Sort(hosts)
-	return hosts, nil
+	slices.Sort(reasons)
+	return reasons, nil
 }

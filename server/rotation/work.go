@@ -108,7 +108,10 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 		if s.begins(r.now()) {
 			s.begin(topology, r.now())
 		}
-		free := func(p *Part) bool { return r.silent("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat), r.lease) }
+		free := func(p *Part) bool {
+			same, _ := r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat))
+			return same >= r.lease
+		}
 		if claimed = s.claim(r.id, free); claimed == nil {
 			return errMoved
 		}

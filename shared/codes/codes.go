@@ -67,7 +67,7 @@ var Table = []Info{
 	{"kms_throttled", "The key management service takes no more calls for now.", 503, true},
 	{"kms_key_unusable", "The KMS key is disabled or deleted, or another one now has its name; the server's log says which.", 503, false},
 	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
-	{"cache_not_shared", "Servers that share keysets do not use the same cache: no key is destroyed before all of them do.", 503, true},
+	{"cache_not_shared", "Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended.", 503, true},
 }
 
 // Error is an error with a code of the table, for packages that have no error type of their own. Its fields

@@ -80,7 +80,7 @@ export type Code =
   | 'kms_key_unusable'
   /** The server cannot be reached, or the connection to it failed; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
   | 'unreachable'
-  /** Servers that share keysets do not use the same cache: no key is destroyed before all of them do. (HTTP 503, may succeed when retried) */
+  /** Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended. (HTTP 503, may succeed when retried) */
   | 'cache_not_shared';
 
 /** The codes that the WebAssembly core of the same build names by their position. */

@@ -522,7 +522,7 @@ export interface paths {
          * @description Asks the backing store, the keys and the audit log, for 3 seconds at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. A status of `degraded` is a warning: requests are served,
          *     but will not be for long, are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
-         *     destroyed, because servers that share keysets do not share the cache (`cache_not_shared`).
+         *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
         get: operations["getReady"];
         put?: never;
