@@ -166,30 +166,28 @@ func (r *rotate) tenants(ctx context.Context, o *operator) (ids []string, failed
 // preview says what a rotation would be of.
 func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenants []string, class classify.Class) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST\tCACHE ENTRIES")
+	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST")
 	for _, id := range tenants {
 		d, err := rotator.Ring.Document(ctx, id)
 		if err != nil {
 			return err
-		}
-		entries := "not known, they are in a server's own store"
-		if rotator.Store != nil {
-			n, err := rotator.Entries(ctx, id)
-			if err != nil {
-				return err
-			}
-			entries = strconv.Itoa(n) + " of all classes"
 		}
 		for i := range d.Keysets {
 			s := &d.Keysets[i]
 			if s.Use == format.UseStorage || class != 0 && s.Class != class {
 				continue
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), shown(time.UnixMilli(s.RotatedAt()), ""), entries)
-			entries = ""
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", strconv.Quote(id), s.Use, s.Class, len(s.Keys), shown(time.UnixMilli(s.RotatedAt()), ""))
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	sweep, err := rotator.Sweep(ctx)
+	if err == nil && sweep.Expected() > 0 {
+		fmt.Fprintf(out, "a sweep visits all entries of the cache: %d at the last one\n", sweep.Expected())
+	}
+	return err
 }
 
 // rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where

@@ -2,7 +2,6 @@ package rotation_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -164,28 +162,4 @@ func TestLooksAfterALongSweep(t *testing.T) {
 			require.LessOrEqual(t, len(log.events), 2*classes)
 		})
 	}
-}
-
-// moved is a store that another server takes over in the middle of a scan.
-type moved struct {
-	kv.Store
-	over bool
-}
-
-func (m *moved) Scan(ctx context.Context, prefix, cursor string, _ int) ([]string, string, error) {
-	if cursor != "" && !m.over {
-		m.over = true
-		return nil, "", fmt.Errorf("scan: %w", kv.ErrCursor)
-	}
-	return m.Store.Scan(ctx, prefix, cursor, 2)
-}
-
-// A count of entries begins again after a failover, and counts each once.
-func TestEntriesAreCountedOnce(t *testing.T) {
-	t.Parallel()
-	s := local(t, nil)
-	s.fill(7)
-	n, err := rotation.New(rotation.Options{Ring: s.Ring, Store: &moved{Store: s.Store}}).Entries(t.Context(), "tenant")
-	require.NoError(t, err)
-	require.Equal(t, 7, n)
 }

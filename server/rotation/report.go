@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/server/kv"
 )
 
 // Status is what people and programs are told about rotations, by the command and over HTTP. It contains no name of
@@ -89,7 +86,7 @@ func (r *Record) Report() Report {
 // Report describes the sweep.
 func (s *Sweep) Report() *SweepReport {
 	n := s.Counts()
-	return &SweepReport{Moment(s.Started), moment(s.Ended), s.Fault, len(s.Parts), s.done(), s.expected(), n.Scanned, n.Foreign}
+	return &SweepReport{Moment(s.Started), moment(s.Ended), s.Fault, len(s.Parts), s.done(), s.Expected(), n.Scanned, n.Foreign}
 }
 
 // Status describes rotations, in the order of their tenants, and the sweep.
@@ -138,20 +135,4 @@ func moment(milliseconds int64) *Time {
 	}
 	t := Moment(milliseconds)
 	return &t
-}
-
-// Entries counts a tenant's entries of the cache.
-func (r *Rotator) Entries(ctx context.Context, tenant string) (n int, err error) {
-	prefix := kv.Prefix(tenant, cache.Collection)
-	for cursor := ""; ; {
-		keys, next, err := r.Store.Scan(ctx, prefix, cursor, 0)
-		if cursor != "" && errors.Is(err, kv.ErrCursor) { // another server has them in another order
-			n, cursor = 0, ""
-			continue
-		}
-		if n += len(keys); err != nil || next == "" {
-			return n, err
-		}
-		cursor = next
-	}
 }

@@ -42,7 +42,7 @@ func (r *Rotator) see(change func(*Seen)) {
 func (r *Rotator) seeSweep(s *Sweep) {
 	r.see(func(seen *Seen) {
 		if seen.Left = 0; s.Running() {
-			seen.Left = max(0, s.expected()-s.Counts().Scanned)
+			seen.Left = max(0, s.Expected()-s.Counts().Scanned)
 		}
 		if !s.Running() {
 			seen.Rotations, seen.Fault = s.States, s.Fault != ""
@@ -53,8 +53,8 @@ func (r *Rotator) seeSweep(s *Sweep) {
 	})
 }
 
-// expected returns how many entries the last complete sweep visited.
-func (s *Sweep) expected() int {
+// Expected returns how many entries the last complete sweep visited.
+func (s *Sweep) Expected() int {
 	if len(s.Last) == 0 {
 		return 0
 	}
