@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -10,6 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // Somebody with write access to the store of keysets does not decide which key is destroyed, or in the name of which caller:
@@ -52,5 +55,39 @@ func TestAlteredState(t *testing.T) {
 			_, err = s.Record(t.Context(), "other")
 			require.Error(t, err)
 		}
+	}
+}
+
+// A record or a sweep that was altered is begun again. The former keys are destroyed after two more sweeps; if the record is lost,
+// they are kept as long as after a rotation before that.
+func TestAlteredStateIsBegunAgain(t *testing.T) {
+	t.Parallel()
+	for kind, keeps := range map[keystore.Kind]int{keystore.Rotations: 25, keystore.Sweeps: 1} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			s := local(t, nil)
+			s.fill(10)
+			s.begin(rotation.Order{})
+			require.Equal(t, rotation.Grace, s.work().State)
+			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+			for document, err := range keystore.All(t.Context(), s.Keystore, kind) {
+				require.NoError(t, err)
+				_, err = keystore.Replace(t.Context(), s.Keystore, kind, document.Name, document.Content, []byte("garbled"), s.clock.now().UnixMilli())
+				require.NoError(t, err)
+			}
+			_, err := s.Work(t.Context())
+			require.ErrorContains(t, err, "damaged or was altered")
+			for hours := 0; s.states(format.UseCache)[envelope.Destroyed] == 0; hours++ {
+				require.Less(t, hours, 40)
+				_, err = s.Work(t.Context())
+				require.NoError(t, err)
+				if hours < keeps {
+					require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
+				}
+				s.clock.pass(time.Hour)
+			}
+			require.Equal(t, classes, s.states(format.UseCache)[envelope.Destroyed])
+			s.reads(10)
+		})
 	}
 }

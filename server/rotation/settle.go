@@ -51,10 +51,6 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 	for {
 		var n step
 		record, err := r.sync(ctx, tenant, made, func(record *Record, _ *envelope.Document, sweep *Sweep) (err error) {
-			if record.ID == "" && record.Pending == nil {
-				record.Next = 0 // an order came to nothing, or the record was removed
-				return nil
-			}
 			if n = decide(record, sweep, r.now()); n.sweep > sweep.Wanted || n.sweep > 0 && n.full && !sweep.WantedFull {
 				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil })
 			}
@@ -117,6 +113,10 @@ func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
 	}
 	_, more, err = r.each(ctx, keystore.Rotations, names, until, func(name string) error {
 		before, content, err := r.read(ctx, name)
+		if errors.Is(err, errAltered) {
+			_, again := r.settle(ctx, name, false) // replaces it
+			return errors.Join(err, again)
+		}
 		if err != nil || content == nil {
 			return err
 		}

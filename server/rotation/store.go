@@ -16,6 +16,10 @@ import (
 // errMoved reports that another process continued.
 var errMoved = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys, or works on the sweep, in the meantime"}
 
+// errAltered reports a record or a sweep that was not written by a server, or is damaged. The next change of it replaces it: a
+// rotation waits for two more sweeps then, and destroys no key early.
+var errAltered = &codes.Error{Of: "store_unavailable", Text: "a rotation's record, or the sweep, is damaged or was altered: a server begins it again"}
+
 // Record returns a tenant's current or last rotation, or nil.
 func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 	record, content, err := r.read(ctx, tenant)
@@ -53,7 +57,7 @@ func (r *Record) at(sweep *Sweep, now int64) *Record {
 	return r
 }
 
-// read returns a tenant's record as it is stored. Its content is nil if there is none.
+// read returns a tenant's record as it is stored. Its content is nil if there is none. With errAltered it returns a new record.
 func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
@@ -63,10 +67,10 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 	if errors.Is(err, keyring.ErrEnvironment) {
 		return nil, nil, fmt.Errorf("rotation: %s: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
 	}
-	if err != nil {
-		return nil, nil, err
+	if errors.Is(err, errAltered) {
+		record = &Record{Tenant: tenant, Environment: r.Environment}
 	}
-	return record, content, nil
+	return record, content, err
 }
 
 func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Record, error) {
@@ -77,7 +81,7 @@ func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Re
 	record := &Record{}
 	err := r.open(ctx, keystore.Rotations, tenant, content, record)
 	if err == nil && record.Tenant != tenant {
-		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), keystore.ErrUnavailable)
+		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), errAltered)
 	}
 	return record, err
 }
@@ -101,7 +105,7 @@ func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, con
 		}
 	}
 	if !authentic || json.Unmarshal(text, document) != nil {
-		return fmt.Errorf("rotation: %s is damaged, or was altered: remove it, then rotate again: %w", r.Keystore.Where(kind, name), keystore.ErrUnavailable)
+		return fmt.Errorf("rotation: %s: %w", r.Keystore.Where(kind, name), errAltered)
 	}
 	return nil
 }
@@ -122,7 +126,7 @@ func editDocument[T any](
 ) (*T, error) {
 	for {
 		now, old, err := read()
-		if err == nil {
+		if err == nil || errors.Is(err, errAltered) {
 			err = change(now)
 		}
 		if err != nil {
@@ -152,9 +156,13 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	sweep := &Sweep{Room: -1, States: map[State]int{}}
-	if content != nil {
-		err = r.open(ctx, keystore.Sweeps, r.sweepName(), content, sweep)
+	none := func() *Sweep { return &Sweep{Room: -1, States: map[State]int{}} }
+	if content == nil {
+		return none(), nil, nil
+	}
+	sweep := none()
+	if err = r.open(ctx, keystore.Sweeps, r.sweepName(), content, sweep); errors.Is(err, errAltered) {
+		sweep = none()
 	}
 	return sweep, content, err
 }

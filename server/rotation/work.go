@@ -86,6 +86,10 @@ func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
 // sweep begins a sweep if one is wanted, works on a part of the one that is under way, to the part's end, or ends it.
 func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 	s, err := r.Sweep(ctx)
+	if errors.Is(err, errAltered) {
+		_, again := r.editSweep(ctx, func(*Sweep) error { return nil }) // replaces it
+		return false, errors.Join(err, again)
+	}
 	if err != nil {
 		return false, err
 	}
