@@ -184,7 +184,7 @@ func openBackup(path string) (*os.File, error) {
 	if path == "" {
 		return nil, errors.New("--in takes the path of a backup")
 	}
-	f, err := os.Open(path)
+	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("the backup: %w", err)
 	}

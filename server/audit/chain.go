@@ -45,12 +45,12 @@ type disk interface {
 
 // openDisk opens a file that its owner alone can read.
 func openDisk(path string) (disk, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	file, err := durable.OpenRegular(path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return nil, err
 	}
 	info, err := file.Stat()
-	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		err = file.Chmod(0o600)
 	}
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *chain) recover(known place) error {
 
 // lost reports whether the last line does not end where it did in a file.
 func (c *chain) lost(f logFile) (bool, error) {
-	file, err := openRegular(f.path)
+	file, err := openFile(f.path)
 	if err != nil {
 		return true, err
 	}

@@ -268,7 +268,8 @@ func TestOwnersEyesOnly(t *testing.T) {
 	}))
 }
 
-func TestDiskFull(t *testing.T) {
+// TestUnwritable: events are refused, or go unrecorded, until the file can be written. TestNoSpace has the error of a full disk.
+func TestUnwritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Log: quiet})
 	require.NoError(t, f.Ready(t.Context()), "nothing failed yet")
@@ -276,7 +277,7 @@ func TestDiskFull(t *testing.T) {
 	err := f.Record(t.Context(), use(1))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, "audit_unavailable", codes.Of(err).Code)
-	require.ErrorContains(t, err, "no space left")
+	require.ErrorContains(t, err, "not a regular file")
 	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
 	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyOpen, Class: classify.Public}), "what is not recorded is not refused")
 	require.NoError(t, f.Close())
@@ -285,7 +286,7 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, goesOn.Record(t.Context(), use(1)))
 	require.ErrorIs(t, goesOn.Ready(t.Context()), audit.ErrUnavailable, "it says so all the same")
 
-	require.NoError(t, os.Remove(first(path))) // there is room again
+	require.NoError(t, os.Remove(first(path))) // it can be written again
 	require.NoError(t, goesOn.Ready(t.Context()))
 	require.NoError(t, goesOn.Record(t.Context(), use(2)))
 	require.Len(t, lines(t, path), 2)

@@ -14,7 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
 // The directory of a log has the file chains and a directory for each chain, its number, with the chain's files, which
@@ -91,20 +92,11 @@ func listChains(dir string) (chains []uint32, err error) {
 	return chains, nil
 }
 
-var errIrregular = errors.New("it is not a regular file")
-
-// openRegular opens a file to be read. It refuses a file that would block a reader, or never end.
-func openRegular(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// openFile opens a file of the log to be read.
+func openFile(path string) (*os.File, error) {
+	file, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w", path, errIrregular)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("audit: %w", err), file.Close())
 	}
 	return file, nil
 }
@@ -125,7 +117,7 @@ type ending struct {
 // read reads the lines of a file from an offset on, and calls each with those that follow. It returns nil at the end
 // of the file.
 func (r *reader) read(ctx context.Context, f logFile, offset int64, each func(text []byte)) (*ending, error) {
-	file, err := openRegular(f.path)
+	file, err := openFile(f.path)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +164,7 @@ func isCutShort(text []byte, rest *bufio.Reader) (bool, error) {
 
 // firstLine returns the first line of a file as it stands there; a zero one if the file has none.
 func firstLine(f logFile) (Line, error) {
-	file, err := openRegular(f.path)
+	file, err := openFile(f.path)
 	if err != nil {
 		return Line{}, err
 	}

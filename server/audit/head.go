@@ -85,7 +85,7 @@ func (k *Key) unseal(text []byte, object any) bool {
 }
 
 func readSmall(path string) ([]byte, error) {
-	file, err := openRegular(path)
+	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (k *keeper) tryNote() {
 // that before it is written again.
 func (k *keeper) note() error {
 	sealed, err := readSmall(headPath(k.dir, k.head.From.Chain))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errIrregular) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrIrregular) {
 		return err // no proof that it is lost: file descriptors may have run out
 	}
 	lost := err != nil || !bytes.Equal(sealed, k.sealed)
@@ -124,7 +124,7 @@ func (k *keeper) note() error {
 }
 
 func syncFile(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	file, err := durable.OpenRegular(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -252,7 +252,7 @@ func linesBackward(ctx context.Context, dir string, chain uint32, limit uint64, 
 
 // backward calls each with the lines of a file, the last first, until it returns false.
 func (f logFile) backward(ctx context.Context, each func(*Line) bool) (more bool, err error) {
-	file, err := openRegular(f.path)
+	file, err := openFile(f.path)
 	if err != nil {
 		return false, err
 	}

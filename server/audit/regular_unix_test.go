@@ -3,6 +3,7 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,6 +28,11 @@ func TestFIFO(t *testing.T) {
 		require.NoError(t, syscall.Mkfifo(in, 0o600))
 		errs := make(chan []error, 1)
 		go func() {
+			begun, errOpen := audit.Open(path, key, audit.Options{})
+			if errOpen == nil {
+				_ = begun.Record(context.Background(), use(2))
+				_ = begun.Close()
+			}
 			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
 			_, _, errPage := audit.NewReader(path, key).Page(t.Context(), audit.Query{Limit: 10})
 			errTail := audit.Tail(t.Context(), path, 10, &audit.Filter{}, false, func(*audit.Line) error { return nil })

@@ -117,6 +117,30 @@ func Sweep(directory string) error {
 	return nil
 }
 
+// ErrIrregular reports that a path is not of a regular file.
+var ErrIrregular = errors.New("it is not a regular file")
+
+// OpenRegular is os.OpenFile for a file that exists. It returns ErrIrregular instead of a file that could block its opener or
+// reader, such as a FIFO, or never end. Its errors are of type *fs.PathError, without the name of this package.
+func OpenRegular(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ENXIO) { // a FIFO without a reader, or a socket
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrIrregular}
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrIrregular}
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
 // syncDirectory puts a rename on the disk. Windows cannot sync a directory, and journals renames.
 func syncDirectory(path string) error {
 	if runtime.GOOS == "windows" {

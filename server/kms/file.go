@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 )
 
@@ -20,14 +21,14 @@ const maxKeyFile = 256
 // OpenFile opens the KEK in a file of 32 bytes in base64. It returns ErrURL where the file is missing, may be
 // read by others than its owner, or holds something else.
 func OpenFile(path string) (KEK, error) {
-	f, err := os.Open(path)
+	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("kms: key file %s: %s: %w", path, reason(err), ErrURL)
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("kms: key file %s is not a regular file: %w", path, ErrURL)
+	if err != nil {
+		return nil, fmt.Errorf("kms: key file %s: %s: %w", path, reason(err), ErrURL)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("kms: key file %s may be read by others (mode %04o); chmod 600 it: %w", path, info.Mode().Perm(), ErrURL)

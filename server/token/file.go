@@ -84,7 +84,7 @@ func (f *File) current() ([]entry, error) {
 }
 
 func read(path string) ([]entry, fs.FileInfo, error) {
-	file, err := os.Open(path)
+	file, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, nil, fmt.Errorf("token: %w", err)
 	}

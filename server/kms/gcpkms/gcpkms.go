@@ -22,6 +22,7 @@ import (
 	cloudkms "cloud.google.com/go/kms/apiv1"
 	"google.golang.org/api/option"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
@@ -97,7 +98,7 @@ func (s *Settings) credentials() (*auth.Credentials, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (t *token) read(always bool) (another bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	info, err := os.Stat(t.path)
-	if err != nil || !info.Mode().IsRegular() || !always && t.seen != nil && durable.Same(info, t.seen) {
+	if err != nil || !always && t.seen != nil && durable.Same(info, t.seen) {
 		return false
 	}
 	text, err := readFile(t.path)
@@ -82,7 +82,7 @@ func (t *token) read(always bool) (another bool) {
 }
 
 func readFile(path string) (string, error) {
-	file, err := os.Open(path)
+	file, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
