@@ -184,6 +184,10 @@ func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
 // printFailures names the tenants for which something failed.
 func printFailures(out io.Writer, failures []recovery.Failure) {
 	for _, f := range failures {
-		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(f.Tenant), f.Err)
+		of := "tenant " + strconv.Quote(f.Tenant)
+		if f.Tenant == "" {
+			of = "the environment's own keys"
+		}
+		fmt.Fprintf(out, "%s: %s\n", of, f.Err)
 	}
 }

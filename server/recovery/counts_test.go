@@ -83,6 +83,33 @@ func TestFailureHasAnEnd(t *testing.T) {
 	require.NotEmpty(t, s.events.all[len(s.events.all)-1].Code)
 }
 
+// unwritable is a store that changes nothing.
+type unwritable struct{ keystore.Store }
+
+func (unwritable) Swap(context.Context, keystore.Kind, string, []byte, []byte, int64) (bool, error) {
+	return false, keystore.ErrUnavailable
+}
+
+// The environment's own keys count as no tenant in an error, and in the event of a drill.
+func TestFailureOfSystem(t *testing.T) {
+	s := newSite(t)
+	r := s.a()
+	populate(t, r, 9)
+	_, err := r.Ring.System(t.Context())
+	require.NoError(t, err)
+	file := backup(t, r)
+	r.Ring, err = keyring.New(unwritable{r.Store}, r.KEKs, "test")
+	require.NoError(t, err)
+	t.Cleanup(r.Ring.Close)
+	_, err = r.ReplaceRoots(t.Context())
+	require.ErrorContains(t, err, "for the environment's own keys and 9 of 9 tenants")
+
+	_, err = s.b().Drill(t.Context(), reading(file))
+	require.Error(t, err)
+	done, _ := s.events.end(t)
+	require.Equal(t, "0", done)
+}
+
 // A backup is on record as failed if its file could not be kept, or its keysets not be read.
 func TestFailedBackup(t *testing.T) {
 	s := newSite(t)

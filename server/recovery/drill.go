@@ -16,7 +16,7 @@ type Drill struct {
 	Shredded int // of the tenants
 	Roots    int
 	Keys     int
-	Failures []Failure // tenants of which something did not open
+	Failures []Failure // documents of which something did not open
 }
 
 // Drill proves that a backup opens: it has the KEKs unwrap every root, checks every record under them and unwraps every key. It
@@ -31,14 +31,18 @@ func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*Drill, error
 	if err != nil {
 		return nil, r.ended(ctx, audit.BackupDrill, 0, 0, err)
 	}
+	opened := 0
 	drill.Failures, err = r.each(ctx, documents(file), drill.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
 		roots, keys, err := r.Ring.Prove(ctx, d)
 		return func() {
+			if err == nil && d.Owner != "" {
+				opened++
+			}
 			drill.Roots, drill.Keys = drill.Roots+roots, drill.Keys+keys
 			if d.Shredded() {
 				drill.Shredded++
 			}
 		}, err
 	})
-	return drill, r.ended(ctx, audit.BackupDrill, drill.Tenants-len(drill.Failures), len(drill.Failures), err)
+	return drill, r.ended(ctx, audit.BackupDrill, opened, len(drill.Failures), err)
 }

@@ -62,7 +62,7 @@ type Report struct {
 	Tenants  int       // all of them
 	Changed  int       // documents with a change
 	Count    int       // roots that were wrapped or replaced, or slots that were removed
-	Failures []Failure // the tenants for which it failed
+	Failures []Failure // that of the system document, if it failed, and those of tenants
 }
 
 // atOnce is how many tenants are worked on at the same time: a KMS takes milliseconds for a call, and limits
@@ -130,7 +130,11 @@ func (r *Recovery) each(
 		return failures, stopped
 	}
 	if err == nil && len(failures) > 0 {
-		err = fmt.Errorf("recovery: it failed for %d of %d tenants: %w", len(failures), tenants, failures[0].Err)
+		of, failed := "", len(failures)
+		if failures[0].Tenant == "" { // it comes first
+			of, failed = "the environment's own keys and ", failed-1
+		}
+		err = fmt.Errorf("recovery: it failed for %s%d of %d tenants: %w", of, failed, tenants, failures[0].Err)
 	}
 	return failures, errors.Join(err, ctx.Err())
 }
