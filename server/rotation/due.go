@@ -44,11 +44,12 @@ func rest(s *envelope.Keyset) time.Duration {
 // by what uses them.
 func (r *Rotator) indexDue(ctx context.Context) error {
 	due := keyring.DueAfter(r.Age, r.Now)
-	for d, err := range r.Ring.Documents(ctx) {
-		if d == nil {
-			if ctx.Err() != nil {
-				return err
-			}
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
+		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
+			return err
+		}
+		d, err := envelope.ParseDocument(document.Content)
+		if err != nil || d.Owner == "" || d.Owner != document.Name || d.Environment != r.Environment {
 			continue
 		}
 		if at := due(d); at > 0 && at <= r.now() {

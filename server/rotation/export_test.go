@@ -24,6 +24,9 @@ func (r *Rotator) Kill() { r.killed = true }
 // Announce announces the process, as Serve does all the time.
 var Announce = (*Rotator).announceServer
 
+// IndexDue corrects the index of keysets that are due, as Serve does now and then.
+var IndexDue = (*Rotator).indexDue
+
 // Leave withdraws the announcement.
 func (r *Rotator) Leave(ctx context.Context) error { return r.leave(ctx) }
 
