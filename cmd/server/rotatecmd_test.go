@@ -177,3 +177,33 @@ func TestRotateInterrupted(t *testing.T) {
 	require.NotContains(t, out.String(), "context canceled")
 	require.Regexp(t, `"clinic" +reencrypting `, out.String())
 }
+
+// If the server that has the cache dies, the command warns that no server works, and waits for one that continues.
+func TestRotateWithoutServer(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
+	token := tokenFor(t, nil, data, "clinic")
+	for i := range 30 {
+		p.put(token, fmt.Sprint("patient-", i), record)
+	}
+	said := logFile(filepath.Join(t.TempDir(), "said"))
+	file, err := os.Create(string(said))
+	require.NoError(t, err)
+	defer file.Close()
+	cmd := program(t, nil, "rotate", "--data", data, "--execute", "--tenant", "clinic")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, file
+	require.NoError(t, cmd.Start())
+	soon(t, func() bool {
+		all := rotations(t, nil, "--data", data, "--status")
+		return len(all) == 1 && all[0].State == rotation.Reencrypting
+	})
+	require.NotContains(t, said.String(), "no server")
+	p.kill()
+	soon(t, func() bool { return strings.Contains(said.String(), "no server works on the rotation") })
+	serve(t, data)
+	require.NoError(t, cmd.Wait())
+	require.Regexp(t, `"clinic" +grace `, out.String())
+	require.Equal(t, 1, strings.Count(said.String(), "no server"))
+}

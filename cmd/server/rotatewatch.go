@@ -11,11 +11,16 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/rotation"
 )
 
 // between is the time between two looks at what another process does.
 const between = 500 * time.Millisecond
+
+// silence is the time without a change of any server's announcement after which watch warns that no server works. A running server
+// rewrites its announcement every five seconds.
+const silence = 12 * time.Second
 
 // errUnwatched says that the command was interrupted.
 var errUnwatched = errors.New("no longer watched; servers go on with the rotation")
@@ -52,7 +57,11 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 		}
 	})()
 	draw := progress(out, "re-encrypt")
+	heard := &announcements{}
 	for {
+		if rotator.Store == nil && heard.stopped(ctx, rotator) {
+			fmt.Fprintln(out, "no server works on the rotation: start one. Servers continue the rotation, so this command can be interrupted")
+		}
 		left, scanned, total, err := fresh(ctx, rotator, tenants)
 		if ctx.Err() != nil {
 			return errUnwatched
@@ -70,6 +79,32 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 			return errUnwatched
 		}
 	}
+}
+
+// announcements are those of the servers, as watch saw them last.
+type announcements struct {
+	content string
+	since   time.Time // of the last change
+	told    bool
+}
+
+// stopped reports, once until the next change, that no announcement has changed for a while. Clocks of servers do not matter.
+func (a *announcements) stopped(ctx context.Context, rotator *rotation.Rotator) bool {
+	var content strings.Builder
+	for document, err := range keystore.All(ctx, rotator.Keystore, keystore.Servers) {
+		if err != nil && document.Err == nil {
+			return false
+		}
+		content.Write(document.Content)
+	}
+	if now := content.String(); a.since.IsZero() || now != a.content {
+		*a = announcements{content: now, since: time.Now()}
+	}
+	if a.told || time.Since(a.since) < silence {
+		return false
+	}
+	a.told = true
+	return true
 }
 
 func wait(ctx context.Context) error {
