@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -90,4 +91,57 @@ func TestAlteredStateIsBegunAgain(t *testing.T) {
 			s.reads(10)
 		})
 	}
+}
+
+// An altered record that is due much later, such as one in the grace period, does not make a sweep incomplete that finds an entry of its
+// tenant, and stays due, whatever replaces it.
+func TestAlteredRecordOfLater(t *testing.T) {
+	t.Parallel()
+	garble := func(s *site) {
+		content, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
+		require.NoError(t, err)
+		_, err = keystore.Replace(t.Context(), s.Keystore, keystore.Rotations, "tenant", content, []byte("garbled"), s.clock.now().Add(20*time.Hour).UnixMilli())
+		require.NoError(t, err)
+	}
+	t.Run("sweep", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, nil)
+		s.SetWait(time.Microsecond)
+		s.fill(10)
+		stale := s.straggler("entry 3", "value 3")
+		s.begin(rotation.Order{})
+		require.Equal(t, rotation.Grace, s.work().State)
+		stale()
+		garble(s)
+		other, err := s.Ring.Tenant(t.Context(), "other")
+		require.NoError(t, err)
+		_, err = other.Primary(format.UseCache, classify.PHI)
+		require.NoError(t, err)
+		_, err = s.Begin(t.Context(), "other", rotation.Order{})
+		require.NoError(t, err)
+		for did := true; did; {
+			did, err = s.Work(t.Context())
+			require.NoError(t, err)
+		}
+		require.Empty(t, s.sweep().Fault)
+		require.Equal(t, 10, s.under(10))
+	})
+	t.Run("uses", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, func(o *rotation.Options) { o.Uses = 1 << 40 })
+		s.fill(10)
+		s.begin(rotation.Order{})
+		require.Equal(t, rotation.Grace, s.work().State)
+		garble(s)
+		s.fill(10) // counts uses
+		s.serve(func() bool {
+			record, err := s.Record(t.Context(), "tenant")
+			return err == nil && len(record.Sealed) > 0
+		})
+		for hours := 0; s.states(format.UseCache)[envelope.Destroyed] < classes; hours++ {
+			require.Less(t, hours, 40)
+			s.clock.pass(time.Hour)
+			s.work()
+		}
+	})
 }

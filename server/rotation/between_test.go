@@ -54,7 +54,7 @@ func TestAnotherCacheBeforeDestruction(t *testing.T) {
 	require.Equal(t, rotation.Done, s.work().State)
 }
 
-// An announcement that is older than a server's silence keeps no key, also if a process sees it for the first time.
+// An announcement that is older than a server's silence keeps no key, unless the server announces itself again within seconds.
 func TestDeadServer(t *testing.T) {
 	t.Parallel()
 	s := local(t, nil)
@@ -65,6 +65,8 @@ func TestDeadServer(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, newSite(t, s.Keystore, s.Store, nil).ApartNow(t.Context()))
 	s.clock.pass(15*time.Minute + time.Second)
+	require.Contains(t, s.ApartNow(t.Context()), "not known yet")
+	s.clock.pass(10 * time.Second)
 	require.Empty(t, s.ApartNow(t.Context()))
 }
 
@@ -197,8 +199,9 @@ func TestClocksApart(t *testing.T) {
 			other.clock.pass(off)
 			for range 2 { // a server lives if its announcement changes
 				for _, one := range []*site{s, other} {
-					_, err := rotation.Announce(one.Rotator, t.Context())
-					require.NoError(t, err)
+					if _, err := rotation.Announce(one.Rotator, t.Context()); err != nil {
+						require.ErrorContains(t, err, "the clock of")
+					}
 					one.clock.pass(5 * time.Second)
 				}
 			}
@@ -215,4 +218,22 @@ func TestClocksApart(t *testing.T) {
 			require.Empty(t, s.ApartNow(t.Context()))
 		})
 	}
+}
+
+// A process whose clock is years ahead destroys no key either if it has just started: another server may live, and announce itself
+// a few seconds later.
+func TestClocksApartAtStart(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	_, err := rotation.Announce(s.Rotator, t.Context())
+	require.NoError(t, err)
+	s.begin(rotation.Order{})
+	require.Equal(t, rotation.Grace, s.work().State)
+	other := newSite(t, s.Keystore, s.Store, nil)
+	other.clock.pass(70 * 365 * 24 * time.Hour)
+	for range 20 {
+		_, _ = other.Work(t.Context())
+	}
+	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 }

@@ -26,6 +26,11 @@ type step struct {
 	next    int64  // when to look again; 0 means never
 }
 
+// requests reports whether the sweep is not requested yet.
+func (n *step) requests(s *Sweep) bool {
+	return n.sweep > s.Wanted || n.sweep > 0 && n.full && !s.WantedFull
+}
+
 // decide returns the state of a rotation and what is to be done at a time.
 func decide(r *Record, s *Sweep, now int64) step {
 	n := step{}

@@ -67,7 +67,7 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	if err != nil {
 		return false, err
 	}
-	overdue, more, failed := r.each(ctx, keystore.Keysets, names, r.now(), func(name string) error {
+	overdue, more, failed := r.each(ctx, keystore.Keysets, names, func(ctx context.Context, name string) error {
 		began := r.now()
 		record, err := r.Begin(ctx, name, Order{due: r.due})
 		if err == nil && record.Rotated < began { // nothing was due: another process was faster, or the age in the configuration changed

@@ -8,6 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
@@ -29,4 +32,28 @@ func TestDueBesideUnreadable(t *testing.T) {
 	s.serve(func() bool {
 		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)() && s.Seen().Errors >= 2
 	})
+}
+
+// Documents that somebody removed from Redis by hand leave their due times. They are looked at once: the looks after it wait, and
+// others get their turn.
+func TestDueOfRemovedDocuments(t *testing.T) {
+	t.Parallel()
+	client := redistest.Start(t).Client(t)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	s := newSite(t, rediskeys.New(client), store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+	s.fill(10)
+	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
+		for i := range 120 { // more than are looked at at once
+			name := fmt.Sprint(i)
+			_, err := s.Keystore.Swap(t.Context(), kind, name, nil, []byte("document"), 1)
+			require.NoError(t, err)
+			require.NoError(t, client.Del(t.Context(), s.Keystore.Where(kind, name)).Err())
+		}
+	}
+	s.work()
+	before := s.primaries()
+	s.clock.pass(25 * time.Hour)
+	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
 }

@@ -163,3 +163,28 @@ func TestLooksAfterALongSweep(t *testing.T) {
 		})
 	}
 }
+
+// A long sweep that ended delays no tenant that waits for something else: an order whose process was killed is forgotten in its time.
+func TestOrderWithoutChangeAfterALongSweep(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	f, keys := &faulty{Store: store}, &sealedOff{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, f, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	f.page = func() { s.clock.pass(time.Hour) }
+	require.Equal(t, rotation.Grace, s.work().State)
+	f.page = nil
+	keys.broken.Store(true)
+	_, err = s.Begin(t.Context(), "tenant", rotation.Order{})
+	require.ErrorIs(t, err, keystore.ErrUnavailable)
+	keys.broken.Store(false)
+	require.Equal(t, rotation.Rotating, s.work().State)
+	for range 7 {
+		s.clock.pass(time.Minute)
+		s.work()
+	}
+	require.Equal(t, rotation.Grace, s.record().State)
+}

@@ -79,7 +79,7 @@ type Rotator struct {
 	wait   time.Duration // firstWait
 	killed bool          // of a test: leases are not released
 
-	swept atomic.Int64 // tenants that wait for the sweep that this process ended are due until then
+	swept atomic.Bool // this process ended a sweep: the tenants that wait for it are to be looked at
 
 	mu      sync.Mutex
 	seen    Seen

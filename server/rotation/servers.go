@@ -136,6 +136,8 @@ func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 			live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
 		case changed: // it lives
 			reasons = append(reasons, "the clock of "+s.name()+" is far from this server's")
+		case same < 2*announceInterval:
+			reasons = append(reasons, "whether "+s.name()+" lives is not known yet")
 		}
 	}
 	if len(live) == 0 {

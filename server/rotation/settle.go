@@ -51,7 +51,7 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 	for {
 		var n step
 		record, err := r.sync(ctx, tenant, made, func(record *Record, _ *envelope.Document, sweep *Sweep) (err error) {
-			if n = decide(record, sweep, r.now()); n.sweep > sweep.Wanted || n.sweep > 0 && n.full && !sweep.WantedFull {
+			if n = decide(record, sweep, r.now()); n.requests(sweep) {
 				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil })
 			}
 			if record.UnreadableIn < sweep.Swept {
@@ -100,46 +100,70 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) error
 	return nil
 }
 
-// settleDue looks at rotations that are due. After a sweep that this process ended, it looks at the tenants that wait for the sweep
-// before their due time, at each once.
-func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
-	until := r.now()
-	if swept := r.swept.Load(); swept-until <= recheck { // else the clock was put back
-		until = max(until, swept)
+// settleDue looks at rotations that are due, and, after a sweep that this process ended, at those that go on because of it.
+func (r *Rotator) settleDue(ctx context.Context) (more bool, failed error) {
+	if r.swept.Swap(false) {
+		failed = r.settleSwept(ctx)
 	}
-	names, err := r.Keystore.Due(ctx, keystore.Rotations, until, dueBatch)
-	if err != nil {
-		return false, err
+	names, err := r.Keystore.Due(ctx, keystore.Rotations, r.now(), dueBatch)
+	if err == nil {
+		_, more, err = r.each(ctx, keystore.Rotations, names, r.settleOne)
 	}
-	_, more, err = r.each(ctx, keystore.Rotations, names, until, func(name string) error {
-		before, content, err := r.read(ctx, name)
-		if errors.Is(err, errAltered) {
-			_, again := r.settle(ctx, name, false) // replaces it
-			return errors.Join(err, again)
-		}
-		if err != nil || content == nil {
-			return err
-		}
-		record, err := r.settle(ctx, name, false)
-		if err != nil {
-			return err
-		}
-		due := record.Next
-		if due > 0 && due <= until {
-			due = until + 1
-		}
-		if due == record.Next && due != before.Next {
-			return nil
-		}
-		return r.postpone(ctx, keystore.Rotations, name, due) // the index can be late: a write that failed can leave it so
-	})
-	return more, err
+	return more, errors.Join(failed, err)
 }
 
-// each does something for documents that are due until a time. One that fails is looked at again a minute after that, and delays no
-// other.
+// settleSwept looks once at each rotation that waited for the sweep and goes on now. The others wait for their due time.
+func (r *Rotator) settleSwept(ctx context.Context) (failed error) {
+	sweep, err := r.Sweep(ctx)
+	if err != nil {
+		r.swept.Store(true) // the next look begins again
+		return err
+	}
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
+		if err != nil && document.Err == nil {
+			r.swept.Store(true)
+			return errors.Join(failed, err)
+		}
+		record, err := r.parse(ctx, document.Name, document.Content)
+		if err != nil {
+			continue // it is reported when it is due
+		}
+		n := decide(record, sweep, r.now())
+		if record.Next > r.now()+sweep.pause() || len(n.destroy) == 0 && !n.requests(sweep) && (n.state != Done || record.Ended > 0) {
+			continue
+		}
+		_, _, err = r.each(ctx, keystore.Rotations, []string{document.Name}, r.settleOne)
+		failed = errors.Join(failed, err)
+		if sweep, err = r.Sweep(ctx); err != nil {
+			r.swept.Store(true)
+			return errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+func (r *Rotator) settleOne(ctx context.Context, name string) error {
+	before, content, err := r.read(ctx, name)
+	if errors.Is(err, errAltered) {
+		_, again := r.settle(ctx, name, false) // replaces it
+		return errors.Join(err, again)
+	}
+	if err == nil && content == nil { // it was removed by hand
+		return r.postpone(ctx, keystore.Rotations, name, 0)
+	}
+	if err != nil {
+		return err
+	}
+	record, err := r.settle(ctx, name, false)
+	if err == nil && record.Next == before.Next { // only the index is late: a write that failed can leave it so
+		err = r.postpone(ctx, keystore.Rotations, name, record.Next)
+	}
+	return err
+}
+
+// each does something for documents that are due. One that fails is looked at again after a minute, and delays no other.
 func (r *Rotator) each(
-	ctx context.Context, kind keystore.Kind, names []string, until int64, do func(name string) error,
+	ctx context.Context, kind keystore.Kind, names []string, do func(ctx context.Context, name string) error,
 ) (failed int, more bool, err error) {
 	more = len(names) > 0
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) // other processes have the same ones
@@ -147,7 +171,7 @@ func (r *Rotator) each(
 		if ctx.Err() != nil {
 			return failed, false, ctx.Err()
 		}
-		e := do(name)
+		e := do(ctx, name)
 		if e == nil || ctx.Err() != nil {
 			continue
 		}
@@ -158,7 +182,7 @@ func (r *Rotator) each(
 			failed++
 			err = errors.Join(err, ofTenant(name, e))
 		}
-		if e := r.postpone(ctx, kind, name, max(r.now(), until)+wait); e != nil {
+		if e := r.postpone(ctx, kind, name, r.now()+wait); e != nil {
 			more = false
 		}
 	}
@@ -167,10 +191,10 @@ func (r *Rotator) each(
 
 func ofTenant(tenant string, err error) error { return fmt.Errorf("tenant %q: %w", tenant, err) }
 
-// postpone moves the due time of a document, whose content stays.
+// postpone moves the due time of a document and keeps its content. It removes the due time of a document that does not exist.
 func (r *Rotator) postpone(ctx context.Context, kind keystore.Kind, name string, due int64) error {
 	content, err := r.Keystore.Get(ctx, kind, name)
-	if err == nil && content != nil {
+	if err == nil {
 		_, err = keystore.Replace(ctx, r.Keystore, kind, name, content, content, due)
 	}
 	return err

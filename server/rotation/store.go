@@ -57,7 +57,7 @@ func (r *Record) at(sweep *Sweep, now int64) *Record {
 	return r
 }
 
-// read returns a tenant's record as it is stored. Its content is nil if there is none. With errAltered it returns a new record.
+// read returns a tenant's record as it is stored. Its content is nil if it does not exist. With errAltered it returns a new record, which is due.
 func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
@@ -68,7 +68,7 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 		return nil, nil, fmt.Errorf("rotation: %s: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
 	}
 	if errors.Is(err, errAltered) {
-		record = &Record{Tenant: tenant, Environment: r.Environment}
+		record = &Record{Tenant: tenant, Environment: r.Environment, Next: r.now()} // what replaces it is looked at soon
 	}
 	return record, content, err
 }

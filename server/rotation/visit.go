@@ -355,7 +355,12 @@ func (t *tenant) isPrimary(key Key) bool {
 func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
 	if t.record == nil {
-		err := v.again(ctx, tries, func() (err error) { t.record, _, err = v.r.read(ctx, owner); return err })
+		err := v.again(ctx, tries, func() (err error) {
+			if t.record, _, err = v.r.read(ctx, owner); errors.Is(err, errAltered) {
+				err = nil // the record that replaces it waits for later sweeps than this one
+			}
+			return err
+		})
 		if err != nil {
 			t.record = nil
 			return err

@@ -182,7 +182,7 @@ func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) 
 		return nil
 	})
 	if err == nil {
-		r.swept.Store(ended.Ended + ended.pause()) // the tenants that wait for it are looked at now
+		r.swept.Store(true)
 		r.seeSweep(ended)
 	}
 	return err == nil, err

@@ -88,9 +88,11 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 // one, empty if it is missing, the due time, the kind, the name, a random id of the change and the length of the feed.
 // The client repeats a call whose reply was lost. So the new document in the place of the former one is a success.
 // A script that fails keeps what it wrote before, so it changes the document last: another type in the place of the feed
-// or of an index leaves the document as it is.
+// or of an index leaves the document as it is. A document that was removed by hand leaves its due time, which goes when
+// somebody looks.
 var swapScript = redis.NewScript(`
 local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]
+if now .. new == '' then redis.call('ZREM', KEYS[3], ARGV[5]) end
 if now ~= old or now .. new == '' then return now == new and 1 or 0 end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[6], 'kind', ARGV[4], 'name', ARGV[5])
 redis.call('ZREM', KEYS[3], ARGV[5])
