@@ -20,26 +20,31 @@ const parts = process.argv.length > 2 ? process.argv.slice(2) : ['go', 'browsers
 const places = { go: ['Go'], browsers: ['Node', 'chromium', 'firefox', 'webkit', 'Lint'] };
 const results = new Results(parts.flatMap((part) => places[part]));
 
+/** The flags of scripts/build.sh, so that the binary, vet, staticcheck and the tests share compiled packages. The race detector needs cgo. */
+Object.assign(process.env, { GOFLAGS: '-trimpath', CGO_ENABLED: '0' });
+
 /** Runs a part of the tests and reports its time and the processes that it left. */
-async function timed(name, place, command, args, line) {
+async function timed(name, place, command, args, options) {
   const begun = Date.now();
-  const { status, left } = await run(command, args, { line });
+  const { status, left } = await run(command, args, options);
   for (const process of left) results.count(place, 'failed', `${name} left a process behind: ${process}`);
   console.log(`${name}: ${((Date.now() - begun) / 1000).toFixed(0)} s`);
   return status;
 }
 
-async function goTests(name, packages, ...flags) {
+/** Lint vets all packages, so go test need not. */
+async function goTests(name, packages, env, ...flags) {
   const tests = new GoTests(results, console.log);
-  tests.end(await timed(name, 'Go', 'go', ['test', '-json', '-timeout', LIMIT, ...flags, ...packages], (line) => tests.line(line)));
+  const args = ['test', '-json', '-vet=off', '-timeout', LIMIT, ...flags, ...packages];
+  tests.end(await timed(name, 'Go', 'go', args, { env, line: (line) => tests.line(line) }));
 }
 
 async function go() {
   const rank = (path) => SLOWEST.findIndex((slow) => path.endsWith(`/${slow}`)) + 1 || SLOWEST.length + 1;
   const packages = execFileSync('go', ['list', '-e', './...'], { encoding: 'utf8' }).trim().split('\n').sort((a, b) => rank(a) - rank(b));
   // More at once than there are processors: most of these tests wait, for the disk, for processes, for time.
-  await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), '-race', '-p', '3', '-parallel', '6');
-  await goTests('Go tests of sequential code', packages.filter((path) => SEQUENTIAL.test(path)), '-p', '2');
+  await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), { CGO_ENABLED: '1' }, '-race', '-p', '3', '-parallel', '6');
+  await goTests('Go tests of sequential code', packages.filter((path) => SEQUENTIAL.test(path)), {}, '-p', '2');
 }
 
 async function browsers() {

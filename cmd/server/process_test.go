@@ -27,7 +27,8 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "coffer")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("scripts/build.sh", path) // as make builds it, so that both share compiled packages
+	build.Dir = "../.."
 	proctest.Bind(build)
 	out, err := build.CombinedOutput()
 	if err != nil {
@@ -38,7 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 type buildError struct{ output string }
 
-func (e *buildError) Error() string { return "go build: " + e.output }
+func (e *buildError) Error() string { return "scripts/build.sh: " + e.output }
 
 func TestMain(m *testing.M) {
 	code := m.Run()

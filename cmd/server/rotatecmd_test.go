@@ -86,7 +86,7 @@ func TestRotateEmbedded(t *testing.T) {
 	for i := range 50 {
 		p.put(token, fmt.Sprint("patient-", i), record)
 	}
-	require.Contains(t, coffer(t, nil, "rotate", "--data", data, "--dry-run"), "in a server's own store")
+	require.Regexp(t, `"clinic" +cache +phi +1 +20`, coffer(t, nil, "rotate", "--data", data, "--dry-run"))
 	all := rotations(t, nil, "--data", data, "--execute", "--tenant", "clinic")
 	require.Equal(t, rotation.Grace, all[0].State)
 	require.Equal(t, 50, all[0].Reencrypted)

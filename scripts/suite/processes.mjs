@@ -25,12 +25,12 @@ function guard(verb, pid) {
 
 /**
  * Runs a command in a session of its own, and ends the processes that it leaves behind.
- * `line` takes the lines of its output; without it they are shown.
+ * `line` takes the lines of its output; without it they are shown. `env` adds variables.
  * @returns the status or signal that it ended with, and the processes that were left, each as `pid command`
  */
-export async function run(command, args, { line, grace = GRACE_MS } = {}) {
+export async function run(command, args, { line, env: more, grace = GRACE_MS } = {}) {
   const mark = `${MARK}=${randomUUID()}`;
-  const env = { ...process.env, [MARK]: mark.slice(MARK.length + 1) };
+  const env = { ...process.env, ...more, [MARK]: mark.slice(MARK.length + 1) };
   const child = spawn(command, args, { stdio: ['ignore', line ? 'pipe' : 'inherit', 'inherit'], detached: true, env });
   const closed = once(child, 'close');
   const read = line && (async () => {

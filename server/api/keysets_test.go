@@ -310,7 +310,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	}
 	require.Equal(t, 1, asked)
 	require.Positive(t, made)
-	keystoretest.Put(t, s.keys, keystore.Rotations, "default", []byte("damaged"))
+	keystoretest.Put(t, s.keys, keystore.Rotations, "default", []byte(`{"environment":"other"}`))
 	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	all := s.audit.take()
 	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")
