@@ -102,7 +102,7 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 			swapped, err = r.swap(ctx, d, old, changed) // reads back after an error
 		}
 		switch {
-		case swapped && t.sawLocked(changed):
+		case swapped && t.sawLocked(old, changed):
 			return nil
 		case swapped:
 			t.adoptChange(ctx, opened)
@@ -127,12 +127,12 @@ func (t *Tenant) adoptChange(ctx context.Context, opened roots) {
 	}
 }
 
-// sawLocked remembers a document that this process wrote if the tenant is locked, so that it is written again if the store loses it.
-// It reports whether it is.
-func (t *Tenant) sawLocked(content []byte) bool {
+// sawLocked remembers a document that this process wrote in the place of another one if the tenant is locked, so that it is written
+// again if the store loses it. It reports whether it does. It does not if the tenant keeps a document that the store lacked.
+func (t *Tenant) sawLocked(old, content []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state.Load() != nil || t.keep {
+	if t.state.Load() != nil || t.keep && !bytes.Equal(t.content, old) {
 		return false
 	}
 	t.keep = true

@@ -269,9 +269,10 @@ func (r *Keyring) admitted(t *Tenant) {
 	}
 }
 
-// forget no longer counts a tenant among the unlocked ones.
-func (r *Keyring) forget(t *Tenant) {
+// forget no longer counts a tenant among the unlocked ones. It reports whether its document was read or written since the last look.
+func (r *Keyring) forget(t *Tenant) (fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.Remove(t.id)
+	return r.fresh[t]
 }

@@ -81,6 +81,22 @@ func TestLastSecondIsLost(t *testing.T) {
 			s := d.Keyset(format.UseFile, classify.PHI)
 			return s != nil && s.Keys[0].State == envelope.Compromised
 		}},
+		{"second change of a locked tenant", true, func(t *testing.T, r *Keyring, _ *Tenant) error {
+			var id format.KeyID
+			err := r.Edit(t.Context(), "tenant", func(e *Edit) (err error) {
+				id, err = e.newKey(t.Context(), format.UseFile, classify.PHI)
+				return err
+			})
+			require.NoError(t, err)
+			return r.Advance(t.Context(), "tenant", format.UseFile, classify.PHI, id, envelope.Compromised)
+		}, func(d *envelope.Document) bool {
+			s := d.Keyset(format.UseFile, classify.PHI)
+			return s != nil && s.Keys[0].State == envelope.Compromised
+		}},
+		{"key of a tenant that makes room for another", false, func(_ *testing.T, _ *Keyring, tenant *Tenant) error {
+			defer tenant.lock()
+			return works(tenant)
+		}, hasKey},
 		{"another server's key", true, func(t *testing.T, r *Keyring, tenant *Tenant) error {
 			other := ringOver(t, r.store, newFlaky(t))
 			theirs, err := other.Tenant(t.Context(), "tenant")

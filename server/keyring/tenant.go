@@ -24,7 +24,7 @@ type Tenant struct {
 	roots   roots      // in memory with the keys, to wrap new ones
 	seen    bool       // it had a document once
 	content []byte     // the document that this process saw last; nil if that is not in memory
-	keep    bool       // content outlasts the keys: the document is shredded, missing, under other roots, or was changed while locked
+	keep    bool       // content outlasts the keys: it is shredded, missing or under other roots, or this process may have to write it again
 	timer   *time.Timer
 }
 

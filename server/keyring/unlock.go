@@ -187,7 +187,7 @@ func (t *Tenant) lock() {
 	t.drop()
 }
 
-// drop is lock with t.mu held. The document is forgotten as well, unless keep says otherwise.
+// drop is lock with t.mu held. The document is forgotten as well, unless keep says otherwise, or the next look is to read it again.
 func (t *Tenant) drop() {
 	if t.state.Swap(nil) != nil && !t.pinned() {
 		t.ring.unlocked.Add(-1)
@@ -197,8 +197,9 @@ func (t *Tenant) drop() {
 	}
 	t.roots = nil
 	if !t.keep {
-		t.content = nil
-		t.ring.forget(t)
+		if t.keep = t.ring.forget(t); !t.keep {
+			t.content = nil
+		}
 	}
 	t.dropped()
 }
