@@ -44,11 +44,11 @@ async function clientOf(tenant: string, scopes: string): Promise<CofferClient> {
   return new CofferClient(server.origin, { token: stdout.replace('token:', '').trim() });
 }
 
-/** What an operator is told who ends a key that was the primary until just now. */
+/** Returns the error for an operator who ends a key of packages that was the primary until just now. */
 async function endFormer(operation: 'disableKey' | 'destroyKey'): Promise<Record<string, unknown>> {
   const operator = await clientOf('*', 'keys:admin');
   for await (const { tenant, class: name, use, keys } of operator.keysets({ tenant: 'default' })) {
-    if (use === 'storage' || keys.length === 1) continue;
+    if (use !== 'service' || keys.length === 1) continue;
     return failure(operator[operation]({ tenant, use, class: name, key: keys[1]!.id }));
   }
   return {};
