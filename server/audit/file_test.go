@@ -268,7 +268,7 @@ func TestOwnersEyesOnly(t *testing.T) {
 	}))
 }
 
-// TestUnwritable: events are refused, or go unrecorded, until the file can be written. TestNoSpace has the error of a full disk.
+// TestUnwritable: events are refused, or go unrecorded, until the file can be written. TestFullDisk has a full disk.
 func TestUnwritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{Log: quiet})

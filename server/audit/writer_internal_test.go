@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -270,22 +269,6 @@ func TestNobodyWaitsForTheHead(t *testing.T) {
 	require.NoError(t, os.Rename(file+".kept", file))
 	require.NoError(t, w.keeper.note())
 	require.EqualValues(t, 3, head())
-}
-
-// TestNoSpace: the error of a full disk names the reason, and recording resumes when there is space again.
-func TestNoSpace(t *testing.T) {
-	d := &faults{}
-	f, path := startFaulty(t, d, Options{})
-	d.fail(syscall.ENOSPC, 0)
-	err := f.Record(t.Context(), opened)
-	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorContains(t, err, "no space left")
-	require.ErrorIs(t, f.Ready(t.Context()), ErrUnavailable)
-	d.fail(nil, 0)
-	require.NoError(t, f.Record(t.Context(), opened))
-	lines, broken := read(t, path)
-	require.Len(t, lines, 2, "the event, and that events were lost before it")
-	require.Zero(t, broken)
 }
 
 // TestNotedWhenMoved: a file that is moved away before its lines were noted is missed all the same.
