@@ -1,7 +1,11 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -160,5 +164,43 @@ func TestHealthIsOfTheKEKs(t *testing.T) {
 		require.InDelta(t, slowest, float64(r.health.pace.Limit()), 0.01)
 		r.health.note(nil)
 		require.EqualValues(t, recovered, r.health.pace.Limit())
+	})
+}
+
+// What a server cannot follow is in its log once, not with each look. What fails besides is in it too.
+func TestLooksThatFailAreLoggedOnce(t *testing.T) {
+	var lines bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&lines, nil)))
+	logged := func() (n int) {
+		synctest.Wait()
+		defer lines.Reset()
+		return bytes.Count(lines.Bytes(), []byte("\n"))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		store := &feedless{Memory: keystoretest.NewMemory()}
+		r := ringOver(t, store, newFlaky(t))
+		var tenants [2]*Tenant
+		for i := range tenants {
+			var err error
+			tenants[i], err = r.Tenant(t.Context(), fmt.Sprint(i))
+			require.NoError(t, err)
+		}
+		time.Sleep(3500 * time.Millisecond)
+		require.Zero(t, logged())
+		for i := range tenants {
+			keystoretest.Put(t, store, keystore.Keysets, fmt.Sprint(i), []byte("damaged"))
+			time.Sleep(time.Minute)
+			require.Equal(t, 1, logged())
+		}
+		for range 2 {
+			store.fails.Store(true)
+			time.Sleep(time.Minute)
+			require.Equal(t, 1, logged())
+			store.fails.Store(false)
+			time.Sleep(time.Minute)
+			require.Zero(t, logged())
+		}
+		runtime.KeepAlive(tenants)
 	})
 }

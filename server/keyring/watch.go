@@ -42,10 +42,18 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 // feed is how far a keyring has followed the changes of the keystore.
 type feed struct {
 	position keystore.Position
-	pending  map[*Tenant]bool // tenants with a changed document that was not read yet
+	pending  map[*Tenant]bool // tenants with a changed document that was not read yet: true if a failure was logged
+	failing  bool             // the feed could not be read the last time
 	backlog  []*Tenant        // that are reread although no change of theirs is known
 	lost     bool             // changes of the backlog's were missed, so those that cannot be read become pending
 	reread   time.Time        // when the backlog was set last
+}
+
+// changed adds a tenant to the pending ones.
+func (f *feed) changed(t *Tenant) {
+	if _, known := f.pending[t]; !known {
+		f.pending[t] = false
+	}
 }
 
 // look rereads the tenants whose documents changed or are missing. Only unlocked ones are read; others read when they unlock.
@@ -57,22 +65,23 @@ func (r *Keyring) look(ctx context.Context) {
 	r.fresh = map[*Tenant]bool{}
 	r.mu.Unlock()
 	err := r.readFeed(ctx)
-	if err != nil {
+	if err != nil && !r.feed.failing {
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
+	r.feed.failing = err != nil
 	if time.Since(r.feed.reread) >= rereadInterval && len(r.feed.backlog) == 0 {
 		r.feed.backlog, r.feed.lost, r.feed.reread = r.held(), false, time.Now()
 	}
 	r.mu.Lock()
 	for t := range fresh {
 		if err == nil {
-			r.feed.pending[t] = true
+			r.feed.changed(t)
 		} else if len(r.fresh) < r.limit { // which bounds the memory in a long outage
 			r.fresh[t] = true
 		}
 	}
 	for t := range r.missing {
-		r.feed.pending[t] = true
+		r.feed.changed(t)
 	}
 	r.mu.Unlock()
 	changed := make([]*Tenant, 0, len(r.feed.pending))
@@ -116,7 +125,7 @@ func (r *Keyring) readFeed(ctx context.Context) error {
 		r.mu.Lock()
 		for _, c := range changes {
 			if t := r.tenants[c.Name].Value(); c.Kind == keystore.Keysets && t != nil {
-				r.feed.pending[t] = true
+				r.feed.changed(t)
 			}
 		}
 		r.mu.Unlock()
@@ -139,10 +148,13 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) 
 				delete(r.feed.pending, t)
 				return nil
 			}
-			failed = err
 			failures++
+			logged := r.feed.pending[t]
+			if !logged {
+				failed = err
+			}
 			if retry {
-				r.feed.pending[t] = true
+				r.feed.pending[t] = logged || ctx.Err() == nil
 			}
 			return nil
 		})
