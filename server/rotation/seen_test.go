@@ -1,7 +1,9 @@
 package rotation_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,4 +59,40 @@ func TestSeen(t *testing.T) {
 	require.False(t, seen.Fault)
 	seen.Rotations[rotation.Grace] = 7
 	require.Equal(t, 1, s.Seen().Rotations[rotation.Grace], "the caller's copy")
+}
+
+// unreachable is a store of keysets that nothing is read from.
+type unreachable struct {
+	keystore.Store
+	down atomic.Bool
+}
+
+func (u *unreachable) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if u.down.Load() {
+		return nil, keystore.ErrUnavailable
+	}
+	return u.Store.Get(ctx, kind, name)
+}
+
+// What holds Serve up is counted with each look, and in the log once for each of its loops, and for its beginning and end.
+func TestHeldUpIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys := &unreachable{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, store, nil)
+	s.SetLook(time.Millisecond)
+	keys.down.Store(true)
+	var lines bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, slog.New(slog.NewTextHandler(&lines, nil)))
+	}()
+	require.Eventually(t, func() bool { return s.Seen().Errors > 50 }, time.Minute, time.Millisecond)
+	cancel()
+	<-done
+	require.LessOrEqual(t, bytes.Count(lines.Bytes(), []byte("\n")), 7, "%s", lines.Bytes())
 }

@@ -26,7 +26,7 @@ const (
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	uses, indexed := used{}, time.Time{}
 	_, err := r.announceServer(ctx)
-	r.report(ctx, log, err)
+	_ = r.report(ctx, log, err, "")
 	var loops sync.WaitGroup
 	for _, loop := range []struct {
 		interval time.Duration
@@ -53,26 +53,31 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	loops.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	r.report(ctx, log, errors.Join(uses.save(ctx, r), r.leave(ctx)))
+	_ = r.report(ctx, log, errors.Join(uses.save(ctx, r), r.leave(ctx)), "")
 }
 
 // every calls do until ctx ends, the first time after a short while, and again at once while there is more to do.
 func (r *Rotator) every(ctx context.Context, log *slog.Logger, interval time.Duration, do func(context.Context) (more bool, err error)) {
+	logged := ""
 	for wait := min(interval, r.look); sleep(ctx, wait) == nil; {
 		more, err := do(ctx)
-		r.report(ctx, log, err)
+		logged = r.report(ctx, log, err, logged)
 		if wait = interval; more {
 			wait = 0
 		}
 	}
 }
 
-func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error) {
+// report counts an error, and logs it if its text is not that of the last one. It returns the text.
+func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error, last string) string {
 	if err == nil || ctx.Err() != nil {
-		return
+		return ""
 	}
 	r.see(func(seen *Seen) { seen.Errors++ })
-	log.Error("rotation is held up, and is tried again", "error", err)
+	if err.Error() != last {
+		log.Error("rotation is held up, and is tried again", "error", err)
+	}
+	return err.Error()
 }
 
 // Work does what can be done now for all tenants, and reports whether it did something. It is for a process that
