@@ -237,3 +237,26 @@ func TestClocksApartAtStart(t *testing.T) {
 	}
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 }
+
+// A server that died long ago warns of nothing, also if no other one has removed its announcement.
+func TestWarningOfADeadServer(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	other := newSite(t, s.Keystore, store, nil)
+	for range 2 {
+		for _, one := range []*site{s, other} {
+			_, _ = rotation.Announce(one.Rotator, t.Context())
+		}
+	}
+	warnings := func() []string {
+		status, err := s.Status(t.Context(), nil)
+		require.NoError(t, err)
+		return status.Warnings
+	}
+	require.Len(t, warnings(), 2)
+	s.clock.pass(16 * time.Minute)
+	require.Empty(t, warnings())
+}
