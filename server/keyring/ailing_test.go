@@ -167,7 +167,7 @@ func TestHealthIsOfTheKEKs(t *testing.T) {
 	})
 }
 
-// What a server cannot follow is in its log once, not with each look. What fails besides is in it too.
+// A server logs once, not with each look, that it cannot follow a change, and again if another one fails.
 func TestLooksThatFailAreLoggedOnce(t *testing.T) {
 	var lines bytes.Buffer
 	defer slog.SetDefault(slog.Default())
