@@ -447,3 +447,35 @@ func TestMergeIntoShreddedInMemory(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, d.Shredded())
 }
+
+// sluggish is a KEK that takes longer than other tenants wait for one.
+type sluggish struct{ *flaky }
+
+func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
+	select {
+	case <-time.After(2 * joinLimit):
+		return s.flaky.Unwrap(ctx, wrapped, additionalData)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A use of a tenant whose document was made anew waits for the KEK, as any other use does.
+func TestMadeAnewUnderASlowKEK(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, kek := keystoretest.NewMemory(), newFlaky(t)
+		r := ringOver(t, store, sluggish{kek})
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		time.Sleep(3*time.Second + CheckInterval/2) // so that nobody looks between the next steps
+		store.Lose(keystore.Keysets, "tenant")
+		_, err = ringOver(t, store, kek).Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, tenant.Reload(t.Context()))
+		require.NoError(t, works(tenant))
+		d, err := r.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.Len(t, d.Roots(), 2)
+	})
+}

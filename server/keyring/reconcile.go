@@ -24,14 +24,12 @@ func (t *Tenant) Reload(ctx context.Context) error { return t.reload(ctx, nil) }
 func (t *Tenant) reload(ctx context.Context, more roots) error {
 	replaced, err := t.reread(ctx, more)
 	if replaced {
-		ctx, cancel := context.WithTimeout(ctx, joinLimit)
-		defer cancel()
 		_, err = t.unlock(ctx) // joins both documents
 	}
 	return err
 }
 
-// reread is reload. It reports whether the document must be joined with the one in memory, for which the KEKs have to open it:
+// reread is reload without the join. It reports whether the document must be joined with the one in memory, for which the KEKs have to open it:
 // another process made it anew after the one in memory had vanished.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()

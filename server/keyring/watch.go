@@ -141,7 +141,12 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) 
 	group.SetLimit(reloads)
 	for _, t := range tenants {
 		group.Go(func() error {
-			err := t.reload(ctx, nil)
+			replaced, err := t.reread(ctx, nil)
+			if replaced {
+				ctx, cancel := context.WithTimeout(ctx, joinLimit)
+				_, err = t.unlock(ctx) // joins both documents
+				cancel()
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
