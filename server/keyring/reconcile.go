@@ -29,8 +29,8 @@ func (t *Tenant) reload(ctx context.Context, more roots) error {
 	return err
 }
 
-// reread is reload without the join. It reports whether the document must be joined with the one in memory, for which the KEKs have to open it:
-// another process made it anew after the one in memory had vanished.
+// reread is reload without the join. It reports whether the document must be joined with the one in memory, for which the KEKs have
+// to open it: another process made it anew after the one in memory had vanished.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -35,15 +35,15 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 		{announceInterval, r.announceServer},
 		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
 		{dueInterval, func(ctx context.Context) (bool, error) {
-			if time.Since(indexed) < indexInterval {
-				return r.beginDue(ctx)
+			more, failed := r.beginDue(ctx)
+			if more || time.Since(indexed) < indexInterval {
+				return more, failed
 			}
-			err := r.indexDue(ctx)
+			err := r.indexDue(ctx) // after those whose due time is right
 			if err == nil {
 				indexed = time.Now()
 			}
-			more, failed := r.beginDue(ctx)
-			return more, errors.Join(err, failed)
+			return err == nil, errors.Join(failed, err)
 		}},
 		{r.look, r.settleDue},
 		{r.look, r.sweep},
