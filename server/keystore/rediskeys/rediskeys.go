@@ -92,8 +92,11 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 // somebody looks.
 var swapScript = redis.NewScript(`
 local now, old, new = redis.call('GET', KEYS[1]) or '', ARGV[1], ARGV[2]
-if now .. new == '' then redis.call('ZREM', KEYS[3], ARGV[5]) end
-if now ~= old or now .. new == '' then return now == new and 1 or 0 end
+if now == '' and new == '' then
+	redis.call('ZREM', KEYS[3], ARGV[5])
+	return 1
+end
+if now ~= old then return now == new and 1 or 0 end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'id', ARGV[6], 'kind', ARGV[4], 'name', ARGV[5])
 redis.call('ZREM', KEYS[3], ARGV[5])
 if new == '' then
