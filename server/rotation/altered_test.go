@@ -168,3 +168,30 @@ func TestAlteredEnvironment(t *testing.T) {
 		s.work()
 	}
 }
+
+// A record that was begun again keeps the former keys while an entry of its tenant does not open, as any other record does.
+func TestAlteredRecordBesideUnreadable(t *testing.T) {
+	t.Parallel()
+	s, f := faultySite(t, nil)
+	s.fill(10)
+	stale := s.straggler("entry 3", "value 3")
+	s.begin(rotation.Order{})
+	require.Equal(t, rotation.Grace, s.work().State)
+	stale()
+	content, err := s.Keystore.Get(t.Context(), keystore.Rotations, "tenant")
+	require.NoError(t, err)
+	_, err = keystore.Replace(t.Context(), s.Keystore, keystore.Rotations, "tenant", content, []byte("garbled"), s.clock.now().UnixMilli())
+	require.NoError(t, err)
+	_, err = s.Work(t.Context())
+	require.ErrorContains(t, err, "damaged or was altered")
+	f.spoils = "coffer/tenant/cache/entry 3"
+	for range 40 {
+		s.clock.pass(time.Hour)
+		s.work()
+	}
+	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
+	f.spoils = ""
+	s.clock.pass(time.Hour)
+	s.work()
+	s.reads(10)
+}

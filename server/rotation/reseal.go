@@ -184,7 +184,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 		g.Go(func() error {
 			err := v.again(ctx, tries, func() error {
 				_, err := v.r.edit(ctx, owner, func(record *Record) error {
-					if record.ID == "" {
+					if record.ID == "" && len(record.Former) == 0 { // an altered record that is not begun again yet counts later sweeps only
 						return errNothing
 					}
 					record.take(n, v.number)
