@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -66,4 +67,20 @@ func TestDueOfAnotherEnvironment(t *testing.T) {
 		cancel()
 		<-looked
 	}
+}
+
+// An entry of a tenant whose keysets do not exist holds up no sweep, if another environment has a rotation of that name.
+func TestSweepBesideARecordOfAnotherEnvironment(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.SetWait(time.Microsecond)
+	s.fill(10)
+	one, _, err := kv.Get(t.Context(), s.Store, "coffer/tenant/cache/entry 1")
+	require.NoError(t, err)
+	require.NoError(t, kv.Set(t.Context(), s.Store, "coffer/ghost/cache/entry 1", one, time.Hour))
+	_, err = s.Keystore.Swap(t.Context(), keystore.Rotations, "ghost", nil, []byte(`{"tenant":"ghost","environment":"other"}`), 0)
+	require.NoError(t, err)
+	s.begin(rotation.Order{})
+	require.Equal(t, rotation.Grace, s.work().State)
+	require.Equal(t, 10, s.under(10))
 }
