@@ -460,7 +460,7 @@ func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([
 	}
 }
 
-// A use of a tenant whose document was made anew waits for the KEK, as any other use does.
+// A use of a tenant waits for the KEK if another process made the document again, as any other use does.
 func TestMadeAnewUnderASlowKEK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := keystoretest.NewMemory(), newFlaky(t)
@@ -468,7 +468,7 @@ func TestMadeAnewUnderASlowKEK(t *testing.T) {
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		require.NoError(t, works(tenant))
-		time.Sleep(3*time.Second + CheckInterval/2) // so that nobody looks between the next steps
+		time.Sleep(3*time.Second + CheckInterval/2) // so that no look comes between the next steps
 		store.Lose(keystore.Keysets, "tenant")
 		_, err = ringOver(t, store, kek).Tenant(t.Context(), "tenant")
 		require.NoError(t, err)

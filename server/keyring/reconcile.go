@@ -30,7 +30,7 @@ func (t *Tenant) reload(ctx context.Context, more roots) error {
 }
 
 // reread is reload without the join. It reports whether the document must be joined with the one in memory, for which the KEKs have
-// to open it: another process made it anew after the one in memory had vanished.
+// to open it: another process made it again after the one in memory had vanished.
 func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -61,8 +61,8 @@ func (c *changes) Swap(ctx context.Context, kind keystore.Kind, id string, old, 
 	return c.Store.Swap(ctx, kind, id, old, content, due)
 }
 
-// A server that starts corrects no due times that are right, however many keysets are overdue: each write would have all servers read
-// the keyset.
+// A server that starts corrects no due times that are right, however many keysets are overdue: all servers read a keyset again after
+// each write.
 func TestRightDueTimesAreNotWritten(t *testing.T) {
 	t.Parallel()
 	const tenants = 90
