@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -95,8 +96,8 @@ func (k *keeper) tryNote() {
 // that before it is written again.
 func (k *keeper) note() error {
 	sealed, err := readSmall(headPath(k.dir, k.head.From.Chain))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrIrregular) {
-		return err // no proof that it is lost: file descriptors may have run out
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return err // no proof that it is lost: file descriptors have run out
 	}
 	lost := err != nil || !bytes.Equal(sealed, k.sealed)
 	if lost && !k.missed {

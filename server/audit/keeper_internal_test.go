@@ -72,6 +72,18 @@ func TestNoDescriptorsIsNoAlteration(t *testing.T) {
 	require.Zero(t, altered(t, path))
 }
 
+// A head that cannot be opened for what stands in its place was taken away, and is written again.
+func TestHeadOfAnotherKind(t *testing.T) {
+	f, path := startUnkept(t)
+	head := filepath.Join(path, "1", "head")
+	require.NoError(t, os.Remove(head))
+	require.NoError(t, os.Symlink(filepath.Base(head), head)) // to itself
+	require.NoError(t, f.keeper.note())
+	require.Equal(t, 1, altered(t, path))
+	_, err := ReadHead(path, testKey)
+	require.NoError(t, err)
+}
+
 // The entries of a page hold their own bytes, not the blocks of the files that they were read from.
 func TestPageHoldsItsLinesAlone(t *testing.T) {
 	f, path := startUnkept(t)
