@@ -20,7 +20,6 @@ import (
 	"crypto/rand"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -79,12 +78,11 @@ type Rotator struct {
 	wait   time.Duration // firstWait
 	killed bool          // of a test: leases are not released
 
-	swept atomic.Bool // this process ended a sweep: the tenants that wait for it are to be looked at
-
-	mu      sync.Mutex
-	seen    Seen
-	heard   map[string]heard // leases and announcements of others, by what they are about
-	reasons []string         // why this process destroys no key, as of its last announcement
+	mu       sync.Mutex
+	seen     Seen
+	heard    map[string]heard // leases and announcements of others, by what they are about
+	released []string         // tenants whose rotations go on because of a sweep that this process ended
+	reasons  []string         // why this process destroys no key, as of its last announcement
 }
 
 // New returns a Rotator.

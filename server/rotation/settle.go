@@ -100,46 +100,17 @@ func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) error
 	return nil
 }
 
-// settleDue looks at rotations that are due, and, after a sweep that this process ended, at those that go on because of it.
-func (r *Rotator) settleDue(ctx context.Context) (more bool, failed error) {
-	if r.swept.Swap(false) {
-		failed = r.settleSwept(ctx)
-	}
-	names, err := r.Keystore.Due(ctx, keystore.Rotations, r.now(), dueBatch)
-	if err == nil {
+// settleDue looks at rotations that are due, and at those that go on because of a sweep that this process ended.
+func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
+	r.mu.Lock()
+	names := r.released
+	r.released = nil
+	r.mu.Unlock()
+	_, _, failed := r.each(ctx, keystore.Rotations, names, r.settleOne) // or at their due time, if this process ends
+	if names, err = r.Keystore.Due(ctx, keystore.Rotations, r.now(), dueBatch); err == nil {
 		_, more, err = r.each(ctx, keystore.Rotations, names, r.settleOne)
 	}
 	return more, errors.Join(failed, err)
-}
-
-// settleSwept looks once at each rotation that waited for the sweep and goes on now. The others wait for their due time.
-func (r *Rotator) settleSwept(ctx context.Context) (failed error) {
-	sweep, err := r.Sweep(ctx)
-	if err != nil {
-		r.swept.Store(true) // the next look begins again
-		return err
-	}
-	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
-		if err != nil && document.Err == nil {
-			r.swept.Store(true)
-			return errors.Join(failed, err)
-		}
-		record, err := r.parse(ctx, document.Name, document.Content)
-		if err != nil {
-			continue // it is reported when it is due
-		}
-		n := decide(record, sweep, r.now())
-		if record.Next > r.now()+sweep.pause() || len(n.destroy) == 0 && !n.requests(sweep) && (n.state != Done || record.Ended > 0) {
-			continue
-		}
-		_, _, err = r.each(ctx, keystore.Rotations, []string{document.Name}, r.settleOne)
-		failed = errors.Join(failed, err)
-		if sweep, err = r.Sweep(ctx); err != nil {
-			r.swept.Store(true)
-			return errors.Join(failed, err)
-		}
-	}
-	return failed
 }
 
 func (r *Rotator) settleOne(ctx context.Context, name string) error {

@@ -74,16 +74,16 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 }
 
 func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Record, error) {
-	var other struct{ Environment string }
-	if json.NewDecoder(bytes.NewReader(content)).Decode(&other) == nil && other.Environment != r.Environment {
-		if _, err := r.Ring.Document(ctx, tenant); err != nil { // else the record was altered
-			return nil, keyring.ErrEnvironment
-		}
-	}
 	record := &Record{}
 	err := r.open(ctx, keystore.Rotations, tenant, content, record)
 	if err == nil && record.Tenant != tenant {
 		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), errAltered)
+	}
+	var other struct{ Environment string }
+	if errors.Is(err, errAltered) && json.NewDecoder(bytes.NewReader(content)).Decode(&other) == nil && other.Environment != r.Environment {
+		if _, missing := r.Ring.Document(ctx, tenant); missing != nil { // else the record was altered
+			err = keyring.ErrEnvironment
+		}
 	}
 	return record, err
 }

@@ -175,7 +175,7 @@ func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) 
 		return false, nil
 	}
 	s.end(topology, apart, r.now())
-	states, err := r.count(ctx, s)
+	states, released, err := r.count(ctx, s)
 	if err != nil {
 		return false, err
 	}
@@ -187,30 +187,42 @@ func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) 
 		return nil
 	})
 	if err == nil {
-		r.swept.Store(true)
+		r.mu.Lock()
+		r.released = append(r.released, released...)
+		r.mu.Unlock()
 		r.seeSweep(ended)
 	}
 	return err == nil, err
 }
 
-// count counts tenants by the state of their rotation. It looks at those that a clock far ahead postponed.
-func (r *Rotator) count(ctx context.Context, s *Sweep) (map[State]int, error) {
-	states := map[State]int{}
-	latest := r.now() + (r.Ring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
+// count counts tenants by the state of their rotation at the end of a sweep, and lists those whose rotations go on because of it. It
+// looks at those that a clock far ahead postponed.
+func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
+	states = map[State]int{}
+	now := r.now()
+	latest := now + (r.Ring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
 		if err != nil && document.Err == nil {
-			return nil, err
+			return nil, nil, err
 		}
 		record, err := r.parse(ctx, document.Name, document.Content)
 		if err != nil {
-			continue // Record reports a damaged record
+			continue // it is reported when it is due
 		}
 		if record.Next > latest {
-			_ = r.postpone(ctx, keystore.Rotations, record.Tenant, r.now()) // counted by the next sweep, if it fails
+			_ = r.postpone(ctx, keystore.Rotations, record.Tenant, now) // counted by the next sweep, if it fails
 		}
-		if state := decide(record, s, r.now()).state; state != Idle {
-			states[state]++
+		n := decide(record, s, now)
+		if n.state != Idle {
+			states[n.state]++
+		}
+		asks := n.requests(s)
+		if record.Next <= now+s.pause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
+			released = append(released, record.Tenant)
+			if asks { // one tenant's request serves all
+				s.request(n.sweep, n.full)
+			}
 		}
 	}
-	return states, nil
+	return states, released, nil
 }
