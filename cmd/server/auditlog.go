@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -152,6 +153,20 @@ func requireLogGone(c *config.Config) error {
 	return nil
 }
 
+// placeLog moves a log to a path where no directory is, or one without a log. It removes no log that another process has just begun.
+func placeLog(made, path string) error {
+	err := durable.Sweep(path)
+	for _, empty := range []string{filepath.Join(path, "lock"), path} { // a directory is removed only if it is empty
+		if e := os.Remove(empty); err == nil && !errors.Is(e, fs.ErrNotExist) {
+			err = e
+		}
+	}
+	if err == nil {
+		err = durable.Rename(made, path)
+	}
+	return err
+}
+
 // beginAudit begins another log in a directory of its own, and moves it to its place once it has its first line. A kill
 // before that leaves a log that is gone, and the command can be run again.
 func beginAudit(cmd *cobra.Command) (err error) {
@@ -189,7 +204,7 @@ func beginAudit(cmd *cobra.Command) (err error) {
 		err = requireLogGone(&c) // another process can have begun one in the meantime
 	}
 	if err == nil {
-		err = errors.Join(os.RemoveAll(auditPath(&c)), durable.Rename(made, auditPath(&c))) // nothing but a lock is there
+		err = placeLog(made, auditPath(&c))
 	}
 	if err != nil {
 		return err
