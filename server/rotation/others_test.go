@@ -8,11 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // Tenants whose keysets or rotations cannot be read delay no other's rotation, though they are due before it.
@@ -56,4 +58,26 @@ func TestDueOfRemovedDocuments(t *testing.T) {
 	before := s.primaries()
 	s.clock.pass(25 * time.Hour)
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
+}
+
+// A tenant whose keyset is damaged does not hold up the sweeps that others wait for.
+func TestSweepsBesideADamagedKeyset(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	damaged, err := s.Ring.Tenant(t.Context(), "damaged")
+	require.NoError(t, err)
+	_, err = damaged.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	for _, tenant := range []string{"damaged", "tenant"} {
+		_, err = s.Begin(t.Context(), tenant, rotation.Order{})
+		require.NoError(t, err)
+	}
+	require.Equal(t, rotation.Grace, s.work().State)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	keystoretest.Put(t, s.Keystore, keystore.Keysets, "damaged", []byte("damaged"))
+	for range 10 {
+		_, _ = s.Work(t.Context())
+	}
+	require.Equal(t, rotation.Done, s.record().State)
 }

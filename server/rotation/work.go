@@ -199,7 +199,7 @@ func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) 
 // looks at those that a clock far ahead postponed.
 func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
 	states = map[State]int{}
-	now := r.now()
+	now, asking := r.now(), 0
 	latest := now + (r.Ring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
 		if err != nil && document.Err == nil {
@@ -219,7 +219,10 @@ func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, re
 		asks := n.requests(s)
 		if record.Next <= now+s.pause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
 			released = append(released, record.Tenant)
-			if asks { // one tenant's request serves all
+			if asks {
+				asking++
+			}
+			if asks && asking%dueBatch == 0 { // one request serves all, but some tenants may have keysets that cannot be read
 				s.request(n.sweep, n.full)
 			}
 		}
