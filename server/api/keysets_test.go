@@ -310,12 +310,12 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	}
 	require.Equal(t, 1, asked)
 	require.Positive(t, made)
-	keystoretest.Put(t, s.keys, keystore.Rotations, "default", []byte(`{"environment":"other"}`))
-	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.rotator.Keystore = keystoretest.Faulty(s.keys, func(keystoretest.Write) keystoretest.Fault { return keystoretest.FailBefore })
+	s.do("POST", "/v1/keys:rotate?tenant=default&compromised=true", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	all := s.audit.take()
 	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")
 	s.audit.fail(audit.ErrUnavailable)
-	s.do("POST", "/v1/keys:rotate?tenant=default", nil, "Authorization", operator).refused(t, "audit_unavailable")
+	s.do("POST", "/v1/keys:rotate?tenant=default&compromised=true", nil, "Authorization", operator).refused(t, "audit_unavailable")
 }
 
 // Where values are stored in the clear there are no keys to rotate.
