@@ -93,8 +93,8 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 	return audit.NewKey(key), nil
 }
 
-// system returns the environment's own keys, which it makes if there are no keysets at all. An audit log, of this host or
-// another one, is under those that were: it returns errLogKey or errSystem.
+// system returns the environment's own keys. It makes them only in an empty keystore: otherwise the audit log, of this host or
+// another one, is under earlier ones, and system returns errLogKey or errSystem.
 func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, error) {
 	used, err := audit.InUse(auditPath(c))
 	if err != nil {

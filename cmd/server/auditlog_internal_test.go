@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A log takes the place of a lock and of what a kill left, and not of another log, which a process began after the last look.
+// A log replaces a lock and temporary files of a killed process. It does not replace another log that a process began after the last
+// look.
 func TestPlaceLog(t *testing.T) {
 	for name, c := range map[string]struct {
 		files []string

@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/rotation"
 )
 
@@ -57,10 +56,15 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 		}
 	})()
 	draw := progress(out, "re-encrypt")
-	heard := &announcements{}
+	warned := false
 	for {
-		if rotator.Store == nil && heard.stopped(ctx, rotator) {
-			fmt.Fprintln(out, "no server works on the rotation: start one. Servers continue the rotation, so this command can be interrupted")
+		if rotator.Store == nil {
+			quiet, err := rotator.Quiet(ctx)
+			alone := err == nil && quiet >= silence
+			if alone && !warned {
+				fmt.Fprintln(out, "no server works on the rotation: start one. Servers continue the rotation, so this command can be interrupted")
+			}
+			warned = alone
 		}
 		left, scanned, total, err := fresh(ctx, rotator, tenants)
 		if ctx.Err() != nil {
@@ -79,32 +83,6 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 			return errUnwatched
 		}
 	}
-}
-
-// announcements are those of the servers, as watch saw them last.
-type announcements struct {
-	content string
-	since   time.Time // of the last change
-	told    bool
-}
-
-// stopped reports, once until the next change, that no announcement has changed for a while. Clocks of servers do not matter.
-func (a *announcements) stopped(ctx context.Context, rotator *rotation.Rotator) bool {
-	var content strings.Builder
-	for document, err := range keystore.All(ctx, rotator.Keystore, keystore.Servers) {
-		if err != nil && document.Err == nil {
-			return false
-		}
-		content.Write(document.Content)
-	}
-	if now := content.String(); a.since.IsZero() || now != a.content {
-		*a = announcements{content: now, since: time.Now()}
-	}
-	if a.told || time.Since(a.since) < silence {
-		return false
-	}
-	a.told = true
-	return true
 }
 
 func wait(ctx context.Context) error {

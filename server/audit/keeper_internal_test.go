@@ -72,7 +72,7 @@ func TestNoDescriptorsIsNoAlteration(t *testing.T) {
 	require.Zero(t, altered(t, path))
 }
 
-// A head that cannot be opened for what stands in its place was taken away, and is written again.
+// If something that cannot be opened stands in the place of the head, the head was taken away, and is written again.
 func TestHeadOfAnotherKind(t *testing.T) {
 	f, path := startUnkept(t)
 	head := filepath.Join(path, "1", "head")

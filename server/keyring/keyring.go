@@ -93,6 +93,8 @@ type Keyring struct {
 	missing map[*Tenant]error               // their documents vanished, and could not be written back yet for this reason
 	fresh   map[*Tenant]bool                // their documents were read or written since the last look
 	system  *Tenant                         // the system document's
+	begun   time.Time                       // monotonic times count from it
+	clock   atomic.Pointer[moment]          // at most clockInterval behind; nil after Close
 
 	ctx    context.Context // ends when the keyring is closed
 	cancel context.CancelFunc
@@ -149,6 +151,9 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		option(r)
 	}
 	r.calls = semaphore.NewWeighted(r.atOnce)
+	r.begun = time.Now()
+	r.readClock(r.ctx)
+	r.active.Go(func() { every(r.ctx, clockInterval, r.readClock) })
 	r.active.Go(func() { every(r.ctx, CheckInterval, r.look) })
 	r.active.Go(func() { every(r.ctx, CheckInterval, r.probe) })
 	return r, nil
@@ -161,6 +166,7 @@ func (r *Keyring) Close() {
 	r.cancel() // not while work begins
 	r.mu.Unlock()
 	r.active.Wait()
+	r.clock.Store(nil)
 	for _, t := range r.held() {
 		t.lock()
 	}

@@ -66,8 +66,8 @@ func (t *Tenant) reread(ctx context.Context, more roots) (replaced bool, err err
 	return false, err
 }
 
-// lacksLines reports whether a document has none of the roots and keys of a line that another one has. Changes of a document
-// replace roots, but keep their lines.
+// lacksLines reports whether a line of the document that was is missing from the present content. Changes of a document replace
+// roots, but keep their lines.
 func (r *Keyring) lacksLines(owner string, content, was []byte) bool {
 	d, err := r.parse(owner, content)
 	former, e := r.parse(owner, was)

@@ -112,14 +112,12 @@ func (t *Tenant) spend(s *unlocked) bool {
 	if !s.used.Load() {
 		s.used.Store(true)
 	}
-	return !t.expired(s) && (t.ring.uses == 0 || t.pinned() || s.left.Add(-1) >= 0)
+	return !t.expired(s, t.ring.lately()) && (t.ring.uses == 0 || t.pinned() || s.left.Add(-1) >= 0)
 }
 
-// expired reports whether the time of keys is over. The monotonic clock stands still while a machine is suspended, and
-// the other one can be set back, so the one that has come further counts.
-func (t *Tenant) expired(s *unlocked) bool {
-	now := time.Now()
-	return !t.pinned() && max(now.Sub(s.since), now.Round(0).Sub(s.since.Round(0))) >= t.ring.ttl
+// expired reports whether the time of keys is over at a moment.
+func (t *Tenant) expired(s *unlocked, at moment) bool {
+	return !t.pinned() && at.since(s.since) >= t.ring.ttl
 }
 
 // pinned reports whether the keys stay in memory until the keyring is closed: those of the system document.

@@ -15,7 +15,7 @@ import (
 // unlocked is a tenant's keys in memory, as a document has them.
 type unlocked struct {
 	*Vault
-	since    time.Time    // when the KEKs were asked for the roots
+	since    moment       // when the KEKs were asked for the roots
 	used     atomic.Bool  // since then
 	left     atomic.Int64 // of uses, if the keyring bounds them
 	counters [format.Uses + 1][classify.PHI + 1]*counter
@@ -59,7 +59,7 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 // land has the KEKs open the roots of the tenant's document, which it makes for a new tenant, and makes the keys the current ones.
 func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
 	for {
-		begun := time.Now()
+		begun := t.ring.now()
 		d, _, err := t.ring.read(ctx, t.id)
 		if err == nil && d == nil {
 			if err = t.restore(ctx); errors.Is(err, ErrNoTenant) {
@@ -91,7 +91,7 @@ func (t *Tenant) land(ctx context.Context) (*unlocked, error) {
 
 // adopt reconciles the document and makes its keys the current ones, under roots that were opened at a time. It returns errRoots
 // if there are keys under others. t.mu must be held.
-func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unlocked, error) {
+func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlocked, error) {
 	d, err := t.reconcile(ctx, opened)
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since time.Time) (*unl
 		}
 	}
 	former := t.state.Load()
-	if former != nil && former.since.Equal(since) {
+	if former != nil && former.since == since {
 		s.used.Store(former.used.Load())
 		s.left.Store(former.left.Load())
 	} else { // those that were unlocked together are not renewed together
@@ -139,7 +139,7 @@ func (t *Tenant) tick() {
 		return
 	}
 	again := t.ring.ttl / retries
-	if (s.used.Load() || t.pinned()) && !t.expired(s) {
+	if (s.used.Load() || t.pinned()) && !t.expired(s, t.ring.now()) {
 		if t.ring.health.spare() && t.ring.calls.TryAcquire(1) {
 			_, err := t.land(ctx)
 			t.ring.calls.Release(1)
@@ -155,14 +155,14 @@ func (t *Tenant) tick() {
 		return
 	}
 	defer t.mu.Unlock()
-	if now := t.state.Load(); now == nil || !now.since.Equal(s.since) {
+	if now := t.state.Load(); now == nil || now.since != s.since {
 		return // they were dropped, or unlocked again
 	}
-	if t.expired(s) {
+	if t.expired(s, t.ring.now()) {
 		t.drop()
 		return
 	}
-	if left := t.ring.ttl - time.Since(s.since); !t.pinned() { // more often towards the end
+	if left := t.ring.ttl - t.ring.now().since(s.since); !t.pinned() { // more often towards the end
 		again = min(again, left/4)
 	}
 	t.wait(max(again/2+rand.N(max(again, 2)/2), time.Second))

@@ -85,6 +85,22 @@ func (r *Rotator) putServer(ctx context.Context, content []byte) error {
 	return err
 }
 
+// Quiet returns for how long no server of the environment has announced itself, since this process first asked. Clocks of servers do not matter.
+func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
+	var all []byte
+	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
+		if err != nil && document.Err == nil {
+			return 0, err
+		}
+		var s server
+		if json.Unmarshal(document.Content, &s) == nil && s.Environment == r.Environment {
+			all = append(all, document.Content...)
+		}
+	}
+	same, _ := r.hear("all servers", string(all))
+	return same, nil
+}
+
 // Apart returns an error if this server may destroy no key, as of its last look: it did not find the announcements of all others
 // in its cache, or their clocks are far from its own. It reads nothing.
 func (r *Rotator) Apart(context.Context) error {

@@ -9,9 +9,9 @@ import (
 )
 
 // Merge joins two documents of one owner into a new one. It chooses whole records and computes nothing, so it needs no
-// key. It is commutative, associative and idempotent: devices that exchange documents in any order end with the same one.
-// It is not associative if one id names slots of several roots, or if a key is of a later generation than the primary of its
-// line, which no writer makes. It returns ErrInvalid for documents of different owners or environments, and if the joined
+// key. It is commutative and idempotent. It is associative, too, unless one id names slots of several roots, or a key is of a later
+// generation than the primary of its line; no writer makes such documents. So devices that exchange documents in any order end with
+// the same one. It returns ErrInvalid for documents of different owners or environments, and if the joined
 // document would break a rule, and ErrTooLarge if it would be over a limit.
 //
 // It does not verify. A caller that has the keys verifies both documents before, and moves keys that are left under

@@ -66,7 +66,7 @@ func copies(count int, record []byte, idEnd int) vectors.Run {
 	return vectors.Run{Hex: record, Count: count, At: idEnd - 2}
 }
 
-// ofSide marks the id of a record, so that a document has none of another side's.
+// ofSide marks the id of a record, so that the documents of two sides share no id.
 func ofSide(side byte, record []byte) []byte { return slices.Concat([]byte{side}, record[1:]) }
 
 func manySlots(count int, side byte, wrapped int) []vectors.Run {
@@ -88,7 +88,7 @@ func manyShreds(count int, side byte) []vectors.Run {
 	return runs(count, vectors.Run{Hex: ofSide(side, someShred(0)), Count: count, At: 14})
 }
 
-// manyKeys is a keyset of one line, whose primary is the first key.
+// manyKeys is a keyset of one line. Its first key is the primary.
 func manyKeys(count int, side byte) []vectors.Run {
 	id := format.KeyID(ofSide(side, make([]byte, format.KeyIDSize)))
 	p := envelope.Primary{Root: rootIn(0, 1), Epoch: 1, KeyID: id, MAC: [envelope.MACSize]byte{1}}

@@ -32,8 +32,8 @@ type Secret struct {
 
 var slotOf = map[string]byte{"passphrase": passwordSlot, "master-key": masterKeySlot, "kms": kmsSlot}
 
-// Unlock is section 6 for a reader that has several secrets. The environment is the reader's own; empty if it has none. Without
-// a key of shred records it ignores them.
+// Unlock is section 6 for a reader that has several secrets. The environment is the reader's own, and may be empty. If shredKey is
+// nil, Unlock ignores shred records.
 func (r *DocumentReader) Unlock(d *Document, secrets []Secret, environment string, shredKey []byte) (u *Unlocked, code Code) {
 	code = refusal(func() {
 		r.must(environment == "" || d.Environment == environment, invalid, "environment of the reader")
@@ -139,7 +139,7 @@ func (r *DocumentReader) openSlot(s *record, d *Document, secret Secret) (string
 
 func keyIDOf(key []byte) string { return string(derive(key, nil, "coffer/v1 key id")) }
 
-// binding is section 5; what follows the owner is given.
+// binding is section 5. rest is everything after the owner.
 func binding(d *Document, rest string) string {
 	return string(sized(sized(sized(nil, []byte("coffer/v1 wrapped key")), []byte(d.Environment)), []byte(d.Owner))) + rest
 }
