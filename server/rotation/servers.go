@@ -131,8 +131,8 @@ func (r *Rotator) apart(ctx context.Context) string {
 	return apartText(reasons)
 }
 
-// apartFrom returns a reason for each live server that this process does not find in its cache, or whose clock is far from its own.
-// It removes the announcements of dead ones.
+// apartFrom returns a reason for each live server that is not in this process's cache, or has a clock far from its own. It removes the
+// announcements of dead ones.
 func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 	var live []server
 	var keys []string
