@@ -326,7 +326,7 @@ func TestMadeAnewUnderASlowKEK(t *testing.T) {
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		require.NoError(t, works(tenant))
-		time.Sleep(3*time.Second + CheckInterval/2) // so that no look comes between the next steps
+		time.Sleep(3*time.Second + CheckInterval/2) // the next steps fit between two looks
 		store.Lose(keystore.Keysets, "tenant")
 		_, err = ringOver(t, store, kek).Tenant(t.Context(), "tenant")
 		require.NoError(t, err)

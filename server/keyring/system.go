@@ -119,7 +119,7 @@ func (r *Keyring) shredKeys(ctx context.Context) ([]*secret.Key, error) {
 // other implementation reads those documents.
 const labelState = "coffer/v1 state mac"
 
-// SignState returns the MAC of a document that is not a keyset, under a key of the system document, which is made if there is none.
+// SignState returns the MAC of a document that is not a keyset, under a key of the system document. It makes the key if it is missing.
 func (r *Keyring) SignState(ctx context.Context, document []byte) ([]byte, error) {
 	key, err := r.shredKey(ctx)
 	if err != nil {

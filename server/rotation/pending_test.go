@@ -63,7 +63,7 @@ func (o *slow) Swap(ctx context.Context, kind keystore.Kind, id string, old, con
 	return o.Store.Swap(ctx, kind, id, old, content, due)
 }
 
-// A change that takes a while, beside a server whose clock is almost a minute ahead, is no forgotten order.
+// The order of a slow change is kept, although the clock of another server is almost a minute ahead.
 func TestSlowChangeBesideAnotherClock(t *testing.T) {
 	t.Parallel()
 	store, err := sqlitekv.Open(t.TempDir(), nil)
