@@ -47,8 +47,7 @@ func TestSeen(t *testing.T) {
 
 	keys.broken.Store(true)
 	s.clock.pass(91 * 24 * time.Hour)
-	s.serve(func() bool { return s.Seen().Overdue > 0 })
-	require.NotZero(t, s.Seen().Errors)
+	s.serve(func() bool { return s.Seen().Overdue > 0 && s.Seen().Errors > 0 })
 	keys.broken.Store(false)
 	s.clock.pass(2 * time.Minute)
 	s.serve(func() bool { return s.Seen().Rotations[rotation.Grace] == 1 && !s.Seen().Working })
