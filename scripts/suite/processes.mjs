@@ -12,6 +12,8 @@ export const MARK = 'TEST_RUN_MARK';
 /** How long processes that were told to end may take. */
 const GRACE_MS = 10_000;
 const INTERVAL_MS = 100;
+/** How many looks in a row must find no process. */
+const LOOKS = 3;
 
 let guardian;
 
@@ -45,11 +47,14 @@ export async function run(command, args, { line, env: more, grace = GRACE_MS } =
   return { status: signal ?? code, left };
 }
 
-/** Waits for the processes of a session, or with a mark, to end, and kills those that do not. */
+/**
+ * Waits for the processes of a session, or with a mark, to end, and kills those that do not. One look that finds none
+ * proves nothing: a process has no environment while it becomes another program, and a list of processes can miss one that has just begun.
+ */
 async function endLeft(session, mark, grace) {
   const deadline = Date.now() + grace;
   let left = marked(session, mark);
-  while (left.length > 0 && Date.now() < deadline) {
+  for (let none = 0; none < LOOKS && Date.now() < deadline; none = left.length === 0 ? none + 1 : 0) {
     await sleep(INTERVAL_MS);
     left = marked(session, mark);
   }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { GoTests } from './gotest.mjs';
-import { run } from './processes.mjs';
+import { MARK, run } from './processes.mjs';
 import { Results } from './results.mjs';
 import { countVitest } from './vitest.mjs';
 
@@ -62,9 +62,17 @@ test('a process that a test leaves is ended and named', async () => {
 });
 
 test('a process that left the session is found by its mark', async () => {
-  const { left, status } = await run('sh', ['-c', 'setsid sleep 1000 & exit 3'], { grace: 500 });
+  const untilItSleeps = 'until grep -q sleep /proc/$!/comm; do sleep 0.01; done';
+  const { left, status } = await run('sh', ['-c', `setsid sleep 1000 & ${untilItSleeps}; exit 3`], { grace: 500 });
   expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
   expect(status).toBe(3);
+});
+
+test('a process that shows its mark late is found', async () => {
+  // Without an environment for a moment, as every process between two programs.
+  const script = `mark=$${MARK}; setsid env -i ${MARK}_LATE=$mark sh -c 'sleep 0.05; ${MARK}=$${MARK}_LATE exec sleep 1000' & until ! grep -qz ^${MARK}= /proc/$!/environ; do sleep 0.005; done; exit 3`;
+  const { left } = await run('sh', ['-c', script], { grace: 1000 });
+  expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
 });
 
 test('what a killed runner started is ended', async () => {
