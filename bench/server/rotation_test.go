@@ -71,7 +71,7 @@ func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	owner, err := ring.Tenant(b.Context(), tenant)
 	require.NoError(b, err)
 	r.cache = cache.New(store, seal.NewSealer(owner))
-	r.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: keys, Environment: "bench", Store: store, Audit: unrecorded{}, Rate: rate})
+	r.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Rate: rate})
 	value := newValue(1 << 10)
 	for i := range rotated {
 		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, ttl, nil))

@@ -56,7 +56,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before = settled()
 	f.ring = open(t, f.store)
 	f.rotator = rotation.New(rotation.Options{
-		Ring: f.ring, Keystore: f.store, Environment: environment, Store: rediskv.New(client), Audit: unrecorded{}, Age: age, Uses: 1 << 30,
+		Ring: f.ring, Keystore: f.store, Store: rediskv.New(client), Audit: unrecorded{}, Age: age, Uses: 1 << 30,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan struct{})

@@ -54,7 +54,7 @@ func TestSweep(t *testing.T) {
 	t.Logf("wrote %d entries in %s", entries, time.Since(began))
 
 	rotator := rotation.New(rotation.Options{
-		Ring: ring, Keystore: keys, Environment: environment, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
+		Ring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
 	})
 	loop := time.Duration(math.MaxInt64)
 	// rotate returns how long the sweep for a number of tenants takes, the least of a few rounds. A plain loop comes before each.

@@ -29,7 +29,7 @@ func TestWatchReadsOneTenant(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
-	rotator := rotation.New(rotation.Options{Ring: ring, Keystore: memory, Environment: "test", Store: store, Audit: audit.Discard, Grace: time.Hour})
+	rotator := rotation.New(rotation.Options{Ring: ring, Keystore: memory, Store: store, Audit: audit.Discard, Grace: time.Hour})
 	var tenants []string
 	for i := range 100 {
 		id := fmt.Sprint(i)

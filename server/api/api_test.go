@@ -94,7 +94,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	var trail *audit.Reader
 	s.trail, trail = openTrail(t, dir)
 	s.rotator = rotation.New(rotation.Options{
-		Ring: s.ring, Keystore: s.keys, Environment: "test", Store: store, Audit: &s.audit, Age: rotationAge, Grace: time.Hour,
+		Ring: s.ring, Keystore: s.keys, Store: store, Audit: &s.audit, Age: rotationAge, Grace: time.Hour,
 	})
 	options := api.Options{
 		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit, Trail: trail,

@@ -85,7 +85,8 @@ func (r *Keyring) DocumentsOf(ctx context.Context, ids []string) map[string]*env
 	return found
 }
 
-// Documents returns the keyset documents of all tenants of this environment. A damaged one is an error, and others follow it.
+// Documents returns the keyset documents of all tenants. One that is damaged, or labelled with another environment, is an error, and
+// others follow it.
 func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
 		for document, err := range keystore.All(ctx, r.store, keystore.Keysets) {
@@ -97,9 +98,8 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 	}
 }
 
-// Page returns the keyset documents of the first tenants of this environment, at most limit, after a place that an earlier page
-// returned, in an order that stays the same; and the place to go on from, empty after the last page. It reads no more documents
-// than it returns, except those of other environments.
+// Page returns the keyset documents of the first tenants, at most limit, after a place that an earlier page returned, in an order
+// that stays the same; and the place to go on from, empty after the last page. It reads no more documents than it returns.
 func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
 		documents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
@@ -122,16 +122,12 @@ func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*en
 	}
 }
 
-// ofTenant reads a listed document. It returns nil for the system document and for one of another environment.
+// ofTenant reads a listed document. It returns nil for the system document.
 func (r *Keyring) ofTenant(ctx context.Context, document keystore.Document, err error) (*envelope.Document, error) {
 	if err != nil || document.Name == systemID && document.Err == nil {
 		return nil, err
 	}
-	d, err := r.parseShreds(ctx, document)
-	if errors.Is(err, ErrEnvironment) {
-		return nil, nil
-	}
-	return d, err
+	return r.parseShreds(ctx, document)
 }
 
 func (r *Keyring) where(owner string) string { return r.store.Where(keystore.Keysets, owner) }

@@ -77,7 +77,7 @@ func newSite(t *testing.T) *site {
 	s.cache = cache.New(s.store, seal.NewSealer(s.tenant))
 	s.Keys = lifecycle.New(lifecycle.Options{
 		Rotator: rotation.New(rotation.Options{
-			Ring: s.ring, Keystore: keys, Environment: "test", Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
+			Ring: s.ring, Keystore: keys, Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
 		}),
 		Audit: &s.log, Operation: "keys test",
 	})

@@ -304,6 +304,25 @@ func TestRestoreBesideDamage(t *testing.T) {
 	openAll(t, s.a(), all, "")
 }
 
+// A keyset whose label was altered in the store is not left out of a backup in silence.
+func TestBackupBesideAnotherLabel(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 3)
+	label := func(from, to string) {
+		content, err := s.store().Get(t.Context(), keystore.Keysets, "tenant-1")
+		require.NoError(t, err)
+		require.Contains(t, string(content), from)
+		keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", bytes.Replace(content, []byte(from), []byte(to), 1))
+	}
+	label("test", "tesu")
+	_, err := s.a().Backup(t.Context(), into(io.Discard))
+	require.ErrorIs(t, err, keyring.ErrEnvironment)
+	require.ErrorContains(t, err, s.store().Where(keystore.Keysets, "tenant-1"))
+	label("tesu", "test")
+	_, err = s.a().Backup(t.Context(), into(io.Discard))
+	require.NoError(t, err)
+}
+
 // tenantsIn counts the documents of a vector but for the system document.
 func tenantsIn(v vectors.Backup) (n int) {
 	for _, name := range v.Documents {

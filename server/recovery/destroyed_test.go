@@ -21,7 +21,7 @@ import (
 // keys is who disables and destroys keys by hand, an hour after the last rotation.
 func keys(r *recovery.Recovery) *lifecycle.Keys {
 	later := func() time.Time { return time.Now().Add(r.Ring.TTL() + 2*rotation.Margin) }
-	rotator := rotation.New(rotation.Options{Ring: r.Ring, Keystore: r.Store, Environment: "test", Audit: r.Audit, Now: later})
+	rotator := rotation.New(rotation.Options{Ring: r.Ring, Keystore: r.Store, Audit: r.Audit, Now: later})
 	return lifecycle.New(lifecycle.Options{Rotator: rotator, Audit: r.Audit})
 }
 

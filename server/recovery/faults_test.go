@@ -62,7 +62,7 @@ func (w *world) hand(store keystore.Store) *hand {
 	w.rings = append(w.rings, ring)
 	h := &hand{Recovery: &recovery.Recovery{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log}}
 	later := func() time.Time { return time.Now().Add(ring.TTL() + 2*rotation.Margin) }
-	h.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: store, Environment: "test", Audit: w.log, Now: later})
+	h.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: store, Audit: w.log, Now: later})
 	h.keys = lifecycle.New(lifecycle.Options{Rotator: h.rotator, Audit: w.log})
 	return h
 }

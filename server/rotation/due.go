@@ -39,17 +39,17 @@ func rest(s *envelope.Keyset) time.Duration {
 	return n * n * time.Minute
 }
 
-// indexDue corrects the due times of keysets that are due: the index has the age that the process was configured with that
-// wrote the keysets last, and a process without an age writes none. It reads all keysets. Those that cannot be read are named
-// by what uses them.
-func (r *Rotator) indexDue(ctx context.Context) error {
+// repair puts right what other configurations and failovers leave wrong, in one pass over all keysets. The index of due times has the
+// age of the process that wrote a keyset last, and a process without an age writes no due time. A failover can lose a tenant's record:
+// then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them.
+func (r *Rotator) repair(ctx context.Context) error {
 	due := keyring.DueAfter(r.Age, r.Now)
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
 		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
 			return err
 		}
 		d, err := envelope.ParseDocument(document.Content)
-		if err != nil || d.Owner == "" || d.Owner != document.Name || d.Environment != r.Environment {
+		if err != nil || d.Owner == "" || d.Owner != document.Name {
 			continue
 		}
 		if at := due(d); at > 0 && at <= r.now() {
@@ -57,8 +57,28 @@ func (r *Rotator) indexDue(ctx context.Context) error {
 				return err
 			}
 		}
+		if slices.ContainsFunc(d.Keysets, hasFormer) {
+			if err := r.beginLost(ctx, d.Owner); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// beginLost begins a tenant's record again if it is missing. The record is due at once.
+func (r *Rotator) beginLost(ctx context.Context, tenant string) error {
+	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
+	if err == nil && content == nil {
+		_, err = r.edit(ctx, tenant, func(record *Record) error { record.Next = r.now(); return nil })
+	}
+	return err
+}
+
+// hasFormer reports whether a keyset of the cache has a key that is neither its primary nor destroyed.
+func hasFormer(s envelope.Keyset) bool {
+	return s.Use == format.UseCache &&
+		slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID != s.Primary() && k.State != envelope.Destroyed })
 }
 
 // beginDue begins the rotations of keysets that are due.
@@ -109,11 +129,7 @@ func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	d, err := r.Ring.Document(ctx, names[0])
-	if errors.Is(err, keyring.ErrEnvironment) {
-		err = nil
-	}
-	return d, err
+	return r.Ring.Document(ctx, names[0])
 }
 
 // used counts what keys have sealed in this process and is in no record yet.

@@ -39,9 +39,9 @@ func TestIndexBrokenOff(t *testing.T) {
 	s := newSite(t, store, nil, func(o *rotation.Options) { o.Age = rotation.DefaultGrace })
 	keystoretest.Put(t, store, keystore.Keysets, "a", []byte("damaged"))
 	keystoretest.Put(t, store, keystore.Keysets, "z", []byte("damaged"))
-	require.NoError(t, rotation.IndexDue(s.Rotator, t.Context()))
+	require.NoError(t, rotation.Repair(s.Rotator, t.Context()))
 	store.err = errors.New("the store is gone")
-	require.ErrorIs(t, rotation.IndexDue(s.Rotator, t.Context()), store.err)
+	require.ErrorIs(t, rotation.Repair(s.Rotator, t.Context()), store.err)
 }
 
 // changes counts the writes that change a keyset, and those before the last of some changes that write it as it is, for its due time.

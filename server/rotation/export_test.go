@@ -24,8 +24,8 @@ func (r *Rotator) Kill() { r.killed = true }
 // Announce announces the process, as Serve does all the time.
 var Announce = (*Rotator).announceServer
 
-// IndexDue corrects the index of keysets that are due, as Serve does now and then.
-var IndexDue = (*Rotator).indexDue
+// Repair corrects due times and begins lost records again, as Serve does now and then.
+var Repair = (*Rotator).repair
 
 // Leave withdraws the announcement.
 func (r *Rotator) Leave(ctx context.Context) error { return r.leave(ctx) }

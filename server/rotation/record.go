@@ -144,11 +144,10 @@ func (c *Counts) plus(n Counts) {
 
 // Record is what a tenant's keysets do not say about its current or last rotation. Times are milliseconds since 1970, 0 for none.
 type Record struct {
-	Tenant      string `json:"tenant"`
-	Environment string `json:"environment"`
-	State       State  `json:"-"`
-	ID          string `json:"id,omitempty"` // of the rotation, random
-	By          By     `json:"by,omitzero"`  // who gave the last order, or ordered the rollback
+	Tenant string `json:"tenant"`
+	State  State  `json:"-"`
+	ID     string `json:"id,omitempty"` // of the rotation, random
+	By     By     `json:"by,omitzero"`  // who gave the last order, or ordered the rollback
 
 	Keysets []Keyset `json:"keysets,omitempty"`
 	Pending *Pending `json:"pending,omitempty"`

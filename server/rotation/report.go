@@ -110,7 +110,7 @@ func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error)
 		if err != nil && document.Err == nil {
 			return status, err
 		}
-		if json.Unmarshal(document.Content, &one) == nil && one.Environment == r.Environment && len(one.Apart) > 0 && one.near(r.now()) {
+		if json.Unmarshal(document.Content, &one) == nil && len(one.Apart) > 0 && one.near(r.now()) {
 			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Apart)))
 		}
 	}

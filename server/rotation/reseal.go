@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -193,7 +192,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 				})
 				return err
 			})
-			if errors.Is(err, errNothing) || errors.Is(err, keyring.ErrEnvironment) {
+			if errors.Is(err, errNothing) {
 				return nil
 			}
 			return err

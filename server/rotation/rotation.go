@@ -51,13 +51,12 @@ const (
 
 // Options configures a Rotator.
 type Options struct {
-	Ring        *keyring.Keyring
-	Keystore    keystore.Store // of the ring
-	Environment string         // of the ring
-	Store       kv.Store       // of the cache, a kv.Sweeper; nil if another process has it, which then sweeps
-	Cache       []cache.Option
-	Audit       audit.Recorder
-	Memory      *limit.Bytes // bounds the entries in memory; nil bounds only their number
+	Ring     *keyring.Keyring
+	Keystore keystore.Store // of the ring
+	Store    kv.Store       // of the cache, a kv.Sweeper; nil if another process has it, which then sweeps
+	Cache    []cache.Option
+	Audit    audit.Recorder
+	Memory   *limit.Bytes // bounds the entries in memory; nil bounds only their number
 
 	Age   time.Duration // after which a keyset gets a new primary; 0 means never
 	Uses  uint64        // packages after which a keyset gets a new primary; 0 means no limit

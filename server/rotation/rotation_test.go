@@ -69,7 +69,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	kek, err := kms.Open(t.Context(), kekURL)
 	require.NoError(t, err)
 	s := &site{t: t, clock: &clock{}, audit: &recorder{}}
-	o := rotation.Options{Keystore: keys, Environment: "test", Store: store, Audit: s.audit, Grace: rotation.DefaultGrace, Now: s.clock.now}
+	o := rotation.Options{Keystore: keys, Store: store, Audit: s.audit, Grace: rotation.DefaultGrace, Now: s.clock.now}
 	if change != nil {
 		change(&o)
 	}

@@ -28,11 +28,10 @@ const (
 
 // server is what a server announces in the keystore.
 type server struct {
-	ID          string   `json:"id"`
-	Host        string   `json:"host,omitempty"`
-	Environment string   `json:"environment"`
-	At          int64    `json:"at"`              // milliseconds since 1970
-	Apart       []string `json:"apart,omitempty"` // why it destroys no key
+	ID    string   `json:"id"`
+	Host  string   `json:"host,omitempty"`
+	At    int64    `json:"at"`              // milliseconds since 1970
+	Apart []string `json:"apart,omitempty"` // why it destroys no key
 }
 
 func (s *server) name() string { return fmt.Sprintf("%s (%.6s)", s.Host, s.ID) }
@@ -43,22 +42,20 @@ func (s *server) near(now int64) bool {
 }
 
 // marker is the key of a server's announcement in the cache. No tenant has the empty name.
-func marker(environment, id string) string {
-	return kv.Prefix("", "servers") + environment + "/" + id
-}
+func marker(id string) string { return kv.Prefix("", "servers") + id }
 
 // announceServer announces this process, first in the cache, so that a server that is found in the keystore is in its cache too.
 func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 	if r.Store == nil {
 		return false, nil
 	}
-	err = kv.Set(ctx, r.Store, marker(r.Environment, r.id), []byte(r.host), markerTTL)
+	err = kv.Set(ctx, r.Store, marker(r.id), []byte(r.host), markerTTL)
 	var reasons []string
 	if err == nil {
 		reasons, err = r.apartFrom(ctx)
 	}
 	if err == nil {
-		content, _ := json.Marshal(server{r.id, r.host, r.Environment, r.now(), reasons}) // cannot fail: texts and numbers only
+		content, _ := json.Marshal(server{r.id, r.host, r.now(), reasons}) // cannot fail: texts and numbers only
 		err = r.putServer(ctx, content)
 	}
 	if err != nil {
@@ -85,7 +82,7 @@ func (r *Rotator) putServer(ctx context.Context, content []byte) error {
 	return err
 }
 
-// Quiet returns for how long no server of the environment has announced itself, since this process first asked. Clocks of servers do not matter.
+// Quiet returns for how long no server has announced itself, since this process first asked. Clocks of servers do not matter.
 func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
 	var all []byte
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
@@ -93,7 +90,7 @@ func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		var s server
-		if json.Unmarshal(document.Content, &s) == nil && s.Environment == r.Environment {
+		if json.Unmarshal(document.Content, &s) == nil {
 			all = append(all, document.Content...)
 		}
 	}
@@ -141,7 +138,7 @@ func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 			return nil, err
 		}
 		var s server
-		if json.Unmarshal(document.Content, &s) != nil || s.Environment != r.Environment || s.ID == r.id {
+		if json.Unmarshal(document.Content, &s) != nil || s.ID == r.id {
 			continue
 		}
 		same, changed := r.hear("server "+s.ID, string(document.Content))
@@ -149,7 +146,7 @@ func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 		case same >= silence:
 			_, _ = keystore.Replace(ctx, r.Keystore, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
 		case near:
-			live, keys = append(live, s), append(keys, marker(r.Environment, s.ID))
+			live, keys = append(live, s), append(keys, marker(s.ID))
 		case changed: // it lives
 			reasons = append(reasons, "the clock of "+s.name()+" is far from this server's")
 		case same < 2*announceInterval:

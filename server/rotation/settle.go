@@ -146,14 +146,9 @@ func (r *Rotator) each(
 		if e == nil || ctx.Err() != nil {
 			continue
 		}
-		wait := retry
-		if errors.Is(e, keyring.ErrEnvironment) { // its own servers look as often, and must find it due at some time
-			wait = rand.Int64N(retry)
-		} else {
-			failed++
-			err = errors.Join(err, ofTenant(name, e))
-		}
-		if e := r.postpone(ctx, kind, name, r.now()+wait); e != nil {
+		failed++
+		err = errors.Join(err, ofTenant(name, e))
+		if e := r.postpone(ctx, kind, name, r.now()+retry); e != nil {
 			more = false
 		}
 	}

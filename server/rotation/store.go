@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
@@ -33,7 +32,7 @@ func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 	return record.at(sweep, r.now()), nil
 }
 
-// Records returns the rotations of all tenants of this environment, in no order. It skips damaged records.
+// Records returns the rotations of all tenants, in no order. It skips damaged records.
 func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 	sweep, err := r.Sweep(ctx)
 	if err != nil {
@@ -61,14 +60,11 @@ func (r *Record) at(sweep *Sweep, now int64) *Record {
 func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
-		return &Record{Tenant: tenant, Environment: r.Environment}, nil, err
+		return &Record{Tenant: tenant}, nil, err
 	}
 	record, err := r.parse(ctx, tenant, content)
-	if errors.Is(err, keyring.ErrEnvironment) {
-		return nil, nil, fmt.Errorf("rotation: %s: %w", r.Keystore.Where(keystore.Rotations, tenant), err)
-	}
 	if errors.Is(err, errAltered) {
-		record = &Record{Tenant: tenant, Environment: r.Environment, Next: r.now()} // what replaces it is looked at soon
+		record = &Record{Tenant: tenant, Next: r.now()} // what replaces it is looked at soon
 	}
 	return record, content, err
 }
@@ -78,12 +74,6 @@ func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Re
 	err := r.open(ctx, keystore.Rotations, tenant, content, record)
 	if err == nil && record.Tenant != tenant {
 		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), errAltered)
-	}
-	var other struct{ Environment string }
-	if errors.Is(err, errAltered) && json.NewDecoder(bytes.NewReader(content)).Decode(&other) == nil && other.Environment != r.Environment {
-		if _, missing := r.Ring.Document(ctx, tenant); missing != nil { // else the record was altered
-			err = keyring.ErrEnvironment
-		}
 	}
 	return record, err
 }
@@ -145,7 +135,8 @@ func editDocument[T any](
 	}
 }
 
-func (r *Rotator) sweepName() string { return "sweep of " + r.Environment }
+// sweepName is the name of the one document of kind Sweeps.
+const sweepName = "sweep"
 
 // Sweep returns the sweep that is under way or was the last. Its number is 0 before the first sweep.
 func (r *Rotator) Sweep(ctx context.Context) (*Sweep, error) {
@@ -154,7 +145,7 @@ func (r *Rotator) Sweep(ctx context.Context) (*Sweep, error) {
 }
 
 func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
-	content, err := r.Keystore.Get(ctx, keystore.Sweeps, r.sweepName())
+	content, err := r.Keystore.Get(ctx, keystore.Sweeps, sweepName)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,7 +154,7 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 		return none(), nil, nil
 	}
 	sweep := none()
-	if err = r.open(ctx, keystore.Sweeps, r.sweepName(), content, sweep); errors.Is(err, errAltered) {
+	if err = r.open(ctx, keystore.Sweeps, sweepName, content, sweep); errors.Is(err, errAltered) {
 		sweep = none()
 	}
 	return sweep, content, err
@@ -172,7 +163,7 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 // editSweep changes the sweep; see edit.
 func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*Sweep, error) {
 	read := func() (*Sweep, []byte, error) { return r.readSweep(ctx) }
-	return editDocument(ctx, r, keystore.Sweeps, r.sweepName(), read, change, func(*Sweep) int64 { return 0 })
+	return editDocument(ctx, r, keystore.Sweeps, sweepName, read, change, func(*Sweep) int64 { return 0 })
 }
 
 // editPart changes a part of a sweep that this process holds. It returns errMoved if it does not hold it anymore.

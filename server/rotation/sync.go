@@ -57,7 +57,7 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 		}
 		if r.ID != p.ID {
 			*r = Record{
-				Tenant: r.Tenant, Environment: r.Environment, ID: p.ID, Begun: p.At, Pending: p, Former: r.Former,
+				Tenant: r.Tenant, ID: p.ID, Begun: p.At, Pending: p, Former: r.Former,
 				UnreadableIn: r.UnreadableIn, Sealed: r.Sealed,
 			}
 		}

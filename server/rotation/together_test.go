@@ -59,7 +59,7 @@ func TestTenantsAreUnlockedTogether(t *testing.T) {
 	t.Cleanup(ring.Close)
 	_, err = ring.System(t.Context())
 	require.NoError(t, err)
-	r := rotation.New(rotation.Options{Ring: ring, Keystore: s.Keystore, Environment: "test", Store: s.Store, Audit: audit.Discard})
+	r := rotation.New(rotation.Options{Ring: ring, Keystore: s.Keystore, Store: s.Store, Audit: audit.Discard})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for did := true; did; {

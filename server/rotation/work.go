@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	look          = 2 * time.Second  // between two looks for something to do
-	usesInterval  = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
-	dueInterval   = time.Minute      // between two looks for keysets that are due
-	indexInterval = 6 * time.Hour    // between two checks of the index that those looks use
-	leaveTime     = 2 * time.Second  // for the last writes of a process that ends
-	dueBatch      = 100              // documents that are looked at at once
-	tenantsAtOnce = 8                // tenants whose keysets, records or entries are read or written at once
+	look           = 2 * time.Second  // between two looks for something to do
+	usesInterval   = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
+	dueInterval    = time.Minute      // between two looks for keysets that are due
+	repairInterval = 6 * time.Hour    // between two repairs of what those looks rely on
+	leaveTime      = 2 * time.Second  // for the last writes of a process that ends
+	dueBatch       = 100              // documents that are looked at at once
+	tenantsAtOnce  = 8                // tenants whose keysets, records or entries are read or written at once
 )
 
 // Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
-	uses, indexed := used{}, time.Time{}
+	uses, repaired := used{}, time.Time{}
 	_, err := r.announceServer(ctx)
 	_ = r.report(ctx, log, err, "")
 	var loops sync.WaitGroup
@@ -36,12 +36,12 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
 		{dueInterval, func(ctx context.Context) (bool, error) {
 			more, failed := r.beginDue(ctx)
-			if more || time.Since(indexed) < indexInterval {
+			if more || time.Since(repaired) < repairInterval {
 				return more, failed
 			}
-			err := r.indexDue(ctx) // after those whose due time is right
+			err := r.repair(ctx) // after those whose due time is right
 			if err == nil {
-				indexed = time.Now()
+				repaired = time.Now()
 			}
 			return err == nil, errors.Join(failed, err)
 		}},
