@@ -128,6 +128,33 @@ func TestChangesAreSeenWhileTheKMSHangs(t *testing.T) {
 	})
 }
 
+// A keystore that does not answer for one tenant holds up no change of another tenant either.
+func TestChangesAreSeenWhileADocumentHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &ailing{Memory: keystoretest.NewMemory()}
+		r, another := ringOver(t, store, newFlaky(t)), ringOver(t, store.Memory, newFlaky(t))
+		var tenants [2]*Tenant
+		for i, id := range []string{"tenant", "other"} {
+			var err error
+			tenants[i], err = r.Tenant(t.Context(), id)
+			require.NoError(t, err)
+			require.NoError(t, works(tenants[i]))
+		}
+		_, err := r.shredKey(t.Context())
+		require.NoError(t, err)
+		time.Sleep(3500 * time.Millisecond)
+		store.hangs.Store(true)
+		require.NoError(t, another.Shred(t.Context(), "other"))
+		time.Sleep(CheckInterval)
+		require.NoError(t, another.Shred(t.Context(), "tenant"))
+		time.Sleep(3 * time.Second)
+		require.Error(t, works(tenants[0]))
+		store.hangs.Store(false)
+		time.Sleep(2 * r.patience)
+		require.Error(t, works(tenants[1]))
+	})
+}
+
 // slowKEK is a KEK that can hang until its caller's context ends.
 type slowKEK struct {
 	kms.KEK

@@ -311,7 +311,7 @@ type sluggish struct{ *flaky }
 
 func (s sluggish) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
 	select {
-	case <-time.After(2 * joinLimit):
+	case <-time.After(2 * slowReload):
 		return s.flaky.Unwrap(ctx, wrapped, additionalData)
 	case <-ctx.Done():
 		return nil, ctx.Err()

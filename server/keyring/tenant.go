@@ -20,6 +20,8 @@ type Tenant struct {
 	state atomic.Pointer[unlocked] // nil: locked
 	drops sync.Map                 // functions to call when keys are dropped
 
+	reloading atomic.Bool // by reloadSoon
+
 	mu      sync.Mutex // held while the document is read into state, so that a later state is never an earlier document's
 	roots   roots      // in memory with the keys, to wrap new ones
 	seen    bool       // it had a document once

@@ -36,8 +36,13 @@ func (t *Tenant) unlock(ctx context.Context) (*unlocked, error) {
 		if s := t.state.Load(); s != nil && t.spend(s) { // another flight landed since the caller looked
 			return s, nil
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
-		defer cancel()
+		ctx, done := t.ring.work()
+		defer done()
+		if ctx.Err() != nil { // after Close
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.Background(), t.ring.patience)
+			defer cancel()
+		}
 		if err := t.ring.health.admit(ctx); err != nil {
 			return nil, fmt.Errorf("keyring: %s: %w", t.ring.where(t.id), err)
 		}

@@ -19,12 +19,15 @@ const (
 	reloads = 16
 	// reloadTime is how long a part of many reloads takes, before the feed is looked at again.
 	reloadTime = 500 * time.Millisecond
-	// joinLimit is how long the others wait for one that needs a KEK, which may not answer. It goes on in the background.
-	joinLimit = time.Second
+	// slowReload is how long the others wait for one, which may need a KEK that does not answer. It goes on in the background.
+	slowReload = time.Second
 	// rereadInterval is in what time the documents of all unlocked tenants are read although the feed does not mention them, a few at
 	// a time: an operator of Redis can remove one without an entry in the feed.
 	rereadInterval = 5 * time.Minute
 )
+
+// errSlow reports a tenant that is still being reread.
+var errSlow = errors.New("keyring: the keystore or a KEK does not answer")
 
 func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	ticker := time.NewTicker(interval)
@@ -141,12 +144,7 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) 
 	group.SetLimit(reloads)
 	for _, t := range tenants {
 		group.Go(func() error {
-			replaced, err := t.reread(ctx, nil)
-			if replaced {
-				ctx, cancel := context.WithTimeout(ctx, joinLimit)
-				_, err = t.unlock(ctx) // joins both documents
-				cancel()
-			}
+			err := t.reloadSoon(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -167,6 +165,28 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) 
 	_ = group.Wait()
 	if failed != nil && ctx.Err() == nil {
 		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "error", failed)
+	}
+}
+
+// reloadSoon is Reload, and returns errSlow if that takes long. It goes on then, and the tenant is to be reread after it has ended.
+func (t *Tenant) reloadSoon(ctx context.Context) error {
+	if !t.reloading.CompareAndSwap(false, true) {
+		return errSlow
+	}
+	done := make(chan error, 1)
+	t.ring.active.Go(func() {
+		defer t.reloading.Store(false)
+		ctx, cancel := context.WithTimeout(t.ring.ctx, t.ring.patience)
+		defer cancel()
+		done <- t.Reload(ctx)
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(slowReload):
+		return errSlow
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
