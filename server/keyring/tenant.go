@@ -58,11 +58,13 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 
 // primary returns the id of the key that seals, and counts a package.
 func (s *unlocked) primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	id, err := s.Primary(use, class)
-	if err == nil {
-		s.counters[use][class].count()
+	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
+		if c := s.counters[use][class]; c != nil {
+			c.count()
+			return c.key, nil
+		}
 	}
-	return id, err
+	return s.Primary(use, class)
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be

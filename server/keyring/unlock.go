@@ -18,7 +18,7 @@ type unlocked struct {
 	since    moment       // when the KEKs were asked for the roots
 	used     atomic.Bool  // since then
 	left     atomic.Int64 // of uses, if the keyring bounds them
-	counters [format.Uses + 1][classify.PHI + 1]*counter
+	counters [format.Uses + 1][classify.PHI + 1]*counter // of the primaries that may seal
 }
 
 const (
@@ -111,8 +111,9 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	s := &unlocked{Vault: v, since: since}
 	s.left.Store(t.ring.uses)
 	for i := range d.Keysets {
-		if set := &d.Keysets[i]; set.Class.Valid() {
-			s.counters[set.Use][set.Class] = t.counter(set.Primary())
+		set := &d.Keysets[i]
+		if id, err := v.Primary(set.Use, set.Class); err == nil {
+			s.counters[set.Use][set.Class] = t.counter(id)
 		}
 	}
 	former := t.state.Load()

@@ -96,7 +96,7 @@ func (r *Request) check(value []byte) error {
 
 // describes reports whether anything is said of the value inside the plaintext, or wrongly asked to be.
 func (r *Request) describes() bool {
-	return r.Type >= format.Blob || r.Flags != 0 || r.details() != format.Details{}
+	return r.Type >= format.Blob || r.Flags != 0 || r.Name != "" || r.MediaType != "" || r.FileName != "" || r.LastModified != 0 || r.Element != 0
 }
 
 // details splits off what the package carries inside its plaintext.
