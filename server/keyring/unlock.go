@@ -112,7 +112,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	s.left.Store(t.ring.uses)
 	for i := range d.Keysets {
 		set := &d.Keysets[i]
-		if id, err := v.Primary(set.Use, set.Class); err == nil {
+		if id, err := v.Primary(set.Use, set.Class); err == nil && set.Class.Valid() { // not of the system document
 			s.counters[set.Use][set.Class] = t.counter(id)
 		}
 	}
