@@ -166,7 +166,7 @@ func tokenListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the API tokens",
-		Long:  "Lists the tokens by id, with what they may do. The tokens themselves are not known.",
+		Long:  "Lists the tokens by id, with what they may do. The tokens themselves are not known. LAST USED is the hour of the last use, in UTC.",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, file, err := openTokens(cmd)
@@ -190,29 +190,32 @@ func tokenListCommand() *cobra.Command {
 
 // listedToken is a token in JSON. A time that is none is left out.
 type listedToken struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	Tenant    string    `json:"tenant"`
-	Scopes    []string  `json:"scopes"`
-	CreatedAt time.Time `json:"createdAt"`
-	ExpiresAt time.Time `json:"expiresAt,omitzero"`
-	Expired   bool      `json:"expired"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Tenant     string    `json:"tenant"`
+	Scopes     []string  `json:"scopes"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
+	Expired    bool      `json:"expired"`
+	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
 }
 
 func listed(tokens []token.Token) []listedToken {
 	list := []listedToken{}
 	for _, t := range tokens {
-		list = append(list, listedToken{t.ID, t.Name, t.Tenant, t.Scopes.Names(), t.CreatedAt.UTC(), t.ExpiresAt.UTC(), expiry(t) == "expired"})
+		list = append(list, listedToken{
+			t.ID, t.Name, t.Tenant, t.Scopes.Names(), t.CreatedAt.UTC(), t.ExpiresAt.UTC(), expiry(t) == "expired", t.LastUsedAt.UTC(),
+		})
 	}
 	return list
 }
 
 func printTokens(out io.Writer, tokens []token.Token) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES")
+	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
 	for _, t := range tokens {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
-			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
+			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), used(t))
 	}
 	return table.Flush()
 }
@@ -222,6 +225,14 @@ func expiry(t token.Token) string {
 		return "expired"
 	}
 	return shown(t.ExpiresAt, "never")
+}
+
+// used is the hour of the last use, for the minute is not known.
+func used(t token.Token) string {
+	if t.LastUsedAt.IsZero() {
+		return "not yet"
+	}
+	return t.LastUsedAt.UTC().Format("2006-01-02T15Z")
 }
 
 func shown(at time.Time, none string) string {

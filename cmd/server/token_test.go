@@ -38,7 +38,7 @@ func listTokens(t *testing.T, data string) []string {
 	out, err := program(t, nil, "token", "list", "--data", data).Output()
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	require.Regexp(t, `^ID +NAME +TENANT +SCOPES +CREATED +EXPIRES$`, lines[0])
+	require.Regexp(t, `^ID +NAME +TENANT +SCOPES +CREATED +EXPIRES +LAST USED$`, lines[0])
 	return lines[1:]
 }
 
@@ -62,7 +62,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 		listed[1]["id"], listed[1]["name"], listed[1]["tenant"], listed[1]["scopes"], listed[1]["expired"], listed[1]["expiresAt"],
 	})
 	today := time.Now().UTC().Format("2006-01-02")
-	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never$`, list[0])
+	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today+`T\d\dZ$`, list[0])
 	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
 
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
@@ -86,7 +86,7 @@ func TestTokenFlags(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	for flags, shows := range map[string]string{
-		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read +\S+ +never`,
+		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read +\S+ +never +not yet`,
 		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
 		"--expires 90d":                                `cache:write +\S+ +` + time.Now().UTC().Add(90*24*time.Hour).Format("2006-01-02"),
 		"--expires 12h --scopes cache:read,keys:admin": `cache:read,keys:admin +\S+ +` + time.Now().UTC().Add(12*time.Hour).Format("2006-01-02"),
@@ -95,7 +95,7 @@ func TestTokenFlags(t *testing.T) {
 		require.Regexp(t, `(?m)^`+id+` .*`+shows, strings.Join(listTokens(t, data), "\n"))
 	}
 	_, id := createToken(t, data, "--expires", "1s")
-	expired := regexp.MustCompile(`(?m)^` + id + ` .* expired`)
+	expired := regexp.MustCompile(`(?m)^` + id + ` .* expired +not yet`)
 	soon(t, func() bool { return expired.MatchString(strings.Join(listTokens(t, data), "\n")) })
 }
 

@@ -4,10 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +23,7 @@ const (
 	maxFile   = 4 << 20
 	// settled is the age from which a file's time tells it from its successor; clocks of file systems are coarse.
 	settled = 2 * time.Second
+	hour    = time.Hour
 )
 
 // File is the file of the tokens' hashes. It is safe for concurrent use, by several processes too.
@@ -32,6 +36,8 @@ type File struct {
 	info    fs.FileInfo // of the file that entries were read from; nil before the first
 	readAt  time.Time
 	entries []entry // replaced, never changed
+	noted   map[string]bool
+	noting  time.Time // the hour of noted
 }
 
 var _ identity.Authenticator = (*File)(nil)
@@ -41,13 +47,14 @@ func Open(path string) *File { return &File{path: path, now: time.Now, replace: 
 
 // record is a token in the file.
 type record struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name,omitempty"`
-	Tenant    string    `json:"tenant"`
-	Scopes    []string  `json:"scopes"`
-	SHA256    string    `json:"sha256"`
-	CreatedAt time.Time `json:"createdAt"`
-	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name,omitempty"`
+	Tenant     string    `json:"tenant"`
+	Scopes     []string  `json:"scopes"`
+	SHA256     string    `json:"sha256"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
+	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
 }
 
 // document is the file's content.
@@ -106,7 +113,7 @@ func parse(content []byte) ([]entry, error) {
 		if err != nil || r.ID == "" || !identity.ValidGrant(r.Tenant, scopes) || len(r.SHA256) != hex.EncodedLen(sha256.Size) {
 			return nil, ErrDamaged
 		}
-		entries[i].Token = Token{r.ID, r.Name, r.Tenant, scopes, r.CreatedAt, r.ExpiresAt}
+		entries[i].Token = Token{r.ID, r.Name, r.Tenant, scopes, r.CreatedAt, r.ExpiresAt, r.LastUsedAt}
 		if _, err := hex.Decode(entries[i].hash[:], []byte(r.SHA256)); err != nil {
 			return nil, ErrDamaged
 		}
@@ -117,8 +124,78 @@ func parse(content []byte) ([]entry, error) {
 func encode(entries []entry) []byte {
 	d := document{Tokens: make([]record, len(entries))}
 	for i, e := range entries {
-		d.Tokens[i] = record{e.ID, e.Name, e.Tenant, e.Scopes.Names(), hex.EncodeToString(e.hash[:]), e.CreatedAt, e.ExpiresAt}
+		d.Tokens[i] = record{e.ID, e.Name, e.Tenant, e.Scopes.Names(), hex.EncodeToString(e.hash[:]), e.CreatedAt, e.ExpiresAt, e.LastUsedAt}
 	}
 	content, _ := json.MarshalIndent(d, "", "  ") // cannot fail: texts and times
 	return append(content, '\n')
+}
+
+// change replaces the file by the tokens that edit returns, under the file's lock. A missing file has no tokens. If
+// edit accepts the change, announce calls write, which makes it and can be called once.
+func (f *File) change(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
+	if err := durable.MkdirAll(filepath.Dir(f.path)); err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	unlock, err := durable.Lock(f.lock())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f.changeLocked(edit, announce)
+}
+
+func (f *File) lock() string { return f.path + ".lock" }
+
+func (f *File) changeLocked(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
+	entries, _, err := read(f.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if entries, err = edit(entries); err != nil {
+		return err
+	}
+	return announce(func() error { return f.replace(f.path, encode(entries)) })
+}
+
+// unannounced makes a change that is on no record.
+func unannounced(write func() error) error { return write() }
+
+// used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds, and not while another
+// change holds the lock, which can wait for the audit log: it serves a list for the operator, which must not stop a request.
+func (f *File) used(e *entry, now time.Time) {
+	at := now.UTC().Truncate(hour)
+	if !e.LastUsedAt.Before(at) || !f.note(e.ID, at) {
+		return
+	}
+	unlock, locked, err := durable.TryLock(f.lock())
+	if err != nil {
+		return
+	}
+	if !locked {
+		f.mu.Lock()
+		delete(f.noted, e.ID) // the next use notes it
+		f.mu.Unlock()
+		return
+	}
+	defer unlock()
+	_ = f.changeLocked(func(entries []entry) ([]entry, error) {
+		i := slices.IndexFunc(entries, func(other entry) bool { return other.ID == e.ID })
+		if i < 0 {
+			return nil, ErrNoToken // it was revoked meanwhile
+		}
+		entries[i].LastUsedAt = at
+		return entries, nil
+	}, unannounced)
+}
+
+// note reports whether the use of a token in that hour is news.
+func (f *File) note(id string, at time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.noting.Equal(at) {
+		f.noting, f.noted = at, map[string]bool{}
+	}
+	news := !f.noted[id]
+	f.noted[id] = true
+	return news
 }

@@ -48,7 +48,10 @@ func TestRevokedWithinTheClocksTick(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.json")
 	f := token.Open(path)
 	made, _ := issue(t, f, reader)
-	requireHolds(t, f, made)
+	for range 2 { // the first use changes the file
+		_, err := f.Authenticate(t.Context(), made)
+		require.NoError(t, err)
+	}
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	info, err := os.Stat(path)
@@ -99,6 +102,89 @@ func TestExpiry(t *testing.T) {
 	list, err := f.List()
 	require.NoError(t, err)
 	require.Len(t, list, 1, "what expired is shown until it is revoked")
+}
+
+// TestLastUse: the hour of use is kept, by one write an hour.
+func TestLastUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	f := token.Open(path)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.SetClock(func() time.Time { return now })
+	made, _ := issue(t, f, reader)
+	used := func() time.Time {
+		list, err := token.Open(path).List()
+		require.NoError(t, err)
+		return list[0].LastUsedAt
+	}
+	require.Zero(t, used())
+	for range 3 {
+		_, err := f.Authenticate(t.Context(), made)
+		require.NoError(t, err)
+		require.Equal(t, now.Truncate(time.Hour), used())
+		before, err := os.Stat(path)
+		require.NoError(t, err)
+		now = now.Add(50 * time.Minute)
+		_, err = f.Authenticate(t.Context(), made)
+		require.NoError(t, err)
+		after, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, now.Truncate(time.Hour), used())
+		sameHour := now.Hour() == now.Add(-50*time.Minute).Hour()
+		require.Equal(t, sameHour, os.SameFile(before, after))
+		now = now.Add(time.Hour)
+	}
+}
+
+// TestUseCannotBeNoted: what cannot be noted stops nothing, and is not tried again before the next hour.
+func TestUseCannotBeNoted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	made, _ := issue(t, token.Open(path), reader)
+	require.NoError(t, os.Remove(path+".lock"))
+	require.NoError(t, os.Mkdir(path+".lock", 0o700)) // nobody gets the lock
+	f := token.Open(path)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.SetClock(func() time.Time { return now })
+	_, err := f.Authenticate(t.Context(), made)
+	require.NoError(t, err)
+	_, _, err = f.Issue(context.Background(), reader, unrecorded)
+	require.Error(t, err)
+
+	require.NoError(t, os.Remove(path+".lock"))
+	for _, used := range []time.Time{{}, now.Add(time.Hour).Truncate(time.Hour)} {
+		_, err = f.Authenticate(t.Context(), made)
+		require.NoError(t, err)
+		list, err := f.List()
+		require.NoError(t, err)
+		require.Equal(t, used, list[0].LastUsedAt)
+		now = now.Add(time.Hour)
+	}
+}
+
+// TestUseDuringAChange: a change that waits for the audit log holds up no request, and the use is noted afterwards.
+func TestUseDuringAChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	made, known := issue(t, token.Open(path), reader)
+	server := token.Open(path)
+	log := &events{look: func() {
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.Authenticate(context.Background(), made)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(time.Minute):
+			t.Fatal("it waits for the change")
+		}
+	}}
+	_, _, err := token.Open(path).Issue(t.Context(), reader, token.Log{Recorder: log, Operation: "token test"})
+	require.NoError(t, err)
+	requireHolds(t, server, made)
+	list, err := server.List()
+	require.NoError(t, err)
+	require.Equal(t, known.ID, list[0].ID)
+	require.NotZero(t, list[0].LastUsedAt)
 }
 
 // TestTogether: processes that make, use and revoke at once lose nothing, and nothing revoked comes back.

@@ -58,12 +58,13 @@ type Grant struct {
 
 // Token is what is known of a token. The token itself is not.
 type Token struct {
-	ID        string // names it in list, revoke and the audit; opens nothing
-	Name      string
-	Tenant    string
-	Scopes    identity.Scopes
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero: never
+	ID         string // names it in list, revoke and the audit; opens nothing
+	Name       string
+	Tenant     string
+	Scopes     identity.Scopes
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero: never
+	LastUsedAt time.Time // the hour that it was last used in; zero: not yet
 }
 
 // entry is a token of the file.
@@ -113,10 +114,12 @@ func (f *File) Authenticate(_ context.Context, bearer string) (identity.Identity
 	if err != nil {
 		return identity.Identity{}, err
 	}
+	now := f.now()
 	e := find(entries, sha256.Sum256([]byte(bearer)))
-	if e == nil || !e.ExpiresAt.IsZero() && !f.now().Before(e.ExpiresAt) {
+	if e == nil || !e.ExpiresAt.IsZero() && !now.Before(e.ExpiresAt) {
 		return identity.Identity{}, ErrUnauthorized
 	}
+	f.used(e, now)
 	return identity.Identity{
 		Issuer: identity.APIToken, Subject: e.ID, Tenant: e.Tenant, Scopes: e.Scopes, Expires: e.ExpiresAt,
 	}, nil

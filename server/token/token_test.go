@@ -92,17 +92,7 @@ func TestGrantsAreKept(t *testing.T) {
 	require.Equal(t, "the reader's", list[0].Name)
 	require.True(t, list[0].ExpiresAt.IsZero())
 	require.NotEqual(t, list[0].ID, list[1].ID)
-}
-
-// TestFormerFile: a file of a version that noted the hour of the last use opens.
-func TestFormerFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
-	made, _ := issue(t, token.Open(path), reader)
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	former := strings.Replace(string(content), `"createdAt"`, `"lastUsedAt": "2026-01-02T03:00:00Z", "createdAt"`, 1)
-	require.NoError(t, os.WriteFile(path, []byte(former), 0o600))
-	requireHolds(t, token.Open(path), made)
+	require.False(t, list[1].LastUsedAt.IsZero())
 }
 
 func TestBadGrants(t *testing.T) {
