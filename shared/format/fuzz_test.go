@@ -97,6 +97,7 @@ func FuzzPlaintext(f *testing.F) {
 	f.Add(byte(1), byte(5), byte(2), byte(0), "a/b", "", int64(0), "patient", "é", "", []byte("\x00\x00\x00\x00"))
 	f.Add(byte(3), byte(2), byte(3), byte(0), "", "", int64(-1), "", "", "", []byte{})
 	f.Add(byte(1), byte(7), byte(4), byte(11), "", "", int64(0), "", "", "", []byte("\x0b\x00\x00\x80\x3f\x80\x00"))
+	f.Add(byte(1), byte(5), byte(0), byte(28), "a/b", "", int64(0), "", "", "", []byte("an element type that does not exist"))
 	f.Add(byte(1), byte(2), byte(12), byte(0), "", "", int64(0), "", "", "name", []byte("\x00\x01nvalue\x80"))
 	f.Fuzz(func(t *testing.T, algorithm, valueType, flags, element byte, media, fileName string, at int64, key, text, name string, b []byte) {
 		h := format.Header{Algorithm: format.Algorithm(algorithm), Type: format.ValueType(valueType), Flags: format.Flags(flags)}

@@ -85,7 +85,7 @@ func checkDetails(h *Header, d *Details) error {
 		h.Flags&SealedName == 0 && d.Name != "" ||
 		!hasMediaType && d.MediaType != "" ||
 		h.Type != File && (d.FileName != "" || d.LastModified != 0) ||
-		(h.Type == View) != d.Element.Valid()
+		h.Type == View && !d.Element.Valid() || h.Type != View && d.Element != 0
 	if misplaced {
 		return ErrInvalid
 	}
