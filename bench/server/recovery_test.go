@@ -219,7 +219,7 @@ func BenchmarkRestore(b *testing.B) {
 		}
 		defer ring.Close()
 		r := &recovery.Recovery{Ring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
-		_, err = r.Restore(b.Context(), reading(file), nil, false)
+		_, err = r.Restore(b.Context(), reading(file), nil)
 		return err
 	}))
 }

@@ -58,7 +58,7 @@ func TestRecoveryMemory(t *testing.T) {
 	empty := rediskeys.New(redistest.Start(t).Client(t))
 	to := recoveryOf(t, empty, open(t, empty))
 	most["Restore"] = peak(t, func() error {
-		restored, err := to.Restore(t.Context(), file, nil, false)
+		restored, err := to.Restore(t.Context(), file, nil)
 		if err == nil && len(restored.Changes) != n {
 			err = fmt.Errorf("a restore of %d tenants", len(restored.Changes))
 		}

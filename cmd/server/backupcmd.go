@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
@@ -111,7 +112,10 @@ func keysRestoreCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				restored, err := r.Restore(ctx, file, endings, dry)
+				if dry {
+					r.Audit = audit.Discard
+				}
+				restored, err := r.Restore(ctx, file, endings)
 				if restored != nil {
 					printRestored(cmd.OutOrStdout(), restored, dry)
 				}
@@ -130,7 +134,8 @@ func keysRestoreCommand() *cobra.Command {
 }
 
 // operateOn is operate for a command that reads a backup, which is for when keysets are lost: the key of the audit log may be in the
-// backup alone. With restore, the environment's own keys are restored first, so that the log can be opened.
+// backup alone. With restore, the environment's own keys are restored first, so that the log can be opened; without it, nothing is
+// written to the store of keysets.
 func operateOn(
 	cmd *cobra.Command, what, path string, restore bool,
 	do func(ctx context.Context, o *operator, r *recovery.Recovery, file *os.File) error,
@@ -150,14 +155,19 @@ func operateOn(
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
 	r := o.recovery(cmd, what)
-	own, free, err := r.System(ctx, file, restore)
+	if !restore {
+		if r, err = r.Dry(); err != nil {
+			return err
+		}
+		defer r.Ring.Close()
+	}
+	own, err := r.System(ctx, file)
 	if errors.Is(err, keyring.ErrEnvironment) {
 		err = fmt.Errorf("set COFFER_ENVIRONMENT or --environment to the label of the keys: %w", err)
 	}
 	if err != nil {
 		return err
 	}
-	defer free()
 	if o.keys.own = own; own == nil {
 		if o.keys.own, err = o.keys.system(ctx, o.config); err != nil {
 			return err
@@ -229,9 +239,9 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 	did := map[bool]string{false: "changed", true: "would change"}[dry]
 	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", shown(r.Created, ""), did, len(r.Changes), r.Unchanged)
 	for _, c := range r.Changes {
-		what := fmt.Sprintf("%d slots and keys more, %d destroyed, %d primaries changed", c.Added, c.Destroyed, c.Primaries)
+		what := "merged with what is in the store"
 		if c.New {
-			what = fmt.Sprintf("back, with %d slots and keys", c.Added)
+			what = "back"
 		}
 		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(c.Tenant), what)
 	}

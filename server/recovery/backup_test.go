@@ -54,18 +54,18 @@ func TestRestoreIntoNothing(t *testing.T) {
 	require.WithinDuration(t, time.Now(), drill.Created, time.Minute)
 
 	s.lose()
-	dry, err := s.under(keks).Restore(t.Context(), reading(file), nil, true)
+	dry, err := dry(t, s.under(keks)).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Len(t, dry.Changes, 5)
-	require.Equal(t, recovery.Change{Tenant: "tenant-0", New: true, Added: 4}, dry.Changes[0])
+	require.Equal(t, recovery.Change{Tenant: "tenant-0", New: true}, dry.Changes[0])
 	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("a dry run changed something")
 	}
-	wet, err := s.under(keks).Restore(t.Context(), reading(file), nil, false)
+	wet, err := s.under(keks).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Equal(t, dry, wet)
 	openAll(t, s.under(keks), all, "")
-	again, err := s.under(keks).Restore(t.Context(), reading(file), nil, false)
+	again, err := s.under(keks).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 5}, []int{len(again.Changes), again.Unchanged})
 	require.Equal(t, []string{"backup.create ", "backup.create ", "backup.drill ", "backup.restore ", "backup.restore ", "backup.restore ", "backup.restore "}, s.events.actions())
@@ -97,7 +97,7 @@ func TestRestoreOverNewer(t *testing.T) {
 	require.NoError(t, r.Shred(t.Context(), "tenant-2"))
 	unknown := sealWith(t, r, "since", classify.PHI)
 
-	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 3}, []int{len(restored.Changes), restored.Unchanged})
 	after := s.a()
@@ -115,7 +115,7 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 	server := s.a()
 	anew := sealWith(t, server, "tenant-0", classify.PHI)
 	require.Equal(t, "unknown_key", code(former[1].open(server)))
-	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, true}, []bool{restored.Changes[0].New, restored.Changes[1].New})
 	for _, r := range []*recovery.Recovery{server, s.a()} {
@@ -158,13 +158,13 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
 	both := backup(t, s.a())
 
-	_, err = s.a().Restore(t.Context(), reading(file), shredded, false)
+	_, err = s.a().Restore(t.Context(), reading(file), shredded)
 	require.ErrorIs(t, err, recovery.ErrAbsent)
 	require.ErrorContains(t, err, `["nobody"]`)
 	_, err = s.a().Ring.Document(t.Context(), "tenant-3")
 	require.ErrorIs(t, err, keyring.ErrNoTenant, "nothing is changed")
 	delete(shredded.Tenants, "nobody")
-	restored, err := s.a().Restore(t.Context(), reading(file), shredded, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), shredded)
 	require.NoError(t, err)
 	require.Equal(t, []recovery.Ended{{Tenant: "tenant-1", Shredded: true}, {Tenant: "tenant-2", Shredded: true}}, restored.Ended)
 	after := s.a()
@@ -175,7 +175,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 
 	s.lose()
 	delete(shredded.Tenants, "tenant-2")
-	again, err := s.a().Restore(t.Context(), reading(both), shredded, false)
+	again, err := s.a().Restore(t.Context(), reading(both), shredded)
 	require.NoError(t, err)
 	require.Empty(t, again.Ended, "what it has was made since")
 	openAll(t, s.a(), []sealed{anew}, "")
@@ -225,7 +225,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	s.lose()
 	refused := func(r *recovery.Recovery, want error, why string) {
 		t.Helper()
-		for _, err := range []error{second(r.Restore(t.Context(), reading(file), nil, false)), second(r.Restore(t.Context(), reading(file), nil, true)), second(r.Drill(t.Context(), reading(file)))} {
+		for _, err := range []error{second(r.Restore(t.Context(), reading(file), nil)), second(dry(t, r).Restore(t.Context(), reading(file), nil)), second(r.Drill(t.Context(), reading(file)))} {
 			require.ErrorIs(t, err, want)
 			require.ErrorContains(t, err, why)
 		}
@@ -252,7 +252,7 @@ func TestDamagedBackups(t *testing.T) {
 	r := s.a()
 	refuse := func(b []byte) {
 		t.Helper()
-		_, err := r.Restore(t.Context(), reading(b), nil, false)
+		_, err := r.Restore(t.Context(), reading(b), nil)
 		require.Error(t, err)
 		require.Contains(t, []string{"authentication_failed", "unsupported_version", "wrong_secret", "invalid_argument"}, codes.Of(err).Code)
 	}
@@ -292,14 +292,14 @@ func TestRestoreBesideDamage(t *testing.T) {
 	require.ErrorContains(t, err, place)
 	require.ErrorContains(t, err, another, "all of them are named at once")
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", kept)
-	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.ErrorIs(t, err, keyring.ErrUnreadable)
 	require.Len(t, restored.Failures, 1)
 	require.Equal(t, "tenant-1", restored.Failures[0].Tenant)
 	require.ErrorContains(t, restored.Failures[0].Err, place)
 	openAll(t, s.a(), append(all[:2:2], all[4:]...), "")
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", nil)
-	_, err = s.a().Restore(t.Context(), reading(file), nil, false)
+	_, err = s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	openAll(t, s.a(), all, "")
 }
@@ -373,7 +373,7 @@ func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	s.lose()
 	r := s.a()
 	pkg := sealWith(t, r, "tenant", classify.PHI)
-	_, err = r.Restore(t.Context(), reading(file), nil, false)
+	_, err = r.Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	openAll(t, r, []sealed{pkg}, "")
 	done, err := r.Rewrap(t.Context(), to(t, urlB), false)
@@ -388,11 +388,11 @@ func TestDryRestoreOfShredded(t *testing.T) {
 	require.NoError(t, s.a().Shred(t.Context(), "tenant-0"))
 	file := backup(t, s.a())
 	s.lose()
-	foretold, err := s.a().Restore(t.Context(), reading(file), nil, true)
+	foretold, err := dry(t, s.a()).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	_, err = s.a().Ring.OwnerDocument(t.Context(), "")
 	require.ErrorIs(t, err, keyring.ErrNoTenant)
-	restored, err := s.a().Restore(t.Context(), reading(file), nil, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	require.Equal(t, restored.Changes, foretold.Changes)
 }

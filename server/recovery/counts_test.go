@@ -47,15 +47,15 @@ func TestEndCountsChanges(t *testing.T) {
 	_, err = s.a().Finish(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	counts("9 0")
-	_, err = s.b().Restore(t.Context(), reading(file), nil, false)
+	_, err = s.b().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	counts("0 0")
 	s.lose()
-	_, err = s.b().Restore(t.Context(), reading(file), nil, false)
+	_, err = s.b().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	counts("9 0")
 	endings := &recovery.Endings{Tenants: map[string]bool{"tenant-0": true}}
-	_, err = s.b().Restore(t.Context(), reading(file), endings, false)
+	_, err = s.b().Restore(t.Context(), reading(file), endings)
 	require.ErrorIs(t, err, keyring.ErrAlive)
 	counts("0 1")
 }

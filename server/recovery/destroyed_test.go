@@ -97,21 +97,21 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	for _, file := range [][]byte{first, second} {
 		s.lose()
 		for _, dry := range []bool{true, false} {
-			restored, err := s.a().Restore(t.Context(), reading(file), endings, dry)
+			restored, err := either(t, s.a(), dry).Restore(t.Context(), reading(file), endings)
 			require.NoError(t, err)
 			require.Equal(t, []recovery.Ended{{Tenant: "tenant", Keys: 1}}, restored.Ended)
 		}
 		after := s.a()
 		require.Equal(t, envelope.Destroyed, stateIn(t, after, former))
 		require.Equal(t, envelope.Enabled, stateIn(t, after, other))
-		again, err := after.Restore(t.Context(), reading(file), endings, false)
+		again, err := after.Restore(t.Context(), reading(file), endings)
 		require.NoError(t, err, "again changes nothing")
 		require.Equal(t, 2, again.Unchanged)
 	}
 	require.Equal(t, newer, primary(t, s.a(), "tenant"))
 
 	s.lose()
-	_, err := s.a().Restore(t.Context(), reading(first), endings, false)
+	_, err := s.a().Restore(t.Context(), reading(first), endings)
 	require.NoError(t, err)
 	k, err := s.a().Ring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed, "nothing seals")
 	rotateOf(t, s.a(), former)
 	require.NotEqual(t, former, primary(t, s.a(), "tenant"), "until another key does")
-	_, err = s.a().Restore(t.Context(), reading(second), endings, false)
+	_, err = s.a().Restore(t.Context(), reading(second), endings)
 	require.NoError(t, err)
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), newer))
 }
@@ -139,7 +139,7 @@ func TestFailedDestruction(t *testing.T) {
 	failing := &recovery.Recovery{Ring: ring, Store: store, Environment: "test", Audit: r.Audit}
 	require.ErrorIs(t, retire(t, failing, former, envelope.Destroyed), keyring.ErrUnreadable)
 	require.Equal(t, &recovery.Endings{}, s.endings(t))
-	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t), false)
+	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t))
 	require.NoError(t, err)
 	require.Equal(t, envelope.Disabled, stateIn(t, s.a(), former))
 }
@@ -150,7 +150,7 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	alive := primary(t, s.a(), "tenant")
 	file := backup(t, s.a())
 	endings := ended(alive.ID)
-	restored, err := s.a().Restore(t.Context(), reading(file), endings, false)
+	restored, err := s.a().Restore(t.Context(), reading(file), endings)
 	require.ErrorIs(t, err, keyring.ErrAlive)
 	require.Len(t, restored.Failures, 1)
 	require.Empty(t, restored.Ended)

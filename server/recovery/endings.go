@@ -52,7 +52,6 @@ func (e *Endings) add(each func(found func(*audit.Line)) error) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(all, func(a, b audit.Line) int { return strings.Compare(a.Time, b.Time) }) // of several chains
 	for _, l := range audit.Announced(all) {
 		ids := l.KeyID // empty if a request names no key, or each key has an event of its own
 		if l.Action == shred {

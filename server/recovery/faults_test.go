@@ -274,7 +274,7 @@ func steps(t *testing.T) []durableStep {
 }
 
 func (w *world) restore(ctx context.Context, h *hand, endings *recovery.Endings) error {
-	_, err := h.Restore(ctx, bytes.NewReader(w.backup), endings, false)
+	_, err := h.Restore(ctx, bytes.NewReader(w.backup), endings)
 	return err
 }
 

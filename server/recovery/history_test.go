@@ -322,11 +322,11 @@ func (h *history) restore() {
 		}
 	}
 	if b.kek != h.kek {
-		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings, false)
+		_, err := h.r.Restore(h.t.Context(), reading(b.file), endings)
 		require.ErrorIs(h.t, err, kms.ErrWrongKey)
 		r = h.under(to(h.t, b.kek).And(openKEK(h.t, h.kek)))
 	}
-	_, err := r.Restore(h.t.Context(), reading(b.file), endings, false)
+	_, err := r.Restore(h.t.Context(), reading(b.file), endings)
 	require.NoError(h.t, err)
 	if r != h.r { // and what came back goes where all the rest is
 		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek), false)

@@ -76,7 +76,7 @@ func TestVictim(t *testing.T) {
 			require.NoError(t, err)
 			r := s.a()
 			fmt.Println("begun")
-			_, err = r.Restore(t.Context(), reading(file), nil, false)
+			_, err = r.Restore(t.Context(), reading(file), nil)
 			require.NoError(t, err)
 		},
 		"shred": func() {
@@ -250,7 +250,7 @@ func TestKilledRestore(t *testing.T) {
 		}
 		k.run("restore", s.dir, path)
 		openAll(t, s.a(), kept, "")
-		_, err = s.a().Restore(t.Context(), reading(file), nil, false)
+		_, err = s.a().Restore(t.Context(), reading(file), nil)
 		require.NoError(t, err)
 		openAll(t, s.a(), append(kept, all...), "")
 	}
@@ -275,7 +275,7 @@ func TestKilledShred(t *testing.T) {
 		shredded := &recovery.Endings{}
 		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit"), key))
 		s.lose()
-		_, err := s.a().Restore(context.Background(), reading(file), shredded, false)
+		_, err := s.a().Restore(context.Background(), reading(file), shredded)
 		require.NoError(t, err)
 		openAll(t, s.a(), all[:said], "key_destroyed")
 		openAll(t, s.a(), all[min(said+1, len(all)):], "")
@@ -311,7 +311,7 @@ func TestKilledDestruction(t *testing.T) {
 		check()
 		endings := s.endings(t)
 		s.lose()
-		_, err := s.a().Restore(context.Background(), reading(file), endings, false)
+		_, err := s.a().Restore(context.Background(), reading(file), endings)
 		require.NoError(t, err)
 		check()
 	}

@@ -48,7 +48,7 @@ func TestRestoreAfterLostReply(t *testing.T) {
 	require.NoError(t, failing.Shred(t.Context(), "shredded"))
 	require.NoError(t, retire(t, failing, key, envelope.Destroyed))
 	s.lose()
-	restored, err := s.a().Restore(t.Context(), reading(file), s.endings(t), false)
+	restored, err := s.a().Restore(t.Context(), reading(file), s.endings(t))
 	require.NoError(t, err)
 	require.Equal(t, []recovery.Ended{{Tenant: "kept", Keys: 1}, {Tenant: "shredded", Shredded: true}}, restored.Ended)
 	require.Equal(t, "key_destroyed", code(shredded.open(s.a())))

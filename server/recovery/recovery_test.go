@@ -98,6 +98,22 @@ func (s *site) running(environment string, keks kms.Set) *recovery.Recovery {
 func (s *site) a() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlA))) }
 func (s *site) b() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlB))) }
 
+// dry returns one that writes nothing.
+func dry(t testing.TB, r *recovery.Recovery) *recovery.Recovery {
+	dry, err := r.Dry()
+	require.NoError(t, err)
+	t.Cleanup(dry.Ring.Close)
+	return dry
+}
+
+// either returns a Recovery, or a dry one.
+func either(t testing.TB, r *recovery.Recovery, isDry bool) *recovery.Recovery {
+	if isDry {
+		return dry(t, r)
+	}
+	return r
+}
+
 // lose empties the store.
 func (s *site) lose() {
 	require.NoError(s.t, os.Remove(filepath.Join(s.dir, "keys.db")))
@@ -399,7 +415,7 @@ func TestUnrecorded(t *testing.T) {
 	_, err = r.Drill(t.Context(), reading(file))
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	s.lose()
-	_, err = s.a().Restore(t.Context(), reading(file), nil, false)
+	_, err = s.a().Restore(t.Context(), reading(file), nil)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.False(t, slices.ContainsFunc(all, func(p sealed) bool { return p.open(s.a()) == nil }))
 }

@@ -32,21 +32,19 @@ type Ended struct {
 	Keys     int // that were destroyed, if the tenant was not shredded; servers replace those that sealed within a minute
 }
 
-// Change is what a restore brings a tenant.
+// Change is a tenant whose keyset a restore changes.
 type Change struct {
-	Tenant    string
-	New       bool // it was not in the store
-	Added     int  // slots and keys that it did not have
-	Destroyed int  // slots and keys that it had, and the backup or a shredding has destroyed
-	Primaries int  // uses and classes whose primary is another now
+	Tenant string
+	New    bool // it was not in the store
 }
 
 // Restore merges a backup into the store. It reads the file twice: nothing is changed before it is found whole. Tenants that were
-// shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. With dry it
-// changes nothing. It returns ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed. A tenant whose keyset cannot be read or was altered, in the store or in the backup, is left, and is among
-// the Failures; so is one of which something is alive in the store that has ended: the ending came to nothing, or the store went back
-// to an earlier state, and the operator has not said that it is to be ended.
-func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings, dry bool) (*Restored, error) {
+// shredded since the backup are restored as shredded, and keys that were destroyed as destroyed; nil ends nothing. It returns
+// ErrBackup, ErrEnvironment, kms.ErrWrongKey or ErrAbsent before anything is changed. A tenant whose keyset cannot be read or was
+// altered, in the store or in the backup, is left, and is among the Failures; so is one of which something is alive in the store that
+// has ended: the ending came to nothing, or the store went back to an earlier state, and the operator has not said that it is to be
+// ended.
+func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings) (*Restored, error) {
 	if endings == nil {
 		endings = &Endings{}
 	}
@@ -58,118 +56,80 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 	if len(absent) > 0 {
 		return nil, fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(absent)), ErrAbsent)
 	}
-	restored, ring := &Restored{Created: created}, r.Ring
-	if dry {
-		if ring, err = r.dryRing(); err != nil {
-			return nil, err
-		}
-		defer ring.Close()
-	} else if err := r.record(ctx, audit.BackupRestore, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
+	if err := r.record(ctx, audit.BackupRestore, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return nil, err
 	}
+	restored := &Restored{Created: created}
 	restored.Failures, err = r.each(ctx, documents(file), tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
 		ends, ended := endings.of(d)
-		before, after, err := ring.Merge(ctx, d, ends)
+		before, after, err := r.Ring.Merge(ctx, d, ends)
 		if err != nil || d.Owner == "" {
 			return nil, err
 		}
-		return func() { restored.note(compare(before, after), ended) }, nil
+		return func() { restored.note(before, after, ended) }, nil
 	})
 	slices.SortFunc(restored.Changes, func(a, b Change) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	slices.SortFunc(restored.Ended, func(a, b Ended) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	if dry {
-		return restored, err
-	}
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
-// System returns the environment's own keys. If the store has none, they are those of a backup, which with restore are written to the
-// store; nil if the backup has none either. It writes nothing before the backup is found whole. The caller calls free after the last
-// use of the keys.
-func (r *Recovery) System(ctx context.Context, file io.ReadSeeker, restore bool) (own *keyring.System, free func(), err error) {
-	ring, free := r.Ring, func() {}
-	if own, err = ring.FindSystem(ctx); err != nil || own != nil {
-		return own, free, err
+// System returns the environment's own keys. If the store has none, they are those of a backup, which are written to the store; nil if
+// the backup has none either. It writes nothing before the backup is found whole.
+func (r *Recovery) System(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
+	own, err := r.Ring.FindSystem(ctx)
+	if err != nil || own != nil {
+		return own, err
 	}
-	if _, _, err = r.verify(ctx, file, func(string) {}); err == nil && !restore {
-		if ring, err = r.dryRing(); err == nil {
-			free = ring.Close
+	if _, _, err = r.verify(ctx, file, func(string) {}); err != nil {
+		return nil, err
+	}
+	for d, err := range documents(file) {
+		if err == nil && d.Owner == "" {
+			_, _, err = r.Ring.Merge(ctx, d, keyring.Ends{})
 		}
-	}
-	if err != nil {
-		return nil, free, err
-	}
-	for d, unread := range documents(file) {
-		if err = unread; err == nil && d.Owner == "" {
-			_, _, err = ring.Merge(ctx, d, keyring.Ends{})
+		if err != nil {
+			return nil, err
 		}
 		break // it is the first, if there is one
 	}
-	if err == nil {
-		own, err = ring.FindSystem(ctx)
-	}
-	if err != nil {
-		free()
-	}
-	return own, free, err
+	return r.Ring.FindSystem(ctx)
 }
 
 // note adds what became of a tenant.
-func (r *Restored) note(c Change, e Ended) {
+func (r *Restored) note(before, after *envelope.Document, e Ended) {
 	if e.Shredded || e.Keys > 0 {
 		r.Ended = append(r.Ended, e)
 	}
-	if c == (Change{Tenant: c.Tenant}) {
+	if before != nil && maps.Equal(living(before), living(after)) {
 		r.Unchanged++
 	} else {
-		r.Changes = append(r.Changes, c)
+		r.Changes = append(r.Changes, Change{after.Owner, before == nil})
 	}
 }
 
-// living returns the ids of the slots, and of the keys that are not destroyed.
+// living returns the ids of the slots, and of the keys that are not destroyed, each with whether it is a primary.
 func living(d *envelope.Document) map[string]bool {
 	ids := map[string]bool{}
 	for i := range d.Slots {
-		ids[string(d.Slots[i].ID[:])] = true
+		ids[string(d.Slots[i].ID[:])] = false
 	}
 	for _, set := range d.Keysets {
 		for _, k := range set.Keys {
 			if k.State != envelope.Destroyed {
-				ids[string(k.ID[:])] = true
+				ids[string(k.ID[:])] = k.ID == set.Primary()
 			}
 		}
 	}
 	return ids
 }
 
-// compare returns what a merge changed.
-func compare(before, after *envelope.Document) Change {
-	c := Change{Tenant: after.Owner, New: before == nil}
-	if c.New {
-		before = &envelope.Document{}
-	}
-	had, has := living(before), living(after)
-	for id := range has {
-		if !had[id] {
-			c.Added++
-		}
-	}
-	for id := range had {
-		if !has[id] {
-			c.Destroyed++
-		}
-	}
-	for _, set := range after.Keysets {
-		if was := before.Keyset(set.Use, set.Class); was != nil && was.Primary() != set.Primary() {
-			c.Primaries++
-		}
-	}
-	return c
-}
-
-// dryRing returns a keyring that changes nothing.
-func (r *Recovery) dryRing() (*keyring.Keyring, error) {
-	return keyring.New(&dryStore{Store: r.Store}, r.KEKs, r.Environment)
+// Dry returns a Recovery that sees the same store, and discards what it writes and records. The caller closes its Ring.
+func (r *Recovery) Dry() (*Recovery, error) {
+	dry := *r
+	dry.Store, dry.Audit = &dryStore{Store: r.Store}, audit.Discard
+	var err error
+	dry.Ring, err = keyring.New(dry.Store, r.KEKs, r.Environment)
+	return &dry, err
 }
 
 // dryStore discards what is written, except for the system document: the shred records of other documents need its keys.

@@ -53,7 +53,7 @@ func TestRestoreAfterRetention(t *testing.T) {
 	endings := &recovery.Endings{}
 	require.NoError(t, endings.AddLog(t.Context(), path, key))
 	s.lose()
-	_, err = s.a().Restore(t.Context(), reading(file), endings, false)
+	_, err = s.a().Restore(t.Context(), reading(file), endings)
 	require.NoError(t, err)
 	openAll(t, s.a(), []sealed{shredded}, "key_destroyed")
 	require.Equal(t, envelope.Destroyed, stateIn(t, s.a(), destroyed))

@@ -69,25 +69,19 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 		_, _, err := target.Prove(ctx, d)
 		return 0, err
 	}
-	retire := func(ctx context.Context, d *envelope.Document) (retired int, err error) {
-		if !slices.ContainsFunc(d.Slots, former) { // an earlier run did it
-			return 0, nil
-		}
-		err = target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { // which has the new KEKs open every root once more
-			retired, err = e.RetireSlots(former)
-			return err
-		})
-		return retired, err
-	}
-	of := func(system bool) func(context.Context, *envelope.Document) (int, error) {
-		return func(ctx context.Context, d *envelope.Document) (int, error) {
-			if (d.Owner == "") != system {
+	retire := func(system bool) func(context.Context, *envelope.Document) (int, error) {
+		return func(ctx context.Context, d *envelope.Document) (retired int, err error) {
+			if (d.Owner == "") != system || !slices.ContainsFunc(d.Slots, former) { // an earlier run did it
 				return 0, nil
 			}
-			return retire(ctx, d)
+			err = target.Edit(ctx, d.Owner, func(e *keyring.Edit) error { // which has the new KEKs open every root once more
+				retired, err = e.RetireSlots(former)
+				return err
+			})
+			return retired, err
 		}
 	}
-	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, of(false), of(true))
+	return r.all(ctx, r.moved(to, audit.PhaseFinish), prove, retire(false), retire(true))
 }
 
 // ReplaceRoots makes new roots for all tenants and the environment, under the KEKs that are configured, and retires the former ones.
