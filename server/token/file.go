@@ -4,13 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +20,6 @@ const (
 	maxFile   = 4 << 20
 	// settled is the age from which a file's time tells it from its successor; clocks of file systems are coarse.
 	settled = 2 * time.Second
-	hour    = time.Hour
 )
 
 // File is the file of the tokens' hashes. It is safe for concurrent use, by several processes too.
@@ -35,15 +31,16 @@ type File struct {
 	mu      sync.Mutex
 	info    fs.FileInfo // of the file that entries were read from; nil before the first
 	readAt  time.Time
-	entries []entry // replaced, never changed
-	noted   map[string]bool
-	noting  time.Time // the hour of noted
+	entries []entry              // replaced, never changed
+	noted   map[string]time.Time // the hour in which a token's use was last noted, by its id
 }
 
 var _ identity.Authenticator = (*File)(nil)
 
 // Open names the file; it need not be there.
-func Open(path string) *File { return &File{path: path, now: time.Now, replace: durable.Replace} }
+func Open(path string) *File {
+	return &File{path: path, now: time.Now, replace: durable.Replace, noted: map[string]time.Time{}}
+}
 
 // record is a token in the file.
 type record struct {
@@ -130,40 +127,12 @@ func encode(entries []entry) []byte {
 	return append(content, '\n')
 }
 
-// change replaces the file by the tokens that edit returns, under the file's lock. A missing file has no tokens. If
-// edit accepts the change, announce calls write, which makes it and can be called once.
-func (f *File) change(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
-	if err := durable.MkdirAll(filepath.Dir(f.path)); err != nil {
-		return fmt.Errorf("token: %w", err)
-	}
-	unlock, err := durable.Lock(f.lock())
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return f.changeLocked(edit, announce)
-}
-
 func (f *File) lock() string { return f.path + ".lock" }
-
-func (f *File) changeLocked(edit func([]entry) ([]entry, error), announce func(write func() error) error) error {
-	entries, _, err := read(f.path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if entries, err = edit(entries); err != nil {
-		return err
-	}
-	return announce(func() error { return f.replace(f.path, encode(entries)) })
-}
-
-// unannounced makes a change that is on no record.
-func unannounced(write func() error) error { return write() }
 
 // used notes the hour of a token's use, in the file too. It is done once an hour whether or not it succeeds, and not while another
 // change holds the lock, which can wait for the audit log: it serves a list for the operator, which must not stop a request.
 func (f *File) used(e *entry, now time.Time) {
-	at := now.UTC().Truncate(hour)
+	at := now.UTC().Truncate(time.Hour)
 	if !e.LastUsedAt.Before(at) || !f.note(e.ID, at) {
 		return
 	}
@@ -172,30 +141,22 @@ func (f *File) used(e *entry, now time.Time) {
 		return
 	}
 	if !locked {
-		f.mu.Lock()
-		delete(f.noted, e.ID) // the next use notes it
-		f.mu.Unlock()
+		f.note(e.ID, time.Time{}) // the next use notes it
 		return
 	}
 	defer unlock()
-	_ = f.changeLocked(func(entries []entry) ([]entry, error) {
-		i := slices.IndexFunc(entries, func(other entry) bool { return other.ID == e.ID })
-		if i < 0 {
-			return nil, ErrNoToken // it was revoked meanwhile
-		}
+	entries, _, err := read(f.path)
+	if i := indexOf(entries, e.ID); err == nil && i >= 0 { // or it was revoked in the meantime
 		entries[i].LastUsedAt = at
-		return entries, nil
-	}, unannounced)
+		_ = f.replace(f.path, encode(entries))
+	}
 }
 
 // note reports whether the use of a token in that hour is news.
 func (f *File) note(id string, at time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.noting.Equal(at) {
-		f.noting, f.noted = at, map[string]bool{}
-	}
-	news := !f.noted[id]
-	f.noted[id] = true
+	news := !f.noted[id].Equal(at)
+	f.noted[id] = at
 	return news
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -18,46 +19,57 @@ type Log struct {
 	Operation string // the command
 }
 
-// announce records what is about to happen to a token, and makes it. If the file's reply is lost, it reads back.
-func (f *File) announce(ctx context.Context, log Log, action audit.Action, t *Token) func(write func() error) error {
-	return func(write func() error) error {
-		return audit.Announce(ctx, log.Recorder, func(context.Context) error {
-			err := write()
-			if err == nil {
-				return nil
-			}
-			entries, _, unread := read(f.path)
-			if unread != nil && !errors.Is(unread, fs.ErrNotExist) {
-				return fmt.Errorf("%w: %w", durable.ErrUnknown, err)
-			}
-			if slices.ContainsFunc(entries, func(e entry) bool { return e.ID == t.ID }) == (action == audit.TokenCreate) {
-				return nil
-			}
-			return err
-		}, audit.Event{Action: action, Operation: log.Operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant})
+// change replaces the file by the tokens that edit returns, under the file's lock, after it recorded what is about to happen to a
+// token. A missing file has no tokens: edit gets nil. If the file's reply is lost, change reads back.
+func (f *File) change(ctx context.Context, log Log, action audit.Action, t *Token, edit func([]entry) ([]entry, error)) error {
+	if err := durable.MkdirAll(filepath.Dir(f.path)); err != nil {
+		return fmt.Errorf("token: %w", err)
 	}
+	unlock, err := durable.Lock(f.lock())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	entries, _, err := read(f.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if entries, err = edit(entries); err != nil {
+		return err
+	}
+	return audit.Announce(ctx, log.Recorder, func(context.Context) error {
+		err := f.replace(f.path, encode(entries))
+		if err == nil {
+			return nil
+		}
+		now, _, unread := read(f.path)
+		if unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %w", durable.ErrUnknown, err)
+		}
+		if (indexOf(now, t.ID) >= 0) == (action == audit.TokenCreate) {
+			return nil
+		}
+		return err
+	}, audit.Event{Action: action, Operation: log.Operation, Issuer: identity.APIToken, Subject: t.ID, Tenant: t.Tenant})
+}
+
+func indexOf(entries []entry, id string) int {
+	return slices.IndexFunc(entries, func(e entry) bool { return e.ID == id })
 }
 
 // CreateFirst makes a token with all scopes on the default tenant if there is no file. If there is one, even
 // without tokens, it returns the empty string, or ErrDamaged if the file cannot be understood.
 func (f *File) CreateFirst(ctx context.Context, log Log) (text string, t Token, err error) {
-	if _, err := f.current(); !errors.Is(err, fs.ErrNotExist) {
-		return "", Token{}, err
-	}
-	text, made := generate(first, f.now())
-	err = f.change(func(entries []entry) ([]entry, error) {
+	text, t, err = f.create(ctx, first, log, func(entries []entry) error {
 		if entries != nil {
-			return nil, fs.ErrExist // of several servers that start at once, one makes it
+			return fs.ErrExist // of several servers that start at once, one makes it
 		}
-		return []entry{made}, nil
-	}, f.announce(ctx, log, audit.TokenCreate, &made.Token))
+		return nil
+	})
 	if errors.Is(err, fs.ErrExist) {
-		return "", Token{}, nil
+		err = nil
 	}
-	if err != nil {
-		return "", Token{}, err
-	}
-	return text, made.Token, nil
+	return text, t, err
 }
 
 // Issue makes a new token and returns it; it cannot be had again. Its errors are ErrGrant, ErrFull,
@@ -66,13 +78,20 @@ func (f *File) Issue(ctx context.Context, g Grant, log Log) (text string, t Toke
 	if err := g.Check(); err != nil {
 		return "", Token{}, err
 	}
-	text, made := generate(g, f.now())
-	err = f.change(func(entries []entry) ([]entry, error) {
+	return f.create(ctx, g, log, func(entries []entry) error {
 		if len(entries) >= maxTokens {
-			return nil, ErrFull
+			return ErrFull
 		}
-		return append(entries, made), nil
-	}, f.announce(ctx, log, audit.TokenCreate, &made.Token))
+		return nil
+	})
+}
+
+// create makes a token unless refuse returns an error.
+func (f *File) create(ctx context.Context, g Grant, log Log, refuse func([]entry) error) (text string, t Token, err error) {
+	text, made := generate(g, f.now())
+	err = f.change(ctx, log, audit.TokenCreate, &made.Token, func(entries []entry) ([]entry, error) {
+		return append(entries, made), refuse(entries)
+	})
 	if err != nil {
 		return "", Token{}, err
 	}
@@ -95,13 +114,13 @@ func (f *File) List() ([]Token, error) {
 // Revoke ends a token by its id and returns what was known of it. Its errors are ErrNoToken, ErrDamaged, those of
 // the file system, and that of the audit log, without which no token ends.
 func (f *File) Revoke(ctx context.Context, id string, log Log) (t Token, err error) {
-	err = f.change(func(entries []entry) ([]entry, error) {
-		i := slices.IndexFunc(entries, func(e entry) bool { return e.ID == id })
+	err = f.change(ctx, log, audit.TokenRevoke, &t, func(entries []entry) ([]entry, error) {
+		i := indexOf(entries, id)
 		if i < 0 {
 			return nil, ErrNoToken
 		}
 		t = entries[i].Token
 		return slices.Delete(entries, i, i+1), nil
-	}, f.announce(ctx, log, audit.TokenRevoke, &t))
+	})
 	return t, err
 }
