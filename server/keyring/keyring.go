@@ -90,7 +90,7 @@ type Keyring struct {
 	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use
 	recent  *simplelru.LRU[string, *Tenant] // the unlocked tenants
 	missing map[*Tenant]error               // their documents vanished, and could not be written back yet for this reason
-	fresh   map[*Tenant]bool                // their documents were read or written since the last look
+	pending map[*Tenant]bool                // the next look rereads their documents; true if it is logged that they cannot be read
 	system  *Tenant                         // the system document's
 	begun   time.Time                       // monotonic times count from it
 	clock   atomic.Pointer[moment]          // at most clockInterval behind; nil after Close
@@ -140,7 +140,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	}
 	r := &Keyring{
 		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout,
-		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, fresh: map[*Tenant]bool{}, feed: feed{pending: map[*Tenant]bool{}, reread: time.Now()},
+		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
 		health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -274,10 +274,11 @@ func (r *Keyring) admitted(t *Tenant) {
 	}
 }
 
-// forget no longer counts a tenant among the unlocked ones. It reports whether its document was read or written since the last look.
-func (r *Keyring) forget(t *Tenant) (fresh bool) {
+// forget no longer counts a tenant among the unlocked ones. It reports whether the next look is to reread its document.
+func (r *Keyring) forget(t *Tenant) (pending bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.Remove(t.id)
-	return r.fresh[t]
+	_, pending = r.pending[t]
+	return pending
 }

@@ -146,8 +146,8 @@ func (t *Tenant) saw(content []byte) {
 	t.seen, t.content = true, content
 	t.ring.mu.Lock()
 	defer t.ring.mu.Unlock()
-	if t.ring.ctx.Err() == nil {
-		t.ring.fresh[t] = true
+	if t.ring.ctx.Err() == nil && len(t.ring.pending) < DefaultTenants { // which bounds the memory in a long outage
+		t.ring.pending[t] = false
 	}
 }
 
@@ -211,7 +211,7 @@ func (r *Keyring) noteMissing(t *Tenant, err error) bool {
 	if err == nil {
 		delete(r.missing, t)
 	} else {
-		r.missing[t] = err
+		r.missing[t], r.pending[t] = err, true
 	}
 	return !known
 }

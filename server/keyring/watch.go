@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,8 +17,6 @@ import (
 const (
 	// reloads is how many documents are read at once.
 	reloads = 16
-	// reloadTime is how long a part of many reloads takes, before the feed is looked at again.
-	reloadTime = 500 * time.Millisecond
 	// slowReload is how long the others wait for one, which may need a KEK that does not answer. It goes on in the background.
 	slowReload = time.Second
 	// rereadInterval is in what time the documents of all unlocked tenants are read although the feed does not mention them, a few at
@@ -45,70 +43,50 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 // feed is how far a keyring has followed the changes of the keystore.
 type feed struct {
 	position keystore.Position
-	pending  map[*Tenant]bool // tenants with a changed document that was not read yet: true if a failure was logged
-	failing  bool             // the feed could not be read the last time
-	backlog  []*Tenant        // that are reread although no change of theirs is known
-	lost     bool             // changes of the backlog's were missed, so those that cannot be read become pending
-	reread   time.Time        // when the backlog was set last
+	failing  bool      // it could not be read the last time
+	backlog  []*Tenant // that are reread although no change of theirs is known
+	part     int       // of the backlog that a look rereads
+	reread   time.Time // when the backlog was set last
 }
 
-// changed adds a tenant to the pending ones.
-func (f *feed) changed(t *Tenant) {
-	if _, known := f.pending[t]; !known {
-		f.pending[t] = false
-	}
-}
-
-// look rereads the tenants whose documents changed or are missing. Only unlocked ones are read; others read when they unlock.
+// look rereads the tenants whose documents changed, could not be reread before, or were read or written since the last look. Only
+// tenants in memory are reread; others read when they unlock.
 func (r *Keyring) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
+	f := &r.feed
 	r.mu.Lock()
-	fresh := r.fresh // before the feed is read, so that its position is behind what they have
-	r.fresh = map[*Tenant]bool{}
+	due := r.pending // before the feed is read, so that its position is behind what they have
+	r.pending = map[*Tenant]bool{}
 	r.mu.Unlock()
-	err := r.readFeed(ctx)
-	if err != nil && !r.feed.failing {
+	err := r.readFeed(ctx, due)
+	if err != nil && !f.failing {
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
-	r.feed.failing = err != nil
-	if time.Since(r.feed.reread) >= rereadInterval && len(r.feed.backlog) == 0 {
-		r.feed.backlog, r.feed.lost, r.feed.reread = r.held(), false, time.Now()
+	if f.failing = err != nil; f.failing {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		maps.Copy(r.pending, due)
+		return
 	}
-	r.mu.Lock()
-	for t := range fresh {
-		if err == nil {
-			r.feed.changed(t)
-		} else if len(r.fresh) < r.limit { // which bounds the memory in a long outage
-			r.fresh[t] = true
+	if len(f.backlog) == 0 && time.Since(f.reread) >= rereadInterval {
+		f.backlog, f.reread = r.held(), time.Now()
+		f.part = 1 + len(f.backlog)/int(rereadInterval/CheckInterval)
+	}
+	part, unannounced := f.backlog[:min(f.part, len(f.backlog))], map[*Tenant]bool{}
+	for _, t := range part {
+		if _, known := due[t]; !known {
+			unannounced[t] = false
 		}
 	}
-	for t := range r.missing {
-		r.feed.changed(t)
-	}
-	r.mu.Unlock()
-	changed := make([]*Tenant, 0, len(r.feed.pending))
-	for t := range r.feed.pending {
-		changed = append(changed, t)
-	}
-	r.reloadAll(ctx, changed, true)
-	n := 16 * reloads
-	if !r.feed.lost { // spread over the interval
-		n = 1 + int(int64(len(r.feed.backlog))*int64(CheckInterval)/int64(max(rereadInterval-time.Since(r.feed.reread), CheckInterval)))
-	}
-	for begun := time.Now(); len(r.feed.backlog) > 0 && ctx.Err() == nil && time.Since(begun) < reloadTime; {
-		part := r.feed.backlog[:min(n, len(r.feed.backlog))]
-		r.feed.backlog = r.feed.backlog[len(part):]
-		r.reloadAll(ctx, part, r.feed.lost)
-		clear(part) // so that they can be forgotten
-		if !r.feed.lost {
-			break
-		}
-	}
+	clear(part) // so that they can be forgotten
+	f.backlog = f.backlog[len(part):]
+	r.reloadAll(ctx, due, true)
+	r.reloadAll(ctx, unannounced, false)
 }
 
-// readFeed notes which tenants have changed since the last time.
-func (r *Keyring) readFeed(ctx context.Context) error {
+// readFeed adds the tenants that have changed since the last time.
+func (r *Keyring) readFeed(ctx context.Context, due map[*Tenant]bool) error {
 	for {
 		changes, next, err := r.store.Changes(ctx, r.feed.position)
 		if errors.Is(err, keystore.ErrFeedLost) {
@@ -119,7 +97,9 @@ func (r *Keyring) readFeed(ctx context.Context) error {
 			return err
 		}
 		if r.feed.position == "" { // what changed before is not known
-			r.feed.backlog, r.feed.lost, r.feed.reread = r.held(), true, time.Now()
+			for _, t := range r.held() {
+				due[t] = false
+			}
 		}
 		r.feed.position = next
 		if len(changes) == 0 {
@@ -128,7 +108,7 @@ func (r *Keyring) readFeed(ctx context.Context) error {
 		r.mu.Lock()
 		for _, c := range changes {
 			if t := r.tenants[c.Name].Value(); c.Kind == keystore.Keysets && t != nil {
-				r.feed.changed(t)
+				due[t] = false
 			}
 		}
 		r.mu.Unlock()
@@ -136,28 +116,25 @@ func (r *Keyring) readFeed(ctx context.Context) error {
 }
 
 // reloadAll rereads tenants. If retry is true, those that cannot be read are pending afterwards.
-func (r *Keyring) reloadAll(ctx context.Context, tenants []*Tenant, retry bool) {
-	var mu sync.Mutex
+func (r *Keyring) reloadAll(ctx context.Context, tenants map[*Tenant]bool, retry bool) {
 	var failed error
 	failures := 0
 	var group errgroup.Group
 	group.SetLimit(reloads)
-	for _, t := range tenants {
+	for t, logged := range tenants {
 		group.Go(func() error {
 			err := t.reloadSoon(ctx)
-			mu.Lock()
-			defer mu.Unlock()
 			if err == nil {
-				delete(r.feed.pending, t)
 				return nil
 			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			failures++
-			logged := r.feed.pending[t]
 			if !logged {
 				failed = err
 			}
 			if retry {
-				r.feed.pending[t] = logged || ctx.Err() == nil
+				r.pending[t] = logged || ctx.Err() == nil
 			}
 			return nil
 		})
