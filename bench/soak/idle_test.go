@@ -43,6 +43,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before := live()
 	maker := open(t, f.store)
 	populate(t, maker, n, classify.PHI)
+	maker.Sealed() // as a server asks every ten seconds
 	f.made = settled() - min(before, settled())
 	maker.Close()
 	runtime.KeepAlive(maker)
@@ -55,7 +56,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before = settled()
 	f.ring = open(t, f.store)
 	f.rotator = rotation.New(rotation.Options{
-		Ring: f.ring, Keystore: f.store, Store: rediskv.New(client), Audit: unrecorded{}, Age: age,
+		Ring: f.ring, Keystore: f.store, Store: rediskv.New(client), Audit: unrecorded{}, Age: age, Uses: 1 << 30,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan struct{})

@@ -119,7 +119,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes) *rotation.Rotator {
 	return rotation.New(rotation.Options{
 		Ring: k.ring, Keystore: k.store, Store: store, Cache: cacheOptions(c), Audit: recorder, Memory: memory,
-		Age: c.Keys.RotateAge, Grace: c.Keys.Grace, Rate: c.Keys.Rate,
+		Age: c.Keys.RotateAge, Uses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
 	})
 }
 

@@ -18,9 +18,10 @@ type Keys struct {
 	Tenants int // whose keys are in memory at most
 	Calls   int // of the KMS at once
 
-	RotateAge time.Duration // of a keyset's newest key, after which it gets a new primary; 0 is never
-	Grace     time.Duration // for how long former keys stay as they are once the cache is under the new ones
-	Rate      int           // entries a second that a rotation looks at; 0 is any number
+	RotateAge  time.Duration // of a keyset's newest key, after which it gets a new primary; 0 is never
+	RotateUses int           // packages that a primary seals until then; 0 is any number
+	Grace      time.Duration // for how long former keys stay as they are once the cache is under the new ones
+	Rate       int           // entries a second that a rotation looks at; 0 is any number
 }
 
 // Open makes a store over the Redis that holds the keysets. It does not connect.
@@ -47,6 +48,7 @@ func (l *loader) keys(r *raw) Keys {
 		l.refuse("COFFER_KEY_CACHE_TTL", "must be a duration from 1m to 24h")
 	}
 	k.RotateAge = time.Duration(l.integer("KEY_ROTATION_DAYS", r.RotationDays, 0, maxRotationDays)) * day
+	k.RotateUses = l.integer("KEY_ROTATION_USES", r.RotationUses, 0, math.MaxInt)
 	if k.Grace, err = Duration(r.KeyGrace); err != nil || k.Grace < 0 || k.Grace > maxTTL {
 		l.refuse("COFFER_KEY_GRACE", "must be a duration from 0s to 3650d, such as 24h or 7d")
 	}

@@ -15,16 +15,16 @@ func TestKeys(t *testing.T) {
 	require.NoError(t, err)
 	day := 24 * time.Hour
 	require.Equal(t, config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, RotateAge: 90 * day, Grace: day, Rate: 1000}, c.Keys)
-	c, _, err = load(t, []string{"KEY_ROTATION_DAYS=0", "COFFER_REENCRYPT_RATE=0"}, "--key-grace", "7d")
+	c, _, err = load(t, []string{"KEY_ROTATION_DAYS=0", "KEY_ROTATION_USES=5000", "COFFER_REENCRYPT_RATE=0"}, "--key-grace", "7d")
 	require.NoError(t, err)
-	require.Equal(t, config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, Grace: 7 * day}, c.Keys)
+	require.Equal(t, config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, RotateUses: 5000, Grace: 7 * day}, c.Keys)
 	c, _, err = load(t, []string{"REDIS_URL=redis://cache", "COFFER_KEYS_REDIS_URL=rediss://u:p@keys:6379/1", "COFFER_KEY_CACHE_USES=1000", "COFFER_KMS_CALLS=4"}, "--key-cache-ttl", "5m", "--key-cache-tenants", "10")
 	require.NoError(t, err)
 	require.Equal(t, config.Keys{Redis: "rediss://u:p@keys:6379/1", TTL: 5 * time.Minute, Uses: 1000, Tenants: 10, Calls: 4, RotateAge: 90 * day, Grace: day, Rate: 1000}, c.Keys)
 	const planted = "pl4nted"
 	for setting, variable := range map[string]string{
 		"COFFER_KEYS_REDIS_URL=http://" + planted: "COFFER_KEYS_REDIS_URL", "COFFER_KEY_CACHE_TTL=" + planted: "COFFER_KEY_CACHE_TTL",
-		"KEY_ROTATION_DAYS=" + planted: "KEY_ROTATION_DAYS", "COFFER_KEY_GRACE=" + planted: "COFFER_KEY_GRACE",
+		"KEY_ROTATION_DAYS=" + planted: "KEY_ROTATION_DAYS", "KEY_ROTATION_USES=-1": "KEY_ROTATION_USES", "COFFER_KEY_GRACE=" + planted: "COFFER_KEY_GRACE",
 		"COFFER_KEY_GRACE=-1s": "COFFER_KEY_GRACE", "COFFER_REENCRYPT_RATE=x": "COFFER_REENCRYPT_RATE",
 		"COFFER_KEY_CACHE_TTL=1s": "COFFER_KEY_CACHE_TTL", "COFFER_KEY_CACHE_TTL=25h": "COFFER_KEY_CACHE_TTL", "COFFER_KEY_CACHE_USES=-1": "COFFER_KEY_CACHE_USES",
 		"COFFER_KEY_CACHE_TENANTS=0": "COFFER_KEY_CACHE_TENANTS", "COFFER_KMS_CALLS=0": "COFFER_KMS_CALLS",

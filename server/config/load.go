@@ -64,6 +64,7 @@ type raw struct {
 	KeyCacheTenants  string `env:"COFFER_KEY_CACHE_TENANTS" envDefault:"50000"`
 	KMSCalls         string `env:"COFFER_KMS_CALLS" envDefault:"32"`
 	RotationDays     string `env:"KEY_ROTATION_DAYS" envDefault:"90"`
+	RotationUses     string `env:"KEY_ROTATION_USES" envDefault:"0"`
 	KeyGrace         string `env:"COFFER_KEY_GRACE" envDefault:"24h"`
 	ReencryptRate    string `env:"COFFER_REENCRYPT_RATE" envDefault:"1000"`
 
@@ -131,6 +132,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"key-cache-tenants", "COFFER_KEY_CACHE_TENANTS", "tenants whose keys are in memory at most (default 50000)"},
 	{"kms-calls", "COFFER_KMS_CALLS", "tenants that are unlocked or renewed at once, each by a call of the KMS (default 32)"},
 	{"key-rotation-days", "KEY_ROTATION_DAYS", "age in days at which a tenant's keys are rotated, 0 for never (default 90)"},
+	{"key-rotation-uses", "KEY_ROTATION_USES", "packages after which a key is, 0 for any number (default 0)"},
 	{"key-grace", "COFFER_KEY_GRACE", "how long former keys stay as they are once the cache is under the new ones (default 24h)"},
 	{"reencrypt-rate", "COFFER_REENCRYPT_RATE", "entries a second that a rotation looks at, 0 for any number (default 1000)"},
 	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},

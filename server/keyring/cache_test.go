@@ -186,6 +186,24 @@ func TestUses(t *testing.T) {
 	require.InDelta(t, 10, kek.calls.Load(), 2)
 }
 
+// The number of packages that each key sealed is reported once, also for keys that were dropped since.
+func TestSealed(t *testing.T) {
+	r, tenant, _, _ := cached(t)
+	require.NoError(t, works(tenant))
+	id, err := tenant.Primary(format.UseCache, classify.PHI)
+	require.NoError(t, err)
+	r.Sealed()
+	for range 5 {
+		require.NoError(t, works(tenant))
+	}
+	tenant.lock()
+	for range 2 {
+		require.NoError(t, works(tenant))
+	}
+	require.Equal(t, map[string]map[format.KeyID]uint64{"tenant": {id: 7}}, r.Sealed())
+	require.Empty(t, r.Sealed())
+}
+
 // Keys whose document cannot be read any more are served from memory; a change is adopted once it can be read.
 func TestStoreOutage(t *testing.T) {
 	dir := t.TempDir()

@@ -84,7 +84,8 @@ type Keyring struct {
 	missed      atomic.Uint64 // uses of keys that were not in memory
 	unlocked    atomic.Int64  // tenants
 	restored    atomic.Uint64 // documents that had vanished
-	feed        feed          // used by look only
+	sealing     sealing
+	feed        feed // used by look only
 
 	mu      sync.Mutex
 	tenants map[string]weak.Pointer[Tenant] // so that there is one Tenant of an id, as long as it is in use

@@ -41,7 +41,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	if err != nil {
 		return format.KeyID{}, err
 	}
-	id, err := s.Primary(use, class)
+	id, err := s.primary(use, class)
 	if err == nil || !s.lacks(use, class) {
 		return id, err
 	}
@@ -52,6 +52,17 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	}
 	if err != nil {
 		return format.KeyID{}, err
+	}
+	return s.primary(use, class)
+}
+
+// primary returns the id of the key that seals, and counts a package.
+func (s *unlocked) primary(use format.Use, class classify.Class) (format.KeyID, error) {
+	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
+		if c := s.counters[use][class]; c != nil {
+			c.count()
+			return c.key, nil
+		}
 	}
 	return s.Primary(use, class)
 }

@@ -7,14 +7,18 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 // unlocked is a tenant's keys in memory, as a document has them.
 type unlocked struct {
 	*Vault
-	since moment       // when the KEKs were asked for the roots
-	used  atomic.Bool  // since then
-	left  atomic.Int64 // of uses, if the keyring bounds them
+	since    moment       // when the KEKs were asked for the roots
+	used     atomic.Bool  // since then
+	left     atomic.Int64 // of uses, if the keyring bounds them
+	counters [format.Uses + 1][classify.PHI + 1]*counter // of the primaries that may seal
 }
 
 const (
@@ -106,6 +110,12 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	}
 	s := &unlocked{Vault: v, since: since}
 	s.left.Store(t.ring.uses)
+	for i := range d.Keysets {
+		set := &d.Keysets[i]
+		if id, err := v.Primary(set.Use, set.Class); err == nil && set.Class.Valid() { // not of the system document
+			s.counters[set.Use][set.Class] = t.counter(id)
+		}
+	}
 	former := t.state.Load()
 	if former != nil && former.since == since {
 		s.used.Store(former.used.Load())

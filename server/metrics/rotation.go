@@ -40,7 +40,7 @@ var (
 	rotationErrors  = desc("rotation_errors_total", "How often a rotation was held up in this server; it is tried again.")
 	oldestPrimary   = desc("oldest_primary_age_seconds", "Age of the oldest primary key of any tenant.")
 	rotationsRoom   = desc("rotations_room", "Rotations of all its keys for which the fullest tenant has room.")
-	keysetsOverdue  = desc("keysets_overdue", "Keysets that were to get a new primary key for its age, and did not.")
+	keysetsOverdue  = desc("keysets_overdue", "Keysets that were to get a new primary key for its age or its uses, and did not.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {

@@ -126,6 +126,24 @@ func TestAlteredRecordOfLater(t *testing.T) {
 		require.Empty(t, s.sweep().Fault)
 		require.Equal(t, 10, s.under(10))
 	})
+	t.Run("uses", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, func(o *rotation.Options) { o.Uses = 1 << 40 })
+		s.fill(10)
+		s.begin(rotation.Order{})
+		require.Equal(t, rotation.Grace, s.work().State)
+		garble(s)
+		s.fill(10) // counts uses
+		s.serve(func() bool {
+			record, err := s.Record(t.Context(), "tenant")
+			return err == nil && len(record.Sealed) > 0
+		})
+		for hours := 0; s.states(format.UseCache)[envelope.Destroyed] < classes; hours++ {
+			require.Less(t, hours, 40)
+			s.clock.pass(time.Hour)
+			s.work()
+		}
+	})
 }
 
 // A record that was begun again keeps the former keys while an entry of its tenant does not open, as any other record does.

@@ -254,15 +254,20 @@ func TestWayBackOfAJoinedOrder(t *testing.T) {
 func TestDueOfAnotherClock(t *testing.T) {
 	const age = 90 * 24 * time.Hour
 	now := time.UnixMilli(1_800_000_000_000)
-	r := New(Options{Age: age, Now: func() time.Time { return now }})
+	r := New(Options{Age: age, Uses: 10, Now: func() time.Time { return now }})
 	s := keyset(classify.PHI, 1, 1)
 	s.Key(format.KeyID{1}).CreatedAt = now.AddDate(70, 0, 0).UnixMilli()
-	require.True(t, r.due("tenant", &s))
+	require.True(t, r.due(&Record{}, &s))
 	later := keyset(classify.PHI, 2, 2, 1)
 	later.Key(format.KeyID{1}).CreatedAt, later.Key(format.KeyID{2}).CreatedAt = s.Key(format.KeyID{1}).CreatedAt, now.UnixMilli()
-	require.False(t, r.due("tenant", &later))
+	used := &Record{Sealed: map[ID]uint64{{2}: 10}}
+	require.False(t, r.due(&Record{}, &later))
+	require.False(t, r.due(used, &later), "it rests")
+	now = now.Add(time.Minute)
+	require.True(t, r.due(used, &later))
+	require.False(t, r.due(&Record{}, &later))
 	now = now.Add(age)
-	require.True(t, r.due("tenant", &later))
+	require.True(t, r.due(&Record{}, &later))
 }
 
 // A server claims a part that nobody holds, or whose holder is dead.

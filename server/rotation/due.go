@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -21,13 +22,21 @@ func (r *Rotator) DueAt(tenant string, s *envelope.Keyset) int64 {
 	return keyring.KeysetDue(tenant, s, r.Age, r.Now())
 }
 
-// due reports whether a tenant's keyset is to get a new primary because of its age, or because the primary that it has never seals
-// again, as a restore can leave it.
-func (r *Rotator) due(tenant string, s *envelope.Keyset) bool {
+// due reports whether a keyset is to get a new primary because of its age or its uses, or because the primary that
+// it has never seals again, as a restore can leave it.
+func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	if primary := s.Key(s.Primary()); primary != nil && primary.State != envelope.Enabled {
 		return true
 	}
-	return r.Age > 0 && r.now() >= r.DueAt(tenant, s)
+	old := r.Age > 0 && r.now() >= r.DueAt(record.Tenant, s)
+	return old || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(record.Tenant, s, rest(s), r.Now())
+}
+
+// rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
+// so that a small number of uses does not fill the keyset. One of 1,000 keys rests for more than 600 days.
+func rest(s *envelope.Keyset) time.Duration {
+	n := time.Duration(len(s.Keys) - 1)
+	return n * n * time.Minute
 }
 
 // repair puts right what other configurations and failovers leave wrong, in one pass over all keysets. The index of due times has the
@@ -121,4 +130,41 @@ func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 		return nil, err
 	}
 	return r.Ring.Document(ctx, names[0])
+}
+
+// used counts what keys have sealed in this process and is in no record yet.
+type used map[string]map[format.KeyID]uint64
+
+// save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
+func (u used) save(ctx context.Context, r *Rotator) (failed error) {
+	counted := r.Ring.Sealed() // in any case, or the keyring would keep a counter for each key that was ever in memory
+	if r.Uses == 0 {
+		return nil
+	}
+	for tenant, sealed := range counted {
+		if u[tenant] == nil {
+			u[tenant] = map[format.KeyID]uint64{}
+		}
+		for id, n := range sealed {
+			u[tenant][id] += n
+		}
+	}
+	for tenant, sealed := range u {
+		record, err := r.edit(ctx, tenant, func(record *Record) error {
+			for id, n := range sealed {
+				record.addSealed(ID(id), n)
+			}
+			return nil
+		})
+		if err != nil {
+			failed = errors.Join(failed, ofTenant(tenant, err))
+			continue
+		}
+		delete(u, tenant)
+		if slices.ContainsFunc(slices.Collect(maps.Values(record.Sealed)), func(n uint64) bool { return n >= r.Uses }) {
+			_, err = r.Begin(ctx, tenant, Order{due: r.due})
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
 }

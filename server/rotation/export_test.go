@@ -33,6 +33,9 @@ func (r *Rotator) Leave(ctx context.Context) error { return r.leave(ctx) }
 // ApartNow says why the process may not conclude anything from its cache.
 func (r *Rotator) ApartNow(ctx context.Context) string { return r.apart(ctx) }
 
+// Rest is the least age of a primary that gets a successor because of its uses.
+var Rest = rest
+
 // Plan plans a rotation.
 func Plan(record *Record, d *envelope.Document, order Order) ([]Keyset, error) {
 	return plan(record, d, order, 0)
@@ -40,5 +43,5 @@ func Plan(record *Record, d *envelope.Document, order Order) ([]Keyset, error) {
 
 // Due is the order for classes that are due.
 func Due(classes ...classify.Class) Order {
-	return Order{due: func(_ string, s *envelope.Keyset) bool { return slices.Contains(classes, s.Class) }}
+	return Order{due: func(_ *Record, s *envelope.Keyset) bool { return slices.Contains(classes, s.Class) }}
 }

@@ -294,4 +294,28 @@ func TestDue(t *testing.T) {
 		}
 		require.Equal(t, 10, s.under(10))
 	})
+	t.Run("uses", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, func(o *rotation.Options) { o.Uses = 50 })
+		for i := range 60 {
+			class := classify.PHI
+			if i%2 == 0 {
+				class = classify.PII
+			}
+			if class == classify.PII || i < 30 {
+				require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), class, time.Hour, nil))
+			}
+		}
+		for range 20 {
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, time.Hour, nil))
+		}
+		before := s.primaries()
+		s.serve(s.came(rotation.Grace))
+		require.NotEqual(t, before[classify.PII], s.primaries()[classify.PII])
+		require.Equal(t, before[classify.PHI], s.primaries()[classify.PHI], "it was used less")
+		record, err := s.Record(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.Len(t, record.Keysets, 1)
+		require.EqualValues(t, 15, record.Sealed[rotation.ID(before[classify.PHI])])
+	})
 }

@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"crypto/rand"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,4 +38,13 @@ func TestFull(t *testing.T) {
 		require.Len(t, planned, 1)
 		require.Equal(t, classify.PHI, planned[0].Class)
 	}
+}
+
+// However few uses a key is to have, the successors come more rarely the more keys there are.
+func TestUsesRest(t *testing.T) {
+	t.Parallel()
+	for keys, want := range map[int]time.Duration{1: 0, 2: time.Minute, 31: 15 * time.Hour} {
+		require.Equal(t, want, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, keys)}))
+	}
+	require.Greater(t, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, 1000)}), 600*24*time.Hour)
 }

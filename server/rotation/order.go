@@ -22,7 +22,7 @@ type Order struct {
 	Compromised bool           // the former keys may have leaked: they never seal again, without a grace period or a rollback
 	By          By
 
-	due func(tenant string, s *envelope.Keyset) bool // nil means all keysets
+	due func(record *Record, s *envelope.Keyset) bool // nil means all keysets
 }
 
 // errNothing reports that there is nothing to rotate, or that the rotation is under way.
@@ -140,7 +140,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 	scratch.Keysets = slices.Clone(d.Keysets)
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if !rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(d.Owner, s) {
+		if !rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
 			continue
 		}
 		k := record.keyset(s.Use, s.Class)

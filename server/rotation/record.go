@@ -16,7 +16,7 @@ type State string
 
 // The states, in their order.
 const (
-	Idle         State = ""             // there was no rotation, or its record was lost
+	Idle         State = ""             // there was no rotation; the record only counts uses
 	Rotating     State = "rotating"     // new primaries are being made, or the process that wanted to make them was killed
 	Reencrypting State = "reencrypting" // a sweep brings the cache under the new primaries
 	Grace        State = "grace"        // the cache is under the new primaries; the former keys still open
@@ -163,6 +163,8 @@ type Record struct {
 	Counts       Counts   `json:"counts,omitzero"`
 	UnreadableIn uint64   `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
 	Failures     []Failed `json:"failures,omitempty"`     // of that sweep
+
+	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that primaries have sealed
 }
 
 // Pending is an order whose new primaries may be there or not: it is written before they are made.
@@ -241,3 +243,11 @@ func (r *Record) take(n *note, sweep uint64) {
 }
 
 const maxFailures = 100
+
+// addSealed counts packages that a key has sealed.
+func (r *Record) addSealed(id ID, n uint64) {
+	if r.Sealed == nil {
+		r.Sealed = map[ID]uint64{}
+	}
+	r.Sealed[id] += n
+}

@@ -59,6 +59,7 @@ type Options struct {
 	Memory   *limit.Bytes // bounds the entries in memory; nil bounds only their number
 
 	Age   time.Duration // after which a keyset gets a new primary; 0 means never
+	Uses  uint64        // packages after which a keyset gets a new primary; 0 means no limit
 	Grace time.Duration
 	Rate  int // entries resealed in a second, for each part of the store; 0 means no limit
 

@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -365,4 +366,15 @@ func TestRollbackLeavesLaterKeys(t *testing.T) {
 		require.Equal(t, want, id)
 	}
 	s.reads(10)
+}
+
+// The keyring's counters are taken if no number of uses rotates a key, too: it keeps them until then.
+func TestCountersAreTaken(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Serve(ctx, slog.New(slog.DiscardHandler))
+	require.Empty(t, s.Ring.Sealed())
 }

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,9 @@ func (r *Record) sync(d *envelope.Document, v view) (late []audit.Event) {
 	if r.Until > v.now+v.grace+maxAhead.Milliseconds() {
 		r.Until = v.now + v.grace
 	}
+	maps.DeleteFunc(r.Sealed, func(id ID, _ uint64) bool {
+		return !slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return ID(s.Primary()) == id })
+	})
 	return late
 }
 
@@ -52,7 +56,10 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 			continue
 		}
 		if r.ID != p.ID {
-			*r = Record{Tenant: r.Tenant, ID: p.ID, Begun: p.At, Pending: p, Former: r.Former, UnreadableIn: r.UnreadableIn}
+			*r = Record{
+				Tenant: r.Tenant, ID: p.ID, Begun: p.At, Pending: p, Former: r.Former,
+				UnreadableIn: r.UnreadableIn, Sealed: r.Sealed,
+			}
 		}
 		late = append(late, event(audit.KeyRotate, k.By, r.Tenant, k.Use, k.Class, ID(s.Primary())))
 		if k.Compromised {

@@ -13,17 +13,18 @@ import (
 )
 
 const (
-	look           = 2 * time.Second // between two looks for something to do
-	dueInterval    = time.Minute     // between two looks for keysets that are due
-	repairInterval = 6 * time.Hour   // between two repairs of what those looks rely on
-	leaveTime      = 2 * time.Second // for the last writes of a process that ends
-	dueBatch       = 100             // documents that are looked at at once
-	tenantsAtOnce  = 8               // tenants whose keysets, records or entries are read or written at once
+	look           = 2 * time.Second  // between two looks for something to do
+	usesInterval   = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
+	dueInterval    = time.Minute      // between two looks for keysets that are due
+	repairInterval = 6 * time.Hour    // between two repairs of what those looks rely on
+	leaveTime      = 2 * time.Second  // for the last writes of a process that ends
+	dueBatch       = 100              // documents that are looked at at once
+	tenantsAtOnce  = 8                // tenants whose keysets, records or entries are read or written at once
 )
 
 // Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
-	var repaired time.Time
+	uses, repaired := used{}, time.Time{}
 	_, err := r.announceServer(ctx)
 	_ = r.report(ctx, log, err, "")
 	var loops sync.WaitGroup
@@ -32,6 +33,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 		do       func(context.Context) (more bool, err error)
 	}{
 		{announceInterval, r.announceServer},
+		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
 		{dueInterval, func(ctx context.Context) (bool, error) {
 			more, failed := r.beginDue(ctx)
 			if more || time.Since(repaired) < repairInterval {
@@ -51,7 +53,7 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 	loops.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	_ = r.report(ctx, log, r.leave(ctx), "")
+	_ = r.report(ctx, log, errors.Join(uses.save(ctx, r), r.leave(ctx)), "")
 }
 
 // every calls do until ctx ends, the first time after a short while, and again at once while there is more to do.

@@ -9,7 +9,7 @@ import (
 // be shared.
 type Index struct {
 	keys      map[format.KeyID]KeyInfo
-	primaries [maxUse + 1][classify.PHI + 1]KeyInfo
+	primaries [maxUse + 1][classify.PHI + 1]format.KeyID
 	shredded  bool
 }
 
@@ -21,7 +21,7 @@ func NewIndex(d *Document) *Index {
 		for _, k := range s.Keys {
 			x.keys[k.ID] = KeyInfo{ID: k.ID, Use: s.Use, Class: s.Class, State: k.State}
 		}
-		x.primaries[s.Use][s.Class] = x.keys[s.Primary()]
+		x.primaries[s.Use][s.Class] = s.Primary()
 	}
 	return x
 }
@@ -35,7 +35,8 @@ func (x *Index) Primary(use format.Use, class classify.Class) (format.KeyID, err
 	if !validUse(use, class) {
 		return format.KeyID{}, ErrKeyUnusable
 	}
-	switch k := x.primaries[use][class]; k.State {
+	k := x.keys[x.primaries[use][class]]
+	switch k.State {
 	case Enabled:
 		return k.ID, nil
 	case Destroyed:
