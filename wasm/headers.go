@@ -3,8 +3,6 @@
 package main
 
 import (
-	"encoding/binary"
-
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -14,32 +12,31 @@ import (
 // header's length.
 //
 //go:wasmexport header
-func header(n int32, body float64) (result int32) {
-	defer guard(&result)
-	h, size, err := format.ParseHeader(input(n))
-	if err == nil {
-		err = format.CheckBody(&h, int(whole(body))-size)
-	}
-	if err != nil {
-		return failed(err)
-	}
-	return int32(size)
+func header(n int32, body float64) int32 {
+	return number(func() (int32, error) {
+		h, size, err := format.ParseHeader(input(n))
+		if err == nil {
+			err = format.CheckBody(&h, int(whole(body))-size)
+		}
+		return int32(size), err
+	})
 }
 
 // derivation decides whether the key of the package whose header is the input may be derived at all: by the format's
 // bounds, and by the policy of its class.
 //
 //go:wasmexport derivation
-func derivation(n int32) (result int32) {
-	defer guard(&result)
-	h, _, err := format.ParseHeader(input(n))
-	if err == nil {
-		err = envelope.CheckDerivation(&h)
-	}
-	if err == nil && h.Source == format.FromPassphrase {
-		err = classify.Class(h.Class).CheckIterations(h.Iterations)
-	}
-	return output(out, err)
+func derivation(n int32) int32 {
+	return number(func() (int32, error) {
+		h, _, err := format.ParseHeader(input(n))
+		if err == nil {
+			err = envelope.CheckDerivation(&h)
+		}
+		if err == nil && h.Source == format.FromPassphrase {
+			err = classify.Class(h.Class).CheckIterations(h.Iterations)
+		}
+		return 0, err
+	})
 }
 
 // fixed is the length of the header's fields before the context.
@@ -49,44 +46,43 @@ const fixed = format.HeaderSize - 2
 // entries in any order.
 //
 //go:wasmexport compose
-func compose(n int32) (result int32) {
-	defer guard(&result)
-	b := input(n)
-	context, err := readContext(b[fixed:])
-	if err != nil {
-		return failed(err)
-	}
-	h, _, err := format.ParseHeader(append(b[:fixed:fixed], 0, 0))
-	if err != nil {
-		return failed(err)
-	}
-	h.Context = context
-	return output(h.Append(out))
+func compose(n int32) int32 {
+	return output(func() ([]byte, error) {
+		b := input(n)
+		context, err := readContext(b[fixed:])
+		if err != nil {
+			return nil, err
+		}
+		h, _, err := format.ParseHeader(append(b[:fixed:fixed], 0, 0))
+		if err != nil {
+			return nil, err
+		}
+		h.Context = context
+		return h.Append(out)
+	})
 }
 
 // details writes what precedes the value in the plaintext. The input is the record's name, the media type, the file's
 // name and the context.
 //
 //go:wasmexport details
-func details(valueType, flags, element, n int32, lastModified float64) (result int32) {
-	defer guard(&result)
-	d := format.Details{LastModified: int64(lastModified), Element: format.Element(small(element))}
-	rest := input(n)
-	var err error
-	if d.Name, rest, err = readText(rest); err == nil {
-		d.MediaType, rest, err = readText(rest)
-	}
-	if err == nil {
-		d.FileName, rest, err = readText(rest)
-	}
-	if err == nil {
-		d.Context, err = readContext(rest)
-	}
-	if err != nil {
-		return failed(err)
-	}
-	h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
-	return output(format.AppendDetails(out, &h, d))
+func details(valueType, flags, element, n int32, lastModified float64) int32 {
+	return output(func() ([]byte, error) {
+		d := format.Details{LastModified: int64(lastModified), Element: format.Element(small(element))}
+		rest := input(n)
+		for _, field := range [...]*string{&d.Name, &d.MediaType, &d.FileName} {
+			var err error
+			if *field, rest, err = readText(rest); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if d.Context, err = readContext(rest); err != nil {
+			return nil, err
+		}
+		h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+		return format.AppendDetails(out, &h, d)
+	})
 }
 
 // cutDetails reads what precedes the value in a plaintext that begins with the input: it writes the number of bytes
@@ -94,32 +90,25 @@ func details(valueType, flags, element, n int32, lastModified float64) (result i
 // bits), the record's name, the media type, the file's name and the context.
 //
 //go:wasmexport cutDetails
-func cutDetails(valueType, flags, n int32) (result int32) {
-	defer guard(&result)
-	h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
-	d, rest, err := format.CutDetails(&h, input(n))
-	if err != nil {
-		return failed(err)
-	}
-	b := binary.BigEndian.AppendUint32(out, uint32(int(n)-len(rest)))
-	b = binary.BigEndian.AppendUint64(b, uint64(d.LastModified))
-	b = append(b, byte(d.Element), byte(d.Element.Size()))
-	b = appendText(appendText(appendText(b, d.Name), d.MediaType), d.FileName)
-	for k, v := range d.Context.All() {
-		b = appendText(appendText(b, k), v)
-	}
-	return output(b, nil)
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+func cutDetails(valueType, flags, n int32) int32 {
+	return output(func() ([]byte, error) {
+		h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
+		d, rest, err := format.CutDetails(&h, input(n))
+		if err != nil {
+			return nil, err
+		}
+		b := appendUint(out, uint64(int(n)-len(rest)), 4)
+		b = appendUint(b, uint64(d.LastModified), 8)
+		b = append(b, byte(d.Element), byte(d.Element.Size()))
+		b = appendText(appendText(appendText(b, d.Name), d.MediaType), d.FileName)
+		return d.Context.Append(b), nil
+	})
 }
 
 // iterations returns what to write for a wish, at least classify's WriteFloor; an error over its Ceiling.
 //
 //go:wasmexport iterations
-func iterations(wish float64) (result int32) {
-	defer guard(&result)
+func iterations(wish float64) int32 {
 	if wish > classify.Ceiling {
 		return failed(classify.ErrIterations)
 	}
@@ -129,10 +118,9 @@ func iterations(wish float64) (result int32) {
 // checkIterations decides whether a slot's derivation may be tried; slots are held to the class phi, the strictest.
 //
 //go:wasmexport checkIterations
-func checkIterations(n float64) (result int32) {
-	defer guard(&result)
+func checkIterations(n float64) int32 {
 	if n < 0 || n > classify.Ceiling {
 		return failed(classify.ErrIterations)
 	}
-	return output(out, classify.PHI.CheckIterations(uint32(n)))
+	return number(func() (int32, error) { return 0, classify.PHI.CheckIterations(uint32(n)) })
 }

@@ -40,20 +40,58 @@ func bufferAddress() uint32 { return uint32(uintptr(unsafe.Pointer(&buffer[0])))
 //go:wasmexport bufferSize
 func bufferSize() int32 { return 2 * half }
 
-// failed turns an error into a result. The errors here are sentinels, so a plain assertion does what codes.Of
-// would, without the reflection that errors.As brings into the module.
-func failed(err error) int32 {
-	if e, ok := err.(interface{ Code() string }); ok {
-		return -int32(codes.Number(e.Code())) - 1
+// The exports' bodies are functions for these three: a deferred call in each export would be a tenth of our own code.
+
+// number returns the result of an export. Errors are their numbers, and a panic is the error "internal".
+func number(export func() (int32, error)) (result int32) {
+	defer func() {
+		if recover() != nil {
+			result = failed(nil)
+		}
+	}()
+	n, err := export()
+	if err != nil {
+		return failed(err)
 	}
-	return -1
+	return n
 }
 
-// guard turns a panic into the error "internal"; every export defers it.
-func guard(result *int32) {
-	if recover() != nil {
-		*result = -1
+// output leaves the bytes that an export appended to out for the shell to read, and returns their length.
+func output(export func() ([]byte, error)) int32 {
+	return number(func() (int32, error) {
+		b, err := export()
+		if err == nil && len(b) > 0 && &b[0] != &buffer[half] {
+			return failed(nil), nil // it outgrew the buffer and was moved
+		}
+		return int32(len(b)), err
+	})
+}
+
+// ofDocument is output for an export that needs the document of a session.
+func ofDocument(handle int32, export func(*session) ([]byte, error)) int32 {
+	return output(func() ([]byte, error) {
+		s, err := sessionOf(handle)
+		if err == nil && s.document == nil {
+			err = errHandle
+		}
+		if err != nil {
+			return nil, err
+		}
+		return export(s)
+	})
+}
+
+// failed turns an error into a result. The errors here are sentinels, so a plain assertion does what codes.Of does.
+func failed(err error) int32 {
+	if e, ok := err.(interface{ Code() string }); ok {
+		code := e.Code()
+		for n := range codes.Core {
+			if codes.Core[n] == code {
+				return -int32(n) - 1
+			}
+		}
 	}
+	return -1
 }
 
 // input returns the first n bytes that the shell wrote; nothing for a length that cannot be.
@@ -80,15 +118,4 @@ func whole(v float64) int64 {
 		return int64(min(v, format.MaxRevision))
 	}
 	return -1
-}
-
-// output leaves b, which was appended to out, for the shell to read and returns its length.
-func output(b []byte, err error) int32 {
-	if err != nil {
-		return failed(err)
-	}
-	if len(b) > 0 && &b[0] != &buffer[half] {
-		return -1 // it outgrew the buffer and was moved
-	}
-	return int32(len(b))
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"unsafe"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -14,10 +13,12 @@ import (
 // openSingle begins a session of packages without a keyset; the input is the id of the one key.
 //
 //go:wasmexport openSingle
-func openSingle(source int32, iterations float64) (result int32) {
-	defer guard(&result)
-	h := format.Header{Source: format.Source(small(source)), Iterations: uint32(whole(iterations)), KeyID: format.KeyID(input(format.KeyIDSize))}
-	return open(&session{single: h})
+func openSingle(source int32, iterations float64) int32 {
+	return number(func() (int32, error) {
+		s := &session{}
+		s.single.Source, s.single.Iterations, s.single.KeyID = format.Source(small(source)), uint32(whole(iterations)), format.KeyID(input(format.KeyIDSize))
+		return open(s), nil
+	})
 }
 
 // planSeal writes the additional data of a package to be sealed, which begins with the 16-bit length of its
@@ -25,42 +26,53 @@ func openSingle(source int32, iterations float64) (result int32) {
 // due.
 //
 //go:wasmexport planSeal
-func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) (result int32) {
-	defer guard(&result)
-	s, err := sessionOf(handle)
-	if err != nil {
-		return failed(err)
-	}
-	b := input(n)
-	h := s.single
-	h.Source = max(h.Source, format.FromKeyset)
-	h.Use, h.Class = format.Use(small(use)), small(class)
-	h.Type, h.Flags = format.ValueType(small(valueType)), format.Flags(small(flags))
-	h.Algorithm, h.EncryptedAt, h.Salt = envelope.Algorithm(classify.Class(h.Class), h.Flags), whole(now), format.Salt(b)
-	if h.KeyID, err = s.primary(h.Use, classify.Class(h.Class)); err != nil {
-		return failed(err)
-	}
-	value := whole(size)
-	if value < 0 {
-		return failed(format.ErrInvalid)
-	}
-	if value > format.MaxValue {
-		return failed(format.ErrTooLarge)
-	}
-	place, rest, err := readPlace(b[format.SaltSize:])
-	if err == nil {
-		h.Context, err = readContext(rest)
-	}
-	if err == nil {
-		err = h.Check()
-	}
-	if err != nil {
-		return failed(err)
-	}
-	if !s.spend(&h, int(value)) {
+func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) int32 {
+	spent := false
+	result := output(func() (b []byte, err error) {
+		s, err := sessionOf(handle)
+		if err != nil {
+			return nil, err
+		}
+		b = input(n)
+		h := s.single
+		h.Source = max(h.Source, format.FromKeyset)
+		h.Use, h.Class = format.Use(small(use)), small(class)
+		h.Type, h.Flags = format.ValueType(small(valueType)), format.Flags(small(flags))
+		h.Algorithm, h.EncryptedAt, h.Salt = envelope.Algorithm(classify.Class(h.Class), h.Flags), whole(now), format.Salt(b)
+		if h.KeyID, err = s.primary(h.Use, classify.Class(h.Class)); err != nil {
+			return nil, err
+		}
+		value := whole(size)
+		if value < 0 {
+			return nil, format.ErrInvalid
+		}
+		if value > format.MaxValue {
+			return nil, format.ErrTooLarge
+		}
+		var place format.Place
+		if b, err = readPlace(b[format.SaltSize:], &place); err == nil {
+			h.Context, err = readContext(b)
+		}
+		if err == nil {
+			err = h.Check()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if spent = !s.spend(&h, int(value)); spent {
+			return nil, nil
+		}
+		// The header is made in its place of the output.
+		header, err := h.Append(out[2:2])
+		if err != nil {
+			return nil, err
+		}
+		return format.AppendAdditionalData(out, header, place)
+	})
+	if spent {
 		return saltSpent
 	}
-	return plan(&h, place)
+	return result
 }
 
 // spend counts the package against the budget of the writer's salt. Without a keyset one key serves every
@@ -76,41 +88,33 @@ func (s *session) spend(h *format.Header, size int) bool {
 	return w.budget.Spend(size)
 }
 
-func plan(h *format.Header, place format.Place) int32 {
-	var scratch [format.HeaderSize + format.MaxContext]byte
-	header, err := h.Append(scratch[:0])
-	if err != nil {
-		return failed(err)
-	}
-	return output(format.AppendAdditionalData(out, header, place))
-}
-
 // planOpen checks a package against its keys, its place and what the reader demands, and writes its
 // additional data. The input is the header and the place; body is the length of the rest of the package.
 //
 //go:wasmexport planOpen
-func planOpen(handle, use, least, n int32, body float64) (result int32) {
-	defer guard(&result)
-	s, err := sessionOf(handle)
-	if err != nil {
-		return failed(err)
-	}
-	b := input(n)
-	h, size, err := format.ParseHeader(b)
-	if err == nil {
-		err = format.CheckBody(&h, int(whole(body)))
-	}
-	if err == nil {
-		err = s.checkOpen(&h, envelope.Demand{Use: format.Use(small(use)), Least: classify.Class(small(least))})
-	}
-	if err != nil {
-		return failed(err)
-	}
-	place, rest, err := readPlace(b[size:])
-	if err != nil || len(rest) > 0 {
-		return failed(format.ErrInvalid)
-	}
-	return output(format.AppendAdditionalData(out, b[:size], place))
+func planOpen(handle, use, least, n int32, body float64) int32 {
+	return output(func() ([]byte, error) {
+		s, err := sessionOf(handle)
+		if err != nil {
+			return nil, err
+		}
+		b := input(n)
+		h, size, err := format.ParseHeader(b)
+		if err == nil {
+			err = format.CheckBody(&h, int(whole(body)))
+		}
+		if err == nil {
+			err = s.checkOpen(&h, envelope.Demand{Use: format.Use(small(use)), Least: classify.Class(small(least))})
+		}
+		if err != nil {
+			return nil, err
+		}
+		var place format.Place
+		if rest, err := readPlace(b[size:], &place); err != nil || len(rest) > 0 {
+			return nil, format.ErrInvalid
+		}
+		return format.AppendAdditionalData(out, b[:size], place)
+	})
 }
 
 func (s *session) checkOpen(h *format.Header, want envelope.Demand) error {
@@ -121,48 +125,58 @@ func (s *session) checkOpen(h *format.Header, want envelope.Demand) error {
 }
 
 // readPlace takes a place off the input, in the encoding that additional data has.
-func readPlace(b []byte) (p format.Place, rest []byte, err error) {
+func readPlace(b []byte, p *format.Place) (rest []byte, err error) {
 	if p.Owner, b, err = readText(b); err != nil {
-		return p, nil, err
+		return nil, err
 	}
 	if p.Collection, b, err = readText(b); err != nil || len(b) == 0 {
-		return p, nil, format.ErrInvalid
+		return nil, format.ErrInvalid
 	}
 	p.Named, b = b[0] == 1, b[1:]
 	if p.Named {
 		p.Name, b, err = readText(b)
 	}
-	return p, b, err
+	return b, err
 }
 
 // readContext reads the entries of a context in any order.
-func readContext(b []byte) (format.Context, error) {
-	if len(b) == 0 {
-		return format.Context{}, nil
-	}
-	m := map[string]string{}
+func readContext(b []byte) (c format.Context, err error) {
+	var entries [][2]string
 	for len(b) > 0 {
-		var key, value string
-		var err error
-		if key, b, err = readText(b); err == nil {
-			value, b, err = readText(b)
+		if len(entries) == format.MaxContextEntries {
+			return c, format.ErrTooLarge
 		}
-		if err != nil {
-			return format.Context{}, err
+		var entry [2]string
+		for i := range entry {
+			if entry[i], b, err = readText(b); err != nil {
+				return c, err
+			}
 		}
-		if _, twice := m[key]; twice {
-			return format.Context{}, format.ErrInvalid
-		}
-		m[key] = value
+		entries = append(entries, entry)
 	}
-	return format.NewContext(m)
+	return format.ContextOf(entries)
 }
 
 // readText takes a text off the input. It aliases the input, so it must not be kept beyond the call.
 func readText(b []byte) (text string, rest []byte, err error) {
-	if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
-		return "", nil, format.ErrInvalid
+	if len(b) >= 2 {
+		if n := 2 + int(b[0])<<8 + int(b[1]); n <= len(b) {
+			return unsafe.String(&b[0], n)[2:], b[n:], nil
+		}
 	}
-	n := 2 + int(binary.BigEndian.Uint16(b))
-	return unsafe.String(&b[0], n)[2:], b[n:], nil
+	return "", nil, format.ErrInvalid
 }
+
+//go:noinline
+func appendText(b []byte, s string) []byte { return append(appendUint(b, uint64(len(s)), 2), s...) }
+
+//go:noinline
+func appendUint(b []byte, v uint64, size int) []byte {
+	for size--; size >= 0; size-- {
+		b = append(b, byte(v>>(8*size)))
+	}
+	return b
+}
+
+//go:noinline
+func appendBytes(b, more []byte) []byte { return append(b, more...) }

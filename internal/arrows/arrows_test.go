@@ -144,6 +144,7 @@ func TestRulesFindViolations(t *testing.T) {
 		{"the core is built from unicode/utf8", checkCore, "unicode/utf8", "", false},
 		{"the core is built from fmt", checkCore, "fmt", "", true},
 		{"the core is built from encoding/json", checkCore, "encoding/json", "", true},
+		{"the core is built from encoding/binary", checkCore, "encoding/binary", "", true},
 		{"the core is built from time", checkCore, "time", "", true},
 		{"the core is built from crypto/sha256", checkCore, "crypto/sha256", "", true},
 		{"the core is built from another module", checkCore, "golang.org/x/text", "", true},

@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/envelope/backup"
 )
 
 // maxUnread is how many keysets that cannot be read an error of Backup names.
@@ -125,11 +126,11 @@ func (r *Recovery) verify(ctx context.Context, file io.ReadSeeker, seen func(own
 }
 
 // open reads the header of a file.
-func open(file io.ReadSeeker) (*envelope.BackupReader, error) {
+func open(file io.ReadSeeker) (*backup.Reader, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, unreadableBackup(err)
 	}
-	b, err := envelope.OpenBackup(file)
+	b, err := backup.Open(file)
 	if err != nil {
 		return nil, unreadableBackup(err)
 	}

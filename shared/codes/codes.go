@@ -7,8 +7,6 @@
 // one build.
 package codes
 
-import "errors"
-
 //go:generate go run ./gen
 
 // Info is one row of the table.
@@ -22,9 +20,12 @@ type Info struct {
 // Internal is the row of whatever carries no code.
 const Internal = "internal"
 
-// Core is the number of codes that the browser's core can name, the first of Table: its shell has the names
-// of no others.
-const Core = 13
+// Core lists the codes that the browser's core can name, which are the first of Table: its shell has the names of no others.
+// The list is apart from Table because the core does without the meanings.
+var Core = [...]string{
+	Internal, "invalid_argument", "malformed", "unsupported_version", "too_large", "kdf_out_of_range", "wrong_secret", "unknown_key",
+	"key_destroyed", "key_unusable", "authentication_failed", "class_too_low", "closed",
+}
 
 // Table lists every code. Rows are added, never removed or renamed.
 var Table = []Info{
@@ -91,12 +92,21 @@ func Number(code string) int {
 }
 
 // Of returns the row of the first error in err's tree that states a code; the row of Internal if none does.
-func Of(err error) Info {
-	var coded interface{ Code() string }
-	if errors.As(err, &coded) {
-		if n := Number(coded.Code()); n >= 0 {
-			return Table[n]
+func Of(err error) Info { return Table[max(0, Number(find(err)))] }
+
+// find does what errors.As would, without the reflection that package errors would bring into the browser's core.
+func find(err error) (code string) {
+	switch e := err.(type) {
+	case interface{ Code() string }:
+		return e.Code()
+	case interface{ Unwrap() error }:
+		return find(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if code = find(one); code != "" {
+				return code
+			}
 		}
 	}
-	return Table[0]
+	return ""
 }

@@ -23,31 +23,33 @@ type Binding struct {
 // Append appends the additional data of a wrapped key (SPEC.md section 5), which binds it to its place: a
 // wrapped key copied to another environment, owner, use or class does not unwrap.
 func (b *Binding) Append(dst []byte) []byte {
-	dst = appendString16(dst, labelWrappedKey)
-	dst = appendString16(dst, b.Environment)
-	dst = appendString16(dst, b.Owner)
-	dst = append(dst, byte(b.Use), b.Class)
-	if b.Use == 0 {
-		return (&Root{Line: b.Line, Generation: b.Generation, ID: b.ID}).Append(dst)
-	}
-	return append(dst, b.ID[:]...)
+	c := codec{write: true, bytes: dst}
+	b.fields(&c)
+	return c.bytes
 }
 
 // ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
-func ParseBinding(b []byte) (Binding, error) {
-	r := reader{rest: b}
-	label := string(r.bytes16())
-	parsed := Binding{Environment: string(r.bytes16()), Owner: string(r.bytes16()), Use: format.Use(r.uint(1)), Class: uint8(r.uint(1))}
-	if parsed.Use == 0 {
-		root := r.root()
-		parsed.Line, parsed.Generation, parsed.ID = root.Line, root.Generation, root.ID
-	} else {
-		parsed.ID = r.id()
-	}
-	if r.failed || len(r.rest) > 0 || label != labelWrappedKey {
+func ParseBinding(b []byte) (parsed Binding, err error) {
+	c := codec{bytes: b}
+	if label := parsed.fields(&c); !c.whole() || label != labelWrappedKey {
 		return Binding{}, ErrMalformed
 	}
 	return parsed, nil
+}
+
+func (b *Binding) fields(c *codec) (label string) {
+	label = labelWrappedKey
+	c.text(&label)
+	c.text(&b.Environment)
+	c.text(&b.Owner)
+	c.uint8((*uint8)(&b.Use))
+	c.uint8(&b.Class)
+	if b.Use == 0 {
+		c.fixed(b.Line[:])
+		c.uint32(&b.Generation)
+	}
+	c.fixed(b.ID[:])
+	return label
 }
 
 // BindRoot returns the binding of a root of this document.

@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bytes"
 	"unicode/utf8"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -16,7 +15,7 @@ const (
 	MaxParameters  = 4096
 	MaxWrapped     = 4096 // a wrapped key; a KMS's ciphertext may be longer than ours
 	WrappedSize    = format.NonceSize + format.KeySize + format.TagSize
-	maxSlots       = 256
+	MaxSlots       = 256
 	maxRetired     = 4096
 	maxShreds      = 64
 	maxLines       = 16 // of one keyset
@@ -46,34 +45,41 @@ func (d *Document) Check() error {
 		return ErrInvalid
 	}
 	for i := range d.Slots {
-		if d.Slots[i].check() != nil || i > 0 && bytes.Compare(d.Slots[i-1].ID[:], d.Slots[i].ID[:]) >= 0 {
+		if d.Slots[i].check() != nil {
 			return ErrInvalid
 		}
 	}
 	for i := range d.Retired {
-		if d.Retired[i].Root.Generation == 0 || i > 0 && compareRetired(&d.Retired[i-1], &d.Retired[i]) >= 0 {
+		if d.Retired[i].Root.Generation == 0 {
 			return ErrInvalid
 		}
 	}
 	for i := range d.Shreds {
-		if !validTime(d.Shreds[i].ShreddedAt) || i > 0 && bytes.Compare(d.Shreds[i-1].Line[:], d.Shreds[i].Line[:]) >= 0 {
+		if !validTime(d.Shreds[i].ShreddedAt) {
 			return ErrInvalid
 		}
 	}
 	for i := range d.Keysets {
-		if d.Keysets[i].check() != nil || i > 0 && !d.Keysets[i-1].before(d.Keysets[i].Use, d.Keysets[i].Class) {
+		if d.Keysets[i].check() != nil {
 			return ErrInvalid
 		}
 	}
-	if d.prune(true) {
+	if !d.sorted() || !d.settled() {
 		return ErrInvalid
 	}
 	return nil
 }
 
+func (d *Document) sorted() bool {
+	return ascends(len(d.Slots), func(i, j int) int { return compare(d.Slots[i].ID[:], d.Slots[j].ID[:]) }) &&
+		ascends(len(d.Retired), func(i, j int) int { return d.Retired[i].compare(&d.Retired[j].Root, &d.Retired[j].ID) }) &&
+		ascends(len(d.Shreds), func(i, j int) int { return compare(d.Shreds[i].Line[:], d.Shreds[j].Line[:]) }) &&
+		ascends(len(d.Keysets), func(i, j int) int { return d.Keysets[i].compare(d.Keysets[j].Use, d.Keysets[j].Class) })
+}
+
 // crowded reports whether there is more of anything than a document may hold.
 func (d *Document) crowded() bool {
-	if len(d.Slots) > maxSlots || len(d.Retired) > maxRetired || len(d.Shreds) > maxShreds || len(d.Keysets) > maxKeysets {
+	if len(d.Slots) > MaxSlots || len(d.Retired) > maxRetired || len(d.Shreds) > maxShreds || len(d.Keysets) > maxKeysets {
 		return true
 	}
 	for i := range d.Keysets {
@@ -85,7 +91,7 @@ func (d *Document) crowded() bool {
 }
 
 func (s *Keyset) check() error {
-	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 {
+	if !validUse(s.Use, s.Class) || len(s.Keys) == 0 || !s.sorted() { // sorted first: find relies on it
 		return ErrInvalid
 	}
 	for i := range s.Keys {
@@ -97,16 +103,13 @@ func (s *Keyset) check() error {
 		if k.State < Enabled || k.State > Destroyed || !validTime(k.CreatedAt) || k.Root.Generation == 0 || len(k.Wrapped) != size {
 			return ErrInvalid
 		}
-		if i > 0 && compareIDs(s.Keys[i-1].ID, k.ID) >= 0 {
-			return ErrInvalid
-		}
-		if _, ok := s.primaryOf(k.Root.Line); !ok {
+		if _, there := s.findPrimary(&k.Root.Line); !there {
 			return ErrInvalid
 		}
 	}
 	for i := range s.Primaries {
 		p := &s.Primaries[i]
-		if p.Epoch == 0 || p.Root.Generation == 0 || i > 0 && bytes.Compare(s.Primaries[i-1].Root.Line[:], p.Root.Line[:]) >= 0 {
+		if p.Epoch == 0 || p.Root.Generation == 0 {
 			return ErrInvalid
 		}
 		if k := s.Key(p.KeyID); k == nil || k.Root.Line != p.Root.Line {
@@ -116,20 +119,17 @@ func (s *Keyset) check() error {
 	return nil
 }
 
-func (s *Keyset) primaryOf(line [LineSize]byte) (int, bool) {
-	for i := range s.Primaries {
-		if s.Primaries[i].Root.Line == line {
-			return i, true
-		}
-	}
-	return 0, false
+func (s *Keyset) sorted() bool {
+	return ascends(len(s.Keys), func(i, j int) int { return compare(s.Keys[i].ID[:], s.Keys[j].ID[:]) }) &&
+		ascends(len(s.Primaries), func(i, j int) int { return compare(s.Primaries[i].Root.Line[:], s.Primaries[j].Root.Line[:]) })
+}
+
+// findPrimary returns the position of a line's primary, or where it would stand.
+func (s *Keyset) findPrimary(line *[LineSize]byte) (int, bool) {
+	return search(len(s.Primaries), func(i int) int { return compare(s.Primaries[i].Root.Line[:], line[:]) })
 }
 
 func validTime(ms int64) bool { return ms >= 0 && ms <= format.MaxTime }
-
-func (s *Keyset) before(use format.Use, class classify.Class) bool {
-	return s.Use < use || s.Use == use && s.Class < class
-}
 
 // Keyset returns the keyset of a use and class; nil if there is none.
 func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {

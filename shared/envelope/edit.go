@@ -10,16 +10,16 @@ import (
 // AddKey makes k the primary of its use and class, in a new epoch, and creates the keyset for the first one. Both
 // records are signed later. It returns ErrInvalid for a key that no document may hold or whose ID is there already.
 func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
-	i, exists := slices.BinarySearchFunc(d.Keysets, 0, func(s Keyset, _ int) int { return s.compare(use, class) })
+	i, exists := search(len(d.Keysets), func(i int) int { return d.Keysets[i].compare(use, class) })
 	grown := Keyset{Use: use, Class: class}
 	if exists {
 		grown = d.Keysets[i]
 	}
-	at, found := grown.find(k.ID)
+	at, found := grown.find(&k.ID)
 	if found || k.State != Enabled {
 		return ErrInvalid
 	}
-	grown.Keys = slices.Concat(grown.Keys[:at], []Key{k}, grown.Keys[at:])
+	grown.Keys = inserted(grown.Keys, at, &k)
 	grown.Primaries = slices.Clone(grown.Primaries)
 	if err := grown.point(&k); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	if exists {
 		d.Keysets[i] = grown
 	} else {
-		d.Keysets = slices.Insert(d.Keysets, i, grown)
+		d.Keysets = inserted(d.Keysets, i, &grown)
 	}
 	return nil
 }
@@ -116,6 +116,3 @@ func (d *Document) MoveKey(use format.Use, class classify.Class, id format.KeyID
 	}
 	return nil
 }
-
-// Settle removes what a higher generation of roots has made void: slots and retired slots of roots that were replaced.
-func (d *Document) Settle() { d.prune(false) }

@@ -1,13 +1,6 @@
 package envelope
 
-import (
-	"encoding/binary"
-
-	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/format"
-)
-
-var documentMagic = [4]byte{'C', 'F', 'K', 1}
+const documentMagic = "CFK\x01"
 
 // Append appends the document's one encoding to dst (SPEC.md section 2). It returns ErrInvalid for a
 // document that Check refuses or that has a record without a MAC, and ErrTooLarge beyond MaxDocument.
@@ -26,210 +19,90 @@ func (d *Document) Append(dst []byte) ([]byte, error) {
 }
 
 func (d *Document) encode(dst []byte) []byte {
-	dst = append(dst, documentMagic[:]...)
-	dst = appendString16(dst, d.Environment)
-	dst = appendString16(dst, d.Owner)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.Slots)))
-	for i := range d.Slots {
-		dst = d.Slots[i].Append(dst)
-	}
-	dst = d.appendRetired(dst)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.Shreds)))
-	for i := range d.Shreds {
-		dst = append(d.Shreds[i].appendBody(dst), d.Shreds[i].MAC[:]...)
-	}
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(d.Keysets)))
-	for i := range d.Keysets {
-		dst = d.Keysets[i].append(dst)
-	}
-	return dst
+	c := codec{write: true, bytes: append(dst, documentMagic...)}
+	d.fields(&c)
+	return c.bytes
 }
 
-// appendRetired writes each root once, followed by its retired slots.
-func (d *Document) appendRetired(dst []byte) []byte {
-	counts := len(dst)
-	dst = append(dst, 0, 0)
-	groups := uint16(0)
-	for rest := d.Retired; len(rest) > 0; groups++ {
-		n := 1
-		for n < len(rest) && rest[n].Root == rest[0].Root {
-			n++
+func (d *Document) fields(c *codec) {
+	c.text(&d.Environment)
+	c.text(&d.Owner)
+	list(c, &d.Slots, MaxSlots, (*Slot).fields)
+	d.retiredFields(c)
+	list(c, &d.Shreds, maxShreds, (*Shred).fields)
+	list(c, &d.Keysets, maxKeysets, (*Keyset).fields)
+}
+
+// retiredFields passes over the retired slots: each root once, followed by its slots. Roots ascend, each has one slot or more.
+func (d *Document) retiredFields(c *codec) {
+	groups := 0
+	for i := range d.Retired {
+		if i == 0 || d.Retired[i].Root != d.Retired[i-1].Root {
+			groups++
 		}
-		dst = binary.BigEndian.AppendUint16(rest[0].Root.Append(dst), uint16(n))
-		for _, r := range rest[:n] {
-			dst = append(append(dst, r.ID[:]...), r.MAC[:]...)
+	}
+	at := 0
+	for groups = c.count(groups, maxRetired); groups > 0 && !c.failed; groups-- {
+		var root Root
+		n := 0
+		if c.write {
+			root = d.Retired[at].Root
+			for at+n < len(d.Retired) && d.Retired[at+n].Root == root {
+				n++
+			}
 		}
-		rest = rest[n:]
+		root.fields(c)
+		n = c.count(n, maxRetired-at)
+		if !c.write && (n == 0 || at > 0 && compareRoots(&d.Retired[at-1].Root, &root) >= 0) {
+			c.failed = true
+		}
+		for ; n > 0 && !c.failed; n-- {
+			if !c.write {
+				d.Retired = append(d.Retired, Retired{Root: root})
+			}
+			r := &d.Retired[at]
+			c.fixed(r.ID[:])
+			c.fixed(r.MAC[:])
+			at++
+		}
 	}
-	binary.BigEndian.PutUint16(dst[counts:], groups)
-	return dst
 }
 
-func (s *Keyset) append(dst []byte) []byte {
-	dst = append(dst, byte(s.Use), byte(s.Class))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.Primaries)))
-	for i := range s.Primaries {
-		dst = s.Primaries[i].Append(dst)
-	}
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.Keys)))
-	for i := range s.Keys {
-		dst = s.Keys[i].Append(dst)
-	}
-	return dst
-}
-
-func appendString16(dst []byte, s string) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
-	return append(dst, s...)
+func (s *Keyset) fields(c *codec) {
+	c.uint8((*uint8)(&s.Use))
+	c.uint8((*uint8)(&s.Class))
+	list(c, &s.Primaries, maxLines, (*Primary).fields)
+	list(c, &s.Keys, maxKeys, (*Key).fields)
 }
 
 // ParseDocument reads a whole document. It returns ErrUnsupportedVersion for another version, ErrTooLarge
 // beyond MaxDocument and ErrMalformed for anything else that is not a document. The document does not alias
 // b.
 func ParseDocument(b []byte) (*Document, error) {
+	const magic = documentMagic
 	if len(b) > MaxDocument {
 		return nil, ErrTooLarge
 	}
-	if len(b) < 4 || [3]byte(b) != [3]byte(documentMagic[:]) {
+	if len(b) < len(magic) || string(b[:3]) != magic[:3] {
 		return nil, ErrMalformed
 	}
-	if b[3] != documentMagic[3] {
+	if b[3] != magic[3] {
 		return nil, ErrUnsupportedVersion
 	}
-	r := reader{rest: b[4:]}
-	d := &Document{Environment: string(r.bytes16()), Owner: string(r.bytes16())}
-	for n := r.count(maxSlots); n > 0 && !r.failed; n-- {
-		d.Slots = append(d.Slots, r.slot())
-	}
-	r.retired(d)
-	for n := r.count(maxShreds); n > 0 && !r.failed; n-- {
-		d.Shreds = append(d.Shreds, r.shred())
-	}
-	for n := r.count(maxKeysets); n > 0 && !r.failed; n-- {
-		d.Keysets = append(d.Keysets, r.keyset())
-	}
-	if r.failed || len(r.rest) > 0 || d.Check() != nil || !d.signed() {
+	c := codec{bytes: b[len(magic):]}
+	d := &Document{}
+	d.fields(&c)
+	if !c.whole() || d.Check() != nil || !d.signed() {
 		return nil, ErrMalformed
 	}
 	return d, nil
 }
 
 // ParseSlot reads the encoding of one slot, as a document holds it. It returns ErrMalformed for anything else.
-func ParseSlot(b []byte) (Slot, error) {
-	r := reader{rest: b}
-	s := r.slot()
-	if r.failed || len(r.rest) > 0 || s.check() != nil {
+func ParseSlot(b []byte) (s Slot, err error) {
+	c := codec{bytes: b}
+	if s.fields(&c); !c.whole() || s.check() != nil {
 		return Slot{}, ErrMalformed
 	}
 	return s, nil
-}
-
-// reader takes fields off a document; after the first that is too short, failed stays set and every field is zero.
-type reader struct {
-	rest   []byte
-	failed bool
-}
-
-func (r *reader) take(n int) []byte {
-	if r.failed || n < 0 || len(r.rest) < n {
-		r.failed = true
-		return nil
-	}
-	field := r.rest[:n]
-	r.rest = r.rest[n:]
-	return field
-}
-
-func (r *reader) uint(n int) (v uint64) {
-	for _, b := range r.take(n) {
-		v = v<<8 | uint64(b)
-	}
-	return v
-}
-
-func (r *reader) bytes16() []byte { return append([]byte(nil), r.take(int(r.uint(2)))...) }
-
-func (r *reader) id() (id format.KeyID) {
-	copy(id[:], r.take(len(id)))
-	return id
-}
-
-func (r *reader) count(limit int) int {
-	n := int(r.uint(2))
-	if n > limit {
-		r.failed = true
-		return 0
-	}
-	return n
-}
-
-func (r *reader) root() (root Root) {
-	copy(root.Line[:], r.take(len(root.Line)))
-	root.Generation = uint32(r.uint(4))
-	root.ID = r.id()
-	return root
-}
-
-func (r *reader) mac() (mac [MACSize]byte) {
-	copy(mac[:], r.take(len(mac)))
-	return mac
-}
-
-func (r *reader) slot() (s Slot) {
-	copy(s.ID[:], r.take(len(s.ID)))
-	s.Kind = SlotKind(r.uint(1))
-	s.CreatedAt = int64(r.uint(8))
-	s.Root, s.KeyID = r.root(), r.id()
-	copy(s.Salt[:], r.take(len(s.Salt)))
-	s.Iterations = uint32(r.uint(4))
-	s.URL = string(r.bytes16())
-	s.Parameters = r.bytes16()
-	s.Wrapped = r.bytes16()
-	s.MAC = r.mac()
-	return s
-}
-
-// retired reads the groups of retired slots. Groups ascend by root, each has one slot or more.
-func (r *reader) retired(d *Document) {
-	var former *Root
-	for n := r.count(maxRetired); n > 0 && !r.failed; n-- {
-		root := r.root()
-		count := r.count(maxRetired - len(d.Retired))
-		if count == 0 || former != nil && compareRoots(former, &root) >= 0 {
-			r.failed = true
-		}
-		for ; count > 0 && !r.failed; count-- {
-			one := Retired{Root: root}
-			copy(one.ID[:], r.take(len(one.ID)))
-			copy(one.MAC[:], r.take(len(one.MAC)))
-			d.Retired = append(d.Retired, one)
-		}
-		former = &root
-	}
-}
-
-func (r *reader) shred() (s Shred) {
-	copy(s.Line[:], r.take(len(s.Line)))
-	s.ShreddedAt = int64(r.uint(8))
-	s.MAC = r.mac()
-	return s
-}
-
-func (r *reader) keyset() (s Keyset) {
-	s.Use, s.Class = format.Use(r.uint(1)), classify.Class(r.uint(1))
-	for n := r.count(maxLines); n > 0 && !r.failed; n-- {
-		s.Primaries = append(s.Primaries, Primary{Root: r.root(), Epoch: uint32(r.uint(4)), KeyID: r.id(), MAC: r.mac()})
-	}
-	for n := r.count(maxKeys); n > 0 && !r.failed; n-- {
-		s.Keys = append(s.Keys, r.key())
-	}
-	return s
-}
-
-func (r *reader) key() Key {
-	k := Key{ID: r.id(), State: State(r.uint(1)), CreatedAt: int64(r.uint(8))}
-	k.Root = r.root()
-	k.Wrapped = r.bytes16()
-	k.MAC = r.mac()
-	return k
 }

@@ -1,10 +1,6 @@
 package envelope
 
 import (
-	"bytes"
-	"encoding/binary"
-	"slices"
-
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -52,14 +48,23 @@ type Key struct {
 }
 
 // Append appends the key's encoding to dst.
-func (k *Key) Append(dst []byte) []byte { return append(k.appendBody(dst), k.MAC[:]...) }
+func (k *Key) Append(dst []byte) []byte {
+	c := codec{write: true, bytes: dst}
+	k.fields(&c)
+	return c.bytes
+}
 
-func (k *Key) appendBody(dst []byte) []byte {
-	dst = append(dst, k.ID[:]...)
-	dst = append(dst, byte(k.State))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(k.CreatedAt))
-	dst = k.Root.Append(dst)
-	return appendString16(dst, string(k.Wrapped))
+func (k *Key) fields(c *codec) {
+	k.body(c)
+	c.fixed(k.MAC[:])
+}
+
+func (k *Key) body(c *codec) {
+	c.fixed(k.ID[:])
+	c.uint8((*uint8)(&k.State))
+	c.int64(&k.CreatedAt)
+	k.Root.fields(c)
+	c.bytes16(&k.Wrapped)
 }
 
 // Primary points to the key that seals.
@@ -71,12 +76,21 @@ type Primary struct {
 }
 
 // Append appends the primary's encoding to dst.
-func (p *Primary) Append(dst []byte) []byte { return append(p.appendBody(dst), p.MAC[:]...) }
+func (p *Primary) Append(dst []byte) []byte {
+	c := codec{write: true, bytes: dst}
+	p.fields(&c)
+	return c.bytes
+}
 
-func (p *Primary) appendBody(dst []byte) []byte {
-	dst = p.Root.Append(dst)
-	dst = binary.BigEndian.AppendUint32(dst, p.Epoch)
-	return append(dst, p.KeyID[:]...)
+func (p *Primary) fields(c *codec) {
+	p.body(c)
+	c.fixed(p.MAC[:])
+}
+
+func (p *Primary) body(c *codec) {
+	p.Root.fields(c)
+	c.uint32(&p.Epoch)
+	c.fixed(p.KeyID[:])
 }
 
 // Keyset is the keys of one use and class. The primary is a pointer, not a state: pointing it back at an
@@ -88,31 +102,26 @@ type Keyset struct {
 	Keys      []Key     // ascending by ID
 }
 
-// current returns the primary that counts: of several lines, the one of the highest epoch.
-func (s *Keyset) current() (p *Primary) {
+// current returns the primary that counts: of several lines, the one of the highest epoch. It is never nil: a keyset
+// without primaries has a zero one.
+func (s *Keyset) current(opened func(Root) bool) *Primary {
+	current := &Primary{}
 	for i := range s.Primaries {
-		if p == nil || s.Primaries[i].Epoch > p.Epoch || s.Primaries[i].Epoch == p.Epoch && compareIDs(s.Primaries[i].KeyID, p.KeyID) > 0 {
-			p = &s.Primaries[i]
+		p := &s.Primaries[i]
+		if opened(p.Root) && (p.Epoch > current.Epoch || p.Epoch == current.Epoch && compare(p.KeyID[:], current.KeyID[:]) > 0) {
+			current = p
 		}
 	}
-	return p
+	return current
 }
 
 // Primary returns the id of the key that seals if it is enabled.
-func (s *Keyset) Primary() format.KeyID {
-	if p := s.current(); p != nil {
-		return p.KeyID
-	}
-	return format.KeyID{}
-}
+func (s *Keyset) Primary() format.KeyID { return s.current(anyRoot).KeyID }
 
 // Epoch counts the changes of the primary, from 1.
-func (s *Keyset) Epoch() uint32 {
-	if p := s.current(); p != nil {
-		return p.Epoch
-	}
-	return 0
-}
+func (s *Keyset) Epoch() uint32 { return s.current(anyRoot).Epoch }
+
+func anyRoot(Root) bool { return true }
 
 // RotatedAt returns when the keyset's newest key was made, in milliseconds since 1970. That is the last rotation, whether
 // it was rolled back or not.
@@ -129,40 +138,23 @@ func (s *Keyset) point(k *Key) error {
 	if epoch == 1<<32-1 {
 		return ErrTooLarge
 	}
-	p := Primary{Root: k.Root, Epoch: epoch + 1, KeyID: k.ID}
-	i, there := slices.BinarySearchFunc(s.Primaries, k.Root.Line, func(p Primary, line [LineSize]byte) int { return bytes.Compare(p.Root.Line[:], line[:]) })
-	if there {
-		s.Primaries[i] = p
-	} else {
-		s.Primaries = slices.Insert(s.Primaries, i, p)
+	i, there := s.findPrimary(&k.Root.Line)
+	if !there {
+		s.Primaries = inserted(s.Primaries, i, &Primary{})
 	}
+	s.Primaries[i] = Primary{Root: k.Root, Epoch: epoch + 1, KeyID: k.ID}
 	return nil
 }
 
 // find returns the position of a key by its id, or where it would stand.
-func (s *Keyset) find(id format.KeyID) (int, bool) {
-	for i := range s.Keys {
-		if c := compareIDs(s.Keys[i].ID, id); c >= 0 {
-			return i, c == 0
-		}
-	}
-	return len(s.Keys), false
+func (s *Keyset) find(id *format.KeyID) (int, bool) {
+	return search(len(s.Keys), func(i int) int { return compare(s.Keys[i].ID[:], id[:]) })
 }
 
 // Key returns the key of an id; nil if there is none.
 func (s *Keyset) Key(id format.KeyID) *Key {
-	if i, ok := s.find(id); ok {
+	if i, ok := s.find(&id); ok {
 		return &s.Keys[i]
 	}
 	return nil
-}
-
-func compareIDs(a, b format.KeyID) int { return bytes.Compare(a[:], b[:]) }
-
-// KeyInfo is what must be known of a key to decide on its use.
-type KeyInfo struct {
-	ID    format.KeyID
-	Use   format.Use
-	Class classify.Class
-	State State
 }

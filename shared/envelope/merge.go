@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -21,19 +20,19 @@ func Merge(a, b *Document) (*Document, error) {
 		return nil, ErrInvalid
 	}
 	merged := &Document{Environment: a.Environment, Owner: a.Owner}
-	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return bytes.Compare(x.ID[:], y.ID[:]) }, laterSlot)
-	merged.Retired = join(a.Retired, b.Retired, compareRetired, func(x, y Retired) Retired {
-		return greater(x, y, bytes.Compare(x.MAC[:], y.MAC[:]))
+	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return compare(x.ID[:], y.ID[:]) }, laterSlot)
+	merged.Retired = join(a.Retired, b.Retired, func(x, y *Retired) int { return x.compare(&y.Root, &y.ID) }, func(x, y Retired) Retired {
+		return greater(x, y, compare(x.MAC[:], y.MAC[:]))
 	})
-	merged.Shreds = join(a.Shreds, b.Shreds, func(x, y *Shred) int { return bytes.Compare(x.Line[:], y.Line[:]) }, func(x, y Shred) Shred {
-		return greater(x, y, bytes.Compare(append(x.appendBody(nil), x.MAC[:]...), append(y.appendBody(nil), y.MAC[:]...)))
+	merged.Shreds = join(a.Shreds, b.Shreds, func(x, y *Shred) int { return compare(x.Line[:], y.Line[:]) }, func(x, y Shred) Shred {
+		return greater(x, y, compare(x.append(), y.append()))
 	})
 	merged.Keysets = join(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
 	for i := range merged.Keysets { // a keyset that only one side has shares its lists with it
 		s := &merged.Keysets[i]
 		s.Keys, s.Primaries = slices.Clone(s.Keys), slices.Clone(s.Primaries)
 	}
-	merged.prune(false)
+	merged.Settle()
 	if merged.crowded() {
 		return nil, ErrTooLarge
 	}
@@ -74,8 +73,8 @@ func (s *Keyset) compare(use format.Use, class classify.Class) int {
 }
 
 func mergeKeysets(x, y Keyset) Keyset {
-	x.Primaries = join(x.Primaries, y.Primaries, func(p, q *Primary) int { return bytes.Compare(p.Root.Line[:], q.Root.Line[:]) }, laterPrimary)
-	x.Keys = join(x.Keys, y.Keys, func(k, l *Key) int { return compareIDs(k.ID, l.ID) }, laterKey)
+	x.Primaries = join(x.Primaries, y.Primaries, func(p, q *Primary) int { return compare(p.Root.Line[:], q.Root.Line[:]) }, laterPrimary)
+	x.Keys = join(x.Keys, y.Keys, func(k, l *Key) int { return compare(k.ID[:], l.ID[:]) }, laterKey)
 	return x
 }
 
@@ -87,9 +86,9 @@ func laterPrimary(x, y Primary) Primary {
 	case x.Epoch != y.Epoch:
 		return greater(x, y, int(int64(x.Epoch)-int64(y.Epoch)))
 	case x.KeyID != y.KeyID:
-		return greater(x, y, compareIDs(x.KeyID, y.KeyID))
+		return greater(x, y, compare(x.KeyID[:], y.KeyID[:]))
 	}
-	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
+	return greater(x, y, compare(x.Append(nil), y.Append(nil)))
 }
 
 // laterKey prefers a destroyed key, then the newer root, then the later state.
@@ -103,7 +102,7 @@ func laterKey(x, y Key) Key {
 	case x.State != y.State:
 		return greater(x, y, int(x.State)-int(y.State))
 	}
-	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
+	return greater(x, y, compare(x.Append(nil), y.Append(nil)))
 }
 
 // laterSlot prefers the newer root. A slot's root never changes, so this decides between copies that differ in no
@@ -112,5 +111,5 @@ func laterSlot(x, y Slot) Slot {
 	if rank := x.Root.compareRank(&y.Root); rank != 0 {
 		return greater(x, y, rank)
 	}
-	return greater(x, y, bytes.Compare(x.Append(nil), y.Append(nil)))
+	return greater(x, y, compare(x.Append(nil), y.Append(nil)))
 }

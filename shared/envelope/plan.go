@@ -8,41 +8,72 @@ import (
 // Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may
 // be shared.
 type Index struct {
-	keys      map[format.KeyID]KeyInfo
-	primaries [maxUse + 1][classify.PHI + 1]format.KeyID
+	keys      []indexed // ascending by id
+	primaries [maxUse + 1][classify.PHI + 1]indexed // zero if there is none
 	shredded  bool
 }
 
+// indexed is what must be known of a key to decide on its use.
+type indexed struct {
+	id    format.KeyID
+	use   format.Use
+	class classify.Class
+	state State
+}
+
 // NewIndex indexes a document whose roots are all open; see Document.Under.
-func NewIndex(d *Document) *Index {
-	x := &Index{keys: map[format.KeyID]KeyInfo{}, shredded: d.Shredded()}
+func NewIndex(d *Document) *Index { return IndexUnder(d, anyRoot) }
+
+// IndexUnder returns NewIndex(d.Under(opened)), without a copy of the document.
+func IndexUnder(d *Document, opened func(Root) bool) *Index {
+	x := &Index{shredded: len(d.Shreds) > 0}
+	for i := range d.Slots {
+		x.shredded = x.shredded && !opened(d.Slots[i].Root)
+	}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		for _, k := range s.Keys {
-			x.keys[k.ID] = KeyInfo{ID: k.ID, Use: s.Use, Class: s.Class, State: k.State}
+		for j := range s.Keys {
+			if k := &s.Keys[j]; opened(k.Root) {
+				x.shredded = false
+				x.add(&indexed{k.ID, s.Use, s.Class, k.State})
+			}
 		}
-		x.primaries[s.Use][s.Class] = s.Primary()
+		if i, there := x.find(&s.current(opened).KeyID); there {
+			x.primaries[s.Use][s.Class] = x.keys[i]
+		}
 	}
 	return x
 }
 
+func (x *Index) add(k *indexed) {
+	i, there := x.find(&k.id)
+	if !there {
+		x.keys = append(x.keys, indexed{})
+		copy(x.keys[i+1:], x.keys[i:])
+	}
+	x.keys[i] = *k
+}
+
+func (x *Index) find(id *format.KeyID) (int, bool) {
+	return search(len(x.keys), func(i int) int { return compare(x.keys[i].id[:], id[:]) })
+}
+
 // Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed if that was
 // destroyed or the document was shredded, and ErrKeyUnusable if there is none or it must not seal.
-func (x *Index) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
+func (x *Index) Primary(use format.Use, class classify.Class) (id format.KeyID, err error) {
 	if x.shredded {
-		return format.KeyID{}, ErrKeyDestroyed
+		return id, ErrKeyDestroyed
 	}
 	if !validUse(use, class) {
-		return format.KeyID{}, ErrKeyUnusable
+		return id, ErrKeyUnusable
 	}
-	k := x.keys[x.primaries[use][class]]
-	switch k.State {
+	switch k := &x.primaries[use][class]; k.state {
 	case Enabled:
-		return k.ID, nil
+		return k.id, nil
 	case Destroyed:
-		return format.KeyID{}, ErrKeyDestroyed
+		return id, ErrKeyDestroyed
 	}
-	return format.KeyID{}, ErrKeyUnusable
+	return id, ErrKeyUnusable
 }
 
 // Demand is what a reader asks of a package beyond its integrity.
@@ -62,17 +93,18 @@ func (x *Index) CheckOpen(h *format.Header, want Demand) error {
 	if h.Use != want.Use {
 		return ErrAuthentication
 	}
-	k, ok := x.keys[h.KeyID]
+	i, ok := x.find(&h.KeyID)
 	if !ok && x.shredded && h.Source == format.FromKeyset {
 		return ErrKeyDestroyed
 	}
 	if !ok || h.Source != format.FromKeyset {
 		return ErrUnknownKey
 	}
-	if k.Use != h.Use || uint8(k.Class) != h.Class {
+	k := &x.keys[i]
+	if k.use != h.Use || uint8(k.class) != h.Class {
 		return ErrAuthentication
 	}
-	return k.State.CanOpen()
+	return k.state.CanOpen()
 }
 
 // CheckSecret decides whether a package that needs no keyset may be opened with a secret whose key has the id

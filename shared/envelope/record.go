@@ -38,57 +38,87 @@ type Authenticator func(r *Record) (mac [MACSize]byte, ok bool)
 
 // Records yields all records of a document.
 func (d *Document) Records(yield func(*Record) bool) {
+	d.each(func(e *entry) bool {
+		r := &Record{Message: d.message(e), MAC: e.mac}
+		if e.root != nil {
+			r.Root = *e.root
+		} else {
+			r.Shred = true
+		}
+		return yield(r)
+	})
+}
+
+// message returns what the MAC of a record is of. A backup's slots have a label of their own.
+func (d *Document) message(e *entry) []byte {
+	label := e.label
+	if d.backup && label == labelSlot {
+		label = labelBackupSlot
+	}
+	c := codec{write: true, bytes: make([]byte, 0, 256)}
+	c.text(&label)
+	c.text(&d.Environment)
+	c.text(&d.Owner)
+	if e.set != nil {
+		c.uint8((*uint8)(&e.set.Use))
+		c.uint8((*uint8)(&e.set.Class))
+	}
+	e.record.body(&c)
+	return c.bytes
+}
+
+// entry is a record in its place in a document.
+type entry struct {
+	label  string
+	set    *Keyset // of a key or primary
+	root   *Root   // nil of a shred record
+	mac    []byte
+	record interface{ body(*codec) }
+}
+
+// each calls yield with all records, until it returns false. The entry is valid during the call.
+func (d *Document) each(yield func(*entry) bool) bool {
+	var e entry
 	for i := range d.Slots {
 		s := &d.Slots[i]
-		if !yield(&Record{Root: s.Root, Message: s.appendBody(d.message(labelSlot)), MAC: s.MAC[:]}) {
-			return
+		if !yield(e.of(labelSlot, &s.Root, s.MAC[:], s)) {
+			return false
 		}
 	}
 	for i := range d.Retired {
 		r := &d.Retired[i]
-		message := r.Root.Append(append(d.message(labelRetired), r.ID[:]...))
-		if !yield(&Record{Root: r.Root, Message: message, MAC: r.MAC[:]}) {
-			return
+		if !yield(e.of(labelRetired, &r.Root, r.MAC[:], r)) {
+			return false
 		}
 	}
 	for i := range d.Shreds {
 		s := &d.Shreds[i]
-		if !yield(&Record{Shred: true, Message: s.appendBody(d.message(labelShred)), MAC: s.MAC[:]}) {
-			return
+		if !yield(e.of(labelShred, nil, s.MAC[:], s)) {
+			return false
 		}
 	}
 	for i := range d.Keysets {
-		if !d.keysetRecords(&d.Keysets[i], yield) {
-			return
+		e.set = &d.Keysets[i]
+		for j := range e.set.Primaries {
+			p := &e.set.Primaries[j]
+			if !yield(e.of(labelPrimary, &p.Root, p.MAC[:], p)) {
+				return false
+			}
 		}
-	}
-}
-
-func (d *Document) keysetRecords(s *Keyset, yield func(*Record) bool) bool {
-	for i := range s.Primaries {
-		p := &s.Primaries[i]
-		message := p.appendBody(append(d.message(labelPrimary), byte(s.Use), byte(s.Class)))
-		if !yield(&Record{Root: p.Root, Message: message, MAC: p.MAC[:]}) {
-			return false
-		}
-	}
-	for i := range s.Keys {
-		k := &s.Keys[i]
-		message := k.appendBody(append(d.message(labelKey), byte(s.Use), byte(s.Class)))
-		if !yield(&Record{Root: k.Root, Message: message, MAC: k.MAC[:]}) {
-			return false
+		for j := range e.set.Keys {
+			k := &e.set.Keys[j]
+			if !yield(e.of(labelKey, &k.Root, k.MAC[:], k)) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// message begins a message with the label and the document's place. A backup's slots have a label of their own.
-func (d *Document) message(label string) []byte {
-	if d.backup && label == labelSlot {
-		label = labelBackupSlot
-	}
-	b := make([]byte, 0, 256)
-	return appendString16(appendString16(appendString16(b, label), d.Environment), d.Owner)
+//go:noinline
+func (e *entry) of(label string, root *Root, mac []byte, record interface{ body(*codec) }) *entry {
+	e.label, e.root, e.mac, e.record = label, root, mac, record
+	return e
 }
 
 // Verify checks the MAC of every record whose key the authenticator has. It returns ErrAuthentication if one is wrong.
@@ -129,35 +159,7 @@ func (d *Document) Sign(mac Authenticator) error {
 
 // signed reports whether every record has a MAC.
 func (d *Document) signed() bool {
-	for i := range d.Slots {
-		if zero(d.Slots[i].MAC[:]) {
-			return false
-		}
-	}
-	for i := range d.Retired {
-		if zero(d.Retired[i].MAC[:]) {
-			return false
-		}
-	}
-	for i := range d.Shreds {
-		if zero(d.Shreds[i].MAC[:]) {
-			return false
-		}
-	}
-	for i := range d.Keysets {
-		s := &d.Keysets[i]
-		for j := range s.Primaries {
-			if zero(s.Primaries[j].MAC[:]) {
-				return false
-			}
-		}
-		for j := range s.Keys {
-			if zero(s.Keys[j].MAC[:]) {
-				return false
-			}
-		}
-	}
-	return true
+	return d.each(func(e *entry) bool { return !zero(e.mac) })
 }
 
 func zero(b []byte) bool {

@@ -1,8 +1,6 @@
 package envelope
 
 import (
-	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"github.com/coffer-storage/coffer/shared/format"
@@ -26,10 +24,9 @@ type Root struct {
 const RootSize = LineSize + 4 + format.KeyIDSize
 
 // ParseRoot reads the encoding of a root's name. It returns ErrMalformed for anything else.
-func ParseRoot(b []byte) (Root, error) {
-	r := reader{rest: b}
-	root := r.root()
-	if r.failed || len(r.rest) > 0 || root.Generation == 0 {
+func ParseRoot(b []byte) (root Root, err error) {
+	c := codec{bytes: b}
+	if root.fields(&c); !c.whole() || root.Generation == 0 {
 		return Root{}, ErrMalformed
 	}
 	return root, nil
@@ -37,14 +34,20 @@ func ParseRoot(b []byte) (Root, error) {
 
 // Append appends how records name the root to dst.
 func (r *Root) Append(dst []byte) []byte {
-	dst = append(dst, r.Line[:]...)
-	dst = binary.BigEndian.AppendUint32(dst, r.Generation)
-	return append(dst, r.ID[:]...)
+	c := codec{write: true, bytes: dst}
+	r.fields(&c)
+	return c.bytes
+}
+
+func (r *Root) fields(c *codec) {
+	c.fixed(r.Line[:])
+	c.uint32(&r.Generation)
+	c.fixed(r.ID[:])
 }
 
 // compareRoots orders roots by line, generation and id.
 func compareRoots(a, b *Root) int {
-	if c := bytes.Compare(a.Line[:], b.Line[:]); c != 0 {
+	if c := compare(a.Line[:], b.Line[:]); c != 0 {
 		return c
 	}
 	return a.compareRank(b)
@@ -58,53 +61,58 @@ func (r *Root) compareRank(other *Root) int {
 		}
 		return 1
 	}
-	return compareIDs(r.ID, other.ID)
+	return compare(r.ID[:], other.ID[:])
 }
 
 // Roots returns the roots that records of the document name, each once, in order.
 func (d *Document) Roots() (all []Root) {
-	for r := range d.named {
-		all = append(all, *r)
-	}
+	d.named(func(r *Root) { all = append(all, *r) })
 	slices.SortFunc(all, func(a, b Root) int { return compareRoots(&a, &b) })
 	return slices.Compact(all)
 }
 
-// named yields the root of each record, some of them often.
-func (d *Document) named(yield func(*Root) bool) {
-	for i := range d.Slots {
-		if !yield(&d.Slots[i].Root) {
-			return
+// named calls yield with the root of each record, some of them often.
+func (d *Document) named(yield func(*Root)) {
+	d.each(func(r *entry) bool {
+		if r.root != nil {
+			yield(r.root)
 		}
-	}
-	for i := range d.Retired {
-		if !yield(&d.Retired[i].Root) {
-			return
+		return true
+	})
+}
+
+// newest returns a root of the highest generation of each line, ascending by line.
+func (d *Document) newest() (roots []*Root) {
+	d.named(func(r *Root) {
+		i, there := findLine(roots, &r.Line)
+		if !there {
+			roots = append(roots, r)
+			copy(roots[i+1:], roots[i:])
+			roots[i] = r
+		} else if r.Generation > roots[i].Generation {
+			roots[i] = r
 		}
-	}
-	for i := range d.Keysets {
-		s := &d.Keysets[i]
-		for j := range s.Primaries {
-			if !yield(&s.Primaries[j].Root) {
-				return
-			}
-		}
-		for j := range s.Keys {
-			if !yield(&s.Keys[j].Root) {
-				return
-			}
-		}
-	}
+	})
+	return roots
+}
+
+func findLine(roots []*Root, line *[LineSize]byte) (int, bool) {
+	return search(len(roots), func(i int) int { return compare(roots[i].Line[:], line[:]) })
+}
+
+// replaced reports whether a root is of a lower generation than the newest one of its line.
+func replaced(newest []*Root, r *Root) bool {
+	i, there := findLine(newest, &r.Line)
+	return there && r.Generation < newest[i].Generation
 }
 
 // Generation returns the highest generation of a line's roots; 0 if the document has no such line.
-func (d *Document) Generation(line [LineSize]byte) (highest uint32) {
-	for r := range d.named {
-		if r.Line == line {
-			highest = max(highest, r.Generation)
-		}
+func (d *Document) Generation(line [LineSize]byte) uint32 {
+	newest := d.newest()
+	if i, there := findLine(newest, &line); there {
+		return newest[i].Generation
 	}
-	return highest
+	return 0
 }
 
 // NextRoot returns how a new root of that id is named: of the line and generation in use, or the first one of the

@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"encoding/binary"
 	"slices"
 	"unicode/utf8"
 
@@ -74,19 +73,34 @@ func (s *Slot) check() error {
 }
 
 // Append appends the slot's encoding to dst.
-func (s *Slot) Append(dst []byte) []byte { return append(s.appendBody(dst), s.MAC[:]...) }
+func (s *Slot) Append(dst []byte) []byte {
+	c := codec{write: true, bytes: dst}
+	s.fields(&c)
+	return c.bytes
+}
 
-func (s *Slot) appendBody(dst []byte) []byte {
-	dst = append(dst, s.ID[:]...)
-	dst = append(dst, byte(s.Kind))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(s.CreatedAt))
-	dst = s.Root.Append(dst)
-	dst = append(dst, s.KeyID[:]...)
-	dst = append(dst, s.Salt[:]...)
-	dst = binary.BigEndian.AppendUint32(dst, s.Iterations)
-	dst = appendString16(dst, s.URL)
-	dst = appendString16(dst, string(s.Parameters))
-	return appendString16(dst, string(s.Wrapped))
+func (s *Slot) fields(c *codec) {
+	s.body(c)
+	c.fixed(s.MAC[:])
+}
+
+func (s *Slot) body(c *codec) {
+	c.fixed(s.ID[:])
+	c.uint8((*uint8)(&s.Kind))
+	c.int64(&s.CreatedAt)
+	s.Root.fields(c)
+	c.fixed(s.KeyID[:])
+	c.fixed(s.Salt[:])
+	c.uint32(&s.Iterations)
+	c.text(&s.URL)
+	c.bytes16(&s.Parameters)
+	c.bytes16(&s.Wrapped)
+}
+
+// body is what a retired slot's MAC is of. Documents group retired slots by their root instead.
+func (r *Retired) body(c *codec) {
+	c.fixed(r.ID[:])
+	r.Root.fields(c)
 }
 
 // AddSlot adds a slot, which is signed later. It returns ErrInvalid for a slot that no document may hold, whose ID is
@@ -95,36 +109,38 @@ func (d *Document) AddSlot(s Slot) error {
 	if d.Shredded() {
 		return ErrKeyDestroyed
 	}
-	i, there := d.findSlot(s.ID)
-	if there || s.check() != nil || len(d.Slots) == maxSlots || s.Root.Generation < d.Generation(s.Root.Line) || d.retired(&s) {
+	i, there := d.findSlot(&s.ID)
+	if there || s.check() != nil || len(d.Slots) == MaxSlots || replaced(d.newest(), &s.Root) {
 		return ErrInvalid
 	}
-	d.Slots = slices.Insert(d.Slots, i, s)
+	if _, retired := d.findRetired(&s.Root, &s.ID); retired {
+		return ErrInvalid
+	}
+	d.Slots = inserted(d.Slots, i, &s)
 	return nil
 }
 
-func (d *Document) findSlot(id [16]byte) (int, bool) {
-	return slices.BinarySearchFunc(d.Slots, id, func(s Slot, id [16]byte) int { return slices.Compare(s.ID[:], id[:]) })
+func (d *Document) findSlot(id *[16]byte) (int, bool) {
+	return search(len(d.Slots), func(i int) int { return compare(d.Slots[i].ID[:], id[:]) })
 }
 
-func (d *Document) retired(s *Slot) bool {
-	_, found := slices.BinarySearchFunc(d.Retired, Retired{ID: s.ID, Root: s.Root}, func(a, b Retired) int { return compareRetired(&a, &b) })
-	return found
+func (d *Document) findRetired(root *Root, id *[16]byte) (int, bool) {
+	return search(len(d.Retired), func(i int) int { return d.Retired[i].compare(root, id) })
 }
 
-// compareRetired orders retired slots by root, then id.
-func compareRetired(a, b *Retired) int {
-	if c := compareRoots(&a.Root, &b.Root); c != 0 {
+// compare orders retired slots by root, then id.
+func (r *Retired) compare(root *Root, id *[16]byte) int {
+	if c := compareRoots(&r.Root, root); c != 0 {
 		return c
 	}
-	return slices.Compare(a.ID[:], b.ID[:])
+	return compare(r.ID[:], id[:])
 }
 
 // RetireSlot replaces a slot by its id, which is signed later. It returns ErrUnknownKey for a slot that is not there,
 // ErrInvalid for the last way to a root under which there are keys, and ErrTooLarge if there are too many retired slots:
 // replacing the root removes them.
 func (d *Document) RetireSlot(id [16]byte) error {
-	i, ok := d.findSlot(id)
+	i, ok := d.findSlot(&id)
 	if !ok {
 		return ErrUnknownKey
 	}
@@ -135,9 +151,8 @@ func (d *Document) RetireSlot(id [16]byte) error {
 	if len(d.Retired) == maxRetired {
 		return ErrTooLarge
 	}
-	r := Retired{ID: id, Root: s.Root}
-	at, _ := slices.BinarySearchFunc(d.Retired, r, func(a, b Retired) int { return compareRetired(&a, &b) })
-	d.Retired = slices.Insert(d.Retired, at, r)
+	at, _ := d.findRetired(&s.Root, &id)
+	d.Retired = inserted(d.Retired, at, &Retired{ID: id, Root: s.Root})
 	d.Slots = slices.Delete(d.Slots, i, i+1)
 	return nil
 }

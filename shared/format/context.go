@@ -1,7 +1,6 @@
 package format
 
 import (
-	"encoding/binary"
 	"iter"
 	"unicode/utf8"
 )
@@ -14,80 +13,83 @@ type Context struct{ encoded string }
 // NewContext encodes m, sorted by the keys' UTF-8 bytes. It returns ErrInvalid for text that is not UTF-8 and
 // ErrTooLarge beyond MaxContextEntries or MaxContext.
 func NewContext(m map[string]string) (Context, error) {
-	if len(m) == 0 {
-		return Context{}, nil
+	entries := make([][2]string, 0, len(m))
+	for k, v := range m {
+		entries = append(entries, [2]string{k, v})
 	}
-	if len(m) > MaxContextEntries {
+	return ContextOf(entries)
+}
+
+// ContextOf is NewContext for pairs of key and value in any order, which it sorts. It returns ErrInvalid for a key that is
+// there twice.
+func ContextOf(entries [][2]string) (Context, error) {
+	if len(entries) > MaxContextEntries {
 		return Context{}, ErrTooLarge
 	}
-	var sorted [MaxContextEntries]string
-	keys, size := sorted[:0], 0
-	for k, v := range m {
+	size := 0
+	for i := range entries {
+		k, v := entries[i][0], entries[i][1]
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
 			return Context{}, ErrInvalid
 		}
-		if len(k) > MaxContext || len(v) > MaxContext {
+		if size += 4 + len(k) + len(v); size > MaxContext {
 			return Context{}, ErrTooLarge
 		}
-		keys = insertSorted(keys, k)
-		size += 4 + len(k) + len(v)
-	}
-	if size > MaxContext {
-		return Context{}, ErrTooLarge
+		if !moveDown(entries[:i+1]) {
+			return Context{}, ErrInvalid
+		}
 	}
 	b := make([]byte, 0, size)
-	for _, k := range keys {
-		b = appendString16(b, k)
-		b = appendString16(b, m[k])
+	for i := range entries {
+		b = appendString16(appendString16(b, entries[i][0]), entries[i][1])
 	}
 	return Context{string(b)}, nil
 }
 
-// insertSorted adds a key in its place. At most MaxContextEntries are sorted, and package slices' sort would
-// be a twentieth of the browser core's own code.
-func insertSorted(keys []string, key string) []string {
-	keys = append(keys, key)
-	i := len(keys) - 1
-	for ; i > 0 && keys[i-1] > key; i-- {
-		keys[i] = keys[i-1]
+// moveDown moves the last entry to its place among the others, which are sorted; false if one has the same key. At most
+// MaxContextEntries are sorted, and package slices' sort would be a twentieth of the browser core's own code.
+func moveDown(entries [][2]string) bool {
+	i := len(entries) - 1
+	for ; i > 0 && entries[i-1][0] > entries[i][0]; i-- {
+		entries[i-1], entries[i] = entries[i], entries[i-1]
 	}
-	keys[i] = key
-	return keys
+	return i == 0 || entries[i-1][0] != entries[i][0]
 }
 
 // parseContext checks that b is a canonical context and copies it.
 func parseContext(b []byte) (Context, error) {
-	if len(b) == 0 {
-		return Context{}, nil
-	}
 	if len(b) > MaxContext {
 		return Context{}, ErrMalformed
 	}
-	rest, last := b, []byte(nil)
+	encoded, last := string(b), ""
+	rest := encoded
 	for n := 0; len(rest) > 0; n++ {
-		key, afterKey, ok := cut16(rest)
-		value, afterValue, ok2 := cut16(afterKey)
-		if !ok || !ok2 || n == MaxContextEntries || !utf8.Valid(key) || !utf8.Valid(value) {
+		key, afterKey, ok := cutString16(rest)
+		value, afterValue, ok2 := cutString16(afterKey)
+		if !ok || !ok2 || n == MaxContextEntries || !utf8.ValidString(key) || !utf8.ValidString(value) {
 			return Context{}, ErrMalformed
 		}
-		if n > 0 && string(last) >= string(key) {
+		if n > 0 && last >= key {
 			return Context{}, ErrMalformed
 		}
 		rest, last = afterValue, key
 	}
-	return Context{string(b)}, nil
+	return Context{encoded}, nil
 }
 
 // Size is the length of the context's encoding in bytes.
 func (c Context) Size() int { return len(c.encoded) }
+
+// Append appends the context's encoding to dst: each key and value after its 16-bit length, in the order of the keys.
+func (c Context) Append(dst []byte) []byte { return append(dst, c.encoded...) }
 
 // All iterates over keys and values in the order of the keys' UTF-8 bytes.
 func (c Context) All() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for rest := c.encoded; len(rest) > 0; {
 			var key, value string
-			key, rest = cutString16(rest)
-			value, rest = cutString16(rest)
+			key, rest, _ = cutString16(rest) // it was checked before
+			value, rest, _ = cutString16(rest)
 			if !yield(key, value) {
 				return
 			}
@@ -117,25 +119,14 @@ func (c Context) Get(key string) (string, bool) {
 	return "", false
 }
 
-func appendString16(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-	return append(b, s...)
-}
-
-// cut16 takes a 16-bit length and that many bytes off b; ok is false where b is too short.
-func cut16(b []byte) (field, rest []byte, ok bool) {
-	if len(b) < 2 {
-		return nil, nil, false
+// cutString16 takes a 16-bit length and that many bytes off s; ok is false if s is too short.
+func cutString16(s string) (field, rest string, ok bool) {
+	if len(s) < 2 {
+		return "", "", false
 	}
-	n := int(binary.BigEndian.Uint16(b))
-	if len(b)-2 < n {
-		return nil, nil, false
+	end := 2 + int(s[0])<<8 + int(s[1])
+	if len(s) < end {
+		return "", "", false
 	}
-	return b[2 : 2+n], b[2+n:], true
-}
-
-// cutString16 is cut16 for an encoding that was checked before.
-func cutString16(s string) (field, rest string) {
-	n := int(s[0])<<8 | int(s[1])
-	return s[2 : 2+n], s[2+n:]
+	return s[2:end], s[end:], true
 }

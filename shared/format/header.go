@@ -1,7 +1,5 @@
 package format
 
-import "encoding/binary"
-
 // Header is everything about a package that its reader must know before opening it; all of it is authenticated.
 type Header struct {
 	Algorithm   Algorithm
@@ -53,13 +51,13 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 	if err := h.Check(); err != nil {
 		return dst, err
 	}
-	dst = append(dst, magic[:]...)
-	dst = append(dst, byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type))
-	dst = append(dst, h.KeyID[:]...)
-	dst = append(dst, h.Salt[:]...)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(h.EncryptedAt))
-	dst = binary.BigEndian.AppendUint64(dst, h.Revision)
-	dst = binary.BigEndian.AppendUint32(dst, h.Iterations)
+	dst = append(dst, magic[0], magic[1], magic[2], magic[3],
+		byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type))
+	dst = appendBytes(dst, h.KeyID[:])
+	dst = appendBytes(dst, h.Salt[:])
+	dst = appendUint(dst, uint64(h.EncryptedAt), 8)
+	dst = appendUint(dst, h.Revision, 8)
+	dst = appendUint(dst, uint64(h.Iterations), 4)
 	return appendString16(dst, h.Context.encoded), nil
 }
 
@@ -79,14 +77,14 @@ func ParseHeader(b []byte) (h Header, n int, err error) {
 	h.Source, h.Class, h.Type = Source(b[7]), b[8], ValueType(b[9])
 	copy(h.KeyID[:], b[10:42])
 	copy(h.Salt[:], b[42:58])
-	h.EncryptedAt = int64(binary.BigEndian.Uint64(b[58:66]))
-	h.Revision = binary.BigEndian.Uint64(b[66:74])
-	h.Iterations = binary.BigEndian.Uint32(b[74:78])
-	context, _, ok := cut16(b[78:])
-	if !ok {
+	h.EncryptedAt = int64(uintOf(b[58:66]))
+	h.Revision = uintOf(b[66:74])
+	h.Iterations = uint32(uintOf(b[74:78]))
+	end := HeaderSize + int(uintOf(b[78:HeaderSize]))
+	if len(b) < end {
 		return Header{}, 0, ErrMalformed
 	}
-	if h.Context, err = parseContext(context); err != nil {
+	if h.Context, err = parseContext(b[HeaderSize:end]); err != nil {
 		return Header{}, 0, err
 	}
 	if h.Check() != nil {

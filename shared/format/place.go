@@ -1,10 +1,6 @@
 package format
 
-import (
-	"encoding/binary"
-	"strings"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Place is where a package lives. It is authenticated but not stored in the package: a package that was moved
 // does not open.
@@ -40,8 +36,7 @@ func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 	if len(header) > HeaderSize+MaxContext {
 		return dst, ErrTooLarge
 	}
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(header)))
-	dst = append(dst, header...)
+	dst = appendBytes(appendUint(dst, uint64(len(header)), 2), header)
 	dst = appendString16(dst, p.Owner)
 	dst = appendString16(dst, p.Collection)
 	if !p.Named {
@@ -55,8 +50,13 @@ func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 // U+0000, and ErrTooLarge over MaxCollection.
 func FieldCollection(table, column string) (string, error) {
 	for _, name := range [...]string{table, column} {
-		if name == "" || !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0 {
+		if name == "" || !utf8.ValidString(name) {
 			return "", ErrInvalid
+		}
+		for i := range len(name) {
+			if name[i] == 0 {
+				return "", ErrInvalid
+			}
 		}
 	}
 	if len(table)+1+len(column) > MaxCollection {

@@ -1,9 +1,6 @@
 package format
 
-import (
-	"encoding/binary"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Details describe a value inside its plaintext, because they may be personal data.
 type Details struct {
@@ -62,7 +59,7 @@ func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
 	}
 	if h.Type == File {
 		dst = appendString16(dst, d.FileName)
-		dst = binary.BigEndian.AppendUint64(dst, uint64(d.LastModified))
+		dst = appendUint(dst, uint64(d.LastModified), 8)
 	}
 	if h.Type == View {
 		dst = append(dst, byte(d.Element))
@@ -142,26 +139,28 @@ type cutter struct {
 }
 
 func (c *cutter) bytes(limit int) []byte {
-	field, rest, ok := cut16(c.rest)
-	if !ok || len(field) > limit {
-		c.failed = true
-		return nil
+	if len(c.rest) >= 2 {
+		if n := int(uintOf(c.rest[:2])); n <= limit && n <= len(c.rest)-2 {
+			field := c.rest[2 : 2+n]
+			c.rest = c.rest[2+n:]
+			return field
+		}
 	}
-	c.rest = rest
-	return field
+	c.failed = true
+	return nil
 }
 
 func (c *cutter) text(limit int) string {
-	b := c.bytes(limit)
-	c.failed = c.failed || !utf8.Valid(b)
-	return string(b)
+	s := string(c.bytes(limit))
+	c.failed = c.failed || !utf8.ValidString(s)
+	return s
 }
 
 func (c *cutter) time() int64 {
 	if c.failed = c.failed || len(c.rest) < 8; c.failed {
 		return 0
 	}
-	t := int64(binary.BigEndian.Uint64(c.rest))
+	t := int64(uintOf(c.rest[:8]))
 	c.rest = c.rest[8:]
 	c.failed = t < -MaxTime || t > MaxTime
 	return t

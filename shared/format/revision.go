@@ -1,7 +1,5 @@
 package format
 
-import "bytes"
-
 // Supersedes reports whether binary package a replaces package b of the same place (SPEC.md section 3.4). It has the
 // greater revision; if both are equal, the later time; if both are equal again, the greater bytes. So every replica keeps
 // the same package. It returns the errors of Parse.
@@ -20,5 +18,5 @@ func Supersedes(a, b []byte) (bool, error) {
 	case p.Header.EncryptedAt != q.Header.EncryptedAt:
 		return p.Header.EncryptedAt > q.Header.EncryptedAt, nil
 	}
-	return bytes.Compare(a, b) > 0, nil
+	return string(a) > string(b), nil
 }

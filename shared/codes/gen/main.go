@@ -54,8 +54,8 @@ func typeScript(table []codes.Info) string {
 	}
 	b.WriteString("\n/** The codes that the WebAssembly core of the same build names by their position. */\n")
 	b.WriteString("export const codes: readonly Code[] = [\n")
-	for _, row := range table[:codes.Core] {
-		fmt.Fprintf(&b, "  '%s',\n", row.Code)
+	for _, code := range codes.Core {
+		fmt.Fprintf(&b, "  '%s',\n", code)
 	}
 	b.WriteString("];\n")
 	return b.String()

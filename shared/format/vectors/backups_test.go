@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/envelope/backup"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 	"github.com/coffer-storage/coffer/shared/format/vectors/internal/plain"
 )
@@ -22,7 +23,7 @@ type backupFile struct {
 }
 
 func readBackup(file []byte) (*backupFile, error) {
-	r, err := envelope.OpenBackup(bytes.NewReader(file))
+	r, err := backup.Open(bytes.NewReader(file))
 	if err != nil {
 		return nil, err
 	}

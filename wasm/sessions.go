@@ -1,0 +1,94 @@
+//go:build js && wasm
+
+package main
+
+import (
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+var errHandle = &codes.Error{Of: "closed", Text: "no such session"}
+
+// session is what one open store or service keeps here: a keyset document, or one key that needs none.
+type session struct {
+	handle   int32
+	document *envelope.Document
+	index    *envelope.Index
+	records  []envelope.Record // of the document; nil until they are read, and again when it was changed
+	single   format.Header     // of packages without a keyset: source, iterations and key id
+	writers  [format.Uses + 1][classify.PHI + 1]writer
+}
+
+type writer struct {
+	salt   format.Salt
+	budget *envelope.Budget
+}
+
+// sessions ascend by handle. A handle is never used again.
+var sessions []*session
+var lastHandle int32
+
+func open(s *session) int32 {
+	lastHandle++
+	s.handle = lastHandle
+	sessions = append(sessions, s)
+	return lastHandle
+}
+
+// position returns where the session of a handle is, or would be.
+func position(handle int32) int {
+	low, high := 0, len(sessions)
+	for low < high {
+		if mid := (low + high) / 2; sessions[mid].handle < handle {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
+func sessionOf(handle int32) (*session, error) {
+	if i := position(handle); i < len(sessions) && sessions[i].handle == handle {
+		return sessions[i], nil
+	}
+	return nil, errHandle
+}
+
+// closeSession forgets a handle.
+//
+//go:wasmexport closeSession
+func closeSession(handle int32) {
+	if _, err := sessionOf(handle); err == nil {
+		i, last := position(handle), len(sessions)-1
+		copy(sessions[i:], sessions[i+1:])
+		sessions[last] = nil
+		sessions = sessions[:last]
+	}
+}
+
+func (s *session) primary(use format.Use, class classify.Class) (format.KeyID, error) {
+	if s.document == nil {
+		return s.single.KeyID, nil
+	}
+	return s.index.Primary(use, class)
+}
+
+// changed forgets what was made of the document as it was.
+func (s *session) changed() {
+	s.records = nil
+	s.index = envelope.NewIndex(s.document)
+}
+
+// readRecords reads the records once, not for each of them: a document has thousands. Their MACs alias the document.
+func (s *session) readRecords() []envelope.Record {
+	if s.records == nil {
+		s.document.Records(func(r *envelope.Record) bool {
+			s.records = append(s.records, *r)
+			return true
+		})
+	}
+	return s.records
+}
