@@ -17,7 +17,7 @@ func openDocument(n int32) int32 {
 		if err != nil {
 			return 0, err
 		}
-		return open(&session{document: d, index: envelope.IndexUnder(d, func(envelope.Root) bool { return false })}), nil
+		return openOver(d, func(envelope.Root) bool { return false }), nil
 	})
 }
 
@@ -60,7 +60,7 @@ func newDocument(environment, owner int32) int32 {
 		if err := d.Check(); err != nil {
 			return 0, err
 		}
-		return open(&session{document: d, index: envelope.NewIndex(d)}), nil
+		return openOver(d, func(envelope.Root) bool { return true }), nil
 	})
 }
 

@@ -40,9 +40,13 @@ func bufferAddress() uint32 { return uint32(uintptr(unsafe.Pointer(&buffer[0])))
 //go:wasmexport bufferSize
 func bufferSize() int32 { return 2 * half }
 
+// Functions with many callers are not inlined, so that the module stays small.
+
 // The exports' bodies are functions for these three: a deferred call in each export would be a tenth of our own code.
 
 // number returns the result of an export. Errors are their numbers, and a panic is the error "internal".
+//
+//go:noinline
 func number(export func() (int32, error)) (result int32) {
 	defer func() {
 		if recover() != nil {
@@ -57,6 +61,8 @@ func number(export func() (int32, error)) (result int32) {
 }
 
 // output leaves the bytes that an export appended to out for the shell to read, and returns their length.
+//
+//go:noinline
 func output(export func() ([]byte, error)) int32 {
 	return number(func() (int32, error) {
 		b, err := export()
@@ -68,6 +74,8 @@ func output(export func() ([]byte, error)) int32 {
 }
 
 // ofDocument is output for an export that needs the document of a session.
+//
+//go:noinline
 func ofDocument(handle int32, export func(*session) ([]byte, error)) int32 {
 	return output(func() ([]byte, error) {
 		s, err := sessionOf(handle)
@@ -95,6 +103,8 @@ func failed(err error) int32 {
 }
 
 // input returns the first n bytes that the shell wrote; nothing for a length that cannot be.
+//
+//go:noinline
 func input(n int32) []byte {
 	if n < 0 || n > half {
 		return nil
@@ -104,6 +114,8 @@ func input(n int32) []byte {
 
 // small takes a number that fits one byte; 255, which no field has, for any other: cutting it to 8 bits would
 // make another valid one.
+//
+//go:noinline
 func small(v int32) uint8 {
 	if v < 0 || v > 255 {
 		return 255

@@ -15,9 +15,8 @@ import (
 //go:wasmexport openSingle
 func openSingle(source int32, iterations float64) int32 {
 	return number(func() (int32, error) {
-		s := &session{}
-		s.single.Source, s.single.Iterations, s.single.KeyID = format.Source(small(source)), uint32(whole(iterations)), format.KeyID(input(format.KeyIDSize))
-		return open(s), nil
+		key := single{format.Source(small(source)), uint32(whole(iterations)), format.KeyID(input(format.KeyIDSize))}
+		return open(&session{single: key}), nil
 	})
 }
 
@@ -34,8 +33,7 @@ func planSeal(handle, use, class, valueType, flags, n int32, now, size float64) 
 			return nil, err
 		}
 		b = input(n)
-		h := s.single
-		h.Source = max(h.Source, format.FromKeyset)
+		h := format.Header{Source: max(s.single.source, format.FromKeyset), Iterations: s.single.iterations}
 		h.Use, h.Class = format.Use(small(use)), small(class)
 		h.Type, h.Flags = format.ValueType(small(valueType)), format.Flags(small(flags))
 		h.Algorithm, h.EncryptedAt, h.Salt = envelope.Algorithm(classify.Class(h.Class), h.Flags), whole(now), format.Salt(b)
@@ -119,7 +117,7 @@ func planOpen(handle, use, least, n int32, body float64) int32 {
 
 func (s *session) checkOpen(h *format.Header, want envelope.Demand) error {
 	if s.document == nil {
-		return envelope.CheckSecret(h, s.single.KeyID, want)
+		return envelope.CheckSecret(h, s.single.keyID, want)
 	}
 	return s.index.CheckOpen(h, want)
 }
@@ -141,23 +139,23 @@ func readPlace(b []byte, p *format.Place) (rest []byte, err error) {
 
 // readContext reads the entries of a context in any order.
 func readContext(b []byte) (c format.Context, err error) {
-	var entries [][2]string
-	for len(b) > 0 {
-		if len(entries) == format.MaxContextEntries {
+	var pairs []string
+	for len(b) > 0 || len(pairs)%2 > 0 {
+		if len(pairs) == 2*format.MaxContextEntries {
 			return c, format.ErrTooLarge
 		}
-		var entry [2]string
-		for i := range entry {
-			if entry[i], b, err = readText(b); err != nil {
-				return c, err
-			}
+		var text string
+		if text, b, err = readText(b); err != nil {
+			return c, err
 		}
-		entries = append(entries, entry)
+		pairs = append(pairs, text)
 	}
-	return format.ContextOf(entries)
+	return format.ContextOf(pairs...)
 }
 
 // readText takes a text off the input. It aliases the input, so it must not be kept beyond the call.
+//
+//go:noinline
 func readText(b []byte) (text string, rest []byte, err error) {
 	if len(b) >= 2 {
 		if n := 2 + int(b[0])<<8 + int(b[1]); n <= len(b) {

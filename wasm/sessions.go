@@ -17,8 +17,15 @@ type session struct {
 	document *envelope.Document
 	index    *envelope.Index
 	records  []envelope.Record // of the document; nil until they are read, and again when it was changed
-	single   format.Header     // of packages without a keyset: source, iterations and key id
+	single   single
 	writers  [format.Uses + 1][classify.PHI + 1]writer
+}
+
+// single is what headers say of the key of packages without a keyset.
+type single struct {
+	source     format.Source
+	iterations uint32
+	keyID      format.KeyID
 }
 
 type writer struct {
@@ -30,6 +37,12 @@ type writer struct {
 var sessions []*session
 var lastHandle int32
 
+// openOver begins a session with a document, of which some roots are open.
+func openOver(d *envelope.Document, opened func(envelope.Root) bool) int32 {
+	return open(&session{document: d, index: envelope.IndexUnder(d, opened)})
+}
+
+//go:noinline
 func open(s *session) int32 {
 	lastHandle++
 	s.handle = lastHandle
@@ -50,6 +63,7 @@ func position(handle int32) int {
 	return low
 }
 
+//go:noinline
 func sessionOf(handle int32) (*session, error) {
 	if i := position(handle); i < len(sessions) && sessions[i].handle == handle {
 		return sessions[i], nil
@@ -71,7 +85,7 @@ func closeSession(handle int32) {
 
 func (s *session) primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	if s.document == nil {
-		return s.single.KeyID, nil
+		return s.single.keyID, nil
 	}
 	return s.index.Primary(use, class)
 }

@@ -17,8 +17,7 @@ function go(args, env = {}) {
 /** The core, and the wasm_exec.js of the very Go release that compiled it. */
 function buildCore() {
   mkdirSync(dist, { recursive: true });
-  const smaller = ['-gcflags=all=-l', '-gcflags=github.com/coffer-storage/coffer/...=']; // no inlining of the standard library: 38 KB of brotli
-  go(['build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', ...smaller, '-o', join(dist, 'coffer.wasm'), './wasm'], { GOOS: 'js', GOARCH: 'wasm' });
+  go(['build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', join(dist, 'coffer.wasm'), './wasm'], { GOOS: 'js', GOARCH: 'wasm' });
   const loader = readFileSync(join(go(['env', 'GOROOT']).trim(), 'lib/wasm/wasm_exec.js'), 'utf8');
   writeFileSync(join(src, 'wasm_exec.js'), asModule(loader));
 }

@@ -1,7 +1,8 @@
 package envelope
 
 // codec passes over the fields of an encoding in their order. If write is set it appends them to bytes, else it takes them off bytes,
-// so that one list of fields serves both ways. After the first field that cannot be read, failed stays set and fields stay zero.
+// so that one list of fields serves both ways. Its methods are not inlined: their many copies would make the browser's core larger.
+// After the first field that cannot be read, failed stays set and fields stay zero.
 type codec struct {
 	write  bool
 	failed bool
@@ -9,6 +10,7 @@ type codec struct {
 }
 
 // fixed passes over a field of a fixed size.
+//
 //go:noinline
 func (c *codec) fixed(field []byte) {
 	if c.write {
@@ -19,6 +21,7 @@ func (c *codec) fixed(field []byte) {
 }
 
 // uint passes over an integer of some bytes.
+//
 //go:noinline
 func (c *codec) uint(v uint64, size int) uint64 {
 	if c.write {
@@ -56,6 +59,7 @@ func (c *codec) int64(field *int64) {
 }
 
 // text passes over a text that has its 16-bit length before it.
+//
 //go:noinline
 func (c *codec) text(field *string) {
 	n := int(c.uint(uint64(len(*field)), 2))
@@ -67,6 +71,7 @@ func (c *codec) text(field *string) {
 }
 
 // bytes16 passes over bytes that have their 16-bit length before them.
+//
 //go:noinline
 func (c *codec) bytes16(field *[]byte) {
 	n := int(c.uint(uint64(len(*field)), 2))
@@ -78,6 +83,7 @@ func (c *codec) bytes16(field *[]byte) {
 }
 
 // count passes over the number of elements of a list, of which a reader accepts up to limit.
+//
 //go:noinline
 func (c *codec) count(n, limit int) int {
 	if n = int(c.uint(uint64(n), 2)); n > limit && !c.write {

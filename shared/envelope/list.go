@@ -27,6 +27,7 @@ func ascends(n int, order func(i, j int) int) bool {
 }
 
 // inserted returns a new list that has one more element.
+//
 //go:noinline
 func inserted[T any](all []T, i int, one *T) []T {
 	grown := make([]T, len(all)+1)
@@ -54,6 +55,7 @@ func without[T any](all []T, gone func(*T) bool) []T {
 	return kept
 }
 
+//go:noinline
 func compare(a, b []byte) int {
 	switch {
 	case string(a) < string(b):

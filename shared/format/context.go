@@ -13,47 +13,54 @@ type Context struct{ encoded string }
 // NewContext encodes m, sorted by the keys' UTF-8 bytes. It returns ErrInvalid for text that is not UTF-8 and
 // ErrTooLarge beyond MaxContextEntries or MaxContext.
 func NewContext(m map[string]string) (Context, error) {
-	entries := make([][2]string, 0, len(m))
+	pairs := make([]string, 0, 2*len(m))
 	for k, v := range m {
-		entries = append(entries, [2]string{k, v})
+		pairs = append(pairs, k, v)
 	}
-	return ContextOf(entries)
+	return ContextOf(pairs...)
 }
 
-// ContextOf is NewContext for pairs of key and value in any order, which it sorts. It returns ErrInvalid for a key that is
-// there twice.
-func ContextOf(entries [][2]string) (Context, error) {
-	if len(entries) > MaxContextEntries {
+// ContextOf is NewContext for keys that are followed by their values, in any order of the pairs, which it sorts. It returns
+// ErrInvalid for a key that is there twice or has no value.
+func ContextOf(pairs ...string) (Context, error) {
+	if len(pairs) > 2*MaxContextEntries {
 		return Context{}, ErrTooLarge
 	}
-	size := 0
-	for i := range entries {
-		k, v := entries[i][0], entries[i][1]
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+	size := 2 * len(pairs)
+	for i, text := range pairs {
+		if !utf8.ValidString(text) {
 			return Context{}, ErrInvalid
 		}
-		if size += 4 + len(k) + len(v); size > MaxContext {
+		if size += len(text); size > MaxContext {
 			return Context{}, ErrTooLarge
 		}
-		if !moveDown(entries[:i+1]) {
+		if i%2 > 0 && !moveDown(pairs[:i+1]) {
 			return Context{}, ErrInvalid
 		}
 	}
+	if len(pairs)%2 > 0 {
+		return Context{}, ErrInvalid
+	}
 	b := make([]byte, 0, size)
-	for i := range entries {
-		b = appendString16(appendString16(b, entries[i][0]), entries[i][1])
+	for _, text := range pairs {
+		b = appendString16(b, text)
 	}
 	return Context{string(b)}, nil
 }
 
-// moveDown moves the last entry to its place among the others, which are sorted; false if one has the same key. At most
+// moveDown moves the last pair to its place among the others, which are sorted; false if one has the same key. At most
 // MaxContextEntries are sorted, and package slices' sort would be a twentieth of the browser core's own code.
-func moveDown(entries [][2]string) bool {
-	i := len(entries) - 1
-	for ; i > 0 && entries[i-1][0] > entries[i][0]; i-- {
-		entries[i-1], entries[i] = entries[i], entries[i-1]
+//
+//go:noinline
+func moveDown(pairs []string) bool {
+	end := len(pairs) - 2
+	key, value, i := pairs[end], pairs[end+1], end
+	for i > 0 && pairs[i-2] > key {
+		i -= 2
 	}
-	return i == 0 || entries[i-1][0] != entries[i][0]
+	copy(pairs[i+2:], pairs[i:end])
+	pairs[i], pairs[i+1] = key, value
+	return i == 0 || pairs[i-2] != key
 }
 
 // parseContext checks that b is a canonical context and copies it.
@@ -120,6 +127,8 @@ func (c Context) Get(key string) (string, bool) {
 }
 
 // cutString16 takes a 16-bit length and that many bytes off s; ok is false if s is too short.
+//
+//go:noinline
 func cutString16(s string) (field, rest string, ok bool) {
 	if len(s) < 2 {
 		return "", "", false

@@ -64,14 +64,21 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 // ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion
 // for another version of the format and ErrMalformed for anything else that is not a header.
 func ParseHeader(b []byte) (h Header, n int, err error) {
+	if err = h.parse(b); err != nil {
+		return Header{}, 0, err
+	}
+	return h, h.Size(), nil
+}
+
+func (h *Header) parse(b []byte) (err error) {
 	if len(b) < 4 || [3]byte(b) != [3]byte(magic[:]) {
-		return Header{}, 0, ErrMalformed
+		return ErrMalformed
 	}
 	if b[3] != Version {
-		return Header{}, 0, ErrUnsupportedVersion
+		return ErrUnsupportedVersion
 	}
 	if len(b) < HeaderSize {
-		return Header{}, 0, ErrMalformed
+		return ErrMalformed
 	}
 	h.Algorithm, h.Use, h.Flags = Algorithm(b[4]), Use(b[5]), Flags(b[6])
 	h.Source, h.Class, h.Type = Source(b[7]), b[8], ValueType(b[9])
@@ -82,13 +89,13 @@ func ParseHeader(b []byte) (h Header, n int, err error) {
 	h.Iterations = uint32(uintOf(b[74:78]))
 	end := HeaderSize + int(uintOf(b[78:HeaderSize]))
 	if len(b) < end {
-		return Header{}, 0, ErrMalformed
+		return ErrMalformed
 	}
 	if h.Context, err = parseContext(b[HeaderSize:end]); err != nil {
-		return Header{}, 0, err
+		return err
 	}
 	if h.Check() != nil {
-		return Header{}, 0, ErrMalformed
+		return ErrMalformed
 	}
-	return h, h.Size(), nil
+	return nil
 }
