@@ -21,7 +21,7 @@ type session struct {
 	writers  [format.Uses + 1][classify.PHI + 1]writer
 }
 
-// single is what headers say of the key of packages without a keyset.
+// single has the fields of a header that depend on the key, for packages without a keyset.
 type single struct {
 	source     format.Source
 	iterations uint32
@@ -50,7 +50,7 @@ func open(s *session) int32 {
 	return lastHandle
 }
 
-// position returns where the session of a handle is, or would be.
+// position returns the position of the session of a handle, or the one that it would have.
 func position(handle int32) int {
 	low, high := 0, len(sessions)
 	for low < high {

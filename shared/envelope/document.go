@@ -124,7 +124,7 @@ func (s *Keyset) sorted() bool {
 		ascends(len(s.Primaries), func(i, j int) int { return compare(s.Primaries[i].Root.Line[:], s.Primaries[j].Root.Line[:]) })
 }
 
-// findPrimary returns the position of a line's primary, or where it would stand.
+// findPrimary returns the position of a line's primary, or the one at which to insert it.
 func (s *Keyset) findPrimary(line *[LineSize]byte) (int, bool) {
 	return search(len(s.Primaries), func(i int) int { return compare(s.Primaries[i].Root.Line[:], line[:]) })
 }

@@ -146,7 +146,7 @@ func (s *Keyset) point(k *Key) error {
 	return nil
 }
 
-// find returns the position of a key by its id, or where it would stand.
+// find returns the position of a key by its id, or the one at which to insert it.
 func (s *Keyset) find(id *format.KeyID) (int, bool) {
 	return search(len(s.Keys), func(i int) int { return compare(s.Keys[i].ID[:], id[:]) })
 }

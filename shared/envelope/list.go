@@ -2,7 +2,7 @@ package envelope
 
 // Lists are sorted. Package slices' functions take and return elements by value, which makes much code of large ones.
 
-// search returns the position of an element in a sorted list of n, or where it would stand. The sign of order(i) tells on
+// search returns the position of an element in a sorted list of n, or the one at which to insert it. The sign of order(i) tells on
 // which side of it element i is.
 func search(n int, order func(i int) int) (int, bool) {
 	low, high := 0, n

@@ -8,7 +8,7 @@ import (
 // Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may
 // be shared.
 type Index struct {
-	keys      []indexed // ascending by id
+	keys      []indexed                             // ascending by id
 	primaries [maxUse + 1][classify.PHI + 1]indexed // zero if there is none
 	shredded  bool
 }
@@ -54,8 +54,17 @@ func (x *Index) add(k *indexed) {
 	x.keys[i] = *k
 }
 
+// find is search without a call for each step: every package that is opened takes it.
 func (x *Index) find(id *format.KeyID) (int, bool) {
-	return search(len(x.keys), func(i int) int { return compare(x.keys[i].id[:], id[:]) })
+	low, high := 0, len(x.keys)
+	for low < high {
+		if mid := (low + high) / 2; string(x.keys[mid].id[:]) < string(id[:]) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low, low < len(x.keys) && x.keys[low].id == *id
 }
 
 // Primary returns the key that seals for a use and class. It returns ErrKeyDestroyed if that was
