@@ -17,11 +17,12 @@ export const DataClassification = {
 /** One of `'public'`, `'internal'`, `'confidential'`, `'pii'`, `'phi'`. */
 export type DataClassification = (typeof DataClassification)[keyof typeof DataClassification];
 
-export const classes: readonly DataClassification[] = ['public', 'internal', 'confidential', 'pii', 'phi'];
+/** From the least to the most sensitive. */
+export const classes: readonly DataClassification[] = Object.values(DataClassification);
 
 /** The class's number in a header, 1 to 5. Throws `invalid_argument` for anything else: there is no default class. */
 export function classNumber(name: DataClassification): number {
   const n = classes.indexOf(name) + 1;
-  if (n === 0) throw errorOf('invalid_argument', 'classification must be public, internal, confidential, pii or phi');
+  if (n === 0) throw errorOf('invalid_argument', `classification must be one of ${classes.join(', ')}`);
   return n;
 }

@@ -51,7 +51,7 @@ export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes);
  */
 export class Core {
   #module: WebAssembly.Module;
-  #go = newGo();
+  #go!: ReturnType<typeof newGo>;
   #exports!: Exports;
   #bytes!: Uint8Array<ArrayBuffer>;
   #start = 0;
@@ -106,7 +106,7 @@ export class Core {
     return this;
   }
 
-  /** Adds a text with its 16-bit length. Lone surrogates are refused: encoding them would make two names one. */
+  /** Adds a text with its 16-bit length. */
   text(s: string): this {
     const memory = this.#memory;
     const start = this.#end + 2;
@@ -116,7 +116,7 @@ export class Core {
     // Names are ASCII, most of them: not worth a call of the encoder.
     for (let c; read < s.length && end < limit && (c = s.charCodeAt(read)) < 0x80; read++) memory[end++] = c;
     if (read < s.length) {
-      if (!isWellFormed(s)) throw errorOf('invalid_argument', 'text with a lone surrogate');
+      checkText(s);
       const rest = encoder.encodeInto(read ? s.slice(read) : s, memory.subarray(end, limit));
       read += rest.read;
       end += rest.written;
@@ -186,23 +186,35 @@ export class Reader {
   uint(n: 1 | 2 | 4): number {
     return this.take(n).reduce((value, byte) => value * 256 + byte, 0);
   }
+  /** A signed number, rounded if it is beyond 53 bits. */
   int64(): number {
-    return Number(new DataView(this.take(8).slice().buffer).getBigInt64(0));
+    return (this.uint(4) | 0) * 2 ** 32 + this.uint(4);
   }
   text(): string {
     return textOf(this.take(this.uint(2)));
   }
+  /** Reads pairs of texts up to the end. */
+  map(): Record<string, string> {
+    const entries: [string, string][] = [];
+    while (!this.done) entries.push([this.text(), this.text()]);
+    return Object.fromEntries(entries);
+  }
 }
 
-/** Whether a string holds no lone surrogate (ECMA-262 String.prototype.isWellFormed). */
-export function isWellFormed(s: string): boolean {
+/** Throws `invalid_argument` for a text with a lone surrogate (ECMA-262 String.prototype.isWellFormed): encoding it would make two texts one. */
+export function checkText(s: string): void {
   const native = (s as string & { isWellFormed?(): boolean }).isWellFormed;
-  return native ? native.call(s) : !/\p{Surrogate}/u.test(s);
+  if (!(native ? native.call(s) : !/\p{Surrogate}/u.test(s))) throw errorOf('invalid_argument', 'text with a lone surrogate');
 }
 
-/** Whether a value is a Uint8Array of any realm: `instanceof` knows those of its own realm only. */
+/** The class of a platform object of any realm, such as a typed array or a Blob: `instanceof` knows those of its own realm only. */
+export function classOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+/** Whether a value is a Uint8Array of any realm. */
 export function isBytes(value: unknown): value is Uint8Array {
-  return Object.prototype.toString.call(value) === '[object Uint8Array]';
+  return classOf(value) === 'Uint8Array';
 }
 
 /** Whether a value is an object literal, of whatever realm, and not one of a class. */

@@ -1,4 +1,5 @@
 import { errorOf, storageError } from './errors.js';
+import { equal } from './primitives.js';
 
 /** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
 export const RECORDS = 'records';
@@ -89,7 +90,7 @@ export class Database {
 
   /** Puts a host's newer document in the place of the one at rest; `connection_lost` where that is another meanwhile. */
   async replace(former: Uint8Array, document: Bytes): Promise<void> {
-    await this.#change((found) => (sameBytes(found, former) ? document : undefined));
+    await this.#change((found) => (found && equal(found, former) ? document : undefined));
   }
 
   /** Puts in the document's place what `next` makes of it, nothing being a refusal; returns what then stands. */
@@ -126,9 +127,6 @@ function read(connection: IDBDatabase): Promise<Bytes | undefined> {
 }
 
 function expectAtRest(found: Bytes | undefined, document: Bytes): void {
-  if (!sameBytes(found, document)) throw errorOf('connection_lost', 'the database was deleted or replaced');
+  if (!found || !equal(found, document)) throw errorOf('connection_lost', 'the database was deleted or replaced');
 }
 
-export function sameBytes(a: Uint8Array | undefined, b: Uint8Array): boolean {
-  return a?.length === b.length && a.every((x, i) => x === b[i]);
-}

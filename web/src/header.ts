@@ -2,12 +2,16 @@
 import { type DataClassification, classes, classNumber } from './classification.js';
 import { type Core, Reader } from './core.js';
 import { errorOf } from './errors.js';
-import { concat, unshared } from './primitives.js';
+import * as at from './offsets.js';
+import { SALT, concat, uint, unshared } from './primitives.js';
 
 export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'Cobblestone-256'] as const;
 export const uses = ['', 'storage', 'cache', 'service', 'field', 'file'] as const;
 export const sources = ['', 'keyset', 'passphrase', 'master-key'] as const;
 export const types = ['', 'text', 'bytes', 'buffer', 'json', 'blob', 'file', 'view'] as const;
+
+/** The flags by their bits, from the lowest. */
+export const flags = ['tombstone', 'sealedContext', 'padded', 'sealedName'] as const;
 
 export type Use = Exclude<(typeof uses)[number], ''>;
 
@@ -21,9 +25,8 @@ export const SEALED_CONTEXT = 2;
 export const PADDED = 4;
 export const SEALED_NAME = 8;
 
-/** Offsets of the fields, in bytes. */
-export const at = { algorithm: 4, use: 5, flags: 6, source: 7, class: 8, type: 9, keyId: 10, salt: 42, time: 58, revision: 66, iterations: 74, context: 78 } as const;
-const FIXED = at.context;
+/** The length of the header before its context. */
+const FIXED = 78;
 
 /** What can be known of a package without a key. All of it is authenticated, but only opening the package proves it. */
 export interface Metadata {
@@ -59,44 +62,36 @@ export function headerEnd(bytes: Uint8Array): number {
 }
 
 /** Reads the fields of a header that the core found valid. */
-export function readHeader(header: Uint8Array): Metadata {
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  const byte = (i: number) => header[i] ?? 0;
-  const context: [string, string][] = [];
-  for (const r = new Reader(header.slice(FIXED + 2)); !r.done; ) context.push([r.text(), r.text()]);
+export function readHeader(header: Uint8Array<ArrayBuffer>): Metadata {
+  const r = new Reader(header, at.algorithm);
+  const [algorithm, use, bits, keySource, cls, valueType] = [r.uint(1), r.uint(1), r.uint(1), r.uint(1), r.uint(1), r.uint(1)];
+  const keyId = toHex(r.take(32));
+  r.take(SALT);
+  const [encryptedAt, revision, iterations] = [new Date(r.int64()), r.int64(), r.uint(4)];
+  r.uint(2); // the length of the context
   return {
     version: '1.0',
-    algorithm: algorithms[byte(at.algorithm)] ?? '',
-    classification: classes[byte(at.class) - 1] ?? 'phi',
-    use: uses[byte(at.use)] as Use,
-    keySource: sources[byte(at.source)] ?? '',
-    keyId: toHex(header.subarray(at.keyId, at.keyId + 32)),
-    valueType: types[byte(at.type)] ?? '',
-    encryptedAt: new Date(Number(view.getBigUint64(at.time))),
-    revision: Number(view.getBigUint64(at.revision)),
-    context: Object.fromEntries(context),
-    ...(byte(at.source) === PASSPHRASE ? { iterations: view.getUint32(at.iterations) } : {}),
-    tombstone: (byte(at.flags) & TOMBSTONE) !== 0,
-    sealedContext: (byte(at.flags) & SEALED_CONTEXT) !== 0,
-    padded: (byte(at.flags) & PADDED) !== 0,
-    sealedName: (byte(at.flags) & SEALED_NAME) !== 0,
+    algorithm: algorithms[algorithm] ?? '',
+    classification: classes[cls - 1] ?? 'phi',
+    use: uses[use] as Use,
+    keySource: sources[keySource] ?? '',
+    keyId,
+    valueType: types[valueType] ?? '',
+    encryptedAt,
+    revision,
+    context: r.map(),
+    ...(keySource === PASSPHRASE ? { iterations } : {}),
+    ...(Object.fromEntries(flags.map((flag, i) => [flag, (bits & (1 << i)) > 0])) as Record<(typeof flags)[number], boolean>),
   };
 }
 
 /** Writes a header; the core sorts the context and checks every field. */
 export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
-  const fixed = new Uint8Array(FIXED);
-  const view = new DataView(fixed.buffer);
-  fixed.set([0x43, 0x46, 0x52, 1, algorithms.indexOf(m.algorithm), uses.indexOf(m.use)]);
-  fixed[at.flags] = (m.tombstone ? TOMBSTONE : 0) | (m.sealedContext ? SEALED_CONTEXT : 0) | (m.padded ? PADDED : 0) | (m.sealedName ? SEALED_NAME : 0);
-  fixed[at.source] = sources.indexOf(m.keySource);
-  fixed[at.class] = classNumber(m.classification);
-  fixed[at.type] = types.indexOf(m.valueType);
-  fixed.set(fromHex(m.keyId), at.keyId);
-  fixed.set(salt, at.salt);
-  view.setBigUint64(at.time, BigInt(m.encryptedAt.getTime()));
-  view.setBigUint64(at.revision, BigInt(m.revision));
-  view.setUint32(at.iterations, m.iterations ?? 0);
+  const bits = flags.reduce((set, flag, i) => set | (m[flag] ? 1 << i : 0), 0);
+  const names = [algorithms.indexOf(m.algorithm), uses.indexOf(m.use), bits, sources.indexOf(m.keySource), classNumber(m.classification), types.indexOf(m.valueType)];
+  const fixed = concat(
+    new Uint8Array([0x43, 0x46, 0x52, 1, ...names]), fromHex(m.keyId), salt, uint(m.encryptedAt.getTime(), 8), uint(m.revision, 8), uint(m.iterations ?? 0, 4),
+  );
   return core.output(core.call.compose(core.begin().bytes(fixed).map(m.context).length));
 }
 

@@ -61,8 +61,7 @@ export async function createEncryptedStorage(dbName = 'coffer', storeName = 'def
   const { unlock = configuration.unlock, iterations = configuration.iterations, environment = configuration.environment, least } = options;
   if (!unlock) throw errorOf('not_configured');
   if (least) classNumber(least);
-  const vault = { ...(iterations === undefined ? {} : { iterations }), ...(environment === undefined ? {} : { environment }) };
-  return new EncryptedStorage(await openVault(dbName, unlock, vault), storeName, least);
+  return new EncryptedStorage(await openVault(dbName, unlock, { iterations, environment }), storeName, least);
 }
 
 /** The app's default store: `createEncryptedStorage()`, opened once, and anew where its database was lost. Its vault must have been configured. */

@@ -3,7 +3,7 @@ import { errorOf } from './errors.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-const encode = (s: string) => new TextEncoder().encode(s);
+const encoder = new TextEncoder();
 const none: Bytes = new Uint8Array(0);
 
 /** Sizes in bytes (SPEC.md section 3). */
@@ -11,13 +11,15 @@ export const NONCE = 12;
 export const TAG = 16;
 export const SALT = 16;
 
-const info = {
-  keyId: encode('coffer/v1 key id'),
-  messageKey: encode('coffer/v1 message key'),
-  masterKey: encode('coffer/v1 master key'),
-  wrappingKey: encode('coffer/v1 wrapping key'),
-  recordMac: encode('coffer/v1 record mac'),
-};
+/** Encodes a text as UTF-8. */
+export function encode(text: string): Bytes {
+  return encoder.encode(text);
+}
+
+/** The info by which HKDF separates the keys of one secret. */
+function infoOf(purpose: string): Bytes {
+  return encode(`coffer/v1 ${purpose}`);
+}
 
 /** Fresh random bytes of the platform's CSPRNG; never buffered. */
 export function random(n: number): Bytes {
@@ -25,8 +27,13 @@ export function random(n: number): Bytes {
 }
 
 /** HKDF-SHA256 (RFC 5869). */
-export async function hkdf(key: CryptoKey, salt: Bytes, label: Bytes, size: number): Promise<Bytes> {
-  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info: label }, key, size * 8));
+export async function hkdf(key: CryptoKey, salt: Bytes, info: Bytes, size: number): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info }, key, size * 8));
+}
+
+/** HKDF-SHA256 into a key that cannot be exported. */
+function derive(secret: CryptoKey, salt: Bytes, purpose: string, type: AesKeyGenParams | HmacKeyGenParams, usages: KeyUsage[]): Promise<CryptoKey> {
+  return crypto.subtle.deriveKey({ name: 'HKDF', hash: 'SHA-256', salt, info: infoOf(purpose) }, secret, type, false, usages);
 }
 
 /** PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2). */
@@ -62,7 +69,7 @@ export async function importSecret(bytes: Bytes): Promise<CryptoKey> {
 
 /** A key's id, its commitment (SPEC.md section 4.1). */
 export function keyId(key: CryptoKey): Promise<Bytes> {
-  return hkdf(key, none, info.keyId, 32);
+  return hkdf(key, none, infoOf('key id'), 32);
 }
 
 /** The secret that a passphrase yields under a salt. */
@@ -77,26 +84,24 @@ export async function passphraseSecret(passphrase: string, salt: Bytes, iteratio
 
 /** The secret that a random 32-byte master key yields. */
 export async function masterSecret(master: Bytes): Promise<CryptoKey> {
-  return importSecret(await hkdf(await importSecret(master), none, info.masterKey, 32));
+  return importSecret(await hkdf(await importSecret(master), none, infoOf('master key'), 32));
 }
 
 const AES = { name: 'AES-GCM', length: 256 } as const;
 
 /** The message key of a data key and a salt. */
 export function messageKey(dek: CryptoKey, salt: Bytes): Promise<CryptoKey> {
-  return crypto.subtle.deriveKey({ name: 'HKDF', hash: 'SHA-256', salt, info: info.messageKey }, dek, AES, false, ['encrypt', 'decrypt']);
+  return derive(dek, salt, 'message key', AES, ['encrypt', 'decrypt']);
 }
 
 /** The key that wraps other keys. */
 export function wrappingKey(secret: CryptoKey): Promise<CryptoKey> {
-  const derivation = { name: 'HKDF', hash: 'SHA-256', salt: none, info: info.wrappingKey };
-  return crypto.subtle.deriveKey(derivation, secret, AES, false, ['wrapKey', 'unwrapKey']);
+  return derive(secret, none, 'wrapping key', AES, ['wrapKey', 'unwrapKey']);
 }
 
 /** The key that authenticates the records of a keyset document, derived from its root. It cannot be exported. */
 export async function recordKey(root: CryptoKey): Promise<CryptoKey> {
-  const derivation = { name: 'HKDF', hash: 'SHA-256', salt: none, info: info.recordMac };
-  return sealedIn(await crypto.subtle.deriveKey(derivation, root, { name: 'HMAC', hash: 'SHA-256', length: 256 }, false, ['sign']));
+  return sealedIn(await derive(root, none, 'record mac', { name: 'HMAC', hash: 'SHA-256', length: 256 }, ['sign']));
 }
 
 /** HMAC-SHA256 (RFC 2104), 32 bytes. */
@@ -104,8 +109,8 @@ export async function recordMac(key: CryptoKey, message: Bytes): Promise<Bytes> 
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, message));
 }
 
-/** Whether two byte strings of one length are equal, in constant time. */
-export function equal(a: Bytes, b: Bytes): boolean {
+/** Whether two byte strings are equal, in a time that depends on their lengths only. */
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length;
   for (let i = 0; i < a.length; i++) difference |= (a[i] as number) ^ (b[i] as number);
   return difference === 0;
@@ -151,6 +156,13 @@ export function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
   const { buffer } = b;
   const plain = buffer instanceof ArrayBuffer && !(buffer as { resizable?: boolean }).resizable;
   return plain ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
+}
+
+/** A number below 2^53 as so many bytes, big-endian. */
+export function uint(n: number, size: number): Bytes {
+  const bytes = new Uint8Array(size);
+  for (let i = size; i > 0; n = Math.floor(n / 256)) bytes[--i] = n;
+  return bytes;
 }
 
 /** Joins byte arrays. */

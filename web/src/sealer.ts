@@ -1,7 +1,8 @@
 import { type DataClassification, classNumber } from './classification.js';
 import { type Core, saltSpent, isPlain } from './core.js';
 import { errorOf } from './errors.js';
-import { type Parts, PUBLIC, type Use, at, headExtra, headerEnd, headerLength, uses } from './header.js';
+import { type Parts, PUBLIC, type Use, headExtra, headerEnd, headerLength, uses } from './header.js';
+import * as at from './offsets.js';
 import { NONCE, SALT, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
@@ -189,14 +190,18 @@ export class Sealer {
   #keep(kept: Kept): void {
     if (kept === this.#last) return;
     this.#last = kept;
-    const id = latin1(kept.id);
-    this.#messageKeys.delete(id);
-    this.#messageKeys.set(id, kept);
-    if (this.#messageKeys.size > KEPT) {
-      const [oldest] = this.#messageKeys.keys();
-      if (oldest !== undefined) this.#messageKeys.delete(oldest);
-    }
+    keepLatest(this.#messageKeys, latin1(kept.id), kept, KEPT);
   }
+}
+
+/** Puts an entry behind all others of a map. If they are more than the limit, removes and returns the one used least recently. */
+export function keepLatest<T>(map: Map<string, T>, id: string, value: T, limit: number): T | undefined {
+  map.delete(id);
+  map.set(id, value);
+  const [oldest] = map;
+  if (map.size <= limit || !oldest) return undefined;
+  map.delete(oldest[0]);
+  return oldest[1];
 }
 
 function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {

@@ -1,10 +1,11 @@
 import { type DataClassification } from './classification.js';
 import { type Core, isBytes, loadCore } from './core.js';
 import { errorOf } from './errors.js';
-import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, at, joinParts, splitParts } from './header.js';
+import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
+import * as at from './offsets.js';
 import { SALT, keyId, random } from './primitives.js';
-import { type Keys, type Place, Sealer, copyContext, latin1, placePrefix } from './sealer.js';
+import { type Keys, type Place, Sealer, copyContext, keepLatest, latin1, placePrefix } from './sealer.js';
 import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from './unlock.js';
 import { encodeValue } from './values.js';
 
@@ -88,13 +89,8 @@ export class EncryptionService {
   #derive(core: Core, salt: Uint8Array<ArrayBuffer>, iterations: number): Sealer | Promise<Sealer> {
     const id = `${iterations}:${latin1(salt)}`;
     const sealer = this.#derived.get(id) ?? this.#stretch(core, id, salt, iterations);
-    this.#derived.delete(id);
-    this.#derived.set(id, sealer);
-    const [oldest] = this.#derived;
-    if (this.#derived.size > KEPT && oldest) {
-      this.#derived.delete(oldest[0]);
-      void Promise.resolve(oldest[1]).then((s) => s !== this.#sealer && s.close());
-    }
+    const dropped = keepLatest(this.#derived, id, sealer, KEPT);
+    if (dropped) void Promise.resolve(dropped).then((s) => s !== this.#sealer && s.close());
     return sealer;
   }
 

@@ -1,5 +1,5 @@
 import type { DataClassification } from './classification.js';
-import { isWellFormed } from './core.js';
+import { checkText } from './core.js';
 import { type CofferError, errorOf } from './errors.js';
 import { type Metadata, type Parts, headerLength, joinParts, readHeader } from './header.js';
 import type { Unit } from './queue.js';
@@ -52,20 +52,16 @@ export class EncryptedStorage {
   /** Stores several values in one transaction: all of them or none. */
   async setMany(entries: Iterable<readonly [string, unknown]>, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
     if (this.#closed) throw errorOf('closed');
-    const named = [...entries].map(([key, value]) => ({ key, value, id: this.#id(key) }));
-    const list = named.map(({ key, value, id }) => ({ key, id, sealing: this.#seal(key, value, classification, context) }));
+    const list = [...entries].map(([key, value]) => ({ key, value, id: this.#id(key) }));
+    const sealing = list.map(({ key, value }) => this.#vault.sealer.seal(value, 'storage', classification, this.#place(key), context));
     let sealed: Parts[] = [];
     return this.#run({
-      names: list.map((e) => e.id),
+      names: list.map(({ id }) => id),
       write: true,
-      ready: Promise.all(list.map((e) => e.sealing)).then((parts) => (sealed = parts)),
+      ready: Promise.all(sealing).then((parts) => (sealed = parts)),
       issue: (records) => list.map(({ key }, i) => records.put(sealed[i], [this.#store, key])),
       read: () => undefined,
     });
-  }
-
-  #seal(key: string, value: unknown, cls: DataClassification, context?: Readonly<Record<string, string>>): Promise<Parts> {
-    return this.#vault.sealer.seal(value, 'storage', cls, this.#place(key), context);
   }
 
   /**
@@ -191,7 +187,8 @@ export class EncryptedStorage {
 
   /** Checks a name and makes it unique over the stores of the database. */
   #id(key: string): string {
-    if (typeof key !== 'string' || !isWellFormed(key)) throw errorOf('invalid_argument', 'a key is a text without lone surrogates');
+    if (typeof key !== 'string') throw errorOf('invalid_argument', 'a key is a text');
+    checkText(key);
     return `${this.#store.length}:${this.#store}${key}`;
   }
 

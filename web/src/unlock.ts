@@ -1,9 +1,10 @@
 /** Key sources, and the vault: creating one, and unlocking a keyset document (shared/envelope/SPEC.md). */
-import { type Core, Reader, isBytes, isWellFormed, textOf } from './core.js';
+import { type Core, Reader, checkText, isBytes, textOf } from './core.js';
 import { errorOf } from './errors.js';
+import { fromBase64 } from './json.js';
 import { type Keys, latin1 } from './sealer.js';
 import {
-  SALT, concat, equal, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, unwrap, wrappingKey,
+  SALT, concat, encode, equal, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, uint, unwrap, wrappingKey,
 } from './primitives.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -63,9 +64,8 @@ function readSecret(secret: string | Uint8Array): Secret {
 
 function readPassword(text: unknown): Secret {
   // HMAC pads its keys with zeros: a password and the same followed by U+0000 would yield one key.
-  if (typeof text !== 'string' || text === '' || text.includes('\0') || !isWellFormed(text)) {
-    throw errorOf('invalid_argument', 'the secret is empty, is not well-formed text or contains U+0000');
-  }
+  if (typeof text !== 'string' || text === '' || text.includes('\0')) throw errorOf('invalid_argument', 'the secret is empty, not a text or contains U+0000');
+  checkText(text);
   return new Secret(text);
 }
 
@@ -85,15 +85,6 @@ export function keysetOf(unlock: Unlock): Bytes | undefined {
   return typeof keyset === 'string' ? fromBase64(keyset) : new Uint8Array(keyset).slice();
 }
 
-/** Decodes base64. Throws `malformed`. */
-export function fromBase64(text: string): Bytes {
-  try {
-    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  } catch {
-    throw errorOf('malformed', 'not base64');
-  }
-}
-
 /** Creates a vault: a random owner, a root wrapped by the secret's slot, a data key for each class. Returns its document. */
 export async function createVault(core: Core, secret: Secret, environment: string, iterations: number | undefined): Promise<Bytes> {
   const owner = crypto.randomUUID();
@@ -103,22 +94,20 @@ export async function createVault(core: Core, secret: Secret, environment: strin
   const slotSecret = await secret.key(salt, cost);
   const root = await newSecret();
   const [slotId, rootId, slotKey, rootKey] = await Promise.all([keyId(slotSecret), keyId(root.key), wrappingKey(slotSecret), wrappingKey(root.key)]);
-  const keys = await Promise.all(CLASSES.map(() => newKey()));
-  const environmentLength = core.begin().text(environment).length - 2;
-  const ownerBytes = new TextEncoder().encode(owner);
-  const names = core.begin().bytes(new TextEncoder().encode(environment)).bytes(ownerBytes).length;
-  const handle = core.check(core.call.newDocument(environmentLength, names - environmentLength));
+  const environmentBytes = core.input(core.begin().text(environment).length).subarray(2);
+  core.begin().bytes(environmentBytes).bytes(encode(owner));
+  const handle = core.check(core.call.newDocument(environmentBytes.length, owner.length));
   try {
-    const bind = (use: number, cls: number, id: Bytes) => (core.begin().bytes(id), core.output(core.call.binding(handle, use, cls)));
     // A new line, and its first generation.
-    const name = concat(random(16), new Uint8Array([0, 0, 0, 1]), rootId);
-    const wrappedRoot = await root.wrap(slotKey, bind(0, 0, name));
-    const slot = encodeSlot(secret.kind, name, slotId, salt, cost, wrappedRoot);
+    const rootName = concat(random(16), uint(1, 4), rootId);
+    const wrappedRoot = await root.wrap(slotKey, binding(core, handle, 0, 0, rootName));
+    const slot = encodeSlot(secret.kind, rootName, slotId, salt, cost, wrappedRoot);
     core.check(core.call.addSlot(handle, core.begin().bytes(slot).length));
-    for (const [i, cls] of CLASSES.entries()) {
-      const { id, secret: dek } = keys[i] as NewKey;
-      const wrapped = await dek.wrap(rootKey, bind(STORAGE, cls, id));
-      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(name).bytes(wrapped).length, Date.now()));
+    for (const cls of CLASSES) {
+      const dek = await newSecret();
+      const id = await keyId(dek.key);
+      const wrapped = await dek.wrap(rootKey, binding(core, handle, STORAGE, cls, id));
+      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootName).bytes(wrapped).length, Date.now()));
     }
     const key = await recordKey(root.key);
     for (const [i, { message }] of records(core, handle).entries()) {
@@ -132,22 +121,18 @@ export async function createVault(core: Core, secret: Secret, environment: strin
   }
 }
 
-type NewKey = Awaited<ReturnType<typeof newKey>>;
-
-async function newKey() {
-  const secret = await newSecret();
-  return { secret, id: await keyId(secret.key) };
+/** The additional data of a wrapped key; use and class 0 are a root's. */
+function binding(core: Core, handle: number, use: number, cls: number, id: Bytes): Bytes {
+  core.begin().bytes(id);
+  return core.output(core.call.binding(handle, use, cls));
 }
 
 /** A slot's encoding (shared/envelope/SPEC.md section 2), whose MAC is made later. */
 function encodeSlot(kind: number, root: Bytes, slotId: Bytes, salt: Bytes, cost: number, wrapped: Bytes): Bytes {
-  const numbers = new DataView(new ArrayBuffer(19));
-  numbers.setUint8(0, kind);
-  numbers.setBigUint64(1, BigInt(Date.now()));
-  numbers.setUint32(9, cost);
-  numbers.setUint16(17, wrapped.length); // after a URL and parameters of no bytes
-  const part = (from: number, to: number) => new Uint8Array(numbers.buffer, from, to - from);
-  return concat(random(16), part(0, 9), root, slotId, salt, part(9, 19), wrapped, new Uint8Array(MAC));
+  const [noURL, noParameters] = [uint(0, 2), uint(0, 2)];
+  return concat(
+    random(16), uint(kind, 1), uint(Date.now(), 8), root, slotId, salt, uint(cost, 4), noURL, noParameters, uint(wrapped.length, 2), wrapped, new Uint8Array(MAC),
+  );
 }
 
 interface Slot {
@@ -184,7 +169,7 @@ interface DocumentRecord {
 
 /** The authenticated records of a document. */
 function records(core: Core, handle: number): DocumentRecord[] {
-  return list((i) => core.output(core.call.record(handle, i))).map((bytes) => {
+  return list(core, handle, 'record').map((bytes) => {
     const r = new Reader(bytes);
     const mac = r.take(r.uint(1));
     return { mac, root: r.take(ROOT), message: bytes.slice(1 + mac.length + ROOT) };
@@ -237,7 +222,7 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
   const roots = new Map<string, Root>();
   let failure: unknown = errorOf('wrong_secret');
   if (secret.kind === PASSWORD_SLOT) core.check(core.call.checkDerivations(handle));
-  for (const [i, slot] of list((n) => core.output(core.call.slot(handle, n))).map(readSlot).entries()) {
+  for (const [i, slot] of list(core, handle, 'slot').map(readSlot).entries()) {
     if (slot.kind !== secret.kind) continue;
     try {
       core.check(core.call.checkSlot(handle, i));
@@ -246,10 +231,9 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
       continue;
     }
     const slotSecret = await secret.key(slot.salt, slot.cost);
-    if (latin1(await keyId(slotSecret)) !== latin1(slot.slotId)) continue;
-    core.begin().bytes(slot.root);
-    const binding = core.output(core.call.binding(handle, 0, 0));
-    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding, slot.root.slice(LINE_AND_GENERATION));
+    if (!equal(await keyId(slotSecret), slot.slotId)) continue;
+    const rootId = slot.root.subarray(LINE_AND_GENERATION);
+    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding(core, handle, 0, 0, slot.root), rootId);
     roots.set(latin1(slot.root), { name: slot.root, wrapping: await wrappingKey(root), records: await recordKey(root) });
   }
   if (roots.size === 0) throw failure;
@@ -258,30 +242,28 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
 
 /** Every data key whose root was opened, by key id. */
 async function unlockKeys(core: Core, handle: number, roots: Map<string, Root>): Promise<Map<string, CryptoKey>> {
-  const unlocking = list((i) => core.output(core.call.key(handle, i))).map(async (bytes) => {
+  const unlocking = list(core, handle, 'key').map(async (bytes) => {
     const r = new Reader(bytes);
     const [use, cls] = [r.uint(1), r.uint(1)];
     r.uint(1);
     const [id, name, wrapped] = [r.take(32), r.take(ROOT), r.take(r.uint(2))];
     const root = roots.get(latin1(name));
     if (!root || wrapped.length === 0) return undefined;
-    core.begin().bytes(id);
-    const binding = core.output(core.call.binding(handle, use, cls));
-    return [latin1(id), await unwrapChecked(root.wrapping, wrapped, binding, id)] as const;
+    return [latin1(id), await unwrapChecked(root.wrapping, wrapped, binding(core, handle, use, cls, id), id)] as const;
   });
   return new Map((await Promise.all(unlocking)).filter((entry) => entry !== undefined));
 }
 
 /** Unwraps a key and holds it to its commitment. */
-async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, binding: Bytes, id: Bytes): Promise<CryptoKey> {
-  const key = await unwrap(wrapping, wrapped, binding);
-  if (latin1(await keyId(key)) !== latin1(id)) throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
+async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, additionalData: Bytes, id: Bytes): Promise<CryptoKey> {
+  const key = await unwrap(wrapping, wrapped, additionalData);
+  if (!equal(await keyId(key), id)) throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
   return key;
 }
 
 /** The ids of the keys that a document holds and has not destroyed. */
 export function keyIds(core: Core, document: Uint8Array): string[] {
-  const keys = consult(core, document, (handle) => list((i) => core.output(core.call.key(handle, i))));
+  const keys = consult(core, document, (handle) => list(core, handle, 'key'));
   return keys.filter((key) => key[2] !== DESTROYED).map((key) => latin1(key.subarray(3, 35)));
 }
 
@@ -300,9 +282,11 @@ function consult<T>(core: Core, document: Uint8Array, question: (handle: number)
   }
 }
 
-function list(next: (i: number) => Bytes): Bytes[] {
+/** All slots, keys or authenticated records of a document. */
+function list(core: Core, handle: number, what: 'slot' | 'key' | 'record'): Bytes[] {
+  const next = () => core.output(core.call[what](handle, all.length));
   const all: Bytes[] = [];
-  for (let item = next(0); item.length > 0; item = next(all.length)) all.push(item);
+  for (let item = next(); item.length > 0; item = next()) all.push(item);
   return all;
 }
 

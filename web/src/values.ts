@@ -1,7 +1,7 @@
-import { type Core, Reader, isPlain, isWellFormed } from './core.js';
+import { type Core, Reader, checkText, classOf, isBytes, isPlain } from './core.js';
 import { errorOf } from './errors.js';
 import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
-import { concat, unshared } from './primitives.js';
+import { concat, encode, unshared } from './primitives.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
@@ -18,7 +18,9 @@ export class Encoded {
     readonly borrowed = false,
     readonly blob?: Blob,
     readonly details = 0,
-  ) {}
+  ) {
+    if ((blob ? blob.size : bytes.length - details) > LIMIT) throw errorOf('too_large', 'a value has at most 64 MiB');
+  }
 
   /** The same with bytes of its own: to be taken before anything is awaited. */
   own(): Encoded {
@@ -41,7 +43,6 @@ export const elements = [
   'Float16Array', 'Float32Array', 'Float64Array',
 ];
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
@@ -49,35 +50,26 @@ export function encodeValue(value: unknown): Encoded {
   if (value instanceof Encoded) return value;
   const name = classOf(value);
   if (name === 'Blob' || name === 'File') {
-    const blob = value as Blob;
-    return limited(new Encoded(name === 'File' ? FILE : BLOB, none, false, blob), blob.size);
+    return new Encoded(name === 'File' ? FILE : BLOB, none, false, value as Blob);
   }
-  if (ArrayBuffer.isView(value)) return encodeView(value, name);
-  if (name === 'ArrayBuffer') return limited(new Encoded(BUFFER, unshared(bytesOf(value as ArrayBuffer)), true));
-  if (typeof value !== 'string') return limited(new Encoded(JSON_TEXT, encoder.encode(toJson(value))));
-  if (!isWellFormed(value)) throw errorOf('invalid_argument', 'text with a lone surrogate');
-  return limited(new Encoded(TEXT, encoder.encode(value)));
+  if (ArrayBuffer.isView(value)) return encodeView(value);
+  if (name === 'ArrayBuffer') return new Encoded(BUFFER, unshared(bytesOf(value as ArrayBuffer)), true);
+  if (typeof value !== 'string') return new Encoded(JSON_TEXT, encode(toJson(value)));
+  checkText(value);
+  return new Encoded(TEXT, encode(value));
 }
 
 const none = new Uint8Array(0);
 
-/** The class of a built-in object of any realm: `instanceof` knows those of its own realm only. */
-function classOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
-}
-
-function limited(e: Encoded, size = e.bytes.length - e.details): Encoded {
-  if (size > LIMIT) throw errorOf('too_large', 'a value has at most 64 MiB');
-  return e;
-}
-
 /** A typed array or DataView of any realm: its element type, then its bytes, which are little-endian in every browser. */
-function encodeView(view: ArrayBufferView, name: string): Encoded {
+function encodeView(view: ArrayBufferView): Encoded {
+  if (isBytes(view)) {
+    return new Encoded(BYTES, unshared(bytesOf(view.buffer, view)), true);
+  }
+  const name = classOf(view) as string;
   const element = elements.indexOf(name);
-  if (name !== 'Uint8Array' && element < 1) throw errorOf('invalid_argument', `a value of the class ${name}`);
-  const bytes = bytesOf(view.buffer, view);
-  if (name === 'Uint8Array') return limited(new Encoded(BYTES, unshared(bytes), true));
-  return limited(new Encoded(VIEW, concat(new Uint8Array([element]), bytes), false, undefined, 1));
+  if (element < 1) throw errorOf('invalid_argument', `a value of the class ${name}`);
+  return new Encoded(VIEW, concat(new Uint8Array([element]), bytesOf(view.buffer, view)), false, undefined, 1);
 }
 
 function bytesOf<T extends ArrayBufferLike>(buffer: T, part?: ArrayBufferView): Uint8Array<T> {
@@ -141,10 +133,8 @@ export function decodeValue(core: Core, type: number, flags: number, plaintext: 
   const value = sized(flags, flags & PADDED ? unpadded(rest) : rest);
   const [lastModified, element, size] = [r.int64(), r.uint(1), r.uint(1)];
   const [name, mediaType, fileName] = [r.text(), r.text(), r.text()];
-  const context: [string, string][] = [];
-  while (!r.done) context.push([r.text(), r.text()]);
   const decoded: Decoded = { value: undefined };
-  if (flags & SEALED_CONTEXT) decoded.context = Object.fromEntries(context);
+  if (flags & SEALED_CONTEXT) decoded.context = r.map();
   if (flags & SEALED_NAME) decoded.name = name;
   if (flags & TOMBSTONE) decoded.value = null; // a tombstone has no value
   else if (type === BLOB) decoded.value = new Blob([value], { type: mediaType });
@@ -172,12 +162,17 @@ function decodeView(element: number, size: number, b: Uint8Array<ArrayBuffer>): 
   if (b.length % size !== 0) throw errorOf('malformed');
   const View = (globalThis as Record<string, unknown>)[elements[element] ?? ''] as (new (buffer: ArrayBuffer) => unknown) | undefined;
   if (!View) throw errorOf('unsupported_version', `this browser has no ${elements[element] ?? ''}`);
-  return new View(b.slice().buffer);
+  return new View(whole(b).buffer);
+}
+
+/** Bytes over a buffer of their own: not part of another. */
+function whole(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return b.byteLength === b.buffer.byteLength ? b : b.slice();
 }
 
 function decodeBytes(type: number, b: Uint8Array<ArrayBuffer>): unknown {
-  if (type === BYTES) return b.byteLength === b.buffer.byteLength ? b : b.slice();
-  if (type === BUFFER) return b.byteLength === b.buffer.byteLength ? b.buffer : b.slice().buffer;
+  if (type === BYTES) return whole(b);
+  if (type === BUFFER) return whole(b).buffer;
   try {
     const text = decoder.decode(b);
     return type === TEXT ? text : (JSON.parse(text) as unknown);

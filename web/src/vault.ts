@@ -1,6 +1,7 @@
 import { type Core, loadCore } from './core.js';
-import { Database, sameBytes } from './database.js';
+import { Database } from './database.js';
 import { CofferError, errorOf } from './errors.js';
+import { equal } from './primitives.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from './sealer.js';
 import { type Unlock, type Unlocked, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from './unlock.js';
@@ -12,6 +13,9 @@ export interface VaultOptions {
   /** A label such as `'dev'` or `'prod'`, bound to every key: keys of one environment never open another's data. */
   environment?: string;
 }
+
+/** The options, each of them there. */
+type Settings = { [Option in keyof VaultOptions]-?: VaultOptions[Option] | undefined };
 
 /** A database that stores of this page have open, with their one group commit: whatever opened them, call order holds. */
 export interface Connection {
@@ -36,7 +40,7 @@ const connections = new Map<string, Connection>();
 const vaults = new WeakMap<Unlock, Map<string, Promise<Vault>>>();
 
 /** Opens a database and unlocks its vault, creating it where there is none. */
-export async function openVault(name: string, unlock: Unlock, options: VaultOptions): Promise<[Vault, Connection]> {
+export async function openVault(name: string, unlock: Unlock, options: Settings): Promise<[Vault, Connection]> {
   secretOf(unlock); // refuses what is no key source
   try {
     return await open(name, unlock, options);
@@ -49,7 +53,7 @@ export async function openVault(name: string, unlock: Unlock, options: VaultOpti
   }
 }
 
-async function open(name: string, unlock: Unlock, options: VaultOptions): Promise<[Vault, Connection]> {
+async function open(name: string, unlock: Unlock, options: Settings): Promise<[Vault, Connection]> {
   const connection = connections.get(name) ?? connect(name);
   connection.users++;
   const byName = vaults.get(unlock) ?? new Map<string, Promise<Vault>>();
@@ -85,7 +89,7 @@ export function leave(connection: Connection): void {
   });
 }
 
-async function unlockVault(database: Database, unlock: Unlock, options: VaultOptions): Promise<Vault> {
+async function unlockVault(database: Database, unlock: Unlock, options: Settings): Promise<Vault> {
   const core = await loadCore();
   const secret = secretOf(unlock);
   const supplied = keysetOf(unlock);
@@ -102,7 +106,7 @@ async function keepSupplied(
   core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, unlocked: Unlocked, stored: Uint8Array | undefined,
 ): Promise<void> {
   if (!stored) await database.adopt(supplied);
-  else if (!sameBytes(stored, supplied)) {
+  else if (!equal(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {
       if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'the database is of another vault: use another name');
     }
