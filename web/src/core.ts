@@ -208,8 +208,8 @@ export function checkText(s: string): void {
 }
 
 /** The class of a platform object of any realm, such as a typed array or a Blob: `instanceof` knows those of its own realm only. */
-export function classOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
+export function classOf(value: unknown): unknown {
+  return (value as { [Symbol.toStringTag]?: unknown } | null | undefined)?.[Symbol.toStringTag];
 }
 
 /** Whether a value is a Uint8Array of any realm. */

@@ -64,7 +64,9 @@ const none = new Uint8Array(0);
 /** A typed array or DataView of any realm: its element type, then its bytes, which are little-endian in every browser. */
 function encodeView(view: ArrayBufferView): Encoded {
   if (isBytes(view)) {
-    return new Encoded(BYTES, unshared(bytesOf(view.buffer, view)), true);
+    // With bytes it is not detached. A new view of them would cost WebCrypto more than one that it knows already.
+    const bytes = view.length > 0 ? view : bytesOf(view.buffer, view);
+    return new Encoded(BYTES, unshared(bytes), true);
   }
   const name = classOf(view) as string;
   const element = elements.indexOf(name);

@@ -120,6 +120,14 @@ describe('refusals', () => {
     ['a toJSON that throws', { toJSON: () => { throw new Error('no'); } }],
   ])('%s', async (_name, value) => expect(await codeOf(async () => encodeValue(value))).toBe('invalid_argument'));
 
+  test.each([
+    ['bytes', new Uint8Array([1, 2, 3])], ['a part', new Uint8Array([1, 2, 3]).subarray(1)], ['numbers', new Float32Array(1)], ['a view', new DataView(new ArrayBuffer(8))],
+  ])('a detached buffer: %s', async (_name, view) => {
+    const { buffer } = view;
+    structuredClone(buffer, { transfer: [buffer] });
+    for (const value of [view, buffer]) expect(await codeOf(async () => encodeValue(value))).toBe('invalid_argument');
+  });
+
   test('over 64 MiB', async () => {
     const large = new Uint8Array((64 << 20) + 1);
     for (const value of [large, large.buffer, 'x'.repeat(large.length), new Blob([large])]) {
