@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
@@ -67,7 +66,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	}
 	options := auditOptions(c, log)
 	options.Copy = p.copies.copy()
-	options.Heads, options.OnLost, options.OnAltered = headInterval, p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
+	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
 	if p.audit, key, err = openAudit(ctx, c, p.keys.own, options); err != nil {
 		return p, err
 	}
@@ -80,9 +79,6 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	watchRotations(p.metrics, p.rotator)
 	return p, nil
 }
-
-// headInterval is how often the audit log's head is told to the server's log, from where it can be kept elsewhere.
-const headInterval = 10 * time.Minute
 
 // authenticator takes the server's own tokens, and the JWTs of the provider if there is one.
 func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, error) {

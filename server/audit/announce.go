@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -24,7 +23,7 @@ func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) e
 	events = slices.Clone(events)
 	job := rand.Text()
 	for i := range events {
-		events[i] = events[i].with(FactJob, job)
+		events[i].Facts = events[i].Facts.with(FactJob, job)
 	}
 	if err := r.Record(ctx, events...); err != nil {
 		_ = recordOutcome(ctx, r, events, err) // the lines may still be written, and the change is not made
@@ -40,15 +39,6 @@ func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) e
 		err = fmt.Errorf("audit: make the change again: %w", err)
 	}
 	return &announced{errors.Join(err, recordOutcome(ctx, r, events, err))}
-}
-
-// with returns the event with one more fact.
-func (e Event) with(fact Fact, value string) Event {
-	if e.Facts = maps.Clone(e.Facts); e.Facts == nil {
-		e.Facts = Facts{}
-	}
-	e.Facts[fact] = value
-	return e
 }
 
 // announced is an error of Announce.
@@ -75,19 +65,20 @@ func recordOutcome(ctx context.Context, r Recorder, events []Event, err error) e
 // Confirm records that a change which somebody asked for was in effect already. A change can take effect
 // without a success on record: a process that lost its reply may have recorded that it failed.
 func Confirm(ctx context.Context, r Recorder, e Event) error {
-	return r.Record(ctx, e.with(FactPhase, PhaseAlready))
+	e.Facts = e.Facts.with(FactPhase, PhaseAlready)
+	return r.Record(ctx, e)
 }
 
 // Announced returns the lines of changes that were made or have an unknown outcome, in order.
 func Announced(lines []Line) (made []Line) {
 	failed := map[string]bool{}
 	for _, l := range lines {
-		if job := l.Facts[string(FactJob)]; l.Outcome == outcomeFailed && job != "" {
+		if job := l.Facts[FactJob]; l.Outcome == outcomeFailed && job != "" {
 			failed[job] = true
 		}
 	}
 	for _, l := range lines {
-		if l.Outcome == outcomeOK && !failed[l.Facts[string(FactJob)]] {
+		if l.Outcome == outcomeOK && !failed[l.Facts[FactJob]] {
 			made = append(made, l)
 		}
 	}

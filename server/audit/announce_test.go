@@ -98,7 +98,7 @@ func TestAnnounceUnrecorded(t *testing.T) {
 func TestAnnounced(t *testing.T) {
 	line := func(outcome, job string) audit.Line {
 		l := audit.Line{}
-		l.Outcome, l.Facts = outcome, map[string]string{"job": job}
+		l.Outcome, l.Facts = outcome, audit.Facts{audit.FactJob: job}
 		return l
 	}
 	made := audit.Announced([]audit.Line{

@@ -68,6 +68,7 @@ type Event struct {
 	Context   map[string]string // of the record; hashed, but for what is allowed
 	Facts     Facts             // of administration
 	Unknown   bool              // Code is an error after which it is not known whether the change took effect
+	lost      uint64            // of auditResumed: events that may not be in the log
 }
 
 // Facts are what an action needs said beside who, whose and which key, each in at most 255 bytes, FactFrom in 2,112. They stand
@@ -115,38 +116,35 @@ const (
 
 // The actions. Their names never change.
 var (
-	KeySeal         = newAction("key.seal", ordinary)        // a value was sealed
-	KeyOpen         = newAction("key.open", ordinary)        // a value was opened, or failed to
-	AccessRefused   = newAction("access.refused", notable)   // a request was refused for its token, its scopes or its rate
-	EntryRead       = newAction("entry.read", ordinary)      // a package, or its description, was read without opening it
-	EntryList       = newAction("entry.list", ordinary)      // names of entries were listed
-	EntryExpire     = newAction("entry.expire", ordinary)    // how long an entry is kept is about to be changed
-	EntryDelete     = newAction("entry.delete", ordinary)    // an entry is about to be deleted
-	SessionCreate   = newAction("session.create", session)   // a session was made
-	SessionExtend   = newAction("session.extend", session)   // a session was extended
-	SessionEnd      = newAction("session.end", session)      // a session was ended
-	KeyCreate       = newAction("key.create", notable)       // a key was made, the first of its keyset
-	KeyRotate       = newAction("key.rotate", notable)       // a new key became primary
-	KeyRollback     = newAction("key.rollback", notable)     // a former key became primary again
-	KeyDisable      = newAction("key.disable", notable)      // a key was disabled
-	KeyCompromised  = newAction("key.compromised", notable)  // a key was marked compromised
-	KeyDestroy      = newAction("key.destroy", lasting)      // a key was destroyed
-	KEKRewrap       = newAction("kek.rewrap", notable)       // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
-	TenantShred     = newAction("tenant.shred", lasting)     // a tenant is about to be shredded
-	ReencryptStart  = newAction("reencrypt.start", notable)  // data began to be sealed again, under the primary
-	ReencryptFinish = newAction("reencrypt.finish", notable) // all of it was
-	ReencryptAbort  = newAction("reencrypt.abort", notable)  // that was ended before
-	BackupCreate    = newAction("backup.create", notable)    // a backup was made
-	BackupRestore   = newAction("backup.restore", notable)   // a backup is about to be restored
-	BackupDrill     = newAction("backup.drill", notable)     // a backup was opened to see that it opens
-	TokenCreate     = newAction("token.create", notable)     // an API token was made
-	TokenRevoke     = newAction("token.revoke", notable)     // an API token was revoked
-	ServerStart     = newAction("server.start", notable)     // a server began, with its configuration
-	ServerStop      = newAction("server.stop", notable)      // a server ended in order
-	LogBegun        = newAction("audit.begun", lasting)      // an operator began another log, because the former one is gone
-	auditResumed    = newAction("audit.resumed", notable)    // the log can be written again
-	auditAltered    = newAction("audit.altered", lasting)    // lines that were written are missing or changed
-	auditPruned     = newAction("audit.pruned", notable)     // a file of the log is about to be deleted, by configuration
+	KeySeal        = newAction("key.seal", ordinary)       // a value was sealed
+	KeyOpen        = newAction("key.open", ordinary)       // a value was opened, or failed to
+	AccessRefused  = newAction("access.refused", notable)  // a request was refused for its token, its scopes or its rate
+	EntryRead      = newAction("entry.read", ordinary)     // a package, or its description, was read without opening it
+	EntryList      = newAction("entry.list", ordinary)     // names of entries were listed
+	EntryExpire    = newAction("entry.expire", ordinary)   // how long an entry is kept is about to be changed
+	EntryDelete    = newAction("entry.delete", ordinary)   // an entry is about to be deleted
+	SessionCreate  = newAction("session.create", session)  // a session was made
+	SessionExtend  = newAction("session.extend", session)  // a session was extended
+	SessionEnd     = newAction("session.end", session)     // a session was ended
+	KeyCreate      = newAction("key.create", notable)      // a key was made, the first of its keyset
+	KeyRotate      = newAction("key.rotate", notable)      // a new key became primary
+	KeyRollback    = newAction("key.rollback", notable)    // a former key became primary again
+	KeyDisable     = newAction("key.disable", notable)     // a key was disabled
+	KeyCompromised = newAction("key.compromised", notable) // a key was marked compromised
+	KeyDestroy     = newAction("key.destroy", lasting)     // a key was destroyed
+	KEKRewrap      = newAction("kek.rewrap", notable)      // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
+	TenantShred    = newAction("tenant.shred", lasting)    // a tenant is about to be shredded
+	BackupCreate   = newAction("backup.create", notable)   // a backup was made
+	BackupRestore  = newAction("backup.restore", notable)  // a backup is about to be restored
+	BackupDrill    = newAction("backup.drill", notable)    // a backup was opened to see that it opens
+	TokenCreate    = newAction("token.create", notable)    // an API token was made
+	TokenRevoke    = newAction("token.revoke", notable)    // an API token was revoked
+	ServerStart    = newAction("server.start", notable)    // a server began, with its configuration
+	ServerStop     = newAction("server.stop", notable)     // a server ended in order
+	LogBegun       = newAction("audit.begun", lasting)     // an operator began another log, because the former one is gone
+	auditResumed   = newAction("audit.resumed", notable)   // the log can be written again
+	auditAltered   = newAction("audit.altered", lasting)   // lines that were written are missing or changed
+	auditPruned    = newAction("audit.pruned", notable)    // a file of the log is about to be deleted, by configuration
 )
 
 var actions []string

@@ -8,7 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -30,9 +30,7 @@ type chain struct {
 	began   time.Time   // when the current file's first line was written; zero if it has none
 	altered bool        // lines are missing or changed, and no line records it yet
 	buffer  []byte      // used again
-
-	mu   sync.Mutex
-	last place // what written returns
+	last    atomic.Pointer[place]
 }
 
 // disk is what a chain needs of an os.File.
@@ -60,17 +58,9 @@ func openDisk(path string) (disk, error) {
 }
 
 // written returns the end of the chain.
-func (c *chain) written() place {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.last
-}
+func (c *chain) written() place { return *c.last.Load() }
 
-func (c *chain) publish() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.last = place{c.at, c.current.number, c.end}
-}
+func (c *chain) publish() { c.last.Store(&place{c.at, c.current.number, c.end}) }
 
 // check looks whether the file is as this process left it, and recovers the end of the chain if it is not.
 func (c *chain) check() error {
@@ -167,7 +157,7 @@ func (c *chain) close() (err error) {
 }
 
 // write appends objects, each followed by a newline, as lines. After an error, some of them may have been written.
-func (c *chain) write(objects [][]byte) (rotated bool, err error) {
+func (c *chain) write(objects [][]byte) error {
 	at, lines := c.at, c.buffer[:0]
 	for _, part := range objects {
 		for object := range bytes.Lines(part) {
@@ -177,11 +167,11 @@ func (c *chain) write(objects [][]byte) (rotated bool, err error) {
 	if cap(lines) <= keptBuffer {
 		c.buffer = lines
 	}
-	if rotated, err = c.rotate(int64(len(lines))); err != nil {
-		return rotated, err
+	if err := c.rotate(int64(len(lines))); err != nil {
+		return err
 	}
 	if _, err := c.file.Write(lines); err != nil {
-		return rotated, err
+		return err
 	}
 	c.at, c.end = at, c.end+int64(len(lines))
 	if c.began.IsZero() {
@@ -191,16 +181,16 @@ func (c *chain) write(objects [][]byte) (rotated bool, err error) {
 	if c.options.Copy != nil {
 		c.options.Copy(lines)
 	}
-	return rotated, nil
+	return nil
 }
 
 // rotate begins another file if there is none to go on with, or it is full or old. If it cannot, it goes on with the
 // full or old one.
-func (c *chain) rotate(more int64) (bool, error) {
+func (c *chain) rotate(more int64) error {
 	full := c.options.MaxSize > 0 && c.end+more > c.options.MaxSize
 	old := c.options.MaxAge > 0 && !c.began.IsZero() && time.Since(c.began) > c.options.MaxAge
 	if c.file != nil && (c.end == 0 || !full && !old) {
-		return false, nil
+		return nil
 	}
 	next := c.current
 	var err error
@@ -221,7 +211,7 @@ func (c *chain) rotate(more int64) (bool, error) {
 	}
 	if err != nil && c.file != nil {
 		c.options.Log.Error("the audit log cannot begin another file", "error", err)
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 // Sync says which events must be on the disk, and not only with the operating system, before Record returns.
@@ -36,8 +35,7 @@ const (
 // Options configures a File. The zero value is the strictest that keeps up with a cache, and never begins
 // another file.
 type Options struct {
-	Allow     []string       // keys of contexts whose values are written as they are; none may name a person
-	Least     classify.Class // ordinary use of keys of lower classes is not recorded; zero means classify.Confidential
+	Allow     []string // keys of contexts whose values are written as they are; none may name a person
 	Sync      Sync
 	OnFailure OnFailure
 	Timeout   time.Duration      // the longest that Record waits; zero means five seconds
@@ -45,7 +43,6 @@ type Options struct {
 	MaxAge    time.Duration      // age of a file's first line, before another one is begun; zero means no limit
 	Keep      int                // earlier files of each chain; others are deleted. Zero keeps all
 	Log       *slog.Logger       // receives failures of the log, and their end
-	Heads     time.Duration      // how often the head is written to Log, besides at start and stop; zero means not at all
 	Copy      func(lines []byte) // receives the lines that were written, in order; it neither waits nor keeps the bytes; may be nil
 	OnLost    func(events int)   // called with events that were not recorded in time, whether they were refused or not; may be nil
 	OnAltered func()             // called if lines that were written are missing or changed; may be nil
@@ -65,9 +62,11 @@ type File struct {
 
 	queue     chan *request
 	busy      atomic.Int64  // how long after opened the writer took the group that it writes; 0 if it waits
-	closing   chan struct{} // closed when no more requests are taken
 	ended     chan struct{} // closed when the writer ended
 	closeOnce sync.Once
+
+	mu     sync.RWMutex // held to close the queue, and shared to send to it
+	closed bool
 }
 
 var _ Recorder = (*File)(nil)
@@ -86,9 +85,6 @@ func Open(dir string, key *Key, options Options) (*File, error) {
 }
 
 func open(dir string, key *Key, options Options, openDisk func(string) (disk, error)) (f *File, err error) {
-	if options.Least == 0 {
-		options.Least = classify.Confidential
-	}
 	if options.Timeout == 0 {
 		options.Timeout = defaultTimeout
 	}
@@ -97,7 +93,7 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	}
 	f = &File{
 		dir: dir, key: key, options: options, opened: time.Now(),
-		queue: make(chan *request, maxQueued), closing: make(chan struct{}), ended: make(chan struct{}),
+		queue: make(chan *request, maxQueued), ended: make(chan struct{}),
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -116,7 +112,8 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	}
 	f.release, f.keeper = release, newKeeper(f, h)
 	for i, end := range h.Ends {
-		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk, last: end}
+		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk}
+		f.chains[i].last.Store(&end)
 		if err := f.chains[i].recover(end); err != nil { // the next event tries again, and is refused if it fails
 			f.options.Log.Error("the audit log cannot be continued", "error", err)
 		}
@@ -149,7 +146,10 @@ func (f *File) Ready(context.Context) error { return f.submit(f.newRequest(nil))
 func (f *File) Close() error {
 	f.closeOnce.Do(func() {
 		f.keeper.stop() // while a line can still record what it finds
-		close(f.closing)
+		f.mu.Lock()
+		f.closed = true
+		close(f.queue)
+		f.mu.Unlock()
 		<-f.ended
 		err := f.keeper.note()
 		for _, c := range f.chains {

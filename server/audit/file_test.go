@@ -141,7 +141,7 @@ func TestFacts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	f := open(t, path, audit.Options{})
 	facts := audit.Facts{audit.FactJob: "j1", audit.FactFailed: "3", audit.FactReason: strings.Repeat("r", 300)}
-	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.ReencryptAbort, Facts: facts}))
+	require.NoError(t, f.Record(t.Context(), audit.Event{Action: audit.KeyRotate, Facts: facts}))
 	require.Equal(t, map[string]any{"job": "j1", "failed": "3", "reason": strings.Repeat("r", 255)}, lines(t, path)[0]["facts"])
 }
 

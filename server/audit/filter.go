@@ -13,7 +13,6 @@ type Filter struct {
 	Class    string    // and no other
 	Severity Severity  // the least
 	Since    time.Time // zero: from the beginning of the log
-	Until    time.Time // exclusive; zero: to its end
 }
 
 // Wants reports whether a line passes.
@@ -24,7 +23,7 @@ func (f *Filter) Wants(l *Line) bool {
 	case slices.Index(severities, l.Severity) < slices.Index(severities, f.Severity):
 		return false
 	}
-	return (f.Since.IsZero() || !l.at.Before(f.Since)) && (f.Until.IsZero() || l.at.Before(f.Until))
+	return !l.at.Before(f.Since)
 }
 
 // fits reports whether an action is the one that is wanted, or begins so.

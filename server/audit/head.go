@@ -84,20 +84,15 @@ func (k *Key) unseal(text []byte, object any) bool {
 	return json.Unmarshal(append(text[:end:end], '}'), object) == nil
 }
 
-func readSmall(path string) ([]byte, error) {
-	file, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxLine))
-}
-
 // readSealed returns ErrHead together with the reason.
 func readSealed(path string, key *Key, object any) error {
-	text, err := readSmall(path)
-	if err == nil && key.unseal(text, object) {
-		return nil
+	file, err := openFile(path)
+	if err == nil {
+		defer file.Close()
+		var text []byte
+		if text, err = io.ReadAll(io.LimitReader(file, maxLine)); err == nil && key.unseal(text, object) {
+			return nil
+		}
 	}
 	return fmt.Errorf("audit: %s: %w", path, errors.Join(ErrHead, err))
 }

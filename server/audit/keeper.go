@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +13,16 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-const syncInterval = time.Second
+const (
+	syncInterval = time.Second
+	headInterval = 10 * time.Minute // how often the heads are written to the server's log, from where they can be kept elsewhere
+)
 
 // keeper syncs the chains of a process, writes their head and deletes earlier files, in one goroutine beside the
 // writer: no caller waits for it.
 type keeper struct {
 	*File
 	head     head          // as it was written last
-	sealed   []byte        // its file then
 	missed   bool          // a line records that it is lost, and it is not written again yet
 	failing  bool          // the last note failed
 	told     time.Time     // when heads were written to the server's log
@@ -31,9 +32,7 @@ type keeper struct {
 }
 
 func newKeeper(f *File, h head) *keeper {
-	return &keeper{
-		File: f, head: h, sealed: f.key.seal(&h), wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{}),
-	}
+	return &keeper{File: f, head: h, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
 }
 
 func (k *keeper) run() {
@@ -45,7 +44,7 @@ func (k *keeper) run() {
 		select {
 		case <-ticker.C:
 			k.tryNote()
-			if time.Since(k.told) >= k.options.Heads {
+			if time.Since(k.told) >= headInterval {
 				k.tell()
 			}
 		case <-k.wake:
@@ -72,11 +71,7 @@ func (k *keeper) rotated() {
 	}
 }
 
-// tell writes the heads to the server's log, from where they can be kept elsewhere.
 func (k *keeper) tell() {
-	if k.options.Heads == 0 {
-		return
-	}
 	k.told = time.Now()
 	if all, err := ReadHead(k.dir, k.key); err == nil && len(all.Heads) > 0 {
 		k.options.Log.Info("audit head", "head", all.Heads.String())
@@ -95,11 +90,11 @@ func (k *keeper) tryNote() {
 // note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
 // that before it is written again.
 func (k *keeper) note() error {
-	sealed, err := readSmall(headPath(k.dir, k.head.From.Chain))
+	now, err := readHead(k.dir, k.head.From.Chain, k.key, k.head.Log)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return err // no proof that it is lost: file descriptors have run out
 	}
-	lost := err != nil || !bytes.Equal(sealed, k.sealed)
+	lost := err != nil || now != k.head
 	if lost && !k.missed {
 		if err := k.submit(k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})); err != nil {
 			return err
@@ -107,21 +102,20 @@ func (k *keeper) note() error {
 		k.reportAltered()
 	}
 	k.missed = lost
-	ends := k.head.Ends
+	h := k.head
 	for i, c := range k.chains {
-		if end := c.written(); end != ends[i] {
-			ends[i] = end
+		if end := c.written(); end != h.Ends[i] {
+			h.Ends[i] = end
 			err := syncFile(newLogFile(k.dir, end.Last.Chain, end.File).path)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
 				return err
 			}
 		}
 	}
-	if !lost && ends == k.head.Ends {
+	if !lost && h == k.head {
 		return nil
 	}
-	k.head.Ends = ends
-	return k.writeHead()
+	return k.writeHead(h)
 }
 
 func syncFile(path string) error {
@@ -132,13 +126,12 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-func (k *keeper) writeHead() error {
-	k.head.Time = time.Now().UTC().Format(timeLayout)
-	sealed := k.key.seal(&k.head)
-	if err := durable.Replace(headPath(k.dir, k.head.From.Chain), sealed); err != nil {
-		return fmt.Errorf("audit: %w", err)
+func (k *keeper) writeHead(h head) error {
+	h.Time = time.Now().UTC().Format(timeLayout)
+	if err := writeSealed(headPath(k.dir, h.From.Chain), k.key, &h); err != nil {
+		return err
 	}
-	k.sealed, k.missed = sealed, false
+	k.head, k.missed = h, false
 	return nil
 }
 
@@ -177,8 +170,9 @@ func (k *keeper) pruneFile(file, next logFile) error {
 	if err := k.submit(k.newRequest([]Event{pruned})); err != nil {
 		return err
 	}
-	k.head.From, k.head.Pruned = r.at, file.number
-	if err := k.writeHead(); err != nil {
+	h := k.head
+	h.From, h.Pruned = r.at, file.number
+	if err := k.writeHead(h); err != nil {
 		return err
 	}
 	return durable.Remove(file.path)

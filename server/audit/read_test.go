@@ -40,7 +40,7 @@ func page(t *testing.T, dir string, q audit.Query) (entries []audit.Entry, next 
 func TestTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	require.Empty(t, tailOf(t, path, 10, audit.Filter{}))
-	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater, Least: classify.Public})
+	f := open(t, path, audit.Options{MaxSize: 2000, Sync: audit.SyncLater})
 	var all []string
 	for i := range 30 {
 		e := use(i)
@@ -70,14 +70,13 @@ func TestTail(t *testing.T) {
 	require.Empty(t, tailOf(t, path, 9, audit.Filter{Action: "key"}))
 	require.Equal(t, []string{"28", "29"}, tailOf(t, path, 2, audit.Filter{Action: "key."}))
 	require.Empty(t, tailOf(t, path, 9, audit.Filter{Since: time.Now().Add(time.Minute)}))
-	require.Empty(t, tailOf(t, path, 9, audit.Filter{Until: time.Now().Add(-time.Minute)}))
-	require.Len(t, tailOf(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute), Until: time.Now().Add(time.Minute)}), 30)
+	require.Len(t, tailOf(t, path, 99, audit.Filter{Since: time.Now().Add(-time.Minute)}), 30)
 }
 
 // TestPageFilters: a page and the end of the log take one filter for the same.
 func TestPageFilters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	f := open(t, path, audit.Options{Sync: audit.SyncLater, Least: classify.Public})
+	f := open(t, path, audit.Options{Sync: audit.SyncLater})
 	actions := []audit.Action{audit.KeyOpen, audit.KeySeal, audit.ServerStart, audit.AccessRefused}
 	codes := []string{"", "unknown_key", "authentication_failed"}
 	for i := range 60 {
@@ -89,8 +88,8 @@ func TestPageFilters(t *testing.T) {
 	now := time.Now()
 	for _, filter := range []audit.Filter{
 		{}, {Tenant: "other"}, {Action: "key.open"}, {Action: "key."}, {Action: "key"}, {Class: "phi"}, {Severity: audit.Info}, {Severity: audit.Notice},
-		{Severity: audit.Warning}, {Severity: audit.Critical}, {Since: now.Add(-time.Minute)}, {Since: now.Add(time.Minute)}, {Until: now.Add(time.Minute)},
-		{Until: now.Add(-time.Minute)}, {Tenant: "other", Action: "key.", Severity: audit.Warning, Class: "pii"},
+		{Severity: audit.Warning}, {Severity: audit.Critical}, {Since: now.Add(-time.Minute)}, {Since: now.Add(time.Minute)},
+		{Tenant: "other", Action: "key.", Severity: audit.Warning, Class: "pii"},
 	} {
 		want := tailOf(t, path, 100, filter)
 		slices.Reverse(want)

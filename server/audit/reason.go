@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -39,13 +40,19 @@ func ReasonUsage() string {
 	return "why, for the audit log: " + reasonNames
 }
 
-// With adds the reason to facts, if there is one, and returns them.
+// With returns facts with the reason, if there is one.
 func (f Facts) With(r Reason) Facts {
-	if r != "" {
-		if f == nil {
-			f = Facts{}
-		}
-		f[FactReason] = string(r)
+	if r == "" {
+		return f
 	}
+	return f.with(FactReason, string(r))
+}
+
+// with returns facts with one more.
+func (f Facts) with(fact Fact, value string) Facts {
+	if f = maps.Clone(f); f == nil {
+		f = Facts{}
+	}
+	f[fact] = value
 	return f
 }

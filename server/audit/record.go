@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,28 +37,20 @@ type record struct {
 	NameHash  string            `json:"nameHash,omitempty"`
 	Context   map[string]string `json:"context,omitempty"`
 	Hashes    []string          `json:"contextHashes,omitempty"` // of the other entries
-	Facts     map[string]string `json:"facts,omitempty"`
+	Facts     Facts             `json:"facts,omitempty"`
 	Lost      uint64            `json:"lost,omitempty"` // of audit.resumed: events that may not be here
 }
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// appendObject appends the event as a JSON object on a line of its own.
+// appendObject appends the event as a JSON object on a line of its own. It writes the allowed entries of a context as they are, and
+// of the others a hash of key and value together, in an order that says nothing of either.
 func (f *File) appendObject(dst []byte, e *Event) []byte {
-	r := newRecord(e)
-	if e.Name != "" {
-		r.NameHash = f.key.HashName(e.Tenant, e.Name)
-	}
-	f.describe(r, e)
-	return append(append(dst, r.object()...), '\n')
-}
-
-// newRecord is an event without what must be hashed.
-func newRecord(e *Event) *record {
-	r := &record{
+	r := record{
 		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e),
 		RequestID: bounded(maxText, e.RequestID), Operation: bounded(maxText, e.Operation),
 		Issuer: bounded(maxText, e.Issuer), Subject: bounded(maxText, e.Subject), Tenant: bounded(maxText, e.Tenant),
+		Facts: maps.Clone(e.Facts), Lost: e.lost,
 	}
 	if r.Code = e.Code; e.Code != "" && codes.Number(e.Code) < 0 {
 		r.Code = codes.Internal
@@ -68,27 +61,9 @@ func newRecord(e *Event) *record {
 	if e.KeyID != (format.KeyID{}) {
 		r.KeyID = hex.EncodeToString(e.KeyID[:])
 	}
-	for fact, text := range e.Facts {
-		if r.Facts == nil {
-			r.Facts = map[string]string{}
-		}
-		limit := maxText
-		if fact == FactFrom {
-			limit = maxFrom
-		}
-		r.Facts[string(fact)] = bounded(limit, text)
+	if e.Name != "" {
+		r.NameHash = f.key.HashName(e.Tenant, e.Name)
 	}
-	return r
-}
-
-func (r *record) object() []byte {
-	text, _ := json.Marshal(r) // cannot fail: texts and numbers
-	return text
-}
-
-// describe writes the allowed entries of a context as they are, and of the others a hash of key and value
-// together, in an order that says nothing of either.
-func (f *File) describe(r *record, e *Event) {
 	for key, value := range e.Context {
 		if slices.Contains(f.options.Allow, key) && len(value) <= maxText {
 			if r.Context == nil {
@@ -100,6 +75,15 @@ func (f *File) describe(r *record, e *Event) {
 		r.Hashes = append(r.Hashes, f.key.HashContext(e.Tenant, key, value))
 	}
 	slices.Sort(r.Hashes)
+	for fact, text := range r.Facts {
+		limit := maxText
+		if fact == FactFrom {
+			limit = maxFrom
+		}
+		r.Facts[fact] = bounded(limit, text)
+	}
+	text, _ := json.Marshal(r) // cannot fail: texts and numbers
+	return append(append(dst, text...), '\n')
 }
 
 const (

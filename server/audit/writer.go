@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 const (
@@ -36,7 +39,7 @@ func (f *File) newRequest(events []Event) *request {
 	r.objects[0], r.objects[1], r.events, r.sync = r.objects[0][:0], r.objects[1][:0], 0, false
 	for i := range events {
 		e := &events[i]
-		if e.Action.kind == ordinary && e.Code == "" && e.Class.Valid() && e.Class < f.options.Least {
+		if e.Action.kind == ordinary && e.Code == "" && e.Class.Valid() && e.Class < classify.Confidential {
 			continue
 		}
 		to := &r.objects[0]
@@ -56,27 +59,31 @@ func (f *File) submit(r *request) error {
 		return fmt.Errorf("%w: the disk hangs", ErrUnavailable)
 	}
 	r.timer.Reset(f.options.Timeout)
-	select {
-	case f.queue <- r:
-	case <-f.closing:
-		return fmt.Errorf("%w: it was closed", ErrUnavailable)
-	case <-r.timer.C:
-		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
+	if err := f.enqueue(r); err != nil {
+		return err
 	}
 	select {
 	case err := <-r.done:
 		r.timer.Stop()
 		requests.Put(r)
 		return err
-	case <-f.ended:
 	case <-r.timer.C:
 		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
 	}
-	select {
-	case err := <-r.done: // the last group
-		return err
-	default:
+}
+
+// enqueue sends a request to the writer, which answers all that it was sent before it ends.
+func (f *File) enqueue(r *request) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
 		return fmt.Errorf("%w: it was closed", ErrUnavailable)
+	}
+	select {
+	case f.queue <- r:
+		return nil
+	case <-r.timer.C:
+		return fmt.Errorf("%w: not within %s", ErrUnavailable, f.options.Timeout)
 	}
 }
 
@@ -92,20 +99,8 @@ type writer struct {
 func (f *File) write() {
 	defer close(f.ended)
 	w := writer{File: f}
-	for {
-		select {
-		case r := <-f.queue:
-			w.serve(r)
-		case <-f.closing:
-			for {
-				select {
-				case r := <-f.queue:
-					w.serve(r)
-				default:
-					return
-				}
-			}
-		}
+	for r := range f.queue {
+		w.serve(r)
 	}
 }
 
@@ -116,8 +111,10 @@ func (w *writer) serve(r *request) {
 	w.group = append(w.group[:0], r)
 	for more := true; more && len(w.group) < maxGroup; {
 		select {
-		case r := <-w.queue:
-			w.group = append(w.group, r)
+		case r, open := <-w.queue:
+			if more = open; open {
+				w.group = append(w.group, r)
+			}
 		default:
 			more = false
 		}
@@ -135,9 +132,7 @@ func (w *writer) commit() error {
 	var objects [2][][]byte
 	sync := w.failing && w.options.Sync != SyncLater
 	if w.failing {
-		r := newRecord(&Event{Action: auditResumed})
-		r.Lost = w.lost
-		objects[0] = append(objects[0], r.object())
+		objects[0] = append(objects[0], w.appendObject(nil, &Event{Action: auditResumed, lost: w.lost}))
 	}
 	for _, r := range w.group {
 		sync = sync || r.sync
@@ -155,8 +150,7 @@ func (w *writer) commit() error {
 		}
 		if c.altered {
 			altered = true
-			r := newRecord(alteredEvent(c.written().Last))
-			objects[1] = append([][]byte{r.object()}, objects[1]...)
+			objects[1] = slices.Insert(objects[1], 0, w.appendObject(nil, alteredEvent(c.written().Last)))
 		}
 	}
 	err := errors.Join(errs[:]...)
@@ -178,8 +172,9 @@ func (w *writer) commit() error {
 }
 
 func (w *writer) append(c *chain, objects [][]byte, sync bool) error {
-	rotated, err := c.write(objects)
-	if rotated {
+	file := c.current.number
+	err := c.write(objects)
+	if c.current.number != file {
 		w.keeper.rotated()
 	}
 	if err == nil && sync {

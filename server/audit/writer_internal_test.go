@@ -355,7 +355,7 @@ func TestEveryStep(t *testing.T) {
 
 	// What pruneFile does with the oldest file, step by step.
 	w = start()
-	h := &w.keeper.head
+	h := w.keeper.head
 	var files []logFile
 	for len(files) < 3 {
 		w.record(t, opened, opened, opened)
@@ -363,11 +363,12 @@ func TestEveryStep(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.keeper.note())
+	h = w.keeper.head
 	check2 := reader{key.newLinker(), h.From}
 	_, err = check2.read(t.Context(), files[0], 0, func([]byte) {})
 	require.NoError(t, err)
 	h.From, h.Pruned = check2.at, files[0].number
-	require.NoError(t, w.keeper.writeHead())
+	require.NoError(t, w.keeper.writeHead(h))
 	w.release()
 	check("the head says that the file is deleted")
 }
