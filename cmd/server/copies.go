@@ -16,16 +16,15 @@ type copies struct {
 }
 
 func openCopies(c *config.Config, out io.Writer, lost func(lines int), log *slog.Logger) (*copies, error) {
-	options := mirror.Options{Lost: lost, Log: log}
 	switch c.Audit.Copy {
 	case config.CopyStdout:
-		return &copies{mirror: mirror.New(mirror.ToWriter(out), options)}, nil
+		return &copies{mirror: mirror.New(mirror.ToWriter(out), lost, log)}, nil
 	case config.CopyRedis:
 		store, err := c.Redis.Open()
 		if err != nil {
 			return nil, err
 		}
-		return &copies{mirror: mirror.New(mirror.ToRedis(store), options), store: store}, nil
+		return &copies{mirror: mirror.New(mirror.ToRedis(store), lost, log), store: store}, nil
 	}
 	return &copies{}, nil
 }

@@ -126,7 +126,6 @@ var (
 	SessionCreate  = newAction("session.create", session)  // a session was made
 	SessionExtend  = newAction("session.extend", session)  // a session was extended
 	SessionEnd     = newAction("session.end", session)     // a session was ended
-	KeyCreate      = newAction("key.create", notable)      // a key was made, the first of its keyset
 	KeyRotate      = newAction("key.rotate", notable)      // a new key became primary
 	KeyRollback    = newAction("key.rollback", notable)    // a former key became primary again
 	KeyDisable     = newAction("key.disable", notable)     // a key was disabled

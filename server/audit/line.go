@@ -62,6 +62,9 @@ func (h Heads) String() string {
 	return strings.Join(texts, ",")
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (h Heads) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
 // ParseHeads reads what String returns. It returns ErrHeads.
 func ParseHeads(text string) (Heads, error) {
 	var h Heads

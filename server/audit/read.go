@@ -15,13 +15,11 @@ import (
 
 // Line is a line of a log as it stands there. Whether it is as it was written, Verify says.
 type Line struct {
-	Chain uint32 `json:"chain"`
-	Seq   uint64 `json:"seq"`
+	Anchor
 	record
-	Text   []byte `json:"-"` // without its end
-	anchor Anchor
-	at     time.Time
-	place  position
+	Text  []byte // without its end
+	at    time.Time
+	place position
 }
 
 // position is where a line begins in a chain. It does not rely on numbers, which anybody can write.
@@ -37,12 +35,12 @@ func (p position) before(other position) bool {
 // ParseLine reads a line without its end, and keeps the text. It returns false if it is not one.
 func ParseLine(text []byte) (l Line, ok bool) {
 	link, ok := parseLink(text)
-	if !ok || json.Unmarshal(text, &l) != nil {
+	if !ok || json.Unmarshal(text, &l.record) != nil {
 		return Line{}, false
 	}
 	var err error
 	l.at, err = time.Parse(timeLayout, l.Time)
-	l.Text, l.anchor = text, link.Anchor
+	l.Anchor, l.Text = link.Anchor, text
 	return l, err == nil
 }
 
@@ -212,7 +210,7 @@ func (m *merge) latest() (latest *mergedChain, err error) {
 func (m *merge) next() (next Heads) {
 	for _, c := range m.chains {
 		if c.line != nil {
-			next = append(next, c.line.anchor)
+			next = append(next, c.line.Anchor)
 		}
 	}
 	return next

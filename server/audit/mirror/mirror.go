@@ -50,27 +50,23 @@ func ToWriter(w io.Writer) Sink {
 	}
 }
 
-// Options configures a Mirror.
-type Options struct {
-	Lost func(lines int) // counts lines that may not be in the copy
-	Log  *slog.Logger    // receives failures of the copy, and their end
-}
-
 // Mirror copies lines. It is safe for concurrent use.
 type Mirror struct {
-	sink    Sink
-	options Options
-	wake    chan struct{}
-	ended   chan struct{}
+	sink  Sink
+	lost  func(lines int) // counts lines that may not be in the copy
+	log   *slog.Logger    // receives failures of the copy, and their end
+	wake  chan struct{}
+	ended chan struct{}
 
 	mu      sync.Mutex
 	waiting []byte // lines with their newlines
 	closed  bool
 }
 
-// New begins to copy to a sink. Call Close, which ends its goroutine.
-func New(sink Sink, options Options) *Mirror {
-	m := &Mirror{sink: sink, options: options, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+// New begins to copy to a sink. It calls lost with the number of lines that may not be in the copy. Call Close, which ends its
+// goroutine.
+func New(sink Sink, lost func(lines int), log *slog.Logger) *Mirror {
+	m := &Mirror{sink: sink, lost: lost, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go m.run()
 	return m
 }
@@ -80,7 +76,7 @@ func (m *Mirror) Copy(lines []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || len(m.waiting)+len(lines) > maxWaiting {
-		m.options.Lost(bytes.Count(lines, []byte{'\n'}))
+		m.lost(bytes.Count(lines, []byte{'\n'}))
 		return
 	}
 	m.waiting = append(m.waiting, lines...)
@@ -113,9 +109,9 @@ func (m *Mirror) run() {
 		err := m.send()
 		switch {
 		case err != nil && !failing:
-			m.options.Log.Error("the audit log cannot be copied", "error", err)
+			m.log.Error("the audit log cannot be copied", "error", err)
 		case err == nil && failing:
-			m.options.Log.Warn("the audit log is copied again")
+			m.log.Warn("the audit log is copied again")
 		}
 		failing = err != nil
 	}
@@ -134,7 +130,7 @@ func (m *Mirror) send() error {
 	defer cancel()
 	err := m.sink(ctx, lines)
 	if err != nil {
-		m.options.Lost(len(lines))
+		m.lost(len(lines))
 	}
 	return err
 }

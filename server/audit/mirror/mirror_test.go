@@ -23,7 +23,7 @@ import (
 func start(t *testing.T, sink mirror.Sink) (*mirror.Mirror, *atomic.Int64) {
 	t.Helper()
 	lost := &atomic.Int64{}
-	m := mirror.New(sink, mirror.Options{Lost: func(n int) { lost.Add(int64(n)) }, Log: slog.New(slog.DiscardHandler)})
+	m := mirror.New(sink, func(n int) { lost.Add(int64(n)) }, slog.New(slog.DiscardHandler))
 	t.Cleanup(m.Close)
 	return m, lost
 }
@@ -74,7 +74,7 @@ func TestFailingSinkIsCountedAndToldOnce(t *testing.T) {
 			return errors.New("away")
 		}
 		return nil
-	}), mirror.Options{Lost: func(n int) { lost += n }, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	}), func(n int) { lost += n }, slog.New(slog.NewTextHandler(&log, nil)))
 	for i := range 6 {
 		fails.Store(i < 3)
 		m.Copy([]byte("{}\n"))
