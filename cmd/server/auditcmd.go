@@ -27,24 +27,20 @@ func auditCommand() *cobra.Command {
 	return group
 }
 
-var (
-	// errLog means that verify found a fault, which it printed.
-	errLog = errors.New("the audit log is not as it was written")
-	// errPruned means that verify could not check a given head.
-	errPruned = errors.New("a given head names a line before those that are kept, so that it says nothing: where the log was to be deleted up to there, give --pruned")
-)
+// errLog means that verify found a fault, which it printed.
+var errLog = errors.New("the audit log is not as it was written")
 
 func auditVerifyCommand() *cobra.Command {
 	var heads []string
-	var pruned, asJSON bool
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
 		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
 			"truncated, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's keysets, KEK and environment.\n\n" +
 			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
-			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted cannot be checked:\n" +
-			"the exit code is 1 then too, unless --pruned says that this is expected.",
+			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted is\n" +
+			"refused, because it cannot be checked.",
 		Example: "  coffer audit verify --data DIR\n" +
 			"  coffer audit verify --data COPY --head 1:4711:0f3a…,2:17:9c1e… --json",
 		Args: noArguments,
@@ -64,18 +60,14 @@ func auditVerifyCommand() *cobra.Command {
 			if err := printVerification(cmd.OutOrStdout(), v, asJSON); err != nil {
 				return err
 			}
-			switch {
-			case v.Fault != nil:
+			if v.Fault != nil {
 				return errLog
-			case len(v.Unchecked) > 0 && !pruned:
-				return errPruned
 			}
 			return nil
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringArrayVar(&heads, "head", nil, "heads that were kept elsewhere, as CHAIN:SEQ:MAC separated by commas; may be given again")
-	cmd.Flags().BoolVar(&pruned, "pruned", false, "heads of lines that were deleted by COFFER_AUDIT_KEEP since are expected")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -154,9 +146,6 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 		}
 	}
 	fmt.Fprintf(out, "last: %s\nhead: %s\n", v.Last, v.Head)
-	for _, head := range v.Unchecked {
-		fmt.Fprintf(out, "not checked, because retention deleted its line: %s\n", head)
-	}
 	if v.Fault != nil {
 		printFault(out, v.Fault)
 		return nil

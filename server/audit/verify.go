@@ -37,11 +37,10 @@ type Fault struct {
 
 // Verification is what is known of a log.
 type Verification struct {
-	Chains    []*VerifiedChain `json:"chains"`
-	Last      string           `json:"last"`                // the last lines that are in order, as Heads
-	Head      string           `json:"head"`                // the chains' heads
-	Unchecked []string         `json:"unchecked,omitempty"` // given heads that retention deleted
-	Fault     *Fault           `json:"fault,omitempty"`     // the first one
+	Chains []*VerifiedChain `json:"chains"`
+	Last   Heads            `json:"last"`            // the last lines that are in order
+	Head   Heads            `json:"head"`            // the chains' heads
+	Fault  *Fault           `json:"fault,omitempty"` // the first one
 }
 
 // VerifiedChain is what is known of a chain.
@@ -58,8 +57,11 @@ type VerifiedChain struct {
 // ErrAltered means that a log is not as it was written.
 var ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the audit log is not as it was written"}
 
+// ErrPruned means that a head cannot be checked.
+var ErrPruned = &codes.Error{Of: "invalid_argument", Text: "retention deleted the line that it names, so that it proves nothing: give a later head"}
+
 // Verify reads all chains of a log, with heads of it that were kept elsewhere, and finds the first fault of each.
-// Processes may write in the meantime. It returns an error if the log cannot be read.
+// Processes may write in the meantime. It returns ErrPruned, or an error if the log cannot be read.
 func Verify(ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64)) (v *Verification, err error) {
 	for range 3 {
 		if v, err = verify(ctx, dir, key, given, progress, func([]byte) {}); !errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +126,6 @@ func verify(
 		}
 		all = append(all, v)
 	}
-	var last, heads Heads
 	for _, v := range all {
 		v.each = func(text []byte) {
 			if done += int64(len(text)); progress != nil {
@@ -135,13 +136,13 @@ func verify(
 		if err := v.run(ctx); err != nil {
 			return nil, err
 		}
-		result.Chains, result.Unchecked = append(result.Chains, v.result), append(result.Unchecked, v.unchecked...)
+		result.Chains = append(result.Chains, v.result)
 		result.add(v.result.Fault)
 		if v.at.Seq > 0 {
-			last = append(last, v.at)
+			result.Last = append(result.Last, v.at)
 		}
 		if v.end.Seq > 0 {
-			heads = append(heads, v.end)
+			result.Head = append(result.Head, v.end)
 		}
 	}
 	for _, chain := range present {
@@ -159,7 +160,6 @@ func verify(
 			result.add(&Fault{Kind: Truncated, File: "chains", Seq: a.Seq, Detail: detail})
 		}
 	}
-	result.Last, result.Head = last.String(), heads.String()
 	return result, nil
 }
 
@@ -172,15 +172,13 @@ func (v *Verification) add(f *Fault) {
 // verifier reads a chain.
 type verifier struct {
 	reader
-	end       Anchor // by the chain's head
-	headErr   error
-	files     []logFile
-	extra     string // a file that retention deleted, and that is there; empty if there is none
-	result    *VerifiedChain
-	anchors   map[uint64][]MAC // of the lines that must be there
-	unchecked []string         // anchors of lines that retention deleted
-	told      *Fault           // the first line that records an alteration
-	each      func(text []byte)
+	end     Anchor // by the chain's head
+	files   []logFile
+	extra   string // a file that retention deleted, and that is there; empty if there is none
+	result  *VerifiedChain
+	anchors map[uint64][]MAC // of the lines that must be there
+	told    *Fault           // the first line that records an alteration
+	each    func(text []byte)
 }
 
 // newVerifier looks at the files of a chain. Retention deletes a file after the head says so, and a line is in a file
@@ -193,7 +191,8 @@ func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*
 		return nil, err
 	}
 	later, err := readHead(dir, chain, key, log)
-	if v.headErr = err; err != nil {
+	if err != nil {
+		v.result.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(chain), "/head"), Detail: err.Error()}
 		return v, nil
 	}
 	end, _, _ := first.of(chain, key)
@@ -207,11 +206,12 @@ func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*
 		}
 	}
 	v.result.From, v.result.Files = v.at.Seq+1, len(v.files)
-	for _, a := range append(given[:len(given):len(given)], v.end) {
-		switch {
-		case a.Chain == chain && a.Seq < v.at.Seq:
-			v.unchecked = append(v.unchecked, a.String())
-		case a.Chain == chain:
+	v.anchors[v.end.Seq] = []MAC{v.end.MAC}
+	for _, a := range given {
+		if a.Chain == chain && a.Seq < v.at.Seq {
+			return nil, fmt.Errorf("audit: the head %s: %w", a, ErrPruned)
+		}
+		if a.Chain == chain {
 			v.anchors[a.Seq] = append(v.anchors[a.Seq], a.MAC)
 		}
 	}
@@ -220,8 +220,7 @@ func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*
 
 func (v *verifier) run(ctx context.Context) (err error) {
 	r := v.result
-	if v.headErr != nil {
-		r.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(r.Chain), "/head"), Detail: v.headErr.Error()}
+	if r.Fault != nil {
 		return nil
 	}
 	r.Fault, err = v.readAll(ctx)
