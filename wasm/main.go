@@ -44,15 +44,11 @@ func bufferSize() int32 { return 2 * half }
 
 // The exports' bodies are functions for these three: a deferred call in each export would be a tenth of our own code.
 
-// number returns the result of an export. Errors are their numbers, and a panic is the error "internal".
+// number returns the result of an export. Errors are their numbers.
 //
 //go:noinline
 func number(export func() (int32, error)) (result int32) {
-	defer func() {
-		if recover() != nil {
-			result = failed(nil)
-		}
-	}()
+	defer guard(&result)
 	n, err := export()
 	if err != nil {
 		return failed(err)
@@ -63,14 +59,23 @@ func number(export func() (int32, error)) (result int32) {
 // output leaves the bytes that an export appended to out for the shell to read, and returns their length.
 //
 //go:noinline
-func output(export func() ([]byte, error)) int32 {
-	return number(func() (int32, error) {
-		b, err := export()
-		if err == nil && len(b) > 0 && &b[0] != &buffer[half] {
-			return failed(nil), nil // it outgrew the buffer and was moved
-		}
-		return int32(len(b)), err
-	})
+func output(export func() ([]byte, error)) (result int32) {
+	defer guard(&result)
+	b, err := export()
+	if err != nil {
+		return failed(err)
+	}
+	if len(b) > 0 && &b[0] != &buffer[half] {
+		return -1 // it outgrew the buffer and was moved
+	}
+	return int32(len(b))
+}
+
+// guard turns a panic into the error "internal".
+func guard(result *int32) {
+	if recover() != nil {
+		*result = -1
+	}
 }
 
 // ofDocument is output for an export that needs the document of a session.

@@ -84,10 +84,10 @@ func (h *Header) parse(b []byte) (err error) {
 	h.Source, h.Class, h.Type = Source(b[7]), b[8], ValueType(b[9])
 	copy(h.KeyID[:], b[10:42])
 	copy(h.Salt[:], b[42:58])
-	h.EncryptedAt = int64(uintOf(b[58:66]))
-	h.Revision = uintOf(b[66:74])
-	h.Iterations = uint32(uintOf(b[74:78]))
-	end := HeaderSize + int(uintOf(b[78:HeaderSize]))
+	h.EncryptedAt = int64(uint64Of(b[58:66]))
+	h.Revision = uint64Of(b[66:74])
+	h.Iterations = uint32Of(b[74:78])
+	end := HeaderSize + int(b[78])<<8 + int(b[79])
 	if len(b) < end {
 		return ErrMalformed
 	}

@@ -1,7 +1,7 @@
 package format
 
 // Integers are big-endian. Package encoding/binary would bring reflection into the browser's core; functions that are inlined in
-// dozens of places would make it larger, too, so these are not.
+// dozens of places would make it larger, too, so those that append are not.
 
 //go:noinline
 func appendUint(dst []byte, v uint64, size int) []byte {
@@ -19,10 +19,8 @@ func appendString16(dst []byte, s string) []byte {
 	return append(append(dst, byte(len(s)>>8), byte(len(s))), s...)
 }
 
-//go:noinline
-func uintOf(b []byte) (v uint64) {
-	for _, x := range b {
-		v = v<<8 | uint64(x)
-	}
-	return v
+func uint32Of(b []byte) uint32 {
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
+
+func uint64Of(b []byte) uint64 { return uint64(uint32Of(b))<<32 | uint64(uint32Of(b[4:])) }

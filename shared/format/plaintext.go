@@ -140,7 +140,7 @@ type cutter struct {
 
 func (c *cutter) bytes(limit int) []byte {
 	if len(c.rest) >= 2 {
-		if n := int(uintOf(c.rest[:2])); n <= limit && n <= len(c.rest)-2 {
+		if n := int(c.rest[0])<<8 + int(c.rest[1]); n <= limit && n <= len(c.rest)-2 {
 			field := c.rest[2 : 2+n]
 			c.rest = c.rest[2+n:]
 			return field
@@ -160,7 +160,7 @@ func (c *cutter) time() int64 {
 	if c.failed = c.failed || len(c.rest) < 8; c.failed {
 		return 0
 	}
-	t := int64(uintOf(c.rest[:8]))
+	t := int64(uint64Of(c.rest))
 	c.rest = c.rest[8:]
 	c.failed = t < -MaxTime || t > MaxTime
 	return t
