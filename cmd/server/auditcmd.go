@@ -93,11 +93,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, 
 	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
-	var told func(done, total int64)
-	if draw := progress(cmd.ErrOrStderr(), "verify"); draw != nil {
-		told = func(done, total int64) { draw(int(done), int(total)) }
-	}
-	return audit.Verify(cmd.Context(), auditPath(&c), key, given, told)
+	return audit.Verify(cmd.Context(), auditPath(&c), key, given)
 }
 
 // readLogKey returns the key of a log that is there.

@@ -90,7 +90,7 @@ func (c content) firstChange(was content) (file string, line int) {
 
 func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verification {
 	t.Helper()
-	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors, nil)
+	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors)
 	require.NoError(t, err)
 	return v
 }

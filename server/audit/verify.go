@@ -62,9 +62,9 @@ var ErrPruned = &codes.Error{Of: "invalid_argument", Text: "retention deleted th
 
 // Verify reads all chains of a log, with heads of it that were kept elsewhere, and finds the first fault of each.
 // Processes may write in the meantime. It returns ErrPruned, or an error if the log cannot be read.
-func Verify(ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64)) (v *Verification, err error) {
+func Verify(ctx context.Context, dir string, key *Key, given Heads) (v *Verification, err error) {
 	for range 3 {
-		if v, err = verify(ctx, dir, key, given, progress, func([]byte) {}); !errors.Is(err, fs.ErrNotExist) {
+		if v, err = verify(ctx, dir, key, given, func([]byte) {}); !errors.Is(err, fs.ErrNotExist) {
 			break // or retention deleted a file in the meantime
 		}
 	}
@@ -74,7 +74,7 @@ func Verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 // Each verifies a log and calls do with the lines that a filter wants, in the order of each chain. It returns
 // ErrAltered if Verify finds a fault. After an error, the lines that do was called with must not be used.
 func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Line)) error {
-	v, err := verify(ctx, dir, key, nil, nil, func(text []byte) {
+	v, err := verify(ctx, dir, key, nil, func(text []byte) {
 		if l, ok := ParseLine(text); ok && filter.Wants(&l) {
 			do(&l)
 		}
@@ -101,9 +101,8 @@ func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Lin
 	return err
 }
 
-func verify(
-	ctx context.Context, dir string, key *Key, given Heads, progress func(done, total int64), each func(text []byte),
-) (*Verification, error) {
+// verify calls each with the lines that are in order, chain by chain.
+func verify(ctx context.Context, dir string, key *Key, given Heads, each func(text []byte)) (*Verification, error) {
 	result := &Verification{Chains: []*VerifiedChain{}}
 	present, err := listChains(dir) // before the list, which names a chain before it has lines
 	if err != nil {
@@ -114,26 +113,9 @@ func verify(
 		result.Fault = &Fault{Kind: NoHead, File: "chains", Detail: err.Error()}
 		return result, nil
 	}
-	var all []*verifier
-	done, total := int64(0), int64(0)
 	for chain := uint32(1); chain <= list.Chains; chain++ {
-		v, err := newVerifier(dir, key, chain, list.Log, given)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range v.files {
-			total += f.size
-		}
-		all = append(all, v)
-	}
-	for _, v := range all {
-		v.each = func(text []byte) {
-			if done += int64(len(text)); progress != nil {
-				progress(done, total)
-			}
-			each(text)
-		}
-		if err := v.run(ctx); err != nil {
+		v := &verifier{reader: reader{linker: key.newLinker()}, result: &VerifiedChain{Chain: chain}, each: each}
+		if err := v.run(ctx, dir, key, list.Log, given); err != nil {
 			return nil, err
 		}
 		result.Chains = append(result.Chains, v.result)
@@ -173,72 +155,61 @@ func (v *Verification) add(f *Fault) {
 type verifier struct {
 	reader
 	end     Anchor // by the chain's head
-	files   []logFile
-	extra   string // a file that retention deleted, and that is there; empty if there is none
 	result  *VerifiedChain
 	anchors map[uint64][]MAC // of the lines that must be there
 	told    *Fault           // the first line that records an alteration
 	each    func(text []byte)
 }
 
-// newVerifier looks at the files of a chain. Retention deletes a file after the head says so, and a line is in a file
-// before the head names it, so the head is read before and after.
-func newVerifier(dir string, key *Key, chain uint32, log string, given Heads) (*verifier, error) {
-	v := &verifier{reader: reader{linker: key.newLinker()}, anchors: map[uint64][]MAC{}, result: &VerifiedChain{Chain: chain}}
-	first, _ := readHead(dir, chain, key, log)
-	files, err := listFiles(dir, chain, 0)
+// run reads the files of a chain. Retention deletes a file after the head says so, and a line is in a file before the head names it,
+// so the head is read before and after the files are listed.
+func (v *verifier) run(ctx context.Context, dir string, key *Key, log string, given Heads) error {
+	r := v.result
+	first, errFirst := readHead(dir, r.Chain, key, log)
+	files, err := listFiles(dir, r.Chain, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	later, err := readHead(dir, chain, key, log)
-	if err != nil {
-		v.result.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(chain), "/head"), Detail: err.Error()}
-		return v, nil
+	later, errLater := readHead(dir, r.Chain, key, log)
+	if err := errors.Join(errFirst, errLater); err != nil {
+		r.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(r.Chain), "/head"), Detail: err.Error()}
+		return nil
 	}
-	end, _, _ := first.of(chain, key)
-	_, from, pruned := later.of(chain, key)
+	end, _, _ := first.of(r.Chain, key)
+	_, from, pruned := later.of(r.Chain, key)
 	v.end, v.at = end.Last, from
-	for _, f := range files {
-		if f.number > pruned {
-			v.files = append(v.files, f)
-		} else if _, err := os.Lstat(f.path); err == nil && f.number != pruned {
-			v.extra = f.name()
-		}
-	}
-	v.result.From, v.result.Files = v.at.Seq+1, len(v.files)
-	v.anchors[v.end.Seq] = []MAC{v.end.MAC}
+	v.anchors = map[uint64][]MAC{v.end.Seq: {v.end.MAC}}
 	for _, a := range given {
-		if a.Chain == chain && a.Seq < v.at.Seq {
-			return nil, fmt.Errorf("audit: the head %s: %w", a, ErrPruned)
+		if a.Chain == r.Chain && a.Seq < from.Seq {
+			return fmt.Errorf("audit: the head %s: %w", a, ErrPruned)
 		}
-		if a.Chain == chain {
+		if a.Chain == r.Chain {
 			v.anchors[a.Seq] = append(v.anchors[a.Seq], a.MAC)
 		}
 	}
-	return v, nil
-}
-
-func (v *verifier) run(ctx context.Context) (err error) {
-	r := v.result
-	if r.Fault != nil {
-		return nil
+	extra := "" // a file that retention deleted, and that is there
+	for ; len(files) > 0 && files[0].number <= pruned; files = files[1:] {
+		if _, err := os.Lstat(files[0].path); err == nil && files[0].number != pruned { // which a kill may leave
+			extra = files[0].name()
+		}
 	}
-	r.Fault, err = v.readAll(ctx)
+	r.From, r.Files = from.Seq+1, len(files)
+	r.Fault, err = v.readAll(ctx, files)
 	if r.Fault == nil {
 		r.Fault = v.told
 	}
-	if r.Fault == nil && v.extra != "" {
-		r.Fault = &Fault{Kind: Inserted, File: v.extra, Seq: r.From, Detail: "retention deleted the file before"}
+	if r.Fault == nil && extra != "" {
+		r.Fault = &Fault{Kind: Inserted, File: extra, Seq: r.From, Detail: "retention deleted the file before"}
 	}
 	r.Lines = v.at.Seq + 1 - r.From
 	return err
 }
 
-func (v *verifier) readAll(ctx context.Context) (fault *Fault, err error) {
+func (v *verifier) readAll(ctx context.Context, files []logFile) (fault *Fault, err error) {
 	at := Fault{File: fmt.Sprint(v.result.Chain, "/")} // the last line that was read
 	var cut *Fault                                     // the end of the file before, if it is cut short
 	fault = v.meet(at)
-	for _, f := range v.files {
+	for _, f := range files {
 		at.File, at.Line = f.name(), 0
 		e, err := v.read(ctx, f, 0, func(text []byte) {
 			if at.Line, cut = at.Line+1, nil; fault == nil {
