@@ -54,11 +54,8 @@ func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, err err
 	}
 	var unread []error
 	for d, err := range r.documents(ctx) {
-		if err != nil {
+		if err != nil && len(unread) < maxUnread {
 			unread = append(unread, err)
-		}
-		if len(unread) == maxUnread {
-			break
 		}
 		if len(unread) > 0 {
 			continue

@@ -44,14 +44,9 @@ func Open(path string) *File {
 
 // record is a token in the file.
 type record struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name,omitempty"`
-	Tenant     string    `json:"tenant"`
-	Scopes     []string  `json:"scopes"`
-	SHA256     string    `json:"sha256"`
-	CreatedAt  time.Time `json:"createdAt"`
-	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
-	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
+	Token
+	Scopes []string `json:"scopes"`
+	SHA256 string   `json:"sha256"`
 }
 
 // document is the file's content.
@@ -110,7 +105,7 @@ func parse(content []byte) ([]entry, error) {
 		if err != nil || r.ID == "" || !identity.ValidGrant(r.Tenant, scopes) || len(r.SHA256) != hex.EncodedLen(sha256.Size) {
 			return nil, ErrDamaged
 		}
-		entries[i].Token = Token{r.ID, r.Name, r.Tenant, scopes, r.CreatedAt, r.ExpiresAt, r.LastUsedAt}
+		entries[i].Token, entries[i].Scopes = r.Token, scopes
 		if _, err := hex.Decode(entries[i].hash[:], []byte(r.SHA256)); err != nil {
 			return nil, ErrDamaged
 		}
@@ -121,7 +116,7 @@ func parse(content []byte) ([]entry, error) {
 func encode(entries []entry) []byte {
 	d := document{Tokens: make([]record, len(entries))}
 	for i, e := range entries {
-		d.Tokens[i] = record{e.ID, e.Name, e.Tenant, e.Scopes.Names(), hex.EncodeToString(e.hash[:]), e.CreatedAt, e.ExpiresAt, e.LastUsedAt}
+		d.Tokens[i] = record{e.Token, e.Scopes.Names(), hex.EncodeToString(e.hash[:])}
 	}
 	content, _ := json.MarshalIndent(d, "", "  ") // cannot fail: texts and times
 	return append(content, '\n')

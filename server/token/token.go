@@ -58,13 +58,13 @@ type Grant struct {
 
 // Token is what is known of a token. The token itself is not.
 type Token struct {
-	ID         string // names it in list, revoke and the audit; opens nothing
-	Name       string
-	Tenant     string
-	Scopes     identity.Scopes
-	CreatedAt  time.Time
-	ExpiresAt  time.Time // zero: never
-	LastUsedAt time.Time // the hour that it was last used in; zero: not yet
+	ID         string          `json:"id"` // names it in list, revoke and the audit; opens nothing
+	Name       string          `json:"name,omitempty"`
+	Tenant     string          `json:"tenant"`
+	Scopes     identity.Scopes `json:"-"` // the file has their names
+	CreatedAt  time.Time       `json:"createdAt"`
+	ExpiresAt  time.Time       `json:"expiresAt,omitzero"`  // zero: never
+	LastUsedAt time.Time       `json:"lastUsedAt,omitzero"` // the hour that it was last used in; zero: not yet
 }
 
 // entry is a token of the file.
