@@ -73,27 +73,21 @@ func auditVerifyCommand() *cobra.Command {
 }
 
 func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, err error) {
-	c, err := loadData(cmd)
+	o, err := openOperatorKeys(cmd)
 	if err != nil {
 		return nil, err
 	}
-	if err := requireKEK(&c); err != nil {
-		return nil, err
-	}
-	k, err := openKeys(cmd.Context(), &c, nil, commandLog(cmd))
+	defer func() { err = errors.Join(err, o.close()) }()
+	system, err := o.keys.ring.FindSystem(cmd.Context())
 	if err != nil {
-		return nil, err
+		return nil, o.keys.explain(err, o.config)
 	}
-	defer func() { err = errors.Join(err, k.close()) }()
-	system, err := k.ring.FindSystem(cmd.Context())
-	if err != nil {
-		return nil, k.explain(err, &c)
-	}
-	key, err := readLogKey(cmd.Context(), auditPath(&c), system)
+	path := auditPath(o.config)
+	key, err := readLogKey(cmd.Context(), path, system)
 	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
-	return audit.Verify(cmd.Context(), auditPath(&c), key, given)
+	return audit.Verify(cmd.Context(), path, key, given)
 }
 
 // readLogKey returns the key of a log that is there.

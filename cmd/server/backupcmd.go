@@ -168,11 +168,7 @@ func operateOn(
 	if err != nil {
 		return err
 	}
-	if o.keys.own = own; own == nil {
-		if o.keys.own, err = o.keys.system(ctx, o.config); err != nil {
-			return err
-		}
-	}
+	o.keys.own = own
 	if err := o.openLog(ctx); err != nil {
 		return err
 	}

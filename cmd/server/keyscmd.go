@@ -52,9 +52,6 @@ func openOperator(cmd *cobra.Command) (*operator, error) {
 		return nil, err
 	}
 	if err = o.keys.requireKeysets(cmd.Context(), o.config); err == nil {
-		o.keys.own, err = o.keys.system(cmd.Context(), o.config)
-	}
-	if err == nil {
 		err = o.openLog(cmd.Context())
 	}
 	if err != nil {
@@ -84,8 +81,13 @@ func openOperatorKeys(cmd *cobra.Command) (o *operator, err error) {
 	return o, err
 }
 
-// openLog opens the audit log, when the environment's own keys are open.
+// openLog opens the audit log, and the environment's own keys if they are not open.
 func (o *operator) openLog(ctx context.Context) (err error) {
+	if o.keys.own == nil {
+		if o.keys.own, err = o.keys.system(ctx, o.config); err != nil {
+			return err
+		}
+	}
 	o.audit, _, err = openAudit(ctx, o.config, o.keys.own, auditOptions(o.config, o.log))
 	return err
 }

@@ -128,29 +128,15 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 
 // changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
 func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error) (err error) {
-	c, file, err := openTokens(cmd)
+	o, err := openOperatorKeys(cmd)
 	if err != nil {
 		return err
 	}
-	if err := requireKEK(&c); err != nil {
+	defer func() { err = errors.Join(err, o.close()) }()
+	if err := o.openLog(cmd.Context()); err != nil {
 		return err
 	}
-	log := commandLog(cmd)
-	keys, err := openKeys(cmd.Context(), &c, nil, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, keys.close()) }()
-	system, err := keys.system(cmd.Context(), &c)
-	if err != nil {
-		return err
-	}
-	recorder, _, err := openAudit(cmd.Context(), &c, system, auditOptions(&c, log))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, recorder.Close()) }()
-	return change(file, token.Log{Recorder: recorder, Operation: operation(cmd)})
+	return change(tokenFile(o.config.Data), token.Log{Recorder: o.audit, Operation: operation(cmd)})
 }
 
 // operation is what events of a command name it.
