@@ -65,10 +65,11 @@ func (h *health) note(err error) {
 	}
 }
 
-func (h *health) failing() error {
+// failing returns the error of the last call and since when calls fail; nil if the last one was answered.
+func (h *health) failing() (since time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.err
+	return h.since, h.err
 }
 
 // admit waits until the KEKs may be asked for a caller. While they are out of reach it returns their error at
@@ -77,7 +78,7 @@ func (h *health) admit(ctx context.Context) error {
 	if h.pace.Allow() {
 		return nil
 	}
-	err := h.failing()
+	_, err := h.failing()
 	if err == nil {
 		err = kms.ErrThrottled // by this server
 	} else if !errors.Is(err, kms.ErrThrottled) {
@@ -91,13 +92,9 @@ func (h *health) admit(ctx context.Context) error {
 
 // spare reports whether the KEKs may be asked for a renewal. While they are out of reach, only probes ask them.
 func (h *health) spare() bool {
-	err := h.failing()
+	_, err := h.failing()
 	return (err == nil || errors.Is(err, kms.ErrThrottled)) && h.pace.Allow()
 }
 
 // Health returns the error of the KEKs' last call and since when they fail; nil if the last one was answered.
-func (r *Keyring) Health() (since time.Time, err error) {
-	r.health.mu.Lock()
-	defer r.health.mu.Unlock()
-	return r.health.since, r.health.err
-}
+func (r *Keyring) Health() (since time.Time, err error) { return r.health.failing() }

@@ -187,12 +187,12 @@ func (r *Keyring) held() (all []*Tenant) {
 	return all
 }
 
-// work begins work in the background, which Close waits for. After Close its context has ended.
+// work begins work in the background, which Close ends and waits for. Close does not concern work that begins afterwards.
 func (r *Keyring) work() (ctx context.Context, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return r.ctx, func() {}
+		return context.WithTimeout(context.Background(), r.patience)
 	}
 	r.active.Add(1)
 	ctx, cancel := context.WithTimeout(r.ctx, r.patience)

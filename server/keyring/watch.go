@@ -170,7 +170,7 @@ func (t *Tenant) reloadSoon(ctx context.Context) error {
 // probe asks the KEKs for one tenant's keys while they fail: nothing else would notice that they work again. Servers that share the
 // KEKs do not ask in step.
 func (r *Keyring) probe(ctx context.Context) {
-	if r.health.failing() == nil {
+	if _, err := r.health.failing(); err == nil {
 		return
 	}
 	tenants := slices.DeleteFunc(r.held(), func(t *Tenant) bool { return t.state.Load() == nil })
