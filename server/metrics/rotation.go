@@ -9,7 +9,7 @@ import (
 // Rotation is how far rotations of keys are, and how old keys, of all tenants together.
 type Rotation struct {
 	States     map[string]int // tenants by the state of their last rotation, at the end of the last sweep; nil if there was none
-	Room       int            // rotations of all its keys for which the fullest tenant of that sweep has room; -1 if not known
+	Room       int            // rotations of all its keys for which the fullest tenant has room; -1 if not known
 	Left       int            // entries that the sweep under way has not visited yet
 	Working    bool           // this server works on a sweep
 	Incomplete bool           // the last sweep was incomplete

@@ -41,9 +41,10 @@ func rest(s *envelope.Keyset) time.Duration {
 
 // repair puts right what other configurations and failovers leave wrong, in one pass over all keysets. The index of due times has the
 // age of the process that wrote a keyset last, and a process without an age writes no due time. A failover can lose a tenant's record:
-// then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them.
+// then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them. The
+// same pass finds the fullest tenant.
 func (r *Rotator) repair(ctx context.Context) error {
-	due := keyring.DueAfter(r.Age, r.Now)
+	due, room := keyring.DueAfter(r.Age, r.Now), -1
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
 		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
 			return err
@@ -51,6 +52,9 @@ func (r *Rotator) repair(ctx context.Context) error {
 		d, err := envelope.ParseDocument(document.Content)
 		if err != nil || d.Owner == "" || d.Owner != document.Name {
 			continue
+		}
+		if n := d.Room(); room < 0 || n < room {
+			room = n
 		}
 		if at := due(d); at > 0 && at <= r.now() {
 			if err := r.postpone(ctx, keystore.Keysets, d.Owner, at); err != nil {
@@ -63,6 +67,7 @@ func (r *Rotator) repair(ctx context.Context) error {
 			}
 		}
 	}
+	r.see(func(seen *Seen) { seen.Room = room })
 	return nil
 }
 
@@ -100,9 +105,6 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 		seen.Looked, seen.Overdue = true, overdue
 		if first != nil {
 			seen.Oldest = time.UnixMilli(oldestPrimary(first))
-			if seen.Room < 0 { // before the first sweep
-				seen.Room = first.Room()
-			}
 		}
 	})
 	failed = errors.Join(failed, err)

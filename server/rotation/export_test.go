@@ -18,9 +18,6 @@ func (r *Rotator) SetLease(lease time.Duration) { r.lease = lease }
 // SetWait sets the time before a call of the store is tried again.
 func (r *Rotator) SetWait(wait time.Duration) { r.wait = wait }
 
-// Kill has the process leave its leases as a killed one does.
-func (r *Rotator) Kill() { r.killed = true }
-
 // Announce announces the process, as Serve does all the time.
 var Announce = (*Rotator).announceServer
 

@@ -22,11 +22,10 @@ const (
 	maxNotes   = 1 << 14  // tenants whose counts are in memory
 )
 
-// note is what a visit found out about a tenant.
+// note is what a visit found out about a tenant. Failures have to be durable before the next checkpoint.
 type note struct {
 	failures map[Failed]int // with Entries 0
 	counts   Counts
-	urgent   bool // it has to be durable before the next checkpoint
 }
 
 // reseal brings a tenant's entries under the primaries of their classes.
@@ -137,7 +136,6 @@ func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
 	}
 	n.counts.add(did, err)
 	if err != nil {
-		n.urgent = true
 		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
 	}
 }
@@ -149,13 +147,10 @@ func (v *visit) save(ctx context.Context, cursor string, done bool, fault error)
 		return err
 	}
 	v.mu.Lock()
-	counts, room := v.counts, v.room
+	counts := v.counts
 	v.mu.Unlock()
 	s, err := v.r.editPart(ctx, v.number, v.part.Name, func(s *Sweep, p *Part) {
 		p.Cursor, p.Counts, p.Done = []byte(cursor), counts, done
-		if room >= 0 && (s.Room < 0 || room < s.Room) {
-			s.Room = room
-		}
 		if fault != nil {
 			s.fault(codes.Of(fault).Meaning) // the error itself is logged
 		}
@@ -172,7 +167,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	all = all || len(v.notes) > maxNotes
 	urgent := map[string]*note{}
 	for owner, n := range v.notes {
-		if all || n.urgent {
+		if all || len(n.failures) > 0 {
 			urgent[owner] = n
 			delete(v.notes, owner)
 		}

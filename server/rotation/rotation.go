@@ -73,9 +73,8 @@ type Rotator struct {
 	host string        // names it for people
 	look time.Duration // between two looks of Serve for something to do
 
-	lease  time.Duration // leaseTime
-	wait   time.Duration // firstWait
-	killed bool          // of a test: leases are not released
+	lease time.Duration // leaseTime
+	wait  time.Duration // firstWait
 
 	mu       sync.Mutex
 	seen     Seen
@@ -104,20 +103,18 @@ func (r *Rotator) now() int64 { return r.Now().UnixMilli() }
 type heard struct {
 	content string
 	at      time.Time // when this process first saw it
-	changed bool      // this process saw another content before
 }
 
-// hear notes what another process wrote last. It returns for how long that has been the same, by this process's clock, and whether
-// this process saw it change. Another process's clock does not matter.
-func (r *Rotator) hear(about, content string) (same time.Duration, changed bool) {
+// hear notes what another process wrote last, and returns for how long that has been the same. Another process's clock does not matter.
+func (r *Rotator) hear(about, content string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last, ok := r.heard[about]
 	if !ok || last.content != content {
-		last = heard{content, r.Now(), ok}
+		last = heard{content, r.Now()}
 		r.heard[about] = last
 	}
-	return r.Now().Sub(last.at), last.changed
+	return r.Now().Sub(last.at)
 }
 
 // sleep returns when d is over, or with ctx's error.

@@ -11,7 +11,7 @@ import (
 // tenant and no key.
 type Seen struct {
 	Rotations map[State]int // tenants by the state of their rotation at the end of the last sweep; nil before Serve looked
-	Room      int           // rotations of all its keys for which the fullest tenant of that sweep has room; -1 if not known
+	Room      int           // rotations of all its keys for which the fullest tenant has room, as of the last repair; -1 if not known
 	Left      int           // entries that the sweep under way has not visited yet, by the number of the last complete one
 	Fault     bool          // the last sweep was incomplete
 	Working   bool          // this process works on a sweep
@@ -46,9 +46,6 @@ func (r *Rotator) seeSweep(s *Sweep) {
 		}
 		if !s.Running() {
 			seen.Rotations, seen.Fault = s.States, s.Fault != ""
-			if s.Room >= 0 {
-				seen.Room = s.Room
-			}
 		}
 	})
 }

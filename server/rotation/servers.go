@@ -94,8 +94,7 @@ func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
 			all = append(all, document.Content...)
 		}
 	}
-	same, _ := r.hear("all servers", string(all))
-	return same, nil
+	return r.hear("all servers", string(all)), nil
 }
 
 // Apart returns an error if this server may destroy no key, as of its last look: it did not find the announcements of all others
@@ -141,16 +140,13 @@ func (r *Rotator) apartFrom(ctx context.Context) (reasons []string, err error) {
 		if json.Unmarshal(document.Content, &s) != nil || s.ID == r.id {
 			continue
 		}
-		same, changed := r.hear("server "+s.ID, string(document.Content))
-		switch near := s.near(r.now()); {
+		switch same := r.hear("server "+s.ID, string(document.Content)); {
 		case same >= silence:
 			_, _ = keystore.Replace(ctx, r.Keystore, keystore.Servers, document.Name, document.Content, nil, 0) // tried again by the next look
-		case near:
+		case s.near(r.now()):
 			live, keys = append(live, s), append(keys, marker(s.ID))
-		case changed: // it lives
-			reasons = append(reasons, "the clock of "+s.name()+" is far from this server's")
-		case same < 2*announceInterval:
-			reasons = append(reasons, "whether "+s.name()+" lives is not known yet")
+		default:
+			reasons = append(reasons, "the clock of "+s.name()+" is far from this server's, or it was killed, which shows within a minute")
 		}
 	}
 	if len(live) == 0 {

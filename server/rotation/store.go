@@ -149,13 +149,12 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	none := func() *Sweep { return &Sweep{Room: -1, States: map[State]int{}} }
+	sweep := &Sweep{States: map[State]int{}}
 	if content == nil {
-		return none(), nil, nil
+		return sweep, nil, nil
 	}
-	sweep := none()
 	if err = r.open(ctx, keystore.Sweeps, sweepName, content, sweep); errors.Is(err, errAltered) {
-		sweep = none()
+		sweep = &Sweep{States: map[State]int{}}
 	}
 	return sweep, content, err
 }

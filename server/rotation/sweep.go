@@ -18,7 +18,6 @@ type Sweep struct {
 	Full     bool          `json:"full,omitempty"`  // at full rate
 	Parts    []Part        `json:"parts,omitempty"`
 	States   map[State]int `json:"states,omitempty"` // tenants by the state of their rotation, when it ended
-	Room     int           `json:"room"`             // rotations of all its keys for which the fullest visited tenant has room; -1 if not known
 
 	Wanted     uint64 `json:"wanted"` // a sweep with this number, or a later one, has to begin
 	WantedFull bool   `json:"wantedFull,omitempty"`
@@ -85,7 +84,7 @@ func (s *Sweep) begin(t kv.Topology, now int64) {
 		number = uint64(now / 1000)
 	}
 	last := slices.DeleteFunc(slices.Clone(s.Last), func(f Finished) bool { return f.Topology != t.ID })
-	*s = Sweep{Number: number, Started: now, Topology: t.ID, Full: s.WantedFull, Wanted: s.Wanted, Swept: s.Swept, Last: last, States: s.States, Room: -1}
+	*s = Sweep{Number: number, Started: now, Topology: t.ID, Full: s.WantedFull, Wanted: s.Wanted, Swept: s.Swept, Last: last, States: s.States}
 	if !t.Stable {
 		s.fault("keys were moving between parts of the store when it began: " + t.Reason)
 	}

@@ -149,7 +149,6 @@ func TestKilledHolder(t *testing.T) {
 			s.begin(rotation.Order{})
 			number := s.sweep().Number
 			ctx, cancel := context.WithCancel(t.Context())
-			killed.Kill()
 			store.page = func() { store.page = nil; cancel() }
 			_, err := killed.Work(ctx)
 			require.Error(t, err)
@@ -241,7 +240,6 @@ func TestFoundIsDurableBeforeResealing(t *testing.T) {
 	stale()
 	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
-	s.Kill()
 	ctx, cancel := context.WithCancel(t.Context())
 	store.after = cancel
 	for ctx.Err() == nil {

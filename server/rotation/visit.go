@@ -47,7 +47,6 @@ type visit struct {
 	mu      sync.Mutex         // guards the rest
 	notes   map[string]*note   // that are not in the tenants' records yet
 	counts  Counts
-	room    int
 }
 
 // tenant is what a visit knows about an owner of entries. It is as old as the visit at most, which is young enough:
@@ -62,7 +61,7 @@ type tenant struct {
 
 func newVisit(r *Rotator, s *Sweep, p Part) *visit {
 	v := &visit{
-		r: r, number: s.Number, begun: s.Started, part: p, tenants: map[string]*tenant{}, notes: map[string]*note{}, counts: p.Counts, room: -1,
+		r: r, number: s.Number, begun: s.Started, part: p, tenants: map[string]*tenant{}, notes: map[string]*note{}, counts: p.Counts,
 	}
 	if r.Rate > 0 && !s.Full {
 		v.limit = rate.NewLimiter(rate.Limit(r.Rate*lookCost), fullPage)
@@ -304,7 +303,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	g.SetLimit(tenantsAtOnce)
 	for owner, t := range unknown {
 		if d := documents[owner]; d != nil {
-			v.introduce(t, d)
+			t.introduce(d)
 			continue
 		}
 		g.Go(func() error { // if only its keysets cannot be read, that concerns this tenant alone
@@ -312,7 +311,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 			err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Ring.Document(ctx, owner); return err })
 			switch {
 			case err == nil:
-				v.introduce(t, d)
+				t.introduce(d)
 			case errors.Is(err, keyring.ErrTenant):
 				t.gone = true
 			default: // keysets that are missing can come back from a server's memory, or from a backup
@@ -329,7 +328,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 }
 
 // introduce remembers the primaries of a tenant.
-func (v *visit) introduce(t *tenant, d *envelope.Document) {
+func (t *tenant) introduce(d *envelope.Document) {
 	if t.gone = d.Shredded(); t.gone {
 		return
 	}
@@ -338,11 +337,6 @@ func (v *visit) introduce(t *tenant, d *envelope.Document) {
 			id := s.Primary()
 			t.primaries[s.Class] = [8]byte(id[:])
 		}
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if room := d.Room(); v.room < 0 || room < v.room {
-		v.room = room
 	}
 }
 
@@ -354,28 +348,27 @@ func (t *tenant) isPrimary(key Key) bool {
 // is resealed: afterwards nothing would show that it was found.
 func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
-	if t.record == nil {
-		err := v.again(ctx, tries, func() (err error) {
-			if t.record, _, err = v.r.read(ctx, owner); errors.Is(err, errAltered) {
-				err = nil // the record that replaces it waits for later sweeps than this one
-			}
-			return err
-		})
-		if err != nil {
-			t.record = nil
-			return err
+	unnoted := func(record *Record) *Former {
+		if f := record.former(key); f != nil && f.notes(v.number, v.begun) && f.FoundIn < v.number {
+			return f
 		}
-	}
-	if f := t.record.former(key); f == nil || !f.notes(v.number, v.begun) || f.FoundIn >= v.number {
 		return nil
 	}
-	return v.again(ctx, tries, func() (err error) {
-		t.record, err = v.r.edit(ctx, owner, func(record *Record) error {
-			if f := record.former(key); f != nil {
-				f.FoundIn = max(f.FoundIn, v.number)
+	if t.record != nil && unnoted(t.record) == nil {
+		return nil
+	}
+	return v.again(ctx, tries, func() error {
+		record, err := v.r.edit(ctx, owner, func(record *Record) error {
+			f := unnoted(record)
+			if f == nil { // also in a record that replaces an altered one: it waits for later sweeps than this one
+				return errNothing
 			}
+			f.FoundIn = v.number
 			return nil
 		})
+		if err == nil || errors.Is(err, errNothing) {
+			t.record, err = record, nil
+		}
 		return err
 	})
 }

@@ -118,8 +118,7 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 			s.begin(topology, r.now())
 		}
 		free := func(p *Part) bool {
-			same, _ := r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat))
-			return same >= r.lease
+			return r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat)) >= r.lease
 		}
 		if claimed = s.claim(r.id, free); claimed == nil {
 			return errMoved
@@ -137,7 +136,7 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 	return err == nil, err
 }
 
-// workOn works on a part, while its lease is renewed.
+// workOn works on a part, while its lease is renewed. If this process ends, the lease runs out.
 func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
 	r.see(func(seen *Seen) { seen.Working = true })
 	defer r.see(func(seen *Seen) { seen.Working = false })
@@ -150,11 +149,6 @@ func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweep
 	}
 	lost(nil)
 	renewal.Wait()
-	if err != nil && !r.killed {
-		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
-		defer cancel()
-		_, _ = r.editPart(leave, s.Number, p.Name, func(_ *Sweep, p *Part) { p.Holder = "" }) // else its lease runs out
-	}
 	return err
 }
 
