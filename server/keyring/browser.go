@@ -7,15 +7,12 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// browserUses is what a browser seals and opens.
-var browserUses = []format.Use{format.UseStorage, format.UseService}
-
 // NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without
 // uses it is storage and service. The iterations are those of PBKDF2, at least classify.WriteFloor; a password in
 // the form of a master key (32 bytes in base64) needs none.
 func NewDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
-		uses = browserUses
+		uses = []format.Use{format.UseStorage, format.UseService}
 	}
 	if owner == systemID {
 		return nil, envelope.ErrInvalid

@@ -31,7 +31,7 @@ func TestNewDocument(t *testing.T) {
 
 		vault, err := keyring.OpenDocument(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
 		require.NoError(t, err)
-		require.Equal(t, []any{"vault-1", "test"}, []any{vault.Owner(), vault.Environment()})
+		require.Equal(t, []any{"vault-1", "test"}, []any{vault.Owner(), d.Environment})
 		again, err := keyring.OpenDocument(document, password)
 		require.NoError(t, err)
 		for _, use := range []format.Use{format.UseStorage, format.UseService} {

@@ -3,7 +3,6 @@ package keyring
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore"
@@ -37,24 +36,26 @@ func KeysetDue(tenant string, s *envelope.Keyset, age time.Duration, now time.Ti
 	return newest + age.Milliseconds()
 }
 
-// DueAfter returns a function for WithDue: the earliest time at which one of the document's keysets is due by age,
-// browsers' storage excepted. A keyset whose primary never seals again, as a restore can leave it, is due at once. An age of 0 means
-// that no age is due.
+// NextPrimary returns when a tenant's keyset is to get a new primary, in milliseconds since 1970; 0 means never, as for browsers'
+// storage. A keyset whose primary never seals again, as a restore can leave it, is due at once. An age of 0 means that no age is due.
+func NextPrimary(tenant string, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
+	switch primary := s.Key(s.Primary()); {
+	case s.Use < format.UseCache || s.Use > format.UseFile:
+		return 0
+	case primary == nil || primary.State != envelope.Enabled:
+		return now.UnixMilli()
+	case age == 0:
+		return 0
+	}
+	return KeysetDue(tenant, s, age, now)
+}
+
+// DueAfter returns a function for WithDue: the earliest time at which one of the document's keysets is to get a new primary.
 func DueAfter(age time.Duration, now func() time.Time) func(*envelope.Document) int64 {
 	return func(d *envelope.Document) (earliest int64) {
 		for i := range d.Keysets {
-			s := &d.Keysets[i]
-			if s.Use < format.UseCache || s.Use > format.UseFile || d.Shredded() {
-				continue
-			}
-			due := int64(1)
-			if slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID == s.Primary() && k.State == envelope.Enabled }) {
-				if age == 0 {
-					continue
-				}
-				due = KeysetDue(d.Owner, s, age, now())
-			}
-			if earliest == 0 || due < earliest {
+			due := NextPrimary(d.Owner, &d.Keysets[i], age, now())
+			if due > 0 && (earliest == 0 || due < earliest) {
 				earliest = due
 			}
 		}

@@ -14,22 +14,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// DueAt returns when a keyset gets a new primary because of its age, in milliseconds since 1970; 0 means never.
+// DueAt returns when a keyset gets a new primary, apart from its uses, in milliseconds since 1970; 0 means never.
 func (r *Rotator) DueAt(tenant string, s *envelope.Keyset) int64 {
-	if r.Age == 0 || !rotates(s.Use) {
-		return 0
-	}
-	return keyring.KeysetDue(tenant, s, r.Age, r.Now())
+	return keyring.NextPrimary(tenant, s, r.Age, r.Now())
 }
 
-// due reports whether a keyset is to get a new primary because of its age or its uses, or because the primary that
-// it has never seals again, as a restore can leave it.
+// due reports whether a keyset is to get a new primary now.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
-	if primary := s.Key(s.Primary()); primary != nil && primary.State != envelope.Enabled {
-		return true
-	}
-	old := r.Age > 0 && r.now() >= r.DueAt(record.Tenant, s)
-	return old || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(record.Tenant, s, rest(s), r.Now())
+	at := r.DueAt(record.Tenant, s)
+	return at > 0 && at <= r.now() || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(record.Tenant, s, rest(s), r.Now())
 }
 
 // rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,

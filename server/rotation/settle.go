@@ -114,22 +114,18 @@ func (r *Rotator) settleDue(ctx context.Context) (more bool, err error) {
 }
 
 func (r *Rotator) settleOne(ctx context.Context, name string) error {
-	before, content, err := r.read(ctx, name)
-	if errors.Is(err, errAltered) {
-		_, again := r.settle(ctx, name, false) // replaces it
-		return errors.Join(err, again)
-	}
-	if err == nil && content == nil { // it was removed by hand
+	before, content, altered := r.read(ctx, name)
+	if altered == nil && content == nil { // it was removed by hand
 		return r.postpone(ctx, keystore.Rotations, name, 0)
 	}
-	if err != nil {
-		return err
+	if altered != nil && !errors.Is(altered, errAltered) {
+		return altered
 	}
-	record, err := r.settle(ctx, name, false)
+	record, err := r.settle(ctx, name, false)     // replaces an altered one
 	if err == nil && record.Next == before.Next { // only the index is late: a write that failed can leave it so
 		err = r.postpone(ctx, keystore.Rotations, name, record.Next)
 	}
-	return err
+	return errors.Join(altered, err)
 }
 
 // each does something for documents that are due. One that fails is looked at again after a minute, and delays no other.
