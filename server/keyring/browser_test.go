@@ -18,7 +18,7 @@ import (
 
 const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-// What is sealed under a document's keys opens wherever the document opens, with its secret only.
+// A document opens with its secret only, and its keys open packages of every vault that was opened from it.
 func TestNewDocument(t *testing.T) {
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
 		document, err := keyring.NewDocument("test", "vault-1", password, classify.WriteFloor)
