@@ -52,12 +52,12 @@ const received = (sealed: Sealed[]) => sealed.map(({ binary, json }) => ({ binar
 
 let server: Server;
 let made: { document: string; secret: string };
-let personal: { document: string; secret: string };
+let shared: { document: string; secret: string };
 beforeAll(async () => {
   server = await servePackage(await bundle('interop'));
-  const request = { environment: 'test', owner: OWNER };
+  const request = { environment: 'test', owner: OWNER, kek: `base64key://${MASTER_KEY}` };
   made = { document: (await interop<{ made: string }>('keys', { ...request, password: MASTER_KEY })).made, secret: MASTER_KEY };
-  personal = { document: (await interop<{ made: string }>('keys', { ...request, password: PASSWORD })).made, secret: PASSWORD.normalize('NFD') };
+  shared = { document: (await interop<{ shared: string }>('keys', { ...request, password: PASSWORD })).shared, secret: PASSWORD.normalize('NFD') };
 });
 afterAll(() => server.close());
 
@@ -81,12 +81,12 @@ describe.each([chromium, firefox, webkit])('Go and $name', (engine) => {
     expect(await call(page, 'interop', 'open', here, of, received(answer.sealed))).toEqual([]);
   }
 
-  test('packages of a service, under a document and a password', () => bothWays(handedOut, unlock(personal), personal));
+  test('packages of a service, under a tenant’s shared keys and a password', () => bothWays(handedOut, unlock(shared), shared));
 
   test('packages of every use, in their places, under a document and a master key', () => bothWays([...inStore, ...handedOut, ...elsewhere], unlock(made), made));
 
   test('records in IndexedDB, under both documents', async () => {
-    for (const [database, keys] of [['made', made], ['personal', personal]] as const) {
+    for (const [database, keys] of [['made', made], ['shared', shared]] as const) {
       const stored = await call<Uint8Array[]>(page, 'interop', 'store', database, unlock(keys), inStore);
       const open = inStore.map(({ use, place }, i) => ({ binary: stored[i], use, place }));
       const answer = await exchange(keys, { seal: inStore, open });

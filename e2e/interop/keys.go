@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"os"
+
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -10,11 +14,13 @@ type keysRequest struct {
 	Environment string
 	Owner       string
 	Password    string // or a master key
+	KEK         string // URL of the KEK under which the tenant's keys are kept
 }
 
-// keysAnswer is a document that was made for a browser.
+// keysAnswer is a document that was made for a browser and one that a tenant shared with it.
 type keysAnswer struct {
-	Made []byte `json:"made"`
+	Made   []byte `json:"made"`
+	Shared []byte `json:"shared"`
 }
 
 func keys() (any, error) {
@@ -27,5 +33,32 @@ func keys() (any, error) {
 		all = append(all, use)
 	}
 	made, err := keyring.NewDocument(in.Environment, in.Owner, in.Password, classify.WriteFloor, all...)
-	return keysAnswer{made}, err
+	if err != nil {
+		return nil, err
+	}
+	shared, err := share(in)
+	return keysAnswer{made, shared}, err
+}
+
+// share makes a tenant's keyset in a directory and shares it.
+func share(in keysRequest) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "coffer-interop-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	kek, err := kms.Open(ctx, in.KEK)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := keyring.Open(dir, kek, in.Environment)
+	if err != nil {
+		return nil, err
+	}
+	tenant, err := ring.Tenant(ctx, in.Owner)
+	if err != nil {
+		return nil, err
+	}
+	return tenant.Share(in.Password, classify.WriteFloor)
 }

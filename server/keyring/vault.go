@@ -46,6 +46,9 @@ func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
 // Owner is the id of the tenant or vault.
 func (v *Vault) Owner() string { return v.document.Owner }
 
+// Environment is the label that the keys are bound to.
+func (v *Vault) Environment() string { return v.document.Environment }
+
 // Primary names the key that seals for a use and class; envelope.ErrKeyUnusable where there is none.
 func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	return v.index.Primary(use, class)

@@ -18,73 +18,86 @@ import (
 
 const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-// A document opens with its secret only, and its keys open packages of every vault that was opened from it.
-func TestNewDocument(t *testing.T) {
+// What either side seals with a shared document's keys opens at the other, and the document opens nothing
+// else of the tenant.
+func TestShare(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	hidden := sealed(t, tenant, classify.PHI) // of the use cache
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
-		document, err := keyring.NewDocument("test", "vault-1", password, classify.WriteFloor)
+		document, err := tenant.Share(password, classify.WriteFloor)
 		require.NoError(t, err)
 		d, err := envelope.ParseDocument(document)
 		require.NoError(t, err)
 		require.Len(t, d.Slots, 1)
 		require.Contains(t, []envelope.SlotKind{envelope.SlotPassword, envelope.SlotMasterKey}, d.Slots[0].Kind)
+		require.Equal(t, []any{"tenant", "test"}, []any{d.Owner, d.Environment})
 		require.Nil(t, d.Keyset(format.UseCache, classify.PHI))
 
 		vault, err := keyring.OpenDocument(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
 		require.NoError(t, err)
-		require.Equal(t, []any{"vault-1", "test"}, []any{vault.Owner(), d.Environment})
-		again, err := keyring.OpenDocument(document, password)
-		require.NoError(t, err)
+		require.Equal(t, []any{"tenant", "test"}, []any{vault.Owner(), vault.Environment()})
 		for _, use := range []format.Use{format.UseStorage, format.UseService} {
 			for _, class := range classify.All {
-				r := request(class)
-				r.Use = use
-				pkg, err := seal.NewSealer(vault).Seal(nil, r, []byte("value"))
-				require.NoError(t, err)
-				_, err = seal.NewSealer(again).Open(nil, pkg, seal.Want{Use: use, Least: class})
-				require.NoError(t, err)
+				for _, pair := range [][2]seal.Keys{{tenant, vault}, {vault, tenant}} {
+					r := request(class)
+					r.Use = use
+					pkg, err := seal.NewSealer(pair[0]).Seal(nil, r, []byte("value"))
+					require.NoError(t, err)
+					_, err = seal.NewSealer(pair[1]).Open(nil, pkg, seal.Want{Use: use, Least: class})
+					require.NoError(t, err)
+				}
 			}
 		}
-		pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
-		require.NoError(t, err)
-		_, err = seal.NewKeysetService(again).Decrypt(pkg)
-		require.NoError(t, err)
-		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil) // of the use cache
+		_, err = seal.NewSealer(vault).Open(nil, hidden, seal.Want{Use: format.UseCache})
+		require.ErrorIs(t, err, envelope.ErrUnknownKey)
+		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 		_, err = keyring.OpenDocument(document, "another")
 		require.ErrorIs(t, err, envelope.ErrWrongSecret)
 	}
 }
 
-func TestNewDocumentUses(t *testing.T) {
-	document, err := keyring.NewDocument("test", "vault-1", masterKey, 0, format.UseCache)
+func TestShareUses(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
+	document, err := tenant.Share(masterKey, 0, format.UseCache)
 	require.NoError(t, err)
 	vault, err := keyring.OpenDocument(document, masterKey)
 	require.NoError(t, err)
-	_, err = vault.Primary(format.UseCache, classify.PHI)
-	require.NoError(t, err)
+	opens(t, vault, sealed(t, tenant, classify.PHI))
 	_, err = vault.Primary(format.UseStorage, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 }
 
-func TestNewDocumentRefuses(t *testing.T) {
-	made := func(owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
-		return keyring.NewDocument("test", owner, password, iterations, uses...)
-	}
+func TestShareRefuses(t *testing.T) {
+	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	for _, password := range []string{"", "\xff"} {
-		_, err := made("vault-1", password, classify.WriteFloor)
+		_, err := tenant.Share(password, classify.WriteFloor)
 		require.ErrorIs(t, err, secret.ErrPassword)
 	}
-	_, err := made("vault-1", "password", classify.Ceiling+1)
+	_, err := tenant.Share("password", classify.Ceiling+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
-	_, err = made("vault-1", "password", classify.WriteFloor, 9)
+	_, err = tenant.Share("password", classify.WriteFloor, 9)
 	require.ErrorIs(t, err, envelope.ErrInvalid)
-	_, err = made("", masterKey, 0)
-	require.ErrorIs(t, err, envelope.ErrInvalid)
-	document, err := made("vault-1", "password", 1)
+	document, err := tenant.Share("password", 1)
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(document)
 	require.NoError(t, err)
 	require.EqualValues(t, classify.WriteFloor, d.Slots[0].Iterations)
+}
+
+func TestNewDocument(t *testing.T) {
+	document, err := keyring.NewDocument("dev", "vault-1", masterKey, 0)
+	require.NoError(t, err)
+	vault, err := keyring.OpenDocument(document, masterKey)
+	require.NoError(t, err)
+	pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
+	require.NoError(t, err)
+	again, err := keyring.OpenDocument(document, masterKey)
+	require.NoError(t, err)
+	_, err = seal.NewKeysetService(again).Decrypt(pkg)
+	require.NoError(t, err)
+	_, err = keyring.NewDocument("dev", "", masterKey, 0)
+	require.ErrorIs(t, err, envelope.ErrInvalid)
 }
 
 // The vectors' documents open with each of their secrets, and the keys are the vectors'.

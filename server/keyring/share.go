@@ -1,18 +1,65 @@
 package keyring
 
 import (
+	"context"
+	"slices"
+
 	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
+// browserUses is what a browser seals and opens.
+var browserUses = []format.Use{format.UseStorage, format.UseService}
+
+// Share gives a document of the tenant's keys of some uses, of all classes, for a browser or another program:
+// those keys under a root of its own, which only the password opens. Without uses it is storage and service,
+// what a browser has. Nothing else of the tenant can be reached from it. The iterations are those of PBKDF2,
+// at least classify.WriteFloor; a password in the form of a master key (32 bytes in base64) needs none. What
+// is shared cannot be taken back but by rotating the keys.
+func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+	if len(uses) == 0 {
+		uses = browserUses
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+	defer cancel()
+	if err := t.add(ctx, uses, classify.All[:]); err != nil {
+		return nil, err
+	}
+	v, err := t.ready()
+	if err != nil {
+		return nil, err
+	}
+	root := secret.New()
+	defer root.Clear()
+	d := &envelope.Document{Environment: v.document.Environment, Owner: t.id}
+	name := d.NextRoot(root.ID(), random16())
+	for _, s := range v.document.Keysets {
+		if !slices.Contains(uses, s.Use) {
+			continue
+		}
+		s.Primaries = []envelope.Primary{{Root: name, Epoch: s.Epoch(), KeyID: s.Primary()}}
+		s.Keys = slices.Clone(s.Keys)
+		for i := range s.Keys {
+			k := &s.Keys[i]
+			if k.Root, k.MAC = name, [envelope.MACSize]byte{}; k.State == envelope.Destroyed {
+				continue
+			}
+			if k.Wrapped, err = root.Wrap(v.keys[k.ID], d.BindKey(s.Use, uint8(s.Class), k.ID)); err != nil {
+				return nil, err
+			}
+		}
+		d.Keysets = append(d.Keysets, s)
+	}
+	return finish(d, root, name, password, iterations)
+}
+
 // NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without
-// uses it is storage and service. The iterations are those of PBKDF2, at least classify.WriteFloor; a password in
-// the form of a master key (32 bytes in base64) needs none.
+// uses it is storage and service.
 func NewDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
-		uses = []format.Use{format.UseStorage, format.UseService}
+		uses = browserUses
 	}
 	if owner == systemID {
 		return nil, envelope.ErrInvalid
