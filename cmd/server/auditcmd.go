@@ -87,7 +87,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, 
 	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
-	return audit.Verify(cmd.Context(), path, key, given)
+	return audit.Verify(cmd.Context(), path, key, given, progress(cmd.ErrOrStderr(), "verify"))
 }
 
 // readLogKey returns the key of a log that is there.

@@ -54,7 +54,7 @@ func fillDisk(t testing.TB) {
 	}))
 	require.Equal(t, written+2, lines, "those before, the one that names the gap, and the one after")
 	require.EqualValues(t, refused+1, lost)
-	report, err := audit.Verify(t.Context(), path, key, nil)
+	report, err := audit.Verify(t.Context(), path, key, nil, nil)
 	require.NoError(t, err)
 	require.Nil(t, report.Fault)
 }

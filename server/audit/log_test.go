@@ -90,7 +90,7 @@ func (c content) firstChange(was content) (file string, line int) {
 
 func verify(t *testing.T, path string, anchors ...audit.Anchor) *audit.Verification {
 	t.Helper()
-	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors)
+	v, err := audit.Verify(t.Context(), path, keyOf(t, path), anchors, nil)
 	require.NoError(t, err)
 	return v
 }
@@ -133,4 +133,20 @@ func appendTo(t *testing.T, path, text string) {
 	_, err = file.WriteString(text)
 	require.NoError(t, err)
 	require.NoError(t, file.Close())
+}
+
+// Verify reports how many files it has read.
+func TestVerifyProgress(t *testing.T) {
+	t.Parallel()
+	path := randomLog(t, rand.New(rand.NewPCG(1, 2)))
+	files := len(readLog(t, path).names)
+	require.Greater(t, files, 2)
+	var told []int
+	_, err := audit.Verify(t.Context(), path, keyOf(t, path), nil, func(done, total int) {
+		require.Equal(t, files, total)
+		told = append(told, done)
+	})
+	require.NoError(t, err)
+	require.Len(t, told, files)
+	require.True(t, slices.IsSorted(told))
 }

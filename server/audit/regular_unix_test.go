@@ -33,7 +33,7 @@ func TestFIFO(t *testing.T) {
 				_ = begun.Record(context.Background(), use(2))
 				_ = begun.Close()
 			}
-			v, errVerify := audit.Verify(t.Context(), path, key, nil)
+			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
 			_, _, errPage := audit.NewReader(path, key).Page(t.Context(), audit.Query{Limit: 10})
 			errTail := audit.Tail(t.Context(), path, 10, &audit.Filter{}, false, func(*audit.Line) error { return nil })
 			switch name {

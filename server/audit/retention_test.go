@@ -56,7 +56,7 @@ func TestRotation(t *testing.T) {
 	v := verify(t, path)
 	require.Nil(t, v.Fault)
 	require.Greater(t, v.Chains[0].From, uint64(1))
-	_, err := audit.Verify(t.Context(), path, keyOf(t, path), audit.Heads{early})
+	_, err := audit.Verify(t.Context(), path, keyOf(t, path), audit.Heads{early}, nil)
 	require.ErrorIs(t, err, audit.ErrPruned)
 	require.Contains(t, text(t, path), `"action":"audit.pruned"`)
 

@@ -61,10 +61,11 @@ var ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the audit log 
 var ErrPruned = &codes.Error{Of: "invalid_argument", Text: "retention deleted the line that it names, so that it proves nothing: give a later head"}
 
 // Verify reads all chains of a log, with heads of it that were kept elsewhere, and finds the first fault of each.
-// Processes may write in the meantime. It returns ErrPruned, or an error if the log cannot be read.
-func Verify(ctx context.Context, dir string, key *Key, given Heads) (v *Verification, err error) {
+// Processes may write in the meantime. It calls progress, which may be nil, after each file. It returns ErrPruned, or an error if
+// the log cannot be read.
+func Verify(ctx context.Context, dir string, key *Key, given Heads, progress func(done, files int)) (v *Verification, err error) {
 	for range 3 {
-		if v, err = verify(ctx, dir, key, given, func([]byte) {}); !errors.Is(err, fs.ErrNotExist) {
+		if v, err = verify(ctx, dir, key, given, progress, func([]byte) {}); !errors.Is(err, fs.ErrNotExist) {
 			break // or retention deleted a file in the meantime
 		}
 	}
@@ -74,7 +75,7 @@ func Verify(ctx context.Context, dir string, key *Key, given Heads) (v *Verifica
 // Each verifies a log and calls do with the lines that a filter wants, in the order of each chain. It returns
 // ErrAltered if Verify finds a fault. After an error, the lines that do was called with must not be used.
 func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Line)) error {
-	v, err := verify(ctx, dir, key, nil, func(text []byte) {
+	v, err := verify(ctx, dir, key, nil, nil, func(text []byte) {
 		if l, ok := ParseLine(text); ok && filter.Wants(&l) {
 			do(&l)
 		}
@@ -102,11 +103,26 @@ func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Lin
 }
 
 // verify calls each with the lines that are in order, chain by chain.
-func verify(ctx context.Context, dir string, key *Key, given Heads, each func(text []byte)) (*Verification, error) {
+func verify(
+	ctx context.Context, dir string, key *Key, given Heads, progress func(done, files int), each func(text []byte),
+) (*Verification, error) {
 	result := &Verification{Chains: []*VerifiedChain{}}
 	present, err := listChains(dir) // before the list, which names a chain before it has lines
 	if err != nil {
 		return nil, err
+	}
+	done, total := 0, 0
+	for _, chain := range present {
+		files, err := listFiles(dir, chain, 0)
+		if err != nil {
+			return nil, err
+		}
+		total += len(files)
+	}
+	passed := func() {
+		if done++; progress != nil {
+			progress(min(done, total), total) // files may be added
+		}
 	}
 	list, err := readList(dir, key)
 	if err != nil {
@@ -114,7 +130,7 @@ func verify(ctx context.Context, dir string, key *Key, given Heads, each func(te
 		return result, nil
 	}
 	for chain := uint32(1); chain <= list.Chains; chain++ {
-		v := &verifier{reader: reader{linker: key.newLinker()}, result: &VerifiedChain{Chain: chain}, each: each}
+		v := &verifier{reader: reader{linker: key.newLinker()}, result: &VerifiedChain{Chain: chain}, passed: passed, each: each}
 		if err := v.run(ctx, dir, key, list.Log, given); err != nil {
 			return nil, err
 		}
@@ -158,6 +174,7 @@ type verifier struct {
 	result  *VerifiedChain
 	anchors map[uint64][]MAC // of the lines that must be there
 	told    *Fault           // the first line that records an alteration
+	passed  func() // is called after each file
 	each    func(text []byte)
 }
 
@@ -219,6 +236,7 @@ func (v *verifier) readAll(ctx context.Context, files []logFile) (fault *Fault, 
 		if err != nil || fault != nil {
 			return fault, err
 		}
+		v.passed()
 		switch {
 		case e == nil:
 		case e.cutShort:

@@ -146,7 +146,7 @@ func TestRecovery(t *testing.T) {
 	require.EqualValues(t, 3, lines[1].Lost)
 	require.Equal(t, Notice, lines[1].Severity)
 	require.Equal(t, "key.open", lines[2].Action)
-	v, err := Verify(t.Context(), path, testKey, nil)
+	v, err := Verify(t.Context(), path, testKey, nil, nil)
 	require.NoError(t, err)
 	require.Nil(t, v.Fault)
 	require.Equal(t, []string{"1/00000000000000000001.log:2"}, v.Chains[0].Torn)
@@ -297,14 +297,14 @@ func TestEveryStep(t *testing.T) {
 	options := Options{Log: slog.New(slog.DiscardHandler), Keep: 1, MaxSize: 1500}
 	check := func(step string) {
 		t.Helper()
-		v, err := Verify(t.Context(), path, key, nil)
+		v, err := Verify(t.Context(), path, key, nil, nil)
 		require.NoError(t, err)
 		require.Nil(t, v.Fault, step)
 		f, err := Open(path, key, options)
 		require.NoError(t, err, step)
 		require.NoError(t, f.Record(t.Context(), opened, Event{Action: KeyDestroy, Tenant: "t"}))
 		require.NoError(t, f.Close())
-		v, err = Verify(t.Context(), path, key, nil)
+		v, err = Verify(t.Context(), path, key, nil, nil)
 		require.NoError(t, err)
 		require.Nil(t, v.Fault, step)
 	}
@@ -397,7 +397,7 @@ func TestLostSyncs(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, f.Record(t.Context(), opened))
 			require.NoError(t, f.Close())
-			v, err := Verify(t.Context(), path, testKey, nil)
+			v, err := Verify(t.Context(), path, testKey, nil, nil)
 			require.NoError(t, err)
 			require.Nil(t, v.Fault, "%d bytes, %d zeros", size, zeros)
 		}
