@@ -21,8 +21,12 @@ type unlocked struct {
 	counters [format.Uses + 1][classify.PHI + 1]*counter // of the primaries that may seal
 }
 
-// retries is how often in a TTL, at least, a tenant is looked at again if its keys were not renewed when that was due.
-const retries = 40
+const (
+	// retries is how often in a TTL, at least, a tenant is looked at again if its keys were not renewed when that was due.
+	retries = 40
+	// roomInterval is after what time, at most, a renewal is tried again that the KEKs had no room for.
+	roomInterval = 30 * time.Second
+)
 
 // unlock returns the keys. It has the KEKs open the tenant's roots, once for all concurrent callers, even if these have gone. An
 // error is not kept, so the next call tries again.
@@ -135,6 +139,7 @@ func (t *Tenant) tick() {
 	if s == nil || t.ring.ctx.Err() != nil {
 		return
 	}
+	again := t.ring.ttl / retries
 	if (s.used.Load() || t.pinned()) && !t.expired(s, t.ring.now()) {
 		if t.ring.health.spare() && t.ring.calls.TryAcquire(1) {
 			_, err := t.land(ctx)
@@ -142,6 +147,8 @@ func (t *Tenant) tick() {
 			if err == nil {
 				return
 			}
+		} else {
+			again = min(again, roomInterval)
 		}
 	}
 	if !t.mu.TryLock() { // a keystore that does not answer may hold it
@@ -156,7 +163,6 @@ func (t *Tenant) tick() {
 		t.drop()
 		return
 	}
-	again := t.ring.ttl / retries
 	if left := t.ring.ttl - t.ring.now().since(s.since); !t.pinned() { // more often towards the end
 		again = min(again, left/4)
 	}
