@@ -18,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 const (
@@ -43,7 +44,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before := live()
 	maker := open(t, f.store)
 	populate(t, maker, n, classify.PHI)
-	maker.Sealed() // as a server asks every ten seconds
+	maker.Sealed(func(string, format.KeyID, uint64) {}) // as a server asks every ten seconds
 	f.made = settled() - min(before, settled())
 	maker.Close()
 	runtime.KeepAlive(maker)

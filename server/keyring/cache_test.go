@@ -192,7 +192,15 @@ func TestSealed(t *testing.T) {
 	require.NoError(t, works(tenant))
 	id, err := tenant.Primary(format.UseCache, classify.PHI)
 	require.NoError(t, err)
-	r.Sealed()
+	counted := func() map[format.KeyID]uint64 {
+		all := map[format.KeyID]uint64{}
+		r.Sealed(func(tenant string, id format.KeyID, n uint64) {
+			require.Equal(t, "tenant", tenant)
+			all[id] += n
+		})
+		return all
+	}
+	counted()
 	for range 5 {
 		require.NoError(t, works(tenant))
 	}
@@ -200,8 +208,8 @@ func TestSealed(t *testing.T) {
 	for range 2 {
 		require.NoError(t, works(tenant))
 	}
-	require.Equal(t, map[string]map[format.KeyID]uint64{"tenant": {id: 7}}, r.Sealed())
-	require.Empty(t, r.Sealed())
+	require.Equal(t, map[format.KeyID]uint64{id: 7}, counted())
+	require.Empty(t, counted())
 }
 
 // Keys whose document cannot be read any more are served from memory; a change is adopted once it can be read.

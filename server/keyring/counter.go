@@ -35,19 +35,14 @@ type sealing struct {
 	counters []*counter
 }
 
-// Sealed returns how many packages each key of the tenants sealed in this process since the last call, by
-// tenant, without keys that sealed nothing.
-func (r *Keyring) Sealed() map[string]map[format.KeyID]uint64 {
+// Sealed calls add with the number of packages that keys of tenants sealed in this process since the last call, without keys that
+// sealed nothing. It may call add for a key more than once.
+func (r *Keyring) Sealed(add func(tenant string, id format.KeyID, n uint64)) {
 	r.sealing.mu.Lock()
 	counters := r.sealing.counters
 	r.sealing.counters = nil
 	r.sealing.mu.Unlock()
-	all := map[string]map[format.KeyID]uint64{}
 	for _, c := range counters {
-		if all[c.tenant] == nil {
-			all[c.tenant] = map[format.KeyID]uint64{}
-		}
-		all[c.tenant][c.key] += c.n.Swap(0)
+		add(c.tenant, c.key, c.n.Swap(0))
 	}
-	return all
 }

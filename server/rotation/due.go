@@ -132,17 +132,14 @@ type used map[string]map[format.KeyID]uint64
 
 // save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
 func (u used) save(ctx context.Context, r *Rotator) (failed error) {
-	counted := r.Ring.Sealed() // in any case, or the keyring would keep a counter for each key that was ever in memory
-	if r.Uses == 0 {
-		return nil
-	}
-	for tenant, sealed := range counted {
+	r.Ring.Sealed(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
 		if u[tenant] == nil {
 			u[tenant] = map[format.KeyID]uint64{}
 		}
-		for id, n := range sealed {
-			u[tenant][id] += n
-		}
+		u[tenant][id] += n
+	})
+	if r.Uses == 0 {
+		clear(u)
 	}
 	for tenant, sealed := range u {
 		record, err := r.edit(ctx, tenant, func(record *Record) error {
