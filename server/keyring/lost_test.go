@@ -157,3 +157,19 @@ func TestLastSecondIsLostAndAnotherFollows(t *testing.T) {
 		require.Equal(t, envelope.Disabled, d.Keyset(format.UseCache, classify.PHI).Key(former).State)
 	})
 }
+
+// A feed that cannot be read for long does not hide changes for longer than all documents take to be reread.
+func TestChangesWithoutFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &feedless{Memory: keystoretest.NewMemory()}
+		r, another := ringOver(t, store, newFlaky(t), WithTTL(MaxTTL)), ringOver(t, store.Memory, newFlaky(t))
+		tenant, err := r.Tenant(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.NoError(t, works(tenant))
+		time.Sleep(3500 * time.Millisecond)
+		store.fails.Store(true)
+		require.NoError(t, another.Shred(t.Context(), "tenant"))
+		time.Sleep(2 * rereadInterval)
+		require.Error(t, works(tenant))
+	})
+}

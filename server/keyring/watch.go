@@ -63,26 +63,27 @@ func (r *Keyring) look(ctx context.Context) {
 	if err != nil && !f.failing {
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
-	if f.failing = err != nil; f.failing {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		maps.Copy(r.pending, due)
-		return
-	}
+	f.failing = err != nil
 	if len(f.backlog) == 0 && time.Since(f.reread) >= rereadInterval {
 		f.backlog, f.reread = r.held(), time.Now()
 		f.part = 1 + len(f.backlog)/int(rereadInterval/CheckInterval)
 	}
-	part, unannounced := f.backlog[:min(f.part, len(f.backlog))], map[*Tenant]bool{}
+	part, inTurn := f.backlog[:min(f.part, len(f.backlog))], map[*Tenant]bool{}
 	for _, t := range part {
-		if _, known := due[t]; !known {
-			unannounced[t] = false
+		if logged, known := due[t]; !known || f.failing {
+			inTurn[t] = logged
 		}
 	}
 	clear(part) // so that they can be forgotten
 	f.backlog = f.backlog[len(part):]
-	r.reloadAll(ctx, due, true)
-	r.reloadAll(ctx, unannounced, false)
+	if f.failing { // the others are reread after the feed
+		r.mu.Lock()
+		maps.Copy(r.pending, due)
+		r.mu.Unlock()
+	} else {
+		r.reloadAll(ctx, due, true)
+	}
+	r.reloadAll(ctx, inTurn, false)
 }
 
 // readFeed adds the tenants that have changed since the last time.
