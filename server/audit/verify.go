@@ -174,7 +174,7 @@ type verifier struct {
 	result  *VerifiedChain
 	anchors map[uint64][]MAC // of the lines that must be there
 	told    *Fault           // the first line that records an alteration
-	passed  func() // is called after each file
+	passed  func()           // is called after each file
 	each    func(text []byte)
 }
 
