@@ -38,33 +38,30 @@ func (t *Tenant) Owner() string { return t.id }
 // ErrUnreadable, and the errors of the KEK.
 func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, error) {
 	s, err := t.ready()
-	if err != nil {
-		return format.KeyID{}, err
-	}
-	id, err := s.primary(use, class)
-	if err == nil || !s.lacks(use, class) {
-		return id, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
-	defer cancel()
-	if err = t.add(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
-		s, err = t.ready()
-	}
-	if err != nil {
-		return format.KeyID{}, err
-	}
-	return s.primary(use, class)
-}
-
-// primary returns the id of the key that seals, and counts a package.
-func (s *unlocked) primary(use format.Use, class classify.Class) (format.KeyID, error) {
-	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
-		if c := s.counters[use][class]; c != nil {
-			c.count()
-			return c.key, nil
+	if err == nil && s.counter(use, class) == nil && s.lacks(use, class) {
+		ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
+		defer cancel()
+		if err = t.add(ctx, []format.Use{use}, []classify.Class{class}); err == nil {
+			s, err = t.ready()
 		}
 	}
-	return s.Primary(use, class)
+	if err != nil {
+		return format.KeyID{}, err
+	}
+	c := s.counter(use, class)
+	if c == nil {
+		return s.Primary(use, class)
+	}
+	c.count()
+	return c.key, nil
+}
+
+// counter returns the counter of the key that seals, nil if there is no such key.
+func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
+	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
+		return s.counters[use][class]
+	}
+	return nil
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be

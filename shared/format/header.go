@@ -51,13 +51,14 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 	if err := h.Check(); err != nil {
 		return dst, err
 	}
-	dst = append(dst, magic[0], magic[1], magic[2], magic[3],
-		byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type))
-	dst = appendBytes(dst, h.KeyID[:])
-	dst = appendBytes(dst, h.Salt[:])
-	dst = appendUint(dst, uint64(h.EncryptedAt), 8)
-	dst = appendUint(dst, h.Revision, 8)
-	dst = appendUint(dst, uint64(h.Iterations), 4)
+	fixed := [HeaderSize - 2]byte{magic[0], magic[1], magic[2], magic[3],
+		byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type)}
+	copy(fixed[10:], h.KeyID[:])
+	copy(fixed[42:], h.Salt[:])
+	putUint64(fixed[58:], uint64(h.EncryptedAt))
+	putUint64(fixed[66:], h.Revision)
+	putUint32(fixed[74:], h.Iterations)
+	dst = append(dst, fixed[:]...)
 	return appendString16(dst, h.Context.encoded), nil
 }
 

@@ -5,10 +5,8 @@ package format
 
 //go:noinline
 func appendUint(dst []byte, v uint64, size int) []byte {
-	for size--; size >= 0; size-- {
-		dst = append(dst, byte(v>>(8*size)))
-	}
-	return dst
+	whole := [8]byte{byte(v >> 56), byte(v >> 48), byte(v >> 40), byte(v >> 32), byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
+	return append(dst, whole[8-size:]...)
 }
 
 //go:noinline
@@ -24,3 +22,12 @@ func uint32Of(b []byte) uint32 {
 }
 
 func uint64Of(b []byte) uint64 { return uint64(uint32Of(b))<<32 | uint64(uint32Of(b[4:])) }
+
+func putUint32(b []byte, v uint32) {
+	b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
+}
+
+func putUint64(b []byte, v uint64) {
+	putUint32(b, uint32(v>>32))
+	putUint32(b[4:], uint32(v))
+}
