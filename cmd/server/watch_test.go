@@ -76,7 +76,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	p.requireValue(p.token, "k", record)
 	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate?tenant=default", "")
 	require.Equal(t, http.StatusOK, status, said)
-	soon(t, func() bool { return p.told("coffer_keysets_overdue") && p.told("coffer_rotations_room") }) // the latter after a sweep
+	soon(t, func() bool { return p.told("coffer_keysets_overdue") && p.told("coffer_rotations_room") }) // the latter after the first pass over all keysets
 	_, scraped := p.do(p.token, http.MethodGet, "/metrics", "")
 	there := map[string]bool{}
 	for _, name := range regexp.MustCompile(`(?m)^# TYPE (coffer_\w+) `).FindAllStringSubmatch(scraped, -1) {

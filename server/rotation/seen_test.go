@@ -39,7 +39,7 @@ func TestSeen(t *testing.T) {
 	const n = 600
 	s.fill(n)
 	require.Equal(t, rotation.Seen{Room: -1}, s.Seen(), "nothing was looked at")
-	s.serve(func() bool { return s.Seen().Looked && s.Seen().Rotations != nil })
+	s.serve(func() bool { return s.Seen().Looked && s.Seen().Rotations != nil && s.Seen().Room >= 0 })
 	seen := s.Seen()
 	require.WithinDuration(t, time.Now(), seen.Oldest, time.Minute)
 	require.Equal(t, rotation.Seen{Looked: true, Oldest: seen.Oldest, Room: seen.Room, Rotations: map[rotation.State]int{}}, seen)
