@@ -6,6 +6,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/wire"
 )
 
 // openDocument reads a keyset document of n bytes and returns a handle. It seals and opens nothing before openRoots.
@@ -145,8 +146,8 @@ func key(handle, i int32) int32 {
 			}
 			k := &set.Keys[i]
 			b := append(out, byte(set.Use), byte(set.Class), byte(k.State))
-			b = k.Root.Append(appendBytes(b, k.ID[:]))
-			return appendBytes(appendUint(b, uint64(len(k.Wrapped)), 2), k.Wrapped), nil
+			b = k.Root.Append(wire.AppendBytes(b, k.ID[:]))
+			return wire.AppendBytes(wire.AppendUint(b, uint64(len(k.Wrapped)), 2), k.Wrapped), nil
 		}
 		return nil, nil
 	})
@@ -163,8 +164,8 @@ func record(handle, i int32) int32 {
 			return nil, nil
 		}
 		r := &records[i]
-		b := appendBytes(append(out, byte(len(r.MAC))), r.MAC)
-		return appendBytes(r.Root.Append(b), r.Message), nil
+		b := wire.AppendBytes(append(out, byte(len(r.MAC))), r.MAC)
+		return wire.AppendBytes(r.Root.Append(b), r.Message), nil
 	})
 }
 
@@ -225,6 +226,6 @@ func primary(handle, use, class int32) int32 {
 			return nil, err
 		}
 		id, err := s.primary(format.Use(small(use)), classify.Class(small(class)))
-		return appendBytes(out, id[:]), err
+		return wire.AppendBytes(out, id[:]), err
 	})
 }

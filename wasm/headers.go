@@ -6,6 +6,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/wire"
 )
 
 // header checks that the input begins with a header and that body more bytes can follow it, and returns the
@@ -97,10 +98,10 @@ func cutDetails(valueType, flags, n int32) int32 {
 		if err != nil {
 			return nil, err
 		}
-		b := appendUint(out, uint64(int(n)-len(rest)), 4)
-		b = appendUint(b, uint64(d.LastModified), 8)
+		b := wire.AppendUint(out, uint64(int(n)-len(rest)), 4)
+		b = wire.AppendUint(b, uint64(d.LastModified), 8)
 		b = append(b, byte(d.Element), byte(d.Element.Size()))
-		b = appendText(appendText(appendText(b, d.Name), d.MediaType), d.FileName)
+		b = wire.AppendText(wire.AppendText(wire.AppendText(b, d.Name), d.MediaType), d.FileName)
 		return d.Context.Append(b), nil
 	})
 }

@@ -164,17 +164,3 @@ func readText(b []byte) (text string, rest []byte, err error) {
 	}
 	return "", nil, format.ErrInvalid
 }
-
-//go:noinline
-func appendText(b []byte, s string) []byte { return append(appendUint(b, uint64(len(s)), 2), s...) }
-
-//go:noinline
-func appendUint(b []byte, v uint64, size int) []byte {
-	for size--; size >= 0; size-- {
-		b = append(b, byte(v>>(8*size)))
-	}
-	return b
-}
-
-//go:noinline
-func appendBytes(b, more []byte) []byte { return append(b, more...) }

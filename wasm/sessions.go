@@ -33,7 +33,7 @@ type writer struct {
 	budget *envelope.Budget
 }
 
-// sessions ascend by handle. A handle is never used again.
+// sessions are few: a page has one for each store or service that is open. A handle is never used again.
 var sessions []*session
 var lastHandle int32
 
@@ -50,23 +50,12 @@ func open(s *session) int32 {
 	return lastHandle
 }
 
-// position returns the position of the session of a handle, or the one that it would have.
-func position(handle int32) int {
-	low, high := 0, len(sessions)
-	for low < high {
-		if mid := (low + high) / 2; sessions[mid].handle < handle {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	return low
-}
-
 //go:noinline
 func sessionOf(handle int32) (*session, error) {
-	if i := position(handle); i < len(sessions) && sessions[i].handle == handle {
-		return sessions[i], nil
+	for _, s := range sessions {
+		if s.handle == handle {
+			return s, nil
+		}
 	}
 	return nil, errHandle
 }
@@ -75,11 +64,13 @@ func sessionOf(handle int32) (*session, error) {
 //
 //go:wasmexport closeSession
 func closeSession(handle int32) {
-	if _, err := sessionOf(handle); err == nil {
-		i, last := position(handle), len(sessions)-1
-		copy(sessions[i:], sessions[i+1:])
-		sessions[last] = nil
-		sessions = sessions[:last]
+	for i, s := range sessions {
+		if s.handle == handle {
+			last := len(sessions) - 1
+			sessions[i], sessions[last] = sessions[last], nil
+			sessions = sessions[:last]
+			return
+		}
 	}
 }
 

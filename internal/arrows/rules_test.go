@@ -17,10 +17,11 @@ type graph map[string][]string
 var shared = map[string][]string{
 	"shared/classify":        {},
 	"shared/codes":           {},
-	"shared/format":          {},
+	"shared/wire":            {},
+	"shared/format":          {"shared/wire"},
 	"shared/format/jsonform": {"shared/format", "shared/classify"},
 	"shared/format/vectors":  {"shared/format"},
-	"shared/envelope":        {"shared/format", "shared/classify", "shared/codes"},
+	"shared/envelope":        {"shared/format", "shared/classify", "shared/codes", "shared/wire"},
 	"shared/envelope/backup": {"shared/envelope"},
 }
 

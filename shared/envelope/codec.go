@@ -1,5 +1,7 @@
 package envelope
 
+import "github.com/coffer-storage/coffer/shared/wire"
+
 // codec passes over the fields of an encoding in their order. If write is set it appends them to bytes, else it takes them off bytes,
 // so that one list of fields serves both ways. Its methods are not inlined: their many copies would make the browser's core larger.
 // After the first field that cannot be read, failed stays set and fields stay zero.
@@ -25,9 +27,7 @@ func (c *codec) fixed(field []byte) {
 //go:noinline
 func (c *codec) uint(v uint64, size int) uint64 {
 	if c.write {
-		for i := size - 1; i >= 0; i-- {
-			c.bytes = append(c.bytes, byte(v>>(8*i)))
-		}
+		c.bytes = wire.AppendUint(c.bytes, v, size)
 		return v
 	}
 	v = 0

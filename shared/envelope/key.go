@@ -102,10 +102,12 @@ type Keyset struct {
 	Keys      []Key     // ascending by ID
 }
 
-// current returns the primary that counts: of several lines, the one of the highest epoch. It is never nil: a keyset
-// without primaries has a zero one.
+// noPrimary is what a keyset without primaries has. It is not changed.
+var noPrimary Primary
+
+// current returns the primary that counts: of several lines, the one of the highest epoch. It is never nil.
 func (s *Keyset) current(opened func(Root) bool) *Primary {
-	current := &Primary{}
+	current := &noPrimary
 	for i := range s.Primaries {
 		p := &s.Primaries[i]
 		if opened(p.Root) && (p.Epoch > current.Epoch || p.Epoch == current.Epoch && compare(p.KeyID[:], current.KeyID[:]) > 0) {

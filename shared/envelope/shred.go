@@ -40,7 +40,7 @@ func (d *Document) Shred(at int64) error { return d.ShredLines(d.Lines(), at) }
 func (d *Document) ShredLines(lines [][LineSize]byte, at int64) error {
 	shreds := d.Shreds
 	for _, line := range lines {
-		i, there := search(len(shreds), func(i int) int { return compare(shreds[i].Line[:], line[:]) })
+		i, there := findShred(shreds, &line)
 		if !there {
 			shreds = inserted(shreds, i, &Shred{Line: line, ShreddedAt: at})
 		}
@@ -58,14 +58,15 @@ func (d *Document) Shredded() bool {
 	return len(d.Shreds) > 0 && len(d.Slots) == 0 && len(d.Keysets) == 0
 }
 
+// findShred returns the position of a line's shred record, or the one at which to insert it.
+func findShred(shreds []Shred, line *[LineSize]byte) (int, bool) {
+	return search(len(shreds), func(i int) int { return compare(shreds[i].Line[:], line[:]) })
+}
+
 // shreds reports whether a line was shredded.
 func (d *Document) shreds(line *[LineSize]byte) bool {
-	for i := range d.Shreds {
-		if d.Shreds[i].Line == *line {
-			return true
-		}
-	}
-	return false
+	_, there := findShred(d.Shreds, line)
+	return there
 }
 
 // void reports whether everything of a root is void but keys: the line was shredded, or the root was replaced.

@@ -3,6 +3,8 @@ package format
 import (
 	"iter"
 	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/wire"
 )
 
 // Context is the authenticated, caller-chosen description of a value: a map of strings in its canonical
@@ -43,7 +45,7 @@ func ContextOf(pairs ...string) (Context, error) {
 	}
 	b := make([]byte, 0, size)
 	for _, text := range pairs {
-		b = appendString16(b, text)
+		b = wire.AppendText(b, text)
 	}
 	return Context{string(b)}, nil
 }

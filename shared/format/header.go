@@ -1,5 +1,7 @@
 package format
 
+import "github.com/coffer-storage/coffer/shared/wire"
+
 // Header is everything about a package that its reader must know before opening it; all of it is authenticated.
 type Header struct {
 	Algorithm   Algorithm
@@ -55,11 +57,11 @@ func (h *Header) Append(dst []byte) ([]byte, error) {
 		byte(h.Algorithm), byte(h.Use), byte(h.Flags), byte(h.Source), h.Class, byte(h.Type)}
 	copy(fixed[10:], h.KeyID[:])
 	copy(fixed[42:], h.Salt[:])
-	putUint64(fixed[58:], uint64(h.EncryptedAt))
-	putUint64(fixed[66:], h.Revision)
-	putUint32(fixed[74:], h.Iterations)
+	wire.PutUint64(fixed[58:], uint64(h.EncryptedAt))
+	wire.PutUint64(fixed[66:], h.Revision)
+	wire.PutUint32(fixed[74:], h.Iterations)
 	dst = append(dst, fixed[:]...)
-	return appendString16(dst, h.Context.encoded), nil
+	return wire.AppendText(dst, h.Context.encoded), nil
 }
 
 // ParseHeader reads the header that b begins with and returns its length. It returns ErrUnsupportedVersion
@@ -85,9 +87,9 @@ func (h *Header) parse(b []byte) (err error) {
 	h.Source, h.Class, h.Type = Source(b[7]), b[8], ValueType(b[9])
 	copy(h.KeyID[:], b[10:42])
 	copy(h.Salt[:], b[42:58])
-	h.EncryptedAt = int64(uint64Of(b[58:66]))
-	h.Revision = uint64Of(b[66:74])
-	h.Iterations = uint32Of(b[74:78])
+	h.EncryptedAt = int64(wire.Uint64(b[58:66]))
+	h.Revision = wire.Uint64(b[66:74])
+	h.Iterations = wire.Uint32(b[74:78])
 	end := HeaderSize + int(b[78])<<8 + int(b[79])
 	if len(b) < end {
 		return ErrMalformed

@@ -1,6 +1,10 @@
 package format
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/wire"
+)
 
 // Place is where a package lives. It is authenticated but not stored in the package: a package that was moved
 // does not open.
@@ -36,13 +40,13 @@ func AppendAdditionalData(dst, header []byte, p Place) ([]byte, error) {
 	if len(header) > HeaderSize+MaxContext {
 		return dst, ErrTooLarge
 	}
-	dst = appendBytes(appendUint(dst, uint64(len(header)), 2), header)
-	dst = appendString16(dst, p.Owner)
-	dst = appendString16(dst, p.Collection)
+	dst = wire.AppendBytes(wire.AppendUint(dst, uint64(len(header)), 2), header)
+	dst = wire.AppendText(dst, p.Owner)
+	dst = wire.AppendText(dst, p.Collection)
 	if !p.Named {
 		return append(dst, 0), nil
 	}
-	return appendString16(append(dst, 1), p.Name), nil
+	return wire.AppendText(append(dst, 1), p.Name), nil
 }
 
 // FieldCollection returns the collection of a database field: table, U+0000 and column. The separator is unambiguous

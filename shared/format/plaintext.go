@@ -1,6 +1,10 @@
 package format
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/shared/wire"
+)
 
 // Details describe a value inside its plaintext, because they may be personal data.
 type Details struct {
@@ -49,17 +53,17 @@ func AppendDetails(dst []byte, h *Header, d Details) ([]byte, error) {
 		return dst, err
 	}
 	if h.Flags&SealedContext != 0 {
-		dst = appendString16(dst, d.Context.encoded)
+		dst = wire.AppendText(dst, d.Context.encoded)
 	}
 	if h.Flags&SealedName != 0 {
-		dst = appendString16(dst, d.Name)
+		dst = wire.AppendText(dst, d.Name)
 	}
 	if h.Type == Blob || h.Type == File {
-		dst = appendString16(dst, d.MediaType)
+		dst = wire.AppendText(dst, d.MediaType)
 	}
 	if h.Type == File {
-		dst = appendString16(dst, d.FileName)
-		dst = appendUint(dst, uint64(d.LastModified), 8)
+		dst = wire.AppendText(dst, d.FileName)
+		dst = wire.AppendUint(dst, uint64(d.LastModified), 8)
 	}
 	if h.Type == View {
 		dst = append(dst, byte(d.Element))
@@ -160,7 +164,7 @@ func (c *cutter) time() int64 {
 	if c.failed = c.failed || len(c.rest) < 8; c.failed {
 		return 0
 	}
-	t := int64(uint64Of(c.rest))
+	t := int64(wire.Uint64(c.rest))
 	c.rest = c.rest[8:]
 	c.failed = t < -MaxTime || t > MaxTime
 	return t
