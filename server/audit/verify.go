@@ -111,13 +111,15 @@ func verify(
 	if err != nil {
 		return nil, err
 	}
-	done, total := 0, 0
+	done, total, begins := 0, 0, map[uint32]logFile{}
 	for _, chain := range present {
 		files, err := listFiles(dir, chain, 0)
 		if err != nil {
 			return nil, err
 		}
-		total += len(files)
+		if total += len(files); len(files) > 0 {
+			begins[chain] = files[0]
+		}
 	}
 	passed := func() {
 		if done++; progress != nil {
@@ -144,12 +146,8 @@ func verify(
 		}
 	}
 	for _, chain := range present {
-		files, err := listFiles(dir, chain, 0)
-		if err != nil {
-			return nil, err
-		}
-		if chain > list.Chains && len(files) > 0 {
-			result.add(&Fault{Kind: Inserted, File: files[0].name(), Detail: "the log has no such chain"})
+		if first, ok := begins[chain]; ok && chain > list.Chains {
+			result.add(&Fault{Kind: Inserted, File: first.name(), Detail: "the log has no such chain"})
 		}
 	}
 	for _, a := range given {

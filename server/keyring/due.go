@@ -36,11 +36,14 @@ func KeysetDue(tenant string, s *envelope.Keyset, age time.Duration, now time.Ti
 	return newest + age.Milliseconds()
 }
 
+// Rotates reports whether servers rotate keys of a use. Keys of browsers' storage they do not: data and copies of the keys are in browsers.
+func Rotates(use format.Use) bool { return use >= format.UseCache && use <= format.UseFile }
+
 // NextPrimary returns when a tenant's keyset is to get a new primary, in milliseconds since 1970; 0 means never, as for browsers'
 // storage. A keyset whose primary never seals again, as a restore can leave it, is due at once. An age of 0 means that no age is due.
 func NextPrimary(tenant string, s *envelope.Keyset, age time.Duration, now time.Time) int64 {
 	switch primary := s.Key(s.Primary()); {
-	case s.Use < format.UseCache || s.Use > format.UseFile:
+	case !Rotates(s.Use):
 		return 0
 	case primary == nil || primary.State != envelope.Enabled:
 		return now.UnixMilli()

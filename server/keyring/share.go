@@ -33,7 +33,7 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 	}
 	root := secret.New()
 	defer root.Clear()
-	d := &envelope.Document{Environment: v.document.Environment, Owner: t.id}
+	d := &envelope.Document{Environment: v.Environment(), Owner: t.id}
 	name := d.NextRoot(root.ID(), random16())
 	for _, s := range v.document.Keysets {
 		if !slices.Contains(uses, s.Use) {

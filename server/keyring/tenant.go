@@ -56,7 +56,7 @@ func (t *Tenant) Primary(use format.Use, class classify.Class) (format.KeyID, er
 	return c.key, nil
 }
 
-// counter returns the counter of the key that seals, nil if there is no such key.
+// counter returns the counter of the key that seals, or nil.
 func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
 	if int(use) < len(s.counters) && int(class) < len(s.counters[use]) {
 		return s.counters[use][class]

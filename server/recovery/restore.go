@@ -73,8 +73,8 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
-// System returns the environment's own keys. If the store has none, they are those of a backup, which are written to the store; nil if
-// the backup has none either. It writes nothing before the backup is found whole.
+// System returns the environment's own keys. If the store lacks them, it writes those of a backup to the store first. It returns nil
+// if both lack them. It writes nothing before the backup is found whole.
 func (r *Recovery) System(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
 	own, err := r.Ring.FindSystem(ctx)
 	if err != nil || own != nil {

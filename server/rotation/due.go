@@ -75,8 +75,9 @@ func (r *Rotator) beginLost(ctx context.Context, tenant string) error {
 
 // hasFormer reports whether a keyset of the cache has a key that is neither its primary nor destroyed.
 func hasFormer(s envelope.Keyset) bool {
+	primary := s.Primary()
 	return s.Use == format.UseCache &&
-		slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID != s.Primary() && k.State != envelope.Destroyed })
+		slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID != primary && k.State != envelope.Destroyed })
 }
 
 // beginDue begins the rotations of keysets that are due.

@@ -140,7 +140,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 	scratch.Keysets = slices.Clone(d.Keysets)
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if !rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
+		if !keyring.Rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
 			continue
 		}
 		k := record.keyset(s.Use, s.Class)
@@ -220,10 +220,6 @@ func newPrimaries(d *envelope.Document, planned []Keyset, keys []*secret.Key) (a
 		return nil
 	}, events
 }
-
-// rotates reports whether keys of a use are rotated here. Those of browsers' storage are not: their data and copies
-// of the keys are in browsers.
-func rotates(use format.Use) bool { return use >= format.UseCache && use <= format.UseFile }
 
 // room adds a key to a keyset, and reports whether it fits.
 func room(d *envelope.Document, s *envelope.Keyset) bool {

@@ -147,7 +147,7 @@ type Record struct {
 	Tenant string `json:"tenant"`
 	State  State  `json:"-"`
 	ID     string `json:"id,omitempty"` // of the rotation, random
-	By     By     `json:"by,omitzero"`  // who gave the last order, or ordered the rollback
+	By     By     `json:"by,omitzero"`  // the caller of the last order, or of the rollback
 
 	Keysets []Keyset `json:"keysets,omitempty"`
 	Pending *Pending `json:"pending,omitempty"`

@@ -31,16 +31,15 @@ type File struct {
 	mu      sync.Mutex
 	info    fs.FileInfo // of the file that entries were read from; nil before the first
 	readAt  time.Time
-	entries []entry              // replaced, never changed
-	noted   map[string]time.Time // the hour in which a token's use was last noted, by its id
+	entries []entry // replaced, never changed
+	noting  time.Time
+	noted   map[string]bool // ids of tokens whose use was noted in the hour noting
 }
 
 var _ identity.Authenticator = (*File)(nil)
 
 // Open names the file; it need not be there.
-func Open(path string) *File {
-	return &File{path: path, now: time.Now, replace: durable.Replace, noted: map[string]time.Time{}}
-}
+func Open(path string) *File { return &File{path: path, now: time.Now, replace: durable.Replace} }
 
 // record is a token in the file.
 type record struct {
@@ -136,7 +135,9 @@ func (f *File) used(e *entry, now time.Time) {
 		return
 	}
 	if !locked {
-		f.note(e.ID, time.Time{}) // the next use notes it
+		f.mu.Lock()
+		delete(f.noted, e.ID) // the next use notes it
+		f.mu.Unlock()
 		return
 	}
 	defer unlock()
@@ -151,7 +152,10 @@ func (f *File) used(e *entry, now time.Time) {
 func (f *File) note(id string, at time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	news := !f.noted[id].Equal(at)
-	f.noted[id] = at
+	if !f.noting.Equal(at) {
+		f.noting, f.noted = at, map[string]bool{}
+	}
+	news := !f.noted[id]
+	f.noted[id] = true
 	return news
 }

@@ -1,4 +1,4 @@
-/** Where a header's fields begin, in bytes (SPEC.md section 3). Imported as `at`. */
+/** The positions of a header's fields, in bytes (SPEC.md section 3). Imported as `at`. */
 export const algorithm = 4;
 export const flags = 6;
 export const source = 7;
