@@ -3,6 +3,8 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -23,4 +25,25 @@ func TestOneMemory(t *testing.T) {
 	require.Same(t, p.memory, p.rotator.Memory)
 	require.Same(t, p.memory, p.options(&c, log).Memory)
 	require.EqualValues(t, 500, p.memory.Share())
+}
+
+// A store that cannot open ends the start with its own error, from every command that opens it.
+func TestStoreThatCannotOpen(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	c, _, err := config.Load([]string{"COFFER_DATA=" + data}, pflag.NewFlagSet("", pflag.ContinueOnError))
+	require.NoError(t, err)
+	log := slog.New(slog.DiscardHandler)
+	p, err := openParts(t.Context(), &c, io.Discard, log)
+	require.NoError(t, err)
+	require.NoError(t, p.close())
+	require.NoError(t, os.RemoveAll(cacheDir(&c)))
+	require.NoError(t, os.WriteFile(cacheDir(&c), nil, 0o600))
+
+	p, err = openParts(t.Context(), &c, io.Discard, log)
+	require.ErrorIs(t, err, syscall.ENOTDIR)
+	require.Nil(t, p.store)
+	store, err := (&operator{config: &c}).cacheStore()
+	require.ErrorIs(t, err, syscall.ENOTDIR)
+	require.Nil(t, store)
 }

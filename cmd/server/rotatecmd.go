@@ -130,7 +130,7 @@ func (o *operator) cacheStore() (kv.Store, error) {
 	case o.config.Unencrypted:
 		return nil, errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate")
 	case o.config.Redis.Configured():
-		return o.config.Redis.Open()
+		return asStore(o.config.Redis.Open())
 	case !there(cacheDir(o.config)):
 		return nil, nil
 	}
@@ -138,7 +138,7 @@ func (o *operator) cacheStore() (kv.Store, error) {
 	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, nil
 	}
-	return store, err
+	return asStore(store, err)
 }
 
 // tenants gives those that the command is about, and names those that cannot be read.

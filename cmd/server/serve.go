@@ -113,7 +113,15 @@ func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data)
 	}
-	return store, err
+	return asStore(store, err)
+}
+
+// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
+func asStore[T kv.Store](store T, err error) (kv.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }
 
 // redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the
