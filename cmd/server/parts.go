@@ -27,6 +27,7 @@ type parts struct {
 	metrics  *metrics.Metrics
 	keys     *keys
 	audit    *audit.File
+	recorder audit.Recorder // records in audit
 	copies   *copies
 	trail    *audit.Reader
 	store    kv.Store
@@ -66,16 +67,17 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	}
 	options := auditOptions(c, log)
 	options.Copy = p.copies.copy()
-	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0) }
+	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0, 1) }
 	if p.audit, key, err = openAudit(ctx, c, p.keys.own, options); err != nil {
 		return p, err
 	}
+	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
 	p.trail = audit.NewReader(auditPath(c), key)
 	if p.store, err = openStore(c, log); err != nil {
 		return p, err
 	}
 	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
-	p.rotator = newRotator(c, p.keys, p.store, p.audit, p.memory)
+	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory)
 	watchRotations(p.metrics, p.rotator)
 	return p, nil
 }
@@ -109,7 +111,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	}
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
-		Audit: p.audit, Trail: p.trail, Metrics: p.metrics,
+		Audit: p.recorder, Trail: p.trail, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,

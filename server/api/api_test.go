@@ -91,16 +91,19 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.token, _, err = s.file.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.keys, s.ring = openRing(t, dir)
+	log := slog.New(slog.NewJSONHandler(s.log, nil))
+	counted := metrics.New(operationIDs(t), func(string) string { return "hash" })
+	recorder := api.NewAlarm(&s.audit, counted, log)
 	var trail *audit.Reader
 	s.trail, trail = openTrail(t, dir)
 	s.rotator = rotation.New(rotation.Options{
-		Ring: s.ring, Keystore: s.keys, Store: store, Audit: &s.audit, Age: rotationAge, Grace: time.Hour,
+		Ring: s.ring, Keystore: s.keys, Store: store, Audit: recorder, Age: rotationAge, Grace: time.Hour,
 	})
 	options := api.Options{
-		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: &s.audit, Trail: trail,
-		Metrics: metrics.New(operationIDs(t), func(string) string { return "hash" }),
+		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
+		Metrics: counted,
 		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
-		Log:     slog.New(slog.NewJSONHandler(s.log, nil)),
+		Log:     log,
 		MaxBody: maxBody, Timeout: time.Minute,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},
 	}

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 const (
@@ -128,14 +130,15 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 		if f.Err == nil {
 			f.Err = s.hold(c, len(f.Package))
 		}
-		if f.Err == nil && one.least != 0 {
-			f.Err = f.Class.Demand(one.least)
-		}
-		if f.Err != nil {
+		if f.Err != nil && !errors.Is(f.Err, envelope.ErrAuthentication) {
 			one.result = failed(f.Err)
 			continue
 		}
-		entry, err := c.tenant.cache.Open(nil, one.key, f.Package, cache.AtLeast(one.least))
+		var entry cache.Entry
+		err := f.Err
+		if err == nil {
+			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.AtLeast(one.least))
+		}
 		f.Package = nil
 		uses = append(uses, use{action: audit.KeyOpen, class: f.Class, keyID: f.KeyID, name: one.key, context: f.Context, err: err})
 		entries, opened = append(entries, entry), append(opened, one)

@@ -139,7 +139,7 @@ func TestBatchFailsInPart(t *testing.T) {
 	for i := range results {
 		codes[i] = results[i].Code
 	}
-	require.Equal(t, []string{"", "malformed", "not_found", "malformed", "authentication_failed", "", "not_found", "", ""}, codes)
+	require.Equal(t, []string{"", "authentication_failed", "not_found", "authentication_failed", "authentication_failed", "", "not_found", "", ""}, codes)
 	require.Equal(t, "n", string(results[8].Entry.Value))
 
 	late := base64.StdEncoding.EncodeToString([]byte("v"))

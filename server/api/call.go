@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -125,13 +126,17 @@ func (u *use) event(c *call) audit.Event {
 	return e
 }
 
-// recordEvents records events, and counts those that tell of a package that was altered, moved or forged.
-func (s *server) recordEvents(c *call, events []audit.Event) error {
-	for i := range events {
-		if events[i].Code == envelope.ErrAuthentication.Code() {
-			s.metrics.IntegrityFailed(events[i].Class)
-		}
+// recordUnsound records that the store returned something under a name that was not written there, if err says so, and returns
+// the error to answer. Nothing was opened.
+func (s *server) recordUnsound(c *call, action audit.Action, name string, err error) error {
+	if !errors.Is(err, envelope.ErrAuthentication) {
+		return err
 	}
+	return s.record(c, use{action: action, name: name, err: err})
+}
+
+// recordEvents records events, if there are any.
+func (s *server) recordEvents(c *call, events []audit.Event) error {
 	if len(events) == 0 {
 		return nil
 	}

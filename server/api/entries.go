@@ -52,7 +52,7 @@ func (s *server) put(ctx context.Context, c *call, item *cache.Item, condition c
 	if err := s.record(c, u); err != nil {
 		return sealed, err
 	}
-	return sealed, c.tenant.cache.Put(ctx, &sealed, condition)
+	return sealed, s.recordUnsound(c, audit.EntryRead, item.Key, c.tenant.cache.Put(ctx, &sealed, condition))
 }
 
 // readItem reads what a write says of its value, before the value is read.
@@ -97,6 +97,7 @@ func mediaType(text string) (string, error) {
 type wanted struct {
 	name       string
 	least      classify.Class // the lowest class that it accepts
+	unopened   bool           // it asks for the package or its description, which are not authenticated
 	conditions reading
 }
 
@@ -111,6 +112,7 @@ func readWanted(c *call) (w wanted, err error) {
 	if w.least, err = least(values); err != nil {
 		return w, err
 	}
+	w.unopened = wantsPackage(c.Request()) || c.Request().Method == http.MethodHead
 	w.conditions, err = readConditions(c.Request().Header)
 	return w, err
 }
@@ -157,12 +159,14 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 	pkg, entry, err = c.tenant.cache.Package(ctx, w.name)
 	s.countLookup(err)
 	if err != nil {
-		return nil, entry, false, w.conditions.missing(err)
+		return nil, entry, false, s.recordUnsound(c, audit.EntryRead, w.name, w.conditions.missing(err))
 	}
-	if c.class = entry.Class; w.least != 0 {
-		if err := entry.Class.Demand(w.least); err != nil {
+	c.class = entry.Class
+	if err := entry.Class.Demand(w.least); err != nil {
+		if w.unopened {
 			return nil, entry, false, err
 		}
+		return pkg, entry, false, nil // the class is not authentic yet: opening it decides
 	}
 	had, err = w.conditions.of(entry.Tag)
 	return pkg, entry, had, err
@@ -260,7 +264,7 @@ func (s *server) patchEntry(c *call) error {
 	entry, err := c.tenant.cache.Expire(ctx, name, d, condition)
 	c.class = entry.Class
 	if err != nil {
-		return err
+		return s.recordUnsound(c, audit.EntryExpire, name, err)
 	}
 	c.Response().Header().Set("Etag", etag(entry.Tag, false))
 	describeTTL(c.Response().Header(), d)
@@ -286,7 +290,7 @@ func (s *server) deleteEntry(c *call) error {
 		return err
 	}
 	if err := c.tenant.cache.Remove(ctx, name, condition); err != nil {
-		return err
+		return s.recordUnsound(c, audit.EntryDelete, name, err)
 	}
 	return c.NoContent(http.StatusNoContent)
 }

@@ -256,7 +256,7 @@ func TestTampered(t *testing.T) {
 		s.do("GET", "/v1/cache/k", nil).refused(t, "authentication_failed")
 		put("k", []byte("no package"))
 		for _, accept := range []string{"*/*", packageType} {
-			s.do("GET", "/v1/cache/k", nil, "Accept", accept).refused(t, "malformed")
+			s.do("GET", "/v1/cache/k", nil, "Accept", accept).refused(t, "authentication_failed")
 		}
 		unknown := bytes.Clone(pkg)
 		unknown[10] ^= 1
@@ -265,6 +265,6 @@ func TestTampered(t *testing.T) {
 		later := bytes.Clone(pkg)
 		later[3] = 9
 		put("k", later)
-		s.do("GET", "/v1/cache/k", nil).refused(t, "unsupported_version")
+		s.do("GET", "/v1/cache/k", nil).refused(t, "authentication_failed")
 	})
 }

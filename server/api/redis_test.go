@@ -228,7 +228,7 @@ func TestRedisOnAndOff(t *testing.T) {
 	t.Logf("%d of %d writes failed", len(failed), writes)
 }
 
-// TestForeignKey: a key of Redis that holds another type, or no package, is told as what it is.
+// A key of Redis that holds another type, or no package, was not written here.
 func TestForeignKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -237,9 +237,9 @@ func TestForeignKey(t *testing.T) {
 	require.NoError(t, client.RPush(t.Context(), stored("list"), "x").Err())
 	require.NoError(t, client.Set(t.Context(), stored("text"), "no package", 0).Err())
 	for _, key := range []string{"list", "text"} {
-		s.do("GET", "/v1/cache/"+key, nil).refused(t, "malformed")
-		require.Equal(t, "malformed", s.do("HEAD", "/v1/cache/"+key, nil).Header.Get("Coffer-Code"))
-		s.do("PATCH", "/v1/cache/"+key+"?ttl=1h", nil).refused(t, "malformed")
+		s.do("GET", "/v1/cache/"+key, nil).refused(t, "authentication_failed")
+		require.Equal(t, "authentication_failed", s.do("HEAD", "/v1/cache/"+key, nil).Header.Get("Coffer-Code"))
+		s.do("PATCH", "/v1/cache/"+key+"?ttl=1h", nil).refused(t, "authentication_failed")
 		s.do("DELETE", "/v1/cache/"+key, nil).is(t, 204)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/format"
+	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 func TestBatches(t *testing.T) {
@@ -38,7 +38,7 @@ func TestBatches(t *testing.T) {
 		require.Len(t, results, 301)
 		for i, item := range items {
 			if i == 7 {
-				require.ErrorIs(t, results[i].Err, format.ErrMalformed)
+				require.ErrorIs(t, results[i].Err, envelope.ErrAuthentication)
 				continue
 			}
 			require.NoError(t, results[i].Err)
@@ -101,7 +101,7 @@ func TestWrap(t *testing.T) {
 	require.EqualValues(t, 1, n)
 	require.NoError(t, client.LPush(t.Context(), stored("list"), "x").Err())
 	_, err = c.GetDecrypted(t.Context(), "list")
-	require.ErrorIs(t, err, kv.ErrWrongType)
+	require.ErrorIs(t, err, envelope.ErrAuthentication)
 }
 
 func TestStoreGone(t *testing.T) {

@@ -181,6 +181,19 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// damages are ways in which a stored package can be spoiled. All but the last are seen in its header.
+func damages(pkg []byte) map[string][]byte {
+	change := func(at int, to byte) []byte {
+		changed := bytes.Clone(pkg)
+		changed[at] = to
+		return changed
+	}
+	return map[string][]byte{
+		"empty": {}, "truncated": pkg[:20], "without its body": pkg[:format.HeaderSize], "no package": []byte("not a package"),
+		"wrong magic": change(0, 'X'), "later version": change(3, 9), "no class": change(8, 99), "of a lower class": change(8, byte(classify.Internal)),
+	}
+}
+
 // Whatever is done to the bytes in the store, no value comes back.
 func TestTampered(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
@@ -205,16 +218,41 @@ func TestTampered(t *testing.T) {
 			put("copied", raw)
 			_, err = c.GetDecrypted(ctx, "copied")
 			require.ErrorIs(t, err, envelope.ErrAuthentication)
-			put("k", raw[:20])
-			_, err = c.GetDecrypted(ctx, "k")
-			require.ErrorIs(t, err, format.ErrMalformed)
-			put("k", []byte("not a package"))
-			_, err = c.Inspect(ctx, "k")
-			require.ErrorIs(t, err, format.ErrMalformed)
+			for name, damaged := range damages(raw) {
+				if class == classify.Public && name == "of a lower class" {
+					continue
+				}
+				put("k", damaged)
+				_, err = c.GetDecrypted(ctx, "k")
+				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+				_, err = c.GetDecrypted(ctx, "k", cache.AtLeast(classify.PHI))
+				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+				many, err := c.GetMany(ctx, []string{"k"})
+				require.NoError(t, err)
+				require.ErrorIs(t, many[0].Err, envelope.ErrAuthentication, name)
+				err = c.Remove(ctx, "k", cache.Condition{Present: true, Tags: []string{"tag"}})
+				if name == "of a lower class" {
+					require.ErrorIs(t, err, cache.ErrPrecondition)
+					continue
+				}
+				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+				_, err = c.Inspect(ctx, "k")
+				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+				_, err = c.Expire(ctx, "k", time.Minute, cache.Condition{})
+				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
+				found, err := c.Packages(ctx, []string{"k"}, 1<<20)
+				require.NoError(t, err)
+				require.ErrorIs(t, found[0].Err, envelope.ErrAuthentication, name)
+			}
 			put("k", raw)
 			_, err = other.GetDecrypted(ctx, "k")
 			require.ErrorIs(t, err, cache.ErrNotFound)
 			require.NoError(t, kv.Set(ctx, store, "coffer/other/cache/k", raw, 0))
+			_, err = other.GetDecrypted(ctx, "k")
+			require.ErrorIs(t, err, envelope.ErrAuthentication)
+			unknown := bytes.Clone(raw)
+			unknown[10] ^= 1
+			require.NoError(t, kv.Set(ctx, store, "coffer/other/cache/k", unknown, 0))
 			_, err = other.GetDecrypted(ctx, "k")
 			require.ErrorIs(t, err, envelope.ErrUnknownKey)
 			_, err = other.Delete(ctx, "k")

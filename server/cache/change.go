@@ -54,8 +54,9 @@ func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 	return Sealed{Entry: entry, key: item.Key, pkg: b.bytes, TTL: ttl}, nil
 }
 
-// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition, and the
-// errors of the store.
+// Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition,
+// envelope.ErrAuthentication if the condition names tags and what is there is not a package of the cache, and the errors of the
+// store.
 func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) error {
 	name := c.prefix + sealed.key
 	switch {
@@ -114,12 +115,14 @@ func (c *Cache) change(ctx context.Context, key string, condition Condition, do 
 		if err != nil {
 			return err
 		}
-		pkg, err := c.unmark(old)
-		if err != nil {
-			return err
-		}
-		if condition.Tags != nil && !slices.Contains(condition.Tags, TagOf(pkg)) {
-			return ErrPrecondition
+		if condition.Tags != nil {
+			found, err := c.inspect(old)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(condition.Tags, found.Tag) {
+				return ErrPrecondition
+			}
 		}
 		if done, err := do(old); done || err != nil {
 			return err

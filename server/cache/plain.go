@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/rand"
 	"time"
 
@@ -23,12 +24,14 @@ var ErrEncryption = &codes.Error{
 // nothing authenticated. What it wrote is ErrEncryption to every other cache, and what others wrote is to it.
 func Unencrypted() Option { return func(c *Cache) { c.plain = true } }
 
+// Marked reports whether a stored value was stored without encryption.
+func Marked(stored []byte) bool { return bytes.HasPrefix(stored, []byte(mark)) }
+
 // unmark gives the package of what is stored: of a marked value, what would be its package but for the nonce
 // and the tag, which are random and zero, and the value in the clear between them.
 func (c *Cache) unmark(stored []byte) ([]byte, error) {
-	begins := len(stored) >= len(mark) && string(stored[:len(mark)]) == mark
 	switch {
-	case begins != c.plain:
+	case Marked(stored) != c.plain:
 		return nil, ErrEncryption
 	case c.plain:
 		return stored[len(mark):], nil

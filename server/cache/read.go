@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ type ReadOption = seal.ReadOption
 func AtLeast(class classify.Class) ReadOption { return seal.AtLeast(class) }
 
 // GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of
-// seal.Sealer.Open and of the store.
+// seal.Sealer.OpenStored and of the store.
 func (c *Cache) GetDecrypted(ctx context.Context, key string, options ...ReadOption) ([]byte, error) {
 	o, err := c.open(ctx, key, options)
 	return o.Value, err
@@ -69,11 +70,11 @@ func (c *Cache) inspect(stored []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	p, err := format.Parse(pkg)
+	h, err := seal.ParseStored(pkg, format.UseCache)
 	if err != nil {
 		return Entry{}, err
 	}
-	return entryOf(&seal.Opened{Header: p.Header}, pkg), nil
+	return entryOf(&seal.Opened{Header: h}, pkg), nil
 }
 
 // TTL returns the time that the entry under key has left, 0 if it is kept for ever. It returns ErrNotFound if
@@ -103,7 +104,10 @@ func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	pkg, ok, err := kv.Get(ctx, c.store, c.prefix+key)
-	if err == nil && !ok {
+	switch {
+	case errors.Is(err, kv.ErrWrongType):
+		err = seal.Stored(err)
+	case err == nil && !ok:
 		err = ErrNotFound
 	}
 	return pkg, err
@@ -128,7 +132,7 @@ func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) 
 	if want := c.want(key, options); c.plain {
 		o, err = openPlain(pkg, want)
 	} else {
-		o, err = c.sealer.Open(dst[:0], pkg, want)
+		o, err = c.sealer.OpenStored(dst[:0], pkg, want)
 	}
 	if err != nil {
 		return Entry{}, err

@@ -26,7 +26,7 @@ type Resealing struct {
 	Entry // what Inspect gives of the former package; zero where there was none, or none was read
 	Did   Resealed
 	Bytes int   // of what is in the store, where it is Large
-	Err   error // of the entry: those of seal.Sealer.Open and Seal. It is as it was
+	Err   error // of the entry: those of seal.Sealer.OpenStored and Seal. It is as it was
 }
 
 // Due decides by the class and the key of an entry whether it is to be sealed anew.
@@ -105,7 +105,7 @@ func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Size
 
 // anew opens a package and appends to b what was in it, sealed as it was.
 func (c *Cache) anew(b, plain *buffer, key string, pkg []byte) error {
-	o, err := c.sealer.Open(plain.reserve(len(pkg)), pkg, c.want(key, nil))
+	o, err := c.sealer.OpenStored(plain.reserve(len(pkg)), pkg, c.want(key, nil))
 	if err != nil {
 		return err
 	}

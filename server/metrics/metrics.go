@@ -37,6 +37,7 @@ type Metrics struct {
 	integrity  *prometheus.CounterVec
 	copyLost   prometheus.Counter
 	unrecorded prometheus.Counter
+	unknownKey prometheus.Counter
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
@@ -53,7 +54,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		latency:    histogram("operation_duration_seconds", "Time from a request's first byte to its answer's last, by operation.", "operation"),
 		lookups:    counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result"),
 		keys:       counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class"),
-		integrity:  counter("integrity_failures_total", "Packages that were altered, moved or forged, by the class that they claim; as none, altered lines of the audit log.", "class"),
+		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries and altered lines of the audit log.", "class"),
 		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
@@ -63,6 +64,9 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	})
 	m.unrecorded = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Name: "audit_unrecorded_total", Help: "Events that the audit log did not take in time.",
+	})
+	m.unknownKey = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "unknown_key_total", Help: "Reads of entries under keys that the tenant's keyset does not have.",
 	})
 	m.encryption = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "encryption_enabled", Help: "1, or 0 where ENCRYPTION_ENABLED is false and values are stored in the clear.",
@@ -74,7 +78,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	for class := range classify.PHI + 1 { // there before the first failure, or Prometheus would see no increase at it
 		m.integrity.WithLabelValues(className(class))
 	}
-	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.unknownKey, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -133,10 +137,16 @@ func (m *Metrics) Opened(class classify.Class) {
 	m.keys.WithLabelValues("open", className(class)).Inc()
 }
 
-// IntegrityFailed counts a package that failed its authentication.
-func (m *Metrics) IntegrityFailed(class classify.Class) {
-	m.integrity.WithLabelValues(className(class)).Inc()
+// IntegrityFailed counts entries or packages that were altered, moved or forged; of no class, alterations of the audit log.
+func (m *Metrics) IntegrityFailed(class classify.Class, n int) {
+	m.integrity.WithLabelValues(className(class)).Add(float64(n))
 }
+
+// UnknownKey counts reads of entries under keys that their tenant's keyset does not have.
+func (m *Metrics) UnknownKey(n int) { m.unknownKey.Add(float64(n)) }
+
+// Tenant returns the hash by which the metrics name a tenant, or "other" beyond MaxTenants.
+func (m *Metrics) Tenant(id string) string { return m.tenants.label(id) }
 
 // AuditCopyLost counts lines of the audit log that may not be in its copy.
 func (m *Metrics) AuditCopyLost(lines int) { m.copyLost.Add(float64(lines)) }

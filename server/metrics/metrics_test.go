@@ -47,7 +47,8 @@ func TestOperations(t *testing.T) {
 	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("without a code")})
 	m.Lookups(3, 1)
 	m.Sealed(classify.PII)
-	m.IntegrityFailed(classify.PHI)
+	m.IntegrityFailed(classify.PHI, 1)
+	m.UnknownKey(2)
 	m.AuditCopyLost(3)
 	m.AuditUnrecorded(2)
 	m.Opened(classify.PHI)
@@ -66,6 +67,7 @@ func TestOperations(t *testing.T) {
 		`coffer_key_uses_total{action="seal",class="pii"} 1`,
 		`coffer_key_uses_total{action="open",class="phi"} 2`,
 		`coffer_integrity_failures_total{class="phi"} 1`,
+		"coffer_unknown_key_total 2",
 		"coffer_audit_copy_lost_total 3",
 		"coffer_audit_unrecorded_total 2",
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,
@@ -89,7 +91,7 @@ func TestBounded(t *testing.T) {
 					Operation: planted, Tenant: planted, Class: classify.Class(j), Err: &codes.Error{Of: planted, Text: planted},
 				})
 				m.Sealed(classify.Class(j))
-				m.IntegrityFailed(classify.Class(j))
+				m.IntegrityFailed(classify.Class(j), 1)
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -172,14 +173,15 @@ func TestUnreadableEntry(t *testing.T) {
 	store.spoils = "coffer/tenant/cache/entry 7"
 	record := s.work()
 	require.Equal(t, rotation.Counts{Scanned: 100, Reencrypted: 99, Failed: 1}, s.sweep().Counts())
-	require.Equal(t, []rotation.Failed{{Code: "malformed", Entries: 1}}, record.Failures)
+	require.Equal(t, []rotation.Failed{{Code: "authentication_failed", Entries: 1}}, record.Failures)
 }
 
 // Entries that do not open are counted by class, key and error, stay as they are, and keep their key from
 // being destroyed.
 func TestEntriesThatDoNotOpen(t *testing.T) {
 	t.Parallel()
-	s, store := faultySite(t, nil)
+	log := &journal{}
+	s, store := faultySite(t, func(o *rotation.Options) { o.Audit = log })
 	s.fill(10)
 	ctx, prefix := t.Context(), "coffer/tenant/cache/"
 	moved, _, err := kv.Get(ctx, store, prefix+"entry 4")
@@ -190,6 +192,9 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	s.begin(rotation.Order{})
 	record := s.work()
 	require.Equal(t, rotation.Counts{Scanned: 12, Reencrypted: 10, Failed: 1, Foreign: 1}, s.sweep().Counts())
+	require.Equal(t, []audit.Event{{
+		Action: audit.KeyOpen, Operation: "sweep", Tenant: "tenant", Code: "authentication_failed", Facts: audit.Facts{audit.FactFailed: "2"},
+	}}, slices.DeleteFunc(log.events, func(e audit.Event) bool { return e.Operation != "sweep" }))
 	require.Equal(t, []rotation.Failed{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
 	for range 3 {
 		s.clock.pass(rotation.DefaultGrace + time.Hour)

@@ -3,13 +3,16 @@ package rotation
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -26,6 +29,7 @@ const (
 type note struct {
 	failures map[Failed]int // with Entries 0
 	counts   Counts
+	unsound  int // entries that were altered, moved or forged
 }
 
 // reseal brings a tenant's entries under the primaries of their classes.
@@ -129,15 +133,53 @@ func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
 	if err == nil && did != cache.Anew && did != cache.Changed {
 		return
 	}
+	n := v.noteLocked(owner)
+	n.counts.add(did, err)
+	if err != nil {
+		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
+	}
+	if errors.Is(err, envelope.ErrAuthentication) {
+		n.unsound++
+	}
+}
+
+// noteUnsound notes an entry that is not a package of the cache.
+func (v *visit) noteUnsound(owner string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.noteLocked(owner).unsound++
+}
+
+// noteLocked returns the note of a tenant. v.mu must be held.
+func (v *visit) noteLocked(owner string) *note {
 	n := v.notes[owner]
 	if n == nil {
 		n = &note{failures: map[Failed]int{}}
 		v.notes[owner] = n
 	}
-	n.counts.add(did, err)
-	if err != nil {
-		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
+	return n
+}
+
+// recordUnsound records once that a sweep found entries of a tenant that were altered, moved or forged, or under unknown keys.
+func (v *visit) recordUnsound(ctx context.Context, owner string, n *note) error {
+	unknown := 0
+	for failed, entries := range n.failures {
+		if failed.Code == envelope.ErrUnknownKey.Code() {
+			unknown += entries
+		}
 	}
+	var events []audit.Event
+	for code, entries := range map[string]int{envelope.ErrAuthentication.Code(): n.unsound, envelope.ErrUnknownKey.Code(): unknown} {
+		if entries > 0 {
+			events = append(events, audit.Event{
+				Action: audit.KeyOpen, Operation: "sweep", Tenant: owner, Code: code, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(entries)},
+			})
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return v.r.Audit.Record(ctx, events...)
 }
 
 // save writes how far the part is, after the notes that it depends on. The part is done at its end, and if fault
@@ -177,6 +219,9 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	g.SetLimit(tenantsAtOnce)
 	for owner, n := range urgent {
 		g.Go(func() error {
+			if err := v.again(ctx, tries, func() error { return v.recordUnsound(ctx, owner, n) }); err != nil {
+				return err
+			}
 			err := v.again(ctx, tries, func() error {
 				_, err := v.r.edit(ctx, owner, func(record *Record) error {
 					if record.ID == "" && len(record.Former) == 0 { // an altered record that is not begun again yet counts later sweeps only

@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -207,7 +208,7 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 		return err
 	}
 	if err != nil && len(all) == 1 {
-		v.count(all[0].owner, Key{}, cache.Kept, err)
+		v.count(all[0].owner, Key{}, cache.Kept, seal.Stored(err))
 		return nil
 	}
 	for i := range all {
@@ -231,13 +232,17 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 	return nil
 }
 
+// textOf returns what was read of a value.
+func textOf(one *kv.Sized) []byte {
+	if one.Value != nil {
+		return one.Value
+	}
+	return one.Begin
+}
+
 // headOf returns the key of a package of the cache, and reports whether it is one. Nothing of it is authenticated.
 func headOf(one *kv.Sized) (Key, bool) {
-	text := one.Value
-	if text == nil {
-		text = one.Begin
-	}
-	h, n, err := format.ParseHeader(text)
+	h, n, err := format.ParseHeader(textOf(one))
 	if err == nil {
 		err = format.CheckBody(&h, one.Size-n)
 	}
@@ -260,6 +265,9 @@ func (v *visit) visit(ctx context.Context, all []entry) error {
 		switch t := e.tenant; {
 		case !isPackage || t.gone:
 			v.count(e.owner, Key{}, cache.Foreign, nil)
+			if !t.gone && t.err == nil && !cache.Marked(textOf(&e.head)) {
+				v.noteUnsound(e.owner)
+			}
 		case t.err != nil:
 			v.count(e.owner, key, cache.Kept, t.err)
 		case t.isPrimary(key):

@@ -175,13 +175,13 @@ func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err 
 // unseal opens the package of a session.
 func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
 	if m.tenant != nil {
-		outer, err := m.tenant.Open(nil, pkg, seal.Want{Use: format.UseService, Place: k.place, Least: class})
+		outer, err := m.tenant.OpenStored(nil, pkg, seal.Want{Use: format.UseService, Place: k.place, Least: class})
 		if err != nil {
 			return seal.Opened{}, err
 		}
 		pkg = outer.Value
 	}
-	return k.sealer.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
+	return k.sealer.OpenStored(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
 }
 
 // put stores a new session, and reads back after an error: its package has a random nonce, so an equal value in the
@@ -210,7 +210,7 @@ func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
 }
 
 // Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of
-// seal.Sealer.Open, of the store and of record.
+// seal.Sealer.OpenStored, of the store and of record.
 func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -230,13 +230,17 @@ func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, e
 // open gives the session's package too. Its action is recorded, failed or not.
 func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record Record) (seal.Opened, []byte, error) {
 	pkg, ok, err := kv.Get(ctx, m.store, k.name)
-	if err != nil {
+	if err != nil && !errors.Is(err, kv.ErrWrongType) {
 		return seal.Opened{}, nil, err
 	}
-	if !ok {
+	if err == nil && !ok {
 		return seal.Opened{}, nil, ErrNotFound
 	}
-	o, err := m.unseal(k, pkg)
+	var o seal.Opened
+	if err == nil {
+		o, err = m.unseal(k, pkg)
+	}
+	err = seal.Stored(err)
 	claimed, _, _ := format.ParseHeader(pkg) // of one that does not open too
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed

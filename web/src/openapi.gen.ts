@@ -23,8 +23,9 @@ export interface paths {
          *     `Accept: application/vnd.coffer.package` the answer is the package as it lies at rest, unopened, in the binary form of SPEC.md
          *     section 3; its headers are then not authenticated.
          *
-         *     A package that was altered, copied from another key or taken from another tenant is `authentication_failed`, never a value, and an
-         *     entry of the audit log. `Coffer-TTL` is not among the headers, to spare the store a round trip: ask HEAD.
+         *     Whatever is there and was not written there is `authentication_failed`, never a value, and a critical event of the audit log: a
+         *     package that was altered or copied from another key or tenant, one of another version, and bytes that are no package. A package
+         *     under a key that no tenant in memory has is `unknown_key`, because it may be the tenant's own and its keyset lost. `Coffer-TTL` is not among the headers, to spare the store a round trip: ask HEAD.
          */
         get: operations["getEntry"];
         /**
@@ -1245,7 +1246,7 @@ export interface components {
         };
         /**
          * @description `authentication_failed`: the package was altered, moved or forged; nothing of it is answered. It is recorded in the audit
-         *     log as critical: find out who can write to the store.
+         *     log as critical. If the server's own store returned it, find out who can write to that store.
          */
         Unauthentic: {
             headers: {
@@ -1599,6 +1600,7 @@ export interface operations {
             410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["TooLarge"];
+            422: components["responses"]["Unauthentic"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -1642,6 +1644,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["TooLarge"];
+            422: components["responses"]["Unauthentic"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -1705,6 +1708,7 @@ export interface operations {
             409: components["responses"]["Bodiless"];
             412: components["responses"]["Bodiless"];
             413: components["responses"]["Bodiless"];
+            422: components["responses"]["Bodiless"];
             429: components["responses"]["Bodiless"];
             500: components["responses"]["Bodiless"];
             503: components["responses"]["Bodiless"];
@@ -1756,6 +1760,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["TooLarge"];
+            422: components["responses"]["Unauthentic"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
