@@ -120,7 +120,7 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
   });
 
   test('an operator’s token opens no data, and operations nonetheless', async () => {
-    await page.evaluate(signIn, await token('*', 'keys:admin,audit:read'));
+    await page.evaluate(signIn, await token('*', 'keys:admin,audit:read,metrics:read'));
     expect(await page.evaluate(() => visitor.text('.cache .problem'))).toContain('forbidden');
     await page.evaluate(watch, 'Keys');
     await page.evaluate(() => visitor.until(() => document.querySelector('.tenants .tenant') && document.querySelector('.spark')).then(() => undefined));
@@ -166,11 +166,11 @@ describe.each([chromium, firefox, webkit])('operations ($name)', (engine) => {
     await page.evaluate(signIn, await token('*', 'keys:admin'));
     await page.evaluate(watch, 'Keys');
     await page.evaluate(() => visitor.until(() => document.querySelector('.tenants .tenant')).then(() => undefined));
-    expect(await lacking()).toEqual(['audit:read']); // of the charts
+    expect(await lacking()).toEqual(['metrics:read']); // of the charts
     await page.evaluate(watch, 'Audit trail');
     await page.evaluate(() => visitor.until(() => document.querySelector('.panel .scope-missing')).then(() => undefined));
-    expect(await lacking()).toEqual(['audit:read', 'audit:read']);
-    await page.evaluate(signIn, await token('default', 'audit:read'));
+    expect(await lacking()).toEqual(['metrics:read', 'audit:read']);
+    await page.evaluate(signIn, await token('default', 'audit:read,metrics:read'));
     await page.evaluate(() => visitor.press('Operations'));
     await page.evaluate(() => visitor.until(() => document.querySelector('.audit tbody tr') && document.querySelector('.spark')).then(() => undefined));
     await page.evaluate(watch, 'Keys');

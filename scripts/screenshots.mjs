@@ -52,7 +52,7 @@ try {
   const clinics = ['clinic-north', 'clinic-south', 'laboratory'].map((tenant) => token('--tenant', tenant, '--scopes', 'cache:read,cache:write'));
   for (const clinic of clinics) await work(clinic);
   await page.click('text=Server’s cache');
-  await page.fill('#token', token('--tenant', '*', '--scopes', 'keys:admin,audit:read'));
+  await page.fill('#token', token('--tenant', '*', '--scopes', 'keys:admin,audit:read,metrics:read'));
   await page.click('text=Sign in');
   await page.click('text=Operations');
   await page.click('text=Keys');

@@ -30,6 +30,9 @@ func configCommand() *cobra.Command {
 			for _, warning := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
 			}
+			if wantsJSON(cmd) {
+				return printJSON(cmd.OutOrStdout(), settings)
+			}
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "SETTING\tVALUE\tFROM")
 			var without []string
@@ -48,6 +51,7 @@ func configCommand() *cobra.Command {
 		},
 	}
 	config.AddFlags(cmd.Flags())
+	addJSON(cmd)
 	return cmd
 }
 

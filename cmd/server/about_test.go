@@ -15,7 +15,7 @@ import (
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	const planted = "pl4nted-secret"
-	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=staging"}, "config", "--rate", "5").Output()
+	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "config", "--rate", "5").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^SETTING +VALUE +FROM$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_ENVIRONMENT +staging +environment$`, string(out))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/recovery"
 )
@@ -49,7 +50,7 @@ func auditVerifyCommand() *cobra.Command {
 			for _, text := range heads {
 				one, err := audit.ParseHeads(text)
 				if err != nil {
-					return fmt.Errorf("--head: %w", err)
+					return usage(fmt.Errorf("--head: %w", err))
 				}
 				given = append(given, one...)
 			}
@@ -94,7 +95,7 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, 
 func readLogKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
 	used, err := audit.InUse(path)
 	if err == nil && !used {
-		err = fmt.Errorf("%s is not the directory of an audit log", path)
+		err = notFound(fmt.Errorf("%s is not the directory of an audit log", path))
 	}
 	if err != nil {
 		return nil, err
@@ -167,23 +168,23 @@ func auditTailCommand() *cobra.Command {
 				return err
 			}
 			if n < 0 || n > audit.MaxTail {
-				return fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail)
+				return usage(fmt.Errorf("-n takes a number from 0 to %d", audit.MaxTail))
 			}
 			known := severity == ""
 			if !known {
 				filter.Severity, known = audit.ParseSeverity(severity)
 			}
 			if !known {
-				return errors.New("--severity takes info, notice, warning or critical")
+				return usage(errors.New("--severity takes info, notice, warning or critical"))
 			}
 			if filter.Action != "" && !audit.IsAction(filter.Action) {
-				return errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'")
+				return usage(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
 			}
 			if filter.Since, err = parseSince(since); err != nil {
 				return err
 			}
 			emit := printEvent(cmd.OutOrStdout())
-			if asJSON || !isTerminal(cmd.OutOrStdout()) {
+			if asJSON || terminal(cmd.OutOrStdout()) == nil {
 				emit = printLine(cmd.OutOrStdout())
 			}
 			return audit.Tail(cmd.Context(), auditPath(&c), n, &filter, follow, emit)
@@ -207,9 +208,9 @@ func parseSince(text string) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	d, err := config.Duration(text)
+	d, err := duration.Parse(text)
 	if err != nil || d < 0 {
-		return time.Time{}, errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d")
+		return time.Time{}, usage(errors.New("--since takes a time such as 2026-01-31T12:00:00Z, or a duration such as 24h or 7d"))
 	}
 	return time.Now().Add(-d), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -137,6 +138,7 @@ func auditBeginCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return beginAudit(cmd) },
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
+	addJSON(cmd)
 	return cmd
 }
 
@@ -146,9 +148,9 @@ func requireLogGone(c *config.Config) error {
 	case err != nil:
 		return err
 	case !gone && there(auditMarkPath(c)):
-		return errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it")
+		return refuse(errors.New("there is an audit log, or a part of one: move the directory audit away, and keep it"))
 	case !gone:
-		return errors.New("there was no audit log yet: servers begin one by themselves")
+		return refuse(errors.New("there was no audit log yet: servers begin one by themselves"))
 	}
 	return nil
 }
@@ -209,6 +211,10 @@ func beginAudit(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "another audit log is begun: what was before it is unproven")
-	return err
+	return show(cmd, struct {
+		Begun bool `json:"begun"`
+	}{true}, func(out io.Writer) error {
+		_, err := fmt.Fprintln(out, "another audit log is begun: what was before it is unproven")
+		return err
+	})
 }

@@ -31,7 +31,7 @@ func keysBackupCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := os.Lstat(path); path == "" || err == nil {
-				return errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten")
+				return usage(errors.New("--out takes the path of a file that is not there yet: a backup is never overwritten"))
 			}
 			return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
 				tenants, err := r.Backup(ctx, func(fill func(io.Writer) error) error {
@@ -47,14 +47,23 @@ func keysBackupCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "tenants: %d\nbytes: %d\n", tenants, info.Size())
-				return err
+				return show(cmd, backupReport{tenants, info.Size()}, func(out io.Writer) error {
+					_, err := fmt.Fprintf(out, "tenants: %d\nbytes: %d\n", tenants, info.Size())
+					return err
+				})
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&path, "out", "", "the new file")
+	addJSON(cmd)
 	return cmd
+}
+
+// backupReport is what coffer keys backup wrote.
+type backupReport struct {
+	Tenants int   `json:"tenants"`
+	Bytes   int64 `json:"bytes"`
 }
 
 func keysDrillCommand() *cobra.Command {
@@ -70,17 +79,38 @@ func keysDrillCommand() *cobra.Command {
 			return operateOn(cmd, "drill", path, false, func(ctx context.Context, _ *operator, r *recovery.Recovery, file *os.File) error {
 				begun := time.Now()
 				drill, err := r.Drill(ctx, file)
-				if drill != nil {
-					printDrill(cmd.OutOrStdout(), drill, time.Since(begun))
+				if drill == nil {
+					return err
 				}
-				return err
+				took := time.Since(begun)
+				return errors.Join(err, show(cmd, reportDrill(drill, took, err), func(out io.Writer) error {
+					printDrill(out, drill, took)
+					return nil
+				}))
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	addFormer(cmd)
 	cmd.Flags().StringVar(&path, "in", "", "the backup")
+	addJSON(cmd)
 	return cmd
+}
+
+// drillReport is what coffer keys drill found.
+type drillReport struct {
+	MadeAt       time.Time      `json:"madeAt"`
+	Tenants      int            `json:"tenants"`
+	Shredded     int            `json:"shredded"`
+	Roots        int            `json:"roots"`
+	Keys         int            `json:"keys"`
+	Milliseconds float64        `json:"milliseconds"`
+	Failures     []failedTenant `json:"failures"`
+	Error        *failure       `json:"error,omitempty"`
+}
+
+func reportDrill(d *recovery.Drill, took time.Duration, err error) drillReport {
+	return drillReport{d.Created.UTC(), d.Tenants, d.Shredded, d.Roots, d.Keys, millis(took), failedTenants(d.Failures), failureOf(err)}
 }
 
 func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
@@ -116,10 +146,13 @@ func keysRestoreCommand() *cobra.Command {
 					r.Audit = audit.Discard
 				}
 				restored, err := r.Restore(ctx, file, endings)
-				if restored != nil {
-					printRestored(cmd.OutOrStdout(), restored, dry)
+				if restored == nil {
+					return err
 				}
-				return err
+				return errors.Join(err, show(cmd, reportRestored(restored, dry, err), func(out io.Writer) error {
+					printRestored(out, restored, dry)
+					return nil
+				}))
 			})
 		},
 	}
@@ -130,6 +163,7 @@ func keysRestoreCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&unproven, "unproven-audit-log", nil, "a file of an audit log that is believed as it stands; given again for each")
 	addFormer(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
+	addJSON(cmd)
 	return cmd
 }
 
@@ -188,7 +222,7 @@ func makeKeystore(cmd *cobra.Command) error {
 // openBackup opens a backup of any size.
 func openBackup(path string) (*os.File, error) {
 	if path == "" {
-		return nil, errors.New("--in takes the path of a backup")
+		return nil, usage(errors.New("--in takes the path of a backup"))
 	}
 	f, err := durable.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -229,6 +263,42 @@ func readEndings(ctx context.Context, o *operator, logs, unproven []string, list
 		}
 	}
 	return endings, lines.Err()
+}
+
+// restoreReport is what coffer keys restore changed, or would.
+type restoreReport struct {
+	MadeAt    time.Time        `json:"madeAt"`
+	DryRun    bool             `json:"dryRun"`
+	Changed   []restoredTenant `json:"changed"`
+	Unchanged int              `json:"unchanged"`
+	Ended     []endedTenant    `json:"ended"` // since the backup, and stay so
+	Failures  []failedTenant   `json:"failures"`
+	Error     *failure         `json:"error,omitempty"`
+}
+
+type restoredTenant struct {
+	Tenant string `json:"tenant"`
+	New    bool   `json:"new"` // it was not in the store
+}
+
+type endedTenant struct {
+	Tenant   string `json:"tenant"`
+	Shredded bool   `json:"shredded"`
+	Keys     int    `json:"destroyedKeys"`
+}
+
+func reportRestored(r *recovery.Restored, dry bool, err error) restoreReport {
+	report := restoreReport{
+		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: []endedTenant{},
+		Failures: failedTenants(r.Failures), Error: failureOf(err),
+	}
+	for _, c := range r.Changes {
+		report.Changed = append(report.Changed, restoredTenant{c.Tenant, c.New})
+	}
+	for _, e := range r.Ended {
+		report.Ended = append(report.Ended, endedTenant{e.Tenant, e.Shredded, e.Keys})
+	}
+	return report
 }
 
 func printRestored(out io.Writer, r *recovery.Restored, dry bool) {

@@ -12,7 +12,7 @@ import (
 // label that there is, and changes nothing.
 func TestWrongEnvironmentIsRefused(t *testing.T) {
 	t.Parallel()
-	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_ENVIRONMENT=staging"}
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}
 	path := filepath.Join(t.TempDir(), "backup")
 	p := serve(t, data, environ...)
 	token := p.token

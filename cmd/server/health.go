@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,8 +24,8 @@ func healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running server on this machine whether it is ready",
-		Long: "Asks the server on --listen for /readyz, or with --live for /livez, and exits 0 where it is well and 1 where not: for health checks of\n" +
-			"containers, which have no other program to ask with. Readiness needs the store and the keys; liveness only the process itself.",
+		Long: "Asks the server on --listen for /readyz, or with --live for /livez, and exits 0 if it is well, 1 if it is not, and 5 if no server answers: for\n" +
+			"health checks of containers, which have no other program to ask with. Readiness needs the store and the keys; liveness only the process itself.",
 		Example: "  coffer health\n  coffer health --live --listen 127.0.0.1:9000",
 		GroupID: groupServer,
 		Args:    noArguments,
@@ -40,11 +41,16 @@ func healthCommand() *cobra.Command {
 			if err := askHealth(cmd.Context(), "http://"+local(c.Listen)+path); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok")
-			return err
+			return show(cmd, struct {
+				OK bool `json:"ok"`
+			}{true}, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, "ok")
+				return err
+			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), "listen")
+	addJSON(cmd)
 	cmd.Flags().BoolVar(&live, "live", false, "ask whether the process answers, not whether it can serve")
 	return cmd
 }
@@ -74,7 +80,7 @@ func askHealth(ctx context.Context, url string) error {
 	client := http.Client{Transport: &http.Transport{}} // which asks no proxy
 	response, err := client.Do(request)
 	if err != nil {
-		return errors.New("no server answers there")
+		return exitWith(exitUnreachable, errors.New("no server answers there"))
 	}
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK {

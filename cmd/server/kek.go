@@ -80,8 +80,8 @@ func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Lo
 			return nil, err
 		}
 		if held {
-			return nil, fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it, or KMS_PROVIDER to what "+
-				"they are under", k.where, path)
+			return nil, refuse(fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it, or KMS_PROVIDER to what "+
+				"they are under", k.where, path))
 		}
 		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err

@@ -96,11 +96,11 @@ func (k *keys) explain(err error, c *config.Config) error {
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
 			"`coffer keys rewrap` move them: %w", k.where, err)
 	case errors.Is(err, envelope.ErrWrongSecret) && c.HasMasterKey():
-		return fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where)
+		return refuse(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where))
 	case errors.Is(err, envelope.ErrWrongSecret):
-		return fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", k.where)
+		return refuse(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", k.where))
 	case errors.Is(err, keyring.ErrEnvironment):
-		return fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where)
+		return refuse(fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where))
 	}
 	return err
 }
@@ -128,8 +128,8 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	case len(others) == 0:
 		return nil
 	}
-	return fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
-		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment)
+	return refuse(fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
+		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment))
 }
 
 // keysReady reports whether keys can be used now, and no keyset is missing that servers had in memory. It

@@ -96,7 +96,7 @@ func (o *operator) openLog(ctx context.Context) (err error) {
 func requireKEK(c *config.Config) error {
 	master := filepath.Join(c.Data, "master.key")
 	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.HasMasterKey() && errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master)
+		return usage(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func formerKEKs(cmd *cobra.Command, c *config.Config) (keks []kms.KEK, err error
 // openNamedKEK opens a KEK that a flag of the command line names. It quotes no URL: one may be a key.
 func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.KEK, error) {
 	if strings.HasPrefix(url, "base64key:") {
-		return nil, fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag)
+		return nil, usage(fmt.Errorf("%s takes no key itself, for every user can read a command line: put it into a file of mode 0600 and give file:///PATH", flag))
 	}
 	err := c.KMS.Check(url)
 	var kek kms.KEK
@@ -178,7 +178,7 @@ func reasonOf(cmd *cobra.Command) (audit.Reason, error) {
 		err = audit.ErrReason
 	}
 	if err != nil {
-		return "", fmt.Errorf("--reason: %w", err)
+		return "", usage(fmt.Errorf("--reason: %w", err))
 	}
 	return reason, nil
 }
@@ -190,6 +190,20 @@ func printFailures(out io.Writer, failures []recovery.Failure) {
 		if f.Tenant == "" {
 			of = "the environment's own keys"
 		}
-		fmt.Fprintf(out, "%s: %s\n", of, f.Err)
+		fmt.Fprintf(out, "%s: %s\n", of, message(f.Err))
 	}
+}
+
+// failedTenant is a tenant for which something failed; the empty one is the environment itself.
+type failedTenant struct {
+	Tenant string `json:"tenant"`
+	failure
+}
+
+func failedTenants(failures []recovery.Failure) []failedTenant {
+	list := []failedTenant{}
+	for _, f := range failures {
+		list = append(list, failedTenant{f.Tenant, *failureOf(f.Err)})
+	}
+	return list
 }

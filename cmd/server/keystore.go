@@ -90,8 +90,8 @@ func missingKeys(c *config.Config, where string) error {
 			left = append(left, path)
 		}
 	}
-	return fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
-		"remove %s", where, strings.Join(left, " and "))
+	return refuse(fmt.Errorf("the keys that this data directory was used with are missing from %s: restore them; to begin anew, where nothing that is under them is needed any more, "+
+		"remove %s", where, strings.Join(left, " and ")))
 }
 
 // holdsKeys reports whether there is any keyset.

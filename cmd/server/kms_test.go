@@ -191,7 +191,7 @@ func TestRewrapIntoKMS(t *testing.T) {
 	local := append([]string{production, "ENCRYPTION_MASTER_KEY=" + masterA}, k.environ[1:3]...)
 	said := fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "coffer keys rewrap")
-	staged := serve(t, data, "COFFER_ENVIRONMENT=staging", "ENCRYPTION_MASTER_KEY="+masterA)
+	staged := serve(t, data, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false", "ENCRYPTION_MASTER_KEY="+masterA)
 	require.Contains(t, staged.log.String(), "THE KEK IS LOCAL")
 	staged.put(staged.token, "patient", record)
 	require.Zero(t, staged.stop(syscall.SIGTERM))
@@ -205,6 +205,6 @@ func TestRewrapIntoKMS(t *testing.T) {
 	moved.requireValue(staged.token, "patient", record)
 	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--finish"), "slots retired: 2")
 	require.Zero(t, moved.stop(syscall.SIGTERM))
-	said = fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	said = fails(t, program(t, append(local, "COFFER_PRODUCTION=false"), "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "ENCRYPTION_MASTER_KEY is not the key")
 }

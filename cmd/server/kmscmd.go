@@ -102,7 +102,7 @@ func (found *checked) run(ctx context.Context, c *config.Config) error {
 	if found.Opened, err = checkData(ctx, c, keks); err != nil {
 		return err
 	}
-	return c.Production()
+	return refuse(c.CheckProduction())
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -181,7 +181,7 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
 	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.HasMasterKey() {
 		if _, err := os.Stat(path); err != nil {
-			return kms.Set{}, fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path)
+			return kms.Set{}, usage(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
 		}
 	}
 	return openKEKs(ctx, c, nil, slog.New(slog.DiscardHandler))

@@ -25,11 +25,11 @@ func TestKMSCheck(t *testing.T) {
 			require.Equal(t, name == "vault", strings.Contains(out, "credentials: "))
 			k.peer.Fail(kmstest.Denied, kmstest.Always)
 			out = refused(t, environ, "", "kms", "check")
-			require.Contains(t, out, "wrap: kms: "+k.provide)
+			require.Contains(t, out, "wrap: "+k.provide)
 			require.Contains(t, out, "KMS authentication failed")
 			require.Contains(t, out, ": check ")
 			require.NotContains(t, out, k.secret)
-			found := checkedJSON(t, environ, 1)
+			found := checkedJSON(t, environ, 3)
 			require.Equal(t, "kms_denied", found.Error.Code)
 			require.Contains(t, found.Error.Message, ": check ")
 			require.NotContains(t, found.Error.Message, k.secret)
@@ -76,9 +76,13 @@ func TestFailuresAsJSON(t *testing.T) {
 		cmd.Stderr = &said
 		out, err := cmd.Output()
 		require.Error(t, err, args)
-		var got map[string]map[string]string
+		var got map[string]struct {
+			Message string
+			Exit    int
+		}
 		require.NoError(t, json.Unmarshal(out, &got), "%s: %s", args, out)
-		require.Equal(t, map[string]map[string]string{"error": {"message": strings.TrimSpace(strings.TrimPrefix(said.String(), "coffer: "))}}, got, args)
+		require.Equal(t, strings.TrimSpace(strings.TrimPrefix(said.String(), "coffer: ")), got["error"].Message, args)
+		require.Equal(t, 4, got["error"].Exit)
 		require.Contains(t, said.String(), "there is no data directory")
 	}
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
@@ -92,8 +96,8 @@ func TestFailuresAsJSON(t *testing.T) {
 	out, err = program(t, environ, "token", "list", "--data", missing).Output()
 	require.Error(t, err)
 	require.Empty(t, string(out))
-	require.Contains(t, checkedJSON(t, []string{"KMS_PROVIDER=x"}, 1).Error.Message, "KMS_PROVIDER must be")
-	found := checkedJSON(t, append(environ, "COFFER_ENVIRONMENT=prod"), 1)
+	require.Contains(t, checkedJSON(t, []string{"KMS_PROVIDER=x"}, 2).Error.Message, "KMS_PROVIDER must be")
+	found := checkedJSON(t, append(environ, "COFFER_ENVIRONMENT=prod"), 3)
 	require.Contains(t, found.Error.Message, "set KMS_PROVIDER")
 	require.True(t, found.KEKs[0].Works)
 	require.False(t, found.Works)

@@ -24,20 +24,44 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	root, out := command(), &output{to: os.Stdout}
-	root.SetOut(out)
+	root, out := command(), newOutput(os.Stdout)
 	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
 		context.AfterFunc(ctx, func() { time.AfterFunc(patience, giveUp) })
+	} else {
+		out.copyExactly() // the copy of the audit log
 	}
+	root.SetOut(out)
+	root.SetErr(newOutput(os.Stderr))
+	begun := noteBegin(root)
 	executed, err := root.ExecuteContextC(ctx)
 	if err == nil && executed.Name() != "serve" { // which goes on without a reader
-		err = out.err()
+		err, *begun = out.err(), true
 	}
 	if err != nil {
-		out.fail(executed, err)
-		fmt.Fprintln(os.Stderr, "coffer:", err)
-		os.Exit(1)
+		code := exitOf(err, *begun)
+		out.fail(executed, err, code)
+		fmt.Fprintln(root.ErrOrStderr(), "coffer:", message(err))
+		os.Exit(int(code))
 	}
+}
+
+// noteBegin returns whether the RunE of any command has begun: cobra refuses a command line before.
+func noteBegin(group *cobra.Command) *bool {
+	begun := new(bool)
+	var note func(*cobra.Command)
+	note = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			note(sub)
+		}
+		if run := cmd.RunE; run != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				*begun = true
+				return run(cmd, args)
+			}
+		}
+	}
+	note(group)
+	return begun
 }
 
 // patience is how long a command may take to end after a signal. What waits for a lock sees none.
@@ -46,7 +70,7 @@ const patience = 3 * time.Second
 // giveUp ends a command where it is. Whatever is written is there as a whole or not at all.
 func giveUp() {
 	fmt.Fprintln(os.Stderr, "coffer: interrupted")
-	os.Exit(1)
+	os.Exit(int(exitFailed))
 }
 
 // The groups of commands in the help.
@@ -61,7 +85,7 @@ func command() *cobra.Command {
 		Use:   "coffer",
 		Short: "Encrypted storage for sensitive data",
 		Long: "Coffer keeps sensitive data encrypted wherever it rests.\n\n" +
-			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows those in force.",
+			"Settings are environment variables and flags: `coffer serve --help` lists them, `coffer config` shows those in force.\n\n" + exitHelp,
 		Example: "  coffer serve --data coffer-data            # the server; the first start prints a token\n" +
 			"  coffer token create --data coffer-data     # another token\n" +
 			"  coffer config                              # what is in force, and why\n" +

@@ -129,7 +129,7 @@ func TestMasterKeys(t *testing.T) {
 			says = fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 			require.Contains(t, says, "set ENCRYPTION_MASTER_KEY")
 			require.NoFileExists(t, filepath.Join(data, "master.key"), "no new key is made beside keys of another")
-			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=staging"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 			require.Contains(t, says, "COFFER_ENVIRONMENT")
 
 			again := serve(t, data, key, "KDF_ITERATIONS=700000")

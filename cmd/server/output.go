@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,18 +14,27 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// output is standard output, and remembers that something could not be written: what reads it was not told
-// all, so a command that ends must not say that it succeeded.
+// output is standard output or standard error. It escapes what a terminal would obey, and remembers that something could not be written:
+// a reader that was not told everything must not be told that the command succeeded.
 type output struct {
 	to     io.Writer
+	mu     sync.Mutex
+	text   io.Writer // to, or what escapes for it
 	begun  atomic.Bool
 	failed atomic.Pointer[error]
 }
 
+func newOutput(to io.Writer) *output { return &output{to: to, text: &printable{to: to}} }
+
+// copyExactly makes the output write every byte as it is.
+func (o *output) copyExactly() { o.text = o.to }
+
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
 	o.begun.Store(true)
-	n, err := o.to.Write(p)
+	o.mu.Lock()
+	n, err := o.text.Write(p)
+	o.mu.Unlock()
 	if err != nil {
 		o.failed.CompareAndSwap(nil, &err)
 	}
@@ -39,6 +49,25 @@ func (o *output) err() error {
 	return nil
 }
 
+// addJSON adds the flag --json, which every command that prints something has.
+func addJSON(cmd *cobra.Command) {
+	cmd.Flags().Bool("json", false, "print the result as JSON, and a failure too")
+}
+
+// wantsJSON reports whether a command was given --json.
+func wantsJSON(cmd *cobra.Command) bool {
+	asJSON, err := cmd.Flags().GetBool("json")
+	return err == nil && asJSON
+}
+
+// show prints a result as JSON, or as text for people.
+func show(cmd *cobra.Command, result any, text func(out io.Writer) error) error {
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), result)
+	}
+	return text(cmd.OutOrStdout())
+}
+
 // printJSON prints what a command with --json says.
 func printJSON(out io.Writer, v any) error {
 	encoder := json.NewEncoder(out)
@@ -51,13 +80,14 @@ func printJSON(out io.Writer, v any) error {
 type failure struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
+	Exit    exit   `json:"exit,omitempty"` // the exit code of the command, if it ended with the failure
 }
 
 func failureOf(err error) *failure {
 	if err == nil {
 		return nil
 	}
-	f := &failure{Message: err.Error()}
+	f := &failure{Message: message(err)}
 	var coded interface{ Code() string }
 	if errors.As(err, &coded) {
 		f.Code = codes.Of(err).Code
@@ -65,15 +95,17 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// fail tells a program that runs a command with --json of its failure, where the command has printed nothing.
+// fail tells a program that runs a command with --json of its failure, if the command has printed nothing.
 // What audit tail prints is the log's lines, and this is none.
-func (o *output) fail(cmd *cobra.Command, err error) {
-	if asJSON, none := cmd.Flags().GetBool("json"); none != nil || !asJSON || cmd.Name() == "tail" || o.begun.Load() {
+func (o *output) fail(cmd *cobra.Command, err error, code exit) {
+	if !wantsJSON(cmd) || cmd.Name() == "tail" || o.begun.Load() {
 		return
 	}
+	f := failureOf(err)
+	f.Exit = code
 	_ = printJSON(o, struct { // the command fails anyhow
 		Error *failure `json:"error"`
-	}{failureOf(err)})
+	}{f})
 }
 
 // brief is a measured time without digits that mean nothing.

@@ -117,7 +117,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: p.memory, Demo: demo.Files(), Log: log, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: ready, Degraded: degraded,
 	}
 }

@@ -27,7 +27,7 @@ func TestPlantedSecrets(t *testing.T) {
 	data := t.TempDir()
 	key := "ENCRYPTION_MASTER_KEY=" + marker + " master key"
 	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_TOKEN_FAILURES=100000")
-	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read")), "token: ")
+	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read,metrics:read")), "token: ")
 	heard := &heard{t: t, p: p, operator: operator}
 	heard.everything()
 	heard.tampered(redisServer)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 )
@@ -15,19 +14,10 @@ const (
 
 // progress draws a bar on a terminal, and nothing elsewhere. Its result is called by one at a time.
 func progress(out io.Writer, what string) func(done, total int) {
-	if !isTerminal(out) {
-		return nil
+	if file := terminal(out); file != nil {
+		return bar(file, what)
 	}
-	return bar(out, what)
-}
-
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return nil
 }
 
 func bar(out io.Writer, what string) func(done, total int) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,6 +62,7 @@ func (r *retire) command(use, short, long string) *cobra.Command {
 	f.StringVar(&r.class, "class", "", "the key's class")
 	f.StringVar(&r.key, "key", "", "the key's id, or its first 16 digits at least")
 	addReason(cmd)
+	addJSON(cmd)
 	f.StringVar(&r.confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	for _, name := range []string{"tenant", "use", "class", "key"} {
 		_ = cmd.MarkFlagRequired(name) // fails for no flag that is there
@@ -81,9 +83,12 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 		return err
 	}
 	out := cmd.OutOrStdout()
+	if wantsJSON(cmd) {
+		out = cmd.ErrOrStderr() // what a person is asked about
+	}
 	printPlan(out, o, plan)
 	if plan.Done() {
-		return plan.Apply(ctx) // which records it
+		return errors.Join(plan.Apply(ctx), r.report(cmd, o, plan)) // which records it
 	}
 	question := "This cannot be undone. Type the tenant's id to have the key " + r.to.String() + ": "
 	if err := confirmed(cmd, r.confirm, r.tenant, question); err != nil {
@@ -93,19 +98,39 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 		return err
 	}
 	recovery.Settle(ctx)
-	fmt.Fprintf(out, "%s: every server that reaches the store of keysets refuses what is under it now\n", r.to)
-	return nil
+	if wantsJSON(cmd) {
+		return r.report(cmd, o, plan)
+	}
+	_, err = fmt.Fprintf(out, "%s: every server that reaches the store of keysets refuses what is under it now\n", r.to)
+	return err
+}
+
+// report prints the key in JSON, if that is asked for.
+func (r *retire) report(cmd *cobra.Command, o *operator, plan *lifecycle.Retirement) error {
+	if !wantsJSON(cmd) {
+		return nil
+	}
+	k := &plan.Key
+	return printJSON(cmd.OutOrStdout(), struct {
+		Tenant      string    `json:"tenant"`
+		Environment string    `json:"environment"`
+		Key         string    `json:"key"`
+		Use         string    `json:"use"`
+		Class       string    `json:"class"`
+		MadeAt      time.Time `json:"madeAt"`
+		State       string    `json:"state"`
+	}{k.Tenant, o.config.Environment, hex.EncodeToString(k.ID[:]), k.Use.String(), k.Class.String(), plan.Created.UTC(), r.to.String()})
 }
 
 // find gives the one key that the flags name.
 func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err error) {
 	use, err := format.ParseUse(r.use)
 	if err != nil {
-		return key, errors.New("--use: it is cache, service, field or file")
+		return key, usage(errors.New("--use: it is cache, service, field or file"))
 	}
 	class, err := classify.Parse(r.class)
 	if err != nil {
-		return key, fmt.Errorf("--class: %w", err)
+		return key, usage(fmt.Errorf("--class: %w", err))
 	}
 	d, err := o.keys.ring.Document(ctx, r.tenant)
 	if err != nil {
@@ -121,9 +146,9 @@ func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err 
 	}
 	switch {
 	case len(r.key) < shortID:
-		return key, fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID)
+		return key, usage(fmt.Errorf("--key takes a key's id, or %d of its digits at least", shortID))
 	case found > 1:
-		return key, errors.New("--key: several keys begin so")
+		return key, usage(errors.New("--key: several keys begin so"))
 	case found == 0:
 		return key, lifecycle.ErrNoKey
 	}

@@ -41,12 +41,12 @@ func keysRewrapCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if status {
 				return operate(cmd, "", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-					return rewrapStatus(ctx, cmd.OutOrStdout(), r)
+					return rewrapStatus(ctx, cmd, r)
 				})
 			}
 			if roots {
 				return operate(cmd, "rewrap", func(ctx context.Context, _ *operator, r *recovery.Recovery) error {
-					return replaceRoots(ctx, cmd.OutOrStdout(), r)
+					return replaceRoots(ctx, cmd, r)
 				})
 			}
 			return operate(cmd, "rewrap", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
@@ -56,16 +56,17 @@ func keysRewrapCommand() *cobra.Command {
 				}
 				switch {
 				case dry:
-					return rewrapDry(ctx, cmd.OutOrStdout(), r, keks)
+					return rewrapDry(ctx, cmd, r, keks)
 				case finish:
-					return rewrapFinish(ctx, cmd.OutOrStdout(), r, keks)
+					return rewrapFinish(ctx, cmd, r, keks)
 				}
-				return rewrap(ctx, cmd.OutOrStdout(), r, keks)
+				return rewrap(ctx, cmd, r, keks)
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	addReason(cmd)
+	addJSON(cmd)
 	addFormer(cmd)
 	cmd.Flags().StringArrayVar(&to, "to", nil, "URL of the new KEK, or CLASS=URL for one of a class; given again for each")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be wrapped, and that the new KEK works")
@@ -89,7 +90,7 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 			}
 		}
 		if _, twice := byClass[class]; twice {
-			return keks, errors.New("--to is given twice for the same keys")
+			return keks, usage(errors.New("--to is given twice for the same keys"))
 		}
 		if byClass[class], err = openNamedKEK(ctx, c, "--to", url); err != nil {
 			return keks, err
@@ -97,7 +98,7 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 	}
 	general, ok := byClass[0]
 	if !ok {
-		return keks, errors.New("--to lacks the general KEK: give its URL without a class besides those of classes")
+		return keks, usage(errors.New("--to lacks the general KEK: give its URL without a class besides those of classes"))
 	}
 	keks = kms.NewSet(general)
 	for class, kek := range byClass {
@@ -108,47 +109,64 @@ func openTarget(ctx context.Context, c *config.Config, urls []string) (keks kms.
 	return keks, nil
 }
 
-func rewrap(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
+func rewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, false)
-	return printReport(out, report, "roots wrapped", err,
+	return printReport(cmd, report, "roots wrapped", err,
 		"next: for another KEK, restart every server with it configured, run this once more, then with --finish; then coffer keys backup")
 }
 
-func rewrapFinish(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
+func rewrapFinish(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Finish(ctx, to)
-	return printReport(out, report, "slots retired", err,
+	return printReport(cmd, report, "slots retired", err,
 		"next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
 }
 
-func replaceRoots(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
+func replaceRoots(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
 	report, err := r.ReplaceRoots(ctx)
-	return printReport(out, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
+	return printReport(cmd, report, "roots replaced", err, "next: coffer rotate --execute --compromised, then coffer keys backup")
 }
 
 // printReport prints how much was done, and the next step if all of it succeeded. It returns err.
-func printReport(out io.Writer, report *recovery.Report, what string, err error, next string) error {
-	if report != nil {
+func printReport(cmd *cobra.Command, report *recovery.Report, what string, err error, next string) error {
+	if report == nil {
+		return err
+	}
+	result := struct {
+		Tenants  int            `json:"tenants"`
+		Count    int            `json:"count"` // roots wrapped or replaced, or slots retired
+		Failures []failedTenant `json:"failures"`
+		Next     string         `json:"next,omitempty"` // step
+		Error    *failure       `json:"error,omitempty"`
+	}{report.Tenants, report.Count, failedTenants(report.Failures), next, failureOf(err)}
+	if err != nil {
+		result.Next = ""
+	}
+	return errors.Join(err, show(cmd, result, func(out io.Writer) error {
 		fmt.Fprintf(out, "tenants: %d\n%s: %d\n", report.Tenants, what, report.Count)
 		printFailures(out, report.Failures)
-	}
-	if err == nil {
-		fmt.Fprintln(out, next)
-	}
-	return err
+		if err == nil {
+			fmt.Fprintln(out, next)
+		}
+		return nil
+	}))
 }
 
-func rewrapDry(ctx context.Context, out io.Writer, r *recovery.Recovery, to kms.Set) error {
+func rewrapDry(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
 	report, err := r.Rewrap(ctx, to, true)
-	return printReport(out, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
+	return printReport(cmd, report, "roots that would be wrapped", err, "the new KEK wraps and unwraps")
 }
 
-func rewrapStatus(ctx context.Context, out io.Writer, r *recovery.Recovery) error {
+func rewrapStatus(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
 	status, err := r.Status(ctx)
 	if err != nil {
 		return err
 	}
-	for _, urls := range slices.Sorted(maps.Keys(status)) {
-		fmt.Fprintf(out, "roots under %s: %d\n", urls, status[urls])
-	}
-	return nil
+	return show(cmd, struct {
+		Roots map[string]int `json:"roots"` // by the URLs of their KEKs
+	}{status}, func(out io.Writer) error {
+		for _, urls := range slices.Sorted(maps.Keys(status)) {
+			fmt.Fprintf(out, "roots under %s: %d\n", urls, status[urls])
+		}
+		return nil
+	})
 }

@@ -77,7 +77,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	order := rotation.Order{Compromised: r.compromised}
 	if r.class != "" {
 		if order.Class, err = classify.Parse(r.class); err != nil {
-			return fmt.Errorf("--class: %w", err)
+			return usage(fmt.Errorf("--class: %w", err))
 		}
 	}
 	o, err := openOperator(cmd)
@@ -128,7 +128,7 @@ func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Record
 func (o *operator) cacheStore() (kv.Store, error) {
 	switch {
 	case o.config.Unencrypted:
-		return nil, errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate")
+		return nil, refuse(errors.New("ENCRYPTION_ENABLED is false: there is nothing encrypted to rotate"))
 	case o.config.Redis.Configured():
 		return asStore(o.config.Redis.Open())
 	case !there(cacheDir(o.config)):

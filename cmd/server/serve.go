@@ -37,17 +37,17 @@ func serveCommand() *cobra.Command {
 		GroupID: groupServer,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-			slog.SetDefault(log)
 			c, warnings, err := config.Load(os.Environ(), cmd.Flags())
 			if err != nil {
 				return err
 			}
+			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: c.Log.Level}))
+			slog.SetDefault(log)
 			for _, warning := range warnings {
 				log.Warn(warning)
 			}
-			if err := c.Production(); err != nil {
-				return err
+			if err := c.CheckProduction(); err != nil {
+				return refuse(err)
 			}
 			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
 		},
@@ -93,7 +93,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 // cannotListen says what to do where another program has the port.
 func cannotListen(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address)
+		return refuse(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
 	}
 	return fmt.Errorf("cannot listen: %w", err)
 }
@@ -111,7 +111,7 @@ func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
 	log.Info("the cache is embedded", "directory", dir)
 	store, err := sqlitekv.Open(dir, log)
 	if errors.Is(err, sqlitekv.ErrInUse) {
-		return nil, fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data)
+		return nil, refuse(fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data))
 	}
 	return asStore(store, err)
 }

@@ -34,7 +34,7 @@ func keysShredCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if tenant == "" {
-				return errors.New("--tenant takes the id of a tenant")
+				return usage(errors.New("--tenant takes the id of a tenant"))
 			}
 			return operate(cmd, "", func(ctx context.Context, o *operator, r *recovery.Recovery) error {
 				return shred(ctx, cmd, o, r, tenant, confirm)
@@ -44,12 +44,16 @@ func keysShredCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "whose keys")
 	addReason(cmd)
+	addJSON(cmd)
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the tenant's id once more, instead of being asked for it")
 	return cmd
 }
 
 func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Recovery, tenant, confirm string) error {
 	out := cmd.OutOrStdout()
+	if wantsJSON(cmd) {
+		out = cmd.ErrOrStderr() // what a person is asked about
+	}
 	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", strconv.Quote(tenant), err)
@@ -69,8 +73,21 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 		return err
 	}
 	recovery.Settle(ctx)
-	fmt.Fprintln(out, "shredded: every server that reaches the store of keysets refuses its data now")
-	return entries.delete(ctx, out, tenant)
+	deleted, err := entries.delete(ctx, tenant)
+	return errors.Join(err, show(cmd, struct {
+		Tenant         string `json:"tenant"`
+		Environment    string `json:"environment"`
+		Shredded       bool   `json:"shredded"`
+		DeletedEntries *int   `json:"deletedEntries"` // of the cache, with sessions; null if they are in a server's own store
+	}{tenant, o.config.Environment, true, deleted}, func(out io.Writer) error {
+		fmt.Fprintln(out, "shredded: every server that reaches the store of keysets refuses its data now")
+		if deleted == nil {
+			_, err := fmt.Fprintln(out, "its cache entries stay, unreadable, until their time is over")
+			return err
+		}
+		_, err := fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", *deleted)
+		return err
+	}))
 }
 
 // confirmed has the tenant's id said once more, by the flag or at the terminal.
@@ -89,7 +106,7 @@ func confirmed(cmd *cobra.Command, confirm, tenant, question string) error {
 		}
 	}
 	if confirm != tenant {
-		return errors.New("nothing was changed: what was typed is not the tenant's id")
+		return refuse(errors.New("nothing was changed: what was typed is not the tenant's id"))
 	}
 	return nil
 }
@@ -170,11 +187,10 @@ func (e *entries) count(ctx context.Context, tenant string) string {
 	return strconv.Itoa(n)
 }
 
-// delete removes what nothing opens any more.
-func (e *entries) delete(ctx context.Context, out io.Writer, tenant string) error {
+// delete removes what nothing opens any more, and returns how many entries that were; nil if they cannot be reached.
+func (e *entries) delete(ctx context.Context, tenant string) (*int, error) {
 	if e.store == nil {
-		fmt.Fprintln(out, "its cache entries stay, unreadable, until their time is over")
-		return nil
+		return nil, nil
 	}
 	n := 0
 	err := e.each(ctx, tenant, func(keys []string) error {
@@ -182,8 +198,7 @@ func (e *entries) delete(ctx context.Context, out io.Writer, tenant string) erro
 		n += kv.Count(existed)
 		return err
 	})
-	fmt.Fprintf(out, "cache entries and sessions deleted: %d\n", n)
-	return err
+	return &n, err
 }
 
 func (e *entries) close() {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
 )
@@ -50,16 +51,17 @@ func tokenCreateCommand() *cobra.Command {
 				err = grant.Check()
 			}
 			if err != nil {
-				return err
+				return usage(err)
 			}
 			return createToken(cmd, grant)
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().StringVar(&name, "name", "", "what the token is for, shown by coffer token list")
-	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin and audit:read")
+	cmd.Flags().StringVar(&tenant, "tenant", identity.DefaultTenant, "whose data it opens; * is every tenant, for an operator's token with the scopes keys:admin, audit:read and metrics:read")
 	cmd.Flags().StringVar(&scopes, "scopes", "cache:read,cache:write", "what it may do, separated by commas")
 	cmd.Flags().StringVar(&expires, "expires", "never", "after how long it ends, such as 12h or 90d")
+	addJSON(cmd)
 	return cmd
 }
 
@@ -82,7 +84,7 @@ func parseGrant(name, tenant, scopes, expires string) (g token.Grant, err error)
 const maxLifetime = 36500 * 24 * time.Hour
 
 func parseLifetime(text string) (time.Duration, error) {
-	d, err := config.Duration(text)
+	d, err := duration.Parse(text)
 	if err != nil || d < time.Second || d > maxLifetime {
 		return 0, errors.New("--expires takes never, or a duration from 1s to 36500d, such as 12h or 90d")
 	}
@@ -99,9 +101,14 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "token:", text)
-	return err
+	return show(cmd, struct {
+		Token string `json:"token"`
+		listedToken
+	}{text, listed([]token.Token{made})[0]}, func(out io.Writer) error {
+		fmt.Fprintf(cmd.ErrOrStderr(), "id %s, tenant %s, scopes %s, expires %s\n", made.ID, strconv.Quote(made.Tenant), made.Scopes, shown(made.ExpiresAt, "never"))
+		_, err := fmt.Fprintln(out, "token:", text)
+		return err
+	})
 }
 
 func openTokens(cmd *cobra.Command) (c config.Config, file *token.File, err error) {
@@ -118,7 +125,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 	}
 	info, err := os.Stat(c.Data)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return c, fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data)
+		return c, notFound(fmt.Errorf("there is no data directory %s: give the one of the server with --data", c.Data))
 	}
 	if err != nil {
 		return c, fmt.Errorf("the data directory cannot be read: %w", err)
@@ -244,13 +251,21 @@ func tokenRevokeCommand() *cobra.Command {
 			if err := knownToken(cmd, args[0]); err != nil {
 				return err
 			}
-			return changeTokens(cmd, func(file *token.File, log token.Log) error {
+			err := changeTokens(cmd, func(file *token.File, log token.Log) error {
 				_, err := file.Revoke(cmd.Context(), args[0], log)
 				return err
 			})
+			if err != nil || !wantsJSON(cmd) {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), struct {
+				ID      string `json:"id"`
+				Revoked bool   `json:"revoked"`
+			}{args[0], true})
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
+	addJSON(cmd)
 	return cmd
 }
 

@@ -62,7 +62,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 		listed[1]["id"], listed[1]["name"], listed[1]["tenant"], listed[1]["scopes"], listed[1]["expired"], listed[1]["expiresAt"],
 	})
 	today := time.Now().UTC().Format("2006-01-02")
-	require.Regexp(t, `"first start" +"default" +cache:read,.*audit:read +`+today+`T\S+ +never +`+today+`T\d\dZ$`, list[0])
+	require.Regexp(t, `"first start" +"default" +cache:read,.*metrics:read +`+today+`T\S+ +never +`+today+`T\d\dZ$`, list[0])
 	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
 
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
@@ -86,7 +86,7 @@ func TestTokenFlags(t *testing.T) {
 	data := t.TempDir()
 	serve(t, data)
 	for flags, shows := range map[string]string{
-		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read +\S+ +never +not yet`,
+		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read,metrics:read +\S+ +never +not yet`,
 		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
 		"--expires 90d":                                `cache:write +\S+ +` + time.Now().UTC().Add(90*24*time.Hour).Format("2006-01-02"),
 		"--expires 12h --scopes cache:read,keys:admin": `cache:read,keys:admin +\S+ +` + time.Now().UTC().Add(12*time.Hour).Format("2006-01-02"),

@@ -92,5 +92,5 @@ func atRest(t *testing.T, p *process, key string) string {
 func TestUnencryptedIsNotForProduction(t *testing.T) {
 	t.Parallel()
 	said := fails(t, program(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=prod"}, "serve", "--data", t.TempDir()))
-	require.Contains(t, said, "ENCRYPTION_ENABLED must be true in production")
+	require.Contains(t, said, "ENCRYPTION_ENABLED is false, which must not be used in production")
 }

@@ -53,6 +53,7 @@ var layers = map[string]int{
 	"identity":    1,
 	"limit":       1,
 	"durable":     0, // files replaced as a whole
+	"duration":    0,
 	"seal/secret": 0, // the primitives, below all that use keys
 	"internal":    0, // helpers of tests
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -70,14 +71,14 @@ func least(values url.Values) (classify.Class, error) {
 	return classify.Parse(values.Get("least"))
 }
 
-var errTTL = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 168h, or in whole seconds, above 0")
+var errTTL = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 7d, or in whole seconds, above 0")
 
 // ttl reads a time to live; none given is the class's own.
 func ttl(values url.Values) (time.Duration, error) {
 	if !values.Has("ttl") {
 		return 0, nil
 	}
-	return duration(values.Get("ttl"))
+	return parseTTL(values.Get("ttl"))
 }
 
 // newTTL reads the time to live of a change, which states that and nothing else.
@@ -89,11 +90,11 @@ func newTTL(c *call) (time.Duration, error) {
 	if !values.Has("ttl") {
 		return 0, invalid("the ttl is missing: ?ttl=25m")
 	}
-	return duration(values.Get("ttl"))
+	return parseTTL(values.Get("ttl"))
 }
 
-func duration(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
+func parseTTL(text string) (time.Duration, error) {
+	d, err := duration.Parse(text)
 	if seconds, e := strconv.ParseInt(text, 10, 64); e == nil && seconds <= math.MaxInt64/int64(time.Second) {
 		d, err = time.Duration(seconds)*time.Second, nil
 	}

@@ -158,7 +158,7 @@ func TestBadArguments(t *testing.T) {
 		"?class=secret": "invalid_argument", "?class=phi&class=public": "invalid_argument", "?Class=phi": "invalid_argument",
 		"?class=phi&tll=1h": "invalid_argument", "?class=phi;ttl=1h": "invalid_argument", "?class=%zz": "invalid_argument",
 		"?class=phi&ttl=": "invalid_argument", "?class=phi&ttl=0": "invalid_argument", "?class=phi&ttl=-1s": "invalid_argument",
-		"?class=phi&ttl=1d": "invalid_argument", "?class=phi&ttl=1.5": "invalid_argument", "?class=phi&ttl=9223372037": "invalid_argument",
+		"?class=phi&ttl=1w": "invalid_argument", "?class=phi&ttl=1.5": "invalid_argument", "?class=phi&ttl=9223372037": "invalid_argument",
 		"?class=phi&ttl=99999999999999999999": "invalid_argument", "?class=phi&ttl=25h": "ttl_out_of_range",
 		"?class=phi&ttl=86401": "ttl_out_of_range", "?class=phi&least=phi": "invalid_argument",
 	} {

@@ -4,9 +4,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net/http"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,9 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.metrics.Operation(metrics.Done{
 			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Took: time.Since(start),
 		})
+		if err == nil && status < http.StatusBadRequest && !s.logged(call) {
+			return nil
+		}
 		s.log.LogAttrs(request.Context(), level(status, err), "request", append(cause(status, err),
 			slog.String("id", id),
 			slog.String("method", method(request.Method)),
@@ -45,6 +50,17 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			slog.Float64("milliseconds", float64(time.Since(start).Microseconds())/1000))...)
 		return nil
 	}
+}
+
+// probes are the operations of monitoring, which would fill the log.
+var probes = []string{"getLive", "getReady", "getMetrics"}
+
+// logged reports whether a request that succeeded has a line: no probe has one, and of the others the configured share.
+func (s *server) logged(c *call) bool {
+	if slices.Contains(probes, c.name()) {
+		return false
+	}
+	return s.logShare >= 1 || s.logShare > 0 && mathrand.Float64() < s.logShare
 }
 
 // level is an error's where the operator must look into it. That a server says it shuts down is none.

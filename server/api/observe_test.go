@@ -40,14 +40,40 @@ func TestRequestIDs(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	const proxys = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
-	require.Equal(t, proxys, s.do("GET", "/livez", nil, "X-Request-Id", proxys).Header.Get("X-Request-Id"))
+	require.Equal(t, proxys, s.do("GET", "/v1/cache/none", nil, "X-Request-Id", proxys).Header.Get("X-Request-Id"))
 	require.Equal(t, proxys, s.lines()[0]["id"])
 	seen := map[string]bool{}
 	for _, id := range []string{"", "short", s.token, "<script>alert(1)</script>", strings.Repeat("a", 65), "4bf92f3577b34da6a3ce929d0e0e473g"} {
-		got := s.do("GET", "/livez", nil, "X-Request-Id", id).Header.Get("X-Request-Id")
+		got := s.do("GET", "/v1/cache/none", nil, "X-Request-Id", id).Header.Get("X-Request-Id")
 		require.NotEqual(t, id, got)
 		require.False(t, seen[got])
 		seen[got] = true
+	}
+}
+
+// Probes that succeed have no line, of other requests that do the configured share, and whatever fails or is refused has one.
+func TestLoggedRequests(t *testing.T) {
+	t.Parallel()
+	const times = 400
+	for share, want := range map[float64][2]int{1: {times, times}, 0: {0, 0}, 0.5: {times / 4, times * 3 / 4}} {
+		s := start(t, embedded(t), func(o *api.Options) { o.LogShare = share })
+		s.do("PUT", "/v1/cache/k?class=phi&ttl=1d", []byte("v")).is(t, http.StatusNoContent)
+		before := len(s.lines())
+		for range times {
+			s.do("GET", "/v1/cache/k", nil).is(t, http.StatusOK)
+		}
+		logged := len(s.lines()) - before
+		require.GreaterOrEqual(t, logged, want[0], share)
+		require.LessOrEqual(t, logged, want[1], share)
+
+		before = len(s.lines())
+		for _, probe := range []string{"/livez", "/readyz", "/metrics"} {
+			s.do("GET", probe, nil).is(t, http.StatusOK)
+		}
+		require.Len(t, s.lines(), before, "probes")
+		s.do("GET", "/metrics", nil, "Authorization", "Bearer wrong").is(t, http.StatusUnauthorized)
+		s.do("GET", "/v1/cache/none", nil).is(t, http.StatusNotFound)
+		require.Len(t, s.lines(), before+2, "refusals and errors")
 	}
 }
 

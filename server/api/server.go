@@ -57,6 +57,7 @@ type Options struct {
 	Degraded    []Check        // what it tells of, though requests can be served
 	Demo        fs.FS          // index.html at its top, if the demo was built
 	Log         *slog.Logger
+	LogShare    float64       // of the requests that succeed, which have a line in the log; those that fail all have one
 	MaxBody     int64         // bytes of a body
 	Timeout     time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
 }
@@ -79,6 +80,7 @@ type server struct {
 	degraded   []Check
 	assets     map[string]*asset
 	log        *slog.Logger
+	logShare   float64
 	maxBody    int64
 	timeout    time.Duration
 
@@ -103,7 +105,7 @@ func New(o Options) (http.Handler, error) {
 		tenants: newTenants(&o),
 		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
 		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
-		audit: o.Audit, trail: o.Trail, metrics: o.Metrics, log: o.Log, ready: o.Ready, degraded: o.Degraded,
+		audit: o.Audit, trail: o.Trail, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready, degraded: o.Degraded,
 		operations: map[string]*operation{}, page: page, assets: assets,
 	}
 	e := echo.New()

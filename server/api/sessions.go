@@ -65,7 +65,7 @@ func (s *server) createSession(c *call) error {
 	}
 	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.Longest())
 	if f.has("ttl") {
-		if lasting, err = duration(f.text("ttl")); err != nil {
+		if lasting, err = parseTTL(f.text("ttl")); err != nil {
 			return err
 		}
 	}

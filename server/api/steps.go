@@ -94,7 +94,7 @@ func readItemJSON(f *fields, key string) cache.Item {
 		f.fail(err)
 	}
 	if f.has("ttl") {
-		if item.TTL, err = duration(f.text("ttl")); err != nil {
+		if item.TTL, err = parseTTL(f.text("ttl")); err != nil {
 			f.fail(err)
 		}
 	}

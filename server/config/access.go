@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/identity/oidc"
 )
 
@@ -89,6 +90,10 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 			l.refuse("COFFER_TRUSTED_PROXIES", "must be addresses or networks such as 10.0.0.0/8, separated by commas")
 			return nil
 		}
+		if p.Bits() == 0 {
+			l.warn("%s trusts every address: any client can choose the address that is recorded and limited for it; name the proxies' networks",
+				l.name("COFFER_TRUSTED_PROXIES"))
+		}
 		list = append(list, p)
 	}
 	return list
@@ -97,7 +102,7 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 func (l *loader) audit(r *raw) Audit {
 	a := Audit{Context: split(r.AuditContext), MaxSize: int64(l.integer("COFFER_AUDIT_MAX_SIZE", r.AuditMaxSize, 0, math.MaxInt))}
 	if r.AuditMaxAge != "none" {
-		d, err := Duration(r.AuditMaxAge)
+		d, err := duration.Parse(r.AuditMaxAge)
 		if a.MaxAge = d; err != nil || d < time.Minute || d > maxTTL {
 			l.refuse("COFFER_AUDIT_MAX_AGE", "must be none, or a duration from 1m to 3650d, such as 24h or 30d")
 		}

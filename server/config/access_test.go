@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,4 +115,13 @@ func TestDescribe(t *testing.T) {
 	set.VisitAll(func(f *pflag.Flag) { require.Contains(t, f.Usage, "; environment ") })
 	_, _, err = config.Describe([]string{"KDF_ITERATIONS=x"}, nil)
 	require.ErrorContains(t, err, "KDF_ITERATIONS")
+}
+
+// Proxies that are everyone would let any client choose its own address.
+func TestTrustedProxiesThatAreEveryone(t *testing.T) {
+	for networks, warned := range map[string]bool{"0.0.0.0/0": true, "10.0.0.0/8,::/0": true, "10.0.0.0/8,::1": false} {
+		_, warnings, err := load(t, []string{"COFFER_TRUSTED_PROXIES=" + networks})
+		require.NoError(t, err)
+		require.Equal(t, warned, len(warnings) == 1 && strings.Contains(warnings[0], "trusts every address"), networks)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -17,12 +18,10 @@ import (
 const (
 	// minPassphrase is the shortest passphrase in characters (NIST SP 800-63B section 5.1.1.2).
 	minPassphrase = 8
-	maxTimeout    = 24 * time.Hour
+	maxTimeout    = duration.Day
 	maxDelay      = 5 * time.Minute
-	maxTTL        = 3650 * day
+	maxTTL        = 3650 * duration.Day
 	maxLimit      = 1_000_000
-
-	day = 24 * time.Hour
 )
 
 var environmentLabel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
@@ -33,6 +32,7 @@ func (l *loader) check(r *raw) Config {
 		Listen:      l.listen(r.Listen),
 		Data:        l.data(r.Data),
 		Environment: l.environment(r.Environment),
+		Production:  l.production(r),
 		Unencrypted: l.unencrypted(r),
 		MasterKey:   l.general(r),
 
@@ -46,6 +46,7 @@ func (l *loader) check(r *raw) Config {
 		Origins:          l.origins(r.Origins),
 		Proxies:          l.proxies(r.Proxies),
 		Audit:            l.audit(r),
+		Log:              l.log(r),
 		Limits: Limits{
 			Rate:        l.integer("COFFER_RATE", r.Rate, 0, maxLimit),
 			Burst:       l.integer("COFFER_BURST", r.Burst, 1, maxLimit),
@@ -146,29 +147,19 @@ func (l *loader) integer(variable, text string, least, most int) int {
 }
 
 func (l *loader) timeout(variable, text string) time.Duration {
-	d, err := time.ParseDuration(text)
+	d, err := duration.Parse(text)
 	if err != nil || d <= 0 || d > maxTimeout {
-		l.refuse(variable, "must be a duration above 0 and up to 24h, such as 30s or 2m")
+		l.refuse(variable, "must be a duration above 0 and up to 1d, such as 30s or 2m")
 	}
 	return d
 }
 
 func (l *loader) delay(variable, text string) time.Duration {
-	d, err := time.ParseDuration(text)
+	d, err := duration.Parse(text)
 	if err != nil || d < 0 || d > maxDelay {
 		l.refuse(variable, "must be a duration up to 5m, such as 5s; 0s is none")
 	}
 	return d
-}
-
-// Duration reads a Go duration, or whole days such as 90d.
-func Duration(text string) (time.Duration, error) {
-	days, ok := strings.CutSuffix(text, "d")
-	if !ok {
-		return time.ParseDuration(text)
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	return time.Duration(n) * day, err
 }
 
 // ttls takes longer times than the table's too, and says so: whoever set them has a reason, or a wrong unit.
@@ -183,27 +174,43 @@ func (l *loader) ttls(r *raw) map[classify.Class]time.Duration {
 		if ttls[class] = rule; class == classify.Public && text == "none" {
 			continue
 		}
-		d, err := Duration(text)
+		d, err := duration.Parse(text)
 		if err != nil || d < time.Second || d > maxTTL {
 			l.refuse(variable, "must be a duration from 1s to 3650d, such as 12h or 7d; for public also none")
 			continue
 		}
 		if ttls[class] = d; rule > 0 && d > rule {
-			l.warn("%s is longer than the %s that the class is meant for", variable, rule)
+			l.warn("%s is longer than the %s that the class is meant for", variable, duration.Format(rule))
 		}
 	}
 	return ttls
 }
 
-// production is in the labels of environments where values are never stored in the clear.
-var production = regexp.MustCompile(`(^|-)prod(uction)?(-|$)`)
+// production reads COFFER_PRODUCTION. Unset, it is true for every label but dev: an operator who forgets it is refused what production
+// forbids, and is not left unprotected because of a label that no pattern knows.
+func (l *loader) production(r *raw) bool {
+	if r.Production == "" {
+		return r.Environment != development
+	}
+	return l.truth(productionVariable, r.Production)
+}
+
+const productionVariable = "COFFER_PRODUCTION"
+
+// inProduction begins the reason of what production refuses, and names the way out.
+func (l *loader) inProduction() string {
+	if l.set(productionVariable) {
+		return "must not be used while COFFER_PRODUCTION is true"
+	}
+	return "must not be used in production, which every environment but dev is unless COFFER_PRODUCTION is false"
+}
 
 func (l *loader) unencrypted(r *raw) bool {
 	if l.truth("ENCRYPTION_ENABLED", r.Enabled) {
 		return false
 	}
-	if production.MatchString(r.Environment) {
-		l.refuse("ENCRYPTION_ENABLED", "must be true in production: without encryption values are stored in the clear, which is for local debugging only")
+	if l.production(r) {
+		l.refuse("ENCRYPTION_ENABLED", "is false, which "+l.inProduction()+": values would be stored in the clear")
 		return false
 	}
 	l.warn("ENCRYPTION_ENABLED is false: VALUES ARE STORED IN THE CLEAR, for local debugging only; they cannot be read once it is true")

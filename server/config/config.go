@@ -23,6 +23,7 @@ type Config struct {
 	Listen      string // host:port; port 0 takes a free one
 	Data        string // directory of keys, token and, without Redis, the cache
 	Environment string // label bound to every key: dev, staging, prod
+	Production  bool   // local KEKs, values in the clear and unverified connections are refused
 	Unencrypted bool   // values are stored in the clear, for local debugging
 	MasterKey   Secret // base64 of 32 random bytes, or a passphrase; see ReadMasterKey
 
@@ -39,6 +40,7 @@ type Config struct {
 	Proxies []netip.Prefix // that are believed about a client's address
 	Audit   Audit
 	Limits  Limits
+	Log     Log
 
 	ReadTimeout     time.Duration // a whole request, its body included
 	WriteTimeout    time.Duration // a response
@@ -77,6 +79,12 @@ const (
 	CopyStdout
 	CopyRedis // the Redis of the cache
 )
+
+// Log is what the server's own log has.
+type Log struct {
+	Level    slog.Level // and above
+	Requests float64    // share of the requests that succeeded and have a line: 0 is none, 1 all
+}
 
 // Limits is what a tenant may use, and how often an address may send a wrong token.
 type Limits struct {

@@ -31,7 +31,7 @@ func TestDefaults(t *testing.T) {
 		Listen: "127.0.0.1:8080", Data: "coffer-data", Environment: "dev", KDFIterations: 600_000,
 		KMS:  config.KMS{Classes: map[classify.Class]config.Secret{}},
 		Keys: config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, RotateAge: 90 * 24 * time.Hour, Grace: 24 * time.Hour, Rate: 1000}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20, TTL: table(),
-		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Audit: config.Audit{MaxSize: 256 << 20}, Limits: config.Limits{Burst: 100, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10},
+		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Audit: config.Audit{MaxSize: 256 << 20}, Log: config.Log{Requests: 1}, Limits: config.Limits{Burst: 100, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10},
 		ReadTimeout: 2 * time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		RequestTimeout: 15 * time.Second, ShutdownTimeout: 30 * time.Second,
 	}, c)
@@ -56,7 +56,7 @@ func TestLongestTimes(t *testing.T) {
 	require.Equal(t, want, c.TTL)
 	_, warnings, err = load(t, []string{"COFFER_TTL_PII=8d"})
 	require.NoError(t, err)
-	require.Equal(t, []string{"COFFER_TTL_PII is longer than the 168h0m0s that the class is meant for"}, warnings)
+	require.Equal(t, []string{"COFFER_TTL_PII is longer than the 7d that the class is meant for"}, warnings)
 }
 
 // The guides' spellings of the one algorithm are taken.
@@ -72,7 +72,7 @@ func TestAlgorithm(t *testing.T) {
 func TestEncryptionEnabled(t *testing.T) {
 	for _, environment := range []string{"dev", "staging", "product"} {
 		t.Run(environment, func(t *testing.T) {
-			c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment})
+			c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment, "COFFER_PRODUCTION=false"})
 			require.NoError(t, err)
 			require.True(t, c.Unencrypted)
 			require.Len(t, warnings, 1)
@@ -191,9 +191,13 @@ func TestBadValues(t *testing.T) {
 		{"REDIS_HOST=h,REDIS_TLS=" + planted, "REDIS_TLS must be true or false"},
 		{"REDIS_URL=redis://h,REDIS_TLS=true", "REDIS_URL must begin with rediss://"},
 		{"ENCRYPTION_ENABLED=" + planted, "ENCRYPTION_ENABLED must be true or false"},
-		{"ENCRYPTION_ENABLED=false,COFFER_ENVIRONMENT=prod", "ENCRYPTION_ENABLED must be true in production"},
-		{"ENCRYPTION_ENABLED=0,COFFER_ENVIRONMENT=production", "ENCRYPTION_ENABLED must be true in production"},
-		{"ENCRYPTION_ENABLED=False,COFFER_ENVIRONMENT=eu-prod-2", "ENCRYPTION_ENABLED must be true in production"},
+		{"ENCRYPTION_ENABLED=false,COFFER_ENVIRONMENT=prod", "ENCRYPTION_ENABLED is false, which must not be used in production"},
+		{"ENCRYPTION_ENABLED=0,COFFER_ENVIRONMENT=live", "ENCRYPTION_ENABLED is false, which must not be used in production"},
+		{"ENCRYPTION_ENABLED=False,COFFER_PRODUCTION=true", "ENCRYPTION_ENABLED is false, which must not be used while COFFER_PRODUCTION is true"},
+		{"COFFER_PRODUCTION=" + planted, "COFFER_PRODUCTION must be true or false"},
+		{"COFFER_LOG_LEVEL=" + planted, "COFFER_LOG_LEVEL must be debug, info, warn or error"},
+		{"COFFER_LOG_REQUESTS=1.5", "COFFER_LOG_REQUESTS must be all, none, or a share"},
+		{"COFFER_LOG_REQUESTS=NaN", "COFFER_LOG_REQUESTS must be all, none, or a share"},
 		{"ENCRYPTION_ALGORITHM=AES-256-CBC", "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
 		{"ENCRYPTION_ALGORITHM=" + planted, "ENCRYPTION_ALGORITHM must be AES-256-GCM"},
 		{"COFFER_TTL_PHI=none", "COFFER_TTL_PHI must be a duration"},

@@ -11,20 +11,21 @@ import (
 
 // Setting is one setting as it is in force.
 type Setting struct {
-	Variable string
-	Value    string // hidden where it is a secret; empty where there is none
-	Source   string // a flag, the variable of a file, .env, environment or default
+	Variable string `json:"variable"`
+	Value    string `json:"value"`  // hidden if it is a secret; empty if there is none
+	Source   string `json:"source"` // a flag, the variable of a file, .env, environment or default
 }
 
 // Describe gives all settings, and fails and warns as Load does.
 func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {
 	c, r, l, err := load(environ, set)
 	if err == nil {
-		err = c.Production()
+		err = c.CheckProduction()
 	}
 	if err != nil {
 		return nil, l.warnings, err
 	}
+	r.Production = strconv.FormatBool(c.Production)
 	r.KDFIterations = strconv.FormatUint(uint64(c.KDFIterations), 10) // maybe raised
 	for i, variable := range variables {
 		s := Setting{Variable: variable, Value: reflect.ValueOf(r).Field(i).String()}

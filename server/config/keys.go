@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
@@ -44,12 +45,12 @@ func (l *loader) keys(r *raw) Keys {
 	k.Tenants = l.integer("COFFER_KEY_CACHE_TENANTS", r.KeyCacheTenants, 1, maxLimit)
 	k.Calls = l.integer("COFFER_KMS_CALLS", r.KMSCalls, 1, maxCalls)
 	var err error
-	if k.TTL, err = time.ParseDuration(r.KeyCacheTTL); err != nil || k.TTL < time.Minute || k.TTL > keyring.MaxTTL {
-		l.refuse("COFFER_KEY_CACHE_TTL", "must be a duration from 1m to 24h")
+	if k.TTL, err = duration.Parse(r.KeyCacheTTL); err != nil || k.TTL < time.Minute || k.TTL > keyring.MaxTTL {
+		l.refuse("COFFER_KEY_CACHE_TTL", "must be a duration from 1m to 1d")
 	}
-	k.RotateAge = time.Duration(l.integer("KEY_ROTATION_DAYS", r.RotationDays, 0, maxRotationDays)) * day
+	k.RotateAge = time.Duration(l.integer("KEY_ROTATION_DAYS", r.RotationDays, 0, maxRotationDays)) * duration.Day
 	k.RotateUses = l.integer("KEY_ROTATION_USES", r.RotationUses, 0, math.MaxInt)
-	if k.Grace, err = Duration(r.KeyGrace); err != nil || k.Grace < 0 || k.Grace > maxTTL {
+	if k.Grace, err = duration.Parse(r.KeyGrace); err != nil || k.Grace < 0 || k.Grace > maxTTL {
 		l.refuse("COFFER_KEY_GRACE", "must be a duration from 0s to 3650d, such as 24h or 7d")
 	}
 	k.Rate = l.integer("COFFER_REENCRYPT_RATE", r.ReencryptRate, 0, maxLimit)

@@ -44,13 +44,13 @@ func (c *Config) Local() bool {
 	return c.KMS.KEK == "" || strings.HasPrefix(string(c.KMS.KEK), "base64key:") || strings.HasPrefix(string(c.KMS.KEK), "file:")
 }
 
-// Production refuses local keys where the environment is production: whoever reads the host's disk or
-// environment reads all data. It is asked before values are served, and not by the commands that move a
-// deployment's keys into a KMS.
-func (c *Config) Production() error {
-	if c.Local() && production.MatchString(c.Environment) {
-		return errors.New("COFFER_ENVIRONMENT says production, where a master key of one's own is not enough: set KMS_PROVIDER to aws, azure, gcp or vault, " +
-			"or COFFER_KEK; `coffer keys rewrap` moves what there is under it")
+// CheckProduction refuses local keys in production: anyone who reads the host's disk or environment reads all data. A server and the
+// commands that judge its configuration call it; the commands that move keys into a KMS do not.
+func (c *Config) CheckProduction() error {
+	if c.Local() && c.Production {
+		return errors.New("the KEK is a local key, and COFFER_PRODUCTION is true, its default for every environment but dev: " +
+			"set KMS_PROVIDER to aws, azure, gcp or vault, or set COFFER_KEK (`coffer keys rewrap` moves existing keys under it); " +
+			"if this is not production, set COFFER_PRODUCTION=false")
 	}
 	return nil
 }
@@ -84,7 +84,7 @@ func (l *loader) kms(r *raw) KMS {
 			}
 		}
 	}
-	l.verifies(r.Environment)
+	l.verifies(r)
 	k.ignored = l.ofSDKs(r)
 	for _, name := range k.ignoredBy(string(k.KEK)) {
 		l.refuse(name, notInForce)
@@ -180,13 +180,13 @@ func (l *loader) ofSDKs(r *raw) (names []string) {
 }
 
 // verifies looks at the variable of Vault's SDK by which its certificate is not looked at.
-func (l *loader) verifies(environment string) {
+func (l *loader) verifies(r *raw) {
 	const variable = "VAULT_SKIP_VERIFY"
 	skip, err := strconv.ParseBool(l.values[variable])
 	switch {
 	case err != nil || !skip:
-	case production.MatchString(environment):
-		l.refuse(variable, "must not be true in production, where whoever is in between would get the token: name the file of the authority's certificate by VAULT_CACERT")
+	case l.production(r):
+		l.refuse(variable, "is true, which "+l.inProduction()+": anyone between here and Vault would get the token; name the file of the authority's certificate in VAULT_CACERT")
 	default:
 		l.warn("%s is true: whoever is between here and Vault gets its token", variable)
 	}

@@ -56,7 +56,7 @@ func TestAzureIdentities(t *testing.T) {
 // Not to look at Vault's certificate is warned of, where it is not refused.
 func TestVaultSkipVerify(t *testing.T) {
 	for _, value := range []string{"true", "1", "false"} {
-		_, warnings, err := load(t, []string{"VAULT_SKIP_VERIFY=" + value, "COFFER_ENVIRONMENT=staging"})
+		_, warnings, err := load(t, []string{"VAULT_SKIP_VERIFY=" + value, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"})
 		require.NoError(t, err)
 		require.Equal(t, value != "false", strings.Contains(strings.Join(warnings, ""), "VAULT_SKIP_VERIFY is true"), value)
 	}
@@ -104,25 +104,28 @@ func TestMasterKeysByClass(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Production takes a KMS; every label that says so is production.
+// Production takes a KMS. It is a setting, which is true unless it is set in every environment but dev: no pattern guesses at labels.
 func TestProductionTakesAKMS(t *testing.T) {
 	const vault, local = "COFFER_KEK=hashivault://k", "ENCRYPTION_MASTER_KEY=a long passphrase"
-	for _, environment := range []string{"prod", "production", "eu-prod-2"} {
+	for _, production := range []string{
+		"COFFER_ENVIRONMENT=prod", "COFFER_ENVIRONMENT=live", "COFFER_ENVIRONMENT=prd", "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=true",
+	} {
 		for _, key := range []string{local, "COFFER_KEK=file:///key", "COFFER_KEK=base64key://AAAA", ""} {
-			c, _, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment, key})
+			c, _, err := load(t, []string{production, key})
 			require.NoError(t, err, "the commands that move its keys work")
-			require.ErrorContains(t, c.Production(), "set KMS_PROVIDER")
-			_, _, err = config.Describe([]string{"COFFER_ENVIRONMENT=" + environment, key}, nil)
+			require.ErrorContains(t, c.CheckProduction(), "set KMS_PROVIDER", production)
+			require.ErrorContains(t, c.CheckProduction(), "set COFFER_PRODUCTION=false", production)
+			_, _, err = config.Describe([]string{production, key}, nil)
 			require.ErrorContains(t, err, "set KMS_PROVIDER")
 		}
-		c, _, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment, vault})
+		c, _, err := load(t, []string{production, vault})
 		require.NoError(t, err)
-		require.NoError(t, c.Production())
+		require.NoError(t, c.CheckProduction())
 	}
-	for _, environment := range []string{"dev", "staging", "product"} {
-		c, _, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment, local})
+	for _, environ := range [][]string{{"COFFER_ENVIRONMENT=dev"}, {}, {"COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, {"COFFER_ENVIRONMENT=prod", "COFFER_PRODUCTION=false"}} {
+		c, _, err := load(t, append(environ, local))
 		require.NoError(t, err)
-		require.NoError(t, c.Production())
+		require.NoError(t, c.CheckProduction(), environ)
 	}
 }
 

@@ -16,6 +16,7 @@ type raw struct {
 	Listen      string `env:"COFFER_LISTEN" envDefault:"127.0.0.1:8080"`
 	Data        string `env:"COFFER_DATA" envDefault:"coffer-data"`
 	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
+	Production  string `env:"COFFER_PRODUCTION"`
 
 	MasterKey        string `env:"ENCRYPTION_MASTER_KEY"`
 	MasterKeyFile    string `env:"ENCRYPTION_MASTER_KEY_FILE"`
@@ -104,6 +105,9 @@ type raw struct {
 	AuditMaxAge    string `env:"COFFER_AUDIT_MAX_AGE" envDefault:"none"`
 	AuditKeep      string `env:"COFFER_AUDIT_KEEP" envDefault:"all"`
 
+	LogLevel    string `env:"COFFER_LOG_LEVEL" envDefault:"info"`
+	LogRequests string `env:"COFFER_LOG_REQUESTS" envDefault:"all"`
+
 	Origins     string `env:"COFFER_CORS_ORIGINS"`
 	Proxies     string `env:"COFFER_TRUSTED_PROXIES"`
 	Rate        string `env:"COFFER_RATE" envDefault:"0"`
@@ -127,6 +131,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"listen", "COFFER_LISTEN", "address to listen on, host:port (default 127.0.0.1:8080)"},
 	{"data", "COFFER_DATA", "directory of keys, token and the cache without Redis (default coffer-data)"},
 	{"environment", "COFFER_ENVIRONMENT", "label bound to every key, such as dev, staging or prod (default dev)"},
+	{"production", "COFFER_PRODUCTION", "true refuses a local KEK, values in the clear and unverified connections (default true unless the environment is dev)"},
 	{"key-cache-ttl", "COFFER_KEY_CACHE_TTL", "how long keys stay in memory after the KMS unwrapped them, and an outage of it is survived (default 1h)"},
 	{"key-cache-uses", "COFFER_KEY_CACHE_USES", "packages of a tenant for which they do, 0 for any number (default 0)"},
 	{"key-cache-tenants", "COFFER_KEY_CACHE_TENANTS", "tenants whose keys are in memory at most (default 50000)"},
@@ -150,6 +155,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"audit-max-age", "COFFER_AUDIT_MAX_AGE", "age of a file of the audit log, before another is begun, such as 24h or 30d (default none)"},
 	{"audit-keep", "COFFER_AUDIT_KEEP", "earlier files of the audit log that are kept; others are deleted (default all)"},
 	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
+	{"log-level", "COFFER_LOG_LEVEL", "least important lines of the server's log: debug, info, warn or error (default info)"},
+	{"log-requests", "COFFER_LOG_REQUESTS", "which requests that succeed have a line in it: all, none, or a share such as 0.01; errors and refusals always have one (default all)"},
 	{"rate", "COFFER_RATE", "requests a second of a tenant, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
@@ -182,7 +189,7 @@ directory is read too, and the environment wins over it. A variable that begins 
     COFFER_KEK               its URL, instead of KMS_PROVIDER
     KDF_ITERATIONS           PBKDF2 iterations of a passphrase, at least 600000
     ENCRYPTION_ALGORITHM     AES-256-GCM, the only one
-    ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused in production
+    ENCRYPTION_ENABLED       false stores values in the clear, for local debugging; refused if COFFER_PRODUCTION is true
     COFFER_KEYS_REDIS_URL    a Redis that persists, for the keys of servers on several hosts
     COFFER_TTL_PUBLIC, COFFER_TTL_INTERNAL, COFFER_TTL_CONFIDENTIAL, COFFER_TTL_PII, COFFER_TTL_PHI
                              the longest, and default, time in the cache of each class, such as 12h or 7d
@@ -221,10 +228,20 @@ func load(environ []string, set *pflag.FlagSet) (c Config, r raw, l *loader, err
 	l.unknown()
 	c = l.check(&r)
 	if len(l.problems) > 0 {
-		return Config{}, raw{}, l, fmt.Errorf("the configuration is not valid:\n  - %s", strings.Join(l.problems, "\n  - "))
+		return Config{}, raw{}, l, &invalid{l.problems}
 	}
 	return c, r, l, nil
 }
+
+// invalid is a configuration with problems.
+type invalid struct{ problems []string }
+
+func (e *invalid) Error() string {
+	return "the configuration is not valid:\n  - " + strings.Join(e.problems, "\n  - ")
+}
+
+// Code returns the code of an argument that is not valid.
+func (e *invalid) Code() string { return "invalid_argument" }
 
 // loader collects what is wrong instead of stopping at the first.
 type loader struct {

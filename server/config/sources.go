@@ -109,7 +109,10 @@ func (l *loader) secretFile(variable string) {
 		l.refuse(variable, "and "+variable+fileSuffix+" are both set: unset one of them")
 		return
 	}
-	content, _, err := read(path)
+	content, info, err := read(path)
+	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
+		l.warn("the file of %s can be read by every user of this host: chmod 600, or 640 with a group of its own", variable+fileSuffix)
+	}
 	l.given[variable] = variable + fileSuffix
 	l.values[variable] = strings.TrimRight(string(content), "\r\n")
 	switch {

@@ -228,3 +228,17 @@ func TestDotenvOfSDKs(t *testing.T) {
 		})
 	}
 }
+
+// A file of a secret that every user of the host can read is warned of, whichever secret it is.
+func TestReadableSecretFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(path, []byte("a long passphrase\n"), 0o600))
+	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true} {
+		require.NoError(t, os.Chmod(path, mode))
+		for _, variable := range []string{"ENCRYPTION_MASTER_KEY_FILE", "PHI_ENCRYPTION_KEY_FILE"} {
+			_, warnings, err := load(t, []string{variable + "=" + path})
+			require.NoError(t, err)
+			require.Equal(t, warned, len(warnings) == 1 && strings.Contains(warnings[0], variable+" can be read by every user"), "%o %v", mode, warnings)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-var all = []string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read"}
+var all = []string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read", "metrics:read"}
 
 func TestScopesAreASet(t *testing.T) {
 	require.Equal(t, all, identity.AllScopes.Names())
@@ -59,7 +59,7 @@ func TestValidTenant(t *testing.T) {
 // An operator has no data: the identity of every tenant takes the scopes of administration only.
 func TestEveryTenant(t *testing.T) {
 	for bit := identity.Scopes(1); bit&identity.AllScopes != 0; bit <<= 1 {
-		admin := bit == identity.KeysAdmin || bit == identity.AuditRead
+		admin := bit == identity.KeysAdmin || bit == identity.AuditRead || bit == identity.MetricsRead
 		require.Equal(t, admin, identity.ValidGrant(identity.EveryTenant, bit), bit)
 		require.True(t, identity.ValidGrant("clinic", bit))
 	}

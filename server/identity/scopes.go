@@ -16,15 +16,16 @@ const (
 	PackageDecrypt
 	KeysAdmin
 	AuditRead
+	MetricsRead
 
 	AllScopes Scopes = 1<<iota - 1
 
 	// AdminScopes are those that need no data of a tenant: an operator's.
-	AdminScopes = KeysAdmin | AuditRead
+	AdminScopes = KeysAdmin | AuditRead | MetricsRead
 )
 
 // names are in the order of the constants.
-var names = [...]string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read"}
+var names = [...]string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read", "metrics:read"}
 
 // ErrScope says that a name is not one of a scope. It does not quote the name.
 var ErrScope = errors.New("identity: unknown scope; there are " + strings.Join(names[:], ", "))

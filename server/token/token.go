@@ -43,7 +43,7 @@ var (
 	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
 	// ErrGrant says that a token cannot be made so.
 	ErrGrant = errors.New("a token takes a name of up to 100 printable characters, a tenant, at least one scope and no negative lifetime; " +
-		"one for every tenant (*) takes keys:admin and audit:read only")
+		"one for every tenant (*) takes keys:admin, audit:read and metrics:read only")
 	// ErrFull says that there are as many tokens as there may be.
 	ErrFull = errors.New("there are 1000 tokens: revoke some")
 )

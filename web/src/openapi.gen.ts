@@ -479,7 +479,7 @@ export interface paths {
         /**
          * Metrics for Prometheus
          * @description Operations by class and outcome, latencies, cache hits and misses, use and age of keys, calls to the KMS, rotations. They are the whole
-         *     process's, so `audit:read` is a scope for operators. No key, name, value or context is in them; a tenant appears
+         *     process's, so `metrics:read` is a scope for operators. No key, name, value or context is in them; a tenant appears
          *     as a keyed hash, and beyond 100 tenants as `other`.
          */
         get: operations["getMetrics"];
@@ -601,7 +601,7 @@ export interface components {
          */
         Class: "public" | "internal" | "confidential" | "pii" | "phi";
         /**
-         * @description A time above 0, as a Go duration such as `90s` or `1h30m`, or in whole seconds.
+         * @description A time above 0, such as `90s`, `1h30m`, `7d` or `1d12h`, or in whole seconds.
          * @example 1h30m
          */
         Duration: string;

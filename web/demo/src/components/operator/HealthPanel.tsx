@@ -38,7 +38,7 @@ export function HealthPanel({ snapshots, problem, ready }: Props) {
           )}
         </div>
       </header>
-      <PanelNote problem={problem} scope="audit:read" />
+      <PanelNote problem={problem} scope="metrics:read" />
       {last && (
         <div className="sparks">
           <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} />

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/lifecycle"
+	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
+)
+
+// exit is the exit code of a command that did not succeed.
+type exit int
+
+// The exit codes. Scripts rely on them: they never change.
+const (
+	exitFailed      exit = 1
+	exitUsage       exit = 2
+	exitRefused     exit = 3
+	exitNotFound    exit = 4
+	exitUnreachable exit = 5
+)
+
+const exitHelp = `Exit codes: 0 it succeeded; 1 it failed; 2 the command line or a setting is not valid; 3 it was refused, and nothing was changed; 4 what it is
+about does not exist; 5 the server, the store or the KMS cannot be reached.`
+
+// exitError is an error that states its exit code, because no code of the table does.
+type exitError struct {
+	error
+	code exit
+}
+
+// Unwrap returns the error itself.
+func (e *exitError) Unwrap() error { return e.error }
+
+func exitWith(code exit, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{err, code}
+}
+
+// usage, refuse and notFound are for errors that a command makes itself.
+func usage(err error) error    { return exitWith(exitUsage, err) }
+func refuse(err error) error   { return exitWith(exitRefused, err) }
+func notFound(err error) error { return exitWith(exitNotFound, err) }
+
+// exits are the exit codes of the table's codes. Those that are not here have failed.
+var exits = map[string]exit{
+	"invalid_argument": exitUsage, "not_configured": exitUsage, "ttl_out_of_range": exitUsage, "kdf_out_of_range": exitUsage,
+
+	"wrong_secret": exitRefused, "key_destroyed": exitRefused, "key_unusable": exitRefused, "class_too_low": exitRefused, "locked": exitRefused,
+	"unauthorized": exitRefused, "forbidden": exitRefused, "precondition_failed": exitRefused, "encryption_disabled": exitRefused,
+	"kms_denied": exitRefused, "kms_key_unusable": exitRefused, "cache_not_shared": exitRefused, "authentication_failed": exitRefused,
+
+	"not_found": exitNotFound, "unknown_key": exitNotFound,
+
+	"timeout": exitUnreachable, "store_unavailable": exitUnreachable, "keyring_unavailable": exitUnreachable, "rate_limited": exitUnreachable,
+	"identity_unavailable": exitUnreachable, "shutting_down": exitUnreachable, "kms_throttled": exitUnreachable, "unreachable": exitUnreachable,
+}
+
+// sentinels are errors whose exit code is not that of their code, or that have none.
+var sentinels = []struct {
+	is   error
+	code exit
+}{
+	{errLogGone, exitRefused}, {errLogKey, exitRefused}, {errSystem, exitRefused},
+	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
+	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrEnvironment, exitRefused},
+	{lifecycle.ErrNoKey, exitNotFound}, {rotation.ErrNoWayBack, exitRefused},
+	{token.ErrNoToken, exitNotFound}, {token.ErrGrant, exitUsage}, {token.ErrFull, exitRefused},
+	{fs.ErrNotExist, exitNotFound}, {fs.ErrExist, exitRefused}, {fs.ErrPermission, exitRefused},
+	{context.DeadlineExceeded, exitUnreachable},
+}
+
+// exitOf returns the exit code of an error. A command whose RunE has not begun was refused for its command line.
+func exitOf(err error, begun bool) exit {
+	if !begun {
+		return exitUsage
+	}
+	if stated := (*exitError)(nil); errors.As(err, &stated) {
+		return stated.code
+	}
+	for _, s := range sentinels {
+		if errors.Is(err, s.is) {
+			return s.code
+		}
+	}
+	if code, ok := exits[codes.Of(err).Code]; ok {
+		return code
+	}
+	if away := (*net.OpError)(nil); errors.As(err, &away) {
+		return exitUnreachable
+	}
+	return exitFailed
+}

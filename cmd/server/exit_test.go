@@ -1,0 +1,88 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// A failing example of each exit code, of each group of commands. What is said names no package, and says nothing twice.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	data, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	key := "ENCRYPTION_MASTER_KEY=" + masterA
+	require.Zero(t, serve(t, data, key).stop(syscall.SIGTERM))
+	coffer(t, []string{key}, "keys", "backup", "--data", data, "--out", backup)
+	away := redistest.Start(t)
+	away.Stop()
+	notReady := strings.TrimPrefix(serve(t, t.TempDir(), key, "REDIS_URL=redis://"+away.Addr).url, "http://")
+	unreachable := "redis://127.0.0.1:1"
+	for _, c := range []struct {
+		code    int
+		environ string
+		args    string
+	}{
+		{1, "", "health --listen ANSWERS"},
+		{2, "", "token revoke"},
+		{2, "", "tokn"},
+		{2, "", "token create --nonsense"},
+		{2, "", "config COFFER_RATE=x"},
+		{2, "COFFER_RATE=x", "config"},
+		{2, "", "audit tail --data DATA -n -1"},
+		{2, "", "audit tail --data DATA --since yesterday"},
+		{2, "", "keys restore --data DATA"},
+		{2, "", "keys list --data EMPTY"},
+		{2, "", "kms check --data EMPTY"},
+		{2, key, "rotate --data DATA"},
+		{2, key, "rotate --data DATA --execute --class secret"},
+		{2, key, "keys rewrap --data DATA --to base64key://AAAA"},
+		{3, "ENCRYPTION_MASTER_KEY=" + masterB, "keys list --data DATA"},
+		{3, "ENCRYPTION_MASTER_KEY=" + masterB, "audit verify --data DATA"},
+		{3, key + " COFFER_ENVIRONMENT=live", "serve --data DATA --listen 127.0.0.1:0"},
+		{3, key + " COFFER_ENVIRONMENT=prd", "kms check --data DATA"},
+		{3, key, "keys shred --data DATA --tenant default --confirm other"},
+		{3, key, "audit begin --data DATA"},
+		{3, key, "keys drill --data DATA --in DATA/log.made"},
+		{4, key, "keys list --data DATA/nowhere"},
+		{4, key, "token revoke --data DATA 0123456789abcdef"},
+		{4, key, "keys list --data DATA --tenant nobody"},
+		{4, key, "keys drill --data DATA --in DATA/nowhere"},
+		{4, key, "audit verify --data EMPTY"},
+		{5, "", "health --listen 127.0.0.1:1"},
+		{5, key + " REDIS_URL=" + unreachable + " COFFER_KEYS_REDIS_URL=" + unreachable, "keys list --data DATA"},
+		{5, "KMS_PROVIDER=vault VAULT_ADDR=http://127.0.0.1:1 VAULT_TOKEN=x", "kms check --data DATA"},
+	} {
+		t.Run(c.args+" "+c.environ, func(t *testing.T) {
+			empty := t.TempDir()
+			args := strings.Fields(strings.NewReplacer("DATA", data, "EMPTY", empty, "ANSWERS", notReady).Replace(c.args))
+			cmd := program(t, strings.Fields(c.environ), args...)
+			var out, said bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &said
+			require.Error(t, cmd.Run(), out.String())
+			require.Equal(t, c.code, cmd.ProcessState.ExitCode(), said.String())
+			last := said.String()[strings.LastIndex(said.String(), "coffer: ")+len("coffer: "):]
+			require.NotRegexp(t, `(^|: )(keystore|keyring|envelope|rediskv|sqlitekeys|audit|kms|seal|token|kv|redis|coffer): `, last)
+			require.NotRegexp(t, `dial tcp|connection refused|no such file|syscall|sql:|SQLITE|EOF`, last)
+			if args[0] == "serve" || c.code == 2 && (args[0] == "tokn" || strings.Contains(c.args, "nonsense") || c.args == "token revoke") {
+				return
+			}
+			failed := program(t, strings.Fields(c.environ), append(args, "--json")...)
+			printed, err := failed.Output()
+			require.Error(t, err)
+			require.Equal(t, c.code, failed.ProcessState.ExitCode())
+			if args[0] == "audit" && args[1] == "tail" || len(printed) == 0 {
+				return
+			}
+			var result struct{ Error struct{ Message string } }
+			require.NoError(t, json.Unmarshal(printed, &result), string(printed))
+			require.NotEmpty(t, result.Error.Message)
+		})
+	}
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// internals are segments of an error's text that name packages or programs: they help who reads the code, and not who runs the command.
+var internals = regexp.MustCompile(`^(coffer|api|audit|cache|config|durable|duration|envelope|format|identity|keyring|keystore|kms|kv|lifecycle|limit|mirror|oidc|` +
+	`recovery|rediskeys|rediskv|rotation|seal|session|sqlitekeys|sqlitekv|token|awskms|gcpkms|azurekeyvault|hashivault|redis|sqlite|\{coffer-keys\}/\S*)$`)
+
+// message returns the text of an error for people: without the names of packages, without saying anything twice, and with the system's errors
+// in plain words.
+func message(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(plain(err), "\n") {
+		var kept []string
+		for segment := range strings.SplitSeq(line, ": ") {
+			if bare := strings.TrimSpace(segment); !internals.MatchString(bare) && !slices.Contains(kept, segment) {
+				kept = append(kept, segment)
+			}
+		}
+		if line = strings.Join(kept, ": "); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// connections are the system's words about a connection, and plain ones.
+var connections = []struct {
+	system *regexp.Regexp
+	plain  string
+}{
+	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect: )?connection refused`), "nothing listens on $1"},
+	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): i/o timeout`), "$1 does not answer"},
+	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect|read|write): (?:connection reset by peer|broken pipe|no route to host|network is unreachable)`), "$1 cannot be reached"},
+	{regexp.MustCompile(`dial tcp: lookup (\S+)(?: on \S+)?: no such host`), "the host $1 is not known"},
+	{regexp.MustCompile(`context deadline exceeded(?: \(Client\.Timeout.*\))?`), "there was no answer in time"},
+	{regexp.MustCompile(`context canceled`), "interrupted"},
+	{regexp.MustCompile(`\b(?:unexpected )?EOF\b`), "the connection or the file ended too early"},
+}
+
+// plain returns an error's text with what the system says of a file or a connection in plain words.
+func plain(err error) string {
+	text := err.Error()
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		text = strings.ReplaceAll(text, path.Error(), path.Path+" "+because(path.Err))
+	}
+	if link := (*os.LinkError)(nil); errors.As(err, &link) {
+		text = strings.ReplaceAll(text, link.Error(), link.New+" "+because(link.Err))
+	}
+	for _, c := range connections {
+		text = c.system.ReplaceAllString(text, c.plain)
+	}
+	return text
+}
+
+func because(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "is not accessible to this user"
+	case errors.Is(err, fs.ErrExist):
+		return "exists already"
+	case errors.Is(err, syscall.EROFS):
+		return "is on a read-only disk"
+	case errors.Is(err, syscall.ENOSPC):
+		return "is on a disk with no space left"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
+		return "is of another kind: a file where a directory is needed, or the reverse"
+	}
+	return "cannot be used (" + err.Error() + ")"
+}

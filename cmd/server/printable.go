@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// printable escapes text that comes from outside, whichever command prints it: a control character, C1 included, can take command of a
+// terminal, and a format character can reverse what a person reads. It writes them as \uXXXX, which keeps the meaning of JSON. It is not
+// safe for concurrent use.
+type printable struct {
+	to      io.Writer
+	partial []byte // the beginning of a character whose end was not written yet
+}
+
+// Write implements io.Writer.
+func (p *printable) Write(text []byte) (int, error) {
+	whole := text
+	if len(p.partial) > 0 {
+		whole = append(p.partial, text...)
+		p.partial = nil
+	}
+	if end := completeRunes(whole); end < len(whole) {
+		p.partial = bytes.Clone(whole[end:])
+		whole = whole[:end]
+	}
+	if _, err := p.to.Write(escape(whole)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// completeRunes returns how many bytes of text are before a character that is cut short at its end.
+func completeRunes(text []byte) int {
+	for i := len(text) - 1; i >= 0 && i >= len(text)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRune(text[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return len(text)
+}
+
+// escape returns text without what a terminal obeys; the same slice if there is nothing to escape.
+func escape(text []byte) []byte {
+	if bytes.IndexFunc(text, unprintable) < 0 && utf8.Valid(text) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+16)
+	for _, r := range string(text) {
+		switch {
+		case !unprintable(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
+}
+
+func unprintable(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }
+
+// terminal returns the terminal that a command's stream is, or nil.
+func terminal(stream any) *os.File {
+	if o, ok := stream.(*output); ok {
+		stream = o.to
+	}
+	file, ok := stream.(*os.File)
+	if !ok || !isTerminal(file) {
+		return nil
+	}
+	return file
+}

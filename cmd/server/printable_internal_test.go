@@ -1,0 +1,43 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hostile is what an OIDC provider, a client or a file may put into a name: C0 and C1 controls, bidirectional overrides, a tag character.
+const hostile = "Jürgen 東京\x1b[2J\u009b31m\u202eevil\u2066\U000e0041\r\x7f"
+
+// Nothing that a terminal obeys is printed, however a command divides its writes, and JSON keeps its meaning.
+func TestPrintable(t *testing.T) {
+	quoted, err := json.Marshal(hostile)
+	require.NoError(t, err)
+	for _, size := range []int{1, 2, 3, 5, 1000} {
+		var out bytes.Buffer
+		p := &printable{to: &out}
+		for text := quoted; len(text) > 0; {
+			n, err := p.Write(text[:min(size, len(text))])
+			require.NoError(t, err)
+			text = text[n:]
+		}
+		for _, r := range out.String() {
+			require.True(t, unicode.IsGraphic(r), "%q", r)
+		}
+		require.Contains(t, out.String(), "Jürgen 東京")
+		var back string
+		require.NoError(t, json.Unmarshal(out.Bytes(), &back))
+		require.Equal(t, hostile, back, size)
+	}
+}
+
+// A table keeps its lines, and bytes that are not UTF-8, which some terminals take for C1, do not get through.
+func TestPrintableKeepsLines(t *testing.T) {
+	var out bytes.Buffer
+	_, err := (&printable{to: &out}).Write([]byte("a\tb\nc\x9bd\n"))
+	require.NoError(t, err)
+	require.Equal(t, "a\tb\nc\ufffdd\n", out.String())
+}
