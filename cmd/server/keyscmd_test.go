@@ -308,7 +308,7 @@ func TestRestoreOfForgedShredding(t *testing.T) {
 		good = logFile(log).String()
 	}
 	require.NoError(t, os.WriteFile(unproven, []byte("default\n"), 0o600))
-	require.Contains(t, refused(t, environ, "", append(restore, "--shredded", unproven, "--dry-run")...), `tenant "default": coffer: the tenant was shredded, or keys`)
+	require.Contains(t, refused(t, environ, "", append(restore, "--shredded", unproven, "--dry-run")...), `tenant "default": the tenant was shredded, or keys`)
 	p = serve(t, data, environ...)
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
 }

@@ -97,7 +97,7 @@ func command() *cobra.Command {
 		&cobra.Group{ID: groupAbout, Title: "About coffer:"})
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
-	root.AddCommand(serveCommand(), healthCommand(), configCommand())
+	root.AddCommand(serveCommand(), healthCommand(), configCommand(), doctorCommand())
 	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand())
 	root.AddCommand(versionCommand(), manCommand())
 	// A group does nothing by itself, though it runs, to refuse what is none of its commands.

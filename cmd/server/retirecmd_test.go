@@ -174,7 +174,7 @@ func TestRetireBesideServers(t *testing.T) {
 		require.Regexp(t, `"operation":"keys `+verb+`"[^\n]*"reason":"personnel"`, string(log))
 	}
 	odd := refused(t, environ, "clinic\n", command("disable", "service", former["service"], "--reason", "pl4nted")...)
-	require.Contains(t, odd, "--reason: coffer: a reason is incident, personnel, policy, schedule or other")
+	require.Contains(t, odd, "--reason: a reason is incident, personnel, policy, schedule or other")
 	require.NotContains(t, odd, "pl4nted")
 	servers[1].requireValue(clinic, "patient-1", record)
 	servers[1].requireValue(other, "patient-1", record)

@@ -61,6 +61,9 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
+	for _, e := range exposures(c.Data) {
+		log.Warn(e.String()+": close it to them (chmod o-rwx), coffer doctor checks it", "path", e.path)
+	}
 	p, err := openParts(ctx, c, out, log)
 	if err != nil {
 		return err
@@ -203,7 +206,7 @@ func run(ctx context.Context, server *http.Server, listener net.Listener, c *con
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		_ = server.Close()
-		return fmt.Errorf("requests were still running after COFFER_SHUTDOWN_TIMEOUT and were cut off: %w", err)
+		return exitWith(exitFailed, errors.New("requests were still running after COFFER_SHUTDOWN_TIMEOUT and were cut off"))
 	}
 	log.Info("stopped")
 	return nil

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/kms"
+)
+
+// verdict is how a check of the doctor ended.
+type verdict string
+
+// The verdicts.
+const (
+	well  verdict = "ok"
+	warns verdict = "warn" // it works, and should be changed
+	sick  verdict = "fail" // it does not work, or is not safe
+)
+
+// finding is one line of the doctor's report.
+type finding struct {
+	Check   string  `json:"check"`
+	Verdict verdict `json:"verdict"`
+	Found   string  `json:"found"`
+	Do      string  `json:"do,omitempty"` // what to do about it
+}
+
+func ok(format string, args ...any) finding {
+	return finding{Verdict: well, Found: fmt.Sprintf(format, args...)}
+}
+
+func warning(do, format string, args ...any) finding {
+	return finding{Verdict: warns, Found: fmt.Sprintf(format, args...), Do: do}
+}
+
+func failing(do, format string, args ...any) finding {
+	return finding{Verdict: sick, Found: fmt.Sprintf(format, args...), Do: do}
+}
+
+// examination is one check. It returns at least one finding, and changes nothing.
+type examination struct {
+	name string
+	run  func(ctx context.Context, p *patient) []finding
+}
+
+// examinations are all checks, in the order in which they are reported.
+var examinations = []examination{
+	{"configuration", examineConfiguration},
+	{"permissions", examinePermissions},
+	{"listening", examineListening},
+	{"readiness", examineReadiness},
+	{"limits", examineLimits},
+	{"free space", examineSpace},
+	{"audit log", examineAudit},
+	{"tokens", examineTokens},
+	{"KMS", examineKMS},
+	{"keysets", examineKeysets},
+	{"backup", examineBackup},
+	{"drill", examineDrill},
+	{"Redis", examineRedis},
+	{"clock", examineClock},
+}
+
+// patient is the installation that is examined.
+type patient struct {
+	config   *config.Config
+	warnings []string // of the configuration
+	keks     kms.Set
+	kekErr   error
+	progress func(done, total int) // nil for none
+	now      time.Time
+}
+
+// examineTimeout bounds one check, but for that of the keysets, which takes a call of the KMS for each.
+const examineTimeout = 20 * time.Second
+
+// errSick means that a check failed, which is printed.
+var errSick = errors.New("a check failed")
+
+func doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		GroupID: groupServer,
+		Short:   "Check an installation: permissions, tokens, space, keys, KMS, backups, clock, limits",
+		Long: "Checks what keeps an installation from working, or from being safe, with the configuration of the server, and says of each what to do. It changes nothing,\n" +
+			"and a server may run meanwhile. It has the KMS open every keyset, one by one. The exit code is 0 if no check failed, warnings included, and 1 otherwise.",
+		Example: "  coffer doctor --data DIR\n  coffer doctor --data DIR --json",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd) },
+	}
+	config.AddFlags(cmd.Flags(), "data", "environment", "production", "listen")
+	addJSON(cmd)
+	return cmd
+}
+
+func runDoctor(cmd *cobra.Command) error {
+	c, warnings, err := config.Load(os.Environ(), cmd.Flags())
+	if err != nil {
+		return err
+	}
+	if _, err := loadData(cmd); err != nil {
+		return err
+	}
+	p := &patient{config: &c, warnings: warnings, progress: progress(cmd.ErrOrStderr(), "keysets"), now: time.Now()}
+	p.keks, p.kekErr = openForCheck(cmd.Context(), &c)
+	found := p.examine(cmd.Context())
+	worst := well
+	for _, f := range found {
+		if f.Verdict == sick || worst == well {
+			worst = f.Verdict
+		}
+	}
+	err = show(cmd, struct {
+		Verdict verdict   `json:"verdict"` // the worst
+		Checks  []finding `json:"checks"`
+	}{worst, found}, func(out io.Writer) error { return printFindings(out, found) })
+	if err == nil && worst == sick {
+		err = errSick
+	}
+	return err
+}
+
+// examine runs all checks.
+func (p *patient) examine(ctx context.Context) (found []finding) {
+	for _, e := range examinations {
+		for _, f := range e.run(ctx, p) {
+			f.Check = e.name
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+func printFindings(out io.Writer, found []finding) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, f := range found {
+		text := f.Found
+		if f.Do != "" {
+			text += ": " + f.Do
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", f.Verdict, f.Check, text)
+	}
+	return table.Flush()
+}
+
+// quiet is the log of the parts that a check opens: what they find is in the findings.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/duration"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/token"
+)
+
+// What the doctor says of tokens, each with what is nearly as bad and not said.
+func TestDoctorsTokens(t *testing.T) {
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	young := now.Add(-duration.Day)
+	for name, c := range map[string]struct {
+		token token.Token
+		says  string
+	}{
+		"good":       {token.Token{CreatedAt: young, Scopes: identity.CacheRead}, ""},
+		"expired":    {token.Token{CreatedAt: young, ExpiresAt: now}, "has expired"},
+		"soon":       {token.Token{CreatedAt: young, ExpiresAt: now.Add(13 * duration.Day)}, "expires at 2026-03-14"},
+		"later":      {token.Token{CreatedAt: young, ExpiresAt: now.Add(15 * duration.Day), Scopes: identity.AllScopes}, ""},
+		"every":      {token.Token{CreatedAt: young, Scopes: identity.AllScopes}, "has every scope"},
+		"operator":   {token.Token{CreatedAt: young, Tenant: identity.EveryTenant, Scopes: identity.AdminScopes}, "administers every tenant"},
+		"unused":     {token.Token{CreatedAt: now.Add(-200 * duration.Day), Scopes: identity.CacheRead}, "was not used for 200d"},
+		"still used": {token.Token{CreatedAt: now.Add(-200 * duration.Day), LastUsedAt: young, Scopes: identity.CacheRead}, ""},
+	} {
+		found := judgeTokens([]token.Token{c.token}, now)
+		require.Len(t, found, 1, name)
+		if c.says == "" {
+			require.Equal(t, well, found[0].Verdict, name)
+			continue
+		}
+		require.Contains(t, found[0].Found, c.says, name)
+		require.NotEmpty(t, found[0].Do, name)
+	}
+	require.Equal(t, warns, judgeTokens(nil, now)[0].Verdict)
+}

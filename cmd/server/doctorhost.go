@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func examineConfiguration(_ context.Context, p *patient) (found []finding) {
+	for _, text := range p.warnings {
+		found = append(found, finding{Verdict: warns, Found: text})
+	}
+	if err := p.config.CheckProduction(); err != nil {
+		found = append(found, failing("", "%s", message(err)))
+	} else if p.config.Local() {
+		found = append(found, warning("set KMS_PROVIDER or COFFER_KEK", "the KEK is local: anyone who reads this host's files or environment reads all data"))
+	}
+	if len(found) == 0 {
+		found = append(found, ok("environment %s, production %t", p.config.Environment, p.config.Production))
+	}
+	return found
+}
+
+// exposure is a path that users of this host, other than the server's, can read or change, and must not.
+type exposure struct {
+	path   string
+	writes bool // they can change it
+}
+
+func (e exposure) String() string {
+	if e.writes {
+		return e.path + " can be changed by every user of this host"
+	}
+	return e.path + " can be read by every user of this host"
+}
+
+// secretFiles are the files and directories below a data directory that hold secrets or what is trusted; the others hold ciphertext.
+var secretFiles = []string{"master.key", "tokens.json", "audit", "keys", "keys/keys.db", "cache", "cache/cache.db"}
+
+// exposures returns the data directory and what is in it that others can reach. If they cannot enter the directory, they reach nothing in it.
+func exposures(data string) (found []exposure) {
+	if runtime.GOOS == "windows" {
+		return nil // which has no such modes
+	}
+	look := func(path string, readable bool) bool {
+		info, err := os.Stat(path)
+		if err != nil {
+			return false
+		}
+		mode := info.Mode().Perm()
+		if mode&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			found = append(found, exposure{path, true})
+		} else if mode&0o004 != 0 && readable {
+			found = append(found, exposure{path, false})
+		}
+		return mode&0o001 != 0
+	}
+	if enter := look(data, false); !enter {
+		return found
+	}
+	for _, name := range secretFiles {
+		path := filepath.Join(data, name)
+		info, err := os.Stat(path)
+		look(path, err == nil && !info.IsDir())
+	}
+	return found
+}
+
+func examinePermissions(_ context.Context, p *patient) (found []finding) {
+	for _, e := range exposures(p.config.Data) {
+		found = append(found, failing("chmod o-rwx "+e.path, "%s", e))
+	}
+	if len(found) == 0 {
+		found = append(found, ok("%s is closed to other users", p.config.Data))
+	}
+	return found
+}
+
+func examineListening(_ context.Context, p *patient) []finding {
+	host, _, _ := net.SplitHostPort(p.config.Listen) // config checked it
+	ip, err := netip.ParseAddr(host)
+	if host == "localhost" || err == nil && ip.IsLoopback() {
+		return []finding{ok("on %s, which only this host reaches", p.config.Listen)}
+	}
+	return []finding{warning("let a proxy with TLS be the only one to reach it: tokens travel in the clear", "on %s, beyond this host, without TLS", p.config.Listen)}
+}
+
+func examineReadiness(ctx context.Context, p *patient) []finding {
+	address := local(p.config.Listen)
+	err := askHealth(ctx, "http://"+address+"/readyz")
+	switch {
+	case err == nil:
+		return []finding{ok("the server on %s is ready", address)}
+	case exitOf(err, true) == exitUnreachable:
+		return []finding{ok("no server answers on %s", address)}
+	}
+	return []finding{failing("see its log", "the server on %s is %s", address, message(err))}
+}
+
+// The least of what the doctor finds sufficient.
+const (
+	enoughFiles = 4096
+	enoughSpace = 1 << 30
+	leastSpace  = 64 << 20
+)
+
+func examineLimits(_ context.Context, p *patient) (found []finding) {
+	l := &p.config.Limits
+	off := []string{}
+	for _, limit := range []struct {
+		name  string
+		value int
+	}{
+		{"COFFER_RATE", l.Rate}, {"COFFER_CONCURRENT", l.Concurrent}, {"COFFER_BYTES", l.Bytes}, {"COFFER_TENANT_BYTES", l.TenantBytes}, {"COFFER_TOKEN_FAILURES", l.Failures},
+	} {
+		if limit.value == 0 {
+			off = append(off, limit.name)
+		}
+	}
+	if len(off) > 0 && p.config.Production {
+		found = append(found, warning("set them, so that one tenant cannot take what others need", "%s are off", strings.Join(off, ", ")))
+	}
+	if files, err := openFiles(); err == nil && files < enoughFiles {
+		found = append(found, warning("raise it to 65536 (LimitNOFILE= in systemd)", "this user may open %d files at once, and each connection is one", files))
+	}
+	if memory, ok := cgroupMemory(); ok && l.Bytes > 0 && memory < 2*int64(l.Bytes) {
+		found = append(found, failing("raise the memory limit, or lower COFFER_BYTES to a third of it", "the memory limit of this control group, %s, is less than twice COFFER_BYTES",
+			size(memory)))
+	}
+	if len(found) == 0 {
+		found = append(found, ok("sufficient"))
+	}
+	return found
+}
+
+// cgroupMemory returns the memory limit of this process's control group, if there is one.
+func cgroupMemory() (int64, bool) {
+	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		return n, err == nil && n < 1<<60 // a larger one is no limit
+	}
+	return 0, false
+}
+
+func examineSpace(_ context.Context, p *patient) []finding {
+	free, err := freeSpace(p.config.Data)
+	switch {
+	case err != nil:
+		return []finding{warning("", "the free space cannot be found out: %s", message(err))}
+	case free < leastSpace:
+		return []finding{failing("free some: writes are refused", "%s are free for %s", size(free), p.config.Data)}
+	case free < enoughSpace:
+		return []finding{warning("free some, or move the data directory", "%s are free for %s", size(free), p.config.Data)}
+	}
+	return []finding{ok("%s are free for %s", size(free), p.config.Data)}
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, units := float64(n)/unit, "KMGTPE"
+	i := 0
+	for value >= unit {
+		value, i = value/unit, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[i])
+}
+
+// farApart is how far the clock may be from another one.
+const farApart = 5 * time.Second
+
+func examineClock(ctx context.Context, p *patient) (found []finding) {
+	if built, err := time.Parse(time.RFC3339, readBuild().Time); err == nil && p.now.Before(built) {
+		found = append(found, failing("set the clock", "the clock is earlier than this program was made, %s", shown(built, "")))
+	}
+	if newest, err := newestLine(ctx, p.config); err == nil && newest.After(p.now.Add(farApart)) {
+		found = append(found, failing("set the clock: entries would live longer than their class allows", "the clock is earlier than the newest line of the audit log, %s",
+			shown(newest, "")))
+	}
+	found = append(found, redisClocks(ctx, p)...)
+	if len(found) == 0 {
+		found = append(found, ok("%s", p.now.UTC().Format(time.RFC3339)))
+	}
+	return found
+}

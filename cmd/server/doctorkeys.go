@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/duration"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/token"
+)
+
+// What the doctor finds too old, too slow or too soon.
+const (
+	soonExpires   = 14 * duration.Day
+	unusedToken   = 90 * duration.Day
+	oldBackup     = 8 * duration.Day
+	oldDrill      = 100 * duration.Day
+	slowKMS       = 500 * time.Millisecond
+	betweenProofs = 5 * time.Millisecond // so that servers' calls of the KMS come first
+	namedFailures = 10
+)
+
+func examineTokens(_ context.Context, p *patient) []finding {
+	tokens, err := tokenFile(p.config.Data).List()
+	if err != nil {
+		return []finding{failing("", "%s", message(err))}
+	}
+	return judgeTokens(tokens, p.now)
+}
+
+func judgeTokens(tokens []token.Token, now time.Time) (found []finding) {
+	if len(tokens) == 0 {
+		return []finding{warning("coffer token create makes one", "there is no token")}
+	}
+	of := func(t *token.Token) string { return t.ID + " " + strconv.Quote(t.Name) }
+	for i := range tokens {
+		t := &tokens[i]
+		used := t.LastUsedAt
+		if used.IsZero() {
+			used = t.CreatedAt
+		}
+		switch left := t.ExpiresAt.Sub(now); {
+		case !t.ExpiresAt.IsZero() && left <= 0:
+			found = append(found, warning("coffer token revoke "+t.ID, "%s has expired", of(t)))
+		case !t.ExpiresAt.IsZero() && left < soonExpires:
+			found = append(found, warning("make another one, and give it to its users", "%s expires at %s", of(t), shown(t.ExpiresAt, "")))
+		case t.ExpiresAt.IsZero() && t.Scopes == identity.AllScopes:
+			found = append(found, warning("give each user a token with the scopes that it needs, and revoke this one", "%s has every scope, and never expires", of(t)))
+		case t.ExpiresAt.IsZero() && t.Tenant == identity.EveryTenant:
+			found = append(found, warning("make one that expires instead", "%s administers every tenant, and never expires", of(t)))
+		case now.Sub(used) > unusedToken:
+			found = append(found, warning("coffer token revoke "+t.ID, "%s was not used for %s", of(t), duration.Format(now.Sub(used).Truncate(duration.Day))))
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, ok("%d", len(tokens)))
+	}
+	return found
+}
+
+func examineKMS(ctx context.Context, p *patient) (found []finding) {
+	if p.kekErr != nil {
+		return []finding{failing("", "%s", message(p.kekErr))}
+	}
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	for _, kek := range p.keks.All() {
+		proof, err := kms.Check(ctx, kek, p.config.Environment)
+		switch {
+		case err != nil:
+			found = append(found, failing("", "%s", message(err)))
+		case proof.Wrap > slowKMS || proof.Unwrap > slowKMS:
+			found = append(found, warning("use a region nearby: each tenant waits for it when its keys are unlocked", "%s is slow: wrap %s, unwrap %s", kek.URL(),
+				brief(proof.Wrap), brief(proof.Unwrap)))
+		default:
+			found = append(found, ok("%s: wrap %s, unwrap %s", kek.URL(), brief(proof.Wrap), brief(proof.Unwrap)))
+		}
+	}
+	return found
+}
+
+// examineKeysets has the KEKs open every keyset, as coffer keys drill does with those of a backup.
+func examineKeysets(ctx context.Context, p *patient) []finding {
+	if p.kekErr != nil {
+		return []finding{failing("", "they cannot be opened without the KEK")}
+	}
+	c := p.config
+	if c.Keys.Redis == "" && !there(keysDir(c)) {
+		if wasUsed(c) || there(auditPath(c)) {
+			return []finding{failing("", "%s", message(missingKeys(c, keysDir(c))))}
+		}
+		return []finding{ok("there are none yet")}
+	}
+	k := &keys{keks: p.keks}
+	var err error
+	if k.store, k.where, k.free, err = openKeystore(ctx, c, quiet()); err != nil {
+		return []finding{failing("", "%s", message(err))}
+	}
+	if k.ring, err = keyring.New(k.store, k.keks, c.Environment); err != nil {
+		return []finding{failing("", "%s", message(errors.Join(err, k.free())))}
+	}
+	defer func() { _ = k.close() }() // it was only read
+	if err := k.requireKeysets(ctx, c); err != nil {
+		return []finding{failing("", "%s", message(err))}
+	}
+	return p.prove(ctx, k)
+}
+
+func (p *patient) prove(ctx context.Context, k *keys) (found []finding) {
+	if system, err := k.ring.FindSystem(ctx); err != nil {
+		found = append(found, failing("", "%s", message(k.explain(err, p.config))))
+	} else if held, err := holdsKeys(ctx, k.store); system == nil && held && err == nil {
+		found = append(found, failing("", "%s", message(errSystem)))
+	}
+	total := 0
+	for range k.ring.Documents(ctx) {
+		total++
+	}
+	done, opened, shredded := 0, 0, 0
+	for d, err := range k.ring.Documents(ctx) {
+		if err == nil {
+			_, _, err = k.ring.Prove(ctx, d)
+		}
+		if ctx.Err() != nil {
+			return append(found, failing("run it again", "interrupted after %d of %d keysets", done, total))
+		}
+		done++
+		switch {
+		case err != nil && len(found) < namedFailures:
+			found = append(found, failing("restore them by coffer keys restore", "%s", message(k.explain(err, p.config))))
+		case err == nil && d.Shredded():
+			shredded++
+		case err == nil:
+			opened++
+		}
+		if p.progress != nil {
+			p.progress(min(done, total), total)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(betweenProofs):
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, ok("all of %d tenants open; %d are shredded", opened, shredded))
+	}
+	return found
+}
+
+func examineBackup(ctx context.Context, p *patient) []finding {
+	return p.lastEvent(ctx, audit.BackupCreate, oldBackup, "backup", "coffer keys backup, and keep the file elsewhere")
+}
+
+func examineDrill(ctx context.Context, p *patient) []finding {
+	return p.lastEvent(ctx, audit.BackupDrill, oldDrill, "drill", "coffer keys drill --in FILE proves that a backup opens")
+}
+
+// lastEvent judges how long ago an action last succeeded, by this host's audit log.
+func (p *patient) lastEvent(ctx context.Context, action audit.Action, old time.Duration, name, do string) []finding {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	at, err := lastSuccess(ctx, p.config, action)
+	switch {
+	case err != nil:
+		return []finding{warning(do, "this host's audit log does not tell of a %s: %s", name, message(err))}
+	case at.IsZero():
+		return []finding{warning(do, "this host's audit log has no %s that succeeded", name)}
+	case p.now.Sub(at) > old:
+		return []finding{warning(do, "the last %s was at %s, %s ago", name, shown(at, ""), duration.Format(p.now.Sub(at).Truncate(duration.Day)))}
+	}
+	return []finding{ok("the last %s was at %s", name, shown(at, ""))}
+}
+
+// lastSuccess returns when an action last succeeded; the zero time if the log does not tell of it.
+func lastSuccess(ctx context.Context, c *config.Config, action audit.Action) (last time.Time, err error) {
+	const looked = 100 // of the last events: others are beginnings, and what failed
+	filter := audit.Filter{Action: action.String()}
+	err = audit.Tail(ctx, auditPath(c), looked, &filter, false, func(l *audit.Line) error {
+		if l.Outcome != "ok" || l.Facts[audit.FactPhase] == audit.PhaseBegin {
+			return nil
+		}
+		at, err := time.Parse(time.RFC3339, l.Time)
+		if at.After(last) {
+			last = at
+		}
+		return err
+	})
+	return last, err
+}
+
+// newestLine returns the time of the last line of the audit log.
+func newestLine(ctx context.Context, c *config.Config) (newest time.Time, err error) {
+	err = audit.Tail(ctx, auditPath(c), 1, &audit.Filter{}, false, func(l *audit.Line) (err error) {
+		newest, err = time.Parse(time.RFC3339, l.Time)
+		return err
+	})
+	return newest, err
+}
+
+func examineAudit(_ context.Context, p *patient) []finding {
+	c := p.config
+	if gone, err := logGone(c); err != nil || gone {
+		return []finding{failing("", "%s", message(errors.Join(err, errLogGone)))}
+	}
+	if !there(auditPath(c)) {
+		return []finding{ok("there is none yet")}
+	}
+	bytes, err := directorySize(auditPath(c))
+	if err != nil {
+		return []finding{failing("", "%s", message(err))}
+	}
+	if free, err := freeSpace(c.Data); err == nil && bytes > free && c.Audit.Keep == 0 {
+		return []finding{warning("set COFFER_AUDIT_KEEP, or move earlier files away", "it has %s, more than is free, and earlier files are never deleted", size(bytes))}
+	}
+	return []finding{ok("%s", size(bytes))}
+}
+
+// directorySize returns the bytes of all files below a directory.
+func directorySize(dir string) (bytes int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was replaced meanwhile
+		}
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	return bytes, err
+}
