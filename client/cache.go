@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -182,8 +183,8 @@ func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, erro
 }
 
 func ttlOf(header http.Header) time.Duration {
-	seconds, _ := strconv.ParseInt(header.Get("Coffer-TTL"), 10, 32) // not there is for ever
-	return time.Duration(seconds) * time.Second
+	seconds, _ := strconv.ParseInt(header.Get("Coffer-TTL"), 10, 64) // missing means without a limit
+	return time.Duration(min(seconds, math.MaxInt64/int64(time.Second))) * time.Second
 }
 
 func infoOf(response *http.Response) (info Info, err error) {

@@ -23,11 +23,16 @@ func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
 	}
 }
 
-// describeTTL says how long an entry is still kept, in seconds rounded up; nothing where that is for ever.
+// describeTTL sets how long an entry is still kept, in seconds rounded up. It sets nothing if there is no limit.
 func describeTTL(header http.Header, left time.Duration) {
-	if left = left.Truncate(time.Millisecond); left > 0 { // stores round up to one
-		header.Set("Coffer-TTL", strconv.FormatInt(int64((left+time.Second-1)/time.Second), 10))
+	if left <= 0 {
+		return
 	}
+	seconds := int64(left / time.Second)
+	if left%time.Second >= time.Millisecond || seconds == 0 { // stores round up to a millisecond
+		seconds++
+	}
+	header.Set("Coffer-TTL", strconv.FormatInt(seconds, 10))
 }
 
 func setLength(header http.Header, n int) { header.Set(echo.HeaderContentLength, strconv.Itoa(n)) }

@@ -64,7 +64,7 @@ func (s *server) administered(c *call, values url.Values) (string, error) {
 	}
 	tenant := values.Get("tenant")
 	if !identity.ValidTenant(tenant) || tenant == identity.EveryTenant {
-		return "", invalid("a tenant is 1 to 255 bytes of UTF-8, and not *")
+		return "", invalid("a tenant is " + identity.TenantRule + ", and not *")
 	}
 	if !c.id.Administers(tenant) {
 		return "", s.refuse(c, errOtherTenant)

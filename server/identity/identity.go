@@ -8,8 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -52,9 +56,15 @@ func (i Identity) May(needed Scopes) error {
 	return fmt.Errorf("%w: %s", ErrForbidden, needed)
 }
 
-// ValidTenant reports whether id can name a tenant: 1 to 255 bytes of UTF-8.
+// TenantRule describes ValidTenant, for messages.
+const TenantRule = "1 to 255 bytes of printable UTF-8 in the normal form NFKC, without spaces at either end"
+
+// ValidTenant reports whether id can name a tenant, as TenantRule says: no two valid ids look the same because of control
+// characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
 func ValidTenant(id string) bool {
-	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id)
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id) && norm.NFKC.IsNormalString(id) &&
+		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, unprintable)
 }
 
 // ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for
