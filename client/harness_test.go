@@ -73,11 +73,12 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	require.NoError(t, err)
 	handler, err := api.New(api.Options{
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, Trail: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
-		Ring:    ring,
-		Rotator: rotation.New(rotation.Options{Ring: ring, Keystore: keys, Audit: log, Age: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
-		Keys:    func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
-		Metrics: metrics.New(operations, func(string) string { return "hash" }),
-		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
+		Refusals: audit.NewRefusals(log, slog.New(slog.DiscardHandler)),
+		Ring:     ring,
+		Rotator:  rotation.New(rotation.Options{Ring: ring, Keystore: keys, Audit: log, Age: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
+		Keys:     func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
+		Metrics:  metrics.New(operations, func(string) string { return "hash" }),
+		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		MaxBody: 1 << 20, Timeout: time.Minute,
 	})
 	require.NoError(t, err)

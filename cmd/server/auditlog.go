@@ -122,7 +122,7 @@ func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, e
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 	return audit.Options{
 		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
-		MaxSize: c.Audit.MaxSize, MaxAge: c.Audit.MaxAge, Keep: c.Audit.Keep,
+		MaxSize: c.Audit.MaxSize, MaxAge: c.Audit.MaxAge, Keep: c.Audit.Keep, Budget: c.Audit.Budget,
 	}
 }
 

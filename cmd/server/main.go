@@ -22,7 +22,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root, out := command(), newOutput(os.Stdout)
 	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
@@ -62,6 +62,15 @@ func noteBegin(group *cobra.Command) *bool {
 	}
 	note(group)
 	return begun
+}
+
+// endSignals are the signals that end the process. SIGHUP is not one of them if nohup started it.
+func endSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // patience is how long a command may take to end after a signal. What waits for a lock sees none.

@@ -354,6 +354,10 @@ func TestDrainIsAnnounced(t *testing.T) {
 		return status == http.StatusServiceUnavailable && strings.Contains(body, `"code":"shutting_down"`)
 	})
 	p.put(p.token, "k", record)
+	response, err := http.Get(p.url + "/livez")
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.True(t, response.Close, "clients are told that the connection ends")
 	require.Contains(t, fails(t, health(t, address)), "not ready: 503 shutting_down")
 	require.NoError(t, health(t, address, "--live").Run())
 

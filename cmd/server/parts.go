@@ -30,6 +30,7 @@ type parts struct {
 	recorder audit.Recorder // records in audit
 	copies   *copies
 	trail    *audit.Reader
+	refusals *audit.Refusals
 	store    kv.Store
 	memory   *limit.Bytes
 	rotator  *rotation.Rotator
@@ -72,7 +73,8 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 		return p, err
 	}
 	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
-	p.trail = audit.NewReader(auditPath(c), key)
+	p.trail, p.refusals = audit.NewReader(auditPath(c), key), audit.NewRefusals(p.recorder, log)
+	p.metrics.WatchAudit(p.audit.Size)
 	if p.store, err = openStore(c, log); err != nil {
 		return p, err
 	}
@@ -103,6 +105,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	if !c.Unencrypted {
 		degraded = append(degraded, api.Check{Code: "cache_not_shared", Run: p.rotator.Apart})
 	}
+	degraded = append(degraded, api.Check{Code: "audit_almost_full", Run: p.audit.HasRoom})
 	ready := []api.Check{{Code: "store_unavailable", Run: p.store.Ping}, {Code: "keyring_unavailable", Run: keysReady(p.keys.ring)}}
 	if recorded := (api.Check{Code: "audit_unavailable", Run: p.audit.Ready}); c.Audit.OnFailure == audit.Continue {
 		degraded = append(degraded, recorded)
@@ -111,7 +114,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	}
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
-		Audit: p.recorder, Trail: p.trail, Metrics: p.metrics,
+		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
 		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -29,7 +30,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the encrypted cache and the demo over HTTP",
-		Long: "Serves until SIGTERM or SIGINT; then /readyz fails, after COFFER_SHUTDOWN_DELAY no connection is accepted, and requests in flight are\n" +
+		Long: "Serves until SIGTERM, SIGINT or SIGHUP; then /readyz fails, after COFFER_SHUTDOWN_DELAY no connection is accepted, and requests in flight are\n" +
 			"let end within COFFER_SHUTDOWN_TIMEOUT. A second signal ends it at once. The first start prints a token.\n\n" + config.Help,
 		Example: "  coffer serve --listen 127.0.0.1:8080 --data coffer-data\n\n" +
 			"  ENCRYPTION_MASTER_KEY_FILE=/run/secrets/master-key REDIS_URL=rediss://user:password@redis:6379/0 \\\n" +
@@ -37,6 +38,7 @@ func serveCommand() *cobra.Command {
 		GroupID: groupServer,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a server goes on if nothing reads its output any more
 			c, warnings, err := config.Load(os.Environ(), cmd.Flags())
 			if err != nil {
 				return err
@@ -70,6 +72,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	options := p.options(c, log)
+	options.Ending = ctx
 	options.Ready = append([]api.Check{{Code: "shutting_down", Run: func(context.Context) error { return ctx.Err() }}}, options.Ready...)
 	handler, err := api.New(options)
 	if err != nil {
@@ -87,9 +90,11 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	}
 	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
+	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
 	stop := p.rotate(ctx, c, log)
 	err = run(ctx, newServer(handler, c, log), listener, c, log)
 	stop()
+	stopRefusals()
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
@@ -180,12 +185,14 @@ func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.S
 		WriteTimeout:      c.ReadTimeout + c.RequestTimeout + c.WriteTimeout, // net/http counts it from the request's headers on
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    api.MaxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like everything else
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
-// run serves until ctx ends. Then it goes on for a while in which load balancers see that it is not ready,
-// takes no more requests, and waits for those in flight.
+// run serves until ctx ends. Then it goes on for COFFER_SHUTDOWN_DELAY, in which load balancers see that it is not ready
+// and each answer ends its connection, takes no more requests, and waits for those in flight.
 func run(ctx context.Context, server *http.Server, listener net.Listener, c *config.Config, log *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -196,7 +203,6 @@ func run(ctx context.Context, server *http.Server, listener net.Listener, c *con
 	case <-ctx.Done():
 	}
 	log.Info("shutting down")
-	server.SetKeepAlivesEnabled(false)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

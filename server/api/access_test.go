@@ -44,20 +44,60 @@ func TestQuota(t *testing.T) {
 	s.do("GET", "/livez", nil).is(t, 200)
 }
 
-// Who sends wrong tokens has to wait, with a right one too; behind a trusted proxy, that client alone.
+// An address that sends too many wrong tokens is told to wait, and why; behind a trusted proxy, that client alone. A right
+// token is served all the same, and a request without one does not count.
 func TestWrongTokensAreSlowed(t *testing.T) {
 	t.Parallel()
-	for proxy, blocked := range map[string]string{"127.0.0.0/8": "not_found", "10.0.0.0/8": "rate_limited"} {
+	for proxy, other := range map[string]string{"127.0.0.0/8": "unauthorized", "10.0.0.0/8": "rate_limited"} {
 		s := start(t, embedded(t), func(o *api.Options) {
 			o.Failures, o.Proxies = limit.NewFailures(2, still()), []netip.Prefix{netip.MustParsePrefix(proxy)}
 		})
+		for range 20 {
+			s.do("GET", "/v1/cache/k", nil, "Authorization", "", "X-Forwarded-For", "192.0.2.1:1234").refused(t, "unauthorized")
+		}
 		for range 3 {
 			s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x", "X-Forwarded-For", "192.0.2.1").refused(t, "unauthorized")
 		}
-		require.Len(t, s.audit.take(), 3)
-		s.do("GET", "/v1/cache/k", nil, "X-Forwarded-For", "192.0.2.1").refused(t, "rate_limited")
-		s.do("GET", "/v1/cache/k", nil, "X-Forwarded-For", "192.0.2.2").refused(t, blocked)
+		got := s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x", "X-Forwarded-For", "192.0.2.1:1234")
+		require.Contains(t, got.refused(t, "rate_limited")["detail"], "too many wrong tokens came from this address")
+		require.Equal(t, "1", got.Header.Get("Retry-After"))
+		s.do("GET", "/v1/cache/k", nil, "X-Forwarded-For", "192.0.2.1").refused(t, "not_found")
+		s.do("GET", "/v1/cache/k", nil, "Authorization", "", "X-Forwarded-For", "192.0.2.1").refused(t, "unauthorized")
+		s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x", "X-Forwarded-For", "192.0.2.2").refused(t, other)
 	}
+}
+
+// A right token that lacks a scope does not count as a wrong one.
+func TestMissingScopeIsNoGuess(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), func(o *api.Options) { o.Failures = limit.NewFailures(1, still()) })
+	reader, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	require.NoError(t, err)
+	for range 20 {
+		s.do("DELETE", "/v1/cache/k", nil, "Authorization", "Bearer "+reader).refused(t, "forbidden")
+	}
+	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized")
+}
+
+// The address of a refused request is in the log and in the audit event; that of any other request is in neither.
+func TestRefusedClientsAreNamed(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), func(o *api.Options) { o.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	const address = "2001:db8::7"
+	forwarded := []string{"X-Forwarded-For", "[" + address + "]:443"}
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), forwarded...).is(t, 204)
+	s.do("GET", "/v1/cache/none", nil, forwarded...).refused(t, "not_found")
+	require.NotContains(t, s.log.String(), address)
+	for _, e := range s.audit.take() {
+		require.Empty(t, e.Facts)
+	}
+	for range 2 {
+		s.do("GET", "/v1/cache/k", nil, append(forwarded, "Authorization", "Bearer x")...).refused(t, "unauthorized")
+	}
+	events := s.audit.take()
+	require.Len(t, events, 1, "the second is summarised")
+	require.Equal(t, audit.Facts{audit.FactClient: address}, events[0].Facts)
+	require.Equal(t, address, s.lines()[len(s.lines())-1]["client"])
 }
 
 func TestCORS(t *testing.T) {

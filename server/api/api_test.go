@@ -101,8 +101,9 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	})
 	options := api.Options{
 		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
-		Metrics: counted,
-		Limits:  limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
+		Refusals: audit.NewRefusals(recorder, log),
+		Metrics:  counted,
+		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log: log, LogShare: 1,
 		MaxBody: maxBody, Timeout: time.Minute,
 		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},

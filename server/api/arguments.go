@@ -124,7 +124,7 @@ func (s *server) body(c *call) ([]byte, error) {
 		value = slices.Grow(c.room(int(n)), int(n))[:n]
 		_, err = io.ReadFull(s.limited(c), value)
 	}
-	c.limited = nil
+	c.limited, c.received = nil, err == nil
 	return value, bodyError(err)
 }
 

@@ -3,15 +3,14 @@ package api
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -52,15 +51,10 @@ func (c *call) open() bool {
 
 // admit finds out who calls and what they may do, and counts the request. It asks nothing of what the request is about.
 func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
-	address := client(c)
-	if err := s.failures.Check(address); err != nil {
-		return nil, err
-	}
-	c.id, err = s.identity.Authenticate(ctx, bearer(c.Request().Header[echo.HeaderAuthorization]))
+	token := bearer(c.Request().Header[echo.HeaderAuthorization])
+	c.id, err = s.identity.Authenticate(ctx, token)
 	if errors.Is(err, identity.ErrUnauthorized) {
-		s.failures.Note(address)
-		c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="coffer"`)
-		return nil, s.refuse(c, err)
+		return nil, s.refuse(c, s.unauthorized(c, token, err))
 	}
 	if err != nil {
 		return nil, err
@@ -73,6 +67,18 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 		return nil, s.refuse(c, err)
 	}
 	return end, nil
+}
+
+// unauthorized returns the error for a token that was not accepted. A wrong token counts against its address, and one too
+// many is told to wait; a missing one does not count. A right token never comes here, whatever others at its address do.
+func (s *server) unauthorized(c *call, token string, err error) error {
+	if token != "" {
+		if tooMany := s.failures.Note(s.proxies.client(c.Request())); tooMany != nil {
+			return tooMany
+		}
+	}
+	c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="coffer"`)
+	return err
 }
 
 // refusal is what a request was refused for, and how often: of a batch, each part may be.
@@ -92,16 +98,16 @@ func (s *server) refuse(c *call, err error) error {
 	return err
 }
 
-// recordRefusals records what a request was refused for, each once: that it cannot be recorded must not hide it.
+// recordRefusals records the refusals of a request, with the address that it came from.
 func (s *server) recordRefusals(c *call) {
+	if len(c.refusals) == 0 {
+		return
+	}
+	address := s.proxies.client(c.Request())
 	for _, r := range c.refusals {
 		e := c.event(audit.AccessRefused)
-		if e.Code = r.code; r.times > 1 {
-			e.Facts = audit.Facts{audit.FactFailed: strconv.Itoa(r.times)}
-		}
-		if err := s.audit.Record(c.Request().Context(), e); err != nil {
-			s.log.ErrorContext(c.Request().Context(), "a refused access was not recorded", "id", c.requestID, "error", err)
-		}
+		e.Code, e.Facts = r.code, audit.Facts{audit.FactClient: address.String()}
+		s.refusals.Record(c.Request().Context(), limit.Network(address).String(), e, r.times)
 	}
 }
 
@@ -120,12 +126,6 @@ func (o *operation) allows(id identity.Identity) error {
 // needsData reports whether the operation works with a tenant's data: administration goes on where its keys
 // cannot be had.
 func (o *operation) needsData() bool { return o != nil && o.scopes&^identity.AdminScopes != 0 }
-
-// client is the address that a request comes from; beyond the proxies that are trusted, if there are any.
-func client(c *call) netip.Addr {
-	address, _ := netip.ParseAddr(c.RealIP()) // none for what is none: such share one
-	return address
-}
 
 // bearer returns the token of an Authorization header; the empty string, which is no token, where there is
 // none or more than one.

@@ -33,6 +33,8 @@ type call struct {
 	rooms     []*[]byte // that it was given
 	limited   context.Context
 	refusals  []refusal
+	reading   bool // its body is being read
+	received  bool // its body was read to its end
 }
 
 // callOf gives what observe put in the place of Echo's own context.

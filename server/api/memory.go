@@ -102,7 +102,6 @@ func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
 		return nil, err
 	}
 	if err := s.hold(c, copies*n); err != nil {
-		_, _ = io.Copy(io.Discard, body) // who still sends does not hear a refusal, but a connection that broke
 		return nil, err
 	}
 	value := make([]byte, n)
@@ -124,7 +123,6 @@ func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
 		}
 		if len(value) == cap(value) {
 			if err := s.hold(c, copies*len(value)); err != nil {
-				_, _ = io.Copy(io.Discard, body)
 				return nil, err
 			}
 			value = slices.Grow(value, len(value))
@@ -134,5 +132,6 @@ func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
 
 // limited is the body, of which no more than the limit is read.
 func (s *server) limited(c *call) io.Reader {
+	c.reading = true
 	return http.MaxBytesReader(c.Response().Writer, c.Request().Body, s.maxBody)
 }

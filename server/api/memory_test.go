@@ -150,8 +150,8 @@ func TestMemoryOfBatches(t *testing.T) {
 			refused = append(refused, e)
 		}
 	}
-	require.Len(t, refused, 3, "one for each request")
-	require.Equal(t, []any{"rate_limited", audit.Facts{audit.FactFailed: "89"}}, []any{refused[0].Code, refused[0].Facts})
+	require.Len(t, refused, 1, "those of the others are summarised")
+	require.Equal(t, []any{"rate_limited", audit.Facts{audit.FactFailed: "89", audit.FactClient: "127.0.0.1"}}, []any{refused[0].Code, refused[0].Facts})
 	require.NoError(t, memory.Take("default", megabyte))
 	require.Contains(t, string(batch(1).body), `"status":200`)
 }

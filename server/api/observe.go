@@ -19,28 +19,34 @@ import (
 )
 
 // observe is the outermost middleware: it gives the request an id, answers its error and logs it. The log
-// holds the route and never the path, the query or a header, because a key may be a patient's id.
+// holds the route and never the path, the query or a header, because a key may be a patient's id. It holds the client's
+// address only of a refused request, so that attacks can be traced.
 func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		request, response := c.Request(), c.Response()
 		id := requestID(request)
 		response.Header().Set(echo.HeaderXRequestID, id)
+		s.announceClose(request, response)
 		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
 		call.hold = func(n int) error { return s.hold(call, n) }
 		err := recovered(next, call)
 		s.recordRefusals(call)
 		status := response.Status
 		if err != nil {
-			status = s.fail(c, err)
+			status = s.fail(call, err)
 		}
 		s.metrics.Operation(metrics.Done{
 			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Took: time.Since(start),
 		})
-		if err == nil && status < http.StatusBadRequest && !s.logged(call) {
+		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logged(call) {
 			return nil
 		}
-		s.log.LogAttrs(request.Context(), level(status, err), "request", append(cause(status, err),
+		attributes := cause(status, err)
+		if len(call.refusals) > 0 {
+			attributes = append(attributes, slog.String("client", s.proxies.client(request).String()))
+		}
+		s.log.LogAttrs(request.Context(), level(status, err), "request", append(attributes,
 			slog.String("id", id),
 			slog.String("method", method(request.Method)),
 			slog.String("route", c.Path()),
@@ -61,6 +67,21 @@ func (s *server) logged(c *call) bool {
 		return false
 	}
 	return s.logShare >= 1 || s.logShare > 0 && mathrand.Float64() < s.logShare
+}
+
+// announceClose ends the connection of a request with Transfer-Encoding after its answer: net/http does not show whether
+// there was a Content-Length as well, after which what follows must not be read as a request (RFC 9112 section 6.1). While
+// the server ends, it ends every connection.
+func (s *server) announceClose(request *http.Request, response *echo.Response) {
+	if len(request.TransferEncoding) > 0 {
+		response.Header().Set(echo.HeaderConnection, "close")
+		return
+	}
+	response.Before(func() {
+		if s.ending.Err() != nil {
+			response.Header().Set(echo.HeaderConnection, "close")
+		}
+	})
 }
 
 // level is an error's where the operator must look into it. That a server says it shuts down is none.

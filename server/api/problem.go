@@ -68,7 +68,12 @@ func (s *server) fail(c echo.Context, err error) int {
 		header.Set("Coffer-Code", info.Code)
 	}
 	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID)})
-	_ = write(c, info.Status, append(body, '\n')) // a client that is gone is nobody to tell
+	body = append(body, '\n')
+	if one, ok := c.(*call); ok && one.stillSends() {
+		s.writeEarly(one, info.Status, body)
+	} else {
+		_ = write(c, info.Status, body) // it fails if the client is gone
+	}
 	return info.Status
 }
 

@@ -9,10 +9,10 @@
 package api
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -47,6 +47,7 @@ type Options struct {
 	Identity    identity.Authenticator
 	Audit       audit.Recorder
 	Trail       *audit.Reader // of what Audit records
+	Refusals    *audit.Refusals
 	Metrics     *metrics.Metrics
 	Limits      *limit.Tenants
 	Memory      *limit.Bytes // what requests of more than 128 KiB hold together; nil is any number of bytes
@@ -57,9 +58,10 @@ type Options struct {
 	Degraded    []Check        // what it tells of, though requests can be served
 	Demo        fs.FS          // index.html at its top, if the demo was built
 	Log         *slog.Logger
-	LogShare    float64       // of the requests that succeed, which have a line in the log; those that fail all have one
-	MaxBody     int64         // bytes of a body
-	Timeout     time.Duration // of what the store and the keys take for one request, the transfer of bodies excluded
+	LogShare    float64         // of the requests that succeed, which have a line in the log; those that fail all have one
+	MaxBody     int64           // bytes of a body
+	Timeout     time.Duration   // of what the store and the keys take for one request, the transfer of bodies excluded
+	Ending      context.Context // done when the server begins to end; nil means never
 }
 
 type server struct {
@@ -69,10 +71,12 @@ type server struct {
 	identity   identity.Authenticator
 	audit      audit.Recorder
 	trail      *audit.Reader
+	refusals   *audit.Refusals
 	metrics    *metrics.Metrics
 	limits     *limit.Tenants
 	memory     *limit.Bytes
 	failures   *limit.Failures
+	proxies    proxies
 	origins    []string
 	operations map[string]*operation // by method and route
 	page       Page
@@ -81,6 +85,7 @@ type server struct {
 	assets     map[string]*asset
 	log        *slog.Logger
 	logShare   float64
+	ending     context.Context
 	maxBody    int64
 	timeout    time.Duration
 
@@ -92,6 +97,9 @@ type server struct {
 func New(o Options) (http.Handler, error) {
 	if o.Memory == nil {
 		o.Memory = limit.NewBytes(0, 0)
+	}
+	if o.Ending == nil {
+		o.Ending = context.Background()
 	}
 	assets, err := loadAssets(o.Demo)
 	if err != nil {
@@ -105,11 +113,10 @@ func New(o Options) (http.Handler, error) {
 		tenants: newTenants(&o),
 		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
 		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
-		audit: o.Audit, trail: o.Trail, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready, degraded: o.Degraded,
+		audit: o.Audit, trail: o.Trail, refusals: o.Refusals, proxies: o.Proxies, ending: o.Ending, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready, degraded: o.Degraded,
 		operations: map[string]*operation{}, page: page, assets: assets,
 	}
 	e := echo.New()
-	e.IPExtractor = addresses(o.Proxies)
 	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
 	e.Use(s.observe, secure, s.cors, s.authenticate)
 	if err := s.route(e); err != nil {
@@ -118,19 +125,6 @@ func New(o Options) (http.Handler, error) {
 	e.GET("/*", s.getAsset)
 	e.HEAD("/*", s.getAsset)
 	return e, nil
-}
-
-// addresses finds a request's client: the connection's other end, or what a trusted proxy says.
-func addresses(proxies []netip.Prefix) echo.IPExtractor {
-	if len(proxies) == 0 {
-		return echo.ExtractIPDirect()
-	}
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range proxies {
-		address, bits := p.Masked().Addr(), p.Bits()
-		options = append(options, echo.TrustIPRange(&net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(bits, address.BitLen())}))
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
 }
 
 // pageHeaders confine what a browser does with what it shows: the page may run its own scripts and the

@@ -87,6 +87,7 @@ const (
 	FactTo     Fact = "to"     // the new one
 	FactDone   Fact = "done"   // how many were done
 	FactFailed Fact = "failed" // how many failed
+	FactClient Fact = "client" // the address that a refused request came from
 	FactPhase  Fact = "phase"  // which step of an operation with several events: one of the phases below
 )
 

@@ -42,6 +42,7 @@ type Options struct {
 	MaxSize   int64              // bytes of a file, before another one is begun; zero means no limit
 	MaxAge    time.Duration      // age of a file's first line, before another one is begun; zero means no limit
 	Keep      int                // earlier files of each chain; others are deleted. Zero keeps all
+	Budget    int64              // bytes of all files together, beyond which only administration is recorded; zero means no limit
 	Log       *slog.Logger       // receives failures of the log, and their end
 	Copy      func(lines []byte) // receives the lines that were written, in order; it neither waits nor keeps the bytes; may be nil
 	OnLost    func(events int)   // called with events that were not recorded in time, whether they were refused or not; may be nil
@@ -61,6 +62,7 @@ type File struct {
 	opened  time.Time
 
 	queue     chan *request
+	size      atomic.Int64  // bytes of all files: as measured last, plus the lines of this process since then
 	busy      atomic.Int64  // how long after opened the writer took the group that it writes; 0 if it waits
 	ended     chan struct{} // closed when the writer ended
 	closeOnce sync.Once
@@ -110,6 +112,9 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 		release()
 		return nil, err
 	}
+	if err := f.measure(); err != nil {
+		f.options.Log.Error("the size of the audit log cannot be measured", "error", err)
+	}
 	f.release, f.keeper = release, newKeeper(f, h)
 	for i, end := range h.Ends {
 		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk}
@@ -124,23 +129,40 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 // Record implements Recorder. The cancellation of its context does not stop it: an operation that was done is recorded
 // even if its client left.
 func (f *File) Record(_ context.Context, events ...Event) error {
+	events, err := f.fit(events)
+	if err != nil {
+		return err
+	}
 	r := f.newRequest(events)
 	n := r.events
 	if n == 0 {
 		return nil
 	}
-	err := f.submit(r)
-	if err != nil && f.options.OnLost != nil {
-		f.options.OnLost(n)
+	if err := f.submit(r); err != nil {
+		return f.lose(n, err)
 	}
-	if err != nil && f.options.OnFailure == Continue {
+	return nil
+}
+
+// lose counts events that are not recorded, and returns err if their operation is refused because of that.
+func (f *File) lose(events int, err error) error {
+	if f.options.OnLost != nil {
+		f.options.OnLost(events)
+	}
+	if f.options.OnFailure == Continue {
 		return nil
 	}
 	return err
 }
 
-// Ready returns nil if the last write succeeded, or a write succeeds now. It writes only if the last one failed.
-func (f *File) Ready(context.Context) error { return f.submit(f.newRequest(nil)) }
+// Ready returns nil if the budget is not used up, and the last write succeeded or a write succeeds now. It writes only if
+// the last one failed.
+func (f *File) Ready(context.Context) error {
+	if f.used() >= full {
+		return errBudget
+	}
+	return f.submit(f.newRequest(nil))
+}
 
 // Close writes and syncs what waits, updates the heads, and releases the chains. Later events are ErrUnavailable.
 func (f *File) Close() error {

@@ -25,6 +25,8 @@ type keeper struct {
 	head     head          // as it was written last
 	missed   bool          // a line records that it is lost, and it is not written again yet
 	failing  bool          // the last note failed
+	measured time.Time     // when the size was measured last
+	use      usage         // of the budget, when it was last looked at
 	told     time.Time     // when heads were written to the server's log
 	wake     chan struct{} // for retention
 	stopping chan struct{}
@@ -40,10 +42,12 @@ func (k *keeper) run() {
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
 	k.tell()
+	k.rotated() // files that are no longer kept go at the start, too
 	for {
 		select {
 		case <-ticker.C:
 			k.tryNote()
+			k.watchBudget()
 			if time.Since(k.told) >= headInterval {
 				k.tell()
 			}
@@ -51,6 +55,7 @@ func (k *keeper) run() {
 			if err := k.prune(); err != nil {
 				k.options.Log.Error("the audit log's earlier files cannot be deleted", "error", err)
 			}
+			k.measured = time.Time{}
 		case <-k.stopping:
 			k.tryNote() // Close notes what comes after this
 			return

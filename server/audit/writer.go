@@ -39,7 +39,7 @@ func (f *File) newRequest(events []Event) *request {
 	r.objects[0], r.objects[1], r.events, r.sync = r.objects[0][:0], r.objects[1][:0], 0, false
 	for i := range events {
 		e := &events[i]
-		if e.Action.kind == ordinary && e.Code == "" && e.Class.Valid() && e.Class < classify.Confidential {
+		if e.unrecorded() {
 			continue
 		}
 		to := &r.objects[0]
@@ -51,6 +51,11 @@ func (f *File) newRequest(events []Event) *request {
 		r.sync = r.sync || f.options.Sync == SyncAll || f.options.Sync == SyncNotable && e.Severity() != Info
 	}
 	return r
+}
+
+// unrecorded reports whether an event is not recorded at all: the ordinary use of low classes.
+func (e *Event) unrecorded() bool {
+	return e.Action.kind == ordinary && e.Code == "" && e.Class.Valid() && e.Class < classify.Confidential
 }
 
 // submit waits until the writer has written a request. The request must not be used afterwards.
@@ -172,8 +177,12 @@ func (w *writer) commit() error {
 }
 
 func (w *writer) append(c *chain, objects [][]byte, sync bool) error {
-	file := c.current.number
+	file, before := c.current.number, c.end
 	err := c.write(objects)
+	if c.current.number != file {
+		before = 0
+	}
+	w.size.Add(max(0, c.end-before))
 	if c.current.number != file {
 		w.keeper.rotated()
 	}

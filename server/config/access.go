@@ -100,7 +100,10 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 }
 
 func (l *loader) audit(r *raw) Audit {
-	a := Audit{Context: split(r.AuditContext), MaxSize: int64(l.integer("COFFER_AUDIT_MAX_SIZE", r.AuditMaxSize, 0, math.MaxInt))}
+	a := Audit{
+		Context: split(r.AuditContext), MaxSize: int64(l.integer("COFFER_AUDIT_MAX_SIZE", r.AuditMaxSize, 0, math.MaxInt)),
+		Budget: int64(l.integer("COFFER_AUDIT_BUDGET", r.AuditBudget, 0, math.MaxInt)),
+	}
 	if r.AuditMaxAge != "none" {
 		d, err := duration.Parse(r.AuditMaxAge)
 		if a.MaxAge = d; err != nil || d < time.Minute || d > maxTTL {

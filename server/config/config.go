@@ -66,6 +66,7 @@ type Audit struct {
 	MaxSize   int64         // bytes of a file, before another is begun; 0: any number
 	MaxAge    time.Duration // of a file, before another is begun; 0: any age
 	Keep      int           // earlier files; 0: all
+	Budget    int64         // bytes of all files together; 0: any number
 	OnFailure audit.OnFailure
 	Copy      AuditCopy
 }

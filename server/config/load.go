@@ -104,6 +104,7 @@ type raw struct {
 	AuditMaxSize   string `env:"COFFER_AUDIT_MAX_SIZE" envDefault:"268435456"`
 	AuditMaxAge    string `env:"COFFER_AUDIT_MAX_AGE" envDefault:"none"`
 	AuditKeep      string `env:"COFFER_AUDIT_KEEP" envDefault:"all"`
+	AuditBudget    string `env:"COFFER_AUDIT_BUDGET" envDefault:"34359738368"`
 
 	LogLevel    string `env:"COFFER_LOG_LEVEL" envDefault:"info"`
 	LogRequests string `env:"COFFER_LOG_REQUESTS" envDefault:"all"`
@@ -154,6 +155,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"audit-max-size", "COFFER_AUDIT_MAX_SIZE", "bytes of a file of the audit log, before another is begun; 0 for any number (default 268435456)"},
 	{"audit-max-age", "COFFER_AUDIT_MAX_AGE", "age of a file of the audit log, before another is begun, such as 24h or 30d (default none)"},
 	{"audit-keep", "COFFER_AUDIT_KEEP", "earlier files of the audit log that are kept; others are deleted (default all)"},
+	{"audit-budget", "COFFER_AUDIT_BUDGET", "bytes of all files of the audit log, beyond which no key is used and no refusal recorded; 0 for any number (default 34359738368)"},
 	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
 	{"log-level", "COFFER_LOG_LEVEL", "least important lines of the server's log: debug, info, warn or error (default info)"},
 	{"log-requests", "COFFER_LOG_REQUESTS", "which requests that succeed have a line in it: all, none, or a share such as 0.01; errors and refusals always have one (default all)"},
@@ -162,7 +164,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
 	{"bytes", "COFFER_BYTES", "bytes that requests of more than 128 KiB hold in memory together, 0 for any number (default 536870912)"},
 	{"tenant-bytes", "COFFER_TENANT_BYTES", "bytes that those of one tenant do (default 268435456)"},
-	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute before an address has to wait (default 10)"},
+	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute, after which an address has to wait before it sends another wrong one (default 10)"},
 	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},
 	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},
 	{"idle-timeout", "COFFER_IDLE_TIMEOUT", "how long an unused connection stays open (default 2m)"},

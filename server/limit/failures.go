@@ -13,8 +13,8 @@ const (
 	maxAddresses = 10_000
 )
 
-// Failures slows down whoever sends wrong tokens, by address. Behind a proxy that must be the client's
-// address; otherwise all clients share the proxy's. It is safe for concurrent use.
+// Failures counts wrong tokens by address. Behind a proxy that must be the client's address; otherwise all clients share
+// the proxy's. It never refuses a right token. It is safe for concurrent use.
 type Failures struct {
 	free int
 	now  func() time.Time
@@ -31,8 +31,8 @@ type history struct {
 	blocked time.Time // until then
 }
 
-// NewFailures lets each address fail that often a minute before it is blocked, for a second at first and for
-// up to a minute as it goes on. A nil clock is time.Now.
+// NewFailures returns Failures that answer an address with ErrWrongTokens once it sent more than that many wrong tokens
+// in a minute: for a second at first, and for up to a minute as it goes on. A nil clock is time.Now.
 func NewFailures(perMinute int, now func() time.Time) *Failures {
 	if now == nil {
 		now = time.Now
@@ -40,39 +40,25 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 	return &Failures{free: perMinute, now: now, known: newRecent[netip.Prefix, *history](maxAddresses)}
 }
 
-// Check returns a Refusal while an address is blocked. Ask before looking at the token, so that a right guess
-// cannot be told from a wrong one.
-func (f *Failures) Check(address netip.Addr) error {
+// Note counts a wrong token of an address. It returns a Refusal that wraps ErrWrongTokens if the address has to wait
+// before it sends another one. A later right token forgives nothing: it may be the attacker's own.
+func (f *Failures) Note(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h, ok := f.known.get(network(address))
-	if !ok {
-		return nil
-	}
-	if wait := h.blocked.Sub(f.now()); wait > 0 {
-		return &Refusal{Wait: wait}
-	}
-	return nil
-}
-
-// Note counts a token that was refused as unauthorized. A later right one forgives nothing: it may be the
-// attacker's own.
-func (f *Failures) Note(address netip.Addr) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key, now := network(address), f.now()
+	key, now := Network(address), f.now()
 	h, ok := f.known.get(key)
 	if !ok {
 		h = &history{since: now}
 		f.known.add(key, h, func(*history) bool { return true })
 	}
+	if wait := h.blocked.Sub(now); wait > 0 {
+		return &Refusal{Wait: wait, Cause: ErrWrongTokens}
+	}
 	h.fail(now, f.free)
+	return nil
 }
 
 func (h *history) fail(now time.Time, free int) {
-	if now.Before(h.blocked) {
-		return // it was under way when the block began
-	}
 	if h.blocks > 0 && now.Sub(h.blocked) >= window {
 		h.blocks = 0
 	}
@@ -87,9 +73,9 @@ func (h *history) fail(now time.Time, free int) {
 	h.blocks++
 }
 
-// network is what one client can send from: an address of IPv4, 64 bits of IPv6 (RFC 6177). What is no
-// address shares one entry.
-func network(address netip.Addr) netip.Prefix {
+// Network returns the addresses that one client can send from: an address of IPv4, 64 bits of IPv6 (RFC 6177). Invalid
+// addresses share one network.
+func Network(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := address.BitLen()
 	if address.Is6() {

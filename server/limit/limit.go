@@ -1,4 +1,4 @@
-// Package limit keeps one tenant from starving the others, and slows down whoever guesses tokens.
+// Package limit keeps one tenant from starving the others, and slows down clients that guess tokens.
 //
 // It guarantees bounded memory whatever comes, and that a refusal says when to come back. It counts within
 // one process: n servers let through n times as much.
@@ -12,19 +12,31 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrRateLimited is what every refusal of this package wraps.
-var ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
+var (
+	// ErrRateLimited is the cause of a refusal that has no other.
+	ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
+	// ErrWrongTokens is the cause of a refusal by Failures.
+	ErrWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
+)
 
-// Refusal says how long to wait.
-type Refusal struct{ Wait time.Duration }
-
-// Error says the wait in whole seconds.
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("%s: retry after %ds", ErrRateLimited, r.seconds())
+// Refusal has the cause of a refusal and how long to wait.
+type Refusal struct {
+	Wait  time.Duration
+	Cause *codes.Error // nil means ErrRateLimited
 }
 
-// Unwrap makes a refusal ErrRateLimited.
-func (r *Refusal) Unwrap() error { return ErrRateLimited }
+// Error returns the cause, and the wait in whole seconds.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s: retry after %ds", r.Unwrap(), r.seconds())
+}
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error {
+	if r.Cause == nil {
+		return ErrRateLimited
+	}
+	return r.Cause
+}
 
 // seconds rounds up: who comes a moment too early is refused again.
 func (r *Refusal) seconds() int { return max(1, int((r.Wait+time.Second-1)/time.Second)) }

@@ -151,37 +151,37 @@ var address = netip.MustParseAddr("203.0.113.7")
 func TestFailuresAreSlowed(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
-	require.NoError(t, failures.Check(address))
-	for range 5 {
-		failures.Note(address)
-		require.NoError(t, failures.Check(address), "mistakes are free")
+	for range 6 {
+		require.NoError(t, failures.Note(address), "mistakes are free, and the one too many is answered like them")
 	}
 	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
-		failures.Note(address)
-		requireWait(t, failures.Check(address), seconds)
-		failures.Note(address)
-		requireWait(t, failures.Check(address), seconds) // what was under way does not count
+		for range 2 { // wrong tokens in the meantime do not count
+			err := failures.Note(address)
+			requireWait(t, err, seconds)
+			require.ErrorIs(t, err, limit.ErrWrongTokens)
+			require.ErrorContains(t, err, "too many wrong tokens came from this address")
+		}
 		c.forward(time.Duration(seconds)*time.Second - time.Nanosecond)
-		requireWait(t, failures.Check(address), 1)
+		requireWait(t, failures.Note(address), 1)
 		c.forward(time.Nanosecond)
-		require.NoError(t, failures.Check(address))
+		require.NoError(t, failures.Note(address))
 	}
-	require.NoError(t, failures.Check(netip.MustParseAddr("203.0.113.8")), "others are not meant")
+	require.NoError(t, failures.Note(netip.MustParseAddr("203.0.113.8")), "others are not meant")
 
-	c.forward(time.Minute)
-	failures.Note(address)
-	require.NoError(t, failures.Check(address), "a minute without failures forgives")
+	c.forward(2 * time.Minute)
+	for range 2 {
+		require.NoError(t, failures.Note(address), "a minute without failures forgives")
+	}
 }
 
-// TestGuessesInAnHour: what somebody gets who tries as often as he is let.
+// TestGuessesInAnHour: how many guesses are counted of an address that sends as many as it can.
 func TestGuessesInAnHour(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(10, c.now)
 	tried := 0
 	for end := c.now().Add(time.Hour); c.now().Before(end); c.forward(100 * time.Millisecond) {
-		if failures.Check(address) == nil {
+		if failures.Note(address) == nil {
 			tried++
-			failures.Note(address)
 		}
 	}
 	require.Less(t, tried, 80)
@@ -191,8 +191,7 @@ func TestSlowMistakesAreFree(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
 	for range 1000 {
-		failures.Note(address)
-		require.NoError(t, failures.Check(address))
+		require.NoError(t, failures.Note(address))
 		c.forward(15 * time.Second)
 	}
 }
@@ -212,12 +211,12 @@ func TestAddressesOfOneClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			failures := limit.NewFailures(0, nil)
-			failures.Note(netip.MustParseAddr(c.failing))
-			require.Equal(t, c.same, failures.Check(netip.MustParseAddr(c.asking)) != nil)
+			require.NoError(t, failures.Note(netip.MustParseAddr(c.failing)))
+			require.Equal(t, c.same, failures.Note(netip.MustParseAddr(c.asking)) != nil)
 		})
 	}
 	failures := limit.NewFailures(0, nil)
-	failures.Note(netip.Addr{})
-	require.Error(t, failures.Check(netip.Addr{}))
-	require.NoError(t, failures.Check(address))
+	require.NoError(t, failures.Note(netip.Addr{}))
+	require.Error(t, failures.Note(netip.Addr{}))
+	require.NoError(t, failures.Note(address))
 }

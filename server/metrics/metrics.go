@@ -151,6 +151,16 @@ func (m *Metrics) Tenant(id string) string { return m.tenants.label(id) }
 // AuditCopyLost counts lines of the audit log that may not be in its copy.
 func (m *Metrics) AuditCopyLost(lines int) { m.copyLost.Add(float64(lines)) }
 
+// WatchAudit registers the size of the audit log and its budget, both in bytes. The function is asked when the metrics are.
+func (m *Metrics) WatchAudit(size func() (bytes, budget int64)) {
+	gauge := func(name, help string, value func() int64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return float64(value()) }))
+	}
+	gauge("audit_bytes", "Bytes of all files of the audit log.", func() int64 { bytes, _ := size(); return bytes })
+	gauge("audit_budget_bytes", "Bytes that all files of the audit log may have; 0 for any number.", func() int64 { _, budget := size(); return budget })
+}
+
 // AuditUnrecorded counts events that the audit log did not take.
 func (m *Metrics) AuditUnrecorded(events int) { m.unrecorded.Add(float64(events)) }
 

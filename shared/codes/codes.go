@@ -69,6 +69,7 @@ var Table = []Info{
 	{"kms_key_unusable", "The KMS key is disabled or deleted, or another one now has its name; the server's log says which.", 503, false},
 	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
 	{"cache_not_shared", "Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended.", 503, true},
+	{"audit_almost_full", "The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more.", 503, true},
 }
 
 // Error is an error with a code of the table, for packages that have no error type of their own. Its fields

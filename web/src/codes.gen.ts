@@ -81,7 +81,9 @@ export type Code =
   /** The server cannot be reached, or the connection to it failed; a write may or may not have arrived. (HTTP 503, may succeed when retried) */
   | 'unreachable'
   /** Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended. (HTTP 503, may succeed when retried) */
-  | 'cache_not_shared';
+  | 'cache_not_shared'
+  /** The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more. (HTTP 503, may succeed when retried) */
+  | 'audit_almost_full';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [

@@ -522,7 +522,7 @@ export interface paths {
          * Can requests be served now?
          * @description Asks the backing store, the keys and the audit log, for 3 seconds at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long, are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
+         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
          *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
         get: operations["getReady"];
@@ -594,7 +594,7 @@ export interface components {
          *     by its status. The list is that of every part of Coffer; some occur in a client or a browser only.
          * @enum {string}
          */
-        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared";
+        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full";
         /**
          * @description The sensitivity of a value, from the least to the most.
          * @enum {string}
@@ -636,7 +636,8 @@ export interface components {
             status: "ok" | "degraded";
             /**
              * @description Codes of what does not work while requests can still be served: `keyring_unavailable` while the KMS does not answer and the keys
-             *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on.
+             *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on;
+             *     `audit_almost_full` once it has used 80 % of its budget.
              */
             degraded?: string[];
         };
@@ -1266,7 +1267,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `rate_limited`: the tenant's limit of requests or bytes is used up for now, or too many tokens were wrong. */
+        /** @description `rate_limited`: the tenant's limit of requests or bytes is used up for now, or the token is wrong like too many others from this address; `detail` says which. */
         RateLimited: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
