@@ -13,7 +13,7 @@ GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' go.mod
 WEB_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web ':!web/demo'))
 DEMO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard web/demo))
 # Debian packages. Go and Node are installed already.
-PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd
+PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd prometheus
 # A few minutes for each of the parsers' fuzzers.
 FUZZTIME ?= 3m
 

@@ -217,6 +217,14 @@ func examineAudit(_ context.Context, p *patient) []finding {
 	if err != nil {
 		return []finding{failing("", "%s", message(err))}
 	}
+	switch budget := c.Audit.Budget; {
+	case budget > 0 && bytes >= budget:
+		return []finding{failing("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has used up its budget, and no key is used: %s of %s", size(bytes), size(budget))}
+	case budget > 0 && bytes > budget/10*8:
+		return []finding{warning("archive and delete earlier files, or raise COFFER_AUDIT_BUDGET", "it has nearly used up its budget: %s of %s", size(bytes), size(budget))}
+	case budget > 0:
+		return []finding{ok("%s of %s", size(bytes), size(budget))}
+	}
 	if free, err := freeSpace(c.Data); err == nil && bytes > free && c.Audit.Keep == 0 {
 		return []finding{warning("set COFFER_AUDIT_KEEP, or move earlier files away", "it has %s, more than is free, and earlier files are never deleted", size(bytes))}
 	}

@@ -84,6 +84,7 @@ func TestContainerfile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, port, only(t, image, "EXPOSE"))
 	require.Equal(t, "prod", variables["COFFER_ENVIRONMENT"])
+	require.Equal(t, "true", variables["COFFER_PRODUCTION"])
 	require.Equal(t, "SIGTERM", only(t, image, "STOPSIGNAL"))
 	for _, name := range []string{"title", "description", "source", "licenses", "version"} {
 		require.Contains(t, only(t, image, "LABEL"), "org.opencontainers.image."+name+"=")
@@ -192,6 +193,9 @@ func TestUnit(t *testing.T) {
 	u := unit(t)
 	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])
 	require.Equal(t, []string{"kek:/etc/coffer/kek"}, u["LoadCredential"])
+	require.Equal(t, []string{"notify"}, u["Type"])
+	require.Equal(t, []string{"main"}, u["NotifyAccess"])
+	require.Equal(t, []string{"30s"}, u["WatchdogSec"])
 	for name, value := range map[string]string{
 		"User": "coffer", "LimitCORE": "0", "MemorySwapMax": "0", "UMask": "0077", "NoNewPrivileges": "true", "CapabilityBoundingSet": "",
 		"ProtectSystem": "strict", "ProtectHome": "true", "MemoryDenyWriteExecute": "true", "StateDirectory": "coffer", "StateDirectoryMode": "0700",

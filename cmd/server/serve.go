@@ -92,10 +92,23 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
 	stop := p.rotate(ctx, c, log)
+	stopNotifying := p.notify(ctx, handler, log)
+	defer stopNotifying()
 	err = run(ctx, newServer(handler, c, log), listener, c, log)
 	stop()
 	stopRefusals()
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
+}
+
+// notify tells the service manager that the server is ready, that it works, and that it ends; and the metrics that it ends.
+func (p *parts) notify(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
+	m := serviceManager(os.Getenv)
+	m.notify("READY=1", log) // connections are accepted by now
+	context.AfterFunc(ctx, func() {
+		p.metrics.Draining()
+		m.notify("STOPPING=1", log)
+	})
+	return beside(context.WithoutCancel(ctx), func(ctx context.Context) { m.watch(ctx, answers(handler), log) })
 }
 
 // cannotListen says what to do where another program has the port.

@@ -1,8 +1,11 @@
 package main_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -11,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
 )
 
 // What a server under a KMS tells of its keys, of a rotation, and of the KMS answering.
@@ -47,29 +52,54 @@ func (p *process) told(name string) bool {
 	return strings.Contains(text, "\n"+name+" ")
 }
 
-// The alert rules of the documentation are rules, they and its table name metrics that there are, and no
-// metric is left out.
+// alertRules are those of the package.
+func alertRules(t *testing.T) (rules struct {
+	Groups []struct {
+		Name  string
+		Rules []struct {
+			Alert, Expr, For    string
+			Labels, Annotations map[string]string
+		}
+	}
+}) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(prometheus, "alerts.yaml"))
+	require.NoError(t, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	decoder.KnownFields(true)
+	require.NoError(t, decoder.Decode(&rules))
+	require.Len(t, rules.Groups, 1)
+	require.NotEmpty(t, rules.Groups[0].Rules)
+	return rules
+}
+
+const prometheus = "../../packaging/prometheus"
+
+// Prometheus takes the rules, and each is raised by what it is for, and not by what is nearly as bad.
+func TestAlertRules(t *testing.T) {
+	t.Parallel()
+	_, err := exec.LookPath("promtool")
+	require.NoError(t, err, "on Debian: apt-get install prometheus")
+	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+		cmd := proctest.Command(t, "promtool", args...)
+		cmd.Dir = prometheus
+		said, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(said))
+	}
+	tests, err := os.ReadFile(filepath.Join(prometheus, "alerts_test.yaml"))
+	require.NoError(t, err)
+	for _, rule := range alertRules(t).Groups[0].Rules {
+		require.Contains(t, string(tests), "alertname: "+rule.Alert+"\n")
+	}
+}
+
+// Rules, dashboard and the documentation's table name metrics that there are, and no metric is left out of the table.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
 	require.NoError(t, err)
 	text := string(content)
-	var rules struct {
-		Groups []struct {
-			Name  string
-			Rules []struct {
-				Alert, Expr, For    string
-				Labels, Annotations map[string]string
-			}
-		}
-	}
-	_, block, _ := strings.Cut(text, "```yaml\n")
-	block, _, _ = strings.Cut(block, "```")
-	decoder := yaml.NewDecoder(strings.NewReader(block))
-	decoder.KnownFields(true)
-	require.NoError(t, decoder.Decode(&rules))
-	require.Len(t, rules.Groups, 1)
-	require.NotEmpty(t, rules.Groups[0].Rules)
+	rules := alertRules(t)
 
 	p := serve(t, t.TempDir())
 	p.put(p.token, "k", record)
@@ -79,12 +109,14 @@ func TestMetricsAreDocumented(t *testing.T) {
 	soon(t, func() bool { return p.told("coffer_keysets_overdue") && p.told("coffer_rotations_room") }) // the latter after the first pass over all keysets
 	_, scraped := p.do(p.token, http.MethodGet, "/metrics", "")
 	there := map[string]bool{}
-	for _, name := range regexp.MustCompile(`(?m)^# TYPE (coffer_\w+) `).FindAllStringSubmatch(scraped, -1) {
+	for _, name := range regexp.MustCompile(`(?m)^# TYPE ((?:coffer|process)_\w+) `).FindAllStringSubmatch(scraped, -1) {
 		there[name[1]] = true
-		require.True(t, strings.Contains(text, "`"+name[1]+"`"), "the metric %s is not documented", name[1])
+		if strings.HasPrefix(name[1], "coffer_") {
+			require.True(t, strings.Contains(text, "`"+name[1]+"`"), "the metric %s is not documented", name[1])
+		}
 	}
-	named := regexp.MustCompile(`coffer_\w+`)
-	table, _, _ := strings.Cut(text[strings.Index(text, "### Metrics"):], "```")
+	named := regexp.MustCompile(`\b(?:coffer|process)_[a-z_]+`)
+	table, _, _ := strings.Cut(text[strings.Index(text, "### Metrics"):], "[packaging/")
 	for _, name := range named.FindAllString(table, -1) {
 		require.True(t, there[name], name)
 	}
@@ -92,10 +124,37 @@ func TestMetricsAreDocumented(t *testing.T) {
 		require.Regexp(t, `^Coffer[A-Z]`, rule.Alert)
 		require.NotEmpty(t, rule.Annotations["summary"])
 		require.Contains(t, []string{"critical", "warning"}, rule.Labels["severity"])
-		names := named.FindAllString(rule.Expr, -1)
-		require.NotEmpty(t, names, rule.Alert)
+		for _, name := range named.FindAllString(rule.Expr, -1) {
+			require.True(t, there[strings.TrimSuffix(name, "_bucket")], "%s: %s", rule.Alert, name)
+		}
+	}
+	requireDashboard(t, func(expr string) {
+		names := named.FindAllString(expr, -1)
+		require.NotEmpty(t, names, expr)
 		for _, name := range names {
-			require.True(t, there[name], rule.Alert)
+			require.True(t, there[strings.TrimSuffix(name, "_bucket")], name)
+		}
+	})
+}
+
+// requireDashboard reads the dashboard, and calls look with each of its queries.
+func requireDashboard(t *testing.T, look func(expr string)) {
+	t.Helper()
+	content, err := os.ReadFile("../../packaging/grafana/coffer.json")
+	require.NoError(t, err)
+	var dashboard struct {
+		Title  string
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(content, &dashboard))
+	require.Greater(t, len(dashboard.Panels), 10)
+	for _, panel := range dashboard.Panels {
+		require.NotEmpty(t, panel.Targets, panel.Title)
+		for _, target := range panel.Targets {
+			look(target.Expr)
 		}
 	}
 }

@@ -42,6 +42,7 @@ type Metrics struct {
 	kmsLatency *prometheus.HistogramVec
 	byTenant   *prometheus.CounterVec
 	encryption prometheus.Gauge
+	draining   prometheus.Gauge
 }
 
 // New makes the metrics of a server that has the operations, by their ids in the OpenAPI document. The hash
@@ -72,13 +73,16 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		Namespace: namespace, Name: "encryption_enabled", Help: "1, or 0 where ENCRYPTION_ENABLED is false and values are stored in the clear.",
 	})
 	m.encryption.Set(1)
+	m.draining = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "draining", Help: "1 from the signal to end until the end: requests are still answered, and load balancers turn away.",
+	})
 	for _, operation := range operations {
 		m.known[operation] = true
 	}
 	for class := range classify.PHI + 1 { // there before the first failure, or Prometheus would see no increase at it
 		m.integrity.WithLabelValues(className(class))
 	}
-	m.registry.MustRegister(m.encryption, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.unknownKey, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.draining, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.unknownKey, m.kmsCalls, m.kmsLatency, m.byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -120,6 +124,9 @@ func (m *Metrics) Operation(d Done) {
 
 // Unencrypted says that values are stored in the clear.
 func (m *Metrics) Unencrypted() { m.encryption.Set(0) }
+
+// Draining says that the server was told to end.
+func (m *Metrics) Draining() { m.draining.Set(1) }
 
 // Lookups counts reads of the cache that found something, and that found nothing.
 func (m *Metrics) Lookups(hits, misses int) {

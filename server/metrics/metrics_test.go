@@ -53,6 +53,8 @@ func TestOperations(t *testing.T) {
 	m.AuditUnrecorded(2)
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
+	require.Contains(t, scrape(t, m), "coffer_draining 0\n")
+	m.Draining()
 	text := scrape(t, m)
 	for _, line := range []string{
 		`coffer_operations_total{class="phi",operation="getEntry",outcome="ok"} 2`,
@@ -69,6 +71,7 @@ func TestOperations(t *testing.T) {
 		`coffer_integrity_failures_total{class="phi"} 1`,
 		"coffer_unknown_key_total 2",
 		"coffer_audit_copy_lost_total 3",
+		"coffer_draining 1",
 		"coffer_audit_unrecorded_total 2",
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,
 		`coffer_tenant_operations_total{failed="true",tenant="` + hash("clinic") + `"} 1`,

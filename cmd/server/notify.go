@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+// manager is the service manager that started this process, such as systemd with Type=notify (sd_notify(3)). The zero manager is none.
+type manager struct {
+	socket   string
+	watchdog time.Duration // within which it wants to hear that the process works; 0 for never
+}
+
+// serviceManager returns the manager that the environment names.
+func serviceManager(getenv func(string) string) manager {
+	m := manager{socket: getenv("NOTIFY_SOCKET")}
+	if pid := getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
+		micros, err := strconv.ParseInt(getenv("WATCHDOG_USEC"), 10, 64)
+		if err == nil && micros > 0 {
+			m.watchdog = time.Duration(micros) * time.Microsecond
+		}
+	}
+	return m
+}
+
+// notify sends a state, such as READY=1.
+func (m manager) notify(state string, log *slog.Logger) {
+	if m.socket == "" {
+		return
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: m.socket, Net: "unixgram"}) // a leading @ is an abstract name
+	if err == nil {
+		_, err = conn.Write([]byte(state))
+		_ = conn.Close() // a datagram is sent or not
+	}
+	if err != nil {
+		log.Warn("the service manager cannot be notified", "state", state, "error", message(err))
+	}
+}
+
+// watch tells the manager that the process works, twice in the time within which it wants to hear, for as long as works returns true. A works
+// that does not return stops it, and the manager ends the process.
+func (m manager) watch(ctx context.Context, works func() bool, log *slog.Logger) {
+	if m.socket == "" || m.watchdog == 0 {
+		return
+	}
+	tick := time.NewTicker(m.watchdog / 2)
+	defer tick.Stop()
+	for {
+		if works() {
+			m.notify("WATCHDOG=1", log)
+		} else {
+			log.Error("the server does not answer itself: the service manager is not told that it works")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// answers returns whether the handler answers /livez. It needs no connection: that clients use all of them is no reason to end the process.
+func answers(handler http.Handler) func() bool {
+	return func() bool {
+		request, err := http.NewRequest(http.MethodGet, "/livez", nil)
+		if err != nil {
+			return false
+		}
+		request.RemoteAddr = "127.0.0.1:0"
+		response := &statusOnly{header: http.Header{}}
+		handler.ServeHTTP(response, request)
+		return response.status == http.StatusOK
+	}
+}
+
+// statusOnly is a response of which only the status matters.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+// Header implements http.ResponseWriter.
+func (s *statusOnly) Header() http.Header { return s.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (s *statusOnly) WriteHeader(status int) { s.status = status }
+
+// Write implements http.ResponseWriter.
+func (s *statusOnly) Write(p []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	return len(p), nil
+}

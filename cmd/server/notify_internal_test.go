@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// listen is a service manager's socket.
+func listen(t *testing.T) (m manager, heard func() string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = socket.Close() })
+	return manager{socket: path, watchdog: 2 * time.Millisecond}, func() string {
+		buffer := make([]byte, 256)
+		n, err := socket.Read(buffer)
+		require.NoError(t, err)
+		return string(buffer[:n])
+	}
+}
+
+// The manager hears that the process works while it answers, and not while it fails or hangs.
+func TestWatchdog(t *testing.T) {
+	m, heard := listen(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	calls, said := 0, []int{}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch calls++; calls {
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 3:
+			close(entered)
+			<-release
+		}
+		_, _ = w.Write([]byte("{}"))
+	})
+	works := answers(handler)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.watch(ctx, func() bool {
+			does := works()
+			if does {
+				said = append(said, calls)
+			}
+			return does
+		}, slog.New(slog.DiscardHandler))
+	}()
+	require.Equal(t, "WATCHDOG=1", heard())
+	<-entered
+	close(release)
+	require.Equal(t, "WATCHDOG=1", heard())
+	stop()
+	<-ended
+	require.Equal(t, []int{1, 3}, said[:2], "nothing was said of the second, which failed")
+}
+
+// A process that no manager started, or that is not the one that it watches, says nothing.
+func TestServiceManager(t *testing.T) {
+	of := func(pairs map[string]string) manager {
+		return serviceManager(func(name string) string { return pairs[name] })
+	}
+	require.Equal(t, manager{}, of(nil))
+	require.Equal(t, manager{socket: "/s", watchdog: time.Second}, of(map[string]string{"NOTIFY_SOCKET": "/s", "WATCHDOG_USEC": "1000000"}))
+	require.Equal(t, manager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}))
+	require.Equal(t, manager{socket: "@s"}, of(map[string]string{"NOTIFY_SOCKET": "@s", "WATCHDOG_USEC": "-5"}))
+}
