@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -39,7 +37,7 @@ type Stored struct {
 }
 
 func entryRequest(method, key string) *request {
-	return newRequest(method, "/v1/cache/"+url.PathEscape(key))
+	return newRequest(method, "/v1/cache/").setName(key, url.PathEscape(key))
 }
 
 // Set seals a value and stores it, in place of an earlier one.
@@ -50,18 +48,20 @@ func (c *Client) Set(ctx context.Context, key string, value []byte, class classi
 }
 
 // SetStream is Set for a value of up to 64 MiB that is read while it is sent. It is not retried, since it can
-// be read only once.
+// be read only once. If value fails, the error wraps its error. The transport may still read value for a moment
+// after SetStream returned an error.
 func (c *Client) SetStream(ctx context.Context, key string, value io.Reader, class classify.Class, options ...WriteOption) (Stored, error) {
 	r := entryRequest(http.MethodPut, key)
-	r.stream = value
+	if value == nil {
+		r.fail(invalid("the value is nil", nil))
+	} else {
+		r.stream = &valueReader{Reader: value}
+	}
 	return c.set(ctx, r, class, options)
 }
 
 func (c *Client) set(ctx context.Context, r *request, class classify.Class, options []WriteOption) (stored Stored, err error) {
-	if !class.Valid() {
-		return stored, classify.ErrUnknown
-	}
-	r.query.Set("class", class.String())
+	r.setClass("class", class)
 	for _, option := range options {
 		option.onWrite(r)
 	}
@@ -70,8 +70,9 @@ func (c *Client) set(ctx context.Context, r *request, class classify.Class, opti
 }
 
 func (s *Stored) read(response *http.Response, _ []byte) error {
-	*s = Stored{ETag: response.Header.Get("ETag"), TTL: ttlOf(response.Header)}
-	return nil
+	ttl, err := ttlOf(response)
+	*s = Stored{ETag: response.Header.Get("ETag"), TTL: ttl}
+	return err
 }
 
 // Get reads a value, which the server opens. It returns ErrNotFound if there is none, and ErrNotModified as
@@ -114,8 +115,9 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 // kept; 0 is for ever.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
-		ttl = ttlOf(response.Header)
-		info, err = infoOf(response)
+		if ttl, err = ttlOf(response); err == nil {
+			info, err = infoOf(response)
+		}
 		info.ContentType = ""
 		return err
 	})
@@ -134,7 +136,7 @@ func readRequest(method, key string, options []ReadOption) *request {
 // there is none.
 func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration, conditions ...Condition) (stored Stored, err error) {
 	r := entryRequest(http.MethodPatch, key)
-	r.query.Set("ttl", ttl.String())
+	r.setTTL(ttl)
 	for _, condition := range conditions {
 		condition.onWrite(r)
 	}
@@ -180,11 +182,6 @@ func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[string, erro
 			}
 		}
 	}
-}
-
-func ttlOf(header http.Header) time.Duration {
-	seconds, _ := strconv.ParseInt(header.Get("Coffer-TTL"), 10, 64) // missing means without a limit
-	return time.Duration(min(seconds, math.MaxInt64/int64(time.Second))) * time.Second
 }
 
 func infoOf(response *http.Response) (info Info, err error) {

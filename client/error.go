@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +63,9 @@ func (e *Error) Is(target error) bool {
 // transient reports whether the same request may succeed later.
 func (e *Error) transient() bool {
 	switch e.Status {
-	case 0, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case 0:
+		return e.code != "invalid_argument"
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
@@ -113,8 +114,8 @@ func notCoffer(status int) *Error {
 
 // retryAfter reads the header (RFC 9110 section 10.2.3), in seconds or as a date; 0 for none.
 func retryAfter(text string) time.Duration {
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
-		return max(time.Duration(seconds)*time.Second, 0)
+	if wait, ok := seconds(text); ok {
+		return wait
 	}
 	at, err := http.ParseTime(text)
 	if err != nil {

@@ -8,13 +8,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/coffer-storage/coffer/shared/classify"
-	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 const contextHeader = "Coffer-Context"
-
-// errText says what encoding/json would otherwise quietly replace, so that different names became one.
-var errText = &codes.Error{Of: "invalid_argument", Text: "a key, a text or a context is not valid UTF-8"}
 
 // WriteOption is an option of Set and SetStream.
 type WriteOption interface{ onWrite(*request) }
@@ -33,8 +29,8 @@ func (o readOption) onRead(r *request) { o(r) }
 // Condition makes a call take effect only if the entry is the expected one.
 type Condition struct{ name, tag string }
 
-func (o Condition) onWrite(r *request) { r.header.Set(o.name, o.tag) }
-func (o Condition) onRead(r *request)  { r.header.Set(o.name, o.tag) }
+func (o Condition) onWrite(r *request) { r.setHeader(o.name, o.tag) }
+func (o Condition) onRead(r *request)  { r.setHeader(o.name, o.tag) }
 
 // IfMatch demands that the entry has this ETag or, with "*", that there is an entry; otherwise the call
 // returns ErrPrecondition.
@@ -46,20 +42,23 @@ func IfNoneMatch(etag string) Condition { return Condition{"If-None-Match", etag
 // IfAbsent makes Set store only if there is no entry; otherwise it returns ErrPrecondition.
 func IfAbsent() Condition { return Condition{"If-None-Match", "*"} }
 
-// TTL sets how long a value is kept. The default is as long as its class allows.
+// TTL sets how long a value is kept, which must be above 0. The default is as long as its class allows.
 func TTL(d time.Duration) WriteOption {
-	return writeOption(func(r *request) { r.query.Set("ttl", d.String()) })
+	return writeOption(func(r *request) { r.setTTL(d) })
 }
 
-// ContentType sets the value's media type, which comes back with it. The default is application/octet-stream.
+// ContentType sets the value's media type, printable ASCII, which comes back with it. The default is
+// application/octet-stream.
 func ContentType(mediaType string) WriteOption {
-	return writeOption(func(r *request) { r.header.Set("Content-Type", mediaType) })
+	return writeOption(func(r *request) { r.setHeader("Content-Type", mediaType) })
 }
 
 // Context sets texts that are authenticated with the value and are readable beside it at rest.
 func Context(context map[string]string) WriteOption {
 	return writeOption(func(r *request) {
-		if r.err = checkContext(context); len(context) > 0 && r.err == nil {
+		if err := checkContext(context); err != nil {
+			r.fail(err)
+		} else if len(context) > 0 {
 			r.header.Set(contextHeader, asciiJSON(context))
 		}
 	})
@@ -67,7 +66,7 @@ func Context(context map[string]string) WriteOption {
 
 // AtLeast refuses a value of a lower class with ErrClassTooLow.
 func AtLeast(class classify.Class) ReadOption {
-	return readOption(func(r *request) { r.query.Set("least", class.String()) })
+	return readOption(func(r *request) { r.setClass("least", class) })
 }
 
 func checkContext(context map[string]string) error {

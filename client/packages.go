@@ -174,6 +174,6 @@ func (c *Client) DecryptBatch(ctx context.Context, all []Package, least classify
 
 func (r *request) least(class classify.Class) {
 	if class != 0 {
-		r.query.Set("least", class.String())
+		r.setClass("least", class)
 	}
 }

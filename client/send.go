@@ -29,10 +29,10 @@ type request struct {
 	query        url.Values
 	header       http.Header
 	body         []byte
-	stream       io.Reader // a body that can be read once
-	once         bool      // sent again, it would do more than sent once
-	streams      bool      // the answer's body goes to the caller
-	err          error     // of an argument
+	stream       *valueReader // a body that can be read once
+	once         bool         // sent again, it would do more than sent once
+	streams      bool         // the answer's body goes to the caller
+	err          error        // of an argument
 }
 
 func newRequest(method, path string) *request {
@@ -43,7 +43,7 @@ func newRequest(method, path string) *request {
 func (r *request) withJSON(document any) *request {
 	var err error
 	if r.body, err = json.Marshal(document); err != nil {
-		r.err = err
+		r.fail(invalid("the data cannot be written as JSON", err))
 	}
 	r.header.Set("Content-Type", "application/json")
 	return r
@@ -57,6 +57,9 @@ func (r *request) writes() bool { return r.method == http.MethodPut || r.method 
 func (c *Client) send(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
 	if r.err != nil {
 		return r.err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("coffer: %w", context.Cause(ctx))
 	}
 	tries, longest := c.attempts, longestCall
 	if r.once || r.stream != nil {
@@ -99,9 +102,8 @@ func (c *Client) send(ctx context.Context, r *request, read func(*http.Response,
 // attempt sends a request once.
 func (c *Client) attempt(parent context.Context, r *request, read func(*http.Response, []byte) error) error {
 	ctx, cancel := context.WithCancel(parent)
-	var timer *time.Timer
-	if r.stream == nil {
-		timer = time.AfterFunc(c.timeout, cancel)
+	if r.stream == nil && c.timeout > 0 {
+		timer := time.AfterFunc(c.timeout, cancel)
 		defer timer.Stop()
 	}
 	err := c.exchange(ctx, cancel, r, read)
@@ -114,6 +116,9 @@ func (c *Client) attempt(parent context.Context, r *request, read func(*http.Res
 		return err
 	case parent.Err() == nil && ctx.Err() != nil:
 		return &Error{Detail: ErrTimeout.Text, code: ErrTimeout.Of, cause: context.DeadlineExceeded}
+	}
+	if failed := r.stream.err(); failed != nil && parent.Err() == nil {
+		return failed
 	}
 	var named *url.Error // would name the key
 	if errors.As(err, &named) {
@@ -158,8 +163,10 @@ func (c *Client) prepare(ctx context.Context, r *request) (*http.Request, error)
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}
-	body := r.stream
-	if body == nil && r.body != nil {
+	var body io.Reader
+	if r.stream != nil {
+		body = r.stream
+	} else if r.body != nil {
 		body = bytes.NewReader(r.body)
 	}
 	request, err := http.NewRequestWithContext(ctx, r.method, target, body)

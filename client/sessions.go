@@ -22,7 +22,7 @@ type newSessionJSON struct {
 }
 
 func sessionRequest(method, id string) *request {
-	return newRequest(method, "/v1/sessions/"+url.PathEscape(id))
+	return newRequest(method, "/v1/sessions/").setName(id, url.PathEscape(id))
 }
 
 // CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0
@@ -34,6 +34,9 @@ func (c *Client) CreateSession(ctx context.Context, data any, ttl time.Duration)
 	}
 	r := newRequest(http.MethodPost, "/v1/sessions").withJSON(document)
 	r.once = true
+	if ttl < 0 {
+		r.fail(invalid("the time to live is negative", nil))
+	}
 	err = c.send(ctx, r, decode(&made))
 	return made, err
 }
@@ -48,7 +51,7 @@ func (c *Client) GetSession(ctx context.Context, id string) (found Session, err 
 // ExtendSession keeps a session in force for ttl from now, at most 24 hours from its creation.
 func (c *Client) ExtendSession(ctx context.Context, id string, ttl time.Duration) (extended Session, err error) {
 	r := sessionRequest(http.MethodPatch, id)
-	r.query.Set("ttl", ttl.String())
+	r.setTTL(ttl)
 	err = c.send(ctx, r, decode(&extended))
 	return extended, err
 }
