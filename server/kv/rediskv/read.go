@@ -3,6 +3,7 @@ package rediskv
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,6 +20,13 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	if s.mayAbandon(ctx) {
+		keys = slices.Clone(keys)
+	}
+	return bounded(ctx, s, "read", func() ([]kv.Sized, error) { return s.read(ctx, keys, limit) })
+}
+
+func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
 	replies := make([]*redis.StringCmd, len(keys))
 	for i, key := range keys {
 		if limit >= kv.MaxValueSize {

@@ -29,8 +29,9 @@ type Store struct {
 
 var _ kv.Store = (*Store)(nil)
 
-// New wraps the caller's client, which Close leaves open. Its time-outs and retries are the caller's;
-// deadlines of contexts are heeded only where its ContextTimeoutEnabled is set.
+// New wraps the caller's client, which Close leaves open. Its time-outs and retries are the caller's. A call returns
+// soon after its context ended, whatever the options of the client are. If ContextTimeoutEnabled is not set, the
+// command then occupies a connection until the client's ReadTimeout; a write that was abandoned so may still be made.
 func New(client redis.UniversalClient) *Store {
 	return &Store{client: client}
 }
@@ -46,7 +47,7 @@ func (s *Store) TTL(ctx context.Context, key string) (time.Duration, bool, error
 	if s.closed.Load() {
 		return 0, false, errClosed
 	}
-	left, err := s.client.PTTL(ctx, key).Result()
+	left, err := bounded(ctx, s, "ttl", func() (time.Duration, error) { return s.client.PTTL(ctx, key).Result() })
 	switch {
 	case err != nil:
 		return 0, false, failure("ttl", err)
@@ -64,7 +65,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	if s.closed.Load() {
 		return errClosed
 	}
-	if err := s.client.Ping(ctx).Err(); err != nil {
+	if _, err := bounded(ctx, s, "ping", func() (string, error) { return s.client.Ping(ctx).Result() }); err != nil {
 		return failure("ping", err)
 	}
 	return nil

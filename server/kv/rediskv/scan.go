@@ -32,22 +32,33 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]s
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
+	page, err := bounded(ctx, s, "scan", func() (page, error) { return s.scan(ctx, prefix, cursor, limit) })
+	return page.keys, page.cursor, err
+}
+
+// page is one page of a scan, and the cursor of the next one.
+type page struct {
+	keys   []string
+	cursor string
+}
+
+func (s *Store) scan(ctx context.Context, prefix, cursor string, limit int) (page, error) {
 	nodes, err := s.masters(ctx)
 	if err != nil {
-		return nil, "", failure("scan", err)
+		return page{}, failure("scan", err)
 	}
 	at, from, err := nodes.locate(cursor)
 	if err != nil {
-		return nil, "", err
+		return page{}, err
 	}
 	keys, now, err := nodes[at].scan(ctx, from.pos, globLiteral.Replace(prefix)+"*", int64(limit))
 	switch {
 	case err != nil:
-		return nil, "", err
+		return page{}, err
 	case from.begun() && now.server != from.server:
-		return nil, "", errMoved
+		return page{}, errMoved
 	}
-	return keys, nodes.cursor(at, now), nil
+	return page{keys, nodes.cursor(at, now)}, nil
 }
 
 // place is how far the scan of a server is.

@@ -36,7 +36,7 @@ func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	if s.closed.Load() {
 		return kv.Topology{}, errClosed
 	}
-	members, err := s.members(ctx)
+	members, err := bounded(ctx, s, "topology", func() ([]member, error) { return s.members(ctx) })
 	if err != nil {
 		return kv.Topology{}, failure("topology", err)
 	}
@@ -214,20 +214,23 @@ func (s *Store) SweepPage(ctx context.Context, part, prefix, cursor string, limi
 			return nil, "", errCursor
 		}
 	}
-	client, err := s.clientOf(ctx, part)
-	if err != nil {
-		return nil, "", err
-	}
-	keys, now, err := (&node{Cmdable: client}).scan(ctx, pos, globLiteral.Replace(prefix)+"*", int64(limit))
-	switch {
-	case err != nil:
-		return nil, "", err
-	case cursor != "" && now.server != server:
-		return nil, "", errMoved
-	case now.pos == 0:
-		return keys, "", nil
-	}
-	return keys, strconv.FormatUint(now.pos, 10) + "@" + now.server, nil
+	found, err := bounded(ctx, s, "sweep", func() (page, error) {
+		client, err := s.clientOf(ctx, part)
+		if err != nil {
+			return page{}, err
+		}
+		keys, now, err := (&node{Cmdable: client}).scan(ctx, pos, globLiteral.Replace(prefix)+"*", int64(limit))
+		switch {
+		case err != nil:
+			return page{}, err
+		case cursor != "" && now.server != server:
+			return page{}, errMoved
+		case now.pos == 0:
+			return page{keys: keys}, nil
+		}
+		return page{keys, strconv.FormatUint(now.pos, 10) + "@" + now.server}, nil
+	})
+	return found.keys, found.cursor, err
 }
 
 // clientOf returns the client of a part. It asks for the topology if the part is new.

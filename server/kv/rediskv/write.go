@@ -55,9 +55,18 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if err := kv.CheckWrites(writes); err != nil || len(writes) == 0 {
 		return nil, err
 	}
-	if len(writes) == 1 {
-		return s.writeOne(ctx, &writes[0])
+	if s.mayAbandon(ctx) {
+		writes = cloned(writes)
 	}
+	return bounded(ctx, s, "write", func() ([]bool, error) {
+		if len(writes) == 1 {
+			return s.writeOne(ctx, &writes[0])
+		}
+		return s.writeMany(ctx, writes)
+	})
+}
+
+func (s *Store) writeMany(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	commands := make([]redis.Cmder, len(writes))
 	for i := range writes {
 		commands[i] = command(ctx, &writes[i], false)

@@ -1,0 +1,49 @@
+package rediskv
+
+import (
+	"context"
+	"slices"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// bounded runs call and returns its result, or an error as soon as ctx has ended. go-redis reads a reply without
+// regard for the context unless ContextTimeoutEnabled is set, and then heeds only its deadline. The clients of Open
+// have that set, and their calls are not bounded a second time; a caller's client may have any options.
+//
+// An abandoned call goes on until the client's own time-out. It must not use memory of the caller.
+func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, error)) (T, error) {
+	if !s.mayAbandon(ctx) {
+		return call()
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	if err := ctx.Err(); err != nil {
+		return *new(T), failure(op, err)
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := call()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return *new(T), failure(op, ctx.Err())
+	}
+}
+
+// mayAbandon reports whether bounded may return before the call has ended.
+func (s *Store) mayAbandon(ctx context.Context) bool { return !s.owned && ctx.Done() != nil }
+
+// cloned returns the writes with values of their own: the caller may reuse the memory of an abandoned write.
+func cloned(writes []kv.Write) []kv.Write {
+	writes = slices.Clone(writes)
+	for i := range writes {
+		writes[i].Old, writes[i].Value = slices.Clone(writes[i].Old), slices.Clone(writes[i].Value)
+	}
+	return writes
+}
