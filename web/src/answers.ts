@@ -1,5 +1,5 @@
 /** What the server answers, as callers of the client get it. */
-import { failure } from './http.js';
+import { failure, notCoffer } from './http.js';
 import type { CofferError, DataClassification, EncryptedPackage } from './index.js';
 import type { components } from './openapi.gen.js';
 
@@ -64,18 +64,31 @@ export interface SessionTimes {
 
 export const typeOf = (response: Response): string => response.headers.get('Content-Type') ?? '';
 
-export function ttlOf({ headers }: Response): number | null {
-  return headers.has('Coffer-TTL') ? Number(headers.get('Coffer-TTL')) : null;
+export function ttlOf({ headers, status }: Response): number | null {
+  const text = headers.get('Coffer-TTL');
+  if (text !== null && !/^\d+$/.test(text)) throw notCoffer(status);
+  return text === null ? null : Number(text);
+}
+
+/** JSON of the server. Throws `internal` for anything else, which a proxy may have sent. */
+export function parseJson(text: string, status: number): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw notCoffer(status);
+  }
 }
 
 export const storedOf = (response: Response): Stored => ({ etag: response.headers.get('ETag') ?? '', ttl: ttlOf(response) });
 
-export function infoOf({ headers }: Response): EntryInfo {
+export function infoOf({ headers, status }: Response): EntryInfo {
+  const encryptedAt = new Date(headers.get('Coffer-Encrypted-At') ?? NaN);
+  if (!headers.has('Coffer-Class') || Number.isNaN(encryptedAt.getTime())) throw notCoffer(status);
   return {
     class: headers.get('Coffer-Class') as DataClassification,
     keyId: headers.get('Coffer-Key-Id') ?? '',
-    encryptedAt: new Date(headers.get('Coffer-Encrypted-At') ?? NaN),
-    context: JSON.parse(headers.get('Coffer-Context') ?? '{}') as Record<string, string>,
+    encryptedAt,
+    context: parseJson(headers.get('Coffer-Context') ?? '{}', status) as Record<string, string>,
     etag: headers.get('ETag') ?? '',
   };
 }

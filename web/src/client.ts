@@ -18,19 +18,24 @@ import {
   infoOf,
   openedOf,
   packageOf,
+  parseJson,
   resultError,
   storedOf,
   timesOf,
   ttlOf,
   typeOf,
 } from './answers.js';
-import { type CallOptions, type ClientOptions, Http, type Sent } from './http.js';
+import { type Binary, type Duration, checkKey, checkLeast, checkList, checkName, checkObject, checkOptions, checkPackage, checkPageSize, checkText, checkTtl, invalid } from './arguments.js';
+import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
 import type { CofferError } from './index.js';
-import { toBase64 } from './json.js';
 import type { components, operations } from './openapi.gen.js';
+import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
+import type { ClientOptions } from './settings.js';
 
 export type { Entry, EntryHead, EntryInfo, EntryStream, Opened, SessionTimes, Stored } from './answers.js';
-export type { CallOptions, ClientOptions } from './http.js';
+export type { Binary, Duration } from './arguments.js';
+export type { CallOptions } from './http.js';
+export type { ClientOptions } from './settings.js';
 
 type Schemas = components['schemas'];
 
@@ -43,9 +48,6 @@ type Json<K extends keyof operations> = operations[K]['responses'] extends { 200
   : operations[K]['responses'] extends { 201: { content: { 'application/json': infer T } } }
     ? T
     : never;
-
-/** A time above 0: whole seconds, or a Go duration such as `90s` or `1h30m`. */
-export type Duration = Schemas['Duration'] | number;
 
 /** A line of the audit log. */
 export type Event = Schemas['Event'];
@@ -131,7 +133,7 @@ export interface MatchOptions extends CallOptions {
 }
 
 /** One operation of a batch. A text is stored as UTF-8. */
-export type BatchOperation = Schemas['BatchGet'] | Schemas['BatchDelete'] | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Uint8Array; ttl?: Duration });
+export type BatchOperation = Schemas['BatchGet'] | Schemas['BatchDelete'] | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Binary; ttl?: Duration });
 
 /** The result of one operation of a batch: `entry` of a `get`, `etag` of that and of a `set`, or why it failed. */
 export interface BatchResult {
@@ -143,7 +145,7 @@ export interface BatchResult {
 
 /** A value to be sealed: text stays text, bytes stay bytes. */
 export interface Sealing {
-  value: string | Uint8Array;
+  value: string | Binary;
   class: DataClassification;
   context?: Readonly<Record<string, string>>;
 }
@@ -161,61 +163,83 @@ export interface Session<T = Record<string, unknown>> extends SessionTimes {
 /**
  * A client of one server with one token. It keeps nothing open, so it need not be closed.
  *
- * Calls reject with a {@link CofferError}: the server's `code`, with `status`, `requestId` and `retryAfter`; `unreachable` or
- * `timeout` if no answer came. After these two, and after `store_unavailable`, a write may have taken effect.
+ * Neither the constructor nor a call throws: every call returns a promise, and rejects with a {@link CofferError}, or with the reason of
+ * its signal. An argument or a setting that is not valid, a misspelled option included, is `invalid_argument` before anything is sent.
+ * The other errors have the server's `code`, with `status`, `requestId` and `retryAfter`, or `unreachable` or `timeout` if no answer
+ * came. After these two, and after `store_unavailable`, a write may have taken effect.
  */
 export class CofferClient {
   readonly #http: Http;
 
   /** `baseUrl` is the server's, such as `https://coffer.example`, or `''` in a page that it serves. */
   constructor(baseUrl: string | URL, options: ClientOptions = {}) {
-    this.#http = new Http(String(baseUrl), options);
+    this.#http = new Http(baseUrl, options);
   }
 
-  /** Seals a value and stores it, in place of an earlier one. */
-  set(key: string, value: string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>, options: SetOptions): Promise<Stored> {
-    const { class: name, ttl, context, contentType, ifMatch, ifNoneMatch } = options;
-    const headers = { 'Coffer-Context': context && asciiJson(context), 'Content-Type': contentType, 'If-Match': ifMatch, 'If-None-Match': ifNoneMatch };
-    return this.#http.send('putEntry', { ...signalOf(options), name: key, query: { class: name, ttl }, headers, body: value }, storedOf);
+  /**
+   * Seals a value and stores it, in place of an earlier one. A text is stored as UTF-8, and a typed array, DataView or buffer as its bytes,
+   * which are copied at once; a Blob or File is read while it is sent. For any other value use `JSON.stringify`.
+   *
+   * @throws `invalid_argument` for another value, or a file that cannot be read; `too_large`, `ttl_out_of_range`, `precondition_failed`.
+   */
+  async set(key: string, value: string | Blob | Binary, options: SetOptions): Promise<Stored> {
+    return this.#http.send('putEntry', writeOf(key, value, options), storedOf);
   }
 
-  /** Reads a value, which the server opens; `null` if there is none. */
-  get<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
+  /**
+   * Reads a value, which the server opens; `null` if there is none.
+   *
+   * @throws `authentication_failed`, `class_too_low`, `precondition_failed` and the codes of keys.
+   */
+  async get<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
     return this.#get(key, '*/*', options, entryOf);
   }
 
-  /** Reads a value as a stream, without holding it in memory; `null` if there is none. Once it has begun it is not retried. */
-  getStream<O extends GetOptions>(key: string, options?: O): Promise<EntryStream | Unchanged<O> | null> {
-    const read = (response: Response) => ({ ...infoOf(response), contentType: typeOf(response), body: response.body! });
+  /**
+   * Reads a value as a stream, without holding it in memory; `null` if there is none. Once it has begun it is not retried: the stream then
+   * fails with `unreachable`, or with the reason of the signal.
+   *
+   * @throws As {@link get}.
+   */
+  async getStream<O extends GetOptions>(key: string, options?: O): Promise<EntryStream | Unchanged<O> | null> {
+    const read = (response: Response) => ({ ...infoOf(response), contentType: typeOf(response), body: response.body ?? (new Blob().stream() as ReadableStream<Uint8Array<ArrayBuffer>>) });
     return this.#get(key, '*/*', options, read, true);
   }
 
   /** Reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; what comes beside it is not authenticated. */
-  getPackage<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
+  async getPackage<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
   /** What is known of an entry without opening it, so unauthenticated; `null` if there is none. */
-  head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
+  async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
     return orNull(this.#http.send('headEntry', readOf(key, options), (response) => unchanged<O, EntryHead>(response) ?? { ...infoOf(response), ttl: ttlOf(response) }));
   }
 
-  /** Keeps the entry for `ttl` from now. Rejects with `not_found` if there is none. */
-  expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
-    return this.#http.send('patchEntry', { ...signalOf(options), name: key, query: { ttl }, headers: { 'If-Match': options.ifMatch } }, storedOf);
+  /**
+   * Keeps the entry for `ttl` from now.
+   *
+   * @throws `not_found` if there is none, `ttl_out_of_range`, `precondition_failed`.
+   */
+  async expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
+    return this.#http.send('patchEntry', { ...matchOf(key, options), query: { ttl: checkTtl(ttl) } }, storedOf);
   }
 
-  /** Deletes an entry; `false` if there was none. */
+  /**
+   * Deletes an entry; `false` if there was none.
+   *
+   * @throws `precondition_failed`.
+   */
   async delete(key: string, options: MatchOptions = {}): Promise<boolean> {
-    const sent = { ...signalOf(options), name: key, headers: { 'If-Match': options.ifMatch } };
-    return (await orNull(this.#http.send('deleteEntry', sent, () => true))) ?? false;
+    return (await orNull(this.#http.send('deleteEntry', matchOf(key, options), () => true))) ?? false;
   }
 
   /** The keys that begin with `prefix`, in no particular order; a key may come twice. Each request asks for `pageSize` keys, 1 to 1,000. */
   async *list(options: CallOptions & { prefix?: string; pageSize?: number } = {}): AsyncGenerator<string, void, undefined> {
-    const { prefix, pageSize: limit } = options;
+    const { prefix, pageSize } = checkOptions(options, 'prefix', 'pageSize', 'signal');
+    const query = { prefix: prefix === undefined ? undefined : checkText('prefix', prefix), limit: checkPageSize(pageSize) };
     for (let cursor: string | undefined; ; ) {
-      const page: Json<'listEntries'> = await this.#http.send('listEntries', { ...signalOf(options), query: { prefix, limit, cursor } }, jsonOf<'listEntries'>);
+      const page: Json<'listEntries'> = await this.#http.send('listEntries', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listEntries'>);
       yield* page.keys;
       if ((cursor = page.cursor) === undefined) return;
     }
@@ -224,11 +248,14 @@ export class CofferClient {
   /**
    * Runs up to 1,000 operations in order. Each succeeds or fails alone, so check every result. Retried only if all of them are `get`, or all
    * are `set`: others could answer differently the second time.
+   *
+   * @throws `invalid_argument`, with nothing done, if one of the operations is not valid.
    */
   async batch(operations: readonly BatchOperation[], options: CallOptions = {}): Promise<BatchResult[]> {
-    const repeatable = ['get', 'set'].some((op) => operations.every((o) => o.op === op));
-    const { results } = await this.#post('batchEntries', { operations: operations.map(stepOf) } satisfies Schemas['BatchRequest'], options, { repeatable });
-    return results.map(({ status, etag, entry, code, detail }) => ({
+    const steps = checkList<BatchOperation>('operations', operations).map(stepOf);
+    const repeatable = ['get', 'set'].some((op) => steps.every((o) => o.op === op));
+    const answer = await this.#post('batchEntries', { operations: steps } satisfies Schemas['BatchRequest'], options, { repeatable });
+    return resultsOf(answer, steps).map(({ status, etag, entry, code, detail }) => ({
       status,
       ...(etag !== undefined && { etag }),
       ...(entry && { entry: { ...entry, etag: etag ?? '', value: fromBase64(entry.value), encryptedAt: new Date(entry.encryptedAt) } }),
@@ -238,9 +265,10 @@ export class CofferClient {
 
   /** The keysets of what the token administers, or of one tenant. Each request asks for `pageSize` tenants, 1 to 1,000. Needs `keys:admin`. */
   async *keysets(options: CallOptions & { tenant?: string; pageSize?: number } = {}): AsyncGenerator<Keyset, void, undefined> {
-    const { tenant, pageSize: limit } = options;
+    const { tenant, pageSize } = checkOptions(options, 'tenant', 'pageSize', 'signal');
+    const query = { tenant: checkName('tenant', tenant), limit: checkPageSize(pageSize) };
     for (let cursor: string | undefined; ; ) {
-      const page: Json<'listKeysets'> = await this.#http.send('listKeysets', { ...signalOf(options), query: { tenant, limit, cursor } }, jsonOf<'listKeysets'>);
+      const page: Json<'listKeysets'> = await this.#http.send('listKeysets', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listKeysets'>);
       yield* page.keysets;
       if ((cursor = page.cursor) === undefined) return;
     }
@@ -252,15 +280,16 @@ export class CofferClient {
    * rotate again. Needs `keys:admin`.
    */
   async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean; reason?: ChangeReason } = {}): Promise<Rotation> {
-    const { tenant, class: only, compromised, reason } = options;
-    const query = { tenant, class: only, compromised: compromised ? 'true' : undefined, reason };
+    const { tenant, class: only, compromised = false, reason } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
+    if (typeof compromised !== 'boolean') throw invalid('compromised is true or false');
+    const query = { tenant: checkName('tenant', tenant), class: checkLeast(only), compromised: compromised ? 'true' : undefined, reason: checkName('reason', reason) };
     return this.#http.send('rotateKeys', { ...signalOf(options), query }, jsonOf<'rotateKeys'>);
   }
 
   /** Makes the former keys of a tenant's last rotation the primaries again. Needs `keys:admin`. */
   async rollback(options: CallOptions & { tenant?: string; reason?: ChangeReason } = {}): Promise<Rotation> {
-    const { tenant, reason } = options;
-    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant, reason } }, jsonOf<'rollbackKeys'>);
+    const { tenant, reason } = checkOptions(options, 'tenant', 'reason', 'signal');
+    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) } }, jsonOf<'rollbackKeys'>);
   }
 
   /**
@@ -268,57 +297,74 @@ export class CofferClient {
    * answers what the change means, with a `confirmation` for the second, valid for ten minutes and while the keysets do not change. Rejects with
    * `key_unusable` for a key that is still needed. Needs `keys:admin` and an operator's token, as do the next two.
    */
-  disableKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
-    return this.#confirm('disableKey', { ...key }, options);
+  async disableKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
+    return this.#confirm('disableKey', keyNameOf(key), options);
   }
 
   /** Destroys a disabled or compromised key for good, in two steps as {@link disableKey}. */
-  destroyKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
-    return this.#confirm('destroyKey', { ...key }, options);
+  async destroyKey(key: KeyName, options: ConfirmOptions = {}): Promise<KeyRetirement> {
+    return this.#confirm('destroyKey', keyNameOf(key), options);
   }
 
   /** Destroys a tenant's keys, and with them its data, for good, in two steps as {@link disableKey}; once it is `changed`, every server refuses the data. */
-  shredTenant(tenant: string, options: ConfirmOptions = {}): Promise<Shredding> {
-    return this.#confirm('shredTenant', { tenant }, options);
+  async shredTenant(tenant: string, options: ConfirmOptions = {}): Promise<Shredding> {
+    return this.#confirm('shredTenant', { tenant: checkKey('tenant', tenant) }, options);
   }
 
   /** The last rotation of a tenant, or of every tenant that the token administers, and the sweep of the cache. Needs `keys:admin`. */
   async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotations> {
-    return this.#http.send('listRotations', { ...signalOf(options), query: { tenant: options.tenant } }, jsonOf<'listRotations'>);
+    const { tenant } = checkOptions(options, 'tenant', 'signal');
+    return this.#http.send('listRotations', { ...signalOf(options), query: { tenant: checkName('tenant', tenant) } }, jsonOf<'listRotations'>);
   }
 
-  /** Seals a value into a package to keep wherever you like; nothing is stored. */
+  /**
+   * Seals a value into a package to keep wherever you like; nothing is stored. Text is opened as text, and whatever else has bytes as bytes.
+   *
+   * @throws `invalid_argument` for a value that is neither text nor bytes, such as an object or a Blob; `too_large`.
+   */
   async encrypt(sealing: Sealing, options: CallOptions = {}): Promise<EncryptedPackage> {
     return packageOf(await this.#post('encrypt', sealingOf(sealing), options));
   }
 
-  /** Seals up to 1,000 values; each becomes a package or an error. */
+  /** Seals up to 1,000 values as {@link encrypt} does; each becomes a package or an error. */
   async encryptBatch(items: readonly Sealing[], options: CallOptions = {}): Promise<(EncryptedPackage | CofferError)[]> {
-    const { results } = await this.#post('encryptBatch', { items: items.map(sealingOf) }, options);
-    return results.map(({ package: sealed, code, status, detail }) => (sealed ? packageOf(sealed) : resultError(code, status, detail)));
+    const answer = await this.#post('encryptBatch', { items: checkList<Sealing>('items', items).map(sealingOf) }, options);
+    return resultsOf(answer, items).map(({ package: sealed, code, status, detail }) => (sealed ? packageOf(sealed) : resultError(code, status, detail)));
   }
 
-  /** Opens a package of {@link encrypt}. Check that its context is the one you expect. */
+  /**
+   * Opens a package of {@link encrypt}. Check that its context is the one you expect.
+   *
+   * @throws `malformed`, `authentication_failed`, `class_too_low` and the codes of keys.
+   */
   async decrypt(sealed: EncryptedPackage, options: CallOptions & { least?: DataClassification } = {}): Promise<Opened> {
-    return openedOf(await this.#post('decrypt', sealed, options, { query: { least: options.least } }));
+    const { least, ...call } = checkOptions(options, 'least', 'signal');
+    return openedOf(await this.#post('decrypt', checkPackage(sealed), call, { query: { least: checkLeast(least) } }));
   }
 
   /** Opens up to 1,000 packages; each becomes a value or an error. */
   async decryptBatch(items: readonly EncryptedPackage[], options: CallOptions & { least?: DataClassification } = {}): Promise<(Opened | CofferError)[]> {
-    const { results } = await this.#post('decryptBatch', { items }, options, { query: { least: options.least } });
-    return results.map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
+    const { least, ...call } = checkOptions(options, 'least', 'signal');
+    const packages = checkList<EncryptedPackage>('items', items).map(checkPackage);
+    const answer = await this.#post('decryptBatch', { items: packages }, call, { query: { least: checkLeast(least) } });
+    return resultsOf(answer, packages).map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
   }
 
-  /** Creates an encrypted session; `ttl` is an hour if left out. Never retried: that would make a second session. */
+  /**
+   * Creates an encrypted session; `ttl` is an hour if left out. Never retried: that would make a second session.
+   *
+   * @throws `invalid_argument` if the data are not an object of JSON throughout; `too_large`, `ttl_out_of_range`.
+   */
   async createSession(data: Record<string, unknown>, options: CallOptions & { ttl?: Duration } = {}): Promise<NewSession> {
-    const made = await this.#post('createSession', { data, ...ttlMember(options.ttl) }, options);
+    const { ttl, ...call } = checkOptions(options, 'ttl', 'signal');
+    const made = await this.#post('createSession', { data: checkObject('data', data), ...ttlMember(ttl) }, call);
     return { id: made.id, ...timesOf(made) };
   }
 
   /** Verifies a session and reads its data; `null` if it is not in force, for whatever reason. */
-  getSession<T = Record<string, unknown>>(id: string, options: CallOptions = {}): Promise<Session<T> | null> {
+  async getSession<T = Record<string, unknown>>(id: string, options: CallOptions = {}): Promise<Session<T> | null> {
     return orNull(
-      this.#http.send('getSession', { ...signalOf(options), name: id }, async (response) => {
+      this.#http.send('getSession', { ...callOf(options), name: checkKey('id', id) }, async (response) => {
         const session = await jsonOf<'getSession'>(response);
         return { data: session.data as T, ...timesOf(session) };
       }),
@@ -326,13 +372,13 @@ export class CofferClient {
   }
 
   /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` if it is not in force. */
-  extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
-    return this.#http.send('extendSession', { ...signalOf(options), name: id, query: { ttl } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
+  async extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
+    return this.#http.send('extendSession', { ...callOf(options), name: checkKey('id', id), query: { ttl: checkTtl(ttl) } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
   }
 
   /** Ends a session. There being none is no error. */
-  endSession(id: string, options: CallOptions = {}): Promise<void> {
-    return this.#http.send('endSession', { ...signalOf(options), name: id }, () => undefined);
+  async endSession(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#http.send('endSession', { ...callOf(options), name: checkKey('id', id) }, () => undefined);
   }
 
   /**
@@ -340,42 +386,41 @@ export class CofferClient {
    * events, 1 to 1,000. Needs `audit:read`.
    */
   async *events(options: CallOptions & EventFilter & { pageSize?: number } = {}): AsyncGenerator<Event, void, undefined> {
-    const { tenant, action, severity, class: cls, since, pageSize: limit } = options;
+    const query = eventQuery(options);
     for (let cursor: string | undefined; ; ) {
-      const query = { tenant, action, severity, class: cls, since: since?.toISOString(), limit, cursor };
-      const page: Json<'listEvents'> = await this.#http.send('listEvents', { ...signalOf(options), query }, jsonOf<'listEvents'>);
+      const page: Json<'listEvents'> = await this.#http.send('listEvents', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listEvents'>);
       yield* page.events;
       if ((cursor = page.cursor) === undefined) return;
     }
   }
 
   /** The last lines of the audit log that are on disk, to be kept elsewhere. Needs `audit:read`. */
-  eventHead(options: CallOptions = {}): Promise<EventHead> {
-    return this.#http.send('getEventHead', signalOf(options), jsonOf<'getEventHead'>);
+  async eventHead(options: CallOptions = {}): Promise<EventHead> {
+    return this.#http.send('getEventHead', callOf(options), jsonOf<'getEventHead'>);
   }
 
   /** The server's metrics in Prometheus' text format. */
-  metrics(options: CallOptions = {}): Promise<string> {
+  async metrics(options: CallOptions = {}): Promise<string> {
     return this.#text('getMetrics', options);
   }
 
   /** Resolves if the server's process answers. */
-  live(options: CallOptions = {}): Promise<void> {
-    return this.#http.send('getLive', signalOf(options), () => undefined);
+  async live(options: CallOptions = {}): Promise<void> {
+    return this.#http.send('getLive', callOf(options), () => undefined);
   }
 
   /** Resolves if the server can serve requests now, with what it does without meanwhile. Never retried: not being ready is an answer. */
-  ready(options: CallOptions = {}): Promise<Health> {
-    return this.#http.send('getReady', { ...signalOf(options), repeatable: false }, jsonOf<'getReady'>);
+  async ready(options: CallOptions = {}): Promise<Health> {
+    return this.#http.send('getReady', { ...callOf(options), repeatable: false }, jsonOf<'getReady'>);
   }
 
   /** The OpenAPI document that the server was built with, in YAML. */
-  document(options: CallOptions = {}): Promise<string> {
+  async document(options: CallOptions = {}): Promise<string> {
     return this.#text('getDocument', options);
   }
 
   /** That document as an HTML page. */
-  docs(options: CallOptions = {}): Promise<string> {
+  async docs(options: CallOptions = {}): Promise<string> {
     return this.#text('getDocs', options);
   }
 
@@ -386,23 +431,18 @@ export class CofferClient {
 
   #post<K extends keyof operations>(operation: K & Parameters<Http['send']>[0], body: unknown, options: CallOptions, more: Sent = {}): Promise<Json<K>> {
     const headers = { 'Content-Type': 'application/json' };
-    return this.#http.send(operation, { ...more, ...signalOf(options), headers, body: JSON.stringify(body) }, jsonOf<K>);
+    return this.#http.send(operation, { ...more, ...callOf(options), headers, body: JSON.stringify(body) }, jsonOf<K>);
   }
 
   #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(operation: K, about: Record<string, string>, options: ConfirmOptions): Promise<Json<K>> {
-    return this.#http.send(operation, { ...signalOf(options), query: { ...about, confirm: options.confirmation, reason: options.reason } }, jsonOf<K>);
+    const { confirmation, reason } = checkOptions(options, 'confirmation', 'reason', 'signal');
+    const query = { ...about, confirm: checkName('confirmation', confirmation), reason: checkName('reason', reason) };
+    return this.#http.send(operation, { ...signalOf(options), query }, jsonOf<K>);
   }
 
   #text(operation: 'getMetrics' | 'getDocument' | 'getDocs', options: CallOptions): Promise<string> {
-    return this.#http.send(operation, signalOf(options), (response) => response.text());
+    return this.#http.send(operation, callOf(options), (response) => response.text());
   }
-}
-
-const signalOf = ({ signal }: CallOptions): CallOptions => (signal ? { signal } : {});
-
-function readOf(key: string, options: GetOptions = {}): Sent {
-  const headers = { 'If-Match': options.ifMatch, 'If-None-Match': options.ifNoneMatch };
-  return { ...signalOf(options), name: key, query: { least: options.least }, headers };
 }
 
 /** `'unchanged'` for 304, which only a caller of `ifNoneMatch` is answered. */
@@ -411,28 +451,15 @@ const unchanged = <O, T>(response: Response): T | Unchanged<O> | undefined => (r
 /** There being nothing is no failure of a read. */
 async function orNull<T>(promise: Promise<T>): Promise<T | null> {
   return promise.catch((error: CofferError) => {
-    if (error?.code === 'not_found') return null;
+    if (error?.code === 'not_found' && error.status === 404) return null; // and not the reason of a signal
     throw error;
   });
 }
 
-const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> => JSON.parse(await response.text()) as Json<K>;
+const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> => parseJson(await response.text(), response.status) as Json<K>;
 
-function stepOf(o: BatchOperation): Schemas['BatchRequest']['operations'][number] {
-  if (o.op !== 'set') return o;
-  const { ttl, ...rest } = o;
-  return { ...rest, ...ttlMember(ttl), value: toBase64(utf8(o.value)) };
-}
-
-const ttlMember = (ttl?: Duration): { ttl?: string } => (ttl === undefined ? {} : { ttl: String(ttl) });
-
-function sealingOf({ value, class: name, context }: Sealing): Schemas['EncryptRequest'] {
-  return { ...(typeof value === 'string' ? { text: value } : { data: toBase64(value) }), class: name, ...(context && { context }) };
-}
-
-const utf8 = (value: string | Uint8Array): Uint8Array => (typeof value === 'string' ? new TextEncoder().encode(value) : value);
-
-/** JSON in ASCII, the only text that a header carries safely. */
-function asciiJson(value: Readonly<Record<string, string>>): string {
-  return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+/** The results of a batch, one for each item. */
+function resultsOf<T>({ results }: { results: T[] }, items: readonly unknown[]): T[] {
+  if (results?.length !== items.length) throw notCoffer(200);
+  return results;
 }

@@ -1,6 +1,8 @@
+import { invalid } from './arguments.js';
 import type { Code } from './codes.gen.js';
 import { CofferError, InputError, IntegrityError, KeyError } from './index.js';
 import type { operations } from './openapi.gen.js';
+import { type ClientOptions, type Settings, settingsOf } from './settings.js';
 
 /** Method, path, and whether sending the request once more does no more than sending it once. */
 type Route = readonly [method: string, path: string, repeatable: boolean];
@@ -38,18 +40,6 @@ const routes = {
   getDocs: ['GET', '/v1/docs', true],
 } as const satisfies Record<keyof operations, Route>;
 
-/** Settings of a client. */
-export interface ClientOptions {
-  /** The bearer token: one of `coffer token create`, or a JWT of the issuer that the server knows. */
-  token?: string;
-  /** How often a request is sent at most, where sending it again is safe; 4 if left out, 1 is never again. */
-  attempts?: number;
-  /** Milliseconds that one attempt may take, its body included; 60,000 if left out. A stream is bounded until it begins. */
-  timeout?: number;
-  /** What sends requests, if not the global `fetch`. */
-  fetch?: typeof fetch;
-}
-
 /** What every call takes. */
 export interface CallOptions {
   /** Ends the call, its waiting and its attempts; the call then rejects with the signal's reason. */
@@ -62,7 +52,7 @@ export interface Sent extends CallOptions {
   query?: Record<string, string | number | undefined>;
   headers?: Record<string, string | undefined>;
   body?: BodyInit;
-  /** The answer is read after `read` returned: the caller's signal still ends it then. */
+  /** The body is read after `read` returned: the caller's signal still ends it then. */
   streams?: boolean;
   /** Overrides what the operation says of being repeated. */
   repeatable?: boolean;
@@ -74,26 +64,32 @@ const LONGEST_ASKED = 60_000; // what the server may ask for by Retry-After
 
 /** Sends requests, and sends them again where that is safe and may help: after 429, 502, 503, 504 and a connection that failed. */
 export class Http {
-  readonly #base: string;
-  readonly #options: ClientOptions;
+  /** What every call rejects with, if a setting is not valid. */
+  readonly #fault: unknown;
+  readonly #settings!: Settings;
 
-  constructor(base: string, options: ClientOptions) {
-    this.#base = base.replace(/\/+$/, '');
-    this.#options = options;
+  constructor(base: unknown, options: ClientOptions) {
+    try {
+      this.#settings = settingsOf(base, options);
+    } catch (error) {
+      this.#fault = error;
+    }
   }
 
   /** `read` reads an answer that is a success or 304, within the attempt: where the connection fails meanwhile, all is done again. */
   async send<T>(operation: keyof typeof routes, sent: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
+    if (this.#fault) throw this.#fault;
     const [method, path, byNature]: Route = routes[operation];
     const repeatable = sent.repeatable ?? byNature;
-    const url = this.#base + path + segment(sent.name) + search(sent.query);
-    const most = repeatable ? (this.#options.attempts ?? 4) : 1;
+    const url = this.#settings.base + path + segment(sent.name) + search(sent.query);
+    const most = repeatable ? this.#settings.attempts : 1;
+    if (sent.signal?.aborted) throw sent.signal.reason;
     let doubt: CofferError | undefined; // the first failure after which nobody knows whether the request took effect
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#attempt(method, url, sent, read);
       } catch (error) {
-        if (!(error instanceof CofferError)) throw error;
+        if (!(error instanceof CofferError) || sent.signal?.aborted) throw error;
         // Its own earlier attempt may be what changed the entry.
         if (doubt && (method === 'PUT' || method === 'DELETE') && error.code === 'precondition_failed') throw doubt;
         if (doubt && method === 'DELETE' && error.code === 'not_found') return read(new Response(null, { status: 204 }));
@@ -106,37 +102,69 @@ export class Http {
   }
 
   async #attempt<T>(method: string, url: string, { headers, body, signal, streams = false }: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
-    signal?.throwIfAborted();
-    const { token, timeout = 60_000, fetch = globalThis.fetch } = this.#options;
+    const { token, timeout, fetch = globalThis.fetch } = this.#settings;
     const control = new AbortController();
     const abort = () => control.abort();
+    const release = () => signal?.removeEventListener('abort', abort);
     signal?.addEventListener('abort', abort);
-    const timer = setTimeout(abort, timeout);
+    const timer = timeout === undefined ? undefined : setTimeout(abort, timeout);
+    let response: Response | undefined;
     let streaming = false;
     try {
-      const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token.trim()}` }).filter((pair): pair is [string, string] => !!pair[1]);
+      const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token}` }).filter((pair): pair is [string, string] => pair[1] !== undefined);
       // Redirects are not followed: the API has none, and a token or a value must not go elsewhere.
-      const response = await fetch(url, { method, headers: all, signal: control.signal, redirect: 'manual', ...(body === undefined ? {} : { body }) });
+      response = await fetch(url, { method, headers: all, signal: control.signal, redirect: 'manual', ...(body === undefined ? {} : { body }) });
       if (!response.ok && response.status !== 304) throw await failureOf(response);
       if (!response.headers.has('X-Request-Id')) throw notCoffer(response.status); // a proxy's or another program's page
-      const answer = await read(response);
-      streaming = streams;
+      if (!streams || !response.body) return await read(response);
+      const answer = await read(new Response(watched(response.body, release, signal), { status: response.status, headers: response.headers }));
+      streaming = true;
       return answer;
     } catch (error) {
-      signal?.throwIfAborted();
+      if (signal?.aborted) throw signal.reason;
       if (error instanceof CofferError) throw error;
+      if (body instanceof Blob && !(await isReadable(body))) throw invalid('the file cannot be read: was it changed?', error);
       if (control.signal.aborted) throw new CofferError('timeout', 'the server did not answer in time; a write may have taken effect', { cause: error });
-      throw new CofferError('unreachable', 'the server cannot be reached, or the connection failed; a write may have taken effect', { cause: error });
+      throw unreachable(error);
     } finally {
       clearTimeout(timer);
-      if (!streaming) signal?.removeEventListener('abort', abort);
+      if (!streaming) {
+        release();
+        if (response?.body && !response.bodyUsed && !response.body.locked) void response.body.cancel().catch(() => undefined); // else the connection stays busy
+      }
     }
   }
 }
 
+const unreachable = (cause: unknown): CofferError =>
+  new CofferError('unreachable', 'the server cannot be reached, or the connection failed; a write may have taken effect', { cause });
+
+/** The body with an end that is noticed: `release` is called once it was read, was cancelled or failed. */
+function watched(body: ReadableStream<Uint8Array>, release: () => void, signal?: AbortSignal): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    try {
+      const { done, value } = await reader.read();
+      if (!done) return controller.enqueue(value);
+      controller.close();
+    } catch (cause) {
+      controller.error(signal?.aborted ? signal.reason : unreachable(cause));
+    }
+    release();
+  };
+  const cancel = (reason: unknown) => {
+    release();
+    return reader.cancel(reason);
+  };
+  return new ReadableStream({ pull, cancel }, { highWaterMark: 0 });
+}
+
+/** Whether a Blob can be read; a file that was changed or removed cannot, which fetch reports like a failed connection. */
+const isReadable = (blob: Blob): Promise<boolean> => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
 /** Milliseconds to wait before another attempt; undefined where none may help. */
 function waitAfter(error: CofferError, attempt: number): number | undefined {
-  if (error.status !== undefined && ![429, 502, 503, 504].includes(error.status)) return undefined;
+  if (error.status === undefined ? !['unreachable', 'timeout'].includes(error.code) : ![429, 502, 503, 504].includes(error.status)) return undefined;
   const own = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * (0.5 + Math.random());
   if (error.retryAfter === undefined) return own;
   const asked = error.retryAfter * 1000;
@@ -147,14 +175,13 @@ function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = () => {
       clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
       signal?.removeEventListener('abort', end);
-      resolve();
-    }, milliseconds);
+      if (signal?.aborted) reject(signal.reason as Error);
+      else resolve();
+    };
+    const timer = setTimeout(end, milliseconds);
     if (signal?.aborted) end();
-    signal?.addEventListener('abort', end, { once: true });
+    else signal?.addEventListener('abort', end);
   });
 }
 
@@ -212,14 +239,10 @@ function secondsOf(text: string | null): number | undefined {
   return Number.isNaN(seconds) ? undefined : Math.max(seconds, 0);
 }
 
-/** A name as one segment of a path. Every URL parser takes `.` and `..` away, encoded or not. */
+/** A name as one segment of a path. Every URL parser removes `.` and `..`, encoded or not. */
 function segment(name = ''): string {
-  if (name === '.' || name === '..') throw new InputError('invalid_argument', 'the keys . and .. cannot stand in a URL: use batch');
-  try {
-    return encodeURIComponent(name);
-  } catch (cause) {
-    throw new InputError('invalid_argument', 'the key is not well-formed Unicode', { cause });
-  }
+  if (name === '.' || name === '..') throw invalid('the keys . and .. cannot stand in a URL: use batch');
+  return encodeURIComponent(name);
 }
 
 function search(query: Record<string, string | number | undefined> = {}): string {
