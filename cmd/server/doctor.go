@@ -152,5 +152,5 @@ func printFindings(out io.Writer, found []finding) error {
 	return table.Flush()
 }
 
-// quiet is the log of the parts that a check opens: what they find is in the findings.
+// quiet is the log of the parts that a check opens, whose errors are in the findings.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 
 // eachRedis calls do with the Redis of the cache and that of the keysets, if there are any.
 func (p *patient) eachRedis(ctx context.Context, do func(ctx context.Context, name string, store *rediskv.Store) []finding) (found []finding) {
-	redis.SetLogger(redisLog{quiet()})
 	for _, one := range []struct {
 		name string
 		used bool

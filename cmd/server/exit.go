@@ -66,7 +66,7 @@ var exits = map[string]exit{
 	"identity_unavailable": exitUnreachable, "shutting_down": exitUnreachable, "kms_throttled": exitUnreachable, "unreachable": exitUnreachable,
 }
 
-// sentinels are errors whose exit code is not that of their code, or that have none.
+// sentinels are errors without a code, or with an exit code that differs from that of their code.
 var sentinels = []struct {
 	is   error
 	code exit

@@ -18,12 +18,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop)       // a second signal ends the process at once
+	redis.SetLogger(redisLog{quiet()}) // errors of a call are returned as well
 	root, out := command(), newOutput(os.Stdout)
 	if cmd, _, err := root.Find(os.Args[1:]); err != nil || cmd.Name() != "serve" {
 		context.AfterFunc(ctx, func() { time.AfterFunc(patience, giveUp) })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ var connections = []struct {
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect: )?connection refused`), "nothing listens on $1"},
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): i/o timeout`), "$1 does not answer"},
 	{regexp.MustCompile(`(?:dial|read|write) (?:tcp|unix) (?:\S+->)?(\S+): (?:connect|read|write): (?:connection reset by peer|broken pipe|no route to host|network is unreachable)`), "$1 cannot be reached"},
-	{regexp.MustCompile(`dial tcp: lookup (\S+)(?: on \S+)?: no such host`), "the host $1 is not known"},
+	{regexp.MustCompile(`(?:dial|listen) tcp: lookup (\S+)(?: on \S+)?: no such host`), "the host $1 is not known"},
 	{regexp.MustCompile(`context deadline exceeded(?: \(Client\.Timeout.*\))?`), "there was no answer in time"},
 	{regexp.MustCompile(`context canceled`), "interrupted"},
 	{regexp.MustCompile(`\b(?:unexpected )?EOF\b`), "the connection or the file ended too early"},
@@ -50,7 +51,11 @@ var connections = []struct {
 func plain(err error) string {
 	text := err.Error()
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		text = strings.ReplaceAll(text, path.Error(), path.Path+" "+because(path.Err))
+		where := path.Path
+		if strings.HasPrefix(filepath.Base(where), ".writing-") { // a file that is not in place yet
+			where = filepath.Dir(where)
+		}
+		text = strings.ReplaceAll(text, path.Error(), where+" "+because(path.Err))
 	}
 	if link := (*os.LinkError)(nil); errors.As(err, &link) {
 		text = strings.ReplaceAll(text, link.Error(), link.New+" "+because(link.Err))

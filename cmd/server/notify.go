@@ -13,7 +13,7 @@ import (
 // manager is the service manager that started this process, such as systemd with Type=notify (sd_notify(3)). The zero manager is none.
 type manager struct {
 	socket   string
-	watchdog time.Duration // within which it wants to hear that the process works; 0 for never
+	watchdog time.Duration // the period of its watchdog; 0 if it has none
 }
 
 // serviceManager returns the manager that the environment names.
@@ -43,8 +43,8 @@ func (m manager) notify(state string, log *slog.Logger) {
 	}
 }
 
-// watch tells the manager that the process works, twice in the time within which it wants to hear, for as long as works returns true. A works
-// that does not return stops it, and the manager ends the process.
+// watch sends WATCHDOG=1 twice in each period of the watchdog, if works returns true. If works hangs, watch sends nothing, and the manager
+// ends the process.
 func (m manager) watch(ctx context.Context, works func() bool, log *slog.Logger) {
 	if m.socket == "" || m.watchdog == 0 {
 		return
@@ -65,7 +65,8 @@ func (m manager) watch(ctx context.Context, works func() bool, log *slog.Logger)
 	}
 }
 
-// answers returns whether the handler answers /livez. It needs no connection: that clients use all of them is no reason to end the process.
+// answers returns a function that reports whether the handler answers /livez. It needs no connection: a process must not be ended because
+// clients use all of them.
 func answers(handler http.Handler) func() bool {
 	return func() bool {
 		request, err := http.NewRequest(http.MethodGet, "/livez", nil)

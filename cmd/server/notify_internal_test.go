@@ -27,7 +27,7 @@ func listen(t *testing.T) (m manager, heard func() string) {
 	}
 }
 
-// The manager hears that the process works while it answers, and not while it fails or hangs.
+// The manager receives WATCHDOG=1 while the process answers itself, and nothing while it fails or hangs.
 func TestWatchdog(t *testing.T) {
 	m, heard := listen(t)
 	entered, release := make(chan struct{}), make(chan struct{})

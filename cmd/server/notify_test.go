@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A service manager is told that the server is ready once it answers, that it works, and that it ends; metrics tell the latter too.
+// A service manager receives READY=1 once the server answers, WATCHDOG=1 until it has ended, and STOPPING=1 after the signal to end.
 func TestServiceManagerIsTold(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "notify")

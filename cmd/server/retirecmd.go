@@ -84,7 +84,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 	}
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {
-		out = cmd.ErrOrStderr() // what a person is asked about
+		out = cmd.ErrOrStderr() // standard output is for the result
 	}
 	printPlan(out, o, plan)
 	if plan.Done() {

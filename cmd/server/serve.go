@@ -100,7 +100,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
-// notify tells the service manager that the server is ready, that it works, and that it ends; and the metrics that it ends.
+// notify reports to the service manager that the server is ready, works and ends, and to the metrics that it ends. The caller calls stop.
 func (p *parts) notify(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
 	m := serviceManager(os.Getenv)
 	m.notify("READY=1", log) // connections are accepted by now
@@ -116,7 +116,7 @@ func cannotListen(address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return refuse(fmt.Errorf("cannot listen: %s is in use by another program: give another address with --listen, such as 127.0.0.1:8081", address))
 	}
-	return fmt.Errorf("cannot listen: %w", err)
+	return exitWith(exitFailed, fmt.Errorf("cannot listen: %w", err))
 }
 
 // cacheDir is the embedded store's.

@@ -52,7 +52,7 @@ func keysShredCommand() *cobra.Command {
 func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Recovery, tenant, confirm string) error {
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {
-		out = cmd.ErrOrStderr() // what a person is asked about
+		out = cmd.ErrOrStderr() // standard output is for the result
 	}
 	d, err := r.Ring.Document(ctx, tenant)
 	if err != nil {

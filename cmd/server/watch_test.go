@@ -75,7 +75,7 @@ func alertRules(t *testing.T) (rules struct {
 
 const prometheus = "../../packaging/prometheus"
 
-// Prometheus takes the rules, and each is raised by what it is for, and not by what is nearly as bad.
+// promtool accepts the rules and runs their unit tests, which cover every alert.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	_, err := exec.LookPath("promtool")

@@ -84,7 +84,7 @@ const (
 // Log is what the server's own log has.
 type Log struct {
 	Level    slog.Level // and above
-	Requests float64    // share of the requests that succeeded and have a line: 0 is none, 1 all
+	Requests float64    // share of the successful requests that have a line, from 0 to 1
 }
 
 // Limits is what a tenant may use, and how often an address may send a wrong token.

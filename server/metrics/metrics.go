@@ -125,7 +125,7 @@ func (m *Metrics) Operation(d Done) {
 // Unencrypted says that values are stored in the clear.
 func (m *Metrics) Unencrypted() { m.encryption.Set(0) }
 
-// Draining says that the server was told to end.
+// Draining records that the server is shutting down.
 func (m *Metrics) Draining() { m.draining.Set(1) }
 
 // Lookups counts reads of the cache that found something, and that found nothing.
