@@ -109,7 +109,7 @@ func command() *cobra.Command {
 	root.SetHelpCommandGroupID(groupAbout)
 	root.SetCompletionCommandGroupID(groupAbout)
 	root.AddCommand(serveCommand(), healthCommand(), configCommand(), doctorCommand())
-	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand())
+	root.AddCommand(tokenCommand(), keysCommand(), auditCommand(), kmsCommand(), rotateCommand(), storeCommand())
 	root.AddCommand(versionCommand(), manCommand())
 	// A group does nothing by itself, though it runs, to refuse what is none of its commands.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/quotakv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/rotation"
@@ -31,7 +31,8 @@ type parts struct {
 	copies   *copies
 	trail    *audit.Reader
 	refusals *audit.Refusals
-	store    kv.Store
+	store    *quotakv.Store
+	storage  *storage
 	memory   *limit.Bytes
 	rotator  *rotation.Rotator
 }
@@ -75,11 +76,13 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
 	p.trail, p.refusals = audit.NewReader(auditPath(c), key), audit.NewRefusals(p.recorder, log)
 	p.metrics.WatchAudit(p.audit.Size)
-	if p.store, err = openStore(c, log); err != nil {
+	p.storage = newStorage(c, key.HashTenant, log)
+	p.storage.countOutlived = p.metrics.WatchOutlived()
+	if p.store, err = openStore(c, p, log); err != nil {
 		return p, err
 	}
 	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
-	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory)
+	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory, cache.WithOutlived(p.storage.outlived))
 	watchRotations(p.metrics, p.rotator)
 	return p, nil
 }
@@ -98,7 +101,7 @@ func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, 
 }
 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
-	degraded := []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}}
+	degraded := []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}, {Code: "storage_full", Run: p.storage.check}, {Code: "store_unavailable", Run: p.store.Check}}
 	if c.Unencrypted {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
@@ -115,7 +118,8 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
 		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
-		Cache: cacheOptions(c), Unencrypted: c.Unencrypted, Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential])},
+		Cache: append(cacheOptions(c), cache.WithOutlived(p.storage.outlived)), Unencrypted: c.Unencrypted,
+		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithOutlived(p.storage.outlived)},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
@@ -149,6 +153,13 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 		return func() {}
 	}
 	return beside(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+}
+
+// watchStorage watches the disk and counts what tenants keep, until it is stopped.
+func (p *parts) watchStorage(ctx context.Context, log *slog.Logger) (stop func()) {
+	stopDisk := beside(ctx, p.storage.watch)
+	stopCount := beside(ctx, func(ctx context.Context) { p.store.Count(ctx, log) })
+	return func() { stopDisk(); stopCount() }
 }
 
 // beside runs f until it is stopped.

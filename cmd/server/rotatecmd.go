@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -116,11 +117,19 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 
 // newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
 // is as much as it takes.
-func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes) *rotation.Rotator {
+func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes, more ...cache.Option) *rotation.Rotator {
 	return rotation.New(rotation.Options{
-		Ring: k.ring, Keystore: k.store, Store: store, Cache: cacheOptions(c), Audit: recorder, Memory: memory,
+		Ring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
 		Age: c.Keys.RotateAge, Uses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
 	})
+}
+
+// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
+func asStore[T kv.Store](store T, err error) (kv.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
 }
 
 // cacheStore opens the store of the cache; it is nil where a running server has it to itself, or where there

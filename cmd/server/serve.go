@@ -22,6 +22,8 @@ import (
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/quotakv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/token"
 )
@@ -91,6 +93,8 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
+	stopWatching := p.watchStorage(context.WithoutCancel(ctx), log)
+	defer stopWatching()
 	stop := p.rotate(ctx, c, log)
 	stopNotifying := p.notify(ctx, handler, log)
 	defer stopNotifying()
@@ -124,25 +128,28 @@ func cacheDir(c *config.Config) string { return filepath.Join(c.Data, "cache") }
 
 // openStore opens Redis where it is configured, and the store embedded in the data directory where not. A
 // Redis that cannot be reached stops nothing: requests say so until it is there.
-func openStore(c *config.Config, log *slog.Logger) (kv.Store, error) {
+func openStore(c *config.Config, p *parts, log *slog.Logger) (*quotakv.Store, error) {
+	quota := int64(c.Limits.Storage)
 	if c.Redis.Configured() {
-		return openRedis(c, log)
+		redis, err := openRedis(c, log)
+		if err != nil {
+			return nil, err
+		}
+		return p.storage.wrap(redis, quota, p.metrics)
 	}
 	dir := cacheDir(c)
 	log.Info("the cache is embedded", "directory", dir)
-	store, err := sqlitekv.Open(dir, log)
+	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFree(c.MinFree))
 	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, refuse(fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data))
 	}
-	return asStore(store, err)
-}
-
-// asStore returns no store with an error: a nil pointer in an interface is not nil, and closing it would panic.
-func asStore[T kv.Store](store T, err error) (kv.Store, error) {
+	if errors.Is(err, kv.ErrDamaged) {
+		err = fmt.Errorf("%w: stop all servers; `coffer store check` names the damage, and `coffer store repair` keeps what can be read", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return store, nil
+	return p.storage.wrap(store, 0, p.metrics) // the embedded store counts exactly
 }
 
 // redisLog takes go-redis' own messages, which would go past the log to standard error. What fails is in the
@@ -154,7 +161,7 @@ func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
 	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
 }
 
-func openRedis(c *config.Config, log *slog.Logger) (kv.Store, error) {
+func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 	redis.SetLogger(redisLog{log})
 	store, err := c.Redis.Open()
 	if err != nil {

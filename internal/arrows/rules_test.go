@@ -52,6 +52,7 @@ var layers = map[string]int{
 	"kms":         1,
 	"identity":    1,
 	"limit":       1,
+	"clock":       0, // clocks that are set back or forward
 	"durable":     0, // files replaced as a whole
 	"duration":    0,
 	"seal/secret": 0, // the primitives, below all that use keys

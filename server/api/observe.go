@@ -84,9 +84,10 @@ func (s *server) announceClose(request *http.Request, response *echo.Response) {
 	})
 }
 
-// level is an error's where the operator must look into it. That a server says it shuts down is none.
+// level is an error's where the operator must look into it. That a server says it shuts down is none, and neither is a lack
+// of room, of which the log has one warning when it begins.
 func level(status int, err error) slog.Level {
-	if status >= http.StatusInternalServerError && codes.Of(err).Code != "shutting_down" {
+	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && codes.Of(err).Code != "shutting_down" {
 		return slog.LevelError
 	}
 	return slog.LevelInfo

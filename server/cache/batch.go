@@ -68,7 +68,7 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, options ...ReadOptio
 			results[i].Err = ErrNotFound
 			continue
 		}
-		results[i].Entry, results[i].Err = c.Open(nil, keys[i], pkg, options...)
+		results[i].Entry, results[i].Err = c.openStored(ctx, keys[i], pkg, options)
 	}
 	return results, nil
 }
@@ -105,7 +105,9 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found
 		f := &found[i]
 		switch f.Package = packages[i].Value; {
 		case f.Package != nil:
-			f.Entry, f.Err = c.inspect(f.Package)
+			if f.Entry, f.Err = c.inspect(f.Package); f.Err == nil {
+				f.Err = c.removeOutlived(ctx, keys[i], f.Package, f.Class, f.EncryptedAt)
+			}
 		case packages[i].Size == 0:
 			f.Err = ErrNotFound
 		}

@@ -3,17 +3,20 @@
 //
 // What it guarantees: the store sees packages only (those of the class public are readable, but cannot be
 // changed unnoticed); a value that was altered, copied to another key or taken from another tenant is
-// envelope.ErrAuthentication, never a value; nothing outlives the longest time that its class allows. Each
+// envelope.ErrAuthentication, never a value; nothing outlives the longest time that its class allows, even if the
+// store does not expire it (package clock has the rules for wrong clocks). Each
 // owner's entries are kept apart behind a prefix of their own. Keys and contexts are readable in the store,
 // so put nothing personal in them.
 package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/coffer-storage/coffer/server/clock"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -47,6 +50,9 @@ type Cache struct {
 	prefix  string // of all the owner's keys in the store
 	longest [classify.PHI + 1]time.Duration
 	plain   bool
+
+	clock    *clock.Clock
+	outlived func(class classify.Class)
 }
 
 // Option changes what New makes.
@@ -62,9 +68,21 @@ func WithMaxTTL(class classify.Class, longest time.Duration) Option {
 	}
 }
 
+// WithClock sets the clock, for tests.
+func WithClock(clock *clock.Clock) Option { return func(c *Cache) { c.clock = clock } }
+
+// WithOutlived has removed called for each entry that was removed since the store kept it for longer than its class allows:
+// somebody took its time to live away.
+func WithOutlived(removed func(class classify.Class)) Option {
+	return func(c *Cache) { c.outlived = removed }
+}
+
 // New makes a cache over a store with an owner's sealer. The store stays the caller's to close.
 func New(store kv.Store, sealer *seal.Sealer, options ...Option) *Cache {
-	c := &Cache{store: store, sealer: sealer, owner: sealer.Owner(), prefix: kv.Prefix(sealer.Owner(), Collection)}
+	c := &Cache{
+		store: store, sealer: sealer, owner: sealer.Owner(), prefix: kv.Prefix(sealer.Owner(), Collection),
+		clock: clock.System, outlived: func(classify.Class) {},
+	}
 	for _, class := range classify.All {
 		c.longest[class] = time.Duration(class.Rules().MaxTTL) * time.Second
 	}
@@ -106,6 +124,7 @@ func (c *Cache) seal(b *buffer, item *Item) error {
 	}
 	request := seal.Request{
 		Use: format.UseCache, Class: item.Class, Type: format.Bytes, Place: c.place(item.Key), Context: described,
+		EncryptedAt: c.clock.Date().UnixMilli(),
 	}
 	if item.MediaType != "" {
 		request.Type, request.MediaType = format.Blob, item.MediaType
@@ -151,7 +170,18 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
-	return kv.Exists(ctx, c.store, c.prefix+key)
+	found, err := c.store.Read(ctx, []string{c.prefix + key}, longHead)
+	if err != nil || !found[0].Exists() {
+		return false, err
+	}
+	if h, _ := c.header(&found[0]); !c.isOutlived(&h) {
+		return true, nil
+	}
+	_, _, err = c.Package(ctx, key) // removes it
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Delete removes the entry under key and reports whether there was one.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -61,13 +62,26 @@ func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) er
 	name := c.prefix + sealed.key
 	switch {
 	case condition.Absent:
-		return settled(kv.SetIf(ctx, c.store, name, nil, sealed.pkg, sealed.TTL))
+		return c.putNew(ctx, name, sealed)
 	case !condition.Present:
 		return kv.Set(ctx, c.store, name, sealed.pkg, sealed.TTL)
 	}
 	return c.change(ctx, sealed.key, condition, func(old []byte) (bool, error) {
 		return kv.SetIf(ctx, c.store, name, old, sealed.pkg, sealed.TTL)
 	})
+}
+
+// putNew stores what Seal made if there is nothing under its key, or what was kept for too long.
+func (c *Cache) putNew(ctx context.Context, name string, sealed *Sealed) error {
+	for {
+		done, err := kv.SetIf(ctx, c.store, name, nil, sealed.pkg, sealed.TTL)
+		if done || err != nil {
+			return err
+		}
+		if there, err := c.Exists(ctx, sealed.key); there || err != nil {
+			return settled(false, err)
+		}
+	}
 }
 
 // Remove deletes the entry under key, in one step with the check of the condition. It returns ErrNotFound
@@ -96,7 +110,7 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 		if ttl <= 0 {
 			return false, ErrNegativeTTL
 		}
-		if longest > 0 && ttl > time.Until(entry.EncryptedAt.Add(longest)) {
+		if longest > 0 && ttl > c.clock.Left(entry.EncryptedAt, longest) {
 			return false, ErrTTL
 		}
 		return kv.ExpireIf(ctx, c.store, c.prefix+key, old, ttl)
@@ -108,7 +122,7 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 // that the condition takes too.
 func (c *Cache) change(ctx context.Context, key string, condition Condition, do func(old []byte) (bool, error)) error {
 	for {
-		old, err := c.load(ctx, key)
+		old, err := c.loadLive(ctx, key)
 		if err == ErrNotFound && condition.Present {
 			return ErrPrecondition
 		}
@@ -128,6 +142,18 @@ func (c *Cache) change(ctx context.Context, key string, condition Condition, do 
 			return err
 		}
 	}
+}
+
+// loadLive is load without what was kept for too long.
+func (c *Cache) loadLive(ctx context.Context, key string) ([]byte, error) {
+	stored, err := c.load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if h, err := c.header(&kv.Sized{Value: stored}); err == nil {
+		return stored, c.removeOutlived(ctx, key, stored, classify.Class(h.Class), time.UnixMilli(h.EncryptedAt))
+	}
+	return stored, nil
 }
 
 func settled(done bool, err error) error {

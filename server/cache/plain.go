@@ -3,7 +3,6 @@ package cache
 import (
 	"bytes"
 	"crypto/rand"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -49,7 +48,7 @@ func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
 	}
 	h := format.Header{
 		Algorithm: format.AES256GCM, Use: req.Use, Source: format.FromKeyset, Class: uint8(req.Class), Type: req.Type,
-		EncryptedAt: time.Now().UnixMilli(), Context: req.Context,
+		EncryptedAt: req.EncryptedAt, Context: req.Context,
 	}
 	dst, err := h.Append(append(dst, mark...))
 	if err != nil {

@@ -58,6 +58,9 @@ func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) 
 		return nil, Entry{}, err
 	}
 	entry, err := c.inspect(stored)
+	if err == nil {
+		err = c.removeOutlived(ctx, key, stored, entry.Class, entry.EncryptedAt)
+	}
 	if err != nil {
 		return nil, Entry{}, err
 	}
@@ -118,7 +121,19 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 	if err != nil {
 		return Entry{}, err
 	}
-	return c.Open(nil, key, pkg, options...)
+	return c.openStored(ctx, key, pkg, options)
+}
+
+// openStored opens what is stored under a key, unless it was kept for too long.
+func (c *Cache) openStored(ctx context.Context, key string, stored []byte, options []ReadOption) (Entry, error) {
+	entry, err := c.Open(nil, key, stored, options...)
+	if err == nil {
+		err = c.removeOutlived(ctx, key, stored, entry.Class, entry.EncryptedAt)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return entry, nil
 }
 
 // Open opens a package that Package gave for key. The value is made within dst's capacity where that

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -14,7 +16,7 @@ type Resealed uint8
 
 // What Reseal does.
 const (
-	Kept    Resealed = iota // nothing: it is not due, does not open, was deleted or has expired
+	Kept    Resealed = iota // nothing: it is not due, does not open, was deleted or has expired; an entry that was kept for too long is removed
 	Foreign                 // nothing: what is there is no package of a cache that encrypts
 	Anew                    // the value is now under its class's primary key
 	Changed                 // nothing: the entry was written meanwhile
@@ -49,6 +51,9 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 	defer plain.putCleared()
 	var which, ends []int
 	for i, key := range keys {
+		if c.ended(ctx, &all[i], key, &packages[i]) {
+			continue
+		}
 		if c.reseal(&all[i], b, plain, key, packages[i], due) {
 			which, ends = append(which, i), append(ends, len(b.bytes))
 		}
@@ -68,6 +73,22 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 		}
 	}
 	return all, err
+}
+
+// ended removes an entry that was kept for too long, and reports whether it did.
+func (c *Cache) ended(ctx context.Context, one *Resealing, key string, stored *kv.Sized) bool {
+	if stored.Value == nil || c.plain {
+		return false
+	}
+	h, err := c.header(stored)
+	if err != nil || !c.isOutlived(&h) {
+		return false
+	}
+	err = c.removeOutlived(ctx, key, stored.Value, classify.Class(h.Class), time.UnixMilli(h.EncryptedAt))
+	if !errors.Is(err, ErrNotFound) {
+		one.Err = err
+	}
+	return true
 }
 
 // reseal appends the package that is to be in an entry's place to b, and reports whether there is one.

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/coffer-storage/coffer/server/duration"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -31,6 +32,7 @@ func (l *loader) check(r *raw) Config {
 	return Config{
 		Listen:      l.listen(r.Listen),
 		Data:        l.data(r.Data),
+		MinFree:     int64(l.integer("COFFER_MIN_FREE", r.MinFree, sqlitekv.MinFree, math.MaxInt)),
 		Environment: l.environment(r.Environment),
 		Production:  l.production(r),
 		Unencrypted: l.unencrypted(r),
@@ -53,6 +55,7 @@ func (l *loader) check(r *raw) Config {
 			Concurrent:  l.integer("COFFER_CONCURRENT", r.Concurrent, 0, maxLimit),
 			Bytes:       l.integer("COFFER_BYTES", r.Bytes, 0, math.MaxInt),
 			TenantBytes: l.integer("COFFER_TENANT_BYTES", r.TenantBytes, 0, math.MaxInt),
+			Storage:     l.integer("COFFER_TENANT_STORAGE", r.TenantStorage, 0, math.MaxInt),
 			Failures:    l.integer("COFFER_TOKEN_FAILURES", r.Failures, 0, maxLimit),
 		},
 		MaxBody:         int64(l.integer("COFFER_MAX_BODY", r.MaxBody, 1, format.MaxValue)),

@@ -22,6 +22,7 @@ import (
 type Config struct {
 	Listen      string // host:port; port 0 takes a free one
 	Data        string // directory of keys, token and, without Redis, the cache
+	MinFree     int64  // bytes of its disk that entries leave free
 	Environment string // label bound to every key: dev, staging, prod
 	Production  bool   // local KEKs, values in the clear and unverified connections are refused
 	Unencrypted bool   // values are stored in the clear, for local debugging
@@ -94,6 +95,7 @@ type Limits struct {
 	Concurrent  int // requests at the same time; 0: any number
 	Bytes       int // that requests of more than 128 KiB hold in memory together; 0: any number
 	TenantBytes int // those of one tenant
+	Storage     int // bytes that a tenant keeps in the store; 0 means no limit
 	Failures    int // wrong tokens a minute before an address has to wait
 }
 

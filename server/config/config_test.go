@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 	require.Equal(t, config.Config{
-		Listen: "127.0.0.1:8080", Data: "coffer-data", Environment: "dev", KDFIterations: 600_000,
+		Listen: "127.0.0.1:8080", Data: "coffer-data", MinFree: 256 << 20, Environment: "dev", KDFIterations: 600_000,
 		KMS:  config.KMS{Classes: map[classify.Class]config.Secret{}},
 		Keys: config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, RotateAge: 90 * 24 * time.Hour, Grace: 24 * time.Hour, Rate: 1000}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20, TTL: table(),
 		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Audit: config.Audit{MaxSize: 256 << 20, Budget: 32 << 30}, Log: config.Log{Requests: 1}, Limits: config.Limits{Burst: 100, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10},

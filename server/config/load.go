@@ -116,7 +116,11 @@ type raw struct {
 	Concurrent  string `env:"COFFER_CONCURRENT" envDefault:"0"`
 	Bytes       string `env:"COFFER_BYTES" envDefault:"536870912"`
 	TenantBytes string `env:"COFFER_TENANT_BYTES" envDefault:"268435456"`
-	Failures    string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
+
+	TenantStorage string `env:"COFFER_TENANT_STORAGE" envDefault:"0"`
+	MinFree       string `env:"COFFER_MIN_FREE" envDefault:"268435456"`
+
+	Failures string `env:"COFFER_TOKEN_FAILURES" envDefault:"10"`
 
 	ReadTimeout     string `env:"COFFER_READ_TIMEOUT" envDefault:"2m"`
 	WriteTimeout    string `env:"COFFER_WRITE_TIMEOUT" envDefault:"2m"`
@@ -164,6 +168,8 @@ var flags = []struct{ name, variable, usage string }{
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
 	{"bytes", "COFFER_BYTES", "bytes that requests of more than 128 KiB hold in memory together, 0 for any number (default 536870912)"},
 	{"tenant-bytes", "COFFER_TENANT_BYTES", "bytes that those of one tenant do (default 268435456)"},
+	{"tenant-storage", "COFFER_TENANT_STORAGE", "bytes that a tenant's entries and sessions may take in the store, 0 for any number (default 0)"},
+	{"min-free", "COFFER_MIN_FREE", "bytes of the data directory's disk that entries leave free for the audit log and the keys (default 268435456)"},
 	{"token-failures", "COFFER_TOKEN_FAILURES", "wrong tokens a minute, after which an address has to wait before it sends another wrong one (default 10)"},
 	{"read-timeout", "COFFER_READ_TIMEOUT", "longest time to read a request (default 2m)"},
 	{"write-timeout", "COFFER_WRITE_TIMEOUT", "longest time to write a response (default 2m)"},

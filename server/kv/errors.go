@@ -21,8 +21,8 @@ func (e *Error) Code() string { return e.code }
 
 // The sentinels.
 var (
-	// ErrUnavailable: the store cannot be reached, did not answer in time, refused the login, is read-only
-	// or out of room. Trying again later may help.
+	// ErrUnavailable: the store cannot be reached, did not answer in time, refused the login or is read-only.
+	// Trying again later may help.
 	ErrUnavailable = &Error{"store_unavailable", "store unavailable"}
 	// ErrLostReply: the store was sent a request and its reply did not arrive, so that a write may have been made
 	// or not. It is also ErrUnavailable.
@@ -37,8 +37,11 @@ var (
 	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
 	// ErrInvalidWrite: a write combines an operation with a condition that no driver has.
 	ErrInvalidWrite = &Error{"invalid_argument", "invalid write"}
-	// ErrFull: the disk or a quota is full; reads and deletions go on. It is also ErrUnavailable.
-	ErrFull = fmt.Errorf("%w: no room for more", ErrUnavailable)
+	// ErrFull: the disk or the memory of the store is full. Nothing was written. Reads and deletions go on.
+	ErrFull = &Error{"storage_full", "the store has no space left"}
+	// ErrQuota: the owner of the key has used up its storage quota. Nothing was written. Reads, deletions and writes
+	// that do not lengthen an entry go on.
+	ErrQuota = &Error{"quota_exceeded", "the tenant's storage quota is used up"}
 	// ErrDamaged: the store's own checksums do not match, so that some entries cannot be read. It is also
 	// ErrUnavailable.
 	ErrDamaged = fmt.Errorf("%w: the store is damaged", ErrUnavailable)

@@ -16,6 +16,16 @@ func OwnerPrefix(owner string) string { return Root + url.PathEscape(owner) + "/
 // Prefix returns the prefix of the keys of an owner's collection. The collection must not contain a slash.
 func Prefix(owner, collection string) string { return OwnerPrefix(owner) + collection + "/" }
 
+// OwnerOf returns the prefix of the owner of a key, as OwnerPrefix does. It is empty for a key without an
+// owner: its bytes count for no tenant.
+func OwnerOf(key string) string {
+	rest, ok := strings.CutPrefix(key, Root)
+	if n := strings.IndexByte(rest, '/'); ok && n > 0 {
+		return key[:len(Root)+n+1]
+	}
+	return ""
+}
+
 // SplitKey returns the parts of a key that begins with a Prefix. It reports false for every other key.
 func SplitKey(key string) (owner, collection, name string, ok bool) {
 	rest, ok := strings.CutPrefix(key, Root)

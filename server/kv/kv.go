@@ -139,3 +139,10 @@ type Store interface {
 	// Close releases what the store owns. Calling it again does nothing.
 	Close() error
 }
+
+// Sizer is an optional capability of a Store that does not count bytes by owner. The store of Redis implements it.
+type Sizer interface {
+	// WriteSized is Write, and returns the size of the value that each write found, 0 if the key was missing. It takes no
+	// other round trip, so that the size is not of one step with the write.
+	WriteSized(ctx context.Context, writes []Write) (done []bool, former []int, err error)
+}

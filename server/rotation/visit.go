@@ -164,7 +164,7 @@ func (v *visit) again(ctx context.Context, tries int, do func() error) error {
 
 // transient reports whether an error is of the moment, and not of the entry.
 func transient(err error) bool {
-	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
+	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, kv.ErrFull) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 }
 
 // entry is an entry of the cache.

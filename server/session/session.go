@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/clock"
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -64,6 +65,9 @@ type Manager struct {
 	owner   string
 	longest time.Duration
 	tenant  *seal.Sealer // nil: sessions are under their own keys alone
+
+	clock    *clock.Clock
+	outlived func(class classify.Class)
 }
 
 // Option changes what New makes.
@@ -78,9 +82,20 @@ func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.long
 // that use.
 func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.tenant = sealer } }
 
+// WithClock sets the clock, for tests.
+func WithClock(clock *clock.Clock) Option { return func(m *Manager) { m.clock = clock } }
+
+// WithOutlived has removed called for each session that was removed since the store kept it for longer than its class allows.
+func WithOutlived(removed func(class classify.Class)) Option {
+	return func(m *Manager) { m.outlived = removed }
+}
+
 // New makes a manager over a store, which the caller closes.
 func New(store kv.Store, owner string, options ...Option) *Manager {
-	m := &Manager{store: store, owner: owner, longest: time.Duration(class.Rules().MaxTTL) * time.Second}
+	m := &Manager{
+		store: store, owner: owner, longest: time.Duration(class.Rules().MaxTTL) * time.Second,
+		clock: clock.System, outlived: func(classify.Class) {},
+	}
 	for _, option := range options {
 		option(m)
 	}
@@ -161,7 +176,7 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 
 // seal returns the session's package with its header.
 func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err error) {
-	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: time.Now().UnixMilli()}
+	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: m.clock.Date().UnixMilli()}
 	pkg, err = k.sealer.Seal(nil, req, data)
 	if req.Use = format.UseService; err == nil && m.tenant != nil {
 		pkg, err = m.tenant.Seal(nil, req, pkg)
@@ -245,10 +260,26 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if err == nil && time.Since(time.UnixMilli(o.Header.EncryptedAt)) > m.longest {
-		err = ErrNotFound // a store that forgot to let it go
+	if created := time.UnixMilli(o.Header.EncryptedAt); err == nil && m.clock.Left(created, m.longest) < 0 {
+		err = m.remove(ctx, k, pkg, created)
 	}
 	return o, pkg, err
+}
+
+// remove removes a session that the store forgot to let go, unless it may only seem to be old: the clocks of servers differ. It
+// returns ErrNotFound, or the error of the store.
+func (m *Manager) remove(ctx context.Context, k *keyed, pkg []byte, created time.Time) error {
+	if !m.clock.Outlived(created, m.longest) {
+		return ErrNotFound
+	}
+	removed, err := kv.DeleteIf(ctx, m.store, k.name, pkg)
+	if err != nil {
+		return err
+	}
+	if removed {
+		m.outlived(class)
+	}
+	return ErrNotFound
 }
 
 // Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its
@@ -262,7 +293,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	if err != nil {
 		return Session{}, err
 	}
-	if ttl <= 0 || ttl > time.Until(time.UnixMilli(o.Header.EncryptedAt).Add(m.longest)) {
+	if ttl <= 0 || ttl > m.clock.Left(time.UnixMilli(o.Header.EncryptedAt), m.longest) {
 		return Session{}, ErrTTL
 	}
 	extended, err := kv.ExpireIf(ctx, m.store, k.name, pkg, ttl)

@@ -45,7 +45,7 @@ var Table = []Info{
 	{"ttl_out_of_range", "The time to live is longer than the class allows.", 400, false},
 	{"locked", "The store is locked; unlock it first.", 423, false},
 	{"not_configured", "No key source is configured; call configure() or pass the unlock option.", 500, false},
-	{"quota_exceeded", "The browser's storage quota is used up; the earlier value is still in place.", 507, false},
+	{"quota_exceeded", "The storage quota, of the browser or of the tenant, is used up; the earlier value is still in place. Delete something first.", 507, false},
 	{"database_blocked", "Another tab holds an older connection to the database; close it.", 503, true},
 	{"connection_lost", "The connection to the database was lost and could not be opened again.", 503, true},
 	{"wasm_unavailable", "The WebAssembly core could not be loaded; check its URL and the content security policy.", 500, false},
@@ -70,6 +70,7 @@ var Table = []Info{
 	{"unreachable", "The server cannot be reached, or the connection to it failed; a write may or may not have arrived.", 503, true},
 	{"cache_not_shared", "Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended.", 503, true},
 	{"audit_almost_full", "The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more.", 503, true},
+	{"storage_full", "The disk or the memory of the store is full: nothing new is stored, while reads and deletions go on.", 507, false},
 }
 
 // Error is an error with a code of the table, for packages that have no error type of their own. Its fields

@@ -34,7 +34,7 @@ export type Code =
   | 'locked'
   /** No key source is configured; call configure() or pass the unlock option. (HTTP 500) */
   | 'not_configured'
-  /** The browser's storage quota is used up; the earlier value is still in place. (HTTP 507) */
+  /** The storage quota, of the browser or of the tenant, is used up; the earlier value is still in place. Delete something first. (HTTP 507) */
   | 'quota_exceeded'
   /** Another tab holds an older connection to the database; close it. (HTTP 503, may succeed when retried) */
   | 'database_blocked'
@@ -83,7 +83,9 @@ export type Code =
   /** Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended. (HTTP 503, may succeed when retried) */
   | 'cache_not_shared'
   /** The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more. (HTTP 503, may succeed when retried) */
-  | 'audit_almost_full';
+  | 'audit_almost_full'
+  /** The disk or the memory of the store is full: nothing new is stored, while reads and deletions go on. (HTTP 507) */
+  | 'storage_full';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [

@@ -594,7 +594,7 @@ export interface components {
          *     by its status. The list is that of every part of Coffer; some occur in a client or a browser only.
          * @enum {string}
          */
-        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full";
+        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full" | "storage_full";
         /**
          * @description The sensitivity of a value, from the least to the most.
          * @enum {string}
@@ -1330,6 +1330,29 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /**
+         * @description `quota_exceeded`: the tenant keeps as many bytes as it may. `storage_full`: the disk or the memory of the store is full. Nothing
+         *     was changed, and the same request fails until something was deleted or has expired. Reads and deletions go on, and so does what
+         *     keeps or shortens an entry.
+         */
+        Full: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestId"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "title": "Insufficient Storage",
+                 *       "status": 507,
+                 *       "code": "quota_exceeded",
+                 *       "detail": "The storage quota, of the browser or of the tenant, is used up; the earlier value is still in place. Delete something first.",
+                 *       "requestId": "7f3c1a5e-2d4b-4c8e-9a01-5b6d7e8f9a0b"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description `timeout`: the store or the keys took too long. A write may have taken effect. */
         Timeout: {
             headers: {
@@ -1606,6 +1629,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     deleteEntry: {
@@ -1650,6 +1674,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     headEntry: {
@@ -1766,6 +1791,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     listEntries: {
@@ -2273,6 +2299,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     getSession: {
@@ -2356,6 +2383,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     extendSession: {
@@ -2407,6 +2435,7 @@ export interface operations {
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
             504: components["responses"]["Timeout"];
+            507: components["responses"]["Full"];
         };
     };
     listKeysets: {

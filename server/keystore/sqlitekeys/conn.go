@@ -96,7 +96,7 @@ func isOf(c *sqlitefile.Conn, path string) bool {
 // failed names the place and the reason.
 func (s *Store) failed(where string, err error) error {
 	if sqlitefile.IsDamage(err) {
-		err = errors.Join(errors.New("damaged, restore it from a backup"), err)
+		err = errors.Join(errors.New("damaged: stop all servers and run `coffer store repair`, then restore lost keysets from a backup"), err)
 	}
 	return fmt.Errorf("keystore: %s: %w: %w", where, keystore.ErrUnavailable, err)
 }

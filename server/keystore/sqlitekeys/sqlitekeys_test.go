@@ -150,7 +150,7 @@ func TestOpenRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), make([]byte, 8192), 0o600))
 	_, err = Open(dir)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
-	require.ErrorContains(t, err, "restore it from a backup")
+	require.ErrorContains(t, err, "coffer store repair")
 }
 
 // A store that was closed opens its file again.

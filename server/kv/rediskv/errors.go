@@ -42,7 +42,6 @@ func doubt(err error) error {
 
 // unavailable lists the error replies that say that Redis cannot serve now, by their first word.
 var unavailable = map[string]string{
-	"OOM":         "Redis is out of memory (its maxmemory is reached)",
 	"READONLY":    "this Redis is a read-only replica",
 	"MISCONF":     "Redis cannot save to its disk and refuses writes",
 	"LOADING":     "Redis is still loading its data",
@@ -64,6 +63,8 @@ func refusal(op, text string) error {
 		return fmt.Errorf("rediskv: %s: %w: %s", op, kv.ErrUnavailable, why)
 	}
 	switch {
+	case word == "OOM":
+		return fmt.Errorf("rediskv: %s: %w: Redis is at its maxmemory", op, kv.ErrFull)
 	case word == "WRONGTYPE":
 		return fmt.Errorf("rediskv: %s: %w: the key holds another Redis type than a string", op, kv.ErrWrongType)
 	case strings.HasPrefix(text, "ERR max number of clients"):

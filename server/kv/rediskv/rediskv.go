@@ -27,7 +27,10 @@ type Store struct {
 	parts  atomic.Pointer[map[string]redis.Cmdable] // the masters by the name of their part, as of the last Topology
 }
 
-var _ kv.Store = (*Store)(nil)
+var (
+	_ kv.Store = (*Store)(nil)
+	_ kv.Sizer = (*Store)(nil)
+)
 
 // New wraps the caller's client, which Close leaves open. Its time-outs and retries are the caller's. A call returns
 // soon after its context ended, whatever the options of the client are. If ContextTimeoutEnabled is not set, the

@@ -62,16 +62,59 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 		if len(writes) == 1 {
 			return s.writeOne(ctx, &writes[0])
 		}
-		return s.writeMany(ctx, writes)
+		return s.writeMany(ctx, writes, nil)
 	})
 }
 
-func (s *Store) writeMany(ctx context.Context, writes []kv.Write) ([]bool, error) {
-	commands := make([]redis.Cmder, len(writes))
-	for i := range writes {
-		commands[i] = command(ctx, &writes[i], false)
+// WriteSized implements kv.Sizer: each write has a STRLEN before it in the pipeline.
+func (s *Store) WriteSized(ctx context.Context, writes []kv.Write) (done []bool, former []int, err error) {
+	if s.closed.Load() {
+		return nil, nil, errClosed
 	}
-	s.process(ctx, len(writes), func(i int) redis.Cmder { return commands[i] })
+	if err := kv.CheckWrites(writes); err != nil || len(writes) == 0 {
+		return nil, nil, err
+	}
+	if s.mayAbandon(ctx) {
+		writes = cloned(writes)
+	}
+	type result struct {
+		done   []bool
+		former []int
+	}
+	r, err := bounded(ctx, s, "write", func() (r result, err error) {
+		r.done, r.former, err = s.writeSized(ctx, writes)
+		return r, err
+	})
+	return r.done, r.former, err
+}
+
+func (s *Store) writeSized(ctx context.Context, writes []kv.Write) ([]bool, []int, error) {
+	sizes := make([]*redis.IntCmd, len(writes))
+	for i := range writes {
+		sizes[i] = redis.NewIntCmd(ctx, "strlen", writes[i].Key)
+	}
+	done, err := s.writeMany(ctx, writes, sizes)
+	former := make([]int, len(writes))
+	for i := range sizes {
+		former[i] = int(sizes[i].Val()) // 0 after an error, as of a key of another type
+	}
+	if len(writes) == 1 {
+		err = kv.Each(err, 1)[0]
+	}
+	return done, former, err
+}
+
+// writeMany makes the writes in one pipeline, each after its command of sizes, if there are any.
+func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis.IntCmd) ([]bool, error) {
+	commands := make([]redis.Cmder, len(writes))
+	all := make([]redis.Cmder, 0, len(writes)+len(sizes))
+	for i := range writes {
+		if commands[i] = command(ctx, &writes[i], false); sizes != nil {
+			all = append(all, sizes[i])
+		}
+		all = append(all, commands[i])
+	}
+	s.process(ctx, len(all), func(i int) redis.Cmder { return all[i] })
 	s.loadScripts(ctx, writes, commands)
 	done, errs, failed := make([]bool, len(writes)), make(kv.BatchError, len(writes)), false
 	for i := range commands {

@@ -16,7 +16,7 @@ const (
 )
 
 var schema = sqlitefile.Schema{
-	Version: 1,
+	Version: 2,
 	Layout:  "PRAGMA auto_vacuum = INCREMENTAL",
 	Pragmas: `
 PRAGMA journal_mode = WAL;
@@ -34,12 +34,29 @@ CREATE TABLE entries (
 ) STRICT;
 CREATE INDEX expiring ON entries (expires) WHERE expires > 0;
 CREATE TABLE parts (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
-CREATE TABLE store (id TEXT NOT NULL) STRICT;
-INSERT INTO store VALUES (lower(hex(randomblob(16))))`,
+CREATE TABLE store (
+	id    TEXT NOT NULL,
+	clock INTEGER NOT NULL -- Unix milliseconds; see clock
+) STRICT;
+INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);` + usageTable,
 }
 
 // conn is a connection. One goroutine uses it at a time.
-type conn struct{ *sqlitefile.Conn }
+type conn struct {
+	*sqlitefile.Conn
+	clock *clock
+}
+
+// each calls do for each row of a statement.
+func (c *conn) each(query string, do func(row *sqlite3.Stmt), args ...any) error {
+	for row, err := range c.Rows(query, args...) {
+		if err != nil {
+			return err
+		}
+		do(row)
+	}
+	return nil
+}
 
 // connect opens a connection.
 func (s *Store) connect(path string) (*conn, error) {
@@ -47,7 +64,7 @@ func (s *Store) connect(path string) (*conn, error) {
 	if err != nil {
 		return nil, s.failure("open", err)
 	}
-	c := &conn{opened}
+	c := &conn{opened, &s.clock}
 	s.all = append(s.all, c)
 	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // see checkpoint
 		return nil, s.failure("open", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
@@ -76,7 +77,10 @@ func fillDisk(t testing.TB) {
 	require.ErrorIs(t, kv.Set(ctx, s, "small", nil, 0), kv.ErrFull)
 	_, err = kv.SetIf(ctx, s, "20", value(20), value(21), 0)
 	require.ErrorIs(t, err, kv.ErrFull)
-	for i := 10; i < 200; i++ {
+	done, err := s.Write(ctx, []kv.Write{{Key: "small"}, {Key: "10", Op: kv.Remove}, {Key: "11", Op: kv.Remove}})
+	require.Equal(t, []bool{false, true, true}, done, "the deletions of a batch go on")
+	require.Equal(t, []bool{true, false, false}, failed(kv.Each(err, 3)))
+	for i := 12; i < 200; i++ {
 		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
 		require.NoError(t, err)
 		require.True(t, existed)
@@ -101,9 +105,28 @@ func fillDisk(t testing.TB) {
 		require.True(t, existed)
 	}
 
+	require.NoError(t, s.Close())
+	free, err := durable.FreeSpace(root)
+	require.NoError(t, err)
+	require.NoError(t, filler.Truncate(0))
+	s, err = Open(dir, nil, WithMinFree(free+100<<20))
+	require.NoError(t, err)
+	require.ErrorIs(t, kv.Set(ctx, s, kv.Prefix("a", "cache")+"more", make([]byte, 30<<20), 0), kv.ErrFull, "there is space, but it is for others")
+	require.NoError(t, kv.Set(ctx, s, "of nobody", make([]byte, 1<<10), 0), "the server itself is one of them")
+	require.NoError(t, s.Close())
+	s, err = Open(dir, nil)
+	require.NoError(t, err)
+
 	require.NoError(t, filler.Close())
 	require.NoError(t, os.Remove(filler.Name()))
 	require.NoError(t, kv.Set(ctx, s, "more", value(0), 0))
 	intact(300)
 	require.NoError(t, s.Close())
+}
+
+func failed(errs []error) (all []bool) {
+	for _, err := range errs {
+		all = append(all, err != nil)
+	}
+	return all
 }

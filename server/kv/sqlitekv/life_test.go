@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -67,27 +68,37 @@ func writeForever(t testing.TB) {
 	}
 }
 
+// killAfter kills a process in the midst of a write, after it printed so many lines and while is done. It returns how many
+// lines the process printed.
+func killAfter(t *testing.T, child *exec.Cmd, lines int, while func()) (written int) {
+	t.Helper()
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	printed := bufio.NewScanner(out)
+	for written < lines && printed.Scan() {
+		require.Equal(t, fmt.Sprint(written), printed.Text())
+		written++
+	}
+	while()
+	require.NoError(t, child.Process.Kill())
+	for printed.Scan() {
+		written++
+	}
+	_ = child.Wait()
+	return written
+}
+
 // Every write that returned survives a kill.
 func TestSecondProcessAndKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	child := proctest.Again(t, "writesForever", dir)
-	out, err := child.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, child.Start())
-	lines, written := bufio.NewScanner(out), 0
-	for written < 200 && lines.Scan() {
-		require.Equal(t, fmt.Sprint(written), lines.Text())
-		written++
-	}
-	_, err = Open(dir, nil)
-	require.ErrorIs(t, err, ErrInUse)
-	require.ErrorContains(t, err, dir)
-	require.NoError(t, child.Process.Kill()) // in the midst of a write
-	for lines.Scan() {
-		written++
-	}
-	_ = child.Wait()
+	written := killAfter(t, child, 200, func() {
+		_, err := Open(dir, nil)
+		require.ErrorIs(t, err, ErrInUse)
+		require.ErrorContains(t, err, dir)
+	})
 	s := open(t, dir)
 	for i := range written {
 		got, ok, err := kv.Get(t.Context(), s, fmt.Sprint(i))
@@ -106,7 +117,7 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 	require.NoError(t, c.Exec(fmt.Sprintf("PRAGMA user_version = %d", schema.Version+1)))
 	require.NoError(t, c.Close())
 	_, err = Open(dir, nil)
-	require.ErrorContains(t, err, "format 2")
+	require.ErrorContains(t, err, fmt.Sprint("format ", schema.Version+1))
 	_, err = Open(dir, nil)
 	require.NotErrorIs(t, err, ErrInUse, "the lock was released")
 }

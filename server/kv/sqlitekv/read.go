@@ -17,7 +17,7 @@ type row struct {
 }
 
 // live reports whether the entry exists for callers: an expired one does not, but its row may still be there.
-func (r *row) live() bool { return r.id != 0 && (r.expires == 0 || now() < r.expires) }
+func (c *conn) live(r *row) bool { return r.id != 0 && (r.expires == 0 || c.clock.now() < r.expires) }
 
 func rowOf(stmt *sqlite3.Stmt) row {
 	return row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2)}
@@ -40,20 +40,37 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 		if err != nil {
 			return nil, r, err
 		}
-		if r = rowOf(found); r.live() {
+		if r = rowOf(found); c.live(&r) {
 			first := found.ColumnRawBlob(3)
 			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
 		}
 	}
-	if !r.live() {
+	if begin == nil {
 		return nil, r, nil
 	}
+	begin, err = c.readParts(begin, &r, limit)
+	return begin, r, err
+}
+
+// entry returns an entry by its id, expired or not.
+func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
+	err = c.each("SELECT id, expires, size, value, key FROM entries WHERE id = ?", func(found *sqlite3.Stmt) {
+		r, value, key = rowOf(found), found.ColumnBlob(3, []byte{}), string(found.ColumnRawBlob(4))
+	}, id)
+	if err == nil {
+		value, err = c.readParts(value, &r, r.size)
+	}
+	return key, r, value, err
+}
+
+// readParts appends the parts of a value, up to the limit.
+func (c *conn) readParts(begin []byte, r *row, limit int64) (_ []byte, err error) {
 	for n := int64(1); int64(len(begin)) < min(limit, r.size); n++ {
 		if begin, err = c.readPart(begin, r.id<<partBits|n, limit); err != nil {
-			return nil, r, err
+			return nil, err
 		}
 	}
-	return begin, r, nil
+	return begin, nil
 }
 
 // readPart appends a part of a value, up to the limit.
@@ -71,54 +88,61 @@ func (c *conn) readPart(begin []byte, id, limit int64) ([]byte, error) {
 
 // equals reports whether the entry's value is old.
 func (c *conn) equals(key string, r *row, old []byte) (bool, error) {
-	if !r.live() || r.size != int64(len(old)) {
+	if !c.live(r) || r.size != int64(len(old)) {
 		return false, nil
 	}
 	value, _, err := c.read(key, r.size)
 	return err == nil && bytes.Equal(value, old), err
 }
 
-// Read implements kv.Store.
-func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+// read calls do with a connection that reads.
+func (s *Store) read(ctx context.Context, op string, do func(c *conn) error) error {
 	c, err := s.take(ctx, s.readers)
+	if err != nil {
+		return err
+	}
+	defer s.give(s.readers, c)
+	if err := do(c); err != nil {
+		return s.failure(op, err)
+	}
+	return nil
+}
+
+// Read implements kv.Store.
+func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.Sized, err error) {
+	all := make([]kv.Sized, len(keys))
+	err = s.read(ctx, "read", func(c *conn) error {
+		for i, key := range keys {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			begin, r, err := c.read(key, int64(limit))
+			switch {
+			case err != nil:
+				return err
+			case begin == nil:
+			case r.size <= int64(limit):
+				all[i] = kv.Sized{Value: begin, Size: int(r.size)}
+			default:
+				all[i] = kv.Sized{Begin: begin, Size: int(r.size)}
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer s.give(s.readers, c)
-	found := make([]kv.Sized, len(keys))
-	for i, key := range keys {
-		if err := ctx.Err(); err != nil {
-			return nil, s.failure("read", err)
-		}
-		begin, r, err := c.read(key, int64(limit))
-		switch {
-		case err != nil:
-			return nil, s.failure("read", err)
-		case !r.live() || begin == nil:
-		case r.size <= int64(limit):
-			found[i] = kv.Sized{Value: begin, Size: int(r.size)}
-		default:
-			found[i] = kv.Sized{Begin: begin, Size: int(r.size)}
-		}
-	}
-	return found, nil
+	return all, nil
 }
 
 // TTL implements kv.Store.
-func (s *Store) TTL(ctx context.Context, key string) (time.Duration, bool, error) {
-	c, err := s.take(ctx, s.readers)
-	if err != nil {
-		return 0, false, err
-	}
-	defer s.give(s.readers, c)
-	r, err := c.lookup(key)
-	switch {
-	case err != nil:
-		return 0, false, s.failure("ttl", err)
-	case !r.live():
-		return 0, false, nil
-	case r.expires == 0:
-		return 0, true, nil
-	}
-	return max(time.Until(time.UnixMilli(r.expires)), time.Millisecond), true, nil
+func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
+	err = s.read(ctx, "ttl", func(c *conn) error {
+		r, err := c.lookup(key)
+		if ok = err == nil && c.live(&r); ok && r.expires != 0 {
+			left = c.clock.until(r.expires)
+		}
+		return err
+	})
+	return left, ok, err
 }

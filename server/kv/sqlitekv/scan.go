@@ -20,17 +20,16 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (key
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
-	c, err := s.take(ctx, s.readers)
-	if err != nil {
-		return nil, "", err
-	}
-	defer s.give(s.readers, c)
 	from := []byte(prefix)
 	if cursor != "" {
 		from = append([]byte(cursor[1:]), 0) // the least key after it
 	}
-	if keys, err = c.page(from, end(prefix), limit); err != nil {
-		return nil, "", s.failure("scan", err)
+	err = s.read(ctx, "scan", func(c *conn) (err error) {
+		keys, err = c.page(from, end(prefix), limit)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
 	}
 	if len(keys) == limit {
 		next = string(cursorMark) + keys[limit-1]
@@ -44,7 +43,7 @@ func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
 	if to == nil {
 		query, args = "SELECT key, expires FROM entries WHERE key >= ? ORDER BY key", args[:1]
 	}
-	clock := now()
+	clock := c.clock.now()
 	for found, err := range c.Rows(query, args...) {
 		if err != nil {
 			return nil, err

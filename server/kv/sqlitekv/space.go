@@ -10,13 +10,13 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 )
 
 const (
 	reserveName = "reserve"
 	reserveSize = 16 << 20 // kept for deletions on a disk that others have filled
-	minFree     = 32 << 20 // below it no value is added that needs new space: the log and its index need some
 	nearlyNone  = 1 << 20
 
 	countFree   = "PRAGMA freelist_count"
@@ -33,18 +33,23 @@ const (
 	vacuumFrom    = 4    // a file is shortened if more than one in so many pages is free
 )
 
+// MinFree is the least free space of the disk, in bytes, that the store needs: for its log, and for the log's index.
+const MinFree = 32 << 20
+
 // space watches the free space of the directory's disk, and keeps a reserve of it.
 type space struct {
 	mu      sync.Mutex
 	dir     string
 	reserve string
-	free    func(dir string) (int64, error) // tests replace it
+	least   int64 // free space that values leave to others
 }
 
 func (p *space) open(dir string) {
-	p.dir, p.reserve, p.free = dir, filepath.Join(dir, reserveName), freeSpace
+	p.dir, p.reserve, p.least = dir, filepath.Join(dir, reserveName), max(p.least, MinFree)
 	p.refill()
 }
+
+func (p *space) free() (int64, error) { return durable.FreeSpace(p.dir) }
 
 // refill makes the reserve if there is plenty of space.
 func (p *space) refill() {
@@ -53,7 +58,7 @@ func (p *space) refill() {
 	if info, err := os.Stat(p.reserve); err == nil && info.Size() == reserveSize {
 		return
 	}
-	if free, err := p.free(p.dir); err != nil || free < 2*minFree+reserveSize {
+	if free, err := p.free(); err != nil || free < p.least+MinFree+reserveSize {
 		return
 	}
 	if err := os.WriteFile(p.reserve, make([]byte, reserveSize), 0o600); err != nil {
@@ -70,17 +75,18 @@ func (p *space) spend() bool {
 
 // exhausted reports whether a failed write can be blamed on the disk's size.
 func (p *space) exhausted() bool {
-	free, err := p.free(p.dir)
+	free, err := p.free()
 	return err == nil && free < nearlyNone
 }
 
-// hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed.
-func (p *space) hasRoom(c *conn, n int64) bool {
-	free, err := p.free(p.dir)
-	if err != nil || free >= minFree+2*n { // once in the log, and once in the database
+// hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed, which
+// take nothing from others. least is the free space that must be left.
+func (p *space) hasRoom(c *conn, n, least int64) bool {
+	free, err := p.free()
+	if err != nil || free >= least+2*n { // once in the log, and once in the database
 		return true
 	}
-	if free < minFree/2+n {
+	if free < MinFree/2+n {
 		return false
 	}
 	pages, err := c.Int(countFree)
@@ -92,15 +98,18 @@ func (s *Store) maintain() {
 	defer close(s.done)
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
+	failing := false
 	for n := 1; ; n++ {
 		select {
 		case <-s.stop:
 			return
 		case <-tick.C:
 		}
-		if err := s.tidy(n%idleTicks == 0); err != nil {
-			s.logger.Error("the embedded store's maintenance failed", "error", err.Error())
+		err := s.tidy(n%idleTicks == 0)
+		if err != nil && !failing {
+			s.logger.Warn("the embedded store's maintenance failed, and is tried again each second", "error", err.Error())
 		}
+		failing = err != nil
 		s.space.refill()
 	}
 }
@@ -119,6 +128,7 @@ func (s *Store) tidy(anyLog bool) error {
 				shrunk, err = s.shrink(c)
 			}
 			if pages := s.pages.Load(); pages > logPages || (anyLog || shrunk) && pages > 0 {
+				_ = s.keepTime(c) // a full disk keeps an earlier one
 				s.checkpoint(c)
 			}
 			s.writer <- c
@@ -132,18 +142,20 @@ func (s *Store) tidy(anyLog bool) error {
 // removeExpired deletes a batch of expired entries and returns their number.
 func (s *Store) removeExpired(c *conn) (int, error) {
 	var rows []row
-	for found, err := range c.Rows("SELECT id, size FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?", now(), int64(expiredBatch)) {
-		if err != nil {
-			return 0, s.failure("expire", err)
-		}
-		rows = append(rows, row{id: found.ColumnInt64(0), size: found.ColumnInt64(1)})
+	var keys []string
+	query := "SELECT id, expires, size, key FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?"
+	err := c.each(query, func(found *sqlite3.Stmt) {
+		rows, keys = append(rows, rowOf(found)), append(keys, string(found.ColumnRawBlob(3)))
+	}, s.clock.now(), int64(expiredBatch))
+	if err != nil {
+		return 0, s.failure("expire", err)
 	}
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	err := c.Transact(begin, func() (err error) {
+	err = c.Transact(begin, func() (err error) {
 		for i := 0; i < len(rows) && err == nil; i++ {
-			err = c.delete(&rows[i])
+			err = c.delete(keys[i], &rows[i])
 		}
 		return err
 	})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/kv"
 )
@@ -41,14 +42,17 @@ type Store struct {
 	closed bool
 
 	dir     string
-	lock    *os.File
+	unlock  func()     // the directory; nil while it is not locked
 	id      string     // of the database, random
 	writer  chan *conn // holds the one connection that writes while no call uses it
 	readers chan *conn
 	all     []*conn
 	logger  *slog.Logger
+	clock   clock
+	quota   int64 // bytes of an owner; 0 means no limit
 	space   space
 	pages   atomic.Int64 // in the write-ahead log
+	damaged atomic.Bool  // a call met damage
 	stop    chan struct{}
 	done    chan struct{}
 }
@@ -58,9 +62,25 @@ var (
 	_ kv.Sweeper = (*Store)(nil)
 )
 
+// Option changes what Open opens.
+type Option func(*Store)
+
+// WithQuota limits the bytes of the keys and values of each owner of keys (kv.OwnerOf). Beyond it, a write that lengthens
+// an owner's data is kv.ErrQuota. 0 means no limit.
+func WithQuota(bytes int64) Option { return func(s *Store) { s.quota = bytes } }
+
+// WithMinFree leaves so many bytes of the disk to others: below it, writes that need new space are kv.ErrFull. Less than
+// MinFree is MinFree.
+func WithMinFree(bytes int64) Option { return func(s *Store) { s.space.least = bytes } }
+
 // Open opens the store in dir, which is made with mode 0700 if it does not exist. It returns ErrInUse, and
 // kv.ErrDamaged if the database cannot be read. Failures of background work are logged; a nil logger drops them.
-func Open(dir string, logger *slog.Logger) (*Store, error) {
+func Open(dir string, logger *slog.Logger, options ...Option) (*Store, error) {
+	return openAt(dir, logger, clock{time.Now().UnixMilli(), timer()}, options...)
+}
+
+// openAt opens the store by a clock.
+func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
@@ -69,11 +89,14 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	}
 	readers := min(maxReaders, max(2, runtime.GOMAXPROCS(0)))
 	s := &Store{
-		dir: dir, logger: logger, writer: make(chan *conn, 1), readers: make(chan *conn, readers),
+		dir: dir, logger: logger, clock: c, writer: make(chan *conn, 1), readers: make(chan *conn, readers),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	for _, option := range options {
+		option(s)
+	}
 	err := s.open(readers)
-	if err != nil && s.lock != nil && s.space.exhausted() && s.space.spend() {
+	if err != nil && s.unlock != nil && s.space.exhausted() && s.space.spend() {
 		_ = s.release() // the log and its index need space
 		err = s.open(readers)
 	}
@@ -86,20 +109,26 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 }
 
 func (s *Store) open(readers int) (err error) {
-	if s.lock, err = lockFile(filepath.Join(s.dir, lockName)); err != nil {
+	locked := false
+	if s.unlock, locked, err = durable.TryLock(filepath.Join(s.dir, lockName)); err != nil {
 		return err
 	}
-	s.space.open(s.dir)
+	if !locked {
+		return ErrInUse
+	}
 	path := filepath.Join(s.dir, fileName)
+	if s.sameBoot() {
+		if err := sqlitefile.CheckLog(path); err != nil {
+			return s.failure("open", err)
+		}
+	}
+	s.space.open(s.dir)
 	w, err := s.connect(path)
 	if err != nil {
 		return err
 	}
-	for row, err := range w.Rows("SELECT id FROM store") {
-		if err != nil {
-			return s.failure("open", err)
-		}
-		s.id = row.ColumnText(0)
+	if err := s.begin(w); err != nil {
+		return s.failure("open", err)
 	}
 	w.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		s.pages.Store(int64(pages))
@@ -114,6 +143,20 @@ func (s *Store) open(readers int) (err error) {
 		s.readers <- r
 	}
 	return nil
+}
+
+// sameBoot reports whether the last process that opened the store ran since the machine started. So the log has all that the
+// process wrote, unless it was damaged.
+func (s *Store) sameBoot() bool {
+	path, now := filepath.Join(s.dir, lockName), durable.BootID()
+	if now == "" {
+		return false
+	}
+	if before, err := os.ReadFile(path); err == nil && string(before) == now {
+		return true
+	}
+	_ = os.WriteFile(path, []byte(now), 0o600) // if it fails, the next start does not check the log
+	return false
 }
 
 // take begins a call with a connection of a pool, which give ends.
@@ -142,13 +185,13 @@ func (s *Store) give(pool chan *conn, c *conn) {
 
 // Ping implements kv.Store. It reads the database's first page.
 func (s *Store) Ping(ctx context.Context) error {
-	c, err := s.take(ctx, s.readers)
-	if err != nil {
-		return err
-	}
-	defer s.give(s.readers, c)
-	if err := c.Run("SELECT id FROM store"); err != nil {
-		return s.failure("ping", err)
+	return s.read(ctx, "ping", func(c *conn) error { return c.Run("SELECT id FROM store") })
+}
+
+// Check returns kv.ErrDamaged if any call met damage since Open.
+func (s *Store) Check(context.Context) error {
+	if s.damaged.Load() {
+		return fmt.Errorf("sqlitekv: %w", kv.ErrDamaged)
 	}
 	return nil
 }
@@ -165,6 +208,7 @@ func (s *Store) Close() error {
 	close(s.stop)
 	<-s.done
 	w := <-s.writer
+	_ = s.keepTime(w)
 	_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	if err := s.release(); err != nil {
 		return s.failure("close", err)
@@ -183,14 +227,20 @@ func (s *Store) release() (err error) {
 	for len(s.writer) > 0 {
 		<-s.writer
 	}
-	if s.lock != nil {
-		_ = s.lock.Close()
-		s.lock = nil
+	if s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
 	}
 	return err
 }
 
-var errClosed = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
+var (
+	errClosed = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
+	errFull   = fmt.Errorf("sqlitekv: write: %w", kv.ErrFull)
+)
+
+// isDamage reports whether an error is due to damage of the database.
+func isDamage(err error) bool { return sqlitefile.IsDamage(err) || errors.Is(err, kv.ErrDamaged) }
 
 // failure maps SQLite's errors to kv's. They name no key and no value.
 func (s *Store) failure(op string, err error) error {
@@ -198,12 +248,12 @@ func (s *Store) failure(op string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kv.ErrFull), errors.Is(err, kv.ErrDamaged):
 		return fmt.Errorf("sqlitekv: %s: %w", op, err)
 	case sqlitefile.IsDamage(err):
+		if !s.damaged.Swap(true) {
+			s.logger.Error("the embedded store is damaged: run coffer store check", "operation", op, "error", err.Error())
+		}
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrDamaged, err)
 	case errors.Is(err, sqlite3.FULL), errors.Is(err, sqlite3.IOERR) && s.space.exhausted():
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrFull, err)
 	}
 	return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrUnavailable, err)
 }
-
-// now is the clock of expiry, in Unix milliseconds.
-func now() int64 { return time.Now().UnixMilli() }

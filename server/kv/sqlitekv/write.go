@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
 )
@@ -26,19 +25,29 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	if len(writes) == 0 {
 		return nil, s.Ping(ctx)
 	}
-	done := make([]bool, len(writes))
+	done, errs := make([]bool, len(writes)), make(kv.BatchError, len(writes))
+	failed := false
 	for next := 0; next < len(writes); {
 		n := fitting(writes[next:])
-		if err := s.transact(ctx, writes[next:next+n], done[next:]); err != nil {
+		t := transaction{s, writes[next : next+n], done[next : next+n], errs[next : next+n]}
+		if err := t.run(ctx); err != nil {
 			clear(done[next:])
-			if len(writes) == 1 {
-				return done, err
+			for i := range errs[next:] {
+				errs[next+i] = err
 			}
-			return done, append(make(kv.BatchError, next, len(writes)), slices.Repeat([]error{err}, len(writes)-next)...)
+			failed, next = true, len(writes)
+			continue
 		}
+		failed = failed || slices.ContainsFunc(t.errs, func(err error) bool { return err != nil })
 		next += n
 	}
-	return done, nil
+	switch {
+	case !failed:
+		return done, nil
+	case len(writes) == 1:
+		return done, errs[0]
+	}
+	return done, errs
 }
 
 // fitting returns how many of the writes go into one transaction, one at least.
@@ -52,96 +61,144 @@ func fitting(writes []kv.Write) int {
 	return len(writes)
 }
 
-// transact makes writes in one transaction. If the disk is full, it releases the reserved space for a transaction
-// that adds no values, and tries again.
-func (s *Store) transact(ctx context.Context, writes []kv.Write, done []bool) error {
-	c, err := s.take(ctx, s.writer)
+// transaction is writes that are made together. A write that adds a value fails alone if the disk or the quota is full.
+type transaction struct {
+	*Store
+	writes []kv.Write
+	done   []bool
+	errs   []error
+}
+
+// run makes the writes. If the disk is full, it makes those that add no value, releases the reserved space for them if they
+// need it, and tries again.
+func (t *transaction) run(ctx context.Context) error {
+	c, err := t.take(ctx, t.writer)
 	if err != nil {
 		return err
 	}
-	defer s.give(s.writer, c)
-	added := 0
-	for i := range writes {
-		added += len(writes[i].Value)
-		if writes[i].Op == kv.Put {
-			added += len(writes[i].Key) + 1
+	defer t.give(t.writer, c)
+	added := t.added()
+	full := nobody
+	if added > 0 && !t.space.hasRoom(c, added, t.space.least) {
+		if full = owners; !t.space.hasRoom(c, added, MinFree) {
+			full = everybody
 		}
 	}
-	if added > 0 && !s.space.hasRoom(c, int64(added)) {
-		return s.failure("write", kv.ErrFull)
-	}
-	err = s.try(c, writes, done)
-	if err != nil && added == 0 && errors.Is(err, kv.ErrFull) && s.space.spend() {
+	err = t.try(c, full)
+	if err != nil && (added == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && t.space.spend() {
 		_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
-		err = s.try(c, writes, done)
+		err = t.try(c, full)
 	}
-	if err == nil && s.pages.Load() > maxLogPages {
-		s.checkpoint(c)
+	if err == nil && t.pages.Load() > maxLogPages {
+		t.checkpoint(c)
 	}
 	return err
 }
 
-func (s *Store) try(c *conn, writes []kv.Write, done []bool) (err error) {
-	err = c.Transact(begin, func() (err error) {
-		for i := 0; i < len(writes) && err == nil; i++ {
-			done[i], err = c.write(&writes[i])
+// added returns how many bytes the writes add.
+func (t *transaction) added() (n int64) {
+	for i := range t.writes {
+		if w := &t.writes[i]; w.Op == kv.Put {
+			n += int64(len(w.Value) + len(w.Key) + 1)
 		}
-		return err
+	}
+	return n
+}
+
+// fullFor says for which keys the disk is full.
+type fullFor uint8
+
+const (
+	nobody fullFor = iota
+	owners         // keys of tenants, which leave the minimum of free space to others
+	everybody
+)
+
+func (f fullFor) refuses(w *kv.Write) bool {
+	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerOf(w.Key) != "")
+}
+
+func (t *transaction) try(c *conn, full fullFor) error {
+	err := c.Transact(begin, func() error {
+		for i := range t.writes {
+			w := &t.writes[i]
+			if full.refuses(w) {
+				t.errs[i] = errFull
+				continue
+			}
+			var err error
+			t.done[i], err = c.write(w, t.quota)
+			if t.errs[i] = nil; errors.Is(err, kv.ErrQuota) {
+				t.errs[i], err = err, nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return s.failure("write", err)
+		return t.failure("write", err)
 	}
 	return nil
 }
 
-// write makes one write within a transaction, and reports whether its condition held.
-func (c *conn) write(w *kv.Write) (bool, error) {
+// write makes one write within a transaction, and reports whether its condition held. kv.ErrQuota is an error of this write
+// alone.
+func (c *conn) write(w *kv.Write, quota int64) (bool, error) {
 	r, err := c.lookup(w.Key)
 	if err != nil {
 		return false, err
 	}
-	holds := w.Op == kv.Put || r.live()
+	holds := w.Op == kv.Put || c.live(&r)
 	switch w.If {
 	case kv.Absent:
-		holds = !r.live()
+		holds = !c.live(&r)
 	case kv.Equals:
 		holds, err = c.equals(w.Key, &r, w.Old)
 	}
 	if err != nil || !holds {
 		return false, err
 	}
-	expires := expiryAfter(w.TTL)
+	expires := c.clock.after(w.TTL)
 	switch w.Op {
 	case kv.Remove:
-		return true, c.delete(&r)
+		return true, c.delete(w.Key, &r)
 	case kv.Expire:
 		return true, c.Run("UPDATE entries SET expires = ? WHERE id = ?", expires, r.id)
 	}
 	if w.KeepTTL {
 		expires = r.expires
 	}
-	return true, c.put(w, &r, expires)
+	grow := int64(len(w.Value)) - r.size
+	if r.id == 0 {
+		grow += int64(len(w.Key))
+	}
+	if err := c.account(w.Key, grow, quota); err != nil {
+		return false, err
+	}
+	return true, c.put(w.Key, w.Value, &r, expires)
 }
 
 // put writes a value in the place of the row, if there is one.
-func (c *conn) put(w *kv.Write, r *row, expires int64) error {
+func (c *conn) put(key string, value []byte, r *row, expires int64) error {
 	if err := c.deleteParts(r); err != nil {
 		return err
 	}
-	first, size := w.Value[:min(len(w.Value), chunkSize)], int64(len(w.Value))
+	first, size := value[:min(len(value), chunkSize)], int64(len(value))
 	id := r.id
 	if id != 0 {
 		if err := c.Run("UPDATE entries SET expires = ?, size = ?, value = ? WHERE id = ?", expires, size, first, id); err != nil {
 			return err
 		}
 	} else {
-		if err := c.Run("INSERT INTO entries (key, expires, size, value) VALUES (?, ?, ?, ?)", []byte(w.Key), expires, size, first); err != nil {
+		if err := c.Run("INSERT INTO entries (key, expires, size, value) VALUES (?, ?, ?, ?)", []byte(key), expires, size, first); err != nil {
 			return err
 		}
 		id = c.LastInsertRowID()
 	}
 	n := int64(1)
-	for part := range slices.Chunk(w.Value[len(first):], chunkSize) {
+	for part := range slices.Chunk(value[len(first):], chunkSize) {
 		if err := c.Run("INSERT INTO parts (id, value) VALUES (?, ?)", id<<partBits|n, part); err != nil {
 			return err
 		}
@@ -150,8 +207,12 @@ func (c *conn) put(w *kv.Write, r *row, expires int64) error {
 	return nil
 }
 
-func (c *conn) delete(r *row) error {
-	if err := c.deleteParts(r); err != nil {
+func (c *conn) delete(key string, r *row) error {
+	err := c.deleteParts(r)
+	if err == nil {
+		err = c.account(key, -r.size-int64(len(key)), 0)
+	}
+	if err != nil {
 		return err
 	}
 	return c.Run("DELETE FROM entries WHERE id = ?", r.id)
@@ -162,16 +223,4 @@ func (c *conn) deleteParts(r *row) error {
 		return nil
 	}
 	return c.Run("DELETE FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, (r.id+1)<<partBits-1)
-}
-
-// expiryAfter turns a TTL into an expiry, rounded up to the millisecond. 0 means never.
-func expiryAfter(ttl time.Duration) int64 {
-	if ttl == 0 {
-		return 0
-	}
-	end := time.Now().Add(ttl)
-	if end.Nanosecond()%int(time.Millisecond) != 0 {
-		return end.UnixMilli() + 1
-	}
-	return end.UnixMilli()
 }

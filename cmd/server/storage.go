@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/quotakv"
+	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+const (
+	diskInterval = 5 * time.Second
+	// quotaSilence is after how long without a refusal the next one is logged again, and maxOver how many tenants are
+	// remembered in between.
+	quotaSilence = 10 * time.Minute
+	maxOver      = 1000
+)
+
+// storage watches what tenants keep in the store, and the free space of the data directory's disk.
+type storage struct {
+	dir     string
+	minFree int64
+	log     *slog.Logger
+	hash    func(tenant string) string // for the log
+	count   func(code string)          // of a refusal
+
+	countOutlived func(class classify.Class)
+
+	mu   sync.Mutex
+	low  bool                 // as of the last look
+	kept time.Time            // when it was last logged that the store kept an entry for too long
+	over map[string]time.Time // when a write was last refused for an owner's quota
+}
+
+func newStorage(c *config.Config, hash func(tenant string) string, log *slog.Logger) *storage {
+	return &storage{dir: c.Data, minFree: c.MinFree, log: log, hash: hash, count: func(string) {}, over: map[string]time.Time{}}
+}
+
+// wrap limits and watches a store. quota is 0 for the embedded store, which counts exactly.
+func (s *storage) wrap(inner quotakv.Inner, quota int64, m *metrics.Metrics) (*quotakv.Store, error) {
+	store, err := quotakv.New(inner, quotakv.Options{Quota: quota, Refused: s.refused})
+	if err != nil {
+		return nil, err
+	}
+	free := func() (int64, error) { return durable.FreeSpace(s.dir) }
+	s.count = m.WatchStorage(metrics.Storage{Bytes: store.Bytes, Free: free}, kv.ErrQuota.Code(), kv.ErrFull.Code())
+	return store, nil
+}
+
+// refused counts a refused write, and logs the first of an owner.
+func (s *storage) refused(owner string, reason *kv.Error) {
+	s.count(reason.Code())
+	if reason != kv.ErrQuota {
+		return // check logs the disk
+	}
+	now := time.Now()
+	s.mu.Lock()
+	last := s.over[owner]
+	if len(s.over) >= maxOver {
+		clear(s.over)
+	}
+	s.over[owner] = now
+	s.mu.Unlock()
+	if tenant, _, _, ok := kv.SplitKey(owner + "/"); ok && now.Sub(last) > quotaSilence {
+		s.log.Warn("a tenant's storage quota is used up: its writes are refused with quota_exceeded", "tenant", s.hash(tenant))
+	}
+}
+
+// outlived logs that the store kept an entry for longer than its class allows.
+func (s *storage) outlived(class classify.Class) {
+	s.countOutlived(class)
+	now := time.Now()
+	s.mu.Lock()
+	quiet := now.Sub(s.kept) < quotaSilence
+	s.kept = now
+	s.mu.Unlock()
+	if !quiet {
+		s.log.Warn("the store kept entries for longer than their class allows, and they were removed: does somebody take their time to live away?", "class", class.String())
+	}
+}
+
+// check returns an error if the disk has less free space than entries leave to others. It logs each change.
+func (s *storage) check(context.Context) error {
+	free, err := durable.FreeSpace(s.dir)
+	if err == nil && free < s.minFree {
+		err = fmt.Errorf("the disk of %s has %d free bytes, less than COFFER_MIN_FREE (%d): %w", s.dir, free, s.minFree, kv.ErrFull)
+	}
+	s.mu.Lock()
+	changed := (err != nil) != s.low
+	s.low = err != nil
+	s.mu.Unlock()
+	switch {
+	case changed && err != nil:
+		s.log.Warn("the data directory's disk is almost full: new entries of the embedded store are refused with storage_full", "error", err.Error())
+	case changed:
+		s.log.Info("the data directory's disk has enough free space again", "free", free)
+	}
+	return err
+}
+
+// watch checks the disk until ctx ends.
+func (s *storage) watch(ctx context.Context) {
+	tick := time.NewTicker(diskInterval)
+	defer tick.Stop()
+	for {
+		_ = s.check(ctx) // logged
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

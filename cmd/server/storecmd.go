@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+)
+
+var (
+	errStoreDamaged = errors.New("the embedded store is damaged: `coffer store repair` keeps what can be read")
+	errStoreLost    = errors.New("not everything could be read: what was lost is listed above; restore lost keysets with `coffer keys restore`")
+)
+
+func storeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "store", Short: "Check and repair the embedded databases of the cache and the keys", GroupID: groupAdmin}
+	cmd.AddCommand(storeCheckCommand(), storeRepairCommand())
+	return cmd
+}
+
+func storeCheckCommand() *cobra.Command {
+	return storeAction(&cobra.Command{
+		Use:   "check",
+		Short: "Read all of the embedded databases, and name what is damaged",
+		Long: "Reads each entry of the cache and each document of the keys in the data directory, with their checksums. It changes nothing. The server must be stopped.\n" +
+			"The exit code is 0 if nothing is damaged.",
+		Example: "  coffer store check --data DIR",
+	}, sqlitekv.Check, sqlitekeys.Check, errStoreDamaged)
+}
+
+func storeRepairCommand() *cobra.Command {
+	return storeAction(&cobra.Command{
+		Use:   "repair",
+		Short: "Replace the embedded databases by new ones with all that can be read",
+		Long: "Copies each entry of the cache and each document of the keys that can be read into a new database, and puts it in the place of the former one, which stays\n" +
+			"beside it. It names the keysets that are lost. The server must be stopped. If the log is damaged, the last changes are lost, deletions among them. The exit\n" +
+			"code is 0 if nothing was lost.",
+		Example: "  coffer store repair --data DIR\n  coffer keys restore --data DIR --in FILE   # keysets that were lost",
+	}, sqlitekv.Repair, sqlitekeys.Repair, errStoreLost)
+}
+
+type (
+	cacheAction func(ctx context.Context, dir string, progress sqlitekv.Progress) (sqlitefile.Found, error)
+	keysAction  func(ctx context.Context, dir string) (sqlitefile.Found, error)
+)
+
+// storeAction makes a command of an action for each database, and the error that it returns for damage.
+func storeAction(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged error) *cobra.Command {
+	var asJSON bool
+	cmd.Args = noArguments
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, _, err := config.Load(os.Environ(), cmd.Flags())
+		if err != nil {
+			return err
+		}
+		all, err := onStores(cmd, &c, cache, keys)
+		if err != nil {
+			return err
+		}
+		if err := printFound(cmd.OutOrStdout(), all, asJSON); err != nil {
+			return err
+		}
+		for i := range all {
+			if len(all[i].Damage) > 0 {
+				return damaged
+			}
+		}
+		return nil
+	}
+	config.AddFlags(cmd.Flags(), "data")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	return cmd
+}
+
+// onStores does the actions on the databases that exist. The cache comes first: its lock shows a running server.
+func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Found, err error) {
+	if !there(c.Data) {
+		return nil, notFound(fmt.Errorf("there is no data directory %s", c.Data))
+	}
+	bar := progress(cmd.ErrOrStderr(), "entries")
+	for _, do := range []func() (sqlitefile.Found, error){
+		func() (sqlitefile.Found, error) { return cache(cmd.Context(), cacheDir(c), bar) },
+		func() (sqlitefile.Found, error) { return keys(cmd.Context(), keysDir(c)) },
+	} {
+		found, err := do()
+		switch {
+		case errors.Is(err, sqlitekv.ErrInUse):
+			return nil, refuse(fmt.Errorf("a server runs on %s: stop it first", c.Data))
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return all, err
+		default:
+			all = append(all, found)
+		}
+	}
+	return all, nil
+}
+
+func printFound(out io.Writer, all []sqlitefile.Found, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, map[string]any{"files": all})
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(out, "there is no embedded database")
+	}
+	for i := range all {
+		f := &all[i]
+		state := "whole"
+		if len(f.Damage) > 0 {
+			state = "damaged"
+		}
+		fmt.Fprintf(out, "%s: %s, %d read, %d lost\n", f.File, state, f.Read, f.Lost)
+		for _, damage := range f.Damage {
+			fmt.Fprintln(out, "  damage:", damage)
+		}
+		for _, name := range f.Names {
+			fmt.Fprintln(out, "  lost:", name)
+		}
+		if f.Damaged != "" {
+			fmt.Fprintln(out, "  the former file:", filepath.Join(filepath.Dir(f.File), f.Damaged))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// run runs a command to its end, and returns its exit code and output.
+func run(t *testing.T, args ...string) (code int, out, stderr string) {
+	t.Helper()
+	cmd := program(t, nil, args...)
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	_ = cmd.Run() // the caller checks the code
+	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+// Damage is found and named by a check, and repaired as far as it can be. Both refuse to run beside a server.
+func TestStoreCheckAndRepair(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	for _, key := range []string{"a", "b", "c"} {
+		p.put(p.token, key, record)
+	}
+	for _, command := range []string{"check", "repair"} {
+		code, _, stderr := run(t, "store", command, "--data", data)
+		require.Equal(t, 3, code, stderr)
+		require.Contains(t, stderr, "a server runs on "+data)
+	}
+	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
+	code, out, stderr := run(t, "store", "check", "--data", data)
+	require.Zero(t, code, stderr)
+	require.Contains(t, out, "cache.db: whole")
+	require.Contains(t, out, "keys.db: whole")
+
+	var keys string
+	require.NoError(t, filepath.WalkDir(data, func(path string, _ os.DirEntry, err error) error {
+		if filepath.Base(path) == "keys.db" {
+			keys = path
+		}
+		return err
+	}))
+	flipEachPage(t, keys)
+	code, out, stderr = run(t, "store", "check", "--data", data, "--json")
+	require.Equal(t, 1, code, stderr)
+	var checked struct {
+		Files []struct {
+			File   string
+			Damage []string
+			Read   int
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &checked))
+	require.Len(t, checked.Files, 2)
+	require.Empty(t, checked.Files[0].Damage)
+	require.NotEmpty(t, checked.Files[1].Damage)
+	code, out, stderr = run(t, "store", "repair", "--data", data)
+	require.Equal(t, 1, code, stderr)
+	require.Contains(t, stderr, "coffer keys restore")
+	require.Contains(t, out, "the former file:")
+	code, out, _ = run(t, "store", "check", "--data", data)
+	require.Zero(t, code, out)
+
+	code, _, _ = run(t, "store", "check", "--data", filepath.Join(data, "none"))
+	require.Equal(t, 4, code)
+}
+
+// flipEachPage damages all pages of a database but the first.
+func flipEachPage(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	const page = 4096
+	require.Greater(t, len(content), 2*page)
+	for at := page + 100; at < len(content); at += page {
+		content[at] ^= 1
+	}
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+}

@@ -1,0 +1,119 @@
+package cache_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/clock"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// An entry whose time to live was taken away in Redis is found by no call once its class's longest time has passed, is removed
+// by the first that meets it, and is counted.
+func TestOutlived(t *testing.T) {
+	ctx, client := t.Context(), redistest.Start(t).Client(t)
+	store := rediskv.New(client)
+	var moved, removed atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
+	c := cache.New(store, sealers(t)("tenant"), cache.WithClock(clock.Of(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour),
+		cache.WithOutlived(func(class classify.Class) {
+			require.Equal(t, classify.PHI, class)
+			removed.Add(1)
+		}))
+	always := func(classify.Class, format.KeyID) bool { return true }
+	notFound := func(_ any, err error) error { return err }
+	for name, call := range map[string]func() error{
+		"get":     func() error { return notFound(c.Get(ctx, "k")) },
+		"inspect": func() error { return notFound(c.Inspect(ctx, "k")) },
+		"get many": func() error {
+			found, err := c.GetMany(ctx, []string{"k"})
+			require.NoError(t, err)
+			return found[0].Err
+		},
+		"packages": func() error {
+			found, err := c.Packages(ctx, []string{"k"}, kv.NoLimit)
+			require.NoError(t, err)
+			return found[0].Err
+		},
+		"exists": func() error {
+			there, err := c.Exists(ctx, "k")
+			require.NoError(t, err)
+			require.False(t, there)
+			return cache.ErrNotFound
+		},
+		"expire": func() error { return notFound(c.Expire(ctx, "k", time.Minute, cache.Condition{})) },
+		"expire if": func() error {
+			return asNotFound(notFound(c.Expire(ctx, "k", time.Minute, cache.Condition{Present: true})))
+		},
+		"remove if":      func() error { return asNotFound(c.Remove(ctx, "k", cache.Condition{Present: true})) },
+		"put if present": func() error { return asNotFound(putIf(ctx, t, c, cache.Condition{Present: true})) },
+		"put if absent": func() error {
+			require.NoError(t, putIf(ctx, t, c, cache.Condition{Absent: true}))
+			moved.Add(-int64(3 * time.Hour))
+			_, err := c.Delete(ctx, "k")
+			require.NoError(t, err)
+			return cache.ErrNotFound
+		},
+		"reseal": func() error {
+			did, err := c.Reseal(ctx, []string{"k"}, kv.NoLimit, always)
+			require.NoError(t, err)
+			require.NoError(t, did[0].Err)
+			require.Equal(t, cache.Kept, did[0].Did)
+			return cache.ErrNotFound
+		},
+	} {
+		moved.Store(0)
+		removed.Store(0)
+		require.NoError(t, c.SetEncrypted(ctx, "k", make([]byte, 40_000), classify.PHI, 0, nil))
+		require.NoError(t, client.Persist(ctx, stored("k")).Err())
+		_, err := c.Get(ctx, "k")
+		require.NoError(t, err)
+		moved.Store(int64(time.Hour + clock.Skew - time.Minute))
+		_, err = c.Get(ctx, "k")
+		require.NoError(t, err, "clocks of servers differ")
+		moved.Store(int64(time.Hour + clock.Skew + time.Minute))
+		require.ErrorIs(t, call(), cache.ErrNotFound, name)
+		require.Equal(t, int64(1), removed.Load(), name)
+		n, err := client.Exists(ctx, stored("k")).Result()
+		require.NoError(t, err)
+		require.Zero(t, n, name)
+	}
+}
+
+func putIf(ctx context.Context, t *testing.T, c *cache.Cache, condition cache.Condition) error {
+	sealed, err := c.Seal(nil, &cache.Item{Key: "k", Class: classify.PHI})
+	require.NoError(t, err)
+	return c.Put(ctx, &sealed, condition)
+}
+
+// asNotFound takes the answer of a condition that asks for an entry.
+func asNotFound(err error) error {
+	if err == cache.ErrPrecondition {
+		return cache.ErrNotFound
+	}
+	return err
+}
+
+// An entry that is resealed keeps its date: rotations prolong nothing.
+func TestResealKeepsTheDate(t *testing.T) {
+	ctx, client := t.Context(), redistest.Start(t).Client(t)
+	var moved atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
+	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithClock(clock.Of(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour))
+	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI, 0, nil))
+	require.NoError(t, client.Persist(ctx, stored("k")).Err())
+	moved.Store(int64(59 * time.Minute))
+	require.Equal(t, cache.Anew, reseal(t, c, "k", all).Did)
+	moved.Store(int64(time.Hour + clock.Skew + time.Minute))
+	_, err := c.Get(ctx, "k")
+	require.ErrorIs(t, err, cache.ErrNotFound)
+}

@@ -1,0 +1,17 @@
+//go:build unix
+
+package durable
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// FreeSpace returns the bytes that this user may still write to a directory's file system.
+func FreeSpace(dir string) (int64, error) {
+	var info syscall.Statfs_t
+	if err := syscall.Statfs(dir, &info); err != nil {
+		return 0, fmt.Errorf("durable: free space of %s: %w", dir, err)
+	}
+	return int64(info.Bavail) * int64(info.Bsize), nil //nolint:unconvert // the types differ between systems
+}

@@ -1,0 +1,115 @@
+package sqlitefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/durable"
+)
+
+// Found is what a check or a repair found in a database.
+type Found struct {
+	File    string   `json:"file"`
+	Damage  []string `json:"damage"`          // the first errors of damage; empty if the file is whole
+	Read    int      `json:"read"`            // rows that can be read
+	Lost    int      `json:"lost"`            // rows that cannot, as far as an undamaged index lists them
+	Names   []string `json:"names,omitempty"` // of the lost rows, if they have names for people
+	Damaged string   `json:"damagedFile,omitempty"`
+}
+
+// maxDamage is how many errors a Found has at most.
+const maxDamage = 10
+
+// Add adds an error of damage.
+func (f *Found) Add(err error) {
+	if len(f.Damage) < maxDamage {
+		f.Damage = append(f.Damage, err.Error())
+	}
+}
+
+// Integrity adds what SQLite's own check of all pages and indexes finds.
+func (f *Found) Integrity(c *Conn) error {
+	for row, err := range c.Rows("PRAGMA integrity_check(10)") {
+		switch {
+		case IsDamage(err):
+			f.Add(err)
+		case err != nil:
+			return err
+		case row.ColumnText(0) != "ok":
+			f.Add(fmt.Errorf("%w: %s", sqlite3.CORRUPT, row.ColumnText(0)))
+		}
+	}
+	return nil
+}
+
+// Salvage puts a new database in the place of a damaged one, with what copy copies from one to the other. source is nil if the
+// damaged one does not open. The damaged file, and its log, stay beside the new one; Salvage returns their name. Nothing else may
+// have the database open.
+func Salvage(ctx context.Context, path string, schema Schema, copy func(source, target *Conn) error) (damaged string, err error) {
+	made := path + ".repaired"
+	if err := removeAll(made); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, removeAll(made)) }()
+	target, err := Open(ctx, made, schema)
+	if err != nil {
+		return "", err
+	}
+	source, err := Open(ctx, path, schema)
+	if err != nil && !IsDamage(err) {
+		return "", errors.Join(err, target.Close())
+	}
+	err = copy(source, target)
+	if err == nil {
+		err = target.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
+	}
+	if err = errors.Join(err, source.Close(), target.Close()); err != nil {
+		return "", err
+	}
+	return exchange(made, path)
+}
+
+// exchange moves a database away, with its log or journal, and another one into its place.
+func exchange(made, path string) (damaged string, err error) {
+	damaged = fmt.Sprintf("%s.damaged-%d", path, time.Now().UnixNano())
+	if err := syncFile(made); err != nil {
+		return "", err
+	}
+	if err := os.Link(path, damaged); err != nil {
+		return "", err
+	}
+	for _, suffix := range []string{"-wal", "-journal"} {
+		if err := os.Rename(path+suffix, damaged+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	if err := os.Remove(path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return filepath.Base(damaged), durable.Rename(made, path)
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// removeAll removes a database with the files beside it.
+func removeAll(path string) (err error) {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if e := os.Remove(path + suffix); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}

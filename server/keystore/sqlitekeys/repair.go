@@ -1,0 +1,150 @@
+package sqlitekeys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/server/keystore"
+)
+
+// Check reads all documents of the database in dir, and changes nothing.
+func Check(ctx context.Context, dir string) (found sqlitefile.Found, err error) {
+	path := begin(dir, &found)
+	if _, err := os.Stat(path); err != nil {
+		return found, err
+	}
+	c, err := sqlitefile.Open(ctx, path, schema)
+	if err == nil {
+		err = (&copier{found: &found, source: c}).run(ctx)
+	}
+	if sqlitefile.IsDamage(err) {
+		found.Add(err)
+		err = nil
+	}
+	return found, errors.Join(err, c.Close())
+}
+
+// Repair replaces the database in dir by a new one with all readable documents. The damaged one stays beside it. No
+// process may use the database. The feed begins again, so that servers reread everything.
+func Repair(ctx context.Context, dir string) (found sqlitefile.Found, err error) {
+	path := begin(dir, &found)
+	if _, err := os.Stat(path); err != nil {
+		return found, err
+	}
+	found.Damaged, err = sqlitefile.Salvage(ctx, path, schema, func(source, target *sqlitefile.Conn) error {
+		if source == nil {
+			found.Add(errors.New("the file cannot be opened: all documents are lost"))
+			return nil
+		}
+		return target.Transact(write, func() error { return (&copier{found: &found, source: source, target: target}).run(ctx) })
+	})
+	return found, err
+}
+
+func begin(dir string, found *sqlitefile.Found) (path string) {
+	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
+	return found.File
+}
+
+// copier visits all documents, and copies them if there is a target.
+type copier struct {
+	found          *sqlitefile.Found
+	source, target *sqlitefile.Conn
+	read           map[string]bool // the documents so far, by their kind and name
+}
+
+func (c *copier) run(ctx context.Context) error {
+	c.read = map[string]bool{}
+	for id, err := range c.source.IDs("documents", c.found.Add) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = c.visit(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.listed(); err != nil {
+		return err
+	}
+	slices.Sort(c.found.Names)
+	return c.found.Integrity(c.source)
+}
+
+// row is a document with all that the database has of it.
+type row struct {
+	kind          string
+	name, content []byte
+	due           int64
+}
+
+// rowOf returns a document by its id, without a kind if it does not exist.
+func rowOf(c *sqlitefile.Conn, id int64) (r row, err error) {
+	for found, err := range c.Rows("SELECT kind, name, due, content FROM documents WHERE id = ?", id) {
+		if err != nil {
+			return r, err
+		}
+		r = row{found.ColumnText(0), found.ColumnBlob(1, []byte{}), found.ColumnBlob(3, []byte{}), found.ColumnInt64(2)}
+	}
+	return r, nil
+}
+
+// visit reads a document, and copies it. Damage is found, and no error.
+func (c *copier) visit(id int64) error {
+	r, err := rowOf(c.source, id)
+	switch {
+	case sqlitefile.IsDamage(err):
+		c.found.Add(err)
+		return nil
+	case err != nil:
+		return err
+	case r.kind == "" || c.read[title(r.kind, r.name)]:
+		return nil
+	}
+	if c.target != nil {
+		if err := change(c.target, keystore.Kind(r.kind), string(r.name), r.content, r.due); err != nil {
+			return err
+		}
+	}
+	c.read[title(r.kind, r.name)] = true
+	c.found.Read++
+	return nil
+}
+
+// listed visits the documents that the index of names has and the walk did not read, and names those that are lost.
+func (c *copier) listed() error {
+	var missing []int64
+	titles := map[int64]string{}
+	for row, err := range c.source.Rows("SELECT id, kind, name FROM documents INDEXED BY names") {
+		if sqlitefile.IsDamage(err) {
+			c.found.Add(fmt.Errorf("the list of names: documents can be lost that are not named here: %w", err))
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if t := title(row.ColumnText(1), row.ColumnRawBlob(2)); !c.read[t] {
+			missing, titles[row.ColumnInt64(0)] = append(missing, row.ColumnInt64(0)), t
+		}
+	}
+	for _, id := range missing {
+		if err := c.visit(id); err != nil {
+			return err
+		}
+		if t := titles[id]; !c.read[t] {
+			c.found.Lost++
+			c.found.Names = append(c.found.Names, t)
+		}
+	}
+	return nil
+}
+
+// title names a document for people.
+func title(kind string, name []byte) string { return fmt.Sprintf("%s %q", kind, name) }

@@ -1,0 +1,74 @@
+package sqlitekeys
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+)
+
+// A repair keeps each document that is not on a damaged page, names the others, and leaves the damaged file.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	d := newDamaged(t)
+	random, kept, named := rand.New(rand.NewPCG(7, 8)), 0, 0
+	for range 60 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, fileName)
+		file, at := bytes.Clone(d.whole), random.IntN(len(d.whole))
+		file[at] ^= 1 << random.IntN(8)
+		require.NoError(t, os.WriteFile(path, file, 0o600))
+		checked, err := Check(t.Context(), dir)
+		require.NoError(t, err)
+		same, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(file, same), "a check changes nothing")
+		found, err := Repair(t.Context(), dir)
+		require.NoError(t, err)
+		require.Equal(t, checked.Damage, found.Damage)
+		moved, err := os.ReadFile(filepath.Join(dir, found.Damaged))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(file, moved))
+		s, err := Open(dir)
+		require.NoError(t, err)
+		read := 0
+		for document, err := range keystore.All(t.Context(), s, keystore.Keysets) {
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(d.documents[document.Name], document.Content))
+			read++
+		}
+		names, err := s.Due(t.Context(), keystore.Keysets, 1000, 1000)
+		require.NoError(t, err)
+		require.Len(t, names, read)
+		_, _, err = s.Changes(t.Context(), d.position)
+		require.ErrorIs(t, err, keystore.ErrFeedLost, "servers reread everything")
+		require.NoError(t, s.Close())
+		require.Equal(t, found.Read, read)
+		whole := read+found.Lost == len(d.documents)
+		require.True(t, whole || strings.Contains(fmt.Sprint(found.Damage), "not named here") || read == 0, "byte %d: %+v", at, found)
+		if len(found.Damage) == 0 {
+			require.Equal(t, len(d.documents), read, "byte %d", at)
+		}
+		kept, named = kept+read, named+len(found.Names)
+	}
+	require.Greater(t, kept, 50*len(d.documents))
+	require.Positive(t, named)
+}
+
+func TestRepairNeedsAFile(t *testing.T) {
+	t.Parallel()
+	for _, do := range []func() error{
+		func() error { _, err := Check(t.Context(), t.TempDir()); return err },
+		func() error { _, err := Repair(t.Context(), t.TempDir()); return err },
+	} {
+		require.ErrorIs(t, do(), fs.ErrNotExist)
+	}
+}

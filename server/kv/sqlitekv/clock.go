@@ -1,0 +1,52 @@
+package sqlitekv
+
+import (
+	"math"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// clock is the time of expiry, in Unix milliseconds. It follows the system's time of Open and the monotonic clock from then
+// on, and never goes back, from one process to the next either: the database keeps the last time. So setting the
+// system's clock makes no entry end early, except before a start.
+type clock struct {
+	base    int64
+	elapsed func() time.Duration
+}
+
+// timer measures the time since now by the monotonic clock.
+func timer() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
+func (c *clock) now() int64 { return c.base + c.elapsed().Milliseconds() }
+
+// after returns when a time to live ends that begins now, rounded up to the millisecond. 0 means never.
+func (c *clock) after(ttl time.Duration) int64 {
+	if ttl == 0 {
+		return 0
+	}
+	elapsed := c.elapsed()
+	rest := elapsed%time.Millisecond + ttl%time.Millisecond // apart, since the longest TTL has no room for a sum
+	return c.base + elapsed.Milliseconds() + ttl.Milliseconds() + (rest + time.Millisecond - 1).Milliseconds()
+}
+
+// until returns the time before an expiry, at least a millisecond.
+func (c *clock) until(expires int64) time.Duration {
+	return time.Duration(min(max(expires-c.now(), 1), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+}
+
+// keepTime writes the store's time into the database, for a start with a clock that is behind.
+func (s *Store) keepTime(c *conn) error {
+	return c.Run("UPDATE store SET clock = ?", s.clock.now())
+}
+
+// begin reads the id of the database and the time that it keeps.
+func (s *Store) begin(c *conn) error {
+	return c.each("SELECT id, clock FROM store", func(row *sqlite3.Stmt) {
+		s.id = row.ColumnText(0)
+		s.clock.base = max(s.clock.base, row.ColumnInt64(1))
+	})
+}

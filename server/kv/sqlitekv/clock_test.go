@@ -1,0 +1,83 @@
+package sqlitekv
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+const decade = 10 * 365 * 24 * time.Hour
+
+// wall opens a store at a time of the system's clock. The test moves the monotonic clock.
+func wall(t *testing.T, dir string, at time.Time) (*Store, *atomic.Int64) {
+	t.Helper()
+	moved := &atomic.Int64{}
+	s, err := openAt(dir, nil, clock{at.UnixMilli(), func() time.Duration { return time.Duration(moved.Load()) }})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s, moved
+}
+
+// A clock that is set back, and later forward again, ends no entry early: neither one that was there, nor one that got its
+// time to live while the clock was behind.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	dir, at, value := t.TempDir(), time.Now(), []byte("v")
+	s, moved := wall(t, dir, at)
+	for _, key := range []string{"kept", "patched"} {
+		require.NoError(t, kv.Set(t.Context(), s, key, value, time.Hour))
+	}
+	moved.Add(int64(time.Minute))
+	require.NoError(t, s.Close())
+
+	s, moved = wall(t, dir, at.Add(-decade))
+	changed, err := kv.ExpireIf(t.Context(), s, "patched", value, 2*time.Hour)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.NoError(t, kv.Set(t.Context(), s, "new", value, time.Hour))
+	moved.Add(int64(time.Minute))
+	require.NoError(t, s.Close())
+
+	s, moved = wall(t, dir, at.Add(3*time.Minute))
+	for key, left := range map[string]time.Duration{"kept": 57 * time.Minute, "patched": 2*time.Hour - 2*time.Minute, "new": 58 * time.Minute} {
+		got, ok, err := s.TTL(t.Context(), key)
+		require.NoError(t, err)
+		require.True(t, ok, key)
+		require.InDelta(t, left, got, float64(time.Second), key)
+	}
+	moved.Add(int64(3 * time.Hour))
+	require.Eventually(t, func() bool { n, err := s.Bytes(t.Context()); return err == nil && n == 0 }, time.Minute, time.Millisecond)
+}
+
+// A start with a clock that is ten years ahead ends entries with a limit, as time does. Entries that are written then outlive the correction.
+func TestClockSetForward(t *testing.T) {
+	t.Parallel()
+	dir, at, value := t.TempDir(), time.Now(), []byte("v")
+	s, _ := wall(t, dir, at)
+	require.NoError(t, kv.Set(t.Context(), s, "forever", value, 0))
+	require.NoError(t, kv.Set(t.Context(), s, "limited", value, time.Hour))
+	require.NoError(t, s.Close())
+
+	s, _ = wall(t, dir, at.Add(decade))
+	_, ok, err := s.TTL(t.Context(), "limited")
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.NoError(t, kv.Set(t.Context(), s, "new", value, time.Hour))
+	require.NoError(t, s.Close())
+
+	s, moved := wall(t, dir, at)
+	for i, step := range []time.Duration{0, 59 * time.Minute, time.Minute} {
+		moved.Add(int64(step))
+		_, ok, err := s.TTL(t.Context(), "new")
+		require.NoError(t, err)
+		require.Equal(t, i < 2, ok, fmt.Sprint(i))
+	}
+	_, ok, err = s.TTL(t.Context(), "forever")
+	require.NoError(t, err)
+	require.True(t, ok)
+}

@@ -1,0 +1,208 @@
+package sqlitekv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+)
+
+// Progress is called after some entries with how many were visited, and how many there are: 0 if that is not known. It can be nil.
+type Progress func(done, total int)
+
+const (
+	copyBatch = 500
+	newKeys   = "SELECT key, id FROM entries INDEXED BY sqlite_autoindex_entries_1"
+)
+
+// Check reads all of the store in dir, and changes no entry. If the log is damaged, it reads no entry either: opening the
+// database would drop what is behind the damage, and nothing would show it afterwards. It returns ErrInUse while a process has the
+// store open.
+func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
+	err = alone(dir, &found, func(path string) error {
+		if len(found.Damage) > 0 {
+			return nil
+		}
+		c, err := sqlitefile.Open(ctx, path, schema)
+		if err == nil {
+			_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
+		}
+		if err == nil {
+			err = (&copier{found: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
+		}
+		if sqlitefile.IsDamage(err) {
+			found.Add(err)
+			err = nil
+		}
+		return errors.Join(err, c.Close())
+	})
+	return found, err
+}
+
+// Repair replaces the database in dir by a new one with all readable entries. The damaged one stays beside it. It
+// returns ErrInUse while a process has the store open.
+func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
+	err = alone(dir, &found, func(path string) error {
+		damaged, err := sqlitefile.Salvage(ctx, path, schema, func(source, target *sqlitefile.Conn) error {
+			if source == nil {
+				found.Add(errors.New("the file cannot be opened: all entries are lost"))
+				return nil
+			}
+			return (&copier{found: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
+		})
+		found.Damaged = damaged
+		return err
+	})
+	return found, err
+}
+
+// alone calls do with the path of the database while no other process has the directory.
+func alone(dir string, found *sqlitefile.Found, do func(path string) error) error {
+	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
+	if _, err := os.Stat(found.File); err != nil {
+		return err
+	}
+	unlock, locked, err := durable.TryLock(filepath.Join(dir, lockName))
+	if err != nil {
+		return err
+	}
+	if !locked {
+		return ErrInUse
+	}
+	defer unlock()
+	if boot, err := os.ReadFile(filepath.Join(dir, lockName)); err == nil && string(boot) == durable.BootID() {
+		if err := sqlitefile.CheckLog(found.File); sqlitefile.IsDamage(err) {
+			found.Add(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
+		}
+	}
+	if err := do(found.File); err != nil {
+		return fmt.Errorf("sqlitekv: %s: %w", found.File, err)
+	}
+	return nil
+}
+
+// copier visits all entries, and copies them if there is a target.
+type copier struct {
+	found          *sqlitefile.Found
+	source, target *conn
+	progress       Progress
+	total          int
+	pending        int // copied entries that are not committed yet
+}
+
+func (c *copier) run(ctx context.Context) error {
+	if n, err := c.source.Int("SELECT count(*) FROM entries"); err == nil {
+		c.total = int(n)
+	}
+	if c.target != nil {
+		if err := c.target.Run(begin); err != nil {
+			return err
+		}
+	}
+	for id, err := range c.source.IDs("entries", c.found.Add) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = c.visit(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.listed(); err != nil {
+		return err
+	}
+	if err := c.found.Integrity(c.source.Conn); err != nil {
+		return err
+	}
+	if c.target == nil {
+		return nil
+	}
+	if clock, err := c.source.Int("SELECT clock FROM store"); err == nil {
+		if err := c.target.Run("UPDATE store SET clock = ?", clock); err != nil {
+			return err
+		}
+	}
+	return c.target.Run("COMMIT")
+}
+
+// visit reads an entry, and copies it. Damage is found, and no error.
+func (c *copier) visit(id int64) error {
+	key, r, value, err := c.source.entry(id)
+	if err != nil {
+		return c.damage(err)
+	}
+	if c.target != nil {
+		if err := c.copy(key, r.expires, value); err != nil {
+			return err
+		}
+	}
+	if c.found.Read++; c.progress != nil && (c.found.Read%copyBatch == 0 || c.found.Read == c.total) {
+		c.progress(c.found.Read, c.total)
+	}
+	return nil
+}
+
+// damage adds damage, and returns every other error.
+func (c *copier) damage(err error) error {
+	if !isDamage(err) {
+		return err
+	}
+	c.found.Add(err)
+	return nil
+}
+
+// listed counts the entries that only the index of keys still has. It visits those again that a walk behind damage missed.
+func (c *copier) listed() error {
+	listed := 0
+	err := c.source.each(newKeys, func(*sqlite3.Stmt) { listed++ })
+	if err != nil {
+		return c.damage(err)
+	}
+	c.found.Lost = max(0, listed-c.found.Read)
+	if c.found.Lost == 0 || c.target == nil {
+		return nil
+	}
+	var ids []int64
+	err = c.source.each(newKeys, func(row *sqlite3.Stmt) {
+		if r, err := c.target.lookup(string(row.ColumnRawBlob(0))); err == nil && r.id == 0 {
+			ids = append(ids, row.ColumnInt64(1))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	before := c.found.Read
+	for _, id := range ids {
+		if err := c.visit(id); err != nil {
+			return err
+		}
+	}
+	c.found.Lost -= c.found.Read - before
+	return nil
+}
+
+// copy writes an entry into the target.
+func (c *copier) copy(key string, expires int64, value []byte) error {
+	r, err := c.target.lookup(key)
+	if err == nil && r.id == 0 {
+		err = c.target.account(key, int64(len(key)+len(value)), 0)
+	}
+	if err == nil && r.id == 0 {
+		err = c.target.put(key, value, &r, expires)
+	}
+	if c.pending++; err == nil && c.pending >= copyBatch {
+		c.pending = 0
+		if err = c.target.Run("COMMIT"); err == nil {
+			err = c.target.Run(begin)
+		}
+	}
+	return err
+}

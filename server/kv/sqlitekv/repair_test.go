@@ -1,0 +1,168 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+const repaired = 300
+
+func repairValue(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 20+i%700) }
+
+func init() { roles["waitsWithALog"] = waitWithALog }
+
+// waitWithALog writes entries, of which the log has some, and waits for its end.
+func waitWithALog(t testing.TB) {
+	s, err := Open(os.Args[1], nil)
+	require.NoError(t, err)
+	for i := range repaired {
+		if i == repaired/2 {
+			c := <-s.writer
+			s.checkpoint(c)
+			s.writer <- c
+		}
+		require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i), repairValue(i), time.Hour))
+	}
+	<-s.writer // no more checkpoints
+	fmt.Println(0)
+	select {}
+}
+
+// intact reads all entries of a store. Each that it finds must be right. It returns how many keys are listed, if the list has no
+// error, and how many entries were read.
+func intact(t *testing.T, s *Store) (listed, found int, err error) {
+	t.Helper()
+	keys, _, err := s.Scan(t.Context(), kv.Root, "", 2*repaired)
+	for i := range repaired {
+		got, ok, err := kv.Get(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i))
+		if err == nil && ok {
+			require.True(t, bytes.Equal(repairValue(i), got))
+			found++
+		}
+	}
+	return len(keys), found, err
+}
+
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(to, reserveName), nil, 0o600)) // a hole, which takes no time
+	require.NoError(t, os.Truncate(filepath.Join(to, reserveName), reserveSize))
+	for _, name := range []string{fileName, fileName + "-wal", fileName + "-shm", lockName} {
+		content, err := os.ReadFile(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(to, name), content, 0o600))
+	}
+}
+
+// Damage at any place of the database and of its log is never a shorter list: it is an error of the start or of the list, or all
+// is there. A check finds it, and a repair keeps what can be read.
+func TestDamageOfEachFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	child := proctest.Again(t, "waitsWithALog", dir)
+	killAfter(t, child, 1, func() {})
+	random := rand.New(rand.NewPCG(5, 6))
+	for _, name := range []string{fileName, fileName + "-wal"} {
+		whole, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Greater(t, len(whole), 50_000)
+		lost := 0
+		for range 100 {
+			copied, at := t.TempDir(), random.IntN(len(whole))
+			copyFiles(t, dir, copied)
+			damaged := bytes.Clone(whole)
+			damaged[at] ^= 1 << random.IntN(8)
+			require.NoError(t, os.WriteFile(filepath.Join(copied, name), damaged, 0o600))
+			where := fmt.Sprintf("%s, byte %d", name, at)
+			s, err := Open(copied, nil)
+			wrong := err
+			if err == nil {
+				var listed int
+				if listed, _, err = intact(t, s); err == nil {
+					require.Equal(t, repaired, listed, where)
+				} else {
+					require.ErrorIs(t, s.Check(t.Context()), kv.ErrDamaged)
+				}
+				wrong = errors.Join(err, s.Check(t.Context()))
+				require.NoError(t, s.Close())
+			}
+			if wrong != nil {
+				require.ErrorIs(t, wrong, kv.ErrUnavailable, where)
+			}
+			lost += repair(t, copied, wrong != nil, where)
+		}
+		t.Logf("%s: 100 flips lost %d of %d entries", name, lost, 100*repaired)
+	}
+}
+
+// repair checks and repairs a store, and returns how many entries are lost.
+func repair(t *testing.T, dir string, damaged bool, where string) int {
+	t.Helper()
+	checked, err := Check(t.Context(), dir, nil)
+	require.NoError(t, err, where)
+	if damaged {
+		require.NotEmpty(t, checked.Damage, where)
+	}
+	found, err := Repair(t.Context(), dir, nil)
+	require.NoError(t, err, where)
+	require.Equal(t, len(checked.Damage) > 0, len(found.Damage) > 0, where)
+	require.FileExists(t, filepath.Join(dir, found.Damaged))
+	s, err := Open(dir, nil)
+	require.NoError(t, err, where)
+	defer func() { require.NoError(t, s.Close()) }()
+	listed, read, err := intact(t, s)
+	require.NoError(t, err, where)
+	require.Equal(t, found.Read, listed, where)
+	require.Equal(t, found.Read, read, where)
+	requireCounted(t, s)
+	if len(found.Damage) == 0 {
+		require.Equal(t, repaired, read, where)
+	}
+	return repaired - read
+}
+
+func TestCheckOfAWholeStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, err := Check(t.Context(), dir, nil)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	s := open(t, dir)
+	_, err = Check(t.Context(), dir, nil)
+	require.ErrorIs(t, err, ErrInUse)
+	_, err = Repair(t.Context(), dir, nil)
+	require.ErrorIs(t, err, ErrInUse)
+	large := bytes.Repeat([]byte("large"), 1<<20)
+	require.NoError(t, kv.Set(t.Context(), s, "large", large, time.Hour))
+	require.NoError(t, kv.Set(t.Context(), s, "empty", nil, 0))
+	require.NoError(t, s.Close())
+	found, err := Check(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.Empty(t, found.Damage)
+	require.Equal(t, []int{2, 0}, []int{found.Read, found.Lost})
+	found, err = Repair(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(found.Damaged, fileName+".damaged-"))
+	s = open(t, dir)
+	got, _, err := kv.Get(t.Context(), s, "large")
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(large, got))
+	left, _, err := s.TTL(t.Context(), "large")
+	require.NoError(t, err)
+	require.InDelta(t, time.Hour, left, float64(time.Minute))
+}

@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// storageTimeout bounds what the store takes to answer a scrape.
+const storageTimeout = time.Second
+
+// Storage has the sizes of the store and of the data directory's disk. If a function returns an error,
+// its metric is left out.
+type Storage struct {
+	Bytes func(ctx context.Context) (int64, error)
+	Free  func() (int64, error)
+}
+
+type storage struct {
+	seen    Storage
+	refused *prometheus.CounterVec
+}
+
+var (
+	storeBytes = desc("store_bytes", "Bytes of the keys and values of all tenants in the store; in Redis with a quota only, and approximate.")
+	storeFree  = desc("store_free_bytes", "Free bytes of the data directory's disk.")
+)
+
+// WatchStorage registers the metrics of the store. It returns a function that counts writes that were refused for a lack of
+// room, by the code of the error.
+func (m *Metrics) WatchStorage(seen Storage, codes ...string) (refused func(code string)) {
+	s := &storage{seen, counter("storage_refused_total", "Writes that were refused for a lack of room, by the code of the error.", "code")}
+	for _, code := range codes { // there before the first
+		s.refused.WithLabelValues(code)
+	}
+	m.registry.MustRegister(s, s.refused)
+	return func(code string) { s.refused.WithLabelValues(code).Inc() }
+}
+
+// WatchOutlived returns a function that counts entries that were removed since the store kept them for too long.
+func (m *Metrics) WatchOutlived() (removed func(class classify.Class)) {
+	outlived := counter("outlived_total", "Entries that the store kept for longer than their class allows. They were removed.", "class")
+	for _, class := range classify.All {
+		outlived.WithLabelValues(className(class))
+	}
+	m.registry.MustRegister(outlived)
+	return func(class classify.Class) { outlived.WithLabelValues(className(class)).Inc() }
+}
+
+// Describe implements prometheus.Collector.
+func (s *storage) Describe(to chan<- *prometheus.Desc) {
+	to <- storeBytes
+	to <- storeFree
+}
+
+// Collect implements prometheus.Collector.
+func (s *storage) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), storageTimeout)
+	defer cancel()
+	if n, err := s.seen.Bytes(ctx); err == nil {
+		to <- prometheus.MustNewConstMetric(storeBytes, prometheus.GaugeValue, float64(n))
+	}
+	if n, err := s.seen.Free(); err == nil {
+		to <- prometheus.MustNewConstMetric(storeFree, prometheus.GaugeValue, float64(n))
+	}
+}
