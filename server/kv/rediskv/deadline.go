@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
 // bounded runs call and returns its result, or an error as soon as ctx has ended. go-redis reads a reply without
-// regard for the context unless ContextTimeoutEnabled is set, and then heeds only its deadline. The clients of Open
-// have that set, and their calls are not bounded a second time; a caller's client may have any options.
+// regard for the context unless ContextTimeoutEnabled is set, and then heeds only its deadline. Calls of such clients are
+// not bounded a second time.
 //
 // An abandoned call goes on until the client's own time-out. It must not use memory of the caller.
 func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, error)) (T, error) {
@@ -37,7 +39,18 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 }
 
 // mayAbandon reports whether bounded may return before the call has ended.
-func (s *Store) mayAbandon(ctx context.Context) bool { return !s.owned && ctx.Done() != nil }
+func (s *Store) mayAbandon(ctx context.Context) bool { return !s.timed && ctx.Done() != nil }
+
+// heedsDeadlines reports whether a client is known to end calls with their context's deadline.
+func heedsDeadlines(client redis.UniversalClient) bool {
+	switch client := client.(type) {
+	case *redis.Client:
+		return client.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		return client.Options().ContextTimeoutEnabled
+	}
+	return false
+}
 
 // cloned returns the writes with values of their own: the caller may reuse the memory of an abandoned write.
 func cloned(writes []kv.Write) []kv.Write {

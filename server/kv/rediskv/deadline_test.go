@@ -60,6 +60,22 @@ func TestContextEndsCallsOfAnyClient(t *testing.T) {
 	}
 }
 
+// A client with ContextTimeoutEnabled ends calls at the deadline itself.
+func TestDeadlineOfATimedClient(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Hour, WriteTimeout: time.Hour, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = client.Close() })
+	s := rediskv.New(client)
+	require.NoError(t, s.Ping(t.Context()))
+	server.Freeze()
+	for name, call := range calls {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		require.ErrorIs(t, call(ctx, s), context.DeadlineExceeded, name)
+		cancel()
+	}
+}
+
 // heldHook holds a SET until release is closed, and then sends it whatever became of its context.
 type heldHook struct {
 	redis.Hook

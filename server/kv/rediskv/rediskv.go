@@ -23,6 +23,7 @@ import (
 type Store struct {
 	client redis.UniversalClient
 	owned  bool
+	timed  bool // the client heeds the deadline of a call's context
 	closed atomic.Bool
 	parts  atomic.Pointer[map[string]redis.Cmdable] // the masters by the name of their part, as of the last Topology
 }
@@ -33,10 +34,11 @@ var (
 )
 
 // New wraps the caller's client, which Close leaves open. Its time-outs and retries are the caller's. A call returns
-// soon after its context ended, whatever the options of the client are. If ContextTimeoutEnabled is not set, the
-// command then occupies a connection until the client's ReadTimeout; a write that was abandoned so may still be made.
+// soon after the deadline of its context, whatever the options of the client are. If ContextTimeoutEnabled is not set, each
+// call costs a goroutine, and the command then occupies a connection until the client's ReadTimeout; a write that was
+// abandoned so may still be made.
 func New(client redis.UniversalClient) *Store {
-	return &Store{client: client}
+	return &Store{client: client, timed: heedsDeadlines(client)}
 }
 
 // What PTTL answers, as go-redis gives it.
