@@ -53,6 +53,20 @@ func (k *keys) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return k.wait(ctx, flight)
 }
 
+// current returns when the keys that are known were fetched, and has them fetched again if they are not fresh. It waits for
+// nothing. Without usable keys it returns the present time, which no keys are of.
+func (k *keys) current() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch age := k.age(); {
+	case age >= usableFor:
+		return k.now()
+	case age >= freshFor:
+		k.start(calmPause)
+	}
+	return k.fetchedAt
+}
+
 // renew returns the keys after a fetch, or as they are where the last one was just now.
 func (k *keys) renew(ctx context.Context) ([]jose.JSONWebKey, error) {
 	k.mu.Lock()

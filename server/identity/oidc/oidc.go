@@ -8,6 +8,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Provider struct {
 	tenant     path
 	scopes     path
 	keys       *keys
+	verified   *verified
 	log        *slog.Logger
 	now        func() time.Time
 }
@@ -57,6 +59,10 @@ func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity
 	if len(bearer) > maxToken {
 		return id, "it is larger than 8 KiB", nil
 	}
+	hash := sha256.Sum256([]byte(bearer))
+	if id, ok := p.remembered(hash); ok {
+		return id, "", nil
+	}
 	token, err := jwt.ParseSigned(bearer, p.algorithms)
 	if err != nil || len(token.Headers) != 1 {
 		return id, "it is no JWT signed by an allowed algorithm", nil
@@ -71,14 +77,17 @@ func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity
 	if reason := p.refuse(&unverified); reason != "" {
 		return id, reason, nil
 	}
-	claims, all, err := p.verified(ctx, token)
+	fetched := p.keys.current()
+	claims, all, err := p.verify(ctx, token)
 	if err != nil || all == nil {
 		return id, "no key of the provider signed it", err
 	}
 	if reason := p.refuse(claims); reason != "" {
 		return id, reason, nil
 	}
-	id, reason = p.identity(claims, all)
+	if id, reason = p.identity(claims, all); reason == "" {
+		p.verified.known.Add(hash, verdict{claims, id, fetched}) // a fetch in between makes it unusable
+	}
 	return id, reason, nil
 }
 
@@ -109,25 +118,29 @@ func (p *Provider) refuse(claims *jwt.Claims) string {
 	return ""
 }
 
-// verified returns the claims under a signature that holds; all is nil where none does.
-func (p *Provider) verified(ctx context.Context, token *jwt.JSONWebToken) (claims *jwt.Claims, all map[string]any, err error) {
+// verify returns the claims under a signature that holds. If none does, all is nil.
+func (p *Provider) verify(ctx context.Context, token *jwt.JSONWebToken) (claims *jwt.Claims, all map[string]any, err error) {
 	header := token.Headers[0]
 	known, err := p.keys.get(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if claims, all = try(token, known); all != nil || header.KeyID != "" && holds(known, header.KeyID) {
-		return claims, all, nil
+	if claims, all, err = p.try(ctx, token, known); err != nil || all != nil || header.KeyID != "" && holds(known, header.KeyID) {
+		return claims, all, err
 	}
 	if known, err = p.keys.renew(ctx); err != nil { // the provider may have rotated
 		return nil, nil, err
 	}
-	claims, all = try(token, known)
-	return claims, all, nil
+	return p.try(ctx, token, known)
 }
 
-// try verifies with each key that the token's header allows.
-func try(token *jwt.JSONWebToken, known []jose.JSONWebKey) (*jwt.Claims, map[string]any) {
+// try verifies with each key that the token's header allows, once it is its turn.
+func (p *Provider) try(ctx context.Context, token *jwt.JSONWebToken, known []jose.JSONWebKey) (*jwt.Claims, map[string]any, error) {
+	release, err := p.verified.acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
 	header := token.Headers[0]
 	for i := range known {
 		if !fits(&known[i], header.KeyID, header.Algorithm) {
@@ -136,10 +149,10 @@ func try(token *jwt.JSONWebToken, known []jose.JSONWebKey) (*jwt.Claims, map[str
 		var claims jwt.Claims
 		var all map[string]any
 		if token.Claims(known[i].Key, &claims, &all) == nil && all != nil {
-			return &claims, all
+			return &claims, all, nil
 		}
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // identity reads who is meant from claims that were verified.

@@ -39,7 +39,7 @@ func New(o Options) (*Provider, error) {
 	p := &Provider{
 		issuer: o.Issuer, audiences: o.Audiences, algorithms: algorithms, skew: o.Skew,
 		tenant: parsePath(either(o.TenantClaim, "tenant")), scopes: parsePath(either(o.ScopesClaim, "scope")),
-		log: o.Log, now: time.Now,
+		log: o.Log, now: time.Now, verified: newVerified(),
 	}
 	if p.skew == 0 {
 		p.skew = defaultSkew
