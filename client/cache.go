@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/shared/classify"
@@ -90,7 +92,7 @@ func (c *Client) GetPackage(ctx context.Context, key string, options ...ReadOpti
 func (c *Client) get(ctx context.Context, key, accept string, options []ReadOption) (entry Entry, err error) {
 	r := readRequest(http.MethodGet, key, options)
 	r.header.Set("Accept", accept)
-	err = c.send(ctx, r, func(response *http.Response, body []byte) (err error) {
+	err = c.sendRead(ctx, r, func(response *http.Response, body []byte) (err error) {
 		entry.Value = body
 		entry.Info, err = infoOf(response)
 		return err
@@ -103,7 +105,7 @@ func (c *Client) get(ctx context.Context, key, accept string, options []ReadOpti
 func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOption) (value io.ReadCloser, info Info, err error) {
 	r := readRequest(http.MethodGet, key, options)
 	r.streams = true
-	err = c.send(ctx, r, func(response *http.Response, _ []byte) (err error) {
+	err = c.sendRead(ctx, r, func(response *http.Response, _ []byte) (err error) {
 		value = response.Body
 		info, err = infoOf(response)
 		return err
@@ -114,14 +116,64 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 // Head returns what is known of an entry without opening it, so unauthenticated, and how long it will be
 // kept; 0 is for ever.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
+	long := false
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {
+		long = isLong(response)
 		if ttl, err = ttlOf(response); err == nil {
 			info, err = infoOf(response)
 		}
-		info.ContentType = ""
 		return err
 	})
+	if err == nil && long {
+		r := readRequest(http.MethodGet, key, options)
+		r.streams = true
+		r.header.Set("Accept", packageType)
+		err = c.sendWithContext(ctx, r, func(response *http.Response, _ []byte) (err error) {
+			info, err = infoOf(response)
+			return errors.Join(err, response.Body.Close())
+		})
+	}
+	info.ContentType = ""
 	return info, ttl, err
+}
+
+// isLong reports whether the entry's context is too long for a header.
+func isLong(response *http.Response) bool { return response.Header.Get(contextLengthHeader) != "" }
+
+// sendRead sends a read of an entry, and sends it again if the context is too long for a header.
+func (c *Client) sendRead(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
+	long := false
+	err := c.send(ctx, r, func(response *http.Response, body []byte) error {
+		if long = isLong(response); !long {
+			return read(response, body)
+		}
+		return response.Body.Close()
+	})
+	if err != nil || !long {
+		return err
+	}
+	return c.sendWithContext(ctx, r, read)
+}
+
+// sendWithContext sends a read that is answered with the context before the value, and passes it on as a header.
+func (c *Client) sendWithContext(ctx context.Context, r *request, read func(*http.Response, []byte) error) error {
+	r.query.Set("context", "body")
+	return c.send(ctx, r, func(response *http.Response, body []byte) error {
+		n, err := strconv.Atoi(response.Header.Get(contextLengthHeader))
+		if err != nil || n < 0 || n > maxContext || !r.streams && n > len(body) {
+			return errors.Join(notCoffer(response.StatusCode), response.Body.Close())
+		}
+		text := make([]byte, n)
+		if r.streams {
+			if _, err := io.ReadFull(response.Body, text); err != nil {
+				return errors.Join(err, response.Body.Close())
+			}
+		} else {
+			body = body[copy(text, body):]
+		}
+		response.Header.Set(contextHeader, string(text))
+		return read(response, body)
+	})
 }
 
 func readRequest(method, key string, options []ReadOption) *request {

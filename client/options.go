@@ -10,7 +10,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-const contextHeader = "Coffer-Context"
+const (
+	contextHeader       = "Coffer-Context"
+	contextLengthHeader = "Coffer-Context-Length"
+	maxContext          = 128 << 10 // bytes of a context's JSON
+)
 
 // WriteOption is an option of Set and SetStream.
 type WriteOption interface{ onWrite(*request) }

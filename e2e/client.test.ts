@@ -74,6 +74,15 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     const stream = (await client.getStream('a/../b?c#é'))!;
     expect(await new Response(stream.body).text()).toBe('Ada');
     expect(await client.get('none')).toBeNull();
+    const context = { long: '中'.repeat(5_000) }; // more than the headers that Node takes
+    await client.set('long', 'v', { class: 'phi', context });
+    expect(await client.get('long')).toMatchObject({ value: bytes('v'), context });
+    const long = (await client.getStream('long'))!;
+    expect([long.context, await new Response(long.body).text()]).toEqual([context, 'v']);
+    expect(await client.head('long')).toMatchObject({ ttl: expect.any(Number), context });
+    const longSealed = (await client.getPackage('long'))!;
+    expect([longSealed.context, Buffer.from(longSealed.value).subarray(0, 3).toString()]).toEqual([context, 'CFR']);
+    await client.delete('long');
     expect(await failure(client.get('open', { least: 'phi' }))).toMatchObject({ name: 'IntegrityError', code: 'class_too_low', status: 403 });
   },
   headEntry: async () => {

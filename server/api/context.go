@@ -10,7 +10,13 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-const contextHeader = "Coffer-Context"
+const (
+	contextHeader = "Coffer-Context"
+	// contextLengthHeader has the length of a context that is not in contextHeader.
+	contextLengthHeader = "Coffer-Context-Length"
+	// maxContextHeader bounds the context in an answer's headers: Node.js reads 16 KiB of headers, some proxies 4 KiB.
+	maxContextHeader = 2 << 10
+)
 
 var errContext = invalid(`the header Coffer-Context is not valid: one JSON object of strings, each key once, in ASCII (\u00e9 for é)`)
 

@@ -14,7 +14,7 @@ var (
 	corsMethods = strings.Join([]string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}, ", ")
 	corsSent    = strings.Join([]string{"Accept", "Authorization", "Content-Type", contextHeader, "If-Match", "If-None-Match", "X-Request-Id"}, ", ")
 	corsSeen    = strings.Join([]string{
-		"ETag", "Coffer-Class", "Coffer-Code", contextHeader, "Coffer-Encrypted-At", "Coffer-Key-Id", "Coffer-TTL", "Location", "Retry-After", "X-Request-Id",
+		"ETag", "Coffer-Class", "Coffer-Code", contextHeader, contextLengthHeader, "Coffer-Encrypted-At", "Coffer-Key-Id", "Coffer-TTL", "Location", "Retry-After", "X-Request-Id",
 	}, ", ")
 )
 

@@ -11,16 +11,24 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 )
 
-// describeEntry writes what a package says of its value. There is no Coffer-Context where there is no context.
-func describeEntry(header http.Header, e *cache.Entry, atRest bool) {
+// describeEntry writes what a package says of its value. There is no Coffer-Context if there is no context. One that is too
+// long for a header, or is wanted in the body, is returned to begin the body, and its length is a header.
+func describeEntry(header http.Header, e *cache.Entry, atRest, contextInBody bool) (context string) {
 	header.Set("Etag", etag(e.Tag, atRest))
 	header.Add(echo.HeaderVary, echo.HeaderAccept)
 	header.Set("Coffer-Class", e.Class.String())
 	header.Set("Coffer-Key-Id", hex.EncodeToString(e.KeyID[:]))
 	header.Set("Coffer-Encrypted-At", e.EncryptedAt.UTC().Format(timeLayout))
-	if len(e.Context) > 0 {
-		header.Set(contextHeader, formatContext(e.Context))
+	if context = "{}"; len(e.Context) > 0 {
+		context = formatContext(e.Context)
 	}
+	switch {
+	case contextInBody || len(context) > maxContextHeader:
+		header.Set(contextLengthHeader, strconv.Itoa(len(context)))
+	case len(e.Context) > 0:
+		header.Set(contextHeader, context)
+	}
+	return context
 }
 
 // describeTTL sets how long an entry is still kept, in seconds rounded up. It sets nothing if there is no limit.

@@ -99,15 +99,24 @@ type wanted struct {
 	least      classify.Class // the lowest class that it accepts
 	unopened   bool           // it asks for the package or its description, which are not authenticated
 	conditions reading
+
+	contextInBody bool // the context is the beginning of the body
 }
 
 func readWanted(c *call) (w wanted, err error) {
 	if w.name, err = key(c); err != nil {
 		return w, err
 	}
-	values, err := query(c, "least")
+	allowed := []string{"least"}
+	if c.Request().Method == http.MethodGet {
+		allowed = append(allowed, "context") // the answer to HEAD has no body
+	}
+	values, err := query(c, allowed...)
 	if err != nil {
 		return w, err
+	}
+	if w.contextInBody = values.Get("context") == "body"; values.Has("context") && !w.contextInBody {
+		return w, invalid("the only place to ask for the context is ?context=body")
 	}
 	if w.least, err = least(values); err != nil {
 		return w, err
@@ -141,13 +150,16 @@ func (s *server) getEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	describeEntry(header, &entry, atRest)
+	context := describeEntry(header, &entry, atRest, w.contextInBody)
+	body, kind := entry.Value, contentType(&entry)
 	if atRest {
-		header.Set(echo.HeaderContentType, packageType)
-		return write(c, http.StatusOK, pkg)
+		body, kind = pkg, packageType
 	}
-	header.Set(echo.HeaderContentType, contentType(&entry))
-	return write(c, http.StatusOK, entry.Value)
+	header.Set(echo.HeaderContentType, kind)
+	if w.contextInBody {
+		return write(c, http.StatusOK, []byte(context), body)
+	}
+	return write(c, http.StatusOK, body)
 }
 
 // find gives the package that a read is about, its bytes bounded and well formed but not authenticated, and
@@ -228,7 +240,7 @@ func (s *server) headEntry(c *call) error {
 		return err
 	}
 	header := c.Response().Header()
-	describeEntry(header, &entry, atRest)
+	describeEntry(header, &entry, atRest, false)
 	describeTTL(header, left)
 	switch {
 	case atRest:

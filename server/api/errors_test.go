@@ -162,7 +162,8 @@ func TestHugeHeaders(t *testing.T) {
 	context := `{"k":"` + strings.Repeat(`\u0001`, format.MaxContext-5) + `"}`
 	require.Less(t, len(context), api.MaxHeader)
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", context).is(t, 204)
-	require.Equal(t, context, s.do("GET", "/v1/cache/k", nil).is(t, 200).Header.Get("Coffer-Context"))
+	require.Equal(t, fmt.Sprint(len(context)), s.do("HEAD", "/v1/cache/k", nil).is(t, 200).Header.Get("Coffer-Context-Length"))
+	require.Equal(t, context, string(s.do("GET", "/v1/cache/k?context=body", nil).is(t, 200).body))
 	larger := strings.Replace(context, `"k"`, `"kk"`, 1)
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", larger).refused(t, "too_large")
 	s.do("PUT", "/v1/cache/k?class=phi", nil, "Coffer-Context", `{"a":1}`).refused(t, "invalid_argument")

@@ -112,14 +112,22 @@ func translate(err error) error {
 	return err
 }
 
-// write sends a whole body, or to HEAD its headers alone.
-func write(c echo.Context, status int, body []byte) error {
+// write sends a whole body, which may have several parts, or to HEAD its headers alone.
+func write(c echo.Context, status int, body ...[]byte) error {
 	response := c.Response()
-	setLength(response.Header(), len(body))
+	length := 0
+	for _, part := range body {
+		length += len(part)
+	}
+	setLength(response.Header(), length)
 	response.WriteHeader(status)
 	if c.Request().Method == http.MethodHead {
 		return nil
 	}
-	_, err := response.Write(body)
-	return err
+	for _, part := range body {
+		if _, err := response.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -93,6 +93,38 @@ export function infoOf({ headers, status }: Response): EntryInfo {
   };
 }
 
+const CONTEXT_LENGTH = 'Coffer-Context-Length';
+
+/** Whether the context is too long for a header: `?context=body` puts it before the value. */
+export const isLong = ({ headers }: Response): boolean => headers.has(CONTEXT_LENGTH);
+
+/** An answer whose body begins with the context, as one that has it as a header. */
+export async function withContext(response: Response): Promise<Response> {
+  const headers = new Headers(response.headers);
+  const text = new Uint8Array(Number(headers.get(CONTEXT_LENGTH)));
+  const reader = (response.body as ReadableStream<Bytes>).getReader();
+  let rest: Bytes = new Uint8Array();
+  for (let at = 0; at < text.length; ) {
+    const { done, value } = await reader.read();
+    if (done) throw new TypeError('the answer ended early');
+    const part = value.subarray(0, text.length - at);
+    text.set(part, at);
+    at += part.length;
+    rest = value.subarray(part.length);
+  }
+  headers.set('Coffer-Context', new TextDecoder().decode(text));
+  const body = new ReadableStream<Bytes>({
+    start: (control) => control.enqueue(rest),
+    async pull(control) {
+      const { done, value } = await reader.read();
+      if (done) control.close();
+      else control.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return new Response(body, { status: response.status, headers });
+}
+
 export const entryOf = async (response: Response): Promise<Entry> => ({ ...infoOf(response), contentType: typeOf(response), value: new Uint8Array(await response.arrayBuffer()) });
 
 export const packageOf = (sealed: Schemas['Package']): EncryptedPackage => sealed as EncryptedPackage;

@@ -16,6 +16,7 @@ import {
   entryOf,
   fromBase64,
   infoOf,
+  isLong,
   openedOf,
   packageOf,
   parseJson,
@@ -24,6 +25,7 @@ import {
   timesOf,
   ttlOf,
   typeOf,
+  withContext,
 } from './answers.js';
 import { type Binary, type Duration, checkKey, checkLeast, checkList, checkName, checkObject, checkOptions, checkPackage, checkPageSize, checkText, checkTtl, invalid } from './arguments.js';
 import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
@@ -213,7 +215,19 @@ export class CofferClient {
 
   /** What is known of an entry without opening it, so unauthenticated; `null` if there is none. */
   async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
-    return orNull(this.#http.send('headEntry', readOf(key, options), (response) => unchanged<O, EntryHead>(response) ?? { ...infoOf(response), ttl: ttlOf(response) }));
+    let long = false;
+    const head = await orNull(
+      this.#http.send('headEntry', readOf(key, options), (response) => {
+        long = isLong(response);
+        return unchanged<O, EntryHead>(response) ?? { ...infoOf(response), ttl: ttlOf(response) };
+      }),
+    );
+    if (!long) return head;
+    const read = async (response: Response): Promise<EntryHead> => {
+      await response.body?.cancel();
+      return { ...infoOf(response), ttl: (head as EntryHead).ttl };
+    };
+    return this.#read(key, PACKAGE, options, async (response) => read(await withContext(response)), { context: 'body' });
   }
 
   /**
@@ -424,9 +438,25 @@ export class CofferClient {
     return this.#text('getDocs', options);
   }
 
-  #get<O extends GetOptions, T>(key: string, accept: string, options: O | undefined, read: (response: Response) => T | Promise<T>, streams = false): Promise<T | Unchanged<O> | null> {
-    const sent = readOf(key, options);
-    return orNull(this.#http.send('getEntry', { ...sent, streams, headers: { ...sent.headers, Accept: accept } }, (response) => unchanged<O, T>(response) ?? read(response)));
+  /** Reads an entry, and once more if its context is too long for a header. */
+  async #get<O extends GetOptions, T>(key: string, accept: string, options: O | undefined, read: (response: Response) => T | Promise<T>, streams = false): Promise<T | Unchanged<O> | null> {
+    const long = Symbol('long');
+    const got = await this.#read<O, T | symbol>(key, accept, options, async (response) => (isLong(response) ? (await response.body?.cancel(), long) : read(response)), {}, streams);
+    if (got !== long) return got as T | Unchanged<O> | null;
+    return this.#read(key, accept, options, async (response) => read(await withContext(response)), { context: 'body' }, streams);
+  }
+
+  #read<O extends GetOptions, T>(
+    key: string,
+    accept: string,
+    options: O | undefined,
+    read: (response: Response) => T | Promise<T>,
+    query: Record<string, string>,
+    streams = false,
+  ): Promise<T | Unchanged<O> | null> {
+    const { headers, query: asked, ...sent } = readOf(key, options);
+    const all = { ...sent, streams, query: { ...asked, ...query }, headers: { ...headers, Accept: accept } };
+    return orNull(this.#http.send('getEntry', all, (response) => unchanged<O, T>(response) ?? read(response)));
   }
 
   #post<K extends keyof operations>(operation: K & Parameters<Http['send']>[0], body: unknown, options: CallOptions, more: Sent = {}): Promise<Json<K>> {

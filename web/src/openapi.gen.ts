@@ -1398,6 +1398,11 @@ export interface components {
          */
         Least: components["schemas"]["Class"];
         /**
+         * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
+         *     `Coffer-Context` would have it (`{}` if it is empty).
+         */
+        ContextPlace: "body";
+        /**
          * @description How long the value is kept; left out, as long as the class allows. Longer than that is `ttl_out_of_range`.
          * @example 1h
          */
@@ -1453,10 +1458,15 @@ export interface components {
          */
         CofferEncryptedAt: components["schemas"]["Time"];
         /**
-         * @description The context as a JSON object in ASCII, its keys in order. Not there if it is empty.
+         * @description The context as a JSON object in ASCII, its keys in order. Not there if it is empty, or longer than 2,048 bytes.
          * @example {"field":"ssn","user_id":"user_123"}
          */
         CofferContext: string;
+        /**
+         * @description The bytes of the context, if it is not in `Coffer-Context`. With `?context=body` the body begins with it.
+         * @example 4711
+         */
+        CofferContextLength: number;
         /**
          * @description The code of the problem, of answers to HEAD, which have no body.
          * @example not_found
@@ -1497,6 +1507,11 @@ export interface operations {
                  * @example phi
                  */
                 least?: components["parameters"]["Least"];
+                /**
+                 * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
+                 *     `Coffer-Context` would have it (`{}` if it is empty).
+                 */
+                context?: components["parameters"]["ContextPlace"];
             };
             header?: {
                 /**
@@ -1533,6 +1548,7 @@ export interface operations {
                     "Coffer-Key-Id": components["headers"]["CofferKeyId"];
                     "Coffer-Encrypted-At": components["headers"]["CofferEncryptedAt"];
                     "Coffer-Context": components["headers"]["CofferContext"];
+                    "Coffer-Context-Length": components["headers"]["CofferContextLength"];
                     Vary: components["headers"]["Vary"];
                     "Cache-Control": components["headers"]["NoStore"];
                     "X-Request-Id": components["headers"]["RequestId"];
@@ -1718,6 +1734,7 @@ export interface operations {
                     "Coffer-Key-Id": components["headers"]["CofferKeyId"];
                     "Coffer-Encrypted-At": components["headers"]["CofferEncryptedAt"];
                     "Coffer-Context": components["headers"]["CofferContext"];
+                    "Coffer-Context-Length": components["headers"]["CofferContextLength"];
                     "Coffer-TTL": components["headers"]["CofferTTL"];
                     Vary: components["headers"]["Vary"];
                     "Cache-Control": components["headers"]["NoStore"];
