@@ -11,8 +11,8 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 )
 
-// describeEntry writes what a package says of its value. There is no Coffer-Context if there is no context. One that is too
-// long for a header, or is wanted in the body, is returned to begin the body, and its length is a header.
+// describeEntry sets the headers that describe an entry. Coffer-Context is missing if the context is empty, or too long for a
+// header, or wanted in the body; in the latter cases the length of its JSON is a header. describeEntry returns the JSON.
 func describeEntry(header http.Header, e *cache.Entry, atRest, contextInBody bool) (context string) {
 	header.Set("Etag", etag(e.Tag, atRest))
 	header.Add(echo.HeaderVary, echo.HeaderAccept)
@@ -31,7 +31,7 @@ func describeEntry(header http.Header, e *cache.Entry, atRest, contextInBody boo
 	return context
 }
 
-// describeTTL sets how long an entry is still kept, in seconds rounded up. It sets nothing if there is no limit.
+// describeTTL sets how long an entry is still kept, in seconds rounded up. It sets nothing for entries without a limit.
 func describeTTL(header http.Header, left time.Duration) {
 	if left <= 0 {
 		return

@@ -102,8 +102,8 @@ func TestRefusalInsteadOfContinue(t *testing.T) {
 	got.refused(t, "too_large")
 }
 
-// A request with a length and chunks ends its connection, whatever is answered (RFC 9112 section 6.1): what follows the
-// chunks may be meant as a part of its body by whoever passed it on.
+// A request with a length and chunks ends its connection, whatever is answered (RFC 9112 section 6.1): a proxy may
+// have taken the bytes behind the chunks for a part of its body.
 func TestTwoFramings(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)

@@ -107,7 +107,7 @@ func (r *Refusals) Run(ctx context.Context) {
 	}
 }
 
-// flush records the refusals that were counted since a time or earlier, and forgets the kinds that had none.
+// flush records the refusals that were counted since a time or earlier, and forgets the kinds without any.
 func (r *Refusals) flush(ctx context.Context, until time.Time) {
 	failed := 0
 	var failure error

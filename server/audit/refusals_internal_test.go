@@ -105,7 +105,7 @@ func TestKindsOfRefusals(t *testing.T) {
 	require.Len(t, recorder.all, 7)
 }
 
-// Kinds beyond the bound are counted by their code alone, and what cannot be recorded is recorded later.
+// Kinds beyond the bound are counted by their code alone, and a failed recording is made up for later.
 func TestRefusalsAreBounded(t *testing.T) {
 	r, recorder, now := newRefusals()
 	recorder.fail = errors.New("full")
@@ -125,7 +125,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	require.Equal(t, 3*maxRefusals, recorder.times(t))
 }
 
-// What was counted is recorded when the server ends, also by callers at the same time.
+// Counted refusals are recorded when the server ends, also those of concurrent callers.
 func TestRefusalsAtTheEnd(t *testing.T) {
 	r, recorder, _ := newRefusals()
 	ctx, end := context.WithCancel(t.Context())
