@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -33,7 +32,6 @@ func BenchmarkBatch(b *testing.B) {
 		store kv.Store
 	}{{"Redis", rediskv.New(client)}, {"Embedded", embedded}} {
 		few, single := startService(b, over.store), startService(b, oneByOne{over.store})
-		time.Sleep(settled)
 		for _, kind := range []struct{ name, format string }{
 			{"Set", `{"op":"set","key":"%s%d","class":"phi","value":"` + base64.StdEncoding.EncodeToString(newValue(1<<10)) + `"}`},
 			{"Get", `{"op":"get","key":"%s%d"}`},

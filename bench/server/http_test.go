@@ -29,6 +29,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -43,7 +44,6 @@ import (
 
 const (
 	connections = 16
-	settled     = 2500 * time.Millisecond // from when on a token file is not read again for each request: it is as it was at the first
 	maxBody     = 64 << 20
 )
 
@@ -57,7 +57,6 @@ func BenchmarkHTTP(b *testing.B) {
 	client := redis.NewClient(&redis.Options{Addr: redisServer.Addr, PoolSize: goroutines, ContextTimeoutEnabled: true})
 	b.Cleanup(func() { _ = client.Close() })
 	sealing, plain, bare := startService(b, rediskv.New(client)), startService(b, rediskv.New(client), cache.Unencrypted()), startBare(b, client)
-	time.Sleep(settled)
 	for _, size := range sizes[1:3] {
 		value := newValue(size.bytes)
 		ours := newLoad(b, sealing, "sealed", value)
@@ -72,14 +71,20 @@ type service struct{ address, bearer string }
 // startService is Coffer as `coffer serve` puts it together.
 func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
-	tokens := token.Open(filepath.Join(dir, "tokens.json"))
-	bearer, _, err := tokens.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
-	require.NoError(b, err)
 	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
 	require.NoError(b, err)
-	ring, err := keyring.Open(filepath.Join(dir, "keys"), kek, "bench")
+	keys, err := sqlitekeys.Open(filepath.Join(dir, "keys"))
+	require.NoError(b, err)
+	ring, err := keyring.New(keys, kms.NewSet(kek), "bench")
 	require.NoError(b, err)
 	b.Cleanup(ring.Close)
+	system, err := ring.System(b.Context())
+	require.NoError(b, err)
+	tokens, err := token.Open(b.Context(), token.Options{Store: keys, System: system, Audit: audit.Discard, Log: newLog()})
+	require.NoError(b, err)
+	b.Cleanup(tokens.Close)
+	bearer, _, err := tokens.CreateFirst(b.Context(), token.Log{Recorder: audit.Discard})
+	require.NoError(b, err)
 	operations, err := api.Operations()
 	require.NoError(b, err)
 	handler, err := api.New(api.Options{
@@ -90,7 +95,6 @@ func startService(b *testing.B, store kv.Store, options ...cache.Option) service
 	})
 	require.NoError(b, err)
 	s := service{listen(b, handler), bearer}
-	require.NoError(b, newLoad(b, s, "first", nil).run(1)) // which notes in the file that the token was used
 	return s
 }
 

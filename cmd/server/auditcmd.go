@@ -15,6 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/server/token"
 )
 
 func auditCommand() *cobra.Command {
@@ -36,12 +37,15 @@ func auditVerifyCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that no line of the audit log was changed, removed, inserted or moved",
+		Short: "Prove that no line of the audit log was changed, removed, inserted or moved, and compare the API tokens with it",
 		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
 			"truncated, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's keysets, KEK and environment.\n\n" +
 			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
 			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted is\n" +
-			"refused, because it cannot be checked.",
+			"refused, because it cannot be checked.\n\n" +
+			"If the log is as it was written, the tokens in the keystore are compared with it. It names tokens that are altered, that are in force although the log records\n" +
+			"their revocation (returned), that differ from what the log recorded (other), and that were made without an event (unrecorded). The log need not have the\n" +
+			"creation of tokens that were made before its first line, or on another host that shares the keysets: these are counted.",
 		Example: "  coffer audit verify --data DIR\n" +
 			"  coffer audit verify --data COPY --head 1:4711:0f3a…,2:17:9c1e… --json",
 		Args: noArguments,
@@ -61,8 +65,11 @@ func auditVerifyCommand() *cobra.Command {
 			if err := printVerification(cmd.OutOrStdout(), v, asJSON); err != nil {
 				return err
 			}
-			if v.Fault != nil {
+			switch {
+			case v.Fault != nil:
 				return errLog
+			case len(v.Tokens.Findings) > 0:
+				return errTokens
 			}
 			return nil
 		},
@@ -73,7 +80,13 @@ func auditVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, err error) {
+// verification is what is known of the log, and of the tokens by it.
+type verification struct {
+	*audit.Verification
+	Tokens *token.Comparison `json:"tokens,omitempty"` // nil if the log is not as it was written
+}
+
+func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
 		return nil, err
@@ -88,7 +101,13 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *audit.Verification, 
 	if err != nil && !errors.Is(err, audit.ErrHead) { // which Verify finds
 		return nil, err
 	}
-	return audit.Verify(cmd.Context(), path, key, given, progress(cmd.ErrOrStderr(), "verify"))
+	v = &verification{}
+	v.Verification, err = audit.Verify(cmd.Context(), path, key, given, progress(cmd.ErrOrStderr(), "verify"))
+	if err != nil || v.Fault != nil {
+		return v, err
+	}
+	v.Tokens, err = compareTokens(cmd.Context(), o, system, v.Verification, key)
+	return v, err
 }
 
 // readLogKey returns the key of a log that is there.
@@ -116,7 +135,7 @@ func addEndings(ctx context.Context, o *operator, to *recovery.Endings, path str
 	return err
 }
 
-func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error {
+func printVerification(out io.Writer, v *verification, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, v)
 	}
@@ -141,8 +160,8 @@ func printVerification(out io.Writer, v *audit.Verification, asJSON bool) error 
 		printFault(out, v.Fault)
 		return nil
 	}
-	_, err := fmt.Fprintln(out, "nothing was altered")
-	return err
+	fmt.Fprintln(out, "nothing was altered")
+	return printComparison(out, v.Tokens)
 }
 
 func printFault(out io.Writer, f *audit.Fault) {

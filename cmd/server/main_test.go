@@ -56,7 +56,7 @@ func requirePrivate(t *testing.T, dir string, secrets ...string) {
 		require.NoError(t, err)
 		info, err := entry.Info()
 		require.NoError(t, err)
-		if path == dir || filepath.Base(path) == "master.key" || filepath.Base(path) == "tokens.json" {
+		if path == dir || filepath.Base(path) == "master.key" || filepath.Base(path) == "keys.db" {
 			require.Zero(t, info.Mode().Perm()&0o077, path)
 		}
 		if entry.IsDir() {

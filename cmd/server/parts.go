@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
+	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/web/demo"
 )
@@ -24,6 +25,7 @@ import (
 // parts is what a server is put together from.
 type parts struct {
 	identity identity.Authenticator
+	tokens   *token.Tokens
 	metrics  *metrics.Metrics
 	keys     *keys
 	audit    *audit.File
@@ -45,9 +47,6 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 			err = errors.Join(err, p.close())
 		}
 	}()
-	if p.identity, err = authenticator(c, log); err != nil {
-		return p, err
-	}
 	operations, err := api.Operations()
 	if err != nil {
 		return p, err
@@ -76,6 +75,9 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	p.recorder = api.NewAlarm(p.audit, p.metrics, log)
 	p.trail, p.refusals = audit.NewReader(auditPath(c), key), audit.NewRefusals(p.recorder, log)
 	p.metrics.WatchAudit(p.audit.Size)
+	if err = p.openTokens(ctx, c, log); err != nil {
+		return p, err
+	}
 	p.storage = newStorage(c, key.HashTenant, log)
 	p.storage.countOutlived = p.metrics.WatchOutlived()
 	if p.store, err = openStore(c, p, log); err != nil {
@@ -87,21 +89,33 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	return p, nil
 }
 
-// authenticator takes the server's own tokens, and the JWTs of the provider if there is one.
-func authenticator(c *config.Config, log *slog.Logger) (identity.Authenticator, error) {
-	own := tokenFile(c.Data)
-	if c.OIDC.Issuer == "" {
-		return own, nil
+// openTokens opens the environment's own tokens, and accepts the JWTs of the identity provider if there is one.
+func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	var provider identity.Authenticator
+	if c.OIDC.Issuer != "" {
+		if provider, err = c.OIDC.Open(log); err != nil {
+			return err
+		}
 	}
-	provider, err := c.OIDC.Open(log)
+	p.tokens, err = token.Open(ctx, token.Options{
+		Store: p.keys.store, System: p.keys.own, Audit: p.recorder, Log: log,
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return identity.Any(own, provider), nil
+	p.metrics.WatchTokens(func() metrics.Tokens {
+		n := p.tokens.Counts()
+		states := map[string]int{"live": n.Live, "expired": n.Expired, "revoked": n.Revoked, "altered": n.Altered}
+		return metrics.Tokens{States: states, Expiring: n.Expiring}
+	})
+	if p.identity = p.tokens; provider != nil {
+		p.identity = identity.Any(p.tokens, provider)
+	}
+	return nil
 }
 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
-	degraded := []api.Check{{Code: "keyring_unavailable", Run: keysFailing(p.keys.ring)}, {Code: "storage_full", Run: p.storage.check}, {Code: "store_unavailable", Run: p.store.Check}}
+	degraded := []api.Check{{Code: "keyring_unavailable", Run: p.keysStale}, {Code: "storage_full", Run: p.storage.check}, {Code: "store_unavailable", Run: p.store.Check}}
 	if c.Unencrypted {
 		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
 	}
@@ -127,6 +141,11 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
 		Ready: ready, Degraded: degraded,
 	}
+}
+
+// keysStale reports whether the KEKs' last call failed, or the tokens in memory are stale, though both still work.
+func (p *parts) keysStale(ctx context.Context) error {
+	return errors.Join(keysFailing(p.keys.ring)(ctx), p.tokens.Ready(ctx))
 }
 
 func cacheOptions(c *config.Config) (options []cache.Option) {
@@ -180,6 +199,9 @@ func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
 func (p *parts) close() (err error) {
 	if p.store != nil {
 		err = p.store.Close()
+	}
+	if p.tokens != nil {
+		p.tokens.Close()
 	}
 	if p.keys != nil {
 		err = errors.Join(err, p.keys.close())

@@ -68,7 +68,8 @@ type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	url    string
-	token  string // printed by a first start
+	token  string   // printed by a first start
+	said   []string // other lines before the address
 	log    logFile
 	exited chan struct{}
 }
@@ -111,6 +112,8 @@ func serve(t *testing.T, data string, environ ...string) *process {
 			p.token = value
 		case "listening":
 			p.url = value
+		default:
+			p.said = append(p.said, lines.Text())
 		}
 	}
 	go func() {
@@ -174,6 +177,16 @@ func (p *process) answers(status int, token, method, path, body string) (said st
 	return said
 }
 
+// accepted is do, and waits until the server knows the token.
+func (p *process) accepted(token, method, path, body string) (status int, said string) {
+	p.t.Helper()
+	soon(p.t, func() bool {
+		status, said = p.do(token, method, path, body)
+		return status != http.StatusUnauthorized
+	})
+	return status, said
+}
+
 // answer sends a request and reads all of what is answered.
 func (p *process) answer(request *http.Request) (int, string, http.Header) {
 	p.t.Helper()
@@ -187,13 +200,13 @@ func (p *process) answer(request *http.Request) (int, string, http.Header) {
 
 func (p *process) put(token, key, value string) {
 	p.t.Helper()
-	status, body := p.do(token, "PUT", "/v1/cache/"+key+"?class=phi", value)
+	status, body := p.accepted(token, "PUT", "/v1/cache/"+key+"?class=phi", value)
 	require.Equal(p.t, http.StatusNoContent, status, body)
 }
 
 func (p *process) requireValue(token, key, value string) {
 	p.t.Helper()
-	status, body := p.do(token, "GET", "/v1/cache/"+key, "")
+	status, body := p.accepted(token, "GET", "/v1/cache/"+key, "")
 	require.Equal(p.t, http.StatusOK, status, body)
 	require.Equal(p.t, value, body)
 }

@@ -94,7 +94,7 @@ func TestRetireBesideServers(t *testing.T) {
 	sealer = sealer[:len(sealer)-1]
 	servers[0].put(clinic, "patient-1", record)
 	servers[0].put(other, "patient-1", record)
-	status, pkg := servers[1].do(sealer, "POST", "/v1/encrypt", `{"text":"`+record+`","class":"phi"}`)
+	status, pkg := servers[1].accepted(sealer, "POST", "/v1/encrypt", `{"text":"`+record+`","class":"phi"}`)
 	require.Equal(t, http.StatusOK, status, pkg)
 	opens := func(p *process) (int, string) { return p.do(sealer, "POST", "/v1/decrypt", pkg) }
 

@@ -87,7 +87,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if err := announce(ctx, out, listener.Addr(), c, p.audit, log); err != nil {
+	if err := p.announce(ctx, out, listener.Addr(), c, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
@@ -177,13 +177,17 @@ func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 }
 
 // announce prints the token if this is the first start, and the address, on which connections are accepted by now.
-func announce(ctx context.Context, out io.Writer, addr net.Addr, c *config.Config, recorder audit.Recorder, log *slog.Logger) error {
-	first, _, err := tokenFile(c.Data).CreateFirst(ctx, token.Log{Recorder: recorder, Operation: "serve"})
+func (p *parts) announce(ctx context.Context, out io.Writer, addr net.Addr, c *config.Config, log *slog.Logger) error {
+	first, _, err := p.tokens.CreateFirst(ctx, token.Log{Recorder: p.audit, Operation: "serve"})
 	if err != nil {
 		return err
 	}
-	if first != "" {
+	switch {
+	case first != "":
 		fmt.Fprintln(out, "token:", first)
+	case c.OIDC.Issuer == "" && p.tokens.Counts().Live == 0:
+		log.Warn("no token is in force: no request is accepted until one is made by coffer token create")
+		fmt.Fprintf(out, "no token is in force: make one by `coffer token create --data %s`\n", c.Data)
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		log.Warn("listening beyond this machine without TLS: put a proxy with TLS in front, the token travels in the clear")

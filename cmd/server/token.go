@@ -1,14 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -22,15 +21,14 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-func tokenFile(data string) *token.File { return token.Open(filepath.Join(data, "tokens.json")) }
-
 func tokenCommand() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "token",
 		GroupID: groupAdmin,
 		Short:   "Manage the API tokens",
-		Long: "Makes, lists and revokes the tokens that clients send as Authorization: Bearer.\n" +
-			"A running server takes every change at once, without a restart.",
+		Long: "Makes, lists and revokes the tokens that clients send as Authorization: Bearer. They are in the keystore, authenticated under a key of the\n" +
+			"environment, so the commands need the server's KEK. Every server that shares the keystore sees a change within three seconds; create and revoke return\n" +
+			"after that.",
 	}
 	group.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand())
 	return group
@@ -41,7 +39,7 @@ func tokenCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make an API token and print it",
-		Long: "Makes an API token and prints it. It is not kept anywhere, only its hash: a lost one is revoked and made anew.\n" +
+		Long: "Makes an API token and prints it. It is not kept anywhere, only its hash: revoke a lost one and make another.\n" +
 			"Scopes: " + strings.Join(identity.AllScopes.Names(), ", ") + "; all is every one of them.",
 		Example: "  coffer token create --data DIR --name billing --tenant clinic --scopes cache:read,cache:write --expires 90d",
 		Args:    noArguments,
@@ -94,14 +92,14 @@ func parseLifetime(text string) (time.Duration, error) {
 func createToken(cmd *cobra.Command, grant token.Grant) error {
 	var text string
 	var made token.Token
-	err := changeTokens(cmd, func(file *token.File, log token.Log) (err error) {
-		text, made, err = file.Issue(cmd.Context(), grant, log)
+	err := changeTokens(cmd, func(tokens *token.Registry, log token.Log) (err error) {
+		text, made, err = tokens.Issue(cmd.Context(), grant, log)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return show(cmd, struct {
+	err = show(cmd, struct {
 		Token string `json:"token"`
 		listedToken
 	}{text, listed([]token.Token{made})[0]}, func(out io.Writer) error {
@@ -109,11 +107,16 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 		_, err := fmt.Fprintln(out, "token:", text)
 		return err
 	})
+	waitForServers(cmd.Context())
+	return err
 }
 
-func openTokens(cmd *cobra.Command) (c config.Config, file *token.File, err error) {
-	c, err = loadData(cmd)
-	return c, tokenFile(c.Data), err
+// waitForServers returns when running servers see a change of tokens, so that the next command of a script can rely on it.
+func waitForServers(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(token.Propagation):
+	}
 }
 
 // loadData reads the configuration of a command that works in a data directory that is there: what was made
@@ -134,7 +137,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 }
 
 // changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
-func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error) (err error) {
+func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Log) error) (err error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
 		return err
@@ -143,7 +146,7 @@ func changeTokens(cmd *cobra.Command, change func(*token.File, token.Log) error)
 	if err := o.openLog(cmd.Context()); err != nil {
 		return err
 	}
-	return change(tokenFile(o.config.Data), token.Log{Recorder: o.audit, Operation: operation(cmd)})
+	return change(token.NewRegistry(o.keys.store, o.keys.own), token.Log{Recorder: o.audit, Operation: operation(cmd)})
 }
 
 // operation is what events of a command name it.
@@ -159,37 +162,50 @@ func tokenListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the API tokens",
-		Long:  "Lists the tokens by id, with what they may do. The tokens themselves are not known. LAST USED is the hour of the last use, in UTC.",
-		Args:  noArguments,
+		Long: "Lists the tokens by id, with what they may do. The tokens themselves are not known. Revoked ones are not listed, and expired ones until servers delete them.\n" +
+			"A token whose document in the keystore was altered is not in force, and nothing is known of it: revoke it. LAST USED is the hour of the last use, in UTC,\n" +
+			"up to two minutes late; it is not authenticated.",
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, file, err := openTokens(cmd)
-			if err != nil {
-				return err
-			}
-			tokens, err := file.List()
-			if err != nil {
+			tokens, err := listTokens(cmd)
+			if len(tokens) == 0 && err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), listed(tokens))
+				return errors.Join(printJSON(cmd.OutOrStdout(), listed(tokens)), err)
 			}
-			return printTokens(cmd.OutOrStdout(), tokens)
+			return errors.Join(printTokens(cmd.OutOrStdout(), tokens), err)
 		},
 	}
-	config.AddFlags(cmd.Flags(), "data")
+	config.AddFlags(cmd.Flags(), keyFlags...)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the tokens as JSON")
 	return cmd
 }
 
-// listedToken is a token in JSON. A time that is none is left out.
+// listTokens reads the tokens, and makes no key.
+func listTokens(cmd *cobra.Command) (tokens []token.Token, err error) {
+	o, err := openOperatorKeys(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	system, err := o.keys.ring.FindSystem(cmd.Context())
+	if err != nil {
+		return nil, o.keys.explain(err, o.config)
+	}
+	return token.NewRegistry(o.keys.store, system).List(cmd.Context())
+}
+
+// listedToken is a token in JSON. A time that is zero is left out.
 type listedToken struct {
 	ID         string    `json:"id"`
 	Name       string    `json:"name"`
 	Tenant     string    `json:"tenant"`
 	Scopes     []string  `json:"scopes"`
-	CreatedAt  time.Time `json:"createdAt"`
+	CreatedAt  time.Time `json:"createdAt,omitzero"`
 	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
 	Expired    bool      `json:"expired"`
+	Altered    bool      `json:"altered"`
 	LastUsedAt time.Time `json:"lastUsedAt,omitzero"`
 }
 
@@ -197,7 +213,7 @@ func listed(tokens []token.Token) []listedToken {
 	list := []listedToken{}
 	for _, t := range tokens {
 		list = append(list, listedToken{
-			t.ID, t.Name, t.Tenant, t.Scopes.Names(), t.CreatedAt.UTC(), t.ExpiresAt.UTC(), expiry(t) == "expired", t.LastUsedAt.UTC(),
+			t.ID, t.Name, t.Tenant, t.Scopes.Names(), t.CreatedAt, t.ExpiresAt, t.Expired(time.Now()), t.Altered, t.LastUsedAt,
 		})
 	}
 	return list
@@ -207,14 +223,26 @@ func printTokens(out io.Writer, tokens []token.Token) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tNAME\tTENANT\tSCOPES\tCREATED\tEXPIRES\tLAST USED")
 	for _, t := range tokens {
+		if t.Altered {
+			fmt.Fprintf(table, "%s\t\t\t\t\taltered\t\n", shownID(t.ID))
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, strconv.Quote(t.Name), strconv.Quote(t.Tenant),
 			strings.Join(t.Scopes.Names(), ","), shown(t.CreatedAt, ""), expiry(t), used(t))
 	}
 	return table.Flush()
 }
 
+// shownID returns a document's name, quoted if it has other characters than an id: anybody who can write to the keystore chose it.
+func shownID(name string) string {
+	if strings.Trim(name, "0123456789abcdef") == "" && name != "" {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
+}
+
 func expiry(t token.Token) string {
-	if !t.ExpiresAt.IsZero() && !time.Now().Before(t.ExpiresAt) {
+	if t.Expired(time.Now()) {
 		return "expired"
 	}
 	return shown(t.ExpiresAt, "never")
@@ -237,9 +265,10 @@ func shown(at time.Time, none string) string {
 
 func tokenRevokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "revoke ID",
-		Short:   "End an API token at once",
-		Long:    "Ends the token with this id, as coffer token list shows it. A running server refuses it from the next request on.",
+		Use:   "revoke ID",
+		Short: "End an API token",
+		Long: "Ends the token with this id, as coffer token list shows it. Every running server refuses it within three seconds. What remains is a tombstone, so that a\n" +
+			"record that is put back is noticed.",
 		Example: "  coffer token revoke --data DIR 0123456789abcdef",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -248,11 +277,11 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := knownToken(cmd, args[0]); err != nil {
-				return err
-			}
-			err := changeTokens(cmd, func(file *token.File, log token.Log) error {
-				_, err := file.Revoke(cmd.Context(), args[0], log)
+			err := changeTokens(cmd, func(tokens *token.Registry, log token.Log) error {
+				_, err := tokens.Revoke(cmd.Context(), args[0], log)
+				if err == nil {
+					waitForServers(cmd.Context())
+				}
 				return err
 			})
 			if err != nil || !wantsJSON(cmd) {
@@ -267,17 +296,4 @@ func tokenRevokeCommand() *cobra.Command {
 	config.AddFlags(cmd.Flags(), keyFlags...)
 	addJSON(cmd)
 	return cmd
-}
-
-// knownToken returns token.ErrNoToken for an unknown id, before the KEK is needed.
-func knownToken(cmd *cobra.Command, id string) error {
-	_, file, err := openTokens(cmd)
-	if err != nil {
-		return err
-	}
-	tokens, err := file.List()
-	if err == nil && !slices.ContainsFunc(tokens, func(t token.Token) bool { return t.ID == id }) {
-		err = token.ErrNoToken
-	}
-	return err
 }

@@ -8,10 +8,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 var tokenID = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -33,16 +39,16 @@ func createToken(t *testing.T, data string, flags ...string) (token, id string) 
 }
 
 // listTokens runs coffer token list and returns its lines, without the headings.
-func listTokens(t *testing.T, data string) []string {
+func listTokens(t *testing.T, data string, environ ...string) []string {
 	t.Helper()
-	out, err := program(t, nil, "token", "list", "--data", data).Output()
+	out, err := program(t, environ, "token", "list", "--data", data).Output()
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	require.Regexp(t, `^ID +NAME +TENANT +SCOPES +CREATED +EXPIRES +LAST USED$`, lines[0])
 	return lines[1:]
 }
 
-// TestTokensOfARunningServer: tokens are made and revoked while it runs, each of them for itself and at once.
+// TestTokensOfARunningServer: tokens are made and revoked while it runs, each of them for itself.
 func TestTokensOfARunningServer(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -50,7 +56,7 @@ func TestTokensOfARunningServer(t *testing.T) {
 	p.put(p.token, "k", record)
 	fresh, id := createToken(t, data, "--name", "billing")
 	require.NotEqual(t, p.token, fresh)
-	p.requireValue(fresh, "k", record)
+	p.answers(http.StatusOK, fresh, "GET", "/v1/cache/k", "")
 	p.requireValue(p.token, "k", record)
 
 	list := listTokens(t, data)
@@ -62,29 +68,115 @@ func TestTokensOfARunningServer(t *testing.T) {
 		listed[1]["id"], listed[1]["name"], listed[1]["tenant"], listed[1]["scopes"], listed[1]["expired"], listed[1]["expiresAt"],
 	})
 	today := time.Now().UTC().Format("2006-01-02")
-	require.Regexp(t, `"first start" +"default" +cache:read,.*metrics:read +`+today+`T\S+ +never +`+today+`T\d\dZ$`, list[0])
+	require.Regexp(t, `"first start" +"default" +cache:read,.*metrics:read +`+today+`T\S+ +never +\S+`, list[0])
 	require.Regexp(t, `^`+id+` +"billing" +"default" +cache:read,cache:write +`+today, list[1])
 
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
-	status, body := p.do(fresh, "GET", "/v1/cache/k", "")
-	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, body, `"code":"unauthorized"`)
+	require.Contains(t, p.answers(http.StatusUnauthorized, fresh, "GET", "/v1/cache/k", ""), `"code":"unauthorized"`)
 	p.requireValue(p.token, "k", record)
 	require.Len(t, listTokens(t, data), 1)
 	require.Contains(t, fails(t, program(t, nil, "token", "revoke", "--data", data, id)), "no token has that id")
 
 	first, _, _ := strings.Cut(list[0], " ")
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, first).Run())
-	status, _ = p.do(p.token, "GET", "/v1/cache/k", "")
-	require.Equal(t, http.StatusUnauthorized, status)
+	p.answers(http.StatusUnauthorized, p.token, "GET", "/v1/cache/k", "")
 	require.Empty(t, listTokens(t, data))
 	require.NotContains(t, p.log.String(), fresh)
+}
+
+// TestLastUse: a server notes the hour of the last use, at the latest as it ends.
+func TestLastUse(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(p.token, "k", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	require.Regexp(t, time.Now().UTC().Format("2006-01-02")+`T\d\dZ$`, listTokens(t, data)[0])
+}
+
+// TestNoTokenInForce: a start whose environment is not new makes no token, and names the command that does.
+func TestNoTokenInForce(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	first := strings.Fields(listTokens(t, data)[0])[0]
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	keystoretest.Vanish(t, filepath.Join(data, "keys"), keystore.Tokens, first)
+
+	again := serve(t, data)
+	require.Empty(t, again.token)
+	require.Equal(t, []string{"no token is in force: make one by `coffer token create --data " + data + "`"}, again.said)
+	require.Contains(t, again.log.String(), `"level":"WARN","msg":"no token is in force`)
+	again.answers(http.StatusUnauthorized, p.token, "GET", "/v1/cache/k", "")
+	fresh, _ := createToken(t, data)
+	again.answers(http.StatusNotFound, fresh, "GET", "/v1/cache/k", "")
+}
+
+// TestAlteredToken: a token that somebody writes into the keystore opens nothing, and everything says so.
+func TestAlteredToken(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	fresh, id := createToken(t, data)
+	p.answers(http.StatusNotFound, fresh, "GET", "/v1/cache/k", "")
+	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "2 tokens are as they were recorded")
+	store, err := sqlitekeys.Open(filepath.Join(data, "keys"))
+	require.NoError(t, err)
+	defer store.Close()
+	content, err := store.Get(t.Context(), keystore.Tokens, id)
+	require.NoError(t, err)
+	keystoretest.Put(t, store, keystore.Tokens, id, bytes.Replace(content, []byte(`"default"`), []byte(`"another"`), 1))
+
+	p.answers(http.StatusUnauthorized, fresh, "GET", "/v1/cache/k", "")
+	require.Regexp(t, `(?m)^`+id+` +altered *$`, strings.Join(listTokens(t, data), "\n"))
+	soon(t, func() bool {
+		return strings.Contains(auditLog(t, data), `"severity":"critical","action":"token.altered","outcome":"failed","code":"authentication_failed","operation":"serve","issuer":"coffer","subject":"`+id+`"`)
+	})
+	require.Equal(t, 1.0, p.metric(`coffer_tokens{state="altered"}`))
+	require.Equal(t, 1.0, p.metric(`coffer_integrity_failures_total{class="none"}`))
+	require.Contains(t, p.log.String(), `"level":"ERROR","msg":"a token's document in the keystore is not as it was written"`)
+	requireFinding := func(finding string) {
+		t.Helper()
+		out, err := program(t, nil, "audit", "verify", "--data", data).Output()
+		require.Error(t, err)
+		require.Contains(t, string(out), finding)
+	}
+	requireFinding("token " + id + ": altered")
+
+	// A server that runs does not accept a token again that was revoked. One that was not there does: the log finds it.
+	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
+	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "1 tokens are as they were recorded")
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	keystoretest.Put(t, store, keystore.Tokens, id, content)
+	requireFinding("token " + id + ": returned")
+}
+
+// TestTokenServers: servers that share a keystore in Redis see each other's tokens and revocations within three seconds.
+func TestTokenServers(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_KEYS_REDIS_URL=redis://" + redis.Addr, "REDIS_URL=redis://" + redis.Addr + "/1"}
+	first, second := t.TempDir(), t.TempDir()
+	p, q := serve(t, first, environ...), serve(t, second, environ...)
+	require.NotEmpty(t, p.token)
+	require.Empty(t, q.token, "of one environment, one first token is made")
+	begin := time.Now()
+	q.answers(http.StatusNotFound, p.token, "GET", "/v1/cache/k", "")
+	t.Logf("a creation took %s", time.Since(begin))
+
+	id := strings.Fields(listTokens(t, second, environ...)[0])[0]
+	require.NoError(t, program(t, environ, "token", "revoke", "--data", second, id).Run())
+	begin = time.Now()
+	for _, one := range []*process{p, q} {
+		one.answers(http.StatusUnauthorized, p.token, "GET", "/v1/cache/k", "")
+	}
+	t.Logf("a revocation took %s", time.Since(begin))
 }
 
 func TestTokenFlags(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	serve(t, data)
+	require.Zero(t, serve(t, data).stop(syscall.SIGTERM)) // it would delete expired tokens
 	for flags, shows := range map[string]string{
 		"--scopes all --expires never":                 `"default" +cache:read,cache:write,package:encrypt,package:decrypt,keys:admin,audit:read,metrics:read +\S+ +never +not yet`,
 		"--scopes audit:read --tenant clinic":          `"clinic" +audit:read +\S+ +never`,
@@ -136,9 +228,9 @@ func TestUnrecordedToken(t *testing.T) {
 	require.NoError(t, os.Symlink("/dev/full", firstFile(data)))
 	said := fails(t, program(t, []string{key}, "token", "create", "--data", data))
 	require.Contains(t, said, "nothing was changed, since it cannot be recorded")
-	require.Len(t, listTokens(t, data), 1)
+	require.Len(t, listTokens(t, data, key), 1)
 	require.NoError(t, program(t, []string{key, "COFFER_AUDIT_ON_FAILURE=continue"}, "token", "create", "--data", data).Run())
-	require.Len(t, listTokens(t, data), 2)
+	require.Len(t, listTokens(t, data, key), 2)
 }
 
 // TestTokenMakesNoKey: a token made before the first start, without the service's settings, would otherwise
@@ -146,21 +238,22 @@ func TestUnrecordedToken(t *testing.T) {
 func TestTokenMakesNoKey(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	require.Contains(t, fails(t, program(t, nil, "token", "create", "--data", data)), "no master key is configured")
-	require.Empty(t, listTokens(t, data))
+	for _, command := range []string{"create", "list"} {
+		require.Contains(t, fails(t, program(t, nil, "token", command, "--data", data)), "no master key is configured")
+	}
 	require.NoFileExists(t, filepath.Join(data, "master.key"))
 	require.NoFileExists(t, filepath.Join(data, "audit", "chains"))
 
 	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	require.NoError(t, program(t, environ, "token", "create", "--data", data).Run())
-	serve(t, data, environ...)
+	require.Empty(t, serve(t, data, environ...).token, "there is a token")
 }
 
 // TestBadTokenFlags: what is wrong is named and not quoted, since it may be a token, and nothing is made.
 func TestBadTokenFlags(t *testing.T) {
 	t.Parallel()
 	const planted = "coffer_pl4nted"
-	data := t.TempDir()
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
 	for flags, says := range map[string]string{
 		"create --scopes " + planted:            "--scopes: ",
 		"create --scopes cache:read," + planted: "unknown scope",
@@ -180,11 +273,11 @@ func TestBadTokenFlags(t *testing.T) {
 		"revoke a " + planted:                   "the id of one token",
 		"revoke " + planted:                     "no token has that id",
 	} {
-		said := fails(t, program(t, nil, append(append([]string{"token"}, strings.Split(flags, " ")...), "--data", data)...))
+		said := fails(t, program(t, environ, append(append([]string{"token"}, strings.Split(flags, " ")...), "--data", data)...))
 		require.Contains(t, said, says, flags)
 		require.NotContains(t, said, planted, flags)
 	}
-	require.NoFileExists(t, filepath.Join(data, "tokens.json"))
+	require.Empty(t, listTokens(t, data, environ...))
 }
 
 func TestTokensElsewhere(t *testing.T) {

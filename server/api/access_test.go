@@ -38,7 +38,7 @@ func TestQuota(t *testing.T) {
 	got.refused(t, "rate_limited")
 	require.Equal(t, "10", got.Header.Get("Retry-After"))
 	require.Equal(t, "rate_limited", s.audit.take()[0].Code)
-	other, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer "+other).refused(t, "not_found")
 	s.do("GET", "/livez", nil).is(t, 200)

@@ -37,12 +37,12 @@ import (
 
 // service is a whole server in the test's process.
 type service struct {
-	t     *testing.T
-	http  *httptest.Server
-	store kv.Store
-	file  *token.File
-	ring  *keyring.Keyring
-	keys  keystore.Store
+	t      *testing.T
+	http   *httptest.Server
+	store  kv.Store
+	tokens *token.Tokens
+	ring   *keyring.Keyring
+	keys   keystore.Store
 
 	rotator *rotation.Rotator
 	token   string
@@ -86,21 +86,25 @@ func start(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	t.Helper()
 	dir := t.TempDir()
-	s := &service{t: t, store: store, file: token.Open(filepath.Join(dir, "token.json")), log: &lockedBuffer{}}
-	var err error
-	s.token, _, err = s.file.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
-	require.NoError(t, err)
+	s := &service{t: t, store: store, log: &lockedBuffer{}}
 	s.keys, s.ring = openRing(t, dir)
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
 	counted := metrics.New(operationIDs(t), func(string) string { return "hash" })
 	recorder := api.NewAlarm(&s.audit, counted, log)
+	system, err := s.ring.System(t.Context())
+	require.NoError(t, err)
+	s.tokens, err = token.Open(t.Context(), token.Options{Store: s.keys, System: system, Audit: audit.Discard, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(s.tokens.Close)
+	s.token, _, err = s.tokens.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
+	require.NoError(t, err)
 	var trail *audit.Reader
 	s.trail, trail = openTrail(t, dir)
 	s.rotator = rotation.New(rotation.Options{
 		Ring: s.ring, Keystore: s.keys, Store: store, Audit: recorder, Age: rotationAge, Grace: time.Hour,
 	})
 	options := api.Options{
-		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.file, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
+		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.tokens, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
 		Refusals: audit.NewRefusals(recorder, log),
 		Metrics:  counted,
 		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),

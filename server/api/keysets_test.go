@@ -44,7 +44,7 @@ func (k *checker) keysets(query string, bearer string) (page keysetsPage) {
 // issue makes a token.
 func (s *service) issue(tenant string, scopes identity.Scopes) string {
 	s.t.Helper()
-	text, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Log{Recorder: audit.Discard})
+	text, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Log{Recorder: audit.Discard})
 	require.NoError(s.t, err)
 	return text
 }
@@ -251,9 +251,12 @@ func TestUnreadableKeysets(t *testing.T) {
 	for after := ""; ; { // a page reads no others: but for the damaged one's, all can be had, whichever comes first
 		d, next, err := s.ring.Page(t.Context(), after, 1)
 		if err != nil {
-			damaged++
-			_, after, err = s.keys.Page(t.Context(), keystore.Keysets, after, 1)
+			var one []keystore.Document
+			one, after, err = s.keys.Page(t.Context(), keystore.Keysets, after, 1)
 			require.NoError(t, err)
+			if one[0].Name == "damaged" { // or it is the system document, which no page has
+				damaged++
+			}
 			continue
 		}
 		if readable += len(d); next == "" {

@@ -288,7 +288,7 @@ func TestMemoryOfTenants(t *testing.T) {
 	t.Parallel()
 	memory := limit.NewBytes(0, 2*megabyte)
 	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
-	other, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheWrite}, token.Log{Recorder: audit.Discard})
+	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheWrite}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	stalled(t, s, megabyte-1)
 	soon(t, func() bool { return received.bytes.Load() == megabyte-1 })

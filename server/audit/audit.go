@@ -80,15 +80,19 @@ type Fact string
 
 // The facts. Their names never change.
 const (
-	FactJob    Fact = "job"    // the id of a job
-	FactUse    Fact = "use"    // of a keyset
-	FactReason Fact = "reason" // why an operator asked for it: a [Reason]
-	FactFrom   Fact = "from"   // the former one, such as a key id or a KEK's URL
-	FactTo     Fact = "to"     // the new one
-	FactDone   Fact = "done"   // how many were done
-	FactFailed Fact = "failed" // how many failed
-	FactClient Fact = "client" // the address that a refused request came from
-	FactPhase  Fact = "phase"  // which step of an operation with several events: one of the phases below
+	FactJob     Fact = "job"     // the id of a job
+	FactUse     Fact = "use"     // of a keyset
+	FactReason  Fact = "reason"  // why an operator asked for it: a [Reason]
+	FactFrom    Fact = "from"    // the former one, such as a key id or a KEK's URL
+	FactTo      Fact = "to"      // the new one
+	FactDone    Fact = "done"    // how many were done
+	FactFailed  Fact = "failed"  // how many failed
+	FactScopes  Fact = "scopes"  // of a token, separated by spaces
+	FactExpires Fact = "expires" // when a token ends, or never
+	FactDigest  Fact = "digest"  // SHA-256 of a token's record, which holds a hash of the token
+	FactState   Fact = "state"   // of a token's document in the keystore that is not as it was written: altered, returned or missing
+	FactPhase   Fact = "phase"   // which step of an operation with several events: one of the phases below
+	FactClient  Fact = "client"  // the address that a refused request came from
 )
 
 // The phases.
@@ -139,6 +143,7 @@ var (
 	BackupDrill    = newAction("backup.drill", notable)    // a backup was opened to see that it opens
 	TokenCreate    = newAction("token.create", notable)    // an API token was made
 	TokenRevoke    = newAction("token.revoke", notable)    // an API token was revoked
+	TokenAltered   = newAction("token.altered", notable)   // an API token in the keystore is not as it was written
 	ServerStart    = newAction("server.start", notable)    // a server began, with its configuration
 	ServerStop     = newAction("server.stop", notable)     // a server ended in order
 	LogBegun       = newAction("audit.begun", lasting)     // an operator began another log, because the former one is gone

@@ -75,7 +75,11 @@ func Verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 // Each verifies a log and calls do with the lines that a filter wants, in the order of each chain. It returns
 // ErrAltered if Verify finds a fault. After an error, the lines that do was called with must not be used.
 func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Line)) error {
+	wanted := []byte(`"action":"` + filter.Action) // is in no other line: quotes within texts are escaped
 	v, err := verify(ctx, dir, key, nil, nil, func(text []byte) {
+		if !bytes.Contains(text, wanted) {
+			return
+		}
 		if l, ok := ParseLine(text); ok && filter.Wants(&l) {
 			do(&l)
 		}

@@ -67,6 +67,24 @@ func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
 	return keys[0], nil
 }
 
+// Make makes the key of a use if there is none, and reports whether this call made it. Of several processes that call it at once, one
+// gets true. After an error the key may exist.
+func (s *System) Make(ctx context.Context, use format.Use) (made bool, err error) {
+	key := secret.New()
+	defer key.Clear()
+	err = s.tenant.ring.Edit(ctx, systemID, func(e *Edit) error {
+		if e.Keyset(use, 0) != nil {
+			return nil
+		}
+		return e.AddKey(ctx, use, 0, key)
+	})
+	if err != nil {
+		return false, err
+	}
+	primary, err := s.Key(ctx, use)
+	return err == nil && primary.ID() == key.ID(), err
+}
+
 // keys returns the keys of a use, the primary first, and no key if the document has no keyset of the use.
 func (s *System) keys(ctx context.Context, use format.Use) ([]*secret.Key, error) {
 	v, err := s.tenant.ready()

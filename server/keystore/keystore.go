@@ -28,11 +28,12 @@ const (
 	Rotations Kind = "rotation" // the state of a tenant's rotation, by the tenant's id
 	Sweeps    Kind = "sweep"    // the progress of sweeps over the cache
 	Servers   Kind = "server"   // announcements of running servers, by the server's id
-	Tokens    Kind = "token"    // the tokens of an environment
+	Tokens    Kind = "token"    // the tokens of an environment, by the token's id
+	TokenUses Kind = "tokenuse" // when tokens were last used
 )
 
 // Kinds lists all kinds.
-var Kinds = []Kind{Keysets, Rotations, Sweeps, Servers, Tokens}
+var Kinds = []Kind{Keysets, Rotations, Sweeps, Servers, Tokens, TokenUses}
 
 const (
 	// MaxDocument is the size of the largest document in bytes.

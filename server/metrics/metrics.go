@@ -55,7 +55,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		latency:    histogram("operation_duration_seconds", "Time from a request's first byte to its answer's last, by operation.", "operation"),
 		lookups:    counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result"),
 		keys:       counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class"),
-		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries and altered lines of the audit log.", "class"),
+		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries, and altered lines of the audit log and API tokens.", "class"),
 		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),

@@ -2,93 +2,118 @@ package token_test
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// events is an audit log in memory.
-type events struct {
-	all  []audit.Event
-	fail error
-	look func() // before an event is taken
-}
-
-func (e *events) Record(_ context.Context, events ...audit.Event) error {
-	if e.look != nil {
-		e.look()
-	}
-	if e.fail == nil {
-		e.all = append(e.all, events...)
-	}
-	return e.fail
-}
-
-func (e *events) take() (names []string) {
-	for _, one := range e.all {
-		names = append(names, one.Action.String()+" "+one.Code)
-	}
-	e.all = nil
-	return names
-}
-
 // A change of tokens is on record before it is made, and as failed only if it was not made.
 func TestTokensAreRecorded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
-	f, log := token.Open(path), &events{}
+	site, _ := newMemorySite(t)
+	s, log := site.server(t), &events{}
 	recorded := token.Log{Recorder: log, Operation: "token test"}
-	held := func() int {
-		tokens, err := token.Open(path).List()
-		require.NoError(t, err)
-		return len(tokens)
-	}
 	before := 0
-	log.look = func() { require.Equal(t, before, held()) }
-	text, made, err := f.CreateFirst(t.Context(), recorded)
+	log.look = func() { require.Len(t, list(t, site.registry()), before) }
+	text, made, err := s.CreateFirst(t.Context(), recorded)
 	require.NoError(t, err)
 	require.Equal(t, []any{"coffer", made.ID, "default", "token test"}, []any{log.all[0].Issuer, log.all[0].Subject, log.all[0].Tenant, log.all[0].Operation})
+	require.Equal(t, "never", log.all[0].Facts[audit.FactExpires])
+	require.Equal(t, made.Scopes.String(), log.all[0].Facts[audit.FactScopes])
+	require.Len(t, log.all[0].Facts[audit.FactDigest], 64)
 	require.Equal(t, []string{"token.create "}, log.take())
-	requireHolds(t, f, text)
-	none, _, err := token.Open(path).CreateFirst(t.Context(), recorded)
-	require.NoError(t, err)
-	require.Empty(t, none)
+	s.requireHolds(t, text)
 	before = 1
-	_, err = f.Revoke(t.Context(), "0123456789abcdef", recorded)
+	_, err = s.Revoke(t.Context(), "0123456789abcdef", recorded)
 	require.ErrorIs(t, err, token.ErrNoToken)
-	require.Empty(t, log.take(), "what is refused is not announced")
+	require.Empty(t, log.take(), "a refused change is not announced")
 
 	log.fail = audit.ErrUnavailable
-	_, _, err = f.Issue(t.Context(), reader, recorded)
+	_, _, err = s.Issue(t.Context(), reader, recorded)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
-	_, err = f.Revoke(t.Context(), made.ID, recorded)
+	_, err = s.Revoke(t.Context(), made.ID, recorded)
 	require.ErrorIs(t, err, audit.ErrUnavailable)
-	require.Equal(t, 1, held(), "nothing changes that cannot be recorded")
-	log.fail, log.look = nil, nil
+	require.Len(t, list(t, site.registry()), 1, "nothing changes that cannot be recorded")
+	s.requireHolds(t, text)
+}
 
-	lost := errors.New("the reply is lost")
-	replace := f.SetReplace(nil)
-	f.SetReplace(func(path string, content []byte) error { return errors.Join(replace(path, content), lost) })
-	text, made, err = f.Issue(t.Context(), reader, recorded)
-	require.NoError(t, err)
-	requireHolds(t, f, text)
-	_, err = f.Revoke(t.Context(), made.ID, recorded)
-	require.NoError(t, err)
-	requireRefused(t, f, text)
-	require.Equal(t, []string{"token.create ", "token.revoke "}, log.take())
+// After any fault of the keystore, the log says failed only if the change was not made, and a repeated command completes it.
+func TestChangesUnderFaults(t *testing.T) {
+	for _, fault := range keystoretest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
+			site, store := newMemorySite(t)
+			made, known := issue(t, site.registry(), reader)
+			n := 0
+			site.store = keystoretest.Faulty(store, func(w keystoretest.Write) keystoretest.Fault {
+				if n++; n%2 == 1 {
+					return fault
+				}
+				return keystoretest.Works
+			})
+			log := &events{}
+			recorded := token.Log{Recorder: log, Operation: "token test"}
+			s := site.server(t)
+			_, err := s.Revoke(t.Context(), known.ID, recorded)
+			names := log.take()
+			if err == nil {
+				require.Equal(t, []string{"token.revoke "}, names)
+				s.requireRefused(t, made)
+			} else {
+				require.Len(t, names, 2)
+				s.requireHolds(t, made)
+				revoke(t, s.Registry, known.ID)
+			}
+			s.look(t)
+			s.requireRefused(t, made)
+			n = 0
+			text, fresh, err := s.Issue(t.Context(), reader, recorded)
+			if names = log.take(); err == nil {
+				require.Equal(t, []string{"token.create "}, names)
+				s.requireHolds(t, text)
+				require.NotNil(t, document(t, store, fresh.ID))
+			} else {
+				require.Len(t, names, 2)
+			}
+		})
+	}
+}
 
-	f.SetReplace(func(string, []byte) error { return lost })
-	_, _, err = f.Issue(t.Context(), reader, recorded)
-	require.ErrorIs(t, err, lost)
-	require.Equal(t, []string{"token.create ", "token.create internal"}, log.take())
+// dead is a keystore whose process is killed before its nth write.
+type dead struct {
+	keystore.Store
+	left int
+}
 
-	f.SetReplace(func(string, []byte) error { return errors.Join(os.WriteFile(path, []byte("damaged"), 0o600), lost) })
-	_, _, err = f.Issue(t.Context(), reader, recorded)
-	require.ErrorIs(t, err, lost)
-	require.True(t, log.all[1].Unknown, "it cannot be read back")
+func (d *dead) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	if d.left--; d.left < 0 {
+		panic(d)
+	}
+	return d.Store.Swap(ctx, kind, name, old, document, due)
+}
+
+// A command that is killed between any two steps leaves the former state or the new one, and can be repeated.
+func TestKilledBetweenSteps(t *testing.T) {
+	for steps := range 3 {
+		site, store := newMemorySite(t)
+		made, known := issue(t, site.registry(), reader)
+		log := &events{}
+		func() {
+			defer func() { _ = recover() }()
+			registry := token.NewRegistry(&dead{store, steps}, site.system)
+			_, _, _ = registry.Issue(context.Background(), reader, token.Log{Recorder: log})
+			_, _ = registry.Revoke(context.Background(), known.ID, token.Log{Recorder: log})
+		}()
+		s := site.server(t)
+		require.Zero(t, s.Counts().Altered)
+		require.Empty(t, s.audit.take())
+		if steps < 2 {
+			s.requireHolds(t, made)
+			revoke(t, s.Registry, known.ID)
+		}
+		s.requireRefused(t, made)
+	}
 }

@@ -5,9 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,88 +12,83 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// unrecorded is the log of tests in which it does not matter.
-var unrecorded = token.Log{Recorder: audit.Discard}
-
-// reader is a grant of little.
-var reader = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
-
-func issue(t testing.TB, f *token.File, g token.Grant) (string, token.Token) {
-	t.Helper()
-	text, made, err := f.Issue(context.Background(), g, unrecorded)
-	require.NoError(t, err)
-	return text, made
-}
-
-func requireRefused(t testing.TB, f *token.File, bearer string) {
-	t.Helper()
-	id, err := f.Authenticate(t.Context(), bearer)
-	require.Equal(t, token.ErrUnauthorized, err, "nothing is added to it")
-	require.Zero(t, id)
-}
-
+// Only the start that makes the environment's key for tokens makes a first token, whatever became of the tokens.
 func TestFirstAndSecondStart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "tokens.json")
-	f := token.Open(path)
-	requireRefused(t, f, token.Prefix+strings.Repeat("A", 43))
+	site, store := newMemorySite(t)
+	s := site.server(t)
+	s.requireRefused(t, token.Prefix+strings.Repeat("A", 43))
 
-	first, known, err := f.CreateFirst(context.Background(), unrecorded)
+	first, known, err := s.CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(first, token.Prefix))
 	random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(first, token.Prefix))
 	require.NoError(t, err)
 	require.Len(t, random, 32)
-	id, err := f.Authenticate(t.Context(), first)
+	id, err := s.Authenticate(t.Context(), first)
 	require.NoError(t, err)
-	require.Equal(t, identity.Identity{Issuer: "coffer", Subject: id.Subject, Tenant: "default", Scopes: identity.AllScopes}, id)
-	require.Equal(t, known.ID, id.Subject)
+	require.Equal(t, identity.Identity{Issuer: "coffer", Subject: known.ID, Tenant: "default", Scopes: identity.AllScopes}, id)
 
-	again := token.Open(path)
+	again := site.server(t)
 	second, _, err := again.CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.Empty(t, second, "made once")
-	requireHolds(t, again, first)
+	again.requireHolds(t, first)
 
-	revoked, err := again.Revoke(context.Background(), id.Subject, unrecorded)
+	revoke(t, again.Registry, known.ID)
+	store.Lose(keystore.Tokens, known.ID)
+	third, _, err := site.server(t).CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
-	require.Equal(t, "default", revoked.Tenant)
-	third, _, err := again.CreateFirst(context.Background(), unrecorded)
-	require.NoError(t, err)
-	require.Empty(t, third, "who revoked the last one meant it")
+	require.Empty(t, third, "the environment is not new")
+}
+
+// Of several servers that start at once, one makes a token, and it holds.
+func TestConcurrentFirstStarts(t *testing.T) {
+	site, store := newMemorySite(t)
+	made := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range made {
+		s := newSite(t, store).server(t)
+		wg.Go(func() {
+			first, _, err := s.CreateFirst(context.Background(), unrecorded)
+			if err == nil {
+				made[i] = first
+			}
+		})
+	}
+	wg.Wait()
+	one := strings.Join(made, "")
+	require.Len(t, one, len(token.Prefix)+43)
+	site.server(t).requireHolds(t, one)
 }
 
 func TestGrantsAreKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
-	f := token.Open(path)
-	first, _ := issue(t, f, reader)
-	second, made := issue(t, f, token.Grant{Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Lifetime: time.Hour})
+	site, _ := newMemorySite(t)
+	first, _ := issue(t, site.registry(), reader)
+	second, made := issue(t, site.registry(), token.Grant{Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Lifetime: time.Hour})
 	require.NotEqual(t, first, second)
 
-	f = token.Open(path)
-	id, err := f.Authenticate(t.Context(), second)
+	s := site.server(t)
+	id, err := s.Authenticate(t.Context(), second)
 	require.NoError(t, err)
 	require.Equal(t, identity.Identity{
 		Issuer: "coffer", Subject: made.ID, Tenant: "Ñ/..", Scopes: identity.KeysAdmin | identity.AuditRead, Expires: made.ExpiresAt,
 	}, id)
 	require.WithinDuration(t, time.Now().Add(time.Hour), made.ExpiresAt, time.Minute)
 
-	list, err := f.List()
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	require.Equal(t, "the reader's", list[0].Name)
-	require.True(t, list[0].ExpiresAt.IsZero())
-	require.NotEqual(t, list[0].ID, list[1].ID)
-	require.False(t, list[1].LastUsedAt.IsZero())
+	tokens := list(t, s.Registry)
+	require.Len(t, tokens, 2)
+	require.True(t, tokens[0].ExpiresAt.IsZero() || tokens[1].ExpiresAt.IsZero())
+	require.Contains(t, tokens, made)
 }
 
 func TestBadGrants(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
+	site, store := newMemorySite(t)
 	for name, change := range map[string]func(*token.Grant){
 		"no tenant":       func(g *token.Grant) { g.Tenant = "" },
 		"a long tenant":   func(g *token.Grant) { g.Tenant = strings.Repeat("x", 256) },
@@ -111,71 +103,66 @@ func TestBadGrants(t *testing.T) {
 	} {
 		g := reader
 		change(&g)
-		_, _, err := token.Open(path).Issue(context.Background(), g, unrecorded)
+		_, _, err := site.registry().Issue(context.Background(), g, unrecorded)
 		require.ErrorIs(t, err, token.ErrGrant, name)
 	}
-	require.NoFileExists(t, path)
+	for range keystore.All(t.Context(), store, keystore.Tokens) {
+		t.Fatal("a token was made")
+	}
+}
+
+// The longest grant fits into a document that is read.
+func TestLongestGrant(t *testing.T) {
+	site, _ := newMemorySite(t)
+	longest := token.Grant{Name: strings.Repeat("<", 100), Tenant: strings.Repeat("\x01", 255), Scopes: identity.AllScopes, Lifetime: time.Hour}
+	text, _ := issue(t, site.registry(), longest)
+	site.server(t).requireHolds(t, text)
 }
 
 func TestOnlyTheHashIsKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
-	made, _ := issue(t, token.Open(path), reader)
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NotContains(t, string(content), strings.TrimPrefix(made, token.Prefix))
+	site, store := newMemorySite(t)
+	made, known := issue(t, site.registry(), reader)
+	content := string(document(t, store, known.ID))
+	require.NotContains(t, content, strings.TrimPrefix(made, token.Prefix))
 	hash := sha256.Sum256([]byte(made))
-	require.Contains(t, string(content), hex.EncodeToString(hash[:]))
-
-	files, err := os.ReadDir(filepath.Dir(path))
-	require.NoError(t, err)
-	require.Len(t, files, 2, "the tokens and their lock: no temporary file stays")
-	for _, file := range files {
-		info, err := file.Info()
-		require.NoError(t, err)
-		require.Equal(t, fs.FileMode(0o600), info.Mode())
-	}
-}
-
-func requireHolds(t *testing.T, f *token.File, text string) {
-	t.Helper()
-	_, err := f.Authenticate(t.Context(), text)
-	require.NoError(t, err)
+	require.Contains(t, content, hex.EncodeToString(hash[:]))
+	revoke(t, site.registry(), known.ID)
+	require.NotContains(t, string(document(t, store, known.ID)), hex.EncodeToString(hash[:]))
 }
 
 func TestWrongTokens(t *testing.T) {
-	f := token.Open(filepath.Join(t.TempDir(), "tokens.json"))
-	made, known := issue(t, f, reader)
+	site, _ := newMemorySite(t)
+	s := site.server(t)
+	made, known := issue(t, s.Registry, reader)
 	other := made[:len(made)-1] + string(made[len(made)-1]^1)
 	for _, wrong := range []string{"", " ", token.Prefix, made[:len(made)-1], made + "x", " " + made, strings.ToUpper(made), made[len(token.Prefix):],
 		other, known.ID, token.Prefix + strings.Repeat("A", 43), strings.Repeat("x", len(made)), strings.Repeat("x", 1<<20)} {
-		requireRefused(t, f, wrong)
+		s.requireRefused(t, wrong)
 	}
-	_, err := f.Authenticate(t.Context(), "x")
+	_, err := s.Authenticate(t.Context(), "x")
 	require.Equal(t, "unauthorized", codes.Of(err).Code)
+	s.requireHolds(t, made)
 }
 
-func TestUnwritable(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	_, _, err := token.Open(filepath.Join(path, "tokens.json")).Issue(context.Background(), reader, unrecorded)
-	require.Error(t, err)
-}
-
-// TestConcurrentFirstStarts: of several servers that start in one directory, one prints a token, and it holds.
-func TestConcurrentFirstStarts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tokens.json")
-	made := make([]string, 16)
-	var wg sync.WaitGroup
-	for i := range made {
-		wg.Go(func() {
-			first, _, err := token.Open(path).CreateFirst(context.Background(), unrecorded)
-			if err == nil {
-				made[i] = first
-			}
-		})
-	}
-	wg.Wait()
-	one := strings.Join(made, "")
-	require.Len(t, one, len(token.Prefix)+43)
-	requireHolds(t, token.Open(path), one)
+func TestExpiry(t *testing.T) {
+	site, _ := newMemorySite(t)
+	s := site.server(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s.SetClock(func() time.Time { return now })
+	brief := reader
+	brief.Lifetime = time.Minute
+	made, known := issue(t, s.Registry, brief)
+	require.Equal(t, now.Add(time.Minute), known.ExpiresAt)
+	now = now.Add(time.Minute - 1)
+	s.requireHolds(t, made)
+	require.Equal(t, token.Counts{Live: 1, Expiring: 1}, s.Counts())
+	now = now.Add(1)
+	s.requireRefused(t, made)
+	require.Equal(t, token.Counts{Expired: 1}, s.Counts())
+	require.Len(t, list(t, s.Registry), 1, "an expired token is listed until it is deleted")
+	s.Expire(t.Context())
+	require.Empty(t, list(t, s.Registry))
+	s.look(t)
+	require.Zero(t, s.Counts())
+	require.Empty(t, s.audit.take())
 }

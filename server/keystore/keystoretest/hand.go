@@ -37,3 +37,28 @@ func Edit(t testing.TB, dir, sql string) {
 	require.NoError(t, c.Exec(sql))
 	require.NoError(t, c.Close())
 }
+
+// Fill copies the documents of a kind from a store in memory to a directory of package sqlitekeys, in one transaction and without
+// entries in the feed.
+func Fill(t testing.TB, dir string, from *Memory, kind keystore.Kind) {
+	t.Helper()
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	c, err := sqlite3.Open("file:" + filepath.Join(dir, "keys.db"))
+	require.NoError(t, err)
+	require.NoError(t, c.Exec("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE"))
+	insert, _, err := c.Prepare("INSERT INTO documents (kind, name, due, content) VALUES (?, ?, ?, ?)")
+	require.NoError(t, err)
+	for key, one := range from.documents {
+		if key.Kind == kind {
+			require.NoError(t, insert.BindText(1, string(kind)))
+			require.NoError(t, insert.BindBlob(2, []byte(key.Name)))
+			require.NoError(t, insert.BindInt64(3, one.due))
+			require.NoError(t, insert.BindBlob(4, one.content))
+			require.NoError(t, insert.Exec())
+		}
+	}
+	require.NoError(t, insert.Close())
+	require.NoError(t, c.Exec("COMMIT"))
+	require.NoError(t, c.Close())
+}
