@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -52,7 +51,7 @@ func beginOf(v *audit.Verification) (begin time.Time) {
 
 func printComparison(out io.Writer, c *token.Comparison) error {
 	for _, f := range c.Findings {
-		fmt.Fprintf(out, "token %s: %s\n", strconv.QuoteToASCII(f.ID), f.Kind)
+		fmt.Fprintf(out, "token %s: %s\n", shownID(f.ID), f.Kind)
 	}
 	if c.Unexplained > 0 {
 		fmt.Fprintf(out, "%d tokens were made before the log begins, or on another host: they were not compared\n", c.Unexplained)

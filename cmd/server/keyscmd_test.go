@@ -261,7 +261,8 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, out, "changed: 2 tenants")
 	p = serve(t, data, environ...)
 	p.requireValue(tokenFor(t, environ, data, "default"), "patient-1", record)
-	require.Equal(t, http.StatusGone, first(p.do(clinic, "GET", "/v1/cache/patient-2", "")))
+	require.Equal(t, http.StatusUnauthorized, first(p.do(clinic, "GET", "/v1/cache/patient-2", "")), "tokens are not in backups")
+	require.Equal(t, http.StatusGone, first(p.accepted(tokenFor(t, environ, data, "clinic"), "GET", "/v1/cache/patient-2", "")))
 
 	list := filepath.Join(t.TempDir(), "shredded")
 	require.NoError(t, os.WriteFile(list, []byte("\ufeffdefault\r\nnobody\n"), 0o600))

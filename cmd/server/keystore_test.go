@@ -22,10 +22,11 @@ func TestKeysInRedis(t *testing.T) {
 	}
 	first, second := serve(t, t.TempDir(), environ...), serve(t, t.TempDir(), environ...)
 	first.put(first.token, "k", record)
-	second.requireValue(second.token, "k", record)
+	require.Empty(t, second.token, "the environment has a token")
+	second.requireValue(first.token, "k", record)
 	require.Zero(t, first.stop(syscall.SIGTERM))
 	third := serve(t, t.TempDir(), environ...)
-	third.requireValue(third.token, "k", record)
+	third.requireValue(first.token, "k", record)
 }
 
 // A Redis that may forget keysets holds none.

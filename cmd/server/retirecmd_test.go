@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -90,8 +91,11 @@ func TestRetireBesideServers(t *testing.T) {
 	data, environ := t.TempDir(), []string{"REDIS_URL=redis://" + redis.Addr, "ENCRYPTION_MASTER_KEY=" + masterA}
 	servers := []*process{serve(t, data, environ...), serve(t, data, environ...)}
 	clinic, other := tokenFor(t, environ, data, "clinic"), tokenFor(t, environ, data, "other")
-	sealer := coffer(t, environ, "token", "create", "--data", data, "--tenant", "clinic", "--scopes", "package:encrypt,package:decrypt")[len("token: "):]
-	sealer = sealer[:len(sealer)-1]
+	makeSealer := func() string {
+		out := coffer(t, environ, "token", "create", "--data", data, "--tenant", "clinic", "--scopes", "package:encrypt,package:decrypt")
+		return strings.TrimSpace(strings.TrimPrefix(out, "token: "))
+	}
+	sealer := makeSealer()
 	servers[0].put(clinic, "patient-1", record)
 	servers[0].put(other, "patient-1", record)
 	status, pkg := servers[1].accepted(sealer, "POST", "/v1/encrypt", `{"text":"`+record+`","class":"phi"}`)
@@ -186,7 +190,8 @@ func TestRetireBesideServers(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(data, "keys")))
 	require.Contains(t, coffer(t, environ, "keys", "restore", "--data", data, "--in", path), `tenant "clinic": 1 keys destroyed since the backup, and stay so`)
 	p := serve(t, data, environ...)
-	status, body := opens(p)
+	sealer = makeSealer()
+	status, body := p.accepted(sealer, "POST", "/v1/decrypt", pkg)
 	require.Equal(t, http.StatusGone, status, body)
-	p.requireValue(clinic, "patient-1", record)
+	p.requireValue(tokenFor(t, environ, data, "clinic"), "patient-1", record)
 }
