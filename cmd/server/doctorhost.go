@@ -43,7 +43,7 @@ func (e exposure) String() string {
 }
 
 // secretFiles are the files and directories below a data directory that hold secrets or what is trusted; the others hold ciphertext.
-var secretFiles = []string{"master.key", "tokens.json", "audit", "keys", "keys/keys.db", "cache", "cache/cache.db"}
+var secretFiles = []string{"master.key", "audit", "keys", "keys/keys.db", "cache", "cache/cache.db"}
 
 // exposures returns the data directory and what is in it that others can reach. If they cannot enter the directory, they reach nothing in it.
 func exposures(data string) (found []exposure) {

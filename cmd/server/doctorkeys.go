@@ -28,8 +28,17 @@ const (
 	namedFailures = 10
 )
 
-func examineTokens(_ context.Context, p *patient) []finding {
-	tokens, err := tokenFile(p.config.Data).List()
+func examineTokens(ctx context.Context, p *patient) []finding {
+	k, found := p.openKeys(ctx)
+	if k == nil {
+		return found
+	}
+	defer func() { _ = k.close() }() // it was only read
+	system, err := k.ring.FindSystem(ctx)
+	if err != nil {
+		return []finding{failing("", "%s", message(k.explain(err, p.config)))}
+	}
+	tokens, err := token.NewRegistry(k.store, system).List(ctx)
 	if err != nil {
 		return []finding{failing("", "%s", message(err))}
 	}
@@ -48,6 +57,8 @@ func judgeTokens(tokens []token.Token, now time.Time) (found []finding) {
 			used = t.CreatedAt
 		}
 		switch left := t.ExpiresAt.Sub(now); {
+		case t.Altered:
+			found = append(found, failing("see coffer audit verify, then coffer token revoke", "%s is altered in the keystore", shownID(t.ID)))
 		case !t.ExpiresAt.IsZero() && left <= 0:
 			found = append(found, warning("coffer token revoke "+t.ID, "%s has expired", of(t)))
 		case !t.ExpiresAt.IsZero() && left < soonExpires:
@@ -89,29 +100,38 @@ func examineKMS(ctx context.Context, p *patient) (found []finding) {
 
 // examineKeysets has the KEKs open every keyset, as coffer keys drill does with those of a backup.
 func examineKeysets(ctx context.Context, p *patient) []finding {
+	k, found := p.openKeys(ctx)
+	if k == nil {
+		return found
+	}
+	defer func() { _ = k.close() }() // it was only read
+	if err := k.requireKeysets(ctx, p.config); err != nil {
+		return []finding{failing("", "%s", message(err))}
+	}
+	return p.prove(ctx, k)
+}
+
+// openKeys opens the keyring, or returns why it does not. It makes nothing.
+func (p *patient) openKeys(ctx context.Context) (*keys, []finding) {
 	if p.kekErr != nil {
-		return []finding{failing("", "they cannot be opened without the KEK")}
+		return nil, []finding{failing("", "they cannot be opened without the KEK")}
 	}
 	c := p.config
 	if c.Keys.Redis == "" && !there(keysDir(c)) {
 		if wasUsed(c) || there(auditPath(c)) {
-			return []finding{failing("", "%s", message(missingKeys(c, keysDir(c))))}
+			return nil, []finding{failing("", "%s", message(missingKeys(c, keysDir(c))))}
 		}
-		return []finding{ok("there are none yet")}
+		return nil, []finding{ok("there are none yet")}
 	}
 	k := &keys{keks: p.keks}
 	var err error
 	if k.store, k.where, k.free, err = openKeystore(ctx, c, quiet()); err != nil {
-		return []finding{failing("", "%s", message(err))}
+		return nil, []finding{failing("", "%s", message(err))}
 	}
 	if k.ring, err = keyring.New(k.store, k.keks, c.Environment); err != nil {
-		return []finding{failing("", "%s", message(errors.Join(err, k.free())))}
+		return nil, []finding{failing("", "%s", message(errors.Join(err, k.free())))}
 	}
-	defer func() { _ = k.close() }() // it was only read
-	if err := k.requireKeysets(ctx, c); err != nil {
-		return []finding{failing("", "%s", message(err))}
-	}
-	return p.prove(ctx, k)
+	return k, nil
 }
 
 func (p *patient) prove(ctx context.Context, k *keys) (found []finding) {

@@ -75,7 +75,7 @@ var sentinels = []struct {
 	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
 	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrEnvironment, exitRefused},
 	{lifecycle.ErrNoKey, exitNotFound}, {rotation.ErrNoWayBack, exitRefused},
-	{token.ErrNoToken, exitNotFound}, {token.ErrGrant, exitUsage}, {token.ErrFull, exitRefused},
+	{token.ErrNoToken, exitNotFound}, {token.ErrGrant, exitUsage},
 	{fs.ErrNotExist, exitNotFound}, {fs.ErrExist, exitRefused}, {fs.ErrPermission, exitRefused},
 	{context.DeadlineExceeded, exitUnreachable},
 }

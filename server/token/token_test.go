@@ -114,7 +114,7 @@ func TestBadGrants(t *testing.T) {
 // The longest grant fits into a document that is read.
 func TestLongestGrant(t *testing.T) {
 	site, _ := newMemorySite(t)
-	longest := token.Grant{Name: strings.Repeat("<", 100), Tenant: strings.Repeat("\x01", 255), Scopes: identity.AllScopes, Lifetime: time.Hour}
+	longest := token.Grant{Name: strings.Repeat("<", 100), Tenant: strings.Repeat("<", 255), Scopes: identity.AllScopes, Lifetime: time.Hour}
 	text, _ := issue(t, site.registry(), longest)
 	site.server(t).requireHolds(t, text)
 }
