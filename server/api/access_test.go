@@ -71,7 +71,7 @@ func TestWrongTokensAreSlowed(t *testing.T) {
 func TestMissingScopeIsNoGuess(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Failures = limit.NewFailures(1, still()) })
-	reader, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	for range 20 {
 		s.do("DELETE", "/v1/cache/k", nil, "Authorization", "Bearer "+reader).refused(t, "forbidden")

@@ -27,7 +27,7 @@ func TestRefusalsReachSenders(t *testing.T) {
 	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewBytes(1<<20, 1<<20) })
 	s := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Failures = size/2, limit.NewFailures(0, still()) })
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next one is one too many
-	reader, _, err := s.file.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		s                   *service
