@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	// ErrRateLimited is the cause of a refusal that has no other.
+	// ErrRateLimited matches every Refusal, and is the cause of those that have no other.
 	ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
 	// ErrWrongTokens is the cause of a refusal by Failures.
 	ErrWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
@@ -29,6 +29,9 @@ type Refusal struct {
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s: retry after %ds", r.Unwrap(), r.seconds())
 }
+
+// Is reports whether target is ErrRateLimited.
+func (r *Refusal) Is(target error) bool { return target == ErrRateLimited }
 
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error {
