@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// clockSkew is how far the clocks of two servers may be apart. A document that is gone is no fault if its token expires within it:
+	// clockSkew is how far the clocks of two servers may be apart. The removal of a document is not a fault if its token expires within it:
 	// a server whose clock is ahead deleted it.
 	clockSkew = time.Hour
 	// maxReported is how many documents are reported one by one in a look. One event has the number of the others.
@@ -36,8 +36,8 @@ func (t *Tokens) adopt(ctx context.Context, name string, content []byte) {
 	_ = t.take(ctx, name, content)
 } // or the next look does
 
-// take compares a document, nil if there is none, with what is known of the token. The later state holds: a token is in force, then
-// revoked. So an authentic document is adopted unless it undoes a revocation, and what the keystore lost is written again. A document
+// take compares a document, nil if it is missing, with the token in memory. The later state holds: a token is in force, then
+// revoked. So an authentic document is adopted unless it undoes a revocation, and a document that the keystore lost is written again. A document
 // that does not authenticate is in force nowhere. After an error the document must be taken again.
 func (t *Tokens) take(ctx context.Context, name string, content []byte) error {
 	for confirmed := false; ; confirmed = true {
@@ -106,7 +106,7 @@ func (t *Tokens) judge(name string, content []byte, found *known) (was *known, s
 	return nil, ""
 }
 
-// restore writes a token in the place of what is wrong, which it reports once.
+// restore replaces a wrong or missing document by that of a token, and reports it once.
 func (t *Tokens) restore(ctx context.Context, was *known, state string, content []byte) error {
 	fault := sha256.Sum256(append([]byte(state), content...))
 	t.mu.Lock()
