@@ -8,6 +8,9 @@ import (
 // linearSteps is how many ids behind damage are tried one by one: about as many as a page can hold.
 const linearSteps = 64
 
+// endOfIDs is beyond all ids.
+const endOfIDs = math.MaxInt64 / 4
+
 // IDs returns the ids of a table's readable rows in ascending order. It continues behind damage, of which it calls damaged. It can
 // miss readable rows between two damaged places. Any other error is the last.
 func (c *Conn) IDs(table string, damaged func(error)) iter.Seq2[int64, error] {
@@ -32,17 +35,22 @@ func (c *Conn) IDs(table string, damaged func(error)) iter.Seq2[int64, error] {
 				return
 			}
 			damaged(failed)
-			from = c.behind(query+" LIMIT 1", from)
+			if from = c.behind(query+" LIMIT 1", from); from == endOfIDs {
+				return
+			}
 		}
 	}
 }
 
-// behind returns the least id that it finds from which on a row can be read, or the end of the table.
+// behind returns the least id that it finds from which on a row can be read, or endOfIDs.
 func (c *Conn) behind(query string, damaged int64) int64 {
 	reads := func(id int64) bool { return !IsDamage(c.Run(query, id)) }
 	least, most := damaged, damaged+1
-	for step := int64(1); most < math.MaxInt64/4 && !reads(most); most += step {
-		if least = most; most-damaged >= linearSteps {
+	for step := int64(1); !reads(most); most += step {
+		if least = most; most >= endOfIDs {
+			return endOfIDs
+		}
+		if most-damaged >= linearSteps {
 			step *= 2
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
@@ -61,6 +62,25 @@ func TestRepair(t *testing.T) {
 	}
 	require.Greater(t, kept, 50*len(d.documents))
 	require.Positive(t, named)
+}
+
+// If no page but the first is whole, everything is lost, and a check and a repair end.
+func TestRepairOfNothing(t *testing.T) {
+	t.Parallel()
+	d, dir := newDamaged(t), t.TempDir()
+	for at := sqlitefile.PageSize + 100; at < len(d.whole); at += sqlitefile.PageSize {
+		d.whole[at] ^= 1
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), d.whole, 0o600))
+	checked, err := Check(t.Context(), dir)
+	require.NoError(t, err)
+	require.NotEmpty(t, checked.Damage)
+	found, err := Repair(t.Context(), dir)
+	require.NoError(t, err)
+	require.Zero(t, found.Read)
+	checked, err = Check(t.Context(), dir)
+	require.NoError(t, err)
+	require.Empty(t, checked.Damage)
 }
 
 func TestRepairNeedsAFile(t *testing.T) {
