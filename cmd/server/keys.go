@@ -131,23 +131,3 @@ func (k *keys) requireKeysets(ctx context.Context, c *config.Config) error {
 	return refuse(fmt.Errorf("the keys in %s are of environment %s and none is of %q: set COFFER_ENVIRONMENT or --environment to the label of the servers",
 		k.where, strings.Join(slices.Sorted(maps.Keys(others)), ", "), c.Environment))
 }
-
-// keysReady reports whether keys can be used now, and no keyset is missing that servers had in memory. It
-// unlocks the default tenant if its keys were dropped.
-func keysReady(ring *keyring.Keyring) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := ring.Missing(); err != nil {
-			return err
-		}
-		_, err := ring.Tenant(ctx, identity.DefaultTenant)
-		return err
-	}
-}
-
-// keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
-func keysFailing(ring *keyring.Keyring) func(context.Context) error {
-	return func(context.Context) error {
-		_, err := ring.Health()
-		return err
-	}
-}

@@ -31,7 +31,7 @@ func TestNotReadyWhileKeysetsAreMissing(t *testing.T) {
 		ring, err := keyring.New(store, kms.NewSet(kek), "test")
 		require.NoError(t, err)
 		defer ring.Close()
-		ready := keysReady(ring)
+		ready := (&keys{ring: ring, store: store}).ready
 		require.NoError(t, ready(t.Context()))
 		time.Sleep(3 * time.Second)
 		readOnly.Store(true)

@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/quotakv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/readiness"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/session"
@@ -37,6 +38,7 @@ type parts struct {
 	storage  *storage
 	memory   *limit.Bytes
 	rotator  *rotation.Rotator
+	ready    *readiness.Monitor
 }
 
 // openParts opens everything that the server needs, and ends the start where something is not as it must be.
@@ -86,6 +88,10 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
 	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory, cache.WithOutlived(p.storage.outlived))
 	watchRotations(p.metrics, p.rotator)
+	if p.ready, err = p.newMonitor(ctx, c, log); err != nil {
+		return p, err
+	}
+	p.metrics.WatchReadiness(p.ready)
 	return p, nil
 }
 
@@ -115,20 +121,6 @@ func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logg
 }
 
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
-	degraded := []api.Check{{Code: "keyring_unavailable", Run: p.keysStale}, {Code: "storage_full", Run: p.storage.check}, {Code: "store_unavailable", Run: p.store.Check}}
-	if c.Unencrypted {
-		degraded = append(degraded, api.Check{Code: "encryption_disabled", Run: func(context.Context) error { return cache.ErrEncryption }})
-	}
-	if !c.Unencrypted {
-		degraded = append(degraded, api.Check{Code: "cache_not_shared", Run: p.rotator.Apart})
-	}
-	degraded = append(degraded, api.Check{Code: "audit_almost_full", Run: p.audit.HasRoom})
-	ready := []api.Check{{Code: "store_unavailable", Run: p.store.Ping}, {Code: "keyring_unavailable", Run: keysReady(p.keys.ring)}}
-	if recorded := (api.Check{Code: "audit_unavailable", Run: p.audit.Ready}); c.Audit.OnFailure == audit.Continue {
-		degraded = append(degraded, recorded)
-	} else {
-		ready = append(ready, recorded)
-	}
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
 		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
@@ -139,7 +131,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
 		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
-		Ready: ready, Degraded: degraded,
+		Ready: p.ready,
 	}
 }
 

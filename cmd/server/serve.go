@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,7 +34,8 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the encrypted cache and the demo over HTTP",
 		Long: "Serves until SIGTERM, SIGINT or SIGHUP; then /readyz fails, after COFFER_SHUTDOWN_DELAY no connection is accepted, and requests in flight are\n" +
-			"let end within COFFER_SHUTDOWN_TIMEOUT. A second signal ends it at once. The first start prints a token.\n\n" + config.Help,
+			"let end within COFFER_SHUTDOWN_TIMEOUT. A second signal ends it at once. The first start prints a token.\n" +
+			"While the KMS or the Redis of the keysets cannot be reached at the start, it answers 503 and waits.\n\n" + config.Help,
 		Example: "  coffer serve --listen 127.0.0.1:8080 --data coffer-data\n\n" +
 			"  ENCRYPTION_MASTER_KEY_FILE=/run/secrets/master-key REDIS_URL=rediss://user:password@redis:6379/0 \\\n" +
 			"    coffer serve --environment prod --data /var/lib/coffer --trusted-proxies 10.0.0.0/8",
@@ -68,50 +70,68 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	for _, e := range exposures(c.Data) {
 		log.Warn(e.String()+": close it to them (chmod o-rwx), coffer doctor checks it", "path", e.path)
 	}
-	p, err := openParts(ctx, c, out, log)
+	g := &gate{}
+	server, err := beginServing(c, g, log)
 	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ignoreClosed(server.Close())) }()
+	stopNotifying := func() {}
+	defer func() { stopNotifying() }()
+	tell := sync.OnceValue(func() error {
+		stopNotifying = notify(ctx, g, log)
+		return announceAddress(out, server.listener.Addr(), log)
+	})
+	p, err := openWhenPossible(ctx, c, out, g, tell, log)
+	if p == nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	options := p.options(c, log)
 	options.Ending = ctx
-	options.Ready = append([]api.Check{{Code: "shutting_down", Run: func(context.Context) error { return ctx.Err() }}}, options.Ready...)
 	handler, err := api.New(options)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return cannotListen(c.Listen, err)
+	if err := p.recorder.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
+		return err
 	}
-	if err := p.audit.Record(ctx, audit.Event{Action: audit.ServerStart, Operation: "serve"}); err != nil {
-		return errors.Join(err, listener.Close())
+	if err := p.announceToken(ctx, out, c, log); err != nil {
+		return err
 	}
-	if err := p.announce(ctx, out, listener.Addr(), c, log); err != nil {
-		return errors.Join(err, listener.Close())
+	g.open(handler)
+	if err := tell(); err != nil {
+		return err
 	}
 	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
-	stopWatching := p.watchStorage(context.WithoutCancel(ctx), log)
+	stopStorage := p.watchStorage(context.WithoutCancel(ctx), log)
+	defer stopStorage()
+	stopWatching := beside(ctx, p.ready.Watch)
 	defer stopWatching()
 	stop := p.rotate(ctx, c, log)
-	stopNotifying := p.notify(ctx, handler, log)
-	defer stopNotifying()
-	err = run(ctx, newServer(handler, c, log), listener, c, log)
+	context.AfterFunc(ctx, p.metrics.Draining)
+	err = server.run(ctx, c, log)
 	stop()
 	stopRefusals()
-	return errors.Join(err, p.audit.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
+	return errors.Join(err, p.recorder.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 
-// notify reports to the service manager that the server is ready, works and ends, and to the metrics that it ends. The caller calls stop.
-func (p *parts) notify(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
+// ignoreClosed drops the error of closing what is closed.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// notify reports to the service manager that the server has started, works and ends. One that waits for the KMS has started too: it
+// answers. The caller calls stop.
+func notify(ctx context.Context, handler http.Handler, log *slog.Logger) (stop func()) {
 	m := serviceManager(os.Getenv)
 	m.notify("READY=1", log) // connections are accepted by now
-	context.AfterFunc(ctx, func() {
-		p.metrics.Draining()
-		m.notify("STOPPING=1", log)
-	})
+	context.AfterFunc(ctx, func() { m.notify("STOPPING=1", log) })
 	return beside(context.WithoutCancel(ctx), func(ctx context.Context) { m.watch(ctx, answers(handler), log) })
 }
 
@@ -176,8 +196,8 @@ func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 	return store, nil
 }
 
-// announce prints the token if this is the first start, and the address, on which connections are accepted by now.
-func (p *parts) announce(ctx context.Context, out io.Writer, addr net.Addr, c *config.Config, log *slog.Logger) error {
+// announceToken prints the token if this is the first start, or that there is none.
+func (p *parts) announceToken(ctx context.Context, out io.Writer, c *config.Config, log *slog.Logger) error {
 	first, _, err := p.tokens.CreateFirst(ctx, token.Log{Recorder: p.audit, Operation: "serve"})
 	if err != nil {
 		return err
@@ -189,10 +209,15 @@ func (p *parts) announce(ctx context.Context, out io.Writer, addr net.Addr, c *c
 		log.Warn("no token is in force: no request is accepted until one is made by coffer token create")
 		fmt.Fprintf(out, "no token is in force: make one by `coffer token create --data %s`\n", c.Data)
 	}
+	return nil
+}
+
+// announceAddress prints the address, on which connections are accepted by now.
+func announceAddress(out io.Writer, addr net.Addr, log *slog.Logger) error {
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 		log.Warn("listening beyond this machine without TLS: put a proxy with TLS in front, the token travels in the clear")
 	}
-	_, err = fmt.Fprintf(out, "listening: http://%s\n", addr)
+	_, err := fmt.Fprintf(out, "listening: http://%s\n", addr)
 	return err
 }
 
@@ -217,25 +242,23 @@ func newServer(handler http.Handler, c *config.Config, log *slog.Logger) *http.S
 
 // run serves until ctx ends. Then it goes on for COFFER_SHUTDOWN_DELAY, in which load balancers see that it is not ready
 // and each answer ends its connection, takes no more requests, and waits for those in flight.
-func run(ctx context.Context, server *http.Server, listener net.Listener, c *config.Config, log *slog.Logger) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	log.Info("serving", "address", listener.Addr().String())
+func (r *running) run(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	log.Info("serving", "address", r.listener.Addr().String())
 	select {
-	case err := <-failed:
+	case err := <-r.failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	log.Info("shutting down")
 	select {
-	case err := <-failed:
+	case err := <-r.failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-time.After(c.ShutdownDelay):
 	}
 	drain, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		_ = server.Close()
+	if err := r.Shutdown(drain); err != nil {
+		_ = r.Close()
 		return exitWith(exitFailed, errors.New("requests were still running after COFFER_SHUTDOWN_TIMEOUT and were cut off"))
 	}
 	log.Info("stopped")

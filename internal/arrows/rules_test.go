@@ -34,6 +34,7 @@ var layers = map[string]int{
 	"api":         7,
 	"lifecycle":   6,
 	"rotation":    5,
+	"readiness":   5,
 	"recovery":    5,
 	"cache":       4,
 	"field":       4,

@@ -29,6 +29,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/readiness"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/server/token"
@@ -103,6 +104,8 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.rotator = rotation.New(rotation.Options{
 		Ring: s.ring, Keystore: s.keys, Store: store, Audit: recorder, Age: rotationAge, Grace: time.Hour,
 	})
+	probe, err := readiness.Store(store)
+	require.NoError(t, err)
 	options := api.Options{
 		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.tokens, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
 		Refusals: audit.NewRefusals(recorder, log),
@@ -110,7 +113,7 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log: log, LogShare: 1,
 		MaxBody: maxBody, Timeout: time.Minute,
-		Ready: []api.Check{{Code: "store_unavailable", Run: store.Ping}},
+		Ready: readiness.New(log, 0, readiness.Check{Code: "store_unavailable", Run: probe}),
 	}
 	if change != nil {
 		change(&options)

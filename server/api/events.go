@@ -87,7 +87,7 @@ func (s *server) getEventHead(c *call) error {
 	}
 	head, err := s.trail.Head()
 	if err != nil {
-		return &notReady{"audit_unavailable", err}
+		return &notReady{code: "audit_unavailable", cause: err}
 	}
 	return answerJSON(c, http.StatusOK, headJSON{head.Heads.String(), formatTime(head.Time.UnixMilli())})
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/readiness"
 )
 
 // TestLogHoldsNothingPersonal: whatever a request carries, the log has its route, status and sizes.
@@ -81,7 +83,7 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
 	limping := start(t, embedded(t), func(o *api.Options) {
-		o.Degraded = []api.Check{{Code: "keyring_unavailable", Run: func(context.Context) error { return errors.New("pl4nted") }}}
+		o.Ready = readiness.New(o.Log, 0, readiness.Check{Code: "keyring_unavailable", Degrades: true, Run: func(context.Context) error { return errors.New("pl4nted") }})
 	})
 	require.JSONEq(t, `{"status":"degraded","degraded":["keyring_unavailable"]}`, string(limping.do("GET", "/readyz", nil).is(t, 200).body))
 	require.JSONEq(t, `{"status":"ok"}`, string(limping.do("GET", "/livez", nil).is(t, 200).body))
@@ -93,5 +95,30 @@ func TestHealth(t *testing.T) {
 	}
 	down := start(t, &failing{panic: "ping"}, nil)
 	down.do("GET", "/livez", nil).is(t, http.StatusOK)
-	down.do("GET", "/readyz", nil).refused(t, "internal")
+	down.do("GET", "/readyz", nil).refused(t, "store_unavailable")
+}
+
+// What fails is told by its code; an operator also sees the causes, and nobody else does.
+func TestReadinessForOperators(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), func(o *api.Options) {
+		o.Ready = readiness.New(o.Log, 0,
+			readiness.Check{Code: "cache_not_shared", Degrades: true, Run: func(context.Context) error { return errors.New("another cache") }},
+			readiness.Check{Code: "store_unavailable", Run: func(context.Context) error { return errors.New("the disk is gone") }},
+		)
+	})
+	for name, bearer := range map[string]string{
+		"nobody": "", "a tenant": s.token, "an auditor": s.issue(identity.EveryTenant, identity.AuditRead),
+	} {
+		got := s.do("GET", "/readyz", nil, "Authorization", "Bearer "+bearer)
+		got.refused(t, "store_unavailable")
+		require.NotContains(t, string(got.body), "the disk is gone", name)
+	}
+	s.do("GET", "/readyz", nil, "Authorization", "Bearer wrong").refused(t, "unauthorized")
+	got := s.do("GET", "/readyz", nil, "Authorization", "Bearer "+s.issue(identity.EveryTenant, identity.KeysAdmin))
+	checks := got.refused(t, "store_unavailable")["checks"].([]any)
+	require.Len(t, checks, 2)
+	require.Equal(t, "another cache", checks[0].(map[string]any)["detail"])
+	require.Equal(t, "degraded", checks[0].(map[string]any)["effect"])
+	require.Equal(t, "not_ready", checks[1].(map[string]any)["effect"])
 }

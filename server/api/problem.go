@@ -23,6 +23,8 @@ type problem struct {
 	Code      string `json:"code"`
 	Detail    string `json:"detail"`
 	RequestID string `json:"requestId"`
+
+	Checks []checkJSON `json:"checks,omitempty"` // of /readyz, for operators
 }
 
 const problemType = "application/problem+json"
@@ -67,7 +69,7 @@ func (s *server) fail(c echo.Context, err error) int {
 	if c.Request().Method == http.MethodHead {
 		header.Set("Coffer-Code", info.Code)
 	}
-	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID)})
+	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID), failingChecks(err)})
 	body = append(body, '\n')
 	if one, ok := c.(*call); ok && one.stillSends() {
 		s.writeEarly(one, info.Status, body)

@@ -150,7 +150,7 @@ func (s *service) suffers(t *testing.T, one *trouble, over func() bool) {
 		require.Equal(t, codes.Table[codes.Number(code)].Retry, got.Header.Get("Retry-After") != "", o.name)
 	}
 	s.batchSuffers(t, one, over)
-	if ready := s.do("GET", "/readyz", nil); one.spares == nil && !over() {
+	if ready := s.do("GET", "/readyz", nil); !over() {
 		ready.refused(t, "store_unavailable")
 	}
 	s.do("GET", "/livez", nil).is(t, 200)

@@ -26,6 +26,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/server/metrics"
+	"github.com/coffer-storage/coffer/server/readiness"
 	"github.com/coffer-storage/coffer/server/rotation"
 	"github.com/coffer-storage/coffer/server/session"
 )
@@ -52,11 +53,10 @@ type Options struct {
 	Limits      *limit.Tenants
 	Memory      *limit.Bytes // what requests of more than 128 KiB hold together; nil is any number of bytes
 	Failures    *limit.Failures
-	Origins     []string       // whose pages may use the API, as browsers send them: https://app.example.com
-	Proxies     []netip.Prefix // that are believed in what X-Forwarded-For says
-	Ready       []Check        // what /readyz asks
-	Degraded    []Check        // what it tells of, though requests can be served
-	Demo        fs.FS          // index.html at its top, if the demo was built
+	Origins     []string           // whose pages may use the API, as browsers send them: https://app.example.com
+	Proxies     []netip.Prefix     // that are believed in what X-Forwarded-For says
+	Ready       *readiness.Monitor // what /readyz asks; nil means always ready
+	Demo        fs.FS              // index.html at its top, if the demo was built
 	Log         *slog.Logger
 	LogShare    float64         // of the requests that succeed, which have a line in the log; those that fail all have one
 	MaxBody     int64           // bytes of a body
@@ -80,8 +80,7 @@ type server struct {
 	origins    []string
 	operations map[string]*operation // by method and route
 	page       Page
-	ready      []Check
-	degraded   []Check
+	ready      *readiness.Monitor
 	assets     map[string]*asset
 	log        *slog.Logger
 	logShare   float64
@@ -101,6 +100,9 @@ func New(o Options) (http.Handler, error) {
 	if o.Ending == nil {
 		o.Ending = context.Background()
 	}
+	if o.Ready == nil {
+		o.Ready = readiness.New(o.Log, readiness.Memory)
+	}
 	assets, err := loadAssets(o.Demo)
 	if err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func New(o Options) (http.Handler, error) {
 		tenants: newTenants(&o),
 		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
 		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
-		audit: o.Audit, trail: o.Trail, refusals: o.Refusals, proxies: o.Proxies, ending: o.Ending, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready, degraded: o.Degraded,
+		audit: o.Audit, trail: o.Trail, refusals: o.Refusals, proxies: o.Proxies, ending: o.Ending, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready,
 		operations: map[string]*operation{}, page: page, assets: assets,
 	}
 	e := echo.New()

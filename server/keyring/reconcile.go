@@ -221,10 +221,10 @@ func (r *Keyring) noteMissing(t *Tenant, err error) bool {
 func (r *Keyring) Missing() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for t, err := range r.missing {
-		return fmt.Errorf("keyring: %d keysets vanished and are not written back yet, such as %s: %w: %w", len(r.missing), r.where(t.id), ErrUnreadable, err)
+	if len(r.missing) == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("keyring: %d keysets vanished from the keystore and are not written back yet, and are named in the log: %w", len(r.missing), ErrUnreadable)
 }
 
 // Restored returns how many documents are missing, and how many were written back since the keyring was made.

@@ -76,11 +76,12 @@ type Rotator struct {
 	lease time.Duration // leaseTime
 	wait  time.Duration // firstWait
 
-	mu       sync.Mutex
-	seen     Seen
-	heard    map[string]heard // leases and announcements of others, by what they are about
-	released []string         // tenants whose rotations go on because of a sweep that this process ended
-	reasons  []string         // why this process destroys no key, as of its last announcement
+	mu          sync.Mutex
+	seen        Seen
+	heard       map[string]heard // leases and announcements of others, by what they are about
+	released    []string         // tenants whose rotations go on because of a sweep that this process ended
+	unannounced error            // of the last announcement in the keystore
+	reasons     []string         // why this process destroys no key, as of its last announcement
 }
 
 // New returns a Rotator.

@@ -57,6 +57,9 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 	if err == nil {
 		content, _ := json.Marshal(server{r.id, r.host, r.now(), reasons}) // cannot fail: texts and numbers only
 		err = r.putServer(ctx, content)
+		r.mu.Lock()
+		r.unannounced = err
+		r.mu.Unlock()
 	}
 	if err != nil {
 		return false, err
@@ -69,6 +72,14 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	return false, r.Apart(ctx)
+}
+
+// Announced returns the error of the last announcement in the keystore, which Serve renews every few seconds: the keystore can be
+// written if it is nil. It reads nothing.
+func (r *Rotator) Announced() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unannounced
 }
 
 // leave withdraws this process's announcement.

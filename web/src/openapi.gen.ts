@@ -520,8 +520,10 @@ export interface paths {
         };
         /**
          * Can requests be served now?
-         * @description Asks the backing store, the keys and the audit log, for 3 seconds at most. Send no requests here while it fails; it recovers
-         *     without a restart, but for `shutting_down`, after which the server ends. A status of `degraded` is a warning: requests are served,
+         * @description Reports whether the backing store takes and returns a sealed value, the keystore can be read and written, keys can be used and
+         *     the audit log can be written, as of a second ago at most. Send no requests here while it fails; it recovers
+         *     without a restart, but for `shutting_down`, after which the server ends. With a token of every tenant with the scope
+         *     `keys:admin`, the answer also lists what fails and why in `checks`; a wrong token is refused. A status of `degraded` is a warning: requests are served,
          *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
          *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
@@ -588,6 +590,7 @@ export interface components {
             detail: string;
             /** @description The same as `X-Request-Id`. */
             requestId: string;
+            checks?: components["schemas"]["FailingChecks"];
         };
         /**
          * @description What happened, for programs. A code never changes its meaning and is never removed; new ones may be added, so treat an unknown one
@@ -640,7 +643,18 @@ export interface components {
              *     `audit_almost_full` once it has used 80 % of its budget.
              */
             degraded?: string[];
+            checks?: components["schemas"]["FailingChecks"];
         };
+        /** @description What fails, for a token of every tenant with the scope `keys:admin`. */
+        FailingChecks: {
+            code: components["schemas"]["Code"];
+            /** @enum {string} */
+            effect: "not_ready" | "degraded";
+            /** Format: date-time */
+            since: string;
+            /** @description The cause */
+            detail: string;
+        }[];
         KeyPage: {
             keys: string[];
             /** @description Give it back for the next page. Not there on the last one. */
@@ -3033,6 +3047,8 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: components["responses"]["Healthy"];
+            401: components["responses"]["Unauthorized"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
         };
     };

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -38,6 +39,10 @@ const (
 
 // feedLength is roughly how many changes the feed keeps. A reader that fell behind by more rereads everything.
 const feedLength = 100_000
+
+// ErrUnreachable reports that Redis cannot be reached or does not answer, and not that what it has is at fault. It is also
+// keystore.ErrUnavailable.
+var ErrUnreachable = fmt.Errorf("%w: Redis does not answer", keystore.ErrUnavailable)
 
 // errMissing reports a document that was removed by hand, or that Redis lost.
 var errMissing = errors.New("it is missing, but listed: restore it from a backup")
@@ -211,5 +216,19 @@ func (s *Store) failed(kind keystore.Kind, name string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), keystore.ErrUnavailable, rediskv.Failure("keysets", err))
+	sentinel := error(keystore.ErrUnavailable)
+	if unreachable(err) {
+		sentinel = ErrUnreachable
+	}
+	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), sentinel, rediskv.Failure("keysets", err))
+}
+
+// unreachable reports whether an error may be over by itself: Redis sent no reply, or one that it is about to serve.
+func unreachable(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return true
+	}
+	word, _, _ := strings.Cut(reply.Error(), " ")
+	return slices.Contains([]string{"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}, word)
 }

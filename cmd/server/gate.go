@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+const (
+	firstRetry   = 500 * time.Millisecond // after which a start is tried again that waits for the KMS
+	longestRetry = 15 * time.Second
+)
+
+// gate answers requests until the server is open: /livez that the process lives, and everything else with why it waits.
+type gate struct {
+	handler atomic.Pointer[http.Handler]
+	waits   atomic.Pointer[codes.Info] // nil: it is about to open
+}
+
+// ServeHTTP implements http.Handler.
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if open := g.handler.Load(); open != nil {
+		(*open).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Path == "/livez" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusOK)
+		_, _ = io.WriteString(w, "{\"status\":\"ok\"}\n")
+		return
+	}
+	info := codes.Of(keystore.ErrUnavailable)
+	if why := g.waits.Load(); why != nil {
+		info = *why
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", "1")
+	w.Header().Set("Connection", "close") // a body that nobody reads
+	id := rand.Text()
+	w.Header().Set("X-Request-Id", id)
+	if r.Method == http.MethodHead {
+		w.Header().Set("Coffer-Code", info.Code)
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"title": http.StatusText(http.StatusServiceUnavailable), "status": http.StatusServiceUnavailable, "code": info.Code, "detail": info.Meaning, "requestId": id,
+	})
+}
+
+func (g *gate) open(handler http.Handler) { g.handler.Store(&handler) }
+
+// passing reports whether what keeps a server from starting may be over by itself: the KMS or the Redis of the keysets does not answer.
+func passing(err error) bool {
+	return errors.Is(err, kms.ErrUnavailable) || errors.Is(err, kms.ErrThrottled) || errors.Is(err, kms.ErrTimeout) ||
+		errors.Is(err, rediskeys.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// openWhenPossible opens the parts, and tries again while what is missing may come back. waiting is called before the first wait. It
+// returns no parts and no error if ctx ends in the meantime.
+func openWhenPossible(ctx context.Context, c *config.Config, out io.Writer, g *gate, waiting func() error, log *slog.Logger) (*parts, error) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = firstRetry, longestRetry
+	for waited := false; ; waited = true {
+		p, err := openParts(ctx, c, out, log)
+		switch {
+		case err == nil && waited:
+			log.Info("the server can start now")
+			return p, nil
+		case err == nil:
+			return p, nil
+		case ctx.Err() != nil && (waited || errors.Is(err, context.Canceled)):
+			return nil, nil
+		case !passing(err):
+			return nil, err
+		}
+		info := codes.Of(err)
+		g.waits.Store(&info)
+		pause := pauses.NextBackOff()
+		log.Warn("the server cannot start yet, answers 503 and tries again", "code", info.Code, "seconds", pause.Seconds(), "error", err)
+		if !waited {
+			if err := waiting(); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// running is a server that accepts connections.
+type running struct {
+	*http.Server
+	listener net.Listener
+	failed   chan error
+}
+
+// beginServing accepts connections.
+func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*running, error) {
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, cannotListen(c.Listen, err)
+	}
+	r := &running{newServer(handler, c, log), listener, make(chan error, 1)}
+	go func() { r.failed <- r.Serve(listener) }()
+	return r, nil
+}

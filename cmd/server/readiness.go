@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/readiness"
+)
+
+// newMonitor makes the checks of readiness. The server shuts down once ctx ends.
+func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logger) (*readiness.Monitor, error) {
+	store, err := readiness.Store(p.store)
+	if err != nil {
+		return nil, err
+	}
+	// Servers announce themselves in the keystore every few seconds, which tells whether it can be written.
+	keys := func(ctx context.Context) error { return errors.Join(p.keys.ready(ctx), p.rotator.Announced()) }
+	checks := []readiness.Check{
+		{Code: "shutting_down", Instant: true, Run: func(context.Context) error { return ctx.Err() }},
+		{Code: "store_unavailable", Run: func(ctx context.Context) error {
+			err := store(ctx)
+			if errors.Is(err, kv.ErrFull) && !c.Redis.Configured() && p.storage.check(ctx) != nil {
+				return nil // the check storage_full reports it: reads and deletions go on, and the disk keeps its minimum
+			}
+			return err
+		}},
+		{Code: "keyring_unavailable", Run: keys},
+		{Code: "audit_unavailable", Run: p.auditReady(c), Degrades: c.Audit.OnFailure == audit.Continue},
+		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
+		{Code: "storage_full", Degrades: true, Run: p.storage.check},
+		{Code: "store_unavailable", Degrades: true, Run: p.store.Check},
+	}
+	if c.Unencrypted {
+		checks = append(checks, readiness.Check{Code: "encryption_disabled", Degrades: true, Run: func(context.Context) error { return cache.ErrEncryption }})
+	} else {
+		checks = append(checks, readiness.Check{Code: "cache_not_shared", Degrades: true, Run: p.rotator.Apart})
+	}
+	checks = append(checks, readiness.Check{Code: "audit_almost_full", Degrades: true, Run: p.audit.HasRoom})
+	return readiness.New(log, readiness.Memory, checks...), nil
+}
+
+// ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It
+// unlocks the default tenant if its keys were dropped.
+func (k *keys) ready(ctx context.Context) error {
+	if err := k.ring.Missing(); err != nil {
+		return err
+	}
+	if _, err := k.store.Get(ctx, keystore.Keysets, identity.DefaultTenant); err != nil {
+		return err
+	}
+	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
+	return err
+}
+
+// keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
+func keysFailing(ring *keyring.Keyring) func(context.Context) error {
+	return func(context.Context) error {
+		_, err := ring.Health()
+		return err
+	}
+}
+
+// auditReady reports whether the last event was recorded, or one can be now, and the disk of the data directory takes a file: a
+// log without events would not notice.
+func (p *parts) auditReady(c *config.Config) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := p.audit.Ready(ctx); err != nil {
+			return err
+		}
+		file, err := os.CreateTemp(c.Data, ".ready-*")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(file.Name()) }()
+		_, err = file.WriteString("x")
+		if closed := file.Close(); err == nil {
+			err = closed
+		}
+		return err
+	}
+}
