@@ -33,9 +33,11 @@ func (c *clock) after(ttl time.Duration) int64 {
 	return c.base + elapsed.Milliseconds() + ttl.Milliseconds() + (rest + time.Millisecond - 1).Milliseconds()
 }
 
-// until returns the time before an expiry, at least a millisecond.
+// until returns the time before an expiry, at least a millisecond. It exceeds the time to live that after rounded up by less
+// than a millisecond.
 func (c *clock) until(expires int64) time.Duration {
-	return time.Duration(min(max(expires-c.now(), 1), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	left := time.Duration(min(expires-c.base, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	return max(left-c.elapsed(), time.Millisecond)
 }
 
 // keepTime writes the store's time into the database, for a start with a clock that is behind.

@@ -2,6 +2,7 @@ package sqlitekv
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,4 +81,16 @@ func TestClockSetForward(t *testing.T) {
 	_, ok, err = s.TTL(t.Context(), "forever")
 	require.NoError(t, err)
 	require.True(t, ok)
+}
+
+// A time to live is told without the part of a millisecond that it is rounded up by.
+func TestClockRounds(t *testing.T) {
+	for _, elapsed := range []time.Duration{0, 1, 500 * time.Microsecond, time.Millisecond - 1, time.Hour + 1} {
+		c := clock{1_700_000_000_000, func() time.Duration { return elapsed }}
+		for _, ttl := range []time.Duration{time.Nanosecond, time.Millisecond, 20 * time.Minute, math.MaxInt64} {
+			left := c.until(c.after(ttl))
+			require.GreaterOrEqual(t, left, min(ttl, math.MaxInt64-2*time.Hour), "%s after %s", ttl, elapsed)
+			require.Less(t, left-ttl, time.Millisecond, "%s after %s", ttl, elapsed)
+		}
+	}
 }
