@@ -26,13 +26,14 @@ type keys struct {
 	store keystore.Store
 	where string          // of the store, for people
 	own   *keyring.System // nil until it was opened
+	lost  *losses
 	free  func() error
 }
 
 // openKeys opens the keyring. Calls of the configured KEKs go through watch, which can be nil; the former ones open
 // keysets, too.
 func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK, log *slog.Logger, former ...kms.KEK) (k *keys, err error) {
-	k = &keys{}
+	k = &keys{lost: newLosses(log)}
 	if k.store, k.where, k.free, err = openKeystore(ctx, c, log); err != nil {
 		return nil, err
 	}
@@ -46,7 +47,8 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 		k.keks = k.keks.And(kek)
 	}
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)),
-		keyring.WithTenants(c.Keys.Tenants), keyring.WithCalls(c.Keys.Calls), keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)))
+		keyring.WithTenants(c.Keys.Tenants), keyring.WithCalls(c.Keys.Calls), keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)),
+		keyring.WithLosses(k.lost.note))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}

@@ -49,15 +49,19 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 }
 
 // ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It
-// unlocks the default tenant if its keys were dropped.
+// unlocks the default tenant if its keys were dropped, and has its keyset written back if that vanished.
 func (k *keys) ready(ctx context.Context) error {
 	if err := k.ring.Missing(); err != nil {
 		return err
 	}
-	if _, err := k.store.Get(ctx, keystore.Keysets, identity.DefaultTenant); err != nil {
+	content, err := k.store.Get(ctx, keystore.Keysets, identity.DefaultTenant)
+	if err != nil {
 		return err
 	}
-	_, err := k.ring.Tenant(ctx, identity.DefaultTenant)
+	tenant, err := k.ring.Tenant(ctx, identity.DefaultTenant)
+	if err == nil && content == nil {
+		err = tenant.Reload(ctx)
+	}
 	return err
 }
 

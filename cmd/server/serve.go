@@ -106,6 +106,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
+	stopLosses := beside(context.WithoutCancel(ctx), func(ctx context.Context) { p.keys.lost.record(ctx, p.recorder) })
 	stopStorage := p.watchStorage(context.WithoutCancel(ctx), log)
 	defer stopStorage()
 	stopWatching := beside(ctx, p.ready.Watch)
@@ -115,6 +116,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	err = server.run(ctx, c, log)
 	stop()
 	stopRefusals()
+	stopLosses()
 	return errors.Join(err, p.recorder.Record(context.WithoutCancel(ctx), audit.Event{Action: audit.ServerStop, Operation: "serve"}))
 }
 

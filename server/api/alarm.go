@@ -17,21 +17,20 @@ import (
 // alarmInterval is the least time between two lines of the server's log about one kind of fault. The audit log has every event.
 const alarmInterval = time.Second
 
-// Alarm is a recorder that raises the alarm about what its events report: something that was altered, moved or forged, and entries
-// under keys that no keyset has. It counts both and logs them at ERROR, with the tenant as the hash that the metrics use.
+// Alarm is a recorder that raises the alarm about what its events report: something that was altered, moved or forged, entries
+// under keys that no keyset has, and keysets that vanished. It counts the former two and logs all at ERROR, with the tenant as the hash
+// that the metrics use.
 type Alarm struct {
 	audit.Recorder
-	metrics          *metrics.Metrics
-	log              *slog.Logger
-	altered, unknown rate.Sometimes
+	metrics                          *metrics.Metrics
+	log                              *slog.Logger
+	altered, unknown, lost, restored rate.Sometimes
 }
 
 // NewAlarm returns an Alarm that records with another recorder. All that opens what the store returned records with one.
 func NewAlarm(recorder audit.Recorder, m *metrics.Metrics, log *slog.Logger) *Alarm {
-	return &Alarm{
-		Recorder: recorder, metrics: m, log: log,
-		altered: rate.Sometimes{Interval: alarmInterval}, unknown: rate.Sometimes{Interval: alarmInterval},
-	}
+	often := func() rate.Sometimes { return rate.Sometimes{Interval: alarmInterval} }
+	return &Alarm{Recorder: recorder, metrics: m, log: log, altered: often(), unknown: often(), lost: often(), restored: often()}
 }
 
 // Record implements audit.Recorder.
@@ -52,6 +51,14 @@ func (a *Alarm) watch(ctx context.Context, e *audit.Event) {
 				a.raise(ctx, e, n, "the store returned something that was altered, moved or forged: see the critical events of the audit log")
 			})
 		}
+	case e.Action == audit.KeysetLost:
+		a.lost.Do(func() {
+			a.raise(ctx, e, n, "a keyset vanished from the keystore, or changes of one did: this server has it in memory and writes it again; do not stop it before")
+		})
+	case e.Action == audit.KeysetRestored:
+		a.restored.Do(func() {
+			a.raise(ctx, e, n, "this server wrote a keyset to the keystore again that had vanished: find out why it did")
+		})
 	case e.Code == envelope.ErrUnknownKey.Code() && stored(e):
 		a.metrics.UnknownKey(n)
 		a.unknown.Do(func() {

@@ -136,6 +136,8 @@ var (
 	KeyDisable     = newAction("key.disable", notable)     // a key was disabled
 	KeyCompromised = newAction("key.compromised", notable) // a key was marked compromised
 	KeyDestroy     = newAction("key.destroy", lasting)     // a key was destroyed
+	KeysetLost     = newAction("keyset.lost", notable)     // a keyset, or changes of one, vanished from the keystore while a server had it in memory
+	KeysetRestored = newAction("keyset.restored", notable) // a server wrote what had vanished to the keystore again
 	KEKRewrap      = newAction("kek.rewrap", notable)      // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
 	TenantShred    = newAction("tenant.shred", lasting)    // a tenant is about to be shredded
 	BackupCreate   = newAction("backup.create", notable)   // a backup was made
@@ -170,13 +172,13 @@ const (
 	Info     Severity = "info"     // ordinary use
 	Notice   Severity = "notice"   // administration
 	Warning  Severity = "warning"  // refused, or failed
-	Critical Severity = "critical" // a package was altered, moved or forged, or a key is compromised: find out by whom
+	Critical Severity = "critical" // a package was altered, moved or forged, a key is compromised, or keys were lost: find out by whom
 )
 
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == LogBegun || e.Action == auditAltered:
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == KeysetLost || e.Action == LogBegun || e.Action == auditAltered:
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused:
 		return Warning

@@ -75,6 +75,7 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64 // 0: any number
 	due         func(*envelope.Document) int64
+	noteLoss    func(Loss)
 	patience    time.Duration // unlockTimeout
 	limit       int           // of unlocked tenants
 	atOnce      int64         // calls of the KEKs
@@ -140,7 +141,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 		return nil, ErrTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout,
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout, noteLoss: func(Loss) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
 		health: health{pace: rate.NewLimiter(fastest, burst)},
 	}

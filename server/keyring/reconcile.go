@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 
@@ -96,9 +95,7 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 	vanished := false
 	defer func() {
 		if vanished && err != nil {
-			if t.ring.noteMissing(t, err) {
-				slog.ErrorContext(ctx, "a keyset vanished from the keystore and cannot be written back yet", "keyset", t.ring.where(t.id), "error", err)
-			}
+			t.ring.noteMissing(t, err)
 			t.keep = true
 		} else if err == nil || errors.Is(err, errRoots) {
 			t.ring.noteMissing(t, nil)
@@ -109,7 +106,12 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 		if err != nil {
 			return nil, err
 		}
-		vanished = vanished || d == nil && t.content != nil
+		if d == nil && t.content != nil && !vanished {
+			vanished = true
+			if !t.ring.isMissing(t) {
+				t.ring.noteLoss(Loss{Tenant: t.id})
+			}
+		}
 		joined, err := t.join(ctx, d, content, opened)
 		if err != nil {
 			return nil, err
@@ -126,7 +128,10 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 			if !swapped { // another process came in between
 				continue
 			}
-			slog.ErrorContext(ctx, "the store of keysets lost changes of a keyset: this server wrote them again from memory", "keyset", t.ring.where(t.id))
+			if !vanished {
+				t.ring.noteLoss(Loss{Tenant: t.id})
+			}
+			t.ring.noteLoss(Loss{Tenant: t.id, Restored: true})
 			if d == nil {
 				t.ring.restored.Add(1)
 			}
@@ -202,18 +207,31 @@ func containsAll(was, d *envelope.Document) bool {
 	return same(merged, was)
 }
 
-// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it. It reports whether
-// the document was not known to be missing.
-func (r *Keyring) noteMissing(t *Tenant, err error) bool {
+// Loss is a document, or changes of one, that the keystore lost while a keyring had them in memory.
+type Loss struct {
+	Tenant   string // empty for the system document
+	Restored bool   // the keyring wrote them again; if not, it is about to
+}
+
+// WithLosses sets a function that is called once when a loss is found, and once when it is restored. It is called with locks held: it
+// must return at once and not use the keyring.
+func WithLosses(note func(Loss)) Option { return func(r *Keyring) { r.noteLoss = note } }
+
+// noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it.
+func (r *Keyring) noteMissing(t *Tenant, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.missing[t] != nil
 	if err == nil {
 		delete(r.missing, t)
 	} else {
 		r.missing[t], r.pending[t] = err, true
 	}
-	return !known
+}
+
+func (r *Keyring) isMissing(t *Tenant) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.missing[t] != nil
 }
 
 // Missing returns an error while documents are missing that vanished from the keystore, as after a failover to
@@ -224,7 +242,7 @@ func (r *Keyring) Missing() error {
 	if len(r.missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("keyring: %d keysets vanished from the keystore and are not written back yet, and are named in the log: %w", len(r.missing), ErrUnreadable)
+	return fmt.Errorf("keyring: %d keysets vanished from the keystore and are not written back yet: the audit log names them: %w", len(r.missing), ErrUnreadable)
 }
 
 // Restored returns how many documents are missing, and how many were written back since the keyring was made.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/codes"
 )
 
 const (
@@ -142,7 +143,7 @@ func (r *Keyring) reloadAll(ctx context.Context, tenants map[*Tenant]bool, retry
 	}
 	_ = group.Wait()
 	if failed != nil && ctx.Err() == nil {
-		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "error", failed)
+		slog.WarnContext(ctx, "keysets cannot be read again", "count", failures, "code", codes.Of(failed).Code) // errors name tenants
 	}
 }
 

@@ -652,7 +652,7 @@ export interface components {
             effect: "not_ready" | "degraded";
             /** Format: date-time */
             since: string;
-            /** @description The cause */
+            /** @description The cause, for people. */
             detail: string;
         }[];
         KeyPage: {
@@ -788,7 +788,7 @@ export interface components {
             entries: number;
         };
         /**
-         * @description `info` is ordinary use, `notice` administration, `warning` what was refused or failed, and `critical` a package that was altered, moved or forged.
+         * @description `info` is ordinary use, `notice` administration, `warning` what was refused or failed, and `critical` a package that was altered, moved or forged, or keys that were lost.
          * @enum {string}
          */
         Severity: "info" | "notice" | "warning" | "critical";

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+const (
+	lossRetry = 10 * time.Second // between two attempts to record losses
+	lossBatch = 100              // losses that are recorded at once
+)
+
+// losses are what the keystore lost while this process had it in memory. The keyring notes them with locks held, so a server records
+// them beside.
+type losses struct {
+	log   *slog.Logger
+	found chan struct{} // has an element if there is something to record
+
+	mu       sync.Mutex
+	recorded bool // by a server; a command only logs
+	waiting  []audit.Event
+}
+
+func newLosses(log *slog.Logger) *losses { return &losses{log: log, found: make(chan struct{}, 1)} }
+
+// note takes a loss. It never blocks.
+func (l *losses) note(one keyring.Loss) {
+	e := audit.Event{Action: audit.KeysetLost, Code: codes.Of(keystore.ErrUnavailable).Code, Operation: "serve", Tenant: one.Tenant}
+	if one.Restored {
+		e.Action, e.Code = audit.KeysetRestored, ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 && !l.recorded {
+		l.log.Error("the store of keysets lost some, or changes of some, that are in memory: they are written again")
+	}
+	l.waiting = append(l.waiting, e)
+	select {
+	case l.found <- struct{}{}:
+	default:
+	}
+}
+
+// record records losses until ctx ends, and those that are left then.
+func (l *losses) record(ctx context.Context, recorder audit.Recorder) {
+	l.mu.Lock()
+	l.recorded = true
+	l.mu.Unlock()
+	for ctx.Err() == nil {
+		var retry <-chan time.Time
+		if !l.recordWaiting(ctx, recorder) {
+			retry = time.After(lossRetry)
+		}
+		select {
+		case <-l.found:
+		case <-retry:
+		case <-ctx.Done():
+		}
+	}
+	l.recordWaiting(context.WithoutCancel(ctx), recorder)
+}
+
+// recordWaiting records what is waiting, and reports whether the audit log took all.
+func (l *losses) recordWaiting(ctx context.Context, recorder audit.Recorder) bool {
+	l.mu.Lock()
+	events := l.waiting
+	l.mu.Unlock()
+	for batch := range slices.Chunk(events, lossBatch) {
+		if recorder.Record(ctx, batch...) != nil {
+			return false
+		}
+		l.mu.Lock()
+		l.waiting = l.waiting[len(batch):]
+		l.mu.Unlock()
+	}
+	return true
+}

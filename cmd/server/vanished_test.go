@@ -1,0 +1,57 @@
+package main_test
+
+import (
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// defaultKeyset is the document of the default tenant in Redis.
+const defaultKeyset = "{coffer-keys}/keyset/default"
+
+// A keyset that is removed from its store under a running server costs no value: the server says so, is not ready until it could
+// write the keyset back, and opens every value after a restart.
+func TestKeysetVanishes(t *testing.T) {
+	t.Parallel()
+	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	cache := redistest.Start(t)
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr, "REDIS_URL=redis://" + cache.Addr}
+	data := t.TempDir()
+	p := serve(t, data, environ...)
+	p.put(p.token, "before", record)
+	p.answers(http.StatusOK, "", "GET", "/readyz", "")
+
+	redis := keysets.Client(t)
+	require.NoError(t, redis.ConfigSet(t.Context(), "maxmemory", "1").Err()) // it takes deletions only
+	require.EqualValues(t, 1, redis.Del(t.Context(), defaultKeyset).Val())
+	soon(t, func() bool { return p.metric("coffer_keysets_missing") == 1 })
+	require.Contains(t, p.answers(http.StatusServiceUnavailable, "", "GET", "/readyz", ""), "keyring_unavailable")
+	p.put(p.token, "meanwhile", record) // with the keys in memory
+	soon(t, func() bool {
+		return strings.Contains(auditLog(t, data), `"severity":"critical","action":"keyset.lost","outcome":"failed","code":"keyring_unavailable","operation":"serve","tenant":"default"`)
+	})
+	require.NotContains(t, auditLog(t, data), `"action":"keyset.restored"`)
+
+	require.NoError(t, redis.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	p.answers(http.StatusOK, "", "GET", "/readyz", "")
+	soon(t, func() bool { return strings.Contains(auditLog(t, data), `"action":"keyset.restored","outcome":"ok"`) })
+	require.EqualValues(t, 1, p.metric("coffer_keysets_restored_total"))
+	require.Zero(t, p.metric("coffer_keysets_missing"))
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	log := p.log.String()
+	require.Equal(t, 1, strings.Count(log, "a keyset vanished from the keystore"), log)
+	require.Equal(t, 1, strings.Count(log, "this server wrote a keyset to the keystore again"), log)
+	require.NotContains(t, log, "keyset/default")
+	require.NotContains(t, log, `"tenant":"default"`)
+	require.Equal(t, 1, strings.Count(auditLog(t, data), `"action":"keyset.lost"`))
+
+	again := serve(t, data, environ...)
+	for _, key := range []string{"before", "meanwhile"} {
+		again.requireValue(p.token, key, record)
+	}
+}
