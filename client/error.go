@@ -31,10 +31,11 @@ var ErrNotModified = errors.New("coffer: the entry is the one that the caller ha
 
 // Error is a request that failed, or one operation of a batch that did.
 type Error struct {
-	Status     int           // of the answer; 0 if none came
-	Detail     string        // a sentence for people
-	RequestID  string        // names the request in the server's log; empty if no server answered
-	RetryAfter time.Duration // after which the same request may succeed; 0 if the server did not say
+	Status     int            // of the answer; 0 if none came
+	Detail     string         // a sentence for people
+	RequestID  string         // names the request in the server's log; empty if no server answered
+	RetryAfter time.Duration  // after which the same request may succeed; 0 if the server did not say
+	Checks     []FailingCheck // of Ready: what fails, for a token of every tenant with the scope keys:admin
 
 	code  string
 	cause error
@@ -81,7 +82,10 @@ const maxProblem = 64 << 10
 
 // failureOf reads a failed answer: a problem document (RFC 9457), to HEAD a header, or whatever a proxy says.
 func failureOf(response *http.Response) error {
-	var problem struct{ Code, Detail string }
+	var problem struct {
+		Code, Detail string
+		Checks       []FailingCheck
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
 	if err != nil {
 		return err
@@ -91,7 +95,7 @@ func failureOf(response *http.Response) error {
 	}
 	e := &Error{
 		Status: response.StatusCode, Detail: problem.Detail, RequestID: response.Header.Get("X-Request-Id"),
-		RetryAfter: retryAfter(response.Header.Get("Retry-After")), code: problem.Code,
+		RetryAfter: retryAfter(response.Header.Get("Retry-After")), Checks: problem.Checks, code: problem.Code,
 	}
 	for _, code := range []string{response.Header.Get("Coffer-Code"), byStatus[e.Status]} {
 		if e.code == "" {

@@ -3,12 +3,22 @@ package client
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
-// Health says whether a server can serve requests, and the codes of what does not work meanwhile.
+// Health says whether a server can serve requests, and the codes of what does not work in the meantime.
 type Health struct {
-	Status   string   `json:"status"` // ok or degraded
-	Degraded []string `json:"degraded,omitempty"`
+	Status   string         `json:"status"` // ok or degraded
+	Degraded []string       `json:"degraded,omitempty"`
+	Checks   []FailingCheck `json:"checks,omitempty"` // for a token of every tenant with the scope keys:admin
+}
+
+// FailingCheck is something that a server needs and that does not work.
+type FailingCheck struct {
+	Code   string    `json:"code"`
+	Effect string    `json:"effect"` // not_ready or degraded
+	Since  time.Time `json:"since"`
+	Detail string    `json:"detail"` // the cause, for people
 }
 
 // Live returns nil if the server's process answers.

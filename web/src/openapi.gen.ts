@@ -646,7 +646,8 @@ export interface components {
             checks?: components["schemas"]["FailingChecks"];
         };
         /** @description What fails, for a token of every tenant with the scope `keys:admin`. */
-        FailingChecks: {
+        FailingChecks: components["schemas"]["FailingCheck"][];
+        FailingCheck: {
             code: components["schemas"]["Code"];
             /** @enum {string} */
             effect: "not_ready" | "degraded";
@@ -654,7 +655,7 @@ export interface components {
             since: string;
             /** @description The cause, for people. */
             detail: string;
-        }[];
+        };
         KeyPage: {
             keys: string[];
             /** @description Give it back for the next page. Not there on the last one. */

@@ -2,7 +2,11 @@ package rediskv
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,7 +20,8 @@ import (
 // An abandoned call goes on until the client's own time-out. It must not use memory of the caller.
 func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, error)) (T, error) {
 	if !s.mayAbandon(ctx) {
-		return call()
+		value, err := call()
+		return value, expired(ctx, err)
 	}
 	type result struct {
 		value T
@@ -36,6 +41,17 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 	case <-ctx.Done():
 		return *new(T), failure(op, ctx.Err())
 	}
+}
+
+// expired adds context.DeadlineExceeded to the error of a reply that did not arrive before ctx's deadline. The connection has
+// the same deadline, and may notice it first.
+func expired(ctx context.Context, err error) error {
+	var network net.Error
+	deadline, ok := ctx.Deadline()
+	if !ok || time.Now().Before(deadline) || !errors.Is(err, kv.ErrLostReply) && !(errors.As(err, &network) && network.Timeout()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 }
 
 // mayAbandon reports whether bounded may return before the call has ended.

@@ -1,0 +1,44 @@
+package client_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/client"
+)
+
+// An operator learns what fails, whether the server is degraded or not ready.
+func TestReadyTellsWhatFails(t *testing.T) {
+	t.Parallel()
+	const checks = `"checks":[{"code":"store_unavailable","effect":"not_ready","since":"2026-01-02T03:04:05Z","detail":"Redis is a replica"}]`
+	answers := map[int]string{
+		http.StatusOK:                 `{"status":"degraded","degraded":["store_unavailable"],` + checks + `}`,
+		http.StatusServiceUnavailable: `{"title":"Service Unavailable","status":503,"code":"store_unavailable","detail":"x","requestId":"1",` + checks + `}`,
+	}
+	for status, body := range answers {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if status != http.StatusOK {
+				w.Header().Set("Content-Type", "application/problem+json")
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}))
+		defer server.Close()
+		c, err := client.New(server.URL)
+		require.NoError(t, err)
+		health, err := c.Ready(t.Context())
+		found := health.Checks
+		if status != http.StatusOK {
+			var failed *client.Error
+			require.ErrorAs(t, err, &failed)
+			found = failed.Checks
+		}
+		require.Len(t, found, 1)
+		require.Equal(t, "Redis is a replica", found[0].Detail)
+		require.Equal(t, 2026, found[0].Since.Year())
+	}
+}
