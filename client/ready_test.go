@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,9 +22,8 @@ func TestReadyTellsWhatFails(t *testing.T) {
 	}
 	for status, body := range answers {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			if status != http.StatusOK {
-				w.Header().Set("Content-Type", "application/problem+json")
-			}
+			w.Header().Set("Content-Type", map[bool]string{true: "application/json", false: "application/problem+json"}[status == http.StatusOK])
+			w.Header().Set("X-Request-Id", "1")
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		}))
@@ -32,11 +32,11 @@ func TestReadyTellsWhatFails(t *testing.T) {
 		require.NoError(t, err)
 		health, err := c.Ready(t.Context())
 		found := health.Checks
-		if status != http.StatusOK {
-			var failed *client.Error
-			require.ErrorAs(t, err, &failed)
+		var failed *client.Error
+		if errors.As(err, &failed) {
 			found = failed.Checks
 		}
+		require.Equal(t, status != http.StatusOK, err != nil, "%v", err)
 		require.Len(t, found, 1)
 		require.Equal(t, "Redis is a replica", found[0].Detail)
 		require.Equal(t, 2026, found[0].Since.Year())
