@@ -2,6 +2,7 @@
 # make deps   the system's packages and Node's that tests and builds need
 # make test   every test: Go, Node and three browsers; and lint
 # make bench  ratios against hand-written baselines, in bench/results.json
+# make faults what happens to requests, data and reports while disks, Redis, clocks and processes fail, in docs/faults.md (as root)
 # make lint   formatting, vet, staticcheck, types
 # make wasm   the WebAssembly core, with its sizes
 # make build  the binary bin/coffer, static and reproducible
@@ -17,7 +18,7 @@ PACKAGES := chromium firefox-esr webkit2gtk-driver xvfb redis-server systemd pro
 # A few minutes for each of the parsers' fuzzers.
 FUZZTIME ?= 3m
 
-.PHONY: run build man wasm deps test bench lint generate soak clean
+.PHONY: run build man wasm deps test bench faults lint generate soak clean
 
 run: bin/coffer
 	bin/coffer serve --listen 127.0.0.1:8080 --data coffer-data
@@ -52,6 +53,9 @@ test: deps bin/coffer
 
 bench: deps bin/coffer
 	node bench/run.mjs
+
+faults: deps
+	COFFER_FAULTS=$(CURDIR)/docs/faults.md go test -count=1 -timeout 90m -run TestFaults -v ./bench/faults
 
 lint: web/dist/index.js
 	node scripts/lint.mjs

@@ -11,12 +11,16 @@ import (
 // roleVariable names the role of a process that Again started.
 const roleVariable = "PROCTEST_ROLE"
 
-// Main is the body of a TestMain. It runs the package's tests, or, in a process that Again started, the role that the
-// process has. It does not return. Role functions take the arguments of Again from os.Args[1:].
-func Main(m *testing.M, roles map[string]func(testing.TB)) {
+// Main is the body of a TestMain. It runs the package's tests and then the cleanups, or, in a process that Again started, the
+// role that the process has. It does not return. Role functions take the arguments of Again from os.Args[1:].
+func Main(m *testing.M, roles map[string]func(testing.TB), cleanups ...func()) {
 	name := os.Getenv(roleVariable)
 	if name == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		for _, cleanup := range cleanups {
+			cleanup()
+		}
+		os.Exit(code)
 	}
 	_ = os.Unsetenv(roleVariable)
 	run, ok := roles[name]
