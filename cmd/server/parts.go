@@ -38,6 +38,7 @@ type parts struct {
 	storage  *storage
 	memory   *limit.Bytes
 	rotator  *rotation.Rotator
+	unknown  *rotation.UnknownKeys
 	ready    *readiness.Monitor
 }
 
@@ -88,6 +89,8 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
 	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory, cache.WithOutlived(p.storage.outlived))
 	watchRotations(p.metrics, p.rotator)
+	p.unknown = rotation.NewUnknownKeys(p.rotator, log, p.metrics.Tenant)
+	p.metrics.WatchUnknownKeys(p.unknown.Entries)
 	if p.ready, err = p.newMonitor(ctx, c, log); err != nil {
 		return p, err
 	}
@@ -158,12 +161,14 @@ func (p *parts) tenantKeys(ctx context.Context, id string) (seal.Keys, error) {
 	return tenant, nil
 }
 
-// rotate rotates keys until it is stopped. Values in the clear have none.
+// rotate rotates keys and looks for entries under unknown ones until it is stopped. Values in the clear have none.
 func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) (stop func()) {
 	if c.Unencrypted {
 		return func() {}
 	}
-	return beside(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+	stopScan := beside(ctx, p.unknown.Watch)
+	stopRotator := beside(ctx, func(ctx context.Context) { p.rotator.Serve(ctx, log) })
+	return func() { stopScan(); stopRotator() }
 }
 
 // watchStorage watches the disk and counts what tenants keep, until it is stopped.

@@ -55,3 +55,37 @@ func TestKeysetVanishes(t *testing.T) {
 		again.requireValue(p.token, key, record)
 	}
 }
+
+// A server that starts over entries whose keyset was lost, while another one is made, says so until the keyset is restored.
+func TestStartOverUnknownKeys(t *testing.T) {
+	t.Parallel()
+	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	cache := redistest.Start(t)
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr, "REDIS_URL=redis://" + cache.Addr}
+	data := t.TempDir()
+	before := serve(t, data, environ...)
+	before.put(before.token, "before", record)
+	require.Zero(t, before.stop(syscall.SIGTERM))
+	redis := keysets.Client(t)
+	lost, err := redis.Get(t.Context(), defaultKeyset).Bytes()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, redis.Del(t.Context(), defaultKeyset).Val())
+	require.EqualValues(t, 1, redis.ZRem(t.Context(), "{coffer-keys}/names/keyset", "default").Val())
+
+	p := serve(t, data, environ...)
+	p.token = before.token
+	p.put(p.token, "after", record)
+	soon(t, func() bool { return p.metric("coffer_unknown_key_entries") == 1 })
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	soon(t, func() bool { return strings.Contains(ready(), `"degraded":["unknown_key"]`) })
+	soon(t, func() bool {
+		return strings.Contains(auditLog(t, data), `"severity":"critical","action":"key.unknown","outcome":"failed","code":"unknown_key","operation":"serve","tenant":"default"`)
+	})
+	log := p.log.String()
+	require.Equal(t, 1, strings.Count(log, "the cache has entries under keys that no keyset of their tenant has"), log)
+	require.NotContains(t, log, `"default"`)
+
+	require.NoError(t, redis.Set(t.Context(), defaultKeyset, lost, 0).Err())
+	soon(t, func() bool { return !strings.Contains(ready(), "unknown_key") })
+	require.Zero(t, p.metric("coffer_unknown_key_entries"))
+}

@@ -55,6 +55,7 @@ func (a *Alarm) watch(ctx context.Context, e *audit.Event) {
 		a.lost.Do(func() {
 			a.raise(ctx, e, n, "a keyset vanished from the keystore, or changes of one did: this server has it in memory and writes it again; do not stop it before")
 		})
+	case e.Action == audit.KeyUnknown: // the scan logs and counts what it finds
 	case e.Action == audit.KeysetRestored:
 		a.restored.Do(func() {
 			a.raise(ctx, e, n, "this server wrote a keyset to the keystore again that had vanished: find out why it did")

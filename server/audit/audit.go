@@ -136,6 +136,7 @@ var (
 	KeyDisable     = newAction("key.disable", notable)     // a key was disabled
 	KeyCompromised = newAction("key.compromised", notable) // a key was marked compromised
 	KeyDestroy     = newAction("key.destroy", lasting)     // a key was destroyed
+	KeyUnknown     = newAction("key.unknown", notable)     // a scan found entries under keys that no keyset of their tenant has
 	KeysetLost     = newAction("keyset.lost", notable)     // a keyset, or changes of one, vanished from the keystore while a server had it in memory
 	KeysetRestored = newAction("keyset.restored", notable) // a server wrote what had vanished to the keystore again
 	KEKRewrap      = newAction("kek.rewrap", notable)      // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
@@ -178,7 +179,7 @@ const (
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == KeysetLost || e.Action == LogBegun || e.Action == auditAltered:
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == KeysetLost || e.Action == KeyUnknown || e.Action == LogBegun || e.Action == auditAltered:
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused:
 		return Warning

@@ -78,6 +78,13 @@ func (m *Metrics) WatchKeys(keys Keys) {
 	})
 }
 
+// WatchUnknownKeys adds the number of entries that a scan found under unknown keys. The function is asked when the metrics are.
+func (m *Metrics) WatchUnknownKeys(entries func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "unknown_key_entries", Help: "Entries that a scan found under keys that no keyset of their tenant has.",
+	}, func() float64 { return float64(entries()) }))
+}
+
 func (m *Metrics) kmsCall(call string, err error, took time.Duration) {
 	m.kmsCalls.WithLabelValues(call, outcome(err)).Inc()
 	m.kmsLatency.WithLabelValues(call).Observe(took.Seconds())
