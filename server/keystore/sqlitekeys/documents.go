@@ -68,13 +68,10 @@ func change(c *sqlitefile.Conn, kind keystore.Kind, name string, document []byte
 		err = c.Run(`INSERT INTO documents (kind, name, due, content) VALUES (?, ?, ?, ?)
 			ON CONFLICT (kind, name) DO UPDATE SET due = excluded.due, content = excluded.content`, string(kind), []byte(name), due, document)
 	}
-	if err == nil {
-		err = c.Run("INSERT INTO feed (kind, name) VALUES (?, ?)", string(kind), []byte(name))
+	if err != nil {
+		return err
 	}
-	if place := c.LastInsertRowID(); err == nil && place%feedPage == 0 {
-		err = c.Run("DELETE FROM feed WHERE place <= ?", place-feedLength)
-	}
-	return err
+	return announce(c, kind, name)
 }
 
 // Page implements keystore.Store, in the order of names.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ncruces/go-sqlite3"
+
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
@@ -14,15 +16,52 @@ const (
 	feedLength = 100_000
 	// feedPage is how many changes are read, and trimmed, at once.
 	feedPage = 1000
+	// placeLimit is above every place that announce assigns. SQLite itself would assign random places after the greatest integer.
+	placeLimit = 1 << 62
 
 	firstEntries = "SELECT place, id, kind, name FROM feed WHERE place >= ? ORDER BY place LIMIT ?"
 	lastEntry    = "SELECT place, id FROM feed ORDER BY place DESC LIMIT 1"
+	lastPlace    = "SELECT max(place) FROM feed"
+	feedExtent   = "SELECT min(place), max(place), count(*) FROM feed"
 )
 
+// announce adds an entry to the feed, at the place after the last one. A feed with an impossible place begins again: it
+// then contains no reader's position, so that all readers reread everything.
+func announce(c *sqlitefile.Conn, kind keystore.Kind, name string) error {
+	last, err := c.Int(lastPlace)
+	if err == nil && (last < 0 || last >= placeLimit) {
+		last, err = 0, c.Run("DELETE FROM feed")
+	}
+	place := last + 1
+	if err == nil {
+		err = c.Run("INSERT INTO feed (place, kind, name) VALUES (?, ?, ?)", place, string(kind), []byte(name))
+	}
+	if err == nil && place%feedPage == 0 {
+		err = c.Run("DELETE FROM feed WHERE place <= ?", place-feedLength)
+	}
+	return err
+}
+
+// checkFeed returns an error of damage if the places of the feed are not those that announce assigns, each the one after the
+// place before it.
+func checkFeed(c *sqlitefile.Conn) error {
+	for row, err := range c.Rows(feedExtent) {
+		if err != nil {
+			return err
+		}
+		first, last, entries := row.ColumnInt64(0), row.ColumnInt64(1), row.ColumnInt64(2)
+		if first < 1 || last >= placeLimit || last-first != entries-1 {
+			return fmt.Errorf("%w: the feed of changes has impossible places", sqlite3.CORRUPT)
+		}
+	}
+	return nil
+}
+
 // Changes implements keystore.Store. A position is the place of the last entry that was read and its random id. A feed
-// that was trimmed beyond it, or that another history of the file replaced, does not contain that entry.
+// that was trimmed beyond it, or that another history of the file replaced, does not contain that entry. An entry that does
+// not follow the one before it was not announced, or others are missing: the feed is lost as well.
 func (s *Store) Changes(ctx context.Context, since keystore.Position) (changes []keystore.Change, next keystore.Position, err error) {
-	var place int64
+	var place, last int64
 	query, args := lastEntry, []any{}
 	if since != "" {
 		if _, err := fmt.Sscan(string(since), &place); err != nil {
@@ -35,14 +74,19 @@ func (s *Store) Changes(ctx context.Context, since keystore.Position) (changes [
 			if err != nil {
 				return err
 			}
-			at := keystore.Position(fmt.Sprintf("%d %d", row.ColumnInt64(0), row.ColumnInt64(1)))
+			place := row.ColumnInt64(0)
+			at := keystore.Position(fmt.Sprintf("%d %d", place, row.ColumnInt64(1)))
 			if since != "" && next == "" && at != since {
+				return nil
+			}
+			if next != "" && place-last != 1 {
+				changes, next = nil, ""
 				return nil
 			}
 			if next != "" {
 				changes = append(changes, keystore.Change{Kind: keystore.Kind(row.ColumnText(2)), Name: string(row.ColumnRawBlob(3))})
 			}
-			next = at
+			next, last = at, place
 		}
 		return nil
 	})

@@ -75,6 +75,11 @@ func (c *copier) run(ctx context.Context) error {
 		return err
 	}
 	slices.Sort(c.found.Names)
+	if err := checkFeed(c.source); sqlitefile.IsDamage(err) {
+		c.found.Add(err)
+	} else if err != nil {
+		return err
+	}
 	return c.found.Integrity(c.source)
 }
 
