@@ -66,12 +66,12 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 	for len(names) > 0 {
 		batch := names[:min(len(names), int(size))]
 		names = names[len(batch):]
-		g.Go(func() error {
+		g.Go(recovered(func() error {
 			if err := v.wait(ctx, len(batch)*(lookCost-1)); err != nil {
 				return err
 			}
 			return v.resealBatch(ctx, owner, t, batch, batchLimit)
-		})
+		}))
 	}
 	return g.Wait()
 }
@@ -104,8 +104,11 @@ func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names [
 	if err != nil {
 		return names, err
 	}
-	results, err := t.cache.Reseal(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
-	giveBack()
+	var results []cache.Resealing
+	func() {
+		defer giveBack() // after a panic as well
+		results, err = t.cache.Reseal(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
+	}()
 	for i := range results {
 		one := &results[i]
 		switch {
@@ -218,7 +221,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(tenantsAtOnce)
 	for owner, n := range urgent {
-		g.Go(func() error {
+		g.Go(recovered(func() error {
 			if err := v.again(ctx, tries, func() error { return v.recordUnsound(ctx, owner, n) }); err != nil {
 				return err
 			}
@@ -236,7 +239,7 @@ func (v *visit) flush(ctx context.Context, all bool) error {
 				return nil
 			}
 			return err
-		})
+		}))
 	}
 	return g.Wait()
 }

@@ -103,7 +103,7 @@ func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
 		}
 		err := p.err
 		if err == nil {
-			err = v.visit(ctx, p.entries)
+			err = recovered(func() error { return v.visit(ctx, p.entries) })()
 		}
 		if err == nil && p.next != "" {
 			if v.r.Now().Sub(saved) < checkpoint {
@@ -132,12 +132,12 @@ func (v *visit) list(ctx context.Context, sweeper kv.Sweeper, pages chan<- page)
 	for cursor := string(v.part.Cursor); ; {
 		var keys []string
 		var p page
-		p.err = v.again(ctx, tries, func() (err error) {
+		p.err = v.again(ctx, tries, recovered(func() (err error) {
 			keys, p.next, err = sweeper.SweepPage(ctx, v.part.Name, kv.Root, cursor, size)
 			return err
-		})
+		}))
 		if p.err == nil {
-			p.entries, p.err = v.heads(ctx, keys)
+			p.err = recovered(func() (err error) { p.entries, err = v.heads(ctx, keys); return err })()
 		}
 		select {
 		case pages <- p:
@@ -188,7 +188,7 @@ func (v *visit) heads(ctx context.Context, keys []string) ([]entry, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)
 	for batch := range slices.Chunk(all, headBatch) {
-		g.Go(func() error { return v.read(ctx, batch, headLimit) })
+		g.Go(recovered(func() error { return v.read(ctx, batch, headLimit) }))
 	}
 	return all, g.Wait()
 }
@@ -282,7 +282,7 @@ func (v *visit) visit(ctx context.Context, all []entry) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(tenantsAtOnce) // else the sweep waits for the KMS for one tenant after another
 	for owner, names := range due {
-		g.Go(func() error { return v.reseal(ctx, owner, names) })
+		g.Go(recovered(func() error { return v.reseal(ctx, owner, names) }))
 	}
 	return g.Wait()
 }
@@ -314,7 +314,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 			t.introduce(d)
 			continue
 		}
-		g.Go(func() error { // if only its keysets cannot be read, that concerns this tenant alone
+		g.Go(recovered(func() error { // if only its keysets cannot be read, that concerns this tenant alone
 			var d *envelope.Document
 			err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Ring.Document(ctx, owner); return err })
 			switch {
@@ -326,7 +326,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 				t.err = err
 			}
 			return ctx.Err()
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return err

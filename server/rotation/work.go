@@ -60,7 +60,8 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 func (r *Rotator) every(ctx context.Context, log *slog.Logger, interval time.Duration, do func(context.Context) (more bool, err error)) {
 	logged := ""
 	for wait := min(interval, r.look); sleep(ctx, wait) == nil; {
-		more, err := do(ctx)
+		more := false
+		err := recovered(func() (err error) { more, err = do(ctx); return err })()
 		logged = r.report(ctx, log, err, logged)
 		if wait = interval; more {
 			wait = 0
@@ -84,7 +85,8 @@ func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error, last 
 // does not serve.
 func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
 	settled, failed := r.settleDue(ctx)
-	swept, err := r.sweep(ctx)
+	swept := false
+	err = recovered(func() (err error) { swept, err = r.sweep(ctx); return err })()
 	return settled || swept, errors.Join(failed, err)
 }
 
