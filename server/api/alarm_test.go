@@ -13,16 +13,18 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/shared/format"
 )
+
+func atRest(t *testing.T, s *service, key string) []byte {
+	pkg, ok, err := kv.Get(t.Context(), s.store, key)
+	require.NoError(t, err)
+	require.True(t, ok)
+	return append([]byte{}, pkg...)
+}
 
 // unsound are the ways in which what the store returns under a key can be something that was not written there.
 func (s *service) unsound(t *testing.T) map[string][]byte {
-	read := func(key string) []byte {
-		pkg, ok, err := kv.Get(t.Context(), s.store, key)
-		require.NoError(t, err)
-		require.True(t, ok)
-		return bytes.Clone(pkg)
-	}
 	change := func(pkg []byte, at int, to byte) []byte {
 		pkg = bytes.Clone(pkg)
 		pkg[at] = to
@@ -32,11 +34,16 @@ func (s *service) unsound(t *testing.T) map[string][]byte {
 	s.do("PUT", "/v1/cache/other?class=phi", []byte(record)).is(t, 204)
 	clinic := s.issue("clinic", identity.CacheRead|identity.CacheWrite)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("of the clinic"), "Authorization", "Bearer "+clinic).is(t, 204)
-	pkg := read(stored("k"))
+	pkg := atRest(t, s, stored("k"))
+	header, n, err := format.ParseHeader(pkg)
+	require.NoError(t, err)
+	header.EncryptedAt = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC).UnixMilli()
+	old, err := header.Append(nil)
+	require.NoError(t, err)
 	return map[string][]byte{
 		"empty": {}, "truncated": pkg[:40], "header alone": pkg[:80], "no package": []byte("no package"), "wrong magic": change(pkg, 0, 'X'),
 		"later version": change(pkg, 3, 9), "no class": change(pkg, 8, 99), "another use": change(pkg, 5, 1), "flipped": change(pkg, len(pkg)-1, pkg[len(pkg)-1]^1),
-		"another entry's": read(stored("other")), "another tenant's": read("coffer/clinic/cache/k"),
+		"another entry's": atRest(t, s, stored("other")), "another tenant's": atRest(t, s, "coffer/clinic/cache/k"), "old date": append(old, pkg[n:]...),
 	}
 }
 
@@ -68,6 +75,7 @@ func TestUnsoundEntries(t *testing.T) {
 			results := s.batch([]batchStep{{Op: "get", Key: "k"}, {Op: "get", Key: "other"}})
 			require.Equal(t, []string{"authentication_failed", ""}, []string{results[0].Code, results[1].Code}, name)
 			require.True(t, s.alarmed(), name)
+			require.Equal(t, value, atRest(t, s, stored("k")), "%s: it was removed", name)
 		}
 		require.Contains(t, s.log.String(), "the store returned something that was altered, moved or forged")
 		require.Contains(t, s.log.String(), `"tenant":"hash"`)

@@ -131,7 +131,7 @@ func (u *use) event(c *call) audit.Event {
 // recordUnsound records that the store returned something under a name that was not written there, if err says so, and returns
 // the error to answer. Nothing was opened.
 func (s *server) recordUnsound(c *call, action audit.Action, name string, err error) error {
-	if !errors.Is(err, envelope.ErrAuthentication) {
+	if !errors.Is(err, envelope.ErrAuthentication) && !errors.Is(err, envelope.ErrUnknownKey) {
 		return err
 	}
 	return s.record(c, use{action: action, name: name, err: err})

@@ -106,7 +106,7 @@ func (c *Cache) Packages(ctx context.Context, keys []string, limit int) ([]Found
 		switch f.Package = packages[i].Value; {
 		case f.Package != nil:
 			if f.Entry, f.Err = c.inspect(f.Package); f.Err == nil {
-				f.Err = c.removeOutlived(ctx, keys[i], f.Package, f.Class, f.EncryptedAt)
+				f.Err = c.checkOutlived(ctx, keys[i], f.Package)
 			}
 		case packages[i].Size == 0:
 			f.Err = ErrNotFound

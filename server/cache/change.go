@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -56,8 +55,8 @@ func (c *Cache) Seal(dst []byte, item *Item) (Sealed, error) {
 }
 
 // Put stores what Seal made, in one step with the check of the condition. It returns ErrPrecondition,
-// envelope.ErrAuthentication if the condition names tags and what is there is not a package of the cache, and the errors of the
-// store.
+// envelope.ErrAuthentication if the condition names tags and what is there is not a package of the cache, the errors of Get if the
+// entry there seems to have been kept for too long and does not open, and the errors of the store.
 func (c *Cache) Put(ctx context.Context, sealed *Sealed, condition Condition) error {
 	name := c.prefix + sealed.key
 	switch {
@@ -150,10 +149,7 @@ func (c *Cache) loadLive(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h, err := c.header(&kv.Sized{Value: stored}); err == nil {
-		return stored, c.removeOutlived(ctx, key, stored, classify.Class(h.Class), time.UnixMilli(h.EncryptedAt))
-	}
-	return stored, nil
+	return stored, c.checkOutlived(ctx, key, stored)
 }
 
 func settled(done bool, err error) error {

@@ -35,10 +35,21 @@ func (c *Cache) header(stored *kv.Sized) (h format.Header, err error) {
 	return h, err
 }
 
-// removeOutlived removes what is stored under a key if it was kept for too long. Then it returns ErrNotFound, or the error of the
-// store.
-func (c *Cache) removeOutlived(ctx context.Context, key string, stored []byte, class classify.Class, encryptedAt time.Time) error {
-	if !class.Valid() || !c.clock.Outlived(encryptedAt, c.longest[class]) {
+// checkOutlived removes the entry under a key if it was kept for too long, and then returns ErrNotFound. The time in the package decides
+// nothing before the package has been opened: if it does not open, checkOutlived returns the error of Open and removes nothing.
+// It does not open a package of a time that is within the limit.
+func (c *Cache) checkOutlived(ctx context.Context, key string, stored []byte) error {
+	if h, err := c.header(&kv.Sized{Value: stored}); err != nil || !c.isOutlived(&h) {
+		return nil // a header that cannot be parsed is the caller's to refuse
+	}
+	_, err := c.openStored(ctx, key, stored, nil)
+	return err
+}
+
+// removeOutlived removes an entry that was opened from stored if it was kept for too long. Then it returns ErrNotFound, or the error of
+// the store.
+func (c *Cache) removeOutlived(ctx context.Context, key string, stored []byte, entry *Entry) error {
+	if !entry.Class.Valid() || !c.clock.Outlived(entry.EncryptedAt, c.longest[entry.Class]) {
 		return nil
 	}
 	removed, err := kv.DeleteIf(ctx, c.store, c.prefix+key, stored)
@@ -46,7 +57,7 @@ func (c *Cache) removeOutlived(ctx context.Context, key string, stored []byte, c
 		return err
 	}
 	if removed {
-		c.outlived(class)
+		c.outlived(entry.Class)
 	}
 	return ErrNotFound
 }

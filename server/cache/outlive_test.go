@@ -14,6 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -101,6 +102,49 @@ func asNotFound(err error) error {
 		return cache.ErrNotFound
 	}
 	return err
+}
+
+// A date that was altered is not authentic: no call removes or counts the entry for it.
+func TestAlteredDateRemovesNothing(t *testing.T) {
+	ctx, client := t.Context(), redistest.Start(t).Client(t)
+	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithOutlived(func(classify.Class) { t.Error("an entry was removed") }))
+	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI, 0, nil))
+	pkg, err := client.Get(ctx, stored("k")).Bytes()
+	require.NoError(t, err)
+	h, n, err := format.ParseHeader(pkg)
+	require.NoError(t, err)
+	h.EncryptedAt = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC).UnixMilli()
+	altered, err := h.Append(nil)
+	require.NoError(t, err)
+	altered = append(altered, pkg[n:]...)
+	require.NoError(t, client.Set(ctx, stored("k"), altered, time.Hour).Err())
+	only := func(_ any, err error) error { return err }
+	for name, call := range map[string]func() error{
+		"get":     func() error { return only(c.Get(ctx, "k")) },
+		"inspect": func() error { return only(c.Inspect(ctx, "k")) },
+		"exists":  func() error { return only(c.Exists(ctx, "k")) },
+		"get many": func() error {
+			found, err := c.GetMany(ctx, []string{"k"})
+			require.NoError(t, err)
+			return found[0].Err
+		},
+		"packages": func() error {
+			found, err := c.Packages(ctx, []string{"k"}, kv.NoLimit)
+			require.NoError(t, err)
+			return found[0].Err
+		},
+		"expire":         func() error { return only(c.Expire(ctx, "k", time.Minute, cache.Condition{})) },
+		"remove if":      func() error { return c.Remove(ctx, "k", cache.Condition{Present: true}) },
+		"put if present": func() error { return putIf(ctx, t, c, cache.Condition{Present: true}) },
+		"put if absent":  func() error { return putIf(ctx, t, c, cache.Condition{Absent: true}) },
+		"reseal due":     func() error { return reseal(t, c, "k", all).Err },
+		"reseal":         func() error { return reseal(t, c, "k", none).Err },
+	} {
+		require.ErrorIs(t, call(), envelope.ErrAuthentication, name)
+		left, err := client.Get(ctx, stored("k")).Bytes()
+		require.NoError(t, err, name)
+		require.Equal(t, altered, left, name)
+	}
 }
 
 // An entry that is resealed keeps its date: rotations prolong nothing.

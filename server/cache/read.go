@@ -44,14 +44,13 @@ func (c *Cache) Get(ctx context.Context, key string, options ...ReadOption) (Ent
 }
 
 // Inspect returns the entry under key without its value and without opening it: nothing of it is
-// authenticated. Errors are those of Get that do not come from keys.
+// authenticated. Only an entry that seems to have been kept for too long is opened, before it is removed. Errors are those of Get.
 func (c *Cache) Inspect(ctx context.Context, key string) (Entry, error) {
 	_, entry, err := c.Package(ctx, key)
 	return entry, err
 }
 
-// Package gives the package under key as it lies at rest, with what Inspect says of it. Nothing is opened and
-// nothing authenticated.
+// Package returns the package under key as it lies at rest, and the entry that Inspect returns. Nothing of them is authenticated.
 func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) {
 	stored, err := c.load(ctx, key)
 	if err != nil {
@@ -59,7 +58,7 @@ func (c *Cache) Package(ctx context.Context, key string) ([]byte, Entry, error) 
 	}
 	entry, err := c.inspect(stored)
 	if err == nil {
-		err = c.removeOutlived(ctx, key, stored, entry.Class, entry.EncryptedAt)
+		err = c.checkOutlived(ctx, key, stored)
 	}
 	if err != nil {
 		return nil, Entry{}, err
@@ -128,7 +127,7 @@ func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Ent
 func (c *Cache) openStored(ctx context.Context, key string, stored []byte, options []ReadOption) (Entry, error) {
 	entry, err := c.Open(nil, key, stored, options...)
 	if err == nil {
-		err = c.removeOutlived(ctx, key, stored, entry.Class, entry.EncryptedAt)
+		err = c.removeOutlived(ctx, key, stored, &entry)
 	}
 	if err != nil {
 		return Entry{}, err

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -51,10 +50,7 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 	defer plain.putCleared()
 	var which, ends []int
 	for i, key := range keys {
-		if c.ended(ctx, &all[i], key, &packages[i]) {
-			continue
-		}
-		if c.reseal(&all[i], b, plain, key, packages[i], due) {
+		if c.reseal(ctx, &all[i], b, plain, key, packages[i], due) {
 			which, ends = append(which, i), append(ends, len(b.bytes))
 		}
 	}
@@ -75,24 +71,8 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 	return all, err
 }
 
-// ended removes an entry that was kept for too long, and reports whether it did.
-func (c *Cache) ended(ctx context.Context, one *Resealing, key string, stored *kv.Sized) bool {
-	if stored.Value == nil || c.plain {
-		return false
-	}
-	h, err := c.header(stored)
-	if err != nil || !c.isOutlived(&h) {
-		return false
-	}
-	err = c.removeOutlived(ctx, key, stored.Value, classify.Class(h.Class), time.UnixMilli(h.EncryptedAt))
-	if !errors.Is(err, ErrNotFound) {
-		one.Err = err
-	}
-	return true
-}
-
 // reseal appends the package that is to be in an entry's place to b, and reports whether there is one.
-func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Sized, due Due) bool {
+func (c *Cache) reseal(ctx context.Context, one *Resealing, b, plain *buffer, key string, old kv.Sized, due Due) bool {
 	whole, text := old.Value != nil, old.Value
 	if !whole {
 		text = old.Begin
@@ -108,6 +88,11 @@ func (c *Cache) reseal(one *Resealing, b, plain *buffer, key string, old kv.Size
 	case err != nil && !whole: // its header may be longer than what was read
 	case err != nil, c.plain, h.Source != format.FromKeyset, h.Algorithm == format.Chunked, format.Use(h.Use) != format.UseCache:
 		one.Did = Foreign
+		return false
+	case whole && c.isOutlived(&h):
+		if err := c.checkOutlived(ctx, key, text); !errors.Is(err, ErrNotFound) {
+			one.Entry, one.Err = entryOf(&seal.Opened{Header: h}, text), err
+		}
 		return false
 	default:
 		one.Entry = entryOf(&seal.Opened{Header: h}, text)
