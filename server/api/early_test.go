@@ -126,6 +126,25 @@ func TestTwoFramings(t *testing.T) {
 	}
 }
 
+// An HTTP/1.0 request ends its connection even if it asks to keep it: net/http hides whether it had a Transfer-Encoding.
+func TestFormerHTTPEndsConnections(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), nil)
+	for _, length := range []string{"", "Content-Length: 5\r\n"} {
+		conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Minute)))
+		_, err = io.WriteString(conn, "PUT /v1/cache/k?class=phi HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\nAuthorization: Bearer "+s.token+
+			"\r\nTransfer-Encoding: chunked\r\n"+length+"\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nHost: smuggled\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		text, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(text), "HTTP/1."), "%s", text)
+		require.NotContains(t, string(text), "keep-alive")
+	}
+}
+
 // While the server ends, every answer ends its connection; before that, none does.
 func TestEndingClosesConnections(t *testing.T) {
 	t.Parallel()

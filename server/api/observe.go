@@ -70,10 +70,10 @@ func (s *server) logged(c *call) bool {
 }
 
 // announceClose ends the connection of a request with Transfer-Encoding after its answer: net/http does not show whether
-// there was a Content-Length as well, after which what follows must not be read as a request (RFC 9112 section 6.1). While
-// the server ends, it ends every connection.
+// there was a Content-Length as well, after which what follows must not be read as a request (RFC 9112 section 6.1). It ends
+// that of every HTTP/1.0 request, whose Transfer-Encoding net/http removes unseen. While the server ends, it ends every connection.
 func (s *server) announceClose(request *http.Request, response *echo.Response) {
-	if len(request.TransferEncoding) > 0 {
+	if len(request.TransferEncoding) > 0 || !request.ProtoAtLeast(1, 1) {
 		response.Header().Set(echo.HeaderConnection, "close")
 		return
 	}
