@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -19,29 +20,51 @@ type row struct {
 // live reports whether the entry exists for callers: an expired one does not, but its row may still be there.
 func (c *conn) live(r *row) bool { return r.id != 0 && (r.expires == 0 || c.clock.now() < r.expires) }
 
-func rowOf(stmt *sqlite3.Stmt) row {
-	return row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2)}
+// rowColumns are the columns that rowOf reads. SQLite knows the length of a value without reading it.
+const rowColumns = "id, expires, size, length(value)"
+
+// maxID is the greatest id of an entry of which the ids of parts are made.
+const maxID = math.MaxInt64 >> partBits
+
+var (
+	errRow  = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
+	errPart = fmt.Errorf("%w: a part of a value is missing or has another length", kv.ErrDamaged)
+)
+
+// rowOf returns the row of a statement that begins with rowColumns. It returns kv.ErrDamaged if the row has numbers that no
+// write leaves there.
+func rowOf(stmt *sqlite3.Stmt) (row, error) {
+	r := row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2)}
+	if r.id <= 0 || r.id > maxID || r.expires < 0 || r.size < 0 || r.size > kv.MaxValueSize || stmt.ColumnInt64(3) != min(r.size, chunkSize) {
+		return row{}, errRow
+	}
+	return r, nil
 }
 
 // lookup finds the row of a key, expired or not.
 func (c *conn) lookup(key string) (r row, err error) {
-	for found, err := range c.Rows("SELECT id, expires, size FROM entries WHERE key = ?", []byte(key)) {
+	for found, err := range c.Rows("SELECT "+rowColumns+" FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return r, err
 		}
-		r = rowOf(found)
+		if r, err = rowOf(found); err != nil {
+			return r, err
+		}
 	}
 	return r, nil
 }
 
 // read returns the first limit bytes of the value of a key, and its row.
 func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
-	for found, err := range c.Rows("SELECT id, expires, size, value FROM entries WHERE key = ?", []byte(key)) {
+	for found, err := range c.Rows("SELECT "+rowColumns+", value FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return nil, r, err
 		}
-		if r = rowOf(found); c.live(&r) {
-			first := found.ColumnRawBlob(3)
+		if r, err = rowOf(found); err != nil {
+			return nil, r, err
+		}
+		if c.live(&r) {
+			first := found.ColumnRawBlob(4)
 			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
 		}
 	}
@@ -52,38 +75,53 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 	return begin, r, err
 }
 
-// entry returns an entry by its id, expired or not.
+// entry returns an entry by its id, expired or not. All its numbers fit its parts.
 func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
-	err = c.each("SELECT id, expires, size, value, key FROM entries WHERE id = ?", func(found *sqlite3.Stmt) {
-		r, value, key = rowOf(found), found.ColumnBlob(3, []byte{}), string(found.ColumnRawBlob(4))
-	}, id)
-	if err == nil {
+	for found, err := range c.Rows("SELECT "+rowColumns+", value, key FROM entries WHERE id = ?", id) {
+		if err != nil {
+			return "", r, nil, err
+		}
+		if r, err = rowOf(found); err != nil {
+			return "", r, nil, err
+		}
+		value, key = found.ColumnBlob(4, []byte{}), string(found.ColumnRawBlob(5))
+	}
+	if err = c.checkParts(&r); err == nil {
 		value, err = c.readParts(value, &r, r.size)
 	}
 	return key, r, value, err
 }
 
+// checkParts returns kv.ErrDamaged if the parts of an entry are not as long as its size says. It does not read them.
+func (c *conn) checkParts(r *row) error {
+	n, err := c.Int("SELECT total(length(value)) FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, r.id<<partBits|(1<<partBits-1))
+	if err == nil && n != max(0, r.size-chunkSize) {
+		err = errPart
+	}
+	return err
+}
+
 // readParts appends the parts of a value, up to the limit.
 func (c *conn) readParts(begin []byte, r *row, limit int64) (_ []byte, err error) {
 	for n := int64(1); int64(len(begin)) < min(limit, r.size); n++ {
-		if begin, err = c.readPart(begin, r.id<<partBits|n, limit); err != nil {
+		if begin, err = c.readPart(begin, r, n, limit); err != nil {
 			return nil, err
 		}
 	}
 	return begin, nil
 }
 
-// readPart appends a part of a value, up to the limit.
-func (c *conn) readPart(begin []byte, id, limit int64) ([]byte, error) {
-	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", id) {
+// readPart appends the nth part of a value, up to the limit.
+func (c *conn) readPart(begin []byte, r *row, n, limit int64) ([]byte, error) {
+	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", r.id<<partBits|n) {
 		if err != nil {
 			return nil, err
 		}
-		if part := found.ColumnRawBlob(0); len(part) > 0 {
+		if part := found.ColumnRawBlob(0); int64(len(part)) == min(r.size-n*chunkSize, chunkSize) {
 			return append(begin, part[:min(limit-int64(len(begin)), int64(len(part)))]...), nil
 		}
 	}
-	return nil, fmt.Errorf("%w: a part of a value is missing or empty", kv.ErrDamaged)
+	return nil, errPart
 }
 
 // equals reports whether the entry's value is old.

@@ -167,6 +167,9 @@ func (c *copier) listed() error {
 		return c.damage(err)
 	}
 	c.found.Lost = max(0, listed-c.found.Read)
+	if c.found.Lost > 0 && len(c.found.Damage) == 0 { // the walk begins with id 0
+		c.found.Add(errRow)
+	}
 	if c.found.Lost == 0 || c.target == nil {
 		return nil
 	}

@@ -48,7 +48,11 @@ func (c *conn) page(from, to []byte, limit int) (keys []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if expires := found.ColumnInt64(1); expires == 0 || clock < expires {
+		expires := found.ColumnInt64(1)
+		if expires < 0 {
+			return nil, errRow
+		}
+		if expires == 0 || clock < expires {
 			keys = append(keys, string(found.ColumnRawBlob(0)))
 		}
 		if len(keys) == limit {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
 const (
@@ -139,13 +140,18 @@ func (s *Store) tidy(anyLog bool) error {
 	}
 }
 
-// removeExpired deletes a batch of expired entries and returns their number.
-func (s *Store) removeExpired(c *conn) (int, error) {
+// removeExpired deletes a batch of expired entries and returns their number. It skips those that are damaged, which a repair
+// removes.
+func (s *Store) removeExpired(c *conn) (removed int, err error) {
 	var rows []row
 	var keys []string
-	query := "SELECT id, expires, size, key FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?"
-	err := c.each(query, func(found *sqlite3.Stmt) {
-		rows, keys = append(rows, rowOf(found)), append(keys, string(found.ColumnRawBlob(3)))
+	query := "SELECT " + rowColumns + ", key FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?"
+	err = c.each(query, func(found *sqlite3.Stmt) {
+		if r, err := rowOf(found); err != nil {
+			_ = s.failure("expire", err)
+		} else {
+			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(4)))
+		}
 	}, s.clock.now(), int64(expiredBatch))
 	if err != nil {
 		return 0, s.failure("expire", err)
@@ -153,11 +159,19 @@ func (s *Store) removeExpired(c *conn) (int, error) {
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	err = c.Transact(begin, func() (err error) {
-		for i := 0; i < len(rows) && err == nil; i++ {
-			err = c.delete(keys[i], &rows[i])
+	err = c.Transact(begin, func() error {
+		removed = 0
+		for i := range rows {
+			switch err := c.delete(keys[i], &rows[i]); {
+			case errors.Is(err, kv.ErrDamaged): // nothing of it was deleted
+				_ = s.failure("expire", err)
+			case err != nil:
+				return err
+			default:
+				removed++
+			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		if err = s.failure("expire", err); s.space.exhausted() {
@@ -165,7 +179,7 @@ func (s *Store) removeExpired(c *conn) (int, error) {
 		}
 		return 0, err
 	}
-	return len(rows), nil
+	return removed, nil
 }
 
 // shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint

@@ -3,7 +3,8 @@
 //
 // It guarantees that a write that returned survives the end of the process, a kill included. After a power cut the
 // database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which
-// is verified when the page is read; damage is kv.ErrDamaged, never a missing key. On a full disk, writes fail with
+// is verified when the page is read; damage is kv.ErrDamaged, never a missing key. So are numbers of an entry that do not fit
+// its value. On a full disk, writes fail with
 // kv.ErrFull while reads and deletions go on. Files are never mapped into memory, except for the log's index; its
 // space is allocated first. One process at a time may open a directory.
 package sqlitekv
@@ -245,9 +246,9 @@ func isDamage(err error) bool { return sqlitefile.IsDamage(err) || errors.Is(err
 // failure maps SQLite's errors to kv's. They name no key and no value.
 func (s *Store) failure(op string, err error) error {
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kv.ErrFull), errors.Is(err, kv.ErrDamaged):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kv.ErrFull):
 		return fmt.Errorf("sqlitekv: %s: %w", op, err)
-	case sqlitefile.IsDamage(err):
+	case isDamage(err):
 		if !s.damaged.Swap(true) {
 			s.logger.Error("the embedded store is damaged: run coffer store check", "operation", op, "error", err.Error())
 		}

@@ -222,5 +222,8 @@ func (c *conn) deleteParts(r *row) error {
 	if r.size <= chunkSize {
 		return nil
 	}
-	return c.Run("DELETE FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, (r.id+1)<<partBits-1)
+	if err := c.checkParts(r); err != nil {
+		return err
+	}
+	return c.Run("DELETE FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, r.id<<partBits|(1<<partBits-1))
 }

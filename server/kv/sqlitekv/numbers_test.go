@@ -1,0 +1,111 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// edit executes a statement on the database as somebody with an editor of databases would.
+func edit(t *testing.T, s *Store, query string, args ...any) {
+	t.Helper()
+	c := <-s.writer
+	defer func() { s.writer <- c }()
+	require.NoError(t, c.Run(query, args...))
+}
+
+// An entry whose numbers no write leaves there is damage to every call that uses them, and to a check. A repair keeps the others.
+func TestImpossibleNumbersAreDamage(t *testing.T) {
+	t.Parallel()
+	const size = 3*chunkSize + 10
+	for name, change := range map[string]string{
+		"negative size":    "UPDATE entries SET size = -1 WHERE key = 'x'",
+		"least size":       "UPDATE entries SET size = -9223372036854775808 WHERE key = 'x'",
+		"greatest size":    "UPDATE entries SET size = 9223372036854775807 WHERE key = 'x'",
+		"no size":          "UPDATE entries SET size = 0 WHERE key = 'x'",
+		"smaller size":     "UPDATE entries SET size = size - 1 WHERE key = 'x'",
+		"larger size":      "UPDATE entries SET size = size + 1 WHERE key = 'x'",
+		"a part less":      "UPDATE entries SET size = size - 65536 WHERE key = 'x'",
+		"a part more":      "UPDATE entries SET size = size + 65536 WHERE key = 'x'",
+		"shorter chunk":    "UPDATE entries SET value = x'01' WHERE key = 'x'",
+		"longer chunk":     "UPDATE entries SET value = zeroblob(65537) WHERE key = 'x'",
+		"shorter part":     "UPDATE parts SET value = x'01' WHERE id & 2047 = 1",
+		"longer part":      "UPDATE parts SET value = zeroblob(65537) WHERE id & 2047 = 1",
+		"empty part":       "UPDATE parts SET value = x'' WHERE id & 2047 = 2",
+		"missing part":     "DELETE FROM parts WHERE id & 2047 = 3",
+		"negative expires": "UPDATE entries SET expires = -1 WHERE key = 'x'",
+		"id 0":             "UPDATE entries SET id = 0 WHERE key = 'x'",
+		"negative id":      "UPDATE entries SET id = -1 WHERE key = 'x'",
+		"greatest id":      "UPDATE entries SET id = 9223372036854775807 WHERE key = 'x'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			value := bytes.Repeat([]byte("v"), size)
+			require.NoError(t, kv.Set(t.Context(), s, "a", []byte("other"), time.Hour))
+			require.NoError(t, kv.Set(t.Context(), s, "x", value, time.Hour))
+			edit(t, s, replaceKey(change))
+			_, err := s.Read(t.Context(), []string{"a", "x"}, kv.MaxValueSize)
+			require.ErrorIs(t, err, kv.ErrDamaged)
+			require.ErrorIs(t, s.Check(t.Context()), kv.ErrDamaged)
+			for _, w := range []kv.Write{
+				{Key: "x", Op: kv.Put, Value: []byte("n")},
+				{Key: "x", Op: kv.Remove},
+				{Key: "x", Op: kv.Put, Value: []byte("n"), If: kv.Equals, Old: value},
+			} {
+				done, err := s.Write(t.Context(), []kv.Write{w})
+				require.True(t, err != nil || !done[0], "%+v", w.Op)
+				if err != nil {
+					require.ErrorIs(t, err, kv.ErrDamaged)
+				}
+			}
+			got, ok, err := kv.Get(t.Context(), s, "a")
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, "other", string(got))
+			require.NoError(t, s.Close())
+
+			found, err := Check(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.NotEmpty(t, found.Damage)
+			_, err = Repair(t.Context(), dir, nil)
+			require.NoError(t, err)
+			found, err = Check(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.Empty(t, found.Damage)
+			require.Equal(t, 1, found.Read)
+		})
+	}
+}
+
+func replaceKey(change string) string { return strings.ReplaceAll(change, "'x'", "x'78'") }
+
+// A damaged entry that expired does not keep others from being removed. A list is not shorter because of a negative time.
+func TestExpiryBesideDamage(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	keys := []string{kv.Prefix("a", "cache") + "bad", kv.Prefix("a", "cache") + "parts", kv.Prefix("a", "cache") + "good"}
+	for _, key := range keys {
+		require.NoError(t, kv.Set(t.Context(), s, key, make([]byte, 2*chunkSize), time.Hour))
+	}
+	edit(t, s, "UPDATE entries SET size = ? WHERE key = ?", int64(math.MinInt64), []byte(keys[0]))
+	edit(t, s, "UPDATE entries SET size = size + 1 WHERE key = ?", []byte(keys[1]))
+	edit(t, s, "UPDATE entries SET expires = 1")
+	require.Eventually(t, func() bool {
+		c := <-s.writer
+		defer func() { s.writer <- c }()
+		n, err := c.Int("SELECT count(*) FROM entries")
+		return err == nil && n == 2
+	}, time.Minute, time.Millisecond)
+	require.ErrorIs(t, s.Check(t.Context()), kv.ErrDamaged)
+	edit(t, s, "UPDATE entries SET expires = -1 WHERE key = ?", []byte(keys[0]))
+	_, _, err := s.Scan(t.Context(), "", "", 0)
+	require.ErrorIs(t, err, kv.ErrDamaged)
+}
