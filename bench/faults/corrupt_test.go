@@ -21,7 +21,7 @@ import (
 type damage struct {
 	file     string
 	places   int
-	refused  int // the server does not start, and says why
+	refused  int // the server does not start, and reports the reason
 	reported int // it starts, and /readyz, the log or an answer reports the damage
 	harmless int // nothing is missing or different
 	silent   []string
@@ -29,7 +29,7 @@ type damage struct {
 
 const corruptEntries = 60
 
-// corrupted is a data directory with entries, and what is in it.
+// corrupted is a data directory with corruptEntries entries.
 type corrupted struct {
 	t     *testing.T
 	dir   string
@@ -84,7 +84,7 @@ func newCorrupted(t *testing.T) *corrupted {
 	return c
 }
 
-// flip flips a bit of a file in a copy of the directory, and looks at what a server says of it.
+// flip flips a bit of a file in a copy of the directory, and starts a server over it.
 func (c *corrupted) flip(name string, at int64, bit int, found *damage) {
 	t := c.t
 	dir := filepath.Join(t.TempDir(), "copy")

@@ -24,7 +24,7 @@ const (
 	valueSize = 1 << 10
 )
 
-// load is clients that write, read and delete, and know what the server acknowledged.
+// load is a set of clients that write, read and delete, with a record of the acknowledged writes.
 type load struct {
 	url    atomic.Pointer[string]
 	client client
@@ -35,13 +35,13 @@ type load struct {
 	entries map[string]*entry
 	counts  map[string]int // answers by code
 	acked   int            // writes since the last turn
-	wrong   []string       // what must never happen
+	wrong   []string       // answers with a value that no write explains
 }
 
 // entry is what a key may hold.
 type entry struct {
 	acked string   // the last value that the server acknowledged; empty if it acknowledged a deletion
-	maybe []string // values of later writes without an answer that says whether they were made
+	maybe []string // values of later writes that may have been made
 }
 
 func (e *entry) allows(value string) bool { return value == e.acked || slices.Contains(e.maybe, value) }

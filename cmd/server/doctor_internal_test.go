@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// What the doctor says of tokens, each with what is nearly as bad and not said.
+// The doctor reports tokens that are too wide, expired or altered, and none beside them.
 func TestDoctorsTokens(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	young := now.Add(-duration.Day)

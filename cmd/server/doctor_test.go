@@ -39,7 +39,7 @@ func (d diagnosis) requireFinding(t *testing.T, check, verdict, text string) {
 	require.Failf(t, "no such finding", "%s %s %q in %+v", check, verdict, text, d.Checks)
 }
 
-// tree is the names, sizes and modes of what is below a directory.
+// tree returns the names, sizes and modes of the files below a directory.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -54,7 +54,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return found
 }
 
-// The doctor says of a sound installation that it is, beside a running server too, and changes nothing.
+// The doctor finds no fault in a sound installation, beside a running server too, and changes nothing.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
@@ -88,7 +88,7 @@ func TestDoctor(t *testing.T) {
 	d.requireFinding(t, "keysets", "fail", "is not the key that the keys in")
 }
 
-// What is wrong is found, one thing after the other.
+// The doctor finds each of several faults.
 func TestDoctorFindsFaults(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -17,7 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// What the doctor finds too old, too slow or too soon.
+// The limits from which the doctor warns.
 const (
 	soonExpires   = 14 * duration.Day
 	unusedToken   = 90 * duration.Day
@@ -199,7 +199,7 @@ func (p *patient) lastEvent(ctx context.Context, action audit.Action, old time.D
 	return []finding{ok("the last %s was at %s", name, shown(at, ""))}
 }
 
-// lastSuccess returns when an action last succeeded; the zero time if the log does not tell of it.
+// lastSuccess returns when an action last succeeded; the zero time if the log has no such event.
 func lastSuccess(ctx context.Context, c *config.Config, action audit.Action) (last time.Time, err error) {
 	const looked = 100 // of the last events: others are beginnings, and what failed
 	filter := audit.Filter{Action: action.String()}
@@ -259,7 +259,7 @@ func directorySize(dir string) (bytes int64, err error) {
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it was replaced meanwhile
+			return nil // it was replaced in the meantime
 		}
 		if err == nil {
 			bytes += info.Size()

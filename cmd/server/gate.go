@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
@@ -26,7 +25,7 @@ const (
 	longestRetry = 15 * time.Second
 )
 
-// gate answers requests until the server is open: /livez that the process lives, and everything else with why it waits.
+// gate answers requests until the server is open: /livez with 200, and all others with the code of the failure that it waits for.
 type gate struct {
 	handler atomic.Pointer[http.Handler]
 	waits   atomic.Pointer[codes.Info] // nil: it is about to open
@@ -38,11 +37,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*open).ServeHTTP(w, r)
 		return
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if r.URL.Path == "/livez" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusOK)
 		_, _ = io.WriteString(w, "{\"status\":\"ok\"}\n")
 		return
 	}
@@ -50,23 +47,13 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if why := g.waits.Load(); why != nil {
 		info = *why
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Retry-After", "1")
-	w.Header().Set("Connection", "close") // a body that nobody reads
-	id := rand.Text()
-	w.Header().Set("X-Request-Id", id)
-	if r.Method == http.MethodHead {
-		w.Header().Set("Coffer-Code", info.Code)
-	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"title": http.StatusText(http.StatusServiceUnavailable), "status": http.StatusServiceUnavailable, "code": info.Code, "detail": info.Meaning, "requestId": id,
-	})
+	info.Status, info.Retry = http.StatusServiceUnavailable, true // whatever it is, the server waits for its end
+	api.Refuse(w, r, info)
 }
 
 func (g *gate) open(handler http.Handler) { g.handler.Store(&handler) }
 
-// passing reports whether what keeps a server from starting may be over by itself: the KMS or the Redis of the keysets does not answer.
+// passing reports whether a failure to start may pass without an operator: the KMS or the Redis of the keysets does not answer.
 func passing(err error) bool {
 	return errors.Is(err, kms.ErrUnavailable) || errors.Is(err, kms.ErrThrottled) || errors.Is(err, kms.ErrTimeout) ||
 		errors.Is(err, rediskeys.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded)

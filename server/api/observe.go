@@ -71,7 +71,7 @@ func (s *server) logged(c *call) bool {
 
 // announceClose ends the connection of a request with Transfer-Encoding after its answer: net/http does not show whether
 // there was a Content-Length as well, after which what follows must not be read as a request (RFC 9112 section 6.1). It ends
-// that of every HTTP/1.0 request, whose Transfer-Encoding net/http removes unseen. While the server ends, it ends every connection.
+// that of every HTTP/1.0 request, because net/http removes its Transfer-Encoding unseen. While the server ends, it ends every connection.
 func (s *server) announceClose(request *http.Request, response *echo.Response) {
 	if len(request.TransferEncoding) > 0 || !request.ProtoAtLeast(1, 1) {
 		response.Header().Set(echo.HeaderConnection, "close")
@@ -84,8 +84,8 @@ func (s *server) announceClose(request *http.Request, response *echo.Response) {
 	})
 }
 
-// level is an error's where the operator must look into it. That a server says it shuts down is none, and neither is a lack
-// of room, of which the log has one warning when it begins.
+// level returns Error for failures that the operator must look into. A server that shuts down is not one of them, and neither is a
+// lack of room, of which the log has one warning when it begins.
 func level(status int, err error) slog.Level {
 	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && codes.Of(err).Code != "shutting_down" {
 		return slog.LevelError

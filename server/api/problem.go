@@ -57,26 +57,48 @@ func (s *server) fail(c echo.Context, err error) int {
 	for _, name := range []string{echo.HeaderContentEncoding, "ETag"} {
 		header.Del(name)
 	}
-	header.Set(echo.HeaderContentType, problemType)
-	header.Set(echo.HeaderCacheControl, "no-store")
-	if info.Retry {
-		seconds, ok := limit.RetryAfter(err)
-		if !ok {
-			seconds = 1
-		}
-		header.Set(echo.HeaderRetryAfter, strconv.Itoa(seconds))
+	seconds, ok := limit.RetryAfter(err)
+	if !ok {
+		seconds = 1
 	}
-	if c.Request().Method == http.MethodHead {
-		header.Set("Coffer-Code", info.Code)
-	}
-	body, _ := json.Marshal(problem{http.StatusText(info.Status), info.Status, info.Code, detail, header.Get(echo.HeaderXRequestID), failingChecks(err)})
-	body = append(body, '\n')
+	body := describeProblem(header, c.Request(), info, seconds, problem{Detail: detail, Checks: failingChecks(err)})
 	if one, ok := c.(*call); ok && one.stillSends() {
 		s.writeEarly(one, info.Status, body)
 	} else {
 		_ = write(c, info.Status, body) // it fails if the client is gone
 	}
 	return info.Status
+}
+
+// describeProblem sets the headers of an answer to a request that failed, and returns the body. retry is in seconds. The header of the
+// request's id must be set.
+func describeProblem(header http.Header, r *http.Request, info codes.Info, retry int, p problem) (body []byte) {
+	header.Set(echo.HeaderContentType, problemType)
+	header.Set(echo.HeaderCacheControl, "no-store")
+	if info.Retry {
+		header.Set(echo.HeaderRetryAfter, strconv.Itoa(retry))
+	}
+	if r.Method == http.MethodHead {
+		header.Set("Coffer-Code", info.Code)
+	}
+	p.Title, p.Status, p.Code, p.RequestID = http.StatusText(info.Status), info.Status, info.Code, header.Get(echo.HeaderXRequestID)
+	body, _ = json.Marshal(p) // cannot fail: texts and numbers
+	return append(body, '\n')
+}
+
+// Refuse answers a request with a row of the table of codes and ends the connection, without reading the body. It is for a program that
+// has no handler of New yet.
+func Refuse(w http.ResponseWriter, r *http.Request, info codes.Info) {
+	header := w.Header()
+	header.Set(echo.HeaderXRequestID, requestID(r))
+	header.Set(echo.HeaderXContentTypeOptions, "nosniff")
+	header.Set("Connection", "close")
+	body := describeProblem(header, r, info, 1, problem{Detail: info.Meaning})
+	setLength(header, len(body))
+	w.WriteHeader(info.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // it fails if the client is gone
+	}
 }
 
 // describe finds an error's row of the table and what is said of it. Of the server's own faults only the row

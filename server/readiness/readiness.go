@@ -1,7 +1,7 @@
 // Package readiness finds out whether a server can do its work now, and says so when that changes.
 //
-// It guarantees that a flood of questions costs no more than one: checks run together, once for all callers, and what they found
-// is reused for a moment. A check that does not answer counts as failed, and is not started again before it ended.
+// It guarantees that a flood of questions costs no more than one: checks run together, once for all callers, and their results
+// are reused for a moment. A check that does not answer counts as failed, and is not started again before it ended.
 package readiness
 
 import (
@@ -14,7 +14,7 @@ import (
 
 // Check is one thing that a server needs.
 type Check struct {
-	Code     string // of package codes' table: what is answered if Run fails
+	Code     string // of package codes' table, which is answered if Run fails
 	Degrades bool   // requests can be served though it fails
 	Instant  bool   // Run costs nothing and is called for every question
 	Run      func(ctx context.Context) error

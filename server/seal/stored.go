@@ -10,17 +10,17 @@ import (
 )
 
 // Strangers is an optional capability of Keys: it reports whether a key that the owner does not have is known to be another
-// owner's. It may be slow, and may report false for a key of an owner that it does not know of.
+// owner's. It may be slow, and may report false for a key of an unknown owner.
 type Strangers interface {
 	Elsewhere(id format.KeyID) bool
 }
 
 // OpenStored is Open for a package that the owner's own store returned. Honest writers leave whole packages of the owner there, so
-// OpenStored returns envelope.ErrAuthentication for everything else: bytes that are no package or one of another version, and a
+// OpenStored returns envelope.ErrAuthentication for everything else: bytes that are not a package, another version of the format, and a
 // package of another use, source or owner. The other errors are
-//   - envelope.ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for a key of the owner, or one that nobody is known to have,
+//   - envelope.ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for a key of the owner, or one that no known owner has,
 //   - classify.ErrTooLow for an authentic package whose class is lower than wanted,
-//   - those of the keys, which say nothing about the package.
+//   - those of the keys, which do not concern the package.
 func (s *Sealer) OpenStored(dst, pkg []byte, want Want) (Opened, error) {
 	o, err := s.Open(dst, pkg, want)
 	if errors.Is(err, classify.ErrTooLow) { // the class is not authentic yet

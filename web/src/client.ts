@@ -189,7 +189,7 @@ export class CofferClient {
   }
 
   /**
-   * Reads a value, which the server opens; `null` if there is none.
+   * Reads a value, which the server opens; `null` if it is missing.
    *
    * @throws `authentication_failed`, `class_too_low`, `precondition_failed` and the codes of keys.
    */
@@ -198,7 +198,7 @@ export class CofferClient {
   }
 
   /**
-   * Reads a value as a stream, without holding it in memory; `null` if there is none. Once it has begun it is not retried: the stream then
+   * Reads a value as a stream, without holding it in memory; `null` if the entry is missing. Once it has begun it is not retried: the stream then
    * fails with `unreachable`, or with the reason of the signal.
    *
    * @throws As {@link get}.
@@ -213,7 +213,7 @@ export class CofferClient {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
-  /** What is known of an entry without opening it, so unauthenticated; `null` if there is none. */
+  /** What is known of an entry without opening it, so unauthenticated; `null` if it is missing. */
   async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
     let long = false;
     const head = await orNull(
@@ -233,7 +233,7 @@ export class CofferClient {
   /**
    * Keeps the entry for `ttl` from now.
    *
-   * @throws `not_found` if there is none, `ttl_out_of_range`, `precondition_failed`.
+   * @throws `not_found` if it is missing, `ttl_out_of_range`, `precondition_failed`.
    */
   async expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
     return this.#http.send('patchEntry', { ...matchOf(key, options), query: { ttl: checkTtl(ttl) } }, storedOf);

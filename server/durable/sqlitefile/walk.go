@@ -1,6 +1,8 @@
 package sqlitefile
 
 import (
+	"context"
+	"errors"
 	"iter"
 	"math"
 )
@@ -12,14 +14,14 @@ const linearSteps = 64
 const endOfIDs = math.MaxInt64 / 4
 
 // IDs returns the ids of a table's readable rows in ascending order. It continues behind damage, of which it calls damaged. It can
-// miss readable rows between two damaged places. Any other error is the last.
-func (c *Conn) IDs(table string, damaged func(error)) iter.Seq2[int64, error] {
+// miss readable rows between two damaged places. Any other error is the last, ctx's too.
+func (c *Conn) IDs(ctx context.Context, table string, damaged func(error)) iter.Seq2[int64, error] {
 	query := "SELECT id FROM " + table + " WHERE id >= ? ORDER BY id"
 	return func(yield func(int64, error) bool) {
 		for from := int64(0); ; {
 			failed := error(nil)
 			for row, err := range c.Rows(query, from) {
-				if failed = err; err != nil {
+				if failed = errors.Join(err, ctx.Err()); failed != nil {
 					break
 				}
 				from = row.ColumnInt64(0) + 1

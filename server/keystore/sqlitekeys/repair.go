@@ -60,10 +60,7 @@ type copier struct {
 
 func (c *copier) run(ctx context.Context) error {
 	c.read = map[string]bool{}
-	for id, err := range c.source.IDs("documents", c.found.Add) {
-		if err == nil {
-			err = ctx.Err()
-		}
+	for id, err := range c.source.IDs(ctx, "documents", c.found.Add) {
 		if err == nil {
 			err = c.visit(id)
 		}

@@ -105,10 +105,7 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for id, err := range c.source.IDs("entries", c.found.Add) {
-		if err == nil {
-			err = ctx.Err()
-		}
+	for id, err := range c.source.IDs(ctx, "entries", c.found.Add) {
 		if err == nil {
 			err = c.visit(id)
 		}
