@@ -171,11 +171,9 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 	return func() { stopScan(); stopRotator() }
 }
 
-// watchStorage watches the disk and counts what tenants keep, until it is stopped.
-func (p *parts) watchStorage(ctx context.Context, log *slog.Logger) (stop func()) {
-	stopDisk := beside(ctx, p.storage.watch)
-	stopCount := beside(ctx, func(ctx context.Context) { p.store.Count(ctx, log) })
-	return func() { stopDisk(); stopCount() }
+// countStorage counts what tenants keep, until it is stopped.
+func (p *parts) countStorage(ctx context.Context, log *slog.Logger) (stop func()) {
+	return beside(ctx, func(ctx context.Context) { p.store.Count(ctx, log) })
 }
 
 // beside runs f until it is stopped.

@@ -107,7 +107,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
 	stopLosses := beside(context.WithoutCancel(ctx), func(ctx context.Context) { p.keys.lost.record(ctx, p.recorder) })
-	stopStorage := p.watchStorage(context.WithoutCancel(ctx), log)
+	stopStorage := p.countStorage(context.WithoutCancel(ctx), log)
 	defer stopStorage()
 	stopWatching := beside(ctx, p.ready.Watch)
 	defer stopWatching()

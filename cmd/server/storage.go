@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	diskInterval = 5 * time.Second
 	// quotaSilence is after how long without a refusal the next one is logged again, and maxOver how many tenants are
 	// remembered in between.
 	quotaSilence = 10 * time.Minute
@@ -34,7 +33,6 @@ type storage struct {
 	countOutlived func(class classify.Class)
 
 	mu   sync.Mutex
-	low  bool                 // as of the last look
 	kept time.Time            // when it was last logged that the store kept an entry for too long
 	over map[string]time.Time // when a write was last refused for an owner's quota
 }
@@ -58,7 +56,7 @@ func (s *storage) wrap(inner quotakv.Inner, quota int64, m *metrics.Metrics) (*q
 func (s *storage) refused(owner string, reason *kv.Error) {
 	s.count(reason.Code())
 	if reason != kv.ErrQuota {
-		return // check logs the disk
+		return // readiness logs the disk
 	}
 	now := time.Now()
 	s.mu.Lock()
@@ -86,35 +84,12 @@ func (s *storage) outlived(class classify.Class) {
 	}
 }
 
-// check returns an error if the disk has less free space than entries leave to others. It logs each change.
+// check returns an error if the disk has less free space than entries leave to others.
 func (s *storage) check(context.Context) error {
 	free, err := durable.FreeSpace(s.dir)
 	if err == nil && free < s.minFree {
-		err = fmt.Errorf("the disk of %s has %d free bytes, less than COFFER_MIN_FREE (%d): %w", s.dir, free, s.minFree, kv.ErrFull)
-	}
-	s.mu.Lock()
-	changed := (err != nil) != s.low
-	s.low = err != nil
-	s.mu.Unlock()
-	switch {
-	case changed && err != nil:
-		s.log.Warn("the data directory's disk is almost full: new entries of the embedded store are refused with storage_full", "error", err.Error())
-	case changed:
-		s.log.Info("the data directory's disk has enough free space again", "free", free)
+		err = fmt.Errorf("the disk of %s has %d free bytes, less than COFFER_MIN_FREE (%d): new entries of the embedded store are refused: %w",
+			s.dir, free, s.minFree, kv.ErrFull)
 	}
 	return err
-}
-
-// watch checks the disk until ctx ends.
-func (s *storage) watch(ctx context.Context) {
-	tick := time.NewTicker(diskInterval)
-	defer tick.Stop()
-	for {
-		_ = s.check(ctx) // logged
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

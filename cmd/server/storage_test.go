@@ -73,7 +73,7 @@ func TestMinimumOfFreeSpace(t *testing.T) {
 	status, body := p.do("", "GET", "/readyz", "")
 	require.Equal(t, 200, status)
 	require.JSONEq(t, `{"status":"degraded","degraded":["storage_full"]}`, body)
-	require.Equal(t, 1, strings.Count(p.log.String(), "almost full"), p.log)
+	require.Equal(t, 1, strings.Count(p.log.String(), `"msg":"a check of readiness fails","code":"storage_full"`), p.log)
 	require.NotContains(t, p.log.String(), `"level":"ERROR"`)
 	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
 }
