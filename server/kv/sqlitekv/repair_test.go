@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,13 +78,18 @@ func TestDamageOfEachFile(t *testing.T) {
 	dir := t.TempDir()
 	child := proctest.Again(t, "waitsWithALog", dir)
 	killAfter(t, child, 1, func() {})
-	random := rand.New(rand.NewPCG(5, 6))
+	random, flips := rand.New(rand.NewPCG(5, 6)), 15
+	if text := os.Getenv("COFFER_FLIPS"); text != "" { // make soak
+		var err error
+		flips, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
 	for _, name := range []string{fileName, fileName + "-wal"} {
 		whole, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
 		require.Greater(t, len(whole), 50_000)
 		lost := 0
-		for range 100 {
+		for range flips {
 			copied, at := t.TempDir(), random.IntN(len(whole))
 			copyFiles(t, dir, copied)
 			damaged := bytes.Clone(whole)
@@ -107,7 +113,7 @@ func TestDamageOfEachFile(t *testing.T) {
 			}
 			lost += repair(t, copied, wrong != nil, where)
 		}
-		t.Logf("%s: 100 flips lost %d of %d entries", name, lost, 100*repaired)
+		t.Logf("%s: %d flips lost %d of %d entries", name, flips, lost, flips*repaired)
 	}
 }
 
