@@ -93,10 +93,10 @@ func matrix() []fault {
 			inject: func(w *world) { w.limitMemory() }, heal: func(w *world) { w.configure("maxmemory", "0") }, drops: true},
 		{name: "Redis: became a replica", prepare: redisCache(),
 			inject: func(w *world) {
-				require.NoError(w.t, w.redis.Client(w.t).SlaveOf(context.Background(), "127.0.0.1", "1").Err())
+				require.NoError(w.t, w.redis.Client(w.t).ReplicaOf(context.Background(), "127.0.0.1", "1").Err())
 			},
 			heal: func(w *world) {
-				require.NoError(w.t, w.redis.Client(w.t).SlaveOf(context.Background(), "NO", "ONE").Err())
+				require.NoError(w.t, w.redis.Client(w.t).ReplicaOf(context.Background(), "NO", "ONE").Err())
 			},
 			ready: store},
 		{name: "Redis: restarted, empty", full: true, prepare: redisCache(), inject: func(w *world) { w.redis.Restart() }, heal: nothing, drops: true},

@@ -56,6 +56,6 @@ func printComparison(out io.Writer, c *token.Comparison) error {
 	if c.Unexplained > 0 {
 		fmt.Fprintf(out, "%d tokens were made before the log begins, or on another host: they were not compared\n", c.Unexplained)
 	}
-	_, err := fmt.Fprintf(out, "%d tokens are as they were recorded\n", c.Compared)
+	_, err := fmt.Fprintf(out, "tokens: %d, all as they were recorded\n", c.Compared)
 	return err
 }

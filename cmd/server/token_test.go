@@ -119,7 +119,7 @@ func TestAlteredToken(t *testing.T) {
 	p := serve(t, data)
 	fresh, id := createToken(t, data)
 	p.answers(http.StatusNotFound, fresh, "GET", "/v1/cache/k", "")
-	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "2 tokens are as they were recorded")
+	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "tokens: 2, all as they were recorded")
 	store, err := sqlitekeys.Open(filepath.Join(data, "keys"))
 	require.NoError(t, err)
 	defer store.Close()
@@ -145,7 +145,7 @@ func TestAlteredToken(t *testing.T) {
 
 	// A server that runs does not accept a token again that was revoked. One that was not there does: the log finds it.
 	require.NoError(t, program(t, nil, "token", "revoke", "--data", data, id).Run())
-	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "1 tokens are as they were recorded")
+	require.Contains(t, coffer(t, nil, "audit", "verify", "--data", data), "tokens: 1, all as they were recorded")
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	keystoretest.Put(t, store, keystore.Tokens, id, content)
 	requireFinding("token " + id + ": returned")

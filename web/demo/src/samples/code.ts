@@ -16,7 +16,7 @@ return <button onClick={() => updateValue({ theme: 'dark' })}>Theme: {value?.the
   },
   {
     title: 'Go',
-    code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379"}) // your own client
+    code: `client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 encrypted := cache.Wrap(client, seal.NewSealer(clinic))
 err = encrypted.SetEncrypted(ctx, "patient:P1", []byte("Ada"), classify.PHI, time.Hour, map[string]string{"purpose": "billing"})
 value, err := encrypted.GetDecrypted(ctx, "patient:P1")`,
