@@ -118,7 +118,7 @@ func TestKMS(t *testing.T) {
 			ended := serve(t, data, environ...)
 			require.Zero(t, ended.stop(syscall.SIGTERM), "it waited")
 			again := serve(t, data, environ...)
-			require.Contains(t, again.log.String(), k.provide)
+			again.logs(k.provide)
 			again.answers(http.StatusOK, "", http.MethodGet, "/livez", "")
 			for _, path := range []string{"/readyz", "/v1/cache/patient", "/v1/audit", "/metrics"} {
 				status, body := again.do(p.token, http.MethodGet, path, "")
@@ -203,7 +203,7 @@ func TestRewrapIntoKMS(t *testing.T) {
 	said := fails(t, program(t, local, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 	require.Contains(t, said, "coffer keys rewrap")
 	staged := serve(t, data, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false", "ENCRYPTION_MASTER_KEY="+masterA)
-	require.Contains(t, staged.log.String(), "THE KEK IS LOCAL")
+	staged.logs("THE KEK IS LOCAL")
 	staged.put(staged.token, "patient", record)
 	require.Zero(t, staged.stop(syscall.SIGTERM))
 

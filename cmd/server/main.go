@@ -39,12 +39,16 @@ func main() {
 	if err == nil && executed.Name() != "serve" { // which goes on without a reader
 		err, *begun = out.err(), true
 	}
+	var code exit
 	if err != nil {
-		code := exitOf(err, *begun)
+		code = exitOf(err, *begun)
 		out.fail(executed, err, code)
 		fmt.Fprintln(root.ErrOrStderr(), "coffer:", message(err))
-		os.Exit(int(code))
 	}
+	if lines, ok := root.ErrOrStderr().(*logQueue); ok {
+		_ = lines.Close()
+	}
+	os.Exit(int(code))
 }
 
 // noteBegin returns whether the RunE of any command has begun: cobra refuses a command line before.

@@ -31,7 +31,7 @@ func TestRestart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "new", "data")
 	first := serve(t, data)
 	require.True(t, strings.HasPrefix(first.token, "coffer_"))
-	require.Contains(t, first.log.String(), "development", "a master key beside the data is warned of")
+	first.logs("development") // a master key beside the data is warned of
 	first.put(first.token, "patient-1", record)
 	require.Zero(t, first.stop(syscall.SIGTERM), first.log)
 	require.NoFileExists(t, filepath.Join(data, "cache", "LOCK"), "the store was closed")
@@ -118,8 +118,8 @@ func TestMasterKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := t.TempDir()
 			p := serve(t, data, key, "KDF_ITERATIONS=1000")
-			require.Contains(t, p.log.String(), "KDF_ITERATIONS is below the least")
-			require.Contains(t, p.log.String(), "THE KEK IS LOCAL")
+			p.logs("KDF_ITERATIONS is below the least")
+			p.logs("THE KEK IS LOCAL")
 			require.NoFileExists(t, filepath.Join(data, "master.key"))
 			p.put(p.token, "k", record)
 			require.Zero(t, p.stop(syscall.SIGTERM))
@@ -285,7 +285,7 @@ func TestRedisComesLater(t *testing.T) {
 
 func requireDown(t *testing.T, p *process) {
 	t.Helper()
-	require.Contains(t, p.log.String(), "Redis cannot be reached yet")
+	p.logs("Redis cannot be reached yet")
 	for _, path := range []string{"/readyz", "/v1/cache/k"} {
 		status, body := p.do(p.token, "GET", path, "")
 		require.Equal(t, http.StatusServiceUnavailable, status, body)

@@ -91,6 +91,12 @@ func soon(t *testing.T, holds func() bool) {
 	require.Eventually(t, holds, patience, 20*time.Millisecond)
 }
 
+// logs waits until the log has a text: a server writes its lines a little after it answered.
+func (p *process) logs(text string) {
+	p.t.Helper()
+	soon(p.t, func() bool { return strings.Contains(p.log.String(), text) })
+}
+
 // serve starts a server on a free port and waits for its address.
 func serve(t *testing.T, data string, environ ...string) *process {
 	t.Helper()

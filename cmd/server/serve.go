@@ -43,11 +43,13 @@ func serveCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a server goes on if nothing reads its output any more
+			lines := newLogQueue(cmd.ErrOrStderr())
+			cmd.Root().SetErr(lines) // main closes it after the last error
 			c, warnings, err := config.Load(os.Environ(), cmd.Flags())
 			if err != nil {
 				return err
 			}
-			log := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: c.Log.Level}))
+			log := slog.New(slog.NewJSONHandler(lines, &slog.HandlerOptions{Level: c.Log.Level}))
 			slog.SetDefault(log)
 			for _, warning := range warnings {
 				log.Warn(warning)
@@ -55,15 +57,16 @@ func serveCommand() *cobra.Command {
 			if err := c.CheckProduction(); err != nil {
 				return refuse(err)
 			}
-			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
+			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log, lines.Dropped)
 		},
 	}
 	config.AddFlags(cmd.Flags())
 	return cmd
 }
 
-// serve runs the server until ctx ends, then lets requests in flight end and closes the store after them.
-func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger) (err error) {
+// serve runs the server until ctx ends, then lets requests in flight end and closes the store after them. dropped returns how many lines
+// of the log were not written.
+func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logger, dropped func() int) (err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
@@ -87,6 +90,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
+	p.metrics.WatchLog(dropped)
 	options := p.options(c, log)
 	options.Ending = ctx
 	handler, err := api.New(options)

@@ -30,20 +30,21 @@ func TestHangup(t *testing.T) {
 	require.Zero(t, p.wait(), p.log)
 }
 
-// A server goes on if nothing reads what it prints and logs any more, and ends in order.
-func TestServerOutlivesItsReaders(t *testing.T) {
-	t.Parallel()
-	cmd := program(t, []string{"COFFER_AUDIT_COPY=stdout"}, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
-	out, err := cmd.StdoutPipe()
+// silent starts a server whose standard error is a pipe that nothing reads yet, and returns what its standard output and this pipe hold.
+func silent(t *testing.T, environ ...string) (p *process, out io.Closer, logged *os.File) {
+	t.Helper()
+	cmd := program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	logged, log, err := os.Pipe()
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = logged.Close() })
 	cmd.Stderr = log
 	require.NoError(t, cmd.Start())
 	require.NoError(t, log.Close())
 	exited := make(chan struct{})
-	p := &process{t: t, cmd: cmd, exited: exited}
-	lines := bufio.NewScanner(out)
+	p = &process{t: t, cmd: cmd, exited: exited}
+	lines := bufio.NewScanner(stdout)
 	for p.url == "" && lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ": ")
 		switch name {
@@ -53,17 +54,39 @@ func TestServerOutlivesItsReaders(t *testing.T) {
 			p.url = value
 		}
 	}
-	require.NoError(t, logged.Close())
-	require.NoError(t, out.Close())
 	go func() {
-		_ = cmd.Wait()
+		state, _ := cmd.Process.Wait() // not cmd.Wait, which closes stdout
+		cmd.ProcessState = state
 		close(exited)
 	}()
 	t.Cleanup(p.kill)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGPIPE))
+	return p, stdout, logged
+}
+
+// A server goes on if nothing reads what it prints and logs any more, and ends in order.
+func TestServerOutlivesItsReaders(t *testing.T) {
+	t.Parallel()
+	p, out, logged := silent(t, "COFFER_AUDIT_COPY=stdout")
+	require.NoError(t, logged.Close())
+	require.NoError(t, out.Close())
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGPIPE))
 	for range 20 {
 		p.put(p.token, "k", record)
 		p.requireValue(p.token, "k", record)
 	}
+	require.Zero(t, p.stop(syscall.SIGTERM))
+}
+
+// A server answers and ends in time if nothing reads the pipe at standard error, which the log fills several times over.
+func TestServerOutlivesAnUnreadLog(t *testing.T) {
+	t.Parallel()
+	p, _, _ := silent(t)
+	for range 2000 { // 400 KB of log; a pipe holds 64 KiB
+		status, said := p.do(p.token, "GET", "/v1/cache/missing", "")
+		require.Equal(t, http.StatusNotFound, status, said)
+	}
+	status, said := p.do(p.token, "GET", "/readyz", "")
+	require.Equal(t, http.StatusOK, status, said)
+	require.Zero(t, p.metric("coffer_log_dropped_total"), "they wait in memory")
 	require.Zero(t, p.stop(syscall.SIGTERM))
 }

@@ -81,6 +81,7 @@ func TestStartOverUnknownKeys(t *testing.T) {
 	soon(t, func() bool {
 		return strings.Contains(auditLog(t, data), `"severity":"critical","action":"key.unknown","outcome":"failed","code":"unknown_key","operation":"serve","tenant":"default"`)
 	})
+	p.logs("the cache has entries under keys")
 	log := p.log.String()
 	require.Equal(t, 1, strings.Count(log, "the cache has entries under keys that no keyset of their tenant has"), log)
 	require.NotContains(t, log, `"default"`)

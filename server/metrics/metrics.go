@@ -168,6 +168,13 @@ func (m *Metrics) WatchAudit(size func() (bytes, budget int64)) {
 	gauge("audit_budget_bytes", "Bytes that all files of the audit log may have; 0 for any number.", func() int64 { _, budget := size(); return budget })
 }
 
+// WatchLog registers how many lines of the server's own log were dropped. The function is asked when the metrics are.
+func (m *Metrics) WatchLog(dropped func() int) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "log_dropped_total", Help: "Lines of the server's log that were not written, because nothing read standard error or it failed.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 // AuditUnrecorded counts events that the audit log did not take.
 func (m *Metrics) AuditUnrecorded(events int) { m.unrecorded.Add(float64(events)) }
 

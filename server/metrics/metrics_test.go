@@ -51,6 +51,7 @@ func TestOperations(t *testing.T) {
 	m.UnknownKey(2)
 	m.AuditCopyLost(3)
 	m.AuditUnrecorded(2)
+	m.WatchLog(func() int { return 4 })
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
 	require.Contains(t, scrape(t, m), "coffer_draining 0\n")
@@ -71,6 +72,7 @@ func TestOperations(t *testing.T) {
 		`coffer_integrity_failures_total{class="phi"} 1`,
 		"coffer_unknown_key_total 2",
 		"coffer_audit_copy_lost_total 3",
+		"coffer_log_dropped_total 4",
 		"coffer_draining 1",
 		"coffer_audit_unrecorded_total 2",
 		`coffer_tenant_operations_total{failed="false",tenant="` + hash("clinic") + `"} 2`,

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	maxLogWaiting  = 4 << 20 // bytes that wait to be written
+	keptLogBuffer  = 64 << 10
+	lastLogTimeout = time.Second // how long Close waits
+)
+
+// logQueue is the server's standard error. A reader that stops reading must not hold up requests, so Write never blocks: lines wait in
+// memory of a bounded size, one goroutine writes them, and lines for which there is no room are dropped and counted. It is safe for
+// concurrent use.
+type logQueue struct {
+	to    io.Writer
+	wake  chan struct{}
+	ended chan struct{}
+
+	mu       sync.Mutex
+	waiting  []byte
+	spare    []byte // an empty buffer that takes the place of waiting
+	writing  int    // bytes that the goroutine is writing
+	dropped  int    // lines, since the start
+	reported int    // of these, lines that the log has a warning of
+	closed   bool
+}
+
+// newLogQueue begins to write to a stream. Call Close, which ends its goroutine.
+func newLogQueue(to io.Writer) *logQueue {
+	q := &logQueue{to: to, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+// Write implements io.Writer. It takes whole lines and never fails.
+func (q *logQueue) Write(lines []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.writing+len(q.waiting)+len(lines) > maxLogWaiting {
+		q.dropped += bytes.Count(lines, []byte{'\n'})
+		return len(lines), nil
+	}
+	q.waiting = append(q.waiting, lines...)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return len(lines), nil
+}
+
+// Dropped returns how many lines were not written.
+func (q *logQueue) Dropped() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
+}
+
+// Close writes the lines that wait, for a second at the longest, and ends. It leaves a stream that blocks for longer.
+func (q *logQueue) Close() error {
+	q.mu.Lock()
+	if !q.closed {
+		q.closed = true
+		close(q.wake)
+	}
+	q.mu.Unlock()
+	select {
+	case <-q.ended:
+	case <-time.After(lastLogTimeout):
+	}
+	return nil
+}
+
+func (q *logQueue) run() {
+	defer close(q.ended)
+	warn := slog.New(slog.NewJSONHandler(q.to, nil)) // past the queue, and whatever COFFER_LOG_LEVEL is
+	for open := true; open; {
+		_, open = <-q.wake
+		if dropped := q.send(); dropped > 0 {
+			warn.Warn("lines of this log were dropped because standard error was not read, or could not be written", "lines", dropped)
+		}
+	}
+}
+
+// send writes what waits, and returns how many lines were dropped before and have not been reported yet; 0 if they cannot be reported
+// now.
+func (q *logQueue) send() (dropped int) {
+	q.mu.Lock()
+	lines, before := q.waiting, q.dropped // lines are dropped after those that wait
+	q.waiting, q.spare, q.writing = q.spare, nil, len(lines)
+	q.mu.Unlock()
+
+	var err error
+	if len(lines) > 0 {
+		_, err = q.to.Write(lines)
+	}
+
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writing = 0
+	if cap(lines) <= keptLogBuffer {
+		q.spare = lines[:0]
+	}
+	if err != nil {
+		q.dropped += bytes.Count(lines, []byte{'\n'})
+		return 0
+	}
+	dropped = before - q.reported
+	q.reported = before
+	return dropped
+}
