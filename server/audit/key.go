@@ -42,15 +42,20 @@ func NewKey(k *secret.Key) *Key {
 func (k *Key) Format(f fmt.State, verb rune) { k.secret.Format(f, verb) }
 
 // HashName is what stands in the log for a record's name.
-func (k *Key) HashName(tenant, name string) string { return k.hashOf("name", tenant, name) }
+func (k *Key) HashName(tenant, name string) string { return string(k.appendName(nil, tenant, name)) }
+
+// appendName appends HashName.
+func (k *Key) appendName(dst []byte, tenant, name string) []byte {
+	return k.appendHash(dst, "name", tenant, name)
+}
 
 // HashContext is what stands in the log for an entry of a context.
 func (k *Key) HashContext(tenant, key, value string) string {
-	return k.hashOf("context", tenant, key, value)
+	return string(k.appendHash(nil, "context", tenant, key, value))
 }
 
 // HashTenant is what stands in metrics for a tenant.
-func (k *Key) HashTenant(tenant string) string { return k.hashOf("tenant", tenant) }
+func (k *Key) HashTenant(tenant string) string { return string(k.appendHash(nil, "tenant", tenant)) }
 
 // hasher is an HMAC that was keyed, which costs more than a short text.
 type hasher struct {
@@ -58,8 +63,8 @@ type hasher struct {
 	buffer []byte
 }
 
-// hashOf is HMAC-SHA256 (RFC 2104) over the parts, each behind its length, so that different parts never make one text.
-func (k *Key) hashOf(parts ...string) string {
+// appendHash appends the HMAC-SHA256 (RFC 2104) over the parts, each behind its length, so that different parts never make one text.
+func (k *Key) appendHash(dst []byte, parts ...string) []byte {
 	h := k.hashers.Get().(*hasher)
 	defer k.hashers.Put(h)
 	h.mac.Reset()
@@ -69,7 +74,7 @@ func (k *Key) hashOf(parts ...string) string {
 		h.mac.Write(h.buffer)
 	}
 	h.buffer = h.mac.Sum(h.buffer[:0])
-	return hex.EncodeToString(h.buffer[:hashSize])
+	return hex.AppendEncode(dst, h.buffer[:hashSize])
 }
 
 // sealMAC authenticates the files beside the lines.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,47 +44,105 @@ type record struct {
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// appendObject appends the event as a JSON object on a line of its own. It writes the allowed entries of a context as they are, and
-// of the others a hash of key and value together, in an order that says nothing of either.
+// appendObject appends the event as a JSON object on a line of its own, as package json writes a record. It writes the allowed entries of
+// a context as they are, and of the others a hash of key and value together, in an order that says nothing of either.
 func (f *File) appendObject(dst []byte, e *Event) []byte {
-	r := record{
-		Time: time.Now().UTC().Format(timeLayout), Severity: e.Severity(), Action: e.Action.String(), Outcome: outcome(e),
-		RequestID: bounded(maxText, e.RequestID), Operation: bounded(maxText, e.Operation),
-		Issuer: bounded(maxText, e.Issuer), Subject: bounded(maxText, e.Subject), Tenant: bounded(maxText, e.Tenant),
-		Facts: maps.Clone(e.Facts), Lost: e.lost,
+	dst = append(time.Now().UTC().AppendFormat(append(dst, `{"time":"`...), timeLayout), '"')
+	dst = appendText(dst, "severity", string(e.Severity()))
+	dst = appendText(dst, "action", e.Action.String())
+	dst = appendText(dst, "outcome", outcome(e))
+	if code := e.Code; code != "" {
+		if codes.Number(code) < 0 {
+			code = codes.Internal
+		}
+		dst = appendText(dst, "code", code)
 	}
-	if r.Code = e.Code; e.Code != "" && codes.Number(e.Code) < 0 {
-		r.Code = codes.Internal
-	}
+	dst = appendText(dst, "requestId", e.RequestID)
+	dst = appendText(dst, "operation", e.Operation)
+	dst = appendText(dst, "issuer", e.Issuer)
+	dst = appendText(dst, "subject", e.Subject)
+	dst = appendText(dst, "tenant", e.Tenant)
 	if e.Class.Valid() {
-		r.Class = e.Class.String()
+		dst = appendText(dst, "class", e.Class.String())
 	}
 	if e.KeyID != (format.KeyID{}) {
-		r.KeyID = hex.EncodeToString(e.KeyID[:])
+		dst = append(hex.AppendEncode(append(dst, `,"keyId":"`...), e.KeyID[:]), '"')
 	}
 	if e.Name != "" {
-		r.NameHash = f.key.HashName(e.Tenant, e.Name)
+		dst = append(f.key.appendName(append(dst, `,"nameHash":"`...), e.Tenant, e.Name), '"')
 	}
+	dst = f.appendContext(dst, e)
+	dst = appendFacts(dst, e.Facts)
+	if e.lost > 0 {
+		dst = strconv.AppendUint(append(dst, `,"lost":`...), e.lost, 10)
+	}
+	return append(dst, '}', '\n')
+}
+
+func (f *File) appendContext(dst []byte, e *Event) []byte {
+	if len(e.Context) == 0 {
+		return dst
+	}
+	allowed, hashes := map[string]string{}, []string(nil)
 	for key, value := range e.Context {
 		if slices.Contains(f.options.Allow, key) && len(value) <= maxText {
-			if r.Context == nil {
-				r.Context = map[string]string{}
-			}
-			r.Context[key] = value
+			allowed[key] = value
 			continue
 		}
-		r.Hashes = append(r.Hashes, f.key.HashContext(e.Tenant, key, value))
+		hashes = append(hashes, f.key.HashContext(e.Tenant, key, value))
 	}
-	slices.Sort(r.Hashes)
-	for fact, text := range r.Facts {
+	if len(allowed) > 0 {
+		dst = appendMember(dst, "context", allowed)
+	}
+	if len(hashes) > 0 {
+		slices.Sort(hashes)
+		dst = appendMember(dst, "contextHashes", hashes)
+	}
+	return dst
+}
+
+func appendFacts(dst []byte, facts Facts) []byte {
+	if len(facts) == 0 {
+		return dst
+	}
+	facts = maps.Clone(facts)
+	for fact, text := range facts {
 		limit := maxText
 		if fact == FactFrom {
 			limit = maxFrom
 		}
-		r.Facts[fact] = bounded(limit, text)
+		facts[fact] = bounded(limit, text)
 	}
-	text, _ := json.Marshal(r) // cannot fail: texts and numbers
-	return append(append(dst, text...), '\n')
+	return appendMember(dst, "facts", facts)
+}
+
+// appendText appends a member that is a text, bounded, unless it is empty. The name needs no escapes.
+func appendText(dst []byte, name, text string) []byte {
+	if text == "" {
+		return dst
+	}
+	text = bounded(maxText, text)
+	if strings.ContainsFunc(text, escaped) {
+		return appendMember(dst, name, text)
+	}
+	dst = append(append(append(dst, `,"`...), name...), `":"`...)
+	return append(append(dst, text...), '"')
+}
+
+// escaped reports whether package json may write a character in another way.
+func escaped(r rune) bool {
+	switch r {
+	case '"', '\\', '<', '>', '&':
+		return true
+	}
+	return r < ' ' || r > '~'
+}
+
+// appendMember appends a member of any kind. The name needs no escapes.
+func appendMember(dst []byte, name string, value any) []byte {
+	text, _ := json.Marshal(value) // cannot fail: texts
+	dst = append(append(append(dst, `,"`...), name...), `":`...)
+	return append(dst, text...)
 }
 
 const (

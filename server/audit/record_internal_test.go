@@ -1,0 +1,47 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A line has the bytes that package json writes for its record.
+func TestObjectsAreThoseOfPackageJSON(t *testing.T) {
+	f := &File{key: testKey, options: Options{Allow: []string{"visit", "ward"}}}
+	check := func(e Event) {
+		t.Helper()
+		object := f.appendObject([]byte("before"), &e)
+		object, ok := bytes.CutPrefix(object, []byte("before"))
+		require.True(t, ok)
+		decoder := json.NewDecoder(bytes.NewReader(object))
+		decoder.DisallowUnknownFields()
+		var r record
+		require.NoError(t, decoder.Decode(&r))
+		want, err := json.Marshal(r)
+		require.NoError(t, err)
+		require.Equal(t, string(want)+"\n", string(object))
+	}
+	check(Event{Action: KeyOpen})
+	check(Event{Action: auditResumed, lost: 12})
+	check(Event{Action: KeyOpen, Code: "authentication_failed", Unknown: true})
+	check(Event{Action: KeyOpen, Code: "no such code"})
+	texts := []string{"", "plain", "two words/3", "\u2028\u00e9", strings.Repeat("\u00e9", maxText), strings.Repeat("x", maxFrom+1)}
+	for c := range 0x80 {
+		texts = append(texts, fmt.Sprintf("a%cb", c))
+	}
+	for _, text := range texts {
+		check(Event{
+			Action: KeySeal, RequestID: text, Operation: text, Issuer: text, Subject: text, Tenant: text, Class: classify.PHI,
+			KeyID: format.KeyID{1, 2}, Name: text, Context: map[string]string{"visit": text, "ward": "7", "name": text, text: "b"},
+			Facts: Facts{FactFrom: text, FactTo: text}, Unknown: true,
+		})
+	}
+}
