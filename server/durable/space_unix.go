@@ -3,6 +3,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -15,3 +16,6 @@ func FreeSpace(dir string) (int64, error) {
 	}
 	return int64(info.Bavail) * int64(info.Bsize), nil //nolint:unconvert // the types differ between systems
 }
+
+// IsFull reports whether an error says that a file system, or this user's share of it, has no space left.
+func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

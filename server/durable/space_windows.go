@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/windows"
@@ -17,4 +18,9 @@ func FreeSpace(dir string) (int64, error) {
 		return 0, fmt.Errorf("durable: free space of %s: %w", dir, err)
 	}
 	return int64(free), nil
+}
+
+// IsFull reports whether an error says that a file system, or this user's share of it, has no space left.
+func IsFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
 const (
@@ -195,4 +197,9 @@ func (c *Conn) Transact(begin string, do func() error) (err error) {
 // IsDamage reports whether an error says that the file is damaged.
 func IsDamage(err error) bool {
 	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.IOERR_DATA)
+}
+
+// IsFull reports whether an error says that the disk of a database's directory is full.
+func IsFull(err error, dir string) bool {
+	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) && durable.Exhausted(dir)
 }

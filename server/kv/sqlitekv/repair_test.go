@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
@@ -59,8 +60,8 @@ func intact(t *testing.T, s *Store) (listed, found int, err error) {
 
 func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(to, reserveName), nil, 0o600)) // a hole, which takes no time
-	require.NoError(t, os.Truncate(filepath.Join(to, reserveName), reserveSize))
+	require.NoError(t, os.WriteFile(filepath.Join(to, durable.ReserveName), nil, 0o600)) // a hole, which takes no time
+	require.NoError(t, os.Truncate(filepath.Join(to, durable.ReserveName), durable.ReserveSize))
 	for _, name := range []string{fileName, fileName + "-wal", fileName + "-shm", lockName} {
 		content, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -3,9 +3,6 @@ package sqlitekv
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -16,9 +13,7 @@ import (
 )
 
 const (
-	reserveName = "reserve"
-	reserveSize = 16 << 20 // kept for deletions on a disk that others have filled
-	nearlyNone  = 1 << 20
+	reservePiece = 256 << 10 // released for deletions on a disk that others have filled
 
 	countFree   = "PRAGMA freelist_count"
 	pageSize    = sqlitefile.PageSize
@@ -39,46 +34,21 @@ const MinFree = 32 << 20
 
 // space watches the free space of the directory's disk, and keeps a reserve of it.
 type space struct {
-	mu      sync.Mutex
 	dir     string
-	reserve string
+	reserve *durable.Reserve
 	least   int64 // free space that values leave to others
 }
 
 func (p *space) open(dir string) {
-	p.dir, p.reserve, p.least = dir, filepath.Join(dir, reserveName), max(p.least, MinFree)
-	p.refill()
+	p.dir, p.least = dir, max(p.least, MinFree)
+	p.reserve = durable.NewReserve(dir, p.least+MinFree)
+	p.reserve.Refill()
 }
 
 func (p *space) free() (int64, error) { return durable.FreeSpace(p.dir) }
 
-// refill makes the reserve if there is plenty of space.
-func (p *space) refill() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if info, err := os.Stat(p.reserve); err == nil && info.Size() == reserveSize {
-		return
-	}
-	if free, err := p.free(); err != nil || free < p.least+MinFree+reserveSize {
-		return
-	}
-	if err := os.WriteFile(p.reserve, make([]byte, reserveSize), 0o600); err != nil {
-		_ = os.Remove(p.reserve)
-	}
-}
-
-// spend releases the reserve, and reports whether there was one.
-func (p *space) spend() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return os.Remove(p.reserve) == nil
-}
-
-// exhausted reports whether a failed write can be blamed on the disk's size.
-func (p *space) exhausted() bool {
-	free, err := p.free()
-	return err == nil && free < nearlyNone
-}
+// spend releases a piece of the reserve, and reports whether there was one.
+func (p *space) spend() bool { return p.reserve.Release(reservePiece) }
 
 // hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed, which
 // take nothing from others. least is the free space that must be left.
@@ -111,7 +81,7 @@ func (s *Store) maintain() {
 			s.logger.Warn("the embedded store's maintenance failed, and is tried again each second", "error", err.Error())
 		}
 		failing = err != nil
-		s.space.refill()
+		s.space.reserve.Refill()
 	}
 }
 
@@ -174,7 +144,7 @@ func (s *Store) removeExpired(c *conn) (removed int, err error) {
 		return nil
 	})
 	if err != nil {
-		if err = s.failure("expire", err); s.space.exhausted() {
+		if err = s.failure("expire", err); durable.Exhausted(s.dir) {
 			s.space.spend() // the next tick has room to delete
 		}
 		return 0, err

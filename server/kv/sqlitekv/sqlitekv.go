@@ -97,7 +97,7 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 		option(s)
 	}
 	err := s.open(readers)
-	if err != nil && s.unlock != nil && s.space.exhausted() && s.space.spend() {
+	for err != nil && s.unlock != nil && durable.Exhausted(dir) && s.space.spend() {
 		_ = s.release() // the log and its index need space
 		err = s.open(readers)
 	}
@@ -253,7 +253,7 @@ func (s *Store) failure(op string, err error) error {
 			s.logger.Error("the embedded store is damaged: run coffer store check", "operation", op, "error", err.Error())
 		}
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrDamaged, err)
-	case errors.Is(err, sqlite3.FULL), errors.Is(err, sqlite3.IOERR) && s.space.exhausted():
+	case sqlitefile.IsFull(err, s.dir):
 		return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrFull, err)
 	}
 	return fmt.Errorf("sqlitekv: %s: %w: %w", op, kv.ErrUnavailable, err)

@@ -85,7 +85,7 @@ func (t *transaction) run(ctx context.Context) error {
 		}
 	}
 	err = t.try(c, full)
-	if err != nil && (added == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && t.space.spend() {
+	for (added == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && t.space.spend() {
 		_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
 		err = t.try(c, full)
 	}
