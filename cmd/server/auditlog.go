@@ -158,7 +158,7 @@ func requireLogGone(c *config.Config) error {
 // placeLog moves a log to a path where no directory is, or one without a log. It removes no log that another process has just begun.
 func placeLog(made, path string) error {
 	err := durable.Sweep(path)
-	for _, empty := range []string{filepath.Join(path, "lock"), path} { // a directory is removed only if it is empty
+	for _, empty := range []string{filepath.Join(path, "lock"), filepath.Join(path, durable.ReserveName), path} { // a directory is removed only if it is empty
 		if e := os.Remove(empty); err == nil && !errors.Is(e, fs.ErrNotExist) {
 			err = e
 		}

@@ -59,6 +59,10 @@ func TestAuditLogGone(t *testing.T) {
 		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another log", args)
 		require.NoFileExists(t, filepath.Join(data, "audit", "chains"), args)
 	}
+	for _, name := range []string{"lock", "reserve"} { // which are no part of a log
+		require.NoError(t, os.MkdirAll(filepath.Join(data, "audit"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(data, "audit", name), []byte("content"), 0o600))
+	}
 	require.Contains(t, coffer(t, environ, begin...), "unproven")
 	var first struct {
 		Seq                         int

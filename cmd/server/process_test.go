@@ -41,19 +41,22 @@ type buildError struct{ output string }
 
 func (e *buildError) Error() string { return "scripts/build.sh: " + e.output }
 
+// roles are what this test binary does in other processes.
+var roles = map[string]func(testing.TB){}
+
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
+	proctest.Main(m, roles, func() {
+		if path, err := binary(); err == nil {
+			_ = os.RemoveAll(filepath.Dir(path))
+		}
+	})
 }
 
 // patience is how long a test waits for an event that always comes, on a machine that others keep busy.
 const patience = 5 * time.Minute
 
 // program is `coffer` with the given arguments and no other environment than the given one. It ends with the test.
-func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
+func program(t testing.TB, environ []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	require.NoError(t, err)
@@ -65,7 +68,7 @@ func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
 
 // process is a running `coffer serve`.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	url    string
 	token  string   // printed by a first start
@@ -86,7 +89,7 @@ func (f logFile) String() string {
 }
 
 // soon waits until something holds that is to come by itself.
-func soon(t *testing.T, holds func() bool) {
+func soon(t testing.TB, holds func() bool) {
 	t.Helper()
 	require.Eventually(t, holds, patience, 20*time.Millisecond)
 }
@@ -98,7 +101,7 @@ func (p *process) logs(text string) {
 }
 
 // serve starts a server on a free port and waits for its address.
-func serve(t *testing.T, data string, environ ...string) *process {
+func serve(t testing.TB, data string, environ ...string) *process {
 	t.Helper()
 	p := &process{t: t, log: logFile(filepath.Join(t.TempDir(), "log")), exited: make(chan struct{})}
 	log, err := os.Create(string(p.log))

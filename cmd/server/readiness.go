@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
@@ -22,8 +21,15 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	// Servers announce themselves in the keystore every few seconds, which tells whether it can be written.
-	keys := func(ctx context.Context) error { return errors.Join(p.keys.ready(ctx), p.rotator.Announced()) }
+	// Servers announce themselves in the keystore every few seconds, which tells whether it can be written. The check storage_full
+	// reports a full disk.
+	keys := func(ctx context.Context) error {
+		announced := p.rotator.Announced()
+		if errors.Is(announced, keystore.ErrFull) {
+			announced = nil
+		}
+		return errors.Join(p.keys.ready(ctx), announced)
+	}
 	checks := []readiness.Check{
 		{Code: "shutting_down", Instant: true, Run: func(context.Context) error { return ctx.Err() }},
 		{Code: "store_unavailable", Run: func(ctx context.Context) error {
@@ -34,7 +40,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 			return err
 		}},
 		{Code: "keyring_unavailable", Run: keys},
-		{Code: "audit_unavailable", Run: p.auditReady(c), Degrades: c.Audit.OnFailure == audit.Continue},
+		{Code: "audit_unavailable", Run: p.audit.Ready, Degrades: c.Audit.OnFailure == audit.Continue},
 		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
 		{Code: "storage_full", Degrades: true, Run: p.storage.check},
@@ -70,26 +76,6 @@ func (k *keys) ready(ctx context.Context) error {
 func keysFailing(ring *keyring.Keyring) func(context.Context) error {
 	return func(context.Context) error {
 		_, err := ring.Health()
-		return err
-	}
-}
-
-// auditReady reports whether the last event was recorded, or one can be now, and the disk of the data directory takes a file: a
-// log without events would not notice.
-func (p *parts) auditReady(c *config.Config) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := p.audit.Ready(ctx); err != nil {
-			return err
-		}
-		file, err := os.CreateTemp(c.Data, ".ready-*")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.Remove(file.Name()) }()
-		_, err = file.WriteString("x")
-		if closed := file.Close(); err == nil {
-			err = closed
-		}
 		return err
 	}
 }

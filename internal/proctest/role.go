@@ -81,6 +81,16 @@ func (p *process) Errorf(f string, a ...any) {
 func (p *process) Fatal(args ...any)         { p.Error(args...) }
 func (p *process) Fatalf(f string, a ...any) { p.Errorf(f, a...) }
 
+// TempDir returns a directory that is removed when the role ends.
+func (p *process) TempDir() string {
+	dir, err := os.MkdirTemp("", p.name)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // end runs the cleanups, the last one first.
 func (p *process) end() {
 	for i := len(p.cleanups) - 1; i >= 0; i-- {

@@ -22,6 +22,7 @@ type chain struct {
 	reader
 	dir     string
 	options *Options
+	reserve *durable.Reserve
 	open    func(path string) (disk, error) // openDisk, except in tests
 	current logFile
 	file    disk        // nil if another file is to be begun
@@ -166,7 +167,13 @@ func (c *chain) write(objects [][]byte) error {
 	if err := c.rotate(int64(len(lines))); err != nil {
 		return err
 	}
-	if _, err := c.file.Write(lines); err != nil {
+	rest := lines
+	err := c.reserve.Use(func() error {
+		n, err := c.file.Write(rest)
+		rest = rest[n:]
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	c.at, c.end = at, c.end+int64(len(lines))
@@ -198,7 +205,8 @@ func (c *chain) rotate(more int64) error {
 		err = os.MkdirAll(chainDir(c.dir, c.at.Chain), 0o700) // which somebody may have taken away
 	}
 	if err == nil {
-		if err = durable.Create(next.path, nil); c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty
+		err = c.reserve.Use(func() error { return durable.Create(next.path, nil) })
+		if c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty
 			err = nil
 		}
 	}

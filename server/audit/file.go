@@ -58,6 +58,7 @@ type File struct {
 	options Options
 	chains  [2]*chain
 	keeper  *keeper
+	reserve *durable.Reserve
 	release func() // of the chains
 	opened  time.Time
 
@@ -95,7 +96,7 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	}
 	f = &File{
 		dir: dir, key: key, options: options, opened: time.Now(),
-		queue: make(chan *request, maxQueued), ended: make(chan struct{}),
+		queue: make(chan *request, maxQueued), ended: make(chan struct{}), reserve: durable.NewReserve(dir, durable.ReserveSize),
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -116,8 +117,9 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 		f.options.Log.Error("the size of the audit log cannot be measured", "error", err)
 	}
 	f.release, f.keeper = release, newKeeper(f, h)
+	f.reserve.Refill()
 	for i, end := range h.Ends {
-		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, open: openDisk}
+		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, reserve: f.reserve, open: openDisk}
 		f.chains[i].last.Store(&end)
 		if err := f.chains[i].recover(end); err != nil { // the next event tries again, and is refused if it fails
 			f.options.Log.Error("the audit log cannot be continued", "error", err)
@@ -155,13 +157,29 @@ func (f *File) lose(events int, err error) error {
 	return err
 }
 
-// Ready returns nil if the budget is not used up, and the last write succeeded or a write succeeds now. It writes only if
-// the last one failed.
+// Ready returns nil if the budget is not used up, the last write succeeded or a write succeeds now, and the disk takes a file or there
+// is a reserve: a log without events would not notice. It writes to the log only if the last write failed.
 func (f *File) Ready(context.Context) error {
 	if f.used() >= full {
 		return errBudget
 	}
-	return f.submit(f.newRequest(nil))
+	if err := f.submit(f.newRequest(nil)); err != nil {
+		return err
+	}
+	if err := f.probe(); err != nil && !(durable.IsFull(err) && f.reserve.Left() > 0) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// probe writes a file beside the log and removes it.
+func (f *File) probe() error {
+	file, err := os.CreateTemp(f.dir, ".ready-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString("x")
+	return errors.Join(err, file.Close(), os.Remove(file.Name()))
 }
 
 // Close writes and syncs what waits, updates the heads, and releases the chains. Later events are ErrUnavailable.

@@ -11,11 +11,12 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/proctest"
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/seal/secret"
 )
 
 func TestMain(m *testing.M) {
-	proctest.Main(m, map[string]func(testing.TB){"fillsDisk": fillDisk})
+	proctest.Main(m, map[string]func(testing.TB){"fillsDisk": fillDisk, "spendsReserve": spendReserve})
 }
 
 func TestFullDisk(t *testing.T) {
@@ -54,6 +55,80 @@ func fillDisk(t testing.TB) {
 	}))
 	require.Equal(t, written+2, lines, "those before, the one that names the gap, and the one after")
 	require.EqualValues(t, refused+1, lost)
+	report, err := audit.Verify(t.Context(), path, key, nil, nil)
+	require.NoError(t, err)
+	require.Nil(t, report.Fault)
+}
+
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	proctest.RunMounting(t, "spendsReserve", t.TempDir())
+}
+
+// takeSpace takes all space that is left on a file's disk.
+func takeSpace(t testing.TB, filler *os.File) {
+	var err error
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = filler.Write(make([]byte, size))
+		}
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+}
+
+// If others take all of the disk, events are recorded in new files too, and a log opens, for as long as the reserve lasts. Others can
+// take what it releases. It is whole again once there is space, and no line is missing or cut short.
+func spendReserve(t testing.TB) {
+	root := os.Args[1]
+	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=48m"))
+	path, key := filepath.Join(root, "audit"), audit.NewKey(new(secret.Key))
+	options := audit.Options{Log: quiet, Timeout: time.Minute, MaxSize: 1 << 20}
+	f, err := audit.Open(path, key, options)
+	require.NoError(t, err)
+	filler, err := os.Create(filepath.Join(root, "filler"))
+	require.NoError(t, err)
+	written := 0
+	record := func(n int) {
+		for range n {
+			require.NoError(t, f.Record(t.Context(), use(written)))
+			written++
+		}
+	}
+	for range 10 {
+		takeSpace(t, filler)
+		record(1000)
+		require.NoError(t, f.Ready(t.Context()))
+	}
+	require.NoError(t, f.Close())
+	takeSpace(t, filler)
+	f, err = audit.Open(path, key, options)
+	require.NoError(t, err)
+	record(10_000)
+	require.NoError(t, f.Ready(t.Context()))
+	for err = nil; err == nil; {
+		require.Less(t, written, 100_000, "the disk does not fill")
+		if err = f.Record(t.Context(), use(written)); err == nil {
+			written++
+		}
+	}
+	require.ErrorContains(t, err, "no space left")
+	require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
+
+	require.NoError(t, filler.Truncate(0))
+	require.Eventually(t, func() bool {
+		info, err := os.Stat(filepath.Join(path, durable.ReserveName))
+		return err == nil && info.Size() == durable.ReserveSize && f.Ready(t.Context()) == nil
+	}, time.Minute, time.Millisecond)
+	record(1)
+	require.NoError(t, f.Close())
+	var lost uint64
+	lines := 0
+	require.NoError(t, audit.Each(t.Context(), path, key, &audit.Filter{}, func(l *audit.Line) {
+		lines++
+		lost += l.Lost
+	}))
+	require.Equal(t, written+1, lines, "those that were recorded, and the one that names the gap")
+	require.EqualValues(t, 1, lost)
 	report, err := audit.Verify(t.Context(), path, key, nil, nil)
 	require.NoError(t, err)
 	require.Nil(t, report.Fault)

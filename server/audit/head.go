@@ -151,7 +151,9 @@ func InUse(dir string) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	used := func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name()[0] != '.' } // or a kill left it
+	used := func(e fs.DirEntry) bool {
+		return e.Name() != "lock" && e.Name() != durable.ReserveName && e.Name()[0] != '.' // or a kill left it
+	}
 	return slices.ContainsFunc(entries, used), err
 }
 

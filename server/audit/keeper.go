@@ -48,6 +48,7 @@ func (k *keeper) run() {
 		case <-ticker.C:
 			k.tryNote()
 			k.watchBudget()
+			k.reserve.Refill()
 			if time.Since(k.told) >= headInterval {
 				k.tell()
 			}
@@ -133,7 +134,8 @@ func syncFile(path string) error {
 
 func (k *keeper) writeHead(h head) error {
 	h.Time = time.Now().UTC().Format(timeLayout)
-	if err := writeSealed(headPath(k.dir, h.From.Chain), k.key, &h); err != nil {
+	err := k.reserve.Use(func() error { return writeSealed(headPath(k.dir, h.From.Chain), k.key, &h) })
+	if err != nil {
 		return err
 	}
 	k.head, k.missed = h, false

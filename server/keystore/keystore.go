@@ -46,6 +46,8 @@ const (
 var (
 	// ErrUnavailable reports that a document cannot be read or written.
 	ErrUnavailable = &codes.Error{Of: "keyring_unavailable", Text: "the store of keysets cannot be read or written"}
+	// ErrFull reports that the disk is full: documents can be read, and not be written. It is also ErrUnavailable.
+	ErrFull = fmt.Errorf("%w: no space left", ErrUnavailable)
 	// ErrFeedLost reports that changes were trimmed before the reader asked for them, or that the store went
 	// back to an earlier state. Read the current position, then reread every document that you hold.
 	ErrFeedLost = &codes.Error{Of: "keyring_unavailable", Text: "the feed of changes does not go back to the reader's position"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -95,8 +96,12 @@ func isOf(c *sqlitefile.Conn, path string) bool {
 
 // failed names the place and the reason.
 func (s *Store) failed(where string, err error) error {
-	if sqlitefile.IsDamage(err) {
+	kind := error(keystore.ErrUnavailable)
+	switch {
+	case sqlitefile.IsDamage(err):
 		err = errors.Join(errors.New("damaged: stop all servers and run `coffer store repair`, then restore lost keysets from a backup"), err)
+	case sqlitefile.IsFull(err, filepath.Dir(s.path)):
+		kind = keystore.ErrFull
 	}
-	return fmt.Errorf("keystore: %s: %w: %w", where, keystore.ErrUnavailable, err)
+	return fmt.Errorf("keystore: %s: %w: %w", where, kind, err)
 }

@@ -54,6 +54,7 @@ func fillDisk(t testing.TB) {
 		position = keystoretest.Current(t, s)
 		err := swap(nil, written)
 		for err != nil && refused < 20 {
+			require.ErrorIs(t, err, keystore.ErrFull)
 			require.ErrorIs(t, err, keystore.ErrUnavailable)
 			require.ErrorContains(t, err, dir)
 			refused++
@@ -76,6 +77,7 @@ func fillDisk(t testing.TB) {
 	require.NoError(t, s.Close())
 	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	require.ErrorIs(t, swap(nil, written), keystore.ErrUnavailable)
+	require.NotErrorIs(t, swap(nil, written), keystore.ErrFull)
 	require.ErrorContains(t, swap(nil, written), "read-only")
 	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT, ""))
 	requireAll()

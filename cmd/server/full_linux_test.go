@@ -1,0 +1,105 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+func init() { roles["fillsDisk"] = fillDisk }
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	path, err := binary()
+	require.NoError(t, err)
+	redis := redistest.Start(t)
+	for name, environ := range map[string][]string{"embedded": nil, "redis": {"REDIS_URL=redis://" + redis.Addr}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proctest.RunMounting(t, "fillsDisk", append([]string{t.TempDir(), path}, environ...)...)
+		})
+	}
+}
+
+// If others fill the disk to the last byte, reads, deletions and a start go on, and the log verifies. /readyz and the server's log
+// report storage_full. Once there is space, entries are accepted again.
+func fillDisk(t testing.TB) {
+	root := os.Args[1]
+	binary = func() (string, error) { return os.Args[2], nil }
+	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=256m"))
+	data := filepath.Join(root, "data")
+	environ := append([]string{"COFFER_MIN_FREE=33554432", "COFFER_MAX_BODY=1048576"}, os.Args[3:]...)
+	embedded := len(os.Args) == 3
+	p := serve(t, data, environ...)
+	token, entries := p.token, 300
+	for i := range entries {
+		p.put(token, fmt.Sprint(i), record)
+	}
+	require.JSONEq(t, `{"status":"ok"}`, p.answers(http.StatusOK, "", "GET", "/readyz", ""))
+	filler, err := os.Create(filepath.Join(root, "filler"))
+	require.NoError(t, err)
+	fill := func() {
+		for size := 1 << 20; size > 0; size /= 2 {
+			for err = nil; err == nil; {
+				_, err = filler.Write(make([]byte, size))
+			}
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	full := func() bool {
+		status, said := p.do("", "GET", "/readyz", "")
+		return status == http.StatusOK && strings.Contains(said, `"degraded":["storage_full"]`)
+	}
+	next := 0
+	works := func() {
+		for range 30 {
+			status, said := p.do(token, "GET", fmt.Sprint("/v1/cache/", next), "")
+			require.Equal(t, http.StatusOK, status, said)
+			require.Equal(t, record, said)
+			status, said = p.do(token, "DELETE", fmt.Sprint("/v1/cache/", next), "")
+			require.Equal(t, http.StatusNoContent, status, said)
+			next++
+		}
+		want := http.StatusNoContent
+		if embedded {
+			want = http.StatusInsufficientStorage
+		}
+		status, said := p.do(token, "PUT", "/v1/cache/new?class=phi", record)
+		require.Equal(t, want, status, said)
+	}
+	fill()
+	soon(t, full)
+	soon(t, func() bool { // the server announces itself every few seconds
+		fill()
+		return strings.Contains(p.log.String(), "rotation is held up")
+	})
+	works()
+	for range 3 {
+		require.Zero(t, p.stop(syscall.SIGTERM), p.log)
+		fill() // with what the server released
+		p = serve(t, data, environ...)
+		p.token = token
+		p.accepted(token, "GET", "/v1/cache", "")
+		soon(t, full)
+		works()
+		require.True(t, full(), p.log)
+		require.Contains(t, p.log.String(), `"code":"storage_full"`)
+		require.NotContains(t, p.log.String(), `unavailable","effect"`)
+	}
+	require.NoError(t, filler.Truncate(0))
+	soon(t, func() bool { _, said := p.do("", "GET", "/readyz", ""); return said == "{\"status\":\"ok\"}\n" })
+	p.put(token, "new", record)
+	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
+	out, err := program(t, nil, "audit", "verify", "--data", data).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "nothing was altered")
+}
