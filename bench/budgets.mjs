@@ -35,7 +35,9 @@ export const browser = {
   'core ready': { ...time(1.3), unit: 'x the time of a Go hello' },
 };
 
-/** By the names that bench/server gives. */
+const calm = (budget) => ({ ...raw(budget), unit: 'x the 99th percentile without the attack, inverse' });
+
+/** By the names that bench/server and bench/faults give. */
 export const server = {
   'Seal/100B': raw(null),
   'Seal/1KiB': raw(0.75),
@@ -71,6 +73,12 @@ export const server = {
   'HTTP/64KiB': raw(0.8),
   'HTTP/Bare1KiB': raw(0.8),
   'HTTP/Bare64KiB': raw(0.8),
+  'Attack/flood': calm(0.5),
+  'Attack/huge-lists': calm(0.5),
+  'Attack/quota': calm(0.5),
+  'Attack/refusals': calm(0.5),
+  'Attack/slow-bodies': calm(0.5),
+  'Attack/wrong-tokens': calm(0.5),
 };
 
 /** Of one Seal or Open, whatever the size. */

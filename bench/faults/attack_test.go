@@ -155,7 +155,7 @@ type target struct {
 
 func newTarget(t testing.TB) *target {
 	data := filepath.Join(t.TempDir(), "data")
-	s, token, ok := tryServer(t, binary(t), data, []string{"COFFER_RATE=500"})
+	s, token, ok := tryServer(t, binary(t), data, []string{"COFFER_RATE=500", "COFFER_TENANT_STORAGE=16777216"})
 	require.True(t, ok, s.readLog())
 	cmd := proctest.Command(t, binary(t), "token", "create", "--data", data, "--tenant", "attacker")
 	cmd.Env = settings

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/api"
 	"github.com/coffer-storage/coffer/server/audit"
@@ -123,6 +124,10 @@ func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logg
 	return nil
 }
 
+// refusalPause is short for a client that made a mistake, and lets one that floods the server send ten requests a second
+// on each of its connections.
+const refusalPause = 100 * time.Millisecond
+
 func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 	return api.Options{
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
@@ -133,7 +138,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),
 		Failures: limit.NewFailures(c.Limits.Failures, nil), Origins: c.Origins, Proxies: c.Proxies,
-		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Timeout: c.RequestTimeout,
+		Memory: p.memory, Demo: demo.Files(), Log: log, LogShare: c.Log.Requests, MaxBody: c.MaxBody, Pause: refusalPause, Timeout: c.RequestTimeout,
 		Ready: p.ready,
 	}
 }

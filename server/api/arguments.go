@@ -113,11 +113,13 @@ func (s *server) body(c *call) ([]byte, error) {
 	if r.ContentLength > s.maxBody {
 		return nil, errTooLarge
 	}
+	s.charge(c, int(r.ContentLength/chargedBytes)) // before it is read, so that few of a tenant's large ones are read together
 	var value []byte
 	var err error
 	switch n := r.ContentLength; {
 	case n < 0:
 		value, err = s.readUnknown(c, s.limited(c))
+		s.charge(c, len(value)/chargedBytes)
 	case n > small:
 		value, err = s.readLarge(c, s.limited(c), int(n))
 	default:

@@ -37,5 +37,8 @@ func (s *server) writeEarly(c *call, status int, body []byte) {
 	}
 	stop := context.AfterFunc(s.ending, func() { _ = connection.SetReadDeadline(time.Now()) })
 	defer stop()
-	_, _ = io.CopyN(io.Discard, c.Request().Body, maxDiscarded)
+	n, _ := io.CopyN(io.Discard, c.Request().Body, maxDiscarded)
+	if !c.reading { // otherwise it is charged
+		s.charge(c, int(n/chargedBytes))
+	}
 }

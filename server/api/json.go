@@ -124,6 +124,7 @@ func (s *server) batch(c *call, name string) ([]json.RawMessage, error) {
 	if len(all) == 0 {
 		return nil, errBatch
 	}
+	s.charge(c, len(all)-1)
 	return all, nil
 }
 

@@ -49,6 +49,7 @@ func (s *server) listEntries(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.charge(c, len(keys)/chargedKeys)
 	if err := s.recordList(c, prefix, len(keys)); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ type Options struct {
 	Log         *slog.Logger
 	LogShare    float64         // of the requests that succeed, which have a line in the log; those that fail all have one
 	MaxBody     int64           // bytes of a body
+	Pause       time.Duration   // before the answers to wrong tokens and to requests over a tenant's limits, which slows down who floods the server
 	Timeout     time.Duration   // of what the store and the keys take for one request, the transfer of bodies excluded
 	Ending      context.Context // done when the server begins to end; nil means never
 }
@@ -87,6 +88,7 @@ type server struct {
 	ending     context.Context
 	maxBody    int64
 	timeout    time.Duration
+	pauses     pauses
 
 	unencrypted bool
 }
@@ -116,7 +118,7 @@ func New(o Options) (http.Handler, error) {
 		ring:    o.Ring, rotator: o.Rotator, unencrypted: o.Unencrypted,
 		identity: o.Identity, failures: o.Failures, limits: o.Limits, memory: o.Memory, origins: o.Origins, maxBody: o.MaxBody, timeout: o.Timeout,
 		audit: o.Audit, trail: o.Trail, refusals: o.Refusals, proxies: o.Proxies, ending: o.Ending, metrics: o.Metrics, log: o.Log, logShare: o.LogShare, ready: o.Ready,
-		operations: map[string]*operation{}, page: page, assets: assets,
+		pauses: newPauses(o.Pause), operations: map[string]*operation{}, page: page, assets: assets,
 	}
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }

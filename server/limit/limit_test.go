@@ -58,6 +58,29 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestCharge(t *testing.T) {
+	c := newClock()
+	tenants := limit.NewTenants(limit.Quota{Rate: 2, Burst: 10}, c.now)
+	tenants.Charge("a", 5) // it has no request, and is not known
+	for range 8 {
+		_, err := tenants.Begin("a")
+		require.NoError(t, err)
+	}
+	tenants.Charge("a", 6)
+	tenants.Charge("a", 0)
+	_, err := tenants.Begin("a")
+	requireWait(t, err, 3) // a debt of four, and one for itself
+	c.forward(3 * time.Second)
+	_, err = tenants.Begin("a")
+	require.NoError(t, err)
+
+	_, err = tenants.Begin("b")
+	require.NoError(t, err, "tenants do not share")
+	tenants.Charge("b", 1000)
+	_, err = tenants.Begin("b")
+	requireWait(t, err, 1) // a burst is the most that a request costs
+}
+
 func TestRateOfTenants(t *testing.T) {
 	c := newClock()
 	tenants := limit.NewTenants(limit.Quota{Rate: 0.5, Burst: 3}, c.now)

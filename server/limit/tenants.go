@@ -9,7 +9,7 @@ import (
 
 // Quota is what each tenant may use.
 type Quota struct {
-	Rate       float64 // requests a second, over time; 0: any number
+	Rate       float64 // requests a second, over time, and what is charged as such; 0: any number
 	Burst      int     // requests at once after a rest, at least 1
 	Concurrent int     // requests that run at the same time; 0: any number
 }
@@ -58,6 +58,19 @@ func (t *Tenants) Begin(id string) (end func(), err error) {
 	}
 	one.running++
 	return func() { t.end(one) }, nil
+}
+
+// Charge counts a request that began as n more requests, up to a burst, because it costs as much as they do. The tenant may
+// go into debt, which later requests wait for.
+func (t *Tenants) Charge(id string, n int) {
+	if n <= 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if one, ok := t.known.get(id); ok {
+		one.bucket.ReserveN(t.now(), min(n, one.bucket.Burst()))
+	}
 }
 
 func (t *Tenants) end(one *tenant) {

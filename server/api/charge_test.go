@@ -1,0 +1,84 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/limit"
+)
+
+// A request that costs as much as several counts as several.
+func TestCharges(t *testing.T) {
+	t.Parallel()
+	const burst = 55
+	large := bytes.Repeat([]byte("x"), 4*64<<10)
+	batch := `{"operations":[` + strings.Repeat(`{"op":"get","key":"k"},`, 19) + `{"op":"get","key":"k"}]}`
+	for name, c := range map[string]struct {
+		method, path string
+		body         []byte
+		cost         int
+	}{
+		"a small value": {"PUT", "/v1/cache/k?class=phi", []byte("x"), 1},
+		"a large value": {"PUT", "/v1/cache/k?class=phi", large, 5},
+		"a large entry": {"GET", "/v1/cache/large", nil, 5},
+		"a list":        {"GET", "/v1/cache?limit=26", nil, 2},
+		"a batch":       {"POST", "/v1/cache:batch", []byte(batch), 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, embedded(t), func(o *api.Options) { o.Limits = limit.NewTenants(limit.Quota{Rate: 1e-9, Burst: burst}, still()) })
+			s.do("PUT", "/v1/cache/large?class=phi", large).is(t, http.StatusNoContent)
+			for i := range 26 {
+				s.do("PUT", fmt.Sprintf("/v1/cache/%d?class=phi", i), nil).is(t, http.StatusNoContent)
+			}
+			s.do(c.method, c.path, c.body, "Content-Type", "application/json")
+			served := 0
+			for s.do("GET", "/v1/cache/absent", nil).StatusCode == http.StatusNotFound {
+				served++
+			}
+			require.Equal(t, burst-5-26-c.cost, served)
+		})
+	}
+}
+
+// The answers to wrong tokens and to requests over a limit are delayed; others are not, and the server's end does not wait for them.
+func TestRefusalsPause(t *testing.T) {
+	t.Parallel()
+	ending, end := context.WithCancel(context.Background())
+	defer end()
+	s := start(t, embedded(t), func(o *api.Options) {
+		o.Pause, o.Ending, o.Limits = time.Hour, ending, limit.NewTenants(limit.Quota{Rate: 1e-9, Burst: 3}, still())
+	})
+	answers := make(chan answer)
+	var early atomic.Bool
+	send := func(token string) {
+		got := s.do("GET", "/v1/cache/k", nil, "Authorization", token)
+		if ending.Err() == nil {
+			early.Store(true)
+		}
+		answers <- got
+	}
+	go send("Bearer x")
+	for range 3 {
+		s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+	}
+	go send("Bearer " + s.token)
+	go send("")
+	s.do("GET", "/livez", nil).is(t, http.StatusOK)
+	end()
+	codes := map[int]int{}
+	for range 3 {
+		codes[(<-answers).StatusCode]++
+	}
+	require.Equal(t, map[int]int{http.StatusUnauthorized: 2, http.StatusTooManyRequests: 1}, codes)
+	require.False(t, early.Load(), "an answer did not wait")
+}
