@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,27 @@ func TestAuditLogBegins(t *testing.T) {
 	again.logs("there is no audit log: one is begun")
 	require.FileExists(t, filepath.Join(data, "log.made"))
 	require.Zero(t, again.stop(syscall.SIGTERM))
+}
+
+// If the directory of the log is renamed under a running server, the server is not ready until it is back, and reports it once.
+func TestAuditLogVanishes(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(p.token, "patient-1", record)
+	p.answers(http.StatusOK, "", "GET", "/readyz", "")
+	log := filepath.Join(data, "audit")
+	require.NoError(t, os.Rename(log, log+".away"))
+	require.Contains(t, p.answers(http.StatusServiceUnavailable, "", "GET", "/readyz", ""), "audit_unavailable")
+	soon(t, func() bool { return strings.Contains(p.log.String(), "the audit log was altered") })
+	p.put(p.token, "patient-1", record)
+	require.Contains(t, p.answers(http.StatusServiceUnavailable, "", "GET", "/readyz", ""), "audit_unavailable")
+	require.Equal(t, 1, strings.Count(p.log.String(), "the audit log was altered"), p.log)
+	soon(t, func() bool {
+		_ = os.Rename(log, log+".begun") // the server may begin it again in between
+		return os.Rename(log+".away", log) == nil
+	})
+	p.answers(http.StatusOK, "", "GET", "/readyz", "")
 }
 
 // TestLogKeyLost: no other key is made beside a log whose key is lost with the keysets, and a restore brings it back before it reads

@@ -54,6 +54,7 @@ const defaultTimeout = 5 * time.Second
 // File is a Recorder that writes two chains of a log: the second one has the events that outlive retention.
 type File struct {
 	dir     string
+	log     string // as the list of chains names it
 	key     *Key
 	options Options
 	chains  [2]*chain
@@ -64,6 +65,7 @@ type File struct {
 
 	queue     chan *request
 	size      atomic.Int64  // bytes of all files: as measured last, plus the lines of this process since then
+	alarmed   atomic.Bool   // it was reported that the log was altered, and its head has not been seen whole since
 	busy      atomic.Int64  // how long after opened the writer took the group that it writes; 0 if it waits
 	ended     chan struct{} // closed when the writer ended
 	closeOnce sync.Once
@@ -116,7 +118,7 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	if err := f.measure(); err != nil {
 		f.options.Log.Error("the size of the audit log cannot be measured", "error", err)
 	}
-	f.release, f.keeper = release, newKeeper(f, h)
+	f.log, f.release, f.keeper = list.Log, release, newKeeper(f, h)
 	f.reserve.Refill()
 	for i, end := range h.Ends {
 		f.chains[i] = &chain{reader: reader{linker: key.newLinker()}, dir: dir, options: &f.options, reserve: f.reserve, open: openDisk}
@@ -157,13 +159,19 @@ func (f *File) lose(events int, err error) error {
 	return err
 }
 
-// Ready returns nil if the budget is not used up, the last write succeeded or a write succeeds now, and the disk takes a file or there
-// is a reserve: a log without events would not notice. It writes to the log only if the last write failed.
+// Ready returns nil if readers find the log, its budget is not used up, the last write succeeded or a write succeeds now, and the disk
+// takes a file or there is a reserve: a log without events would not notice. It writes to the log only if the last write failed, or if
+// lines that were written are missing or changed.
 func (f *File) Ready(context.Context) error {
 	if f.used() >= full {
 		return errBudget
 	}
-	if err := f.submit(f.newRequest(nil)); err != nil {
+	if list, err := readList(f.dir, f.key); err != nil || list.Log != f.log {
+		return fmt.Errorf("%w: %w", ErrUnavailable, errors.Join(ErrHead, err))
+	}
+	r := f.newRequest(nil)
+	r.check = true
+	if err := f.submit(r); err != nil {
 		return err
 	}
 	if err := f.probe(); err != nil && !(durable.IsFull(err) && f.reserve.Left() > 0) {

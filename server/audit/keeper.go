@@ -106,8 +106,13 @@ func (k *keeper) note() error {
 			return err
 		}
 		k.reportAltered()
+		if err := os.MkdirAll(chainDir(k.dir, k.head.From.Chain), 0o700); err != nil { // which somebody may have taken away
+			return err
+		}
 	}
-	k.missed = lost
+	if k.missed = lost; !lost {
+		k.alarmed.Store(false)
+	}
 	h := k.head
 	for i, c := range k.chains {
 		if end := c.written(); end != h.Ends[i] {

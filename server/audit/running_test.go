@@ -2,11 +2,13 @@ package audit_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,6 +76,74 @@ func TestChainTakenAway(t *testing.T) {
 		require.Equal(t, 1, told)
 		require.Contains(t, text(t, path), `"action":"audit.altered"`)
 		require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+	}
+}
+
+// TestNotFound: a log that is not ready reports it if its directory or its list of chains is removed or has another name, once, and is
+// ready again when they are back. It begins another file for one that was removed, and records that, though there is no event.
+func TestNotFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		take, putBack func(path string) error
+	}{
+		"directory removed": {take: os.RemoveAll},
+		"directory renamed": {
+			take: func(path string) error { return os.Rename(path, path+".away") },
+			putBack: func(path string) error {
+				_ = os.Rename(path, path+".begun")
+				return os.Rename(path+".away", path)
+			},
+		},
+		"list removed": {
+			take:    func(path string) error { return os.Rename(filepath.Join(path, "chains"), path+".chains") },
+			putBack: func(path string) error { return os.Rename(path+".chains", filepath.Join(path, "chains")) },
+		},
+		"list of another log": {take: func(path string) error {
+			other := filepath.Join(t.TempDir(), "audit")
+			return errors.Join(open(t, other, audit.Options{Log: quiet}).Close(), os.Rename(filepath.Join(other, "chains"), filepath.Join(path, "chains")))
+		}},
+		"file removed": {
+			take:    func(path string) error { return os.Remove(first(path)) },
+			putBack: func(string) error { return nil },
+		},
+		"file replaced": {
+			take: func(path string) error {
+				return errors.Join(os.Remove(first(path)), os.WriteFile(first(path), nil, 0o600))
+			},
+			putBack: func(string) error { return nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "audit")
+			var said output
+			f := open(t, path, audit.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+			require.NoError(t, f.Record(t.Context(), use(1)))
+			require.NoError(t, f.Ready(t.Context()))
+			errorsSaid := func() int { return strings.Count(said.String(), "level=ERROR") }
+			require.Zero(t, errorsSaid())
+
+			require.NoError(t, c.take(path))
+			missing := strings.HasPrefix(name, "file")
+			if !missing {
+				require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
+			}
+			if !strings.HasPrefix(name, "list") {
+				require.Eventually(t, func() bool { _ = f.Ready(t.Context()); return errorsSaid() > 0 }, time.Minute, time.Millisecond)
+			}
+			_ = f.Record(t.Context(), use(2))
+			if !missing {
+				require.ErrorIs(t, f.Ready(t.Context()), audit.ErrUnavailable)
+			}
+			require.LessOrEqual(t, errorsSaid(), 1, said.String())
+			if c.putBack != nil {
+				require.Eventually(t, func() bool { return c.putBack(path) == nil }, time.Minute, time.Millisecond) // the log may be begun again in between
+				require.Eventually(t, func() bool { return f.Ready(t.Context()) == nil }, time.Minute, time.Millisecond)
+				require.NoError(t, f.Record(t.Context(), use(3)))
+			}
+			if missing {
+				require.Contains(t, text(t, path), `"action":"audit.altered"`)
+			}
+		})
 	}
 }
 

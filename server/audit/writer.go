@@ -22,6 +22,7 @@ type request struct {
 	objects [2][]byte // JSON, each followed by a newline, for the two chains of a process
 	events  int
 	sync    bool // they must be on the disk
+	check   bool // whether the open files are as this process left them is to be found out, though there are no events
 	done    chan error
 	timer   *time.Timer
 }
@@ -36,7 +37,7 @@ var requests = sync.Pool{New: func() any {
 // newRequest encodes the events that are to be recorded, and decides whether they must be synced.
 func (f *File) newRequest(events []Event) *request {
 	r := requests.Get().(*request)
-	r.objects[0], r.objects[1], r.events, r.sync = r.objects[0][:0], r.objects[1][:0], 0, false
+	r.objects[0], r.objects[1], r.events, r.sync, r.check = r.objects[0][:0], r.objects[1][:0], 0, false, false
 	for i := range events {
 		e := &events[i]
 		if e.unrecorded() {
@@ -139,8 +140,9 @@ func (w *writer) commit() error {
 	if w.failing {
 		objects[0] = append(objects[0], w.appendObject(nil, &Event{Action: auditResumed, lost: w.lost}))
 	}
+	check := false
 	for _, r := range w.group {
-		sync = sync || r.sync
+		sync, check = sync || r.sync, check || r.check
 		for i := range objects {
 			if len(r.objects[i]) > 0 {
 				objects[i] = append(objects[i], r.objects[i])
@@ -150,7 +152,7 @@ func (w *writer) commit() error {
 	var errs [2]error
 	altered := false
 	for i, c := range w.chains {
-		if len(objects[i]) > 0 || altered {
+		if len(objects[i]) > 0 || altered || check && c.file != nil {
 			errs[i] = c.check()
 		}
 		if c.altered {
@@ -197,8 +199,12 @@ func alteredEvent(last Anchor) *Event {
 	return &Event{Action: auditAltered, Facts: Facts{FactFrom: last.position()}}
 }
 
-// reportAltered writes to the server's log, because the audit log may be out of reach.
+// reportAltered writes to the server's log, because the audit log may be out of reach. What is found while the head is missing is
+// reported once: it has one cause.
 func (f *File) reportAltered() {
+	if f.alarmed.Swap(true) {
+		return
+	}
 	f.options.Log.Error("the audit log was altered: its head, or lines that were written, are missing or changed; run coffer audit verify")
 	if f.options.OnAltered != nil {
 		f.options.OnAltered()
