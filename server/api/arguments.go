@@ -95,8 +95,11 @@ func newTTL(c *call) (time.Duration, error) {
 
 func parseTTL(text string) (time.Duration, error) {
 	d, err := duration.Parse(text)
-	if seconds, e := strconv.ParseInt(text, 10, 64); e == nil && seconds <= math.MaxInt64/int64(time.Second) {
-		d, err = time.Duration(seconds)*time.Second, nil
+	if err != nil {
+		var seconds int64
+		if seconds, err = strconv.ParseInt(text, 10, 64); seconds > 0 && seconds <= math.MaxInt64/int64(time.Second) {
+			d = time.Duration(seconds) * time.Second
+		}
 	}
 	if err != nil || d <= 0 {
 		return 0, errTTL

@@ -157,7 +157,7 @@ func TestBadArguments(t *testing.T) {
 		"": "invalid_argument", "?class": "invalid_argument", "?class=": "invalid_argument", "?class=PHI": "invalid_argument",
 		"?class=secret": "invalid_argument", "?class=phi&class=public": "invalid_argument", "?Class=phi": "invalid_argument",
 		"?class=phi&tll=1h": "invalid_argument", "?class=phi;ttl=1h": "invalid_argument", "?class=%zz": "invalid_argument",
-		"?class=phi&ttl=": "invalid_argument", "?class=phi&ttl=0": "invalid_argument", "?class=phi&ttl=-1s": "invalid_argument",
+		"?class=phi&ttl=": "invalid_argument", "?class=phi&ttl=0": "invalid_argument", "?class=phi&ttl=-1s": "invalid_argument", "?class=phi&ttl=-9223372036854775807": "invalid_argument",
 		"?class=phi&ttl=1w": "invalid_argument", "?class=phi&ttl=1.5": "invalid_argument", "?class=phi&ttl=9223372037": "invalid_argument",
 		"?class=phi&ttl=99999999999999999999": "invalid_argument", "?class=phi&ttl=25h": "ttl_out_of_range",
 		"?class=phi&ttl=86401": "ttl_out_of_range", "?class=phi&least=phi": "invalid_argument",
