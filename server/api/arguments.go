@@ -40,7 +40,11 @@ func key(c *call) (string, error) {
 // query reads the parameters allowed, each given once at most. Others are refused: a misspelt class or ttl
 // must not be ignored.
 func query(c echo.Context, allowed ...string) (url.Values, error) {
-	values, err := url.ParseQuery(c.Request().URL.RawQuery)
+	text := c.Request().URL.RawQuery
+	if text == "" {
+		return nil, nil
+	}
+	values, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, invalid("the query cannot be read")
 	}
@@ -117,6 +121,7 @@ func (s *server) body(c *call) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	s.charge(c, int(r.ContentLength/chargedBytes)) // before it is read, so that few of a tenant's large ones are read together
+	began := time.Now()
 	var value []byte
 	var err error
 	switch n := r.ContentLength; {
@@ -129,7 +134,9 @@ func (s *server) body(c *call) ([]byte, error) {
 		value = slices.Grow(c.room(int(n)), int(n))[:n]
 		_, err = io.ReadFull(s.limited(c), value)
 	}
-	c.limited, c.received = nil, err == nil
+	if c.received = err == nil; time.Since(began) > s.timeout/100 {
+		c.limited = nil
+	}
 	return value, bodyError(err)
 }
 

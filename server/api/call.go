@@ -48,8 +48,8 @@ func (c *call) name() string {
 	return c.operation.OperationID
 }
 
-// limit bounds what the store and the keys may take for a request: it goes on where it has begun, and begins
-// anew where a body was read, for that takes the client's time.
+// limit bounds what the store and the keys may take for a request. It goes on if it has begun, and begins again after a body
+// was read that took more than 1 % of it, which is the client's time.
 func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc) {
 	if c.limited != nil {
 		return c.limited, func() {}

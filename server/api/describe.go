@@ -40,7 +40,7 @@ func describeTTL(header http.Header, left time.Duration) {
 	if left%time.Second >= time.Millisecond || seconds == 0 { // stores round up to a millisecond
 		seconds++
 	}
-	header.Set("Coffer-TTL", strconv.FormatInt(seconds, 10))
+	header.Set("Coffer-Ttl", strconv.FormatInt(seconds, 10))
 }
 
 func setLength(header http.Header, n int) { header.Set(echo.HeaderContentLength, strconv.Itoa(n)) }

@@ -107,9 +107,9 @@ func readWanted(c *call) (w wanted, err error) {
 	if w.name, err = key(c); err != nil {
 		return w, err
 	}
-	allowed := []string{"least"}
-	if c.Request().Method == http.MethodGet {
-		allowed = append(allowed, "context") // the answer to HEAD has no body
+	allowed := []string{"least", "context"}
+	if c.Request().Method == http.MethodHead {
+		allowed = allowed[:1] // the answer has no body
 	}
 	values, err := query(c, allowed...)
 	if err != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -42,11 +43,11 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logged(call) {
 			return nil
 		}
-		attributes := cause(status, err)
+		attributes := appendCause(make([]slog.Attr, 0, 10), status, err)
 		if len(call.refusals) > 0 {
 			attributes = append(attributes, slog.String("client", s.proxies.client(request).String()))
 		}
-		s.log.LogAttrs(request.Context(), level(status, err), "request", append(attributes,
+		s.logRequest(request.Context(), level(status, err), append(attributes,
 			slog.String("id", id),
 			slog.String("method", method(request.Method)),
 			slog.String("route", c.Path()),
@@ -93,14 +94,24 @@ func level(status int, err error) slog.Level {
 	return slog.LevelInfo
 }
 
-// cause is what is logged of an error: all of it for what the operator must look into, the code alone for
+// logRequest is slog.Logger.LogAttrs without the caller's place in the source, which no handler here shows.
+func (s *server) logRequest(ctx context.Context, level slog.Level, attributes ...slog.Attr) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, "request", 0)
+	record.AddAttrs(attributes...)
+	_ = s.log.Handler().Handle(ctx, record)
+}
+
+// appendCause appends what is logged of an error: all of it for what the operator must look into, the code alone for
 // what a client got wrong.
-func cause(status int, err error) []slog.Attr {
+func appendCause(attributes []slog.Attr, status int, err error) []slog.Attr {
 	if err == nil || status == statusCancelled {
-		return nil
+		return attributes
 	}
 	info, _ := describe(err)
-	attributes := []slog.Attr{slog.String("code", info.Code)}
+	attributes = append(attributes, slog.String("code", info.Code))
 	if status >= http.StatusInternalServerError {
 		attributes = append(attributes, slog.String("error", err.Error()))
 	}

@@ -46,6 +46,9 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 // expired adds context.DeadlineExceeded to the error of a reply that did not arrive before ctx's deadline. The connection has
 // the same deadline, and may notice it first.
 func expired(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	var network net.Error
 	deadline, ok := ctx.Deadline()
 	if !ok || time.Now().Before(deadline) || !errors.Is(err, kv.ErrLostReply) && !(errors.As(err, &network) && network.Timeout()) {

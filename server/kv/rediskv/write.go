@@ -130,7 +130,7 @@ func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis
 
 func (s *Store) writeOne(ctx context.Context, w *kv.Write) ([]bool, error) {
 	c := command(ctx, w, false)
-	if _ = s.client.Process(ctx, c); redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+	if err := s.client.Process(ctx, c); err != nil && redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
 		c = command(ctx, w, true)
 		_ = s.client.Process(ctx, c)
 	}
