@@ -8,7 +8,8 @@ package metrics
 
 import (
 	"net/http"
-	"strconv"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,19 +29,20 @@ const other = "other"
 // Metrics is what one server counts, in a registry of its own. It is safe for concurrent use.
 type Metrics struct {
 	registry   *prometheus.Registry
-	known      map[string]bool // operations
-	tenants    tenants
+	known      map[string]*operation
+	tenants    *tenants
 	operations *prometheus.CounterVec
 	latency    *prometheus.HistogramVec
-	lookups    *prometheus.CounterVec
-	keys       *prometheus.CounterVec
+	hits       func() prometheus.Counter
+	misses     func() prometheus.Counter
+	sealed     byClass
+	opened     byClass
 	integrity  *prometheus.CounterVec
 	copyLost   prometheus.Counter
 	unrecorded prometheus.Counter
 	unknownKey prometheus.Counter
 	kmsCalls   *prometheus.CounterVec
 	kmsLatency *prometheus.HistogramVec
-	byTenant   *prometheus.CounterVec
 	encryption prometheus.Gauge
 	draining   prometheus.Gauge
 }
@@ -49,16 +51,20 @@ type Metrics struct {
 // must be a keyed one, since a tenant's id may be guessed: audit.Key.HashTenant is such, and makes metrics
 // and audit log agree.
 func New(operations []string, hash func(tenant string) string) *Metrics {
+	lookups := counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result")
+	keys := counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class")
+	byTenant := counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed")
 	m := &Metrics{
-		registry: prometheus.NewRegistry(), known: map[string]bool{}, tenants: tenants{hash: hash, labels: map[string]string{}},
+		registry: prometheus.NewRegistry(), known: map[string]*operation{}, tenants: newTenants(hash, byTenant),
 		operations: counter("operations_total", "Operations by id, class of the value and outcome: ok or the code of the error.", "operation", "class", "outcome"),
 		latency:    histogram("operation_duration_seconds", "Time from a request's first byte to its answer's last, by operation.", "operation"),
-		lookups:    counter("cache_lookups_total", "Reads of the cache by result: hit or miss.", "result"),
-		keys:       counter("key_uses_total", "Packages sealed and opened under the keys of a class.", "action", "class"),
+		hits:       one(lookups, "hit"),
+		misses:     one(lookups, "miss"),
+		sealed:     eachClass(func(class string) func() prometheus.Counter { return one(keys, "seal", class) }),
+		opened:     eachClass(func(class string) func() prometheus.Counter { return one(keys, "open", class) }),
 		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries, and altered lines of the audit log and API tokens.", "class"),
 		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
-		byTenant:   counter("tenant_operations_total", "Operations by tenant, as a keyed hash, and whether they failed.", "tenant", "failed"),
 	}
 	m.copyLost = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Name: "audit_copy_lost_total", Help: "Lines of the audit log that may not be in its copy. The log has them.",
@@ -76,13 +82,16 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 	m.draining = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "draining", Help: "1 from the signal to end until the end: requests are still answered, and load balancers turn away.",
 	})
-	for _, operation := range operations {
-		m.known[operation] = true
+	for _, id := range append(slices.Clip(operations), other) {
+		m.known[id] = &operation{
+			id: id, latency: sync.OnceValue(func() prometheus.Observer { return m.latency.WithLabelValues(id) }),
+			succeeded: eachClass(func(class string) func() prometheus.Counter { return one(m.operations, id, class, OK) }),
+		}
 	}
 	for class := range classify.PHI + 1 { // there before the first failure, or Prometheus would see no increase at it
 		m.integrity.WithLabelValues(className(class))
 	}
-	m.registry.MustRegister(m.encryption, m.draining, m.operations, m.latency, m.lookups, m.keys, m.integrity, m.copyLost, m.unrecorded, m.unknownKey, m.kmsCalls, m.kmsLatency, m.byTenant,
+	m.registry.MustRegister(m.encryption, m.draining, m.operations, m.latency, lookups, keys, m.integrity, m.copyLost, m.unrecorded, m.unknownKey, m.kmsCalls, m.kmsLatency, byTenant,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
@@ -109,16 +118,27 @@ type Done struct {
 	Took      time.Duration
 }
 
+// operation has the series of an operation that most requests need.
+type operation struct {
+	id        string
+	latency   func() prometheus.Observer
+	succeeded byClass
+}
+
 // Operation counts and times an operation.
 func (m *Metrics) Operation(d Done) {
-	operation := d.Operation
-	if !m.known[operation] {
-		operation = other
+	o := m.known[d.Operation]
+	if o == nil {
+		o = m.known[other]
 	}
-	m.operations.WithLabelValues(operation, className(d.Class), outcome(d.Err)).Inc()
-	m.latency.WithLabelValues(operation).Observe(d.Took.Seconds())
+	o.latency().Observe(d.Took.Seconds())
+	if d.Err == nil {
+		o.succeeded.of(d.Class).Inc()
+	} else {
+		m.operations.WithLabelValues(o.id, className(d.Class), outcome(d.Err)).Inc()
+	}
 	if d.Tenant != "" {
-		m.byTenant.WithLabelValues(m.tenants.label(d.Tenant), strconv.FormatBool(d.Err != nil)).Inc()
+		m.tenants.of(d.Tenant).count(d.Err)
 	}
 }
 
@@ -130,19 +150,15 @@ func (m *Metrics) Draining() { m.draining.Set(1) }
 
 // Lookups counts reads of the cache that found something, and that found nothing.
 func (m *Metrics) Lookups(hits, misses int) {
-	m.lookups.WithLabelValues("hit").Add(float64(hits))
-	m.lookups.WithLabelValues("miss").Add(float64(misses))
+	m.hits().Add(float64(hits))
+	m.misses().Add(float64(misses))
 }
 
 // Sealed counts a package sealed under a key of the class.
-func (m *Metrics) Sealed(class classify.Class) {
-	m.keys.WithLabelValues("seal", className(class)).Inc()
-}
+func (m *Metrics) Sealed(class classify.Class) { m.sealed.of(class).Inc() }
 
 // Opened counts a package opened under a key of the class.
-func (m *Metrics) Opened(class classify.Class) {
-	m.keys.WithLabelValues("open", className(class)).Inc()
-}
+func (m *Metrics) Opened(class classify.Class) { m.opened.of(class).Inc() }
 
 // IntegrityFailed counts entries or packages that were altered, moved or forged; of no class, alterations of the audit log.
 func (m *Metrics) IntegrityFailed(class classify.Class, n int) {
@@ -153,7 +169,7 @@ func (m *Metrics) IntegrityFailed(class classify.Class, n int) {
 func (m *Metrics) UnknownKey(n int) { m.unknownKey.Add(float64(n)) }
 
 // Tenant returns the hash by which the metrics name a tenant, or "other" beyond MaxTenants.
-func (m *Metrics) Tenant(id string) string { return m.tenants.label(id) }
+func (m *Metrics) Tenant(id string) string { return m.tenants.of(id).label }
 
 // AuditCopyLost counts lines of the audit log that may not be in its copy.
 func (m *Metrics) AuditCopyLost(lines int) { m.copyLost.Add(float64(lines)) }
