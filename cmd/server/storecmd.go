@@ -32,7 +32,7 @@ func storeCheckCommand() *cobra.Command {
 	return storeAction(&cobra.Command{
 		Use:   "check",
 		Short: "Read all of the embedded databases, and name what is damaged",
-		Long: "Reads each entry of the cache and each document of the keys in the data directory, with their checksums. It changes nothing. The server must be stopped.\n" +
+		Long: "Reads each entry of the cache and each document of the keys in the data directory, with their checksums, and compares the counted bytes of tenants. It changes nothing. The server must be stopped.\n" +
 			"The exit code is 0 if nothing is damaged.",
 		Example: "  coffer store check --data DIR",
 	}, sqlitekv.Check, sqlitekeys.Check, errStoreDamaged)

@@ -2,6 +2,7 @@ package sqlitekv
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -108,4 +109,77 @@ func TestExpiryBesideDamage(t *testing.T) {
 	edit(t, s, "UPDATE entries SET expires = -1 WHERE key = ?", []byte(keys[0]))
 	_, _, err := s.Scan(t.Context(), "", "", 0)
 	require.ErrorIs(t, err, kv.ErrDamaged)
+}
+
+// The next write computes a count again that cannot be right, and is neither refused nor accepted because of it.
+// A check finds every wrong count, and a repair computes all of them.
+func TestEditedUsage(t *testing.T) {
+	t.Parallel()
+	const quota = 1 << 20
+	mine, theirs := kv.Prefix("a", "cache"), kv.Prefix("b", "cache")
+	for name, c := range map[string]struct {
+		change   string
+		possible bool // only a check finds it
+	}{
+		"negative":       {change: "UPDATE usage SET bytes = -1"},
+		"least":          {change: "UPDATE usage SET bytes = -9223372036854775808"},
+		"greatest":       {change: "UPDATE usage SET bytes = 9223372036854775807"},
+		"above the file": {change: "UPDATE usage SET bytes = 1099511627776"},
+		"zero":           {change: "UPDATE usage SET bytes = 0"},
+		"missing":        {change: "DELETE FROM usage"},
+		"too small":      {change: "UPDATE usage SET bytes = 5"},
+		"a byte less":    {change: "UPDATE usage SET bytes = bytes - 1", possible: true},
+		"a byte more":    {change: "UPDATE usage SET bytes = bytes + 1", possible: true},
+		"nobody's":       {change: "INSERT INTO usage VALUES (x'00', 100)", possible: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			fill := func() *Store {
+				s, err := Open(dir, nil, WithQuota(quota))
+				require.NoError(t, err)
+				for i := range 6 {
+					require.NoError(t, kv.Set(t.Context(), s, mine+fmt.Sprint(i), make([]byte, 100_000), time.Hour))
+					require.NoError(t, kv.Set(t.Context(), s, theirs+fmt.Sprint(i), []byte("small"), time.Hour))
+				}
+				requireCounted(t, s)
+				edit(t, s, c.change)
+				return s
+			}
+			if s := fill(); !c.possible {
+				_, err := s.Bytes(t.Context())
+				require.NoError(t, err)
+				require.ErrorIs(t, kv.Set(t.Context(), s, mine+"7", make([]byte, quota), time.Hour), kv.ErrQuota)
+				existed, err := kv.Delete(t.Context(), s, mine+"0")
+				require.NoError(t, err)
+				require.True(t, existed)
+				require.NoError(t, kv.Set(t.Context(), s, mine+"0", make([]byte, 110_000), time.Hour))
+				existed, err = kv.Delete(t.Context(), s, theirs+"0")
+				require.NoError(t, err)
+				require.True(t, existed)
+				requireCounted(t, s)
+				require.ErrorIs(t, kv.Set(t.Context(), s, mine+"7", make([]byte, 500_000), time.Hour), kv.ErrQuota)
+				require.NoError(t, kv.Set(t.Context(), s, mine+"7", make([]byte, 400_000), time.Hour))
+				requireCounted(t, s)
+				require.NoError(t, s.Close())
+				found, err := Check(t.Context(), dir, nil)
+				require.NoError(t, err)
+				require.Empty(t, found.Damage)
+				dir = t.TempDir()
+				s = fill()
+				require.NoError(t, s.Close())
+			} else {
+				require.NoError(t, s.Close())
+			}
+			found, err := Check(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.Len(t, found.Damage, 1)
+			require.Contains(t, found.Damage[0], "the counted bytes of")
+			_, err = Repair(t.Context(), dir, nil)
+			require.NoError(t, err)
+			found, err = Check(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.Empty(t, found.Damage)
+		})
+	}
 }

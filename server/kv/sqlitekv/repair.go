@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
 // Progress is called after some entries with how many were visited, and how many there are: 0 if that is not known. It can be nil.
@@ -93,10 +94,12 @@ type copier struct {
 	source, target *conn
 	progress       Progress
 	total          int
-	pending        int // copied entries that are not committed yet
+	sums           map[string]int64 // bytes of the entries of each owner
+	pending        int              // copied entries that are not committed yet
 }
 
 func (c *copier) run(ctx context.Context) error {
+	c.sums = map[string]int64{}
 	if n, err := c.source.Int("SELECT count(*) FROM entries"); err == nil {
 		c.total = int(n)
 	}
@@ -114,6 +117,9 @@ func (c *copier) run(ctx context.Context) error {
 		}
 	}
 	if err := c.listed(); err != nil {
+		return err
+	}
+	if err := c.compareUsage(); err != nil {
 		return err
 	}
 	if err := c.found.Integrity(c.source.Conn); err != nil {
@@ -140,6 +146,9 @@ func (c *copier) visit(id int64) error {
 		if err := c.copy(key, r.expires, value); err != nil {
 			return err
 		}
+	}
+	if owner := kv.OwnerOf(key); owner != "" {
+		c.sums[owner] += int64(len(key) + len(value))
 	}
 	if c.found.Read++; c.progress != nil && (c.found.Read%copyBatch == 0 || c.found.Read == c.total) {
 		c.progress(c.found.Read, c.total)
@@ -186,6 +195,28 @@ func (c *copier) listed() error {
 		}
 	}
 	c.found.Lost -= c.found.Read - before
+	return nil
+}
+
+// compareUsage compares the counted bytes of all owners with their entries. If there is other damage, entries may be missing from the sums.
+func (c *copier) compareUsage() error {
+	if len(c.found.Damage) > 0 {
+		return nil
+	}
+	wrong := 0
+	err := c.source.each("SELECT owner, bytes FROM usage", func(row *sqlite3.Stmt) {
+		owner := string(row.ColumnRawBlob(0))
+		if c.sums[owner] != row.ColumnInt64(1) {
+			wrong++
+		}
+		delete(c.sums, owner)
+	})
+	if err != nil {
+		return c.damage(err)
+	}
+	if wrong += len(c.sums); wrong > 0 {
+		c.found.Add(fmt.Errorf("%w: the counted bytes of %d owners are not those of their entries", kv.ErrDamaged, wrong))
+	}
 	return nil
 }
 
