@@ -21,7 +21,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
-	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -139,8 +139,7 @@ func openRing(t *testing.T, dir string) (keystore.Store, *keyring.Keyring) {
 	require.NoError(t, kms.CreateFile(path))
 	kek, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	store, err := sqlitekeys.Open(filepath.Join(dir, "keys"))
-	require.NoError(t, err)
+	store := keystoretest.NewMemory()
 	ring, err := keyring.New(store, kms.NewSet(kek), "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -27,9 +28,11 @@ type Page struct {
 	Policy string // its Content-Security-Policy: its own style, by hash, and nothing else
 }
 
-// Docs renders the OpenAPI document. It fails only where document or template are broken, which a test finds.
-func Docs() (Page, error) {
-	d, err := parseDocument(OpenAPI)
+// Docs renders the OpenAPI document, once in a process. It fails only if the document or the template is broken, which a test finds.
+var Docs = sync.OnceValues(renderDocs)
+
+func renderDocs() (Page, error) {
+	d, err := parsed()
 	if err != nil {
 		return Page{}, err
 	}
@@ -52,6 +55,9 @@ func Docs() (Page, error) {
 	return Page{page.Bytes(), "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}, nil
 }
+
+// parsed is OpenAPI, read once in a process. Nobody changes it.
+var parsed = sync.OnceValues(func() (*document, error) { return parseDocument(OpenAPI) })
 
 // parseDocument reads what the page shows, with the references of operations resolved.
 func parseDocument(text []byte) (*document, error) {

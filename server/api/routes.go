@@ -24,7 +24,7 @@ func (s *server) handlers() map[string]func(*call) error {
 
 // Operations are the ids of the document's operations.
 func Operations() ([]string, error) {
-	d, err := parseDocument(OpenAPI)
+	d, err := parsed()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func Operations() ([]string, error) {
 // route gives each operation of the document its handler, and its scopes from there. It fails where one lacks
 // the other.
 func (s *server) route(e *echo.Echo) error {
-	d, err := parseDocument(OpenAPI)
+	d, err := parsed()
 	if err != nil {
 		return err
 	}
