@@ -134,5 +134,5 @@ func TestExposedDataIsWarnedOf(t *testing.T) {
 	data := t.TempDir()
 	require.NoError(t, os.Chmod(data, 0o777))
 	p := serve(t, data)
-	p.logs(data+" can be changed by every user of this host")
+	p.logs(data + " can be changed by every user of this host")
 }

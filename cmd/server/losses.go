@@ -18,7 +18,7 @@ const (
 	lossBatch = 100              // losses that are recorded at once
 )
 
-// losses are what the keystore lost while this process had it in memory. The keyring notes them with locks held, so a server records
+// losses are what the keystore lost while this process had it in memory, and what it returned and does not open. The keyring notes them with locks held, so a server records
 // them beside.
 type losses struct {
 	log   *slog.Logger
@@ -34,12 +34,15 @@ func newLosses(log *slog.Logger) *losses { return &losses{log: log, found: make(
 // note takes a loss. It never blocks.
 func (l *losses) note(one keyring.Loss) {
 	e := audit.Event{Action: audit.KeysetLost, Code: codes.Of(keystore.ErrUnavailable).Code, Operation: "serve", Tenant: one.Tenant}
-	if one.Restored {
+	switch {
+	case one.Restored:
 		e.Action, e.Code = audit.KeysetRestored, ""
+	case one.Unopened != nil:
+		e.Action, e.Code = audit.KeysetUnopened, codes.Of(one.Unopened).Code
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 && !l.recorded {
+	if len(l.waiting) == 0 && !l.recorded && one.Unopened == nil { // a command prints that itself
 		l.log.Error("the store of keysets lost some, or changes of some, that are in memory: they are written again")
 	}
 	l.waiting = append(l.waiting, e)

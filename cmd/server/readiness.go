@@ -42,6 +42,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 		{Code: "keyring_unavailable", Run: keys},
 		{Code: "audit_unavailable", Run: p.audit.Ready, Degrades: c.Audit.OnFailure == audit.Continue},
 		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
+		{Code: "authentication_failed", Degrades: true, Run: p.keys.ring.Unopened},
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
 		{Code: "storage_full", Degrades: true, Run: p.storage.check},
 		{Code: "store_unavailable", Degrades: true, Run: p.store.Check},

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"syscall"
@@ -54,6 +55,47 @@ func TestKeysetVanishes(t *testing.T) {
 	for _, key := range []string{"before", "meanwhile"} {
 		again.requireValue(p.token, key, record)
 	}
+}
+
+// A keyset that was altered in its store raises every alarm once, and is said to be so until it is restored.
+func TestAlteredKeyset(t *testing.T) {
+	t.Parallel()
+	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	cache := redistest.Start(t)
+	data := t.TempDir()
+	environ := []string{"ENCRYPTION_MASTER_KEY=" + masterA, "COFFER_KEYS_REDIS_URL=redis://" + keysets.Addr, "REDIS_URL=redis://" + cache.Addr}
+	before := serve(t, data, environ...)
+	clinic := tokenFor(t, environ, data, "clinic")
+	before.put(clinic, "patient", record)
+	require.Zero(t, before.stop(syscall.SIGTERM))
+	redis := keysets.Client(t)
+	whole, err := redis.Get(t.Context(), "{coffer-keys}/keyset/clinic").Bytes()
+	require.NoError(t, err)
+	url := bytes.Index(whole, []byte("base64key://"))
+	altered := bytes.Clone(whole)
+	altered[url+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in what it wrapped
+	require.NoError(t, redis.Set(t.Context(), "{coffer-keys}/keyset/clinic", altered, 0).Err())
+
+	p := serve(t, data, environ...)
+	p.token = before.token
+	for range 3 {
+		status, said := p.do(clinic, "GET", "/v1/cache/patient", "")
+		require.Equal(t, http.StatusUnprocessableEntity, status, said)
+		require.Contains(t, said, `"authentication_failed"`)
+	}
+	soon(t, func() bool {
+		return strings.Contains(auditLog(t, data), `"severity":"critical","action":"keyset.unopened","outcome":"failed","code":"authentication_failed","operation":"serve","tenant":"clinic"`)
+	})
+	require.Equal(t, 1, strings.Count(auditLog(t, data), `"action":"keyset.unopened"`))
+	require.EqualValues(t, 1, p.metric(`coffer_integrity_failures_total{class="none"}`))
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	soon(t, func() bool { return strings.Contains(ready(), `"degraded":["authentication_failed"]`) })
+	p.logs(`"level":"ERROR","msg":"a keyset in the keystore does not open`)
+	require.NotContains(t, p.log.String(), `"clinic"`)
+
+	require.NoError(t, redis.Set(t.Context(), "{coffer-keys}/keyset/clinic", whole, 0).Err())
+	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
+	p.requireValue(clinic, "patient", record)
 }
 
 // A server that starts over entries whose keyset was lost, while another one is made, says so until the keyset is restored.

@@ -22,15 +22,15 @@ const alarmInterval = time.Second
 // that the metrics use.
 type Alarm struct {
 	audit.Recorder
-	metrics                          *metrics.Metrics
-	log                              *slog.Logger
-	altered, unknown, lost, restored rate.Sometimes
+	metrics                                    *metrics.Metrics
+	log                                        *slog.Logger
+	altered, unopened, unknown, lost, restored rate.Sometimes
 }
 
 // NewAlarm returns an Alarm that records with another recorder. All that opens what the store returned records with one.
 func NewAlarm(recorder audit.Recorder, m *metrics.Metrics, log *slog.Logger) *Alarm {
 	often := func() rate.Sometimes { return rate.Sometimes{Interval: alarmInterval} }
-	return &Alarm{Recorder: recorder, metrics: m, log: log, altered: often(), unknown: often(), lost: often(), restored: often()}
+	return &Alarm{Recorder: recorder, metrics: m, log: log, altered: often(), unopened: often(), unknown: often(), lost: often(), restored: often()}
 }
 
 // Record implements audit.Recorder.
@@ -44,6 +44,11 @@ func (a *Alarm) Record(ctx context.Context, events ...audit.Event) error {
 func (a *Alarm) watch(ctx context.Context, e *audit.Event) {
 	n := entriesOf(e)
 	switch {
+	case e.Action == audit.KeysetUnopened:
+		a.metrics.IntegrityFailed(0, 1)
+		a.unopened.Do(func() {
+			a.raise(ctx, e, 1, "a keyset in the keystore does not open: if it was damaged or altered, restore it from a backup")
+		})
 	case e.Code == envelope.ErrAuthentication.Code():
 		a.metrics.IntegrityFailed(e.Class, n)
 		if stored(e) {

@@ -246,7 +246,7 @@ func TestUnreadableKeysets(t *testing.T) {
 	keystoretest.Put(t, s.keys, keystore.Keysets, "damaged", []byte("damaged"))
 	_, err = s.ring.Tenant(t.Context(), "whole")
 	require.NoError(t, err)
-	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "authentication_failed")
 	readable, damaged := 0, 0
 	for after := ""; ; { // a page reads no others: but for the damaged one's, all can be had, whichever comes first
 		d, next, err := s.ring.Page(t.Context(), after, 1)
@@ -265,7 +265,7 @@ func TestUnreadableKeysets(t *testing.T) {
 		after = next
 	}
 	require.Equal(t, []int{1, 1}, []int{readable, damaged})
-	s.do("GET", "/v1/keys?tenant=damaged", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.do("GET", "/v1/keys?tenant=damaged", nil, "Authorization", operator).refused(t, "authentication_failed")
 	s.do("GET", "/v1/keys?tenant=whole", nil, "Authorization", operator).is(t, 200)
 }
 

@@ -139,6 +139,7 @@ var (
 	KeyUnknown     = newAction("key.unknown", notable)     // a scan found entries under keys that no keyset of their tenant has
 	KeysetLost     = newAction("keyset.lost", notable)     // a keyset, or changes of one, vanished from the keystore while a server had it in memory
 	KeysetRestored = newAction("keyset.restored", notable) // a server wrote what had vanished to the keystore again
+	KeysetUnopened = newAction("keyset.unopened", notable) // a keyset in the keystore is damaged, was altered, or is under a KEK that is not configured
 	KEKRewrap      = newAction("kek.rewrap", notable)      // tenants' roots are about to be wrapped by another KEK, or a former one's slots retired
 	TenantShred    = newAction("tenant.shred", lasting)    // a tenant is about to be shredded
 	BackupCreate   = newAction("backup.create", notable)   // a backup was made
@@ -179,7 +180,7 @@ const (
 // Severity follows from what happened, so that nobody decides it twice.
 func (e *Event) Severity() Severity {
 	switch {
-	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == KeysetLost || e.Action == KeyUnknown || e.Action == LogBegun || e.Action == auditAltered:
+	case e.Code == "authentication_failed" || e.Action == KeyCompromised || e.Action == KeysetLost || e.Action == KeysetUnopened || e.Action == KeyUnknown || e.Action == LogBegun || e.Action == auditAltered:
 		return Critical
 	case e.Code != "" || e.Action == AccessRefused:
 		return Warning

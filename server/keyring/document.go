@@ -17,9 +17,9 @@ func (r *Keyring) parse(owner string, content []byte) (*envelope.Document, error
 	case err != nil:
 		return nil, r.damaged(owner, err)
 	case d.Owner != owner:
-		return nil, r.unreadable(owner, errors.New("it is another tenant's keyset"))
+		return nil, r.altered(owner, "it is another tenant's keyset")
 	case d.Environment != r.environment:
-		return nil, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment)
+		return nil, r.noteUnopened(owner, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment))
 	}
 	return d, nil
 }
@@ -139,7 +139,11 @@ func (r *Keyring) unreadable(owner string, reason error) error {
 
 func (r *Keyring) damaged(owner string, reason error) error {
 	if errors.Is(reason, envelope.ErrUnsupportedVersion) {
-		return fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(owner), reason)
+		return r.noteUnopened(owner, fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(owner), reason))
 	}
-	return r.unreadable(owner, fmt.Errorf("damaged, restore it from a backup (%s)", reason))
+	return r.altered(owner, fmt.Sprintf("restore it from a backup (%s)", reason))
+}
+
+func (r *Keyring) altered(owner, reason string) error {
+	return r.noteUnopened(owner, fmt.Errorf("keyring: %s: %w: %s", r.where(owner), ErrAltered, reason))
 }

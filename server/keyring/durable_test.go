@@ -29,8 +29,10 @@ func TestDamagedDocument(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store := rediskeys.New(server.Client(t))
+	var noted []keyring.Loss
 	open := func() *keyring.Keyring {
-		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test")
+		noted = nil
+		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test", keyring.WithLosses(func(l keyring.Loss) { noted = append(noted, l) }))
 		require.NoError(t, err)
 		return r
 	}
@@ -39,7 +41,7 @@ func TestDamagedDocument(t *testing.T) {
 	first.Close() // so that it does not restore the document
 	whole, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
-	now, refused := whole, 0
+	now, refused := whole, map[string]int{}
 	try := func(content []byte) error {
 		swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", now, content, 0)
 		require.NoError(t, err)
@@ -53,8 +55,14 @@ func TestDamagedDocument(t *testing.T) {
 		require.Equal(t, content, after)
 		if err != nil {
 			require.ErrorContains(t, err, store.Where(keystore.Keysets, "tenant"))
-			require.Contains(t, []string{"keyring_unavailable", "wrong_secret", "unsupported_version"}, codes.Of(err).Code)
-			refused++
+			code := codes.Of(err).Code
+			refused[code]++
+			_, again := r.Tenant(t.Context(), "tenant")
+			require.Equal(t, code, codes.Of(again).Code)
+			require.Len(t, noted, 1, err.Error())
+			require.Equal(t, "tenant", noted[0].Tenant)
+			require.Equal(t, code, codes.Of(noted[0].Unopened).Code)
+			require.ErrorIs(t, r.Unopened(t.Context()), keyring.ErrAltered)
 		}
 		return err
 	}
@@ -63,7 +71,9 @@ func TestDamagedDocument(t *testing.T) {
 		altered[i] ^= 1
 		_ = try(altered)
 	}
-	require.Greater(t, refused, len(whole)/2)
+	require.Equal(t, len(newKEK(t).URL()), refused["key_unusable"], "the KEK of a slot is not configured")
+	require.NotContains(t, refused, "wrong_secret")
+	require.Greater(t, refused["authentication_failed"], len(whole)/2)
 	for _, content := range [][]byte{whole[:1], whole[:len(whole)/2], whole[:len(whole)-1], append(bytes.Clone(whole), 0), make([]byte, 200<<10)} {
 		require.ErrorIs(t, try(content), keyring.ErrUnreadable)
 	}

@@ -61,10 +61,13 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 		return known, r.verify(ctx, d, known)
 	}
 	opened, err := r.unwrapRoots(ctx, d, known)
-	if errors.Is(err, envelope.ErrAuthentication) {
-		return nil, r.damaged(d.Owner, err)
-	}
-	if err != nil {
+	skipped := err == nil && !covers(d, opened) || errors.Is(err, kms.ErrWrongKey)
+	switch {
+	case errors.Is(err, envelope.ErrAuthentication), errors.Is(err, classify.ErrIterations), skipped && r.slotAltered(d, opened):
+		return nil, r.damaged(d.Owner, envelope.ErrAuthentication)
+	case errors.Is(err, kms.ErrWrongKey):
+		return nil, r.noteUnopened(d.Owner, fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrForeign, err))
+	case err != nil:
 		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
 	}
 	return opened, r.verify(ctx, d, opened)

@@ -82,6 +82,8 @@ type Keyring struct {
 	calls       *semaphore.Weighted
 	flights     singleflight.Group // by tenant: unlocking it
 	health      health
+	unopened    unopened
+	proven      sync.Map      // KEKs that opened a root
 	missed      atomic.Uint64 // uses of keys that were not in memory
 	unlocked    atomic.Int64  // tenants
 	restored    atomic.Uint64 // documents that had vanished
@@ -143,7 +145,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	r := &Keyring{
 		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout, noteLoss: func(Loss) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
-		health: health{pace: rate.NewLimiter(fastest, burst)},
+		unopened: unopened{hashes: map[string][]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only

@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal"
@@ -256,4 +258,20 @@ func TestPassphraseKEK(t *testing.T) {
 	opens(t, tenantOf(t, ring("a passphrase"), "tenant"), pkg)
 	_, err := ring("another").Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, kms.ErrWrongKey)
+	require.Equal(t, "key_unusable", codes.Of(err).Code)
+
+	r := ring("a passphrase")
+	tenantOf(t, r, "another tenant")
+	store := storeIn(t, dir)
+	whole, err := store.Get(t.Context(), keystore.Keysets, "tenant")
+	require.NoError(t, err)
+	altered := bytes.Clone(whole)
+	altered[bytes.Index(whole, []byte(kms.PassphraseURL))+len(kms.PassphraseURL)+2] ^= 1 // the salt
+	keystoretest.Put(t, store, keystore.Keysets, "tenant", altered)
+	_, err = r.Tenant(t.Context(), "tenant")
+	require.ErrorIs(t, err, keyring.ErrAltered, "the passphrase opened another keyset")
+	require.ErrorIs(t, r.Unopened(t.Context()), keyring.ErrAltered)
+	keystoretest.Put(t, store, keystore.Keysets, "tenant", whole)
+	require.NoError(t, r.Unopened(t.Context()), "it was restored")
+	opens(t, tenantOf(t, r, "tenant"), pkg)
 }

@@ -207,10 +207,12 @@ func containsAll(was, d *envelope.Document) bool {
 	return same(merged, was)
 }
 
-// Loss is a document, or changes of one, that the keystore lost while a keyring had them in memory.
+// Loss is a document, or changes of one, that the keystore lost while a keyring had them in memory; or a document that the keystore
+// returned and that does not open.
 type Loss struct {
 	Tenant   string // empty for the system document
 	Restored bool   // the keyring wrote them again; if not, it is about to
+	Unopened error  // why the document does not open; nil if it was lost
 }
 
 // WithLosses sets a function that is called once when a loss is found, and once when it is restored. It is called with locks held: it

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal/secret"
@@ -55,6 +56,7 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 			r.health.note(err)
 			if err == nil {
 				opened[s.Root] = openRoot{key, kek}
+				r.proven.Store(kek, true)
 			} else if !errors.Is(err, kms.ErrWrongKey) {
 				failed = err
 			}
@@ -67,6 +69,17 @@ func (r *Keyring) unwrapRoots(ctx context.Context, d *envelope.Document, known r
 		return nil, fmt.Errorf("the keyset is wrapped by the KEK %q, not by the configured %q: %w", foreign, r.keks.All()[0].URL(), kms.ErrWrongKey)
 	}
 	return opened, nil
+}
+
+// slotAltered reports whether a slot was altered, because a KEK does not open it that wrapped it: it has the KEK's URL. The URL of a
+// passphrase does not name a key: another passphrase has the same one, until this one has opened something.
+func (r *Keyring) slotAltered(d *envelope.Document, opened roots) bool {
+	return slices.ContainsFunc(d.Slots, func(s envelope.Slot) bool {
+		return s.Kind == envelope.SlotKMS && opened[s.Root].key == nil && slices.ContainsFunc(r.keks.All(), func(kek kms.KEK) bool {
+			_, proven := r.proven.Load(kek)
+			return kek.URL() == s.URL && (proven || s.URL != kms.PassphraseURL)
+		})
+	})
 }
 
 // covers reports whether every root that the document names is open, so that every record of it can be verified.

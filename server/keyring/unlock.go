@@ -103,6 +103,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	if err != nil {
 		return nil, t.ring.damaged(t.id, err)
 	}
+	t.ring.forgetUnopened(t.id)
 	s := &unlocked{Vault: v, since: since}
 	s.left.Store(t.ring.uses)
 	for i := range d.Keysets {

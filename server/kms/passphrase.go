@@ -47,8 +47,11 @@ func newPassphrase(text string, iterations uint32) (*passphrase, error) {
 	return &passphrase{password: password, iterations: iterations, derived: map[derivation]*local{}}, nil
 }
 
-// URL names the kind only: every salt makes another key of the passphrase.
-func (p *passphrase) URL() string { return "passphrase://" }
+// PassphraseURL is the URL of every KEK that a passphrase yields. It names the kind only: every salt makes another key of the passphrase.
+const PassphraseURL = "passphrase://"
+
+// URL implements KEK.
+func (p *passphrase) URL() string { return PassphraseURL }
 
 func (p *passphrase) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
 	p.mu.Lock()

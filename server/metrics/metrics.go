@@ -62,7 +62,7 @@ func New(operations []string, hash func(tenant string) string) *Metrics {
 		misses:     one(lookups, "miss"),
 		sealed:     eachClass(func(class string) func() prometheus.Counter { return one(keys, "seal", class) }),
 		opened:     eachClass(func(class string) func() prometheus.Counter { return one(keys, "open", class) }),
-		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries, and altered lines of the audit log and API tokens.", "class"),
+		integrity:  counter("integrity_failures_total", "What was altered, moved or forged, by the class that it claims; none for damaged entries, and altered keysets, lines of the audit log and API tokens.", "class"),
 		kmsCalls:   counter("kms_calls_total", "Calls of the KMS by kind and outcome: ok or the code of the error.", "call", "outcome"),
 		kmsLatency: histogram("kms_call_duration_seconds", "Time that calls of the KMS took.", "call"),
 	}

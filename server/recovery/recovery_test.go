@@ -188,7 +188,7 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	openAll(t, s.b(), all, "")
 
 	late := sealWith(t, server, "late", classify.PHI)
-	require.Equal(t, "wrong_secret", code(late.open(s.b())))
+	require.Equal(t, "key_unusable", code(late.open(s.b())))
 	for _, r := range []*recovery.Recovery{s.a(), s.b()} {
 		finished, err := r.Finish(t.Context(), to(t, urlB))
 		require.ErrorIs(t, err, recovery.ErrUnfinished)
@@ -210,7 +210,7 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{7, 7}, []int{finished.Tenants, finished.Count})
 	openAll(t, s.b(), append(all, late), "")
-	openAll(t, s.a(), append(all, late), "wrong_secret")
+	openAll(t, s.a(), append(all, late), "key_unusable")
 	status, err = a.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{openKEK(t, urlB).URL(): 7}, status)
@@ -258,7 +258,7 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 			require.Len(t, d.Slots, 1)
 		}
 		openAll(t, s.under(versioned(keks[i+1:]...)), all, "")
-		openAll(t, s.under(versioned(keks[:i+1]...)), all, "wrong_secret")
+		openAll(t, s.under(versioned(keks[:i+1]...)), all, "authentication_failed")
 	}
 }
 
@@ -281,7 +281,7 @@ func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, finished.Count)
 	openAll(t, s.b(), append(all, late), "")
-	openAll(t, s.a(), append(all, late), "wrong_secret")
+	openAll(t, s.a(), append(all, late), "key_unusable")
 }
 
 // A rewrap is finished only for the KEK that it last went to.
@@ -299,7 +299,7 @@ func TestRewrapBack(t *testing.T) {
 	_, err = s.a().Finish(t.Context(), to(t, urlA))
 	require.NoError(t, err)
 	openAll(t, s.a(), all, "")
-	openAll(t, s.b(), all, "wrong_secret")
+	openAll(t, s.b(), all, "key_unusable")
 }
 
 // corrupting is a KEK that does not unwrap the roots that it wrapped.

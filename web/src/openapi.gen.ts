@@ -524,7 +524,7 @@ export interface paths {
          *     the audit log can be written, as of a second ago at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. With a token of every tenant with the scope
          *     `keys:admin`, the answer also lists what fails and why in `checks`; a wrong token is refused. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), do not open what is under lost keys (`unknown_key`), are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
+         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), do not open what is under lost keys (`unknown_key`) or under keysets that do not open (`authentication_failed`), are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
          *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
         get: operations["getReady"];
@@ -640,7 +640,8 @@ export interface components {
             /**
              * @description Codes of what does not work while requests can still be served: `keyring_unavailable` while the KMS does not answer and the keys
              *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on;
-             *     `audit_almost_full` once it has used 80 % of its budget; `unknown_key` while the store has entries under keys that no keyset has.
+             *     `audit_almost_full` once it has used 80 % of its budget; `authentication_failed` while the keystore has keysets that are damaged, were
+             *     altered, or are under a KEK that is not configured; `unknown_key` while the store has entries under keys that no keyset has.
              */
             degraded?: string[];
             checks?: components["schemas"]["FailingChecks"];

@@ -1,0 +1,97 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kms"
+)
+
+// The kinds of documents that the keystore returned and that do not open.
+var (
+	// ErrAltered says that a keyset is damaged or was altered. It is an ErrUnreadable.
+	ErrAltered error = &unopenedError{"authentication_failed", "the keyset is damaged or was altered", ErrUnreadable}
+	// ErrForeign says that no configured KEK opens a keyset. It is a kms.ErrWrongKey.
+	ErrForeign error = &unopenedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
+)
+
+// unopenedError has a code of its own, and is another error that callers know.
+type unopenedError struct {
+	code, text string
+	kind       error
+}
+
+func (e *unopenedError) Error() string { return "keyring: " + e.text }
+
+// Code returns the error's stable code.
+func (e *unopenedError) Code() string { return e.code }
+
+// Is makes the error one of its kind.
+func (e *unopenedError) Is(target error) bool { return target == e.kind }
+
+// maxUnopened bounds the memory for documents that do not open.
+const maxUnopened = 1000
+
+// unopened is the owners of documents that the keystore returned and that do not open, each with the hash of the document; nil if
+// Unopened has not read it yet.
+type unopened struct {
+	mu     sync.Mutex
+	hashes map[string][]byte
+}
+
+// noteUnopened notes that an owner's document does not open, and returns the reason.
+func (r *Keyring) noteUnopened(owner string, reason error) error {
+	r.unopened.mu.Lock()
+	_, known := r.unopened.hashes[owner]
+	fresh := !known && len(r.unopened.hashes) < maxUnopened
+	if fresh {
+		r.unopened.hashes[owner] = nil
+	}
+	r.unopened.mu.Unlock()
+	if fresh {
+		r.noteLoss(Loss{Tenant: owner, Unopened: reason})
+	}
+	return reason
+}
+
+// forgetUnopened notes that an owner's document opens, or is another one.
+func (r *Keyring) forgetUnopened(owner string) {
+	r.unopened.mu.Lock()
+	delete(r.unopened.hashes, owner)
+	r.unopened.mu.Unlock()
+}
+
+// Unopened returns an error while the keystore has documents that did not open when this keyring read them last. It reads them again,
+// and forgets those that were replaced since.
+func (r *Keyring) Unopened(ctx context.Context) error {
+	r.unopened.mu.Lock()
+	hashes := maps.Clone(r.unopened.hashes)
+	r.unopened.mu.Unlock()
+	left := 0
+	for owner, former := range hashes {
+		content, err := r.store.Get(ctx, keystore.Keysets, owner)
+		if err != nil {
+			return err
+		}
+		hash := sha256.Sum256(content)
+		if content == nil || former != nil && !bytes.Equal(former, hash[:]) {
+			r.forgetUnopened(owner)
+			continue
+		}
+		left++
+		r.unopened.mu.Lock()
+		if _, still := r.unopened.hashes[owner]; still {
+			r.unopened.hashes[owner] = hash[:]
+		}
+		r.unopened.mu.Unlock()
+	}
+	if left == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d keysets do not open: the audit log names them: %w", left, ErrAltered)
+}
