@@ -2,17 +2,19 @@
 // behind, or if a place ran no test. Usage: node scripts/test.mjs [go | browsers]
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { lint } from './lint.mjs';
 import { GoTests } from './suite/gotest.mjs';
 import { run } from './suite/processes.mjs';
 import { Results } from './suite/results.mjs';
+import { scratch } from './suite/scratch.mjs';
 import { countVitest } from './suite/vitest.mjs';
 
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
 const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?:\/|$)/;
 /** The slowest packages start first: otherwise one of them may run alone at the end. */
-const SLOWEST = ['cmd/server', 'server/seal', 'server/api', 'server/kv/rediskv', 'server/recovery', 'server/rotation'];
+const SLOWEST = ['cmd/server', 'server/api', 'server/rotation', 'server/kv/sqlitekv', 'server/seal', 'server/kv/rediskv', 'server/recovery', 'bench/faults'];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
 const LIMIT = '20m';
 
@@ -64,6 +66,10 @@ function report() {
 
 mkdirSync('build', { recursive: true });
 rmSync(REPORT, { force: true });
+const files = scratch();
+Object.assign(process.env, { GOTMPDIR: tmpdir(), TMPDIR: files.dir }); // programs are linked on the disk
+process.on('exit', files.remove);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 if (parts.includes('go')) await go();
 if (parts.includes('browsers')) await browsers();
 console.log(`\n${results.summary().join('\n')}`);

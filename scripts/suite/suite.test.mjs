@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { GoTests } from './gotest.mjs';
 import { MARK, run } from './processes.mjs';
 import { Results } from './results.mjs';
+import { scratch } from './scratch.mjs';
 import { countVitest } from './vitest.mjs';
 
 const PACKAGE = 'github.com/coffer-storage/coffer/scripts/suite/testdata/';
@@ -120,3 +121,10 @@ function state(pid) {
     return 'gone';
   }
 }
+
+test('the folder for what tests write', () => {
+  const files = scratch();
+  expect(existsSync(files.dir)).toBe(true);
+  files.remove();
+  expect(existsSync(files.dir)).toBe(false);
+});

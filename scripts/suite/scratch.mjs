@@ -1,0 +1,31 @@
+// A folder in memory for what tests write, because most of their time would otherwise be the disk's syncs. Tests of disks mount their own.
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const MEMORY = '/dev/shm';
+/** Bytes: twice what the tests need at most. */
+const NEEDED = 8 * 2 ** 30;
+
+/** Makes the folder and says how to remove it. It is on the disk if there is little memory, or if programs do not run there, as in containers. */
+export function scratch() {
+  const dir = mkdtempSync(join(fits() ? MEMORY : tmpdir(), 'coffer-test-'));
+  return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };
+}
+
+function fits() {
+  let dir;
+  try {
+    const { bavail, bsize } = statfsSync(MEMORY);
+    if (bavail * bsize < NEEDED) return false;
+    dir = mkdtempSync(join(MEMORY, 'coffer-test-'));
+    const program = join(dir, 'true');
+    copyFileSync('/bin/true', program);
+    return spawnSync(program).status === 0;
+  } catch {
+    return false;
+  } finally {
+    if (dir) rmSync(dir, { recursive: true, force: true });
+  }
+}
