@@ -26,7 +26,8 @@ func keysBackupCommand() *cobra.Command {
 		Use:   "backup",
 		Short: "Write all tenants' wrapped keys into one file",
 		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
-			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means.",
+			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means. Keysets that cannot be read are\n" +
+			"named and left out; the exit code is 1 then.",
 		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,17 +41,17 @@ func keysBackupCommand() *cobra.Command {
 						return errors.Join(fill(buffered), buffered.Flush())
 					})
 				})
-				if err != nil {
+				if err != nil && tenants == 0 {
 					return fmt.Errorf("write the backup: %w", err)
 				}
-				info, err := os.Stat(path)
-				if err != nil {
-					return err
+				info, statErr := os.Stat(path)
+				if statErr != nil {
+					return errors.Join(err, statErr)
 				}
-				return show(cmd, backupReport{tenants, info.Size()}, func(out io.Writer) error {
+				return exitWith(exitFailed, errors.Join(err, show(cmd, backupReport{tenants, info.Size(), failureOf(err)}, func(out io.Writer) error {
 					_, err := fmt.Fprintf(out, "tenants: %d\nbytes: %d\n", tenants, info.Size())
 					return err
-				})
+				})))
 			})
 		},
 	}
@@ -62,8 +63,9 @@ func keysBackupCommand() *cobra.Command {
 
 // backupReport is what coffer keys backup wrote.
 type backupReport struct {
-	Tenants int   `json:"tenants"`
-	Bytes   int64 `json:"bytes"`
+	Tenants int      `json:"tenants"`
+	Bytes   int64    `json:"bytes"`
+	Error   *failure `json:"error,omitempty"` // names keysets that are not in it
 }
 
 func keysDrillCommand() *cobra.Command {

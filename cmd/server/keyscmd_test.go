@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
@@ -328,5 +330,41 @@ func TestKeyDocuments(t *testing.T) {
 				require.Contains(t, help, flag+" ", c[0])
 			}
 		}
+	}
+}
+
+// One damaged keyset is named, and keeps no other one out of a list or a backup.
+func TestOneDamagedKeyset(t *testing.T) {
+	t.Parallel()
+	data, environ := t.TempDir(), []string{"ENCRYPTION_MASTER_KEY=" + masterA}
+	p := serve(t, data, environ...)
+	p.put(tokenFor(t, environ, data, "clinic"), "patient", record)
+	p.put(p.token, "patient", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	store := keysIn(t, data)
+	keystoretest.Put(t, store, keystore.Keysets, "a", []byte("damaged"))
+	file := filepath.Join(t.TempDir(), "backup")
+	run := func(args ...string) (out, said string) {
+		t.Helper()
+		cmd := program(t, environ, append(args, "--data", data)...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		require.Error(t, cmd.Run())
+		require.Equal(t, 1, cmd.ProcessState.ExitCode(), stderr.String())
+		require.Contains(t, stderr.String(), `keyset "a"`)
+		return stdout.String(), stderr.String()
+	}
+	out, _ := run("keys", "list")
+	require.Regexp(t, `(?m)^"clinic" +cache +phi `, out)
+	require.Regexp(t, `(?m)^"default" +cache +phi `, out)
+	out, _ = run("keys", "list", "--json")
+	require.Contains(t, out, `"tenant": "clinic"`)
+	out, said := run("keys", "backup", "--out", file)
+	require.Contains(t, out, "tenants: 2\n")
+	require.Contains(t, said, "1 keysets cannot be read and were left out")
+	out, _ = run("keys", "backup", "--json", "--out", file+".json")
+	require.Contains(t, out, `"code": "authentication_failed"`)
+	for _, path := range []string{file, file + ".json"} {
+		require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "tenants: 2, of them shredded: 0\n")
 	}
 }

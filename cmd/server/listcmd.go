@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,7 +20,6 @@ import (
 
 func keysListCommand() *cobra.Command {
 	var tenant string
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List tenants' keys: their states, their ages, and when the next rotation is due",
@@ -31,23 +31,21 @@ func keysListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return operate(cmd, "", func(ctx context.Context, o *operator, _ *recovery.Recovery) error {
 				keysets, err := o.keysets(ctx, tenant)
-				if err != nil {
+				if err != nil && keysets == nil {
 					return err
 				}
-				if asJSON {
-					return printJSON(cmd.OutOrStdout(), keysets)
-				}
-				return printKeysets(cmd.OutOrStdout(), keysets, time.Now())
+				return errors.Join(show(cmd, keysets, func(out io.Writer) error { return printKeysets(out, keysets, time.Now()) }), err)
 			})
 		},
 	}
 	config.AddFlags(cmd.Flags(), append(keyFlags, "key-rotation-days")...)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's keys")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the keysets as JSON")
+	addJSON(cmd)
 	return cmd
 }
 
-// keysets tells of the keysets of one tenant, or with none named of all.
+// keysets returns the keysets of one tenant, or of all if none is named. If some of these cannot be read it returns the others, and an
+// error that names them.
 func (o *operator) keysets(ctx context.Context, tenant string) ([]lifecycle.Keyset, error) {
 	rotator := newRotator(o.config, o.keys, nil, o.audit, nil)
 	if tenant != "" {
@@ -58,14 +56,16 @@ func (o *operator) keysets(ctx context.Context, tenant string) ([]lifecycle.Keys
 		return lifecycle.Describe(d, rotator), nil
 	}
 	all := []lifecycle.Keyset{}
-	for d, err := range o.keys.ring.Documents(ctx) {
-		if err != nil {
-			return nil, err
-		}
+	documents, left := recovery.Readable(o.keys.ring.Documents(ctx))
+	for d := range documents {
 		all = append(all, lifecycle.Describe(d, rotator)...)
 	}
+	err := left()
+	if err != nil && !errors.As(err, new(*recovery.UnreadError)) {
+		return nil, err
+	}
 	slices.SortStableFunc(all, func(a, b lifecycle.Keyset) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return all, nil
+	return all, exitWith(exitFailed, err)
 }
 
 func printKeysets(out io.Writer, keysets []lifecycle.Keyset, now time.Time) error {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
 
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
 // The kinds of documents that the keystore returned and that do not open.
@@ -19,6 +21,12 @@ var (
 	// ErrForeign says that no configured KEK opens a keyset. It is a kms.ErrWrongKey.
 	ErrForeign error = &unopenedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
 )
+
+// Unopenable reports whether an error is about one document that the keystore returned, and not about the keystore.
+func Unopenable(err error) bool {
+	return errors.Is(err, ErrAltered) || errors.Is(err, ErrForeign) || errors.Is(err, ErrEnvironment) || errors.Is(err, envelope.ErrUnsupportedVersion) ||
+		errors.Is(err, envelope.ErrTooLarge)
+}
 
 // unopenedError has a code of its own, and is another error that callers know.
 type unopenedError struct {

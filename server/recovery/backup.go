@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"errors"
@@ -15,30 +16,85 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope/backup"
 )
 
-// maxUnread is how many keysets that cannot be read an error of Backup names.
+// maxUnread is how many keysets that cannot be read an error names.
 const maxUnread = 100
+
+// UnreadError names keysets that cannot be read. Those of all other tenants were.
+type UnreadError struct {
+	Count int
+	Named []error // of the first ones; each names the place
+}
+
+func (e *UnreadError) Error() string {
+	return fmt.Sprintf("%d keysets cannot be read and were left out:\n%s", e.Count, errors.Join(e.Named...))
+}
+
+// Unwrap returns the errors of the keysets.
+func (e *UnreadError) Unwrap() []error { return e.Named }
+
+// add notes the error of a keyset. The store has the keyset, so the error is about this one only.
+func (e *UnreadError) add(err error) {
+	if e.Count++; len(e.Named) < maxUnread {
+		e.Named = append(e.Named, err)
+	}
+}
+
+// err returns e, or nil if all keysets were read.
+func (e *UnreadError) err() error {
+	if e.Count == 0 {
+		return nil
+	}
+	return e
+}
+
+// Readable yields the documents of all tenants that can be read. Its second result returns, after the last one, an UnreadError about the
+// others, or the error of the store, which ends the documents.
+func Readable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelope.Document], func() error) {
+	unread, failed := &UnreadError{}, error(nil)
+	return func(yield func(*envelope.Document) bool) {
+		for d, err := range documents {
+			switch {
+			case keyring.Unopenable(err):
+				unread.add(err)
+			case err != nil:
+				failed = err
+				return
+			case !yield(d):
+				return
+			}
+		}
+	}, func() error { return cmp.Or(failed, unread.err()) }
+}
 
 // Backup writes the wrapped keys of all tenants and of the environment (shared/envelope/SPEC.md section 9), each document as it
 // was at one moment, and returns the number of tenants. It holds no more than one document in memory. Rotations are not part
 // of it: they are found again from the keys. create makes the file, which fill writes; it must leave no file if fill fails. Backup
-// returns ErrNoKeys if the store has no tenant, since the operator then looks in the wrong place, and an error that names the keysets
-// that cannot be read.
+// returns ErrNoKeys if the store has no tenant, since the operator then looks in the wrong place. Keysets that cannot be read are left
+// out, and Backup then returns an UnreadError, with a file if tenants is not 0.
 func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer) error) error) (tenants int, err error) {
 	if err := r.record(ctx, audit.BackupCreate, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return 0, err
 	}
+	var unread error
 	err = create(func(w io.Writer) error {
-		tenants, err = r.write(ctx, w)
+		tenants, unread, err = r.write(ctx, w)
 		return err
 	})
-	return tenants, r.ended(ctx, audit.BackupCreate, tenants, 0, err)
+	if err != nil {
+		tenants = 0
+	}
+	left := 0
+	if e := (*UnreadError)(nil); errors.As(unread, &e) {
+		left = e.Count
+	}
+	return tenants, r.ended(ctx, audit.BackupCreate, tenants, left, cmp.Or(err, unread))
 }
 
 // write writes the system document first, so that a reader has its keys when it meets shred records.
-func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, err error) {
+func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, unread, err error) {
 	key, slots, err := r.Ring.NewBackupKey(ctx)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer key.Clear()
 	mac := key.MAC(envelope.LabelBackup)
@@ -50,35 +106,37 @@ func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, err err
 		return err
 	}
 	if err := send((&envelope.Backup{Environment: r.Environment, CreatedAt: time.Now().UnixMilli(), Slots: slots}).Append(nil)); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	var unread []error
-	for d, err := range r.documents(ctx) {
-		if err != nil && len(unread) < maxUnread {
-			unread = append(unread, err)
-		}
-		if len(unread) > 0 {
-			continue
-		}
+	sendDocument := func(d *envelope.Document) error {
 		encoded, err := d.Append(nil)
-		if err := send(envelope.AppendBackupDocument(nil, encoded), err); err != nil {
-			return 0, err
-		}
-		if d.Owner != "" {
-			tenants++
-		}
+		return send(envelope.AppendBackupDocument(nil, encoded), err)
 	}
-	if len(unread) > 0 {
-		return 0, errors.Join(unread...)
+	system, err := r.Ring.OwnerDocument(ctx, "") // without which the others cannot be verified
+	if err == nil {
+		err = sendDocument(system)
+	}
+	if err != nil && !errors.Is(err, keyring.ErrNoTenant) {
+		return 0, nil, err
+	}
+	documents, left := Readable(r.Ring.Documents(ctx))
+	for d := range documents {
+		if err := sendDocument(d); err != nil {
+			return 0, nil, err
+		}
+		tenants++
+	}
+	if unread = left(); unread != nil && (tenants == 0 || !errors.As(unread, new(*UnreadError))) {
+		return 0, nil, unread
 	}
 	if tenants == 0 {
-		return 0, ErrNoKeys
+		return 0, nil, ErrNoKeys
 	}
 	err = send(envelope.AppendBackupDocument(nil, nil), nil)
 	if err == nil {
 		_, err = w.Write(mac.Sum(nil))
 	}
-	return tenants, err
+	return tenants, unread, err
 }
 
 // verify reads a file to its end and checks that it is whole and of this environment. It returns when the backup was made and how
