@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/token"
@@ -38,4 +39,16 @@ func TestDoctorsTokens(t *testing.T) {
 		require.NotEmpty(t, found[0].Do, name)
 	}
 	require.Equal(t, warns, judgeTokens(nil, now)[0].Verdict)
+}
+
+// Free space is judged by how much of it entries leave free.
+func TestDoctorsSpace(t *testing.T) {
+	dir := t.TempDir()
+	free, err := freeSpace(dir)
+	require.NoError(t, err)
+	for minFree, want := range map[int64]verdict{free / 64: well, free / 2: warns, free * 2: sick} {
+		found := examineSpace(t.Context(), &patient{config: &config.Config{Data: dir, MinFree: minFree}})
+		require.Len(t, found, 1)
+		require.Equal(t, want, found[0].Verdict, found[0].Found)
+	}
 }

@@ -108,8 +108,7 @@ func examineReadiness(ctx context.Context, p *patient) []finding {
 // The least of what the doctor finds sufficient.
 const (
 	enoughFiles = 4096
-	enoughSpace = 1 << 30
-	leastSpace  = 64 << 20
+	enoughSpace = 4 // times COFFER_MIN_FREE
 )
 
 func examineLimits(_ context.Context, p *patient) (found []finding) {
@@ -159,9 +158,9 @@ func examineSpace(_ context.Context, p *patient) []finding {
 	switch {
 	case err != nil:
 		return []finding{warning("", "the free space cannot be found out: %s", message(err))}
-	case free < leastSpace:
+	case free < p.config.MinFree:
 		return []finding{failing("free some: writes are refused", "%s are free for %s", size(free), p.config.Data)}
-	case free < enoughSpace:
+	case free < enoughSpace*p.config.MinFree:
 		return []finding{warning("free some, or move the data directory", "%s are free for %s", size(free), p.config.Data)}
 	}
 	return []finding{ok("%s are free for %s", size(free), p.config.Data)}

@@ -51,7 +51,7 @@ func TestDue(t *testing.T) {
 			for i := range set.Keys {
 				set.Keys[i].CreatedAt = time.Now().Add(ahead).UnixMilli()
 			}
-			require.Equal(t, want.UnixMilli(), KeysetDue(d.Owner, set, age, time.Now()), ahead)
+			require.Equal(t, want.UnixMilli(), KeysetDue(set, age, time.Now()), ahead)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 			Tenant: d.Owner, Use: s.Use.String(), Class: s.Class.String(), Epoch: s.Epoch(), Primary: hexOf(s.Primary()),
 			RotatedAt: rotation.Moment(s.RotatedAt()), Keys: describeKeys(s),
 		}
-		if due := rotator.DueAt(d.Owner, s); due != 0 {
+		if due := rotator.DueAt(s); due != 0 {
 			at := rotation.Moment(due)
 			all[i].NextRotationAt = &at
 		}

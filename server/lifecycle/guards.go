@@ -43,7 +43,7 @@ func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retiremen
 		err = held(record, key)
 	}
 	if err == nil {
-		err = k.unheard(key.Tenant, record, s)
+		err = k.unheard(record, s)
 	}
 	if err != nil {
 		return nil, err
@@ -90,8 +90,8 @@ func held(record *rotation.Record, key Key) error {
 // unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is
 // cut off from the store of keysets seals under it for as long as it keeps keys in memory. A former key that a clock far
 // ahead dated delays nothing.
-func (k *Keys) unheard(tenant string, record *rotation.Record, s *envelope.Keyset) error {
-	since := keyring.KeysetDue(tenant, s, 0, k.Rotator.Now())
+func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
+	since := keyring.KeysetDue(s, 0, k.Rotator.Now())
 	if record != nil && record.State == rotation.RolledBack {
 		since = max(since, record.Ended)
 	}

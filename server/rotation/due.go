@@ -15,14 +15,14 @@ import (
 )
 
 // DueAt returns when a keyset gets a new primary, apart from its uses, in milliseconds since 1970; 0 means never.
-func (r *Rotator) DueAt(tenant string, s *envelope.Keyset) int64 {
-	return keyring.NextPrimary(tenant, s, r.Age, r.Now())
+func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
+	return keyring.NextPrimary(s, r.Age, r.Now())
 }
 
 // due reports whether a keyset is to get a new primary now.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
-	at := r.DueAt(record.Tenant, s)
-	return at > 0 && at <= r.now() || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(record.Tenant, s, rest(s), r.Now())
+	at := r.DueAt(s)
+	return at > 0 && at <= r.now() || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(s, rest(s), r.Now())
 }
 
 // rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
