@@ -8,11 +8,13 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/coffer-storage/coffer/server/identity"
 )
 
 // printable escapes text that comes from outside, whichever command prints it: a control character, C1 included, can take command of a
-// terminal, and a format character can reverse what a person reads. It writes them as \uXXXX, which keeps the meaning of JSON. It is not
-// safe for concurrent use.
+// terminal, a format character can reverse what a person reads, and an invisible one makes two names look the same. It writes them as
+// \uXXXX, which keeps the meaning of JSON. It is not safe for concurrent use.
 type printable struct {
 	to      io.Writer
 	partial []byte // the beginning of a character whose end was not written yet
@@ -68,7 +70,9 @@ func escape(text []byte) []byte {
 	return out
 }
 
-func unprintable(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }
+func unprintable(r rune) bool {
+	return r != '\n' && r != '\t' && (!unicode.IsGraphic(r) || identity.Invisible(r))
+}
 
 // terminal returns the terminal that a command's stream is, or nil.
 func terminal(stream any) *os.File {

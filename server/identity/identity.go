@@ -62,9 +62,16 @@ const TenantRule = "1 to 255 bytes of printable UTF-8 in the normal form NFKC, w
 // ValidTenant reports whether id can name a tenant, as TenantRule says: no two valid ids look the same because of control
 // characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
 func ValidTenant(id string) bool {
-	unprintable := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
 	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id) && norm.NFKC.IsNormalString(id) &&
 		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, unprintable)
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError || Invisible(r) }
+
+// Invisible reports whether a character that Unicode counts as printable is shown as nothing: those of the property
+// Default_Ignorable_Code_Point (Unicode Standard section 5.21), such as variation selectors, and the braille pattern without dots.
+func Invisible(r rune) bool {
+	return r == '\u2800' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for

@@ -51,7 +51,8 @@ func TestValidTenant(t *testing.T) {
 		"": false, "a": true, "default": true, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "\xff": false, "Ñ/..": true,
 		"*": true, "St. Mary's": true, "病院": true, "क्लिनिक": true, "klinik-ü": true, "klinik-u\u0308": false, "\u212bngstrom": false, "\ufb01": false,
 		" a": false, "a ": false, "a\u00a0": false, "\ufeffa": false, "a\x00": false, "a\n": false, "a\tb": false, "\x7f": false, "\u0085": false, "a\u200bb": false,
-		"a\u202eb": false, "\u2028": false, "\ufffd": false, "\ue000": false,
+		"a\ufe0f": false, "a\ufe00b": false, "a\U000e0100": false, "a\u034fb": false, "\u115f": false, "a\u17b4": false, "a\u180b": false, "a\U000e0020": false,
+		"a\u2800": false, "\u3164": false, "a\u202eb": false, "\u2028": false, "\ufffd": false, "\ue000": false,
 	} {
 		t.Run(id, func(t *testing.T) {
 			require.Equal(t, valid, identity.ValidTenant(id), "%q", id)

@@ -96,6 +96,7 @@ func TestBadGrants(t *testing.T) {
 		"in the past":     func(g *token.Grant) { g.Lifetime = -1 },
 		"a long name":     func(g *token.Grant) { g.Name = strings.Repeat("x", 101) },
 		"a terminal's":    func(g *token.Grant) { g.Name = "\x1b[2J" },
+		"invisible":       func(g *token.Grant) { g.Name = "a\ufe0f" },
 		"two lines":       func(g *token.Grant) { g.Name = "a\nb" },
 		"no UTF-8":        func(g *token.Grant) { g.Name = "\xff" },
 		"a tenant's UTF8": func(g *token.Grant) { g.Tenant = "\xff" },
