@@ -104,6 +104,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 		check, verdict, text string
 	}{
 		{nil, []string{"COFFER_TRUSTED_PROXIES=0.0.0.0/0"}, nil, 0, "configuration", "warn", "trusts every address"},
+		{nil, []string{"COFFER_TRUSTED_PROXIES=0.0.0.0/1,128.0.0.0/1"}, nil, 0, "configuration", "warn", "trusts every address"},
 		{nil, []string{"COFFER_PRODUCTION=true"}, nil, 1, "configuration", "fail", "set KMS_PROVIDER"},
 		{nil, []string{"COFFER_PRODUCTION=true"}, nil, 1, "limits", "warn", "COFFER_RATE, COFFER_CONCURRENT are off"},
 		{nil, nil, []string{"--listen", "0.0.0.0:1"}, 0, "listening", "warn", "without TLS"},

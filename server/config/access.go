@@ -90,13 +90,35 @@ func (l *loader) proxies(text string) (list []netip.Prefix) {
 			l.refuse("COFFER_TRUSTED_PROXIES", "must be addresses or networks such as 10.0.0.0/8, separated by commas")
 			return nil
 		}
-		if p.Bits() == 0 {
-			l.warn("%s trusts every address: any client can choose the address that is recorded and limited for it; name the proxies' networks",
-				l.name("COFFER_TRUSTED_PROXIES"))
-		}
 		list = append(list, p)
 	}
+	if share := addressShare(list); share >= tooMuchTrust {
+		what := "every address"
+		if share < 1 {
+			what = "a 64th of all addresses, or more"
+		}
+		l.warn("%s trusts %s: any client there can choose the address that is recorded and limited for it; name the proxies' networks",
+			l.name("COFFER_TRUSTED_PROXIES"), what)
+	}
 	return list
+}
+
+// tooMuchTrust is the share of all addresses from which trusted proxies are warned of. All private networks together are less: those of
+// IPv4 are a 110th, fc00::/7 is a 128th.
+const tooMuchTrust = 1.0 / 64
+
+// addressShare returns the share of all IPv4 or of all IPv6 addresses that is in networks, whichever is larger. Addresses that are in
+// several networks count several times.
+func addressShare(networks []netip.Prefix) float64 {
+	var v4, v6 float64
+	for _, p := range networks {
+		if share := math.Ldexp(1, -p.Bits()); p.Addr().Is4() {
+			v4 += share
+		} else {
+			v6 += share
+		}
+	}
+	return max(v4, v6)
 }
 
 func (l *loader) audit(r *raw) Audit {

@@ -125,3 +125,25 @@ func TestTrustedProxiesThatAreEveryone(t *testing.T) {
 		require.Equal(t, warned, len(warnings) == 1 && strings.Contains(warnings[0], "trusts every address"), networks)
 	}
 }
+
+// Networks that are a large part of all addresses together are warned of once; all private ones together are not.
+func TestTrustedProxiesThatAreMany(t *testing.T) {
+	for networks, want := range map[string]string{
+		"0.0.0.0/1,128.0.0.0/1":    "trusts every address",
+		"::/1,8000::/1,10.0.0.0/8": "trusts every address",
+		"128.0.0.0/1":              "trusts a 64th",
+		"0.0.0.0/7,2.0.0.0/7":      "trusts a 64th",
+		"2000::/3":                 "trusts a 64th",
+		"10.0.0.0/8,11.0.0.0/8":    "",
+		"10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,fc00::/7,fe80::/10,::1": "",
+	} {
+		_, warnings, err := load(t, []string{"COFFER_TRUSTED_PROXIES=" + networks})
+		require.NoError(t, err)
+		if want == "" {
+			require.Empty(t, warnings, networks)
+			continue
+		}
+		require.Len(t, warnings, 1, networks)
+		require.Contains(t, warnings[0], want, networks)
+	}
+}
