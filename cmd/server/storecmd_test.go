@@ -3,12 +3,16 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 )
 
 // run runs a command to its end, and returns its exit code and output.
@@ -70,6 +74,38 @@ func TestStoreCheckAndRepair(t *testing.T) {
 
 	code, _, _ = run(t, "store", "check", "--data", filepath.Join(data, "none"))
 	require.Equal(t, 4, code)
+}
+
+// An entry of which somebody removed a part from the database is damage: its read fails, /readyz and the log report it, and a check finds
+// it. Other entries can be read.
+func TestMissingPart(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	token := p.token
+	p.put(token, "large", strings.Repeat("v", 300_000))
+	p.put(token, "small", record)
+	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
+	db, err := sqlitefile.Open(t.Context(), filepath.Join(data, "cache", "cache.db"), sqlitefile.Schema{Version: 2})
+	require.NoError(t, err)
+	require.NoError(t, db.Run("DELETE FROM parts WHERE id = (SELECT min(id) + 1 FROM parts)"))
+	require.EqualValues(t, 1, db.Changes())
+	require.NoError(t, db.Close())
+	code, out, _ := run(t, "store", "check", "--data", data)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "a part of a value is missing")
+
+	p = serve(t, data)
+	p.token = token
+	status, said := p.accepted(token, "GET", "/v1/cache/large", "")
+	require.Equal(t, http.StatusServiceUnavailable, status, said)
+	require.Contains(t, said, "store_unavailable")
+	soon(t, func() bool {
+		_, said := p.do("", "GET", "/readyz", "")
+		return strings.Contains(said, `"degraded":["store_unavailable"]`)
+	})
+	p.requireValue(token, "small", record)
+	require.Equal(t, 1, strings.Count(p.log.String(), "the embedded store is damaged: run coffer store check"), p.log)
 }
 
 // flipEachPage damages all pages of a database but the first.
