@@ -42,7 +42,7 @@ func redisCache(args ...string) func(*world) {
 func onDisk(w *world) {
 	w.disk = newDisk(w.t)
 	w.data = filepath.Join(w.disk.path, "data")
-	w.env = append(w.env, "COFFER_MIN_FREE=33554432")
+	w.env = append(w.env, "COFFER_MIN_FREE=33554432", "COFFER_MAX_BODY=16777216")
 }
 
 // configure sets a setting of the Redis of the cache.

@@ -12,10 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
-func init() { roles["fillsDisk"] = fillDisk }
+func init() {
+	roles["fillsDisk"] = fillDisk
+	roles["fillsDiskToMinimum"] = fillDiskToMinimum
+}
 
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
@@ -102,4 +106,39 @@ func fillDisk(t testing.TB) {
 	out, err := program(t, nil, "audit", "verify", "--data", data).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "nothing was altered")
+}
+
+func TestRoomForLargestEntry(t *testing.T) {
+	t.Parallel()
+	path, err := binary()
+	require.NoError(t, err)
+	proctest.RunMounting(t, "fillsDiskToMinimum", t.TempDir(), path)
+}
+
+// /readyz reports storage_full if the largest entry that the server accepts is refused, though there is more free space than the minimum.
+func fillDiskToMinimum(t testing.TB) {
+	root := os.Args[1]
+	binary = func() (string, error) { return os.Args[2], nil }
+	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=256m"))
+	const least, largest = 32 << 20, 8 << 20
+	p := serve(t, filepath.Join(root, "data"), fmt.Sprint("COFFER_MIN_FREE=", least), fmt.Sprint("COFFER_MAX_BODY=", largest))
+	leave := func(want int64) { // free
+		free, err := durable.FreeSpace(root)
+		require.NoError(t, err)
+		require.Greater(t, free, want)
+		require.NoError(t, os.WriteFile(filepath.Join(root, "filler"), make([]byte, free-want), 0o600))
+	}
+	put := func(size int) int {
+		status, _ := p.do(p.token, "PUT", "/v1/cache/a?class=phi", strings.Repeat("v", size))
+		return status
+	}
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	leave(least + largest)
+	require.Equal(t, http.StatusInsufficientStorage, put(largest))
+	require.Equal(t, http.StatusNoContent, put(1000))
+	soon(t, func() bool { return strings.Contains(ready(), `"degraded":["storage_full"]`) })
+	require.NoError(t, os.Remove(filepath.Join(root, "filler")))
+	leave(least + 3*largest)
+	soon(t, func() bool { return strings.Contains(ready(), `"ok"`) })
+	require.Equal(t, http.StatusNoContent, put(largest))
 }

@@ -11,8 +11,10 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/quotakv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/format"
 )
 
 const (
@@ -26,6 +28,7 @@ const (
 type storage struct {
 	dir     string
 	minFree int64
+	needs   int64 // free space without which the largest entry is refused
 	log     *slog.Logger
 	hash    func(tenant string) string // for the log
 	count   func(code string)          // of a refusal
@@ -38,7 +41,11 @@ type storage struct {
 }
 
 func newStorage(c *config.Config, hash func(tenant string) string, log *slog.Logger) *storage {
-	return &storage{dir: c.Data, minFree: c.MinFree, log: log, hash: hash, count: func(string) {}, over: map[string]time.Time{}}
+	needs := c.MinFree
+	if !c.Redis.Configured() {
+		needs = sqlitekv.Needs(c.MaxBody+kv.MaxValueSize-format.MaxValue, c.MinFree)
+	}
+	return &storage{dir: c.Data, minFree: c.MinFree, needs: needs, log: log, hash: hash, count: func(string) {}, over: map[string]time.Time{}}
 }
 
 // wrap limits and watches a store. quota is 0 for the embedded store, which counts exactly.
@@ -84,12 +91,12 @@ func (s *storage) outlived(class classify.Class) {
 	}
 }
 
-// check returns an error if the disk has less free space than entries leave to others.
+// check returns an error if the disk has too little free space for the largest entry.
 func (s *storage) check(context.Context) error {
 	free, err := durable.FreeSpace(s.dir)
-	if err == nil && free < s.minFree {
-		err = fmt.Errorf("the disk of %s has %d free bytes, less than COFFER_MIN_FREE (%d): new entries of the embedded store are refused: %w",
-			s.dir, free, s.minFree, kv.ErrFull)
+	if err == nil && free < s.needs {
+		err = fmt.Errorf("the disk of %s has %d free bytes: large entries of the embedded store are refused below %d, and all new ones below COFFER_MIN_FREE (%d): %w",
+			s.dir, free, s.needs, s.minFree, kv.ErrFull)
 	}
 	return err
 }

@@ -50,11 +50,15 @@ func (p *space) free() (int64, error) { return durable.FreeSpace(p.dir) }
 // spend releases a piece of the reserve, and reports whether there was one.
 func (p *space) spend() bool { return p.reserve.Release(reservePiece) }
 
+// Needs returns how many bytes of a disk must be free for a value of n bytes that leaves least to others: it is written to the log, and
+// then to the database.
+func Needs(n, least int64) int64 { return least + 2*n }
+
 // hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed, which
 // take nothing from others. least is the free space that must be left.
 func (p *space) hasRoom(c *conn, n, least int64) bool {
 	free, err := p.free()
-	if err != nil || free >= least+2*n { // once in the log, and once in the database
+	if err != nil || free >= Needs(n, least) {
 		return true
 	}
 	if free < MinFree/2+n {
