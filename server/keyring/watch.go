@@ -61,7 +61,7 @@ func (r *Keyring) look(ctx context.Context) {
 	r.pending = map[*Tenant]bool{}
 	r.mu.Unlock()
 	err := r.readFeed(ctx, due)
-	if err != nil && !f.failing {
+	if err != nil && !f.failing && !errors.Is(ctx.Err(), context.Canceled) { // by Close
 		slog.WarnContext(ctx, "changes of keysets cannot be followed now", "error", err)
 	}
 	f.failing = err != nil
