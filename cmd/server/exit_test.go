@@ -89,3 +89,36 @@ func TestExitCodes(t *testing.T) {
 		})
 	}
 }
+
+// Every command with --json prints its failure as JSON, wherever the flag is on a command line that is not valid.
+func TestFailuresAreJSON(t *testing.T) {
+	t.Parallel()
+	commands := []string{
+		"audit tail", "audit verify", "config", "doctor", "keys backup", "keys drill", "keys list", "keys restore", "keys rewrap", "keys shred",
+		"kms check", "rotate", "store check", "store repair", "token create", "token list", "token revoke", "version",
+	}
+	for _, command := range commands {
+		for _, flags := range []string{"--json --no-such-flag", "--no-such-flag --json"} {
+			requireFailure(t, 2, strings.Fields(command+" "+flags)...)
+		}
+	}
+	requireFailure(t, 4, "audit", "tail", "--json", "--data", filepath.Join(t.TempDir(), "nowhere"))
+	requireFailure(t, 2, "audit", "tail", "--json", "--data", t.TempDir(), "--since", "never")
+}
+
+func requireFailure(t *testing.T, code int, args ...string) {
+	t.Helper()
+	cmd := program(t, nil, args...)
+	out, err := cmd.Output()
+	require.Error(t, err, args)
+	var report struct {
+		Error struct {
+			Message string
+			Exit    int
+		}
+	}
+	require.NoError(t, json.Unmarshal(out, &report), "%v: %s", args, out)
+	require.NotEmpty(t, report.Error.Message, args)
+	require.Equal(t, code, report.Error.Exit, args)
+	require.Equal(t, code, cmd.ProcessState.ExitCode(), args)
+}

@@ -92,7 +92,7 @@ func TestFailuresAsJSON(t *testing.T) {
 	require.Contains(t, string(out), `"code": "not_found"`)
 	out, err = program(t, nil, "audit", "tail", "--json", "--data", missing).Output()
 	require.Error(t, err)
-	require.Empty(t, string(out), "it prints lines of the log, and this is none")
+	require.Regexp(t, `^\{"error":\{"message":"there is no data directory .*","exit":4\}\}\n$`, string(out), "it prints one value a line")
 	out, err = program(t, environ, "token", "list", "--data", missing).Output()
 	require.Error(t, err)
 	require.Empty(t, string(out))

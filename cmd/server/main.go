@@ -42,7 +42,7 @@ func main() {
 	var code exit
 	if err != nil {
 		code = exitOf(err, *begun)
-		out.fail(executed, err, code)
+		out.fail(executed, os.Args[1:], err, code)
 		fmt.Fprintln(root.ErrOrStderr(), "coffer:", message(err))
 	}
 	if lines, ok := root.ErrOrStderr().(*logQueue); ok {

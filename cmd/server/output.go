@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,17 +96,23 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// fail tells a program that runs a command with --json of its failure, if the command has printed nothing.
-// What audit tail prints is the log's lines, and this is none.
-func (o *output) fail(cmd *cobra.Command, err error, code exit) {
-	if !wantsJSON(cmd) || cmd.Name() == "tail" || o.begun.Load() {
+// fail prints the failure of a command with --json as JSON, if the command has printed nothing. audit tail prints one value a line, so
+// its failure is one more line. args are the command line: if a flag of it is not valid, those behind it were not parsed.
+func (o *output) fail(cmd *cobra.Command, args []string, err error, code exit) {
+	lines := cmd.Name() == "tail"
+	if cmd.Flags().Lookup("json") == nil || !wantsJSON(cmd) && !slices.Contains(args, "--json") || o.begun.Load() && !lines {
 		return
 	}
 	f := failureOf(err)
 	f.Exit = code
-	_ = printJSON(o, struct { // the command fails anyhow
+	report := struct {
 		Error *failure `json:"error"`
-	}{f})
+	}{f}
+	if lines {
+		_ = json.NewEncoder(o).Encode(report) // the command fails anyhow
+		return
+	}
+	_ = printJSON(o, report)
 }
 
 // brief is a measured time without digits that mean nothing.
