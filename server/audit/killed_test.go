@@ -64,10 +64,11 @@ func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	torn, ends := 0, map[string]int{}
 	for range kills {
-		var wg sync.WaitGroup
+		var wg, writing sync.WaitGroup
 		said := make([][]string, 2)
+		writing.Add(len(said)) // at once, or the second one continues the first one's chain and deletes its files
 		for i := range said {
-			wg.Go(func() { said[i] = runVictim(t, path, 20*time.Millisecond+rand.N(60*time.Millisecond)) })
+			wg.Go(func() { said[i] = runVictim(t, path, &writing, 20*time.Millisecond+rand.N(60*time.Millisecond)) })
 		}
 		wg.Wait()
 		v := verify(t, path)
@@ -103,7 +104,10 @@ func TestKilled(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 }
 
-func runVictim(t *testing.T, path string, after time.Duration) (said []string) {
+// runVictim starts a victim, and kills it some time after all that are to write at once have begun.
+func runVictim(t *testing.T, path string, writing *sync.WaitGroup, after time.Duration) (said []string) {
+	begun := sync.OnceFunc(writing.Done)
+	defer begun()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$")
 	cmd.Env = append(os.Environ(), victim+"="+path)
 	out, err := cmd.StdoutPipe()
@@ -116,8 +120,12 @@ func runVictim(t *testing.T, path string, after time.Duration) (said []string) {
 	}
 	for scanner.Scan() {
 		if len(said) == 0 {
-			timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-			defer timer.Stop()
+			begun()
+			go func() {
+				writing.Wait()
+				time.Sleep(after)
+				_ = cmd.Process.Kill()
+			}()
 		}
 		said = append(said, scanner.Text())
 	}
