@@ -315,3 +315,21 @@ func TestOtherServers(t *testing.T) {
 	}
 	require.False(t, reached)
 }
+
+// A base URL with a wrong path is an error of its own: it must not look as if all entries were missing.
+func TestWrongBaseURL(t *testing.T) {
+	t.Parallel()
+	url, bearer, _ := serve(t)
+	_, err := connect(t, url, bearer).Get(t.Context(), "k")
+	require.ErrorIs(t, err, client.ErrNotFound)
+	c := connect(t, url+"/wrong", bearer)
+	_, get := c.Get(t.Context(), "k")
+	_, _, head := c.Head(t.Context(), "k")
+	require.NotErrorIs(t, c.Delete(t.Context(), "k"), client.ErrNotFound)
+	for _, err := range []error{get, head} {
+		var failed *client.Error
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, []any{"unknown_route", 404}, []any{failed.Code(), failed.Status})
+		require.NotErrorIs(t, err, client.ErrNotFound)
+	}
+}

@@ -112,7 +112,7 @@ func (s *server) getAsset(c echo.Context) error {
 	}
 	a := s.assets[name]
 	if a == nil {
-		return errNotFound
+		return errRoute
 	}
 	body, tag := a.plain, `"`+a.tag+`"`
 	for i, coding := range codings {

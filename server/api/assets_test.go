@@ -97,7 +97,7 @@ func TestNoOtherFiles(t *testing.T) {
 		"/.keep", "/assets", "/assets/", "/lonely.br", "/lonely.gz", "/assets/coffer-Ab12.wasm.br", "/assets/coffer-Ab12.wasm.gz", "/none", "//index.html", "/../api.go", "/%2e%2e/api.go", "/assets/../index.html",
 		"/%00", "/%FF",
 	} {
-		s.do("GET", path, nil).refused(t, "not_found")
+		s.do("GET", path, nil).refused(t, "unknown_route")
 	}
 }
 
@@ -148,5 +148,5 @@ func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Demo = demo.Files() })
 	s.do("GET", "/", nil).is(t, 200)
-	s.do("GET", "/.keep", nil).refused(t, "not_found")
+	s.do("GET", "/.keep", nil).refused(t, "unknown_route")
 }

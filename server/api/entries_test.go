@@ -141,7 +141,7 @@ func TestBadKeys(t *testing.T) {
 	for path, code := range map[string]string{
 		"/v1/cache/": "invalid_argument", "/v1/cache/%FF": "invalid_argument", "/v1/cache/%C3": "invalid_argument",
 		"/v1/cache/" + strings.Repeat("k", 1025): "too_large", "/v1/cache/" + strings.Repeat("%C3%A9", 513): "too_large",
-		"/v1/caches": "not_found", "/v1/cache%2Fx": "not_found", "/V1/cache/x": "not_found", "/v1": "not_found", "/v1/": "not_found",
+		"/v1/caches": "unknown_route", "/v1/cache%2Fx": "unknown_route", "/V1/cache/x": "unknown_route", "/v1": "unknown_route", "/v1/": "unknown_route",
 	} {
 		s.do("GET", path, nil).refused(t, code)
 	}

@@ -37,7 +37,7 @@ func invalid(text string) error { return &codes.Error{Of: "invalid_argument", Te
 
 var (
 	errMethod   = &codes.Error{Of: "method_not_allowed", Text: "the path does not support that method"}
-	errNotFound = &codes.Error{Of: "not_found", Text: "there is nothing under that name"}
+	errRoute    = &codes.Error{Of: "unknown_route", Text: "the server has no such path: check the base URL"}
 	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is over its limit"}
 	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
 	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
@@ -129,7 +129,7 @@ func translate(err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return errTimeout
 	case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusNotFound:
-		return errNotFound
+		return errRoute
 	case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusMethodNotAllowed:
 		return errMethod
 	}

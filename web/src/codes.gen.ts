@@ -85,7 +85,9 @@ export type Code =
   /** The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more. (HTTP 503, may succeed when retried) */
   | 'audit_almost_full'
   /** The disk or the memory of the store is full: nothing new is stored, while reads and deletions go on. (HTTP 507) */
-  | 'storage_full';
+  | 'storage_full'
+  /** The server has no such path: the base URL is not the server's, or the server is an earlier one. (HTTP 404) */
+  | 'unknown_route';
 
 /** The codes that the WebAssembly core of the same build names by their position. */
 export const codes: readonly Code[] = [

@@ -114,3 +114,8 @@ test.each<[string, () => Response, (c: CofferClient) => Promise<unknown>]>([
   expect(await failure(use(clientOf(() => (requests++, answer()))))).toMatchObject({ name: 'CofferError', code: 'internal' });
   expect(requests).toBe(1);
 });
+
+test('a base URL with a wrong path is an error, and not a missing entry', async () => {
+  expect(await clientOf(() => problem(404, 'not_found')).get('k')).toBeNull();
+  expect(await failure(clientOf(() => problem(404, 'unknown_route')).get('k'))).toMatchObject({ code: 'unknown_route', status: 404 });
+});
