@@ -68,7 +68,10 @@ func TestPrivate(t *testing.T) {
 		done <- err
 	}()
 	journal := filepath.Join(dir, fileName+"-journal")
-	require.Eventually(t, func() bool { _, err := os.Stat(journal); return err == nil }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { // SQLite sets the mode of a new journal before it writes to it
+		info, err := os.Stat(journal)
+		return err == nil && info.Size() > 0
+	}, time.Minute, time.Millisecond)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, _ error) error {
 		info, err := entry.Info()
 		require.NoError(t, err)
