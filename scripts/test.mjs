@@ -13,6 +13,8 @@ import { countVitest } from './suite/vitest.mjs';
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
 const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?:\/|$)/;
+/** SQLite itself, which is translated C, in the tests with the race detector: each of its steps would be checked, at five times the time. */
+const TRANSLATED = '-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false';
 /** The slowest packages start first: otherwise one of them may run alone at the end. */
 const SLOWEST = ['cmd/server', 'server/api', 'server/rotation', 'server/kv/sqlitekv', 'server/seal', 'server/kv/rediskv', 'server/recovery', 'bench/faults'];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
@@ -45,7 +47,7 @@ async function go() {
   const rank = (path) => SLOWEST.findIndex((slow) => path.endsWith(`/${slow}`)) + 1 || SLOWEST.length + 1;
   const packages = execFileSync('go', ['list', '-e', './...'], { encoding: 'utf8' }).trim().split('\n').sort((a, b) => rank(a) - rank(b));
   // More at once than there are processors: most of these tests wait, for the disk, for processes, for time.
-  await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), { CGO_ENABLED: '1' }, '-race', '-p', '3', '-parallel', '6');
+  await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), { CGO_ENABLED: '1' }, '-race', TRANSLATED, '-p', '3', '-parallel', '6');
   await goTests('Go tests of sequential code', packages.filter((path) => SEQUENTIAL.test(path)), {}, '-p', '2');
 }
 
