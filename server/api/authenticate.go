@@ -54,14 +54,14 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 	token := bearer(c.Request().Header[echo.HeaderAuthorization])
 	c.id, err = s.identity.Authenticate(ctx, token)
 	if errors.Is(err, identity.ErrUnauthorized) {
-		s.pauses.wait(ctx, s.ending)
+		s.pause(ctx, c)
 		return nil, s.refuse(c, s.unauthorized(c, token, err))
 	}
 	if err != nil {
 		return nil, err
 	}
 	if end, err = s.limits.Begin(c.id.Tenant); err != nil {
-		s.pauses.wait(ctx, s.ending)
+		s.pause(ctx, c)
 		return nil, s.refuse(c, err)
 	}
 	if err := c.operation.allows(c.id); err != nil {

@@ -33,6 +33,7 @@ type call struct {
 	rooms     []*[]byte // that it was given
 	limited   context.Context
 	refusals  []refusal
+	paused    bool // its refusal was delayed
 	reading   bool // its body is being read
 	received  bool // its body was read to its end
 }

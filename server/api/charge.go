@@ -2,11 +2,12 @@ package api
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
 const (
-	chargedBytes = 64 << 10 // of a body, which cost as much as another request
+	chargedBytes = 32 << 10 // of a body, which cost as much as another request
 	chargedKeys  = 25       // of a list, which do
 	maxPaused    = 1000     // requests that wait at the same time; others are refused at once
 )
@@ -23,7 +24,13 @@ type pauses struct {
 
 func newPauses(length time.Duration) pauses { return pauses{length, make(chan struct{}, maxPaused)} }
 
-// wait waits for one pause, unless too many wait already, the request ends or the server does.
+// pause delays the answer to a refused request.
+func (s *server) pause(ctx context.Context, c *call) {
+	c.paused = s.pauses.length > 0
+	s.pauses.wait(ctx, s.ending)
+}
+
+// wait waits for a pause of the length on average, unless too many wait already, the request ends or the server does.
 func (p pauses) wait(ctx, ending context.Context) {
 	if p.length == 0 {
 		return
@@ -34,7 +41,7 @@ func (p pauses) wait(ctx, ending context.Context) {
 	default:
 		return
 	}
-	timer := time.NewTimer(p.length)
+	timer := time.NewTimer(p.length/2 + rand.N(p.length)) // so that many connections do not go on together
 	defer timer.Stop()
 	select {
 	case <-timer.C:

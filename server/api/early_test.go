@@ -20,12 +20,13 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// A refusal comes while the body is still being sent, and a client that first sends everything gets it, too.
+// A refusal comes while the body is still being sent, and a client that first sends everything gets it, too. The body of what may
+// be a flood is read slowly.
 func TestRefusalsReachSenders(t *testing.T) {
 	t.Parallel()
 	const size = 16 << 20 // more than the buffers of both ends hold
 	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewBytes(1<<20, 1<<20) })
-	s := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Failures = size/2, limit.NewFailures(0, still()) })
+	s := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Failures, o.Pause = size/2, limit.NewFailures(0, still()), time.Millisecond })
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next one is one too many
 	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
 	require.NoError(t, err)
@@ -44,8 +45,12 @@ func TestRefusalsReachSenders(t *testing.T) {
 		for _, framing := range []string{"Content-Length: %d", "Transfer-Encoding: chunked"} {
 			for _, readsFirst := range []bool{false, true} {
 				t.Run(fmt.Sprint(name, ", ", framing[:8], ", reads first: ", readsFirst), func(t *testing.T) {
+					begun := time.Now()
 					got := c.s.upload(t, c.token, c.target, framing, size, readsFirst)
 					got.refused(t, c.code)
+					if c.token == "" || c.token == "x" {
+						require.Greater(t, time.Since(begun), time.Second/2) // the last half of it is in no buffer
+					}
 					require.True(t, got.Close)
 				})
 			}
