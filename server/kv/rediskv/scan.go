@@ -32,7 +32,9 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) ([]s
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
-	page, err := bounded(ctx, s, "scan", func() (page, error) { return s.scan(ctx, prefix, cursor, limit) })
+	page, err := bounded(ctx, s, "scan", func() (page, error) {
+		return onMaster(ctx, s.client, func() (page, error) { return s.scan(ctx, prefix, cursor, limit) })
+	})
 	return page.keys, page.cursor, err
 }
 
@@ -85,7 +87,7 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	case err != nil:
 		return nil, place{}, failure("scan", err)
 	case field(text, "role") == "slave":
-		return nil, place{}, refusal("scan", "READONLY")
+		return nil, place{}, fmt.Errorf("rediskv: scan: %w", errReplica)
 	}
 	return keys, place{pos, digest(field(text, "master_replid"))}, nil
 }

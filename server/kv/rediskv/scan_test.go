@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,6 +71,25 @@ func TestScanIsOfOneServer(t *testing.T) {
 		require.ErrorIs(t, err, kv.ErrCursor)
 		require.ErrorContains(t, err, "begin the scan again")
 		whole(t, s)
+	})
+	t.Run("switch", func(t *testing.T) {
+		t.Parallel()
+		master := redistest.Start(t)
+		replica := redistest.StartReplica(t, master)
+		service := redistest.NewService(t, master)
+		s := rediskv.New(service.Client())
+		cursor := filled(t, s)
+		var scans sync.WaitGroup
+		for range 8 { // connections that lead to the replica afterwards
+			scans.Go(func() { whole(t, s) })
+		}
+		scans.Wait()
+		require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())
+		service.Switch(replica)
+		_, _, err := s.Scan(t.Context(), "key ", cursor, 100)
+		require.ErrorIs(t, err, kv.ErrCursor)
+		whole(t, s)
+		stableTopology(t, s)
 	})
 	t.Run("restart", func(t *testing.T) {
 		t.Parallel()

@@ -78,7 +78,7 @@ func (s *Store) members(ctx context.Context) ([]member, error) {
 	case *redis.Ring:
 		err = c.ForEachShard(ctx, collect)
 	case *redis.Client:
-		err = collect(ctx, c)
+		_, err = onMaster(ctx, c, func() (struct{}, error) { return struct{}{}, collect(ctx, c) })
 	default:
 		return nil, fmt.Errorf("a client of type %T cannot be swept", c)
 	}
@@ -125,7 +125,7 @@ func ask(ctx context.Context, c *redis.Client, part string) (member, error) {
 	case err != nil:
 		return m, err
 	case field(text, "role") == "slave" && nodes == nil:
-		return m, refusal("topology", "READONLY")
+		return m, fmt.Errorf("rediskv: topology: %w", errReplica)
 	default:
 		m.server = digest(field(text, "master_replid"))
 	}

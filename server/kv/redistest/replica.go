@@ -48,6 +48,15 @@ func (s *Service) Client() *redis.Client {
 	return client
 }
 
+// Switch has a replica take over, and makes the server of before its replica. Connections to that stay open.
+func (s *Service) Switch(replica *Server) {
+	s.t.Helper()
+	must(s.t, replica.Client(s.t).ReplicaOf(context.Background(), "NO", "ONE").Err())
+	host, port, err := net.SplitHostPort(replica.Addr)
+	must(s.t, err)
+	must(s.t, s.now.Swap(replica).Client(s.t).ReplicaOf(context.Background(), host, port).Err())
+}
+
 // FailOver has a replica take over, and ends the server of before.
 func (s *Service) FailOver(replica *Server) {
 	s.t.Helper()
