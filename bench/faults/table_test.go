@@ -16,7 +16,9 @@ func writeTable(path string, rows []*row, damages []*damage) error {
 
 ` + "`make faults`" + ` writes this page. It starts a server, lets eight clients write, read and delete entries, injects a fault, heals it, and
 reads every key. The request timeout is 2 s. A write counts as acknowledged if the server answered it with 204. "No answer" means
-that the connection ended or was refused.
+that the connection ended or was refused. "Dropped by the store" means that the server could not keep the entries: an evicting or empty
+Redis, a clock behind which entries have expired, or a file system that stopped before it had written what it had accepted, as in a
+power cut. The cache does not wait for the disk; the keys, the tokens and the notable lines of the audit log do.
 
 | fault | requests during the fault | acknowledged writes lost | /readyz | metrics | log | works again after |
 |---|---|---|---|---|---|---|
@@ -33,7 +35,8 @@ that the connection ended or was refused.
 ## Flipped bits
 
 Each line is one file of a data directory. While no server runs, one bit at a random place is flipped. Then a server starts, all entries are
-read one by one and as a list, and ` + "`coffer audit verify`" + ` runs.
+read one by one and as a list, and ` + "`coffer audit verify`" + ` runs. "Harmless" means that every value was read as it was written and that
+nothing was reported; "silent" would mean that a value was wrong or missing without a report.
 
 | file | places | start refused | reported | harmless | silent |
 |---|---|---|---|---|---|
