@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// leftToHTTP is how much of a body net/http itself reads before it sends an answer.
-	leftToHTTP = 256 << 10
+	// maxKept is the longest rest of a body that is read so that the connection can go on.
+	maxKept = 256 << 10
 	// maxDiscarded bounds how much of a body is read after its request was refused: four times the largest value.
 	maxDiscarded = 256 << 20
 	// A flood's bodies are read at 12.5 MiB a second on each connection.
@@ -19,20 +19,21 @@ const (
 	discardPause = 20 * time.Millisecond
 )
 
-// stillSends reports whether the client may be sending a body beyond what net/http reads. A client that waits for 100
+// stillSends reports whether the client may be sending a body. A client that waits for 100
 // Continue (RFC 9110 section 10.1.1) sends nothing before the body is read.
 func (c *call) stillSends() bool {
 	r := c.Request()
-	large := r.ContentLength < 0 || r.ContentLength > leftToHTTP
-	return large && !c.received && (c.reading || r.Header.Get("Expect") == "")
+	return r.ContentLength != 0 && !c.received && (c.reading || r.Header.Get("Expect") == "")
 }
 
 // writeEarly answers a request whose body was not read, and then discards the body, up to a bound and to the time for
 // reading a request. Otherwise the connection would be reset under a client that sends everything before it reads, and the
-// client would see that instead of the answer.
+// client would see that instead of the answer; and net/http would read up to 256 KiB before it sends the answer.
 func (s *server) writeEarly(c *call, status int, body []byte) {
 	response := c.Response()
-	response.Header().Set(echo.HeaderConnection, "close")
+	if n := c.Request().ContentLength; n < 0 || n > maxKept {
+		response.Header().Set(echo.HeaderConnection, "close")
+	}
 	connection := http.NewResponseController(response.Writer)
 	_ = connection.EnableFullDuplex() // otherwise the body cannot be read after the answer
 	if write(c, status, body) != nil || connection.Flush() != nil {

@@ -100,6 +100,29 @@ func (s *service) upload(t *testing.T, token, target, framing string, size int, 
 	return answer{response, body}
 }
 
+// A refusal does not wait for a small body either, and the connection goes on after it.
+func TestRefusalBeforeSmallBody(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), nil)
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	in, body := bufio.NewReader(conn), strings.Repeat("x", 1000)
+	for range 3 {
+		_, err = fmt.Fprintf(conn, "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:500])
+		require.NoError(t, err)
+		response, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusUnauthorized, response.StatusCode)
+		require.False(t, response.Close)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, body[500:])
+		require.NoError(t, err)
+	}
+}
+
 // A client that asks before it sends is refused before it sends.
 func TestRefusalInsteadOfContinue(t *testing.T) {
 	t.Parallel()
