@@ -19,7 +19,7 @@ import (
 
 var (
 	errStoreDamaged = errors.New("the embedded store is damaged: `coffer store repair` keeps what can be read")
-	errStoreLost    = errors.New("not everything could be read: what was lost is listed above; restore lost keysets with `coffer keys restore`")
+	errStoreLost    = errors.New("there was damage, which is listed above; restore lost keysets with `coffer keys restore`")
 )
 
 func storeCommand() *cobra.Command {
@@ -44,7 +44,7 @@ func storeRepairCommand() *cobra.Command {
 		Short: "Replace the embedded databases by new ones with all that can be read",
 		Long: "Copies each entry of the cache and each document of the keys that can be read into a new database, and puts it in the place of the former one, which stays\n" +
 			"beside it. It names the keysets that are lost. The server must be stopped. If the log is damaged, the last changes are lost, deletions among them. The exit\n" +
-			"code is 0 if nothing was lost.",
+			"code is 0 if there was no damage.",
 		Example: "  coffer store repair --data DIR\n  coffer keys restore --data DIR --in FILE   # keysets that were lost",
 	}, sqlitekv.Repair, sqlitekeys.Repair, errStoreLost)
 }
