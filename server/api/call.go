@@ -25,12 +25,12 @@ type call struct {
 	operation *operation // nil for what is none of the document's
 	id        identity.Identity
 	tenant    *tenant
-	class     classify.Class // of the value that it is about
-	free      int            // bytes that it may still hold uncounted
-	held      int64          // bytes that are counted
-	borrowed  int64          // bytes that are counted for one of a batch
-	hold      func(n int) error
-	rooms     []*[]byte // that it was given
+	class     classify.Class             // of the value that it is about
+	free      int                        // bytes that it may still hold uncounted
+	held      int64                      // bytes that are counted
+	borrowed  int64                      // bytes that are counted for one of a batch
+	read      func(size, held int) error // counts a value that is read from the store, and the bytes that it takes in memory
+	rooms     []*[]byte                  // that it was given
 	limited   context.Context
 	refusals  []refusal
 	paused    bool // its refusal was delayed
@@ -55,7 +55,7 @@ func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc
 	if c.limited != nil {
 		return c.limited, func() {}
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), holder{}, c.hold), timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), reader{}, c.read), timeout)
 	c.limited = ctx
 	return ctx, cancel
 }

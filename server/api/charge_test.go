@@ -30,6 +30,8 @@ func TestCharges(t *testing.T) {
 		"a small value": {"PUT", "/v1/cache/k?class=phi", []byte("x"), 1},
 		"a large value": {"PUT", "/v1/cache/k?class=phi", large, 5},
 		"a large entry": {"GET", "/v1/cache/large", nil, 5},
+		"its header":    {"HEAD", "/v1/cache/large", nil, 5},
+		"its time":      {"PATCH", "/v1/cache/large?ttl=1h", nil, 5},
 		"a list":        {"GET", "/v1/cache?limit=26", nil, 2},
 		"a batch":       {"POST", "/v1/cache:batch", []byte(batch), 20},
 	} {
@@ -48,6 +50,22 @@ func TestCharges(t *testing.T) {
 			require.Equal(t, burst-5-26-c.cost, served)
 		})
 	}
+}
+
+// A refused upload costs nothing, so a tenant that tries again does not wait longer for it.
+func TestRefusedUploadsCostNothing(t *testing.T) {
+	t.Parallel()
+	var passed atomic.Int64
+	begin := time.Now()
+	s := start(t, embedded(t), func(o *api.Options) {
+		o.Limits = limit.NewTenants(limit.Quota{Rate: 1, Burst: 1}, func() time.Time { return begin.Add(time.Duration(passed.Load())) })
+	})
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
+	for range 3 {
+		s.do("PUT", "/v1/cache/k?class=phi", make([]byte, 1<<20)).refused(t, "rate_limited")
+	}
+	passed.Store(int64(time.Second))
+	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 }
 
 // The answers to wrong tokens and to requests over a limit are delayed; others are not, and the server's end does not wait for them.

@@ -41,22 +41,17 @@ func (s *server) writeEarly(c *call, status int, body []byte) {
 	}
 	stop := context.AfterFunc(s.ending, func() { _ = connection.SetReadDeadline(time.Now()) })
 	defer stop()
-	n := c.discard()
-	if !c.reading { // otherwise it is charged
-		s.charge(c, int(n/chargedBytes))
-	}
+	c.discard()
 }
 
-// discard reads the body, slowly if the request may be part of a flood, and returns its size.
-func (c *call) discard() (n int64) {
-	for n < maxDiscarded {
-		read, err := io.CopyN(io.Discard, c.Request().Body, discarded)
-		if n += read; err != nil {
-			return n
+// discard reads the body, slowly if the request may be part of a flood. It costs the tenant nothing, like all that is refused.
+func (c *call) discard() {
+	for range maxDiscarded / discarded {
+		if _, err := io.CopyN(io.Discard, c.Request().Body, discarded); err != nil {
+			return
 		}
 		if c.paused {
 			time.Sleep(discardPause)
 		}
 	}
-	return n
 }

@@ -138,7 +138,6 @@ func (s *server) getEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	s.charge(c, len(pkg)/chargedBytes)
 	header, atRest := c.Response().Header(), wantsPackage(c.Request())
 	if had {
 		return notModified(c, entry.Tag, atRest)

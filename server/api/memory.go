@@ -63,7 +63,7 @@ func (s *server) release(c *call) {
 // there is room for them. The request's context brings whoever counts.
 type bounded struct{ kv.Store }
 
-type holder struct{}
+type reader struct{}
 
 // Read implements kv.Store. A read without a limit, or with a large one, is made with a small one first.
 func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
@@ -71,14 +71,14 @@ func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized
 	if err != nil || limit <= small {
 		return found, err
 	}
-	hold, _ := ctx.Value(holder{}).(func(int) error)
+	count, _ := ctx.Value(reader{}).(func(size, held int) error)
 	for i := range found {
-		size, long := found[i].Size, found[i].Value == nil && found[i].Size <= limit
+		held, long := found[i].Size, found[i].Value == nil && found[i].Size <= limit
 		if long {
-			size *= copies
+			held *= copies
 		}
-		if hold != nil && found[i].Exists() {
-			if err := hold(size); err != nil {
+		if count != nil && found[i].Exists() {
+			if err := count(found[i].Size, held); err != nil {
 				return nil, err
 			}
 		}

@@ -30,7 +30,10 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		response.Header().Set(echo.HeaderXRequestID, id)
 		s.announceClose(request, response)
 		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
-		call.hold = func(n int) error { return s.hold(call, n) }
+		call.read = func(size, held int) error {
+			s.charge(call, size/chargedBytes)
+			return s.hold(call, held)
+		}
 		err := recovered(next, call)
 		s.recordRefusals(call)
 		status := response.Status
