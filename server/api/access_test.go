@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -203,4 +204,24 @@ func TestMetrics(t *testing.T) {
 	require.NotContains(t, string(got.body), "pl4nted")
 	require.NotContains(t, string(got.body), strings.TrimPrefix(s.token, "coffer_"))
 	s.do("GET", "/metrics", nil, "Authorization", "").refused(t, "unauthorized")
+}
+
+// No cursor, made up or of another tenant, leads to names of another tenant.
+func TestForeignCursors(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *service) {
+		for _, name := range []string{"a", "patient:ada", "z"} {
+			s.do("PUT", "/v1/cache/"+name+"?class=phi", []byte("x")).is(t, http.StatusNoContent)
+		}
+		for _, tenant := range []string{"a-tenant", "zz-tenant"} {
+			other, _, err := s.tokens.Issue(t.Context(), token.Grant{Tenant: tenant, Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+			require.NoError(t, err)
+			for _, cursor := range []string{"k", "kcoffer/", "kcoffer/default/cache/", "kcoffer/default/cache/a", "0@@@0"} {
+				got := s.do("GET", "/v1/cache?cursor="+base64.RawURLEncoding.EncodeToString([]byte(cursor)), nil, "Authorization", "Bearer "+other)
+				require.NotContains(t, string(got.body), "ada", "cursor %q", cursor)
+				if got.StatusCode != http.StatusOK {
+					got.refused(t, "invalid_argument")
+				}
+			}
+		}
+	})
 }

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		{"scan finds every key once it pages", scanPages},
 		{"scan takes prefixes literally", scanGlob},
 		{"scan of everything and of nothing", scanEdges},
+		{"scan with forged cursors", scanForged},
 		{"scan while keys change", scanChanging},
 		{"compare and swap", swaps},
 		{"compare and swap keeps ttl", swapKeepsTTL},

@@ -2,6 +2,7 @@ package kvtest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,30 @@ func scanEdges(t *testing.T, s kv.Store) {
 
 	_, _, err := s.Scan(t.Context(), "", "no cursor", 0)
 	require.Error(t, err)
+}
+
+// scanForged: no cursor leads to keys that do not begin with the prefix, whether the caller made it or it is another scan's.
+func scanForged(t *testing.T, s kv.Store) {
+	fill(t, s, append(append(numbered("a/", 20), numbered("b/", 20)...), numbered("c/", 20)...)...)
+	cursors := []string{"k", "ka", "ka/", "kb", "kc/", "0", "0@@@0", "1@@@0"}
+	for _, prefix := range []string{"", "a/", "c/"} {
+		for cursor, first := "", true; first || cursor != ""; first = false {
+			_, next, err := s.Scan(t.Context(), prefix, cursor, 5)
+			require.NoError(t, err)
+			if cursor = next; cursor != "" {
+				cursors = append(cursors, cursor)
+			}
+		}
+	}
+	for _, cursor := range cursors {
+		keys, _, err := s.Scan(t.Context(), "b/", cursor, 100)
+		if err != nil {
+			require.ErrorIs(t, err, kv.ErrCursor)
+		}
+		for _, key := range keys {
+			require.True(t, strings.HasPrefix(key, "b/"), "cursor %q leads to %q", cursor, key)
+		}
+	}
 }
 
 // scanChanging: keys that stay are listed, whatever else comes and goes meanwhile.

@@ -3,6 +3,7 @@ package sqlitekv
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/coffer-storage/coffer/server/kv"
 )
@@ -10,19 +11,20 @@ import (
 var errCursor = fmt.Errorf("sqlitekv: scan: %w", kv.ErrCursor)
 
 // cursorMark begins every cursor. The last key listed follows.
-const cursorMark = 'k'
+const cursorMark = "k"
 
 // Scan implements kv.Store. Keys come in the order of their bytes.
 func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (keys []string, next string, err error) {
-	if cursor != "" && cursor[0] != cursorMark {
-		return nil, "", errCursor
+	last, ours := strings.CutPrefix(cursor, cursorMark)
+	if cursor != "" && (!ours || !strings.HasPrefix(last, prefix)) {
+		return nil, "", errCursor // callers can make any: none leads out of the prefix
 	}
 	if limit <= 0 {
 		limit = kv.DefaultScanLimit
 	}
 	from := []byte(prefix)
 	if cursor != "" {
-		from = append([]byte(cursor[1:]), 0) // the least key after it
+		from = append([]byte(last), 0) // the least key after it
 	}
 	err = s.read(ctx, "scan", func(c *conn) (err error) {
 		keys, err = c.page(from, end(prefix), limit)
@@ -32,7 +34,7 @@ func (s *Store) Scan(ctx context.Context, prefix, cursor string, limit int) (key
 		return nil, "", err
 	}
 	if len(keys) == limit {
-		next = string(cursorMark) + keys[limit-1]
+		next = cursorMark + keys[limit-1]
 	}
 	return keys, next, nil
 }
