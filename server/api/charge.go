@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	chargedBytes = 32 << 10 // of a body, which cost as much as another request
+	chargedBytes = 16 << 10 // of a value, which cost as much as another request
 	chargedKeys  = 25       // of a list, which do
 	maxPaused    = 1000     // requests that wait at the same time; others are refused at once
 )

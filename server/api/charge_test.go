@@ -20,7 +20,7 @@ import (
 func TestCharges(t *testing.T) {
 	t.Parallel()
 	const burst = 55
-	large := bytes.Repeat([]byte("x"), 4*32<<10)
+	large := bytes.Repeat([]byte("x"), 4*16<<10)
 	batch := `{"operations":[` + strings.Repeat(`{"op":"get","key":"k"},`, 19) + `{"op":"get","key":"k"}]}`
 	for name, c := range map[string]struct {
 		method, path string
