@@ -252,3 +252,34 @@ func look(t *testing.T, dir string, n int, value func(int) []byte) (found int, f
 	}
 	return found, failed
 }
+
+// A database that was moved, replaced or removed takes no writes, which the next start would not find. It takes them again if it is back.
+func TestDatabaseIsGone(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	s, err := Open(dir, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("before"), 0))
+	refused := func(why string) {
+		require.ErrorIs(t, kv.Set(t.Context(), s, "k", []byte("x"), 0), kv.ErrUnavailable, why)
+		_, err := kv.DeleteMany(t.Context(), s, []string{"k"})
+		require.ErrorIs(t, err, kv.ErrUnavailable, why)
+		value, ok, err := kv.Get(t.Context(), s, "k")
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, "before", string(value), why)
+	}
+	require.NoError(t, os.Rename(dir, dir+"2"))
+	refused("the directory was renamed")
+	require.NoError(t, os.Rename(dir+"2", dir))
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("before"), 0))
+	file := filepath.Join(dir, "cache.db")
+	require.NoError(t, os.Rename(file, file+"2"))
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	refused("the file was replaced")
+	require.NoError(t, os.Remove(file))
+	refused("the file was removed")
+	require.NoError(t, os.Rename(file+"2", file))
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("after"), 0))
+}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -52,6 +53,7 @@ type Store struct {
 	clock   clock
 	quota   int64 // bytes of an owner; 0 means no limit
 	space   space
+	file    fs.FileInfo  // of the database
 	pages   atomic.Int64 // in the write-ahead log
 	damaged atomic.Bool  // a call met damage
 	stop    chan struct{}
@@ -142,6 +144,16 @@ func (s *Store) open(readers int) (err error) {
 			return err
 		}
 		s.readers <- r
+	}
+	s.file, err = os.Stat(path)
+	return err
+}
+
+// found returns errGone if the database was removed or replaced since it was opened: the next start would not find what is
+// written to it.
+func (s *Store) found() error {
+	if info, err := os.Stat(filepath.Join(s.dir, fileName)); err != nil || !os.SameFile(info, s.file) {
+		return errGone
 	}
 	return nil
 }
@@ -237,6 +249,7 @@ func (s *Store) release() (err error) {
 
 var (
 	errClosed = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
+	errGone   = fmt.Errorf("sqlitekv: %w: %s is no longer where it was: put it back, or restart the server", kv.ErrUnavailable, fileName)
 	errFull   = fmt.Errorf("sqlitekv: write: %w", kv.ErrFull)
 )
 

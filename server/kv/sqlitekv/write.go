@@ -77,6 +77,9 @@ func (t *transaction) run(ctx context.Context) error {
 		return err
 	}
 	defer t.give(t.writer, c)
+	if err := t.found(); err != nil {
+		return err
+	}
 	added := t.added()
 	full := nobody
 	if added > 0 && !t.space.hasRoom(c, added, t.space.least) {
