@@ -9,6 +9,7 @@ import (
 const (
 	chargedBytes = 16 << 10 // of a value, which cost as much as another request
 	chargedKeys  = 25       // of a list, which do
+	chargedLines = 100      // of the audit log that are searched, which do
 	maxPaused    = 1000     // requests that wait at the same time; others are refused at once
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/limit"
 )
 
@@ -33,6 +35,7 @@ func TestCharges(t *testing.T) {
 		"its header":    {"HEAD", "/v1/cache/large", nil, 5},
 		"its time":      {"PATCH", "/v1/cache/large?ttl=1h", nil, 5},
 		"a list":        {"GET", "/v1/cache?limit=26", nil, 2},
+		"a search":      {"GET", "/v1/audit?severity=critical", nil, 3},
 		"a batch":       {"POST", "/v1/cache:batch", []byte(batch), 20},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,6 +45,7 @@ func TestCharges(t *testing.T) {
 			for i := range 26 {
 				s.do("PUT", fmt.Sprintf("/v1/cache/%d?class=phi", i), nil).is(t, http.StatusNoContent)
 			}
+			require.NoError(t, s.trail.Record(t.Context(), slices.Repeat([]audit.Event{{Action: audit.AccessRefused, Code: "forbidden"}}, 200)...))
 			s.do(c.method, c.path, c.body, "Content-Type", "application/json")
 			served := 0
 			for s.do("GET", "/v1/cache/absent", nil).StatusCode == http.StatusNotFound {

@@ -32,11 +32,12 @@ func (s *server) listEvents(c *call) error {
 	}
 	ctx, cancel := c.limit(s.timeout)
 	defer cancel()
-	entries, next, err := s.trail.Page(ctx, q)
+	page, err := s.trail.Page(ctx, q)
+	s.charge(c, page.Lines/chargedLines)
 	if err != nil {
 		return err
 	}
-	return answerJSON(c, http.StatusOK, eventPage{append([]audit.Entry{}, entries...), next.String()})
+	return answerJSON(c, http.StatusOK, eventPage{append([]audit.Entry{}, page.Entries...), page.Next.String()})
 }
 
 func (s *server) readEventQuery(c *call) (q audit.Query, err error) {

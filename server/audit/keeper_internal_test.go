@@ -90,10 +90,10 @@ func TestPageHoldsItsLinesAlone(t *testing.T) {
 	for range 100 {
 		require.NoError(t, f.Record(t.Context(), opened))
 	}
-	entries, _, err := NewReader(path, testKey).Page(t.Context(), Query{Limit: 10})
+	p, err := NewReader(path, testKey).Page(t.Context(), Query{Limit: 10})
 	require.NoError(t, err)
-	require.Len(t, entries, 10)
-	for _, e := range entries {
+	require.Len(t, p.Entries, 10)
+	for _, e := range p.Entries {
 		require.LessOrEqual(t, cap(e), 2*len(e))
 	}
 }

@@ -67,38 +67,44 @@ func NewReader(dir string, key *Key) *Reader { return &Reader{dir, key} }
 func (r *Reader) Head() (Head, error) { return ReadHead(r.dir, r.key) }
 
 const (
-	maxScanned = 100_000 // lines that one page reads: a query that few lines fit is answered in many pages
+	maxScanned = 50_000 // lines that one page reads: a query that few lines fit is answered in many pages
 	// maxOlder is how many lines in a row must be older than a query wants for it to end there: a clock that was put
 	// back for a while makes some.
 	maxOlder = 10_000
 )
 
-// Page returns events of all chains, the newest first, and the lines that the next page begins with; nil after the last
-// page. They stay valid while lines are added and files are deleted. A page may have no events although there are more.
-// Page reads from the end, in bounded memory.
-func (r *Reader) Page(ctx context.Context, q Query) (entries []Entry, next Heads, err error) {
+// Page is what Reader.Page found.
+type Page struct {
+	Entries []Entry // the newest first; maybe none although there are more
+	Next    Heads   // the lines that the next page begins with; nil after the last page
+	Lines   int     // how many were read
+}
+
+// Page returns events of all chains, the newest first. The lines that the next page begins with stay valid while lines are added and
+// files are deleted. Page reads from the end, in bounded memory.
+func (r *Reader) Page(ctx context.Context, q Query) (p Page, err error) {
 	m, err := openMerge(ctx, r.dir, q.From, nil)
 	if err != nil {
-		return nil, nil, err
+		return p, err
 	}
 	defer m.close()
-	older := 0
-	for lines := 0; older < maxOlder; lines++ {
+	for older := 0; older < maxOlder; p.Lines++ {
 		c, err := m.latest()
 		if c == nil || err != nil {
-			return entries, nil, err
+			return p, err
 		}
-		if len(entries) >= q.Limit || lines >= maxScanned {
-			return entries, m.next(), nil
+		if len(p.Entries) >= q.Limit || p.Lines >= maxScanned {
+			p.Next = m.next()
+			return p, nil
 		}
 		if c.line.at.Before(q.Since) {
 			older++
 		} else if older = 0; q.Wants(c.line) {
-			entries = append(entries, bytes.Clone(c.line.Text)) // not the block of the file that it is in
+			p.Entries = append(p.Entries, bytes.Clone(c.line.Text)) // not the block of the file that it is in
 		}
 		c.line = nil
 	}
-	return entries, nil, nil
+	return p, nil
 }
 
 const (

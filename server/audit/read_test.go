@@ -32,9 +32,9 @@ func tailOf(t *testing.T, path string, n int, filter audit.Filter) (ids []string
 // page is one that can be read.
 func page(t *testing.T, dir string, q audit.Query) (entries []audit.Entry, next audit.Heads) {
 	t.Helper()
-	entries, next, err := audit.NewReader(dir, nil).Page(t.Context(), q)
+	p, err := audit.NewReader(dir, nil).Page(t.Context(), q)
 	require.NoError(t, err)
-	return entries, next
+	return p.Entries, p.Next
 }
 
 func TestTail(t *testing.T) {

@@ -34,7 +34,7 @@ func TestFIFO(t *testing.T) {
 				_ = begun.Close()
 			}
 			v, errVerify := audit.Verify(t.Context(), path, key, nil, nil)
-			_, _, errPage := audit.NewReader(path, key).Page(t.Context(), audit.Query{Limit: 10})
+			_, errPage := audit.NewReader(path, key).Page(t.Context(), audit.Query{Limit: 10})
 			errTail := audit.Tail(t.Context(), path, 10, &audit.Filter{}, false, func(*audit.Line) error { return nil })
 			switch name {
 			case "audit/1/00000000000000000001.log", "audit/1/00000000000000000009.log":

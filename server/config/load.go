@@ -163,7 +163,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"audit-on-failure", "COFFER_AUDIT_ON_FAILURE", "what a server does that cannot record: stop (refuse) or continue (default stop)"},
 	{"log-level", "COFFER_LOG_LEVEL", "least important lines of the server's log: debug, info, warn or error (default info)"},
 	{"log-requests", "COFFER_LOG_REQUESTS", "which requests that succeed have a line in it: all, none, or a share such as 0.01; errors and refusals always have one (default all)"},
-	{"rate", "COFFER_RATE", "requests a second of a tenant, where each operation of a batch, 16 KiB of a value and 25 keys of a list count as a request, 0 for any number (default 0)"},
+	{"rate", "COFFER_RATE", "requests a second of a tenant, where each operation of a batch, 16 KiB of a value, 25 keys of a list and 100 lines of the audit log count as a request, 0 for any number (default 0)"},
 	{"burst", "COFFER_BURST", "requests that a tenant may make at once after a rest (default 100)"},
 	{"concurrent", "COFFER_CONCURRENT", "requests of a tenant at the same time, 0 for any number (default 0)"},
 	{"bytes", "COFFER_BYTES", "bytes that requests of more than 128 KiB hold in memory together, 0 for any number (default 536870912)"},
