@@ -8,7 +8,7 @@ const MEMORY = '/dev/shm';
 /** Bytes: twice what the tests need at most. */
 const NEEDED = 8 * 2 ** 30;
 
-/** Makes the folder and says how to remove it. It is on the disk if there is little memory, or if programs do not run there, as in containers. */
+/** Makes the folder. It is on the disk if there is little memory, or if programs do not run in it, as in containers. */
 export function scratch() {
   const dir = mkdtempSync(join(fits() ? MEMORY : tmpdir(), 'coffer-test-'));
   return { dir, remove: () => rmSync(dir, { recursive: true, force: true }) };

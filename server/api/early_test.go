@@ -20,8 +20,8 @@ import (
 	"github.com/coffer-storage/coffer/server/token"
 )
 
-// A refusal comes while the body is still being sent, and a client that first sends everything gets it, too. The body of what may
-// be a flood is read slowly.
+// A refusal comes while the body is still being sent, and a client that first sends everything gets it, too. The server reads
+// the body slowly if the request may be part of a flood.
 func TestRefusalsReachSenders(t *testing.T) {
 	t.Parallel()
 	const size = 16 << 20 // more than the buffers of both ends hold

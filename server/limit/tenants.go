@@ -9,7 +9,7 @@ import (
 
 // Quota is what each tenant may use.
 type Quota struct {
-	Rate       float64 // requests a second, over time, and what is charged as such; 0: any number
+	Rate       float64 // requests a second, over time, charged ones included; 0: any number
 	Burst      int     // requests at once after a rest, at least 1
 	Concurrent int     // requests that run at the same time; 0: any number
 }

@@ -14,11 +14,10 @@ import (
 // errReplica reports a server whose keys may be long past.
 var errReplica = fmt.Errorf("%w: %s", kv.ErrUnavailable, unavailable["READONLY"])
 
-// absent is a key that nobody writes, with the owner that no tenant has.
+// absent is a key that no process writes. No tenant owns it.
 var absent = kv.Prefix("", "failover") + "absent"
 
-// onMaster calls f, and calls it again if a connection led to a server that is a replica by now, whose successor answers at
-// the same address.
+// onMaster calls f. If the server that answered became a replica, and the new master has the same address, it calls f again.
 func onMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, error)) (T, error) {
 	result, err := f()
 	if errors.Is(err, errReplica) && leaveReplica(ctx, client) {
@@ -27,8 +26,8 @@ func onMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, err
 	return result, err
 }
 
-// leaveReplica closes the connections to a replica: go-redis does so if a write fails on one. Pipelines have connections of their
-// own. It reports whether a master answers.
+// leaveReplica closes the pipelines' connections to a replica, and reports whether a master answers now. go-redis closes a
+// connection on which a write fails with READONLY; pipelines have a pool of their own.
 func leaveReplica(ctx context.Context, client redis.Cmdable) bool {
 	c, ok := client.(*redis.Client)
 	if !ok {
