@@ -27,7 +27,7 @@ func keysBackupCommand() *cobra.Command {
 		Short: "Write all tenants' wrapped keys into one file",
 		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
 			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means. Keysets that cannot be read are\n" +
-			"named and left out; the exit code is 1 then.",
+			"named and left out; the exit code is 1 then. The others are copied without being opened: run coffer keys drill before you delete an earlier backup.",
 		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
