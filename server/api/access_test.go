@@ -192,6 +192,7 @@ func TestMetrics(t *testing.T) {
 	s.do("PUT", "/v1/cache/pl4nted?class=phi", []byte("pl4nted")).is(t, 204)
 	s.do("GET", "/v1/cache/pl4nted", nil).is(t, 200)
 	s.do("GET", "/v1/cache/pl4nted-not", nil).refused(t, "not_found")
+	s.do("GET", "/metrics?x=1", nil).refused(t, "invalid_argument")
 	got := s.do("GET", "/metrics", nil).is(t, http.StatusOK)
 	require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 	for _, line := range []string{

@@ -81,6 +81,9 @@ func (s *server) add(e *echo.Echo, o *operation, handler func(*call) error) {
 }
 
 func (s *server) getMetrics(c *call) error {
+	if _, err := query(c); err != nil {
+		return err
+	}
 	s.metrics.Handler().ServeHTTP(c.Response(), c.Request())
 	return nil
 }
