@@ -60,7 +60,7 @@ func TestAuditLogGone(t *testing.T) {
 		require.Contains(t, refused(t, environ, "", args...), "`coffer audit begin` begins another log", args)
 		require.NoFileExists(t, filepath.Join(data, "audit", "chains"), args)
 	}
-	for _, name := range []string{"lock", "reserve"} { // which are no part of a log
+	for _, name := range []string{"lock", "reserve"} { // which a log does not need
 		require.NoError(t, os.MkdirAll(filepath.Join(data, "audit"), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(data, "audit", name), []byte("content"), 0o600))
 	}

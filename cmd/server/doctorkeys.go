@@ -23,7 +23,7 @@ const (
 	unusedToken   = 90 * duration.Day
 	oldBackup     = 8 * duration.Day
 	oldDrill      = 100 * duration.Day
-	slowKeys      = 500 * time.Millisecond
+	slowWrap      = 500 * time.Millisecond
 	betweenProofs = 5 * time.Millisecond // so that servers' calls of the KMS come first
 	namedFailures = 10
 )
@@ -88,7 +88,7 @@ func examineKMS(ctx context.Context, p *patient) (found []finding) {
 		switch {
 		case err != nil:
 			found = append(found, failing("", "%s", message(err)))
-		case proof.Wrap > slowKeys || proof.Unwrap > slowKeys:
+		case proof.Wrap > slowWrap || proof.Unwrap > slowWrap:
 			found = append(found, warning("use a region nearby: each tenant waits for it when its keys are unlocked", "%s is slow: wrap %s, unwrap %s", kek.URL(),
 				brief(proof.Wrap), brief(proof.Unwrap)))
 		default:

@@ -39,7 +39,7 @@ func TestFullDisk(t *testing.T) {
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
 	binary = func() (string, error) { return os.Args[2], nil }
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=256m"))
+	proctest.MountSmall(t, root, "256m")
 	data := filepath.Join(root, "data")
 	environ := append([]string{"COFFER_MIN_FREE=33554432", "COFFER_MAX_BODY=1048576"}, os.Args[3:]...)
 	embedded := len(os.Args) == 3
@@ -51,14 +51,6 @@ func fillDisk(t testing.TB) {
 	require.JSONEq(t, `{"status":"ok"}`, p.answers(http.StatusOK, "", "GET", "/readyz", ""))
 	filler, err := os.Create(filepath.Join(root, "filler"))
 	require.NoError(t, err)
-	fill := func() {
-		for size := 1 << 20; size > 0; size /= 2 {
-			for err = nil; err == nil; {
-				_, err = filler.Write(make([]byte, size))
-			}
-		}
-		require.ErrorIs(t, err, syscall.ENOSPC)
-	}
 	full := func() bool {
 		status, said := p.do("", "GET", "/readyz", "")
 		return status == http.StatusOK && strings.Contains(said, `"degraded":["storage_full"]`)
@@ -80,16 +72,16 @@ func fillDisk(t testing.TB) {
 		status, said := p.do(token, "PUT", "/v1/cache/new?class=phi", record)
 		require.Equal(t, want, status, said)
 	}
-	fill()
+	proctest.TakeSpace(t, filler)
 	soon(t, full)
 	soon(t, func() bool { // the server announces itself every few seconds
-		fill()
+		proctest.TakeSpace(t, filler)
 		return strings.Contains(p.log.String(), "rotation is held up")
 	})
 	works()
 	for range 3 {
 		require.Zero(t, p.stop(syscall.SIGTERM), p.log)
-		fill() // with what the server released
+		proctest.TakeSpace(t, filler) // takes the space that the server released
 		p = serve(t, data, environ...)
 		p.token = token
 		p.accepted(token, "GET", "/v1/cache", "")
@@ -119,7 +111,7 @@ func TestRoomForLargestEntry(t *testing.T) {
 func fillDiskToMinimum(t testing.TB) {
 	root := os.Args[1]
 	binary = func() (string, error) { return os.Args[2], nil }
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=256m"))
+	proctest.MountSmall(t, root, "256m")
 	const least, largest = 32 << 20, 8 << 20
 	p := serve(t, filepath.Join(root, "data"), fmt.Sprint("COFFER_MIN_FREE=", least), fmt.Sprint("COFFER_MAX_BODY=", largest))
 	leave := func(want int64) { // free

@@ -15,8 +15,7 @@ const (
 )
 
 // logQueue is the server's standard error. A reader that stops reading must not hold up requests, so Write never blocks: lines wait in
-// memory of a bounded size, one goroutine writes them, and lines for which there is no room are dropped and counted. It is safe for
-// concurrent use.
+// memory for the goroutine that writes them, and a full queue drops and counts further ones. It is safe for concurrent use.
 type logQueue struct {
 	to    io.Writer
 	wake  chan struct{}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Lines for which there is no room are dropped as a whole, Write never blocks, and the log has a warning once it is read again.
+// Write never blocks. A full queue drops whole lines, and warns of them as soon as the log is read again.
 func TestLogQueueDropsAndWarns(t *testing.T) {
 	t.Parallel()
 	reader, writer := io.Pipe()

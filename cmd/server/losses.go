@@ -18,8 +18,8 @@ const (
 	lossBatch = 100              // losses that are recorded at once
 )
 
-// losses are what the keystore lost while this process had it in memory, and what it returned and does not open. The keyring notes them with locks held, so a server records
-// them beside.
+// losses are documents that the keystore lost while this process had them in memory, and documents that it returned and that do not
+// open. The keyring notes them with locks held, so another goroutine records them.
 type losses struct {
 	log   *slog.Logger
 	found chan struct{} // has an element if there is something to record

@@ -21,7 +21,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	// Servers announce themselves in the keystore every few seconds, which tells whether it can be written. The check storage_full
+	// Servers announce themselves in the keystore every few seconds, which fails if it takes no writes. The check storage_full
 	// reports a full disk.
 	keys := func(ctx context.Context) error {
 		announced := p.rotator.Announced()

@@ -23,3 +23,25 @@ func RunMounting(t testing.TB, role string, args ...string) {
 		t.Fatalf("the role %s failed: %v\n%s", role, err, out)
 	}
 }
+
+// MountSmall mounts a file system of a size, such as 48m, in a role that RunMounting runs.
+func MountSmall(t testing.TB, dir, size string) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TakeSpace lengthens a file until its file system is full to the last byte.
+func TakeSpace(t testing.TB, filler *os.File) {
+	t.Helper()
+	var err error
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = filler.Write(make([]byte, size))
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}

@@ -120,17 +120,16 @@ func (s *server) body(c *call) ([]byte, error) {
 	if r.ContentLength > s.maxBody {
 		return nil, errTooLarge
 	}
-	s.charge(c, int(r.ContentLength/chargedBytes)) // before it is read, so that few of a tenant's large ones are read together
 	began := time.Now()
 	var value []byte
 	var err error
 	switch n := r.ContentLength; {
 	case n < 0:
 		value, err = s.readUnknown(c, s.limited(c))
-		s.charge(c, len(value)/chargedBytes)
 	case n > small:
 		value, err = s.readLarge(c, s.limited(c), int(n))
 	default:
+		s.charge(c, int(n)/chargedBytes)
 		value = slices.Grow(c.room(int(n)), int(n))[:n]
 		_, err = io.ReadFull(s.limited(c), value)
 	}

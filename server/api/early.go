@@ -15,7 +15,7 @@ const (
 	// maxDiscarded bounds how much of a body is read after its request was refused: four times the largest value.
 	maxDiscarded = 256 << 20
 	// A flood's bodies are read at 12.5 MiB a second on each connection.
-	discarded    = 256 << 10
+	discardPiece = 256 << 10
 	discardPause = 20 * time.Millisecond
 )
 
@@ -46,8 +46,8 @@ func (s *server) writeEarly(c *call, status int, body []byte) {
 
 // discard reads the body, slowly if the request may be part of a flood. It costs the tenant nothing, like all that is refused.
 func (c *call) discard() {
-	for range maxDiscarded / discarded {
-		if _, err := io.CopyN(io.Discard, c.Request().Body, discarded); err != nil {
+	for range maxDiscarded / discardPiece {
+		if _, err := io.CopyN(io.Discard, c.Request().Body, discardPiece); err != nil {
 			return
 		}
 		if c.paused {

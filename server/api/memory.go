@@ -104,6 +104,7 @@ func (s *server) readLarge(c *call, body io.Reader, n int) ([]byte, error) {
 	if err := s.hold(c, copies*n); err != nil {
 		return nil, err
 	}
+	s.charge(c, n/chargedBytes)
 	value := make([]byte, n)
 	_, err := io.ReadFull(body, value[copy(value, begin):])
 	return value, err
@@ -116,6 +117,7 @@ func (s *server) readUnknown(c *call, body io.Reader) ([]byte, error) {
 		n, err := body.Read(value[len(value):cap(value)])
 		value = value[:len(value)+n]
 		if err == io.EOF {
+			s.charge(c, len(value)/chargedBytes)
 			return value, nil
 		}
 		if err != nil {

@@ -31,8 +31,11 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.announceClose(request, response)
 		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
 		call.read = func(size, held int) error {
-			s.charge(call, size/chargedBytes)
-			return s.hold(call, held)
+			err := s.hold(call, held)
+			if err == nil {
+				s.charge(call, size/chargedBytes)
+			}
+			return err
 		}
 		err := recovered(next, call)
 		s.recordRefusals(call)

@@ -28,7 +28,7 @@ func TestFullDisk(t *testing.T) {
 // many events it lost, and verifies.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1m"))
+	proctest.MountSmall(t, root, "1m")
 	path, key := filepath.Join(root, "audit"), audit.NewKey(new(secret.Key))
 	f, err := audit.Open(path, key, audit.Options{Log: quiet, Timeout: time.Minute})
 	require.NoError(t, err)
@@ -65,22 +65,11 @@ func TestReserve(t *testing.T) {
 	proctest.RunMounting(t, "spendsReserve", t.TempDir())
 }
 
-// takeSpace takes all space that is left on a file's disk.
-func takeSpace(t testing.TB, filler *os.File) {
-	var err error
-	for size := 1 << 20; size > 0; size /= 2 {
-		for err = nil; err == nil; {
-			_, err = filler.Write(make([]byte, size))
-		}
-	}
-	require.ErrorIs(t, err, syscall.ENOSPC)
-}
-
 // If others take all of the disk, events are recorded in new files too, and a log opens, for as long as the reserve lasts. Others can
 // take what it releases. It is whole again once there is space, and no line is missing or cut short.
 func spendReserve(t testing.TB) {
 	root := os.Args[1]
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=48m"))
+	proctest.MountSmall(t, root, "48m")
 	path, key := filepath.Join(root, "audit"), audit.NewKey(new(secret.Key))
 	options := audit.Options{Log: quiet, Timeout: time.Minute, MaxSize: 1 << 20}
 	f, err := audit.Open(path, key, options)
@@ -95,12 +84,12 @@ func spendReserve(t testing.TB) {
 		}
 	}
 	for range 10 {
-		takeSpace(t, filler)
+		proctest.TakeSpace(t, filler)
 		record(1000)
 		require.NoError(t, f.Ready(t.Context()))
 	}
 	require.NoError(t, f.Close())
-	takeSpace(t, filler)
+	proctest.TakeSpace(t, filler)
 	f, err = audit.Open(path, key, options)
 	require.NoError(t, err)
 	record(10_000)

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// A write on a full disk is tried again with pieces of the reserve until it succeeds or there is none left. Other errors release none.
+// A write on a full disk is tried again with pieces of the reserve until it succeeds or the reserve is used up. Other errors release nothing.
 func TestReserve(t *testing.T) {
 	dir := t.TempDir()
 	r := durable.NewReserve(dir, 0)
@@ -45,7 +45,7 @@ func TestReserve(t *testing.T) {
 	require.GreaterOrEqual(t, int64(info.Blocks)*512, int64(durable.ReserveSize), "the file is no hole")
 }
 
-// A reserve whose name is that of something else, or with too little free space, is none.
+// Refill does not follow a link that has the name of the reserve, and makes no reserve on a disk with little space.
 func TestNoReserve(t *testing.T) {
 	dir := t.TempDir()
 	path, other := filepath.Join(dir, durable.ReserveName), filepath.Join(dir, "other")

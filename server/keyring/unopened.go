@@ -16,9 +16,9 @@ import (
 
 // The kinds of documents that the keystore returned and that do not open.
 var (
-	// ErrAltered says that a keyset is damaged or was altered. It is an ErrUnreadable.
+	// ErrAltered reports a keyset that is damaged or was altered. It is an ErrUnreadable.
 	ErrAltered error = &unopenedError{"authentication_failed", "the keyset is damaged or was altered", ErrUnreadable}
-	// ErrForeign says that no configured KEK opens a keyset. It is a kms.ErrWrongKey.
+	// ErrForeign reports a keyset that no configured KEK opens. It is a kms.ErrWrongKey.
 	ErrForeign error = &unopenedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
 )
 

@@ -27,7 +27,7 @@ func init() { roles["fillsDisk"] = fillDisk }
 // open. Once either is over, the store works, and lacks nothing.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=2m"))
+	proctest.MountSmall(t, root, "2m")
 	dir := filepath.Join(root, "keys")
 	s := open(t, dir)
 	document := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, 2000) }

@@ -31,7 +31,7 @@ func onMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, err
 func leaveReplica(ctx context.Context, client redis.Cmdable) bool {
 	c, ok := client.(*redis.Client)
 	if !ok {
-		return false // clusters and Sentinels say who the master is
+		return false // a cluster reports its masters
 	}
 	for range redis.DefaultPipelinePoolSize {
 		pipe := c.Pipeline()

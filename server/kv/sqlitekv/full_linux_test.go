@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +28,7 @@ func init() { roles["fillsDisk"] = fillDisk }
 // acknowledged is lost.
 func fillDisk(t testing.TB) {
 	root := os.Args[1]
-	require.NoError(t, syscall.Mount("tmpfs", root, "tmpfs", 0, "size=120m"))
+	proctest.MountSmall(t, root, "120m")
 	ctx, dir := context.Background(), filepath.Join(root, "store")
 	s, err := Open(dir, nil)
 	require.NoError(t, err)
@@ -63,15 +62,7 @@ func fillDisk(t testing.TB) {
 	// Others take the rest of the disk.
 	filler, err := os.Create(filepath.Join(root, "filler"))
 	require.NoError(t, err)
-	fill := func() {
-		for size := 1 << 20; size > 0; size /= 2 {
-			for err = nil; err == nil; {
-				_, err = filler.Write(make([]byte, size))
-			}
-		}
-		require.ErrorIs(t, err, syscall.ENOSPC)
-	}
-	fill()
+	proctest.TakeSpace(t, filler)
 	intact(10)
 	require.ErrorIs(t, kv.Set(ctx, s, "more", value(0), 0), kv.ErrFull)
 	require.ErrorIs(t, kv.Set(ctx, s, "small", nil, 0), kv.ErrFull)
@@ -93,7 +84,7 @@ func fillDisk(t testing.TB) {
 
 	for from := 200; from < 300; from += 20 { // others take what the reserve releases each time
 		require.NoError(t, s.Close())
-		fill() // with the space that the log released
+		proctest.TakeSpace(t, filler) // with the space that the log released
 		s, err = Open(dir, nil)
 		require.NoError(t, err, "a start on the full disk")
 		intact(from)

@@ -149,9 +149,9 @@ func (s *Store) open(readers int) (err error) {
 	return err
 }
 
-// found returns errGone if the database was removed or replaced since it was opened: the next start would not find what is
+// checkPlace returns errGone if the database was removed or replaced since it was opened: the next start would not find what is
 // written to it.
-func (s *Store) found() error {
+func (s *Store) checkPlace() error {
 	if info, err := os.Stat(filepath.Join(s.dir, fileName)); err != nil || !os.SameFile(info, s.file) {
 		return errGone
 	}
@@ -249,7 +249,7 @@ func (s *Store) release() (err error) {
 
 var (
 	errClosed = fmt.Errorf("sqlitekv: %w", kv.ErrClosed)
-	errGone   = fmt.Errorf("sqlitekv: %w: %s is no longer where it was: put it back, or restart the server", kv.ErrUnavailable, fileName)
+	errGone   = fmt.Errorf("sqlitekv: %w: %s is no longer where it was: put it back; a restart begins an empty one", kv.ErrUnavailable, fileName)
 	errFull   = fmt.Errorf("sqlitekv: write: %w", kv.ErrFull)
 )
 

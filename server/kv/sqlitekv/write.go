@@ -77,7 +77,7 @@ func (t *transaction) run(ctx context.Context) error {
 		return err
 	}
 	defer t.give(t.writer, c)
-	if err := t.found(); err != nil {
+	if err := t.checkPlace(); err != nil {
 		return err
 	}
 	added := t.added()
