@@ -90,7 +90,7 @@ func matrix() []fault {
 		{name: "Redis: full, without eviction", prepare: redisCache("--maxmemory-policy", "noeviction"),
 			inject: func(w *world) { w.limitMemory() }, heal: func(w *world) { w.configure("maxmemory", "0") }, ready: store},
 		{name: "Redis: full, evicting", full: true, prepare: redisCache("--maxmemory-policy", "allkeys-lru"),
-			inject: func(w *world) { w.limitMemory() }, heal: func(w *world) { w.configure("maxmemory", "0") }, drops: true},
+			inject: func(w *world) { w.limitMemory() }, heal: func(w *world) { w.configure("maxmemory", "0") }, drops: true, ready: []string{"store_evicts"}},
 		{name: "Redis: became a replica", prepare: redisCache(),
 			inject: func(w *world) {
 				require.NoError(w.t, w.redis.Client(w.t).ReplicaOf(context.Background(), "127.0.0.1", "1").Err())
@@ -305,7 +305,7 @@ func changed(before, during map[string]float64) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(during)) {
 		plain, labels, _ := strings.Cut(name, "{")
 		reports := strings.Contains(labels, `outcome="`) && !strings.Contains(labels, `outcome="ok"`) || strings.Contains(plain, "ready") ||
-			strings.Contains(plain, "fail") || strings.Contains(plain, "error") || strings.Contains(plain, "refused") || strings.Contains(plain, "restored")
+			strings.Contains(plain, "fail") || strings.Contains(plain, "error") || strings.Contains(plain, "refused") || strings.Contains(plain, "evicted") || strings.Contains(plain, "restored")
 		if reports && during[name] != before[name] && !slices.Contains(names, plain) {
 			names = append(names, plain)
 		}

@@ -93,7 +93,12 @@ func TestDoctorFindsFaults(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	require.Zero(t, serve(t, data).stop(syscall.SIGTERM))
-	redis := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "noeviction")
+	redis := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	full := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "noeviction")
+	reserved := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl")
+	for user, denied := range map[string][]any{"service": {"-config"}, "app": {"-config", "-info"}} {
+		require.NoError(t, reserved.Client(t).Do(t.Context(), append([]any{"ACL", "SETUSER", user, "on", ">pw", "~*", "&*", "+@all"}, denied...)...).Err())
+	}
 	away := redistest.Start(t)
 	away.Stop()
 	for _, fault := range []struct {
@@ -108,7 +113,10 @@ func TestDoctorFindsFaults(t *testing.T) {
 		{nil, []string{"COFFER_PRODUCTION=true"}, nil, 1, "configuration", "fail", "set KMS_PROVIDER"},
 		{nil, []string{"COFFER_PRODUCTION=true"}, nil, 1, "limits", "warn", "COFFER_RATE, COFFER_CONCURRENT are off"},
 		{nil, nil, []string{"--listen", "0.0.0.0:1"}, 0, "listening", "warn", "without TLS"},
-		{nil, []string{"REDIS_URL=redis://" + redis.Addr}, nil, 0, "Redis", "warn", "refuses writes once its maxmemory"},
+		{nil, []string{"REDIS_URL=redis://" + redis.Addr}, nil, 0, "Redis", "warn", "removes entries when its memory is full (maxmemory-policy allkeys-lru)"},
+		{nil, []string{"REDIS_URL=redis://" + full.Addr}, nil, 0, "Redis", "ok", "answers in"},
+		{nil, []string{"REDIS_URL=redis://app:pw@" + reserved.Addr}, nil, 0, "Redis", "warn", "does not tell whether it removes entries"},
+		{nil, []string{"REDIS_URL=redis://" + full.Addr, "COFFER_KEYS_REDIS_URL=redis://service:pw@" + reserved.Addr}, nil, 1, "Redis", "fail", "the Redis of the keysets removes entries"},
 		{nil, []string{"REDIS_URL=redis://" + away.Addr}, nil, 1, "Redis", "fail", "nothing listens on"},
 		{nil, []string{"REDIS_URL=redis://" + redis.Addr, "COFFER_KEYS_REDIS_URL=redis://" + redis.Addr + "/1"}, nil, 1, "Redis", "fail", "appendonly yes"},
 		{func() { require.NoError(t, os.Chmod(data, 0o755)) }, nil, nil, 0, "permissions", "ok", ""},

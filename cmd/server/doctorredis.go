@@ -45,10 +45,12 @@ func examineRedis(ctx context.Context, p *patient) []finding {
 			case errors.Is(err, rediskv.ErrNotDurable):
 				return []finding{failing("", "the Redis of %s: %s", name, message(err))}
 			case err != nil:
-				return []finding{warning("make sure of appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not tell its settings", name)}
+				return append(examineEviction(ctx, name, store, failing),
+					warning("make sure of appendonly yes, appendfsync always and maxmemory-policy noeviction", "the Redis of %s does not tell its settings", name))
 			}
-		} else if policy, err := evictionPolicy(ctx, store); err == nil && policy == "noeviction" {
-			return []finding{warning("set maxmemory-policy to allkeys-lru", "the Redis of %s refuses writes once its maxmemory is reached", name)}
+		}
+		if found := examineEviction(ctx, name, store, warning); len(found) > 0 {
+			return found
 		}
 		return []finding{ok("the Redis of %s answers in %s", name, took)}
 	})
@@ -58,14 +60,17 @@ func examineRedis(ctx context.Context, p *patient) []finding {
 	return found
 }
 
-// evictionPolicy returns what Redis does at its memory limit; empty if it has no limit.
-func evictionPolicy(ctx context.Context, store *rediskv.Store) (string, error) {
-	limit, err := store.Client().ConfigGet(ctx, "maxmemory").Result()
-	if err != nil || limit["maxmemory"] == "0" {
-		return "", err
+// examineEviction returns a finding if Redis may remove entries, or does not tell.
+func examineEviction(ctx context.Context, name string, store *rediskv.Store, judge func(advice, format string, args ...any) finding) []finding {
+	const advice = "set maxmemory-policy to noeviction"
+	state, err := store.Eviction(ctx)
+	switch {
+	case err != nil || state.Policy == "" && !state.Known:
+		return []finding{warning("grant its user +info, and "+advice, "the Redis of %s does not tell whether it removes entries when its memory is full", name)}
+	case state.Policy != "":
+		return []finding{judge(advice, "the Redis of %s removes entries when its memory is full (maxmemory-policy %s)", name, state.Policy)}
 	}
-	policy, err := store.Client().ConfigGet(ctx, "maxmemory-policy").Result()
-	return policy["maxmemory-policy"], err
+	return nil
 }
 
 // redisClocks compares this clock with those of Redis.

@@ -40,6 +40,16 @@ func (m *Metrics) WatchStorage(seen Storage, codes ...string) (refused func(code
 	return func(code string) { s.refused.WithLabelValues(code).Inc() }
 }
 
+// WatchEvictions returns a function that counts entries that a store removed because its memory was full.
+func (m *Metrics) WatchEvictions(stores ...string) (evicted func(store string, entries int64)) {
+	removed := counter("store_evicted_total", "Entries that a Redis removed because its memory was full, as this server saw.", "store")
+	for _, store := range stores { // there before the first
+		removed.WithLabelValues(store)
+	}
+	m.registry.MustRegister(removed)
+	return func(store string, entries int64) { removed.WithLabelValues(store).Add(float64(entries)) }
+}
+
 // WatchOutlived returns a function that counts entries that were removed since the store kept them for too long.
 func (m *Metrics) WatchOutlived() (removed func(class classify.Class)) {
 	outlived := counter("outlived_total", "Entries that the store kept for longer than their class allows. They were removed.", "class")

@@ -71,6 +71,7 @@ var Table = []Info{
 	{"cache_not_shared", "Servers that share keysets do not use the same cache, or their clocks differ by 15 minutes: no key is destroyed before that is mended.", 503, true},
 	{"audit_almost_full", "The audit log has used 80 % of its budget; raise COFFER_AUDIT_BUDGET or keep fewer files, before no key can be used any more.", 503, true},
 	{"storage_full", "The disk or the memory of the store is full: nothing new is stored, while reads and deletions go on.", 507, false},
+	{"store_evicts", "The Redis of the cache or of the keysets removes entries when its memory is full: set its maxmemory-policy to noeviction, and give it enough memory.", 503, true},
 	{"unknown_route", "The server has no such path: the base URL is not the server's, or the server is an earlier one.", 404, false},
 }
 

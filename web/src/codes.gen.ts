@@ -86,6 +86,8 @@ export type Code =
   | 'audit_almost_full'
   /** The disk or the memory of the store is full: nothing new is stored, while reads and deletions go on. (HTTP 507) */
   | 'storage_full'
+  /** The Redis of the cache or of the keysets removes entries when its memory is full: set its maxmemory-policy to noeviction, and give it enough memory. (HTTP 503, may succeed when retried) */
+  | 'store_evicts'
   /** The server has no such path: the base URL is not the server's, or the server is an earlier one. (HTTP 404) */
   | 'unknown_route';
 

@@ -524,7 +524,7 @@ export interface paths {
          *     the audit log can be written, as of a second ago at most. Send no requests here while it fails; it recovers
          *     without a restart, but for `shutting_down`, after which the server ends. With a token of every tenant with the scope
          *     `keys:admin`, the answer also lists what fails and why in `checks`; a wrong token is refused. A status of `degraded` is a warning: requests are served,
-         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), do not open what is under lost keys (`unknown_key`) or under keysets that do not open (`authentication_failed`), are not recorded (`audit_unavailable`), values are not encrypted (`encryption_disabled`), or no key is
+         *     but will not be for long (`keyring_unavailable`, `audit_almost_full`), do not open what is under lost keys (`unknown_key`) or under keysets that do not open (`authentication_failed`), are not recorded (`audit_unavailable`), entries may be removed (`store_evicts`), values are not encrypted (`encryption_disabled`), or no key is
          *     destroyed, because servers that share keysets do not share the cache or the time (`cache_not_shared`).
          */
         get: operations["getReady"];
@@ -597,7 +597,7 @@ export interface components {
          *     by its status. The list is that of every part of Coffer; some occur in a client or a browser only.
          * @enum {string}
          */
-        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full" | "storage_full" | "unknown_route";
+        Code: "internal" | "invalid_argument" | "malformed" | "unsupported_version" | "too_large" | "kdf_out_of_range" | "wrong_secret" | "unknown_key" | "key_destroyed" | "key_unusable" | "authentication_failed" | "class_too_low" | "closed" | "ttl_out_of_range" | "locked" | "not_configured" | "quota_exceeded" | "database_blocked" | "connection_lost" | "wasm_unavailable" | "webcrypto_unavailable" | "indexeddb_unavailable" | "not_found" | "unauthorized" | "method_not_allowed" | "timeout" | "store_unavailable" | "keyring_unavailable" | "forbidden" | "rate_limited" | "identity_unavailable" | "audit_unavailable" | "precondition_failed" | "shutting_down" | "encryption_disabled" | "kms_denied" | "kms_throttled" | "kms_key_unusable" | "unreachable" | "cache_not_shared" | "audit_almost_full" | "storage_full" | "store_evicts" | "unknown_route";
         /**
          * @description The sensitivity of a value, from the least to the most.
          * @enum {string}
@@ -641,7 +641,8 @@ export interface components {
              * @description Codes of what does not work while requests can still be served: `keyring_unavailable` while the KMS does not answer and the keys
              *     in memory are not yet over their time; `audit_unavailable` where the audit log cannot be written and the operator has requests go on;
              *     `audit_almost_full` once it has used 80 % of its budget; `authentication_failed` while the keystore has keysets that are damaged, were
-             *     altered, or are under a KEK that is not configured; `unknown_key` while the store has entries under keys that no keyset has.
+             *     altered, or are under a KEK that is not configured; `unknown_key` while the store has entries under keys that no keyset has;
+             *     `store_evicts` while a Redis removes entries when its memory is full.
              */
             degraded?: string[];
             checks?: components["schemas"]["FailingChecks"];

@@ -30,6 +30,9 @@ var (
 // New returns a store over a client, which remains the caller's.
 func New(client redis.UniversalClient) *Store { return &Store{client} }
 
+// Client returns the store's client, for other uses of the same Redis.
+func (s *Store) Client() redis.UniversalClient { return s.client }
+
 // The keys: a string for each document, one sorted set of names and one of due times for each kind, and one
 // stream of changes.
 const (

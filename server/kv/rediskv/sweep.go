@@ -71,18 +71,7 @@ func (s *Store) members(ctx context.Context) ([]member, error) {
 		all = append(all, m)
 		return nil
 	}
-	var err error
-	switch c := s.client.(type) {
-	case *redis.ClusterClient:
-		err = c.ForEachMaster(ctx, collect) // it loads the slot map first
-	case *redis.Ring:
-		err = c.ForEachShard(ctx, collect)
-	case *redis.Client:
-		_, err = onMaster(ctx, c, func() (struct{}, error) { return struct{}{}, collect(ctx, c) })
-	default:
-		return nil, fmt.Errorf("a client of type %T cannot be swept", c)
-	}
-	if err != nil {
+	if err := s.eachMaster(ctx, collect); err != nil {
 		return nil, err
 	}
 	// A former master is still in the client's slot map for a moment, but holds nothing.
@@ -94,6 +83,20 @@ func (s *Store) members(ctx context.Context) ([]member, error) {
 	}
 	s.parts.Store(&clients)
 	return all, nil
+}
+
+// eachMaster calls f with a client of each master, concurrently if there are several.
+func (s *Store) eachMaster(ctx context.Context, f func(ctx context.Context, c *redis.Client) error) error {
+	switch c := s.client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, f) // it loads the slot map first
+	case *redis.Ring:
+		return c.ForEachShard(ctx, f)
+	case *redis.Client:
+		_, err := onMaster(ctx, c, func() (struct{}, error) { return struct{}{}, f(ctx, c) })
+		return err
+	}
+	return fmt.Errorf("a client of type %T has no list of its masters", s.client)
 }
 
 // partOf names the part of a client that is not a cluster's.

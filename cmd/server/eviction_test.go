@@ -1,0 +1,65 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// A Redis that may remove entries degrades a server that keeps its cache or its keysets there. Entries that it removes are counted, and
+// logged once.
+func TestRedisEvicts(t *testing.T) {
+	t.Parallel()
+	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	cache := redistest.Start(t, "--maxmemory-policy", "allkeys-random")
+	p := serve(t, t.TempDir(), "ENCRYPTION_MASTER_KEY="+masterA, "COFFER_KEYS_REDIS_URL=redis://"+keysets.Addr, "REDIS_URL=redis://"+cache.Addr)
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
+	const failing = `coffer_check_failing{code="store_evicts",effect="degraded"}`
+	require.Zero(t, p.metric(failing), "it has no limit of memory")
+
+	for _, one := range []struct {
+		store string
+		redis *redis.Client
+	}{{"cache", cache.Client(t)}, {"keysets", keysets.Client(t)}} {
+		set := func(name, value string) {
+			t.Helper()
+			require.NoError(t, one.redis.ConfigSet(t.Context(), name, value).Err())
+		}
+		set("maxmemory", "1gb")
+		set("maxmemory-policy", "volatile-ttl")
+		soon(t, func() bool { return strings.Contains(ready(), `"degraded":["store_evicts"]`) })
+		require.EqualValues(t, 1, p.metric(failing))
+		p.logs(`the Redis of the ` + one.store + ` removes entries`)
+		evicted := fmt.Sprintf("coffer_store_evicted_total{store=%q}", one.store)
+		require.Zero(t, p.metric(evicted))
+
+		for i := range 2 { // more of them are not logged again
+			before := p.metric(evicted)
+			for n := range 1000 {
+				require.NoError(t, one.redis.Set(t.Context(), fmt.Sprintf("other/%d/%d", i, n), strings.Repeat("x", 1000), 1e12).Err())
+			}
+			info, err := one.redis.InfoMap(t.Context(), "memory").Result()
+			require.NoError(t, err)
+			used, err := strconv.Atoi(info["Memory"]["used_memory"])
+			require.NoError(t, err)
+			set("maxmemory", strconv.Itoa(used-64<<10))
+			soon(t, func() bool { return p.metric(evicted) > before })
+			set("maxmemory", "1gb")
+		}
+		const logged = `"level":"ERROR","msg":"a Redis removed entries because its memory was full`
+		p.logs(logged)
+		require.Equal(t, 1, strings.Count(p.log.String(), `"store":"`+one.store+`"`), p.log.String())
+
+		set("maxmemory-policy", "noeviction")
+		soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
+		require.Zero(t, p.metric(failing))
+	}
+}

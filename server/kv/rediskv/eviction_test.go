@@ -1,0 +1,53 @@
+package rediskv_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// A Redis evicts if it has both a limit of memory and a policy. A user who may not use CONFIG learns it.
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := server.Client(t)
+	require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-config").Err())
+	s := open(t, "redis://app:pw@"+server.Addr)
+	for _, one := range []struct{ limit, policy, want string }{
+		{"0", "allkeys-lru", ""}, {"1gb", "noeviction", ""}, {"1gb", "allkeys-lru", "allkeys-lru"}, {"1gb", "volatile-ttl", "volatile-ttl"},
+	} {
+		require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", one.limit).Err())
+		require.NoError(t, client.ConfigSet(t.Context(), "maxmemory-policy", one.policy).Err())
+		found, err := s.Eviction(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, one.want, found.Policy)
+		require.True(t, found.Known)
+		require.Equal(t, []int64{0}, slices.Collect(maps.Values(found.Evicted)))
+	}
+	require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "app", "-info").Err())
+	_, err := s.Eviction(t.Context())
+	require.ErrorIs(t, err, kv.ErrUnavailable)
+	require.NoError(t, s.Close())
+	_, err = s.Eviction(t.Context())
+	require.ErrorIs(t, err, kv.ErrClosed)
+}
+
+// Every master of a cluster is asked.
+func TestEvictionOfACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.NewCluster(t, 3)
+	s := rediskv.New(cluster.Client)
+	last := cluster.Nodes[2].Client
+	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
+	require.NoError(t, last.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	found, err := s.Eviction(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "allkeys-lru", found.Policy)
+	require.Len(t, found.Evicted, 3)
+}
