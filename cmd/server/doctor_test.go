@@ -115,7 +115,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 		{nil, nil, []string{"--listen", "0.0.0.0:1"}, 0, "listening", "warn", "without TLS"},
 		{nil, []string{"REDIS_URL=redis://" + redis.Addr}, nil, 0, "Redis", "warn", "removes entries when its memory is full (maxmemory-policy allkeys-lru)"},
 		{nil, []string{"REDIS_URL=redis://" + full.Addr}, nil, 0, "Redis", "ok", "answers in"},
-		{nil, []string{"REDIS_URL=redis://app:pw@" + reserved.Addr}, nil, 0, "Redis", "warn", "does not tell whether it removes entries"},
+		{nil, []string{"REDIS_URL=redis://app:pw@" + reserved.Addr}, nil, 0, "Redis", "warn", "does not report whether it removes entries"},
 		{nil, []string{"REDIS_URL=redis://" + full.Addr, "COFFER_KEYS_REDIS_URL=redis://service:pw@" + reserved.Addr}, nil, 1, "Redis", "fail", "the Redis of the keysets removes entries"},
 		{nil, []string{"REDIS_URL=redis://" + away.Addr}, nil, 1, "Redis", "fail", "nothing listens on"},
 		{nil, []string{"REDIS_URL=redis://" + redis.Addr, "COFFER_KEYS_REDIS_URL=redis://" + redis.Addr + "/1"}, nil, 1, "Redis", "fail", "appendonly yes"},

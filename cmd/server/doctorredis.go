@@ -66,7 +66,7 @@ func examineEviction(ctx context.Context, name string, store *rediskv.Store, jud
 	state, err := store.Eviction(ctx)
 	switch {
 	case err != nil || state.Policy == "" && !state.Known:
-		return []finding{warning("grant its user +info, and "+advice, "the Redis of %s does not tell whether it removes entries when its memory is full", name)}
+		return []finding{warning("grant its user +info, and "+advice, "the Redis of %s does not report whether it removes entries when its memory is full", name)}
 	case state.Policy != "":
 		return []finding{judge(advice, "the Redis of %s removes entries when its memory is full (maxmemory-policy %s)", name, state.Policy)}
 	}

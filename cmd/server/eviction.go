@@ -53,13 +53,13 @@ func (all evictions) check(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// check asks Redis, and judges by its last answer if there is none now: other checks report that it cannot be reached.
+// check asks Redis. If Redis cannot be reached, which other checks report, its last answer counts.
 func (e *redisEvictions) check(ctx context.Context) error {
 	if state, err := e.redis.Eviction(ctx); err == nil {
 		e.note(state)
 	} else if !e.unknown && e.redis.Ping(ctx) == nil {
 		e.unknown = true
-		e.log.Warn("it cannot be told whether a Redis removes entries when its memory is full: grant its user +info", "store", e.name, "error", err)
+		e.log.Warn("a Redis does not report whether it removes entries when its memory is full: grant its user +info", "store", e.name, "error", err)
 	}
 	switch {
 	case e.state.Policy != "":
