@@ -83,8 +83,8 @@ func (c *Client) Get(ctx context.Context, key string, options ...ReadOption) (En
 	return c.get(ctx, key, "*/*", options)
 }
 
-// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; its Info
-// is not authenticated.
+// GetPackage reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3. The server refuses a package that
+// does not open, as Get does.
 func (c *Client) GetPackage(ctx context.Context, key string, options ...ReadOption) (Entry, error) {
 	return c.get(ctx, key, packageType, options)
 }
@@ -113,8 +113,8 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 	return value, info, err
 }
 
-// Head returns what is known of an entry without opening it, so unauthenticated, and how long it will be
-// kept; 0 is for ever.
+// Head returns what the header of an entry's package says, and how long it will be kept; 0 is for ever. The server refuses a package
+// that does not open, as for Get.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	long := false
 	err = c.send(ctx, readRequest(http.MethodHead, key, options), func(response *http.Response, _ []byte) (err error) {

@@ -97,7 +97,6 @@ func mediaType(text string) (string, error) {
 type wanted struct {
 	name       string
 	least      classify.Class // the lowest class that it accepts
-	unopened   bool           // it asks for the package or its description, which are not authenticated
 	conditions reading
 
 	contextInBody bool // the context is the beginning of the body
@@ -121,12 +120,11 @@ func readWanted(c *call) (w wanted, err error) {
 	if w.least, err = least(values); err != nil {
 		return w, err
 	}
-	w.unopened = wantsPackage(c.Request()) || c.Request().Method == http.MethodHead
 	w.conditions, err = readConditions(c.Request().Header)
 	return w, err
 }
 
-// getEntry answers the value, or for Accept: application/vnd.coffer.package the package that holds it, unopened.
+// getEntry answers the value, or for Accept: application/vnd.coffer.package the package that holds it.
 func (s *server) getEntry(c *call) error {
 	w, err := readWanted(c)
 	if err != nil {
@@ -143,7 +141,7 @@ func (s *server) getEntry(c *call) error {
 		return notModified(c, entry.Tag, atRest)
 	}
 	if atRest {
-		err = s.recordRead(c, &w, &entry)
+		err = s.checkPackage(c, &w, pkg, &entry)
 	} else {
 		entry, err = s.open(c, &w, pkg, &entry)
 	}
@@ -174,10 +172,7 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 		return nil, entry, false, s.recordUnsound(c, audit.EntryRead, w.name, w.conditions.missing(err))
 	}
 	c.class = entry.Class
-	if err := entry.Class.Demand(w.least); err != nil {
-		if w.unopened {
-			return nil, entry, false, err
-		}
+	if entry.Class.Demand(w.least) != nil {
 		return pkg, entry, false, nil // the class is not authentic yet: opening it decides
 	}
 	had, err = w.conditions.of(entry.Tag)
@@ -202,10 +197,11 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 	})
 }
 
-// recordRead records that an unopened package, or its description, is about to be answered. Class, key and
-// context are as the package has them, not authenticated.
-func (s *server) recordRead(c *call, w *wanted, found *cache.Entry) error {
-	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context})
+// checkPackage opens a package that is about to be answered, or described, and drops the value: what is not the tenant's own, or was
+// altered, is refused and raises the alarm, as when its value is read. The read is recorded.
+func (s *server) checkPackage(c *call, w *wanted, pkg []byte, found *cache.Entry) error {
+	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.AtLeast(w.least))
+	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err})
 }
 
 func notModified(c *call, tag string, atRest bool) error {
@@ -216,7 +212,7 @@ func notModified(c *call, tag string, atRest bool) error {
 	return nil
 }
 
-// headEntry answers what the package's header says, without opening it, so it is not authenticated here.
+// headEntry answers what the package's header says.
 func (s *server) headEntry(c *call) error {
 	w, err := readWanted(c)
 	if err != nil {
@@ -236,7 +232,7 @@ func (s *server) headEntry(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.recordRead(c, &w, &entry); err != nil {
+	if err := s.checkPackage(c, &w, pkg, &entry); err != nil {
 		return err
 	}
 	header := c.Response().Header()

@@ -124,7 +124,7 @@ var (
 	KeySeal        = newAction("key.seal", ordinary)       // a value was sealed
 	KeyOpen        = newAction("key.open", ordinary)       // a value was opened, or failed to
 	AccessRefused  = newAction("access.refused", notable)  // a request was refused for its token, its scopes or its rate
-	EntryRead      = newAction("entry.read", ordinary)     // a package, or its description, was read without opening it
+	EntryRead      = newAction("entry.read", ordinary)     // a package, or its description, was read, and its value was not
 	EntryList      = newAction("entry.list", ordinary)     // names of entries were listed
 	EntryExpire    = newAction("entry.expire", ordinary)   // how long an entry is kept is about to be changed
 	EntryDelete    = newAction("entry.delete", ordinary)   // an entry is about to be deleted

@@ -97,12 +97,12 @@ func (c *Cache) Remove(ctx context.Context, key string, condition Condition) err
 }
 
 // Expire keeps the entry under key for ttl from now, which must be positive. Counted from when its value was
-// sealed, it is never kept longer than its class allows: beyond that Expire returns ErrTTL. Other errors are
-// those of Inspect, and ErrPrecondition.
+// sealed, it is never kept longer than its class allows: beyond that Expire returns ErrTTL. The entry is opened, and returned without
+// its value. Other errors are those of Get, and ErrPrecondition.
 func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condition Condition) (Entry, error) {
 	var entry Entry
 	err := c.change(ctx, key, condition, func(old []byte) (_ bool, err error) {
-		if entry, err = c.inspect(old); err != nil {
+		if entry, err = c.authenticate(key, old); err != nil {
 			return false, err
 		}
 		longest := c.longest[entry.Class]
@@ -114,6 +114,15 @@ func (c *Cache) Expire(ctx context.Context, key string, ttl time.Duration, condi
 		}
 		return kv.ExpireIf(ctx, c.store, c.prefix+key, old, ttl)
 	})
+	return entry, err
+}
+
+// authenticate opens a package and drops its value.
+func (c *Cache) authenticate(key string, pkg []byte) (Entry, error) {
+	b := getBuffer()
+	defer b.putCleared()
+	entry, err := c.Open(b.reserve(len(pkg)), key, pkg)
+	entry.Value = nil
 	return entry, err
 }
 

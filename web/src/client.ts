@@ -208,12 +208,12 @@ export class CofferClient {
     return this.#get(key, '*/*', options, read, true);
   }
 
-  /** Reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3; what comes beside it is not authenticated. */
+  /** Reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3. The server refuses one that does not open, as for `get`. */
   async getPackage<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
-  /** What is known of an entry without opening it, so unauthenticated; `null` if it is missing. */
+  /** What the header of an entry's package says; `null` if it is missing. The server refuses a package that does not open, as for `get`. */
   async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
     let long = false;
     const head = await orNull(

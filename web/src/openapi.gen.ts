@@ -20,8 +20,8 @@ export interface paths {
         /**
          * Read a value, or its package
          * @description Opens the package under the key and answers the value with the `Content-Type` that it was stored with. With
-         *     `Accept: application/vnd.coffer.package` the answer is the package as it lies at rest, unopened, in the binary form of SPEC.md
-         *     section 3; its headers are then not authenticated.
+         *     `Accept: application/vnd.coffer.package` the answer is the package as it lies at rest, in the binary form of SPEC.md section 3. The server
+         *     opens it first and drops the value, so that a package that does not open is never answered.
          *
          *     Whatever is there and was not written there is `authentication_failed`, never a value, and a critical event of the audit log: a
          *     package that was altered or copied from another key or tenant, one of another version, and bytes that are no package. A package
@@ -46,10 +46,10 @@ export interface paths {
         delete: operations["deleteEntry"];
         options?: never;
         /**
-         * Ask about an entry without opening it
-         * @description What the package's header says, and how long the entry will be kept. Nothing is opened, so nothing is authenticated here, and the
-         *     `Content-Type`, which lies inside the package, is not given. `Content-Length` is given if it is known without opening. Errors have
-         *     no body; their status and `Coffer-Code` say what GET would.
+         * Ask about an entry
+         * @description What the package's header says, and how long the entry will be kept. The package is opened, so that the headers are authentic, and
+         *     its value is dropped. `Content-Type`, which lies inside the package, is not given, and `Content-Length` only if the header tells it.
+         *     Errors have no body; their status and `Coffer-Code` say what GET would.
          */
         head: operations["headEntry"];
         /**
@@ -57,7 +57,8 @@ export interface paths {
          * @description The entry is kept for `ttl` from now, longer or shorter than before. Its age counts: from `Coffer-Encrypted-At` on it is never
          *     kept longer than its class allows, beyond which the answer is `ttl_out_of_range`. To keep a value longer, store it again.
          *
-         *     The value is not opened, and the `ETag` stays. Safe to retry.
+         *     The package is opened first and its value dropped: one that does not open is refused as a read would be, and is kept for as long
+         *     as before. The `ETag` stays. Safe to retry.
          */
         patch: operations["patchEntry"];
         trace?: never;
@@ -1818,6 +1819,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["TooLarge"];
             422: components["responses"]["Unauthentic"];
