@@ -15,11 +15,11 @@ func (r *Keyring) parse(owner string, content []byte) (*envelope.Document, error
 	d, err := envelope.ParseDocument(content)
 	switch {
 	case err != nil:
-		return nil, r.damaged(owner, err)
+		return nil, r.damaged(owner, content, err)
 	case d.Owner != owner:
-		return nil, r.altered(owner, "it is another tenant's keyset")
+		return nil, r.altered(owner, content, "it is another tenant's keyset")
 	case d.Environment != r.environment:
-		return nil, r.noteUnopened(owner, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment))
+		return nil, r.noteUnopened(owner, content, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment))
 	}
 	return d, nil
 }
@@ -137,13 +137,20 @@ func (r *Keyring) unreadable(owner string, reason error) error {
 	return fmt.Errorf("keyring: %s: %w: %s", r.where(owner), ErrUnreadable, reason)
 }
 
-func (r *Keyring) damaged(owner string, reason error) error {
+// damaged notes that an owner's document does not open, for a reason of package envelope, and returns the error.
+func (r *Keyring) damaged(owner string, content []byte, reason error) error {
 	if errors.Is(reason, envelope.ErrUnsupportedVersion) {
-		return r.noteUnopened(owner, fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(owner), reason))
+		return r.noteUnopened(owner, content, fmt.Errorf("keyring: %s: a later Coffer wrote it: update this one: %w", r.where(owner), reason))
 	}
-	return r.altered(owner, fmt.Sprintf("restore it from a backup (%s)", reason))
+	return r.altered(owner, content, fmt.Sprintf("restore it from a backup (%s)", reason))
 }
 
-func (r *Keyring) altered(owner, reason string) error {
-	return r.noteUnopened(owner, fmt.Errorf("keyring: %s: %w: %s", r.where(owner), ErrAltered, reason))
+func (r *Keyring) altered(owner string, content []byte, reason string) error {
+	return r.noteUnopened(owner, content, fmt.Errorf("keyring: %s: %w: %s", r.where(owner), ErrAltered, reason))
+}
+
+// encoded returns the bytes that a document was read from: parsing and encoding are inverse.
+func encoded(d *envelope.Document) []byte {
+	content, _ := d.Append(nil) // never fails for a document that was parsed
+	return content
 }

@@ -63,6 +63,9 @@ func TestDamagedDocument(t *testing.T) {
 			require.Equal(t, "tenant", noted[0].Tenant)
 			require.Equal(t, code, codes.Of(noted[0].Unopened).Code)
 			require.ErrorIs(t, r.Unopened(t.Context()), keyring.ErrAltered)
+			_, again = r.Tenant(t.Context(), "tenant")
+			require.Error(t, again)
+			require.Len(t, noted, 1, "no second alarm about the same document")
 		}
 		return err
 	}

@@ -64,9 +64,9 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 	skipped := err == nil && !covers(d, opened) || errors.Is(err, kms.ErrWrongKey)
 	switch {
 	case errors.Is(err, envelope.ErrAuthentication), errors.Is(err, classify.ErrIterations), skipped && r.slotAltered(d, opened):
-		return nil, r.damaged(d.Owner, envelope.ErrAuthentication)
+		return nil, r.damaged(d.Owner, encoded(d), envelope.ErrAuthentication)
 	case errors.Is(err, kms.ErrWrongKey):
-		return nil, r.noteUnopened(d.Owner, fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrForeign, err))
+		return nil, r.noteUnopened(d.Owner, encoded(d), fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrForeign, err))
 	case err != nil:
 		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
 	}

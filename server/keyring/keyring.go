@@ -15,6 +15,7 @@ package keyring
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"math"
 	"runtime"
@@ -145,7 +146,7 @@ func New(store keystore.Store, keks kms.Set, environment string, options ...Opti
 	r := &Keyring{
 		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout, noteLoss: func(Loss) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
-		unopened: unopened{hashes: map[string][]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
+		unopened: unopened{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.recent, _ = simplelru.NewLRU[string, *Tenant](math.MaxInt, nil) // bounded by admitted; fails for no size only

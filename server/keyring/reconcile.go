@@ -190,7 +190,7 @@ func (t *Tenant) join(ctx context.Context, d *envelope.Document, content []byte,
 		}
 	}
 	if err != nil {
-		return nil, t.ring.damaged(t.id, err)
+		return nil, t.ring.damaged(t.id, content, err)
 	}
 	return merged, nil
 }

@@ -101,7 +101,7 @@ func (t *Tenant) adopt(ctx context.Context, opened roots, since moment) (*unlock
 	}
 	v, err := unlockVault(d, opened)
 	if err != nil {
-		return nil, t.ring.damaged(t.id, err)
+		return nil, t.ring.damaged(t.id, encoded(d), err)
 	}
 	t.ring.forgetUnopened(t.id)
 	s := &unlocked{Vault: v, since: since}

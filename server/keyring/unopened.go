@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -45,20 +44,20 @@ func (e *unopenedError) Is(target error) bool { return target == e.kind }
 // maxUnopened bounds the memory for documents that do not open.
 const maxUnopened = 1000
 
-// unopened is the owners of documents that the keystore returned and that do not open, each with the hash of the document; nil if
-// Unopened has not read it yet.
+// unopened is the owners of documents that the keystore returned and that do not open, each with the hash of the document.
 type unopened struct {
 	mu     sync.Mutex
-	hashes map[string][]byte
+	hashes map[string][sha256.Size]byte
 }
 
-// noteUnopened notes that an owner's document does not open, and returns the reason.
-func (r *Keyring) noteUnopened(owner string, reason error) error {
+// noteUnopened notes that an owner's document, of these bytes, does not open, and returns the reason.
+func (r *Keyring) noteUnopened(owner string, content []byte, reason error) error {
+	hash := sha256.Sum256(content)
 	r.unopened.mu.Lock()
 	_, known := r.unopened.hashes[owner]
 	fresh := !known && len(r.unopened.hashes) < maxUnopened
-	if fresh {
-		r.unopened.hashes[owner] = nil
+	if known || fresh {
+		r.unopened.hashes[owner] = hash
 	}
 	r.unopened.mu.Unlock()
 	if fresh {
@@ -86,17 +85,11 @@ func (r *Keyring) Unopened(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		hash := sha256.Sum256(content)
-		if content == nil || former != nil && !bytes.Equal(former, hash[:]) {
+		if content == nil || sha256.Sum256(content) != former {
 			r.forgetUnopened(owner)
 			continue
 		}
 		left++
-		r.unopened.mu.Lock()
-		if _, still := r.unopened.hashes[owner]; still {
-			r.unopened.hashes[owner] = hash[:]
-		}
-		r.unopened.mu.Unlock()
 	}
 	if left == 0 {
 		return nil
