@@ -127,6 +127,7 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 			continue
 		}
 		s.countLookup(f.Err)
+		before := c.holding()
 		if f.Err == nil {
 			f.Err = s.hold(c, len(f.Package))
 		}
@@ -139,6 +140,9 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 		if err == nil {
 			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.AtLeast(one.least))
 		}
+		if err != nil {
+			s.undo(c, before)
+		}
 		f.Package = nil
 		uses = append(uses, use{action: audit.KeyOpen, class: f.Class, keyID: f.KeyID, name: one.key, context: f.Context, err: err})
 		entries, opened = append(entries, entry), append(opened, one)
@@ -150,10 +154,13 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 }
 
 func (s *server) getOne(ctx context.Context, c *call, one *step) {
-	w := wanted{name: one.key, least: one.least}
+	w, before := wanted{name: one.key, least: one.least}, c.holding()
 	pkg, entry, _, err := s.find(ctx, c, &w)
 	if err == nil {
 		entry, err = s.open(c, &w, pkg, &entry)
+	}
+	if err != nil {
+		s.undo(c, before)
 	}
 	c.class = 0
 	one.got(&entry, err)

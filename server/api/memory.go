@@ -20,7 +20,7 @@ const (
 	jsonCopies = 4
 )
 
-// hold counts n bytes that the request keeps in memory until it ends, or returns a limit.Refusal.
+// hold counts n bytes that the request keeps in memory until it ends or undoes that, or returns a limit.Refusal.
 func (s *server) hold(c *call, n int) error {
 	if n <= c.free {
 		c.free -= n
@@ -50,9 +50,27 @@ func (s *server) borrow(c *call, n int) error {
 	return nil
 }
 
+// holding is what a request holds at a moment.
+type holding struct {
+	free  int
+	held  int64
+	rooms int
+}
+
+func (c *call) holding() holding { return holding{c.free, c.held, len(c.rooms)} }
+
+// undo gives back what a request took since a moment: the one of a batch that it was for is not answered.
+func (s *server) undo(c *call, since holding) {
+	c.leave(since.rooms)
+	if n := c.held - since.held; n > 0 {
+		s.memory.Give(c.id.Tenant, n)
+	}
+	c.free, c.held = since.free, since.held
+}
+
 // release gives back all that a request held.
 func (s *server) release(c *call) {
-	c.leave()
+	c.leave(0)
 	if n := c.held + c.borrowed; n > 0 {
 		s.memory.Give(c.id.Tenant, n)
 		c.held, c.borrowed = 0, 0

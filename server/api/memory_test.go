@@ -156,6 +156,24 @@ func TestMemoryOfBatches(t *testing.T) {
 	require.Contains(t, string(batch(1).body), `"status":200`)
 }
 
+// What a batch reads and does not answer, because of its class, is given back at once.
+func TestMemoryOfRefusedReads(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{16_000, 100 << 10, 600 << 10} {
+		s := start(t, embedded(t), func(o *api.Options) { o.Memory = limit.NewBytes(3*megabyte/2, 0) })
+		s.do("PUT", "/v1/cache/low?class=internal", make([]byte, size)).is(t, 204)
+		s.do("PUT", "/v1/cache/high?class=phi", make([]byte, size)).is(t, 204)
+		gets := strings.Repeat(`{"op":"get","key":"low","least":"phi"},`, 300) + `{"op":"get","key":"high","least":"phi"}`
+		got := s.do("POST", "/v1/cache:batch", []byte(`{"operations":[`+gets+`]}`), "Content-Type", "application/json").is(t, 200)
+		var answered struct{ Results []batchResult }
+		require.NoError(t, json.Unmarshal(got.body, &answered))
+		for i, one := range answered.Results[:300] {
+			require.Equal(t, "class_too_low", one.Code, "%d of %d bytes", i, size)
+		}
+		require.Equal(t, 200, answered.Results[300].Status)
+	}
+}
+
 // forgetful stores nothing of a batch: what the embedded store has in memory of what it writes is its own.
 type forgetful struct{ kv.Store }
 

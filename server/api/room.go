@@ -25,11 +25,12 @@ func (c *call) room(n int) []byte {
 	return *r
 }
 
-// leave gives the rooms back, cleared: no value is to lie where another request reads.
-func (c *call) leave() {
-	for _, r := range c.rooms {
+// leave gives back all rooms but the first n, cleared: no value is to lie where another request reads.
+func (c *call) leave(n int) {
+	for _, r := range c.rooms[n:] {
 		clear((*r)[:cap(*r)])
 		rooms.Put(r)
 	}
-	c.rooms = nil
+	clear(c.rooms[n:])
+	c.rooms = c.rooms[:n]
 }

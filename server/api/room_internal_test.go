@@ -29,7 +29,11 @@ func TestRoom(t *testing.T) {
 	for i, n := range []int{tiny, tiny + 1, small, small + roomAround} {
 		require.Equal(t, bytes.Repeat([]byte{byte(n)}, len(all[i])), all[i], "each is apart from the others")
 	}
-	c.leave()
+	c.leave(2)
+	require.Len(t, c.rooms, 2)
+	require.Equal(t, bytes.Repeat([]byte{1}, len(all[1])), all[1], "it is not given back yet")
+	require.Equal(t, make([]byte, len(all[2])), all[2])
+	c.leave(0)
 	for _, room := range all {
 		require.Equal(t, make([]byte, len(room)), room)
 	}
