@@ -27,7 +27,8 @@ func keysBackupCommand() *cobra.Command {
 		Short: "Write all tenants' wrapped keys into one file",
 		Long: "Writes the wrapped keys of all tenants into a new file, for its owner's eyes only. Only the configured KEK opens them, so the file needs no other\n" +
 			"secrecy; keep it where the data directory's disk is not. It holds no data: what is sealed is backed up by other means. Keysets that cannot be read are\n" +
-			"named and left out; the exit code is 1 then. The others are copied without being opened: run coffer keys drill before you delete an earlier backup.",
+			"named and left out. The KEK then opens the keysets in the store: those that do not open are named, and are in the file as they are. The exit code is 1 in\n" +
+			"both cases: keep an earlier backup then.",
 		Example: "  coffer keys backup --data DIR --out keys-2026-01-31.backup",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,7 +66,7 @@ func keysBackupCommand() *cobra.Command {
 type backupReport struct {
 	Tenants int      `json:"tenants"`
 	Bytes   int64    `json:"bytes"`
-	Error   *failure `json:"error,omitempty"` // names keysets that are not in it
+	Error   *failure `json:"error,omitempty"` // names keysets that are not in it, or do not open
 }
 
 func keysDrillCommand() *cobra.Command {

@@ -364,6 +364,18 @@ func TestOneDamagedKeyset(t *testing.T) {
 	require.Contains(t, said, "1 keysets cannot be read and were left out")
 	out, _ = run("keys", "backup", "--json", "--out", file+".json")
 	require.Contains(t, out, `"code": "authentication_failed"`)
+	keyset, err := store.Get(t.Context(), keystore.Keysets, "clinic")
+	require.NoError(t, err)
+	altered := bytes.Clone(keyset)
+	altered[bytes.Index(keyset, []byte("base64key://"))+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in what it wrapped
+	keystoretest.Put(t, store, keystore.Keysets, "clinic", altered)
+	out, said = run("keys", "backup", "--out", file+".altered")
+	require.Contains(t, out, "tenants: 2\n")
+	require.Contains(t, said, "1 keysets do not open, and were copied as they are")
+	require.Contains(t, said, `tenant "clinic"`)
+	copied, err := os.ReadFile(file + ".altered")
+	require.NoError(t, err)
+	require.Contains(t, string(copied), string(altered))
 	for _, path := range []string{file, file + ".json"} {
 		require.Contains(t, coffer(t, environ, "keys", "drill", "--data", data, "--in", path), "tenants: 2, of them shredded: 0\n")
 	}

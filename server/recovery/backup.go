@@ -12,6 +12,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/envelope/backup"
 )
@@ -47,6 +48,25 @@ func (e *UnreadError) err() error {
 	return e
 }
 
+// UnopenedError names tenants whose keysets were copied and do not open; the empty one is the environment's own.
+type UnopenedError struct{ Failures []Failure }
+
+func (e *UnopenedError) Error() string {
+	return fmt.Sprintf("%d keysets do not open, and were copied as they are:\n%s", len(e.Failures), errors.Join(e.Unwrap()...))
+}
+
+// Unwrap returns the errors of the first keysets.
+func (e *UnopenedError) Unwrap() (named []error) {
+	for _, f := range e.Failures[:min(len(e.Failures), maxUnread)] {
+		of := fmt.Sprintf("tenant %q", f.Tenant)
+		if f.Tenant == "" {
+			of = "the environment's own keys"
+		}
+		named = append(named, fmt.Errorf("%s: %w", of, f.Err))
+	}
+	return named
+}
+
 // Readable yields the documents of all tenants that can be read. Its second result returns, after the last one, an UnreadError about the
 // others, or the error of the store, which ends the documents.
 func Readable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelope.Document], func() error) {
@@ -70,7 +90,9 @@ func Readable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelop
 // was at one moment, and returns the number of tenants. It holds no more than one document in memory. Rotations are not part
 // of it: they are found again from the keys. create makes the file, which fill writes; it must leave no file if fill fails. Backup
 // returns ErrNoKeys if the store has no tenant, since the operator then looks in the wrong place. Keysets that cannot be read are left
-// out, and Backup then returns an UnreadError, with a file if tenants is not 0.
+// out, and Backup then returns an UnreadError, with a file if tenants is not 0. When the file is there, Backup has the KEKs open all
+// keysets in the store. It returns an UnopenedError about those that do not open, and the error of a KEK that does not answer; the file
+// has these keysets.
 func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer) error) error) (tenants int, err error) {
 	if err := r.record(ctx, audit.BackupCreate, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return 0, err
@@ -81,13 +103,43 @@ func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer
 		return err
 	})
 	if err != nil {
-		tenants = 0
+		return 0, r.ended(ctx, audit.BackupCreate, 0, failedOf(unread), cmp.Or(err, unread))
 	}
-	left := 0
+	failures, err := r.openStored(ctx, tenants)
+	return tenants, r.ended(ctx, audit.BackupCreate, tenants, failedOf(unread)+len(failures), errors.Join(unread, err))
+}
+
+// failedOf returns how many keysets an error says were left out.
+func failedOf(unread error) int {
 	if e := (*UnreadError)(nil); errors.As(unread, &e) {
-		left = e.Count
+		return e.Count
 	}
-	return tenants, r.ended(ctx, audit.BackupCreate, tenants, left, cmp.Or(err, unread))
+	return 0
+}
+
+// openStored has the KEKs open the keysets in the store that can be read. It returns an UnopenedError with the failures.
+func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, error) {
+	documents, left := Readable(r.documents(ctx))
+	failures, err := r.each(ctx, func(yield func(*envelope.Document, error) bool) {
+		for d := range documents {
+			if !yield(d, nil) {
+				return
+			}
+		}
+		if err := left(); err != nil && !errors.As(err, new(*UnreadError)) {
+			yield(nil, err)
+		}
+	}, tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
+		_, _, err := r.Ring.Prove(ctx, d)
+		return nil, err
+	})
+	switch {
+	case err == nil:
+		return nil, nil
+	case len(failures) == 0 || kms.Unusable(err) || ctx.Err() != nil:
+		return failures, fmt.Errorf("recovery: the keysets were copied, but not all of them were opened: %w", err)
+	}
+	return failures, &UnopenedError{failures}
 }
 
 // write writes the system document first, so that a reader has its keys when it meets shred records.

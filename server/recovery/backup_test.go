@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -302,6 +303,63 @@ func TestRestoreBesideDamage(t *testing.T) {
 	_, err = s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	openAll(t, s.a(), all, "")
+}
+
+// A keyset that is damaged inside is copied, named and on record, and so is one that no KEK could be asked about.
+func TestBackupOfUnopenedKeysets(t *testing.T) {
+	s := newSite(t)
+	populate(t, s.a(), 3)
+	content, err := s.store().Get(t.Context(), keystore.Keysets, "tenant-1")
+	require.NoError(t, err)
+	d, err := envelope.ParseDocument(content)
+	require.NoError(t, err)
+	key := &d.Keysets[0].Keys[0]
+	key.Wrapped[len(key.Wrapped)-1] ^= 1
+	damaged, err := d.Append(nil)
+	require.NoError(t, err)
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", damaged)
+
+	var file bytes.Buffer
+	tenants, err := s.a().Backup(t.Context(), into(&file))
+	require.Equal(t, 3, tenants)
+	require.ErrorIs(t, err, keyring.ErrUnreadable)
+	require.ErrorContains(t, err, `tenant "tenant-1"`)
+	require.NotContains(t, err.Error(), "tenant-2")
+	done, failed := s.events.end(t)
+	require.Equal(t, []string{"3", "1"}, []string{done, failed})
+	require.Contains(t, file.String(), string(damaged))
+
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", content[:len(content)-1])
+	_, err = s.a().Backup(t.Context(), into(io.Discard))
+	require.ErrorContains(t, err, `tenant "tenant-1"`)
+	require.ErrorContains(t, err, s.store().Where(keystore.Keysets, "tenant-2"))
+	_, failed = s.events.end(t)
+	require.Equal(t, "2", failed)
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", content)
+	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", nil)
+
+	r := s.under(kms.NewSet(&tiring{KEK: openKEK(t, urlA), left: 1})) // it unwraps the key of the backup only
+	file.Reset()
+	tenants, err = r.Backup(t.Context(), into(&file))
+	require.Equal(t, 2, tenants)
+	require.ErrorIs(t, err, kms.ErrUnavailable)
+	require.ErrorContains(t, err, "not all of them were opened")
+	_, err = s.a().Drill(t.Context(), reading(file.Bytes()))
+	require.NoError(t, err)
+}
+
+// tiring is a KEK that unwraps a number of keys and then is unavailable.
+type tiring struct {
+	kms.KEK
+	left int
+}
+
+func (k *tiring) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+	if k.left == 0 {
+		return nil, kms.ErrUnavailable
+	}
+	k.left--
+	return k.KEK.Unwrap(ctx, wrapped, additional)
 }
 
 // A keyset whose label was altered in the store is not left out of a backup in silence.
