@@ -148,20 +148,22 @@ func BenchmarkRewrap(b *testing.B) {
 	}
 }
 
-// BenchmarkBackup compares a backup of all tenants with the reading of their documents alone.
+// BenchmarkBackup compares a backup of all tenants, under a KMS that takes 5 ms, with the calls of the KMS by which it opens all
+// keysets.
 func BenchmarkBackup(b *testing.B) {
-	f := newFleet(b, 0)
-	compare(b, each(func() error {
-		for _, err := range keystore.All(b.Context(), f.store, keystore.Keysets) {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}), each(func() error {
+	f := newFleet(b, 5*time.Millisecond)
+	compare(b, each(func() error { return f.unlockAll(b.Context()) }), each(func() error {
 		_, err := f.r.Backup(b.Context(), func(fill func(io.Writer) error) error { return fill(io.Discard) })
 		return err
 	}))
+}
+
+// unlockAll unlocks each tenant.
+func (f *fleet) unlockAll(ctx context.Context) error {
+	return f.all(ctx, func(ctx context.Context, id string) error {
+		_, _, _, err := f.unlock(ctx, id)
+		return err
+	})
 }
 
 func (f *fleet) backup(b *testing.B) []byte {
@@ -178,12 +180,7 @@ func reading(file []byte) io.ReadSeeker { return bytes.NewReader(file) }
 func BenchmarkDrill(b *testing.B) {
 	f := newFleet(b, 5*time.Millisecond)
 	file := f.backup(b)
-	compare(b, each(func() error {
-		return f.all(b.Context(), func(ctx context.Context, id string) error {
-			_, _, _, err := f.unlock(ctx, id)
-			return err
-		})
-	}), each(func() error {
+	compare(b, each(func() error { return f.unlockAll(b.Context()) }), each(func() error {
 		_, err := f.r.Drill(b.Context(), reading(file))
 		return err
 	}))
