@@ -113,7 +113,7 @@ func (c *Client) GetStream(ctx context.Context, key string, options ...ReadOptio
 	return value, info, err
 }
 
-// Head returns what the header of an entry's package says, and how long it will be kept; 0 is for ever. The server refuses a package
+// Head returns the header of an entry's package, and how long the entry will be kept; 0 means no limit. The server refuses a package
 // that does not open, as for Get.
 func (c *Client) Head(ctx context.Context, key string, options ...ReadOption) (info Info, ttl time.Duration, err error) {
 	long := false

@@ -367,7 +367,7 @@ func TestOneDamagedKeyset(t *testing.T) {
 	keyset, err := store.Get(t.Context(), keystore.Keysets, "clinic")
 	require.NoError(t, err)
 	altered := bytes.Clone(keyset)
-	altered[bytes.Index(keyset, []byte("base64key://"))+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in what it wrapped
+	altered[bytes.Index(keyset, []byte("base64key://"))+len("base64key://")+16+2+3] ^= 1 // the key id of the KEK, in the wrapped root
 	keystoretest.Put(t, store, keystore.Keysets, "clinic", altered)
 	out, said = run("keys", "backup", "--out", file+".altered")
 	require.Contains(t, out, "tenants: 2\n")

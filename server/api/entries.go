@@ -197,8 +197,8 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 	})
 }
 
-// checkPackage opens a package that is about to be answered, or described, and drops the value: what is not the tenant's own, or was
-// altered, is refused and raises the alarm, as when its value is read. The read is recorded.
+// checkPackage opens a package that is about to be answered, or described, and drops the value. It records the read. A package of another
+// tenant, or one that was altered, is refused and raises the alarm, as if its value were read.
 func (s *server) checkPackage(c *call, w *wanted, pkg []byte, found *cache.Entry) error {
 	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.AtLeast(w.least))
 	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err})

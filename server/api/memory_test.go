@@ -156,7 +156,7 @@ func TestMemoryOfBatches(t *testing.T) {
 	require.Contains(t, string(batch(1).body), `"status":200`)
 }
 
-// What a batch reads and does not answer, because of its class, is given back at once.
+// A batch releases the memory of entries that it refuses, because of their class, at once.
 func TestMemoryOfRefusedReads(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{16_000, 100 << 10, 600 << 10} {

@@ -213,7 +213,7 @@ export class CofferClient {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
-  /** What the header of an entry's package says; `null` if it is missing. The server refuses a package that does not open, as for `get`. */
+  /** The header of an entry's package; `null` if it is missing. The server refuses a package that does not open, as for `get`. */
   async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
     let long = false;
     const head = await orNull(
