@@ -63,3 +63,29 @@ func TestRedisEvicts(t *testing.T) {
 		require.Zero(t, p.metric(failing))
 	}
 }
+
+// A server that may not ask Redis by INFO says once that it cannot notice evictions, and is otherwise ready.
+func TestRedisWithoutInfo(t *testing.T) {
+	t.Parallel()
+	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")
+	admin := cache.Client(t)
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-info").Err())
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://app:pw@"+cache.Addr)
+	const text = "a Redis does not report whether it removes entries"
+	p.logs(text)
+	refused := func() int {
+		info, err := admin.InfoMap(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		_, n, _ := strings.Cut(info["Commandstats"]["cmdstat_info"], "rejected_calls=")
+		n, _, _ = strings.Cut(n, ",")
+		count, err := strconv.Atoi(n)
+		require.NoError(t, err)
+		return count
+	}
+	before := refused()
+	soon(t, func() bool {
+		require.NotContains(t, p.answers(http.StatusOK, "", "GET", "/readyz", ""), "store_evicts")
+		return refused() > before+5
+	})
+	require.Equal(t, 1, strings.Count(p.log.String(), text), p.log.String())
+}
