@@ -8,15 +8,11 @@ import (
 	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 )
 
-// A value lies in chunks, so that a large one takes no more memory of SQLite than a chunk: the first with its
-// entry, the others in parts under entry id << partBits | n, n from 1.
-const (
-	chunkSize = 64 << 10
-	partBits  = 11
-)
+// chunkSize is how many bytes of a value lie with its entry. The rest is a blob.
+const chunkSize = 64 << 10
 
 var schema = sqlitefile.Schema{
-	Version: 2,
+	Version: 3,
 	Layout:  "PRAGMA auto_vacuum = INCREMENTAL",
 	Pragmas: `
 PRAGMA journal_mode = WAL;
@@ -30,15 +26,15 @@ CREATE TABLE entries (
 	key     BLOB NOT NULL UNIQUE,
 	expires INTEGER NOT NULL, -- Unix milliseconds; 0: never
 	size    INTEGER NOT NULL, -- of the whole value
+	blob    INTEGER NOT NULL, -- with the rest of the value; 0: there is none
 	value   BLOB NOT NULL     -- its first chunk
 ) STRICT;
 CREATE INDEX expiring ON entries (expires) WHERE expires > 0;
-CREATE TABLE parts (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE store (
 	id    TEXT NOT NULL,
 	clock INTEGER NOT NULL -- Unix milliseconds; see clock
 ) STRICT;
-INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);` + usageTable,
+INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);` + usageTable + blobTables,
 }
 
 // conn is a connection. One goroutine uses it at a time.

@@ -14,28 +14,28 @@ import (
 
 // row is an entry without its value. The zero row stands for a missing entry.
 type row struct {
-	id, expires, size int64
+	id, expires, size, blob int64
 }
 
 // live reports whether the entry exists for callers: an expired one does not, but its row may still be there.
 func (c *conn) live(r *row) bool { return r.id != 0 && (r.expires == 0 || c.clock.now() < r.expires) }
 
 // rowColumns are the columns that rowOf reads. SQLite knows the length of a value without reading it.
-const rowColumns = "id, expires, size, length(value)"
+const rowColumns = "id, expires, size, blob, length(value)"
 
-// maxID is the greatest id of an entry of which the ids of parts are made.
+// maxID is the greatest number of a blob of which the ids of parts are made, and the greatest id of an entry.
 const maxID = math.MaxInt64 >> partBits
 
-var (
-	errRow  = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
-	errPart = fmt.Errorf("%w: a part of a value is missing or has another length", kv.ErrDamaged)
-)
+var errRow = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
 
 // rowOf returns the row of a statement that begins with rowColumns. It returns kv.ErrDamaged if the row has numbers that no
 // write leaves there.
 func rowOf(stmt *sqlite3.Stmt) (row, error) {
-	r := row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2)}
-	if r.id <= 0 || r.id > maxID || r.expires < 0 || r.size < 0 || r.size > kv.MaxValueSize || stmt.ColumnInt64(3) != min(r.size, chunkSize) {
+	r := row{stmt.ColumnInt64(0), stmt.ColumnInt64(1), stmt.ColumnInt64(2), stmt.ColumnInt64(3)}
+	if r.id <= 0 || r.id > maxID || r.expires < 0 || r.size < 0 || r.size > kv.MaxValueSize || stmt.ColumnInt64(4) != min(r.size, chunkSize) {
+		return row{}, errRow
+	}
+	if r.blob < 0 || r.blob > maxID || (r.blob != 0) != (r.size > chunkSize) {
 		return row{}, errRow
 	}
 	return r, nil
@@ -63,16 +63,16 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 		if r, err = rowOf(found); err != nil {
 			return nil, r, err
 		}
-		if c.live(&r) {
-			first := found.ColumnRawBlob(4)
-			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
+		if !c.live(&r) {
+			continue
+		}
+		first := found.ColumnRawBlob(5)
+		begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
+		if begin, err = c.readParts(begin, &r, limit); err != nil { // before the row ends, and with it what SQLite reads as of one time
+			return nil, r, err
 		}
 	}
-	if begin == nil {
-		return nil, r, nil
-	}
-	begin, err = c.readParts(begin, &r, limit)
-	return begin, r, err
+	return begin, r, nil
 }
 
 // entry returns an entry by its id, expired or not. All its numbers fit its parts.
@@ -84,44 +84,12 @@ func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
 		if r, err = rowOf(found); err != nil {
 			return "", r, nil, err
 		}
-		value, key = found.ColumnBlob(4, []byte{}), string(found.ColumnRawBlob(5))
+		value, key = found.ColumnBlob(5, []byte{}), string(found.ColumnRawBlob(6))
 	}
 	if err = c.checkParts(&r); err == nil {
 		value, err = c.readParts(value, &r, r.size)
 	}
 	return key, r, value, err
-}
-
-// checkParts returns kv.ErrDamaged if the parts of an entry are not as long as its size says. It does not read them.
-func (c *conn) checkParts(r *row) error {
-	n, err := c.Int("SELECT total(length(value)) FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, r.id<<partBits|(1<<partBits-1))
-	if err == nil && n != max(0, r.size-chunkSize) {
-		err = errPart
-	}
-	return err
-}
-
-// readParts appends the parts of a value, up to the limit.
-func (c *conn) readParts(begin []byte, r *row, limit int64) (_ []byte, err error) {
-	for n := int64(1); int64(len(begin)) < min(limit, r.size); n++ {
-		if begin, err = c.readPart(begin, r, n, limit); err != nil {
-			return nil, err
-		}
-	}
-	return begin, nil
-}
-
-// readPart appends the nth part of a value, up to the limit.
-func (c *conn) readPart(begin []byte, r *row, n, limit int64) ([]byte, error) {
-	for found, err := range c.Rows("SELECT value FROM parts WHERE id = ?", r.id<<partBits|n) {
-		if err != nil {
-			return nil, err
-		}
-		if part := found.ColumnRawBlob(0); int64(len(part)) == min(r.size-n*chunkSize, chunkSize) {
-			return append(begin, part[:min(limit-int64(len(begin)), int64(len(part)))]...), nil
-		}
-	}
-	return nil, errPart
 }
 
 // equals reports whether the entry's value is old.
@@ -135,11 +103,15 @@ func (c *conn) equals(key string, r *row, old []byte) (bool, error) {
 
 // read calls do with a connection that reads.
 func (s *Store) read(ctx context.Context, op string, do func(c *conn) error) error {
-	c, err := s.take(ctx, s.readers)
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	c, err := take(ctx, s.readers)
 	if err != nil {
 		return err
 	}
-	defer s.give(s.readers, c)
+	defer func() { s.readers <- c }()
 	if err := do(c); err != nil {
 		return s.failure(op, err)
 	}

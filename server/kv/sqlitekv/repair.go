@@ -96,6 +96,7 @@ type copier struct {
 	total          int
 	sums           map[string]int64 // bytes of the entries of each owner
 	pending        int              // copied entries that are not committed yet
+	blobs          int64            // in the target
 }
 
 func (c *copier) run(ctx context.Context) error {
@@ -227,7 +228,7 @@ func (c *copier) copy(key string, expires int64, value []byte) error {
 		err = c.target.account(key, int64(len(key)+len(value)), 0)
 	}
 	if err == nil && r.id == 0 {
-		err = c.target.put(key, value, &r, expires)
+		err = c.put(key, expires, value)
 	}
 	if c.pending++; err == nil && c.pending >= copyBatch {
 		c.pending = 0
@@ -236,4 +237,17 @@ func (c *copier) copy(key string, expires int64, value []byte) error {
 		}
 	}
 	return err
+}
+
+// put writes an entry, which the target does not have.
+func (c *copier) put(key string, expires int64, value []byte) error {
+	blob := int64(0)
+	if len(value) > chunkSize {
+		c.blobs++
+		blob = c.blobs
+		if err := c.target.putParts(blob, 1, value[chunkSize:]); err != nil {
+			return err
+		}
+	}
+	return c.target.put(key, value, blob, &row{}, expires)
 }

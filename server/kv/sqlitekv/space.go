@@ -1,6 +1,7 @@
 package sqlitekv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -18,15 +19,18 @@ const (
 	countFree   = "PRAGMA freelist_count"
 	pageSize    = sqlitefile.PageSize
 	logPages    = 1000 // from then on the log is moved into the database by the next tick
-	maxLogPages = 4000 // and from then on by the next write
+	fullPages   = 2000 // and from then on writes wait until all of it is moved, so that the log begins again
+	maxLogPages = 4000 // and from then on the next write moves it
 	idleTicks   = 5    // a shorter log is moved after so many ticks
 
 	checkpointRestart = sqlite3.CHECKPOINT_RESTART
 
 	maintainEvery = time.Second
-	expiredBatch  = 500
-	vacuumPages   = 1000 // returned to the file system at a time
-	vacuumFrom    = 4    // a file is shortened if more than one in so many pages is free
+	expiredBatch  = 100
+	vacuumPages   = 100 // returned to the file system at a time
+	vacuumSteps   = 10  // in one tick
+	vacuumLeast   = 250 // a file is shortened if so many pages are free
+	vacuumFrom    = 4   // and more than one in so many
 )
 
 // MinFree is the least free space of the disk, in bytes, that the store needs: for its log, and for the log's index.
@@ -68,20 +72,44 @@ func (p *space) hasRoom(c *conn, n, least int64) bool {
 	return err == nil && pages*pageSize > n+n/8+16*pageSize
 }
 
-// maintain removes expired entries, moves the log into the database, shortens the file and keeps the reserve.
-func (s *Store) maintain() {
+// fullFor says for which keys the disk is full.
+type fullFor uint8
+
+const (
+	nobody fullFor = iota
+	owners         // keys of tenants, which leave the minimum of free space to others
+	everybody
+)
+
+func (f fullFor) refuses(w *kv.Write) bool {
+	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerOf(w.Key) != "")
+}
+
+// fullFor returns for which keys the disk is too full to add n bytes.
+func (p *space) fullFor(c *conn, n int64) fullFor {
+	switch {
+	case n == 0 || p.hasRoom(c, n, p.least):
+		return nobody
+	case p.hasRoom(c, n, MinFree):
+		return owners
+	}
+	return everybody
+}
+
+// maintain removes expired entries and discarded blobs, moves the log into the database, shortens the file and keeps the reserve.
+func (s *Store) maintain(ctx context.Context) {
 	defer close(s.done)
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
 	failing := false
 	for n := 1; ; n++ {
 		select {
-		case <-s.stop:
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		err := s.tidy(n%idleTicks == 0)
-		if err != nil && !failing {
+		err := s.tidy(ctx, n%idleTicks == 0)
+		if err != nil && !failing && ctx.Err() == nil {
 			s.logger.Warn("the embedded store's maintenance failed, and is tried again each second", "error", err.Error())
 		}
 		failing = err != nil
@@ -90,33 +118,34 @@ func (s *Store) maintain() {
 }
 
 // tidy does the work of one tick, in short transactions. It moves a long log into the database, or any log.
-func (s *Store) tidy(anyLog bool) error {
-	var errs []error
-	for {
-		select {
-		case <-s.stop:
-			return nil
-		case c := <-s.writer:
-			n, err := s.removeExpired(c)
-			shrunk := false
-			if err == nil && n == 0 {
-				shrunk, err = s.shrink(c)
-			}
-			if pages := s.pages.Load(); pages > logPages || (anyLog || shrunk) && pages > 0 {
-				_ = s.keepTime(c) // a full disk keeps an earlier one
-				s.checkpoint(c)
-			}
-			s.writer <- c
-			if errs = append(errs, err); err != nil || n < expiredBatch {
-				return errors.Join(errs...)
-			}
-		}
+func (s *Store) tidy(ctx context.Context, anyLog bool) error {
+	expired := s.removeExpired(ctx)
+	swept := s.sweepAll(ctx)
+	shrunk, err := s.shrink(ctx)
+	if pages := s.pages.Load(); pages > logPages || (anyLog || shrunk) && pages > 0 {
+		_ = s.turn(ctx, s.keepTime) // a full disk keeps an earlier one
+		s.moveLog(ctx)
 	}
+	return errors.Join(expired, swept, err)
 }
 
-// removeExpired deletes a batch of expired entries and returns their number. It skips those that are damaged, which a repair
-// removes.
-func (s *Store) removeExpired(c *conn) (removed int, err error) {
+// removeExpired deletes the expired entries.
+func (s *Store) removeExpired(ctx context.Context) error {
+	for removed := expiredBatch; removed == expiredBatch; {
+		err := s.transact(ctx, "expire", 0, func(c *conn, _ fullFor) (err error) {
+			removed, err = s.removeBatch(c)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBatch deletes some expired entries within a transaction, and returns their number. It skips those that are damaged, which a
+// repair removes.
+func (s *Store) removeBatch(c *conn) (removed int, err error) {
 	var rows []row
 	var keys []string
 	query := "SELECT " + rowColumns + ", key FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?"
@@ -124,64 +153,69 @@ func (s *Store) removeExpired(c *conn) (removed int, err error) {
 		if r, err := rowOf(found); err != nil {
 			_ = s.failure("expire", err)
 		} else {
-			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(4)))
+			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(5)))
 		}
 	}, s.clock.now(), int64(expiredBatch))
 	if err != nil {
-		return 0, s.failure("expire", err)
-	}
-	if len(rows) == 0 {
-		return 0, nil
-	}
-	err = c.Transact(begin, func() error {
-		removed = 0
-		for i := range rows {
-			switch err := c.delete(keys[i], &rows[i]); {
-			case errors.Is(err, kv.ErrDamaged): // nothing of it was deleted
-				_ = s.failure("expire", err)
-			case err != nil:
-				return err
-			default:
-				removed++
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		if err = s.failure("expire", err); durable.Exhausted(s.dir) {
-			s.space.spend() // the next tick has room to delete
-		}
 		return 0, err
+	}
+	for i := range rows {
+		switch err := c.delete(keys[i], &rows[i]); {
+		case errors.Is(err, kv.ErrDamaged): // nothing of it was deleted
+			_ = s.failure("expire", err)
+		case err != nil:
+			return 0, err
+		default:
+			removed++
+		}
 	}
 	return removed, nil
 }
 
 // shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint
 // shortens the file.
-func (s *Store) shrink(c *conn) (bool, error) {
-	free, err := c.Int(countFree)
-	if err != nil {
-		return false, s.failure("shrink", err)
+func (s *Store) shrink(ctx context.Context) (shrunk bool, err error) {
+	for range vacuumSteps {
+		many := false
+		err = s.transact(ctx, "shrink", 0, func(c *conn, _ fullFor) (err error) {
+			if many, err = c.hasFree(); err != nil || !many {
+				return err
+			}
+			return c.Run(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages)) // each row is a freed page
+		})
+		if err != nil || !many {
+			break
+		}
+		shrunk = true
 	}
-	count, err := c.Int("PRAGMA page_count")
-	if err != nil {
-		return false, s.failure("shrink", err)
-	}
-	if free < vacuumPages/4 || free*vacuumFrom < count {
-		return false, nil
-	}
-	if err := c.Run(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages)); err != nil { // each row is a freed page
-		return false, s.failure("shrink", err)
-	}
-	return true, nil
+	return shrunk, err
 }
 
-// checkpoint moves the log into the database, and both to the disk. Readers go on. Pages that a reader still needs are
-// moved later. Only the writer's connection may do this: in go-sqlite3 0.37.0 a checkpoint panics if checksums are
-// on and another connection wrote last.
+// hasFree reports whether many pages of the file are free.
+func (c *conn) hasFree() (bool, error) {
+	free, err := c.Int(countFree)
+	if err != nil || free < vacuumLeast {
+		return false, err
+	}
+	count, err := c.Int("PRAGMA page_count")
+	return free*vacuumFrom >= count, err
+}
+
+// moveLog moves the log into the database beside writes. What they add in the meantime keeps the log from beginning again: if it
+// is long, writes wait until that is moved as well.
+func (s *Store) moveLog(ctx context.Context) {
+	s.checkpoint(s.mover)
+	if s.pages.Load() > fullPages {
+		_ = s.turn(ctx, func(c *conn) error { s.checkpoint(c); return nil })
+	}
+}
+
+// checkpoint moves the log into the database, and both to the disk. Readers go on, and so does the writer if the connection is
+// not its own. Pages that a reader still needs are moved later.
 func (s *Store) checkpoint(c *conn) {
+	pages := s.pages.Load()
 	left, moved, err := c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
 	if err == nil && left == moved {
-		s.pages.Store(0)
+		s.pages.CompareAndSwap(pages, 0) // unless a write was made
 	}
 }

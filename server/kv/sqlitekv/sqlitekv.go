@@ -42,12 +42,15 @@ const (
 type Store struct {
 	mu     sync.RWMutex // held for reading by every call, for writing by Close
 	closed bool
+	stop   context.CancelFunc // maintain
+	done   chan struct{}      // maintain has ended
 
 	dir     string
 	unlock  func()     // the directory; nil while it is not locked
 	id      string     // of the database, random
 	writer  chan *conn // holds the one connection that writes while no call uses it
 	readers chan *conn
+	mover   *conn // moves the log into the database; of maintain
 	all     []*conn
 	logger  *slog.Logger
 	clock   clock
@@ -56,8 +59,9 @@ type Store struct {
 	file    fs.FileInfo  // of the database
 	pages   atomic.Int64 // in the write-ahead log
 	damaged atomic.Bool  // a call met damage
-	stop    chan struct{}
-	done    chan struct{}
+
+	lastBlob atomic.Int64
+	staged   sync.Map // blobs that running calls write
 }
 
 var (
@@ -93,7 +97,7 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 	readers := min(maxReaders, max(2, runtime.GOMAXPROCS(0)))
 	s := &Store{
 		dir: dir, logger: logger, clock: c, writer: make(chan *conn, 1), readers: make(chan *conn, readers),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -107,7 +111,9 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 		_ = s.release()
 		return nil, fmt.Errorf("sqlitekv: open %s: %w", dir, err)
 	}
-	go s.maintain()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go s.maintain(ctx)
 	return s, nil
 }
 
@@ -145,6 +151,14 @@ func (s *Store) open(readers int) (err error) {
 		}
 		s.readers <- r
 	}
+	if s.mover, err = s.connect(path); err != nil {
+		return err
+	}
+	// In go-sqlite3 0.37.0, a checkpoint panics if its connection verifies checksums and another one wrote last. The checkpoint
+	// reads no page of the database.
+	if err := s.mover.Exec("PRAGMA checksum_verification = OFF"); err != nil {
+		return s.failure("open", err)
+	}
 	s.file, err = os.Stat(path)
 	return err
 }
@@ -172,28 +186,39 @@ func (s *Store) sameBoot() bool {
 	return false
 }
 
-// take begins a call with a connection of a pool, which give ends.
-func (s *Store) take(ctx context.Context, pool chan *conn) (*conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("sqlitekv: %w", err)
-	}
+// enter begins a call, which leave ends.
+func (s *Store) enter() error {
 	s.mu.RLock()
 	if s.closed {
 		s.mu.RUnlock()
-		return nil, errClosed
+		return errClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.mu.RUnlock() }
+
+// take waits for a connection of a pool, which the caller puts back.
+func take(ctx context.Context, pool chan *conn) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("sqlitekv: %w", err)
 	}
 	select {
 	case c := <-pool:
 		return c, nil
 	case <-ctx.Done():
-		s.mu.RUnlock()
 		return nil, fmt.Errorf("sqlitekv: %w", ctx.Err())
 	}
 }
 
-func (s *Store) give(pool chan *conn, c *conn) {
-	pool <- c
-	s.mu.RUnlock()
+// turn calls do with the connection that writes. Callers get it in the order in which they came.
+func (s *Store) turn(ctx context.Context, do func(c *conn) error) error {
+	c, err := take(ctx, s.writer)
+	if err != nil {
+		return err
+	}
+	defer func() { s.writer <- c }()
+	return do(c)
 }
 
 // Ping implements kv.Store. It reads the database's first page.
@@ -218,7 +243,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
-	close(s.stop)
+	s.stop()
 	<-s.done
 	w := <-s.writer
 	_ = s.keepTime(w)
@@ -259,7 +284,9 @@ func isDamage(err error) bool { return sqlitefile.IsDamage(err) || errors.Is(err
 // failure maps SQLite's errors to kv's. They name no key and no value.
 func (s *Store) failure(op string, err error) error {
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kv.ErrFull):
+	case errors.Is(err, errFull), errors.Is(err, errQuota):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("sqlitekv: %s: %w", op, err)
 	case isDamage(err):
 		if !s.damaged.Swap(true) {

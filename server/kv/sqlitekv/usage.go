@@ -27,26 +27,33 @@ ON CONFLICT (owner) DO UPDATE SET bytes = excluded.bytes`
 // if they grow beyond the quota; 0 means no limit.
 func (c *conn) account(key string, grow, quota int64) error {
 	owner := kv.OwnerOf(key)
-	if owner == "" || grow == 0 {
-		return nil
-	}
-	used, err := c.Int("SELECT bytes FROM usage WHERE owner = ?", []byte(owner))
-	if err != nil {
+	used, err := c.grown(key, grow, quota)
+	switch {
+	case err != nil || owner == "" || grow == 0:
 		return err
+	case used <= 0:
+		return c.Run("DELETE FROM usage WHERE owner = ?", []byte(owner))
+	}
+	return c.Run(setUsage, []byte(owner), used)
+}
+
+// grown returns what account makes of the bytes of a key's owner, or kv.ErrQuota.
+func (c *conn) grown(key string, grow, quota int64) (used int64, err error) {
+	owner := kv.OwnerOf(key)
+	if owner == "" || grow == 0 {
+		return 0, nil
+	}
+	if used, err = c.Int("SELECT bytes FROM usage WHERE owner = ?", []byte(owner)); err != nil {
+		return 0, err
 	}
 	most, err := c.size()
 	if err == nil && (used <= 0 || used > most || used+grow <= 0) {
 		used, err = c.recount(owner)
 	}
-	switch used += grow; {
-	case err != nil:
-		return err
-	case grow > 0 && quota > 0 && used > quota:
-		return errQuota
-	case used <= 0:
-		return c.Run("DELETE FROM usage WHERE owner = ?", []byte(owner))
+	if used += grow; err == nil && grow > 0 && quota > 0 && used > quota {
+		err = errQuota
 	}
-	return c.Run(setUsage, []byte(owner), used)
+	return used, err
 }
 
 // size returns the bytes of the database and its log's new pages. No sum is greater.

@@ -9,10 +9,10 @@ import (
 )
 
 // One transaction makes at most so many writes and holds about so many bytes of values, so that other writers get
-// their turn.
+// their turn within milliseconds.
 const (
-	maxWrites = 1000
-	maxBytes  = 16 << 20
+	maxWrites = 100
+	maxBytes  = 4 * chunkSize
 
 	begin = "BEGIN IMMEDIATE"
 )
@@ -26,23 +26,26 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 		return nil, s.Ping(ctx)
 	}
 	done, errs := make([]bool, len(writes)), make(kv.BatchError, len(writes))
-	failed := false
+	err := s.enter()
+	if err == nil {
+		defer s.leave()
+	}
 	for next := 0; next < len(writes); {
 		n := fitting(writes[next:])
-		t := transaction{s, writes[next : next+n], done[next : next+n], errs[next : next+n]}
-		if err := t.run(ctx); err != nil {
-			clear(done[next:])
-			for i := range errs[next:] {
+		if err == nil {
+			t := transaction{s, writes[next : next+n], done[next : next+n], errs[next : next+n]}
+			err = t.run(ctx)
+		}
+		if err != nil { // it is the error of all that follow
+			clear(done[next : next+n])
+			for i := range errs[next : next+n] {
 				errs[next+i] = err
 			}
-			failed, next = true, len(writes)
-			continue
 		}
-		failed = failed || slices.ContainsFunc(t.errs, func(err error) bool { return err != nil })
 		next += n
 	}
 	switch {
-	case !failed:
+	case !slices.ContainsFunc(errs, func(err error) bool { return err != nil }):
 		return done, nil
 	case len(writes) == 1:
 		return done, errs[0]
@@ -50,12 +53,16 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	return done, errs
 }
 
-// fitting returns how many of the writes go into one transaction, one at least.
+// fitting returns how many of the writes go into one transaction, one at least. A large value has one of its own.
 func fitting(writes []kv.Write) int {
 	size := 0
 	for i := range writes {
-		if size += len(writes[i].Value); i > 0 && (i == maxWrites || size > maxBytes) {
+		size += len(writes[i].Value)
+		if i > 0 && (i == maxWrites || size > maxBytes || isLarge(&writes[i])) {
 			return i
+		}
+		if isLarge(&writes[i]) {
+			return 1
 		}
 	}
 	return len(writes)
@@ -69,149 +76,168 @@ type transaction struct {
 	errs   []error
 }
 
-// run makes the writes. If the disk is full, it makes those that add no value, releases the reserved space for them if they
-// need it, and tries again.
+// run makes the writes. It returns an error that is not of one write alone.
 func (t *transaction) run(ctx context.Context) error {
-	c, err := t.take(ctx, t.writer)
+	if isLarge(&t.writes[0]) {
+		done, err := t.putLarge(ctx, &t.writes[0])
+		if t.done[0] = done; errors.Is(err, kv.ErrFull) || errors.Is(err, kv.ErrQuota) {
+			t.errs[0], err = err, nil
+		}
+		return err
+	}
+	grows := int64(0)
+	for i := range t.writes {
+		grows += added(&t.writes[i])
+	}
+	var left []int64 // blobs
+	err := t.transact(ctx, "write", grows, func(c *conn, full fullFor) (err error) {
+		left, err = t.try(c, full)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer t.give(t.writer, c)
-	if err := t.checkPlace(); err != nil {
-		return err
+	for _, blob := range left {
+		_ = t.sweep(context.WithoutCancel(ctx), blob) // otherwise a later tick does
 	}
-	added := t.added()
-	full := nobody
-	if added > 0 && !t.space.hasRoom(c, added, t.space.least) {
-		if full = owners; !t.space.hasRoom(c, added, MinFree) {
-			full = everybody
-		}
-	}
-	err = t.try(c, full)
-	for (added == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && t.space.spend() {
-		_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
-		err = t.try(c, full)
-	}
-	if err == nil && t.pages.Load() > maxLogPages {
-		t.checkpoint(c)
-	}
-	return err
+	return nil
 }
 
-// added returns how many bytes the writes add.
-func (t *transaction) added() (n int64) {
+// added returns how many bytes a write adds.
+func added(w *kv.Write) int64 {
+	if w.Op != kv.Put {
+		return 0
+	}
+	return int64(len(w.Value) + len(w.Key) + 1)
+}
+
+// try makes the writes within a transaction, and returns the blobs that no entry has from then on.
+func (t *transaction) try(c *conn, full fullFor) (left []int64, err error) {
 	for i := range t.writes {
-		if w := &t.writes[i]; w.Op == kv.Put {
-			n += int64(len(w.Value) + len(w.Key) + 1)
+		w := &t.writes[i]
+		if full.refuses(w) {
+			t.errs[i] = errFull
+			continue
 		}
+		var blob int64
+		t.done[i], blob, err = c.write(w, 0, t.quota)
+		if t.errs[i] = nil; errors.Is(err, kv.ErrQuota) {
+			t.errs[i], err = err, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if blob != 0 {
+			left = append(left, blob)
+		}
+	}
+	return left, nil
+}
+
+// transact calls do in a transaction that adds so many bytes of values. If the disk is full and nothing is added, it releases the
+// reserved space as the transaction needs it, and tries again.
+func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c *conn, full fullFor) error) error {
+	return s.turn(ctx, func(c *conn) error {
+		if err := s.checkPlace(); err != nil {
+			return err
+		}
+		full := s.space.fullFor(c, grows)
+		try := func() error {
+			err := c.Transact(begin, func() error { return do(c, full) })
+			if err != nil {
+				return s.failure(op, err)
+			}
+			return nil
+		}
+		err := try()
+		for (grows == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && !errors.Is(err, errFull) && s.space.spend() {
+			_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
+			err = try()
+		}
+		if err == nil && s.pages.Load() > maxLogPages {
+			s.checkpoint(c)
+		}
+		return err
+	})
+}
+
+// allows reports within a transaction whether a write's condition holds. If it does, it returns kv.ErrQuota if the write would go beyond
+// the quota.
+func (c *conn) allows(w *kv.Write, quota int64) (bool, error) {
+	r, holds, err := c.check(w)
+	if err == nil && holds {
+		_, err = c.grown(w.Key, growth(w, &r), quota)
+	}
+	return holds, err
+}
+
+// check returns the row that a write is about, and whether its condition holds.
+func (c *conn) check(w *kv.Write) (r row, holds bool, err error) {
+	if r, err = c.lookup(w.Key); err != nil {
+		return r, false, err
+	}
+	switch w.If {
+	case kv.Absent:
+		return r, !c.live(&r), nil
+	case kv.Equals:
+		holds, err = c.equals(w.Key, &r, w.Old)
+		return r, holds, err
+	}
+	return r, w.Op == kv.Put || c.live(&r), nil
+}
+
+// growth returns by how many bytes a value that is put in the place of a row makes the owner's data longer.
+func growth(w *kv.Write, r *row) int64 {
+	n := int64(len(w.Value)) - r.size
+	if r.id == 0 {
+		n += int64(len(w.Key))
 	}
 	return n
 }
 
-// fullFor says for which keys the disk is full.
-type fullFor uint8
-
-const (
-	nobody fullFor = iota
-	owners         // keys of tenants, which leave the minimum of free space to others
-	everybody
-)
-
-func (f fullFor) refuses(w *kv.Write) bool {
-	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerOf(w.Key) != "")
-}
-
-func (t *transaction) try(c *conn, full fullFor) error {
-	err := c.Transact(begin, func() error {
-		for i := range t.writes {
-			w := &t.writes[i]
-			if full.refuses(w) {
-				t.errs[i] = errFull
-				continue
-			}
-			var err error
-			t.done[i], err = c.write(w, t.quota)
-			if t.errs[i] = nil; errors.Is(err, kv.ErrQuota) {
-				t.errs[i], err = err, nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return t.failure("write", err)
-	}
-	return nil
-}
-
-// write makes one write within a transaction, and reports whether its condition held. kv.ErrQuota is an error of this write
-// alone.
-func (c *conn) write(w *kv.Write, quota int64) (bool, error) {
-	r, err := c.lookup(w.Key)
-	if err != nil {
-		return false, err
-	}
-	holds := w.Op == kv.Put || c.live(&r)
-	switch w.If {
-	case kv.Absent:
-		holds = !c.live(&r)
-	case kv.Equals:
-		holds, err = c.equals(w.Key, &r, w.Old)
-	}
+// write makes one write within a transaction, with the blob of a large value, and reports whether its condition held. It returns the
+// blob that no entry has from then on, if there is one. kv.ErrQuota is an error of this write alone.
+func (c *conn) write(w *kv.Write, blob, quota int64) (holds bool, left int64, err error) {
+	r, holds, err := c.check(w)
 	if err != nil || !holds {
-		return false, err
+		return false, blob, err
 	}
 	expires := c.clock.after(w.TTL)
 	switch w.Op {
 	case kv.Remove:
-		return true, c.delete(w.Key, &r)
+		return true, r.blob, c.delete(w.Key, &r)
 	case kv.Expire:
-		return true, c.Run("UPDATE entries SET expires = ? WHERE id = ?", expires, r.id)
+		return true, 0, c.Run("UPDATE entries SET expires = ? WHERE id = ?", expires, r.id)
 	}
 	if w.KeepTTL {
 		expires = r.expires
 	}
-	grow := int64(len(w.Value)) - r.size
-	if r.id == 0 {
-		grow += int64(len(w.Key))
+	if err := c.account(w.Key, growth(w, &r), quota); err != nil {
+		return false, blob, err
 	}
-	if err := c.account(w.Key, grow, quota); err != nil {
-		return false, err
-	}
-	return true, c.put(w.Key, w.Value, &r, expires)
+	return true, r.blob, c.put(w.Key, w.Value, blob, &r, expires)
 }
 
-// put writes a value in the place of the row, if there is one.
-func (c *conn) put(key string, value []byte, r *row, expires int64) error {
-	if err := c.deleteParts(r); err != nil {
+// put writes a value in the place of the row, if there is one. The parts of its blob are there already.
+func (c *conn) put(key string, value []byte, blob int64, r *row, expires int64) error {
+	if err := c.leaveBlob(r); err != nil {
 		return err
 	}
+	if blob != 0 {
+		if err := c.Run("DELETE FROM discarded WHERE blob = ?", blob); err != nil {
+			return err
+		}
+	}
 	first, size := value[:min(len(value), chunkSize)], int64(len(value))
-	id := r.id
-	if id != 0 {
-		if err := c.Run("UPDATE entries SET expires = ?, size = ?, value = ? WHERE id = ?", expires, size, first, id); err != nil {
-			return err
-		}
-	} else {
-		if err := c.Run("INSERT INTO entries (key, expires, size, value) VALUES (?, ?, ?, ?)", []byte(key), expires, size, first); err != nil {
-			return err
-		}
-		id = c.LastInsertRowID()
+	if r.id != 0 {
+		return c.Run("UPDATE entries SET expires = ?, size = ?, blob = ?, value = ? WHERE id = ?", expires, size, blob, first, r.id)
 	}
-	n := int64(1)
-	for part := range slices.Chunk(value[len(first):], chunkSize) {
-		if err := c.Run("INSERT INTO parts (id, value) VALUES (?, ?)", id<<partBits|n, part); err != nil {
-			return err
-		}
-		n++
-	}
-	return nil
+	return c.Run("INSERT INTO entries (key, expires, size, blob, value) VALUES (?, ?, ?, ?, ?)", []byte(key), expires, size, blob, first)
 }
 
+// delete removes an entry. Its blob is to be swept.
 func (c *conn) delete(key string, r *row) error {
-	err := c.deleteParts(r)
+	err := c.leaveBlob(r)
 	if err == nil {
 		err = c.account(key, -r.size-int64(len(key)), 0)
 	}
@@ -221,12 +247,13 @@ func (c *conn) delete(key string, r *row) error {
 	return c.Run("DELETE FROM entries WHERE id = ?", r.id)
 }
 
-func (c *conn) deleteParts(r *row) error {
-	if r.size <= chunkSize {
+// leaveBlob discards the blob of a row, if it has one. It returns kv.ErrDamaged, and changes nothing, if its parts are not those of the row.
+func (c *conn) leaveBlob(r *row) error {
+	if r.blob == 0 {
 		return nil
 	}
 	if err := c.checkParts(r); err != nil {
 		return err
 	}
-	return c.Run("DELETE FROM parts WHERE id BETWEEN ? AND ?", r.id<<partBits, r.id<<partBits|(1<<partBits-1))
+	return c.discard(r.blob)
 }

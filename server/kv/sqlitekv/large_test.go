@@ -1,0 +1,183 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// during calls do again and again while call runs, once at least.
+func during(t *testing.T, call func() error, do func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	for {
+		do()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			return
+		default:
+		}
+	}
+}
+
+// A read gives one of the values that were written, whole, while a large value is written again and again with other bytes and
+// sizes.
+func TestReadDuringOverwrite(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), open(t, t.TempDir())
+	size := func(n byte) int { return 3*chunkSize + int(n)*chunkSize/8 }
+	write := func(n byte) error { return kv.Set(ctx, s, "k", bytes.Repeat([]byte{n}, size(n)), time.Hour) }
+	require.NoError(t, write(0))
+	during(t, func() (err error) {
+		for n := byte(0); n < 200 && err == nil; n++ {
+			err = write(n % 16)
+		}
+		return err
+	}, func() {
+		value, ok, err := kv.Get(ctx, s, "k")
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Len(t, value, size(value[0]))
+		require.Equal(t, len(value), bytes.Count(value, value[:1]), "bytes of two values")
+	})
+}
+
+// Other writers get their turn while a large value is written, replaced or removed.
+func TestTurnsDuringLargeWrite(t *testing.T) {
+	t.Parallel()
+	const parts = 400
+	ctx, s := t.Context(), open(t, t.TempDir())
+	value := make([]byte, (parts+1)*chunkSize)
+	for name, call := range map[string]func() error{
+		"write":   func() error { return kv.Set(ctx, s, "large", value, time.Hour) },
+		"replace": func() error { return kv.Set(ctx, s, "other", []byte("small"), time.Hour) },
+		"remove":  func() error { _, err := kv.Delete(ctx, s, "third"); return err },
+	} {
+		for _, key := range []string{"other", "third"} {
+			require.NoError(t, kv.Set(ctx, s, key, value, time.Hour))
+		}
+		turns := 0
+		during(t, call, func() {
+			turns++
+			require.NoError(t, kv.Set(ctx, s, "small", fmt.Append(nil, turns), time.Hour))
+		})
+		require.Greater(t, turns, parts/stepParts/2, name)
+	}
+}
+
+// requireParts requires the parts of these entries, and not one more.
+func requireParts(t *testing.T, s *Store, keys ...string) {
+	t.Helper()
+	var want, parts, discarded int64
+	c := <-s.writer
+	defer func() { s.writer <- c }()
+	for _, key := range keys {
+		r, err := c.lookup(key)
+		require.NoError(t, err)
+		want += r.size - chunkSize
+	}
+	parts, err := c.Int("SELECT total(length(value)) FROM parts")
+	require.NoError(t, err)
+	discarded, err = c.Int("SELECT count(*) FROM discarded")
+	require.NoError(t, err)
+	require.Equal(t, []int64{want, 0}, []int64{parts, discarded})
+}
+
+// Whatever becomes of a large value, the store has no parts that no entry needs.
+func TestNoPartIsLeft(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, err := Open(t.TempDir(), nil, WithQuota(20*chunkSize))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	prefix := kv.Prefix("a", "cache")
+	a, b, large := prefix+"a", prefix+"b", make([]byte, 5*chunkSize)
+	require.NoError(t, kv.Set(ctx, s, a, large, time.Hour))
+	require.NoError(t, kv.Set(ctx, s, a, large, time.Hour))
+	requireParts(t, s, a)
+	require.NoError(t, kv.SetMany(ctx, s, []kv.Entry{{Key: prefix + "c", Value: []byte("small")}, {Key: b, Value: large}, {Key: a, Value: large}}))
+	requireParts(t, s, a, b)
+	done, err := kv.SetIf(ctx, s, a, []byte("something else"), large, 0)
+	require.NoError(t, err)
+	require.False(t, done)
+	require.ErrorIs(t, kv.Set(ctx, s, prefix+"d", make([]byte, 12*chunkSize), 0), kv.ErrQuota)
+	requireParts(t, s, a, b)
+	require.NoError(t, kv.Set(ctx, s, b, []byte("small"), time.Hour))
+	requireParts(t, s, a)
+	existed, err := kv.Delete(ctx, s, a)
+	require.NoError(t, err)
+	require.True(t, existed)
+	requireParts(t, s)
+	require.NoError(t, kv.Set(ctx, s, a, large, time.Millisecond))
+	require.Eventually(t, func() bool {
+		c := <-s.writer
+		defer func() { s.writer <- c }()
+		n, err := c.Int("SELECT count(*) FROM parts")
+		return err == nil && n == 0
+	}, time.Minute, time.Millisecond, "of an expired entry")
+	requireParts(t, s)
+	requireCounted(t, s)
+}
+
+// A large value that a kill interrupted leaves nothing behind, and the values that were there are whole.
+func TestKilledDuringLargeWrite(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	large := bytes.Repeat([]byte("v"), 10*chunkSize)
+	s := open(t, dir)
+	require.NoError(t, kv.Set(ctx, s, "k", large, 0))
+	require.NoError(t, s.Close())
+	written := killAfter(t, proctest.Again(t, "overwrites", dir), 3, func() {})
+	s = open(t, dir)
+	value, ok, err := kv.Get(ctx, s, "k")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Len(t, value, len(large))
+	require.Equal(t, len(value), bytes.Count(value, value[:1]), "bytes of two values")
+	require.Contains(t, []byte{byte(written - 1), byte(written)}, value[0], "a write that returned is lost")
+	require.Eventually(t, func() bool {
+		c := <-s.writer
+		defer func() { s.writer <- c }()
+		n, err := c.Int("SELECT count(*) FROM discarded")
+		return err == nil && n == 0
+	}, time.Minute, time.Millisecond)
+	requireParts(t, s, "k")
+	require.NoError(t, s.Close())
+	found, err := Check(ctx, dir, nil)
+	require.NoError(t, err)
+	require.Empty(t, found.Damage)
+}
+
+// init makes the role known.
+func init() { roles["overwrites"] = overwrite }
+
+// overwrite is a process that writes the same key until it is killed.
+func overwrite(t testing.TB) {
+	s, err := Open(os.Args[1], nil)
+	require.NoError(t, err)
+	for i := 0; ; i++ {
+		require.NoError(t, kv.Set(t.Context(), s, "k", bytes.Repeat([]byte{byte(i)}, 10*chunkSize), 0))
+		fmt.Println(i)
+	}
+}
+
+// The sweep of each tick leaves the parts of values that are being written.
+func TestSweepDuringLargeWrite(t *testing.T) {
+	t.Parallel()
+	const size = 300 * chunkSize
+	ctx, s := t.Context(), open(t, t.TempDir())
+	during(t, func() error { return kv.Set(ctx, s, "k", make([]byte, size), 0) }, func() { require.NoError(t, s.sweepAll(ctx)) })
+	value, ok, err := kv.Get(ctx, s, "k")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Len(t, value, size)
+}
