@@ -14,9 +14,9 @@ const (
 	maxKept = 256 << 10
 	// maxDiscarded bounds how much of a body is read after its request was refused: four times the largest value.
 	maxDiscarded = 256 << 20
-	// A flood's bodies are read at 12.5 MiB a second on each connection.
+	// A flood's bodies are read at 3 MiB a second on each connection.
 	discardPiece = 256 << 10
-	discardPause = 20 * time.Millisecond
+	discardPause = 80 * time.Millisecond
 )
 
 // stillSends reports whether the client may be sending a body. A client that waits for 100
