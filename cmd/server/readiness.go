@@ -46,7 +46,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
 		{Code: "storage_full", Degrades: true, Run: p.storage.check},
 		{Code: "store_unavailable", Degrades: true, Run: p.store.Check},
-		{Code: "store_evicts", Degrades: true, Run: p.watchEvictions(log).check},
+		{Code: "store_evicts", Degrades: true, Run: p.watchRedis(log).check},
 	}
 	if c.Unencrypted {
 		checks = append(checks, readiness.Check{Code: "encryption_disabled", Degrades: true, Run: func(context.Context) error { return cache.ErrEncryption }})

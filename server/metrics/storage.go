@@ -40,14 +40,16 @@ func (m *Metrics) WatchStorage(seen Storage, codes ...string) (refused func(code
 	return func(code string) { s.refused.WithLabelValues(code).Inc() }
 }
 
-// WatchEvictions returns a function that counts entries that a store removed because its memory was full.
-func (m *Metrics) WatchEvictions(stores ...string) (evicted func(store string, entries int64)) {
+// WatchLosses returns functions that count the entries that a store removed because its memory was full, and its restarts.
+func (m *Metrics) WatchLosses(stores ...string) (evicted func(store string, entries int64), restarted func(store string)) {
 	removed := counter("store_evicted_total", "Entries that a Redis removed because its memory was full, as this server saw.", "store")
+	restarts := counter("store_restarts_total", "Times that a Redis was restarted or replaced, as this server saw.", "store")
 	for _, store := range stores { // there before the first
 		removed.WithLabelValues(store)
+		restarts.WithLabelValues(store)
 	}
-	m.registry.MustRegister(removed)
-	return func(store string, entries int64) { removed.WithLabelValues(store).Add(float64(entries)) }
+	m.registry.MustRegister(removed, restarts)
+	return func(store string, entries int64) { removed.WithLabelValues(store).Add(float64(entries)) }, func(store string) { restarts.WithLabelValues(store).Inc() }
 }
 
 // WatchOutlived returns a function that counts entries that were removed since the store kept them for too long.

@@ -15,8 +15,14 @@ type Eviction struct {
 	Policy string
 	// Known reports whether every master stated its policy.
 	Known bool
-	// Evicted has the number of entries that each process of a master removed since it started, by a name of the process.
-	Evicted map[string]int64
+	// Processes are those of the masters, by their addresses.
+	Processes map[string]Process
+}
+
+// Process is a running Redis.
+type Process struct {
+	ID      string // drawn when it started
+	Evicted int64  // entries that it removed since then
 }
 
 // Eviction asks every master for its eviction policy and for the entries that it evicted. It uses INFO, which Redis services permit
@@ -26,7 +32,7 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 		return Eviction{}, errClosed
 	}
 	var mu sync.Mutex
-	found := Eviction{Known: true, Evicted: map[string]int64{}}
+	found := Eviction{Known: true, Processes: map[string]Process{}}
 	_, err := bounded(ctx, s, "info", func() (struct{}, error) {
 		return struct{}{}, s.eachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
 			info, err := c.Info(ctx).Result()
@@ -54,6 +60,6 @@ func (e *Eviction) add(addr, info string) {
 		e.Policy = policy
 	}
 	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Evicted[addr+" "+field(info, "run_id")] = n
+		e.Processes[addr] = Process{field(info, "run_id"), n}
 	}
 }

@@ -1,8 +1,6 @@
 package rediskv_test
 
 import (
-	"maps"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,7 +26,9 @@ func TestEviction(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, one.want, found.Policy)
 		require.True(t, found.Known)
-		require.Equal(t, []int64{0}, slices.Collect(maps.Values(found.Evicted)))
+		require.Len(t, found.Processes, 1)
+		require.Len(t, found.Processes[server.Addr].ID, 40)
+		require.Zero(t, found.Processes[server.Addr].Evicted)
 	}
 	require.NoError(t, client.Do(t.Context(), "ACL", "SETUSER", "app", "-info").Err())
 	_, err := s.Eviction(t.Context())
@@ -49,5 +49,5 @@ func TestEvictionOfACluster(t *testing.T) {
 	found, err := s.Eviction(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "allkeys-lru", found.Policy)
-	require.Len(t, found.Evicted, 3)
+	require.Len(t, found.Processes, 3)
 }

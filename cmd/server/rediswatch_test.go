@@ -89,3 +89,17 @@ func TestRedisWithoutInfo(t *testing.T) {
 	})
 	require.Equal(t, 1, strings.Count(p.log.String(), text), p.log.String())
 }
+
+// A Redis that was restarted may have lost entries.
+func TestRedisRestarts(t *testing.T) {
+	t.Parallel()
+	cache := redistest.Start(t)
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
+	require.Zero(t, p.metric(`coffer_store_restarts_total{store="cache"}`))
+	require.NotContains(t, p.answers(http.StatusOK, "", "GET", "/readyz", ""), "degraded")
+	cache.Stop()
+	cache.Restart()
+	soon(t, func() bool { return p.metric(`coffer_store_restarts_total{store="cache"}`) == 1 })
+	p.logs(`a Redis was restarted or replaced`)
+	require.Zero(t, p.metric(`coffer_store_restarts_total{store="keysets"}`))
+}

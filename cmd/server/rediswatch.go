@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/shared/codes"
+)
+
+// errEvicts reports a Redis that removes entries when its memory is full.
+var errEvicts = &codes.Error{Of: "store_evicts", Text: "set its maxmemory-policy to noeviction, and give it enough memory"}
+
+// redisWatches notices when the Redis of the cache, or that of the keysets, loses entries.
+type redisWatches []*redisWatch
+
+// redisWatch watches one Redis.
+type redisWatch struct {
+	name      string // cache or keysets
+	redis     *rediskv.Store
+	evictions func(name string, entries int64)
+	restarts  func(name string)
+	log       *slog.Logger
+
+	state   rediskv.Eviction // as of the last answer
+	evicted bool             // this process saw that entries were removed
+	unknown bool             // Redis answered, but not to INFO
+}
+
+// watchRedis returns a watch of each Redis that the server uses.
+func (p *parts) watchRedis(log *slog.Logger) (all redisWatches) {
+	evictions, restarts := p.metrics.WatchLosses("cache", "keysets")
+	watch := func(name string, redis *rediskv.Store) {
+		all = append(all, &redisWatch{name: name, redis: redis, evictions: evictions, restarts: restarts, log: log})
+	}
+	if redis, ok := p.store.Inner.(*rediskv.Store); ok {
+		watch("cache", redis)
+	}
+	if keysets, ok := p.keys.store.(*rediskeys.Store); ok {
+		watch("keysets", rediskv.New(keysets.Client()))
+	}
+	return all
+}
+
+// check returns an error that states each Redis that may remove entries. It must not be called concurrently.
+func (all redisWatches) check(ctx context.Context) error {
+	var errs []error
+	for _, one := range all {
+		errs = append(errs, one.check(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// check asks Redis. If Redis cannot be reached, which other checks report, its last answer counts.
+func (w *redisWatch) check(ctx context.Context) error {
+	if state, err := w.redis.Eviction(ctx); err == nil {
+		w.note(state)
+	} else if !w.unknown && w.redis.Ping(ctx) == nil {
+		w.unknown = true
+		w.log.Warn("a Redis does not report whether it removes entries when its memory is full: grant its user +info", "store", w.name, "error", err)
+	}
+	switch {
+	case w.state.Policy != "":
+		return fmt.Errorf("the Redis of the %s removes entries when its memory is full (maxmemory-policy %s): %w", w.name, w.state.Policy, errEvicts)
+	case w.evicted && !w.state.Known:
+		return fmt.Errorf("the Redis of the %s removed entries because its memory was full: %w", w.name, errEvicts)
+	}
+	return nil
+}
+
+// note counts and logs what happened since the last answer: a process of Redis that took the place of another one, and entries that
+// were removed, of which only the first are logged.
+func (w *redisWatch) note(state rediskv.Eviction) {
+	var removed int64
+	for addr, now := range state.Processes {
+		before, known := w.state.Processes[addr]
+		switch {
+		case !known: // what it did before this server started is not known
+		case before.ID == now.ID:
+			removed += max(now.Evicted-before.Evicted, 0)
+		default:
+			removed += now.Evicted
+			w.restarts(w.name)
+			w.log.Warn("a Redis was restarted or replaced: entries that it had not saved are lost", "store", w.name)
+		}
+	}
+	w.state = state
+	if removed == 0 {
+		return
+	}
+	w.evictions(w.name, removed)
+	if !w.evicted {
+		w.evicted = true
+		w.log.Error("a Redis removed entries because its memory was full: set its maxmemory-policy to noeviction, and give it more memory", "store", w.name, "entries", removed)
+	}
+}
