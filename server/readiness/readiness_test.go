@@ -112,7 +112,7 @@ func TestStore(t *testing.T) {
 	require.Equal(t, []string{"", "ready"}, []string{owner, collection})
 	left, _, err := store.TTL(t.Context(), keys[0])
 	require.NoError(t, err)
-	require.LessOrEqual(t, left, time.Minute)
+	require.Less(t, left, time.Minute+time.Millisecond) // a store rounds up
 	require.Positive(t, left)
 
 	lies, err := readiness.Store(forgetful{store})
