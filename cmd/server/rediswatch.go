@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -27,7 +29,7 @@ type redisWatch struct {
 
 	state   rediskv.Eviction // as of the last answer
 	evicted bool             // this process saw that entries were removed
-	unknown bool             // Redis answered, but not to INFO
+	unknown bool             // Redis answered, but not to INFO, since it last did
 }
 
 // watchRedis returns a watch of each Redis that the server uses.
@@ -47,16 +49,21 @@ func (p *parts) watchRedis(log *slog.Logger) (all redisWatches) {
 
 // check returns an error that states each Redis that may remove entries. It must not be called concurrently.
 func (all redisWatches) check(ctx context.Context) error {
-	var errs []error
-	for _, one := range all {
-		errs = append(errs, one.check(ctx))
+	errs := make([]error, len(all))
+	var group sync.WaitGroup
+	for i, one := range all { // concurrently: one that hangs must not hide the others
+		group.Go(func() { errs[i] = one.check(ctx) })
 	}
+	group.Wait()
 	return errors.Join(errs...)
 }
 
-// check asks Redis. If Redis cannot be reached, which other checks report, its last answer counts.
+// check asks Redis. If Redis cannot be reached or does not answer, which other checks report, its last answer counts.
 func (w *redisWatch) check(ctx context.Context) error {
+	ctx, cancel := halfTime(ctx)
+	defer cancel()
 	if state, err := w.redis.Eviction(ctx); err == nil {
+		w.unknown = false
 		w.note(state)
 	} else if !w.unknown && w.redis.Ping(ctx) == nil {
 		w.unknown = true
@@ -69,6 +76,16 @@ func (w *redisWatch) check(ctx context.Context) error {
 		return fmt.Errorf("the Redis of the %s removed entries because its memory was full: %w", w.name, errEvicts)
 	}
 	return nil
+}
+
+// halfTime returns a context that ends after half of the time that ctx has left. A check that takes all of it is reported as failed,
+// whatever it returns.
+func halfTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
 // note counts and logs what happened since the last answer: a process of Redis that took the place of another one, and entries that

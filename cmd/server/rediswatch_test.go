@@ -64,7 +64,25 @@ func TestRedisEvicts(t *testing.T) {
 	}
 }
 
-// A server that may not ask Redis by INFO says once that it cannot notice evictions, and is otherwise ready.
+// A Redis that hangs is not reported as one that removes entries, and the other Redis is still checked.
+func TestRedisHangs(t *testing.T) {
+	t.Parallel()
+	keysets := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	cache := redistest.Start(t)
+	p := serve(t, t.TempDir(), "ENCRYPTION_MASTER_KEY="+masterA, "COFFER_KEYS_REDIS_URL=redis://"+keysets.Addr, "REDIS_URL=redis://"+cache.Addr)
+	soon(t, func() bool { return !strings.Contains(p.answers(http.StatusOK, "", "GET", "/readyz", ""), "degraded") })
+	cache.Freeze()
+	defer cache.Thaw()
+	p.answers(http.StatusServiceUnavailable, "", "GET", "/readyz", "")
+	require.NotContains(t, p.log.String(), "store_evicts")
+
+	admin := keysets.Client(t)
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	p.logs("the Redis of the keysets removes entries")
+}
+
+// A server that may not ask Redis by INFO logs once that it cannot notice evictions, and again if it could in the meantime. It is ready.
 func TestRedisWithoutInfo(t *testing.T) {
 	t.Parallel()
 	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")
@@ -88,6 +106,14 @@ func TestRedisWithoutInfo(t *testing.T) {
 		return refused() > before+5
 	})
 	require.Equal(t, 1, strings.Count(p.log.String(), text), p.log.String())
+
+	grant := func(rule string) { require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", rule).Err()) }
+	grant("+info")
+	soon(t, func() bool {
+		return strings.Contains(p.answers(http.StatusOK, "", "GET", "/readyz", ""), "store_evicts")
+	})
+	grant("-info")
+	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
 // A Redis that was restarted may have lost entries.
