@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/coffer-storage/coffer/server/audit"
@@ -117,9 +118,11 @@ func failedOf(unread error) int {
 	return 0
 }
 
-// openStored has the KEKs open the keysets in the store that can be read. It returns an UnopenedError with the failures.
+// openStored has the KEKs open the keysets in the store that can be read. It returns the failures, with an UnopenedError about keysets
+// that do not open, joined with the error of the store or of a KEK if that ended it early.
 func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, error) {
 	documents, left := Readable(r.documents(ctx))
+	var ended error // the error of the store
 	failures, err := r.each(ctx, func(yield func(*envelope.Document, error) bool) {
 		for d := range documents {
 			if !yield(d, nil) {
@@ -127,19 +130,22 @@ func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, erro
 			}
 		}
 		if err := left(); err != nil && !errors.As(err, new(*UnreadError)) {
+			ended = err
 			yield(nil, err)
 		}
 	}, tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
 		_, _, err := r.Ring.Prove(ctx, d)
 		return nil, err
 	})
-	switch {
-	case err == nil:
-		return nil, nil
-	case len(failures) == 0 || kms.Unusable(err) || ctx.Err() != nil:
-		return failures, fmt.Errorf("recovery: the keysets were copied, but not all of them were opened: %w", err)
+	var unopened error
+	if of := slices.DeleteFunc(slices.Clone(failures), func(f Failure) bool { return kms.Unusable(f.Err) }); len(of) > 0 {
+		unopened = &UnopenedError{of}
 	}
-	return failures, &UnopenedError{failures}
+	if ended != nil || kms.Unusable(err) || ctx.Err() != nil {
+		err = fmt.Errorf("recovery: the keysets were copied, but not all of them were opened: %w", err)
+		return failures, errors.Join(err, unopened)
+	}
+	return failures, unopened
 }
 
 // write writes the system document first, so that a reader has its keys when it meets shred records.

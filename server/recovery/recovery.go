@@ -127,7 +127,7 @@ func (r *Recovery) each(
 		}
 	}
 	if stopped := group.Wait(); stopped != nil {
-		return failures, stopped
+		return failures, errors.Join(stopped, err)
 	}
 	if err == nil && len(failures) > 0 {
 		of, failed := "", len(failures)
