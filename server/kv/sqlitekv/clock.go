@@ -47,15 +47,11 @@ func (s *Store) keepTime(c *conn) error {
 
 // begin reads the id of the database, the time that it keeps, and the greatest number of a blob.
 func (s *Store) begin(c *conn) error {
-	part, err := c.Int("SELECT max(id) FROM parts")
+	last, err := c.lastBlob()
 	if err != nil {
 		return err
 	}
-	discarded, err := c.Int("SELECT max(blob) FROM discarded")
-	if err != nil {
-		return err
-	}
-	s.lastBlob.Store(max(part>>partBits, discarded))
+	s.lastBlob.Store(last)
 	return c.each("SELECT id, clock FROM store", func(row *sqlite3.Stmt) {
 		s.id = row.ColumnText(0)
 		s.clock.base = max(s.clock.base, row.ColumnInt64(1))

@@ -2,6 +2,7 @@ package sqlitekv
 
 import (
 	"context"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -19,7 +20,8 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA temp_store = MEMORY;
 PRAGMA cell_size_check = ON;
-PRAGMA wal_autocheckpoint = 0;`,
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 25165824;`,
 	Tables: `
 CREATE TABLE entries (
 	id      INTEGER PRIMARY KEY,
@@ -30,6 +32,7 @@ CREATE TABLE entries (
 	value   BLOB NOT NULL     -- its first chunk
 ) STRICT;
 CREATE INDEX expiring ON entries (expires) WHERE expires > 0;
+CREATE UNIQUE INDEX blobs ON entries (blob) WHERE blob > 0;
 CREATE TABLE store (
 	id    TEXT NOT NULL,
 	clock INTEGER NOT NULL -- Unix milliseconds; see clock
@@ -40,7 +43,8 @@ INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);` + usageTable + blobTa
 // conn is a connection. One goroutine uses it at a time.
 type conn struct {
 	*sqlitefile.Conn
-	clock *clock
+	clock  *clock
+	waited time.Duration // for this turn to write
 }
 
 // each calls do for each row of a statement.
@@ -60,7 +64,7 @@ func (s *Store) connect(path string) (*conn, error) {
 	if err != nil {
 		return nil, s.failure("open", err)
 	}
-	c := &conn{opened, &s.clock}
+	c := &conn{Conn: opened, clock: &s.clock}
 	s.all = append(s.all, c)
 	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // see checkpoint
 		return nil, s.failure("open", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,4 +123,42 @@ func failed(errs []error) (all []bool) {
 		all = append(all, err != nil)
 	}
 	return all
+}
+
+func TestLargeWritesOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	proctest.RunMounting(t, "fillsDiskAtOnce", t.TempDir())
+}
+
+func init() { roles["fillsDiskAtOnce"] = fillAtOnce }
+
+// Of large values that are written at the same time, those for which there is room are written. The others leave no parts.
+func fillAtOnce(t testing.TB) {
+	root := os.Args[1]
+	proctest.MountSmall(t, root, "120m")
+	ctx := context.Background()
+	s, err := Open(filepath.Join(root, "store"), nil)
+	require.NoError(t, err)
+	value, errs := make([]byte, 30<<20), make([]error, 5)
+	var writers sync.WaitGroup
+	for i := range errs {
+		writers.Go(func() { errs[i] = kv.Set(ctx, s, fmt.Sprint(i), value, 0) })
+	}
+	writers.Wait()
+	require.Contains(t, errs, nil)
+	for i, err := range errs {
+		got, ok, failed := kv.Get(ctx, s, fmt.Sprint(i))
+		require.NoError(t, failed)
+		if err == nil {
+			require.Len(t, got, len(value))
+		} else {
+			require.ErrorIs(t, err, kv.ErrFull)
+			require.False(t, ok)
+		}
+	}
+	require.NoError(t, s.sweepAll(ctx))
+	c := <-s.writer
+	require.NoError(t, c.checkBlobs())
+	s.writer <- c
+	require.NoError(t, s.Close())
 }

@@ -3,6 +3,7 @@ package sqlitekv
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -23,10 +24,16 @@ func (c *conn) live(r *row) bool { return r.id != 0 && (r.expires == 0 || c.cloc
 // rowColumns are the columns that rowOf reads. SQLite knows the length of a value without reading it.
 const rowColumns = "id, expires, size, blob, length(value)"
 
-// maxID is the greatest number of a blob of which the ids of parts are made, and the greatest id of an entry.
+// maxID is greater than the id of any entry that a store made.
 const maxID = math.MaxInt64 >> partBits
 
-var errRow = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
+// maxReads is how often a value is read that is replaced each time.
+const maxReads = 100
+
+var (
+	errRow      = fmt.Errorf("%w: an entry has impossible numbers", kv.ErrDamaged)
+	errReplaced = fmt.Errorf("%w: the value was replaced again and again while it was read", kv.ErrUnavailable)
+)
 
 // rowOf returns the row of a statement that begins with rowColumns. It returns kv.ErrDamaged if the row has numbers that no
 // write leaves there.
@@ -35,7 +42,7 @@ func rowOf(stmt *sqlite3.Stmt) (row, error) {
 	if r.id <= 0 || r.id > maxID || r.expires < 0 || r.size < 0 || r.size > kv.MaxValueSize || stmt.ColumnInt64(4) != min(r.size, chunkSize) {
 		return row{}, errRow
 	}
-	if r.blob < 0 || r.blob > maxID || (r.blob != 0) != (r.size > chunkSize) {
+	if r.blob < 0 || r.blob > maxBlob || (r.blob != 0) != (r.size > chunkSize) {
 		return row{}, errRow
 	}
 	return r, nil
@@ -54,8 +61,27 @@ func (c *conn) lookup(key string) (r row, err error) {
 	return r, nil
 }
 
-// read returns the first limit bytes of the value of a key, and its row.
+// read returns the first limit bytes of the value of a key, and its row. SQLite keeps what a row that is being read stands for, and
+// the log with it, so the parts of a large value are read after it: they never change, and are missing if the value was replaced in the
+// meantime.
 func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
+	for range maxReads {
+		former := r.blob
+		if begin, r, err = c.first(key, limit); begin == nil || err != nil {
+			return nil, r, err
+		}
+		if r.blob != 0 && r.blob == former {
+			return nil, r, errPart
+		}
+		if begin, err = c.readParts(begin, &r, limit); !errors.Is(err, errPart) {
+			return begin, r, err
+		}
+	}
+	return nil, r, errReplaced
+}
+
+// first returns what the first chunk of a value has of its first limit bytes.
+func (c *conn) first(key string, limit int64) (begin []byte, r row, err error) {
 	for found, err := range c.Rows("SELECT "+rowColumns+", value FROM entries WHERE key = ?", []byte(key)) {
 		if err != nil {
 			return nil, r, err
@@ -63,13 +89,9 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 		if r, err = rowOf(found); err != nil {
 			return nil, r, err
 		}
-		if !c.live(&r) {
-			continue
-		}
-		first := found.ColumnRawBlob(5)
-		begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
-		if begin, err = c.readParts(begin, &r, limit); err != nil { // before the row ends, and with it what SQLite reads as of one time
-			return nil, r, err
+		if c.live(&r) {
+			first := found.ColumnRawBlob(5)
+			begin = append(make([]byte, 0, min(limit, r.size)), first[:min(limit, int64(len(first)))]...)
 		}
 	}
 	return begin, r, nil

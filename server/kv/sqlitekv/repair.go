@@ -123,6 +123,11 @@ func (c *copier) run(ctx context.Context) error {
 	if err := c.compareUsage(); err != nil {
 		return err
 	}
+	if err := c.source.checkBlobs(); err != nil {
+		if err := c.damage(err); err != nil {
+			return err
+		}
+	}
 	if err := c.found.Integrity(c.source.Conn); err != nil {
 		return err
 	}

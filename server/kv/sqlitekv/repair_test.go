@@ -33,7 +33,7 @@ func waitWithALog(t testing.TB) {
 	for i := range repaired {
 		if i == repaired/2 {
 			c := <-s.writer
-			s.checkpoint(c)
+			s.checkpoint(c, beside)
 			s.writer <- c
 		}
 		require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i), repairValue(i), time.Hour))

@@ -23,8 +23,6 @@ const (
 	maxLogPages = 4000 // and from then on the next write moves it
 	idleTicks   = 5    // a shorter log is moved after so many ticks
 
-	checkpointRestart = sqlite3.CHECKPOINT_RESTART
-
 	maintainEvery = time.Second
 	expiredBatch  = 100
 	vacuumPages   = 100 // returned to the file system at a time
@@ -131,9 +129,14 @@ func (s *Store) tidy(ctx context.Context, anyLog bool) error {
 
 // removeExpired deletes the expired entries.
 func (s *Store) removeExpired(ctx context.Context) error {
-	for removed := expiredBatch; removed == expiredBatch; {
+	var last row
+	for more := true; more; {
 		err := s.transact(ctx, "expire", 0, func(c *conn, _ fullFor) (err error) {
-			removed, err = s.removeBatch(c)
+			from := last // again, if this is a second attempt
+			last, more, err = s.removeBatch(c, from)
+			if err != nil {
+				last = from
+			}
 			return err
 		})
 		if err != nil {
@@ -143,33 +146,35 @@ func (s *Store) removeExpired(ctx context.Context) error {
 	return nil
 }
 
-// removeBatch deletes some expired entries within a transaction, and returns their number. It skips those that are damaged, which a
-// repair removes.
-func (s *Store) removeBatch(c *conn) (removed int, err error) {
+// removeBatch deletes expired entries behind the last one within a transaction. It returns the last one that it visited, and whether there may
+// be more. It skips those that are damaged, which a repair removes.
+func (s *Store) removeBatch(c *conn, last row) (_ row, more bool, err error) {
 	var rows []row
 	var keys []string
-	query := "SELECT " + rowColumns + ", key FROM entries WHERE expires > 0 AND expires <= ? LIMIT ?"
+	visited := 0
+	query := "SELECT " + rowColumns + `, key FROM entries
+WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, id LIMIT ?`
 	err = c.each(query, func(found *sqlite3.Stmt) {
+		visited++
+		last = row{id: found.ColumnInt64(0), expires: found.ColumnInt64(1)}
 		if r, err := rowOf(found); err != nil {
 			_ = s.failure("expire", err)
 		} else {
 			rows, keys = append(rows, r), append(keys, string(found.ColumnRawBlob(5)))
 		}
-	}, s.clock.now(), int64(expiredBatch))
+	}, s.clock.now(), last.expires, last.id, int64(expiredBatch))
 	if err != nil {
-		return 0, err
+		return last, false, err
 	}
 	for i := range rows {
 		switch err := c.delete(keys[i], &rows[i]); {
 		case errors.Is(err, kv.ErrDamaged): // nothing of it was deleted
 			_ = s.failure("expire", err)
 		case err != nil:
-			return 0, err
-		default:
-			removed++
+			return last, false, err
 		}
 	}
-	return removed, nil
+	return last, visited == expiredBatch, nil
 }
 
 // shrink returns free pages to the file system if there are many, and reports whether it did. The next checkpoint
@@ -204,17 +209,24 @@ func (c *conn) hasFree() (bool, error) {
 // moveLog moves the log into the database beside writes. What they add in the meantime keeps the log from beginning again: if it
 // is long, writes wait until that is moved as well.
 func (s *Store) moveLog(ctx context.Context) {
-	s.checkpoint(s.mover)
+	s.checkpoint(s.mover, beside)
 	if s.pages.Load() > fullPages {
-		_ = s.turn(ctx, func(c *conn) error { s.checkpoint(c); return nil })
+		_ = s.turn(ctx, func(c *conn) error { s.checkpoint(c, whole); return nil })
 	}
 }
 
-// checkpoint moves the log into the database, and both to the disk. Readers go on, and so does the writer if the connection is
-// not its own. Pages that a reader still needs are moved later.
-func (s *Store) checkpoint(c *conn) {
+// How much of the log a checkpoint moves.
+const (
+	beside = sqlite3.CHECKPOINT_PASSIVE // what is there, but for pages that a reader still needs: readers and writers go on
+	whole  = sqlite3.CHECKPOINT_RESTART // all, so that it begins again: readers go on, and it waits for those that use the log
+)
+
+// checkpoint moves the log into the database, and both to the disk.
+func (s *Store) checkpoint(c *conn, mode sqlite3.CheckpointMode) {
+	s.moving.Lock()
+	defer s.moving.Unlock()
 	pages := s.pages.Load()
-	left, moved, err := c.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	left, moved, err := c.WALCheckpoint("main", mode)
 	if err == nil && left == moved {
 		s.pages.CompareAndSwap(pages, 0) // unless a write was made
 	}

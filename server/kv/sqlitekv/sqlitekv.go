@@ -60,8 +60,10 @@ type Store struct {
 	pages   atomic.Int64 // in the write-ahead log
 	damaged atomic.Bool  // a call met damage
 
+	moving   sync.Mutex // held to move the log into the database
 	lastBlob atomic.Int64
 	staged   sync.Map // blobs that running calls write
+	promised promises
 }
 
 var (
@@ -213,11 +215,13 @@ func take(ctx context.Context, pool chan *conn) (*conn, error) {
 
 // turn calls do with the connection that writes. Callers get it in the order in which they came.
 func (s *Store) turn(ctx context.Context, do func(c *conn) error) error {
+	begin := time.Now()
 	c, err := take(ctx, s.writer)
 	if err != nil {
 		return err
 	}
 	defer func() { s.writer <- c }()
+	c.waited = time.Since(begin)
 	return do(c)
 }
 

@@ -98,7 +98,7 @@ func (t *transaction) run(ctx context.Context) error {
 		return err
 	}
 	for _, blob := range left {
-		_ = t.sweep(context.WithoutCancel(ctx), blob) // otherwise a later tick does
+		_ = t.sweep(ctx, blob) // otherwise a later tick does
 	}
 	return nil
 }
@@ -134,6 +134,9 @@ func (t *transaction) try(c *conn, full fullFor) (left []int64, err error) {
 	return left, nil
 }
 
+// roomFound stands for bytes for which an earlier transaction found room.
+const roomFound = -1
+
 // transact calls do in a transaction that adds so many bytes of values. If the disk is full and nothing is added, it releases the
 // reserved space as the transaction needs it, and tries again.
 func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c *conn, full fullFor) error) error {
@@ -141,7 +144,10 @@ func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c 
 		if err := s.checkPlace(); err != nil {
 			return err
 		}
-		full := s.space.fullFor(c, grows)
+		full := nobody
+		if grows > 0 {
+			full = s.space.fullFor(c, grows+s.promised.bytes())
+		}
 		try := func() error {
 			err := c.Transact(begin, func() error { return do(c, full) })
 			if err != nil {
@@ -151,24 +157,27 @@ func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c 
 		}
 		err := try()
 		for (grows == 0 || full == everybody) && errors.Is(err, kv.ErrFull) && !errors.Is(err, errFull) && s.space.spend() {
-			_, _, _ = c.WALCheckpoint("main", checkpointRestart) // the log can be written from its beginning again
+			s.checkpoint(c, whole)
 			err = try()
 		}
 		if err == nil && s.pages.Load() > maxLogPages {
-			s.checkpoint(c)
+			s.checkpoint(c, whole)
 		}
 		return err
 	})
 }
 
-// allows reports within a transaction whether a write's condition holds. If it does, it returns kv.ErrQuota if the write would go beyond
-// the quota.
-func (c *conn) allows(w *kv.Write, quota int64) (bool, error) {
+// allows reports within a transaction whether a write's condition holds, and by how many bytes it makes the owner's data longer. It
+// returns kv.ErrQuota if that would go beyond the quota, together with bytes that others were promised.
+func (c *conn) allows(w *kv.Write, quota, promised int64) (holds bool, grow int64, err error) {
 	r, holds, err := c.check(w)
-	if err == nil && holds {
-		_, err = c.grown(w.Key, growth(w, &r), quota)
+	if err != nil || !holds {
+		return false, 0, err
 	}
-	return holds, err
+	if grow = growth(w, &r); grow > 0 {
+		_, err = c.grown(w.Key, grow+promised, quota)
+	}
+	return true, grow, err
 }
 
 // check returns the row that a write is about, and whether its condition holds.

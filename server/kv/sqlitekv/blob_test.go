@@ -1,0 +1,243 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// Somebody with an editor of databases changes parts, or what is discarded. A check finds that, other values are written and read, and no
+// acknowledged one is lost.
+func TestEditedBlobs(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"a blob beyond all":      "INSERT INTO discarded VALUES (9223372036854775807)",
+		"a negative blob":        "INSERT INTO discarded VALUES (-1)",
+		"a part beyond all":      "INSERT INTO parts VALUES (9223372036854775807, x'00')",
+		"a negative part":        "INSERT INTO parts VALUES (-1, x'00')",
+		"parts without an entry": "UPDATE parts SET id = id + (1 << 30)",
+		"no parts":               "DELETE FROM parts",
+		"an entry's blob":        "INSERT INTO discarded SELECT blob FROM entries",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, dir := t.Context(), t.TempDir()
+			s := open(t, dir)
+			a, b := bytes.Repeat([]byte("a"), 3*chunkSize), bytes.Repeat([]byte("b"), 3*chunkSize)
+			require.NoError(t, kv.Set(ctx, s, "a", a, 0))
+			c := <-s.writer
+			require.NoError(t, c.Run(change))
+			checked := c.checkBlobs()
+			require.NoError(t, s.begin(c)) // as at a start
+			s.writer <- c
+			if name != "no parts" { // which is found with the entry
+				require.ErrorIs(t, checked, kv.ErrDamaged)
+			}
+			require.NoError(t, kv.Set(ctx, s, "b", b, 0))
+			got, _, err := kv.Get(ctx, s, "a")
+			require.True(t, errors.Is(err, kv.ErrDamaged) || bytes.Equal(a, got), "bytes of another value")
+			_, err = kv.Delete(ctx, s, "a")
+			require.True(t, err == nil || errors.Is(err, kv.ErrDamaged), err)
+			got, ok, err := kv.Get(ctx, s, "b")
+			require.NoError(t, err)
+			require.True(t, ok && bytes.Equal(b, got))
+		})
+	}
+}
+
+// A call ends with its context while others write, before it wrote anything and while it removes what is left of a value.
+func TestContextOfLargeWrite(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	c := <-s.writer
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	require.ErrorIs(t, kv.Set(ctx, s, "k", make([]byte, 3*chunkSize), 0), context.Canceled)
+	s.writer <- c
+	requireParts(t, s)
+
+	require.NoError(t, kv.Set(t.Context(), s, "k", make([]byte, 100*chunkSize), 0))
+	blob := s.lastBlob.Load()
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.sweep(ctx, blob), context.Canceled)
+}
+
+// Who waits for long writes more at a time, within bounds.
+func TestFairParts(t *testing.T) {
+	t.Parallel()
+	for waited, want := range map[time.Duration]int{0: stepParts, 10 * waitForPart: 10, time.Hour: maxParts} {
+		require.Equal(t, want, (&conn{waited: waited}).fairParts())
+	}
+}
+
+// Writes of large values at the same time do not go far beyond a quota together.
+func TestQuotaOfLargeWrites(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, err := Open(t.TempDir(), nil, WithQuota(30*chunkSize))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	var writers sync.WaitGroup
+	for i := range 20 {
+		writers.Go(func() {
+			err := kv.Set(ctx, s, kv.Prefix("a", "cache")+fmt.Sprint(i), make([]byte, 20*chunkSize), 0)
+			require.True(t, err == nil || errors.Is(err, kv.ErrQuota), err)
+		})
+	}
+	most := int64(0)
+	during(t, func() error { writers.Wait(); return nil }, func() {
+		c := <-s.writer
+		n, err := c.Int("SELECT count(*) FROM parts")
+		s.writer <- c
+		require.NoError(t, err)
+		most = max(most, n)
+	})
+	require.LessOrEqual(t, most, int64(30))
+	require.Zero(t, s.promised.bytes())
+	require.Empty(t, s.promised.owners)
+	require.NoError(t, kv.Set(ctx, s, kv.Prefix("b", "cache"), make([]byte, 20*chunkSize), 0))
+	requireCounted(t, s)
+}
+
+// Readers of a large value, of which one always reads, do not keep the log from beginning again.
+func TestLogBesideReaders(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	large := make([]byte, 300*chunkSize)
+	require.NoError(t, kv.Set(ctx, s, "large", large, 0))
+	stop, cancel := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	for range cap(s.readers) {
+		readers.Go(func() {
+			for stop.Err() == nil {
+				value, ok, err := kv.Get(ctx, s, "large")
+				require.NoError(t, err)
+				require.True(t, ok && len(value) == len(large))
+			}
+		})
+	}
+	const writes = 3 * maxLogPages * pageSize / chunkSize
+	for n := range writes {
+		require.NoError(t, kv.Set(ctx, s, fmt.Sprint(n%50), bytes.Repeat([]byte{byte(n), byte(n >> 8)}, chunkSize/2), 0))
+	}
+	cancel()
+	readers.Wait()
+	info, err := os.Stat(filepath.Join(dir, fileName+"-wal"))
+	require.NoError(t, err)
+	require.Less(t, info.Size(), int64(2*maxLogPages*pageSize))
+}
+
+// Expired entries behind damaged ones are removed, however many of those there are.
+func TestExpiryBesideMuchDamage(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), open(t, t.TempDir())
+	for i := range expiredBatch + 1 {
+		require.NoError(t, kv.Set(ctx, s, fmt.Sprint(i), []byte("value"), time.Hour))
+	}
+	edit(t, s, "UPDATE entries SET size = 3, expires = 1")
+	require.NoError(t, kv.Set(ctx, s, "last", []byte("value"), time.Millisecond))
+	require.Eventually(t, func() bool {
+		c := <-s.writer
+		defer func() { s.writer <- c }()
+		n, err := c.Int("SELECT count(*) FROM entries")
+		return err == nil && n == expiredBatch+1
+	}, time.Minute, time.Millisecond)
+}
+
+// After any writes, batches and conditions, calls that ended early and expiry, each value is whole, counts are exact and no part is left.
+func TestRandomHistory(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), nil, WithQuota(60*chunkSize))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	var callers sync.WaitGroup
+	for seed := range uint64(8) {
+		callers.Go(func() {
+			h := history{s, rand.New(rand.NewPCG(seed, 7))}
+			for range 150 {
+				require.NoError(t, h.step(t.Context()))
+			}
+		})
+	}
+	callers.Wait()
+	require.NoError(t, s.removeExpired(t.Context()))
+	require.NoError(t, s.sweepAll(t.Context()))
+	keys, _, err := s.Scan(t.Context(), "", "", 0)
+	require.NoError(t, err)
+	var large []string
+	for _, key := range keys {
+		value, _, err := kv.Get(t.Context(), s, key)
+		require.NoError(t, err)
+		if len(value) > chunkSize {
+			large = append(large, key)
+		}
+	}
+	requireParts(t, s, large...)
+	c := <-s.writer
+	require.NoError(t, c.checkBlobs())
+	s.writer <- c
+	require.Zero(t, s.promised.bytes())
+	require.Empty(t, s.promised.owners)
+}
+
+// history makes random calls.
+type history struct {
+	*Store
+	*rand.Rand
+}
+
+func (h history) step(ctx context.Context) error {
+	key := func() string { return kv.Prefix("a", "cache") + fmt.Sprint(h.IntN(12)) }
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if h.IntN(4) == 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(h.IntN(5000))*time.Microsecond)
+		defer cancel()
+	}
+	var err error
+	switch ttl := []time.Duration{0, time.Hour, time.Millisecond}[h.IntN(3)]; h.IntN(5) {
+	case 0:
+		err = kv.Set(ctx, h, key(), h.value(), ttl)
+	case 1:
+		err = kv.SetMany(ctx, h, []kv.Entry{{Key: key(), Value: h.value(), TTL: ttl}, {Key: key(), Value: h.value()}, {Key: key(), Value: h.value()}})
+	case 2:
+		_, err = kv.Delete(ctx, h, key())
+	default:
+		k, value := key(), []byte(nil)
+		if value, _, err = kv.Get(ctx, h, k); err == nil && !isWhole(value) {
+			return fmt.Errorf("a value of %d bytes is mixed", len(value))
+		}
+		if err == nil {
+			_, err = kv.SetIf(ctx, h, k, value, h.value(), ttl)
+		}
+	}
+	for _, err := range kv.Each(err, 3) {
+		if err != nil && !errors.Is(err, kv.ErrQuota) && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+	return nil
+}
+
+// value returns bytes that name their number, and repeat.
+func (h history) value() []byte {
+	n := []int{10, chunkSize, chunkSize + 1, 2 * chunkSize, 3*chunkSize + 7, 9 * chunkSize}[h.IntN(6)]
+	return bytes.Repeat([]byte{byte(n % 251), byte(h.IntN(256))}, n/2+1)[:n]
+}
+
+func isWhole(value []byte) bool {
+	return len(value) < 2 || value[0] == byte(len(value)%251) && bytes.Equal(value[2:], value[:len(value)-2])
+}
