@@ -99,7 +99,7 @@ func matrix() []fault {
 				require.NoError(w.t, w.redis.Client(w.t).ReplicaOf(context.Background(), "NO", "ONE").Err())
 			},
 			ready: store},
-		{name: "Redis: restarted, empty", full: true, prepare: redisCache(), inject: func(w *world) { w.redis.Restart() }, heal: nothing, drops: true},
+		{name: "Redis: restarted, empty", full: true, prepare: redisCache(), inject: func(w *world) { w.redis.Restart() }, heal: nothing, drops: true, mends: true},
 		{name: "Redis: another password", full: true, prepare: redisCache(),
 			inject: func(w *world) { w.redis.SetPassword("another"); disconnect(w) },
 			heal: func(w *world) {
@@ -300,12 +300,16 @@ func parseMetrics(text string) map[string]float64 {
 	return found
 }
 
+// faultWords are in the names of metrics that report a fault.
+var faultWords = []string{"ready", "fail", "error", "refused", "evicted", "restored", "restarts"}
+
 // changed returns the names of metrics that report a fault and changed during it.
 func changed(before, during map[string]float64) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(during)) {
 		plain, labels, _ := strings.Cut(name, "{")
-		reports := strings.Contains(labels, `outcome="`) && !strings.Contains(labels, `outcome="ok"`) || strings.Contains(plain, "ready") ||
-			strings.Contains(plain, "fail") || strings.Contains(plain, "error") || strings.Contains(plain, "refused") || strings.Contains(plain, "evicted") || strings.Contains(plain, "restored")
+		reports := strings.Contains(labels, `outcome="`) && !strings.Contains(labels, `outcome="ok"`) || slices.ContainsFunc(faultWords, func(word string) bool {
+			return strings.Contains(plain, word)
+		})
 		if reports && during[name] != before[name] && !slices.Contains(names, plain) {
 			names = append(names, plain)
 		}
