@@ -86,7 +86,7 @@ func TestMissingPart(t *testing.T) {
 	p.put(token, "large", strings.Repeat("v", 300_000))
 	p.put(token, "small", record)
 	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
-	db, err := sqlitefile.Open(t.Context(), filepath.Join(data, "cache", "cache.db"), sqlitefile.Schema{Version: 2})
+	db, err := sqlitefile.Open(t.Context(), filepath.Join(data, "cache", "cache.db"), sqlitefile.Schema{Version: 3})
 	require.NoError(t, err)
 	require.NoError(t, db.Run("DELETE FROM parts WHERE id = (SELECT min(id) + 1 FROM parts)"))
 	require.EqualValues(t, 1, db.Changes())
