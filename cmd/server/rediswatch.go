@@ -95,7 +95,7 @@ func (w *redisWatch) note(state rediskv.Eviction) {
 	for addr, now := range state.Processes {
 		before, known := w.state.Processes[addr]
 		switch {
-		case !known: // what it did before this server started is not known
+		case !known: // its earlier evictions may be from before this server started
 		case before.ID == now.ID:
 			removed += max(now.Evicted-before.Evicted, 0)
 		default:

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -18,18 +16,14 @@ import (
 // a few at a time: other writers wait for a few parts, however large a value is. In the meantime the blob is among the
 // discarded ones, which the next start removes after a kill. No part ever changes.
 const (
-	partBits  = 11
-	stepParts = 2  // are written or removed in one transaction, more after a long wait for it,
-	maxParts  = 64 // and never more than these
-
-	waitForPart = 2500 * time.Microsecond // some 16 times as long as a part takes
+	partBits = 11
 
 	blobTables = `
 CREATE TABLE parts (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE discarded (blob INTEGER PRIMARY KEY) STRICT;`
 )
 
-// maxBlob is the greatest number of a blob. The ids of its parts are numbers of SQLite's.
+// maxBlob is the greatest number of a blob, so that the ids of its parts have 63 bits at most.
 const maxBlob = 1<<(62-partBits) - 1
 
 var (
@@ -37,128 +31,6 @@ var (
 	errOrphans   = fmt.Errorf("%w: parts of values belong to no entry", kv.ErrDamaged)
 	errDiscarded = fmt.Errorf("%w: a part of a value is marked for removal", kv.ErrDamaged)
 )
-
-// isLarge reports whether a write needs a blob.
-func isLarge(w *kv.Write) bool { return w.Op == kv.Put && len(w.Value) > chunkSize }
-
-// putLarge makes a write of a large value.
-func (s *Store) putLarge(ctx context.Context, w *kv.Write) (done bool, err error) {
-	blob := s.lastBlob.Add(1)
-	s.staged.Store(blob, nil)
-	t := stage{Store: s, write: w, blob: blob}
-	left, err := t.run(ctx)
-	s.promised.add(kv.OwnerOf(w.Key), -t.bytes, -t.growth)
-	s.staged.Delete(blob)
-	if t.begun {
-		_ = s.sweep(ctx, left) // otherwise a later tick does
-	}
-	return err == nil && left != blob, err
-}
-
-// stage is a large value that is being written.
-type stage struct {
-	*Store
-	write         *kv.Write
-	blob          int64
-	begun         bool  // there may be parts
-	bytes, growth int64 // that it was promised: of the disk, and of the owner's quota
-}
-
-// run writes the parts, and then the entry. It returns the blob that no entry has afterwards: that of the value itself if it was not written.
-func (t *stage) run(ctx context.Context) (left int64, err error) {
-	w := t.write
-	holds, err := t.begin(ctx)
-	for n := 0; err == nil && holds && n < len(w.Value)-chunkSize; {
-		n, err = t.step(ctx, n)
-	}
-	if err != nil || !holds {
-		return t.blob, err
-	}
-	err = t.transact(ctx, "write", roomFound, func(c *conn, _ fullFor) (err error) {
-		_, left, err = c.write(w, t.blob, t.quota)
-		return err
-	})
-	if err != nil {
-		left = t.blob
-	}
-	return left, err
-}
-
-// begin decides whether the write may be made. If so, it discards the blob, which has no parts yet, and is promised the room for the value.
-func (t *stage) begin(ctx context.Context) (holds bool, err error) {
-	owner := kv.OwnerOf(t.write.Key)
-	err = t.transact(ctx, "write", added(t.write), func(c *conn, full fullFor) (err error) {
-		if full.refuses(t.write) {
-			return errFull
-		}
-		var growth int64
-		if holds, growth, err = c.allows(t.write, t.quota, t.promised.growth(owner)); err != nil || !holds {
-			return err
-		}
-		if !t.begun {
-			t.begun, t.bytes, t.growth = true, added(t.write), max(growth, 0)
-			t.promised.add(owner, t.bytes, t.growth)
-		}
-		return c.discard(t.blob)
-	})
-	return holds, err
-}
-
-// step writes some parts behind the first n bytes of the blob. It returns how many bytes the blob has then.
-func (t *stage) step(ctx context.Context, n int) (int, error) {
-	value := t.write.Value[chunkSize:]
-	end := n
-	err := t.transact(ctx, "write", roomFound, func(c *conn, _ fullFor) error {
-		end = min(n+c.fairParts()*chunkSize, len(value))
-		return c.putParts(t.blob, 1+int64(n/chunkSize), value[n:end])
-	})
-	if err == nil { // the bytes are no longer free
-		t.bytes -= int64(end - n)
-		t.promised.add("", int64(n-end), 0)
-	}
-	return end, err
-}
-
-// fairParts returns how many parts are written or removed in this turn: more after a long wait for it.
-func (c *conn) fairParts() int {
-	return min(max(stepParts, int(c.waited/waitForPart)), maxParts)
-}
-
-// promises is what running writes of large values need. Others leave it to them.
-type promises struct {
-	mu     sync.Mutex
-	disk   int64            // bytes
-	owners map[string]int64 // by how many bytes their data grows
-}
-
-func (p *promises) add(owner string, bytes, growth int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.disk += bytes
-	if growth == 0 {
-		return
-	}
-	if p.owners == nil {
-		p.owners = map[string]int64{}
-	}
-	if p.owners[owner] += growth; p.owners[owner] == 0 {
-		delete(p.owners, owner)
-	}
-}
-
-// bytes returns how many bytes of the disk are promised.
-func (p *promises) bytes() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.disk
-}
-
-// growth returns by how many bytes an owner's data will grow.
-func (p *promises) growth(owner string) int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.owners[owner]
-}
 
 // putParts writes parts of a blob from the nth on.
 func (c *conn) putParts(blob, n int64, value []byte) error {
@@ -185,7 +57,6 @@ func (c *conn) lastBlob() (last int64, err error) {
 	for _, query := range []string{
 		"SELECT max(blob) FROM entries WHERE blob > 0 AND blob < ?",
 		"SELECT max(blob) FROM discarded WHERE blob < ?",
-		"SELECT max(id) >> 11 FROM parts WHERE id < ? << 11",
 	} {
 		n, err := c.Int(query, int64(maxBlob))
 		if err != nil {
@@ -193,13 +64,14 @@ func (c *conn) lastBlob() (last int64, err error) {
 		}
 		last = max(last, n)
 	}
-	return last, nil
+	part, err := c.Int("SELECT max(id) FROM parts WHERE id < ?", int64(maxBlob<<partBits))
+	return max(last, part>>partBits), err
 }
 
 // checkBlobs returns kv.ErrDamaged if parts belong to no blob, or if a blob is discarded that an entry has or that cannot be.
 func (c *conn) checkBlobs() error {
-	orphans, err := c.Int(`SELECT count(*) FROM parts WHERE id >> 11 NOT IN (SELECT blob FROM entries WHERE blob > 0)
-AND id >> 11 NOT IN (SELECT blob FROM discarded)`)
+	orphans, err := c.Int(`SELECT count(*) FROM parts WHERE id >> ?1 NOT IN (SELECT blob FROM entries WHERE blob > 0)
+AND id >> ?1 NOT IN (SELECT blob FROM discarded)`, int64(partBits))
 	if err != nil {
 		return err
 	}
@@ -232,7 +104,8 @@ func (s *Store) sweep(ctx context.Context, blob int64) error {
 
 // removeParts removes some parts of a discarded blob, and reports whether there may be more.
 func (c *conn) removeParts(blob int64) (more bool, err error) {
-	n, err := c.Int("SELECT count(*) FROM discarded WHERE blob = ?", blob)
+	n, err := c.Int(`SELECT count(*) FROM discarded WHERE blob = ?1
+AND NOT EXISTS (SELECT 1 FROM entries WHERE blob > 0 AND blob = ?1)`, blob)
 	if err != nil || n == 0 {
 		return false, err
 	}

@@ -44,8 +44,12 @@ func TestEditedBlobs(t *testing.T) {
 			if name != "no parts" { // which is found with the entry
 				require.ErrorIs(t, checked, kv.ErrDamaged)
 			}
+			require.NoError(t, s.sweepAll(ctx))
 			require.NoError(t, kv.Set(ctx, s, "b", b, 0))
 			got, _, err := kv.Get(ctx, s, "a")
+			if name == "an entry's blob" {
+				require.NoError(t, err, "the entry keeps it")
+			}
 			require.True(t, errors.Is(err, kv.ErrDamaged) || bytes.Equal(a, got), "bytes of another value")
 			_, err = kv.Delete(ctx, s, "a")
 			require.True(t, err == nil || errors.Is(err, kv.ErrDamaged), err)
@@ -74,7 +78,7 @@ func TestContextOfLargeWrite(t *testing.T) {
 	require.ErrorIs(t, s.sweep(ctx, blob), context.Canceled)
 }
 
-// Who waits for long writes more at a time, within bounds.
+// A turn after a long wait has more parts, within bounds.
 func TestFairParts(t *testing.T) {
 	t.Parallel()
 	for waited, want := range map[time.Duration]int{0: stepParts, 10 * waitForPart: 10, time.Hour: maxParts} {

@@ -206,8 +206,8 @@ func (c *conn) hasFree() (bool, error) {
 	return free*vacuumFrom >= count, err
 }
 
-// moveLog moves the log into the database beside writes. What they add in the meantime keeps the log from beginning again: if it
-// is long, writes wait until that is moved as well.
+// moveLog moves the log into the database beside writes. The log cannot begin again before their pages are moved as well: if it is long,
+// writes wait for that.
 func (s *Store) moveLog(ctx context.Context) {
 	s.checkpoint(s.mover, beside)
 	if s.pages.Load() > fullPages {
@@ -217,7 +217,7 @@ func (s *Store) moveLog(ctx context.Context) {
 
 // How much of the log a checkpoint moves.
 const (
-	beside = sqlite3.CHECKPOINT_PASSIVE // what is there, but for pages that a reader still needs: readers and writers go on
+	beside = sqlite3.CHECKPOINT_PASSIVE // the pages that no reader still needs: readers and writers go on
 	whole  = sqlite3.CHECKPOINT_RESTART // all, so that it begins again: readers go on, and it waits for those that use the log
 )
 
