@@ -174,6 +174,7 @@ describe.each([chromium, firefox, webkit])('the demo ($name)', (engine) => {
     expect(await page.evaluate(() => visitor.text('.tamper .problem'))).toContain('authentication_failed');
     await page.evaluate(async () => {
       await visitor.press('Put the bit back');
+      await visitor.until(() => document.querySelector('.tamper button')?.textContent === 'Flip one bit'); // or the next reload would keep the flipped one
       await visitor.press('Opened');
     });
     expect(await isDrawn(page)).toBe(true);

@@ -21,23 +21,31 @@ export async function flipOneBit(store: string, name: string): Promise<() => Pro
   return async () => void (await swap(key, () => before));
 }
 
-/** Replaces a record, and returns what was there. */
+/** Replaces a record, and returns what was there once the change is committed: a reload keeps it then. */
 async function swap(key: string[], change: (stored: Stored) => Stored): Promise<Stored> {
-  const opening = indexedDB.open(DATABASE);
-  const database = await settled<IDBDatabase>(opening);
+  const database = await opened(indexedDB.open(DATABASE));
   try {
-    const records = database.transaction('records', 'readwrite').objectStore('records');
-    const before = await settled<Stored>(records.get(key) as IDBRequest<Stored>);
-    await settled(records.put(change(before), key));
-    return before;
+    const transaction = database.transaction('records', 'readwrite');
+    const records = transaction.objectStore('records');
+    const reading: IDBRequest<Stored> = records.get(key);
+    reading.onsuccess = () => records.put(change(reading.result), key);
+    await committed(transaction);
+    return reading.result;
   } finally {
     database.close();
   }
 }
 
-function settled<T>(request: IDBRequest<T>): Promise<T> {
+function opened(request: IDBOpenDBRequest): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error ?? new Error('IndexedDB failed'));
+  });
+}
+
+function committed(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new Error('IndexedDB failed'));
   });
 }
