@@ -84,6 +84,7 @@ func TestAuditLogFull(t *testing.T) {
 	log, kept := firstFile(data), filepath.Join(data, "kept")
 	require.NoError(t, os.Rename(log, kept))
 	require.NoError(t, os.Symlink("/dev/full", log))
+	soon(t, func() bool { return first(p.do(p.token, "GET", "/v1/cache/k", "")) == http.StatusServiceUnavailable })
 	for _, do := range []struct{ method, path, body string }{{"GET", "/v1/cache/k", ""}, {"PUT", "/v1/cache/k?class=phi", "other"}, {"POST", "/v1/encrypt", `{"text":"x","class":"phi"}`}} {
 		status, said := p.do(p.token, do.method, do.path, do.body)
 		if do.method == "POST" {
@@ -116,11 +117,11 @@ func TestAuditLogFullGoesOn(t *testing.T) {
 	log := firstFile(data)
 	require.NoError(t, os.Rename(log, log+".kept"))
 	require.NoError(t, os.Symlink("/dev/full", log))
-	p.requireValue(p.token, "k", record)
 	soon(t, func() bool {
 		status, said := p.do("", "GET", "/readyz", "")
 		return status == http.StatusOK && strings.Contains(said, `"degraded":["audit_unavailable"]`)
 	})
+	p.requireValue(p.token, "k", record)
 	require.Equal(t, 1.0, p.metric("coffer_audit_unrecorded_total"))
 }
 

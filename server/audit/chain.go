@@ -14,6 +14,10 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
+// lookInterval is how long a file that was as its process left it is written to without another look. The lines that a change of the
+// file takes away within that time are no more than the same change takes away at its end.
+const lookInterval = time.Millisecond
+
 // chain is the end of a chain, as the process that holds it writes it. It is for one goroutine, except for written.
 //
 // A process goes on with a file only if the last line that it knows ends it. Otherwise it begins the next file: what
@@ -25,12 +29,13 @@ type chain struct {
 	reserve *durable.Reserve
 	open    func(path string) (disk, error) // openDisk, except in tests
 	current logFile
-	file    disk        // nil if another file is to be begun
-	info    fs.FileInfo // of file
-	end     int64       // the offset behind the last line in the current file
-	began   time.Time   // when the current file's first line was written; zero if it has none
-	altered bool        // lines are missing or changed, and no line records it yet
-	buffer  []byte      // used again
+	file    disk          // nil if another file is to be begun
+	info    fs.FileInfo   // of file
+	end     int64         // the offset behind the last line in the current file
+	began   time.Time     // when the current file's first line was written; zero if it has none
+	looked  time.Duration // when the file was looked at last, as File.busy counts
+	altered bool          // lines are missing or changed, and no line records it yet
+	buffer  []byte        // used again
 	last    atomic.Pointer[place]
 }
 
@@ -59,8 +64,13 @@ func (c *chain) written() place { return *c.last.Load() }
 
 func (c *chain) publish() { c.last.Store(&place{c.at, c.current.number, c.end}) }
 
-// check looks whether the file is as this process left it, and recovers the end of the chain if it is not.
-func (c *chain) check() error {
+// check looks whether the file is as this process left it, and recovers the end of the chain if it is not. Unless it must look, it
+// believes what it saw within lookInterval before now.
+func (c *chain) check(now time.Duration, must bool) error {
+	if c.file != nil && !must && now-c.looked < lookInterval {
+		return nil
+	}
+	c.looked = now
 	if c.file != nil {
 		info, err := os.Stat(c.current.path)
 		if err == nil && os.SameFile(info, c.info) && info.Size() == c.end {

@@ -36,6 +36,7 @@ func TestAlteredWhileItRuns(t *testing.T) {
 			if !running {
 				require.NoError(t, f.Close())
 			}
+			audit.AwaitLook()
 			alter(readLog(t, path)).write(t)
 			if !running {
 				f, err = audit.Open(path, keyOf(t, path), options)
@@ -153,6 +154,7 @@ func TestPutBack(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "audit")
 		f := open(t, path, audit.Options{Log: quiet})
 		require.NoError(t, f.Record(t.Context(), use(1), use(2)))
+		audit.AwaitLook()
 		require.NoError(t, os.Rename(first(path), path+".kept"))
 		require.NoError(t, os.Symlink("/dev/full", first(path)))
 		require.Error(t, f.Record(t.Context(), use(3)))

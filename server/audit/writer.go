@@ -112,7 +112,8 @@ func (f *File) write() {
 
 // serve writes a request together with those that wait by now.
 func (w *writer) serve(r *request) {
-	w.busy.Store(int64(time.Since(w.opened)))
+	now := time.Since(w.opened)
+	w.busy.Store(int64(now))
 	runtime.Gosched() // goroutines that are about to record come into the group
 	w.group = append(w.group[:0], r)
 	for more := true; more && len(w.group) < maxGroup; {
@@ -125,7 +126,7 @@ func (w *writer) serve(r *request) {
 			more = false
 		}
 	}
-	err := w.commit()
+	err := w.commit(now)
 	w.remember(err)
 	w.busy.Store(0)
 	for _, r := range w.group {
@@ -133,8 +134,8 @@ func (w *writer) serve(r *request) {
 	}
 }
 
-// commit writes a group: one call for each chain that it has lines for.
-func (w *writer) commit() error {
+// commit writes a group that was taken now, as File.busy counts: one call for each chain that it has lines for.
+func (w *writer) commit(now time.Duration) error {
 	var objects [2][][]byte
 	sync := w.failing && w.options.Sync != SyncLater
 	if w.failing {
@@ -153,7 +154,7 @@ func (w *writer) commit() error {
 	altered := false
 	for i, c := range w.chains {
 		if len(objects[i]) > 0 || altered || check && c.file != nil {
-			errs[i] = c.check()
+			errs[i] = c.check(now, w.failing || altered || sync || check)
 		}
 		if c.altered {
 			altered = true
