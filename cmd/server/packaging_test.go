@@ -74,6 +74,9 @@ func imageEnvironment(t *testing.T, stage []instruction) map[string]string {
 // root, no secret, one volume, and commands in a form that needs no shell.
 func TestContainerfile(t *testing.T) {
 	t.Parallel()
+	for _, name := range []string{"GO", "NODE"} {
+		require.Regexp(t, `(?m)^ARG `+name+`=\S+:\d+\.\d+\.\d+-\S+@sha256:[0-9a-f]{64}$`, text(t, "Containerfile"))
+	}
 	stages := containerfile(t)
 	image := stages[len(stages)-1]
 	require.Equal(t, "scratch", only(t, image, "FROM"))
@@ -93,6 +96,9 @@ func TestContainerfile(t *testing.T) {
 		for _, i := range stage {
 			require.NotEqual(t, "ADD", i.name)
 			require.NotContains(t, i.arguments, ":latest")
+			if i.name == "FROM" {
+				require.Regexp(t, `^(scratch$|\$\{GO\} |\$\{NODE\} )`, i.arguments, "an image without a digest")
+			}
 			if i.name == "ENV" || i.name == "ARG" {
 				require.NotRegexp(t, `(KEY|PASSWORD|SECRET|TOKEN|URL)=`, i.arguments)
 			}
