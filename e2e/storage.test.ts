@@ -271,6 +271,14 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(seen).toEqual(['accepted', 'invalid_argument', 'connection_lost', 'accepted', '3']);
   });
 
+  test.each(['application/wasm; charset=utf-8', 'application/wasm;', 'Application/Wasm', 'application/wasm+x', 'text/plain'])('the core loads from a server that sends it as %s', async (type) => {
+    const { origin, close } = await servePackage({}, { '/coffer/coffer.wasm': { 'Content-Type': type } });
+    onTestFinished(close);
+    const other = await session.page(origin);
+    expect(await other.evaluate(call, 'types of the core', MASTER_KEY, 'count')).toBe(0);
+    await other.close();
+  });
+
   test('a refused keyset document changes nothing at rest', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;

@@ -13,13 +13,13 @@ export const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
 /** The base64 of 32 bytes that only tests use as a master key. */
 export const MASTER_KEY = Buffer.alloc(32, 'coffer test master key').toString('base64');
 
-/** Serves the built package at /coffer/ beside the given files, all under the strict policy. */
-export async function servePackage(files: Record<string, string | Uint8Array> = {}): Promise<Server> {
+/** Serves the built package at /coffer/ beside the given files, all under the strict policy; `headers` are added for their paths. */
+export async function servePackage(files: Record<string, string | Uint8Array> = {}, headers: Record<string, Record<string, string>> = {}): Promise<Server> {
   if (!existsSync(join(DIST, 'index.js'))) throw new Error('the package is not built: run `make build` first');
   return serve({
     folders: { '/coffer/': DIST },
     files: { '/': '<!doctype html><title>coffer</title>', ...files },
-    headers: { '/': { 'Content-Security-Policy': POLICY } },
+    headers: { '/': { 'Content-Security-Policy': POLICY }, ...headers },
   });
 }
 

@@ -256,7 +256,7 @@ async function compile(from: CoreSource): Promise<WebAssembly.Module> {
   if (from instanceof ArrayBuffer || ArrayBuffer.isView(from)) return WebAssembly.compile(from as BufferSource);
   const response = from instanceof Response ? from : await fetch(from);
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-  // A server that sends another type than application/wasm is common, and harmless here.
-  if (response.headers.get('Content-Type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
+  // A server that sends another type is common, and harmless here. Engines stream this one only, without parameters.
+  if (response.headers.get('Content-Type') === 'application/wasm') return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());
 }
