@@ -146,8 +146,8 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
     expect(Math.abs(session.expiresAt.getTime() - session.createdAt.getTime() - 1_800_000)).toBeLessThan(60_000);
   },
   getSession: async () => {
-    const { id } = await client.createSession({ user: 'u', n: [1] });
-    expect((await client.getSession(id))?.data).toEqual({ user: 'u', n: [1] });
+    const { id } = await client.createSession({ user: 'u', n: [1, -0, 0] });
+    expect((await client.getSession(id))?.data).toStrictEqual({ user: 'u', n: [1, -0, 0] });
   },
   extendSession: async () => {
     const { id, createdAt } = await client.createSession({});

@@ -271,6 +271,28 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(seen).toEqual(['accepted', 'invalid_argument', 'connection_lost', 'accepted', '3']);
   });
 
+  test('a value is stored however deep, or refused', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const storage = await createEncryptedStorage('deep', 's', { unlock: { masterKey: key } });
+      const out: unknown[] = [];
+      for (const depth of [1000, 4000, 20_000, 100_000]) {
+        let value: unknown = null;
+        for (let i = 0; i < depth; i++) value = i % 2 ? [value] : { value };
+        const code = await storage.setEncrypted('k', value, 'phi').then(() => 'stored', (e: { code?: string }) => e.code ?? String(e));
+        if (code !== 'invalid_argument') {
+          let found = await storage.getDecrypted<any>('k');
+          let n = 0;
+          for (; found !== null; n++) found = Array.isArray(found) ? found[0] : found.value;
+          out.push([code, n - depth]);
+        }
+      }
+      return out;
+    }, MASTER_KEY);
+    expect(seen).toContainEqual(['stored', 0]);
+    expect(new Set(seen.map(String))).toEqual(new Set(['stored,0']));
+  });
+
   test.each(['application/wasm; charset=utf-8', 'application/wasm;', 'Application/Wasm', 'application/wasm+x', 'text/plain'])('the core loads from a server that sends it as %s', async (type) => {
     const { origin, close } = await servePackage({}, { '/coffer/coffer.wasm': { 'Content-Type': type } });
     onTestFinished(close);

@@ -1,6 +1,7 @@
 /** Checks of what callers pass to the client: JavaScript has no types. Each throws `invalid_argument`, and converts without loss. */
 import { type CofferError, DataClassification, InputError } from './index.js';
 import { toBase64 } from './json.js';
+import { isJson, isPlain } from './plain.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -11,13 +12,6 @@ export type Duration = string | number;
 export type Binary = ArrayBufferView | ArrayBufferLike;
 
 export const invalid = (message: string, cause?: unknown): CofferError => new InputError('invalid_argument', message, cause === undefined ? undefined : { cause });
-
-/** Whether a value is an object literal, of whatever realm, and not one of a class. */
-function isPlain(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) return false;
-  const prototype = Object.getPrototypeOf(value) as object | null;
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
-}
 
 const classOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
@@ -99,7 +93,7 @@ export function checkList<T>(what: string, value: unknown): readonly T[] {
 /** An object literal that comes back equal from JSON: nothing in it is of a class, a function or not finite. */
 export function checkObject(what: string, value: unknown): Record<string, unknown> {
   try {
-    if (isPlain(value) && isJson(value)) return value;
+    if (isPlain(value) && isJson(value, isCarried)) return value;
   } catch (cause) {
     throw invalid(`the ${what} has a cycle, or is too deep`, cause); // RangeError: the stack is used up
   }
@@ -112,12 +106,7 @@ export function checkPackage<T extends object>(value: T): T {
   return value;
 }
 
-function isJson(v: unknown): boolean {
-  if (typeof v === 'string') return !/\p{Surrogate}/u.test(v);
-  if (typeof v === 'number') return Number.isFinite(v);
-  if (Array.isArray(v)) return Array.from(v).every(isJson);
-  return v === null || typeof v === 'boolean' || (isPlain(v) && Object.entries(v).every(([name, x]) => isJson(name) && (x === undefined || isJson(x))));
-}
+const isCarried = (v: string | number): boolean => (typeof v === 'string' ? !/\p{Surrogate}/u.test(v) : Number.isFinite(v));
 
 /** A copy of a value's bytes, of its own: retries must not see later changes, and neither fetch nor WebCrypto takes shared or resizable memory. */
 export function copyBytes(value: unknown): Bytes | undefined {

@@ -31,6 +31,7 @@ import { type Binary, type Duration, checkKey, checkLeast, checkList, checkName,
 import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
 import type { CofferError } from './index.js';
 import type { components, operations } from './openapi.gen.js';
+import { stringify } from './plain.js';
 import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
 import type { ClientOptions } from './settings.js';
 
@@ -461,7 +462,7 @@ export class CofferClient {
 
   #post<K extends keyof operations>(operation: K & Parameters<Http['send']>[0], body: unknown, options: CallOptions, more: Sent = {}): Promise<Json<K>> {
     const headers = { 'Content-Type': 'application/json' };
-    return this.#http.send(operation, { ...more, ...callOf(options), headers, body: JSON.stringify(body) }, jsonOf<K>);
+    return this.#http.send(operation, { ...more, ...callOf(options), headers, body: stringify(body) }, jsonOf<K>);
   }
 
   #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(operation: K, about: Record<string, string>, options: ConfirmOptions): Promise<Json<K>> {

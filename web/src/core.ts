@@ -1,5 +1,7 @@
 import { codes } from './codes.gen.js';
-import { type CofferError, errorOf } from './errors.js';
+import { CofferError, errorOf } from './errors.js';
+import { isPlain } from './plain.js';
+import { encoder, none } from './primitives.js';
 import { newGo } from './wasm_exec.js';
 
 /** The exports of wasm/: integers in, integers out; bytes go through the buffer. */
@@ -39,10 +41,10 @@ interface Exports {
 /** The result of planSeal when the writer's salt is used up. */
 export const saltSpent = -1000;
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Strict UTF-8, as the core checks it. U+FEFF at the beginning is a character like others. */
+export const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The text of bytes that the core checked. U+FEFF at the beginning is a character like others. */
+/** The text of bytes that the core checked. */
 export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes);
 
 /**
@@ -74,7 +76,7 @@ export class Core {
     void this.#go.run(instance);
     if (!ready) throw errorOf('wasm_unavailable');
     this.#exports = instance.exports as unknown as Exports;
-    this.#bytes = new Uint8Array(0);
+    this.#bytes = none;
     this.#start = this.#exports.buffer();
     this.#half = this.#exports.bufferSize() / 2;
     this.generation++;
@@ -129,12 +131,9 @@ export class Core {
   }
 
   /** Adds a map's entries; the core sorts them. */
-  map(context: Readonly<Record<string, string>> | undefined): this {
-    if (context !== undefined && !isPlain(context)) throw errorOf('invalid_argument', 'a context is a plain object of strings');
-    for (const [key, value] of Object.entries(context ?? {})) {
-      if (typeof value !== 'string') throw errorOf('invalid_argument', 'context values must be strings');
-      this.text(key).text(value);
-    }
+  map(context: Readonly<Record<string, string>> = {}): this {
+    if (!isPlain(context) || !Object.values(context).every((value) => typeof value === 'string')) throw errorOf('invalid_argument', 'a context is a plain object of strings');
+    for (const [key, value] of Object.entries(context)) this.text(key).text(value as string);
     return this;
   }
 
@@ -203,8 +202,7 @@ export class Reader {
 
 /** Throws `invalid_argument` for a text with a lone surrogate (ECMA-262 String.prototype.isWellFormed): encoding it would make two texts one. */
 export function checkText(s: string): void {
-  const native = (s as string & { isWellFormed?(): boolean }).isWellFormed;
-  if (!(native ? native.call(s) : !/\p{Surrogate}/u.test(s))) throw errorOf('invalid_argument', 'text with a lone surrogate');
+  if (!((s as string & { isWellFormed?(): boolean }).isWellFormed?.() ?? !/\p{Surrogate}/u.test(s))) throw errorOf('invalid_argument', 'text with a lone surrogate');
 }
 
 /** The class of a platform object of any realm, such as a typed array or a Blob: `instanceof` knows those of its own realm only. */
@@ -215,13 +213,6 @@ export function classOf(value: unknown): unknown {
 /** Whether a value is a Uint8Array of any realm. */
 export function isBytes(value: unknown): value is Uint8Array {
   return classOf(value) === 'Uint8Array';
-}
-
-/** Whether a value is an object literal, of whatever realm, and not one of a class. */
-export function isPlain(value: unknown): value is object {
-  if (typeof value !== 'object' || value === null) return false;
-  const prototype = Object.getPrototypeOf(value) as object | null;
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Where the core comes from: a URL, or what a host without URLs already has. */
@@ -240,13 +231,13 @@ export function setCoreSource(s: CoreSource): void {
 export function loadCore(): Promise<Core> {
   loading ??= load().catch((cause: unknown) => {
     loading = undefined;
-    throw cause instanceof Error && 'code' in cause ? cause : errorOf('wasm_unavailable', undefined, cause);
+    throw cause instanceof CofferError ? cause : errorOf('wasm_unavailable', undefined, cause);
   });
   return loading;
 }
 
 async function load(): Promise<Core> {
-  if (typeof WebAssembly === 'undefined') throw errorOf('wasm_unavailable');
+  if (!globalThis.WebAssembly) throw errorOf('wasm_unavailable');
   if (!globalThis.crypto?.subtle) throw errorOf('webcrypto_unavailable');
   return new Core(await compile(source ?? new URL('./coffer.wasm', import.meta.url)));
 }

@@ -2,7 +2,7 @@ import type { Core } from './core.js';
 import { errorOf } from './errors.js';
 import { CHUNKED, type Metadata, type Parts, algorithms, flags, headerLength, joinParts, readHeader, splitParts, writeHeader } from './header.js';
 import * as at from './offsets.js';
-import { NONCE, SALT, concat } from './primitives.js';
+import { NONCE, SALT, concat, none } from './primitives.js';
 
 /** A package as JSON, for interchange (SPEC.md section 7). It converts to the binary form and back without loss. */
 export interface EncryptedPackage {
@@ -85,7 +85,7 @@ export function packageFromJson(core: Core, json: unknown): Parts {
   const chunked = m.algorithm === algorithms[CHUNKED];
   if (chunked === 'iv' in m || m.version !== '1.0') throw errorOf('malformed');
   const header = headerOf(core, metadataOf(m), sized(bytesOf(m.salt), SALT));
-  const nonce = chunked ? new Uint8Array(0) : sized(bytesOf(m.iv), NONCE);
+  const nonce = chunked ? none : sized(bytesOf(m.iv), NONCE);
   return splitParts(core, concat(header, nonce, bytesOf(whole.ciphertext)));
 }
 

@@ -3,8 +3,8 @@ import { errorOf } from './errors.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-const encoder = new TextEncoder();
-const none: Bytes = new Uint8Array(0);
+export const encoder = new TextEncoder();
+export const none: Bytes = new Uint8Array(0);
 
 /** Sizes in bytes (SPEC.md section 3). */
 export const NONCE = 12;

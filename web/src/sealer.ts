@@ -1,9 +1,10 @@
 import { type DataClassification, classNumber } from './classification.js';
-import { type Core, saltSpent, isPlain } from './core.js';
+import { type Core, saltSpent } from './core.js';
 import { errorOf } from './errors.js';
 import { type Parts, PUBLIC, type Use, headExtra, headerEnd, headerLength, uses } from './header.js';
 import * as at from './offsets.js';
-import { NONCE, SALT, concat, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
+import { isPlain } from './plain.js';
+import { NONCE, SALT, concat, equal, gcmOpen, gcmSeal, messageKey, none, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -127,7 +128,7 @@ export class Sealer {
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
     if (algorithm !== PUBLIC) return { head, body: await gcmSeal(writer.key, iv, data, value) };
     const body = new Uint8Array(value);
-    head.set(new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), new Uint8Array(0))), length + NONCE);
+    head.set(new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), none)), length + NONCE);
     return { head, body };
   }
 
@@ -178,8 +179,8 @@ export class Sealer {
   }
 
   #find(head: Bytes): Kept | undefined {
-    if (this.#last && holds(head, at.keyId, this.#last.id)) return this.#last;
-    return this.#messageKeys.get(latin1(head.subarray(at.keyId, at.salt + SALT)));
+    const id = head.subarray(at.keyId, at.salt + SALT);
+    return this.#last && equal(id, this.#last.id) ? this.#last : this.#messageKeys.get(latin1(id));
   }
 
   async #derive(id: Bytes): Promise<Kept> {
@@ -221,12 +222,6 @@ function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, bod
 /** A context that is the caller's no more; what is no plain object goes through, to be refused. */
 export function copyContext(context: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> | undefined {
   return isPlain(context) ? { ...context } : context;
-}
-
-/** Whether bytes hold others at an offset. */
-function holds(bytes: Uint8Array, offset: number, part: Uint8Array): boolean {
-  for (let i = 0; i < part.length; i++) if (bytes[offset + i] !== part[i]) return false;
-  return true;
 }
 
 /** The error of a head that ends before its header does. */

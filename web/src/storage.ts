@@ -187,7 +187,7 @@ export class EncryptedStorage {
 
   /** Checks a name and makes it unique over the stores of the database. */
   #id(key: string): string {
-    if (typeof key !== 'string') throw errorOf('invalid_argument', 'a key is a text');
+    if (typeof key !== 'string') throw errorOf('invalid_argument', 'a name is a text');
     checkText(key);
     return `${this.#store.length}:${this.#store}${key}`;
   }

@@ -71,7 +71,7 @@ function readPassword(text: unknown): Secret {
 
 /** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
 export function secretOf(unlock: Unlock): Secret {
-  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock has a password, a masterKey, or a keyset and secret');
+  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock has a password, masterKey, or keyset and secret');
   if ('password' in unlock) return readPassword(unlock.password);
   if ('masterKey' in unlock) return readSecret(unlock.masterKey);
   if ('keyset' in unlock) return readSecret(unlock.secret);

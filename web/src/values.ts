@@ -1,7 +1,8 @@
-import { type Core, Reader, checkText, classOf, isBytes, isPlain } from './core.js';
+import { type Core, Reader, checkText, classOf, decoder, isBytes } from './core.js';
 import { errorOf } from './errors.js';
 import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
-import { concat, encode, unshared } from './primitives.js';
+import { isJson, stringify } from './plain.js';
+import { concat, encode, none, unshared } from './primitives.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
@@ -43,8 +44,6 @@ export const elements = [
   'Float16Array', 'Float32Array', 'Float64Array',
 ];
 
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 /** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
 export function encodeValue(value: unknown): Encoded {
   if (value instanceof Encoded) return value;
@@ -58,8 +57,6 @@ export function encodeValue(value: unknown): Encoded {
   checkText(value);
   return new Encoded(TEXT, encode(value));
 }
-
-const none = new Uint8Array(0);
 
 /** A typed array or DataView of any realm: its element type, then its bytes, which are little-endian in every browser. */
 function encodeView(view: ArrayBufferView): Encoded {
@@ -96,24 +93,19 @@ export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Enc
 }
 
 function toJson(value: unknown): string {
-  let text: string | undefined;
+  let minusZero = false;
+  const leaf = (v: string | number) => {
+    minusZero ||= Object.is(v, -0);
+    return typeof v === 'string' || Number.isFinite(v);
+  };
+  let cause: unknown;
   try {
-    text = JSON.stringify(value);
-  } catch (cause) {
-    throw errorOf('invalid_argument', 'not JSON', cause);
+    const text = JSON.stringify(value); // first: it throws for a cycle
+    if (isJson(value, leaf)) return minusZero ? stringify(value) : text;
+  } catch (error) {
+    cause = error; // a cycle, or a RangeError: the stack is used up
   }
-  if (text === undefined || !isJson(value)) {
-    throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON throughout');
-  }
-  return text;
-}
-
-/** Whether JSON gives a value back as it is, but for members that are undefined. It has no cycle: JSON.stringify went before. */
-function isJson(v: unknown): boolean {
-  if (typeof v === 'number') return Number.isFinite(v);
-  if (Array.isArray(v)) return v.every(isJson);
-  if (typeof v === 'object' && v !== null) return isPlain(v) && Object.values(v).every((x) => x === undefined || isJson(x));
-  return v === null || typeof v === 'string' || typeof v === 'boolean';
+  throw errorOf('invalid_argument', 'a value is text, bytes, a Blob, or JSON throughout', cause);
 }
 
 /** What a plaintext held. */

@@ -48,6 +48,22 @@ describe('round trips', () => {
     expect(await back(Object.assign(Object.create(null), { a: 1 }))).toEqual({ a: 1 });
   });
 
+  test('JSON with a negative zero, and text that looks like one', async () => {
+    const value = { zeros: [-0, 0, { x: -0 }], '-0': ['-0', '"-0"', '0'] };
+    const got = (await back(value)) as typeof value;
+    expect(got).toStrictEqual(value); // by Object.is
+    expect(await back(-0)).toBe(-0);
+    expect(await back(0)).toBe(0);
+  });
+
+  test('JSON of another realm, without members that are undefined or hidden symbols', async () => {
+    expect(await back(runInNewContext('({ a: [1, { b: null }] })'))).toEqual({ a: [1, { b: null }] });
+    expect(await back({ a: 1, b: undefined })).toStrictEqual({ a: 1 });
+    const observed = [{}, []].map((v) => Object.defineProperty(v, Symbol('framework'), { value: 1, enumerable: false }));
+    expect(await back(observed)).toStrictEqual([{}, []]);
+    expect(await back(JSON.parse('{"__proto__": {"x": 1}}'))).toEqual(JSON.parse('{"__proto__": {"x": 1}}'));
+  });
+
   test.each([
     new Int8Array([-1, 0, 127]), new Uint8ClampedArray([0, 255]), new Int16Array([-32768, 1]), new Uint16Array([65535]), new Int32Array([-1, 2]), new Uint32Array([4294967295]),
     new BigInt64Array([-1n]), new BigUint64Array([2n ** 64n - 1n]), new Float32Array([0.5, -0, NaN, Infinity]), new Float64Array([Math.PI]), new Float64Array(0),
@@ -110,6 +126,9 @@ describe('round trips', () => {
 describe('refusals', () => {
   const circular: Record<string, unknown> = {};
   circular.self = circular;
+  let deep: unknown = 1;
+  for (let i = 0; i < 100_000; i++) deep = i % 2 ? [deep] : { deep };
+  const hidden = (value: object) => Object.defineProperty(value, 'b', { value: 2, enumerable: false });
 
   test.each([
     ['undefined', undefined], ['a function', () => 1], ['a symbol', Symbol('s')], ['a bigint', 10n], ['a date', new Date(0)], ['a map', new Map()],
@@ -117,6 +136,11 @@ describe('refusals', () => {
     ['a reversed pair', '\udc00\ud800'], ['a circle', circular], ['a bigint within', { a: 1n }], ['an array of a class of its own', Object.defineProperty(new Uint16Array(2), Symbol.toStringTag, { value: 'Words' })],
     ['a blob within', { f: new Blob(['x']) }], ['a map within', [new Map()]], ['bytes within', { b: new Uint8Array(1) }], ['a date within', { d: new Date(0) }],
     ['not a number within', [NaN]], ['undefined in a list', [undefined]], ['a function within', { f: () => 1 }],
+    ['a hole', [1, , 3]], ['holes only', new Array(3)], ['a hole within', { list: [, 1] }], ['a hole and a name', Object.assign([1, , 3], { total: 3 })],
+    ['a list with names', Object.assign([1, 2], { total: 3 })], ['a match', 'a-b'.match(/(a)-(b)/)], ['a list with a hidden name', hidden([1])],
+    ['a list of a class', (class List extends Array {}).from([1])], ['a list with a symbol', Object.assign([1], { [Symbol('s')]: 1 })],
+    ['a symbol as a name', { a: 1, [Symbol('s')]: 2 }], ['a hidden name', hidden({ a: 1 })], ['a hidden name within', [hidden({ a: 1 })]],
+    ['inherited members', Object.create(Object.create(null, { a: { value: 1, enumerable: true } }))], ['nested too deep', deep],
     ['a toJSON that throws', { toJSON: () => { throw new Error('no'); } }],
   ])('%s', async (_name, value) => expect(await codeOf(async () => encodeValue(value))).toBe('invalid_argument'));
 
