@@ -293,6 +293,53 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(new Set(seen.map(String))).toEqual(new Set(['stored,0']));
   });
 
+  test('a database without our object stores is refused and left as it is', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const open = (name: string, stores: string[] = []) =>
+        new Promise<IDBDatabase>((resolve, reject) => {
+          const opening = indexedDB.open(name, 1);
+          opening.onupgradeneeded = () => stores.forEach((store) => opening.result.createObjectStore(store));
+          opening.onsuccess = () => resolve(opening.result);
+          opening.onerror = () => reject(opening.error);
+        });
+      const out: unknown[] = [];
+      const databases: Record<string, string[]> = { 'of others': ['keyvaluepairs'], 'without stores': [], 'half of it': ['vault'] };
+      for (const [name, stores] of Object.entries(databases)) {
+        (await open(name, stores)).close();
+        out.push(await createEncryptedStorage(name, 's', { unlock: { masterKey: key } }).then(() => 'accepted', (e: { code?: string }) => e.code ?? String(e)));
+        const found = await open(name);
+        out.push([...found.objectStoreNames]);
+        if (stores.includes('vault')) {
+          const count = found.transaction('vault').objectStore('vault').count();
+          out.push(await new Promise((resolve) => (count.onsuccess = () => resolve(count.result))));
+        }
+        found.close();
+      }
+      return out;
+    }, MASTER_KEY);
+    const refused = 'unsupported_version';
+    expect(seen).toEqual([refused, ['keyvaluepairs'], refused, [], refused, ['vault'], 0]);
+  });
+
+  test('a database behind a blocked deletion is reported, and opens when it ended', async () => {
+    const code = await page.evaluate(async (key) => {
+      const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;
+      const open = () => createEncryptedStorage('blocked', 's', { unlock: { masterKey: key } });
+      const storage = await open();
+      await storage.setEncrypted('k', 'v', 'phi');
+      storage.close();
+      const holder = indexedDB.open('blocked', 1);
+      await new Promise((resolve) => (holder.onsuccess = resolve)); // and it ignores version changes
+      const deletion = indexedDB.deleteDatabase('blocked');
+      await new Promise((resolve) => (deletion.onblocked = resolve));
+      const seen = await open().then(() => 'accepted', (e: { code?: string }) => e.code ?? String(e));
+      holder.result.close();
+      return [seen, await (await open()).count()];
+    }, MASTER_KEY);
+    expect(code).toEqual(['database_blocked', 0]);
+  });
+
   test.each(['application/wasm; charset=utf-8', 'application/wasm;', 'Application/Wasm', 'application/wasm+x', 'text/plain'])('the core loads from a server that sends it as %s', async (type) => {
     const { origin, close } = await servePackage({}, { '/coffer/coffer.wasm': { 'Content-Type': type } });
     onTestFinished(close);

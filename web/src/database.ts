@@ -4,7 +4,10 @@ import { equal } from './primitives.js';
 /** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
 export const RECORDS = 'records';
 const VAULT = 'vault';
+const STORES = [RECORDS, VAULT];
 const DOCUMENT = 'document';
+/** Milliseconds after which a database counts as blocked. */
+const LONGEST_OPENING = 10_000;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -35,7 +38,7 @@ export class Database {
   }
 
   async #open(): Promise<IDBDatabase> {
-    if (typeof indexedDB === 'undefined') throw errorOf('indexeddb_unavailable');
+    if (!globalThis.indexedDB) throw errorOf('indexeddb_unavailable');
     const connection = await this.#request();
     try {
       await this.#verify(connection);
@@ -52,21 +55,32 @@ export class Database {
       const opening = indexedDB.open(this.name, 1);
       opening.onupgradeneeded = () => {
         if (this.#document) return opening.transaction?.abort(); // it was deleted: an empty one must not take its place
-        for (const store of [RECORDS, VAULT]) opening.result.createObjectStore(store);
+        for (const store of STORES) opening.result.createObjectStore(store);
       };
-      opening.onblocked = () => reject(errorOf('database_blocked'));
-      opening.onerror = () => reject(opening.error?.name === 'VersionError' ? errorOf('unsupported_version', 'the database', opening.error) : opening.error);
+      // Behind a deletion that another tab blocks, the request waits without an event.
+      const blocked = () => {
+        opening.onsuccess = () => opening.result.close();
+        reject(errorOf('database_blocked'));
+      };
+      const timer = setTimeout(blocked, LONGEST_OPENING);
+      opening.onblocked = blocked;
+      // Firefox's private windows refuse with an InvalidStateError.
+      opening.onerror = () => {
+        const { error } = opening;
+        reject(error?.name === 'InvalidStateError' ? errorOf('indexeddb_unavailable', undefined, error) : error);
+      };
       opening.onsuccess = () => {
+        clearTimeout(timer);
         const connection = opening.result;
-        connection.onclose = () => this.drop(connection);
-        // Another tab wants to delete or upgrade the database: it must not wait for us.
-        connection.onversionchange = () => this.drop(connection);
+        // A version change is another tab that wants to delete or upgrade the database: it must not wait for us.
+        connection.onclose = connection.onversionchange = () => this.drop(connection);
         resolve(connection);
       };
     });
   }
 
   async #verify(connection: IDBDatabase): Promise<void> {
+    connection.transaction(STORES); // throws if other software made the database
     if (this.#document) expectAtRest(await read(connection), this.#document);
   }
 
@@ -97,8 +111,8 @@ export class Database {
   async #change(next: (found: Bytes | undefined) => Bytes | undefined): Promise<Bytes> {
     const connection = await this.connect();
     return new Promise((resolve, reject) => {
-      const tx = connection.transaction(VAULT, 'readwrite');
-      const store = tx.objectStore(VAULT);
+      const store = vaultOf(connection, 'readwrite');
+      const tx = store.transaction;
       const found = store.get(DOCUMENT) as IDBRequest<Bytes | undefined>;
       found.onsuccess = () => {
         const document = next(found.result);
@@ -117,9 +131,18 @@ export class Database {
   }
 }
 
+/** The vault's object store in a transaction of its own. Throws a CofferError if the connection was closed. */
+function vaultOf(connection: IDBDatabase, mode?: IDBTransactionMode): IDBObjectStore {
+  try {
+    return connection.transaction(VAULT, mode).objectStore(VAULT);
+  } catch (cause) {
+    throw storageError(cause);
+  }
+}
+
 function read(connection: IDBDatabase): Promise<Bytes | undefined> {
   return new Promise((resolve, reject) => {
-    const request = connection.transaction(VAULT).objectStore(VAULT).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
+    const request = vaultOf(connection).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
     // Whoever can write to the database can write anything; what is there, of whatever type, is no reason for a new vault.
     request.onsuccess = () => (request.result === undefined || request.result instanceof Uint8Array ? resolve(request.result) : reject(errorOf('malformed')));
     request.onerror = () => reject(storageError(request.error));

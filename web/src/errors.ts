@@ -75,11 +75,23 @@ export function errorOf(code: Code, detail?: string, cause?: unknown): CofferErr
   return new Kind(code, detail ? `${message}: ${detail}` : message, cause === undefined ? undefined : { cause });
 }
 
+type Meaning = [code: Code, detail?: string];
+
+const refused: Meaning = ['indexeddb_unavailable'];
+const foreign: Meaning = ['unsupported_version', 'the database, or use another name'];
+
+/** Meanings of IndexedDB's exceptions by their names. NotFoundError is a missing object store. */
+const meanings: Record<string, Meaning> = {
+  QuotaExceededError: ['quota_exceeded'],
+  SecurityError: refused,
+  InvalidAccessError: refused,
+  VersionError: foreign,
+  NotFoundError: foreign,
+};
+
 /** Turns what IndexedDB throws into an error of Coffer. */
 export function storageError(cause: unknown): CofferError {
   if (cause instanceof CofferError) return cause;
-  const name = (cause as DOMException | null)?.name;
-  if (name === 'QuotaExceededError') return errorOf('quota_exceeded', undefined, cause);
-  if (name === 'SecurityError' || name === 'InvalidAccessError') return errorOf('indexeddb_unavailable', undefined, cause);
-  return errorOf('connection_lost', undefined, cause);
+  const [code, detail] = meanings[(cause as DOMException | null)?.name ?? ''] ?? ['connection_lost'];
+  return errorOf(code, detail, cause);
 }

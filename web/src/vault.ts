@@ -1,6 +1,6 @@
 import { type Core, loadCore } from './core.js';
 import { Database } from './database.js';
-import { CofferError, errorOf } from './errors.js';
+import { type CofferError, errorOf } from './errors.js';
 import { equal } from './primitives.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from './sealer.js';
@@ -45,7 +45,7 @@ export async function openVault(name: string, unlock: Unlock, options: Settings)
   try {
     return await open(name, unlock, options);
   } catch (error) {
-    if (!(error instanceof CofferError && error.code === 'connection_lost')) throw error;
+    if ((error as CofferError).code !== 'connection_lost') throw error;
     // The database was deleted, or its vault replaced. Stores of the former one go on failing; this one begins anew.
     connections.delete(name);
     vaults.get(unlock)?.delete(name);
