@@ -293,6 +293,27 @@ describe.each([chromium, firefox, webkit])('storage in $name', (engine) => {
     expect(new Set(seen.map(String))).toEqual(new Set(['stored,0']));
   });
 
+  test('calls made before configure are done, whatever it sets', async () => {
+    const seen = await page.evaluate(async (key) => {
+      const { configure, getDecrypted, setEncrypted } = (await import('/coffer/index.js' as string)) as Coffer;
+      const code = (p: Promise<unknown>) => p.then((v) => v ?? 'done', (e: { code?: string }) => e.code ?? String(e));
+      const unlock = { masterKey: key };
+      configure({ unlock });
+      const opening = code(setEncrypted('before', 1, 'phi'));
+      configure({ unlock });
+      const out = [await opening, await code(getDecrypted('before'))];
+      const open = code(setEncrypted('before', 2, 'phi'));
+      const read = code(getDecrypted('before'));
+      configure({ unlock });
+      out.push(await open, await read);
+      const many = Promise.all(Array.from({ length: 20 }, (_, i) => code(setEncrypted(`before ${i}`, i, 'phi'))));
+      await null;
+      configure({ unlock });
+      return [...out, ...new Set(await many)];
+    }, MASTER_KEY);
+    expect(seen).toEqual(['done', 1, 'done', 2, 'done']);
+  });
+
   test('a database without our object stores is refused and left as it is', async () => {
     const seen = await page.evaluate(async (key) => {
       const { createEncryptedStorage } = (await import('/coffer/index.js' as string)) as Coffer;

@@ -43,21 +43,27 @@ export interface StorageOptions extends VaultOptions {
 let configuration: Configuration = {};
 let shared: Promise<EncryptedStorage> | undefined;
 
-/** Sets the key source and other settings once per app. Called again, it replaces what it names, and the default store is opened anew. */
+/** Sets the key source and other settings once per app. Called again, it replaces what it names, and the default store is opened again; calls made before are completed. */
 export function configure(settings: Configuration): void {
   configuration = { ...configuration, ...settings };
   if (settings.wasm !== undefined) setCoreSource(settings.wasm);
-  void shared?.then((storage) => storage.close()).catch(() => undefined);
-  shared = undefined;
+  retire(shared);
+}
+
+/** Closes a default store in a task of its own: calls that wait for it are made before, because they continue in microtasks. */
+function retire(opening: typeof shared): void {
+  if (shared === opening) shared = undefined;
+  opening?.then((storage) => setTimeout(() => storage.close()), () => undefined);
 }
 
 /**
  * Opens an encrypted store; one database is one vault, created at first use.
- * Rejects with `not_configured` without a key source, `wrong_secret` where it does not open the vault, and where the browser lacks
- * something `wasm_unavailable`, `webcrypto_unavailable` or `indexeddb_unavailable`.
+ * Rejects with `not_configured` without a key source, `wrong_secret` if it does not open the vault, `unsupported_version` for a
+ * database of other software, and `database_blocked` if the database does not open within 10 seconds. If the browser lacks something,
+ * the code is `wasm_unavailable`, `webcrypto_unavailable` or `indexeddb_unavailable`.
  */
 export async function createEncryptedStorage(dbName = 'coffer', storeName = 'default', options: StorageOptions = {}): Promise<EncryptedStorage> {
-  if (typeof dbName !== 'string' || typeof storeName !== 'string') throw errorOf('invalid_argument', 'the names of a database and a store are texts');
+  if (typeof dbName !== 'string' || typeof storeName !== 'string') throw errorOf('invalid_argument', 'a name is a text');
   const { unlock = configuration.unlock, iterations = configuration.iterations, environment = configuration.environment, least } = options;
   if (!unlock) throw errorOf('not_configured');
   if (least) classNumber(least);
@@ -67,14 +73,10 @@ export async function createEncryptedStorage(dbName = 'coffer', storeName = 'def
 /** The app's default store: `createEncryptedStorage()`, opened once, and anew where its database was lost. Its vault must have been configured. */
 export async function defaultStorage(): Promise<EncryptedStorage> {
   const opening = (shared ??= createEncryptedStorage());
-  const storage = await opening.catch((error: unknown) => {
-    if (shared === opening) shared = undefined;
-    throw error;
-  });
-  if (!storage.lost) return storage;
-  if (shared === opening) shared = undefined;
-  storage.close();
-  return defaultStorage();
+  const storage = await opening.catch(() => undefined);
+  if (storage && !storage.lost) return storage;
+  retire(opening);
+  return storage ? defaultStorage() : opening;
 }
 
 /** {@link EncryptedStorage.setEncrypted} on the default store. */
