@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/ncruces/go-sqlite3"
@@ -90,32 +91,45 @@ OR blob IN (SELECT blob FROM entries WHERE blob > 0)`, int64(maxBlob))
 
 // sweep removes a discarded blob. It does nothing if an entry has the blob.
 func (s *Store) sweep(ctx context.Context, blob int64) error {
-	for more := blob != 0; more; {
-		err := s.transact(ctx, "sweep", 0, func(c *conn, _ fullFor) (err error) {
-			more, err = c.removeParts(blob)
+	_, err := s.sweepParts(ctx, blob, math.MaxInt64)
+	return err
+}
+
+// sweepParts is sweep, but stops after so many parts or a few more. It returns how many it removed, and forgets a blob without parts.
+func (s *Store) sweepParts(ctx context.Context, blob, most int64) (removed int64, err error) {
+	for more := blob != 0; more && removed < most; {
+		n := int64(0)
+		err = s.transact(ctx, "sweep", 0, func(c *conn, _ fullFor) (err error) {
+			n, more, err = c.removeParts(blob)
 			return err
 		})
 		if err != nil {
-			return err
+			return removed, err
+		}
+		if removed += n; !more {
+			s.left.forget(blob)
 		}
 	}
-	return nil
+	return removed, nil
 }
 
-// removeParts removes some parts of a discarded blob, and reports whether there may be more.
-func (c *conn) removeParts(blob int64) (more bool, err error) {
+// removeParts removes some parts of a discarded blob. It returns how many, and whether there may be more.
+func (c *conn) removeParts(blob int64) (removed int64, more bool, err error) {
 	n, err := c.Int(`SELECT count(*) FROM discarded WHERE blob = ?1
 AND NOT EXISTS (SELECT 1 FROM entries WHERE blob > 0 AND blob = ?1)`, blob)
 	if err != nil || n == 0 {
-		return false, err
+		return 0, false, err
 	}
 	from, to := partsOf(blob)
 	parts := int64(c.fairParts())
 	err = c.Run("DELETE FROM parts WHERE id IN (SELECT id FROM parts WHERE id BETWEEN ? AND ? LIMIT ?)", from, to, parts)
-	if err != nil || c.Changes() == parts {
-		return err == nil, err
+	if err != nil {
+		return 0, false, err
 	}
-	return false, c.Run("DELETE FROM discarded WHERE blob = ?", blob)
+	if removed = c.Changes(); removed == parts {
+		return removed, true, nil
+	}
+	return removed, false, c.Run("DELETE FROM discarded WHERE blob = ?", blob)
 }
 
 // sweepAll removes the discarded blobs, except for those that running calls write.

@@ -172,6 +172,8 @@ WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, 
 			_ = s.failure("expire", err)
 		case err != nil:
 			return last, false, err
+		case rows[i].blob != 0:
+			s.left.add(kv.OwnerOf(keys[i]), rows[i].blob)
 		}
 	}
 	return last, visited == expiredBatch, nil

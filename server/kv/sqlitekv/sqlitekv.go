@@ -64,6 +64,7 @@ type Store struct {
 	lastBlob atomic.Int64
 	staged   sync.Map // blobs that running calls write
 	promised promises
+	left     leftBlobs
 }
 
 var (

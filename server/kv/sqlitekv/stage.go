@@ -21,14 +21,20 @@ func isLarge(w *kv.Write) bool { return w.Op == kv.Put && len(w.Value) > chunkSi
 
 // putLarge makes a write of a large value.
 func (s *Store) putLarge(ctx context.Context, w *kv.Write) (done bool, err error) {
+	if err := s.sweepLeft(ctx, kv.OwnerOf(w.Key), int64(len(w.Value))/chunkSize); err != nil {
+		return false, err
+	}
 	blob := s.lastBlob.Add(1)
+	if blob > maxBlob { // no number is left
+		return false, s.failure("write", errRow)
+	}
 	s.staged.Store(blob, nil)
 	t := stage{Store: s, write: w, blob: blob}
 	left, err := t.run(ctx)
 	s.promised.add(kv.OwnerOf(w.Key), -t.bytes, -t.growth)
 	s.staged.Delete(blob)
 	if t.begun {
-		_ = s.sweep(ctx, left) // otherwise a later tick does
+		s.sweepOrLeave(ctx, kv.OwnerOf(w.Key), left)
 	}
 	return err == nil && left != blob, err
 }

@@ -89,7 +89,7 @@ func (t *transaction) run(ctx context.Context) error {
 	for i := range t.writes {
 		grows += added(&t.writes[i])
 	}
-	var left []int64 // blobs
+	var left []leftBlob
 	err := t.transact(ctx, "write", grows, func(c *conn, full fullFor) (err error) {
 		left, err = t.try(c, full)
 		return err
@@ -98,7 +98,7 @@ func (t *transaction) run(ctx context.Context) error {
 		return err
 	}
 	for _, blob := range left {
-		_ = t.sweep(ctx, blob) // otherwise a later tick does
+		t.sweepOrLeave(ctx, blob.owner, blob.blob)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func added(w *kv.Write) int64 {
 }
 
 // try makes the writes within a transaction, and returns the blobs that no entry has from then on.
-func (t *transaction) try(c *conn, full fullFor) (left []int64, err error) {
+func (t *transaction) try(c *conn, full fullFor) (left []leftBlob, err error) {
 	for i := range t.writes {
 		w := &t.writes[i]
 		if full.refuses(w) {
@@ -128,7 +128,7 @@ func (t *transaction) try(c *conn, full fullFor) (left []int64, err error) {
 			return nil, err
 		}
 		if blob != 0 {
-			left = append(left, blob)
+			left = append(left, leftBlob{kv.OwnerOf(w.Key), blob})
 		}
 	}
 	return left, nil
@@ -241,7 +241,11 @@ func (c *conn) put(key string, value []byte, blob int64, r *row, expires int64) 
 	if r.id != 0 {
 		return c.Run("UPDATE entries SET expires = ?, size = ?, blob = ?, value = ? WHERE id = ?", expires, size, blob, first, r.id)
 	}
-	return c.Run("INSERT INTO entries (key, expires, size, blob, value) VALUES (?, ?, ?, ?, ?)", []byte(key), expires, size, blob, first)
+	err := c.Run("INSERT INTO entries (key, expires, size, blob, value) VALUES (?, ?, ?, ?, ?)", []byte(key), expires, size, blob, first)
+	if id := c.LastInsertRowID(); err == nil && (id <= 0 || id > maxID) { // SQLite counts from the greatest id, which is impossible
+		err = errRow
+	}
+	return err
 }
 
 // delete removes an entry. Its blob is to be swept.

@@ -1,0 +1,87 @@
+package sqlitekv
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// endingContext is canceled after it was asked some times.
+type endingContext struct {
+	context.Context
+	left atomic.Int64
+}
+
+func (c *endingContext) Err() error {
+	if c.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// leftParts returns how many parts discarded blobs have.
+func leftParts(t *testing.T, s *Store) int64 {
+	t.Helper()
+	c := <-s.writer
+	defer func() { s.writer <- c }()
+	n, err := c.Int("SELECT count(*) FROM parts WHERE id >> ? IN (SELECT blob FROM discarded)", int64(partBits))
+	require.NoError(t, err)
+	return n
+}
+
+// A client that cancels its writes of large values again and again, or lets large values expire, leaves no more parts than a few calls
+// write, however fast it is: the quota does not count them, so it could fill the disk.
+func TestLeftPartsAreBounded(t *testing.T) {
+	t.Parallel()
+	const parts = 16
+	key, value := kv.Prefix("a", "cache")+"k", make([]byte, (1+parts)*chunkSize)
+	for name, leave := range map[string]func(s *Store) error{
+		"canceled writes": func(s *Store) error {
+			ctx := &endingContext{Context: t.Context()}
+			ctx.left.Store(parts)
+			_ = kv.Set(ctx, s, key, value, 0)
+			return nil
+		},
+		"canceled overwrites": func(s *Store) error {
+			if err := kv.Set(t.Context(), s, key, value, 0); err != nil {
+				return err
+			}
+			ctx := &endingContext{Context: t.Context()}
+			ctx.left.Store(1)
+			return kv.Set(ctx, s, key, nil, 0)
+		},
+		"expired values": func(s *Store) error {
+			err := kv.Set(t.Context(), s, key, value, time.Millisecond)
+			for err == nil && s.usesBytes(t) {
+				err = s.removeExpired(t.Context())
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, t.TempDir())
+			s.stop() // no maintenance: it is slower than many clients
+			<-s.done
+			for range 20 {
+				require.NoError(t, leave(s))
+				require.LessOrEqual(t, leftParts(t, s), int64(2*parts))
+			}
+			require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("b", "cache")+"k", value, 0))
+			require.NoError(t, s.sweepAll(t.Context()))
+			require.Zero(t, leftParts(t, s))
+			require.Empty(t, s.left.owners)
+		})
+	}
+}
+
+func (s *Store) usesBytes(t *testing.T) bool {
+	n, err := s.Bytes(t.Context())
+	require.NoError(t, err)
+	return n > 0
+}
