@@ -1,10 +1,13 @@
 package sqlitekv
 
 import (
+	"fmt"
 	"math"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/kv"
 )
 
 // clock is the time of expiry, in Unix milliseconds. It follows the system's time of Open and the monotonic clock from then
@@ -45,7 +48,20 @@ func (s *Store) keepTime(c *conn) error {
 	return c.Run("UPDATE store SET clock = ?", s.clock.now())
 }
 
-// begin reads the id of the database, the time that it keeps, and the greatest number of a blob.
+// maxTime is the end of the year 9999.
+const maxTime = 253402300799999
+
+var errTime = fmt.Errorf("%w: the store's time is impossible", kv.ErrDamaged)
+
+// checkTime returns kv.ErrDamaged for a time that no store kept.
+func checkTime(kept int64) error {
+	if kept < 0 || kept > maxTime {
+		return errTime
+	}
+	return nil
+}
+
+// begin reads the id of the database, the time that it keeps, and the greatest number of a blob. It reports an impossible time and ignores it.
 func (s *Store) begin(c *conn) error {
 	last, err := c.lastBlob()
 	if err != nil {
@@ -54,6 +70,10 @@ func (s *Store) begin(c *conn) error {
 	s.lastBlob.Store(last)
 	return c.each("SELECT id, clock FROM store", func(row *sqlite3.Stmt) {
 		s.id = row.ColumnText(0)
+		if err := checkTime(row.ColumnInt64(1)); err != nil {
+			_ = s.failure("open", err)
+			return
+		}
 		s.clock.base = max(s.clock.base, row.ColumnInt64(1))
 	})
 }

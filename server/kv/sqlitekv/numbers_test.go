@@ -88,6 +88,49 @@ func TestImpossibleNumbersAreDamage(t *testing.T) {
 
 func replaceKey(change string) string { return strings.ReplaceAll(change, "'x'", "x'78'") }
 
+// Somebody with an editor of databases changes the numbers from which the store makes others. No write is acknowledged that cannot be
+// read afterwards.
+func TestWritesAfterEditedNumbers(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"last blob":           "UPDATE entries SET blob = (1 << 51) - 2",
+		"last discarded blob": "INSERT INTO discarded VALUES ((1 << 51) - 2)",
+		"last part":           "INSERT INTO parts SELECT ((1 << 51) - 2 << 11) | 1, value FROM parts LIMIT 1",
+		"last id":             "UPDATE entries SET id = (1 << 52) - 1",
+		"negative id":         "UPDATE entries SET id = -3",
+		"last time":           "UPDATE store SET clock = 9223372036854775000",
+		"earliest time":       "UPDATE store SET clock = -9223372036854775808",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			require.NoError(t, kv.Set(t.Context(), s, "x", make([]byte, 3*chunkSize), 0))
+			edit(t, s, change)
+			c := <-s.writer
+			require.NoError(t, s.begin(c)) // as at a start
+			s.writer <- c
+			for i := range 8 {
+				key, value := fmt.Sprint(i), bytes.Repeat([]byte{byte(i)}, 1+i%2*3*chunkSize)
+				if err := kv.Set(t.Context(), s, key, value, time.Hour); err != nil {
+					require.ErrorIs(t, err, kv.ErrDamaged)
+					require.ErrorIs(t, s.Check(t.Context()), kv.ErrDamaged)
+					continue
+				}
+				got, ok, err := kv.Get(t.Context(), s, key)
+				require.NoError(t, err)
+				require.True(t, ok && bytes.Equal(value, got))
+			}
+			require.NoError(t, s.Close())
+			_, err := Repair(t.Context(), dir, nil)
+			require.NoError(t, err)
+			s = open(t, dir)
+			require.NoError(t, kv.Set(t.Context(), s, "after", make([]byte, 3*chunkSize), time.Hour))
+			require.NoError(t, s.Check(t.Context()))
+		})
+	}
+}
+
 // A damaged entry that expired does not keep others from being removed. A list is not shorter because of a negative time.
 func TestExpiryBesideDamage(t *testing.T) {
 	t.Parallel()

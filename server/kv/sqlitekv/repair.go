@@ -131,13 +131,26 @@ func (c *copier) run(ctx context.Context) error {
 	if err := c.found.Integrity(c.source.Conn); err != nil {
 		return err
 	}
+	kept, err := c.source.Int("SELECT clock FROM store")
+	if err == nil {
+		err = checkTime(kept)
+	}
+	if err != nil { // the new database begins with the system's time
+		return errors.Join(c.damage(err), c.end())
+	}
 	if c.target == nil {
 		return nil
 	}
-	if clock, err := c.source.Int("SELECT clock FROM store"); err == nil {
-		if err := c.target.Run("UPDATE store SET clock = ?", clock); err != nil {
-			return err
-		}
+	if err := c.target.Run("UPDATE store SET clock = ?", kept); err != nil {
+		return err
+	}
+	return c.end()
+}
+
+// end commits what was copied, if there is a target.
+func (c *copier) end() error {
+	if c.target == nil {
+		return nil
 	}
 	return c.target.Run("COMMIT")
 }
