@@ -21,16 +21,16 @@ import (
 // call is a request with what is known of it so far.
 type call struct {
 	echo.Context
+	server    *server
 	requestID string
 	operation *operation // nil for what is none of the document's
 	id        identity.Identity
 	tenant    *tenant
-	class     classify.Class             // of the value that it is about
-	free      int                        // bytes that it may still hold uncounted
-	held      int64                      // bytes that are counted
-	borrowed  int64                      // bytes that are counted for one of a batch
-	read      func(size, held int) error // counts a value that is read from the store, and the bytes that it takes in memory
-	rooms     []*[]byte                  // that it was given
+	class     classify.Class // of the value that it is about
+	free      int            // bytes that it may still hold uncounted
+	held      int64          // bytes that are counted
+	borrowed  int64          // bytes that are counted for one of a batch
+	rooms     []*[]byte      // that it was given
 	limited   context.Context
 	refusals  []refusal
 	paused    bool // its refusal was delayed
@@ -55,7 +55,7 @@ func (c *call) limit(timeout time.Duration) (context.Context, context.CancelFunc
 	if c.limited != nil {
 		return c.limited, func() {}
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), reader{}, c.read), timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(c.Request().Context(), callKey{}, c), timeout)
 	c.limited = ctx
 	return ctx, cancel
 }

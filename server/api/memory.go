@@ -81,7 +81,17 @@ func (s *server) release(c *call) {
 // there is room for them. The request's context brings whoever counts.
 type bounded struct{ kv.Store }
 
-type reader struct{}
+// callKey is the key of a context's call.
+type callKey struct{}
+
+// read counts a value that is read from the store, and the bytes that it takes in memory.
+func (c *call) read(size, held int) error {
+	err := c.server.hold(c, held)
+	if err == nil {
+		c.server.charge(c, size/chargedBytes)
+	}
+	return err
+}
 
 // Read implements kv.Store. A read without a limit, or with a large one, is made with a small one first.
 func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
@@ -89,14 +99,14 @@ func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized
 	if err != nil || limit <= small {
 		return found, err
 	}
-	count, _ := ctx.Value(reader{}).(func(size, held int) error)
+	c, _ := ctx.Value(callKey{}).(*call)
 	for i := range found {
 		held, long := found[i].Size, found[i].Value == nil && found[i].Size <= limit
 		if long {
 			held *= copies
 		}
-		if count != nil && found[i].Exists() {
-			if err := count(found[i].Size, held); err != nil {
+		if c != nil && found[i].Exists() {
+			if err := c.read(found[i].Size, held); err != nil {
 				return nil, err
 			}
 		}

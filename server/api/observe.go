@@ -29,14 +29,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		id := requestID(request)
 		response.Header().Set(echo.HeaderXRequestID, id)
 		s.announceClose(request, response)
-		call := &call{Context: c, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
-		call.read = func(size, held int) error {
-			err := s.hold(call, held)
-			if err == nil {
-				s.charge(call, size/chargedBytes)
-			}
-			return err
-		}
+		call := &call{Context: c, server: s, requestID: id, operation: s.operations[request.Method+" "+c.Path()], free: small}
 		err := recovered(next, call)
 		s.recordRefusals(call)
 		status := response.Status
@@ -128,7 +121,7 @@ func appendCause(attributes []slog.Attr, status int, err error) []slog.Attr {
 var externalID = regexp.MustCompile(`^[0-9a-fA-F-]{16,64}$`)
 
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(echo.HeaderXRequestID); externalID.MatchString(id) {
+	if id := r.Header.Get(echo.HeaderXRequestID); id != "" && externalID.MatchString(id) {
 		return id
 	}
 	return rand.Text()
