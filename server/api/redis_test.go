@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -234,10 +236,11 @@ func TestForeignKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
-	s := start(t, rediskv.New(client), nil)
+	s := start(t, rediskv.New(client), func(o *api.Options) { o.Memory = limit.NewBytes(0, 4*megabyte) })
 	require.NoError(t, client.RPush(t.Context(), stored("list"), "x").Err())
 	require.NoError(t, client.Set(t.Context(), stored("text"), "no package", 0).Err())
-	for _, key := range []string{"list", "text"} {
+	require.NoError(t, client.SetRange(t.Context(), stored("long"), kv.MaxValueSize, "x").Err())
+	for _, key := range []string{"list", "text", "long"} {
 		s.do("GET", "/v1/cache/"+key, nil).refused(t, "authentication_failed")
 		require.Equal(t, "authentication_failed", s.do("HEAD", "/v1/cache/"+key, nil).Header.Get("Coffer-Code"))
 		s.do("PATCH", "/v1/cache/"+key+"?ttl=1h", nil).refused(t, "authentication_failed")
