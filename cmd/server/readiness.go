@@ -44,7 +44,9 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
 		{Code: "authentication_failed", Degrades: true, Run: p.keys.ring.Unopened},
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
-		{Code: "storage_full", Degrades: true, Run: p.storage.check},
+		{Code: "storage_full", Degrades: true, Run: func(ctx context.Context) error {
+			return errors.Join(p.storage.check(ctx), p.checkRoom(ctx, largestEntry(c)))
+		}},
 		{Code: "store_unavailable", Degrades: true, Run: p.store.Check},
 		{Code: "store_evicts", Degrades: true, Run: p.watchRedis(log).check},
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
+	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
@@ -74,6 +75,27 @@ func (w *redisWatch) check(ctx context.Context) error {
 		return fmt.Errorf("the Redis of the %s removes entries when its memory is full (maxmemory-policy %s): %w", w.name, w.state.Policy, errEvicts)
 	case w.evicted && !w.state.Known:
 		return fmt.Errorf("the Redis of the %s removed entries because its memory was full: %w", w.name, errEvicts)
+	}
+	return nil
+}
+
+// checkRoom returns an error if the cache's Redis would refuse an entry of so many bytes because its memory is full. It returns nil if Redis
+// cannot be asked, which other checks report.
+func (p *parts) checkRoom(ctx context.Context, largest int64) error {
+	redis, ok := p.store.Inner.(*rediskv.Store)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := halfTime(ctx)
+	defer cancel()
+	state, err := redis.Eviction(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, one := range state.Processes {
+		if one.Free < largest {
+			return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", max(one.Free, 0), kv.ErrFull)
+		}
 	}
 	return nil
 }

@@ -116,6 +116,28 @@ func TestRedisWithoutInfo(t *testing.T) {
 	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
+// A Redis that takes small entries but no longer the largest degrades a server before writes are refused.
+func TestRedisAlmostFull(t *testing.T) {
+	t.Parallel()
+	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr, "COFFER_MAX_BODY=8000000")
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	require.NotContains(t, ready(), "degraded")
+	admin := cache.Client(t)
+	limit := func(free int) {
+		info, err := admin.InfoMap(t.Context(), "memory").Result()
+		require.NoError(t, err)
+		used, err := strconv.Atoi(info["Memory"]["used_memory"])
+		require.NoError(t, err)
+		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", strconv.Itoa(used+free)).Err())
+	}
+	limit(6 << 20)
+	soon(t, func() bool { return strings.Contains(ready(), `"degraded":["storage_full"]`) })
+	p.logs("free bytes of its maxmemory")
+	limit(64 << 20)
+	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
+}
+
 // A Redis that was restarted may have lost entries.
 func TestRedisRestarts(t *testing.T) {
 	t.Parallel()

@@ -43,10 +43,13 @@ type storage struct {
 func newStorage(c *config.Config, hash func(tenant string) string, log *slog.Logger) *storage {
 	needs := c.MinFree
 	if !c.Redis.Configured() {
-		needs = sqlitekv.Needs(c.MaxBody+kv.MaxValueSize-format.MaxValue, c.MinFree)
+		needs = sqlitekv.Needs(largestEntry(c), c.MinFree)
 	}
 	return &storage{dir: c.Data, minFree: c.MinFree, needs: needs, log: log, hash: hash, count: func(string) {}, over: map[string]time.Time{}}
 }
+
+// largestEntry returns how many bytes an entry has at most in the store.
+func largestEntry(c *config.Config) int64 { return c.MaxBody + kv.MaxValueSize - format.MaxValue }
 
 // wrap limits and watches a store. quota is 0 for the embedded store, which counts exactly.
 func (s *storage) wrap(inner quotakv.Inner, quota int64, m *metrics.Metrics) (*quotakv.Store, error) {

@@ -2,6 +2,7 @@ package rediskv
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 
@@ -23,6 +24,7 @@ type Eviction struct {
 type Process struct {
 	ID      string // drawn when it started
 	Evicted int64  // entries that it removed since then
+	Free    int64  // bytes of memory before it refuses writes; math.MaxInt64 if it does not
 }
 
 // Eviction asks every master for its eviction policy and for the entries that it evicted. It uses INFO, which Redis services permit
@@ -60,6 +62,19 @@ func (e *Eviction) add(addr, info string) {
 		e.Policy = policy
 	}
 	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Processes[addr] = Process{field(info, "run_id"), n}
+		e.Processes[addr] = Process{field(info, "run_id"), n, free(info)}
 	}
+}
+
+// free returns how much memory a Redis has left before it refuses writes.
+func free(info string) int64 {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(field(info, name), 10, 64)
+		return n
+	}
+	limit := number("maxmemory")
+	if limit == 0 || field(info, "maxmemory_policy") != "noeviction" {
+		return math.MaxInt64
+	}
+	return limit - (number("used_memory") - number("mem_not_counted_for_evict"))
 }
