@@ -165,9 +165,10 @@ func partsOf(blob int64) (from, to int64) {
 	return blob << partBits, blob<<partBits | (1<<partBits - 1)
 }
 
-// readParts appends the parts of a value, up to the limit.
-func (c *conn) readParts(begin []byte, r *row, limit int64) (_ []byte, err error) {
-	for n := int64(1); int64(len(begin)) < min(limit, r.size); n++ {
+// readParts appends the next parts of a value, up to the limit and no more than most.
+func (c *conn) readParts(begin []byte, r *row, limit, most int64) (_ []byte, err error) {
+	for ; most > 0 && int64(len(begin)) < min(limit, r.size); most-- {
+		n := int64(len(begin) / chunkSize)
 		if begin, err = c.readPart(begin, r, n, limit); err != nil {
 			return nil, err
 		}

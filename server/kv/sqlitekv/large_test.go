@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
@@ -49,6 +51,71 @@ func TestReadDuringOverwrite(t *testing.T) {
 		require.Len(t, value, size(value[0]))
 		require.Equal(t, len(value), bytes.Count(value, value[:1]), "bytes of two values")
 	})
+}
+
+// Other readers get a connection while all of them read large values, instead of waiting until one is whole.
+func TestTurnsDuringLargeReads(t *testing.T) {
+	t.Parallel()
+	const parts = 400
+	ctx, s := t.Context(), open(t, t.TempDir())
+	value := make([]byte, (parts+1)*chunkSize)
+	require.NoError(t, kv.Set(ctx, s, "large", value, 0))
+	require.NoError(t, kv.Set(ctx, s, "small", []byte("v"), 0))
+	for range cap(s.readers) - 1 {
+		<-s.readers
+	}
+	var got []byte
+	turns := 0
+	during(t, func() (err error) {
+		got, _, err = kv.Get(ctx, s, "large")
+		return err
+	}, func() {
+		turns++
+		_, _, err := kv.Get(ctx, s, "small")
+		require.NoError(t, err)
+	})
+	require.True(t, bytes.Equal(value, got))
+	require.Greater(t, turns, 10) // without turns, those before and after the large value
+}
+
+// A write under the condition that a large value is still there does not read the value in its turn to write.
+func TestComparisonOutsideOfTurns(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), open(t, t.TempDir())
+	value := make([]byte, 400*chunkSize)
+	other := append(bytes.Clone(value[1:]), 1)
+	require.NoError(t, kv.Set(ctx, s, "k", value, 0))
+	for _, one := range []struct {
+		write kv.Write
+		done  bool
+	}{
+		{kv.Write{Op: kv.Expire, Old: value, TTL: time.Hour}, true},
+		{kv.Write{Op: kv.Expire, Old: other, TTL: time.Hour}, false},
+		{kv.Write{Op: kv.Expire, Old: value[1:], TTL: time.Hour}, false},
+		{kv.Write{Op: kv.Remove, Old: other}, false},
+		{kv.Write{Op: kv.Put, Old: value, Value: other}, true},
+		{kv.Write{Op: kv.Put, Old: value, Value: []byte("v")}, false},
+		{kv.Write{Op: kv.Put, Old: other, Value: []byte("v")}, true},
+		{kv.Write{Op: kv.Expire, Old: other, TTL: time.Hour}, false},
+	} {
+		one.write.Key, one.write.If = "k", kv.Equals
+		read := func() int64 {
+			c := <-s.writer
+			defer func() { s.writer <- c }()
+			hits, _, err := c.Status(sqlite3.DBSTATUS_CACHE_HIT, true)
+			require.NoError(t, err)
+			misses, _, err := c.Status(sqlite3.DBSTATUS_CACHE_MISS, true)
+			require.NoError(t, err)
+			return hits + misses
+		}
+		read()
+		done, err := s.Write(ctx, []kv.Write{one.write})
+		require.NoError(t, err)
+		require.Equal(t, one.done, done[0])
+		if one.write.Op != kv.Put {
+			require.Less(t, read(), int64(len(value)/sqlitefile.PageSize/2))
+		}
+	}
 }
 
 // Other writers get their turn while a large value is written, replaced or removed.

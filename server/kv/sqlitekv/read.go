@@ -73,7 +73,7 @@ func (c *conn) read(key string, limit int64) (begin []byte, r row, err error) {
 		if r.blob != 0 && r.blob == former {
 			return nil, r, errPart
 		}
-		if begin, err = c.readParts(begin, &r, limit); !errors.Is(err, errPart) {
+		if begin, err = c.readParts(begin, &r, limit, math.MaxInt64); !errors.Is(err, errPart) {
 			return begin, r, err
 		}
 	}
@@ -109,15 +109,18 @@ func (c *conn) entry(id int64) (key string, r row, value []byte, err error) {
 		value, key = found.ColumnBlob(5, []byte{}), string(found.ColumnRawBlob(6))
 	}
 	if err = c.checkParts(&r); err == nil {
-		value, err = c.readParts(value, &r, r.size)
+		value, err = c.readParts(value, &r, r.size, math.MaxInt64)
 	}
 	return key, r, value, err
 }
 
-// equals reports whether the entry's value is old.
-func (c *conn) equals(key string, r *row, old []byte) (bool, error) {
+// equals reports whether the entry's value is old, by an earlier comparison if it was with the same blob.
+func (c *conn) equals(key string, r *row, old []byte, known comparison) (bool, error) {
 	if !c.live(r) || r.size != int64(len(old)) {
 		return false, nil
+	}
+	if r.blob != 0 && r.blob == known.blob {
+		return known.equal, nil
 	}
 	value, _, err := c.read(key, r.size)
 	return err == nil && bytes.Equal(value, old), err
@@ -140,31 +143,82 @@ func (s *Store) read(ctx context.Context, op string, do func(c *conn) error) err
 	return nil
 }
 
-// Read implements kv.Store.
+// turnParts is how many parts of a value a connection reads before others get it.
+const turnParts = 4
+
+// Read implements kv.Store. It reads a large value in turns, so that reads of small ones do not wait for it.
 func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.Sized, err error) {
 	all := make([]kv.Sized, len(keys))
+	large := map[int]*row(nil) // of which parts are still to be read
 	err = s.read(ctx, "read", func(c *conn) error {
 		for i, key := range keys {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			begin, r, err := c.read(key, int64(limit))
-			switch {
-			case err != nil:
+			begin, r, err := c.first(key, int64(limit))
+			if err != nil {
 				return err
-			case begin == nil:
-			case r.size <= int64(limit):
-				all[i] = kv.Sized{Value: begin, Size: int(r.size)}
-			default:
-				all[i] = kv.Sized{Begin: begin, Size: int(r.size)}
+			}
+			if all[i] = sized(begin, &r, int64(limit)); int64(len(begin)) < min(int64(limit), r.size) && begin != nil {
+				if large == nil {
+					large = map[int]*row{}
+				}
+				all[i].Begin, large[i] = begin, &r
 			}
 		}
 		return nil
 	})
+	for i, r := range large {
+		if err == nil {
+			all[i], err = s.readRest(ctx, keys[i], all[i].Begin, *r, int64(limit))
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return all, nil
+}
+
+// sized returns the answer for the first bytes of a value, up to the limit. They are nil if the key is missing.
+func sized(begin []byte, r *row, limit int64) kv.Sized {
+	switch {
+	case begin == nil:
+		return kv.Sized{}
+	case r.size <= limit:
+		return kv.Sized{Value: begin, Size: int(r.size)}
+	}
+	return kv.Sized{Begin: begin, Size: int(r.size)}
+}
+
+// readRest reads the parts of a value of which the first chunk was read. It is conn.read in turns.
+func (s *Store) readRest(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.Sized, err error) {
+	turn := func(do func(c *conn)) error {
+		return s.read(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
+	}
+	for range maxReads {
+		for err == nil && int64(len(begin)) < min(limit, r.size) {
+			if failed := turn(func(c *conn) { begin, err = c.readParts(begin, &r, limit, turnParts) }); failed != nil {
+				return found, failed
+			}
+		}
+		if err == nil {
+			return sized(begin, &r, limit), nil
+		}
+		former := r.blob
+		if !errors.Is(err, errPart) {
+			return found, s.failure("read", err)
+		}
+		if failed := turn(func(c *conn) { begin, r, err = c.first(key, limit) }); failed != nil {
+			return found, failed
+		}
+		if begin == nil && err == nil {
+			return found, nil
+		}
+		if err == nil && r.blob != 0 && r.blob == former {
+			return found, s.failure("read", errPart)
+		}
+	}
+	return found, s.failure("read", errReplaced)
 }
 
 // TTL implements kv.Store.

@@ -20,7 +20,7 @@ const (
 func isLarge(w *kv.Write) bool { return w.Op == kv.Put && len(w.Value) > chunkSize }
 
 // putLarge makes a write of a large value.
-func (s *Store) putLarge(ctx context.Context, w *kv.Write) (done bool, err error) {
+func (s *Store) putLarge(ctx context.Context, w *kv.Write, known comparison) (done bool, err error) {
 	if err := s.sweepLeft(ctx, kv.OwnerOf(w.Key), int64(len(w.Value))/chunkSize); err != nil {
 		return false, err
 	}
@@ -29,7 +29,7 @@ func (s *Store) putLarge(ctx context.Context, w *kv.Write) (done bool, err error
 		return false, s.failure("write", errRow)
 	}
 	s.staged.Store(blob, nil)
-	t := stage{Store: s, write: w, blob: blob}
+	t := stage{Store: s, write: w, known: known, blob: blob}
 	left, err := t.run(ctx)
 	s.promised.add(kv.OwnerOf(w.Key), -t.bytes, -t.growth)
 	s.staged.Delete(blob)
@@ -43,6 +43,7 @@ func (s *Store) putLarge(ctx context.Context, w *kv.Write) (done bool, err error
 type stage struct {
 	*Store
 	write         *kv.Write
+	known         comparison
 	blob          int64
 	begun         bool  // there may be parts
 	bytes, growth int64 // that it was promised: of the disk, and of the owner's quota
@@ -59,7 +60,7 @@ func (t *stage) run(ctx context.Context) (left int64, err error) {
 		return t.blob, err
 	}
 	err = t.transact(ctx, "write", roomFound, func(c *conn, _ fullFor) (err error) {
-		_, left, err = c.write(w, t.blob, t.quota)
+		_, left, err = c.write(w, t.known, t.blob, t.quota)
 		return err
 	})
 	if err != nil {
@@ -76,7 +77,7 @@ func (t *stage) begin(ctx context.Context) (holds bool, err error) {
 			return errFull
 		}
 		var growth int64
-		if holds, growth, err = c.allows(t.write, t.quota, t.promised.growth(owner)); err != nil || !holds {
+		if holds, growth, err = c.allows(t.write, t.known, t.quota, t.promised.growth(owner)); err != nil || !holds {
 			return err
 		}
 		if !t.begun {

@@ -33,7 +33,7 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	for next := 0; next < len(writes); {
 		n := fitting(writes[next:])
 		if err == nil {
-			t := transaction{s, writes[next : next+n], done[next : next+n], errs[next : next+n]}
+			t := transaction{Store: s, writes: writes[next : next+n], done: done[next : next+n], errs: errs[next : next+n]}
 			err = t.run(ctx)
 		}
 		if err != nil { // it is the error of all that follow
@@ -74,12 +74,16 @@ type transaction struct {
 	writes []kv.Write
 	done   []bool
 	errs   []error
+	known  []comparison
 }
 
 // run makes the writes. It returns an error that is not of one write alone.
-func (t *transaction) run(ctx context.Context) error {
+func (t *transaction) run(ctx context.Context) (err error) {
+	if t.known, err = t.compareAll(ctx, t.writes); err != nil {
+		return err
+	}
 	if isLarge(&t.writes[0]) {
-		done, err := t.putLarge(ctx, &t.writes[0])
+		done, err := t.putLarge(ctx, &t.writes[0], t.known[0])
 		if t.done[0] = done; errors.Is(err, kv.ErrFull) || errors.Is(err, kv.ErrQuota) {
 			t.errs[0], err = err, nil
 		}
@@ -90,7 +94,7 @@ func (t *transaction) run(ctx context.Context) error {
 		grows += added(&t.writes[i])
 	}
 	var left []leftBlob
-	err := t.transact(ctx, "write", grows, func(c *conn, full fullFor) (err error) {
+	err = t.transact(ctx, "write", grows, func(c *conn, full fullFor) (err error) {
 		left, err = t.try(c, full)
 		return err
 	})
@@ -120,7 +124,7 @@ func (t *transaction) try(c *conn, full fullFor) (left []leftBlob, err error) {
 			continue
 		}
 		var blob int64
-		t.done[i], blob, err = c.write(w, 0, t.quota)
+		t.done[i], blob, err = c.write(w, t.known[i], 0, t.quota)
 		if t.errs[i] = nil; errors.Is(err, kv.ErrQuota) {
 			t.errs[i], err = err, nil
 		}
@@ -169,8 +173,8 @@ func (s *Store) transact(ctx context.Context, op string, grows int64, do func(c 
 
 // allows reports within a transaction whether a write's condition holds, and by how many bytes it makes the owner's data longer. It
 // returns kv.ErrQuota if that would go beyond the quota, together with bytes that others were promised.
-func (c *conn) allows(w *kv.Write, quota, promised int64) (holds bool, grow int64, err error) {
-	r, holds, err := c.check(w)
+func (c *conn) allows(w *kv.Write, known comparison, quota, promised int64) (holds bool, grow int64, err error) {
+	r, holds, err := c.check(w, known)
 	if err != nil || !holds {
 		return false, 0, err
 	}
@@ -181,7 +185,7 @@ func (c *conn) allows(w *kv.Write, quota, promised int64) (holds bool, grow int6
 }
 
 // check returns the row that a write is about, and whether its condition holds.
-func (c *conn) check(w *kv.Write) (r row, holds bool, err error) {
+func (c *conn) check(w *kv.Write, known comparison) (r row, holds bool, err error) {
 	if r, err = c.lookup(w.Key); err != nil {
 		return r, false, err
 	}
@@ -189,7 +193,7 @@ func (c *conn) check(w *kv.Write) (r row, holds bool, err error) {
 	case kv.Absent:
 		return r, !c.live(&r), nil
 	case kv.Equals:
-		holds, err = c.equals(w.Key, &r, w.Old)
+		holds, err = c.equals(w.Key, &r, w.Old, known)
 		return r, holds, err
 	}
 	return r, w.Op == kv.Put || c.live(&r), nil
@@ -206,8 +210,8 @@ func growth(w *kv.Write, r *row) int64 {
 
 // write makes one write within a transaction, with the blob of a large value, and reports whether its condition held. It returns the
 // blob that no entry has from then on, if there is one. kv.ErrQuota is an error of this write alone.
-func (c *conn) write(w *kv.Write, blob, quota int64) (holds bool, left int64, err error) {
-	r, holds, err := c.check(w)
+func (c *conn) write(w *kv.Write, known comparison, blob, quota int64) (holds bool, left int64, err error) {
+	r, holds, err := c.check(w, known)
 	if err != nil || !holds {
 		return false, blob, err
 	}
