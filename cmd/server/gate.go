@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -97,8 +99,9 @@ func openWhenPossible(ctx context.Context, c *config.Config, out io.Writer, g *g
 // running is a server that accepts connections.
 type running struct {
 	*http.Server
-	listener net.Listener
-	failed   chan error
+	listener    net.Listener
+	connections *limit.Connections
+	failed      chan error
 }
 
 // beginServing accepts connections.
@@ -107,7 +110,17 @@ func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*ru
 	if err != nil {
 		return nil, cannotListen(c.Listen, err)
 	}
-	r := &running{newServer(handler, c, log), listener, make(chan error, 1)}
+	r := &running{newServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
+	r.connections.Watch(r.Server)
 	go func() { r.failed <- r.Serve(listener) }()
 	return r, nil
+}
+
+// maxConnections leaves a quarter of the files that this process may open to everything else.
+func maxConnections() int {
+	files, err := openFiles()
+	if err != nil {
+		return math.MaxInt
+	}
+	return int(min(files, math.MaxInt32) / 4 * 3)
 }

@@ -103,11 +103,16 @@ func (p *process) logs(text string) {
 // serve starts a server on a free port and waits for its address.
 func serve(t testing.TB, data string, environ ...string) *process {
 	t.Helper()
-	p := &process{t: t, log: logFile(filepath.Join(t.TempDir(), "log")), exited: make(chan struct{})}
+	return start(t, program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data))
+}
+
+// start starts the command of a server and waits for its address.
+func start(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, t: t, log: logFile(filepath.Join(t.TempDir(), "log")), exited: make(chan struct{})}
 	log, err := os.Create(string(p.log))
 	require.NoError(t, err)
 	defer log.Close()
-	p.cmd = program(t, environ, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	p.cmd.Stderr = log
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)

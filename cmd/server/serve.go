@@ -91,6 +91,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	p.metrics.WatchLog(dropped)
+	p.metrics.WatchConnections(server.connections.Counts)
 	options := p.options(c, log)
 	options.Ending = ctx
 	handler, err := api.New(options)

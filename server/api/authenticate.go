@@ -60,6 +60,7 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	limit.Recognize(ctx)
 	if end, err = s.limits.Begin(c.id.Tenant); err != nil {
 		s.pause(ctx, c)
 		return nil, s.refuse(c, err)

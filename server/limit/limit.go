@@ -1,4 +1,4 @@
-// Package limit keeps one tenant from starving the others, and slows down clients that guess tokens.
+// Package limit keeps one tenant, and clients without a token, from starving the others, and slows down clients that guess tokens.
 //
 // It guarantees bounded memory whatever comes, and that a refusal says when to come back. It counts within
 // one process: n servers let through n times as much.

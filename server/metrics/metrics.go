@@ -191,6 +191,16 @@ func (m *Metrics) WatchLog(dropped func() int) {
 	}, func() float64 { return float64(dropped()) }))
 }
 
+// WatchConnections registers how many connections are open, and how many were closed for others. The function is asked when the
+// metrics are.
+func (m *Metrics) WatchConnections(counts func() (open, closed int)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "connections", Help: "Connections of clients that are open.",
+	}, func() float64 { open, _ := counts(); return float64(open) }), prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "connections_closed_total", Help: "Connections that were closed because there were too many.",
+	}, func() float64 { _, closed := counts(); return float64(closed) }))
+}
+
 // AuditUnrecorded counts events that the audit log did not take.
 func (m *Metrics) AuditUnrecorded(events int) { m.unrecorded.Add(float64(events)) }
 

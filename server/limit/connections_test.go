@@ -1,0 +1,150 @@
+package limit
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var silent = slog.New(slog.DiscardHandler)
+
+// bounded is a server that knows the token "right".
+func bounded(t *testing.T, c *Connections) (address string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer right" {
+			Recognize(r.Context())
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	c.Watch(server.Config)
+	server.Start()
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+type client struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func dial(t *testing.T, address string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return &client{conn, bufio.NewReader(conn)}
+}
+
+// ask makes a request and reports whether it was answered.
+func (c *client) ask(token string) bool {
+	if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n", token); err != nil {
+		return false
+	}
+	answer, err := http.ReadResponse(c.in, nil)
+	return err == nil && answer.StatusCode == http.StatusNoContent
+}
+
+// However many connections come without a token, or with wrong ones, those with a right token go on and new ones are answered.
+func TestStrangersAreClosedFirst(t *testing.T) {
+	t.Parallel()
+	c := NewConnections(8, silent, nil)
+	address := bounded(t, c)
+	known := []*client{dial(t, address), dial(t, address), dial(t, address)}
+	for _, one := range known {
+		require.True(t, one.ask("right"))
+	}
+	for i := range 50 {
+		stranger := dial(t, address)
+		if i%2 == 0 {
+			require.True(t, stranger.ask("wrong"))
+		}
+	}
+	for _, one := range append(known, dial(t, address)) {
+		require.True(t, one.ask("right"))
+	}
+	require.Eventually(t, func() bool { open, closed := c.Counts(); return open <= 8 && closed >= 46 }, time.Minute, time.Millisecond)
+}
+
+// Without strangers, the connection that was used longest ago is closed for a new one.
+func TestUnusedConnectionIsClosed(t *testing.T) {
+	t.Parallel()
+	clock := time.Unix(1000, 0)
+	c := NewConnections(3, silent, func() time.Time { return clock })
+	var clients []net.Conn
+	var contexts []context.Context
+	var server http.Server
+	c.Watch(&server)
+	accept := func() {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _ = far.Close() })
+		clients = append(clients, far)
+		contexts = append(contexts, server.ConnContext(t.Context(), near))
+		clock = clock.Add(time.Second)
+		Recognize(contexts[len(contexts)-1])
+	}
+	for range 3 {
+		accept()
+	}
+	Recognize(contexts[0])
+	accept()
+	require.Equal(t, []bool{true, false, true, true}, open(clients))
+	number, closed := c.Counts()
+	require.Equal(t, []int{3, 1}, []int{number, closed})
+	Recognize(contexts[1]) // a request that was running
+	accept()
+	require.Equal(t, []bool{true, false, false, true, true}, open(clients))
+}
+
+// Strangers that stay hold memory, so there may be only some of them, whatever files there are. New ones have the time for a request.
+func TestOldStrangersAreClosed(t *testing.T) {
+	t.Parallel()
+	clock := time.Unix(1000, 0)
+	var said strings.Builder
+	c := NewConnections(1<<20, slog.New(slog.NewTextHandler(&said, nil)), func() time.Time { return clock })
+	var server http.Server
+	c.Watch(&server)
+	var clients, ends []net.Conn
+	accept := func() {
+		near, far := net.Pipe()
+		clients, ends = append(clients, far), append(ends, near)
+		server.ConnContext(t.Context(), near)
+	}
+	for range maxStrangers + 10 {
+		accept()
+	}
+	number, _ := c.Counts()
+	require.Equal(t, maxStrangers+10, number)
+	require.Empty(t, said.String())
+	clock = clock.Add(2 * strangerTime)
+	accept()
+	number, closed := c.Counts()
+	require.Equal(t, []int{maxStrangers, 11}, []int{number, closed})
+	require.Equal(t, []bool{false, true}, open([]net.Conn{clients[10], clients[11]}))
+	require.Equal(t, 1, strings.Count(said.String(), "there are too many connections"), "once a minute")
+	server.ConnState(ends[20], http.StateClosed)
+	server.ConnState(ends[0], http.StateClosed) // which was forgotten already
+	number, _ = c.Counts()
+	require.Equal(t, maxStrangers-1, number)
+}
+
+// open reports which connections the other side has not closed.
+func open(clients []net.Conn) (are []bool) {
+	for _, one := range clients {
+		_ = one.SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, err := one.Read(make([]byte, 1))
+		are = append(are, errors.Is(err, os.ErrDeadlineExceeded))
+	}
+	return are
+}
