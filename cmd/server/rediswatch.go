@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
@@ -22,11 +23,10 @@ type redisWatches []*redisWatch
 
 // redisWatch watches one Redis.
 type redisWatch struct {
-	name      string // cache or keysets
-	redis     *rediskv.Store
-	evictions func(name string, entries int64)
-	restarts  func(name string)
-	log       *slog.Logger
+	name   string // cache or keysets
+	redis  *rediskv.Store
+	losses metrics.Losses
+	log    *slog.Logger
 
 	state   rediskv.Eviction // as of the last answer
 	evicted bool             // this process saw that entries were removed
@@ -35,9 +35,9 @@ type redisWatch struct {
 
 // watchRedis returns a watch of each Redis that the server uses.
 func (p *parts) watchRedis(log *slog.Logger) (all redisWatches) {
-	evictions, restarts := p.metrics.WatchLosses("cache", "keysets")
+	losses := p.metrics.WatchLosses("cache", "keysets")
 	watch := func(name string, redis *rediskv.Store) {
-		all = append(all, &redisWatch{name: name, redis: redis, evictions: evictions, restarts: restarts, log: log})
+		all = append(all, &redisWatch{name: name, redis: redis, losses: losses, log: log})
 	}
 	if redis, ok := p.store.Inner.(*rediskv.Store); ok {
 		watch("cache", redis)
@@ -110,27 +110,32 @@ func halfTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
-// note counts and logs what happened since the last answer: a process of Redis that took the place of another one, and entries that
-// were removed, of which only the first are logged.
+// note counts and logs what happened since the last answer: a process of Redis that took the place of another one, databases that were
+// emptied, and entries that were removed, of which only the first are logged.
 func (w *redisWatch) note(state rediskv.Eviction) {
-	var removed int64
+	var removed, flushes int64
 	for addr, now := range state.Processes {
 		before, known := w.state.Processes[addr]
 		switch {
 		case !known: // its earlier evictions may be from before this server started
 		case before.ID == now.ID:
 			removed += max(now.Evicted-before.Evicted, 0)
+			flushes += max(now.Flushes-before.Flushes, 0)
 		default:
-			removed += now.Evicted
-			w.restarts(w.name)
+			removed, flushes = removed+now.Evicted, flushes+now.Flushes
+			w.losses.Restarted(w.name)
 			w.log.Warn("a Redis was restarted or replaced: entries that it had not saved are lost", "store", w.name)
 		}
 	}
 	w.state = state
+	if flushes > 0 {
+		w.losses.Flushed(w.name, flushes)
+		w.log.Error("a database of a Redis was emptied by FLUSHALL or FLUSHDB: its entries are lost", "store", w.name)
+	}
 	if removed == 0 {
 		return
 	}
-	w.evictions(w.name, removed)
+	w.losses.Evicted(w.name, removed)
 	if !w.evicted {
 		w.evicted = true
 		w.log.Error("a Redis removed entries because its memory was full: set its maxmemory-policy to noeviction, and give it more memory", "store", w.name, "entries", removed)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/server/metrics"
 )
 
 // A Redis is asked while another one hangs, for however long.
@@ -25,7 +26,15 @@ func TestRedisWatchesAskConcurrently(t *testing.T) {
 	former := rediskv.Eviction{Processes: map[string]rediskv.Process{other.Addr: {ID: "former"}}}
 	all := redisWatches{
 		{redis: rediskv.New(patient)},
-		{redis: rediskv.New(other.Client(t)), state: former, restarts: func(string) { answered() }, log: slog.New(slog.DiscardHandler)},
+		{redis: rediskv.New(other.Client(t)), state: former, losses: metrics.New(nil, nil).WatchLosses(""), log: slog.New(slog.NewTextHandler(writing(answered), nil))},
 	}
 	require.NoError(t, all.check(ctx))
+}
+
+// writing is called when something is written.
+type writing func()
+
+func (w writing) Write(p []byte) (int, error) {
+	w()
+	return len(p), nil
 }

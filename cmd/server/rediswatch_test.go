@@ -116,6 +116,24 @@ func TestRedisWithoutInfo(t *testing.T) {
 	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
+// A Redis that somebody empties is reported, also if it answers at once again.
+func TestRedisFlushed(t *testing.T) {
+	t.Parallel()
+	cache := redistest.Start(t)
+	admin := cache.Client(t)
+	require.NoError(t, admin.FlushAll(t.Context()).Err()) // before the server
+	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
+	p.put(p.token, "k", record)
+	const flushed = `coffer_store_flushed_total{store="cache"}`
+	require.NotContains(t, p.answers(http.StatusOK, "", "GET", "/readyz", ""), "degraded")
+	require.Zero(t, p.metric(flushed))
+	require.NoError(t, admin.FlushAll(t.Context()).Err())
+	require.NoError(t, admin.FlushDB(t.Context()).Err())
+	soon(t, func() bool { return p.metric(flushed) == 2 })
+	p.logs("was emptied by FLUSHALL or FLUSHDB")
+	require.Zero(t, p.metric(`coffer_store_restarts_total{store="cache"}`))
+}
+
 // A Redis that takes small entries but no longer the largest degrades a server before writes are refused.
 func TestRedisAlmostFull(t *testing.T) {
 	t.Parallel()

@@ -40,16 +40,34 @@ func (m *Metrics) WatchStorage(seen Storage, codes ...string) (refused func(code
 	return func(code string) { s.refused.WithLabelValues(code).Inc() }
 }
 
-// WatchLosses returns functions that count the entries that a store removed because its memory was full, and its restarts.
-func (m *Metrics) WatchLosses(stores ...string) (evicted func(store string, entries int64), restarted func(store string)) {
+// Losses counts what makes a store lose entries.
+type Losses struct{ evicted, flushed, restarted *prometheus.CounterVec }
+
+// Evicted counts entries that a store removed because its memory was full.
+func (l Losses) Evicted(store string, entries int64) {
+	l.evicted.WithLabelValues(store).Add(float64(entries))
+}
+
+// Flushed counts commands that emptied a database of a store.
+func (l Losses) Flushed(store string, commands int64) {
+	l.flushed.WithLabelValues(store).Add(float64(commands))
+}
+
+// Restarted counts a restart of a store.
+func (l Losses) Restarted(store string) { l.restarted.WithLabelValues(store).Inc() }
+
+// WatchLosses registers what makes stores lose entries.
+func (m *Metrics) WatchLosses(stores ...string) Losses {
 	removed := counter("store_evicted_total", "Entries that a Redis removed because its memory was full, as this server saw.", "store")
+	flushes := counter("store_flushed_total", "Commands FLUSHALL and FLUSHDB that emptied a database of a Redis, as this server saw.", "store")
 	restarts := counter("store_restarts_total", "Times that a Redis was restarted or replaced, as this server saw.", "store")
 	for _, store := range stores { // there before the first
 		removed.WithLabelValues(store)
+		flushes.WithLabelValues(store)
 		restarts.WithLabelValues(store)
 	}
-	m.registry.MustRegister(removed, restarts)
-	return func(store string, entries int64) { removed.WithLabelValues(store).Add(float64(entries)) }, func(store string) { restarts.WithLabelValues(store).Inc() }
+	m.registry.MustRegister(removed, flushes, restarts)
+	return Losses{removed, flushes, restarts}
 }
 
 // WatchOutlived returns a function that counts entries that were removed since the store kept them for too long.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -24,6 +25,7 @@ type Eviction struct {
 type Process struct {
 	ID      string // drawn when it started
 	Evicted int64  // entries that it removed since then
+	Flushes int64  // how often FLUSHALL or FLUSHDB emptied a database of it since then; 0 if it does not tell
 	Free    int64  // bytes of memory before it refuses writes; math.MaxInt64 if it does not
 }
 
@@ -41,9 +43,10 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 			if err != nil {
 				return err
 			}
+			commands, _ := c.Info(ctx, "commandstats").Result() // some services have none
 			mu.Lock()
 			defer mu.Unlock()
-			found.add(c.Options().Addr, info)
+			found.add(c.Options().Addr, info, commands)
 			return nil
 		})
 	})
@@ -53,8 +56,8 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 	return found, nil
 }
 
-// add adds what a master answered to INFO.
-func (e *Eviction) add(addr, info string) {
+// add adds what a master answered to INFO and to INFO commandstats.
+func (e *Eviction) add(addr, info, commands string) {
 	policy := field(info, "maxmemory_policy")
 	if policy == "" {
 		e.Known = false
@@ -62,7 +65,7 @@ func (e *Eviction) add(addr, info string) {
 		e.Policy = policy
 	}
 	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Processes[addr] = Process{field(info, "run_id"), n, free(info)}
+		e.Processes[addr] = Process{field(info, "run_id"), n, calls(commands, "flushall") + calls(commands, "flushdb"), free(info)}
 	}
 }
 
@@ -77,4 +80,12 @@ func free(info string) int64 {
 		return math.MaxInt64
 	}
 	return limit - (number("used_memory") - number("mem_not_counted_for_evict"))
+}
+
+// calls returns how often a command was called: cmdstat_flushall:calls=1,usec=2,…
+func calls(commands, name string) int64 {
+	text, _ := strings.CutPrefix(field(commands, "cmdstat_"+name), "calls=")
+	text, _, _ = strings.Cut(text, ",")
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
 }
