@@ -2,6 +2,7 @@ package sqlitekv
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -53,6 +54,38 @@ func TestReadDuringOverwrite(t *testing.T) {
 	})
 }
 
+// between runs call on a pool with one connection, and takes that connection each time that call has put it back, which is a turn of call.
+// A pool without a buffer makes the calls alternate, however the system schedules them: call cannot have two turns in a row.
+func between(t *testing.T, s *Store, pool *chan *conn, call func() error, do func(c *conn)) {
+	t.Helper()
+	s.stop() // no maintenance, which would use the pool
+	<-s.done
+	c, buffered := <-*pool, *pool
+	*pool = make(chan *conn)
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	running, failed := true, error(nil)
+	turn := func() bool {
+		select {
+		case *pool <- c:
+			c = <-*pool
+		case failed = <-done:
+			running = false
+		}
+		return running
+	}
+	defer func() { // after a failed requirement too, so that the store can be closed
+		for running && turn() {
+		}
+		buffered <- c
+		*pool = buffered
+	}()
+	for turn() {
+		do(c)
+	}
+	require.NoError(t, failed)
+}
+
 // Other readers get a connection while all of them read large values, instead of waiting until one is whole.
 func TestTurnsDuringLargeReads(t *testing.T) {
 	t.Parallel()
@@ -66,22 +99,25 @@ func TestTurnsDuringLargeReads(t *testing.T) {
 	}
 	var got []byte
 	turns := 0
-	during(t, func() (err error) {
+	between(t, s, &s.readers, func() (err error) {
 		got, _, err = kv.Get(ctx, s, "large")
 		return err
-	}, func() {
+	}, func(c *conn) {
 		turns++
-		_, _, err := kv.Get(ctx, s, "small")
+		small, _, err := c.read("small", 1)
 		require.NoError(t, err)
+		require.Equal(t, "v", string(small))
 	})
 	require.True(t, bytes.Equal(value, got))
-	require.Greater(t, turns, 10) // without turns, those before and after the large value
+	require.Equal(t, 1+parts/turnParts, turns)
 }
 
 // A write under the condition that a large value is still there does not read the value in its turn to write.
 func TestComparisonOutsideOfTurns(t *testing.T) {
 	t.Parallel()
 	ctx, s := t.Context(), open(t, t.TempDir())
+	s.stop() // no maintenance, which would read pages by the same connection
+	<-s.done
 	value := make([]byte, 400*chunkSize)
 	other := append(bytes.Clone(value[1:]), 1)
 	require.NoError(t, kv.Set(ctx, s, "k", value, 0))
@@ -118,26 +154,29 @@ func TestComparisonOutsideOfTurns(t *testing.T) {
 	}
 }
 
-// Other writers get their turn while a large value is written, replaced or removed.
+// Other writers get their turn while a large value is written, replaced or removed: each turn of that call changes no more parts than is
+// fair after its wait.
 func TestTurnsDuringLargeWrite(t *testing.T) {
 	t.Parallel()
 	const parts = 400
-	ctx, s := t.Context(), open(t, t.TempDir())
 	value := make([]byte, (parts+1)*chunkSize)
-	for name, call := range map[string]func() error{
-		"write":   func() error { return kv.Set(ctx, s, "large", value, time.Hour) },
-		"replace": func() error { return kv.Set(ctx, s, "other", []byte("small"), time.Hour) },
-		"remove":  func() error { _, err := kv.Delete(ctx, s, "third"); return err },
+	for name, call := range map[string]func(ctx context.Context, s *Store) error{
+		"write":   func(ctx context.Context, s *Store) error { return kv.Set(ctx, s, "large", value, time.Hour) },
+		"replace": func(ctx context.Context, s *Store) error { return kv.Set(ctx, s, "other", []byte("small"), time.Hour) },
+		"remove":  func(ctx context.Context, s *Store) error { _, err := kv.Delete(ctx, s, "other"); return err },
 	} {
-		for _, key := range []string{"other", "third"} {
-			require.NoError(t, kv.Set(ctx, s, key, value, time.Hour))
-		}
-		turns := 0
-		during(t, call, func() {
-			turns++
-			require.NoError(t, kv.Set(ctx, s, "small", fmt.Append(nil, turns), time.Hour))
+		ctx, s := t.Context(), open(t, t.TempDir())
+		require.NoError(t, kv.Set(ctx, s, "other", value, time.Hour))
+		before, changed := int64(parts), int64(0)
+		between(t, s, &s.writer, func() error { return call(ctx, s) }, func(c *conn) {
+			n, err := c.Int("SELECT count(*) FROM parts")
+			require.NoError(t, err)
+			require.LessOrEqual(t, max(n-before, before-n), int64(c.fairParts()), name)
+			changed += max(n-before, before-n)
+			before = n
+			require.NoError(t, c.Run("UPDATE store SET clock = 0")) // another's write
 		})
-		require.Greater(t, turns, parts/stepParts/2, name)
+		require.EqualValues(t, parts, changed, name)
 	}
 }
 
