@@ -35,6 +35,7 @@ type chain struct {
 	began   time.Time     // when the current file's first line was written; zero if it has none
 	looked  time.Duration // when the file was looked at last, as File.busy counts
 	altered bool          // lines are missing or changed, and no line records it yet
+	missed  place         // the end of the chain that was last found to be missing; zero if it was found since
 	buffer  []byte        // used again
 	last    atomic.Pointer[place]
 }
@@ -109,7 +110,10 @@ func (c *chain) recover(known place) error {
 		}
 		whole, lost = e == nil, e != nil && !e.cutShort
 	}
-	c.altered = c.altered || lost
+	c.altered = c.altered || lost && known != c.missed
+	if c.missed = (place{}); lost {
+		c.missed = known
+	}
 	if whole {
 		if err := c.use(c.current); err != nil {
 			return err

@@ -84,6 +84,16 @@ func TestAnchors(t *testing.T) {
 	}
 }
 
+// awaitHead waits until the keeper has written the head of a log with one line. It writes no other head before there is another line.
+func awaitHead(t *testing.T, f *audit.File, path string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		now, err := audit.ReadHead(path, keyOf(t, path))
+		return err == nil && len(now.Heads) == 1
+	}, time.Minute, 10*time.Millisecond)
+	f.AwaitKeeper()
+}
+
 // TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so
 // in the log; a line need not be written then.
 func TestHeadTakenAway(t *testing.T) {
@@ -103,10 +113,7 @@ func TestHeadTakenAway(t *testing.T) {
 				first, err := os.ReadFile(head)
 				require.NoError(t, err)
 				require.NoError(t, f.Record(t.Context(), use(1)))
-				require.Eventually(t, func() bool {
-					now, err := audit.ReadHead(path, keyOf(t, path))
-					return err == nil && len(now.Heads) == 1
-				}, time.Minute, 10*time.Millisecond)
+				awaitHead(t, f, path)
 				require.NoError(t, take(head, first))
 				if more {
 					require.NoError(t, f.Record(t.Context(), use(2)))

@@ -96,27 +96,29 @@ func (k *keeper) tryNote() {
 // note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
 // that before it is written again.
 func (k *keeper) note() error {
+	h := k.ends() // before the head is read: lines that are written after that do not replace a head that was changed in the meantime
 	now, err := readHead(k.dir, k.head.From.Chain, k.key, k.head.Log)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return err // no proof that it is lost: file descriptors have run out
 	}
 	lost := err != nil || now != k.head
 	if lost && !k.missed {
-		if err := k.submit(k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})); err != nil {
+		r := k.newRequest([]Event{*alteredEvent(k.head.Ends[0].Last)})
+		r.check = true // lines that went with the head have the same cause
+		if err := k.submit(r); err != nil {
 			return err
 		}
 		k.reportAltered()
 		if err := os.MkdirAll(chainDir(k.dir, k.head.From.Chain), 0o700); err != nil { // which somebody may have taken away
 			return err
 		}
+		h = k.ends()
 	}
 	if k.missed = lost; !lost {
 		k.alarmed.Store(false)
 	}
-	h := k.head
-	for i, c := range k.chains {
-		if end := c.written(); end != h.Ends[i] {
-			h.Ends[i] = end
+	for i, end := range h.Ends {
+		if end != k.head.Ends[i] {
 			err := syncFile(newLogFile(k.dir, end.Last.Chain, end.File).path)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that was taken away is missed
 				return err
@@ -127,6 +129,15 @@ func (k *keeper) note() error {
 		return nil
 	}
 	return k.writeHead(h)
+}
+
+// ends returns the head with the ends of the chains as they are now.
+func (k *keeper) ends() head {
+	h := k.head
+	for i, c := range k.chains {
+		h.Ends[i] = c.written()
+	}
+	return h
 }
 
 func syncFile(path string) error {

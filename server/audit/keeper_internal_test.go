@@ -57,6 +57,19 @@ func TestLostHeadIsRecordedOnce(t *testing.T) {
 	require.Equal(t, 2, altered(t, path), "lost again")
 }
 
+// Lines that went with the head are found with it, and not reported again after the head is written.
+func TestLostDirectoryIsReportedOnce(t *testing.T) {
+	f, path := startUnkept(t)
+	reports := 0
+	f.options.OnAltered = func() { reports++ }
+	require.NoError(t, os.RemoveAll(path))
+	for range 2 {
+		require.NoError(t, f.keeper.note())
+	}
+	require.NoError(t, f.Record(t.Context(), opened, Event{Action: KeyDestroy}))
+	require.Equal(t, 1, reports)
+}
+
 // A head that cannot be read because file descriptors ran out was not altered.
 func TestNoDescriptorsIsNoAlteration(t *testing.T) {
 	f, path := startUnkept(t)

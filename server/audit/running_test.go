@@ -86,7 +86,9 @@ func TestNotFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		take, putBack func(path string) error
 	}{
-		"directory removed": {take: os.RemoveAll},
+		"directory removed": {take: func(path string) error { // at once: the log writes a head there at any time
+			return errors.Join(os.Rename(path, path+".removed"), os.RemoveAll(path+".removed"))
+		}},
 		"directory renamed": {
 			take: func(path string) error { return os.Rename(path, path+".away") },
 			putBack: func(path string) error {
@@ -120,6 +122,7 @@ func TestNotFound(t *testing.T) {
 			f := open(t, path, audit.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
 			require.NoError(t, f.Record(t.Context(), use(1)))
 			require.NoError(t, f.Ready(t.Context()))
+			awaitHead(t, f, path)
 			errorsSaid := func() int { return strings.Count(said.String(), "level=ERROR") }
 			require.Zero(t, errorsSaid())
 
@@ -145,6 +148,32 @@ func TestNotFound(t *testing.T) {
 				require.Contains(t, text(t, path), `"action":"audit.altered"`)
 			}
 		})
+	}
+}
+
+// TestMissingLinesAreReportedOnce: lines that Ready found to be missing are not recorded again with the next line. Lines that are missing
+// later are.
+func TestMissingLinesAreReportedOnce(t *testing.T) {
+	for name, take := range map[string]func(t *testing.T, path string) error{
+		"removed": func(_ *testing.T, path string) error { return os.Remove(path) },
+		"emptied": func(_ *testing.T, path string) error { return os.WriteFile(path, nil, 0o600) },
+		"rewritten": func(t *testing.T, path string) error {
+			return os.WriteFile(path, []byte(strings.Join(otherLog(t, 3), "")), 0o600)
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "audit")
+		f := open(t, path, audit.Options{Log: quiet})
+		for n := range 3 {
+			require.NoError(t, f.Record(t.Context(), use(n)))
+			chain := filepath.Dir(first(path))
+			files, err := filepath.Glob(filepath.Join(chain, "*.log"))
+			require.NoError(t, err)
+			require.NoError(t, take(t, files[len(files)-1]), name)
+			require.NoError(t, f.Ready(t.Context()))
+			require.NoError(t, f.Ready(t.Context()))
+			require.NoError(t, f.Record(t.Context(), use(n)))
+			require.Equal(t, n+1, strings.Count(text(t, path), `"action":"audit.altered"`), name)
+		}
 	}
 }
 
