@@ -46,11 +46,11 @@ func TestRedisEvicts(t *testing.T) {
 			for n := range 1000 {
 				require.NoError(t, one.redis.Set(t.Context(), fmt.Sprintf("other/%d/%d", i, n), strings.Repeat("x", 1000), 1e12).Err())
 			}
-			info, err := one.redis.InfoMap(t.Context(), "memory").Result()
-			require.NoError(t, err)
-			used, err := strconv.Atoi(info["Memory"]["used_memory"])
-			require.NoError(t, err)
-			set("maxmemory", strconv.Itoa(used-64<<10))
+			removed := redisNumber(t, one.redis, "evicted_keys")
+			soon(t, func() bool { // again if Redis needs less memory in the meantime
+				set("maxmemory", strconv.Itoa(redisNumber(t, one.redis, "used_memory")-64<<10))
+				return redisNumber(t, one.redis, "evicted_keys") > removed
+			})
 			soon(t, func() bool { return p.metric(evicted) > before })
 			set("maxmemory", "1gb")
 		}
@@ -62,6 +62,22 @@ func TestRedisEvicts(t *testing.T) {
 		soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
 		require.Zero(t, p.metric(failing))
 	}
+}
+
+// redisNumber returns a number that Redis reports by INFO.
+func redisNumber(t *testing.T, client *redis.Client, name string) int {
+	t.Helper()
+	all, err := client.InfoMap(t.Context(), "memory", "stats").Result()
+	require.NoError(t, err)
+	for _, section := range all {
+		if text, ok := section[name]; ok {
+			n, err := strconv.Atoi(text)
+			require.NoError(t, err)
+			return n
+		}
+	}
+	t.Fatalf("Redis does not report %s", name)
+	return 0
 }
 
 // A Redis that hangs is not reported as one that removes entries, and the other Redis is still checked.
@@ -140,14 +156,11 @@ func TestRedisAlmostFull(t *testing.T) {
 	cache := redistest.Start(t, "--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr, "COFFER_MAX_BODY=8000000")
 	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
-	require.NotContains(t, ready(), "degraded")
+	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
 	admin := cache.Client(t)
 	limit := func(free int) {
-		info, err := admin.InfoMap(t.Context(), "memory").Result()
-		require.NoError(t, err)
-		used, err := strconv.Atoi(info["Memory"]["used_memory"])
-		require.NoError(t, err)
-		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", strconv.Itoa(used+free)).Err())
+		limit := strconv.Itoa(redisNumber(t, admin, "used_memory") + free)
+		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", limit).Err())
 	}
 	limit(6 << 20)
 	soon(t, func() bool { return strings.Contains(ready(), `"degraded":["storage_full"]`) })
@@ -162,7 +175,16 @@ func TestRedisRestarts(t *testing.T) {
 	cache := redistest.Start(t)
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
 	require.Zero(t, p.metric(`coffer_store_restarts_total{store="cache"}`))
-	require.NotContains(t, p.answers(http.StatusOK, "", "GET", "/readyz", ""), "degraded")
+	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
+	admin := cache.Client(t)
+	set := func(policy string) {
+		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory-policy", policy).Err())
+	}
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
+	set("allkeys-lru")
+	soon(t, func() bool { return strings.Contains(ready(), "store_evicts") }) // so Redis has answered which process it is
+	set("noeviction")
+	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
 	cache.Stop()
 	cache.Restart()
 	soon(t, func() bool { return p.metric(`coffer_store_restarts_total{store="cache"}`) == 1 })
