@@ -132,6 +132,22 @@ func TestRedisWithoutInfo(t *testing.T) {
 	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
+// awaitWatch waits until a server that is not degraded knows what its Redis reports, so that it notices changes from then on. It leaves a
+// limit of 1 GB.
+func awaitWatch(t *testing.T, p *process, admin *redis.Client) {
+	t.Helper()
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
+	for _, one := range []struct {
+		policy, code string
+		reported     bool
+	}{{"allkeys-lru", "store_evicts", true}, {"noeviction", "degraded", false}} {
+		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory-policy", one.policy).Err())
+		soon(t, func() bool {
+			return strings.Contains(p.answers(http.StatusOK, "", "GET", "/readyz", ""), one.code) == one.reported
+		})
+	}
+}
+
 // A Redis that somebody empties is reported, also if it answers at once again.
 func TestRedisFlushed(t *testing.T) {
 	t.Parallel()
@@ -141,7 +157,7 @@ func TestRedisFlushed(t *testing.T) {
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
 	p.put(p.token, "k", record)
 	const flushed = `coffer_store_flushed_total{store="cache"}`
-	require.NotContains(t, p.answers(http.StatusOK, "", "GET", "/readyz", ""), "degraded")
+	awaitWatch(t, p, admin)
 	require.Zero(t, p.metric(flushed))
 	require.NoError(t, admin.FlushAll(t.Context()).Err())
 	require.NoError(t, admin.FlushDB(t.Context()).Err())
@@ -175,16 +191,7 @@ func TestRedisRestarts(t *testing.T) {
 	cache := redistest.Start(t)
 	p := serve(t, t.TempDir(), "REDIS_URL=redis://"+cache.Addr)
 	require.Zero(t, p.metric(`coffer_store_restarts_total{store="cache"}`))
-	ready := func() string { return p.answers(http.StatusOK, "", "GET", "/readyz", "") }
-	admin := cache.Client(t)
-	set := func(policy string) {
-		require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory-policy", policy).Err())
-	}
-	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1gb").Err())
-	set("allkeys-lru")
-	soon(t, func() bool { return strings.Contains(ready(), "store_evicts") }) // so Redis has answered which process it is
-	set("noeviction")
-	soon(t, func() bool { return !strings.Contains(ready(), "degraded") })
+	awaitWatch(t, p, cache.Client(t))
 	cache.Stop()
 	cache.Restart()
 	soon(t, func() bool { return p.metric(`coffer_store_restarts_total{store="cache"}`) == 1 })
