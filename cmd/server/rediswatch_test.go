@@ -132,7 +132,7 @@ func TestRedisWithoutInfo(t *testing.T) {
 	soon(t, func() bool { return strings.Count(p.log.String(), text) == 2 })
 }
 
-// awaitWatch waits until a server that is not degraded knows what its Redis reports, so that it notices changes from then on. It leaves a
+// awaitWatch waits until a server that is not degraded has read the state of its Redis, with which it compares later ones. It leaves a
 // limit of 1 GB.
 func awaitWatch(t *testing.T, p *process, admin *redis.Client) {
 	t.Helper()
