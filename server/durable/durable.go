@@ -175,7 +175,10 @@ func lock(path string, wait bool) (unlock func(), locked bool, err error) {
 	if !locked {
 		return nil, false, f.Close()
 	}
-	return func() { _ = f.Close() }, true, nil // closing it unlocks it
+	return func() {
+		unlockFile(f) // a process that is forked just now has the file too, until it becomes another program
+		_ = f.Close()
+	}, true, nil
 }
 
 // Same reports whether two looks at a path saw the same content.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// lockFile acquires the exclusive lock of an open file, which ends with the file or the process. It reports false
+// lockFile acquires the exclusive lock of an open file, which ends with the process at the latest. It reports false
 // if the lock is held and the caller does not wait.
 func lockFile(f *os.File, wait bool) (bool, error) {
 	how := syscall.LOCK_EX
@@ -26,3 +26,5 @@ func lockFile(f *os.File, wait bool) (bool, error) {
 		}
 	}
 }
+
+func unlockFile(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile acquires the exclusive lock of an open file, which ends with the file or the process. It reports false
+// lockFile acquires the exclusive lock of an open file, which ends with the process at the latest. It reports false
 // if the lock is held and the caller does not wait.
 func lockFile(f *os.File, wait bool) (bool, error) {
 	how := uint32(windows.LOCKFILE_EXCLUSIVE_LOCK)
@@ -19,4 +19,8 @@ func lockFile(f *os.File, wait bool) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+func unlockFile(f *os.File) {
+	_ = windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, new(windows.Overlapped))
 }
