@@ -30,8 +30,9 @@ async function browserPart() {
 function serverPart() {
   const found = measureServer(root);
   for (const [name, spec] of Object.entries(server)) {
-    const { ratio, 'ours-ns/op': ours, 'raw-ns/op': raw } = found[name];
-    add(`server ${name}`, spec, ratio, `${(ours / 1000).toPrecision(3)} us, raw ${(raw / 1000).toPrecision(3)} us`);
+    const { ratio, 'ours-ns/op': ours, 'raw-ns/op': raw, 'attacked-ms': attacked, 'quiet-ms': quiet } = found[name];
+    const times = attacked ? `${attacked.toPrecision(3)} ms, quiet ${quiet.toPrecision(3)} ms` : `${(ours / 1000).toPrecision(3)} us, raw ${(raw / 1000).toPrecision(3)} us`;
+    add(`server ${name}`, spec, ratio, times);
   }
   for (const call of ['Seal', 'Open']) {
     const counts = Object.entries(found).filter(([name]) => name.startsWith(call)).map(([, metrics]) => metrics.allocations);
