@@ -88,14 +88,8 @@ func (p *parts) checkRoom(ctx context.Context, largest int64) error {
 	}
 	ctx, cancel := halfTime(ctx)
 	defer cancel()
-	state, err := redis.Eviction(ctx)
-	if err != nil {
-		return nil
-	}
-	for _, one := range state.Processes {
-		if one.Free < largest {
-			return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", max(one.Free, 0), kv.ErrFull)
-		}
+	if free, err := redis.Free(ctx); err == nil && free < largest {
+		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", free, kv.ErrFull)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/coffer-storage/coffer/server/durable"
 )
 
-// lookInterval is how long a file that was as its process left it is written to without another look. The lines that a change of the
-// file takes away within that time are no more than the same change takes away at its end.
+// lookInterval is how long a file that was as its process left it is written to without another look. If the file is changed within
+// that time, lines are lost that the same change would take away at its end.
 const lookInterval = time.Millisecond
 
 // chain is the end of a chain, as the process that holds it writes it. It is for one goroutine, except for written.

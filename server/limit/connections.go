@@ -18,8 +18,8 @@ const (
 )
 
 // Connections bounds the open connections of a server, so that clients do not use up its files, and clients without a token do not use
-// up its memory. If there are too many, it closes the oldest stranger: a connection without a request that had a right token. If there
-// is no other stranger than the newest connection, it closes the one whose last such request is the oldest. It is safe for
+// up its memory. If there are too many, it closes the oldest stranger: a connection without a request that had a right token. It never
+// closes the newest connection: if that is the only stranger, it closes the connection with the oldest request. It is safe for
 // concurrent use.
 type Connections struct {
 	most int
@@ -128,7 +128,7 @@ func (c *Connections) excess() *connection {
 	return nil
 }
 
-// close closes a connection, whose goroutine then ends.
+// close closes a connection. The goroutine that serves it fails to read, and ends.
 func (c *Connections) close(one *connection) {
 	c.drop(one)
 	c.closed++

@@ -19,7 +19,7 @@ import (
 
 var silent = slog.New(slog.DiscardHandler)
 
-// bounded is a server that knows the token "right".
+// bounded starts a server that accepts the token "right", and returns its address.
 func bounded(t *testing.T, c *Connections) (address string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
