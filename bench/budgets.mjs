@@ -72,7 +72,7 @@ export const server = {
   'HTTP/1KiB': raw(0.8),
   'HTTP/64KiB': raw(0.8),
   'HTTP/Bare1KiB': raw(0.8),
-  'HTTP/Bare64KiB': raw(0.8),
+  'HTTP/Bare64KiB': raw(0.9),
   'Attack/flood': calm(0.5),
   'Attack/huge-lists': calm(0.5),
   'Attack/quota': calm(0.5),

@@ -14,6 +14,10 @@ const (
 	duration = 3 * time.Second      // of one comparison
 )
 
+// serverTurn is the turn of a comparison of servers: many requests of each connection, so that neither the beginning nor the end, at
+// which only some of them are busy, nor the garbage of the other's turn counts.
+const serverTurn = 50 * time.Millisecond
+
 // run does an operation n times.
 type run func(n int) error
 
@@ -34,7 +38,13 @@ func each(f func() error) run {
 // 1 is as fast as raw. Whatever slows the machine down slows both turns of a round.
 func compare(b *testing.B, raw, ours run) {
 	b.Helper()
-	n := calibrate(b, raw, ours)
+	compareInTurns(b, turn, raw, ours)
+}
+
+// compareInTurns is compare with turns of another length.
+func compareInTurns(b *testing.B, length time.Duration, raw, ours run) {
+	b.Helper()
+	n := calibrate(b, length, raw, ours)
 	var ratios, rawTimes, ourTimes []float64
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		var rawTime, ourTime float64
@@ -54,10 +64,10 @@ func compare(b *testing.B, raw, ours run) {
 }
 
 // calibrate warms up both and finds how many operations fill a turn.
-func calibrate(b *testing.B, raw, ours run) int {
+func calibrate(b *testing.B, length time.Duration, raw, ours run) int {
 	for n := 1; ; n *= 2 {
 		measure(b, n, ours)
-		if took := measure(b, n, raw); took >= float64(turn) {
+		if took := measure(b, n, raw); took >= float64(length) {
 			return n
 		}
 	}

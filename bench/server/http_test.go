@@ -60,8 +60,8 @@ func BenchmarkHTTP(b *testing.B) {
 	for _, size := range sizes[1:3] {
 		value := newValue(size.bytes)
 		ours := newLoad(b, sealing, "sealed", value)
-		b.Run(size.name, func(b *testing.B) { compare(b, newLoad(b, plain, "plain", value).run, ours.run) })
-		b.Run("Bare"+size.name, func(b *testing.B) { compare(b, newLoad(b, bare, "bare", value).run, ours.run) })
+		b.Run(size.name, func(b *testing.B) { compareInTurns(b, serverTurn, newLoad(b, plain, "plain", value).run, ours.run) })
+		b.Run("Bare"+size.name, func(b *testing.B) { compareInTurns(b, serverTurn, newLoad(b, bare, "bare", value).run, ours.run) })
 	}
 }
 

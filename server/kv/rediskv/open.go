@@ -41,7 +41,7 @@ func Open(rawURL string) (*Store, error) {
 	}
 	opt.ContextTimeoutEnabled = true
 	setDefaults(&opt.DialTimeout, &opt.ReadTimeout, &opt.MaxRetries, &opt.DialerRetries)
-	return &Store{client: redis.NewClient(opt), owned: true, timed: true}, nil
+	return own(redis.NewClient(opt)), nil
 }
 
 // OpenOptions is Open for Sentinel (MasterName), Cluster (several addresses) and what else go-redis' options
@@ -49,7 +49,14 @@ func Open(rawURL string) (*Store, error) {
 func OpenOptions(opt redis.UniversalOptions) *Store {
 	opt.ContextTimeoutEnabled = true
 	setDefaults(&opt.DialTimeout, &opt.ReadTimeout, &opt.MaxRetries, &opt.DialerRetries)
-	return &Store{client: redis.NewUniversalClient(&opt), owned: true, timed: true}
+	return own(redis.NewUniversalClient(&opt))
+}
+
+// own makes a store that closes its client.
+func own(client redis.UniversalClient) *Store {
+	s := New(client)
+	s.owned = true
+	return s
 }
 
 func setDefaults(dial, read *time.Duration, retries, dials *int) {

@@ -35,7 +35,11 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 			replies[i] = redis.NewStringCmd(ctx, "getrange", key, 0, limit) // one byte more than the limit
 		}
 	}
-	s.process(ctx, len(keys), func(i int) redis.Cmder { return replies[i] })
+	if len(keys) == 1 && limit <= maxShared {
+		s.share(ctx, replies[0], 0)
+	} else {
+		s.process(ctx, len(keys), func(i int) redis.Cmder { return replies[i] })
+	}
 	found := make([]kv.Sized, len(keys))
 	if limit < kv.MaxValueSize {
 		return found, s.readRanges(ctx, keys, limit, replies, found)

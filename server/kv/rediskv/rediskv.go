@@ -1,6 +1,8 @@
 // Package rediskv is the kv.Store over Redis: one server, Sentinel or Cluster, by go-redis.
 //
-// Each call is one command in one round trip, each batch one pipeline, and values go through uncopied. Redis 6
+// Each call is one command in one round trip, each batch one pipeline, and values go through uncopied. Under load, small commands of
+// several callers share a round trip: an unconditional write, or a read of up to 128 KiB, of a client for a single server that heeds
+// deadlines. Such a call may end a little early, at the deadline of another one with a second left at least. Redis 6
 // or later is needed (KEEPTTL). Keys are used as they are given; a caller who shares a Redis with
 // other programs gives them a prefix.
 //
@@ -24,6 +26,8 @@ type Store struct {
 	client redis.UniversalClient
 	owned  bool
 	timed  bool // the client heeds the deadline of a call's context
+	shares bool // commands of several callers are put together
+	groups groups
 	closed atomic.Bool
 	parts  atomic.Pointer[map[string]redis.Cmdable] // the masters by the name of their part, as of the last Topology
 }
@@ -38,7 +42,7 @@ var (
 // call costs a goroutine, and the command then occupies a connection until the client's ReadTimeout; a write that was
 // abandoned so may still be made.
 func New(client redis.UniversalClient) *Store {
-	return &Store{client: client, timed: heedsDeadlines(client)}
+	return &Store{client: client, timed: heedsDeadlines(client), shares: mayShare(client)}
 }
 
 // What PTTL answers, as go-redis gives it.

@@ -130,7 +130,9 @@ func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis
 
 func (s *Store) writeOne(ctx context.Context, w *kv.Write) ([]bool, error) {
 	c := command(ctx, w, false)
-	if err := s.client.Process(ctx, c); err != nil && redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+	if w.Op == kv.Put && w.If == kv.Always {
+		s.share(ctx, c, len(w.Value))
+	} else if err := s.client.Process(ctx, c); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 		c = command(ctx, w, true)
 		_ = s.client.Process(ctx, c)
 	}

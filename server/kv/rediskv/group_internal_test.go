@@ -1,0 +1,185 @@
+package rediskv
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
+)
+
+// counter counts round trips that read or set values, and the commands of those that have several.
+type counter struct{ single, together, commands atomic.Int64 }
+
+func (*counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if counts(cmd) {
+			c.single.Add(1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if counts(cmds[0]) { // others set up a connection
+			c.together.Add(1)
+			c.commands.Add(int64(len(cmds)))
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func counts(cmd redis.Cmder) bool { return cmd.Name() == "set" || cmd.Name() == "getrange" }
+
+// newShared makes a store over a Redis whose round trips are counted.
+func newShared(t *testing.T) (*Store, *redistest.Server, *counter) {
+	t.Helper()
+	server, count := redistest.Start(t), new(counter)
+	s := OpenOptions(redis.UniversalOptions{Addrs: []string{server.Addr}, ReadTimeout: time.Hour})
+	t.Cleanup(func() { _ = s.Close() })
+	require.NoError(t, s.Ping(t.Context()))
+	s.client.AddHook(count)
+	return s, server, count
+}
+
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	var g groups
+	cmd, now := redis.NewCmd(t.Context(), "ping"), time.Now()
+	first, opened := g.join(cmd, 1, now.Add(3*time.Second))
+	require.True(t, opened)
+	for i, deadline := range []time.Time{{}, now.Add(2 * time.Second), now.Add(4 * time.Second)} {
+		same, opened := g.join(cmd, 1, deadline)
+		require.False(t, opened, i)
+		require.Same(t, first, same)
+	}
+	require.Equal(t, now.Add(2*time.Second), first.deadline)
+	require.Len(t, first.commands, 4)
+
+	g.close(first)
+	second, opened := g.join(cmd, maxGroupBytes-1, time.Time{})
+	require.True(t, opened, "the first one is closed")
+	_, opened = g.join(cmd, 1, time.Time{})
+	require.False(t, opened)
+	require.Zero(t, second.deadline)
+	third, opened := g.join(cmd, 1, time.Time{})
+	require.True(t, opened, "the second one has all the bytes it may have")
+	g.close(second)
+	for len(third.commands) < maxGroup {
+		_, opened = g.join(cmd, 0, time.Time{})
+		require.False(t, opened)
+	}
+	_, opened = g.join(cmd, 0, time.Time{})
+	require.True(t, opened, "the third one is full")
+}
+
+// Commands of a group take one round trip, and each has its own reply or error.
+func TestGroupOfCommands(t *testing.T) {
+	t.Parallel()
+	s, _, count := newShared(t)
+	require.NoError(t, s.client.LPush(t.Context(), "list", "x").Err())
+	require.NoError(t, s.client.Set(t.Context(), "k", "v", 0).Err())
+	before := count.single.Load()
+	get, wrong, set := redis.NewStringCmd(t.Context(), "getrange", "k", 0, 10), redis.NewStringCmd(t.Context(), "getrange", "list", 0, 10), redis.NewStatusCmd(t.Context(), "set", "l", "w")
+	g, _ := s.groups.join(get, 0, time.Time{})
+	for _, cmd := range []redis.Cmder{wrong, set} {
+		same, _ := s.groups.join(cmd, 0, time.Now().Add(time.Minute))
+		require.Same(t, g, same)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.groups.close(g)
+	s.send(ended, g) // the caller who opened it has left
+	<-g.done
+	require.NoError(t, get.Err())
+	require.Equal(t, "v", get.Val())
+	require.ErrorIs(t, failure("read", wrong.Err()), kv.ErrWrongType)
+	require.NoError(t, set.Err())
+	require.Equal(t, []int64{before, 1, 3}, []int64{count.single.Load(), count.together.Load(), count.commands.Load()})
+}
+
+// Callers who come at the same moment share round trips, and get what is theirs.
+func TestCallersShareRoundTrips(t *testing.T) {
+	t.Parallel()
+	s, _, count := newShared(t)
+	for round := 0; count.together.Load() == 0; round++ {
+		var callers sync.WaitGroup
+		errs := make(chan error, 64)
+		for i := range cap(errs) {
+			callers.Go(func() {
+				key, value := fmt.Sprint("k", i), fmt.Sprint(round, "/", i)
+				err := kv.Set(t.Context(), s, key, []byte(value), time.Hour)
+				if err == nil {
+					var found []kv.Sized
+					if found, err = s.Read(t.Context(), []string{key}, 100); err == nil && string(found[0].Value) != value {
+						err = fmt.Errorf("%s has %s", key, found[0].Value)
+					}
+				}
+				errs <- err
+			})
+		}
+		callers.Wait()
+		close(errs)
+		for err := range errs {
+			require.NoError(t, err)
+		}
+	}
+	require.Greater(t, count.commands.Load(), count.together.Load())
+}
+
+// What comes alone is sent alone, and so is what is conditional, large, about to end, or of a cluster.
+func TestSentAlone(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newShared(t)
+	open, _ := s.groups.join(redis.NewStatusCmd(t.Context(), "set", "open", "x"), 0, time.Time{}) // whoever joins it waits forever
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("alone"), time.Hour))
+	s.groups.calls.Add(1) // another call runs
+	soon, cancel := context.WithTimeout(t.Context(), leastTime-time.Millisecond)
+	defer cancel()
+	require.NoError(t, kv.Set(soon, s, "k", []byte("v"), time.Hour))
+	require.NoError(t, kv.Set(t.Context(), s, "large", make([]byte, maxGroupBytes+1), time.Hour))
+	_, err := s.Write(t.Context(), []kv.Write{{Key: "k", Value: []byte("w"), If: kv.Equals, Old: []byte("v")}})
+	require.NoError(t, err)
+	_, err = s.Write(t.Context(), []kv.Write{{Key: "k", Op: kv.Remove}})
+	require.NoError(t, err)
+	_, err = s.Read(t.Context(), []string{"k"}, maxShared+1)
+	require.NoError(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, kv.Set(ended, s, "k", nil, time.Hour), context.Canceled)
+	require.Len(t, open.commands, 1)
+
+	for _, client := range []redis.UniversalClient{
+		redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true}),
+		redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}),
+	} {
+		require.False(t, New(client).shares)
+		require.NoError(t, client.Close())
+	}
+}
+
+// A group ends at the earliest deadline of its commands while Redis is frozen.
+func TestDeadlineOfAGroup(t *testing.T) {
+	t.Parallel()
+	s, server, _ := newShared(t)
+	server.Freeze()
+	one, two := redis.NewStatusCmd(t.Context(), "set", "k", "v"), redis.NewStringCmd(t.Context(), "getrange", "k", 0, 10)
+	g, _ := s.groups.join(one, 0, time.Now().Add(time.Hour))
+	_, _ = s.groups.join(two, 0, time.Now().Add(50*time.Millisecond))
+	s.groups.close(g)
+	s.send(t.Context(), g)
+	<-g.done
+	for _, cmd := range []redis.Cmder{one, two} {
+		require.ErrorIs(t, failure("write", cmd.Err()), kv.ErrUnavailable)
+	}
+}
