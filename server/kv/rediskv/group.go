@@ -107,8 +107,8 @@ func (s *Store) send(ctx context.Context, g *group) {
 	_, _ = pipe.Exec(ctx) // the commands have their errors
 }
 
-// mayShare reports whether commands are put together for a client: one of a single server, so that no command waits for another
-// server, that ends calls at their deadlines.
+// mayShare reports whether commands are put together for a client: it ends calls at their deadlines, and has a single server. In a
+// cluster, a command would wait for the servers of the others.
 func mayShare(client redis.UniversalClient) bool {
 	_, single := client.(*redis.Client)
 	return single && heedsDeadlines(client)

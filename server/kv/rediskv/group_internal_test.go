@@ -137,11 +137,11 @@ func TestCallersShareRoundTrips(t *testing.T) {
 	require.Greater(t, count.commands.Load(), count.together.Load())
 }
 
-// What comes alone is sent alone, and so is what is conditional, large, about to end, or of a cluster.
+// A command without others at the same moment is sent alone, and so is one that is conditional, large, about to end, or of a cluster.
 func TestSentAlone(t *testing.T) {
 	t.Parallel()
 	s, _, _ := newShared(t)
-	open, _ := s.groups.join(redis.NewStatusCmd(t.Context(), "set", "open", "x"), 0, time.Time{}) // whoever joins it waits forever
+	open, _ := s.groups.join(redis.NewStatusCmd(t.Context(), "set", "open", "x"), 0, time.Time{}) // a caller who joins it waits forever
 	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("alone"), time.Hour))
 	s.groups.calls.Add(1) // another call runs
 	soon, cancel := context.WithTimeout(t.Context(), leastTime-time.Millisecond)

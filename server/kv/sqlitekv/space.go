@@ -21,6 +21,7 @@ const (
 	logPages    = 1000 // from then on the log is moved into the database by the next tick
 	fullPages   = 2000 // and from then on writes wait until all of it is moved, so that the log begins again
 	maxLogPages = 4000 // and from then on the next write moves it
+	maxPasses   = 8    // over the log beside writes
 	idleTicks   = 5    // a shorter log is moved after so many ticks
 
 	maintainEvery = time.Second
@@ -208,10 +209,11 @@ func (c *conn) hasFree() (bool, error) {
 	return free*vacuumFrom >= count, err
 }
 
-// moveLog moves the log into the database beside writes. The log cannot begin again before their pages are moved as well: if it is long,
-// writes wait for that.
+// moveLog moves the log into the database beside writes, and then what was written meanwhile, which is less each time. With nothing
+// left, the next write begins the log again. If it is long after several passes, writes wait until all of it is moved.
 func (s *Store) moveLog(ctx context.Context) {
-	s.checkpoint(s.mover, beside)
+	for n := 0; n < maxPasses && s.checkpoint(s.mover, beside); n++ {
+	}
 	if s.pages.Load() > fullPages {
 		_ = s.turn(ctx, func(c *conn) error { s.checkpoint(c, whole); return nil })
 	}
@@ -223,13 +225,15 @@ const (
 	whole  = sqlite3.CHECKPOINT_RESTART // all, so that it begins again: readers go on, and it waits for those that use the log
 )
 
-// checkpoint moves the log into the database, and both to the disk.
-func (s *Store) checkpoint(c *conn, mode sqlite3.CheckpointMode) {
+// checkpoint moves the log into the database, and both to the disk. It reports whether there is more to move: a reader needed the log, or
+// a write was made.
+func (s *Store) checkpoint(c *conn, mode sqlite3.CheckpointMode) (more bool) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	pages := s.pages.Load()
 	left, moved, err := c.WALCheckpoint("main", mode)
-	if err == nil && left == moved {
-		s.pages.CompareAndSwap(pages, 0) // unless a write was made
+	if err != nil {
+		return false
 	}
+	return left != moved || !s.pages.CompareAndSwap(pages, 0)
 }
