@@ -209,7 +209,7 @@ func (c *conn) hasFree() (bool, error) {
 	return free*vacuumFrom >= count, err
 }
 
-// moveLog moves the log into the database beside writes, and then what was written meanwhile, which is less each time. With nothing
+// moveLog moves the log into the database beside writes, and then the writes of that time, which are fewer each time. With nothing
 // left, the next write begins the log again. If it is long after several passes, writes wait until all of it is moved.
 func (s *Store) moveLog(ctx context.Context) {
 	for n := 0; n < maxPasses && s.checkpoint(s.mover, beside); n++ {
