@@ -34,12 +34,18 @@ func leaveReplica(ctx context.Context, client redis.Cmdable) bool {
 		return false // a cluster reports its masters
 	}
 	for range redis.DefaultPipelinePoolSize {
-		pipe := c.Pipeline()
-		pipe.Del(ctx, absent)
-		_, err := pipe.Exec(ctx)
+		err := deleteAbsent(ctx, c)
 		if err == nil || !strings.HasPrefix(err.Error(), "READONLY") {
 			return err == nil
 		}
 	}
 	return false
+}
+
+// deleteAbsent sends a pipeline that a replica refuses, so that go-redis closes its connection.
+func deleteAbsent(ctx context.Context, c *redis.Client) error {
+	pipe := c.Pipeline()
+	pipe.Del(ctx, absent)
+	_, err := pipe.Exec(ctx)
+	return err
 }

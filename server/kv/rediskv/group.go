@@ -1,8 +1,10 @@
 package rediskv
 
 import (
+	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,11 +102,17 @@ func (s *Store) send(ctx context.Context, g *group) {
 		ctx, cancel = context.WithDeadline(ctx, g.deadline)
 		defer cancel()
 	}
-	pipe := s.client.Pipeline()
-	for _, cmd := range g.commands {
-		_ = pipe.Process(ctx, cmd)
+	slices.SortStableFunc(g.commands, func(a, b redis.Cmder) int { return cmp.Compare(readsOnly(a), readsOnly(b)) })
+	s.pipeline(ctx, g.commands)
+}
+
+// readsOnly returns 1 for a command that a replica answers, and else 0. go-redis repeats a pipeline, and leaves a server that became a
+// replica, if the first command is refused.
+func readsOnly(cmd redis.Cmder) int {
+	if cmd.Name() == "set" {
+		return 0
 	}
-	_, _ = pipe.Exec(ctx) // the commands have their errors
+	return 1
 }
 
 // mayShare reports whether commands are put together for a client: it ends calls at their deadlines, and has a single server. In a

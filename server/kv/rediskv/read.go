@@ -65,11 +65,34 @@ func (s *Store) process(ctx context.Context, n int, command func(i int) redis.Cm
 		_ = s.client.Process(ctx, command(0))
 		return
 	}
-	pipe := s.client.Pipeline()
-	for i := range n {
-		_ = pipe.Process(ctx, command(i))
+	commands := make([]redis.Cmder, n)
+	for i := range commands {
+		commands[i] = command(i)
 	}
-	_, _ = pipe.Exec(ctx)
+	s.pipeline(ctx, commands)
+}
+
+var errPipeline = errors.New("the pipeline was not sent, or its replies were not read")
+
+// pipeline sends commands together. Each has its error afterwards: go-redis sets those of replies and connections, and not that
+// of a hook, or of a panic.
+func (s *Store) pipeline(ctx context.Context, commands []redis.Cmder) {
+	err := errPipeline
+	defer func() {
+		if err == nil || slices.ContainsFunc(commands, func(cmd redis.Cmder) bool { return errors.Is(err, cmd.Err()) }) {
+			return
+		}
+		for _, cmd := range commands {
+			if cmd.Err() == nil {
+				cmd.SetErr(err)
+			}
+		}
+	}()
+	pipe := s.client.Pipeline()
+	for _, cmd := range commands {
+		_ = pipe.Process(ctx, cmd)
+	}
+	_, err = pipe.Exec(ctx)
 }
 
 // begin returns the first bytes of a value up to the byte after a limit, and no answer for a missing key. GETRANGE

@@ -115,6 +115,9 @@ func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis
 		all = append(all, commands[i])
 	}
 	s.process(ctx, len(all), func(i int) redis.Cmder { return all[i] })
+	if c, ok := s.client.(*redis.Client); ok && sizes != nil && redis.HasErrorPrefix(commands[0].Err(), "READONLY") {
+		_ = deleteAbsent(ctx, c) // a replica answered the first command of the pipeline, so its connection is still open
+	}
 	s.loadScripts(ctx, writes, commands)
 	done, errs, failed := make([]bool, len(writes)), make(kv.BatchError, len(writes)), false
 	for i := range commands {
