@@ -22,10 +22,10 @@ func (s *Store) compareAll(ctx context.Context, writes []kv.Write) ([]comparison
 	for i := range writes {
 		if w := &writes[i]; w.If == kv.Equals && len(w.Old) > chunkSize {
 			err := s.compare(ctx, w.Key, w.Old, &all[i])
-			if errors.Is(err, kv.ErrDamaged) { // or replaced in the meantime: the transaction decides
+			if isDamage(err) { // or replaced in the meantime: the transaction decides
 				all[i] = comparison{}
 			} else if err != nil {
-				return nil, err
+				return nil, s.failure("write", err)
 			}
 		}
 	}
@@ -37,7 +37,7 @@ func (s *Store) compare(ctx context.Context, key string, old []byte, known *comp
 	var r row
 	var failed error
 	turn := func(do func(c *conn) error) error {
-		err := s.read(ctx, "compare", func(c *conn) error { failed = do(c); return ctx.Err() })
+		err := s.readTurn(ctx, "compare", func(c *conn) error { failed = do(c); return ctx.Err() })
 		return errors.Join(err, failed)
 	}
 	err := turn(func(c *conn) (err error) {

@@ -14,6 +14,7 @@ const sweepShare = 2
 type leftBlobs struct {
 	mu     sync.Mutex
 	owners map[string]map[int64]bool
+	of     map[int64]string // the owner of each blob
 }
 
 // leftBlob is a blob that no entry has from now on.
@@ -26,12 +27,12 @@ func (l *leftBlobs) add(owner string, blob int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.owners == nil {
-		l.owners = map[string]map[int64]bool{}
+		l.owners, l.of = map[string]map[int64]bool{}, map[int64]string{}
 	}
 	if l.owners[owner] == nil {
 		l.owners[owner] = map[int64]bool{}
 	}
-	l.owners[owner][blob] = true
+	l.owners[owner][blob], l.of[blob] = true, owner
 }
 
 // take returns a blob of an owner and forgets it, or returns 0.
@@ -48,13 +49,14 @@ func (l *leftBlobs) take(owner string) int64 {
 func (l *leftBlobs) forget(blob int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for owner := range l.owners {
+	if owner, ok := l.of[blob]; ok {
 		l.drop(owner, blob)
 	}
 }
 
 // drop drops a blob. l.mu must be held.
 func (l *leftBlobs) drop(owner string, blob int64) {
+	delete(l.of, blob)
 	if delete(l.owners[owner], blob); len(l.owners[owner]) == 0 {
 		delete(l.owners, owner)
 	}

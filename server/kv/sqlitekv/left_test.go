@@ -2,6 +2,7 @@ package sqlitekv
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,4 +85,19 @@ func (s *Store) usesBytes(t *testing.T) bool {
 	n, err := s.Bytes(t.Context())
 	require.NoError(t, err)
 	return n > 0
+}
+
+// Removing a left blob takes no longer if many owners have some, as after many values expired at once.
+func TestLeftBlobsOfManyOwners(t *testing.T) {
+	t.Parallel()
+	var l leftBlobs
+	const n = 500_000 // with a search among the owners it would take hours
+	for i := range int64(n) {
+		l.add(strconv.FormatInt(i, 10), i)
+	}
+	for i := range int64(n) {
+		l.forget(i)
+	}
+	require.Empty(t, l.owners)
+	require.Empty(t, l.of)
 }

@@ -132,6 +132,11 @@ func (s *Store) read(ctx context.Context, op string, do func(c *conn) error) err
 		return err
 	}
 	defer s.leave()
+	return s.readTurn(ctx, op, do)
+}
+
+// readTurn is read for a call that entered: to enter again would block forever if Close waits for the call.
+func (s *Store) readTurn(ctx context.Context, op string, do func(c *conn) error) error {
 	c, err := take(ctx, s.readers)
 	if err != nil {
 		return err
@@ -150,7 +155,11 @@ const turnParts = 4
 func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.Sized, err error) {
 	all := make([]kv.Sized, len(keys))
 	large := map[int]*row(nil) // of which parts are still to be read
-	err = s.read(ctx, "read", func(c *conn) error {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	err = s.readTurn(ctx, "read", func(c *conn) error {
 		for i, key := range keys {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -193,7 +202,7 @@ func sized(begin []byte, r *row, limit int64) kv.Sized {
 // readRest reads the parts of a value of which the first chunk was read. It is conn.read in turns.
 func (s *Store) readRest(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.Sized, err error) {
 	turn := func(do func(c *conn)) error {
-		return s.read(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
+		return s.readTurn(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
 	}
 	for range maxReads {
 		for err == nil && int64(len(begin)) < min(limit, r.size) {
