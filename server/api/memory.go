@@ -101,24 +101,27 @@ func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized
 	}
 	c, _ := ctx.Value(callKey{}).(*call)
 	for i := range found {
-		if found[i].Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
-			found[i] = kv.Sized{Value: []byte{0}, Size: 1}
-		}
-		held, long := found[i].Size, found[i].Value == nil && found[i].Size <= limit
-		if long {
-			held *= copies
-		}
-		if c != nil && found[i].Exists() {
-			if err := c.read(found[i].Size, held); err != nil {
-				return nil, err
+		for long := true; long && found[i].Exists(); {
+			if found[i].Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
+				found[i] = kv.Sized{Value: []byte{0}, Size: 1}
 			}
-		}
-		if long && found[i].Exists() {
-			whole, err := b.Store.Read(ctx, keys[i:i+1], limit)
-			if err != nil {
-				return nil, err
+			held := found[i].Size
+			if long = found[i].Value == nil && held <= limit; long {
+				held *= copies
 			}
-			found[i] = whole[0]
+			if c != nil {
+				if err := c.read(found[i].Size, held); err != nil {
+					return nil, err
+				}
+			}
+			if long {
+				whole, err := b.Store.Read(ctx, keys[i:i+1], found[i].Size)
+				if err != nil {
+					return nil, err
+				}
+				found[i] = whole[0]
+				long = found[i].Value == nil // a longer one took its place, for which there may be no room
+			}
 		}
 	}
 	return found, nil

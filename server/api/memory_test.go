@@ -128,6 +128,44 @@ func TestMemoryOfReads(t *testing.T) {
 	soon(t, func() bool { return s.do("GET", "/v1/cache/large", nil).StatusCode == 200 })
 }
 
+// growing replaces a value by a longer one once its first bytes were read.
+type growing struct {
+	kv.Store
+	key   string
+	later []byte // nil if the value stays
+}
+
+func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	found, err := g.Store.Read(ctx, keys, limit)
+	if g.key = keys[0]; err == nil && g.later != nil {
+		err = kv.Set(ctx, g.Store, g.key, g.later, 0)
+		g.later = nil
+	}
+	return found, err
+}
+
+// A value that is replaced by a longer one while it is read is not read before there is room for the longer one.
+func TestMemoryOfAGrowingValue(t *testing.T) {
+	t.Parallel()
+	memory := limit.NewBytes(20*megabyte, 0)
+	store := &growing{Store: embedded(t)}
+	s := start(t, store, func(o *api.Options) { o.Memory, o.MaxBody = memory, 8*megabyte })
+	put := func(n int) { s.do("PUT", "/v1/cache/k?class=phi", make([]byte, n)).is(t, 204) }
+	put(8 * megabyte)
+	s.do("GET", "/v1/cache/k", nil).is(t, 200)
+	later, _, err := kv.Get(t.Context(), store.Store, store.key)
+	require.NoError(t, err)
+	put(megabyte / 4)
+	store.later = later
+	require.NoError(t, memory.Take("others", 19*megabyte))
+	s.do("GET", "/v1/cache/k", nil).refused(t, "rate_limited")
+	require.Nil(t, store.later)
+	put(megabyte / 4)
+	store.later = later
+	memory.Give("others", 19*megabyte)
+	require.Len(t, s.do("GET", "/v1/cache/k", nil).is(t, 200).body, 8*megabyte)
+}
+
 // What a batch reads stays until all of it is answered, so small values count together, and are given back.
 func TestMemoryOfBatches(t *testing.T) {
 	t.Parallel()
@@ -288,7 +326,7 @@ type fetching struct {
 }
 
 func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
-	if limit != kv.NoLimit {
+	if limit <= 128<<10 { // the first bytes
 		return f.Store.Read(ctx, keys, limit)
 	}
 	for now := f.now.Add(1); ; {
