@@ -66,7 +66,7 @@ func (w *redisWatch) check(ctx context.Context) error {
 	if state, err := w.redis.Eviction(ctx); err == nil {
 		w.unknown = false
 		w.note(state)
-	} else if !w.unknown && w.redis.Ping(ctx) == nil {
+	} else if !w.unknown && !errors.Is(err, kv.ErrLostReply) && !rediskv.IsReplica(err) && w.redis.Ping(ctx) == nil {
 		w.unknown = true
 		w.log.Warn("a Redis does not report whether it removes entries when its memory is full: grant its user +info", "store", w.name, "error", err)
 	}
@@ -114,9 +114,11 @@ func (w *redisWatch) note(state rediskv.Eviction) {
 		case !known: // its earlier evictions may be from before this server started
 		case before.ID == now.ID:
 			removed += max(now.Evicted-before.Evicted, 0)
-			flushes += max(now.Flushes-before.Flushes, 0)
+			if before.Flushes >= 0 { // else they may be old
+				flushes += max(now.Flushes-before.Flushes, 0)
+			}
 		default:
-			removed, flushes = removed+now.Evicted, flushes+now.Flushes
+			removed, flushes = removed+now.Evicted, flushes+max(now.Flushes, 0)
 			w.losses.Restarted(w.name)
 			w.log.Warn("a Redis was restarted or replaced: entries that it had not saved are lost", "store", w.name)
 		}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -37,4 +40,48 @@ type writing func()
 func (w writing) Write(p []byte) (int, error) {
 	w()
 	return len(p), nil
+}
+
+// A flush is counted only if the earlier number of flushes is known.
+func TestUnknownFlushes(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	w := redisWatch{losses: metrics.New(nil, nil).WatchLosses(""), log: slog.New(slog.NewTextHandler(&log, nil))}
+	for _, one := range []struct {
+		flushes int64
+		reports int
+	}{{5, 0}, {-1, 0}, {5, 0}, {6, 1}, {0, 1}} {
+		w.note(rediskv.Eviction{Processes: map[string]rediskv.Process{"a": {ID: "x", Flushes: one.flushes}}})
+		require.Equal(t, one.reports, strings.Count(log.String(), "was emptied"), one.flushes)
+	}
+	w.note(rediskv.Eviction{Processes: map[string]rediskv.Process{"a": {ID: "y", Flushes: -1}}})
+	require.Equal(t, 1, strings.Count(log.String(), "was emptied"))
+}
+
+// loser loses the replies to pipelines.
+type loser struct{}
+
+func (loser) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (loser) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (loser) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(_ context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			cmd.SetErr(io.ErrUnexpectedEOF)
+		}
+		return io.ErrUnexpectedEOF
+	}
+}
+
+// A lost reply does not stand for a user who may not use INFO, and neither does a replica.
+func TestWatchWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	lost := master.Client(t)
+	lost.AddHook(loser{})
+	for _, client := range []*redis.Client{lost, redistest.StartReplica(t, master).Client(t)} {
+		var log bytes.Buffer
+		w := redisWatch{redis: rediskv.New(client), log: slog.New(slog.NewTextHandler(&log, nil))}
+		require.NoError(t, w.check(t.Context()))
+		require.Empty(t, log.String())
+	}
 }

@@ -2,6 +2,7 @@ package rediskv
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ type Eviction struct {
 type Process struct {
 	ID      string // drawn when it started
 	Evicted int64  // entries that it removed since then
-	Flushes int64  // how often FLUSHALL or FLUSHDB emptied a database of it since then; 0 if it does not tell
+	Flushes int64  // how often FLUSHALL or FLUSHDB emptied a database of it since then; -1 if it does not tell
 }
 
 // Eviction asks every master for its eviction policy and for the entries that it evicted. It uses INFO, which Redis services permit
@@ -37,14 +38,25 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 	var mu sync.Mutex
 	found := Eviction{Known: true, Processes: map[string]Process{}}
 	err := s.askMasters(ctx, func(ctx context.Context, c *redis.Client) error {
-		info, err := c.Info(ctx).Result()
-		if err != nil {
+		pipe := c.Pipeline()
+		info, commands := pipe.Info(ctx), pipe.Info(ctx, "commandstats")
+		_, err := pipe.Exec(ctx)
+		var refused redis.Error // some services have no statistics of commands
+		switch {
+		case info.Err() != nil:
+			return info.Err()
+		case err != nil && !errors.As(err, &refused):
 			return err
+		case s.isReplica(info.Val()):
+			return errReplica
 		}
-		commands, _ := c.Info(ctx, "commandstats").Result() // some services have none
+		flushes := int64(-1)
+		if err == nil {
+			flushes = calls(commands.Val(), "flushall") + calls(commands.Val(), "flushdb")
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		found.add(c.Options().Addr, info, commands)
+		found.add(c.Options().Addr, info.Val(), flushes)
 		return nil
 	})
 	if err != nil {
@@ -61,13 +73,17 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 	var mu sync.Mutex
 	least := int64(math.MaxInt64)
 	err := s.askMasters(ctx, func(ctx context.Context, c *redis.Client) error {
-		info, err := c.Info(ctx, "memory").Result()
-		if err != nil {
+		pipe := c.Pipeline()
+		role, info := pipe.Info(ctx, "replication"), pipe.Info(ctx, "memory")
+		if _, err := pipe.Exec(ctx); err != nil {
 			return err
+		}
+		if s.isReplica(role.Val()) {
+			return errReplica
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		least = min(least, free(info))
+		least = min(least, free(info.Val()))
 		return nil
 	})
 	return least, err
@@ -76,14 +92,20 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 // askMasters calls ask for each master, possibly at the same time.
 func (s *Store) askMasters(ctx context.Context, ask func(ctx context.Context, c *redis.Client) error) error {
 	_, err := bounded(ctx, s, "info", func() (struct{}, error) { return struct{}{}, s.eachMaster(ctx, ask) })
-	if err != nil {
+	if err != nil && !IsReplica(err) {
 		return failure("info", err)
 	}
-	return nil
+	return err
 }
 
-// add adds what a master answered to INFO and to INFO commandstats.
-func (e *Eviction) add(addr, info, commands string) {
+// isReplica reports whether a server is a replica by its answer to INFO. The masters of a cluster are those that it names.
+func (s *Store) isReplica(info string) bool {
+	_, cluster := s.client.(*redis.ClusterClient)
+	return !cluster && field(info, "role") == "slave"
+}
+
+// add adds what a master answered to INFO, and how often it was emptied.
+func (e *Eviction) add(addr, info string, flushes int64) {
 	policy := field(info, "maxmemory_policy")
 	if policy == "" {
 		e.Known = false
@@ -91,7 +113,7 @@ func (e *Eviction) add(addr, info, commands string) {
 		e.Policy = policy
 	}
 	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Processes[addr] = Process{field(info, "run_id"), n, calls(commands, "flushall") + calls(commands, "flushdb")}
+		e.Processes[addr] = Process{field(info, "run_id"), n, flushes}
 	}
 }
 

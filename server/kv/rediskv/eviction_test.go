@@ -51,3 +51,25 @@ func TestEvictionOfACluster(t *testing.T) {
 	require.Equal(t, "allkeys-lru", found.Policy)
 	require.Len(t, found.Processes, 3)
 }
+
+// A server that became a replica is not asked if the new master has its address: its process would be taken for the one that answered.
+func TestEvictionAfterASwitch(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := redistest.StartReplica(t, master)
+	service := redistest.NewService(t, master)
+	s := rediskv.New(service.Client())
+	id := func() string {
+		found, err := s.Eviction(t.Context())
+		require.NoError(t, err)
+		require.Len(t, found.Processes, 1)
+		for _, one := range found.Processes {
+			return one.ID
+		}
+		return ""
+	}
+	before := id()
+	service.Switch(replica)
+	require.NotEqual(t, before, id())
+	require.Equal(t, id(), id())
+}

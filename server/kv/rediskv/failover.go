@@ -14,13 +14,16 @@ import (
 // errReplica reports a server whose keys may be long past.
 var errReplica = fmt.Errorf("%w: %s", kv.ErrUnavailable, unavailable["READONLY"])
 
+// IsReplica reports whether a call failed because a server is a replica, and no master has its address.
+func IsReplica(err error) bool { return errors.Is(err, errReplica) }
+
 // absent is a key that no process writes. No tenant owns it.
 var absent = kv.Prefix("", "failover") + "absent"
 
 // onMaster calls f. If the server that answered became a replica, and the new master has the same address, it calls f again.
 func onMaster[T any](ctx context.Context, client redis.Cmdable, f func() (T, error)) (T, error) {
 	result, err := f()
-	if errors.Is(err, errReplica) && leaveReplica(ctx, client) {
+	if IsReplica(err) && leaveReplica(ctx, client) {
 		return f()
 	}
 	return result, err
