@@ -244,6 +244,9 @@ func TestForeignKey(t *testing.T) {
 		s.do("GET", "/v1/cache/"+key, nil).refused(t, "authentication_failed")
 		require.Equal(t, "authentication_failed", s.do("HEAD", "/v1/cache/"+key, nil).Header.Get("Coffer-Code"))
 		s.do("PATCH", "/v1/cache/"+key+"?ttl=1h", nil).refused(t, "authentication_failed")
+		put := "/v1/cache/" + key + "?class=phi"
+		s.do("PUT", put, []byte("v"), "If-None-Match", "*").refused(t, "precondition_failed")
+		s.do("PUT", put, []byte("v"), "If-Match", `"nJ2bJ_PbZG0jEUC9"`).refused(t, "authentication_failed")
 		s.do("DELETE", "/v1/cache/"+key, nil).is(t, 204)
 	}
 }

@@ -165,12 +165,15 @@ func (c *Cache) ttl(class classify.Class, asked time.Duration) (time.Duration, e
 	return asked, nil
 }
 
-// Exists reports whether there is an entry under key, without opening it.
+// Exists reports whether there is an entry under key, or something else that a write would replace, without opening it.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
 	found, err := c.store.Read(ctx, []string{c.prefix + key}, longHead)
+	if errors.Is(err, kv.ErrWrongType) {
+		return true, nil
+	}
 	if err != nil || !found[0].Exists() {
 		return false, err
 	}

@@ -147,7 +147,7 @@ func (c *Cache) change(ctx context.Context, key string, condition Condition, do 
 			}
 		}
 		if done, err := do(old); done || err != nil {
-			return err
+			return foreign(err)
 		}
 	}
 }

@@ -1,16 +1,22 @@
 package cache_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/rediskv"
+	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -29,6 +35,43 @@ func requireEntry(t *testing.T, c *cache.Cache, value, tag string) {
 	entry, err := c.Get(t.Context(), "k")
 	require.NoError(t, err)
 	require.Equal(t, []string{value, tag, "text/plain"}, []string{string(entry.Value), entry.Tag, entry.MediaType})
+}
+
+// turning is a store of Redis whose entry k becomes a list before each write.
+type turning struct {
+	kv.Store
+	client *redis.Client
+}
+
+func (s turning) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	if err := errors.Join(s.client.Del(ctx, stored("k")).Err(), s.client.RPush(ctx, stored("k"), "x").Err()); err != nil {
+		return nil, err
+	}
+	return s.Store.Write(ctx, writes)
+}
+
+// A change of an entry that another program replaces in the meantime fails as a read of it does.
+func TestReplacedByAnotherType(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	store, sealer := rediskv.New(client), sealers(t)("tenant")
+	whole, c := cache.New(store, sealer), cache.New(turning{store, client}, sealer)
+	for name, change := range map[string]func() error{
+		"put":    func() error { _, err := put(t, c, "v", cache.Condition{Present: true}); return err },
+		"remove": func() error { return c.Remove(t.Context(), "k", cache.Condition{Present: true}) },
+		"expire": func() error {
+			_, err := c.Expire(t.Context(), "k", time.Minute, cache.Condition{})
+			return err
+		},
+	} {
+		_, err := put(t, whole, "v", cache.Condition{})
+		require.NoError(t, err)
+		require.ErrorIs(t, change(), envelope.ErrAuthentication, name)
+		there, err := c.Exists(t.Context(), "k")
+		require.NoError(t, err)
+		require.True(t, there)
+	}
+	_, err := put(t, whole, "v", cache.Condition{Absent: true})
+	require.ErrorIs(t, err, cache.ErrPrecondition)
 }
 
 func TestConditions(t *testing.T) {

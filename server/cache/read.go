@@ -106,13 +106,18 @@ func (c *Cache) load(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	pkg, ok, err := kv.Get(ctx, c.store, c.prefix+key)
-	switch {
-	case errors.Is(err, kv.ErrWrongType):
-		err = seal.Stored(err)
-	case err == nil && !ok:
+	if err == nil && !ok {
 		err = ErrNotFound
 	}
-	return pkg, err
+	return pkg, foreign(err)
+}
+
+// foreign returns envelope.ErrAuthentication in the place of kv.ErrWrongType, and every other error as it is.
+func foreign(err error) error {
+	if errors.Is(err, kv.ErrWrongType) {
+		return seal.Stored(err)
+	}
+	return err
 }
 
 func (c *Cache) open(ctx context.Context, key string, options []ReadOption) (Entry, error) {
