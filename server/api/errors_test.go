@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -235,6 +236,34 @@ func TestClientGone(t *testing.T) {
 	soon(t, func() bool { return len(s.lines()) == 1 })
 	require.EqualValues(t, 499, s.lines()[0]["status"])
 	require.Equal(t, "INFO", s.lines()[0]["level"])
+	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `coffer_operations_total{class="none",operation="getEntry",outcome="canceled"} 1`)
+}
+
+// hungUp is the connection of a client that closed it before it had the answer.
+type hungUp struct{ *httptest.ResponseRecorder }
+
+func (hungUp) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestAnswerNotTaken: the same holds for a client that does not wait for the end of its answer.
+func TestAnswerNotTaken(t *testing.T) {
+	t.Parallel()
+	s := start(t, embedded(t), nil)
+	s.do("PUT", "/v1/cache/k?class=phi", []byte("value")).is(t, http.StatusNoContent)
+	for operation, request := range map[string]*http.Request{
+		"getEntry":     httptest.NewRequest("GET", "/v1/cache/k", nil),
+		"listEntries":  httptest.NewRequest("GET", "/v1/cache", nil),
+		"batchEntries": httptest.NewRequest("POST", "/v1/cache:batch", strings.NewReader(`{"operations":[{"op":"get","key":"k"}]}`)),
+	} {
+		request.Header.Set("Authorization", "Bearer "+s.token)
+		request.Header.Set("Content-Type", "application/json")
+		s.http.Config.Handler.ServeHTTP(hungUp{httptest.NewRecorder()}, request)
+		line := s.lines()[len(s.lines())-1]
+		require.EqualValues(t, 499, line["status"], operation)
+		require.Equal(t, "INFO", line["level"], operation)
+		require.NotContains(t, line, "code", operation)
+		require.Regexp(t, `coffer_operations_total{class="\w+",operation="`+operation+`",outcome="canceled"} 1`, string(s.do("GET", "/metrics", nil).body))
+	}
+	require.NotContains(t, string(s.do("GET", "/metrics", nil).body), `outcome="internal"`)
 }
 
 // TestRedisDownAndUp: without Redis every request says so, and with it all is well again without a restart.

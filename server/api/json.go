@@ -235,8 +235,15 @@ type result struct {
 }
 
 // answerEach answers the n results of a batch one by one, each when it is made: all of them would be in
-// memory at the same time.
+// memory at the same time. Its error is errNotTaken.
 func answerEach(c *call, n int, each func(i int) result) error {
+	if err := writeEach(c, n, each); err != nil {
+		return fmt.Errorf("%w: %w", errNotTaken, err)
+	}
+	return nil
+}
+
+func writeEach(c *call, n int, each func(i int) result) error {
 	response := c.Response()
 	response.Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	encoder := json.NewEncoder(response)

@@ -37,7 +37,8 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			status = s.fail(call, err)
 		}
 		s.metrics.Operation(metrics.Done{
-			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Took: time.Since(start),
+			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: status == statusCancelled,
+			Took: time.Since(start),
 		})
 		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logged(call) {
 			return nil

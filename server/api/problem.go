@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -29,7 +30,7 @@ type problem struct {
 
 const problemType = "application/problem+json"
 
-// statusCancelled is only ever logged: the client went away, so nobody is there to be answered.
+// statusCancelled is only logged, and counted as canceled: the client did not wait for its answer, or not for all of it.
 const statusCancelled = 499
 
 // invalid is an error for what the client got wrong. The text must not quote what the client sent.
@@ -41,11 +42,14 @@ var (
 	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is over its limit"}
 	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
 	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
+
+	// errNotTaken means that the client closed the connection, or read too slowly, before it had the whole answer.
+	errNotTaken = errors.New("api: the client did not take the answer")
 )
 
 // fail answers a request with the problem that err is, if nothing was answered yet. It returns the status to log.
 func (s *server) fail(c echo.Context, err error) int {
-	if c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) {
+	if errors.Is(err, errNotTaken) || c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return statusCancelled
 	}
 	info, detail := describe(err)
@@ -136,7 +140,7 @@ func translate(err error) error {
 	return err
 }
 
-// write sends a whole body, which may have several parts, or to HEAD its headers alone.
+// write sends a whole body, which may have several parts, or to HEAD its headers alone. Its error is errNotTaken.
 func write(c echo.Context, status int, body ...[]byte) error {
 	response := c.Response()
 	length := 0
@@ -150,7 +154,7 @@ func write(c echo.Context, status int, body ...[]byte) error {
 	}
 	for _, part := range body {
 		if _, err := response.Write(part); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errNotTaken, err)
 		}
 	}
 	return nil

@@ -20,8 +20,11 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// OK is the outcome of what did not fail; other outcomes are codes.
-const OK = "ok"
+// Outcomes of operations, besides the codes of errors.
+const (
+	OK       = "ok"
+	Canceled = "canceled" // see Done
+)
 
 // other stands for a label's value that is not one of its set.
 const other = "other"
@@ -115,6 +118,7 @@ type Done struct {
 	Tenant    string         // empty where nobody was authenticated
 	Class     classify.Class // of the value; zero where there is none
 	Err       error
+	Canceled  bool // the client did not wait for its answer, or not for all of it; Err is not nil
 	Took      time.Duration
 }
 
@@ -132,9 +136,12 @@ func (m *Metrics) Operation(d Done) {
 		o = m.known[other]
 	}
 	o.latency().Observe(d.Took.Seconds())
-	if d.Err == nil {
+	switch {
+	case d.Err == nil:
 		o.succeeded.of(d.Class).Inc()
-	} else {
+	case d.Canceled:
+		m.operations.WithLabelValues(o.id, className(d.Class), Canceled).Inc()
+	default:
 		m.operations.WithLabelValues(o.id, className(d.Class), outcome(d.Err)).Inc()
 	}
 	if d.Tenant != "" {

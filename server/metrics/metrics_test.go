@@ -45,6 +45,7 @@ func TestOperations(t *testing.T) {
 		Operation: "putEntry", Tenant: "clinic", Err: fmt.Errorf("reading: %w", &codes.Error{Of: "store_unavailable", Text: "x"}),
 	})
 	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("without a code")})
+	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("broken pipe"), Canceled: true})
 	m.Lookups(3, 1)
 	m.Sealed(classify.PII)
 	m.IntegrityFailed(classify.PHI, 1)
@@ -61,6 +62,7 @@ func TestOperations(t *testing.T) {
 		`coffer_operations_total{class="phi",operation="getEntry",outcome="ok"} 2`,
 		`coffer_operations_total{class="none",operation="putEntry",outcome="store_unavailable"} 1`,
 		`coffer_operations_total{class="none",operation="putEntry",outcome="internal"} 1`,
+		`coffer_operations_total{class="none",operation="putEntry",outcome="canceled"} 1`,
 		`coffer_operation_duration_seconds_bucket{operation="getEntry",le="0.001"} 0`,
 		`coffer_operation_duration_seconds_bucket{operation="getEntry",le="0.0025"} 1`,
 		`coffer_operation_duration_seconds_bucket{operation="getEntry",le="30"} 2`,
