@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -139,11 +140,14 @@ func (s *server) body(c *call) ([]byte, error) {
 	return value, bodyError(err)
 }
 
-// bodyError blames the client for a body that did not come, save for its size and its time, which have errors
-// of their own.
+// bodyError blames the client for a body that did not come, except for its size, its time and the end of the server, which have
+// errors of their own.
 func bodyError(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return errEnding
 	}
 	if translated := translate(err); translated != err || errors.Is(err, limit.ErrRateLimited) {
 		return translated

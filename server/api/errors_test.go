@@ -129,6 +129,21 @@ func (s *service) raw(text string, thenClose bool) answer {
 	return answer{response, body}
 }
 
+// TestUploadCutByShutdown: the client is not blamed for a body that the server stopped reading.
+func TestUploadCutByShutdown(t *testing.T) {
+	t.Parallel()
+	s, received := startCounted(t, nil)
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nContent-Length: 10\r\n\r\nshort", s.token)
+	require.NoError(t, err)
+	soon(t, func() bool { return received.bytes.Load() == 5 })
+	require.NoError(t, s.http.Config.Close()) // as at the end of a shutdown's time
+	soon(t, func() bool { return len(s.lines()) == 1 })
+	require.Equal(t, []any{"shutting_down", "INFO"}, []any{s.lines()[0]["code"], s.lines()[0]["level"]})
+}
+
 // TestLyingContentLength: a length is bounded before memory is taken for it, and a body that ends early is not stored.
 func TestLyingContentLength(t *testing.T) {
 	t.Parallel()
