@@ -422,3 +422,52 @@ func TestBoundedCutsBetweenCharacters(t *testing.T) {
 	require.Equal(t, strings.Repeat("a", 254), bounded(255, strings.Repeat("a", 254)+"é"))
 	require.Equal(t, "é", bounded(255, "é"))
 }
+
+// Within lookInterval, the writer looks at its file all the same before lines that must be on the disk, after a failed write, and before
+// the line that records an alteration.
+func TestLooksWithinTheInterval(t *testing.T) {
+	now := time.Hour
+	commit := func(w *writer, events ...Event) error {
+		w.group = []*request{w.newRequest(events)}
+		err := w.commit(now)
+		w.remember(err)
+		return err
+	}
+	t.Run("sync", func(t *testing.T) {
+		w, path := newWriter(t, &faults{}, Options{})
+		require.NoError(t, commit(w, opened))
+		require.NoError(t, os.Remove(w.chains[0].current.path))
+		require.NoError(t, commit(w, Event{Action: TokenCreate}))
+		lines, _ := read(t, path)
+		require.Len(t, lines, 1)
+		require.Equal(t, "token.create", lines[0].Action)
+	})
+	t.Run("failed", func(t *testing.T) {
+		d := &faults{}
+		w, path := newWriter(t, d, Options{Sync: SyncLater})
+		require.NoError(t, commit(w, opened))
+		d.fail(errors.New("full"), 10)
+		require.Error(t, commit(w, opened))
+		d.fail(nil, 0)
+		require.NoError(t, commit(w, opened))
+		lines, broken := read(t, path)
+		require.Equal(t, 1, broken)
+		require.Len(t, lines, 3, "the second one says that the log goes on")
+	})
+	t.Run("altered", func(t *testing.T) {
+		w, path := newWriter(t, &faults{}, Options{})
+		require.NoError(t, commit(w, opened, Event{Action: KeyDestroy}))
+		for _, c := range w.chains {
+			require.NoError(t, os.Remove(c.current.path))
+		}
+		w.chains[0].looked = 0
+		require.NoError(t, commit(w, opened))
+		found := 0
+		for _, file := range []string{w.chains[0].current.path, w.chains[1].current.path} {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			found += strings.Count(string(content), `"action":"audit.altered"`)
+		}
+		require.Positive(t, found, path)
+	})
+}
