@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -147,4 +148,36 @@ func open(clients []net.Conn) (are []bool) {
 		are = append(are, errors.Is(err, os.ErrDeadlineExceeded))
 	}
 	return are
+}
+
+// secured is a connection that writes before it is closed, like one of TLS.
+type secured struct {
+	net.Conn
+	closed bool
+}
+
+func (s *secured) Close() error {
+	s.closed = true
+	return s.Conn.Close()
+}
+
+func (s *secured) NetConn() net.Conn { return s.Conn }
+
+// A client that does not read what TLS would write at the end keeps no connection open, and no other one waits for it.
+func TestSecuredConnectionIsClosed(t *testing.T) {
+	t.Parallel()
+	c := NewConnections(0, silent, nil) // at least 2
+	var peers []net.Conn
+	var all []*secured
+	for range 3 {
+		ours, theirs := net.Pipe()
+		one := &secured{Conn: ours}
+		c.accept(one)
+		peers, all = append(peers, theirs), append(all, one)
+	}
+	_, err := peers[0].Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.False(t, all[0].closed)
+	open, closed := c.Counts()
+	require.Equal(t, []int{2, 1}, []int{open, closed})
 }
