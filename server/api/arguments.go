@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,8 +147,11 @@ func bodyError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, net.ErrClosed) {
+	switch {
+	case errors.Is(err, net.ErrClosed):
 		return errEnding
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlowBody
 	}
 	if translated := translate(err); translated != err || errors.Is(err, limit.ErrRateLimited) {
 		return translated

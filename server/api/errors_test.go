@@ -159,7 +159,7 @@ func TestLyingContentLength(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 }
 
-// TestSlowBody: a body that stops coming is ended by the read timeout.
+// TestSlowBody: a body that stops coming is ended by the read timeout. That raises no alarm: it is the client's fault.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
 	s := prepare(t, embedded(t), nil)
@@ -167,6 +167,8 @@ func TestSlowBody(t *testing.T) {
 	s.http.Start()
 	text := "PUT /v1/cache/k?class=phi HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + s.token + "\r\nContent-Length: 10\r\n\r\nslow"
 	s.raw(text, false).refused(t, "timeout")
+	require.Equal(t, []any{"timeout", "INFO"}, []any{s.lines()[0]["code"], s.lines()[0]["level"]})
+	require.Contains(t, string(s.do("GET", "/metrics", nil).body), `outcome="canceled"} 1`)
 }
 
 func TestHugeHeaders(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -37,7 +38,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			status = s.fail(call, err)
 		}
 		s.metrics.Operation(metrics.Done{
-			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: status == statusCancelled,
+			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: status == statusCancelled || errors.Is(err, errSlowBody),
 			Took: time.Since(start),
 		})
 		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logged(call) {
@@ -86,12 +87,13 @@ func (s *server) announceClose(request *http.Request, response *echo.Response) {
 }
 
 // level returns Error for failures that the operator must look into. A server that shuts down is not one of them, and neither is a
-// lack of room, of which the log has one warning when it begins.
+// client that does not send its body, or a lack of room, of which the log has one warning when it begins.
 func level(status int, err error) slog.Level {
-	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && codes.Of(err).Code != "shutting_down" {
-		return slog.LevelError
+	if status < http.StatusInternalServerError || status == http.StatusInsufficientStorage || errors.Is(err, errSlowBody) ||
+		codes.Of(err).Code == "shutting_down" {
+		return slog.LevelInfo
 	}
-	return slog.LevelInfo
+	return slog.LevelError
 }
 
 // logRequest is slog.Logger.LogAttrs without the caller's place in the source, which no handler here shows.

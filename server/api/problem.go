@@ -42,6 +42,7 @@ var (
 	errTooLarge = &codes.Error{Of: "too_large", Text: "the body is over its limit"}
 	errBody     = &codes.Error{Of: "malformed", Text: "the body ended early or cannot be read"}
 	errTimeout  = &codes.Error{Of: "timeout", Text: "the operation took longer than its time limit"}
+	errSlowBody = &codes.Error{Of: "timeout", Text: "the body did not come within the time for reading a request"}
 	errEnding   = &codes.Error{Of: "shutting_down", Text: "the server closed the connection while it shut down"}
 
 	// errNotTaken means that the client closed the connection, or read too slowly, before it had the whole answer.

@@ -118,7 +118,7 @@ type Done struct {
 	Tenant    string         // empty where nobody was authenticated
 	Class     classify.Class // of the value; zero where there is none
 	Err       error
-	Canceled  bool // the client did not wait for its answer, or not for all of it; Err is not nil
+	Canceled  bool // the client did not send its body in time, or did not wait for all of its answer; Err is not nil
 	Took      time.Duration
 }
 
