@@ -144,16 +144,14 @@ func (s *server) body(c *call) ([]byte, error) {
 // bodyError blames the client for a body that did not come, except for its size, its time and the end of the server, which have
 // errors of their own.
 func bodyError(err error) error {
-	if err == nil {
+	switch translated := translate(err); {
+	case err == nil:
 		return nil
-	}
-	switch {
 	case errors.Is(err, net.ErrClosed):
 		return errEnding
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errSlowBody
-	}
-	if translated := translate(err); translated != err || errors.Is(err, limit.ErrRateLimited) {
+	case translated != err || errors.Is(err, limit.ErrRateLimited):
 		return translated
 	}
 	return errors.Join(errBody, err)

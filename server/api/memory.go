@@ -99,32 +99,43 @@ func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized
 	if err != nil || limit <= small {
 		return found, err
 	}
-	c, _ := ctx.Value(callKey{}).(*call)
 	for i := range found {
-		for long := true; long && found[i].Exists(); {
-			if found[i].Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
-				found[i] = kv.Sized{Value: []byte{0}, Size: 1}
-			}
-			held := found[i].Size
-			if long = found[i].Value == nil && held <= limit; long {
-				held *= copies
-			}
-			if c != nil {
-				if err := c.read(found[i].Size, held); err != nil {
-					return nil, err
-				}
-			}
-			if long {
-				whole, err := b.Store.Read(ctx, keys[i:i+1], found[i].Size)
-				if err != nil {
-					return nil, err
-				}
-				found[i] = whole[0]
-				long = found[i].Value == nil // a longer one took its place, for which there may be no room
-			}
+		if err := b.take(ctx, keys[i:i+1], &found[i], limit); err != nil {
+			return nil, err
 		}
 	}
 	return found, nil
+}
+
+// take counts a value that was found, and reads it if only its beginning was, once there is room for it.
+func (b bounded) take(ctx context.Context, key []string, found *kv.Sized, limit int) error {
+	c, _ := ctx.Value(callKey{}).(*call)
+	for found.Exists() {
+		if found.Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
+			*found = kv.Sized{Value: []byte{0}, Size: 1}
+		}
+		held, unread := found.Size, found.Value == nil && found.Size <= limit
+		if unread {
+			held *= copies
+		}
+		if c != nil {
+			if err := c.read(found.Size, held); err != nil {
+				return err
+			}
+		}
+		if !unread {
+			return nil
+		}
+		whole, err := b.Store.Read(ctx, key, found.Size)
+		if err != nil {
+			return err
+		}
+		if *found = whole[0]; found.Value != nil {
+			return nil
+		}
+		// a longer one took its place, for which there may be no room
+	}
+	return nil
 }
 
 // readLarge reads a body of n bytes, more than is small. Room for all of it is taken at once, so that of many

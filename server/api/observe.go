@@ -38,7 +38,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			status = s.fail(call, err)
 		}
 		s.metrics.Operation(metrics.Done{
-			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: status == statusCancelled || errors.Is(err, errSlowBody),
+			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: canceled(status, err),
 			Took: time.Since(start),
 		})
 		if err == nil && status < http.StatusBadRequest && len(call.refusals) == 0 && !s.logged(call) {
@@ -86,14 +86,18 @@ func (s *server) announceClose(request *http.Request, response *echo.Response) {
 	})
 }
 
+// canceled reports whether a request failed because its client did not send the body in time, or did not take the whole answer.
+func canceled(status int, err error) bool {
+	return status == statusCancelled || errors.Is(err, errSlowBody)
+}
+
 // level returns Error for failures that the operator must look into. A server that shuts down is not one of them, and neither is a
 // client that does not send its body, or a lack of room, of which the log has one warning when it begins.
 func level(status int, err error) slog.Level {
-	if status < http.StatusInternalServerError || status == http.StatusInsufficientStorage || errors.Is(err, errSlowBody) ||
-		codes.Of(err).Code == "shutting_down" {
-		return slog.LevelInfo
+	if status >= http.StatusInternalServerError && status != http.StatusInsufficientStorage && !canceled(status, err) && codes.Of(err).Code != "shutting_down" {
+		return slog.LevelError
 	}
-	return slog.LevelError
+	return slog.LevelInfo
 }
 
 // logRequest is slog.Logger.LogAttrs without the caller's place in the source, which no handler here shows.

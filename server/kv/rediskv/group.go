@@ -102,13 +102,13 @@ func (s *Store) send(ctx context.Context, g *group) {
 		ctx, cancel = context.WithDeadline(ctx, g.deadline)
 		defer cancel()
 	}
-	slices.SortStableFunc(g.commands, func(a, b redis.Cmder) int { return cmp.Compare(readsOnly(a), readsOnly(b)) })
+	slices.SortStableFunc(g.commands, func(a, b redis.Cmder) int { return cmp.Compare(rank(a), rank(b)) })
 	s.pipeline(ctx, g.commands)
 }
 
-// readsOnly returns 1 for a command that a replica answers, and else 0. go-redis repeats a pipeline, and leaves a server that became a
-// replica, if the first command is refused.
-func readsOnly(cmd redis.Cmder) int {
+// rank puts writes before reads: go-redis repeats a pipeline, and leaves a server that became a replica, only if the first command is
+// refused, and a replica answers reads.
+func rank(cmd redis.Cmder) int {
 	if cmd.Name() == "set" {
 		return 0
 	}

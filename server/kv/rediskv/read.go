@@ -27,18 +27,19 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 }
 
 func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
-	replies := make([]*redis.StringCmd, len(keys))
+	replies, commands := make([]*redis.StringCmd, len(keys)), make([]redis.Cmder, len(keys))
 	for i, key := range keys {
 		if limit >= kv.MaxValueSize {
 			replies[i] = redis.NewStringCmd(ctx, "get", key)
 		} else {
 			replies[i] = redis.NewStringCmd(ctx, "getrange", key, 0, limit) // one byte more than the limit
 		}
+		commands[i] = replies[i]
 	}
 	if len(keys) == 1 && limit <= maxShared {
-		s.share(ctx, replies[0], 0)
+		s.share(ctx, commands[0], 0)
 	} else {
-		s.process(ctx, len(keys), func(i int) redis.Cmder { return replies[i] })
+		s.process(ctx, commands)
 	}
 	found := make([]kv.Sized, len(keys))
 	if limit < kv.MaxValueSize {
@@ -60,14 +61,10 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 }
 
 // process sends one command as it is and several in a pipeline. The commands have their errors.
-func (s *Store) process(ctx context.Context, n int, command func(i int) redis.Cmder) {
-	if n == 1 {
-		_ = s.client.Process(ctx, command(0))
+func (s *Store) process(ctx context.Context, commands []redis.Cmder) {
+	if len(commands) == 1 {
+		_ = s.client.Process(ctx, commands[0])
 		return
-	}
-	commands := make([]redis.Cmder, n)
-	for i := range commands {
-		commands[i] = command(i)
 	}
 	s.pipeline(ctx, commands)
 }
@@ -125,7 +122,7 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 	if len(asked) == 0 {
 		return nil
 	}
-	s.process(ctx, len(asked), func(j int) redis.Cmder { return asked[j] })
+	s.process(ctx, asked)
 	for j, i := range which {
 		var err error
 		switch reply := asked[j].(type) {

@@ -114,7 +114,7 @@ func (s *Store) writeMany(ctx context.Context, writes []kv.Write, sizes []*redis
 		}
 		all = append(all, commands[i])
 	}
-	s.process(ctx, len(all), func(i int) redis.Cmder { return all[i] })
+	s.process(ctx, all)
 	if c, ok := s.client.(*redis.Client); ok && sizes != nil && redis.HasErrorPrefix(commands[0].Err(), "READONLY") {
 		_ = deleteAbsent(ctx, c) // a replica answered the first command of the pipeline, so its connection is still open
 	}
@@ -146,15 +146,15 @@ func (s *Store) writeOne(ctx context.Context, w *kv.Write) ([]bool, error) {
 // loadScripts sends the commands again, with the script's text, that a server refused because it does not know the
 // script.
 func (s *Store) loadScripts(ctx context.Context, writes []kv.Write, commands []redis.Cmder) {
-	var unknown []int
+	var again []redis.Cmder
 	for i, c := range commands {
 		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
-			unknown = append(unknown, i)
 			commands[i] = command(ctx, &writes[i], true)
+			again = append(again, commands[i])
 		}
 	}
-	if len(unknown) > 0 {
-		s.process(ctx, len(unknown), func(j int) redis.Cmder { return commands[unknown[j]] })
+	if len(again) > 0 {
+		s.process(ctx, again)
 	}
 }
 
