@@ -188,7 +188,7 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	if path != "" {
+	if path != "" && !t.Failed() {
 		require.NoError(t, writeTable(path, rows, corrupt(t, 200)))
 	}
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// The formats of the write-ahead log and of its index are those of https://www.sqlite.org/walformat.html.
+// The format of the write-ahead log is that of https://www.sqlite.org/walformat.html.
 const (
 	logHeader   = 32
+	logSalt     = 16 // offset of the salt, 8 bytes: another one each time that the log begins again
 	frameHeader = 24
-	indexHeader = 48 // of which the index begins with two copies
 	logMagic    = 0x377f0682
 )
 
 // CheckLog reports damage of a database's write-ahead log after a process was killed. SQLite itself takes a frame whose
-// checksum does not match for the end of the log, and silently drops all transactions behind it. The log's index has the
-// number of committed frames. After a power cut it is not known which of them reached the disk: do not call CheckLog then.
+// checksum does not match for the end of the log, and silently drops all transactions behind it. The log's mark has the
+// number of committed frames. After a power cut it is not known which of them reached the disk, and CheckLog reports nothing.
 // The database must not be open.
 func CheckLog(path string) error {
-	committed, salt := readIndex(path + "-shm")
+	committed, salt := readMark(path + markSuffix)
 	if committed == 0 {
 		return nil
 	}
@@ -39,25 +39,6 @@ func CheckLog(path string) error {
 	}
 	defer f.Close()
 	return checkFrames(bufio.NewReaderSize(f, 1<<20), committed, salt)
-}
-
-// readIndex returns the number of committed frames, and the salt of their log. The number is 0 if the index is of no use.
-func readIndex(path string) (committed uint32, salt []byte) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, nil
-	}
-	defer f.Close()
-	var b [2 * indexHeader]byte
-	if _, err := io.ReadFull(f, b[:]); err != nil || !bytes.Equal(b[:indexHeader], b[indexHeader:]) {
-		return 0, nil
-	}
-	var sum checksum
-	sum.add(b[:40], binary.NativeEndian)
-	if !sum.equals(b[40:48], binary.NativeEndian) {
-		return 0, nil
-	}
-	return binary.NativeEndian.Uint32(b[16:]), b[32:40]
 }
 
 func checkFrames(r io.Reader, committed uint32, salt []byte) error {
@@ -75,7 +56,13 @@ func checkFrames(r io.Reader, committed uint32, salt []byte) error {
 	}
 	var sum checksum
 	sum.add(header[:24], order)
-	if magic&^1 != logMagic || !bytes.Equal(header[16:24], salt) || !sum.equals(header[24:], binary.BigEndian) {
+	if magic&^1 != logMagic || !sum.equals(header[24:], binary.BigEndian) {
+		return damaged(0)
+	}
+	if isNext(header[logSalt:], salt) {
+		return nil
+	}
+	if !bytes.Equal(header[logSalt:logSalt+8], salt) {
 		return damaged(0)
 	}
 	var frame [frameHeader + PageSize]byte
@@ -90,6 +77,12 @@ func checkFrames(r io.Reader, committed uint32, salt []byte) error {
 		}
 	}
 	return nil
+}
+
+// isNext reports whether a salt is of the log after that of another salt, which begins once all of that is in the database. So a process was
+// killed that had noted no frame of the new log.
+func isNext(salt, before []byte) bool {
+	return binary.BigEndian.Uint32(salt) == binary.BigEndian.Uint32(before)+1
 }
 
 // checksum is the cumulative checksum of a log.

@@ -70,6 +70,9 @@ func Salvage(ctx context.Context, path string, schema Schema, copy func(source, 
 	if err == nil {
 		err = target.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
 	}
+	if e := os.Remove(path + markSuffix); !errors.Is(e, fs.ErrNotExist) { // closing moves the log into the database
+		err = errors.Join(err, e)
+	}
 	if err = errors.Join(err, source.Close(), target.Close()); err != nil {
 		return "", err
 	}

@@ -44,7 +44,12 @@ type Conn struct {
 
 // Open opens a connection. It makes a file that is missing, which only its owner can read, and the tables of an empty one.
 // ctx interrupts opening only.
-func Open(ctx context.Context, path string, schema Schema) (_ *Conn, err error) {
+func Open(ctx context.Context, path string, schema Schema) (*Conn, error) {
+	return open(ctx, path, "", schema)
+}
+
+// open opens a connection that has the index of its log in a file; empty means beside the database.
+func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would use another mode
 	if err != nil {
 		return nil, err
@@ -54,8 +59,11 @@ func Open(ctx context.Context, path string, schema Schema) (_ *Conn, err error) 
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	modeOf := "modeof=" + strings.ReplaceAll(url.QueryEscape(path), "+", "%20") // of the journal
-	address := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: modeOf}
+	query := url.Values{"modeof": {path}} // of the journal
+	if index != "" {
+		query = url.Values{"modeof": {path}, "vfs": {vfsName}, indexParameter: {index}}
+	}
+	address := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: strings.ReplaceAll(query.Encode(), "+", "%20")}
 	if c.Conn, err = sqlite3.OpenContext(ctx, address.String()); err != nil {
 		return nil, err
 	}

@@ -59,8 +59,8 @@ func (c *conn) each(query string, do func(row *sqlite3.Stmt), args ...any) error
 }
 
 // connect opens a connection.
-func (s *Store) connect(path string) (*conn, error) {
-	opened, err := sqlitefile.Open(context.Background(), path, schema)
+func (s *Store) connect() (*conn, error) {
+	opened, err := s.index.Open(context.Background(), schema)
 	if err != nil {
 		return nil, s.failure("open", err)
 	}

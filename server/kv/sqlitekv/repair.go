@@ -77,10 +77,8 @@ func alone(dir string, found *sqlitefile.Found, do func(path string) error) erro
 		return ErrInUse
 	}
 	defer unlock()
-	if boot, err := os.ReadFile(filepath.Join(dir, lockName)); err == nil && string(boot) == durable.BootID() {
-		if err := sqlitefile.CheckLog(found.File); sqlitefile.IsDamage(err) {
-			found.Add(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
-		}
+	if err := sqlitefile.CheckLog(found.File); sqlitefile.IsDamage(err) {
+		found.Add(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
 	}
 	if err := do(found.File); err != nil {
 		return fmt.Errorf("sqlitekv: %s: %w", found.File, err)

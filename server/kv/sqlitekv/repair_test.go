@@ -62,7 +62,7 @@ func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(to, durable.ReserveName), nil, 0o600)) // a hole, which takes no time
 	require.NoError(t, os.Truncate(filepath.Join(to, durable.ReserveName), durable.ReserveSize))
-	for _, name := range []string{fileName, fileName + "-wal", fileName + "-shm", lockName} {
+	for _, name := range []string{fileName, fileName + "-wal", fileName + "-mark"} {
 		content, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -5,8 +5,8 @@
 // database is intact and lacks at most the last seconds, because this is a cache. Every page has a checksum, which
 // is verified when the page is read; damage is kv.ErrDamaged, never a missing key. So are numbers of an entry that do not fit
 // its value. On a full disk, writes fail with
-// kv.ErrFull while reads and deletions go on. Files are never mapped into memory, except for the log's index; its
-// space is allocated first. One process at a time may open a directory.
+// kv.ErrFull while reads and deletions go on. A disk that does not answer holds up calls, and nothing else of the process: no file
+// of it is mapped into memory (sqlitefile.Index). One process at a time may open a directory.
 package sqlitekv
 
 import (
@@ -52,6 +52,8 @@ type Store struct {
 	readers chan *conn
 	mover   *conn // moves the log into the database; of maintain
 	all     []*conn
+	index   *sqlitefile.Index
+	marker  *sqlitefile.Marker // of the writer's commits
 	logger  *slog.Logger
 	clock   clock
 	quota   int64 // bytes of an owner; 0 means no limit
@@ -129,32 +131,32 @@ func (s *Store) open(readers int) (err error) {
 		return ErrInUse
 	}
 	path := filepath.Join(s.dir, fileName)
-	if s.sameBoot() {
-		if err := sqlitefile.CheckLog(path); err != nil {
-			return s.failure("open", err)
-		}
+	if err := sqlitefile.CheckLog(path); err != nil {
+		return s.failure("open", err)
 	}
 	s.space.open(s.dir)
-	w, err := s.connect(path)
+	if s.index, err = sqlitefile.NewIndex(path, s.logger); errors.Is(err, sqlite3.BUSY) {
+		return ErrInUse
+	}
+	if err != nil {
+		return s.failure("open", err)
+	}
+	w, err := s.connect()
 	if err != nil {
 		return err
 	}
 	if err := s.begin(w); err != nil {
 		return s.failure("open", err)
 	}
-	w.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
-		s.pages.Store(int64(pages))
-		return nil
-	})
 	s.writer <- w
 	for range readers {
-		r, err := s.connect(path)
+		r, err := s.connect()
 		if err != nil {
 			return err
 		}
 		s.readers <- r
 	}
-	if s.mover, err = s.connect(path); err != nil {
+	if s.mover, err = s.connect(); err != nil {
 		return err
 	}
 	// In go-sqlite3 0.37.0, a checkpoint panics if its connection verifies checksums and another one wrote last. The checkpoint
@@ -162,8 +164,26 @@ func (s *Store) open(readers int) (err error) {
 	if err := s.mover.Exec("PRAGMA checksum_verification = OFF"); err != nil {
 		return s.failure("open", err)
 	}
-	s.file, err = os.Stat(path)
-	return err
+	if s.file, err = os.Stat(path); err != nil {
+		return err
+	}
+	if err := s.index.Hide(); err != nil {
+		return err
+	}
+	if s.marker, err = sqlitefile.NewMarker(path); err != nil {
+		return s.failure("open", err)
+	}
+	w.WALHook(s.committed)
+	return nil
+}
+
+// committed is called after each commit of the writer with the pages of the log.
+func (s *Store) committed(_ *sqlite3.Conn, _ string, pages int) error {
+	moved := s.pages.Swap(int64(pages)) == 0
+	if err := s.marker.Note(pages, moved); err != nil {
+		s.logger.Warn("commits of the embedded cache cannot be noted: after a kill, damage of its log would not be found", "error", err.Error())
+	}
+	return nil
 }
 
 // checkPlace returns errGone if the database was removed or replaced since it was opened: the next start would not find what is
@@ -173,20 +193,6 @@ func (s *Store) checkPlace() error {
 		return errGone
 	}
 	return nil
-}
-
-// sameBoot reports whether the last process that opened the store ran since the machine started. So the log has all that the
-// process wrote, unless it was damaged.
-func (s *Store) sameBoot() bool {
-	path, now := filepath.Join(s.dir, lockName), durable.BootID()
-	if now == "" {
-		return false
-	}
-	if before, err := os.ReadFile(path); err == nil && string(before) == now {
-		return true
-	}
-	_ = os.WriteFile(path, []byte(now), 0o600) // if it fails, the next start does not check the log
-	return false
 }
 
 // enter begins a call, which leave ends.
@@ -252,6 +258,7 @@ func (s *Store) Close() error {
 	<-s.done
 	w := <-s.writer
 	_ = s.keepTime(w)
+	_ = s.marker.Close()
 	_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
 	if err := s.release(); err != nil {
 		return s.failure("close", err)
@@ -270,6 +277,7 @@ func (s *Store) release() (err error) {
 	for len(s.writer) > 0 {
 		<-s.writer
 	}
+	err, s.index = errors.Join(err, s.index.Close()), nil
 	if s.unlock != nil {
 		s.unlock()
 		s.unlock = nil

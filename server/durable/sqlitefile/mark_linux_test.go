@@ -1,0 +1,166 @@
+package sqlitefile
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var logged = Schema{
+	Version: 1, Tables: "CREATE TABLE t (n INTEGER)", Pragmas: "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0",
+}
+
+// marked is a database with a log whose commits are noted.
+type marked struct {
+	t      *testing.T
+	path   string
+	conn   *Conn
+	marker *Marker
+}
+
+func newMarked(t *testing.T) *marked {
+	m := &marked{t: t, path: filepath.Join(t.TempDir(), "db")}
+	var err error
+	m.conn, err = Open(t.Context(), m.path, logged)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.conn.Close()) })
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (0)"))
+	m.marker, err = NewMarker(m.path)
+	require.NoError(t, err)
+	return m
+}
+
+// write makes commits, and notes them as a log with so many frames.
+func (m *marked) write(commits, noted int) {
+	for range commits {
+		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
+	}
+	require.NoError(m.t, m.marker.Note(noted, false))
+}
+
+// move moves the log into the database.
+func (m *marked) move() {
+	require.NoError(m.t, m.conn.Exec("PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(RESTART)"))
+}
+
+// killed returns the path of a copy of all files, as a kill leaves them.
+func (m *marked) killed() string {
+	path := filepath.Join(m.t.TempDir(), "db")
+	for _, suffix := range []string{"", "-wal", markSuffix} {
+		content, err := os.ReadFile(m.path + suffix)
+		require.NoError(m.t, err)
+		require.NoError(m.t, os.WriteFile(path+suffix, content, 0o600))
+	}
+	return path
+}
+
+func flip(t *testing.T, path string, at int) {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content[at] ^= 1
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+}
+
+func requireDamage(t *testing.T, path string) {
+	t.Helper()
+	err := CheckLog(path)
+	require.True(t, IsDamage(err), "%v", err)
+}
+
+const oneFrame = frameHeader + PageSize
+
+func TestCheckLog(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, CheckLog(m.killed()))
+
+	path := m.killed()
+	flip(t, path+"-wal", logHeader+4*oneFrame+100)
+	requireDamage(t, path)
+
+	path = m.killed()
+	require.NoError(t, os.Truncate(path+"-wal", logHeader+4*oneFrame))
+	requireDamage(t, path)
+
+	path = m.killed()
+	require.NoError(t, os.Remove(path+"-wal"))
+	requireDamage(t, path)
+
+	m.write(1, 5) // a commit that was not noted
+	path = m.killed()
+	flip(t, path+"-wal", logHeader+5*oneFrame+100)
+	require.NoError(t, CheckLog(path), "nothing is known of it")
+}
+
+// A kill may come between the first commit of a log that begins again and its note.
+func TestCheckLogThatBeganAgain(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	before := m.killed()
+	m.move()
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
+	path := m.killed()
+	require.NoError(t, CheckLog(path))
+	flip(t, path+"-wal", logSalt)
+	requireDamage(t, path)
+
+	noted := func() {
+		path = m.killed()
+		require.NoError(t, CheckLog(path))
+		flip(t, path+"-wal", logHeader+100)
+		requireDamage(t, path)
+	}
+	m.write(0, 1)
+	noted()
+	m.move()
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)"))
+	require.NoError(t, m.marker.Note(2, true))
+	noted()
+
+	older, err := os.ReadFile(before + "-wal")
+	require.NoError(t, err)
+	path = m.killed()
+	require.NoError(t, os.WriteFile(path+"-wal", older, 0o600))
+	requireDamage(t, path)
+}
+
+// Without a mark of this start of the machine, nothing is known: as after a power cut.
+func TestCheckLogWithoutAMark(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for name, change := range map[string]func(path string){
+		"another start": func(path string) {
+			other := *m.marker
+			other.mark[0] ^= 1
+			require.NoError(t, other.Note(5, false))
+			require.NoError(t, os.WriteFile(path, other.mark[:], 0o600))
+			m.write(0, 5)
+		},
+		"damaged": func(path string) { flip(t, path, markFrames) },
+		"cut":     func(path string) { require.NoError(t, os.Truncate(path, markSize-1)) },
+		"missing": func(path string) { require.NoError(t, os.Remove(path)) },
+	} {
+		path := m.killed()
+		flip(t, path+"-wal", logHeader+100)
+		requireDamage(t, path)
+		change(path + markSuffix)
+		require.NoError(t, CheckLog(path), name)
+	}
+}
+
+// A mark that cannot be kept is removed: an older one would make a whole log look damaged.
+func TestMarkThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, m.marker.file.Close())
+	require.Error(t, m.marker.Note(6, false))
+	require.NoFileExists(t, m.path+markSuffix)
+	require.NoError(t, m.marker.Note(7, false))
+	require.NoError(t, m.marker.Close())
+}

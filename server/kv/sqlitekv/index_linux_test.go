@@ -1,0 +1,91 @@
+package sqlitekv
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/server/kv"
+)
+
+// mapped returns the files in a directory that this process has mapped into memory.
+func mapped(t testing.TB, dir string) (lines []string) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, dir) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// A write to a mapped file of a disk that does not answer stops the process.
+func TestNoFileOfTheDiskIsMapped(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	for range 3 {
+		require.NoError(t, kv.Set(t.Context(), s, "k", make([]byte, 1<<20), 0))
+	}
+	require.Empty(t, mapped(t, dir))
+	require.NoDirExists(t, s.index.Dir(), "a kill leaves nothing in memory")
+	require.NotEmpty(t, mapped(t, s.index.Dir()), "the index has no name")
+}
+
+// Other programs cannot use the database while a store does: they would have another index.
+func TestOtherPrograms(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	other := func() error {
+		c, err := sqlite3.Open(filepath.Join(dir, fileName))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true) // it would panic, see Store.open
+		require.NoError(t, err)
+		return c.Exec("SELECT id FROM store")
+	}
+	s := open(t, dir)
+	require.ErrorIs(t, other(), sqlite3.PROTOCOL, "SQLite tries for ten seconds")
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, filepath.Join(dir, fileName+"-shm"))
+	require.NoError(t, other())
+	_, err := Open(dir, nil)
+	require.ErrorIs(t, err, ErrInUse)
+}
+
+func TestWithoutSharedMemory(t *testing.T) {
+	t.Parallel()
+	proctest.RunMounting(t, "hasNoSharedMemory", t.TempDir())
+}
+
+func init() { roles["hasNoSharedMemory"] = withoutSharedMemory }
+
+// If no memory can be used, the index lies beside the database, and the log says so.
+func withoutSharedMemory(t testing.TB) {
+	dir := os.Args[1]
+	for _, mount := range []struct{ reason, options string }{{"read-only", ""}, {"is full", "size=1m"}} {
+		var flags uintptr
+		if mount.options == "" {
+			flags = syscall.MS_RDONLY
+		}
+		require.NoError(t, syscall.Mount("tmpfs", "/dev/shm", "tmpfs", flags, mount.options))
+		var log bytes.Buffer
+		s, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		require.NoError(t, err)
+		require.Contains(t, log.String(), "lies on a disk")
+		require.Contains(t, log.String(), mount.reason)
+		require.NoError(t, kv.Set(t.Context(), s, "k", nil, 0))
+		require.NotEmpty(t, mapped(t, dir))
+		require.NoError(t, s.Close())
+	}
+}
