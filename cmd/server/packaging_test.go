@@ -198,6 +198,7 @@ func TestUnit(t *testing.T) {
 	t.Parallel()
 	u := unit(t)
 	require.Equal(t, []string{"/usr/bin/coffer serve"}, u["ExecStart"])
+	require.NotContains(t, u, "ProcSubset", "it hides the id of the boot")
 	require.Equal(t, []string{"kek:/etc/coffer/kek"}, u["LoadCredential"])
 	require.Equal(t, []string{"notify"}, u["Type"])
 	require.Equal(t, []string{"main"}, u["NotifyAccess"])

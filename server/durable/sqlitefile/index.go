@@ -3,6 +3,7 @@ package sqlitefile
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 // Go's scheduler does not see that a page waits. Other programs find the database locked.
 type Index struct {
 	database string
-	path     string   // empty: the index lies beside the database
-	guard    *os.File // locked; nil if the index lies beside the database
+	path     string // empty: the index lies beside the database
+	info     fs.FileInfo
+	unlock   func() // nil if the index lies beside the database
 }
 
 // NewIndex makes the index of a database that no other connection uses. If another program uses it, the error is sqlite3.BUSY.
@@ -30,7 +32,7 @@ func NewIndex(database string, logger *slog.Logger) (*Index, error) {
 		return i, nil
 	}
 	i.path = filepath.Join(dir, "index")
-	if i.guard, err = lockIndex(database + "-shm"); err != nil {
+	if i.unlock, err = lockIndex(database + "-shm"); err != nil {
 		return nil, errors.Join(err, i.Hide())
 	}
 	return i, nil
@@ -38,7 +40,22 @@ func NewIndex(database string, logger *slog.Logger) (*Index, error) {
 
 // Open opens a connection that uses the index.
 func (i *Index) Open(ctx context.Context, schema Schema) (*Conn, error) {
-	return open(ctx, i.database, i.path, schema)
+	c, err := open(ctx, i.database, i.path, schema)
+	if err != nil || i.path == "" {
+		return c, err
+	}
+	var info fs.FileInfo
+	if _, err = c.Int("PRAGMA user_version"); err == nil { // a read opens the index
+		info, err = os.Stat(i.path)
+	}
+	if err == nil && i.info != nil && !os.SameFile(info, i.info) { // this connection would not see what the others do
+		err = errors.New("the index of the log was replaced")
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	i.info = info
+	return c, nil
 }
 
 // Dir returns the directory of the index; empty if it lies beside the database.
@@ -49,7 +66,7 @@ func (i *Index) Dir() string {
 	return filepath.Dir(i.path)
 }
 
-// Hide takes the name away, so that a kill leaves nothing in memory. All connections must be open and have read something.
+// Hide takes the name away, so that a kill from then on leaves nothing in memory. All connections must be open.
 func (i *Index) Hide() error {
 	if i.path == "" {
 		return nil
@@ -59,10 +76,11 @@ func (i *Index) Hide() error {
 
 // Close lets other programs use the database. All connections must be closed. i can be nil.
 func (i *Index) Close() error {
-	if i == nil || i.guard == nil {
+	if i == nil || i.unlock == nil {
 		return nil
 	}
-	return errors.Join(i.Hide(), os.Remove(i.guard.Name()), i.guard.Close())
+	i.unlock()
+	return i.Hide()
 }
 
 const (
@@ -96,6 +114,11 @@ type usualFile interface {
 type databaseFile struct {
 	usualFile
 	index vfs.SharedMemory
+}
+
+// DeviceCharacteristics implements vfs.File. This type has no methods for atomic writes of several pages, which F2FS can do.
+func (f *databaseFile) DeviceCharacteristics() vfs.DeviceCharacteristic {
+	return f.usualFile.DeviceCharacteristics() &^ vfs.IOCAP_BATCH_ATOMIC
 }
 
 // SharedMemory implements vfs.FileSharedMemory.

@@ -31,17 +31,32 @@ func memoryDir() (string, error) {
 }
 
 // lockIndex locks the index that other programs would use.
-func lockIndex(path string) (*os.File, error) {
+func lockIndex(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: indexLock, Len: 1})
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: indexLock, Len: 1}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) || err == nil && !isAt(path, f) {
 		err = sqlite3.BUSY
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return func() {
+		lock.Type = unix.F_UNLCK
+		_ = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock) // a process that is forked just now has the file too
+		_ = f.Close()
+	}, nil
+}
+
+// isAt reports whether a file has a path. Another program may have removed it, as the last that used the database.
+func isAt(path string, f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(info, now)
 }

@@ -2,8 +2,6 @@
 
 package sqlitefile
 
-import "os"
-
 func memoryDir() (string, error) { return "", nil }
 
-func lockIndex(string) (*os.File, error) { return nil, nil }
+func lockIndex(string) (unlock func(), err error) { return nil, nil }

@@ -27,7 +27,7 @@ const (
 // The database must not be open.
 func CheckLog(path string) error {
 	committed, salt := readMark(path + markSuffix)
-	if committed == 0 {
+	if info, err := os.Stat(path); committed == 0 || err != nil || info.Size() == 0 { // without a database, the log is of no use
 		return nil
 	}
 	f, err := os.Open(path + "-wal")

@@ -1,11 +1,11 @@
 package sqlitefile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"io/fs"
-	"math"
 	"os"
 
 	"github.com/coffer-storage/coffer/server/durable"
@@ -39,55 +39,85 @@ func readMark(path string) (frames uint32, salt []byte) {
 type Marker struct {
 	log, file *os.File // nil without a BootID
 	mark      [markSize]byte
-	frames    int
 }
 
 // NewMarker makes the marker of a database whose log exists.
 func NewMarker(database string) (_ *Marker, err error) {
-	m := &Marker{frames: math.MaxInt} // the first call of Note reads the salt
+	m := &Marker{}
+	path := database + markSuffix
 	if copy(m.mark[:], durable.BootID()) != markFrames {
-		return m, nil
+		return m, remove(path)
 	}
 	if m.log, err = os.Open(database + "-wal"); err != nil {
 		return nil, err
 	}
-	if m.file, err = os.OpenFile(database+markSuffix, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if m.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, errors.Join(err, m.log.Close())
+	}
+	if frames, salt := readMark(path); frames == 0 || !m.isOf(salt) {
+		if err = m.Note(0); err == nil {
+			err = m.file.Sync() // a mark of another machine that uses the disk at times must not come back
+		}
+	}
+	if err != nil {
+		m.Close()
+		return nil, err
 	}
 	return m, nil
 }
 
-// Note is called after each commit: so many frames of the log are committed. again is true if the log may have begun again since the
-// last call. If Note fails, nothing is noted any more, and CheckLog reports nothing.
-func (m *Marker) Note(frames int, again bool) (err error) {
+// isOf reports whether the log has a salt.
+func (m *Marker) isOf(salt []byte) bool {
+	var b [markSum - markSalt]byte
+	_, err := m.log.ReadAt(b[:], logSalt)
+	return err == nil && bytes.Equal(b[:], salt)
+}
+
+// Note is called after each commit: so many frames of the log are committed. If it fails, nothing is noted any more, and CheckLog
+// reports nothing.
+func (m *Marker) Note(frames int) (err error) {
 	if m.file == nil {
 		return nil
 	}
-	if again || frames <= m.frames {
+	if frames > 0 {
 		_, err = m.log.ReadAt(m.mark[markSalt:markSum], logSalt)
 	}
-	m.frames = frames
 	if err == nil {
 		binary.BigEndian.PutUint32(m.mark[markFrames:], uint32(frames))
 		binary.BigEndian.PutUint32(m.mark[markSum:], crc32.Checksum(m.mark[:markSum], castagnoli))
 		_, err = m.file.WriteAt(m.mark[:], 0)
 	}
 	if err != nil {
-		err = errors.Join(err, m.Close())
+		err = errors.Join(err, m.Clear())
 	}
 	return err
 }
 
-// Close removes the mark: call it before all of the log is moved into the database, or if nothing can be noted. m can be nil.
-func (m *Marker) Close() error {
-	if m == nil || m.file == nil {
+// Clear removes the mark: call it before the log is emptied. If it fails, the mark is still there. Nothing is noted any more.
+func (m *Marker) Clear() error {
+	if m.file == nil {
 		return nil
 	}
-	err := os.Remove(m.file.Name())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	err := m.file.Truncate(0) // if the file cannot be removed: an empty file is no mark
+	if e := remove(m.file.Name()); err != nil {
+		err = e
 	}
-	err = errors.Join(err, m.file.Close(), m.log.Close())
-	m.file = nil
+	m.Close()
 	return err
+}
+
+// Close leaves the mark as it is. Nothing is noted any more. m can be nil.
+func (m *Marker) Close() {
+	if m != nil && m.file != nil {
+		_, _ = m.file.Close(), m.log.Close()
+		m.file = nil
+	}
+}
+
+// remove removes a file that may be missing.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

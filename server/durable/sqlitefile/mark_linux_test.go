@@ -37,7 +37,7 @@ func (m *marked) write(commits, noted int) {
 	for range commits {
 		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
 	}
-	require.NoError(m.t, m.marker.Note(noted, false))
+	require.NoError(m.t, m.marker.Note(noted))
 }
 
 // move moves the log into the database.
@@ -118,7 +118,7 @@ func TestCheckLogThatBeganAgain(t *testing.T) {
 	noted()
 	m.move()
 	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)"))
-	require.NoError(t, m.marker.Note(2, true))
+	require.NoError(t, m.marker.Note(2))
 	noted()
 
 	older, err := os.ReadFile(before + "-wal")
@@ -137,7 +137,7 @@ func TestCheckLogWithoutAMark(t *testing.T) {
 		"another start": func(path string) {
 			other := *m.marker
 			other.mark[0] ^= 1
-			require.NoError(t, other.Note(5, false))
+			require.NoError(t, other.Note(5))
 			require.NoError(t, os.WriteFile(path, other.mark[:], 0o600))
 			m.write(0, 5)
 		},
@@ -159,8 +159,91 @@ func TestMarkThatCannotBeWritten(t *testing.T) {
 	m := newMarked(t)
 	m.write(4, 5)
 	require.NoError(t, m.marker.file.Close())
-	require.Error(t, m.marker.Note(6, false))
+	require.Error(t, m.marker.Note(6))
 	require.NoFileExists(t, m.path+markSuffix)
-	require.NoError(t, m.marker.Note(7, false))
-	require.NoError(t, m.marker.Close())
+	require.NoError(t, m.marker.Note(7))
+}
+
+// A mark that is not of the log is replaced at once: a kill may come before the first commit.
+func TestMarkOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	reopen := func() {
+		m.marker.Close()
+		var err error
+		m.marker, err = NewMarker(m.path)
+		require.NoError(t, err)
+	}
+	reopen()
+	flip(t, m.path+"-wal", logHeader+100)
+	requireDamage(t, m.path)
+	flip(t, m.path+"-wal", logHeader+100)
+
+	for range 2 { // of which nothing is noted
+		m.move()
+		require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
+	}
+	requireDamage(t, m.path)
+	reopen()
+	require.NoError(t, CheckLog(m.path))
+	require.NoError(t, m.marker.Clear())
+	require.NoFileExists(t, m.path+markSuffix)
+}
+
+// If nothing can be removed, the mark is empty.
+func TestClearInAReadOnlyDirectory(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved")) // as if it could not be removed
+	require.NoError(t, os.Mkdir(m.path+markSuffix, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(m.path+markSuffix, "file"), nil, 0o600))
+	require.NoError(t, m.marker.Clear())
+	content, err := os.ReadFile(m.path + ".moved")
+	require.NoError(t, err)
+	require.Empty(t, content)
+}
+
+// A connection that cannot be opened leaves the log as it is.
+func TestLogAfterAFailedOpen(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	later := logged
+	later.Version++
+	_, err := Open(t.Context(), path, later)
+	require.ErrorContains(t, err, "it has format 1")
+	require.NoError(t, CheckLog(path))
+}
+
+// Without its database, a log is of no use.
+func TestCheckLogWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	require.NoError(t, os.Remove(path+"-wal"))
+	requireDamage(t, path)
+	require.NoError(t, os.Truncate(path, 0))
+	require.NoError(t, CheckLog(path))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, CheckLog(path))
+}
+
+// A repair that fails leaves the damaged log and its mark.
+func TestLogAfterAFailedSalvage(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	flip(t, path+"-wal", logHeader+2*oneFrame+100)
+	_, err := Salvage(t.Context(), path, logged, func(*Conn, *Conn) error { return os.ErrDeadlineExceeded })
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	requireDamage(t, path)
+	damaged, err := Salvage(t.Context(), path, logged, func(*Conn, *Conn) error { return nil })
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(filepath.Dir(path), damaged+"-wal"))
+	require.NoError(t, CheckLog(path))
 }

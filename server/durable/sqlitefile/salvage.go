@@ -70,9 +70,6 @@ func Salvage(ctx context.Context, path string, schema Schema, copy func(source, 
 	if err == nil {
 		err = target.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
 	}
-	if e := os.Remove(path + markSuffix); !errors.Is(e, fs.ErrNotExist) { // closing moves the log into the database
-		err = errors.Join(err, e)
-	}
 	if err = errors.Join(err, source.Close(), target.Close()); err != nil {
 		return "", err
 	}
@@ -88,12 +85,15 @@ func exchange(made, path string) (damaged string, err error) {
 	if err := os.Link(path, damaged); err != nil {
 		return "", err
 	}
+	if err := remove(path + markSuffix); err != nil {
+		return "", err
+	}
 	for _, suffix := range []string{"-wal", "-journal"} {
 		if err := os.Rename(path+suffix, damaged+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 	}
-	if err := os.Remove(path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := remove(path + "-shm"); err != nil {
 		return "", err
 	}
 	return filepath.Base(damaged), durable.Rename(made, path)
@@ -110,9 +110,7 @@ func syncFile(path string) error {
 // removeAll removes a database with the files beside it.
 func removeAll(path string) (err error) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		if e := os.Remove(path + suffix); !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
+		err = errors.Join(err, remove(path+suffix))
 	}
 	return err
 }

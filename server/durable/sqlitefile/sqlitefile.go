@@ -72,6 +72,9 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 			_ = c.Close()
 		}
 	}()
+	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // the log stays as it is, whatever fails
+		return nil, err
+	}
 	c.SetInterrupt(ctx)
 	if err := c.BusyTimeout(busyTimeout); err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func checkSize(path string) error {
 	return err
 }
 
-// Close closes the connection. A transaction ends without its changes. c can be nil.
+// Close closes the connection. A transaction ends without its changes. The log stays. c can be nil.
 func (c *Conn) Close() error {
 	if c == nil {
 		return nil

@@ -66,8 +66,5 @@ func (s *Store) connect() (*conn, error) {
 	}
 	c := &conn{Conn: opened, clock: &s.clock}
 	s.all = append(s.all, c)
-	if _, err := c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil { // see checkpoint
-		return nil, s.failure("open", err)
-	}
 	return c, nil
 }

@@ -32,9 +32,6 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 		}
 		c, err := sqlitefile.Open(ctx, path, schema)
 		if err == nil {
-			_, err = c.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true)
-		}
-		if err == nil {
 			err = (&copier{found: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
 		}
 		if sqlitefile.IsDamage(err) {

@@ -32,7 +32,7 @@ const (
 	vacuumFrom    = 4   // and more than one in so many
 )
 
-// MinFree is the least free space of the disk, in bytes, that the store needs: for its log, and for the log's index.
+// MinFree is the least free space of the disk, in bytes, that the store needs for its log.
 const MinFree = 32 << 20
 
 // space watches the free space of the directory's disk, and keeps a reserve of it.

@@ -109,7 +109,7 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 	}
 	err := s.open(readers)
 	for err != nil && s.unlock != nil && durable.Exhausted(dir) && s.space.spend() {
-		_ = s.release() // the log and its index need space
+		_ = s.release() // the log needs space
 		err = s.open(readers)
 	}
 	if err != nil {
@@ -148,6 +148,10 @@ func (s *Store) open(readers int) (err error) {
 	if err := s.begin(w); err != nil {
 		return s.failure("open", err)
 	}
+	if s.marker, err = sqlitefile.NewMarker(path); err != nil {
+		return s.failure("open", err)
+	}
+	w.WALHook(s.committed)
 	s.writer <- w
 	for range readers {
 		r, err := s.connect()
@@ -167,20 +171,13 @@ func (s *Store) open(readers int) (err error) {
 	if s.file, err = os.Stat(path); err != nil {
 		return err
 	}
-	if err := s.index.Hide(); err != nil {
-		return err
-	}
-	if s.marker, err = sqlitefile.NewMarker(path); err != nil {
-		return s.failure("open", err)
-	}
-	w.WALHook(s.committed)
-	return nil
+	return s.index.Hide()
 }
 
 // committed is called after each commit of the writer with the pages of the log.
 func (s *Store) committed(_ *sqlite3.Conn, _ string, pages int) error {
-	moved := s.pages.Swap(int64(pages)) == 0
-	if err := s.marker.Note(pages, moved); err != nil {
+	s.pages.Store(int64(pages))
+	if err := s.marker.Note(pages); err != nil {
 		s.logger.Warn("commits of the embedded cache cannot be noted: after a kill, damage of its log would not be found", "error", err.Error())
 	}
 	return nil
@@ -258,8 +255,9 @@ func (s *Store) Close() error {
 	<-s.done
 	w := <-s.writer
 	_ = s.keepTime(w)
-	_ = s.marker.Close()
-	_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
+	if s.marker.Clear() == nil {
+		_, _, _ = w.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE) // if it fails, the next start reads the log
+	}
 	if err := s.release(); err != nil {
 		return s.failure("close", err)
 	}
@@ -277,6 +275,7 @@ func (s *Store) release() (err error) {
 	for len(s.writer) > 0 {
 		<-s.writer
 	}
+	s.marker.Close()
 	err, s.index = errors.Join(err, s.index.Close()), nil
 	if s.unlock != nil {
 		s.unlock()
