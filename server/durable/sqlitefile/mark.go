@@ -73,13 +73,13 @@ func (m *Marker) isOf(salt []byte) bool {
 	return err == nil && bytes.Equal(b[:], salt)
 }
 
-// Note is called after each commit: so many frames of the log are committed. If it fails, nothing is noted any more, and CheckLog
-// reports nothing.
+// Note is called after each commit: so many frames of the log are committed. If it fails, nothing is noted until it succeeds again, and
+// CheckLog reports nothing.
 func (m *Marker) Note(frames int) (err error) {
 	if m.file == nil {
 		return nil
 	}
-	if frames > 0 {
+	if frames > 0 { // the log can begin again with any commit
 		_, err = m.log.ReadAt(m.mark[markSalt:markSum], logSalt)
 	}
 	if err == nil {
@@ -88,22 +88,29 @@ func (m *Marker) Note(frames int) (err error) {
 		_, err = m.file.WriteAt(m.mark[:], 0)
 	}
 	if err != nil {
-		err = errors.Join(err, m.Clear())
+		err = errors.Join(err, m.empty())
 	}
 	return err
 }
 
-// Clear removes the mark: call it before the log is emptied. If it fails, the mark is still there. Nothing is noted any more.
+// empty leaves no mark: an older one would make a whole log look damaged.
+func (m *Marker) empty() error {
+	if m.file.Truncate(0) == nil {
+		return nil
+	}
+	return remove(m.file.Name())
+}
+
+// Clear removes the mark: call it before the log is emptied. If it fails, the mark is still there.
 func (m *Marker) Clear() error {
 	if m.file == nil {
 		return nil
 	}
-	err := m.file.Truncate(0) // if the file cannot be removed: an empty file is no mark
-	if e := remove(m.file.Name()); err != nil {
-		err = e
+	if err := m.empty(); err != nil {
+		return err
 	}
-	m.Close()
-	return err
+	_ = remove(m.file.Name()) // an empty file is no mark
+	return nil
 }
 
 // Close leaves the mark as it is. Nothing is noted any more. m can be nil.

@@ -153,15 +153,34 @@ func TestCheckLogWithoutAMark(t *testing.T) {
 	}
 }
 
-// A mark that cannot be kept is removed: an older one would make a whole log look damaged.
+// A mark that cannot be written is emptied: an older one would make a whole log look damaged. Later commits are noted again.
 func TestMarkThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	m := newMarked(t)
 	m.write(4, 5)
-	require.NoError(t, m.marker.file.Close())
+	log := m.marker.log
+	m.marker.log = m.marker.file // it is too short
+	require.NoError(t, m.marker.file.Truncate(logSalt))
 	require.Error(t, m.marker.Note(6))
-	require.NoFileExists(t, m.path+markSuffix)
-	require.NoError(t, m.marker.Note(7))
+	flip(t, m.path+"-wal", logHeader+100)
+	require.NoError(t, CheckLog(m.path))
+	m.marker.log = log
+	require.NoError(t, m.marker.Note(5))
+	requireDamage(t, m.path)
+}
+
+// As long as a mark can neither be emptied nor removed, it is not cleared.
+func TestMarkThatCannotBeCleared(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, m.marker.file.Close())
+	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved"))
+	require.NoError(t, os.MkdirAll(filepath.Join(m.path+markSuffix, "full"), 0o700))
+	require.Error(t, m.marker.Note(6))
+	require.Error(t, m.marker.Clear())
+	require.NoError(t, os.RemoveAll(m.path+markSuffix))
+	require.NoError(t, m.marker.Clear())
 }
 
 // A mark that is not of the log is replaced at once: a kill may come before the first commit.

@@ -61,7 +61,8 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 	}
 	query := url.Values{"modeof": {path}} // of the journal
 	if index != "" {
-		query = url.Values{"modeof": {path}, "vfs": {vfsName}, indexParameter: {index}}
+		query.Set("vfs", vfsName)
+		query.Set(indexParameter, index)
 	}
 	address := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: strings.ReplaceAll(query.Encode(), "+", "%20")}
 	if c.Conn, err = sqlite3.OpenContext(ctx, address.String()); err != nil {

@@ -54,6 +54,7 @@ type Store struct {
 	all     []*conn
 	index   *sqlitefile.Index
 	marker  *sqlitefile.Marker // of the writer's commits
+	unnoted bool               // the last commit
 	logger  *slog.Logger
 	clock   clock
 	quota   int64 // bytes of an owner; 0 means no limit
@@ -177,9 +178,11 @@ func (s *Store) open(readers int) (err error) {
 // committed is called after each commit of the writer with the pages of the log.
 func (s *Store) committed(_ *sqlite3.Conn, _ string, pages int) error {
 	s.pages.Store(int64(pages))
-	if err := s.marker.Note(pages); err != nil {
+	err := s.marker.Note(pages)
+	if err != nil && !s.unnoted {
 		s.logger.Warn("commits of the embedded cache cannot be noted: after a kill, damage of its log would not be found", "error", err.Error())
 	}
+	s.unnoted = err != nil
 	return nil
 }
 
