@@ -91,7 +91,9 @@ func (f logFile) String() string {
 // soon waits until something holds that is to come by itself.
 func soon(t testing.TB, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, patience, 20*time.Millisecond)
+	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "it did not happen")
+	}
 }
 
 // logs waits until the log has a text: a server writes its lines a little after it answered.

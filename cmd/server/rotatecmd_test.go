@@ -26,6 +26,16 @@ func rotations(t *testing.T, environ []string, args ...string) []rotation.Report
 	return all.Rotations
 }
 
+// awaitReencryption waits until a server of the data reseals entries.
+func awaitReencryption(t *testing.T, data string) {
+	t.Helper()
+	soon(t, func() bool {
+		all := rotations(t, nil, "--data", data, "--status")
+		require.False(t, len(all) > 0 && all[0].State == rotation.Grace, "the rotation is over")
+		return len(all) == 1 && all[0].State == rotation.Reencrypting
+	})
+}
+
 // The command rotates beside running servers, which notice nothing, and back.
 func TestRotateBesideServers(t *testing.T) {
 	t.Parallel()
@@ -160,17 +170,14 @@ func TestRotateInterrupted(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
 	token := tokenFor(t, nil, data, "clinic")
-	for i := range 30 {
+	for i := range 60 { // which take 50 s or more
 		p.put(token, fmt.Sprint("patient-", i), record)
 	}
 	cmd := program(t, nil, "rotate", "--data", data, "--execute", "--tenant", "clinic")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
-	soon(t, func() bool {
-		all := rotations(t, nil, "--data", data, "--status")
-		return len(all) == 1 && all[0].State == rotation.Reencrypting
-	})
+	awaitReencryption(t, data)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait())
 	require.Contains(t, out.String(), "servers go on")
@@ -184,7 +191,7 @@ func TestRotateWithoutServer(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, data, "COFFER_REENCRYPT_RATE=1")
 	token := tokenFor(t, nil, data, "clinic")
-	for i := range 30 {
+	for i := range 60 { // which take 50 s or more
 		p.put(token, fmt.Sprint("patient-", i), record)
 	}
 	said := logFile(filepath.Join(t.TempDir(), "said"))
@@ -195,10 +202,7 @@ func TestRotateWithoutServer(t *testing.T) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, file
 	require.NoError(t, cmd.Start())
-	soon(t, func() bool {
-		all := rotations(t, nil, "--data", data, "--status")
-		return len(all) == 1 && all[0].State == rotation.Reencrypting
-	})
+	awaitReencryption(t, data)
 	require.NotContains(t, said.String(), "no server")
 	p.kill()
 	soon(t, func() bool { return strings.Contains(said.String(), "no server works on the rotation") })

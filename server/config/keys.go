@@ -22,7 +22,7 @@ type Keys struct {
 	RotateAge  time.Duration // of a keyset's newest key, after which it gets a new primary; 0 is never
 	RotateUses int           // packages that a primary seals until then; 0 is any number
 	Grace      time.Duration // for how long former keys stay as they are once the cache is under the new ones
-	Rate       int           // entries a second that a rotation looks at; 0 is any number
+	Rate       int           // entries that a rotation reseals in a second; 0 means no limit
 }
 
 // Open makes a store over the Redis that holds the keysets. It does not connect.

@@ -144,7 +144,7 @@ var flags = []struct{ name, variable, usage string }{
 	{"key-rotation-days", "KEY_ROTATION_DAYS", "age in days at which a tenant's keys are rotated, 0 for never (default 90)"},
 	{"key-rotation-uses", "KEY_ROTATION_USES", "packages after which a key is, 0 for any number (default 0)"},
 	{"key-grace", "COFFER_KEY_GRACE", "how long former keys stay as they are once the cache is under the new ones (default 24h)"},
-	{"reencrypt-rate", "COFFER_REENCRYPT_RATE", "entries a second that a rotation looks at, 0 for any number (default 1000)"},
+	{"reencrypt-rate", "COFFER_REENCRYPT_RATE", "entries that a rotation reseals in a second, 0 for no limit (default 1000)"},
 	{"max-body", "COFFER_MAX_BODY", "largest request body in bytes (default 67108864)"},
 	{"oidc-issuer", "COFFER_OIDC_ISSUER", "URL of the OpenID Connect provider whose JWTs are accepted besides API tokens"},
 	{"oidc-audience", "COFFER_OIDC_AUDIENCE", "what its tokens must be for, several separated by commas"},

@@ -318,6 +318,29 @@ func TestRollback(t *testing.T) {
 	s.reads(n)
 }
 
+// No more entries are resealed than the rate allows, the first ones of a sweep included.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
+	s.fill(60)
+	s.begin(rotation.Order{})
+	begun := time.Now()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := s.Work(ctx)
+		ended <- err
+	}()
+	resealed := 0
+	for resealed == 0 {
+		time.Sleep(10 * time.Millisecond)
+		resealed = s.under(60)
+	}
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.LessOrEqual(t, resealed, 10+int(time.Since(begun)/time.Second), "ten at most come at once: the looks that a page needs")
+}
+
 // A compromised key never seals again, at once; there is no grace and no way back.
 func TestCompromised(t *testing.T) {
 	t.Parallel()

@@ -65,17 +65,23 @@ func newVisit(r *Rotator, s *Sweep, p Part) *visit {
 		r: r, number: s.Number, begun: s.Started, part: p, tenants: map[string]*tenant{}, notes: map[string]*note{}, counts: p.Counts,
 	}
 	if r.Rate > 0 && !s.Full {
-		v.limit = rate.NewLimiter(rate.Limit(r.Rate*lookCost), fullPage)
+		second := r.Rate * lookCost
+		v.limit = rate.NewLimiter(rate.Limit(second), min(max(second, ratedPage), fullPage))
 	}
 	return v
 }
 
 // wait waits until n entries may be looked at.
-func (v *visit) wait(ctx context.Context, n int) error {
+func (v *visit) wait(ctx context.Context, n int) (err error) {
 	if v.limit == nil {
 		return ctx.Err()
 	}
-	return v.limit.WaitN(ctx, min(n, fullPage)) // a page of Redis can be a little longer
+	for err == nil && n > 0 {
+		some := min(n, v.limit.Burst())
+		err = v.limit.WaitN(ctx, some)
+		n -= some
+	}
+	return err
 }
 
 // page is entries whose headers were read.
