@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,4 +88,51 @@ func withoutSharedMemory(t testing.TB) {
 		require.NotEmpty(t, mapped(t, dir))
 		require.NoError(t, s.Close())
 	}
+}
+
+// If commits cannot be noted, writes go on. There is one warning, and another one only if it happens again after a commit that was noted.
+func TestUnnotedCommits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var log bytes.Buffer
+	s, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	mark := descriptor(t, filepath.Join(dir, fileName+"-mark"))
+	whole, err := syscall.Dup(mark)
+	require.NoError(t, err)
+	defer syscall.Close(whole)
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	n := 0
+	write := func() { // what changes nothing is no commit
+		n++
+		require.NoError(t, kv.Set(t.Context(), s, "k", []byte{byte(n)}, 0))
+	}
+	for times := 1; times <= 2; times++ {
+		require.NoError(t, syscall.Dup3(int(full.Fd()), mark, syscall.O_CLOEXEC))
+		for range 3 {
+			write()
+		}
+		require.Equal(t, times, strings.Count(log.String(), "cannot be noted"), log.String())
+		require.NoError(t, syscall.Dup3(whole, mark, syscall.O_CLOEXEC))
+		write()
+	}
+}
+
+// descriptor returns the number by which this process has a file open.
+func descriptor(t testing.TB, path string) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, one := range all {
+		if target, err := os.Readlink("/proc/self/fd/" + one.Name()); err == nil && target == path {
+			number, err := strconv.Atoi(one.Name())
+			require.NoError(t, err)
+			return number
+		}
+	}
+	t.Fatal(path + " is not open")
+	return 0
 }
