@@ -37,15 +37,16 @@ func auditVerifyCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that no line of the audit log was changed, removed, inserted or moved, and compare the API tokens with it",
+		Short: "Prove that no line of the audit log was changed, removed, inserted or moved, and compare keys and API tokens with it",
 		Long: "Reads every line of every file, and names the first one of each chain that is not as it was written, and what is wrong: changed, removed, inserted,\n" +
 			"truncated, rewritten, altered or head. The exit code is 0 only if nothing is wrong. It needs the server's keysets, KEK and environment.\n\n" +
 			"Give heads that were kept elsewhere by --head (the server's log has them as \"audit head\", and GET /v1/audit/head returns them). With them it also finds\n" +
 			"a log that was put back to an earlier state, and one that somebody wrote again who has the key. A head of a line that retention deleted is\n" +
 			"refused, because it cannot be checked.\n\n" +
-			"If the log is as it was written, the tokens in the keystore are compared with it. It names tokens that are altered, that are in force although the log records\n" +
-			"their revocation (returned), that differ from what the log recorded (other), and that were made without an event (unrecorded). The log need not have the\n" +
-			"creation of tokens that were made before its first line, or on another host that shares the keysets: these are counted.",
+			"If the log is as it was written, the keystore is compared with it. It names tenants that were shredded and keys that were destroyed and that are there again,\n" +
+			"and tokens that are altered, that are in force although the log records their revocation (returned), that differ from what the log recorded (other), and\n" +
+			"that were made without an event (unrecorded). The log need not have the creation of tokens that were made before its first line, or on another host that\n" +
+			"shares the keysets: these are counted.",
 		Example: "  coffer audit verify --data DIR\n" +
 			"  coffer audit verify --data COPY --head 1:4711:0f3a…,2:17:9c1e… --json",
 		Args: noArguments,
@@ -65,13 +66,16 @@ func auditVerifyCommand() *cobra.Command {
 			if err := printVerification(cmd.OutOrStdout(), v, asJSON); err != nil {
 				return err
 			}
-			switch {
-			case v.Fault != nil:
+			if v.Fault != nil {
 				return errLog
-			case len(v.Tokens.Findings) > 0:
-				return errTokens
 			}
-			return nil
+			if len(v.Tokens.Findings) > 0 {
+				err = errTokens
+			}
+			if len(v.Returned) > 0 {
+				err = errors.Join(err, errReturned)
+			}
+			return err
 		},
 	}
 	config.AddFlags(cmd.Flags(), keyFlags...)
@@ -80,10 +84,11 @@ func auditVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-// verification is what is known of the log, and of the tokens by it.
+// verification is what is known of the log, and of tokens and keys by it. Of them nothing is known if the log is not as it was written.
 type verification struct {
 	*audit.Verification
-	Tokens *token.Comparison `json:"tokens,omitempty"` // nil if the log is not as it was written
+	Tokens   *token.Comparison `json:"tokens,omitempty"`
+	Returned []endedTenant     `json:"returned,omitempty"` // alive, although the log records that the tenant was shredded or keys were destroyed
 }
 
 func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err error) {
@@ -106,8 +111,28 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 	if err != nil || v.Fault != nil {
 		return v, err
 	}
-	v.Tokens, err = compareTokens(cmd.Context(), o, system, v.Verification, key)
+	if v.Tokens, err = compareTokens(cmd.Context(), o, system, v.Verification, key); err != nil {
+		return v, err
+	}
+	v.Returned, err = compareKeys(cmd.Context(), o.recovery(cmd, "verify"), path, key)
 	return v, err
+}
+
+// errReturned means that verify found keys that were destroyed, which it printed.
+var errReturned = errors.New("keys in the keystore were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
+
+// compareKeys returns what is alive in the keystore although a log that was verified records that it ended.
+func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) (all []endedTenant, err error) {
+	var endings recovery.Endings
+	if err := endings.AddLog(ctx, path, key); err != nil {
+		return nil, err
+	}
+	returned, err := r.Returned(ctx, &endings)
+	if len(returned) > 0 { // it may be under way: the log records a change before it is made
+		recovery.Settle(ctx)
+		returned, err = r.Returned(ctx, &endings)
+	}
+	return endedTenants(returned), err
 }
 
 // readLogKey returns the key of a log that is there.
@@ -161,6 +186,14 @@ func printVerification(out io.Writer, v *verification, asJSON bool) error {
 		return nil
 	}
 	fmt.Fprintln(out, "nothing was altered")
+	for _, e := range v.Returned {
+		if e.Shredded {
+			fmt.Fprintf(out, "tenant %s: shredded, and alive again\n", strconv.Quote(e.Tenant))
+		}
+		if e.Keys > 0 {
+			fmt.Fprintf(out, "tenant %s: keys that were destroyed and are there again: %d\n", strconv.Quote(e.Tenant), e.Keys)
+		}
+	}
 	return printComparison(out, v.Tokens)
 }
 

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )
 
 // What an auditor does: check the log of a running server and a copy of it, against a head that the server
@@ -72,6 +75,30 @@ func TestAuditVerify(t *testing.T) {
 	for _, wrong := range [][]string{{"verify", "--head", "pl4nted"}, {"tail", "--severity", "pl4nted"}, {"tail", "--since", "pl4nted"}, {"tail", "--action", "pl4nted"}, {"tail", "-n", "-1"}} {
 		require.NotContains(t, refused(t, environ, "", append([]string{"audit", wrong[0], "--data", data}, wrong[1:]...)...), "pl4nted")
 	}
+}
+
+// A shredded tenant that lives again in a store that somebody put back is named.
+func TestVerifyShreddings(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := serve(t, data)
+	p.put(tokenFor(t, nil, data, "clinic"), "patient-1", record)
+	require.Zero(t, p.stop(syscall.SIGTERM))
+	store := keysIn(t, data)
+	alive, err := store.Get(t.Context(), keystore.Keysets, "clinic")
+	require.NoError(t, err)
+	verify := []string{"audit", "verify", "--data", data}
+	coffer(t, nil, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic")
+	require.NotContains(t, coffer(t, nil, verify...), "shredded")
+
+	keystoretest.Put(t, store, keystore.Keysets, "clinic", alive)
+	out := refused(t, nil, "", verify...)
+	require.Contains(t, out, "nothing was altered")
+	require.Contains(t, out, `tenant "clinic": shredded, and alive again`)
+	require.Contains(t, out, "shred the tenants again")
+	require.Contains(t, refused(t, nil, "", append(verify, "--json")...), `"tenant": "clinic"`)
+	coffer(t, nil, "keys", "shred", "--data", data, "--tenant", "clinic", "--confirm", "clinic")
+	coffer(t, nil, verify...)
 }
 
 // While the audit log cannot be written, no key is used and no value is opened; /readyz says so; and it is

@@ -292,16 +292,21 @@ type endedTenant struct {
 
 func reportRestored(r *recovery.Restored, dry bool, err error) restoreReport {
 	report := restoreReport{
-		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: []endedTenant{},
+		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: endedTenants(r.Ended),
 		Failures: failedTenants(r.Failures), Error: failureOf(err),
 	}
 	for _, c := range r.Changes {
 		report.Changed = append(report.Changed, restoredTenant{c.Tenant, c.New})
 	}
-	for _, e := range r.Ended {
-		report.Ended = append(report.Ended, endedTenant{e.Tenant, e.Shredded, e.Keys})
-	}
 	return report
+}
+
+func endedTenants(all []recovery.Ended) []endedTenant {
+	ended := []endedTenant{}
+	for _, e := range all {
+		ended = append(ended, endedTenant{e.Tenant, e.Shredded, e.Keys})
+	}
+	return ended
 }
 
 func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
