@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -91,6 +92,15 @@ func (k *keeper) tryNote() {
 		k.options.Log.Error("the audit log cannot be synced, or its head cannot be read or written", "error", err)
 	}
 	k.failing = err != nil
+	k.unread.Store(provesNothing(err))
+}
+
+// provesNothing reports whether an error of reading does not mean that a file is not as it was written: file descriptors or memory ran
+// out, or the disk failed.
+func provesNothing(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ETIMEDOUT}, func(one error) bool {
+		return errors.Is(err, one)
+	})
 }
 
 // note syncs what was written, and makes the last lines the head. If the head was taken away or changed, a line records
@@ -98,8 +108,8 @@ func (k *keeper) tryNote() {
 func (k *keeper) note() error {
 	h := k.ends() // before the head is read: lines that are written after that do not replace a head that was changed in the meantime
 	now, err := readHead(k.dir, k.head.From.Chain, k.key, k.head.Log)
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		return err // no proof that it is lost: file descriptors have run out
+	if provesNothing(err) {
+		return err
 	}
 	lost := err != nil || now != k.head
 	if lost && !k.missed {

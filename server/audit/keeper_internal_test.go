@@ -85,6 +85,20 @@ func TestNoDescriptorsIsNoAlteration(t *testing.T) {
 	require.Zero(t, altered(t, path))
 }
 
+// A head that cannot be read because the disk fails was not altered, but the log is not ready.
+func TestFailingDiskIsNoAlteration(t *testing.T) {
+	f, path := startUnkept(t)
+	head := filepath.Join(path, "1", "head")
+	require.NoError(t, os.Rename(head, head+".aside"))
+	require.NoError(t, os.Symlink("/proc/self/mem", head)) // a read is EIO
+	f.keeper.tryNote()
+	require.ErrorIs(t, f.Ready(t.Context()), ErrUnavailable)
+	require.NoError(t, os.Rename(head+".aside", head))
+	f.keeper.tryNote()
+	require.NoError(t, f.Ready(t.Context()))
+	require.Zero(t, altered(t, path))
+}
+
 // If something that cannot be opened stands in the place of the head, the head was taken away, and is written again.
 func TestHeadOfAnotherKind(t *testing.T) {
 	f, path := startUnkept(t)
