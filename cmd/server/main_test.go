@@ -240,7 +240,7 @@ func TestOneServerForOneDirectory(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, data)
 	says := fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
-	require.Contains(t, says, "another server runs on "+data)
+	require.Contains(t, says, "another server, or a command, uses "+data)
 	address := strings.TrimPrefix(p.url, "http://")
 	says = fails(t, program(t, nil, "serve", "--data", t.TempDir(), "--listen", address))
 	require.Contains(t, says, "is in use by another program: give another address with --listen")

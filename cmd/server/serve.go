@@ -168,7 +168,7 @@ func openStore(c *config.Config, p *parts, log *slog.Logger) (*quotakv.Store, er
 	log.Info("the cache is embedded", "directory", dir)
 	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFree(c.MinFree))
 	if errors.Is(err, sqlitekv.ErrInUse) {
-		return nil, refuse(fmt.Errorf("another server runs on %s: stop it, or give this one a --data of its own", c.Data))
+		return nil, refuse(fmt.Errorf("another server, or a command, uses %s: stop it, or give this one a --data of its own", c.Data))
 	}
 	if errors.Is(err, kv.ErrDamaged) {
 		err = fmt.Errorf("%w: stop all servers; `coffer store check` names the damage, and `coffer store repair` keeps what can be read", err)

@@ -95,7 +95,7 @@ func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keys
 		found, err := do()
 		switch {
 		case errors.Is(err, sqlitekv.ErrInUse):
-			return nil, refuse(fmt.Errorf("a server runs on %s: stop it first", c.Data))
+			return nil, refuse(fmt.Errorf("a server, or another command, uses %s: stop it first", c.Data))
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return all, err

@@ -36,7 +36,7 @@ func TestStoreCheckAndRepair(t *testing.T) {
 	for _, command := range []string{"check", "repair"} {
 		code, _, stderr := run(t, "store", command, "--data", data)
 		require.Equal(t, 3, code, stderr)
-		require.Contains(t, stderr, "a server runs on "+data)
+		require.Contains(t, stderr, "a server, or another command, uses "+data)
 	}
 	require.Zero(t, p.stop(syscall.SIGTERM), p.log)
 	code, out, stderr := run(t, "store", "check", "--data", data)

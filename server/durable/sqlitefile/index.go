@@ -13,29 +13,36 @@ import (
 
 // Index is the index of a database's write-ahead log, which all connections of a process map into memory. It lies in a file without
 // a name that no disk backs, if the system has such files. A write to a file of a disk that does not answer would stop the process:
-// Go's scheduler does not see that a page waits. Other programs find the database locked.
+// Go's scheduler does not see that a page waits. Other programs cannot open the database until Close, not even after a kill.
 type Index struct {
 	database string
 	path     string // empty: the index lies beside the database
 	info     fs.FileInfo
-	unlock   func() // nil if the index lies beside the database
 }
 
 // NewIndex makes the index of a database that no other connection uses. If another program uses it, the error is sqlite3.BUSY.
 func NewIndex(database string, logger *slog.Logger) (*Index, error) {
-	dir, err := memoryDir()
+	dir, err := memoryDir(database)
 	if err != nil {
 		logger.Warn("the index of the embedded cache's log lies on a disk: if that does not answer, the whole process stops", "error", err.Error())
 	}
 	i := &Index{database: database}
 	if dir == "" {
-		return i, nil
+		return i, unbar(database + "-shm")
 	}
-	i.path = filepath.Join(dir, "index")
-	if i.unlock, err = lockIndex(database + "-shm"); err != nil {
+	i.path = filepath.Join(dir, indexName)
+	if err = barIndex(database + "-shm"); err != nil {
 		return nil, errors.Join(err, i.Hide())
 	}
 	return i, nil
+}
+
+// unbar removes what barIndex made, if it is there.
+func unbar(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return remove(path)
+	}
+	return nil
 }
 
 // Open opens a connection that uses the index.
@@ -74,18 +81,22 @@ func (i *Index) Hide() error {
 	return os.RemoveAll(i.Dir())
 }
 
-// Close lets other programs use the database. All connections must be closed. i can be nil.
+// Close lets other programs use the database, unless there is a log. All connections must be closed. i can be nil.
 func (i *Index) Close() error {
-	if i == nil || i.unlock == nil {
+	if i == nil || i.path == "" {
 		return nil
 	}
-	i.unlock()
-	return i.Hide()
+	var err error
+	if info, e := os.Stat(i.database + "-wal"); e != nil || info.Size() == 0 {
+		err = unbar(i.database + "-shm")
+	}
+	return errors.Join(err, i.Hide())
 }
 
 const (
 	vfsName        = "coffer" // the default file system, but for the index
 	indexParameter = "index"  // of a database's URI
+	indexName      = "index"
 )
 
 func init() { vfs.Register(vfsName, fileSystem{vfs.Find("").(vfs.VFSFilename)}) }

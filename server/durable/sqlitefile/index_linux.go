@@ -3,7 +3,9 @@ package sqlitefile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
 	"golang.org/x/sys/unix"
@@ -12,51 +14,69 @@ import (
 const (
 	sharedMemory = "/dev/shm"
 	indexRoom    = 8 << 20 // bytes that must be free; an index has 2 bytes for each KiB of the log
-	indexLock    = 128     // the byte of an index that SQLite locks while a process uses it: UNIX_SHM_DMS in os_unix.c
+	leastIndex   = 32 << 10
+	indexLock    = 128 // the byte of an index that SQLite locks while a process uses it: UNIX_SHM_DMS in os_unix.c
 )
 
-// memoryDir makes a directory in memory for its owner only.
-func memoryDir() (string, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(sharedMemory, &s); err != nil {
+// memoryDir makes a directory in memory for its owner only, with room for an index. Its name is that of the database's directory, so it takes
+// the place of one that a killed process left.
+func memoryDir(database string) (dir string, err error) {
+	var memory unix.Statfs_t
+	if err := unix.Statfs(sharedMemory, &memory); err != nil {
 		return "", fmt.Errorf("%s: %w", sharedMemory, err)
 	}
-	if s.Type != unix.TMPFS_MAGIC {
+	if memory.Type != unix.TMPFS_MAGIC {
 		return "", errors.New(sharedMemory + " is not in memory")
 	}
-	if s.Blocks > 0 && s.Bavail*uint64(s.Bsize) < indexRoom { // without a bound, no blocks are counted
+	if memory.Blocks > 0 && memory.Bavail*uint64(memory.Bsize) < indexRoom { // without a bound, no blocks are counted
 		return "", errors.New(sharedMemory + " is full")
 	}
-	return os.MkdirTemp(sharedMemory, "coffer-")
+	var info unix.Stat_t
+	if err := unix.Stat(filepath.Dir(database), &info); err != nil {
+		return "", err
+	}
+	dir = filepath.Join(sharedMemory, fmt.Sprintf("coffer-%d-%d", info.Dev, info.Ino))
+	if err = os.RemoveAll(dir); err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) { // another user's
+		dir, err = os.MkdirTemp(sharedMemory, "coffer-")
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, indexName), make([]byte, leastIndex), 0o600)
+	}
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return "", err
+	}
+	return dir, nil
 }
 
-// lockIndex locks the index that other programs would use.
-func lockIndex(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+// barIndex keeps other programs from a database, as long as this process uses it and after a kill: an index that is a directory cannot be
+// opened. Otherwise they would move the log into the database, in pages without checksums. If one uses the database, the error is sqlite3.BUSY.
+func barIndex(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
+	if info, err := os.Lstat(path); err != nil || info.IsDir() {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: indexLock, Len: 1}
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) || err == nil && !isAt(path, f) {
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		err = sqlite3.BUSY
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Remove(path)
 	}
-	return func() {
-		lock.Type = unix.F_UNLCK
-		_ = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock) // a process that is forked just now has the file too
-		_ = f.Close()
-	}, nil
-}
-
-// isAt reports whether a file has a path. Another program may have removed it, as the last that used the database.
-func isAt(path string, f *os.File) bool {
-	info, err := f.Stat()
-	if err != nil {
-		return false
+	if err == nil {
+		err = os.Mkdir(path, 0o700)
 	}
-	now, err := os.Stat(path)
-	return err == nil && os.SameFile(info, now)
+	return err
 }

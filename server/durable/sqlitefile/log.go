@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
 // The format of the write-ahead log is that of https://www.sqlite.org/walformat.html.
@@ -24,8 +26,13 @@ const (
 // CheckLog reports damage of a database's write-ahead log after a process was killed. SQLite itself takes a frame whose
 // checksum does not match for the end of the log, and silently drops all transactions behind it. The log's mark has the
 // number of committed frames. After a power cut it is not known which of them reached the disk, and CheckLog reports nothing.
-// The database must not be open.
+// The database must not be open. Of its files, all must be regular: SQLite would use the log beside what a link points to.
 func CheckLog(path string) error {
+	for _, suffix := range []string{"", "-wal", markSuffix} {
+		if info, err := os.Lstat(path + suffix); err == nil && !info.Mode().IsRegular() {
+			return &fs.PathError{Op: "open", Path: path + suffix, Err: durable.ErrIrregular}
+		}
+	}
 	committed, salt := readMark(path + markSuffix)
 	if info, err := os.Stat(path); committed == 0 || err != nil || info.Size() == 0 { // without a database, the log is of no use
 		return nil

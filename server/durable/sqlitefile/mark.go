@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 
@@ -25,8 +26,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // readMark returns a mark that was made since the machine started. Without one, the number is 0.
 func readMark(path string) (frames uint32, salt []byte) {
-	b, err := os.ReadFile(path)
-	if err != nil || len(b) != markSize || string(b[:markFrames]) != durable.BootID() {
+	f, err := durable.OpenRegular(path, os.O_RDONLY)
+	if err != nil {
+		return 0, nil
+	}
+	defer f.Close()
+	b := make([]byte, markSize)
+	if info, err := f.Stat(); err != nil || info.Size() != markSize {
+		return 0, nil
+	}
+	if _, err := io.ReadFull(f, b); err != nil || string(b[:markFrames]) != durable.BootID() {
 		return 0, nil
 	}
 	if crc32.Checksum(b[:markSum], castagnoli) != binary.BigEndian.Uint32(b[markSum:]) {

@@ -1,11 +1,15 @@
 package sqlitefile
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/server/durable"
 )
 
 var logged = Schema{
@@ -258,11 +262,70 @@ func TestLogAfterAFailedSalvage(t *testing.T) {
 	m.write(4, 5)
 	path := m.killed()
 	flip(t, path+"-wal", logHeader+2*oneFrame+100)
-	_, err := Salvage(t.Context(), path, logged, func(*Conn, *Conn) error { return os.ErrDeadlineExceeded })
+	source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
+	_, err := Salvage(t.Context(), path, logged, source, func(*Conn, *Conn, error) error { return os.ErrDeadlineExceeded })
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	requireDamage(t, path)
-	damaged, err := Salvage(t.Context(), path, logged, func(*Conn, *Conn) error { return nil })
+	damaged, err := Salvage(t.Context(), path, logged, source, func(*Conn, *Conn, error) error { return nil })
 	require.NoError(t, err)
 	require.FileExists(t, filepath.Join(filepath.Dir(path), damaged+"-wal"))
+	require.NoError(t, CheckLog(path))
+}
+
+// A repair that was killed at the end of its work, when the log or journal may have been moved away, is continued. Until then, the database
+// does not open.
+func TestInterruptedSalvage(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for _, moved := range []string{"", "-wal", markSuffix} { // so far
+		path := m.killed()
+		whole, err := Open(t.Context(), path+readySuffix, logged)
+		require.NoError(t, err)
+		require.NoError(t, whole.Exec("INSERT INTO t VALUES (7); PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(TRUNCATE)"))
+		require.NoError(t, whole.Close())
+		if moved != "" {
+			require.NoError(t, os.Rename(path+moved, path+".damaged-1"+moved))
+		}
+		source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
+		_, err = source()
+		require.True(t, IsDamage(err))
+		_, err = Salvage(t.Context(), path, logged, source, func(from, to *Conn, cause error) error {
+			require.NoError(t, cause)
+			n, err := from.Int("SELECT sum(n) FROM t")
+			require.EqualValues(t, 7, n)
+			require.NoError(t, err)
+			return to.Exec("INSERT INTO t VALUES (8)")
+		})
+		require.NoError(t, err)
+		c, err := source()
+		require.NoError(t, err)
+		n, err := c.Int("SELECT sum(n) FROM t")
+		require.EqualValues(t, 8, n)
+		require.NoError(t, errors.Join(err, c.Close()))
+		require.NoError(t, CheckLog(path))
+	}
+}
+
+// A FIFO would block its reader, a device never end, and a link have another log beside its target: only regular files are used.
+func TestIrregularFiles(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for _, suffix := range []string{"", "-wal", markSuffix} {
+		for kind, put := range map[string]func(path string) error{
+			"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+			"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+			"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
+			"moved":     func(path string) error { return os.Symlink(m.path+suffix, path) },
+		} {
+			path := m.killed()
+			require.NoError(t, os.Remove(path+suffix))
+			require.NoError(t, put(path+suffix))
+			require.ErrorIs(t, CheckLog(path), durable.ErrIrregular, "%s %s", kind, suffix)
+		}
+	}
+	path := m.killed()
+	require.NoError(t, os.Truncate(path+markSuffix, 1<<40)) // a hole
 	require.NoError(t, CheckLog(path))
 }

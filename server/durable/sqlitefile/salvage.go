@@ -49,39 +49,56 @@ func (f *Found) Integrity(c *Conn) error {
 	return nil
 }
 
-// Salvage puts a new database in the place of a damaged one, with what copy copies from one to the other. source is nil if the
-// damaged one does not open. The damaged file, and its log, stay beside the new one; Salvage returns their name. Nothing else may
-// have the database open.
-func Salvage(ctx context.Context, path string, schema Schema, copy func(source, target *Conn) error) (damaged string, err error) {
+// readySuffix is of a whole database that is to take the place of another one. Until it has, that one does not open: its log or journal may
+// have been moved away already.
+const readySuffix = ".new"
+
+// Salvage puts a new database in the place of a damaged one, with what copy copies from one to the other. source opens the damaged one. If
+// it does not open, copy gets the cause, and a copy of it that does; nil if that does not open either. The damaged file, and its log, stay
+// beside the new one; Salvage returns their name. Nothing else may have the database open. After a kill, the next call continues.
+func Salvage(
+	ctx context.Context, path string, schema Schema, source func() (*Conn, error), copy func(from, to *Conn, cause error) error,
+) (damaged string, err error) {
+	if _, err := os.Stat(path + readySuffix); err == nil {
+		if _, err := exchange(path); err != nil {
+			return "", err
+		}
+	}
 	made := path + ".repaired"
-	if err := removeAll(made); err != nil {
+	clean := func() error { return errors.Join(removeAll(made), removeAll(path+rescueSuffix)) }
+	if err := clean(); err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, removeAll(made)) }()
-	target, err := Open(ctx, made, schema)
+	defer func() { err = errors.Join(err, clean()) }()
+	to, err := Open(ctx, made, schema)
 	if err != nil {
 		return "", err
 	}
-	source, err := Open(ctx, path, schema)
-	if err != nil && !IsDamage(err) {
-		return "", errors.Join(err, target.Close())
+	from, cause := source()
+	if err = cause; IsDamage(cause) {
+		from, err = rescue(ctx, path, made, schema)
 	}
-	err = copy(source, target)
+	if err == nil || IsDamage(err) {
+		err = copy(from, to, cause)
+	}
 	if err == nil {
-		err = target.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
+		err = to.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
 	}
-	if err = errors.Join(err, source.Close(), target.Close()); err != nil {
+	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
 		return "", err
 	}
-	return exchange(made, path)
-}
-
-// exchange moves a database away, with its log or journal, and another one into its place.
-func exchange(made, path string) (damaged string, err error) {
-	damaged = fmt.Sprintf("%s.damaged-%d", path, time.Now().UnixNano())
 	if err := syncFile(made); err != nil {
 		return "", err
 	}
+	if err := durable.Rename(made, path+readySuffix); err != nil {
+		return "", err
+	}
+	return exchange(path)
+}
+
+// exchange moves a database away, with its log or journal, and the one that is ready into its place.
+func exchange(path string) (damaged string, err error) {
+	damaged = fmt.Sprintf("%s.damaged-%d", path, time.Now().UnixNano())
 	if err := os.Link(path, damaged); err != nil {
 		return "", err
 	}
@@ -96,7 +113,7 @@ func exchange(made, path string) (damaged string, err error) {
 	if err := remove(path + "-shm"); err != nil {
 		return "", err
 	}
-	return filepath.Base(damaged), durable.Rename(made, path)
+	return filepath.Base(damaged), durable.Rename(path+readySuffix, path)
 }
 
 func syncFile(path string) error {

@@ -50,6 +50,11 @@ func Open(ctx context.Context, path string, schema Schema) (*Conn, error) {
 
 // open opens a connection that has the index of its log in a file; empty means beside the database.
 func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err error) {
+	if _, err := os.Stat(path + readySuffix); err == nil {
+		return nil, fmt.Errorf("its repair was interrupted: %w", sqlite3.CORRUPT)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would use another mode
 	if err != nil {
 		return nil, err
@@ -100,8 +105,11 @@ func open(ctx context.Context, path, index string, schema Schema) (_ *Conn, err 
 	if err == nil { // after the first page is there: it decides whether pages have checksums, in a log as well
 		err = c.Exec(schema.Pragmas)
 	}
+	if err != nil {
+		return nil, err
+	}
 	c.SetInterrupt(context.Background())
-	return c, err
+	return c, nil
 }
 
 // checkSize refuses a file that ends with a part of a page: its checksum would not be verified.

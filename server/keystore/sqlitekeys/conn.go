@@ -2,7 +2,6 @@ package sqlitekeys
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,7 +98,7 @@ func (s *Store) failed(where string, err error) error {
 	kind := error(keystore.ErrUnavailable)
 	switch {
 	case sqlitefile.IsDamage(err):
-		err = errors.Join(errors.New("damaged: stop all servers and run `coffer store repair`, then restore lost keysets from a backup"), err)
+		err = fmt.Errorf("damaged: stop all servers and run `coffer store repair`, then restore lost keysets from a backup: %w", err)
 	case sqlitefile.IsFull(err, filepath.Dir(s.path)):
 		kind = keystore.ErrFull
 	}

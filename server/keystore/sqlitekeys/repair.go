@@ -36,9 +36,13 @@ func Repair(ctx context.Context, dir string) (found sqlitefile.Found, err error)
 	if _, err := os.Stat(path); err != nil {
 		return found, err
 	}
-	found.Damaged, err = sqlitefile.Salvage(ctx, path, schema, func(source, target *sqlitefile.Conn) error {
+	open := func() (*sqlitefile.Conn, error) { return sqlitefile.Open(ctx, path, schema) }
+	found.Damaged, err = sqlitefile.Salvage(ctx, path, schema, open, func(source, target *sqlitefile.Conn, cause error) error {
+		if cause != nil {
+			found.Add(cause)
+		}
 		if source == nil {
-			found.Add(errors.New("the file cannot be opened: all documents are lost"))
+			found.Add(errors.New("all documents are lost"))
 			return nil
 		}
 		return target.Transact(write, func() error { return (&copier{found: &found, source: source, target: target}).run(ctx) })

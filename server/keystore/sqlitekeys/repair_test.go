@@ -16,6 +16,37 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
+// Of a database that does not open, a repair keeps each document that is not on a damaged page.
+func TestRepairOfWhatDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	d := newDamaged(t)
+	for name, damage := range map[string]func(content []byte) []byte{
+		"a bit of the first page": func(content []byte) []byte { content[1000] ^= 1; return content },
+		"the first page":          func(content []byte) []byte { clear(content[:sqlitefile.PageSize]); return content },
+		"the end":                 func(content []byte) []byte { return content[:len(content)-1000] },
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), damage(bytes.Clone(d.whole)), 0o600))
+		_, err := Open(dir)
+		require.ErrorContains(t, err, "run `coffer store repair`", name)
+		require.ErrorContains(t, err, dir, name)
+		found, err := Repair(t.Context(), dir)
+		require.NoError(t, err, name)
+		require.NotEmpty(t, found.Damage, name)
+		require.GreaterOrEqual(t, found.Read, len(d.documents)-10, name)
+		s, err := Open(dir)
+		require.NoError(t, err, name)
+		read := 0
+		for document, err := range keystore.All(t.Context(), s, keystore.Keysets) {
+			require.NoError(t, err, name)
+			require.True(t, bytes.Equal(d.documents[document.Name], document.Content), name)
+			read++
+		}
+		require.Equal(t, found.Read, read, name)
+		require.NoError(t, s.Close())
+	}
+}
+
 // A repair keeps each document that is not on a damaged page, names the others, and leaves the damaged file.
 func TestRepair(t *testing.T) {
 	t.Parallel()

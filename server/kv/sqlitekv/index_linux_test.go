@@ -43,7 +43,8 @@ func TestNoFileOfTheDiskIsMapped(t *testing.T) {
 	require.NotEmpty(t, mapped(t, s.index.Dir()), "the index has no name")
 }
 
-// Other programs cannot use the database while a store does: they would have another index.
+// Other programs cannot use the database while a store does, because they would have another index, and not after a kill, because they
+// would move the log into the database in pages without checksums.
 func TestOtherPrograms(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -56,11 +57,41 @@ func TestOtherPrograms(t *testing.T) {
 		return c.Exec("SELECT id FROM store")
 	}
 	s := open(t, dir)
-	require.ErrorIs(t, other(), sqlite3.PROTOCOL, "SQLite tries for ten seconds")
+	require.NoError(t, kv.Set(t.Context(), s, "k", []byte("v"), 0))
+	require.ErrorIs(t, other(), sqlite3.CANTOPEN)
+	killed := t.TempDir()
+	copyFiles(t, dir, killed)
 	require.NoError(t, s.Close())
 	require.NoError(t, other())
 	_, err := Open(dir, nil)
 	require.ErrorIs(t, err, ErrInUse)
+	_, err = Check(t.Context(), dir, nil)
+	require.ErrorIs(t, err, ErrInUse)
+
+	dir = killed
+	require.NoError(t, os.Mkdir(filepath.Join(dir, fileName+"-shm"), 0o700)) // as the kill leaves it
+	require.ErrorIs(t, other(), sqlite3.CANTOPEN)
+	found, err := Check(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.Empty(t, found.Damage)
+	require.Equal(t, 1, found.Read)
+	require.ErrorIs(t, other(), sqlite3.CANTOPEN, "the log is still there")
+	value, _, err := kv.Get(t.Context(), open(t, dir), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(value))
+}
+
+// The next start removes an index that a process left in memory because it was killed during its start.
+func TestLeftIndex(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	left := s.index.Dir()
+	require.NoError(t, s.Close())
+	require.NoError(t, os.MkdirAll(filepath.Join(left, "index"), 0o700))
+	s = open(t, dir)
+	require.Equal(t, left, s.index.Dir())
+	require.NoDirExists(t, left)
 }
 
 func TestWithoutSharedMemory(t *testing.T) {
@@ -73,7 +104,7 @@ func init() { roles["hasNoSharedMemory"] = withoutSharedMemory }
 // If no memory can be used, the index lies beside the database, and the log says so.
 func withoutSharedMemory(t testing.TB) {
 	dir := os.Args[1]
-	for _, mount := range []struct{ reason, options string }{{"read-only", ""}, {"is full", "size=1m"}} {
+	for _, mount := range []struct{ reason, options string }{{"read-only", ""}, {"is full", "size=1m"}, {"no space", "nr_inodes=2"}} {
 		var flags uintptr
 		if mount.options == "" {
 			flags = syscall.MS_RDONLY

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -26,11 +27,11 @@ const (
 // database would drop what is behind the damage, and nothing would show it afterwards. It returns ErrInUse while a process has the
 // store open.
 func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
-	err = alone(dir, &found, func(path string) error {
+	err = alone(dir, &found, func(index *sqlitefile.Index) error {
 		if len(found.Damage) > 0 {
 			return nil
 		}
-		c, err := sqlitefile.Open(ctx, path, schema)
+		c, err := index.Open(ctx, schema)
 		if err == nil {
 			err = (&copier{found: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
 		}
@@ -46,10 +47,14 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 // Repair replaces the database in dir by a new one with all readable entries. The damaged one stays beside it. It
 // returns ErrInUse while a process has the store open.
 func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
-	err = alone(dir, &found, func(path string) error {
-		damaged, err := sqlitefile.Salvage(ctx, path, schema, func(source, target *sqlitefile.Conn) error {
+	err = alone(dir, &found, func(index *sqlitefile.Index) error {
+		open := func() (*sqlitefile.Conn, error) { return index.Open(ctx, schema) }
+		damaged, err := sqlitefile.Salvage(ctx, found.File, schema, open, func(source, target *sqlitefile.Conn, cause error) error {
+			if cause != nil {
+				found.Add(cause)
+			}
 			if source == nil {
-				found.Add(errors.New("the file cannot be opened: all entries are lost"))
+				found.Add(errors.New("all entries are lost"))
 				return nil
 			}
 			return (&copier{found: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
@@ -60,8 +65,8 @@ func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefil
 	return found, err
 }
 
-// alone calls do with the path of the database while no other process has the directory.
-func alone(dir string, found *sqlitefile.Found, do func(path string) error) error {
+// alone calls do with the index of the database while no other process has the directory.
+func alone(dir string, found *sqlitefile.Found, do func(index *sqlitefile.Index) error) error {
 	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
 	if _, err := os.Stat(found.File); err != nil {
 		return err
@@ -74,10 +79,21 @@ func alone(dir string, found *sqlitefile.Found, do func(path string) error) erro
 		return ErrInUse
 	}
 	defer unlock()
-	if err := sqlitefile.CheckLog(found.File); sqlitefile.IsDamage(err) {
+	err = sqlitefile.CheckLog(found.File)
+	if sqlitefile.IsDamage(err) {
 		found.Add(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
+		err = nil
 	}
-	if err := do(found.File); err != nil {
+	if err == nil {
+		var index *sqlitefile.Index
+		if index, err = sqlitefile.NewIndex(found.File, slog.New(slog.DiscardHandler)); err == nil {
+			err = errors.Join(do(index), index.Close())
+		}
+	}
+	if errors.Is(err, sqlite3.BUSY) {
+		return ErrInUse
+	}
+	if err != nil {
 		return fmt.Errorf("sqlitekv: %s: %w", found.File, err)
 	}
 	return nil

@@ -144,6 +144,46 @@ func repair(t *testing.T, dir string, damaged bool, where string) int {
 	return repaired - read
 }
 
+// Of a database that does not open, a repair keeps all that is not on a damaged page.
+func TestRepairOfWhatDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	for i := range repaired {
+		require.NoError(t, kv.Set(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i), repairValue(i), time.Hour))
+	}
+	require.NoError(t, s.Close())
+	whole, err := os.ReadFile(filepath.Join(dir, fileName))
+	require.NoError(t, err)
+	for name, damage := range map[string]func(content []byte) []byte{
+		"a bit of the first page": func(content []byte) []byte { content[1000] ^= 1; return content },
+		"the first page":          func(content []byte) []byte { clear(content[:4096]); return content },
+		"the end":                 func(content []byte) []byte { return content[:len(content)-1000] },
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), damage(bytes.Clone(whole)), 0o600))
+		_, err = Open(dir, nil)
+		require.ErrorIs(t, err, kv.ErrDamaged, name)
+		require.LessOrEqual(t, repair(t, dir, true, name), 20, name)
+		require.Empty(t, left(t, dir, "rescue"))
+	}
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), bytes.Repeat([]byte{7}, 4096), 0o600))
+	require.Equal(t, repaired, repair(t, dir, true, "nothing"))
+}
+
+// left returns the names of files that contain a text.
+func left(t *testing.T, dir, text string) (names []string) {
+	all, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, file := range all {
+		if strings.Contains(file.Name(), text) {
+			names = append(names, file.Name())
+		}
+	}
+	return names
+}
+
 func TestCheckOfAWholeStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -1,0 +1,84 @@
+package sqlitefile
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const rescueSuffix = ".rescue"
+
+// Offsets in the first page, see https://www.sqlite.org/fileformat2.html#the_database_header.
+const (
+	headerCounter  = 24 // of changes, 4 bytes; if it is not what headerValidFor has, the size of the file tells how many pages there are
+	headerFreelist = 32 // first page and number, 8 bytes
+	headerValidFor = 92
+	pageSum        = PageSize - 8
+)
+
+// rescue opens a copy of a database that does not open, for reading: its first page is that of another database of the same schema, whose
+// tables begin at the same pages, and the last page is whole. What cannot be read is only what lies in pages that are damaged.
+func rescue(ctx context.Context, path, other string, schema Schema) (c *Conn, err error) {
+	made := path + rescueSuffix
+	for _, suffix := range []string{"", "-wal", "-journal"} {
+		if err := copyFile(path+suffix, made+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	first, err := firstPage(other)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(made, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = f.Truncate((info.Size() + PageSize - 1) / PageSize * PageSize)
+	}
+	if err == nil {
+		_, err = f.WriteAt(first, 0)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return Open(ctx, made, schema)
+}
+
+// firstPage returns the first page of a database, for one with another number of pages.
+func firstPage(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	page := make([]byte, PageSize)
+	if _, err := io.ReadFull(f, page); err != nil {
+		return nil, err
+	}
+	clear(page[headerFreelist : headerFreelist+8])
+	binary.BigEndian.PutUint32(page[headerValidFor:], ^binary.BigEndian.Uint32(page[headerCounter:]))
+	var sum checksum
+	sum.add(page[:pageSum], binary.LittleEndian)
+	binary.LittleEndian.PutUint32(page[pageSum:], sum[0])
+	binary.LittleEndian.PutUint32(page[pageSum+4:], sum[1])
+	return page, nil
+}
+
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
+}
