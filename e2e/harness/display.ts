@@ -9,9 +9,12 @@ const PROGRAM = { path: '/usr/bin/Xvfb', debianPackage: 'xvfb' };
 
 let display: Promise<string> | undefined;
 
-/** Starts Xvfb on the first call; it picks a free display number and says so on descriptor 3. */
+/**
+ * Starts Xvfb on the first call; it picks a free display number and writes it to descriptor 3. Without -noreset it begins again
+ * whenever the last browser ends, and a browser that starts at that moment is refused.
+ */
 async function startDisplay(): Promise<string> {
-  const args = ['-displayfd', '3', '-screen', '0', '1280x1024x24', '-nolisten', 'tcp'];
+  const args = ['-displayfd', '3', '-noreset', '-screen', '0', '1280x1024x24', '-nolisten', 'tcp'];
   const xvfb = await start(PROGRAM, args, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
   const pipe = xvfb.child.stdio[3] as Readable;
   const number = (await text(pipe)).trim(); // to its end: Xvfb dies of a pipe closed too early
