@@ -32,9 +32,6 @@ func readMark(path string) (frames uint32, salt []byte) {
 	}
 	defer f.Close()
 	b := make([]byte, markSize)
-	if info, err := f.Stat(); err != nil || info.Size() != markSize {
-		return 0, nil
-	}
 	if _, err := io.ReadFull(f, b); err != nil || string(b[:markFrames]) != durable.BootID() {
 		return 0, nil
 	}

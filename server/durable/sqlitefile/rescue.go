@@ -14,7 +14,6 @@ const rescueSuffix = ".rescue"
 // Offsets in the first page, see https://www.sqlite.org/fileformat2.html#the_database_header.
 const (
 	headerCounter  = 24 // of changes, 4 bytes; if it is not what headerValidFor has, the size of the file tells how many pages there are
-	headerFreelist = 32 // first page and number, 8 bytes
 	headerValidFor = 92
 	pageSum        = PageSize - 8
 )
@@ -60,7 +59,6 @@ func firstPage(path string) ([]byte, error) {
 	if _, err := io.ReadFull(f, page); err != nil {
 		return nil, err
 	}
-	clear(page[headerFreelist : headerFreelist+8])
 	binary.BigEndian.PutUint32(page[headerValidFor:], ^binary.BigEndian.Uint32(page[headerCounter:]))
 	var sum checksum
 	sum.add(page[:pageSum], binary.LittleEndian)
