@@ -119,18 +119,21 @@ func verifyAudit(cmd *cobra.Command, given audit.Heads) (v *verification, err er
 }
 
 // errReturned means that verify found keys that were destroyed, which it printed.
-var errReturned = errors.New("keys in the keystore were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
+var errReturned = errors.New("the keystore has keys that were destroyed, as the audit log records: shred the tenants again, and destroy the keys again")
 
-// compareKeys returns what is alive in the keystore although a log that was verified records that it ended.
-func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) (all []endedTenant, err error) {
-	var endings recovery.Endings
-	if err := endings.AddLog(ctx, path, key); err != nil {
-		return nil, err
+// compareKeys returns the tenants that are alive in the keystore, or that have keys there, although a log that was verified records their end.
+func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) ([]endedTenant, error) {
+	compare := func() ([]recovery.Ended, error) {
+		var endings recovery.Endings
+		if err := endings.AddLog(ctx, path, key); err != nil {
+			return nil, err
+		}
+		return r.Returned(ctx, &endings)
 	}
-	returned, err := r.Returned(ctx, &endings)
-	if len(returned) > 0 { // it may be under way: the log records a change before it is made
+	returned, err := compare()
+	if len(returned) > 0 { // a change is recorded before it is made, so it may be under way
 		recovery.Settle(ctx)
-		returned, err = r.Returned(ctx, &endings)
+		returned, err = compare()
 	}
 	return endedTenants(returned), err
 }

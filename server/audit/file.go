@@ -66,7 +66,7 @@ type File struct {
 	queue     chan *request
 	size      atomic.Int64  // bytes of all files: as measured last, plus the lines of this process since then
 	alarmed   atomic.Bool   // it was reported that the log was altered, and its head has not been seen whole since
-	unread    atomic.Bool   // the disk failed when the keeper read or synced files last
+	diskFails atomic.Bool   // the disk failed when the keeper read or synced files last
 	busy      atomic.Int64  // how long after opened the writer took the group that it writes; 0 if it waits
 	ended     chan struct{} // closed when the writer ended
 	closeOnce sync.Once
@@ -167,7 +167,7 @@ func (f *File) Ready(context.Context) error {
 	if f.used() >= full {
 		return errBudget
 	}
-	if f.unread.Load() {
+	if f.diskFails.Load() {
 		return fmt.Errorf("%w: its files cannot be read or synced", ErrUnavailable)
 	}
 	if list, err := readList(f.dir, f.key); err != nil || list.Log != f.log {

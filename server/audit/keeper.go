@@ -92,7 +92,7 @@ func (k *keeper) tryNote() {
 		k.options.Log.Error("the audit log cannot be synced, or its head cannot be read or written", "error", err)
 	}
 	k.failing = err != nil
-	k.unread.Store(provesNothing(err))
+	k.diskFails.Store(provesNothing(err))
 }
 
 // provesNothing reports whether an error of reading does not mean that a file is not as it was written: file descriptors or memory ran

@@ -14,7 +14,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// What was shredded or destroyed, and is in a store that somebody puts back, is found by the audit log. Nothing else is.
+// If somebody puts the store back, the audit log shows which tenants were shredded since and which keys destroyed, and no others.
 func TestReturned(t *testing.T) {
 	s := newSite(t)
 	r := s.logged(t)

@@ -263,12 +263,12 @@ func TestLogAfterAFailedSalvage(t *testing.T) {
 	path := m.killed()
 	flip(t, path+"-wal", logHeader+2*oneFrame+100)
 	source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
-	_, err := Salvage(t.Context(), path, logged, source, func(*Conn, *Conn, error) error { return os.ErrDeadlineExceeded })
+	found := &Found{File: path}
+	err := Salvage(t.Context(), found, logged, source, func(*Conn, *Conn) error { return os.ErrDeadlineExceeded })
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	requireDamage(t, path)
-	damaged, err := Salvage(t.Context(), path, logged, source, func(*Conn, *Conn, error) error { return nil })
-	require.NoError(t, err)
-	require.FileExists(t, filepath.Join(filepath.Dir(path), damaged+"-wal"))
+	require.NoError(t, Salvage(t.Context(), found, logged, source, func(*Conn, *Conn) error { return nil }))
+	require.FileExists(t, filepath.Join(filepath.Dir(path), found.Damaged+"-wal"))
 	require.NoError(t, CheckLog(path))
 }
 
@@ -290,14 +290,15 @@ func TestInterruptedSalvage(t *testing.T) {
 		source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
 		_, err = source()
 		require.True(t, IsDamage(err))
-		_, err = Salvage(t.Context(), path, logged, source, func(from, to *Conn, cause error) error {
-			require.NoError(t, cause)
+		found := &Found{File: path}
+		err = Salvage(t.Context(), found, logged, source, func(from, to *Conn) error {
 			n, err := from.Int("SELECT sum(n) FROM t")
 			require.EqualValues(t, 7, n)
 			require.NoError(t, err)
 			return to.Exec("INSERT INTO t VALUES (8)")
 		})
 		require.NoError(t, err)
+		require.Empty(t, found.Damage)
 		c, err := source()
 		require.NoError(t, err)
 		n, err := c.Int("SELECT sum(n) FROM t")

@@ -13,13 +13,13 @@ const rescueSuffix = ".rescue"
 
 // Offsets in the first page, see https://www.sqlite.org/fileformat2.html#the_database_header.
 const (
-	headerCounter  = 24 // of changes, 4 bytes; if it is not what headerValidFor has, the size of the file tells how many pages there are
+	headerCounter  = 24 // of changes, 4 bytes; if headerValidFor has another number, SQLite takes the number of pages from the size of the file
 	headerValidFor = 92
 	pageSum        = PageSize - 8
 )
 
-// rescue opens a copy of a database that does not open, for reading: its first page is that of another database of the same schema, whose
-// tables begin at the same pages, and the last page is whole. What cannot be read is only what lies in pages that are damaged.
+// rescue opens a copy of a database that does not open, for reading. The copy has the first page of another database with the same schema:
+// in both, the tables begin at the same pages. A last page that was cut short is filled up. So only rows on damaged pages cannot be read.
 func rescue(ctx context.Context, path, other string, schema Schema) (c *Conn, err error) {
 	made := path + rescueSuffix
 	for _, suffix := range []string{"", "-wal", "-journal"} {

@@ -53,47 +53,52 @@ func (f *Found) Integrity(c *Conn) error {
 // have been moved away already.
 const readySuffix = ".new"
 
-// Salvage puts a new database in the place of a damaged one, with what copy copies from one to the other. source opens the damaged one. If
-// it does not open, copy gets the cause, and a copy of it that does; nil if that does not open either. The damaged file, and its log, stay
-// beside the new one; Salvage returns their name. Nothing else may have the database open. After a kill, the next call continues.
-func Salvage(
-	ctx context.Context, path string, schema Schema, source func() (*Conn, error), copy func(from, to *Conn, cause error) error,
-) (damaged string, err error) {
+// Salvage puts a new database in the place of the damaged one in found.File, with the rows that copy copies from one to the other. source
+// opens the damaged one; if that fails, copy gets a copy of it that opens. The damaged file, and its log, stay beside the new one. Nothing
+// else may have the database open. After a kill, the next call continues.
+func Salvage(ctx context.Context, found *Found, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
+	path := found.File
 	if _, err := os.Stat(path + readySuffix); err == nil {
 		if _, err := exchange(path); err != nil {
-			return "", err
+			return err
 		}
 	}
 	made := path + ".repaired"
 	clean := func() error { return errors.Join(removeAll(made), removeAll(path+rescueSuffix)) }
 	if err := clean(); err != nil {
-		return "", err
+		return err
 	}
 	defer func() { err = errors.Join(err, clean()) }()
 	to, err := Open(ctx, made, schema)
 	if err != nil {
-		return "", err
+		return err
 	}
-	from, cause := source()
-	if err = cause; IsDamage(cause) {
+	from, err := source()
+	if IsDamage(err) {
+		found.Add(err)
 		from, err = rescue(ctx, path, made, schema)
 	}
-	if err == nil || IsDamage(err) {
-		err = copy(from, to, cause)
+	switch {
+	case err == nil:
+		err = copy(from, to)
+	case IsDamage(err):
+		found.Add(errors.New("everything is lost"))
+		err = nil
 	}
 	if err == nil {
 		err = to.Exec("PRAGMA wal_checkpoint(TRUNCATE)") // which does nothing without a log
 	}
 	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
-		return "", err
+		return err
 	}
 	if err := syncFile(made); err != nil {
-		return "", err
+		return err
 	}
 	if err := durable.Rename(made, path+readySuffix); err != nil {
-		return "", err
+		return err
 	}
-	return exchange(path)
+	found.Damaged, err = exchange(path)
+	return err
 }
 
 // exchange moves a database away, with its log or journal, and the one that is ready into its place.

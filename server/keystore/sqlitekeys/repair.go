@@ -37,14 +37,7 @@ func Repair(ctx context.Context, dir string) (found sqlitefile.Found, err error)
 		return found, err
 	}
 	open := func() (*sqlitefile.Conn, error) { return sqlitefile.Open(ctx, path, schema) }
-	found.Damaged, err = sqlitefile.Salvage(ctx, path, schema, open, func(source, target *sqlitefile.Conn, cause error) error {
-		if cause != nil {
-			found.Add(cause)
-		}
-		if source == nil {
-			found.Add(errors.New("all documents are lost"))
-			return nil
-		}
+	err = sqlitefile.Salvage(ctx, &found, schema, open, func(source, target *sqlitefile.Conn) error {
 		return target.Transact(write, func() error { return (&copier{found: &found, source: source, target: target}).run(ctx) })
 	})
 	return found, err

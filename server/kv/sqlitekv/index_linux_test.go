@@ -89,6 +89,7 @@ func TestLeftIndex(t *testing.T) {
 	left := s.index.Dir()
 	require.NoError(t, s.Close())
 	require.NoError(t, os.MkdirAll(filepath.Join(left, "index"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName+"-shm"), make([]byte, 32<<10), 0o600)) // of another program
 	s = open(t, dir)
 	require.Equal(t, left, s.index.Dir())
 	require.NoDirExists(t, left)
@@ -110,6 +111,8 @@ func withoutSharedMemory(t testing.TB) {
 			flags = syscall.MS_RDONLY
 		}
 		require.NoError(t, syscall.Mount("tmpfs", "/dev/shm", "tmpfs", flags, mount.options))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, fileName+"-shm")))
+		require.NoError(t, os.Mkdir(filepath.Join(dir, fileName+"-shm"), 0o700)) // as a kill leaves it
 		var log bytes.Buffer
 		s, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
 		require.NoError(t, err)

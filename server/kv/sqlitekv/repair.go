@@ -49,18 +49,9 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
 	err = alone(dir, &found, func(index *sqlitefile.Index) error {
 		open := func() (*sqlitefile.Conn, error) { return index.Open(ctx, schema) }
-		damaged, err := sqlitefile.Salvage(ctx, found.File, schema, open, func(source, target *sqlitefile.Conn, cause error) error {
-			if cause != nil {
-				found.Add(cause)
-			}
-			if source == nil {
-				found.Add(errors.New("all entries are lost"))
-				return nil
-			}
+		return sqlitefile.Salvage(ctx, &found, schema, open, func(source, target *sqlitefile.Conn) error {
 			return (&copier{found: &found, source: &conn{Conn: source}, target: &conn{Conn: target}, progress: progress}).run(ctx)
 		})
-		found.Damaged = damaged
-		return err
 	})
 	return found, err
 }
