@@ -46,7 +46,7 @@ wasm: node_modules/.package-lock.json
 	node scripts/sizes.mjs
 
 deps: node_modules/.package-lock.json
-	scripts/need.sh $(PACKAGES)
+	scripts/install-deps.sh $(PACKAGES)
 
 test: deps bin/coffer
 	node scripts/test.mjs
@@ -62,10 +62,10 @@ lint: web/dist/index.js
 
 generate: node_modules/.package-lock.json
 	go generate ./...
-	npx openapi-typescript server/api/openapi.yaml --output web/src/openapi.gen.ts --default-non-nullable false
+	npx openapi-typescript internal/api/openapi.yaml --output web/src/openapi.gen.ts --default-non-nullable false
 
 soak: deps
-	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./server/recovery ./server/rotation
+	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./internal/recovery ./internal/rotation
 	COFFER_SOAK_UNLOCKED=20000 go test -count=1 -timeout 30m -run TestShredIsSeenByTheFleet -v ./server/keyring
 	COFFER_FLIPS=100 go test -count=1 -run TestDamageOfEachFile -v ./server/kv/sqlitekv
 	COFFER_LOAD_UPLOADS=200 go test -count=1 -run TestSlowClients -v ./cmd/server

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/client"
-	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/internal/api"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"

@@ -16,7 +16,7 @@ import (
 // those that it may.
 func TestTypesAreTheDocuments(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../server/api/openapi.yaml")
+	text, err := os.ReadFile("../internal/api/openapi.yaml")
 	require.NoError(t, err)
 	document, err := openapi3.NewLoader().LoadFromData(text)
 	require.NoError(t, err)

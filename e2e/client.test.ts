@@ -198,7 +198,7 @@ const calls: Record<keyof operations, () => Promise<unknown>> = {
   listRotations: async () => expect((await client.rotations({ tenant: 'default' })).rotations).toMatchObject([{ tenant: 'default', state: 'rolled-back' }]),
   getLive: () => client.live(),
   getReady: async () => expect(await client.ready()).toEqual({ status: 'ok' }),
-  getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8')),
+  getDocument: async () => expect(await client.document()).toBe(await readFile(join(ROOT, 'internal/api/openapi.yaml'), 'utf8')),
   getDocs: async () => expect(await client.docs()).toContain('<html'),
   getMetrics: async () => expect(await client.metrics()).toContain('coffer_operations_total'),
 };
@@ -207,7 +207,7 @@ describe('the client in Node', () => {
   test.each(Object.entries(calls))('calls %s', async (_, call) => void (await call()));
 
   test('every operation of the document was called, as the server saw it', async () => {
-    const document = await readFile(join(ROOT, 'server/api/openapi.yaml'), 'utf8');
+    const document = await readFile(join(ROOT, 'internal/api/openapi.yaml'), 'utf8');
     const ids = [...document.matchAll(/operationId: (\w+)/g)].map(([, id]) => id!);
     expect(ids.length).toBeGreaterThan(15);
     const metrics = await client.metrics();

@@ -1,4 +1,4 @@
-/** Wycheproof in three browsers, through the package's own functions over WebCrypto; the server's are tested in server/seal/secret. */
+/** Wycheproof in three browsers, through the package's own functions over WebCrypto; the server's are tested in internal/secret. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Page, type Server, type Session, chromium, firefox, webkit } from './harness/index.js';
 import { interop } from './interop/program.js';

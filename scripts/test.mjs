@@ -16,7 +16,7 @@ const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?
 /** SQLite itself, which is translated C, in the tests with the race detector: each of its steps would be checked, at five times the time. */
 const TRANSLATED = '-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false';
 /** The slowest packages start first: otherwise one of them may run alone at the end. */
-const SLOWEST = ['cmd/server', 'server/api', 'server/rotation', 'server/kv/sqlitekv', 'server/seal', 'server/kv/rediskv', 'server/recovery', 'bench/faults'];
+const SLOWEST = ['cmd/server', 'internal/api', 'internal/rotation', 'server/kv/sqlitekv', 'server/seal', 'server/kv/rediskv', 'internal/recovery', 'bench/faults'];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
 const LIMIT = '20m';
 

@@ -24,7 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/proctest"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
 // patience bounds every wait for something that always happens in the end.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 

@@ -25,7 +25,12 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/internal/api"
+	"github.com/coffer-storage/coffer/internal/limit"
+	"github.com/coffer-storage/coffer/internal/metrics"
+	"github.com/coffer-storage/coffer/internal/redistest"
+	"github.com/coffer-storage/coffer/internal/secret"
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
@@ -33,12 +38,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
-	"github.com/coffer-storage/coffer/server/limit"
-	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/server/seal"
-	"github.com/coffer-storage/coffer/server/seal/secret"
-	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 

@@ -9,11 +9,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/recovery"
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
-	"github.com/coffer-storage/coffer/server/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 

@@ -10,12 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/duration"
+	"github.com/coffer-storage/coffer/internal/recovery"
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/duration"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/recovery"
-	"github.com/coffer-storage/coffer/server/token"
 )
 
 func auditCommand() *cobra.Command {

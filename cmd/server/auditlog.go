@@ -12,11 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/durable"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )

@@ -7,9 +7,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/token"
 )
 
 // errTokens means that verify found tokens that differ from the audit log, which it printed.

@@ -13,11 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/durable"
+	"github.com/coffer-storage/coffer/internal/recovery"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keyring"
-	"github.com/coffer-storage/coffer/server/recovery"
 )
 
 func keysBackupCommand() *cobra.Command {

@@ -4,8 +4,8 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/coffer-storage/coffer/server/audit/mirror"
-	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/mirror"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/audit/mirror"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/internal/mirror"
+	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
 // TestAuditCopyToRedis: every line of the audit log is in the stream, as it is in the file.

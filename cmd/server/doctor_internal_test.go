@@ -6,10 +6,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/duration"
-	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/duration"
+	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/token"
 )
 
 // The doctor reports tokens that are too wide, expired or altered, and none beside them.

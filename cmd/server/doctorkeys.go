@@ -8,13 +8,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/duration"
+	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/duration"
-	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/token"
 )
 
 // The limits from which the doctor warns.

@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"net"
 
+	"github.com/coffer-storage/coffer/internal/lifecycle"
+	"github.com/coffer-storage/coffer/internal/recovery"
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/lifecycle"
-	"github.com/coffer-storage/coffer/server/recovery"
-	"github.com/coffer-storage/coffer/server/rotation"
-	"github.com/coffer-storage/coffer/server/token"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
 // A failing example of each exit code, of each group of commands. No message names a package or contains a raw error of a dependency.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/proctest"
-	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
 func init() {

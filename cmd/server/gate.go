@@ -13,12 +13,12 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/coffer-storage/coffer/server/api"
-	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/internal/api"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/limit"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/limit"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/internal/config"
 )
 
 // healthTimeout is longer than the server takes to ask what it depends on.

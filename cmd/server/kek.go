@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/awskms"
 	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"

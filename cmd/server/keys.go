@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"

@@ -15,10 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 // coffer runs a command to its end, which must be a good one, and returns what it printed.

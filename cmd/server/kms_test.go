@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
 // behind is a KMS for the program: what is in its environment, and texts that must not come out.
@@ -27,20 +27,20 @@ type behind struct {
 }
 
 func kmss(t *testing.T) map[string]behind {
-	vault, aws, azure, google := peers.NewVault(t), peers.NewAWS(t), peers.NewAzure(t), peers.NewGoogle(t)
-	certificate, err := peers.CertificateFile(t.TempDir())
+	vault, aws, azure, google := kmspeers.NewVault(t), kmspeers.NewAWS(t), kmspeers.NewAzure(t), kmspeers.NewGoogle(t)
+	certificate, err := kmspeers.CertificateFile(t.TempDir())
 	require.NoError(t, err)
-	path := strings.Split(peers.GoogleKey, "/")
+	path := strings.Split(kmspeers.GoogleKey, "/")
 	return map[string]behind{
-		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + peers.VaultKey}, vault.Token, "hashivault://"},
+		"vault": {vault, []string{"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + vault.Token, "VAULT_KEY_NAME=" + kmspeers.VaultKey}, vault.Token, "hashivault://"},
 		"aws": {aws, []string{
-			"KMS_PROVIDER=aws", "AWS_REGION=" + aws.Region, "AWS_KMS_KEY_ID=" + peers.AWSAlias, "AWS_ACCESS_KEY_ID=" + aws.AccessKeyID,
+			"KMS_PROVIDER=aws", "AWS_REGION=" + aws.Region, "AWS_KMS_KEY_ID=" + kmspeers.AWSAlias, "AWS_ACCESS_KEY_ID=" + aws.AccessKeyID,
 			"AWS_SECRET_ACCESS_KEY=" + aws.SecretAccessKey, "AWS_ENDPOINT_URL_KMS=" + aws.URL,
 		}, aws.SecretAccessKey, "awskms://"},
 		"azure": {azure, []string{
-			"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://" + azure.Host, "AZURE_KEY_NAME=" + peers.AzureKey, "AZURE_TENANT_ID=" + peers.AzureTenant,
-			"AZURE_CLIENT_ID=" + peers.AzureClient, "AZURE_CLIENT_SECRET=" + peers.AzureSecret, "SSL_CERT_FILE=" + certificate,
-		}, peers.AzureSecret, "azurekeyvault://"},
+			"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://" + azure.Host, "AZURE_KEY_NAME=" + kmspeers.AzureKey, "AZURE_TENANT_ID=" + kmspeers.AzureTenant,
+			"AZURE_CLIENT_ID=" + kmspeers.AzureClient, "AZURE_CLIENT_SECRET=" + kmspeers.AzureSecret, "SSL_CERT_FILE=" + certificate,
+		}, kmspeers.AzureSecret, "azurekeyvault://"},
 		"gcp": {google, []string{
 			"KMS_PROVIDER=gcp", "GCP_PROJECT_ID=" + path[1], "GCP_LOCATION=" + path[3], "GCP_KEY_RING=" + path[5], "GCP_KEY_NAME=" + path[7],
 			"GOOGLE_APPLICATION_CREDENTIALS=" + google.Credentials(t), "SSL_CERT_FILE=" + certificate, "HTTPS_PROXY=" + proxyTo(t, "cloudkms.googleapis.com:443", google.Endpoint),
@@ -142,20 +142,20 @@ func TestKMS(t *testing.T) {
 // A server keeps its token of Vault alive, and takes the next one from the file without a restart.
 func TestVaultToken(t *testing.T) {
 	t.Parallel()
-	vault := peers.NewVault(t)
+	vault := kmspeers.NewVault(t)
 	const first, second = "hvs.PLANTED-first", "hvs.PLANTED-second"
 	file := filepath.Join(t.TempDir(), "token")
 	write := func(token string) { require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600)) }
 	write(first)
-	vault.Grant(first, peers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second, Slack: time.Hour})
+	vault.Grant(first, kmspeers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second, Slack: time.Hour})
 	data, environ := t.TempDir(), []string{
-		"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN_FILE=" + file, "VAULT_KEY_NAME=" + peers.VaultKey, "COFFER_ENVIRONMENT=prod",
+		"KMS_PROVIDER=vault", "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN_FILE=" + file, "VAULT_KEY_NAME=" + kmspeers.VaultKey, "COFFER_ENVIRONMENT=prod",
 	}
 	p := serve(t, data, environ...)
 	soon(t, func() bool { return vault.Renewed(first) >= 3 })
 	p.put(tokenFor(t, environ, data, "one"), "patient", record)
 
-	vault.Grant(second, peers.VaultLife{TTL: 4 * time.Second, Max: 5 * time.Second, Slack: time.Hour})
+	vault.Grant(second, kmspeers.VaultLife{TTL: 4 * time.Second, Max: 5 * time.Second, Slack: time.Hour})
 	write(second)
 	vault.Revoke(first)
 	p.put(tokenFor(t, environ, data, "two"), "patient", record)
@@ -176,7 +176,7 @@ func TestVaultToken(t *testing.T) {
 func TestPolicyOnTheEnvironment(t *testing.T) {
 	t.Parallel()
 	k := kmss(t)["aws"]
-	k.peer.(*peers.AWS).Demand("coffer-environment", "prod")
+	k.peer.(*kmspeers.AWS).Demand("coffer-environment", "prod")
 	data, environ := t.TempDir(), append(k.environ[:len(k.environ):len(k.environ)], "COFFER_ENVIRONMENT=prod")
 	coffer(t, environ, "kms", "check", "--data", data)
 	token := tokenFor(t, environ, data, "clinic")
@@ -188,7 +188,7 @@ func TestPolicyOnTheEnvironment(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	coffer(t, environ, "keys", "backup", "--data", data, "--out", backup)
 	coffer(t, environ, "keys", "drill", "--data", data, "--in", backup)
-	to := "awskms:///" + k.peer.(*peers.AWS).ARN() + "?region=" + k.peer.(*peers.AWS).Region
+	to := "awskms:///" + k.peer.(*kmspeers.AWS).ARN() + "?region=" + k.peer.(*kmspeers.AWS).Region
 	coffer(t, environ, "keys", "rewrap", "--data", data, "--to", to)
 	coffer(t, environ, "audit", "verify", "--data", data)
 	require.Contains(t, refused(t, append(environ, "COFFER_ENVIRONMENT=staging"), "", "kms", "check"), "KMS authentication failed")
@@ -208,7 +208,7 @@ func TestRewrapIntoKMS(t *testing.T) {
 	require.Zero(t, staged.stop(syscall.SIGTERM))
 
 	local[0] = "COFFER_ENVIRONMENT=staging"
-	to := "hashivault://" + peers.VaultKey
+	to := "hashivault://" + kmspeers.VaultKey
 	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to, "--dry-run"), "the new KEK wraps and unwraps")
 	require.Contains(t, coffer(t, local, "keys", "rewrap", "--data", data, "--to", to), "roots wrapped: 2")
 	under := append([]string{"COFFER_ENVIRONMENT=staging"}, k.environ...)

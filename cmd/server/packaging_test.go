@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/internal/proctest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
 // text reads a file of the repository, without its comments and with continued lines joined.
@@ -123,7 +123,7 @@ func TestImage(t *testing.T) {
 	require.Equal(t, []string{"/coffer", "serve"}, append(words(t, only(t, image, "ENTRYPOINT")), words(t, only(t, image, "CMD"))...))
 	variables := imageEnvironment(t, image)
 	requireSettings(t, variables)
-	vault := peers.NewVault(t)
+	vault := kmspeers.NewVault(t)
 	variables["COFFER_KEK_FILE"], variables["VAULT_ADDR"], variables["VAULT_TOKEN"] = kekFile(t), vault.URL, vault.Token
 	variables["COFFER_SHUTDOWN_DELAY"] = "0s"
 	p := serve(t, t.TempDir(), environ(variables)...)
@@ -156,7 +156,7 @@ func environ(variables map[string]string) (out []string) {
 func kekFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kek")
-	require.NoError(t, os.WriteFile(path, []byte("hashivault://"+peers.VaultKey+"\n"), 0o400))
+	require.NoError(t, os.WriteFile(path, []byte("hashivault://"+kmspeers.VaultKey+"\n"), 0o400))
 	return path
 }
 

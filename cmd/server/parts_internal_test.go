@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/config"
+	"github.com/coffer-storage/coffer/internal/config"
 )
 
 // What requests hold in memory and what a rotation does is one budget, and it is COFFER_BYTES.

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/kv/redistest"
+	"github.com/coffer-storage/coffer/internal/redistest"
 )
 
 // marker is in every secret of the test: values, names, contexts, tokens, the master key, Redis' password.

@@ -9,7 +9,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"github.com/coffer-storage/coffer/server/identity"
+	"github.com/coffer-storage/coffer/internal/identity"
 )
 
 // printable escapes text that comes from outside, whichever command prints it: a control character, C1 included, can take command of a

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/readiness"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/cache"
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/identity"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/readiness"
 )
 
 // newMonitor makes the checks of readiness. The server shuts down once ctx ends.

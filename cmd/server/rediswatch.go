@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coffer-storage/coffer/internal/metrics"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/lifecycle"
-	"github.com/coffer-storage/coffer/server/recovery"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/lifecycle"
+	"github.com/coffer-storage/coffer/internal/recovery"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"

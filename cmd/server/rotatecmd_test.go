@@ -12,10 +12,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
+	"github.com/coffer-storage/coffer/internal/rotation"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
-	"github.com/coffer-storage/coffer/server/rotation"
 )
 
 // rotations returns the rotations that coffer rotate --json prints.

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/internal/rotation"
 )
 
 // between is the time between two looks at what another process does.

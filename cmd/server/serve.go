@@ -18,15 +18,15 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/api"
+	"github.com/coffer-storage/coffer/internal/api"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/quotakv"
+	"github.com/coffer-storage/coffer/internal/token"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/config"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/quotakv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
-	"github.com/coffer-storage/coffer/server/token"
 )
 
 func serveCommand() *cobra.Command {

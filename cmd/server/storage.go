@@ -7,12 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/durable"
+	"github.com/coffer-storage/coffer/internal/metrics"
+	"github.com/coffer-storage/coffer/internal/quotakv"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/quotakv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
-	"github.com/coffer-storage/coffer/server/metrics"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/format"
 )

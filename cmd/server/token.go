@@ -15,10 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-storage/coffer/server/config"
-	"github.com/coffer-storage/coffer/server/duration"
-	"github.com/coffer-storage/coffer/server/identity"
-	"github.com/coffer-storage/coffer/server/token"
+	"github.com/coffer-storage/coffer/internal/config"
+	"github.com/coffer-storage/coffer/internal/duration"
+	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/token"
 )
 
 func tokenCommand() *cobra.Command {

@@ -14,10 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/keystore/sqlitekeys"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 var tokenID = regexp.MustCompile(`^[0-9a-f]{16}$`)

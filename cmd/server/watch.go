@@ -1,8 +1,8 @@
 package main
 
 import (
-	"github.com/coffer-storage/coffer/server/metrics"
-	"github.com/coffer-storage/coffer/server/rotation"
+	"github.com/coffer-storage/coffer/internal/metrics"
+	"github.com/coffer-storage/coffer/internal/rotation"
 )
 
 // watchRotations has the metrics tell what a rotator saw.

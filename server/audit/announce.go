@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/durable"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 // lookInterval is how long a file that was as its process left it is written to without another look. If the file is changed within

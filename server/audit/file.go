@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 // Sync says which events must be on the disk, and not only with the operating system, before Record returns.

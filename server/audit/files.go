@@ -15,7 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 // The directory of a log has the file chains and a directory for each chain, its number, with the chain's files, which

@@ -9,10 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/internal/proctest"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/server/seal/secret"
 )
 
 func TestMain(m *testing.M) {

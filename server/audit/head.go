@@ -15,7 +15,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
 )

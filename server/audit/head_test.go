@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/server/durable"
 )
 
 // TestHead: without its head, or with one that somebody made, a log does not verify, and no process goes on with it.

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"hash"
 	"sync"
 
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 

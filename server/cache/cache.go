@@ -16,7 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/coffer-storage/coffer/server/clock"
+	"github.com/coffer-storage/coffer/internal/clock"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/seal"

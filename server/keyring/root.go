@@ -9,8 +9,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/server/kms"
-	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )

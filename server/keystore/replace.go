@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 )
 
 const (

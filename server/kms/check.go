@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )

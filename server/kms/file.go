@@ -11,8 +11,8 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/internal/durable"
+	"github.com/coffer-storage/coffer/internal/secret"
 )
 
 // maxKeyFile bounds what is read of a key file, in bytes.

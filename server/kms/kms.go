@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 
-	"github.com/coffer-storage/coffer/server/seal/secret"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )

@@ -1,5 +1,5 @@
 /**
- * A client of Coffer's HTTP API, for browsers, workers and Node: what server/api/openapi.yaml describes, with the errors of the rest of
+ * A client of Coffer's HTTP API, for browsers, workers and Node: what internal/api/openapi.yaml describes, with the errors of the rest of
  * this package. Requests that are safe to repeat are retried after 429, 502, 503, 504 and failed connections, after the time that
  * `Retry-After` gives or else with growing, random pauses. A session is never created twice.
  *

@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
 test('the types are those of the document', async () => {
-  const args = ['openapi-typescript', 'server/api/openapi.yaml', '--output', 'web/src/openapi.gen.ts', '--default-non-nullable', 'false', '--check'];
+  const args = ['openapi-typescript', 'internal/api/openapi.yaml', '--output', 'web/src/openapi.gen.ts', '--default-non-nullable', 'false', '--check'];
   await promisify(execFile)('npx', args, { cwd: root }); // fails: run `make generate`
   expect(read('Makefile')).toContain(args.slice(0, -1).join(' '));
 });

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 

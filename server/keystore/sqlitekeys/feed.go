@@ -7,7 +7,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 

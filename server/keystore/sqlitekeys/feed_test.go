@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 )

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 

@@ -14,8 +14,8 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/coffer-storage/coffer/server/durable"
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
+	"github.com/coffer-storage/coffer/internal/durable"
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 

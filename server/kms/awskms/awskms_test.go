@@ -9,10 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/awskms"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func openAs(t testing.TB, peer *peers.AWS, name string, s awskms.Settings) kms.KEK {
+func openAs(t testing.TB, peer *kmspeers.AWS, name string, s awskms.Settings) kms.KEK {
 	environment.Lock()
 	defer environment.Unlock()
 	require.NoError(t, os.Setenv("AWS_ENDPOINT_URL_KMS", peer.URL))
@@ -37,15 +37,15 @@ func openAs(t testing.TB, peer *peers.AWS, name string, s awskms.Settings) kms.K
 	return kek
 }
 
-func open(t testing.TB, peer *peers.AWS, name string) kms.KEK {
+func open(t testing.TB, peer *kmspeers.AWS, name string) kms.KEK {
 	return openAs(t, peer, name, awskms.Settings{AccessKeyID: peer.AccessKeyID, SecretAccessKey: peer.SecretAccessKey})
 }
 
 func TestConformance(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
-		peer := peers.NewAWS(t)
+		peer := kmspeers.NewAWS(t)
 		return kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return open(t, peer, peers.AWSAlias) },
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, kmspeers.AWSAlias) },
 			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "alias/other-key") },
 			Secrets: []string{"PLANTED"},
 		}, peer
@@ -54,8 +54,8 @@ func TestConformance(t *testing.T) {
 
 // One key is the same by alias and by ARN, and its ARN is what is pinned.
 func TestNames(t *testing.T) {
-	peer := peers.NewAWS(t)
-	byAlias, byARN := open(t, peer, peers.AWSAlias), open(t, peer, peer.ARN())
+	peer := kmspeers.NewAWS(t)
+	byAlias, byARN := open(t, peer, kmspeers.AWSAlias), open(t, peer, peer.ARN())
 	wrapped, err := byAlias.Wrap(t.Context(), []byte("key"), []byte("tenant"))
 	require.NoError(t, err)
 	require.Equal(t, peer.ARN(), kms.Identity(wrapped))
@@ -68,8 +68,8 @@ func TestNames(t *testing.T) {
 // What a root is bound to is the encryption context, to be read in CloudTrail and asked for in policies. What
 // version 1 wrapped with it must unwrap for ever, so it never changes.
 func TestEncryptionContext(t *testing.T) {
-	peer := peers.NewAWS(t)
-	kek := open(t, peer, peers.AWSAlias)
+	peer := kmspeers.NewAWS(t)
+	kek := open(t, peer, kmspeers.AWSAlias)
 	id := format.KeyID([]byte("0123456789abcdef0123456789abcdef"))
 	const root = "3031323334353637383961626364656630313233343536373839616263646566"
 	for _, c := range []struct {
@@ -100,9 +100,9 @@ func TestEncryptionContext(t *testing.T) {
 
 // Credentials that are wrong, or none at all, are a denial and said as one at once.
 func TestCredentials(t *testing.T) {
-	peer := peers.NewAWS(t)
+	peer := kmspeers.NewAWS(t)
 	for _, s := range []awskms.Settings{{}, {AccessKeyID: peer.AccessKeyID, SecretAccessKey: "PLANTED"}, {AccessKeyID: "PLANTED", SecretAccessKey: peer.SecretAccessKey}} {
-		_, err := openAs(t, peer, peers.AWSAlias, s).Wrap(t.Context(), []byte("key"), nil)
+		_, err := openAs(t, peer, kmspeers.AWSAlias, s).Wrap(t.Context(), []byte("key"), nil)
 		require.ErrorIs(t, err, kms.ErrDenied)
 		require.ErrorContains(t, err, "kms:DescribeKey")
 		require.NotContains(t, err.Error(), "PLANTED")

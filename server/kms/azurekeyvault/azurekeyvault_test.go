@@ -13,19 +13,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
+	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/azurekeyvault"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
-	"github.com/coffer-storage/coffer/server/seal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-func TestMain(m *testing.M) { peers.Main(m) }
+func TestMain(m *testing.M) { kmspeers.Main(m) }
 
-var settings = azurekeyvault.Settings{TenantID: peers.AzureTenant, ClientID: peers.AzureClient, ClientSecret: peers.AzureSecret}
+var settings = azurekeyvault.Settings{TenantID: kmspeers.AzureTenant, ClientID: kmspeers.AzureClient, ClientSecret: kmspeers.AzureSecret}
 
-func open(t testing.TB, peer *peers.Azure, key string) kms.KEK {
+func open(t testing.TB, peer *kmspeers.Azure, key string) kms.KEK {
 	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+key, azurekeyvault.Provider(settings))
 	require.NoError(t, err)
 	return kek
@@ -33,9 +33,9 @@ func open(t testing.TB, peer *peers.Azure, key string) kms.KEK {
 
 func TestConformance(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
-		peer := peers.NewAzure(t)
+		peer := kmspeers.NewAzure(t)
 		return kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return open(t, peer, peers.AzureKey) },
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, kmspeers.AzureKey) },
 			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "other-key") },
 			Secrets: []string{"PLANTED"},
 		}, peer
@@ -44,8 +44,8 @@ func TestConformance(t *testing.T) {
 
 // Anybody can wrap with a public key. What the key did not sign is not unwrapped, and Key Vault is not even asked.
 func TestForged(t *testing.T) {
-	peer := peers.NewAzure(t)
-	kek := open(t, peer, peers.AzureKey)
+	peer := kmspeers.NewAzure(t)
+	kek := open(t, peer, kmspeers.AzureKey)
 	additional := []byte("additional data")
 	real, err := kek.Wrap(t.Context(), []byte("key"), additional)
 	require.NoError(t, err)
@@ -85,9 +85,9 @@ func TestFormerBytes(t *testing.T) {
 		P, Q, Wrapped         []byte
 	}
 	require.NoError(t, json.Unmarshal(content, &old))
-	peer := peers.NewAzure(t)
+	peer := kmspeers.NewAzure(t)
 	peer.Import(old.Version, privateKey(t, old.P, old.Q))
-	got, err := open(t, peer, peers.AzureKey).Unwrap(t.Context(), old.Wrapped, []byte(old.Binding))
+	got, err := open(t, peer, kmspeers.AzureKey).Unwrap(t.Context(), old.Wrapped, []byte(old.Binding))
 	require.NoError(t, err)
 	require.Equal(t, old.Key, string(got))
 }
@@ -106,8 +106,8 @@ func privateKey(t *testing.T, p, q []byte) *rsa.PrivateKey {
 // After a rotation in Key Vault, former ciphertexts unwrap and new ones are under the new version; a URL with
 // a version wraps with that one.
 func TestVersions(t *testing.T) {
-	peer := peers.NewAzure(t)
-	kek := open(t, peer, peers.AzureKey)
+	peer := kmspeers.NewAzure(t)
+	kek := open(t, peer, kmspeers.AzureKey)
 	first, _ := peer.Public()
 	old, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
@@ -115,7 +115,7 @@ func TestVersions(t *testing.T) {
 	second, _ := peer.Public()
 	fresh, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
-	pinned := open(t, peer, peers.AzureKey+"/"+first)
+	pinned := open(t, peer, kmspeers.AzureKey+"/"+first)
 	third, err := pinned.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{first, second, first}, []string{kms.Identity(old), kms.Identity(fresh), kms.Identity(third)})
@@ -126,12 +126,12 @@ func TestVersions(t *testing.T) {
 			require.Equal(t, "key", string(got))
 		}
 	}
-	require.Equal(t, "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey+"/"+first, pinned.URL())
+	require.Equal(t, "azurekeyvault://"+peer.Host+"/keys/"+kmspeers.AzureKey+"/"+first, pinned.URL())
 }
 
 func TestDeleted(t *testing.T) {
-	peer := peers.NewAzure(t)
-	kek := open(t, peer, peers.AzureKey)
+	peer := kmspeers.NewAzure(t)
+	kek := open(t, peer, kmspeers.AzureKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	peer.Delete()
@@ -144,10 +144,10 @@ func TestDeleted(t *testing.T) {
 
 // Credentials that Entra refuses are denied access, at once and without a word of them.
 func TestWrongSecret(t *testing.T) {
-	peer := peers.NewAzure(t)
+	peer := kmspeers.NewAzure(t)
 	wrong := settings
 	wrong.ClientSecret = "PLANTED-wrong"
-	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey, azurekeyvault.Provider(wrong))
+	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+kmspeers.AzureKey, azurekeyvault.Provider(wrong))
 	require.NoError(t, err)
 	_, err = kek.Wrap(t.Context(), []byte("key"), nil)
 	require.ErrorIs(t, err, kms.ErrDenied)
@@ -158,8 +158,8 @@ func TestWrongSecret(t *testing.T) {
 
 func TestNoCredentials(t *testing.T) {
 	t.Setenv("AZURE_TOKEN_CREDENTIALS", "WorkloadIdentityCredential")
-	peer := peers.NewAzure(t)
-	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+peers.AzureKey, azurekeyvault.Provider(azurekeyvault.Settings{}))
+	peer := kmspeers.NewAzure(t)
+	kek, err := kms.Open(t.Context(), "azurekeyvault://"+peer.Host+"/keys/"+kmspeers.AzureKey, azurekeyvault.Provider(azurekeyvault.Settings{}))
 	require.NoError(t, err)
 	_, err = kek.Wrap(t.Context(), []byte("key"), nil)
 	require.ErrorIs(t, err, kms.ErrDenied)

@@ -22,7 +22,7 @@ import (
 	cloudkms "cloud.google.com/go/kms/apiv1"
 	"google.golang.org/api/option"
 
-	"github.com/coffer-storage/coffer/server/durable"
+	"github.com/coffer-storage/coffer/internal/durable"
 	"github.com/coffer-storage/coffer/server/kms"
 )
 

@@ -8,15 +8,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/gcpkms"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
-func TestMain(m *testing.M) { peers.Main(m) }
+func TestMain(m *testing.M) { kmspeers.Main(m) }
 
-func open(t testing.TB, peer *peers.Google, key string) kms.KEK {
+func open(t testing.TB, peer *kmspeers.Google, key string) kms.KEK {
 	provider := gcpkms.Provider(gcpkms.Settings{CredentialsFile: peer.Credentials(t)})
 	kek, err := kms.Open(t.Context(), "gcpkms://"+key+"?endpoint="+peer.Endpoint, provider)
 	require.NoError(t, err)
@@ -25,10 +25,10 @@ func open(t testing.TB, peer *peers.Google, key string) kms.KEK {
 
 func TestConformance(t *testing.T) {
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
-		peer := peers.NewGoogle(t)
+		peer := kmspeers.NewGoogle(t)
 		return kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return open(t, peer, peers.GoogleKey) },
-			Other:   func(t testing.TB) kms.KEK { return open(t, peer, peers.GoogleOther) },
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, kmspeers.GoogleKey) },
+			Other:   func(t testing.TB) kms.KEK { return open(t, peer, kmspeers.GoogleOther) },
 			Secrets: []string{"PLANTED"},
 		}, peer
 	})
@@ -36,8 +36,8 @@ func TestConformance(t *testing.T) {
 
 // What version 1 wrapped must unwrap for ever, so the additional data never changes (server/kms/SPEC.md).
 func TestAdditionalData(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	kek := open(t, peer, peers.GoogleKey)
+	peer := kmspeers.NewGoogle(t)
+	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
 	require.NoError(t, err)
 	require.Equal(t, "binding", string(peer.Bound()))
@@ -48,41 +48,41 @@ func TestAdditionalData(t *testing.T) {
 
 // After a rotation in Cloud KMS, former ciphertexts unwrap and new ones are under the new version.
 func TestRotation(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	kek := open(t, peer, peers.GoogleKey)
+	peer := kmspeers.NewGoogle(t)
+	kek := open(t, peer, kmspeers.GoogleKey)
 	old, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	peer.Rotate()
 	fresh, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
-	require.Equal(t, peers.GoogleKey+"/cryptoKeyVersions/1", kms.Identity(old))
-	require.Equal(t, peers.GoogleKey+"/cryptoKeyVersions/2", kms.Identity(fresh))
+	require.Equal(t, kmspeers.GoogleKey+"/cryptoKeyVersions/1", kms.Identity(old))
+	require.Equal(t, kmspeers.GoogleKey+"/cryptoKeyVersions/2", kms.Identity(fresh))
 	for _, wrapped := range [][]byte{old, fresh} {
 		got, err := kek.Unwrap(t.Context(), wrapped, nil)
 		require.NoError(t, err)
 		require.Equal(t, "key", string(got))
 	}
-	require.Equal(t, "gcpkms://"+peers.GoogleKey, kek.URL())
+	require.Equal(t, "gcpkms://"+kmspeers.GoogleKey, kek.URL())
 }
 
 // Once all versions are destroyed there is no key, and none that took its place either.
 func TestDestroyed(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	kek := open(t, peer, peers.GoogleKey)
+	peer := kmspeers.NewGoogle(t)
+	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	peer.Destroy()
 	_, err = kek.Unwrap(t.Context(), wrapped, nil)
 	require.ErrorIs(t, err, kms.ErrKeyGone)
 	require.NotErrorIs(t, err, kms.ErrRecreated)
-	_, err = open(t, peer, strings.ReplaceAll(peers.GoogleKey, "coffer-key", "missing")).Wrap(t.Context(), []byte("key"), nil)
+	_, err = open(t, peer, strings.ReplaceAll(kmspeers.GoogleKey, "coffer-key", "missing")).Wrap(t.Context(), []byte("key"), nil)
 	require.ErrorIs(t, err, kms.ErrKeyGone)
 }
 
 // A former version that is disabled can be enabled again: nothing took its place.
 func TestFormerVersionDisabled(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	kek := open(t, peer, peers.GoogleKey)
+	peer := kmspeers.NewGoogle(t)
+	kek := open(t, peer, kmspeers.GoogleKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	peer.Disable()
@@ -93,19 +93,19 @@ func TestFormerVersionDisabled(t *testing.T) {
 
 // Another key's wrapped bytes are not even sent.
 func TestOtherKey(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	wrapped, err := open(t, peer, peers.GoogleOther).Wrap(t.Context(), []byte("key"), nil)
+	peer := kmspeers.NewGoogle(t)
+	wrapped, err := open(t, peer, kmspeers.GoogleOther).Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	before := peer.Calls()
-	_, err = open(t, peer, peers.GoogleKey).Unwrap(t.Context(), wrapped, nil)
+	_, err = open(t, peer, kmspeers.GoogleKey).Unwrap(t.Context(), wrapped, nil)
 	require.ErrorIs(t, err, kms.ErrWrongKey)
 	require.Equal(t, before, peer.Calls())
 }
 
 // A bit that changed on the way, in either direction, is noticed, and the call is made again.
 func TestChecksums(t *testing.T) {
-	peer := peers.NewGoogle(t)
-	kek := open(t, peer, peers.GoogleKey)
+	peer := kmspeers.NewGoogle(t)
+	kek := open(t, peer, kmspeers.GoogleKey)
 	for _, way := range [][2]int{{1, 0}, {0, 1}} {
 		peer.Corrupt(way[0], way[1])
 		before := peer.Calls()
@@ -121,13 +121,13 @@ func TestChecksums(t *testing.T) {
 }
 
 func TestRefusesURLs(t *testing.T) {
-	peer := peers.NewGoogle(t)
+	peer := kmspeers.NewGoogle(t)
 	provider := gcpkms.Provider(gcpkms.Settings{CredentialsFile: peer.Credentials(t)})
-	good := "gcpkms://" + peers.GoogleKey
+	good := "gcpkms://" + kmspeers.GoogleKey
 	for _, url := range []string{
 		"gcpkms://", "gcpkms://project/x", strings.Replace(good, "projects", "project", 1), good + "/cryptoKeyVersions/1", good + "/", good + "?x=PLANTED",
 		good + "?endpoint=", good + "?endpoint=kms.example.com:443", good + "?endpoint=192.0.2.1:443", good + "?endpoint=localhost:443",
-		good + "?endpoint=127.0.0.1:1&x=1", strings.Replace(good, "ring", "r%2fing", 1), "gcpkms://a:PLANTED@" + peers.GoogleKey,
+		good + "?endpoint=127.0.0.1:1&x=1", strings.Replace(good, "ring", "r%2fing", 1), "gcpkms://a:PLANTED@" + kmspeers.GoogleKey,
 	} {
 		t.Run(url, func(t *testing.T) {
 			_, err := kms.Open(t.Context(), url, provider)
@@ -146,7 +146,7 @@ func TestCredentialsFile(t *testing.T) {
 	}
 	for _, name := range []string{"empty", "text", "type", "key", "missing", "."} {
 		provider := gcpkms.Provider(gcpkms.Settings{CredentialsFile: filepath.Join(dir, name)})
-		_, err := kms.Open(t.Context(), "gcpkms://"+peers.GoogleKey, provider)
+		_, err := kms.Open(t.Context(), "gcpkms://"+kmspeers.GoogleKey, provider)
 		require.ErrorIs(t, err, kms.ErrSettings, name)
 		require.ErrorContains(t, err, "GOOGLE_APPLICATION_CREDENTIALS")
 		require.NotContains(t, err.Error(), "PLANTED")

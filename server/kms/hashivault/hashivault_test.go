@@ -6,13 +6,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
-func open(t testing.TB, peer *peers.Vault, url string) kms.KEK {
+func open(t testing.TB, peer *kmspeers.Vault, url string) kms.KEK {
 	kek, err := kms.Open(t.Context(), url, hashivault.Provider(hashivault.Settings{Address: peer.URL, Token: peer.Token}))
 	require.NoError(t, err)
 	return kek
@@ -21,9 +21,9 @@ func open(t testing.TB, peer *peers.Vault, url string) kms.KEK {
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	kmstest.RunRemote(t, func(t testing.TB) (kmstest.Subject, kmstest.Peer) {
-		peer := peers.NewVault(t)
+		peer := kmspeers.NewVault(t)
 		return kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return open(t, peer, "hashivault://"+peers.VaultKey) },
+			Open:    func(t testing.TB) kms.KEK { return open(t, peer, "hashivault://"+kmspeers.VaultKey) },
 			Other:   func(t testing.TB) kms.KEK { return open(t, peer, "hashivault://other-key") },
 			Secrets: []string{"PLANTED"},
 		}, peer
@@ -32,8 +32,8 @@ func TestConformance(t *testing.T) {
 
 // What version 1 wrapped must unwrap for ever, so the associated data never changes (server/kms/SPEC.md).
 func TestAssociatedData(t *testing.T) {
-	peer := peers.NewVault(t)
-	kek := open(t, peer, "hashivault://"+peers.VaultKey)
+	peer := kmspeers.NewVault(t)
+	kek := open(t, peer, "hashivault://"+kmspeers.VaultKey)
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), []byte("binding"))
 	require.NoError(t, err)
 	identity := kms.Identity(wrapped)
@@ -49,8 +49,8 @@ func TestAssociatedData(t *testing.T) {
 // Another mount is another engine. After a rotation in Vault, former ciphertexts open and new ones are under
 // the new version.
 func TestMountAndRotation(t *testing.T) {
-	peer := peers.NewVault(t)
-	kek, elsewhere := open(t, peer, "hashivault://"+peers.VaultKey), open(t, peer, "hashivault://"+peers.VaultKey+"?mount=other/transit")
+	peer := kmspeers.NewVault(t)
+	kek, elsewhere := open(t, peer, "hashivault://"+kmspeers.VaultKey), open(t, peer, "hashivault://"+kmspeers.VaultKey+"?mount=other/transit")
 	wrapped, err := kek.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	_, err = elsewhere.Unwrap(t.Context(), wrapped, nil)

@@ -14,10 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/kmspeers"
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/kms/hashivault"
 	"github.com/coffer-storage/coffer/server/kms/kmstest"
-	"github.com/coffer-storage/coffer/server/kms/kmstest/peers"
 )
 
 // journal is a log that a test reads.
@@ -39,9 +39,9 @@ func (j *journal) String() string {
 }
 
 // kept is a KEK whose token is kept alive until stop, or the test's end. No token is ever in its log.
-func kept(t *testing.T, peer *peers.Vault, s hashivault.Settings) (kek kms.KEK, log *journal, stop func()) {
+func kept(t *testing.T, peer *kmspeers.Vault, s hashivault.Settings) (kek kms.KEK, log *journal, stop func()) {
 	s.Address = peer.URL
-	kek, err := kms.Open(t.Context(), "hashivault://"+peers.VaultKey, hashivault.Provider(s))
+	kek, err := kms.Open(t.Context(), "hashivault://"+kmspeers.VaultKey, hashivault.Provider(s))
 	require.NoError(t, err)
 	log = &journal{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -83,8 +83,8 @@ func soon(t *testing.T, holds func() bool) {
 // A token lives for as long as the server, through failures of Vault.
 func TestTokenIsRenewed(t *testing.T) {
 	t.Parallel()
-	peer := peers.NewVault(t)
-	peer.Grant(short, peers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second, Slack: time.Hour})
+	peer := kmspeers.NewVault(t)
+	peer.Grant(short, kmspeers.VaultLife{TTL: 4 * time.Second, Period: 4 * time.Second, Slack: time.Hour})
 	end := time.Now().Add(4 * time.Second)
 	kek, log, _ := kept(t, peer, hashivault.Settings{Token: short})
 	soon(t, func() bool { return peer.Renewed(short) > 0 })
@@ -100,14 +100,14 @@ func TestTokenIsRenewed(t *testing.T) {
 // What cannot be renewed for ever is warned of, again and again before it ends; then the error says so.
 func TestTokensThatEnd(t *testing.T) {
 	t.Parallel()
-	for reason, life := range map[string]peers.VaultLife{
+	for reason, life := range map[string]kmspeers.VaultLife{
 		"its longest life is reached":                     {TTL: 3 * time.Second, Max: 4 * time.Second, Slack: time.Hour},
 		"it is not renewable":                             {TTL: 4 * time.Second, Fixed: true, Slack: time.Hour},
 		"its policy does not grant auth/token/renew-self": {TTL: 4 * time.Second, NoSelf: true, Slack: time.Hour},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			peer := peers.NewVault(t)
+			peer := kmspeers.NewVault(t)
 			peer.Grant(short, life)
 			kek, log, _ := kept(t, peer, hashivault.Settings{Token: short})
 			require.NoError(t, works(t, kek))
@@ -126,11 +126,11 @@ func TestTokensThatEnd(t *testing.T) {
 // used as it is.
 func TestForbiddenLookup(t *testing.T) {
 	t.Parallel()
-	peer := peers.NewVault(t)
-	peer.Grant(short, peers.VaultLife{TTL: 2 * time.Second, Period: 2 * time.Second, NoLook: true, Slack: time.Hour})
+	peer := kmspeers.NewVault(t)
+	peer.Grant(short, kmspeers.VaultLife{TTL: 2 * time.Second, Period: 2 * time.Second, NoLook: true, Slack: time.Hour})
 	kek, _, _ := kept(t, peer, hashivault.Settings{Token: short})
 	const blind = "hvs.PLANTED-blind"
-	peer.Grant(blind, peers.VaultLife{TTL: time.Hour, NoLook: true, NoSelf: true})
+	peer.Grant(blind, kmspeers.VaultLife{TTL: time.Hour, NoLook: true, NoSelf: true})
 	blindKEK, log, stop := kept(t, peer, hashivault.Settings{Token: blind})
 	end := time.Now().Add(2 * time.Second)
 	soon(t, func() bool { return peer.Renewed(short) >= 2 && time.Now().After(end) })
@@ -144,8 +144,8 @@ func TestForbiddenLookup(t *testing.T) {
 // A token without an end, as root's, is left alone.
 func TestTokenWithoutEnd(t *testing.T) {
 	t.Parallel()
-	peer := peers.NewVault(t)
-	peer.Grant(short, peers.VaultLife{})
+	peer := kmspeers.NewVault(t)
+	peer.Grant(short, kmspeers.VaultLife{})
 	_, log, stop := kept(t, peer, hashivault.Settings{Token: short})
 	soon(t, func() bool { return peer.Calls() > 0 })
 	time.Sleep(50 * time.Millisecond)
@@ -163,11 +163,11 @@ func replace(t *testing.T, path, content string) {
 // The token's file is read again when it changes, and when Vault denies access; what is in it is kept alive.
 func TestTokenFile(t *testing.T) {
 	t.Parallel()
-	peer := peers.NewVault(t)
+	peer := kmspeers.NewVault(t)
 	path := filepath.Join(t.TempDir(), "token")
 	const first, second, third = "hvs.PLANTED-1", "hvs.PLANTED-2", "hvs.PLANTED-3"
 	for _, token := range []string{first, second, third} {
-		peer.Grant(token, peers.VaultLife{TTL: 2 * time.Second, Period: 2 * time.Second, Slack: time.Hour})
+		peer.Grant(token, kmspeers.VaultLife{TTL: 2 * time.Second, Period: 2 * time.Second, Slack: time.Hour})
 	}
 	replace(t, path, first+"\n")
 	kek, _, stop := kept(t, peer, hashivault.Settings{TokenFile: path})
@@ -184,7 +184,7 @@ func TestTokenFile(t *testing.T) {
 	stop()
 	info, err := os.Stat(path)
 	require.NoError(t, err)
-	peer.Grant(third, peers.VaultLife{TTL: time.Hour})
+	peer.Grant(third, kmspeers.VaultLife{TTL: time.Hour})
 	require.NoError(t, os.WriteFile(path, []byte(third), 0o600)) // in its place, and nothing shows that it was
 	require.NoError(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 	peer.Revoke(second)
@@ -196,7 +196,7 @@ func TestTokenFile(t *testing.T) {
 	require.NoError(t, works(t, kek))
 	peer.Revoke(third)
 	require.ErrorIs(t, works(t, kek), kms.ErrDenied)
-	_, err = kms.Open(t.Context(), "hashivault://"+peers.VaultKey, hashivault.Provider(hashivault.Settings{Address: peer.URL, TokenFile: path}))
+	_, err = kms.Open(t.Context(), "hashivault://"+kmspeers.VaultKey, hashivault.Provider(hashivault.Settings{Address: peer.URL, TokenFile: path}))
 	require.ErrorIs(t, err, kms.ErrSettings)
 	require.ErrorContains(t, err, "VAULT_TOKEN_FILE")
 }
@@ -204,10 +204,10 @@ func TestTokenFile(t *testing.T) {
 // A file that is written anew while calls are made fails none of them, though the former token is gone at once.
 func TestTokenFileUnderCalls(t *testing.T) {
 	t.Parallel()
-	peer := peers.NewVault(t)
+	peer := kmspeers.NewVault(t)
 	path := filepath.Join(t.TempDir(), "token")
 	replace(t, path, "hvs.PLANTED-0")
-	peer.Grant("hvs.PLANTED-0", peers.VaultLife{TTL: time.Hour})
+	peer.Grant("hvs.PLANTED-0", kmspeers.VaultLife{TTL: time.Hour})
 	kek, _, _ := kept(t, peer, hashivault.Settings{TokenFile: path})
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -223,7 +223,7 @@ func TestTokenFileUnderCalls(t *testing.T) {
 	}
 	for i := range 5 {
 		before, now := "hvs.PLANTED-"+string(rune('0'+i)), "hvs.PLANTED-"+string(rune('1'+i))
-		peer.Grant(now, peers.VaultLife{TTL: time.Hour})
+		peer.Grant(now, kmspeers.VaultLife{TTL: time.Hour})
 		replace(t, path, now)
 		peer.Revoke(before)
 		time.Sleep(100 * time.Millisecond)
@@ -234,8 +234,8 @@ func TestTokenFileUnderCalls(t *testing.T) {
 
 // What `coffer kms check` says of the token.
 func TestCredentials(t *testing.T) {
-	peer := peers.NewVault(t)
-	for life, want := range map[peers.VaultLife]string{
+	peer := kmspeers.NewVault(t)
+	for life, want := range map[kmspeers.VaultLife]string{
 		{TTL: time.Hour}:               `^a token until 20\S+Z, which a server renews$`,
 		{TTL: time.Hour, Fixed: true}:  `^a token until 20\S+Z, which cannot be renewed$`,
 		{}:                             "^a token without an end$",
@@ -243,7 +243,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			peer.Grant(short, life)
-			kek, err := kms.Open(t.Context(), "hashivault://"+peers.VaultKey, hashivault.Provider(hashivault.Settings{Address: peer.URL, Token: short}))
+			kek, err := kms.Open(t.Context(), "hashivault://"+kmspeers.VaultKey, hashivault.Provider(hashivault.Settings{Address: peer.URL, Token: short}))
 			require.NoError(t, err)
 			proof, err := kms.Check(t.Context(), kek, "test")
 			require.NoError(t, err)

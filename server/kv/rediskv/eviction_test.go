@@ -5,9 +5,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 // A Redis evicts if it has both a limit of memory and a policy. A user who may not use CONFIG learns it.

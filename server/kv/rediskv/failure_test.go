@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 func TestStoppedServerIsUnavailableAndComesBack(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 // counter counts round trips that read or set values, and the commands of those that have several.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 // Redis executes a command and the connection breaks before the reply arrives. The caller learns what happened.

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 // refuser is a hook that lets no pipeline through.

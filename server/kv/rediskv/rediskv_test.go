@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/kvtest"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 func open(t *testing.T, url string) *rediskv.Store {

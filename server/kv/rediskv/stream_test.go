@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 func TestAppendStream(t *testing.T) {

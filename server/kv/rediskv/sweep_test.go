@@ -9,10 +9,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/kvtest"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
-	"github.com/coffer-storage/coffer/server/kv/redistest"
 )
 
 func TestSweeper(t *testing.T) {

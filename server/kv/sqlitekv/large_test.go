@@ -11,8 +11,8 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/coffer-storage/coffer/internal/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/internal/proctest"
-	"github.com/coffer-storage/coffer/server/durable/sqlitefile"
 	"github.com/coffer-storage/coffer/server/kv"
 )
 

@@ -1,0 +1,244 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/config"
+)
+
+// inDirectory makes the working directory one that holds a .env alone.
+func inDirectory(t *testing.T, content string, mode os.FileMode) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(".env", []byte(content), mode))
+}
+
+func TestDotenv(t *testing.T) {
+	inDirectory(t, "# a comment\nexport COFFER_RATE=5\nCOFFER_BURST='6'\r\nREDIS_HOST=filed\nREDIS_PASSWORD='p#$a'\nCOFFER_LISTEN=\nOTHERS=7\n", 0o600)
+	c, warnings, err := load(t, []string{"REDIS_HOST=real"}, "--burst", "9")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, 5, c.Limits.Rate)
+	require.Equal(t, 9, c.Limits.Burst, "a flag wins")
+	require.Equal(t, "real", c.Redis.Host, "a real variable wins")
+	require.EqualValues(t, "p#$a", c.Redis.Password)
+	require.Equal(t, "127.0.0.1:8080", c.Listen)
+	for _, variable := range []string{"COFFER_RATE", "OTHERS"} {
+		_, there := os.LookupEnv(variable)
+		require.False(t, there, "the environment of the process is as it was")
+	}
+
+	settings, _, err := config.Describe([]string{"REDIS_HOST=real"}, nil)
+	require.NoError(t, err)
+	sources := map[string]config.Setting{}
+	for _, s := range settings {
+		sources[s.Variable] = s
+	}
+	require.Equal(t, config.Setting{Variable: "COFFER_RATE", Value: "5", Source: ".env"}, sources["COFFER_RATE"])
+	require.Equal(t, config.Setting{Variable: "REDIS_PASSWORD", Value: "[secret]", Source: ".env"}, sources["REDIS_PASSWORD"])
+	require.Equal(t, "environment", sources["REDIS_HOST"].Source)
+}
+
+// Where the real environment is not the development's, .env is as if it were not there.
+func TestDotenvIsForDevelopment(t *testing.T) {
+	inDirectory(t, "COFFER_RATE=5\n", 0o644)
+	for _, environment := range []string{"prod", "staging", "development"} {
+		t.Run(environment, func(t *testing.T) {
+			c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=" + environment})
+			require.NoError(t, err)
+			require.Empty(t, warnings)
+			require.Zero(t, c.Limits.Rate, environment)
+		})
+	}
+	c, _, err := load(t, []string{"COFFER_ENVIRONMENT=dev"}, "--environment", "prod")
+	require.NoError(t, err)
+	require.Zero(t, c.Limits.Rate)
+
+	c, warnings, err := load(t, []string{"COFFER_ENVIRONMENT=dev"})
+	require.NoError(t, err)
+	require.Equal(t, 5, c.Limits.Rate)
+	require.Equal(t, []string{".env can be read by others: chmod 600 .env"}, warnings)
+}
+
+func TestBadDotenv(t *testing.T) {
+	for content, says := range map[string]string{
+		"REDIS_PASSWORD='" + planted:             ".env must be made of lines NAME=value",
+		planted + "\nCOFFER_RATE=5":              ".env must be made of lines",
+		"COFFER_RATE=" + planted:                 "COFFER_RATE must be",
+		"COFFER_RATES=" + planted:                "COFFER_RATES is not the name of a setting: COFFER_RATE is",
+		"COFFER_ENVIRONMENT=prod":                "COFFER_ENVIRONMENT can be dev alone in .env",
+		"ENCRYPTION_MASTER_KEY=":                 "ENCRYPTION_MASTER_KEY is set but empty",
+		"A=" + strings.Repeat("a", 64<<10):       ".env cannot be read",
+		"REDIS_PASSWORD_FILE=/nowhere" + planted: "REDIS_PASSWORD_FILE must name a file",
+	} {
+		t.Run(content, func(t *testing.T) {
+			inDirectory(t, content, 0o600)
+			_, warnings, err := load(t, nil)
+			require.ErrorContains(t, err, says)
+			require.NotContains(t, err.Error()+strings.Join(warnings, ""), planted)
+		})
+	}
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir(".env", 0o700))
+	_, _, err := load(t, nil)
+	require.ErrorContains(t, err, ".env cannot be read")
+}
+
+// Every secret can be given as a file, without the line's end, and bad ones are named as they were given.
+func TestSecretFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(content string) string {
+		path := filepath.Join(dir, "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o400))
+		t.Cleanup(func() { _ = os.Remove(path) })
+		return path
+	}
+	path := file(planted + " and more\r\n")
+	c, warnings, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path, "REDIS_PASSWORD_FILE=" + path, "REDIS_HOST=h"})
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.EqualValues(t, planted+" and more", c.MasterKey)
+	require.EqualValues(t, planted+" and more", c.Redis.Password)
+	settings, _, err := config.Describe([]string{"ENCRYPTION_MASTER_KEY_FILE=" + path}, nil)
+	require.NoError(t, err)
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY", Value: "[secret]", Source: "ENCRYPTION_MASTER_KEY_FILE"})
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY_FILE", Value: path, Source: "environment"})
+
+	require.NoError(t, os.Remove(path))
+	for environ, says := range map[string]string{
+		"REDIS_URL_FILE=" + file(planted):                                                     "REDIS_URL_FILE is not valid",
+		"ENCRYPTION_MASTER_KEY_FILE=" + path:                                                  "ENCRYPTION_MASTER_KEY_FILE is too short",
+		"ENCRYPTION_MASTER_KEY=12345678 9,ENCRYPTION_MASTER_KEY_FILE=" + path:                 "ENCRYPTION_MASTER_KEY and ENCRYPTION_MASTER_KEY_FILE are both set",
+		"REDIS_PASSWORD_FILE=" + path:                                                         "REDIS_PASSWORD_FILE is set, but not REDIS_HOST",
+		"REDIS_HOST=h,REDIS_PASSWORD_FILE=" + dir:                                             "REDIS_PASSWORD_FILE must name a file",
+		"REDIS_HOST=h,REDIS_PASSWORD_FILE=/dev/null/" + planted:                               "REDIS_PASSWORD_FILE must name a file",
+		"REDIS_SENTINEL_ADDRS=h:1,REDIS_MASTER_NAME=m,REDIS_SENTINEL_PASSWORD_FILE=/dev/zero": "REDIS_SENTINEL_PASSWORD_FILE must name a file",
+	} {
+		t.Run(environ, func(t *testing.T) {
+			_, _, err := load(t, strings.Split(environ, ","))
+			require.ErrorContains(t, err, says)
+			require.NotContains(t, err.Error(), planted)
+		})
+	}
+	require.NoError(t, os.Remove(path))
+	_, _, err = load(t, []string{"REDIS_HOST=h", "REDIS_PASSWORD_FILE=" + file("\n")})
+	require.ErrorContains(t, err, "REDIS_PASSWORD_FILE names a file without a secret in it")
+}
+
+// A secret's file of the real environment wins over the secret in .env, and the other way round.
+func TestSecretFilesAndDotenv(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(path, []byte("from the file"), 0o600))
+	inDirectory(t, "ENCRYPTION_MASTER_KEY='from .env'\n", 0o600)
+	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path})
+	require.NoError(t, err)
+	require.EqualValues(t, "from the file", c.MasterKey)
+	inDirectory(t, "ENCRYPTION_MASTER_KEY_FILE="+path+"\n", 0o600)
+	c, _, err = load(t, []string{"ENCRYPTION_MASTER_KEY=from the environment"})
+	require.NoError(t, err)
+	require.EqualValues(t, "from the environment", c.MasterKey)
+}
+
+// The help names every setting, as a flag or as a variable, and no other.
+func TestHelp(t *testing.T) {
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(set)
+	help := config.Help + set.FlagUsages()
+	known := map[string]bool{}
+	settings, _, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	for _, s := range settings {
+		known[s.Variable] = true
+		require.Contains(t, help, strings.TrimSuffix(s.Variable, "_FILE"))
+	}
+	set.VisitAll(func(f *pflag.Flag) {
+		_, variable, _ := strings.Cut(f.Usage, "; environment ")
+		require.NotContains(t, config.Help, "    "+variable, "it has a flag")
+	})
+	for _, name := range regexp.MustCompile(`\b(?:COFFER|REDIS|ENCRYPTION|KDF|KEY|KMS|AWS|AZURE|GOOGLE|GCP|VAULT|GENERAL|PII|PHI)_[A-Z_]+[A-Z]`).FindAllString(help, -1) {
+		require.True(t, known[name], name)
+	}
+}
+
+var exampleLine = regexp.MustCompile(`(?m)^#([A-Z_]+)=(.*)$`)
+
+// The example names every variable, in the order of `coffer config`, with its default; as it is it changes nothing.
+func TestExample(t *testing.T) {
+	content, err := os.ReadFile("../../.env.example")
+	require.NoError(t, err)
+	inDirectory(t, string(content), 0o600)
+	settings, warnings, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	var lines []string
+	for _, m := range exampleLine.FindAllStringSubmatch(string(content), -1) {
+		lines = append(lines, m[1]+"="+m[2])
+	}
+	var want []string
+	for _, s := range settings {
+		require.Equal(t, "default", s.Source, s.Variable)
+		want = append(want, s.Variable+"="+s.Value)
+	}
+	require.Equal(t, want, lines)
+}
+
+// What the SDK of the KMS takes from the environment alone is refused in .env, and nothing of other providers.
+func TestDotenvOfSDKs(t *testing.T) {
+	const others = "\nAWS_PROFILE=x\nAZURE_AUTHORITY_HOST=x\nVAULT_CACERT=x\nGOOGLE_CLOUD_QUOTA_PROJECT=x\n"
+	for settings, refused := range map[string]string{
+		"KMS_PROVIDER=vault\nVAULT_ADDR=https://v\nVAULT_TOKEN=t\nVAULT_KEY_NAME=k\nVAULT_NAMESPACE=n":                                "VAULT_NAMESPACE VAULT_CACERT",
+		"COFFER_KEK=awskms:///alias/k?region=eu-west-1\nAWS_REGION=r\nAWS_ENDPOINT_URL_KMS=https://e":                                 "AWS_ENDPOINT_URL_KMS AWS_PROFILE",
+		"KMS_PROVIDER=azure\nAZURE_KEY_VAULT_URL=https://v\nAZURE_KEY_NAME=k\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                   "AZURE_AUTHORITY_HOST AZURE_CLIENT_ID",
+		"COFFER_KEK=azurekeyvault://v/keys/k\nAZURE_CLIENT_SECRET=s\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                            "AZURE_AUTHORITY_HOST",
+		"COFFER_KEK=gcpkms://projects/p\nGOOGLE_APPLICATION_CREDENTIALS=f":                                                            "GOOGLE_CLOUD_QUOTA_PROJECT",
+		"ENCRYPTION_MASTER_KEY=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
+	} {
+		t.Run(settings, func(t *testing.T) {
+			inDirectory(t, settings+others, 0o600)
+			c, _, err := load(t, nil)
+			if refused == "" {
+				require.NoError(t, err)
+				for kek, says := range map[string]string{ // of KEKs that a command is given beside the configured one
+					"awskms:///alias/k": "AWS_PROFILE is taken", "azurekeyvault://v/keys/k": "AZURE_AUTHORITY_HOST is taken",
+					"gcpkms://projects/p": "GOOGLE_CLOUD_QUOTA_PROJECT is taken", "hashivault://k": "VAULT_CACERT, VAULT_NAMESPACE, VAULT_SKIP_VERIFY is taken",
+				} {
+					require.ErrorContains(t, c.KMS.Check(kek), says)
+				}
+				require.NoError(t, c.KMS.Check("file:///k"))
+				return
+			}
+			require.Error(t, err, settings)
+			for _, name := range strings.Fields(refused) {
+				require.ErrorContains(t, err, "- "+name+" is taken from the environment alone")
+			}
+			require.Equal(t, len(strings.Fields(refused)), strings.Count(err.Error(), "\n  - "), err)
+			var environ []string
+			for _, name := range strings.Fields(refused) {
+				environ = append(environ, name+"=x")
+			}
+			_, _, err = load(t, environ)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// A file of a secret that every user of the host can read is warned of, whichever secret it is.
+func TestReadableSecretFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(path, []byte("a long passphrase\n"), 0o600))
+	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true} {
+		require.NoError(t, os.Chmod(path, mode))
+		for _, variable := range []string{"ENCRYPTION_MASTER_KEY_FILE", "PHI_ENCRYPTION_KEY_FILE"} {
+			_, warnings, err := load(t, []string{variable + "=" + path})
+			require.NoError(t, err)
+			require.Equal(t, warned, len(warnings) == 1 && strings.Contains(warnings[0], variable+" can be read by every user"), "%o %v", mode, warnings)
+		}
+	}
+}

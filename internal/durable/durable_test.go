@@ -1,0 +1,87 @@
+package durable_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/durable"
+)
+
+func TestReplaceAndCreate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	require.NoError(t, durable.Create(path, []byte("first")))
+	require.ErrorIs(t, durable.Create(path, []byte("second")), fs.ErrExist)
+	requireContent(t, path, "first")
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, durable.Replace(path, []byte("third")))
+	requireContent(t, path, "third")
+
+	after, err := os.Stat(path)
+	require.NoError(t, err)
+	require.False(t, durable.Same(before, after))
+	require.True(t, durable.Same(after, after))
+	require.Equal(t, fs.FileMode(0o600), after.Mode())
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "no temporary file stays")
+
+	require.NoError(t, durable.Rename(path, path+".old"))
+	requireContent(t, path+".old", "third")
+	require.ErrorIs(t, durable.Rename(path, path+".old"), fs.ErrNotExist)
+	require.ErrorIs(t, durable.Replace(filepath.Join(dir, "missing", "file"), nil), fs.ErrNotExist)
+	_, err = durable.Lock(filepath.Join(dir, "missing", "lock"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func requireContent(t *testing.T, path, want string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, want, string(content))
+}
+
+// TestLockLosesNoChange: everyone who counts under the lock is counted.
+func TestLockLosesNoChange(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "count")
+	require.NoError(t, durable.Create(path, []byte("0")))
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			unlock, err := durable.Lock(filepath.Join(dir, "lock"))
+			if err != nil {
+				return
+			}
+			defer unlock()
+			content, _ := os.ReadFile(path)
+			n, _ := strconv.Atoi(string(content))
+			_ = durable.Replace(path, fmt.Append(nil, n+1))
+		})
+	}
+	wg.Wait()
+	requireContent(t, path, "40")
+}
+
+func TestTryLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, locked, err := durable.TryLock(path)
+	require.NoError(t, err)
+	require.True(t, locked)
+	_, locked, err = durable.TryLock(path)
+	require.NoError(t, err)
+	require.False(t, locked)
+	unlock()
+	unlock, locked, err = durable.TryLock(path)
+	require.NoError(t, err)
+	require.True(t, locked)
+	unlock()
+}

@@ -1,0 +1,332 @@
+package sqlitefile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/durable"
+)
+
+var logged = Schema{
+	Version: 1, Tables: "CREATE TABLE t (n INTEGER)", Pragmas: "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0",
+}
+
+// marked is a database with a log whose commits are noted.
+type marked struct {
+	t      *testing.T
+	path   string
+	conn   *Conn
+	marker *Marker
+}
+
+func newMarked(t *testing.T) *marked {
+	m := &marked{t: t, path: filepath.Join(t.TempDir(), "db")}
+	var err error
+	m.conn, err = Open(t.Context(), m.path, logged)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.conn.Close()) })
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (0)"))
+	m.marker, err = NewMarker(m.path)
+	require.NoError(t, err)
+	return m
+}
+
+// write makes commits, and notes them as a log with so many frames.
+func (m *marked) write(commits, noted int) {
+	for range commits {
+		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
+	}
+	require.NoError(m.t, m.marker.Note(noted))
+}
+
+// move moves the log into the database.
+func (m *marked) move() {
+	require.NoError(m.t, m.conn.Exec("PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(RESTART)"))
+}
+
+// killed returns the path of a copy of all files, as a kill leaves them.
+func (m *marked) killed() string {
+	path := filepath.Join(m.t.TempDir(), "db")
+	for _, suffix := range []string{"", "-wal", markSuffix} {
+		content, err := os.ReadFile(m.path + suffix)
+		require.NoError(m.t, err)
+		require.NoError(m.t, os.WriteFile(path+suffix, content, 0o600))
+	}
+	return path
+}
+
+func flip(t *testing.T, path string, at int) {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	content[at] ^= 1
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+}
+
+func requireDamage(t *testing.T, path string) {
+	t.Helper()
+	err := CheckLog(path)
+	require.True(t, IsDamage(err), "%v", err)
+}
+
+const oneFrame = frameHeader + PageSize
+
+func TestCheckLog(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, CheckLog(m.killed()))
+
+	path := m.killed()
+	flip(t, path+"-wal", logHeader+4*oneFrame+100)
+	requireDamage(t, path)
+
+	path = m.killed()
+	require.NoError(t, os.Truncate(path+"-wal", logHeader+4*oneFrame))
+	requireDamage(t, path)
+
+	path = m.killed()
+	require.NoError(t, os.Remove(path+"-wal"))
+	requireDamage(t, path)
+
+	m.write(1, 5) // a commit that was not noted
+	path = m.killed()
+	flip(t, path+"-wal", logHeader+5*oneFrame+100)
+	require.NoError(t, CheckLog(path), "nothing is known of it")
+}
+
+// A kill may come between the first commit of a log that begins again and its note.
+func TestCheckLogThatBeganAgain(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	before := m.killed()
+	m.move()
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
+	path := m.killed()
+	require.NoError(t, CheckLog(path))
+	flip(t, path+"-wal", logSalt)
+	requireDamage(t, path)
+
+	noted := func() {
+		path = m.killed()
+		require.NoError(t, CheckLog(path))
+		flip(t, path+"-wal", logHeader+100)
+		requireDamage(t, path)
+	}
+	m.write(0, 1)
+	noted()
+	m.move()
+	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)"))
+	require.NoError(t, m.marker.Note(2))
+	noted()
+
+	older, err := os.ReadFile(before + "-wal")
+	require.NoError(t, err)
+	path = m.killed()
+	require.NoError(t, os.WriteFile(path+"-wal", older, 0o600))
+	requireDamage(t, path)
+}
+
+// Without a mark of this start of the machine, nothing is known: as after a power cut.
+func TestCheckLogWithoutAMark(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for name, change := range map[string]func(path string){
+		"another start": func(path string) {
+			other := *m.marker
+			other.mark[0] ^= 1
+			require.NoError(t, other.Note(5))
+			require.NoError(t, os.WriteFile(path, other.mark[:], 0o600))
+			m.write(0, 5)
+		},
+		"damaged": func(path string) { flip(t, path, markFrames) },
+		"cut":     func(path string) { require.NoError(t, os.Truncate(path, markSize-1)) },
+		"missing": func(path string) { require.NoError(t, os.Remove(path)) },
+	} {
+		path := m.killed()
+		flip(t, path+"-wal", logHeader+100)
+		requireDamage(t, path)
+		change(path + markSuffix)
+		require.NoError(t, CheckLog(path), name)
+	}
+}
+
+// A mark that cannot be written is emptied: an older one would make a whole log look damaged. Later commits are noted again.
+func TestMarkThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	log := m.marker.log
+	m.marker.log = m.marker.file // it is too short
+	require.NoError(t, m.marker.file.Truncate(logSalt))
+	require.Error(t, m.marker.Note(6))
+	flip(t, m.path+"-wal", logHeader+100)
+	require.NoError(t, CheckLog(m.path))
+	m.marker.log = log
+	require.NoError(t, m.marker.Note(5))
+	requireDamage(t, m.path)
+}
+
+// As long as a mark can neither be emptied nor removed, it is not cleared.
+func TestMarkThatCannotBeCleared(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, m.marker.file.Close())
+	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved"))
+	require.NoError(t, os.MkdirAll(filepath.Join(m.path+markSuffix, "full"), 0o700))
+	require.Error(t, m.marker.Note(6))
+	require.Error(t, m.marker.Clear())
+	require.NoError(t, os.RemoveAll(m.path+markSuffix))
+	require.NoError(t, m.marker.Clear())
+}
+
+// A mark that is not of the log is replaced at once: a kill may come before the first commit.
+func TestMarkOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	reopen := func() {
+		m.marker.Close()
+		var err error
+		m.marker, err = NewMarker(m.path)
+		require.NoError(t, err)
+	}
+	reopen()
+	flip(t, m.path+"-wal", logHeader+100)
+	requireDamage(t, m.path)
+	flip(t, m.path+"-wal", logHeader+100)
+
+	for range 2 { // of which nothing is noted
+		m.move()
+		require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (2)"))
+	}
+	requireDamage(t, m.path)
+	reopen()
+	require.NoError(t, CheckLog(m.path))
+	require.NoError(t, m.marker.Clear())
+	require.NoFileExists(t, m.path+markSuffix)
+}
+
+// If nothing can be removed, the mark is empty.
+func TestClearInAReadOnlyDirectory(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved")) // as if it could not be removed
+	require.NoError(t, os.Mkdir(m.path+markSuffix, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(m.path+markSuffix, "file"), nil, 0o600))
+	require.NoError(t, m.marker.Clear())
+	content, err := os.ReadFile(m.path + ".moved")
+	require.NoError(t, err)
+	require.Empty(t, content)
+}
+
+// A connection that cannot be opened leaves the log as it is.
+func TestLogAfterAFailedOpen(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	later := logged
+	later.Version++
+	_, err := Open(t.Context(), path, later)
+	require.ErrorContains(t, err, "it has format 1")
+	require.NoError(t, CheckLog(path))
+}
+
+// Without its database, a log is of no use.
+func TestCheckLogWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	require.NoError(t, os.Remove(path+"-wal"))
+	requireDamage(t, path)
+	require.NoError(t, os.Truncate(path, 0))
+	require.NoError(t, CheckLog(path))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, CheckLog(path))
+}
+
+// A repair that fails leaves the damaged log and its mark.
+func TestLogAfterAFailedSalvage(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	path := m.killed()
+	flip(t, path+"-wal", logHeader+2*oneFrame+100)
+	source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
+	found := &Found{File: path}
+	err := Salvage(t.Context(), found, logged, source, func(*Conn, *Conn) error { return os.ErrDeadlineExceeded })
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	requireDamage(t, path)
+	require.NoError(t, Salvage(t.Context(), found, logged, source, func(*Conn, *Conn) error { return nil }))
+	require.FileExists(t, filepath.Join(filepath.Dir(path), found.Damaged+"-wal"))
+	require.NoError(t, CheckLog(path))
+}
+
+// A repair that was killed at the end of its work, when the log or journal may have been moved away, is continued. Until then, the database
+// does not open.
+func TestInterruptedSalvage(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for _, moved := range []string{"", "-wal", markSuffix} { // so far
+		path := m.killed()
+		whole, err := Open(t.Context(), path+readySuffix, logged)
+		require.NoError(t, err)
+		require.NoError(t, whole.Exec("INSERT INTO t VALUES (7); PRAGMA checksum_verification = OFF; PRAGMA wal_checkpoint(TRUNCATE)"))
+		require.NoError(t, whole.Close())
+		if moved != "" {
+			require.NoError(t, os.Rename(path+moved, path+".damaged-1"+moved))
+		}
+		source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
+		_, err = source()
+		require.True(t, IsDamage(err))
+		found := &Found{File: path}
+		err = Salvage(t.Context(), found, logged, source, func(from, to *Conn) error {
+			n, err := from.Int("SELECT sum(n) FROM t")
+			require.EqualValues(t, 7, n)
+			require.NoError(t, err)
+			return to.Exec("INSERT INTO t VALUES (8)")
+		})
+		require.NoError(t, err)
+		require.Empty(t, found.Damage)
+		c, err := source()
+		require.NoError(t, err)
+		n, err := c.Int("SELECT sum(n) FROM t")
+		require.EqualValues(t, 8, n)
+		require.NoError(t, errors.Join(err, c.Close()))
+		require.NoError(t, CheckLog(path))
+	}
+}
+
+// A FIFO would block its reader, a device never end, and a link have another log beside its target: only regular files are used.
+func TestIrregularFiles(t *testing.T) {
+	t.Parallel()
+	m := newMarked(t)
+	m.write(4, 5)
+	for _, suffix := range []string{"", "-wal", markSuffix} {
+		for kind, put := range map[string]func(path string) error{
+			"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+			"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+			"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
+			"moved":     func(path string) error { return os.Symlink(m.path+suffix, path) },
+		} {
+			path := m.killed()
+			require.NoError(t, os.Remove(path+suffix))
+			require.NoError(t, put(path+suffix))
+			require.ErrorIs(t, CheckLog(path), durable.ErrIrregular, "%s %s", kind, suffix)
+		}
+	}
+	path := m.killed()
+	require.NoError(t, os.Truncate(path+markSuffix, 1<<40)) // a hole
+	require.NoError(t, CheckLog(path))
+}

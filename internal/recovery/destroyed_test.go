@@ -1,0 +1,166 @@
+package recovery_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/lifecycle"
+	"github.com/coffer-storage/coffer/internal/recovery"
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// keys is who disables and destroys keys by hand, an hour after the last rotation.
+func keys(r *recovery.Recovery) *lifecycle.Keys {
+	later := func() time.Time { return time.Now().Add(r.Ring.TTL() + 2*rotation.Margin) }
+	rotator := rotation.New(rotation.Options{Ring: r.Ring, Keystore: r.Store, Audit: r.Audit, Now: later})
+	return lifecycle.New(lifecycle.Options{Rotator: rotator, Audit: r.Audit})
+}
+
+// primary gives the key of packages that seals.
+func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
+	k, err := r.Ring.Tenant(t.Context(), tenant)
+	require.NoError(t, err)
+	id, err := k.Primary(format.UseService, classify.PHI)
+	require.NoError(t, err)
+	return lifecycle.Key{Tenant: tenant, Use: format.UseService, Class: classify.PHI, ID: id}
+}
+
+// former gives the one key of packages that is not the primary.
+func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
+	key := primary(t, r, tenant)
+	d, err := r.Ring.Document(t.Context(), tenant)
+	require.NoError(t, err)
+	for _, k := range d.Keyset(key.Use, key.Class).Keys {
+		if k.ID != key.ID {
+			return lifecycle.Key{Tenant: tenant, Use: key.Use, Class: key.Class, ID: k.ID}
+		}
+	}
+	t.Fatal("there is none")
+	return key
+}
+
+// ended returns the endings of a log that reports one destroyed key of the tenant.
+func ended(key format.KeyID) *recovery.Endings {
+	return &recovery.Endings{IDs: map[recovery.ID]bool{{Tenant: "tenant", Text: fmt.Sprintf("%x", key)}: true}}
+}
+
+func rotateOf(t *testing.T, r *recovery.Recovery, key lifecycle.Key) {
+	k, err := r.Ring.Tenant(t.Context(), key.Tenant)
+	require.NoError(t, err)
+	_, err = k.Rotate(t.Context(), key.Use, key.Class, nil)
+	require.NoError(t, err)
+}
+
+func retire(t *testing.T, r *recovery.Recovery, key lifecycle.Key, to envelope.State) error {
+	plan, err := keys(r).Plan(t.Context(), key, to)
+	require.NoError(t, err)
+	return plan.Apply(t.Context())
+}
+
+func stateIn(t *testing.T, r *recovery.Recovery, key lifecycle.Key) envelope.State {
+	d, err := r.Ring.Document(t.Context(), key.Tenant)
+	require.NoError(t, err)
+	for _, k := range d.Keyset(key.Use, key.Class).Keys {
+		if k.ID == key.ID {
+			return k.State
+		}
+	}
+	return 0
+}
+
+// A key that was destroyed by hand after the backup, and whose tombstone was lost with the store, stays
+// destroyed by what the audit log says, be it the primary in the backup; other keys come back, of its tenant
+// too.
+func TestRestoreHonoursDestructions(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	former, other := primary(t, r, "tenant"), primary(t, r, "other")
+	first := backup(t, s.a())
+	rotateOf(t, r, former)
+	newer := primary(t, r, "tenant")
+	second := backup(t, s.a())
+	require.NoError(t, retire(t, r, former, envelope.Disabled))
+	require.Nil(t, s.endings(t).IDs, "that is no destruction")
+	require.NoError(t, retire(t, r, former, envelope.Destroyed))
+	endings := s.endings(t)
+	require.Equal(t, ended(former.ID), endings)
+
+	for _, file := range [][]byte{first, second} {
+		s.lose()
+		for _, dry := range []bool{true, false} {
+			restored, err := either(t, s.a(), dry).Restore(t.Context(), reading(file), endings)
+			require.NoError(t, err)
+			require.Equal(t, []recovery.Ended{{Tenant: "tenant", Keys: 1}}, restored.Ended)
+		}
+		after := s.a()
+		require.Equal(t, envelope.Destroyed, stateIn(t, after, former))
+		require.Equal(t, envelope.Enabled, stateIn(t, after, other))
+		again, err := after.Restore(t.Context(), reading(file), endings)
+		require.NoError(t, err, "again changes nothing")
+		require.Equal(t, 2, again.Unchanged)
+	}
+	require.Equal(t, newer, primary(t, s.a(), "tenant"))
+
+	s.lose()
+	_, err := s.a().Restore(t.Context(), reading(first), endings)
+	require.NoError(t, err)
+	k, err := s.a().Ring.Tenant(t.Context(), "tenant")
+	require.NoError(t, err)
+	_, err = k.Primary(format.UseService, classify.PHI)
+	require.ErrorIs(t, err, envelope.ErrKeyDestroyed, "nothing seals")
+	rotateOf(t, s.a(), former)
+	require.NotEqual(t, former, primary(t, s.a(), "tenant"), "until another key does")
+	_, err = s.a().Restore(t.Context(), reading(second), endings)
+	require.NoError(t, err)
+	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), newer))
+}
+
+// A destruction that failed is on record as that: a later restore destroys nothing for it.
+func TestFailedDestruction(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	former := primary(t, r, "tenant")
+	rotateOf(t, r, former)
+	require.NoError(t, retire(t, r, former, envelope.Disabled))
+	file := backup(t, s.a())
+	store := stuck{s.store()}
+	ring, err := keyring.New(store, kms.NewSet(openKEK(t, urlA)), "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	failing := &recovery.Recovery{Ring: ring, Store: store, Environment: "test", Audit: r.Audit}
+	require.ErrorIs(t, retire(t, failing, former, envelope.Destroyed), keyring.ErrUnreadable)
+	require.Equal(t, &recovery.Endings{}, s.endings(t))
+	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t))
+	require.NoError(t, err)
+	require.Equal(t, envelope.Disabled, stateIn(t, s.a(), former))
+}
+
+// A tenant with a key that is said to be destroyed, and is in the store and alive, is left as it is, and named.
+func TestRestoreLeavesLivingKeys(t *testing.T) {
+	s := newSite(t)
+	alive := primary(t, s.a(), "tenant")
+	file := backup(t, s.a())
+	endings := ended(alive.ID)
+	restored, err := s.a().Restore(t.Context(), reading(file), endings)
+	require.ErrorIs(t, err, keyring.ErrAlive)
+	require.Len(t, restored.Failures, 1)
+	require.Empty(t, restored.Ended)
+	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), alive))
+}
+
+// What a rotation destroyed at its end stays destroyed as what was destroyed by hand.
+func TestRestoreHonoursRotations(t *testing.T) {
+	s := newSite(t)
+	r := s.logged(t)
+	require.NoError(t, r.Audit.Record(t.Context(), audit.Event{Action: audit.KeyDestroy, Operation: "rotate", Tenant: "tenant", Class: classify.PHI, KeyID: format.KeyID{7}}))
+	require.Equal(t, ended(format.KeyID{7}), s.endings(t))
+}

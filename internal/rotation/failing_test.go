@@ -1,0 +1,326 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// faulty is a store that fails now and then, and in which others write.
+type faulty struct {
+	kv.Store
+	calls  atomic.Int64
+	every  int64 // call fails; 0 is none
+	cursor atomic.Bool
+	begun  atomic.Int64 // times that somebody went through the keys
+	before func(key string)
+	after  func()
+	page   func()
+	spoils string // a key whose value is none
+
+	topology atomic.Pointer[string]
+	moving   atomic.Bool
+	broken   atomic.Bool
+	lose     bool // the writes that fail are applied
+}
+
+func (f *faulty) fails() error {
+	if f.broken.Load() {
+		return fmt.Errorf("%w: dial tcp 10.1.2.3:6379", kv.ErrUnavailable)
+	}
+	if n := f.calls.Add(1); f.every > 0 && n%f.every == 0 {
+		return kv.ErrUnavailable
+	}
+	return nil
+}
+
+func (f *faulty) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	if err := f.fails(); err != nil {
+		return nil, err
+	}
+	if slices.Contains(keys, f.spoils) {
+		return nil, kv.ErrWrongType
+	}
+	return f.Store.Read(ctx, keys, limit)
+}
+
+func (f *faulty) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+	if err := f.fails(); err != nil {
+		return nil, "", err
+	}
+	if cursor == "" {
+		f.begun.Add(1)
+	}
+	if cursor != "" && f.cursor.CompareAndSwap(true, false) {
+		return nil, "", kv.ErrCursor
+	}
+	if f.page != nil {
+		f.page()
+	}
+	return f.Store.(kv.Sweeper).SweepPage(ctx, part, prefix, cursor, min(limit, 100))
+}
+
+func (f *faulty) Topology(ctx context.Context) (kv.Topology, error) {
+	t, err := f.Store.(kv.Sweeper).Topology(ctx)
+	if id := f.topology.Load(); id != nil {
+		t.ID = *id
+	}
+	if f.moving.Load() {
+		t.Stable, t.Reason = false, "a slot is migrating"
+	}
+	return t, err
+}
+
+func (f *faulty) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
+	if len(swaps) == 0 || swaps[0].If != kv.Equals {
+		return f.Store.Write(ctx, swaps)
+	}
+	for i := range swaps {
+		if f.before != nil {
+			f.before(swaps[i].Key)
+		}
+	}
+	if err := f.fails(); err != nil {
+		half := len(swaps) / 2
+		if f.lose {
+			half = len(swaps)
+		}
+		swapped, e := f.Store.Write(ctx, swaps[:half])
+		errs := append(make(kv.BatchError, half, len(swaps)), slices.Repeat([]error{errors.Join(err, e)}, len(swaps)-half)...)
+		return append(swapped, make([]bool, len(swaps)-half)...), errs
+	}
+	swapped, err := f.Store.Write(ctx, swaps)
+	if f.after != nil && slices.Contains(swapped, true) {
+		f.after()
+	}
+	return swapped, err
+}
+
+func faultySite(t *testing.T, change func(*rotation.Options)) (*site, *faulty) {
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	f := &faulty{Store: store}
+	return newSite(t, directory(t, t.TempDir()), f, change), f
+}
+
+// A store that fails now and then, before a write or after it, and loses a cursor, delays the work and spoils nothing.
+func TestStoreErrors(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]bool{"half is written": false, "the reply is lost": true} {
+		t.Run(name, func(t *testing.T) { storeErrors(t, lose) })
+	}
+}
+
+func storeErrors(t *testing.T, lose bool) {
+	s, store := faultySite(t, nil)
+	store.lose = lose
+	s.fill(600)
+	s.begin(rotation.Order{})
+	store.every = 5
+	store.cursor.Store(true)
+	record := s.work()
+	require.Equal(t, rotation.Grace, record.State)
+	require.Equal(t, []int{0, 0}, []int{record.Counts.Changed, record.Counts.Failed})
+	require.GreaterOrEqual(t, s.sweep().Counts().Scanned, 600)
+	store.every = 0
+	require.False(t, store.cursor.Load())
+	require.Equal(t, 600, s.under(600))
+	s.reads(600)
+}
+
+// What others write between the reading of an entry and its replacement stays, and is counted.
+func TestConcurrentWriteStays(t *testing.T) {
+	t.Parallel()
+	s, store := faultySite(t, nil)
+	s.fill(100)
+	s.begin(rotation.Order{})
+	store.before = func(key string) {
+		if key == "coffer/tenant/cache/entry 7" {
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 7", []byte("written meanwhile"), classify.PHI, time.Minute, nil))
+		}
+	}
+	record := s.work()
+	require.Equal(t, 1, record.Counts.Changed)
+	require.Equal(t, 99, record.Counts.Reencrypted)
+	value, err := s.cache.GetDecrypted(t.Context(), "entry 7")
+	require.NoError(t, err)
+	require.Equal(t, "written meanwhile", string(value))
+}
+
+// One that cannot be read, such as a list of Redis, holds up none of those that are read with it.
+func TestUnreadableEntry(t *testing.T) {
+	t.Parallel()
+	s, store := faultySite(t, nil)
+	s.fill(100)
+	s.begin(rotation.Order{})
+	store.spoils = "coffer/tenant/cache/entry 7"
+	record := s.work()
+	require.Equal(t, rotation.Counts{Scanned: 100, Reencrypted: 99, Failed: 1}, s.sweep().Counts())
+	require.Equal(t, []rotation.Failed{{Code: "authentication_failed", Entries: 1}}, record.Failures)
+}
+
+// Entries that do not open are counted by class, key and error, stay as they are, and keep their key from
+// being destroyed.
+func TestEntriesThatDoNotOpen(t *testing.T) {
+	t.Parallel()
+	log := &journal{}
+	s, store := faultySite(t, func(o *rotation.Options) { o.Audit = log })
+	s.fill(10)
+	ctx, prefix := t.Context(), "coffer/tenant/cache/"
+	moved, _, err := kv.Get(ctx, store, prefix+"entry 4")
+	require.NoError(t, err)
+	require.NoError(t, kv.Set(ctx, store, prefix+"moved", moved, 0))
+	require.NoError(t, kv.Set(ctx, store, prefix+"foreign", []byte("no package"), 0))
+	key := s.primaries()[classify.PHI]
+	s.begin(rotation.Order{})
+	record := s.work()
+	require.Equal(t, rotation.Counts{Scanned: 12, Reencrypted: 10, Failed: 1, Foreign: 1}, s.sweep().Counts())
+	require.Equal(t, []audit.Event{{
+		Action: audit.KeyOpen, Operation: "sweep", Tenant: "tenant", Code: "authentication_failed", Facts: audit.Facts{audit.FactFailed: "2"},
+	}}, slices.DeleteFunc(log.events, func(e audit.Event) bool { return e.Operation != "sweep" }))
+	require.Equal(t, []rotation.Failed{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
+	for range 3 {
+		s.clock.pass(rotation.DefaultGrace + time.Hour)
+		record = s.work()
+	}
+	require.Equal(t, rotation.Retiring, record.State)
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
+	require.Equal(t, 1, record.Counts.Failed, "of the last sweep")
+	now, _, err := kv.Get(ctx, store, prefix+"moved")
+	require.NoError(t, err)
+	require.Equal(t, moved, now)
+	_, err = kv.Delete(ctx, store, prefix+"moved")
+	require.NoError(t, err)
+	s.clock.pass(2 * time.Hour)
+	require.Equal(t, rotation.Done, s.work().State)
+}
+
+// A tenant that is shredded has nothing left to rotate.
+func TestShredded(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	require.NoError(t, s.Ring.Shred(t.Context(), "tenant"))
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Done, s.work().State)
+	require.Equal(t, rotation.Counts{Scanned: 10, Foreign: 10}, s.sweep().Counts(), "nothing opens its entries, and no key is asked for them")
+	_, err := s.Begin(t.Context(), "tenant", rotation.Order{})
+	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
+}
+
+// serve runs the loop until the condition holds.
+func (s *site) serve(until func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, slog.New(slog.DiscardHandler))
+	}()
+	require.Eventually(s.t, until, time.Minute, 20*time.Millisecond)
+	cancel()
+	<-done
+}
+
+// Keysets are due by the age that is configured now, whatever age the process had that wrote them last.
+func TestDueOfAnotherAge(t *testing.T) {
+	t.Parallel()
+	for name, age := range map[string]time.Duration{"never": 0, "longer": 90 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			keys := keystoretest.NewMemory()
+			store, err := sqlitekv.Open(t.TempDir(), nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			newSite(t, keys, store, func(o *rotation.Options) { o.Age = age }).fill(10)
+			s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+			before := s.primaries()
+			s.clock.pass(24*time.Hour + time.Second)
+			s.serve(s.came(rotation.Grace))
+			for class, id := range s.primaries() {
+				require.NotEqual(t, before[class], id)
+			}
+		})
+	}
+}
+
+// A server takes up what was begun elsewhere, and goes on with it until the former keys are destroyed.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	s.begin(rotation.Order{})
+	s.serve(s.came(rotation.Grace))
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.serve(s.came(rotation.Done))
+	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
+	s.reads(10)
+}
+
+// came reports whether the rotation is in a state.
+func (s *site) came(to rotation.State) func() bool {
+	return func() bool {
+		record, err := s.Record(context.Background(), "tenant")
+		return err == nil && record != nil && record.State == to
+	}
+}
+
+// Keysets get new primaries by themselves when they are old, or were used often enough.
+func TestDue(t *testing.T) {
+	t.Parallel()
+	t.Run("age", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+		s.fill(10)
+		before := s.primaries()
+		s.clock.pass(89 * 24 * time.Hour)
+		s.clock.pass(24*time.Hour + time.Second)
+		s.serve(s.came(rotation.Grace))
+		for class, id := range s.primaries() {
+			require.NotEqual(t, before[class], id)
+		}
+		require.Equal(t, 10, s.under(10))
+	})
+	t.Run("uses", func(t *testing.T) {
+		t.Parallel()
+		s := local(t, func(o *rotation.Options) { o.Uses = 50 })
+		for i := range 60 {
+			class := classify.PHI
+			if i%2 == 0 {
+				class = classify.PII
+			}
+			if class == classify.PII || i < 30 {
+				require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), class, time.Hour, nil))
+			}
+		}
+		for range 20 {
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, time.Hour, nil))
+		}
+		before := s.primaries()
+		s.serve(s.came(rotation.Grace))
+		require.NotEqual(t, before[classify.PII], s.primaries()[classify.PII])
+		require.Equal(t, before[classify.PHI], s.primaries()[classify.PHI], "it was used less")
+		record, err := s.Record(t.Context(), "tenant")
+		require.NoError(t, err)
+		require.Len(t, record.Keysets, 1)
+		require.EqualValues(t, 15, record.Sealed[rotation.ID(before[classify.PHI])])
+	})
+}

@@ -1,0 +1,50 @@
+package rotation_test
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// A keyset that has no room for another key is refused before anything is announced, and delays no other that is due.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	s.fill(10)
+	full := func() *envelope.Document {
+		d, err := s.Ring.Document(t.Context(), "tenant")
+		require.NoError(t, err)
+		for err == nil {
+			one := envelope.Key{State: envelope.Enabled, Root: d.Keyset(format.UseCache, classify.PII).Keys[0].Root, Wrapped: make([]byte, envelope.WrappedSize)}
+			_, _ = rand.Read(one.ID[:]) // cannot fail
+			err = d.AddKey(format.UseCache, classify.PII, one)
+		}
+		return d
+	}
+	for _, order := range []rotation.Order{{}, {Class: classify.PII}, {Class: classify.PII, Compromised: true}, rotation.Due(classify.PII)} {
+		_, err := rotation.Plan(&rotation.Record{}, full(), order)
+		require.ErrorIs(t, err, rotation.ErrFull)
+	}
+	for _, order := range []rotation.Order{{Class: classify.PHI}, rotation.Due(classify.PHI, classify.PII)} {
+		planned, err := rotation.Plan(&rotation.Record{}, full(), order)
+		require.NoError(t, err)
+		require.Len(t, planned, 1)
+		require.Equal(t, classify.PHI, planned[0].Class)
+	}
+}
+
+// However few uses a key is to have, the successors come more rarely the more keys there are.
+func TestUsesRest(t *testing.T) {
+	t.Parallel()
+	for keys, want := range map[int]time.Duration{1: 0, 2: time.Minute, 31: 15 * time.Hour} {
+		require.Equal(t, want, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, keys)}))
+	}
+	require.Greater(t, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, 1000)}), 600*24*time.Hour)
+}

@@ -1,0 +1,161 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/limit"
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// weighed is a store that knows what is on its way into it.
+type weighed struct {
+	kv.Store
+	held, most, longest atomic.Int64
+}
+
+func (w *weighed) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	all, err := w.Store.Read(ctx, keys, limit)
+	for _, one := range all {
+		if n := int64(len(one.Value)); n > w.longest.Load() {
+			w.longest.Store(n)
+		}
+	}
+	return all, err
+}
+
+func (w *weighed) Topology(ctx context.Context) (kv.Topology, error) {
+	return w.Store.(kv.Sweeper).Topology(ctx)
+}
+
+func (w *weighed) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+	return w.Store.(kv.Sweeper).SweepPage(ctx, part, prefix, cursor, limit)
+}
+
+func (w *weighed) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
+	if swaps[0].If != kv.Equals { // not a sweep's
+		return w.Store.Write(ctx, swaps)
+	}
+	n := int64(0)
+	for _, s := range swaps {
+		n += int64(len(s.Old) + len(s.Value))
+	}
+	held := w.held.Add(n)
+	defer w.held.Add(-n)
+	for most := w.most.Load(); held > most && !w.most.CompareAndSwap(most, held); most = w.most.Load() {
+	}
+	time.Sleep(time.Millisecond) // so that others come in between
+	return w.Store.Write(ctx, swaps)
+}
+
+const kilobyte = 1 << 10
+
+// weighedSite has 40 entries of 100 KiB among 200 of 10.
+func weighedSite(t *testing.T, all int64) (*site, *weighed, *limit.Bytes) {
+	inner, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, inner.Close()) })
+	store, memory := &weighed{Store: inner}, limit.NewBytes(all, 0)
+	s := newSite(t, directory(t, t.TempDir()), store, func(o *rotation.Options) { o.Memory = memory })
+	for i := range 240 {
+		value := bytes.Repeat([]byte{byte(i)}, 10*kilobyte)
+		if i%6 == 0 {
+			value = bytes.Repeat(value, 10)
+		}
+		require.NoError(t, s.cache.SetMany(t.Context(), []cache.Item{{Key: fmt.Sprint(i), Value: value, Class: classify.PHI}}))
+	}
+	s.begin(rotation.Order{})
+	return s, store, memory
+}
+
+// What is sealed anew at the same time is bounded by half of the memory that there is, and none of it is left taken.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	s, store, memory := weighedSite(t, 800*kilobyte)
+	s.work()
+	require.Equal(t, rotation.Counts{Scanned: 240, Reencrypted: 240}, s.sweep().Counts())
+	require.LessOrEqual(t, store.most.Load(), int64(400*kilobyte))
+	require.Greater(t, store.longest.Load(), int64(100*kilobyte))
+	require.NoError(t, memory.Take("tenant", 800*kilobyte))
+
+	memory.Give("tenant", 800*kilobyte)
+	store.longest.Store(0)
+	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	require.Equal(t, rotation.Done, s.work().State)
+	require.LessOrEqual(t, store.longest.Load(), int64(kilobyte), "a sweep reads the headers of entries that are not due")
+}
+
+// While requests hold all memory the work waits, and goes on as soon as they give some back.
+func TestMemoryIsShared(t *testing.T) {
+	t.Parallel()
+	s, store, memory := weighedSite(t, 1600*kilobyte)
+	require.NoError(t, memory.Take("tenant", 1600*kilobyte))
+	worked := make(chan *rotation.Record)
+	go func() { worked <- s.work() }()
+	time.Sleep(100 * time.Millisecond)
+	require.Zero(t, store.most.Load())
+	memory.Give("tenant", 1600*kilobyte)
+	require.NoError(t, memory.Take("tenant", 800*kilobyte), "half is always for requests")
+	require.Equal(t, 240, (<-worked).Counts.Reencrypted)
+	memory.Give("tenant", 800*kilobyte)
+}
+
+// An entry that grew since it was looked at is not read into memory that was not asked for.
+func TestMemoryOfWhatGrew(t *testing.T) {
+	t.Parallel()
+	s, store := faultySite(t, nil)
+	s.fill(5)
+	var sealed []cache.Sealed // under the former key
+	for _, size := range []int{20 << 10, 30 << 10} {
+		one, err := s.cache.Seal(nil, &cache.Item{Key: "entry 4", Value: make([]byte, size), Class: classify.PHI})
+		require.NoError(t, err)
+		sealed = append(sealed, one)
+	}
+	grown := &growing{faulty: store, grow: func(n int) {
+		require.NoError(t, s.cache.Put(t.Context(), &sealed[n], cache.Condition{}))
+	}}
+	s = newSite(t, s.Keystore, grown, nil)
+	s.begin(rotation.Order{})
+	s.work()
+	require.Equal(t, 5, s.sweep().Counts().Reencrypted)
+	require.Equal(t, []int{16 << 10, 20<<10 + 200, 30<<10 + 200}, grown.rounded())
+}
+
+// growing is a store in which an entry is longer each time before it is read.
+type growing struct {
+	*faulty
+	grow   func(n int)
+	limits []int
+}
+
+func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	if limit <= 512 {
+		return g.faulty.Read(ctx, keys, limit) // headers
+	}
+	g.limits = append(g.limits, limit)
+	if n := len(g.limits); n < 3 {
+		g.grow(n - 1)
+	}
+	return g.faulty.Read(ctx, keys, limit)
+}
+
+// rounded gives the limits, to 200 bytes above a number of KiB where there is a header.
+func (g *growing) rounded() (all []int) {
+	for _, limit := range g.limits {
+		if limit%kilobyte != 0 {
+			limit = limit/kilobyte*kilobyte + 200
+		}
+		all = append(all, limit)
+	}
+	return all
+}

@@ -1,0 +1,77 @@
+package rotation_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/kv"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+	"github.com/coffer-storage/coffer/shared/envelope"
+	"github.com/coffer-storage/coffer/shared/format"
+)
+
+// panicking is a store that panics in one of its methods.
+type panicking struct {
+	*sqlitekv.Store
+	in string
+}
+
+func (p *panicking) panicIn(method string) {
+	if p.in == method {
+		panic("a value of the store")
+	}
+}
+
+func (p *panicking) SweepPage(ctx context.Context, part, prefix, cursor string, limit int) ([]string, string, error) {
+	p.panicIn("SweepPage")
+	return p.Store.SweepPage(ctx, part, prefix, cursor, limit)
+}
+
+func (p *panicking) Topology(ctx context.Context) (kv.Topology, error) {
+	p.panicIn("Topology")
+	return p.Store.Topology(ctx)
+}
+
+func (p *panicking) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+	p.panicIn("Read")
+	return p.Store.Read(ctx, keys, limit)
+}
+
+func (p *panicking) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
+	p.panicIn("Write")
+	return p.Store.Write(ctx, writes)
+}
+
+// A panic during a sweep is an error without the panic's value. The sweep is not complete, and no key is destroyed.
+func TestPanicKeepsKeys(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"SweepPage", "Topology", "Read", "Write"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			inner, err := sqlitekv.Open(t.TempDir(), nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, inner.Close()) })
+			store := &panicking{Store: inner}
+			s := newSite(t, directory(t, t.TempDir()), store, nil)
+			s.fill(10)
+			s.begin(rotation.Order{})
+			store.in = method
+			s.clock.pass(30 * time.Hour)
+			failed := false
+			for range 5 {
+				_, err := s.Work(t.Context())
+				if failed = failed || err != nil; err != nil {
+					require.ErrorContains(t, err, "rotation: panic at github.com/coffer-storage/coffer/server/rotation_test.(*panicking).panicIn:")
+					require.NotContains(t, err.Error(), "a value of the store")
+				}
+			}
+			require.True(t, failed)
+			require.Zero(t, s.sweep().Swept)
+			require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
+		})
+	}
+}

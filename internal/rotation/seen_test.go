@@ -1,0 +1,97 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
+)
+
+// unwritable is a store of keysets in which no rotation can be written down.
+type unwritable struct {
+	keystore.Store
+	broken atomic.Bool
+}
+
+func (u *unwritable) Swap(ctx context.Context, kind keystore.Kind, id string, old, content []byte, due int64) (bool, error) {
+	if u.broken.Load() && kind == keystore.Rotations {
+		return false, keystore.ErrUnavailable
+	}
+	return u.Store.Swap(ctx, kind, id, old, content, due)
+}
+
+// Metrics show how old keys are, which of them should have been rotated and were not, and how far rotations are.
+func TestSeen(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys := &unwritable{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+	const n = 600
+	s.fill(n)
+	require.Equal(t, rotation.Seen{Room: -1}, s.Seen(), "nothing was looked at")
+	s.serve(func() bool { return s.Seen().Looked && s.Seen().Rotations != nil && s.Seen().Room >= 0 })
+	seen := s.Seen()
+	require.WithinDuration(t, time.Now(), seen.Oldest, time.Minute)
+	require.Equal(t, rotation.Seen{Looked: true, Oldest: seen.Oldest, Room: seen.Room, Rotations: map[rotation.State]int{}}, seen)
+	require.Greater(t, seen.Room, 200)
+
+	keys.broken.Store(true)
+	s.clock.pass(91 * 24 * time.Hour)
+	s.serve(func() bool { return s.Seen().Overdue > 0 && s.Seen().Errors > 0 })
+	keys.broken.Store(false)
+	s.clock.pass(2 * time.Minute)
+	s.serve(func() bool { return s.Seen().Rotations[rotation.Grace] == 1 && !s.Seen().Working })
+	seen = s.Seen()
+	require.Zero(t, seen.Overdue)
+	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, seen.Entries)
+	require.Zero(t, seen.Left)
+	require.False(t, seen.Fault)
+	seen.Rotations[rotation.Grace] = 7
+	require.Equal(t, 1, s.Seen().Rotations[rotation.Grace], "the caller's copy")
+}
+
+// unreachable is a store of keysets that nothing is read from.
+type unreachable struct {
+	keystore.Store
+	down atomic.Bool
+}
+
+func (u *unreachable) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
+	if u.down.Load() {
+		return nil, keystore.ErrUnavailable
+	}
+	return u.Store.Get(ctx, kind, name)
+}
+
+// What holds Serve up is counted with each look, and in the log once for each of its loops, and for its beginning and end.
+func TestHeldUpIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	store, err := sqlitekv.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	keys := &unreachable{Store: directory(t, t.TempDir())}
+	s := newSite(t, keys, store, nil)
+	s.SetLook(time.Millisecond)
+	keys.down.Store(true)
+	var lines bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, slog.New(slog.NewTextHandler(&lines, nil)))
+	}()
+	require.Eventually(t, func() bool { return s.Seen().Errors > 50 }, time.Minute, time.Millisecond)
+	cancel()
+	<-done
+	require.LessOrEqual(t, bytes.Count(lines.Bytes(), []byte("\n")), 7, "%s", lines.Bytes())
+}

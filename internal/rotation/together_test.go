@@ -1,0 +1,70 @@
+package rotation_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
+	"github.com/coffer-storage/coffer/server/keyring"
+	"github.com/coffer-storage/coffer/server/kms"
+	"github.com/coffer-storage/coffer/server/seal"
+	"github.com/coffer-storage/coffer/shared/classify"
+)
+
+// gathering is a KEK that answers a call of Unwrap when others wait too, except the first call, for the system document.
+type gathering struct {
+	kms.KEK
+	waiting atomic.Int32
+	enough  chan struct{}
+}
+
+func (g *gathering) Unwrap(ctx context.Context, wrapped, additional []byte) ([]byte, error) {
+	switch g.waiting.Add(1) {
+	case 1:
+		return g.KEK.Unwrap(ctx, wrapped, additional)
+	case 5:
+		close(g.enough)
+	}
+	select {
+	case <-g.enough:
+		return g.KEK.Unwrap(ctx, wrapped, additional)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A sweep does not wait for the KMS for one tenant after another.
+func TestTenantsAreUnlockedTogether(t *testing.T) {
+	t.Parallel()
+	s := local(t, nil)
+	for i := range 10 {
+		id := fmt.Sprint(i)
+		tenant, err := s.Ring.Tenant(t.Context(), id)
+		require.NoError(t, err)
+		require.NoError(t, cache.New(s.Store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
+		_, err = s.Begin(t.Context(), id, rotation.Order{})
+		require.NoError(t, err)
+	}
+	kek, err := kms.Open(t.Context(), kekURL)
+	require.NoError(t, err)
+	ring, err := keyring.New(s.Keystore, kms.NewSet(&gathering{KEK: kek, enough: make(chan struct{})}), "test")
+	require.NoError(t, err)
+	t.Cleanup(ring.Close)
+	_, err = ring.System(t.Context())
+	require.NoError(t, err)
+	r := rotation.New(rotation.Options{Ring: ring, Keystore: s.Keystore, Store: s.Store, Audit: audit.Discard})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for did := true; did; {
+		did, err = r.Work(ctx)
+		require.NoError(t, err)
+	}
+	require.Equal(t, rotation.Counts{Scanned: 10, Reencrypted: 10}, s.sweep().Counts())
+}

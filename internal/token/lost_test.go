@@ -1,0 +1,119 @@
+package token_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coffer-storage/coffer/internal/token"
+	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/keystore"
+	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
+)
+
+// A change of tokens is on record before it is made, and as failed only if it was not made.
+func TestTokensAreRecorded(t *testing.T) {
+	site, _ := newMemorySite(t)
+	s, log := site.server(t), &events{}
+	recorded := token.Log{Recorder: log, Operation: "token test"}
+	before := 0
+	log.look = func() { require.Len(t, list(t, site.registry()), before) }
+	text, made, err := s.CreateFirst(t.Context(), recorded)
+	require.NoError(t, err)
+	require.Equal(t, []any{"coffer", made.ID, "default", "token test"}, []any{log.all[0].Issuer, log.all[0].Subject, log.all[0].Tenant, log.all[0].Operation})
+	require.Equal(t, "never", log.all[0].Facts[audit.FactExpires])
+	require.Equal(t, made.Scopes.String(), log.all[0].Facts[audit.FactScopes])
+	require.Len(t, log.all[0].Facts[audit.FactDigest], 64)
+	require.Equal(t, []string{"token.create "}, log.take())
+	s.requireHolds(t, text)
+	before = 1
+	_, err = s.Revoke(t.Context(), "0123456789abcdef", recorded)
+	require.ErrorIs(t, err, token.ErrNoToken)
+	require.Empty(t, log.take(), "a refused change is not announced")
+
+	log.fail = audit.ErrUnavailable
+	_, _, err = s.Issue(t.Context(), reader, recorded)
+	require.ErrorIs(t, err, audit.ErrUnavailable)
+	_, err = s.Revoke(t.Context(), made.ID, recorded)
+	require.ErrorIs(t, err, audit.ErrUnavailable)
+	require.Len(t, list(t, site.registry()), 1, "nothing changes that cannot be recorded")
+	s.requireHolds(t, text)
+}
+
+// After any fault of the keystore, the log says failed only if the change was not made, and a repeated command completes it.
+func TestChangesUnderFaults(t *testing.T) {
+	for _, fault := range keystoretest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
+			site, store := newMemorySite(t)
+			made, known := issue(t, site.registry(), reader)
+			n := 0
+			site.store = keystoretest.Faulty(store, func(w keystoretest.Write) keystoretest.Fault {
+				if n++; n%2 == 1 {
+					return fault
+				}
+				return keystoretest.Works
+			})
+			log := &events{}
+			recorded := token.Log{Recorder: log, Operation: "token test"}
+			s := site.server(t)
+			_, err := s.Revoke(t.Context(), known.ID, recorded)
+			names := log.take()
+			if err == nil {
+				require.Equal(t, []string{"token.revoke "}, names)
+				s.requireRefused(t, made)
+			} else {
+				require.Len(t, names, 2)
+				s.requireHolds(t, made)
+				revoke(t, s.Registry, known.ID)
+			}
+			s.look(t)
+			s.requireRefused(t, made)
+			n = 0
+			text, fresh, err := s.Issue(t.Context(), reader, recorded)
+			if names = log.take(); err == nil {
+				require.Equal(t, []string{"token.create "}, names)
+				s.requireHolds(t, text)
+				require.NotNil(t, document(t, store, fresh.ID))
+			} else {
+				require.Len(t, names, 2)
+			}
+		})
+	}
+}
+
+// dead is a keystore whose process is killed before its nth write.
+type dead struct {
+	keystore.Store
+	left int
+}
+
+func (d *dead) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (bool, error) {
+	if d.left--; d.left < 0 {
+		panic(d)
+	}
+	return d.Store.Swap(ctx, kind, name, old, document, due)
+}
+
+// A command that is killed between any two steps leaves the former state or the new one, and can be repeated.
+func TestKilledBetweenSteps(t *testing.T) {
+	for steps := range 3 {
+		site, store := newMemorySite(t)
+		made, known := issue(t, site.registry(), reader)
+		log := &events{}
+		func() {
+			defer func() { _ = recover() }()
+			registry := token.NewRegistry(&dead{store, steps}, site.system)
+			_, _, _ = registry.Issue(context.Background(), reader, token.Log{Recorder: log})
+			_, _ = registry.Revoke(context.Background(), known.ID, token.Log{Recorder: log})
+		}()
+		s := site.server(t)
+		require.Zero(t, s.Counts().Altered)
+		require.Empty(t, s.audit.take())
+		if steps < 2 {
+			s.requireHolds(t, made)
+			revoke(t, s.Registry, known.ID)
+		}
+		s.requireRefused(t, made)
+	}
+}
