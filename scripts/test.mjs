@@ -12,7 +12,7 @@ import { countVitest } from './suite/vitest.mjs';
 
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
-const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|internal|scripts)(?:\/|$)/;
+const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|scripts|internal\/(?:claims|fuzztest|importrules|proctest|redistest))(?:\/|$)/;
 /** SQLite itself, which is translated C, in the tests with the race detector: each of its steps would be checked, at five times the time. */
 const TRANSLATED = '-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false';
 /** The slowest packages start first: otherwise one of them may run alone at the end. */
