@@ -102,7 +102,7 @@ func planOpen(handle, use, least, n int32, body float64) int32 {
 			err = format.CheckBody(&h, int(whole(body)))
 		}
 		if err == nil {
-			err = s.checkOpen(&h, envelope.Demand{Use: format.Use(small(use)), Least: classify.Class(small(least))})
+			err = s.checkOpen(&h, envelope.OpenPolicy{Use: format.Use(small(use)), MinClass: classify.Class(small(least))})
 		}
 		if err != nil {
 			return nil, err
@@ -115,11 +115,11 @@ func planOpen(handle, use, least, n int32, body float64) int32 {
 	})
 }
 
-func (s *session) checkOpen(h *format.Header, want envelope.Demand) error {
+func (s *session) checkOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	if s.document == nil {
-		return envelope.CheckSecret(h, s.single.keyID, want)
+		return envelope.CheckSecret(h, s.single.keyID, policy)
 	}
-	return s.index.CheckOpen(h, want)
+	return s.index.CheckOpen(h, policy)
 }
 
 // readPlace takes a place off the input, in the encoding that additional data has.

@@ -8,6 +8,7 @@ import (
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -27,7 +28,7 @@ func BenchmarkKeys(b *testing.B) {
 		pkg, err := s.Seal(nil, request, value)
 		require.NoError(b, err)
 		return each(func() error {
-			_, err := s.Open(nil, pkg, seal.Want{Use: format.UseCache, Place: place})
+			_, err := s.Open(nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
 			return err
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -48,7 +49,7 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	sealer, gcm, additional := newSealer(b), newGCM(b), newAdditional(b)
 	request := seal.Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes, Place: place}
-	want := seal.Want{Use: format.UseCache, Place: place}
+	policy := envelope.OpenPolicy{Use: format.UseCache}
 	for _, size := range sizes {
 		value := newValue(size.bytes)
 		sealed := gcm.Seal(nil, nil, value, additional)
@@ -60,7 +61,7 @@ func BenchmarkOpen(b *testing.B) {
 			return err
 		}
 		ours := func() error {
-			_, err := sealer.Open(room, pkg, want)
+			_, err := sealer.Open(room, pkg, place, policy)
 			return err
 		}
 		b.Run(size.name, func(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
@@ -143,7 +144,7 @@ func openFound(s *seal.Sealer, f found) opened {
 		return opened{Code: codes.Of(err).Code}
 	}
 	use, _ := format.ParseUse(f.Use)
-	o, err := s.Open(nil, pkg, seal.Want{Use: use, Place: f.Place.format()})
+	o, err := s.Open(nil, pkg, f.Place.format(), envelope.OpenPolicy{Use: use})
 	if err != nil {
 		return opened{Code: codes.Of(err).Code}
 	}

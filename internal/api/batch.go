@@ -138,7 +138,7 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 		var entry cache.Entry
 		err := f.Err
 		if err == nil {
-			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.AtLeast(one.least))
+			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.MinClass(one.least))
 		}
 		if err != nil {
 			s.undo(c, before)

@@ -172,7 +172,7 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 		return nil, entry, false, s.recordUnsound(c, audit.EntryRead, w.name, w.conditions.missing(err))
 	}
 	c.class = entry.Class
-	if entry.Class.Demand(w.least) != nil {
+	if entry.Class.CheckMin(w.least) != nil {
 		return pkg, entry, false, nil // the class is not authentic yet: opening it decides
 	}
 	had, err = w.conditions.of(entry.Tag)
@@ -191,7 +191,7 @@ func (s *server) countLookup(err error) {
 
 // open opens a package and records that, with what the package said of itself where it does not open.
 func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache.Entry, error) {
-	entry, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.AtLeast(w.least))
+	entry, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.least))
 	return entry, s.record(c, use{
 		action: audit.KeyOpen, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err,
 	})
@@ -200,7 +200,7 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 // checkPackage opens a package that is about to be answered, or described, and drops the value. It records the read. A package of another
 // tenant, or one that was altered, is refused and raises the alarm, as if its value were read.
 func (s *server) checkPackage(c *call, w *wanted, pkg []byte, found *cache.Entry) error {
-	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.AtLeast(w.least))
+	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.least))
 	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err})
 }
 

@@ -183,7 +183,7 @@ func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class
 	if err := s.borrow(c, (jsonCopies-copies)*len(text)); err != nil {
 		return nil, err
 	}
-	o, err := c.tenant.service.DecryptJSON(text, seal.AtLeast(lowest))
+	o, err := c.tenant.service.DecryptJSON(text, seal.MinClass(lowest))
 	header, context := &o.Header, o.Context()
 	if err != nil {
 		// What it says of itself is recorded, as of entries: it tells which key somebody tried. What is no

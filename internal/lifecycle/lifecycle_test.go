@@ -139,7 +139,7 @@ func TestRetire(t *testing.T) {
 			pkg, err := seal.NewSealer(s.tenant).Seal(nil, seal.Request{Use: use, Class: classify.PHI, Type: format.Text}, []byte("value"))
 			require.NoError(t, err)
 			opens := func() string {
-				_, err := seal.NewSealer(s.tenant).Open(nil, pkg, seal.Want{Use: use})
+				_, err := seal.NewSealer(s.tenant).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use})
 				if err == nil {
 					return ""
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -49,7 +50,7 @@ func Store(store kv.Store) (func(ctx context.Context) error, error) {
 		if err != nil {
 			return err
 		}
-		o, err := sealer.OpenStored(nil, stored, seal.Want{Use: format.UseCache, Place: place})
+		o, err := sealer.OpenStored(nil, stored, place, envelope.OpenPolicy{Use: format.UseCache})
 		if !ok || err != nil || !bytes.Equal(o.Value, value) {
 			return errProbe
 		}

@@ -139,7 +139,7 @@ func (p sealed) open(r *recovery.Recovery) error {
 	if err != nil {
 		return err
 	}
-	_, err = seal.NewSealer(k).Open(nil, p.bytes, seal.Want{Use: format.UseCache})
+	_, err = seal.NewSealer(k).Open(nil, p.bytes, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	return err
 }
 

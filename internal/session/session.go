@@ -26,6 +26,7 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -190,13 +191,13 @@ func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err 
 // unseal opens the package of a session.
 func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
 	if m.tenant != nil {
-		outer, err := m.tenant.OpenStored(nil, pkg, seal.Want{Use: format.UseService, Place: k.place, Least: class})
+		outer, err := m.tenant.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseService, MinClass: class})
 		if err != nil {
 			return seal.Opened{}, err
 		}
 		pkg = outer.Value
 	}
-	return k.sealer.OpenStored(nil, pkg, seal.Want{Use: format.UseCache, Place: k.place, Least: class})
+	return k.sealer.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseCache, MinClass: class})
 }
 
 // put stores a new session, and reads back after an error: its package has a random nonce, so an equal value in the

@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/vectors"
 )
@@ -96,7 +97,7 @@ func TestSpecOpensSessions(t *testing.T) {
 	service, err := seal.NewService(base64.StdEncoding.EncodeToString(masterKey))
 	require.NoError(t, err)
 	place := format.Place{Owner: "clinic-7", Collection: "session", Name: name, Named: true}
-	o, err := service.Sealer().Open(nil, pkg, seal.Want{Use: format.UseCache, Place: place})
+	o, err := service.Sealer().Open(nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})
 	require.NoError(t, err)
 	require.Equal(t, "data", string(o.Value))
 	require.Equal(t, format.FromMasterKey, o.Header.Source)

@@ -47,7 +47,7 @@ func TestBatches(t *testing.T) {
 			require.Equal(t, item.Context, results[i].Context)
 		}
 		require.ErrorIs(t, results[300].Err, cache.ErrNotFound)
-		results, err = c.GetMany(ctx, keys[:5], cache.AtLeast(classify.PHI))
+		results, err = c.GetMany(ctx, keys[:5], cache.MinClass(classify.PHI))
 		require.NoError(t, err)
 		require.ErrorIs(t, results[0].Err, classify.ErrTooLow)
 		require.NoError(t, results[4].Err)

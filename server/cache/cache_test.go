@@ -61,7 +61,7 @@ func TestCache(t *testing.T) {
 				got, err := c.GetDecrypted(ctx, key)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(value, got))
-				entry, err := c.Get(ctx, key, cache.AtLeast(class))
+				entry, err := c.Get(ctx, key, cache.MinClass(class))
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(value, entry.Value))
 				require.Equal(t, map[string]string{"patient": "P1"}, entry.Context)
@@ -153,7 +153,7 @@ func TestRefused(t *testing.T) {
 		value, err := c.GetDecrypted(ctx, "k")
 		require.NoError(t, err)
 		require.Equal(t, "kept", string(value))
-		_, err = c.GetDecrypted(ctx, "k", cache.AtLeast(classify.PHI))
+		_, err = c.GetDecrypted(ctx, "k", cache.MinClass(classify.PHI))
 		require.ErrorIs(t, err, classify.ErrTooLow)
 
 		for key, want := range map[string]error{strings.Repeat("x", format.MaxName+1): format.ErrTooLarge, "\xff": format.ErrInvalid} {
@@ -225,7 +225,7 @@ func TestTampered(t *testing.T) {
 				put("k", damaged)
 				_, err = c.GetDecrypted(ctx, "k")
 				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
-				_, err = c.GetDecrypted(ctx, "k", cache.AtLeast(classify.PHI))
+				_, err = c.GetDecrypted(ctx, "k", cache.MinClass(classify.PHI))
 				require.ErrorIs(t, err, envelope.ErrAuthentication, name)
 				many, err := c.GetMany(ctx, []string{"k"})
 				require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -66,12 +67,12 @@ func appendPlain(dst []byte, req *seal.Request, value []byte) ([]byte, error) {
 }
 
 // openPlain reads what appendPlain wrote.
-func openPlain(pkg []byte, want seal.Want) (o seal.Opened, err error) {
+func openPlain(pkg []byte, policy envelope.OpenPolicy) (o seal.Opened, err error) {
 	p, err := format.Parse(pkg)
 	if err != nil {
 		return o, err
 	}
-	if err := classify.Class(p.Header.Class).Demand(want.Least); err != nil {
+	if err := classify.Class(p.Header.Class).CheckMin(policy.MinClass); err != nil {
 		return o, err
 	}
 	o.Header = p.Header

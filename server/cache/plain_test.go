@@ -38,7 +38,7 @@ func TestUnencrypted(t *testing.T) {
 			require.Equal(t, sealed.Tag, entry.Tag)
 			_, err = c.Expire(ctx, "k", time.Minute, cache.Condition{Present: true, Tags: []string{entry.Tag}})
 			require.NoError(t, err)
-			_, err = c.Get(ctx, "k", cache.AtLeast(classify.PHI))
+			_, err = c.Get(ctx, "k", cache.MinClass(classify.PHI))
 			if class == classify.PHI {
 				require.NoError(t, err)
 			} else {

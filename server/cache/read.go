@@ -25,11 +25,11 @@ type Entry struct {
 	Tag         string // names this write of the entry; see TagOf
 }
 
-// ReadOption adds a demand to a call that reads.
+// ReadOption is an option of a call that opens values.
 type ReadOption = seal.ReadOption
 
-// AtLeast refuses values of a class lower than class, with classify.ErrTooLow.
-func AtLeast(class classify.Class) ReadOption { return seal.AtLeast(class) }
+// MinClass makes a read return classify.ErrTooLow for a value whose class is lower than class.
+func MinClass(class classify.Class) ReadOption { return seal.MinClass(class) }
 
 // GetDecrypted returns the value under key. It returns ErrNotFound if there is none, and the errors of
 // seal.Sealer.OpenStored and of the store.
@@ -148,19 +148,15 @@ func (c *Cache) Open(dst []byte, key string, pkg []byte, options ...ReadOption) 
 		return Entry{}, err
 	}
 	var o seal.Opened
-	if want := c.want(key, options); c.plain {
-		o, err = openPlain(pkg, want)
+	if policy := seal.NewOpenPolicy(format.UseCache, options...); c.plain {
+		o, err = openPlain(pkg, policy)
 	} else {
-		o, err = c.sealer.OpenStored(dst[:0], pkg, want)
+		o, err = c.sealer.OpenStored(dst[:0], pkg, c.place(key), policy)
 	}
 	if err != nil {
 		return Entry{}, err
 	}
 	return entryOf(&o, pkg), nil
-}
-
-func (c *Cache) want(key string, options []ReadOption) seal.Want {
-	return seal.Apply(seal.Want{Use: format.UseCache, Place: c.place(key)}, options)
 }
 
 func entryOf(o *seal.Opened, pkg []byte) Entry {

@@ -7,6 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -111,7 +112,7 @@ func (c *Cache) reseal(ctx context.Context, one *Resealing, b, plain *buffer, ke
 
 // anew opens a package and appends to b what was in it, sealed as it was.
 func (c *Cache) anew(b, plain *buffer, key string, pkg []byte) error {
-	o, err := c.sealer.OpenStored(plain.reserve(len(pkg)), pkg, c.want(key, nil))
+	o, err := c.sealer.OpenStored(plain.reserve(len(pkg)), pkg, c.place(key), envelope.OpenPolicy{Use: format.UseCache})
 	if err != nil {
 		return err
 	}

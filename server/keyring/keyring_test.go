@@ -89,7 +89,7 @@ func sealed(t testing.TB, k seal.Keys, class classify.Class) []byte {
 
 func opens(t testing.TB, k seal.Keys, pkg []byte) {
 	t.Helper()
-	o, err := seal.NewSealer(k).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	o, err := seal.NewSealer(k).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	require.NoError(t, err)
 	require.Equal(t, "value", string(o.Value))
 }
@@ -164,7 +164,7 @@ func TestTenantIDs(t *testing.T) {
 		require.ErrorIs(t, err, keyring.ErrTenant)
 	}
 	pkg := sealed(t, tenantOf(t, r, "a"), classify.PHI)
-	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }
 

@@ -40,7 +40,7 @@ func advance(r *keyring.Keyring, id format.KeyID, to envelope.State) error {
 }
 
 func openError(k seal.Keys, pkg []byte) error {
-	_, err := seal.NewSealer(k).Open(nil, pkg, seal.Want{Use: format.UseCache})
+	_, err := seal.NewSealer(k).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 	return err
 }
 

@@ -120,7 +120,7 @@ func TestPrimaryRefuses(t *testing.T) {
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
 	}
 	h := format.Header{Source: format.FromKeyset, Use: format.UseCache, Class: 5}
-	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.Demand{Use: format.UseCache}), envelope.ErrUnknownKey)
+	require.ErrorIs(t, tenant.CheckOpen(&h, envelope.OpenPolicy{Use: format.UseCache}), envelope.ErrUnknownKey)
 	_, err := tenant.MessageCipher(format.KeyID{}, format.Salt{})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 	require.Equal(t, before, documentIn(t, dir, "tenant"), "reading makes no key")

@@ -43,12 +43,12 @@ func TestShare(t *testing.T) {
 					r.Use = use
 					pkg, err := seal.NewSealer(pair[0]).Seal(nil, r, []byte("value"))
 					require.NoError(t, err)
-					_, err = seal.NewSealer(pair[1]).Open(nil, pkg, seal.Want{Use: use, Least: class})
+					_, err = seal.NewSealer(pair[1]).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: use, MinClass: class})
 					require.NoError(t, err)
 				}
 			}
 		}
-		_, err = seal.NewSealer(vault).Open(nil, hidden, seal.Want{Use: format.UseCache})
+		_, err = seal.NewSealer(vault).Open(nil, hidden, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
 		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)

@@ -66,12 +66,12 @@ func (s *unlocked) counter(use format.Use, class classify.Class) *counter {
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen. An unknown key may be
 // another process's, so the document is looked at again.
-func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
+func (t *Tenant) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
 	s, err := t.ready()
 	if err != nil {
 		return err
 	}
-	if err = s.CheckOpen(h, want); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
+	if err = s.CheckOpen(h, policy); err != envelope.ErrUnknownKey || h.Source != format.FromKeyset {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.ring.patience)
@@ -82,7 +82,7 @@ func (t *Tenant) CheckOpen(h *format.Header, want envelope.Demand) error {
 	if s, err = t.ready(); err != nil {
 		return err
 	}
-	return s.CheckOpen(h, want)
+	return s.CheckOpen(h, policy)
 }
 
 // MessageCipher returns the cipher of a key's packages under one salt, and envelope.ErrUnknownKey if there is no such key.

@@ -55,8 +55,8 @@ func (v *Vault) Primary(use format.Use, class classify.Class) (format.KeyID, err
 }
 
 // CheckOpen decides whether a package may be opened; see envelope.Index.CheckOpen.
-func (v *Vault) CheckOpen(h *format.Header, want envelope.Demand) error {
-	return v.index.CheckOpen(h, want)
+func (v *Vault) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
+	return v.index.CheckOpen(h, policy)
 }
 
 // MessageCipher is the cipher of a key's packages under one salt; envelope.ErrUnknownKey where there is no such key.

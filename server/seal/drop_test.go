@@ -32,7 +32,7 @@ func (d *dropping) Primary(format.Use, classify.Class) (format.KeyID, error) {
 	return d.key.ID(), nil
 }
 
-func (d *dropping) CheckOpen(*format.Header, envelope.Demand) error { return nil }
+func (d *dropping) CheckOpen(*format.Header, envelope.OpenPolicy) error { return nil }
 
 func (d *dropping) MessageCipher(_ format.KeyID, salt format.Salt) (cipher.AEAD, error) {
 	c, err := d.key.MessageCipher(salt)
@@ -79,14 +79,14 @@ func TestDroppedKeysLeaveNoCiphers(t *testing.T) {
 	keys := newDropping()
 	other, s := NewSealer(keys), NewSealer(keys)
 	request := Request{Use: format.UseCache, Class: classify.PHI, Type: format.Bytes}
-	want := Want{Use: format.UseCache}
+	policy := envelope.OpenPolicy{Use: format.UseCache}
 	pkg, err := other.Seal(nil, request, []byte("value"))
 	require.NoError(t, err)
 	use := func() {
 		t.Helper()
 		_, err := s.Seal(nil, request, []byte("value"))
 		require.NoError(t, err)
-		_, err = s.Open(nil, pkg, want)
+		_, err = s.Open(nil, pkg, format.Place{}, policy)
 		require.NoError(t, err)
 	}
 	use()

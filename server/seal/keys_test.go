@@ -57,8 +57,8 @@ func (k *keys) Primary(use format.Use, class classify.Class) (format.KeyID, erro
 	return k.index.Load().Primary(use, class)
 }
 
-func (k *keys) CheckOpen(h *format.Header, want envelope.Demand) error {
-	return k.index.Load().CheckOpen(h, want)
+func (k *keys) CheckOpen(h *format.Header, policy envelope.OpenPolicy) error {
+	return k.index.Load().CheckOpen(h, policy)
 }
 
 func (k *keys) MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error) {

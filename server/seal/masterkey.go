@@ -31,8 +31,8 @@ func (m *masterKey) begin(h *format.Header) (cipher.AEAD, error) {
 	return m.cipher(h)
 }
 
-func (m *masterKey) check(h *format.Header, want envelope.Demand) error {
-	if err := checkSource(h, format.FromMasterKey, want); err != nil {
+func (m *masterKey) check(h *format.Header, policy envelope.OpenPolicy) error {
+	if err := checkSource(h, format.FromMasterKey, policy); err != nil {
 		return err
 	}
 	return sameKey(h, m.id)
@@ -42,8 +42,8 @@ func (m *masterKey) cipher(h *format.Header) (cipher.AEAD, error) { return m.key
 
 // checkSource is all of envelope.CheckSecret that can be decided before a key is derived. It returns
 // envelope.ErrWrongSecret for a package whose key comes from elsewhere.
-func checkSource(h *format.Header, source format.Source, want envelope.Demand) error {
-	if err := envelope.CheckSecret(h, h.KeyID, want); err != nil {
+func checkSource(h *format.Header, source format.Source, policy envelope.OpenPolicy) error {
+	if err := envelope.CheckSecret(h, h.KeyID, policy); err != nil {
 		return err
 	}
 	if h.Source != source {

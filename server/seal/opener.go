@@ -14,7 +14,7 @@ import (
 //   - classify.ErrTooLow for a class lower than wanted, classify.ErrIterations for a derivation out of bounds,
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed, ErrKeyUnusable or ErrWrongSecret for its key,
 //   - envelope.ErrAuthentication where the package was altered, moved or forged.
-func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
+func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (o Opened, err error) {
 	b := getScratch()
 	defer b.put()
 	h, n := &b.parsed, 0
@@ -27,7 +27,7 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 	if h.Algorithm == format.Chunked {
 		return Opened{}, format.ErrUnsupportedVersion
 	}
-	if err := s.source.check(h, envelope.Demand{Use: want.Use, Least: want.Least}); err != nil {
+	if err := s.source.check(h, policy); err != nil {
 		return Opened{}, err
 	}
 	forgotten := s.forgotten.Load()
@@ -35,7 +35,7 @@ func (s *Sealer) Open(dst, pkg []byte, want Want) (o Opened, err error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	if b.additional, err = format.AppendAdditionalData(b.room[:0], pkg[:n], want.Place); err != nil {
+	if b.additional, err = format.AppendAdditionalData(b.room[:0], pkg[:n], place); err != nil {
 		return Opened{}, err
 	}
 	plain, err := b.open(dst, c, pkg[n:])

@@ -14,7 +14,7 @@ func (s *Service) Encrypt(data []byte, class classify.Class, context map[string]
 
 // Decrypt opens a package in the binary form, of any value type. Errors are Sealer.Open's.
 func (s *Service) Decrypt(pkg []byte, options ...ReadOption) (Opened, error) {
-	return s.sealer.Open(nil, pkg, Apply(Want{Use: format.UseService}, options))
+	return s.sealer.Open(nil, pkg, format.Place{}, NewOpenPolicy(format.UseService, options...))
 }
 
 // EncryptJSON encrypts text, which must be UTF-8, to a package in the JSON form, as EncryptionService.encrypt

@@ -66,8 +66,8 @@ func (p *passphrase) begin(h *format.Header) (cipher.AEAD, error) {
 	return d.key.MessageCipher(h.Salt)
 }
 
-func (p *passphrase) check(h *format.Header, want envelope.Demand) error {
-	if err := checkSource(h, format.FromPassphrase, want); err != nil {
+func (p *passphrase) check(h *format.Header, policy envelope.OpenPolicy) error {
+	if err := checkSource(h, format.FromPassphrase, policy); err != nil {
 		return err
 	}
 	if err := envelope.CheckDerivation(h); err != nil {

@@ -25,7 +25,7 @@ type Keys interface {
 	Primary(use format.Use, class classify.Class) (format.KeyID, error)
 	// CheckOpen decides as envelope.Index.CheckOpen does whether a package with header h may be opened. It
 	// must not keep h.
-	CheckOpen(h *format.Header, want envelope.Demand) error
+	CheckOpen(h *format.Header, policy envelope.OpenPolicy) error
 	// MessageCipher is the cipher of a key's packages under one salt, as secret.Key makes it;
 	// envelope.ErrUnknownKey where there is no such key.
 	MessageCipher(id format.KeyID, salt format.Salt) (cipher.AEAD, error)
@@ -49,13 +49,6 @@ type Request struct {
 	LastModified int64  // only of format.File, milliseconds since 1970
 
 	Element format.Element // only of format.View
-}
-
-// Want is what a reader asks of a package besides its integrity.
-type Want struct {
-	Use   format.Use     // the use of the place that it was read from
-	Place format.Place   // where the package was found
-	Least classify.Class // the lowest class accepted; zero accepts all
 }
 
 // Opened is an authentic package's content.

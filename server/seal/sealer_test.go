@@ -21,7 +21,7 @@ func request(class classify.Class) seal.Request {
 	return seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: home}
 }
 
-var fromCache = seal.Want{Use: format.UseCache, Place: home}
+var cachePolicy = envelope.OpenPolicy{Use: format.UseCache}
 
 func contextOf(t testing.TB, m map[string]string) format.Context {
 	c, err := format.NewContext(m)
@@ -56,7 +56,7 @@ func TestRoundTrip(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, "prefix", string(pkg[:6]))
 				pkg = pkg[6:]
-				o, err := s.Open([]byte("prefix"), pkg, fromCache)
+				o, err := s.Open([]byte("prefix"), pkg, home, cachePolicy)
 				require.NoError(t, err)
 				require.Equal(t, value, o.Value)
 				require.Equal(t, map[string]string{"patient": "planted patient"}, o.Context().Map())
@@ -91,11 +91,11 @@ func TestBuffers(t *testing.T) {
 			pkg, err := s.Seal(room, request(class), value)
 			require.NoError(t, err)
 			require.Same(t, &room[:1][0], &pkg[:1][0])
-			o, err := s.Open(room[:0:0], pkg[4:], fromCache)
+			o, err := s.Open(room[:0:0], pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
 			room2 := make([]byte, 3, size+1000)
-			o, err = s.Open(room2, pkg[4:], fromCache)
+			o, err = s.Open(room2, pkg[4:], home, cachePolicy)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(value, o.Value))
 			if size > 0 {
@@ -152,10 +152,10 @@ func TestLargestValue(t *testing.T) {
 	value[len(value)-1] = 1
 	pkg, err := s.Seal(nil, request(classify.PHI), value)
 	require.NoError(t, err)
-	o, err := s.Open(nil, pkg, fromCache)
+	o, err := s.Open(nil, pkg, home, cachePolicy)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(value, o.Value))
-	_, err = s.Open(nil, append(pkg, make([]byte, format.MaxContext+4096)...), fromCache)
+	_, err = s.Open(nil, append(pkg, make([]byte, format.MaxContext+4096)...), home, cachePolicy)
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }
 
@@ -172,9 +172,9 @@ func TestAllocations(t *testing.T) {
 		most float64
 	}{
 		"seal":           {func() error { _, err := s.Seal(nil, r, value); return err }, 1},
-		"open":           {func() error { _, err := s.Open(nil, pkg, fromCache); return err }, 1},
+		"open":           {func() error { _, err := s.Open(nil, pkg, home, cachePolicy); return err }, 1},
 		"seal in a room": {func() error { _, err := s.Seal(room, r, value); return err }, 0},
-		"open in a room": {func() error { _, err := s.Open(room, pkg, fromCache); return err }, 0},
+		"open in a room": {func() error { _, err := s.Open(room, pkg, home, cachePolicy); return err }, 0},
 	} {
 		got := testing.AllocsPerRun(200, func() { require.NoError(t, c.f()) })
 		require.LessOrEqual(t, got, c.most+0.1, name) // the collector empties the pool now and then
@@ -212,19 +212,19 @@ func TestMessageKeysAreKept(t *testing.T) {
 	for range 10 {
 		_, err = writer.Seal(nil, request(classify.PHI), nil)
 		require.NoError(t, err)
-		_, err = writer.Open(nil, pkg, fromCache)
+		_, err = writer.Open(nil, pkg, home, cachePolicy)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, k.derived.Load())
 	altered := bytes.Clone(pkg)
 	altered[len(altered)-1] ^= 1
 	for range 3 {
-		_, err = reader.Open(nil, altered, fromCache)
+		_, err = reader.Open(nil, altered, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication)
 	}
 	require.EqualValues(t, 4, k.derived.Load(), "a forged package's key must not be kept")
 	for range 3 {
-		_, err = reader.Open(nil, pkg, fromCache)
+		_, err = reader.Open(nil, pkg, home, cachePolicy)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 5, k.derived.Load())
@@ -244,7 +244,7 @@ func TestKeyStates(t *testing.T) {
 		err   error
 	}{{envelope.Enabled, nil}, {envelope.Compromised, nil}, {envelope.Disabled, envelope.ErrKeyUnusable}, {envelope.Destroyed, envelope.ErrKeyDestroyed}} {
 		k.advance(t, format.UseCache, classify.PHI, old, step.state)
-		_, err := s.Open(nil, pkg, fromCache)
+		_, err := s.Open(nil, pkg, home, cachePolicy)
 		require.ErrorIs(t, err, step.err)
 	}
 	primary := k.rotate(t, format.UseCache, classify.PHI)
@@ -266,7 +266,7 @@ func TestConcurrent(t *testing.T) {
 					panic(err)
 				}
 				for _, reader := range []*seal.Sealer{s, other} {
-					if o, err := reader.Open(nil, pkg, fromCache); err != nil || !bytes.Equal(value, o.Value) {
+					if o, err := reader.Open(nil, pkg, home, cachePolicy); err != nil || !bytes.Equal(value, o.Value) {
 						panic(err)
 					}
 				}

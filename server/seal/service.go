@@ -7,6 +7,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 	"github.com/coffer-storage/coffer/shared/format/jsonform"
 )
@@ -62,18 +63,19 @@ func NewKeysetService(keys Keys) *Service { return &Service{NewSealer(keys)} }
 // Sealer returns the underlying sealer, for packages of other uses, types and places.
 func (s *Service) Sealer() *Sealer { return s.sealer }
 
-// ReadOption adds a demand to a call that opens.
-type ReadOption struct{ least classify.Class }
+// ReadOption is an option of a call that opens a package.
+type ReadOption struct{ minClass classify.Class }
 
-// AtLeast refuses packages of a class lower than c, with classify.ErrTooLow.
-func AtLeast(c classify.Class) ReadOption { return ReadOption{least: c} }
+// MinClass makes a call return classify.ErrTooLow for a package whose class is lower than c.
+func MinClass(c classify.Class) ReadOption { return ReadOption{minClass: c} }
 
-// Apply adds the demands to want.
-func Apply(want Want, options []ReadOption) Want {
+// NewOpenPolicy returns the policy for packages of a use with the options applied. The highest MinClass counts.
+func NewOpenPolicy(use format.Use, options ...ReadOption) envelope.OpenPolicy {
+	policy := envelope.OpenPolicy{Use: use}
 	for _, o := range options {
-		want.Least = max(want.Least, o.least)
+		policy.MinClass = max(policy.MinClass, o.minClass)
 	}
-	return want
+	return policy
 }
 
 // EncryptString encrypts text, which must be UTF-8, to base64 and metadata. The context is authenticated and

@@ -65,7 +65,7 @@ func TestServicePackages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pkg, err := s.Encrypt([]byte("bytes"), classify.PHI, map[string]string{"k": "v"})
 			require.NoError(t, err)
-			o, err := s.Decrypt(pkg, seal.AtLeast(classify.PHI))
+			o, err := s.Decrypt(pkg, seal.MinClass(classify.PHI))
 			require.NoError(t, err)
 			require.Equal(t, "bytes", string(o.Value))
 			require.Equal(t, format.Bytes, o.Header.Type)
@@ -76,7 +76,7 @@ func TestServicePackages(t *testing.T) {
 			o, err = s.DecryptJSON(text)
 			require.NoError(t, err)
 			require.Equal(t, "text", string(o.Value))
-			_, err = s.DecryptJSON(text, seal.AtLeast(classify.PHI))
+			_, err = s.DecryptJSON(text, seal.MinClass(classify.PHI))
 			require.ErrorIs(t, err, classify.ErrTooLow)
 
 			p, err := jsonform.Unmarshal(text) // the other form of the same package

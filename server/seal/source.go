@@ -18,7 +18,7 @@ type source interface {
 	// begin completes the header of a new writer, which has its primary and salt, and gives its cipher.
 	begin(h *format.Header) (cipher.AEAD, error)
 	// check decides whether a package may be opened, before any derivation.
-	check(h *format.Header, want envelope.Demand) error
+	check(h *format.Header, policy envelope.OpenPolicy) error
 	// cipher derives the cipher of a package.
 	cipher(h *format.Header) (cipher.AEAD, error)
 }
@@ -41,7 +41,9 @@ func (k keyset) begin(h *format.Header) (cipher.AEAD, error) {
 	return k.cipher(h)
 }
 
-func (k keyset) check(h *format.Header, want envelope.Demand) error { return k.keys.CheckOpen(h, want) }
+func (k keyset) check(h *format.Header, policy envelope.OpenPolicy) error {
+	return k.keys.CheckOpen(h, policy)
+}
 
 func (k keyset) cipher(h *format.Header) (cipher.AEAD, error) {
 	return k.keys.MessageCipher(h.KeyID, h.Salt)

@@ -21,11 +21,11 @@ type Strangers interface {
 //   - envelope.ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for a key of the owner, or one that no known owner has,
 //   - classify.ErrTooLow for an authentic package whose class is lower than wanted,
 //   - those of the keys, which do not concern the package.
-func (s *Sealer) OpenStored(dst, pkg []byte, want Want) (Opened, error) {
-	o, err := s.Open(dst, pkg, want)
+func (s *Sealer) OpenStored(dst, pkg []byte, place format.Place, policy envelope.OpenPolicy) (Opened, error) {
+	o, err := s.Open(dst, pkg, place, policy)
 	if errors.Is(err, classify.ErrTooLow) { // the class is not authentic yet
-		want.Least = 0
-		if o, open := s.Open(dst, pkg, want); open == nil {
+		policy.MinClass = 0
+		if o, open := s.Open(dst, pkg, place, policy); open == nil {
 			clear(o.Value)
 			return Opened{}, err
 		} else {

@@ -34,7 +34,7 @@ func TestEveryBitFlipped(t *testing.T) {
 			for bit := range 8 {
 				altered := bytes.Clone(pkg)
 				altered[i] ^= 1 << bit
-				o, err := s.Open(nil, altered, fromCache)
+				o, err := s.Open(nil, altered, home, cachePolicy)
 				require.Zero(t, o)
 				code := codes.Of(err).Code
 				switch {
@@ -50,7 +50,7 @@ func TestEveryBitFlipped(t *testing.T) {
 			}
 		}
 		for n := range pkg {
-			_, err := s.Open(nil, pkg[:n], fromCache)
+			_, err := s.Open(nil, pkg[:n], home, cachePolicy)
 			require.Contains(t, []string{"authentication_failed", "malformed"}, codes.Of(err).Code)
 		}
 	}
@@ -71,7 +71,7 @@ func TestFieldsSwapped(t *testing.T) {
 	for _, f := range fields {
 		mixed := slices.Concat(first[:f[0]], second[f[0]:f[1]], first[f[1]:])
 		require.NotEqual(t, first, mixed)
-		_, err := a.Open(nil, mixed, fromCache)
+		_, err := a.Open(nil, mixed, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication, "bytes %d to %d", f[0], f[1])
 	}
 }
@@ -81,19 +81,22 @@ func TestMoved(t *testing.T) {
 	for _, class := range []classify.Class{classify.Public, classify.PHI} {
 		pkg, err := s.Seal(nil, request(class), []byte("value"))
 		require.NoError(t, err)
-		for name, want := range map[string]seal.Want{
-			"key":        {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cache", Name: "patient:2", Named: true}},
-			"no key":     {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cache"}},
-			"collection": {Use: format.UseCache, Place: format.Place{Owner: "tenant", Collection: "cachf", Name: "patient:1", Named: true}},
-			"boundary":   {Use: format.UseCache, Place: format.Place{Owner: "tenantc", Collection: "ache", Name: "patient:1", Named: true}},
-			"tenant":     {Use: format.UseCache, Place: format.Place{Owner: "tenant2", Collection: "cache", Name: "patient:1", Named: true}},
-			"use":        {Use: format.UseField, Place: home},
+		for name, from := range map[string]struct {
+			use   format.Use
+			place format.Place
+		}{
+			"key":        {format.UseCache, format.Place{Owner: "tenant", Collection: "cache", Name: "patient:2", Named: true}},
+			"no key":     {format.UseCache, format.Place{Owner: "tenant", Collection: "cache"}},
+			"collection": {format.UseCache, format.Place{Owner: "tenant", Collection: "cachf", Name: "patient:1", Named: true}},
+			"boundary":   {format.UseCache, format.Place{Owner: "tenantc", Collection: "ache", Name: "patient:1", Named: true}},
+			"tenant":     {format.UseCache, format.Place{Owner: "tenant2", Collection: "cache", Name: "patient:1", Named: true}},
+			"use":        {format.UseField, home},
 		} {
-			_, err := s.Open(nil, pkg, want)
+			_, err := s.Open(nil, pkg, from.place, envelope.OpenPolicy{Use: from.use})
 			require.ErrorIs(t, err, envelope.ErrAuthentication, name)
 		}
 		other := seal.NewSealer(newKeys(t, "tenant"))
-		_, err = other.Open(nil, pkg, fromCache)
+		_, err = other.Open(nil, pkg, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
 	}
 }
@@ -105,18 +108,18 @@ func TestClassLowered(t *testing.T) {
 	require.NoError(t, err)
 	lowered := bytes.Clone(pkg)
 	lowered[8] = byte(classify.Internal)
-	_, err = s.Open(nil, lowered, fromCache)
+	_, err = s.Open(nil, lowered, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 	// with the id of that class's own key it is no better
 	internal, err := k.Primary(format.UseCache, classify.Internal)
 	require.NoError(t, err)
 	copy(lowered[atKeyID:], internal[:])
-	_, err = s.Open(nil, lowered, fromCache)
+	_, err = s.Open(nil, lowered, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 
 	low, err := s.Seal(nil, request(classify.Internal), []byte("value"))
 	require.NoError(t, err)
-	_, err = s.Open(nil, low, seal.Want{Use: format.UseCache, Place: home, Least: classify.PII})
+	_, err = s.Open(nil, low, home, envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PII})
 	require.ErrorIs(t, err, classify.ErrTooLow)
 }
 
@@ -139,13 +142,13 @@ func TestForgedPublic(t *testing.T) {
 		p := format.Package{Header: h, Body: body}
 		forged, err := p.Append(nil)
 		require.NoError(t, err)
-		_, err = s.Open(nil, forged, fromCache)
+		_, err = s.Open(nil, forged, home, cachePolicy)
 		require.ErrorIs(t, err, envelope.ErrAuthentication, name)
 	}
 	p := format.Package{Header: h, Body: real[n:]}
 	copy(p.Header.KeyID[:], sealed[atKeyID:atSalt])
 	forged, err := p.Append(nil)
 	require.NoError(t, err)
-	_, err = s.Open(nil, forged, fromCache)
+	_, err = s.Open(nil, forged, home, cachePolicy)
 	require.ErrorIs(t, err, envelope.ErrAuthentication)
 }

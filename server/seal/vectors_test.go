@@ -63,9 +63,9 @@ func TestVectorsOpen(t *testing.T) {
 		}
 		t.Run(v.Name, func(t *testing.T) {
 			s := r.of(t, v.Document, v.Secret)
-			want := seal.Want{Use: format.Use(v.Header.Use), Place: v.Place.Format(), Least: classify.Class(v.Header.Class)}
-			o, err := s.Open(nil, v.Package.Bytes(), want)
-			if policy := classify.Class(v.Header.Class); v.Header.Iterations > 0 && policy.CheckIterations(v.Header.Iterations) != nil {
+			policy := envelope.OpenPolicy{Use: format.Use(v.Header.Use), MinClass: classify.Class(v.Header.Class)}
+			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), policy)
+			if class := classify.Class(v.Header.Class); v.Header.Iterations > 0 && class.CheckIterations(v.Header.Iterations) != nil {
 				require.ErrorIs(t, err, classify.ErrIterations) // policy demands more than the format
 				return
 			}
@@ -103,7 +103,7 @@ func TestVectorsRefuse(t *testing.T) {
 	for _, v := range vectors.Packages() {
 		packages[v.Name] = v.Package.Bytes()
 		if v.Package.SHA256 == nil && v.Open && (v.Header.Iterations == 0 || v.Header.Iterations >= classify.PHI.Rules().ReadFloor) {
-			_, err := r.of(t, v.Document, v.Secret).Open(nil, packages[v.Name], seal.Want{Use: format.Use(v.Header.Use), Place: v.Place.Format()})
+			_, err := r.of(t, v.Document, v.Secret).Open(nil, packages[v.Name], v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Header.Use)})
 			require.NoError(t, err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestVectorsRefuse(t *testing.T) {
 			t.Run(v.Name+"/"+name, func(t *testing.T) {
 				s := from.of(t, v.Document, v.Secret)
 				pkg := v.Bytes(packages)
-				o, err := s.Open(nil, pkg, seal.Want{Use: format.Use(v.Use), Place: v.Place.Format(), Least: classify.Class(v.Least)})
+				o, err := s.Open(nil, pkg, v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use), MinClass: classify.Class(v.Least)})
 				code := codes.Of(err).Code
 				if format.Algorithm(pkg[4]) != format.Chunked || code != format.ErrUnsupportedVersion.Code() {
 					require.Equal(t, v.Code, code)
@@ -124,7 +124,7 @@ func TestVectorsRefuse(t *testing.T) {
 	}
 	for _, v := range vectors.Invalid().Binary {
 		t.Run(v.Name, func(t *testing.T) {
-			_, err := r["all uses"].Open(nil, v.Bytes.Bytes(), seal.Want{Use: format.UseService})
+			_, err := r["all uses"].Open(nil, v.Bytes.Bytes(), format.Place{}, envelope.OpenPolicy{Use: format.UseService})
 			require.Equal(t, v.Code, codes.Of(err).Code)
 		})
 	}
@@ -136,7 +136,7 @@ func TestVectorsDecode(t *testing.T) {
 	for _, v := range vectors.Invalid().Decode {
 		t.Run(v.Name, func(t *testing.T) {
 			s := r.of(t, v.Document, v.Secret)
-			o, err := s.Open(nil, v.Package.Bytes(), seal.Want{Use: format.Use(v.Use), Place: v.Place.Format()})
+			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use)})
 			require.NoError(t, err)
 			if o.Header.Type == format.JSON && utf8.Valid(o.Value) {
 				require.False(t, json.Valid(o.Value))

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestSpentSalt(t *testing.T) {
 	s := serviceOf(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").sealer
 	r := Request{Use: format.UseService, Class: classify.PHI, Type: format.Bytes}
-	want := Want{Use: format.UseService}
+	policy := envelope.OpenPolicy{Use: format.UseService}
 	first, err := s.Seal(nil, r, []byte("first"))
 	require.NoError(t, err)
 	spent := s.slot(format.UseService, classify.PHI).Load()
@@ -24,7 +25,7 @@ func TestSpentSalt(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, first[42:58], second[42:58])
 	for _, pkg := range [][]byte{first, second, first} {
-		_, err := s.Open(nil, pkg, want)
+		_, err := s.Open(nil, pkg, format.Place{}, policy)
 		require.NoError(t, err)
 	}
 }
@@ -44,7 +45,7 @@ func TestKeptCiphersAreBounded(t *testing.T) {
 	for range 20 {
 		pkg, err := serviceOf(t, key).Encrypt([]byte("x"), classify.PHI, nil)
 		require.NoError(t, err)
-		_, err = reader.Open(nil, pkg, Want{Use: format.UseService})
+		_, err = reader.Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseService})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 8, reader.ciphers.Len())

@@ -97,13 +97,13 @@ func (c Class) Rules() Rules {
 	return rules[c]
 }
 
-// Demand returns ErrTooLow if c is lower than a reader's least class, and ErrUnknown if c is no class. The
-// zero least demands nothing.
-func (c Class) Demand(least Class) error {
+// CheckMin returns ErrTooLow if c is lower than min, the lowest class that a reader accepts, and ErrUnknown if c is invalid.
+// A zero min accepts every valid class.
+func (c Class) CheckMin(min Class) error {
 	if !c.Valid() {
 		return ErrUnknown
 	}
-	if c < least {
+	if c < min {
 		return ErrTooLow
 	}
 	return nil

@@ -47,8 +47,8 @@ func TestEveryOtherByteIsNoClass(t *testing.T) {
 		require.False(t, c.Valid())
 		require.Equal(t, "unknown", c.String())
 		require.Equal(t, classify.PHI.Rules(), c.Rules(), "the strictest")
-		require.ErrorIs(t, c.Demand(0), classify.ErrUnknown)
-		require.ErrorIs(t, c.Demand(classify.PHI), classify.ErrUnknown)
+		require.ErrorIs(t, c.CheckMin(0), classify.ErrUnknown)
+		require.ErrorIs(t, c.CheckMin(classify.PHI), classify.ErrUnknown)
 	}
 }
 
@@ -60,17 +60,17 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestDemand(t *testing.T) {
+func TestCheckMin(t *testing.T) {
 	for _, c := range classify.All {
-		require.NoError(t, c.Demand(0), "zero demands nothing")
+		require.NoError(t, c.CheckMin(0), "zero demands nothing")
 		for _, least := range classify.All {
 			if c >= least {
-				require.NoError(t, c.Demand(least), "%s for %s", c, least)
+				require.NoError(t, c.CheckMin(least), "%s for %s", c, least)
 			} else {
-				require.ErrorIs(t, c.Demand(least), classify.ErrTooLow, "%s for %s", c, least)
+				require.ErrorIs(t, c.CheckMin(least), classify.ErrTooLow, "%s for %s", c, least)
 			}
 		}
-		require.ErrorIs(t, c.Demand(classify.PHI+1), classify.ErrTooLow, "a demand that no class meets")
+		require.ErrorIs(t, c.CheckMin(classify.PHI+1), classify.ErrTooLow, "a demand that no class meets")
 	}
 }
 

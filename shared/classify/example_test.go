@@ -30,9 +30,9 @@ func ExampleClass_Rules() {
 }
 
 // A reader that expects personal data refuses a package that claims to be less.
-func ExampleClass_Demand() {
-	fmt.Println(classify.PHI.Demand(classify.PII))
-	fmt.Println(classify.Internal.Demand(classify.PII))
+func ExampleClass_CheckMin() {
+	fmt.Println(classify.PHI.CheckMin(classify.PII))
+	fmt.Println(classify.Internal.CheckMin(classify.PII))
 	// Output:
 	// <nil>
 	// coffer: the package's classification is lower than the reader demands

@@ -56,13 +56,13 @@ func ExampleIndex_CheckOpen() {
 	index := envelope.NewIndex(document)
 
 	header := format.Header{Use: format.UseCache, Source: format.FromKeyset, Class: uint8(classify.Internal), KeyID: id}
-	fmt.Println(index.CheckOpen(&header, envelope.Demand{Use: format.UseCache}))
+	fmt.Println(index.CheckOpen(&header, envelope.OpenPolicy{Use: format.UseCache}))
 
-	err = index.CheckOpen(&header, envelope.Demand{Use: format.UseCache, Least: classify.PHI})
+	err = index.CheckOpen(&header, envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PHI})
 	fmt.Println(errors.Is(err, classify.ErrTooLow), codes.Of(err).Code)
 
 	header.KeyID = format.KeyID{9}
-	fmt.Println(codes.Of(index.CheckOpen(&header, envelope.Demand{Use: format.UseCache})).Code)
+	fmt.Println(codes.Of(index.CheckOpen(&header, envelope.OpenPolicy{Use: format.UseCache})).Code)
 	// Output:
 	// <nil>
 	// true class_too_low

@@ -62,7 +62,7 @@ func TestShred(t *testing.T) {
 	_, err := x.Primary(format.UseCache, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 	h := &format.Header{Use: format.UseCache, Class: uint8(classify.PHI), Source: format.FromKeyset, KeyID: format.KeyID{1}}
-	require.ErrorIs(t, x.CheckOpen(h, envelope.Demand{Use: format.UseCache}), envelope.ErrKeyDestroyed)
+	require.ErrorIs(t, x.CheckOpen(h, envelope.OpenPolicy{Use: format.UseCache}), envelope.ErrKeyDestroyed)
 	require.ErrorIs(t, d.AddSlot(lifeSlot(3)), envelope.ErrKeyDestroyed)
 
 	merged, err := envelope.Merge(before, d)

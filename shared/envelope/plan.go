@@ -85,21 +85,21 @@ func (x *Index) Primary(use format.Use, class classify.Class) (id format.KeyID, 
 	return id, ErrKeyUnusable
 }
 
-// Demand is what a reader asks of a package beyond its integrity.
-type Demand struct {
-	Use   format.Use     // the use of the place it was read from
-	Least classify.Class // the lowest class accepted; zero accepts all
+// OpenPolicy states which authentic packages a reader accepts. It is compared with the header before a package is opened.
+type OpenPolicy struct {
+	Use      format.Use     // the use of the place that the package was read from
+	MinClass classify.Class // the lowest class to accept; 0 accepts every class
 }
 
 // CheckOpen decides whether a package with header h may be opened with a keyset. It returns
 // classify.ErrTooLow for a class lower than demanded, ErrUnknownKey, ErrKeyDestroyed or ErrKeyUnusable for
 // its key, and ErrAuthentication where the header does not fit its key or its place, which no honest writer
 // makes.
-func (x *Index) CheckOpen(h *format.Header, want Demand) error {
-	if err := classify.Class(h.Class).Demand(want.Least); err != nil {
+func (x *Index) CheckOpen(h *format.Header, policy OpenPolicy) error {
+	if err := classify.Class(h.Class).CheckMin(policy.MinClass); err != nil {
 		return err
 	}
-	if h.Use != want.Use {
+	if h.Use != policy.Use {
 		return ErrAuthentication
 	}
 	i, ok := x.find(&h.KeyID)
@@ -118,11 +118,11 @@ func (x *Index) CheckOpen(h *format.Header, want Demand) error {
 
 // CheckSecret decides whether a package that needs no keyset may be opened with a secret whose key has the id
 // got. It returns ErrWrongSecret where the commitment differs.
-func CheckSecret(h *format.Header, got format.KeyID, want Demand) error {
-	if err := classify.Class(h.Class).Demand(want.Least); err != nil {
+func CheckSecret(h *format.Header, got format.KeyID, policy OpenPolicy) error {
+	if err := classify.Class(h.Class).CheckMin(policy.MinClass); err != nil {
 		return err
 	}
-	if h.Use != want.Use {
+	if h.Use != policy.Use {
 		return ErrAuthentication
 	}
 	if h.KeyID != got {

@@ -33,12 +33,12 @@ func TestIndexCheckOpen(t *testing.T) {
 		change(&h)
 		return h
 	}
-	any := envelope.Demand{Use: format.UseCache}
-	demanding := envelope.Demand{Use: format.UseCache, Least: classify.PHI}
+	any := envelope.OpenPolicy{Use: format.UseCache}
+	demanding := envelope.OpenPolicy{Use: format.UseCache, MinClass: classify.PHI}
 	for _, c := range []struct {
 		name   string
 		header format.Header
-		want   envelope.Demand
+		policy envelope.OpenPolicy
 		err    error
 	}{
 		{"an enabled key", phi, any, nil},
@@ -61,12 +61,12 @@ func TestIndexCheckOpen(t *testing.T) {
 		{"a package of another use", with(func(h *format.Header) { h.Use, h.KeyID = format.UseField, id(7) }), any,
 			envelope.ErrAuthentication},
 		{"a key of another use", with(func(h *format.Header) { h.KeyID = id(7) }), any, envelope.ErrAuthentication},
-		{"another use's place", phi, envelope.Demand{Use: format.UseField}, envelope.ErrAuthentication},
-		{"a demand of no use", phi, envelope.Demand{}, envelope.ErrAuthentication},
-		{"a demand above every class", phi, envelope.Demand{Use: format.UseCache, Least: 6}, classify.ErrTooLow},
+		{"another use's place", phi, envelope.OpenPolicy{Use: format.UseField}, envelope.ErrAuthentication},
+		{"a demand of no use", phi, envelope.OpenPolicy{}, envelope.ErrAuthentication},
+		{"a demand above every class", phi, envelope.OpenPolicy{Use: format.UseCache, MinClass: 6}, classify.ErrTooLow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			requireError(t, c.err, index.CheckOpen(&c.header, c.want))
+			requireError(t, c.err, index.CheckOpen(&c.header, c.policy))
 		})
 	}
 }
@@ -107,21 +107,21 @@ func TestIndexPrimary(t *testing.T) {
 func TestCheckSecret(t *testing.T) {
 	h := format.Header{Use: format.UseService, Source: format.FromMasterKey, Class: 4, KeyID: id(1)}
 	for _, c := range []struct {
-		name string
-		got  format.KeyID
-		want envelope.Demand
-		err  error
+		name   string
+		got    format.KeyID
+		policy envelope.OpenPolicy
+		err    error
 	}{
-		{"the secret", id(1), envelope.Demand{Use: format.UseService}, nil},
-		{"the secret, its class demanded", id(1), envelope.Demand{Use: format.UseService, Least: classify.PII}, nil},
-		{"another secret", id(2), envelope.Demand{Use: format.UseService}, envelope.ErrWrongSecret},
-		{"another use", id(1), envelope.Demand{Use: format.UseCache}, envelope.ErrAuthentication},
-		{"class too low", id(1), envelope.Demand{Use: format.UseService, Least: classify.PHI}, classify.ErrTooLow},
+		{"the secret", id(1), envelope.OpenPolicy{Use: format.UseService}, nil},
+		{"the secret, its class demanded", id(1), envelope.OpenPolicy{Use: format.UseService, MinClass: classify.PII}, nil},
+		{"another secret", id(2), envelope.OpenPolicy{Use: format.UseService}, envelope.ErrWrongSecret},
+		{"another use", id(1), envelope.OpenPolicy{Use: format.UseCache}, envelope.ErrAuthentication},
+		{"class too low", id(1), envelope.OpenPolicy{Use: format.UseService, MinClass: classify.PHI}, classify.ErrTooLow},
 	} {
-		t.Run(c.name, func(t *testing.T) { requireError(t, c.err, envelope.CheckSecret(&h, c.got, c.want)) })
+		t.Run(c.name, func(t *testing.T) { requireError(t, c.err, envelope.CheckSecret(&h, c.got, c.policy)) })
 	}
 	none := format.Header{Use: format.UseService, KeyID: id(1)}
-	require.ErrorIs(t, envelope.CheckSecret(&none, id(1), envelope.Demand{Use: format.UseService}), classify.ErrUnknown)
+	require.ErrorIs(t, envelope.CheckSecret(&none, id(1), envelope.OpenPolicy{Use: format.UseService}), classify.ErrUnknown)
 }
 
 func TestCheckDerivation(t *testing.T) {

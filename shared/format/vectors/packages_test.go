@@ -109,7 +109,7 @@ func TestPackagesOpen(t *testing.T) {
 	for _, v := range vectors.Packages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
-			key, err := keyOf(keys, v.Document, v.Secret, &p.Header, envelope.Demand{Use: p.Header.Use, Least: classify.Class(p.Header.Class)})
+			key, err := keyOf(keys, v.Document, v.Secret, &p.Header, envelope.OpenPolicy{Use: p.Header.Use, MinClass: classify.Class(p.Header.Class)})
 			require.NoError(t, err)
 			require.Equal(t, []byte(v.Key), key)
 			derived := plain.MessageKey(key, p.Header.Salt)
@@ -154,15 +154,15 @@ func documentKeys(t *testing.T) map[string]keyring {
 }
 
 // keyOf does what SPEC.md section 6.8 demands before a body is opened.
-func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *format.Header, want envelope.Demand) ([]byte, error) {
+func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *format.Header, policy envelope.OpenPolicy) ([]byte, error) {
 	if s == nil {
 		r, ok := readers[document]
 		if !ok {
 			return nil, fmt.Errorf("no document %q", document)
 		}
-		return r.keys[h.KeyID], r.index.CheckOpen(h, want)
+		return r.keys[h.KeyID], r.index.CheckOpen(h, policy)
 	}
-	if err := classify.Class(h.Class).Demand(want.Least); err != nil {
+	if err := classify.Class(h.Class).CheckMin(policy.MinClass); err != nil {
 		return nil, err
 	}
 	if h.Source.String() != s.Kind {
@@ -175,7 +175,7 @@ func keyOf(readers map[string]keyring, document string, s *vectors.Secret, h *fo
 	if err != nil {
 		return nil, err
 	}
-	return key, envelope.CheckSecret(h, plain.KeyID(key), want)
+	return key, envelope.CheckSecret(h, plain.KeyID(key), policy)
 }
 
 // stretched keeps the derivations of a run: several vectors need the same ones.

@@ -57,8 +57,8 @@ func TestRefusedOpens(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			want := envelope.Demand{Use: format.Use(v.Use), Least: classify.Class(v.Least)}
-			key, err := keyOf(readers, v.Document, v.Secret, &p.Header, want)
+			policy := envelope.OpenPolicy{Use: format.Use(v.Use), MinClass: classify.Class(v.Least)}
+			key, err := keyOf(readers, v.Document, v.Secret, &p.Header, policy)
 			if err == nil {
 				_, _, err = plain.Open(key, p, v.Place.Format())
 			}
