@@ -57,9 +57,9 @@ func serve(t *testing.T) (url, bearer, operator string) {
 	tokens, err := token.Open(t.Context(), token.Options{Store: keys, System: system, Audit: audit.Discard, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(tokens.Close)
-	bearer, _, err = tokens.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
+	bearer, _, err = tokens.CreateFirst(context.Background(), token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
-	operator, _, err = tokens.Issue(context.Background(), token.Grant{Tenant: identity.EveryTenant, Scopes: identity.KeysAdmin}, token.Log{Recorder: audit.Discard})
+	operator, _, err = tokens.Issue(context.Background(), token.Grant{Tenant: identity.EveryTenant, Scopes: identity.KeysAdmin}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	ended, err := ring.Tenant(t.Context(), "ended")
 	require.NoError(t, err)
@@ -79,10 +79,10 @@ func serve(t *testing.T) (url, bearer, operator string) {
 		Store: store, Identity: tokens, Demo: fstest.MapFS{}, Audit: log, Trail: audit.NewReader(trail, auditKey), Log: slog.New(slog.DiscardHandler),
 		Refusals: audit.NewRefusals(log, slog.New(slog.DiscardHandler)),
 		Ring:     ring,
-		Rotator:  rotation.New(rotation.Options{Ring: ring, Keystore: keys, Audit: log, Age: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
+		Rotator:  rotation.New(rotation.Options{Keyring: ring, Keystore: keys, Audit: log, MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(3 * time.Hour) }}),
 		Keys:     func(ctx context.Context, id string) (seal.Keys, error) { return ring.Tenant(ctx, id) },
 		Metrics:  metrics.New(operations, func(string) string { return "hash" }),
-		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
+		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewMemory(0, 0), Failures: limit.NewFailures(1e6, nil),
 		MaxBody: 1 << 20, Timeout: time.Minute,
 	})
 	require.NoError(t, err)

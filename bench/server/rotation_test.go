@@ -71,7 +71,7 @@ func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	owner, err := ring.Tenant(b.Context(), tenant)
 	require.NoError(b, err)
 	r.cache = cache.New(store, seal.NewSealer(owner))
-	r.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Rate: rate})
+	r.rotator = rotation.New(rotation.Options{Keyring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Rate: rate})
 	value := newValue(1 << 10)
 	for i := range rotated {
 		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, ttl, nil))
@@ -100,11 +100,11 @@ func (r *rotating) whole() error {
 
 // work works on what there is to do, and reports whether the cache is not under the new keys yet.
 func (r *rotating) work(ctx context.Context) (fresh bool, err error) {
-	if _, err := r.rotator.Work(ctx); err != nil {
+	if _, err := r.rotator.RunPending(ctx); err != nil {
 		return true, err
 	}
 	record, err := r.rotator.Record(ctx, tenant)
-	return err != nil || record.Fresh(), err
+	return err != nil || record.NeedsReencryption(), err
 }
 
 // rewrite has each raw entry read and written back by some goroutines, one by one: what one would write

@@ -57,7 +57,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before = settled()
 	f.ring = open(t, f.store)
 	f.rotator = rotation.New(rotation.Options{
-		Ring: f.ring, Keystore: f.store, Store: rediskv.New(client), Audit: unrecorded{}, Age: age, Uses: 1 << 30,
+		Keyring: f.ring, Keystore: f.store, Store: rediskv.New(client), Audit: unrecorded{}, MaxAge: age, MaxUses: 1 << 30,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan struct{})
@@ -66,7 +66,7 @@ func newFleet(t *testing.T, n int) *fleet {
 		f.rotator.Serve(ctx, slog.Default())
 	}()
 	populate(t, f.ring, used, classify.PHI)
-	for !f.rotator.Seen().Looked {
+	for !f.rotator.Stats().Checked {
 		time.Sleep(10 * time.Millisecond)
 	}
 	f.serving = settled() - min(before, settled())
@@ -98,7 +98,7 @@ func TestIdleTenants(t *testing.T) {
 					return err
 				}
 			}
-			_, err := f.rotator.Work(t.Context())
+			_, err := f.rotator.RunPending(t.Context())
 			return err
 		}},
 		{fmt.Sprintf("Listing %d tenants", page), func(f *fleet) error {

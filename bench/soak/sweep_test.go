@@ -54,7 +54,7 @@ func TestSweep(t *testing.T) {
 	t.Logf("wrote %d entries in %s", entries, time.Since(began))
 
 	rotator := rotation.New(rotation.Options{
-		Ring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
+		Keyring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Grace: rotation.DefaultGrace,
 	})
 	loop := time.Duration(math.MaxInt64)
 	// rotate returns how long the sweep for a number of tenants takes, the least of a few rounds. A plain loop comes before each.
@@ -71,7 +71,7 @@ func TestSweep(t *testing.T) {
 			sweep := finish(t, rotator)
 			took := time.Since(begun)
 			t.Logf("a plain loop took %s; %d tenants: begun in %s, swept in %s", plainly, tenants, begun.Sub(began), took)
-			require.Equal(t, entries, sweep.Last[0].Scanned)
+			require.Equal(t, entries, sweep.Complete[0].Scanned)
 			require.Equal(t, tenants, sweep.States[rotation.Grace])
 			loop, least = min(loop, plainly), min(least, took)
 		}
@@ -91,12 +91,12 @@ func TestSweep(t *testing.T) {
 // finish works until the wanted sweep ends.
 func finish(t *testing.T, rotator *rotation.Rotator) *rotation.Sweep {
 	for {
-		_, err := rotator.Work(t.Context())
+		_, err := rotator.RunPending(t.Context())
 		require.NoError(t, err)
-		sweep, err := rotator.Sweep(t.Context())
+		sweep, err := rotator.CurrentSweep(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, sweep.Fault)
-		if !sweep.Running() && sweep.Number >= sweep.Wanted {
+		if !sweep.Running() && sweep.Number >= sweep.Requested {
 			return sweep
 		}
 	}

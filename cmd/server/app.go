@@ -27,7 +27,7 @@ import (
 // parts is what a server is put together from.
 type parts struct {
 	identity identity.Authenticator
-	tokens   *token.Tokens
+	tokens   *token.Authenticator
 	metrics  *metrics.Metrics
 	keys     *keys
 	audit    *audit.File
@@ -37,9 +37,9 @@ type parts struct {
 	refusals *audit.Refusals
 	store    *quotakv.Store
 	storage  *storage
-	memory   *limit.Bytes
+	memory   *limit.Memory
 	rotator  *rotation.Rotator
-	unknown  *rotation.UnknownKeys
+	unknown  *rotation.UnknownKeyScanner
 	ready    *readiness.Monitor
 }
 
@@ -58,7 +58,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 	var key *audit.Key
 	p.metrics = metrics.New(operations, func(tenant string) string { return key.HashTenant(tenant) }) // which counts the calls that open the key
 	if c.Unencrypted {
-		p.metrics.Unencrypted()
+		p.metrics.SetUnencrypted()
 	}
 	if p.keys, err = openKeys(ctx, c, p.metrics.WatchKMS, log); err != nil {
 		return p, err
@@ -83,14 +83,14 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 		return p, err
 	}
 	p.storage = newStorage(c, key.HashTenant, log)
-	p.storage.countOutlived = p.metrics.WatchOutlived()
+	p.storage.countOutlived = p.metrics.WatchExpired()
 	if p.store, err = openStore(c, p, log); err != nil {
 		return p, err
 	}
-	p.memory = limit.NewBytes(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
+	p.memory = limit.NewMemory(int64(c.Limits.Bytes), int64(c.Limits.TenantBytes))
 	p.rotator = newRotator(c, p.keys, p.store, p.recorder, p.memory, cache.WithOutlived(p.storage.outlived))
 	watchRotations(p.metrics, p.rotator)
-	p.unknown = rotation.NewUnknownKeys(p.rotator, log, p.metrics.Tenant)
+	p.unknown = rotation.NewUnknownKeyScanner(p.rotator, log, p.metrics.Tenant)
 	p.metrics.WatchUnknownKeys(p.unknown.Entries)
 	if p.ready, err = p.newMonitor(ctx, c, log); err != nil {
 		return p, err
@@ -113,10 +113,10 @@ func (p *parts) openTokens(ctx context.Context, c *config.Config, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	p.metrics.WatchTokens(func() metrics.Tokens {
+	p.metrics.WatchTokens(func() metrics.TokenCounts {
 		n := p.tokens.Counts()
 		states := map[string]int{"live": n.Live, "expired": n.Expired, "revoked": n.Revoked, "altered": n.Altered}
-		return metrics.Tokens{States: states, Expiring: n.Expiring}
+		return metrics.TokenCounts{States: states, Expiring: n.Expiring}
 	})
 	if p.identity = p.tokens; provider != nil {
 		p.identity = identity.Any(p.tokens, provider)
@@ -133,7 +133,7 @@ func (p *parts) options(c *config.Config, log *slog.Logger) api.Options {
 		Store: p.store, Keys: p.tenantKeys, Ring: p.keys.ring, Rotator: p.rotator, Identity: p.identity,
 		Audit: p.recorder, Trail: p.trail, Refusals: p.refusals, Metrics: p.metrics,
 		Cache: append(cacheOptions(c), cache.WithOutlived(p.storage.outlived)), Unencrypted: c.Unencrypted,
-		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithOutlived(p.storage.outlived)},
+		Sessions: []session.Option{session.WithMaxTTL(c.TTL[classify.Confidential]), session.WithExpiredHook(p.storage.outlived)},
 		Limits: limit.NewTenants(limit.Quota{
 			Rate: float64(c.Limits.Rate), Burst: c.Limits.Burst, Concurrent: c.Limits.Concurrent,
 		}, nil),

@@ -17,7 +17,7 @@ var errTokens = errors.New("tokens in the keystore are not as the audit log reco
 
 // compareTokens compares the tokens in the keystore with a log that was verified.
 func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *audit.Verification, key *audit.Key) (*token.Comparison, error) {
-	var events token.Events
+	var events token.AuditEvents
 	if err := audit.Each(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func beginServing(c *config.Config, handler http.Handler, log *slog.Logger) (*ru
 		return nil, cannotListen(c.Listen, err)
 	}
 	r := &running{newServer(handler, c, log), listener, limit.NewConnections(maxConnections(), log, nil), make(chan error, 1)}
-	r.connections.Watch(r.Server)
+	r.connections.Attach(r.Server)
 	go func() { r.failed <- r.Serve(listener) }()
 	return r, nil
 }

@@ -24,7 +24,7 @@ func TestOneMemory(t *testing.T) {
 	defer func() { require.NoError(t, p.close()) }()
 	require.Same(t, p.memory, p.rotator.Memory)
 	require.Same(t, p.memory, p.options(&c, log).Memory)
-	require.EqualValues(t, 500, p.memory.Share())
+	require.EqualValues(t, 500, p.memory.BackgroundShare())
 }
 
 // A store that cannot open ends the start with its own error, from every command that opens it.

@@ -71,7 +71,7 @@ func escape(text []byte) []byte {
 }
 
 func unprintable(r rune) bool {
-	return r != '\n' && r != '\t' && (!unicode.IsGraphic(r) || identity.Invisible(r))
+	return r != '\n' && r != '\t' && (!unicode.IsGraphic(r) || identity.IsInvisible(r))
 }
 
 // terminal returns the terminal that a command's stream is, or nil.

@@ -17,14 +17,14 @@ import (
 
 // newMonitor makes the checks of readiness. The server shuts down once ctx ends.
 func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logger) (*readiness.Monitor, error) {
-	store, err := readiness.Store(p.store)
+	store, err := readiness.StoreProbe(p.store)
 	if err != nil {
 		return nil, err
 	}
 	// Servers announce themselves in the keystore every few seconds, which fails if it takes no writes. The check storage_full
 	// reports a full disk.
 	keys := func(ctx context.Context) error {
-		announced := p.rotator.Announced()
+		announced := p.rotator.AnnounceError()
 		if errors.Is(announced, keystore.ErrFull) {
 			announced = nil
 		}
@@ -53,10 +53,10 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 	if c.Unencrypted {
 		checks = append(checks, readiness.Check{Code: "encryption_disabled", Degrades: true, Run: func(context.Context) error { return cache.ErrEncryption }})
 	} else {
-		checks = append(checks, readiness.Check{Code: "cache_not_shared", Degrades: true, Run: p.rotator.Apart})
+		checks = append(checks, readiness.Check{Code: "cache_not_shared", Degrades: true, Run: p.rotator.CheckCacheShared})
 	}
 	checks = append(checks, readiness.Check{Code: "audit_almost_full", Degrades: true, Run: p.audit.HasRoom})
-	return readiness.New(log, readiness.Memory, checks...), nil
+	return readiness.New(log, readiness.ReuseTime, checks...), nil
 }
 
 // ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It

@@ -78,7 +78,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 	keys := lifecycle.New(lifecycle.Options{
 		Rotator: newRotator(o.config, o.keys, nil, o.audit, nil), Audit: o.audit, Operation: operation(cmd), Reason: o.reason,
 	})
-	plan, err := keys.Plan(ctx, key, r.to)
+	plan, err := keys.Prepare(ctx, key, r.to)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (r *retire) find(ctx context.Context, o *operator) (key lifecycle.Key, err 
 func printPlan(out io.Writer, o *operator, plan *lifecycle.Retirement) {
 	k := &plan.Key
 	fmt.Fprintf(out, "tenant %s of environment %s\n", strconv.Quote(k.Tenant), strconv.Quote(o.config.Environment))
-	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, shown(plan.Created, ""), plan.Now)
+	fmt.Fprintf(out, "key: %x\nuse and class: %s, %s\nmade: %s\nstate: %s\n", k.ID, k.Use, k.Class, shown(plan.Created, ""), plan.From)
 	if plan.Done() {
 		fmt.Fprintf(out, "the key is %s already\n", plan.To)
 		return

@@ -85,7 +85,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	order.By.Reason = o.reason
+	order.Requester.Reason = o.reason
 	defer func() { err = errors.Join(err, o.close()) }()
 	store, err := o.cacheStore()
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 	case r.dry:
 		return errors.Join(unreadable, r.preview(ctx, out, rotator, tenants, order.Class))
 	case r.rollback:
-		err = rollback(ctx, rotator, tenants, order.By)
+		err = rollback(ctx, rotator, tenants, order.Requester)
 	case r.execute:
 		var begun []string
 		begun, err = begin(ctx, rotator, tenants, order)
@@ -117,10 +117,10 @@ func (r *rotate) run(cmd *cobra.Command) (err error) {
 
 // newRotator makes what rotates, as the server is configured. A nil store is another process's; a nil memory
 // is as much as it takes.
-func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Bytes, more ...cache.Option) *rotation.Rotator {
+func newRotator(c *config.Config, k *keys, store kv.Store, recorder audit.Recorder, memory *limit.Memory, more ...cache.Option) *rotation.Rotator {
 	return rotation.New(rotation.Options{
-		Ring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
-		Age: c.Keys.RotateAge, Uses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
+		Keyring: k.ring, Keystore: k.store, Store: store, Cache: append(cacheOptions(c), more...), Audit: recorder, Memory: memory,
+		MaxAge: c.Keys.RotateAge, MaxUses: uint64(c.Keys.RotateUses), Grace: c.Keys.Grace, Rate: c.Keys.Rate,
 	})
 }
 
@@ -177,7 +177,7 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tUSE\tCLASS\tKEYS\tNEWEST")
 	for _, id := range tenants {
-		d, err := rotator.Ring.Document(ctx, id)
+		d, err := rotator.Keyring.Document(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	sweep, err := rotator.Sweep(ctx)
+	sweep, err := rotator.CurrentSweep(ctx)
 	if err == nil && sweep.Expected() > 0 {
 		fmt.Fprintf(out, "a sweep visits all entries of the cache: %d at the last one\n", sweep.Expected())
 	}
@@ -201,7 +201,7 @@ func (r *rotate) preview(ctx context.Context, out io.Writer, rotator *rotation.R
 
 // rollback rolls back what can be, and names the tenants that were rotated and cannot. It fails too where
 // there is none that was.
-func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, by rotation.By) (failed error) {
+func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, by rotation.Requester) (failed error) {
 	rolled := 0
 	var never error
 	for _, id := range tenants {
@@ -209,7 +209,7 @@ func rollback(ctx context.Context, rotator *rotation.Rotator, tenants []string, 
 		switch {
 		case err == nil:
 			rolled++
-		case errors.Is(err, rotation.ErrNoWayBack) && (record == nil || record.State == rotation.Idle):
+		case errors.Is(err, rotation.ErrNoRollback) && (record == nil || record.State == rotation.Idle):
 			never = err
 		default:
 			failed = errors.Join(failed, ofTenant(id, err))

@@ -45,7 +45,7 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 	defer beside(ctx, func(ctx context.Context) {
 		said := map[string]bool{}
 		for ctx.Err() == nil {
-			did, err := rotator.Work(ctx)
+			did, err := rotator.RunPending(ctx)
 			if err != nil && ctx.Err() == nil && !said[err.Error()] {
 				said[err.Error()] = true
 				fmt.Fprintln(out, "tried again:", err)
@@ -59,7 +59,7 @@ func watch(ctx context.Context, out io.Writer, rotator *rotation.Rotator, tenant
 	warned := false
 	for {
 		if rotator.Store == nil {
-			quiet, err := rotator.Quiet(ctx)
+			quiet, err := rotator.ServersUnchangedFor(ctx)
 			alone := err == nil && quiet >= silence
 			if alone && !warned {
 				fmt.Fprintln(out, "no server works on the rotation: start one. Servers continue the rotation, so this command can be interrupted")
@@ -102,11 +102,11 @@ func fresh(ctx context.Context, rotator *rotation.Rotator, tenants []string) (le
 		if err != nil {
 			return nil, 0, 0, err
 		}
-		if record != nil && record.Fresh() {
+		if record != nil && record.NeedsReencryption() {
 			break
 		}
 	}
-	sweep, err := rotator.Sweep(ctx)
+	sweep, err := rotator.CurrentSweep(ctx)
 	if err != nil || !sweep.Running() {
 		return left, 0, 0, err
 	}

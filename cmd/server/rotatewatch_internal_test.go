@@ -29,7 +29,7 @@ func TestWatchReadsOneTenant(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
-	rotator := rotation.New(rotation.Options{Ring: ring, Keystore: memory, Store: store, Audit: audit.Discard, Grace: time.Hour})
+	rotator := rotation.New(rotation.Options{Keyring: ring, Keystore: memory, Store: store, Audit: audit.Discard, Grace: time.Hour})
 	var tenants []string
 	for i := range 100 {
 		id := fmt.Sprint(i)
@@ -47,7 +47,7 @@ func TestWatchReadsOneTenant(t *testing.T) {
 	require.Equal(t, tenants, left)
 	require.Less(t, memory.Reads()-before, 10)
 	for did := true; did; {
-		did, err = rotator.Work(t.Context())
+		did, err = rotator.RunPending(t.Context())
 		require.NoError(t, err)
 	}
 	left, _, _, err = fresh(t.Context(), rotator, tenants)

@@ -117,7 +117,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	stopWatching := beside(ctx, p.ready.Watch)
 	defer stopWatching()
 	stop := p.rotate(ctx, c, log)
-	context.AfterFunc(ctx, p.metrics.Draining)
+	context.AfterFunc(ctx, p.metrics.SetDraining)
 	err = server.run(ctx, c, log)
 	stop()
 	stopRefusals()
@@ -205,7 +205,7 @@ func openRedis(c *config.Config, log *slog.Logger) (*rediskv.Store, error) {
 
 // announceToken prints the token if this is the first start, or that there is none.
 func (p *parts) announceToken(ctx context.Context, out io.Writer, c *config.Config, log *slog.Logger) error {
-	first, _, err := p.tokens.CreateFirst(ctx, token.Log{Recorder: p.audit, Operation: "serve"})
+	first, _, err := p.tokens.CreateFirst(ctx, token.Audit{Recorder: p.audit, Operation: "serve"})
 	if err != nil {
 		return err
 	}

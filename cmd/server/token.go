@@ -92,7 +92,7 @@ func parseLifetime(text string) (time.Duration, error) {
 func createToken(cmd *cobra.Command, grant token.Grant) error {
 	var text string
 	var made token.Token
-	err := changeTokens(cmd, func(tokens *token.Registry, log token.Log) (err error) {
+	err := changeTokens(cmd, func(tokens *token.Registry, log token.Audit) (err error) {
 		text, made, err = tokens.Issue(cmd.Context(), grant, log)
 		return err
 	})
@@ -115,7 +115,7 @@ func createToken(cmd *cobra.Command, grant token.Grant) error {
 func waitForServers(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(token.Propagation):
+	case <-time.After(token.PropagationTime):
 	}
 }
 
@@ -137,7 +137,7 @@ func loadData(cmd *cobra.Command) (c config.Config, err error) {
 }
 
 // changeTokens calls change with the tokens, and with the audit log of the server, which may be running.
-func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Log) error) (err error) {
+func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Audit) error) (err error) {
 	o, err := openOperatorKeys(cmd)
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func changeTokens(cmd *cobra.Command, change func(*token.Registry, token.Log) er
 	if err := o.openLog(cmd.Context()); err != nil {
 		return err
 	}
-	return change(token.NewRegistry(o.keys.store, o.keys.own), token.Log{Recorder: o.audit, Operation: operation(cmd)})
+	return change(token.NewRegistry(o.keys.store, o.keys.own), token.Audit{Recorder: o.audit, Operation: operation(cmd)})
 }
 
 // operation is what events of a command name it.
@@ -277,7 +277,7 @@ func tokenRevokeCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := changeTokens(cmd, func(tokens *token.Registry, log token.Log) error {
+			err := changeTokens(cmd, func(tokens *token.Registry, log token.Audit) error {
 				_, err := tokens.Revoke(cmd.Context(), args[0], log)
 				if err == nil {
 					waitForServers(cmd.Context())

@@ -11,17 +11,17 @@ func watchRotations(m *metrics.Metrics, r *rotation.Rotator) {
 	for i, state := range rotation.States {
 		names[i] = string(state)
 	}
-	m.WatchRotations(names, []string{"kept", "reencrypted", "changed", "failed", "foreign"}, func() metrics.Rotation {
-		seen := r.Seen()
+	m.WatchRotations(names, []string{"kept", "reencrypted", "changed", "failed", "foreign"}, func() metrics.RotationStats {
+		seen := r.Stats()
 		return rotationMetrics(&seen)
 	})
 }
 
-func rotationMetrics(seen *rotation.Seen) metrics.Rotation {
+func rotationMetrics(seen *rotation.Stats) metrics.RotationStats {
 	n := seen.Entries
-	now := metrics.Rotation{
-		Left: seen.Left, Working: seen.Working, Looked: seen.Looked, Oldest: seen.Oldest, Overdue: seen.Overdue, Room: seen.Room, Errors: seen.Errors,
-		Incomplete: seen.Fault, Apart: seen.Apart,
+	now := metrics.RotationStats{
+		EntriesLeft: seen.EntriesLeft, Sweeping: seen.Sweeping, Checked: seen.Checked, OldestPrimary: seen.OldestPrimary, Overdue: seen.Overdue, SpareRotations: seen.SpareRotations, Errors: seen.Errors,
+		Incomplete: seen.Incomplete, CacheNotShared: seen.CacheNotShared,
 		Entries: map[string]int{
 			"kept":        n.Scanned - n.Reencrypted - n.Changed - n.Failed - n.Foreign,
 			"reencrypted": n.Reencrypted, "changed": n.Changed, "failed": n.Failed, "foreign": n.Foreign,

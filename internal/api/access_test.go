@@ -39,7 +39,7 @@ func TestQuota(t *testing.T) {
 	got.refused(t, "rate_limited")
 	require.Equal(t, "10", got.Header.Get("Retry-After"))
 	require.Equal(t, "rate_limited", s.audit.take()[0].Code)
-	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer "+other).refused(t, "not_found")
 	s.do("GET", "/livez", nil).is(t, 200)
@@ -72,7 +72,7 @@ func TestWrongTokensAreSlowed(t *testing.T) {
 func TestMissingScopeIsNoGuess(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), func(o *api.Options) { o.Failures = limit.NewFailures(1, still()) })
-	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	for range 20 {
 		s.do("DELETE", "/v1/cache/k", nil, "Authorization", "Bearer "+reader).refused(t, "forbidden")
@@ -214,7 +214,7 @@ func TestForeignCursors(t *testing.T) {
 			s.do("PUT", "/v1/cache/"+name+"?class=phi", []byte("x")).is(t, http.StatusNoContent)
 		}
 		for _, tenant := range []string{"a-tenant", "zz-tenant"} {
-			other, _, err := s.tokens.Issue(t.Context(), token.Grant{Tenant: tenant, Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+			other, _, err := s.tokens.Issue(t.Context(), token.Grant{Tenant: tenant, Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
 			require.NoError(t, err)
 			for _, cursor := range []string{"k", "kcoffer/", "kcoffer/default/cache/", "kcoffer/default/cache/a", "0@@@0"} {
 				got := s.do("GET", "/v1/cache?cursor="+base64.RawURLEncoding.EncodeToString([]byte(cursor)), nil, "Authorization", "Bearer "+other)

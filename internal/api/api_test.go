@@ -41,7 +41,7 @@ type service struct {
 	t      *testing.T
 	http   *httptest.Server
 	store  kv.Store
-	tokens *token.Tokens
+	tokens *token.Authenticator
 	ring   *keyring.Keyring
 	keys   keystore.Store
 
@@ -97,20 +97,20 @@ func prepare(t *testing.T, store kv.Store, change func(*api.Options)) *service {
 	s.tokens, err = token.Open(t.Context(), token.Options{Store: s.keys, System: system, Audit: audit.Discard, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(s.tokens.Close)
-	s.token, _, err = s.tokens.CreateFirst(context.Background(), token.Log{Recorder: audit.Discard})
+	s.token, _, err = s.tokens.CreateFirst(context.Background(), token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	var trail *audit.Reader
 	s.trail, trail = openTrail(t, dir)
 	s.rotator = rotation.New(rotation.Options{
-		Ring: s.ring, Keystore: s.keys, Store: store, Audit: recorder, Age: rotationAge, Grace: time.Hour,
+		Keyring: s.ring, Keystore: s.keys, Store: store, Audit: recorder, MaxAge: rotationAge, Grace: time.Hour,
 	})
-	probe, err := readiness.Store(store)
+	probe, err := readiness.StoreProbe(store)
 	require.NoError(t, err)
 	options := api.Options{
 		Store: store, Keys: keysOf(s.ring), Ring: s.ring, Rotator: s.rotator, Identity: s.tokens, Demo: fstest.MapFS{}, Audit: recorder, Trail: trail,
 		Refusals: audit.NewRefusals(recorder, log),
 		Metrics:  counted,
-		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewBytes(0, 0), Failures: limit.NewFailures(1e6, nil),
+		Limits:   limit.NewTenants(limit.Quota{}, nil), Memory: limit.NewMemory(0, 0), Failures: limit.NewFailures(1e6, nil),
 		Log: log, LogShare: 1,
 		MaxBody: maxBody, Timeout: time.Minute,
 		Ready: readiness.New(log, 0, readiness.Check{Code: "store_unavailable", Run: probe}),

@@ -60,7 +60,7 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	limit.Recognize(ctx)
+	limit.MarkAuthenticated(ctx)
 	if end, err = s.limits.Begin(c.id.Tenant); err != nil {
 		s.pause(ctx, c)
 		return nil, s.refuse(c, err)
@@ -76,7 +76,7 @@ func (s *server) admit(ctx context.Context, c *call) (end func(), err error) {
 // many is told to wait; a missing one does not count. A right token never comes here, whatever others at its address do.
 func (s *server) unauthorized(c *call, token string, err error) error {
 	if token != "" {
-		if tooMany := s.failures.Note(s.proxies.client(c.Request())); tooMany != nil {
+		if tooMany := s.failures.RecordFailure(s.proxies.client(c.Request())); tooMany != nil {
 			return tooMany
 		}
 	}
@@ -123,7 +123,7 @@ func (o *operation) allows(id identity.Identity) error {
 	if o.Each && id.Scopes&o.scopes != 0 {
 		return nil
 	}
-	return id.May(o.scopes)
+	return id.Authorize(o.scopes)
 }
 
 // needsData reports whether the operation works with a tenant's data: administration goes on where its keys

@@ -30,7 +30,7 @@ func (s *server) batchEntries(c *call) error {
 	for i := range steps {
 		needed |= steps[i].op.needs
 	}
-	if err := c.id.May(needed); err != nil {
+	if err := c.id.Authorize(needed); err != nil {
 		return s.refuse(c, err)
 	}
 	ctx, cancel := c.limit(s.timeout)
@@ -101,10 +101,10 @@ func (s *server) readMany(ctx context.Context, c *call, steps []*step) []cache.F
 		return nil
 	}
 	if room := int64(len(steps) * shortRead); room > small {
-		if s.memory.Take(c.id.Tenant, room) != nil {
+		if s.memory.Reserve(c.id.Tenant, room) != nil {
 			return nil
 		}
-		defer s.memory.Give(c.id.Tenant, room)
+		defer s.memory.Release(c.id.Tenant, room)
 	}
 	keys := make([]string, len(steps))
 	for i, one := range steps {

@@ -68,9 +68,9 @@ func (c *call) event(action audit.Action) audit.Event {
 }
 
 // by names who sent the call, and why, for what others do on its order.
-func (c *call) by(values url.Values) (rotation.By, error) {
+func (c *call) by(values url.Values) (rotation.Requester, error) {
 	reason, err := audit.ParseReason(values.Get("reason"))
-	return rotation.By{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID, Reason: reason}, err
+	return rotation.Requester{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID, Reason: reason}, err
 }
 
 // use is a use of a key.

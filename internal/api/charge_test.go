@@ -76,17 +76,17 @@ func TestRefusedUploadsCostNothing(t *testing.T) {
 func TestRefusedMemoryCostsNothing(t *testing.T) {
 	t.Parallel()
 	const size = 512 << 10
-	memory := limit.NewBytes(4*size, 4*size)
+	memory := limit.NewMemory(4*size, 4*size)
 	s := start(t, embedded(t), func(o *api.Options) {
 		o.Memory, o.Limits = memory, limit.NewTenants(limit.Quota{Rate: 1e-9, Burst: 100}, still())
 	})
 	s.do("PUT", "/v1/cache/large?class=phi", make([]byte, size)).is(t, http.StatusNoContent) // 33
-	require.NoError(t, memory.Take("another", 4*size))
+	require.NoError(t, memory.Reserve("another", 4*size))
 	for range 3 {
 		s.do("PUT", "/v1/cache/k?class=phi", make([]byte, size)).refused(t, "rate_limited")
 		s.do("GET", "/v1/cache/large", nil).refused(t, "rate_limited")
 	}
-	memory.Give("another", 4*size)
+	memory.Release("another", 4*size)
 	for range 100 - 33 - 6 {
 		s.do("GET", "/v1/cache/absent", nil).refused(t, "not_found")
 	}

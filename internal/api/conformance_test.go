@@ -236,7 +236,7 @@ func conformSessions(t *testing.T, k *checker) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now().Add(2*time.Hour), expires, time.Minute)
 	k.call(false, "PATCH", path+"?ttl=24h1s", nil).refused(t, "ttl_out_of_range")
-	other, _, err := k.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.AllScopes}, token.Log{Recorder: audit.Discard})
+	other, _, err := k.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.AllScopes}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	k.call(false, "GET", path, nil, "Authorization", "Bearer "+other).refused(t, "not_found")
 	k.call(true, "DELETE", path, nil, "Authorization", "Bearer "+other)
@@ -265,11 +265,11 @@ func TestScopes(t *testing.T) {
 	d := contract(t)
 	for _, tenant := range []string{"default", "other", identity.EveryTenant} {
 		for _, name := range identity.AllScopes.Names() {
-			scope, _ := identity.Scope(name)
+			scope, _ := identity.ParseScope(name)
 			if !identity.ValidGrant(tenant, scope) {
 				continue
 			}
-			text, issued, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scope}, token.Log{Recorder: audit.Discard})
+			text, issued, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scope}, token.Audit{Recorder: audit.Discard})
 			require.NoError(t, err)
 			eachOperation(t, d, func(t *testing.T, path, method string, o *openapi3.Operation) {
 				needs := scopesOf(t, o)
@@ -298,7 +298,7 @@ func TestScopes(t *testing.T) {
 		if tenant == identity.EveryTenant {
 			continue
 		}
-		all, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: identity.AllScopes}, token.Log{Recorder: audit.Discard})
+		all, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: identity.AllScopes}, token.Audit{Recorder: audit.Discard})
 		require.NoError(t, err)
 		status := map[string]int{"default": 200, "other": 404}[tenant]
 		s.do("GET", "/v1/cache/there", nil, "Authorization", "Bearer "+all).is(t, status)

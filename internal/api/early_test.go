@@ -25,12 +25,12 @@ import (
 func TestRefusalsReachSenders(t *testing.T) {
 	t.Parallel()
 	const size = 16 << 20 // more than the buffers of both ends hold
-	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewBytes(1<<20, 1<<20) })
+	tight := start(t, embedded(t), func(o *api.Options) { o.MaxBody, o.Memory = size, limit.NewMemory(1<<20, 1<<20) })
 	s := start(t, embedded(t), func(o *api.Options) {
 		o.MaxBody, o.Failures, o.Pause = size/2, limit.NewFailures(0, still()), time.Millisecond
 	})
 	s.do("GET", "/v1/cache/k", nil, "Authorization", "Bearer x").refused(t, "unauthorized") // the next one is one too many
-	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Log{Recorder: audit.Discard})
+	reader, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "clinic", Scopes: identity.CacheRead}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		s                   *service

@@ -68,9 +68,9 @@ func TestTokenReplacedWhileRunning(t *testing.T) {
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 	tokens, err := s.tokens.List(t.Context())
 	require.NoError(t, err)
-	fresh, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}, token.Log{Recorder: audit.Discard})
+	fresh, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
-	_, err = s.tokens.Revoke(context.Background(), tokens[0].ID, token.Log{Recorder: audit.Discard})
+	_, err = s.tokens.Revoke(context.Background(), tokens[0].ID, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	s.do("GET", "/v1/cache/k", nil).refused(t, "unauthorized")
 	s.token = fresh

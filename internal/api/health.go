@@ -58,7 +58,7 @@ func (s *server) operatorAsks(c *call) (bool, error) {
 	if bearer(c.Request().Header[echo.HeaderAuthorization]) == "" {
 		return false, nil
 	}
-	ctx, cancel := c.limit(min(readiness.Patience, s.timeout))
+	ctx, cancel := c.limit(min(readiness.CheckTimeout, s.timeout))
 	defer cancel()
 	end, err := s.admit(ctx, c)
 	switch {

@@ -66,7 +66,7 @@ func (s *server) administered(c *call, values url.Values) (string, error) {
 	if !identity.ValidTenant(tenant) || tenant == identity.EveryTenant {
 		return "", invalid("a tenant is " + identity.TenantRule + ", and not *")
 	}
-	if !c.id.Administers(tenant) {
+	if !c.id.CanAdminister(tenant) {
 		return "", s.refuse(c, errOtherTenant)
 	}
 	return tenant, nil

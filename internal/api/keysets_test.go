@@ -44,7 +44,7 @@ func (k *checker) keysets(query string, bearer string) (page keysetsPage) {
 // issue makes a token.
 func (s *service) issue(tenant string, scopes identity.Scopes) string {
 	s.t.Helper()
-	text, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Log{Recorder: audit.Discard})
+	text, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: tenant, Scopes: scopes}, token.Audit{Recorder: audit.Discard})
 	require.NoError(s.t, err)
 	return text
 }
@@ -103,7 +103,7 @@ func conformRotations(t *testing.T, k *checker) {
 	_, err := k.rotator.Begin(t.Context(), "default", rotation.Order{})
 	require.NoError(t, err)
 	for more := true; more; {
-		more, err = k.rotator.Work(t.Context())
+		more, err = k.rotator.RunPending(t.Context())
 		require.NoError(t, err)
 	}
 	record, err := k.rotator.Record(t.Context(), "default")

@@ -26,7 +26,7 @@ func (s *server) hold(c *call, n int) error {
 		c.free -= n
 		return nil
 	}
-	if err := s.memory.Take(c.id.Tenant, int64(n)); err != nil {
+	if err := s.memory.Reserve(c.id.Tenant, int64(n)); err != nil {
 		return s.refuse(c, err)
 	}
 	c.held += int64(n)
@@ -37,13 +37,13 @@ func (s *server) hold(c *call, n int) error {
 // it, or returns a limit.Refusal.
 func (s *server) borrow(c *call, n int) error {
 	if c.borrowed > 0 {
-		s.memory.Give(c.id.Tenant, c.borrowed)
+		s.memory.Release(c.id.Tenant, c.borrowed)
 		c.borrowed = 0
 	}
 	if n <= c.free {
 		return nil
 	}
-	if err := s.memory.Take(c.id.Tenant, int64(n)); err != nil {
+	if err := s.memory.Reserve(c.id.Tenant, int64(n)); err != nil {
 		return s.refuse(c, err)
 	}
 	c.borrowed = int64(n)
@@ -63,7 +63,7 @@ func (c *call) holding() holding { return holding{c.free, c.held, len(c.rooms)} 
 func (s *server) undo(c *call, since holding) {
 	c.leave(since.rooms)
 	if n := c.held - since.held; n > 0 {
-		s.memory.Give(c.id.Tenant, n)
+		s.memory.Release(c.id.Tenant, n)
 	}
 	c.free, c.held = since.free, since.held
 }
@@ -72,7 +72,7 @@ func (s *server) undo(c *call, since holding) {
 func (s *server) release(c *call) {
 	c.leave(0)
 	if n := c.held + c.borrowed; n > 0 {
-		s.memory.Give(c.id.Tenant, n)
+		s.memory.Release(c.id.Tenant, n)
 		c.held, c.borrowed = 0, 0
 	}
 }

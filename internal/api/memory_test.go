@@ -79,7 +79,7 @@ func startCounted(t *testing.T, change func(*api.Options)) (*service, *received)
 // small ones go on.
 func TestMemoryOfUploads(t *testing.T) {
 	t.Parallel()
-	memory := limit.NewBytes(6*megabyte, 0)
+	memory := limit.NewMemory(6*megabyte, 0)
 	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
 	large := func() answer { return s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte)) }
 	for range 50 {
@@ -111,7 +111,7 @@ func TestMemoryOfUploads(t *testing.T) {
 func TestMemoryOfReads(t *testing.T) {
 	t.Parallel()
 	store := &fetching{Store: embedded(t)}
-	memory := limit.NewBytes(2*megabyte+megabyte/2, 0)
+	memory := limit.NewMemory(2*megabyte+megabyte/2, 0)
 	s := start(t, store, func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/large?class=phi", make([]byte, megabyte-1024)).is(t, 204)
 	var wg sync.WaitGroup
@@ -147,7 +147,7 @@ func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Size
 // A value that is replaced by a longer one while it is read is not read before there is room for the longer one.
 func TestMemoryOfAGrowingValue(t *testing.T) {
 	t.Parallel()
-	memory := limit.NewBytes(20*megabyte, 0)
+	memory := limit.NewMemory(20*megabyte, 0)
 	store := &growing{Store: embedded(t)}
 	s := start(t, store, func(o *api.Options) { o.Memory, o.MaxBody = memory, 8*megabyte })
 	put := func(n int) { s.do("PUT", "/v1/cache/k?class=phi", make([]byte, n)).is(t, 204) }
@@ -157,19 +157,19 @@ func TestMemoryOfAGrowingValue(t *testing.T) {
 	require.NoError(t, err)
 	put(megabyte / 4)
 	store.later = later
-	require.NoError(t, memory.Take("others", 19*megabyte))
+	require.NoError(t, memory.Reserve("others", 19*megabyte))
 	s.do("GET", "/v1/cache/k", nil).refused(t, "rate_limited")
 	require.Nil(t, store.later)
 	put(megabyte / 4)
 	store.later = later
-	memory.Give("others", 19*megabyte)
+	memory.Release("others", 19*megabyte)
 	require.Len(t, s.do("GET", "/v1/cache/k", nil).is(t, 200).body, 8*megabyte)
 }
 
 // What a batch reads stays until all of it is answered, so small values count together, and are given back.
 func TestMemoryOfBatches(t *testing.T) {
 	t.Parallel()
-	memory := limit.NewBytes(megabyte, 0)
+	memory := limit.NewMemory(megabyte, 0)
 	s := start(t, embedded(t), func(o *api.Options) { o.Memory = memory })
 	s.do("PUT", "/v1/cache/small?class=phi", make([]byte, 100<<10)).is(t, 204)
 	batch := func(n int) answer {
@@ -190,7 +190,7 @@ func TestMemoryOfBatches(t *testing.T) {
 	}
 	require.Len(t, refused, 1, "those of the others are summarised")
 	require.Equal(t, []any{"rate_limited", audit.Facts{audit.FactFailed: "89", audit.FactClient: "127.0.0.1"}}, []any{refused[0].Code, refused[0].Facts})
-	require.NoError(t, memory.Take("default", megabyte))
+	require.NoError(t, memory.Reserve("default", megabyte))
 	require.Contains(t, string(batch(1).body), `"status":200`)
 }
 
@@ -198,7 +198,7 @@ func TestMemoryOfBatches(t *testing.T) {
 func TestMemoryOfRefusedReads(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{16_000, 100 << 10, 600 << 10} {
-		s := start(t, embedded(t), func(o *api.Options) { o.Memory = limit.NewBytes(3*megabyte/2, 0) })
+		s := start(t, embedded(t), func(o *api.Options) { o.Memory = limit.NewMemory(3*megabyte/2, 0) })
 		s.do("PUT", "/v1/cache/low?class=internal", make([]byte, size)).is(t, 204)
 		s.do("PUT", "/v1/cache/high?class=phi", make([]byte, size)).is(t, 204)
 		gets := strings.Repeat(`{"op":"get","key":"low","least":"phi"},`, 300) + `{"op":"get","key":"high","least":"phi"}`
@@ -266,7 +266,7 @@ func TestMemoryIsCountedHonestly(t *testing.T) {
 		each := func(format string, args ...any) string {
 			return strings.Repeat(","+fmt.Sprintf(format, args...), n)[1:]
 		}
-		memory := limit.NewBytes(all, 0)
+		memory := limit.NewMemory(all, 0)
 		var weighing scales
 		s := prepare(t, forgetful{embedded(t)}, func(o *api.Options) {
 			weighing.Recorder, o.Audit = o.Audit, &weighing
@@ -284,12 +284,12 @@ func TestMemoryIsCountedHonestly(t *testing.T) {
 			if path != "/v1/cache:batch" {
 				counted += 2 * len(body) / n // of the one that is worked on
 			}
-			require.NoError(t, memory.Take("others", int64(all-counted)))
+			require.NoError(t, memory.Reserve("others", int64(all-counted)))
 			live := s.liveDuring(&weighing, path, body)
 			const little = 64
-			require.NoError(t, memory.Take("others", little))
+			require.NoError(t, memory.Reserve("others", little))
 			require.Contains(t, string(s.do("POST", path, []byte(body), "Content-Type", "application/json").body), "rate_limited", "that is what is counted")
-			memory.Give("others", int64(all-counted+little))
+			memory.Release("others", int64(all-counted+little))
 			require.LessOrEqual(t, live, counted+slack, "%d values of %s", n, path)
 		}
 	}
@@ -342,9 +342,9 @@ func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.Siz
 // One tenant's share is not another's.
 func TestMemoryOfTenants(t *testing.T) {
 	t.Parallel()
-	memory := limit.NewBytes(0, 2*megabyte)
+	memory := limit.NewMemory(0, 2*megabyte)
 	s, received := startCounted(t, func(o *api.Options) { o.Memory = memory })
-	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheWrite}, token.Log{Recorder: audit.Discard})
+	other, _, err := s.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.CacheWrite}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
 	stalled(t, s, megabyte-1)
 	soon(t, func() bool { return received.bytes.Load() == megabyte-1 })

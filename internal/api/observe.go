@@ -37,7 +37,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			status = s.fail(call, err)
 		}
-		s.metrics.Operation(metrics.Done{
+		s.metrics.Operation(metrics.OperationResult{
 			Operation: call.name(), Tenant: call.id.Tenant, Class: call.class, Err: translate(err), Canceled: canceled(status, err),
 			Took: time.Since(start),
 		})

@@ -236,7 +236,7 @@ func TestForeignKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
-	s := start(t, rediskv.New(client), func(o *api.Options) { o.Memory = limit.NewBytes(0, 4*megabyte) })
+	s := start(t, rediskv.New(client), func(o *api.Options) { o.Memory = limit.NewMemory(0, 4*megabyte) })
 	require.NoError(t, client.RPush(t.Context(), stored("list"), "x").Err())
 	require.NoError(t, client.Set(t.Context(), stored("text"), "no package", 0).Err())
 	require.NoError(t, client.SetRange(t.Context(), stored("long"), kv.MaxValueSize, "x").Err())

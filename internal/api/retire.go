@@ -82,18 +82,18 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 	}
 	e.Tenant, e.Class, e.KeyID, e.Facts = tenant, key.Class, key.ID, audit.Facts{audit.FactUse: key.Use.String()}.With(reason)
 	keys := lifecycle.New(lifecycle.Options{Rotator: s.rotator, Audit: asked{s, c}, Operation: c.name(), Reason: reason})
-	plan, err := keys.Plan(ctx, key, to)
+	plan, err := keys.Prepare(ctx, key, to)
 	if err != nil {
 		return s.unended(c, values, e, err)
 	}
 	answer := retiredJSON{
-		Tenant: tenant, Use: key.Use.String(), Class: key.Class.String(), KeyID: hex.EncodeToString(key.ID[:]), State: plan.Now.String(),
+		Tenant: tenant, Use: key.Use.String(), Class: key.Class.String(), KeyID: hex.EncodeToString(key.ID[:]), State: plan.From.String(),
 	}
 	if plan.Done() {
 		err = plan.Apply(ctx) // which records it
 	} else {
 		about := strings.Join([]string{answer.Use, answer.Class, answer.KeyID}, " ")
-		answer.Changed, answer.confirmJSON, err = confirm(c, values, about, plan.Keyset, plan.Warning(), func() error { return plan.Apply(ctx) })
+		answer.Changed, answer.confirmJSON, err = confirm(c, values, about, plan.Document, plan.Warning(), func() error { return plan.Apply(ctx) })
 	}
 	if err != nil {
 		return s.unended(c, values, e, err)

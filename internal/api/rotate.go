@@ -28,10 +28,10 @@ func (s *server) rotateKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	if order.By, err = c.by(values); err != nil {
+	if order.Requester, err = c.by(values); err != nil {
 		return err
 	}
-	return s.change(c, values, audit.KeyRotate, order.Class, order.By.Reason,
+	return s.change(c, values, audit.KeyRotate, order.Class, order.Requester.Reason,
 		func(ctx context.Context, tenant string) error { return s.rotatable(ctx, tenant, order.Class) },
 		func(ctx context.Context, tenant string) (*rotation.Record, error) {
 			return s.rotator.Begin(ctx, tenant, order)
@@ -69,14 +69,14 @@ func (s *server) rotatable(ctx context.Context, tenant string, class classify.Cl
 	return nil
 }
 
-// reversible returns rotation.ErrNoWayBack where none of the tenant's rotations can be rolled back.
+// reversible returns rotation.ErrNoRollback where none of the tenant's rotations can be rolled back.
 func (s *server) reversible(ctx context.Context, tenant string) error {
 	record, err := s.rotator.Record(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	if record == nil || record.State != rotation.RolledBack && !slices.ContainsFunc(record.Keysets, func(k rotation.Keyset) bool { return record.Reversible(&k) }) {
-		return rotation.ErrNoWayBack
+	if record == nil || record.State != rotation.RolledBack && !slices.ContainsFunc(record.Keysets, func(k rotation.Keyset) bool { return record.CanRollBack(&k) }) {
+		return rotation.ErrNoRollback
 	}
 	return nil
 }

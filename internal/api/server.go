@@ -51,7 +51,7 @@ type Options struct {
 	Refusals    *audit.Refusals
 	Metrics     *metrics.Metrics
 	Limits      *limit.Tenants
-	Memory      *limit.Bytes // what requests of more than 128 KiB hold together; nil is any number of bytes
+	Memory      *limit.Memory // what requests of more than 128 KiB hold together; nil is any number of bytes
 	Failures    *limit.Failures
 	Origins     []string           // whose pages may use the API, as browsers send them: https://app.example.com
 	Proxies     []netip.Prefix     // that are believed in what X-Forwarded-For says
@@ -75,7 +75,7 @@ type server struct {
 	refusals   *audit.Refusals
 	metrics    *metrics.Metrics
 	limits     *limit.Tenants
-	memory     *limit.Bytes
+	memory     *limit.Memory
 	failures   *limit.Failures
 	proxies    proxies
 	origins    []string
@@ -97,13 +97,13 @@ type server struct {
 // they cannot be read.
 func New(o Options) (http.Handler, error) {
 	if o.Memory == nil {
-		o.Memory = limit.NewBytes(0, 0)
+		o.Memory = limit.NewMemory(0, 0)
 	}
 	if o.Ending == nil {
 		o.Ending = context.Background()
 	}
 	if o.Ready == nil {
-		o.Ready = readiness.New(o.Log, readiness.Memory)
+		o.Ready = readiness.New(o.Log, readiness.ReuseTime)
 	}
 	assets, err := loadAssets(o.Demo)
 	if err != nil {

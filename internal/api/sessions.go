@@ -34,7 +34,7 @@ func describeSession(x *session.Session) sessionJSON {
 }
 
 // recordSession is what a session's manager tells before it acts.
-func (s *server) recordSession(c *call) session.Record {
+func (s *server) recordSession(c *call) session.RecordFunc {
 	c.class = classify.Confidential
 	return func(action audit.Action, keyID format.KeyID, failed error) error {
 		e := c.event(action)
@@ -63,7 +63,7 @@ func (s *server) createSession(c *call) error {
 	if _, err := members(data, len(data), errUnknown); err != nil {
 		return err
 	}
-	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.Longest())
+	f, lasting := fields{members: all}, min(defaultSession, c.tenant.sessions.MaxTTL())
 	if f.has("ttl") {
 		if lasting, err = parseTTL(f.text("ttl")); err != nil {
 			return err

@@ -26,7 +26,7 @@ var start = time.Now()
 var System = &Clock{time.Now, func() time.Time { return start.Add(time.Since(start)) }}
 
 // Of returns the time by two readings, for tests.
-func Of(system, steady func() time.Time) *Clock { return &Clock{system, steady} }
+func New(system, steady func() time.Time) *Clock { return &Clock{system, steady} }
 
 // Date returns the time by which a value is dated.
 func (c *Clock) Date() time.Time {
@@ -46,6 +46,6 @@ func (c *Clock) Left(date time.Time, longest time.Duration) time.Duration {
 }
 
 // Outlived reports whether a value of a date is kept for longer than longest, beyond all doubt about clocks. 0 means no limit.
-func (c *Clock) Outlived(date time.Time, longest time.Duration) bool {
+func (c *Clock) SurelyExpired(date time.Time, longest time.Duration) bool {
 	return longest > 0 && c.Left(date, longest) < -Skew
 }

@@ -18,21 +18,21 @@ func TestSteps(t *testing.T) {
 	t.Parallel()
 	real := time.Now()
 	at := func(step time.Duration) *clock.Clock {
-		return clock.Of(func() time.Time { return real.Add(step) }, func() time.Time { return real })
+		return clock.New(func() time.Time { return real.Add(step) }, func() time.Time { return real })
 	}
 	steps := []time.Duration{-decade, -time.Hour, 0, time.Hour, decade}
 	for _, written := range steps {
 		for _, read := range steps {
 			date := at(written).Date()
-			require.False(t, at(read).Outlived(date, time.Minute), "written at %s, read at %s", written, read)
+			require.False(t, at(read).SurelyExpired(date, time.Minute), "written at %s, read at %s", written, read)
 			require.GreaterOrEqual(t, at(read).Left(date, time.Minute), time.Minute)
 		}
 	}
-	later := clock.Of(func() time.Time { return real.Add(time.Hour) }, func() time.Time { return real.Add(time.Hour) })
-	require.True(t, later.Outlived(real, time.Minute))
+	later := clock.New(func() time.Time { return real.Add(time.Hour) }, func() time.Time { return real.Add(time.Hour) })
+	require.True(t, later.SurelyExpired(real, time.Minute))
 	require.Equal(t, -59*time.Minute, later.Left(real, time.Minute))
-	require.False(t, later.Outlived(real, 46*time.Minute), "the clocks of servers differ")
-	require.False(t, later.Outlived(real, 0), "no limit")
+	require.False(t, later.SurelyExpired(real, 46*time.Minute), "the clocks of servers differ")
+	require.False(t, later.SurelyExpired(real, 0), "no limit")
 }
 
 func TestExtremes(t *testing.T) {

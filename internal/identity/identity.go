@@ -49,7 +49,7 @@ type Identity struct {
 }
 
 // May returns nil if the identity has all of the scopes, otherwise an error that wraps ErrForbidden and names them.
-func (i Identity) May(needed Scopes) error {
+func (i Identity) Authorize(needed Scopes) error {
 	if i.Scopes.Has(needed) {
 		return nil
 	}
@@ -66,11 +66,11 @@ func ValidTenant(id string) bool {
 		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, unprintable)
 }
 
-func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError || Invisible(r) }
+func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError || IsInvisible(r) }
 
 // Invisible reports whether a character that Unicode counts as printable is shown as nothing: those of the property
 // Default_Ignorable_Code_Point (Unicode Standard section 5.21), such as variation selectors, and the braille pattern without dots.
-func Invisible(r rune) bool {
+func IsInvisible(r rune) bool {
 	return r == '\u2800' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
@@ -81,7 +81,7 @@ func ValidGrant(tenant string, scopes Scopes) bool {
 }
 
 // Administers reports whether the identity's rights extend to a tenant.
-func (i Identity) Administers(tenant string) bool {
+func (i Identity) CanAdminister(tenant string) bool {
 	return i.Tenant == EveryTenant || i.Tenant == tenant
 }
 

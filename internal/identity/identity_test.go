@@ -22,7 +22,7 @@ func TestScopesAreASet(t *testing.T) {
 	require.Equal(t, identity.AuditRead|identity.CacheRead, set)
 	require.Equal(t, "cache:read audit:read", set.String())
 	for i, name := range all {
-		one, ok := identity.Scope(name)
+		one, ok := identity.ParseScope(name)
 		require.True(t, ok)
 		require.Equal(t, identity.Scopes(1)<<i, one)
 		require.True(t, identity.AllScopes.Has(one))
@@ -37,13 +37,13 @@ func TestScopesAreASet(t *testing.T) {
 
 func TestMay(t *testing.T) {
 	id := identity.Identity{Scopes: identity.CacheRead | identity.AuditRead}
-	require.NoError(t, id.May(identity.CacheRead))
-	require.NoError(t, id.May(identity.CacheRead|identity.AuditRead))
-	err := id.May(identity.CacheRead | identity.CacheWrite)
+	require.NoError(t, id.Authorize(identity.CacheRead))
+	require.NoError(t, id.Authorize(identity.CacheRead|identity.AuditRead))
+	err := id.Authorize(identity.CacheRead | identity.CacheWrite)
 	require.ErrorIs(t, err, identity.ErrForbidden)
 	require.Contains(t, err.Error(), "cache:write")
 	require.Equal(t, 403, codes.Of(err).Status)
-	require.ErrorIs(t, identity.Identity{}.May(identity.CacheRead), identity.ErrForbidden)
+	require.ErrorIs(t, identity.Identity{}.Authorize(identity.CacheRead), identity.ErrForbidden)
 }
 
 func TestValidTenant(t *testing.T) {
@@ -68,9 +68,9 @@ func TestEveryTenant(t *testing.T) {
 		require.True(t, identity.ValidGrant("clinic", bit))
 	}
 	require.False(t, identity.ValidGrant("", identity.CacheRead))
-	require.True(t, identity.Identity{Tenant: identity.EveryTenant}.Administers("clinic"))
-	require.True(t, identity.Identity{Tenant: "clinic"}.Administers("clinic"))
-	require.False(t, identity.Identity{Tenant: "clinic"}.Administers("other"))
+	require.True(t, identity.Identity{Tenant: identity.EveryTenant}.CanAdminister("clinic"))
+	require.True(t, identity.Identity{Tenant: "clinic"}.CanAdminister("clinic"))
+	require.False(t, identity.Identity{Tenant: "clinic"}.CanAdminister("other"))
 }
 
 type answers map[string]error

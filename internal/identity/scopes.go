@@ -51,7 +51,7 @@ func (s Scopes) String() string { return strings.Join(s.Names(), " ") }
 func ParseScopes(list []string) (Scopes, error) {
 	var set Scopes
 	for _, name := range list {
-		scope, ok := Scope(name)
+		scope, ok := ParseScope(name)
 		if !ok {
 			return 0, ErrScope
 		}
@@ -61,7 +61,7 @@ func ParseScopes(list []string) (Scopes, error) {
 }
 
 // Scope returns the set of the one scope with this name.
-func Scope(name string) (Scopes, bool) {
+func ParseScope(name string) (Scopes, bool) {
 	for i, one := range names {
 		if one == name {
 			return 1 << i, true

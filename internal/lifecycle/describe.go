@@ -37,10 +37,10 @@ func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 		s := &d.Keysets[i]
 		all[i] = Keyset{
 			Tenant: d.Owner, Use: s.Use.String(), Class: s.Class.String(), Epoch: s.Epoch(), Primary: hexOf(s.Primary()),
-			RotatedAt: rotation.Moment(s.RotatedAt()), Keys: describeKeys(s),
+			RotatedAt: rotation.TimeFromMilli(s.RotatedAt()), Keys: describeKeys(s),
 		}
 		if due := rotator.DueAt(s); due != 0 {
-			at := rotation.Moment(due)
+			at := rotation.TimeFromMilli(due)
 			all[i].NextRotationAt = &at
 		}
 	}
@@ -60,7 +60,7 @@ func describeKeys(s *envelope.Keyset) []KeyInfo {
 	})
 	all := make([]KeyInfo, len(keys))
 	for i, k := range keys {
-		all[i] = KeyInfo{hex.EncodeToString(k.ID[:]), k.State.String(), rotation.Moment(k.CreatedAt)}
+		all[i] = KeyInfo{hex.EncodeToString(k.ID[:]), k.State.String(), rotation.TimeFromMilli(k.CreatedAt)}
 	}
 	return all
 }

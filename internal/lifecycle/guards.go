@@ -13,8 +13,8 @@ import (
 
 // Plan looks whether a key can be disabled or destroyed. It returns ErrNoKey, ErrState, keyring.ErrInUse and keyring.ErrNoTenant,
 // envelope.ErrKeyDestroyed for a tenant that was shredded, and the errors of the stores.
-func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
-	d, err := k.Rotator.Ring.Document(ctx, key.Tenant)
+func (k *Manager) Prepare(ctx context.Context, key Key, to envelope.State) (*Retirement, error) {
+	d, err := k.Rotator.Keyring.Document(ctx, key.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (k *Keys) Plan(ctx context.Context, key Key, to envelope.State) (*Retiremen
 	if one == nil {
 		return nil, ErrNoKey
 	}
-	r := &Retirement{Key: key, To: to, Now: one.State, Created: time.UnixMilli(one.CreatedAt), Keyset: d, keys: k}
+	r := &Retirement{Key: key, To: to, From: one.State, Created: time.UnixMilli(one.CreatedAt), Document: d, keys: k}
 	if r.Done() {
 		return r, nil
 	}
@@ -80,7 +80,7 @@ func advances(from, to envelope.State) error {
 // held reports whether a rotation that is not over may go back to the key.
 func held(record *rotation.Record, key Key) error {
 	if record != nil && slices.ContainsFunc(record.Keysets, func(s rotation.Keyset) bool {
-		return record.Reversible(&s) && s.Use == key.Use && s.Class == key.Class && s.From == rotation.ID(key.ID)
+		return record.CanRollBack(&s) && s.Use == key.Use && s.Class == key.Class && s.FormerPrimary == rotation.ID(key.ID)
 	}) {
 		return inUse("a rotation that is not over holds the key, its state is %s: see coffer rotate --status", record.State)
 	}
@@ -90,12 +90,12 @@ func held(record *rotation.Record, key Key) error {
 // unheard reports whether a process may not have heard yet that the key is no longer the primary: one that is
 // cut off from the store of keysets seals under it for as long as it keeps keys in memory. A former key that a clock far
 // ahead dated delays nothing.
-func (k *Keys) unheard(record *rotation.Record, s *envelope.Keyset) error {
+func (k *Manager) unheard(record *rotation.Record, s *envelope.Keyset) error {
 	since := keyring.KeysetDue(s, 0, k.Rotator.Now())
 	if record != nil && record.State == rotation.RolledBack {
 		since = max(since, record.Ended)
 	}
-	until := time.UnixMilli(since).Add(k.Rotator.Ring.TTL() + rotation.Margin)
+	until := time.UnixMilli(since).Add(k.Rotator.Keyring.TTL() + rotation.Margin)
 	if k.Rotator.Now().Before(until) {
 		return inUse("a server that has not heard of the last rotation may seal under the key until %s, for as long as COFFER_KEY_CACHE_TTL: wait until then",
 			until.UTC().Format(time.RFC3339))

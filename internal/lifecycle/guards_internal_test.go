@@ -23,7 +23,7 @@ func TestGuardsOfAnotherClock(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	now := time.Now()
-	keys := Keys{Options: Options{Rotator: rotation.New(rotation.Options{Ring: ring, Now: func() time.Time { return now }})}}
+	keys := Manager{Options: Options{Rotator: rotation.New(rotation.Options{Keyring: ring, Now: func() time.Time { return now }})}}
 	s := &envelope.Keyset{Use: format.UseCache, Class: classify.PHI}
 	dated := func(id byte, at time.Time) {
 		s.Keys = append(s.Keys, envelope.Key{ID: format.KeyID{id}, CreatedAt: at.UnixMilli(), State: envelope.Enabled})

@@ -57,10 +57,10 @@ type Options struct {
 }
 
 // Keys disables and destroys keys. It is safe for concurrent use, also with servers and rotations.
-type Keys struct{ Options }
+type Manager struct{ Options }
 
 // New makes a Keys.
-func New(options Options) *Keys { return &Keys{options} }
+func New(options Options) *Manager { return &Manager{options} }
 
 // Key names one key of a tenant.
 type Key struct {
@@ -72,30 +72,30 @@ type Key struct {
 
 // Retirement is a change of a key's state that nothing known stands against.
 type Retirement struct {
-	Key     Key
-	To      envelope.State // Disabled or Destroyed
-	Now     envelope.State // the key's as it was looked at
-	Created time.Time
-	Keyset  *envelope.Document // of the tenant, as it was looked at
+	Key      Key
+	To       envelope.State // Disabled or Destroyed
+	From     envelope.State // the key's as it was looked at
+	Created  time.Time
+	Document *envelope.Document // of the tenant, as it was looked at
 
-	keys *Keys
+	keys *Manager
 }
 
 // Done reports whether the key has that state already.
-func (r *Retirement) Done() bool { return r.Now == r.To }
+func (r *Retirement) Done() bool { return r.From == r.To }
 
 // Apply makes the change, after another look. If the key has the state already, Apply records that. It returns Plan's errors, and
 // those of the audit log, without which nothing is changed. Once the change is recorded, the cancellation of ctx does not stop it.
 func (r *Retirement) Apply(ctx context.Context) error {
-	now, err := r.keys.Plan(ctx, r.Key, r.To)
+	now, err := r.keys.Prepare(ctx, r.Key, r.To)
 	if err != nil {
 		return err
 	}
-	e := r.event(now.Now)
+	e := r.event(now.From)
 	if now.Done() {
 		return audit.Confirm(ctx, r.keys.Audit, e)
 	}
-	ring, key := r.keys.Rotator.Ring, r.Key
+	ring, key := r.keys.Rotator.Keyring, r.Key
 	return audit.Announce(ctx, r.keys.Audit, func(ctx context.Context) error {
 		return ring.Advance(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
 	}, e)

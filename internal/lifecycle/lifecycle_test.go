@@ -48,7 +48,7 @@ func (c *clock) pass(by time.Duration) { c.ahead.Add(int64(by)) }
 
 // site is an operator with the keys and the cache of a tenant.
 type site struct {
-	*lifecycle.Keys
+	*lifecycle.Manager
 	t      *testing.T
 	ring   *keyring.Keyring
 	tenant *keyring.Tenant
@@ -75,9 +75,9 @@ func newSite(t *testing.T) *site {
 	s.tenant, err = s.ring.Tenant(t.Context(), "clinic")
 	require.NoError(t, err)
 	s.cache = cache.New(s.store, seal.NewSealer(s.tenant))
-	s.Keys = lifecycle.New(lifecycle.Options{
+	s.Manager = lifecycle.New(lifecycle.Options{
 		Rotator: rotation.New(rotation.Options{
-			Ring: s.ring, Keystore: keys, Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
+			Keyring: s.ring, Keystore: keys, Store: s.store, Audit: &log{}, Grace: 3 * ttl, Now: s.clock.now,
 		}),
 		Audit: &s.log, Operation: "keys test",
 	})
@@ -96,7 +96,7 @@ func (s *site) former(use format.Use) lifecycle.Key {
 }
 
 func (s *site) retire(key lifecycle.Key, to envelope.State) error {
-	plan, err := s.Plan(s.t.Context(), key, to)
+	plan, err := s.Prepare(s.t.Context(), key, to)
 	if err != nil {
 		return err
 	}
@@ -190,10 +190,10 @@ func TestGuards(t *testing.T) {
 				{Tenant: "clinic", Use: use, Class: classify.PHI, ID: format.KeyID{1}}, {Tenant: "clinic", Use: use, Class: classify.Public, ID: key.ID},
 				{Tenant: "clinic", Use: format.UseStorage, Class: classify.PHI, ID: key.ID},
 			} {
-				_, err := s.Plan(t.Context(), other, envelope.Disabled)
+				_, err := s.Prepare(t.Context(), other, envelope.Disabled)
 				require.ErrorIs(t, err, lifecycle.ErrNoKey)
 			}
-			_, err := s.Plan(t.Context(), lifecycle.Key{Tenant: "nobody", Use: use, Class: classify.PHI, ID: key.ID}, envelope.Disabled)
+			_, err := s.Prepare(t.Context(), lifecycle.Key{Tenant: "nobody", Use: use, Class: classify.PHI, ID: key.ID}, envelope.Disabled)
 			require.ErrorIs(t, err, keyring.ErrNoTenant)
 
 			require.NoError(t, s.ring.Advance(t.Context(), "clinic", use, classify.PHI, key.ID, envelope.Compromised))
@@ -207,7 +207,7 @@ func TestGuards(t *testing.T) {
 			}
 			require.NoError(t, s.retire(key, envelope.Destroyed))
 			require.NoError(t, s.ring.Shred(t.Context(), "clinic"))
-			_, err = s.Plan(t.Context(), key, envelope.Destroyed)
+			_, err = s.Prepare(t.Context(), key, envelope.Destroyed)
 			require.ErrorIs(t, err, envelope.ErrKeyDestroyed)
 		})
 	}
@@ -230,7 +230,7 @@ func TestRotationHolds(t *testing.T) {
 	work := func() *rotation.Record {
 		for more := true; more; {
 			var err error
-			more, err = s.Rotator.Work(t.Context())
+			more, err = s.Rotator.RunPending(t.Context())
 			require.NoError(t, err)
 		}
 		record, err := s.Rotator.Record(t.Context(), "clinic")
@@ -249,7 +249,7 @@ func TestRotationHolds(t *testing.T) {
 	require.NoError(t, err)
 	newer := keys[format.UseService]
 	newer.ID = d.Keyset(format.UseService, classify.PHI).Primary()
-	_, err = s.Rotator.Rollback(t.Context(), "clinic", rotation.By{})
+	_, err = s.Rotator.Rollback(t.Context(), "clinic", rotation.Requester{})
 	require.NoError(t, err)
 	s.refuses(newer, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
 	s.clock.pass(ttl)
@@ -286,7 +286,7 @@ func TestPlanIsLookedAtAgain(t *testing.T) {
 	s := newSite(t)
 	key := s.former(format.UseService)
 	s.clock.pass(ttl)
-	plan, err := s.Plan(t.Context(), key, envelope.Disabled)
+	plan, err := s.Prepare(t.Context(), key, envelope.Disabled)
 	require.NoError(t, err)
 	require.NoError(t, s.ring.Edit(t.Context(), "clinic", func(e *keyring.Edit) error { return e.Promote(key.Use, key.Class, key.ID) }))
 	require.ErrorIs(t, plan.Apply(t.Context()), keyring.ErrInUse)
@@ -321,7 +321,7 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, all[0].Primary, all[0].Keys[0].ID, "the primary, which is the oldest")
 	require.True(t, all[0].Keys[1].CreatedAt.After(all[0].Keys[2].CreatedAt.Time), "then the youngest")
 	require.Nil(t, all[0].NextRotationAt, "there is no age")
-	text, err := json.Marshal(rotation.Moment(1_000))
+	text, err := json.Marshal(rotation.TimeFromMilli(1_000))
 	require.NoError(t, err)
 	require.Equal(t, `"1970-01-01T00:00:01.000Z"`, string(text))
 }

@@ -16,14 +16,14 @@ func TestFailuresAreBounded(t *testing.T) {
 		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))
 	}
 	for i := range 3 * maxAddresses {
-		_ = failures.Note(number(i))
-		_ = failures.Note(number(0)) // one that goes on is not forgotten for others
+		_ = failures.RecordFailure(number(i))
+		_ = failures.RecordFailure(number(0)) // one that goes on is not forgotten for others
 	}
 	require.Len(t, failures.known.entries, maxAddresses)
 	require.Equal(t, maxAddresses, failures.known.order.Len())
-	require.Error(t, failures.Note(number(0)))
-	require.Error(t, failures.Note(number(3*maxAddresses-1)))
-	require.NoError(t, failures.Note(number(1)))
+	require.Error(t, failures.RecordFailure(number(0)))
+	require.Error(t, failures.RecordFailure(number(3*maxAddresses-1)))
+	require.NoError(t, failures.RecordFailure(number(1)))
 }
 
 func TestTenantsAreBounded(t *testing.T) {
@@ -47,10 +47,10 @@ func TestFailuresTogether(t *testing.T) {
 		wg.Go(func() {
 			for j := range 100 {
 				address := netip.AddrFrom4([4]byte{10, 0, byte(i % 4), byte(j % 8)})
-				_ = failures.Note(address)
+				_ = failures.RecordFailure(address)
 			}
 		})
 	}
 	wg.Wait()
-	require.Error(t, failures.Note(netip.AddrFrom4([4]byte{10, 0, 0, 0})))
+	require.Error(t, failures.RecordFailure(netip.AddrFrom4([4]byte{10, 0, 0, 0})))
 }

@@ -13,7 +13,7 @@ import (
 // Requests are refused if there is no room, and own work waits for it. Neither starves: while own work waits,
 // requests get only what leaves it room once others have given theirs back, and own work never holds more
 // than half of all.
-type Bytes struct {
+type Memory struct {
 	all, each int64
 
 	mu       sync.Mutex
@@ -26,12 +26,12 @@ type Bytes struct {
 }
 
 // NewBytes makes the bounds, in bytes, for all together and for each tenant; 0 is any number.
-func NewBytes(all, each int64) *Bytes {
-	return &Bytes{all: all, each: each, byTenant: map[string]int64{}, given: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+func NewMemory(all, each int64) *Memory {
+	return &Memory{all: all, each: each, byTenant: map[string]int64{}, given: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
 // Take takes n bytes for a tenant, or returns a Refusal.
-func (b *Bytes) Take(tenant string, n int64) error {
+func (b *Memory) Reserve(tenant string, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if over(b.held+b.own+b.awaited+n, b.all) || over(b.byTenant[tenant]+n, b.each) {
@@ -45,7 +45,7 @@ func (b *Bytes) Take(tenant string, n int64) error {
 func over(n, bound int64) bool { return bound > 0 && n > bound }
 
 // Give gives bytes back that were taken for a tenant.
-func (b *Bytes) Give(tenant string, n int64) {
+func (b *Memory) Release(tenant string, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held -= n
@@ -55,7 +55,7 @@ func (b *Bytes) Give(tenant string, n int64) {
 	b.tell()
 }
 
-func (b *Bytes) tell() {
+func (b *Memory) tell() {
 	select {
 	case b.given <- struct{}{}:
 	default:
@@ -63,7 +63,7 @@ func (b *Bytes) tell() {
 }
 
 // Share is the most bytes that own work holds.
-func (b *Bytes) Share() int64 {
+func (b *Memory) BackgroundShare() int64 {
 	if b.all <= 0 {
 		return math.MaxInt64
 	}
@@ -72,8 +72,8 @@ func (b *Bytes) Share() int64 {
 
 // Await takes n bytes for own work as soon as there is room, and returns the function that gives them back.
 // More than Share counts as Share. It returns ctx's error if that ends first.
-func (b *Bytes) Await(ctx context.Context, n int64) (giveBack func(), err error) {
-	n = min(n, b.Share())
+func (b *Memory) ReserveBackground(ctx context.Context, n int64) (giveBack func(), err error) {
+	n = min(n, b.BackgroundShare())
 	select {
 	case b.turn <- struct{}{}:
 		defer func() { <-b.turn }()
@@ -92,18 +92,18 @@ func (b *Bytes) Await(ctx context.Context, n int64) (giveBack func(), err error)
 }
 
 // await takes n bytes, or notes that they are awaited.
-func (b *Bytes) await(n int64) bool {
+func (b *Memory) await(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.awaited = min(n, max(0, b.Share()-b.own)) // what other own work has to give back, requests need not
-	if b.own+n > b.Share() || over(b.held+b.own+n, b.all) {
+	b.awaited = min(n, max(0, b.BackgroundShare()-b.own)) // what other own work has to give back, requests need not
+	if b.own+n > b.BackgroundShare() || over(b.held+b.own+n, b.all) {
 		return false
 	}
 	b.own, b.awaited = b.own+n, 0
 	return true
 }
 
-func (b *Bytes) giveOwn(n int64) {
+func (b *Memory) giveOwn(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.own -= n

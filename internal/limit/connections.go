@@ -52,7 +52,7 @@ func NewConnections(most int, log *slog.Logger, now func() time.Time) *Connectio
 }
 
 // Watch sets hooks of a server that has not begun to serve.
-func (c *Connections) Watch(server *http.Server) {
+func (c *Connections) Attach(server *http.Server) {
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, c.accept(conn))
 	}
@@ -73,7 +73,7 @@ func (c *Connections) Counts() (open, closed int) {
 type connectionKey struct{}
 
 // Recognize notes that the request of a context has a right token.
-func Recognize(ctx context.Context) {
+func MarkAuthenticated(ctx context.Context) {
 	if one, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		one.connections.recognize(one)
 	}

@@ -25,11 +25,11 @@ func bounded(t *testing.T, c *Connections) (address string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "Bearer right" {
-			Recognize(r.Context())
+			MarkAuthenticated(r.Context())
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
-	c.Watch(server.Config)
+	c.Attach(server.Config)
 	server.Start()
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
@@ -86,24 +86,24 @@ func TestUnusedConnectionIsClosed(t *testing.T) {
 	var clients []net.Conn
 	var contexts []context.Context
 	var server http.Server
-	c.Watch(&server)
+	c.Attach(&server)
 	accept := func() {
 		near, far := net.Pipe()
 		t.Cleanup(func() { _ = far.Close() })
 		clients = append(clients, far)
 		contexts = append(contexts, server.ConnContext(t.Context(), near))
 		clock = clock.Add(time.Second)
-		Recognize(contexts[len(contexts)-1])
+		MarkAuthenticated(contexts[len(contexts)-1])
 	}
 	for range 3 {
 		accept()
 	}
-	Recognize(contexts[0])
+	MarkAuthenticated(contexts[0])
 	accept()
 	require.Equal(t, []bool{true, false, true, true}, open(clients))
 	number, closed := c.Counts()
 	require.Equal(t, []int{3, 1}, []int{number, closed})
-	Recognize(contexts[1]) // a request that was running
+	MarkAuthenticated(contexts[1]) // a request that was running
 	accept()
 	require.Equal(t, []bool{true, false, false, true, true}, open(clients))
 }
@@ -115,7 +115,7 @@ func TestOldStrangersAreClosed(t *testing.T) {
 	var said strings.Builder
 	c := NewConnections(1<<20, slog.New(slog.NewTextHandler(&said, nil)), func() time.Time { return clock })
 	var server http.Server
-	c.Watch(&server)
+	c.Attach(&server)
 	var clients, ends []net.Conn
 	accept := func() {
 		near, far := net.Pipe()

@@ -42,7 +42,7 @@ func NewFailures(perMinute int, now func() time.Time) *Failures {
 
 // Note counts a wrong token of an address. It returns a Refusal that wraps ErrWrongTokens if the address has to wait
 // before it sends another one. A later right token forgives nothing: it may be the attacker's own.
-func (f *Failures) Note(address netip.Addr) error {
+func (f *Failures) RecordFailure(address netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	key, now := Network(address), f.now()

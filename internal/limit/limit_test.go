@@ -175,25 +175,25 @@ func TestFailuresAreSlowed(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
 	for range 6 {
-		require.NoError(t, failures.Note(address), "mistakes are free, and the one too many is answered like them")
+		require.NoError(t, failures.RecordFailure(address), "mistakes are free, and the one too many is answered like them")
 	}
 	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 		for range 2 { // wrong tokens in the meantime do not count
-			err := failures.Note(address)
+			err := failures.RecordFailure(address)
 			requireWait(t, err, seconds)
 			require.ErrorIs(t, err, limit.ErrWrongTokens)
 			require.ErrorContains(t, err, "too many wrong tokens came from this address")
 		}
 		c.forward(time.Duration(seconds)*time.Second - time.Nanosecond)
-		requireWait(t, failures.Note(address), 1)
+		requireWait(t, failures.RecordFailure(address), 1)
 		c.forward(time.Nanosecond)
-		require.NoError(t, failures.Note(address))
+		require.NoError(t, failures.RecordFailure(address))
 	}
-	require.NoError(t, failures.Note(netip.MustParseAddr("203.0.113.8")), "others are not meant")
+	require.NoError(t, failures.RecordFailure(netip.MustParseAddr("203.0.113.8")), "others are not meant")
 
 	c.forward(2 * time.Minute)
 	for range 2 {
-		require.NoError(t, failures.Note(address), "a minute without failures forgives")
+		require.NoError(t, failures.RecordFailure(address), "a minute without failures forgives")
 	}
 }
 
@@ -203,7 +203,7 @@ func TestGuessesInAnHour(t *testing.T) {
 	failures := limit.NewFailures(10, c.now)
 	tried := 0
 	for end := c.now().Add(time.Hour); c.now().Before(end); c.forward(100 * time.Millisecond) {
-		if failures.Note(address) == nil {
+		if failures.RecordFailure(address) == nil {
 			tried++
 		}
 	}
@@ -214,7 +214,7 @@ func TestSlowMistakesAreFree(t *testing.T) {
 	c := newClock()
 	failures := limit.NewFailures(5, c.now)
 	for range 1000 {
-		require.NoError(t, failures.Note(address))
+		require.NoError(t, failures.RecordFailure(address))
 		c.forward(15 * time.Second)
 	}
 }
@@ -234,12 +234,12 @@ func TestAddressesOfOneClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			failures := limit.NewFailures(0, nil)
-			require.NoError(t, failures.Note(netip.MustParseAddr(c.failing)))
-			require.Equal(t, c.same, failures.Note(netip.MustParseAddr(c.asking)) != nil)
+			require.NoError(t, failures.RecordFailure(netip.MustParseAddr(c.failing)))
+			require.Equal(t, c.same, failures.RecordFailure(netip.MustParseAddr(c.asking)) != nil)
 		})
 	}
 	failures := limit.NewFailures(0, nil)
-	require.NoError(t, failures.Note(netip.Addr{}))
-	require.Error(t, failures.Note(netip.Addr{}))
-	require.NoError(t, failures.Note(address))
+	require.NoError(t, failures.RecordFailure(netip.Addr{}))
+	require.Error(t, failures.RecordFailure(netip.Addr{}))
+	require.NoError(t, failures.RecordFailure(address))
 }

@@ -113,7 +113,7 @@ func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
 }
 
 // Done is an operation that was answered.
-type Done struct {
+type OperationResult struct {
 	Operation string         // its id in the OpenAPI document
 	Tenant    string         // empty where nobody was authenticated
 	Class     classify.Class // of the value; zero where there is none
@@ -130,7 +130,7 @@ type operation struct {
 }
 
 // Operation counts and times an operation.
-func (m *Metrics) Operation(d Done) {
+func (m *Metrics) Operation(d OperationResult) {
 	o := m.known[d.Operation]
 	if o == nil {
 		o = m.known[other]
@@ -150,10 +150,10 @@ func (m *Metrics) Operation(d Done) {
 }
 
 // Unencrypted says that values are stored in the clear.
-func (m *Metrics) Unencrypted() { m.encryption.Set(0) }
+func (m *Metrics) SetUnencrypted() { m.encryption.Set(0) }
 
 // Draining records that the server is shutting down.
-func (m *Metrics) Draining() { m.draining.Set(1) }
+func (m *Metrics) SetDraining() { m.draining.Set(1) }
 
 // Lookups counts reads of the cache that found something, and that found nothing.
 func (m *Metrics) Lookups(hits, misses int) {

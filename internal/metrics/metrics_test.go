@@ -39,13 +39,13 @@ func scrape(t *testing.T, m *metrics.Metrics) string {
 
 func TestOperations(t *testing.T) {
 	m := fresh()
-	m.Operation(metrics.Done{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 2 * time.Millisecond})
-	m.Operation(metrics.Done{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 20 * time.Second})
-	m.Operation(metrics.Done{
+	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 2 * time.Millisecond})
+	m.Operation(metrics.OperationResult{Operation: "getEntry", Tenant: "clinic", Class: classify.PHI, Took: 20 * time.Second})
+	m.Operation(metrics.OperationResult{
 		Operation: "putEntry", Tenant: "clinic", Err: fmt.Errorf("reading: %w", &codes.Error{Of: "store_unavailable", Text: "x"}),
 	})
-	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("without a code")})
-	m.Operation(metrics.Done{Operation: "putEntry", Err: errors.New("broken pipe"), Canceled: true})
+	m.Operation(metrics.OperationResult{Operation: "putEntry", Err: errors.New("without a code")})
+	m.Operation(metrics.OperationResult{Operation: "putEntry", Err: errors.New("broken pipe"), Canceled: true})
 	m.Lookups(3, 1)
 	m.Sealed(classify.PII)
 	m.IntegrityFailed(classify.PHI, 1)
@@ -56,7 +56,7 @@ func TestOperations(t *testing.T) {
 	m.Opened(classify.PHI)
 	m.Opened(classify.PHI)
 	require.Contains(t, scrape(t, m), "coffer_draining 0\n")
-	m.Draining()
+	m.SetDraining()
 	text := scrape(t, m)
 	for _, line := range []string{
 		`coffer_operations_total{class="phi",operation="getEntry",outcome="ok"} 2`,
@@ -94,7 +94,7 @@ func TestBounded(t *testing.T) {
 		wg.Go(func() {
 			for j := range 1000 {
 				planted := fmt.Sprintf("planted-%d-%d", i, j)
-				m.Operation(metrics.Done{
+				m.Operation(metrics.OperationResult{
 					Operation: planted, Tenant: planted, Class: classify.Class(j), Err: &codes.Error{Of: planted, Text: planted},
 				})
 				m.Sealed(classify.Class(j))
@@ -174,14 +174,14 @@ func TestKeysHealth(t *testing.T) {
 // and no other state gets one.
 func TestRotations(t *testing.T) {
 	m := metrics.New(nil, hash)
-	now := metrics.Rotation{Room: -1}
-	m.WatchRotations([]string{"grace", "done"}, []string{"kept", "failed"}, func() metrics.Rotation { return now })
+	now := metrics.RotationStats{SpareRotations: -1}
+	m.WatchRotations([]string{"grace", "done"}, []string{"kept", "failed"}, func() metrics.RotationStats { return now })
 	text := scrape(t, m)
 	for _, name := range []string{"rotations", "oldest_primary_age_seconds", "keysets_overdue", "rotations_room"} {
 		require.NotContains(t, text, "coffer_"+name)
 	}
-	now = metrics.Rotation{
-		States: map[string]int{"grace": 2, "pl4nted": 1}, Left: 7, Working: true, Incomplete: true, Apart: true, Looked: true, Oldest: time.Now().Add(-time.Hour), Overdue: 4, Room: 1000,
+	now = metrics.RotationStats{
+		States: map[string]int{"grace": 2, "pl4nted": 1}, EntriesLeft: 7, Sweeping: true, Incomplete: true, CacheNotShared: true, Checked: true, OldestPrimary: time.Now().Add(-time.Hour), Overdue: 4, SpareRotations: 1000,
 		Entries: map[string]int{"kept": 5, "failed": 1, "pl4nted": 1}, Errors: 3,
 	}
 	text = scrape(t, m)
@@ -195,6 +195,6 @@ func TestRotations(t *testing.T) {
 		require.Contains(t, text, line+"\n")
 	}
 	require.Regexp(t, `\ncoffer_oldest_primary_age_seconds 360\d`, text)
-	now.Room = -1
+	now.SpareRotations = -1
 	require.NotContains(t, scrape(t, m), "coffer_rotations_room")
 }

@@ -7,17 +7,17 @@ import (
 )
 
 // Rotation is how far rotations of keys are, and how old keys, of all tenants together.
-type Rotation struct {
-	States     map[string]int // tenants by the state of their last rotation, at the end of the last sweep; nil if there was none
-	Room       int            // rotations of all its keys for which the fullest tenant has room; -1 if not known
-	Left       int            // entries that the sweep under way has not visited yet
-	Working    bool           // this server works on a sweep
-	Incomplete bool           // the last sweep was incomplete
-	Apart      bool           // other servers are not in this server's cache, or their clocks are far from its own
+type RotationStats struct {
+	States         map[string]int // tenants by the state of their last rotation, at the end of the last sweep; nil if there was none
+	SpareRotations int            // rotations of all its keys for which the fullest tenant has room; -1 if not known
+	EntriesLeft    int            // entries that the sweep under way has not visited yet
+	Sweeping       bool           // this server works on a sweep
+	Incomplete     bool           // the last sweep was incomplete
+	CacheNotShared bool           // other servers are not in this server's cache, or their clocks are far from its own
 
-	Looked  bool      // for keysets that are due
-	Oldest  time.Time // when the oldest primary key was made; the zero time if there is none
-	Overdue int       // keysets that are due and could not be rotated
+	Checked       bool      // for keysets that are due
+	OldestPrimary time.Time // when the oldest primary key was made; the zero time if there is none
+	Overdue       int       // keysets that are due and could not be rotated
 
 	Entries map[string]int // that this server went through, by what became of them
 	Errors  int            // how often a rotation was held up in this server
@@ -27,7 +27,7 @@ type Rotation struct {
 // than told as nothing.
 type rotations struct {
 	states, results []string
-	see             func() Rotation
+	see             func() RotationStats
 }
 
 var (
@@ -49,7 +49,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // WatchRotations tells how far rotations are. The states and results are all that there are. The function is
 // asked when the metrics are.
-func (m *Metrics) WatchRotations(states, results []string, see func() Rotation) {
+func (m *Metrics) WatchRotations(states, results []string, see func() RotationStats) {
 	m.registry.MustRegister(&rotations{states, results, see})
 }
 
@@ -78,18 +78,18 @@ func (r *rotations) Collect(to chan<- prometheus.Metric) {
 			gauge(rotationStates, float64(now.States[state]), state)
 		}
 	}
-	gauge(rotationLeft, float64(now.Left))
-	flag(rotationWorks, now.Working)
+	gauge(rotationLeft, float64(now.EntriesLeft))
+	flag(rotationWorks, now.Sweeping)
 	flag(sweepIncomplete, now.Incomplete)
-	flag(cacheApart, now.Apart)
-	if !now.Oldest.IsZero() {
-		gauge(oldestPrimary, time.Since(now.Oldest).Seconds())
+	flag(cacheApart, now.CacheNotShared)
+	if !now.OldestPrimary.IsZero() {
+		gauge(oldestPrimary, time.Since(now.OldestPrimary).Seconds())
 	}
-	if now.Looked {
+	if now.Checked {
 		gauge(keysetsOverdue, float64(now.Overdue))
 	}
-	if now.Room >= 0 {
-		gauge(rotationsRoom, float64(now.Room))
+	if now.SpareRotations >= 0 {
+		gauge(rotationsRoom, float64(now.SpareRotations))
 	}
 	for _, result := range r.results {
 		to <- prometheus.MustNewConstMetric(rotationEntries, prometheus.CounterValue, float64(now.Entries[result]), result)

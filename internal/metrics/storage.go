@@ -71,7 +71,7 @@ func (m *Metrics) WatchLosses(stores ...string) Losses {
 }
 
 // WatchOutlived returns a function that counts entries that were removed since the store kept them for too long.
-func (m *Metrics) WatchOutlived() (removed func(class classify.Class)) {
+func (m *Metrics) WatchExpired() (removed func(class classify.Class)) {
 	outlived := counter("outlived_total", "Entries that the store kept for longer than their class allows. They were removed.", "class")
 	for _, class := range classify.All {
 		outlived.WithLabelValues(className(class))

@@ -3,7 +3,7 @@ package metrics
 import "github.com/prometheus/client_golang/prometheus"
 
 // Tokens is how many API tokens there are.
-type Tokens struct {
+type TokenCounts struct {
 	States   map[string]int // by state
 	Expiring int            // of those in force, within seven days
 }
@@ -14,10 +14,10 @@ var (
 )
 
 // tokens converts what a function returns into the form of Prometheus.
-type tokens func() Tokens
+type tokens func() TokenCounts
 
 // WatchTokens adds metrics of API tokens. see is called when the metrics are read.
-func (m *Metrics) WatchTokens(see func() Tokens) { m.registry.MustRegister(tokens(see)) }
+func (m *Metrics) WatchTokens(see func() TokenCounts) { m.registry.MustRegister(tokens(see)) }
 
 // Describe implements prometheus.Collector.
 func (t tokens) Describe(to chan<- *prometheus.Desc) {

@@ -27,7 +27,7 @@ var errProbe = errors.New("the store does not return what was just written")
 // Store returns a check's Run that seals a small value, writes it to the store, reads it back and opens it. The entry has the
 // owner that no tenant has, so no list, quota or audit event contains it, and a name of this process. The value is sealed under a
 // key that only this process knows: whether tenants' keys can be used is for another check.
-func Store(store kv.Store) (func(ctx context.Context) error, error) {
+func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails: package crypto/rand
 	service, err := seal.NewService(base64.StdEncoding.EncodeToString(key))

@@ -30,15 +30,15 @@ type Failure struct {
 
 const (
 	// Memory is for how long what checks found is reused.
-	Memory = time.Second
+	ReuseTime = time.Second
 	// Interval is how often Watch looks.
-	Interval = 5 * time.Second
+	WatchInterval = 5 * time.Second
 	// Patience is how long a check may take.
-	Patience = 2 * time.Second
+	CheckTimeout = 2 * time.Second
 )
 
 // errSilent reports a check that does not answer.
-var errSilent = errors.New("no answer within " + Patience.String())
+var errSilent = errors.New("no answer within " + CheckTimeout.String())
 
 // errPanic reports a check that panicked.
 var errPanic = errors.New("the check panicked")
@@ -68,7 +68,7 @@ func New(log *slog.Logger, memory time.Duration, checks ...Check) *Monitor {
 
 // Watch looks every Interval until ctx ends, so that changes are logged and seen by the metrics though nobody asks.
 func (m *Monitor) Watch(ctx context.Context) {
-	ticker := time.NewTicker(Interval)
+	ticker := time.NewTicker(WatchInterval)
 	defer ticker.Stop()
 	for {
 		m.Failures(ctx)
@@ -96,11 +96,11 @@ func (m *Monitor) Failures(ctx context.Context) []Failure {
 		case <-ctx.Done():
 		}
 	}
-	return m.Known()
+	return m.LastFailures()
 }
 
 // Known returns the checks that failed when they were last looked at. It runs instant checks only.
-func (m *Monitor) Known() (failures []Failure) {
+func (m *Monitor) LastFailures() (failures []Failure) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +118,7 @@ func (m *Monitor) Known() (failures []Failure) {
 
 // Each calls f with every check and whether it fails, as Known does.
 func (m *Monitor) Each(f func(code string, degrades, fails bool)) {
-	known := m.Known()
+	known := m.LastFailures()
 	for _, c := range m.checks {
 		fails := false
 		for _, k := range known {
@@ -130,7 +130,7 @@ func (m *Monitor) Each(f func(code string, degrades, fails bool)) {
 
 // look runs all checks that are not instant and not still running, and waits for them for Patience at most.
 func (m *Monitor) look(underway chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), CheckTimeout)
 	defer cancel()
 	var group sync.WaitGroup
 	ended := make(chan struct{})

@@ -23,7 +23,7 @@ func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var runs, hung atomic.Int64
 		release := make(chan struct{})
-		m := readiness.New(slog.New(slog.DiscardHandler), readiness.Memory,
+		m := readiness.New(slog.New(slog.DiscardHandler), readiness.ReuseTime,
 			readiness.Check{Code: "store_unavailable", Run: func(context.Context) error { runs.Add(1); return nil }},
 			readiness.Check{Code: "audit_unavailable", Run: func(context.Context) error { hung.Add(1); <-release; return nil }},
 		)
@@ -37,13 +37,13 @@ func TestFlood(t *testing.T) {
 				})
 			}
 			callers.Wait()
-			time.Sleep(readiness.Memory)
+			time.Sleep(readiness.ReuseTime)
 		}
 		require.EqualValues(t, 3, runs.Load())
 		require.EqualValues(t, 1, hung.Load(), "it did not end")
 		close(release)
 		synctest.Wait()
-		time.Sleep(readiness.Memory)
+		time.Sleep(readiness.ReuseTime)
 		require.Empty(t, m.Failures(t.Context()))
 	})
 }
@@ -53,7 +53,7 @@ func TestTransitionsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var broken, ending atomic.Bool
-		m := readiness.New(slog.New(slog.NewTextHandler(&log, nil)), readiness.Memory,
+		m := readiness.New(slog.New(slog.NewTextHandler(&log, nil)), readiness.ReuseTime,
 			readiness.Check{Code: "shutting_down", Instant: true, Run: func(context.Context) error {
 				if ending.Load() {
 					return context.Canceled
@@ -70,7 +70,7 @@ func TestTransitionsAreLogged(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Watch(ctx)
 		pass := func() {
-			time.Sleep(3 * readiness.Interval)
+			time.Sleep(3 * readiness.WatchInterval)
 			synctest.Wait()
 		}
 		pass()
@@ -79,12 +79,12 @@ func TestTransitionsAreLogged(t *testing.T) {
 		pass()
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=WARN")), log.String())
 		require.Contains(t, log.String(), "code=store_unavailable")
-		require.Len(t, m.Known(), 1)
+		require.Len(t, m.LastFailures(), 1)
 		broken.Store(false)
 		pass()
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("level=INFO")), log.String())
 		ending.Store(true)
-		require.Equal(t, "shutting_down", m.Known()[0].Code, "at once")
+		require.Equal(t, "shutting_down", m.LastFailures()[0].Code, "at once")
 		cancel()
 		synctest.Wait()
 	})
@@ -101,7 +101,7 @@ func (forgetful) Write(_ context.Context, writes []kv.Write) ([]bool, error) {
 func TestStore(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
-	run, err := readiness.Store(store)
+	run, err := readiness.StoreProbe(store)
 	require.NoError(t, err)
 	require.NoError(t, run(t.Context()))
 	keys, _, err := store.Scan(t.Context(), "", "", 0)
@@ -115,7 +115,7 @@ func TestStore(t *testing.T) {
 	require.Less(t, left, time.Minute+time.Millisecond) // a store rounds up
 	require.Positive(t, left)
 
-	lies, err := readiness.Store(forgetful{store})
+	lies, err := readiness.StoreProbe(forgetful{store})
 	require.NoError(t, err)
 	require.Error(t, lies(t.Context()))
 	require.NoError(t, store.Close())

@@ -19,9 +19,9 @@ import (
 )
 
 // keys is who disables and destroys keys by hand, an hour after the last rotation.
-func keys(r *recovery.Recovery) *lifecycle.Keys {
+func keys(r *recovery.Recovery) *lifecycle.Manager {
 	later := func() time.Time { return time.Now().Add(r.Ring.TTL() + 2*rotation.Margin) }
-	rotator := rotation.New(rotation.Options{Ring: r.Ring, Keystore: r.Store, Audit: r.Audit, Now: later})
+	rotator := rotation.New(rotation.Options{Keyring: r.Ring, Keystore: r.Store, Audit: r.Audit, Now: later})
 	return lifecycle.New(lifecycle.Options{Rotator: rotator, Audit: r.Audit})
 }
 
@@ -61,7 +61,7 @@ func rotateOf(t *testing.T, r *recovery.Recovery, key lifecycle.Key) {
 }
 
 func retire(t *testing.T, r *recovery.Recovery, key lifecycle.Key, to envelope.State) error {
-	plan, err := keys(r).Plan(t.Context(), key, to)
+	plan, err := keys(r).Prepare(t.Context(), key, to)
 	require.NoError(t, err)
 	return plan.Apply(t.Context())
 }

@@ -31,7 +31,7 @@ import (
 type hand struct {
 	*recovery.Recovery
 	rotator *rotation.Rotator
-	keys    *lifecycle.Keys
+	keys    *lifecycle.Manager
 }
 
 // world is a store of keysets with its audit log, two tenants, and a backup made before the operation.
@@ -62,7 +62,7 @@ func (w *world) hand(store keystore.Store) *hand {
 	w.rings = append(w.rings, ring)
 	h := &hand{Recovery: &recovery.Recovery{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log}}
 	later := func() time.Time { return time.Now().Add(ring.TTL() + 2*rotation.Margin) }
-	h.rotator = rotation.New(rotation.Options{Ring: ring, Keystore: store, Audit: w.log, Now: later})
+	h.rotator = rotation.New(rotation.Options{Keyring: ring, Keystore: store, Audit: w.log, Now: later})
 	h.keys = lifecycle.New(lifecycle.Options{Rotator: h.rotator, Audit: w.log})
 	return h
 }
@@ -106,7 +106,7 @@ type durableStep struct {
 }
 
 func (h *hand) retire(ctx context.Context, key lifecycle.Key, state envelope.State) error {
-	plan, err := h.keys.Plan(ctx, key, state)
+	plan, err := h.keys.Prepare(ctx, key, state)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func steps(t *testing.T) []durableStep {
 			name:    "rollback",
 			prepare: func(h *hand, _ *world) error { return h.rotate(context.Background(), rotation.Order{}) },
 			run: func(ctx context.Context, h *hand, _ *world) error {
-				_, err := h.rotator.Rollback(ctx, "clinic", rotation.By{})
+				_, err := h.rotator.Rollback(ctx, "clinic", rotation.Requester{})
 				return err
 			},
 			done: func(h *hand, w *world) (bool, error) { // it has an epoch without a new key

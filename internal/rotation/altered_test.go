@@ -28,7 +28,7 @@ func TestAlteredState(t *testing.T) {
 	s.begin(rotation.Order{})
 	s.work()
 	record := func() error { _, err := s.Record(t.Context(), "tenant"); return err }
-	sweep := func() error { _, err := s.Sweep(t.Context()); return err }
+	sweep := func() error { _, err := s.CurrentSweep(t.Context()); return err }
 	for document, err := range keystore.All(t.Context(), s.Keystore, keystore.Sweeps) {
 		require.NoError(t, err)
 		for _, c := range []struct {
@@ -70,17 +70,17 @@ func TestAlteredStateIsBegunAgain(t *testing.T) {
 			s.fill(10)
 			s.begin(rotation.Order{})
 			require.Equal(t, rotation.Grace, s.work().State)
-			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+			s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 			for document, err := range keystore.All(t.Context(), s.Keystore, kind) {
 				require.NoError(t, err)
 				_, err = keystore.Replace(t.Context(), s.Keystore, kind, document.Name, document.Content, []byte("garbled"), s.clock.now().UnixMilli())
 				require.NoError(t, err)
 			}
-			_, err := s.Work(t.Context())
+			_, err := s.RunPending(t.Context())
 			require.ErrorContains(t, err, "damaged or was altered")
 			for hours := 0; s.states(format.UseCache)[envelope.Destroyed] == 0; hours++ {
 				require.Less(t, hours, 40)
-				_, err = s.Work(t.Context())
+				_, err = s.RunPending(t.Context())
 				require.NoError(t, err)
 				if hours < keeps {
 					require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
@@ -113,14 +113,14 @@ func TestAlteredRecordOfLater(t *testing.T) {
 		require.Equal(t, rotation.Grace, s.work().State)
 		stale()
 		garble(s)
-		other, err := s.Ring.Tenant(t.Context(), "other")
+		other, err := s.Keyring.Tenant(t.Context(), "other")
 		require.NoError(t, err)
 		_, err = other.Primary(format.UseCache, classify.PHI)
 		require.NoError(t, err)
 		_, err = s.Begin(t.Context(), "other", rotation.Order{})
 		require.NoError(t, err)
 		for did := true; did; {
-			did, err = s.Work(t.Context())
+			did, err = s.RunPending(t.Context())
 			require.NoError(t, err)
 		}
 		require.Empty(t, s.sweep().Fault)
@@ -128,7 +128,7 @@ func TestAlteredRecordOfLater(t *testing.T) {
 	})
 	t.Run("uses", func(t *testing.T) {
 		t.Parallel()
-		s := local(t, func(o *rotation.Options) { o.Uses = 1 << 40 })
+		s := local(t, func(o *rotation.Options) { o.MaxUses = 1 << 40 })
 		s.fill(10)
 		s.begin(rotation.Order{})
 		require.Equal(t, rotation.Grace, s.work().State)
@@ -159,7 +159,7 @@ func TestAlteredRecordBesideUnreadable(t *testing.T) {
 	require.NoError(t, err)
 	_, err = keystore.Replace(t.Context(), s.Keystore, keystore.Rotations, "tenant", content, []byte("garbled"), s.clock.now().UnixMilli())
 	require.NoError(t, err)
-	_, err = s.Work(t.Context())
+	_, err = s.RunPending(t.Context())
 	require.ErrorContains(t, err, "damaged or was altered")
 	f.spoils = "coffer/tenant/cache/entry 3"
 	for range 40 {

@@ -25,9 +25,9 @@ func (s *site) toDestruction() {
 	s.t.Helper()
 	s.begin(rotation.Order{Class: classify.PHI})
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin)
-	for first := s.sweep().Number; s.sweep().Swept < first+2; {
-		_, err := s.Work(s.t.Context())
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
+	for first := s.sweep().Number; s.sweep().LastComplete < first+2; {
+		_, err := s.RunPending(s.t.Context())
 		require.NoError(s.t, err)
 	}
 	require.Zero(s.t, s.states(format.UseCache)[envelope.Destroyed])
@@ -42,11 +42,11 @@ func TestAnotherCacheBeforeDestruction(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	other := newSite(t, s.Keystore, store, nil)
-	other.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin)
+	other.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin)
 	s.toDestruction()
 	_, err = rotation.Announce(other.Rotator, t.Context())
 	require.NoError(t, err)
-	_, err = s.Work(t.Context())
+	_, err = s.RunPending(t.Context())
 	require.ErrorContains(t, err, "no key is destroyed")
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 	require.NoError(t, other.Leave(t.Context()))
@@ -79,13 +79,13 @@ func TestFoundBeforeCompromised(t *testing.T) {
 	stale := s.straggler("entry 4", "value 4")
 	s.begin(rotation.Order{Class: classify.PHI})
 	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
 	stale()
 	s.begin(rotation.Order{Class: classify.PII})
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Equal(t, 10, s.under(10))
 	first := s.sweep().Number
-	require.NoError(t, s.Ring.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Compromised))
+	require.NoError(t, s.Keyring.Advance(t.Context(), "tenant", format.UseCache, classify.PHI, former, envelope.Compromised))
 	s.begin(rotation.Order{Class: classify.Public})
 	s.work()
 	require.Equal(t, first+1, s.sweep().Number)
@@ -121,17 +121,17 @@ func TestDestructionOfAPrimaryOfTheMeantime(t *testing.T) {
 	former := s.primaries()[classify.PHI]
 	s.toDestruction()
 	log.meddle = func() {
-		require.NoError(t, s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
+		require.NoError(t, s.Keyring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
 			return e.Promote(format.UseCache, classify.PHI, former)
 		}))
 		s.fill(10)
 		key := secret.New()
 		defer key.Clear()
-		require.NoError(t, s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
+		require.NoError(t, s.Keyring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error {
 			return e.AddKey(t.Context(), format.UseCache, classify.PHI, key)
 		}))
 	}
-	_, err = s.Work(t.Context())
+	_, err = s.RunPending(t.Context())
 	require.NoError(t, err)
 	require.Nil(t, log.meddle)
 	require.Equal(t, "precondition_failed", log.events[len(log.events)-1].Code)
@@ -174,7 +174,7 @@ func TestLateReadBack(t *testing.T) {
 	for _, change := range []func(){
 		func() { s.begin(rotation.Order{Class: classify.PHI}) },
 		func() {
-			_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+			_, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 			require.NoError(t, err)
 		},
 	} {
@@ -210,7 +210,7 @@ func TestClocksApart(t *testing.T) {
 				require.Contains(t, one.ApartNow(t.Context()), "the clock of")
 			}
 			for range 5 {
-				_, _ = other.Work(t.Context())
+				_, _ = other.RunPending(t.Context())
 				other.clock.pass(time.Minute)
 			}
 			require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
@@ -233,7 +233,7 @@ func TestClocksApartAtStart(t *testing.T) {
 	other := newSite(t, s.Keystore, s.Store, nil)
 	other.clock.pass(70 * 365 * 24 * time.Hour)
 	for range 20 {
-		_, _ = other.Work(t.Context())
+		_, _ = other.RunPending(t.Context())
 	}
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
 }

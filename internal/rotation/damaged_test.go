@@ -62,10 +62,10 @@ func TestDamageKeepsKeys(t *testing.T) {
 			damage(keys, store)
 			s.clock.pass(30 * time.Hour)
 			for range 5 {
-				_, _ = s.Work(t.Context())
+				_, _ = s.RunPending(t.Context())
 			}
 			require.NotEmpty(t, s.sweep().Fault)
-			require.Zero(t, s.sweep().Swept)
+			require.Zero(t, s.sweep().LastComplete)
 			require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
 		})
 	}

@@ -28,13 +28,13 @@ type step struct {
 
 // requests reports whether the sweep is not requested yet.
 func (n *step) requests(s *Sweep) bool {
-	return n.sweep > s.Wanted || n.sweep > 0 && n.full && !s.WantedFull
+	return n.sweep > s.Requested || n.sweep > 0 && n.full && !s.RequestedFullRate
 }
 
 // decide returns the state of a rotation and what is to be done at a time.
 func decide(r *Record, s *Sweep, now int64) step {
 	n := step{}
-	fresh, waits, retires := false, r.Until > now, false
+	fresh, waits, retires := false, r.GraceUntil > now, false
 	again := now + recheck
 	if s.Ended > 0 {
 		again = s.Ended + recheck
@@ -52,14 +52,14 @@ func decide(r *Record, s *Sweep, now int64) step {
 		n.sweep = max(n.sweep, number)
 	}
 	for i := range r.Keysets {
-		if k := &r.Keysets[i]; r.Ended == 0 && k.Use == format.UseCache && k.After >= s.Swept {
+		if k := &r.Keysets[i]; r.Ended == 0 && k.Use == format.UseCache && k.AfterSweep >= s.LastComplete {
 			fresh, n.full = true, n.full || k.Compromised
-			need(s.Number > k.After)
+			need(s.Number > k.AfterSweep)
 			later(now + recheck) // the sweep brings the rotation into the next state by itself
 		}
 	}
 	if waits {
-		later(r.Until)
+		later(r.GraceUntil)
 	}
 	for i := range r.Former {
 		f := &r.Former[i]
@@ -71,7 +71,7 @@ func decide(r *Record, s *Sweep, now int64) step {
 		case f.notBefore() > now:
 			waits = true
 			later(f.notBefore())
-		case !s.Running() && s.Number > 0 && max(f.FoundIn, r.UnreadableIn) >= s.Number && awaits(again, now, time.Hour):
+		case !s.Running() && s.Number > 0 && max(f.LastFoundIn, r.UnreadableIn) >= s.Number && awaits(again, now, time.Hour):
 			retires = true
 			later(again)
 		default:
@@ -86,7 +86,7 @@ func decide(r *Record, s *Sweep, now int64) step {
 		later(now + retry)
 	case r.ID == "":
 		n.state = Idle
-	case r.Back:
+	case r.RolledBack:
 		n.state = RolledBack
 	case fresh:
 		n.state = Reencrypting
@@ -102,12 +102,12 @@ func decide(r *Record, s *Sweep, now int64) step {
 
 // destroys reports whether a former key is to be destroyed: the last two complete sweeps count, and neither they
 // nor an incomplete one between or after them found an entry under it, or one of the tenant that did not open.
-func destroys(f *Former, unreadableIn uint64, s *Sweep) bool {
-	if len(s.Last) < 2 {
+func destroys(f *FormerKey, unreadableIn uint64, s *Sweep) bool {
+	if len(s.Complete) < 2 {
 		return false
 	}
-	for _, one := range s.Last {
-		if !f.counts(one.Number, one.Started) || f.FoundIn >= one.Number || unreadableIn >= one.Number {
+	for _, one := range s.Complete {
+		if !f.counts(one.Number, one.Started) || f.LastFoundIn >= one.Number || unreadableIn >= one.Number {
 			return false
 		}
 	}

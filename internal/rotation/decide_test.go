@@ -36,8 +36,8 @@ func newWorld(seed uint64) *world {
 	w := &world{random: rand.New(rand.NewPCG(seed, 1)), now: 1_000_000, id: "a", under: true}
 	w.stops = w.now + worldTTL
 	silent := w.now + 1 + worldTTL
-	f := Former{Key: Key{classify.PHI, ID{1}}, Silent: silent, Until: silent + worldGrace, Compromised: w.random.IntN(2) == 0}
-	w.record = Record{ID: "1", Former: []Former{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI}}}
+	f := FormerKey{Key: Key{classify.PHI, ID{1}}, UnusedFrom: silent, KeepUntil: silent + worldGrace, Compromised: w.random.IntN(2) == 0}
+	w.record = Record{ID: "1", Former: []FormerKey{f}, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI}}}
 	return w
 }
 
@@ -59,13 +59,13 @@ func (w *world) pass() {
 
 // visit visits the entry: it notes it, reseals it, and writes the note down unless the process is killed.
 func (w *world) visit() {
-	n := &note{failures: map[Failed]int{}}
+	n := &note{failures: map[Failure]int{}}
 	f := &w.record.Former[0]
 	if w.under && f.notes(w.sweep.Number, w.sweep.Started) {
-		f.FoundIn = w.sweep.Number
+		f.LastFoundIn = w.sweep.Number
 	}
 	if w.broken {
-		n.failures[Failed{Key: f.Key, Code: "authentication_failed"}] = 1
+		n.failures[Failure{Key: f.Key, Code: "authentication_failed"}] = 1
 	}
 	w.under = false
 	w.record.take(n, w.sweep.Number) // durable before the checkpoint
@@ -118,11 +118,11 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 		}
 		f := &w.record.Former[0]
 		require.False(t, w.under, "seed %d", seed)
-		require.Len(t, w.sweep.Last, 2)
-		for _, one := range w.sweep.Last {
+		require.Len(t, w.sweep.Complete, 2)
+		for _, one := range w.sweep.Complete {
 			require.GreaterOrEqual(t, one.Started, w.stops)
 			require.GreaterOrEqual(t, one.Started, f.notBefore())
-			require.Less(t, f.FoundIn, one.Number)
+			require.Less(t, f.LastFoundIn, one.Number)
 			require.Less(t, w.record.UnreadableIn, one.Number)
 			require.Equal(t, w.sweep.Topology, one.Topology)
 		}
@@ -154,7 +154,7 @@ func TestCompromisedLater(t *testing.T) {
 	r := &Record{}
 	r.sync(documentOf(keyset(classify.PHI, 2, 9, 1)), synced(5, 200))
 	key := Key{classify.PHI, ID{1}}
-	require.Equal(t, []Former{{Key: key, Epoch: 2, Silent: 1201, Until: 6201, After: 5}}, r.Former)
+	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5}}, r.Former)
 	f := r.Former[0]
 	require.False(t, f.notes(6, 1200), "a process may still seal")
 	require.False(t, f.notes(5, 1201), "it began before the change was durable")
@@ -164,7 +164,7 @@ func TestCompromisedLater(t *testing.T) {
 	d := documentOf(keyset(classify.PHI, 2, 9, 1))
 	d.Keysets[0].Key(format.KeyID{1}).State = envelope.Compromised
 	r.sync(d, synced(7, 3000))
-	require.Equal(t, []Former{{Key: key, Epoch: 2, Silent: 1201, Until: 6201, After: 5, Compromised: true}}, r.Former)
+	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5, Compromised: true}}, r.Former)
 	require.True(t, r.Former[0].counts(6, 1201))
 }
 
@@ -175,7 +175,7 @@ func TestFormerAnew(t *testing.T) {
 		t.Helper()
 		r.sync(documentOf(keyset(classify.PHI, epoch, 9, others...)), synced(5, now))
 		require.Len(t, r.Former, len(others))
-		return r.Former[0].Silent
+		return r.Former[0].UnusedFrom
 	}
 	require.EqualValues(t, 1001, first(2, 0, 1))
 	require.EqualValues(t, 1001, first(2, 100, 1), "seen again")
@@ -193,12 +193,12 @@ func TestFormerAnew(t *testing.T) {
 // An order is in effect as soon as the document says so, whoever wrote that, and is forgotten if that does not happen.
 func TestPending(t *testing.T) {
 	before, after := documentOf(keyset(classify.PHI, 1, 1), keyset(classify.PII, 1, 3)), documentOf(keyset(classify.PHI, 2, 2, 1), keyset(classify.PII, 1, 3))
-	planned, err := plan(&Record{}, before, Order{By: By{Subject: "ada"}}, 0)
-	require.ErrorIs(t, err, ErrFull, "these keysets are none that can be signed")
+	planned, err := plan(&Record{}, before, Order{Requester: Requester{Subject: "ada"}}, 0)
+	require.ErrorIs(t, err, ErrKeysetFull, "these keysets are none that can be signed")
 	require.Empty(t, planned)
 	for i := range before.Keysets {
 		s := &before.Keysets[i]
-		planned = append(planned, Keyset{Use: s.Use, Class: s.Class, From: ID(s.Primary()), Epoch: 2, By: By{Subject: "ada"}})
+		planned = append(planned, Keyset{Use: s.Use, Class: s.Class, FormerPrimary: ID(s.Primary()), Epoch: 2, Requester: Requester{Subject: "ada"}})
 	}
 	r := &Record{Keysets: []Keyset{{Use: format.UseField}}, ID: "done long ago", Ended: 1}
 	r.announce(planned, 100)
@@ -207,18 +207,18 @@ func TestPending(t *testing.T) {
 	require.Equal(t, "done long ago", r.ID)
 
 	late := r.sync(after, synced(6, 300))
-	require.Equal(t, []audit.Event{event(audit.KeyRotate, By{Subject: "ada"}, "", format.UseCache, classify.PHI, ID{2})}, late)
+	require.Equal(t, []audit.Event{event(audit.KeyRotate, Requester{Subject: "ada"}, "", format.UseCache, classify.PHI, ID{2})}, late)
 	require.Len(t, r.Keysets, 1)
-	require.Equal(t, Keyset{Use: format.UseCache, Class: classify.PHI, From: ID{1}, Epoch: 2, After: 6, By: By{Subject: "ada"}}, r.Keysets[0])
-	require.EqualValues(t, []int64{100, 300, 5300, 0}, []int64{r.Begun, r.Rotated, r.Until, r.Ended})
+	require.Equal(t, Keyset{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{1}, Epoch: 2, AfterSweep: 6, Requester: Requester{Subject: "ada"}}, r.Keysets[0])
+	require.EqualValues(t, []int64{100, 300, 5300, 0}, []int64{r.Begun, r.Rotated, r.GraceUntil, r.Ended})
 	require.NotEqual(t, "done long ago", r.ID)
 	require.Len(t, r.Pending.Keysets, 1)
 
 	require.Empty(t, r.sync(after, synced(7, 100+forget+1)))
 	require.Nil(t, r.Pending)
 	require.Equal(t, Reencrypting, decide(r, &Sweep{Number: 7}, 500).state)
-	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, Swept: 7}, 500).state)
-	require.Equal(t, "ada", r.Former[0].By.Subject)
+	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, LastComplete: 7}, 500).state)
+	require.Equal(t, "ada", r.Former[0].Requester.Subject)
 
 	ahead := &Record{}
 	ahead.announce(planned, 100+maxAhead.Milliseconds()+1)
@@ -240,12 +240,12 @@ func TestWayBackOfAJoinedOrder(t *testing.T) {
 		t.Run(state.String(), func(t *testing.T) {
 			d := documentOf(keyset(classify.PHI, 3, 3, 2, 1))
 			d.Keysets[0].Key(format.KeyID{1}).State = state
-			r := &Record{ID: "first", State: Grace, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, From: ID{1}, Epoch: 2}}}
-			r.announce([]Keyset{{Use: format.UseCache, Class: classify.PHI, From: ID{2}, Epoch: 3}}, 100)
+			r := &Record{ID: "first", State: Grace, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{1}, Epoch: 2}}}
+			r.announce([]Keyset{{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{2}, Epoch: 3}}, 100)
 			r.sync(d, synced(5, 200))
 			require.Equal(t, "first", r.ID)
 			require.Len(t, r.Keysets, 1)
-			require.Equal(t, want, r.Keysets[0].From)
+			require.Equal(t, want, r.Keysets[0].FormerPrimary)
 		})
 	}
 }
@@ -254,7 +254,7 @@ func TestWayBackOfAJoinedOrder(t *testing.T) {
 func TestDueOfAnotherClock(t *testing.T) {
 	const age = 90 * 24 * time.Hour
 	now := time.UnixMilli(1_800_000_000_000)
-	r := New(Options{Age: age, Uses: 10, Now: func() time.Time { return now }})
+	r := New(Options{MaxAge: age, MaxUses: 10, Now: func() time.Time { return now }})
 	s := keyset(classify.PHI, 1, 1)
 	s.Key(format.KeyID{1}).CreatedAt = now.AddDate(70, 0, 0).UnixMilli()
 	require.True(t, r.due(&Record{}, &s))
@@ -317,7 +317,7 @@ func TestJudge(t *testing.T) {
 		"started elsewhere": {other, other, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Sweep{Number: 6, Started: 500_000, Ended: 600_000, Swept: 6, Last: []Finished{{6, 500_000, 600_000, "a", 10}, {5, 1, 2, "a", 9}}}
+			s := &Sweep{Number: 6, Started: 500_000, Ended: 600_000, LastComplete: 6, Complete: []CompleteSweep{{6, 500_000, 600_000, "a", 10}, {5, 1, 2, "a", 9}}}
 			s.begin(c.start, 1_000_000)
 			if c.fault != "" {
 				s.fault(c.fault)
@@ -326,21 +326,21 @@ func TestJudge(t *testing.T) {
 			require.False(t, s.Running())
 			if c.says != "" {
 				require.Contains(t, s.Fault, c.says)
-				require.EqualValues(t, 6, s.Swept)
+				require.EqualValues(t, 6, s.LastComplete)
 				require.EqualValues(t, 1_080_000, s.NotBefore)
-				require.EqualValues(t, 8, s.Wanted, "another one follows")
+				require.EqualValues(t, 8, s.Requested, "another one follows")
 				require.False(t, s.begins(1_079_999))
 				require.True(t, s.begins(1_080_000))
 				return
 			}
 			require.Empty(t, s.Fault)
-			require.EqualValues(t, 7, s.Swept)
+			require.EqualValues(t, 7, s.LastComplete)
 			want := 2
 			if c.start.ID != "a" {
 				want = 1
 			}
-			require.Len(t, s.Last, want)
-			require.EqualValues(t, 7, s.Last[0].Number)
+			require.Len(t, s.Complete, want)
+			require.EqualValues(t, 7, s.Complete[0].Number)
 		})
 	}
 }

@@ -16,13 +16,13 @@ import (
 
 // DueAt returns when a keyset gets a new primary, apart from its uses, in milliseconds since 1970; 0 means never.
 func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
-	return keyring.NextPrimary(s, r.Age, r.Now())
+	return keyring.NextPrimary(s, r.MaxAge, r.Now())
 }
 
 // due reports whether a keyset is to get a new primary now.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	at := r.DueAt(s)
-	return at > 0 && at <= r.now() || r.Uses > 0 && record.Sealed[ID(s.Primary())] >= r.Uses && r.now() >= keyring.KeysetDue(s, rest(s), r.Now())
+	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= keyring.KeysetDue(s, rest(s), r.Now())
 }
 
 // rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
@@ -37,7 +37,7 @@ func rest(s *envelope.Keyset) time.Duration {
 // then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them. The
 // same pass finds the fullest tenant.
 func (r *Rotator) repair(ctx context.Context) error {
-	due, room := keyring.DueAfter(r.Age, r.Now), -1
+	due, room := keyring.DueAfter(r.MaxAge, r.Now), -1
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
 		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
 			return err
@@ -60,7 +60,7 @@ func (r *Rotator) repair(ctx context.Context) error {
 			}
 		}
 	}
-	r.see(func(seen *Seen) { seen.Room = room })
+	r.see(func(seen *Stats) { seen.SpareRotations = room })
 	return nil
 }
 
@@ -68,7 +68,7 @@ func (r *Rotator) repair(ctx context.Context) error {
 func (r *Rotator) beginLost(ctx context.Context, tenant string) error {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err == nil && content == nil {
-		_, err = r.edit(ctx, tenant, func(record *Record) error { record.Next = r.now(); return nil })
+		_, err = r.edit(ctx, tenant, func(record *Record) error { record.NextCheck = r.now(); return nil })
 	}
 	return err
 }
@@ -95,10 +95,10 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 		return err
 	})
 	first, err := r.firstDue(ctx)
-	r.see(func(seen *Seen) {
-		seen.Looked, seen.Overdue = true, overdue
+	r.see(func(seen *Stats) {
+		seen.Checked, seen.Overdue = true, overdue
 		if first != nil {
-			seen.Oldest = time.UnixMilli(oldestPrimary(first))
+			seen.OldestPrimary = time.UnixMilli(oldestPrimary(first))
 		}
 	})
 	failed = errors.Join(failed, err)
@@ -108,11 +108,11 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 // postponeKeysets moves the due time of a tenant's keysets to when their ages say, or by a while if a rotation that is under way has
 // to end first.
 func (r *Rotator) postponeKeysets(ctx context.Context, tenant string) error {
-	d, err := r.Ring.Document(ctx, tenant)
+	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	due := keyring.DueAfter(r.Age, r.Now)(d)
+	due := keyring.DueAfter(r.MaxAge, r.Now)(d)
 	if due > 0 && due <= r.now() {
 		due = r.now() + recheck
 	}
@@ -125,7 +125,7 @@ func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	return r.Ring.Document(ctx, names[0])
+	return r.Keyring.Document(ctx, names[0])
 }
 
 // used counts what keys have sealed in this process and is in no record yet.
@@ -133,13 +133,13 @@ type used map[string]map[format.KeyID]uint64
 
 // save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
 func (u used) save(ctx context.Context, r *Rotator) (failed error) {
-	r.Ring.Sealed(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
+	r.Keyring.Sealed(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
 		if u[tenant] == nil {
 			u[tenant] = map[format.KeyID]uint64{}
 		}
 		u[tenant][id] += n
 	})
-	if r.Uses == 0 {
+	if r.MaxUses == 0 {
 		clear(u)
 	}
 	for tenant, sealed := range u {
@@ -154,7 +154,7 @@ func (u used) save(ctx context.Context, r *Rotator) (failed error) {
 			continue
 		}
 		delete(u, tenant)
-		if slices.ContainsFunc(slices.Collect(maps.Values(record.Sealed)), func(n uint64) bool { return n >= r.Uses }) {
+		if slices.ContainsFunc(slices.Collect(maps.Values(record.Sealed)), func(n uint64) bool { return n >= r.MaxUses }) {
 			_, err = r.Begin(ctx, tenant, Order{due: r.due})
 			failed = errors.Join(failed, err)
 		}

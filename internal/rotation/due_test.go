@@ -36,7 +36,7 @@ func (p *paged) Page(ctx context.Context, kind keystore.Kind, after string, _ in
 // the keyset would be damaged at the next look, too.
 func TestIndexBrokenOff(t *testing.T) {
 	store := &paged{Store: keystoretest.NewMemory()}
-	s := newSite(t, store, nil, func(o *rotation.Options) { o.Age = rotation.DefaultGrace })
+	s := newSite(t, store, nil, func(o *rotation.Options) { o.MaxAge = rotation.DefaultGrace })
 	keystoretest.Put(t, store, keystore.Keysets, "a", []byte("damaged"))
 	keystoretest.Put(t, store, keystore.Keysets, "z", []byte("damaged"))
 	require.NoError(t, rotation.Repair(s.Rotator, t.Context()))
@@ -70,9 +70,9 @@ func TestRightDueTimesAreNotWritten(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	keys := &changes{Store: keystoretest.NewMemory()}
-	s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	for i := range tenants {
-		tenant, err := s.Ring.Tenant(t.Context(), fmt.Sprint(i))
+		tenant, err := s.Keyring.Tenant(t.Context(), fmt.Sprint(i))
 		require.NoError(t, err)
 		_, err = tenant.Primary(format.UseFile, classify.PHI)
 		require.NoError(t, err)

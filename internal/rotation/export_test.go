@@ -19,7 +19,7 @@ func (r *Rotator) SetLease(lease time.Duration) { r.lease = lease }
 func (r *Rotator) SetWait(wait time.Duration) { r.wait = wait }
 
 // Hurry sets the delay of the scan, and how often its keys are looked for again.
-func (u *UnknownKeys) Hurry(every time.Duration) { u.delay, u.interval = every, every }
+func (u *UnknownKeyScanner) Hurry(every time.Duration) { u.delay, u.interval = every, every }
 
 // Announce announces the process, as Serve does all the time.
 var Announce = (*Rotator).announceServer

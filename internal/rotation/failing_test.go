@@ -173,7 +173,7 @@ func TestUnreadableEntry(t *testing.T) {
 	store.spoils = "coffer/tenant/cache/entry 7"
 	record := s.work()
 	require.Equal(t, rotation.Counts{Scanned: 100, Reencrypted: 99, Failed: 1}, s.sweep().Counts())
-	require.Equal(t, []rotation.Failed{{Code: "authentication_failed", Entries: 1}}, record.Failures)
+	require.Equal(t, []rotation.Failure{{Code: "authentication_failed", Entries: 1}}, record.Failures)
 }
 
 // Entries that do not open are counted by class, key and error, stay as they are, and keep their key from
@@ -195,7 +195,7 @@ func TestEntriesThatDoNotOpen(t *testing.T) {
 	require.Equal(t, []audit.Event{{
 		Action: audit.KeyOpen, Operation: "sweep", Tenant: "tenant", Code: "authentication_failed", Facts: audit.Facts{audit.FactFailed: "2"},
 	}}, slices.DeleteFunc(log.events, func(e audit.Event) bool { return e.Operation != "sweep" }))
-	require.Equal(t, []rotation.Failed{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
+	require.Equal(t, []rotation.Failure{{Key: rotation.Key{Class: classify.PHI, ID: rotation.ID(key)}, Code: "authentication_failed", Entries: 1}}, record.Failures)
 	for range 3 {
 		s.clock.pass(rotation.DefaultGrace + time.Hour)
 		record = s.work()
@@ -218,8 +218,8 @@ func TestShredded(t *testing.T) {
 	s := local(t, nil)
 	s.fill(10)
 	s.begin(rotation.Order{})
-	require.NoError(t, s.Ring.Shred(t.Context(), "tenant"))
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	require.NoError(t, s.Keyring.Shred(t.Context(), "tenant"))
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, rotation.Counts{Scanned: 10, Foreign: 10}, s.sweep().Counts(), "nothing opens its entries, and no key is asked for them")
 	_, err := s.Begin(t.Context(), "tenant", rotation.Order{})
@@ -250,8 +250,8 @@ func TestDueOfAnotherAge(t *testing.T) {
 			store, err := sqlitekv.Open(t.TempDir(), nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, store.Close()) })
-			newSite(t, keys, store, func(o *rotation.Options) { o.Age = age }).fill(10)
-			s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+			newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = age }).fill(10)
+			s := newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 			before := s.primaries()
 			s.clock.pass(24*time.Hour + time.Second)
 			s.serve(s.came(rotation.Grace))
@@ -269,7 +269,7 @@ func TestServe(t *testing.T) {
 	s.fill(10)
 	s.begin(rotation.Order{})
 	s.serve(s.came(rotation.Grace))
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	s.serve(s.came(rotation.Done))
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes}, s.states(format.UseCache))
 	s.reads(10)
@@ -288,7 +288,7 @@ func TestDue(t *testing.T) {
 	t.Parallel()
 	t.Run("age", func(t *testing.T) {
 		t.Parallel()
-		s := local(t, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+		s := local(t, func(o *rotation.Options) { o.MaxAge = 90 * 24 * time.Hour })
 		s.fill(10)
 		before := s.primaries()
 		s.clock.pass(89 * 24 * time.Hour)
@@ -301,7 +301,7 @@ func TestDue(t *testing.T) {
 	})
 	t.Run("uses", func(t *testing.T) {
 		t.Parallel()
-		s := local(t, func(o *rotation.Options) { o.Uses = 50 })
+		s := local(t, func(o *rotation.Options) { o.MaxUses = 50 })
 		for i := range 60 {
 			class := classify.PHI
 			if i%2 == 0 {

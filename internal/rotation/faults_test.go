@@ -38,7 +38,7 @@ func (s *site) live(back bool) {
 	work := func(to rotation.State) {
 		again(func() error {
 			for {
-				if did, err := s.Work(s.t.Context()); err != nil {
+				if did, err := s.RunPending(s.t.Context()); err != nil {
 					return err
 				} else if !did {
 					break
@@ -52,10 +52,10 @@ func (s *site) live(back bool) {
 	}
 	work(rotation.Grace)
 	if back {
-		again(func() error { _, err := s.Rollback(s.t.Context(), "tenant", rotation.By{}); return err })
+		again(func() error { _, err := s.Rollback(s.t.Context(), "tenant", rotation.Requester{}); return err })
 		return
 	}
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	work(rotation.Done)
 }
 
@@ -96,7 +96,7 @@ func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (write
 	keys.Pause = time.Millisecond
 	log := &journal{}
 	s := newSite(t, keys, store, func(o *rotation.Options) { o.Audit = log })
-	defer s.Ring.Close()
+	defer s.Keyring.Close()
 	s.fill(10)
 	former := s.primaries()[classify.PHI]
 	before = keys.Writes()
@@ -105,7 +105,7 @@ func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (write
 	keys.Settle()
 	s.reads(10)
 	now := s.primaries()[classify.PHI]
-	d, err := s.Ring.Document(t.Context(), "tenant")
+	d, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	states := map[format.KeyID]envelope.State{}
 	for _, k := range d.Keyset(format.UseCache, classify.PHI).Keys {

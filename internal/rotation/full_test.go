@@ -19,7 +19,7 @@ func TestFull(t *testing.T) {
 	s := local(t, nil)
 	s.fill(10)
 	full := func() *envelope.Document {
-		d, err := s.Ring.Document(t.Context(), "tenant")
+		d, err := s.Keyring.Document(t.Context(), "tenant")
 		require.NoError(t, err)
 		for err == nil {
 			one := envelope.Key{State: envelope.Enabled, Root: d.Keyset(format.UseCache, classify.PII).Keys[0].Root, Wrapped: make([]byte, envelope.WrappedSize)}
@@ -30,7 +30,7 @@ func TestFull(t *testing.T) {
 	}
 	for _, order := range []rotation.Order{{}, {Class: classify.PII}, {Class: classify.PII, Compromised: true}, rotation.Due(classify.PII)} {
 		_, err := rotation.Plan(&rotation.Record{}, full(), order)
-		require.ErrorIs(t, err, rotation.ErrFull)
+		require.ErrorIs(t, err, rotation.ErrKeysetFull)
 	}
 	for _, order := range []rotation.Order{{Class: classify.PHI}, rotation.Due(classify.PHI, classify.PII)} {
 		planned, err := rotation.Plan(&rotation.Record{}, full(), order)

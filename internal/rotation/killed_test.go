@@ -75,7 +75,7 @@ func TestVictim(t *testing.T) {
 		case record == nil || !record.Active():
 			s.begin(rotation.Order{Compromised: rand.IntN(4) == 0})
 		case !record.Compromised() && record.State == rotation.Grace && rand.IntN(3) == 0:
-			_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+			_, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 			require.NoError(t, err)
 		default:
 			s.clock.pass(rotation.DefaultGrace + time.Hour)
@@ -152,6 +152,6 @@ func TestKilled(t *testing.T) {
 
 // close ends what open opened.
 func (s *site) close() {
-	s.Ring.Close()
+	s.Keyring.Close()
 	require.NoError(s.t, s.Store.Close())
 }

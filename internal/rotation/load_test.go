@@ -115,9 +115,9 @@ func rotateOnce(t *testing.T, sites []*site) {
 	for _, s := range sites {
 		work.Go(func() {
 			for {
-				_, err := s.Work(t.Context())
+				_, err := s.RunPending(t.Context())
 				record, e := s.Record(t.Context(), "tenant")
-				if !assert.NoError(t, errors.Join(err, e)) || !record.Fresh() {
+				if !assert.NoError(t, errors.Join(err, e)) || !record.NeedsReencryption() {
 					return
 				}
 				time.Sleep(time.Millisecond)
@@ -157,7 +157,7 @@ func (c *counter) read(ctx context.Context, s *site) error {
 // epochs gives the epoch of each class's keyset of the cache.
 func (s *site) epochs() map[classify.Class]uint32 {
 	s.t.Helper()
-	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	d, err := s.Keyring.Document(s.t.Context(), "tenant")
 	require.NoError(s.t, err)
 	all := map[classify.Class]uint32{}
 	for _, set := range d.Keysets {

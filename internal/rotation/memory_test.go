@@ -61,11 +61,11 @@ func (w *weighed) Write(ctx context.Context, swaps []kv.Write) ([]bool, error) {
 const kilobyte = 1 << 10
 
 // weighedSite has 40 entries of 100 KiB among 200 of 10.
-func weighedSite(t *testing.T, all int64) (*site, *weighed, *limit.Bytes) {
+func weighedSite(t *testing.T, all int64) (*site, *weighed, *limit.Memory) {
 	inner, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, inner.Close()) })
-	store, memory := &weighed{Store: inner}, limit.NewBytes(all, 0)
+	store, memory := &weighed{Store: inner}, limit.NewMemory(all, 0)
 	s := newSite(t, directory(t, t.TempDir()), store, func(o *rotation.Options) { o.Memory = memory })
 	for i := range 240 {
 		value := bytes.Repeat([]byte{byte(i)}, 10*kilobyte)
@@ -86,11 +86,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.Equal(t, rotation.Counts{Scanned: 240, Reencrypted: 240}, s.sweep().Counts())
 	require.LessOrEqual(t, store.most.Load(), int64(400*kilobyte))
 	require.Greater(t, store.longest.Load(), int64(100*kilobyte))
-	require.NoError(t, memory.Take("tenant", 800*kilobyte))
+	require.NoError(t, memory.Reserve("tenant", 800*kilobyte))
 
-	memory.Give("tenant", 800*kilobyte)
+	memory.Release("tenant", 800*kilobyte)
 	store.longest.Store(0)
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.LessOrEqual(t, store.longest.Load(), int64(kilobyte), "a sweep reads the headers of entries that are not due")
 }
@@ -99,15 +99,15 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestMemoryIsShared(t *testing.T) {
 	t.Parallel()
 	s, store, memory := weighedSite(t, 1600*kilobyte)
-	require.NoError(t, memory.Take("tenant", 1600*kilobyte))
+	require.NoError(t, memory.Reserve("tenant", 1600*kilobyte))
 	worked := make(chan *rotation.Record)
 	go func() { worked <- s.work() }()
 	time.Sleep(100 * time.Millisecond)
 	require.Zero(t, store.most.Load())
-	memory.Give("tenant", 1600*kilobyte)
-	require.NoError(t, memory.Take("tenant", 800*kilobyte), "half is always for requests")
+	memory.Release("tenant", 1600*kilobyte)
+	require.NoError(t, memory.Reserve("tenant", 800*kilobyte), "half is always for requests")
 	require.Equal(t, 240, (<-worked).Counts.Reencrypted)
-	memory.Give("tenant", 800*kilobyte)
+	memory.Release("tenant", 800*kilobyte)
 }
 
 // An entry that grew since it was looked at is not read into memory that was not asked for.

@@ -20,7 +20,7 @@ import (
 type Order struct {
 	Class       classify.Class // 0 means every class
 	Compromised bool           // the former keys may have leaked: they never seal again, without a grace period or a rollback
-	By          By
+	Requester   Requester
 
 	due func(record *Record, s *envelope.Keyset) bool // nil means all keysets
 }
@@ -43,7 +43,7 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 		if d.Shredded() {
 			return nil, nil, envelope.ErrKeyDestroyed
 		}
-		planned, err := plan(record, d, order, sweep.Swept)
+		planned, err := plan(record, d, order, sweep.LastComplete)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -61,26 +61,26 @@ func (r *Rotator) Begin(ctx context.Context, tenant string, order Order) (*Recor
 
 // Rollback makes the primaries from before the current rotation the primaries again, if they are still enabled.
 // Packages from the meantime still open, and their keys are retired as others are. It returns ErrNoWayBack.
-func (r *Rotator) Rollback(ctx context.Context, tenant string, by By) (*Record, error) {
+func (r *Rotator) Rollback(ctx context.Context, tenant string, by Requester) (*Record, error) {
 	return r.change(ctx, tenant, func(record *Record, d *envelope.Document, _ *Sweep) (_ edit, events []audit.Event, _ error) {
 		if record.State == RolledBack {
 			return nil, nil, errNothing
 		}
 		ways := record.ways(d)
 		if len(ways) == 0 {
-			return nil, nil, ErrNoWayBack
+			return nil, nil, ErrNoRollback
 		}
-		record.By, record.State = by, RolledBack
+		record.Requester, record.State = by, RolledBack
 		for _, k := range ways {
-			events = append(events, event(audit.KeyRollback, by, tenant, k.Use, k.Class, k.From))
+			events = append(events, event(audit.KeyRollback, by, tenant, k.Use, k.Class, k.FormerPrimary))
 		}
 		return func(_ context.Context, e *keyring.Edit) error {
 			for _, k := range ways {
 				s := e.Keyset(k.Use, k.Class)
-				if s != nil && s.Epoch() == k.Epoch+1 && ID(s.Primary()) == k.From {
+				if s != nil && s.Epoch() == k.Epoch+1 && ID(s.Primary()) == k.FormerPrimary {
 					continue // by a write whose reply was lost
 				}
-				if s == nil || s.Epoch() != k.Epoch || e.Promote(k.Use, k.Class, format.KeyID(k.From)) != nil {
+				if s == nil || s.Epoch() != k.Epoch || e.Promote(k.Use, k.Class, format.KeyID(k.FormerPrimary)) != nil {
 					return errMoved
 				}
 			}
@@ -102,7 +102,7 @@ func (r *Rotator) change(
 		var apply edit
 		var events []audit.Event
 		record, err := r.sync(ctx, tenant, false, func(record *Record, d *envelope.Document, sweep *Sweep) (err error) {
-			record.Next = r.now() + retry
+			record.NextCheck = r.now() + retry
 			apply, events, err = plan(record, d, sweep)
 			return err
 		})
@@ -115,7 +115,7 @@ func (r *Rotator) change(
 			return record, err
 		}
 		err = audit.Announce(ctx, r.Audit, func(ctx context.Context) error {
-			return r.Ring.Edit(ctx, tenant, func(e *keyring.Edit) error { return apply(ctx, e) })
+			return r.Keyring.Edit(ctx, tenant, func(e *keyring.Edit) error { return apply(ctx, e) })
 		}, events...)
 		if errors.Is(err, errMoved) && ctx.Err() == nil {
 			continue
@@ -144,10 +144,10 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 			continue
 		}
 		k := record.keyset(s.Use, s.Class)
-		if k != nil && record.Ended == 0 && k.After >= swept && (k.Compromised || !order.Compromised) {
+		if k != nil && record.Ended == 0 && k.AfterSweep >= swept && (k.Compromised || !order.Compromised) {
 			continue
 		}
-		next := Keyset{Use: s.Use, Class: s.Class, From: ID(s.Primary()), Epoch: s.Epoch() + 1, Compromised: order.Compromised, By: order.By}
+		next := Keyset{Use: s.Use, Class: s.Class, FormerPrimary: ID(s.Primary()), Epoch: s.Epoch() + 1, Compromised: order.Compromised, Requester: order.Requester}
 		if room(&scratch, s) {
 			planned = append(planned, next)
 		} else {
@@ -156,7 +156,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 	}
 	switch {
 	case full && (order.due == nil || len(planned) == 0):
-		return nil, ErrFull
+		return nil, ErrKeysetFull
 	case len(planned) == 0:
 		return nil, errNothing
 	}
@@ -165,7 +165,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 
 // announce adds keysets to the pending order. It joins a rotation that is under way.
 func (r *Record) announce(planned []Keyset, now int64) {
-	p := &Pending{ID: rand.Text()}
+	p := &PendingOrder{ID: rand.Text()}
 	if r.Pending != nil {
 		*p = *r.Pending
 	} else if r.Active() {
@@ -184,11 +184,11 @@ func (r *Record) announce(planned []Keyset, now int64) {
 func newPrimaries(d *envelope.Document, planned []Keyset, keys []*secret.Key) (apply edit, events []audit.Event) {
 	leaked := make([][]format.KeyID, len(planned))
 	for i, k := range planned {
-		events = append(events, event(audit.KeyRotate, k.By, d.Owner, k.Use, k.Class, ID(keys[i].ID())))
+		events = append(events, event(audit.KeyRotate, k.Requester, d.Owner, k.Use, k.Class, ID(keys[i].ID())))
 		for _, key := range d.Keyset(k.Use, k.Class).Keys {
 			if k.Compromised && key.State == envelope.Enabled {
 				leaked[i] = append(leaked[i], key.ID)
-				events = append(events, event(audit.KeyCompromised, k.By, d.Owner, k.Use, k.Class, ID(key.ID)))
+				events = append(events, event(audit.KeyCompromised, k.Requester, d.Owner, k.Use, k.Class, ID(key.ID)))
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func (j *journal) Record(_ context.Context, events ...audit.Event) error {
 	return nil
 }
 
-type events = map[audit.Action]map[format.KeyID]rotation.By
+type events = map[audit.Action]map[format.KeyID]rotation.Requester
 
 // take gives who the events are of, by their key and action, and forgets them.
 func (j *journal) take() events {
@@ -45,17 +45,17 @@ func (j *journal) take() events {
 	all := events{}
 	for _, e := range j.events {
 		if all[e.Action] == nil {
-			all[e.Action] = map[format.KeyID]rotation.By{}
+			all[e.Action] = map[format.KeyID]rotation.Requester{}
 		}
-		all[e.Action][e.KeyID] = rotation.By{Issuer: e.Issuer, Subject: e.Subject, RequestID: e.RequestID, Reason: audit.Reason(e.Facts[audit.FactReason])}
+		all[e.Action][e.KeyID] = rotation.Requester{Issuer: e.Issuer, Subject: e.Subject, RequestID: e.RequestID, Reason: audit.Reason(e.Facts[audit.FactReason])}
 	}
 	j.events = nil
 	return all
 }
 
 var (
-	ada   = rotation.By{Issuer: "api-token", Subject: "ada", RequestID: "request 1", Reason: audit.ReasonPersonnel}
-	grace = rotation.By{Issuer: "https://provider", Subject: "grace", RequestID: "request 2", Reason: audit.ReasonIncident}
+	ada   = rotation.Requester{Issuer: "api-token", Subject: "ada", RequestID: "request 1", Reason: audit.ReasonPersonnel}
+	grace = rotation.Requester{Issuer: "https://provider", Subject: "grace", RequestID: "request 2", Reason: audit.ReasonIncident}
 )
 
 // Each change of a key says who ordered it and why, also if another process makes it, long after, and if several people's
@@ -71,30 +71,30 @@ func TestEventsNameWhoOrdered(t *testing.T) {
 	s.fill(10)
 	first := s.primaries()[classify.PHI]
 
-	_, err = asked.Begin(t.Context(), "tenant", rotation.Order{Class: classify.PHI, By: ada})
+	_, err = asked.Begin(t.Context(), "tenant", rotation.Order{Class: classify.PHI, Requester: ada})
 	require.ErrorIs(t, err, audit.ErrUnavailable)
 	require.Equal(t, first, s.primaries()[classify.PHI], "nothing is changed that is not on record")
-	s.begin(rotation.Order{Class: classify.PHI, By: ada})
+	s.begin(rotation.Order{Class: classify.PHI, Requester: ada})
 	s.work()
 	second := s.primaries()[classify.PHI]
 	require.Equal(t, events{audit.KeyRotate: {second: ada}}, log.take())
 
-	s.begin(rotation.Order{Class: classify.PHI, By: grace})
+	s.begin(rotation.Order{Class: classify.PHI, Requester: grace})
 	third := s.primaries()[classify.PHI]
 	require.Equal(t, events{audit.KeyRotate: {third: grace}}, log.take())
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, events{audit.KeyDestroy: {first: ada, second: grace}}, log.take())
 
-	s.begin(rotation.Order{Class: classify.PII, By: ada})
+	s.begin(rotation.Order{Class: classify.PII, Requester: ada})
 	back := s.primaries()
 	_, err = s.Rollback(t.Context(), "tenant", grace)
 	require.NoError(t, err)
 	require.Equal(t, events{audit.KeyRotate: {back[classify.PII]: ada}, audit.KeyRollback: {s.primaries()[classify.PII]: grace}}, log.take())
 
-	former := map[format.KeyID]rotation.By{back[classify.PII]: ada, s.primaries()[classify.PII]: ada}
-	s.begin(rotation.Order{Class: classify.PII, Compromised: true, By: ada})
+	former := map[format.KeyID]rotation.Requester{back[classify.PII]: ada, s.primaries()[classify.PII]: ada}
+	s.begin(rotation.Order{Class: classify.PII, Compromised: true, Requester: ada})
 	require.Equal(t, events{audit.KeyRotate: {s.primaries()[classify.PII]: ada}, audit.KeyCompromised: former}, log.take())
 }
 
@@ -118,7 +118,7 @@ func TestJoin(t *testing.T) {
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Equal(t, 50, s.under(50))
 	require.Len(t, s.record().Former, classes+1)
-	_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+	_, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err)
 	require.Equal(t, before, s.primaries())
 	s.reads(50)
@@ -151,11 +151,11 @@ func TestCompromisedBesideOthers(t *testing.T) {
 	s.begin(rotation.Order{Class: classify.PHI, Compromised: true})
 	s.begin(rotation.Order{Class: classify.PHI})
 	s.work()
-	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Equal(t, 1, s.states(format.UseCache)[envelope.Destroyed])
 	phi := s.primaries()[classify.PHI]
-	_, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+	_, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err)
 	require.Equal(t, before[classify.PII], s.primaries()[classify.PII])
 	require.Equal(t, phi, s.primaries()[classify.PHI])
@@ -166,16 +166,16 @@ func TestCompromisedBesideOthers(t *testing.T) {
 func TestEventsOfWhatIsDue(t *testing.T) {
 	t.Parallel()
 	log := &journal{}
-	s := local(t, func(o *rotation.Options) { o.Audit, o.Age = log, 24*time.Hour })
+	s := local(t, func(o *rotation.Options) { o.Audit, o.MaxAge = log, 24*time.Hour })
 	s.fill(10)
-	s.begin(rotation.Order{By: ada})
+	s.begin(rotation.Order{Requester: ada})
 	s.work()
 	log.take()
 	before := s.primaries()
 	s.clock.pass(25 * time.Hour)
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before[classify.PHI] })
 	primary := s.primaries()[classify.PHI]
-	require.Equal(t, rotation.By{}, log.take()[audit.KeyRotate][primary])
+	require.Equal(t, rotation.Requester{}, log.take()[audit.KeyRotate][primary])
 }
 
 // A keyset that a restore left without a key that seals gets one automatically, also if no age is due.
@@ -183,10 +183,10 @@ func TestDueWithoutPrimary(t *testing.T) {
 	t.Parallel()
 	s := local(t, func(o *rotation.Options) { o.Audit = &journal{} })
 	s.fill(10)
-	d, err := s.Ring.Document(t.Context(), "tenant")
+	d, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	before := d.Keyset(format.UseCache, classify.PHI).Primary()
-	err = s.Ring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error { // as a restore does after a loss
+	err = s.Keyring.Edit(t.Context(), "tenant", func(e *keyring.Edit) error { // as a restore does after a loss
 		e.DestroyKeys(map[format.KeyID]bool{before: true})
 		return nil
 	})
@@ -206,11 +206,11 @@ func TestFailedDestruction(t *testing.T) {
 	s.fill(10)
 	s.begin(rotation.Order{Class: classify.PHI})
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	keys.broken.Store(true)
 	log.take()
 	for err == nil {
-		_, err = s.Work(t.Context())
+		_, err = s.RunPending(t.Context())
 	}
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	keys.broken.Store(false)

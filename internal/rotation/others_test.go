@@ -20,7 +20,7 @@ import (
 // Tenants whose keysets or rotations cannot be read delay no other's rotation, though they are due before it.
 func TestDueBesideUnreadable(t *testing.T) {
 	t.Parallel()
-	s := local(t, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+	s := local(t, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	s.fill(10)
 	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
 		for i := range 120 { // more than are looked at at once
@@ -32,7 +32,7 @@ func TestDueBesideUnreadable(t *testing.T) {
 	before := s.primaries()
 	s.clock.pass(25 * time.Hour)
 	s.serve(func() bool {
-		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)() && s.Seen().Errors >= 2
+		return s.primaries()[classify.PHI] != before[classify.PHI] && s.came(rotation.Grace)() && s.Stats().Errors >= 2
 	})
 }
 
@@ -44,7 +44,7 @@ func TestDueOfRemovedDocuments(t *testing.T) {
 	store, err := sqlitekv.Open(t.TempDir(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	s := newSite(t, rediskeys.New(client), store, func(o *rotation.Options) { o.Age = 24 * time.Hour })
+	s := newSite(t, rediskeys.New(client), store, func(o *rotation.Options) { o.MaxAge = 24 * time.Hour })
 	s.fill(10)
 	for _, kind := range []keystore.Kind{keystore.Keysets, keystore.Rotations} {
 		for i := range 120 { // more than are looked at at once
@@ -65,7 +65,7 @@ func TestSweepsBesideADamagedKeyset(t *testing.T) {
 	t.Parallel()
 	s := local(t, nil)
 	s.fill(10)
-	damaged, err := s.Ring.Tenant(t.Context(), "damaged")
+	damaged, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
 	_, err = damaged.Primary(format.UseCache, classify.PHI)
 	require.NoError(t, err)
@@ -74,10 +74,10 @@ func TestSweepsBesideADamagedKeyset(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, rotation.Grace, s.work().State)
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	keystoretest.Put(t, s.Keystore, keystore.Keysets, "damaged", []byte("damaged"))
 	for range 10 {
-		_, _ = s.Work(t.Context())
+		_, _ = s.RunPending(t.Context())
 	}
 	require.Equal(t, rotation.Done, s.record().State)
 }

@@ -31,7 +31,7 @@ func TestOrderWithoutChange(t *testing.T) {
 	keys.broken.Store(false)
 	s.clock.pass(time.Hour)
 	for range 3 {
-		_, err = s.Work(t.Context())
+		_, err = s.RunPending(t.Context())
 		require.NoError(t, err)
 	}
 	due, err := s.Keystore.Due(t.Context(), keystore.Rotations, s.clock.now().Add(time.Hour).UnixMilli(), 10)
@@ -86,7 +86,7 @@ func TestSlowChangeBesideAnotherClock(t *testing.T) {
 	}()
 	<-waiting
 	other.clock.pass(20 * time.Second) // the change takes as long
-	_, err = other.Work(t.Context())
+	_, err = other.RunPending(t.Context())
 	require.NoError(t, err)
 	close(keys.release)
 	require.NoError(t, <-begun)
@@ -100,7 +100,7 @@ func TestSlowChangeBesideAnotherClock(t *testing.T) {
 func TestDueOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	const age = 90 * 24 * time.Hour
-	s := local(t, func(o *rotation.Options) { o.Age = age })
+	s := local(t, func(o *rotation.Options) { o.MaxAge = age })
 	s.fill(10)
 	s.begin(rotation.Order{})
 	d, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
@@ -140,7 +140,7 @@ func TestLooksAfterALongSweep(t *testing.T) {
 					if done() {
 						return
 					}
-					did, err := s.Work(t.Context())
+					did, err := s.RunPending(t.Context())
 					if !breaks {
 						require.NoError(t, err)
 					}

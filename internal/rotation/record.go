@@ -29,7 +29,7 @@ const (
 var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RolledBack}
 
 // By is who ordered a change of keys, and why. It is zero if the configuration did, or a command.
-type By struct {
+type Requester struct {
 	Issuer    string       `json:"issuer,omitempty"`
 	Subject   string       `json:"subject,omitempty"`
 	RequestID string       `json:"requestId,omitempty"`
@@ -38,13 +38,13 @@ type By struct {
 
 // Keyset is a use and class that the rotation gave a new primary.
 type Keyset struct {
-	Use         format.Use     `json:"use"`
-	Class       classify.Class `json:"class"`
-	From        ID             `json:"from"`  // the primary before the rotation, to which a rollback returns
-	Epoch       uint32         `json:"epoch"` // of the keyset since the new primary was made
-	Compromised bool           `json:"compromised,omitempty"`
-	After       uint64         `json:"after,omitempty"` // a sweep with a greater number started when the new primary was there
-	By          By             `json:"by,omitzero"`
+	Use           format.Use     `json:"use"`
+	Class         classify.Class `json:"class"`
+	FormerPrimary ID             `json:"from"`  // the primary before the rotation, to which a rollback returns
+	Epoch         uint32         `json:"epoch"` // of the keyset since the new primary was made
+	Compromised   bool           `json:"compromised,omitempty"`
+	AfterSweep    uint64         `json:"after,omitempty"` // a sweep with a greater number started when the new primary was there
+	Requester     Requester      `json:"by,omitzero"`
 }
 
 // Key is a key of the cache.
@@ -55,33 +55,33 @@ type Key struct {
 
 // Former is a key of the cache that a server saw as neither the primary nor destroyed. It is to be destroyed. The times are counted
 // from when it was first seen so, not from when a key was made: another clock made it.
-type Former struct {
+type FormerKey struct {
 	Key
-	Compromised bool   `json:"compromised,omitempty"`
-	Epoch       uint32 `json:"epoch"`             // of its keyset, when it was last seen
-	Silent      int64  `json:"silent"`            // no process seals under it from then on
-	Until       int64  `json:"until"`             // it is kept at least until then, if it is not compromised
-	After       uint64 `json:"after,omitempty"`   // sweeps up to this one do not count
-	FoundIn     uint64 `json:"foundIn,omitempty"` // the last sweep that found an entry under it when it was silent
-	By          By     `json:"by,omitzero"`
+	Compromised bool      `json:"compromised,omitempty"`
+	Epoch       uint32    `json:"epoch"`             // of its keyset, when it was last seen
+	UnusedFrom  int64     `json:"silent"`            // no process seals under it from then on
+	KeepUntil   int64     `json:"until"`             // it is kept at least until then, if it is not compromised
+	AfterSweep  uint64    `json:"after,omitempty"`   // sweeps up to this one do not count
+	LastFoundIn uint64    `json:"foundIn,omitempty"` // the last sweep that found an entry under it when it was silent
+	Requester   Requester `json:"by,omitzero"`
 }
 
 // notBefore is when the first sweep that counts starts at the earliest.
-func (f *Former) notBefore() int64 {
+func (f *FormerKey) notBefore() int64 {
 	if f.Compromised {
-		return f.Silent
+		return f.UnusedFrom
 	}
-	return f.Until
+	return f.KeepUntil
 }
 
 // counts reports whether a sweep says something about the key: it started when no process could seal under it anymore.
-func (f *Former) counts(number uint64, started int64) bool {
-	return number > f.After && started >= f.notBefore()
+func (f *FormerKey) counts(number uint64, started int64) bool {
+	return number > f.AfterSweep && started >= f.notBefore()
 }
 
 // notes reports whether a sweep has to note an entry that it found under the key: it counts if the key turns out to be compromised.
-func (f *Former) notes(number uint64, started int64) bool {
-	return number > f.After && started >= f.Silent
+func (f *FormerKey) notes(number uint64, started int64) bool {
+	return number > f.AfterSweep && started >= f.UnusedFrom
 }
 
 // ID is a key id, written as hex.
@@ -104,7 +104,7 @@ func (id *ID) UnmarshalText(text []byte) error {
 }
 
 // Failed counts entries of one class, key and error that do not open. They stay as they are.
-type Failed struct {
+type Failure struct {
 	Key
 	Code    string `json:"code"`
 	Entries int    `json:"entries"`
@@ -144,31 +144,31 @@ func (c *Counts) plus(n Counts) {
 
 // Record is what a tenant's keysets do not say about its current or last rotation. Times are milliseconds since 1970, 0 for none.
 type Record struct {
-	Tenant string `json:"tenant"`
-	State  State  `json:"-"`
-	ID     string `json:"id,omitempty"` // of the rotation, random
-	By     By     `json:"by,omitzero"`  // the caller of the last order, or of the rollback
+	Tenant    string    `json:"tenant"`
+	State     State     `json:"-"`
+	ID        string    `json:"id,omitempty"` // of the rotation, random
+	Requester Requester `json:"by,omitzero"`  // the caller of the last order, or of the rollback
 
-	Keysets []Keyset `json:"keysets,omitempty"`
-	Pending *Pending `json:"pending,omitempty"`
-	Former  []Former `json:"former,omitempty"`
+	Keysets []Keyset      `json:"keysets,omitempty"`
+	Pending *PendingOrder `json:"pending,omitempty"`
+	Former  []FormerKey   `json:"former,omitempty"`
 
-	Begun   int64 `json:"begun,omitempty"`
-	Rotated int64 `json:"rotated,omitempty"` // when the last new primaries were seen first
-	Until   int64 `json:"until,omitempty"`   // the rotation is not done before
-	Next    int64 `json:"next,omitempty"`    // when there is something to do
-	Ended   int64 `json:"ended,omitempty"`   // when it was done, or rolled back
-	Back    bool  `json:"back,omitempty"`    // it was rolled back
+	Begun      int64 `json:"begun,omitempty"`
+	Rotated    int64 `json:"rotated,omitempty"` // when the last new primaries were seen first
+	GraceUntil int64 `json:"until,omitempty"`   // the rotation is not done before
+	NextCheck  int64 `json:"next,omitempty"`    // when there is something to do
+	Ended      int64 `json:"ended,omitempty"`   // when it was done, or rolled back
+	RolledBack bool  `json:"back,omitempty"`    // it was rolled back
 
-	Counts       Counts   `json:"counts,omitzero"`
-	UnreadableIn uint64   `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
-	Failures     []Failed `json:"failures,omitempty"`     // of that sweep
+	Counts       Counts    `json:"counts,omitzero"`
+	UnreadableIn uint64    `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
+	Failures     []Failure `json:"failures,omitempty"`     // of that sweep
 
 	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that primaries have sealed
 }
 
 // Pending is an order whose new primaries may be there or not: it is written before they are made.
-type Pending struct {
+type PendingOrder struct {
 	ID      string   `json:"id"` // of the rotation that it begins, or joins
 	At      int64    `json:"at"`
 	Keysets []Keyset `json:"keysets"`
@@ -178,15 +178,15 @@ type Pending struct {
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
 
 // Fresh reports whether entries are not under the new primaries yet.
-func (r *Record) Fresh() bool { return r.State == Rotating || r.State == Reencrypting }
+func (r *Record) NeedsReencryption() bool { return r.State == Rotating || r.State == Reencrypting }
 
 // Compromised reports whether a former key that is not destroyed yet is compromised.
 func (r *Record) Compromised() bool {
-	return slices.ContainsFunc(r.Former, func(f Former) bool { return f.Compromised }) ||
+	return slices.ContainsFunc(r.Former, func(f FormerKey) bool { return f.Compromised }) ||
 		r.Active() && slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.Compromised })
 }
 
-func (r *Record) former(key Key) *Former {
+func (r *Record) former(key Key) *FormerKey {
 	for i := range r.Former {
 		if r.Former[i].Key == key {
 			return &r.Former[i]
@@ -205,14 +205,14 @@ func (r *Record) keyset(use format.Use, class classify.Class) *Keyset {
 }
 
 // Reversible reports whether a rollback can return to the keyset's former primary, while that is enabled.
-func (r *Record) Reversible(k *Keyset) bool { return r.Active() && r.Ended == 0 && !k.Compromised }
+func (r *Record) CanRollBack(k *Keyset) bool { return r.Active() && r.Ended == 0 && !k.Compromised }
 
 // ways returns the keysets that a rollback changes: those that still have the primary that the rotation made, and
 // whose former primary is enabled.
 func (r *Record) ways(d *envelope.Document) (all []Keyset) {
 	for i := range r.Keysets {
 		k := &r.Keysets[i]
-		if s := d.Keyset(k.Use, k.Class); r.Reversible(k) && s != nil && s.Epoch() == k.Epoch && enabled(s, k.From) {
+		if s := d.Keyset(k.Use, k.Class); r.CanRollBack(k) && s != nil && s.Epoch() == k.Epoch && enabled(s, k.FormerPrimary) {
 			all = append(all, *k)
 		}
 	}
@@ -231,7 +231,7 @@ func (r *Record) take(n *note, sweep uint64) {
 	}
 	r.Counts.plus(n.counts)
 	for f, entries := range n.failures {
-		i := slices.IndexFunc(r.Failures, func(one Failed) bool { return one.Key == f.Key && one.Code == f.Code })
+		i := slices.IndexFunc(r.Failures, func(one Failure) bool { return one.Key == f.Key && one.Code == f.Code })
 		if i < 0 && len(r.Failures) < maxFailures {
 			i = len(r.Failures)
 			r.Failures = append(r.Failures, f)

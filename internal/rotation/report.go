@@ -22,30 +22,30 @@ type Status struct {
 
 // Report is about a tenant's rotation. Times that are not known yet are left out.
 type Report struct {
-	Tenant      string         `json:"tenant"`
-	ID          string         `json:"id"`
-	State       State          `json:"state"`
-	Reason      audit.Reason   `json:"reason,omitempty"`
-	Compromised bool           `json:"compromised"`
-	Keysets     []RotatedSet   `json:"keysets"`
-	BegunAt     Time           `json:"begunAt"`
-	RotatedAt   *Time          `json:"rotatedAt,omitempty"` // when the last new primaries were made
-	NextAt      *Time          `json:"nextAt,omitempty"`    // before then there is nothing to do
-	EndedAt     *Time          `json:"endedAt,omitempty"`
-	Reencrypted int            `json:"reencrypted"` // entries
-	Changed     int            `json:"changed"`
-	Failed      int            `json:"failed"`
-	Failures    []FailedReport `json:"failures"`
+	Tenant      string          `json:"tenant"`
+	ID          string          `json:"id"`
+	State       State           `json:"state"`
+	Reason      audit.Reason    `json:"reason,omitempty"`
+	Compromised bool            `json:"compromised"`
+	Keysets     []RotatedKeyset `json:"keysets"`
+	BegunAt     Time            `json:"begunAt"`
+	RotatedAt   *Time           `json:"rotatedAt,omitempty"` // when the last new primaries were made
+	NextAt      *Time           `json:"nextAt,omitempty"`    // before then there is nothing to do
+	EndedAt     *Time           `json:"endedAt,omitempty"`
+	Reencrypted int             `json:"reencrypted"` // entries
+	Changed     int             `json:"changed"`
+	Failed      int             `json:"failed"`
+	Failures    []FailureReport `json:"failures"`
 }
 
 // RotatedSet names a keyset that a rotation gave a new primary.
-type RotatedSet struct {
+type RotatedKeyset struct {
 	Use   string `json:"use"`
 	Class string `json:"class"`
 }
 
 // FailedReport counts entries that do not open, by their class, key and error.
-type FailedReport struct {
+type FailureReport struct {
 	Class   string `json:"class"`
 	KeyID   string `json:"keyId"`
 	Code    string `json:"code"`
@@ -67,18 +67,18 @@ type SweepReport struct {
 // Report describes the rotation.
 func (r *Record) Report() Report {
 	report := Report{
-		Tenant: r.Tenant, ID: r.ID, State: r.State, Reason: r.By.Reason, Compromised: r.Compromised(), Keysets: make([]RotatedSet, len(r.Keysets)),
-		BegunAt: Moment(r.Begun), RotatedAt: moment(r.Rotated), EndedAt: moment(r.Ended),
-		Reencrypted: r.Counts.Reencrypted, Changed: r.Counts.Changed, Failed: r.Counts.Failed, Failures: make([]FailedReport, len(r.Failures)),
+		Tenant: r.Tenant, ID: r.ID, State: r.State, Reason: r.Requester.Reason, Compromised: r.Compromised(), Keysets: make([]RotatedKeyset, len(r.Keysets)),
+		BegunAt: TimeFromMilli(r.Begun), RotatedAt: optionalTime(r.Rotated), EndedAt: optionalTime(r.Ended),
+		Reencrypted: r.Counts.Reencrypted, Changed: r.Counts.Changed, Failed: r.Counts.Failed, Failures: make([]FailureReport, len(r.Failures)),
 	}
 	if r.State == Grace {
-		report.NextAt = moment(r.Next)
+		report.NextAt = optionalTime(r.NextCheck)
 	}
 	for i, k := range r.Keysets {
-		report.Keysets[i] = RotatedSet{k.Use.String(), k.Class.String()}
+		report.Keysets[i] = RotatedKeyset{k.Use.String(), k.Class.String()}
 	}
 	for i, f := range r.Failures {
-		report.Failures[i] = FailedReport{f.Class.String(), f.ID.String(), f.Code, f.Entries}
+		report.Failures[i] = FailureReport{f.Class.String(), f.ID.String(), f.Code, f.Entries}
 	}
 	return report
 }
@@ -86,7 +86,7 @@ func (r *Record) Report() Report {
 // Report describes the sweep.
 func (s *Sweep) Report() *SweepReport {
 	n := s.Counts()
-	return &SweepReport{Moment(s.Started), moment(s.Ended), s.Fault, len(s.Parts), s.done(), s.Expected(), n.Scanned, n.Foreign}
+	return &SweepReport{TimeFromMilli(s.Started), optionalTime(s.Ended), s.Fault, len(s.Parts), s.done(), s.Expected(), n.Scanned, n.Foreign}
 }
 
 // Status describes rotations, in the order of their tenants, and the sweep.
@@ -98,7 +98,7 @@ func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error)
 		}
 	}
 	slices.SortFunc(status.Rotations, func(a, b Report) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	s, err := r.Sweep(ctx)
+	s, err := r.CurrentSweep(ctx)
 	if err != nil {
 		return status, err
 	}
@@ -126,13 +126,13 @@ func (t Time) MarshalJSON() ([]byte, error) {
 }
 
 // Moment returns a time in milliseconds since 1970.
-func Moment(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
+func TimeFromMilli(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
 
 // moment is Moment, or nil for 0.
-func moment(milliseconds int64) *Time {
+func optionalTime(milliseconds int64) *Time {
 	if milliseconds == 0 {
 		return nil
 	}
-	t := Moment(milliseconds)
+	t := TimeFromMilli(milliseconds)
 	return &t
 }

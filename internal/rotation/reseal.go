@@ -27,7 +27,7 @@ const (
 
 // note is what a visit found out about a tenant. Failures have to be durable before the next checkpoint.
 type note struct {
-	failures map[Failed]int // with Entries 0
+	failures map[Failure]int // with Entries 0
 	counts   Counts
 	unsound  int // entries that were altered, moved or forged
 }
@@ -37,7 +37,7 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 	t := v.tenants[owner]
 	if t.cache == nil && t.err == nil {
 		t.err = v.again(ctx, keyTries, func() error {
-			keys, err := v.r.Ring.Tenant(ctx, owner)
+			keys, err := v.r.Keyring.Tenant(ctx, owner)
 			if err == nil {
 				err = keys.Reload(ctx)
 			}
@@ -60,7 +60,7 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 	if v.limit == nil {
 		size = fullBatch
 	}
-	size = max(1, min(size, v.r.Memory.Share()/(batchLimit*copies)))
+	size = max(1, min(size, v.r.Memory.BackgroundShare()/(batchLimit*copies)))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for len(names) > 0 {
@@ -100,7 +100,7 @@ func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names 
 // resealOnce tries once, and returns the entries that are left with the error. Packages longer than limit come one by one, as soon
 // as there is memory for them.
 func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
-	giveBack, err := v.r.Memory.Await(ctx, int64(len(names))*int64(limit)*copies)
+	giveBack, err := v.r.Memory.ReserveBackground(ctx, int64(len(names))*int64(limit)*copies)
 	if err != nil {
 		return names, err
 	}
@@ -129,7 +129,7 @@ func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names [
 
 // count counts an entry that was visited.
 func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
-	v.r.see(func(seen *Seen) { seen.Entries.add(did, err) })
+	v.r.see(func(seen *Stats) { seen.Entries.add(did, err) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counts.add(did, err)
@@ -139,7 +139,7 @@ func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
 	n := v.noteLocked(owner)
 	n.counts.add(did, err)
 	if err != nil {
-		n.failures[Failed{Key: key, Code: codes.Of(err).Code}]++
+		n.failures[Failure{Key: key, Code: codes.Of(err).Code}]++
 	}
 	if errors.Is(err, envelope.ErrAuthentication) {
 		n.unsound++
@@ -157,7 +157,7 @@ func (v *visit) noteUnsound(owner string) {
 func (v *visit) noteLocked(owner string) *note {
 	n := v.notes[owner]
 	if n == nil {
-		n = &note{failures: map[Failed]int{}}
+		n = &note{failures: map[Failure]int{}}
 		v.notes[owner] = n
 	}
 	return n

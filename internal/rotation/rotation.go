@@ -32,13 +32,13 @@ import (
 )
 
 // ErrNoWayBack reports that a rotation cannot be rolled back.
-var ErrNoWayBack = &codes.Error{
+var ErrNoRollback = &codes.Error{
 	Of: "key_unusable", Text: "there is no rotation to roll back, or its former keys are compromised, disabled or destroyed",
 }
 
 // ErrFull reports that a tenant's keysets have no room for another key. Destroyed keys keep their place, so that no
 // backup brings them back.
-var ErrFull = &codes.Error{
+var ErrKeysetFull = &codes.Error{
 	Of: "too_large", Text: "the tenant's keysets have no room for the new keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
 }
 
@@ -51,17 +51,17 @@ const (
 
 // Options configures a Rotator.
 type Options struct {
-	Ring     *keyring.Keyring
+	Keyring  *keyring.Keyring
 	Keystore keystore.Store // of the ring
 	Store    kv.Store       // of the cache, a kv.Sweeper; nil if another process has it, which then sweeps
 	Cache    []cache.Option
 	Audit    audit.Recorder
-	Memory   *limit.Bytes // bounds the entries in memory; nil bounds only their number
+	Memory   *limit.Memory // bounds the entries in memory; nil bounds only their number
 
-	Age   time.Duration // after which a keyset gets a new primary; 0 means never
-	Uses  uint64        // packages after which a keyset gets a new primary; 0 means no limit
-	Grace time.Duration
-	Rate  int // entries resealed in a second, for each part of the store; 0 means no limit
+	MaxAge  time.Duration // after which a keyset gets a new primary; 0 means never
+	MaxUses uint64        // packages after which a keyset gets a new primary; 0 means no limit
+	Grace   time.Duration
+	Rate    int // entries resealed in a second, for each part of the store; 0 means no limit
 
 	Now func() time.Time // nil means time.Now
 }
@@ -77,7 +77,7 @@ type Rotator struct {
 	wait  time.Duration // firstWait
 
 	mu          sync.Mutex
-	seen        Seen
+	seen        Stats
 	heard       map[string]heard // leases and announcements of others, by what they are about
 	released    []string         // tenants whose rotations go on because of a sweep that this process ended
 	unannounced error            // of the last announcement in the keystore
@@ -90,11 +90,11 @@ func New(options Options) *Rotator {
 		options.Now = time.Now
 	}
 	if options.Memory == nil {
-		options.Memory = limit.NewBytes(0, 0)
+		options.Memory = limit.NewMemory(0, 0)
 	}
 	host, _ := os.Hostname() // empty if it has none
 	return &Rotator{
-		Options: options, id: rand.Text(), host: host, look: look, lease: leaseTime, wait: firstWait, heard: map[string]heard{}, seen: Seen{Room: -1},
+		Options: options, id: rand.Text(), host: host, look: look, lease: leaseTime, wait: firstWait, heard: map[string]heard{}, seen: Stats{SpareRotations: -1},
 	}
 }
 

@@ -73,10 +73,10 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	if change != nil {
 		change(&o)
 	}
-	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDue(keyring.DueAfter(o.Age, time.Now)))
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDue(keyring.DueAfter(o.MaxAge, time.Now)))
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	o.Ring = ring
+	o.Keyring = ring
 	s.Rotator = rotation.New(o)
 	s.SetLook(100 * time.Millisecond)
 	tenant, err := ring.Tenant(t.Context(), "tenant")
@@ -137,7 +137,7 @@ func (s *site) begin(order rotation.Order) *rotation.Record {
 func (s *site) work() *rotation.Record {
 	s.t.Helper()
 	for {
-		did, err := s.Work(s.t.Context())
+		did, err := s.RunPending(s.t.Context())
 		require.NoError(s.t, err)
 		if !did {
 			return s.record()
@@ -154,7 +154,7 @@ func (s *site) record() *rotation.Record {
 
 func (s *site) sweep() *rotation.Sweep {
 	s.t.Helper()
-	sweep, err := s.Sweep(s.t.Context())
+	sweep, err := s.CurrentSweep(s.t.Context())
 	require.NoError(s.t, err)
 	return sweep
 }
@@ -162,7 +162,7 @@ func (s *site) sweep() *rotation.Sweep {
 // states counts the keys of a use by their state.
 func (s *site) states(use format.Use) map[envelope.State]int {
 	s.t.Helper()
-	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	d, err := s.Keyring.Document(s.t.Context(), "tenant")
 	require.NoError(s.t, err)
 	n := map[envelope.State]int{}
 	for _, set := range d.Keysets {
@@ -178,7 +178,7 @@ func (s *site) states(use format.Use) map[envelope.State]int {
 // primaries returns the primary of each class of the cache.
 func (s *site) primaries() map[classify.Class]format.KeyID {
 	s.t.Helper()
-	d, err := s.Ring.Document(s.t.Context(), "tenant")
+	d, err := s.Keyring.Document(s.t.Context(), "tenant")
 	require.NoError(s.t, err)
 	all := map[classify.Class]format.KeyID{}
 	for _, set := range d.Keysets {
@@ -230,7 +230,7 @@ func TestLife(t *testing.T) {
 	require.Equal(t, rotation.Grace, s.work().State, "a process that is cut off may still seal under the former keys")
 	require.Equal(t, first, s.sweep().Number)
 
-	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
 	record = s.work()
 	require.Equal(t, rotation.Done, record.State)
 	require.Equal(t, first+2, s.sweep().Number, "two sweeps found nothing")
@@ -241,13 +241,13 @@ func TestLife(t *testing.T) {
 	require.NotEqual(t, field, now)
 	s.reads(n)
 	require.EqualValues(t, classes+1+classes, s.audit.events.Load())
-	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
-	require.ErrorIs(t, err, rotation.ErrNoWayBack)
+	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
+	require.ErrorIs(t, err, rotation.ErrNoRollback)
 }
 
 func (s *site) tenant() *keyring.Tenant {
 	s.t.Helper()
-	tenant, err := s.Ring.Tenant(s.t.Context(), "tenant")
+	tenant, err := s.Keyring.Tenant(s.t.Context(), "tenant")
 	require.NoError(s.t, err)
 	return tenant
 }
@@ -264,7 +264,7 @@ func TestSweepsFindStragglers(t *testing.T) {
 	require.Equal(t, 10, s.under(10))
 	stale()
 	require.Equal(t, 9, s.under(10))
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	record := s.work()
 	require.Equal(t, rotation.Done, record.State)
@@ -293,7 +293,7 @@ func TestRollback(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	store.after = cancel
-	_, err := s.Work(ctx)
+	_, err := s.RunPending(ctx)
 	require.ErrorContains(t, err, "context")
 	store.after = nil
 	half := s.under(n)
@@ -301,13 +301,13 @@ func TestRollback(t *testing.T) {
 	require.NotEqual(t, n, half)
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("value 0"), classify.PHI, time.Hour, nil))
 
-	record, err := s.Rollback(t.Context(), "tenant", rotation.By{})
+	record, err := s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err)
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
 	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 1", []byte("value 1"), classify.PHI, time.Hour, nil))
 	s.reads(n)
-	record, err = s.Rollback(t.Context(), "tenant", rotation.By{})
+	record, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err, "again is no error")
 	require.Equal(t, rotation.RolledBack, record.State)
 	require.Equal(t, before, s.primaries())
@@ -328,7 +328,7 @@ func TestRate(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, err := s.Work(ctx)
+		_, err := s.RunPending(ctx)
 		ended <- err
 	}()
 	resealed := 0
@@ -346,7 +346,7 @@ func TestCompromised(t *testing.T) {
 	t.Parallel()
 	s := local(t, func(o *rotation.Options) { o.Rate = 1 })
 	s.fill(500)
-	before, err := s.Ring.Document(t.Context(), "tenant")
+	before, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	roots := before.Roots()
 	record := s.begin(rotation.Order{Class: classify.PHI})
@@ -354,17 +354,17 @@ func TestCompromised(t *testing.T) {
 	record = s.begin(rotation.Order{Compromised: true})
 	require.Len(t, record.Keysets, classes, "it joins the milder rotation")
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Compromised: classes + 1}, s.states(format.UseCache))
-	d, err := s.Ring.Document(t.Context(), "tenant")
+	d, err := s.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.NotContains(t, d.Roots(), roots[0], "the root that may have leaked is gone")
 	require.Len(t, d.Roots(), 1)
-	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
-	require.ErrorIs(t, err, rotation.ErrNoWayBack)
+	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
+	require.ErrorIs(t, err, rotation.ErrNoRollback)
 	begun := time.Now()
 	require.Equal(t, rotation.Grace, s.work().State)
 	require.Less(t, time.Since(begun), time.Minute, "500 entries at one a second")
 	require.Equal(t, 500, s.under(500))
-	s.clock.pass(s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(s.Keyring.TTL() + rotation.Margin + time.Second)
 	require.Equal(t, rotation.Done, s.work().State)
 	require.Equal(t, map[envelope.State]int{envelope.Enabled: classes, envelope.Destroyed: classes + 1}, s.states(format.UseCache))
 	s.reads(500)
@@ -379,7 +379,7 @@ func TestRollbackLeavesLaterKeys(t *testing.T) {
 	s.begin(rotation.Order{})
 	later, err := s.tenant().Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(t, err)
-	_, err = s.Rollback(t.Context(), "tenant", rotation.By{})
+	_, err = s.Rollback(t.Context(), "tenant", rotation.Requester{})
 	require.NoError(t, err)
 	for class, id := range s.primaries() {
 		want := before[class]
@@ -399,5 +399,5 @@ func TestCountersAreTaken(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.Serve(ctx, slog.New(slog.DiscardHandler))
-	s.Ring.Sealed(func(string, format.KeyID, uint64) { require.Fail(t, "a counter is left") })
+	s.Keyring.Sealed(func(string, format.KeyID, uint64) { require.Fail(t, "a counter is left") })
 }

@@ -35,29 +35,29 @@ func TestSeen(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	keys := &unwritable{Store: directory(t, t.TempDir())}
-	s := newSite(t, keys, store, func(o *rotation.Options) { o.Age = 90 * 24 * time.Hour })
+	s := newSite(t, keys, store, func(o *rotation.Options) { o.MaxAge = 90 * 24 * time.Hour })
 	const n = 600
 	s.fill(n)
-	require.Equal(t, rotation.Seen{Room: -1}, s.Seen(), "nothing was looked at")
-	s.serve(func() bool { return s.Seen().Looked && s.Seen().Rotations != nil && s.Seen().Room >= 0 })
-	seen := s.Seen()
-	require.WithinDuration(t, time.Now(), seen.Oldest, time.Minute)
-	require.Equal(t, rotation.Seen{Looked: true, Oldest: seen.Oldest, Room: seen.Room, Rotations: map[rotation.State]int{}}, seen)
-	require.Greater(t, seen.Room, 200)
+	require.Equal(t, rotation.Stats{SpareRotations: -1}, s.Stats(), "nothing was looked at")
+	s.serve(func() bool { return s.Stats().Checked && s.Stats().Rotations != nil && s.Stats().SpareRotations >= 0 })
+	seen := s.Stats()
+	require.WithinDuration(t, time.Now(), seen.OldestPrimary, time.Minute)
+	require.Equal(t, rotation.Stats{Checked: true, OldestPrimary: seen.OldestPrimary, SpareRotations: seen.SpareRotations, Rotations: map[rotation.State]int{}}, seen)
+	require.Greater(t, seen.SpareRotations, 200)
 
 	keys.broken.Store(true)
 	s.clock.pass(91 * 24 * time.Hour)
-	s.serve(func() bool { return s.Seen().Overdue > 0 && s.Seen().Errors > 0 })
+	s.serve(func() bool { return s.Stats().Overdue > 0 && s.Stats().Errors > 0 })
 	keys.broken.Store(false)
 	s.clock.pass(2 * time.Minute)
-	s.serve(func() bool { return s.Seen().Rotations[rotation.Grace] == 1 && !s.Seen().Working })
-	seen = s.Seen()
+	s.serve(func() bool { return s.Stats().Rotations[rotation.Grace] == 1 && !s.Stats().Sweeping })
+	seen = s.Stats()
 	require.Zero(t, seen.Overdue)
 	require.Equal(t, rotation.Counts{Scanned: n, Reencrypted: n}, seen.Entries)
-	require.Zero(t, seen.Left)
-	require.False(t, seen.Fault)
+	require.Zero(t, seen.EntriesLeft)
+	require.False(t, seen.Incomplete)
 	seen.Rotations[rotation.Grace] = 7
-	require.Equal(t, 1, s.Seen().Rotations[rotation.Grace], "the caller's copy")
+	require.Equal(t, 1, s.Stats().Rotations[rotation.Grace], "the caller's copy")
 }
 
 // unreachable is a store of keysets that nothing is read from.
@@ -90,7 +90,7 @@ func TestHeldUpIsLoggedOnce(t *testing.T) {
 		defer close(done)
 		s.Serve(ctx, slog.New(slog.NewTextHandler(&lines, nil)))
 	}()
-	require.Eventually(t, func() bool { return s.Seen().Errors > 50 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Stats().Errors > 50 }, time.Minute, time.Millisecond)
 	cancel()
 	<-done
 	require.LessOrEqual(t, bytes.Count(lines.Bytes(), []byte("\n")), 7, "%s", lines.Bytes())

@@ -71,12 +71,12 @@ func (r *Rotator) announceServer(ctx context.Context) (more bool, err error) {
 	if !persists {
 		return false, nil
 	}
-	return false, r.Apart(ctx)
+	return false, r.CheckCacheShared(ctx)
 }
 
 // Announced returns the error of the last announcement in the keystore, which Serve renews every few seconds: the keystore can be
 // written if it is nil. It reads nothing.
-func (r *Rotator) Announced() error {
+func (r *Rotator) AnnounceError() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.unannounced
@@ -94,7 +94,7 @@ func (r *Rotator) putServer(ctx context.Context, content []byte) error {
 }
 
 // Quiet returns for how long no server has announced itself, since this process first asked. Clocks of servers do not matter.
-func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
+func (r *Rotator) ServersUnchangedFor(ctx context.Context) (time.Duration, error) {
 	var all []byte
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
 		if err != nil { // of one document too: it may be of a server that is alive
@@ -110,7 +110,7 @@ func (r *Rotator) Quiet(ctx context.Context) (time.Duration, error) {
 
 // Apart returns an error if this server may destroy no key, as of its last look: it did not find the announcements of all others
 // in its cache, or their clocks are far from its own. It reads nothing.
-func (r *Rotator) Apart(context.Context) error {
+func (r *Rotator) CheckCacheShared(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if text := apartText(r.reasons); text != "" {

@@ -44,13 +44,13 @@ func TestAnotherCache(t *testing.T) {
 	for _, err := range announce(a, b) {
 		require.ErrorContains(t, err, "no key is destroyed")
 	}
-	require.ErrorContains(t, a.Apart(t.Context()), "cache")
+	require.ErrorContains(t, a.CheckCacheShared(t.Context()), "cache")
 	a.clock.pass(30 * time.Hour)
 	b.clock.pass(30 * time.Hour)
 	for range 5 {
 		announce(a, b)
 		for _, one := range []*site{a, b} {
-			_, _ = one.Work(t.Context())
+			_, _ = one.RunPending(t.Context())
 		}
 	}
 	require.Contains(t, a.sweep().Fault, "no key is destroyed")
@@ -66,7 +66,7 @@ func TestAnotherCache(t *testing.T) {
 	for _, err := range announce(a, c) {
 		require.NoError(t, err)
 	}
-	require.NoError(t, a.Apart(t.Context()))
+	require.NoError(t, a.CheckCacheShared(t.Context()))
 	a.clock.pass(2 * time.Hour)
 	c.clock.pass(2 * time.Hour)
 	require.NoError(t, errors.Join(announce(a, c)...))
@@ -97,7 +97,7 @@ func TestEmptiedCache(t *testing.T) {
 	round()
 	round()
 	require.Empty(t, a.ApartNow(t.Context()))
-	require.NoError(t, a.Apart(t.Context()))
+	require.NoError(t, a.CheckCacheShared(t.Context()))
 	a.clock.pass(26 * time.Hour)
 	b.clock.pass(26 * time.Hour)
 	round()

@@ -19,15 +19,15 @@ func (r *Rotator) sync(
 	ctx context.Context, tenant string, made bool, change func(record *Record, d *envelope.Document, sweep *Sweep) error,
 ) (*Record, error) {
 	return r.edit(ctx, tenant, func(record *Record) error {
-		d, err := r.Ring.Document(ctx, tenant)
+		d, err := r.Keyring.Document(ctx, tenant)
 		if err != nil {
 			return err
 		}
-		sweep, err := r.Sweep(ctx) // after the document: a later sweep starts after what the document says
+		sweep, err := r.CurrentSweep(ctx) // after the document: a later sweep starts after what the document says
 		if err != nil {
 			return err
 		}
-		late := record.sync(d, view{sweep.Number, r.now(), (r.Ring.TTL() + Margin).Milliseconds(), r.Grace.Milliseconds()})
+		late := record.sync(d, view{sweep.Number, r.now(), (r.Keyring.TTL() + Margin).Milliseconds(), r.Grace.Milliseconds()})
 		record.State = decide(record, sweep, r.now()).state
 		if err := change(record, d, sweep); err != nil {
 			return err
@@ -54,10 +54,10 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 			if n = decide(record, sweep, r.now()); n.requests(sweep) {
 				_, err = r.editSweep(ctx, func(s *Sweep) error { s.request(n.sweep, n.full); return nil })
 			}
-			if record.UnreadableIn < sweep.Swept {
+			if record.UnreadableIn < sweep.LastComplete {
 				record.Failures, record.Counts.Failed = nil, 0
 			}
-			if record.Next = n.next; n.state == Done && record.Ended == 0 {
+			if record.NextCheck = n.next; n.state == Done && record.Ended == 0 {
 				record.Ended = r.now()
 			}
 			return err
@@ -79,10 +79,10 @@ func (r *Rotator) settle(ctx context.Context, tenant string, made bool) (*Record
 func (r *Rotator) destroy(ctx context.Context, record *Record, keys []Key) error {
 	var events []audit.Event
 	for _, k := range keys {
-		events = append(events, event(audit.KeyDestroy, record.former(k).By, record.Tenant, format.UseCache, k.Class, k.ID))
+		events = append(events, event(audit.KeyDestroy, record.former(k).Requester, record.Tenant, format.UseCache, k.Class, k.ID))
 	}
 	err := audit.Announce(ctx, r.Audit, func(ctx context.Context) error {
-		return r.Ring.Edit(ctx, record.Tenant, func(e *keyring.Edit) error {
+		return r.Keyring.Edit(ctx, record.Tenant, func(e *keyring.Edit) error {
 			for _, k := range keys {
 				if s := e.Keyset(format.UseCache, k.Class); s == nil || s.Epoch() != record.former(k).Epoch || s.Key(format.KeyID(k.ID)) == nil {
 					return errMoved
@@ -121,9 +121,9 @@ func (r *Rotator) settleOne(ctx context.Context, name string) error {
 	if altered != nil && !errors.Is(altered, errAltered) {
 		return altered
 	}
-	record, err := r.settle(ctx, name, false)     // replaces an altered one
-	if err == nil && record.Next == before.Next { // only the index is late: a write that failed can leave it so
-		err = r.postpone(ctx, keystore.Rotations, name, record.Next)
+	record, err := r.settle(ctx, name, false)               // replaces an altered one
+	if err == nil && record.NextCheck == before.NextCheck { // only the index is late: a write that failed can leave it so
+		err = r.postpone(ctx, keystore.Rotations, name, record.NextCheck)
 	}
 	return errors.Join(altered, err)
 }

@@ -25,7 +25,7 @@ func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 	if err != nil || content == nil {
 		return nil, err
 	}
-	sweep, err := r.Sweep(ctx)
+	sweep, err := r.CurrentSweep(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 
 // Records returns the rotations of all tenants, in no order. It skips damaged records.
 func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
-	sweep, err := r.Sweep(ctx)
+	sweep, err := r.CurrentSweep(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 // at derives what a record says at a time.
 func (r *Record) at(sweep *Sweep, now int64) *Record {
 	n := decide(r, sweep, now)
-	r.State, r.Next = n.state, n.next
+	r.State, r.NextCheck = n.state, n.next
 	return r
 }
 
@@ -64,7 +64,7 @@ func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, err
 	}
 	record, err := r.parse(ctx, tenant, content)
 	if errors.Is(err, errAltered) {
-		record = &Record{Tenant: tenant, Next: r.now()} // what replaces it is looked at soon
+		record = &Record{Tenant: tenant, NextCheck: r.now()} // what replaces it is looked at soon
 	}
 	return record, content, err
 }
@@ -82,7 +82,7 @@ func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Re
 // which caller the audit log names.
 func (r *Rotator) seal(ctx context.Context, kind keystore.Kind, name string, document any) ([]byte, error) {
 	text, _ := json.Marshal(document) // cannot fail: texts and numbers only
-	mac, err := r.Ring.SignState(ctx, state(kind, name, text))
+	mac, err := r.Keyring.SignState(ctx, state(kind, name, text))
 	return append(append(text, '\n'), hex.EncodeToString(mac)...), err
 }
 
@@ -92,7 +92,7 @@ func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, con
 	mac, err := hex.DecodeString(string(digits))
 	authentic := false
 	if err == nil {
-		if authentic, err = r.Ring.VerifyState(ctx, state(kind, name, text), mac); err != nil {
+		if authentic, err = r.Keyring.VerifyState(ctx, state(kind, name, text), mac); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func state(kind keystore.Kind, name string, text []byte) []byte {
 // edit changes a tenant's record, again while other processes change it in between. An error of change changes nothing.
 func (r *Rotator) edit(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
 	read := func() (*Record, []byte, error) { return r.read(ctx, tenant) }
-	return editDocument(ctx, r, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.Next })
+	return editDocument(ctx, r, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.NextCheck })
 }
 
 func editDocument[T any](
@@ -139,7 +139,7 @@ func editDocument[T any](
 const sweepName = "sweep"
 
 // Sweep returns the sweep that is under way or was the last. Its number is 0 before the first sweep.
-func (r *Rotator) Sweep(ctx context.Context) (*Sweep, error) {
+func (r *Rotator) CurrentSweep(ctx context.Context) (*Sweep, error) {
 	sweep, _, err := r.readSweep(ctx)
 	return sweep, err
 }
@@ -172,7 +172,7 @@ func (r *Rotator) editPart(ctx context.Context, number uint64, name string, chan
 		if s.Number != number || !s.Running() || p == nil || p.Done || p.Holder != r.id {
 			return errMoved
 		}
-		p.Beat++
+		p.Heartbeat++
 		change(s, p)
 		return nil
 	})

@@ -15,20 +15,20 @@ type Sweep struct {
 	Ended    int64         `json:"ended,omitempty"` // 0 while it is under way
 	Topology string        `json:"topology"`        // of the store at its start
 	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
-	Full     bool          `json:"full,omitempty"`  // at full rate
+	FullRate bool          `json:"full,omitempty"`  // at full rate
 	Parts    []Part        `json:"parts,omitempty"`
 	States   map[State]int `json:"states,omitempty"` // tenants by the state of their rotation, when it ended
 
-	Wanted     uint64 `json:"wanted"` // a sweep with this number, or a later one, has to begin
-	WantedFull bool   `json:"wantedFull,omitempty"`
-	NotBefore  int64  `json:"notBefore,omitempty"` // the next sweep does not begin before
+	Requested         uint64 `json:"wanted"` // a sweep with this number, or a later one, has to begin
+	RequestedFullRate bool   `json:"wantedFull,omitempty"`
+	NotBefore         int64  `json:"notBefore,omitempty"` // the next sweep does not begin before
 
-	Swept uint64     `json:"swept"`          // the last complete sweep
-	Last  []Finished `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, the latest first
+	LastComplete uint64          `json:"swept"`          // the last complete sweep
+	Complete     []CompleteSweep `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, the latest first
 }
 
 // Finished is a complete sweep.
-type Finished struct {
+type CompleteSweep struct {
 	Number   uint64 `json:"number"`
 	Started  int64  `json:"started"`
 	Ended    int64  `json:"ended"`
@@ -38,12 +38,12 @@ type Finished struct {
 
 // Part is a part of the store.
 type Part struct {
-	Name   string `json:"name"`
-	Cursor []byte `json:"cursor,omitempty"`
-	Holder string `json:"holder,omitempty"` // the process that works on it
-	Beat   uint64 `json:"beat,omitempty"`   // changes while the holder is alive
-	Done   bool   `json:"done,omitempty"`
-	Counts Counts `json:"counts"`
+	Name      string `json:"name"`
+	Cursor    []byte `json:"cursor,omitempty"`
+	Holder    string `json:"holder,omitempty"` // the process that works on it
+	Heartbeat uint64 `json:"beat,omitempty"`   // changes while the holder is alive
+	Done      bool   `json:"done,omitempty"`
+	Counts    Counts `json:"counts"`
 }
 
 const (
@@ -64,16 +64,16 @@ func (s *Sweep) Counts() (n Counts) {
 
 // request asks for a sweep.
 func (s *Sweep) request(number uint64, full bool) {
-	s.Wanted = max(s.Wanted, number)
+	s.Requested = max(s.Requested, number)
 	if full {
-		s.WantedFull = true
-		s.Full = s.Full || s.Running()
+		s.RequestedFullRate = true
+		s.FullRate = s.FullRate || s.Running()
 	}
 }
 
 // begins reports whether the next sweep is to begin at a time.
 func (s *Sweep) begins(now int64) bool {
-	return !s.Running() && s.Wanted > s.Number && !awaits(s.NotBefore, now, time.Hour)
+	return !s.Running() && s.Requested > s.Number && !awaits(s.NotBefore, now, time.Hour)
 }
 
 // begin begins the next sweep. The earlier complete sweeps count only if the topology is still the same. Numbers grow
@@ -83,8 +83,8 @@ func (s *Sweep) begin(t kv.Topology, now int64) {
 	if s.Number == 0 {
 		number = uint64(now / 1000)
 	}
-	last := slices.DeleteFunc(slices.Clone(s.Last), func(f Finished) bool { return f.Topology != t.ID })
-	*s = Sweep{Number: number, Started: now, Topology: t.ID, Full: s.WantedFull, Wanted: s.Wanted, Swept: s.Swept, Last: last, States: s.States}
+	last := slices.DeleteFunc(slices.Clone(s.Complete), func(f CompleteSweep) bool { return f.Topology != t.ID })
+	*s = Sweep{Number: number, Started: now, Topology: t.ID, FullRate: s.RequestedFullRate, Requested: s.Requested, LastComplete: s.LastComplete, Complete: last, States: s.States}
 	if !t.Stable {
 		s.fault("keys were moving between parts of the store when it began: " + t.Reason)
 	}
@@ -132,23 +132,23 @@ func (s *Sweep) end(t kv.Topology, apart string, now int64) {
 	}
 	s.Ended = now
 	if s.Fault != "" {
-		s.Wanted = max(s.Wanted, s.Number+1)
+		s.Requested = max(s.Requested, s.Number+1)
 		s.NotBefore = now + max(retrySweep.Milliseconds(), min(now-s.Started, time.Hour.Milliseconds()))
 		return
 	}
-	s.Swept = s.Number
-	s.Last = append([]Finished{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Last[:min(1, len(s.Last))]...)
-	if s.Wanted <= s.Number {
-		s.WantedFull = false
+	s.LastComplete = s.Number
+	s.Complete = append([]CompleteSweep{{s.Number, s.Started, now, s.Topology, s.Counts().Scanned}}, s.Complete[:min(1, len(s.Complete))]...)
+	if s.Requested <= s.Number {
+		s.RequestedFullRate = false
 	}
 }
 
 // pause is after how long a tenant that waits for sweeps is looked at again, in milliseconds: as long as the last complete one took.
 func (s *Sweep) pause() int64 {
-	if len(s.Last) == 0 {
+	if len(s.Complete) == 0 {
 		return retry
 	}
-	return min(max(s.Last[0].Ended-s.Last[0].Started, retry), recheck)
+	return min(max(s.Complete[0].Ended-s.Complete[0].Started, retry), recheck)
 }
 
 // done returns the number of parts that were visited.

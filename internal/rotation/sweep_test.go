@@ -61,7 +61,7 @@ func TestOneSweepServesAll(t *testing.T) {
 	s := newSite(t, rediskeys.New(redistest.Start(t).Client(t)), store, nil)
 	name := func(i int) string { return fmt.Sprint("tenant ", i) }
 	for i := range tenants {
-		tenant, err := s.Ring.Tenant(t.Context(), name(i))
+		tenant, err := s.Keyring.Tenant(t.Context(), name(i))
 		require.NoError(t, err)
 		require.NoError(t, cache.New(store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
 	}
@@ -150,7 +150,7 @@ func TestKilledHolder(t *testing.T) {
 			number := s.sweep().Number
 			ctx, cancel := context.WithCancel(t.Context())
 			store.page = func() { store.page = nil; cancel() }
-			_, err := killed.Work(ctx)
+			_, err := killed.RunPending(ctx)
 			require.Error(t, err)
 			require.True(t, s.sweep().Running())
 			require.NotEqual(t, number, s.sweep().Number)
@@ -185,17 +185,17 @@ func TestIncompleteSweeps(t *testing.T) {
 			s.fill(250)
 			s.begin(rotation.Order{})
 			s.work()
-			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
-			last := s.sweep().Swept
+			s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+			last := s.sweep().LastComplete
 			c.spoil(store)
 			for range 5 {
-				_, _ = s.Work(t.Context())
+				_, _ = s.RunPending(t.Context())
 			}
 			sweep := s.sweep()
 			require.Contains(t, sweep.Fault, c.says)
 			require.NotContains(t, sweep.Fault, "10.1.2.3", "the error is for the server's log")
 			require.False(t, sweep.Running())
-			require.Equal(t, last, sweep.Swept)
+			require.Equal(t, last, sweep.LastComplete)
 			require.Equal(t, map[envelope.State]int{envelope.Enabled: 2 * classes}, s.states(format.UseCache))
 			store.page = nil
 			store.moving.Store(false)
@@ -218,7 +218,7 @@ func TestLostCursor(t *testing.T) {
 	s.begin(rotation.Order{})
 	s.work()
 	stale()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	begun := store.begun.Load()
 	store.cursor.Store(true)
@@ -238,12 +238,12 @@ func TestFoundIsDurableBeforeResealing(t *testing.T) {
 	s.begin(rotation.Order{})
 	s.work()
 	stale()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	first := s.sweep().Number
 	ctx, cancel := context.WithCancel(t.Context())
 	store.after = cancel
 	for ctx.Err() == nil {
-		_, _ = s.Work(ctx)
+		_, _ = s.RunPending(ctx)
 	}
 	store.after = nil
 	require.True(t, s.sweep().Running())
@@ -265,7 +265,7 @@ func TestSweepOfAnotherClock(t *testing.T) {
 	s.begin(rotation.Order{Compromised: true})
 	s.work()
 	for _, one := range []*site{s, ahead} {
-		one.clock.pass(s.Ring.TTL())
+		one.clock.pass(s.Keyring.TTL())
 	}
 	ahead.work()
 	require.Equal(t, classes, s.states(format.UseCache)[envelope.Compromised], "%+v", ahead.sweep())
@@ -287,7 +287,7 @@ func TestClockThatWasAhead(t *testing.T) {
 		require.NotEqual(t, rotation.Done, s.work().State)
 		require.Equal(t, 10, s.under(10))
 		for range 3 {
-			s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+			s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 			s.work()
 		}
 		require.Equal(t, rotation.Done, s.record().State)
@@ -311,7 +311,7 @@ func TestClockThatWasAhead(t *testing.T) {
 		s.clock.pass(decades)
 		store.broken.Store(true)
 		for s.sweep().Ended == 0 {
-			_, _ = s.Work(t.Context())
+			_, _ = s.RunPending(t.Context())
 		}
 		require.NotEmpty(t, s.sweep().Fault)
 		store.broken.Store(false)
@@ -331,11 +331,11 @@ func TestSweepsWithoutKeysets(t *testing.T) {
 	content, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
 	keystoretest.Vanish(t, dir, keystore.Keysets, "tenant")
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	for range 20 {
-		_, _ = s.Work(t.Context())
+		_, _ = s.RunPending(t.Context())
 	}
-	require.NotZero(t, s.sweep().Swept)
+	require.NotZero(t, s.sweep().LastComplete)
 	swapped, err := s.Keystore.Swap(t.Context(), keystore.Keysets, "tenant", nil, content, 0)
 	require.NoError(t, err)
 	require.True(t, swapped)
@@ -353,7 +353,7 @@ func TestDamagedTenantAlone(t *testing.T) {
 	s, store := faultySite(t, nil)
 	s.SetWait(time.Millisecond)
 	s.fill(10)
-	other, err := s.Ring.Tenant(t.Context(), "damaged")
+	other, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
 	require.NoError(t, cache.New(store, seal.NewSealer(other)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
 	s.begin(rotation.Order{})
@@ -364,9 +364,9 @@ func TestDamagedTenantAlone(t *testing.T) {
 	_, err = s.Keystore.Swap(t.Context(), keystore.Keysets, "damaged", content, []byte("damaged"), 0)
 	require.NoError(t, err)
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	for did := true; did; {
-		if did, err = s.Work(t.Context()); err != nil {
+		if did, err = s.RunPending(t.Context()); err != nil {
 			require.ErrorContains(t, err, `tenant "damaged"`)
 			require.Equal(t, 1, strings.Count(err.Error(), "tenant"))
 		}
@@ -390,8 +390,8 @@ func TestSweepOverAFailover(t *testing.T) {
 	s.fill(600)
 	s.begin(rotation.Order{})
 	s.work()
-	s.clock.pass(rotation.DefaultGrace + s.Ring.TTL() + rotation.Margin + time.Second)
-	swept := s.sweep().Swept
+	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
+	swept := s.sweep().LastComplete
 	store.page = func() {
 		store.page = nil
 		require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())
@@ -399,7 +399,7 @@ func TestSweepOverAFailover(t *testing.T) {
 	}
 	require.Equal(t, rotation.Retiring, s.work().State)
 	require.Contains(t, s.sweep().Fault, "topology")
-	require.Equal(t, swept, s.sweep().Swept)
+	require.Equal(t, swept, s.sweep().LastComplete)
 	s.clock.pass(2 * time.Minute)
 	require.Equal(t, rotation.Done, s.work().State)
 	s.reads(600)

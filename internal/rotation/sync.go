@@ -32,8 +32,8 @@ func (r *Record) sync(d *envelope.Document, v view) (late []audit.Event) {
 	if d.Shredded() && r.Ended == 0 {
 		r.Ended = v.now
 	}
-	if r.Until > v.now+v.grace+maxAhead.Milliseconds() {
-		r.Until = v.now + v.grace
+	if r.GraceUntil > v.now+v.grace+maxAhead.Milliseconds() {
+		r.GraceUntil = v.now + v.grace
 	}
 	maps.DeleteFunc(r.Sealed, func(id ID, _ uint64) bool {
 		return !slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool { return ID(s.Primary()) == id })
@@ -61,9 +61,9 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 				UnreadableIn: r.UnreadableIn, Sealed: r.Sealed,
 			}
 		}
-		late = append(late, event(audit.KeyRotate, k.By, r.Tenant, k.Use, k.Class, ID(s.Primary())))
+		late = append(late, event(audit.KeyRotate, k.Requester, r.Tenant, k.Use, k.Class, ID(s.Primary())))
 		if k.Compromised {
-			late = append(late, event(audit.KeyCompromised, k.By, r.Tenant, k.Use, k.Class, k.From))
+			late = append(late, event(audit.KeyCompromised, k.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
 		}
 		r.add(k, s, v)
 	}
@@ -75,25 +75,25 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 
 // add adds a keyset that has its new primary.
 func (r *Record) add(k Keyset, s *envelope.Keyset, v view) {
-	k.After = v.sweep
+	k.AfterSweep = v.sweep
 	if before := r.keyset(k.Use, k.Class); before == nil {
 		r.Keysets = append(r.Keysets, k)
 	} else {
-		if enabled(s, before.From) {
-			k.From = before.From
+		if enabled(s, before.FormerPrimary) {
+			k.FormerPrimary = before.FormerPrimary
 		}
 		k.Compromised = k.Compromised || before.Compromised
 		*before = k
 	}
-	r.By, r.Rotated, r.Ended, r.Until = k.By, v.now, 0, max(r.Until, v.now+v.grace)
+	r.Requester, r.Rotated, r.Ended, r.GraceUntil = k.Requester, v.now, 0, max(r.GraceUntil, v.now+v.grace)
 	if !slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return !k.Compromised }) {
-		r.Until = 0 // there is no way back to keep open
+		r.GraceUntil = 0 // there is no way back to keep open
 	}
 }
 
 // syncFormer lists the former keys of the cache. One that may have been the primary since it was last seen counts as new.
 func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
-	var all []Former
+	var all []FormerKey
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
 		if s.Use != format.UseCache {
@@ -106,12 +106,12 @@ func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
 			f := r.former(Key{s.Class, ID(key.ID)})
 			if key.State == envelope.Destroyed {
 				if f != nil {
-					late = append(late, event(audit.KeyDestroy, f.By, r.Tenant, s.Use, s.Class, f.ID))
+					late = append(late, event(audit.KeyDestroy, f.Requester, r.Tenant, s.Use, s.Class, f.ID))
 				}
 				continue
 			}
-			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.Silent > v.now+v.silence+maxAhead.Milliseconds() {
-				f = &Former{Key: Key{s.Class, ID(key.ID)}, Silent: v.now + 1 + v.silence, Until: v.now + 1 + v.silence + v.grace, After: v.sweep, By: r.orderOf(s.Class)}
+			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > v.now+v.silence+maxAhead.Milliseconds() {
+				f = &FormerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.silence, KeepUntil: v.now + 1 + v.silence + v.grace, AfterSweep: v.sweep, Requester: r.orderOf(s.Class)}
 			}
 			now := *f
 			now.Epoch, now.Compromised = s.Epoch(), key.State == envelope.Compromised
@@ -123,26 +123,26 @@ func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
 }
 
 // orderOf returns who ordered the rotation of a class's keyset of the cache.
-func (r *Record) orderOf(class classify.Class) By {
+func (r *Record) orderOf(class classify.Class) Requester {
 	if k := r.keyset(format.UseCache, class); k != nil {
-		return k.By
+		return k.Requester
 	}
-	return r.By
+	return r.Requester
 }
 
 // syncBack notices a rollback.
 func (r *Record) syncBack(d *envelope.Document, v view) (late []audit.Event) {
 	for _, k := range r.Keysets {
-		if s := d.Keyset(k.Use, k.Class); s != nil && s.Epoch() > k.Epoch && ID(s.Primary()) == k.From {
-			r.Back, r.Ended = true, v.now
-			late = append(late, event(audit.KeyRollback, r.By, r.Tenant, k.Use, k.Class, k.From))
+		if s := d.Keyset(k.Use, k.Class); s != nil && s.Epoch() > k.Epoch && ID(s.Primary()) == k.FormerPrimary {
+			r.RolledBack, r.Ended = true, v.now
+			late = append(late, event(audit.KeyRollback, r.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
 		}
 	}
 	return late
 }
 
 // event returns the event of a change of a key. It names the caller who ordered the change, and why.
-func event(action audit.Action, by By, tenant string, use format.Use, class classify.Class, id ID) audit.Event {
+func event(action audit.Action, by Requester, tenant string, use format.Use, class classify.Class, id ID) audit.Event {
 	return audit.Event{
 		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id), Facts: audit.Facts{audit.FactUse: use.String()}.With(by.Reason),
 		RequestID: by.RequestID, Issuer: by.Issuer, Subject: by.Subject,

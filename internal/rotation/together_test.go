@@ -46,7 +46,7 @@ func TestTenantsAreUnlockedTogether(t *testing.T) {
 	s := local(t, nil)
 	for i := range 10 {
 		id := fmt.Sprint(i)
-		tenant, err := s.Ring.Tenant(t.Context(), id)
+		tenant, err := s.Keyring.Tenant(t.Context(), id)
 		require.NoError(t, err)
 		require.NoError(t, cache.New(s.Store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
 		_, err = s.Begin(t.Context(), id, rotation.Order{})
@@ -59,11 +59,11 @@ func TestTenantsAreUnlockedTogether(t *testing.T) {
 	t.Cleanup(ring.Close)
 	_, err = ring.System(t.Context())
 	require.NoError(t, err)
-	r := rotation.New(rotation.Options{Ring: ring, Keystore: s.Keystore, Store: s.Store, Audit: audit.Discard})
+	r := rotation.New(rotation.Options{Keyring: ring, Keystore: s.Keystore, Store: s.Store, Audit: audit.Discard})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for did := true; did; {
-		did, err = r.Work(ctx)
+		did, err = r.RunPending(ctx)
 		require.NoError(t, err)
 	}
 	require.Equal(t, rotation.Counts{Scanned: 10, Reencrypted: 10}, s.sweep().Counts())

@@ -33,7 +33,7 @@ const (
 )
 
 // UnknownKeys finds entries under keys that no keyset of their tenant has, as after the loss of a keyset. It is safe for concurrent use.
-type UnknownKeys struct {
+type UnknownKeyScanner struct {
 	r     *Rotator
 	log   *slog.Logger
 	label func(tenant string) string
@@ -65,19 +65,19 @@ func (u *unknown) total() int {
 }
 
 // NewUnknownKeys returns an UnknownKeys for a rotator's cache. The log names tenants by label.
-func NewUnknownKeys(r *Rotator, log *slog.Logger, label func(tenant string) string) *UnknownKeys {
-	return &UnknownKeys{r: r, log: log, label: label, delay: scanDelay, interval: checkInterval}
+func NewUnknownKeyScanner(r *Rotator, log *slog.Logger, label func(tenant string) string) *UnknownKeyScanner {
+	return &UnknownKeyScanner{r: r, log: log, label: label, delay: scanDelay, interval: checkInterval}
 }
 
 // Entries returns how many entries were found and are not known to open by now.
-func (u *UnknownKeys) Entries() int {
+func (u *UnknownKeyScanner) Entries() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.found.total()
 }
 
 // Check returns envelope.ErrUnknownKey while there are such entries. It reads nothing.
-func (u *UnknownKeys) Check(context.Context) error {
+func (u *UnknownKeyScanner) Check(context.Context) error {
 	if n := u.Entries(); n > 0 {
 		return fmt.Errorf("%d entries are under keys that no keyset has: restore the keysets from a backup: %w", n, envelope.ErrUnknownKey)
 	}
@@ -86,7 +86,7 @@ func (u *UnknownKeys) Check(context.Context) error {
 
 // Watch scans the cache once, at a limited rate. If it finds such entries, it logs and records that, and returns when their keys were
 // restored, the entries are gone, or ctx ends.
-func (u *UnknownKeys) Watch(ctx context.Context) {
+func (u *UnknownKeyScanner) Watch(ctx context.Context) {
 	var scanned time.Time
 	for wait := rand.N(u.delay); sleep(ctx, wait) == nil; wait = u.interval {
 		if scanned.IsZero() || time.Since(scanned) >= scanInterval {
@@ -110,14 +110,14 @@ func (u *UnknownKeys) Watch(ctx context.Context) {
 	}
 }
 
-func (u *UnknownKeys) set(found unknown) {
+func (u *UnknownKeyScanner) set(found unknown) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.found = found
 }
 
 // announce logs and records what a scan found.
-func (u *UnknownKeys) announce(ctx context.Context, found *unknown) error {
+func (u *UnknownKeyScanner) announce(ctx context.Context, found *unknown) error {
 	if found.total() == 0 {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (u *UnknownKeys) announce(ctx context.Context, found *unknown) error {
 }
 
 // scan looks at the entries of the cache, at scanLimit of them at most.
-func (u *UnknownKeys) scan(ctx context.Context) (found unknown, err error) {
+func (u *UnknownKeyScanner) scan(ctx context.Context) (found unknown, err error) {
 	sweeper, ok := u.r.Store.(kv.Sweeper)
 	if !ok {
 		return found, errors.New("rotation: the store of the cache cannot be scanned")
@@ -160,7 +160,7 @@ func (u *UnknownKeys) scan(ctx context.Context) (found unknown, err error) {
 }
 
 // scanPart looks at a part of the store, and returns how many more entries may be looked at.
-func (u *UnknownKeys) scanPart(ctx context.Context, sweeper kv.Sweeper, name string, limit int, found *unknown) (left int, err error) {
+func (u *UnknownKeyScanner) scanPart(ctx context.Context, sweeper kv.Sweeper, name string, limit int, found *unknown) (left int, err error) {
 	v := newVisit(u.r, &Sweep{}, Part{Name: name})
 	v.limit = rate.NewLimiter(scanRate, fullPage)
 	ctx, stop := context.WithCancel(ctx)
@@ -184,7 +184,7 @@ func (u *UnknownKeys) scanPart(ctx context.Context, sweeper kv.Sweeper, name str
 }
 
 // look adds those entries of a page that are under unknown keys.
-func (u *UnknownKeys) look(ctx context.Context, v *visit, all []entry, found *unknown) error {
+func (u *UnknownKeyScanner) look(ctx context.Context, v *visit, all []entry, found *unknown) error {
 	if err := v.meet(ctx, all); err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (u *UnknownKeys) look(ctx context.Context, v *visit, all []entry, found *un
 }
 
 // known reports which keys their owners have, or may have: keysets that cannot be read have any.
-func (u *UnknownKeys) known(ctx context.Context, keys map[owned]int) map[owned]bool {
+func (u *UnknownKeyScanner) known(ctx context.Context, keys map[owned]int) map[owned]bool {
 	owners := map[string]bool{}
 	for one := range keys {
 		owners[one.owner] = true
@@ -222,11 +222,11 @@ func (u *UnknownKeys) known(ctx context.Context, keys map[owned]int) map[owned]b
 	if len(owners) == 0 {
 		return known
 	}
-	documents := u.r.Ring.DocumentsOf(ctx, slices.Collect(maps.Keys(owners)))
+	documents := u.r.Keyring.DocumentsOf(ctx, slices.Collect(maps.Keys(owners)))
 	for owner := range owners {
 		d, err := documents[owner], error(nil)
 		if d == nil {
-			d, err = u.r.Ring.Document(ctx, owner)
+			d, err = u.r.Keyring.Document(ctx, owner)
 		}
 		for one := range keys {
 			if one.owner == owner && !errors.Is(err, keyring.ErrNoTenant) {
@@ -243,7 +243,7 @@ func has(d *envelope.Document, id ID) bool {
 }
 
 // recheck forgets keys that were restored. It reports whether only entries of keys that it does not remember are left.
-func (u *UnknownKeys) recheck(ctx context.Context) (others bool) {
+func (u *UnknownKeyScanner) recheck(ctx context.Context) (others bool) {
 	u.mu.Lock()
 	keys := maps.Clone(u.found.entries)
 	u.mu.Unlock()

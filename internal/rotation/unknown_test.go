@@ -16,9 +16,9 @@ import (
 )
 
 // watch runs a scan of a site until it finds nothing to watch, and returns it with what it logs until then.
-func (s *site) watch() (u *rotation.UnknownKeys, log *bytes.Buffer, ended chan struct{}) {
+func (s *site) watch() (u *rotation.UnknownKeyScanner, log *bytes.Buffer, ended chan struct{}) {
 	log, ended = &bytes.Buffer{}, make(chan struct{})
-	u = rotation.NewUnknownKeys(s.Rotator, slog.New(slog.NewTextHandler(log, nil)), func(string) string { return "hash" })
+	u = rotation.NewUnknownKeyScanner(s.Rotator, slog.New(slog.NewTextHandler(log, nil)), func(string) string { return "hash" })
 	u.Hurry(20 * time.Millisecond)
 	go func() {
 		defer close(ended)
@@ -42,7 +42,7 @@ func TestUnknownKeys(t *testing.T) {
 	<-ended
 	require.Zero(t, u.Entries(), "under former keys")
 	require.Empty(t, log.String())
-	backup, err := before.Ring.Document(t.Context(), "tenant")
+	backup, err := before.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 
 	after := newSite(t, directory(t, t.TempDir()), store, nil)
@@ -51,21 +51,21 @@ func TestUnknownKeys(t *testing.T) {
 	require.Eventually(t, func() bool { return u.Entries() == n }, time.Minute, time.Millisecond)
 	require.ErrorIs(t, u.Check(t.Context()), envelope.ErrUnknownKey)
 	require.Eventually(t, func() bool { return after.audit.events.Load() == 1 }, time.Minute, time.Millisecond)
-	_, _, err = after.Ring.Merge(t.Context(), backup, keyring.Ends{})
+	_, _, err = after.Keyring.Merge(t.Context(), backup, keyring.Ends{})
 	require.NoError(t, err)
 	<-ended
 	require.NoError(t, u.Check(t.Context()))
 	require.Equal(t, 1, strings.Count(log.String(), "level=ERROR"), log)
 	require.Contains(t, log.String(), "entries=250 tenants=[hash]")
 
-	require.NoError(t, after.Ring.Shred(t.Context(), "tenant"))
+	require.NoError(t, after.Keyring.Shred(t.Context(), "tenant"))
 	u, log, ended = after.watch()
 	<-ended
 	require.Zero(t, u.Entries(), "of a shredded tenant")
 	require.Empty(t, log.String())
 
 	none := newSite(t, directory(t, t.TempDir()), store, func(*rotation.Options) {})
-	gone, err := none.Ring.Document(t.Context(), "tenant")
+	gone, err := none.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.Empty(t, gone.Keysets, "it has no key yet")
 	u, _, _ = none.watch()

@@ -64,7 +64,7 @@ func newVisit(r *Rotator, s *Sweep, p Part) *visit {
 	v := &visit{
 		r: r, number: s.Number, begun: s.Started, part: p, tenants: map[string]*tenant{}, notes: map[string]*note{}, counts: p.Counts,
 	}
-	if r.Rate > 0 && !s.Full {
+	if r.Rate > 0 && !s.FullRate {
 		second := r.Rate * lookCost
 		v.limit = rate.NewLimiter(rate.Limit(second), min(max(second, ratedPage), fullPage))
 	}
@@ -312,7 +312,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	documents := v.r.Ring.DocumentsOf(ctx, slices.Collect(maps.Keys(unknown)))
+	documents := v.r.Keyring.DocumentsOf(ctx, slices.Collect(maps.Keys(unknown)))
 	g, _ := errgroup.WithContext(ctx)
 	g.SetLimit(tenantsAtOnce)
 	for owner, t := range unknown {
@@ -322,7 +322,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 		}
 		g.Go(recovered(func() error { // if only its keysets cannot be read, that concerns this tenant alone
 			var d *envelope.Document
-			err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Ring.Document(ctx, owner); return err })
+			err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Keyring.Document(ctx, owner); return err })
 			switch {
 			case err == nil:
 				t.introduce(d)
@@ -362,8 +362,8 @@ func (t *tenant) isPrimary(key Key) bool {
 // is resealed: afterwards nothing would show that it was found.
 func (v *visit) found(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
-	unnoted := func(record *Record) *Former {
-		if f := record.former(key); f != nil && f.notes(v.number, v.begun) && f.FoundIn < v.number {
+	unnoted := func(record *Record) *FormerKey {
+		if f := record.former(key); f != nil && f.notes(v.number, v.begun) && f.LastFoundIn < v.number {
 			return f
 		}
 		return nil
@@ -377,7 +377,7 @@ func (v *visit) found(ctx context.Context, owner string, key Key) error {
 			if f == nil { // also in a record that replaces an altered one: it waits for later sweeps than this one
 				return errNothing
 			}
-			f.FoundIn = v.number
+			f.LastFoundIn = v.number
 			return nil
 		})
 		if err == nil || errors.Is(err, errNothing) {

@@ -74,7 +74,7 @@ func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error, last 
 	if err == nil || ctx.Err() != nil {
 		return ""
 	}
-	r.see(func(seen *Seen) { seen.Errors++ })
+	r.see(func(seen *Stats) { seen.Errors++ })
 	if err.Error() != last {
 		log.Error("rotation is held up, and is tried again", "error", err)
 	}
@@ -83,7 +83,7 @@ func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error, last 
 
 // Work does what can be done now for all tenants, and reports whether it did something. It is for a process that
 // does not serve.
-func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
+func (r *Rotator) RunPending(ctx context.Context) (did bool, err error) {
 	settled, failed := r.settleDue(ctx)
 	swept := false
 	err = recovered(func() (err error) { swept, err = r.sweep(ctx); return err })()
@@ -92,7 +92,7 @@ func (r *Rotator) Work(ctx context.Context) (did bool, err error) {
 
 // sweep begins a sweep if one is wanted, works on a part of the one that is under way, to the part's end, or ends it.
 func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
-	s, err := r.Sweep(ctx)
+	s, err := r.CurrentSweep(ctx)
 	if errors.Is(err, errAltered) {
 		_, again := r.editSweep(ctx, func(*Sweep) error { return nil }) // replaces it
 		return false, errors.Join(err, again)
@@ -120,13 +120,13 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 			s.begin(topology, r.now())
 		}
 		free := func(p *Part) bool {
-			return r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Beat)) >= r.lease
+			return r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Heartbeat)) >= r.lease
 		}
 		if claimed = s.claim(r.id, free); claimed == nil {
 			return errMoved
 		}
 		claimed.Holder = r.id
-		claimed.Beat++
+		claimed.Heartbeat++
 		return nil
 	})
 	if err == nil {
@@ -140,8 +140,8 @@ func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
 
 // workOn works on a part, while its lease is renewed. If this process ends, the lease runs out.
 func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
-	r.see(func(seen *Seen) { seen.Working = true })
-	defer r.see(func(seen *Seen) { seen.Working = false })
+	r.see(func(seen *Stats) { seen.Sweeping = true })
+	defer r.see(func(seen *Stats) { seen.Sweeping = false })
 	held, lost := context.WithCancelCause(ctx)
 	var renewal sync.WaitGroup
 	renewal.Go(func() { r.renew(held, lost, s.Number, p.Name) })
@@ -196,7 +196,7 @@ func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) 
 func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
 	states = map[State]int{}
 	now, asking := r.now(), 0
-	latest := now + (r.Ring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
+	latest := now + (r.Keyring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Rotations) {
 		if err != nil && document.Err == nil {
 			return nil, nil, err
@@ -205,7 +205,7 @@ func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, re
 		if err != nil {
 			continue // it is reported when it is due
 		}
-		if record.Next > latest {
+		if record.NextCheck > latest {
 			_ = r.postpone(ctx, keystore.Rotations, record.Tenant, now) // counted by the next sweep, if it fails
 		}
 		n := decide(record, s, now)
@@ -213,7 +213,7 @@ func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, re
 			states[n.state]++
 		}
 		asks := n.requests(s)
-		if record.Next <= now+s.pause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
+		if record.NextCheck <= now+s.pause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
 			released = append(released, record.Tenant)
 			if asks {
 				asking++

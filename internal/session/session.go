@@ -58,7 +58,7 @@ type Session struct {
 
 // Record is told what is about to happen to a session, after the cryptography and before its effect; an error
 // of it prevents the effect. failed is why nothing will happen.
-type Record func(action audit.Action, key format.KeyID, failed error) error
+type RecordFunc func(action audit.Action, key format.KeyID, failed error) error
 
 // Manager keeps the sessions of one owner. It is safe for concurrent use.
 type Manager struct {
@@ -87,7 +87,7 @@ func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.te
 func WithClock(clock *clock.Clock) Option { return func(m *Manager) { m.clock = clock } }
 
 // WithOutlived has removed called for each session that was removed since the store kept it for longer than its class allows.
-func WithOutlived(removed func(class classify.Class)) Option {
+func WithExpiredHook(removed func(class classify.Class)) Option {
 	return func(m *Manager) { m.outlived = removed }
 }
 
@@ -104,7 +104,7 @@ func New(store kv.Store, owner string, options ...Option) *Manager {
 }
 
 // Longest is the longest time from the creation of a session to its end.
-func (m *Manager) Longest() time.Duration { return m.longest }
+func (m *Manager) MaxTTL() time.Duration { return m.longest }
 
 // keyed is what follows from an id.
 type keyed struct {
@@ -150,7 +150,7 @@ func info(label, owner string) string {
 // Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had
 // again. It returns ErrTTL, format.ErrTooLarge for more than MaxData, and the errors of the store and of
 // record.
-func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record Record) (id string, s Session, err error) {
+func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record RecordFunc) (id string, s Session, err error) {
 	if ttl <= 0 || ttl > m.longest {
 		return "", s, ErrTTL
 	}
@@ -227,7 +227,7 @@ func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
 
 // Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of
 // seal.Sealer.OpenStored, of the store and of record.
-func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, error) {
+func (m *Manager) Get(ctx context.Context, id string, record RecordFunc) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
 		return Session{}, err
@@ -244,7 +244,7 @@ func (m *Manager) Get(ctx context.Context, id string, record Record) (Session, e
 }
 
 // open gives the session's package too. Its action is recorded, failed or not.
-func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record Record) (seal.Opened, []byte, error) {
+func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record RecordFunc) (seal.Opened, []byte, error) {
 	pkg, ok, err := kv.Get(ctx, m.store, k.name)
 	if err != nil && !errors.Is(err, kv.ErrWrongType) {
 		return seal.Opened{}, nil, err
@@ -270,7 +270,7 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 // remove removes a session that the store forgot to let go, unless it may only seem to be old: the clocks of servers differ. It
 // returns ErrNotFound, or the error of the store.
 func (m *Manager) remove(ctx context.Context, k *keyed, pkg []byte, created time.Time) error {
-	if !m.clock.Outlived(created, m.longest) {
+	if !m.clock.SurelyExpired(created, m.longest) {
 		return ErrNotFound
 	}
 	removed, err := kv.DeleteIf(ctx, m.store, k.name, pkg)
@@ -285,7 +285,7 @@ func (m *Manager) remove(ctx context.Context, k *keyed, pkg []byte, created time
 
 // Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its
 // creation it returns ErrTTL. Other errors are those of Get.
-func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record Record) (Session, error) {
+func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record RecordFunc) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
 		return Session{}, err
@@ -305,7 +305,7 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 }
 
 // End ends the session, if there is one. Its key was never stored: it goes with the id.
-func (m *Manager) End(ctx context.Context, id string, record Record) error {
+func (m *Manager) End(ctx context.Context, id string, record RecordFunc) error {
 	k, err := m.derive(id)
 	if err != nil {
 		return err

@@ -13,8 +13,8 @@ type Difference string
 // The differences.
 const (
 	Altered    Difference = "altered"    // its document does not authenticate
-	Returned   Difference = "returned"   // it is in force, and the log records its revocation
-	Other      Difference = "other"      // it authenticates, and is another one than the log recorded
+	Reinstated Difference = "returned"   // it is in force, and the log records its revocation
+	Mismatched Difference = "other"      // it authenticates, and is another one than the log recorded
 	Unrecorded Difference = "unrecorded" // it authenticates, and the log does not record that it was made
 )
 
@@ -32,12 +32,12 @@ type Comparison struct {
 }
 
 // Events is what an audit log recorded of tokens.
-type Events struct {
+type AuditEvents struct {
 	lines []audit.Line
 }
 
 // Add adds an event; those of other actions are ignored.
-func (e *Events) Add(l *audit.Line) {
+func (e *AuditEvents) Add(l *audit.Line) {
 	if l.Action == audit.TokenCreate.String() || l.Action == audit.TokenRevoke.String() {
 		one := *l
 		one.Text = nil // of a block of the file
@@ -48,7 +48,7 @@ func (e *Events) Add(l *audit.Line) {
 // Compare compares all tokens with the events of a log, which was verified. mayLack reports whether the log can lack the creation of
 // a token that was made at a time, because retention deleted it or another host's log has it. A token that was revoked and is gone is
 // no finding, nor is one that was recorded and is gone. It returns an error if not all tokens can be read.
-func (r *Registry) Compare(ctx context.Context, events *Events, mayLack func(created time.Time) bool) (c Comparison, err error) {
+func (r *Registry) Compare(ctx context.Context, events *AuditEvents, mayLack func(created time.Time) bool) (c Comparison, err error) {
 	created, revoked := map[string]string{}, map[string]bool{}
 	for _, l := range audit.Announced(events.lines) {
 		if l.Action == audit.TokenRevoke.String() {
@@ -65,9 +65,9 @@ func (r *Registry) Compare(ctx context.Context, events *Events, mayLack func(cre
 			find(e, Altered)
 		case !e.RevokedAt.IsZero():
 		case revoked[e.ID]:
-			find(e, Returned)
+			find(e, Reinstated)
 		case recorded && digest != e.digest():
-			find(e, Other)
+			find(e, Mismatched)
 		case recorded:
 			c.Compared++
 		case mayLack(e.CreatedAt):

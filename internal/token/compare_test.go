@@ -22,14 +22,14 @@ func TestCompare(t *testing.T) {
 	log, err := audit.Open(path, key, audit.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	recorded := token.Log{Recorder: log, Operation: "token test"}
-	make := func(log token.Log) string {
+	recorded := token.Audit{Recorder: log, Operation: "token test"}
+	make := func(log token.Audit) string {
 		_, made, err := site.registry().Issue(t.Context(), reader, log)
 		require.NoError(t, err)
 		return made.ID
 	}
 	compare := func(mayLack bool) token.Comparison {
-		var events token.Events
+		var events token.AuditEvents
 		require.NoError(t, audit.Each(t.Context(), path, key, &audit.Filter{Action: "token."}, events.Add))
 		c, err := site.registry().Compare(t.Context(), &events, func(time.Time) bool { return mayLack })
 		require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestCompare(t *testing.T) {
 	require.Equal(t, token.Comparison{Compared: 1}, compare(false))
 
 	keystoretest.Put(t, store, keystore.Tokens, gone, live)
-	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: gone, Kind: token.Returned}}}, compare(true))
+	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: gone, Kind: token.Reinstated}}}, compare(true))
 	keystoretest.Put(t, store, keystore.Tokens, gone, nil)
 	require.Equal(t, token.Comparison{Compared: 1}, compare(false))
 
@@ -54,9 +54,9 @@ func TestCompare(t *testing.T) {
 	keystoretest.Put(t, store, keystore.Tokens, unknown, nil)
 
 	// Another token under a recorded id takes the KEK.
-	other := make(token.Log{Recorder: audit.Discard})
+	other := make(token.Audit{Recorder: audit.Discard})
 	require.NoError(t, log.Record(t.Context(), audit.Event{
 		Action: audit.TokenCreate, Subject: other, Facts: audit.Facts{audit.FactDigest: "another"},
 	}))
-	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: other, Kind: token.Other}}}, compare(true))
+	require.Equal(t, token.Comparison{Compared: 1, Findings: []token.Finding{{ID: other, Kind: token.Mismatched}}}, compare(true))
 }

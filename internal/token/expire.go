@@ -16,7 +16,7 @@ const (
 )
 
 // expire deletes the documents of tokens that have expired, tombstones too. Any server does, and several may do it at once.
-func (t *Tokens) expire(ctx context.Context) {
+func (t *Authenticator) expire(ctx context.Context) {
 	for ctx.Err() == nil {
 		more, err := t.expireSome(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -33,7 +33,7 @@ func (t *Tokens) expire(ctx context.Context) {
 }
 
 // expireSome deletes a bounded number of documents and reports whether more may be due.
-func (t *Tokens) expireSome(ctx context.Context) (more bool, err error) {
+func (t *Authenticator) expireSome(ctx context.Context) (more bool, err error) {
 	names, err := t.store.Due(ctx, keystore.Tokens, t.now().UnixMilli(), expireAtOnce)
 	if err != nil {
 		return false, err
@@ -46,7 +46,7 @@ func (t *Tokens) expireSome(ctx context.Context) (more bool, err error) {
 }
 
 // expireOne deletes an expired document. The due time is not authenticated: if the record does not confirm it, it is corrected.
-func (t *Tokens) expireOne(ctx context.Context, name string) error {
+func (t *Authenticator) expireOne(ctx context.Context, name string) error {
 	content, err := t.store.Get(ctx, keystore.Tokens, name)
 	if err != nil {
 		return err

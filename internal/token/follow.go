@@ -14,8 +14,8 @@ const (
 	// lookInterval is how often a server looks for changes.
 	lookInterval = time.Second
 	// Propagation is the time in which running servers see a change, unless they are cut off from the keystore.
-	Propagation = 2 * time.Second
-	lookTimeout = 10 * time.Second
+	PropagationTime = 2 * time.Second
+	lookTimeout     = 10 * time.Second
 	// staleAfter is the time without a complete look after which Ready fails.
 	staleAfter = 5 * time.Second
 	// scanInterval is about how often all documents are read although the feed does not mention them: somebody who edits the store can
@@ -34,7 +34,7 @@ type freshness struct {
 
 // Ready returns an error if the tokens in memory are stale: the keystore cannot be read, or some documents cannot. Tokens that are
 // known still work.
-func (t *Tokens) Ready(context.Context) error {
+func (t *Authenticator) Ready(context.Context) error {
 	f := t.fresh.Load()
 	if age := time.Since(f.at); age > staleAfter {
 		return fmt.Errorf("token: the tokens in memory are %s old: %w", age.Round(time.Second), errors.Join(f.err, errStale))
@@ -60,7 +60,7 @@ type follower struct {
 }
 
 // follow looks for changes until ctx ends.
-func (t *Tokens) follow(ctx context.Context) {
+func (t *Authenticator) follow(ctx context.Context) {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	for {
@@ -73,14 +73,14 @@ func (t *Tokens) follow(ctx context.Context) {
 	}
 }
 
-func (t *Tokens) lookInTime(ctx context.Context) {
+func (t *Authenticator) lookInTime(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	_ = t.look(ctx) // Ready reports it
 }
 
 // look reads what changed.
-func (t *Tokens) look(ctx context.Context) error {
+func (t *Authenticator) look(ctx context.Context) error {
 	f := &t.follower
 	err := t.readFeed(ctx)
 	if err == nil {
@@ -105,7 +105,7 @@ func (t *Tokens) look(ctx context.Context) error {
 	return err
 }
 
-func (t *Tokens) setFresh(ctx context.Context, err error) {
+func (t *Authenticator) setFresh(ctx context.Context, err error) {
 	was := t.fresh.Load()
 	now := &freshness{at: time.Now(), err: err}
 	if err != nil && was != nil {
@@ -118,7 +118,7 @@ func (t *Tokens) setFresh(ctx context.Context, err error) {
 }
 
 // readFeed notes which documents changed. If the feed does not reach back, all documents are read.
-func (t *Tokens) readFeed(ctx context.Context) error {
+func (t *Authenticator) readFeed(ctx context.Context) error {
 	f := &t.follower
 	for {
 		changes, next, err := t.store.Changes(ctx, f.position)
@@ -147,7 +147,7 @@ func (t *Tokens) readFeed(ctx context.Context) error {
 }
 
 // scanSome reads the next page of the documents, or all pages if what is known is incomplete.
-func (t *Tokens) scanSome(ctx context.Context) error {
+func (t *Authenticator) scanSome(ctx context.Context) error {
 	f := &t.follower
 	if !f.scanning && time.Now().After(f.next) {
 		f.scanning, f.after = true, ""
@@ -173,7 +173,7 @@ func (t *Tokens) scanSome(ctx context.Context) error {
 }
 
 // seen notes that the scan found a document.
-func (t *Tokens) seen(name string) {
+func (t *Authenticator) seen(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k := t.byID[name]; k != nil {
@@ -182,7 +182,7 @@ func (t *Tokens) seen(name string) {
 }
 
 // endScan notes which documents the scan did not find.
-func (t *Tokens) endScan() {
+func (t *Authenticator) endScan() {
 	f := &t.follower
 	f.scanning, f.whole = false, false
 	f.next = time.Now().Add(jittered(scanInterval))
@@ -196,7 +196,7 @@ func (t *Tokens) endScan() {
 }
 
 // readAll reads documents until a time, and removes them from the set.
-func (t *Tokens) readAll(ctx context.Context, names map[string]bool, until time.Time) error {
+func (t *Authenticator) readAll(ctx context.Context, names map[string]bool, until time.Time) error {
 	for len(names) > 0 {
 		if !until.IsZero() && time.Now().After(until) {
 			return nil
@@ -219,7 +219,7 @@ func (t *Tokens) readAll(ctx context.Context, names map[string]bool, until time.
 }
 
 // takeOrRetry takes a document, or notes that it must be read again.
-func (t *Tokens) takeOrRetry(ctx context.Context, d keystore.Document) {
+func (t *Authenticator) takeOrRetry(ctx context.Context, d keystore.Document) {
 	err := d.Err
 	if err == nil {
 		err = t.take(ctx, d.Name, d.Content)

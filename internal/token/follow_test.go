@@ -148,7 +148,7 @@ func TestServersShareTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := open(t)
-			serve := func() *token.Tokens {
+			serve := func() *token.Authenticator {
 				one := &server{audit: &events{}, log: &lockedBuffer{}}
 				s, err := token.Open(t.Context(), newSite(t, store()).options(one))
 				require.NoError(t, err)
@@ -161,7 +161,7 @@ func TestServersShareTokens(t *testing.T) {
 			a, b := serve(), serve()
 			for range 3 {
 				made, known := issue(t, a.Registry, reader)
-				holds := func(s *token.Tokens) func() bool {
+				holds := func(s *token.Authenticator) func() bool {
 					return func() bool {
 						_, err := s.Authenticate(context.Background(), made)
 						return err == nil

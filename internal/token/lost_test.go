@@ -16,7 +16,7 @@ import (
 func TestTokensAreRecorded(t *testing.T) {
 	site, _ := newMemorySite(t)
 	s, log := site.server(t), &events{}
-	recorded := token.Log{Recorder: log, Operation: "token test"}
+	recorded := token.Audit{Recorder: log, Operation: "token test"}
 	before := 0
 	log.look = func() { require.Len(t, list(t, site.registry()), before) }
 	text, made, err := s.CreateFirst(t.Context(), recorded)
@@ -55,7 +55,7 @@ func TestChangesUnderFaults(t *testing.T) {
 				return keystoretest.Works
 			})
 			log := &events{}
-			recorded := token.Log{Recorder: log, Operation: "token test"}
+			recorded := token.Audit{Recorder: log, Operation: "token test"}
 			s := site.server(t)
 			_, err := s.Revoke(t.Context(), known.ID, recorded)
 			names := log.take()
@@ -104,8 +104,8 @@ func TestKilledBetweenSteps(t *testing.T) {
 		func() {
 			defer func() { _ = recover() }()
 			registry := token.NewRegistry(&dead{store, steps}, site.system)
-			_, _, _ = registry.Issue(context.Background(), reader, token.Log{Recorder: log})
-			_, _ = registry.Revoke(context.Background(), known.ID, token.Log{Recorder: log})
+			_, _, _ = registry.Issue(context.Background(), reader, token.Audit{Recorder: log})
+			_, _ = registry.Revoke(context.Background(), known.ID, token.Audit{Recorder: log})
 		}()
 		s := site.server(t)
 		require.Zero(t, s.Counts().Altered)

@@ -28,13 +28,13 @@ func NewRegistry(store keystore.Store, system *keyring.System) *Registry {
 }
 
 // Log is where changes of tokens are recorded before they are made.
-type Log struct {
+type Audit struct {
 	Recorder  audit.Recorder
 	Operation string // the command
 }
 
 // event describes a change of a token. The digest lets audit verify compare the token with what was recorded.
-func (l Log) event(action audit.Action, e *entry) audit.Event {
+func (l Audit) event(action audit.Action, e *entry) audit.Event {
 	event := audit.Event{Action: action, Operation: l.Operation, Issuer: identity.APIToken, Subject: e.ID, Tenant: e.Tenant}
 	if action == audit.TokenCreate {
 		event.Facts = audit.Facts{audit.FactScopes: e.Scopes.String(), audit.FactExpires: "never", audit.FactDigest: e.digest()}
@@ -48,7 +48,7 @@ func (l Log) event(action audit.Action, e *entry) audit.Event {
 // CreateFirst makes a token with all scopes on the default tenant, if this call makes the environment's key for tokens. Of several
 // servers that start at once, one makes it. Otherwise it returns the empty string: the environment is not new, even if it has no
 // token. Its errors are those of Issue.
-func (r *Registry) CreateFirst(ctx context.Context, log Log) (text string, t Token, err error) {
+func (r *Registry) CreateFirst(ctx context.Context, log Audit) (text string, t Token, err error) {
 	made, err := r.keys.system.Make(ctx, envelope.UseTokens)
 	if err != nil || !made {
 		return "", Token{}, err
@@ -58,7 +58,7 @@ func (r *Registry) CreateFirst(ctx context.Context, log Log) (text string, t Tok
 
 // Issue makes a new token and returns its text, which is stored nowhere. It returns ErrGrant, an error of the keystore or of the
 // keyring, or that of the audit log, without which no token is made.
-func (r *Registry) Issue(ctx context.Context, g Grant, log Log) (text string, t Token, err error) {
+func (r *Registry) Issue(ctx context.Context, g Grant, log Audit) (text string, t Token, err error) {
 	if err := g.Check(); err != nil {
 		return "", Token{}, err
 	}
@@ -83,7 +83,7 @@ func (r *Registry) Issue(ctx context.Context, g Grant, log Log) (text string, t 
 
 // Revoke ends a token by its id, or one whose document was altered by the document's name, and returns what was known of it. It
 // returns ErrNoToken, an error of the keystore or of the keyring, or that of the audit log, without which no token ends.
-func (r *Registry) Revoke(ctx context.Context, id string, log Log) (t Token, err error) {
+func (r *Registry) Revoke(ctx context.Context, id string, log Audit) (t Token, err error) {
 	if len(id) > keystore.MaxName {
 		return Token{}, ErrNoToken
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // unrecorded is the log of tests in which it does not matter.
-var unrecorded = token.Log{Recorder: audit.Discard}
+var unrecorded = token.Audit{Recorder: audit.Discard}
 
 // reader is a grant of little.
 var reader = token.Grant{Name: "the reader's", Tenant: "clinic", Scopes: identity.CacheRead}
@@ -52,7 +52,7 @@ func (s *site) registry() *token.Registry { return token.NewRegistry(s.store, s.
 
 // server is a server that looks for changes when the test says so.
 type server struct {
-	*token.Tokens
+	*token.Authenticator
 	audit *events
 	log   *lockedBuffer
 }
@@ -60,7 +60,7 @@ type server struct {
 func (s *site) server(t testing.TB) *server {
 	t.Helper()
 	one := &server{audit: &events{}, log: &lockedBuffer{}}
-	one.Tokens = token.Load(s.options(one))
+	one.Authenticator = token.Load(s.options(one))
 	require.NoError(t, one.Look(t.Context()))
 	return one
 }

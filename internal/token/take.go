@@ -32,14 +32,14 @@ const (
 var errOvertaken = errors.New("token: the document changed while it was restored")
 
 // adopt takes a document that this process wrote.
-func (t *Tokens) adopt(ctx context.Context, name string, content []byte) {
+func (t *Authenticator) adopt(ctx context.Context, name string, content []byte) {
 	_ = t.take(ctx, name, content)
 } // or the next look does
 
 // take compares a document, nil if it is missing, with the token in memory. The later state holds: a token is in force, then
 // revoked. So an authentic document is adopted unless it undoes a revocation, and a document that the keystore lost is written again. A document
 // that does not authenticate is in force nowhere. After an error the document must be taken again.
-func (t *Tokens) take(ctx context.Context, name string, content []byte) error {
+func (t *Authenticator) take(ctx context.Context, name string, content []byte) error {
 	for confirmed := false; ; confirmed = true {
 		found, err := t.parse(name, content)
 		if err != nil {
@@ -63,7 +63,7 @@ func (t *Tokens) take(ctx context.Context, name string, content []byte) error {
 }
 
 // parse returns what a document says, nil for a missing one.
-func (t *Tokens) parse(name string, content []byte) (*known, error) {
+func (t *Authenticator) parse(name string, content []byte) (*known, error) {
 	if content == nil {
 		return nil, nil
 	}
@@ -78,7 +78,7 @@ func (t *Tokens) parse(name string, content []byte) (*known, error) {
 }
 
 // judge adopts a document, or returns what is wrong with it, and the token that must be written in its place, if any.
-func (t *Tokens) judge(name string, content []byte, found *known) (was *known, state string) {
+func (t *Authenticator) judge(name string, content []byte, found *known) (was *known, state string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was = t.byID[name]
@@ -107,7 +107,7 @@ func (t *Tokens) judge(name string, content []byte, found *known) (was *known, s
 }
 
 // restore replaces a wrong or missing document by that of a token, and reports it once.
-func (t *Tokens) restore(ctx context.Context, was *known, state string, content []byte) error {
+func (t *Authenticator) restore(ctx context.Context, was *known, state string, content []byte) error {
 	fault := sha256.Sum256(append([]byte(state), content...))
 	t.mu.Lock()
 	isNew := was.fault != fault
@@ -134,7 +134,7 @@ func (t *Tokens) restore(ctx context.Context, was *known, state string, content 
 }
 
 // report logs and records a document that is not as it was written.
-func (t *Tokens) report(ctx context.Context, token *Token, state string) {
+func (t *Authenticator) report(ctx context.Context, token *Token, state string) {
 	code := "not_found"
 	if state != missing {
 		code = ErrAltered.Of
@@ -150,7 +150,7 @@ func (t *Tokens) report(ctx context.Context, token *Token, state string) {
 	t.record(ctx, audit.Event{Code: code, Subject: token.ID, Tenant: token.Tenant, Facts: audit.Facts{audit.FactState: state}})
 }
 
-func (t *Tokens) record(ctx context.Context, e audit.Event) {
+func (t *Authenticator) record(ctx context.Context, e audit.Event) {
 	e.Action, e.Operation, e.Issuer = audit.TokenAltered, "serve", identity.APIToken
 	if err := t.options.Audit.Record(ctx, e); err != nil {
 		t.options.Log.ErrorContext(ctx, "an altered token was not recorded", "error", err)
@@ -158,7 +158,7 @@ func (t *Tokens) record(ctx context.Context, e audit.Event) {
 }
 
 // endReports reports how many documents were not reported one by one since the last call.
-func (t *Tokens) endReports(ctx context.Context) {
+func (t *Authenticator) endReports(ctx context.Context) {
 	t.mu.Lock()
 	more := t.reported - maxReported
 	t.reported = 0

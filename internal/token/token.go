@@ -102,7 +102,7 @@ var first = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: i
 
 // Check returns ErrGrant if no token can be made for the grant.
 func (g *Grant) Check() error {
-	printable := strings.IndexFunc(g.Name, func(r rune) bool { return !unicode.IsPrint(r) || identity.Invisible(r) }) < 0
+	printable := strings.IndexFunc(g.Name, func(r rune) bool { return !unicode.IsPrint(r) || identity.IsInvisible(r) }) < 0
 	if !printable || !utf8.ValidString(g.Name) || utf8.RuneCountInString(g.Name) > maxName ||
 		!identity.ValidGrant(g.Tenant, g.Scopes) || g.Scopes == 0 || g.Lifetime < 0 {
 		return ErrGrant

@@ -28,7 +28,7 @@ type Options struct {
 }
 
 // Tokens holds the tokens of an environment in memory and authenticates requests. It is safe for concurrent use.
-type Tokens struct {
+type Authenticator struct {
 	*Registry
 	options  Options
 	byHash   sync.Map // [sha256.Size]byte to *known, of the tokens in force or expired
@@ -43,7 +43,7 @@ type Tokens struct {
 	active sync.WaitGroup
 }
 
-var _ identity.Authenticator = (*Tokens)(nil)
+var _ identity.Authenticator = (*Authenticator)(nil)
 
 // known is a token in memory. Its entry never changes: another known replaces it.
 type known struct {
@@ -58,7 +58,7 @@ type known struct {
 
 // Open reads all tokens and begins to follow their changes in the background, until Close. It makes no key. It returns an error of the
 // keystore or of the keyring.
-func Open(ctx context.Context, o Options) (*Tokens, error) {
+func Open(ctx context.Context, o Options) (*Authenticator, error) {
 	t := load(o)
 	if err := t.look(ctx); err != nil {
 		return nil, err
@@ -70,15 +70,15 @@ func Open(ctx context.Context, o Options) (*Tokens, error) {
 	return t, nil
 }
 
-func load(o Options) *Tokens {
-	t := &Tokens{Registry: NewRegistry(o.Store, o.System), options: o, byID: map[string]*known{}, cancel: func() {}}
+func load(o Options) *Authenticator {
+	t := &Authenticator{Registry: NewRegistry(o.Store, o.System), options: o, byID: map[string]*known{}, cancel: func() {}}
 	t.changed = t.adopt
 	t.follower.pending, t.follower.lost, t.follower.failed = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	return t
 }
 
 // Close ends the work in the background and writes the last-use times.
-func (t *Tokens) Close() {
+func (t *Authenticator) Close() {
 	t.cancel()
 	t.active.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
@@ -105,7 +105,7 @@ func jittered(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 //
 // The lookup is by the SHA-256 of the bearer's text, so its time depends on bits of a hash that a caller cannot choose without
 // knowing the token: it tells nothing about the 256 random bits of one.
-func (t *Tokens) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
+func (t *Authenticator) Authenticate(_ context.Context, bearer string) (identity.Identity, error) {
 	if len(bearer) != length || !strings.HasPrefix(bearer, Prefix) {
 		return identity.Identity{}, ErrUnauthorized
 	}
@@ -135,7 +135,7 @@ type Counts struct {
 const ExpiresSoon = 7 * 24 * time.Hour
 
 // Counts counts the tokens.
-func (t *Tokens) Counts() (c Counts) {
+func (t *Authenticator) Counts() (c Counts) {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,7 +158,7 @@ func (t *Tokens) Counts() (c Counts) {
 }
 
 // set keeps what is known of a token; nil forgets it. t.mu must be held.
-func (t *Tokens) set(name string, k *known) {
+func (t *Authenticator) set(name string, k *known) {
 	was := t.byID[name]
 	if k == nil {
 		delete(t.byID, name)

@@ -22,7 +22,7 @@ const (
 func shardOf(id string) string { return id[:2] }
 
 // noteUses writes the last-use times that are new. Failures are tried again the next time.
-func (t *Tokens) noteUses(ctx context.Context, pause time.Duration) {
+func (t *Authenticator) noteUses(ctx context.Context, pause time.Duration) {
 	for shard, tokens := range t.newUses() {
 		if err := t.noteShard(ctx, shard, tokens); err != nil {
 			if ctx.Err() == nil {
@@ -39,7 +39,7 @@ func (t *Tokens) noteUses(ctx context.Context, pause time.Duration) {
 }
 
 // newUses returns the tokens whose last use is not in the keystore, by shard.
-func (t *Tokens) newUses() map[string][]*known {
+func (t *Authenticator) newUses() map[string][]*known {
 	shards := map[string][]*known{}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -52,7 +52,7 @@ func (t *Tokens) newUses() map[string][]*known {
 }
 
 // noteShard adds the uses of tokens to a shard. The latest one of all servers counts.
-func (t *Tokens) noteShard(ctx context.Context, shard string, tokens []*known) error {
+func (t *Authenticator) noteShard(ctx context.Context, shard string, tokens []*known) error {
 	noted := make([]int64, len(tokens))
 	for i, k := range tokens {
 		noted[i] = k.usedAt.Load()
@@ -88,7 +88,7 @@ func (t *Tokens) noteShard(ctx context.Context, shard string, tokens []*known) e
 }
 
 // pruneUses removes the times of tokens that are gone, and those that a clock far ahead wrote.
-func (t *Tokens) pruneUses(hours map[string]int64) {
+func (t *Authenticator) pruneUses(hours map[string]int64) {
 	now := t.now().Unix() / 3600
 	t.mu.Lock()
 	defer t.mu.Unlock()

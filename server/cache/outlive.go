@@ -19,7 +19,7 @@ const longHead = 32 << 10
 // isOutlived reports whether an entry was kept for longer than its class allows.
 func (c *Cache) isOutlived(h *format.Header) bool {
 	class := classify.Class(h.Class)
-	return class.Valid() && c.clock.Outlived(time.UnixMilli(h.EncryptedAt), c.longest[class])
+	return class.Valid() && c.clock.SurelyExpired(time.UnixMilli(h.EncryptedAt), c.longest[class])
 }
 
 // header parses the header of a stored value, or of its beginning.
@@ -49,7 +49,7 @@ func (c *Cache) checkOutlived(ctx context.Context, key string, stored []byte) er
 // removeOutlived removes an entry that was opened from stored if it was kept for too long. Then it returns ErrNotFound, or the error of
 // the store.
 func (c *Cache) removeOutlived(ctx context.Context, key string, stored []byte, entry *Entry) error {
-	if !entry.Class.Valid() || !c.clock.Outlived(entry.EncryptedAt, c.longest[entry.Class]) {
+	if !entry.Class.Valid() || !c.clock.SurelyExpired(entry.EncryptedAt, c.longest[entry.Class]) {
 		return nil
 	}
 	removed, err := kv.DeleteIf(ctx, c.store, c.prefix+key, stored)

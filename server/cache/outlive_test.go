@@ -25,7 +25,7 @@ func TestOutlived(t *testing.T) {
 	store := rediskv.New(client)
 	var moved, removed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
-	c := cache.New(store, sealers(t)("tenant"), cache.WithClock(clock.Of(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour),
+	c := cache.New(store, sealers(t)("tenant"), cache.WithClock(clock.New(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour),
 		cache.WithOutlived(func(class classify.Class) {
 			require.Equal(t, classify.PHI, class)
 			removed.Add(1)
@@ -152,7 +152,7 @@ func TestResealKeepsTheDate(t *testing.T) {
 	ctx, client := t.Context(), redistest.Start(t).Client(t)
 	var moved atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
-	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithClock(clock.Of(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour))
+	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithClock(clock.New(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour))
 	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI, 0, nil))
 	require.NoError(t, client.Persist(ctx, stored("k")).Err())
 	moved.Store(int64(59 * time.Minute))

@@ -47,7 +47,7 @@ func readScopes(claim any) (set identity.Scopes, ok bool) {
 		return 0, true
 	case string:
 		for name := range strings.FieldsSeq(claim) {
-			scope, _ := identity.Scope(name)
+			scope, _ := identity.ParseScope(name)
 			set |= scope
 		}
 		return set, true
@@ -57,7 +57,7 @@ func readScopes(claim any) (set identity.Scopes, ok bool) {
 			if !isText {
 				return 0, false
 			}
-			scope, _ := identity.Scope(name)
+			scope, _ := identity.ParseScope(name)
 			set |= scope
 		}
 		return set, true
