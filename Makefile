@@ -62,7 +62,7 @@ lint: web/dist/index.js
 
 generate: node_modules/.package-lock.json
 	go generate ./...
-	npx openapi-typescript internal/api/openapi.yaml --output web/src/openapi.gen.ts --default-non-nullable false
+	npx openapi-typescript internal/api/openapi.yaml --output web/src/client/openapi.gen.ts --default-non-nullable false
 
 soak: deps
 	COFFER_KILLS=100 COFFER_HISTORIES=500 go test -count=1 ./internal/recovery ./internal/rotation
@@ -74,5 +74,5 @@ soak: deps
 	scripts/fuzz.sh $(FUZZTIME)
 
 clean:
-	rm -rf bin web/dist web/src/wasm_exec.js
+	rm -rf bin web/dist web/src/core/wasm_exec.js
 	find web/demo/dist -mindepth 1 ! -name .keep -delete

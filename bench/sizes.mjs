@@ -7,7 +7,7 @@ import { brotliCompressSync, constants } from 'node:zlib';
 export function measureSizes(dist) {
   return {
     'core module': brotli(join(dist, 'coffer.wasm')),
-    'TypeScript face': brotli(join(dist, 'index.js')) + brotli(join(dist, 'react.js')),
+    'TypeScript face': brotli(join(dist, 'index.js')) + brotli(join(dist, 'react/index.js')),
   };
 }
 

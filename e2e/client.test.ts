@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CofferClient, type Entry } from 'coffer/client';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { operations } from '../web/src/openapi.gen.js';
+import type { operations } from '../web/src/client/openapi.gen.js';
 import { buildServer } from './demo/build.js';
 import { type Server, chromium, firefox, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
 import { type CofferServer, type Fault, type Proxy, startCoffer, startProxy } from './server.js';
@@ -393,7 +393,7 @@ describe.each([chromium, firefox, webkit])('the client in $name', (engine) => {
     onTestFinished(() => session.close());
     const seen = await (await session.page(page.origin)).evaluate(
       async (origin, token) => {
-        const { CofferClient } = (await import('/coffer/client.js' as string)) as typeof import('coffer/client');
+        const { CofferClient } = (await import('/coffer/client/index.js' as string)) as typeof import('coffer/client');
         const { CofferError } = (await import('/coffer/index.js' as string)) as typeof import('coffer');
         const client = new CofferClient(origin, { token });
         const key = `page/${navigator.userAgent}`;

@@ -3,7 +3,7 @@ import { createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { Core, Reader } from '../web/src/core.js';
+import { Core, Reader } from '../web/src/core/core.js';
 import { type Server, chromium, evaluateInMiniBrowser, firefox, removeFolder, temporaryFolder } from './harness/index.js';
 import { DIST, servePackage } from './support.js';
 

@@ -6,7 +6,7 @@
 //
 // Every export takes and returns integers. Bytes go in at the buffer's start and come out at its middle. A
 // negative result is an error: its number in package codes' table, negated, less one. No export blocks, and
-// none panics: what would, is the error "internal". The shell is web/src/core.ts.
+// none panics: what would, is the error "internal". The shell is web/src/core/core.ts.
 package main
 
 import (

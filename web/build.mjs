@@ -19,7 +19,7 @@ function buildCore() {
   mkdirSync(dist, { recursive: true });
   go(['build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', join(dist, 'coffer.wasm'), './wasm'], { GOOS: 'js', GOARCH: 'wasm' });
   const loader = readFileSync(join(go(['env', 'GOROOT']).trim(), 'lib/wasm/wasm_exec.js'), 'utf8');
-  writeFileSync(join(src, 'wasm_exec.js'), asModule(loader));
+  writeFileSync(join(src, 'core/wasm_exec.js'), asModule(loader));
 }
 
 /**
@@ -32,18 +32,18 @@ function asModule(loader) {
 }
 
 async function buildPackage() {
-  rmSync(join(dist, 'types'), { recursive: true, force: true });
+  for (const name of ['types', 'react', 'client']) rmSync(join(dist, name), { recursive: true, force: true });
   // One by one: built together, entries would share chunks, and a plain page would have to fetch those too.
-  for (const name of ['index', 'react', 'client']) {
+  for (const name of ['index', 'react/index', 'client/index']) {
     await build({
       input: { [name]: join(src, `${name}.ts`) },
-      external: ['react', './wasm_exec.js', './index.js'],
+      external: ['react', './wasm_exec.js', '../index.js'],
       makeAbsoluteExternalsRelative: false,
       transform: { target: 'es2022' },
       output: { dir: dist, format: 'esm', minify: true, comments: false, sourcemap: true },
     });
   }
-  cpSync(join(src, 'wasm_exec.js'), join(dist, 'wasm_exec.js'));
+  cpSync(join(src, 'core/wasm_exec.js'), join(dist, 'wasm_exec.js'));
   const licence = readFileSync(join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'utf8');
   writeFileSync(join(dist, 'licenses.txt'), `The Go runtime, in coffer.wasm and wasm_exec.js:\n\n${licence}\n`);
   execFileSync('npx', ['tsc', '-p', join(root, 'web/tsconfig.json')], { cwd: root, stdio: 'inherit' });

@@ -9,7 +9,7 @@ const shipped: Plugin = {
   setup: ({ onResolve }) => {
     onResolve({ filter: /^coffer$/ }, () => ({ path: '/coffer/index.js', external: true }));
     // The hook shares its configuration with the package.
-    onResolve({ filter: /^\.\/index\.js$/ }, ({ importer }) => (importer.endsWith('react.ts') ? { path: '/coffer/index.js', external: true } : undefined));
+    onResolve({ filter: /^\.\.\/index\.js$/ }, ({ importer }) => (importer.includes('/web/src/react/') ? { path: '/coffer/index.js', external: true } : undefined));
   },
 };
 

@@ -1,8 +1,8 @@
 /** The vectors byte by byte, through the parts of web/src: headers, additional data, keys, bodies and the two encodings. */
-import { joinParts, readHeader, splitParts, uses } from '../../web/src/header.js';
-import { packageFromJson, packageToJson } from '../../web/src/json.js';
-import { hkdf, importSecret, keyId } from '../../web/src/primitives.js';
-import { Sealer } from '../../web/src/sealer.js';
+import { joinParts, readHeader, splitParts, uses } from '../../web/src/crypto/header.js';
+import { packageFromJson, packageToJson } from '../../web/src/crypto/json.js';
+import { hkdf, importSecret, keyId } from '../../web/src/crypto/primitives.js';
+import { Sealer } from '../../web/src/crypto/sealer.js';
 import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
 import { type Documents, type Refusals, bytesOf, file, packageVectors } from './files.js';
 import { LONG, additionalData, available, core, encodePlace, headerBytes, matches, metadataOf, rebuild, sealed, withCiphertext } from './rebuild.js';

@@ -1,10 +1,10 @@
 /** The vectors of keyset documents and slots: what a secret unlocks, and what is refused. */
 import { type EncryptedPackage, EncryptionService, createEncryptedStorage } from 'coffer';
-import { classes } from '../../web/src/classification.js';
-import { uses } from '../../web/src/header.js';
-import { hkdf, importSecret } from '../../web/src/primitives.js';
-import { latin1 } from '../../web/src/sealer.js';
-import { secretOf, unlockDocument } from '../../web/src/unlock.js';
+import { classes } from '../../web/src/core/classification.js';
+import { uses } from '../../web/src/crypto/header.js';
+import { hkdf, importSecret } from '../../web/src/crypto/primitives.js';
+import { latin1 } from '../../web/src/crypto/sealer.js';
+import { secretOf, unlockDocument } from '../../web/src/unlock/unlock.js';
 import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
 import { type DocumentVector, type Documents, bytesOf, file } from './files.js';
 import { unlockOf } from './readers.js';

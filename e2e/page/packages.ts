@@ -1,10 +1,10 @@
 /** The vectors of packages through the shipped package: what opens, and what is refused. */
 import { type EncryptedPackage, type EncryptedStorage, EncryptionService, type Inspection, createEncryptedStorage } from 'coffer';
-import { classes } from '../../web/src/classification.js';
-import { algorithms, sources, types, uses } from '../../web/src/header.js';
-import { importSecret, keyId } from '../../web/src/primitives.js';
-import { secretOf } from '../../web/src/unlock.js';
-import { elements } from '../../web/src/values.js';
+import { classes } from '../../web/src/core/classification.js';
+import { algorithms, sources, types, uses } from '../../web/src/crypto/header.js';
+import { importSecret, keyId } from '../../web/src/crypto/primitives.js';
+import { secretOf } from '../../web/src/unlock/unlock.js';
+import { elements } from '../../web/src/crypto/values.js';
 import { codeOf, every, fromHex, type Outcome, refused, same } from './check.js';
 import { type Documents, type PackageVector, type Refusal, type Refusals, type Rules, bytesOf, file, packageVectors, refusedBytes } from './files.js';
 import { putRecord, splitRecord } from './idb.js';

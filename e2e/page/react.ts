@@ -2,7 +2,7 @@
 import { createElement, useLayoutEffect } from 'react';
 import { createRoot } from 'react-dom/client';
 import { configure, setEncrypted } from 'coffer';
-import { type EncryptedValue, useEncryptedStorage } from '../../web/src/react.js';
+import { type EncryptedValue, useEncryptedStorage } from '../../web/src/react/index.js';
 
 type Hook = EncryptedValue<unknown>;
 

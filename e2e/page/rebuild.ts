@@ -1,10 +1,11 @@
 /** Vectors made again by the package's own parts, from fields, key and nonce: the writing side gives the very bytes. */
+import { concat } from '../../web/src/core/bytes.js';
+import { toBase64 } from '../../web/src/core/base64.js';
 import type { EncryptedPackage } from 'coffer';
-import { classes } from '../../web/src/classification.js';
-import { type Core, loadCore, setCoreSource } from '../../web/src/core.js';
-import { type Metadata, algorithms, sources, types, uses, writeHeader } from '../../web/src/header.js';
-import { toBase64 } from '../../web/src/json.js';
-import { concat, gcmSeal, importSecret, messageKey } from '../../web/src/primitives.js';
+import { classes } from '../../web/src/core/classification.js';
+import { type Core, loadCore, setCoreSource } from '../../web/src/core/core.js';
+import { type Metadata, algorithms, sources, types, uses, writeHeader } from '../../web/src/crypto/header.js';
+import { gcmSeal, importSecret, messageKey } from '../../web/src/crypto/primitives.js';
 import { fromHex, toHex } from './check.js';
 import { type Data, type PackageVector, type VectorPlace, bytesOf } from './files.js';
 

@@ -1,5 +1,5 @@
-/** Wycheproof's vectors through the very functions of web/src/primitives.ts that sealing, opening and unlocking call. */
-import { gcmOpen, gcmSeal, hkdf, pbkdf2 } from '../../web/src/primitives.js';
+/** Wycheproof's vectors through the very functions of web/src/crypto/primitives.ts that sealing, opening and unlocking call. */
+import { gcmOpen, gcmSeal, hkdf, pbkdf2 } from '../../web/src/crypto/primitives.js';
 import { type Outcome, codeOf, every, fromHex, refused, same, toHex } from './check.js';
 
 interface Test {

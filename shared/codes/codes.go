@@ -2,7 +2,7 @@
 // same ones, for ever.
 //
 // An error states its code by a method Code() string; [Of] finds it. TypeScript's table
-// (web/src/codes.gen.ts) and docs/errors.md are generated from this one, and a test holds them equal. The
+// (web/src/core/codes.gen.ts) and docs/errors.md are generated from this one, and a test holds them equal. The
 // position in Table is the number by which the WebAssembly core names an error to its shell; it is private to
 // one build.
 package codes

@@ -13,8 +13,8 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^coffer$/, replacement: here('../dist/index.js') },
-      { find: /^coffer\/react$/, replacement: here('../dist/react.js') },
-      { find: /^coffer\/client$/, replacement: here('../dist/client.js') },
+      { find: /^coffer\/react$/, replacement: here('../dist/react/index.js') },
+      { find: /^coffer\/client$/, replacement: here('../dist/client/index.js') },
     ],
     dedupe: ['react', 'react-dom'],
   },

@@ -1,7 +1,7 @@
 /** What JavaScript callers pass to coffer/client, which has no types at run time: refused before anything is sent, or sent without loss. */
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { CofferClient } from '../src/client.js';
+import { CofferClient } from '../src/client/client.js';
 
 const headers = { 'X-Request-Id': 'planned', ETag: '"e"' };
 

@@ -1,7 +1,7 @@
 /** The codes of a browser's refusals to open a database. */
 import { IDBFactory } from 'fake-indexeddb';
 import { afterEach, expect, test, vi } from 'vitest';
-import { Database } from '../src/database.js';
+import { Database } from '../src/storage/database.js';
 import { codeOf } from './node.js';
 
 afterEach(() => vi.unstubAllGlobals());

@@ -1,7 +1,7 @@
 /** How coffer/client sends: time-outs, signals, bodies that break, and answers that are not a Coffer server's. */
 import { getEventListeners } from 'node:events';
 import { expect, test, vi } from 'vitest';
-import { CofferClient } from '../src/client.js';
+import { CofferClient } from '../src/client/client.js';
 
 const info = { 'X-Request-Id': 'planned', ETag: '"e"', 'Coffer-Class': 'phi', 'Coffer-Key-Id': 'a', 'Coffer-Encrypted-At': '2026-01-01T00:00:00Z' };
 const problem = (status: number, code: string, more = {}) =>

@@ -1,11 +1,12 @@
 /** The JSON form: lossless both ways, and as strict as Go's; its table of refusals is the vectors'. */
+import { toBase64 } from '../src/core/base64.js';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type Core } from '../src/core.js';
-import { CofferError } from '../src/errors.js';
-import { type Metadata, algorithms, headExtra, joinParts, readHeader, splitParts, types, uses, writeHeader } from '../src/header.js';
-import { type EncryptedPackage, packageFromJson, packageToJson, toBase64 } from '../src/json.js';
-import { classes } from '../src/classification.js';
+import { type Core } from '../src/core/core.js';
+import { CofferError } from '../src/core/errors.js';
+import { type Metadata, algorithms, headExtra, joinParts, readHeader, splitParts, types, uses, writeHeader } from '../src/crypto/header.js';
+import { type EncryptedPackage, packageFromJson, packageToJson } from '../src/crypto/json.js';
+import { classes } from '../src/core/classification.js';
 import { codeOf, core as loadCore, vectors } from './node.js';
 
 let core: Core;

@@ -1,7 +1,7 @@
 import 'fake-indexeddb/auto';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { Lookup, type RecordKey } from '../src/lookup.js';
+import { Lookup, type RecordKey } from '../src/storage/lookup.js';
 
 let db: IDBDatabase;
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { type Core, loadCore, setCoreSource } from '../src/core.js';
+import { type Core, loadCore, setCoreSource } from '../src/core/core.js';
 
 const root = join(import.meta.dirname, '../..');
 

@@ -1,7 +1,7 @@
 import 'fake-indexeddb/auto';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { Database } from '../src/database.js';
-import { CommitQueue, type Unit } from '../src/queue.js';
+import { Database } from '../src/storage/database.js';
+import { CommitQueue, type Unit } from '../src/storage/queue.js';
 
 let n = 0;
 const open = () => {

@@ -3,20 +3,20 @@ import { createCipheriv, hkdfSync } from 'node:crypto';
 import 'fake-indexeddb/auto';
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createEncryptedStorage } from '../src/index.js';
-import { loadCore, saltSpent } from '../src/core.js';
-import { headerEnd, readHeader } from '../src/header.js';
-import type { EncryptedPackage } from '../src/json.js';
-import { EncryptionService } from '../src/service.js';
-import type { EncryptedStorage } from '../src/storage.js';
-import type { Go } from '../src/wasm_exec.js';
+import { loadCore, saltSpent } from '../src/core/core.js';
+import { headerEnd, readHeader } from '../src/crypto/header.js';
+import type { EncryptedPackage } from '../src/crypto/json.js';
+import { EncryptionService } from '../src/crypto/service.js';
+import type { EncryptedStorage } from '../src/storage/storage.js';
+import type { Go } from '../src/core/wasm_exec.js';
 import { codeOf, core as useCore, vectors } from './node.js';
 
 /** The name of the export that is to end the module, as a fatal error of Go's runtime does: nothing throws, what it returns is garbage. */
 let fatal = '';
 const ended: Go[] = [];
 
-vi.mock('../src/wasm_exec.js', async (original) => {
-  const { newGo } = await original<typeof import('../src/wasm_exec.js')>();
+vi.mock('../src/core/wasm_exec.js', async (original) => {
+  const { newGo } = await original<typeof import('../src/core/wasm_exec.js')>();
   return { newGo: () => mortal(newGo()) };
 });
 

@@ -2,9 +2,9 @@
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type Core } from '../src/core.js';
-import { CofferError } from '../src/errors.js';
-import { decodeValue, encodeValue, readBlob } from '../src/values.js';
+import { type Core } from '../src/core/core.js';
+import { CofferError } from '../src/core/errors.js';
+import { decodeValue, encodeValue, readBlob } from '../src/crypto/values.js';
 import { codeOf, core as loadCore } from './node.js';
 
 let core: Core;

@@ -1,6 +1,6 @@
 /** From a URL to a core that answers, against the smallest Go program loaded the same way. */
-import { loadCore, setCoreSource } from '../../../web/src/core.js';
-import { newGo } from '../../../web/src/wasm_exec.js';
+import { loadCore, setCoreSource } from '../../../web/src/core/core.js';
+import { newGo } from '../../../web/src/core/wasm_exec.js';
 import { type Comparison, median } from './compare.js';
 
 /**

@@ -1,7 +1,7 @@
 /** Sealing and opening alone: the path that storage takes, without IndexedDB. */
-import { loadCore, setCoreSource } from '../../../web/src/core.js';
-import { Sealer, placePrefix } from '../../../web/src/sealer.js';
-import { createVault, secretOf, unlockDocument } from '../../../web/src/unlock.js';
+import { loadCore, setCoreSource } from '../../../web/src/core/core.js';
+import { Sealer, placePrefix } from '../../../web/src/crypto/sealer.js';
+import { createVault, secretOf, unlockDocument } from '../../../web/src/unlock/unlock.js';
 import { Box } from './byhand.js';
 import { type Comparison, compare } from './compare.js';
 import { MASTER_KEY, type Shipped, SIZES, bytesOf } from './values.js';

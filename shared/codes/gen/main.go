@@ -14,8 +14,8 @@ import (
 
 // outputs are the generated files by their path below the repository's root.
 var outputs = map[string]func([]codes.Info) string{
-	"web/src/codes.gen.ts": typeScript,
-	"docs/errors.md":       markdown,
+	"web/src/core/codes.gen.ts": typeScript,
+	"docs/errors.md":            markdown,
 }
 
 func main() {

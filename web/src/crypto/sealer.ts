@@ -1,10 +1,11 @@
-import { type DataClassification, classNumber } from './classification.js';
-import { type Core, saltSpent } from './core.js';
-import { errorOf } from './errors.js';
+import { concat, equal, none } from '../core/bytes.js';
+import { type DataClassification, classNumber } from '../core/classification.js';
+import { type Core, saltSpent } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
 import { type Parts, PUBLIC, type Use, headExtra, headerEnd, headerLength, uses } from './header.js';
 import * as at from './offsets.js';
-import { isPlain } from './plain.js';
-import { NONCE, SALT, concat, equal, gcmOpen, gcmSeal, messageKey, none, random } from './primitives.js';
+import { isPlain } from '../core/plain.js';
+import { NONCE, SALT, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
 import { type Decoded, type Encoded, decodeValue, encodeValue, readBlob } from './values.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;

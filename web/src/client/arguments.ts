@@ -1,7 +1,7 @@
 /** Checks of what callers pass to the client: JavaScript has no types. Each throws `invalid_argument`, and converts without loss. */
-import { type CofferError, DataClassification, InputError } from './index.js';
-import { toBase64 } from './json.js';
-import { isJson, isPlain } from './plain.js';
+import { toBase64 } from '../core/base64.js';
+import { type CofferError, DataClassification, InputError } from '../index.js';
+import { isJson, isPlain } from '../core/plain.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

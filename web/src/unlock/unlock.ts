@@ -1,11 +1,10 @@
 /** Key sources, and the vault: creating one, and unlocking a keyset document (shared/envelope/SPEC.md). */
-import { type Core, Reader, checkText, isBytes, textOf } from './core.js';
-import { errorOf } from './errors.js';
-import { fromBase64 } from './json.js';
-import { type Keys, latin1 } from './sealer.js';
-import {
-  SALT, concat, encode, equal, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, uint, unwrap, wrappingKey,
-} from './primitives.js';
+import { concat, encode, equal, uint } from '../core/bytes.js';
+import { fromBase64 } from '../core/base64.js';
+import { type Core, Reader, checkText, isBytes, textOf } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
+import { type Keys, latin1 } from '../crypto/sealer.js';
+import { SALT, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, unwrap, wrappingKey } from '../crypto/primitives.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,8 +1,10 @@
-import type { Core } from './core.js';
-import { errorOf } from './errors.js';
+import { concat, none } from '../core/bytes.js';
+import { fromBase64, toBase64 } from '../core/base64.js';
+import type { Core } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
 import { CHUNKED, type Metadata, type Parts, algorithms, flags, headerLength, joinParts, readHeader, splitParts, writeHeader } from './header.js';
 import * as at from './offsets.js';
-import { NONCE, SALT, concat, none } from './primitives.js';
+import { NONCE, SALT } from './primitives.js';
 
 /** A package as JSON, for interchange (SPEC.md section 7). It converts to the binary form and back without loss. */
 export interface EncryptedPackage {
@@ -31,22 +33,6 @@ export interface EncryptedPackage {
     padded?: true;
     sealedName?: true;
   };
-}
-
-/** Base64 of bytes (RFC 4648 section 4). */
-export function toBase64(b: Uint8Array): string {
-  let s = '';
-  for (let i = 0; i < b.length; i += 0x8000) s += String.fromCharCode(...b.subarray(i, i + 0x8000));
-  return btoa(s);
-}
-
-/** Decodes base64. Throws `malformed`. */
-export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
-  try {
-    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  } catch {
-    throw errorOf('malformed', 'not base64');
-  }
 }
 
 /** Decodes strict base64: padded, no white space, zero trailing bits. */

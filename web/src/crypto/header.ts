@@ -1,9 +1,10 @@
 /** Reads and writes a header's fields at their offsets (SPEC.md section 3). The core has the last word on whether they are valid. */
-import { type DataClassification, classes, classNumber } from './classification.js';
-import { type Core, Reader } from './core.js';
-import { errorOf } from './errors.js';
+import { concat, uint, unshared } from '../core/bytes.js';
+import { type DataClassification, classes, classNumber } from '../core/classification.js';
+import { type Core, Reader } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
 import * as at from './offsets.js';
-import { SALT, concat, uint, unshared } from './primitives.js';
+import { SALT } from './primitives.js';
 
 export const algorithms = ['', 'AES-256-GCM', 'AES-256-GMAC', 'Cobblestone-256'] as const;
 export const uses = ['', 'storage', 'cache', 'service', 'field', 'file'] as const;

@@ -1,5 +1,5 @@
-import { errorOf, storageError } from './errors.js';
-import { equal } from './primitives.js';
+import { equal } from '../core/bytes.js';
+import { errorOf, storageError } from '../core/errors.js';
 
 /** The one object store of records; out-of-line keys [store name, record name], so that a new store needs no upgrade. */
 export const RECORDS = 'records';

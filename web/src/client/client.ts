@@ -1,11 +1,4 @@
-/**
- * A client of Coffer's HTTP API, for browsers, workers and Node: what internal/api/openapi.yaml describes, with the errors of the rest of
- * this package. Requests that are safe to repeat are retried after 429, 502, 503, 504 and failed connections, after the time that
- * `Retry-After` gives or else with growing, random pauses. A session is never created twice.
- *
- * @packageDocumentation
- */
-import type { DataClassification, EncryptedPackage } from './index.js';
+import type { DataClassification, EncryptedPackage } from '../index.js';
 import {
   type Entry,
   type EntryHead,
@@ -29,16 +22,12 @@ import {
 } from './answers.js';
 import { type Binary, type Duration, checkKey, checkLeast, checkList, checkName, checkObject, checkOptions, checkPackage, checkPageSize, checkText, checkTtl, invalid } from './arguments.js';
 import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
-import type { CofferError } from './index.js';
+import type { CofferError } from '../index.js';
 import type { components, operations } from './openapi.gen.js';
-import { stringify } from './plain.js';
+import { stringify } from '../core/plain.js';
 import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
 import type { ClientOptions } from './settings.js';
 
-export type { Entry, EntryHead, EntryInfo, EntryStream, Opened, SessionTimes, Stored } from './answers.js';
-export type { Binary, Duration } from './arguments.js';
-export type { CallOptions } from './http.js';
-export type { ClientOptions } from './settings.js';
 
 type Schemas = components['schemas'];
 

@@ -19,7 +19,7 @@ import {
 } from './arguments.js';
 import type { BatchOperation, EventFilter, GetOptions, KeyName, MatchOptions, Sealing, SetOptions } from './client.js';
 import type { CallOptions, Sent } from './http.js';
-import type { DataClassification } from './index.js';
+import type { DataClassification } from '../index.js';
 import type { components } from './openapi.gen.js';
 
 type Schemas = components['schemas'];

@@ -1,7 +1,7 @@
+import { encoder, none } from './bytes.js';
 import { codes } from './codes.gen.js';
 import { CofferError, errorOf } from './errors.js';
 import { isPlain } from './plain.js';
-import { encoder, none } from './primitives.js';
 import { newGo } from './wasm_exec.js';
 
 /** The exports of wasm/: integers in, integers out; bytes go through the buffer. */

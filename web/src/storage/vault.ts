@@ -1,10 +1,10 @@
-import { type Core, loadCore } from './core.js';
+import { equal } from '../core/bytes.js';
+import { type Core, loadCore } from '../core/core.js';
 import { Database } from './database.js';
-import { type CofferError, errorOf } from './errors.js';
-import { equal } from './primitives.js';
+import { type CofferError, errorOf } from '../core/errors.js';
 import { CommitQueue } from './queue.js';
-import { Sealer } from './sealer.js';
-import { type Unlock, type Unlocked, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from './unlock.js';
+import { Sealer } from '../crypto/sealer.js';
+import { type Unlock, type Unlocked, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from '../unlock/unlock.js';
 
 /** Options of a vault. */
 export interface VaultOptions {

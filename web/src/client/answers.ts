@@ -1,6 +1,6 @@
 /** What the server answers, as callers of the client get it. */
 import { failure, notCoffer } from './http.js';
-import type { CofferError, DataClassification, EncryptedPackage } from './index.js';
+import type { CofferError, DataClassification, EncryptedPackage } from '../index.js';
 import type { components } from './openapi.gen.js';
 
 type Schemas = components['schemas'];

@@ -1,9 +1,9 @@
-import type { DataClassification } from './classification.js';
-import { checkText } from './core.js';
-import { type CofferError, errorOf } from './errors.js';
-import { type Metadata, type Parts, headerLength, joinParts, readHeader } from './header.js';
+import type { DataClassification } from '../core/classification.js';
+import { checkText } from '../core/core.js';
+import { type CofferError, errorOf } from '../core/errors.js';
+import { type Metadata, type Parts, headerLength, joinParts, readHeader } from '../crypto/header.js';
 import type { Unit } from './queue.js';
-import { type EncodedPlace, placePrefix } from './sealer.js';
+import { type EncodedPlace, placePrefix } from '../crypto/sealer.js';
 import { type Connection, type Vault, leave } from './vault.js';
 
 /** What lies on the disk under one name, without opening it. */

@@ -1,12 +1,12 @@
-import { type DataClassification } from './classification.js';
-import { type Core, isBytes, loadCore } from './core.js';
-import { errorOf } from './errors.js';
+import { type DataClassification } from '../core/classification.js';
+import { type Core, isBytes, loadCore } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
 import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, joinParts, splitParts } from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
 import * as at from './offsets.js';
 import { SALT, keyId, random } from './primitives.js';
 import { type Keys, type Place, Sealer, copyContext, keepLatest, latin1, placePrefix } from './sealer.js';
-import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from './unlock.js';
+import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from '../unlock/unlock.js';
 import { encodeValue } from './values.js';
 
 /** Options of {@link EncryptionService}. */

@@ -1,5 +1,5 @@
 import { type Database, RECORDS } from './database.js';
-import { storageError } from './errors.js';
+import { storageError } from '../core/errors.js';
 import { type Answer, Lookup } from './lookup.js';
 
 /** One call's work on the records. It succeeds or fails as a whole. */

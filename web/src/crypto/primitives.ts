@@ -1,20 +1,11 @@
 /** The one place of WebCrypto primitives: HKDF, PBKDF2, AES-GCM and key wrapping, with the sizes and labels of SPEC.md. */
-import { errorOf } from './errors.js';
-
-type Bytes = Uint8Array<ArrayBuffer>;
-
-export const encoder = new TextEncoder();
-export const none: Bytes = new Uint8Array(0);
+import { type Bytes, concat, encode, none } from '../core/bytes.js';
+import { errorOf } from '../core/errors.js';
 
 /** Sizes in bytes (SPEC.md section 3). */
 export const NONCE = 12;
 export const TAG = 16;
 export const SALT = 16;
-
-/** Encodes a text as UTF-8. */
-export function encode(text: string): Bytes {
-  return encoder.encode(text);
-}
 
 /** The info by which HKDF separates the keys of one secret. */
 function infoOf(purpose: string): Bytes {
@@ -109,13 +100,6 @@ export async function recordMac(key: CryptoKey, message: Bytes): Promise<Bytes> 
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, message));
 }
 
-/** Whether two byte strings are equal, in a time that depends on their lengths only. */
-export function equal(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.length ^ b.length;
-  for (let i = 0; i < a.length; i++) difference |= (a[i] as number) ^ (b[i] as number);
-  return difference === 0;
-}
-
 /** Unwraps nonce || ciphertext || tag into an HKDF key; rejects with `authentication_failed`. */
 export async function unwrap(wrapping: CryptoKey, wrapped: Bytes, additionalData: Bytes): Promise<CryptoKey> {
   const params = { name: 'AES-GCM', iv: wrapped.subarray(0, NONCE), additionalData };
@@ -149,29 +133,4 @@ export async function newSecret(): Promise<NewSecret> {
 function sealedIn(key: CryptoKey): CryptoKey {
   if (key.extractable) throw errorOf('internal', 'a key is extractable');
   return key;
-}
-
-/** The bytes, copied if their memory is shared or resizable, which WebCrypto does not take. */
-export function unshared(b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { buffer } = b;
-  const plain = buffer instanceof ArrayBuffer && !(buffer as { resizable?: boolean }).resizable;
-  return plain ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
-}
-
-/** A number below 2^53 as so many bytes, big-endian. */
-export function uint(n: number, size: number): Bytes {
-  const bytes = new Uint8Array(size);
-  for (let i = size; i > 0; n = Math.floor(n / 256)) bytes[--i] = n;
-  return bytes;
-}
-
-/** Joins byte arrays. */
-export function concat(...parts: readonly Uint8Array[]): Bytes {
-  const joined = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }

@@ -1,6 +1,6 @@
 import { invalid } from './arguments.js';
-import type { Code } from './codes.gen.js';
-import { CofferError, InputError, IntegrityError, KeyError } from './index.js';
+import type { Code } from '../core/codes.gen.js';
+import { CofferError, InputError, IntegrityError, KeyError } from '../index.js';
 import type { operations } from './openapi.gen.js';
 import { type ClientOptions, type Settings, settingsOf } from './settings.js';
 

@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useState } from 'react';
-import { DataClassification, type EncryptedStorage, defaultStorage } from './index.js';
+import { DataClassification, type EncryptedStorage, defaultStorage } from '../index.js';
 
 /** What {@link useEncryptedStorage} returns. */
 export interface EncryptedValue<T> {

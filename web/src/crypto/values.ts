@@ -1,8 +1,8 @@
-import { type Core, Reader, checkText, classOf, decoder, isBytes } from './core.js';
-import { errorOf } from './errors.js';
+import { concat, encode, none, unshared } from '../core/bytes.js';
+import { type Core, Reader, checkText, classOf, decoder, isBytes } from '../core/core.js';
+import { errorOf } from '../core/errors.js';
 import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
-import { isJson, stringify } from './plain.js';
-import { concat, encode, none, unshared } from './primitives.js';
+import { isJson, stringify } from '../core/plain.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
 export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
