@@ -15,14 +15,14 @@ import (
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	const planted = "pl4nted-secret"
-	out, err := program(t, []string{"ENCRYPTION_MASTER_KEY=" + planted, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "config", "--rate", "5").Output()
+	out, err := program(t, []string{"ENCRYPTION_PASSPHRASE=" + planted, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "config", "--rate", "5").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^SETTING +VALUE +FROM$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_ENVIRONMENT +staging +environment$`, string(out))
 	require.Regexp(t, `(?m)^COFFER_RATE +5 +--rate$`, string(out))
 	require.Regexp(t, `(?m)^without a value: .*, REDIS_URL, `, string(out))
 	require.NotRegexp(t, `(?m)^REDIS_URL`, string(out))
-	require.Regexp(t, `(?m)^ENCRYPTION_MASTER_KEY +\[secret\] +environment$`, string(out))
+	require.Regexp(t, `(?m)^ENCRYPTION_PASSPHRASE +\[secret\] +environment$`, string(out))
 	require.NotContains(t, string(out), planted)
 	said := fails(t, program(t, []string{"COFFER_CORS_ORIGINS=" + planted, "COFFER_RATE=x"}, "config"))
 	require.Contains(t, said, "COFFER_CORS_ORIGINS must")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,8 +43,8 @@ func openKEKs(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) 
 		return keks, err
 	}
 	keks = kms.NewSet(general)
-	for class, text := range c.KMS.Classes {
-		kek, err := kms.FromMasterKey(string(text), c.KDFIterations)
+	for class, master := range c.KMS.Classes {
+		kek, err := openMasterKey(&master, c.KDFIterations)
 		if err != nil {
 			return keks, err
 		}
@@ -61,14 +62,22 @@ func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (
 			return nil, fmt.Errorf("COFFER_KEK or KMS_PROVIDER: %w", err)
 		}
 		return kek, nil
-	case c.HasMasterKey():
-		master, err := c.ReadMasterKey(ctx)
+	case c.MasterKey.Configured():
+		master, err := c.MasterKey.Read(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return kms.FromMasterKey(string(master), c.KDFIterations)
+		return openMasterKey(&master, c.KDFIterations)
 	}
 	return openMasterFile(ctx, c, k, log)
+}
+
+// openMasterKey opens the local KEK of a key or a passphrase.
+func openMasterKey(master *config.MasterKey, iterations uint32) (kms.KEK, error) {
+	if master.Passphrase != "" {
+		return kms.FromMasterKey(string(master.Passphrase), iterations)
+	}
+	return kms.FromMasterKey(base64.StdEncoding.EncodeToString([]byte(master.Key)), iterations)
 }
 
 // openMasterFile opens the master key in the data directory, which it makes where there are no keys yet.
@@ -80,8 +89,8 @@ func openMasterFile(ctx context.Context, c *config.Config, k *keys, log *slog.Lo
 			return nil, err
 		}
 		if held {
-			return nil, refuse(fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY to it, or KMS_PROVIDER to what "+
-				"they are under", k.where, path))
+			return nil, refuse(fmt.Errorf("the keys in %s were made with a master key that is not in %s: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it, or "+
+				"KMS_PROVIDER to the KMS that wraps them", k.where, path))
 		}
 		if err := kms.CreateFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err

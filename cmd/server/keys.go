@@ -97,10 +97,12 @@ func (k *keys) explain(err error, c *config.Config) error {
 	case errors.Is(err, envelope.ErrWrongSecret) && c.KMS.KEK != "":
 		return fmt.Errorf("the keys in %s were made under another KEK than the configured one: set COFFER_KEK or KMS_PROVIDER to that, or have "+
 			"`coffer keys rewrap` move them: %w", k.where, err)
-	case errors.Is(err, envelope.ErrWrongSecret) && c.HasMasterKey():
+	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.IsPassphrase():
+		return refuse(fmt.Errorf("ENCRYPTION_PASSPHRASE is not the passphrase that the keys in %s were made with", k.where))
+	case errors.Is(err, envelope.ErrWrongSecret) && c.MasterKey.Configured():
 		return refuse(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where))
 	case errors.Is(err, envelope.ErrWrongSecret):
-		return refuse(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY to it", k.where))
+		return refuse(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it", k.where))
 	case errors.Is(err, keyring.ErrEnvironment):
 		return refuse(fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where))
 	}

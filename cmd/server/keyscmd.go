@@ -95,7 +95,7 @@ func (o *operator) openLog(ctx context.Context) (err error) {
 // requireKEK refuses to go on where a master key would be made.
 func requireKEK(c *config.Config) error {
 	master := filepath.Join(c.Data, "master.key")
-	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.HasMasterKey() && errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(master); c.KMS.KEK == "" && !c.MasterKey.Configured() && errors.Is(err, fs.ErrNotExist) {
 		return usage(fmt.Errorf("no master key is configured, and there is none in %s: set ENCRYPTION_MASTER_KEY or KMS_PROVIDER", master))
 	}
 	return nil

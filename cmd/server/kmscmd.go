@@ -179,7 +179,7 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 
 // openForCheck opens the KEKs, and makes no master key.
 func openForCheck(ctx context.Context, c *config.Config) (kms.Set, error) {
-	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.HasMasterKey() {
+	if path := filepath.Join(c.Data, "master.key"); c.KMS.KEK == "" && !c.MasterKey.Configured() {
 		if _, err := os.Stat(path); err != nil {
 			return kms.Set{}, usage(fmt.Errorf("no KEK is configured, and there is no master key in %s: set KMS_PROVIDER, COFFER_KEK or ENCRYPTION_MASTER_KEY", path))
 		}

@@ -109,14 +109,14 @@ func TestBadConfiguration(t *testing.T) {
 	require.Contains(t, fails(t, program(t, nil, "serve", "--data", "/dev/null/data")), "data directory")
 }
 
-// TestMasterKeys: both forms of the master key keep the data readable, and any other key ends the start.
-func TestMasterKeys(t *testing.T) {
+// A server starts again with the same key or passphrase only, and reads its data then.
+func TestServeRefusesAnotherMasterKey(t *testing.T) {
 	t.Parallel()
-	random := "ENCRYPTION_MASTER_KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
-	passphrase := "ENCRYPTION_MASTER_KEY=correct horse battery staple"
-	for name, key := range map[string]string{"random": random, "passphrase": passphrase} {
-		t.Run(name, func(t *testing.T) {
-			data := t.TempDir()
+	for variable, secrets := range map[string][2]string{
+		"ENCRYPTION_MASTER_KEY": {masterA, masterB}, "ENCRYPTION_PASSPHRASE": {"correct horse battery staple", "correct horse battery stapler"},
+	} {
+		t.Run(variable, func(t *testing.T) {
+			data, key, other := t.TempDir(), variable+"="+secrets[0], variable+"="+secrets[1]
 			p := serve(t, data, key, "KDF_ITERATIONS=1000")
 			p.logs("KDF_ITERATIONS is below the least")
 			p.logs("THE KEK IS LOCAL")
@@ -124,19 +124,33 @@ func TestMasterKeys(t *testing.T) {
 			p.put(p.token, "k", record)
 			require.Zero(t, p.stop(syscall.SIGTERM))
 
-			says := fails(t, program(t, []string{key + "x"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
-			require.Contains(t, says, "ENCRYPTION_MASTER_KEY is not the key")
+			says := fails(t, program(t, []string{other}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+			require.Regexp(t, variable+" is not the (key|passphrase) that the keys in .* were made with", says)
 			says = fails(t, program(t, nil, "serve", "--data", data, "--listen", "127.0.0.1:0"))
-			require.Contains(t, says, "set ENCRYPTION_MASTER_KEY")
+			require.Contains(t, says, "set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE")
 			require.NoFileExists(t, filepath.Join(data, "master.key"), "no new key is made beside keys of another")
 			says = fails(t, program(t, []string{key, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
 			require.Contains(t, says, "COFFER_ENVIRONMENT")
 
 			again := serve(t, data, key, "KDF_ITERATIONS=700000")
 			again.requireValue(p.token, "k", record)
-			require.NotContains(t, p.log.String()+again.log.String(), strings.TrimPrefix(key, "ENCRYPTION_MASTER_KEY="))
+			require.NotContains(t, p.log.String()+again.log.String(), secrets[0])
 		})
 	}
+}
+
+// testdata/passphrase-keys.db was written while ENCRYPTION_MASTER_KEY still took passphrases.
+func TestPassphraseOpensAnEarlierKeystore(t *testing.T) {
+	t.Parallel()
+	const passphrase = "correct horse battery staple"
+	data := t.TempDir()
+	keys, err := os.ReadFile("testdata/passphrase-keys.db")
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(data, "keys"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(data, "keys", "keys.db"), keys, 0o600))
+	said := fails(t, program(t, []string{"ENCRYPTION_MASTER_KEY=" + passphrase}, "serve", "--data", data, "--listen", "127.0.0.1:0"))
+	require.Contains(t, said, "for a passphrase, set ENCRYPTION_PASSPHRASE")
+	require.Contains(t, coffer(t, []string{"ENCRYPTION_PASSPHRASE=" + passphrase}, "kms", "check", "--data", data), "opened: the keys of a tenant")
 }
 
 // A master key that a program prints, or a file holds, is the same key.

@@ -25,7 +25,7 @@ func TestPlantedSecrets(t *testing.T) {
 	redisServer := redistest.Start(t)
 	redisServer.SetPassword(marker + "-password")
 	data := t.TempDir()
-	key := "ENCRYPTION_MASTER_KEY=" + marker + " master key"
+	key := "ENCRYPTION_PASSPHRASE=" + marker + " passphrase"
 	p := serve(t, data, key, "REDIS_URL=redis://:"+marker+"-password@"+redisServer.Addr, "COFFER_TOKEN_FAILURES=100000")
 	operator := strings.TrimPrefix(strings.TrimSpace(coffer(t, []string{key}, "token", "create", "--data", data, "--tenant", "*", "--scopes", "keys:admin,audit:read,metrics:read")), "token: ")
 	heard := &heard{t: t, p: p, operator: operator}

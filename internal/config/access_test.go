@@ -97,7 +97,7 @@ func TestDescribe(t *testing.T) {
 	config.AddFlags(set)
 	require.NoError(t, set.Parse([]string{"--listen", "127.0.0.1:1"}))
 	settings, warnings, err := config.Describe([]string{
-		"ENCRYPTION_MASTER_KEY=" + planted, "REDIS_URL=redis://u:" + planted + "@h:1", "REDIS_PASSWORD=" + planted, "KDF_ITERATIONS=1", "COFFER_LISTEN=127.0.0.1:2",
+		"ENCRYPTION_PASSPHRASE=" + planted, "REDIS_URL=redis://u:" + planted + "@h:1", "REDIS_PASSWORD=" + planted, "KDF_ITERATIONS=1", "COFFER_LISTEN=127.0.0.1:2",
 	}, set)
 	require.NoError(t, err)
 	require.Len(t, warnings, 2)
@@ -109,7 +109,7 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, config.Setting{Variable: "COFFER_LISTEN", Value: "127.0.0.1:1", Source: "--listen"}, all["COFFER_LISTEN"])
 	require.Equal(t, config.Setting{Variable: "COFFER_ENVIRONMENT", Value: "dev", Source: "default"}, all["COFFER_ENVIRONMENT"])
 	require.Equal(t, config.Setting{Variable: "REDIS_PASSWORD", Value: "[secret]", Source: "environment"}, all["REDIS_PASSWORD"])
-	require.Equal(t, "[secret]", all["ENCRYPTION_MASTER_KEY"].Value)
+	require.Equal(t, "[secret]", all["ENCRYPTION_PASSPHRASE"].Value)
 	require.Equal(t, "[secret]", all["REDIS_URL"].Value)
 	require.Equal(t, "600000", all["KDF_ITERATIONS"].Value, "what is in force")
 	set.VisitAll(func(f *pflag.Flag) { require.Contains(t, f.Usage, "; environment ") })

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/coffer-storage/coffer/internal/duration"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -17,12 +16,10 @@ import (
 )
 
 const (
-	// minPassphrase is the shortest passphrase in characters (NIST SP 800-63B section 5.1.1.2).
-	minPassphrase = 8
-	maxTimeout    = duration.Day
-	maxDelay      = 5 * time.Minute
-	maxTTL        = 3650 * duration.Day
-	maxLimit      = 1_000_000
+	maxTimeout = duration.Day
+	maxDelay   = 5 * time.Minute
+	maxTTL     = 3650 * duration.Day
+	maxLimit   = 1_000_000
 )
 
 var environmentLabel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
@@ -36,19 +33,18 @@ func (l *loader) check(r *raw) Config {
 		Environment: l.environment(r.Environment),
 		Production:  l.production(r),
 		Unencrypted: l.unencrypted(r),
-		MasterKey:   l.general(r),
+		MasterKey:   l.masterKey(),
 
-		MasterKeyCommand: l.command(r.MasterKeyCommand),
-		KMS:              l.kms(r),
-		KDFIterations:    l.iterations(r.KDFIterations),
-		Keys:             l.keys(r),
-		Redis:            l.redis(r),
-		TTL:              l.ttls(r),
-		OIDC:             l.oidc(r),
-		Origins:          l.origins(r.Origins),
-		Proxies:          l.proxies(r.Proxies),
-		Audit:            l.audit(r),
-		Log:              l.log(r),
+		KMS:           l.kms(r),
+		KDFIterations: l.iterations(r.KDFIterations),
+		Keys:          l.keys(r),
+		Redis:         l.redis(r),
+		TTL:           l.ttls(r),
+		OIDC:          l.oidc(r),
+		Origins:       l.origins(r.Origins),
+		Proxies:       l.proxies(r.Proxies),
+		Audit:         l.audit(r),
+		Log:           l.log(r),
 		Limits: Limits{
 			Rate:        l.integer("COFFER_RATE", r.Rate, 0, maxLimit),
 			Burst:       l.integer("COFFER_BURST", r.Burst, 1, maxLimit),
@@ -88,45 +84,6 @@ func (l *loader) environment(text string) string {
 		l.refuse("COFFER_ENVIRONMENT", "must be a label of 1 to 64 lower-case letters, digits and hyphens, such as dev, staging or prod")
 	}
 	return text
-}
-
-// general is the master key of all classes, under either of its names.
-func (l *loader) general(r *raw) Secret {
-	master, general := l.masterKey("ENCRYPTION_MASTER_KEY", r.MasterKey), l.masterKey("GENERAL_ENCRYPTION_KEY", r.GeneralKey)
-	switch {
-	case master == "":
-		return general
-	case general != "" && general != master:
-		l.refuse("GENERAL_ENCRYPTION_KEY", "and ENCRYPTION_MASTER_KEY are two names of one key, and differ: unset one of them")
-	}
-	return master
-}
-
-func (l *loader) masterKey(variable, text string) Secret {
-	switch {
-	case text == "" && l.set(variable):
-		l.refuse(variable, "is set but empty: give 32 random bytes as base64 (openssl rand -base64 32), or unset it")
-	case text == "":
-	default:
-		if why := badMasterKey(text); why != "" {
-			l.refuse(variable, why)
-		}
-	}
-	return Secret(text)
-}
-
-// badMasterKey describes why a text is refused as a master key; empty means that it is accepted.
-func badMasterKey(text string) string {
-	switch {
-	case !utf8.ValidString(text):
-		return "is not valid UTF-8"
-	case strings.ContainsRune(text, 0):
-		return "has a NUL character, which a passphrase must not have"
-	case utf8.RuneCountInString(text) < minPassphrase:
-		return "is too short: give 32 random bytes as base64 (openssl rand -base64 32), or a passphrase of at least " +
-			strconv.Itoa(minPassphrase) + " characters"
-	}
-	return ""
 }
 
 // iterations raises what is too cheap: a password is only as strong as its cheapest derivation.

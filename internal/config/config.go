@@ -26,15 +26,14 @@ type Config struct {
 	Environment string // label bound to every key: dev, staging, prod
 	Production  bool   // local KEKs, values in the clear and unverified connections are refused
 	Unencrypted bool   // values are stored in the clear, for local debugging
-	MasterKey   Secret // base64 of 32 random bytes, or a passphrase; see ReadMasterKey
+	MasterKey   MasterKey
 
-	MasterKeyCommand []string // a program that prints the master key, and its arguments
-	KMS              KMS
-	KDFIterations    uint32 // PBKDF2 iterations of a passphrase that is new to Data
-	Keys             Keys
-	Redis            Redis
-	TTL              map[classify.Class]time.Duration // the longest that the cache keeps a class; 0 is for ever
-	MaxBody          int64                            // bytes of a request's body
+	KMS           KMS
+	KDFIterations uint32 // PBKDF2 iterations of a passphrase that is new to Data
+	Keys          Keys
+	Redis         Redis
+	TTL           map[classify.Class]time.Duration // the longest that the cache keeps a class; 0 is for ever
+	MaxBody       int64                            // bytes of a request's body
 
 	OIDC    OIDC
 	Origins []string       // whose pages may use the API

@@ -29,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, warnings)
 	require.Equal(t, config.Config{
 		Listen: "127.0.0.1:8080", Data: "coffer-data", MinFree: 256 << 20, Environment: "dev", KDFIterations: 600_000,
-		KMS:  config.KMS{Classes: map[classify.Class]config.Secret{}},
+		KMS:  config.KMS{Classes: map[classify.Class]config.MasterKey{}},
 		Keys: config.Keys{TTL: time.Hour, Tenants: 50_000, Calls: 32, RotateAge: 90 * 24 * time.Hour, Grace: 24 * time.Hour, Rate: 1000}, Redis: config.Redis{Port: 6379}, MaxBody: 64 << 20, TTL: table(),
 		OIDC: config.OIDC{TenantClaim: "tenant", ScopesClaim: "scope"}, Audit: config.Audit{MaxSize: 256 << 20, Budget: 32 << 30}, Log: config.Log{Requests: 1}, Limits: config.Limits{Burst: 100, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10},
 		ReadTimeout: 2 * time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
@@ -165,9 +165,11 @@ func TestBadValues(t *testing.T) {
 		{"COFFER_ENVIRONMENT=Prod " + planted, "COFFER_ENVIRONMENT must be a label"},
 		{"COFFER_ENVIRONMENT=" + strings.Repeat("a", 65), "COFFER_ENVIRONMENT must be a label"},
 		{"ENCRYPTION_MASTER_KEY=", "ENCRYPTION_MASTER_KEY is set but empty"},
-		{"ENCRYPTION_MASTER_KEY=" + planted, "ENCRYPTION_MASTER_KEY is too short"},
-		{"ENCRYPTION_MASTER_KEY=ééééééé", "ENCRYPTION_MASTER_KEY is too short"},
-		{"ENCRYPTION_MASTER_KEY=" + planted + "\xff and more", "ENCRYPTION_MASTER_KEY is not valid UTF-8"},
+		{"ENCRYPTION_MASTER_KEY=" + planted, "ENCRYPTION_MASTER_KEY must be 32 random bytes"},
+		{"ENCRYPTION_PASSPHRASE=", "ENCRYPTION_PASSPHRASE is set but empty"},
+		{"ENCRYPTION_PASSPHRASE=" + planted, "ENCRYPTION_PASSPHRASE must have at least 8 characters"},
+		{"ENCRYPTION_PASSPHRASE=ééééééé", "ENCRYPTION_PASSPHRASE must have at least 8 characters"},
+		{"ENCRYPTION_PASSPHRASE=" + planted + "\xff and more", "ENCRYPTION_PASSPHRASE must be valid UTF-8"},
 		{"KDF_ITERATIONS=" + planted, "KDF_ITERATIONS must be a whole number from 1 to 10000000"},
 		{"KDF_ITERATIONS=0", "KDF_ITERATIONS must be"},
 		{"KDF_ITERATIONS=-1", "KDF_ITERATIONS must be"},
@@ -269,13 +271,13 @@ func TestUnknownVariables(t *testing.T) {
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {
-	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY=" + planted + " and more", "REDIS_HOST=h", "REDIS_PASSWORD=" + planted})
+	c, _, err := load(t, []string{"ENCRYPTION_PASSPHRASE=" + planted + " and more", "PHI_ENCRYPTION_KEY=" + master, "REDIS_HOST=h", "REDIS_PASSWORD=" + planted})
 	require.NoError(t, err)
 	var logged strings.Builder
 	slog.New(slog.NewJSONHandler(&logged, nil)).Info("config", "c", c, "key", c.MasterKey)
 	encoded, err := json.Marshal(c)
 	require.NoError(t, err)
-	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %q %x", c, c, c, c.MasterKey, c.MasterKey, c.MasterKey), logged.String(), string(encoded)} {
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %q %x", c, c, c, c.MasterKey, c.MasterKey.Passphrase, c.MasterKey.Passphrase), logged.String(), string(encoded)} {
 		require.NotContains(t, text, planted)
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 // KMS says which keys wrap the keysets, and who asks for them.
 type KMS struct {
-	KEK     Secret                    // URL of the one for all classes; empty: MasterKey
-	Classes map[classify.Class]Secret // master keys, in the form of MasterKey, of classes that have one of their own
+	KEK     Secret                       // URL of the one for all classes; empty: MasterKey
+	Classes map[classify.Class]MasterKey // of the classes that have a master key of their own
 	AWS     AWS
 	Azure   Azure
 	Google  Google
@@ -36,9 +36,6 @@ type (
 	}
 )
 
-// masterKeys are the variables of keys given as text. Set but empty, they must not go unseen.
-var masterKeys = []string{"ENCRYPTION_MASTER_KEY", "GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY", "COFFER_KEK"}
-
 // Local reports whether keysets are wrapped by a key that this process has, and not by a KMS.
 func (c *Config) Local() bool {
 	return c.KMS.KEK == "" || strings.HasPrefix(string(c.KMS.KEK), "base64key:") || strings.HasPrefix(string(c.KMS.KEK), "file:")
@@ -57,15 +54,14 @@ func (c *Config) CheckProduction() error {
 
 func (l *loader) kms(r *raw) KMS {
 	k := KMS{
-		Classes: map[classify.Class]Secret{},
+		Classes: map[classify.Class]MasterKey{},
 		AWS:     AWS{Secret(r.AWSAccessKeyID), Secret(r.AWSSecretAccessKey), Secret(r.AWSSessionToken)},
 		Azure:   Azure{Secret(r.AzureTenantID), Secret(r.AzureClientID), Secret(r.AzureClientSecret)},
 		Google:  Google{r.GoogleCredentials},
 		Vault:   Vault{Secret(r.VaultAddress), Secret(r.VaultToken), r.VaultTokenFile},
 	}
-	for class, text := range map[classify.Class]string{classify.PII: r.PIIKey, classify.PHI: r.PHIKey} {
-		variable := strings.ToUpper(class.String()) + "_ENCRYPTION_KEY"
-		if key := l.masterKey(variable, text); key != "" {
+	for _, class := range []classify.Class{classify.PII, classify.PHI} {
+		if key := l.classMasterKey(class); key.Configured() {
 			k.Classes[class] = key
 		}
 	}
@@ -78,9 +74,9 @@ func (l *loader) kms(r *raw) KMS {
 		k.KEK = Secret(url)
 	}
 	if k.KEK != "" {
-		for _, variable := range append(masterKeys[:4:4], masterKeyCommand) {
+		for _, variable := range append(masterKeyVariables, masterKeyCommand, passphraseCommand) {
 			if l.set(variable) {
-				l.refuse(variable, "is a master key, and a KEK by COFFER_KEK or KMS_PROVIDER is configured: unset one of them")
+				l.refuse(variable, "configures a local key, and COFFER_KEK or KMS_PROVIDER configures a KEK: unset one of them")
 			}
 		}
 	}

@@ -66,21 +66,21 @@ func TestVaultSkipVerify(t *testing.T) {
 func TestProvidersRefused(t *testing.T) {
 	const planted = "pl4nted"
 	for environ, names := range map[string]string{
-		"KMS_PROVIDER=" + planted:                                                                    "KMS_PROVIDER",
-		"KMS_PROVIDER=aws":                                                                           "AWS_REGION AWS_KMS_KEY_ID",
-		"KMS_PROVIDER=aws,AWS_ACCESS_KEY_ID=" + planted:                                              "AWS_REGION AWS_KMS_KEY_ID AWS_SECRET_ACCESS_KEY",
-		"KMS_PROVIDER=azure,AZURE_CLIENT_SECRET=" + planted:                                          "AZURE_KEY_VAULT_URL AZURE_KEY_NAME AZURE_TENANT_ID AZURE_CLIENT_ID",
-		"KMS_PROVIDER=azure,AZURE_KEY_NAME=k,AZURE_KEY_VAULT_URL=http://" + planted:                  "AZURE_KEY_VAULT_URL",
-		"KMS_PROVIDER=gcp":                                                                           "GCP_PROJECT_ID GCP_LOCATION GCP_KEY_RING GCP_KEY_NAME",
-		"KMS_PROVIDER=vault":                                                                         "VAULT_ADDR VAULT_TOKEN",
-		"VAULT_SKIP_VERIFY=true,COFFER_ENVIRONMENT=prod":                                             "VAULT_SKIP_VERIFY",
-		"COFFER_KEK=" + planted:                                                                      "COFFER_KEK",
-		"COFFER_KEK=":                                                                                "COFFER_KEK",
-		"COFFER_KEK=hashivault://" + planted + ",KMS_PROVIDER=vault":                                 "COFFER_KEK",
-		"COFFER_KEK=hashivault://k,PHI_ENCRYPTION_KEY=" + planted + planted:                          "PHI_ENCRYPTION_KEY",
-		"COFFER_KEK=hashivault://k,ENCRYPTION_MASTER_KEY=" + planted + planted:                       "ENCRYPTION_MASTER_KEY",
-		"PHI_ENCRYPTION_KEY=short,PII_ENCRYPTION_KEY=,GENERAL_ENCRYPTION_KEY=short":                  "PHI_ENCRYPTION_KEY PII_ENCRYPTION_KEY GENERAL_ENCRYPTION_KEY",
-		"ENCRYPTION_MASTER_KEY=" + planted + planted + ",GENERAL_ENCRYPTION_KEY=" + planted + "xxxx": "GENERAL_ENCRYPTION_KEY",
+		"KMS_PROVIDER=" + planted:                                                   "KMS_PROVIDER",
+		"KMS_PROVIDER=aws":                                                          "AWS_REGION AWS_KMS_KEY_ID",
+		"KMS_PROVIDER=aws,AWS_ACCESS_KEY_ID=" + planted:                             "AWS_REGION AWS_KMS_KEY_ID AWS_SECRET_ACCESS_KEY",
+		"KMS_PROVIDER=azure,AZURE_CLIENT_SECRET=" + planted:                         "AZURE_KEY_VAULT_URL AZURE_KEY_NAME AZURE_TENANT_ID AZURE_CLIENT_ID",
+		"KMS_PROVIDER=azure,AZURE_KEY_NAME=k,AZURE_KEY_VAULT_URL=http://" + planted: "AZURE_KEY_VAULT_URL",
+		"KMS_PROVIDER=gcp":                                                          "GCP_PROJECT_ID GCP_LOCATION GCP_KEY_RING GCP_KEY_NAME",
+		"KMS_PROVIDER=vault":                                                        "VAULT_ADDR VAULT_TOKEN",
+		"VAULT_SKIP_VERIFY=true,COFFER_ENVIRONMENT=prod":                            "VAULT_SKIP_VERIFY",
+		"COFFER_KEK=" + planted:                                                     "COFFER_KEK",
+		"COFFER_KEK=":                                                               "COFFER_KEK",
+		"COFFER_KEK=hashivault://" + planted + ",KMS_PROVIDER=vault":                "COFFER_KEK",
+		"COFFER_KEK=hashivault://k,PHI_ENCRYPTION_PASSPHRASE=" + planted + planted:  "PHI_ENCRYPTION_PASSPHRASE",
+		"COFFER_KEK=hashivault://k,ENCRYPTION_PASSPHRASE=" + planted + planted:      "ENCRYPTION_PASSPHRASE",
+		"PHI_ENCRYPTION_KEY=short,PII_ENCRYPTION_KEY=,GENERAL_ENCRYPTION_KEY=short": "PHI_ENCRYPTION_KEY PII_ENCRYPTION_KEY GENERAL_ENCRYPTION_KEY",
+		"ENCRYPTION_PASSPHRASE=" + planted + planted + ",GENERAL_ENCRYPTION_PASSPHRASE=" + planted + "xxxx": "GENERAL_ENCRYPTION_PASSPHRASE",
 	} {
 		t.Run(strings.ReplaceAll(environ, planted, "planted"), func(t *testing.T) {
 			_, _, err := load(t, strings.Split(environ, ","))
@@ -96,17 +96,15 @@ func TestProvidersRefused(t *testing.T) {
 
 // Classes may have master keys of their own; the general one has two names.
 func TestMasterKeysByClass(t *testing.T) {
-	c, _, err := load(t, []string{"GENERAL_ENCRYPTION_KEY=general key", "PHI_ENCRYPTION_KEY=the phi key", "PII_ENCRYPTION_KEY=the pii key"})
+	c, _, err := load(t, []string{"GENERAL_ENCRYPTION_PASSPHRASE=general secret", "PHI_ENCRYPTION_KEY=" + master, "PII_ENCRYPTION_PASSPHRASE=the pii secret"})
 	require.NoError(t, err)
-	require.EqualValues(t, "general key", c.MasterKey)
-	require.Equal(t, map[classify.Class]config.Secret{classify.PHI: "the phi key", classify.PII: "the pii key"}, c.KMS.Classes)
-	_, _, err = load(t, []string{"GENERAL_ENCRYPTION_KEY=general key", "ENCRYPTION_MASTER_KEY=general key"})
-	require.NoError(t, err)
+	require.Equal(t, config.MasterKey{Passphrase: "general secret"}, c.MasterKey)
+	require.Equal(t, map[classify.Class]config.MasterKey{classify.PHI: {Key: masterBytes()}, classify.PII: {Passphrase: "the pii secret"}}, c.KMS.Classes)
 }
 
 // Production takes a KMS. It is a setting, which is true unless it is set in every environment but dev: no pattern guesses at labels.
 func TestProductionTakesAKMS(t *testing.T) {
-	const vault, local = "COFFER_KEK=hashivault://k", "ENCRYPTION_MASTER_KEY=a long passphrase"
+	const vault, local = "COFFER_KEK=hashivault://k", "ENCRYPTION_PASSPHRASE=a long passphrase"
 	for _, production := range []string{
 		"COFFER_ENVIRONMENT=prod", "COFFER_ENVIRONMENT=live", "COFFER_ENVIRONMENT=prd", "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=true",
 	} {
@@ -133,8 +131,8 @@ func TestCredentialsAreHidden(t *testing.T) {
 	const planted = "pl4nted"
 	environ := []string{"KMS_PROVIDER=local"}
 	for _, name := range []string{
-		"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET", "VAULT_TOKEN", "PHI_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY",
-		"GENERAL_ENCRYPTION_KEY",
+		"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET", "VAULT_TOKEN", "PHI_ENCRYPTION_PASSPHRASE", "PII_ENCRYPTION_PASSPHRASE",
+		"GENERAL_ENCRYPTION_PASSPHRASE",
 	} {
 		environ = append(environ, name+"=the "+planted)
 	}

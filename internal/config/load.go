@@ -18,18 +18,27 @@ type raw struct {
 	Environment string `env:"COFFER_ENVIRONMENT" envDefault:"dev"`
 	Production  string `env:"COFFER_PRODUCTION"`
 
-	MasterKey        string `env:"ENCRYPTION_MASTER_KEY"`
-	MasterKeyFile    string `env:"ENCRYPTION_MASTER_KEY_FILE"`
-	MasterKeyCommand string `env:"COFFER_MASTER_KEY_COMMAND"`
-	GeneralKey       string `env:"GENERAL_ENCRYPTION_KEY"`
-	GeneralKeyFile   string `env:"GENERAL_ENCRYPTION_KEY_FILE"`
-	PIIKey           string `env:"PII_ENCRYPTION_KEY"`
-	PIIKeyFile       string `env:"PII_ENCRYPTION_KEY_FILE"`
-	PHIKey           string `env:"PHI_ENCRYPTION_KEY"`
-	PHIKeyFile       string `env:"PHI_ENCRYPTION_KEY_FILE"`
-	Enabled          string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
-	Algorithm        string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
-	KDFIterations    string `env:"KDF_ITERATIONS" envDefault:"600000"`
+	MasterKey             string `env:"ENCRYPTION_MASTER_KEY"`
+	MasterKeyFile         string `env:"ENCRYPTION_MASTER_KEY_FILE"`
+	Passphrase            string `env:"ENCRYPTION_PASSPHRASE"`
+	PassphraseFile        string `env:"ENCRYPTION_PASSPHRASE_FILE"`
+	MasterKeyCommand      string `env:"COFFER_MASTER_KEY_COMMAND"`
+	PassphraseCommand     string `env:"COFFER_PASSPHRASE_COMMAND"`
+	GeneralKey            string `env:"GENERAL_ENCRYPTION_KEY"`
+	GeneralKeyFile        string `env:"GENERAL_ENCRYPTION_KEY_FILE"`
+	GeneralPassphrase     string `env:"GENERAL_ENCRYPTION_PASSPHRASE"`
+	GeneralPassphraseFile string `env:"GENERAL_ENCRYPTION_PASSPHRASE_FILE"`
+	PIIKey                string `env:"PII_ENCRYPTION_KEY"`
+	PIIKeyFile            string `env:"PII_ENCRYPTION_KEY_FILE"`
+	PIIPassphrase         string `env:"PII_ENCRYPTION_PASSPHRASE"`
+	PIIPassphraseFile     string `env:"PII_ENCRYPTION_PASSPHRASE_FILE"`
+	PHIKey                string `env:"PHI_ENCRYPTION_KEY"`
+	PHIKeyFile            string `env:"PHI_ENCRYPTION_KEY_FILE"`
+	PHIPassphrase         string `env:"PHI_ENCRYPTION_PASSPHRASE"`
+	PHIPassphraseFile     string `env:"PHI_ENCRYPTION_PASSPHRASE_FILE"`
+	Enabled               string `env:"ENCRYPTION_ENABLED" envDefault:"true"`
+	Algorithm             string `env:"ENCRYPTION_ALGORITHM" envDefault:"AES-256-GCM"`
+	KDFIterations         string `env:"KDF_ITERATIONS" envDefault:"600000"`
 
 	Provider               string `env:"KMS_PROVIDER" envDefault:"local"`
 	KEK                    string `env:"COFFER_KEK"`
@@ -183,12 +192,14 @@ var flags = []struct{ name, variable, usage string }{
 const Help = `Every setting has an environment variable; a flag wins over it. In development (COFFER_ENVIRONMENT is dev or not set) the file .env of the working
 directory is read too, and the environment wins over it. A variable that begins with COFFER_ and is no setting's is refused. These have no flag:
 
-    ENCRYPTION_MASTER_KEY    32 random bytes as base64 (openssl rand -base64 32), or a passphrase
-    COFFER_MASTER_KEY_COMMAND
-                             instead, a program that prints it, such as that of a secret manager, with its arguments; run without a shell
-    GENERAL_ENCRYPTION_KEY   another name of it
-    PII_ENCRYPTION_KEY, PHI_ENCRYPTION_KEY
-                             master keys of their own for these classes
+    ENCRYPTION_MASTER_KEY    32 random bytes in base64 (openssl rand -base64 32)
+    ENCRYPTION_PASSPHRASE    instead of a key, a passphrase of at least 8 characters
+    COFFER_MASTER_KEY_COMMAND, COFFER_PASSPHRASE_COMMAND
+                             instead of either, a program that prints it, with its arguments; it is run without a shell
+    GENERAL_ENCRYPTION_KEY, GENERAL_ENCRYPTION_PASSPHRASE
+                             other names of ENCRYPTION_MASTER_KEY and ENCRYPTION_PASSPHRASE
+    PII_ENCRYPTION_KEY, PII_ENCRYPTION_PASSPHRASE, PHI_ENCRYPTION_KEY, PHI_ENCRYPTION_PASSPHRASE
+                             master keys or passphrases of their own for these classes
     KMS_PROVIDER             local (the above), or where the keys' own key is instead of a master key, as production takes it:
         aws                  AWS_REGION, AWS_KMS_KEY_ID (an id, ARN or alias/NAME); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
         azure                AZURE_KEY_VAULT_URL, AZURE_KEY_NAME; AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET

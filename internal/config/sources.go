@@ -25,8 +25,9 @@ const (
 
 // secrets are the variables whose values are never shown. Each may be given as the path of a file instead, by
 // the variable that has _FILE behind its name, as containers and systemd hand over secrets.
-var secrets = []string{"ENCRYPTION_MASTER_KEY", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "COFFER_KEYS_REDIS_URL",
-	"GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY", "COFFER_KEK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET",
+var secrets = []string{"ENCRYPTION_MASTER_KEY", "ENCRYPTION_PASSPHRASE", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "COFFER_KEYS_REDIS_URL",
+	"GENERAL_ENCRYPTION_KEY", "GENERAL_ENCRYPTION_PASSPHRASE", "PII_ENCRYPTION_KEY", "PII_ENCRYPTION_PASSPHRASE",
+	"PHI_ENCRYPTION_KEY", "PHI_ENCRYPTION_PASSPHRASE", "COFFER_KEK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET",
 	"VAULT_TOKEN"}
 
 // newLoader lays the sources over each other: a flag wins over the environment, which wins over .env.
@@ -57,7 +58,9 @@ func newLoader(environ []string, set *pflag.FlagSet) *loader {
 
 // there reports whether a variable counts: an empty one is what an unset one of a compose file becomes; of a
 // master key, that must not go unseen.
-func there(name, value string) bool { return value != "" || slices.Contains(masterKeys, name) }
+func there(name, value string) bool {
+	return value != "" || name == "COFFER_KEK" || slices.Contains(masterKeyVariables, name)
+}
 
 // dotenv adds what nobody gave otherwise. Nothing of it comes into the environment of the process.
 func (l *loader) dotenv() {

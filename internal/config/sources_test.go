@@ -101,20 +101,20 @@ func TestSecretFiles(t *testing.T) {
 		return path
 	}
 	path := file(planted + " and more\r\n")
-	c, warnings, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path, "REDIS_PASSWORD_FILE=" + path, "REDIS_HOST=h"})
+	c, warnings, err := load(t, []string{"ENCRYPTION_PASSPHRASE_FILE=" + path, "REDIS_PASSWORD_FILE=" + path, "REDIS_HOST=h"})
 	require.NoError(t, err)
 	require.Empty(t, warnings)
-	require.EqualValues(t, planted+" and more", c.MasterKey)
+	require.EqualValues(t, planted+" and more", c.MasterKey.Passphrase)
 	require.EqualValues(t, planted+" and more", c.Redis.Password)
-	settings, _, err := config.Describe([]string{"ENCRYPTION_MASTER_KEY_FILE=" + path}, nil)
+	settings, _, err := config.Describe([]string{"ENCRYPTION_PASSPHRASE_FILE=" + path}, nil)
 	require.NoError(t, err)
-	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY", Value: "[secret]", Source: "ENCRYPTION_MASTER_KEY_FILE"})
-	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_MASTER_KEY_FILE", Value: path, Source: "environment"})
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_PASSPHRASE", Value: "[secret]", Source: "ENCRYPTION_PASSPHRASE_FILE"})
+	require.Contains(t, settings, config.Setting{Variable: "ENCRYPTION_PASSPHRASE_FILE", Value: path, Source: "environment"})
 
 	require.NoError(t, os.Remove(path))
 	for environ, says := range map[string]string{
 		"REDIS_URL_FILE=" + file(planted):                                                     "REDIS_URL_FILE is not valid",
-		"ENCRYPTION_MASTER_KEY_FILE=" + path:                                                  "ENCRYPTION_MASTER_KEY_FILE is too short",
+		"ENCRYPTION_MASTER_KEY_FILE=" + path:                                                  "ENCRYPTION_MASTER_KEY_FILE must be 32 random bytes",
 		"ENCRYPTION_MASTER_KEY=12345678 9,ENCRYPTION_MASTER_KEY_FILE=" + path:                 "ENCRYPTION_MASTER_KEY and ENCRYPTION_MASTER_KEY_FILE are both set",
 		"REDIS_PASSWORD_FILE=" + path:                                                         "REDIS_PASSWORD_FILE is set, but not REDIS_HOST",
 		"REDIS_HOST=h,REDIS_PASSWORD_FILE=" + dir:                                             "REDIS_PASSWORD_FILE must name a file",
@@ -136,14 +136,14 @@ func TestSecretFiles(t *testing.T) {
 func TestSecretFilesAndDotenv(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, []byte("from the file"), 0o600))
-	inDirectory(t, "ENCRYPTION_MASTER_KEY='from .env'\n", 0o600)
-	c, _, err := load(t, []string{"ENCRYPTION_MASTER_KEY_FILE=" + path})
+	inDirectory(t, "ENCRYPTION_PASSPHRASE='from .env'\n", 0o600)
+	c, _, err := load(t, []string{"ENCRYPTION_PASSPHRASE_FILE=" + path})
 	require.NoError(t, err)
-	require.EqualValues(t, "from the file", c.MasterKey)
-	inDirectory(t, "ENCRYPTION_MASTER_KEY_FILE="+path+"\n", 0o600)
-	c, _, err = load(t, []string{"ENCRYPTION_MASTER_KEY=from the environment"})
+	require.EqualValues(t, "from the file", c.MasterKey.Passphrase)
+	inDirectory(t, "ENCRYPTION_PASSPHRASE_FILE="+path+"\n", 0o600)
+	c, _, err = load(t, []string{"ENCRYPTION_PASSPHRASE=from the environment"})
 	require.NoError(t, err)
-	require.EqualValues(t, "from the environment", c.MasterKey)
+	require.EqualValues(t, "from the environment", c.MasterKey.Passphrase)
 }
 
 // The help names every setting, as a flag or as a variable, and no other.
@@ -198,7 +198,7 @@ func TestDotenvOfSDKs(t *testing.T) {
 		"KMS_PROVIDER=azure\nAZURE_KEY_VAULT_URL=https://v\nAZURE_KEY_NAME=k\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                   "AZURE_AUTHORITY_HOST AZURE_CLIENT_ID",
 		"COFFER_KEK=azurekeyvault://v/keys/k\nAZURE_CLIENT_SECRET=s\nAZURE_CLIENT_ID=c\nAZURE_TENANT_ID=t":                            "AZURE_AUTHORITY_HOST",
 		"COFFER_KEK=gcpkms://projects/p\nGOOGLE_APPLICATION_CREDENTIALS=f":                                                            "GOOGLE_CLOUD_QUOTA_PROJECT",
-		"ENCRYPTION_MASTER_KEY=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
+		"ENCRYPTION_PASSPHRASE=a long passphrase\nVAULT_ADDR=https://v\nVAULT_SKIP_VERIFY=x\nVAULT_NAMESPACE=n\nAWS_REGION=us-east-1": "",
 	} {
 		t.Run(settings, func(t *testing.T) {
 			inDirectory(t, settings+others, 0o600)
@@ -235,7 +235,7 @@ func TestReadableSecretFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("a long passphrase\n"), 0o600))
 	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true} {
 		require.NoError(t, os.Chmod(path, mode))
-		for _, variable := range []string{"ENCRYPTION_MASTER_KEY_FILE", "PHI_ENCRYPTION_KEY_FILE"} {
+		for _, variable := range []string{"ENCRYPTION_PASSPHRASE_FILE", "PHI_ENCRYPTION_PASSPHRASE_FILE"} {
 			_, warnings, err := load(t, []string{variable + "=" + path})
 			require.NoError(t, err)
 			require.Equal(t, warned, len(warnings) == 1 && strings.Contains(warnings[0], variable+" can be read by every user"), "%o %v", mode, warnings)
