@@ -36,7 +36,7 @@ func openRoots(handle, n int32) int32 {
 			}
 			opened = append(opened, root)
 		}
-		s.index = envelope.IndexUnder(s.document, func(root envelope.Root) bool {
+		s.index = envelope.NewIndexUnder(s.document, func(root envelope.Root) bool {
 			for i := range opened {
 				if opened[i] == root {
 					return true
@@ -208,9 +208,9 @@ func binding(handle, use, class int32) int32 {
 			if err != nil {
 				return nil, err
 			}
-			b = s.document.BindRoot(root)
+			b = s.document.RootBinding(root)
 		} else {
-			b = s.document.BindKey(format.Use(small(use)), small(class), format.KeyID(input(format.KeyIDSize)))
+			b = s.document.KeyBinding(format.Use(small(use)), small(class), format.KeyID(input(format.KeyIDSize)))
 		}
 		return b.Append(out), nil
 	})

@@ -20,7 +20,7 @@ func expected(t *testing.T) *envelope.Document {
 	d := &envelope.Document{Environment: "dev", Owner: "clinic é"}
 	require.NoError(t, d.AddSlot(envelope.Slot{
 		ID: [16]byte{1}, Kind: envelope.SlotPassword, CreatedAt: 1700000000000, Root: root(),
-		KeyID: format.KeyID{3}, Salt: format.Salt{4}, Iterations: classify.WriteFloor, Wrapped: make([]byte, envelope.WrappedSize),
+		KeyID: format.KeyID{3}, Salt: format.Salt{4}, Iterations: classify.MinWriteIterations, Wrapped: make([]byte, envelope.WrappedSize),
 	}))
 	for i, class := range classify.All {
 		require.NoError(t, d.AddKey(format.UseStorage, class, envelope.Key{
@@ -78,7 +78,7 @@ func TestDocument(t *testing.T) {
 	fifthKey, sixthKey := s.call(nil, "key", reopened, 4), s.call(nil, "key", reopened, 5)
 	primary := s.call(nil, "primary", reopened, format.UseStorage, classify.PHI)
 	noPrimary := s.call(nil, "primary", reopened, format.UseCache, classify.PHI)
-	rootBinding, key := want.BindRoot(want.Slots[0].Root), want.BindKey(format.UseStorage, 5, format.KeyID{14})
+	rootBinding, key := want.RootBinding(want.Slots[0].Root), want.KeyBinding(format.UseStorage, 5, format.KeyID{14})
 	bound := s.call(want.Slots[0].Root.Append(nil), "binding", reopened, 0, 0)
 	keyBinding := s.call(key.ID[:], "binding", reopened, format.UseStorage, 5)
 	s.call(nil, "closeSession", reopened)

@@ -94,7 +94,7 @@ func details(valueType, flags, element, n int32, lastModified float64) int32 {
 func cutDetails(valueType, flags, n int32) int32 {
 	return output(func() ([]byte, error) {
 		h := format.Header{Type: format.ValueType(small(valueType)), Flags: format.Flags(small(flags))}
-		d, rest, err := format.CutDetails(&h, input(n))
+		d, rest, err := format.SplitDetails(&h, input(n))
 		if err != nil {
 			return nil, err
 		}
@@ -110,17 +110,17 @@ func cutDetails(valueType, flags, n int32) int32 {
 //
 //go:wasmexport iterations
 func iterations(wish float64) int32 {
-	if wish > classify.Ceiling {
+	if wish > classify.MaxIterations {
 		return failed(classify.ErrIterations)
 	}
-	return max(int32(wish), classify.WriteFloor)
+	return max(int32(wish), classify.MinWriteIterations)
 }
 
 // checkIterations decides whether a slot's derivation may be tried; slots are held to the class phi, the strictest.
 //
 //go:wasmexport checkIterations
 func checkIterations(n float64) int32 {
-	if n < 0 || n > classify.Ceiling {
+	if n < 0 || n > classify.MaxIterations {
 		return failed(classify.ErrIterations)
 	}
 	return number(func() (int32, error) { return 0, classify.PHI.CheckIterations(uint32(n)) })

@@ -150,7 +150,7 @@ func readContext(b []byte) (c format.Context, err error) {
 		}
 		pairs = append(pairs, text)
 	}
-	return format.ContextOf(pairs...)
+	return format.NewContextFromPairs(pairs...)
 }
 
 // readText takes a text off the input. It aliases the input, so it must not be kept beyond the call.

@@ -75,7 +75,7 @@ func randomRequest(r *rand.Rand) request {
 	}
 	q := request{
 		header: format.Header{
-			Use: format.Use(1 + r.IntN(format.Uses)), Class: uint8(1 + r.IntN(5)), Type: format.ValueType(1 + r.IntN(6)),
+			Use: format.Use(1 + r.IntN(format.NumUses)), Class: uint8(1 + r.IntN(5)), Type: format.ValueType(1 + r.IntN(6)),
 			EncryptedAt: r.Int64N(format.MaxTime + 1), Salt: format.Salt{byte(r.IntN(3))},
 		},
 		place:   format.Place{Owner: text(5), Collection: text(5), Named: r.IntN(3) > 0},
@@ -186,7 +186,7 @@ func TestPlanOpenIsPlanSeal(t *testing.T) {
 			want{step: open(mine, use, class, 100), output: hex.EncodeToString(data), result: len(data)},
 			want{step: open(mine, use, 0, 28), output: hex.EncodeToString(data), result: len(data)},
 			want{step: open(mine, use, class+1, 100), result: failure(t, "class_too_low")},
-			want{step: open(mine, use%format.Uses+1, 0, 100), result: failure(t, "authentication_failed")},
+			want{step: open(mine, use%format.NumUses+1, 0, 100), result: failure(t, "authentication_failed")},
 			want{step: open(mine, int(use)+256, 0, 100), result: failure(t, "authentication_failed")}, // not cut to 8 bits
 			want{step: open(mine, use, 256, 100), result: failure(t, "class_too_low")},                // nor this
 			want{step: open(another, use, 0, 100), result: failure(t, "wrong_secret")},
@@ -250,7 +250,7 @@ func TestPlanSealRefusesAKeyTwice(t *testing.T) {
 func TestSaltIsSpent(t *testing.T) {
 	var s script
 	handle := of{s.call(make([]byte, 32), "openSingle", 3, 0)}
-	const times = format.MaxBytes / format.MaxValue
+	const times = format.MaxBytesPerSalt / format.MaxValue
 	big := request{place: format.Place{Owner: "o"}, header: format.Header{Use: 1, Class: 5, Type: 1}, size: format.MaxValue}
 	last := big.plan(&s, handle)
 	s.repeat(times)

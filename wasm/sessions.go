@@ -18,7 +18,7 @@ type session struct {
 	index    *envelope.Index
 	records  []envelope.Record // of the document; nil until they are read, and again when it was changed
 	single   single
-	writers  [format.Uses + 1][classify.PHI + 1]writer
+	writers  [format.NumUses + 1][classify.PHI + 1]writer
 }
 
 // single has the fields of a header that depend on the key, for packages without a keyset.
@@ -39,7 +39,7 @@ var lastHandle int32
 
 // openOver begins a session with a document, of which some roots are open.
 func openOver(d *envelope.Document, opened func(envelope.Root) bool) int32 {
-	return open(&session{document: d, index: envelope.IndexUnder(d, opened)})
+	return open(&session{document: d, index: envelope.NewIndexUnder(d, opened)})
 }
 
 //go:noinline

@@ -71,7 +71,7 @@ type service struct{ address, bearer string }
 // startService is Coffer as `coffer serve` puts it together.
 func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
-	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.WriteFloor)
+	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.MinWriteIterations)
 	require.NoError(b, err)
 	keys, err := sqlitekeys.Open(filepath.Join(dir, "keys"))
 	require.NoError(b, err)

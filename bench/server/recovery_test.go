@@ -102,7 +102,7 @@ func (f *fleet) unlock(ctx context.Context, id string) (document, root, addition
 		return nil, nil, nil, err
 	}
 	s := d.Slots[len(d.Slots)-1]
-	binding := d.BindRoot(s.Root)
+	binding := d.RootBinding(s.Root)
 	additional = binding.Append(nil)
 	root, err = f.kek.Unwrap(ctx, s.Wrapped, additional)
 	return document, root, additional, err

@@ -55,7 +55,7 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	require.NoError(t, err)
 	roots := map[format.KeyID]*secret.Key{}
 	for i := range d.Slots {
-		binding := d.BindRoot(d.Slots[i].Root)
+		binding := d.RootBinding(d.Slots[i].Root)
 		additional := binding.Append(nil)
 		plain, err := kek.Unwrap(t.Context(), d.Slots[i].Wrapped, additional)
 		require.NoError(t, err)

@@ -29,10 +29,10 @@ func keys() (any, error) {
 		return nil, err
 	}
 	var all []format.Use
-	for use := format.UseStorage; use <= format.Uses; use++ {
+	for use := format.UseStorage; use <= format.NumUses; use++ {
 		all = append(all, use)
 	}
-	made, err := keyring.NewDocument(in.Environment, in.Owner, in.Password, classify.WriteFloor, all...)
+	made, err := keyring.NewDocument(in.Environment, in.Owner, in.Password, classify.MinWriteIterations, all...)
 	if err != nil {
 		return nil, err
 	}
@@ -60,5 +60,5 @@ func share(in keysRequest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tenant.Share(in.Password, classify.WriteFloor)
+	return tenant.Share(in.Password, classify.MinWriteIterations)
 }

@@ -160,9 +160,9 @@ func TestExampleOfAPackageIsReal(t *testing.T) {
 
 func openExample(t *testing.T, p *format.Package) []byte {
 	t.Helper()
-	at := slices.IndexFunc(vectors.Packages(), func(v vectors.Package) bool { return slices.Equal(v.Header.KeyID, p.Header.KeyID[:]) })
+	at := slices.IndexFunc(vectors.LoadPackages(), func(v vectors.Package) bool { return slices.Equal(v.Header.KeyID, p.Header.KeyID[:]) })
 	require.GreaterOrEqual(t, at, 0)
-	key, err := secret.FromBytes(vectors.Packages()[at].Key)
+	key, err := secret.FromBytes(vectors.LoadPackages()[at].Key)
 	require.NoError(t, err)
 	aead, err := key.MessageCipher(p.Header.Salt)
 	require.NoError(t, err)

@@ -88,10 +88,10 @@ func (l *loader) environment(text string) string {
 
 // iterations raises what is too cheap: a password is only as strong as its cheapest derivation.
 func (l *loader) iterations(text string) uint32 {
-	n := l.integer("KDF_ITERATIONS", text, 1, classify.Ceiling)
-	if n > 0 && n < classify.WriteFloor {
-		l.warn("%s is below the least that is written: raised to %d", l.name("KDF_ITERATIONS"), classify.WriteFloor)
-		n = classify.WriteFloor
+	n := l.integer("KDF_ITERATIONS", text, 1, classify.MaxIterations)
+	if n > 0 && n < classify.MinWriteIterations {
+		l.warn("%s is below the least that is written: raised to %d", l.name("KDF_ITERATIONS"), classify.MinWriteIterations)
+		n = classify.MinWriteIterations
 	}
 	return uint32(n)
 }

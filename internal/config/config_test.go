@@ -143,7 +143,7 @@ func TestRedis(t *testing.T) {
 func TestCheapDerivationIsRaised(t *testing.T) {
 	c, warnings, err := load(t, []string{"KDF_ITERATIONS=100000"})
 	require.NoError(t, err)
-	require.EqualValues(t, classify.WriteFloor, c.KDFIterations)
+	require.EqualValues(t, classify.MinWriteIterations, c.KDFIterations)
 	require.Equal(t, []string{"KDF_ITERATIONS is below the least that is written: raised to 600000"}, warnings)
 
 	c, warnings, err = load(t, []string{"KDF_ITERATIONS=700000"})

@@ -340,7 +340,7 @@ func TestVectors(t *testing.T) {
 		require.NoError(t, err)
 		return to(t, "base64key://"+base64.StdEncoding.EncodeToString(b))
 	}
-	for _, v := range vectors.OfBackups().Backups {
+	for _, v := range vectors.LoadBackups().Backups {
 		for _, secret := range v.KEKs {
 			s := newSite(t)
 			r := s.in(v.Environment, kek(secret))
@@ -354,11 +354,11 @@ func TestVectors(t *testing.T) {
 			require.Equal(t, tenantsIn(v), drill.Tenants)
 		}
 	}
-	for _, v := range vectors.OfBackups().Refusals {
+	for _, v := range vectors.LoadBackups().Refusals {
 		_, err := newSite(t).in(v.Environment, kek(v.KEK)).Drill(t.Context(), reading(v.Bytes))
 		require.Equal(t, v.Code, code(err), v.Name)
 	}
-	for _, v := range vectors.OfBackups().Invalid {
+	for _, v := range vectors.LoadBackups().Invalid {
 		_, err := newSite(t).in("prod", to(t, urlA)).Drill(t.Context(), reading(v.Bytes.Bytes()))
 		require.Error(t, err, v.Name)
 	}

@@ -46,7 +46,7 @@ func (r *Rotator) repair(ctx context.Context) error {
 		if err != nil || d.Owner == "" || d.Owner != document.Name {
 			continue
 		}
-		if n := d.Room(); room < 0 || n < room {
+		if n := d.RemainingRotations(); room < 0 || n < room {
 			room = n
 		}
 		if at := due(d); at > 0 && at <= r.now() {

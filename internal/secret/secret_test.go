@@ -198,11 +198,11 @@ func TestParseMasterKey(t *testing.T) {
 }
 
 func TestIterations(t *testing.T) {
-	for wish, want := range map[uint32]uint32{0: classify.WriteFloor, 100_000: classify.WriteFloor, 700_000: 700_000} {
+	for wish, want := range map[uint32]uint32{0: classify.MinWriteIterations, 100_000: classify.MinWriteIterations, 700_000: 700_000} {
 		n, err := secret.Iterations(wish)
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
-	_, err := secret.Iterations(classify.Ceiling + 1)
+	_, err := secret.Iterations(classify.MaxIterations + 1)
 	require.ErrorIs(t, err, classify.ErrIterations)
 }

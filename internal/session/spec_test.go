@@ -28,7 +28,7 @@ func TestVectors(t *testing.T) {
 	require.NoError(t, err)
 	defer store.Close()
 	seen := map[string]bool{}
-	for _, v := range vectors.OfRules().Sessions {
+	for _, v := range vectors.LoadRules().Sessions {
 		t.Run(v.Name, func(t *testing.T) {
 			require.False(t, seen[v.StoredAs], "no two owners share a name")
 			seen[v.StoredAs] = true

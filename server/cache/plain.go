@@ -76,6 +76,6 @@ func openPlain(pkg []byte, policy envelope.OpenPolicy) (o seal.Opened, err error
 		return o, err
 	}
 	o.Header = p.Header
-	o.Details, o.Value, err = format.CutPlaintext(&p.Header, p.Body[format.NonceSize:len(p.Body)-format.TagSize])
+	o.Details, o.Value, err = format.SplitPlaintext(&p.Header, p.Body[format.NonceSize:len(p.Body)-format.TagSize])
 	return o, err
 }

@@ -37,7 +37,7 @@ func TestSystemDocumentIsNotShredded(t *testing.T) {
 	require.NoError(t, err)
 	d, err := r.OwnerDocument(t.Context(), systemID)
 	require.NoError(t, err)
-	forged := &envelope.Document{Environment: d.Environment, Owner: "x", Shreds: []envelope.Shred{{Line: d.Lines()[0], ShreddedAt: 1, MAC: [32]byte{1}}}}
+	forged := &envelope.Document{Environment: d.Environment, Owner: "x", Shreds: []envelope.ShredRecord{{Line: d.Lines()[0], ShreddedAt: 1, MAC: [32]byte{1}}}}
 	content, err := forged.Append(nil)
 	require.NoError(t, err)
 	owner := 6 + len(d.Environment)
@@ -112,7 +112,7 @@ func TestForgedShredRecord(t *testing.T) {
 	require.NoError(t, works(tenant))
 	d, err := r.Document(t.Context(), "tenant")
 	require.NoError(t, err)
-	forged := &envelope.Document{Environment: d.Environment, Owner: d.Owner, Shreds: []envelope.Shred{{Line: [16]byte{1}, ShreddedAt: 1, MAC: [32]byte{1}}}}
+	forged := &envelope.Document{Environment: d.Environment, Owner: d.Owner, Shreds: []envelope.ShredRecord{{Line: [16]byte{1}, ShreddedAt: 1, MAC: [32]byte{1}}}}
 	put(t, store, "tenant", forged)
 	fresh := ringOver(t, store, newFlaky(t))
 	for name, do := range map[string]func() error{

@@ -90,7 +90,7 @@ func (r *Keyring) end(ctx context.Context, d *envelope.Document, ends Ends, open
 
 // NewBackupKey draws the key of a backup, and has each KEK wrap it.
 func (r *Keyring) NewBackupKey(ctx context.Context) (*secret.Key, []envelope.Slot, error) {
-	key, place := secret.New(), (&envelope.Backup{Environment: r.environment}).Place()
+	key, place := secret.New(), (&envelope.Backup{Environment: r.environment}).SlotDocument()
 	root := envelope.Root{Generation: 1, ID: key.ID()}
 	e := &Edit{place, r, roots{root: {key: key}}}
 	for _, kek := range r.keks.All() {
@@ -104,7 +104,7 @@ func (r *Keyring) NewBackupKey(ctx context.Context) (*secret.Key, []envelope.Slo
 // BackupKey has the KEKs unwrap the key of a backup. The URLs in it are compared, never dialled. It returns kms.ErrWrongKey if no
 // slot is theirs, and envelope.ErrAuthentication if a slot was altered.
 func (r *Keyring) BackupKey(ctx context.Context, b *envelope.Backup) (*secret.Key, error) {
-	place := b.Place()
+	place := b.SlotDocument()
 	opened, err := r.unwrapRoots(ctx, place, nil)
 	if err != nil {
 		return nil, err

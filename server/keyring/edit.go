@@ -178,7 +178,7 @@ func (e *Edit) newKey(ctx context.Context, use format.Use, class classify.Class)
 
 func addKey(d *envelope.Document, root envelope.Root, key, dek *secret.Key, use format.Use, class classify.Class) error {
 	id := dek.ID()
-	wrapped, err := key.Wrap(dek, d.BindKey(use, uint8(class), id))
+	wrapped, err := key.Wrap(dek, d.KeyBinding(use, uint8(class), id))
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (e *Edit) ReplaceRoots(ctx context.Context) error {
 			return err
 		}
 	}
-	e.Settle() // removes the former slots, so that settle moves the keys
+	e.RemoveVoid() // removes the former slots, so that settle moves the keys
 	return e.settle(ctx)
 }
 
@@ -242,7 +242,7 @@ func (e *Edit) moveKey(s *envelope.Keyset, k *envelope.Key, to envelope.Root, st
 		if former == nil || next == nil {
 			return errRoots
 		}
-		binding := e.BindKey(s.Use, uint8(s.Class), k.ID)
+		binding := e.KeyBinding(s.Use, uint8(s.Class), k.ID)
 		key, err := former.Unwrap(k.Wrapped, binding)
 		if err != nil {
 			return err

@@ -55,7 +55,7 @@ func TestTwoProcesses(t *testing.T) {
 	var wg sync.WaitGroup
 	var failed atomic.Int64
 	for _, class := range classify.All {
-		for use := format.UseStorage; use <= format.Uses; use++ {
+		for use := format.UseStorage; use <= format.NumUses; use++ {
 			for _, tenant := range []*keyring.Tenant{a, b} {
 				wg.Go(func() {
 					if _, err := tenant.Primary(use, class); err != nil {
@@ -69,7 +69,7 @@ func TestTwoProcesses(t *testing.T) {
 	require.Zero(t, failed.Load())
 	c := tenantOf(t, openRing(t, dir), "tenant")
 	for _, class := range classify.All {
-		for use := format.UseStorage; use <= format.Uses; use++ {
+		for use := format.UseStorage; use <= format.NumUses; use++ {
 			want, err := c.Primary(use, class)
 			require.NoError(t, err)
 			for _, tenant := range []*keyring.Tenant{a, b} {

@@ -42,7 +42,7 @@ func TestReplaceRoots(t *testing.T) {
 	require.Nil(t, leaked[now.Roots()[0]].key)
 	for _, k := range now.Keyset(format.UseCache, classify.PHI).Keys {
 		for _, root := range leaked {
-			_, err := root.key.Unwrap(k.Wrapped, now.BindKey(format.UseCache, uint8(classify.PHI), k.ID))
+			_, err := root.key.Unwrap(k.Wrapped, now.KeyBinding(format.UseCache, uint8(classify.PHI), k.ID))
 			require.ErrorIs(t, err, envelope.ErrAuthentication)
 		}
 	}

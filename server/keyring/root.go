@@ -94,7 +94,7 @@ func covers(d *envelope.Document, opened roots) bool {
 
 // wrapRoot has the KEK wrap a root together with its binding: not every KMS authenticates additional data.
 func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envelope.Root, key *secret.Key) (envelope.Slot, error) {
-	binding := d.BindRoot(root)
+	binding := d.RootBinding(root)
 	additional := binding.Append(nil)
 	plain := key.Append(bytes.Clone(additional))
 	defer clear(plain)
@@ -106,7 +106,7 @@ func wrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, root envel
 }
 
 func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envelope.Slot) (*secret.Key, error) {
-	binding := d.BindRoot(s.Root)
+	binding := d.RootBinding(s.Root)
 	additional := binding.Append(nil)
 	plain, err := kek.Unwrap(ctx, s.Wrapped, additional)
 	if err != nil {

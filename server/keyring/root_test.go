@@ -30,7 +30,7 @@ func localKEK(t *testing.T, master string) kms.KEK {
 func TestVectorKMS(t *testing.T) {
 	t.Parallel()
 	unwrapped := 0
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
 		for i, s := range v.Slots {
@@ -47,7 +47,7 @@ func TestVectorKMS(t *testing.T) {
 	}
 	require.Positive(t, unwrapped)
 	refused := 0
-	for _, v := range vectors.Documents().Unlocks {
+	for _, v := range vectors.LoadDocuments().Unlocks {
 		if v.Secret.Kind != "kms" {
 			continue
 		}

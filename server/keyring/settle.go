@@ -102,7 +102,7 @@ func (e *Edit) settle(ctx context.Context) error {
 			}
 		}
 	}
-	e.Settle()
+	e.RemoveVoid()
 	return nil
 }
 

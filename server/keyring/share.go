@@ -16,7 +16,7 @@ var browserUses = []format.Use{format.UseStorage, format.UseService}
 // Share gives a document of the tenant's keys of some uses, of all classes, for a browser or another program:
 // those keys under a root of its own, which only the password opens. Without uses it is storage and service,
 // what a browser has. Nothing else of the tenant can be reached from it. The iterations are those of PBKDF2,
-// at least classify.WriteFloor; a password in the form of a master key (32 bytes in base64) needs none. What
+// at least classify.MinWriteIterations; a password in the form of a master key (32 bytes in base64) needs none. What
 // is shared cannot be taken back but by rotating the keys.
 func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
@@ -46,7 +46,7 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 			if k.Root, k.MAC = name, [envelope.MACSize]byte{}; k.State == envelope.Destroyed {
 				continue
 			}
-			if k.Wrapped, err = root.Wrap(v.keys[k.ID], d.BindKey(s.Use, uint8(s.Class), k.ID)); err != nil {
+			if k.Wrapped, err = root.Wrap(v.keys[k.ID], d.KeyBinding(s.Use, uint8(s.Class), k.ID)); err != nil {
 				return nil, err
 			}
 		}
@@ -94,7 +94,7 @@ func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password
 		return nil, err
 	}
 	defer key.Clear()
-	if slot.Wrapped, err = key.Wrap(root, d.BindRoot(name)); err != nil {
+	if slot.Wrapped, err = key.Wrap(root, d.RootBinding(name)); err != nil {
 		return nil, err
 	}
 	slot.KeyID = key.ID()
@@ -133,7 +133,7 @@ func OpenDocument(document []byte, password string) (*Vault, error) {
 		if key == nil || key.ID() != s.KeyID {
 			continue
 		}
-		root, err := key.Unwrap(s.Wrapped, d.BindRoot(s.Root))
+		root, err := key.Unwrap(s.Wrapped, d.RootBinding(s.Root))
 		if err != nil {
 			return nil, err
 		}

@@ -24,7 +24,7 @@ func TestShare(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
-		document, err := tenant.Share(password, classify.WriteFloor)
+		document, err := tenant.Share(password, classify.MinWriteIterations)
 		require.NoError(t, err)
 		d, err := envelope.ParseDocument(document)
 		require.NoError(t, err)
@@ -71,18 +71,18 @@ func TestShareUses(t *testing.T) {
 func TestShareRefuses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	for _, password := range []string{"", "\xff"} {
-		_, err := tenant.Share(password, classify.WriteFloor)
+		_, err := tenant.Share(password, classify.MinWriteIterations)
 		require.ErrorIs(t, err, secret.ErrPassword)
 	}
-	_, err := tenant.Share("password", classify.Ceiling+1)
+	_, err := tenant.Share("password", classify.MaxIterations+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
-	_, err = tenant.Share("password", classify.WriteFloor, 9)
+	_, err = tenant.Share("password", classify.MinWriteIterations, 9)
 	require.ErrorIs(t, err, envelope.ErrInvalid)
 	document, err := tenant.Share("password", 1)
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(document)
 	require.NoError(t, err)
-	require.EqualValues(t, classify.WriteFloor, d.Slots[0].Iterations)
+	require.EqualValues(t, classify.MinWriteIterations, d.Slots[0].Iterations)
 }
 
 func TestNewDocument(t *testing.T) {
@@ -103,7 +103,7 @@ func TestNewDocument(t *testing.T) {
 // The vectors' documents open with each of their secrets, and the keys are the vectors'.
 func TestVectorDocuments(t *testing.T) {
 	opened := 0
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		for _, s := range v.Slots {
 			if s.Secret == nil || s.Secret.Kind == "kms" {
 				continue
@@ -138,7 +138,7 @@ func TestVectorDocuments(t *testing.T) {
 }
 
 func TestVectorRefusals(t *testing.T) {
-	for _, v := range vectors.Documents().Unlocks {
+	for _, v := range vectors.LoadDocuments().Unlocks {
 		if v.Secret.Kind == "kms" || v.ShredKey != nil || v.Environment != "" {
 			continue // TestVectorKMS has it; the secret of a slot does not verify shred records, and has no environment
 		}
@@ -147,7 +147,7 @@ func TestVectorRefusals(t *testing.T) {
 			require.Equal(t, v.Code, codes.Of(err).Code)
 		})
 	}
-	for _, v := range vectors.Documents().Invalid {
+	for _, v := range vectors.LoadDocuments().Invalid {
 		_, err := keyring.OpenDocument(v.Bytes.Bytes(), "password")
 		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
 	}

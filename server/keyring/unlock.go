@@ -15,10 +15,10 @@ import (
 // unlocked is a tenant's keys in memory, as a document has them.
 type unlocked struct {
 	*Vault
-	since    moment                                      // when the KEKs were asked for the roots
-	used     atomic.Bool                                 // since then
-	left     atomic.Int64                                // of uses, if the keyring bounds them
-	counters [format.Uses + 1][classify.PHI + 1]*counter // of the primaries that may seal
+	since    moment                                         // when the KEKs were asked for the roots
+	used     atomic.Bool                                    // since then
+	left     atomic.Int64                                   // of uses, if the keyring bounds them
+	counters [format.NumUses + 1][classify.PHI + 1]*counter // of the primaries that may seal
 }
 
 const (

@@ -24,7 +24,7 @@ func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
 	if err := d.Verify(authenticator(opened, nil)); err != nil {
 		return nil, err
 	}
-	d = d.Under(func(root envelope.Root) bool { return opened[root].key != nil })
+	d = d.OnlyUnder(func(root envelope.Root) bool { return opened[root].key != nil })
 	v := &Vault{document: d, index: envelope.NewIndex(d), keys: map[format.KeyID]*secret.Key{}}
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -32,7 +32,7 @@ func unlockVault(d *envelope.Document, opened roots) (*Vault, error) {
 			if k.State == envelope.Destroyed {
 				continue
 			}
-			key, err := opened[k.Root].key.Unwrap(k.Wrapped, d.BindKey(s.Use, uint8(s.Class), k.ID))
+			key, err := opened[k.Root].key.Unwrap(k.Wrapped, d.KeyBinding(s.Use, uint8(s.Class), k.ID))
 			if err != nil {
 				return nil, err
 			}

@@ -100,7 +100,7 @@ func decodeKey(text string) ([]byte, error) {
 }
 
 // FromMasterKey makes a KEK of a master key given as text: 32 random bytes in standard base64 (44
-// characters), or else a passphrase, which is stretched by PBKDF2-HMAC-SHA256 of at least classify.WriteFloor
+// characters), or else a passphrase, which is stretched by PBKDF2-HMAC-SHA256 of at least classify.MinWriteIterations
 // iterations.
 func FromMasterKey(text string, iterations uint32) (KEK, error) {
 	if key, ok := secret.ParseMasterKey(text); ok {

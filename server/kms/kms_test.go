@@ -45,7 +45,7 @@ func writeKey(t testing.TB, content string, mode os.FileMode) string {
 }
 
 func fromMaster(t testing.TB, text string) kms.KEK {
-	kek, err := kms.FromMasterKey(text, classify.WriteFloor)
+	kek, err := kms.FromMasterKey(text, classify.MinWriteIterations)
 	require.NoError(t, err)
 	return kek
 }
@@ -177,9 +177,9 @@ func TestCreateFile(t *testing.T) {
 }
 
 func TestFromMasterKeyRefuses(t *testing.T) {
-	_, err := kms.FromMasterKey("", classify.WriteFloor)
+	_, err := kms.FromMasterKey("", classify.MinWriteIterations)
 	require.ErrorIs(t, err, secret.ErrPassword)
-	_, err = kms.FromMasterKey("x", classify.Ceiling+1)
+	_, err = kms.FromMasterKey("x", classify.MaxIterations+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 

@@ -45,7 +45,7 @@ func (s *Sealer) Open(dst, pkg []byte, place format.Place, policy envelope.OpenP
 	if !kept {
 		s.keep(messageOf(h), c, forgotten)
 	}
-	if o.Details, o.Value, err = format.CutPlaintext(h, plain); err != nil {
+	if o.Details, o.Value, err = format.SplitPlaintext(h, plain); err != nil {
 		return Opened{}, err
 	}
 	o.Header = *h

@@ -71,7 +71,7 @@ func (r *Request) check(value []byte) error {
 	switch {
 	case !r.Class.Valid():
 		return classify.ErrUnknown
-	case r.Use < format.UseStorage || r.Use > format.Uses:
+	case r.Use < format.UseStorage || r.Use > format.NumUses:
 		return format.ErrInvalid
 	case len(value) > format.MaxValue:
 		return format.ErrTooLarge

@@ -18,7 +18,7 @@ import (
 // for concurrent use and costs one allocation a call, the result, if the given buffer is too small.
 type Sealer struct {
 	source  source
-	writers [format.Uses + 1][classify.PHI + 1]atomic.Pointer[writer]
+	writers [format.NumUses + 1][classify.PHI + 1]atomic.Pointer[writer]
 	making  sync.Mutex
 	ciphers *lru.Cache[message, cipher.AEAD]
 

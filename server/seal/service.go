@@ -32,14 +32,14 @@ type Option func(*serviceOptions)
 type serviceOptions struct{ iterations uint32 }
 
 // WithIterations sets the PBKDF2 iterations of what is written under a passphrase. Fewer than
-// classify.WriteFloor are raised to it, with a warning in the log.
+// classify.MinWriteIterations are raised to it, with a warning in the log.
 func WithIterations(n uint32) Option { return func(o *serviceOptions) { o.iterations = n } }
 
 // NewService makes a service whose one key comes from a master key: 32 random bytes in standard base64, or
 // else a passphrase, which the first call with a new salt stretches for about 0.2 s. It returns
-// secret.ErrPassword for an empty one and classify.ErrIterations above classify.Ceiling.
+// secret.ErrPassword for an empty one and classify.ErrIterations above classify.MaxIterations.
 func NewService(key string, options ...Option) (*Service, error) {
-	o := serviceOptions{iterations: classify.WriteFloor}
+	o := serviceOptions{iterations: classify.MinWriteIterations}
 	for _, option := range options {
 		option(&o)
 	}

@@ -155,7 +155,7 @@ func TestNewServiceRefuses(t *testing.T) {
 		_, err := seal.NewService(key)
 		require.ErrorIs(t, err, secret.ErrPassword)
 	}
-	_, err := seal.NewService("a passphrase", seal.WithIterations(classify.Ceiling+1))
+	_, err := seal.NewService("a passphrase", seal.WithIterations(classify.MaxIterations+1))
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
@@ -166,14 +166,14 @@ func TestIterations(t *testing.T) {
 	former := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(former)
-	for configured, want := range map[uint32]uint32{100_000: classify.WriteFloor, classify.WriteFloor + 1: classify.WriteFloor + 1} {
+	for configured, want := range map[uint32]uint32{100_000: classify.MinWriteIterations, classify.MinWriteIterations + 1: classify.MinWriteIterations + 1} {
 		log.Reset()
 		s, err := seal.NewService("planted passphrase", seal.WithIterations(configured))
 		require.NoError(t, err)
 		_, m, err := s.EncryptString("x", classify.Internal, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, m.Iterations)
-		require.Equal(t, configured < classify.WriteFloor, strings.Contains(log.String(), "configured=100000 used=600000"))
+		require.Equal(t, configured < classify.MinWriteIterations, strings.Contains(log.String(), "configured=100000 used=600000"))
 		require.NotContains(t, log.String(), "planted")
 	}
 }
@@ -183,7 +183,7 @@ func TestDerivationIsCheckedFirst(t *testing.T) {
 	s := services(t)["passphrase"]
 	pkg, err := s.Encrypt([]byte("x"), classify.PHI, nil)
 	require.NoError(t, err)
-	for _, n := range []uint32{1, classify.PHI.Rules().ReadFloor - 1, classify.Ceiling + 1, 1<<32 - 1} {
+	for _, n := range []uint32{1, classify.PHI.Rules().MinReadIterations - 1, classify.MaxIterations + 1, 1<<32 - 1} {
 		p, err := format.Parse(pkg)
 		require.NoError(t, err)
 		p.Header.Iterations = n

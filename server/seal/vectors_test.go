@@ -22,7 +22,7 @@ type readers map[string]*seal.Sealer
 
 func newReaders(t *testing.T) readers {
 	r := readers{}
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
 		k := &keys{document: d, deks: map[format.KeyID]*secret.Key{}}
@@ -57,7 +57,7 @@ func (r readers) of(t *testing.T, document string, s *vectors.Secret) *seal.Seal
 // Every package of the vectors opens, in both encodings.
 func TestVectorsOpen(t *testing.T) {
 	r, opened := newReaders(t), 0
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		if v.Package.SHA256 != nil {
 			continue // its bytes are not in the file
 		}
@@ -100,15 +100,15 @@ func TestVectorsOpen(t *testing.T) {
 // everything else and by a fresh one.
 func TestVectorsRefuse(t *testing.T) {
 	r, packages := newReaders(t), map[string][]byte{}
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		packages[v.Name] = v.Package.Bytes()
-		if v.Package.SHA256 == nil && v.Open && (v.Header.Iterations == 0 || v.Header.Iterations >= classify.PHI.Rules().ReadFloor) {
+		if v.Package.SHA256 == nil && v.Open && (v.Header.Iterations == 0 || v.Header.Iterations >= classify.PHI.Rules().MinReadIterations) {
 			_, err := r.of(t, v.Document, v.Secret).Open(nil, packages[v.Name], v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Header.Use)})
 			require.NoError(t, err)
 		}
 	}
-	require.NotEmpty(t, vectors.Invalid().Open)
-	for _, v := range vectors.Invalid().Open {
+	require.NotEmpty(t, vectors.LoadInvalid().Open)
+	for _, v := range vectors.LoadInvalid().Open {
 		for name, from := range map[string]readers{"warm": r, "cold": newReaders(t)} {
 			t.Run(v.Name+"/"+name, func(t *testing.T) {
 				s := from.of(t, v.Document, v.Secret)
@@ -122,7 +122,7 @@ func TestVectorsRefuse(t *testing.T) {
 			})
 		}
 	}
-	for _, v := range vectors.Invalid().Binary {
+	for _, v := range vectors.LoadInvalid().Binary {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := r["all uses"].Open(nil, v.Bytes.Bytes(), format.Place{}, envelope.OpenPolicy{Use: format.UseService})
 			require.Equal(t, v.Code, codes.Of(err).Code)
@@ -133,7 +133,7 @@ func TestVectorsRefuse(t *testing.T) {
 // A value that is not the text that its type says opens as bytes only.
 func TestVectorsDecode(t *testing.T) {
 	r := newReaders(t)
-	for _, v := range vectors.Invalid().Decode {
+	for _, v := range vectors.LoadInvalid().Decode {
 		t.Run(v.Name, func(t *testing.T) {
 			s := r.of(t, v.Document, v.Secret)
 			o, err := s.Open(nil, v.Package.Bytes(), v.Place.Format(), envelope.OpenPolicy{Use: format.Use(v.Use)})
@@ -149,7 +149,7 @@ func TestVectorsDecode(t *testing.T) {
 
 // A text is a master key or a passphrase, or neither.
 func TestVectorsSecrets(t *testing.T) {
-	for _, v := range vectors.OfRules().Secrets {
+	for _, v := range vectors.LoadRules().Secrets {
 		t.Run(v.Name, func(t *testing.T) {
 			text := v.Text
 			if v.Hex != nil {

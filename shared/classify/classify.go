@@ -24,29 +24,29 @@ var All = [...]Class{Public, Internal, Confidential, PII, PHI}
 type Rules struct {
 	// Encrypt is false for public data, which is authenticated in the clear.
 	Encrypt bool
-	// ReadFloor is the least number of PBKDF2-HMAC-SHA256 iterations a reader accepts. What is written costs
-	// at least WriteFloor.
-	ReadFloor uint32
+	// MinReadIterations is the least number of PBKDF2-HMAC-SHA256 iterations a reader accepts. What is written costs
+	// at least MinWriteIterations.
+	MinReadIterations uint32
 	// MaxTTL is the longest, and default, time to live in the cache in seconds; 0 is none.
 	MaxTTL int64
 }
 
 const (
-	// WriteFloor is the least number of PBKDF2-HMAC-SHA256 iterations for whatever is written, of any class:
+	// MinWriteIterations is the least number of PBKDF2-HMAC-SHA256 iterations for whatever is written, of any class:
 	// a password is only as strong as its cheapest derivation (OWASP Password Storage Cheat Sheet: 600,000).
-	WriteFloor = 600_000
-	// Ceiling bounds the iterations a reader accepts, so that no package can demand minutes of work.
-	Ceiling = 10_000_000
+	MinWriteIterations = 600_000
+	// MaxIterations bounds the iterations a reader accepts, so that no package can demand minutes of work.
+	MaxIterations = 10_000_000
 )
 
 const hour, day = 3600, 24 * 3600
 
 var rules = [...]Rules{
 	Public:       {},
-	Internal:     {Encrypt: true, ReadFloor: 100_000, MaxTTL: 30 * day},
-	Confidential: {Encrypt: true, ReadFloor: 150_000, MaxTTL: 24 * hour},
-	PII:          {Encrypt: true, ReadFloor: 150_000, MaxTTL: 7 * day},
-	PHI:          {Encrypt: true, ReadFloor: 250_000, MaxTTL: 24 * hour},
+	Internal:     {Encrypt: true, MinReadIterations: 100_000, MaxTTL: 30 * day},
+	Confidential: {Encrypt: true, MinReadIterations: 150_000, MaxTTL: 24 * hour},
+	PII:          {Encrypt: true, MinReadIterations: 150_000, MaxTTL: 7 * day},
+	PHI:          {Encrypt: true, MinReadIterations: 250_000, MaxTTL: 24 * hour},
 }
 
 var names = [...]string{Public: "public", Internal: "internal", Confidential: "confidential", PII: "pii", PHI: "phi"}
@@ -64,7 +64,7 @@ var (
 	ErrUnknown = &Error{"invalid_argument", "unknown classification: use public, internal, confidential, pii or phi"}
 	// ErrTooLow says that a package's class is lower than its reader demands.
 	ErrTooLow = &Error{"class_too_low", "the package's classification is lower than the reader demands"}
-	// ErrIterations says that a derivation is cheaper than its class allows, or over the Ceiling.
+	// ErrIterations says that a derivation is cheaper than its class allows, or over the MaxIterations.
 	ErrIterations = &Error{"kdf_out_of_range", "the PBKDF2 iterations are outside what this class accepts"}
 )
 
@@ -112,8 +112,8 @@ func (c Class) CheckMin(min Class) error {
 // CheckIterations returns ErrIterations if a reader must refuse a derivation of that many iterations for the
 // class. Public data derives its key like the lowest encrypted class.
 func (c Class) CheckIterations(n uint32) error {
-	floor := max(c.Rules().ReadFloor, rules[Internal].ReadFloor)
-	if n < floor || n > Ceiling {
+	floor := max(c.Rules().MinReadIterations, rules[Internal].MinReadIterations)
+	if n < floor || n > MaxIterations {
 		return ErrIterations
 	}
 	return nil

@@ -16,10 +16,10 @@ var table = []struct {
 	rules classify.Rules
 }{
 	{1, "public", classify.Rules{}},
-	{2, "internal", classify.Rules{Encrypt: true, ReadFloor: 100_000, MaxTTL: 30 * 24 * 60 * 60}},
-	{3, "confidential", classify.Rules{Encrypt: true, ReadFloor: 150_000, MaxTTL: 24 * 60 * 60}},
-	{4, "pii", classify.Rules{Encrypt: true, ReadFloor: 150_000, MaxTTL: 7 * 24 * 60 * 60}},
-	{5, "phi", classify.Rules{Encrypt: true, ReadFloor: 250_000, MaxTTL: 24 * 60 * 60}},
+	{2, "internal", classify.Rules{Encrypt: true, MinReadIterations: 100_000, MaxTTL: 30 * 24 * 60 * 60}},
+	{3, "confidential", classify.Rules{Encrypt: true, MinReadIterations: 150_000, MaxTTL: 24 * 60 * 60}},
+	{4, "pii", classify.Rules{Encrypt: true, MinReadIterations: 150_000, MaxTTL: 7 * 24 * 60 * 60}},
+	{5, "phi", classify.Rules{Encrypt: true, MinReadIterations: 250_000, MaxTTL: 24 * 60 * 60}},
 }
 
 func TestTable(t *testing.T) {
@@ -34,8 +34,8 @@ func TestTable(t *testing.T) {
 		require.Equal(t, row.class, parsed)
 	}
 	require.True(t, slices.IsSorted(classify.All[:]), "from the least to the most sensitive")
-	require.EqualValues(t, 600_000, classify.WriteFloor)
-	require.EqualValues(t, 10_000_000, classify.Ceiling)
+	require.EqualValues(t, 600_000, classify.MinWriteIterations)
+	require.EqualValues(t, 10_000_000, classify.MaxIterations)
 }
 
 func TestEveryOtherByteIsNoClass(t *testing.T) {
@@ -76,10 +76,10 @@ func TestCheckMin(t *testing.T) {
 
 func TestCheckIterations(t *testing.T) {
 	for _, c := range classify.All {
-		floor := max(c.Rules().ReadFloor, 100_000) // public derives like internal
+		floor := max(c.Rules().MinReadIterations, 100_000) // public derives like internal
 		for n, ok := range map[uint32]bool{
-			0: false, 1: false, floor - 1: false, floor: true, classify.WriteFloor: true,
-			classify.Ceiling: true, classify.Ceiling + 1: false, 1<<32 - 1: false,
+			0: false, 1: false, floor - 1: false, floor: true, classify.MinWriteIterations: true,
+			classify.MaxIterations: true, classify.MaxIterations + 1: false, 1<<32 - 1: false,
 		} {
 			if err := c.CheckIterations(n); ok {
 				require.NoError(t, err, "%s %d", c, n)
@@ -95,7 +95,7 @@ func TestCheckIterations(t *testing.T) {
 // What is written is read by every class, whatever it costs at least.
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	for _, c := range classify.All {
-		require.NoError(t, c.CheckIterations(classify.WriteFloor))
-		require.LessOrEqual(t, c.Rules().ReadFloor, uint32(classify.WriteFloor))
+		require.NoError(t, c.CheckIterations(classify.MinWriteIterations))
+		require.LessOrEqual(t, c.Rules().MinReadIterations, uint32(classify.MinWriteIterations))
 	}
 }

@@ -20,7 +20,7 @@ const BackupMagic = "CFB\x01"
 
 // Place is the document of the empty owner, to which a backup's key is bound as a root is to its owner's. Slots that
 // are added to it have the MAC of a backup's slots.
-func (b *Backup) Place() *Document {
+func (b *Backup) SlotDocument() *Document {
 	return &Document{Environment: b.Environment, Slots: slices.Clone(b.Slots), backup: true}
 }
 

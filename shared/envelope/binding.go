@@ -31,7 +31,7 @@ func (b *Binding) Append(dst []byte) []byte {
 // ParseBinding reads what Append appends. It returns ErrMalformed for anything else.
 func ParseBinding(b []byte) (parsed Binding, err error) {
 	c := codec{bytes: b}
-	if label := parsed.fields(&c); !c.whole() || label != labelWrappedKey {
+	if label := parsed.fields(&c); !c.readAll() || label != labelWrappedKey {
 		return Binding{}, ErrMalformed
 	}
 	return parsed, nil
@@ -53,11 +53,11 @@ func (b *Binding) fields(c *codec) (label string) {
 }
 
 // BindRoot returns the binding of a root of this document.
-func (d *Document) BindRoot(root Root) Binding {
+func (d *Document) RootBinding(root Root) Binding {
 	return Binding{Environment: d.Environment, Owner: d.Owner, Line: root.Line, Generation: root.Generation, ID: root.ID}
 }
 
 // BindKey returns the binding of a data key of this document.
-func (d *Document) BindKey(use format.Use, class uint8, id format.KeyID) Binding {
+func (d *Document) KeyBinding(use format.Use, class uint8, id format.KeyID) Binding {
 	return Binding{Environment: d.Environment, Owner: d.Owner, Use: use, Class: class, ID: id}
 }

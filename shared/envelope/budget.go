@@ -13,5 +13,5 @@ type Budget struct{ packages, bytes atomic.Uint64 }
 // Spend reports whether one more package of size bytes may be sealed under the salt; false for a negative
 // size. Once it reported false the writer draws a new salt, with a new Budget.
 func (b *Budget) Spend(size int) bool {
-	return size >= 0 && b.packages.Add(1) <= format.MaxPackages && b.bytes.Add(uint64(size)) <= format.MaxBytes
+	return size >= 0 && b.packages.Add(1) <= format.MaxPackagesPerSalt && b.bytes.Add(uint64(size)) <= format.MaxBytesPerSalt
 }

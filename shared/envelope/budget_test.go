@@ -14,17 +14,17 @@ import (
 
 func TestBudgetOfBytes(t *testing.T) {
 	var b envelope.Budget
-	require.True(t, b.Spend(format.MaxBytes), "the limit itself may be spent")
+	require.True(t, b.Spend(format.MaxBytesPerSalt), "the limit itself may be spent")
 	require.True(t, b.Spend(0))
 	require.False(t, b.Spend(1))
 	require.False(t, b.Spend(0), "once false it stays false")
 
 	var over envelope.Budget
-	require.False(t, over.Spend(format.MaxBytes+1))
+	require.False(t, over.Spend(format.MaxBytesPerSalt+1))
 	require.False(t, over.Spend(0), "what was refused is counted: the writer draws a new salt")
 
 	var pieces envelope.Budget
-	for range format.MaxBytes / format.MaxValue {
+	for range format.MaxBytesPerSalt / format.MaxValue {
 		require.True(t, pieces.Spend(format.MaxValue))
 	}
 	require.False(t, pieces.Spend(1))
@@ -33,8 +33,8 @@ func TestBudgetOfBytes(t *testing.T) {
 // Sizes that cannot be never give back what was spent.
 func TestBudgetOfNegativeSizes(t *testing.T) {
 	var b envelope.Budget
-	require.True(t, b.Spend(format.MaxBytes))
-	for _, size := range []int{-1, -format.MaxBytes, math.MinInt} {
+	require.True(t, b.Spend(format.MaxBytesPerSalt))
+	for _, size := range []int{-1, -format.MaxBytesPerSalt, math.MinInt} {
 		require.False(t, b.Spend(size))
 	}
 	require.False(t, b.Spend(1))
@@ -54,5 +54,5 @@ func TestBudgetIsSpentTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
-	require.EqualValues(t, format.MaxBytes/size, granted.Load(), "as much as one writer alone, no more and no less")
+	require.EqualValues(t, format.MaxBytesPerSalt/size, granted.Load(), "as much as one writer alone, no more and no less")
 }

@@ -116,4 +116,4 @@ func (c *codec) take(n int) []byte {
 }
 
 // whole reports whether everything was read.
-func (c *codec) whole() bool { return !c.failed && len(c.bytes) == 0 }
+func (c *codec) readAll() bool { return !c.failed && len(c.bytes) == 0 }

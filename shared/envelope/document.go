@@ -28,12 +28,12 @@ const (
 //
 // Edits leave the records that they change without a MAC: Sign makes it, and Append requires it.
 type Document struct {
-	Environment string    // label such as dev, staging, prod; bound to every wrapped key
-	Owner       string    // tenant or vault id
-	Slots       []Slot    // ascending by ID
-	Retired     []Retired // ascending by root, then ID
-	Shreds      []Shred   // ascending by line
-	Keysets     []Keyset  // ascending by (Use, Class)
+	Environment string        // label such as dev, staging, prod; bound to every wrapped key
+	Owner       string        // tenant or vault id
+	Slots       []Slot        // ascending by ID
+	Retired     []RetiredSlot // ascending by root, then ID
+	Shreds      []ShredRecord // ascending by line
+	Keysets     []Keyset      // ascending by (Use, Class)
 
 	backup bool // it stands for the place of a backup's key
 }
@@ -41,7 +41,7 @@ type Document struct {
 // Check returns ErrInvalid if the document breaks a rule of SPEC.md section 3, MACs aside.
 func (d *Document) Check() error {
 	if len(d.Environment) > MaxEnvironment || len(d.Owner) > format.MaxOwner ||
-		!utf8.ValidString(d.Environment) || !utf8.ValidString(d.Owner) || d.crowded() || d.Owner == "" && len(d.Shreds) > 0 {
+		!utf8.ValidString(d.Environment) || !utf8.ValidString(d.Owner) || d.exceedsLimits() || d.Owner == "" && len(d.Shreds) > 0 {
 		return ErrInvalid
 	}
 	for i := range d.Slots {
@@ -64,7 +64,7 @@ func (d *Document) Check() error {
 			return ErrInvalid
 		}
 	}
-	if !d.sorted() || !d.settled() {
+	if !d.sorted() || !d.hasNoVoid() {
 		return ErrInvalid
 	}
 	return nil
@@ -78,7 +78,7 @@ func (d *Document) sorted() bool {
 }
 
 // crowded reports whether there is more of anything than a document may hold.
-func (d *Document) crowded() bool {
+func (d *Document) exceedsLimits() bool {
 	if len(d.Slots) > MaxSlots || len(d.Retired) > maxRetired || len(d.Shreds) > maxShreds || len(d.Keysets) > maxKeysets {
 		return true
 	}
@@ -143,7 +143,7 @@ func (d *Document) Keyset(use format.Use, class classify.Class) *Keyset {
 
 // Room returns how many times each keyset can get another key, at least. A destroyed key takes less, but keeps its
 // place in its keyset and in the document, whose size is bounded too. With many keysets the document fills up first.
-func (d *Document) Room() int {
+func (d *Document) RemainingRotations() int {
 	one := len((&Key{Wrapped: make([]byte, WrappedSize)}).Append(nil))
 	left := (MaxDocument - len(d.encode(nil))) / (one * max(1, len(d.Keysets)))
 	for i := range d.Keysets {

@@ -46,19 +46,21 @@ func TestDocumentCheck(t *testing.T) {
 		{"slot of no generation", func(d *envelope.Document) { slotOf(d, master).Root.Generation = 0 }, false},
 		{"slot of a replaced root", func(d *envelope.Document) { slotOf(d, master).Root = newRoot(2) }, false},
 		{"slot that was retired", func(d *envelope.Document) {
-			d.Retired = []envelope.Retired{{ID: slotOf(d, master).ID, Root: slotOf(d, master).Root}}
+			d.Retired = []envelope.RetiredSlot{{ID: slotOf(d, master).ID, Root: slotOf(d, master).Root}}
 		}, false},
 		{"another slot that was retired", func(d *envelope.Document) {
-			d.Retired = []envelope.Retired{{ID: [16]byte{99}, Root: newRoot(1)}}
+			d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}, Root: newRoot(1)}}
 		}, true},
 		{"retired slots not sorted", func(d *envelope.Document) {
-			d.Retired = []envelope.Retired{{ID: [16]byte{99}, Root: newRoot(1)}, {ID: [16]byte{98}, Root: newRoot(1)}}
+			d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}, Root: newRoot(1)}, {ID: [16]byte{98}, Root: newRoot(1)}}
 		}, false},
-		{"retired slot of no generation", func(d *envelope.Document) { d.Retired = []envelope.Retired{{ID: [16]byte{99}}} }, false},
-		{"another line was shredded", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{9}}} }, true},
-		{"keys of a shredded line", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{1}}} }, false},
-		{"shredded before 1970", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{ShreddedAt: -1}} }, false},
-		{"shred records not sorted", func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{9}}, {Line: [16]byte{8}}} }, false},
+		{"retired slot of no generation", func(d *envelope.Document) { d.Retired = []envelope.RetiredSlot{{ID: [16]byte{99}}} }, false},
+		{"another line was shredded", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{9}}} }, true},
+		{"keys of a shredded line", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{1}}} }, false},
+		{"shredded before 1970", func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{ShreddedAt: -1}} }, false},
+		{"shred records not sorted", func(d *envelope.Document) {
+			d.Shreds = []envelope.ShredRecord{{Line: [16]byte{9}}, {Line: [16]byte{8}}}
+		}, false},
 		{"master key with parameters", func(d *envelope.Document) { slotOf(d, master).Parameters = []byte{1} }, false},
 		{"passkey with parameters", func(d *envelope.Document) { slotOf(d, envelope.SlotPasskey).Parameters = []byte{1} }, true},
 		{"host's slot of 61 bytes", func(d *envelope.Document) { slotOf(d, envelope.SlotHost).Wrapped = make([]byte, 61) }, false},
@@ -169,12 +171,12 @@ func TestRoom(t *testing.T) {
 			return err
 		}
 		require.NoError(t, round())
-		room := d.Room()
+		room := d.RemainingRotations()
 		require.Equal(t, map[int]int{1: 1023, 2: 699, 10: 138}[keysets], room)
 		for range room {
 			require.NoError(t, round())
 		}
-		require.Zero(t, d.Room())
+		require.Zero(t, d.RemainingRotations())
 		require.Error(t, round())
 	}
 }

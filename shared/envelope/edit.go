@@ -15,13 +15,13 @@ func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	if exists {
 		grown = d.Keysets[i]
 	}
-	at, found := grown.find(&k.ID)
+	at, found := grown.findKey(&k.ID)
 	if found || k.State != Enabled {
 		return ErrInvalid
 	}
-	grown.Keys = inserted(grown.Keys, at, &k)
+	grown.Keys = insertAt(grown.Keys, at, &k)
 	grown.Primaries = slices.Clone(grown.Primaries)
-	if err := grown.point(&k); err != nil {
+	if err := grown.setPrimary(&k); err != nil {
 		return err
 	}
 	if len(grown.Keys) > maxKeys || len(grown.Primaries) > maxLines || grown.check() != nil {
@@ -30,7 +30,7 @@ func (d *Document) AddKey(use format.Use, class classify.Class, k Key) error {
 	if exists {
 		d.Keysets[i] = grown
 	} else {
-		d.Keysets = inserted(d.Keysets, i, &grown)
+		d.Keysets = insertAt(d.Keysets, i, &grown)
 	}
 	return nil
 }
@@ -77,7 +77,7 @@ func (d *Document) Promote(use format.Use, class classify.Class, id format.KeyID
 	if s.Primary() == id {
 		return nil
 	}
-	return s.point(k)
+	return s.setPrimary(k)
 }
 
 // DestroyKeys destroys the keys of these ids, primaries too: a later copy of the document, which was lost, had them

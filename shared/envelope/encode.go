@@ -29,7 +29,7 @@ func (d *Document) fields(c *codec) {
 	c.text(&d.Owner)
 	list(c, &d.Slots, MaxSlots, (*Slot).fields)
 	d.retiredFields(c)
-	list(c, &d.Shreds, maxShreds, (*Shred).fields)
+	list(c, &d.Shreds, maxShreds, (*ShredRecord).fields)
 	list(c, &d.Keysets, maxKeysets, (*Keyset).fields)
 }
 
@@ -58,7 +58,7 @@ func (d *Document) retiredFields(c *codec) {
 		}
 		for ; n > 0 && !c.failed; n-- {
 			if !c.write {
-				d.Retired = append(d.Retired, Retired{Root: root})
+				d.Retired = append(d.Retired, RetiredSlot{Root: root})
 			}
 			r := &d.Retired[at]
 			c.fixed(r.ID[:])
@@ -92,7 +92,7 @@ func ParseDocument(b []byte) (*Document, error) {
 	c := codec{bytes: b[len(magic):]}
 	d := &Document{}
 	d.fields(&c)
-	if !c.whole() || d.Check() != nil || !d.signed() {
+	if !c.readAll() || d.Check() != nil || !d.signed() {
 		return nil, ErrMalformed
 	}
 	return d, nil
@@ -101,7 +101,7 @@ func ParseDocument(b []byte) (*Document, error) {
 // ParseSlot reads the encoding of one slot, as a document holds it. It returns ErrMalformed for anything else.
 func ParseSlot(b []byte) (s Slot, err error) {
 	c := codec{bytes: b}
-	if s.fields(&c); !c.whole() || s.check() != nil {
+	if s.fields(&c); !c.readAll() || s.check() != nil {
 		return Slot{}, ErrMalformed
 	}
 	return s, nil

@@ -19,8 +19,8 @@ func TestDocumentLayout(t *testing.T) {
 	require.NoError(t, d.AddSlot(slot))
 	require.NoError(t, d.AddKey(format.UseStorage, classify.PHI, newKey(2)))
 	rep := func(b byte, n int) string { return string(bytes.Repeat([]byte{b}, n)) }
-	d.Shreds = []envelope.Shred{{Line: [16]byte{7}, ShreddedAt: 3}}
-	d.Retired = []envelope.Retired{{ID: [16]byte{5}, Root: newRoot(1)}, {ID: [16]byte{6}, Root: newRoot(1)}}
+	d.Shreds = []envelope.ShredRecord{{Line: [16]byte{7}, ShreddedAt: 3}}
+	d.Retired = []envelope.RetiredSlot{{ID: [16]byte{5}, Root: newRoot(1)}, {ID: [16]byte{6}, Root: newRoot(1)}}
 	require.NoError(t, d.Sign(authenticator))
 	mac := func(message string) string {
 		root := newRoot(1)

@@ -73,7 +73,7 @@ func ExampleIndex_CheckOpen() {
 func ExampleBudget_Spend() {
 	var budget envelope.Budget
 	fmt.Println(budget.Spend(1 << 20))
-	fmt.Println(budget.Spend(format.MaxBytes))
+	fmt.Println(budget.Spend(format.MaxBytesPerSalt))
 	// Output:
 	// true
 	// false

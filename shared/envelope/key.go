@@ -106,7 +106,7 @@ type Keyset struct {
 var noPrimary Primary
 
 // current returns the primary that counts: of several lines, the one of the highest epoch. It is never nil.
-func (s *Keyset) current(opened func(Root) bool) *Primary {
+func (s *Keyset) effectivePrimary(opened func(Root) bool) *Primary {
 	current := &noPrimary
 	for i := range s.Primaries {
 		p := &s.Primaries[i]
@@ -118,10 +118,10 @@ func (s *Keyset) current(opened func(Root) bool) *Primary {
 }
 
 // Primary returns the id of the key that seals if it is enabled.
-func (s *Keyset) Primary() format.KeyID { return s.current(anyRoot).KeyID }
+func (s *Keyset) Primary() format.KeyID { return s.effectivePrimary(anyRoot).KeyID }
 
 // Epoch counts the changes of the primary, from 1.
-func (s *Keyset) Epoch() uint32 { return s.current(anyRoot).Epoch }
+func (s *Keyset) Epoch() uint32 { return s.effectivePrimary(anyRoot).Epoch }
 
 func anyRoot(Root) bool { return true }
 
@@ -135,27 +135,27 @@ func (s *Keyset) RotatedAt() (at int64) {
 }
 
 // point makes a key the primary, in a new epoch.
-func (s *Keyset) point(k *Key) error {
+func (s *Keyset) setPrimary(k *Key) error {
 	epoch := s.Epoch()
 	if epoch == 1<<32-1 {
 		return ErrTooLarge
 	}
 	i, there := s.findPrimary(&k.Root.Line)
 	if !there {
-		s.Primaries = inserted(s.Primaries, i, &Primary{})
+		s.Primaries = insertAt(s.Primaries, i, &Primary{})
 	}
 	s.Primaries[i] = Primary{Root: k.Root, Epoch: epoch + 1, KeyID: k.ID}
 	return nil
 }
 
 // find returns the position of a key by its id, or the one at which to insert it.
-func (s *Keyset) find(id *format.KeyID) (int, bool) {
+func (s *Keyset) findKey(id *format.KeyID) (int, bool) {
 	return search(len(s.Keys), func(i int) int { return compare(s.Keys[i].ID[:], id[:]) })
 }
 
 // Key returns the key of an id; nil if there is none.
 func (s *Keyset) Key(id format.KeyID) *Key {
-	if i, ok := s.find(&id); ok {
+	if i, ok := s.findKey(&id); ok {
 		return &s.Keys[i]
 	}
 	return nil

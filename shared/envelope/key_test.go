@@ -30,7 +30,7 @@ func TestAddKeyKeepsKeysetsSorted(t *testing.T) {
 	for range 50 {
 		d := newDocument()
 		for b := range byte(30) {
-			use, class := format.Use(1+r.IntN(format.Uses)), classify.All[r.IntN(len(classify.All))]
+			use, class := format.Use(1+r.IntN(format.NumUses)), classify.All[r.IntN(len(classify.All))]
 			require.NoError(t, d.AddKey(use, class, newKey(b)))
 			require.NoError(t, d.Check())
 			require.Equal(t, id(b), d.Keyset(use, class).Primary())
@@ -153,10 +153,10 @@ func TestStatesOnlyAdvance(t *testing.T) {
 
 func TestBindingLayout(t *testing.T) {
 	d := newDocument()
-	key := d.BindKey(format.UseFile, uint8(classify.PHI), id(7))
+	key := d.KeyBinding(format.UseFile, uint8(classify.PHI), id(7))
 	want := "\x00\x15coffer/v1 wrapped key\x00\x04test\x00\x06clinic"
 	require.Equal(t, want+"\x05\x05"+string(bytes.Repeat([]byte{7}, 32)), string(key.Append(nil)))
-	root := d.BindRoot(envelope.Root{Line: [16]byte{5}, Generation: 6, ID: id(7)})
+	root := d.RootBinding(envelope.Root{Line: [16]byte{5}, Generation: 6, ID: id(7)})
 	line := "\x05" + strings.Repeat("\x00", 15)
 	require.Equal(t, "kept"+want+"\x00\x00"+line+"\x00\x00\x00\x06"+string(bytes.Repeat([]byte{7}, 32)), string(root.Append([]byte("kept"))))
 }

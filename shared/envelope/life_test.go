@@ -127,7 +127,7 @@ func replaceRoots(t *testing.T, d *envelope.Document, root envelope.Root, slot b
 	s := lifeSlot(slot)
 	s.Root = root
 	require.NoError(t, d.AddSlot(s))
-	d.Settle()
+	d.RemoveVoid()
 	require.NoError(t, d.Check())
 	require.NoError(t, d.Sign(authenticator))
 }

@@ -29,7 +29,7 @@ func ascends(n int, order func(i, j int) int) bool {
 // inserted returns a new list that has one more element.
 //
 //go:noinline
-func inserted[T any](all []T, i int, one *T) []T {
+func insertAt[T any](all []T, i int, one *T) []T {
 	grown := make([]T, len(all)+1)
 	copy(grown, all[:i])
 	grown[i] = *one
@@ -38,7 +38,7 @@ func inserted[T any](all []T, i int, one *T) []T {
 }
 
 // without returns a new list of the elements that are not to go, or the list itself if all stay.
-func without[T any](all []T, gone func(*T) bool) []T {
+func removeIf[T any](all []T, gone func(*T) bool) []T {
 	first := 0
 	for first < len(all) && !gone(&all[first]) {
 		first++

@@ -20,20 +20,20 @@ func Merge(a, b *Document) (*Document, error) {
 		return nil, ErrInvalid
 	}
 	merged := &Document{Environment: a.Environment, Owner: a.Owner}
-	merged.Slots = join(a.Slots, b.Slots, func(x, y *Slot) int { return compare(x.ID[:], y.ID[:]) }, laterSlot)
-	merged.Retired = join(a.Retired, b.Retired, func(x, y *Retired) int { return x.compare(&y.Root, &y.ID) }, func(x, y Retired) Retired {
+	merged.Slots = joinSorted(a.Slots, b.Slots, func(x, y *Slot) int { return compare(x.ID[:], y.ID[:]) }, preferredSlot)
+	merged.Retired = joinSorted(a.Retired, b.Retired, func(x, y *RetiredSlot) int { return x.compare(&y.Root, &y.ID) }, func(x, y RetiredSlot) RetiredSlot {
 		return greater(x, y, compare(x.MAC[:], y.MAC[:]))
 	})
-	merged.Shreds = join(a.Shreds, b.Shreds, func(x, y *Shred) int { return compare(x.Line[:], y.Line[:]) }, func(x, y Shred) Shred {
+	merged.Shreds = joinSorted(a.Shreds, b.Shreds, func(x, y *ShredRecord) int { return compare(x.Line[:], y.Line[:]) }, func(x, y ShredRecord) ShredRecord {
 		return greater(x, y, compare(x.append(), y.append()))
 	})
-	merged.Keysets = join(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
+	merged.Keysets = joinSorted(a.Keysets, b.Keysets, func(x, y *Keyset) int { return x.compare(y.Use, y.Class) }, mergeKeysets)
 	for i := range merged.Keysets { // a keyset that only one side has shares its lists with it
 		s := &merged.Keysets[i]
 		s.Keys, s.Primaries = slices.Clone(s.Keys), slices.Clone(s.Primaries)
 	}
-	merged.Settle()
-	if merged.crowded() {
+	merged.RemoveVoid()
+	if merged.exceedsLimits() {
 		return nil, ErrTooLarge
 	}
 	if _, err := merged.Append(nil); err != nil {
@@ -43,7 +43,7 @@ func Merge(a, b *Document) (*Document, error) {
 }
 
 // join merges two ascending lists; if both have an element, both decides.
-func join[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
+func joinSorted[T any](a, b []T, compare func(x, y *T) int, both func(x, y T) T) []T {
 	var out []T
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compare(&a[0], &b[0]); {
@@ -73,13 +73,13 @@ func (s *Keyset) compare(use format.Use, class classify.Class) int {
 }
 
 func mergeKeysets(x, y Keyset) Keyset {
-	x.Primaries = join(x.Primaries, y.Primaries, func(p, q *Primary) int { return compare(p.Root.Line[:], q.Root.Line[:]) }, laterPrimary)
-	x.Keys = join(x.Keys, y.Keys, func(k, l *Key) int { return compare(k.ID[:], l.ID[:]) }, laterKey)
+	x.Primaries = joinSorted(x.Primaries, y.Primaries, func(p, q *Primary) int { return compare(p.Root.Line[:], q.Root.Line[:]) }, preferredPrimary)
+	x.Keys = joinSorted(x.Keys, y.Keys, func(k, l *Key) int { return compare(k.ID[:], l.ID[:]) }, preferredKey)
 	return x
 }
 
 // laterPrimary prefers the higher generation, then the higher epoch, then the higher key id.
-func laterPrimary(x, y Primary) Primary {
+func preferredPrimary(x, y Primary) Primary {
 	switch {
 	case x.Root.Generation != y.Root.Generation:
 		return greater(x, y, int(int64(x.Root.Generation)-int64(y.Root.Generation)))
@@ -92,7 +92,7 @@ func laterPrimary(x, y Primary) Primary {
 }
 
 // laterKey prefers a destroyed key, then the newer root, then the later state.
-func laterKey(x, y Key) Key {
+func preferredKey(x, y Key) Key {
 	rank := x.Root.compareRank(&y.Root)
 	switch {
 	case (x.State == Destroyed) != (y.State == Destroyed):
@@ -107,7 +107,7 @@ func laterKey(x, y Key) Key {
 
 // laterSlot prefers the newer root. A slot's root never changes, so this decides between copies that differ in no
 // honest way.
-func laterSlot(x, y Slot) Slot {
+func preferredSlot(x, y Slot) Slot {
 	if rank := x.Root.compareRank(&y.Root); rank != 0 {
 		return greater(x, y, rank)
 	}

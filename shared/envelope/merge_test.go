@@ -45,11 +45,11 @@ func requireJoined(t *testing.T, part, whole *envelope.Document) {
 	}
 	void := func(r envelope.Root) bool { return shredded[r.Line] || r.Generation < whole.Generation(r.Line) }
 	for _, r := range part.Retired {
-		require.True(t, void(r.Root) || slices.ContainsFunc(whole.Retired, func(o envelope.Retired) bool { return o.ID == r.ID }))
+		require.True(t, void(r.Root) || slices.ContainsFunc(whole.Retired, func(o envelope.RetiredSlot) bool { return o.ID == r.ID }))
 		require.False(t, slices.ContainsFunc(whole.Slots, func(o envelope.Slot) bool { return o.ID == r.ID }), "a retired slot stays retired")
 	}
 	for _, s := range part.Slots {
-		retired := slices.ContainsFunc(whole.Retired, func(o envelope.Retired) bool { return o.ID == s.ID })
+		retired := slices.ContainsFunc(whole.Retired, func(o envelope.RetiredSlot) bool { return o.ID == s.ID })
 		there := slices.ContainsFunc(whole.Slots, func(o envelope.Slot) bool { return o.ID == s.ID })
 		require.Equal(t, !void(s.Root) && !retired, there)
 	}

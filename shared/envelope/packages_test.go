@@ -13,7 +13,7 @@ func TestBudgetOfPackages(t *testing.T) {
 	var b Budget
 	require.True(t, b.Spend(0))
 	require.EqualValues(t, 1, b.packages.Load())
-	b.packages.Store(format.MaxPackages - 2)
+	b.packages.Store(format.MaxPackagesPerSalt - 2)
 	require.True(t, b.Spend(0))
 	require.True(t, b.Spend(0), "the limit itself may be spent")
 	require.False(t, b.Spend(0))

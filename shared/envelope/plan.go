@@ -8,13 +8,13 @@ import (
 // Index is a document's keys by id, with the primaries by use and class. It is immutable once made, so it may
 // be shared.
 type Index struct {
-	keys      []indexed                             // ascending by id
-	primaries [maxUse + 1][classify.PHI + 1]indexed // zero if there is none
+	keys      []indexedKey                             // ascending by id
+	primaries [maxUse + 1][classify.PHI + 1]indexedKey // zero if there is none
 	shredded  bool
 }
 
 // indexed is what must be known of a key to decide on its use.
-type indexed struct {
+type indexedKey struct {
 	id    format.KeyID
 	use   format.Use
 	class classify.Class
@@ -22,10 +22,10 @@ type indexed struct {
 }
 
 // NewIndex indexes a document whose roots are all open; see Document.Under.
-func NewIndex(d *Document) *Index { return IndexUnder(d, anyRoot) }
+func NewIndex(d *Document) *Index { return NewIndexUnder(d, anyRoot) }
 
 // IndexUnder returns NewIndex(d.Under(opened)), without a copy of the document.
-func IndexUnder(d *Document, opened func(Root) bool) *Index {
+func NewIndexUnder(d *Document, opened func(Root) bool) *Index {
 	x := &Index{shredded: len(d.Shreds) > 0}
 	for i := range d.Slots {
 		x.shredded = x.shredded && !opened(d.Slots[i].Root)
@@ -35,20 +35,20 @@ func IndexUnder(d *Document, opened func(Root) bool) *Index {
 		for j := range s.Keys {
 			if k := &s.Keys[j]; opened(k.Root) {
 				x.shredded = false
-				x.add(&indexed{k.ID, s.Use, s.Class, k.State})
+				x.add(&indexedKey{k.ID, s.Use, s.Class, k.State})
 			}
 		}
-		if i, there := x.find(&s.current(opened).KeyID); there {
+		if i, there := x.find(&s.effectivePrimary(opened).KeyID); there {
 			x.primaries[s.Use][s.Class] = x.keys[i]
 		}
 	}
 	return x
 }
 
-func (x *Index) add(k *indexed) {
+func (x *Index) add(k *indexedKey) {
 	i, there := x.find(&k.id)
 	if !there {
-		x.keys = append(x.keys, indexed{})
+		x.keys = append(x.keys, indexedKey{})
 		copy(x.keys[i+1:], x.keys[i:])
 	}
 	x.keys[i] = *k

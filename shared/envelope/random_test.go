@@ -82,25 +82,25 @@ func randomDocument(t *testing.T, r *rand.Rand) *envelope.Document {
 		if r.IntN(3) > 0 {
 			d.Slots = append(d.Slots, randomSlot(r, b))
 		} else if s := randomSlot(r, b); r.IntN(2) == 0 {
-			d.Retired = append(d.Retired, envelope.Retired{ID: s.ID, Root: s.Root})
+			d.Retired = append(d.Retired, envelope.RetiredSlot{ID: s.ID, Root: s.Root})
 		}
 	}
-	slices.SortFunc(d.Retired, func(a, b envelope.Retired) int {
+	slices.SortFunc(d.Retired, func(a, b envelope.RetiredSlot) int {
 		return bytes.Compare(slices.Concat(a.Root.Line[:], []byte{byte(a.Root.Generation)}, a.ID[:]), slices.Concat(b.Root.Line[:], []byte{byte(b.Root.Generation)}, b.ID[:]))
 	})
 	for line := byte(1); line <= 3; line++ {
 		if r.IntN(6) == 0 {
-			d.Shreds = append(d.Shreds, envelope.Shred{Line: [16]byte{line}, ShreddedAt: r.Int64N(3)})
+			d.Shreds = append(d.Shreds, envelope.ShredRecord{Line: [16]byte{line}, ShreddedAt: r.Int64N(3)})
 		}
 	}
-	for use := format.UseStorage; use <= format.Uses; use += 2 {
+	for use := format.UseStorage; use <= format.NumUses; use += 2 {
 		for _, class := range classify.All {
 			if r.IntN(3) > 0 {
 				d.Keysets = append(d.Keysets, randomKeyset(r, use, class))
 			}
 		}
 	}
-	d.Settle()
+	d.RemoveVoid()
 	require.NoError(t, d.Sign(authenticator))
 	require.NoError(t, d.Check())
 	return d

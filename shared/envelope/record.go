@@ -38,7 +38,7 @@ type Authenticator func(r *Record) (mac [MACSize]byte, ok bool)
 
 // Records yields all records of a document.
 func (d *Document) Records(yield func(*Record) bool) {
-	d.each(func(e *entry) bool {
+	d.eachRecord(func(e *recordRef) bool {
 		r := &Record{Message: d.message(e), MAC: e.mac}
 		if e.root != nil {
 			r.Root = *e.root
@@ -50,7 +50,7 @@ func (d *Document) Records(yield func(*Record) bool) {
 }
 
 // message returns what the MAC of a record is of. A backup's slots have a label of their own.
-func (d *Document) message(e *entry) []byte {
+func (d *Document) message(e *recordRef) []byte {
 	label := e.label
 	if d.backup && label == labelSlot {
 		label = labelBackupSlot
@@ -68,7 +68,7 @@ func (d *Document) message(e *entry) []byte {
 }
 
 // entry is a record in its place in a document.
-type entry struct {
+type recordRef struct {
 	label  string
 	set    *Keyset // of a key or primary
 	root   *Root   // nil of a shred record
@@ -77,8 +77,8 @@ type entry struct {
 }
 
 // each calls yield with all records, until it returns false. The entry is valid during the call.
-func (d *Document) each(yield func(*entry) bool) bool {
-	var e entry
+func (d *Document) eachRecord(yield func(*recordRef) bool) bool {
+	var e recordRef
 	for i := range d.Slots {
 		s := &d.Slots[i]
 		if !yield(e.of(labelSlot, &s.Root, s.MAC[:], s)) {
@@ -116,7 +116,7 @@ func (d *Document) each(yield func(*entry) bool) bool {
 }
 
 //go:noinline
-func (e *entry) of(label string, root *Root, mac []byte, record interface{ body(*codec) }) *entry {
+func (e *recordRef) of(label string, root *Root, mac []byte, record interface{ body(*codec) }) *recordRef {
 	e.label, e.root, e.mac, e.record = label, root, mac, record
 	return e
 }
@@ -159,7 +159,7 @@ func (d *Document) Sign(mac Authenticator) error {
 
 // signed reports whether every record has a MAC.
 func (d *Document) signed() bool {
-	return d.each(func(e *entry) bool { return !zero(e.mac) })
+	return d.eachRecord(func(e *recordRef) bool { return !zero(e.mac) })
 }
 
 func zero(b []byte) bool {

@@ -44,7 +44,7 @@ func TestEditsWithoutTheRootAreRefused(t *testing.T) {
 			_ = d.Shred(5)
 			d.Shreds[0].MAC[0] = 1
 		},
-		"shredding of another line": func(d *envelope.Document) { d.Shreds = []envelope.Shred{{Line: [16]byte{9}, MAC: [32]byte{1}}} },
+		"shredding of another line": func(d *envelope.Document) { d.Shreds = []envelope.ShredRecord{{Line: [16]byte{9}, MAC: [32]byte{1}}} },
 		"another owner":             func(d *envelope.Document) { d.Owner = "other" },
 		"another environment":       func(d *envelope.Document) { d.Environment = "prod" },
 	}
@@ -106,7 +106,7 @@ func TestVerifySkipsOtherRoots(t *testing.T) {
 
 // A backup's slots are no slots of a document, whose place they share.
 func TestBackupSlotsAreTheirOwn(t *testing.T) {
-	place := (&envelope.Backup{Environment: "test"}).Place()
+	place := (&envelope.Backup{Environment: "test"}).SlotDocument()
 	require.NoError(t, place.AddSlot(lifeSlot(1)))
 	require.NoError(t, place.Sign(authenticator))
 	require.NoError(t, place.Verify(authenticator))

@@ -26,7 +26,7 @@ const RootSize = LineSize + 4 + format.KeyIDSize
 // ParseRoot reads the encoding of a root's name. It returns ErrMalformed for anything else.
 func ParseRoot(b []byte) (root Root, err error) {
 	c := codec{bytes: b}
-	if root.fields(&c); !c.whole() || root.Generation == 0 {
+	if root.fields(&c); !c.readAll() || root.Generation == 0 {
 		return Root{}, ErrMalformed
 	}
 	return root, nil
@@ -66,14 +66,14 @@ func (r *Root) compareRank(other *Root) int {
 
 // Roots returns the roots that records of the document name, each once, in order.
 func (d *Document) Roots() (all []Root) {
-	d.named(func(r *Root) { all = append(all, *r) })
+	d.eachRoot(func(r *Root) { all = append(all, *r) })
 	slices.SortFunc(all, func(a, b Root) int { return compareRoots(&a, &b) })
 	return slices.Compact(all)
 }
 
 // named calls yield with the root of each record, some of them often.
-func (d *Document) named(yield func(*Root)) {
-	d.each(func(r *entry) bool {
+func (d *Document) eachRoot(yield func(*Root)) {
+	d.eachRecord(func(r *recordRef) bool {
 		if r.root != nil {
 			yield(r.root)
 		}
@@ -82,8 +82,8 @@ func (d *Document) named(yield func(*Root)) {
 }
 
 // newest returns a root of the highest generation of each line, ascending by line.
-func (d *Document) newest() (roots []*Root) {
-	d.named(func(r *Root) {
+func (d *Document) newestRoots() (roots []*Root) {
+	d.eachRoot(func(r *Root) {
 		i, there := findLine(roots, &r.Line)
 		if !there {
 			roots = append(roots, r)
@@ -101,14 +101,14 @@ func findLine(roots []*Root, line *[LineSize]byte) (int, bool) {
 }
 
 // replaced reports whether a root is of a lower generation than the newest one of its line.
-func replaced(newest []*Root, r *Root) bool {
+func isReplaced(newest []*Root, r *Root) bool {
 	i, there := findLine(newest, &r.Line)
 	return there && r.Generation < newest[i].Generation
 }
 
 // Generation returns the highest generation of a line's roots; 0 if the document has no such line.
 func (d *Document) Generation(line [LineSize]byte) uint32 {
-	newest := d.newest()
+	newest := d.newestRoots()
 	if i, there := findLine(newest, &line); there {
 		return newest[i].Generation
 	}
@@ -132,10 +132,10 @@ func (d *Document) NextRoot(id format.KeyID, fresh [LineSize]byte) Root {
 
 // Under returns the document without the records under roots for which opened reports false. A reader that does not open all roots
 // uses that document: a record under another root has no verified MAC, so anybody can have added it.
-func (d *Document) Under(opened func(Root) bool) *Document {
+func (d *Document) OnlyUnder(opened func(Root) bool) *Document {
 	under := *d
 	under.Slots = slices.DeleteFunc(slices.Clone(d.Slots), func(s Slot) bool { return !opened(s.Root) })
-	under.Retired = slices.DeleteFunc(slices.Clone(d.Retired), func(r Retired) bool { return !opened(r.Root) })
+	under.Retired = slices.DeleteFunc(slices.Clone(d.Retired), func(r RetiredSlot) bool { return !opened(r.Root) })
 	under.Keysets = nil
 	for _, s := range d.Keysets {
 		s.Primaries = slices.DeleteFunc(slices.Clone(s.Primaries), func(p Primary) bool { return !opened(p.Root) })

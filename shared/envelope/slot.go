@@ -37,7 +37,7 @@ type Slot struct {
 }
 
 // Retired is what is left of a slot that was removed: no merge brings it back.
-type Retired struct {
+type RetiredSlot struct {
 	ID   [16]byte
 	Root Root // that the slot opened
 	MAC  [RetiredMACSize]byte
@@ -98,7 +98,7 @@ func (s *Slot) body(c *codec) {
 }
 
 // body is what a retired slot's MAC is of. Documents group retired slots by their root instead.
-func (r *Retired) body(c *codec) {
+func (r *RetiredSlot) body(c *codec) {
 	c.fixed(r.ID[:])
 	r.Root.fields(c)
 }
@@ -110,13 +110,13 @@ func (d *Document) AddSlot(s Slot) error {
 		return ErrKeyDestroyed
 	}
 	i, there := d.findSlot(&s.ID)
-	if there || s.check() != nil || len(d.Slots) == MaxSlots || replaced(d.newest(), &s.Root) {
+	if there || s.check() != nil || len(d.Slots) == MaxSlots || isReplaced(d.newestRoots(), &s.Root) {
 		return ErrInvalid
 	}
 	if _, retired := d.findRetired(&s.Root, &s.ID); retired {
 		return ErrInvalid
 	}
-	d.Slots = inserted(d.Slots, i, &s)
+	d.Slots = insertAt(d.Slots, i, &s)
 	return nil
 }
 
@@ -129,7 +129,7 @@ func (d *Document) findRetired(root *Root, id *[16]byte) (int, bool) {
 }
 
 // compare orders retired slots by root, then id.
-func (r *Retired) compare(root *Root, id *[16]byte) int {
+func (r *RetiredSlot) compare(root *Root, id *[16]byte) int {
 	if c := compareRoots(&r.Root, root); c != 0 {
 		return c
 	}
@@ -145,20 +145,20 @@ func (d *Document) RetireSlot(id [16]byte) error {
 		return ErrUnknownKey
 	}
 	s := &d.Slots[i]
-	if !d.reachable(&s.Root, id) {
+	if !d.canRetire(&s.Root, id) {
 		return ErrInvalid
 	}
 	if len(d.Retired) == maxRetired {
 		return ErrTooLarge
 	}
 	at, _ := d.findRetired(&s.Root, &id)
-	d.Retired = inserted(d.Retired, at, &Retired{ID: id, Root: s.Root})
+	d.Retired = insertAt(d.Retired, at, &RetiredSlot{ID: id, Root: s.Root})
 	d.Slots = slices.Delete(d.Slots, i, i+1)
 	return nil
 }
 
 // reachable reports whether another slot opens a root, or nothing is under it and another slot opens another one.
-func (d *Document) reachable(root *Root, without [16]byte) bool {
+func (d *Document) canRetire(root *Root, without [16]byte) bool {
 	others := false
 	for i := range d.Slots {
 		if s := &d.Slots[i]; s.ID != without {
@@ -175,13 +175,13 @@ func (d *Document) reachable(root *Root, without [16]byte) bool {
 			}
 		}
 	}
-	return others && !slices.ContainsFunc(d.Retired, func(r Retired) bool { return r.Root == *root })
+	return others && !slices.ContainsFunc(d.Retired, func(r RetiredSlot) bool { return r.Root == *root })
 }
 
 // Bounds of PBKDF2-HMAC-SHA256 that a reader of slots accepts, in iterations.
 const (
 	MinIterations   = 100_000
-	MaxIterations   = classify.Ceiling
+	MaxIterations   = classify.MaxIterations
 	TotalIterations = 20_000_000 // of all slots of a document
 )
 

@@ -19,12 +19,12 @@ func NewContext(m map[string]string) (Context, error) {
 	for k, v := range m {
 		pairs = append(pairs, k, v)
 	}
-	return ContextOf(pairs...)
+	return NewContextFromPairs(pairs...)
 }
 
 // ContextOf is NewContext for keys that are followed by their values, in any order of the pairs, which it sorts. It returns
 // ErrInvalid for a key that is there twice or has no value.
-func ContextOf(pairs ...string) (Context, error) {
+func NewContextFromPairs(pairs ...string) (Context, error) {
 	if len(pairs) > 2*MaxContextEntries {
 		return Context{}, ErrTooLarge
 	}
@@ -36,7 +36,7 @@ func ContextOf(pairs ...string) (Context, error) {
 		if size += len(text); size > MaxContext {
 			return Context{}, ErrTooLarge
 		}
-		if i%2 > 0 && !moveDown(pairs[:i+1]) {
+		if i%2 > 0 && !insertLastPair(pairs[:i+1]) {
 			return Context{}, ErrInvalid
 		}
 	}
@@ -54,7 +54,7 @@ func ContextOf(pairs ...string) (Context, error) {
 // MaxContextEntries are sorted, and package slices' sort would be a twentieth of the browser core's own code.
 //
 //go:noinline
-func moveDown(pairs []string) bool {
+func insertLastPair(pairs []string) bool {
 	end := len(pairs) - 2
 	key, value, i := pairs[end], pairs[end+1], end
 	for i > 0 && pairs[i-2] > key {

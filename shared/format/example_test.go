@@ -73,7 +73,7 @@ func ExampleAppendPlaintext() {
 	}
 	fmt.Println(len(plaintext))
 
-	details, value, err := format.CutPlaintext(&header, plaintext)
+	details, value, err := format.SplitPlaintext(&header, plaintext)
 	fmt.Println(details.FileName, details.MediaType, string(value), err)
 	// Output:
 	// 256

@@ -21,7 +21,7 @@ const (
 )
 
 // Uses is the number of uses: they run from 1 to Uses.
-const Uses = 5
+const NumUses = 5
 
 // Flags modify how a package is read.
 type Flags uint8

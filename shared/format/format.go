@@ -33,11 +33,11 @@ const (
 	MaxMediaType      = 255  // media type of a blob or a file, UTF-8
 	MaxFileName       = 1024 // name of a file, UTF-8
 
-	MaxTime     = 253402300799999 // 9999-12-31T23:59:59.999Z, in ms since 1970: the last instant RFC 3339 can write
-	MaxRevision = 1<<53 - 1       // the largest integer that JSON numbers carry exactly (RFC 8259 section 6)
-	MaxPackages = 1 << 24         // packages one writer seals under one message key
-	MaxBytes    = 1 << 38         // bytes one writer seals under one message key
-	MaxChunks   = 1 << 38         // chunks of a Chunked body (C2SP chunked-encryption@v1)
+	MaxTime            = 253402300799999 // 9999-12-31T23:59:59.999Z, in ms since 1970: the last instant RFC 3339 can write
+	MaxRevision        = 1<<53 - 1       // the largest integer that JSON numbers carry exactly (RFC 8259 section 6)
+	MaxPackagesPerSalt = 1 << 24         // packages one writer seals under one message key
+	MaxBytesPerSalt    = 1 << 38         // bytes one writer seals under one message key
+	MaxChunks          = 1 << 38         // chunks of a Chunked body (C2SP chunked-encryption@v1)
 
 	MinIterations = 100_000    // PBKDF2 iterations that a reader of the format accepts; policy may demand more
 	MaxIterations = 10_000_000 // bounds the work that a package can demand of its reader

@@ -106,14 +106,14 @@ func FuzzPlaintext(f *testing.F) {
 			d.Context, _ = format.NewContext(map[string]string{key: text})
 		}
 		if written, err := format.AppendPlaintext(nil, &h, d, b); err == nil {
-			got, value, err := format.CutPlaintext(&h, written)
+			got, value, err := format.SplitPlaintext(&h, written)
 			require.NoError(t, err)
 			require.Equal(t, d, got)
 			require.True(t, bytes.Equal(b, value))
 		}
 		var value []byte
 		var err error
-		fuzztest.Bounded(t, len(b)+1024, func() { d, value, err = format.CutPlaintext(&h, b) })
+		fuzztest.Bounded(t, len(b)+1024, func() { d, value, err = format.SplitPlaintext(&h, b) })
 		if err != nil {
 			return
 		}

@@ -22,7 +22,7 @@ func AppendPadding(dst []byte, n int) []byte {
 }
 
 // cutPadding removes the padding: zeros at the end, and 0x80 before them.
-func cutPadding(padded []byte) ([]byte, error) {
+func trimPadding(padded []byte) ([]byte, error) {
 	n := len(padded)
 	for n > 0 && padded[n-1] == 0 {
 		n--

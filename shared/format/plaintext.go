@@ -95,10 +95,10 @@ func checkDetails(h *Header, d *Details) error {
 
 // CutPlaintext splits an opened plaintext into details and value, which aliases it, and removes the padding. It returns
 // ErrMalformed for a plaintext that does not follow its header.
-func CutPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err error) {
-	d, value, err = CutDetails(h, plaintext)
+func SplitPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err error) {
+	d, value, err = SplitDetails(h, plaintext)
 	if err == nil && h.Flags&Padded != 0 {
-		value, err = cutPadding(value)
+		value, err = trimPadding(value)
 	}
 	if err == nil && checkValue(h, d.Element, len(value)) != nil {
 		err = ErrMalformed
@@ -111,8 +111,8 @@ func CutPlaintext(h *Header, plaintext []byte) (d Details, value []byte, err err
 
 // CutDetails splits a plaintext, of which the first MaxDetails bytes suffice, into its details and the remaining
 // bytes, which alias it. It returns ErrMalformed for a plaintext that does not follow its header.
-func CutDetails(h *Header, plaintext []byte) (d Details, rest []byte, err error) {
-	c := cutter{rest: plaintext}
+func SplitDetails(h *Header, plaintext []byte) (d Details, rest []byte, err error) {
+	c := fieldReader{rest: plaintext}
 	if h.Flags&SealedContext != 0 {
 		if d.Context, err = parseContext(c.bytes(MaxContext)); err != nil {
 			return Details{}, nil, err
@@ -137,12 +137,12 @@ func CutDetails(h *Header, plaintext []byte) (d Details, rest []byte, err error)
 }
 
 // cutter takes fields off a plaintext; after the first that is not there, failed stays set.
-type cutter struct {
+type fieldReader struct {
 	rest   []byte
 	failed bool
 }
 
-func (c *cutter) bytes(limit int) []byte {
+func (c *fieldReader) bytes(limit int) []byte {
 	if len(c.rest) >= 2 {
 		if n := int(c.rest[0])<<8 + int(c.rest[1]); n <= limit && n <= len(c.rest)-2 {
 			field := c.rest[2 : 2+n]
@@ -154,13 +154,13 @@ func (c *cutter) bytes(limit int) []byte {
 	return nil
 }
 
-func (c *cutter) text(limit int) string {
+func (c *fieldReader) text(limit int) string {
 	s := string(c.bytes(limit))
 	c.failed = c.failed || !utf8.ValidString(s)
 	return s
 }
 
-func (c *cutter) time() int64 {
+func (c *fieldReader) time() int64 {
 	if c.failed = c.failed || len(c.rest) < 8; c.failed {
 		return 0
 	}
@@ -170,7 +170,7 @@ func (c *cutter) time() int64 {
 	return t
 }
 
-func (c *cutter) element() Element {
+func (c *fieldReader) element() Element {
 	if c.failed = c.failed || len(c.rest) < 1; c.failed {
 		return 0
 	}

@@ -49,7 +49,7 @@ func TestPlaintextRoundTrip(t *testing.T) {
 		if h.Flags&format.Padded != 0 {
 			require.Len(t, b[4:], format.PaddedSize(len(b[4:])-1), "the size of a padded plaintext is one of few")
 		}
-		got, rest, err := format.CutPlaintext(&h, b[4:])
+		got, rest, err := format.SplitPlaintext(&h, b[4:])
 		require.NoError(t, err)
 		require.Equal(t, d, got)
 		require.Equal(t, string(value), string(rest))
@@ -132,7 +132,7 @@ func TestAppendDetailsRefuses(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			got, _, err := format.CutDetails(&h, b[4:])
+			got, _, err := format.SplitDetails(&h, b[4:])
 			require.NoError(t, err)
 			require.Equal(t, c.details, got)
 		})
@@ -182,7 +182,7 @@ func TestCutPlaintextRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := format.Header{Algorithm: format.AES256GCM, Type: c.valueType, Flags: c.flags}
-			d, value, err := format.CutPlaintext(&h, []byte(c.plaintext))
+			d, value, err := format.SplitPlaintext(&h, []byte(c.plaintext))
 			require.ErrorIs(t, err, format.ErrMalformed)
 			require.Zero(t, d)
 			require.Nil(t, value)
@@ -193,19 +193,19 @@ func TestCutPlaintextRefuses(t *testing.T) {
 func TestCutPlaintextBoundsTheValue(t *testing.T) {
 	plaintext := make([]byte, format.MaxValue+1)
 	h := format.Header{Algorithm: format.AES256GCM, Type: format.Bytes}
-	_, value, err := format.CutPlaintext(&h, plaintext[1:])
+	_, value, err := format.SplitPlaintext(&h, plaintext[1:])
 	require.NoError(t, err)
 	require.Len(t, value, format.MaxValue)
-	_, _, err = format.CutPlaintext(&h, plaintext)
+	_, _, err = format.SplitPlaintext(&h, plaintext)
 	require.ErrorIs(t, err, format.ErrMalformed)
 	h.Algorithm = format.Chunked
-	_, _, err = format.CutPlaintext(&h, plaintext)
+	_, _, err = format.SplitPlaintext(&h, plaintext)
 	require.NoError(t, err, "chunked values have no such limit")
 }
 
 func TestCutPlaintextValueAliasesThePlaintext(t *testing.T) {
 	plaintext := []byte("\x00\x00value")
-	_, value, err := format.CutPlaintext(&format.Header{Type: format.Blob}, plaintext)
+	_, value, err := format.SplitPlaintext(&format.Header{Type: format.Blob}, plaintext)
 	require.NoError(t, err)
 	require.Same(t, &plaintext[2], &value[0], "a large value is not copied")
 }

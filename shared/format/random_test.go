@@ -52,7 +52,7 @@ func randomContext(t *testing.T, r *rand.Rand, most int) format.Context {
 func randomHeader(t *testing.T, r *rand.Rand) format.Header {
 	h := format.Header{
 		Algorithm:   format.Algorithm(1 + r.IntN(3)),
-		Use:         format.Use(1 + r.IntN(format.Uses)),
+		Use:         format.Use(1 + r.IntN(format.NumUses)),
 		Flags:       format.Flags(r.IntN(16)),
 		Source:      format.Source(1 + r.IntN(3)),
 		Class:       uint8(1 + r.IntN(5)),

@@ -22,7 +22,7 @@ func TestFuzzTargetsHaveSeeds(t *testing.T) { fuzztest.RequireSeeds(t) }
 
 func newBackup(t testing.TB) *envelope.Backup {
 	b := &envelope.Backup{Environment: "test", CreatedAt: 5}
-	place := b.Place()
+	place := b.SlotDocument()
 	for n := byte(1); n <= 2; n++ {
 		require.NoError(t, place.AddSlot(envelope.Slot{
 			ID: [16]byte{n}, Kind: envelope.SlotKMS, Root: envelope.Root{Generation: 1, ID: format.KeyID{7}}, URL: "kms://x", Wrapped: []byte{n},

@@ -13,17 +13,17 @@ import (
 // What is read has one binary encoding and is written back as a text that reads the same.
 func FuzzUnmarshal(f *testing.F) {
 	seeds := 0
-	for _, v := range vectors.Variants() {
+	for _, v := range vectors.LoadVariants() {
 		f.Add([]byte(v.Text))
 		seeds++
 	}
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		if v.Package.SHA256 == nil {
 			f.Add([]byte(v.JSON))
 			seeds++
 		}
 	}
-	for _, v := range vectors.Invalid().JSON {
+	for _, v := range vectors.LoadInvalid().JSON {
 		f.Add(append([]byte(v.Text), v.Hex...))
 		seeds++
 	}
@@ -49,7 +49,7 @@ func FuzzUnmarshal(f *testing.F) {
 // Every binary package has a JSON form that converts back.
 func FuzzMarshal(f *testing.F) {
 	seeds := 0
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		if binary := v.Package.Bytes(); binary != nil {
 			f.Add(binary)
 			seeds++

@@ -15,6 +15,6 @@ func TestTooLarge(t *testing.T) {
 	ciphertext := bytes.Repeat([]byte("!"), (format.MaxValue+1<<17)/3*4)
 	_, err := join(h, make([]byte, format.NonceSize), ciphertext)
 	require.ErrorIs(t, err, format.ErrTooLarge)
-	_, err = Join(make([]byte, format.MaxValue+1<<17), MetadataOf(&h, make([]byte, format.NonceSize)))
+	_, err = Join(make([]byte, format.MaxValue+1<<17), NewMetadata(&h, make([]byte, format.NonceSize)))
 	require.ErrorIs(t, err, format.ErrTooLarge)
 }

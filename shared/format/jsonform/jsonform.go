@@ -91,7 +91,7 @@ func Split(p format.Package) (ciphertext []byte, m Metadata, err error) {
 		return nil, Metadata{}, err
 	}
 	n := nonceSize(p.Header.Algorithm)
-	return p.Body[n:], MetadataOf(&p.Header, p.Body[:n]), nil
+	return p.Body[n:], NewMetadata(&p.Header, p.Body[:n]), nil
 }
 
 // Join is the inverse of Split. It returns the errors of Unmarshal. The package's body is a copy.

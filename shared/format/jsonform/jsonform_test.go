@@ -94,11 +94,11 @@ func edited(t testing.TB, from, to string) []byte {
 
 // The texts that must be refused, and those that must not, are the vectors'.
 func TestVectors(t *testing.T) {
-	for _, v := range vectors.Invalid().JSON {
+	for _, v := range vectors.LoadInvalid().JSON {
 		_, err := jsonform.Unmarshal(slices.Concat([]byte(v.Text), v.Hex))
 		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
 	}
-	for _, v := range vectors.Variants() {
+	for _, v := range vectors.LoadVariants() {
 		p, err := jsonform.Unmarshal([]byte(v.Text))
 		require.NoError(t, err, v.Name)
 		binary, err := p.Append(nil)

@@ -38,7 +38,7 @@ type Metadata struct {
 }
 
 // MetadataOf returns the metadata of a package with a valid header and that nonce, which is empty for format.Chunked.
-func MetadataOf(h *format.Header, nonce []byte) Metadata {
+func NewMetadata(h *format.Header, nonce []byte) Metadata {
 	context := h.Context.Map()
 	if context == nil {
 		context = map[string]string{}
@@ -73,7 +73,7 @@ func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
 		}
 		return format.Header{}, nil, format.ErrUnsupportedVersion
 	}
-	ok := m.enums(&h) && m.bytes(&h) && m.rest(&h)
+	ok := m.readEnums(&h) && m.readBytes(&h) && m.readScalars(&h)
 	if ok {
 		nonce, err = DecodeBase64([]byte(m.IV))
 	}
@@ -84,7 +84,7 @@ func (m *Metadata) Header() (h format.Header, nonce []byte, err error) {
 }
 
 // enums reads the members that name one of a few values.
-func (m *Metadata) enums(h *format.Header) bool {
+func (m *Metadata) readEnums(h *format.Header) bool {
 	var errs [5]error
 	var class classify.Class
 	h.Algorithm, errs[0] = format.ParseAlgorithm(m.Algorithm)
@@ -97,7 +97,7 @@ func (m *Metadata) enums(h *format.Header) bool {
 }
 
 // bytes reads the members that encode bytes.
-func (m *Metadata) bytes(h *format.Header) bool {
+func (m *Metadata) readBytes(h *format.Header) bool {
 	salt, err := DecodeBase64([]byte(m.Salt))
 	if err != nil || len(salt) != format.SaltSize {
 		return false
@@ -112,7 +112,7 @@ func (m *Metadata) bytes(h *format.Header) bool {
 }
 
 // rest reads the time, the context, the numbers and the flags.
-func (m *Metadata) rest(h *format.Header) bool {
+func (m *Metadata) readScalars(h *format.Header) bool {
 	at, err := time.Parse(timeLayout, m.EncryptedAt)
 	if err != nil || at.Format(timeLayout) != m.EncryptedAt {
 		return false
@@ -150,7 +150,7 @@ func (m *Metadata) read(text []byte) error {
 	if !ok {
 		return format.ErrMalformed
 	}
-	r := reader{values: values, failed: others}
+	r := memberReader{values: values, failed: others}
 	*m = Metadata{
 		Algorithm: r.text("algorithm"), KeyID: r.text("keyId"), Salt: r.text("salt"), Classification: r.text("classification"),
 		EncryptedAt: r.text("encryptedAt"), Use: r.text("use"), ValueType: r.text("valueType"), KeySource: r.text("keySource"),

@@ -173,14 +173,14 @@ func codeUnit(escape []byte) rune {
 }
 
 // reader takes typed members out of an object; after the first that is missing or of another type, failed stays set.
-type reader struct {
+type memberReader struct {
 	values map[string][]byte
 	failed bool
 }
 
-func (r *reader) has(name string) bool { return r.values[name] != nil }
+func (r *memberReader) has(name string) bool { return r.values[name] != nil }
 
-func (r *reader) text(name string) string {
+func (r *memberReader) text(name string) string {
 	s, ok := unquote(r.values[name])
 	if !ok || !utf8.Valid(s) {
 		r.failed = true
@@ -191,7 +191,7 @@ func (r *reader) text(name string) string {
 
 // integer reads a number as every reader of JSON does, as an IEEE 754 double (RFC 8259 section 6): 1.0 and 1
 // are the same.
-func (r *reader) integer(name string, least, most uint64) uint64 {
+func (r *memberReader) integer(name string, least, most uint64) uint64 {
 	v, err := strconv.ParseFloat(string(r.values[name]), 64)
 	if err != nil || v < float64(least) || v > float64(most) || v != float64(uint64(v)) {
 		r.failed = true
@@ -201,7 +201,7 @@ func (r *reader) integer(name string, least, most uint64) uint64 {
 }
 
 // flag reads a member that is true or missing.
-func (r *reader) flag(name string) bool {
+func (r *memberReader) flag(name string) bool {
 	if !r.has(name) {
 		return false
 	}
@@ -210,7 +210,7 @@ func (r *reader) flag(name string) bool {
 }
 
 // context reads an object of strings. No more than MaxContextEntries are kept; MaxContext is checked by the header.
-func (r *reader) context(name string) map[string]string {
+func (r *memberReader) context(name string) map[string]string {
 	object := r.values[name]
 	if len(object) == 0 || object[0] != '{' {
 		r.failed = true

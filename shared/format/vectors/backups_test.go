@@ -50,8 +50,8 @@ func openBackup(b *backupFile, environment string, i int, kek vectors.Secret) ([
 	if b.Environment != environment {
 		return nil, envelope.ErrInvalid
 	}
-	place := b.Place()
-	key, err := openSlot(&b.Slots[i], place.BindRoot(b.Slots[i].Root), kek)
+	place := b.SlotDocument()
+	key, err := openSlot(&b.Slots[i], place.RootBinding(b.Slots[i].Root), kek)
 	if err != nil {
 		return nil, err
 	}
@@ -66,10 +66,10 @@ func openBackup(b *backupFile, environment string, i int, kek vectors.Secret) ([
 
 func TestBackups(t *testing.T) {
 	documents := map[string][]byte{}
-	for _, d := range vectors.Documents().Documents {
+	for _, d := range vectors.LoadDocuments().Documents {
 		documents[d.Name] = d.Bytes
 	}
-	for _, v := range vectors.OfBackups().Backups {
+	for _, v := range vectors.LoadBackups().Backups {
 		t.Run(v.Name, func(t *testing.T) {
 			b, err := readBackup(v.Bytes)
 			require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestBackups(t *testing.T) {
 }
 
 func TestInvalidBackups(t *testing.T) {
-	for _, v := range vectors.OfBackups().Invalid {
+	for _, v := range vectors.LoadBackups().Invalid {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := readBackup(v.Bytes.Bytes())
 			requireCode(t, v.Code, err)
@@ -108,7 +108,7 @@ func TestInvalidBackups(t *testing.T) {
 }
 
 func TestRefusedBackups(t *testing.T) {
-	for _, v := range vectors.OfBackups().Refusals {
+	for _, v := range vectors.LoadBackups().Refusals {
 		t.Run(v.Name, func(t *testing.T) {
 			b, err := readBackup(v.Bytes)
 			require.NoError(t, err)

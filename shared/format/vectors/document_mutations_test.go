@@ -49,7 +49,7 @@ func documentProbes() (list []documentProbe) {
 		list = append(list, documentProbe{name, run})
 	}
 	var last []documentProbe // big documents
-	all := vectors.Documents()
+	all := vectors.LoadDocuments()
 	for _, v := range all.Limits {
 		b := v.Bytes.Bytes()
 		last = append(last, documentProbe{"limit: " + v.Name, func(r *reader.DocumentReader) error {
@@ -83,7 +83,7 @@ func documentProbes() (list []documentProbe) {
 	for _, v := range all.Slots {
 		add("slot: "+v.Name, func(r *reader.DocumentReader) error { return outcome{r.ParseSlot(v.Bytes)}.want("") })
 	}
-	for _, v := range vectors.Merges() {
+	for _, v := range vectors.LoadMerges() {
 		p := documentProbe{"merge: " + v.Name, probeMerge(v)}
 		if v.A.Runs != nil {
 			last = append(last, p)
@@ -107,7 +107,7 @@ func documentProbes() (list []documentProbe) {
 }
 
 func backupProbes() (list []documentProbe) {
-	all := vectors.OfBackups()
+	all := vectors.LoadBackups()
 	for _, v := range all.Invalid {
 		b := v.Bytes.Bytes()
 		list = append(list, documentProbe{"no backup: " + v.Name, func(r *reader.DocumentReader) error {

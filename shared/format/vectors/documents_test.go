@@ -11,7 +11,7 @@ import (
 )
 
 func TestDocuments(t *testing.T) {
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		t.Run(v.Name, func(t *testing.T) { checkDocument(t, v) })
 	}
 }
@@ -38,7 +38,7 @@ func checkDocument(t *testing.T, v vectors.Document) {
 	}
 	roots := rootsOf(v)
 	for i := range v.Slots {
-		checkSlot(t, v.Slots[i], &d.Slots[i], d.BindRoot(d.Slots[i].Root))
+		checkSlot(t, v.Slots[i], &d.Slots[i], d.RootBinding(d.Slots[i].Root))
 		if v.Slots[i].Secret != nil {
 			opened, err := openRoots(d, *v.Slots[i].Secret, v.ShredKey)
 			require.NoError(t, err)
@@ -73,7 +73,7 @@ func checkSlot(t *testing.T, v vectors.Slot, s *envelope.Slot, binding envelope.
 
 // opened returns a document as a reader sees it that opened these roots.
 func opened(d *envelope.Document, roots plain.Roots) *envelope.Document {
-	return d.Under(func(root envelope.Root) bool { return roots[root] != nil })
+	return d.OnlyUnder(func(root envelope.Root) bool { return roots[root] != nil })
 }
 
 func checkKeyset(t *testing.T, v vectors.Keyset, d *envelope.Document, s *envelope.Keyset, roots plain.Roots) {
@@ -100,32 +100,32 @@ func checkKeyset(t *testing.T, v vectors.Keyset, d *envelope.Document, s *envelo
 			require.Nil(t, v.Keys[i].Key)
 			continue
 		}
-		key, err := plain.Unwrap(roots[k.Root], d.BindKey(s.Use, uint8(s.Class), k.ID), k.Wrapped)
+		key, err := plain.Unwrap(roots[k.Root], d.KeyBinding(s.Use, uint8(s.Class), k.ID), k.Wrapped)
 		require.NoError(t, err)
 		require.Equal(t, []byte(v.Keys[i].Key), key)
 	}
 }
 
 func TestSlots(t *testing.T) {
-	for _, v := range vectors.Documents().Slots {
+	for _, v := range vectors.LoadDocuments().Slots {
 		t.Run(v.Name, func(t *testing.T) {
 			s, err := envelope.ParseSlot(v.Bytes)
 			require.NoError(t, err)
 			require.Equal(t, []byte(v.Bytes), s.Append(nil))
 			d := envelope.Document{Environment: v.Environment, Owner: v.Owner}
-			checkSlot(t, v.Slot, &s, d.BindRoot(s.Root))
+			checkSlot(t, v.Slot, &s, d.RootBinding(s.Root))
 		})
 	}
 }
 
 func TestInvalidDocuments(t *testing.T) {
-	for _, v := range vectors.Documents().Invalid {
+	for _, v := range vectors.LoadDocuments().Invalid {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := envelope.ParseDocument(v.Bytes.Bytes())
 			requireCode(t, v.Code, err)
 		})
 	}
-	for _, v := range vectors.Documents().BadSlots {
+	for _, v := range vectors.LoadDocuments().BadSlots {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := envelope.ParseSlot(v.Bytes.Bytes())
 			requireCode(t, v.Code, err)
@@ -134,7 +134,7 @@ func TestInvalidDocuments(t *testing.T) {
 }
 
 func TestLimitDocuments(t *testing.T) {
-	for _, v := range vectors.Documents().Limits {
+	for _, v := range vectors.LoadDocuments().Limits {
 		t.Run(v.Name, func(t *testing.T) {
 			b := v.Bytes.Bytes()
 			d, err := envelope.ParseDocument(b)
@@ -147,7 +147,7 @@ func TestLimitDocuments(t *testing.T) {
 }
 
 func TestBudgets(t *testing.T) {
-	for _, v := range vectors.Documents().Budgets {
+	for _, v := range vectors.LoadDocuments().Budgets {
 		t.Run(v.Name, func(t *testing.T) {
 			d := envelope.Document{}
 			for _, n := range v.Iterations {
@@ -159,7 +159,7 @@ func TestBudgets(t *testing.T) {
 }
 
 func TestUnlockRefusals(t *testing.T) {
-	for _, v := range vectors.Documents().Unlocks {
+	for _, v := range vectors.LoadDocuments().Unlocks {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := envelope.ParseDocument(v.Bytes)
 			require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestUnlockRefusals(t *testing.T) {
 }
 
 func TestMerges(t *testing.T) {
-	for _, v := range vectors.Merges() {
+	for _, v := range vectors.LoadMerges() {
 		t.Run(v.Name, func(t *testing.T) {
 			a, err := envelope.ParseDocument(v.A.Bytes())
 			require.NoError(t, err)

@@ -71,9 +71,9 @@ var allProbes []probe
 
 func makeProbes(t *testing.T) (list []probe) {
 	readers := readerKeys()
-	invalid, packages := vectors.Invalid(), map[string][]byte{}
+	invalid, packages := vectors.LoadInvalid(), map[string][]byte{}
 	var last []probe
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		p := sealed(t, v)
 		b, err := p.Append(nil)
 		require.NoError(t, err)
@@ -100,7 +100,7 @@ func makeProbes(t *testing.T) (list []probe) {
 		}
 	}
 	list = append(list, textProbes(invalid.JSON)...)
-	list = append(list, ruleProbes(vectors.OfRules())...)
+	list = append(list, ruleProbes(vectors.LoadRules())...)
 	return append(list, last...)
 }
 
@@ -129,7 +129,7 @@ func shredded(d vectors.Document) bool {
 // readerKeys is the keys of the documents by name and id.
 func readerKeys() map[string]documentOf {
 	documents := map[string]documentOf{}
-	for _, d := range vectors.Documents().Documents {
+	for _, d := range vectors.LoadDocuments().Documents {
 		documents[d.Name] = documentOf{keys: map[string]reader.Key{}, shredded: shredded(d)}
 		for _, s := range d.Keysets {
 			for _, k := range s.Keys {
@@ -224,7 +224,7 @@ func probeRefusal(r *reader.Reader, v vectors.Refusal, b []byte, readers map[str
 }
 
 func textProbes(invalid []vectors.MalformedText) (list []probe) {
-	for _, v := range vectors.Variants() {
+	for _, v := range vectors.LoadVariants() {
 		list = append(list, probe{"variant: " + v.Name, func(r *reader.Reader) error {
 			got, code := r.ParseJSON([]byte(v.Text))
 			if code != "" || !bytes.Equal(got, v.Package) {
@@ -279,7 +279,7 @@ func ruleProbes(rules vectors.Rules) (list []probe) {
 
 func primaryProbes(primaries []vectors.Primary) (list []probe) {
 	keysets, dead := map[string]vectors.Keyset{}, map[string]bool{}
-	for _, d := range vectors.Documents().Documents {
+	for _, d := range vectors.LoadDocuments().Documents {
 		dead[d.Name] = shredded(d)
 		for _, s := range d.Keysets {
 			keysets[fmt.Sprint(d.Name, s.Use, s.Class)] = s

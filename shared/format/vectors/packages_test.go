@@ -52,7 +52,7 @@ func seal(t *testing.T, v vectors.Package) format.Package {
 }
 
 func TestPackagesEncode(t *testing.T) {
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
 			header, err := v.Header.Format()
@@ -77,7 +77,7 @@ func TestPackagesEncode(t *testing.T) {
 }
 
 func TestPackagesJSON(t *testing.T) {
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
 			if len(p.Body) > long {
@@ -106,7 +106,7 @@ func TestPackagesJSON(t *testing.T) {
 
 func TestPackagesOpen(t *testing.T) {
 	keys := documentKeys(t)
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		t.Run(v.Name, func(t *testing.T) {
 			p := sealed(t, v)
 			key, err := keyOf(keys, v.Document, v.Secret, &p.Header, envelope.OpenPolicy{Use: p.Header.Use, MinClass: classify.Class(p.Header.Class)})
@@ -139,7 +139,7 @@ type keyring struct {
 
 func documentKeys(t *testing.T) map[string]keyring {
 	readers := map[string]keyring{}
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
 		r := keyring{envelope.NewIndex(opened(d, rootsOf(v))), map[format.KeyID][]byte{}}
@@ -196,7 +196,7 @@ func fromSecret(s *vectors.Secret, salt format.Salt, iterations uint32) ([]byte,
 // The vectors cover what they are meant to cover.
 func TestCoverage(t *testing.T) {
 	seen, names := map[string]bool{}, map[string]bool{}
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		require.False(t, names[v.Name], v.Name)
 		names[v.Name] = true
 		seen[fmt.Sprintf("%d %d %d", v.Header.Class, v.Header.Use, v.Header.Type)] = true
@@ -208,7 +208,7 @@ func TestCoverage(t *testing.T) {
 }
 
 func TestVariants(t *testing.T) {
-	for _, v := range vectors.Variants() {
+	for _, v := range vectors.LoadVariants() {
 		p, err := jsonform.Unmarshal([]byte(v.Text))
 		require.NoError(t, err, v.Name)
 		binary, err := p.Append(nil)

@@ -24,7 +24,7 @@ func openRoots(d *envelope.Document, secret vectors.Secret, shredKey []byte) (pl
 		if s.Kind != kindOf[secret.Kind] {
 			continue
 		}
-		root, err := openSlot(s, d.BindRoot(s.Root), secret)
+		root, err := openSlot(s, d.RootBinding(s.Root), secret)
 		switch err {
 		case nil:
 			roots[s.Root] = root
@@ -84,7 +84,7 @@ func unwrapKeys(d *envelope.Document, roots plain.Roots) error {
 			if roots[k.Root] == nil || k.State == envelope.Destroyed {
 				continue
 			}
-			if _, err := plain.Unwrap(roots[k.Root], d.BindKey(s.Use, uint8(s.Class), k.ID), k.Wrapped); err != nil {
+			if _, err := plain.Unwrap(roots[k.Root], d.KeyBinding(s.Use, uint8(s.Class), k.ID), k.Wrapped); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,7 @@ func requireCode(t *testing.T, code string, err error) {
 }
 
 func TestRefusedBytes(t *testing.T) {
-	for _, v := range vectors.Invalid().Binary {
+	for _, v := range vectors.LoadInvalid().Binary {
 		t.Run(v.Name, func(t *testing.T) {
 			_, err := format.Parse(v.Bytes.Bytes())
 			requireCode(t, v.Code, err)
@@ -32,7 +32,7 @@ func TestRefusedBytes(t *testing.T) {
 }
 
 func TestRefusedTexts(t *testing.T) {
-	for _, v := range vectors.Invalid().JSON {
+	for _, v := range vectors.LoadInvalid().JSON {
 		t.Run(v.Name, func(t *testing.T) {
 			text := []byte(v.Text)
 			if v.Hex != nil {
@@ -46,10 +46,10 @@ func TestRefusedTexts(t *testing.T) {
 
 func TestRefusedOpens(t *testing.T) {
 	readers, packages := documentKeys(t), map[string][]byte{}
-	for _, v := range vectors.Packages() {
+	for _, v := range vectors.LoadPackages() {
 		packages[v.Name] = v.Package.Bytes()
 	}
-	for _, v := range vectors.Invalid().Open {
+	for _, v := range vectors.LoadInvalid().Open {
 		t.Run(v.Name, func(t *testing.T) {
 			p, err := format.Parse(v.Bytes(packages))
 			if err != nil { // as some do that are put together

@@ -23,7 +23,7 @@ func requireOutcome(t *testing.T, code string, err error) {
 }
 
 func TestRules(t *testing.T) {
-	rules := vectors.OfRules()
+	rules := vectors.LoadRules()
 	for _, v := range rules.Sessions {
 		t.Run("session/"+v.Name, func(t *testing.T) {
 			id := make([]byte, 32)
@@ -91,13 +91,13 @@ func sealInput(v vectors.Input) error {
 
 func TestPrimaries(t *testing.T) {
 	indexes := map[string]*envelope.Index{}
-	for _, v := range vectors.Documents().Documents {
+	for _, v := range vectors.LoadDocuments().Documents {
 		d, err := envelope.ParseDocument(v.Bytes)
 		require.NoError(t, err)
 		indexes[v.Name] = envelope.NewIndex(opened(d, rootsOf(v)))
 	}
 	seen := map[string]bool{}
-	for _, v := range vectors.OfRules().Primaries {
+	for _, v := range vectors.LoadRules().Primaries {
 		t.Run(v.Name, func(t *testing.T) {
 			id, err := indexes[v.Document].Primary(format.Use(v.Use), classify.Class(v.Class))
 			requireOutcome(t, v.Code, err)

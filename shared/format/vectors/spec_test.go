@@ -50,7 +50,7 @@ func TestWorkedExample(t *testing.T) {
 
 // example recomputes the worked example from the data key to the package.
 func example(t *testing.T) map[string][]byte {
-	all := vectors.Packages()
+	all := vectors.LoadPackages()
 	v := all[slices.IndexFunc(all, func(v vectors.Package) bool { return v.Name == "worked example" })]
 	h, err := v.Header.Format()
 	require.NoError(t, err)
@@ -90,11 +90,11 @@ func TestLimits(t *testing.T) {
 	for sentence, right := range map[string]bool{
 		"at most 253402300799999 (": format.MaxTime == 253402300799999, "revision at most 2^53 - 1": format.MaxRevision == 1<<53-1,
 		"at most 64 entries in at most 16,384 bytes": format.MaxContextEntries == 64 && format.MaxContext == 16384,
-		"more than 2^24 packages or 2^38 bytes":      format.MaxPackages == 1<<24 && format.MaxBytes == 1<<38,
+		"more than 2^24 packages or 2^38 bytes":      format.MaxPackagesPerSalt == 1<<24 && format.MaxBytesPerSalt == 1<<38,
 		"more than 2^38 chunks":                      format.MaxChunks == 1<<38,
 		"fewer than 100,000 and more":                format.MinIterations == 100_000,
 		"than 10,000,000 iterations":                 format.MaxIterations == 10_000_000,
-		"Writers use at least 600,000":               classify.WriteFloor == 600_000,
+		"Writers use at least 600,000":               classify.MinWriteIterations == 600_000,
 		"over 67127595 bytes":                        format.MaxDetails+format.MaxValue+28 == 67127595,
 		"over 69206044 if":                           format.CheckBody(&padded, 69206044) == nil && format.CheckBody(&padded, 69206045) != nil,
 	} {
@@ -105,9 +105,9 @@ func TestLimits(t *testing.T) {
 
 // Policy reads within the format's bounds.
 func TestPolicy(t *testing.T) {
-	require.EqualValues(t, format.MaxIterations, classify.Ceiling)
+	require.EqualValues(t, format.MaxIterations, classify.MaxIterations)
 	for _, class := range classify.All {
-		require.GreaterOrEqual(t, max(class.Rules().ReadFloor, format.MinIterations), uint32(format.MinIterations))
+		require.GreaterOrEqual(t, max(class.Rules().MinReadIterations, format.MinIterations), uint32(format.MinIterations))
 		require.Error(t, class.CheckIterations(format.MinIterations-1))
 	}
 }

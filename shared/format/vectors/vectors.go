@@ -16,28 +16,28 @@ import (
 var files embed.FS
 
 // Packages returns the valid packages, of all files.
-func Packages() []Package {
+func LoadPackages() []Package {
 	grid := read[[]Package]("packages.json")
 	return append(grid, read[[]Package]("special.json")...)
 }
 
 // Variants returns texts in JSON form that read as the same package as the one that a writer makes of it.
-func Variants() []Variant { return read[[]Variant]("variants.json") }
+func LoadVariants() []Variant { return read[[]Variant]("variants.json") }
 
 // Invalid returns what must be refused.
-func Invalid() Refusals { return read[Refusals]("invalid.json") }
+func LoadInvalid() Refusals { return read[Refusals]("invalid.json") }
 
 // OfRules returns the vectors of the rules that no package shows.
-func OfRules() Rules { return read[Rules]("rules.json") }
+func LoadRules() Rules { return read[Rules]("rules.json") }
 
 // Documents returns the keyset documents and slots, valid and invalid.
-func Documents() Keyrings { return read[Keyrings]("documents.json") }
+func LoadDocuments() Keyrings { return read[Keyrings]("documents.json") }
 
 // Merges returns the pairs of documents that are merged.
-func Merges() []Merge { return read[[]Merge]("merges.json") }
+func LoadMerges() []Merge { return read[[]Merge]("merges.json") }
 
 // OfBackups returns the backup files, valid and invalid.
-func OfBackups() Backups { return read[Backups]("backups.json") }
+func LoadBackups() Backups { return read[Backups]("backups.json") }
 
 // File returns a file's bytes as they are in the repository.
 func File(name string) ([]byte, error) { return files.ReadFile(name) }

@@ -22,7 +22,7 @@ type copied struct {
 // newBackup makes a backup of documents of one environment, whose key is wrapped by some KEKs.
 func newBackup(name, environment string, keks int, documents ...*ring) *copied {
 	c := &copied{ring: newRing("backup "+name, environment, "")}
-	c.ring.doc = *(&envelope.Backup{Environment: environment}).Place()
+	c.ring.doc = *(&envelope.Backup{Environment: environment}).SlotDocument()
 	root := c.ring.root("")
 	c.ring.names[root] = envelope.Root{Generation: 1, ID: root}
 	c.key = c.ring.roots[root]

@@ -127,7 +127,7 @@ func oneSecret() *ring {
 	s := r.slot("second", envelope.SlotMasterKey, second, "", 0)
 	s.CreatedAt = format.MaxTime
 	s.KeyID, s.MAC = plain.KeyID(secret.key), [envelope.MACSize]byte{}
-	s.Wrapped = plain.Wrap(secret.key, r.doc.BindRoot(r.names[second]), r.draw(12, "nonce"), r.roots[second])
+	s.Wrapped = plain.Wrap(secret.key, r.doc.RootBinding(r.names[second]), r.draw(12, "nonce"), r.roots[second])
 	r.secrets[s.ID] = secret
 	for _, use := range []format.Use{format.UseCache, format.UseService} {
 		for _, root := range []format.KeyID{first, second} {
@@ -195,7 +195,7 @@ func foreignLine() *ring {
 	if err := errors.Join(r.doc.AddSlot(added), r.doc.AddKey(format.UseStorage, classify.PHI, k)); err != nil {
 		panic(err)
 	}
-	r.doc.Retired = []envelope.Retired{{ID: [16]byte{1}, Root: foreign, MAC: [envelope.RetiredMACSize]byte{1}}}
+	r.doc.Retired = []envelope.RetiredSlot{{ID: [16]byte{1}, Root: foreign, MAC: [envelope.RetiredMACSize]byte{1}}}
 	for i := range r.doc.Keysets[0].Primaries {
 		if p := &r.doc.Keysets[0].Primaries[i]; p.Root == foreign {
 			p.Epoch, p.MAC = 1<<32-1, mac

@@ -13,7 +13,7 @@ import (
 // grid is a package of every class, use and value type.
 func grid(r *rings) (list []vectors.Package) {
 	for _, class := range classify.All {
-		for use := format.UseStorage; use <= format.Uses; use++ {
+		for use := format.UseStorage; use <= format.NumUses; use++ {
 			for kind := format.Text; kind <= format.View; kind++ {
 				b := begin(r.all, fmt.Sprintf("%v %v %v", class, use, kind), use, class)
 				b.in.Header.EncryptedAt += int64(len(list)) * 1001
@@ -287,8 +287,8 @@ func sources(r *ring) (list []*builder) {
 		add(fmt.Sprintf("passphrase at the floor, %v", class), class).passphrase("a passphrase", format.MinIterations)
 		add(fmt.Sprintf("master key, %v", class), class).masterKey(draw(32, "the master key"))
 	}
-	add("passphrase, 600000 iterations", classify.PHI).passphrase("correct horse battery staple", classify.WriteFloor)
-	add("passphrase, decomposed", classify.PHI).passphrase("Cafe\u0301 \u212b \u1e9b\u0323 😀", classify.PHI.Rules().ReadFloor)
+	add("passphrase, 600000 iterations", classify.PHI).passphrase("correct horse battery staple", classify.MinWriteIterations)
+	add("passphrase, decomposed", classify.PHI).passphrase("Cafe\u0301 \u212b \u1e9b\u0323 😀", classify.PHI.Rules().MinReadIterations)
 	add("passphrase, base64 of 31 bytes", classify.Internal).passphrase(strings.Repeat("A", 42)+"==", 100_000)
 	add("passphrase, base64 with trailing bits", classify.Internal).passphrase(strings.Repeat("A", 42)+"B=", 100_000)
 	b := add("master key, file with a context", classify.PHI).masterKey(draw(32, "the master key")).with(map[string]string{"k": "v"}).ofType(format.File)

@@ -64,7 +64,7 @@ func (r *ring) rootOf(label, line string, generation uint32) format.KeyID {
 // slot adds a slot of the kind that opens the root.
 func (r *ring) slot(label string, kind envelope.SlotKind, root format.KeyID, text string, iterations uint32) *envelope.Slot {
 	s := envelope.Slot{ID: [16]byte(r.draw(16, "slot "+label)), Kind: kind, CreatedAt: r.tick(), Root: r.names[root], Iterations: iterations}
-	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.BindRoot(r.names[root])
+	nonce, binding := r.draw(12, "slot nonce "+label), r.doc.RootBinding(r.names[root])
 	o := r.open(&s, label, text)
 	switch kind {
 	case envelope.SlotKMS:
@@ -148,7 +148,7 @@ func keyName(use format.Use, class classify.Class, label string) string {
 func (r *ring) addKey(use format.Use, class classify.Class, root format.KeyID, label string, dek []byte) format.KeyID {
 	name := keyName(use, class, label)
 	id := plain.KeyID(dek)
-	wrapped := plain.Wrap(r.roots[root], r.doc.BindKey(use, uint8(class), id), r.draw(12, "key nonce "+name), dek)
+	wrapped := plain.Wrap(r.roots[root], r.doc.KeyBinding(use, uint8(class), id), r.draw(12, "key nonce "+name), dek)
 	k := envelope.Key{ID: id, State: envelope.Enabled, CreatedAt: r.tick(), Root: r.names[root], Wrapped: wrapped}
 	if err := r.doc.AddKey(use, class, k); err != nil {
 		panic(err)
@@ -183,14 +183,14 @@ func (r *ring) replace(to format.KeyID) {
 		for _, k := range s.Keys {
 			var wrapped []byte
 			if k.State != envelope.Destroyed {
-				wrapped = plain.Wrap(r.roots[to], r.doc.BindKey(s.Use, uint8(s.Class), k.ID), r.draw(12, fmt.Sprintf("moved %x", k.ID)), r.keys[k.ID])
+				wrapped = plain.Wrap(r.roots[to], r.doc.KeyBinding(s.Use, uint8(s.Class), k.ID), r.draw(12, fmt.Sprintf("moved %x", k.ID)), r.keys[k.ID])
 			}
 			if err := r.doc.MoveKey(s.Use, s.Class, k.ID, r.names[to], k.State, wrapped); err != nil {
 				panic(err)
 			}
 		}
 	}
-	r.doc.Settle()
+	r.doc.RemoveVoid()
 	r.sign()
 }
 
@@ -258,7 +258,7 @@ func (r *ring) opened() *envelope.Document {
 			roots[s.Root] = true
 		}
 	}
-	return r.doc.Under(func(root envelope.Root) bool { return roots[root] })
+	return r.doc.OnlyUnder(func(root envelope.Root) bool { return roots[root] })
 }
 
 func (r *ring) keysetVector(s *envelope.Keyset, opened *envelope.Document) vectors.Keyset {

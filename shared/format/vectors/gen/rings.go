@@ -44,7 +44,7 @@ func allUses() *ring {
 	r := newRing("all uses", "test", "vault-0c5f")
 	root := r.root("")
 	r.slot("master key", envelope.SlotMasterKey, root, "", 0)
-	r.slot("password", envelope.SlotPassword, root, "correct horse battery staple", classify.WriteFloor)
+	r.slot("password", envelope.SlotPassword, root, "correct horse battery staple", classify.MinWriteIterations)
 	for use := format.UseStorage; use <= format.UseFile; use++ {
 		for _, class := range classify.All {
 			r.key(use, class, root, "")

@@ -16,7 +16,7 @@ func text() (format.Package, string) {
 	r.key(format.UseService, classify.PHI, r.root(""), "")
 	p, _ := begin(r, "texts base", format.UseService, classify.PHI).
 		with(map[string]string{"patient": "P12345", "__proto__": "😀"}).seal()
-	p.Header.Source, p.Header.Iterations = format.FromPassphrase, classify.WriteFloor
+	p.Header.Source, p.Header.Iterations = format.FromPassphrase, classify.MinWriteIterations
 	p.Header.KeyID = format.KeyID([]byte(strings.Repeat("\xab", format.KeyIDSize)))
 	p.Header.Salt = format.Salt([]byte(strings.Repeat("\xfe", format.SaltSize)))
 	p.Header.Revision = format.MaxRevision

@@ -63,7 +63,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	add("another root under the slot's id", master, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
 		r.pretend(slot.Root.ID)
-		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
+		slot.Wrapped = plain.Wrap(r.secrets[slot.ID].key, r.doc.RootBinding(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	add("root id changed", master, authentication, func(r *ring, _ *vectors.Secret) {
@@ -86,7 +86,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	resigned("kms, wrapped root changed", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped[50] ^= 1 })
 	add("kms, another binding inside", kms, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
-		outer, inner := r.doc.BindRoot(slot.Root), r.doc.BindRoot(slot.Root)
+		outer, inner := r.doc.RootBinding(slot.Root), r.doc.RootBinding(slot.Root)
 		inner.Owner = "tenanT"
 		slot.Wrapped = plain.WrapLocalAs(r.secrets[slot.ID].key, outer, inner, r.draw(12, "inner nonce"), r.roots[slot.Root.ID])
 		r.resign()
@@ -94,7 +94,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	add("kms, another root under the slot's id", kms, authentication, func(r *ring, s *vectors.Secret) {
 		slot := &r.doc.Slots[0]
 		r.pretend(slot.Root.ID)
-		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.BindRoot(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
+		slot.Wrapped = plain.WrapLocal(r.secrets[slot.ID].key, r.doc.RootBinding(slot.Root), r.draw(12, "other nonce"), r.roots[slot.Root.ID])
 		r.resign()
 	})
 	resigned("kms, 31 bytes wrapped", kms, authentication, func(d *envelope.Document) { d.Slots[0].Wrapped = d.Slots[0].Wrapped[:31] })
@@ -106,7 +106,7 @@ func unlocks() (list []vectors.UnlockRefusal) {
 	resigned("wrapped key changed", master, authentication, func(d *envelope.Document) { d.Keysets[0].Keys[0].Wrapped[20] ^= 1 })
 	add("another key under the key's id", master, authentication, func(r *ring, _ *vectors.Secret) {
 		k := &r.doc.Keysets[0].Keys[0]
-		k.Wrapped = plain.Wrap(r.roots[k.Root.ID], r.doc.BindKey(format.UseCache, 5, k.ID), r.draw(12, "other nonce"), r.draw(32, "other key"))
+		k.Wrapped = plain.Wrap(r.roots[k.Root.ID], r.doc.KeyBinding(format.UseCache, 5, k.ID), r.draw(12, "other nonce"), r.draw(32, "other key"))
 		r.resign()
 	})
 	resigned("key moved to another class", master, authentication, func(d *envelope.Document) { d.Keysets[0].Class = classify.PII })
@@ -162,7 +162,7 @@ func renameRoot(d *envelope.Document, change func(root *envelope.Root)) {
 func (r *ring) pretend(id format.KeyID) {
 	r.roots[id] = r.draw(32, "another root")
 	k := &r.doc.Keysets[0].Keys[0]
-	k.Wrapped = plain.Wrap(r.roots[id], r.doc.BindKey(format.UseCache, 5, k.ID), r.draw(12, "another nonce"), r.keys[k.ID])
+	k.Wrapped = plain.Wrap(r.roots[id], r.doc.KeyBinding(format.UseCache, 5, k.ID), r.draw(12, "another nonce"), r.keys[k.ID])
 }
 
 // forgery is what an attacker who can write to the store does to a document.
@@ -334,7 +334,7 @@ func merges() (list []vectors.Merge) {
 	add("two lines: one began again, the other was shredded", again, shred)
 	copied := fork(nil) // the same key, wrapped once more under the same root
 	k := &copied.doc.Keyset(use, class).Keys[0]
-	k.Wrapped, k.MAC = plain.Wrap(copied.roots[k.Root.ID], copied.doc.BindKey(use, uint8(class), k.ID), draw(12, "tie nonce"), copied.keys[k.ID]), [envelope.MACSize]byte{}
+	k.Wrapped, k.MAC = plain.Wrap(copied.roots[k.Root.ID], copied.doc.KeyBinding(use, uint8(class), k.ID), draw(12, "tie nonce"), copied.keys[k.ID]), [envelope.MACSize]byte{}
 	add("one key wrapped twice: the greater encoding", fork(nil), copied)
 	stranger := fork(nil)
 	stranger.doc.Owner = "another"

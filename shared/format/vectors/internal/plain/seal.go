@@ -62,7 +62,7 @@ func Open(key []byte, p format.Package, place format.Place) (d format.Details, v
 	if err != nil {
 		return d, nil, err
 	}
-	return format.CutPlaintext(&p.Header, plaintext)
+	return format.SplitPlaintext(&p.Header, plaintext)
 }
 
 func openBody(key []byte, p format.Package, additional []byte) ([]byte, error) {
