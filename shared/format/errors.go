@@ -1,20 +1,25 @@
 package format
 
-// Error is one of this package's sentinels. It carries a stable code and never any part of the input.
-type Error struct{ code, text string }
+// codedError is a sentinel error with a code of package codes, which this package does not import. Its text
+// never contains any part of the input.
+type codedError struct{ code, text string }
 
-func (e *Error) Error() string { return "coffer: " + e.text }
+func (e *codedError) Error() string { return "coffer: " + e.text }
 
-// Code returns the error's stable code, one of package codes' table.
-func (e *Error) Code() string { return e.code }
+// Code returns the error's stable code, a row of package codes' table.
+func (e *codedError) Code() string { return e.code }
 
+// Sentinel errors (SPEC.md section 9). Each has a method Code() string, which codes.Of reads.
 var (
-	// ErrMalformed is every way in which bytes from outside fail to be a package: it does not say more.
-	ErrMalformed = &Error{"malformed", "malformed package"}
-	// ErrUnsupportedVersion says that the bytes are a package of another version of the format.
-	ErrUnsupportedVersion = &Error{"unsupported_version", "package of an unsupported version: update Coffer to read it"}
-	// ErrInvalid says that a name, context or header field given by the caller cannot be written.
-	ErrInvalid = &Error{"invalid_argument", "a name, context or header field is not valid UTF-8 or not in its range"}
-	// ErrTooLarge says that a value, name or context is over its limit (the Max constants).
-	ErrTooLarge = &Error{"too_large", "value, name or context over its limit"}
+	// ErrMalformed means that the bytes or text are not a package. It does not say why. Its code is "malformed".
+	ErrMalformed = &codedError{"malformed", "malformed package"}
+	// ErrUnsupportedVersion means that the bytes are a package of another version of the format. Its code is
+	// "unsupported_version".
+	ErrUnsupportedVersion = &codedError{"unsupported_version", "package of an unsupported version: update Coffer to read it"}
+	// ErrInvalid means that the caller passed a name, context, detail or header field that is not valid UTF-8 or
+	// is out of range. Its code is "invalid_argument".
+	ErrInvalid = &codedError{"invalid_argument", "a name, context or header field is not valid UTF-8 or is out of range"}
+	// ErrTooLarge means that a value, name, context or package exceeds its limit (the Max constants). Its code is
+	// "too_large".
+	ErrTooLarge = &codedError{"too_large", "value, name, context or package exceeds its limit"}
 )
