@@ -81,13 +81,15 @@ func typesWithCode(files []*ast.File) map[string]bool {
 	return names
 }
 
-// codeOf returns the code in a literal: the element with key Of, or the first element if there are no keys.
+// codeOf returns the code in a literal: the element with key Of, or the first element of a literal without keys.
 func codeOf(literal *ast.CompositeLit) (string, bool) {
 	value := literal.Elts[0]
 	for _, element := range literal.Elts {
 		if pair, ok := element.(*ast.KeyValueExpr); ok {
+			value = nil
 			if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "Of" {
 				value = pair.Value
+				break
 			}
 		}
 	}
