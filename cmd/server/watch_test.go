@@ -96,7 +96,7 @@ func TestAlertRules(t *testing.T) {
 // Rules, dashboard and the documentation's table name metrics that there are, and no metric is left out of the table.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
-	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "monitoring.md"))
 	require.NoError(t, err)
 	text := string(content)
 	rules := alertRules(t)
@@ -116,7 +116,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	named := regexp.MustCompile(`\b(?:coffer|process)_[a-z_]+`)
-	table, _, _ := strings.Cut(text[strings.Index(text, "### Metrics"):], "[packaging/")
+	table, _, _ := strings.Cut(text[strings.Index(text, "## Metrics"):], "Configure Prometheus")
 	for _, name := range named.FindAllString(table, -1) {
 		require.True(t, there[name], name)
 	}
