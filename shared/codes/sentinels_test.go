@@ -64,7 +64,7 @@ func isCoded(expr ast.Expr, own map[string]bool) bool {
 	return false
 }
 
-// typesWithCode returns the names of a package's types whose pointers have a method Code.
+// typesWithCode returns the names of a package's types whose method Code returns the field code.
 func typesWithCode(files []*ast.File) map[string]bool {
 	names := map[string]bool{}
 	for _, file := range files {
@@ -73,21 +73,22 @@ func typesWithCode(files []*ast.File) map[string]bool {
 			if !ok || f.Recv == nil || f.Name.Name != "Code" || file.Name.Name == "codes" {
 				continue
 			}
-			if pointer, ok := f.Recv.List[0].Type.(*ast.StarExpr); ok {
-				names[types.ExprString(pointer.X)] = true
+			result, ok := f.Body.List[0].(*ast.ReturnStmt)
+			if ok && strings.HasSuffix(types.ExprString(result.Results[0]), ".code") {
+				names[strings.TrimPrefix(types.ExprString(f.Recv.List[0].Type), "*")] = true
 			}
 		}
 	}
 	return names
 }
 
-// codeOf returns the code in a literal: the element with key Of, or the first element of a literal without keys.
+// codeOf returns the code in a literal: the element with key Of or code, or the first element of a literal without keys.
 func codeOf(literal *ast.CompositeLit) (string, bool) {
 	value := literal.Elts[0]
 	for _, element := range literal.Elts {
 		if pair, ok := element.(*ast.KeyValueExpr); ok {
 			value = nil
-			if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "Of" {
+			if key, ok := pair.Key.(*ast.Ident); ok && (key.Name == "Of" || key.Name == "code") {
 				value = pair.Value
 				break
 			}
