@@ -72,7 +72,7 @@ func (s service) batch(b *testing.B, format, prefix string) func() error {
 // oneByOne makes a call of the store for each entry of a batch.
 type oneByOne struct{ kv.Store }
 
-func (o oneByOne) Read(ctx context.Context, keys []string, limit int) (all []kv.Sized, err error) {
+func (o oneByOne) Read(ctx context.Context, keys []string, limit int) (all []kv.ReadResult, err error) {
 	for i := range keys {
 		one, err := o.Store.Read(ctx, keys[i:i+1], limit)
 		if err != nil {

@@ -106,7 +106,7 @@ func finish(t *testing.T, rotator *rotation.Rotator) *rotation.Sweep {
 func plain(ctx context.Context, client *redis.Client, want int) error {
 	read := 0
 	for cursor := uint64(0); ; {
-		keys, next, err := client.Scan(ctx, cursor, kv.Root+"*", 1000).Result()
+		keys, next, err := client.Scan(ctx, cursor, kv.TenantPrefix+"*", 1000).Result()
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func openParts(ctx context.Context, c *config.Config, out io.Writer, log *slog.L
 		return p, err
 	}
 	options := auditOptions(c, log)
-	options.Copy = p.copies.copy()
+	options.Mirror = p.copies.copy()
 	options.OnLost, options.OnAltered = p.metrics.AuditUnrecorded, func() { p.metrics.IntegrityFailed(0, 1) }
 	if p.audit, key, err = openAudit(ctx, c, p.keys.own, options); err != nil {
 		return p, err
@@ -178,7 +178,7 @@ func (p *parts) rotate(ctx context.Context, c *config.Config, log *slog.Logger) 
 
 // countStorage counts what tenants keep, until it is stopped.
 func (p *parts) countStorage(ctx context.Context, log *slog.Logger) (stop func()) {
-	return beside(ctx, func(ctx context.Context) { p.store.Count(ctx, log) })
+	return beside(ctx, func(ctx context.Context) { p.store.RunCounts(ctx, log) })
 }
 
 // beside runs f until it is stopped.

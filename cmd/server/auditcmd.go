@@ -140,7 +140,7 @@ func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *au
 
 // readLogKey returns the key of a log that is there.
 func readLogKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
-	used, err := audit.InUse(path)
+	used, err := audit.Exists(path)
 	if err == nil && !used {
 		err = notFound(fmt.Errorf("%s is not the directory of an audit log", path))
 	}
@@ -171,9 +171,9 @@ func printVerification(out io.Writer, v *verification, asJSON bool) error {
 		if c.Files == 0 && c.Lines == 0 && c.Fault == nil {
 			continue // it has no lines yet
 		}
-		fmt.Fprintf(out, "chain %d: %d lines in order, from %d, in %d files", c.Chain, c.Lines, c.From, c.Files)
-		if c.Since != "" {
-			fmt.Fprintf(out, ", since %s", c.Since)
+		fmt.Fprintf(out, "chain %d: %d lines in order, from %d, in %d files", c.Chain, c.Lines, c.FirstSeq, c.Files)
+		if c.FirstTime != "" {
+			fmt.Fprintf(out, ", since %s", c.FirstTime)
 		}
 		fmt.Fprintln(out)
 		for _, torn := range c.Torn {
@@ -183,7 +183,7 @@ func printVerification(out io.Writer, v *verification, asJSON bool) error {
 			printFault(out, f)
 		}
 	}
-	fmt.Fprintf(out, "last: %s\nhead: %s\n", v.Last, v.Head)
+	fmt.Fprintf(out, "last: %s\nhead: %s\n", v.Last, v.Heads)
 	if v.Fault != nil {
 		printFault(out, v.Fault)
 		return nil
@@ -232,7 +232,7 @@ func auditTailCommand() *cobra.Command {
 			if !known {
 				return usage(errors.New("--severity takes info, notice, warning or critical"))
 			}
-			if filter.Action != "" && !audit.IsAction(filter.Action) {
+			if filter.Action != "" && !audit.MatchesAction(filter.Action) {
 				return usage(errors.New("--action takes the name of an action, such as key.open or access.refused, or what several begin with, such as 'key.'"))
 			}
 			if filter.Since, err = parseSince(since); err != nil {

@@ -66,13 +66,13 @@ func logGone(c *config.Config) (bool, error) {
 	if !there(auditMarkPath(c)) {
 		return false, nil
 	}
-	left, err := audit.InUse(auditPath(c))
+	left, err := audit.Exists(auditPath(c))
 	return err == nil && !left, err
 }
 
 // logKey returns the key that a log names, or the one for a log that is to be begun.
 func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Key, error) {
-	id, used, err := audit.KeyID(path)
+	id, used, err := audit.ReadKeyID(path)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func logKey(ctx context.Context, path string, system *keyring.System) (*audit.Ke
 // system returns the environment's own keys. It makes them only in an empty keystore: otherwise the audit log, of this host or
 // another one, is under earlier ones, and system returns errLogKey or errSystem.
 func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, error) {
-	used, err := audit.InUse(auditPath(c))
+	used, err := audit.Exists(auditPath(c))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (k *keys) system(ctx context.Context, c *config.Config) (*keyring.System, e
 
 func auditOptions(c *config.Config, log *slog.Logger) audit.Options {
 	return audit.Options{
-		Allow: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
+		PlainContext: c.Audit.Context, Sync: c.Audit.Sync, OnFailure: c.Audit.OnFailure, Log: log,
 		MaxSize: c.Audit.MaxSize, MaxAge: c.Audit.MaxAge, Keep: c.Audit.Keep, Budget: c.Audit.Budget,
 	}
 }
@@ -157,7 +157,7 @@ func requireLogGone(c *config.Config) error {
 
 // placeLog moves a log to a path where no directory is, or one without a log. It removes no log that another process has just begun.
 func placeLog(made, path string) error {
-	err := durable.Sweep(path)
+	err := durable.RemoveTemporary(path)
 	for _, empty := range []string{filepath.Join(path, "lock"), filepath.Join(path, durable.ReserveName), path} { // a directory is removed only if it is empty
 		if e := os.Remove(empty); err == nil && !errors.Is(e, fs.ErrNotExist) {
 			err = e

@@ -18,7 +18,7 @@ var errTokens = errors.New("tokens in the keystore are not as the audit log reco
 // compareTokens compares the tokens in the keystore with a log that was verified.
 func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *audit.Verification, key *audit.Key) (*token.Comparison, error) {
 	var events token.AuditEvents
-	if err := audit.Each(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
+	if err := audit.ReadVerified(ctx, auditPath(o.config), key, &audit.Filter{Action: "token."}, events.Add); err != nil {
 		return nil, err
 	}
 	begin := beginOf(v)
@@ -32,14 +32,14 @@ func compareTokens(ctx context.Context, o *operator, system *keyring.System, v *
 func beginOf(v *audit.Verification) (begin time.Time) {
 	var pruned time.Time
 	for _, c := range v.Chains {
-		since, err := time.Parse(time.RFC3339, c.Since)
+		since, err := time.Parse(time.RFC3339, c.FirstTime)
 		if err != nil {
 			continue // it has no lines
 		}
 		if begin.IsZero() || since.Before(begin) {
 			begin = since
 		}
-		if c.From > 1 && since.After(pruned) {
+		if c.FirstSeq > 1 && since.After(pruned) {
 			pruned = since
 		}
 	}

@@ -22,7 +22,7 @@ func TestAuditCopyToRedis(t *testing.T) {
 	p.requireValue(p.token, "k", record)
 	require.Zero(t, p.stop(syscall.SIGTERM))
 	var copied strings.Builder
-	for _, one := range redis.Client(t).XRange(t.Context(), mirror.Stream, "-", "+").Val() {
+	for _, one := range redis.Client(t).XRange(t.Context(), mirror.StreamKey, "-", "+").Val() {
 		copied.WriteString(one.Values["line"].(string) + "\n")
 	}
 	require.Greater(t, strings.Count(copied.String(), "\n"), 3)

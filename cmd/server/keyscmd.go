@@ -165,7 +165,7 @@ func openNamedKEK(ctx context.Context, c *config.Config, flag, url string) (kms.
 }
 
 // addReason adds the flag for the reason of a change of keys.
-func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonUsage()) }
+func addReason(cmd *cobra.Command) { cmd.Flags().String("reason", "", audit.ReasonFlagUsage()) }
 
 // reasonOf reads the flag, of a command that has it.
 func reasonOf(cmd *cobra.Command) (audit.Reason, error) {

@@ -160,7 +160,7 @@ func checkData(ctx context.Context, c *config.Config, keks kms.Set) (opened []st
 		opened = append(opened, "the keys of a tenant")
 		break
 	}
-	used, err := audit.InUse(auditPath(c))
+	used, err := audit.Exists(auditPath(c))
 	if err != nil {
 		return opened, err
 	}

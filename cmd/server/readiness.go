@@ -55,7 +55,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 	} else {
 		checks = append(checks, readiness.Check{Code: "cache_not_shared", Degrades: true, Run: p.rotator.CheckCacheShared})
 	}
-	checks = append(checks, readiness.Check{Code: "audit_almost_full", Degrades: true, Run: p.audit.HasRoom})
+	checks = append(checks, readiness.Check{Code: "audit_almost_full", Degrades: true, Run: p.audit.CheckBudget})
 	return readiness.New(log, readiness.ReuseTime, checks...), nil
 }
 

@@ -39,7 +39,7 @@ func (p *parts) watchRedis(log *slog.Logger) (all redisWatches) {
 	watch := func(name string, redis *rediskv.Store) {
 		all = append(all, &redisWatch{name: name, redis: redis, losses: losses, log: log})
 	}
-	if redis, ok := p.store.Inner.(*rediskv.Store); ok {
+	if redis, ok := p.store.Backend.(*rediskv.Store); ok {
 		watch("cache", redis)
 	}
 	if keysets, ok := p.keys.store.(*rediskeys.Store); ok {
@@ -82,13 +82,13 @@ func (w *redisWatch) check(ctx context.Context) error {
 // checkRoom returns an error if the cache's Redis would refuse an entry of so many bytes because its memory is full. It returns nil if Redis
 // cannot be asked, which other checks report.
 func (p *parts) checkRoom(ctx context.Context, largest int64) error {
-	redis, ok := p.store.Inner.(*rediskv.Store)
+	redis, ok := p.store.Backend.(*rediskv.Store)
 	if !ok {
 		return nil
 	}
 	ctx, cancel := halfTime(ctx)
 	defer cancel()
-	if free, err := redis.Free(ctx); err == nil && free < largest {
+	if free, err := redis.FreeMemory(ctx); err == nil && free < largest {
 		return fmt.Errorf("a Redis of the cache has %d free bytes of its maxmemory: entries of more are refused: %w", free, kv.ErrFull)
 	}
 	return nil

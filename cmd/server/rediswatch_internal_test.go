@@ -26,7 +26,7 @@ func TestRedisWatchesAskConcurrently(t *testing.T) {
 	defer hanging.Thaw()
 	ctx, answered := context.WithCancel(t.Context())
 	defer answered()
-	former := rediskv.Eviction{Processes: map[string]rediskv.Process{other.Addr: {ID: "former"}}}
+	former := rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{other.Addr: {ID: "former"}}}
 	all := redisWatches{
 		{redis: rediskv.New(patient)},
 		{redis: rediskv.New(other.Client(t)), state: former, losses: metrics.New(nil, nil).WatchLosses(""), log: slog.New(slog.NewTextHandler(writing(answered), nil))},
@@ -51,10 +51,10 @@ func TestUnknownFlushes(t *testing.T) {
 		flushes int64
 		reports int
 	}{{5, 0}, {-1, 0}, {5, 0}, {6, 1}, {0, 1}} {
-		w.note(rediskv.Eviction{Processes: map[string]rediskv.Process{"a": {ID: "x", Flushes: one.flushes}}})
+		w.note(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "x", Flushes: one.flushes}}})
 		require.Equal(t, one.reports, strings.Count(log.String(), "was emptied"), one.flushes)
 	}
-	w.note(rediskv.Eviction{Processes: map[string]rediskv.Process{"a": {ID: "y", Flushes: -1}}})
+	w.note(rediskv.Eviction{Processes: map[string]rediskv.ProcessStats{"a": {ID: "y", Flushes: -1}}})
 	require.Equal(t, 1, strings.Count(log.String(), "was emptied"))
 }
 

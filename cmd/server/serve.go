@@ -166,7 +166,7 @@ func openStore(c *config.Config, p *parts, log *slog.Logger) (*quotakv.Store, er
 	}
 	dir := cacheDir(c)
 	log.Info("the cache is embedded", "directory", dir)
-	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFree(c.MinFree))
+	store, err := sqlitekv.Open(dir, log, sqlitekv.WithQuota(quota), sqlitekv.WithMinFreeSpace(c.MinFree))
 	if errors.Is(err, sqlitekv.ErrInUse) {
 		return nil, refuse(fmt.Errorf("another server, or a command, uses %s: stop it, or give this one a --data of its own", c.Data))
 	}

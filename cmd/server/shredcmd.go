@@ -195,7 +195,7 @@ func (e *entries) delete(ctx context.Context, tenant string) (*int, error) {
 	n := 0
 	err := e.each(ctx, tenant, func(keys []string) error {
 		existed, err := kv.DeleteMany(ctx, e.store, keys)
-		n += kv.Count(existed)
+		n += kv.CountTrue(existed)
 		return err
 	})
 	return &n, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/shared/classify"
+	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
@@ -43,7 +45,7 @@ type storage struct {
 func newStorage(c *config.Config, hash func(tenant string) string, log *slog.Logger) *storage {
 	needs := c.MinFree
 	if !c.Redis.Configured() {
-		needs = sqlitekv.Needs(largestEntry(c), c.MinFree)
+		needs = sqlitekv.SpaceNeeded(largestEntry(c), c.MinFree)
 	}
 	return &storage{dir: c.Data, minFree: c.MinFree, needs: needs, log: log, hash: hash, count: func(string) {}, over: map[string]time.Time{}}
 }
@@ -52,20 +54,20 @@ func newStorage(c *config.Config, hash func(tenant string) string, log *slog.Log
 func largestEntry(c *config.Config) int64 { return c.MaxBody + kv.MaxValueSize - format.MaxValue }
 
 // wrap limits and watches a store. quota is 0 for the embedded store, which counts exactly.
-func (s *storage) wrap(inner quotakv.Inner, quota int64, m *metrics.Metrics) (*quotakv.Store, error) {
-	store, err := quotakv.New(inner, quotakv.Options{Quota: quota, Refused: s.refused})
+func (s *storage) wrap(inner quotakv.Backend, quota int64, m *metrics.Metrics) (*quotakv.Store, error) {
+	store, err := quotakv.New(inner, quotakv.Options{Quota: quota, OnRefused: s.refused})
 	if err != nil {
 		return nil, err
 	}
 	free := func() (int64, error) { return durable.FreeSpace(s.dir) }
-	s.count = m.WatchStorage(metrics.Storage{Bytes: store.Bytes, Free: free}, kv.ErrQuota.Code(), kv.ErrFull.Code())
+	s.count = m.WatchStorage(metrics.Storage{Bytes: store.Bytes, Free: free}, codes.Of(kv.ErrQuota).Code, codes.Of(kv.ErrFull).Code)
 	return store, nil
 }
 
 // refused counts a refused write, and logs the first of an owner.
-func (s *storage) refused(owner string, reason *kv.Error) {
-	s.count(reason.Code())
-	if reason != kv.ErrQuota {
+func (s *storage) refused(owner string, reason error) {
+	s.count(codes.Of(reason).Code)
+	if !errors.Is(reason, kv.ErrQuota) {
 		return // readiness logs the disk
 	}
 	now := time.Now()

@@ -50,8 +50,8 @@ func storeRepairCommand() *cobra.Command {
 }
 
 type (
-	cacheAction func(ctx context.Context, dir string, progress sqlitekv.Progress) (sqlitefile.Found, error)
-	keysAction  func(ctx context.Context, dir string) (sqlitefile.Found, error)
+	cacheAction func(ctx context.Context, dir string, progress sqlitekv.Progress) (sqlitefile.Report, error)
+	keysAction  func(ctx context.Context, dir string) (sqlitefile.Report, error)
 )
 
 // storeAction makes a command of an action for each database, and the error that it returns for damage.
@@ -83,14 +83,14 @@ func storeAction(cmd *cobra.Command, cache cacheAction, keys keysAction, damaged
 }
 
 // onStores does the actions on the databases that exist. The cache comes first: its lock shows a running server.
-func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Found, err error) {
+func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keysAction) (all []sqlitefile.Report, err error) {
 	if !there(c.Data) {
 		return nil, notFound(fmt.Errorf("there is no data directory %s", c.Data))
 	}
 	bar := progress(cmd.ErrOrStderr(), "entries")
-	for _, do := range []func() (sqlitefile.Found, error){
-		func() (sqlitefile.Found, error) { return cache(cmd.Context(), cacheDir(c), bar) },
-		func() (sqlitefile.Found, error) { return keys(cmd.Context(), keysDir(c)) },
+	for _, do := range []func() (sqlitefile.Report, error){
+		func() (sqlitefile.Report, error) { return cache(cmd.Context(), cacheDir(c), bar) },
+		func() (sqlitefile.Report, error) { return keys(cmd.Context(), keysDir(c)) },
 	} {
 		found, err := do()
 		switch {
@@ -106,7 +106,7 @@ func onStores(cmd *cobra.Command, c *config.Config, cache cacheAction, keys keys
 	return all, nil
 }
 
-func printFound(out io.Writer, all []sqlitefile.Found, asJSON bool) error {
+func printFound(out io.Writer, all []sqlitefile.Report, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, map[string]any{"files": all})
 	}

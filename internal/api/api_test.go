@@ -302,7 +302,7 @@ func (f *failing) fail(ctx context.Context) error {
 	return f.err
 }
 
-func (f *failing) Read(ctx context.Context, _ []string, _ int) ([]kv.Sized, error) {
+func (f *failing) Read(ctx context.Context, _ []string, _ int) ([]kv.ReadResult, error) {
 	return nil, f.fail(ctx)
 }
 

@@ -91,7 +91,7 @@ type counting struct {
 	calls atomic.Int64
 }
 
-func (c *counting) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (c *counting) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	c.calls.Add(1)
 	return c.Store.Read(ctx, keys, limit)
 }

@@ -86,7 +86,7 @@ func (s *server) getEventHead(c *call) error {
 	if _, err := query(c); err != nil {
 		return err
 	}
-	head, err := s.trail.Head()
+	head, err := s.trail.Heads()
 	if err != nil {
 		return &notReady{code: "audit_unavailable", cause: err}
 	}

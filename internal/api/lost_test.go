@@ -72,8 +72,8 @@ func TestLostReplies(t *testing.T) {
 		lose(t, s, func(string) func() { return func() {} }) // the scripts are known from then on
 		require.NoError(t, server.Client(t).FlushDB(t.Context()).Err())
 		lose(t, s, func(command string) func() {
-			proxy.Lose(command, 1)
-			return func() { require.Equal(t, 1, proxy.Lost()) }
+			proxy.LoseReplies(command, 1)
+			return func() { require.Equal(t, 1, proxy.TakeLost()) }
 		})
 	})
 	for name, fault := range kvtest.Faults {
@@ -84,7 +84,7 @@ func TestLostReplies(t *testing.T) {
 			t.Parallel()
 			f := kvtest.NewFaulty(embedded(t), nil)
 			lose(t, start(t, f, nil), func(string) func() {
-				f.Plan(kvtest.Once(fault))
+				f.SetFaults(kvtest.Once(fault))
 				return func() { f.Flush(t.Context()) }
 			})
 		})

@@ -94,7 +94,7 @@ func (c *call) read(size, held int) error {
 }
 
 // Read implements kv.Store. A read without a limit, or with a large one, is made with a small one first.
-func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	found, err := b.Store.Read(ctx, keys, min(limit, small))
 	if err != nil || limit <= small {
 		return found, err
@@ -108,11 +108,11 @@ func (b bounded) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized
 }
 
 // take counts a value that was found, and reads it if only its beginning was, once there is room for it.
-func (b bounded) take(ctx context.Context, key []string, found *kv.Sized, limit int) error {
+func (b bounded) take(ctx context.Context, key []string, found *kv.ReadResult, limit int) error {
 	c, _ := ctx.Value(callKey{}).(*call)
 	for found.Exists() {
 		if found.Size > kv.MaxValueSize { // no server wrote it, and it does not open: it takes no memory
-			*found = kv.Sized{Value: []byte{0}, Size: 1}
+			*found = kv.ReadResult{Value: []byte{0}, Size: 1}
 		}
 		held, unread := found.Size, found.Value == nil && found.Size <= limit
 		if unread {

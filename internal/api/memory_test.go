@@ -135,7 +135,7 @@ type growing struct {
 	later []byte // nil if the value stays
 }
 
-func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	found, err := g.Store.Read(ctx, keys, limit)
 	if g.key = keys[0]; err == nil && g.later != nil {
 		err = kv.Set(ctx, g.Store, g.key, g.later, 0)
@@ -325,7 +325,7 @@ type fetching struct {
 	now, most atomic.Int64
 }
 
-func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (f *fetching) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if limit <= 128<<10 { // the first bytes
 		return f.Store.Read(ctx, keys, limit)
 	}

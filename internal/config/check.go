@@ -29,7 +29,7 @@ func (l *loader) check(r *raw) Config {
 	return Config{
 		Listen:      l.listen(r.Listen),
 		Data:        l.data(r.Data),
-		MinFree:     int64(l.integer("COFFER_MIN_FREE", r.MinFree, sqlitekv.MinFree, math.MaxInt)),
+		MinFree:     int64(l.integer("COFFER_MIN_FREE", r.MinFree, sqlitekv.MinFreeSpace, math.MaxInt)),
 		Environment: l.environment(r.Environment),
 		Production:  l.production(r),
 		Unencrypted: l.unencrypted(r),

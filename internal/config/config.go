@@ -62,12 +62,12 @@ type OIDC struct {
 // Audit is how the audit log is kept.
 type Audit struct {
 	Context   []string // keys of contexts that it shows
-	Sync      audit.Sync
+	Sync      audit.SyncPolicy
 	MaxSize   int64         // bytes of a file, before another is begun; 0: any number
 	MaxAge    time.Duration // of a file, before another is begun; 0: any age
 	Keep      int           // earlier files; 0: all
 	Budget    int64         // bytes of all files together; 0: any number
-	OnFailure audit.OnFailure
+	OnFailure audit.FailurePolicy
 	Copy      AuditCopy
 }
 

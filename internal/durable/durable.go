@@ -104,7 +104,7 @@ func Remove(path string) error {
 }
 
 // Sweep removes what writers that were killed left in a directory. The caller holds the lock that its writers take.
-func Sweep(directory string) error {
+func RemoveTemporary(directory string) error {
 	left, err := filepath.Glob(filepath.Join(directory, temporaryPrefix+"*"))
 	for _, path := range left {
 		if e := os.Remove(path); !errors.Is(e, fs.ErrNotExist) {
@@ -182,6 +182,6 @@ func lock(path string, wait bool) (unlock func(), locked bool, err error) {
 }
 
 // Same reports whether two looks at a path saw the same content.
-func Same(a, b fs.FileInfo) bool {
+func Unchanged(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

@@ -27,8 +27,8 @@ func TestReplaceAndCreate(t *testing.T) {
 
 	after, err := os.Stat(path)
 	require.NoError(t, err)
-	require.False(t, durable.Same(before, after))
-	require.True(t, durable.Same(after, after))
+	require.False(t, durable.Unchanged(before, after))
+	require.True(t, durable.Unchanged(after, after))
 	require.Equal(t, fs.FileMode(0o600), after.Mode())
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)

@@ -32,7 +32,7 @@ func NewReserve(dir string, spare int64) *Reserve { return &Reserve{dir: dir, sp
 func (r *Reserve) path() string { return filepath.Join(r.dir, ReserveName) }
 
 // left returns the size of the file, 0 if there is none. It reports false if something else has its name.
-func (r *Reserve) left() (int64, bool) {
+func (r *Reserve) size() (int64, bool) {
 	info, err := os.Lstat(r.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,10 +44,10 @@ func (r *Reserve) left() (int64, bool) {
 }
 
 // Left returns how many bytes are in reserve.
-func (r *Reserve) Left() int64 {
+func (r *Reserve) Size() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, _ := r.left()
+	left, _ := r.size()
 	return left
 }
 
@@ -55,7 +55,7 @@ func (r *Reserve) Left() int64 {
 func (r *Reserve) Refill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, ok := r.left()
+	left, ok := r.size()
 	if !ok || left >= ReserveSize {
 		return
 	}
@@ -76,12 +76,12 @@ func (r *Reserve) Refill() {
 func (r *Reserve) Release(n int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left, _ := r.left()
+	left, _ := r.size()
 	return left > 0 && os.Truncate(r.path(), max(0, left-n)) == nil
 }
 
 // Use calls do, and calls it again with more space while the disk is full and there is a reserve.
-func (r *Reserve) Use(do func() error) error {
+func (r *Reserve) RetryIfFull(do func() error) error {
 	err := do()
 	for IsFull(err) && r.Release(reservePiece) {
 		err = do()
@@ -90,7 +90,7 @@ func (r *Reserve) Use(do func() error) error {
 }
 
 // Exhausted reports whether a failed write to a directory's file system can be blamed on its size.
-func Exhausted(dir string) bool {
+func NearlyFull(dir string) bool {
 	free, err := FreeSpace(dir)
 	return err == nil && free < nearlyNone
 }

@@ -19,25 +19,25 @@ func TestReserve(t *testing.T) {
 	dir := t.TempDir()
 	r := durable.NewReserve(dir, 0)
 	full := func() error { return fmt.Errorf("write: %w", syscall.ENOSPC) }
-	require.ErrorIs(t, r.Use(full), syscall.ENOSPC)
+	require.ErrorIs(t, r.RetryIfFull(full), syscall.ENOSPC)
 	r.Refill()
-	require.EqualValues(t, durable.ReserveSize, r.Left())
-	require.ErrorIs(t, r.Use(func() error { return syscall.EIO }), syscall.EIO)
-	require.NoError(t, r.Use(func() error { return nil }))
-	require.EqualValues(t, durable.ReserveSize, r.Left())
+	require.EqualValues(t, durable.ReserveSize, r.Size())
+	require.ErrorIs(t, r.RetryIfFull(func() error { return syscall.EIO }), syscall.EIO)
+	require.NoError(t, r.RetryIfFull(func() error { return nil }))
+	require.EqualValues(t, durable.ReserveSize, r.Size())
 
 	tries := 0
-	require.NoError(t, r.Use(func() error {
+	require.NoError(t, r.RetryIfFull(func() error {
 		if tries++; tries < 4 {
 			return full()
 		}
 		return nil
 	}))
-	require.EqualValues(t, durable.ReserveSize-3*16<<10, r.Left())
+	require.EqualValues(t, durable.ReserveSize-3*16<<10, r.Size())
 	require.True(t, r.Release(1<<20))
-	require.EqualValues(t, durable.ReserveSize-3*16<<10-1<<20, r.Left())
-	require.ErrorIs(t, r.Use(full), syscall.ENOSPC)
-	require.Zero(t, r.Left())
+	require.EqualValues(t, durable.ReserveSize-3*16<<10-1<<20, r.Size())
+	require.ErrorIs(t, r.RetryIfFull(full), syscall.ENOSPC)
+	require.Zero(t, r.Size())
 	require.False(t, r.Release(1))
 	r.Refill()
 	var info syscall.Stat_t

@@ -93,7 +93,7 @@ func (r *Retirement) Apply(ctx context.Context) error {
 	}
 	e := r.event(now.From)
 	if now.Done() {
-		return audit.Confirm(ctx, r.keys.Audit, e)
+		return audit.RecordAlreadyDone(ctx, r.keys.Audit, e)
 	}
 	ring, key := r.keys.Rotator.Keyring, r.Key
 	return audit.Announce(ctx, r.keys.Audit, func(ctx context.Context) error {

@@ -25,8 +25,8 @@ const (
 
 // Stream is the Redis stream's key, and MaxStream about how many lines it keeps. Each entry has one field, line.
 const (
-	Stream    = "coffer:audit"
-	MaxStream = 100_000
+	StreamKey      = "coffer:audit"
+	MaxStreamLines = 100_000
 )
 
 // Sink sends lines, each without its newline and valid for the call only. After an error, some of them may have arrived.
@@ -36,7 +36,7 @@ type Sink func(ctx context.Context, lines [][]byte) error
 func ToRedis(store *rediskv.Store) Sink {
 	return func(ctx context.Context, lines [][]byte) (err error) {
 		for ; len(lines) > 0 && err == nil; lines = lines[min(perCall, len(lines)):] {
-			err = store.AppendStream(ctx, Stream, "line", lines[:min(perCall, len(lines))], MaxStream)
+			err = store.AppendStream(ctx, StreamKey, "line", lines[:min(perCall, len(lines))], MaxStreamLines)
 		}
 		return err
 	}

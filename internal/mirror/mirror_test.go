@@ -110,12 +110,12 @@ func TestRedisStream(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	m, lost := start(t, mirror.ToRedis(store))
 	client := server.Client(t)
-	length := func() int64 { return client.XLen(context.Background(), mirror.Stream).Val() }
+	length := func() int64 { return client.XLen(context.Background(), mirror.StreamKey).Val() }
 	for i := range 1000 {
 		m.Copy(fmt.Appendf(nil, "{\"n\":%d}\n", i))
 	}
 	require.Eventually(t, func() bool { return length() == 1000 }, time.Minute, time.Millisecond)
-	all, err := client.XRange(t.Context(), mirror.Stream, "-", "+").Result()
+	all, err := client.XRange(t.Context(), mirror.StreamKey, "-", "+").Result()
 	require.NoError(t, err)
 	for i, one := range all {
 		require.Equal(t, map[string]any{"line": fmt.Sprintf("{\"n\":%d}", i)}, one.Values)

@@ -28,7 +28,7 @@ func (s *Store) ask() {
 }
 
 // Count counts the bytes of all owners again and again, until ctx ends. Without a quota it returns at once.
-func (s *Store) Count(ctx context.Context, log *slog.Logger) {
+func (s *Store) RunCounts(ctx context.Context, log *slog.Logger) {
 	if s.sizer == nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (s *Store) sum(ctx context.Context) (map[string]int64, error) {
 	sums, limiter := map[string]int64{}, rate.NewLimiter(countRate, countPage)
 	for _, part := range begun.Parts {
 		for cursor := ""; ; {
-			keys, next, err := s.SweepPage(ctx, part, kv.Root, cursor, countPage)
+			keys, next, err := s.SweepPage(ctx, part, kv.TenantPrefix, cursor, countPage)
 			if err == nil {
 				err = limiter.WaitN(ctx, min(len(keys), countPage))
 			}
@@ -108,12 +108,12 @@ func (s *Store) sum(ctx context.Context) (map[string]int64, error) {
 }
 
 func (s *Store) sumPage(ctx context.Context, keys []string, sums map[string]int64) error {
-	found, err := s.Inner.Read(ctx, keys, 0)
+	found, err := s.Backend.Read(ctx, keys, 0)
 	if err != nil {
 		return err
 	}
 	for i, key := range keys {
-		if owner := kv.OwnerOf(key); owner != "" && found[i].Exists() {
+		if owner := kv.OwnerPrefixOf(key); owner != "" && found[i].Exists() {
 			sums[owner] += int64(len(key) + found[i].Size)
 		}
 	}

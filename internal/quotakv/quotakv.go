@@ -16,7 +16,7 @@ import (
 )
 
 // Inner is a store that is wrapped.
-type Inner interface {
+type Backend interface {
 	kv.Store
 	kv.Sweeper
 }
@@ -24,16 +24,16 @@ type Inner interface {
 // Options are what New takes besides the store.
 type Options struct {
 	// Quota limits the bytes of the keys and values of each owner of keys. 0 means no limit. A store with a quota must be a
-	// kv.Sizer.
+	// kv.SizedWriter.
 	Quota int64
 	// Refused is called for each refused write with the owner's prefix and kv.ErrQuota or kv.ErrFull. It can be nil.
-	Refused func(owner string, reason *kv.Error)
+	OnRefused func(owner string, reason error)
 }
 
 // Store is a kv.Store and a kv.Sweeper. Closing it closes the inner store.
 type Store struct {
-	Inner
-	sizer   kv.Sizer // nil without a quota
+	Backend
+	sizer   kv.SizedWriter // nil without a quota
 	options Options
 
 	mu     sync.Mutex
@@ -46,14 +46,14 @@ type Store struct {
 var ErrNoSizes = errors.New("quotakv: the store does not report the sizes of values that it replaces")
 
 // New wraps a store. With a quota, the caller runs Count.
-func New(inner Inner, options Options) (*Store, error) {
-	s := &Store{Inner: inner, options: options, used: map[string]int64{}, counts: make(chan struct{}, 1)}
-	if options.Refused == nil {
-		s.options.Refused = func(string, *kv.Error) {}
+func New(inner Backend, options Options) (*Store, error) {
+	s := &Store{Backend: inner, options: options, used: map[string]int64{}, counts: make(chan struct{}, 1)}
+	if options.OnRefused == nil {
+		s.options.OnRefused = func(string, error) {}
 	}
 	if options.Quota > 0 {
 		var ok bool
-		if s.sizer, ok = inner.(kv.Sizer); !ok {
+		if s.sizer, ok = inner.(kv.SizedWriter); !ok {
 			return nil, ErrNoSizes
 		}
 		s.ask()
@@ -66,7 +66,7 @@ var errQuota = fmt.Errorf("quotakv: %w", kv.ErrQuota)
 // Write implements kv.Store. A write beyond the quota fails alone.
 func (s *Store) Write(ctx context.Context, writes []kv.Write) (done []bool, err error) {
 	if s.sizer == nil {
-		done, err = s.Inner.Write(ctx, writes)
+		done, err = s.Backend.Write(ctx, writes)
 	} else {
 		done, err = s.writeWithin(ctx, writes)
 	}
@@ -78,10 +78,10 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) (done []bool, err 
 
 // report reports the writes that failed for a lack of room.
 func (s *Store) report(writes []kv.Write, err error) {
-	for i, each := range kv.Each(err, len(writes)) {
-		for _, reason := range []*kv.Error{kv.ErrQuota, kv.ErrFull} {
+	for i, each := range kv.ErrorsOf(err, len(writes)) {
+		for _, reason := range []error{kv.ErrQuota, kv.ErrFull} {
 			if errors.Is(each, reason) {
-				s.options.Refused(kv.OwnerOf(writes[i].Key), reason)
+				s.options.OnRefused(kv.OwnerPrefixOf(writes[i].Key), reason)
 			}
 		}
 	}
@@ -107,7 +107,7 @@ func (s *Store) writeWithin(ctx context.Context, writes []kv.Write) ([]bool, err
 	if len(made) == len(writes) {
 		return some, err
 	}
-	return merge(admitted, some, kv.Each(err, len(made)))
+	return merge(admitted, some, kv.ErrorsOf(err, len(made)))
 }
 
 // merge returns the answer to all writes from that to those that were made.
@@ -152,7 +152,7 @@ func (s *Store) admit(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	for j, i := range close {
 		keys[j] = writes[i].Key
 	}
-	found, err := s.Inner.Read(ctx, keys, 0)
+	found, err := s.Backend.Read(ctx, keys, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (s *Store) admit(ctx context.Context, writes []kv.Write) ([]bool, error) {
 
 // fits reports whether an owner can have more bytes, and adds them to those that are coming.
 func (s *Store) fits(key string, grow int64, coming map[string]int64) bool {
-	owner := kv.OwnerOf(key)
+	owner := kv.OwnerPrefixOf(key)
 	if owner == "" || grow <= 0 {
 		return true
 	}
@@ -190,7 +190,7 @@ func (s *Store) account(writes []kv.Write, done []bool, former []int) {
 	defer s.mu.Unlock()
 	for i := range done {
 		w := &writes[i]
-		owner := kv.OwnerOf(w.Key)
+		owner := kv.OwnerPrefixOf(w.Key)
 		if !done[i] || owner == "" || w.Op == kv.Expire {
 			continue
 		}
@@ -222,7 +222,7 @@ func (s *Store) add(to map[string]int64, owner string, grow int64) {
 
 // Check returns an error if the inner store met damage since it was opened.
 func (s *Store) Check(ctx context.Context) error {
-	if checking, ok := s.Inner.(interface{ Check(context.Context) error }); ok {
+	if checking, ok := s.Backend.(interface{ Check(context.Context) error }); ok {
 		return checking.Check(ctx)
 	}
 	return nil
@@ -230,7 +230,7 @@ func (s *Store) Check(ctx context.Context) error {
 
 // Bytes returns the bytes of the keys and values of all owners: with a quota, as far as this process knows.
 func (s *Store) Bytes(ctx context.Context) (n int64, err error) {
-	if counting, ok := s.Inner.(interface {
+	if counting, ok := s.Backend.(interface {
 		Bytes(ctx context.Context) (int64, error)
 	}); ok {
 		return counting.Bytes(ctx)

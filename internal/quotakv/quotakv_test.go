@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 // refusals counts refusals by their reason.
 type refusals struct{ quota, full atomic.Int64 }
 
-func (r *refusals) add(_ string, reason *kv.Error) {
+func (r *refusals) add(_ string, reason error) {
 	if reason == kv.ErrQuota {
 		r.quota.Add(1)
 		return
@@ -58,7 +58,7 @@ func TestQuota(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	var refused refusals
-	s := openRedis(t, server.URL(), Options{Quota: 10_000, Refused: refused.add})
+	s := openRedis(t, server.URL(), Options{Quota: 10_000, OnRefused: refused.add})
 	require.NoError(t, s.count(ctx))
 	mine, theirs, value := kv.Prefix("a", "cache"), kv.Prefix("b", "cache"), make([]byte, 4000)
 	for range 20 {
@@ -66,7 +66,7 @@ func TestQuota(t *testing.T) {
 	}
 	require.NoError(t, kv.Set(ctx, s, kv.Prefix("a", "session")+"2", value, time.Hour))
 	err := kv.SetMany(ctx, s, []kv.Entry{{Key: mine + "3", Value: value}, {Key: theirs + "1", Value: value}, {Key: mine + "4", Value: []byte("small")}})
-	each := kv.Each(err, 3)
+	each := kv.ErrorsOf(err, 3)
 	require.ErrorIs(t, each[0], kv.ErrQuota)
 	require.NoError(t, errors.Join(each[1:]...))
 	require.ErrorIs(t, kv.Set(ctx, s, mine+"5", value, 0), kv.ErrQuota)
@@ -107,7 +107,7 @@ func TestCountCorrects(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		one.Count(ctx, slog.New(slog.DiscardHandler))
+		one.RunCounts(ctx, slog.New(slog.DiscardHandler))
 	}()
 	require.Eventually(t, func() bool { return kv.Set(ctx, one, prefix+"3", value, 0) == nil }, time.Minute, time.Millisecond)
 	stop()
@@ -121,7 +121,7 @@ func TestFullRedis(t *testing.T) {
 	t.Parallel()
 	ctx, server := t.Context(), redistest.Start(t)
 	var refused refusals
-	s := openRedis(t, server.URL(), Options{Refused: refused.add})
+	s := openRedis(t, server.URL(), Options{OnRefused: refused.add})
 	require.NoError(t, kv.Set(ctx, s, "k", []byte("v"), 0))
 	require.NoError(t, server.Client(t).ConfigSet(ctx, "maxmemory", "1").Err())
 	err := kv.Set(ctx, s, "k", []byte("other"), 0)
@@ -141,7 +141,7 @@ func TestEmbedded(t *testing.T) {
 	inner, err := sqlitekv.Open(t.TempDir(), nil, sqlitekv.WithQuota(100))
 	require.NoError(t, err)
 	var refused refusals
-	s, err := New(inner, Options{Refused: refused.add})
+	s, err := New(inner, Options{OnRefused: refused.add})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	require.ErrorIs(t, kv.Set(t.Context(), s, kv.Prefix("a", "cache")+"k", make([]byte, 100), 0), kv.ErrQuota)

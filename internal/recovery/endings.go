@@ -30,12 +30,14 @@ func (e *Endings) Has(tenant string, id []byte) bool {
 // AddLog adds what the audit log at a path says, whose key is given. It adds nothing of a log that was altered, and returns
 // audit.ErrAltered: otherwise a writer of its files could have any key destroyed.
 func (e *Endings) AddLog(ctx context.Context, path string, key *audit.Key) error {
-	return e.add(func(found func(*audit.Line)) error { return audit.Each(ctx, path, key, &administration, found) })
+	return e.add(func(found func(*audit.Line)) error { return audit.ReadVerified(ctx, path, key, &administration, found) })
 }
 
 // AddUnprovenLog adds what one file of an audit log says, whoever wrote it.
 func (e *Endings) AddUnprovenLog(ctx context.Context, path string) error {
-	return e.add(func(found func(*audit.Line)) error { return audit.EachUnproven(ctx, path, &administration, found) })
+	return e.add(func(found func(*audit.Line)) error {
+		return audit.ReadUnverifiedFile(ctx, path, &administration, found)
+	})
 }
 
 // administration leaves out what goes on all day.
@@ -52,7 +54,7 @@ func (e *Endings) add(each func(found func(*audit.Line)) error) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range audit.Announced(all) {
+	for _, l := range audit.EffectiveChanges(all) {
 		ids := l.KeyID // empty if a request names no key, or each key has an event of its own
 		if l.Action == shred {
 			ids = l.Facts["from"]

@@ -57,7 +57,7 @@ func NewCluster(t testing.TB, n int) *Cluster {
 	for _, node := range c.Nodes {
 		waitForCluster(t, node.Client, n)
 	}
-	c.Client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: Patience, WriteTimeout: Patience})
+	c.Client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ReadTimeout: ClientTimeout, WriteTimeout: ClientTimeout})
 	t.Cleanup(func() { _ = c.Client.Close() })
 	return c
 }

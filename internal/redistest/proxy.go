@@ -51,14 +51,14 @@ func NewProxy(t testing.TB, server *Server) *Proxy {
 func (p *Proxy) URL() string { return strings.Replace((&Server{Addr: p.Addr}).URL(), "?", "/0?", 1) }
 
 // Lose loses the replies to the next n commands of a name, such as "evalsha".
-func (p *Proxy) Lose(command string, n int) {
+func (p *Proxy) LoseReplies(command string, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose[command] = n
 }
 
 // Lost returns how many replies were lost, and plans no more losses.
-func (p *Proxy) Lost() int {
+func (p *Proxy) TakeLost() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.lost

@@ -27,7 +27,7 @@ const (
 )
 
 // Patience is for how long clients wait that are to hear an answer, however slow the machine is.
-const Patience = 10 * time.Minute
+const ClientTimeout = 10 * time.Minute
 
 // Server is one running redis-server.
 type Server struct {
@@ -95,7 +95,7 @@ func (s *Server) SetPassword(password string) {
 
 // URL names the server, for a client with Patience.
 func (s *Server) URL() string {
-	return "redis://" + s.Addr + "?read_timeout=" + Patience.String() + "&write_timeout=" + Patience.String()
+	return "redis://" + s.Addr + "?read_timeout=" + ClientTimeout.String() + "&write_timeout=" + ClientTimeout.String()
 }
 
 // Client gives a plain client of the server, closed when the test ends.
@@ -108,7 +108,7 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 
 func (s *Server) admin() *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: s.Addr, Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: Patience, WriteTimeout: Patience,
+		Addr: s.Addr, Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: ClientTimeout, WriteTimeout: ClientTimeout,
 	})
 }
 

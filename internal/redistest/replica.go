@@ -27,20 +27,20 @@ func StartReplica(t testing.TB, of *Server) *Server {
 }
 
 // Service is one address at which one server answers after another, as behind a name that a failover moves.
-type Service struct {
+type FailoverAddress struct {
 	now atomic.Pointer[Server]
 	t   testing.TB
 }
 
 // NewService makes the address of a server.
-func NewService(t testing.TB, server *Server) *Service {
-	s := &Service{t: t}
+func NewFailoverAddress(t testing.TB, server *Server) *FailoverAddress {
+	s := &FailoverAddress{t: t}
 	s.now.Store(server)
 	return s
 }
 
 // Client gives a client of whichever server answers.
-func (s *Service) Client() *redis.Client {
+func (s *FailoverAddress) Client() *redis.Client {
 	client := redis.NewClient(&redis.Options{Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.now.Load().Addr)
 	}})
@@ -49,7 +49,7 @@ func (s *Service) Client() *redis.Client {
 }
 
 // Switch has a replica take over, and makes the server of before its replica. Connections to that stay open.
-func (s *Service) Switch(replica *Server) {
+func (s *FailoverAddress) Switch(replica *Server) {
 	s.t.Helper()
 	must(s.t, replica.Client(s.t).ReplicaOf(context.Background(), "NO", "ONE").Err())
 	host, port, err := net.SplitHostPort(replica.Addr)
@@ -58,7 +58,7 @@ func (s *Service) Switch(replica *Server) {
 }
 
 // FailOver has a replica take over, and ends the server of before.
-func (s *Service) FailOver(replica *Server) {
+func (s *FailoverAddress) FailOver(replica *Server) {
 	s.t.Helper()
 	must(s.t, replica.Client(s.t).ReplicaOf(context.Background(), "NO", "ONE").Err())
 	s.now.Swap(replica).Stop()

@@ -50,7 +50,7 @@ func (f *faulty) fails() error {
 	return nil
 }
 
-func (f *faulty) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (f *faulty) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if err := f.fails(); err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ type weighed struct {
 	held, most, longest atomic.Int64
 }
 
-func (w *weighed) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (w *weighed) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	all, err := w.Store.Read(ctx, keys, limit)
 	for _, one := range all {
 		if n := int64(len(one.Value)); n > w.longest.Load() {
@@ -138,7 +138,7 @@ type growing struct {
 	limits []int
 }
 
-func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (g *growing) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if limit <= 512 {
 		return g.faulty.Read(ctx, keys, limit) // headers
 	}

@@ -36,7 +36,7 @@ func (p *panicking) Topology(ctx context.Context) (kv.Topology, error) {
 	return p.Store.Topology(ctx)
 }
 
-func (p *panicking) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (p *panicking) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	p.panicIn("Read")
 	return p.Store.Read(ctx, keys, limit)
 }

@@ -36,7 +36,7 @@ func (r *Rotator) sync(
 			if made {
 				break
 			}
-			if err := audit.Confirm(ctx, r.Audit, e); err != nil {
+			if err := audit.RecordAlreadyDone(ctx, r.Audit, e); err != nil {
 				return err
 			}
 		}

@@ -42,7 +42,7 @@ func (c *counted) SweepPage(ctx context.Context, part, prefix, cursor string, li
 	return keys, next, err
 }
 
-func (c *counted) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (c *counted) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	c.read.Add(int64(len(keys)))
 	return c.Store.Read(ctx, keys, limit)
 }
@@ -68,7 +68,7 @@ func TestOneSweepServesAll(t *testing.T) {
 	listing := func() int64 { // of one SCAN through the store
 		before := store.listed.Load()
 		for cursor := ""; ; {
-			_, next, err := store.SweepPage(t.Context(), "redis", kv.Root, cursor, 1000)
+			_, next, err := store.SweepPage(t.Context(), "redis", kv.TenantPrefix, cursor, 1000)
 			require.NoError(t, err)
 			if cursor = next; cursor == "" {
 				return store.listed.Swap(0) - before
@@ -384,7 +384,7 @@ func TestSweepOverAFailover(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
-	service := redistest.NewService(t, master)
+	service := redistest.NewFailoverAddress(t, master)
 	store := &faulty{Store: rediskv.New(service.Client())}
 	s := newSite(t, directory(t, t.TempDir()), store, nil)
 	s.fill(600)

@@ -191,7 +191,7 @@ func (u *UnknownKeyScanner) look(ctx context.Context, v *visit, all []entry, fou
 	doubtful := map[owned]int{}
 	for i := range all {
 		e := &all[i]
-		if e.head.Value == nil && e.head.Begin == nil || e.tenant.gone {
+		if e.head.Value == nil && e.head.Prefix == nil || e.tenant.gone {
 			continue
 		}
 		if key, isPackage := headOf(&e.head); isPackage && !e.tenant.isPrimary(key) {

@@ -139,7 +139,7 @@ func (v *visit) list(ctx context.Context, sweeper kv.Sweeper, pages chan<- page)
 		var keys []string
 		var p page
 		p.err = v.again(ctx, tries, recovered(func() (err error) {
-			keys, p.next, err = sweeper.SweepPage(ctx, v.part.Name, kv.Root, cursor, size)
+			keys, p.next, err = sweeper.SweepPage(ctx, v.part.Name, kv.TenantPrefix, cursor, size)
 			return err
 		}))
 		if p.err == nil {
@@ -176,7 +176,7 @@ func transient(err error) bool {
 // entry is an entry of the cache.
 type entry struct {
 	key, owner, name string
-	head             kv.Sized
+	head             kv.ReadResult
 	tenant           *tenant // the owner, once it was met
 }
 
@@ -205,7 +205,7 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 	for i := range all {
 		keys[i] = all[i].key
 	}
-	var heads []kv.Sized
+	var heads []kv.ReadResult
 	err := v.again(ctx, tries, func() (err error) {
 		heads, err = v.r.Store.Read(ctx, keys, limit)
 		return err
@@ -220,10 +220,10 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 	for i := range all {
 		if err == nil {
 			all[i].head = heads[i]
-			if heads[i].Begin == nil || limit == longHead {
+			if heads[i].Prefix == nil || limit == longHead {
 				continue
 			}
-			if _, _, e := format.ParseHeader(heads[i].Begin); e == nil {
+			if _, _, e := format.ParseHeader(heads[i].Prefix); e == nil {
 				continue
 			}
 		}
@@ -239,15 +239,15 @@ func (v *visit) read(ctx context.Context, all []entry, limit int) error {
 }
 
 // textOf returns what was read of a value.
-func textOf(one *kv.Sized) []byte {
+func textOf(one *kv.ReadResult) []byte {
 	if one.Value != nil {
 		return one.Value
 	}
-	return one.Begin
+	return one.Prefix
 }
 
 // headOf returns the key of a package of the cache, and reports whether it is one. Nothing of it is authenticated.
-func headOf(one *kv.Sized) (Key, bool) {
+func headOf(one *kv.ReadResult) (Key, bool) {
 	h, n, err := format.ParseHeader(textOf(one))
 	if err == nil {
 		err = format.CheckBody(&h, one.Size-n)
@@ -264,7 +264,7 @@ func (v *visit) visit(ctx context.Context, all []entry) error {
 	due := map[string][]string{}
 	for i := range all {
 		e := &all[i]
-		if e.head.Value == nil && e.head.Begin == nil {
+		if e.head.Value == nil && e.head.Prefix == nil {
 			continue // it is gone, or was counted as unreadable
 		}
 		key, isPackage := headOf(&e.head)

@@ -50,7 +50,7 @@ func (e *AuditEvents) Add(l *audit.Line) {
 // no finding, nor is one that was recorded and is gone. It returns an error if not all tokens can be read.
 func (r *Registry) Compare(ctx context.Context, events *AuditEvents, mayLack func(created time.Time) bool) (c Comparison, err error) {
 	created, revoked := map[string]string{}, map[string]bool{}
-	for _, l := range audit.Announced(events.lines) {
+	for _, l := range audit.EffectiveChanges(events.lines) {
 		if l.Action == audit.TokenRevoke.String() {
 			revoked[l.Subject] = true
 		} else {

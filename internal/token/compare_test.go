@@ -30,7 +30,7 @@ func TestCompare(t *testing.T) {
 	}
 	compare := func(mayLack bool) token.Comparison {
 		var events token.AuditEvents
-		require.NoError(t, audit.Each(t.Context(), path, key, &audit.Filter{Action: "token."}, events.Add))
+		require.NoError(t, audit.ReadVerified(t.Context(), path, key, &audit.Filter{Action: "token."}, events.Add))
 		c, err := site.registry().Compare(t.Context(), &events, func(time.Time) bool { return mayLack })
 		require.NoError(t, err)
 		return c

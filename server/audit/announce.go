@@ -13,12 +13,12 @@ import (
 
 // Announce records changes of keys or tokens, makes all of them by one call of apply, and records them again if that
 // fails. So a restore honors them even if the store of keysets is lost. All events carry the same FactJob. apply must be
-// able to be made again after a kill, and must know its result: an error that wraps durable.ErrUnknown means that the
+// able to be made again after a kill, and must know its result: an error that wraps durable.ErrUnknownOutcome means that the
 // changes may have been made, any other error that they were not ([keystore.Replace] reads back). They are recorded
 // with the error's code, as unknown or failed. Readers treat an announced change as made unless a failed event follows
 // ([Announced]).
 //
-// Once it is announced, the cancellation of ctx no longer stops the change; durable.ChangeLimit does.
+// Once it is announced, the cancellation of ctx no longer stops the change; durable.ChangeTimeout does.
 func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) error, events ...Event) error {
 	events = slices.Clone(events)
 	job := rand.Text()
@@ -35,7 +35,7 @@ func Announce(ctx context.Context, r Recorder, apply func(ctx context.Context) e
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, durable.ErrUnknown) {
+	if errors.Is(err, durable.ErrUnknownOutcome) {
 		err = fmt.Errorf("audit: make the change again: %w", err)
 	}
 	return &announced{errors.Join(err, recordOutcome(ctx, r, events, err))}
@@ -57,20 +57,20 @@ func recordOutcome(ctx context.Context, r Recorder, events []Event, err error) e
 	ctx, cancel := durable.Detach(ctx)
 	defer cancel()
 	for i := range events {
-		events[i].Code, events[i].Unknown = codes.Of(err).Code, errors.Is(err, durable.ErrUnknown)
+		events[i].Code, events[i].Unknown = codes.Of(err).Code, errors.Is(err, durable.ErrUnknownOutcome)
 	}
 	return r.Record(ctx, events...)
 }
 
 // Confirm records that a change which somebody asked for was in effect already. A change can take effect
 // without a success on record: a process that lost its reply may have recorded that it failed.
-func Confirm(ctx context.Context, r Recorder, e Event) error {
-	e.Facts = e.Facts.with(FactPhase, PhaseAlready)
+func RecordAlreadyDone(ctx context.Context, r Recorder, e Event) error {
+	e.Facts = e.Facts.with(FactPhase, phaseAlready)
 	return r.Record(ctx, e)
 }
 
 // Announced returns the lines of changes that were made or have an unknown outcome, in order.
-func Announced(lines []Line) (made []Line) {
+func EffectiveChanges(lines []Line) (made []Line) {
 	failed := map[string]bool{}
 	for _, l := range lines {
 		if job := l.Facts[FactJob]; l.Outcome == outcomeFailed && job != "" {

@@ -46,7 +46,7 @@ func (k *kept) outcomes() (all []string) {
 // All events of a change are recorded before it is made. A failure is recorded only if it was not made, and an unknown outcome
 // if that cannot be found out.
 func TestAnnounce(t *testing.T) {
-	lost := fmt.Errorf("%w: %w", durable.ErrUnknown, keystore.ErrUnavailable)
+	lost := fmt.Errorf("%w: %w", durable.ErrUnknownOutcome, keystore.ErrUnavailable)
 	for _, c := range []struct {
 		name     string
 		fails    error // of apply
@@ -101,7 +101,7 @@ func TestAnnounced(t *testing.T) {
 		l.Outcome, l.Facts = outcome, audit.Facts{audit.FactJob: job}
 		return l
 	}
-	made := audit.Announced([]audit.Line{
+	made := audit.EffectiveChanges([]audit.Line{
 		line("ok", "made"), line("ok", "failed"), line("ok", "unknown"), line("failed", "failed"), line("unknown", "unknown"), line("ok", ""), line("failed", ""),
 	})
 	jobs := []string{}
@@ -116,7 +116,7 @@ func TestReasons(t *testing.T) {
 		parsed, err := audit.ParseReason(string(r))
 		require.NoError(t, err)
 		require.Equal(t, audit.Facts{audit.FactReason: string(r)}, audit.Facts(nil).With(parsed))
-		require.Contains(t, audit.ReasonUsage(), string(r))
+		require.Contains(t, audit.ReasonFlagUsage(), string(r))
 		require.Contains(t, audit.ErrReason.Text, string(r))
 	}
 	none, err := audit.ParseReason("")

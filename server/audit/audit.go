@@ -101,7 +101,7 @@ const (
 	PhaseBegin   = "begin"   // it is about to begin
 	PhaseFinish  = "finish"  // its last step is about to begin
 	PhaseEnd     = "end"     // it ended, with FactDone and FactFailed
-	PhaseAlready = "already" // it was in effect when somebody asked for it
+	phaseAlready = "already" // it was in effect when somebody asked for it
 )
 
 // Action is what was done. Only this package makes them, so that nothing a client sends can be one.

@@ -31,7 +31,7 @@ const (
 func (f *File) Size() (bytes, budget int64) { return f.size.Load(), f.options.Budget }
 
 // HasRoom returns ErrAlmostFull if 80 % of the budget are used.
-func (f *File) HasRoom(context.Context) error {
+func (f *File) CheckBudget(context.Context) error {
 	if f.used() >= almostFull {
 		return ErrAlmostFull
 	}

@@ -37,7 +37,7 @@ func (o *output) String() string {
 // The log warns at 80 % of its budget. Beyond the budget no key is used, refusals are only counted, and administration is
 // still recorded.
 func TestBudget(t *testing.T) {
-	for _, policy := range []audit.OnFailure{audit.Refuse, audit.Continue} {
+	for _, policy := range []audit.FailurePolicy{audit.Refuse, audit.Continue} {
 		t.Run(fmt.Sprint(policy), func(t *testing.T) {
 			var lost atomic.Int64
 			log := &output{}
@@ -56,12 +56,12 @@ func TestBudget(t *testing.T) {
 			used := func() int64 { bytes, _ := f.Size(); return bytes }
 			for used() < budget*79/100-1000 {
 				require.NoError(t, f.Record(t.Context(), use))
-				require.NoError(t, f.HasRoom(t.Context()))
+				require.NoError(t, f.CheckBudget(t.Context()))
 			}
 			for used() < budget*4/5 {
 				require.NoError(t, f.Record(t.Context(), use))
 			}
-			require.ErrorIs(t, f.HasRoom(t.Context()), audit.ErrAlmostFull)
+			require.ErrorIs(t, f.CheckBudget(t.Context()), audit.ErrAlmostFull)
 			require.NoError(t, f.Ready(t.Context()))
 			waitFor(t, func() bool { return bytes.Contains([]byte(log.String()), []byte("level=WARN")) })
 			for used() < budget {
@@ -89,7 +89,7 @@ func TestBudget(t *testing.T) {
 
 			f = open(audit.Options{Budget: 2 * budget})
 			require.NoError(t, f.Record(t.Context(), use), "with a larger budget it goes on")
-			require.NoError(t, f.HasRoom(t.Context()))
+			require.NoError(t, f.CheckBudget(t.Context()))
 			require.Greater(t, used(), full, "what others wrote counts")
 			require.NoError(t, f.Close())
 		})

@@ -14,9 +14,9 @@ import (
 	"github.com/coffer-storage/coffer/internal/durable"
 )
 
-// lookInterval is how long a file that was as its process left it is written to without another look. If the file is changed within
+// checkInterval is how long a file that was as its process left it is written to without another look. If the file is changed within
 // that time, lines are lost that the same change would take away at its end.
-const lookInterval = time.Millisecond
+const checkInterval = time.Millisecond
 
 // chain is the end of a chain, as the process that holds it writes it. It is for one goroutine, except for written.
 //
@@ -66,9 +66,9 @@ func (c *chain) written() place { return *c.last.Load() }
 func (c *chain) publish() { c.last.Store(&place{c.at, c.current.number, c.end}) }
 
 // check looks whether the file is as this process left it, and recovers the end of the chain if it is not. Unless it must look, it
-// believes what it saw within lookInterval before now.
+// believes what it saw within checkInterval before now.
 func (c *chain) check(now time.Duration, must bool) error {
-	if c.file != nil && !must && now-c.looked < lookInterval {
+	if c.file != nil && !must && now-c.looked < checkInterval {
 		return nil
 	}
 	c.looked = now
@@ -182,7 +182,7 @@ func (c *chain) write(objects [][]byte) error {
 		return err
 	}
 	rest := lines
-	err := c.reserve.Use(func() error {
+	err := c.reserve.RetryIfFull(func() error {
 		n, err := c.file.Write(rest)
 		rest = rest[n:]
 		return err
@@ -195,8 +195,8 @@ func (c *chain) write(objects [][]byte) error {
 		c.began = time.Now()
 	}
 	c.publish()
-	if c.options.Copy != nil {
-		c.options.Copy(lines)
+	if c.options.Mirror != nil {
+		c.options.Mirror(lines)
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (c *chain) rotate(more int64) error {
 		err = os.MkdirAll(chainDir(c.dir, c.at.Chain), 0o700) // which somebody may have taken away
 	}
 	if err == nil {
-		err = c.reserve.Use(func() error { return durable.Create(next.path, nil) })
+		err = c.reserve.RetryIfFull(func() error { return durable.Create(next.path, nil) })
 		if c.file == nil && errors.Is(err, fs.ErrExist) { // it is empty
 			err = nil
 		}

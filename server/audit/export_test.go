@@ -2,12 +2,19 @@ package audit
 
 import "time"
 
-// AwaitLook returns when the next event will find what was done to its file.
-func AwaitLook() { time.Sleep(2 * lookInterval) }
+var (
+	// Reasons is exported for tests outside the package.
+	Reasons = reasons
+	// ParseLine is exported for tests outside the package.
+	ParseLine = parseLine
+)
 
-// AwaitKeeper returns when the keeper has ended what it was doing.
-func (f *File) AwaitKeeper() {
-	for range 2 { // the keeper has received the first one when there is room for the second one
+// WaitForNextCheck returns when the next event will find what was done to its file.
+func WaitForNextCheck() { time.Sleep(2 * checkInterval) }
+
+// WaitForKeeper returns when the keeper has ended what it was doing.
+func (f *File) WaitForKeeper() {
+	for range 2 { // the second send succeeds when the keeper has received the first one
 		f.keeper.wake <- struct{}{}
 	}
 }

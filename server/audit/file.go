@@ -14,39 +14,39 @@ import (
 )
 
 // Sync says which events must be on the disk, and not only with the operating system, before Record returns.
-type Sync uint8
+type SyncPolicy uint8
 
 // The policies. All other lines are synced within a second.
 const (
-	SyncNotable Sync = iota // all but the ordinary use of keys and sessions
-	SyncAll                 // everything
-	SyncLater               // nothing: a power cut may lose the last second
+	SyncNotable SyncPolicy = iota // all but the ordinary use of keys and sessions
+	SyncAll                       // everything
+	SyncLater                     // nothing: a power cut may lose the last second
 )
 
 // OnFailure decides about an operation if its event cannot be recorded.
-type OnFailure uint8
+type FailurePolicy uint8
 
 // The choices.
 const (
-	Refuse   OnFailure = iota // it is refused, with ErrUnavailable
-	Continue                  // it goes on unrecorded, and the server's log says so
+	Refuse   FailurePolicy = iota // it is refused, with ErrUnavailable
+	Continue                      // it goes on unrecorded, and the server's log says so
 )
 
 // Options configures a File. The zero value is the strictest that keeps up with a cache, and never begins
 // another file.
 type Options struct {
-	Allow     []string // keys of contexts whose values are written as they are; none may name a person
-	Sync      Sync
-	OnFailure OnFailure
-	Timeout   time.Duration      // the longest that Record waits; zero means five seconds
-	MaxSize   int64              // bytes of a file, before another one is begun; zero means no limit
-	MaxAge    time.Duration      // age of a file's first line, before another one is begun; zero means no limit
-	Keep      int                // earlier files of each chain; others are deleted. Zero keeps all
-	Budget    int64              // bytes of all files together, beyond which only administration is recorded; zero means no limit
-	Log       *slog.Logger       // receives failures of the log, and their end
-	Copy      func(lines []byte) // receives the lines that were written, in order; it neither waits nor keeps the bytes; may be nil
-	OnLost    func(events int)   // called with events that were not recorded in time, whether they were refused or not; may be nil
-	OnAltered func()             // called if lines that were written are missing or changed; may be nil
+	PlainContext []string // keys of contexts whose values are written as they are; none may name a person
+	Sync         SyncPolicy
+	OnFailure    FailurePolicy
+	Timeout      time.Duration      // the longest that Record waits; zero means five seconds
+	MaxSize      int64              // bytes of a file, before another one is begun; zero means no limit
+	MaxAge       time.Duration      // age of a file's first line, before another one is begun; zero means no limit
+	Keep         int                // earlier files of each chain; others are deleted. Zero keeps all
+	Budget       int64              // bytes of all files together, beyond which only administration is recorded; zero means no limit
+	Log          *slog.Logger       // receives failures of the log, and their end
+	Mirror       func(lines []byte) // receives the lines that were written, in order; it neither waits nor keeps the bytes; may be nil
+	OnLost       func(events int)   // called with events that were not recorded in time, whether they were refused or not; may be nil
+	OnAltered    func()             // called if lines that were written are missing or changed; may be nil
 }
 
 const defaultTimeout = 5 * time.Second
@@ -110,7 +110,7 @@ func open(dir string, key *Key, options Options, openDisk func(string) (disk, er
 	}
 	h, err := readHead(dir, first, key, list.Log)
 	for chain := first; chain <= first+1 && err == nil; chain++ {
-		err = durable.Sweep(chainDir(dir, chain))
+		err = durable.RemoveTemporary(chainDir(dir, chain))
 	}
 	if err != nil {
 		release()
@@ -178,7 +178,7 @@ func (f *File) Ready(context.Context) error {
 	if err := f.submit(r); err != nil {
 		return err
 	}
-	if err := f.probe(); err != nil && !(durable.IsFull(err) && f.reserve.Left() > 0) {
+	if err := f.probe(); err != nil && !(durable.IsFull(err) && f.reserve.Size() > 0) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil

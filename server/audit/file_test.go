@@ -87,7 +87,7 @@ func use(n int) audit.Event {
 func TestLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	key := openKey(t)
-	f, err := audit.Open(path, key, audit.Options{Allow: []string{"field"}})
+	f, err := audit.Open(path, key, audit.Options{PlainContext: []string{"field"}})
 	require.NoError(t, err)
 	e := use(7)
 	e.Code, e.Operation, e.Name, e.KeyID = "authentication_failed", "getEntry", "patient:P12345", format.KeyID{0xab}
@@ -163,7 +163,7 @@ func TestClassDecides(t *testing.T) {
 func TestNothingSecret(t *testing.T) {
 	const secret = "planted-4111-secret"
 	path := filepath.Join(t.TempDir(), "audit")
-	f := open(t, path, audit.Options{Allow: []string{"field"}})
+	f := open(t, path, audit.Options{PlainContext: []string{"field"}})
 	e := use(1)
 	e.Name, e.Code = secret, secret
 	e.Context = map[string]string{"patient": secret, secret: "x", "field": strings.Repeat("y", 300) + secret}
@@ -198,7 +198,7 @@ func TestConcurrentWriters(t *testing.T) {
 		var wg sync.WaitGroup
 		var all []*audit.File
 		for i := range files {
-			f := open(t, path, audit.Options{Sync: audit.Sync(i)})
+			f := open(t, path, audit.Options{Sync: audit.SyncPolicy(i)})
 			all = append(all, f)
 			for j := range writers {
 				wg.Go(func() {

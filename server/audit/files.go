@@ -173,7 +173,7 @@ func firstLine(f logFile) (Line, error) {
 	if err != nil {
 		return Line{}, nil
 	}
-	l, _ := ParseLine(bytes.TrimSuffix(text, []byte{'\n'}))
+	l, _ := parseLine(bytes.TrimSuffix(text, []byte{'\n'}))
 	return l, nil
 }
 

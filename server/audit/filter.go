@@ -16,7 +16,7 @@ type Filter struct {
 }
 
 // Wants reports whether a line passes.
-func (f *Filter) Wants(l *Line) bool {
+func (f *Filter) Matches(l *Line) bool {
 	switch {
 	case f.Tenant != "" && f.Tenant != l.Tenant, f.Action != "" && !fits(f.Action, l.Action), f.Class != "" && f.Class != l.Class:
 		return false
@@ -32,7 +32,7 @@ func fits(wanted, action string) bool {
 }
 
 // IsAction reports whether there is an action that a Filter of that Action wants.
-func IsAction(name string) bool {
+func MatchesAction(name string) bool {
 	return name != "" && slices.ContainsFunc(actions, func(action string) bool { return fits(name, action) })
 }
 

@@ -122,13 +122,13 @@ func readHead(dir string, chain uint32, key *Key, log string) (h head, err error
 }
 
 // Head is the last lines of all chains that are known to be on the disk.
-type Head struct {
+type KnownHeads struct {
 	Heads
 	Time time.Time // when the latest of them was noted
 }
 
 // ReadHead reads the heads of all chains that have lines. It returns ErrHead.
-func ReadHead(dir string, key *Key) (all Head, err error) {
+func ReadHeads(dir string, key *Key) (all KnownHeads, err error) {
 	list, err := readList(dir, key)
 	for chain := uint32(1); chain <= list.Chains && err == nil; chain += 2 {
 		var h head
@@ -146,7 +146,7 @@ func ReadHead(dir string, key *Key) (all Head, err error) {
 }
 
 // InUse reports whether anything of a log is in a directory.
-func InUse(dir string) (bool, error) {
+func Exists(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -158,8 +158,8 @@ func InUse(dir string) (bool, error) {
 }
 
 // KeyID returns the id of the key that a log says it is under; false if there is no log. It returns ErrHead.
-func KeyID(dir string) (id format.KeyID, used bool, err error) {
-	if used, err = InUse(dir); err != nil || !used {
+func ReadKeyID(dir string) (id format.KeyID, used bool, err error) {
+	if used, err = Exists(dir); err != nil || !used {
 		return id, used, err
 	}
 	list, err := readList(dir, nil)
@@ -178,7 +178,7 @@ func claim(dir string, key *Key, log *slog.Logger) (list logList, first uint32, 
 	defer unlock()
 	list, err = readList(dir, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		if used, e := InUse(dir); e == nil && !used {
+		if used, e := Exists(dir); e == nil && !used {
 			log.Warn("there is no audit log: one is begun", "path", dir)
 			list = logList{Log: rand.Text(), Key: hex.EncodeToString(key.id[:])}
 			err = writeSealed(listPath(dir), key, &list)

@@ -32,12 +32,12 @@ func TestHead(t *testing.T) {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
 		require.NoError(t, os.WriteFile(head, bad, 0o600))
-		require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+		require.Equal(t, audit.FaultHead, verify(t, path).Fault.Kind)
 	}
 	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
 	require.ErrorIs(t, err, audit.ErrHead)
 	require.NoError(t, os.Remove(head))
-	require.Equal(t, audit.NoHead, verify(t, path).Fault.Kind)
+	require.Equal(t, audit.FaultHead, verify(t, path).Fault.Kind)
 	_, err = audit.Open(path, keyOf(t, path), audit.Options{})
 	require.ErrorIs(t, err, audit.ErrHead)
 	require.ErrorContains(t, err, "restore it")
@@ -55,7 +55,7 @@ func TestAnchors(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, f.Record(t.Context(), use(1)))
 		require.NoError(t, f.Close())
-		head, err := audit.ReadHead(path, keyOf(t, path))
+		head, err := audit.ReadHeads(path, keyOf(t, path))
 		require.NoError(t, err)
 		return head.Heads[0]
 	}
@@ -68,15 +68,15 @@ func TestAnchors(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, verify(t, path, anchor...).Fault)
 	}
-	require.Equal(t, audit.Truncated, verify(t, path, audit.Anchor{Chain: 9, Seq: 1}).Fault.Kind, "the log has no such chain")
+	require.Equal(t, audit.FaultTruncated, verify(t, path, audit.Anchor{Chain: 9, Seq: 1}).Fault.Kind, "the log has no such chain")
 
 	old := filepath.Join(copied, "audit")
 	require.Nil(t, verify(t, old, first).Fault, "it cannot be told by itself")
-	require.Equal(t, audit.Truncated, verify(t, old, second).Fault.Kind)
+	require.Equal(t, audit.FaultTruncated, verify(t, old, second).Fault.Kind)
 	path = old
 	write() // another second line
 	fault := verify(t, old, second).Fault
-	require.Equal(t, []any{audit.Rewritten, 2}, []any{fault.Kind, fault.Line})
+	require.Equal(t, []any{audit.FaultRewritten, 2}, []any{fault.Kind, fault.Line})
 
 	for _, text := range []string{"", "1", "1:1:", "1::" + second.MAC.String(), "1:01:" + second.MAC.String(), "1:1:" + second.MAC.String() + ",", "256:1:" + second.MAC.String(), "1:1:" + strings.ToUpper(second.MAC.String()), "-1:00", "1:1:00", second.String() + "0"} {
 		_, err := audit.ParseHeads(text)
@@ -88,10 +88,10 @@ func TestAnchors(t *testing.T) {
 func awaitHead(t *testing.T, f *audit.File, path string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		now, err := audit.ReadHead(path, keyOf(t, path))
+		now, err := audit.ReadHeads(path, keyOf(t, path))
 		return err == nil && len(now.Heads) == 1
 	}, time.Minute, 10*time.Millisecond)
-	f.AwaitKeeper()
+	f.WaitForKeeper()
 }
 
 // TestHeadTakenAway: a process that writes notices that the head is gone, or another than before, and says so
@@ -122,11 +122,11 @@ func TestHeadTakenAway(t *testing.T) {
 				require.NoError(t, f.Close())
 				require.Equal(t, 1, told, name)
 				require.Equal(t, 1, strings.Count(text(t, path), `"severity":"critical","action":"audit.altered"`), name)
-				now, err := audit.ReadHead(path, keyOf(t, path))
+				now, err := audit.ReadHeads(path, keyOf(t, path))
 				require.NoError(t, err)
 				require.Len(t, now.Heads, 2, name)
 				require.EqualValues(t, len(lines(t, path)), now.Heads[0].Seq+now.Heads[1].Seq, name)
-				require.Equal(t, audit.Told, verify(t, path).Fault.Kind, name)
+				require.Equal(t, audit.FaultRecorded, verify(t, path).Fault.Kind, name)
 			})
 		}
 	}

@@ -92,7 +92,7 @@ func TestKilled(t *testing.T) {
 			}
 		}
 	}
-	require.NoError(t, audit.Each(t.Context(), path, keyOf(t, path), &audit.Filter{Action: "key.destroy"}, func(l *audit.Line) {
+	require.NoError(t, audit.ReadVerified(t.Context(), path, keyOf(t, path), &audit.Filter{Action: "key.destroy"}, func(l *audit.Line) {
 		if _, recorded := ends[l.RequestID]; recorded { // a kill can cut others short between their lines
 			ends[l.RequestID]++
 		}

@@ -16,7 +16,7 @@ import (
 // Line is a line of a log as it stands there. Whether it is as it was written, Verify says.
 type Line struct {
 	Anchor
-	record
+	Fields
 	Text  []byte // without its end
 	at    time.Time
 	place position
@@ -33,9 +33,9 @@ func (p position) before(other position) bool {
 }
 
 // ParseLine reads a line without its end, and keeps the text. It returns false if it is not one.
-func ParseLine(text []byte) (l Line, ok bool) {
+func parseLine(text []byte) (l Line, ok bool) {
 	link, ok := parseLink(text)
-	if !ok || json.Unmarshal(text, &l.record) != nil {
+	if !ok || json.Unmarshal(text, &l.Fields) != nil {
 		return Line{}, false
 	}
 	var err error
@@ -64,7 +64,7 @@ type Reader struct {
 func NewReader(dir string, key *Key) *Reader { return &Reader{dir, key} }
 
 // Head reads the heads of all chains. It returns ErrHead.
-func (r *Reader) Head() (Head, error) { return ReadHead(r.dir, r.key) }
+func (r *Reader) Heads() (KnownHeads, error) { return ReadHeads(r.dir, r.key) }
 
 const (
 	maxScanned = 50_000 // lines that one page reads: a query that few lines fit is answered in many pages
@@ -99,7 +99,7 @@ func (r *Reader) Page(ctx context.Context, q Query) (p Page, err error) {
 		}
 		if c.line.at.Before(q.Since) {
 			older++
-		} else if older = 0; q.Wants(c.line) {
+		} else if older = 0; q.Matches(c.line) {
 			p.Entries = append(p.Entries, bytes.Clone(c.line.Text)) // not the block of the file that it is in
 		}
 		c.line = nil
@@ -144,7 +144,7 @@ func tail(ctx context.Context, dir string, n int, filter *Filter, seen map[uint3
 		}
 	}
 	for ; c != nil && err == nil && len(found) < n; c, err = m.latest() {
-		if filter.Wants(c.line) {
+		if filter.Matches(c.line) {
 			found = append(found, c.line)
 		}
 		c.line = nil
@@ -265,7 +265,7 @@ func (f logFile) backward(ctx context.Context, each func(*Line) bool) (more bool
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return false, fmt.Errorf("audit: %w", err)
 		}
-		l, ok := ParseLine(text.line)
+		l, ok := parseLine(text.line)
 		if l.place = (position{f.number, text.start}); ok && !each(&l) {
 			return false, nil
 		}

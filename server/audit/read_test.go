@@ -126,7 +126,7 @@ func TestFollow(t *testing.T) {
 	for i := range 200 {
 		if i == 100 {
 			names := readLog(t, path).names
-			audit.AwaitLook()
+			audit.WaitForNextCheck()
 			appendTo(t, names[len(names)-1], fmt.Sprintf("{\"v\":1,\"chain\":1,\"seq\":%d,\"requestId\":\"forged\",\"mac\":\"%064x\"}\ntorn", uint64(math.MaxUint64), 1)) // of no time
 		}
 		require.NoError(t, f.Record(t.Context(), use(i)))

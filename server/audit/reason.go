@@ -20,7 +20,7 @@ const (
 )
 
 // Reasons are all reasons, in the order in which help texts list them.
-var Reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSchedule, ReasonOther}
+var reasons = []Reason{ReasonIncident, ReasonPersonnel, ReasonPolicy, ReasonSchedule, ReasonOther}
 
 const reasonNames = "incident, personnel, policy, schedule or other"
 
@@ -29,14 +29,14 @@ var ErrReason = &codes.Error{Of: "invalid_argument", Text: "a reason is " + reas
 
 // ParseReason reads a reason, which may be empty. It returns ErrReason.
 func ParseReason(text string) (Reason, error) {
-	if text != "" && !slices.Contains(Reasons, Reason(text)) {
+	if text != "" && !slices.Contains(reasons, Reason(text)) {
 		return "", ErrReason
 	}
 	return Reason(text), nil
 }
 
 // ReasonUsage describes a flag that takes a reason.
-func ReasonUsage() string {
+func ReasonFlagUsage() string {
 	return "why, for the audit log: " + reasonNames
 }
 

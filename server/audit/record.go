@@ -22,7 +22,7 @@ const (
 )
 
 // record is a line of the log, but for what chains it. Members are only ever added.
-type record struct {
+type Fields struct {
 	Time      string            `json:"time"` // RFC 3339, UTC, to the millisecond
 	Severity  Severity          `json:"severity"`
 	Action    string            `json:"action"`
@@ -85,7 +85,7 @@ func (f *File) appendContext(dst []byte, e *Event) []byte {
 	}
 	allowed, hashes := map[string]string{}, []string(nil)
 	for key, value := range e.Context {
-		if slices.Contains(f.options.Allow, key) && len(value) <= maxText {
+		if slices.Contains(f.options.PlainContext, key) && len(value) <= maxText {
 			allowed[key] = value
 			continue
 		}

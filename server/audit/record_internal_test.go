@@ -15,7 +15,7 @@ import (
 
 // A line has the bytes that package json writes for its record.
 func TestObjectsAreThoseOfPackageJSON(t *testing.T) {
-	f := &File{key: testKey, options: Options{Allow: []string{"visit", "ward"}}}
+	f := &File{key: testKey, options: Options{PlainContext: []string{"visit", "ward"}}}
 	check := func(e Event) {
 		t.Helper()
 		object := f.appendObject([]byte("before"), &e)
@@ -23,7 +23,7 @@ func TestObjectsAreThoseOfPackageJSON(t *testing.T) {
 		require.True(t, ok)
 		decoder := json.NewDecoder(bytes.NewReader(object))
 		decoder.DisallowUnknownFields()
-		var r record
+		var r Fields
 		require.NoError(t, decoder.Decode(&r))
 		want, err := json.Marshal(r)
 		require.NoError(t, err)

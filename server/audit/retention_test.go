@@ -55,7 +55,7 @@ func TestRotation(t *testing.T) {
 	early := audit.Anchor{Chain: 1, Seq: 1}
 	v := verify(t, path)
 	require.Nil(t, v.Fault)
-	require.Greater(t, v.Chains[0].From, uint64(1))
+	require.Greater(t, v.Chains[0].FirstSeq, uint64(1))
 	_, err := audit.Verify(t.Context(), path, keyOf(t, path), audit.Heads{early}, nil)
 	require.ErrorIs(t, err, audit.ErrPruned)
 	require.Contains(t, text(t, path), `"action":"audit.pruned"`)
@@ -66,7 +66,7 @@ func TestRotation(t *testing.T) {
 	require.NoError(t, f.Close())
 	require.Nil(t, verify(t, path).Fault, "nothing is deleted unless it is configured")
 	require.NoError(t, os.Remove(filesOf(t, path)[0]))
-	require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+	require.Equal(t, audit.FaultRemoved, verify(t, path).Fault.Kind)
 }
 
 // TestAge: a file is ended by the age of its first line, too.
@@ -98,7 +98,7 @@ func TestEndsAreKept(t *testing.T) {
 	require.Nil(t, verify(t, path).Fault)
 
 	var kept []audit.Line
-	require.NoError(t, audit.Each(t.Context(), path, keyOf(t, path), &audit.Filter{Severity: audit.Notice}, func(l *audit.Line) {
+	require.NoError(t, audit.ReadVerified(t.Context(), path, keyOf(t, path), &audit.Filter{Severity: audit.Notice}, func(l *audit.Line) {
 		if l.Chain == 2 {
 			kept = append(kept, *l)
 		}
@@ -115,7 +115,7 @@ func TestEndsAreKept(t *testing.T) {
 			require.NoError(t, os.Remove(name))
 		}
 	}
-	require.Equal(t, audit.Truncated, verify(t, path).Fault.Kind)
+	require.Equal(t, audit.FaultTruncated, verify(t, path).Fault.Kind)
 }
 
 // TestNotDeletedWhenAltered: a file that is not as it was written, or that the next one does not follow, is evidence.
@@ -157,7 +157,7 @@ func TestFilesOfBefore(t *testing.T) {
 		v := verify(t, path)
 		require.Equal(t, found, v.Fault != nil)
 		if found {
-			require.Equal(t, []any{audit.Inserted, base(first(path))}, []any{v.Fault.Kind, v.Fault.File})
+			require.Equal(t, []any{audit.FaultInserted, base(first(path))}, []any{v.Fault.Kind, v.Fault.File})
 		}
 	}
 	check(false)
@@ -186,5 +186,5 @@ func TestReadWhileDeleted(t *testing.T) {
 	require.NoError(t, os.Symlink(filepath.Join(path, "nowhere"), first(path)))
 	entries, _ := page(t, path, audit.Query{Limit: 5})
 	require.Len(t, entries, 5)
-	require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+	require.Equal(t, audit.FaultRemoved, verify(t, path).Fault.Kind)
 }

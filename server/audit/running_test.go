@@ -36,7 +36,7 @@ func TestAlteredWhileItRuns(t *testing.T) {
 			if !running {
 				require.NoError(t, f.Close())
 			}
-			audit.AwaitLook()
+			audit.WaitForNextCheck()
 			alter(readLog(t, path)).write(t)
 			if !running {
 				f, err = audit.Open(path, keyOf(t, path), options)
@@ -76,7 +76,7 @@ func TestChainTakenAway(t *testing.T) {
 		require.NoError(t, f.Close())
 		require.Equal(t, 1, told)
 		require.Contains(t, text(t, path), `"action":"audit.altered"`)
-		require.Equal(t, audit.Removed, verify(t, path).Fault.Kind)
+		require.Equal(t, audit.FaultRemoved, verify(t, path).Fault.Kind)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestPutBack(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "audit")
 		f := open(t, path, audit.Options{Log: quiet})
 		require.NoError(t, f.Record(t.Context(), use(1), use(2)))
-		audit.AwaitLook()
+		audit.WaitForNextCheck()
 		require.NoError(t, os.Rename(first(path), path+".kept"))
 		require.NoError(t, os.Symlink("/dev/full", first(path)))
 		require.Error(t, f.Record(t.Context(), use(3)))
@@ -206,5 +206,5 @@ func TestBegun(t *testing.T) {
 		require.NoError(t, f.Close())
 	}
 	require.Equal(t, 1, strings.Count(said.String(), "one is begun"))
-	require.Equal(t, lines(t, path)[0]["time"], verify(t, path).Chains[0].Since)
+	require.Equal(t, lines(t, path)[0]["time"], verify(t, path).Chains[0].FirstTime)
 }

@@ -13,45 +13,45 @@ import (
 )
 
 // Kind is what is wrong with a log.
-type Kind string
+type FaultKind string
 
 // The kinds.
 const (
-	Changed   Kind = "changed"   // a line is not as it was written, or something else stands in its place
-	Removed   Kind = "removed"   // lines before this one are missing
-	Inserted  Kind = "inserted"  // a line, a file or a chain that does not belong there
-	Truncated Kind = "truncated" // lines at the end are missing that a head names
-	Rewritten Kind = "rewritten" // the line was made with the key, and is another one than a head names
-	Told      Kind = "altered"   // the chain is in order, and this line records that lines or a head were missing or changed
-	NoHead    Kind = "head"      // the list of chains, or the chain's head, is missing or was not made with the key
+	FaultChanged   FaultKind = "changed"   // a line is not as it was written, or something else stands in its place
+	FaultRemoved   FaultKind = "removed"   // lines before this one are missing
+	FaultInserted  FaultKind = "inserted"  // a line, a file or a chain that does not belong there
+	FaultTruncated FaultKind = "truncated" // lines at the end are missing that a head names
+	FaultRewritten FaultKind = "rewritten" // the line was made with the key, and is another one than a head names
+	FaultRecorded  FaultKind = "altered"   // the chain is in order, and this line records that lines or a head were missing or changed
+	FaultHead      FaultKind = "head"      // the list of chains, or the chain's head, is missing or was not made with the key
 )
 
 // Fault is the first thing that is wrong with a chain.
 type Fault struct {
-	Kind   Kind   `json:"kind"`
-	File   string `json:"file,omitempty"` // its chain and name
-	Line   int    `json:"line,omitempty"` // in the file, from 1
-	Seq    uint64 `json:"seq"`            // the number of the line that must be there
-	Detail string `json:"detail"`
+	Kind   FaultKind `json:"kind"`
+	File   string    `json:"file,omitempty"` // its chain and name
+	Line   int       `json:"line,omitempty"` // in the file, from 1
+	Seq    uint64    `json:"seq"`            // the number of the line that must be there
+	Detail string    `json:"detail"`
 }
 
 // Verification is what is known of a log.
 type Verification struct {
 	Chains []*VerifiedChain `json:"chains"`
 	Last   Heads            `json:"last"`            // the last lines that are in order
-	Head   Heads            `json:"head"`            // the chains' heads
+	Heads  Heads            `json:"head"`            // the chains' heads
 	Fault  *Fault           `json:"fault,omitempty"` // the first one
 }
 
 // VerifiedChain is what is known of a chain.
 type VerifiedChain struct {
-	Chain uint32   `json:"chain"`
-	From  uint64   `json:"from"`            // the number of the first line that must be there: retention deleted the lines before
-	Since string   `json:"since,omitempty"` // when that line was written
-	Lines uint64   `json:"lines"`           // that are in order
-	Files int      `json:"files"`
-	Torn  []string `json:"torn,omitempty"` // ends of files that were cut short, by a kill or a full disk, or that are being written
-	Fault *Fault   `json:"fault,omitempty"`
+	Chain     uint32   `json:"chain"`
+	FirstSeq  uint64   `json:"from"`            // the number of the first line that must be there: retention deleted the lines before
+	FirstTime string   `json:"since,omitempty"` // when that line was written
+	Lines     uint64   `json:"lines"`           // that are in order
+	Files     int      `json:"files"`
+	Torn      []string `json:"torn,omitempty"` // ends of files that were cut short, by a kill or a full disk, or that are being written
+	Fault     *Fault   `json:"fault,omitempty"`
 }
 
 // ErrAltered means that a log is not as it was written.
@@ -74,13 +74,13 @@ func Verify(ctx context.Context, dir string, key *Key, given Heads, progress fun
 
 // Each verifies a log and calls do with the lines that a filter wants, in the order of each chain. It returns
 // ErrAltered if Verify finds a fault. After an error, the lines that do was called with must not be used.
-func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Line)) error {
+func ReadVerified(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Line)) error {
 	wanted := []byte(`"action":"` + filter.Action) // is in no other line: quotes within texts are escaped
 	v, err := verify(ctx, dir, key, nil, nil, func(text []byte) {
 		if !bytes.Contains(text, wanted) {
 			return
 		}
-		if l, ok := ParseLine(text); ok && filter.Wants(&l) {
+		if l, ok := parseLine(text); ok && filter.Matches(&l) {
 			do(&l)
 		}
 	})
@@ -92,13 +92,13 @@ func Each(ctx context.Context, dir string, key *Key, filter *Filter, do func(*Li
 
 // EachUnproven calls do with the lines of one file that a filter wants, the last first, as they stand there. It proves
 // nothing.
-func EachUnproven(ctx context.Context, path string, filter *Filter, do func(*Line)) error {
+func ReadUnverifiedFile(ctx context.Context, path string, filter *Filter, do func(*Line)) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	_, err = logFile{path: path, size: info.Size()}.backward(ctx, func(l *Line) bool {
-		if filter.Wants(l) {
+		if filter.Matches(l) {
 			do(l)
 		}
 		return true
@@ -132,7 +132,7 @@ func verify(
 	}
 	list, err := readList(dir, key)
 	if err != nil {
-		result.Fault = &Fault{Kind: NoHead, File: "chains", Detail: err.Error()}
+		result.Fault = &Fault{Kind: FaultHead, File: "chains", Detail: err.Error()}
 		return result, nil
 	}
 	for chain := uint32(1); chain <= list.Chains; chain++ {
@@ -146,18 +146,18 @@ func verify(
 			result.Last = append(result.Last, v.at)
 		}
 		if v.end.Seq > 0 {
-			result.Head = append(result.Head, v.end)
+			result.Heads = append(result.Heads, v.end)
 		}
 	}
 	for _, chain := range present {
 		if first, ok := begins[chain]; ok && chain > list.Chains {
-			result.add(&Fault{Kind: Inserted, File: first.name(), Detail: "the log has no such chain"})
+			result.add(&Fault{Kind: FaultInserted, File: first.name(), Detail: "the log has no such chain"})
 		}
 	}
 	for _, a := range given {
 		if a.Chain > list.Chains {
 			detail := fmt.Sprintf("the log has no chain %d, of which a head names a line", a.Chain)
-			result.add(&Fault{Kind: Truncated, File: "chains", Seq: a.Seq, Detail: detail})
+			result.add(&Fault{Kind: FaultTruncated, File: "chains", Seq: a.Seq, Detail: detail})
 		}
 	}
 	return result, nil
@@ -191,7 +191,7 @@ func (v *verifier) run(ctx context.Context, dir string, key *Key, log string, gi
 	}
 	later, errLater := readHead(dir, r.Chain, key, log)
 	if err := errors.Join(errFirst, errLater); err != nil {
-		r.Fault = &Fault{Kind: NoHead, File: fmt.Sprint(firstOf(r.Chain), "/head"), Detail: err.Error()}
+		r.Fault = &Fault{Kind: FaultHead, File: fmt.Sprint(firstOf(r.Chain), "/head"), Detail: err.Error()}
 		return nil
 	}
 	end, _, _ := first.of(r.Chain, key)
@@ -212,15 +212,15 @@ func (v *verifier) run(ctx context.Context, dir string, key *Key, log string, gi
 			extra = files[0].name()
 		}
 	}
-	r.From, r.Files = from.Seq+1, len(files)
+	r.FirstSeq, r.Files = from.Seq+1, len(files)
 	r.Fault, err = v.readAll(ctx, files)
 	if r.Fault == nil {
 		r.Fault = v.told
 	}
 	if r.Fault == nil && extra != "" {
-		r.Fault = &Fault{Kind: Inserted, File: extra, Seq: r.From, Detail: "retention deleted the file before"}
+		r.Fault = &Fault{Kind: FaultInserted, File: extra, Seq: r.FirstSeq, Detail: "retention deleted the file before"}
 	}
-	r.Lines = v.at.Seq + 1 - r.From
+	r.Lines = v.at.Seq + 1 - r.FirstSeq
 	return err
 }
 
@@ -243,7 +243,7 @@ func (v *verifier) readAll(ctx context.Context, files []logFile) (fault *Fault, 
 		case e == nil:
 		case e.cutShort:
 			v.result.Torn = append(v.result.Torn, fmt.Sprintf("%s:%d", f.name(), e.line))
-			cut = &Fault{Changed, f.name(), e.line, v.at.Seq + 1, "it is cut short, and the next file does not go on behind the line before"}
+			cut = &Fault{FaultChanged, f.name(), e.line, v.at.Seq + 1, "it is cut short, and the next file does not go on behind the line before"}
 		case cut != nil:
 			return cut, nil
 		default:
@@ -256,20 +256,20 @@ func (v *verifier) readAll(ctx context.Context, files []logFile) (fault *Fault, 
 		known = max(known, seq)
 	}
 	if fault == nil && known > v.at.Seq {
-		fault = &Fault{Truncated, at.File, at.Line + 1, next, fmt.Sprintf("a head names line %d, and the chain ends with line %d", known, v.at.Seq)}
+		fault = &Fault{FaultTruncated, at.File, at.Line + 1, next, fmt.Sprintf("a head names line %d, and the chain ends with line %d", known, v.at.Seq)}
 	}
 	return fault, nil
 }
 
 // accept looks at a line that is in order.
 func (v *verifier) accept(at Fault, text []byte) *Fault {
-	if v.at.Seq == v.result.From {
-		if l, ok := ParseLine(text); ok {
-			v.result.Since = l.Time
+	if v.at.Seq == v.result.FirstSeq {
+		if l, ok := parseLine(text); ok {
+			v.result.FirstTime = l.Time
 		}
 	}
 	if v.told == nil && bytes.Contains(text, alteredAction) {
-		v.told = &Fault{Told, at.File, at.Line, v.at.Seq, "the line records that lines or a head were missing or changed when it was written"}
+		v.told = &Fault{FaultRecorded, at.File, at.Line, v.at.Seq, "the line records that lines or a head were missing or changed when it was written"}
 	}
 	v.each(text)
 	return v.meet(at)
@@ -281,21 +281,21 @@ var alteredAction = []byte(`"action":"` + auditAltered.String() + `"`)
 // meet compares the last line with the heads that name its number.
 func (v *verifier) meet(at Fault) *Fault {
 	if slices.ContainsFunc(v.anchors[v.at.Seq], func(mac MAC) bool { return mac != v.at.MAC }) {
-		return &Fault{Rewritten, at.File, at.Line, v.at.Seq, "the line is in order, and is another one than a head names"}
+		return &Fault{FaultRewritten, at.File, at.Line, v.at.Seq, "the line is in order, and is another one than a head names"}
 	}
 	return nil
 }
 
 // classify says what is wrong with a text that is not the line that must be there.
 func (v *verifier) classify(at Fault, text []byte) *Fault {
-	at.Kind, at.Seq, at.Detail = Changed, v.at.Seq+1, "it is not a line"
+	at.Kind, at.Seq, at.Detail = FaultChanged, v.at.Seq+1, "it is not a line"
 	l, ok := parseLink(bytes.TrimSuffix(text, []byte{'\n'}))
 	switch {
 	case !ok:
 	case l.Chain != v.at.Chain || l.Seq < at.Seq:
-		at.Kind, at.Detail = Inserted, "it says that it is line "+l.position()
+		at.Kind, at.Detail = FaultInserted, "it says that it is line "+l.position()
 	case l.Seq > at.Seq:
-		at.Kind, at.Detail = Removed, fmt.Sprintf("lines %d to %d are missing", at.Seq, l.Seq-1)
+		at.Kind, at.Detail = FaultRemoved, fmt.Sprintf("lines %d to %d are missing", at.Seq, l.Seq-1)
 	default:
 		at.Detail = "its MAC is not that of its bytes behind the line before"
 	}

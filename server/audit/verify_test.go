@@ -89,24 +89,24 @@ func TestKinds(t *testing.T) {
 	require.NoError(t, f.Close())
 	was := readLog(t, path)
 	for _, c := range []struct {
-		kind  audit.Kind
+		kind  audit.FaultKind
 		line  int
 		alter func(lines []string) []string
 	}{
-		{audit.Changed, 3, func(l []string) []string { l[2] = strings.Replace(l[2], "clinic", "clinik", 1); return l }},
-		{audit.Changed, 3, func(l []string) []string { l[2] = "not a line\n"; return l }},
-		{audit.Changed, 4, func(l []string) []string { return slices.Insert(l, 3, "junk\n") }},
-		{audit.Changed, 9, func(l []string) []string { l[8] = strings.Replace(l[8], "clinic", "clinik", 1); return l }},
-		{audit.Removed, 3, func(l []string) []string { return slices.Delete(l, 2, 5) }},
-		{audit.Removed, 1, func(l []string) []string { return l[1:] }},
-		{audit.Inserted, 4, func(l []string) []string { return slices.Insert(l, 3, l[0]) }},
-		{audit.Removed, 3, func(l []string) []string { l[2], l[6] = l[6], l[2]; return l }},
-		{audit.Truncated, 8, func(l []string) []string { return l[:7] }},
-		{audit.Truncated, 1, func(l []string) []string { return nil }},
-		{audit.Truncated, 9, func(l []string) []string { l[8] = l[8][:50]; return l }},
-		{audit.Changed, 1, func([]string) []string { return otherLog(t, 9) }},
-		{audit.Changed, 4, func(l []string) []string { return append(l[:3], otherLog(t, 9)[3:]...) }},
-		{audit.Inserted, 4, func(l []string) []string {
+		{audit.FaultChanged, 3, func(l []string) []string { l[2] = strings.Replace(l[2], "clinic", "clinik", 1); return l }},
+		{audit.FaultChanged, 3, func(l []string) []string { l[2] = "not a line\n"; return l }},
+		{audit.FaultChanged, 4, func(l []string) []string { return slices.Insert(l, 3, "junk\n") }},
+		{audit.FaultChanged, 9, func(l []string) []string { l[8] = strings.Replace(l[8], "clinic", "clinik", 1); return l }},
+		{audit.FaultRemoved, 3, func(l []string) []string { return slices.Delete(l, 2, 5) }},
+		{audit.FaultRemoved, 1, func(l []string) []string { return l[1:] }},
+		{audit.FaultInserted, 4, func(l []string) []string { return slices.Insert(l, 3, l[0]) }},
+		{audit.FaultRemoved, 3, func(l []string) []string { l[2], l[6] = l[6], l[2]; return l }},
+		{audit.FaultTruncated, 8, func(l []string) []string { return l[:7] }},
+		{audit.FaultTruncated, 1, func(l []string) []string { return nil }},
+		{audit.FaultTruncated, 9, func(l []string) []string { l[8] = l[8][:50]; return l }},
+		{audit.FaultChanged, 1, func([]string) []string { return otherLog(t, 9) }},
+		{audit.FaultChanged, 4, func(l []string) []string { return append(l[:3], otherLog(t, 9)[3:]...) }},
+		{audit.FaultInserted, 4, func(l []string) []string {
 			return slices.Insert(l, 3, strings.Replace(l[3], `"chain":1`, `"chain":2`, 1))
 		}},
 	} {
@@ -153,7 +153,7 @@ func TestSpliced(t *testing.T) {
 	own.write(t)
 	fault := verify(t, filepath.Join(dir, "audit")).Fault
 	require.NotNil(t, fault)
-	require.Equal(t, []any{audit.Changed, 7}, []any{fault.Kind, fault.Line})
+	require.Equal(t, []any{audit.FaultChanged, 7}, []any{fault.Kind, fault.Line})
 }
 
 // TestEnd: the remains of a kill, a full disk or a power cut stay at the end of their file and are listed; anything else
@@ -184,7 +184,7 @@ func TestEnd(t *testing.T) {
 				v := verify(t, path)
 				if !c.ok {
 					require.NotNil(t, v.Fault)
-					require.Equal(t, []any{audit.Changed, 4, uint64(4)}, []any{v.Fault.Kind, v.Fault.Line, v.Fault.Seq}, "%+v", *v.Fault)
+					require.Equal(t, []any{audit.FaultChanged, 4, uint64(4)}, []any{v.Fault.Kind, v.Fault.Line, v.Fault.Seq}, "%+v", *v.Fault)
 					require.Empty(t, v.Chains[0].Torn)
 					return
 				}
@@ -230,28 +230,28 @@ func TestCutByItsEnd(t *testing.T) {
 func TestChains(t *testing.T) {
 	for name, c := range map[string]struct {
 		alter func(t *testing.T, dir string, early func(name string))
-		kind  audit.Kind
+		kind  audit.FaultKind
 	}{
 		"removed": {func(t *testing.T, dir string, _ func(string)) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "3")))
-		}, audit.NoHead},
+		}, audit.FaultHead},
 		"emptied": {func(t *testing.T, dir string, _ func(string)) {
 			require.NoError(t, os.Remove(filepath.Join(dir, "3", filepath.Base(first(dir)))))
-		}, audit.Truncated},
+		}, audit.FaultTruncated},
 		"put back": {func(t *testing.T, _ string, early func(string)) {
 			early("3/head")
 			early("3/00000000000000000001.log")
-		}, audit.Truncated},
-		"forgotten": {func(t *testing.T, dir string, early func(string)) { early("chains") }, audit.Inserted},
+		}, audit.FaultTruncated},
+		"forgotten": {func(t *testing.T, dir string, early func(string)) { early("chains") }, audit.FaultInserted},
 		"list removed": {func(t *testing.T, dir string, _ func(string)) {
 			require.NoError(t, os.Remove(filepath.Join(dir, "chains")))
-		}, audit.NoHead},
+		}, audit.FaultHead},
 		"another's head": {func(t *testing.T, dir string, _ func(string)) {
 			require.NoError(t, os.CopyFS(filepath.Join(dir, "1"), os.DirFS(filepath.Join(dir, "3"))))
-		}, audit.NoHead},
+		}, audit.FaultHead},
 		"added": {func(t *testing.T, dir string, _ func(string)) {
 			require.NoError(t, os.CopyFS(filepath.Join(dir, "5"), os.DirFS(filepath.Join(dir, "3"))))
-		}, audit.Inserted},
+		}, audit.FaultInserted},
 		"another log's": {func(t *testing.T, dir string, _ func(string)) {
 			other := filepath.Join(t.TempDir(), "audit")
 			f, err := audit.Open(other, keyOf(t, dir), audit.Options{})
@@ -259,7 +259,7 @@ func TestChains(t *testing.T) {
 			require.NoError(t, f.Record(t.Context(), use(1), use(2)))
 			require.NoError(t, f.Close())
 			require.NoError(t, os.CopyFS(filepath.Join(dir, "1"), os.DirFS(filepath.Join(other, "1"))))
-		}, audit.NoHead},
+		}, audit.FaultHead},
 		"another log's lines": {func(t *testing.T, dir string, _ func(string)) {
 			other := filepath.Join(t.TempDir(), "audit")
 			f, err := audit.Open(other, keyOf(t, dir), audit.Options{})
@@ -268,7 +268,7 @@ func TestChains(t *testing.T) {
 			require.NoError(t, f.Close())
 			require.NoError(t, os.Remove(first(dir)))
 			require.NoError(t, os.Link(first(other), first(dir)))
-		}, audit.Changed},
+		}, audit.FaultChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "audit")
@@ -291,7 +291,7 @@ func TestChains(t *testing.T) {
 			record(server)
 			require.NoError(t, server.Close())
 			require.Nil(t, verify(t, dir).Fault)
-			kept, err := audit.ReadHead(dir, keyOf(t, dir))
+			kept, err := audit.ReadHeads(dir, keyOf(t, dir))
 			require.NoError(t, err)
 			if name == "another's head" || name == "another log's" {
 				require.NoError(t, os.RemoveAll(filepath.Join(dir, "1")))

@@ -67,14 +67,14 @@ func (f *faults) fail(err error, take int) {
 	f.err, f.take = err, take
 }
 
-func read(t *testing.T, dir string) (lines []record, broken int) {
+func read(t *testing.T, dir string) (lines []Fields, broken int) {
 	files, err := listFiles(dir, 1, 0)
 	require.NoError(t, err)
 	for _, f := range files {
 		content, err := os.ReadFile(f.path)
 		require.NoError(t, err)
 		for line := range strings.Lines(string(content)) {
-			var r record
+			var r Fields
 			if json.Unmarshal([]byte(line), &r) != nil {
 				broken++
 				continue
@@ -182,7 +182,7 @@ func TestHangingDisk(t *testing.T) {
 // Events that must be on the disk are there before Record returns; others cost no sync.
 func TestSync(t *testing.T) {
 	for _, c := range []struct {
-		policy         Sync
+		policy         SyncPolicy
 		ordinary, rest int
 	}{{SyncNotable, 0, 1}, {SyncAll, 1, 1}, {SyncLater, 0, 0}} {
 		d := &faults{}
@@ -410,12 +410,12 @@ func TestEveryActionHasAName(t *testing.T) {
 		require.Regexp(t, `^[a-z]+\.[a-z]+$`, name)
 		require.False(t, seen[name])
 		seen[name] = true
-		require.True(t, IsAction(name))
+		require.True(t, MatchesAction(name))
 	}
 	for _, name := range []string{"", ".", "key", "none."} {
-		require.False(t, IsAction(name), name)
+		require.False(t, MatchesAction(name), name)
 	}
-	require.True(t, IsAction("key."))
+	require.True(t, MatchesAction("key."))
 }
 
 func TestBoundedCutsBetweenCharacters(t *testing.T) {
@@ -423,7 +423,7 @@ func TestBoundedCutsBetweenCharacters(t *testing.T) {
 	require.Equal(t, "é", bounded(255, "é"))
 }
 
-// Within lookInterval, the writer looks at its file all the same before lines that must be on the disk, after a failed write, and before
+// Within checkInterval, the writer looks at its file all the same before lines that must be on the disk, after a failed write, and before
 // the line that records an alteration.
 func TestLooksWithinTheInterval(t *testing.T) {
 	now := time.Hour

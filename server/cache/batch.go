@@ -79,7 +79,7 @@ func (c *Cache) DeleteMany(ctx context.Context, keys []string) (int, error) {
 		return 0, err
 	}
 	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
-	return kv.Count(existed), err
+	return kv.CountTrue(existed), err
 }
 
 // Found is one read of Packages.
@@ -122,17 +122,17 @@ func (c *Cache) PutMany(ctx context.Context, sealed []Sealed) []error {
 		writes[i] = kv.Write{Key: c.prefix + sealed[i].key, Value: sealed[i].pkg, TTL: sealed[i].TTL}
 	}
 	_, err := c.store.Write(ctx, writes)
-	return kv.Each(err, len(sealed))
+	return kv.ErrorsOf(err, len(sealed))
 }
 
 // RemoveMany deletes the entries under the keys in one call to the store, in order, and gives the error of
 // each: ErrNotFound where there was none.
 func (c *Cache) RemoveMany(ctx context.Context, keys []string) []error {
 	if err := c.checkKeys(keys); err != nil {
-		return kv.Each(err, len(keys))
+		return kv.ErrorsOf(err, len(keys))
 	}
 	existed, err := kv.DeleteMany(ctx, c.store, c.stored(keys))
-	errs := slices.Clone(kv.Each(err, len(keys)))
+	errs := slices.Clone(kv.ErrorsOf(err, len(keys)))
 	for i := range errs {
 		if errs[i] == nil && !existed[i] {
 			errs[i] = ErrNotFound

@@ -32,7 +32,7 @@ func TestBatchesUnderFaults(t *testing.T) {
 				require.NoError(t, err)
 				tags[i] = entry.Tag
 			}
-			f.Plan(kvtest.Once(fault))
+			f.SetFaults(kvtest.Once(fault))
 			results, err := c.Reseal(ctx, keys, 1<<10, all)
 			f.Flush(ctx)
 			require.Equal(t, fault == kvtest.Fail, err != nil)
@@ -42,7 +42,7 @@ func TestBatchesUnderFaults(t *testing.T) {
 				require.Equal(t, entry.Tag != tags[i], results[i].Did == cache.Anew)
 				require.Equal(t, fault == kvtest.Fail && i == 0, entry.Tag == tags[i])
 			}
-			f.Plan(kvtest.Once(fault))
+			f.SetFaults(kvtest.Once(fault))
 			for i, err := range c.RemoveMany(ctx, keys) {
 				if fault == kvtest.Fail && i == 0 {
 					require.ErrorIs(t, err, kv.ErrUnavailable)
@@ -51,7 +51,7 @@ func TestBatchesUnderFaults(t *testing.T) {
 				require.NoError(t, err)
 			}
 			f.Flush(ctx)
-			f.Plan(nil)
+			f.SetFaults(nil)
 			_, err = c.DeleteMany(ctx, keys)
 			require.NoError(t, err)
 		})

@@ -23,10 +23,10 @@ func (c *Cache) isOutlived(h *format.Header) bool {
 }
 
 // header parses the header of a stored value, or of its beginning.
-func (c *Cache) header(stored *kv.Sized) (h format.Header, err error) {
+func (c *Cache) header(stored *kv.ReadResult) (h format.Header, err error) {
 	begin := stored.Value
 	if begin == nil {
-		begin = stored.Begin
+		begin = stored.Prefix
 	}
 	pkg, err := c.unmark(begin)
 	if err == nil {
@@ -39,7 +39,7 @@ func (c *Cache) header(stored *kv.Sized) (h format.Header, err error) {
 // nothing before the package has been opened: if it does not open, checkOutlived returns the error of Open and removes nothing.
 // It does not open a package of a time that is within the limit.
 func (c *Cache) checkOutlived(ctx context.Context, key string, stored []byte) error {
-	if h, err := c.header(&kv.Sized{Value: stored}); err != nil || !c.isOutlived(&h) {
+	if h, err := c.header(&kv.ReadResult{Value: stored}); err != nil || !c.isOutlived(&h) {
 		return nil // a header that cannot be parsed is the caller's to refuse
 	}
 	_, err := c.openStored(ctx, key, stored, nil)

@@ -73,10 +73,10 @@ func (c *Cache) Reseal(ctx context.Context, keys []string, limit int, due Due) (
 }
 
 // reseal appends the package that is to be in an entry's place to b, and reports whether there is one.
-func (c *Cache) reseal(ctx context.Context, one *Resealing, b, plain *buffer, key string, old kv.Sized, due Due) bool {
+func (c *Cache) reseal(ctx context.Context, one *Resealing, b, plain *buffer, key string, old kv.ReadResult, due Due) bool {
 	whole, text := old.Value != nil, old.Value
 	if !whole {
-		text = old.Begin
+		text = old.Prefix
 	}
 	if one.Err = c.checkKey(key); one.Err != nil || text == nil {
 		return false

@@ -110,7 +110,7 @@ func (r *Keyring) change(ctx context.Context, id string, edit func(d *envelope.D
 		case swapped:
 			t.adoptChange(ctx, opened)
 			return nil
-		case errors.Is(err, durable.ErrUnknown) && lost == nil:
+		case errors.Is(err, durable.ErrUnknownOutcome) && lost == nil:
 			lost = err
 		case err != nil && lost != nil:
 			return errors.Join(err, lost)

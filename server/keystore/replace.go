@@ -15,10 +15,10 @@ const (
 )
 
 // Replace is Swap for a change that must not stop half-way. Once it has begun, it ignores the cancellation of ctx,
-// until durable.ChangeLimit. It is the one place that reads back after an error of a store, which may have replaced the
+// until durable.ChangeTimeout. It is the one place that reads back after an error of a store, which may have replaced the
 // document and lost the reply: a document that equals the new one counts as replaced, even if another process wrote
 // it, and one that equals the old one was not replaced. If it is a third one, or cannot be read, the error wraps
-// durable.ErrUnknown.
+// durable.ErrUnknownOutcome.
 func Replace(ctx context.Context, s Store, kind Kind, name string, old, document []byte, due int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -37,7 +37,7 @@ func Replace(ctx context.Context, s Store, kind Kind, name string, old, document
 	case is(old):
 		return false, err
 	}
-	return false, fmt.Errorf("%w: %w", durable.ErrUnknown, err)
+	return false, fmt.Errorf("%w: %w", durable.ErrUnknownOutcome, err)
 }
 
 // readBack reads a document after a change of it, which may have used up its time.

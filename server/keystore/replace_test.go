@@ -55,7 +55,7 @@ func TestReplace(t *testing.T) {
 			replaced, err := keystore.Replace(ctx, &leaving{faulty, cancel}, keystore.Keysets, "x", row.old, row.document, 0)
 			require.Equal(t, row.err, err != nil, err)
 			require.Equal(t, row.replaced, replaced)
-			require.Equal(t, row.unknown, errors.Is(err, durable.ErrUnknown), err)
+			require.Equal(t, row.unknown, errors.Is(err, durable.ErrUnknownOutcome), err)
 			now, err := store.Get(t.Context(), keystore.Keysets, "x")
 			require.NoError(t, err)
 			if row.replaced {
@@ -89,7 +89,7 @@ func TestReplaceReadsBackAgain(t *testing.T) {
 			faulty := keystoretest.Faulty(keystoretest.NewMemory(), keystoretest.At(1, keystoretest.LoseReply))
 			replaced, err := keystore.Replace(t.Context(), &silent{faulty, reads}, keystore.Keysets, "x", nil, []byte("one"), 0)
 			require.Equal(t, !unknown, replaced)
-			require.Equal(t, unknown, errors.Is(err, durable.ErrUnknown), err)
+			require.Equal(t, unknown, errors.Is(err, durable.ErrUnknownOutcome), err)
 		})
 	}
 }

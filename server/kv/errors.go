@@ -6,53 +6,51 @@ import (
 	"slices"
 )
 
-// Error is a failure with a stable code. Drivers wrap the sentinels below with what happened, so test
-// with errors.Is, and find the code with errors.As.
-type Error struct {
-	code string
-	text string
-}
+// codedError is an error with a stable code of package codes, which codes.Of returns.
+type codedError struct{ code, text string }
 
-// Error implements error.
-func (e *Error) Error() string { return e.text }
+func (e *codedError) Error() string { return e.text }
 
-// Code returns the stable code, the same in Go, TypeScript and HTTP.
-func (e *Error) Code() string { return e.code }
+// Code returns the stable code, which is the same in Go, TypeScript and HTTP.
+func (e *codedError) Code() string { return e.code }
 
-// The sentinels.
+// The errors of stores. Drivers wrap them with details, so test for them with errors.Is. Package shared/codes returns the
+// stable code of each (codes.Of).
 var (
-	// ErrUnavailable: the store cannot be reached, did not answer in time, refused the login or is read-only.
-	// Trying again later may help.
-	ErrUnavailable = &Error{"store_unavailable", "store unavailable"}
-	// ErrLostReply: the store was sent a request and its reply did not arrive, so that a write may have been made
-	// or not. It is also ErrUnavailable.
+	// ErrUnavailable reports that the store cannot be reached, did not answer in time, refused the login or is read-only.
+	// The same call may succeed later.
+	ErrUnavailable error = &codedError{"store_unavailable", "store unavailable"}
+	// ErrLostReply reports that a request was sent and its reply did not arrive, so a write may or may not have been made.
+	// It wraps ErrUnavailable.
 	ErrLostReply = fmt.Errorf("%w: no reply", ErrUnavailable)
-	// ErrTooLarge: a key or a value is above its limit.
-	ErrTooLarge = &Error{"too_large", "too large"}
-	// ErrClosed: the store was closed.
-	ErrClosed = &Error{"closed", "store closed"}
-	// ErrInvalidTTL: a time to live is negative.
-	ErrInvalidTTL = &Error{"invalid_argument", "invalid time to live"}
-	// ErrCursor: the cursor is not of this store, or the scan cannot continue from it and has to begin again.
-	ErrCursor = &Error{"invalid_argument", "not a cursor of this store"}
-	// ErrInvalidWrite: a write combines an operation with a condition that no driver has.
-	ErrInvalidWrite = &Error{"invalid_argument", "invalid write"}
-	// ErrFull: the disk or the memory of the store is full. Nothing was written. Reads and deletions go on.
-	ErrFull = &Error{"storage_full", "the store has no space left"}
-	// ErrQuota: the owner of the key has used up its storage quota. Nothing was written. Reads, deletions and writes
-	// that do not lengthen an entry go on.
-	ErrQuota = &Error{"quota_exceeded", "the tenant's storage quota is used up"}
-	// ErrDamaged: the store's own checksums do not match, so that some entries cannot be read. It is also
+	// ErrTooLarge reports that a key exceeds MaxKeySize or a value exceeds MaxValueSize.
+	ErrTooLarge error = &codedError{"too_large", "too large"}
+	// ErrClosed reports that the store was closed.
+	ErrClosed error = &codedError{"closed", "store closed"}
+	// ErrInvalidTTL reports a negative time to live.
+	ErrInvalidTTL error = &codedError{"invalid_argument", "invalid time to live"}
+	// ErrCursor reports that a cursor comes from another store, or that the scan cannot continue from it. Begin the scan
+	// again with the empty cursor.
+	ErrCursor error = &codedError{"invalid_argument", "not a cursor of this store"}
+	// ErrInvalidWrite reports a combination of operation and condition that Write does not support.
+	ErrInvalidWrite error = &codedError{"invalid_argument", "invalid write"}
+	// ErrFull reports that the store's disk or memory is full. Nothing was written. Reads and deletions still work.
+	ErrFull error = &codedError{"storage_full", "the store has no space left"}
+	// ErrQuota reports that the owner of the key has used up its storage quota. Nothing was written. Reads, deletions and
+	// writes that do not lengthen an entry still work.
+	ErrQuota error = &codedError{"quota_exceeded", "the tenant's storage quota is used up"}
+	// ErrDamaged reports that a checksum of the store does not match, so some entries cannot be read. It wraps
 	// ErrUnavailable.
 	ErrDamaged = fmt.Errorf("%w: the store is damaged", ErrUnavailable)
-	// ErrWrongType: the key holds something that was not written by Coffer, such as a Redis list.
-	ErrWrongType = &Error{"malformed", "not a value of this store"}
+	// ErrWrongType reports that the key has a value that Coffer did not write, such as a Redis list.
+	ErrWrongType error = &codedError{"malformed", "not a value of this store"}
 )
 
-// BatchError has the error of each entry of a batch, in order: nil if the entry was done.
+// BatchError has the error of each entry of a batch, in the order of the entries. The error of an entry that succeeded is
+// nil. errors.Is and errors.As look at all of them.
 type BatchError []error
 
-// Error implements error: the first entry's that failed.
+// Error describes the first entry that failed.
 func (e BatchError) Error() string {
 	for i, err := range e {
 		if err != nil {
@@ -67,11 +65,12 @@ func (e BatchError) Unwrap() []error {
 	return slices.DeleteFunc(slices.Clone(e), func(err error) bool { return err == nil })
 }
 
-// Each returns the error of each of n entries of a batch that returned err.
-func Each(err error, n int) []error {
-	var each BatchError
-	if errors.As(err, &each) && len(each) == n {
-		return each
+// ErrorsOf returns one error for each of the n entries of a batch that returned err: the errors of a BatchError, or else
+// err for every entry.
+func ErrorsOf(err error, n int) []error {
+	var batch BatchError
+	if errors.As(err, &batch) && len(batch) == n {
+		return batch
 	}
 	return slices.Repeat([]error{err}, n)
 }

@@ -33,14 +33,14 @@ const DefaultScanLimit = 1000
 const NoLimit = math.MaxInt
 
 // Sized is an answer of Read.
-type Sized struct {
-	Value []byte // nil if the key is missing or the value exceeds the limit, and only then
-	Begin []byte // the first bytes, up to the limit, of a value that exceeds it
-	Size  int    // of the value in bytes
+type ReadResult struct {
+	Value  []byte // nil if the key is missing or the value exceeds the limit, and only then
+	Prefix []byte // the first bytes, up to the limit, of a value that exceeds it
+	Size   int    // of the value in bytes
 }
 
 // Exists reports whether there is a value, read or not.
-func (s *Sized) Exists() bool { return s.Value != nil || s.Size > 0 }
+func (s *ReadResult) Exists() bool { return s.Value != nil || s.Size > 0 }
 
 // Op is what a Write does.
 type Op uint8
@@ -74,7 +74,7 @@ type Write struct {
 }
 
 // Check returns ErrTooLarge, ErrInvalidTTL or ErrInvalidWrite for a write that no driver accepts.
-func (w *Write) Check() error {
+func (w *Write) check() error {
 	switch {
 	case len(w.Key) > MaxKeySize:
 		return fmt.Errorf("kv: key of %d bytes, limit %d: %w", len(w.Key), MaxKeySize, ErrTooLarge)
@@ -93,7 +93,7 @@ func (w *Write) Check() error {
 // CheckWrites checks all writes of a batch. Drivers call it before they write anything.
 func CheckWrites(writes []Write) error {
 	for i := range writes {
-		if err := writes[i].Check(); err != nil {
+		if err := writes[i].check(); err != nil {
 			if len(writes) == 1 {
 				return err
 			}
@@ -115,7 +115,7 @@ func CheckWrites(writes []Write) error {
 type Store interface {
 	// Read returns one answer for each key, in the order of keys. A value that is longer than limit bytes is not read
 	// whole; see NoLimit. The answers are not of one point in time.
-	Read(ctx context.Context, keys []string, limit int) ([]Sized, error)
+	Read(ctx context.Context, keys []string, limit int) ([]ReadResult, error)
 
 	// TTL returns the time that key has left, 0 if it has no limit. It reports false if the key is missing.
 	TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error)
@@ -141,7 +141,7 @@ type Store interface {
 }
 
 // Sizer is an optional capability of a Store that does not count bytes by owner. The store of Redis implements it.
-type Sizer interface {
+type SizedWriter interface {
 	// WriteSized is Write, and returns the size of the value that each write found, 0 if the key was missing. It takes no
 	// other round trip, so that the size is not of one step with the write.
 	WriteSized(ctx context.Context, writes []Write) (done []bool, former []int, err error)

@@ -32,7 +32,7 @@ func NewIndex(database string, logger *slog.Logger) (*Index, error) {
 	}
 	i.path = filepath.Join(dir, indexName)
 	if err = barIndex(database + "-shm"); err != nil {
-		return nil, errors.Join(err, i.Hide())
+		return nil, errors.Join(err, i.Unlink())
 	}
 	return i, nil
 }
@@ -74,7 +74,7 @@ func (i *Index) Dir() string {
 }
 
 // Hide takes the name away, so that a kill from then on leaves nothing in memory. All connections must be open.
-func (i *Index) Hide() error {
+func (i *Index) Unlink() error {
 	if i.path == "" {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (i *Index) Close() error {
 	if info, e := os.Stat(i.database + "-wal"); e != nil || info.Size() == 0 {
 		err = unbar(i.database + "-shm")
 	}
-	return errors.Join(err, i.Hide())
+	return errors.Join(err, i.Unlink())
 }
 
 const (

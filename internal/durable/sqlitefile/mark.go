@@ -48,7 +48,7 @@ type Marker struct {
 }
 
 // NewMarker makes the marker of a database whose log exists.
-func NewMarker(database string) (_ *Marker, err error) {
+func OpenMarker(database string) (_ *Marker, err error) {
 	m := &Marker{}
 	path := database + markSuffix
 	if copy(m.mark[:], durable.BootID()) != markFrames {
@@ -61,7 +61,7 @@ func NewMarker(database string) (_ *Marker, err error) {
 		return nil, errors.Join(err, m.log.Close())
 	}
 	if frames, salt := readMark(path); frames == 0 || !m.isOf(salt) {
-		if err = m.Note(0); err == nil {
+		if err = m.Record(0); err == nil {
 			err = m.file.Sync() // a mark of another machine that uses the disk at times must not come back
 		}
 	}
@@ -81,7 +81,7 @@ func (m *Marker) isOf(salt []byte) bool {
 
 // Note is called after each commit: so many frames of the log are committed. If it fails, nothing is noted until it succeeds again, and
 // CheckLog reports nothing.
-func (m *Marker) Note(frames int) (err error) {
+func (m *Marker) Record(frames int) (err error) {
 	if m.file == nil {
 		return nil
 	}

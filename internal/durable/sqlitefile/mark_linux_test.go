@@ -31,7 +31,7 @@ func newMarked(t *testing.T) *marked {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.conn.Close()) })
 	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (0)"))
-	m.marker, err = NewMarker(m.path)
+	m.marker, err = OpenMarker(m.path)
 	require.NoError(t, err)
 	return m
 }
@@ -41,7 +41,7 @@ func (m *marked) write(commits, noted int) {
 	for range commits {
 		require.NoError(m.t, m.conn.Exec("INSERT INTO t VALUES (1)"))
 	}
-	require.NoError(m.t, m.marker.Note(noted))
+	require.NoError(m.t, m.marker.Record(noted))
 }
 
 // move moves the log into the database.
@@ -122,7 +122,7 @@ func TestCheckLogThatBeganAgain(t *testing.T) {
 	noted()
 	m.move()
 	require.NoError(t, m.conn.Exec("INSERT INTO t VALUES (3); INSERT INTO t VALUES (3)"))
-	require.NoError(t, m.marker.Note(2))
+	require.NoError(t, m.marker.Record(2))
 	noted()
 
 	older, err := os.ReadFile(before + "-wal")
@@ -141,7 +141,7 @@ func TestCheckLogWithoutAMark(t *testing.T) {
 		"another start": func(path string) {
 			other := *m.marker
 			other.mark[0] ^= 1
-			require.NoError(t, other.Note(5))
+			require.NoError(t, other.Record(5))
 			require.NoError(t, os.WriteFile(path, other.mark[:], 0o600))
 			m.write(0, 5)
 		},
@@ -165,11 +165,11 @@ func TestMarkThatCannotBeWritten(t *testing.T) {
 	log := m.marker.log
 	m.marker.log = m.marker.file // it is too short
 	require.NoError(t, m.marker.file.Truncate(logSalt))
-	require.Error(t, m.marker.Note(6))
+	require.Error(t, m.marker.Record(6))
 	flip(t, m.path+"-wal", logHeader+100)
 	require.NoError(t, CheckLog(m.path))
 	m.marker.log = log
-	require.NoError(t, m.marker.Note(5))
+	require.NoError(t, m.marker.Record(5))
 	requireDamage(t, m.path)
 }
 
@@ -181,7 +181,7 @@ func TestMarkThatCannotBeCleared(t *testing.T) {
 	require.NoError(t, m.marker.file.Close())
 	require.NoError(t, os.Rename(m.path+markSuffix, m.path+".moved"))
 	require.NoError(t, os.MkdirAll(filepath.Join(m.path+markSuffix, "full"), 0o700))
-	require.Error(t, m.marker.Note(6))
+	require.Error(t, m.marker.Record(6))
 	require.Error(t, m.marker.Clear())
 	require.NoError(t, os.RemoveAll(m.path+markSuffix))
 	require.NoError(t, m.marker.Clear())
@@ -195,7 +195,7 @@ func TestMarkOfAnotherLog(t *testing.T) {
 	reopen := func() {
 		m.marker.Close()
 		var err error
-		m.marker, err = NewMarker(m.path)
+		m.marker, err = OpenMarker(m.path)
 		require.NoError(t, err)
 	}
 	reopen()
@@ -263,7 +263,7 @@ func TestLogAfterAFailedSalvage(t *testing.T) {
 	path := m.killed()
 	flip(t, path+"-wal", logHeader+2*oneFrame+100)
 	source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
-	found := &Found{File: path}
+	found := &Report{File: path}
 	err := Salvage(t.Context(), found, logged, source, func(*Conn, *Conn) error { return os.ErrDeadlineExceeded })
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	requireDamage(t, path)
@@ -290,7 +290,7 @@ func TestInterruptedSalvage(t *testing.T) {
 		source := func() (*Conn, error) { return Open(t.Context(), path, logged) }
 		_, err = source()
 		require.True(t, IsDamage(err))
-		found := &Found{File: path}
+		found := &Report{File: path}
 		err = Salvage(t.Context(), found, logged, source, func(from, to *Conn) error {
 			n, err := from.Int("SELECT sum(n) FROM t")
 			require.EqualValues(t, 7, n)

@@ -15,7 +15,7 @@ import (
 )
 
 // Found is what a check or a repair found in a database.
-type Found struct {
+type Report struct {
 	File    string   `json:"file"`
 	Damage  []string `json:"damage"`          // the first errors of damage; empty if the file is whole
 	Read    int      `json:"read"`            // rows that can be read
@@ -28,22 +28,22 @@ type Found struct {
 const maxDamage = 10
 
 // Add adds an error of damage.
-func (f *Found) Add(err error) {
+func (f *Report) AddDamage(err error) {
 	if len(f.Damage) < maxDamage {
 		f.Damage = append(f.Damage, err.Error())
 	}
 }
 
 // Integrity adds what SQLite's own check of all pages and indexes finds.
-func (f *Found) Integrity(c *Conn) error {
+func (f *Report) CheckIntegrity(c *Conn) error {
 	for row, err := range c.Rows("PRAGMA integrity_check(10)") {
 		switch {
 		case IsDamage(err):
-			f.Add(err)
+			f.AddDamage(err)
 		case err != nil:
 			return err
 		case row.ColumnText(0) != "ok":
-			f.Add(fmt.Errorf("%w: %s", sqlite3.CORRUPT, row.ColumnText(0)))
+			f.AddDamage(fmt.Errorf("%w: %s", sqlite3.CORRUPT, row.ColumnText(0)))
 		}
 	}
 	return nil
@@ -56,7 +56,7 @@ const readySuffix = ".new"
 // Salvage puts a new database in the place of the damaged one in found.File, with the rows that copy copies from one to the other. source
 // opens the damaged one; if that fails, copy gets a copy of it that opens. The damaged file, and its log, stay beside the new one. Nothing
 // else may have the database open. After a kill, the next call continues.
-func Salvage(ctx context.Context, found *Found, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
+func Salvage(ctx context.Context, found *Report, schema Schema, source func() (*Conn, error), copy func(from, to *Conn) error) (err error) {
 	path := found.File
 	if _, err := os.Stat(path + readySuffix); err == nil {
 		if _, err := exchange(path); err != nil {
@@ -75,14 +75,14 @@ func Salvage(ctx context.Context, found *Found, schema Schema, source func() (*C
 	}
 	from, err := source()
 	if IsDamage(err) {
-		found.Add(err)
+		found.AddDamage(err)
 		from, err = rescue(ctx, path, made, schema)
 	}
 	switch {
 	case err == nil:
 		err = copy(from, to)
 	case IsDamage(err):
-		found.Add(errors.New("everything is lost"))
+		found.AddDamage(errors.New("everything is lost"))
 		err = nil
 	}
 	if err == nil {

@@ -221,5 +221,5 @@ func IsDamage(err error) bool {
 
 // IsFull reports whether an error says that the disk of a database's directory is full.
 func IsFull(err error, dir string) bool {
-	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) && durable.Exhausted(dir)
+	return errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.IOERR) && durable.NearlyFull(dir)
 }

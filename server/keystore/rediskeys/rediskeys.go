@@ -223,7 +223,7 @@ func (s *Store) failed(kind keystore.Kind, name string, err error) error {
 	if unreachable(err) {
 		sentinel = ErrUnreachable
 	}
-	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), sentinel, rediskv.Failure("keysets", err))
+	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), sentinel, rediskv.MapError("keysets", err))
 }
 
 // unreachable reports whether an error may be over by itself: Redis sent no reply, or one that it is about to serve.

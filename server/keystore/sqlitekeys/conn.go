@@ -86,7 +86,7 @@ func isOf(c *sqlitefile.Conn, path string) bool {
 	if c == nil || err != nil || !os.SameFile(now, c.Info) {
 		return false
 	}
-	if !durable.Same(now, c.Info) {
+	if !durable.Unchanged(now, c.Info) {
 		c.Info = now
 		_, err = c.FileControl("main", sqlite3.FCNTL_RESET_CACHE)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Check reads all documents of the database in dir, and changes nothing.
-func Check(ctx context.Context, dir string) (found sqlitefile.Found, err error) {
+func Check(ctx context.Context, dir string) (found sqlitefile.Report, err error) {
 	path := begin(dir, &found)
 	if _, err := os.Stat(path); err != nil {
 		return found, err
@@ -23,7 +23,7 @@ func Check(ctx context.Context, dir string) (found sqlitefile.Found, err error) 
 		err = (&copier{found: &found, source: c}).run(ctx)
 	}
 	if sqlitefile.IsDamage(err) {
-		found.Add(err)
+		found.AddDamage(err)
 		err = nil
 	}
 	return found, errors.Join(err, c.Close())
@@ -31,7 +31,7 @@ func Check(ctx context.Context, dir string) (found sqlitefile.Found, err error) 
 
 // Repair replaces the database in dir by a new one with all readable documents. The damaged one stays beside it. No
 // process may use the database. The feed begins again, so that servers reread everything.
-func Repair(ctx context.Context, dir string) (found sqlitefile.Found, err error) {
+func Repair(ctx context.Context, dir string) (found sqlitefile.Report, err error) {
 	path := begin(dir, &found)
 	if _, err := os.Stat(path); err != nil {
 		return found, err
@@ -43,21 +43,21 @@ func Repair(ctx context.Context, dir string) (found sqlitefile.Found, err error)
 	return found, err
 }
 
-func begin(dir string, found *sqlitefile.Found) (path string) {
+func begin(dir string, found *sqlitefile.Report) (path string) {
 	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
 	return found.File
 }
 
 // copier visits all documents, and copies them if there is a target.
 type copier struct {
-	found          *sqlitefile.Found
+	found          *sqlitefile.Report
 	source, target *sqlitefile.Conn
 	read           map[string]bool // the documents so far, by their kind and name
 }
 
 func (c *copier) run(ctx context.Context) error {
 	c.read = map[string]bool{}
-	for id, err := range c.source.IDs(ctx, "documents", c.found.Add) {
+	for id, err := range c.source.IDs(ctx, "documents", c.found.AddDamage) {
 		if err == nil {
 			err = c.visit(id)
 		}
@@ -70,11 +70,11 @@ func (c *copier) run(ctx context.Context) error {
 	}
 	slices.Sort(c.found.Names)
 	if err := checkFeed(c.source); sqlitefile.IsDamage(err) {
-		c.found.Add(err)
+		c.found.AddDamage(err)
 	} else if err != nil {
 		return err
 	}
-	return c.found.Integrity(c.source)
+	return c.found.CheckIntegrity(c.source)
 }
 
 // row is a document with all that the database has of it.
@@ -100,7 +100,7 @@ func (c *copier) visit(id int64) error {
 	r, err := rowOf(c.source, id)
 	switch {
 	case sqlitefile.IsDamage(err):
-		c.found.Add(err)
+		c.found.AddDamage(err)
 		return nil
 	case err != nil:
 		return err
@@ -123,7 +123,7 @@ func (c *copier) listed() error {
 	titles := map[int64]string{}
 	for row, err := range c.source.Rows("SELECT id, kind, name FROM documents INDEXED BY names") {
 		if sqlitefile.IsDamage(err) {
-			c.found.Add(fmt.Errorf("the list of names: documents can be lost that are not named here: %w", err))
+			c.found.AddDamage(fmt.Errorf("the list of names: documents can be lost that are not named here: %w", err))
 			break
 		}
 		if err != nil {

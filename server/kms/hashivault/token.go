@@ -65,7 +65,7 @@ func (t *token) read(always bool) (another bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	info, err := os.Stat(t.path)
-	if err != nil || !always && t.seen != nil && durable.Same(info, t.seen) {
+	if err != nil || !always && t.seen != nil && durable.Unchanged(info, t.seen) {
 		return false
 	}
 	text, err := readFile(t.path)

@@ -61,9 +61,9 @@ func within(t *testing.T, s kv.Store) {
 		require.Equal(t, size, got.Size)
 		if size > 100 {
 			require.Nil(t, got.Value)
-			require.Equal(t, value[:100], got.Begin)
+			require.Equal(t, value[:100], got.Prefix)
 		} else {
-			require.Nil(t, got.Begin)
+			require.Nil(t, got.Prefix)
 			require.Equal(t, value, append([]byte{}, got.Value...))
 		}
 		found, err = s.Read(ctx, []string{"k"}, 0)
@@ -81,16 +81,16 @@ func within(t *testing.T, s kv.Store) {
 // manyWithin: the same for many at once.
 func manyWithin(t *testing.T, s kv.Store) {
 	var keys []string
-	var want []kv.Sized
+	var want []kv.ReadResult
 	for _, size := range []int{0, 1, 99, 100, 101, 5000, 1 << 20} {
 		key := strconv.Itoa(size)
-		keys, want = append(keys, "none"+key, key), append(want, kv.Sized{}, kv.Sized{Size: size})
+		keys, want = append(keys, "none"+key, key), append(want, kv.ReadResult{}, kv.ReadResult{Size: size})
 		value := noise(size)
 		mustSet(t, s, key, value)
 		if one := &want[len(want)-1]; size <= 100 {
 			one.Value = append([]byte{}, value...)
 		} else {
-			one.Begin = value[:100]
+			one.Prefix = value[:100]
 		}
 	}
 	got, err := s.Read(t.Context(), keys, 100)

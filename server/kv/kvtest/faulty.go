@@ -27,10 +27,10 @@ var Faults = map[string]Fault{
 }
 
 // Plan chooses the fault of a write. Calls counts the calls of Faulty.Write from 1.
-type Plan func(call int, w *kv.Write) Fault
+type FaultFunc func(call int, w *kv.Write) Fault
 
 // Once is a plan with one fault, of the first write that is not a plain Put.
-func Once(fault Fault) Plan {
+func Once(fault Fault) FaultFunc {
 	done := false
 	return func(_ int, w *kv.Write) Fault {
 		if done || w.Op == kv.Put && w.If == kv.Always {
@@ -46,26 +46,26 @@ type Faulty struct {
 	kv.Store
 	kv.Sweeper
 
-	mu    sync.Mutex
-	plan  Plan
-	calls int
-	late  []kv.Write
+	mu          sync.Mutex
+	chooseFault FaultFunc
+	calls       int
+	late        []kv.Write
 }
 
 var _ kv.Store = (*Faulty)(nil)
 
 // NewFaulty returns a store that makes the writes of an inner one according to plan; nil plans no fault.
-func NewFaulty(inner kv.Store, plan Plan) *Faulty {
-	f := &Faulty{Store: inner, plan: plan}
+func NewFaulty(inner kv.Store, plan FaultFunc) *Faulty {
+	f := &Faulty{Store: inner, chooseFault: plan}
 	f.Sweeper, _ = inner.(kv.Sweeper)
 	return f
 }
 
 // Plan replaces the plan.
-func (f *Faulty) Plan(plan Plan) {
+func (f *Faulty) SetFaults(plan FaultFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.plan = plan
+	f.chooseFault = plan
 }
 
 // Flush makes the delayed writes.
@@ -93,8 +93,8 @@ func (f *Faulty) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	f.calls++
 	faults, any, reverse := make([]Fault, len(writes)), false, false
 	for i := range writes {
-		if f.plan != nil {
-			faults[i] = f.plan(f.calls, &writes[i])
+		if f.chooseFault != nil {
+			faults[i] = f.chooseFault(f.calls, &writes[i])
 		}
 		any = any || faults[i] != None
 		reverse = reverse || faults[i] == Reorder

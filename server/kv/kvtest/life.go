@@ -50,8 +50,8 @@ func work(ctx context.Context, s kv.Store, w, rounds int) error {
 		if _, err = kv.CompareAndSwap(ctx, s, "shared", got[2], v); err != nil {
 			return err
 		}
-		if existed, err := kv.DeleteMany(ctx, s, []string{a, b}); err != nil || kv.Count(existed) != 2 {
-			return fmt.Errorf("worker %d deleted %d of %d: %w", w, kv.Count(existed), len(keys), err)
+		if existed, err := kv.DeleteMany(ctx, s, []string{a, b}); err != nil || kv.CountTrue(existed) != 2 {
+			return fmt.Errorf("worker %d deleted %d of %d: %w", w, kv.CountTrue(existed), len(keys), err)
 		}
 	}
 	return nil

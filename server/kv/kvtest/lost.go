@@ -38,7 +38,7 @@ func lostReplies(t *testing.T, s kv.Store) {
 				if op.there != "" {
 					require.NoError(t, kv.Set(ctx, s, key, []byte(op.there), time.Minute))
 				}
-				f.Plan(Once(fault))
+				f.SetFaults(Once(fault))
 				done, err := op.do(key)
 				f.Flush(ctx)
 				value, _, e := kv.Get(ctx, s, key)
@@ -67,7 +67,7 @@ func lostBatches(t *testing.T, s kv.Store) {
 			f := NewFaulty(s, nil)
 			keys := numbered(name, 30)
 			fill(t, s, keys...)
-			f.Plan(func(call int, w *kv.Write) Fault {
+			f.SetFaults(func(call int, w *kv.Write) Fault {
 				if n, _ := strconv.Atoi(w.Key[len(name):]); call == 1 && n%3 == 0 {
 					return fault
 				}
@@ -79,7 +79,7 @@ func lostBatches(t *testing.T, s kv.Store) {
 			}
 			swaps[1].Old = []byte("another") // refused, whatever happens to its neighbours
 			made, err := kv.SwapMany(ctx, f, swaps)
-			for i, e := range kv.Each(err, len(keys)) {
+			for i, e := range kv.ErrorsOf(err, len(keys)) {
 				require.Equal(t, fault == Fail && i%3 == 0, e != nil)
 				require.Equal(t, i != 1 && e == nil, made[i])
 				want := "v"

@@ -23,7 +23,7 @@ func TestBatchesFailInPart(t *testing.T) {
 	failsInPart := func(err error) {
 		t.Helper()
 		require.ErrorIs(t, err, kv.ErrUnavailable)
-		each := kv.Each(err, 3)
+		each := kv.ErrorsOf(err, 3)
 		require.Equal(t, []bool{false, true, false}, []bool{each[0] != nil, each[1] != nil, each[2] != nil})
 	}
 	failsInPart(kv.SetMany(t.Context(), store, []kv.Entry{{Key: "good1"}, {Key: "bad"}, {Key: "good2"}}))

@@ -6,4 +6,4 @@ import "github.com/redis/go-redis/v9"
 func (s *Store) Client() redis.UniversalClient { return s.client }
 
 // Failure maps an error of go-redis to one of package kv. It never wraps the original, which can quote values.
-func Failure(op string, err error) error { return failure(op, err) }
+func MapError(op string, err error) error { return mapError(op, err) }

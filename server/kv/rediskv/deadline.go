@@ -28,7 +28,7 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 		err   error
 	}
 	if err := ctx.Err(); err != nil {
-		return *new(T), failure(op, err)
+		return *new(T), mapError(op, err)
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -39,7 +39,7 @@ func bounded[T any](ctx context.Context, s *Store, op string, call func() (T, er
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
-		return *new(T), failure(op, ctx.Err())
+		return *new(T), mapError(op, ctx.Err())
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *Store) CheckDurable(ctx context.Context) error {
 	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
 		got, err := client.ConfigGet(ctx, setting).Result()
 		if err != nil {
-			return failure("config", err)
+			return mapError("config", err)
 		}
 		if got[setting] != want {
 			return fmt.Errorf("%w (%s is %q)", ErrNotDurable, setting, got[setting])

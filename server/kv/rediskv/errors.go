@@ -16,7 +16,7 @@ var errClosed = fmt.Errorf("rediskv: %w", kv.ErrClosed)
 
 // failure maps what go-redis returned to kv's errors. It never wraps the original: an error of the parser
 // quotes the reply, and one of the server can quote the command, values included.
-func failure(op string, err error) error {
+func mapError(op string, err error) error {
 	var reply redis.Error
 	switch {
 	case errors.Is(err, redis.ErrClosed):

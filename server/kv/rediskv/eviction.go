@@ -19,11 +19,11 @@ type Eviction struct {
 	// Known reports whether every master stated its policy.
 	Known bool
 	// Processes are those of the masters, by their addresses.
-	Processes map[string]Process
+	Processes map[string]ProcessStats
 }
 
 // Process is a running Redis.
-type Process struct {
+type ProcessStats struct {
 	ID      string // drawn when it started
 	Evicted int64  // entries that it removed since then
 	Flushes int64  // how often FLUSHALL or FLUSHDB emptied a database of it since then; -1 if it does not tell
@@ -36,7 +36,7 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 		return Eviction{}, errClosed
 	}
 	var mu sync.Mutex
-	found := Eviction{Known: true, Processes: map[string]Process{}}
+	found := Eviction{Known: true, Processes: map[string]ProcessStats{}}
 	err := s.askMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		pipe := c.Pipeline()
 		info, commands := pipe.Info(ctx), pipe.Info(ctx, "commandstats")
@@ -66,7 +66,7 @@ func (s *Store) Eviction(ctx context.Context) (Eviction, error) {
 }
 
 // Free returns how many bytes of memory the master with the least has left before it refuses writes. It returns math.MaxInt64 if none refuses.
-func (s *Store) Free(ctx context.Context) (int64, error) {
+func (s *Store) FreeMemory(ctx context.Context) (int64, error) {
 	if s.closed.Load() {
 		return 0, errClosed
 	}
@@ -83,7 +83,7 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		least = min(least, free(info.Val()))
+		least = min(least, freeMemory(info.Val()))
 		return nil
 	})
 	return least, err
@@ -93,7 +93,7 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 func (s *Store) askMasters(ctx context.Context, ask func(ctx context.Context, c *redis.Client) error) error {
 	_, err := bounded(ctx, s, "info", func() (struct{}, error) { return struct{}{}, s.eachMaster(ctx, ask) })
 	if err != nil && !IsReplica(err) {
-		return failure("info", err)
+		return mapError("info", err)
 	}
 	return err
 }
@@ -113,12 +113,12 @@ func (e *Eviction) add(addr, info string, flushes int64) {
 		e.Policy = policy
 	}
 	if n, err := strconv.ParseInt(field(info, "evicted_keys"), 10, 64); err == nil {
-		e.Processes[addr] = Process{field(info, "run_id"), n, flushes}
+		e.Processes[addr] = ProcessStats{field(info, "run_id"), n, flushes}
 	}
 }
 
 // free returns how much memory a Redis has left before it refuses writes.
-func free(info string) int64 {
+func freeMemory(info string) int64 {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(field(info, name), 10, 64)
 		return n

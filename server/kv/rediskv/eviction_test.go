@@ -57,7 +57,7 @@ func TestEvictionAfterASwitch(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
-	service := redistest.NewService(t, master)
+	service := redistest.NewFailoverAddress(t, master)
 	s := rediskv.New(service.Client())
 	id := func() string {
 		found, err := s.Eviction(t.Context())

@@ -103,7 +103,7 @@ func TestGroupOfCommands(t *testing.T) {
 	<-g.done
 	require.NoError(t, get.Err())
 	require.Equal(t, "v", get.Val())
-	require.ErrorIs(t, failure("read", wrong.Err()), kv.ErrWrongType)
+	require.ErrorIs(t, mapError("read", wrong.Err()), kv.ErrWrongType)
 	require.NoError(t, set.Err())
 	require.Equal(t, []int64{before, 1, 3}, []int64{count.single.Load(), count.together.Load(), count.commands.Load()})
 }
@@ -120,7 +120,7 @@ func TestCallersShareRoundTrips(t *testing.T) {
 				key, value := fmt.Sprint("k", i), fmt.Sprint(round, "/", i)
 				err := kv.Set(t.Context(), s, key, []byte(value), time.Hour)
 				if err == nil {
-					var found []kv.Sized
+					var found []kv.ReadResult
 					if found, err = s.Read(t.Context(), []string{key}, 100); err == nil && string(found[0].Value) != value {
 						err = fmt.Errorf("%s has %s", key, found[0].Value)
 					}
@@ -180,6 +180,6 @@ func TestDeadlineOfAGroup(t *testing.T) {
 	s.send(t.Context(), g)
 	<-g.done
 	for _, cmd := range []redis.Cmder{one, two} {
-		require.ErrorIs(t, failure("write", cmd.Err()), kv.ErrUnavailable)
+		require.ErrorIs(t, mapError("write", cmd.Err()), kv.ErrUnavailable)
 	}
 }

@@ -65,9 +65,9 @@ func TestLostReplies(t *testing.T) {
 				if losses == 2 && (op.name == "set" || op.name == "expire if equal") {
 					break // they are made again each time, which ends
 				}
-				proxy.Lose(op.command, losses)
+				proxy.LoseReplies(op.command, losses)
 				done, err := op.do(key)
-				require.NotZero(t, proxy.Lost())
+				require.NotZero(t, proxy.TakeLost())
 				require.NoError(t, err)
 				require.True(t, done)
 				value, _, err := kv.Get(ctx, direct, key)

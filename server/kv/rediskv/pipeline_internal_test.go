@@ -46,7 +46,7 @@ func TestPipelineThatIsNotSent(t *testing.T) {
 		}()
 		<-g.done
 		for _, cmd := range []redis.Cmder{one, two} {
-			require.ErrorIs(t, failure("write", cmd.Err()), kv.ErrLostReply)
+			require.ErrorIs(t, mapError("write", cmd.Err()), kv.ErrLostReply)
 		}
 		if !panics {
 			_, err := s.Write(t.Context(), []kv.Write{{Key: "k", Value: []byte("v")}, {Key: "l", Value: []byte("v")}})
@@ -76,7 +76,7 @@ func TestPipelinesLeaveAReplica(t *testing.T) {
 			t.Parallel()
 			master := redistest.Start(t)
 			replica := redistest.StartReplica(t, master)
-			service := redistest.NewService(t, master)
+			service := redistest.NewFailoverAddress(t, master)
 			s := New(service.Client())
 			require.NoError(t, write(s, 0))
 			require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())

@@ -13,7 +13,7 @@ import (
 // Read implements kv.Store. Values within the limit take one round trip; an empty answer, or one that exceeds
 // the limit, takes another one. Batches are pipelines of single-key commands, because in a cluster the keys of an
 // MGET would have to lie in one slot.
-func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	if s.closed.Load() {
 		return nil, errClosed
 	}
@@ -23,10 +23,10 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 	if s.mayAbandon(ctx) {
 		keys = slices.Clone(keys)
 	}
-	return bounded(ctx, s, "read", func() ([]kv.Sized, error) { return s.read(ctx, keys, limit) })
+	return bounded(ctx, s, "read", func() ([]kv.ReadResult, error) { return s.read(ctx, keys, limit) })
 }
 
-func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized, error) {
+func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.ReadResult, error) {
 	replies, commands := make([]*redis.StringCmd, len(keys)), make([]redis.Cmder, len(keys))
 	for i, key := range keys {
 		if limit >= kv.MaxValueSize {
@@ -41,7 +41,7 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 	} else {
 		s.process(ctx, commands)
 	}
-	found := make([]kv.Sized, len(keys))
+	found := make([]kv.ReadResult, len(keys))
 	if limit < kv.MaxValueSize {
 		return found, s.readRanges(ctx, keys, limit, replies, found)
 	}
@@ -51,11 +51,11 @@ func (s *Store) read(ctx context.Context, keys []string, limit int) ([]kv.Sized,
 		case errors.Is(err, redis.Nil):
 			continue
 		case err != nil:
-			return nil, failure("read", err)
+			return nil, mapError("read", err)
 		case value == nil:
 			value = []byte{}
 		}
-		found[i] = kv.Sized{Value: value, Size: len(value)}
+		found[i] = kv.ReadResult{Value: value, Size: len(value)}
 	}
 	return found, nil
 }
@@ -102,21 +102,21 @@ return value`
 
 // readRanges fills found from the answers of GETRANGE. It asks again whether an empty value exists, and how long a
 // longer one is.
-func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, found []kv.Sized) error {
+func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replies []*redis.StringCmd, found []kv.ReadResult) error {
 	var which []int
 	var asked []redis.Cmder
 	for i, reply := range replies {
 		value, err := reply.Bytes()
 		switch {
 		case err != nil:
-			return failure("read", err)
+			return mapError("read", err)
 		case len(value) == 0:
 			which, asked = append(which, i), append(asked, redis.NewCmd(ctx, "eval", begin, 1, keys[i], limit))
 		case len(value) > limit:
-			found[i].Begin = value[:limit:limit]
+			found[i].Prefix = value[:limit:limit]
 			which, asked = append(which, i), append(asked, redis.NewIntCmd(ctx, "strlen", keys[i]))
 		default:
-			found[i] = kv.Sized{Value: value, Size: len(value)}
+			found[i] = kv.ReadResult{Value: value, Size: len(value)}
 		}
 	}
 	if len(asked) == 0 {
@@ -129,7 +129,7 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 		case *redis.IntCmd:
 			var size int64
 			if size, err = reply.Result(); size == 0 {
-				found[i].Begin = nil
+				found[i].Prefix = nil
 			}
 			found[i].Size = int(size)
 		case *redis.Cmd:
@@ -141,12 +141,12 @@ func (s *Store) readRanges(ctx context.Context, keys []string, limit int, replie
 			if found[i].Size = len(text); len(text) <= limit {
 				found[i].Value = []byte(text)
 			} else {
-				found[i].Begin = []byte(text)[:limit]
+				found[i].Prefix = []byte(text)[:limit]
 				found[i].Size, err = s.length(ctx, keys[i], len(text))
 			}
 		}
 		if err != nil {
-			return failure("read", err)
+			return mapError("read", err)
 		}
 	}
 	return nil

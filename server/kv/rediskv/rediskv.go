@@ -33,8 +33,8 @@ type Store struct {
 }
 
 var (
-	_ kv.Store = (*Store)(nil)
-	_ kv.Sizer = (*Store)(nil)
+	_ kv.Store       = (*Store)(nil)
+	_ kv.SizedWriter = (*Store)(nil)
 )
 
 // New wraps the caller's client, which Close leaves open. Its time-outs and retries are the caller's. A call returns
@@ -59,7 +59,7 @@ func (s *Store) TTL(ctx context.Context, key string) (time.Duration, bool, error
 	left, err := bounded(ctx, s, "ttl", func() (time.Duration, error) { return s.client.PTTL(ctx, key).Result() })
 	switch {
 	case err != nil:
-		return 0, false, failure("ttl", err)
+		return 0, false, mapError("ttl", err)
 	case left == pttlMissing:
 		return 0, false, nil
 	case left == pttlUnlimited:
@@ -75,7 +75,7 @@ func (s *Store) Ping(ctx context.Context) error {
 		return errClosed
 	}
 	if _, err := bounded(ctx, s, "ping", func() (string, error) { return s.client.Ping(ctx).Result() }); err != nil {
-		return failure("ping", err)
+		return mapError("ping", err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	if err := s.client.Close(); err != nil {
-		return failure("close", err)
+		return mapError("close", err)
 	}
 	return nil
 }

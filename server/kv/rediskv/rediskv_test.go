@@ -58,7 +58,7 @@ func TestConformanceOverARing(t *testing.T) {
 	t.Parallel()
 	one, two := redistest.Start(t), redistest.Start(t)
 	ring := redis.NewRing(&redis.RingOptions{
-		Addrs: map[string]string{"one": one.Addr, "two": two.Addr}, ReadTimeout: redistest.Patience, WriteTimeout: redistest.Patience,
+		Addrs: map[string]string{"one": one.Addr, "two": two.Addr}, ReadTimeout: redistest.ClientTimeout, WriteTimeout: redistest.ClientTimeout,
 	})
 	t.Cleanup(func() { _ = ring.Close() })
 	kvtest.Run(t, func(t *testing.T) kv.Store {

@@ -47,7 +47,7 @@ type page struct {
 func (s *Store) scan(ctx context.Context, prefix, cursor string, limit int) (page, error) {
 	nodes, err := s.masters(ctx)
 	if err != nil {
-		return page{}, failure("scan", err)
+		return page{}, mapError("scan", err)
 	}
 	at, from, err := nodes.locate(cursor)
 	if err != nil {
@@ -78,14 +78,14 @@ func (n *node) scan(ctx context.Context, pos uint64, match string, limit int64) 
 	_, _ = pipe.Exec(ctx) // the commands have its errors
 	keys, pos, err := page.Result()
 	if err != nil {
-		return nil, place{}, failure("scan", err)
+		return nil, place{}, mapError("scan", err)
 	}
 	text, err := info.Result()
 	switch {
 	case err != nil && untold(err):
 		return keys, place{pos: pos}, nil
 	case err != nil:
-		return nil, place{}, failure("scan", err)
+		return nil, place{}, mapError("scan", err)
 	case field(text, "role") == "slave":
 		return nil, place{}, fmt.Errorf("rediskv: scan: %w", errReplica)
 	}

@@ -62,7 +62,7 @@ func TestScanIsOfOneServer(t *testing.T) {
 		t.Parallel()
 		master := redistest.Start(t)
 		replica := redistest.StartReplica(t, master)
-		service := redistest.NewService(t, master)
+		service := redistest.NewFailoverAddress(t, master)
 		s := rediskv.New(service.Client())
 		cursor := filled(t, s)
 		require.EqualValues(t, 1, master.Client(t).Wait(t.Context(), 1, time.Minute).Val())
@@ -76,7 +76,7 @@ func TestScanIsOfOneServer(t *testing.T) {
 		t.Parallel()
 		master := redistest.Start(t)
 		replica := redistest.StartReplica(t, master)
-		service := redistest.NewService(t, master)
+		service := redistest.NewFailoverAddress(t, master)
 		s := rediskv.New(service.Client())
 		cursor := filled(t, s)
 		var scans sync.WaitGroup

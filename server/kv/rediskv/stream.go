@@ -17,7 +17,7 @@ func (s *Store) AppendStream(ctx context.Context, stream, field string, values [
 		pipe.XAdd(ctx, &redis.XAddArgs{Stream: stream, MaxLen: most, Approx: true, Values: []any{field, value}})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return failure("append to a stream", err)
+		return mapError("append to a stream", err)
 	}
 	return nil
 }

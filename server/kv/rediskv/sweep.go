@@ -38,7 +38,7 @@ func (s *Store) Topology(ctx context.Context) (kv.Topology, error) {
 	}
 	members, err := bounded(ctx, s, "topology", func() ([]member, error) { return s.members(ctx) })
 	if err != nil {
-		return kv.Topology{}, failure("topology", err)
+		return kv.Topology{}, mapError("topology", err)
 	}
 	topology, text := kv.Topology{Stable: true}, strings.Builder{}
 	for _, m := range members {
@@ -245,7 +245,7 @@ func (s *Store) clientOf(ctx context.Context, part string) (redis.Cmdable, error
 			}
 		}
 		if _, err := s.members(ctx); err != nil {
-			return nil, failure("sweep", err)
+			return nil, mapError("sweep", err)
 		}
 	}
 	return nil, errMoved

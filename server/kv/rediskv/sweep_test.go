@@ -39,7 +39,7 @@ func TestSweeper(t *testing.T) {
 		t.Parallel()
 		one, two := redistest.Start(t), redistest.Start(t)
 		ring := redis.NewRing(&redis.RingOptions{
-			Addrs: map[string]string{"one": one.Addr, "two": two.Addr}, ReadTimeout: redistest.Patience, WriteTimeout: redistest.Patience,
+			Addrs: map[string]string{"one": one.Addr, "two": two.Addr}, ReadTimeout: redistest.ClientTimeout, WriteTimeout: redistest.ClientTimeout,
 		})
 		t.Cleanup(func() { _ = ring.Close() })
 		kvtest.RunSweeper(t, func(t *testing.T) kv.Store {
@@ -91,7 +91,7 @@ func TestTopologyAfterAFailover(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
-	service := redistest.NewService(t, master)
+	service := redistest.NewFailoverAddress(t, master)
 	s := rediskv.New(service.Client())
 	before := stableTopology(t, s)
 	cursor := begun(t, s, before, before.Parts[0])

@@ -66,7 +66,7 @@ func (s *Store) Write(ctx context.Context, writes []kv.Write) ([]bool, error) {
 	})
 }
 
-// WriteSized implements kv.Sizer: each write has a STRLEN before it in the pipeline.
+// WriteSized implements kv.SizedWriter: each write has a STRLEN before it in the pipeline.
 func (s *Store) WriteSized(ctx context.Context, writes []kv.Write) (done []bool, former []int, err error) {
 	if s.closed.Load() {
 		return nil, nil, errClosed
@@ -99,7 +99,7 @@ func (s *Store) writeSized(ctx context.Context, writes []kv.Write) ([]bool, []in
 		former[i] = int(sizes[i].Val()) // 0 after an error, as of a key of another type
 	}
 	if len(writes) == 1 {
-		err = kv.Each(err, 1)[0]
+		err = kv.ErrorsOf(err, 1)[0]
 	}
 	return done, former, err
 }
@@ -197,7 +197,7 @@ func outcome(c redis.Cmder) (bool, error) {
 	case errors.Is(err, redis.Nil):
 		return false, nil
 	case err != nil:
-		return false, failure("write", err)
+		return false, mapError("write", err)
 	}
 	if reply, ok := c.(once); ok {
 		n, isNumber := reply.Val().(int64)

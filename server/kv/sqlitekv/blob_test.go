@@ -234,7 +234,7 @@ func (h history) step(ctx context.Context) error {
 			_, err = kv.SetIf(ctx, h, k, value, h.value(), ttl)
 		}
 	}
-	for _, err := range kv.Each(err, 3) {
+	for _, err := range kv.ErrorsOf(err, 3) {
 		if err != nil && !errors.Is(err, kv.ErrQuota) && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}

@@ -152,8 +152,8 @@ func (s *Store) readTurn(ctx context.Context, op string, do func(c *conn) error)
 const turnParts = 4
 
 // Read implements kv.Store. It reads a large value in turns, so that reads of small ones do not wait for it.
-func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.Sized, err error) {
-	all := make([]kv.Sized, len(keys))
+func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.ReadResult, err error) {
+	all := make([]kv.ReadResult, len(keys))
 	large := map[int]*row(nil) // of which parts are still to be read
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -172,14 +172,14 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.
 				if large == nil {
 					large = map[int]*row{}
 				}
-				all[i].Begin, large[i] = begin, &r
+				all[i].Prefix, large[i] = begin, &r
 			}
 		}
 		return nil
 	})
 	for i, r := range large {
 		if err == nil {
-			all[i], err = s.readRest(ctx, keys[i], all[i].Begin, *r, int64(limit))
+			all[i], err = s.readRest(ctx, keys[i], all[i].Prefix, *r, int64(limit))
 		}
 	}
 	if err != nil {
@@ -189,18 +189,18 @@ func (s *Store) Read(ctx context.Context, keys []string, limit int) (found []kv.
 }
 
 // sized returns the answer for the first bytes of a value, up to the limit. They are nil if the key is missing.
-func sized(begin []byte, r *row, limit int64) kv.Sized {
+func sized(begin []byte, r *row, limit int64) kv.ReadResult {
 	switch {
 	case begin == nil:
-		return kv.Sized{}
+		return kv.ReadResult{}
 	case r.size <= limit:
-		return kv.Sized{Value: begin, Size: int(r.size)}
+		return kv.ReadResult{Value: begin, Size: int(r.size)}
 	}
-	return kv.Sized{Begin: begin, Size: int(r.size)}
+	return kv.ReadResult{Prefix: begin, Size: int(r.size)}
 }
 
 // readRest reads the parts of a value of which the first chunk was read. It is conn.read in turns.
-func (s *Store) readRest(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.Sized, err error) {
+func (s *Store) readRest(ctx context.Context, key string, begin []byte, r row, limit int64) (found kv.ReadResult, err error) {
 	turn := func(do func(c *conn)) error {
 		return s.readTurn(ctx, "read", func(c *conn) error { do(c); return ctx.Err() })
 	}

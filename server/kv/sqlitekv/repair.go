@@ -26,7 +26,7 @@ const (
 // Check reads all of the store in dir, and changes no entry. If the log is damaged, it reads no entry either: opening the
 // database would drop what is behind the damage, and nothing would show it afterwards. It returns ErrInUse while a process has the
 // store open.
-func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
+func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
 	err = alone(dir, &found, func(index *sqlitefile.Index) error {
 		if len(found.Damage) > 0 {
 			return nil
@@ -36,7 +36,7 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 			err = (&copier{found: &found, source: &conn{Conn: c}, progress: progress}).run(ctx)
 		}
 		if sqlitefile.IsDamage(err) {
-			found.Add(err)
+			found.AddDamage(err)
 			err = nil
 		}
 		return errors.Join(err, c.Close())
@@ -46,7 +46,7 @@ func Check(ctx context.Context, dir string, progress Progress) (found sqlitefile
 
 // Repair replaces the database in dir by a new one with all readable entries. The damaged one stays beside it. It
 // returns ErrInUse while a process has the store open.
-func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Found, err error) {
+func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefile.Report, err error) {
 	err = alone(dir, &found, func(index *sqlitefile.Index) error {
 		open := func() (*sqlitefile.Conn, error) { return index.Open(ctx, schema) }
 		return sqlitefile.Salvage(ctx, &found, schema, open, func(source, target *sqlitefile.Conn) error {
@@ -57,7 +57,7 @@ func Repair(ctx context.Context, dir string, progress Progress) (found sqlitefil
 }
 
 // alone calls do with the index of the database while no other process has the directory.
-func alone(dir string, found *sqlitefile.Found, do func(index *sqlitefile.Index) error) error {
+func alone(dir string, found *sqlitefile.Report, do func(index *sqlitefile.Index) error) error {
 	found.File, found.Damage = filepath.Join(dir, fileName), []string{}
 	if _, err := os.Stat(found.File); err != nil {
 		return err
@@ -72,7 +72,7 @@ func alone(dir string, found *sqlitefile.Found, do func(index *sqlitefile.Index)
 	defer unlock()
 	err = sqlitefile.CheckLog(found.File)
 	if sqlitefile.IsDamage(err) {
-		found.Add(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
+		found.AddDamage(fmt.Errorf("the last changes, deletions among them, are lost: %w", err))
 		err = nil
 	}
 	if err == nil {
@@ -92,7 +92,7 @@ func alone(dir string, found *sqlitefile.Found, do func(index *sqlitefile.Index)
 
 // copier visits all entries, and copies them if there is a target.
 type copier struct {
-	found          *sqlitefile.Found
+	found          *sqlitefile.Report
 	source, target *conn
 	progress       Progress
 	total          int
@@ -111,7 +111,7 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for id, err := range c.source.IDs(ctx, "entries", c.found.Add) {
+	for id, err := range c.source.IDs(ctx, "entries", c.found.AddDamage) {
 		if err == nil {
 			err = c.visit(id)
 		}
@@ -130,7 +130,7 @@ func (c *copier) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.found.Integrity(c.source.Conn); err != nil {
+	if err := c.found.CheckIntegrity(c.source.Conn); err != nil {
 		return err
 	}
 	kept, err := c.source.Int("SELECT clock FROM store")
@@ -168,7 +168,7 @@ func (c *copier) visit(id int64) error {
 			return err
 		}
 	}
-	if owner := kv.OwnerOf(key); owner != "" {
+	if owner := kv.OwnerPrefixOf(key); owner != "" {
 		c.sums[owner] += int64(len(key) + len(value))
 	}
 	if c.found.Read++; c.progress != nil && (c.found.Read%copyBatch == 0 || c.found.Read == c.total) {
@@ -182,7 +182,7 @@ func (c *copier) damage(err error) error {
 	if !isDamage(err) {
 		return err
 	}
-	c.found.Add(err)
+	c.found.AddDamage(err)
 	return nil
 }
 
@@ -195,7 +195,7 @@ func (c *copier) listed() error {
 	}
 	c.found.Lost = max(0, listed-c.found.Read)
 	if c.found.Lost > 0 && len(c.found.Damage) == 0 { // the walk begins with id 0
-		c.found.Add(errRow)
+		c.found.AddDamage(errRow)
 	}
 	if c.found.Lost == 0 || c.target == nil {
 		return nil
@@ -236,7 +236,7 @@ func (c *copier) compareUsage() error {
 		return c.damage(err)
 	}
 	if wrong += len(c.sums); wrong > 0 {
-		c.found.Add(fmt.Errorf("%w: the counted bytes of %d owners are not those of their entries", kv.ErrDamaged, wrong))
+		c.found.AddDamage(fmt.Errorf("%w: the counted bytes of %d owners are not those of their entries", kv.ErrDamaged, wrong))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func waitWithALog(t testing.TB) {
 // error, and how many entries were read.
 func intact(t *testing.T, s *Store) (listed, found int, err error) {
 	t.Helper()
-	keys, _, err := s.Scan(t.Context(), kv.Root, "", 2*repaired)
+	keys, _, err := s.Scan(t.Context(), kv.TenantPrefix, "", 2*repaired)
 	for i := range repaired {
 		got, ok, err := kv.Get(t.Context(), s, kv.Prefix("a", "cache")+fmt.Sprint(i))
 		if err == nil && ok {

@@ -33,7 +33,7 @@ const (
 )
 
 // MinFree is the least free space of the disk, in bytes, that the store needs for its log.
-const MinFree = 32 << 20
+const MinFreeSpace = 32 << 20
 
 // space watches the free space of the directory's disk, and keeps a reserve of it.
 type space struct {
@@ -43,8 +43,8 @@ type space struct {
 }
 
 func (p *space) open(dir string) {
-	p.dir, p.least = dir, max(p.least, MinFree)
-	p.reserve = durable.NewReserve(dir, p.least+MinFree)
+	p.dir, p.least = dir, max(p.least, MinFreeSpace)
+	p.reserve = durable.NewReserve(dir, p.least+MinFreeSpace)
 	p.reserve.Refill()
 }
 
@@ -55,16 +55,16 @@ func (p *space) spend() bool { return p.reserve.Release(reservePiece) }
 
 // Needs returns how many bytes of a disk must be free for a value of n bytes that leaves least to others: it is written to the log, and
 // then to the database.
-func Needs(n, least int64) int64 { return least + 2*n }
+func SpaceNeeded(n, least int64) int64 { return least + 2*n }
 
 // hasRoom reports whether n bytes can be added: there is free space, or pages in the database that deletions freed, which
 // take nothing from others. least is the free space that must be left.
 func (p *space) hasRoom(c *conn, n, least int64) bool {
 	free, err := p.free()
-	if err != nil || free >= Needs(n, least) {
+	if err != nil || free >= SpaceNeeded(n, least) {
 		return true
 	}
-	if free < MinFree/2+n {
+	if free < MinFreeSpace/2+n {
 		return false
 	}
 	pages, err := c.Int(countFree)
@@ -81,7 +81,7 @@ const (
 )
 
 func (f fullFor) refuses(w *kv.Write) bool {
-	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerOf(w.Key) != "")
+	return w.Op == kv.Put && (f == everybody || f == owners && kv.OwnerPrefixOf(w.Key) != "")
 }
 
 // fullFor returns for which keys the disk is too full to add n bytes.
@@ -89,7 +89,7 @@ func (p *space) fullFor(c *conn, n int64) fullFor {
 	switch {
 	case n == 0 || p.hasRoom(c, n, p.least):
 		return nobody
-	case p.hasRoom(c, n, MinFree):
+	case p.hasRoom(c, n, MinFreeSpace):
 		return owners
 	}
 	return everybody
@@ -174,7 +174,7 @@ WHERE expires > 0 AND expires <= ? AND (expires, id) > (?, ?) ORDER BY expires, 
 		case err != nil:
 			return last, false, err
 		case rows[i].blob != 0:
-			s.left.add(kv.OwnerOf(keys[i]), rows[i].blob)
+			s.left.add(kv.OwnerPrefixOf(keys[i]), rows[i].blob)
 		}
 	}
 	return last, visited == expiredBatch, nil

@@ -78,13 +78,13 @@ var (
 // Option changes what Open opens.
 type Option func(*Store)
 
-// WithQuota limits the bytes of the keys and values of each owner of keys (kv.OwnerOf). Beyond it, a write that lengthens
+// WithQuota limits the bytes of the keys and values of each owner of keys (kv.OwnerPrefixOf). Beyond it, a write that lengthens
 // an owner's data is kv.ErrQuota. 0 means no limit.
 func WithQuota(bytes int64) Option { return func(s *Store) { s.quota = bytes } }
 
 // WithMinFree leaves so many bytes of the disk to others: below it, writes that need new space are kv.ErrFull. Less than
 // MinFree is MinFree.
-func WithMinFree(bytes int64) Option { return func(s *Store) { s.space.least = bytes } }
+func WithMinFreeSpace(bytes int64) Option { return func(s *Store) { s.space.least = bytes } }
 
 // Open opens the store in dir, which is made with mode 0700 if it does not exist. It returns ErrInUse, and
 // kv.ErrDamaged if the database cannot be read. Failures of background work are logged; a nil logger drops them.
@@ -109,7 +109,7 @@ func openAt(dir string, logger *slog.Logger, c clock, options ...Option) (*Store
 		option(s)
 	}
 	err := s.open(readers)
-	for err != nil && s.unlock != nil && durable.Exhausted(dir) && s.space.spend() {
+	for err != nil && s.unlock != nil && durable.NearlyFull(dir) && s.space.spend() {
 		_ = s.release() // the log needs space
 		err = s.open(readers)
 	}
@@ -149,7 +149,7 @@ func (s *Store) open(readers int) (err error) {
 	if err := s.begin(w); err != nil {
 		return s.failure("open", err)
 	}
-	if s.marker, err = sqlitefile.NewMarker(path); err != nil {
+	if s.marker, err = sqlitefile.OpenMarker(path); err != nil {
 		return s.failure("open", err)
 	}
 	w.WALHook(s.committed)
@@ -172,13 +172,13 @@ func (s *Store) open(readers int) (err error) {
 	if s.file, err = os.Stat(path); err != nil {
 		return err
 	}
-	return s.index.Hide()
+	return s.index.Unlink()
 }
 
 // committed is called after each commit of the writer with the pages of the log.
 func (s *Store) committed(_ *sqlite3.Conn, _ string, pages int) error {
 	s.pages.Store(int64(pages))
-	err := s.marker.Note(pages)
+	err := s.marker.Record(pages)
 	if err != nil && !s.unnoted {
 		s.logger.Warn("commits of the embedded cache cannot be noted: after a kill, damage of its log would not be found", "error", err.Error())
 	}

@@ -21,7 +21,7 @@ func isLarge(w *kv.Write) bool { return w.Op == kv.Put && len(w.Value) > chunkSi
 
 // putLarge makes a write of a large value.
 func (s *Store) putLarge(ctx context.Context, w *kv.Write, known comparison) (done bool, err error) {
-	if err := s.sweepLeft(ctx, kv.OwnerOf(w.Key), int64(len(w.Value))/chunkSize); err != nil {
+	if err := s.sweepLeft(ctx, kv.OwnerPrefixOf(w.Key), int64(len(w.Value))/chunkSize); err != nil {
 		return false, err
 	}
 	blob := s.lastBlob.Add(1)
@@ -31,10 +31,10 @@ func (s *Store) putLarge(ctx context.Context, w *kv.Write, known comparison) (do
 	s.staged.Store(blob, nil)
 	t := stage{Store: s, write: w, known: known, blob: blob}
 	left, err := t.run(ctx)
-	s.promised.add(kv.OwnerOf(w.Key), -t.bytes, -t.growth)
+	s.promised.add(kv.OwnerPrefixOf(w.Key), -t.bytes, -t.growth)
 	s.staged.Delete(blob)
 	if t.begun {
-		s.sweepOrLeave(ctx, kv.OwnerOf(w.Key), left)
+		s.sweepOrLeave(ctx, kv.OwnerPrefixOf(w.Key), left)
 	}
 	return err == nil && left != blob, err
 }
@@ -71,7 +71,7 @@ func (t *stage) run(ctx context.Context) (left int64, err error) {
 
 // begin decides whether the write may be made. If so, it discards the blob, which has no parts yet, and is promised the room for the value.
 func (t *stage) begin(ctx context.Context) (holds bool, err error) {
-	owner := kv.OwnerOf(t.write.Key)
+	owner := kv.OwnerPrefixOf(t.write.Key)
 	err = t.transact(ctx, "write", added(t.write), func(c *conn, full fullFor) (err error) {
 		if full.refuses(t.write) {
 			return errFull

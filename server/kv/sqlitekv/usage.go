@@ -26,7 +26,7 @@ ON CONFLICT (owner) DO UPDATE SET bytes = excluded.bytes`
 // account adds to the bytes of a key's owner, within a transaction and before the entry changes. It returns kv.ErrQuota, and adds nothing,
 // if they grow beyond the quota; 0 means no limit.
 func (c *conn) account(key string, grow, quota int64) error {
-	owner := kv.OwnerOf(key)
+	owner := kv.OwnerPrefixOf(key)
 	used, err := c.grown(key, grow, quota)
 	switch {
 	case err != nil || owner == "" || grow == 0:
@@ -39,7 +39,7 @@ func (c *conn) account(key string, grow, quota int64) error {
 
 // grown returns what account makes of the bytes of a key's owner, or kv.ErrQuota.
 func (c *conn) grown(key string, grow, quota int64) (used int64, err error) {
-	owner := kv.OwnerOf(key)
+	owner := kv.OwnerPrefixOf(key)
 	if owner == "" || grow == 0 {
 		return 0, nil
 	}

@@ -20,7 +20,7 @@ import (
 func bytesOf(t *testing.T, s *Store) (n int64) {
 	t.Helper()
 	for cursor := ""; ; {
-		keys, next, err := s.Scan(t.Context(), kv.Root, cursor, 0)
+		keys, next, err := s.Scan(t.Context(), kv.TenantPrefix, cursor, 0)
 		require.NoError(t, err)
 		found, err := s.Read(t.Context(), keys, 0)
 		require.NoError(t, err)
@@ -105,7 +105,7 @@ func TestQuota(t *testing.T) {
 
 	err = kv.SetMany(ctx, s, []kv.Entry{{Key: mine + "3", Value: value}, {Key: theirs + "1", Value: value}, {Key: mine + "4", Value: []byte("small")}})
 	require.ErrorIs(t, err, kv.ErrQuota)
-	each := kv.Each(err, 3)
+	each := kv.ErrorsOf(err, 3)
 	require.ErrorIs(t, each[0], kv.ErrQuota)
 	require.NoError(t, errors.Join(each[1:]...), "each write stands alone")
 	_, ok, err := kv.Get(ctx, s, mine+"3")

@@ -132,7 +132,7 @@ func (t *transaction) try(c *conn, full fullFor) (left []leftBlob, err error) {
 			return nil, err
 		}
 		if blob != 0 {
-			left = append(left, leftBlob{kv.OwnerOf(w.Key), blob})
+			left = append(left, leftBlob{kv.OwnerPrefixOf(w.Key), blob})
 		}
 	}
 	return left, nil

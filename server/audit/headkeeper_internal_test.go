@@ -50,7 +50,7 @@ func TestLostHeadIsRecordedOnce(t *testing.T) {
 	require.NoError(t, os.RemoveAll(head))
 	require.NoError(t, f.keeper.note())
 	require.Equal(t, 1, altered(t, path))
-	_, err := ReadHead(path, testKey)
+	_, err := ReadHeads(path, testKey)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(head))
 	require.NoError(t, f.keeper.note())
@@ -107,7 +107,7 @@ func TestHeadOfAnotherKind(t *testing.T) {
 	require.NoError(t, os.Symlink(filepath.Base(head), head)) // to itself
 	require.NoError(t, f.keeper.note())
 	require.Equal(t, 1, altered(t, path))
-	_, err := ReadHead(path, testKey)
+	_, err := ReadHeads(path, testKey)
 	require.NoError(t, err)
 }
 

@@ -18,7 +18,7 @@ const attempts = 3
 // removed it, or it expired: Apply reports that it was removed. If another value is there instead of the one that
 // was to be written or removed, it was written before or after this write: Apply returns the error of the lost
 // reply, and never claims that nothing was changed. If the store cannot be read either, the same error is returned.
-func Apply(ctx context.Context, s Store, writes []Write) (done []bool, err error) {
+func applyWrites(ctx context.Context, s Store, writes []Write) (done []bool, err error) {
 	done, err = s.Write(ctx, writes)
 	if err == nil || !errors.Is(err, ErrLostReply) || ctx.Err() != nil {
 		return done, err
@@ -26,7 +26,7 @@ func Apply(ctx context.Context, s Store, writes []Write) (done []bool, err error
 	if done == nil {
 		done = make([]bool, len(writes))
 	}
-	errs := slices.Clone(Each(err, len(writes)))
+	errs := slices.Clone(ErrorsOf(err, len(writes)))
 	settle(ctx, s, writes, done, errs)
 	for _, e := range errs {
 		if e == nil {
@@ -89,7 +89,7 @@ func repeat(ctx context.Context, s Store, writes []Write, again []int, done []bo
 		batch[j] = writes[i]
 	}
 	made, err := s.Write(ctx, batch)
-	for j, e := range Each(err, len(batch)) {
+	for j, e := range ErrorsOf(err, len(batch)) {
 		i := again[j]
 		switch {
 		case e != nil:
@@ -113,7 +113,7 @@ const (
 )
 
 // trace compares the value that is there now with a write whose reply was lost.
-func (w *Write) trace(found *Sized) verdict {
+func (w *Write) trace(found *ReadResult) verdict {
 	equals := func(value []byte) bool { return found.Value != nil && bytes.Equal(found.Value, value) }
 	switch {
 	case w.Op == Put && equals(w.Value):

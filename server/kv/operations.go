@@ -76,7 +76,7 @@ func DeleteMany(ctx context.Context, s Store, keys []string) (existed []bool, er
 	for i, key := range keys {
 		writes[i] = Write{Key: key, Op: Remove}
 	}
-	return Apply(ctx, s, writes)
+	return applyWrites(ctx, s, writes)
 }
 
 // CompareAndSwap replaces the value of key if it equals old, and keeps the time that the key has left. The value
@@ -91,7 +91,7 @@ func SwapMany(ctx context.Context, s Store, swaps []Swap) (swapped []bool, err e
 	for i, swap := range swaps {
 		writes[i] = Write{Key: swap.Key, If: Equals, Old: swap.Old, Value: swap.Value, KeepTTL: true}
 	}
-	return Apply(ctx, s, writes)
+	return applyWrites(ctx, s, writes)
 }
 
 // SetIf writes value with ttl if the value of key equals old or, if old is nil, if the key is missing. It reports
@@ -115,12 +115,12 @@ func ExpireIf(ctx context.Context, s Store, key string, old []byte, ttl time.Dur
 }
 
 func one(ctx context.Context, s Store, w Write) (bool, error) {
-	done, err := Apply(ctx, s, []Write{w})
+	done, err := applyWrites(ctx, s, []Write{w})
 	return err == nil && done[0], err
 }
 
 // Count returns the number of true values.
-func Count(existed []bool) (n int) {
+func CountTrue(existed []bool) (n int) {
 	for _, was := range existed {
 		if was {
 			n++

@@ -71,7 +71,7 @@ func fillDisk(t testing.TB) {
 	require.ErrorIs(t, err, kv.ErrFull)
 	done, err := s.Write(ctx, []kv.Write{{Key: "small"}, {Key: "10", Op: kv.Remove}, {Key: "11", Op: kv.Remove}})
 	require.Equal(t, []bool{false, true, true}, done, "the deletions of a batch go on")
-	require.Equal(t, []bool{true, false, false}, failed(kv.Each(err, 3)))
+	require.Equal(t, []bool{true, false, false}, failed(kv.ErrorsOf(err, 3)))
 	for i := 12; i < 200; i++ {
 		existed, err := kv.Delete(ctx, s, fmt.Sprint(i))
 		require.NoError(t, err)
@@ -103,7 +103,7 @@ func fillDisk(t testing.TB) {
 	free, err := durable.FreeSpace(root)
 	require.NoError(t, err)
 	require.NoError(t, filler.Truncate(0))
-	s, err = Open(dir, nil, WithMinFree(free+100<<20))
+	s, err = Open(dir, nil, WithMinFreeSpace(free+100<<20))
 	require.NoError(t, err)
 	require.ErrorIs(t, kv.Set(ctx, s, kv.Prefix("a", "cache")+"more", make([]byte, 30<<20), 0), kv.ErrFull, "there is space, but it is for others")
 	require.NoError(t, kv.Set(ctx, s, "of nobody", make([]byte, 1<<10), 0), "the server itself is one of them")

@@ -80,7 +80,7 @@ func (k *keeper) rotated() {
 
 func (k *keeper) tell() {
 	k.told = time.Now()
-	if all, err := ReadHead(k.dir, k.key); err == nil && len(all.Heads) > 0 {
+	if all, err := ReadHeads(k.dir, k.key); err == nil && len(all.Heads) > 0 {
 		k.options.Log.Info("audit head", "head", all.Heads.String())
 	}
 }
@@ -160,7 +160,7 @@ func syncFile(path string) error {
 
 func (k *keeper) writeHead(h head) error {
 	h.Time = time.Now().UTC().Format(timeLayout)
-	err := k.reserve.Use(func() error { return writeSealed(headPath(k.dir, h.From.Chain), k.key, &h) })
+	err := k.reserve.RetryIfFull(func() error { return writeSealed(headPath(k.dir, h.From.Chain), k.key, &h) })
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func TestEach(t *testing.T) {
 	var seen []uint64
 	each := func(filter audit.Filter) error {
 		seen = nil
-		return audit.Each(t.Context(), path, keyOf(t, path), &filter, func(l *audit.Line) { seen = append(seen, l.Seq) })
+		return audit.ReadVerified(t.Context(), path, keyOf(t, path), &filter, func(l *audit.Line) { seen = append(seen, l.Seq) })
 	}
 	require.NoError(t, each(audit.Filter{}))
 	require.Len(t, seen, 20)

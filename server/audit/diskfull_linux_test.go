@@ -49,7 +49,7 @@ func fillDisk(t testing.TB) {
 	require.NoError(t, f.Close())
 	var lost uint64
 	lines := 0
-	require.NoError(t, audit.Each(t.Context(), path, key, &audit.Filter{}, func(l *audit.Line) {
+	require.NoError(t, audit.ReadVerified(t.Context(), path, key, &audit.Filter{}, func(l *audit.Line) {
 		lines++
 		lost += l.Lost
 	}))
@@ -112,7 +112,7 @@ func spendReserve(t testing.TB) {
 	require.NoError(t, f.Close())
 	var lost uint64
 	lines := 0
-	require.NoError(t, audit.Each(t.Context(), path, key, &audit.Filter{}, func(l *audit.Line) {
+	require.NoError(t, audit.ReadVerified(t.Context(), path, key, &audit.Filter{}, func(l *audit.Line) {
 		lines++
 		lost += l.Lost
 	}))
