@@ -13,14 +13,14 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-func TestTableIsSound(t *testing.T) {
-	require.Equal(t, codes.Internal, codes.Table[0].Code, "what carries no code is the first row")
+func TestTableRowsAreValid(t *testing.T) {
+	require.Equal(t, codes.Internal, codes.Table[0].Code, "Of falls back to the first row")
 	seen := map[string]bool{}
 	for i, row := range codes.Table {
 		require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, row.Code)
 		require.False(t, seen[row.Code], "%s twice", row.Code)
 		seen[row.Code] = true
-		require.NotEmpty(t, http.StatusText(row.Status), "%s has no status of HTTP", row.Code)
+		require.NotEmpty(t, http.StatusText(row.Status), "%s has an unknown HTTP status", row.Code)
 		require.GreaterOrEqual(t, row.Status, 400)
 		require.NotEmpty(t, row.Meaning)
 		require.Equal(t, i, codes.Number(row.Code))
@@ -28,12 +28,12 @@ func TestTableIsSound(t *testing.T) {
 			require.Equal(t, row.Code, codes.Core[i])
 		}
 		if row.Retry && row.Status != http.StatusTooManyRequests {
-			require.GreaterOrEqual(t, row.Status, 500, "%s: who retries a refusal?", row.Code)
+			require.GreaterOrEqual(t, row.Status, 500, "%s: a refusal cannot be retried", row.Code)
 		}
 	}
 }
 
-// Codes are only ever added: these were there first. Their order is private to one build.
+// Codes may be added but not removed. These are the first ones; their order is private to one build.
 func TestRowsAreNeverRemovedOrRenamed(t *testing.T) {
 	first := []string{
 		"internal", "invalid_argument", "malformed", "unsupported_version", "too_large", "kdf_out_of_range", "ttl_out_of_range",
@@ -48,31 +48,31 @@ func TestRowsAreNeverRemovedOrRenamed(t *testing.T) {
 	}
 }
 
-func TestNumberOfWhatIsNoCode(t *testing.T) {
+func TestNumberReturnsMinusOneForUnknownCode(t *testing.T) {
 	for _, code := range []string{"", "Internal", "nonsense", "malformed "} {
 		require.Equal(t, -1, codes.Number(code))
 	}
 }
 
-func TestOf(t *testing.T) {
+func TestOfReturnsFirstCodeInTree(t *testing.T) {
 	locked := &codes.Error{Of: "locked", Text: "the store is locked"}
 	for _, c := range []struct {
 		name string
 		err  error
 		want string
 	}{
-		{"nothing", nil, "internal"},
+		{"nil", nil, "internal"},
 		{"an error without a code", errors.New("x"), "internal"},
 		{"a code that is not in the table", &codes.Error{Of: "nonsense"}, "internal"},
-		{"itself", locked, "locked"},
+		{"the error itself", locked, "locked"},
 		{"wrapped", fmt.Errorf("opening: %w", locked), "locked"},
 		{"wrapped twice", fmt.Errorf("a: %w", fmt.Errorf("b: %w", locked)), "locked"},
 		{"joined", errors.Join(errors.New("x"), locked), "locked"},
-		{"joined inside a wrap", fmt.Errorf("a: %w", errors.Join(errors.New("x"), fmt.Errorf("b: %w", locked))), "locked"},
-		{"two of them: the first", errors.Join(format.ErrMalformed, locked), "malformed"},
-		{"two wrapped: the first", fmt.Errorf("%w: %w", locked, format.ErrMalformed), "locked"},
-		{"package format's", fmt.Errorf("reading: %w", format.ErrUnsupportedVersion), "unsupported_version"},
-		{"package classify's", fmt.Errorf("reading: %w", classify.ErrTooLow), "class_too_low"},
+		{"joined and wrapped", fmt.Errorf("a: %w", errors.Join(errors.New("x"), fmt.Errorf("b: %w", locked))), "locked"},
+		{"the first of two joined errors", errors.Join(format.ErrMalformed, locked), "malformed"},
+		{"the first of two wrapped errors", fmt.Errorf("%w: %w", locked, format.ErrMalformed), "locked"},
+		{"an error of package format", fmt.Errorf("reading: %w", format.ErrUnsupportedVersion), "unsupported_version"},
+		{"an error of package classify", fmt.Errorf("reading: %w", classify.ErrTooLow), "class_too_low"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			row := codes.Of(c.err)
@@ -82,7 +82,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-func TestErrorStatesItsCodeAndText(t *testing.T) {
+func TestErrorHasCodeAndText(t *testing.T) {
 	err := &codes.Error{Of: "locked", Text: "the store is locked"}
 	require.Equal(t, "locked", err.Code())
 	require.EqualError(t, err, "coffer: the store is locked")

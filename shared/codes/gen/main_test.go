@@ -13,7 +13,7 @@ import (
 
 var root = filepath.Join("..", "..", "..")
 
-func TestFilesOnDiskAreTheTables(t *testing.T) {
+func TestGeneratedFilesAreUpToDate(t *testing.T) {
 	require.NotEmpty(t, outputs)
 	for path, generate := range outputs {
 		t.Run(path, func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestFilesOnDiskAreTheTables(t *testing.T) {
 	}
 }
 
-func TestWriteWritesEveryOutput(t *testing.T) {
+func TestWriteCreatesEveryOutput(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, write(dir))
 	for path, generate := range outputs {
@@ -34,7 +34,7 @@ func TestWriteWritesEveryOutput(t *testing.T) {
 	}
 }
 
-func TestTypeScriptKeepsTheTablesOrder(t *testing.T) {
+func TestTypeScriptKeepsTableOrder(t *testing.T) {
 	text := typeScript(codes.Table)
 	listed := regexp.MustCompile(`(?m)^  '([a-z_]+)',$`).FindAllStringSubmatch(text, -1)
 	members := regexp.MustCompile(`(?m)^  \| '([a-z_]+)';?$`).FindAllStringSubmatch(text, -1)
@@ -42,18 +42,18 @@ func TestTypeScriptKeepsTheTablesOrder(t *testing.T) {
 	require.Len(t, members, len(codes.Table))
 	for i, row := range codes.Table {
 		if i < len(codes.Core) {
-			require.Equal(t, row.Code, listed[i][1], "the core names an error by this position")
+			require.Equal(t, row.Code, listed[i][1], "the core returns a code as this position")
 		}
 		require.Equal(t, row.Code, members[i][1])
 	}
 }
 
-// A meaning is set into a comment and into a table's cell, and must not end either.
-func TestMeaningsFitWhereTheyAreSet(t *testing.T) {
+// A meaning is written into a comment and a table cell, so it must not contain the characters that end them.
+func TestMeaningsFitCommentsAndTableCells(t *testing.T) {
 	for _, row := range codes.Table {
 		require.NotContains(t, row.Meaning, "*/")
 		require.NotContains(t, row.Meaning, "|")
 		require.NotContains(t, row.Meaning, "\n")
-		require.Regexp(t, `^[A-Z].*\.$`, row.Meaning, "one sentence")
+		require.Regexp(t, `^[A-Z].*\.$`, row.Meaning, "a sentence")
 	}
 }
