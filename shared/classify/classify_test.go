@@ -9,7 +9,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// The table of DESIGN.md section 3.
+// table repeats the rules, so that an accidental change of one fails a test.
 var table = []struct {
 	class classify.Class
 	name  string
@@ -22,7 +22,7 @@ var table = []struct {
 	{5, "phi", classify.Rules{Encrypt: true, MinReadIterations: 250_000, MaxTTL: 24 * 60 * 60}},
 }
 
-func TestTable(t *testing.T) {
+func TestRulesOfEveryClass(t *testing.T) {
 	require.Len(t, classify.All, len(table))
 	for i, row := range table {
 		require.Equal(t, row.class, classify.All[i])
@@ -38,7 +38,7 @@ func TestTable(t *testing.T) {
 	require.EqualValues(t, 10_000_000, classify.MaxIterations)
 }
 
-func TestEveryOtherByteIsNoClass(t *testing.T) {
+func TestOtherBytesAreInvalidClasses(t *testing.T) {
 	for v := range 256 {
 		c := classify.Class(v)
 		if v >= 1 && v <= 5 {
@@ -52,7 +52,7 @@ func TestEveryOtherByteIsNoClass(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRefusesUnknownNames(t *testing.T) {
 	for _, name := range []string{"", "unknown", "PHI", "Public", " phi", "phi ", "phi\x00", "p", "secret"} {
 		c, err := classify.Parse(name)
 		require.ErrorIs(t, err, classify.ErrUnknown, "%q", name)
@@ -60,21 +60,21 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestCheckMin(t *testing.T) {
+func TestCheckMinComparesClasses(t *testing.T) {
 	for _, c := range classify.All {
-		require.NoError(t, c.CheckMin(0), "zero demands nothing")
-		for _, least := range classify.All {
-			if c >= least {
-				require.NoError(t, c.CheckMin(least), "%s for %s", c, least)
+		require.NoError(t, c.CheckMin(0), "zero accepts every class")
+		for _, min := range classify.All {
+			if c >= min {
+				require.NoError(t, c.CheckMin(min), "%s, minimum %s", c, min)
 			} else {
-				require.ErrorIs(t, c.CheckMin(least), classify.ErrTooLow, "%s for %s", c, least)
+				require.ErrorIs(t, c.CheckMin(min), classify.ErrTooLow, "%s, minimum %s", c, min)
 			}
 		}
-		require.ErrorIs(t, c.CheckMin(classify.PHI+1), classify.ErrTooLow, "a demand that no class meets")
+		require.ErrorIs(t, c.CheckMin(classify.PHI+1), classify.ErrTooLow, "a minimum above every class")
 	}
 }
 
-func TestCheckIterations(t *testing.T) {
+func TestCheckIterationsEnforcesBounds(t *testing.T) {
 	for _, c := range classify.All {
 		floor := max(c.Rules().MinReadIterations, 100_000) // public derives like internal
 		for n, ok := range map[uint32]bool{
@@ -88,12 +88,12 @@ func TestCheckIterations(t *testing.T) {
 			}
 		}
 	}
-	require.ErrorIs(t, classify.Class(0).CheckIterations(249_999), classify.ErrIterations, "no class is held to the strictest")
+	require.ErrorIs(t, classify.Class(0).CheckIterations(249_999), classify.ErrIterations, "an invalid class has the strictest minimum")
 	require.NoError(t, classify.Class(0).CheckIterations(250_000))
 }
 
-// What is written is read by every class, whatever it costs at least.
-func TestWhatIsWrittenIsRead(t *testing.T) {
+// A package with the fewest iterations that a writer uses is accepted for every class.
+func TestEveryClassReadsMinWriteIterations(t *testing.T) {
 	for _, c := range classify.All {
 		require.NoError(t, c.CheckIterations(classify.MinWriteIterations))
 		require.LessOrEqual(t, c.Rules().MinReadIterations, uint32(classify.MinWriteIterations))

@@ -10,8 +10,8 @@ import (
 	"github.com/coffer-storage/coffer/shared/wire"
 )
 
-// Integers are those of encoding/binary.
-func TestIntegers(t *testing.T) {
+// The encoding of integers equals that of encoding/binary.
+func TestIntegersMatchEncodingBinary(t *testing.T) {
 	for range 1000 {
 		v := rand.Uint64()
 		want := binary.BigEndian.AppendUint64([]byte("before"), v)
@@ -29,7 +29,7 @@ func TestIntegers(t *testing.T) {
 	}
 }
 
-func TestText(t *testing.T) {
+func TestAppendTextWritesLengthFirst(t *testing.T) {
 	require.Equal(t, "\x00\x00", string(wire.AppendText(nil, "")))
 	long := string(make([]byte, 0x1234))
 	require.Equal(t, "-\x12\x34"+long, string(wire.AppendText([]byte("-"), long)))
