@@ -35,7 +35,10 @@ export const browser = {
   'core ready': { ...time(1.3), unit: 'x the time of a Go hello' },
 };
 
-const calm = (budget) => ({ ...raw(budget), unit: 'x the 99th percentile without the attack, inverse' });
+const calm = (budget) => ({
+  ...raw(budget),
+  unit: 'x the 99th percentile without the attack, inverse',
+});
 
 /** By the names that bench/server and bench/faults give. */
 export const server = {
@@ -51,14 +54,20 @@ export const server = {
   'Keys/Open': raw(0.95),
   'Rewrap/Local': raw(0.7),
   'Rewrap/KMS5ms': raw(0.6),
-  'Backup': raw(null),
-  'Drill': raw(null),
-  'Restore': raw(0.8),
+  Backup: raw(null),
+  Drill: raw(null),
+  Restore: raw(0.8),
   'Rotation/Reencrypt': raw(0.8),
   'Rotation/ReencryptEmbedded': raw(0.5),
   'Rotation/Load': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
-  'Rotation/LoadEmbedded': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
-  'Rotation/LoadCluster': { ...raw(0.5), unit: 'x the 99th percentile without a rotation, inverse' },
+  'Rotation/LoadEmbedded': {
+    ...raw(0.5),
+    unit: 'x the 99th percentile without a rotation, inverse',
+  },
+  'Rotation/LoadCluster': {
+    ...raw(0.5),
+    unit: 'x the 99th percentile without a rotation, inverse',
+  },
   'Rotation/LoadFull': { ...raw(null), unit: 'x the 99th percentile without a rotation, inverse' },
   'Audit/Record': raw(null),
   'Audit/Record64': raw(null),

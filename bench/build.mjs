@@ -13,19 +13,49 @@ export const dist = join(built, 'coffer');
 /** Builds the package, the pages and the Go hello. Returns the driver, a TypeScript module. */
 export async function buildBrowser() {
   rmSync(built, { recursive: true, force: true });
-  if (!existsSync(join(root, 'web/dist/index.js'))) execFileSync('node', ['web/build.mjs'], { cwd: root, stdio: 'inherit' });
+  if (!existsSync(join(root, 'web/dist/index.js')))
+    execFileSync('node', ['web/build.mjs'], { cwd: root, stdio: 'inherit' });
   cpSync(join(root, 'web/dist'), dist, { recursive: true });
   const env = { ...process.env, GOOS: 'js', GOARCH: 'wasm' };
-  execFileSync('go', ['build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', join(built, 'hello.wasm'), './bench/browser/hello'], { cwd: root, env, stdio: 'inherit' });
+  execFileSync(
+    'go',
+    [
+      'build',
+      '-trimpath',
+      '-buildvcs=false',
+      '-ldflags=-s -w',
+      '-o',
+      join(built, 'hello.wasm'),
+      './bench/browser/hello',
+    ],
+    { cwd: root, env, stdio: 'inherit' },
+  );
   const page = join(root, 'bench/browser/page/index.ts');
-  await build({ entryPoints: { bench: page }, outdir: built, bundle: true, format: 'esm', target: 'es2022', minify: true });
+  await build({
+    entryPoints: { bench: page },
+    outdir: built,
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    minify: true,
+  });
   return import(await buildDriver());
 }
 
 /** The driver and the harness, file by file: the harness starts a script that lies beside it. */
 async function buildDriver() {
   const harness = join(root, 'e2e/harness');
-  const entryPoints = [join(root, 'bench/browser/run.ts'), ...readdirSync(harness).map((name) => join(harness, name))];
-  await build({ entryPoints, outbase: root, outdir: join(built, 'driver'), format: 'esm', target: 'es2022', loader: { '.mjs': 'copy' } });
+  const entryPoints = [
+    join(root, 'bench/browser/run.ts'),
+    ...readdirSync(harness).map((name) => join(harness, name)),
+  ];
+  await build({
+    entryPoints,
+    outbase: root,
+    outdir: join(built, 'driver'),
+    format: 'esm',
+    target: 'es2022',
+    loader: { '.mjs': 'copy' },
+  });
   return join(built, 'driver/bench/browser/run.js');
 }

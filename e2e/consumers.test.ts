@@ -5,7 +5,18 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Engine, type Page, type Server, chromium, firefox, launch, removeFolder, serve, temporaryFolder, webkit } from './harness/index.js';
+import {
+  type Engine,
+  type Page,
+  type Server,
+  chromium,
+  firefox,
+  launch,
+  removeFolder,
+  serve,
+  temporaryFolder,
+  webkit,
+} from './harness/index.js';
 import { POLICY, ROOT } from './support.js';
 import manifest from '../package.json' with { type: 'json' };
 
@@ -16,8 +27,16 @@ const files = {
   'package.json': JSON.stringify({
     private: true,
     type: 'module',
-    dependencies: { coffer: 'file:coffer.tgz', react: version('react'), 'react-dom': version('react-dom') },
-    devDependencies: Object.fromEntries((['vite', '@vitejs/plugin-react', 'typescript', '@types/react', '@types/react-dom'] as const).map((name) => [name, version(name)])),
+    dependencies: {
+      coffer: 'file:coffer.tgz',
+      react: version('react'),
+      'react-dom': version('react-dom'),
+    },
+    devDependencies: Object.fromEntries(
+      (
+        ['vite', '@vitejs/plugin-react', 'typescript', '@types/react', '@types/react-dom'] as const
+      ).map((name) => [name, version(name)]),
+    ),
   }),
   'vite.config.js': `import react from '@vitejs/plugin-react';\nexport default { plugins: [react()] };`,
   'index.html': `<!doctype html><title>waiting</title><div id="root"></div><script type="module" src="/main.tsx"></script>`,
@@ -44,7 +63,18 @@ const files = {
       return null;
     }
     createRoot(document.getElementById('root')!).render(<App />);`,
-  'tsconfig.json': JSON.stringify({ compilerOptions: { strict: true, noEmit: true, jsx: 'react-jsx', module: 'ESNext', moduleResolution: 'Bundler', target: 'ES2022', types: [] }, include: ['main.tsx'] }),
+  'tsconfig.json': JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      noEmit: true,
+      jsx: 'react-jsx',
+      module: 'ESNext',
+      moduleResolution: 'Bundler',
+      target: 'ES2022',
+      types: [],
+    },
+    include: ['main.tsx'],
+  }),
   'server-side.mjs': `
     const before = Object.keys(globalThis).length;
     const coffer = await import('coffer');
@@ -60,7 +90,11 @@ let plain: Server;
 
 beforeAll(async () => {
   app = await temporaryFolder();
-  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', app], { cwd: ROOT });
+  const { stdout } = await run(
+    'npm',
+    ['pack', '--ignore-scripts', '--json', '--pack-destination', app],
+    { cwd: ROOT },
+  );
   const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
   await run('mv', [join(app, filename), join(app, 'coffer.tgz')]);
   for (const [name, content] of Object.entries(files)) await writeFile(join(app, name), content);
@@ -113,10 +147,16 @@ describe.each([chromium, firefox, webkit])('consumers in $name', (engine) => {
 
 describe('consumers', () => {
   test('Vite’s development server (chromium)', async () => {
-    const vite = await launch('npx', ['vite', '--host', '127.0.0.1', '--port', '0'], { cwd: app, stdio: ['ignore', 'pipe', 'inherit'] });
+    const vite = await launch('npx', ['vite', '--host', '127.0.0.1', '--port', '0'], {
+      cwd: app,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     onTestFinished(vite.stop);
     let output = '';
-    while (!/http:\/\/127\.0\.0\.1:\d+/.test(output)) output += ((await once(vite.child.stdout!, 'data')) as [Buffer])[0].toString().replaceAll(/\x1b\[\d+m/g, '');
+    while (!/http:\/\/127\.0\.0\.1:\d+/.test(output))
+      output += ((await once(vite.child.stdout!, 'data')) as [Buffer])[0]
+        .toString()
+        .replaceAll(/\x1b\[\d+m/g, '');
     const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(output)!;
     await titled(await (await opened(chromium)).page(url!), 'visits 1');
   });

@@ -28,8 +28,12 @@ test('a developer finds the calls and the API on the first page', async () => {
     const page = await session.page(`${server.origin}/`);
     await page.evaluate(installVisitor);
     await page.evaluate(() => visitor.press('HTTP'));
-    expect(await page.evaluate(() => visitor.text('.code'))).toContain('/v1/cache/patient/P1?class=phi');
-    const href = await page.evaluate(() => document.querySelector<HTMLAnchorElement>('.code-card a')!.href);
+    expect(await page.evaluate(() => visitor.text('.code'))).toContain(
+      '/v1/cache/patient/P1?class=phi',
+    );
+    const href = await page.evaluate(
+      () => document.querySelector<HTMLAnchorElement>('.code-card a')!.href,
+    );
     expect(await (await fetch(href)).text()).toContain('putEntry');
   } finally {
     await session.close();
@@ -42,12 +46,18 @@ test('chromium logs nothing while the page loads', async () => {
     const page = (await session.page(`${server.origin}/`)) as ChromiumPage;
     const logged: string[] = [];
     page.cdp.on('Log.entryAdded', ({ entry }) => logged.push(entry.text));
-    page.cdp.on('Runtime.exceptionThrown', ({ exceptionDetails }) => logged.push(exceptionDetails.text));
+    page.cdp.on('Runtime.exceptionThrown', ({ exceptionDetails }) =>
+      logged.push(exceptionDetails.text),
+    );
     page.cdp.on('Runtime.consoleAPICalled', ({ type }) => logged.push(type));
     await page.cdp.send('Log.enable'); // brings what was logged before, too
     await page.cdp.send('Runtime.enable');
     await page.evaluate(installVisitor);
-    await page.evaluate(() => visitor.until(() => document.querySelector('.try-it-bytes')?.textContent?.match(/[1-9a-f]/)).then(() => undefined));
+    await page.evaluate(() =>
+      visitor
+        .until(() => document.querySelector('.try-it-bytes')?.textContent?.match(/[1-9a-f]/))
+        .then(() => undefined),
+    );
     expect(logged).toEqual([]);
   } finally {
     await session.close();
@@ -56,10 +66,16 @@ test('chromium logs nothing while the page loads', async () => {
 
 /** Axe's findings on the page as it is now, in one of the themes; none is what is wanted. */
 async function barriers(page: ChromiumPage, theme: string): Promise<string[]> {
-  await page.cdp.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: theme }] });
+  await page.cdp.send('Emulation.setEmulatedMedia', {
+    features: [{ name: 'prefers-color-scheme', value: theme }],
+  });
   return page.evaluate(async () => {
-    const { violations } = await (globalThis as unknown as { axe: typeof import('axe-core') }).axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'best-practice'] });
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`));
+    const { violations } = await (
+      globalThis as unknown as { axe: typeof import('axe-core') }
+    ).axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'best-practice'] });
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`),
+    );
   });
 }
 
@@ -67,20 +83,38 @@ test('axe finds no barrier in any view, light and dark', async () => {
   const session = await chromium.open();
   try {
     const page = (await session.page(`${server.origin}/`)) as ChromiumPage;
-    await page.cdp.send('Runtime.evaluate', { expression: await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8') });
+    await page.cdp.send('Runtime.evaluate', {
+      expression: await readFile(
+        createRequire(import.meta.url).resolve('axe-core/axe.min.js'),
+        'utf8',
+      ),
+    });
     await page.evaluate(installVisitor);
     const found: string[] = [];
     const look = async () => {
       for (const theme of ['light', 'dark']) found.push(...(await barriers(page, theme)));
     };
-    await page.evaluate(() => visitor.until(() => document.querySelector('.unlock [type=submit]:enabled')).then(() => undefined));
+    await page.evaluate(() =>
+      visitor
+        .until(() => document.querySelector('.unlock [type=submit]:enabled'))
+        .then(() => undefined),
+    );
     await look();
     await page.evaluate(unlock, PASSWORD);
-    for (const [sample, file] of [['Patient', 'patient-lindqvist.json'], ['CT slice', 'chest-ct-phantom.dcm']] as const) {
+    for (const [sample, file] of [
+      ['Patient', 'patient-lindqvist.json'],
+      ['CT slice', 'chest-ct-phantom.dcm'],
+    ] as const) {
       await page.evaluate((name: string) => visitor.press(name), sample);
       if (sample === 'CT slice') await look();
       await page.evaluate(() => visitor.press('Seal and store'));
-      await page.evaluate((name: string) => visitor.until(() => document.querySelector('.pane h2')?.textContent === name).then(() => undefined), file);
+      await page.evaluate(
+        (name: string) =>
+          visitor
+            .until(() => document.querySelector('.pane h2')?.textContent === name)
+            .then(() => undefined),
+        file,
+      );
     }
     await look();
     await page.evaluate(async () => {
@@ -107,7 +141,11 @@ test('axe finds no barrier in any view, light and dark', async () => {
     await look();
     await page.evaluate(async () => {
       await visitor.press('Operations');
-      await visitor.until(() => document.querySelector('.keysets tbody tr') && document.querySelectorAll('.spark polyline').length === 4);
+      await visitor.until(
+        () =>
+          document.querySelector('.keysets tbody tr') &&
+          document.querySelectorAll('.spark polyline').length === 4,
+      );
     });
     await look();
     await page.evaluate(async () => {
@@ -122,10 +160,15 @@ test('axe finds no barrier in any view, light and dark', async () => {
 });
 
 /** Waits until the focus is on the page's content. */
-const focused = () => visitor.until(() => document.activeElement?.id === 'main').then(() => undefined);
+const focused = () =>
+  visitor.until(() => document.activeElement?.id === 'main').then(() => undefined);
 
 test('the focus goes where the page went, names of any length keep the list readable, and a call says nothing of the one before', async () => {
-  await fetch(`${server.origin}/v1/cache/${'long'.repeat(250)}?class=phi`, { method: 'PUT', body: 'x', headers: { Authorization: `Bearer ${server.token}` } });
+  await fetch(`${server.origin}/v1/cache/${'long'.repeat(250)}?class=phi`, {
+    method: 'PUT',
+    body: 'x',
+    headers: { Authorization: `Bearer ${server.token}` },
+  });
   const session = await chromium.open();
   try {
     const page = await session.page(`${server.origin}/`);
@@ -148,7 +191,9 @@ test('the focus goes where the page went, names of any length keep the list read
       await visitor.press('Server’s cache');
       await visitor.until(() => document.querySelectorAll('.cache-list .file-name').length > 1);
     }, server.token);
-    const heights = await page.evaluate(() => [...document.querySelectorAll('.cache-list .record')].map((row) => row.clientHeight));
+    const heights = await page.evaluate(() =>
+      [...document.querySelectorAll('.cache-list .record')].map((row) => row.clientHeight),
+    );
     expect(Math.max(...heights)).toBeLessThan(150);
     await page.evaluate(() => visitor.press('Lock'));
     await page.evaluate(focused);
@@ -161,13 +206,21 @@ test('on a phone nothing is wider than the screen, and a new record comes into v
   const session = await chromium.open();
   try {
     const page = (await session.page(`${server.origin}/`)) as ChromiumPage;
-    await page.cdp.send('Emulation.setDeviceMetricsOverride', { width: 390, height: 844, deviceScaleFactor: 2, mobile: true });
+    await page.cdp.send('Emulation.setDeviceMetricsOverride', {
+      width: 390,
+      height: 844,
+      deviceScaleFactor: 2,
+      mobile: true,
+    });
     await page.evaluate(installVisitor);
     await page.evaluate(unlock, PASSWORD);
     await page.evaluate(async () => {
       await visitor.press('CT slice');
       await visitor.press('Seal and store');
-      await visitor.until(() => Math.abs(document.querySelector('.pane')?.getBoundingClientRect().top ?? Infinity) < 40);
+      await visitor.until(
+        () =>
+          Math.abs(document.querySelector('.pane')?.getBoundingClientRect().top ?? Infinity) < 40,
+      );
     });
     const narrow = async (tab: string) => {
       await page.evaluate((name: string) => visitor.press(name), tab);
@@ -183,7 +236,22 @@ test('on a phone nothing is wider than the screen, and a new record comes into v
     for (const tab of ['Keys', 'Audit trail']) {
       await narrow(tab);
       const cells = tab === 'Keys' ? '.keysets td' : '.audit td';
-      expect(await page.evaluate((cells: string) => visitor.until(() => document.querySelectorAll(cells).length).then(() => Math.max(...[...document.querySelectorAll(cells)].map((cell) => cell.getBoundingClientRect().right))), cells), tab).toBeLessThanOrEqual(390);
+      expect(
+        await page.evaluate(
+          (cells: string) =>
+            visitor
+              .until(() => document.querySelectorAll(cells).length)
+              .then(() =>
+                Math.max(
+                  ...[...document.querySelectorAll(cells)].map(
+                    (cell) => cell.getBoundingClientRect().right,
+                  ),
+                ),
+              ),
+          cells,
+        ),
+        tab,
+      ).toBeLessThanOrEqual(390);
     }
   } finally {
     await session.close();

@@ -41,7 +41,9 @@ beforeAll(async () => {
     },
     headers: {
       '/': { 'X-Everywhere': 'yes' },
-      '/csp/': { 'Content-Security-Policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'" },
+      '/csp/': {
+        'Content-Security-Policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
+      },
     },
   });
 });
@@ -51,7 +53,9 @@ afterAll(() => server.close());
 async function record(key: string, value?: unknown): Promise<unknown> {
   const opening = indexedDB.open('harness', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore('records');
-  await new Promise((resolve, reject) => Object.assign(opening, { onsuccess: resolve, onerror: () => reject(opening.error) }));
+  await new Promise((resolve, reject) =>
+    Object.assign(opening, { onsuccess: resolve, onerror: () => reject(opening.error) }),
+  );
   const transaction = opening.result.transaction('records', 'readwrite');
   const store = transaction.objectStore('records');
   const request: IDBRequest = value === undefined ? store.get(key) : store.put(value, key);
@@ -91,7 +95,12 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
   afterAll(() => session?.close());
 
   test('evaluate returns what the function resolves to', async () => {
-    const echo = async (number: number, bytes: Uint8Array, text: string) => ({ number, bytes, text, list: [null, true] });
+    const echo = async (number: number, bytes: Uint8Array, text: string) => ({
+      number,
+      bytes,
+      text,
+      list: [null, true],
+    });
     const bytes = new Uint8Array([0, 127, 128, 255]);
     expect(await page.evaluate(echo, 1.5, bytes, 'né \u{1f512} \ud800')).toEqual({
       number: 1.5,
@@ -101,8 +110,12 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
     });
     expect(await page.evaluate('(a, b) => a + b', 1, 2)).toBe(3);
     expect(await page.evaluate(() => undefined)).toBeUndefined();
-    expect(await page.evaluate(() => new Uint8Array([1, 2]).buffer)).toEqual(new Uint8Array([1, 2]));
-    expect(await page.evaluate((bytes: Uint8Array) => bytes, Buffer.from([3]))).toEqual(new Uint8Array([3]));
+    expect(await page.evaluate(() => new Uint8Array([1, 2]).buffer)).toEqual(
+      new Uint8Array([1, 2]),
+    );
+    expect(await page.evaluate((bytes: Uint8Array) => bytes, Buffer.from([3]))).toEqual(
+      new Uint8Array([3]),
+    );
   });
 
   test('evaluate rejects with what the page threw', async () => {
@@ -114,8 +127,12 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
     expect(error).toBeInstanceOf(PageError);
     expect(error).toMatchObject({ name: 'RangeError', message: 'too much', code: 'TOO_MUCH' });
     expect(error.stack).toContain('thrower');
-    expect(await failure(page.evaluate(() => Promise.reject('a string')))).toMatchObject({ message: 'a string' });
-    expect(await failure(page.evaluate(() => indexedDB.open('x', -1)))).toMatchObject({ name: 'TypeError' });
+    expect(await failure(page.evaluate(() => Promise.reject('a string')))).toMatchObject({
+      message: 'a string',
+    });
+    expect(await failure(page.evaluate(() => indexedDB.open('x', -1)))).toMatchObject({
+      name: 'TypeError',
+    });
     expect(await failure(page.evaluate('() => {'))).toBeInstanceOf(Error);
     expect(await page.evaluate(() => 'alive')).toBe('alive');
   });
@@ -142,10 +159,21 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
 
   test("evaluated functions import modules and are bound by the page's policy", async () => {
     const strict = await session.page(`${server.origin}/csp/`);
-    expect(await strict.evaluate(async () => (await import('/module.js' as string)).answer)).toBe(42);
+    expect(await strict.evaluate(async () => (await import('/module.js' as string)).answer)).toBe(
+      42,
+    );
     expect(await strict.evaluate("async () => (await import('/module.js')).answer")).toBe(42);
-    expect(await strict.evaluate((bytes: Uint8Array<ArrayBuffer>) => WebAssembly.validate(bytes), EMPTY_WASM)).toBe(true);
-    expect(await failure(strict.evaluate(() => eval('1 + 1')))).toMatchObject({ name: 'EvalError' });
+    expect(
+      await strict.evaluate(
+        (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.validate(bytes),
+        EMPTY_WASM,
+      ),
+    ).toBe(true);
+    // biome-ignore lint/security/noGlobalEval: the policy must refuse it.
+    expect(await failure(strict.evaluate(() => eval('1 + 1')))).toMatchObject({
+      name: 'EvalError',
+    });
+    // biome-ignore lint/security/noGlobalEval: without a policy it works.
     expect(await page.evaluate(() => eval('1 + 1'))).toBe(2);
     await strict.close();
   });
@@ -164,16 +192,21 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
 
   test('evaluations of two pages run at the same time', async () => {
     const other = await session.page(server.origin);
-    const receive = () => new Promise((resolve) => (new BroadcastChannel('both').onmessage = ({ data }) => resolve(data)));
+    const receive = () =>
+      new Promise(
+        (resolve) => (new BroadcastChannel('both').onmessage = ({ data }) => resolve(data)),
+      );
     const send = async () => {
       const [to, from] = [new BroadcastChannel('both'), new BroadcastChannel('heard')];
       const heard = new Promise((resolve) => (from.onmessage = ({ data }) => resolve(data)));
       const sending = setInterval(() => to.postMessage('hello'), 20);
       return heard.finally(() => clearInterval(sending));
     };
-    const listening = page.evaluate(receive).then((message) =>
-      page.evaluate((heard) => new BroadcastChannel('heard').postMessage(heard), message),
-    );
+    const listening = page
+      .evaluate(receive)
+      .then((message) =>
+        page.evaluate((heard) => new BroadcastChannel('heard').postMessage(heard), message),
+      );
     expect(await other.evaluate(send)).toBe('hello');
     await listening;
     await other.close();
@@ -181,7 +214,10 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
 
   test('goto moves the page and screenshot writes a PNG', async () => {
     await page.goto(`${server.origin}/csp/`);
-    expect(await page.evaluate(() => [location.pathname, document.title])).toEqual(['/csp/', 'csp']);
+    expect(await page.evaluate(() => [location.pathname, document.title])).toEqual([
+      '/csp/',
+      'csp',
+    ]);
     const file = join(await profile(), 'page.png');
     await page.screenshot(file);
     expect((await readFile(file)).subarray(1, 4).toString()).toBe('PNG');
@@ -190,28 +226,38 @@ describe.each([chromium, firefox, webkit])('$name', (engine) => {
 });
 
 describe('profiles', () => {
-  test.each([chromium, firefox])('$name finds its data again in the same profile', async (engine) => {
-    const profileDir = await profile();
-    const first = await engine.open({ profileDir });
-    await (await first.page(server.origin)).evaluate(record, 'kept', 'across a restart');
-    await first.close();
-    const second = await opened(engine.open({ profileDir }));
-    expect(await (await second.page(server.origin)).evaluate(record, 'kept')).toBe('across a restart');
-  });
+  test.each([chromium, firefox])(
+    '$name finds its data again in the same profile',
+    async (engine) => {
+      const profileDir = await profile();
+      const first = await engine.open({ profileDir });
+      await (await first.page(server.origin)).evaluate(record, 'kept', 'across a restart');
+      await first.close();
+      const second = await opened(engine.open({ profileDir }));
+      expect(await (await second.page(server.origin)).evaluate(record, 'kept')).toBe(
+        'across a restart',
+      );
+    },
+  );
 
-  test.each([chromium, firefox, webkit])('$name: a fresh profile goes with its session', async (engine) => {
-    const session = await engine.open();
-    expect(existsSync(session.profileDir)).toBe(true);
-    expect(await (await session.page(server.origin)).evaluate(record, 'kept')).toBeUndefined();
-    await session.close();
-    expect(existsSync(session.profileDir)).toBe(false);
-  });
+  test.each([chromium, firefox, webkit])(
+    '$name: a fresh profile goes with its session',
+    async (engine) => {
+      const session = await engine.open();
+      expect(existsSync(session.profileDir)).toBe(true);
+      expect(await (await session.page(server.origin)).evaluate(record, 'kept')).toBeUndefined();
+      await session.close();
+      expect(existsSync(session.profileDir)).toBe(false);
+    },
+  );
 
   test('webkit finds its data again in the same MiniBrowser profile', async () => {
     const run = { server, profileDir: await profile() };
     await evaluateInMiniBrowser(run, record, 'kept', new Uint8Array([1, 2, 3]));
     expect(await evaluateInMiniBrowser(run, record, 'kept')).toEqual(new Uint8Array([1, 2, 3]));
-    expect(await evaluateInMiniBrowser({ ...run, profileDir: await profile() }, record, 'kept')).toBeUndefined();
+    expect(
+      await evaluateInMiniBrowser({ ...run, profileDir: await profile() }, record, 'kept'),
+    ).toBeUndefined();
   });
 
   test('webkit under automation refuses a profile, since it would not keep one', async () => {
@@ -227,7 +273,9 @@ describe('MiniBrowser', () => {
 
   test('what the function throws comes back', async () => {
     const thrower = () => Promise.reject(Object.assign(new TypeError('no'), { code: 'NO' }));
-    const error = await failure(evaluateInMiniBrowser({ server, profileDir: await profile() }, thrower));
+    const error = await failure(
+      evaluateInMiniBrowser({ server, profileDir: await profile() }, thrower),
+    );
     expect(error).toMatchObject({ name: 'TypeError', message: 'no', code: 'NO' });
   });
 
@@ -241,7 +289,9 @@ describe('forced quota', () => {
   /** Small values fit, one beyond the quota fails alone, and what was there stays. */
   async function exceeds(page: Page): Promise<void> {
     await page.evaluate(record, 'small', 'fits');
-    const error = await failure(page.evaluate(record, 'small', new Uint8Array(randomBytes(4 * MIB))));
+    const error = await failure(
+      page.evaluate(record, 'small', new Uint8Array(randomBytes(4 * MIB))),
+    );
     expect(error).toMatchObject({ name: 'QuotaExceededError' });
     expect(await page.evaluate(record, 'small')).toBe('fits');
   }
@@ -269,14 +319,21 @@ describe('serve', () => {
     expect([wasm.status, wasm.headers.get('content-type')]).toEqual([200, 'application/wasm']);
     expect(wasm.headers.get('x-everywhere')).toBe('yes');
     expect(wasm.headers.get('content-security-policy')).toBeNull();
-    expect((await get('/csp/')).headers.get('content-security-policy')).toContain('wasm-unsafe-eval');
+    expect((await get('/csp/')).headers.get('content-security-policy')).toContain(
+      'wasm-unsafe-eval',
+    );
     const script = await get('/harness/guardian.mjs?query');
     expect(script.headers.get('content-type')).toContain('text/javascript');
     expect(await script.text()).toBe(await readFile(join(HARNESS, 'guardian.mjs'), 'utf8'));
   });
 
   test('serves nothing outside its folders', async () => {
-    for (const path of ['/missing', '/harness/', '/harness/..%2fharness.test.ts', '/harness/%2e%2e/harness.test.ts']) {
+    for (const path of [
+      '/missing',
+      '/harness/',
+      '/harness/..%2fharness.test.ts',
+      '/harness/%2e%2e/harness.test.ts',
+    ]) {
       expect((await get(path)).status, path).toBe(404);
     }
   });
@@ -301,8 +358,15 @@ describe('processes', () => {
     const [left, released] = [sleeper(), sleeper()];
     onTestFinished(() => void released.kill());
     const folder = await temporaryFolder();
-    const guardian = spawn(process.execPath, [join(HARNESS, 'guardian.mjs')], { stdio: ['pipe', 'ignore', 'inherit'] });
-    const orders = [['group', 'add', left.pid], ['group', 'add', released.pid], ['group', 'delete', released.pid], ['folder', 'add', folder]];
+    const guardian = spawn(process.execPath, [join(HARNESS, 'guardian.mjs')], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+    });
+    const orders = [
+      ['group', 'add', left.pid],
+      ['group', 'add', released.pid],
+      ['group', 'delete', released.pid],
+      ['folder', 'add', folder],
+    ];
     const ended = once(left, 'exit');
     guardian.stdin?.end(orders.map((order) => `${JSON.stringify(order)}\n`).join(''));
     expect(await ended).toEqual([null, 'SIGTERM']);

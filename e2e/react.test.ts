@@ -16,7 +16,12 @@ afterAll(async () => {
 });
 
 test('useEncryptedStorage (chromium)', async () => {
-  const seen = await call<Record<string, unknown>>(await session.page(server.origin), 'react', 'hook', MASTER_KEY);
+  const seen = await call<Record<string, unknown>>(
+    await session.page(server.origin),
+    'react',
+    'hook',
+    MASTER_KEY,
+  );
   expect(seen).toEqual({
     failedAtOnce: ['first', false, 'invalid_argument'],
     writtenAtOnce: ['early', false, null],

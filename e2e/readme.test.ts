@@ -17,7 +17,9 @@ const run = promisify(execFile);
 /** The code block of a language that holds a text. */
 async function example(language: string, text: string): Promise<string> {
   const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-  const blocks = [...readme.matchAll(/```(\w+)\n([\s\S]*?)```/g)].filter(([, l, code]) => l === language && code?.includes(text));
+  const blocks = [...readme.matchAll(/```(\w+)\n([\s\S]*?)```/g)].filter(
+    ([, l, code]) => l === language && code?.includes(text),
+  );
   expect(blocks, `README's ${language} example with ${text}`).toHaveLength(1);
   return blocks[0]![2]!;
 }
@@ -46,7 +48,10 @@ async function started(command: string, args: string[], line: RegExp): Promise<R
 }
 
 test('the browser example (chromium)', async () => {
-  const code = (await example('js', 'createEncryptedStorage')).replace("from 'coffer'", "from '/coffer/index.js'");
+  const code = (await example('js', 'createEncryptedStorage')).replace(
+    "from 'coffer'",
+    "from '/coffer/index.js'",
+  );
   const server = await servePackage({ '/example.js': `${code}\nexport { patient, missing };` });
   onTestFinished(() => server.close());
   const session = await chromium.open();
@@ -76,10 +81,23 @@ test('each command of an operator says what the README says', async () => {
   const coffer = await buildServer();
   const server = await startCoffer(coffer, join(dir, 'coffer-data'));
   onTestFinished(() => server.close());
-  for (const path of ['1?class=phi', '2?class=phi', '3?class=phi', '4?class=phi', '5?class=phi', '6?class=pii']) {
-    await fetch(`${server.origin}/v1/cache/${path}`, { method: 'PUT', body: 'value', headers: { Authorization: `Bearer ${server.token}` } });
+  for (const path of [
+    '1?class=phi',
+    '2?class=phi',
+    '3?class=phi',
+    '4?class=phi',
+    '5?class=phi',
+    '6?class=pii',
+  ]) {
+    await fetch(`${server.origin}/v1/cache/${path}`, {
+      method: 'PUT',
+      body: 'value',
+      headers: { Authorization: `Bearer ${server.token}` },
+    });
   }
-  const commands = [...readme.matchAll(/```console\n([^]*?)```/g)].flatMap(([, block]) => block!.split(/^\$ /m).slice(1));
+  const commands = [...readme.matchAll(/```console\n([^]*?)```/g)].flatMap(([, block]) =>
+    block!.split(/^\$ /m).slice(1),
+  );
   expect(commands.length).toBeGreaterThan(6);
   for (const command of commands) {
     const [line = '', ...output] = command.split('\n');
@@ -90,8 +108,14 @@ test('each command of an operator says what the README says', async () => {
 
 test('the Go example', async () => {
   const [dir, port] = [await folder(), await freePort()];
-  await started('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir], /Ready to accept connections/);
-  const source = (await example('go', 'cache.Wrap')).replace('localhost:6379', `127.0.0.1:${port}`).replace('"keys"', JSON.stringify(join(dir, 'keys')));
+  await started(
+    'redis-server',
+    ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', dir],
+    /Ready to accept connections/,
+  );
+  const source = (await example('go', 'cache.Wrap'))
+    .replace('localhost:6379', `127.0.0.1:${port}`)
+    .replace('"keys"', JSON.stringify(join(dir, 'keys')));
   const file = join(dir, 'main.go');
   await writeFile(file, source);
   const { stdout } = await run('go', ['run', file], { cwd: ROOT });
@@ -111,7 +135,9 @@ describe('over HTTP', () => {
   });
   /** The example, for the server of this test. */
   const own = async (language: string, text: string) =>
-    (await example(language, text)).replaceAll('http://localhost:8080', server.origin).replace('coffer_…', server.token);
+    (await example(language, text))
+      .replaceAll('http://localhost:8080', server.origin)
+      .replace('coffer_…', server.token);
 
   test('the curl example', async () => {
     const { stdout } = await run('bash', ['-ec', await own('sh', 'curl')]);

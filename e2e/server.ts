@@ -1,6 +1,11 @@
 /** The real `coffer serve` for tests, and a proxy before it that fails as networks do. */
 import { once } from 'node:events';
-import { type IncomingMessage, type ServerResponse, createServer, request as send } from 'node:http';
+import {
+  type IncomingMessage,
+  type ServerResponse,
+  createServer,
+  request as send,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -13,17 +18,28 @@ export interface CofferServer {
 }
 
 /** Starts a built binary with an embedded store below `data`, on a free port. */
-export async function startCoffer(binary: string, data: string, ...more: string[]): Promise<CofferServer> {
-  const { child, stop } = await launch(binary, ['serve', '--listen', '127.0.0.1:0', '--data', data, ...more], {
-    env: { PATH: process.env.PATH }, // no REDIS_URL of the machine
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+export async function startCoffer(
+  binary: string,
+  data: string,
+  ...more: string[]
+): Promise<CofferServer> {
+  const { child, stop } = await launch(
+    binary,
+    ['serve', '--listen', '127.0.0.1:0', '--data', data, ...more],
+    {
+      env: { PATH: process.env.PATH }, // no REDIS_URL of the machine
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   let log = '';
   (child.stderr as Readable).setEncoding('utf8').on('data', (text: string) => (log += text));
   let printed = '';
-  for await (const chunk of (child.stdout as Readable).setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+  for await (const chunk of (child.stdout as Readable)
+    .setEncoding('utf8')
+    .iterator({ destroyOnReturn: false })) {
     printed += chunk;
-    const [, token, port] = /token: (\S+)[^]*listening: http:\/\/127\.0\.0\.1:(\d+)/.exec(printed) ?? [];
+    const [, token, port] =
+      /token: (\S+)[^]*listening: http:\/\/127\.0\.0\.1:(\d+)/.exec(printed) ?? [];
     if (!token) continue;
     return { origin: `http://localhost:${port}`, token, close: stop };
   }
@@ -34,9 +50,19 @@ export async function startCoffer(binary: string, data: string, ...more: string[
  * What becomes of a request: an answer in the server's place (429 with a Retry-After of 1 second, or of a minute where it is busy, 503, 504, a proxy's page), a
  * connection that is cut before the request is passed on, after it took effect, or in the middle of the answer, or silence.
  */
-export type Fault = 'none' | '429' | 'busy' | '503' | '504' | 'page' | 'cut' | 'lost' | 'half' | 'silence';
+export type Fault =
+  | 'none'
+  | '429'
+  | 'busy'
+  | '503'
+  | '504'
+  | 'page'
+  | 'cut'
+  | 'lost'
+  | 'half'
+  | 'silence';
 
-export interface Proxy {
+export interface TestProxy {
   origin: string;
   /** The faults of the next requests; those after them have none. */
   plan(...faults: Fault[]): void;
@@ -45,9 +71,14 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-const codes = { '429': 'rate_limited', busy: 'rate_limited', '503': 'store_unavailable', '504': 'timeout' };
+const codes = {
+  '429': 'rate_limited',
+  busy: 'rate_limited',
+  '503': 'store_unavailable',
+  '504': 'timeout',
+};
 
-export async function startProxy(target: string): Promise<Proxy> {
+export async function startProxy(target: string): Promise<TestProxy> {
   let faults: Fault[] = [];
   const seen: string[] = [];
 
@@ -57,14 +88,30 @@ export async function startProxy(target: string): Promise<Proxy> {
     const body = await buffer(request);
     if (fault === 'silence') return;
     if (fault === 'cut') return void request.socket.destroy();
-    if (fault === 'page') return void response.writeHead(404, { 'Content-Type': 'text/html' }).end('<h1>Not here</h1>');
+    if (fault === 'page')
+      return void response.writeHead(404, { 'Content-Type': 'text/html' }).end('<h1>Not here</h1>');
     if (fault in codes) {
       const [status, code] = [Number(fault) || 429, codes[fault as keyof typeof codes]];
-      const problem = JSON.stringify({ title: '', status, code, detail: 'planned', requestId: 'planned' });
+      const problem = JSON.stringify({
+        title: '',
+        status,
+        code,
+        detail: 'planned',
+        requestId: 'planned',
+      });
       const wait = status === 429 ? { 'Retry-After': fault === 'busy' ? '60' : '1' } : {};
-      return void response.writeHead(status, { 'Content-Type': 'application/problem+json', 'X-Request-Id': 'planned', ...wait }).end(problem);
+      return void response
+        .writeHead(status, {
+          'Content-Type': 'application/problem+json',
+          'X-Request-Id': 'planned',
+          ...wait,
+        })
+        .end(problem);
     }
-    const upstream = send(target + request.url, { method: request.method, headers: request.headers });
+    const upstream = send(target + request.url, {
+      method: request.method,
+      headers: request.headers,
+    });
     upstream.end(body);
     const [answer] = (await once(upstream, 'response')) as [IncomingMessage];
     const bytes = await buffer(answer);
@@ -74,7 +121,10 @@ export async function startProxy(target: string): Promise<Proxy> {
     response.write(bytes.subarray(0, bytes.length / 2), () => request.socket.destroy());
   }
 
-  const server = createServer((request, response) => void handle(request, response).catch((error: Error) => response.destroy(error)));
+  const server = createServer(
+    (request, response) =>
+      void handle(request, response).catch((error: Error) => response.destroy(error)),
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {

@@ -14,8 +14,12 @@ export const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
 export const MASTER_KEY = Buffer.alloc(32, 'coffer test master key').toString('base64');
 
 /** Serves the built package at /coffer/ beside the given files, all under the strict policy; `headers` are added for their paths. */
-export async function servePackage(files: Record<string, string | Uint8Array> = {}, headers: Record<string, Record<string, string>> = {}): Promise<Server> {
-  if (!existsSync(join(DIST, 'index.js'))) throw new Error('the package is not built: run `make build` first');
+export async function servePackage(
+  files: Record<string, string | Uint8Array> = {},
+  headers: Record<string, Record<string, string>> = {},
+): Promise<Server> {
+  if (!existsSync(join(DIST, 'index.js')))
+    throw new Error('the package is not built: run `make build` first');
   return serve({
     folders: { '/coffer/': DIST },
     files: { '/': '<!doctype html><title>coffer</title>', ...files },

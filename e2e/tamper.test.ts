@@ -1,6 +1,13 @@
 /** Records and the vault's document altered on the disk, in three browsers: refused with the right code, never a value, never a crash. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Page, type Server, type Session, chromium, firefox, webkit } from './harness/index.js';
+import {
+  type Page,
+  type Server,
+  type Session,
+  chromium,
+  firefox,
+  webkit,
+} from './harness/index.js';
 import { bundle, call } from './page/bundle.js';
 import { MASTER_KEY, servePackage } from './support.js';
 
@@ -28,7 +35,8 @@ function headFlip(at: number): [string, string] {
 }
 
 /** The public class is the lowest: its lowest bit flipped is none. */
-const publicFlip = (at: number): [string, string] => (at === 8 ? [MALFORMED, MALFORMED] : headFlip(at));
+const publicFlip = (at: number): [string, string] =>
+  at === 8 ? [MALFORMED, MALFORMED] : headFlip(at);
 
 let server: Server;
 beforeAll(async () => (server = await servePackage(await bundle('tamper'))));
@@ -42,7 +50,8 @@ describe.each([chromium, firefox, webkit])('tampering in $name', (engine) => {
     page = await session.page(server.origin);
   });
   afterAll(() => session.close());
-  const run = <T>(fn: string, ...args: unknown[]) => call<T>(page, 'tamper', fn, MASTER_KEY, ...args);
+  const run = <T>(fn: string, ...args: unknown[]) =>
+    call<T>(page, 'tamper', fn, MASTER_KEY, ...args);
 
   test.each([
     ['phi', HEADER + 12, 12 + 16, headFlip],
@@ -57,26 +66,56 @@ describe.each([chromium, firefox, webkit])('tampering in $name', (engine) => {
   test.each([
     ['phi', HEADER + 12, 12 + 16, 16],
     ['public', HEADER + 12 + 16, 12, 0],
-  ] as const)('bytes cut off and added, of a record of class %s', async (cls, head, body, shortest) => {
-    const { heads, bodies, more } = await run<Record<string, string[]>>('lengths', cls);
-    expect(heads).toEqual(Array(head).fill(MALFORMED));
-    expect(bodies).toEqual(Array.from({ length: body }, (_, n) => (n < shortest ? MALFORMED : ALTERED)));
-    expect(more).toEqual([MALFORMED, ALTERED]);
-  });
+  ] as const)(
+    'bytes cut off and added, of a record of class %s',
+    async (cls, head, body, shortest) => {
+      const { heads, bodies, more } = await run<Record<string, string[]>>('lengths', cls);
+      expect(heads).toEqual(Array(head).fill(MALFORMED));
+      expect(bodies).toEqual(
+        Array.from({ length: body }, (_, n) => (n < shortest ? MALFORMED : ALTERED)),
+      );
+      expect(more).toEqual([MALFORMED, ALTERED]);
+    },
+  );
 
   test('fields and records swapped', async () => {
-    const names = ['class', 'type', 'key id', 'salt', 'time', 'context', 'nonce', 'header', 'head', 'body', 'nonce and body', 'class and key id', 'class, key id and salt', 'all'];
+    const names = [
+      'class',
+      'type',
+      'key id',
+      'salt',
+      'time',
+      'context',
+      'nonce',
+      'header',
+      'head',
+      'body',
+      'nonce and body',
+      'class and key id',
+      'class, key id and salt',
+      'all',
+    ];
     expect(await run('swaps')).toEqual(Object.fromEntries(names.map((name) => [name, ALTERED])));
   });
 
   test('a record moved to another name, store and vault', async () => {
     expect(await run('moves', OTHER_KEY)).toEqual({
-      name: ALTERED, 'empty name': ALTERED, store: ALTERED, vault: 'unknown_key', many: ALTERED, entries: ALTERED, back: 'secret value',
+      name: ALTERED,
+      'empty name': ALTERED,
+      store: ALTERED,
+      vault: 'unknown_key',
+      many: ALTERED,
+      entries: ALTERED,
+      back: 'secret value',
     });
   });
 
   test('a class lowered, and public records in the place of a sealed one', async () => {
-    const lowered = ['internal', 'pii'].flatMap((cls) => [[`named ${cls}`, ALTERED], [`named ${cls}, demanded`, 'class_too_low'], [`named ${cls}, with its key id`, ALTERED]]);
+    const lowered = ['internal', 'pii'].flatMap((cls) => [
+      [`named ${cls}`, ALTERED],
+      [`named ${cls}, demanded`, 'class_too_low'],
+      [`named ${cls}, with its key id`, ALTERED],
+    ]);
     expect(await run('forgeries')).toEqual({
       ...Object.fromEntries(lowered),
       'a public record of another name': ALTERED,
@@ -99,13 +138,17 @@ describe.each([chromium, firefox, webkit])('tampering in $name', (engine) => {
   });
 
   test('the vault’s document, each byte of it', async () => {
-    const { outcomes, fromDisk, garbage, gone, size } = await run<{ [K in 'outcomes' | 'fromDisk' | 'garbage']: string[] } & { gone: string; size: number }>('documentFlips');
+    const { outcomes, fromDisk, garbage, gone, size } = await run<
+      { [K in 'outcomes' | 'fromDisk' | 'garbage']: string[] } & { gone: string; size: number }
+    >('documentFlips');
     const opened = 'the value "secret value"';
     expect(outcomes.length).toBe(size);
     // Only the root id of a record that the value does not need can change unnoticed: the record is then under a root that nothing
     // opens, as if it were not there. These are the keys of the other four classes, and the primaries of all five.
     expect(outcomes.filter((o) => o === opened).length).toBe((4 + 5) * 32);
-    expect(new Set(outcomes)).toEqual(new Set([opened, MALFORMED, 'unsupported_version', 'unknown_key', 'wrong_secret', ALTERED]));
+    expect(new Set(outcomes)).toEqual(
+      new Set([opened, MALFORMED, 'unsupported_version', 'unknown_key', 'wrong_secret', ALTERED]),
+    );
     expect(fromDisk).toEqual(outcomes.filter((_, i) => i % 23 === 0));
     expect(garbage).toEqual(Array(8).fill(MALFORMED));
     expect(gone).toBe('unknown_key');

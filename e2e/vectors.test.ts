@@ -2,24 +2,39 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Page, type Server, type Session, chromium, firefox, webkit } from './harness/index.js';
+import {
+  type Page,
+  type Server,
+  type Session,
+  chromium,
+  firefox,
+  webkit,
+} from './harness/index.js';
 import { bundle, call } from './page/bundle.js';
 import type { Outcome } from './page/check.js';
 import type { Documents, PackageVector, Refusals, Rules } from './page/files.js';
 import { ROOT, servePackage } from './support.js';
 
 const FILES = ['packages', 'special', 'variants', 'invalid', 'rules', 'documents'] as const;
-const text = (name: string) => readFileSync(join(ROOT, `shared/format/vectors/${name}.json`), 'utf8');
+const text = (name: string) =>
+  readFileSync(join(ROOT, `shared/format/vectors/${name}.json`), 'utf8');
 const read = <T>(name: string) => JSON.parse(text(name)) as T;
 
 /** How many cases each check must look at, counted here and not in the page. */
 function counts(): Record<string, number> {
   const packages = [...read<PackageVector[]>('packages'), ...read<PackageVector[]>('special')];
   const { binary, json, open, decode } = read<Refusals>('invalid');
-  const { documents, slots, limits, invalidDocuments, invalidSlots, unlockRefusals } = read<Documents>('documents');
+  const { documents, slots, limits, invalidDocuments, invalidSlots, unlockRefusals } =
+    read<Documents>('documents');
   const owners = new Map(documents.map((d) => [d.name, d.owner]));
   const locked = new Set(documents.filter((d) => d.slots.length === 0).map((d) => d.name));
-  const records = packages.filter((v) => v.open && v.header.use === 1 && v.place.name !== undefined && owners.get(v.document ?? '') === v.place.owner);
+  const records = packages.filter(
+    (v) =>
+      v.open &&
+      v.header.use === 1 &&
+      v.place.name !== undefined &&
+      owners.get(v.document ?? '') === v.place.owner,
+  );
   const available = packages.filter((v) => v.open || !v.package.sha256).length;
   return {
     opens: available,

@@ -1,6 +1,13 @@
 /** Wycheproof in three browsers, through the package's own functions over WebCrypto; the server's are tested in internal/secret. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Page, type Server, type Session, chromium, firefox, webkit } from './harness/index.js';
+import {
+  type Page,
+  type Server,
+  type Session,
+  chromium,
+  firefox,
+  webkit,
+} from './harness/index.js';
 import { interop } from './interop/program.js';
 import { bundle, call } from './page/bundle.js';
 import type { Outcome } from './page/check.js';
@@ -14,7 +21,10 @@ let server: Server;
 let vectors: Record<'gcm' | 'hkdf' | 'pbkdf2', Vector[]>;
 beforeAll(async () => {
   vectors = await interop('vectors');
-  server = await servePackage({ '/wycheproof.json': JSON.stringify(vectors), ...(await bundle('wycheproof')) });
+  server = await servePackage({
+    '/wycheproof.json': JSON.stringify(vectors),
+    ...(await bundle('wycheproof')),
+  });
 });
 afterAll(() => server.close());
 
@@ -34,7 +44,12 @@ describe.each([chromium, firefox, webkit])('Wycheproof in $name', (engine) => {
   ] as const)('%s', async (_name, primitive, check, invalid) => {
     const count = vectors[primitive].length;
     expect(count).toBeGreaterThanOrEqual(60);
-    expect(vectors[primitive].filter((v) => v.result !== 'valid').length).toBeGreaterThanOrEqual(invalid);
-    expect(await call<Outcome>(page, 'wycheproof', check, engine.name)).toEqual({ checked: count, wrong: [] });
+    expect(vectors[primitive].filter((v) => v.result !== 'valid').length).toBeGreaterThanOrEqual(
+      invalid,
+    );
+    expect(await call<Outcome>(page, 'wycheproof', check, engine.name)).toEqual({
+      checked: count,
+      wrong: [],
+    });
   });
 });

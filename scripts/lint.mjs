@@ -4,18 +4,27 @@ import { pathToFileURL } from 'node:url';
 
 const wasm = { ...process.env, GOOS: 'js', GOARCH: 'wasm' };
 const checks = [
-  { name: 'gofmt', shell: `unformatted=$(git ls-files -z -co --exclude-standard '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l) && test -z "$unformatted" || { echo "$unformatted"; exit 1; }` },
+  {
+    name: 'gofmt',
+    shell: `unformatted=$(git ls-files -z -co --exclude-standard '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l) && test -z "$unformatted" || { echo "$unformatted"; exit 1; }`,
+  },
   { name: 'go vet', shell: 'go vet ./...' },
   { name: 'go vet of the browser core', shell: 'go vet ./wasm', env: wasm },
   { name: 'staticcheck', shell: 'go tool staticcheck ./...' },
   { name: 'tsc', shell: 'npx tsc -p .' },
+  { name: 'biome', shell: 'npx biome check' },
 ];
 
 /** Runs the checks one by one, behind all else on the machine, and calls `done(name, ok)` for each. */
 export async function lint(done) {
   for (const { name, shell, env } of checks) {
     const { error, output } = await new Promise((resolve) => {
-      execFile('nice', ['bash', '-o', 'pipefail', '-c', shell], { env, maxBuffer: 1 << 26 }, (error, stdout, stderr) => resolve({ error, output: stdout + stderr }));
+      execFile(
+        'nice',
+        ['bash', '-o', 'pipefail', '-c', shell],
+        { env, maxBuffer: 1 << 26 },
+        (error, stdout, stderr) => resolve({ error, output: stdout + stderr }),
+      );
     });
     if (error) console.log(`${name}:\n${output}`);
     done(name, !error);

@@ -8,7 +8,9 @@ import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
 const data = mkdtempSync(join(tmpdir(), 'coffer-pictures-'));
-const server = spawn('bin/coffer', ['serve', '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'ignore'] });
+const server = spawn('bin/coffer', ['serve', '--listen', '127.0.0.1:0', '--data', data], {
+  stdio: ['ignore', 'pipe', 'ignore'],
+});
 const said = {};
 for await (const line of createInterface({ input: server.stdout })) {
   const [name, value] = line.split(': ');
@@ -16,8 +18,15 @@ for await (const line of createInterface({ input: server.stdout })) {
   if (name === 'listening') break;
 }
 /** Makes a token, for one tenant or for all. */
-const token = (...args) => /coffer_\S+/.exec(execFileSync('bin/coffer', ['token', 'create', '--data', data, ...args], { encoding: 'utf8', stdio: 'pipe' }))[0];
-const call = (method, path, bearer, body) => fetch(said.listening + path, { method, body, headers: { Authorization: `Bearer ${bearer}` } });
+const token = (...args) =>
+  /coffer_\S+/.exec(
+    execFileSync('bin/coffer', ['token', 'create', '--data', data, ...args], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    }),
+  )[0];
+const call = (method, path, bearer, body) =>
+  fetch(said.listening + path, { method, body, headers: { Authorization: `Bearer ${bearer}` } });
 
 /** A little of the everyday work of a clinic. */
 async function work(bearer) {
@@ -29,10 +38,14 @@ async function work(bearer) {
   }
 }
 
-const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'] });
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+});
 try {
   const page = await browser.newPage({ viewport: { width: 1240, height: 780 } });
-  const picture = (name) => page.screenshot({ path: `docs/images/${name}.jpg`, type: 'jpeg', quality: 82 });
+  const picture = (name) =>
+    page.screenshot({ path: `docs/images/${name}.jpg`, type: 'jpeg', quality: 82 });
   await page.goto(said.listening.replace('127.0.0.1', 'localhost'));
   await page.fill('#password', 'a password of the pictures');
   await page.click('text=Create the vault');
@@ -49,10 +62,15 @@ try {
   await page.waitForSelector('.tamper .problem');
   await page.evaluate(() => document.querySelector('.pane').scrollIntoView());
   await picture('disk');
-  const clinics = ['clinic-north', 'clinic-south', 'laboratory'].map((tenant) => token('--tenant', tenant, '--scopes', 'cache:read,cache:write'));
+  const clinics = ['clinic-north', 'clinic-south', 'laboratory'].map((tenant) =>
+    token('--tenant', tenant, '--scopes', 'cache:read,cache:write'),
+  );
   for (const clinic of clinics) await work(clinic);
   await page.click('text=Server’s cache');
-  await page.fill('#token', token('--tenant', '*', '--scopes', 'keys:admin,audit:read,metrics:read'));
+  await page.fill(
+    '#token',
+    token('--tenant', '*', '--scopes', 'keys:admin,audit:read,metrics:read'),
+  );
   await page.click('text=Sign in');
   await page.click('text=Operations');
   await page.click('text=Keys');

@@ -12,11 +12,21 @@ import { countVitest } from './suite/vitest.mjs';
 
 const REPORT = 'build/vitest.json';
 /** Packages without goroutines, or tested in another process: the race detector would find nothing and slow them down. */
-const SEQUENTIAL = /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|scripts|internal\/(?:claims|fuzztest|importrules|proctest|redistest))(?:\/|$)/;
+const SEQUENTIAL =
+  /^[^/]+\/[^/]+\/[^/]+\/(?:shared|wasm|e2e|scripts|internal\/(?:claims|fuzztest|importrules|proctest|redistest))(?:\/|$)/;
 /** SQLite itself, which is translated C, in the tests with the race detector: each of its steps would be checked, at five times the time. */
 const TRANSLATED = '-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false';
 /** The slowest packages start first: otherwise one of them may run alone at the end. */
-const SLOWEST = ['cmd/server', 'internal/api', 'internal/rotation', 'server/kv/sqlitekv', 'server/seal', 'server/kv/rediskv', 'internal/recovery', 'bench/faults'];
+const SLOWEST = [
+  'cmd/server',
+  'internal/api',
+  'internal/rotation',
+  'server/kv/sqlitekv',
+  'server/seal',
+  'server/kv/rediskv',
+  'internal/recovery',
+  'bench/faults',
+];
 /** The limit of one package, for machines that others keep busy. A test that hangs is rare. */
 const LIMIT = '20m';
 
@@ -31,7 +41,8 @@ Object.assign(process.env, { GOFLAGS: '-trimpath', CGO_ENABLED: '0' });
 async function timed(name, place, command, args, options) {
   const begun = Date.now();
   const { status, left } = await run(command, args, options);
-  for (const process of left) results.count(place, 'failed', `${name} left a process behind: ${process}`);
+  for (const process of left)
+    results.count(place, 'failed', `${name} left a process behind: ${process}`);
   console.log(`${name}: ${((Date.now() - begun) / 1000).toFixed(0)} s`);
   return status;
 }
@@ -44,16 +55,42 @@ async function goTests(name, packages, env, ...flags) {
 }
 
 async function go() {
-  const rank = (path) => SLOWEST.findIndex((slow) => path.endsWith(`/${slow}`)) + 1 || SLOWEST.length + 1;
-  const packages = execFileSync('go', ['list', '-e', './...'], { encoding: 'utf8' }).trim().split('\n').sort((a, b) => rank(a) - rank(b));
+  const rank = (path) =>
+    SLOWEST.findIndex((slow) => path.endsWith(`/${slow}`)) + 1 || SLOWEST.length + 1;
+  const packages = execFileSync('go', ['list', '-e', './...'], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .sort((a, b) => rank(a) - rank(b));
   // More at once than there are processors: most of these tests wait, for the disk, for processes, for time.
-  await goTests('Go tests with the race detector', packages.filter((path) => !SEQUENTIAL.test(path)), { CGO_ENABLED: '1' }, '-race', TRANSLATED, '-p', '3', '-parallel', '6');
-  await goTests('Go tests of sequential code', packages.filter((path) => SEQUENTIAL.test(path)), {}, '-p', '2');
+  await goTests(
+    'Go tests with the race detector',
+    packages.filter((path) => !SEQUENTIAL.test(path)),
+    { CGO_ENABLED: '1' },
+    '-race',
+    TRANSLATED,
+    '-p',
+    '3',
+    '-parallel',
+    '6',
+  );
+  await goTests(
+    'Go tests of sequential code',
+    packages.filter((path) => SEQUENTIAL.test(path)),
+    {},
+    '-p',
+    '2',
+  );
 }
 
 async function browsers() {
   const linted = lint((name, ok) => results.count('Lint', ok ? 'passed' : 'failed', name));
-  const status = await timed('TypeScript tests', 'Node', 'npx', ['vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${REPORT}`]);
+  const status = await timed('TypeScript tests', 'Node', 'npx', [
+    'vitest',
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${REPORT}`,
+  ]);
   countVitest(results, report(), status);
   await linted;
 }

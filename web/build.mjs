@@ -17,7 +17,18 @@ function go(args, env = {}) {
 /** The core, and the wasm_exec.js of the very Go release that compiled it. */
 function buildCore() {
   mkdirSync(dist, { recursive: true });
-  go(['build', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', join(dist, 'coffer.wasm'), './wasm'], { GOOS: 'js', GOARCH: 'wasm' });
+  go(
+    [
+      'build',
+      '-trimpath',
+      '-buildvcs=false',
+      '-ldflags=-s -w',
+      '-o',
+      join(dist, 'coffer.wasm'),
+      './wasm',
+    ],
+    { GOOS: 'js', GOARCH: 'wasm' },
+  );
   const loader = readFileSync(join(go(['env', 'GOROOT']).trim(), 'lib/wasm/wasm_exec.js'), 'utf8');
   writeFileSync(join(src, 'core/wasm_exec.js'), asModule(loader));
 }
@@ -27,12 +38,15 @@ function buildCore() {
  * `globalThis` is an object of its own; running it is put off to the first use, so that importing has no effect.
  */
 function asModule(loader) {
-  const host = ['crypto', 'performance', 'TextEncoder', 'TextDecoder'].map((name) => `${name}: host.${name}`).join(', ');
+  const host = ['crypto', 'performance', 'TextEncoder', 'TextDecoder']
+    .map((name) => `${name}: host.${name}`)
+    .join(', ');
   return `const host = globalThis;\nlet shadow;\nfunction load() {\n  const globalThis = { ${host} };\n${loader}\n  return globalThis;\n}\nexport function newGo() {\n  shadow ??= load();\n  return new shadow.Go();\n}\n`;
 }
 
 async function buildPackage() {
-  for (const name of ['types', 'react', 'client']) rmSync(join(dist, name), { recursive: true, force: true });
+  for (const name of ['types', 'react', 'client'])
+    rmSync(join(dist, name), { recursive: true, force: true });
   // One by one: built together, entries would share chunks, and a plain page would have to fetch those too.
   for (const name of ['index', 'react/index', 'client/index']) {
     await build({
@@ -45,8 +59,14 @@ async function buildPackage() {
   }
   cpSync(join(src, 'core/wasm_exec.js'), join(dist, 'wasm_exec.js'));
   const licence = readFileSync(join(go(['env', 'GOROOT']).trim(), 'LICENSE'), 'utf8');
-  writeFileSync(join(dist, 'licenses.txt'), `The Go runtime, in coffer.wasm and wasm_exec.js:\n\n${licence}\n`);
-  execFileSync('npx', ['tsc', '-p', join(root, 'web/tsconfig.json')], { cwd: root, stdio: 'inherit' });
+  writeFileSync(
+    join(dist, 'licenses.txt'),
+    `The Go runtime, in coffer.wasm and wasm_exec.js:\n\n${licence}\n`,
+  );
+  execFileSync('npx', ['tsc', '-p', join(root, 'web/tsconfig.json')], {
+    cwd: root,
+    stdio: 'inherit',
+  });
 }
 
 buildCore();

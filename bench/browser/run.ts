@@ -6,13 +6,27 @@ import type { Comparison } from './page/compare.js';
 
 const engines = { chromium, firefox, webkit };
 /** Makes the clock finer. */
-const ISOLATED = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' };
+const ISOLATED = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
 const LOADS = 25;
 
 /** `dist` is the built package; `built` holds the bundled pages (bench.js) and hello.wasm. */
-export async function measureBrowser(engine: keyof typeof engines, dist: string, built: string): Promise<Record<string, Comparison>> {
-  const files: Record<string, string | Uint8Array> = { '/': '<!doctype html><title>bench</title>', ...(await loads(dist, built)) };
-  const server = await serve({ files, folders: { '/coffer/': `${dist}/`, '/': `${built}/` }, headers: { '/': ISOLATED } });
+export async function measureBrowser(
+  engine: keyof typeof engines,
+  dist: string,
+  built: string,
+): Promise<Record<string, Comparison>> {
+  const files: Record<string, string | Uint8Array> = {
+    '/': '<!doctype html><title>bench</title>',
+    ...(await loads(dist, built)),
+  };
+  const server = await serve({
+    files,
+    folders: { '/coffer/': `${dist}/`, '/': `${built}/` },
+    headers: { '/': ISOLATED },
+  });
   const session = await engines[engine].open();
   try {
     const found: Record<string, Comparison> = {};
@@ -40,12 +54,19 @@ function runPart(page: Page, part: string): Promise<Record<string, Comparison>> 
 /** Copies of the core and of hello.wasm that differ in a custom section, so that none is compiled already. */
 async function loads(dist: string, built: string): Promise<Record<string, Uint8Array>> {
   const files: Record<string, Uint8Array> = {};
-  for (const [name, path] of [['core', `${dist}/coffer.wasm`], ['hello', `${built}/hello.wasm`]] as const) {
+  for (const [name, path] of [
+    ['core', `${dist}/coffer.wasm`],
+    ['hello', `${built}/hello.wasm`],
+  ] as const) {
     const module = await readFile(path);
     for (let i = 0; i < LOADS; i++) {
       // Section 0 of 18 bytes: a name of one byte, and 16 that are random.
       const custom = Buffer.concat([Buffer.from([0, 18, 1, 0x78]), randomBytes(16)]);
-      files[`/${name}-${i}.wasm`] = Buffer.concat([module.subarray(0, 8), custom, module.subarray(8)]);
+      files[`/${name}-${i}.wasm`] = Buffer.concat([
+        module.subarray(0, 8),
+        custom,
+        module.subarray(8),
+      ]);
     }
   }
   return files;

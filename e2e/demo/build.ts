@@ -14,7 +14,23 @@ export async function buildServer(): Promise<string> {
 }
 
 /** Makes a token by the server's own command line. */
-export async function makeToken(binary: string, data: string, tenant: string, scopes: string): Promise<string> {
-  const { stdout } = await run(binary, ['token', 'create', '--data', data, '--name', 'test', '--tenant', tenant, '--scopes', scopes]);
+export async function makeToken(
+  binary: string,
+  data: string,
+  tenant: string,
+  scopes: string,
+): Promise<string> {
+  const { stdout } = await run(binary, [
+    'token',
+    'create',
+    '--data',
+    data,
+    '--name',
+    'test',
+    '--tenant',
+    tenant,
+    '--scopes',
+    scopes,
+  ]);
   return /coffer_\S+/.exec(stdout)![0];
 }

@@ -19,16 +19,23 @@ export function installVisitor(): void {
   const problems: string[] = [];
   addEventListener('error', ({ message }) => problems.push(message));
   addEventListener('unhandledrejection', ({ reason }) => problems.push(String(reason)));
-  addEventListener('securitypolicyviolation', (v) => problems.push(`${v.violatedDirective} ${v.blockedURI}`));
+  addEventListener('securitypolicyviolation', (v) =>
+    problems.push(`${v.violatedDirective} ${v.blockedURI}`),
+  );
   console.error = (...args: unknown[]) => problems.push(args.join(' '));
   const until = async <T>(find: () => T): Promise<NonNullable<T>> => {
-    for (const deadline = Date.now() + 240_000; Date.now() < deadline; await new Promise((pass) => setTimeout(pass, 20))) {
+    for (
+      const deadline = Date.now() + 240_000;
+      Date.now() < deadline;
+      await new Promise((pass) => setTimeout(pass, 20))
+    ) {
       const found = find();
       if (found) return found;
     }
     throw new Error(`not found: ${find}; the page says: ${document.body.innerText.slice(0, 2000)}`);
   };
-  const find = <E extends Element>(selector: string) => until(() => document.querySelector<E>(selector));
+  const find = <E extends Element>(selector: string) =>
+    until(() => document.querySelector<E>(selector));
   const type = async (selector: string, text: string) => {
     const field = await find<HTMLInputElement>(selector);
     Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')?.set?.call(field, text); // past React's own setter
@@ -45,11 +52,20 @@ export function installVisitor(): void {
 /** Every value of the vault's database, as it lies there. */
 export async function bytesAtRest(): Promise<Uint8Array> {
   const opening = indexedDB.open('coffer-demo');
-  await new Promise((resolve, reject) => Object.assign(opening, { onsuccess: resolve, onerror: reject }));
-  const request = opening.result.transaction('records').objectStore('records').getAll() as IDBRequest<{ head: Uint8Array<ArrayBuffer>; body: BufferSource }[]>;
-  await new Promise((resolve, reject) => Object.assign(request, { onsuccess: resolve, onerror: reject }));
+  await new Promise((resolve, reject) =>
+    Object.assign(opening, { onsuccess: resolve, onerror: reject }),
+  );
+  const request = opening.result
+    .transaction('records')
+    .objectStore('records')
+    .getAll() as IDBRequest<{ head: Uint8Array<ArrayBuffer>; body: BufferSource }[]>;
+  await new Promise((resolve, reject) =>
+    Object.assign(request, { onsuccess: resolve, onerror: reject }),
+  );
   opening.result.close();
-  return new Uint8Array(await new Blob(request.result.flatMap(({ head, body }) => [head, body])).arrayBuffer());
+  return new Uint8Array(
+    await new Blob(request.result.flatMap(({ head, body }) => [head, body])).arrayBuffer(),
+  );
 }
 
 /** The pixels of the canvas, once they are drawn. */
@@ -64,7 +80,10 @@ export async function drawnPixels(): Promise<Uint8Array> {
 export async function redAndBlue(): Promise<Uint8Array> {
   const canvas = Object.assign(document.createElement('canvas'), { width: 16, height: 16 });
   const context = canvas.getContext('2d')!;
-  for (const [colour, x] of [['#f00', 0], ['#00f', 8]] as const) {
+  for (const [colour, x] of [
+    ['#f00', 0],
+    ['#00f', 8],
+  ] as const) {
     context.fillStyle = colour;
     context.fillRect(x, 0, 8, 16);
   }
@@ -76,12 +95,16 @@ export async function redAndBlue(): Promise<Uint8Array> {
 export async function drop(content: string | Uint8Array<ArrayBuffer>, name: string): Promise<void> {
   const files = new DataTransfer();
   files.items.add(new File([content], name));
-  document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
+  document.body.dispatchEvent(
+    new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }),
+  );
 }
 
 /** Unlocks, or creates the vault. */
 export async function unlock(password: string): Promise<void> {
-  const form = await visitor.until(() => document.querySelector<HTMLButtonElement>('.unlock [type=submit]:enabled'));
+  const form = await visitor.until(() =>
+    document.querySelector<HTMLButtonElement>('.unlock [type=submit]:enabled'),
+  );
   await visitor.type('#password', password);
   form.click();
 }
@@ -89,5 +112,8 @@ export async function unlock(password: string): Promise<void> {
 /** The bytes that the hex view shows. */
 export async function shownBytes(): Promise<string> {
   await visitor.until(() => document.querySelector('.hex-row'));
-  return [...document.querySelectorAll('.hex-bytes')].map(({ textContent }) => textContent).join('').replaceAll(' ', '');
+  return [...document.querySelectorAll('.hex-bytes')]
+    .map(({ textContent }) => textContent)
+    .join('')
+    .replaceAll(' ', '');
 }

@@ -56,7 +56,12 @@ export const chromium = {
       endGroup(pid);
       if (!options.profileDir) await removeFolder(profileDir);
     };
-    return { profileDir, page: (url) => openPage(context, url), setQuota: quotaSetter(context), close };
+    return {
+      profileDir,
+      page: (url) => openPage(context, url),
+      setQuota: quotaSetter(context),
+      close,
+    };
   },
 } satisfies Engine;
 
@@ -98,6 +103,7 @@ async function evaluate(cdp: CDPSession, expression: string): Promise<unknown> {
     returnByValue: true,
     allowUnsafeEvalBlockedByCSP: false, // or the page's policy would not bind the tested code
   });
-  if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+  if (exceptionDetails)
+    throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
   return readOutcome(result.value as string);
 }

@@ -32,7 +32,8 @@ export async function webkitEnvironment(home: string): Promise<NodeJS.ProcessEnv
     XDG_CACHE_HOME: join(home, 'cache'),
     XDG_RUNTIME_DIR: join(home, 'run'),
   };
-  for (const folder of Object.values(folders)) await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const folder of Object.values(folders))
+    await mkdir(folder, { recursive: true, mode: 0o700 });
   return {
     PATH: process.env.PATH,
     LANG: 'C.UTF-8',

@@ -26,11 +26,13 @@ interface Base64 {
 }
 
 const NODE_BASE64: Base64 = {
-  toBase64: ({ buffer, byteOffset, length }) => Buffer.from(buffer, byteOffset, length).toString('base64'),
+  toBase64: ({ buffer, byteOffset, length }) =>
+    Buffer.from(buffer, byteOffset, length).toString('base64'),
   fromBase64: (text) => new Uint8Array(Buffer.from(text, 'base64')),
 };
 /** The same in a page, as source: the three engines have these methods, Node 20 and TypeScript do not. */
-const PAGE_BASE64 = '{ toBase64: (bytes) => bytes.toBase64(), fromBase64: (text) => Uint8Array.fromBase64(text) }';
+const PAGE_BASE64 =
+  '{ toBase64: (bytes) => bytes.toBase64(), fromBase64: (text) => Uint8Array.fromBase64(text) }';
 
 /** JSON with bytes as {"$bytes": base64}. Runs here and, from its source, in the page. */
 function codec({ toBase64, fromBase64 }: Base64) {
@@ -42,7 +44,9 @@ function codec({ toBase64, fromBase64 }: Base64) {
       return json;
     });
   const decode = (text: string): unknown =>
-    JSON.parse(text, (_key, json) => (typeof json?.$bytes === 'string' ? fromBase64(json.$bytes) : json));
+    JSON.parse(text, (_key, json) =>
+      typeof json?.$bytes === 'string' ? fromBase64(json.$bytes) : json,
+    );
   return { encode, decode };
 }
 
@@ -59,12 +63,17 @@ async function run(
     return encode({ value: await fn(...(decode(args) as unknown[])) });
   } catch (thrown) {
     const { name, message, code, stack } = (thrown ?? {}) as Error & { code?: string | number };
-    return encode({ error: { name: name ?? 'Error', message: message ?? String(thrown), code, stack } });
+    return encode({
+      error: { name: name ?? 'Error', message: message ?? String(thrown), code, stack },
+    });
   }
 }
 
 /** The source of an expression: a promise of the call's outcome as text, which never rejects. */
-export function callExpression(fn: string | ((...args: never[]) => unknown), args: unknown[]): string {
+export function callExpression(
+  fn: string | ((...args: never[]) => unknown),
+  args: unknown[],
+): string {
   const quoted = JSON.stringify(encode(args));
   // vitest rewrites `import(x)` inside functions into this name, which a page lacks. Resolved by
   // hand because injected scripts have no address of their own.

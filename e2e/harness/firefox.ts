@@ -23,7 +23,11 @@ export const firefox = {
     await writeFile(join(profileDir, 'user.js'), preferences(options));
     const program = await startFirefox(profileDir);
     const browserWSEndpoint = await endpoint(program);
-    const browser = await puppeteer.connect({ browserWSEndpoint, protocol: 'webDriverBiDi', protocolTimeout: 0 });
+    const browser = await puppeteer.connect({
+      browserWSEndpoint,
+      protocol: 'webDriverBiDi',
+      protocolTimeout: 0,
+    });
     const close = async () => {
       await browser.close();
       await program.finish();
@@ -41,7 +45,14 @@ function preferences({ storageLimit }: FirefoxOptions): string {
 
 /** Not puppeteer.launch: that would name the process only when it is up, too late to watch over it. */
 function startFirefox(profileDir: string): Promise<Program> {
-  const args = ['--headless', '--no-remote', '--profile', profileDir, '--remote-debugging-port=0', 'about:blank'];
+  const args = [
+    '--headless',
+    '--no-remote',
+    '--profile',
+    profileDir,
+    '--remote-debugging-port=0',
+    'about:blank',
+  ];
   const env = { ...process.env, MOZ_CRASHREPORTER_DISABLE: '1' };
   return start(PROGRAM, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
 }

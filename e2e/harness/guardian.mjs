@@ -19,7 +19,8 @@ function signalAll(name) {
 }
 
 function removeFolders() {
-  for (const folder of held.folder) rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+  for (const folder of held.folder)
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => {});

@@ -27,7 +27,12 @@ export interface MiniBrowserRun {
 }
 
 /** Opens a page in a browser of its own, waits for its report, ends the browser, returns the report. */
-export async function runInMiniBrowser({ server, url, profileDir, timeoutMs = 120_000 }: MiniBrowserRun): Promise<unknown> {
+export async function runInMiniBrowser({
+  server,
+  url,
+  profileDir,
+  timeoutMs = 120_000,
+}: MiniBrowserRun): Promise<unknown> {
   const env = await webkitEnvironment(profileDir);
   const report = server.nextReport();
   report.catch(() => undefined); // the server may close after we gave up waiting
@@ -38,7 +43,9 @@ export async function runInMiniBrowser({ server, url, profileDir, timeoutMs = 12
     return await Promise.race([
       report,
       browser.ended.then(() => fail('MiniBrowser ended')),
-      sleep(timeoutMs, undefined, { signal: given.signal }).then(() => fail(`${timeoutMs} ms passed`)),
+      sleep(timeoutMs, undefined, { signal: given.signal }).then(() =>
+        fail(`${timeoutMs} ms passed`),
+      ),
     ]);
   } finally {
     given.abort();
@@ -57,6 +64,11 @@ export async function evaluateInMiniBrowser<A extends unknown[], R>(
 ): Promise<Awaited<R>> {
   const { files, origin } = run.server;
   files.set('/__run.html', '<!doctype html><script type="module" src="/__run.js"></script>');
-  files.set('/__run.js', `fetch('${REPORT_PATH}', { method: 'POST', body: JSON.stringify(await ${callExpression(fn, args)}) })`);
-  return readOutcome((await runInMiniBrowser({ ...run, url: `${origin}/__run.html` })) as string) as Awaited<R>;
+  files.set(
+    '/__run.js',
+    `fetch('${REPORT_PATH}', { method: 'POST', body: JSON.stringify(await ${callExpression(fn, args)}) })`,
+  );
+  return readOutcome(
+    (await runInMiniBrowser({ ...run, url: `${origin}/__run.html` })) as string,
+  ) as Awaited<R>;
 }

@@ -25,7 +25,10 @@ function tell(kind: 'group' | 'folder', verb: 'add' | 'delete', what: number | s
 
 function startGuardian(): Socket {
   const script = fileURLToPath(new URL('guardian.mjs', import.meta.url));
-  const child = spawn(process.execPath, [script], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  const child = spawn(process.execPath, [script], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   child.unref();
   const input = child.stdin as Socket;
   input.unref();
@@ -69,12 +72,20 @@ export interface LaunchOptions {
 }
 
 /** Starts a program. Fails, naming the Debian package that has it, when it is not installed. */
-export async function start(program: InstalledProgram, args: string[], options?: LaunchOptions): Promise<Program> {
+export async function start(
+  program: InstalledProgram,
+  args: string[],
+  options?: LaunchOptions,
+): Promise<Program> {
   return launch(installed(program), args, options);
 }
 
 /** Starts a program by its path or its name. Every program carries the mark by which `make test` finds what is left. */
-export async function launch(path: string, args: string[], options: LaunchOptions = {}): Promise<Program> {
+export async function launch(
+  path: string,
+  args: string[],
+  options: LaunchOptions = {},
+): Promise<Program> {
   const env = { ...(options.env ?? process.env), [MARK]: process.env[MARK] };
   const child = spawn(path, args, { stdio: 'ignore', ...options, env, detached: true });
   const ended = once(child, 'exit');
@@ -103,7 +114,9 @@ export interface InstalledProgram {
 /** The program's path. @throws Error naming the Debian package when it is not installed */
 export function installed({ path, debianPackage }: InstalledProgram): string {
   if (existsSync(path)) return path;
-  throw new Error(`${path} is missing: install the Debian package ${debianPackage} (apt-get install ${debianPackage})`);
+  throw new Error(
+    `${path} is missing: install the Debian package ${debianPackage} (apt-get install ${debianPackage})`,
+  );
 }
 
 /** A fresh folder, removed when the test process ends, or earlier by removeFolder. */

@@ -49,7 +49,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const files = new Map(Object.entries(options.files ?? {}));
   const waiting = new Set<Waiting>();
   const server = createServer((request, response) => {
-    const answered = request.url === REPORT_PATH ? takeReport(request, response, waiting) : answer(request, response);
+    const answered =
+      request.url === REPORT_PATH
+        ? takeReport(request, response, waiting)
+        : answer(request, response);
     answered.catch((error: Error) => response.destroy(error));
   });
 
@@ -59,7 +62,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     response.statusCode = content === undefined ? 404 : 200;
     response.setHeader('Content-Type', CONTENT_TYPES[extname(path)] ?? 'application/octet-stream');
     response.setHeader('Cache-Control', 'no-store');
-    for (const [name, value] of headersFor(options.headers ?? {}, path)) response.setHeader(name, value);
+    for (const [name, value] of headersFor(options.headers ?? {}, path))
+      response.setHeader(name, value);
     response.end(content ?? '');
   }
 
@@ -79,21 +83,36 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
 }
 
 /** Hands a page's report to everyone waiting; a page of another origin may report too. */
-async function takeReport(request: IncomingMessage, response: ServerResponse, waiting: Set<Waiting>): Promise<void> {
+async function takeReport(
+  request: IncomingMessage,
+  response: ServerResponse,
+  waiting: Set<Waiting>,
+): Promise<void> {
   const body = await text(request);
-  response.writeHead(204, { 'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': '*' }).end();
+  response
+    .writeHead(204, { 'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': '*' })
+    .end();
   if (request.method !== 'POST') return; // a preflight
   const report: unknown = JSON.parse(body);
   for (const { resolve } of waiting) resolve(report);
   waiting.clear();
 }
 
-function headersFor(rules: Record<string, Record<string, string>>, path: string): [string, string][] {
-  const matches = ([rule]: [string, unknown]) => rule === path || (rule.endsWith('/') && path.startsWith(rule));
-  return Object.entries(rules).filter(matches).flatMap(([, headers]) => Object.entries(headers));
+function headersFor(
+  rules: Record<string, Record<string, string>>,
+  path: string,
+): [string, string][] {
+  const matches = ([rule]: [string, unknown]) =>
+    rule === path || (rule.endsWith('/') && path.startsWith(rule));
+  return Object.entries(rules)
+    .filter(matches)
+    .flatMap(([, headers]) => Object.entries(headers));
 }
 
-async function readFrom(folders: Record<string, string>, path: string): Promise<Uint8Array | undefined> {
+async function readFrom(
+  folders: Record<string, string>,
+  path: string,
+): Promise<Uint8Array | undefined> {
   for (const [prefix, folder] of Object.entries(folders)) {
     if (!path.startsWith(prefix)) continue;
     const below = normalize(`/${path.slice(prefix.length)}`); // '..' cannot climb above the folder

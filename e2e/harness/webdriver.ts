@@ -5,7 +5,12 @@ import { createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /** Sends one command and returns its `value`. @throws Error with WebDriver's error and message */
-export async function command(method: string, url: string, body?: unknown, timeoutMs = 300_000): Promise<unknown> {
+export async function command(
+  method: string,
+  url: string,
+  body?: unknown,
+  timeoutMs = 300_000,
+): Promise<unknown> {
   const { status, answer } = await exchange(method, url, body, timeoutMs).catch((cause: Error) => {
     const reason = cause.name === 'AbortError' ? `no answer in ${timeoutMs} ms` : cause.message;
     throw new Error(`WebDriver ${method} ${new URL(url).pathname}: ${reason}`, { cause });
@@ -31,7 +36,9 @@ export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
     const probe = createServer();
-    const free = await new Promise<boolean>((resolve) => probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    const free = await new Promise<boolean>((resolve) =>
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)),
+    );
     if (!free) continue;
     probe.close();
     await once(probe, 'close');

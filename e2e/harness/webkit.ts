@@ -22,7 +22,8 @@ const TURN_MS = 50;
 export const webkit = {
   name: 'webkit',
   async open(options: OpenOptions = {}): Promise<Session> {
-    if (options.profileDir) throw new Error('WebKit under automation keeps no profile: use runInMiniBrowser');
+    if (options.profileDir)
+      throw new Error('WebKit under automation keeps no profile: use runInMiniBrowser');
     const binary = installed(MINI_BROWSER);
     const profileDir = await temporaryFolder();
     const { driver, address } = await startDriver(profileDir);
@@ -33,7 +34,12 @@ export const webkit = {
       },
     };
     try {
-      const created = await command('POST', `${address}/session`, { capabilities }, BROWSER_START_MS);
+      const created = await command(
+        'POST',
+        `${address}/session`,
+        { capabilities },
+        BROWSER_START_MS,
+      );
       const session = `${address}/session/${(created as { sessionId: string }).sessionId}`;
       const firstWindow = (await command('GET', `${session}/window`)) as string;
       return new WebKitSession(profileDir, driver, session, firstWindow);
@@ -70,7 +76,9 @@ class WebKitSession implements Session {
   ) {}
 
   inTurn<T>(use: (send: Send) => Promise<T>): Promise<T> {
-    const turn = this.last.then(() => use((method, path, body) => command(method, this.address + path, body)));
+    const turn = this.last.then(() =>
+      use((method, path, body) => command(method, this.address + path, body)),
+    );
     this.last = turn.catch(() => undefined);
     return turn;
   }
@@ -87,7 +95,11 @@ class WebKitSession implements Session {
   }
 
   async close(): Promise<void> {
-    await this.inTurn((send) => send('DELETE', '')).finally(() => this.driver.stop());
+    try {
+      await this.inTurn((send) => send('DELETE', ''));
+    } finally {
+      await this.driver.stop();
+    }
     await removeFolder(this.profileDir);
   }
 }

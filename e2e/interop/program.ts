@@ -13,12 +13,22 @@ async function build(): Promise<string> {
 }
 
 /** Runs one command of the program (e2e/interop/main.go). Bytes travel as base64. */
-export async function interop<T>(command: 'vectors' | 'keys' | 'exchange', request?: unknown): Promise<T> {
+export async function interop<T>(
+  command: 'vectors' | 'keys' | 'exchange',
+  request?: unknown,
+): Promise<T> {
   built ??= build();
   const input = JSON.stringify(request, function (this: Record<string, unknown>, key, json) {
     const raw = this[key]; // before a Buffer's toJSON
     return raw instanceof Uint8Array ? Buffer.from(raw).toString('base64') : json;
   }) as string | undefined;
   const stdin = input === undefined ? 'ignore' : 'pipe'; // a command without a request may end before its input is written
-  return JSON.parse(execFileSync(await built, [command], { input, encoding: 'utf8', maxBuffer: 1 << 28, stdio: [stdin, 'pipe', 'inherit'] })) as T;
+  return JSON.parse(
+    execFileSync(await built, [command], {
+      input,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+      stdio: [stdin, 'pipe', 'inherit'],
+    }),
+  ) as T;
 }

@@ -9,14 +9,27 @@ const shipped: Plugin = {
   setup: ({ onResolve }) => {
     onResolve({ filter: /^coffer$/ }, () => ({ path: '/coffer/index.js', external: true }));
     // The hook shares its configuration with the package.
-    onResolve({ filter: /^\.\.\/index\.js$/ }, ({ importer }) => (importer.includes('/web/src/react/') ? { path: '/coffer/index.js', external: true } : undefined));
+    onResolve({ filter: /^\.\.\/index\.js$/ }, ({ importer }) =>
+      importer.includes('/web/src/react/')
+        ? { path: '/coffer/index.js', external: true }
+        : undefined,
+    );
   },
 };
 
 /** The bundle of one module, as text to be served at /page/NAME.js. */
 export async function bundle(name: string): Promise<Record<string, string>> {
   const entry = join(ROOT, 'e2e/page', `${name}.ts`);
-  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: 'esm', target: 'es2022', plugins: [shipped], define: { 'process.env.NODE_ENV': '"production"' }, logLevel: 'warning' });
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    plugins: [shipped],
+    define: { 'process.env.NODE_ENV': '"production"' },
+    logLevel: 'warning',
+  });
   return { [`/page/${name}.js`]: outputFiles[0]?.text ?? '' };
 }
 

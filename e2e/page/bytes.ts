@@ -5,7 +5,19 @@ import { hkdf, importSecret, keyId } from '../../web/src/crypto/primitives.js';
 import { Sealer } from '../../web/src/crypto/sealer.js';
 import { type Outcome, every, fromHex, refused, same, toHex } from './check.js';
 import { type Documents, type Refusals, bytesOf, file, packageVectors } from './files.js';
-import { LONG, additionalData, available, core, encodePlace, headerBytes, matches, metadataOf, rebuild, sealed, withCiphertext } from './rebuild.js';
+import {
+  LONG,
+  additionalData,
+  available,
+  core,
+  encodePlace,
+  headerBytes,
+  matches,
+  metadataOf,
+  rebuild,
+  sealed,
+  withCiphertext,
+} from './rebuild.js';
 
 export async function headers(): Promise<Outcome> {
   return every(await packageVectors(), async (v) => {
@@ -21,7 +33,9 @@ export async function bodies(): Promise<Outcome> {
     const { header: h } = v;
     const key = await importSecret(fromHex(v.key));
     same('key id', toHex(await keyId(key)), h.keyId);
-    const label = new TextEncoder().encode(h.algorithm === 3 ? 'coffer/v1 file key' : 'coffer/v1 message key');
+    const label = new TextEncoder().encode(
+      h.algorithm === 3 ? 'coffer/v1 file key' : 'coffer/v1 message key',
+    );
     same('message key', toHex(await hkdf(key, fromHex(h.salt), label, 32)), v.messageKey);
     same('additional data', await matches(v.additionalData, await additionalData(v)), true);
     if (h.algorithm !== 3) same('sealed anew', await matches(v.package, await sealed(v)), true);
@@ -52,14 +66,23 @@ export async function variants(): Promise<Outcome> {
 export async function opensNothing(): Promise<Outcome> {
   const c = await core;
   const { documents } = await file<Documents>('documents');
-  const locked = new Map(documents.filter((d) => d.slots.length === 0).map((d) => [d.name, fromHex(d.bytes)]));
+  const locked = new Map(
+    documents.filter((d) => d.slots.length === 0).map((d) => [d.name, fromHex(d.bytes)]),
+  );
   const cases = (await file<Refusals>('invalid')).open.filter((v) => locked.has(v.document ?? ''));
   return every(cases, (v) => {
     const document = locked.get(v.document ?? '')!;
-    const sealer = new Sealer(c, { secrets: new Map(), open: () => c.check(c.call.openDocument(c.begin().bytes(document).length)) });
+    const sealer = new Sealer(c, {
+      secrets: new Map(),
+      open: () => c.check(c.call.openDocument(c.begin().bytes(document).length)),
+    });
     const { name, ...place } = v.place;
     const prefix = encodePlace(place);
     if (name !== undefined) prefix[prefix.length - 1] = 1;
-    return refused('open', v.code, sealer.open(splitParts(c, bytesOf(v.package)), uses[v.use] as 'storage', { prefix, name }));
+    return refused(
+      'open',
+      v.code,
+      sealer.open(splitParts(c, bytesOf(v.package)), uses[v.use] as 'storage', { prefix, name }),
+    );
   });
 }

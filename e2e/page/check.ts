@@ -7,7 +7,10 @@ export interface Outcome {
 }
 
 /** Runs a check over all cases; one that throws is wrong. */
-export async function every<T extends { name: string }>(cases: readonly T[], check: (c: T) => unknown): Promise<Outcome> {
+export async function every<T extends { name: string }>(
+  cases: readonly T[],
+  check: (c: T) => unknown,
+): Promise<Outcome> {
   const outcome: Outcome = { checked: 0, wrong: [] };
   for (const c of cases) {
     outcome.checked++;
@@ -27,7 +30,11 @@ export function same(what: string, got: unknown, want: unknown): void {
 }
 
 /** Throws unless the promise rejects with the code. */
-export async function refused(what: string, code: string, promise: Promise<unknown>): Promise<void> {
+export async function refused(
+  what: string,
+  code: string,
+  promise: Promise<unknown>,
+): Promise<void> {
   const got = await codeOf(promise);
   if (got !== code) throw new Error(`${what}: got ${got}, want ${code}`);
 }
@@ -36,7 +43,8 @@ export async function refused(what: string, code: string, promise: Promise<unkno
 export function codeOf(promise: Promise<unknown>): Promise<string> {
   return promise.then(
     (value) => `the value ${text(value)}`,
-    (error: { code?: unknown }) => (typeof error?.code === 'string' ? error.code : `the error ${String(error)}`),
+    (error: { code?: unknown }) =>
+      typeof error?.code === 'string' ? error.code : `the error ${String(error)}`,
   );
 }
 

@@ -22,37 +22,67 @@ export async function unlocks(): Promise<Outcome> {
       const { owner, secrets } = await unlockDocument(c, bytes, secretOf(unlock));
       same('owner', owner, d.owner);
       const opened = d.slots.filter((s) => s.secret?.text === text).map((s) => s.rootId);
-      const keys = d.keysets.flatMap((s) => s.keys).filter((k) => k.key && opened.includes(k.rootId));
+      const keys = d.keysets
+        .flatMap((s) => s.keys)
+        .filter((k) => k.key && opened.includes(k.rootId));
       same('key ids', [...secrets.keys()].sort(), keys.map((k) => latin1(fromHex(k.id))).sort());
-      for (const { id, key } of keys) same('key', await probe(secrets.get(latin1(fromHex(id)))!), await probe(await importSecret(fromHex(key!))));
+      for (const { id, key } of keys)
+        same(
+          'key',
+          await probe(secrets.get(latin1(fromHex(id)))!),
+          await probe(await importSecret(fromHex(key!))),
+        );
       await new EncryptionService(unlock).initialize();
     }
   });
 }
 
-const secretsOf = (d: DocumentVector) => new Set(d.slots.filter((s) => s.secret && s.secret.kind !== 'kms').map((s) => s.secret!.text));
+const secretsOf = (d: DocumentVector) =>
+  new Set(d.slots.filter((s) => s.secret && s.secret.kind !== 'kms').map((s) => s.secret!.text));
 
 /** Something derived from a key, by which to compare two that cannot be exported. */
-const probe = async (key: CryptoKey) => toHex(await hkdf(key, new Uint8Array(1), new Uint8Array(2), 32));
+const probe = async (key: CryptoKey) =>
+  toHex(await hkdf(key, new Uint8Array(1), new Uint8Array(2), 32));
 
 /** What a document's primaries seal and refuse to seal, through the shipped package. */
 export async function seals(): Promise<Outcome> {
   return every((await documents()).documents, async (d) => {
     const unlock = unlockOf(d);
-    if (!unlock) return refused('nothing unlocks it', 'wrong_secret', new EncryptionService({ keyset: fromHex(d.bytes), secret: 'x' }).initialize());
+    if (!unlock)
+      return refused(
+        'nothing unlocks it',
+        'wrong_secret',
+        new EncryptionService({ keyset: fromHex(d.bytes), secret: 'x' }).initialize(),
+      );
     const service = new EncryptionService(unlock);
     const root = d.slots.find((s) => s.secret?.text === unlock.secret)?.rootId;
     for (const set of d.keysets) {
       if (set.class === 0) continue; // no packages are sealed with it
       const primary = set.keys.find((k) => k.id === set.primary); // none if nothing opens its root
       if (primary?.key && primary.rootId !== root) continue;
-      const sealing = service.encrypt('v', classes[set.class - 1]!, {}, { use: uses[set.use] as 'storage' });
-      if (!set.seals) await refused('seal', primary && !primary.key ? 'key_destroyed' : 'key_unusable', sealing);
+      const sealing = service.encrypt(
+        'v',
+        classes[set.class - 1]!,
+        {},
+        { use: uses[set.use] as 'storage' },
+      );
+      if (!set.seals)
+        await refused('seal', primary && !primary.key ? 'key_destroyed' : 'key_unusable', sealing);
       else same('primary', ((await sealing) as EncryptedPackage).metadata.keyId, set.primary);
     }
-    const storage = await createEncryptedStorage(`document ${d.name}`, 's', { unlock, environment: d.environment });
+    const storage = await createEncryptedStorage(`document ${d.name}`, 's', {
+      unlock,
+      environment: d.environment,
+    });
     storage.close();
-    await refused('another environment', 'invalid_argument', createEncryptedStorage(`document ${d.name}`, 's', { unlock: { ...unlock }, environment: 'another' }));
+    await refused(
+      'another environment',
+      'invalid_argument',
+      createEncryptedStorage(`document ${d.name}`, 's', {
+        unlock: { ...unlock },
+        environment: 'another',
+      }),
+    );
   });
 }
 
@@ -77,12 +107,21 @@ export async function limits(): Promise<Outcome> {
 /** A secret that must not unlock; those of a KMS are not for browsers, which find no slot of theirs. */
 export async function refusesSecrets(): Promise<Outcome> {
   // Shred records are not for browsers to verify: their key is the server's.
-  return every((await documents()).unlockRefusals.filter((v) => !v.shredKey), async (v) => {
-    const code = v.secret.kind === 'kms' ? 'wrong_secret' : v.code;
-    const unlock = { keyset: fromHex(v.bytes), secret: v.secret.text };
-    if (v.environment === undefined) await refused('unlock', code, new EncryptionService(unlock).initialize());
-    else await refused('unlock', code, createEncryptedStorage(`refused ${v.name}`, 's', { unlock, environment: v.environment }));
-  });
+  return every(
+    (await documents()).unlockRefusals.filter((v) => !v.shredKey),
+    async (v) => {
+      const code = v.secret.kind === 'kms' ? 'wrong_secret' : v.code;
+      const unlock = { keyset: fromHex(v.bytes), secret: v.secret.text };
+      if (v.environment === undefined)
+        await refused('unlock', code, new EncryptionService(unlock).initialize());
+      else
+        await refused(
+          'unlock',
+          code,
+          createEncryptedStorage(`refused ${v.name}`, 's', { unlock, environment: v.environment }),
+        );
+    },
+  );
 }
 
 /** The encodings of a slot alone: each is taken and given back, or refused. */
@@ -101,7 +140,11 @@ export async function slots(): Promise<Outcome> {
   });
   const invalid = await every(invalidSlots, async (v) => {
     const handle = begin('', 'owner');
-    await refused('slot', v.code, (async () => c.check(c.call.addSlot(handle, c.begin().bytes(bytesOf(v.bytes)).length)))());
+    await refused(
+      'slot',
+      v.code,
+      (async () => c.check(c.call.addSlot(handle, c.begin().bytes(bytesOf(v.bytes)).length)))(),
+    );
   });
   return { checked: valid.checked + invalid.checked, wrong: [...valid.wrong, ...invalid.wrong] };
 }

@@ -41,7 +41,14 @@ export interface PackageVector {
     context: Record<string, string>;
   };
   place: VectorPlace;
-  details?: { context?: Record<string, string>; name?: string; mediaType: string; fileName: string; lastModified: number; element?: number };
+  details?: {
+    context?: Record<string, string>;
+    name?: string;
+    mediaType: string;
+    fileName: string;
+    lastModified: number;
+    element?: number;
+  };
   padding?: number;
   nonce: string;
   value: Data;
@@ -84,7 +91,13 @@ export interface DocumentVector {
   environment: string;
   owner: string;
   slots: SlotVector[];
-  keysets: { use: number; class: number; primary: string; seals: boolean; keys: { id: string; rootId: string; key?: string }[] }[];
+  keysets: {
+    use: number;
+    class: number;
+    primary: string;
+    seals: boolean;
+    keys: { id: string; rootId: string; key?: string }[];
+  }[];
 }
 
 export interface Documents {
@@ -93,12 +106,28 @@ export interface Documents {
   invalidDocuments: { name: string; bytes: Data; code: string }[];
   limits: { name: string; bytes: Data }[];
   invalidSlots: { name: string; bytes: Data; code: string }[];
-  unlockRefusals: { name: string; bytes: string; secret: VectorSecret; environment?: string; shredKey?: string; code: string }[];
+  unlockRefusals: {
+    name: string;
+    bytes: string;
+    secret: VectorSecret;
+    environment?: string;
+    shredKey?: string;
+    code: string;
+  }[];
 }
 
 /** The rules that no package shows; the fields are described in Go. */
 export interface Rules {
-  secrets: { name: string; text?: string; hex?: string; kind?: string; salt?: string; iterations?: number; key?: string; code?: string }[];
+  secrets: {
+    name: string;
+    text?: string;
+    hex?: string;
+    kind?: string;
+    salt?: string;
+    iterations?: number;
+    key?: string;
+    code?: string;
+  }[];
 }
 
 /** Reads one of the files, which the test serves. */
@@ -108,15 +137,26 @@ export async function file<T>(name: string): Promise<T> {
 
 /** The valid packages of both files. */
 export async function packageVectors(): Promise<PackageVector[]> {
-  return [...(await file<PackageVector[]>('packages')), ...(await file<PackageVector[]>('special'))];
+  return [
+    ...(await file<PackageVector[]>('packages')),
+    ...(await file<PackageVector[]>('special')),
+  ];
 }
 
 /** The bytes of a package that must be refused, given the valid ones. */
-export function refusedBytes(v: Refusal, packages: readonly PackageVector[]): Uint8Array<ArrayBuffer> {
+export function refusedBytes(
+  v: Refusal,
+  packages: readonly PackageVector[],
+): Uint8Array<ArrayBuffer> {
   const of = packages.find((p) => p.name === v.of);
   if (!of) return bytesOf(v.package);
   const whole = bytesOf(of.package);
-  return new Uint8Array((v.splice ?? []).flatMap(({ from, to, hex }) => [...fromHex(hex ?? ''), ...(to ? whole.subarray(from ?? 0, to) : [])]));
+  return new Uint8Array(
+    (v.splice ?? []).flatMap(({ from, to, hex }) => [
+      ...fromHex(hex ?? ''),
+      ...(to ? whole.subarray(from ?? 0, to) : []),
+    ]),
+  );
 }
 
 /** The bytes that a Data stands for; not of one that is a digest. */
@@ -129,12 +169,16 @@ export function bytesOf(d: Data): Uint8Array<ArrayBuffer> {
   all.set(start);
   all.set(pattern.subarray(0, all.length - start.length), start.length);
   // Each round copies what is there behind itself.
-  for (let n = pattern.length; start.length + n < all.length; n *= 2) all.copyWithin(start.length + n, start.length, start.length + n);
+  for (let n = pattern.length; start.length + n < all.length; n *= 2)
+    all.copyWithin(start.length + n, start.length, start.length + n);
   return all;
 }
 
 /** The bytes of runs: the n-th copy of one has n in place of the two bytes at an offset. */
-function runsOf(start: Uint8Array<ArrayBuffer>, runs: NonNullable<Data['runs']>): Uint8Array<ArrayBuffer> {
+function runsOf(
+  start: Uint8Array<ArrayBuffer>,
+  runs: NonNullable<Data['runs']>,
+): Uint8Array<ArrayBuffer> {
   const parts = [start];
   for (const { hex, count, at } of runs) {
     for (let n = 0; n < (count ?? 1); n++) {

@@ -20,27 +20,39 @@ function connect(database: string): Promise<IDBDatabase> {
   return connection;
 }
 
-async function write(database: string, store: string, issue: (store: IDBObjectStore) => void): Promise<void> {
+async function write(
+  database: string,
+  store: string,
+  issue: (store: IDBObjectStore) => void,
+): Promise<void> {
   const tx = (await connect(database)).transaction(store, 'readwrite');
   issue(tx.objectStore(store));
-  await new Promise((resolve, reject) => Object.assign(tx, { oncomplete: resolve, onabort: () => reject(tx.error) }));
+  await new Promise((resolve, reject) =>
+    Object.assign(tx, { oncomplete: resolve, onabort: () => reject(tx.error) }),
+  );
 }
 
-const put = (database: string, store: string, key: IDBValidKey, value: unknown) => write(database, store, (s) => s.put(value, key));
+const put = (database: string, store: string, key: IDBValidKey, value: unknown) =>
+  write(database, store, (s) => s.put(value, key));
 
 async function get(database: string, store: string, key: IDBValidKey): Promise<unknown> {
   return done((await connect(database)).transaction(store).objectStore(store).get(key));
 }
 
-export const putRecord = (database: string, store: string, name: string, record: unknown) => put(database, 'records', [store, name], record);
+export const putRecord = (database: string, store: string, name: string, record: unknown) =>
+  put(database, 'records', [store, name], record);
 
-export const getRecord = async (database: string, store: string, name: string) => (await get(database, 'records', [store, name])) as RawRecord;
+export const getRecord = async (database: string, store: string, name: string) =>
+  (await get(database, 'records', [store, name])) as RawRecord;
 
-export const putDocument = (database: string, document: unknown) => put(database, 'vault', 'document', document);
+export const putDocument = (database: string, document: unknown) =>
+  put(database, 'vault', 'document', document);
 
-export const deleteDocument = (database: string) => write(database, 'vault', (s) => s.delete('document'));
+export const deleteDocument = (database: string) =>
+  write(database, 'vault', (s) => s.delete('document'));
 
-export const getDocument = async (database: string) => (await get(database, 'vault', 'document')) as Uint8Array<ArrayBuffer>;
+export const getDocument = async (database: string) =>
+  (await get(database, 'vault', 'document')) as Uint8Array<ArrayBuffer>;
 
 /** Splits a package, or what is none, where a writer would: behind the header, the nonce and a public value's tag. */
 export function splitRecord(bytes: Uint8Array<ArrayBuffer>): RawRecord {

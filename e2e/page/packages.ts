@@ -1,12 +1,28 @@
 /** The vectors of packages through the shipped package: what opens, and what is refused. */
-import { type EncryptedPackage, type EncryptedStorage, EncryptionService, type Inspection, createEncryptedStorage } from 'coffer';
+import {
+  type EncryptedPackage,
+  type EncryptedStorage,
+  EncryptionService,
+  type Inspection,
+  createEncryptedStorage,
+} from 'coffer';
 import { classes } from '../../web/src/core/classification.js';
 import { algorithms, sources, types, uses } from '../../web/src/crypto/header.js';
 import { importSecret, keyId } from '../../web/src/crypto/primitives.js';
 import { secretOf } from '../../web/src/unlock/unlock.js';
 import { elements } from '../../web/src/crypto/values.js';
 import { codeOf, every, fromHex, type Outcome, refused, same } from './check.js';
-import { type Documents, type PackageVector, type Refusal, type Refusals, type Rules, bytesOf, file, packageVectors, refusedBytes } from './files.js';
+import {
+  type Documents,
+  type PackageVector,
+  type Refusal,
+  type Refusals,
+  type Rules,
+  bytesOf,
+  file,
+  packageVectors,
+  refusedBytes,
+} from './files.js';
 import { putRecord, splitRecord } from './idb.js';
 import { readers, unlockOf } from './readers.js';
 import { LONG, available, rebuild, withCiphertext } from './rebuild.js';
@@ -24,10 +40,16 @@ export async function opens(): Promise<Outcome> {
   return every((await packageVectors()).filter(available), async (v) => {
     const service = reader(v.document, v.secret);
     const bytes = await rebuild(v);
-    const options = { use: uses[v.header.use] as 'storage', place: v.place, least: classes[v.header.class - 1]! };
+    const options = {
+      use: uses[v.header.use] as 'storage',
+      place: v.place,
+      least: classes[v.header.class - 1]!,
+    };
     for (const sealed of bytes.length > LONG ? [bytes] : [bytes, await withCiphertext(v, bytes)]) {
-      if (v.header.iterations && v.header.iterations < POLICY[v.header.class]!) await refused('policy', 'kdf_out_of_range', service.decrypt(sealed, options));
-      else if (!v.open) await refused('chunked', 'unsupported_version', service.decrypt(sealed, options));
+      if (v.header.iterations && v.header.iterations < POLICY[v.header.class]!)
+        await refused('policy', 'kdf_out_of_range', service.decrypt(sealed, options));
+      else if (!v.open)
+        await refused('chunked', 'unsupported_version', service.decrypt(sealed, options));
       else await sameValue(v, await service.decrypt(sealed, options));
     }
   });
@@ -46,7 +68,11 @@ export async function opensFromStorage(): Promise<Outcome> {
     const database = `vectors ${v.document}`;
     const [store, name] = [v.place.collection, v.place.name as string];
     const id = `${database}: ${store}`;
-    if (!stores.has(id)) stores.set(id, createEncryptedStorage(database, store, { unlock: unlocks.get(v.document ?? '')! }));
+    if (!stores.has(id))
+      stores.set(
+        id,
+        createEncryptedStorage(database, store, { unlock: unlocks.get(v.document ?? '')! }),
+      );
     const storage = (await stores.get(id)) as EncryptedStorage;
     const bytes = await rebuild(v);
     await putRecord(database, store, name, splitRecord(bytes));
@@ -58,22 +84,46 @@ export async function opensFromStorage(): Promise<Outcome> {
 
 async function sameValue(v: PackageVector, value: unknown): Promise<void> {
   if (v.header.flags & TOMBSTONE) return same('value of a tombstone', value, null);
-  const want: Spelt = { type: types[v.header.type] as ValueType, bytes: bytesOf(v.value), mediaType: '', fileName: '', lastModified: 0, element: '', ...shown(v) };
+  const want: Spelt = {
+    type: types[v.header.type] as ValueType,
+    bytes: bytesOf(v.value),
+    mediaType: '',
+    fileName: '',
+    lastModified: 0,
+    element: '',
+    ...shown(v),
+  };
   const got = await spell(value, want.type);
   if (want.bytes.length > LONG) {
-    const equal = got.bytes.length === want.bytes.length && got.bytes.every((b, i) => b === want.bytes[i]);
+    const equal =
+      got.bytes.length === want.bytes.length && got.bytes.every((b, i) => b === want.bytes[i]);
     return same('long value', [equal, got.type], [true, want.type]);
   }
-  if (want.type === 'json') for (const s of [got, want]) s.bytes = new TextEncoder().encode(JSON.stringify(JSON.parse(new TextDecoder().decode(s.bytes))));
+  if (want.type === 'json')
+    for (const s of [got, want])
+      s.bytes = new TextEncoder().encode(
+        JSON.stringify(JSON.parse(new TextDecoder().decode(s.bytes))),
+      );
   same('value', got, want);
 }
 
 /** The details that come back; a sealed context does not. */
 function shown({ details }: PackageVector) {
-  return details && { mediaType: details.mediaType, fileName: details.fileName, lastModified: details.lastModified, element: elements[details.element ?? 0] ?? '' };
+  return (
+    details && {
+      mediaType: details.mediaType,
+      fileName: details.fileName,
+      lastModified: details.lastModified,
+      element: elements[details.element ?? 0] ?? '',
+    }
+  );
 }
 
-function sameHeader({ header: h }: PackageVector, { encryptedAt, ...got }: Inspection, size: number): void {
+function sameHeader(
+  { header: h }: PackageVector,
+  { encryptedAt, ...got }: Inspection,
+  size: number,
+): void {
   same('time', encryptedAt.getTime(), h.encryptedAt);
   same('header', got, {
     version: '1.0',
@@ -97,7 +147,10 @@ function sameHeader({ header: h }: PackageVector, { encryptedAt, ...got }: Inspe
 export async function refusesBytes(): Promise<Outcome> {
   const { documents } = await file<Documents>('documents');
   const unlock = unlockOf(documents[0]!)!;
-  const [service, storage] = [new EncryptionService(unlock), await createEncryptedStorage('no packages', 's', { unlock })];
+  const [service, storage] = [
+    new EncryptionService(unlock),
+    await createEncryptedStorage('no packages', 's', { unlock }),
+  ];
   return every((await file<Refusals>('invalid')).binary, async (v) => {
     const bytes = bytesOf(v.bytes);
     await refused('decrypt', v.code, service.decrypt(bytes));
@@ -113,11 +166,21 @@ export async function refusesTexts(): Promise<Outcome> {
   const { documents } = await file<Documents>('documents');
   const service = new EncryptionService(unlockOf(documents[0]!)!);
   return every((await file<Refusals>('invalid')).json, async (v) => {
-    const read = () => JSON.parse(v.text ?? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(fromHex(v.hex ?? ''))) as EncryptedPackage;
+    const read = () =>
+      JSON.parse(
+        v.text ??
+          new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(fromHex(v.hex ?? '')),
+      ) as EncryptedPackage;
     const got = await codeOf((async () => service.decrypt(read()))());
     const unread = /^the error (SyntaxError|TypeError)/.test(got);
     same('code', unread ? 'malformed' : got, v.code);
-    if (unread) await Promise.resolve().then(read).then(() => same('read', 'by JSON.parse', v.code), () => undefined);
+    if (unread)
+      await Promise.resolve()
+        .then(read)
+        .then(
+          () => same('read', 'by JSON.parse', v.code),
+          () => undefined,
+        );
   });
 }
 
@@ -138,7 +201,13 @@ export async function refusesToOpen(): Promise<Outcome> {
 /** Packages that open. Their values are not the text that their types demand. */
 export async function refusesValues(): Promise<Outcome> {
   const reader = await readers();
-  return every((await file<Refusals>('invalid')).decode, (v) => refused('decrypt', v.code, reader(v.document, v.secret).decrypt(bytesOf(v.package), optionsOf(v))));
+  return every((await file<Refusals>('invalid')).decode, (v) =>
+    refused(
+      'decrypt',
+      v.code,
+      reader(v.document, v.secret).decrypt(bytesOf(v.package), optionsOf(v)),
+    ),
+  );
 }
 
 function optionsOf(v: Refusal) {

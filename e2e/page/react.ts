@@ -12,6 +12,7 @@ function render(early?: (h: Hook) => void) {
   const root = createRoot(document.createElement('div'));
   const Show = ({ name }: { name: string }) => {
     const now = (hook = useEncryptedStorage<unknown>(name, 'phi'));
+    // biome-ignore lint/correctness/useExhaustiveDependencies: it runs once per name, not per render.
     useLayoutEffect(() => early?.(now), [name]);
     return null;
   };
@@ -22,8 +23,16 @@ function render(early?: (h: Hook) => void) {
   return { show: (name: string) => root.render(createElement(Show, { name })), until };
 }
 
-const plain = ({ value, loading, error }: Hook) => [value, loading, (error as { code?: string } | null)?.code ?? null];
-const codeOf = (p: Promise<unknown>) => p.then(() => 'accepted', (e: { code?: string }) => e.code);
+const plain = ({ value, loading, error }: Hook) => [
+  value,
+  loading,
+  (error as { code?: string } | null)?.code ?? null,
+];
+const codeOf = (p: Promise<unknown>) =>
+  p.then(
+    () => 'accepted',
+    (e: { code?: string }) => e.code,
+  );
 
 export async function hook(masterKey: string): Promise<Record<string, unknown>> {
   configure({ unlock: { masterKey } });

@@ -3,11 +3,18 @@ import { EncryptionService, type Unlock } from 'coffer';
 import { fromHex } from './check.js';
 import { type DocumentVector, type Documents, type VectorSecret, file } from './files.js';
 
-export type Reader = (document: string | undefined, secret: VectorSecret | undefined) => EncryptionService;
+export type Reader = (
+  document: string | undefined,
+  secret: VectorSecret | undefined,
+) => EncryptionService;
 
 /** What unlocks a document, a master key where there is one: it costs no PBKDF2. Nothing for a document without a slot for us. */
-export function unlockOf(document: DocumentVector): { keyset: Uint8Array; secret: string } | undefined {
-  const secrets = document.slots.filter((s) => s.secret && s.secret.kind !== 'kms').map((s) => s.secret as VectorSecret);
+export function unlockOf(
+  document: DocumentVector,
+): { keyset: Uint8Array; secret: string } | undefined {
+  const secrets = document.slots
+    .filter((s) => s.secret && s.secret.kind !== 'kms')
+    .map((s) => s.secret as VectorSecret);
   const secret = secrets.find((s) => s.kind === 'master-key') ?? secrets[0];
   return secret && { keyset: fromHex(document.bytes), secret: secret.text };
 }

@@ -4,7 +4,14 @@ import { toBase64 } from '../../web/src/core/base64.js';
 import type { EncryptedPackage } from 'coffer';
 import { classes } from '../../web/src/core/classification.js';
 import { type Core, loadCore, setCoreSource } from '../../web/src/core/core.js';
-import { type Metadata, algorithms, sources, types, uses, writeHeader } from '../../web/src/crypto/header.js';
+import {
+  type Metadata,
+  algorithms,
+  sources,
+  types,
+  uses,
+  writeHeader,
+} from '../../web/src/crypto/header.js';
 import { gcmSeal, importSecret, messageKey } from '../../web/src/crypto/primitives.js';
 import { fromHex, toHex } from './check.js';
 import { type Data, type PackageVector, type VectorPlace, bytesOf } from './files.js';
@@ -17,7 +24,10 @@ export const core: Promise<Core> = loadCore();
 /** Whether bytes are what a Data says, by themselves or by their digest. */
 export async function matches(d: Data, bytes: Bytes): Promise<boolean> {
   if (!d.sha256) return toHex(bytes) === toHex(bytesOf(d));
-  return bytes.length === d.length && toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))) === d.sha256;
+  return (
+    bytes.length === d.length &&
+    toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))) === d.sha256
+  );
 }
 
 /** The vector's package: its bytes, or sealed anew where the file gives their digest only. */
@@ -32,14 +42,16 @@ export async function rebuild(v: PackageVector): Promise<Bytes> {
 export const LONG = 4 << 20;
 
 /** A chunked package of which only the digest is given cannot be made here. */
-export const available = (v: PackageVector): boolean => v.header.algorithm !== 3 || !v.package.sha256;
+export const available = (v: PackageVector): boolean =>
+  v.header.algorithm !== 3 || !v.package.sha256;
 
 /** Seals the vector's value under its key, salt and nonce; not for algorithm 3. */
 export async function sealed(v: PackageVector): Promise<Bytes> {
   const [header, nonce, data] = [await headerBytes(v), fromHex(v.nonce), await additionalData(v)];
   const plaintext = padded(v, concat(await details(v), bytesOf(v.value)));
   const key = await messageKey(await importSecret(fromHex(v.key)), fromHex(v.header.salt));
-  if (v.header.algorithm === 1) return concat(header, nonce, new Uint8Array(await gcmSeal(key, nonce, data, plaintext)));
+  if (v.header.algorithm === 1)
+    return concat(header, nonce, new Uint8Array(await gcmSeal(key, nonce, data, plaintext)));
   const tag = await gcmSeal(key, nonce, concat(data, plaintext), new Uint8Array(0));
   return concat(header, nonce, new Uint8Array(tag), plaintext);
 }
@@ -83,7 +95,9 @@ export async function headerBytes(v: PackageVector): Promise<Bytes> {
 /** The additional data that the core plans for opening the package in its place. */
 export async function additionalData(v: PackageVector): Promise<Bytes> {
   const [c, header, h] = [await core, await headerBytes(v), v.header];
-  const session = c.check(c.call.openSingle(h.source, (c.begin().bytes(fromHex(h.keyId)), h.iterations)));
+  const session = c.check(
+    c.call.openSingle(h.source, (c.begin().bytes(fromHex(h.keyId)), h.iterations)),
+  );
   const body = (v.package.length ?? v.package.hex.length / 2) - header.length;
   const input = c.begin().bytes(header).bytes(encodePlace(v.place)).length;
   const data = c.output(c.call.planOpen(session, h.use, h.class, input, body));
@@ -98,13 +112,20 @@ export function encodePlace({ owner, collection, name }: VectorPlace): Bytes {
     return concat(new Uint8Array([b.length >> 8, b.length & 255]), b);
   };
   const place = concat(text(owner), text(collection));
-  return name === undefined ? concat(place, new Uint8Array(1)) : concat(place, new Uint8Array([1]), text(name));
+  return name === undefined
+    ? concat(place, new Uint8Array(1))
+    : concat(place, new Uint8Array([1]), text(name));
 }
 
 async function details({ header: h, details: d }: PackageVector): Promise<Bytes> {
   const c = await core;
   const { details } = c.call;
-  const input = c.begin().text(d?.name ?? '').text(d?.mediaType ?? '').text(d?.fileName ?? '').map(d?.context).length;
+  const input = c
+    .begin()
+    .text(d?.name ?? '')
+    .text(d?.mediaType ?? '')
+    .text(d?.fileName ?? '')
+    .map(d?.context).length;
   return c.output(details(h.type, h.flags, d?.element ?? 0, input, d?.lastModified ?? 0));
 }
 

@@ -1,20 +1,42 @@
 /** What someone who can write to the disk does to records and documents, by raw IndexedDB; and what the package makes of it. */
-import { type DataClassification, type EncryptedStorage, EncryptionService, createEncryptedStorage } from 'coffer';
+import {
+  type DataClassification,
+  type EncryptedStorage,
+  EncryptionService,
+  createEncryptedStorage,
+} from 'coffer';
 import { codeOf } from './check.js';
-import { type RawRecord, getDocument, getRecord, deleteDocument, putDocument, putRecord } from './idb.js';
+import {
+  type RawRecord,
+  getDocument,
+  getRecord,
+  deleteDocument,
+  putDocument,
+  putRecord,
+} from './idb.js';
 
 const NAME = 'record';
 const VALUE = 'secret value';
 const CONTEXT = { a: 'b' };
 /** Where a header's fields lie (SPEC.md section 3.1); the context ends where a record's nonce begins. */
-const FIELDS = { use: [5, 6], class: [8, 9], type: [9, 10], 'key id': [10, 42], salt: [42, 58], time: [58, 66] } as const;
+const FIELDS = {
+  use: [5, 6],
+  class: [8, 9],
+  type: [9, 10],
+  'key id': [10, 42],
+  salt: [42, 58],
+  time: [58, 66],
+} as const;
 
 let databases = 0;
 
 /** A fresh vault with one record in it. */
 async function vault(masterKey: string, cls: DataClassification, least?: DataClassification) {
   const database = `tamper ${databases++}`;
-  const storage = await createEncryptedStorage(database, 's', { unlock: { masterKey }, ...(least ? { least } : {}) });
+  const storage = await createEncryptedStorage(database, 's', {
+    unlock: { masterKey },
+    ...(least ? { least } : {}),
+  });
   await storage.setEncrypted(NAME, VALUE, cls, CONTEXT);
   const record = await getRecord(database, 's', NAME);
   const put = (r: unknown, name = NAME, store = 's') => putRecord(database, store, name, r);
@@ -52,10 +74,15 @@ export async function lengths(masterKey: string, cls: DataClassification) {
   const { head } = record;
   const body = bodyOf(record);
   const [heads, bodies]: [string[], string[]] = [[], []];
-  for (let n = 0; n < head.length; n++) heads.push(await refusal({ ...record, head: head.slice(0, n) }));
-  for (let n = 0; n < body.length; n++) bodies.push(await refusal({ ...record, body: same(body.subarray(0, n)) }));
+  for (let n = 0; n < head.length; n++)
+    heads.push(await refusal({ ...record, head: head.slice(0, n) }));
+  for (let n = 0; n < body.length; n++)
+    bodies.push(await refusal({ ...record, body: same(body.subarray(0, n)) }));
   const longer = (b: Uint8Array) => new Uint8Array([...b, 0]);
-  const more = [await refusal({ ...record, head: longer(head) }), await refusal({ ...record, body: longer(body).buffer })];
+  const more = [
+    await refusal({ ...record, head: longer(head) }),
+    await refusal({ ...record, body: longer(body).buffer }),
+  ];
   return { heads, bodies, more };
 }
 
@@ -67,11 +94,18 @@ export async function swaps(masterKey: string) {
   await again.setEncrypted('other', new TextEncoder().encode(VALUE), 'pii', { a: 'c' });
   const other = await getRecord(database, 's', 'other');
   const end = record.head.length - 12;
-  const ranges = { ...FIELDS, context: [80, end], nonce: [end, end + 12], header: [0, end], head: [0, end + 12] } as const;
+  const ranges = {
+    ...FIELDS,
+    context: [80, end],
+    nonce: [end, end + 12],
+    header: [0, end],
+    head: [0, end + 12],
+  } as const;
   const codes: Record<string, string> = {};
   const mix = (...fields: (keyof typeof ranges)[]) => {
     const head = record.head.slice();
-    for (const [from, to] of fields.map((f) => ranges[f])) head.set(other.head.subarray(from, to), from);
+    for (const [from, to] of fields.map((f) => ranges[f]))
+      head.set(other.head.subarray(from, to), from);
     return head.every((x, i) => x === record.head[i]) ? undefined : { ...record, head };
   };
   for (const field of Object.keys(ranges) as (keyof typeof ranges)[]) {
@@ -114,7 +148,10 @@ async function drain(storage: EncryptedStorage): Promise<unknown> {
 /** The codes for a class that was lowered, and for a public record in the place of a sealed one. */
 export async function forgeries(masterKey: string) {
   const { database, storage, record, put, refusal } = await vault(masterKey, 'phi');
-  const demanding = await createEncryptedStorage(database, 's', { unlock: { masterKey }, least: 'phi' });
+  const demanding = await createEncryptedStorage(database, 's', {
+    unlock: { masterKey },
+    least: 'phi',
+  });
   const codes: Record<string, unknown> = {};
   for (const cls of ['internal', 'pii'] as const) {
     await storage.setEncrypted('lower', VALUE, cls, CONTEXT);
@@ -150,16 +187,36 @@ export async function garbage(masterKey: string) {
   const { storage, record, put } = await vault(masterKey, 'phi');
   const { head, body } = record;
   const things: Record<string, unknown> = {
-    null: null, zero: 0, true: true, text: VALUE, empty: {}, list: [head, body], date: new Date(), map: new Map([['head', head]]), pattern: /head/,
-    bytes: head, 'no body': { head }, 'no head': { body }, 'head a list': { head: [...head], body }, 'head a buffer': { head: head.buffer, body },
-    'head of words': { head: new Uint16Array(64), body }, 'body a text': { head, body: VALUE }, 'body a view': { head, body: new DataView(new ArrayBuffer(28)) },
-    'body null': { head, body: null }, 'body of words': { head, body: new Uint16Array(32) }, 'both empty': { head: new Uint8Array(0), body: new ArrayBuffer(0) },
-    'head of zeros': { head: new Uint8Array(1 << 20), body }, 'head a document': { head: new TextEncoder().encode('CFK\x01'), body },
+    null: null,
+    zero: 0,
+    true: true,
+    text: VALUE,
+    empty: {},
+    list: [head, body],
+    date: new Date(),
+    map: new Map([['head', head]]),
+    pattern: /head/,
+    bytes: head,
+    'no body': { head },
+    'no head': { body },
+    'head a list': { head: [...head], body },
+    'head a buffer': { head: head.buffer, body },
+    'head of words': { head: new Uint16Array(64), body },
+    'body a text': { head, body: VALUE },
+    'body a view': { head, body: new DataView(new ArrayBuffer(28)) },
+    'body null': { head, body: null },
+    'body of words': { head, body: new Uint16Array(32) },
+    'both empty': { head: new Uint8Array(0), body: new ArrayBuffer(0) },
+    'head of zeros': { head: new Uint8Array(1 << 20), body },
+    'head a document': { head: new TextEncoder().encode('CFK\x01'), body },
   };
   const codes: Record<string, string[]> = {};
   for (const [name, thing] of Object.entries(things)) {
     await put(thing);
-    codes[name] = await Promise.all([codeOf(storage.getDecrypted(NAME)), codeOf(storage.inspect(NAME))]);
+    codes[name] = await Promise.all([
+      codeOf(storage.getDecrypted(NAME)),
+      codeOf(storage.inspect(NAME)),
+    ]);
   }
   return codes;
 }
@@ -171,7 +228,8 @@ export async function documentFlips(masterKey: string) {
   const sealed = (await storage.getPackage(NAME)) as Uint8Array;
   const owner = new TextDecoder().decode(document.slice(8, 8 + document[7]!));
   const place = { owner, collection: 's', name: NAME };
-  const open = (keyset: Uint8Array) => new EncryptionService({ keyset, secret: masterKey }).decrypt(sealed, { use: 'storage', place });
+  const open = (keyset: Uint8Array) =>
+    new EncryptionService({ keyset, secret: masterKey }).decrypt(sealed, { use: 'storage', place });
   const outcomes = await pooled([...document.keys()], async (i) => {
     const flipped = document.slice();
     flipped[i]! ^= 1;
@@ -182,24 +240,42 @@ export async function documentFlips(masterKey: string) {
     const flipped = document.slice();
     flipped[i]! ^= 1;
     await putDocument(database, flipped);
-    const reopened = createEncryptedStorage(database, 's', { unlock: { masterKey } }).then(async (s) => s.getDecrypted(NAME).finally(() => s.close()));
+    const reopened = createEncryptedStorage(database, 's', { unlock: { masterKey } }).then(
+      async (s) => s.getDecrypted(NAME).finally(() => s.close()),
+    );
     fromDisk.push(await codeOf(reopened));
   }
   await putDocument(database, document);
   const garbage: string[] = [];
-  for (const thing of [null, 7, 'document', {}, document.buffer, new Uint8Array(0), document.slice(0, -1), new Uint16Array(64)]) {
+  for (const thing of [
+    null,
+    7,
+    'document',
+    {},
+    document.buffer,
+    new Uint8Array(0),
+    document.slice(0, -1),
+    new Uint16Array(64),
+  ]) {
     await putDocument(database, thing);
     garbage.push(await codeOf(createEncryptedStorage(database, 's', { unlock: { masterKey } })));
   }
   // Without a document there is no vault: a new one, under which nothing of the old one opens.
   await deleteDocument(database);
   const anew = await createEncryptedStorage(database, 's', { unlock: { masterKey } });
-  return { outcomes, fromDisk, garbage, gone: await codeOf(anew.getDecrypted(NAME)), size: document.length };
+  return {
+    outcomes,
+    fromDisk,
+    garbage,
+    gone: await codeOf(anew.getDecrypted(NAME)),
+    size: document.length,
+  };
 }
 
 /** Runs over all, some at a time. */
 async function pooled<T, R>(all: T[], run: (t: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
-  for (let i = 0; i < all.length; i += 16) results.push(...(await Promise.all(all.slice(i, i + 16).map(run))));
+  for (let i = 0; i < all.length; i += 16)
+    results.push(...(await Promise.all(all.slice(i, i + 16).map(run))));
   return results;
 }

@@ -14,10 +14,18 @@ export interface Spelt {
 }
 
 const encode = (s: string) => new TextEncoder().encode(s);
-const decode = (b: Uint8Array) => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(b);
+const decode = (b: Uint8Array) =>
+  new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(b);
 
 /** The value that a caller would store. */
-export function valueOf({ type, bytes, mediaType, fileName, lastModified, element }: Spelt): unknown {
+export function buildValue({
+  type,
+  bytes,
+  mediaType,
+  fileName,
+  lastModified,
+  element,
+}: Spelt): unknown {
   switch (type) {
     case 'text':
       return decode(bytes);
@@ -32,7 +40,9 @@ export function valueOf({ type, bytes, mediaType, fileName, lastModified, elemen
     case 'file':
       return new File([bytes], fileName, { type: mediaType, lastModified });
     case 'view':
-      return new (globalThis as unknown as Record<string, new (b: ArrayBuffer) => unknown>)[element]!(bytes.slice().buffer);
+      return new (globalThis as unknown as Record<string, new (b: ArrayBuffer) => unknown>)[
+        element
+      ]!(bytes.slice().buffer);
   }
 }
 
@@ -41,14 +51,34 @@ export async function spell(value: unknown, type: ValueType): Promise<Spelt> {
   const spelt = { type, mediaType: '', fileName: '', lastModified: 0, element: '' };
   if (value instanceof File) {
     const { type: mediaType, name: fileName, lastModified } = value;
-    return { ...spelt, type: must(type, 'file'), bytes: new Uint8Array(await value.arrayBuffer()), mediaType, fileName, lastModified };
+    return {
+      ...spelt,
+      type: must(type, 'file'),
+      bytes: new Uint8Array(await value.arrayBuffer()),
+      mediaType,
+      fileName,
+      lastModified,
+    };
   }
-  if (value instanceof Blob) return { ...spelt, type: must(type, 'blob'), bytes: new Uint8Array(await value.arrayBuffer()), mediaType: value.type };
-  if (value instanceof ArrayBuffer) return { ...spelt, type: must(type, 'buffer'), bytes: new Uint8Array(value) };
-  if (value instanceof Uint8Array) return { ...spelt, type: must(type, 'bytes'), bytes: new Uint8Array(value) };
+  if (value instanceof Blob)
+    return {
+      ...spelt,
+      type: must(type, 'blob'),
+      bytes: new Uint8Array(await value.arrayBuffer()),
+      mediaType: value.type,
+    };
+  if (value instanceof ArrayBuffer)
+    return { ...spelt, type: must(type, 'buffer'), bytes: new Uint8Array(value) };
+  if (value instanceof Uint8Array)
+    return { ...spelt, type: must(type, 'bytes'), bytes: new Uint8Array(value) };
   if (ArrayBuffer.isView(value)) {
     const element = Object.prototype.toString.call(value).slice(8, -1);
-    return { ...spelt, type: must(type, 'view'), bytes: new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength), element };
+    return {
+      ...spelt,
+      type: must(type, 'view'),
+      bytes: new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength),
+      element,
+    };
   }
   if (type === 'text' && typeof value === 'string') return { ...spelt, bytes: encode(value) };
   return { ...spelt, type: must(type, 'json'), bytes: encode(JSON.stringify(value)) };

@@ -10,19 +10,40 @@ interface Test {
 interface Files {
   gcm: (Test & { key: string; iv: string; aad: string; msg: string; ct: string; tag: string })[];
   hkdf: (Test & { ikm: string; salt: string; info: string; size: number; okm: string })[];
-  pbkdf2: (Test & { password: string; salt: string; iterationCount: number; dkLen: number; dk: string })[];
+  pbkdf2: (Test & {
+    password: string;
+    salt: string;
+    iterationCount: number;
+    dkLen: number;
+    dk: string;
+  })[];
 }
 
-async function all<K extends keyof Files>(primitive: K, check: (t: Files[K][number]) => Promise<unknown>): Promise<Outcome> {
+async function all<K extends keyof Files>(
+  primitive: K,
+  check: (t: Files[K][number]) => Promise<unknown>,
+): Promise<Outcome> {
   const tests = ((await (await fetch('/wycheproof.json')).json()) as Files)[primitive];
-  return every(tests.map((t: Files[K][number]) => ({ name: `test ${t.tcId}`, t })), ({ t }) => check(t));
+  return every(
+    tests.map((t: Files[K][number]) => ({ name: `test ${t.tcId}`, t })),
+    ({ t }) => check(t),
+  );
 }
 
 export const gcm = () =>
   all('gcm', async (t) => {
-    const [iv, data, plaintext, ciphertext] = [t.iv, t.aad, t.msg, t.ct + t.tag].map(fromHex) as [Bytes, Bytes, Bytes, Bytes];
-    const key = await crypto.subtle.importKey('raw', fromHex(t.key), 'AES-GCM', false, ['encrypt', 'decrypt']);
-    if (t.result === 'invalid') return refused('open', 'authentication_failed', gcmOpen(key, iv, data, ciphertext));
+    const [iv, data, plaintext, ciphertext] = [t.iv, t.aad, t.msg, t.ct + t.tag].map(fromHex) as [
+      Bytes,
+      Bytes,
+      Bytes,
+      Bytes,
+    ];
+    const key = await crypto.subtle.importKey('raw', fromHex(t.key), 'AES-GCM', false, [
+      'encrypt',
+      'decrypt',
+    ]);
+    if (t.result === 'invalid')
+      return refused('open', 'authentication_failed', gcmOpen(key, iv, data, ciphertext));
     same('sealed', toHex(new Uint8Array(await gcmSeal(key, iv, data, plaintext))), t.ct + t.tag);
     same('opened', toHex(new Uint8Array(await gcmOpen(key, iv, data, ciphertext))), t.msg);
   });
@@ -43,6 +64,7 @@ export const pbkdf2HmacSha256 = (engine: string) =>
   all('pbkdf2', async (t) => {
     same('result', t.result, 'valid'); // the file has no others
     const derived = pbkdf2(fromHex(t.password), fromHex(t.salt), t.iterationCount, t.dkLen);
-    if (t.password === '' && engine === 'webkit') same('refused', (await codeOf(derived)).startsWith('the error OperationError'), true);
+    if (t.password === '' && engine === 'webkit')
+      same('refused', (await codeOf(derived)).startsWith('the error OperationError'), true);
     else same('output', toHex(await derived), t.dk);
   });

@@ -4,7 +4,8 @@
 const SECRET = 'pl4nted';
 const OUTCOMES = { pass: 'passed', fail: 'failed', skip: 'skipped' };
 /** The first line of the reason for the death of a test binary. */
-const REASON = /^(?:panic: |fatal error: |SIG[A-Z]+: |signal: |WARNING: DATA RACE|exit status |\*\*\* Test killed).*/m;
+const REASON =
+  /^(?:panic: |fatal error: |SIG[A-Z]+: |signal: |WARNING: DATA RACE|exit status |\*\*\* Test killed).*/m;
 
 export class GoTests {
   #results;
@@ -23,7 +24,11 @@ export class GoTests {
   line(text) {
     const event = parsed(text);
     if (!event) return this.#print(text);
-    if (event.ImportPath) return void this.#builds.set(event.ImportPath, (this.#builds.get(event.ImportPath) ?? '') + (event.Output ?? ''));
+    if (event.ImportPath)
+      return void this.#builds.set(
+        event.ImportPath,
+        (this.#builds.get(event.ImportPath) ?? '') + (event.Output ?? ''),
+      );
     const pkg = this.#package(event.Package);
     if (event.Action === 'output') this.#output(pkg, event);
     if (event.Action === 'run') pkg.running.add(event.Test);
@@ -34,8 +39,13 @@ export class GoTests {
 
   /** Takes the end of the command: packages that it left without a result failed, and so did a command that says no more. */
   end(status) {
-    for (const pkg of this.#packages.values()) if (!pkg.ended) this.#died(pkg, 'the package has no result');
-    if (status !== 0 && !this.#failed) this.#fail(`go test ended with ${status} and named no failure`, [...this.#builds.values()].join(''));
+    for (const pkg of this.#packages.values())
+      if (!pkg.ended) this.#died(pkg, 'the package has no result');
+    if (status !== 0 && !this.#failed)
+      this.#fail(
+        `go test ended with ${status} and named no failure`,
+        [...this.#builds.values()].join(''),
+      );
   }
 
   #fail(name, detail) {
@@ -44,7 +54,15 @@ export class GoTests {
   }
 
   #package(name) {
-    if (!this.#packages.has(name)) this.#packages.set(name, { name, output: '', running: new Set(), printed: new Set(), failed: false, ended: false });
+    if (!this.#packages.has(name))
+      this.#packages.set(name, {
+        name,
+        output: '',
+        running: new Set(),
+        printed: new Set(),
+        failed: false,
+        ended: false,
+      });
     return this.#packages.get(name);
   }
 
@@ -67,12 +85,18 @@ export class GoTests {
     pkg.ended = true;
     if (outcome !== 'failed') {
       if (pkg.printed.has(undefined)) this.#fail(`${pkg.name}: its output has a planted secret`);
-      return this.#print(`${outcome === 'passed' ? 'ok  ' : '-   '} ${pkg.name} ${Elapsed.toFixed(1)}s`);
+      return this.#print(
+        `${outcome === 'passed' ? 'ok  ' : '-   '} ${pkg.name} ${Elapsed.toFixed(1)}s`,
+      );
     }
     pkg.output += this.#builds.get(FailedBuild) ?? '';
     this.#print(pkg.output);
     if (FailedBuild) this.#died(pkg, 'the package does not build');
-    else if (pkg.running.size > 0 || !pkg.failed) this.#died(pkg, REASON.exec(pkg.output)?.[0] ?? 'the package ended without the failure of a test');
+    else if (pkg.running.size > 0 || !pkg.failed)
+      this.#died(
+        pkg,
+        REASON.exec(pkg.output)?.[0] ?? 'the package ended without the failure of a test',
+      );
   }
 
   #died(pkg, reason) {

@@ -19,7 +19,11 @@ let guardian;
 
 /** Tells a process that outlives this one which process groups to end, should this one be killed. */
 function guard(verb, pid) {
-  guardian ??= spawn(process.execPath, [fileURLToPath(new URL('../../e2e/harness/guardian.mjs', import.meta.url))], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  guardian ??= spawn(
+    process.execPath,
+    [fileURLToPath(new URL('../../e2e/harness/guardian.mjs', import.meta.url))],
+    { detached: true, stdio: ['pipe', 'ignore', 'ignore'] },
+  );
   guardian.unref();
   guardian.stdin.unref();
   guardian.stdin.write(`${JSON.stringify(['group', verb, pid])}\n`);
@@ -33,11 +37,18 @@ function guard(verb, pid) {
 export async function run(command, args, { line, env: more, grace = GRACE_MS } = {}) {
   const mark = `${MARK}=${randomUUID()}`;
   const env = { ...process.env, ...more, [MARK]: mark.slice(MARK.length + 1) };
-  const child = spawn(command, args, { stdio: ['ignore', line ? 'pipe' : 'inherit', 'inherit'], detached: true, env });
+  const child = spawn(command, args, {
+    stdio: ['ignore', line ? 'pipe' : 'inherit', 'inherit'],
+    detached: true,
+    env,
+  });
   const closed = once(child, 'close');
-  const read = line && (async () => {
-    for await (const text of createInterface({ input: child.stdout, crlfDelay: Infinity })) line(text);
-  })();
+  const read =
+    line &&
+    (async () => {
+      for await (const text of createInterface({ input: child.stdout, crlfDelay: Infinity }))
+        line(text);
+    })();
   await once(child, 'spawn');
   guard('add', child.pid);
   const [code, signal] = await once(child, 'exit');
@@ -54,7 +65,11 @@ export async function run(command, args, { line, env: more, grace = GRACE_MS } =
 async function endLeft(session, mark, grace) {
   const deadline = Date.now() + grace;
   let left = marked(session, mark);
-  for (let none = 0; none < LOOKS && Date.now() < deadline; none = left.length === 0 ? none + 1 : 0) {
+  for (
+    let none = 0;
+    none < LOOKS && Date.now() < deadline;
+    none = left.length === 0 ? none + 1 : 0
+  ) {
     await sleep(INTERVAL_MS);
     left = marked(session, mark);
   }
@@ -75,9 +90,16 @@ function marked(session, mark) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
     try {
       // pid (command) state ppid group session …; the command may contain parentheses
-      const [state, , , of] = readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1).split(' ');
+      const [state, , , of] = readFileSync(`/proc/${name}/stat`, 'utf8')
+        .split(') ')
+        .at(-1)
+        .split(' ');
       if (state === 'Z' || state === 'X') continue;
-      if (Number(of) !== session && !readFileSync(`/proc/${name}/environ`, 'latin1').split('\0').includes(mark)) continue;
+      if (
+        Number(of) !== session &&
+        !readFileSync(`/proc/${name}/environ`, 'latin1').split('\0').includes(mark)
+      )
+        continue;
       const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').join(' ').trim();
       found.push({ pid: Number(name), command });
     } catch {

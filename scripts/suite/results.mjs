@@ -25,7 +25,8 @@ export class Results {
   /** The summary's lines, the total last. A place that ran no test counts as a failure. */
   summary() {
     const total = { passed: 0, failed: 0, skipped: 0 };
-    for (const [place, c] of this.#counts) if (c.passed + c.failed === 0) this.count(place, 'failed', 'ran no test');
+    for (const [place, c] of this.#counts)
+      if (c.passed + c.failed === 0) this.count(place, 'failed', 'ran no test');
     const lines = ['Tests by where they ran:'];
     for (const [place, c] of this.#counts) {
       lines.push(`  ${place.padEnd(9)} ${show(c)}`);
@@ -35,7 +36,8 @@ export class Results {
   }
 }
 
-const show = ({ passed, failed, skipped }) => `${passed} passed, ${failed} failed, ${skipped} skipped`;
+const show = ({ passed, failed, skipped }) =>
+  `${passed} passed, ${failed} failed, ${skipped} skipped`;
 
 function indented(text) {
   const lines = text.trimEnd().split('\n').slice(-LINES);

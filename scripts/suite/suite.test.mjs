@@ -17,9 +17,19 @@ async function tested(...folders) {
   const printed = [];
   const tests = new GoTests(results, (text) => printed.push(text));
   const packages = folders.map((folder) => `./scripts/suite/testdata/${folder}`);
-  const { status, left } = await run('go', ['test', '-json', '-count=1', '-timeout', '3s', ...packages], { line: (line) => tests.line(line), grace: 2000 });
+  const { status, left } = await run(
+    'go',
+    ['test', '-json', '-count=1', '-timeout', '3s', ...packages],
+    { line: (line) => tests.line(line), grace: 2000 },
+  );
   tests.end(status);
-  return { summary: results.summary(), failures: results.failures, printed: printed.join('\n'), left, status };
+  return {
+    summary: results.summary(),
+    failures: results.failures,
+    printed: printed.join('\n'),
+    left,
+    status,
+  };
 }
 
 test('tests that pass and that are skipped are counted, and their output is not shown', async () => {
@@ -31,27 +41,47 @@ test('tests that pass and that are skipped are counted, and their output is not 
 });
 
 test.each([
-  ['panics', 'panics', 1, /panics: panic: planned; without a result: TestPanics\n[^]*panics_test\.go:9/],
-  ['exceeds its time limit', 'slow', 1, /slow: panic: test timed out after 3s; without a result: TestSlow\n[^]*slow_test\.go/],
+  [
+    'panics',
+    'panics',
+    1,
+    /panics: panic: planned; without a result: TestPanics\n[^]*panics_test\.go:9/,
+  ],
+  [
+    'exceeds its time limit',
+    'slow',
+    1,
+    /slow: panic: test timed out after 3s; without a result: TestSlow\n[^]*slow_test\.go/,
+  ],
   ['does not build', 'broken', 0, /broken: the package does not build\n[^]*undefined: undefined/],
-  ['exits before its tests', 'exits', 0, /exits: the package ended without the failure of a test\n +there is nothing to test with/],
-])('a package that %s is counted and named, with the end of its output', async (_, folder, passed, says) => {
-  const { summary, failures, printed } = await tested(folder);
-  expect(failures).toHaveLength(1);
-  expect(failures[0]).toMatch(says);
-  expect(failures[0].split('\n').length).toBeLessThan(40);
-  expect(summary.at(-1)).toBe(`${passed} passed, 1 failed, 0 skipped`);
-  expect(printed).toContain('FAIL');
-});
+  [
+    'exits before its tests',
+    'exits',
+    0,
+    /exits: the package ended without the failure of a test\n +there is nothing to test with/,
+  ],
+])(
+  'a package that %s is counted and named, with the end of its output',
+  async (_, folder, passed, says) => {
+    const { summary, failures, printed } = await tested(folder);
+    expect(failures).toHaveLength(1);
+    expect(failures[0]).toMatch(says);
+    expect(failures[0].split('\n').length).toBeLessThan(40);
+    expect(summary.at(-1)).toBe(`${passed} passed, 1 failed, 0 skipped`);
+    expect(printed).toContain('FAIL');
+  },
+);
 
 test('a failure does not hide the package that dies beside it', async () => {
   const { failures } = await tested('planted', 'exits', 'passes');
   expect(failures).toHaveLength(3);
-  expect(failures).toEqual(expect.arrayContaining([
-    expect.stringContaining('exits: the package ended without'),
-    `Go: ${PACKAGE}planted TestPrints: its output has a planted secret`,
-    `Go: ${PACKAGE}planted TestFails`,
-  ]));
+  expect(failures).toEqual(
+    expect.arrayContaining([
+      expect.stringContaining('exits: the package ended without'),
+      `Go: ${PACKAGE}planted TestPrints: its output has a planted secret`,
+      `Go: ${PACKAGE}planted TestFails`,
+    ]),
+  );
 });
 
 test('a process that a test leaves is ended and named', async () => {
@@ -64,7 +94,9 @@ test('a process that a test leaves is ended and named', async () => {
 
 test('a process that left the session is found by its mark', async () => {
   const untilItSleeps = 'until grep -q sleep /proc/$!/comm; do sleep 0.01; done';
-  const { left, status } = await run('sh', ['-c', `setsid sleep 1000 & ${untilItSleeps}; exit 3`], { grace: 500 });
+  const { left, status } = await run('sh', ['-c', `setsid sleep 1000 & ${untilItSleeps}; exit 3`], {
+    grace: 500,
+  });
   expect(left).toEqual([expect.stringMatching(/^\d+ sleep 1000$/)]);
   expect(status).toBe(3);
 });
@@ -79,7 +111,9 @@ test('a process that shows its mark late is found', async () => {
 test('what a killed runner started is ended', async () => {
   const module = JSON.stringify(new URL('processes.mjs', import.meta.url).href);
   const script = `import { run } from ${module}; await run('sh', ['-c', 'sleep 1000 & echo $!; wait'], { line: console.log });`;
-  const runner = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const runner = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [pid] = await once(createInterface({ input: runner.stdout }), 'line');
   expect(state(pid)).toMatch(/[SR]/);
   runner.kill('SIGKILL');
@@ -103,7 +137,15 @@ test('a report of vitest is counted by browser, and a death without a failure is
   const results = new Results(['Node', 'chromium', 'firefox', 'webkit']);
   const files = [
     { name: 'a', status: 'failed', message: 'cannot be imported', assertionResults: [] },
-    { name: 'b', status: 'passed', assertionResults: [{ status: 'passed', fullName: 'x in firefox' }, { status: 'pending', fullName: 'y' }, { status: 'failed', fullName: 'z in chromium' }] },
+    {
+      name: 'b',
+      status: 'passed',
+      assertionResults: [
+        { status: 'passed', fullName: 'x in firefox' },
+        { status: 'pending', fullName: 'y' },
+        { status: 'failed', fullName: 'z in chromium' },
+      ],
+    },
   ];
   countVitest(results, { testResults: files }, 1);
   expect(results.failures).toEqual(['Node: a\n    cannot be imported', 'chromium: z in chromium']);

@@ -7,7 +7,9 @@ import { boot } from './boot.mjs';
 const core = boot(process.argv[2], process.argv[3]);
 const results = [];
 for (const { call, args, input, times = 1 } of JSON.parse(readFileSync(0, 'utf8'))) {
-  const values = args.map((arg) => (typeof arg === 'object' ? results[arg.step].result : Number(arg)));
+  const values = args.map((arg) =>
+    typeof arg === 'object' ? results[arg.step].result : Number(arg),
+  );
   core.input().set(Buffer.from(input, 'hex'));
   let result = 0;
   for (let i = 0; i < times && result >= 0; i++) result = core.exports[call](...values) ?? 0;

@@ -7,8 +7,34 @@ const [seed, calls, codes] = numbers.map(Number);
 const core = boot(wasmExec, modulePath);
 const saltSpent = -1000;
 const hostile = [
-  -1, -2, -77, 0.5, -0.5, 78, 80, 255, 256, 257, 65535, 65536, core.half - 1, core.half, core.half + 1, 2 * core.half,
-  2 ** 31 - 1, -(2 ** 31), 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 63, -(2 ** 63), 1e300, -1e300, NaN, Infinity, -Infinity,
+  -1,
+  -2,
+  -77,
+  0.5,
+  -0.5,
+  78,
+  80,
+  255,
+  256,
+  257,
+  65535,
+  65536,
+  core.half - 1,
+  core.half,
+  core.half + 1,
+  2 * core.half,
+  2 ** 31 - 1,
+  -(2 ** 31),
+  2 ** 31,
+  2 ** 32,
+  2 ** 53,
+  2 ** 63,
+  -(2 ** 63),
+  1e300,
+  -1e300,
+  NaN,
+  Infinity,
+  -Infinity,
 ];
 /** Their result is no length. */
 const unbounded = new Set(['buffer', 'bufferSize', 'iterations']);
@@ -34,7 +60,8 @@ const pick = (list) => list[below(list.length)];
 const pools = { documents: [], packages: [] };
 
 function keep(pool, bytes, args) {
-  if (bytes.length < 4096) pool.splice(pool.length < 50 ? pool.length : below(50), 1, { bytes: bytes.slice(), args });
+  if (bytes.length < 4096)
+    pool.splice(pool.length < 50 ? pool.length : below(50), 1, { bytes: bytes.slice(), args });
 }
 
 /** What was last taken from a pool, with the arguments that it was written with. */
@@ -54,12 +81,28 @@ const root = [...fill(16, 8), 0, 0, 0, 1, ...fill(32, 9)];
 const key = () => [below(256), ...fill(31, 7), ...root, ...fill(60, 7)];
 
 /** A master key's slot (shared/envelope/SPEC.md section 2). */
-const slot = () => [below(256), ...fill(15, 9), 2, ...fill(8, 0), ...root, ...fill(32, 9), ...fill(24, 0), 0, 60, ...fill(60, 9), ...fill(32, below(2))];
+const slot = () => [
+  below(256),
+  ...fill(15, 9),
+  2,
+  ...fill(8, 0),
+  ...root,
+  ...fill(32, 9),
+  ...fill(24, 0),
+  0,
+  60,
+  ...fill(60, 9),
+  ...fill(32, below(2)),
+];
 
 /** A salt, a place (owner, collection, named or not, name) and a context. */
 const request = () => [
   ...fill(16, below(4)),
-  ...pick([[0, 1, 111, 0, 0, 0], [0, 1, 111, 0, 1, 99, 1, 0, 1, 110], [0, 1, 111, 0, 1, 99, 1, 0, 1, 110, 0, 1, 97, 0, 1, 98]]),
+  ...pick([
+    [0, 1, 111, 0, 0, 0],
+    [0, 1, 111, 0, 1, 99, 1, 0, 1, 110],
+    [0, 1, 111, 0, 1, 99, 1, 0, 1, 110, 0, 1, 97, 0, 1, 98],
+  ]),
 ];
 
 const either = () => pick(random() < 0.5 ? handles.documents : handles.singles);
@@ -84,8 +127,27 @@ const made = {
   checkSlot: [() => [], () => [document(), below(3)]],
   binding: [key, () => [document(), below(6), below(6)]],
   primary: [() => [], () => [either(), 1 + below(5), 1 + below(5)]],
-  openSingle: [key, () => pick([[3, 0], [2, 600000]])],
-  planSeal: [request, (n) => [either(), 1 + below(5), 1 + below(5), 1 + below(6), 2 * below(2), n, 1, below(2) * 2 ** 26]],
+  openSingle: [
+    key,
+    () =>
+      pick([
+        [3, 0],
+        [2, 600000],
+      ]),
+  ],
+  planSeal: [
+    request,
+    (n) => [
+      either(),
+      1 + below(5),
+      1 + below(5),
+      1 + below(6),
+      2 * below(2),
+      n,
+      1,
+      below(2) * 2 ** 26,
+    ],
+  ],
   planOpen: [() => written('packages'), (n) => [taken.args[0], taken.args[1], below(3), n, 28]],
   header: [() => written('packages'), (n) => [n, 1000]],
   derivation: [() => written('packages'), (n) => [n]],
@@ -108,11 +170,15 @@ function argument(n) {
 /** Calls an export as it is made for, with a few bytes or one argument changed, or with anything at all. */
 function once(name) {
   const [input, args] = made[name] ?? [() => [], () => []];
-  const bytes = Uint8Array.from(random() < 0.8 ? input() : made[pick(core.names)]?.[0]() ?? []);
+  const bytes = Uint8Array.from(random() < 0.8 ? input() : (made[pick(core.names)]?.[0]() ?? []));
   const call = core.exports[name];
-  const values = random() < 0.6 ? args(bytes.length) : Array.from({ length: call.length }, () => argument(bytes.length));
+  const values =
+    random() < 0.6
+      ? args(bytes.length)
+      : Array.from({ length: call.length }, () => argument(bytes.length));
   if (random() < 0.3 && values.length > 0) values[below(values.length)] = argument(bytes.length);
-  for (let n = random() < 0.5 ? 0 : below(4); n > 0 && bytes.length > 0; n--) bytes[below(bytes.length)] = below(256);
+  for (let n = random() < 0.5 ? 0 : below(4); n > 0 && bytes.length > 0; n--)
+    bytes[below(bytes.length)] = below(256);
   core.input().set(bytes);
   check(name, values, call(...values) ?? 0);
 }
@@ -120,10 +186,12 @@ function once(name) {
 function check(name, args, result) {
   const isError = result < 0 && (result >= -codes || (result === saltSpent && name === 'planSeal'));
   const isResult = result >= 0 && (result <= core.half || unbounded.has(name) || opens.has(name));
-  if (!Number.isInteger(result) || !(isError || isResult) || core.go.exited) faults.push(`${name}(${args}) = ${result}`);
+  if (!Number.isInteger(result) || !(isError || isResult) || core.go.exited)
+    faults.push(`${name}(${args}) = ${result}`);
   report[name][result < 0 ? 'failed' : 'succeeded']++;
   if (result < 0) return;
-  if (opens.has(name)) remember(name === 'openSingle' ? handles.singles : handles.documents, result);
+  if (opens.has(name))
+    remember(name === 'openSingle' ? handles.singles : handles.documents, result);
   if (name === 'encodeDocument') keep(pools.documents, core.output().subarray(0, result), args);
   // Additional data is a header's length, the header and the place; without the length it is what planOpen takes.
   if (name === 'planSeal') keep(pools.packages, core.output().subarray(2, result), args);
@@ -137,4 +205,7 @@ function remember(list, handle) {
 
 for (let i = 0; i < calls && faults.length < 10; i++) once(core.names[i % core.names.length]);
 for (const handle of Object.values(handles).flat()) core.exports.closeSession(handle);
-process.stdout.write(JSON.stringify({ calls: report, faults, memory: core.exports.mem.buffer.byteLength }), () => process.exit(0)); // the core waits for ever
+process.stdout.write(
+  JSON.stringify({ calls: report, faults, memory: core.exports.mem.buffer.byteLength }),
+  () => process.exit(0),
+); // the core waits for ever

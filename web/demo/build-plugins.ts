@@ -13,7 +13,8 @@ export function cleanDist(): Plugin {
     apply: 'build',
     configResolved: (config) => void (folder = join(config.root, config.build.outDir)),
     buildStart: () => {
-      for (const name of readdirSync(folder)) if (name !== '.keep') rmSync(join(folder, name), { recursive: true });
+      for (const name of readdirSync(folder))
+        if (name !== '.keep') rmSync(join(folder, name), { recursive: true });
     },
   };
 }
@@ -36,7 +37,10 @@ export function precompress(): Plugin {
 
 function compress(file: string): void {
   const content = readFileSync(file);
-  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
+  const params = {
+    [constants.BROTLI_PARAM_QUALITY]: 11,
+    [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
+  };
   writeFileSync(`${file}.br`, brotliCompressSync(content, { params }));
   writeFileSync(`${file}.gz`, gzipSync(content, { level: 9 }));
 }

@@ -7,12 +7,32 @@
 export { DataClassification } from './core/classification.js';
 export type { Code } from './core/codes.gen.js';
 export type { CoreSource } from './core/core.js';
-export { CofferError, EnvironmentError, InputError, IntegrityError, KeyError, StorageError } from './core/errors.js';
+export {
+  CofferError,
+  EnvironmentError,
+  InputError,
+  IntegrityError,
+  KeyError,
+  StorageError,
+} from './core/errors.js';
 export type { Metadata, Use } from './crypto/header.js';
 export type { EncryptedPackage } from './crypto/json.js';
 export type { Place } from './crypto/sealer.js';
-export { type DecryptOptions, EncryptionService, type PackageOptions, type ServiceOptions } from './crypto/service.js';
+export {
+  type DecryptOptions,
+  EncryptionService,
+  type PackageOptions,
+  type ServiceOptions,
+} from './crypto/service.js';
 export { EncryptedStorage, type Inspection } from './storage/storage.js';
 export type { Unlock } from './unlock/unlock.js';
 export type { Json, StoredValue } from './crypto/values.js';
-export { type Configuration, type StorageOptions, configure, createEncryptedStorage, defaultStorage, getDecrypted, setEncrypted } from './storage/configure.js';
+export {
+  type Configuration,
+  type StorageOptions,
+  configure,
+  createEncryptedStorage,
+  defaultStorage,
+  getDecrypted,
+  setEncrypted,
+} from './storage/configure.js';

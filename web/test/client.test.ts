@@ -12,17 +12,32 @@ const root = join(import.meta.dirname, '../..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
 test('the types are those of the document', async () => {
-  const args = ['openapi-typescript', 'internal/api/openapi.yaml', '--output', 'web/src/client/openapi.gen.ts', '--default-non-nullable', 'false', '--check'];
+  const args = [
+    'openapi-typescript',
+    'internal/api/openapi.yaml',
+    '--output',
+    'web/src/client/openapi.gen.ts',
+    '--default-non-nullable',
+    'false',
+    '--check',
+  ];
   await promisify(execFile)('npx', args, { cwd: root }); // fails: run `make generate`
   expect(read('Makefile')).toContain(args.slice(0, -1).join(' '));
 });
 
 test('an error is of one class, whether the core or a server names it', () => {
-  const codes = [...read('web/src/core/codes.gen.ts').matchAll(/^ {2}\| '(\w+)'/gm)].map(([, code]) => code as Code);
+  const codes = [...read('web/src/core/codes.gen.ts').matchAll(/^ {2}\| '(\w+)'/gm)].map(
+    ([, code]) => code as Code,
+  );
   expect(codes.length).toBeGreaterThan(30);
   for (const code of codes) {
     const { name } = errorOf(code);
-    if (/Storage|Environment/.test(name) || code === 'not_configured' || code === 'ttl_out_of_range') continue; // named by one side only
+    if (
+      /Storage|Environment/.test(name) ||
+      code === 'not_configured' ||
+      code === 'ttl_out_of_range'
+    )
+      continue; // named by one side only
     expect(failure(code, '').name, code).toBe(name);
   }
 });

@@ -36,7 +36,11 @@ test('a connection that ends before the document is read is a lost one', async (
   vi.stubGlobal('indexedDB', new IDBFactory());
   const database = new Database('d');
   (await database.connect()).close(); // as a browser does, without an event
-  for (const call of [() => database.document(), () => database.adopt(new Uint8Array(1)), () => database.hold(new Uint8Array(1))]) {
+  for (const call of [
+    () => database.document(),
+    () => database.adopt(new Uint8Array(1)),
+    () => database.hold(new Uint8Array(1)),
+  ]) {
     expect(await codeOf(call)).toBe('connection_lost');
   }
 });

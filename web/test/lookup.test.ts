@@ -39,11 +39,17 @@ function look(keys: readonly RecordKey[]): Promise<unknown[]> {
 /** How many requests are sent from here on, by kind. */
 function requests() {
   const prototype = IDBObjectStore.prototype;
-  const spies = { get: vi.spyOn(prototype, 'get'), getAll: vi.spyOn(prototype, 'getAll'), getAllKeys: vi.spyOn(prototype, 'getAllKeys') };
-  return () => Object.fromEntries(Object.entries(spies).map(([name, spy]) => [name, spy.mock.calls.length]));
+  const spies = {
+    get: vi.spyOn(prototype, 'get'),
+    getAll: vi.spyOn(prototype, 'getAll'),
+    getAllKeys: vi.spyOn(prototype, 'getAllKeys'),
+  };
+  return () =>
+    Object.fromEntries(Object.entries(spies).map(([name, spy]) => [name, spy.mock.calls.length]));
 }
 
-const named = (n: number, store = 's') => Array.from({ length: n }, (_, i): RecordKey => [store, `k${i}`]);
+const named = (n: number, store = 's') =>
+  Array.from({ length: n }, (_, i): RecordKey => [store, `k${i}`]);
 
 describe('lookup', () => {
   test('a thousand neighbours take a request for every 64', async () => {
@@ -74,21 +80,35 @@ describe('lookup', () => {
   });
 
   test('a longer key that another script put there is no record', async () => {
-    await fill([...named(20).filter(([, name]) => name !== 'k5'), ['s', 'k5', 'x'], ['s', 'k6', 'x']]);
-    expect(await look(named(20))).toEqual(named(20).map((key) => (key[1] === 'k5' ? undefined : { key })));
+    await fill([
+      ...named(20).filter(([, name]) => name !== 'k5'),
+      ['s', 'k5', 'x'],
+      ['s', 'k6', 'x'],
+    ]);
+    expect(await look(named(20))).toEqual(
+      named(20).map((key) => (key[1] === 'k5' ? undefined : { key })),
+    );
   });
 
   test('whatever is there and asked for, each gets its own and nothing else is read', async () => {
-    const key = fc.tuple(fc.constantFrom('a', 'b'), fc.integer({ min: 0, max: 120 }).map((n) => `k${n}`));
+    const key = fc.tuple(
+      fc.constantFrom('a', 'b'),
+      fc.integer({ min: 0, max: 120 }).map((n) => `k${n}`),
+    );
     const many = fc.array(key, { minLength: 0, maxLength: 150 });
     await fc.assert(
       fc.asyncProperty(many, many, async (there, wanted) => {
         await fill(there);
         const present = new Set(there.map(String));
         const all = vi.spyOn(IDBObjectStore.prototype, 'getAll');
-        expect(await look(wanted)).toEqual(wanted.map((k) => (present.has(String(k)) ? { key: k } : undefined)));
-        const unwanted = [...present].filter((k) => !wanted.map(String).includes(k)).map((k) => k.split(','));
-        for (const [range] of all.mock.calls) expect(unwanted.filter((k) => (range as IDBKeyRange).includes(k))).toEqual([]);
+        expect(await look(wanted)).toEqual(
+          wanted.map((k) => (present.has(String(k)) ? { key: k } : undefined)),
+        );
+        const unwanted = [...present]
+          .filter((k) => !wanted.map(String).includes(k))
+          .map((k) => k.split(','));
+        for (const [range] of all.mock.calls)
+          expect(unwanted.filter((k) => (range as IDBKeyRange).includes(k))).toEqual([]);
         all.mockRestore();
       }),
       { numRuns: 60 },

@@ -13,7 +13,8 @@ export function core(): Promise<Core> {
 }
 
 /** One of the files of shared/format/vectors. */
-export const vectors = <T>(name: string): T => JSON.parse(readFileSync(join(root, `shared/format/vectors/${name}.json`), 'utf8')) as T;
+export const vectors = <T>(name: string): T =>
+  JSON.parse(readFileSync(join(root, `shared/format/vectors/${name}.json`), 'utf8')) as T;
 
 /** The code that a call throws or rejects with; fails if it does not, or throws something without a code. */
 export async function codeOf(call: () => unknown): Promise<string> {

@@ -12,7 +12,7 @@ const open = () => {
 const put = (name: string, value: unknown, ready?: Promise<unknown>): Unit<void> => ({
   names: [name],
   write: true,
-  ...(ready ? { ready } : {}),
+  ...(ready !== undefined && { ready }),
   issue: (records) => [records.put(value, ['s', name])],
   read: () => undefined,
 });
@@ -49,7 +49,12 @@ describe('group commit', () => {
     const { database, queue } = open();
     await database.connect();
     const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
-    await Promise.all([queue.add(put('a', 1)), queue.add(get('b')), queue.add(put('c', 1)), queue.add(get('d'))]);
+    await Promise.all([
+      queue.add(put('a', 1)),
+      queue.add(get('b')),
+      queue.add(put('c', 1)),
+      queue.add(get('d')),
+    ]);
     expect(transactions).toHaveBeenCalledTimes(2);
   });
 
@@ -57,8 +62,17 @@ describe('group commit', () => {
     const { queue } = open();
     const names = Array.from({ length: 100 }, (_, i) => `k${i}`);
     await Promise.all(names.map((name) => queue.add(put(name, name))));
-    const count = queue.add({ write: false, issue: (r) => [r.count()], read: ([n]) => n as number });
-    const nothing = queue.add({ names: [], write: false, issue: () => [], read: (results) => results.length });
+    const count = queue.add({
+      write: false,
+      issue: (r) => [r.count()],
+      read: ([n]) => n as number,
+    });
+    const nothing = queue.add({
+      names: [],
+      write: false,
+      issue: () => [],
+      read: (results) => results.length,
+    });
     const missing = queue.add(get('missing'));
     expect(await Promise.all(names.map((name) => queue.add(get(name))))).toEqual(names);
     expect(await Promise.all([count, nothing, missing])).toEqual([100, 0, undefined]);
@@ -97,14 +111,24 @@ describe('call order', () => {
   test('a read sees the write called before it, and not the one called after it', async () => {
     const { queue } = open();
     await queue.add(put('a', 0));
-    const calls = [queue.add(get('a')), queue.add(put('a', 1, after(20))), queue.add(get('a')), queue.add(put('a', 2)), queue.add(get('a'))];
+    const calls = [
+      queue.add(get('a')),
+      queue.add(put('a', 1, after(20))),
+      queue.add(get('a')),
+      queue.add(put('a', 2)),
+      queue.add(get('a')),
+    ];
     expect(await Promise.all(calls)).toEqual([0, undefined, 1, undefined, 2]);
   });
 
   test('a call on all records waits for the writes before it', async () => {
     const { queue } = open();
     const writing = queue.add(put('a', 1, after(20)));
-    const counting = queue.add({ write: false, issue: (r) => [r.count()], read: ([n]) => n as number });
+    const counting = queue.add({
+      write: false,
+      issue: (r) => [r.count()],
+      read: ([n]) => n as number,
+    });
     await writing;
     expect(await counting).toBe(1);
   });
@@ -121,7 +145,10 @@ describe('call order', () => {
 
   test('random calls give what the same calls give one by one', async () => {
     for (let seed = 1; seed <= 30; seed++) {
-      const random = ((s) => () => (s = (s * 16807) % 2147483647) / 2147483647)(seed);
+      const random = (
+        (s) => () =>
+          (s = (s * 16807) % 2147483647) / 2147483647
+      )(seed);
       const { queue } = open();
       const model = new Map<string, number>();
       const wanted: unknown[] = [];
@@ -134,7 +161,9 @@ describe('call order', () => {
         } else {
           model.set(name, i);
           wanted.push(undefined);
-          got.push(queue.add(put(name, i, random() < 0.5 ? after(Math.floor(random() * 4)) : undefined)));
+          got.push(
+            queue.add(put(name, i, random() < 0.5 ? after(Math.floor(random() * 4)) : undefined)),
+          );
         }
         if (random() < 0.3) await after(0);
       }
@@ -154,9 +183,15 @@ describe('failure', () => {
   test('a write that aborts the transaction fails alone, with the earlier value in place', async () => {
     const { queue } = open();
     await queue.add(put('bad', 'earlier'));
-    const results = await Promise.allSettled([queue.add(put('a', 1)), queue.add(refused), queue.add(put('b', 2))]);
+    const results = await Promise.allSettled([
+      queue.add(put('a', 1)),
+      queue.add(refused),
+      queue.add(put('b', 2)),
+    ]);
     expect(results.map((r) => r.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
-    expect(await Promise.all([queue.add(get('a')), queue.add(get('b')), queue.add(get('bad'))])).toEqual([1, 2, 'earlier']);
+    expect(
+      await Promise.all([queue.add(get('a')), queue.add(get('b')), queue.add(get('bad'))]),
+    ).toEqual([1, 2, 'earlier']);
   });
 
   test('a retried write does not overtake a later one to the same record', async () => {
@@ -170,7 +205,10 @@ describe('failure', () => {
 
   test('a value that cannot be sealed fails alone and opens no transaction', async () => {
     const { queue } = open();
-    const results = await Promise.allSettled([queue.add(put('a', 1, Promise.reject(new Error('sealing')))), queue.add(put('b', 2))]);
+    const results = await Promise.allSettled([
+      queue.add(put('a', 1, Promise.reject(new Error('sealing')))),
+      queue.add(put('b', 2)),
+    ]);
     expect(results.map((r) => r.status)).toEqual(['rejected', 'fulfilled']);
   });
 

@@ -24,7 +24,10 @@ function mortal(go: Go): Go {
   const run = go.run.bind(go);
   go.run = (instance) => {
     const running = run(instance);
-    const calls = Object.entries(instance.exports).map(([name, f]) => [name, typeof f === 'function' ? deadly(go, instance, name, f as Call) : f]);
+    const calls = Object.entries(instance.exports).map(([name, f]) => [
+      name,
+      typeof f === 'function' ? deadly(go, instance, name, f as Call) : f,
+    ]);
     Object.defineProperty(instance, 'exports', { value: Object.fromEntries(calls) });
     return running;
   };
@@ -58,9 +61,17 @@ const passphrase = new EncryptionService(PASSPHRASE);
 describe('secrets', () => {
   test('base64 of 32 bytes is a master key, as are the bytes', async () => {
     const sealed = await new EncryptionService(MASTER).encrypt('v', 'phi');
-    expect(sealed.metadata).toMatchObject({ keySource: 'master-key', use: 'service', classification: 'phi', version: '1.0', algorithm: 'AES-256-GCM' });
+    expect(sealed.metadata).toMatchObject({
+      keySource: 'master-key',
+      use: 'service',
+      classification: 'phi',
+      version: '1.0',
+      algorithm: 'AES-256-GCM',
+    });
     expect(sealed.metadata).not.toHaveProperty('iterations');
-    expect(await new EncryptionService(new Uint8Array(Buffer.from(MASTER, 'base64'))).decrypt(sealed)).toBe('v');
+    expect(
+      await new EncryptionService(new Uint8Array(Buffer.from(MASTER, 'base64'))).decrypt(sealed),
+    ).toBe('v');
     expect(await new EncryptionService({ masterKey: MASTER }).decrypt(sealed)).toBe('v');
   });
 
@@ -78,8 +89,17 @@ describe('secrets', () => {
   });
 
   test('no secret: empty, not well-formed, of another length or type', async () => {
-    for (const bad of ['', '\ud800', { password: '' }, { password: 7 }, { masterKey: new Uint8Array(31) }, new Uint8Array(33)]) {
-      expect(await codeOf(() => new EncryptionService(bad as string)), String(bad)).toBe('invalid_argument');
+    for (const bad of [
+      '',
+      '\ud800',
+      { password: '' },
+      { password: 7 },
+      { masterKey: new Uint8Array(31) },
+      new Uint8Array(33),
+    ]) {
+      expect(await codeOf(() => new EncryptionService(bad as string)), String(bad)).toBe(
+        'invalid_argument',
+      );
     }
     expect(await codeOf(() => new EncryptionService({} as never))).toBe('not_configured');
   });
@@ -90,7 +110,9 @@ describe('secrets', () => {
   });
 
   test('iterations are raised to what is written, and bounded', async () => {
-    const iterations = async (n: number) => (await new EncryptionService(PASSPHRASE, { iterations: n }).encrypt('v', 'internal')).metadata.iterations;
+    const iterations = async (n: number) =>
+      (await new EncryptionService(PASSPHRASE, { iterations: n }).encrypt('v', 'internal')).metadata
+        .iterations;
     expect([await iterations(1), await iterations(600_001)]).toEqual([600_000, 600_001]);
     expect(await codeOf(() => iterations(10_000_001))).toBe('kdf_out_of_range');
   });
@@ -98,19 +120,39 @@ describe('secrets', () => {
   test('concurrent calls derive once, and one salt serves them all', async () => {
     const service = new EncryptionService(PASSPHRASE);
     const derived = vi.spyOn(crypto.subtle, 'deriveBits');
-    const sealed = await Promise.all(Array.from({ length: 20 }, (_, i) => service.encrypt(i, 'phi')));
-    expect(derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2')).toHaveLength(1);
+    const sealed = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => service.encrypt(i, 'phi')),
+    );
+    expect(
+      derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2'),
+    ).toHaveLength(1);
     expect(new Set(sealed.map((p) => p.metadata.salt)).size).toBe(1);
     expect(new Set(sealed.map((p) => p.metadata.iv)).size).toBe(20);
-    expect(await Promise.all(sealed.map((p) => service.decrypt(p)))).toEqual(sealed.map((_, i) => i));
-    expect(derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2')).toHaveLength(1);
-    expect((await new EncryptionService(PASSPHRASE).encrypt(1, 'phi')).metadata.salt).not.toBe(sealed[0]?.metadata.salt);
+    expect(await Promise.all(sealed.map((p) => service.decrypt(p)))).toEqual(
+      sealed.map((_, i) => i),
+    );
+    expect(
+      derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2'),
+    ).toHaveLength(1);
+    expect((await new EncryptionService(PASSPHRASE).encrypt(1, 'phi')).metadata.salt).not.toBe(
+      sealed[0]?.metadata.salt,
+    );
   });
 
   test('a wrong secret, and one of another kind', async () => {
-    const [byMaster, byPassphrase] = [await new EncryptionService(MASTER).encrypt('v', 'phi'), await passphrase.encrypt('v', 'phi')];
-    for (const [reader, sealed] of [[OTHER, byMaster], [PASSPHRASE, byMaster], ['another', byPassphrase], [MASTER, byPassphrase]] as const) {
-      expect(await codeOf(() => new EncryptionService(reader).decrypt(sealed))).toBe('wrong_secret');
+    const [byMaster, byPassphrase] = [
+      await new EncryptionService(MASTER).encrypt('v', 'phi'),
+      await passphrase.encrypt('v', 'phi'),
+    ];
+    for (const [reader, sealed] of [
+      [OTHER, byMaster],
+      [PASSPHRASE, byMaster],
+      ['another', byPassphrase],
+      [MASTER, byPassphrase],
+    ] as const) {
+      expect(await codeOf(() => new EncryptionService(reader).decrypt(sealed))).toBe(
+        'wrong_secret',
+      );
     }
   });
 
@@ -132,9 +174,13 @@ describe('packages', () => {
 
   test('the lowest class demanded', async () => {
     const sealed = await service.encrypt('v', 'confidential');
-    for (const least of ['public', 'internal', 'confidential'] as const) expect(await service.decrypt(sealed, { least })).toBe('v');
-    for (const least of ['pii', 'phi'] as const) expect(await codeOf(() => service.decrypt(sealed, { least }))).toBe('class_too_low');
-    expect(await codeOf(() => service.decrypt(sealed, { least: 'secret' as 'phi' }))).toBe('invalid_argument');
+    for (const least of ['public', 'internal', 'confidential'] as const)
+      expect(await service.decrypt(sealed, { least })).toBe('v');
+    for (const least of ['pii', 'phi'] as const)
+      expect(await codeOf(() => service.decrypt(sealed, { least }))).toBe('class_too_low');
+    expect(await codeOf(() => service.decrypt(sealed, { least: 'secret' as 'phi' }))).toBe(
+      'invalid_argument',
+    );
     expect(await codeOf(() => service.encrypt('v', 'secret' as 'phi'))).toBe('invalid_argument');
   });
 
@@ -142,7 +188,16 @@ describe('packages', () => {
     const sealed = await service.encrypt('v', 'phi', {}, { place, use: 'field' });
     expect(await service.decrypt(sealed, { place, use: 'field' })).toBe('v');
     const { name: _, ...unnamed } = place;
-    for (const options of [{ place }, { use: 'field' as const }, ...[unnamed, { ...place, name: '' }, { ...place, owner: '' }, { owner: 'tenantn', collection: 'otes', name: 'n1' }].map((p) => ({ place: p, use: 'field' as const }))]) {
+    for (const options of [
+      { place },
+      { use: 'field' as const },
+      ...[
+        unnamed,
+        { ...place, name: '' },
+        { ...place, owner: '' },
+        { owner: 'tenantn', collection: 'otes', name: 'n1' },
+      ].map((p) => ({ place: p, use: 'field' as const })),
+    ]) {
       expect(await codeOf(() => service.decrypt(sealed, options))).toBe('authentication_failed');
     }
   });
@@ -152,14 +207,24 @@ describe('packages', () => {
     const sealed = await service.encrypt('v', 'phi', context);
     expect(sealed.metadata.context).toEqual(context);
     for (const other of [{}, { ...context, patient: 'P2' }, { ...context, more: '' }]) {
-      expect(await codeOf(() => service.decrypt({ ...sealed, metadata: { ...sealed.metadata, context: other } }))).toBe('authentication_failed');
+      expect(
+        await codeOf(() =>
+          service.decrypt({ ...sealed, metadata: { ...sealed.metadata, context: other } }),
+        ),
+      ).toBe('authentication_failed');
     }
   });
 
   test('both encodings, and a public value in the clear that cannot be changed', async () => {
     const sealed = await service.encrypt('public news', 'public');
     expect(Buffer.from(sealed.ciphertext, 'base64').subarray(16).toString()).toBe('public news');
-    const forged = { ...sealed, ciphertext: Buffer.concat([Buffer.from(sealed.ciphertext, 'base64').subarray(0, 16), Buffer.from('public lies')]).toString('base64') };
+    const forged = {
+      ...sealed,
+      ciphertext: Buffer.concat([
+        Buffer.from(sealed.ciphertext, 'base64').subarray(0, 16),
+        Buffer.from('public lies'),
+      ]).toString('base64'),
+    };
     expect(await codeOf(() => service.decrypt(forged))).toBe('authentication_failed');
     const binary = await service.encryptBinary(new Uint8Array([1, 2]), 'phi');
     expect(await service.decrypt(binary)).toEqual(new Uint8Array([1, 2]));
@@ -170,26 +235,33 @@ describe('packages', () => {
   test.each([
     ['a master key', MASTER],
     ['a passphrase', PASSPHRASE],
-  ])('the caller may change value, context, place and package once the call returned: %s', async (_, source) => {
-    const [service, other, initialized] = [1, 2, 3].map(() => new EncryptionService(source)) as [EncryptionService, EncryptionService, EncryptionService];
-    await initialized.initialize();
-    // The first round finds no keys, the second no message key of its class; the third has all that it needs.
-    for (const cls of ['phi', 'public', 'phi'] as const) {
-      const [value, context, at] = [Buffer.from([1, 2, 3]), { a: 'b' }, { ...place }];
-      const sealing = service.encryptBinary(value, cls, context, { place: at });
-      value.fill(9);
-      [context.a, at.name] = ['c', 'n2'];
-      const sealed = await sealing;
-      for (const reader of [service, other, initialized]) {
-        const [bytes, of] = [Buffer.from(sealed), { ...place }];
-        const opening = reader.decrypt<Uint8Array>(bytes, { place: of });
-        bytes.fill(9);
-        of.name = 'n2';
-        expect([...(await opening)]).toEqual([1, 2, 3]);
+  ])(
+    'the caller may change value, context, place and package once the call returned: %s',
+    async (_, source) => {
+      const [service, other, initialized] = [1, 2, 3].map(() => new EncryptionService(source)) as [
+        EncryptionService,
+        EncryptionService,
+        EncryptionService,
+      ];
+      await initialized.initialize();
+      // The first round finds no keys, the second no message key of its class; the third has all that it needs.
+      for (const cls of ['phi', 'public', 'phi'] as const) {
+        const [value, context, at] = [Buffer.from([1, 2, 3]), { a: 'b' }, { ...place }];
+        const sealing = service.encryptBinary(value, cls, context, { place: at });
+        value.fill(9);
+        [context.a, at.name] = ['c', 'n2'];
+        const sealed = await sealing;
+        for (const reader of [service, other, initialized]) {
+          const [bytes, of] = [Buffer.from(sealed), { ...place }];
+          const opening = reader.decrypt<Uint8Array>(bytes, { place: of });
+          bytes.fill(9);
+          of.name = 'n2';
+          expect([...(await opening)]).toEqual([1, 2, 3]);
+        }
+        expect(readHeader(sealed.subarray(0, headerEnd(sealed))).context).toEqual({ a: 'b' });
       }
-      expect(readHeader(sealed.subarray(0, headerEnd(sealed))).context).toEqual({ a: 'b' });
-    }
-  });
+    },
+  );
 
   test('what was opened is the caller’s alone', async () => {
     for (const cls of ['phi', 'public'] as const) {
@@ -211,26 +283,38 @@ describe('packages', () => {
     const service = new EncryptionService(PASSPHRASE);
     const first = await service.encrypt('v', 'phi');
     const derived = vi.spyOn(crypto.subtle, 'deriveBits');
-    vi.spyOn((await loadCore()).call, 'planSeal').mockReturnValueOnce(saltSpent).mockReturnValueOnce(saltSpent);
+    vi.spyOn((await loadCore()).call, 'planSeal')
+      .mockReturnValueOnce(saltSpent)
+      .mockReturnValueOnce(saltSpent);
     const values = [new Uint8Array([1]), new Uint8Array([2])];
     const sealing = values.map((value) => service.encrypt(value, 'phi'));
     for (const value of values) value.fill(9);
     const sealed = await Promise.all(sealing);
-    expect(derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2')).toHaveLength(1);
+    expect(
+      derived.mock.calls.filter(([how]) => (how as { name: string }).name === 'PBKDF2'),
+    ).toHaveLength(1);
     expect(new Set([first, ...sealed].map((p) => p.metadata.salt)).size).toBe(2);
-    expect(await Promise.all(sealed.map((p) => service.decrypt(p)))).toEqual([new Uint8Array([1]), new Uint8Array([2])]);
+    expect(await Promise.all(sealed.map((p) => service.decrypt(p)))).toEqual([
+      new Uint8Array([1]),
+      new Uint8Array([2]),
+    ]);
     expect(await service.decrypt(first)).toBe('v');
   });
 
   test('the caller of a storage may change the bytes once the call returned', async () => {
     for (const cls of ['phi', 'public'] as const) {
-      const storage = await createEncryptedStorage(`borrowed ${cls}`, 's', { unlock: { masterKey: MASTER } });
+      const storage = await createEncryptedStorage(`borrowed ${cls}`, 's', {
+        unlock: { masterKey: MASTER },
+      });
       for (const writer of ['new', 'kept']) {
         const value = new Uint8Array([1, 2, 3]);
         const storing = storage.setEncrypted(writer, value, cls);
         value.fill(9);
         await storing;
-        expect([...(await storage.getDecrypted<Uint8Array>(writer))!], `${cls}, ${writer} writer`).toEqual([1, 2, 3]);
+        expect(
+          [...(await storage.getDecrypted<Uint8Array>(writer))!],
+          `${cls}, ${writer} writer`,
+        ).toEqual([1, 2, 3]);
       }
     }
   });
@@ -240,7 +324,16 @@ describe('a wrapped key that is another than the one it names', () => {
   interface Vector {
     name: string;
     bytes: string;
-    slots: { kind: number; secret: { text: string }; key: string; keyId: string; line: string; generation: number; rootId: string; root: string }[];
+    slots: {
+      kind: number;
+      secret: { text: string };
+      key: string;
+      keyId: string;
+      line: string;
+      generation: number;
+      rootId: string;
+      root: string;
+    }[];
     keysets: { use: number; class: number; primary: string }[];
   }
   const [document] = vectors<{ documents: Vector[] }>('documents').documents as [Vector];
@@ -250,33 +343,63 @@ describe('a wrapped key that is another than the one it names', () => {
   /** The document with other bytes wrapped in the place of a key, as only who has the wrapping key can. */
   const forged = async (wrapping: string, id: string, use: number, cls: number, before: number) => {
     const core = await loadCore();
-    const handle = core.check(core.call.openDocument(core.begin().bytes(Buffer.from(document.bytes, 'hex')).length));
+    const handle = core.check(
+      core.call.openDocument(core.begin().bytes(Buffer.from(document.bytes, 'hex')).length),
+    );
     core.begin().bytes(Buffer.from(id, 'hex'));
     const binding = core.output(core.call.binding(handle, use, cls));
-    const key = Buffer.from(hkdfSync('sha256', Buffer.from(wrapping, 'hex'), '', 'coffer/v1 wrapping key', 32));
+    const key = Buffer.from(
+      hkdfSync('sha256', Buffer.from(wrapping, 'hex'), '', 'coffer/v1 wrapping key', 32),
+    );
     const gcm = createCipheriv('aes-256-gcm', key, Buffer.alloc(12)).setAAD(binding);
-    const wrapped = Buffer.concat([Buffer.alloc(12), gcm.update(Buffer.alloc(32, 'another key')), gcm.final(), gcm.getAuthTag()]);
+    const wrapped = Buffer.concat([
+      Buffer.alloc(12),
+      gcm.update(Buffer.alloc(32, 'another key')),
+      gcm.final(),
+      gcm.getAuthTag(),
+    ]);
     const keyset = Buffer.from(document.bytes, 'hex');
     wrapped.copy(keyset, before);
     return { keyset: new Uint8Array(keyset), secret };
   };
   /** Where the wrapped bytes begin that follow the last occurrence of an id. */
-  const after = (id: string, skip: number) => Buffer.from(document.bytes, 'hex').lastIndexOf(Buffer.from(id, 'hex')) + 32 + skip;
+  const after = (id: string, skip: number) =>
+    Buffer.from(document.bytes, 'hex').lastIndexOf(Buffer.from(id, 'hex')) + 32 + skip;
 
   test('a root', async () => {
     // salt, iterations and three lengths stand before it
-    const unlock = await forged(slot.key, slot.line + slot.generation.toString(16).padStart(8, '0') + slot.rootId, 0, 0, after(slot.keyId, 16 + 4 + 2 + 2 + 2));
-    expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe('authentication_failed');
+    const unlock = await forged(
+      slot.key,
+      slot.line + slot.generation.toString(16).padStart(8, '0') + slot.rootId,
+      0,
+      0,
+      after(slot.keyId, 16 + 4 + 2 + 2 + 2),
+    );
+    expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe(
+      'authentication_failed',
+    );
   });
 
   test('a data key', async () => {
     const set = document.keysets.at(-1)!;
     // state, time, the name of the root and a length stand before it
-    const unlock = await forged(slot.root, set.primary, set.use, set.class, after(set.primary, 1 + 8 + 52 + 2));
-    expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe('authentication_failed');
+    const unlock = await forged(
+      slot.root,
+      set.primary,
+      set.use,
+      set.class,
+      after(set.primary, 1 + 8 + 52 + 2),
+    );
+    expect(await codeOf(() => new EncryptionService(unlock).initialize())).toBe(
+      'authentication_failed',
+    );
   });
 
-  test('the document as it is unlocks', () => new EncryptionService({ keyset: new Uint8Array(Buffer.from(document.bytes, 'hex')), secret }).initialize());
+  test('the document as it is unlocks', () =>
+    new EncryptionService({
+      keyset: new Uint8Array(Buffer.from(document.bytes, 'hex')),
+      secret,
+    }).initialize());
 });
 
 describe('a core that died', () => {
@@ -289,7 +412,15 @@ describe('a core that died', () => {
     await storage.setEncrypted('k', 'before', 'phi');
     return { service, sealed, storage, database };
   };
-  const usable = async ({ service, sealed, storage }: { service: EncryptionService; sealed: EncryptedPackage; storage: EncryptedStorage }) => {
+  const usable = async ({
+    service,
+    sealed,
+    storage,
+  }: {
+    service: EncryptionService;
+    sealed: EncryptedPackage;
+    storage: EncryptedStorage;
+  }) => {
     expect(await service.decrypt(sealed)).toBe('before');
     expect(await service.decrypt(await service.encrypt('after', 'pii'))).toBe('after');
     expect(await storage.getDecrypted('k')).toBe('before');
@@ -315,7 +446,10 @@ describe('a core that died', () => {
   ] as const)('within %s: that call fails, the next succeed', async (name, method) => {
     const open = await sessions();
     fatal = name;
-    const call = method === 'encrypt' ? open.service.encrypt('lost', 'phi') : open.service.decrypt(open.sealed);
+    const call =
+      method === 'encrypt'
+        ? open.service.encrypt('lost', 'phi')
+        : open.service.decrypt(open.sealed);
     expect(await codeOf(() => call)).toBe('internal');
     expect(ended).toHaveLength(1);
     await usable(open);
@@ -332,7 +466,11 @@ describe('a core that died', () => {
     fatal = 'iterations';
     expect(await codeOf(() => new EncryptionService(PASSPHRASE).initialize())).toBe('internal');
     fatal = 'iterations';
-    expect(await codeOf(() => createEncryptedStorage('never made', 's', { unlock: { password: PASSPHRASE } }))).toBe('internal');
+    expect(
+      await codeOf(() =>
+        createEncryptedStorage('never made', 's', { unlock: { password: PASSPHRASE } }),
+      ),
+    ).toBe('internal');
   });
 
   test('while a vault is unlocked: it unlocks when tried again', async () => {
@@ -359,7 +497,10 @@ describe('a core that died', () => {
 
 /** The vault document of a database, by raw IndexedDB. */
 async function documentOf(database: string): Promise<Uint8Array> {
-  const settled = <T>(request: IDBRequest<T>) => new Promise<T>((resolve) => (request.onsuccess = () => resolve(request.result)));
+  const settled = <T>(request: IDBRequest<T>) =>
+    new Promise<T>((resolve) => (request.onsuccess = () => resolve(request.result)));
   const connection = await settled(indexedDB.open(database));
-  return settled(connection.transaction('vault').objectStore('vault').get('document') as IDBRequest<Uint8Array>);
+  return settled(
+    connection.transaction('vault').objectStore('vault').get('document') as IDBRequest<Uint8Array>,
+  );
 }

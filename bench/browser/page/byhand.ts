@@ -23,23 +23,40 @@ export class Box {
   private constructor(private readonly key: CryptoKey) {}
 
   static async create(): Promise<Box> {
-    return new Box(await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt']));
+    return new Box(
+      await crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, [
+        'encrypt',
+        'decrypt',
+      ]),
+    );
   }
 
   async seal(name: string, value: Bytes): Promise<Sealed> {
     const iv = crypto.getRandomValues(new Uint8Array(12));
-    const ct = await crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData: additionalData(name) }, this.key, value);
+    const ct = await crypto.subtle.encrypt(
+      { name: 'AES-GCM', iv, additionalData: additionalData(name) },
+      this.key,
+      value,
+    );
     return { iv, ct };
   }
 
   async open(name: string, { iv, ct }: Sealed): Promise<Bytes> {
-    return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData: additionalData(name) }, this.key, ct));
+    return new Uint8Array(
+      await crypto.subtle.decrypt(
+        { name: 'AES-GCM', iv, additionalData: additionalData(name) },
+        this.key,
+        ct,
+      ),
+    );
   }
 }
 
 /** As many bytes as Coffer's header and place have. */
 function additionalData(name: string): Bytes {
-  return encoder.encode(`v=1;alg=AES-256-GCM;key=4f0c3a5e9d21;app=records;vault=5b7c9e0a-64d3-4a3e-9b51-0f4f7f0f1a2b;store=patients;class=phi;name=${name}`);
+  return encoder.encode(
+    `v=1;alg=AES-256-GCM;key=4f0c3a5e9d21;app=records;vault=5b7c9e0a-64d3-4a3e-9b51-0f4f7f0f1a2b;store=patients;class=phi;name=${name}`,
+  );
 }
 
 /** A store of sealed records. */
@@ -50,7 +67,9 @@ export class Store {
   ) {}
 
   static async open(database: string): Promise<Store> {
-    const db = await openDB<Schema>(database, 1, { upgrade: (db) => void db.createObjectStore('records') });
+    const db = await openDB<Schema>(database, 1, {
+      upgrade: (db) => void db.createObjectStore('records'),
+    });
     return new Store(await Box.create(), db);
   }
 
@@ -78,7 +97,10 @@ export class Store {
   async putAll(entries: readonly (readonly [string, Bytes])[]): Promise<void> {
     const sealed = await Promise.all(entries.map(([name, value]) => this.box.seal(name, value)));
     const tx = this.db.transaction('records', 'readwrite');
-    await Promise.all([...sealed.map((record, i) => tx.store.put(record, entries[i]?.[0])), tx.done]);
+    await Promise.all([
+      ...sealed.map((record, i) => tx.store.put(record, entries[i]?.[0])),
+      tx.done,
+    ]);
   }
 
   async getAll(names: readonly string[]): Promise<(Bytes | undefined)[]> {

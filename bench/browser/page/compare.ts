@@ -24,7 +24,10 @@ const FEWEST_ROUNDS = 15;
 export async function compare(ours: Operation, byHand: Operation): Promise<Comparison> {
   const repeats = await warmUp(ours, byHand);
   const times: [ours: number, byHand: number][] = [];
-  for (const end = performance.now() + COMPARISON_MS; times.length < FEWEST_ROUNDS || performance.now() < end; ) {
+  for (
+    const end = performance.now() + COMPARISON_MS;
+    times.length < FEWEST_ROUNDS || performance.now() < end;
+  ) {
     const oursFirst = Math.random() < 0.5;
     const first = await turn(oursFirst ? ours : byHand, repeats);
     const second = await turn(oursFirst ? byHand : ours, repeats);
@@ -55,5 +58,7 @@ async function turn(f: Operation, repeats: number): Promise<number> {
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
+  return sorted.length % 2
+    ? (sorted[middle] ?? NaN)
+    : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
 }

@@ -16,7 +16,13 @@ export async function loading(rounds: number): Promise<Record<string, Comparison
     if (i > 0) times.push(oursFirst ? [first, second] : [second, first]); // the first round warms up the page
   }
   const ratio = median(times.map(([a, b]) => a / b));
-  return { 'core ready': { ratio, ours: median(times.map(([a]) => a)), byHand: median(times.map(([, b]) => b)) } };
+  return {
+    'core ready': {
+      ratio,
+      ours: median(times.map(([a]) => a)),
+      byHand: median(times.map(([, b]) => b)),
+    },
+  };
 }
 
 async function timed(load: (i: number) => Promise<unknown>, i: number): Promise<number> {
@@ -34,7 +40,10 @@ async function hello(i: number): Promise<void> {
   const go = newGo();
   await new Promise<void>((resolve, reject) => {
     go.importObject.coffer = { ready: resolve };
-    WebAssembly.instantiateStreaming(fetch(`/hello-${i}.wasm`), go.importObject as WebAssembly.Imports)
+    WebAssembly.instantiateStreaming(
+      fetch(`/hello-${i}.wasm`),
+      go.importObject as WebAssembly.Imports,
+    )
       .then(({ instance }) => go.run(instance))
       .catch(reject);
   });

@@ -10,14 +10,19 @@ const NAME = 'patient:P12345';
 
 /** `seal+open` is the Sealer beneath EncryptedStorage; `encryptBinary+decrypt` is the public call that stores nothing. */
 export async function sealing({ EncryptionService }: Shipped): Promise<Record<string, Comparison>> {
-  const [box, sealOpen, service] = [await Box.create(), await sealer(), new EncryptionService(MASTER_KEY)];
+  const [box, sealOpen, service] = [
+    await Box.create(),
+    await sealer(),
+    new EncryptionService(MASTER_KEY),
+  ];
   const found: Record<string, Comparison> = {};
   for (const [label, size] of Object.entries(SIZES)) {
     const value = bytesOf(size);
     const byHand = async () => box.open(NAME, await box.seal(NAME, value));
     found[`seal+open ${label}`] = await compare(() => sealOpen(value), byHand);
     const options = { place: { owner: 'clinic', collection: 'patients', name: NAME } };
-    const whole = async () => service.decrypt(await service.encryptBinary(value, 'phi', undefined, options), options);
+    const whole = async () =>
+      service.decrypt(await service.encryptBinary(value, 'phi', undefined, options), options);
     found[`encryptBinary+decrypt ${label}`] = await compare(whole, byHand);
   }
   return found;
@@ -27,8 +32,13 @@ async function sealer(): Promise<(value: Uint8Array) => Promise<unknown>> {
   setCoreSource('/coffer/coffer.wasm');
   const core = await loadCore();
   const secret = secretOf({ masterKey: MASTER_KEY });
-  const unlocked = await unlockDocument(core, await createVault(core, secret, 'bench', undefined), secret);
+  const unlocked = await unlockDocument(
+    core,
+    await createVault(core, secret, 'bench', undefined),
+    secret,
+  );
   const sealer = new Sealer(core, unlocked);
   const place = { prefix: placePrefix(core, unlocked.owner, 'patients', true), name: NAME };
-  return async (value) => sealer.open(await sealer.seal(value, 'storage', 'phi', place), 'storage', place);
+  return async (value) =>
+    sealer.open(await sealer.seal(value, 'storage', 'phi', place), 'storage', place);
 }

@@ -23,11 +23,14 @@ export function App() {
         Skip to the content
       </a>
       <Header onLock={vault ? lock : null} />
-      <main className="page" id="main" tabIndex={-1} ref={main}>{vault ? <Workspace vault={vault} /> : <Welcome onOpen={setVault} />}</main>
+      <main className="page" id="main" tabIndex={-1} ref={main}>
+        {vault ? <Workspace vault={vault} /> : <Welcome onOpen={setVault} />}
+      </main>
       <footer className="footer page">
         <p>
-          Everything on this page is sealed and opened by the same code that ships in the npm package <code>coffer</code>. The samples are
-          made up. <a href="./v1/docs">API reference</a> · <a href="./licenses.txt">Licences</a>
+          Everything on this page is sealed and opened by the same code that ships in the npm
+          package <code>coffer</code>. The samples are made up.{' '}
+          <a href="./v1/docs">API reference</a> · <a href="./licenses.txt">Licences</a>
         </p>
       </footer>
     </>

@@ -18,14 +18,20 @@ const sentences: Record<string, string> = {
 
 /** What a visitor can do about it, where the sentence itself does not say so. */
 const advice: Record<string, string> = {
-  wrong_secret: 'Nothing was lost and nothing was opened. Check capital letters and the keyboard layout, then try again.',
-  quota_exceeded: 'Delete a record to make room, or free space for this site in the browser’s settings.',
+  wrong_secret:
+    'Nothing was lost and nothing was opened. Check capital letters and the keyboard layout, then try again.',
+  quota_exceeded:
+    'Delete a record to make room, or free space for this site in the browser’s settings.',
   database_blocked: 'Close other tabs with this page, then try again.',
-  authentication_failed: 'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
-  unauthorized: 'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
+  authentication_failed:
+    'Somebody or something changed the bytes. Coffer shows nothing of a record that it cannot prove.',
+  unauthorized:
+    'The server prints a token at its first start (“token: …”); “coffer token create” makes another.',
   not_found: 'It was never stored there, or its time to live has passed.',
-  forbidden: 'The cache takes a token of a tenant with scopes for it: “coffer token create --scopes cache:read,cache:write” makes one. An operator’s opens no data.',
-  precondition_failed: 'Somebody changed or removed the entry meanwhile. What is shown was read anew; nothing of theirs was undone.',
+  forbidden:
+    'The cache takes a token of a tenant with scopes for it: “coffer token create --scopes cache:read,cache:write” makes one. An operator’s opens no data.',
+  precondition_failed:
+    'Somebody changed or removed the entry meanwhile. What is shown was read anew; nothing of theirs was undone.',
   rate_limited: 'The server asks to wait a moment. Then try again.',
   unreachable: 'Is “coffer serve” still running?',
 };
@@ -34,7 +40,10 @@ const advice: Record<string, string> = {
 export function problemOf(error: unknown): Problem {
   const known = error instanceof CofferError || error instanceof DemoError;
   const code = known ? error.code : 'internal';
-  const message = error instanceof Error && error.message ? error.message : 'something failed that should not have';
+  const message =
+    error instanceof Error && error.message
+      ? error.message
+      : 'something failed that should not have';
   const problem: Problem = { code, sentence: sentences[code] ?? asSentence(message) };
   return advice[code] ? { ...problem, advice: advice[code] } : problem;
 }

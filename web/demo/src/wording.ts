@@ -1,7 +1,11 @@
 /** How the page writes sizes, dates and classes. */
 import type { DataClassification } from 'coffer';
 
-export const classifications: readonly { name: DataClassification; label: string; example: string }[] = [
+export const classifications: readonly {
+  name: DataClassification;
+  label: string;
+  example: string;
+}[] = [
   { name: 'public', label: 'Public', example: 'Not encrypted, but protected against changes' },
   { name: 'internal', label: 'Internal', example: 'Preferences, interface state' },
   { name: 'confidential', label: 'Confidential', example: 'Contracts, API keys' },
@@ -36,5 +40,7 @@ export function momentText(date: Date): string {
 /** The same in short: the time of today, the date of other days. */
 export function shortDateText(date: Date): string {
   const today = date.toDateString() === new Date().toDateString();
-  return today ? date.toLocaleTimeString(undefined, { timeStyle: 'short' }) : date.toLocaleDateString(undefined, { dateStyle: 'medium' });
+  return today
+    ? date.toLocaleTimeString(undefined, { timeStyle: 'short' })
+    : date.toLocaleDateString(undefined, { dateStyle: 'medium' });
 }

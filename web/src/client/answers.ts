@@ -79,7 +79,10 @@ export function parseJson(text: string, status: number): unknown {
   }
 }
 
-export const storedOf = (response: Response): Stored => ({ etag: response.headers.get('ETag') ?? '', ttl: ttlOf(response) });
+export const storedOf = (response: Response): Stored => ({
+  etag: response.headers.get('ETag') ?? '',
+  ttl: ttlOf(response),
+});
 
 export function infoOf({ headers, status }: Response): EntryInfo {
   const encryptedAt = new Date(headers.get('Coffer-Encrypted-At') ?? NaN);
@@ -125,17 +128,30 @@ export async function withContext(response: Response): Promise<Response> {
   return new Response(body, { status: response.status, headers });
 }
 
-export const entryOf = async (response: Response): Promise<Entry> => ({ ...infoOf(response), contentType: typeOf(response), value: new Uint8Array(await response.arrayBuffer()) });
+export const entryOf = async (response: Response): Promise<Entry> => ({
+  ...infoOf(response),
+  contentType: typeOf(response),
+  value: new Uint8Array(await response.arrayBuffer()),
+});
 
-export const packageOf = (sealed: Schemas['Package']): EncryptedPackage => sealed as EncryptedPackage;
+export const packageOf = (sealed: Schemas['Package']): EncryptedPackage =>
+  sealed as EncryptedPackage;
 
 export function openedOf({ text, data, encryptedAt, ...rest }: Schemas['Opened']): Opened {
   return { ...rest, value: text ?? fromBase64(data ?? ''), encryptedAt: new Date(encryptedAt) };
 }
 
-export const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({ createdAt: new Date(createdAt), expiresAt: new Date(expiresAt) });
+export const timesOf = ({ createdAt, expiresAt }: Schemas['SessionTimes']): SessionTimes => ({
+  createdAt: new Date(createdAt),
+  expiresAt: new Date(expiresAt),
+});
 
-export const resultError = (code: Schemas['Code'] = 'internal', status: number, detail = 'the server gave no reason'): CofferError => Object.assign(failure(code, detail), { status });
+export const resultError = (
+  code: Schemas['Code'] = 'internal',
+  status: number,
+  detail = 'the server gave no reason',
+): CofferError => Object.assign(failure(code, detail), { status });
 
 /** The bytes of a text in base64. */
-export const fromBase64 = (text: string): Bytes => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+export const fromBase64 = (text: string): Bytes =>
+  Uint8Array.from(atob(text), (c) => c.charCodeAt(0));

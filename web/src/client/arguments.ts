@@ -11,7 +11,8 @@ export type Duration = string | number;
 /** Bytes in memory: a typed array, DataView, ArrayBuffer or SharedArrayBuffer of any realm, resizable or not. */
 export type Binary = ArrayBufferView | ArrayBufferLike;
 
-export const invalid = (message: string, cause?: unknown): CofferError => new InputError('invalid_argument', message, cause === undefined ? undefined : { cause });
+export const invalid = (message: string, cause?: unknown): CofferError =>
+  new InputError('invalid_argument', message, cause === undefined ? undefined : { cause });
 
 const classOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
@@ -19,7 +20,9 @@ const classOf = (value: unknown): string => Object.prototype.toString.call(value
 export function checkOptions<T extends object>(options: T | undefined, ...known: string[]): T {
   if (options === undefined) return {} as T;
   if (!isPlain(options)) throw invalid('options are an object');
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw invalid(`there is no option ${name}; known here: ${known.join(', ')}`);
+  for (const name of Object.keys(options))
+    if (!known.includes(name))
+      throw invalid(`there is no option ${name}; known here: ${known.join(', ')}`);
   return options;
 }
 
@@ -44,7 +47,8 @@ export function checkKey(what: string, value: unknown): string {
 
 /** The value of a header: printable ASCII, not empty, or undefined. */
 export function checkHeader(what: string, value: unknown): string | undefined {
-  if (value !== undefined && !(typeof value === 'string' && /^[ -~]+$/.test(value))) throw invalid(`the ${what} is empty or not printable ASCII`);
+  if (value !== undefined && !(typeof value === 'string' && /^[ -~]+$/.test(value)))
+    throw invalid(`the ${what} is empty or not printable ASCII`);
   return value as string | undefined;
 }
 
@@ -54,23 +58,38 @@ export function checkClass(value: unknown): DataClassification {
   return value as DataClassification;
 }
 
-export const checkLeast = (value: unknown): DataClassification | undefined => (value === undefined ? undefined : checkClass(value));
+export const checkLeast = (value: unknown): DataClassification | undefined =>
+  value === undefined ? undefined : checkClass(value);
 
 /** A duration as the server reads it. */
 export function checkTtl(value: unknown): string {
-  const valid = typeof value === 'number' ? Number.isSafeInteger(value) && value > 0 : typeof value === 'string' && /^[!-~]+$/.test(value);
-  if (!valid) throw invalid('the ttl is neither a whole number of seconds above 0 nor a text such as 90s or 1h30m');
+  const valid =
+    typeof value === 'number'
+      ? Number.isSafeInteger(value) && value > 0
+      : typeof value === 'string' && /^[!-~]+$/.test(value);
+  if (!valid)
+    throw invalid(
+      'the ttl is neither a whole number of seconds above 0 nor a text such as 90s or 1h30m',
+    );
   return String(value);
 }
 
 export function checkPageSize(value: unknown): number | undefined {
-  if (value !== undefined && !(Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 1000)) throw invalid('pageSize is a whole number from 1 to 1,000');
+  if (
+    value !== undefined &&
+    !(Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 1000)
+  )
+    throw invalid('pageSize is a whole number from 1 to 1,000');
   return value as number | undefined;
 }
 
 export function checkSignal(value: unknown): AbortSignal | undefined {
   const signal = value as AbortSignal | undefined;
-  if (value !== undefined && !(typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function')) throw invalid('signal is not an AbortSignal: pass the signal of the controller');
+  if (
+    value !== undefined &&
+    !(typeof signal?.aborted === 'boolean' && typeof signal.addEventListener === 'function')
+  )
+    throw invalid('signal is not an AbortSignal: pass the signal of the controller');
   return signal;
 }
 
@@ -102,11 +121,13 @@ export function checkObject(what: string, value: unknown): Record<string, unknow
 
 /** A package in its JSON form. */
 export function checkPackage<T extends object>(value: T): T {
-  if (!isPlain(value)) throw invalid('the package is not an object: pass the JSON form, as encrypt returns it');
+  if (!isPlain(value))
+    throw invalid('the package is not an object: pass the JSON form, as encrypt returns it');
   return value;
 }
 
-const isCarried = (v: string | number): boolean => (typeof v === 'string' ? !/\p{Surrogate}/u.test(v) : Number.isFinite(v));
+const isCarried = (v: string | number): boolean =>
+  typeof v === 'string' ? !/\p{Surrogate}/u.test(v) : Number.isFinite(v);
 
 /** A copy of a value's bytes, of its own: retries must not see later changes, and neither fetch nor WebCrypto takes shared or resizable memory. */
 export function copyBytes(value: unknown): Bytes | undefined {
@@ -116,7 +137,8 @@ export function copyBytes(value: unknown): Bytes | undefined {
       if (classOf(value) !== 'DataView') Reflect.apply(Uint8Array.prototype.keys, value, []);
       return new Uint8Array(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     }
-    if (/^(Shared)?ArrayBuffer$/.test(classOf(value))) return new Uint8Array(new Uint8Array(value as ArrayBuffer));
+    if (/^(Shared)?ArrayBuffer$/.test(classOf(value)))
+      return new Uint8Array(new Uint8Array(value as ArrayBuffer));
   } catch (cause) {
     throw invalid('the buffer of the value is detached, or was made smaller', cause);
   }
@@ -129,7 +151,10 @@ const WANTED = 'a value is a string or bytes (a typed array, DataView or ArrayBu
 function checkValue(value: unknown): string | Bytes {
   if (typeof value === 'string') return checkText('value', value);
   const bytes = copyBytes(value);
-  if (!bytes) throw invalid(`${WANTED}; convert others before, with JSON.stringify or await blob.arrayBuffer() for instance`);
+  if (!bytes)
+    throw invalid(
+      `${WANTED}; convert others before, with JSON.stringify or await blob.arrayBuffer() for instance`,
+    );
   return bytes;
 }
 
@@ -147,9 +172,11 @@ export function textOrData(value: unknown): { text: string } | { data: string } 
 
 /** A value as the body of a request; a Blob is read while it is sent. */
 export function bodyOf(value: unknown): string | Bytes | Blob {
-  const isBlob = /^(Blob|File)$/.test(classOf(value)) && typeof (value as Blob).arrayBuffer === 'function';
+  const isBlob =
+    /^(Blob|File)$/.test(classOf(value)) && typeof (value as Blob).arrayBuffer === 'function';
   if (!isBlob) return checkValue(value);
   // A Blob of another realm, such as jsdom's, would be sent as the text "[object Blob]".
-  if (!(value instanceof Blob)) throw invalid('the Blob is not of this realm: pass await blob.arrayBuffer()');
+  if (!(value instanceof Blob))
+    throw invalid('the Blob is not of this realm: pass await blob.arrayBuffer()');
   return value;
 }

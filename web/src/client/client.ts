@@ -20,14 +20,38 @@ import {
   typeOf,
   withContext,
 } from './answers.js';
-import { type Binary, type Duration, checkKey, checkLeast, checkList, checkName, checkObject, checkOptions, checkPackage, checkPageSize, checkText, checkTtl, invalid } from './arguments.js';
+import {
+  type Binary,
+  type Duration,
+  checkKey,
+  checkLeast,
+  checkList,
+  checkName,
+  checkObject,
+  checkOptions,
+  checkPackage,
+  checkPageSize,
+  checkText,
+  checkTtl,
+  invalid,
+} from './arguments.js';
 import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
 import type { CofferError } from '../index.js';
 import type { components, operations } from './openapi.gen.js';
 import { stringify } from '../core/plain.js';
-import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
+import {
+  callOf,
+  eventQuery,
+  keyNameOf,
+  matchOf,
+  readOf,
+  sealingOf,
+  signalOf,
+  stepOf,
+  ttlMember,
+  writeOf,
+} from './requests.js';
 import type { ClientOptions } from './settings.js';
-
 
 type Schemas = components['schemas'];
 
@@ -35,7 +59,9 @@ type Schemas = components['schemas'];
 const PACKAGE = 'application/vnd.coffer.package';
 
 /** What an operation answers in JSON. */
-type Json<K extends keyof operations> = operations[K]['responses'] extends { 200: { content: { 'application/json': infer T } } }
+type Json<K extends keyof operations> = operations[K]['responses'] extends {
+  200: { content: { 'application/json': infer T } };
+}
   ? T
   : operations[K]['responses'] extends { 201: { content: { 'application/json': infer T } } }
     ? T
@@ -125,7 +151,10 @@ export interface MatchOptions extends CallOptions {
 }
 
 /** One operation of a batch. A text is stored as UTF-8. */
-export type BatchOperation = Schemas['BatchGet'] | Schemas['BatchDelete'] | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Binary; ttl?: Duration });
+export type BatchOperation =
+  | Schemas['BatchGet']
+  | Schemas['BatchDelete']
+  | (Omit<Schemas['BatchSet'], 'value' | 'ttl'> & { value: string | Binary; ttl?: Duration });
 
 /** The result of one operation of a batch: `entry` of a `get`, `etag` of that and of a `set`, or why it failed. */
 export interface BatchResult {
@@ -193,18 +222,31 @@ export class CofferClient {
    *
    * @throws As {@link get}.
    */
-  async getStream<O extends GetOptions>(key: string, options?: O): Promise<EntryStream | Unchanged<O> | null> {
-    const read = (response: Response) => ({ ...infoOf(response), contentType: typeOf(response), body: response.body ?? (new Blob().stream() as ReadableStream<Uint8Array<ArrayBuffer>>) });
+  async getStream<O extends GetOptions>(
+    key: string,
+    options?: O,
+  ): Promise<EntryStream | Unchanged<O> | null> {
+    const read = (response: Response) => ({
+      ...infoOf(response),
+      contentType: typeOf(response),
+      body: response.body ?? (new Blob().stream() as ReadableStream<Uint8Array<ArrayBuffer>>),
+    });
     return this.#get(key, '*/*', options, read, true);
   }
 
   /** Reads the package as it lies at rest, sealed, in the binary form of SPEC.md section 3. The server refuses one that does not open, as for `get`. */
-  async getPackage<O extends GetOptions>(key: string, options?: O): Promise<Entry | Unchanged<O> | null> {
+  async getPackage<O extends GetOptions>(
+    key: string,
+    options?: O,
+  ): Promise<Entry | Unchanged<O> | null> {
     return this.#get(key, PACKAGE, options, entryOf);
   }
 
   /** The header of an entry's package; `null` if it is missing. The server refuses a package that does not open, as for `get`. */
-  async head<O extends GetOptions>(key: string, options?: O): Promise<EntryHead | Unchanged<O> | null> {
+  async head<O extends GetOptions>(
+    key: string,
+    options?: O,
+  ): Promise<EntryHead | Unchanged<O> | null> {
     let long = false;
     const head = await orNull(
       this.#http.send('headEntry', readOf(key, options), (response) => {
@@ -217,7 +259,13 @@ export class CofferClient {
       await response.body?.cancel();
       return { ...infoOf(response), ttl: (head as EntryHead).ttl };
     };
-    return this.#read(key, PACKAGE, options, async (response) => read(await withContext(response)), { context: 'body' });
+    return this.#read(
+      key,
+      PACKAGE,
+      options,
+      async (response) => read(await withContext(response)),
+      { context: 'body' },
+    );
   }
 
   /**
@@ -226,7 +274,11 @@ export class CofferClient {
    * @throws `not_found` if it is missing, `ttl_out_of_range`, `precondition_failed`.
    */
   async expire(key: string, ttl: Duration, options: MatchOptions = {}): Promise<Stored> {
-    return this.#http.send('patchEntry', { ...matchOf(key, options), query: { ttl: checkTtl(ttl) } }, storedOf);
+    return this.#http.send(
+      'patchEntry',
+      { ...matchOf(key, options), query: { ttl: checkTtl(ttl) } },
+      storedOf,
+    );
   }
 
   /**
@@ -235,15 +287,26 @@ export class CofferClient {
    * @throws `precondition_failed`.
    */
   async delete(key: string, options: MatchOptions = {}): Promise<boolean> {
-    return (await orNull(this.#http.send('deleteEntry', matchOf(key, options), () => true))) ?? false;
+    return (
+      (await orNull(this.#http.send('deleteEntry', matchOf(key, options), () => true))) ?? false
+    );
   }
 
   /** The keys that begin with `prefix`, in no particular order; a key may come twice. Each request asks for `pageSize` keys, 1 to 1,000. */
-  async *list(options: CallOptions & { prefix?: string; pageSize?: number } = {}): AsyncGenerator<string, void, undefined> {
+  async *list(
+    options: CallOptions & { prefix?: string; pageSize?: number } = {},
+  ): AsyncGenerator<string, void, undefined> {
     const { prefix, pageSize } = checkOptions(options, 'prefix', 'pageSize', 'signal');
-    const query = { prefix: prefix === undefined ? undefined : checkText('prefix', prefix), limit: checkPageSize(pageSize) };
+    const query = {
+      prefix: prefix === undefined ? undefined : checkText('prefix', prefix),
+      limit: checkPageSize(pageSize),
+    };
     for (let cursor: string | undefined; ; ) {
-      const page: Json<'listEntries'> = await this.#http.send('listEntries', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listEntries'>);
+      const page: Json<'listEntries'> = await this.#http.send(
+        'listEntries',
+        { ...signalOf(options), query: { ...query, cursor } },
+        jsonOf<'listEntries'>,
+      );
       yield* page.keys;
       if ((cursor = page.cursor) === undefined) return;
     }
@@ -255,24 +318,45 @@ export class CofferClient {
    *
    * @throws `invalid_argument`, with nothing done, if one of the operations is not valid.
    */
-  async batch(operations: readonly BatchOperation[], options: CallOptions = {}): Promise<BatchResult[]> {
+  async batch(
+    operations: readonly BatchOperation[],
+    options: CallOptions = {},
+  ): Promise<BatchResult[]> {
     const steps = checkList<BatchOperation>('operations', operations).map(stepOf);
     const repeatable = ['get', 'set'].some((op) => steps.every((o) => o.op === op));
-    const answer = await this.#post('batchEntries', { operations: steps } satisfies Schemas['BatchRequest'], options, { repeatable });
+    const answer = await this.#post(
+      'batchEntries',
+      { operations: steps } satisfies Schemas['BatchRequest'],
+      options,
+      { repeatable },
+    );
     return resultsOf(answer, steps).map(({ status, etag, entry, code, detail }) => ({
       status,
       ...(etag !== undefined && { etag }),
-      ...(entry && { entry: { ...entry, etag: etag ?? '', value: fromBase64(entry.value), encryptedAt: new Date(entry.encryptedAt) } }),
+      ...(entry && {
+        entry: {
+          ...entry,
+          etag: etag ?? '',
+          value: fromBase64(entry.value),
+          encryptedAt: new Date(entry.encryptedAt),
+        },
+      }),
       ...(code && { error: resultError(code, status, detail) }),
     }));
   }
 
   /** The keysets of what the token administers, or of one tenant. Each request asks for `pageSize` tenants, 1 to 1,000. Needs `keys:admin`. */
-  async *keysets(options: CallOptions & { tenant?: string; pageSize?: number } = {}): AsyncGenerator<Keyset, void, undefined> {
+  async *keysets(
+    options: CallOptions & { tenant?: string; pageSize?: number } = {},
+  ): AsyncGenerator<Keyset, void, undefined> {
     const { tenant, pageSize } = checkOptions(options, 'tenant', 'pageSize', 'signal');
     const query = { tenant: checkName('tenant', tenant), limit: checkPageSize(pageSize) };
     for (let cursor: string | undefined; ; ) {
-      const page: Json<'listKeysets'> = await this.#http.send('listKeysets', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listKeysets'>);
+      const page: Json<'listKeysets'> = await this.#http.send(
+        'listKeysets',
+        { ...signalOf(options), query: { ...query, cursor } },
+        jsonOf<'listKeysets'>,
+      );
       yield* page.keysets;
       if ((cursor = page.cursor) === undefined) return;
     }
@@ -283,17 +367,43 @@ export class CofferClient {
    * that others may know: they never seal again, and there is no way back. `reason` is recorded in the audit log. Never retried: that could
    * rotate again. Needs `keys:admin`.
    */
-  async rotate(options: CallOptions & { tenant?: string; class?: DataClassification; compromised?: boolean; reason?: ChangeReason } = {}): Promise<Rotation> {
-    const { tenant, class: only, compromised = false, reason } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
+  async rotate(
+    options: CallOptions & {
+      tenant?: string;
+      class?: DataClassification;
+      compromised?: boolean;
+      reason?: ChangeReason;
+    } = {},
+  ): Promise<Rotation> {
+    const {
+      tenant,
+      class: only,
+      compromised = false,
+      reason,
+    } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
     if (typeof compromised !== 'boolean') throw invalid('compromised is true or false');
-    const query = { tenant: checkName('tenant', tenant), class: checkLeast(only), compromised: compromised ? 'true' : undefined, reason: checkName('reason', reason) };
+    const query = {
+      tenant: checkName('tenant', tenant),
+      class: checkLeast(only),
+      compromised: compromised ? 'true' : undefined,
+      reason: checkName('reason', reason),
+    };
     return this.#http.send('rotateKeys', { ...signalOf(options), query }, jsonOf<'rotateKeys'>);
   }
 
   /** Makes the former keys of a tenant's last rotation the primaries again. Needs `keys:admin`. */
-  async rollback(options: CallOptions & { tenant?: string; reason?: ChangeReason } = {}): Promise<Rotation> {
+  async rollback(
+    options: CallOptions & { tenant?: string; reason?: ChangeReason } = {},
+  ): Promise<Rotation> {
     const { tenant, reason } = checkOptions(options, 'tenant', 'reason', 'signal');
-    return this.#http.send('rollbackKeys', { ...signalOf(options), query: { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) } }, jsonOf<'rollbackKeys'>);
+    return this.#http.send(
+      'rollbackKeys',
+      {
+        ...signalOf(options),
+        query: { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) },
+      },
+      jsonOf<'rollbackKeys'>,
+    );
   }
 
   /**
@@ -318,7 +428,11 @@ export class CofferClient {
   /** The last rotation of a tenant, or of every tenant that the token administers, and the sweep of the cache. Needs `keys:admin`. */
   async rotations(options: CallOptions & { tenant?: string } = {}): Promise<Rotations> {
     const { tenant } = checkOptions(options, 'tenant', 'signal');
-    return this.#http.send('listRotations', { ...signalOf(options), query: { tenant: checkName('tenant', tenant) } }, jsonOf<'listRotations'>);
+    return this.#http.send(
+      'listRotations',
+      { ...signalOf(options), query: { tenant: checkName('tenant', tenant) } },
+      jsonOf<'listRotations'>,
+    );
   }
 
   /**
@@ -331,9 +445,18 @@ export class CofferClient {
   }
 
   /** Seals up to 1,000 values as {@link encrypt} does; each becomes a package or an error. */
-  async encryptBatch(items: readonly Sealing[], options: CallOptions = {}): Promise<(EncryptedPackage | CofferError)[]> {
-    const answer = await this.#post('encryptBatch', { items: checkList<Sealing>('items', items).map(sealingOf) }, options);
-    return resultsOf(answer, items).map(({ package: sealed, code, status, detail }) => (sealed ? packageOf(sealed) : resultError(code, status, detail)));
+  async encryptBatch(
+    items: readonly Sealing[],
+    options: CallOptions = {},
+  ): Promise<(EncryptedPackage | CofferError)[]> {
+    const answer = await this.#post(
+      'encryptBatch',
+      { items: checkList<Sealing>('items', items).map(sealingOf) },
+      options,
+    );
+    return resultsOf(answer, items).map(({ package: sealed, code, status, detail }) =>
+      sealed ? packageOf(sealed) : resultError(code, status, detail),
+    );
   }
 
   /**
@@ -341,17 +464,31 @@ export class CofferClient {
    *
    * @throws `malformed`, `authentication_failed`, `class_too_low` and the codes of keys.
    */
-  async decrypt(sealed: EncryptedPackage, options: CallOptions & { least?: DataClassification } = {}): Promise<Opened> {
+  async decrypt(
+    sealed: EncryptedPackage,
+    options: CallOptions & { least?: DataClassification } = {},
+  ): Promise<Opened> {
     const { least, ...call } = checkOptions(options, 'least', 'signal');
-    return openedOf(await this.#post('decrypt', checkPackage(sealed), call, { query: { least: checkLeast(least) } }));
+    return openedOf(
+      await this.#post('decrypt', checkPackage(sealed), call, {
+        query: { least: checkLeast(least) },
+      }),
+    );
   }
 
   /** Opens up to 1,000 packages; each becomes a value or an error. */
-  async decryptBatch(items: readonly EncryptedPackage[], options: CallOptions & { least?: DataClassification } = {}): Promise<(Opened | CofferError)[]> {
+  async decryptBatch(
+    items: readonly EncryptedPackage[],
+    options: CallOptions & { least?: DataClassification } = {},
+  ): Promise<(Opened | CofferError)[]> {
     const { least, ...call } = checkOptions(options, 'least', 'signal');
     const packages = checkList<EncryptedPackage>('items', items).map(checkPackage);
-    const answer = await this.#post('decryptBatch', { items: packages }, call, { query: { least: checkLeast(least) } });
-    return resultsOf(answer, packages).map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
+    const answer = await this.#post('decryptBatch', { items: packages }, call, {
+      query: { least: checkLeast(least) },
+    });
+    return resultsOf(answer, packages).map(({ opened, code, status, detail }) =>
+      opened ? openedOf(opened) : resultError(code, status, detail),
+    );
   }
 
   /**
@@ -359,40 +496,68 @@ export class CofferClient {
    *
    * @throws `invalid_argument` if the data are not an object of JSON throughout; `too_large`, `ttl_out_of_range`.
    */
-  async createSession(data: Record<string, unknown>, options: CallOptions & { ttl?: Duration } = {}): Promise<NewSession> {
+  async createSession(
+    data: Record<string, unknown>,
+    options: CallOptions & { ttl?: Duration } = {},
+  ): Promise<NewSession> {
     const { ttl, ...call } = checkOptions(options, 'ttl', 'signal');
-    const made = await this.#post('createSession', { data: checkObject('data', data), ...ttlMember(ttl) }, call);
+    const made = await this.#post(
+      'createSession',
+      { data: checkObject('data', data), ...ttlMember(ttl) },
+      call,
+    );
     return { id: made.id, ...timesOf(made) };
   }
 
   /** Verifies a session and reads its data; `null` if it is not in force, for whatever reason. */
-  async getSession<T = Record<string, unknown>>(id: string, options: CallOptions = {}): Promise<Session<T> | null> {
+  async getSession<T = Record<string, unknown>>(
+    id: string,
+    options: CallOptions = {},
+  ): Promise<Session<T> | null> {
     return orNull(
-      this.#http.send('getSession', { ...callOf(options), name: checkKey('id', id) }, async (response) => {
-        const session = await jsonOf<'getSession'>(response);
-        return { data: session.data as T, ...timesOf(session) };
-      }),
+      this.#http.send(
+        'getSession',
+        { ...callOf(options), name: checkKey('id', id) },
+        async (response) => {
+          const session = await jsonOf<'getSession'>(response);
+          return { data: session.data as T, ...timesOf(session) };
+        },
+      ),
     );
   }
 
   /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` if it is not in force. */
   async extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
-    return this.#http.send('extendSession', { ...callOf(options), name: checkKey('id', id), query: { ttl: checkTtl(ttl) } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
+    return this.#http.send(
+      'extendSession',
+      { ...callOf(options), name: checkKey('id', id), query: { ttl: checkTtl(ttl) } },
+      async (response) => timesOf(await jsonOf<'extendSession'>(response)),
+    );
   }
 
   /** Ends a session. There being none is no error. */
   async endSession(id: string, options: CallOptions = {}): Promise<void> {
-    return this.#http.send('endSession', { ...callOf(options), name: checkKey('id', id) }, () => undefined);
+    return this.#http.send(
+      'endSession',
+      { ...callOf(options), name: checkKey('id', id) },
+      () => undefined,
+    );
   }
 
   /**
    * The events of the token's tenant in the audit log, newest first; for an operator's token, all of them. Each request asks for `pageSize`
    * events, 1 to 1,000. Needs `audit:read`.
    */
-  async *events(options: CallOptions & EventFilter & { pageSize?: number } = {}): AsyncGenerator<Event, void, undefined> {
+  async *events(
+    options: CallOptions & EventFilter & { pageSize?: number } = {},
+  ): AsyncGenerator<Event, void, undefined> {
     const query = eventQuery(options);
     for (let cursor: string | undefined; ; ) {
-      const page: Json<'listEvents'> = await this.#http.send('listEvents', { ...signalOf(options), query: { ...query, cursor } }, jsonOf<'listEvents'>);
+      const page: Json<'listEvents'> = await this.#http.send(
+        'listEvents',
+        { ...signalOf(options), query: { ...query, cursor } },
+        jsonOf<'listEvents'>,
+      );
       yield* page.events;
       if ((cursor = page.cursor) === undefined) return;
     }
@@ -415,7 +580,11 @@ export class CofferClient {
 
   /** Resolves if the server can serve requests now, with what it does without meanwhile. Never retried: not being ready is an answer. */
   async ready(options: CallOptions = {}): Promise<Health> {
-    return this.#http.send('getReady', { ...callOf(options), repeatable: false }, jsonOf<'getReady'>);
+    return this.#http.send(
+      'getReady',
+      { ...callOf(options), repeatable: false },
+      jsonOf<'getReady'>,
+    );
   }
 
   /** The OpenAPI document that the server was built with, in YAML. */
@@ -429,11 +598,32 @@ export class CofferClient {
   }
 
   /** Reads an entry, and once more if its context is too long for a header. */
-  async #get<O extends GetOptions, T>(key: string, accept: string, options: O | undefined, read: (response: Response) => T | Promise<T>, streams = false): Promise<T | Unchanged<O> | null> {
+  async #get<O extends GetOptions, T>(
+    key: string,
+    accept: string,
+    options: O | undefined,
+    read: (response: Response) => T | Promise<T>,
+    streams = false,
+  ): Promise<T | Unchanged<O> | null> {
     const long = Symbol('long');
-    const got = await this.#read<O, T | symbol>(key, accept, options, async (response) => (isLong(response) ? (await response.body?.cancel(), long) : read(response)), {}, streams);
+    const got = await this.#read<O, T | symbol>(
+      key,
+      accept,
+      options,
+      async (response) =>
+        isLong(response) ? (await response.body?.cancel(), long) : read(response),
+      {},
+      streams,
+    );
     if (got !== long) return got as T | Unchanged<O> | null;
-    return this.#read(key, accept, options, async (response) => read(await withContext(response)), { context: 'body' }, streams);
+    return this.#read(
+      key,
+      accept,
+      options,
+      async (response) => read(await withContext(response)),
+      { context: 'body' },
+      streams,
+    );
   }
 
   #read<O extends GetOptions, T>(
@@ -445,28 +635,56 @@ export class CofferClient {
     streams = false,
   ): Promise<T | Unchanged<O> | null> {
     const { headers, query: asked, ...sent } = readOf(key, options);
-    const all = { ...sent, streams, query: { ...asked, ...query }, headers: { ...headers, Accept: accept } };
-    return orNull(this.#http.send('getEntry', all, (response) => unchanged<O, T>(response) ?? read(response)));
+    const all = {
+      ...sent,
+      streams,
+      query: { ...asked, ...query },
+      headers: { ...headers, Accept: accept },
+    };
+    return orNull(
+      this.#http.send('getEntry', all, (response) => unchanged<O, T>(response) ?? read(response)),
+    );
   }
 
-  #post<K extends keyof operations>(operation: K & Parameters<Http['send']>[0], body: unknown, options: CallOptions, more: Sent = {}): Promise<Json<K>> {
+  #post<K extends keyof operations>(
+    operation: K & Parameters<Http['send']>[0],
+    body: unknown,
+    options: CallOptions,
+    more: Sent = {},
+  ): Promise<Json<K>> {
     const headers = { 'Content-Type': 'application/json' };
-    return this.#http.send(operation, { ...more, ...callOf(options), headers, body: stringify(body) }, jsonOf<K>);
+    return this.#http.send(
+      operation,
+      { ...more, ...callOf(options), headers, body: stringify(body) },
+      jsonOf<K>,
+    );
   }
 
-  #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(operation: K, about: Record<string, string>, options: ConfirmOptions): Promise<Json<K>> {
+  #confirm<K extends 'disableKey' | 'destroyKey' | 'shredTenant'>(
+    operation: K,
+    about: Record<string, string>,
+    options: ConfirmOptions,
+  ): Promise<Json<K>> {
     const { confirmation, reason } = checkOptions(options, 'confirmation', 'reason', 'signal');
-    const query = { ...about, confirm: checkName('confirmation', confirmation), reason: checkName('reason', reason) };
+    const query = {
+      ...about,
+      confirm: checkName('confirmation', confirmation),
+      reason: checkName('reason', reason),
+    };
     return this.#http.send(operation, { ...signalOf(options), query }, jsonOf<K>);
   }
 
-  #text(operation: 'getMetrics' | 'getDocument' | 'getDocs', options: CallOptions): Promise<string> {
+  #text(
+    operation: 'getMetrics' | 'getDocument' | 'getDocs',
+    options: CallOptions,
+  ): Promise<string> {
     return this.#http.send(operation, callOf(options), (response) => response.text());
   }
 }
 
 /** `'unchanged'` for 304, which only a caller of `ifNoneMatch` is answered. */
-const unchanged = <O, T>(response: Response): T | Unchanged<O> | undefined => (response.status === 304 ? ('unchanged' as Unchanged<O>) : undefined);
+const unchanged = <O, T>(response: Response): T | Unchanged<O> | undefined =>
+  response.status === 304 ? ('unchanged' as Unchanged<O>) : undefined;
 
 /** There being nothing is no failure of a read. */
 async function orNull<T>(promise: Promise<T>): Promise<T | null> {
@@ -476,7 +694,8 @@ async function orNull<T>(promise: Promise<T>): Promise<T | null> {
   });
 }
 
-const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> => parseJson(await response.text(), response.status) as Json<K>;
+const jsonOf = async <K extends keyof operations>(response: Response): Promise<Json<K>> =>
+  parseJson(await response.text(), response.status) as Json<K>;
 
 /** The results of a batch, one for each item. */
 function resultsOf<T>({ results }: { results: T[] }, items: readonly unknown[]): T[] {

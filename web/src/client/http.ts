@@ -77,7 +77,11 @@ export class Http {
   }
 
   /** `read` reads an answer that is a success or 304, within the attempt: where the connection fails meanwhile, all is done again. */
-  async send<T>(operation: keyof typeof routes, sent: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
+  async send<T>(
+    operation: keyof typeof routes,
+    sent: Sent,
+    read: (response: Response) => T | Promise<T>,
+  ): Promise<T> {
     if (this.#fault) throw this.#fault;
     const [method, path, byNature]: Route = routes[operation];
     const repeatable = sent.repeatable ?? byNature;
@@ -91,8 +95,14 @@ export class Http {
       } catch (error) {
         if (!(error instanceof CofferError) || sent.signal?.aborted) throw error;
         // Its own earlier attempt may be what changed the entry.
-        if (doubt && (method === 'PUT' || method === 'DELETE') && error.code === 'precondition_failed') throw doubt;
-        if (doubt && method === 'DELETE' && error.code === 'not_found') return read(new Response(null, { status: 204 }));
+        if (
+          doubt &&
+          (method === 'PUT' || method === 'DELETE') &&
+          error.code === 'precondition_failed'
+        )
+          throw doubt;
+        if (doubt && method === 'DELETE' && error.code === 'not_found')
+          return read(new Response(null, { status: 204 }));
         const wait = waitAfter(error, attempt);
         if (attempt >= most || wait === undefined) throw error;
         if (error.code !== 'rate_limited') doubt ??= error;
@@ -101,7 +111,12 @@ export class Http {
     }
   }
 
-  async #attempt<T>(method: string, url: string, { headers, body, signal, streams = false }: Sent, read: (response: Response) => T | Promise<T>): Promise<T> {
+  async #attempt<T>(
+    method: string,
+    url: string,
+    { headers, body, signal, streams = false }: Sent,
+    read: (response: Response) => T | Promise<T>,
+  ): Promise<T> {
     const { token, timeout, fetch = globalThis.fetch } = this.#settings;
     const control = new AbortController();
     const abort = () => control.abort();
@@ -111,36 +126,64 @@ export class Http {
     let response: Response | undefined;
     let streaming = false;
     try {
-      const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token}` }).filter((pair): pair is [string, string] => pair[1] !== undefined);
+      const all = Object.entries({ ...headers, Authorization: token && `Bearer ${token}` }).filter(
+        (pair): pair is [string, string] => pair[1] !== undefined,
+      );
       // Redirects are not followed: the API has none, and a token or a value must not go elsewhere.
-      response = await fetch(url, { method, headers: all, signal: control.signal, redirect: 'manual', ...(body === undefined ? {} : { body }) });
+      response = await fetch(url, {
+        method,
+        headers: all,
+        signal: control.signal,
+        redirect: 'manual',
+        ...(body === undefined ? {} : { body }),
+      });
       if (!response.ok && response.status !== 304) throw await failureOf(response);
       if (!response.headers.has('X-Request-Id')) throw notCoffer(response.status); // a proxy's or another program's page
       if (!streams || !response.body) return await read(response);
-      const answer = await read(new Response(watched(response.body, release, signal), { status: response.status, headers: response.headers }));
+      const answer = await read(
+        new Response(watched(response.body, release, signal), {
+          status: response.status,
+          headers: response.headers,
+        }),
+      );
       streaming = true;
       return answer;
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof CofferError) throw error;
-      if (body instanceof Blob && !(await isReadable(body))) throw invalid('the file cannot be read: was it changed?', error);
-      if (control.signal.aborted) throw new CofferError('timeout', 'the server did not answer in time; a write may have taken effect', { cause: error });
+      if (body instanceof Blob && !(await isReadable(body)))
+        throw invalid('the file cannot be read: was it changed?', error);
+      if (control.signal.aborted)
+        throw new CofferError(
+          'timeout',
+          'the server did not answer in time; a write may have taken effect',
+          { cause: error },
+        );
       throw unreachable(error);
     } finally {
       clearTimeout(timer);
       if (!streaming) {
         release();
-        if (response?.body && !response.bodyUsed && !response.body.locked) void response.body.cancel().catch(() => undefined); // else the connection stays busy
+        if (response?.body && !response.bodyUsed && !response.body.locked)
+          void response.body.cancel().catch(() => undefined); // else the connection stays busy
       }
     }
   }
 }
 
 const unreachable = (cause: unknown): CofferError =>
-  new CofferError('unreachable', 'the server cannot be reached, or the connection failed; a write may have taken effect', { cause });
+  new CofferError(
+    'unreachable',
+    'the server cannot be reached, or the connection failed; a write may have taken effect',
+    { cause },
+  );
 
 /** The body with an end that is noticed: `release` is called once it was read, was cancelled or failed. */
-function watched(body: ReadableStream<Uint8Array>, release: () => void, signal?: AbortSignal): ReadableStream<Uint8Array> {
+function watched(
+  body: ReadableStream<Uint8Array>,
+  release: () => void,
+  signal?: AbortSignal,
+): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
     try {
@@ -160,11 +203,23 @@ function watched(body: ReadableStream<Uint8Array>, release: () => void, signal?:
 }
 
 /** Whether a Blob can be read; a file that was changed or removed cannot, which fetch reports like a failed connection. */
-const isReadable = (blob: Blob): Promise<boolean> => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
+const isReadable = (blob: Blob): Promise<boolean> =>
+  blob
+    .slice(0, 1)
+    .arrayBuffer()
+    .then(
+      () => true,
+      () => false,
+    );
 
 /** Milliseconds to wait before another attempt; undefined where none may help. */
 function waitAfter(error: CofferError, attempt: number): number | undefined {
-  if (error.status === undefined ? !['unreachable', 'timeout'].includes(error.code) : ![429, 502, 503, 504].includes(error.status)) return undefined;
+  if (
+    error.status === undefined
+      ? !['unreachable', 'timeout'].includes(error.code)
+      : ![429, 502, 503, 504].includes(error.status)
+  )
+    return undefined;
   const own = Math.min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT) * (0.5 + Math.random());
   if (error.retryAfter === undefined) return own;
   const asked = error.retryAfter * 1000;
@@ -206,10 +261,24 @@ export function failure(code: Code, message: string): CofferError {
 }
 
 /** The codes of what proxies answer, and the server itself before a handler runs. */
-const byStatus: Record<number, Code> = { 413: 'too_large', 429: 'rate_limited', 431: 'too_large', 502: 'unreachable', 503: 'unreachable', 504: 'timeout' };
+const byStatus: Record<number, Code> = {
+  413: 'too_large',
+  429: 'rate_limited',
+  431: 'too_large',
+  502: 'unreachable',
+  503: 'unreachable',
+  504: 'timeout',
+};
 
 /** The error where something else than a Coffer server answered. */
-export const notCoffer = (status: number): CofferError => Object.assign(new CofferError('internal', `the server answered with status ${status}, and not as a Coffer server does`), { status });
+export const notCoffer = (status: number): CofferError =>
+  Object.assign(
+    new CofferError(
+      'internal',
+      `the server answered with status ${status}, and not as a Coffer server does`,
+    ),
+    { status },
+  );
 
 /** A failed answer is a problem document (RFC 9457); a proxy's may be anything. */
 async function failureOf(response: Response): Promise<CofferError> {
@@ -218,9 +287,21 @@ async function failureOf(response: Response): Promise<CofferError> {
   let problem: { code?: unknown; detail?: unknown } = {};
   if (headers.get('Content-Type')?.startsWith('application/problem+json')) problem = parsed(text);
   const code = (problem.code ?? headers.get('Coffer-Code') ?? byStatus[status]) as Code | undefined;
-  const error = code ? failure(code, typeof problem.detail === 'string' ? problem.detail : `the server answered with status ${status}`) : notCoffer(status);
+  const error = code
+    ? failure(
+        code,
+        typeof problem.detail === 'string'
+          ? problem.detail
+          : `the server answered with status ${status}`,
+      )
+    : notCoffer(status);
   const retryAfter = secondsOf(headers.get('Retry-After'));
-  return Object.assign(error, { status }, retryAfter !== undefined && { retryAfter }, headers.has('X-Request-Id') && { requestId: headers.get('X-Request-Id') });
+  return Object.assign(
+    error,
+    { status },
+    retryAfter !== undefined && { retryAfter },
+    headers.has('X-Request-Id') && { requestId: headers.get('X-Request-Id') },
+  );
 }
 
 /** An object in JSON; an empty one where the text is none. */
@@ -241,11 +322,14 @@ function secondsOf(text: string | null): number | undefined {
 
 /** A name as one segment of a path. Every URL parser removes `.` and `..`, encoded or not. */
 function segment(name = ''): string {
-  if (name === '.' || name === '..') throw invalid('the keys . and .. cannot stand in a URL: use batch');
+  if (name === '.' || name === '..')
+    throw invalid('the keys . and .. cannot stand in a URL: use batch');
   return encodeURIComponent(name);
 }
 
 function search(query: Record<string, string | number | undefined> = {}): string {
   const given = Object.entries(query).filter(([, value]) => value !== undefined);
-  return given.length === 0 ? '' : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
+  return given.length === 0
+    ? ''
+    : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
 }

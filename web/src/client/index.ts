@@ -5,8 +5,39 @@
  *
  * @packageDocumentation
  */
-export type { Entry, EntryHead, EntryInfo, EntryStream, Opened, SessionTimes, Stored } from './answers.js';
+export type {
+  Entry,
+  EntryHead,
+  EntryInfo,
+  EntryStream,
+  Opened,
+  SessionTimes,
+  Stored,
+} from './answers.js';
 export type { Binary, Duration } from './arguments.js';
 export type { CallOptions } from './http.js';
 export type { ClientOptions } from './settings.js';
-export { CofferClient, type BatchOperation, type BatchResult, type ChangeReason, type ConfirmOptions, type Event, type EventFilter, type EventHead, type GetOptions, type Health, type KeyName, type KeyRetirement, type Keyset, type MatchOptions, type NewSession, type Rotation, type Rotations, type Sealing, type Session, type SetOptions, type Shredding, type Unchanged } from './client.js';
+export {
+  CofferClient,
+  type BatchOperation,
+  type BatchResult,
+  type ChangeReason,
+  type ConfirmOptions,
+  type Event,
+  type EventFilter,
+  type EventHead,
+  type GetOptions,
+  type Health,
+  type KeyName,
+  type KeyRetirement,
+  type Keyset,
+  type MatchOptions,
+  type NewSession,
+  type Rotation,
+  type Rotations,
+  type Sealing,
+  type Session,
+  type SetOptions,
+  type Shredding,
+  type Unchanged,
+} from './client.js';

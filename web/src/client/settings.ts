@@ -28,17 +28,33 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Checks settings. Throws `invalid_argument`. */
 export function settingsOf(baseUrl: unknown, given: ClientOptions): Settings {
-  const { token, attempts = 4, timeout = 60_000, fetch } = checkOptions(given, 'token', 'attempts', 'timeout', 'fetch');
-  if (!(Number.isInteger(attempts) && attempts >= 1)) throw invalid('attempts is a whole number from 1');
-  if (!(typeof timeout === 'number' && timeout >= 0)) throw invalid('timeout is a number of milliseconds, not below 0');
+  const {
+    token,
+    attempts = 4,
+    timeout = 60_000,
+    fetch,
+  } = checkOptions(given, 'token', 'attempts', 'timeout', 'fetch');
+  if (!(Number.isInteger(attempts) && attempts >= 1))
+    throw invalid('attempts is a whole number from 1');
+  if (!(typeof timeout === 'number' && timeout >= 0))
+    throw invalid('timeout is a number of milliseconds, not below 0');
   if (fetch !== undefined && typeof fetch !== 'function') throw invalid('fetch is not a function');
-  return { base: baseOf(baseUrl), token: tokenOf(token), attempts, timeout: timeout > 0 && timeout <= LONGEST_TIMER ? timeout : undefined, fetch };
+  return {
+    base: baseOf(baseUrl),
+    token: tokenOf(token),
+    attempts,
+    timeout: timeout > 0 && timeout <= LONGEST_TIMER ? timeout : undefined,
+    fetch,
+  };
 }
 
 function tokenOf(value: unknown): string | undefined {
   const token = typeof value === 'string' ? value.trim() : value;
   if (token === undefined || token === '') return undefined;
-  if (typeof token !== 'string' || !/^[!-~]+$/.test(token)) throw invalid('the token is not text, or has spaces, control characters or characters outside ASCII');
+  if (typeof token !== 'string' || !/^[!-~]+$/.test(token))
+    throw invalid(
+      'the token is not text, or has spaces, control characters or characters outside ASCII',
+    );
   return token;
 }
 
@@ -48,7 +64,8 @@ function baseOf(value: unknown): string {
   try {
     if (typeof text === 'string' && !/[?#]/.test(text)) {
       const url = new URL(text || '/', globalThis.document?.baseURI ?? globalThis.location?.href);
-      if (/^https?:$/.test(url.protocol) && !url.username && !url.password) return (url.origin + url.pathname).replace(/\/+$/, '');
+      if (/^https?:$/.test(url.protocol) && !url.username && !url.password)
+        return (url.origin + url.pathname).replace(/\/+$/, '');
     }
   } catch {
     // not a URL

@@ -23,6 +23,7 @@ export const classes: readonly DataClassification[] = Object.values(DataClassifi
 /** The class's number in a header, 1 to 5. Throws `invalid_argument` for anything else: there is no default class. */
 export function classNumber(name: DataClassification): number {
   const n = classes.indexOf(name) + 1;
-  if (n === 0) throw errorOf('invalid_argument', `a classification is one of ${classes.join(', ')}`);
+  if (n === 0)
+    throw errorOf('invalid_argument', `a classification is one of ${classes.join(', ')}`);
   return n;
 }

@@ -27,7 +27,16 @@ interface Exports {
   binding(handle: number, use: number, cls: number): number;
   primary(handle: number, use: number, cls: number): number;
   openSingle(source: number, iterations: number): number;
-  planSeal(handle: number, use: number, cls: number, type: number, flags: number, n: number, now: number, size: number): number;
+  planSeal(
+    handle: number,
+    use: number,
+    cls: number,
+    type: number,
+    flags: number,
+    n: number,
+    now: number,
+    size: number,
+  ): number;
   planOpen(handle: number, use: number, least: number, n: number, body: number): number;
   header(n: number, body: number): number;
   derivation(n: number): number;
@@ -72,7 +81,10 @@ export class Core {
     let ready = false;
     this.#go = newGo();
     this.#go.importObject.coffer = { ready: () => (ready = true) };
-    const instance = new WebAssembly.Instance(this.#module, this.#go.importObject as WebAssembly.Imports);
+    const instance = new WebAssembly.Instance(
+      this.#module,
+      this.#go.importObject as WebAssembly.Imports,
+    );
     void this.#go.run(instance);
     if (!ready) throw errorOf('wasm_unavailable');
     this.#exports = instance.exports as unknown as Exports;
@@ -116,7 +128,8 @@ export class Core {
     let end = start;
     let read = 0;
     // Names are ASCII, most of them: not worth a call of the encoder.
-    for (let c; read < s.length && end < limit && (c = s.charCodeAt(read)) < 0x80; read++) memory[end++] = c;
+    for (let c; read < s.length && end < limit && (c = s.charCodeAt(read)) < 0x80; read++)
+      memory[end++] = c;
     if (read < s.length) {
       checkText(s);
       const rest = encoder.encodeInto(read ? s.slice(read) : s, memory.subarray(end, limit));
@@ -132,7 +145,8 @@ export class Core {
 
   /** Adds a map's entries; the core sorts them. */
   map(context: Readonly<Record<string, string>> = {}): this {
-    if (!isPlain(context) || !Object.values(context).every((value) => typeof value === 'string')) throw errorOf('invalid_argument', 'a context is a plain object of strings');
+    if (!isPlain(context) || !Object.values(context).every((value) => typeof value === 'string'))
+      throw errorOf('invalid_argument', 'a context is a plain object of strings');
     for (const [key, value] of Object.entries(context)) this.text(key).text(value as string);
     return this;
   }
@@ -202,7 +216,8 @@ export class Reader {
 
 /** Throws `invalid_argument` for a text with a lone surrogate (ECMA-262 String.prototype.isWellFormed): encoding it would make two texts one. */
 export function checkText(s: string): void {
-  if (!((s as string & { isWellFormed?(): boolean }).isWellFormed?.() ?? !/\p{Surrogate}/u.test(s))) throw errorOf('invalid_argument', 'text with a lone surrogate');
+  if (!((s as string & { isWellFormed?(): boolean }).isWellFormed?.() ?? !/\p{Surrogate}/u.test(s)))
+    throw errorOf('invalid_argument', 'text with a lone surrogate');
 }
 
 /** The class of a platform object of any realm, such as a typed array or a Blob: `instanceof` knows those of its own realm only. */
@@ -244,10 +259,12 @@ async function load(): Promise<Core> {
 
 async function compile(from: CoreSource): Promise<WebAssembly.Module> {
   if (from instanceof WebAssembly.Module) return from;
-  if (from instanceof ArrayBuffer || ArrayBuffer.isView(from)) return WebAssembly.compile(from as BufferSource);
+  if (from instanceof ArrayBuffer || ArrayBuffer.isView(from))
+    return WebAssembly.compile(from as BufferSource);
   const response = from instanceof Response ? from : await fetch(from);
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
   // A server that sends another type is common, and harmless here. Engines stream this one only, without parameters.
-  if (response.headers.get('Content-Type') === 'application/wasm') return WebAssembly.compileStreaming(response);
+  if (response.headers.get('Content-Type') === 'application/wasm')
+    return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());
 }

@@ -45,7 +45,10 @@ export class EnvironmentError extends CofferError {
   static override readonly name: string = 'EnvironmentError';
 }
 
-type Row = [kind: new (code: Code, message: string, options?: ErrorOptions) => CofferError, message: string];
+type Row = [
+  kind: new (code: Code, message: string, options?: ErrorOptions) => CofferError,
+  message: string,
+];
 
 const rows: Partial<Record<Code, Row>> = {
   invalid_argument: [InputError, 'not valid here'],
@@ -64,7 +67,10 @@ const rows: Partial<Record<Code, Row>> = {
   database_blocked: [StorageError, 'another tab holds an older connection: close it'],
   connection_lost: [StorageError, 'the connection was lost: open the storage again'],
   closed: [StorageError, 'the storage was closed'],
-  wasm_unavailable: [EnvironmentError, "the core did not load: check its URL and the CSP ('wasm-unsafe-eval')"],
+  wasm_unavailable: [
+    EnvironmentError,
+    "the core did not load: check its URL and the CSP ('wasm-unsafe-eval')",
+  ],
   webcrypto_unavailable: [EnvironmentError, 'no WebCrypto: use HTTPS or localhost'],
   indexeddb_unavailable: [EnvironmentError, 'no IndexedDB here'],
 };
@@ -72,7 +78,11 @@ const rows: Partial<Record<Code, Row>> = {
 /** Makes the error of a code; `detail` names what is wrong and must hold no secret. */
 export function errorOf(code: Code, detail?: string, cause?: unknown): CofferError {
   const [Kind, message] = rows[code] ?? [CofferError, 'internal error'];
-  return new Kind(code, detail ? `${message}: ${detail}` : message, cause === undefined ? undefined : { cause });
+  return new Kind(
+    code,
+    detail ? `${message}: ${detail}` : message,
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 type Meaning = [code: Code, detail?: string];
@@ -92,6 +102,8 @@ const meanings: Record<string, Meaning> = {
 /** Turns what IndexedDB throws into an error of Coffer. */
 export function storageError(cause: unknown): CofferError {
   if (cause instanceof CofferError) return cause;
-  const [code, detail] = meanings[(cause as DOMException | null)?.name ?? ''] ?? ['connection_lost'];
+  const [code, detail] = meanings[(cause as DOMException | null)?.name ?? ''] ?? [
+    'connection_lost',
+  ];
   return errorOf(code, detail, cause);
 }

@@ -54,7 +54,9 @@ export interface Metadata {
 
 /** The length of the header that bytes begin with; throws `malformed` or `unsupported_version`. `total` is the whole package's length. */
 export function headerLength(core: Core, bytes: Uint8Array, total: number): number {
-  return core.check(core.call.header(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total));
+  return core.check(
+    core.call.header(core.begin().bytes(bytes.subarray(0, headerEnd(bytes))).length, total),
+  );
 }
 
 /** Where bytes that are a header say that it ends. */
@@ -65,7 +67,14 @@ export function headerEnd(bytes: Uint8Array): number {
 /** Reads the fields of a header that the core found valid. */
 export function readHeader(header: Uint8Array<ArrayBuffer>): Metadata {
   const r = new Reader(header, at.algorithm);
-  const [algorithm, use, bits, keySource, cls, valueType] = [r.uint(1), r.uint(1), r.uint(1), r.uint(1), r.uint(1), r.uint(1)];
+  const [algorithm, use, bits, keySource, cls, valueType] = [
+    r.uint(1),
+    r.uint(1),
+    r.uint(1),
+    r.uint(1),
+    r.uint(1),
+    r.uint(1),
+  ];
   const keyId = toHex(r.take(32));
   r.take(SALT);
   const [encryptedAt, revision, iterations] = [new Date(r.int64()), r.int64(), r.uint(4)];
@@ -82,16 +91,31 @@ export function readHeader(header: Uint8Array<ArrayBuffer>): Metadata {
     revision,
     context: r.map(),
     ...(keySource === PASSPHRASE ? { iterations } : {}),
-    ...(Object.fromEntries(flags.map((flag, i) => [flag, (bits & (1 << i)) > 0])) as Record<(typeof flags)[number], boolean>),
+    ...(Object.fromEntries(flags.map((flag, i) => [flag, (bits & (1 << i)) > 0])) as Record<
+      (typeof flags)[number],
+      boolean
+    >),
   };
 }
 
 /** Writes a header; the core sorts the context and checks every field. */
 export function writeHeader(core: Core, m: Metadata, salt: Uint8Array): Uint8Array<ArrayBuffer> {
   const bits = flags.reduce((set, flag, i) => set | (m[flag] ? 1 << i : 0), 0);
-  const names = [algorithms.indexOf(m.algorithm), uses.indexOf(m.use), bits, sources.indexOf(m.keySource), classNumber(m.classification), types.indexOf(m.valueType)];
+  const names = [
+    algorithms.indexOf(m.algorithm),
+    uses.indexOf(m.use),
+    bits,
+    sources.indexOf(m.keySource),
+    classNumber(m.classification),
+    types.indexOf(m.valueType),
+  ];
   const fixed = concat(
-    new Uint8Array([0x43, 0x46, 0x52, 1, ...names]), fromHex(m.keyId), salt, uint(m.encryptedAt.getTime(), 8), uint(m.revision, 8), uint(m.iterations ?? 0, 4),
+    new Uint8Array([0x43, 0x46, 0x52, 1, ...names]),
+    fromHex(m.keyId),
+    salt,
+    uint(m.encryptedAt.getTime(), 8),
+    uint(m.revision, 8),
+    uint(m.iterations ?? 0, 4),
   );
   return core.output(core.call.compose(core.begin().bytes(fixed).map(m.context).length));
 }

@@ -2,7 +2,18 @@ import { concat, none } from '../core/bytes.js';
 import { fromBase64, toBase64 } from '../core/base64.js';
 import type { Core } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
-import { CHUNKED, type Metadata, type Parts, algorithms, flags, headerLength, joinParts, readHeader, splitParts, writeHeader } from './header.js';
+import {
+  CHUNKED,
+  type Metadata,
+  type Parts,
+  algorithms,
+  flags,
+  headerLength,
+  joinParts,
+  readHeader,
+  splitParts,
+  writeHeader,
+} from './header.js';
 import * as at from './offsets.js';
 import { NONCE, SALT } from './primitives.js';
 
@@ -37,9 +48,14 @@ export interface EncryptedPackage {
 
 /** Decodes strict base64: padded, no white space, zero trailing bits. */
 function bytesOf(text: unknown): Uint8Array<ArrayBuffer> {
-  if (typeof text !== 'string' || text.length % 4 !== 0 || /[^A-Za-z0-9+/]/.test(text.slice(0, -2))) throw errorOf('malformed');
+  if (typeof text !== 'string' || text.length % 4 !== 0 || /[^A-Za-z0-9+/]/.test(text.slice(0, -2)))
+    throw errorOf('malformed');
   const last = text.slice(-4);
-  if (last && !/^(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$/.test(last)) throw errorOf('malformed');
+  if (
+    last &&
+    !/^(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$/.test(last)
+  )
+    throw errorOf('malformed');
   return fromBase64(text);
 }
 
@@ -56,10 +72,25 @@ export function packageToJson(core: Core, parts: Parts): EncryptedPackage {
     encryptedAt: encryptedAt.toISOString(),
   };
   for (const flag of flags) if (!fields[flag]) delete metadata[flag];
-  return { ciphertext: toBase64(bytes.subarray(body)), metadata: metadata as EncryptedPackage['metadata'] };
+  return {
+    ciphertext: toBase64(bytes.subarray(body)),
+    metadata: metadata as EncryptedPackage['metadata'],
+  };
 }
 
-const required = ['version', 'algorithm', 'keyId', 'salt', 'classification', 'encryptedAt', 'context', 'use', 'valueType', 'keySource', 'revision'];
+const required = [
+  'version',
+  'algorithm',
+  'keyId',
+  'salt',
+  'classification',
+  'encryptedAt',
+  'context',
+  'use',
+  'valueType',
+  'keySource',
+  'revision',
+];
 const optional = ['iv', 'iterations', ...flags];
 
 /** Reads a package from JSON. Throws `malformed` for anything but exactly the members of SPEC.md, `unsupported_version` for another version. */
@@ -98,10 +129,12 @@ function metadataOf(m: Record<string, unknown>): Metadata {
 
 /** An object with all members of `must`, and no others but those of `may`; every name goes where `may` is left out. */
 function members(value: unknown, must: string[], may?: string[]): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw errorOf('malformed');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw errorOf('malformed');
   const names = Object.keys(value);
   if (!must.every((name) => Object.hasOwn(value, name))) throw errorOf('malformed');
-  if (may && !names.every((name) => must.includes(name) || may.includes(name))) throw errorOf('malformed');
+  if (may && !names.every((name) => must.includes(name) || may.includes(name)))
+    throw errorOf('malformed');
   return value as Record<string, unknown>;
 }
 
@@ -111,7 +144,8 @@ function sized<T extends Uint8Array>(b: T, n: number): T {
 }
 
 function integer(value: unknown, max: number, min = 0): number {
-  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) throw errorOf('malformed');
+  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max)
+    throw errorOf('malformed');
   return value as number;
 }
 

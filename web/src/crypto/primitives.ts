@@ -19,27 +19,62 @@ export function random(n: number): Bytes {
 
 /** HKDF-SHA256 (RFC 5869). */
 export async function hkdf(key: CryptoKey, salt: Bytes, info: Bytes, size: number): Promise<Bytes> {
-  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info }, key, size * 8));
+  return new Uint8Array(
+    await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt, info }, key, size * 8),
+  );
 }
 
 /** HKDF-SHA256 into a key that cannot be exported. */
-function derive(secret: CryptoKey, salt: Bytes, purpose: string, type: AesKeyGenParams | HmacKeyGenParams, usages: KeyUsage[]): Promise<CryptoKey> {
-  return crypto.subtle.deriveKey({ name: 'HKDF', hash: 'SHA-256', salt, info: infoOf(purpose) }, secret, type, false, usages);
+function derive(
+  secret: CryptoKey,
+  salt: Bytes,
+  purpose: string,
+  type: AesKeyGenParams | HmacKeyGenParams,
+  usages: KeyUsage[],
+): Promise<CryptoKey> {
+  return crypto.subtle.deriveKey(
+    { name: 'HKDF', hash: 'SHA-256', salt, info: infoOf(purpose) },
+    secret,
+    type,
+    false,
+    usages,
+  );
 }
 
 /** PBKDF2-HMAC-SHA256 (RFC 8018 section 5.2). */
-export async function pbkdf2(passphrase: Bytes, salt: Bytes, iterations: number, size: number): Promise<Bytes> {
+export async function pbkdf2(
+  passphrase: Bytes,
+  salt: Bytes,
+  iterations: number,
+  size: number,
+): Promise<Bytes> {
   const key = await crypto.subtle.importKey('raw', passphrase, 'PBKDF2', false, ['deriveBits']);
-  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'PBKDF2', hash: 'SHA-256', salt, iterations }, key, size * 8));
+  return new Uint8Array(
+    await crypto.subtle.deriveBits(
+      { name: 'PBKDF2', hash: 'SHA-256', salt, iterations },
+      key,
+      size * 8,
+    ),
+  );
 }
 
 /** AES-256-GCM (NIST SP 800-38D): the ciphertext and the 16-byte tag. */
-export function gcmSeal(key: CryptoKey, iv: Bytes, additionalData: Bytes, plaintext: Bytes): Promise<ArrayBuffer> {
+export function gcmSeal(
+  key: CryptoKey,
+  iv: Bytes,
+  additionalData: Bytes,
+  plaintext: Bytes,
+): Promise<ArrayBuffer> {
   return crypto.subtle.encrypt({ name: 'AES-GCM', iv, additionalData }, key, plaintext);
 }
 
 /** AES-256-GCM; rejects with `authentication_failed`. */
-export function gcmOpen(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: BufferSource): Promise<ArrayBuffer> {
+export function gcmOpen(
+  key: CryptoKey,
+  iv: Bytes,
+  additionalData: Bytes,
+  sealed: BufferSource,
+): Promise<ArrayBuffer> {
   return crypto.subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed).catch(refused);
 }
 
@@ -52,7 +87,9 @@ function refused(cause: unknown): never {
 /** Imports 32 secret bytes as an HKDF key that cannot be exported, and clears them. */
 export async function importSecret(bytes: Bytes): Promise<CryptoKey> {
   try {
-    return sealedIn(await crypto.subtle.importKey('raw', bytes, 'HKDF', false, ['deriveBits', 'deriveKey']));
+    return sealedIn(
+      await crypto.subtle.importKey('raw', bytes, 'HKDF', false, ['deriveBits', 'deriveKey']),
+    );
   } finally {
     bytes.fill(0);
   }
@@ -64,7 +101,11 @@ export function keyId(key: CryptoKey): Promise<Bytes> {
 }
 
 /** The secret that a passphrase yields under a salt. */
-export async function passphraseSecret(passphrase: string, salt: Bytes, iterations: number): Promise<CryptoKey> {
+export async function passphraseSecret(
+  passphrase: string,
+  salt: Bytes,
+  iterations: number,
+): Promise<CryptoKey> {
   const bytes = encode(passphrase.normalize('NFC'));
   try {
     return await importSecret(await pbkdf2(bytes, salt, iterations, 32));
@@ -92,7 +133,11 @@ export function wrappingKey(secret: CryptoKey): Promise<CryptoKey> {
 
 /** The key that authenticates the records of a keyset document, derived from its root. It cannot be exported. */
 export async function recordKey(root: CryptoKey): Promise<CryptoKey> {
-  return sealedIn(await derive(root, none, 'record mac', { name: 'HMAC', hash: 'SHA-256', length: 256 }, ['sign']));
+  return sealedIn(
+    await derive(root, none, 'record mac', { name: 'HMAC', hash: 'SHA-256', length: 256 }, [
+      'sign',
+    ]),
+  );
 }
 
 /** HMAC-SHA256 (RFC 2104), 32 bytes. */
@@ -101,10 +146,22 @@ export async function recordMac(key: CryptoKey, message: Bytes): Promise<Bytes> 
 }
 
 /** Unwraps nonce || ciphertext || tag into an HKDF key; rejects with `authentication_failed`. */
-export async function unwrap(wrapping: CryptoKey, wrapped: Bytes, additionalData: Bytes): Promise<CryptoKey> {
+export async function unwrap(
+  wrapping: CryptoKey,
+  wrapped: Bytes,
+  additionalData: Bytes,
+): Promise<CryptoKey> {
   const params = { name: 'AES-GCM', iv: wrapped.subarray(0, NONCE), additionalData };
   try {
-    const key = await crypto.subtle.unwrapKey('raw', wrapped.subarray(NONCE), wrapping, params, 'HKDF', false, ['deriveBits', 'deriveKey']);
+    const key = await crypto.subtle.unwrapKey(
+      'raw',
+      wrapped.subarray(NONCE),
+      wrapping,
+      params,
+      'HKDF',
+      false,
+      ['deriveBits', 'deriveKey'],
+    );
     return sealedIn(key);
   } catch {
     throw errorOf('authentication_failed', 'a wrapped key');
@@ -121,7 +178,11 @@ export async function newSecret(): Promise<NewSecret> {
   const extractable = await crypto.subtle.generateKey(AES, true, ['encrypt']);
   const wrap = async (wrapping: CryptoKey, additionalData: Bytes) => {
     const iv = random(NONCE);
-    const sealed = await crypto.subtle.wrapKey('raw', extractable, wrapping, { name: 'AES-GCM', iv, additionalData });
+    const sealed = await crypto.subtle.wrapKey('raw', extractable, wrapping, {
+      name: 'AES-GCM',
+      iv,
+      additionalData,
+    });
     return concat(iv, new Uint8Array(sealed));
   };
   // An AES key cannot become an HKDF key but by way of a wrap: here under a key that is forgotten at once.

@@ -2,7 +2,15 @@ import { concat, equal, none } from '../core/bytes.js';
 import { type DataClassification, classNumber } from '../core/classification.js';
 import { type Core, saltSpent } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
-import { type Parts, PUBLIC, type Use, headExtra, headerEnd, headerLength, uses } from './header.js';
+import {
+  type Parts,
+  PUBLIC,
+  type Use,
+  headExtra,
+  headerEnd,
+  headerLength,
+  uses,
+} from './header.js';
 import * as at from './offsets.js';
 import { isPlain } from '../core/plain.js';
 import { NONCE, SALT, gcmOpen, gcmSeal, messageKey, random } from './primitives.js';
@@ -28,7 +36,11 @@ export interface EncodedPlace {
 
 /** Encodes a place's owner, collection, and whether a name follows. */
 export function placePrefix(core: Core, owner: string, collection: string, named: boolean): Bytes {
-  const input = core.begin().text(owner).text(collection).bytes(new Uint8Array([+named])).length;
+  const input = core
+    .begin()
+    .text(owner)
+    .text(collection)
+    .bytes(new Uint8Array([+named])).length;
   return core.input(input);
 }
 
@@ -88,7 +100,13 @@ export class Sealer {
   }
 
   /** Seals a value and context as they are in the tick of the call: what the caller does to them later changes nothing. */
-  async seal(value: unknown, use: Use, cls: DataClassification, place: EncodedPlace, context?: Readonly<Record<string, string>>): Promise<Parts> {
+  async seal(
+    value: unknown,
+    use: Use,
+    cls: DataClassification,
+    place: EncodedPlace,
+    context?: Readonly<Record<string, string>>,
+  ): Promise<Parts> {
     const useNumber = uses.indexOf(use);
     const classNo = classNumber(cls);
     const slot = useNumber * 8 + classNo;
@@ -113,11 +131,27 @@ export class Sealer {
   }
 
   /** Has the core write the additional data of a package to be sealed; returns its length, or saltSpent. */
-  #plan(w: Writer, use: number, cls: number, e: Encoded, place: EncodedPlace, context?: Readonly<Record<string, string>>): number {
+  #plan(
+    w: Writer,
+    use: number,
+    cls: number,
+    e: Encoded,
+    place: EncodedPlace,
+    context?: Readonly<Record<string, string>>,
+  ): number {
     const { core } = this;
     const session = this.#session;
     const input = writePlace(core.begin().bytes(w.salt), place).map(context).length;
-    return core.call.planSeal(session, use, cls, e.type, 0, input, Date.now(), e.bytes.length - e.details);
+    return core.call.planSeal(
+      session,
+      use,
+      cls,
+      e.type,
+      0,
+      input,
+      Date.now(),
+      e.bytes.length - e.details,
+    );
   }
 
   /** Seals at once, with the additional data where the core left it: WebCrypto copies it before it returns. */
@@ -129,7 +163,10 @@ export class Sealer {
     const iv = crypto.getRandomValues(head.subarray(length, length + NONCE));
     if (algorithm !== PUBLIC) return { head, body: await gcmSeal(writer.key, iv, data, value) };
     const body = new Uint8Array(value);
-    head.set(new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), none)), length + NONCE);
+    head.set(
+      new Uint8Array(await gcmSeal(writer.key, iv, concat(data, body), none)),
+      length + NONCE,
+    );
     return { head, body };
   }
 
@@ -159,13 +196,26 @@ export class Sealer {
   }
 
   /** Opens a package. Its head must not change meanwhile; its body may. Nothing of it is returned unless all of it is authentic, in its place, and of the class demanded. */
-  async open({ head, body }: Parts, use: Use, place: EncodedPlace, least?: DataClassification): Promise<Decoded> {
+  async open(
+    { head, body }: Parts,
+    use: Use,
+    place: EncodedPlace,
+    least?: DataClassification,
+  ): Promise<Decoded> {
     const { core } = this;
     const session = this.#session;
     const length = headerEnd(head);
     if (head.length < length) throw incomplete(core, head);
     const input = writePlace(core.begin().bytes(head.subarray(0, length)), place).length;
-    const n = core.check(core.call.planOpen(session, uses.indexOf(use), least ? classNumber(least) : 0, input, head.length - length + body.byteLength));
+    const n = core.check(
+      core.call.planOpen(
+        session,
+        uses.indexOf(use),
+        least ? classNumber(least) : 0,
+        input,
+        head.length - length + body.byteLength,
+      ),
+    );
     const algorithm = head[at.algorithm] ?? 0;
     if (head.length !== length + headExtra(algorithm)) throw errorOf('malformed');
     let kept = this.#find(head);
@@ -197,7 +247,12 @@ export class Sealer {
 }
 
 /** Puts an entry behind all others of a map. If they are more than the limit, removes and returns the one used least recently. */
-export function keepLatest<T>(map: Map<string, T>, id: string, value: T, limit: number): T | undefined {
+export function keepLatest<T>(
+  map: Map<string, T>,
+  id: string,
+  value: T,
+  limit: number,
+): T | undefined {
   map.delete(id);
   map.set(id, value);
   const [oldest] = map;
@@ -212,7 +267,14 @@ function writePlace(core: Core, { prefix, name }: EncodedPlace): Core {
 }
 
 /** Opens what follows a head's header of n bytes. */
-function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, body: ArrayBuffer | Bytes, data: Bytes): Promise<ArrayBuffer> {
+function openBody(
+  key: CryptoKey,
+  algorithm: number,
+  head: Bytes,
+  n: number,
+  body: ArrayBuffer | Bytes,
+  data: Bytes,
+): Promise<ArrayBuffer> {
   const iv = head.subarray(n, n + NONCE);
   if (algorithm === 1) return gcmOpen(key, iv, data, body);
   if (algorithm !== PUBLIC) throw errorOf('unsupported_version', 'a chunked package');
@@ -221,7 +283,9 @@ function openBody(key: CryptoKey, algorithm: number, head: Bytes, n: number, bod
 }
 
 /** A context that is the caller's no more; what is no plain object goes through, to be refused. */
-export function copyContext(context: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> | undefined {
+export function copyContext(
+  context: Readonly<Record<string, string>> | undefined,
+): Readonly<Record<string, string>> | undefined {
   return isPlain(context) ? { ...context } : context;
 }
 

@@ -1,11 +1,27 @@
-import { type DataClassification } from '../core/classification.js';
+import type { DataClassification } from '../core/classification.js';
 import { type Core, isBytes, loadCore } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
-import { KEYSET, MASTER_KEY, PASSPHRASE, type Parts, type Use, joinParts, splitParts } from './header.js';
+import {
+  KEYSET,
+  MASTER_KEY,
+  PASSPHRASE,
+  type Parts,
+  type Use,
+  joinParts,
+  splitParts,
+} from './header.js';
 import { type EncryptedPackage, packageFromJson, packageToJson } from './json.js';
 import * as at from './offsets.js';
 import { SALT, keyId, random } from './primitives.js';
-import { type Keys, type Place, Sealer, copyContext, keepLatest, latin1, placePrefix } from './sealer.js';
+import {
+  type Keys,
+  type Place,
+  Sealer,
+  copyContext,
+  keepLatest,
+  latin1,
+  placePrefix,
+} from './sealer.js';
 import { type Secret, type Unlock, keysetOf, secretOf, unlockDocument } from '../unlock/unlock.js';
 import { encodeValue } from './values.js';
 
@@ -73,14 +89,29 @@ export class EncryptionService {
     this.#core = await loadCore();
     const document = keysetOf(this.#unlock);
     this.#secret = secretOf(this.#unlock);
-    if (document) this.#sealer = new Sealer(this.#core, await unlockDocument(this.#core, document, this.#secret));
-    else if (this.#secret.kind === 2) this.#sealer = await singleKey(this.#core, MASTER_KEY, 0, await this.#secret.key(new Uint8Array(SALT), 0));
+    if (document)
+      this.#sealer = new Sealer(
+        this.#core,
+        await unlockDocument(this.#core, document, this.#secret),
+      );
+    else if (this.#secret.kind === 2)
+      this.#sealer = await singleKey(
+        this.#core,
+        MASTER_KEY,
+        0,
+        await this.#secret.key(new Uint8Array(SALT), 0),
+      );
     else await this.#renew(this.#core);
   }
 
   /** Draws the salt of a passphrase's packages; callers of the same moment share it. */
   #renew(core: Core): Promise<Sealer> {
-    const draw = async () => (this.#sealer = await this.#derive(core, random(SALT), core.check(core.call.iterations(this.#iterations ?? 0))));
+    const draw = async () =>
+      (this.#sealer = await this.#derive(
+        core,
+        random(SALT),
+        core.check(core.call.iterations(this.#iterations ?? 0)),
+      ));
     this.#renewing ??= draw().finally(() => (this.#renewing = undefined));
     return this.#renewing;
   }
@@ -94,9 +125,16 @@ export class EncryptionService {
     return sealer;
   }
 
-  #stretch(core: Core, id: string, salt: Uint8Array<ArrayBuffer>, iterations: number): Promise<Sealer> {
+  #stretch(
+    core: Core,
+    id: string,
+    salt: Uint8Array<ArrayBuffer>,
+    iterations: number,
+  ): Promise<Sealer> {
     const fixed = { salt, renew: () => this.#renew(core) };
-    const deriving = (this.#secret as Secret).key(salt, iterations).then((key) => singleKey(core, PASSPHRASE, iterations, key, fixed));
+    const deriving = (this.#secret as Secret)
+      .key(salt, iterations)
+      .then((key) => singleKey(core, PASSPHRASE, iterations, key, fixed));
     const done = (sealer?: Sealer) => {
       if (this.#derived.get(id) !== deriving) return;
       if (sealer) this.#derived.set(id, sealer);
@@ -110,32 +148,56 @@ export class EncryptionService {
    * Seals a value of at most 64 MiB into a JSON package.
    * Rejects with `invalid_argument`, `too_large`, and as {@link EncryptionService.initialize} does.
    */
-  async encrypt(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<EncryptedPackage> {
+  async encrypt(
+    value: unknown,
+    classification: DataClassification,
+    context?: Readonly<Record<string, string>>,
+    options: PackageOptions = {},
+  ): Promise<EncryptedPackage> {
     const parts = await this.#seal(value, classification, context, options);
     return packageToJson(this.#core as Core, parts);
   }
 
   /** Like {@link EncryptionService.encrypt}, but returns the binary package: a quarter smaller, and faster. */
-  async encryptBinary(value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>, options: PackageOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+  async encryptBinary(
+    value: unknown,
+    classification: DataClassification,
+    context?: Readonly<Record<string, string>>,
+    options: PackageOptions = {},
+  ): Promise<Uint8Array<ArrayBuffer>> {
     return joinParts(await this.#seal(value, classification, context, options));
   }
 
   /** Seals in the tick of the call. Where the keys are still to come, what the caller may change is copied. */
-  async #seal(value: unknown, cls: DataClassification, context: Readonly<Record<string, string>> | undefined, options: PackageOptions): Promise<Parts> {
+  async #seal(
+    value: unknown,
+    cls: DataClassification,
+    context: Readonly<Record<string, string>> | undefined,
+    options: PackageOptions,
+  ): Promise<Parts> {
     let encoded = encodeValue(value);
     let { use = 'service', place } = options;
     if (!this.#sealer) {
       [encoded, context, place] = [encoded.own(), copyContext(context), { ...place }];
       await this.initialize();
     }
-    return (this.#sealer as Sealer).seal(encoded, use, cls, encodePlace(this.#core as Core, place), context);
+    return (this.#sealer as Sealer).seal(
+      encoded,
+      use,
+      cls,
+      encodePlace(this.#core as Core, place),
+      context,
+    );
   }
 
   /**
    * Opens a package, in either form, and returns the value in the type it was sealed with.
    * Rejects with `wrong_secret`, `unknown_key`, `key_destroyed`, `authentication_failed`, `class_too_low`, `malformed`, `unsupported_version`.
    */
-  async decrypt<T = unknown>(sealed: EncryptedPackage | Uint8Array, options: DecryptOptions = {}): Promise<T> {
+  async decrypt<T = unknown>(
+    sealed: EncryptedPackage | Uint8Array,
+    options: DecryptOptions = {},
+  ): Promise<T> {
     let { use = 'service', place, least } = options;
     if (!this.#sealer) {
       if (isBytes(sealed)) sealed = new Uint8Array(sealed);
@@ -156,8 +218,13 @@ export class EncryptionService {
   /** The sealer that opens packages with this header; of a passphrase, that of its salt. */
   #sealerFor(core: Core, head: Uint8Array<ArrayBuffer>): Sealer | Promise<Sealer> {
     const source = head[at.source];
-    const own = 'keyset' in this.#unlock ? KEYSET : this.#secret?.kind === 2 ? MASTER_KEY : PASSPHRASE;
-    if (source !== own) throw errorOf(own === KEYSET ? 'unknown_key' : 'wrong_secret', 'the package has another kind of key');
+    const own =
+      'keyset' in this.#unlock ? KEYSET : this.#secret?.kind === 2 ? MASTER_KEY : PASSPHRASE;
+    if (source !== own)
+      throw errorOf(
+        own === KEYSET ? 'unknown_key' : 'wrong_secret',
+        'the package has another kind of key',
+      );
     if (source !== PASSPHRASE) return this.#sealer as Sealer;
     core.check(core.call.derivation(core.begin().bytes(head).length));
     const iterations = new DataView(head.buffer, head.byteOffset).getUint32(at.iterations);
@@ -171,7 +238,13 @@ function encodePlace(core: Core, place: Partial<Place> | undefined) {
 }
 
 /** A session of packages without a keyset: one key. */
-async function singleKey(core: Core, source: number, iterations: number, key: CryptoKey, fixed?: Keys['fixed']): Promise<Sealer> {
+async function singleKey(
+  core: Core,
+  source: number,
+  iterations: number,
+  key: CryptoKey,
+  fixed?: Keys['fixed'],
+): Promise<Sealer> {
   const id = await keyId(key);
   const open = (c: Core) => c.check(c.call.openSingle(source, (c.begin().bytes(id), iterations)));
   return new Sealer(core, { secrets: new Map([[latin1(id), key]]), open, fixed });

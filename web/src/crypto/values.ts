@@ -5,7 +5,13 @@ import { PADDED, SEALED_CONTEXT, SEALED_NAME, TOMBSTONE } from './header.js';
 import { isJson, stringify } from '../core/plain.js';
 
 /** What JSON carries: it comes back as `JSON.parse` gives it. */
-export type Json = string | number | boolean | null | { readonly [key: string]: Json | undefined } | readonly Json[];
+export type Json =
+  | string
+  | number
+  | boolean
+  | null
+  | { readonly [key: string]: Json | undefined }
+  | readonly Json[];
 
 /** A value that can be stored. A text, typed array, DataView, ArrayBuffer, Blob or File comes back as such; anything else travels as JSON. */
 export type StoredValue = Json | ArrayBufferView | ArrayBuffer | Blob | File;
@@ -20,7 +26,8 @@ export class Encoded {
     readonly blob?: Blob,
     readonly details = 0,
   ) {
-    if ((blob ? blob.size : bytes.length - details) > LIMIT) throw errorOf('too_large', 'a value has at most 64 MiB');
+    if ((blob ? blob.size : bytes.length - details) > LIMIT)
+      throw errorOf('too_large', 'a value has at most 64 MiB');
   }
 
   /** The same with bytes of its own: to be taken before anything is awaited. */
@@ -40,8 +47,19 @@ const LIMIT = 64 << 20;
 
 /** The element types of a view, by number (SPEC.md section 6.2). A Uint8Array is of the type bytes. */
 export const elements = [
-  '', 'DataView', 'Int8Array', 'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array', 'BigInt64Array', 'BigUint64Array',
-  'Float16Array', 'Float32Array', 'Float64Array',
+  '',
+  'DataView',
+  'Int8Array',
+  'Uint8ClampedArray',
+  'Int16Array',
+  'Uint16Array',
+  'Int32Array',
+  'Uint32Array',
+  'BigInt64Array',
+  'BigUint64Array',
+  'Float16Array',
+  'Float32Array',
+  'Float64Array',
 ];
 
 /** Turns a value into bytes, in the tick of the call. Throws `invalid_argument` for what would not come back equal, `too_large` over 64 MiB. */
@@ -52,7 +70,8 @@ export function encodeValue(value: unknown): Encoded {
     return new Encoded(name === 'File' ? FILE : BLOB, none, false, value as Blob);
   }
   if (ArrayBuffer.isView(value)) return encodeView(value);
-  if (name === 'ArrayBuffer') return new Encoded(BUFFER, unshared(bytesOf(value as ArrayBuffer)), true);
+  if (name === 'ArrayBuffer')
+    return new Encoded(BUFFER, unshared(bytesOf(value as ArrayBuffer)), true);
   if (typeof value !== 'string') return new Encoded(JSON_TEXT, encode(toJson(value)));
   checkText(value);
   return new Encoded(TEXT, encode(value));
@@ -68,7 +87,13 @@ function encodeView(view: ArrayBufferView): Encoded {
   const name = classOf(view) as string;
   const element = elements.indexOf(name);
   if (element < 1) throw errorOf('invalid_argument', `a value of the class ${name}`);
-  return new Encoded(VIEW, concat(new Uint8Array([element]), bytesOf(view.buffer, view)), false, undefined, 1);
+  return new Encoded(
+    VIEW,
+    concat(new Uint8Array([element]), bytesOf(view.buffer, view)),
+    false,
+    undefined,
+    1,
+  );
 }
 
 function bytesOf<T extends ArrayBufferLike>(buffer: T, part?: ArrayBufferView): Uint8Array<T> {
@@ -82,8 +107,14 @@ function bytesOf<T extends ArrayBufferLike>(buffer: T, part?: ArrayBufferView): 
 /** Reads a Blob, behind what is said of it. */
 export async function readBlob(core: Core, { type, blob }: Encoded): Promise<Encoded> {
   const { name = '', lastModified = 0 } = blob as File;
-  const input = core.begin().text('').text((blob as Blob).type).text(type === FILE ? name : '').length;
-  const details = core.output(core.call.details(type, 0, 0, input, type === FILE ? lastModified : 0));
+  const input = core
+    .begin()
+    .text('')
+    .text((blob as Blob).type)
+    .text(type === FILE ? name : '').length;
+  const details = core.output(
+    core.call.details(type, 0, 0, input, type === FILE ? lastModified : 0),
+  );
   try {
     const bytes = new Uint8Array(await new Blob([details, blob as Blob]).arrayBuffer());
     return new Encoded(type, bytes, false, undefined, details.length);
@@ -118,7 +149,12 @@ export interface Decoded {
 }
 
 /** Turns an opened plaintext back into the value. Throws `malformed` for one that does not follow its type and flags. */
-export function decodeValue(core: Core, type: number, flags: number, plaintext: Uint8Array<ArrayBuffer>): Decoded {
+export function decodeValue(
+  core: Core,
+  type: number,
+  flags: number,
+  plaintext: Uint8Array<ArrayBuffer>,
+): Decoded {
   if (type < BLOB && flags === 0) return { value: decodeBytes(type, sized(flags, plaintext)) };
   const head = plaintext.subarray(0, 20 << 10); // details are shorter
   const length = core.begin().bytes(head).length;
@@ -130,9 +166,11 @@ export function decodeValue(core: Core, type: number, flags: number, plaintext: 
   const decoded: Decoded = { value: undefined };
   if (flags & SEALED_CONTEXT) decoded.context = r.map();
   if (flags & SEALED_NAME) decoded.name = name;
-  if (flags & TOMBSTONE) decoded.value = null; // a tombstone has no value
+  if (flags & TOMBSTONE)
+    decoded.value = null; // a tombstone has no value
   else if (type === BLOB) decoded.value = new Blob([value], { type: mediaType });
-  else if (type === FILE) decoded.value = new File([value], fileName, { type: mediaType, lastModified });
+  else if (type === FILE)
+    decoded.value = new File([value], fileName, { type: mediaType, lastModified });
   else decoded.value = type === VIEW ? decodeView(element, size, value) : decodeBytes(type, value);
   return decoded;
 }
@@ -154,7 +192,11 @@ function unpadded(b: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 /** The view of its class, over a buffer of its own. Throws `unsupported_version` in a browser without that class. */
 function decodeView(element: number, size: number, b: Uint8Array<ArrayBuffer>): unknown {
   if (b.length % size !== 0) throw errorOf('malformed');
-  const View = (globalThis as Record<string, unknown>)[elements[element] ?? ''] as (new (buffer: ArrayBuffer) => unknown) | undefined;
+  const View = (globalThis as Record<string, unknown>)[elements[element] ?? ''] as
+    | (new (
+        buffer: ArrayBuffer,
+      ) => unknown)
+    | undefined;
   if (!View) throw errorOf('unsupported_version', `this browser has no ${elements[element] ?? ''}`);
   return new View(whole(b).buffer);
 }

@@ -16,24 +16,33 @@ export interface EncryptedValue<T> {
  * One encrypted value as React state, from the default store (see `configure`) or the given one.
  * The class is that of what `updateValue` writes; without one it is `confidential`.
  */
-export function useEncryptedStorage<T>(key: string, classification: DataClassification = DataClassification.CONFIDENTIAL, storage?: EncryptedStorage): EncryptedValue<T> {
+export function useEncryptedStorage<T>(
+  key: string,
+  classification: DataClassification = DataClassification.CONFIDENTIAL,
+  storage?: EncryptedStorage,
+): EncryptedValue<T> {
   const [state, setState] = useState<State<T>>(() => unread(key, storage));
   // While rendering, so that no effect sees the state of another key.
   if (state.key !== key || state.storage !== storage) setState(unread(key, storage));
 
   const change = useCallback(
-    (next: (s: State<T>) => Partial<State<T>>) => setState((s) => (s.key === key && s.storage === storage ? { ...s, ...next(s) } : s)),
+    (next: (s: State<T>) => Partial<State<T>>) =>
+      setState((s) => (s.key === key && s.storage === storage ? { ...s, ...next(s) } : s)),
     [key, storage],
   );
 
   useEffect(() => {
     let ended = false;
     const show = (value: T | null, error?: Error) => {
-      if (!ended) change((s) => (s.written ? {} : { value, loading: false, error: error ?? s.error }));
+      if (!ended)
+        change((s) => (s.written ? {} : { value, loading: false, error: error ?? s.error }));
     };
     open(storage)
       .then((s) => s.getDecrypted<T>(key))
-      .then((value) => show(value), (error: Error) => show(null, error));
+      .then(
+        (value) => show(value),
+        (error: Error) => show(null, error),
+      );
     return () => void (ended = true);
   }, [key, storage, change]);
 

@@ -35,7 +35,10 @@ export function configure(settings: Configuration): void {
 /** Closes a default store in a task of its own: calls that wait for it are made before, because they continue in microtasks. */
 function retire(opening: typeof shared): void {
   if (shared === opening) shared = undefined;
-  opening?.then((storage) => setTimeout(() => storage.close()), () => undefined);
+  opening?.then(
+    (storage) => setTimeout(() => storage.close()),
+    () => undefined,
+  );
 }
 
 /**
@@ -44,12 +47,26 @@ function retire(opening: typeof shared): void {
  * database of other software, and `database_blocked` if the database does not open within 10 seconds. If the browser lacks something,
  * the code is `wasm_unavailable`, `webcrypto_unavailable` or `indexeddb_unavailable`.
  */
-export async function createEncryptedStorage(dbName = 'coffer', storeName = 'default', options: StorageOptions = {}): Promise<EncryptedStorage> {
-  if (typeof dbName !== 'string' || typeof storeName !== 'string') throw errorOf('invalid_argument', 'a name is a text');
-  const { unlock = configuration.unlock, iterations = configuration.iterations, environment = configuration.environment, least } = options;
+export async function createEncryptedStorage(
+  dbName = 'coffer',
+  storeName = 'default',
+  options: StorageOptions = {},
+): Promise<EncryptedStorage> {
+  if (typeof dbName !== 'string' || typeof storeName !== 'string')
+    throw errorOf('invalid_argument', 'a name is a text');
+  const {
+    unlock = configuration.unlock,
+    iterations = configuration.iterations,
+    environment = configuration.environment,
+    least,
+  } = options;
   if (!unlock) throw errorOf('not_configured');
   if (least) classNumber(least);
-  return new EncryptedStorage(await openVault(dbName, unlock, { iterations, environment }), storeName, least);
+  return new EncryptedStorage(
+    await openVault(dbName, unlock, { iterations, environment }),
+    storeName,
+    least,
+  );
 }
 
 /** The app's default store: `createEncryptedStorage()`, opened once, and anew where its database was lost. Its vault must have been configured. */
@@ -62,12 +79,17 @@ export async function defaultStorage(): Promise<EncryptedStorage> {
 }
 
 /** {@link EncryptedStorage.setEncrypted} on the default store. */
-export async function setEncrypted(key: string, value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+export async function setEncrypted(
+  key: string,
+  value: unknown,
+  classification: DataClassification,
+  context?: Readonly<Record<string, string>>,
+): Promise<void> {
   const [encoded, copy] = [encodeValue(value).own(), copyContext(context)];
   return (await defaultStorage()).setEncrypted(key, encoded, classification, copy);
 }
 
 /** {@link EncryptedStorage.getDecrypted} on the default store. */
-export async function getDecrypted<T = any>(key: string): Promise<T | null> {
+export async function getDecrypted<T = unknown>(key: string): Promise<T | null> {
   return (await defaultStorage()).getDecrypted<T>(key);
 }

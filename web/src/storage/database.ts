@@ -67,7 +67,11 @@ export class Database {
       // Firefox's private windows refuse with an InvalidStateError.
       opening.onerror = () => {
         const { error } = opening;
-        reject(error?.name === 'InvalidStateError' ? errorOf('indexeddb_unavailable', undefined, error) : error);
+        reject(
+          error?.name === 'InvalidStateError'
+            ? errorOf('indexeddb_unavailable', undefined, error)
+            : error,
+        );
       };
       opening.onsuccess = () => {
         clearTimeout(timer);
@@ -144,12 +148,15 @@ function read(connection: IDBDatabase): Promise<Bytes | undefined> {
   return new Promise((resolve, reject) => {
     const request = vaultOf(connection).get(DOCUMENT) as IDBRequest<Bytes | undefined>;
     // Whoever can write to the database can write anything; what is there, of whatever type, is no reason for a new vault.
-    request.onsuccess = () => (request.result === undefined || request.result instanceof Uint8Array ? resolve(request.result) : reject(errorOf('malformed')));
+    request.onsuccess = () =>
+      request.result === undefined || request.result instanceof Uint8Array
+        ? resolve(request.result)
+        : reject(errorOf('malformed'));
     request.onerror = () => reject(storageError(request.error));
   });
 }
 
 function expectAtRest(found: Bytes | undefined, document: Bytes): void {
-  if (!found || !equal(found, document)) throw errorOf('connection_lost', 'the database was deleted or replaced');
+  if (!found || !equal(found, document))
+    throw errorOf('connection_lost', 'the database was deleted or replaced');
 }
-

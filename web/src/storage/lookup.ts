@@ -33,9 +33,15 @@ export class Lookup {
   /** Sends the requests and calls `done` when all are answered: engines answer in order. Returns whether there are any. */
   send(done: () => void): boolean {
     const wanted = this.#wanted;
-    if (wanted.length < MANY) return this.#read(wanted.map((w) => [w]), done);
+    if (wanted.length < MANY)
+      return this.#read(
+        wanted.map((w) => [w]),
+        done,
+      );
     wanted.sort((a, b) => order(a.key, b.key));
-    const keys = this.#records.getAllKeys(rangeOf(wanted), wanted.length) as unknown as IDBRequest<RecordKey[]>;
+    const keys = this.#records.getAllKeys(rangeOf(wanted), wanted.length) as unknown as IDBRequest<
+      RecordKey[]
+    >;
     keys.onsuccess = () => this.#read(runsOf(wanted, keys.result), done) || done();
     return true;
   }
@@ -44,7 +50,9 @@ export class Lookup {
     let last: IDBRequest | undefined;
     for (const run of runs) {
       const alone = run.length === 1; // `get` answers sooner
-      last = alone ? this.#records.get(run[0]?.key as RecordKey) : this.#records.getAll(rangeOf(run));
+      last = alone
+        ? this.#records.get(run[0]?.key as RecordKey)
+        : this.#records.getAll(rangeOf(run));
       for (const [i, w] of run.entries()) [w.request, w.at] = [last, alone ? undefined : i];
     }
     if (last) last.onsuccess = done;

@@ -12,7 +12,7 @@ export interface Unit<T> {
   /** Issues the requests; single records are read by way of `lookup`. */
   issue(records: IDBObjectStore, lookup: Lookup): Answer[];
   /** Makes the call's result of theirs. */
-  read(results: any[]): T;
+  read(results: unknown[]): T;
 }
 
 interface Pending {
@@ -152,7 +152,11 @@ async function sealing(pending: readonly Pending[]): Promise<Pending[]> {
 }
 
 /** Runs one transaction: writes until it is complete, reads until the last has been answered, which needs no more than that. */
-function transaction(connection: IDBDatabase, pending: readonly Pending[], write: boolean): Promise<unknown[][]> {
+function transaction(
+  connection: IDBDatabase,
+  pending: readonly Pending[],
+  write: boolean,
+): Promise<unknown[][]> {
   return new Promise((resolve, reject) => {
     const tx = connection.transaction(RECORDS, write ? 'readwrite' : 'readonly');
     const records = tx.objectStore(RECORDS);
@@ -160,7 +164,8 @@ function transaction(connection: IDBDatabase, pending: readonly Pending[], write
     let answers: Answer[][] = [];
     const done = () => resolve(answers.map((of) => of.map((answer) => answer.result)));
     tx.oncomplete = done;
-    tx.onabort = () => reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
+    tx.onabort = () =>
+      reject(tx.error ?? new DOMException('the transaction was aborted', 'AbortError'));
     try {
       answers = pending.map((p) => p.unit.issue(records, lookup));
       // No tx.commit(): after it Firefox completes a transaction whose put was refused for quota, and Chromium completes a read

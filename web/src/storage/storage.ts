@@ -1,7 +1,13 @@
 import type { DataClassification } from '../core/classification.js';
 import { checkText } from '../core/core.js';
 import { type CofferError, errorOf } from '../core/errors.js';
-import { type Metadata, type Parts, headerLength, joinParts, readHeader } from '../crypto/header.js';
+import {
+  type Metadata,
+  type Parts,
+  headerLength,
+  joinParts,
+  readHeader,
+} from '../crypto/header.js';
 import type { Unit } from './queue.js';
 import { type EncodedPlace, placePrefix } from '../crypto/sealer.js';
 import { type Connection, type Vault, leave } from './vault.js';
@@ -45,15 +51,26 @@ export class EncryptedStorage {
    * Seals and stores a value of at most 64 MiB under a name of at most 1,024 bytes.
    * Rejects with `invalid_argument` or `too_large` for what cannot be stored.
    */
-  setEncrypted(key: string, value: unknown, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+  setEncrypted(
+    key: string,
+    value: unknown,
+    classification: DataClassification,
+    context?: Readonly<Record<string, string>>,
+  ): Promise<void> {
     return this.setMany([[key, value]], classification, context);
   }
 
   /** Stores several values in one transaction: all of them or none. */
-  async setMany(entries: Iterable<readonly [string, unknown]>, classification: DataClassification, context?: Readonly<Record<string, string>>): Promise<void> {
+  async setMany(
+    entries: Iterable<readonly [string, unknown]>,
+    classification: DataClassification,
+    context?: Readonly<Record<string, string>>,
+  ): Promise<void> {
     if (this.#closed) throw errorOf('closed');
     const list = [...entries].map(([key, value]) => ({ key, value, id: this.#id(key) }));
-    const sealing = list.map(({ key, value }) => this.#vault.sealer.seal(value, 'storage', classification, this.#place(key), context));
+    const sealing = list.map(({ key, value }) =>
+      this.#vault.sealer.seal(value, 'storage', classification, this.#place(key), context),
+    );
     let sealed: Parts[] = [];
     return this.#run({
       names: list.map(({ id }) => id),
@@ -68,20 +85,23 @@ export class EncryptedStorage {
    * Reads and opens a value; `null` where there is none. It comes back in the type it went in.
    * Rejects with `authentication_failed`, `unknown_key`, `class_too_low` or `malformed` where it must not be opened.
    */
-  async getDecrypted<T = any>(key: string): Promise<T | null> {
+  async getDecrypted<T = unknown>(key: string): Promise<T | null> {
     const [record] = await this.#records([key]);
     return record ? this.#open<T>(key, record) : null;
   }
 
   /** Reads several values in one transaction; `null` for each that is missing. */
-  async getMany<T = any>(keys: Iterable<string>): Promise<(T | null)[]> {
+  async getMany<T = unknown>(keys: Iterable<string>): Promise<(T | null)[]> {
     const names = [...keys];
     const records = await this.#records(names);
-    return Promise.all(records.map((record, i) => (record ? this.#open<T>(names[i] ?? '', record) : null)));
+    return Promise.all(
+      records.map((record, i) => (record ? this.#open<T>(names[i] ?? '', record) : null)),
+    );
   }
 
   async #open<T>(key: string, record: Parts): Promise<T> {
-    return (await this.#vault.sealer.open(record, 'storage', this.#place(key), this.#least)).value as T;
+    return (await this.#vault.sealer.open(record, 'storage', this.#place(key), this.#least))
+      .value as T;
   }
 
   #records(names: readonly string[]): Promise<(Parts | undefined)[]> {
@@ -99,7 +119,7 @@ export class EncryptedStorage {
       names: [this.#id(key)],
       write: false,
       issue: (records) => [records.count([this.#store, key])],
-      read: ([n]) => n > 0,
+      read: ([n]) => (n as number) > 0,
     });
   }
 
@@ -109,7 +129,7 @@ export class EncryptedStorage {
       names: [this.#id(key)],
       write: true,
       issue: (records) => [records.count([this.#store, key]), records.delete([this.#store, key])],
-      read: ([n]) => n > 0,
+      read: ([n]) => (n as number) > 0,
     });
   }
 
@@ -118,18 +138,20 @@ export class EncryptedStorage {
     return this.#run({
       write: false,
       issue: (records) => [records.getAllKeys(this.#range)],
-      read: ([keys]) => keys.map((key: [store: string, name: string]) => key[1]),
+      read: ([keys]) => (keys as [store: string, name: string][]).map(([, name]) => name),
     });
   }
 
   /** Names and values, read and opened a page at a time; what is deleted meanwhile is left out. */
-  async *entries<T = any>(): AsyncGenerator<[string, T], void, undefined> {
+  async *entries<T = unknown>(): AsyncGenerator<[string, T], void, undefined> {
     const names = await this.keys();
     for (let i = 0; i < names.length; i += PAGE) {
       const page = names.slice(i, i + PAGE);
       const records = await this.#records(page);
       // One that must not be opened keeps nobody from those before it.
-      const opened = await Promise.allSettled(records.map((record, j) => record && this.#open<T>(page[j] ?? '', record)));
+      const opened = await Promise.allSettled(
+        records.map((record, j) => record && this.#open<T>(page[j] ?? '', record)),
+      );
       for (const [j, o] of opened.entries()) {
         if (o.status === 'rejected') throw o.reason;
         if (records[j]) yield [page[j] ?? '', o.value as T];
@@ -142,7 +164,7 @@ export class EncryptedStorage {
     return this.#run({
       write: false,
       issue: (records) => [records.count(this.#range)],
-      read: ([n]) => n,
+      read: ([n]) => n as number,
     });
   }
 
@@ -207,6 +229,7 @@ export class EncryptedStorage {
 function checkRecord(record: unknown): Parts | undefined {
   if (record === undefined) return undefined;
   const { head, body } = (record ?? {}) as Partial<Parts>;
-  if (!(head instanceof Uint8Array) || !(body instanceof ArrayBuffer || body instanceof Uint8Array)) throw errorOf('malformed');
+  if (!(head instanceof Uint8Array) || !(body instanceof ArrayBuffer || body instanceof Uint8Array))
+    throw errorOf('malformed');
   return { head, body };
 }

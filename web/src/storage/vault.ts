@@ -4,7 +4,16 @@ import { Database } from './database.js';
 import { type CofferError, errorOf } from '../core/errors.js';
 import { CommitQueue } from './queue.js';
 import { Sealer } from '../crypto/sealer.js';
-import { type Unlock, type Unlocked, createVault, keyIds, keysetOf, label, secretOf, unlockDocument } from '../unlock/unlock.js';
+import {
+  type Unlock,
+  type Unlocked,
+  createVault,
+  keyIds,
+  keysetOf,
+  label,
+  secretOf,
+  unlockDocument,
+} from '../unlock/unlock.js';
 
 /** Options of a vault. */
 export interface VaultOptions {
@@ -40,7 +49,11 @@ const connections = new Map<string, Connection>();
 const vaults = new WeakMap<Unlock, Map<string, Promise<Vault>>>();
 
 /** Opens a database and unlocks its vault, creating it where there is none. */
-export async function openVault(name: string, unlock: Unlock, options: Settings): Promise<[Vault, Connection]> {
+export async function openVault(
+  name: string,
+  unlock: Unlock,
+  options: Settings,
+): Promise<[Vault, Connection]> {
   secretOf(unlock); // refuses what is no key source
   try {
     return await open(name, unlock, options);
@@ -94,7 +107,12 @@ async function unlockVault(database: Database, unlock: Unlock, options: Settings
   const secret = secretOf(unlock);
   const supplied = keysetOf(unlock);
   const stored = await database.document();
-  const document = supplied ?? stored ?? (await database.adopt(await createVault(core, secret, options.environment ?? '', options.iterations)));
+  const document =
+    supplied ??
+    stored ??
+    (await database.adopt(
+      await createVault(core, secret, options.environment ?? '', options.iterations),
+    ));
   checkEnvironment(core, document, options.environment);
   const unlocked = await unlockDocument(core, document, secret);
   if (supplied) await keepSupplied(core, database, supplied, unlocked, stored);
@@ -103,15 +121,21 @@ async function unlockVault(database: Database, unlock: Unlock, options: Settings
 
 /** Puts the host's document at rest, unless that would lose keys or belongs elsewhere: then nothing is changed. */
 async function keepSupplied(
-  core: Core, database: Database, supplied: Uint8Array<ArrayBuffer>, unlocked: Unlocked, stored: Uint8Array | undefined,
+  core: Core,
+  database: Database,
+  supplied: Uint8Array<ArrayBuffer>,
+  unlocked: Unlocked,
+  stored: Uint8Array | undefined,
 ): Promise<void> {
   if (!stored) await database.adopt(supplied);
   else if (!equal(stored, supplied)) {
     for (const which of ['owner', 'environment'] as const) {
-      if (label(core, stored, which) !== label(core, supplied, which)) throw errorOf('invalid_argument', 'the database is of another vault: use another name');
+      if (label(core, stored, which) !== label(core, supplied, which))
+        throw errorOf('invalid_argument', 'the database is of another vault: use another name');
     }
     // Only a key that opened counts: the document can name others.
-    if (!keyIds(core, stored).every((id) => unlocked.secrets.has(id))) throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
+    if (!keyIds(core, stored).every((id) => unlocked.secrets.has(id)))
+      throw errorOf('invalid_argument', 'the keyset lacks keys in use: supply a newer one');
     await database.replace(stored, supplied);
   }
 }

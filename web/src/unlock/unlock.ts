@@ -4,7 +4,18 @@ import { fromBase64 } from '../core/base64.js';
 import { type Core, Reader, checkText, isBytes, textOf } from '../core/core.js';
 import { errorOf } from '../core/errors.js';
 import { type Keys, latin1 } from '../crypto/sealer.js';
-import { SALT, keyId, masterSecret, newSecret, passphraseSecret, random, recordKey, recordMac, unwrap, wrappingKey } from '../crypto/primitives.js';
+import {
+  SALT,
+  keyId,
+  masterSecret,
+  newSecret,
+  passphraseSecret,
+  random,
+  recordKey,
+  recordMac,
+  unwrap,
+  wrappingKey,
+} from '../crypto/primitives.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -46,7 +57,10 @@ export class Secret {
     const id = `${iterations}:${latin1(salt)}`;
     if (this.#last?.id === id) return this.#last.key;
     const value = this.#value;
-    const key = typeof value === 'string' ? passphraseSecret(value, salt, iterations) : masterSecret(value.slice());
+    const key =
+      typeof value === 'string'
+        ? passphraseSecret(value, salt, iterations)
+        : masterSecret(value.slice());
     this.#last = { id, key };
     return key;
   }
@@ -55,22 +69,27 @@ export class Secret {
 /** Reads a secret: 32 bytes or their canonical base64 are a master key, other text is a password. Throws `invalid_argument`. */
 function readSecret(secret: string | Uint8Array): Secret {
   if (typeof secret !== 'string') {
-    if (!isBytes(secret) || secret.length !== 32) throw errorOf('invalid_argument', 'a master key has 32 bytes');
+    if (!isBytes(secret) || secret.length !== 32)
+      throw errorOf('invalid_argument', 'a master key has 32 bytes');
     return new Secret(new Uint8Array(secret));
   }
-  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret) ? new Secret(fromBase64(secret)) : readPassword(secret);
+  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(secret)
+    ? new Secret(fromBase64(secret))
+    : readPassword(secret);
 }
 
 function readPassword(text: unknown): Secret {
   // HMAC pads its keys with zeros: a password and the same followed by U+0000 would yield one key.
-  if (typeof text !== 'string' || text === '' || text.includes('\0')) throw errorOf('invalid_argument', 'the secret is empty, not a text or contains U+0000');
+  if (typeof text !== 'string' || text === '' || text.includes('\0'))
+    throw errorOf('invalid_argument', 'the secret is empty, not a text or contains U+0000');
   checkText(text);
   return new Secret(text);
 }
 
 /** The secret of an Unlock. Throws `invalid_argument` or `not_configured`. */
 export function secretOf(unlock: Unlock): Secret {
-  if (typeof unlock !== 'object' || unlock === null) throw errorOf('invalid_argument', 'unlock has a password, masterKey, or keyset and secret');
+  if (typeof unlock !== 'object' || unlock === null)
+    throw errorOf('invalid_argument', 'unlock has a password, masterKey, or keyset and secret');
   if ('password' in unlock) return readPassword(unlock.password);
   if ('masterKey' in unlock) return readSecret(unlock.masterKey);
   if ('keyset' in unlock) return readSecret(unlock.secret);
@@ -85,14 +104,24 @@ export function keysetOf(unlock: Unlock): Bytes | undefined {
 }
 
 /** Creates a vault: a random owner, a root wrapped by the secret's slot, a data key for each class. Returns its document. */
-export async function createVault(core: Core, secret: Secret, environment: string, iterations: number | undefined): Promise<Bytes> {
+export async function createVault(
+  core: Core,
+  secret: Secret,
+  environment: string,
+  iterations: number | undefined,
+): Promise<Bytes> {
   const owner = crypto.randomUUID();
   const password = secret.kind === PASSWORD_SLOT;
   const cost = password ? core.check(core.call.iterations(iterations ?? 0)) : 0;
   const salt = password ? random(SALT) : new Uint8Array(SALT);
   const slotSecret = await secret.key(salt, cost);
   const root = await newSecret();
-  const [slotId, rootId, slotKey, rootKey] = await Promise.all([keyId(slotSecret), keyId(root.key), wrappingKey(slotSecret), wrappingKey(root.key)]);
+  const [slotId, rootId, slotKey, rootKey] = await Promise.all([
+    keyId(slotSecret),
+    keyId(root.key),
+    wrappingKey(slotSecret),
+    wrappingKey(root.key),
+  ]);
   const environmentBytes = core.input(core.begin().text(environment).length).subarray(2);
   core.begin().bytes(environmentBytes).bytes(encode(owner));
   const handle = core.check(core.call.newDocument(environmentBytes.length, owner.length));
@@ -106,7 +135,15 @@ export async function createVault(core: Core, secret: Secret, environment: strin
       const dek = await newSecret();
       const id = await keyId(dek.key);
       const wrapped = await dek.wrap(rootKey, binding(core, handle, STORAGE, cls, id));
-      core.check(core.call.addKey(handle, STORAGE, cls, core.begin().bytes(id).bytes(rootName).bytes(wrapped).length, Date.now()));
+      core.check(
+        core.call.addKey(
+          handle,
+          STORAGE,
+          cls,
+          core.begin().bytes(id).bytes(rootName).bytes(wrapped).length,
+          Date.now(),
+        ),
+      );
     }
     const key = await recordKey(root.key);
     for (const [i, { message }] of records(core, handle).entries()) {
@@ -127,10 +164,28 @@ function binding(core: Core, handle: number, use: number, cls: number, id: Bytes
 }
 
 /** A slot's encoding (shared/envelope/SPEC.md section 2), whose MAC is made later. */
-function encodeSlot(kind: number, root: Bytes, slotId: Bytes, salt: Bytes, cost: number, wrapped: Bytes): Bytes {
+function encodeSlot(
+  kind: number,
+  root: Bytes,
+  slotId: Bytes,
+  salt: Bytes,
+  cost: number,
+  wrapped: Bytes,
+): Bytes {
   const [noURL, noParameters] = [uint(0, 2), uint(0, 2)];
   return concat(
-    random(16), uint(kind, 1), uint(Date.now(), 8), root, slotId, salt, uint(cost, 4), noURL, noParameters, uint(wrapped.length, 2), wrapped, new Uint8Array(MAC),
+    random(16),
+    uint(kind, 1),
+    uint(Date.now(), 8),
+    root,
+    slotId,
+    salt,
+    uint(cost, 4),
+    noURL,
+    noParameters,
+    uint(wrapped.length, 2),
+    wrapped,
+    new Uint8Array(MAC),
   );
 }
 
@@ -193,7 +248,11 @@ export interface Unlocked extends Keys {
 }
 
 /** Unlocks a document. Rejects with `wrong_secret` where no slot fits, `authentication_failed` where a wrapped key was altered. */
-export async function unlockDocument(core: Core, document: Bytes, secret: Secret): Promise<Unlocked> {
+export async function unlockDocument(
+  core: Core,
+  document: Bytes,
+  secret: Secret,
+): Promise<Unlocked> {
   const read = (c: Core) => c.check(c.call.openDocument(c.begin().bytes(document).length));
   const handle = read(core);
   try {
@@ -232,15 +291,28 @@ async function unlockRoots(core: Core, handle: number, secret: Secret): Promise<
     const slotSecret = await secret.key(slot.salt, slot.cost);
     if (!equal(await keyId(slotSecret), slot.slotId)) continue;
     const rootId = slot.root.subarray(LINE_AND_GENERATION);
-    const root = await unwrapChecked(await wrappingKey(slotSecret), slot.wrapped, binding(core, handle, 0, 0, slot.root), rootId);
-    roots.set(latin1(slot.root), { name: slot.root, wrapping: await wrappingKey(root), records: await recordKey(root) });
+    const root = await unwrapChecked(
+      await wrappingKey(slotSecret),
+      slot.wrapped,
+      binding(core, handle, 0, 0, slot.root),
+      rootId,
+    );
+    roots.set(latin1(slot.root), {
+      name: slot.root,
+      wrapping: await wrappingKey(root),
+      records: await recordKey(root),
+    });
   }
   if (roots.size === 0) throw failure;
   return roots;
 }
 
 /** Every data key whose root was opened, by key id. */
-async function unlockKeys(core: Core, handle: number, roots: Map<string, Root>): Promise<Map<string, CryptoKey>> {
+async function unlockKeys(
+  core: Core,
+  handle: number,
+  roots: Map<string, Root>,
+): Promise<Map<string, CryptoKey>> {
   const unlocking = list(core, handle, 'key').map(async (bytes) => {
     const r = new Reader(bytes);
     const [use, cls] = [r.uint(1), r.uint(1)];
@@ -248,15 +320,24 @@ async function unlockKeys(core: Core, handle: number, roots: Map<string, Root>):
     const [id, name, wrapped] = [r.take(32), r.take(ROOT), r.take(r.uint(2))];
     const root = roots.get(latin1(name));
     if (!root || wrapped.length === 0) return undefined;
-    return [latin1(id), await unwrapChecked(root.wrapping, wrapped, binding(core, handle, use, cls, id), id)] as const;
+    return [
+      latin1(id),
+      await unwrapChecked(root.wrapping, wrapped, binding(core, handle, use, cls, id), id),
+    ] as const;
   });
   return new Map((await Promise.all(unlocking)).filter((entry) => entry !== undefined));
 }
 
 /** Unwraps a key and holds it to its commitment. */
-async function unwrapChecked(wrapping: CryptoKey, wrapped: Bytes, additionalData: Bytes, id: Bytes): Promise<CryptoKey> {
+async function unwrapChecked(
+  wrapping: CryptoKey,
+  wrapped: Bytes,
+  additionalData: Bytes,
+  id: Bytes,
+): Promise<CryptoKey> {
   const key = await unwrap(wrapping, wrapped, additionalData);
-  if (!equal(await keyId(key), id)) throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
+  if (!equal(await keyId(key), id))
+    throw errorOf('authentication_failed', 'a wrapped key is not the one it names');
   return key;
 }
 
@@ -288,4 +369,3 @@ function list(core: Core, handle: number, what: 'slot' | 'key' | 'record'): Byte
   for (let item = next(); item.length > 0; item = next()) all.push(item);
   return all;
 }
-

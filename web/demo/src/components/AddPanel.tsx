@@ -45,8 +45,23 @@ export function AddPanel({ onAdd }: { onAdd: Store }) {
       )}
       <h2 id="add-title">{draft ? 'Classify and store' : 'Add a record'}</h2>
       {problem && <ProblemNote problem={problem} />}
-      {drafts.length > 1 && <p className="hint">{drafts.length === 2 ? 'Another file follows.' : `${drafts.length - 1} more files follow.`}</p>}
-      {draft ? <DraftForm key={draft.file.name + drafts.length} content={draft} onStore={store} onCancel={next} /> : <Sources onFiles={take} />}
+      {drafts.length > 1 && (
+        <p className="hint">
+          {drafts.length === 2
+            ? 'Another file follows.'
+            : `${drafts.length - 1} more files follow.`}
+        </p>
+      )}
+      {draft ? (
+        <DraftForm
+          key={draft.file.name + drafts.length}
+          content={draft}
+          onStore={store}
+          onCancel={next}
+        />
+      ) : (
+        <Sources onFiles={take} />
+      )}
     </section>
   );
 }
@@ -97,7 +112,12 @@ function Sources({ onFiles }: { onFiles: (files: Iterable<File | Promise<File>>)
       <div className="samples" role="group" aria-label="Made-up samples">
         <span className="hint">No file at hand?</span>
         {samples.map(({ label, what, make }) => (
-          <button key={label} type="button" className="button chip" onClick={() => onFiles([make()])}>
+          <button
+            key={label}
+            type="button"
+            className="button chip"
+            onClick={() => onFiles([make()])}
+          >
             {label} <small>{what}</small>
           </button>
         ))}

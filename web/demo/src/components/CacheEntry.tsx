@@ -45,10 +45,19 @@ export function CacheEntry({ server, item, now, onChange }: Props) {
           </p>
         </div>
         <span className="actions">
-          <button type="button" className="button" onClick={() => act(() => client.expire(item.key, '1h', { ifMatch: item.etag }))}>
+          <button
+            type="button"
+            className="button"
+            onClick={() => act(() => client.expire(item.key, '1h', { ifMatch: item.etag }))}
+          >
             Keep for an hour
           </button>
-          <ConfirmButton label="Delete" ask="Delete for good" danger onConfirm={() => act(() => client.delete(item.key, { ifMatch: item.etag }))} />
+          <ConfirmButton
+            label="Delete"
+            ask="Delete for good"
+            danger
+            onConfirm={() => act(() => client.delete(item.key, { ifMatch: item.etag }))}
+          />
         </span>
       </header>
       {problem && <ProblemNote problem={problem} />}
@@ -62,10 +71,18 @@ export function CacheEntry({ server, item, now, onChange }: Props) {
             rows={[
               ['Server’s key', `${item.keyId.slice(0, 12)}…`],
               ['Size in the store', sizeText(sealed.value.value.length)],
-              ['Context', Object.entries(item.context).map(([name, value]) => `${name}: ${value}`).join(', ')],
+              [
+                'Context',
+                Object.entries(item.context)
+                  .map(([name, value]) => `${name}: ${value}`)
+                  .join(', '),
+              ],
             ]}
           />
-          <HexView bytes={sealed.value.value} label={`The package in the cache, ${sizeText(sealed.value.value.length)}, in hexadecimal`} />
+          <HexView
+            bytes={sealed.value.value}
+            label={`The package in the cache, ${sizeText(sealed.value.value.length)}, in hexadecimal`}
+          />
         </>
       )}
     </>

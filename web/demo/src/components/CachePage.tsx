@@ -36,7 +36,8 @@ export function CachePage({ server }: { server: Server }) {
       <section className="card cache" aria-labelledby="cache-title">
         <header className="pane-head">
           <h2 id="cache-title">
-            In the server’s cache {alive && alive.length > 0 && <span className="count">{alive.length}</span>}
+            In the server’s cache{' '}
+            {alive && alive.length > 0 && <span className="count">{alive.length}</span>}
           </h2>
           {state === 'ready' && (
             <span className="actions">
@@ -53,18 +54,43 @@ export function CachePage({ server }: { server: Server }) {
           {problem && state === 'ready' && <ProblemNote problem={problem} />}
           {!items && state === 'ready' && !problem && <p className="hint">Reading…</p>}
           {alive?.length === 0 && <p className="hint">The cache is empty.</p>}
-          <ul className="cache-list">{alive?.map((one) => <CacheRow key={one.key} item={one} now={now} chosen={one.key === chosen} onChoose={setChosen} />)}</ul>
+          <ul className="cache-list">
+            {alive?.map((one) => (
+              <CacheRow
+                key={one.key}
+                item={one}
+                now={now}
+                chosen={one.key === chosen}
+                onChoose={setChosen}
+              />
+            ))}
+          </ul>
         </ServerGate>
       </section>
       <section className="card pane" aria-label="Entry">
-        {item ? <CacheEntry key={item.key + item.etag} server={server} item={item} now={now} onChange={load} /> : <NothingChosen server={server} empty={alive?.length === 0} />}
+        {item ? (
+          <CacheEntry
+            key={item.key + item.etag}
+            server={server}
+            item={item}
+            now={now}
+            onChange={load}
+          />
+        ) : (
+          <NothingChosen server={server} empty={alive?.length === 0} />
+        )}
       </section>
     </div>
   );
 }
 
 function NothingChosen({ server: { state }, empty }: { server: Server; empty: boolean }) {
-  const title = state !== 'ready' ? 'Look behind the cache.' : empty ? 'Nothing is cached yet.' : 'Choose an entry.';
+  const title =
+    state !== 'ready'
+      ? 'Look behind the cache.'
+      : empty
+        ? 'Nothing is cached yet.'
+        : 'Choose an entry.';
   return (
     <div className="nothing">
       <p className="nothing-title">{title}</p>

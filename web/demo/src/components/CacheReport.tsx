@@ -11,7 +11,11 @@ export function CacheReport({ state: { said, back, sealed } }: { state: CacheSta
       <p className={back && !back.equal ? 'verdict wrong' : 'verdict'} role="status">
         <Icon name={back && !back.equal ? 'alert' : 'check'} />
         <span>
-          {said} {back && (back.equal ? `Equal, byte for byte: ${sizeText(back.value.length)}.` : 'It is not the file in the vault.')}
+          {said}{' '}
+          {back &&
+            (back.equal
+              ? `Equal, byte for byte: ${sizeText(back.value.length)}.`
+              : 'It is not the file in the vault.')}
         </span>
       </p>
       {back && sealed && (
@@ -24,7 +28,10 @@ export function CacheReport({ state: { said, back, sealed } }: { state: CacheSta
               ['Size', sizeText(sealed.value.length)],
             ]}
           />
-          <HexView bytes={sealed.value} label={`The package in the cache, ${sizeText(sealed.value.length)}, in hexadecimal`} />
+          <HexView
+            bytes={sealed.value}
+            label={`The package in the cache, ${sizeText(sealed.value.length)}, in hexadecimal`}
+          />
         </>
       )}
     </>

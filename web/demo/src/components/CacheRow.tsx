@@ -12,7 +12,12 @@ interface Props {
 export function CacheRow({ item, now, chosen, onChoose }: Props) {
   return (
     <li>
-      <button type="button" className="record" aria-current={chosen} onClick={() => onChoose(item.key)}>
+      <button
+        type="button"
+        className="record"
+        aria-current={chosen}
+        onClick={() => onChoose(item.key)}
+      >
         <span className="record-text">
           <span className="file-name">{item.key}</span>
           <Life item={item} now={now} />

@@ -18,8 +18,8 @@ export function CodeCard() {
         }))}
       />
       <p className="hint">
-        The class is said at every write: it chooses the key, bounds the time in the cache, and cannot be changed afterwards unnoticed.{' '}
-        <a href="./v1/docs">The whole HTTP API</a>
+        The class is said at every write: it chooses the key, bounds the time in the cache, and
+        cannot be changed afterwards unnoticed. <a href="./v1/docs">The whole HTTP API</a>
       </p>
     </section>
   );

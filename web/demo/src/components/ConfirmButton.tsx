@@ -18,11 +18,16 @@ export function ConfirmButton({ label, ask, danger = false, onConfirm }: Props) 
     setAsked(false);
   };
   // Safari gives a pressed button no focus: nothing gets it then.
-  const leave = ({ currentTarget, relatedTarget }: FocusEvent) => relatedTarget && !currentTarget.contains(relatedTarget) && close(false);
-  const escape = ({ key }: KeyboardEvent) => key === 'Escape' && close(true);
+  const leave = ({ currentTarget, relatedTarget }: FocusEvent) =>
+    relatedTarget && !currentTarget.contains(relatedTarget) && close(false);
+  const closeOnEscape = ({ key }: KeyboardEvent) => key === 'Escape' && close(true);
   return asked ? (
-    <span className="actions" onBlur={leave} onKeyDown={escape}>
-      <button type="button" className={danger ? 'button danger' : 'button primary'} onClick={() => (close(false), onConfirm())}>
+    <span className="actions" onBlur={leave} onKeyDown={closeOnEscape}>
+      <button
+        type="button"
+        className={danger ? 'button danger' : 'button primary'}
+        onClick={() => (close(false), onConfirm())}
+      >
         {ask}
       </button>
       <button type="button" className="button quiet" autoFocus onClick={() => close(true)}>
@@ -30,7 +35,12 @@ export function ConfirmButton({ label, ask, danger = false, onConfirm }: Props) 
       </button>
     </span>
   ) : (
-    <button type="button" className="button quiet" autoFocus={returning.current} onClick={() => setAsked(true)}>
+    <button
+      type="button"
+      className="button quiet"
+      autoFocus={returning.current}
+      onClick={() => setAsked(true)}
+    >
       {label}
     </button>
   );

@@ -31,17 +31,24 @@ function DicomPicture({ file }: { file: DicomFile }) {
 function RasterCanvas({ raster, label }: { raster: Raster; label: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const { width, height, rgba } = raster;
-  useEffect(() => canvas.current?.getContext('2d')?.putImageData(new ImageData(rgba, width, height), 0, 0), [rgba, width, height]);
+  useEffect(
+    () => canvas.current?.getContext('2d')?.putImageData(new ImageData(rgba, width, height), 0, 0),
+    [rgba, width, height],
+  );
   return <canvas ref={canvas} width={width} height={height} role="img" aria-label={label} />;
 }
 
 function labelOf({ modality, description, patientName }: DicomFile): string {
-  return [`${modality || 'DICOM'} image`, description, patientName && `of ${patientName}`].filter(Boolean).join(', ');
+  return [`${modality || 'DICOM'} image`, description, patientName && `of ${patientName}`]
+    .filter(Boolean)
+    .join(', ');
 }
 
 function factsOf(file: DicomFile): [string, string][] {
   const { format } = file;
-  const shown = format?.window ? `centre ${format.window.center}, width ${format.window.width}` : 'the whole range of values';
+  const shown = format?.window
+    ? `centre ${format.window.center}, width ${format.window.width}`
+    : 'the whole range of values';
   return [
     ['Patient', file.patientName],
     ['Patient ID', file.patientId],
@@ -49,7 +56,12 @@ function factsOf(file: DicomFile): [string, string][] {
     ['Modality', file.modality],
     ['Description', file.description],
     ['Study date', file.studyDate],
-    ['Image', format ? `${format.columns} × ${format.rows}, ${format.bitsStored} bit, ${format.photometric}` : ''],
+    [
+      'Image',
+      format
+        ? `${format.columns} × ${format.rows}, ${format.bitsStored} bit, ${format.photometric}`
+        : '',
+    ],
     ['Frames', file.frames > 1 ? `${file.frames}, the first is shown` : ''],
     ['Window', format?.photometric.startsWith('MONOCHROME') ? shown : ''],
     ['Transfer syntax', syntaxOf(file.transferSyntax).name],

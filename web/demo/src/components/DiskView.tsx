@@ -20,7 +20,9 @@ interface Props {
 /** The sealed package as IndexedDB holds it. */
 export function DiskView({ storage, item, opened }: Props) {
   const [version, setVersion] = useState(0); // of the record on the disk, which this view itself can change
-  const sealed = useLoaded(useCallback(() => sealedRecord(storage, item.id), [storage, item.id, version]));
+  const sealed = useLoaded(
+    useCallback(() => sealedRecord(storage, item.id), [storage, item.id, version]),
+  );
   if (sealed.problem) return <ProblemNote problem={sealed.problem} />;
   if (!sealed.value) return <p className="hint">Reading…</p>;
   const { bytes, header } = sealed.value;
@@ -41,7 +43,10 @@ export function DiskView({ storage, item, opened }: Props) {
       />
       {opened && <PlaintextSearch sealed={bytes} opened={opened} item={item} />}
       <TamperPanel storage={storage} id={item.id} onChange={() => setVersion((n) => n + 1)} />
-      <HexView bytes={bytes} label={`The sealed package, ${sizeText(bytes.length)}, in hexadecimal`} />
+      <HexView
+        bytes={bytes}
+        label={`The sealed package, ${sizeText(bytes.length)}, in hexadecimal`}
+      />
     </>
   );
 }

@@ -41,14 +41,22 @@ export function DraftForm({ content, onStore, onCancel }: Props) {
         <Icon name={kind} />
         <div>
           <p className="file-name">{file.name}</p>
-          <p className="hint">{[kindLabels[kind], sizeText(file.size), title].filter(Boolean).join(' · ')}</p>
+          <p className="hint">
+            {[kindLabels[kind], sizeText(file.size), title].filter(Boolean).join(' · ')}
+          </p>
         </div>
       </div>
       <fieldset>
         <legend>How sensitive is it?</legend>
         {classifications.map(({ name, example }) => (
           <label key={name} className="class-choice">
-            <input type="radio" name="classification" value={name} checked={classification === name} onChange={() => setClassification(name)} />
+            <input
+              type="radio"
+              name="classification"
+              value={name}
+              checked={classification === name}
+              onChange={() => setClassification(name)}
+            />
             <ClassBadge classification={name} />
             <span className="hint">{example}</span>
           </label>

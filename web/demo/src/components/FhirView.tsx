@@ -1,5 +1,12 @@
 import { useMemo } from 'react';
-import { type Resource, entriesOf, formatJson, parseFhir, summarize, titleOf } from '../content/fhir.js';
+import {
+  type Resource,
+  entriesOf,
+  formatJson,
+  parseFhir,
+  summarize,
+  titleOf,
+} from '../content/fhir.js';
 import { sizeText } from '../wording.js';
 import { Facts } from './Facts.js';
 
@@ -41,7 +48,9 @@ function Summary({ resource }: { resource: Resource }) {
           ))}
         </ul>
       )}
-      {entries.length > MAX_ENTRIES && <p className="hint">And {entries.length - MAX_ENTRIES} more.</p>}
+      {entries.length > MAX_ENTRIES && (
+        <p className="hint">And {entries.length - MAX_ENTRIES} more.</p>
+      )}
     </div>
   );
 }

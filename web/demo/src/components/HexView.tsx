@@ -17,7 +17,11 @@ export function HexView({ bytes, label }: { bytes: Uint8Array; label: string }) 
           <HexRow key={row.at} row={row} marked={marked} gap={row.afterGap ? hidden : 0} />
         ))}
       </div>
-      <ul className="legend" aria-label="Fields of the package" onMouseLeave={() => setMarked(null)}>
+      <ul
+        className="legend"
+        aria-label="Fields of the package"
+        onMouseLeave={() => setMarked(null)}
+      >
         {fields.map((field) => (
           <li key={field.name}>
             <button

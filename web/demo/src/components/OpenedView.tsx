@@ -19,7 +19,15 @@ export function OpenedView({ opened, kind }: { opened: Opened; kind: Kind }) {
           <img src={url} alt={`The stored image ${file.name}`} />
         </figure>
       )}
-      {kind === 'file' && <Facts rows={[['Name', file.name], ['Type', file.type], ['Size', sizeText(file.size)]]} />}
+      {kind === 'file' && (
+        <Facts
+          rows={[
+            ['Name', file.name],
+            ['Type', file.type],
+            ['Size', sizeText(file.size)],
+          ]}
+        />
+      )}
       <p>
         <a className="button quiet" href={url} download={file.name}>
           Save a copy

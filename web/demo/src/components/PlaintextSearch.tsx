@@ -5,7 +5,15 @@ import type { Item } from '../vault/records.js';
 import type { Opened } from './RecordPane.js';
 
 /** Looks for a text in the file and in its package: found in the one, nowhere in the other. */
-export function PlaintextSearch({ sealed, opened, item }: { sealed: Uint8Array; opened: Opened; item: Item }) {
+export function PlaintextSearch({
+  sealed,
+  opened,
+  item,
+}: {
+  sealed: Uint8Array;
+  opened: Opened;
+  item: Item;
+}) {
   const id = useId();
   const [text, setText] = useState(() => tellingText(opened.bytes, item));
   const inFile = useMemo(() => findText(opened.bytes, text), [opened, text]);
@@ -14,7 +22,14 @@ export function PlaintextSearch({ sealed, opened, item }: { sealed: Uint8Array; 
   return (
     <div className="search">
       <label htmlFor={id}>Look for a text in both</label>
-      <input id={id} type="text" value={text} onChange={(event) => setText(event.target.value)} autoComplete="off" spellCheck={false} />
+      <input
+        id={id}
+        type="text"
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        autoComplete="off"
+        spellCheck={false}
+      />
       <dl aria-live="polite" className="search-results">
         <div className={inFile >= 0 ? 'found' : ''}>
           <dt>Opened file</dt>
@@ -22,7 +37,11 @@ export function PlaintextSearch({ sealed, opened, item }: { sealed: Uint8Array; 
         </div>
         <div className={inPackage >= 0 ? 'found' : 'absent'}>
           <dt>Sealed package</dt>
-          <dd>{inPackage < 0 ? 'nowhere' : `at byte ${inPackage}, in the field “${field?.name ?? ''}”`}</dd>
+          <dd>
+            {inPackage < 0
+              ? 'nowhere'
+              : `at byte ${inPackage}, in the field “${field?.name ?? ''}”`}
+          </dd>
         </div>
       </dl>
     </div>
@@ -32,5 +51,9 @@ export function PlaintextSearch({ sealed, opened, item }: { sealed: Uint8Array; 
 /** A text that is in the file and tells something: of the patient's name, or the mark of its kind. */
 function tellingText(bytes: Uint8Array, { about }: Item): string {
   const words = (about?.title ?? '').split(' ').sort((a, b) => b.length - a.length);
-  return [...words, 'DICM', 'resourceType', 'PNG', 'JFIF', 'Exif'].find((text) => findText(bytes, text) >= 0) ?? '';
+  return (
+    [...words, 'DICM', 'resourceType', 'PNG', 'JFIF', 'Exif'].find(
+      (text) => findText(bytes, text) >= 0,
+    ) ?? ''
+  );
 }

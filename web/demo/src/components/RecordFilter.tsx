@@ -36,7 +36,12 @@ export function RecordFilter({ filter, counts, shown, onChange }: Props) {
               type="button"
               className={`button chip class-chip class-${name}`}
               aria-pressed={filter.classification === name}
-              onClick={() => onChange({ ...filter, classification: filter.classification === name ? null : name })}
+              onClick={() =>
+                onChange({
+                  ...filter,
+                  classification: filter.classification === name ? null : name,
+                })
+              }
             >
               {label} <small>{counts.get(name)?.count}</small>
             </button>

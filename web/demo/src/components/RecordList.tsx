@@ -23,8 +23,14 @@ export function RecordList({ items, chosen, onChoose }: Props) {
       <h2 id="records-title">
         In the vault {items && items.length > 0 && <span className="count">{items.length}</span>}
       </h2>
-      {items?.length === 0 && <p className="hint">Nothing yet. What you add stays in this browser, sealed, also after a reload.</p>}
-      {items && items.length > 0 && <RecordFilter filter={filter} counts={counts} shown={shown.length} onChange={setFilter} />}
+      {items?.length === 0 && (
+        <p className="hint">
+          Nothing yet. What you add stays in this browser, sealed, also after a reload.
+        </p>
+      )}
+      {items && items.length > 0 && (
+        <RecordFilter filter={filter} counts={counts} shown={shown.length} onChange={setFilter} />
+      )}
       {items && items.length > 0 && shown.length === 0 && (
         <p className="hint">
           Nothing matches.{' '}
@@ -36,10 +42,21 @@ export function RecordList({ items, chosen, onChoose }: Props) {
       <ul>
         {shown.map((item) => (
           <li key={item.id}>
-            <button type="button" className="record" aria-current={item.id === chosen} onClick={() => onChoose(item.id)}>
-              {item.about?.preview ? <img className="preview" src={item.about.preview} alt="" /> : <Icon name={item.about?.kind ?? 'alert'} />}
+            <button
+              type="button"
+              className="record"
+              aria-current={item.id === chosen}
+              onClick={() => onChoose(item.id)}
+            >
+              {item.about?.preview ? (
+                <img className="preview" src={item.about.preview} alt="" />
+              ) : (
+                <Icon name={item.about?.kind ?? 'alert'} />
+              )}
               <span className="record-text">
-                <span className="file-name">{item.about?.name ?? 'A record that does not open'}</span>
+                <span className="file-name">
+                  {item.about?.name ?? 'A record that does not open'}
+                </span>
                 <span className="hint">{detailsOf(item)}</span>
               </span>
               <ClassBadge classification={item.classification} />

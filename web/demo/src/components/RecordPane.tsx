@@ -36,7 +36,13 @@ export function RecordPane({ vault, server, item, onRemove }: Props) {
   );
   /** What needs the opened file waits for it, or says why there is none. */
   const withFile = (view: (opened: Opened) => ReactNode) =>
-    opened.value ? view(opened.value) : opened.problem ? <ProblemNote problem={opened.problem} /> : <p className="hint">Opening…</p>;
+    opened.value ? (
+      view(opened.value)
+    ) : opened.problem ? (
+      <ProblemNote problem={opened.problem} />
+    ) : (
+      <p className="hint">Opening…</p>
+    );
 
   return (
     <>
@@ -52,9 +58,19 @@ export function RecordPane({ vault, server, item, onRemove }: Props) {
       <Tabs
         label="Views of the record"
         tabs={[
-          { title: 'Opened', content: () => withFile((o) => <OpenedView opened={o} kind={item.about?.kind ?? 'file'} />) },
-          { title: 'On the disk', content: () => <DiskView storage={vault.records} item={item} opened={opened.value} /> },
-          { title: 'On the server', content: () => withFile((o) => <ServerView server={server} item={item} opened={o} />) },
+          {
+            title: 'Opened',
+            content: () =>
+              withFile((o) => <OpenedView opened={o} kind={item.about?.kind ?? 'file'} />),
+          },
+          {
+            title: 'On the disk',
+            content: () => <DiskView storage={vault.records} item={item} opened={opened.value} />,
+          },
+          {
+            title: 'On the server',
+            content: () => withFile((o) => <ServerView server={server} item={item} opened={o} />),
+          },
         ]}
       />
     </>

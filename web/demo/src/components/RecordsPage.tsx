@@ -69,7 +69,11 @@ export function RecordsPage({ vault, server, chosen, onChoose }: Props) {
           {records.items && <StorageMeter items={records.items} />}
         </div>
         <section ref={pane} tabIndex={-1} className="card pane" aria-label="Record">
-          {item ? <RecordPane key={item.id} vault={vault} server={server} item={item} onRemove={remove} /> : <NothingChosen empty={records.items?.length === 0} />}
+          {item ? (
+            <RecordPane key={item.id} vault={vault} server={server} item={item} onRemove={remove} />
+          ) : (
+            <NothingChosen empty={records.items?.length === 0} />
+          )}
         </section>
       </div>
     </>

@@ -46,12 +46,20 @@ export function ServerView({ server, item, opened }: Props) {
   }
 
   const send = async () => {
-    await client.set(key, opened.file, { class: item.classification, ttl: TTL, context: item.context });
+    await client.set(key, opened.file, {
+      class: item.classification,
+      ttl: TTL,
+      context: item.context,
+    });
     return { said: 'Sent. The server sealed it, for one hour.' };
   };
   const readBack = async () => {
     const [back, sealed] = [present(await client.get(key)), present(await client.getPackage(key))];
-    return { said: 'Read back.', back: { ...back, equal: sameBytes(back.value, opened.bytes) }, sealed };
+    return {
+      said: 'Read back.',
+      back: { ...back, equal: sameBytes(back.value, opened.bytes) },
+      sealed,
+    };
   };
   const remove = async () => {
     present((await client.delete(key)) || null);
@@ -60,16 +68,29 @@ export function ServerView({ server, item, opened }: Props) {
 
   return (
     <>
-      <p>A back end caches what it fetched, and a cache is a disk too. Send this file to the server’s cache and see what lies there.</p>
+      <p>
+        A back end caches what it fetched, and a cache is a disk too. Send this file to the server’s
+        cache and see what lies there.
+      </p>
       <ServerGate server={server}>
         <div className="actions">
-          <button type="button" className="button primary" disabled={busy} onClick={() => act(send)}>
+          <button
+            type="button"
+            className="button primary"
+            disabled={busy}
+            onClick={() => act(send)}
+          >
             Send to the cache
           </button>
           <button type="button" className="button" disabled={busy} onClick={() => act(readBack)}>
             Read back and compare
           </button>
-          <button type="button" className="button quiet" disabled={busy} onClick={() => act(remove)}>
+          <button
+            type="button"
+            className="button quiet"
+            disabled={busy}
+            onClick={() => act(remove)}
+          >
             Remove
           </button>
         </div>

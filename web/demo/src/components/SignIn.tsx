@@ -12,7 +12,9 @@ export function SignIn({ server }: { server: Server }) {
   async function submit(event: FormEvent) {
     event.preventDefault();
     setProblem(null);
-    await server.signIn(field.current?.value.trim() ?? '').catch((error: unknown) => setProblem(problemOf(error)));
+    await server
+      .signIn(field.current?.value.trim() ?? '')
+      .catch((error: unknown) => setProblem(problemOf(error)));
   }
 
   const shown = problem ?? server.problem;
@@ -36,7 +38,8 @@ export function SignIn({ server }: { server: Server }) {
         </button>
       </div>
       <p id="token-hint" className="hint">
-        The server printed it at its first start, as “token: …”. It is kept in the vault, sealed as <ClassBadge classification="confidential" />.
+        The server printed it at its first start, as “token: …”. It is kept in the vault, sealed as{' '}
+        <ClassBadge classification="confidential" />.
       </p>
       {shown && <ProblemNote problem={shown} />}
     </form>
@@ -46,11 +49,20 @@ export function SignIn({ server }: { server: Server }) {
 /** Says that the server is signed in to, or why it cannot be used; shows the form where a token is needed. */
 export function ServerGate({ server, children }: { server: Server; children: React.ReactNode }) {
   if (server.state === 'opening') return <p className="hint">Opening…</p>;
-  if (server.state === 'signed-out' || server.state === 'refused') return <SignIn server={server} />;
+  if (server.state === 'signed-out' || server.state === 'refused')
+    return <SignIn server={server} />;
   if (server.state === 'checking') return <p className="hint">Asking the server…</p>;
   return (
     <>
-      {server.state === 'offline' && server.problem && <ProblemNote problem={{ ...server.problem, advice: 'Coffer looks for the server every few seconds, and goes on when it is there.' }} calm />}
+      {server.state === 'offline' && server.problem && (
+        <ProblemNote
+          problem={{
+            ...server.problem,
+            advice: 'Coffer looks for the server every few seconds, and goes on when it is there.',
+          }}
+          calm
+        />
+      )}
       {children}
     </>
   );

@@ -20,7 +20,11 @@ export function StorageMeter({ items }: { items: readonly Item[] }) {
       </h2>
       <div className="meter-bar" aria-hidden="true">
         {classes.map(({ name }) => (
-          <span key={name} className={`class-${name}`} style={{ flexGrow: found.get(name)?.bytes }} />
+          <span
+            key={name}
+            className={`class-${name}`}
+            style={{ flexGrow: found.get(name)?.bytes }}
+          />
         ))}
       </div>
       <dl className="meter-classes">

@@ -11,7 +11,10 @@ export function StraightLine({ item }: { item: Item | null }) {
     <section className="line" aria-label="How Coffer stores a value">
       <ol key={item?.id}>
         {steps.map(([icon, title, caption]) => (
-          <li key={title} className={icon === 'seal' || icon === 'package' || icon === 'store' ? 'sealed' : ''}>
+          <li
+            key={title}
+            className={icon === 'seal' || icon === 'package' || icon === 'store' ? 'sealed' : ''}
+          >
             <span className="line-icon">
               <Icon name={icon} />
             </span>

@@ -45,7 +45,10 @@ export function TamperPanel({ storage, id, onChange }: Props) {
     <div className="tamper" ref={panel}>
       <div>
         <h3>What if somebody changes the disk?</h3>
-        <p className="hint">Change one bit in the middle of the sealed value, past Coffer, as somebody with the disk in hand could.</p>
+        <p className="hint">
+          Change one bit in the middle of the sealed value, past Coffer, as somebody with the disk
+          in hand could.
+        </p>
       </div>
       {problem ? (
         <button type="button" className="button" onClick={putBack}>

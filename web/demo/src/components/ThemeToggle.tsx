@@ -19,7 +19,13 @@ export function ThemeToggle() {
   }, [theme]);
   const next = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'system';
   return (
-    <button type="button" className="button quiet icon-button" onClick={() => setTheme(next)} aria-label={`Theme: ${theme}. Change to ${next}.`} title={`Theme: ${theme}`}>
+    <button
+      type="button"
+      className="button quiet icon-button"
+      onClick={() => setTheme(next)}
+      aria-label={`Theme: ${theme}. Change to ${next}.`}
+      title={`Theme: ${theme}`}
+    >
       <Icon name={icons[theme]} />
     </button>
   );

@@ -13,13 +13,22 @@ const service = new EncryptionService(crypto.getRandomValues(new Uint8Array(32))
 export function TryIt() {
   const id = useId();
   const [text, setText] = useState('Marta Lindqvist, nodule in the right lung');
-  const sealed = useLoaded(useCallback(() => service.encryptBinary(text, DataClassification.PHI), [text]));
+  const sealed = useLoaded(
+    useCallback(() => service.encryptBinary(text, DataClassification.PHI), [text]),
+  );
   return (
     <section className="card try-it" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>Try it: type something</h2>
       <div>
         <label htmlFor={id}>What your app stores</label>
-        <input id={id} type="text" value={text} maxLength={200} autoComplete="off" onChange={(event) => setText(event.target.value)} />
+        <input
+          id={id}
+          type="text"
+          value={text}
+          maxLength={200}
+          autoComplete="off"
+          onChange={(event) => setText(event.target.value)}
+        />
       </div>
       <div>
         <p className="try-it-label">What the disk holds</p>
@@ -35,7 +44,9 @@ const TAIL = 48;
 function Bytes({ bytes }: { bytes: Uint8Array | null }) {
   const width = useNarrow() ? 8 : 16;
   const shown = bytes?.subarray(-TAIL) ?? new Uint8Array(TAIL);
-  const rows = Array.from({ length: TAIL / width }, (_, i) => shown.subarray(i * width, (i + 1) * width));
+  const rows = Array.from({ length: TAIL / width }, (_, i) =>
+    shown.subarray(i * width, (i + 1) * width),
+  );
   return (
     <div className="try-it-bytes" role="img" aria-label="The sealed bytes, which are unreadable">
       {rows.map((row, i) => (

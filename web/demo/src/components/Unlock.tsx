@@ -42,7 +42,14 @@ export function Unlock({ onOpen }: { onOpen: (vault: Vault) => void }) {
       <h2 id="unlock-title">{exists ? 'Unlock your vault' : 'Create your vault'}</h2>
       <form onSubmit={submit}>
         {/* Password managers file a password under a name. */}
-        <input type="text" name="username" autoComplete="username" value="Coffer demo" readOnly hidden />
+        <input
+          type="text"
+          name="username"
+          autoComplete="username"
+          value="Coffer demo"
+          readOnly
+          hidden
+        />
         <label htmlFor="password">Password</label>
         <input
           ref={field}
@@ -74,7 +81,10 @@ function StartOver({ onConfirm }: { onConfirm: () => void }) {
   return (
     <details className="start-over">
       <summary>Forgot the password?</summary>
-      <p>Nobody can open this vault without it. You can delete it, with everything in it, and start with a new one.</p>
+      <p>
+        Nobody can open this vault without it. You can delete it, with everything in it, and start
+        with a new one.
+      </p>
       <button type="button" className="button danger" onClick={onConfirm}>
         Delete the vault
       </button>

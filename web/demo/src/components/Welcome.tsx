@@ -12,8 +12,9 @@ export function Welcome({ onOpen }: { onOpen: (vault: Vault) => void }) {
         <div className="welcome-text">
           <h1>Health data, sealed wherever it rests.</h1>
           <p className="lead">
-            Browsers and caches keep what they are given in plain sight on a disk. Coffer seals every value before it gets there: one
-            call in your front end, one in your back end, one format for both.
+            Browsers and caches keep what they are given in plain sight on a disk. Coffer seals
+            every value before it gets there: one call in your front end, one in your back end, one
+            format for both.
           </p>
           <ul className="points">
             <li>In the browser, IndexedDB holds ciphertext.</li>

@@ -20,7 +20,9 @@ export function Workspace({ vault }: { vault: Vault }) {
   const [view, setView] = useState<View>('records');
   const [chosen, setChosen] = useState<string | null>(null); // kept while another view is shown
   const server = useServer(vault.settings);
-  const shown = views.filter(({ name }) => name !== 'operator' || server.may.keys || server.may.audit);
+  const shown = views.filter(
+    ({ name }) => name !== 'operator' || server.may.keys || server.may.audit,
+  );
   return (
     <>
       <h1 className="visually-hidden">Your vault</h1>
@@ -29,7 +31,12 @@ export function Workspace({ vault }: { vault: Vault }) {
           <ul>
             {shown.map(({ name, label, icon }) => (
               <li key={name}>
-                <button type="button" className="view" aria-current={view === name ? 'page' : undefined} onClick={() => setView(name)}>
+                <button
+                  type="button"
+                  className="view"
+                  aria-current={view === name ? 'page' : undefined}
+                  onClick={() => setView(name)}
+                >
                   <Icon name={icon} />
                   {label}
                 </button>
@@ -39,7 +46,9 @@ export function Workspace({ vault }: { vault: Vault }) {
         </nav>
         <ServerStatus state={server.state} />
       </div>
-      {view === 'records' && <RecordsPage vault={vault} server={server} chosen={chosen} onChoose={setChosen} />}
+      {view === 'records' && (
+        <RecordsPage vault={vault} server={server} chosen={chosen} onChoose={setChosen} />
+      )}
       {view === 'cache' && <CachePage server={server} />}
       {view === 'operator' && <OperatorPage server={server} />}
     </>

@@ -4,7 +4,10 @@ import { useEffect, useState } from 'react';
 export function useNow(): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === 'visible' && setNow(Date.now()), 1000);
+    const timer = setInterval(
+      () => document.visibilityState === 'visible' && setNow(Date.now()),
+      1000,
+    );
     return () => clearInterval(timer);
   }, []);
   return now;

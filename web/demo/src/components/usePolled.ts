@@ -11,7 +11,11 @@ export interface Polled<T> extends Loaded<T> {
  * What was loaded last, loaded again every so often while the page is seen, and what kept the last load from it. What the token may not have is not
  * asked for again. Keep both functions stable by useCallback.
  */
-export function usePolled<T>(load: () => Promise<T>, every: number, note: (error: unknown) => Problem): Polled<T> {
+export function usePolled<T>(
+  load: () => Promise<T>,
+  every: number,
+  note: (error: unknown) => Problem,
+): Polled<T> {
   const [loaded, setLoaded] = useState<Loaded<T>>({ value: null, problem: null });
   const [asked, setAsked] = useState(0);
   useEffect(() => {

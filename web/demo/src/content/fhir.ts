@@ -34,7 +34,15 @@ export function titleOf(resource: Resource): string {
     const patient = entriesOf(resource).find(({ resourceType }) => resourceType === 'Patient');
     return textOf(firstOf(patient?.name));
   }
-  for (const field of ['name', 'title', 'code', 'vaccineCode', 'medicationCodeableConcept', 'description', 'type']) {
+  for (const field of [
+    'name',
+    'title',
+    'code',
+    'vaccineCode',
+    'medicationCodeableConcept',
+    'description',
+    'type',
+  ]) {
     const first = firstOf(resource[field]);
     if (first !== undefined) return textOf(first);
   }
@@ -50,7 +58,8 @@ export function patientIdOf(resource: Resource): string {
   }
   for (const field of ['patient', 'subject', 'beneficiary']) {
     const reference = firstOf(resource[field]);
-    const [, id] = (isNode(reference) && /(?:^|\/)Patient\/([^/]+)/.exec(textOf(reference.reference))) || [];
+    const [, id] =
+      (isNode(reference) && /(?:^|\/)Patient\/([^/]+)/.exec(textOf(reference.reference))) || [];
     if (id) return id;
   }
   return '';
@@ -58,16 +67,37 @@ export function patientIdOf(resource: Resource): string {
 
 /** The resources of a Bundle. */
 export function entriesOf(bundle: Resource): Resource[] {
-  const resources = asList(bundle.entry).map((entry) => (isNode(entry) ? entry.resource : undefined));
-  return resources.filter((resource): resource is Resource => isNode(resource) && typeof resource.resourceType === 'string');
+  const resources = asList(bundle.entry).map((entry) =>
+    isNode(entry) ? entry.resource : undefined,
+  );
+  return resources.filter(
+    (resource): resource is Resource =>
+      isNode(resource) && typeof resource.resourceType === 'string',
+  );
 }
 
-const skipped = new Set(['resourceType', 'text', 'meta', 'contained', 'extension', 'modifierExtension', 'entry', 'photo', 'data', 'implicitRules', 'link']);
+const skipped = new Set([
+  'resourceType',
+  'text',
+  'meta',
+  'contained',
+  'extension',
+  'modifierExtension',
+  'entry',
+  'photo',
+  'data',
+  'implicitRules',
+  'link',
+]);
 
 /** The fields of a resource that can be said in a line. */
 export function summarize(resource: Resource): Row[] {
-  const rows = Object.entries(resource).filter(([field]) => !skipped.has(field) && !field.startsWith('_'));
-  return rows.map(([field, value]) => [labelOf(field), shortened(textOf(value))] as const).filter(([, text]) => text !== '');
+  const rows = Object.entries(resource).filter(
+    ([field]) => !skipped.has(field) && !field.startsWith('_'),
+  );
+  return rows
+    .map(([field, value]) => [labelOf(field), shortened(textOf(value))] as const)
+    .filter(([, text]) => text !== '');
 }
 
 function shortened(text: string): string {
@@ -95,23 +125,38 @@ export function textOf(value: unknown, depth = 0): string {
 }
 
 function listText(list: readonly unknown[], depth: number): string {
-  const texts = list.slice(0, MAX_LISTED).map((item) => textOf(item, depth + 1)).filter(Boolean);
-  return texts.join('; ') + (list.length > MAX_LISTED ? `; and ${list.length - MAX_LISTED} more` : '');
+  const texts = list
+    .slice(0, MAX_LISTED)
+    .map((item) => textOf(item, depth + 1))
+    .filter(Boolean);
+  return (
+    texts.join('; ') + (list.length > MAX_LISTED ? `; and ${list.length - MAX_LISTED} more` : '')
+  );
 }
 
 /** The shapes of HumanName, Address, CodeableConcept, Quantity, Period, Reference and Identifier; other elements show all their parts. */
 function nodeText(node: Node, text: (part: unknown) => string): string {
   const words = (...parts: unknown[]) => parts.flatMap(asList).map(text).filter(Boolean);
-  if ('family' in node || 'given' in node) return words(node.prefix, node.given, node.family, node.suffix).join(' ');
-  if ('line' in node || 'city' in node) return words(node.line, words(node.postalCode, node.city).join(' '), node.state, node.country).join(', ');
-  if ('start' in node || 'end' in node) return `${text(node.start) || '…'} to ${text(node.end) || '…'}`;
+  if ('family' in node || 'given' in node)
+    return words(node.prefix, node.given, node.family, node.suffix).join(' ');
+  if ('line' in node || 'city' in node)
+    return words(
+      node.line,
+      words(node.postalCode, node.city).join(' '),
+      node.state,
+      node.country,
+    ).join(', ');
+  if ('start' in node || 'end' in node)
+    return `${text(node.start) || '…'} to ${text(node.end) || '…'}`;
   const said = text(node.text) || text(node.display);
   if (said) return said;
   if ('coding' in node) return text(firstOf(node.coding));
   if ('value' in node) return words(node.value, node.unit ?? node.currency ?? node.code).join(' ');
   if ('reference' in node) return text(node.reference);
   if ('code' in node && 'system' in node) return text(node.code);
-  const rest = Object.entries(node).filter(([field, part]) => !skipped.has(field) && typeof part !== 'boolean');
+  const rest = Object.entries(node).filter(
+    ([field, part]) => !skipped.has(field) && typeof part !== 'boolean',
+  );
   return words(...rest.map(([, part]) => part)).join(', ');
 }
 

@@ -17,7 +17,12 @@ export interface Content {
   suggested: DataClassification;
 }
 
-export const kindLabels: Record<Kind, string> = { dicom: 'DICOM', image: 'Image', fhir: 'FHIR', file: 'File' };
+export const kindLabels: Record<Kind, string> = {
+  dicom: 'DICOM',
+  image: 'Image',
+  fhir: 'FHIR',
+  file: 'File',
+};
 
 const MAX_ID = 64; // of DICOM's VR LO and of FHIR's id
 
@@ -28,11 +33,13 @@ const MAX_JSON = 16 << 20;
 
 /** Rejects with `too_large`, `not_readable`, or `malformed` for damaged DICOM. */
 export async function identify(file: File): Promise<Content> {
-  if (file.size > MAX_FILE) throw new DemoError('too_large', `${file.name} is over 64 MB, the most that one value may be`);
+  if (file.size > MAX_FILE)
+    throw new DemoError('too_large', `${file.name} is over 64 MB, the most that one value may be`);
   const head = await headOf(file);
   if (isDicom(head)) return dicomContent(file);
   if (isImage(head)) return content(file, 'image', 'pii');
-  const resource = file.size <= MAX_JSON && startsLikeJson(head) ? parseFhir(await file.text()) : null;
+  const resource =
+    file.size <= MAX_JSON && startsLikeJson(head) ? parseFhir(await file.text()) : null;
   if (resource) return content(file, 'fhir', 'phi', titleOf(resource), patientIdOf(resource));
   return content(file, 'file', 'confidential');
 }
@@ -41,7 +48,10 @@ async function headOf(file: File): Promise<Uint8Array> {
   try {
     return new Uint8Array(await file.slice(0, 132).arrayBuffer());
   } catch {
-    throw new DemoError('not_readable', 'the browser could not read this: is it a folder, or was it moved?');
+    throw new DemoError(
+      'not_readable',
+      'the browser could not read this: is it a folder, or was it moved?',
+    );
   }
 }
 
@@ -50,9 +60,16 @@ async function dicomContent(file: File): Promise<Content> {
   return content(file, 'dicom', 'phi', patientName, patientId);
 }
 
-function content(file: File, kind: Kind, suggested: DataClassification, title = '', patientId = ''): Content {
+function content(
+  file: File,
+  kind: Kind,
+  suggested: DataClassification,
+  title = '',
+  patientId = '',
+): Content {
   const context: Record<string, string> = { kind };
-  if (patientId && patientId.length <= MAX_ID && isWellFormed(patientId)) context.patientId = patientId;
+  if (patientId && patientId.length <= MAX_ID && isWellFormed(patientId))
+    context.patientId = patientId;
   return { file, kind, suggested, title, context };
 }
 

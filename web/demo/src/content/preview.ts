@@ -16,7 +16,9 @@ export async function previewOf({ file, kind }: Content): Promise<string | undef
 }
 
 async function bitmapOf(file: File): Promise<ImageBitmap> {
-  const { width, height, rgba } = await drawDicom(readDicom(new Uint8Array(await file.arrayBuffer())));
+  const { width, height, rgba } = await drawDicom(
+    readDicom(new Uint8Array(await file.arrayBuffer())),
+  );
   return createImageBitmap(new ImageData(rgba, width, height));
 }
 
@@ -25,7 +27,19 @@ async function scaled(bitmap: ImageBitmap): Promise<string | undefined> {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = SIDE;
   const side = Math.min(bitmap.width, bitmap.height);
-  canvas.getContext('2d')?.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
+  canvas
+    .getContext('2d')
+    ?.drawImage(
+      bitmap,
+      (bitmap.width - side) / 2,
+      (bitmap.height - side) / 2,
+      side,
+      side,
+      0,
+      0,
+      SIDE,
+      SIDE,
+    );
   bitmap.close();
   return canvas.toDataURL('image/jpeg', 0.75);
 }

@@ -26,7 +26,15 @@ interface Picture {
 
 /** A DICOM file of 2 x 2 pixels, or as asked for. */
 function file(pixels: Uint8Array | null, p: Picture = {}): Uint8Array {
-  const { rows = 2, columns = 2, bits = 8, stored = bits, high = stored - 1, samples = 1, syntax } = p;
+  const {
+    rows = 2,
+    columns = 2,
+    bits = 8,
+    stored = bits,
+    high = stored - 1,
+    samples = 1,
+    syntax,
+  } = p;
   const entries: Entry[] = [
     [0x00280002, 'US', samples],
     [0x00280004, 'CS', p.photometric ?? 'MONOCHROME2'],
@@ -43,10 +51,12 @@ function file(pixels: Uint8Array | null, p: Picture = {}): Uint8Array {
   return writeDicom('1.2.840.10008.5.1.4.1.1.7', '2.25.1', entries, syntax);
 }
 
-const draw = async (pixels: Uint8Array | null, picture?: Picture) => drawDicom(readDicom(file(pixels, picture)));
+const draw = async (pixels: Uint8Array | null, picture?: Picture) =>
+  drawDicom(readDicom(file(pixels, picture)));
 
 /** The red part of each pixel. */
-const greys = async (...args: Parameters<typeof draw>) => (await draw(...args)).rgba.filter((_, i) => i % 4 === 0);
+const greys = async (...args: Parameters<typeof draw>) =>
+  (await draw(...args)).rgba.filter((_, i) => i % 4 === 0);
 
 const words = (values: number[], littleEndian = true) => {
   const view = new DataView(new ArrayBuffer(values.length * 2));
@@ -54,14 +64,25 @@ const words = (values: number[], littleEndian = true) => {
   return new Uint8Array(view.buffer);
 };
 
-const window = (center: string, width: string): Entry[] => [[0x00281050, 'DS', center], [0x00281051, 'DS', width]];
+const window = (center: string, width: string): Entry[] => [
+  [0x00281050, 'DS', center],
+  [0x00281051, 'DS', width],
+];
 
 test('the CT sample is DICOM that says whom it is of, and is drawn through its window', async () => {
   const read = readDicom(new Uint8Array(await ctSample().arrayBuffer()));
-  expect(read).toMatchObject({ patientName: 'Marta Lindqvist', patientId: 'DEMO-0417', birthDate: '1968-03-09', modality: 'CT', frames: 1 });
+  expect(read).toMatchObject({
+    patientName: 'Marta Lindqvist',
+    patientId: 'DEMO-0417',
+    birthDate: '1968-03-09',
+    modality: 'CT',
+    frames: 1,
+  });
   const { width, height, rgba } = await drawDicom(read);
   expect([width, height]).toEqual([SIZE, SIZE]);
-  const expected = new Uint8ClampedArray([...hounsfield()].flatMap((hu) => [...Array<number>(3).fill(brightness(hu, WINDOW)), 255]));
+  const expected = new Uint8ClampedArray(
+    [...hounsfield()].flatMap((hu) => [...Array<number>(3).fill(brightness(hu, WINDOW)), 255]),
+  );
   expect(rgba).toEqual(expected);
   expect(new Set(rgba)).toContain(0);
   expect(new Set(expected.filter((_, i) => i % 4 === 0)).size).toBeGreaterThan(50);
@@ -71,40 +92,70 @@ describe('grey values', () => {
   const pixels = Uint8Array.of(0, 100, 200, 255);
 
   test('without a window, the whole range is shown', async () => {
-    expect([...(await greys(words([100, 200, 300, 400]), { bits: 16 }))]).toEqual([0, 85, 170, 255]);
+    expect([...(await greys(words([100, 200, 300, 400]), { bits: 16 }))]).toEqual([
+      0, 85, 170, 255,
+    ]);
   });
 
   test('the linear function has the black and white points of PS3.3 C.11.2.1.2.1', () => {
     const w = { center: 2048, width: 4096 };
     expect([brightness(0, w), brightness(4095, w), brightness(2047.5, w)]).toEqual([0, 255, 127.5]);
-    expect([brightness(4, { center: 5, width: 1 }), brightness(5, { center: 5, width: 1 })]).toEqual([0, 255]);
+    expect([
+      brightness(4, { center: 5, width: 1 }),
+      brightness(5, { center: 5, width: 1 }),
+    ]).toEqual([0, 255]);
   });
 
   test('the first window of several is used; one that is no window is not', async () => {
-    expect([...(await greys(pixels, { more: window('128\\5', '256\\9') }))]).toEqual([0, 100, 200, 255]);
-    expect([...(await greys(words([100, 200, 300, 400]), { bits: 16, more: window('40', '0') }))]).toEqual([0, 85, 170, 255]);
+    expect([...(await greys(pixels, { more: window('128\\5', '256\\9') }))]).toEqual([
+      0, 100, 200, 255,
+    ]);
+    expect([
+      ...(await greys(words([100, 200, 300, 400]), { bits: 16, more: window('40', '0') })),
+    ]).toEqual([0, 85, 170, 255]);
   });
 
   test('MONOCHROME1 shows low values bright', async () => {
-    expect([...(await greys(pixels, { photometric: 'MONOCHROME1', more: window('128', '256') }))]).toEqual([255, 155, 55, 0]);
+    expect([
+      ...(await greys(pixels, { photometric: 'MONOCHROME1', more: window('128', '256') })),
+    ]).toEqual([255, 155, 55, 0]);
   });
 
   test('rescale comes before the window', async () => {
-    const more: Entry[] = [...window('0', '256'), [0x00281052, 'DS', '-128'], [0x00281053, 'DS', '1']];
+    const more: Entry[] = [
+      ...window('0', '256'),
+      [0x00281052, 'DS', '-128'],
+      [0x00281053, 'DS', '1'],
+    ];
     expect([...(await greys(pixels, { more }))]).toEqual([0, 100, 200, 255]);
-    const doubled: Entry[] = [...window('256', '512'), [0x00281052, 'DS', '0'], [0x00281053, 'DS', '2']];
-    expect([...(await greys(Uint8Array.of(0, 64, 128, 255), { more: doubled }))]).toEqual([0, 64, 128, 255]);
+    const doubled: Entry[] = [
+      ...window('256', '512'),
+      [0x00281052, 'DS', '0'],
+      [0x00281053, 'DS', '2'],
+    ];
+    expect([...(await greys(Uint8Array.of(0, 64, 128, 255), { more: doubled }))]).toEqual([
+      0, 64, 128, 255,
+    ]);
   });
 
   test('signed values keep their sign, with fewer bits stored than allocated', async () => {
     const options = { bits: 16, stored: 12, signed: true, more: window('0', '4096') };
-    expect([...(await greys(words([0x800, 0, 0x7ff, 0xfff]), options))]).toEqual([0, 128, 255, 127]);
-    expect([...(await greys(Uint8Array.of(0x80, 0, 0x7f, 0xff), { signed: true, more: window('0', '256') }))]).toEqual([0, 128, 255, 127]);
+    expect([...(await greys(words([0x800, 0, 0x7ff, 0xfff]), options))]).toEqual([
+      0, 128, 255, 127,
+    ]);
+    expect([
+      ...(await greys(Uint8Array.of(0x80, 0, 0x7f, 0xff), {
+        signed: true,
+        more: window('0', '256'),
+      })),
+    ]).toEqual([0, 128, 255, 127]);
   });
 
   test('bits above and below the stored ones are no part of a value', async () => {
     const options = { bits: 16, stored: 8, high: 11, more: window('128', '256') };
-    expect([...(await greys(words([0xf00f, 0xf64f, 0x0c80, 0x0fff]), options))]).toEqual([0, 100, 200, 255]);
+    expect([...(await greys(words([0xf00f, 0xf64f, 0x0c80, 0x0fff]), options))]).toEqual([
+      0, 100, 200, 255,
+    ]);
   });
 
   test('32 bits are read whole', async () => {
@@ -113,7 +164,9 @@ describe('grey values', () => {
   });
 
   test('padding is no part of the range', () => {
-    const read = readDicom(file(words([0, 0, 0, 0]), { bits: 16, signed: true, more: [[0x00280120, 'SS', -2000]] }));
+    const read = readDicom(
+      file(words([0, 0, 0, 0]), { bits: 16, signed: true, more: [[0x00280120, 'SS', -2000]] }),
+    );
     expect(windowOf([-2000, 10, 20, 30], read.format!)).toEqual({ center: 20.5, width: 21 });
   });
 
@@ -131,8 +184,12 @@ describe('big endian', () => {
 
   test('bytes written as words come two the other way round; bytes written as bytes do not', async () => {
     const more = window('128', '256');
-    expect([...(await greys(Uint8Array.of(100, 0, 255, 200), { syntax: BIG_ENDIAN, more }))]).toEqual([0, 100, 200, 255]);
-    expect([...(await greys(Uint8Array.of(0, 100, 200, 255), { vr: 'OB', syntax: BIG_ENDIAN, more }))]).toEqual([0, 100, 200, 255]);
+    expect([
+      ...(await greys(Uint8Array.of(100, 0, 255, 200), { syntax: BIG_ENDIAN, more })),
+    ]).toEqual([0, 100, 200, 255]);
+    expect([
+      ...(await greys(Uint8Array.of(0, 100, 200, 255), { vr: 'OB', syntax: BIG_ENDIAN, more })),
+    ]).toEqual([0, 100, 200, 255]);
   });
 });
 
@@ -142,32 +199,59 @@ describe('colours', () => {
   test('RGB, by pixel and by plane', async () => {
     const expected = [10, 20, 30, 255, 40, 50, 60, 255];
     expect([...(await draw(Uint8Array.of(10, 20, 30, 40, 50, 60), shape)).rgba]).toEqual(expected);
-    expect([...(await draw(Uint8Array.of(10, 40, 20, 50, 30, 60), { ...shape, planar: true })).rgba]).toEqual(expected);
+    expect([
+      ...(await draw(Uint8Array.of(10, 40, 20, 50, 30, 60), { ...shape, planar: true })).rgba,
+    ]).toEqual(expected);
   });
 
   test('YBR_FULL', async () => {
-    const { rgba } = await draw(Uint8Array.of(76, 85, 255, 128, 128, 128), { ...shape, photometric: 'YBR_FULL' });
+    const { rgba } = await draw(Uint8Array.of(76, 85, 255, 128, 128, 128), {
+      ...shape,
+      photometric: 'YBR_FULL',
+    });
     expect([...rgba]).toEqual([254, 0, 0, 255, 128, 128, 128, 255]);
   });
 });
 
 describe('what is not drawn', () => {
   test.each([
-    ['compressed pixels', () => draw(Uint8Array.of(1, 2, 3, 4), { syntax: JPEG_2000 }), 'not_drawn', /JPEG 2000/],
-    ['an unknown transfer syntax', () => draw(Uint8Array.of(1, 2, 3, 4), { syntax: '1.2.3' }), 'not_drawn', /1\.2\.3/],
-    ['a palette', () => draw(Uint8Array.of(1, 2, 3, 4), { photometric: 'PALETTE COLOR' }), 'not_drawn', /PALETTE COLOR/],
+    [
+      'compressed pixels',
+      () => draw(Uint8Array.of(1, 2, 3, 4), { syntax: JPEG_2000 }),
+      'not_drawn',
+      /JPEG 2000/,
+    ],
+    [
+      'an unknown transfer syntax',
+      () => draw(Uint8Array.of(1, 2, 3, 4), { syntax: '1.2.3' }),
+      'not_drawn',
+      /1\.2\.3/,
+    ],
+    [
+      'a palette',
+      () => draw(Uint8Array.of(1, 2, 3, 4), { photometric: 'PALETTE COLOR' }),
+      'not_drawn',
+      /PALETTE COLOR/,
+    ],
     ['one bit a sample', () => draw(Uint8Array.of(1, 2), { bits: 1 }), 'not_drawn', /1 bit/],
     ['pixels cut off', () => draw(Uint8Array.of(1, 2), {}), 'not_drawn', /cut off/],
     ['no size', () => draw(Uint8Array.of(1, 2), { rows: 0 }), 'not_drawn', /cut off/],
     ['no image', () => draw(null), 'no_image', /no image/],
   ])('%s', async (_, drawing, code, message) => {
-    await expect(drawing()).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
+    await expect(drawing()).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message) as string,
+    });
   });
 
   test('what only begins like DICOM is malformed', () => {
     const damaged = file(Uint8Array.of(1, 2, 3, 4)).slice(0, 200);
-    expect(() => readDicom(damaged)).toThrowError(expect.objectContaining({ code: 'malformed' }) as Error);
-    expect(() => readDicom(new Uint8Array(200))).toThrowError(expect.objectContaining({ code: 'malformed' }) as Error);
+    expect(() => readDicom(damaged)).toThrowError(
+      expect.objectContaining({ code: 'malformed' }) as Error,
+    );
+    expect(() => readDicom(new Uint8Array(200))).toThrowError(
+      expect.objectContaining({ code: 'malformed' }) as Error,
+    );
   });
 });
 

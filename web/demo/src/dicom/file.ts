@@ -25,7 +25,12 @@ export function readDicom(bytes: Uint8Array): DicomFile {
   const encoding = encodingOf(dataSet.string('x00080005') ?? '');
   const text = (tag: string) => {
     const element = dataSet.elements[tag];
-    return element ? decodeText(bytes.subarray(element.dataOffset, element.dataOffset + element.length), encoding) : '';
+    return element
+      ? decodeText(
+          bytes.subarray(element.dataOffset, element.dataOffset + element.length),
+          encoding,
+        )
+      : '';
   };
   const transferSyntax = dataSet.string('x00020010') ?? '';
   return {
@@ -38,7 +43,9 @@ export function readDicom(bytes: Uint8Array): DicomFile {
     studyDate: dateValue(text('x00080020')),
     transferSyntax,
     frames: Math.max(1, dataSet.intString('x00280008') ?? 1),
-    format: dataSet.elements.x7fe00010 ? pixelFormat(dataSet, syntaxOf(transferSyntax).encoding === 'big') : null,
+    format: dataSet.elements.x7fe00010
+      ? pixelFormat(dataSet, syntaxOf(transferSyntax).encoding === 'big')
+      : null,
   };
 }
 
@@ -47,7 +54,10 @@ function parse(bytes: Uint8Array): DataSet {
   try {
     return dicomParser.parseDicom(bytes);
   } catch {
-    throw new DemoError('malformed', 'this file begins like DICOM, but cannot be read: it is damaged, cut off, or in a form unknown here');
+    throw new DemoError(
+      'malformed',
+      'this file begins like DICOM, but cannot be read: it is damaged, cut off, or in a form unknown here',
+    );
   }
 }
 

@@ -58,7 +58,11 @@ export function readSamples(bytes: Uint8Array, f: PixelFormat): Int32Array | Uin
 }
 
 function readRaw(view: DataView, at: number, size: number, little: boolean): number {
-  return size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, little) : view.getUint32(at, little);
+  return size === 1
+    ? view.getUint8(at)
+    : size === 2
+      ? view.getUint16(at, little)
+      : view.getUint32(at, little);
 }
 
 /** The window of the file, or the whole range of its values. */
@@ -84,7 +88,11 @@ export function brightness(value: number, { center, width }: Window): number {
 }
 
 /** Draws grey values through modality rescale and window; MONOCHROME1 shows low values bright. */
-export function greyRaster(samples: ArrayLike<number>, f: PixelFormat, window = windowOf(samples, f)): Raster {
+export function greyRaster(
+  samples: ArrayLike<number>,
+  f: PixelFormat,
+  window = windowOf(samples, f),
+): Raster {
   const rgba = new Uint8ClampedArray(f.rows * f.columns * 4);
   const inverted = f.photometric === 'MONOCHROME1';
   for (let i = 0; i * 4 < rgba.length; i++) {
@@ -115,7 +123,13 @@ function setYbr(rgba: Uint8ClampedArray, i: number, y: number, cb: number, cr: n
 }
 
 /** Sets an opaque pixel; the array rounds and clamps. */
-function setPixel(rgba: Uint8ClampedArray, i: number, red: number, green: number, blue: number): void {
+function setPixel(
+  rgba: Uint8ClampedArray,
+  i: number,
+  red: number,
+  green: number,
+  blue: number,
+): void {
   rgba[i * 4] = red;
   rgba[i * 4 + 1] = green;
   rgba[i * 4 + 2] = blue;

@@ -26,7 +26,9 @@ const escapes = /\x1b[$(),-][)]?[@-~]/g;
 
 /** The decoder's name for a file's character sets, as in the element (0008,0005). */
 export function encodingOf(characterSets: string): string {
-  const sets = characterSets.split('\\').map((set) => set.trim().replace('ISO 2022 IR 100', 'ISO_IR 100'));
+  const sets = characterSets
+    .split('\\')
+    .map((set) => set.trim().replace('ISO 2022 IR 100', 'ISO_IR 100'));
   const known = sets.map((set) => labels[set]).filter((label) => label !== undefined);
   return known.at(-1) ?? 'iso-8859-1';
 }
@@ -34,13 +36,20 @@ export function encodingOf(characterSets: string): string {
 /** Decodes a value and strips its padding. */
 export function decodeText(bytes: Uint8Array, encoding: string): string {
   const text = new TextDecoder(encoding).decode(bytes);
-  return (encoding === 'iso-2022-jp' ? text : text.replace(escapes, '')).replace(/[\0 ]+$/, '').trim();
+  return (encoding === 'iso-2022-jp' ? text : text.replace(escapes, ''))
+    .replace(/[\0 ]+$/, '')
+    .trim();
 }
 
 /** A person's name as people write it: the first component group, `Family^Given^Middle^Prefix^Suffix` (PS3.5 6.2.1). */
 export function personName(value: string): string {
-  const [family = '', given = '', middle = '', prefix = '', suffix = ''] = (value.split('=')[0] ?? '').split('^');
-  return [prefix, given, middle, family, suffix].map((part) => part.trim()).filter(Boolean).join(' ');
+  const [family = '', given = '', middle = '', prefix = '', suffix = ''] = (
+    value.split('=')[0] ?? ''
+  ).split('^');
+  return [prefix, given, middle, family, suffix]
+    .map((part) => part.trim())
+    .filter(Boolean)
+    .join(' ');
 }
 
 /** A date `YYYYMMDD` as `YYYY-MM-DD`; anything else stays as it is. */

@@ -9,21 +9,33 @@ export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 const encoder = new TextEncoder();
 
 /** A file of the elements given, in the order of their tags, with preamble and meta header. Text is written as UTF-8. */
-export function writeDicom(sopClass: string, sopInstance: string, entries: readonly Entry[], syntax = LITTLE_ENDIAN): Uint8Array<ArrayBuffer> {
+export function writeDicom(
+  sopClass: string,
+  sopInstance: string,
+  entries: readonly Entry[],
+  syntax = LITTLE_ENDIAN,
+): Uint8Array<ArrayBuffer> {
   const meta = join(
-    ([
-      [0x00020001, 'OB', Uint8Array.of(0, 1)],
-      [0x00020002, 'UI', sopClass],
-      [0x00020003, 'UI', sopInstance],
-      [0x00020010, 'UI', syntax],
-      [0x00020012, 'UI', '2.25.220347713301967212418650713265902143881'],
-    ] satisfies Entry[]).map((entry) => element(entry, true)),
+    (
+      [
+        [0x00020001, 'OB', Uint8Array.of(0, 1)],
+        [0x00020002, 'UI', sopClass],
+        [0x00020003, 'UI', sopInstance],
+        [0x00020010, 'UI', syntax],
+        [0x00020012, 'UI', '2.25.220347713301967212418650713265902143881'],
+      ] satisfies Entry[]
+    ).map((entry) => element(entry, true)),
   );
   const little = syntax !== BIG_ENDIAN;
   const sorted = [...entries].sort(([a], [b]) => a - b);
   const preamble = new Uint8Array(132);
   preamble.set(encoder.encode('DICM'), 128);
-  return join([preamble, element([0x00020000, 'UL', meta.length], true), meta, ...sorted.map((entry) => element(entry, little))]);
+  return join([
+    preamble,
+    element([0x00020000, 'UL', meta.length], true),
+    meta,
+    ...sorted.map((entry) => element(entry, little)),
+  ]);
 }
 
 /** Encodes one element (PS3.5 section 7.1.2): these VRs have two reserved bytes and a length of 32 bits. */

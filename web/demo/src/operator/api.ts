@@ -1,6 +1,12 @@
 /** What the operator's page shows, in the client's words with times as dates. */
 import type { DataClassification } from 'coffer';
-import type { Event, EventFilter, Keyset as Told, Rotation as Going, Rotations as All } from 'coffer/client';
+import type {
+  Event,
+  EventFilter,
+  Keyset as Told,
+  Rotation as Going,
+  Rotations as All,
+} from 'coffer/client';
 
 export interface Keyset extends Omit<Told, 'rotatedAt' | 'nextRotationAt' | 'class'> {
   class: DataClassification;
@@ -19,7 +25,11 @@ export type AuditEvent = Event;
 export type AuditFilter = EventFilter;
 
 export function keysetOf({ rotatedAt, nextRotationAt, ...rest }: Told): Keyset {
-  return { ...rest, rotatedAt: new Date(rotatedAt), nextRotationAt: nextRotationAt ? new Date(nextRotationAt) : null };
+  return {
+    ...rest,
+    rotatedAt: new Date(rotatedAt),
+    nextRotationAt: nextRotationAt ? new Date(nextRotationAt) : null,
+  };
 }
 
 export function rotationOf({ begunAt, nextAt, ...rest }: Going): Rotation {

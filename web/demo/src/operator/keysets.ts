@@ -21,11 +21,16 @@ export function span(milliseconds: number): string {
 export function sentenceOf(state: string, compromised: boolean): string {
   const known: Record<string, string> = {
     rotating: 'New keys are being made.',
-    reencrypting: compromised ? 'Everything is being sealed under new keys, as fast as it goes.' : 'The cache is being sealed under the new keys.',
-    grace: 'Everything is under the new keys. The former ones still open, and a rollback is possible.',
-    retiring: 'Two sweeps of the cache must find nothing under the former keys. Then they are destroyed.',
+    reencrypting: compromised
+      ? 'Everything is being sealed under new keys, as fast as it goes.'
+      : 'The cache is being sealed under the new keys.',
+    grace:
+      'Everything is under the new keys. The former ones still open, and a rollback is possible.',
+    retiring:
+      'Two sweeps of the cache must find nothing under the former keys. Then they are destroyed.',
     done: 'Done: the former keys of the cache are destroyed.',
-    'rolled-back': 'Rolled back: the former keys seal again, and what was written meanwhile still opens.',
+    'rolled-back':
+      'Rolled back: the former keys seal again, and what was written meanwhile still opens.',
   };
   return known[state] ?? state;
 }
@@ -39,5 +44,7 @@ export function goesOn(state: string): boolean {
 export function agesOf(oldestPrimary: number | null, overdue: number | null): string | null {
   if (overdue === null) return null;
   const late = `${overdue || 'none'} overdue`;
-  return oldestPrimary === null ? `Keysets: ${late}` : `Oldest primary ${span(oldestPrimary * 1000)}, ${late}`;
+  return oldestPrimary === null
+    ? `Keysets: ${late}`
+    : `Oldest primary ${span(oldestPrimary * 1000)}, ${late}`;
 }

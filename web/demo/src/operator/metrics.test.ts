@@ -25,14 +25,35 @@ go_goroutines 12
 
 test('the metrics of the charts are read, and added up over their labels', () => {
   expect(readMetrics(text(100, 4), 7)).toEqual({
-    at: 7, operations: 104, failed: 4, hits: 30, misses: 10, kmsCalls: 4, kmsSeconds: 0.02, kmsFailing: 0, alteredPackages: 2, alteredLines: 3,
-    oldestPrimary: 86400.5, overdue: 2, entries: 10, entriesLeft: 40,
+    at: 7,
+    operations: 104,
+    failed: 4,
+    hits: 30,
+    misses: 10,
+    kmsCalls: 4,
+    kmsSeconds: 0.02,
+    kmsFailing: 0,
+    alteredPackages: 2,
+    alteredLines: 3,
+    oldestPrimary: 86400.5,
+    overdue: 2,
+    entries: 10,
+    entriesLeft: 40,
   });
-  expect(readMetrics('nonsense {} 1\n\n', 7)).toMatchObject({ operations: 0, oldestPrimary: null, overdue: null });
+  expect(readMetrics('nonsense {} 1\n\n', 7)).toMatchObject({
+    operations: 0,
+    oldestPrimary: null,
+    overdue: null,
+  });
 });
 
 test('rates are per second, and a server that began anew is no negative one', () => {
-  const all = [readMetrics(text(100, 0), 0), readMetrics(text(110, 0), 2000), readMetrics(text(3, 0), 4000), readMetrics(text(3, 0), 4000)];
+  const all = [
+    readMetrics(text(100, 0), 0),
+    readMetrics(text(110, 0), 2000),
+    readMetrics(text(3, 0), 4000),
+    readMetrics(text(3, 0), 4000),
+  ];
   expect(rates(all, ({ operations }) => operations)).toEqual([5, 0, 0]);
   expect(hitRatio(all)).toBe(0.75);
   expect(kmsLatency(all)).toBe(5);

@@ -37,9 +37,12 @@ export function readMetrics(text: string, at: number): Snapshot {
     const [, name = '', labels = '', value = ''] = line.exec(one) ?? [];
     if (!name.startsWith('coffer_') || name.endsWith('_bucket')) continue;
     const result = /result="(\w+)"/.exec(labels)?.[1];
-    for (const key of result ? [name, `${name}:${result}`] : [name]) sums.set(key, (sums.get(key) ?? 0) + Number(value));
-    if (name === 'coffer_operations_total' && !labels.includes('outcome="ok"')) failed += Number(value);
-    if (name === 'coffer_integrity_failures_total' && labels === 'class="none"') lines += Number(value);
+    for (const key of result ? [name, `${name}:${result}`] : [name])
+      sums.set(key, (sums.get(key) ?? 0) + Number(value));
+    if (name === 'coffer_operations_total' && !labels.includes('outcome="ok"'))
+      failed += Number(value);
+    if (name === 'coffer_integrity_failures_total' && labels === 'class="none"')
+      lines += Number(value);
   }
   const sum = (name: string) => sums.get(`coffer_${name}`) ?? 0;
   return {
@@ -61,7 +64,10 @@ export function readMetrics(text: string, at: number): Snapshot {
 }
 
 /** What happened between two moments, for each pair of neighbours; a server that began anew counts from nothing. */
-export function rates(snapshots: readonly Snapshot[], of: (snapshot: Snapshot) => number): number[] {
+export function rates(
+  snapshots: readonly Snapshot[],
+  of: (snapshot: Snapshot) => number,
+): number[] {
   return snapshots.slice(1).map((now, i) => {
     const before = snapshots[i] ?? now;
     const seconds = (now.at - before.at) / 1000;

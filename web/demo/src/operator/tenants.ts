@@ -14,7 +14,10 @@ export const TENANTS = 25;
 const LARGEST = 1000;
 
 /** Up to `most` tenants of those that the token administers, by name, and whether there are more; the server has an order of its own. */
-export async function loadTenants(client: CofferClient, most: number): Promise<{ tenants: Tenant[]; more: boolean }> {
+export async function loadTenants(
+  client: CofferClient,
+  most: number,
+): Promise<{ tenants: Tenant[]; more: boolean }> {
   const tenants = new Map<string, Tenant>();
   let more = false;
   for await (const keyset of client.keysets({ pageSize: Math.min(LARGEST, most + 1) })) {
@@ -22,11 +25,19 @@ export async function loadTenants(client: CofferClient, most: number): Promise<{
     if (more) break;
     add(tenants, keysetOf(keyset));
   }
-  return { tenants: [...tenants.values()].sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })), more };
+  return {
+    tenants: [...tenants.values()].sort((a, b) =>
+      a.name.localeCompare(b.name, undefined, { numeric: true }),
+    ),
+    more,
+  };
 }
 
 /** The tenant of exactly this name. Rejects with `not_found` where it has no keys. */
-export async function findTenant(client: CofferClient, name: string): Promise<{ tenants: Tenant[]; more: boolean }> {
+export async function findTenant(
+  client: CofferClient,
+  name: string,
+): Promise<{ tenants: Tenant[]; more: boolean }> {
   const tenants = new Map<string, Tenant>();
   for await (const keyset of client.keysets({ tenant: name })) add(tenants, keysetOf(keyset));
   return { tenants: [...tenants.values()], more: false };

@@ -13,14 +13,22 @@ function logOf(count: number) {
       yield event;
     }
   }
-  const add = (n: number) => void log.push(...Array.from({ length: n }, () => eventOf(log.length + 1)).map((event, i) => ({ ...event, seq: event.seq + i })));
+  const add = (n: number) =>
+    void log.push(
+      ...Array.from({ length: n }, () => eventOf(log.length + 1)).map((event, i) => ({
+        ...event,
+        seq: event.seq + i,
+      })),
+    );
   const late = (event: AuditEvent) => void log.splice(log.length - 1, 0, event);
   return { client: { events }, add, late, fail: (now: boolean) => (down = now) };
 }
 
-const eventOf = (seq: number) => ({ chain: 1, seq, time: new Date(seq * 1000).toISOString() }) as AuditEvent;
+const eventOf = (seq: number) =>
+  ({ chain: 1, seq, time: new Date(seq * 1000).toISOString() }) as AuditEvent;
 const numbers = (events: readonly AuditEvent[]) => events.map(({ seq }) => seq);
-const down = (from: number, to: number) => Array.from({ length: from - to + 1 }, (_, i) => from - i);
+const down = (from: number, to: number) =>
+  Array.from({ length: from - to + 1 }, (_, i) => from - i);
 
 test('what is added comes before the others, once, and older events are added at the end', async () => {
   const log = logOf(60);
@@ -45,7 +53,11 @@ test('an event of another process that comes a moment late is shown, and none tw
   await trail.refresh();
   log.late({ ...eventOf(29), chain: 2 });
   const { events } = await trail.refresh();
-  expect(events.map(({ chain, seq }) => `${chain}:${seq}`).slice(0, 3)).toEqual(['2:29', '1:30', '1:29']);
+  expect(events.map(({ chain, seq }) => `${chain}:${seq}`).slice(0, 3)).toEqual([
+    '2:29',
+    '1:30',
+    '1:29',
+  ]);
   expect(events).toHaveLength(PAGE + 1);
 });
 

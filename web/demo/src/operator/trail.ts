@@ -76,7 +76,9 @@ export class Trail {
 
   async #newer(): Promise<void> {
     const [newest] = this.#events;
-    const since = newest ? new Date(Date.parse(newest.time) - LATE_MS) : new Date(Math.max(this.#begun - BEHIND_MS, this.#filter.since?.getTime() ?? 0));
+    const since = newest
+      ? new Date(Date.parse(newest.time) - LATE_MS)
+      : new Date(Math.max(this.#begun - BEHIND_MS, this.#filter.since?.getTime() ?? 0));
     const shown = new Set(this.#events.map(idOf));
     const found: AuditEvent[] = [];
     for await (const event of this.#client.events({ ...this.#filter, since, pageSize: PAGE })) {

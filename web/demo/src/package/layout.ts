@@ -1,7 +1,16 @@
 /** Where the fields of a binary package lie (shared/format/SPEC.md section 3), for showing them: nothing here is trusted or opened. */
 
 /** The group decides the colour. */
-export type Tone = 'format' | 'class' | 'key' | 'time' | 'context' | 'nonce' | 'sealed' | 'clear' | 'tag';
+export type Tone =
+  | 'format'
+  | 'class'
+  | 'key'
+  | 'time'
+  | 'context'
+  | 'nonce'
+  | 'sealed'
+  | 'clear'
+  | 'tag';
 
 export interface Field {
   name: string;
@@ -40,9 +49,19 @@ export function fieldsOf(bytes: Uint8Array): Field[] {
   layout.add('Salt', 'key', 16, `${hex(bytes.subarray(42, 50))}…`);
   layout.add('Sealed at', 'time', 8, new Date(Number(view.getBigUint64(58))).toISOString());
   layout.add('Revision', 'time', 8, `${view.getBigUint64(66)}`);
-  layout.add('KDF iterations', 'format', 4, view.getUint32(74) === 0 ? 'none, the key is random' : `${view.getUint32(74)}`);
+  layout.add(
+    'KDF iterations',
+    'format',
+    4,
+    view.getUint32(74) === 0 ? 'none, the key is random' : `${view.getUint32(74)}`,
+  );
   const contextLength = view.getUint16(78);
-  layout.add('Context', 'context', 2 + contextLength, contextText(bytes.subarray(FIXED, FIXED + contextLength)));
+  layout.add(
+    'Context',
+    'context',
+    2 + contextLength,
+    contextText(bytes.subarray(FIXED, FIXED + contextLength)),
+  );
   layout.add('Nonce', 'nonce', NONCE, 'random, fresh for every value');
   return algorithm === PUBLIC ? layout.publicBody(bytes.length) : layout.sealedBody(bytes.length);
 }
@@ -58,7 +77,12 @@ class Layout {
 
   /** A sealed value, with the tag at its end. */
   sealedBody(total: number): Field[] {
-    this.add('Ciphertext', 'sealed', total - TAG - this.#at, 'the value, unreadable without the key');
+    this.add(
+      'Ciphertext',
+      'sealed',
+      total - TAG - this.#at,
+      'the value, unreadable without the key',
+    );
     this.add('Tag', 'tag', TAG, 'proves header, place and value');
     return this.fields;
   }
@@ -76,7 +100,11 @@ function contextText(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const texts: string[] = [];
   for (let at = 0; at < bytes.length; at += 2 + view.getUint16(at)) {
-    texts.push(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(at + 2, at + 2 + view.getUint16(at))));
+    texts.push(
+      new TextDecoder('utf-8', { ignoreBOM: true }).decode(
+        bytes.subarray(at + 2, at + 2 + view.getUint16(at)),
+      ),
+    );
   }
   const pairs = texts.filter((_, i) => i % 2 === 0).map((key, i) => `${key} = ${texts[i * 2 + 1]}`);
   return pairs.join(', ') || 'empty';

@@ -18,7 +18,11 @@ const SHOWN = 160;
 const TAIL = 32;
 
 /** Cuts a package into rows for a hex view; the middle of a long one is left out. */
-export function rowsOf(bytes: Uint8Array, fields: readonly Field[], width: number): { rows: Row[]; hidden: number } {
+export function rowsOf(
+  bytes: Uint8Array,
+  fields: readonly Field[],
+  width: number,
+): { rows: Row[]; hidden: number } {
   const bodyAt = fields.find(({ tone }) => tone === 'sealed' || tone === 'clear')?.start ?? 0;
   const up = (n: number) => Math.ceil(n / width) * width;
   const gapStart = up(bodyAt + SHOWN);
@@ -27,7 +31,11 @@ export function rowsOf(bytes: Uint8Array, fields: readonly Field[], width: numbe
   const rows: Row[] = [];
   for (let at = 0; at < bytes.length; at += width) {
     if (gap && at >= gapStart && at < gapEnd) continue;
-    rows.push({ at, runs: runsOf(bytes, fields, at, Math.min(at + width, bytes.length)), afterGap: gap && at === gapEnd });
+    rows.push({
+      at,
+      runs: runsOf(bytes, fields, at, Math.min(at + width, bytes.length)),
+      afterGap: gap && at === gapEnd,
+    });
   }
   return { rows, hidden: gap ? gapEnd - gapStart : 0 };
 }
@@ -35,10 +43,15 @@ export function rowsOf(bytes: Uint8Array, fields: readonly Field[], width: numbe
 function runsOf(bytes: Uint8Array, fields: readonly Field[], from: number, to: number): Run[] {
   return fields
     .filter(({ start, end }) => start < to && end > from)
-    .map((field) => ({ field, bytes: bytes.subarray(Math.max(field.start, from), Math.min(field.end, to)) }));
+    .map((field) => ({
+      field,
+      bytes: bytes.subarray(Math.max(field.start, from), Math.min(field.end, to)),
+    }));
 }
 
 /** Bytes as ASCII, a dot for each that is not a printable character. */
 export function textRun(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => (byte > 0x1f && byte < 0x7f ? String.fromCharCode(byte) : '·')).join('');
+  return Array.from(bytes, (byte) =>
+    byte > 0x1f && byte < 0x7f ? String.fromCharCode(byte) : '·',
+  ).join('');
 }

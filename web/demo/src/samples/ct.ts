@@ -87,7 +87,11 @@ export function ctSample(): File {
   const pixels = new Uint8Array(stored.length * 2);
   const view = new DataView(pixels.buffer);
   stored.forEach((value, i) => view.setUint16(i * 2, value, true));
-  const bytes = writeDicom(CT_IMAGE_STORAGE, `${UID}3`, [...about(), ...image(), [0x7fe00010, 'OW', pixels]]);
+  const bytes = writeDicom(CT_IMAGE_STORAGE, `${UID}3`, [
+    ...about(),
+    ...image(),
+    [0x7fe00010, 'OW', pixels],
+  ]);
   return new File([bytes], 'chest-ct-phantom.dcm', { type: 'application/dicom' });
 }
 

@@ -14,7 +14,10 @@ const waves = [
 /** The voltage at a time, both in beats and millivolts. */
 export function voltage(beats: number): number {
   const phase = beats - Math.floor(beats);
-  return waves.reduce((sum, [at, height, width]) => sum + height * Math.exp(-(((phase - at) / width) ** 2) / 2), 0);
+  return waves.reduce(
+    (sum, [at, height, width]) => sum + height * Math.exp(-(((phase - at) / width) ** 2) / 2),
+    0,
+  );
 }
 
 export async function ecgSample(): Promise<File> {

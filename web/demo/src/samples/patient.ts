@@ -11,13 +11,25 @@ const patient = {
     { system: 'phone', value: '+00 555 0117', use: 'home' },
     { system: 'email', value: 'marta.lindqvist@example.org' },
   ],
-  address: [{ use: 'home', line: ['14 Harbour Lane'], city: 'Nordhamn', postalCode: '00417', country: 'Example Land' }],
+  address: [
+    {
+      use: 'home',
+      line: ['14 Harbour Lane'],
+      city: 'Nordhamn',
+      postalCode: '00417',
+      country: 'Example Land',
+    },
+  ],
   maritalStatus: { text: 'Married' },
-  contact: [{ relationship: [{ text: 'Spouse' }], name: { family: 'Lindqvist', given: ['Jonas'] } }],
+  contact: [
+    { relationship: [{ text: 'Spouse' }], name: { family: 'Lindqvist', given: ['Jonas'] } },
+  ],
   communication: [{ language: { text: 'Swedish' }, preferred: true }],
   generalPractitioner: [{ display: 'Dr. A. Example, Harbour Practice' }],
 };
 
 export function patientSample(): File {
-  return new File([JSON.stringify(patient, null, 2)], 'patient-lindqvist.json', { type: 'application/fhir+json' });
+  return new File([JSON.stringify(patient, null, 2)], 'patient-lindqvist.json', {
+    type: 'application/fhir+json',
+  });
 }

@@ -42,11 +42,23 @@ export async function readEntry(client: CofferClient, key: string): Promise<Cach
   const head = await client.head(key);
   if (!head) return null;
   const had = head.ttl === null ? null : head.ttl * 1000;
-  return { key, classification: head.class, keyId: head.keyId, etag: head.etag, encryptedAt: head.encryptedAt, context: head.context, had, endsAt: had === null ? null : Date.now() + had };
+  return {
+    key,
+    classification: head.class,
+    keyId: head.keyId,
+    etag: head.etag,
+    encryptedAt: head.encryptedAt,
+    context: head.context,
+    had,
+    endsAt: had === null ? null : Date.now() + had,
+  };
 }
 
 /** How much of an entry's whole life `left` milliseconds are, from 0 to 1. Its life began when it was sealed. */
-export function shareLeft({ encryptedAt, endsAt }: Pick<CacheItem, 'encryptedAt' | 'endsAt'>, left: number): number {
+export function shareLeft(
+  { encryptedAt, endsAt }: Pick<CacheItem, 'encryptedAt' | 'endsAt'>,
+  left: number,
+): number {
   const whole = Math.max(left, (endsAt ?? 0) - encryptedAt.getTime()); // the server's clock may be ahead of this one
   return whole > 0 ? left / whole : 0;
 }

@@ -27,10 +27,21 @@ const RETRY_MS = 3000;
 const nothing: Server['may'] = { keys: false, audit: false };
 
 export function useServer(settings: EncryptedStorage): Server {
-  const token = useEncryptedStorage<string>('server token', DataClassification.CONFIDENTIAL, settings);
+  const token = useEncryptedStorage<string>(
+    'server token',
+    DataClassification.CONFIDENTIAL,
+    settings,
+  );
   const { value, updateValue } = token;
-  const client = useMemo(() => new CofferClient('', { token: value || 'none', attempts: 1 }), [value]);
-  const [seen, setSeen] = useState<{ client: CofferClient; state: ServerState; problem: Problem | null } | null>(null);
+  const client = useMemo(
+    () => new CofferClient('', { token: value || 'none', attempts: 1 }),
+    [value],
+  );
+  const [seen, setSeen] = useState<{
+    client: CofferClient;
+    state: ServerState;
+    problem: Problem | null;
+  } | null>(null);
   const [found, setFound] = useState<{ client: CofferClient; may: Server['may'] } | null>(null);
   const current = seen?.client === client ? seen : null;
 
@@ -47,12 +58,24 @@ export function useServer(settings: EncryptedStorage): Server {
     // An operator's token opens no data, and a tenant's need not see keys or the audit log: whichever answers shows that the token is good.
     // A wrong one is tried once: the server counts refusals, and makes who has too many wait.
     const data = await settled(client.list({ pageSize: 1 }).next());
-    const more = data.state === 'refused' ? [] : await Promise.all([settled(client.rotations()), settled(client.events({ pageSize: 1 }).next())]);
+    const more =
+      data.state === 'refused'
+        ? []
+        : await Promise.all([
+            settled(client.rotations()),
+            settled(client.events({ pageSize: 1 }).next()),
+          ]);
     const [keys, audit] = more;
     setFound({ client, may: { keys: keys?.done === true, audit: audit?.done === true } });
     const all = [data, ...more];
-    const refusal = all.find(({ state }) => state === 'refused') ?? (all.some(({ done }) => done) ? undefined : all.find(({ state }) => state));
-    setSeen({ client, state: refusal?.state ?? 'ready', problem: refusal ? problemOf(refusal.error) : null });
+    const refusal =
+      all.find(({ state }) => state === 'refused') ??
+      (all.some(({ done }) => done) ? undefined : all.find(({ state }) => state));
+    setSeen({
+      client,
+      state: refusal?.state ?? 'ready',
+      problem: refusal ? problemOf(refusal.error) : null,
+    });
   }, [client]);
 
   useEffect(() => {
@@ -67,11 +90,21 @@ export function useServer(settings: EncryptedStorage): Server {
   const signIn = useCallback((text: string) => updateValue(text), [updateValue]);
   const signOut = useCallback(() => updateValue(''), [updateValue]);
   const state = token.loading ? 'opening' : !value ? 'signed-out' : (current?.state ?? 'checking');
-  return { state, problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null, client, may: found?.client === client ? found.may : nothing, signIn, signOut, note };
+  return {
+    state,
+    problem: token.error ? problemOf(token.error) : value ? (current?.problem ?? null) : null,
+    client,
+    may: found?.client === client ? found.may : nothing,
+    signIn,
+    signOut,
+    note,
+  };
 }
 
 /** How a call ended, and what that says of the server. */
-async function settled(call: Promise<unknown>): Promise<{ done: boolean; error?: unknown; state?: ServerState | undefined }> {
+async function settled(
+  call: Promise<unknown>,
+): Promise<{ done: boolean; error?: unknown; state?: ServerState | undefined }> {
   try {
     await call;
     return { done: true };
@@ -83,6 +116,11 @@ async function settled(call: Promise<unknown>): Promise<{ done: boolean; error?:
 /** What a failed call says of the server; undefined where it says nothing. */
 function stateOf(error: unknown): ServerState | undefined {
   if (!(error instanceof CofferError)) return undefined;
-  if (error.code === 'unreachable' || error.code === 'store_unavailable' || error.code === 'timeout') return 'offline';
+  if (
+    error.code === 'unreachable' ||
+    error.code === 'store_unavailable' ||
+    error.code === 'timeout'
+  )
+    return 'offline';
   return error.code === 'unauthorized' ? 'refused' : undefined;
 }

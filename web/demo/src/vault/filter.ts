@@ -13,7 +13,11 @@ export const everything: Filter = { text: '', classification: null };
 /** The records that match, in their order. Each word of the text must be in the name, the kind or the title. */
 export function filterItems(items: readonly Item[], { text, classification }: Filter): Item[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return items.filter((item) => (!classification || item.classification === classification) && words.every((word) => textOf(item).includes(word)));
+  return items.filter(
+    (item) =>
+      (!classification || item.classification === classification) &&
+      words.every((word) => textOf(item).includes(word)),
+  );
 }
 
 function textOf({ about }: Item): string {
@@ -21,7 +25,9 @@ function textOf({ about }: Item): string {
 }
 
 /** What is stored of each class: how many records, and how many bytes of files. */
-export function totals(items: readonly Item[]): Map<DataClassification, { count: number; bytes: number }> {
+export function totals(
+  items: readonly Item[],
+): Map<DataClassification, { count: number; bytes: number }> {
   const found = new Map<DataClassification, { count: number; bytes: number }>();
   for (const { classification, about } of items) {
     const total = found.get(classification) ?? { count: 0, bytes: 0 };

@@ -2,7 +2,12 @@
  * Records of the vault. Each is two sealed values, stored together or not at all: `<id>/about`, what the list shows, and
  * `<id>/value`, the file. The id is random, since names lie on the disk in the clear and a file's name often is a patient's.
  */
-import { CofferError, type DataClassification, type EncryptedStorage, type Inspection } from 'coffer';
+import {
+  CofferError,
+  type DataClassification,
+  type EncryptedStorage,
+  type Inspection,
+} from 'coffer';
 import type { Content, Kind } from '../content/identify.js';
 import { previewOf } from '../content/preview.js';
 import { DemoError } from '../demo-error.js';
@@ -36,12 +41,29 @@ const VALUE = '/value';
 export const valueName = (id: string) => id + VALUE;
 
 /** Seals and stores a file with its description, in one transaction. Returns the record's id. */
-export async function addRecord(storage: EncryptedStorage, content: Content, classification: DataClassification): Promise<string> {
+export async function addRecord(
+  storage: EncryptedStorage,
+  content: Content,
+  classification: DataClassification,
+): Promise<string> {
   const id = crypto.randomUUID();
   const { file, kind, title, context } = content;
   const preview = await previewOf(content);
-  const about: About = { name: file.name, kind, size: file.size, title, ...(preview && { preview }) };
-  await storage.setMany([[id + ABOUT, about], [id + VALUE, file]], classification, context);
+  const about: About = {
+    name: file.name,
+    kind,
+    size: file.size,
+    title,
+    ...(preview && { preview }),
+  };
+  await storage.setMany(
+    [
+      [id + ABOUT, about],
+      [id + VALUE, file],
+    ],
+    classification,
+    context,
+  );
   return id;
 }
 
@@ -49,11 +71,16 @@ export async function addRecord(storage: EncryptedStorage, content: Content, cla
 export async function listRecords(storage: EncryptedStorage): Promise<Item[]> {
   const names = (await storage.keys()).filter((name) => name.endsWith(ABOUT));
   const items = await Promise.all(names.map((name) => readItem(storage, name)));
-  return items.filter((item) => item !== undefined).sort((a, b) => b.sealedAt.getTime() - a.sealedAt.getTime());
+  return items
+    .filter((item) => item !== undefined)
+    .sort((a, b) => b.sealedAt.getTime() - a.sealedAt.getTime());
 }
 
 async function readItem(storage: EncryptedStorage, name: string): Promise<Item | undefined> {
-  const [header, opened] = await Promise.allSettled([storage.inspect(name), storage.getDecrypted<About>(name)]);
+  const [header, opened] = await Promise.allSettled([
+    storage.inspect(name),
+    storage.getDecrypted<About>(name),
+  ]);
   if (header.status === 'rejected' || header.value === null) return undefined;
   const { classification, context, encryptedAt } = header.value;
   const item = { id: name.slice(0, -ABOUT.length), classification, context, sealedAt: encryptedAt };
@@ -67,8 +94,14 @@ export async function openRecord(storage: EncryptedStorage, id: string): Promise
 }
 
 /** What lies on the disk of a record's file: the sealed package and its header, read without a key. */
-export async function sealedRecord(storage: EncryptedStorage, id: string): Promise<{ bytes: Uint8Array<ArrayBuffer>; header: Inspection }> {
-  const [bytes, header] = await Promise.all([storage.getPackage(id + VALUE), storage.inspect(id + VALUE)]);
+export async function sealedRecord(
+  storage: EncryptedStorage,
+  id: string,
+): Promise<{ bytes: Uint8Array<ArrayBuffer>; header: Inspection }> {
+  const [bytes, header] = await Promise.all([
+    storage.getPackage(id + VALUE),
+    storage.inspect(id + VALUE),
+  ]);
   return { bytes: present(bytes), header: present(header) };
 }
 
@@ -79,7 +112,8 @@ export async function removeRecord(storage: EncryptedStorage, id: string): Promi
 }
 
 function present<T>(value: T | null): T {
-  if (value === null) throw new DemoError('not_found', 'this record was deleted, perhaps in another tab');
+  if (value === null)
+    throw new DemoError('not_found', 'this record was deleted, perhaps in another tab');
   return value;
 }
 

@@ -13,7 +13,9 @@ interface Stored {
 export async function flipOneBit(store: string, name: string): Promise<() => Promise<void>> {
   const key = [store, name];
   const before = await swap(key, (stored) => {
-    const body = new Uint8Array(stored.body instanceof Uint8Array ? stored.body.slice() : stored.body.slice(0));
+    const body = new Uint8Array(
+      stored.body instanceof Uint8Array ? stored.body.slice() : stored.body.slice(0),
+    );
     const at = body.length >> 1;
     body[at] = (body[at] ?? 0) ^ 1;
     return { ...stored, body };

@@ -39,7 +39,9 @@ export function deleteVault(): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.deleteDatabase(DATABASE);
     request.onsuccess = () => resolve();
-    request.onerror = () => reject(new DemoError('connection_lost', 'the browser could not delete the vault'));
-    request.onblocked = () => reject(new DemoError('database_blocked', 'another tab has the vault open'));
+    request.onerror = () =>
+      reject(new DemoError('connection_lost', 'the browser could not delete the vault'));
+    request.onblocked = () =>
+      reject(new DemoError('database_blocked', 'another tab has the vault open'));
   });
 }

@@ -11,7 +11,13 @@ export function AuditFilterForm({ onFilter }: { onFilter: (filter: AuditFilter) 
     event.preventDefault();
     const given = new FormData(event.currentTarget);
     const text = (name: string) => String(given.get(name) ?? '').trim();
-    const [tenant, action, severity, only, since] = ['tenant', 'action', 'severity', 'class', 'since'].map(text);
+    const [tenant, action, severity, only, since] = [
+      'tenant',
+      'action',
+      'severity',
+      'class',
+      'since',
+    ].map(text);
     onFilter({
       ...(tenant && { tenant }),
       ...(action && { action }),
@@ -20,7 +26,8 @@ export function AuditFilterForm({ onFilter }: { onFilter: (filter: AuditFilter) 
       ...(since && { since: new Date(since) }),
     });
   }
-  const send = (event: { currentTarget: HTMLSelectElement }) => event.currentTarget.form?.requestSubmit();
+  const send = (event: { currentTarget: HTMLSelectElement }) =>
+    event.currentTarget.form?.requestSubmit();
   return (
     <form className="audit-filter" onSubmit={submit} aria-label="Which events">
       <label>
@@ -45,7 +52,14 @@ export function AuditFilterForm({ onFilter }: { onFilter: (filter: AuditFilter) 
       </label>
       <label>
         Action
-        <input name="action" type="text" placeholder="key.open" maxLength={64} autoComplete="off" spellCheck={false} />
+        <input
+          name="action"
+          type="text"
+          placeholder="key.open"
+          maxLength={64}
+          autoComplete="off"
+          spellCheck={false}
+        />
       </label>
       <label>
         Tenant

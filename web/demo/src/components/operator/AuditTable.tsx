@@ -25,7 +25,15 @@ export function AuditTable({ events }: { events: readonly AuditEvent[] }) {
               <td>
                 <code>{event.action}</code>
               </td>
-              <td>{event.code ? <code>{event.code}</code> : event.facts?.phase === 'asked' ? 'asked' : event.outcome}</td>
+              <td>
+                {event.code ? (
+                  <code>{event.code}</code>
+                ) : event.facts?.phase === 'asked' ? (
+                  'asked'
+                ) : (
+                  event.outcome
+                )}
+              </td>
               <td>
                 {event.tenant} <span className="hint">{event.subject}</span>
               </td>

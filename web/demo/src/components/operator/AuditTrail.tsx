@@ -29,8 +29,12 @@ export function AuditTrail({ client, note }: Props) {
       <h2 id="audit-title">Audit trail</h2>
       <AuditFilterForm onFilter={setFilter} />
       <PanelNote problem={problem} scope="audit:read" />
-      {value?.events.length === 0 && !problem && <p className="hint">Nothing was recorded that fits.</p>}
-      {value && value.events.length > 0 && problem?.code !== 'forbidden' && <AuditTable events={value.events} />}
+      {value?.events.length === 0 && !problem && (
+        <p className="hint">Nothing was recorded that fits.</p>
+      )}
+      {value && value.events.length > 0 && problem?.code !== 'forbidden' && (
+        <AuditTable events={value.events} />
+      )}
       {value?.more && !problem && (
         <button type="button" className="button quiet" onClick={() => (trail.older(), reload())}>
           Older

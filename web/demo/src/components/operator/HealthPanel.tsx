@@ -9,7 +9,8 @@ import { Status } from './Status.js';
 /** How many snapshots a chart shows. */
 export const MOST = 60;
 
-const two = (n: number) => (n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? n.toFixed(1) : Math.round(n).toString());
+const two = (n: number) =>
+  n > 0 && n < 0.05 ? '< 0.1' : n < 10 ? n.toFixed(1) : Math.round(n).toString();
 
 interface Props {
   snapshots: readonly Snapshot[];
@@ -34,23 +35,49 @@ export function HealthPanel({ snapshots, problem, ready }: Props) {
         <div className="statuses">
           <Readiness ready={ready} />
           {last && (
-            <Status well={last.kmsFailing === 0}>{last.kmsFailing > 0 ? `KMS: no answer for ${Math.round(last.kmsFailing)} s, keys in memory serve on` : 'KMS: answering'}</Status>
+            <Status well={last.kmsFailing === 0}>
+              {last.kmsFailing > 0
+                ? `KMS: no answer for ${Math.round(last.kmsFailing)} s, keys in memory serve on`
+                : 'KMS: answering'}
+            </Status>
           )}
         </div>
       </header>
       <PanelNote problem={problem} scope="metrics:read" />
       {last && (
         <div className="sparks">
-          <Spark label="Operations a second" value={two(operations.at(-1) ?? 0)} points={operations} />
-          <Spark label="Reads a second" value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`} points={reads} />
-          <Spark label="KMS calls" value={latency === null ? '–' : `${two(latency)} ms each`} points={calls} />
-          <Spark label="Rotated a second" value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)} points={entries} />
+          <Spark
+            label="Operations a second"
+            value={two(operations.at(-1) ?? 0)}
+            points={operations}
+          />
+          <Spark
+            label="Reads a second"
+            value={ratio === null ? '–' : `${Math.round(ratio * 100)} % hits`}
+            points={reads}
+          />
+          <Spark
+            label="KMS calls"
+            value={latency === null ? '–' : `${two(latency)} ms each`}
+            points={calls}
+          />
+          <Spark
+            label="Rotated a second"
+            value={last.entriesLeft > 0 ? `${last.entriesLeft} left` : two(entries.at(-1) ?? 0)}
+            points={entries}
+          />
         </div>
       )}
-      {last && last.alteredPackages > 0 && <p className="verdict wrong">{last.alteredPackages} packages did not pass their authentication: look for critical events in the audit trail.</p>}
+      {last && last.alteredPackages > 0 && (
+        <p className="verdict wrong">
+          {last.alteredPackages} packages did not pass their authentication: look for critical
+          events in the audit trail.
+        </p>
+      )}
       {last && last.alteredLines > 0 && (
         <p className="verdict wrong">
-          The audit log was altered ({last.alteredLines} times since the server began): <code>coffer audit verify</code> says where.
+          The audit log was altered ({last.alteredLines} times since the server began):{' '}
+          <code>coffer audit verify</code> says where.
         </p>
       )}
     </section>
@@ -60,5 +87,9 @@ export function HealthPanel({ snapshots, problem, ready }: Props) {
 function Readiness({ ready: { value, problem } }: { ready: Loaded<Health> }) {
   if (problem) return <Status well={false}>Not ready: {problem.code}</Status>;
   if (!value) return null;
-  return <Status well={!value.degraded}>{value.degraded ? `Degraded: ${value.degraded.join(', ')}` : 'Ready'}</Status>;
+  return (
+    <Status well={!value.degraded}>
+      {value.degraded ? `Degraded: ${value.degraded.join(', ')}` : 'Ready'}
+    </Status>
+  );
 }

@@ -32,7 +32,10 @@ export function KeysPanel({ client, note, snapshot }: Props) {
   const [refusal, setRefusal] = useState<Problem | null>(null);
   const [live, setLive] = useState(false);
   const keys = usePolled(
-    useCallback(() => (wanted ? findTenant(client, wanted) : loadTenants(client, most)), [client, wanted, most]),
+    useCallback(
+      () => (wanted ? findTenant(client, wanted) : loadTenants(client, most)),
+      [client, wanted, most],
+    ),
     SLOW_MS,
     note,
   );
@@ -59,20 +62,31 @@ export function KeysPanel({ client, note, snapshot }: Props) {
 
   const missing = wanted !== '' && keys.problem?.code === 'not_found';
   const { tenants, more } = missing || !keys.value ? { tenants: [], more: false } : keys.value;
-  const shown = tenants.filter(({ name }) => name.toLowerCase().includes(text.trim().toLowerCase()));
-  const elsewhere = going.filter(({ tenant }) => !tenants.some(({ name }) => name === tenant)).map(({ tenant }) => tenant);
+  const shown = tenants.filter(({ name }) =>
+    name.toLowerCase().includes(text.trim().toLowerCase()),
+  );
+  const elsewhere = going
+    .filter(({ tenant }) => !tenants.some(({ name }) => name === tenant))
+    .map(({ tenant }) => tenant);
   const ages = snapshot ? agesOf(snapshot.oldestPrimary, snapshot.overdue) : null;
   return (
     <section className="card keysets" aria-labelledby="keysets-title">
       <header className="pane-head">
         <h2 id="keysets-title">
-          Keys {tenants.length > 1 && <span className="count">{tenants.length} tenants{more && ' and more'}</span>}
+          Keys{' '}
+          {tenants.length > 1 && (
+            <span className="count">
+              {tenants.length} tenants{more && ' and more'}
+            </span>
+          )}
         </h2>
         {ages && <Status well={!snapshot?.overdue}>{ages}</Status>}
       </header>
       <p className="hint">
-        Keys are rotated automatically when they are old enough. The new ones seal at once, the cache is re-encrypted under them, and the old ones still open
-        for a while. A key that others may know is rotated by <code>coffer rotate --execute --compromised</code>, which cannot be rolled back.
+        Keys are rotated automatically when they are old enough. The new ones seal at once, the
+        cache is re-encrypted under them, and the old ones still open for a while. A key that others
+        may know is rotated by <code>coffer rotate --execute --compromised</code>, which cannot be
+        rolled back.
       </p>
       {(tenants.length > 1 || text || wanted) && (
         <search>
@@ -99,11 +113,21 @@ export function KeysPanel({ client, note, snapshot }: Props) {
           </form>
         </search>
       )}
-      <PanelNote problem={refusal ?? (missing ? null : (keys.problem ?? rotations.problem))} scope="keys:admin" />
+      <PanelNote
+        problem={refusal ?? (missing ? null : (keys.problem ?? rotations.problem))}
+        scope="keys:admin"
+      />
       {rotations.value && <SweepView rotations={rotations.value} />}
       {missing && <p className="hint">No tenant of exactly this name has keys.</p>}
-      {keys.value && !missing && tenants.length === 0 && <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>}
-      {tenants.length > 0 && shown.length === 0 && <p className="hint">None of those that are loaded has this in its name. “Find” asks the server for the tenant of exactly this name.</p>}
+      {keys.value && !missing && tenants.length === 0 && (
+        <p className="hint">No key was needed yet. Keys are made when something is first sealed.</p>
+      )}
+      {tenants.length > 0 && shown.length === 0 && (
+        <p className="hint">
+          None of those that are loaded has this in its name. “Find” asks the server for the tenant
+          of exactly this name.
+        </p>
+      )}
       <ul className="tenants">
         {shown.map((tenant) => (
           <TenantRow
@@ -117,7 +141,12 @@ export function KeysPanel({ client, note, snapshot }: Props) {
           />
         ))}
       </ul>
-      {elsewhere.length > 0 && <p className="hint">Being rotated beyond these: {elsewhere.slice(0, 10).join(', ')}{elsewhere.length > 10 && ` and ${elsewhere.length - 10} more`}.</p>}
+      {elsewhere.length > 0 && (
+        <p className="hint">
+          Being rotated beyond these: {elsewhere.slice(0, 10).join(', ')}
+          {elsewhere.length > 10 && ` and ${elsewhere.length - 10} more`}.
+        </p>
+      )}
       {more && (
         <button type="button" className="button quiet" onClick={() => setMost(most + TENANTS)}>
           More tenants

@@ -6,7 +6,12 @@ import { ClassBadge } from '../ClassBadge.js';
 /** A tenant's keysets with their keys' states, their age and what is left of their time. */
 export function KeysetTable({ tenant, now }: { tenant: Tenant; now: number }) {
   return (
-    <div className="table keyset-table" role="region" aria-label={`Keysets of ${tenant.name}`} tabIndex={0}>
+    <div
+      className="table keyset-table"
+      role="region"
+      aria-label={`Keysets of ${tenant.name}`}
+      tabIndex={0}
+    >
       <table>
         <thead>
           <tr>
@@ -50,7 +55,9 @@ function Age({ keyset: { rotatedAt, nextRotationAt }, now }: { keyset: Keyset; n
       )}
       <span>
         {span(now - rotatedAt.getTime())}
-        {nextRotationAt && <span className="hint">, next in {span(nextRotationAt.getTime() - now)}</span>}
+        {nextRotationAt && (
+          <span className="hint">, next in {span(nextRotationAt.getTime() - now)}</span>
+        )}
       </span>
     </span>
   );

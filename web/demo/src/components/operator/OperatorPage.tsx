@@ -13,7 +13,11 @@ const POLL_MS = 2000;
 
 /** What an operator watches: the server's work, tenants' keys, rotations as they go on, and the audit trail, as far as the token may see them. */
 export function OperatorPage({ server }: { server: Server }) {
-  return <ServerGate server={server}>{server.state === 'ready' && <Panels server={server} />}</ServerGate>;
+  return (
+    <ServerGate server={server}>
+      {server.state === 'ready' && <Panels server={server} />}
+    </ServerGate>
+  );
 }
 
 function Panels({ server: { client, may, note } }: { server: Server }) {
@@ -29,7 +33,10 @@ function Panels({ server: { client, may, note } }: { server: Server }) {
     problemOf,
   );
   const tabs = [
-    { title: 'Keys', content: () => <KeysPanel client={client} note={note} snapshot={snapshots.at(-1)} /> },
+    {
+      title: 'Keys',
+      content: () => <KeysPanel client={client} note={note} snapshot={snapshots.at(-1)} />,
+    },
     { title: 'Audit trail', content: () => <AuditTrail client={client} note={note} /> },
   ];
   return (

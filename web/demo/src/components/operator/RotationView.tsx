@@ -17,10 +17,20 @@ export function RotationView({ tenant, rotation, onRotate, onRollback }: Props) 
     <div className="rotation">
       {rotation && <Progress rotation={rotation} />}
       <span className="actions">
-        <ConfirmButton label={`Rotate the keys of ${tenant}`} ask="Make new keys" onConfirm={onRotate} />
-        {rotation && !rotation.compromised && ['reencrypting', 'grace', 'retiring'].includes(rotation.state) && (
-          <ConfirmButton label="Roll back" ask="Make the old keys seal again" onConfirm={onRollback} />
-        )}
+        <ConfirmButton
+          label={`Rotate the keys of ${tenant}`}
+          ask="Make new keys"
+          onConfirm={onRotate}
+        />
+        {rotation &&
+          !rotation.compromised &&
+          ['reencrypting', 'grace', 'retiring'].includes(rotation.state) && (
+            <ConfirmButton
+              label="Roll back"
+              ask="Make the old keys seal again"
+              onConfirm={onRollback}
+            />
+          )}
       </span>
     </div>
   );
@@ -31,7 +41,12 @@ function Progress({ rotation }: { rotation: Rotation }) {
   return (
     <>
       <p role="status">
-        {sentenceOf(state, compromised)} <span className="hint">Begun {dateText(begunAt)}{reason && `, reason: ${reason}`}.</span> {compromised && <span className="badge class-phi">compromised</span>}
+        {sentenceOf(state, compromised)}{' '}
+        <span className="hint">
+          Begun {dateText(begunAt)}
+          {reason && `, reason: ${reason}`}.
+        </span>{' '}
+        {compromised && <span className="badge class-phi">compromised</span>}
       </p>
       <p className="hint">
         {reencrypted} re-encrypted
@@ -40,7 +55,8 @@ function Progress({ rotation }: { rotation: Rotation }) {
       </p>
       {failures.map(({ class: name, keyId, code, entries }) => (
         <p key={`${name}${keyId}${code}`} className="hint">
-          {entries} of <ClassBadge classification={name} /> under <code>{keyId.slice(0, 12)}…</code>: <code>{code}</code>
+          {entries} of <ClassBadge classification={name} /> under <code>{keyId.slice(0, 12)}…</code>
+          : <code>{code}</code>
         </p>
       ))}
     </>

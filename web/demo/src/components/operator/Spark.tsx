@@ -12,7 +12,8 @@ const FEWEST = 16; // that the width has room for: a chart that begins fills it 
 /** One figure and how it came about: a line over the last minutes. */
 export function Spark({ label, value, points }: Props) {
   const top = Math.max(...points, 1e-9);
-  const x = (i: number) => WIDTH - ((points.length - 1 - i) / (Math.max(FEWEST, points.length) - 1)) * WIDTH;
+  const x = (i: number) =>
+    WIDTH - ((points.length - 1 - i) / (Math.max(FEWEST, points.length) - 1)) * WIDTH;
   const y = (v: number) => HEIGHT - 3 - (v / top) * (HEIGHT - 8);
   const line = points.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(' ');
   return (
@@ -21,7 +22,12 @@ export function Spark({ label, value, points }: Props) {
         <span className="hint">{label}</span>
         <span className="spark-value">{value}</span>
       </figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true" focusable="false">
+      <svg
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        aria-hidden="true"
+        focusable="false"
+      >
         <path d={`M0 ${HEIGHT - 3}H${WIDTH}`} />
         {points.length > 1 && (
           <>

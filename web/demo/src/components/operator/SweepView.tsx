@@ -6,11 +6,18 @@ export function SweepView({ rotations: { sweep, warnings } }: { rotations: Rotat
     <>
       {sweep && !sweep.endedAt && (
         <p role="status">
-          Sweeping the cache: {sweep.scanned} entries, {sweep.partsDone} of {sweep.parts} parts done.{' '}
-          <progress value={sweep.expected ? Math.min(sweep.scanned, sweep.expected) : undefined} max={sweep.expected || undefined} aria-label="Entries that are done" />
+          Sweeping the cache: {sweep.scanned} entries, {sweep.partsDone} of {sweep.parts} parts
+          done.{' '}
+          <progress
+            value={sweep.expected ? Math.min(sweep.scanned, sweep.expected) : undefined}
+            max={sweep.expected || undefined}
+            aria-label="Entries that are done"
+          />
         </p>
       )}
-      {sweep?.endedAt && sweep.fault && <p className="hint">The last sweep was incomplete: {sweep.fault}.</p>}
+      {sweep?.endedAt && sweep.fault && (
+        <p className="hint">The last sweep was incomplete: {sweep.fault}.</p>
+      )}
       {warnings.map((warning) => (
         <p key={warning} className="hint">
           {warning}

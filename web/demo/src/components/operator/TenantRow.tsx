@@ -17,7 +17,9 @@ interface Props {
 /** A tenant in a line; opened, its keysets and its rotation. */
 export function TenantRow({ tenant, rotation, now, open, onRotate, onRollback }: Props) {
   const { name, keysets } = tenant;
-  const overdue = keysets.filter(({ nextRotationAt }) => nextRotationAt && nextRotationAt.getTime() < now).length;
+  const overdue = keysets.filter(
+    ({ nextRotationAt }) => nextRotationAt && nextRotationAt.getTime() < now,
+  ).length;
   return (
     <li>
       <details className="tenant" open={open}>
@@ -28,11 +30,20 @@ export function TenantRow({ tenant, rotation, now, open, onRotate, onRollback }:
             {overdue > 0 && `, ${overdue} overdue`}
           </span>
           {rotation && (goesOn(rotation.state) || rotation.failed > 0) && (
-            <span className="tenant-state">{rotation.failed > 0 ? `${rotation.failed} entries do not open` : rotation.state.replace('-', ' ')}</span>
+            <span className="tenant-state">
+              {rotation.failed > 0
+                ? `${rotation.failed} entries do not open`
+                : rotation.state.replace('-', ' ')}
+            </span>
           )}
         </summary>
         <KeysetTable tenant={tenant} now={now} />
-        <RotationView tenant={name} rotation={rotation} onRotate={onRotate} onRollback={onRollback} />
+        <RotationView
+          tenant={name}
+          rotation={rotation}
+          onRotate={onRotate}
+          onRollback={onRollback}
+        />
       </details>
     </li>
   );
