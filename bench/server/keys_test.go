@@ -38,9 +38,9 @@ func BenchmarkKeys(b *testing.B) {
 
 func newVault(b *testing.B) *keyring.Vault {
 	const secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-	document, err := keyring.NewDocument("bench", tenant, secret, 0, format.UseCache)
+	document, err := keyring.NewVaultDocument("bench", tenant, secret, 0, format.UseCache)
 	require.NoError(b, err)
-	vault, err := keyring.OpenDocument(document, secret)
+	vault, err := keyring.OpenVault(document, secret)
 	require.NoError(b, err)
 	return vault
 }

@@ -78,7 +78,7 @@ func newFleet(b *testing.B, takes time.Duration) *fleet {
 	ring, err := keyring.New(f.store, kms.NewSet(f.kek), "bench")
 	require.NoError(b, err)
 	b.Cleanup(ring.Close)
-	f.r = &recovery.Recovery{Ring: ring, Store: f.store, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
+	f.r = &recovery.Recovery{Keyring: ring, Store: f.store, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
 	return f
 }
 
@@ -141,7 +141,7 @@ func BenchmarkRewrap(b *testing.B) {
 				if _, err := f.r.Rewrap(b.Context(), kms.NewSet(f.kek), false); err != nil {
 					return err
 				}
-				_, err := f.r.Finish(b.Context(), kms.NewSet(f.kek))
+				_, err := f.r.FinishRewrap(b.Context(), kms.NewSet(f.kek))
 				return err
 			}))
 		})
@@ -215,7 +215,7 @@ func BenchmarkRestore(b *testing.B) {
 			return err
 		}
 		defer ring.Close()
-		r := &recovery.Recovery{Ring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
+		r := &recovery.Recovery{Keyring: ring, Store: into, KEKs: kms.NewSet(f.kek), Environment: "bench", Audit: unrecorded{}}
 		_, err = r.Restore(b.Context(), reading(file), nil)
 		return err
 	}))

@@ -44,7 +44,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	before := live()
 	maker := open(t, f.store)
 	populate(t, maker, n, classify.PHI)
-	maker.Sealed(func(string, format.KeyID, uint64) {}) // as a server asks every ten seconds
+	maker.DrainSealCounts(func(string, format.KeyID, uint64) {}) // as a server asks every ten seconds
 	f.made = settled() - min(before, settled())
 	maker.Close()
 	runtime.KeepAlive(maker)
@@ -102,7 +102,7 @@ func TestIdleTenants(t *testing.T) {
 			return err
 		}},
 		{fmt.Sprintf("Listing %d tenants", page), func(f *fleet) error {
-			documents, _, err := f.ring.Page(t.Context(), f.middle, page)
+			documents, _, err := f.ring.DocumentPage(t.Context(), f.middle, page)
 			if err == nil && len(documents) != page {
 				err = fmt.Errorf("a page of %d", len(documents))
 			}

@@ -21,7 +21,7 @@ import (
 const heapLimit = 64 << 20
 
 func recoveryOf(t *testing.T, store keystore.Store, ring *keyring.Keyring) *recovery.Recovery {
-	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}}
+	return &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks(t), Environment: environment, Audit: unrecorded{}}
 }
 
 // A backup of many documents is written, proven and restored in little memory.

@@ -60,7 +60,7 @@ func keks(t *testing.T) kms.Set {
 
 // open returns a keyring over a store, with room for a few unlocked tenants. Keys are due after 90 days.
 func open(t *testing.T, store keystore.Store) *keyring.Keyring {
-	ring, err := keyring.New(store, keks(t), environment, keyring.WithTenants(unlocked), keyring.WithDue(keyring.DueAfter(age, time.Now)))
+	ring, err := keyring.New(store, keks(t), environment, keyring.WithMaxTenants(unlocked), keyring.WithDueTime(keyring.DueAfter(age, time.Now)))
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	return ring

@@ -123,16 +123,16 @@ var errReturned = errors.New("the keystore has keys that were destroyed, as the 
 
 // compareKeys returns the tenants that are alive in the keystore, or that have keys there, although a log that was verified records their end.
 func compareKeys(ctx context.Context, r *recovery.Recovery, path string, key *audit.Key) ([]endedTenant, error) {
-	compare := func() ([]recovery.Ended, error) {
-		var endings recovery.Endings
+	compare := func() ([]recovery.Destroyed, error) {
+		var endings recovery.Tombstones
 		if err := endings.AddLog(ctx, path, key); err != nil {
 			return nil, err
 		}
-		return r.Returned(ctx, &endings)
+		return r.FindNotDestroyed(ctx, &endings)
 	}
 	returned, err := compare()
 	if len(returned) > 0 { // a change is recorded before it is made, so it may be under way
-		recovery.Settle(ctx)
+		recovery.WaitForPropagation(ctx)
 		returned, err = compare()
 	}
 	return endedTenants(returned), err
@@ -151,7 +151,7 @@ func readLogKey(ctx context.Context, path string, system *keyring.System) (*audi
 }
 
 // addEndings adds what a log says, if that is as it was written.
-func addEndings(ctx context.Context, o *operator, to *recovery.Endings, path string) error {
+func addEndings(ctx context.Context, o *operator, to *recovery.Tombstones, path string) error {
 	key, err := readLogKey(ctx, path, o.keys.own)
 	if err == nil {
 		err = to.AddLog(ctx, path, key)

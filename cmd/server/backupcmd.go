@@ -112,11 +112,11 @@ type drillReport struct {
 	Error        *failure       `json:"error,omitempty"`
 }
 
-func reportDrill(d *recovery.Drill, took time.Duration, err error) drillReport {
+func reportDrill(d *recovery.DrillReport, took time.Duration, err error) drillReport {
 	return drillReport{d.Created.UTC(), d.Tenants, d.Shredded, d.Roots, d.Keys, millis(took), failedTenants(d.Failures), failureOf(err)}
 }
 
-func printDrill(out io.Writer, d *recovery.Drill, took time.Duration) {
+func printDrill(out io.Writer, d *recovery.DrillReport, took time.Duration) {
 	fmt.Fprintf(out, "made: %s\ntenants: %d, of them shredded: %d\nroots opened: %d\nkeys opened: %d\ntook: %s\n",
 		shown(d.Created, ""), d.Tenants, d.Shredded, d.Roots, d.Keys, brief(took))
 	printFailures(out, d.Failures)
@@ -193,13 +193,13 @@ func operateOn(
 	defer func() { err = errors.Join(err, o.close()) }()
 	r := o.recovery(cmd, what)
 	if !restore {
-		if r, err = r.Dry(); err != nil {
+		if r, err = r.DryRun(); err != nil {
 			return err
 		}
-		defer r.Ring.Close()
+		defer r.Keyring.Close()
 	}
-	own, err := r.System(ctx, file)
-	if errors.Is(err, keyring.ErrEnvironment) {
+	own, err := r.RecoverSystem(ctx, file)
+	if errors.Is(err, keyring.ErrWrongEnvironment) {
 		err = fmt.Errorf("set COFFER_ENVIRONMENT or --environment to the label of the keys: %w", err)
 	}
 	if err != nil {
@@ -235,8 +235,8 @@ func openBackup(path string) (*os.File, error) {
 }
 
 // readEndings reads the audit log of the data directory, others, and a list.
-func readEndings(ctx context.Context, o *operator, logs, unproven []string, list string) (*recovery.Endings, error) {
-	endings := &recovery.Endings{Tenants: map[string]bool{}}
+func readEndings(ctx context.Context, o *operator, logs, unproven []string, list string) (*recovery.Tombstones, error) {
+	endings := &recovery.Tombstones{Tenants: map[string]bool{}}
 	for _, path := range append(logs, auditPath(o.config)) {
 		if err := addEndings(ctx, o, endings, path); err != nil {
 			return nil, err
@@ -290,9 +290,9 @@ type endedTenant struct {
 	Keys     int    `json:"destroyedKeys"`
 }
 
-func reportRestored(r *recovery.Restored, dry bool, err error) restoreReport {
+func reportRestored(r *recovery.RestoreReport, dry bool, err error) restoreReport {
 	report := restoreReport{
-		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: endedTenants(r.Ended),
+		MadeAt: r.Created.UTC(), DryRun: dry, Changed: []restoredTenant{}, Unchanged: r.Unchanged, Ended: endedTenants(r.Destroyed),
 		Failures: failedTenants(r.Failures), Error: failureOf(err),
 	}
 	for _, c := range r.Changes {
@@ -301,7 +301,7 @@ func reportRestored(r *recovery.Restored, dry bool, err error) restoreReport {
 	return report
 }
 
-func endedTenants(all []recovery.Ended) []endedTenant {
+func endedTenants(all []recovery.Destroyed) []endedTenant {
 	ended := []endedTenant{}
 	for _, e := range all {
 		ended = append(ended, endedTenant{e.Tenant, e.Shredded, e.Keys})
@@ -309,7 +309,7 @@ func endedTenants(all []recovery.Ended) []endedTenant {
 	return ended
 }
 
-func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
+func printRestored(out io.Writer, r *recovery.RestoreReport, dry bool) {
 	did := map[bool]string{false: "changed", true: "would change"}[dry]
 	fmt.Fprintf(out, "made: %s\n%s: %d tenants; unchanged: %d\n", shown(r.Created, ""), did, len(r.Changes), r.Unchanged)
 	for _, c := range r.Changes {
@@ -319,7 +319,7 @@ func printRestored(out io.Writer, r *recovery.Restored, dry bool) {
 		}
 		fmt.Fprintf(out, "tenant %s: %s\n", strconv.Quote(c.Tenant), what)
 	}
-	for _, e := range r.Ended {
+	for _, e := range r.Destroyed {
 		if e.Shredded {
 			fmt.Fprintf(out, "tenant %s: shredded since the backup, and stays so\n", strconv.Quote(e.Tenant))
 		}

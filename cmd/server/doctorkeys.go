@@ -147,7 +147,7 @@ func (p *patient) prove(ctx context.Context, k *keys) (found []finding) {
 	done, opened, shredded := 0, 0, 0
 	for d, err := range k.ring.Documents(ctx) {
 		if err == nil {
-			_, _, err = k.ring.Prove(ctx, d)
+			_, _, err = k.ring.VerifyDocument(ctx, d)
 		}
 		if ctx.Err() != nil {
 			return append(found, failing("run it again", "interrupted after %d of %d keysets", done, total))

@@ -73,7 +73,7 @@ var sentinels = []struct {
 }{
 	{errLogGone, exitRefused}, {errLogKey, exitRefused}, {errSystem, exitRefused},
 	{kms.ErrWrongKey, exitRefused}, {envelope.ErrWrongSecret, exitRefused},
-	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrEnvironment, exitRefused},
+	{recovery.ErrBackup, exitRefused}, {recovery.ErrNoKeys, exitNotFound}, {keyring.ErrWrongEnvironment, exitRefused},
 	{lifecycle.ErrNoKey, exitNotFound}, {rotation.ErrNoRollback, exitRefused},
 	{token.ErrNoToken, exitNotFound}, {token.ErrGrant, exitUsage},
 	{fs.ErrNotExist, exitNotFound}, {fs.ErrExist, exitRefused}, {fs.ErrPermission, exitRefused},

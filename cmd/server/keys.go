@@ -46,9 +46,9 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 	for _, kek := range former {
 		k.keks = k.keks.And(kek)
 	}
-	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithUses(int64(c.Keys.Uses)),
-		keyring.WithTenants(c.Keys.Tenants), keyring.WithCalls(c.Keys.Calls), keyring.WithDue(keyring.DueAfter(c.Keys.RotateAge, time.Now)),
-		keyring.WithLosses(k.lost.note))
+	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithMaxUses(int64(c.Keys.Uses)),
+		keyring.WithMaxTenants(c.Keys.Tenants), keyring.WithConcurrentUnlocks(c.Keys.Calls), keyring.WithDueTime(keyring.DueAfter(c.Keys.RotateAge, time.Now)),
+		keyring.WithIncidentHandler(k.lost.note))
 	if err != nil {
 		return nil, errors.Join(err, k.free())
 	}
@@ -103,7 +103,7 @@ func (k *keys) explain(err error, c *config.Config) error {
 		return refuse(fmt.Errorf("ENCRYPTION_MASTER_KEY is not the key that the keys in %s were made with", k.where))
 	case errors.Is(err, envelope.ErrWrongSecret):
 		return refuse(fmt.Errorf("the keys in %s were made with another master key: set ENCRYPTION_MASTER_KEY or ENCRYPTION_PASSPHRASE to it", k.where))
-	case errors.Is(err, keyring.ErrEnvironment):
+	case errors.Is(err, keyring.ErrWrongEnvironment):
 		return refuse(fmt.Errorf("COFFER_ENVIRONMENT is not the environment that the keys in %s were made in", k.where))
 	}
 	return err

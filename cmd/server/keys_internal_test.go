@@ -20,11 +20,11 @@ func TestNotReadyWhileKeysetsAreMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var readOnly atomic.Bool
-		store := keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
+		store := keystoretest.NewFaultyStore(memory, func(keystoretest.Write) keystoretest.Fault {
 			if readOnly.Load() {
 				return keystoretest.FailBefore
 			}
-			return keystoretest.Works
+			return keystoretest.NoFault
 		})
 		kek, err := kms.Open(t.Context(), "base64key://AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 		require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestNotReadyWhileKeysetsAreMissing(t *testing.T) {
 		require.NoError(t, ready(t.Context()))
 		time.Sleep(3 * time.Second)
 		readOnly.Store(true)
-		memory.Lose(keystore.Keysets, identity.DefaultTenant)
+		memory.LoseDocuments(keystore.Keysets, identity.DefaultTenant)
 		memory.LoseFeed()
 		time.Sleep(3 * time.Second)
 		require.ErrorIs(t, ready(t.Context()), keyring.ErrUnreadable)

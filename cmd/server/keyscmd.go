@@ -112,7 +112,7 @@ func (o *operator) close() error {
 // recovery is what works on all keysets, with a bar that says what it does.
 func (o *operator) recovery(cmd *cobra.Command, what string) *recovery.Recovery {
 	return &recovery.Recovery{
-		Ring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
+		Keyring: o.keys.ring, Store: o.keys.store, KEKs: o.keys.keks, Environment: o.config.Environment, Audit: o.audit,
 		Operation: operation(cmd), Reason: o.reason, Progress: progress(cmd.ErrOrStderr(), what),
 	}
 }

@@ -56,12 +56,12 @@ func (o *operator) keysets(ctx context.Context, tenant string) ([]lifecycle.Keys
 		return lifecycle.Describe(d, rotator), nil
 	}
 	all := []lifecycle.Keyset{}
-	documents, left := recovery.Readable(o.keys.ring.Documents(ctx))
+	documents, left := recovery.SkipUnreadable(o.keys.ring.Documents(ctx))
 	for d := range documents {
 		all = append(all, lifecycle.Describe(d, rotator)...)
 	}
 	err := left()
-	if err != nil && !errors.As(err, new(*recovery.UnreadError)) {
+	if err != nil && !errors.As(err, new(*recovery.SkippedError)) {
 		return nil, err
 	}
 	slices.SortStableFunc(all, func(a, b lifecycle.Keyset) int { return cmp.Compare(a.Tenant, b.Tenant) })

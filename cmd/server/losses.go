@@ -32,17 +32,17 @@ type losses struct {
 func newLosses(log *slog.Logger) *losses { return &losses{log: log, found: make(chan struct{}, 1)} }
 
 // note takes a loss. It never blocks.
-func (l *losses) note(one keyring.Loss) {
+func (l *losses) note(one keyring.Incident) {
 	e := audit.Event{Action: audit.KeysetLost, Code: codes.Of(keystore.ErrUnavailable).Code, Operation: "serve", Tenant: one.Tenant}
 	switch {
 	case one.Restored:
 		e.Action, e.Code = audit.KeysetRestored, ""
-	case one.Unopened != nil:
-		e.Action, e.Code = audit.KeysetUnopened, codes.Of(one.Unopened).Code
+	case one.Rejected != nil:
+		e.Action, e.Code = audit.KeysetUnopened, codes.Of(one.Rejected).Code
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 && !l.recorded && one.Unopened == nil { // a command prints that itself
+	if len(l.waiting) == 0 && !l.recorded && one.Rejected == nil { // a command prints that itself
 		l.log.Error("the store of keysets lost some, or changes of some, that are in memory: they are written again")
 	}
 	l.waiting = append(l.waiting, e)

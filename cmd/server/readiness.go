@@ -42,7 +42,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 		{Code: "keyring_unavailable", Run: keys},
 		{Code: "audit_unavailable", Run: p.audit.Ready, Degrades: c.Audit.OnFailure == audit.Continue},
 		{Code: "keyring_unavailable", Degrades: true, Run: p.keysStale},
-		{Code: "authentication_failed", Degrades: true, Run: p.keys.ring.Unopened},
+		{Code: "authentication_failed", Degrades: true, Run: p.keys.ring.CheckRejected},
 		{Code: "unknown_key", Degrades: true, Run: p.unknown.Check},
 		{Code: "storage_full", Degrades: true, Run: func(ctx context.Context) error {
 			return errors.Join(p.storage.check(ctx), p.checkRoom(ctx, largestEntry(c)))
@@ -62,7 +62,7 @@ func (p *parts) newMonitor(ctx context.Context, c *config.Config, log *slog.Logg
 // ready reports whether the keystore can be read, no keyset is missing that the server has in memory, and keys can be used. It
 // unlocks the default tenant if its keys were dropped, and has its keyset written back if that vanished.
 func (k *keys) ready(ctx context.Context) error {
-	if err := k.ring.Missing(); err != nil {
+	if err := k.ring.CheckMissing(); err != nil {
 		return err
 	}
 	content, err := k.store.Get(ctx, keystore.Keysets, identity.DefaultTenant)
@@ -79,7 +79,7 @@ func (k *keys) ready(ctx context.Context) error {
 // keysFailing reports whether the KEKs' last call failed, though keys may still be in memory.
 func keysFailing(ring *keyring.Keyring) func(context.Context) error {
 	return func(context.Context) error {
-		_, err := ring.Health()
+		_, err := ring.KEKHealth()
 		return err
 	}
 }

@@ -97,7 +97,7 @@ func (r *retire) run(ctx context.Context, cmd *cobra.Command, o *operator) error
 	if err := plan.Apply(ctx); err != nil {
 		return err
 	}
-	recovery.Settle(ctx)
+	recovery.WaitForPropagation(ctx)
 	if wantsJSON(cmd) {
 		return r.report(cmd, o, plan)
 	}

@@ -110,7 +110,7 @@ func TestRetireBesideServers(t *testing.T) {
 		for _, p := range servers {
 			require.Zero(t, p.stop(syscall.SIGTERM))
 		}
-		keystoretest.Edit(t, filepath.Join(data, "keys"), "DELETE FROM documents WHERE kind = 'rotation'")
+		keystoretest.ExecSQL(t, filepath.Join(data, "keys"), "DELETE FROM documents WHERE kind = 'rotation'")
 		makeOlder(t, data, "clinic", 2*time.Hour)
 		for i := range servers {
 			servers[i] = serve(t, data, environ...)

@@ -116,7 +116,7 @@ func rewrap(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to km
 }
 
 func rewrapFinish(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to kms.Set) error {
-	report, err := r.Finish(ctx, to)
+	report, err := r.FinishRewrap(ctx, to)
 	return printReport(cmd, report, "slots retired", err,
 		"next: coffer keys backup, for earlier backups are under the former KEK; disable that in its KMS, and delete it when nothing fails")
 }
@@ -157,7 +157,7 @@ func rewrapDry(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery, to
 }
 
 func rewrapStatus(ctx context.Context, cmd *cobra.Command, r *recovery.Recovery) error {
-	status, err := r.Status(ctx)
+	status, err := r.CountRootsByKEK(ctx)
 	if err != nil {
 		return err
 	}

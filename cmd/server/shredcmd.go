@@ -54,7 +54,7 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	if wantsJSON(cmd) {
 		out = cmd.ErrOrStderr() // standard output is for the result
 	}
-	d, err := r.Ring.Document(ctx, tenant)
+	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", strconv.Quote(tenant), err)
 	}
@@ -63,7 +63,7 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	}
 	entries := o.entries()
 	defer entries.close()
-	if err := printLoss(ctx, out, o, entries, tenant, recovery.LossOf(d)); err != nil {
+	if err := printLoss(ctx, out, o, entries, tenant, recovery.PreviewShred(d)); err != nil {
 		return err
 	}
 	if err := confirmed(cmd, confirm, tenant, "This cannot be undone. Type the tenant's id to shred it: "); err != nil {
@@ -72,7 +72,7 @@ func shred(ctx context.Context, cmd *cobra.Command, o *operator, r *recovery.Rec
 	if err := r.Shred(ctx, tenant); err != nil {
 		return err
 	}
-	recovery.Settle(ctx)
+	recovery.WaitForPropagation(ctx)
 	deleted, err := entries.delete(ctx, tenant)
 	return errors.Join(err, show(cmd, struct {
 		Tenant         string `json:"tenant"`

@@ -101,7 +101,7 @@ func TestNoTokenInForce(t *testing.T) {
 	p := serve(t, data)
 	first := strings.Fields(listTokens(t, data)[0])[0]
 	require.Zero(t, p.stop(syscall.SIGTERM))
-	keystoretest.Vanish(t, filepath.Join(data, "keys"), keystore.Tokens, first)
+	keystoretest.DeleteSilently(t, filepath.Join(data, "keys"), keystore.Tokens, first)
 
 	again := serve(t, data)
 	require.Empty(t, again.token)

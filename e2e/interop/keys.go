@@ -32,7 +32,7 @@ func keys() (any, error) {
 	for use := format.UseStorage; use <= format.NumUses; use++ {
 		all = append(all, use)
 	}
-	made, err := keyring.NewDocument(in.Environment, in.Owner, in.Password, classify.MinWriteIterations, all...)
+	made, err := keyring.NewVaultDocument(in.Environment, in.Owner, in.Password, classify.MinWriteIterations, all...)
 	if err != nil {
 		return nil, err
 	}
@@ -60,5 +60,5 @@ func share(in keysRequest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tenant.Share(in.Password, classify.MinWriteIterations)
+	return tenant.ExportKeyset(in.Password, classify.MinWriteIterations)
 }

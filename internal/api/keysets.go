@@ -45,7 +45,7 @@ func (s *server) listKeysets(c *call) error {
 		page.Keysets = lifecycle.Describe(d, s.rotator)
 		return answerJSON(c, http.StatusOK, page)
 	}
-	all, next, err := s.ring.Page(ctx, after, limit)
+	all, next, err := s.ring.DocumentPage(ctx, after, limit)
 	if err != nil {
 		return err
 	}

@@ -249,7 +249,7 @@ func TestUnreadableKeysets(t *testing.T) {
 	s.do("GET", "/v1/keys", nil, "Authorization", operator).refused(t, "authentication_failed")
 	readable, damaged := 0, 0
 	for after := ""; ; { // a page reads no others: but for the damaged one's, all can be had, whichever comes first
-		d, next, err := s.ring.Page(t.Context(), after, 1)
+		d, next, err := s.ring.DocumentPage(t.Context(), after, 1)
 		if err != nil {
 			var one []keystore.Document
 			one, after, err = s.keys.Page(t.Context(), keystore.Keysets, after, 1)
@@ -313,7 +313,7 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	}
 	require.Equal(t, 1, asked)
 	require.Positive(t, made)
-	s.rotator.Keystore = keystoretest.Faulty(s.keys, func(keystoretest.Write) keystoretest.Fault { return keystoretest.FailBefore })
+	s.rotator.Keystore = keystoretest.NewFaultyStore(s.keys, func(keystoretest.Write) keystoretest.Fault { return keystoretest.FailBefore })
 	s.do("POST", "/v1/keys:rotate?tenant=default&compromised=true", nil, "Authorization", operator).refused(t, "keyring_unavailable")
 	all := s.audit.take()
 	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")

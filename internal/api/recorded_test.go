@@ -93,12 +93,12 @@ func TestAcceptedRotationHasNotFailed(t *testing.T) {
 			s := start(t, embedded(t), nil)
 			s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 			writes := 0
-			s.rotator.Keystore = keystoretest.Faulty(s.keys, func(w keystoretest.Write) keystoretest.Fault {
+			s.rotator.Keystore = keystoretest.NewFaultyStore(s.keys, func(w keystoretest.Write) keystoretest.Fault {
 				if w.Kind != keystore.Rotations {
-					return keystoretest.Works
+					return keystoretest.NoFault
 				}
 				if writes++; writes < row.from {
-					return keystoretest.Works
+					return keystoretest.NoFault
 				}
 				return keystoretest.FailBefore
 			})

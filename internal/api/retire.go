@@ -132,7 +132,7 @@ func (s *server) shredTenant(c *call) error {
 		return s.unended(c, values, e, err)
 	}
 	answer := shreddedJSON{Tenant: tenant, Shredded: d.Shredded(), Keys: []lostJSON{}}
-	for _, k := range recovery.LossOf(d) {
+	for _, k := range recovery.PreviewShred(d) {
 		answer.Keys = append(answer.Keys, lostJSON{
 			k.Use.String(), k.Class.String(), k.Keys, formatTime(k.Oldest.UnixMilli()), formatTime(k.Newest.UnixMilli()),
 		})
@@ -143,7 +143,7 @@ func (s *server) shredTenant(c *call) error {
 		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error {
 			err := s.shred(ctx, c, tenant, reason)
 			if err == nil {
-				recovery.Settle(c.Request().Context())
+				recovery.WaitForPropagation(c.Request().Context())
 			}
 			return err
 		})
@@ -165,7 +165,7 @@ func (s *server) unended(c *call, values url.Values, e audit.Event, err error) e
 }
 
 func (s *server) shred(ctx context.Context, c *call, tenant string, reason audit.Reason) error {
-	return (&recovery.Recovery{Ring: s.ring, Audit: asked{s, c}, Operation: c.name(), Reason: reason}).Shred(ctx, tenant)
+	return (&recovery.Recovery{Keyring: s.ring, Audit: asked{s, c}, Operation: c.name(), Reason: reason}).Shred(ctx, tenant)
 }
 
 // confirm does something where the request confirms it, and else gives what has to be.

@@ -39,9 +39,9 @@ func (w watched) Keep(ctx context.Context, log *slog.Logger) { kms.Keep(ctx, log
 
 // Keys is what a keyring reports of itself.
 type Keys interface {
-	Health() (since time.Time, err error)     // of the KEKs: why and since when they fail
-	Cached() (tenants int, missed uint64)     // tenants whose keys are in memory, and uses that found theirs not there
-	Restored() (missing int, restored uint64) // keysets that vanished from the store, and that were written back
+	KEKHealth() (since time.Time, err error)      // of the KEKs: why and since when they fail
+	CacheStats() (tenants int, missed uint64)     // tenants whose keys are in memory, and uses that found theirs not there
+	MissingStats() (missing int, restored uint64) // keysets that vanished from the store, and that were written back
 }
 
 // WatchKeys adds the metrics of a keyring, which is asked when the metrics are.
@@ -54,26 +54,26 @@ func (m *Metrics) WatchKeys(keys Keys) {
 			func() float64 { return float64(value()) }))
 	}
 	gauge("unlocked_tenants", "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.", func() float64 {
-		tenants, _ := keys.Cached()
+		tenants, _ := keys.CacheStats()
 		return float64(tenants)
 	})
 	counter("key_cache_misses_total", "Uses of keys that were not in memory, and waited for the KMS.", func() uint64 {
-		_, missed := keys.Cached()
+		_, missed := keys.CacheStats()
 		return missed
 	})
 	gauge("kms_failing_seconds", "Since when calls of the KMS fail; 0 if the last one was answered.", func() float64 {
-		since, err := keys.Health()
+		since, err := keys.KEKHealth()
 		if err == nil {
 			return 0
 		}
 		return time.Since(since).Seconds()
 	})
 	gauge("keysets_missing", "Keysets that vanished from their store and are not written back from memory yet.", func() float64 {
-		missing, _ := keys.Restored()
+		missing, _ := keys.MissingStats()
 		return float64(missing)
 	})
 	counter("keysets_restored_total", "Keysets that had vanished from their store and were written back from memory.", func() uint64 {
-		_, restored := keys.Restored()
+		_, restored := keys.MissingStats()
 		return restored
 	})
 }

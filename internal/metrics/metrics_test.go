@@ -151,9 +151,9 @@ func TestWatchKMS(t *testing.T) {
 
 type keysOf struct{ failed error }
 
-func (k *keysOf) Health() (time.Time, error) { return time.Now().Add(-time.Minute), k.failed }
-func (k *keysOf) Cached() (int, uint64)      { return 3, 5 }
-func (k *keysOf) Restored() (int, uint64)    { return 2, 7 }
+func (k *keysOf) KEKHealth() (time.Time, error) { return time.Now().Add(-time.Minute), k.failed }
+func (k *keysOf) CacheStats() (int, uint64)     { return 3, 5 }
+func (k *keysOf) MissingStats() (int, uint64)   { return 2, 7 }
 
 // Since when the KMS fails is asked when the metrics are.
 func TestKeysHealth(t *testing.T) {

@@ -22,27 +22,27 @@ import (
 const maxUnread = 100
 
 // UnreadError names keysets that cannot be read. Those of all other tenants were.
-type UnreadError struct {
+type SkippedError struct {
 	Count int
 	Named []error // of the first ones; each names the place
 }
 
-func (e *UnreadError) Error() string {
+func (e *SkippedError) Error() string {
 	return fmt.Sprintf("%d keysets cannot be read and were left out:\n%s", e.Count, errors.Join(e.Named...))
 }
 
 // Unwrap returns the errors of the keysets.
-func (e *UnreadError) Unwrap() []error { return e.Named }
+func (e *SkippedError) Unwrap() []error { return e.Named }
 
 // add notes the error of a keyset. The store has the keyset, so the error is about this one only.
-func (e *UnreadError) add(err error) {
+func (e *SkippedError) add(err error) {
 	if e.Count++; len(e.Named) < maxUnread {
 		e.Named = append(e.Named, err)
 	}
 }
 
 // err returns e, or nil if all keysets were read.
-func (e *UnreadError) err() error {
+func (e *SkippedError) err() error {
 	if e.Count == 0 {
 		return nil
 	}
@@ -50,14 +50,14 @@ func (e *UnreadError) err() error {
 }
 
 // UnopenedError names tenants whose keysets were copied and do not open; the empty one is the environment's own.
-type UnopenedError struct{ Failures []Failure }
+type InvalidKeysetsError struct{ Failures []Failure }
 
-func (e *UnopenedError) Error() string {
+func (e *InvalidKeysetsError) Error() string {
 	return fmt.Sprintf("%d keysets do not open, and were copied as they are:\n%s", len(e.Failures), errors.Join(e.Unwrap()...))
 }
 
 // Unwrap returns the errors of the first keysets.
-func (e *UnopenedError) Unwrap() (named []error) {
+func (e *InvalidKeysetsError) Unwrap() (named []error) {
 	for _, f := range e.Failures[:min(len(e.Failures), maxUnread)] {
 		of := fmt.Sprintf("tenant %q", f.Tenant)
 		if f.Tenant == "" {
@@ -70,12 +70,12 @@ func (e *UnopenedError) Unwrap() (named []error) {
 
 // Readable yields the documents of all tenants that can be read. Its second result returns, after the last one, an UnreadError about the
 // others, or the error of the store, which ends the documents.
-func Readable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelope.Document], func() error) {
-	unread, failed := &UnreadError{}, error(nil)
+func SkipUnreadable(documents iter.Seq2[*envelope.Document, error]) (iter.Seq[*envelope.Document], func() error) {
+	unread, failed := &SkippedError{}, error(nil)
 	return func(yield func(*envelope.Document) bool) {
 		for d, err := range documents {
 			switch {
-			case keyring.Unopenable(err):
+			case keyring.IsRejected(err):
 				unread.add(err)
 			case err != nil:
 				failed = err
@@ -112,7 +112,7 @@ func (r *Recovery) Backup(ctx context.Context, create func(fill func(w io.Writer
 
 // failedOf returns how many keysets an error says were left out.
 func failedOf(unread error) int {
-	if e := (*UnreadError)(nil); errors.As(unread, &e) {
+	if e := (*SkippedError)(nil); errors.As(unread, &e) {
 		return e.Count
 	}
 	return 0
@@ -121,7 +121,7 @@ func failedOf(unread error) int {
 // openStored has the KEKs open the keysets in the store that can be read. It returns the failures, with an UnopenedError about keysets
 // that do not open, joined with the error of the store or of a KEK if that ended it early.
 func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, error) {
-	documents, left := Readable(r.documents(ctx))
+	documents, left := SkipUnreadable(r.documents(ctx))
 	var ended error // the error of the store
 	failures, err := r.each(ctx, func(yield func(*envelope.Document, error) bool) {
 		for d := range documents {
@@ -129,17 +129,17 @@ func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, erro
 				return
 			}
 		}
-		if err := left(); err != nil && !errors.As(err, new(*UnreadError)) {
+		if err := left(); err != nil && !errors.As(err, new(*SkippedError)) {
 			ended = err
 			yield(nil, err)
 		}
 	}, tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
-		_, _, err := r.Ring.Prove(ctx, d)
+		_, _, err := r.Keyring.VerifyDocument(ctx, d)
 		return nil, err
 	})
 	var unopened error
 	if of := slices.DeleteFunc(slices.Clone(failures), func(f Failure) bool { return kms.Unusable(f.Err) }); len(of) > 0 {
-		unopened = &UnopenedError{of}
+		unopened = &InvalidKeysetsError{of}
 	}
 	if ended != nil || kms.Unusable(err) || ctx.Err() != nil {
 		err = fmt.Errorf("recovery: the keysets were copied, but not all of them were opened: %w", err)
@@ -150,7 +150,7 @@ func (r *Recovery) openStored(ctx context.Context, tenants int) ([]Failure, erro
 
 // write writes the system document first, so that a reader has its keys when it meets shred records.
 func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, unread, err error) {
-	key, slots, err := r.Ring.NewBackupKey(ctx)
+	key, slots, err := r.Keyring.NewBackupKey(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -170,21 +170,21 @@ func (r *Recovery) write(ctx context.Context, w io.Writer) (tenants int, unread,
 		encoded, err := d.Append(nil)
 		return send(envelope.AppendBackupDocument(nil, encoded), err)
 	}
-	system, err := r.Ring.OwnerDocument(ctx, "") // without which the others cannot be verified
+	system, err := r.Keyring.OwnerDocument(ctx, "") // without which the others cannot be verified
 	if err == nil {
 		err = sendDocument(system)
 	}
 	if err != nil && !errors.Is(err, keyring.ErrNoTenant) {
 		return 0, nil, err
 	}
-	documents, left := Readable(r.Ring.Documents(ctx))
+	documents, left := SkipUnreadable(r.Keyring.Documents(ctx))
 	for d := range documents {
 		if err := sendDocument(d); err != nil {
 			return 0, nil, err
 		}
 		tenants++
 	}
-	if unread = left(); unread != nil && (tenants == 0 || !errors.As(unread, new(*UnreadError))) {
+	if unread = left(); unread != nil && (tenants == 0 || !errors.As(unread, new(*SkippedError))) {
 		return 0, nil, unread
 	}
 	if tenants == 0 {
@@ -206,9 +206,9 @@ func (r *Recovery) verify(ctx context.Context, file io.ReadSeeker, seen func(own
 	}
 	if b.Environment != r.Environment {
 		return created, 0, fmt.Errorf("recovery: the backup is of environment %q, this is %q: %w: %w",
-			b.Environment, r.Environment, envelope.ErrInvalid, keyring.ErrEnvironment)
+			b.Environment, r.Environment, envelope.ErrInvalid, keyring.ErrWrongEnvironment)
 	}
-	key, err := r.Ring.BackupKey(ctx, &b.Backup)
+	key, err := r.Keyring.BackupKey(ctx, &b.Backup)
 	if errors.Is(err, envelope.ErrAuthentication) {
 		err = fmt.Errorf("it was altered: %w: %w", ErrBackup, err)
 	}

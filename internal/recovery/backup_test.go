@@ -83,7 +83,7 @@ func TestRestoreOverNewer(t *testing.T) {
 	file := backup(t, r)
 	rotate := func(tenant string) format.KeyID {
 		time.Sleep(2 * time.Millisecond)
-		k, err := r.Ring.Tenant(t.Context(), tenant)
+		k, err := r.Keyring.Tenant(t.Context(), tenant)
 		require.NoError(t, err)
 		former, err := k.Primary(format.UseCache, classify.PHI)
 		require.NoError(t, err)
@@ -93,7 +93,7 @@ func TestRestoreOverNewer(t *testing.T) {
 	}
 	rotate("tenant-0")
 	newer := sealWith(t, r, "tenant-0", classify.PHI)
-	require.NoError(t, r.Ring.Advance(t.Context(), "tenant-1", format.UseCache, classify.PHI, rotate("tenant-1"), envelope.Destroyed))
+	require.NoError(t, r.Keyring.Advance(t.Context(), "tenant-1", format.UseCache, classify.PHI, rotate("tenant-1"), envelope.Destroyed))
 	require.NoError(t, r.Shred(t.Context(), "tenant-2"))
 	unknown := sealWith(t, r, "since", classify.PHI)
 
@@ -125,7 +125,7 @@ func TestRestoreUnderTwoRoots(t *testing.T) {
 	done, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, 3, done.Count)
-	_, err = s.a().Finish(t.Context(), to(t, urlB))
+	_, err = s.a().FinishRewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	openAll(t, s.b(), append(former, anew), "")
 }
@@ -147,26 +147,26 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	r := s.a()
 	all := populate(t, r, 4)
 	file := backup(t, r)
-	d, err := r.Ring.Document(t.Context(), "tenant-1")
+	d, err := r.Keyring.Document(t.Context(), "tenant-1")
 	require.NoError(t, err)
 	require.NoError(t, r.Shred(t.Context(), "tenant-1"))
-	shredded := &recovery.Endings{Tenants: map[string]bool{"tenant-2": true, "nobody": true}}
+	shredded := &recovery.Tombstones{Tenants: map[string]bool{"tenant-2": true, "nobody": true}}
 	require.NoError(t, shredded.AddUnprovenLog(t.Context(), log("tenant-1", time.Now(), fmt.Sprintf("%x", d.Lines()[0]))))
-	require.Equal(t, map[recovery.ID]bool{{Tenant: "tenant-1", Text: fmt.Sprintf("%x", d.Lines()[0])}: true}, shredded.IDs)
+	require.Equal(t, map[recovery.ID]bool{{Tenant: "tenant-1", Hex: fmt.Sprintf("%x", d.Lines()[0])}: true}, shredded.IDs)
 	s.lose()
 	time.Sleep(2 * time.Millisecond)
 	anew := sealWith(t, s.a(), "tenant-1", classify.PHI)
 	both := backup(t, s.a())
 
 	_, err = s.a().Restore(t.Context(), reading(file), shredded)
-	require.ErrorIs(t, err, recovery.ErrAbsent)
+	require.ErrorIs(t, err, recovery.ErrUnknownTenants)
 	require.ErrorContains(t, err, `["nobody"]`)
-	_, err = s.a().Ring.Document(t.Context(), "tenant-3")
+	_, err = s.a().Keyring.Document(t.Context(), "tenant-3")
 	require.ErrorIs(t, err, keyring.ErrNoTenant, "nothing is changed")
 	delete(shredded.Tenants, "nobody")
 	restored, err := s.a().Restore(t.Context(), reading(file), shredded)
 	require.NoError(t, err)
-	require.Equal(t, []recovery.Ended{{Tenant: "tenant-1", Shredded: true}, {Tenant: "tenant-2", Shredded: true}}, restored.Ended)
+	require.Equal(t, []recovery.Destroyed{{Tenant: "tenant-1", Shredded: true}, {Tenant: "tenant-2", Shredded: true}}, restored.Destroyed)
 	after := s.a()
 	openAll(t, after, append(all[:2:2], all[6:]...), "")
 	openAll(t, after, all[2:4], "unknown_key") // the tenant is not shredded as a whole any more
@@ -177,7 +177,7 @@ func TestRestoreHonoursShreddings(t *testing.T) {
 	delete(shredded.Tenants, "tenant-2")
 	again, err := s.a().Restore(t.Context(), reading(both), shredded)
 	require.NoError(t, err)
-	require.Empty(t, again.Ended, "what it has was made since")
+	require.Empty(t, again.Destroyed, "what it has was made since")
 	openAll(t, s.a(), []sealed{anew}, "")
 }
 
@@ -189,7 +189,7 @@ func TestForgedShredding(t *testing.T) {
 	require.NoError(t, r.Shred(t.Context(), "tenant-0"))
 	path := filepath.Join(s.dir, "audit")
 	key := audit.NewKey(new(secret.Key))
-	shredded := &recovery.Endings{}
+	shredded := &recovery.Tombstones{}
 	require.NoError(t, shredded.AddLog(t.Context(), path, key))
 	require.Len(t, shredded.IDs, 1)
 	require.True(t, says(t, r, shredded, "tenant-0"))
@@ -210,9 +210,9 @@ func TestForgedShredding(t *testing.T) {
 			log = bytes.Replace(log, []byte(`"tenant":"tenant-0"`), []byte(`"tenant":"tenant-1"`), 1)
 		}
 		require.NoError(t, os.WriteFile(file, log, 0o600))
-		none := &recovery.Endings{}
+		none := &recovery.Tombstones{}
 		require.ErrorIs(t, none.AddLog(t.Context(), path, key), audit.ErrAltered, name)
-		require.Equal(t, &recovery.Endings{}, none, name)
+		require.Equal(t, &recovery.Tombstones{}, none, name)
 	}
 	require.NoError(t, os.WriteFile(file, good, 0o600))
 }
@@ -230,7 +230,7 @@ func TestRestoreElsewhere(t *testing.T) {
 			require.ErrorContains(t, err, why)
 		}
 	}
-	refused(s.in("prod", to(t, urlA)), keyring.ErrEnvironment, `"test"`)
+	refused(s.in("prod", to(t, urlA)), keyring.ErrWrongEnvironment, `"test"`)
 	refused(s.b(), kms.ErrWrongKey, openKEK(t, urlA).URL())
 	require.Contains(t, s.events.actions(), "backup.drill invalid_argument")
 	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
@@ -281,9 +281,9 @@ func TestRestoreBesideDamage(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 3)
 	file := backup(t, s.a())
-	place := s.store().Where(keystore.Keysets, "tenant-1")
+	place := s.store().Location(keystore.Keysets, "tenant-1")
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", []byte("damaged"))
-	another := s.store().Where(keystore.Keysets, "tenant-2")
+	another := s.store().Location(keystore.Keysets, "tenant-2")
 	kept, err := s.store().Get(t.Context(), keystore.Keysets, "tenant-2")
 	require.NoError(t, err)
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", kept[:len(kept)-1])
@@ -316,8 +316,8 @@ func TestBackupBesideAnotherLabel(t *testing.T) {
 	}
 	label("test", "tesu")
 	_, err := s.a().Backup(t.Context(), into(io.Discard))
-	require.ErrorIs(t, err, keyring.ErrEnvironment)
-	require.ErrorContains(t, err, s.store().Where(keystore.Keysets, "tenant-1"))
+	require.ErrorIs(t, err, keyring.ErrWrongEnvironment)
+	require.ErrorContains(t, err, s.store().Location(keystore.Keysets, "tenant-1"))
 	label("tesu", "test")
 	_, err = s.a().Backup(t.Context(), into(io.Discard))
 	require.NoError(t, err)
@@ -367,7 +367,7 @@ func TestVectors(t *testing.T) {
 // A root that no key is under, and that a running process has not opened, is rewrapped as well.
 func TestRewrapOfRootWithoutKeys(t *testing.T) {
 	s := newSite(t)
-	_, err := s.a().Ring.Tenant(t.Context(), "tenant")
+	_, err := s.a().Keyring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	file := backup(t, s.a())
 	s.lose()
@@ -390,7 +390,7 @@ func TestDryRestoreOfShredded(t *testing.T) {
 	s.lose()
 	foretold, err := dry(t, s.a()).Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
-	_, err = s.a().Ring.OwnerDocument(t.Context(), "")
+	_, err = s.a().Keyring.OwnerDocument(t.Context(), "")
 	require.ErrorIs(t, err, keyring.ErrNoTenant)
 	restored, err := s.a().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)

@@ -44,7 +44,7 @@ func TestEndCountsChanges(t *testing.T) {
 	require.NoError(t, err)
 	counts("0 0")
 	file := backup(t, s.b())
-	_, err = s.a().Finish(t.Context(), to(t, urlB))
+	_, err = s.a().FinishRewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	counts("9 0")
 	_, err = s.b().Restore(t.Context(), reading(file), nil)
@@ -54,9 +54,9 @@ func TestEndCountsChanges(t *testing.T) {
 	_, err = s.b().Restore(t.Context(), reading(file), nil)
 	require.NoError(t, err)
 	counts("9 0")
-	endings := &recovery.Endings{Tenants: map[string]bool{"tenant-0": true}}
+	endings := &recovery.Tombstones{Tenants: map[string]bool{"tenant-0": true}}
 	_, err = s.b().Restore(t.Context(), reading(file), endings)
-	require.ErrorIs(t, err, keyring.ErrAlive)
+	require.ErrorIs(t, err, keyring.ErrNotDestroyed)
 	counts("0 1")
 }
 
@@ -75,7 +75,7 @@ func TestFailureHasAnEnd(t *testing.T) {
 	ring, err := keyring.New(unlisted{r.Store}, r.KEKs, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	r.Ring = ring
+	r.Keyring = ring
 	_, err = r.Rewrap(t.Context(), to(t, urlB), false)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	done, failed := s.events.end(t)
@@ -95,12 +95,12 @@ func TestFailureOfSystem(t *testing.T) {
 	s := newSite(t)
 	r := s.a()
 	populate(t, r, 9)
-	_, err := r.Ring.System(t.Context())
+	_, err := r.Keyring.System(t.Context())
 	require.NoError(t, err)
 	file := backup(t, r)
-	r.Ring, err = keyring.New(unwritable{r.Store}, r.KEKs, "test")
+	r.Keyring, err = keyring.New(unwritable{r.Store}, r.KEKs, "test")
 	require.NoError(t, err)
-	t.Cleanup(r.Ring.Close)
+	t.Cleanup(r.Keyring.Close)
 	_, err = r.ReplaceRoots(t.Context())
 	require.ErrorContains(t, err, "for the environment's own keys and 9 of 9 tenants")
 

@@ -20,14 +20,14 @@ import (
 
 // keys is who disables and destroys keys by hand, an hour after the last rotation.
 func keys(r *recovery.Recovery) *lifecycle.Manager {
-	later := func() time.Time { return time.Now().Add(r.Ring.TTL() + 2*rotation.Margin) }
-	rotator := rotation.New(rotation.Options{Keyring: r.Ring, Keystore: r.Store, Audit: r.Audit, Now: later})
+	later := func() time.Time { return time.Now().Add(r.Keyring.TTL() + 2*rotation.Margin) }
+	rotator := rotation.New(rotation.Options{Keyring: r.Keyring, Keystore: r.Store, Audit: r.Audit, Now: later})
 	return lifecycle.New(lifecycle.Options{Rotator: rotator, Audit: r.Audit})
 }
 
 // primary gives the key of packages that seals.
 func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
-	k, err := r.Ring.Tenant(t.Context(), tenant)
+	k, err := r.Keyring.Tenant(t.Context(), tenant)
 	require.NoError(t, err)
 	id, err := k.Primary(format.UseService, classify.PHI)
 	require.NoError(t, err)
@@ -37,7 +37,7 @@ func primary(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 // former gives the one key of packages that is not the primary.
 func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 	key := primary(t, r, tenant)
-	d, err := r.Ring.Document(t.Context(), tenant)
+	d, err := r.Keyring.Document(t.Context(), tenant)
 	require.NoError(t, err)
 	for _, k := range d.Keyset(key.Use, key.Class).Keys {
 		if k.ID != key.ID {
@@ -49,12 +49,12 @@ func former(t *testing.T, r *recovery.Recovery, tenant string) lifecycle.Key {
 }
 
 // ended returns the endings of a log that reports one destroyed key of the tenant.
-func ended(key format.KeyID) *recovery.Endings {
-	return &recovery.Endings{IDs: map[recovery.ID]bool{{Tenant: "tenant", Text: fmt.Sprintf("%x", key)}: true}}
+func ended(key format.KeyID) *recovery.Tombstones {
+	return &recovery.Tombstones{IDs: map[recovery.ID]bool{{Tenant: "tenant", Hex: fmt.Sprintf("%x", key)}: true}}
 }
 
 func rotateOf(t *testing.T, r *recovery.Recovery, key lifecycle.Key) {
-	k, err := r.Ring.Tenant(t.Context(), key.Tenant)
+	k, err := r.Keyring.Tenant(t.Context(), key.Tenant)
 	require.NoError(t, err)
 	_, err = k.Rotate(t.Context(), key.Use, key.Class, nil)
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func retire(t *testing.T, r *recovery.Recovery, key lifecycle.Key, to envelope.S
 }
 
 func stateIn(t *testing.T, r *recovery.Recovery, key lifecycle.Key) envelope.State {
-	d, err := r.Ring.Document(t.Context(), key.Tenant)
+	d, err := r.Keyring.Document(t.Context(), key.Tenant)
 	require.NoError(t, err)
 	for _, k := range d.Keyset(key.Use, key.Class).Keys {
 		if k.ID == key.ID {
@@ -99,7 +99,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 		for _, dry := range []bool{true, false} {
 			restored, err := either(t, s.a(), dry).Restore(t.Context(), reading(file), endings)
 			require.NoError(t, err)
-			require.Equal(t, []recovery.Ended{{Tenant: "tenant", Keys: 1}}, restored.Ended)
+			require.Equal(t, []recovery.Destroyed{{Tenant: "tenant", Keys: 1}}, restored.Destroyed)
 		}
 		after := s.a()
 		require.Equal(t, envelope.Destroyed, stateIn(t, after, former))
@@ -113,7 +113,7 @@ func TestRestoreHonoursDestructions(t *testing.T) {
 	s.lose()
 	_, err := s.a().Restore(t.Context(), reading(first), endings)
 	require.NoError(t, err)
-	k, err := s.a().Ring.Tenant(t.Context(), "tenant")
+	k, err := s.a().Keyring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	_, err = k.Primary(format.UseService, classify.PHI)
 	require.ErrorIs(t, err, envelope.ErrKeyDestroyed, "nothing seals")
@@ -136,9 +136,9 @@ func TestFailedDestruction(t *testing.T) {
 	ring, err := keyring.New(store, kms.NewSet(openKEK(t, urlA)), "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	failing := &recovery.Recovery{Ring: ring, Store: store, Environment: "test", Audit: r.Audit}
+	failing := &recovery.Recovery{Keyring: ring, Store: store, Environment: "test", Audit: r.Audit}
 	require.ErrorIs(t, retire(t, failing, former, envelope.Destroyed), keyring.ErrUnreadable)
-	require.Equal(t, &recovery.Endings{}, s.endings(t))
+	require.Equal(t, &recovery.Tombstones{}, s.endings(t))
 	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t))
 	require.NoError(t, err)
 	require.Equal(t, envelope.Disabled, stateIn(t, s.a(), former))
@@ -151,9 +151,9 @@ func TestRestoreLeavesLivingKeys(t *testing.T) {
 	file := backup(t, s.a())
 	endings := ended(alive.ID)
 	restored, err := s.a().Restore(t.Context(), reading(file), endings)
-	require.ErrorIs(t, err, keyring.ErrAlive)
+	require.ErrorIs(t, err, keyring.ErrNotDestroyed)
 	require.Len(t, restored.Failures, 1)
-	require.Empty(t, restored.Ended)
+	require.Empty(t, restored.Destroyed)
 	require.Equal(t, envelope.Enabled, stateIn(t, s.a(), alive))
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Drill is what a backup was seen to open.
-type Drill struct {
+type DrillReport struct {
 	Created  time.Time
 	Tenants  int
 	Shredded int // of the tenants
@@ -21,8 +21,8 @@ type Drill struct {
 
 // Drill proves that a backup opens: it has the KEKs unwrap every root, checks every record under them and unwraps every key. It
 // touches no store. It returns ErrBackup, and an error if anything did not open, which the Drill names.
-func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*Drill, error) {
-	drill := &Drill{}
+func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*DrillReport, error) {
+	drill := &DrillReport{}
 	var err error
 	drill.Created, drill.Tenants, err = r.verify(ctx, file, func(string) {})
 	if err == nil && drill.Tenants == 0 {
@@ -33,7 +33,7 @@ func (r *Recovery) Drill(ctx context.Context, file io.ReadSeeker) (*Drill, error
 	}
 	opened := 0
 	drill.Failures, err = r.each(ctx, documents(file), drill.Tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
-		roots, keys, err := r.Ring.Prove(ctx, d)
+		roots, keys, err := r.Keyring.VerifyDocument(ctx, d)
 		return func() {
 			if err == nil && d.Owner != "" {
 				opened++

@@ -60,7 +60,7 @@ func (w *world) hand(store keystore.Store) *hand {
 	require.NoError(w.t, err)
 	w.t.Cleanup(ring.Close)
 	w.rings = append(w.rings, ring)
-	h := &hand{Recovery: &recovery.Recovery{Ring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log}}
+	h := &hand{Recovery: &recovery.Recovery{Keyring: ring, Store: store, KEKs: w.keks, Environment: "test", Audit: w.log}}
 	later := func() time.Time { return time.Now().Add(ring.TTL() + 2*rotation.Margin) }
 	h.rotator = rotation.New(rotation.Options{Keyring: ring, Keystore: store, Audit: w.log, Now: later})
 	h.keys = lifecycle.New(lifecycle.Options{Rotator: h.rotator, Audit: w.log})
@@ -114,7 +114,7 @@ func (h *hand) retire(ctx context.Context, key lifecycle.Key, state envelope.Sta
 }
 
 func (h *hand) reached(w *world, state envelope.State) (bool, error) {
-	d, err := h.Ring.Document(context.Background(), "clinic")
+	d, err := h.Keyring.Document(context.Background(), "clinic")
 	if err != nil {
 		return false, err
 	}
@@ -124,13 +124,13 @@ func (h *hand) reached(w *world, state envelope.State) (bool, error) {
 
 // isShredded reports whether a tenant is shredded in the store.
 func (h *hand) isShredded(tenant string) (bool, error) {
-	d, err := h.Ring.Document(context.Background(), tenant)
+	d, err := h.Keyring.Document(context.Background(), tenant)
 	return err == nil && d.Shredded(), err
 }
 
 // keyCount returns how many keys of packages the tenant has.
 func (h *hand) keyCount(w *world) int {
-	d, err := h.Ring.Document(context.Background(), "clinic")
+	d, err := h.Keyring.Document(context.Background(), "clinic")
 	if err != nil {
 		return 0
 	}
@@ -144,7 +144,7 @@ func (h *hand) rotate(ctx context.Context, order rotation.Order) error {
 
 // under reports whether a KEK opens every root of all tenants, and is the only one if alone.
 func (h *hand) under(keks kms.Set, alone bool) (bool, error) {
-	status, err := h.Status(context.Background())
+	status, err := h.CountRootsByKEK(context.Background())
 	if err != nil {
 		return false, err
 	}
@@ -168,7 +168,7 @@ func steps(t *testing.T) []durableStep {
 		{
 			name: "first key",
 			run: func(ctx context.Context, h *hand, w *world) error {
-				k, err := h.Ring.Tenant(ctx, "new")
+				k, err := h.Keyring.Tenant(ctx, "new")
 				if err != nil {
 					return err
 				}
@@ -179,7 +179,7 @@ func steps(t *testing.T) []durableStep {
 				return err
 			},
 			done: func(h *hand, _ *world) (bool, error) {
-				d, err := h.Ring.Document(context.Background(), "new")
+				d, err := h.Keyring.Document(context.Background(), "new")
 				return err == nil && d.Keyset(format.UseCache, classify.PHI) != nil, nil
 			},
 		},
@@ -203,7 +203,7 @@ func steps(t *testing.T) []durableStep {
 				return err
 			},
 			done: func(h *hand, w *world) (bool, error) { // it has an epoch without a new key
-				d, err := h.Ring.Document(context.Background(), "clinic")
+				d, err := h.Keyring.Document(context.Background(), "clinic")
 				if err != nil {
 					return false, err
 				}
@@ -233,7 +233,7 @@ func steps(t *testing.T) []durableStep {
 			name: "finish", keks: urlB,
 			prepare: func(h *hand, w *world) error { return rewrap(context.Background(), h, w) },
 			run: func(ctx context.Context, h *hand, _ *world) error {
-				_, err := h.Finish(ctx, b)
+				_, err := h.FinishRewrap(ctx, b)
 				return err
 			},
 			done: func(h *hand, _ *world) (bool, error) { return h.under(b, true) },
@@ -246,7 +246,7 @@ func steps(t *testing.T) []durableStep {
 			},
 			done: func(h *hand, _ *world) (bool, error) {
 				for _, id := range []string{"clinic", "other"} {
-					d, err := h.Ring.Document(context.Background(), id)
+					d, err := h.Keyring.Document(context.Background(), id)
 					if err != nil {
 						return false, err
 					}
@@ -265,15 +265,15 @@ func steps(t *testing.T) []durableStep {
 			},
 			run: func(ctx context.Context, h *hand, w *world) error { return w.restore(ctx, h, nil) },
 			done: func(h *hand, _ *world) (bool, error) {
-				_, clinic := h.Ring.Document(context.Background(), "clinic")
-				_, other := h.Ring.Document(context.Background(), "other")
+				_, clinic := h.Keyring.Document(context.Background(), "clinic")
+				_, other := h.Keyring.Document(context.Background(), "other")
 				return clinic == nil && other == nil, nil
 			},
 		},
 	}
 }
 
-func (w *world) restore(ctx context.Context, h *hand, endings *recovery.Endings) error {
+func (w *world) restore(ctx context.Context, h *hand, endings *recovery.Tombstones) error {
 	_, err := h.Restore(ctx, bytes.NewReader(w.backup), endings)
 	return err
 }
@@ -285,9 +285,9 @@ func (w *world) try(t *testing.T, s *durableStep, n int, fault keystoretest.Faul
 		require.NoError(t, s.prepare(w.clean(), w))
 	}
 	store := &blind{}
-	faulty := keystoretest.Faulty(w.store(), func(write keystoretest.Write) keystoretest.Fault {
+	faulty := keystoretest.NewFaultyStore(w.store(), func(write keystoretest.Write) keystoretest.Fault {
 		if write.N != n {
-			return keystoretest.Works
+			return keystoretest.NoFault
 		}
 		store.left.Store(unread)
 		return fault
@@ -296,7 +296,7 @@ func (w *world) try(t *testing.T, s *durableStep, n int, fault keystoretest.Faul
 	h := w.hand(store)
 	err := s.run(t.Context(), h, w)
 	writes = faulty.Writes()
-	h.Ring.Close()
+	h.Keyring.Close()
 	if err == nil {
 		w.requireDone(t, s, "it was acknowledged")
 	}
@@ -304,7 +304,7 @@ func (w *world) try(t *testing.T, s *durableStep, n int, fault keystoretest.Faul
 		require.NoError(t, err, "the write is there")
 	}
 	w.agree(t, unread > readBacks)
-	faulty.Settle() // late writes arrive before the operation is repeated
+	faulty.ApplyLateWrites() // late writes arrive before the operation is repeated
 	require.NoError(t, s.run(t.Context(), w.clean(), w), "a repetition completes it")
 	w.requireDone(t, s, "after the repetition")
 	if s.keks != "" {
@@ -372,8 +372,8 @@ func (w *world) restoreLost(t *testing.T, s *durableStep) {
 }
 
 // says reports whether a tenant was shredded, by the audit log.
-func says(t *testing.T, r *recovery.Recovery, e *recovery.Endings, id string) bool {
-	d, err := r.Ring.Document(t.Context(), id)
+func says(t *testing.T, r *recovery.Recovery, e *recovery.Tombstones, id string) bool {
+	d, err := r.Keyring.Document(t.Context(), id)
 	require.NoError(t, err)
 	lines := d.Lines()
 	for _, s := range d.Shreds {
@@ -389,7 +389,7 @@ func TestFaults(t *testing.T) {
 	for _, s := range steps(t) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			writes := newWorld(t).try(t, &s, 0, keystoretest.Works, 0)
+			writes := newWorld(t).try(t, &s, 0, keystoretest.NoFault, 0)
 			require.Positive(t, writes)
 			for _, fault := range keystoretest.Faults {
 				for n := 1; n <= writes; n++ {

@@ -170,7 +170,7 @@ func (h *history) one() {
 
 // observe takes over what the store has of a tenant that the model lacks: ids cannot be foretold.
 func (h *history) observe(id string) *modelTenant {
-	d, err := h.r.Ring.Document(h.t.Context(), id)
+	d, err := h.r.Keyring.Document(h.t.Context(), id)
 	require.NoError(h.t, err)
 	t := h.model[id]
 	if t == nil {
@@ -193,7 +193,7 @@ func (h *history) observe(id string) *modelTenant {
 func (h *history) seal() {
 	id := h.tenant()
 	t := h.model[id]
-	k, err := h.r.Ring.Tenant(h.t.Context(), id)
+	k, err := h.r.Keyring.Tenant(h.t.Context(), id)
 	require.NoError(h.t, err)
 	key, err := k.Primary(format.UseCache, classify.PHI)
 	if t != nil && (t.shredded() || h.model.expect(sealed{tenant: id}, key) == "key_destroyed") {
@@ -215,7 +215,7 @@ func (h *history) rotate() {
 	if t := h.model[id]; t == nil || t.shredded() {
 		return
 	}
-	k, err := h.r.Ring.Tenant(h.t.Context(), id)
+	k, err := h.r.Keyring.Tenant(h.t.Context(), id)
 	require.NoError(h.t, err)
 	_, err = k.Rotate(h.t.Context(), format.UseCache, classify.PHI, nil)
 	require.NoError(h.t, err)
@@ -230,7 +230,7 @@ func (h *history) rollback() {
 	}
 	for to := range t.keys {
 		promote := func(e *keyring.Edit) error { return e.Promote(format.UseCache, classify.PHI, to) }
-		if err := h.r.Ring.Edit(h.t.Context(), id, promote); err != nil {
+		if err := h.r.Keyring.Edit(h.t.Context(), id, promote); err != nil {
 			require.Contains(h.t, []string{"key_unusable", "unknown_key", "key_destroyed"}, code(err))
 		}
 		return
@@ -246,7 +246,7 @@ func (h *history) retire() {
 	}
 	to := []envelope.State{envelope.Disabled, envelope.Destroyed}[h.random.IntN(2)]
 	for key, k := range t.keys {
-		err := h.r.Ring.Advance(h.t.Context(), id, format.UseCache, classify.PHI, key, to)
+		err := h.r.Keyring.Advance(h.t.Context(), id, format.UseCache, classify.PHI, key, to)
 		if err == nil {
 			k.state = to
 			t.keys[key] = k
@@ -290,7 +290,7 @@ func (h *history) rewrap() {
 
 func (h *history) move() {
 	h.rewrap()
-	_, err := h.r.Finish(h.t.Context(), to(h.t, h.other()))
+	_, err := h.r.FinishRewrap(h.t.Context(), to(h.t, h.other()))
 	require.NoError(h.t, err)
 	h.kek = h.other()
 	h.reopen()
@@ -310,15 +310,15 @@ func (h *history) restore() {
 		return
 	}
 	b := h.backups[h.random.IntN(len(h.backups))]
-	r, endings := h.r, &recovery.Endings{IDs: map[recovery.ID]bool{}}
+	r, endings := h.r, &recovery.Tombstones{IDs: map[recovery.ID]bool{}}
 	for id, lines := range h.shredded {
 		for line := range lines {
-			endings.IDs[recovery.ID{Tenant: id, Text: hex.EncodeToString(line[:])}] = true
+			endings.IDs[recovery.ID{Tenant: id, Hex: hex.EncodeToString(line[:])}] = true
 		}
 	}
 	for id, keys := range h.destroyed {
 		for key := range keys {
-			endings.IDs[recovery.ID{Tenant: id, Text: hex.EncodeToString(key[:])}] = true
+			endings.IDs[recovery.ID{Tenant: id, Hex: hex.EncodeToString(key[:])}] = true
 		}
 	}
 	if b.kek != h.kek {
@@ -331,7 +331,7 @@ func (h *history) restore() {
 	if r != h.r { // and what came back goes where all the rest is
 		_, err := r.Rewrap(h.t.Context(), to(h.t, h.kek), false)
 		require.NoError(h.t, err)
-		_, err = r.Finish(h.t.Context(), to(h.t, h.kek))
+		_, err = r.FinishRewrap(h.t.Context(), to(h.t, h.kek))
 		require.NoError(h.t, err)
 		h.reopen()
 	}
@@ -363,7 +363,7 @@ func (h *history) loss() {
 // check compares what a fresh process and the one that did it all open with the model.
 func (h *history) check() {
 	fresh := h.under(to(h.t, h.kek))
-	defer fresh.Ring.Close()
+	defer fresh.Keyring.Close()
 	for i, p := range h.packages {
 		want := h.model.expect(p, h.keys[i])
 		require.Equal(h.t, want, code(p.open(fresh)), "%s under %x", p.tenant, h.keys[i][:4])

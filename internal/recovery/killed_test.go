@@ -59,7 +59,7 @@ func TestVictim(t *testing.T) {
 			fmt.Println("begun")
 			_, err := r.Rewrap(t.Context(), to(t, next), false)
 			require.NoError(t, err)
-			_, err = r.Finish(t.Context(), to(t, next))
+			_, err = r.FinishRewrap(t.Context(), to(t, next))
 			require.NoError(t, err)
 		},
 		"backup": func() {
@@ -177,7 +177,7 @@ func TestKilledRewrap(t *testing.T) {
 		for range 2 { // a repetition changes nothing
 			_, err := former.Rewrap(t.Context(), to(t, next), false)
 			require.NoError(t, err)
-			_, err = former.Finish(t.Context(), to(t, next))
+			_, err = former.FinishRewrap(t.Context(), to(t, next))
 			require.NoError(t, err)
 		}
 		require.Equal(t, len(all), opened(s.under(to(t, next)), all))
@@ -242,7 +242,7 @@ func TestKilledRestore(t *testing.T) {
 			}
 		}
 		if len(kept) > 0 { // a key that the backup lacks
-			tenant, err := r.Ring.Tenant(t.Context(), kept[0].tenant)
+			tenant, err := r.Keyring.Tenant(t.Context(), kept[0].tenant)
 			require.NoError(t, err)
 			_, err = tenant.Rotate(t.Context(), format.UseCache, classify.PHI, nil)
 			require.NoError(t, err)
@@ -272,7 +272,7 @@ func TestKilledShred(t *testing.T) {
 		openAll(t, after, all[min(said+1, len(all)):], "")
 
 		key := audit.NewKey(new(secret.Key))
-		shredded := &recovery.Endings{}
+		shredded := &recovery.Tombstones{}
 		require.NoError(t, shredded.AddLog(context.Background(), filepath.Join(s.dir, "audit"), key))
 		s.lose()
 		_, err := s.a().Restore(context.Background(), reading(file), shredded)

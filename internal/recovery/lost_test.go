@@ -32,7 +32,7 @@ func (s *site) lossy(t *testing.T, r *recovery.Recovery) *recovery.Recovery {
 	ring, err := keyring.New(store, keks, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
+	return &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
 }
 
 // A tenant whose shredding lost its reply stays shredded over a restore, and so does a key that was destroyed so.
@@ -50,7 +50,7 @@ func TestRestoreAfterLostReply(t *testing.T) {
 	s.lose()
 	restored, err := s.a().Restore(t.Context(), reading(file), s.endings(t))
 	require.NoError(t, err)
-	require.Equal(t, []recovery.Ended{{Tenant: "kept", Keys: 1}, {Tenant: "shredded", Shredded: true}}, restored.Ended)
+	require.Equal(t, []recovery.Destroyed{{Tenant: "kept", Keys: 1}, {Tenant: "shredded", Shredded: true}}, restored.Destroyed)
 	require.Equal(t, "key_destroyed", code(shredded.open(s.a())))
 	require.NoError(t, kept.open(s.a()))
 	require.Equal(t, envelope.Destroyed, stateIn(t, s.a(), key))
@@ -86,27 +86,27 @@ func TestFinishBrokenOff(t *testing.T) {
 	for n := 1; ; n++ {
 		s := newSite(t)
 		populate(t, s.a(), 3)
-		_, err := s.a().Ring.System(t.Context())
+		_, err := s.a().Keyring.System(t.Context())
 		require.NoError(t, err)
 		_, err = s.a().Rewrap(t.Context(), to(t, urlB), false)
 		require.NoError(t, err)
 		r := s.a()
-		r.Store = keystoretest.Faulty(r.Store, func(w keystoretest.Write) keystoretest.Fault {
+		r.Store = keystoretest.NewFaultyStore(r.Store, func(w keystoretest.Write) keystoretest.Fault {
 			if w.N >= n {
 				return keystoretest.FailBefore
 			}
-			return keystoretest.Works
+			return keystoretest.NoFault
 		})
-		if _, err = r.Finish(t.Context(), to(t, urlB)); err == nil {
+		if _, err = r.FinishRewrap(t.Context(), to(t, urlB)); err == nil {
 			require.Equal(t, 5, n, "three tenants and the system document")
 			return
 		}
-		own, err := s.a().Ring.FindSystem(t.Context())
+		own, err := s.a().Keyring.FindSystem(t.Context())
 		require.NoError(t, err, "broken off at write %d", n)
 		require.NotNil(t, own)
-		_, err = s.a().Finish(t.Context(), to(t, urlB))
+		_, err = s.a().FinishRewrap(t.Context(), to(t, urlB))
 		require.NoError(t, err)
-		_, err = s.b().Ring.FindSystem(t.Context())
+		_, err = s.b().Keyring.FindSystem(t.Context())
 		require.NoError(t, err)
 	}
 }
@@ -130,14 +130,14 @@ func TestFinishChangesNothing(t *testing.T) {
 	populate(t, s.a(), 5)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
-	before, err := s.a().Status(t.Context())
+	before, err := s.a().CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	require.Len(t, before, 1)
-	report, err := s.a().Finish(t.Context(), kms.NewSet(refusing{openKEK(t, urlB), "tenant-3"}))
+	report, err := s.a().FinishRewrap(t.Context(), kms.NewSet(refusing{openKEK(t, urlB), "tenant-3"}))
 	require.Error(t, err)
 	require.Len(t, report.Failures, 1)
 	require.Equal(t, "tenant-3", report.Failures[0].Tenant)
-	after, err := s.a().Status(t.Context())
+	after, err := s.a().CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 }
@@ -146,7 +146,7 @@ func TestFinishChangesNothing(t *testing.T) {
 func TestRewrapBesideDamage(t *testing.T) {
 	s := newSite(t)
 	populate(t, s.a(), 3)
-	before, err := s.a().Status(t.Context())
+	before, err := s.a().CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	swapped, err := s.store().Swap(t.Context(), keystore.Keysets, "zzz", nil, []byte("damaged"), 0)
 	require.NoError(t, err)
@@ -156,7 +156,7 @@ func TestRewrapBesideDamage(t *testing.T) {
 	swapped, err = s.store().Swap(t.Context(), keystore.Keysets, "zzz", []byte("damaged"), nil, 0)
 	require.NoError(t, err)
 	require.True(t, swapped)
-	after, err := s.a().Status(t.Context())
+	after, err := s.a().CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 }

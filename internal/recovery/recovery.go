@@ -33,15 +33,15 @@ var (
 	// ErrNoKeys says that there is no tenant of this environment, in the store or in a backup.
 	ErrNoKeys = &codes.Error{Of: "not_found", Text: "there are no keys of this environment: check --data, or COFFER_KEYS_REDIS_URL, and COFFER_ENVIRONMENT"}
 	// ErrAbsent says that ids of a list of shredded tenants are of no tenant in the backup.
-	ErrAbsent = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
+	ErrUnknownTenants = &codes.Error{Of: "invalid_argument", Text: "an id in the list of shredded tenants is of no tenant in the backup: correct it, or take it out"}
 	// ErrUnfinished says that the former KEK is still needed.
-	ErrUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
+	ErrRewrapUnfinished = &codes.Error{Of: "key_unusable", Text: "the former KEK is still needed"}
 )
 
 // Recovery works on the keysets of one environment. It is safe for concurrent use, also with servers and
 // others of its kind.
 type Recovery struct {
-	Ring        *keyring.Keyring
+	Keyring     *keyring.Keyring
 	Store       keystore.Store // of the ring
 	KEKs        kms.Set        // of the ring
 	Environment string         // of the ring
@@ -72,11 +72,11 @@ const atOnce = 32
 // documents yields the system document, if there is one, and those of all tenants.
 func (r *Recovery) documents(ctx context.Context) iter.Seq2[*envelope.Document, error] {
 	return func(yield func(*envelope.Document, error) bool) {
-		system, err := r.Ring.OwnerDocument(ctx, "")
+		system, err := r.Keyring.OwnerDocument(ctx, "")
 		if !errors.Is(err, keyring.ErrNoTenant) && !yield(system, err) {
 			return
 		}
-		for d, err := range r.Ring.Documents(ctx) {
+		for d, err := range r.Keyring.Documents(ctx) {
 			if !yield(d, err) {
 				return
 			}

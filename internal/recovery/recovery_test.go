@@ -80,7 +80,7 @@ func (s *site) under(keks kms.Set) *recovery.Recovery { return s.in("test", keks
 
 func (s *site) in(environment string, keks kms.Set) *recovery.Recovery {
 	r := s.running(environment, keks)
-	r.Ring.Close() // looks at the store when it is told to, and at no other time brings back what it knew
+	r.Keyring.Close() // looks at the store when it is told to, and at no other time brings back what it knew
 	return r
 }
 
@@ -92,7 +92,7 @@ func (s *site) running(environment string, keks kms.Set) *recovery.Recovery {
 	ring, err := keyring.New(store, keks, environment)
 	require.NoError(s.t, err)
 	s.t.Cleanup(ring.Close)
-	return &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: environment, Audit: s.events}
+	return &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks, Environment: environment, Audit: s.events}
 }
 
 func (s *site) a() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, urlA))) }
@@ -100,9 +100,9 @@ func (s *site) b() *recovery.Recovery { return s.under(kms.NewSet(openKEK(s.t, u
 
 // dry returns one that writes nothing.
 func dry(t testing.TB, r *recovery.Recovery) *recovery.Recovery {
-	dry, err := r.Dry()
+	dry, err := r.DryRun()
 	require.NoError(t, err)
-	t.Cleanup(dry.Ring.Close)
+	t.Cleanup(dry.Keyring.Close)
 	return dry
 }
 
@@ -127,7 +127,7 @@ type sealed struct {
 }
 
 func sealWith(t testing.TB, r *recovery.Recovery, tenant string, class classify.Class) sealed {
-	k, err := r.Ring.Tenant(context.Background(), tenant)
+	k, err := r.Keyring.Tenant(context.Background(), tenant)
 	require.NoError(t, err)
 	pkg, err := seal.NewSealer(k).Seal(nil, seal.Request{Use: format.UseCache, Class: class, Type: format.Text}, []byte("a planted value"))
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func sealWith(t testing.TB, r *recovery.Recovery, tenant string, class classify.
 }
 
 func (p sealed) open(r *recovery.Recovery) error {
-	k, err := r.Ring.Tenant(context.Background(), p.tenant)
+	k, err := r.Keyring.Tenant(context.Background(), p.tenant)
 	if err != nil {
 		return err
 	}
@@ -177,8 +177,8 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	all := populate(t, a, 6)
 	server := s.server() // with everything unlocked
 	openAll(t, server, all, "")
-	_, err := a.Finish(t.Context(), to(t, urlB))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err := a.FinishRewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrRewrapUnfinished)
 
 	done, err := a.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
@@ -190,8 +190,8 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	late := sealWith(t, server, "late", classify.PHI)
 	require.Equal(t, "key_unusable", code(late.open(s.b())))
 	for _, r := range []*recovery.Recovery{s.a(), s.b()} {
-		finished, err := r.Finish(t.Context(), to(t, urlB))
-		require.ErrorIs(t, err, recovery.ErrUnfinished)
+		finished, err := r.FinishRewrap(t.Context(), to(t, urlB))
+		require.ErrorIs(t, err, recovery.ErrRewrapUnfinished)
 		require.Len(t, finished.Failures, 1)
 		require.Equal(t, "late", finished.Failures[0].Tenant)
 		require.Zero(t, finished.Count)
@@ -201,17 +201,17 @@ func TestRewrapToAnotherKEK(t *testing.T) {
 	again, err := a.Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, 1, again.Count, "what was done is not done again")
-	status, err := a.Status(t.Context())
+	status, err := a.CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{openKEK(t, urlB).URL() + " and " + openKEK(t, urlA).URL(): 7}, status)
-	_, err = a.Finish(t.Context(), to(t, urlA))
-	require.ErrorIs(t, err, recovery.ErrUnfinished, "that is not where it went")
-	finished, err := s.b().Finish(t.Context(), to(t, urlB))
+	_, err = a.FinishRewrap(t.Context(), to(t, urlA))
+	require.ErrorIs(t, err, recovery.ErrRewrapUnfinished, "that is not where it went")
+	finished, err := s.b().FinishRewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	require.Equal(t, []int{7, 7}, []int{finished.Tenants, finished.Count})
 	openAll(t, s.b(), append(all, late), "")
 	openAll(t, s.a(), append(all, late), "key_unusable")
-	status, err = a.Status(t.Context())
+	status, err = a.CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{openKEK(t, urlB).URL(): 7}, status)
 	begun, refused := "kek.rewrap ", []string{"kek.rewrap ", "kek.rewrap key_unusable"}
@@ -253,7 +253,7 @@ func TestRewrapToAnotherVersion(t *testing.T) {
 			require.Equal(t, 3, done.Count)
 		}
 		for id := range 3 {
-			d, err := r.Ring.Document(t.Context(), fmt.Sprint("tenant-", id))
+			d, err := r.Keyring.Document(t.Context(), fmt.Sprint("tenant-", id))
 			require.NoError(t, err)
 			require.Len(t, d.Slots, 1)
 		}
@@ -277,7 +277,7 @@ func TestRewrapBeforeTheOtherIsFinished(t *testing.T) {
 	openAll(t, s.a(), append(all, late), "")
 	_, err = s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
-	finished, err := s.b().Finish(t.Context(), to(t, urlB))
+	finished, err := s.b().FinishRewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	require.Equal(t, 3, finished.Count)
 	openAll(t, s.b(), append(all, late), "")
@@ -290,13 +290,13 @@ func TestRewrapBack(t *testing.T) {
 	all := populate(t, s.a(), 2)
 	_, err := s.a().Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
-	_, err = s.a().Finish(t.Context(), to(t, urlA))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err = s.a().FinishRewrap(t.Context(), to(t, urlA))
+	require.ErrorIs(t, err, recovery.ErrRewrapUnfinished)
 	_, err = s.a().Rewrap(t.Context(), to(t, urlA), false)
 	require.NoError(t, err)
-	_, err = s.a().Finish(t.Context(), to(t, urlB))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
-	_, err = s.a().Finish(t.Context(), to(t, urlA))
+	_, err = s.a().FinishRewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrRewrapUnfinished)
+	_, err = s.a().FinishRewrap(t.Context(), to(t, urlA))
 	require.NoError(t, err)
 	openAll(t, s.a(), all, "")
 	openAll(t, s.b(), all, "key_unusable")
@@ -328,7 +328,7 @@ func TestNoKeys(t *testing.T) {
 	r := newSite(t).a()
 	_, err := r.Backup(t.Context(), into(io.Discard))
 	require.ErrorIs(t, err, recovery.ErrNoKeys)
-	key, slots, err := r.Ring.NewBackupKey(t.Context())
+	key, slots, err := r.Keyring.NewBackupKey(t.Context())
 	require.NoError(t, err)
 	file, err := (&envelope.Backup{Environment: "test", CreatedAt: 1, Slots: slots}).Append(nil)
 	require.NoError(t, err)
@@ -349,14 +349,14 @@ func TestRewrapByClass(t *testing.T) {
 	done, err := from.Rewrap(t.Context(), next, false)
 	require.NoError(t, err)
 	require.Equal(t, 2, done.Count, "the general one stays")
-	_, err = from.Finish(t.Context(), next)
+	_, err = from.FinishRewrap(t.Context(), next)
 	require.NoError(t, err)
 	openAll(t, s.under(next), all, "")
 	require.Error(t, all[1].open(from))
 	merged, err := s.under(next).Rewrap(t.Context(), to(t, urlB), false)
 	require.NoError(t, err)
 	require.Equal(t, 4, merged.Count, "both to one")
-	_, err = s.under(next).Finish(t.Context(), to(t, urlB))
+	_, err = s.under(next).FinishRewrap(t.Context(), to(t, urlB))
 	require.NoError(t, err)
 	openAll(t, s.b(), all, "")
 }
@@ -387,10 +387,10 @@ func TestRewrapBrokenOff(t *testing.T) {
 	broken, err := r.Rewrap(t.Context(), kms.NewSet(&failing{KEK: openKEK(t, urlB), left: 5}), false)
 	require.ErrorIs(t, err, kms.ErrUnavailable)
 	require.NotEmpty(t, broken.Failures)
-	_, err = r.Finish(t.Context(), to(t, urlB))
-	require.ErrorIs(t, err, recovery.ErrUnfinished)
+	_, err = r.FinishRewrap(t.Context(), to(t, urlB))
+	require.ErrorIs(t, err, recovery.ErrRewrapUnfinished)
 	openAll(t, s.a(), all, "")
-	status, err := r.Status(t.Context())
+	status, err := r.CountRootsByKEK(t.Context())
 	require.NoError(t, err)
 	left := status[openKEK(t, urlA).URL()]
 	require.GreaterOrEqual(t, left, 5, "the check took one call")
@@ -430,7 +430,7 @@ func TestShred(t *testing.T) {
 	for range 2 {
 		require.NoError(t, r.Shred(t.Context(), "tenant-0"))
 	}
-	recovery.Settle(t.Context())
+	recovery.WaitForPropagation(t.Context())
 	openAll(t, server, all[:2], "key_destroyed")
 	openAll(t, s.a(), all[:2], "key_destroyed")
 	openAll(t, server, all[2:], "")
@@ -438,6 +438,6 @@ func TestShred(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	begun := time.Now()
-	recovery.Settle(ctx)
+	recovery.WaitForPropagation(ctx)
 	require.Less(t, time.Since(begun), 2*keyring.CheckInterval)
 }

@@ -17,16 +17,16 @@ import (
 )
 
 // Restored is what a restore did, or would do.
-type Restored struct {
-	Created   time.Time // the backup
-	Changes   []Change  // by tenant; tenants that stay as they are have none
-	Unchanged int       // tenants
-	Ended     []Ended   // by tenant
+type RestoreReport struct {
+	Created   time.Time   // the backup
+	Changes   []Change    // by tenant; tenants that stay as they are have none
+	Unchanged int         // tenants
+	Destroyed []Destroyed // by tenant
 	Failures  []Failure
 }
 
 // Ended is what of a tenant has ended since the backup, by the audit log or a list, and stays so.
-type Ended struct {
+type Destroyed struct {
 	Tenant   string
 	Shredded bool
 	Keys     int // that were destroyed, if the tenant was not shredded; servers replace those that sealed within a minute
@@ -44,9 +44,9 @@ type Change struct {
 // altered, in the store or in the backup, is left, and is among the Failures; so is one of which something is alive in the store that
 // has ended: the ending came to nothing, or the store went back to an earlier state, and the operator has not said that it is to be
 // ended.
-func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Endings) (*Restored, error) {
+func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *Tombstones) (*RestoreReport, error) {
 	if endings == nil {
-		endings = &Endings{}
+		endings = &Tombstones{}
 	}
 	absent := maps.Clone(endings.Tenants)
 	created, tenants, err := r.verify(ctx, file, func(owner string) { delete(absent, owner) })
@@ -54,29 +54,29 @@ func (r *Recovery) Restore(ctx context.Context, file io.ReadSeeker, endings *End
 		return nil, err
 	}
 	if len(absent) > 0 {
-		return nil, fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(absent)), ErrAbsent)
+		return nil, fmt.Errorf("recovery: %q: %w", slices.Sorted(maps.Keys(absent)), ErrUnknownTenants)
 	}
 	if err := r.record(ctx, audit.BackupRestore, audit.Facts{audit.FactPhase: audit.PhaseBegin}); err != nil {
 		return nil, err
 	}
-	restored := &Restored{Created: created}
+	restored := &RestoreReport{Created: created}
 	restored.Failures, err = r.each(ctx, documents(file), tenants, func(ctx context.Context, d *envelope.Document) (func(), error) {
 		ends, ended := endings.of(d)
-		before, after, err := r.Ring.Merge(ctx, d, ends)
+		before, after, err := r.Keyring.RestoreDocument(ctx, d, ends)
 		if err != nil || d.Owner == "" {
 			return nil, err
 		}
 		return func() { restored.note(before, after, ended) }, nil
 	})
 	slices.SortFunc(restored.Changes, func(a, b Change) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	slices.SortFunc(restored.Ended, func(a, b Ended) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	slices.SortFunc(restored.Destroyed, func(a, b Destroyed) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	return restored, r.ended(ctx, audit.BackupRestore, len(restored.Changes), len(restored.Failures), err)
 }
 
 // System returns the environment's own keys. If the store lacks them, it writes those of a backup to the store first. It returns nil
 // if both lack them. It writes nothing before the backup is found whole.
-func (r *Recovery) System(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
-	own, err := r.Ring.FindSystem(ctx)
+func (r *Recovery) RecoverSystem(ctx context.Context, file io.ReadSeeker) (*keyring.System, error) {
+	own, err := r.Keyring.FindSystem(ctx)
 	if err != nil || own != nil {
 		return own, err
 	}
@@ -85,20 +85,20 @@ func (r *Recovery) System(ctx context.Context, file io.ReadSeeker) (*keyring.Sys
 	}
 	for d, err := range documents(file) {
 		if err == nil && d.Owner == "" {
-			_, _, err = r.Ring.Merge(ctx, d, keyring.Ends{})
+			_, _, err = r.Keyring.RestoreDocument(ctx, d, keyring.Tombstones{})
 		}
 		if err != nil {
 			return nil, err
 		}
 		break // it is the first, if there is one
 	}
-	return r.Ring.FindSystem(ctx)
+	return r.Keyring.FindSystem(ctx)
 }
 
 // note adds what became of a tenant.
-func (r *Restored) note(before, after *envelope.Document, e Ended) {
+func (r *RestoreReport) note(before, after *envelope.Document, e Destroyed) {
 	if e.Shredded || e.Keys > 0 {
-		r.Ended = append(r.Ended, e)
+		r.Destroyed = append(r.Destroyed, e)
 	}
 	if before != nil && maps.Equal(living(before), living(after)) {
 		r.Unchanged++
@@ -124,11 +124,11 @@ func living(d *envelope.Document) map[string]bool {
 }
 
 // Dry returns a Recovery that sees the same store, and discards what it writes and records. The caller closes its Ring.
-func (r *Recovery) Dry() (*Recovery, error) {
+func (r *Recovery) DryRun() (*Recovery, error) {
 	dry := *r
 	dry.Store, dry.Audit = &dryStore{Store: r.Store}, audit.Discard
 	var err error
-	dry.Ring, err = keyring.New(dry.Store, r.KEKs, r.Environment)
+	dry.Keyring, err = keyring.New(dry.Store, r.KEKs, r.Environment)
 	return &dry, err
 }
 

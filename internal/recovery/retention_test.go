@@ -50,7 +50,7 @@ func TestRestoreAfterRetention(t *testing.T) {
 		}
 	}
 	require.NoError(t, log.Close())
-	endings := &recovery.Endings{}
+	endings := &recovery.Tombstones{}
 	require.NoError(t, endings.AddLog(t.Context(), path, key))
 	s.lose()
 	_, err = s.a().Restore(t.Context(), reading(file), endings)

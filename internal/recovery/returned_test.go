@@ -29,23 +29,23 @@ func TestReturned(t *testing.T) {
 	require.NoError(t, retire(t, r, destroyed, envelope.Destroyed))
 	require.NoError(t, r.Shred(t.Context(), "gone"))
 
-	returned, err := s.a().Returned(t.Context(), s.endings(t))
+	returned, err := s.a().FindNotDestroyed(t.Context(), s.endings(t))
 	require.NoError(t, err)
 	require.Empty(t, returned)
 	require.NoError(t, os.WriteFile(file, before, 0o600))
-	returned, err = s.a().Returned(t.Context(), s.endings(t))
+	returned, err = s.a().FindNotDestroyed(t.Context(), s.endings(t))
 	require.NoError(t, err)
-	require.Equal(t, []recovery.Ended{{Tenant: "gone", Shredded: true}, {Tenant: "tenant", Keys: 1}}, returned)
+	require.Equal(t, []recovery.Destroyed{{Tenant: "gone", Shredded: true}, {Tenant: "tenant", Keys: 1}}, returned)
 
 	require.NoError(t, s.a().Shred(t.Context(), "gone"))
 	require.NoError(t, retire(t, s.a(), destroyed, envelope.Destroyed))
-	returned, err = s.a().Returned(t.Context(), s.endings(t))
+	returned, err = s.a().FindNotDestroyed(t.Context(), s.endings(t))
 	require.NoError(t, err)
 	require.Empty(t, returned, "they can be ended again")
 
 	content, err := s.store().Get(t.Context(), keystore.Keysets, "untouched")
 	require.NoError(t, err)
 	keystoretest.Put(t, s.store(), keystore.Keysets, "untouched", bytes.Repeat([]byte{1}, len(content)))
-	_, err = s.a().Returned(t.Context(), s.endings(t))
+	_, err = s.a().FindNotDestroyed(t.Context(), s.endings(t))
 	require.Error(t, err, "it cannot be compared")
 }

@@ -35,7 +35,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, e
 		if n := len(r.missing(d, to)); n == 0 || dry {
 			return n, nil
 		}
-		err = r.Ring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
+		err = r.Keyring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
 			missing := r.missing(e.Document, to)
 			wrapped = len(missing)
 			for root, kek := range missing {
@@ -53,7 +53,7 @@ func (r *Recovery) Rewrap(ctx context.Context, to kms.Set, dry bool) (*Report, e
 // not, or a root has a newer slot of another KEK, it changes nothing and returns ErrUnfinished, and the Report names the tenants. The
 // system document comes last: until then a run that was broken off can be repeated under the former KEKs, which open the audit log.
 // No server may be running under the former KEKs any more: a tenant that one of them makes would be under these alone.
-func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
+func (r *Recovery) FinishRewrap(ctx context.Context, to kms.Set) (*Report, error) {
 	target, err := keyring.New(r.Store, to, r.Environment)
 	if err != nil {
 		return nil, err
@@ -63,10 +63,10 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 	prove := func(ctx context.Context, d *envelope.Document) (int, error) {
 		for _, root := range d.Roots() {
 			if s := newest(d, root); s == nil || former(*s) {
-				return 0, fmt.Errorf("recovery: its root %x was not rewrapped to this KEK: run the rewrap first: %w", root.ID[:8], ErrUnfinished)
+				return 0, fmt.Errorf("recovery: its root %x was not rewrapped to this KEK: run the rewrap first: %w", root.ID[:8], ErrRewrapUnfinished)
 			}
 		}
-		_, _, err := target.Prove(ctx, d)
+		_, _, err := target.VerifyDocument(ctx, d)
 		return 0, err
 	}
 	retire := func(system bool) func(context.Context, *envelope.Document) (int, error) {
@@ -89,7 +89,7 @@ func (r *Recovery) Finish(ctx context.Context, to kms.Set) (*Report, error) {
 // returns an error if a tenant's roots could not be replaced, which the Report names.
 func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 	return r.all(ctx, r.moved(r.KEKs, "new roots"), func(ctx context.Context, d *envelope.Document) (replaced int, err error) {
-		err = r.Ring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
+		err = r.Keyring.Edit(ctx, d.Owner, func(e *keyring.Edit) error {
 			replaced = len(e.Roots())
 			return e.ReplaceRoots(ctx)
 		})
@@ -98,7 +98,7 @@ func (r *Recovery) ReplaceRoots(ctx context.Context) (*Report, error) {
 }
 
 // Status counts the roots of all tenants by the URLs of the KEKs in their slots. No KEK is asked.
-func (r *Recovery) Status(ctx context.Context) (map[string]int, error) {
+func (r *Recovery) CountRootsByKEK(ctx context.Context) (map[string]int, error) {
 	counts := map[string]int{}
 	for d, err := range r.documents(ctx) {
 		if err != nil {

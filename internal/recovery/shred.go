@@ -21,11 +21,11 @@ const settled = 3 * keyring.CheckInterval
 // that it is about: if the store is lost and an earlier backup restored, the restore finds there that the tenant was shredded. To shred
 // again changes nothing. It returns keyring.ErrNoTenant, and others of the store and the audit log.
 func (r *Recovery) Shred(ctx context.Context, tenant string) error {
-	d, err := r.Ring.Document(ctx, tenant)
+	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	system, err := r.Ring.System(ctx)
+	system, err := r.Keyring.System(ctx)
 	if err == nil {
 		_, err = system.Key(ctx, envelope.UseShreds) // before anything is announced: making it can fail
 	}
@@ -40,12 +40,12 @@ func (r *Recovery) Shred(ctx context.Context, tenant string) error {
 		lines = append(lines, hex.EncodeToString(d.Shreds[i].Line[:]))
 	}
 	e := audit.Event{Action: audit.TenantShred, Operation: r.Operation, Tenant: tenant, Facts: audit.Facts{audit.FactFrom: strings.Join(lines, " ")}.With(r.Reason)}
-	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Ring.Shred(ctx, tenant) }, e)
+	return audit.Announce(ctx, r.Audit, func(ctx context.Context) error { return r.Keyring.Shred(ctx, tenant) }, e)
 }
 
 // Settle returns when every server that reaches the store of keysets has had the time to see what was done
 // before, or when ctx ends.
-func Settle(ctx context.Context) {
+func WaitForPropagation(ctx context.Context) {
 	select {
 	case <-time.After(settled):
 	case <-ctx.Done():
@@ -61,7 +61,7 @@ type LostKeys struct {
 }
 
 // LossOf returns what shredding a tenant destroys.
-func LossOf(d *envelope.Document) (loss []LostKeys) {
+func PreviewShred(d *envelope.Document) (loss []LostKeys) {
 	for _, s := range d.Keysets {
 		lost := LostKeys{Use: s.Use, Class: s.Class}
 		for _, k := range s.Keys {

@@ -33,7 +33,7 @@ func TestRestoreOverShredded(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, "key_destroyed", code(former.open(s.a())))
-	d, err := s.a().Ring.Document(t.Context(), "tenant")
+	d, err := s.a().Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.True(t, d.Shredded())
 }
@@ -47,7 +47,7 @@ func TestSystemOfBackup(t *testing.T) {
 		require.NoError(t, err)
 		return fmt.Sprintf("%x", key.ID())
 	}
-	system, err := s.a().Ring.System(t.Context())
+	system, err := s.a().Keyring.System(t.Context())
 	require.NoError(t, err)
 	want := key(system)
 	file := backup(t, s.a())
@@ -55,28 +55,28 @@ func TestSystemOfBackup(t *testing.T) {
 		if lost {
 			s.lose()
 		}
-		system, err := dry(t, s.a()).System(t.Context(), reading(file))
+		system, err := dry(t, s.a()).RecoverSystem(t.Context(), reading(file))
 		require.NoError(t, err)
 		require.Equal(t, want, key(system))
 	}
-	_, err = s.b().System(t.Context(), reading(file))
+	_, err = s.b().RecoverSystem(t.Context(), reading(file))
 	require.ErrorIs(t, err, kms.ErrWrongKey)
-	_, err = s.a().System(t.Context(), reading(file[:len(file)-1]))
+	_, err = s.a().RecoverSystem(t.Context(), reading(file[:len(file)-1]))
 	require.ErrorIs(t, err, recovery.ErrBackup)
 	for range keystore.All(t.Context(), s.store(), keystore.Keysets) {
 		t.Fatal("it was written")
 	}
-	system, err = s.a().System(t.Context(), reading(file))
+	system, err = s.a().RecoverSystem(t.Context(), reading(file))
 	require.NoError(t, err)
 	require.Equal(t, want, key(system))
-	_, err = s.a().Ring.OwnerDocument(t.Context(), "")
+	_, err = s.a().Keyring.OwnerDocument(t.Context(), "")
 	require.NoError(t, err)
 }
 
 // shreddings are those that the site's audit log tells of.
-func (s *site) endings(t *testing.T) *recovery.Endings {
+func (s *site) endings(t *testing.T) *recovery.Tombstones {
 	key := audit.NewKey(new(secret.Key))
-	endings := &recovery.Endings{}
+	endings := &recovery.Tombstones{}
 	require.NoError(t, endings.AddLog(t.Context(), filepath.Join(s.dir, "audit"), key))
 	return endings
 }
@@ -99,9 +99,9 @@ func TestFailedShred(t *testing.T) {
 	ring, err := keyring.New(store, keks, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	failing := &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
+	failing := &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks, Environment: "test", Audit: r.Audit}
 	require.ErrorIs(t, failing.Shred(t.Context(), "tenant"), keyring.ErrUnreadable)
-	require.Equal(t, &recovery.Endings{}, s.endings(t))
+	require.Equal(t, &recovery.Tombstones{}, s.endings(t))
 	_, err = s.a().Restore(t.Context(), reading(file), s.endings(t))
 	require.NoError(t, err)
 	require.NoError(t, p.open(s.a()))
@@ -112,13 +112,13 @@ func TestRestoreLeavesTheLiving(t *testing.T) {
 	s := newSite(t)
 	all := populate(t, s.a(), 2)
 	file := backup(t, s.a())
-	shredded := &recovery.Endings{Tenants: map[string]bool{"tenant-0": true}}
+	shredded := &recovery.Tombstones{Tenants: map[string]bool{"tenant-0": true}}
 	for _, dry := range []bool{true, false} {
 		restored, err := either(t, s.a(), dry).Restore(t.Context(), reading(file), shredded)
-		require.ErrorIs(t, err, keyring.ErrAlive)
+		require.ErrorIs(t, err, keyring.ErrNotDestroyed)
 		require.Len(t, restored.Failures, 1)
 		require.Equal(t, "tenant-0", restored.Failures[0].Tenant)
-		require.Empty(t, restored.Ended)
+		require.Empty(t, restored.Destroyed)
 		require.Equal(t, 1, restored.Unchanged)
 	}
 	openAll(t, s.a(), all, "")
@@ -131,7 +131,7 @@ func TestShredOfManyLines(t *testing.T) {
 	r := s.logged(t)
 	p := sealWith(t, r, "tenant", classify.PHI)
 	file := backup(t, s.a())
-	d, err := r.Ring.Document(t.Context(), "tenant")
+	d, err := r.Keyring.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	old, err := d.Append(nil)
 	require.NoError(t, err)

@@ -52,7 +52,7 @@ func TestBackupOfUnopenedKeysets(t *testing.T) {
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-2", content[:len(content)-1])
 	_, err = s.a().Backup(t.Context(), into(io.Discard))
 	require.ErrorContains(t, err, `tenant "tenant-1"`)
-	require.ErrorContains(t, err, s.store().Where(keystore.Keysets, "tenant-2"))
+	require.ErrorContains(t, err, s.store().Location(keystore.Keysets, "tenant-2"))
 	_, failed = s.events.end(t)
 	require.Equal(t, "2", failed)
 	keystoretest.Put(t, s.store(), keystore.Keysets, "tenant-1", content)
@@ -78,7 +78,7 @@ func TestBackupWhenTheStoreFails(t *testing.T) {
 	ring, err := keyring.New(store, keks, "test")
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
-	r := &recovery.Recovery{Ring: ring, Store: store, KEKs: keks, Environment: "test", Audit: s.events}
+	r := &recovery.Recovery{Keyring: ring, Store: store, KEKs: keks, Environment: "test", Audit: s.events}
 	tenants, err := r.Backup(t.Context(), func(fill func(io.Writer) error) error {
 		defer func() { store.fails = true }()
 		return fill(io.Discard)

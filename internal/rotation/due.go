@@ -133,7 +133,7 @@ type used map[string]map[format.KeyID]uint64
 
 // save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
 func (u used) save(ctx context.Context, r *Rotator) (failed error) {
-	r.Keyring.Sealed(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
+	r.Keyring.DrainSealCounts(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
 		if u[tenant] == nil {
 			u[tenant] = map[format.KeyID]uint64{}
 		}

@@ -87,11 +87,11 @@ func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (write
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
 	before := 0
-	keys := keystoretest.Faulty(directory(t, t.TempDir()), func(w keystoretest.Write) keystoretest.Fault {
+	keys := keystoretest.NewFaultyStore(directory(t, t.TempDir()), func(w keystoretest.Write) keystoretest.Fault {
 		if before > 0 && w.N == before+n {
 			return fault
 		}
-		return keystoretest.Works
+		return keystoretest.NoFault
 	})
 	keys.Pause = time.Millisecond
 	log := &journal{}
@@ -102,7 +102,7 @@ func faultyLife(t *testing.T, n int, fault keystoretest.Fault, back bool) (write
 	before = keys.Writes()
 	s.live(back)
 	writes = keys.Writes() - before
-	keys.Settle()
+	keys.ApplyLateWrites()
 	s.reads(10)
 	now := s.primaries()[classify.PHI]
 	d, err := s.Keyring.Document(t.Context(), "tenant")

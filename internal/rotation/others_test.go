@@ -51,7 +51,7 @@ func TestDueOfRemovedDocuments(t *testing.T) {
 			name := fmt.Sprint(i)
 			_, err := s.Keystore.Swap(t.Context(), kind, name, nil, []byte("document"), 1)
 			require.NoError(t, err)
-			require.NoError(t, client.Del(t.Context(), s.Keystore.Where(kind, name)).Err())
+			require.NoError(t, client.Del(t.Context(), s.Keystore.Location(kind, name)).Err())
 		}
 	}
 	s.work()

@@ -73,7 +73,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	if change != nil {
 		change(&o)
 	}
-	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDue(keyring.DueAfter(o.MaxAge, time.Now)))
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDueTime(keyring.DueAfter(o.MaxAge, time.Now)))
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	o.Keyring = ring
@@ -399,5 +399,5 @@ func TestCountersAreTaken(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.Serve(ctx, slog.New(slog.DiscardHandler))
-	s.Keyring.Sealed(func(string, format.KeyID, uint64) { require.Fail(t, "a counter is left") })
+	s.Keyring.DrainSealCounts(func(string, format.KeyID, uint64) { require.Fail(t, "a counter is left") })
 }

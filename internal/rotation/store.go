@@ -73,7 +73,7 @@ func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Re
 	record := &Record{}
 	err := r.open(ctx, keystore.Rotations, tenant, content, record)
 	if err == nil && record.Tenant != tenant {
-		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Where(keystore.Rotations, tenant), errAltered)
+		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Location(keystore.Rotations, tenant), errAltered)
 	}
 	return record, err
 }
@@ -97,7 +97,7 @@ func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, con
 		}
 	}
 	if !authentic || json.Unmarshal(text, document) != nil {
-		return fmt.Errorf("rotation: %s: %w", r.Keystore.Where(kind, name), errAltered)
+		return fmt.Errorf("rotation: %s: %w", r.Keystore.Location(kind, name), errAltered)
 	}
 	return nil
 }

@@ -330,7 +330,7 @@ func TestSweepsWithoutKeysets(t *testing.T) {
 	s.begin(rotation.Order{})
 	content, err := s.Keystore.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
-	keystoretest.Vanish(t, dir, keystore.Keysets, "tenant")
+	keystoretest.DeleteSilently(t, dir, keystore.Keysets, "tenant")
 	s.clock.pass(rotation.DefaultGrace + s.Keyring.TTL() + rotation.Margin + time.Second)
 	for range 20 {
 		_, _ = s.RunPending(t.Context())

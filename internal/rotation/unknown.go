@@ -222,7 +222,7 @@ func (u *UnknownKeyScanner) known(ctx context.Context, keys map[owned]int) map[o
 	if len(owners) == 0 {
 		return known
 	}
-	documents := u.r.Keyring.DocumentsOf(ctx, slices.Collect(maps.Keys(owners)))
+	documents := u.r.Keyring.DocumentsByID(ctx, slices.Collect(maps.Keys(owners)))
 	for owner := range owners {
 		d, err := documents[owner], error(nil)
 		if d == nil {

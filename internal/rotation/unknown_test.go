@@ -51,7 +51,7 @@ func TestUnknownKeys(t *testing.T) {
 	require.Eventually(t, func() bool { return u.Entries() == n }, time.Minute, time.Millisecond)
 	require.ErrorIs(t, u.Check(t.Context()), envelope.ErrUnknownKey)
 	require.Eventually(t, func() bool { return after.audit.events.Load() == 1 }, time.Minute, time.Millisecond)
-	_, _, err = after.Keyring.Merge(t.Context(), backup, keyring.Ends{})
+	_, _, err = after.Keyring.RestoreDocument(t.Context(), backup, keyring.Tombstones{})
 	require.NoError(t, err)
 	<-ended
 	require.NoError(t, u.Check(t.Context()))

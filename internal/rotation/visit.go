@@ -312,7 +312,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	documents := v.r.Keyring.DocumentsOf(ctx, slices.Collect(maps.Keys(unknown)))
+	documents := v.r.Keyring.DocumentsByID(ctx, slices.Collect(maps.Keys(unknown)))
 	g, _ := errgroup.WithContext(ctx)
 	g.SetLimit(tenantsAtOnce)
 	for owner, t := range unknown {
@@ -326,7 +326,7 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 			switch {
 			case err == nil:
 				t.introduce(d)
-			case errors.Is(err, keyring.ErrTenant):
+			case errors.Is(err, keyring.ErrInvalidTenant):
 				t.gone = true
 			default: // keysets that are missing can come back from a server's memory, or from a backup
 				t.err = err

@@ -30,7 +30,7 @@ func fill(t testing.TB, n int) (*site, []string) {
 	for i := range texts {
 		texts[i], _ = issue(t, inMemory, reader)
 	}
-	keystoretest.Fill(t, dir, memory, keystore.Tokens)
+	keystoretest.CopyDocuments(t, dir, memory, keystore.Tokens)
 	return site, texts
 }
 

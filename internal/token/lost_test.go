@@ -48,11 +48,11 @@ func TestChangesUnderFaults(t *testing.T) {
 			site, store := newMemorySite(t)
 			made, known := issue(t, site.registry(), reader)
 			n := 0
-			site.store = keystoretest.Faulty(store, func(w keystoretest.Write) keystoretest.Fault {
+			site.store = keystoretest.NewFaultyStore(store, func(w keystoretest.Write) keystoretest.Fault {
 				if n++; n%2 == 1 {
 					return fault
 				}
-				return keystoretest.Works
+				return keystoretest.NoFault
 			})
 			log := &events{}
 			recorded := token.Audit{Recorder: log, Operation: "token test"}

@@ -113,7 +113,7 @@ func (k *keychain) sum(id format.KeyID, text []byte) ([]byte, error) {
 		if k.system == nil {
 			return nil, envelope.ErrUnknownKey
 		}
-		key, err := k.system.Find(envelope.UseTokens, id)
+		key, err := k.system.KeyByID(envelope.UseTokens, id)
 		if err != nil {
 			return nil, err
 		}

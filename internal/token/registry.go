@@ -49,7 +49,7 @@ func (l Audit) event(action audit.Action, e *entry) audit.Event {
 // servers that start at once, one makes it. Otherwise it returns the empty string: the environment is not new, even if it has no
 // token. Its errors are those of Issue.
 func (r *Registry) CreateFirst(ctx context.Context, log Audit) (text string, t Token, err error) {
-	made, err := r.keys.system.Make(ctx, envelope.UseTokens)
+	made, err := r.keys.system.CreateKey(ctx, envelope.UseTokens)
 	if err != nil || !made {
 		return "", Token{}, err
 	}

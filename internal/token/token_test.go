@@ -41,7 +41,7 @@ func TestFirstAndSecondStart(t *testing.T) {
 	again.requireHolds(t, first)
 
 	revoke(t, again.Registry, known.ID)
-	store.Lose(keystore.Tokens, known.ID)
+	store.LoseDocuments(keystore.Tokens, known.ID)
 	third, _, err := site.server(t).CreateFirst(context.Background(), unrecorded)
 	require.NoError(t, err)
 	require.Empty(t, third, "the environment is not new")

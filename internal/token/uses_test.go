@@ -13,7 +13,7 @@ import (
 // The hour of the last use of any server is kept, by one write an hour and shard, and never by a request.
 func TestLastUse(t *testing.T) {
 	site, store := newMemorySite(t)
-	counted := keystoretest.Faulty(store, func(keystoretest.Write) keystoretest.Fault { return keystoretest.Works })
+	counted := keystoretest.NewFaultyStore(store, func(keystoretest.Write) keystoretest.Fault { return keystoretest.NoFault })
 	site.store = counted
 	made, known := issue(t, site.registry(), reader)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -55,7 +55,7 @@ func TestUsesUnderFaults(t *testing.T) {
 		t.Run(fault.String(), func(t *testing.T) {
 			site, store := newMemorySite(t)
 			made, _ := issue(t, site.registry(), reader)
-			site.store = keystoretest.Faulty(store, keystoretest.At(1, fault))
+			site.store = keystoretest.NewFaultyStore(store, keystoretest.FaultAt(1, fault))
 			s := site.server(t)
 			s.requireHolds(t, made)
 			s.NoteUses(t.Context())

@@ -111,7 +111,7 @@ func TestChangesAreSeenWhileTheKMSHangs(t *testing.T) {
 		require.NoError(t, err)
 		time.Sleep(3500 * time.Millisecond)
 		slow.hangs.Store(true)
-		store.Lose(keystore.Keysets, "anew")
+		store.LoseDocuments(keystore.Keysets, "anew")
 		_, err = other.Tenant(t.Context(), "anew")
 		require.NoError(t, err)
 		time.Sleep(CheckInterval)
@@ -174,7 +174,7 @@ func TestHealthIsOfTheKEKs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ringOver(t, keystoretest.NewMemory(), newFlaky(t))
 		r.health.note(context.Canceled)
-		_, err := r.Health()
+		_, err := r.KEKHealth()
 		require.NoError(t, err)
 		require.EqualValues(t, fastest, r.health.pace.Limit())
 		for range 10 {

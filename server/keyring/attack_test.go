@@ -128,7 +128,7 @@ func TestForgedShredRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorIs(t, do(), ErrUnreadable) })
 	}
-	store.Lose(keystore.Keysets, systemID)
+	store.LoseDocuments(keystore.Keysets, systemID)
 	_, err = ringOver(t, store, newFlaky(t)).Document(t.Context(), "tenant")
 	require.ErrorIs(t, err, ErrUnreadable)
 	content, err := store.Get(t.Context(), keystore.Keysets, systemID)

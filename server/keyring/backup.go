@@ -11,22 +11,22 @@ import (
 )
 
 // ErrAlive reports that a list or a log names keys of a tenant as ended, and that the store has them alive.
-var ErrAlive = &codes.Error{
+var ErrNotDestroyed = &codes.Error{
 	Of: "key_unusable", Text: "the tenant was shredded, or keys of it destroyed, by what the audit log or the list says, but these keys are in the store and in use: " +
 		"shred it again or destroy them, or leave it",
 }
 
 // Ends lists what ended since a copy of a tenant's document was made. The zero Ends is empty.
-type Ends struct {
-	Lines [][envelope.LineSize]byte // shredded, whether the copy has them or not
-	Keys  map[format.KeyID]bool     // destroyed, primaries too
+type Tombstones struct {
+	ShreddedLines [][envelope.LineSize]byte // shredded, whether the copy has them or not
+	DestroyedKeys map[format.KeyID]bool     // destroyed, primaries too
 }
 
 // alive reports whether a document has something alive that has ended.
-func (e *Ends) alive(d *envelope.Document) bool {
-	return slices.ContainsFunc(d.Lines(), func(line [envelope.LineSize]byte) bool { return slices.Contains(e.Lines, line) }) ||
+func (e *Tombstones) alive(d *envelope.Document) bool {
+	return slices.ContainsFunc(d.Lines(), func(line [envelope.LineSize]byte) bool { return slices.Contains(e.ShreddedLines, line) }) ||
 		slices.ContainsFunc(d.Keysets, func(s envelope.Keyset) bool {
-			return slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return e.Keys[k.ID] && k.State != envelope.Destroyed })
+			return slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return e.DestroyedKeys[k.ID] && k.State != envelope.Destroyed })
 		})
 }
 
@@ -35,9 +35,9 @@ func (e *Ends) alive(d *envelope.Document) bool {
 // sides are verified first, so the KEKs must open their roots. It returns the document as it was, nil if it did not exist, and as it
 // is. It returns ErrEnvironment for a document of another environment, ErrAlive if the store has something alive that has ended, and
 // ErrUnreadable for a document that cannot be read or was altered; the store keeps it.
-func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends Ends) (before, after *envelope.Document, err error) {
+func (r *Keyring) RestoreDocument(ctx context.Context, copied *envelope.Document, ends Tombstones) (before, after *envelope.Document, err error) {
 	if copied.Environment != r.environment {
-		return nil, nil, ErrEnvironment
+		return nil, nil, ErrWrongEnvironment
 	}
 	opened, err := r.openAll(ctx, copied, roots{})
 	if err != nil {
@@ -49,13 +49,13 @@ func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends End
 			return opened, r.end(ctx, d, ends, opened)
 		}
 		if ends.alive(d) {
-			return nil, ErrAlive
+			return nil, ErrNotDestroyed
 		}
 		if opened, err = r.openAll(ctx, d, opened); err != nil {
 			return nil, err
 		}
 		if d.Shredded() { // as a whole, so what the copy has of a life before stays gone too
-			ends.Lines = slices.Concat(ends.Lines, copied.Lines())
+			ends.ShreddedLines = slices.Concat(ends.ShreddedLines, copied.Lines())
 		}
 		if err = r.end(ctx, copied, ends, opened); err != nil {
 			return nil, err
@@ -72,16 +72,16 @@ func (r *Keyring) Merge(ctx context.Context, copied *envelope.Document, ends End
 }
 
 // end applies what has ended to a verified document, and signs what that changes.
-func (r *Keyring) end(ctx context.Context, d *envelope.Document, ends Ends, opened roots) error {
-	d.DestroyKeys(ends.Keys)
+func (r *Keyring) end(ctx context.Context, d *envelope.Document, ends Tombstones, opened roots) error {
+	d.DestroyKeys(ends.DestroyedKeys)
 	var shreds []*secret.Key
-	if len(ends.Lines) > 0 {
+	if len(ends.ShreddedLines) > 0 {
 		key, err := r.shredKey(ctx)
 		if err != nil {
 			return err
 		}
 		shreds = []*secret.Key{key}
-		if err := d.ShredLines(ends.Lines, now()); err != nil {
+		if err := d.ShredLines(ends.ShreddedLines, now()); err != nil {
 			return err
 		}
 	}

@@ -82,7 +82,7 @@ func TestRenewal(t *testing.T) {
 		require.EqualValues(t, 1, kek.calls.Load(), "nobody used them")
 		require.Nil(t, tenant.state.Load())
 		require.Nil(t, tenant.held())
-		tenants, _ := r.Cached()
+		tenants, _ := r.CacheStats()
 		require.Zero(t, tenants)
 		require.NoError(t, works(tenant))
 		require.EqualValues(t, 2, kek.calls.Load())
@@ -110,7 +110,7 @@ func TestOutage(t *testing.T) {
 		require.NoError(t, works(tenant))
 		kek.down.Store(true)
 		time.Sleep(35 * time.Minute)
-		_, err := r.Health()
+		_, err := r.KEKHealth()
 		require.NoError(t, err, "nobody asked it yet")
 		for range 24 {
 			time.Sleep(time.Minute)
@@ -118,7 +118,7 @@ func TestOutage(t *testing.T) {
 		}
 		require.Less(t, kek.calls.Load(), int64(24*20), "one call in some seconds")
 		require.Greater(t, kek.calls.Load(), int64(10))
-		since, err := r.Health()
+		since, err := r.KEKHealth()
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 		require.WithinDuration(t, time.Now().Add(-17*time.Minute), since, 8*time.Minute)
 
@@ -131,7 +131,7 @@ func TestOutage(t *testing.T) {
 		kek.down.Store(false)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, works(tenant))
-		_, err = r.Health()
+		_, err = r.KEKHealth()
 		require.NoError(t, err)
 	})
 }
@@ -147,12 +147,12 @@ func TestRecoveryIsNoticedByAnIdleServer(t *testing.T) {
 		kek.calls.Store(0)
 		time.Sleep(10 * time.Minute)
 		require.InDelta(t, 100, kek.calls.Load(), 70)
-		_, err = r.Health()
+		_, err = r.KEKHealth()
 		require.Error(t, err)
 		kek.down.Store(false)
 		kek.calls.Store(0)
 		time.Sleep(15 * time.Second)
-		_, err = r.Health()
+		_, err = r.KEKHealth()
 		require.NoError(t, err)
 		require.LessOrEqual(t, kek.calls.Load(), int64(3))
 	})
@@ -177,7 +177,7 @@ func TestCallersDoNotStorm(t *testing.T) {
 
 // After the number of uses the KEK is asked again.
 func TestUses(t *testing.T) {
-	_, tenant, kek, _ := cached(t, WithUses(10))
+	_, tenant, kek, _ := cached(t, WithMaxUses(10))
 	require.NoError(t, works(tenant)) // makes the key, and reads it again
 	kek.calls.Store(0)
 	for range 100 {
@@ -194,7 +194,7 @@ func TestSealed(t *testing.T) {
 	require.NoError(t, err)
 	counted := func() map[format.KeyID]uint64 {
 		all := map[format.KeyID]uint64{}
-		r.Sealed(func(tenant string, id format.KeyID, n uint64) {
+		r.DrainSealCounts(func(tenant string, id format.KeyID, n uint64) {
 			require.Equal(t, "tenant", tenant)
 			all[id] += n
 		})
@@ -245,7 +245,7 @@ func TestRemovedWhileLocked(t *testing.T) {
 		_, tenant, _, store := cached(t, WithTTL(time.Minute))
 		require.NoError(t, works(tenant))
 		time.Sleep(3 * time.Minute)
-		store.Lose(keystore.Keysets, "tenant")
+		store.LoseDocuments(keystore.Keysets, "tenant")
 		require.ErrorIs(t, works(tenant), ErrUnreadable)
 		content, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 		require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestCached(t *testing.T) {
 		r, tenant, kek, _ := cached(t, WithTTL(time.Hour))
 		reported := func(tenants int, missed uint64) {
 			t.Helper()
-			gotTenants, gotMissed := r.Cached()
+			gotTenants, gotMissed := r.CacheStats()
 			require.Equal(t, []any{tenants, missed}, []any{gotTenants, gotMissed})
 		}
 		reported(1, 1)
@@ -301,7 +301,7 @@ func TestCached(t *testing.T) {
 func TestEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, kek := keystoretest.NewMemory(), newFlaky(t)
-		r := ringOver(t, store, kek, WithTenants(3))
+		r := ringOver(t, store, kek, WithMaxTenants(3))
 		of := func(id string) *Tenant {
 			tenant, err := r.Tenant(t.Context(), id)
 			require.NoError(t, err)
@@ -314,7 +314,7 @@ func TestEviction(t *testing.T) {
 		require.NotNil(t, a.state.Load())
 		require.Nil(t, b.state.Load())
 		require.Nil(t, b.held())
-		tenants, _ := r.Cached()
+		tenants, _ := r.CacheStats()
 		require.Equal(t, 3, tenants)
 		require.NoError(t, works(b))
 		require.Same(t, b, of("b"))
@@ -326,14 +326,14 @@ func TestEviction(t *testing.T) {
 		require.NoError(t, ringOver(t, store, newFlaky(t)).Shred(t.Context(), "b"))
 		time.Sleep(2 * time.Second)
 		require.Error(t, works(b))
-		tenants, _ = r.Cached()
+		tenants, _ = r.CacheStats()
 		require.LessOrEqual(t, tenants, 3)
 	})
 }
 
 // The memory that tenants take does not depend on how many there were.
 func TestIdleTenantsAreForgotten(t *testing.T) {
-	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t), WithTenants(10))
+	r := ringOver(t, keystoretest.NewMemory(), newFlaky(t), WithMaxTenants(10))
 	for i := range 500 {
 		_, err := r.Tenant(t.Context(), filepath.Join("tenant", string(rune('a'+i))))
 		require.NoError(t, err)
@@ -348,7 +348,7 @@ func TestIdleTenantsAreForgotten(t *testing.T) {
 
 // A change of the document by another process does not renew the number of uses.
 func TestUsesAreNotRenewedByAChange(t *testing.T) {
-	_, tenant, kek, store := cached(t, WithUses(10))
+	_, tenant, kek, store := cached(t, WithMaxUses(10))
 	require.NoError(t, works(tenant))
 	other, err := ringOver(t, store, newFlaky(t)).Tenant(t.Context(), "tenant")
 	require.NoError(t, err)

@@ -37,7 +37,7 @@ type sealing struct {
 
 // Sealed calls add with the number of packages that keys of tenants sealed in this process since the last call, without keys that
 // sealed nothing. It may call add for a key more than once.
-func (r *Keyring) Sealed(add func(tenant string, id format.KeyID, n uint64)) {
+func (r *Keyring) DrainSealCounts(add func(tenant string, id format.KeyID, n uint64)) {
 	r.sealing.mu.Lock()
 	counters := r.sealing.counters
 	r.sealing.counters = nil

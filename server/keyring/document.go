@@ -19,7 +19,7 @@ func (r *Keyring) parse(owner string, content []byte) (*envelope.Document, error
 	case d.Owner != owner:
 		return nil, r.altered(owner, content, "it is another tenant's keyset")
 	case d.Environment != r.environment:
-		return nil, r.noteUnopened(owner, content, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrEnvironment))
+		return nil, r.noteUnopened(owner, content, fmt.Errorf("keyring: %s: it is of environment %q, this is %q: %w", r.where(owner), d.Environment, r.environment, ErrWrongEnvironment))
 	}
 	return d, nil
 }
@@ -72,7 +72,7 @@ func (r *Keyring) OwnerDocument(ctx context.Context, owner string) (*envelope.Do
 
 // DocumentsOf returns the keyset documents of tenants, by id. It leaves out those that are missing or cannot be read: Document
 // returns the reason.
-func (r *Keyring) DocumentsOf(ctx context.Context, ids []string) map[string]*envelope.Document {
+func (r *Keyring) DocumentsByID(ctx context.Context, ids []string) map[string]*envelope.Document {
 	found := make(map[string]*envelope.Document, len(ids))
 	for _, document := range keystore.GetMany(ctx, r.store, keystore.Keysets, ids) {
 		if document.Content == nil || document.Name == systemID {
@@ -100,7 +100,7 @@ func (r *Keyring) Documents(ctx context.Context) iter.Seq2[*envelope.Document, e
 
 // Page returns the keyset documents of the first tenants, at most limit, after a place that an earlier page returned, in an order
 // that stays the same; and the place to go on from, empty after the last page. It reads no more documents than it returns.
-func (r *Keyring) Page(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
+func (r *Keyring) DocumentPage(ctx context.Context, after string, limit int) (page []*envelope.Document, next string, err error) {
 	for {
 		documents, next, err := r.store.Page(ctx, keystore.Keysets, after, limit-len(page))
 		if err != nil {
@@ -130,7 +130,7 @@ func (r *Keyring) ofTenant(ctx context.Context, document keystore.Document, err 
 	return r.parseShreds(ctx, document)
 }
 
-func (r *Keyring) where(owner string) string { return r.store.Where(keystore.Keysets, owner) }
+func (r *Keyring) where(owner string) string { return r.store.Location(keystore.Keysets, owner) }
 
 // unreadable names the place and the reason.
 func (r *Keyring) unreadable(owner string, reason error) error {

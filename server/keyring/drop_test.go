@@ -55,7 +55,7 @@ func TestOnDrop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r, tenant, kek, store := cached(t, WithTTL(10*time.Minute), WithTenants(1))
+				r, tenant, kek, store := cached(t, WithTTL(10*time.Minute), WithMaxTenants(1))
 				other := ringOver(t, store, kek)
 				_, err := tenant.Primary(format.UseCache, classify.PHI)
 				require.NoError(t, err)

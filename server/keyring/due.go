@@ -13,7 +13,7 @@ import (
 // WithDue sets the function that decides when somebody has to look at a keyset document, in milliseconds since
 // 1970; 0 is never. It is called with each document that is written, and its answer goes into the index of due
 // times of the keystore. Without it nothing is ever due. See DueAfter.
-func WithDue(due func(*envelope.Document) int64) Option { return func(r *Keyring) { r.due = due } }
+func WithDueTime(due func(*envelope.Document) int64) Option { return func(r *Keyring) { r.due = due } }
 
 // clockSkew is how far the clocks of two servers may be apart.
 const clockSkew = time.Hour

@@ -19,7 +19,7 @@ func TestDue(t *testing.T) {
 	const age = 90 * 24 * time.Hour
 	synctest.Test(t, func(t *testing.T) {
 		store := keystoretest.NewMemory()
-		r := ringOver(t, store, newFlaky(t), WithDue(DueAfter(age, time.Now)))
+		r := ringOver(t, store, newFlaky(t), WithDueTime(DueAfter(age, time.Now)))
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		due := func(until time.Time) []string {

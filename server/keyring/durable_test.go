@@ -29,10 +29,10 @@ func TestDamagedDocument(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	store := rediskeys.New(server.Client(t))
-	var noted []keyring.Loss
+	var noted []keyring.Incident
 	open := func() *keyring.Keyring {
 		noted = nil
-		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test", keyring.WithLosses(func(l keyring.Loss) { noted = append(noted, l) }))
+		r, err := keyring.New(store, kms.NewSet(newKEK(t)), "test", keyring.WithIncidentHandler(func(l keyring.Incident) { noted = append(noted, l) }))
 		require.NoError(t, err)
 		return r
 	}
@@ -54,15 +54,15 @@ func TestDamagedDocument(t *testing.T) {
 		require.NoError(t, readErr)
 		require.Equal(t, content, after)
 		if err != nil {
-			require.ErrorContains(t, err, store.Where(keystore.Keysets, "tenant"))
+			require.ErrorContains(t, err, store.Location(keystore.Keysets, "tenant"))
 			code := codes.Of(err).Code
 			refused[code]++
 			_, again := r.Tenant(t.Context(), "tenant")
 			require.Equal(t, code, codes.Of(again).Code)
 			require.Len(t, noted, 1, err.Error())
 			require.Equal(t, "tenant", noted[0].Tenant)
-			require.Equal(t, code, codes.Of(noted[0].Unopened).Code)
-			require.ErrorIs(t, r.Unopened(t.Context()), keyring.ErrAltered)
+			require.Equal(t, code, codes.Of(noted[0].Rejected).Code)
+			require.ErrorIs(t, r.CheckRejected(t.Context()), keyring.ErrAltered)
 			_, again = r.Tenant(t.Context(), "tenant")
 			require.Error(t, again)
 			require.Len(t, noted, 1, "no second alarm about the same document")

@@ -66,7 +66,7 @@ func (r *Keyring) openAll(ctx context.Context, d *envelope.Document, known roots
 	case errors.Is(err, envelope.ErrAuthentication), errors.Is(err, classify.ErrIterations), skipped && r.slotAltered(d, opened):
 		return nil, r.damaged(d.Owner, encoded(d), envelope.ErrAuthentication)
 	case errors.Is(err, kms.ErrWrongKey):
-		return nil, r.noteUnopened(d.Owner, encoded(d), fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrForeign, err))
+		return nil, r.noteUnopened(d.Owner, encoded(d), fmt.Errorf("keyring: %s: %w: %w", r.where(d.Owner), ErrUnknownKEK, err))
 	case err != nil:
 		return nil, fmt.Errorf("keyring: %s: %w", r.where(d.Owner), err)
 	}

@@ -107,7 +107,7 @@ func TestEditWithFaults(t *testing.T) {
 		t.Run(fault.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				memory := keystoretest.NewMemory()
-				store := keystoretest.Faulty(memory, keystoretest.At(3, fault))
+				store := keystoretest.NewFaultyStore(memory, keystoretest.FaultAt(3, fault))
 				r := ringOver(t, store, newFlaky(t))
 				tenant, err := r.Tenant(t.Context(), "tenant")
 				require.NoError(t, err)

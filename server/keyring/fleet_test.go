@@ -78,7 +78,7 @@ type fleet struct {
 }
 
 func newFleet(t *testing.T, store keystore.Store, kek kms.KEK, n int, options ...Option) *fleet {
-	maker := ringOver(t, store, localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), WithTenants(10))
+	maker := ringOver(t, store, localKEK(t, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), WithMaxTenants(10))
 	f := &fleet{ring: ringOver(t, store, kek, options...), tenants: make([]*Tenant, n)}
 	var group errgroup.Group
 	group.SetLimit(64)
@@ -132,7 +132,7 @@ func TestTenThousandTenants(t *testing.T) {
 		f := newFleet(t, keystoretest.NewMemory(), kek, n)
 		healthy := func(when string) {
 			t.Helper()
-			since, err := f.ring.Health()
+			since, err := f.ring.KEKHealth()
 			if err != nil { // a single throttled call, of a pace that is being probed
 				require.ErrorIs(t, err, kms.ErrThrottled, when)
 				require.WithinDuration(t, time.Now(), since, 5*time.Second, when)
@@ -151,7 +151,7 @@ func TestTenThousandTenants(t *testing.T) {
 		t.Logf("outage: %d calls in 20 minutes, at most %d a second", calls, most)
 		require.LessOrEqual(t, most, 10, "one call at a time probes")
 		require.Less(t, calls, 600)
-		_, err := f.ring.Health()
+		_, err := f.ring.KEKHealth()
 		require.ErrorIs(t, err, kms.ErrUnavailable)
 
 		ended := time.Now()
@@ -179,7 +179,7 @@ func TestTenThousandTenants(t *testing.T) {
 		require.Equal(t, n, f.use(time.Hour))
 		most, _, _ = kek.between(ended)
 		require.LessOrEqual(t, most, allowed*3/2)
-		_, missed := f.ring.Cached()
+		_, missed := f.ring.CacheStats()
 		require.Less(t, missed, uint64(2*n), "nobody waited for the KMS after the start")
 	})
 }

@@ -97,4 +97,4 @@ func (h *health) spare() bool {
 }
 
 // Health returns the error of the KEKs' last call and since when they fail; nil if the last one was answered.
-func (r *Keyring) Health() (since time.Time, err error) { return r.health.failing() }
+func (r *Keyring) KEKHealth() (since time.Time, err error) { return r.health.failing() }

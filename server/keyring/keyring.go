@@ -41,13 +41,13 @@ import (
 // The sentinels; those of shared/envelope and package kms come through as well.
 var (
 	// ErrTenant says that a tenant id or environment label is empty, too long or not UTF-8.
-	ErrTenant = &codes.Error{Of: "invalid_argument", Text: "a tenant id is 1 to 255 bytes of UTF-8, an environment label at most 64"}
+	ErrInvalidTenant = &codes.Error{Of: "invalid_argument", Text: "a tenant id is 1 to 255 bytes of UTF-8, an environment label at most 64"}
 	// ErrNoTenant says that a tenant has no keys yet.
 	ErrNoTenant = &codes.Error{Of: "not_found", Text: "the tenant has no keys"}
 	// ErrUnreadable says that a tenant's keyset cannot be read or written.
 	ErrUnreadable = keystore.ErrUnavailable
 	// ErrEnvironment says that a keyset belongs to another environment, such as prod's in dev.
-	ErrEnvironment = &codes.Error{Of: "keyring_unavailable", Text: "the tenant's keyset belongs to another environment"}
+	ErrWrongEnvironment = &codes.Error{Of: "keyring_unavailable", Text: "the tenant's keyset belongs to another environment"}
 	// ErrInUse says that a key still seals, or may still be needed to open what is in use.
 	ErrInUse = &codes.Error{Of: "key_unusable", Text: "the key is still in use"}
 )
@@ -59,9 +59,9 @@ const (
 	// longer than that.
 	MaxTTL = 24 * time.Hour
 	// DefaultTenants is how many tenants' keys are in memory at most.
-	DefaultTenants = 50_000
+	DefaultMaxTenants = 50_000
 	// DefaultCalls is how many tenants are unlocked or renewed at once.
-	DefaultCalls = 32
+	DefaultConcurrentUnlocks = 32
 	// CheckInterval is how often a keyring looks for other processes' changes.
 	CheckInterval = time.Second
 	// unlockTimeout bounds the calls of the KEK that many callers may wait for, whatever their own deadlines.
@@ -76,7 +76,7 @@ type Keyring struct {
 	ttl         time.Duration
 	uses        int64 // 0: any number
 	due         func(*envelope.Document) int64
-	noteLoss    func(Loss)
+	noteLoss    func(Incident)
 	patience    time.Duration // unlockTimeout
 	limit       int           // of unlocked tenants
 	atOnce      int64         // calls of the KEKs
@@ -115,13 +115,15 @@ func WithTTL(ttl time.Duration) Option { return func(r *Keyring) { r.ttl = min(t
 
 // WithTenants sets how many tenants' keys are in memory at most. Those of the one that was not used for the
 // longest time are dropped for those of another.
-func WithTenants(limit int) Option { return func(r *Keyring) { r.limit = max(limit, 1) } }
+func WithMaxTenants(limit int) Option { return func(r *Keyring) { r.limit = max(limit, 1) } }
 
 // WithCalls sets how many tenants are unlocked or renewed at once, each by a call of its KEKs.
-func WithCalls(atOnce int) Option { return func(r *Keyring) { r.atOnce = int64(max(atOnce, 1)) } }
+func WithConcurrentUnlocks(atOnce int) Option {
+	return func(r *Keyring) { r.atOnce = int64(max(atOnce, 1)) }
+}
 
 // WithUses sets for how many packages sealed or opened a tenant's keys stay in memory; 0 is any number.
-func WithUses(uses int64) Option { return func(r *Keyring) { r.uses = max(uses, 0) } }
+func WithMaxUses(uses int64) Option { return func(r *Keyring) { r.uses = max(uses, 0) } }
 
 // Open opens a keyring in a directory with one KEK; see New.
 func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyring, error) {
@@ -141,10 +143,10 @@ func Open(dir string, kek kms.KEK, environment string, options ...Option) (*Keyr
 // or prod, bound to every key: keysets of another one are refused.
 func New(store keystore.Store, keks kms.Set, environment string, options ...Option) (*Keyring, error) {
 	if len(environment) > envelope.MaxEnvironment || !utf8.ValidString(environment) {
-		return nil, ErrTenant
+		return nil, ErrInvalidTenant
 	}
 	r := &Keyring{
-		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultTenants, atOnce: DefaultCalls, patience: unlockTimeout, noteLoss: func(Loss) {},
+		store: store, keks: keks, environment: environment, ttl: DefaultTTL, limit: DefaultMaxTenants, atOnce: DefaultConcurrentUnlocks, patience: unlockTimeout, noteLoss: func(Incident) {},
 		tenants: map[string]weak.Pointer[Tenant]{}, missing: map[*Tenant]error{}, pending: map[*Tenant]bool{}, feed: feed{reread: time.Now()},
 		unopened: unopened{hashes: map[string][sha256.Size]byte{}}, health: health{pace: rate.NewLimiter(fastest, burst)},
 	}
@@ -230,7 +232,7 @@ func (r *Keyring) unlock(ctx context.Context, t *Tenant) (*Tenant, error) {
 
 func checkTenant(id string) error {
 	if id == "" || len(id) > format.MaxOwner || !utf8.ValidString(id) {
-		return ErrTenant
+		return ErrInvalidTenant
 	}
 	return nil
 }

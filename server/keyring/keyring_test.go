@@ -157,11 +157,11 @@ func TestTenantIDs(t *testing.T) {
 	require.Len(t, entries, 1)
 	for _, id := range []string{"", "\xff", strings.Repeat("x", format.MaxOwner+1)} {
 		_, err := r.Tenant(t.Context(), id)
-		require.ErrorIs(t, err, keyring.ErrTenant)
+		require.ErrorIs(t, err, keyring.ErrInvalidTenant)
 	}
 	for _, label := range []string{"\xff", strings.Repeat("x", envelope.MaxEnvironment+1)} {
 		_, err := keyring.Open(dir, newKEK(t), label)
-		require.ErrorIs(t, err, keyring.ErrTenant)
+		require.ErrorIs(t, err, keyring.ErrInvalidTenant)
 	}
 	pkg := sealed(t, tenantOf(t, r, "a"), classify.PHI)
 	_, err = seal.NewSealer(tenantOf(t, r, "A")).Open(nil, pkg, format.Place{}, envelope.OpenPolicy{Use: format.UseCache})
@@ -238,7 +238,7 @@ func TestWrongKEK(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, kms.ErrWrongKey)
-	require.ErrorContains(t, err, storeIn(t, dir).Where(keystore.Keysets, "tenant"))
+	require.ErrorContains(t, err, storeIn(t, dir).Location(keystore.Keysets, "tenant"))
 	require.ErrorContains(t, err, other.URL())
 	require.NotContains(t, err.Error(), strings.TrimPrefix(otherURL, "base64key://"))
 	require.Equal(t, before, documentIn(t, dir, "tenant"))
@@ -271,12 +271,12 @@ func TestPassphraseKEK(t *testing.T) {
 	_, err = r.Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, keyring.ErrAltered, "the passphrase opened another keyset")
 	keystoretest.Put(t, store, keystore.Keysets, "tenant", whole)
-	require.NoError(t, r.Unopened(t.Context()), "it was restored before anybody asked")
+	require.NoError(t, r.CheckRejected(t.Context()), "it was restored before anybody asked")
 	keystoretest.Put(t, store, keystore.Keysets, "tenant", altered)
 	_, err = r.Tenant(t.Context(), "tenant")
 	require.ErrorIs(t, err, keyring.ErrAltered)
-	require.ErrorIs(t, r.Unopened(t.Context()), keyring.ErrAltered)
+	require.ErrorIs(t, r.CheckRejected(t.Context()), keyring.ErrAltered)
 	keystoretest.Put(t, store, keystore.Keysets, "tenant", whole)
-	require.NoError(t, r.Unopened(t.Context()), "it was restored")
+	require.NoError(t, r.CheckRejected(t.Context()), "it was restored")
 	opens(t, tenantOf(t, r, "tenant"), pkg)
 }

@@ -186,7 +186,7 @@ func TestRewrap(t *testing.T) {
 	prove := func(r *keyring.Keyring) (roots, keys int, err error) {
 		d, err := old.Document(t.Context(), "tenant")
 		require.NoError(t, err)
-		return r.Prove(t.Context(), d)
+		return r.VerifyDocument(t.Context(), d)
 	}
 	_, _, err = prove(next())
 	require.ErrorIs(t, err, keyring.ErrUnreadable)

@@ -35,8 +35,8 @@ func TestVanishedIsWrittenBack(t *testing.T) {
 		within   time.Duration
 		unlocked bool
 	}{
-		{"failover", func(m *keystoretest.Memory) { m.Lose(keystore.Keysets, "tenant"); m.LoseFeed() }, 3 * time.Second, true},
-		{"removed unnoticed", func(m *keystoretest.Memory) { m.Lose(keystore.Keysets, "tenant") }, rereadInterval + 2*time.Second, true},
+		{"failover", func(m *keystoretest.Memory) { m.LoseDocuments(keystore.Keysets, "tenant"); m.LoseFeed() }, 3 * time.Second, true},
+		{"removed unnoticed", func(m *keystoretest.Memory) { m.LoseDocuments(keystore.Keysets, "tenant") }, rereadInterval + 2*time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -47,8 +47,8 @@ func TestVanishedIsWrittenBack(t *testing.T) {
 				c.lose(store)
 				time.Sleep(c.within)
 				require.Equal(t, before, contentOf(t, store, "tenant"))
-				require.NoError(t, r.Missing())
-				missing, restored := r.Restored()
+				require.NoError(t, r.CheckMissing())
+				missing, restored := r.MissingStats()
 				require.Equal(t, []any{0, uint64(1)}, []any{missing, restored})
 				require.NoError(t, works(tenant))
 			})
@@ -83,27 +83,27 @@ func TestVanishedStaysMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var broken atomic.Bool
-		store := keystoretest.Faulty(memory, func(w keystoretest.Write) keystoretest.Fault {
+		store := keystoretest.NewFaultyStore(memory, func(w keystoretest.Write) keystoretest.Fault {
 			if broken.Load() && w.Name == "tenant" {
 				return keystoretest.FailBefore
 			}
-			return keystoretest.Works
+			return keystoretest.NoFault
 		})
 		var losses losses
-		r := ringOver(t, store, newFlaky(t), WithTTL(10*time.Minute), WithLosses(losses.note))
+		r := ringOver(t, store, newFlaky(t), WithTTL(10*time.Minute), WithIncidentHandler(losses.note))
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		require.NoError(t, works(tenant))
 		time.Sleep(3 * time.Second)
 		before := contentOf(t, memory, "tenant")
 		broken.Store(true)
-		memory.Lose(keystore.Keysets, "tenant")
+		memory.LoseDocuments(keystore.Keysets, "tenant")
 		memory.LoseFeed()
 		time.Sleep(3 * time.Second)
-		require.ErrorIs(t, r.Missing(), ErrUnreadable)
-		require.NotContains(t, r.Missing().Error(), "tenant", "it goes to the log")
-		require.Equal(t, []Loss{{Tenant: "tenant"}}, losses.all())
-		missing, restored := r.Restored()
+		require.ErrorIs(t, r.CheckMissing(), ErrUnreadable)
+		require.NotContains(t, r.CheckMissing().Error(), "tenant", "it goes to the log")
+		require.Equal(t, []Incident{{Tenant: "tenant"}}, losses.all())
+		missing, restored := r.MissingStats()
 		require.Equal(t, []any{1, uint64(0)}, []any{missing, restored})
 		require.NoError(t, works(tenant), "keys in memory go on working")
 		_, err = r.Tenant(t.Context(), "new")
@@ -111,32 +111,32 @@ func TestVanishedStaysMissing(t *testing.T) {
 
 		time.Sleep(time.Hour)
 		require.Nil(t, tenant.state.Load())
-		require.Error(t, r.Missing())
+		require.Error(t, r.CheckMissing())
 		require.Error(t, works(tenant))
 		broken.Store(false)
 		time.Sleep(3 * time.Second)
-		require.NoError(t, r.Missing())
+		require.NoError(t, r.CheckMissing())
 		require.Equal(t, before, contentOf(t, memory, "tenant"))
 		require.NoError(t, works(tenant))
 		_, err = r.Tenant(t.Context(), "new")
 		require.NoError(t, err)
-		require.Equal(t, []Loss{{Tenant: "tenant"}, {Tenant: "tenant", Restored: true}}, losses.all(), "each once")
+		require.Equal(t, []Incident{{Tenant: "tenant"}, {Tenant: "tenant", Restored: true}}, losses.all(), "each once")
 	})
 }
 
 // losses collects what a keyring found lost.
 type losses struct {
 	mu    sync.Mutex
-	noted []Loss
+	noted []Incident
 }
 
-func (l *losses) note(one Loss) {
+func (l *losses) note(one Incident) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.noted = append(l.noted, one)
 }
 
-func (l *losses) all() []Loss {
+func (l *losses) all() []Incident {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.noted)
@@ -157,7 +157,7 @@ func TestVanishedFromSeveralServers(t *testing.T) {
 			require.NoError(t, err)
 			rings, tenants = append(rings, r), append(tenants, tenant)
 		}
-		store.Lose(keystore.Keysets, "tenant")
+		store.LoseDocuments(keystore.Keysets, "tenant")
 		for _, i := range []int{0, 2, 1} {
 			require.NoError(t, tenants[i].Reload(t.Context()))
 		}
@@ -176,7 +176,7 @@ func TestVanishedAfterShredding(t *testing.T) {
 		require.NoError(t, works(tenant))
 		require.NoError(t, r.Shred(t.Context(), "tenant"))
 		time.Sleep(2 * time.Minute)
-		store.Lose(keystore.Keysets, "tenant")
+		store.LoseDocuments(keystore.Keysets, "tenant")
 		require.ErrorIs(t, works(tenant), envelope.ErrKeyDestroyed)
 		d, err := r.Document(t.Context(), "tenant")
 		require.NoError(t, err)
@@ -190,7 +190,7 @@ func TestChangeWithFaults(t *testing.T) {
 		t.Run(fault.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				memory := keystoretest.NewMemory()
-				store := keystoretest.Faulty(memory, keystoretest.At(2, fault))
+				store := keystoretest.NewFaultyStore(memory, keystoretest.FaultAt(2, fault))
 				r := ringOver(t, store, newFlaky(t))
 				tenant, err := r.Tenant(t.Context(), "tenant")
 				require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestChangeWithFaults(t *testing.T) {
 				require.Equal(t, err == nil, d.Keyset(format.UseCache, classify.PHI) != nil)
 				require.Equal(t, fault == keystoretest.FailBefore || fault == keystoretest.Reorder, err != nil)
 				require.NoError(t, works(tenant))
-				store.Settle()
+				store.ApplyLateWrites()
 				time.Sleep(2 * time.Second)
 				require.NoError(t, works(tenant))
 				d, err = r.Document(t.Context(), "tenant")
@@ -266,7 +266,7 @@ func TestVanishedAndMadeAnew(t *testing.T) {
 				holder := begin()
 				time.Sleep(3*time.Second + CheckInterval/2) // no look comes between the next steps
 				vanished := roots(holder)
-				store.Lose(keystore.Keysets, c.owner)
+				store.LoseDocuments(keystore.Keysets, c.owner)
 				other := begin()
 				anew := roots(other)
 				require.NotEqual(t, vanished, anew)
@@ -286,11 +286,11 @@ func TestVanishedIsNoticedByAUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := keystoretest.NewMemory()
 		var broken atomic.Bool
-		r := ringOver(t, keystoretest.Faulty(memory, func(keystoretest.Write) keystoretest.Fault {
+		r := ringOver(t, keystoretest.NewFaultyStore(memory, func(keystoretest.Write) keystoretest.Fault {
 			if broken.Load() {
 				return keystoretest.FailBefore
 			}
-			return keystoretest.Works
+			return keystoretest.NoFault
 		}), newFlaky(t))
 		tenant, err := r.Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
@@ -298,12 +298,12 @@ func TestVanishedIsNoticedByAUse(t *testing.T) {
 		time.Sleep(3500 * time.Millisecond)
 		before := contentOf(t, memory, "tenant")
 		broken.Store(true)
-		memory.Lose(keystore.Keysets, "tenant")
+		memory.LoseDocuments(keystore.Keysets, "tenant")
 		require.ErrorIs(t, tenant.Reload(t.Context()), ErrUnreadable)
-		require.ErrorIs(t, r.Missing(), ErrUnreadable)
+		require.ErrorIs(t, r.CheckMissing(), ErrUnreadable)
 		broken.Store(false)
 		time.Sleep(2 * CheckInterval)
-		require.NoError(t, r.Missing())
+		require.NoError(t, r.CheckMissing())
 		require.Equal(t, before, contentOf(t, memory, "tenant"))
 	})
 }
@@ -317,12 +317,12 @@ func TestMergeIntoShreddedInMemory(t *testing.T) {
 	backup, err := first.Document(t.Context(), "tenant")
 	require.NoError(t, err)
 	first.Close()
-	store.Lose(keystore.Keysets, "tenant")
+	store.LoseDocuments(keystore.Keysets, "tenant")
 	r := ringOver(t, store, kek)
 	_, err = r.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.NoError(t, r.Shred(t.Context(), "tenant"))
-	_, _, err = r.Merge(t.Context(), backup, Ends{})
+	_, _, err = r.RestoreDocument(t.Context(), backup, Tombstones{})
 	require.NoError(t, err)
 	d, err := r.Document(t.Context(), "tenant")
 	require.NoError(t, err)
@@ -350,7 +350,7 @@ func TestMadeAnewUnderASlowKEK(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, works(tenant))
 		time.Sleep(3*time.Second + CheckInterval/2) // the next steps fit between two looks
-		store.Lose(keystore.Keysets, "tenant")
+		store.LoseDocuments(keystore.Keysets, "tenant")
 		_, err = ringOver(t, store, kek).Tenant(t.Context(), "tenant")
 		require.NoError(t, err)
 		require.NoError(t, tenant.Reload(t.Context()))

@@ -28,16 +28,16 @@ func TestEnvironment(t *testing.T) {
 	tenantOf(t, prod, "tenant")
 	prod.Close()
 	_, err = openRing(t, dir).Tenant(t.Context(), "tenant")
-	require.ErrorIs(t, err, keyring.ErrEnvironment)
+	require.ErrorIs(t, err, keyring.ErrWrongEnvironment)
 	require.ErrorContains(t, err, `"prod"`)
 
 	store := storeIn(t, dir)
 	for _, err := range openRing(t, dir).Documents(t.Context()) {
-		require.ErrorIs(t, err, keyring.ErrEnvironment, "a list does not leave it out")
-		require.ErrorContains(t, err, store.Where(keystore.Keysets, "tenant"))
+		require.ErrorIs(t, err, keyring.ErrWrongEnvironment, "a list does not leave it out")
+		require.ErrorContains(t, err, store.Location(keystore.Keysets, "tenant"))
 	}
-	_, _, err = openRing(t, dir).Page(t.Context(), "", 10)
-	require.ErrorIs(t, err, keyring.ErrEnvironment)
+	_, _, err = openRing(t, dir).DocumentPage(t.Context(), "", 10)
+	require.ErrorIs(t, err, keyring.ErrWrongEnvironment)
 	content, err := store.Get(t.Context(), keystore.Keysets, "tenant")
 	require.NoError(t, err)
 	swapped, err := store.Swap(t.Context(), keystore.Keysets, "tenant", content, bytes.Replace(content, []byte("prod"), []byte("test"), 1), 0)

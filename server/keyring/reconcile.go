@@ -109,7 +109,7 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 		if d == nil && t.content != nil && !vanished {
 			vanished = true
 			if !t.ring.isMissing(t) {
-				t.ring.noteLoss(Loss{Tenant: t.id})
+				t.ring.noteLoss(Incident{Tenant: t.id})
 			}
 		}
 		joined, err := t.join(ctx, d, content, opened)
@@ -129,9 +129,9 @@ func (t *Tenant) reconcile(ctx context.Context, opened roots) (d *envelope.Docum
 				continue
 			}
 			if !vanished {
-				t.ring.noteLoss(Loss{Tenant: t.id})
+				t.ring.noteLoss(Incident{Tenant: t.id})
 			}
-			t.ring.noteLoss(Loss{Tenant: t.id, Restored: true})
+			t.ring.noteLoss(Incident{Tenant: t.id, Restored: true})
 			if d == nil {
 				t.ring.restored.Add(1)
 			}
@@ -151,7 +151,7 @@ func (t *Tenant) saw(content []byte) {
 	t.seen, t.content = true, content
 	t.ring.mu.Lock()
 	defer t.ring.mu.Unlock()
-	if t.ring.ctx.Err() == nil && len(t.ring.pending) < DefaultTenants { // which bounds the memory in a long outage
+	if t.ring.ctx.Err() == nil && len(t.ring.pending) < DefaultMaxTenants { // which bounds the memory in a long outage
 		t.ring.pending[t] = false
 	}
 }
@@ -209,15 +209,15 @@ func containsAll(was, d *envelope.Document) bool {
 
 // Loss is a document, or changes of one, that the keystore lost while a keyring had them in memory; or a document that the keystore
 // returned and that does not open.
-type Loss struct {
+type Incident struct {
 	Tenant   string // empty for the system document
 	Restored bool   // the keyring wrote them again; if not, it is about to
-	Unopened error  // why the document does not open; nil if it was lost
+	Rejected error  // why the document does not open; nil if it was lost
 }
 
 // WithLosses sets a function that is called once when a loss is found, and once when it is restored. It is called with locks held: it
 // must return at once and not use the keyring.
-func WithLosses(note func(Loss)) Option { return func(r *Keyring) { r.noteLoss = note } }
+func WithIncidentHandler(note func(Incident)) Option { return func(r *Keyring) { r.noteLoss = note } }
 
 // noteMissing remembers why a document that vanished from the keystore is not written back yet; nil forgets it.
 func (r *Keyring) noteMissing(t *Tenant, err error) {
@@ -238,7 +238,7 @@ func (r *Keyring) isMissing(t *Tenant) bool {
 
 // Missing returns an error while documents are missing that vanished from the keystore, as after a failover to
 // a replica that lacks them. The keyring writes them back from memory, and tries until that succeeds.
-func (r *Keyring) Missing() error {
+func (r *Keyring) CheckMissing() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.missing) == 0 {
@@ -248,7 +248,7 @@ func (r *Keyring) Missing() error {
 }
 
 // Restored returns how many documents are missing, and how many were written back since the keyring was made.
-func (r *Keyring) Restored() (missing int, restored uint64) {
+func (r *Keyring) MissingStats() (missing int, restored uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.missing), r.restored.Load()

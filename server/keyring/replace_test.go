@@ -46,7 +46,7 @@ func TestReplaceRoots(t *testing.T) {
 			require.ErrorIs(t, err, envelope.ErrAuthentication)
 		}
 	}
-	_, after, err := r.Merge(t.Context(), before, Ends{})
+	_, after, err := r.RestoreDocument(t.Context(), before, Tombstones{})
 	require.NoError(t, err)
 	require.Equal(t, now.Roots(), after.Roots())
 	require.NoError(t, works(tenant))
@@ -81,7 +81,7 @@ func TestMergeMovesKeysToTheNewRoot(t *testing.T) {
 	require.NoError(t, err)
 	elsewhere := ringOver(t, other, newFlaky(t))
 	require.NoError(t, replaceRoots(t, elsewhere))
-	_, merged, err := elsewhere.Merge(t.Context(), rotated, Ends{})
+	_, merged, err := elsewhere.RestoreDocument(t.Context(), rotated, Tombstones{})
 	require.NoError(t, err)
 	require.Len(t, merged.Roots(), 1, "the key that was made under the former root was moved")
 	require.Equal(t, envelope.Compromised, merged.Keyset(format.UseCache, classify.PHI).Key(former).State)
@@ -167,7 +167,7 @@ func TestShredWithoutKMS(t *testing.T) {
 	again, err := other.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	require.ErrorIs(t, works(again), envelope.ErrKeyDestroyed)
-	require.ErrorIs(t, r.Shred(t.Context(), ""), ErrTenant, "the system document is not shredded")
+	require.ErrorIs(t, r.Shred(t.Context(), ""), ErrInvalidTenant, "the system document is not shredded")
 }
 
 // A tenant whose roots were replaced under another KEK opens although the former KEK is gone.
@@ -255,11 +255,11 @@ func TestSystemKeyIsThePrimary(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, key.ID(), primary.ID())
 		for _, id := range made {
-			found, err := system.Find(envelope.UseTokens, id)
+			found, err := system.KeyByID(envelope.UseTokens, id)
 			require.NoError(t, err)
 			require.Equal(t, id, found.ID())
 		}
 	}
-	_, err = system.Find(envelope.UseTokens, format.KeyID{1})
+	_, err = system.KeyByID(envelope.UseTokens, format.KeyID{1})
 	require.ErrorIs(t, err, envelope.ErrUnknownKey)
 }

@@ -53,7 +53,7 @@ func (e *Edit) RetireSlots(former func(s envelope.Slot) bool) (retired int, err 
 // Prove has the KEKs unwrap every root of a document, checks every record under these, and unwraps every key that is not destroyed.
 // It returns how many roots and keys opened, ErrUnreadable with the reason if something does not, and the error of a KEK that did
 // not answer. It leaves out shred records, since their key may be gone with the store.
-func (r *Keyring) Prove(ctx context.Context, d *envelope.Document) (opened, keys int, err error) {
+func (r *Keyring) VerifyDocument(ctx context.Context, d *envelope.Document) (opened, keys int, err error) {
 	known, err := r.unwrapRoots(ctx, d, nil)
 	if err != nil && answered(err) {
 		err = fmt.Errorf("%w: %w", ErrUnreadable, err)

@@ -126,7 +126,7 @@ func unwrapRoot(ctx context.Context, kek kms.KEK, d *envelope.Document, s *envel
 
 // create makes the document of a tenant with its first root, the general KEK's, unless another process made it in the meantime.
 func (r *Keyring) create(ctx context.Context, id string) error {
-	if err := r.Missing(); err != nil { // this one may have vanished as well
+	if err := r.CheckMissing(); err != nil { // this one may have vanished as well
 		return err
 	}
 	return r.change(ctx, id, func(d *envelope.Document, missing bool) (roots, error) {

@@ -18,7 +18,7 @@ var browserUses = []format.Use{format.UseStorage, format.UseService}
 // what a browser has. Nothing else of the tenant can be reached from it. The iterations are those of PBKDF2,
 // at least classify.MinWriteIterations; a password in the form of a master key (32 bytes in base64) needs none. What
 // is shared cannot be taken back but by rotating the keys.
-func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+func (t *Tenant) ExportKeyset(password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
 	}
@@ -57,7 +57,7 @@ func (t *Tenant) Share(password string, iterations uint32, uses ...format.Use) (
 
 // NewDocument makes a document with a key of each class for some uses, as a browser makes its own. Without
 // uses it is storage and service.
-func NewDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
+func NewVaultDocument(environment, owner, password string, iterations uint32, uses ...format.Use) ([]byte, error) {
 	if len(uses) == 0 {
 		uses = browserUses
 	}
@@ -111,7 +111,7 @@ func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password
 // master key of 32 bytes in base64. It returns envelope.ErrMalformed, ErrUnsupportedVersion or ErrTooLarge
 // for what is no document, classify.ErrIterations for a derivation that is out of bounds,
 // envelope.ErrWrongSecret, and envelope.ErrAuthentication where the document was altered.
-func OpenDocument(document []byte, password string) (*Vault, error) {
+func OpenVault(document []byte, password string) (*Vault, error) {
 	d, err := envelope.ParseDocument(document)
 	if err != nil {
 		return nil, err

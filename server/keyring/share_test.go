@@ -24,7 +24,7 @@ func TestShare(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	hidden := sealed(t, tenant, classify.PHI) // of the use cache
 	for _, password := range []string{"p\u00e4ssword", masterKey} {
-		document, err := tenant.Share(password, classify.MinWriteIterations)
+		document, err := tenant.ExportKeyset(password, classify.MinWriteIterations)
 		require.NoError(t, err)
 		d, err := envelope.ParseDocument(document)
 		require.NoError(t, err)
@@ -33,7 +33,7 @@ func TestShare(t *testing.T) {
 		require.Equal(t, []any{"tenant", "test"}, []any{d.Owner, d.Environment})
 		require.Nil(t, d.Keyset(format.UseCache, classify.PHI))
 
-		vault, err := keyring.OpenDocument(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
+		vault, err := keyring.OpenVault(document, strings.ReplaceAll(password, "\u00e4", "a\u0308"))
 		require.NoError(t, err)
 		require.Equal(t, []any{"tenant", "test"}, []any{vault.Owner(), vault.Environment()})
 		for _, use := range []format.Use{format.UseStorage, format.UseService} {
@@ -52,16 +52,16 @@ func TestShare(t *testing.T) {
 		require.ErrorIs(t, err, envelope.ErrUnknownKey)
 		_, err = seal.NewSealer(vault).Seal(nil, request(classify.PHI), nil)
 		require.ErrorIs(t, err, envelope.ErrKeyUnusable)
-		_, err = keyring.OpenDocument(document, "another")
+		_, err = keyring.OpenVault(document, "another")
 		require.ErrorIs(t, err, envelope.ErrWrongSecret)
 	}
 }
 
 func TestShareUses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
-	document, err := tenant.Share(masterKey, 0, format.UseCache)
+	document, err := tenant.ExportKeyset(masterKey, 0, format.UseCache)
 	require.NoError(t, err)
-	vault, err := keyring.OpenDocument(document, masterKey)
+	vault, err := keyring.OpenVault(document, masterKey)
 	require.NoError(t, err)
 	opens(t, vault, sealed(t, tenant, classify.PHI))
 	_, err = vault.Primary(format.UseStorage, classify.PHI)
@@ -71,14 +71,14 @@ func TestShareUses(t *testing.T) {
 func TestShareRefuses(t *testing.T) {
 	tenant := tenantOf(t, openRing(t, t.TempDir()), "tenant")
 	for _, password := range []string{"", "\xff"} {
-		_, err := tenant.Share(password, classify.MinWriteIterations)
+		_, err := tenant.ExportKeyset(password, classify.MinWriteIterations)
 		require.ErrorIs(t, err, secret.ErrPassword)
 	}
-	_, err := tenant.Share("password", classify.MaxIterations+1)
+	_, err := tenant.ExportKeyset("password", classify.MaxIterations+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
-	_, err = tenant.Share("password", classify.MinWriteIterations, 9)
+	_, err = tenant.ExportKeyset("password", classify.MinWriteIterations, 9)
 	require.ErrorIs(t, err, envelope.ErrInvalid)
-	document, err := tenant.Share("password", 1)
+	document, err := tenant.ExportKeyset("password", 1)
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(document)
 	require.NoError(t, err)
@@ -86,17 +86,17 @@ func TestShareRefuses(t *testing.T) {
 }
 
 func TestNewDocument(t *testing.T) {
-	document, err := keyring.NewDocument("dev", "vault-1", masterKey, 0)
+	document, err := keyring.NewVaultDocument("dev", "vault-1", masterKey, 0)
 	require.NoError(t, err)
-	vault, err := keyring.OpenDocument(document, masterKey)
+	vault, err := keyring.OpenVault(document, masterKey)
 	require.NoError(t, err)
 	pkg, err := seal.NewKeysetService(vault).Encrypt([]byte("value"), classify.PHI, nil)
 	require.NoError(t, err)
-	again, err := keyring.OpenDocument(document, masterKey)
+	again, err := keyring.OpenVault(document, masterKey)
 	require.NoError(t, err)
 	_, err = seal.NewKeysetService(again).Decrypt(pkg)
 	require.NoError(t, err)
-	_, err = keyring.NewDocument("dev", "", masterKey, 0)
+	_, err = keyring.NewVaultDocument("dev", "", masterKey, 0)
 	require.ErrorIs(t, err, envelope.ErrInvalid)
 }
 
@@ -108,7 +108,7 @@ func TestVectorDocuments(t *testing.T) {
 			if s.Secret == nil || s.Secret.Kind == "kms" {
 				continue
 			}
-			vault, err := keyring.OpenDocument(v.Bytes, s.Secret.Text)
+			vault, err := keyring.OpenVault(v.Bytes, s.Secret.Text)
 			require.NoError(t, err, v.Name)
 			require.Equal(t, v.Owner, vault.Owner())
 			opened++
@@ -143,12 +143,12 @@ func TestVectorRefusals(t *testing.T) {
 			continue // TestVectorKMS has it; the secret of a slot does not verify shred records, and has no environment
 		}
 		t.Run(v.Name, func(t *testing.T) {
-			_, err := keyring.OpenDocument(v.Bytes, v.Secret.Text)
+			_, err := keyring.OpenVault(v.Bytes, v.Secret.Text)
 			require.Equal(t, v.Code, codes.Of(err).Code)
 		})
 	}
 	for _, v := range vectors.LoadDocuments().Invalid {
-		_, err := keyring.OpenDocument(v.Bytes.Bytes(), "password")
+		_, err := keyring.OpenVault(v.Bytes.Bytes(), "password")
 		require.Equal(t, v.Code, codes.Of(err).Code, v.Name)
 	}
 }

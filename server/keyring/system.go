@@ -40,7 +40,7 @@ func (r *Keyring) FindSystem(ctx context.Context) (*System, error) {
 
 // Find returns the key of a use with an id, be it the primary or a former one. It returns envelope.ErrUnknownKey if there is none.
 // The key stays the keyring's: it must not be cleared.
-func (s *System) Find(use format.Use, id format.KeyID) (*secret.Key, error) {
+func (s *System) KeyByID(use format.Use, id format.KeyID) (*secret.Key, error) {
 	keys, err := s.keys(context.Background(), use)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (s *System) Key(ctx context.Context, use format.Use) (*secret.Key, error) {
 
 // Make makes the key of a use if there is none, and reports whether this call made it. Of several processes that call it at once, one
 // gets true. After an error the key may exist.
-func (s *System) Make(ctx context.Context, use format.Use) (made bool, err error) {
+func (s *System) CreateKey(ctx context.Context, use format.Use) (made bool, err error) {
 	key := secret.New()
 	defer key.Clear()
 	err = s.tenant.ring.Edit(ctx, systemID, func(e *Edit) error {

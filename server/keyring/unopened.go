@@ -18,12 +18,12 @@ var (
 	// ErrAltered reports a keyset that is damaged or was altered. It is an ErrUnreadable.
 	ErrAltered error = &unopenedError{"authentication_failed", "the keyset is damaged or was altered", ErrUnreadable}
 	// ErrForeign reports a keyset that no configured KEK opens. It is a kms.ErrWrongKey.
-	ErrForeign error = &unopenedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
+	ErrUnknownKEK error = &unopenedError{"key_unusable", "no configured KEK opens the keyset", kms.ErrWrongKey}
 )
 
 // Unopenable reports whether an error is about one document that the keystore returned, and not about the keystore.
-func Unopenable(err error) bool {
-	return errors.Is(err, ErrAltered) || errors.Is(err, ErrForeign) || errors.Is(err, ErrEnvironment) || errors.Is(err, envelope.ErrUnsupportedVersion) ||
+func IsRejected(err error) bool {
+	return errors.Is(err, ErrAltered) || errors.Is(err, ErrUnknownKEK) || errors.Is(err, ErrWrongEnvironment) || errors.Is(err, envelope.ErrUnsupportedVersion) ||
 		errors.Is(err, envelope.ErrTooLarge)
 }
 
@@ -61,7 +61,7 @@ func (r *Keyring) noteUnopened(owner string, content []byte, reason error) error
 	}
 	r.unopened.mu.Unlock()
 	if fresh {
-		r.noteLoss(Loss{Tenant: owner, Unopened: reason})
+		r.noteLoss(Incident{Tenant: owner, Rejected: reason})
 	}
 	return reason
 }
@@ -75,7 +75,7 @@ func (r *Keyring) forgetUnopened(owner string) {
 
 // Unopened returns an error while the keystore has documents that did not open when this keyring read them last. It reads them again,
 // and forgets those that were replaced since.
-func (r *Keyring) Unopened(ctx context.Context) error {
+func (r *Keyring) CheckRejected(ctx context.Context) error {
 	r.unopened.mu.Lock()
 	hashes := maps.Clone(r.unopened.hashes)
 	r.unopened.mu.Unlock()

@@ -191,6 +191,6 @@ func (r *Keyring) probe(ctx context.Context) {
 
 // Cached returns how many tenants' keys are in memory, and how many uses of keys found them not there since
 // the keyring was made, and waited for the KEKs.
-func (r *Keyring) Cached() (tenants int, missed uint64) {
+func (r *Keyring) CacheStats() (tenants int, missed uint64) {
 	return int(r.unlocked.Load()), r.missed.Load()
 }

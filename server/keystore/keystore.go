@@ -100,7 +100,7 @@ type Store interface {
 	Due(ctx context.Context, kind Kind, until int64, limit int) (names []string, err error)
 
 	// Where names the place of a document for people: a path, or a key of Redis.
-	Where(kind Kind, name string) string
+	Location(kind Kind, name string) string
 }
 
 // ManyGetter is an optional capability of a Store: it reads many documents in one step. It returns one for each name, in the order

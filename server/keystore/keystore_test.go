@@ -20,7 +20,7 @@ func TestMemory(t *testing.T) {
 func TestFaulty(t *testing.T) {
 	for _, fault := range keystoretest.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
-			s := keystoretest.Faulty(keystoretest.NewMemory(), keystoretest.At(1, fault))
+			s := keystoretest.NewFaultyStore(keystoretest.NewMemory(), keystoretest.FaultAt(1, fault))
 			s.Pause = 0
 			swapped, err := s.Swap(t.Context(), keystore.Keysets, "x", nil, []byte("one"), 0)
 			fails := fault == keystoretest.FailBefore || fault == keystoretest.LoseReply || fault == keystoretest.Reorder

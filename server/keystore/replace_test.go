@@ -35,7 +35,7 @@ func TestReplace(t *testing.T) {
 		replaced      bool
 		err, unknown  bool
 	}{
-		{"works", keystoretest.Works, one, two, true, false, false},
+		{"works", keystoretest.NoFault, one, two, true, false, false},
 		{"lost", keystoretest.LoseReply, one, two, true, false, false},
 		{"lost removal", keystoretest.LoseReply, one, nil, true, false, false},
 		{"lost refusal", keystoretest.LoseReply, two, []byte("three"), false, true, true},
@@ -43,13 +43,13 @@ func TestReplace(t *testing.T) {
 		{"fails to remove", keystoretest.FailBefore, one, nil, false, true, false},
 		{"delayed", keystoretest.Delay, one, two, true, false, false},
 		{"twice", keystoretest.Duplicate, one, two, true, false, false},
-		{"refused", keystoretest.Works, two, one, true, false, false},
+		{"refused", keystoretest.NoFault, two, one, true, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			store := keystoretest.NewMemory()
 			_, err := store.Swap(t.Context(), keystore.Keysets, "x", nil, one, 0)
 			require.NoError(t, err)
-			faulty := keystoretest.Faulty(store, keystoretest.At(1, row.fault))
+			faulty := keystoretest.NewFaultyStore(store, keystoretest.FaultAt(1, row.fault))
 			faulty.Pause = time.Millisecond
 			ctx, cancel := context.WithCancel(t.Context())
 			replaced, err := keystore.Replace(ctx, &leaving{faulty, cancel}, keystore.Keysets, "x", row.old, row.document, 0)
@@ -86,7 +86,7 @@ func (s *silent) Get(ctx context.Context, kind keystore.Kind, name string) ([]by
 func TestReplaceReadsBackAgain(t *testing.T) {
 	for reads, unknown := range map[int]bool{2: false, 99: true} {
 		synctest.Test(t, func(t *testing.T) {
-			faulty := keystoretest.Faulty(keystoretest.NewMemory(), keystoretest.At(1, keystoretest.LoseReply))
+			faulty := keystoretest.NewFaultyStore(keystoretest.NewMemory(), keystoretest.FaultAt(1, keystoretest.LoseReply))
 			replaced, err := keystore.Replace(t.Context(), &silent{faulty, reads}, keystore.Keysets, "x", nil, []byte("one"), 0)
 			require.Equal(t, !unknown, replaced)
 			require.Equal(t, unknown, errors.Is(err, durable.ErrUnknownOutcome), err)

@@ -14,7 +14,7 @@ type Fault uint8
 
 // The faults.
 const (
-	Works      Fault = iota
+	NoFault    Fault = iota
 	FailBefore       // the call fails, and nothing is written
 	LoseReply        // the write is applied, and the call fails
 	Delay            // the write is applied after a while, or after the caller's context ended
@@ -49,17 +49,17 @@ type FaultyStore struct {
 }
 
 // Faulty wraps a store. The plan decides each call of Swap; it is called by one goroutine at a time.
-func Faulty(store keystore.Store, plan func(Write) Fault) *FaultyStore {
+func NewFaultyStore(store keystore.Store, plan func(Write) Fault) *FaultyStore {
 	return &FaultyStore{Store: store, Pause: 50 * time.Millisecond, plan: plan}
 }
 
 // At is a plan in which the nth write has a fault and all others work.
-func At(n int, fault Fault) func(Write) Fault {
+func FaultAt(n int, fault Fault) func(Write) Fault {
 	return func(w Write) Fault {
 		if w.N == n {
 			return fault
 		}
-		return Works
+		return NoFault
 	}
 }
 
@@ -71,7 +71,7 @@ func (f *FaultyStore) Writes() int {
 }
 
 // Settle applies the writes that were reordered and have not been applied yet.
-func (f *FaultyStore) Settle() {
+func (f *FaultyStore) ApplyLateWrites() {
 	f.mu.Lock()
 	late := f.late
 	f.late = nil
@@ -115,6 +115,6 @@ func (f *FaultyStore) Swap(ctx context.Context, kind keystore.Kind, name string,
 		_, _ = apply(ctx)
 	}
 	swapped, err := apply(ctx)
-	f.Settle()
+	f.ApplyLateWrites()
 	return swapped, err
 }

@@ -23,13 +23,13 @@ func Put(t testing.TB, s keystore.Store, kind keystore.Kind, name string, conten
 
 // Vanish removes a document from a directory of package sqlitekeys, as somebody who edits the database does: the feed does
 // not mention it.
-func Vanish(t testing.TB, dir string, kind keystore.Kind, name string) {
+func DeleteSilently(t testing.TB, dir string, kind keystore.Kind, name string) {
 	t.Helper()
-	Edit(t, dir, "DELETE FROM documents WHERE kind = "+sqlite3.Quote(string(kind))+" AND name = CAST("+sqlite3.Quote(name)+" AS BLOB)")
+	ExecSQL(t, dir, "DELETE FROM documents WHERE kind = "+sqlite3.Quote(string(kind))+" AND name = CAST("+sqlite3.Quote(name)+" AS BLOB)")
 }
 
 // Edit executes SQL in the database of a directory of package sqlitekeys.
-func Edit(t testing.TB, dir, sql string) {
+func ExecSQL(t testing.TB, dir, sql string) {
 	t.Helper()
 	c, err := sqlite3.Open("file:" + filepath.Join(dir, "keys.db"))
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func Edit(t testing.TB, dir, sql string) {
 
 // Fill copies the documents of a kind from a store in memory to a directory of package sqlitekeys, in one transaction and without
 // entries in the feed.
-func Fill(t testing.TB, dir string, from *Memory, kind keystore.Kind) {
+func CopyDocuments(t testing.TB, dir string, from *Memory, kind keystore.Kind) {
 	t.Helper()
 	from.mu.Lock()
 	defer from.mu.Unlock()

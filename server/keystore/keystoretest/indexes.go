@@ -12,7 +12,7 @@ import (
 )
 
 // Changed reads the feed from a position to its end.
-func Changed(t testing.TB, s keystore.Store, since keystore.Position) (all []keystore.Change, next keystore.Position) {
+func ReadChanges(t testing.TB, s keystore.Store, since keystore.Position) (all []keystore.Change, next keystore.Position) {
 	t.Helper()
 	for {
 		changes, next, err := s.Changes(t.Context(), since)
@@ -25,7 +25,7 @@ func Changed(t testing.TB, s keystore.Store, since keystore.Position) (all []key
 }
 
 // Current returns the current position of the feed.
-func Current(t testing.TB, s keystore.Store) keystore.Position {
+func CurrentPosition(t testing.TB, s keystore.Store) keystore.Position {
 	t.Helper()
 	changes, position, err := s.Changes(t.Context(), "")
 	require.NoError(t, err)
@@ -37,13 +37,13 @@ func Current(t testing.TB, s keystore.Store) keystore.Position {
 // Each reader sees every change after its position, and sees it again if it asks again.
 func changes(t *testing.T, open func(testing.TB) keystore.Store) {
 	a, b := open(t), open(t)
-	first := Current(t, b)
-	none, same := Changed(t, b, first)
+	first := CurrentPosition(t, b)
+	none, same := ReadChanges(t, b, first)
 	require.Empty(t, none)
 	require.Equal(t, first, same)
 	require.True(t, swaps(t, a, "x", nil, []byte("one")))
 	require.True(t, swaps(t, a, "a b\n\x00é", nil, []byte("two")))
-	second := Current(t, a)
+	second := CurrentPosition(t, a)
 	_, err := a.Swap(t.Context(), keystore.Sweeps, "", nil, []byte("lease"), 0)
 	require.NoError(t, err)
 	require.True(t, swaps(t, a, "x", []byte("one"), nil))
@@ -52,26 +52,26 @@ func changes(t *testing.T, open func(testing.TB) keystore.Store) {
 	later := []keystore.Change{{Kind: keystore.Sweeps, Name: ""}, {Kind: keystore.Keysets, Name: "x"}}
 	all := append([]keystore.Change{{Kind: keystore.Keysets, Name: "x"}, {Kind: keystore.Keysets, Name: "a b\n\x00é"}}, later...)
 	for range 2 {
-		found, next := Changed(t, b, first)
+		found, next := ReadChanges(t, b, first)
 		require.Equal(t, all, found)
-		none, same := Changed(t, a, next)
+		none, same := ReadChanges(t, a, next)
 		require.Empty(t, none)
 		require.Equal(t, next, same)
 	}
-	found, _ := Changed(t, b, second)
+	found, _ := ReadChanges(t, b, second)
 	require.Equal(t, later, found)
 }
 
 // A reader that falls behind sees all changes.
 func manyChanges(t *testing.T, open func(testing.TB) keystore.Store) {
 	s := open(t)
-	begin, want := Current(t, s), []keystore.Change{}
+	begin, want := CurrentPosition(t, s), []keystore.Change{}
 	for i := range 50 {
 		name := fmt.Sprint(i)
 		require.True(t, swaps(t, s, name, nil, []byte("document")))
 		want = append(want, keystore.Change{Kind: keystore.Keysets, Name: name})
 	}
-	found, _ := Changed(t, s, begin)
+	found, _ := ReadChanges(t, s, begin)
 	require.Equal(t, want, found)
 }
 

@@ -38,7 +38,7 @@ func (m *Memory) Reads() int {
 }
 
 // Lose removes documents as a failover to an old replica does: the feed does not mention it.
-func (m *Memory) Lose(kind keystore.Kind, names ...string) {
+func (m *Memory) LoseDocuments(kind keystore.Kind, names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
@@ -147,6 +147,6 @@ func (m *Memory) Due(_ context.Context, kind keystore.Kind, until int64, limit i
 }
 
 // Where implements keystore.Store.
-func (m *Memory) Where(kind keystore.Kind, name string) string {
+func (m *Memory) Location(kind keystore.Kind, name string) string {
 	return "memory:" + string(kind) + "/" + name
 }

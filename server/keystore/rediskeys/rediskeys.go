@@ -54,7 +54,7 @@ var errMissing = errors.New("it is missing, but listed: restore it from a backup
 const feedPage = 1000
 
 // Where implements keystore.Store.
-func (s *Store) Where(kind keystore.Kind, name string) string {
+func (s *Store) Location(kind keystore.Kind, name string) string {
 	return prefix + string(kind) + "/" + name
 }
 
@@ -63,7 +63,7 @@ func dueKey(kind keystore.Kind) string   { return prefix + "due/" + string(kind)
 
 // Get implements keystore.Store.
 func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) ([]byte, error) {
-	content, err := s.client.Get(ctx, s.Where(kind, name)).Bytes()
+	content, err := s.client.Get(ctx, s.Location(kind, name)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -78,7 +78,7 @@ func (s *Store) GetMany(ctx context.Context, kind keystore.Kind, names []string)
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.StringCmd, len(names))
 	for i, name := range names {
-		replies[i] = pipe.Get(ctx, s.Where(kind, name))
+		replies[i] = pipe.Get(ctx, s.Location(kind, name))
 	}
 	_, _ = pipe.Exec(ctx) // the replies have its errors
 	documents := make([]keystore.Document, len(names))
@@ -122,10 +122,10 @@ func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, 
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	if err := keystore.CheckWrite(s.Where(kind, name), name, document); err != nil {
+	if err := keystore.CheckWrite(s.Location(kind, name), name, document); err != nil {
 		return false, err
 	}
-	keys := []string{s.Where(kind, name), namesKey(kind), dueKey(kind), feedKey}
+	keys := []string{s.Location(kind, name), namesKey(kind), dueKey(kind), feedKey}
 	swapped, err := swapScript.Run(ctx, s.client, keys, old, document, due, string(kind), name, rand.Text(), feedLength).Bool()
 	if err != nil {
 		return false, s.failed(kind, name, err)
@@ -223,7 +223,7 @@ func (s *Store) failed(kind keystore.Kind, name string, err error) error {
 	if unreachable(err) {
 		sentinel = ErrUnreachable
 	}
-	return fmt.Errorf("keystore: %s: %w: %w", s.Where(kind, name), sentinel, rediskv.MapError("keysets", err))
+	return fmt.Errorf("keystore: %s: %w: %w", s.Location(kind, name), sentinel, rediskv.MapError("keysets", err))
 }
 
 // unreachable reports whether an error may be over by itself: Redis sent no reply, or one that it is about to serve.

@@ -30,7 +30,7 @@ func TestRedis(t *testing.T) {
 func TestRedisCluster(t *testing.T) {
 	client := redistest.StartCluster(t, 3)
 	s := rediskeys.New(client)
-	begin := keystoretest.Current(t, s)
+	begin := keystoretest.CurrentPosition(t, s)
 	for _, name := range []string{"a", "b", "c"} {
 		swapped, err := s.Swap(t.Context(), keystore.Keysets, name, nil, []byte(name), 1)
 		require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestRedisCluster(t *testing.T) {
 	documents, _, err := s.Page(t.Context(), keystore.Keysets, "", 10)
 	require.NoError(t, err)
 	require.Len(t, documents, 3)
-	changes, _ := keystoretest.Changed(t, s, begin)
+	changes, _ := keystoretest.ReadChanges(t, s, begin)
 	require.Len(t, changes, 3)
 	names, err := s.Due(t.Context(), keystore.Keysets, 1, 10)
 	require.NoError(t, err)
@@ -49,12 +49,12 @@ func TestRedisCluster(t *testing.T) {
 // A reader that falls behind by more than one page of the stream sees all changes.
 func TestRedisManyChanges(t *testing.T) {
 	s := rediskeys.New(redistest.Start(t).Client(t))
-	begin := keystoretest.Current(t, s)
+	begin := keystoretest.CurrentPosition(t, s)
 	for i := range 2100 {
 		_, err := s.Swap(t.Context(), keystore.Keysets, fmt.Sprint(i), nil, []byte("document"), 0)
 		require.NoError(t, err)
 	}
-	found, _ := keystoretest.Changed(t, s, begin)
+	found, _ := keystoretest.ReadChanges(t, s, begin)
 	require.Len(t, found, 2100)
 	require.Equal(t, "2099", found[2099].Name)
 }
@@ -126,13 +126,13 @@ func TestRedisFeedLost(t *testing.T) {
 	for name, lose := range lost {
 		t.Run(name, func(t *testing.T) {
 			put("before " + name)
-			position := keystoretest.Current(t, s)
+			position := keystoretest.CurrentPosition(t, s)
 			lose()
 			_, _, err := s.Changes(t.Context(), position)
 			require.ErrorIs(t, err, keystore.ErrFeedLost)
-			position = keystoretest.Current(t, s)
+			position = keystoretest.CurrentPosition(t, s)
 			put("after " + name)
-			changes, _ := keystoretest.Changed(t, s, position)
+			changes, _ := keystoretest.ReadChanges(t, s, position)
 			require.Len(t, changes, 1)
 		})
 	}
@@ -170,7 +170,7 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 		if i%1000 != 999 {
 			continue
 		}
-		since := keystoretest.Current(t, s)
+		since := keystoretest.CurrentPosition(t, s)
 		count.n = 0
 		documents, _, err := s.Page(t.Context(), keystore.Keysets, "", 10)
 		require.NoError(t, err)
@@ -191,7 +191,7 @@ func TestGetManyUnreadable(t *testing.T) {
 	s := rediskeys.New(client)
 	_, err := s.Swap(t.Context(), keystore.Keysets, "a", nil, []byte("one"), 0)
 	require.NoError(t, err)
-	require.NoError(t, client.LPush(t.Context(), s.Where(keystore.Keysets, "b"), "two").Err())
+	require.NoError(t, client.LPush(t.Context(), s.Location(keystore.Keysets, "b"), "two").Err())
 	found := keystore.GetMany(t.Context(), s, keystore.Keysets, []string{"b", "a"})
 	require.ErrorIs(t, found[0].Err, keystore.ErrUnavailable)
 	require.Equal(t, keystore.Document{Name: "a", Content: []byte("one")}, found[1])
@@ -228,8 +228,8 @@ func TestRedisListsWhatIsMissing(t *testing.T) {
 		_, err := s.Swap(t.Context(), keystore.Keysets, name, nil, []byte("one"), 1)
 		require.NoError(t, err)
 	}
-	require.NoError(t, client.Del(t.Context(), s.Where(keystore.Keysets, "gone"), s.Where(keystore.Keysets, "list")).Err())
-	require.NoError(t, client.LPush(t.Context(), s.Where(keystore.Keysets, "list"), "x").Err())
+	require.NoError(t, client.Del(t.Context(), s.Location(keystore.Keysets, "gone"), s.Location(keystore.Keysets, "list")).Err())
+	require.NoError(t, client.LPush(t.Context(), s.Location(keystore.Keysets, "list"), "x").Err())
 	found := map[string]bool{}
 	for document, err := range keystore.All(t.Context(), s, keystore.Keysets) {
 		found[document.Name] = err == nil

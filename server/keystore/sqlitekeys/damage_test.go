@@ -25,7 +25,7 @@ type damaged struct {
 func newDamaged(t *testing.T) *damaged {
 	dir, d := t.TempDir(), &damaged{documents: map[string][]byte{}}
 	s := open(t, dir)
-	d.position = keystoretest.Current(t, s)
+	d.position = keystoretest.CurrentPosition(t, s)
 	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) error {
 		for i := range 300 {
 			name := fmt.Sprint("tenant-", i)

@@ -32,7 +32,7 @@ func namesOf(c *sqlitefile.Conn, query string, args ...any) (names []string, err
 
 // Get implements keystore.Store.
 func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) (content []byte, err error) {
-	err = s.transact(ctx, read, s.Where(kind, name), func(c *sqlitefile.Conn) (err error) {
+	err = s.transact(ctx, read, s.Location(kind, name), func(c *sqlitefile.Conn) (err error) {
 		content, err = contentOf(c, kind, name)
 		return err
 	})
@@ -41,7 +41,7 @@ func (s *Store) Get(ctx context.Context, kind keystore.Kind, name string) (conte
 
 // Swap implements keystore.Store.
 func (s *Store) Swap(ctx context.Context, kind keystore.Kind, name string, old, document []byte, due int64) (swapped bool, err error) {
-	where := s.Where(kind, name)
+	where := s.Location(kind, name)
 	if err := keystore.CheckWrite(where, name, document); err != nil {
 		return false, err
 	}
@@ -94,7 +94,7 @@ func (s *Store) Page(ctx context.Context, kind keystore.Kind, after string, limi
 			content, err := contentOf(c, kind, name)
 			switch {
 			case sqlitefile.IsDamage(err):
-				documents = append(documents, keystore.Document{Name: name, Err: s.failed(s.Where(kind, name), err)})
+				documents = append(documents, keystore.Document{Name: name, Err: s.failed(s.Location(kind, name), err)})
 			case err != nil:
 				return err
 			case content != nil: // else it was removed after damage ended the transaction

@@ -23,7 +23,7 @@ func follow(t *testing.T, s *Store, at keystore.Position, name string) (next key
 	changes, next, err := s.Changes(t.Context(), at)
 	if err != nil {
 		require.ErrorIs(t, err, keystore.ErrFeedLost)
-		return keystoretest.Current(t, s), true
+		return keystoretest.CurrentPosition(t, s), true
 	}
 	for _, change := range changes {
 		noticed = noticed || change.Name == name
@@ -38,7 +38,7 @@ func TestImpossiblePlaceHidesNoChange(t *testing.T) {
 		dir := t.TempDir()
 		s := open(t, dir)
 		put(t, s, "a", "1")
-		before := keystoretest.Current(t, s)
+		before := keystoretest.CurrentPosition(t, s)
 		edit(t, s, "INSERT OR REPLACE INTO feed (place, kind, name) VALUES (?, 'keyset', x'00')", place)
 		after, _ := follow(t, s, before, "")
 		for i, name := range []string{"b", "c", "d", "e"} {
@@ -58,7 +58,7 @@ func TestFeedOfOneImpossiblePlace(t *testing.T) {
 	for _, place := range []int64{math.MaxInt64, math.MinInt64} {
 		s := open(t, t.TempDir())
 		edit(t, s, "UPDATE feed SET place = ?", place)
-		at := keystoretest.Current(t, s)
+		at := keystoretest.CurrentPosition(t, s)
 		put(t, s, "a", "1")
 		at, noticed := follow(t, s, at, "a")
 		require.True(t, noticed)
@@ -73,7 +73,7 @@ func TestGapInTheFeed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	at := keystoretest.Current(t, s)
+	at := keystoretest.CurrentPosition(t, s)
 	for _, name := range []string{"a", "b", "c"} {
 		put(t, s, name, "1")
 	}

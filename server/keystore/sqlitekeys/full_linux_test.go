@@ -46,12 +46,12 @@ func fillDisk(t testing.TB) {
 		names, err := s.Due(t.Context(), keystore.Keysets, 1<<40, 10_000)
 		require.NoError(t, err)
 		require.Len(t, names, written)
-		changes, _ := keystoretest.Changed(t, s, position)
+		changes, _ := keystoretest.ReadChanges(t, s, position)
 		require.Empty(t, changes)
 	}
 	for ; refused < 20; written++ {
 		require.Less(t, written, 10_000, "the disk does not fill")
-		position = keystoretest.Current(t, s)
+		position = keystoretest.CurrentPosition(t, s)
 		err := swap(nil, written)
 		for err != nil && refused < 20 {
 			require.ErrorIs(t, err, keystore.ErrFull)
@@ -72,7 +72,7 @@ func fillDisk(t testing.TB) {
 	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT, "size=8m"))
 	require.NoError(t, swap(nil, written))
 	written++
-	position = keystoretest.Current(t, s)
+	position = keystoretest.CurrentPosition(t, s)
 
 	require.NoError(t, s.Close())
 	require.NoError(t, syscall.Mount("", root, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))

@@ -47,7 +47,7 @@ func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	s, acknowledged := open(t, dir), map[string]int{}
 	for round := range 12 {
-		since := keystoretest.Current(t, s)
+		since := keystoretest.CurrentPosition(t, s)
 		child := proctest.Again(t, "writesForever", dir)
 		out, err := child.StdoutPipe()
 		require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestKilled(t *testing.T) {
 			written[name] = written[name] || content(i) != nil // else there may have been nothing to remove
 		}
 		_ = child.Wait()
-		changes, _ := keystoretest.Changed(t, s, since)
+		changes, _ := keystoretest.ReadChanges(t, s, since)
 		announced := map[string]bool{}
 		for _, c := range changes {
 			announced[c.Name] = true

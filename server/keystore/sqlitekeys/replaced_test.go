@@ -39,7 +39,7 @@ func TestReplacedUnderneath(t *testing.T) {
 				copyFile(t, path, earlier)
 				put(t, s, "x", "two")
 				put(t, s, "y", "two")
-				position := keystoretest.Current(t, s)
+				position := keystoretest.CurrentPosition(t, s)
 				replace(t, path, earlier)
 				want := "one"
 				if name == "removed" || name == "truncated" {
@@ -93,7 +93,7 @@ func TestMovedAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	s := open(t, dir)
 	put(t, s, "x", "one")
-	position := keystoretest.Current(t, s)
+	position := keystoretest.CurrentPosition(t, s)
 	require.NoError(t, os.Rename(dir, dir+".old"))
 	for range 2 {
 		_, err := s.Get(t.Context(), keystore.Keysets, "x")
@@ -107,6 +107,6 @@ func TestMovedAway(t *testing.T) {
 	require.NoDirExists(t, dir)
 	require.NoError(t, os.Rename(dir+".old", dir))
 	requireContent(t, s, "x", "one")
-	changes, _ := keystoretest.Changed(t, s, position)
+	changes, _ := keystoretest.ReadChanges(t, s, position)
 	require.Empty(t, changes)
 }

@@ -47,6 +47,6 @@ func (s *Store) Close() error {
 }
 
 // Where implements keystore.Store.
-func (s *Store) Where(kind keystore.Kind, name string) string {
+func (s *Store) Location(kind keystore.Kind, name string) string {
 	return fmt.Sprintf("%s: %s %q", s.path, kind, name)
 }

@@ -138,7 +138,7 @@ func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	put(t, s, "x", "one")
-	keystoretest.Edit(t, dir, fmt.Sprintf("PRAGMA user_version = %d", schema.Version+1))
+	keystoretest.ExecSQL(t, dir, fmt.Sprintf("PRAGMA user_version = %d", schema.Version+1))
 	_, err := Open(dir)
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	require.ErrorContains(t, err, "format 2")
@@ -170,13 +170,13 @@ func TestFeedIsTrimmed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	first := keystoretest.Current(t, s)
+	first := keystoretest.CurrentPosition(t, s)
 	add := func(n int) {
-		keystoretest.Edit(t, dir, fmt.Sprintf("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i < %d) "+
+		keystoretest.ExecSQL(t, dir, fmt.Sprintf("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i+1 FROM n WHERE i < %d) "+
 			"INSERT INTO feed (kind, name) SELECT 'lease', x'00' FROM n", n))
 	}
 	add(feedPage / 2)
-	second := keystoretest.Current(t, s)
+	second := keystoretest.CurrentPosition(t, s)
 	add(feedLength - feedPage)
 	require.NoError(t, s.transact(t.Context(), write, s.path, func(c *sqlitefile.Conn) (err error) {
 		for i := 0; i < 2*feedPage && err == nil; i++ {
@@ -188,9 +188,9 @@ func TestFeedIsTrimmed(t *testing.T) {
 	require.ErrorIs(t, err, keystore.ErrFeedLost)
 	_, _, err = s.Changes(t.Context(), second)
 	require.ErrorIs(t, err, keystore.ErrFeedLost)
-	third := keystoretest.Current(t, s)
+	third := keystoretest.CurrentPosition(t, s)
 	put(t, s, "x", "one")
-	changes, _ := keystoretest.Changed(t, s, third)
+	changes, _ := keystoretest.ReadChanges(t, s, third)
 	require.Equal(t, []keystore.Change{{Kind: keystore.Keysets, Name: "x"}}, changes)
 	for _, position := range []keystore.Position{"1", "x", " ", "1 2", "99999999999999999999 1"} {
 		_, _, err = s.Changes(t.Context(), position)
@@ -203,7 +203,7 @@ func TestCostIgnoresIdleDocuments(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	work := func() (steps int) {
-		since := keystoretest.Current(t, s)
+		since := keystoretest.CurrentPosition(t, s)
 		require.NoError(t, s.Close())
 		documents, _, err := s.Page(t.Context(), keystore.Keysets, "", 10)
 		require.NoError(t, err)
