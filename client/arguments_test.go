@@ -83,7 +83,7 @@ func TestInvalidArguments(t *testing.T) {
 		"empty ETag of a write":        func() error { return set("k", client.IfMatch("")) },
 		"empty ETag of a read":         func() error { return get("k", client.IfNoneMatch("")) },
 		"no class":                     func() error { _, err := c.Set(ctx, "k", nil, 0); return err },
-		"class that does not exist":    func() error { return get("k", client.AtLeast(99)) },
+		"class that does not exist":    func() error { return get("k", client.MinClass(99)) },
 		"decrypt, no such class":       func() error { _, err := c.Decrypt(ctx, client.Package{}, 99); return err },
 		"TTL 0":                        func() error { return set("k", client.TTL(0)) },
 		"negative TTL":                 func() error { return set("k", client.TTL(-time.Second)) },

@@ -14,7 +14,7 @@ import (
 type Operation struct {
 	Op          string            `json:"op"`
 	Key         string            `json:"key"`
-	Least       string            `json:"least,omitempty"`
+	MinClass    string            `json:"minClass,omitempty"`
 	Value       *[]byte           `json:"value,omitempty"`
 	ContentType string            `json:"contentType,omitempty"`
 	Class       string            `json:"class,omitempty"`
@@ -22,11 +22,11 @@ type Operation struct {
 	Context     map[string]string `json:"context,omitempty"`
 }
 
-// GetOperation reads a value of at least a class; the zero class is any.
-func GetOperation(key string, least classify.Class) Operation {
+// GetOperation reads a value whose class is minClass or higher. The zero class accepts every value.
+func GetOperation(key string, minClass classify.Class) Operation {
 	o := Operation{Op: "get", Key: key}
-	if least != 0 {
-		o.Least = least.String()
+	if minClass != 0 {
+		o.MinClass = minClass.String()
 	}
 	return o
 }

@@ -148,7 +148,7 @@ func callCache(t *testing.T, c *client.Client) {
 		require.ErrorIs(t, err, client.ErrPrecondition)
 		second, err := c.SetStream(ctx, key, strings.NewReader("Bea"), classify.PHI, client.IfMatch(first.ETag), client.ContentType("text/x-name"), client.Context(context))
 		require.NoError(t, err)
-		entry, err := c.Get(ctx, key, client.AtLeast(classify.PHI))
+		entry, err := c.Get(ctx, key, client.MinClass(classify.PHI))
 		require.NoError(t, err)
 		require.WithinDuration(t, time.Now(), entry.EncryptedAt, time.Minute)
 		require.Equal(t, client.Entry{Value: []byte("Bea"), Info: client.Info{

@@ -28,6 +28,7 @@ func TestTypesAreTheDocuments(t *testing.T) {
 		"SessionRequest": newSessionJSON{}, "KeysetPage": keysetPage{}, "Keyset": Keyset{}, "KeyInfo": KeyInfo{},
 		"Rotations": Rotations{}, "Sweep": Sweep{}, "Rotation": Rotation{}, "RotationFailure": RotationFailure{},
 		"KeyRetirement": KeyRetirement{}, "Shredding": Shredding{},
+		"RotateRequest": rotateJSON{}, "RollbackRequest": rollbackJSON{}, "RetireRequest": retireJSON{}, "ShredRequest": shredJSON{},
 		"EventPage": eventPage{}, "Event": Event{}, "EventHead": EventHead{},
 	}
 	for name, schema := range document.Components.Schemas {

@@ -68,9 +68,9 @@ func Context(context map[string]string) WriteOption {
 	})
 }
 
-// AtLeast refuses a value of a lower class with ErrClassTooLow.
-func AtLeast(class classify.Class) ReadOption {
-	return readOption(func(r *request) { r.setClass("least", class) })
+// MinClass makes a read return ErrClassTooLow if the class of the value is lower.
+func MinClass(class classify.Class) ReadOption {
+	return readOption(func(r *request) { r.setClass("min_class", class) })
 }
 
 func checkContext(context map[string]string) error {

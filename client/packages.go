@@ -136,11 +136,11 @@ func (c *Client) EncryptBatch(ctx context.Context, all []Plaintext) ([]EncryptRe
 	return results, nil
 }
 
-// Decrypt opens a package that Encrypt made, if its class is no lower than least; the zero class accepts any.
-func (c *Client) Decrypt(ctx context.Context, sealed Package, least classify.Class) (opened Opened, err error) {
+// Decrypt opens a package that Encrypt made, if its class is minClass or higher. The zero class accepts every package.
+func (c *Client) Decrypt(ctx context.Context, sealed Package, minClass classify.Class) (opened Opened, err error) {
 	var answer openedJSON
 	r := newRequest(http.MethodPost, "/v1/decrypt").withJSON(sealed)
-	r.least(least)
+	r.minClass(minClass)
 	if err := c.send(ctx, r, decode(&answer)); err != nil {
 		return opened, err
 	}
@@ -153,10 +153,10 @@ type decryptResultJSON struct {
 }
 
 // DecryptBatch opens up to 1,000 packages. Each succeeds or fails alone.
-func (c *Client) DecryptBatch(ctx context.Context, all []Package, least classify.Class) ([]DecryptResult, error) {
+func (c *Client) DecryptBatch(ctx context.Context, all []Package, minClass classify.Class) ([]DecryptResult, error) {
 	var answer resultsJSON[decryptResultJSON]
 	r := newRequest(http.MethodPost, "/v1/decrypt:batch").withJSON(itemsJSON[Package]{all})
-	r.least(least)
+	r.minClass(minClass)
 	if err := c.send(ctx, r, decodeResults(&answer, len(all))); err != nil {
 		return nil, err
 	}
@@ -172,8 +172,8 @@ func (c *Client) DecryptBatch(ctx context.Context, all []Package, least classify
 	return results, nil
 }
 
-func (r *request) least(class classify.Class) {
+func (r *request) minClass(class classify.Class) {
 	if class != 0 {
-		r.setClass("least", class)
+		r.setClass("min_class", class)
 	}
 }

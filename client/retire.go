@@ -73,11 +73,8 @@ func (c *Client) DestroyKey(ctx context.Context, key KeyName, confirm Confirm) (
 }
 
 func (c *Client) retire(ctx context.Context, path string, key KeyName, confirm Confirm) (now KeyRetirement, err error) {
-	r := confirming(path, key.Tenant, confirm)
-	r.query.Set("use", key.Use)
-	r.query.Set("class", key.Class.String())
-	r.query.Set("key", key.ID)
-	err = c.send(ctx, r, decode(&now))
+	body := retireJSON{key.Tenant, key.Use, key.Class.String(), key.ID, confirm.Reason, confirm.Confirmation}
+	err = c.send(ctx, newRequest(http.MethodPost, path).withJSON(body), decode(&now))
 	return now, err
 }
 
@@ -85,18 +82,22 @@ func (c *Client) retire(ctx context.Context, path string, key KeyName, confirm C
 // the second of which takes some seconds: when it returns, every server that reaches the keysets refuses the
 // tenant's data.
 func (c *Client) ShredTenant(ctx context.Context, tenant string, confirm Confirm) (now Shredding, err error) {
-	err = c.send(ctx, confirming("/v1/keys:shred", tenant, confirm), decode(&now))
+	body := shredJSON{tenant, confirm.Reason, confirm.Confirmation}
+	err = c.send(ctx, newRequest(http.MethodPost, "/v1/keys:shred").withJSON(body), decode(&now))
 	return now, err
 }
 
-func confirming(path, tenant string, confirm Confirm) *request {
-	r := newRequest(http.MethodPost, path)
-	r.query.Set("tenant", tenant)
-	if confirm.Confirmation != "" {
-		r.query.Set("confirm", confirm.Confirmation)
-	}
-	if confirm.Reason != "" {
-		r.query.Set("reason", confirm.Reason)
-	}
-	return r
+type retireJSON struct {
+	Tenant  string `json:"tenant"`
+	Use     string `json:"use"`
+	Class   string `json:"class"`
+	Key     string `json:"key"`
+	Reason  string `json:"reason,omitempty"`
+	Confirm string `json:"confirm,omitempty"`
+}
+
+type shredJSON struct {
+	Tenant  string `json:"tenant"`
+	Reason  string `json:"reason,omitempty"`
+	Confirm string `json:"confirm,omitempty"`
 }

@@ -70,19 +70,12 @@ type Sweep struct {
 // Rotate makes new primary keys for a tenant and has its servers re-encrypt the cache under them. It is never
 // retried, since a second request could rotate again. The token needs the scope keys:admin.
 func (c *Client) Rotate(ctx context.Context, order Order) (begun Rotation, err error) {
-	r := newRequest(http.MethodPost, "/v1/keys:rotate")
-	r.once = true
-	for name, value := range map[string]string{"tenant": order.Tenant, "reason": order.Reason} {
-		if value != "" {
-			r.query.Set(name, value)
-		}
-	}
+	body := rotateJSON{Tenant: order.Tenant, Compromised: order.Compromised, Reason: order.Reason}
 	if order.Class != 0 {
-		r.query.Set("class", order.Class.String())
+		body.Class = order.Class.String()
 	}
-	if order.Compromised {
-		r.query.Set("compromised", "true")
-	}
+	r := newRequest(http.MethodPost, "/v1/keys:rotate").withJSON(body)
+	r.once = true
 	err = c.send(ctx, r, decode(&begun))
 	return begun, err
 }
@@ -90,12 +83,20 @@ func (c *Client) Rotate(ctx context.Context, order Order) (begun Rotation, err e
 // Rollback makes the former keys of a tenant's last rotation the primaries again. It returns an error of the
 // code key_unusable if that is not possible. The token needs the scope keys:admin.
 func (c *Client) Rollback(ctx context.Context, tenant string) (rolledBack Rotation, err error) {
-	r := newRequest(http.MethodPost, "/v1/keys:rollback")
-	if tenant != "" {
-		r.query.Set("tenant", tenant)
-	}
-	err = c.send(ctx, r, decode(&rolledBack))
+	err = c.send(ctx, newRequest(http.MethodPost, "/v1/keys:rollback").withJSON(rollbackJSON{Tenant: tenant}), decode(&rolledBack))
 	return rolledBack, err
+}
+
+type rotateJSON struct {
+	Tenant      string `json:"tenant,omitempty"`
+	Class       string `json:"class,omitempty"`
+	Compromised bool   `json:"compromised,omitempty"`
+	Reason      string `json:"reason,omitempty"`
+}
+
+type rollbackJSON struct {
+	Tenant string `json:"tenant,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Rotations returns the last rotation of a tenant or, if tenant is empty, of every tenant that the token

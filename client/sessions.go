@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -22,7 +21,9 @@ type newSessionJSON struct {
 }
 
 func sessionRequest(method, id string) *request {
-	return newRequest(method, "/v1/sessions/").setName(id, url.PathEscape(id))
+	r := newRequest(method, "/v1/session")
+	r.setHeader("Coffer-Session", id)
+	return r
 }
 
 // CreateSession seals data, which must encode to a JSON object, under a key of the session's own. A ttl of 0

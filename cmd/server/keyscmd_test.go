@@ -121,17 +121,18 @@ func TestShredOverHTTP(t *testing.T) {
 		p.answers(http.StatusNoContent, clinic, "PUT", fmt.Sprint("/v1/cache/patient-", i, "?class=phi"), record)
 		p.answers(http.StatusNoContent, other, "PUT", "/v1/cache/patient-1?class=phi", record)
 	}
-	const shred = "/v1/keys:shred?tenant=clinic"
-	status, body := servers[0].do(operator, "POST", shred, "")
+	const path, shred = "/v1/keys:shred", `{"tenant":"clinic"}`
+	status, body := servers[0].do(operator, "POST", path, shred)
 	require.Equal(t, http.StatusOK, status, body)
 	var plan struct{ Confirmation string }
 	require.NoError(t, json.Unmarshal([]byte(body), &plan))
+	confirmed := `{"tenant":"clinic","confirm":"` + plan.Confirmation + `"}`
 	for i, p := range servers {
 		require.Equal(t, record, p.answers(http.StatusOK, clinic, "GET", fmt.Sprint("/v1/cache/patient-", i), ""))
 	}
-	require.Equal(t, http.StatusForbidden, first(servers[1].do(servers[0].token, "POST", shred+"&confirm="+plan.Confirmation, "")))
+	require.Equal(t, http.StatusForbidden, first(servers[1].do(servers[0].token, "POST", path, confirmed)))
 	begun := time.Now()
-	status, body = servers[1].do(operator, "POST", shred+"&confirm="+plan.Confirmation, "")
+	status, body = servers[1].do(operator, "POST", path, confirmed)
 	require.Equal(t, http.StatusOK, status, body)
 	require.Greater(t, time.Since(begun), 2*keyring.CheckInterval, "in which the other server has seen it")
 	require.Contains(t, body, `"shredded":true,"changed":true`)

@@ -98,37 +98,40 @@ func (h *heard) everything() {
 				h.send(token, "POST", path, body, "Content-Type", asJSON)
 			}
 		}
-		h.send(token, "GET", "/v1/sessions/"+marker, "")
-		h.administration(token, "tenant="+marker)
+		h.send(token, "GET", "/v1/session", "", "Coffer-Session", marker)
+		h.administration(token, marker)
 	}
-	h.administration(h.operator, "tenant=default") // the audit log names tenants
+	h.administration(h.operator, "default") // the audit log names tenants
 	pkg := h.send(good, "POST", "/v1/encrypt", `{"text":"`+marker+`","class":"phi","context":`+context+`}`, "Content-Type", asJSON)
 	h.send(good, "POST", "/v1/decrypt", strings.Replace(pkg, `"ciphertext":"`, `"ciphertext":"AAAA`, 1), "Content-Type", asJSON)
-	h.send(good, "POST", "/v1/decrypt?least=phi", pkg, "Content-Type", asJSON)
+	h.send(good, "POST", "/v1/decrypt?min_class=phi", pkg, "Content-Type", asJSON)
 	var made struct{ ID string }
 	if json.Unmarshal([]byte(h.send(good, "POST", "/v1/sessions", `{"data":{"x":"`+marker+`"}}`, "Content-Type", asJSON)), &made) == nil && made.ID != "" {
-		h.send(good, "GET", "/v1/sessions/"+made.ID, "")
-		h.send(good, "DELETE", "/v1/sessions/"+made.ID, "")
-		h.send(good, "GET", "/v1/sessions/"+made.ID, "")
+		h.send(good, "GET", "/v1/session", "", "Coffer-Session", made.ID)
+		h.send(good, "DELETE", "/v1/session", "", "Coffer-Session", made.ID)
+		h.send(good, "GET", "/v1/session", "", "Coffer-Session", made.ID)
 	}
 }
 
 // administration calls what keys and the audit log are seen and changed by, rightly and wrongly.
 func (h *heard) administration(token, tenant string) {
 	for _, more := range []string{"", "class=" + marker, marker + "=1", "cursor=" + marker, "severity=" + marker, "since=" + marker, "action=" + marker} {
-		query := "?" + tenant + "&" + more
+		query := "?tenant=" + tenant + "&" + more
 		for _, path := range []string{"/v1/keys", "/v1/rotations", "/v1/audit", "/v1/audit/head"} {
 			h.send(token, "GET", path+query, "")
 		}
-		for _, verb := range []string{"rotate", "rollback", "disable", "destroy", "shred"} {
-			h.send(token, "POST", "/v1/keys:"+verb+query, marker, "X-Request-Id", marker)
+	}
+	for _, verb := range []string{"rotate", "rollback", "disable", "destroy", "shred"} {
+		for _, member := range []string{"class", "reason", "compromised", "use", "key", "confirm", marker} {
+			h.send(token, "POST", "/v1/keys:"+verb, `{"tenant":"`+tenant+`","`+member+`":"`+marker+`"}`, "Content-Type", "application/json", "X-Request-Id", marker)
 		}
+		h.send(token, "POST", "/v1/keys:"+verb, marker)
 	}
 	for _, verb := range []string{"disable", "destroy"} {
-		h.send(token, "POST", "/v1/keys:"+verb+"?"+tenant+"&use="+marker+"&class=phi&key="+marker+"&confirm="+marker, marker)
-		h.send(token, "POST", "/v1/keys:"+verb+"?"+tenant+"&use=cache&class=phi&key="+strings.Repeat("0", 64)+"&confirm="+marker, marker)
+		key := `{"tenant":"` + tenant + `","use":"cache","class":"phi","confirm":"` + marker + `","key":"`
+		h.send(token, "POST", "/v1/keys:"+verb, key+marker+`"}`, "Content-Type", "application/json")
+		h.send(token, "POST", "/v1/keys:"+verb, key+strings.Repeat("0", 64)+`"}`, "Content-Type", "application/json")
 	}
-	h.send(token, "POST", "/v1/keys:shred?"+tenant+"&confirm="+marker, marker)
 }
 
 // tampered alters what lies in Redis, and reads it.

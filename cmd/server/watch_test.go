@@ -37,7 +37,7 @@ func TestMetricsOfKeys(t *testing.T) {
 	require.Equal(t, 2.0, p.metric("coffer_key_cache_misses_total"), "the start's: of the tenant and of the environment")
 	shows(`coffer_rotations{state="grace"}`, 0)
 
-	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate?tenant=default", "")
+	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate", `{"tenant":"default"}`)
 	require.Equal(t, http.StatusOK, status, said)
 	shows(`coffer_rotations{state="grace"}`, 1)
 	require.Equal(t, 3.0, p.metric(`coffer_rotation_entries_total{result="reencrypted"}`))
@@ -104,7 +104,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	p := serve(t, t.TempDir())
 	p.put(p.token, "k", record)
 	p.requireValue(p.token, "k", record)
-	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate?tenant=default", "")
+	status, said := p.do(p.token, http.MethodPost, "/v1/keys:rotate", `{"tenant":"default"}`)
 	require.Equal(t, http.StatusOK, status, said)
 	soon(t, func() bool { return p.told("coffer_keysets_overdue") && p.told("coffer_rotations_room") }) // the latter after the first pass over all keysets
 	_, scraped := p.do(p.token, http.MethodGet, "/metrics", "")

@@ -55,10 +55,10 @@ func TestUnsoundEntries(t *testing.T) {
 			require.NoError(t, kv.Set(t.Context(), s.store, stored("k"), value, time.Hour))
 			s.audit.take()
 			opens := map[string]func() answer{
-				"get":          func() answer { return s.do("GET", "/v1/cache/k", nil) },
-				"get of least": func() answer { return s.do("GET", "/v1/cache/k?least=phi", nil) },
-				"package":      func() answer { return s.do("GET", "/v1/cache/k", nil, "Accept", packageType) },
-				"expire":       func() answer { return s.do("PATCH", "/v1/cache/k?ttl=1h", nil) },
+				"get":                func() answer { return s.do("GET", "/v1/cache/k", nil) },
+				"get with min_class": func() answer { return s.do("GET", "/v1/cache/k?min_class=phi", nil) },
+				"package":            func() answer { return s.do("GET", "/v1/cache/k", nil, "Accept", packageType) },
+				"expire":             func() answer { return s.do("PATCH", "/v1/cache/k?ttl=1h", nil) },
 			}
 			require.Equal(t, "authentication_failed", s.do("HEAD", "/v1/cache/k", nil).Header.Get("Coffer-Code"), name)
 			require.True(t, s.alarmed(), name)
@@ -119,10 +119,10 @@ func TestUnsoundSessions(t *testing.T) {
 		} {
 			require.NoError(t, kv.Set(t.Context(), s.store, name, value, time.Hour))
 			s.audit.take()
-			got := s.do("GET", "/v1/sessions/"+id, nil)
+			got := s.do("GET", "/v1/session", nil, "Coffer-Session", id)
 			require.Equal(t, 422, got.StatusCode, "%s: %s", how, got.body)
 			require.True(t, s.alarmed(), how)
-			s.do("PATCH", "/v1/sessions/"+id, []byte(`{"ttl":"1h"}`), "Content-Type", "application/json")
+			s.do("PATCH", "/v1/session?ttl=1h", nil, "Coffer-Session", id).refused(t, "authentication_failed")
 		}
 	})
 }

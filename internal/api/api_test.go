@@ -227,6 +227,38 @@ func (s *service) do(method, path string, body []byte, headers ...string) answer
 	return s.send(request)
 }
 
+// object is the body of a request.
+type object map[string]any
+
+// changeKeys sends POST /v1/keys:VERB.
+func (s *service) changeKeys(bearer, verb string, body object) answer {
+	s.t.Helper()
+	path, text, headers := keyChange(s.t, bearer, verb, body)
+	return s.do("POST", path, text, headers...)
+}
+
+// keyChange returns the path, body and headers of POST /v1/keys:VERB.
+func keyChange(t *testing.T, bearer, verb string, body object) (path string, text []byte, headers []string) {
+	t.Helper()
+	if body == nil {
+		body = object{}
+	}
+	text, err := json.Marshal(body)
+	require.NoError(t, err)
+	return "/v1/keys:" + verb, text, []string{"Authorization", "Bearer " + bearer, "Content-Type", "application/json"}
+}
+
+// with returns a copy of the object that has one member more, or another value of it.
+func (o object) with(name string, value any) object {
+	changed := object{name: value}
+	for member, old := range o {
+		if member != name {
+			changed[member] = old
+		}
+	}
+	return changed
+}
+
 func (s *service) send(request *http.Request) answer {
 	s.t.Helper()
 	response, err := s.http.Client().Do(request)

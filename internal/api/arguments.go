@@ -69,12 +69,12 @@ func class(values url.Values) (classify.Class, error) {
 	return classify.Parse(values.Get("class"))
 }
 
-// least reads the lowest class that a reader accepts; none given accepts all.
-func least(values url.Values) (classify.Class, error) {
-	if !values.Has("least") {
+// minClass reads the lowest class that a reader accepts; 0 accepts every class.
+func minClass(values url.Values) (classify.Class, error) {
+	if !values.Has("min_class") {
 		return 0, nil
 	}
-	return classify.Parse(values.Get("least"))
+	return classify.Parse(values.Get("min_class"))
 }
 
 var errTTL = invalid("the ttl is not valid: write it like 90s, 15m, 1h30m or 7d, or in whole seconds, above 0")

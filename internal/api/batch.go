@@ -138,7 +138,7 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 		var entry cache.Entry
 		err := f.Err
 		if err == nil {
-			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.MinClass(one.least))
+			entry, err = c.tenant.cache.Open(nil, one.key, f.Package, cache.MinClass(one.minClass))
 		}
 		if err != nil {
 			s.undo(c, before)
@@ -154,7 +154,7 @@ func (s *server) openMany(ctx context.Context, c *call, steps []*step, found []c
 }
 
 func (s *server) getOne(ctx context.Context, c *call, one *step) {
-	w, before := wanted{name: one.key, least: one.least}, c.holding()
+	w, before := wanted{name: one.key, minClass: one.minClass}, c.holding()
 	pkg, entry, _, err := s.find(ctx, c, &w)
 	if err == nil {
 		entry, err = s.open(c, &w, pkg, &entry)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -68,8 +67,8 @@ func (c *call) event(action audit.Action) audit.Event {
 }
 
 // by names who sent the call, and why, for what others do on its order.
-func (c *call) by(values url.Values) (rotation.Requester, error) {
-	reason, err := audit.ParseReason(values.Get("reason"))
+func (c *call) by(f *fields) (rotation.Requester, error) {
+	reason, err := audit.ParseReason(f.text("reason"))
 	return rotation.Requester{Issuer: c.id.Issuer, Subject: c.id.Subject, RequestID: c.requestID, Reason: reason}, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -59,11 +58,11 @@ func checkConfirmation(given, operation, about string, d *envelope.Document, now
 }
 
 // ended gives the tenant whose keys a request ends, which an operator alone may.
-func (s *server) ended(c *call, values url.Values) (string, error) {
+func (s *server) ended(c *call, f *fields) (string, error) {
 	if c.id.Tenant != identity.EveryTenant {
 		return "", s.refuse(c, errOperator)
 	}
-	return s.changed(c, values)
+	return s.changed(c, f)
 }
 
 // asked is the audit log for what a call asks others to do: their events say who asked.

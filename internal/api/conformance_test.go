@@ -71,6 +71,13 @@ func (k *checker) call(right bool, method, path string, body []byte, headers ...
 	return got
 }
 
+// changeKeys is service.changeKeys, checked against the document. valid says whether the request must be valid and succeed.
+func (k *checker) changeKeys(valid bool, bearer, verb string, body object) answer {
+	k.t.Helper()
+	path, text, headers := keyChange(k.t, bearer, verb, body)
+	return k.call(valid, "POST", path, text, headers...)
+}
+
 func (k *checker) json(path string, document any) map[string]any {
 	k.t.Helper()
 	body, err := json.Marshal(document)
@@ -155,7 +162,7 @@ func conformMany(t *testing.T, k *checker) {
 	for i := range 5 {
 		operations = append(operations, map[string]any{"op": "set", "key": fmt.Sprint("list/", i), "value": "djE=", "class": "phi", "ttl": "1h", "contentType": "text/plain", "context": map[string]string{"i": "é"}})
 	}
-	operations = append(operations, map[string]any{"op": "get", "key": "list/0", "least": "phi"}, map[string]any{"op": "get", "key": "none"},
+	operations = append(operations, map[string]any{"op": "get", "key": "list/0", "minClass": "phi"}, map[string]any{"op": "get", "key": "none"},
 		map[string]any{"op": "delete", "key": "list/0"}, map[string]any{"op": "delete", "key": "list/0"}, map[string]any{"op": "set", "key": "k", "value": "", "class": "phi", "ttl": "25h"})
 	results := k.json("/v1/cache:batch", map[string]any{"operations": operations})["results"].([]any)
 	var statuses []float64
@@ -190,7 +197,7 @@ func conformMany(t *testing.T, k *checker) {
 
 func conformPackages(t *testing.T, k *checker) {
 	sealed := k.json("/v1/encrypt", map[string]any{"text": "é<&>", "class": "phi", "context": map[string]string{"a": "b"}})
-	opened := k.json("/v1/decrypt?least=phi", sealed)
+	opened := k.json("/v1/decrypt?min_class=phi", sealed)
 	require.Equal(t, []any{"é<&>", "text", "phi", map[string]any{"a": "b"}}, []any{opened["text"], opened["valueType"], opened["class"], opened["context"]})
 	many := k.json("/v1/encrypt:batch", map[string]any{"items": []any{map[string]any{"data": "", "class": "public"}, map[string]any{"text": "", "class": "pii"}}})["results"].([]any)
 	var items []any
@@ -226,34 +233,39 @@ func conformPackages(t *testing.T, k *checker) {
 
 func conformSessions(t *testing.T, k *checker) {
 	made := k.json("/v1/sessions", map[string]any{"data": map[string]any{"user": "u", "n": []int{1}}, "ttl": "30m"})
-	path := "/v1/sessions/" + made["id"].(string)
+	const path = "/v1/session"
+	id := made["id"].(string)
 	var got map[string]any
-	require.NoError(t, json.Unmarshal(k.call(true, "GET", path, nil).body, &got))
+	require.NoError(t, json.Unmarshal(k.call(true, "GET", path, nil, "Coffer-Session", id).body, &got))
 	require.Equal(t, map[string]any{"user": "u", "n": []any{1.0}}, got["data"])
 	require.Equal(t, made["createdAt"], got["createdAt"])
-	require.NoError(t, json.Unmarshal(k.call(true, "PATCH", path+"?ttl=2h", nil).body, &got))
+	require.NoError(t, json.Unmarshal(k.call(true, "PATCH", path+"?ttl=2h", nil, "Coffer-Session", id).body, &got))
 	expires, err := time.Parse(time.RFC3339, got["expiresAt"].(string))
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now().Add(2*time.Hour), expires, time.Minute)
-	k.call(false, "PATCH", path+"?ttl=24h1s", nil).refused(t, "ttl_out_of_range")
+	k.call(false, "PATCH", path+"?ttl=24h1s", nil, "Coffer-Session", id).refused(t, "ttl_out_of_range")
 	other, _, err := k.tokens.Issue(context.Background(), token.Grant{Tenant: "other", Scopes: identity.AllScopes}, token.Audit{Recorder: audit.Discard})
 	require.NoError(t, err)
-	k.call(false, "GET", path, nil, "Authorization", "Bearer "+other).refused(t, "not_found")
-	k.call(true, "DELETE", path, nil, "Authorization", "Bearer "+other)
-	k.call(true, "GET", path, nil)
+	k.call(false, "GET", path, nil, "Coffer-Session", id, "Authorization", "Bearer "+other).refused(t, "not_found")
+	k.call(true, "DELETE", path, nil, "Coffer-Session", id, "Authorization", "Bearer "+other)
+	k.call(true, "GET", path, nil, "Coffer-Session", id)
 	keys, _, err := k.store.Scan(t.Context(), "", "", 0)
 	require.NoError(t, err)
-	require.NotContains(t, strings.Join(keys, " "), made["id"])
-	k.call(true, "DELETE", path, nil)
-	k.call(true, "DELETE", path, nil)
-	k.call(false, "GET", path, nil).refused(t, "not_found")
+	require.NotContains(t, strings.Join(keys, " "), id)
+	k.call(true, "DELETE", path, nil, "Coffer-Session", id)
+	k.call(true, "DELETE", path, nil, "Coffer-Session", id)
+	k.call(false, "GET", path, nil, "Coffer-Session", id).refused(t, "not_found")
+	for _, wrong := range []string{"", id[1:], id + "A", id + "," + id} {
+		k.call(false, "GET", path, nil, "Coffer-Session", wrong).refused(t, "invalid_argument")
+	}
+	k.call(false, "GET", path, nil).refused(t, "invalid_argument")
 	k.call(false, "POST", "/v1/sessions", []byte(`{"data":{"a":"`+strings.Repeat("x", 65536)+`"}}`), "Content-Type", "application/json").refused(t, "too_large")
 	k.call(false, "POST", "/v1/sessions", []byte(`{"data":[]}`), "Content-Type", "application/json").refused(t, "invalid_argument")
 }
 
 // pathOf fills a path of the document.
 func pathOf(path, key string) string {
-	return strings.NewReplacer("{key}", url.PathEscape(key), "{id}", strings.Repeat("A", 43)).Replace(path)
+	return strings.NewReplacer("{key}", url.PathEscape(key)).Replace(path)
 }
 
 // TestScopes: each operation takes just the scope that the document names, and a refusal is the same whatever
@@ -331,7 +343,7 @@ func TestFuzzOperations(t *testing.T) {
 		}
 		m := map[string]any{}
 		for range random.IntN(5) {
-			m[pick("text", "data", "class", "context", "items", "operations", "op", "key", "value", "ttl", "least", "ciphertext", "metadata", junk())] = value(depth + 1)
+			m[pick("text", "data", "class", "context", "items", "operations", "op", "key", "value", "ttl", "minClass", "ciphertext", "metadata", "tenant", "use", "confirm", "reason", junk())] = value(depth + 1)
 		}
 		return m
 	}
@@ -344,19 +356,19 @@ func TestFuzzOperations(t *testing.T) {
 		for range rounds {
 			query := url.Values{}
 			for range random.IntN(3) {
-				query.Add(pick("class", "ttl", "least", "prefix", "cursor", "limit", "tenant", "use", "key", "confirm", junk()), junk())
+				query.Add(pick("class", "ttl", "min_class", "prefix", "cursor", "limit", "tenant", junk()), junk())
 			}
 			body, err := json.Marshal(value(0))
 			require.NoError(t, err)
 			headers := []string{"Content-Type", pick("application/json", "application/json; charset=utf-8", "text/plain", strings.Repeat("t", 300))}
 			if random.IntN(2) == 0 {
-				headers = append(headers, pick("If-Match", "If-None-Match", "Coffer-Context", "Accept", "X-Request-Id", "Content-Encoding"), pick("*", `"x"`, "W/", packageType, `{"a":"b"}`, strings.Repeat("h", 6000)))
+				headers = append(headers, pick("If-Match", "If-None-Match", "Coffer-Context", "Coffer-Session", "Accept", "X-Request-Id", "Content-Encoding"), pick("*", `"x"`, "W/", packageType, `{"a":"b"}`, strings.Repeat("h", 6000)))
 			}
 			key := junk()
 			if key == "" {
 				key = "k"
 			}
-			got := k.call(false, method, strings.NewReplacer("{key}", url.PathEscape(key), "{id}", url.PathEscape(key)).Replace(path)+"?"+query.Encode(), body, headers...)
+			got := k.call(false, method, strings.NewReplacer("{key}", url.PathEscape(key)).Replace(path)+"?"+query.Encode(), body, headers...)
 			require.Less(t, got.StatusCode, 500, string(got.body))
 		}
 	})

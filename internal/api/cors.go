@@ -12,9 +12,9 @@ import (
 // credentials are allowed.
 var (
 	corsMethods = strings.Join([]string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}, ", ")
-	corsSent    = strings.Join([]string{"Accept", "Authorization", "Content-Type", contextHeader, "If-Match", "If-None-Match", "X-Request-Id"}, ", ")
+	corsSent    = strings.Join([]string{"Accept", "Authorization", "Content-Type", contextHeader, "If-Match", "If-None-Match", sessionHeader, "X-Request-Id"}, ", ")
 	corsSeen    = strings.Join([]string{
-		"ETag", "Coffer-Class", "Coffer-Code", contextHeader, contextLengthHeader, "Coffer-Encrypted-At", "Coffer-Key-Id", "Coffer-TTL", "Location", "Retry-After", "X-Request-Id",
+		"ETag", "Coffer-Class", "Coffer-Code", contextHeader, contextLengthHeader, "Coffer-Encrypted-At", "Coffer-Key-Id", "Coffer-TTL", "Retry-After", "X-Request-Id",
 	}, ", ")
 )
 

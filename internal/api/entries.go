@@ -96,7 +96,7 @@ func mediaType(text string) (string, error) {
 // wanted is what a read says.
 type wanted struct {
 	name       string
-	least      classify.Class // the lowest class that it accepts
+	minClass   classify.Class // the lowest class that it accepts
 	conditions reading
 
 	contextInBody bool // the context is the beginning of the body
@@ -106,7 +106,7 @@ func readWanted(c *call) (w wanted, err error) {
 	if w.name, err = key(c); err != nil {
 		return w, err
 	}
-	allowed := []string{"least", "context"}
+	allowed := []string{"min_class", "context"}
 	if c.Request().Method == http.MethodHead {
 		allowed = allowed[:1] // the answer has no body
 	}
@@ -117,7 +117,7 @@ func readWanted(c *call) (w wanted, err error) {
 	if w.contextInBody = values.Get("context") == "body"; values.Has("context") && !w.contextInBody {
 		return w, invalid("the only place to ask for the context is ?context=body")
 	}
-	if w.least, err = least(values); err != nil {
+	if w.minClass, err = minClass(values); err != nil {
 		return w, err
 	}
 	w.conditions, err = readConditions(c.Request().Header)
@@ -172,7 +172,7 @@ func (s *server) find(ctx context.Context, c *call, w *wanted) (pkg []byte, entr
 		return nil, entry, false, s.recordUnsound(c, audit.EntryRead, w.name, w.conditions.missing(err))
 	}
 	c.class = entry.Class
-	if entry.Class.CheckMin(w.least) != nil {
+	if entry.Class.CheckMin(w.minClass) != nil {
 		return pkg, entry, false, nil // the class is not authentic yet: opening it decides
 	}
 	had, err = w.conditions.of(entry.Tag)
@@ -191,7 +191,7 @@ func (s *server) countLookup(err error) {
 
 // open opens a package and records that, with what the package said of itself where it does not open.
 func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache.Entry, error) {
-	entry, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.least))
+	entry, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.minClass))
 	return entry, s.record(c, use{
 		action: audit.KeyOpen, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err,
 	})
@@ -200,7 +200,7 @@ func (s *server) open(c *call, w *wanted, pkg []byte, found *cache.Entry) (cache
 // checkPackage opens a package that is about to be answered, or described, and drops the value. It records the read. A package of another
 // tenant, or one that was altered, is refused and raises the alarm, as if its value were read.
 func (s *server) checkPackage(c *call, w *wanted, pkg []byte, found *cache.Entry) error {
-	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.least))
+	_, err := c.tenant.cache.Open(c.room(len(pkg)), w.name, pkg, cache.MinClass(w.minClass))
 	return s.record(c, use{action: audit.EntryRead, class: found.Class, keyID: found.KeyID, name: w.name, context: found.Context, err: err})
 }
 

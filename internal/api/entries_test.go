@@ -160,16 +160,16 @@ func TestBadArguments(t *testing.T) {
 		"?class=phi&ttl=": "invalid_argument", "?class=phi&ttl=0": "invalid_argument", "?class=phi&ttl=-1s": "invalid_argument", "?class=phi&ttl=-9223372036854775807": "invalid_argument",
 		"?class=phi&ttl=1w": "invalid_argument", "?class=phi&ttl=1.5": "invalid_argument", "?class=phi&ttl=9223372037": "invalid_argument",
 		"?class=phi&ttl=99999999999999999999": "invalid_argument", "?class=phi&ttl=25h": "ttl_out_of_range",
-		"?class=phi&ttl=86401": "ttl_out_of_range", "?class=phi&least=phi": "invalid_argument",
+		"?class=phi&ttl=86401": "ttl_out_of_range", "?class=phi&min_class=phi": "invalid_argument",
 	} {
 		t.Run(query, func(t *testing.T) { s.do("PUT", "/v1/cache/k"+query, []byte("v")).refused(t, code) })
 	}
 	for _, header := range []string{"Content-Encoding", "Content-Range"} {
 		s.do("PUT", "/v1/cache/k?class=phi", []byte("v"), header, "gzip").refused(t, "invalid_argument")
 	}
-	s.do("GET", "/v1/cache/k?least=x", nil).refused(t, "invalid_argument")
+	s.do("GET", "/v1/cache/k?min_class=x", nil).refused(t, "invalid_argument")
 	s.do("GET", "/v1/cache/k?class=phi", nil).refused(t, "invalid_argument")
-	s.do("DELETE", "/v1/cache/k?least=phi", nil).refused(t, "invalid_argument")
+	s.do("DELETE", "/v1/cache/k?min_class=phi", nil).refused(t, "invalid_argument")
 	s.do("GET", "/v1/cache/k", nil).refused(t, "not_found")
 }
 
@@ -197,12 +197,12 @@ func TestLeast(t *testing.T) {
 	s.do("PUT", "/v1/cache/k?class=internal", []byte("v")).is(t, 204)
 	for _, method := range []string{"GET", "HEAD"} {
 		for _, accept := range []string{"*/*", packageType} {
-			s.do(method, "/v1/cache/k?least=internal", nil, "Accept", accept).is(t, 200)
-			s.do(method, "/v1/cache/k?least=phi", nil, "Accept", accept).is(t, 403)
+			s.do(method, "/v1/cache/k?min_class=internal", nil, "Accept", accept).is(t, 200)
+			s.do(method, "/v1/cache/k?min_class=phi", nil, "Accept", accept).is(t, 403)
 		}
 	}
-	s.do("GET", "/v1/cache/k?least=phi", nil).refused(t, "class_too_low")
-	s.do("GET", "/v1/cache/k?least=phi", nil, "Accept", packageType).refused(t, "class_too_low")
+	s.do("GET", "/v1/cache/k?min_class=phi", nil).refused(t, "class_too_low")
+	s.do("GET", "/v1/cache/k?min_class=phi", nil, "Accept", packageType).refused(t, "class_too_low")
 }
 
 const packageType = "application/vnd.coffer.package"

@@ -48,7 +48,7 @@ func (s *server) readEventQuery(c *call) (q audit.Query, err error) {
 	if q.Limit, err = pageLimit(values); err != nil {
 		return q, err
 	}
-	if q.Tenant, err = s.administered(c, values); err != nil {
+	if q.Tenant, err = s.administered(c, values.Has("tenant"), values.Get("tenant")); err != nil {
 		return q, err
 	}
 	if q.Tenant == identity.EveryTenant {

@@ -25,7 +25,7 @@ func TestBodiesAreRefusedByName(t *testing.T) {
 		{"encrypt:batch", `{"items":[{"class":"phi","text":"x"},{"class":"phi"}]}`, "items[1]: give the value as text or as data, and not as both"},
 		{"cache:batch", `{"operations":{"op":"PLANTED"}}`, `the member "operations" is not an array`},
 		{"cache:batch", `{"operations":[{"op":"get","key":"PLANTED"},{"op":"set","key":"PLANTED"}]}`, `operations[1]: the member "value" is missing; known here: op, key, value, class, contentType, ttl, context`},
-		{"cache:batch", `{"operations":[{"op":"get","key":"PLANTED","ttl":"1h"}]}`, "operations[0]: unknown member; known here: op, key, least"},
+		{"cache:batch", `{"operations":[{"op":"get","key":"PLANTED","ttl":"1h"}]}`, "operations[0]: unknown member; known here: op, key, minClass"},
 		{"cache:batch", `{"operations":[{"op":"PLANTED","key":"k"}]}`, "operations[0]: an op is get, set or delete"},
 		{"sessions", `{"ttl":"1h"}`, `the member "data" is missing; known here: data, ttl`},
 		{"sessions", `{"data":"PLANTED"}`, "there is no JSON object where the operation's schema has one"},

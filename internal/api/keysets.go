@@ -27,7 +27,7 @@ func (s *server) listKeysets(c *call) error {
 	if err != nil {
 		return err
 	}
-	one, err := s.administered(c, values)
+	one, err := s.administered(c, values.Has("tenant"), values.Get("tenant"))
 	if err != nil {
 		return err
 	}
@@ -58,11 +58,10 @@ func (s *server) listKeysets(c *call) error {
 
 // administered gives the tenant that a request names, or else the token's own, which is identity.EveryTenant
 // for an operator's.
-func (s *server) administered(c *call, values url.Values) (string, error) {
-	if !values.Has("tenant") {
+func (s *server) administered(c *call, given bool, tenant string) (string, error) {
+	if !given {
 		return c.id.Tenant, nil
 	}
-	tenant := values.Get("tenant")
 	if !identity.ValidTenant(tenant) || tenant == identity.EveryTenant {
 		return "", invalid("a tenant is " + identity.TenantRule + ", and not *")
 	}

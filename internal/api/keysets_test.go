@@ -141,13 +141,13 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 		ID, State, NextAt, EndedAt string
 		Compromised                bool
 	}
-	post := func(path, bearer string) {
+	post := func(bearer, verb string, body object) {
 		t.Helper()
 		got.NextAt = ""
-		require.NoError(t, json.Unmarshal(k.call(true, "POST", path, nil, "Authorization", "Bearer "+bearer).body, &got))
+		require.NoError(t, json.Unmarshal(k.changeKeys(true, bearer, verb, body).body, &got))
 	}
 	k.audit.take()
-	post("/v1/keys:rotate?class=phi&reason=personnel", k.token)
+	post(k.token, "rotate", object{"class": "phi", "reason": "personnel"})
 	require.Equal(t, string(rotation.Reencrypting), got.State)
 	asked := k.audit.take()
 	first, made := asked[0], asked[1]
@@ -160,10 +160,10 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 	}
 	require.Equal(t, []string{"key.rotate", first.Issuer, first.Subject, first.RequestID}, []string{made.Action.String(), made.Issuer, made.Subject, made.RequestID})
 	begun := got.ID
-	post("/v1/keys:rotate?tenant=default&class=phi&compromised=false", operator)
+	post(operator, "rotate", object{"tenant": "default", "class": "phi", "compromised": false})
 	require.Equal(t, begun, got.ID, "it is under way")
 	k.audit.take()
-	post("/v1/keys:rollback?tenant=default", operator)
+	post(operator, "rollback", object{"tenant": "default"})
 	for _, e := range k.audit.take() {
 		require.Equal(t, audit.KeyRollback, e.Action)
 		require.NotEmpty(t, e.Subject)
@@ -172,18 +172,21 @@ func conformRotate(t *testing.T, k *checker, operator string) {
 	require.Equal(t, []string{begun, string(rotation.RolledBack)}, []string{got.ID, got.State})
 	require.NotEmpty(t, got.EndedAt)
 	require.Empty(t, got.NextAt, "what has ended goes on no more")
-	post("/v1/keys:rotate?compromised=true", k.token)
+	post(k.token, "rotate", object{"compromised": true})
 	require.True(t, got.Compromised)
-	k.call(false, "POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")
-	for _, path := range []string{"/v1/keys:rotate", "/v1/keys:rollback"} {
-		k.call(false, "POST", path+"?tenant=other", nil).refused(t, "forbidden")
-		k.call(false, "POST", path+"?tenant=none", nil, "Authorization", "Bearer "+operator)
-		k.call(false, "POST", path, nil, "Authorization", "Bearer "+operator).refused(t, "invalid_argument")
-		k.call(false, "POST", path+"?tenant=*", nil).refused(t, "invalid_argument")
+	k.changeKeys(false, k.token, "rollback", nil).refused(t, "key_unusable")
+	for _, verb := range []string{"rotate", "rollback"} {
+		k.changeKeys(false, k.token, verb, object{"tenant": "other"}).refused(t, "forbidden")
+		k.changeKeys(false, operator, verb, object{"tenant": "none"})
+		k.changeKeys(false, operator, verb, nil).refused(t, "invalid_argument")
+		k.changeKeys(false, k.token, verb, object{"tenant": "*"}).refused(t, "invalid_argument")
+		k.call(false, "POST", "/v1/keys:"+verb, nil).refused(t, "invalid_argument")
+		k.call(false, "POST", "/v1/keys:"+verb+"?tenant=default", []byte("{}"), "Content-Type", "application/json").refused(t, "invalid_argument")
 	}
-	for _, query := range []string{"?class=x", "?compromised=yes", "?compromised=", "?unknown=1", "?reason=boredom"} {
-		k.call(false, "POST", "/v1/keys:rotate"+query, nil).refused(t, "invalid_argument")
+	for name, value := range (object{"class": "x", "compromised": "yes", "tenant": 1, "unknown": 1, "reason": "boredom"}) {
+		k.changeKeys(false, k.token, "rotate", object{name: value}).refused(t, "invalid_argument")
 	}
+	k.changeKeys(false, k.token, "rotate", object{"reason": nil}).refused(t, "invalid_argument")
 }
 
 // An operator sees every tenant, page by page in one order, each once.
@@ -274,30 +277,35 @@ func TestUnreadableKeysets(t *testing.T) {
 func TestRefusedChangesAreOnRecord(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded(t), nil)
-	operator := "Bearer " + s.issue(identity.EveryTenant, identity.KeysAdmin)
+	operator := s.issue(identity.EveryTenant, identity.KeysAdmin)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
 	require.NoError(t, func() error { _, err := s.ring.Tenant(t.Context(), "shredded"); return err }())
 	require.NoError(t, s.ring.Shred(t.Context(), "shredded"))
 	none := fmt.Sprintf("%064x", 1)
-	for _, c := range []struct{ path, action, tenant, code string }{
-		{"/v1/keys:rotate?tenant=ghost", "key.rotate", "ghost", "not_found"},
-		{"/v1/keys:rotate?tenant=default&class=pii", "key.rotate", "default", "not_found"},
-		{"/v1/keys:rotate?tenant=shredded", "key.rotate", "shredded", "key_destroyed"},
-		{"/v1/keys:rollback?tenant=default", "key.rollback", "default", "key_unusable"},
-		{"/v1/keys:rollback?tenant=ghost", "key.rollback", "ghost", "key_unusable"},
-		{"/v1/keys:disable?tenant=ghost&use=service&class=phi&confirm=x&key=" + none, "key.disable", "ghost", "not_found"},
-		{"/v1/keys:destroy?tenant=default&use=service&class=phi&confirm=x&key=" + none, "key.destroy", "default", "not_found"},
-		{"/v1/keys:shred?tenant=ghost&confirm=x", "tenant.shred", "ghost", "not_found"},
+	key := object{"use": "service", "class": "phi", "key": none, "confirm": "x"}
+	for _, c := range []struct {
+		verb, tenant string
+		more         object
+		action, code string
+	}{
+		{"rotate", "ghost", nil, "key.rotate", "not_found"},
+		{"rotate", "default", object{"class": "pii"}, "key.rotate", "not_found"},
+		{"rotate", "shredded", nil, "key.rotate", "key_destroyed"},
+		{"rollback", "default", nil, "key.rollback", "key_unusable"},
+		{"rollback", "ghost", nil, "key.rollback", "key_unusable"},
+		{"disable", "ghost", key, "key.disable", "not_found"},
+		{"destroy", "default", key, "key.destroy", "not_found"},
+		{"shred", "ghost", object{"confirm": "x"}, "tenant.shred", "not_found"},
 	} {
 		s.audit.take()
-		s.do("POST", c.path, nil, "Authorization", operator).refused(t, c.code)
+		s.changeKeys(operator, c.verb, c.more.with("tenant", c.tenant)).refused(t, c.code)
 		all := s.audit.take()
-		require.Len(t, all, 1, c.path)
-		require.Equal(t, []string{c.action, c.tenant, c.code}, []string{all[0].Action.String(), all[0].Tenant, all[0].Code}, c.path)
-		require.NotEmpty(t, all[0].Subject, c.path)
+		require.Len(t, all, 1, c.verb)
+		require.Equal(t, []string{c.action, c.tenant, c.code}, []string{all[0].Action.String(), all[0].Tenant, all[0].Code}, c.verb)
+		require.NotEmpty(t, all[0].Subject, c.verb)
 	}
-	s.do("POST", "/v1/keys:rotate?tenant=default&reason=odd", nil, "Authorization", operator).refused(t, "invalid_argument")
-	s.do("POST", "/v1/keys:rotate?tenant=default&reason=personnel", nil, "Authorization", operator).is(t, 200)
+	s.changeKeys(operator, "rotate", object{"tenant": "default", "reason": "odd"}).refused(t, "invalid_argument")
+	s.changeKeys(operator, "rotate", object{"tenant": "default", "reason": "personnel"}).is(t, 200)
 	var asked, made int
 	for _, e := range s.audit.take() {
 		require.Empty(t, e.Code)
@@ -314,20 +322,20 @@ func TestRefusedChangesAreOnRecord(t *testing.T) {
 	require.Equal(t, 1, asked)
 	require.Positive(t, made)
 	s.rotator.Keystore = keystoretest.NewFaultyStore(s.keys, func(keystoretest.Write) keystoretest.Fault { return keystoretest.FailBefore })
-	s.do("POST", "/v1/keys:rotate?tenant=default&compromised=true", nil, "Authorization", operator).refused(t, "keyring_unavailable")
+	s.changeKeys(operator, "rotate", object{"tenant": "default", "compromised": true}).refused(t, "keyring_unavailable")
 	all := s.audit.take()
 	require.Equal(t, []string{"", "keyring_unavailable"}, []string{all[0].Code, all[len(all)-1].Code}, "it failed after it was asked for")
 	s.audit.fail(audit.ErrUnavailable)
-	s.do("POST", "/v1/keys:rotate?tenant=default&compromised=true", nil, "Authorization", operator).refused(t, "audit_unavailable")
+	s.changeKeys(operator, "rotate", object{"tenant": "default", "compromised": true}).refused(t, "audit_unavailable")
 }
 
 // Where values are stored in the clear there are no keys to rotate.
 func TestNothingToRotate(t *testing.T) {
 	t.Parallel()
 	plain := start(t, embedded(t), func(o *api.Options) { o.Unencrypted = true })
-	plain.do("POST", "/v1/keys:rotate", nil).refused(t, "encryption_disabled")
+	plain.changeKeys(plain.token, "rotate", nil).refused(t, "encryption_disabled")
 	s := start(t, embedded(t), nil)
 	s.do("PUT", "/v1/cache/k?class=phi", []byte("v")).is(t, 204)
-	s.do("POST", "/v1/keys:rotate?class=pii", nil).refused(t, "not_found")
-	s.do("POST", "/v1/keys:rollback", nil).refused(t, "key_unusable")
+	s.changeKeys(s.token, "rotate", object{"class": "pii"}).refused(t, "not_found")
+	s.changeKeys(s.token, "rollback", nil).refused(t, "key_unusable")
 }

@@ -201,7 +201,7 @@ func TestMemoryOfRefusedReads(t *testing.T) {
 		s := start(t, embedded(t), func(o *api.Options) { o.Memory = limit.NewMemory(3*megabyte/2, 0) })
 		s.do("PUT", "/v1/cache/low?class=internal", make([]byte, size)).is(t, 204)
 		s.do("PUT", "/v1/cache/high?class=phi", make([]byte, size)).is(t, 204)
-		gets := strings.Repeat(`{"op":"get","key":"low","least":"phi"},`, 300) + `{"op":"get","key":"high","least":"phi"}`
+		gets := strings.Repeat(`{"op":"get","key":"low","minClass":"phi"},`, 300) + `{"op":"get","key":"high","minClass":"phi"}`
 		got := s.do("POST", "/v1/cache:batch", []byte(`{"operations":[`+gets+`]}`), "Content-Type", "application/json").is(t, 200)
 		var answered struct{ Results []batchResult }
 		require.NoError(t, json.Unmarshal(got.body, &answered))

@@ -219,7 +219,12 @@ func TestRequestsAreValidatedAgainstTheDocument(t *testing.T) {
 		{"POST", "/v1/encrypt", "text/plain", `{"text":"x","class":"phi"}`, false},
 		{"POST", "/v1/sessions", "application/json", `{"data":{"a":1}}`, true},
 		{"POST", "/v1/sessions", "application/json", `{"data":"text"}`, false},
-		{"GET", "/v1/sessions/short", "", "", false},
+		{"GET", "/v1/session", "", "", false},
+		{"POST", "/v1/keys:rotate", "application/json", `{}`, true},
+		{"POST", "/v1/keys:rotate", "application/json", `{"tenant":"clinic","compromised":true,"reason":"incident"}`, true},
+		{"POST", "/v1/keys:rotate", "application/json", `{"class":"secret"}`, false},
+		{"POST", "/v1/keys:shred", "application/json", `{"tenant":"clinic","more":1}`, false},
+		{"POST", "/v1/keys:shred", "application/json", `{}`, false},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			request, err := http.NewRequest(c.method, c.path, strings.NewReader(c.body))

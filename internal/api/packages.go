@@ -137,7 +137,7 @@ func sealPackage(sealer *seal.Sealer, v *sealing) (text []byte, keyID format.Key
 
 // decrypt opens a package that the client kept.
 func (s *server) decrypt(c *call) error {
-	lowest, err := onlyLeast(c)
+	lowest, err := onlyMinClass(c)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (s *server) decrypt(c *call) error {
 }
 
 func (s *server) decryptBatch(c *call) error {
-	lowest, err := onlyLeast(c)
+	lowest, err := onlyMinClass(c)
 	if err != nil {
 		return err
 	}
@@ -171,12 +171,12 @@ func (s *server) decryptBatch(c *call) error {
 	})
 }
 
-func onlyLeast(c *call) (classify.Class, error) {
-	values, err := query(c, "least")
+func onlyMinClass(c *call) (classify.Class, error) {
+	values, err := query(c, "min_class")
 	if err != nil {
 		return 0, err
 	}
-	return least(values)
+	return minClass(values)
 }
 
 func (s *server) decryptOne(c *call, text json.RawMessage, lowest classify.Class) (*openedJSON, error) {

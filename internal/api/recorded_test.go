@@ -103,7 +103,7 @@ func TestAcceptedRotationHasNotFailed(t *testing.T) {
 				return keystoretest.FailBefore
 			})
 			s.audit.take()
-			s.do("POST", "/v1/keys:rotate", nil).is(t, row.status)
+			s.changeKeys(s.token, "rotate", nil).is(t, row.status)
 			require.GreaterOrEqual(t, writes, row.from)
 			failed := false
 			for _, e := range s.audit.take() {

@@ -5,14 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/coffer-storage/coffer/internal/lifecycle"
 	"github.com/coffer-storage/coffer/internal/recovery"
 	"github.com/coffer-storage/coffer/server/audit"
-	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -58,19 +56,19 @@ func (s *server) destroyKey(c *call) error { return s.retireKey(c, envelope.Dest
 // retireKey says what ending a key means and what has to be confirmed, or, where that is, ends it. A request
 // does not go through a cache, so keys of the cache are refused.
 func (s *server) retireKey(c *call, to envelope.State) error {
-	values, err := query(c, "tenant", "use", "class", "key", "reason", "confirm")
+	f, err := s.changeOf(c, []string{"tenant", "use", "class", "key"}, "reason", "confirm")
 	if err != nil {
 		return err
 	}
-	reason, err := audit.ParseReason(values.Get("reason"))
+	reason, err := audit.ParseReason(f.text("reason"))
 	if err != nil {
 		return err
 	}
-	tenant, err := s.ended(c, values)
+	tenant, err := s.ended(c, f)
 	if err != nil {
 		return err
 	}
-	key, err := keyOf(tenant, values)
+	key, err := keyOf(tenant, f)
 	if err != nil {
 		return err
 	}
@@ -84,7 +82,7 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 	keys := lifecycle.New(lifecycle.Options{Rotator: s.rotator, Audit: asked{s, c}, Operation: c.name(), Reason: reason})
 	plan, err := keys.Prepare(ctx, key, to)
 	if err != nil {
-		return s.unended(c, values, e, err)
+		return s.unended(c, f, e, err)
 	}
 	answer := retiredJSON{
 		Tenant: tenant, Use: key.Use.String(), Class: key.Class.String(), KeyID: hex.EncodeToString(key.ID[:]), State: plan.From.String(),
@@ -93,10 +91,10 @@ func (s *server) retireKey(c *call, to envelope.State) error {
 		err = plan.Apply(ctx) // which records it
 	} else {
 		about := strings.Join([]string{answer.Use, answer.Class, answer.KeyID}, " ")
-		answer.Changed, answer.confirmJSON, err = confirm(c, values, about, plan.Document, plan.Warning(), func() error { return plan.Apply(ctx) })
+		answer.Changed, answer.confirmJSON, err = confirm(c, f, about, plan.Document, plan.Warning(), func() error { return plan.Apply(ctx) })
 	}
 	if err != nil {
-		return s.unended(c, values, e, err)
+		return s.unended(c, f, e, err)
 	}
 	if answer.Changed {
 		answer.State = to.String()
@@ -111,15 +109,15 @@ const shredWarning = "Nothing that was sealed under the tenant's keys opens agai
 // shredTenant says what shredding a tenant destroys and what has to be confirmed, or, where that is, does it,
 // and answers when every server has seen it.
 func (s *server) shredTenant(c *call) error {
-	values, err := query(c, "tenant", "reason", "confirm")
+	f, err := s.changeOf(c, []string{"tenant"}, "reason", "confirm")
 	if err != nil {
 		return err
 	}
-	reason, err := audit.ParseReason(values.Get("reason"))
+	reason, err := audit.ParseReason(f.text("reason"))
 	if err != nil {
 		return err
 	}
-	tenant, err := s.ended(c, values)
+	tenant, err := s.ended(c, f)
 	if err != nil {
 		return err
 	}
@@ -129,7 +127,7 @@ func (s *server) shredTenant(c *call) error {
 	e.Tenant, e.Facts = tenant, audit.Facts(nil).With(reason)
 	d, err := s.ring.Document(ctx, tenant)
 	if err != nil {
-		return s.unended(c, values, e, err)
+		return s.unended(c, f, e, err)
 	}
 	answer := shreddedJSON{Tenant: tenant, Shredded: d.Shredded(), Keys: []lostJSON{}}
 	for _, k := range recovery.PreviewShred(d) {
@@ -140,7 +138,7 @@ func (s *server) shredTenant(c *call) error {
 	if answer.Shredded {
 		err = s.shred(ctx, c, tenant, reason) // which records it
 	} else {
-		answer.Changed, answer.confirmJSON, err = confirm(c, values, "", d, shredWarning, func() error {
+		answer.Changed, answer.confirmJSON, err = confirm(c, f, "", d, shredWarning, func() error {
 			err := s.shred(ctx, c, tenant, reason)
 			if err == nil {
 				recovery.WaitForPropagation(c.Request().Context())
@@ -149,7 +147,7 @@ func (s *server) shredTenant(c *call) error {
 		})
 	}
 	if err != nil {
-		return s.unended(c, values, e, err)
+		return s.unended(c, f, e, err)
 	}
 	answer.Shredded = answer.Shredded || answer.Changed
 	return answerJSON(c, http.StatusOK, answer)
@@ -157,8 +155,8 @@ func (s *server) shredTenant(c *call) error {
 
 // unended records why keys were not ended, where that was confirmed: the look before changes nothing, and a
 // confirmation that does not hold begins nothing.
-func (s *server) unended(c *call, values url.Values, e audit.Event, err error) error {
-	if !values.Has("confirm") || errors.Is(err, errConfirm) {
+func (s *server) unended(c *call, f *fields, e audit.Event, err error) error {
+	if !f.has("confirm") || errors.Is(err, errConfirm) {
 		return err
 	}
 	return s.failed(c, e, err)
@@ -169,10 +167,10 @@ func (s *server) shred(ctx context.Context, c *call, tenant string, reason audit
 }
 
 // confirm does something where the request confirms it, and else gives what has to be.
-func confirm(c *call, values url.Values, about string, d *envelope.Document, warning string, do func() error) (done bool, left confirmJSON, err error) {
+func confirm(c *call, f *fields, about string, d *envelope.Document, warning string, do func() error) (done bool, left confirmJSON, err error) {
 	now := time.Now()
-	if values.Has("confirm") {
-		if err = checkConfirmation(values.Get("confirm"), c.name(), about, d, now); err == nil {
+	if f.has("confirm") {
+		if err = checkConfirmation(f.text("confirm"), c.name(), about, d, now); err == nil {
 			err = do()
 		}
 		return err == nil, left, err
@@ -183,15 +181,15 @@ func confirm(c *call, values url.Values, about string, d *envelope.Document, war
 }
 
 // keyOf reads which key is meant.
-func keyOf(tenant string, values url.Values) (key lifecycle.Key, err error) {
+func keyOf(tenant string, f *fields) (key lifecycle.Key, err error) {
 	key.Tenant = tenant
-	if key.Use, err = format.ParseUse(values.Get("use")); err != nil {
+	if key.Use, err = format.ParseUse(f.text("use")); err != nil {
 		return key, invalid("the use is cache, service, field or file")
 	}
-	if key.Class, err = classify.Parse(values.Get("class")); err != nil {
-		return key, err
+	if key.Class = f.class("class"); f.err != nil {
+		return key, f.err
 	}
-	id, err := hex.DecodeString(values.Get("key"))
+	id, err := hex.DecodeString(f.text("key"))
 	if err != nil || len(id) != len(key.ID) {
 		return key, invalid("the key is its id, 64 hexadecimal digits")
 	}

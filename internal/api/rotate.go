@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/coffer-storage/coffer/internal/identity"
@@ -20,18 +19,18 @@ var errNoKeyset = &codes.Error{Of: "not_found", Text: "the tenant has no keys of
 
 // rotateKeys begins a rotation, which the servers work on.
 func (s *server) rotateKeys(c *call) error {
-	values, err := query(c, "tenant", "class", "compromised", "reason")
+	f, err := s.changeOf(c, nil, "tenant", "class", "compromised", "reason")
 	if err != nil {
 		return err
 	}
-	order, err := orderOf(values)
+	order, err := orderOf(f)
 	if err != nil {
 		return err
 	}
-	if order.Requester, err = c.by(values); err != nil {
+	if order.Requester, err = c.by(f); err != nil {
 		return err
 	}
-	return s.change(c, values, audit.KeyRotate, order.Class, order.Requester.Reason,
+	return s.change(c, f, audit.KeyRotate, order.Class, order.Requester.Reason,
 		func(ctx context.Context, tenant string) error { return s.rotatable(ctx, tenant, order.Class) },
 		func(ctx context.Context, tenant string) (*rotation.Record, error) {
 			return s.rotator.Begin(ctx, tenant, order)
@@ -40,15 +39,15 @@ func (s *server) rotateKeys(c *call) error {
 
 // rollbackKeys takes a rotation back.
 func (s *server) rollbackKeys(c *call) error {
-	values, err := query(c, "tenant", "reason")
+	f, err := s.changeOf(c, nil, "tenant", "reason")
 	if err != nil {
 		return err
 	}
-	by, err := c.by(values)
+	by, err := c.by(f)
 	if err != nil {
 		return err
 	}
-	return s.change(c, values, audit.KeyRollback, 0, by.Reason, s.reversible,
+	return s.change(c, f, audit.KeyRollback, 0, by.Reason, s.reversible,
 		func(ctx context.Context, tenant string) (*rotation.Record, error) {
 			return s.rotator.Rollback(ctx, tenant, by)
 		})
@@ -81,28 +80,48 @@ func (s *server) reversible(ctx context.Context, tenant string) error {
 	return nil
 }
 
-// orderOf reads what is to be rotated.
-func orderOf(values url.Values) (order rotation.Order, err error) {
-	if values.Has("class") {
-		if order.Class, err = classify.Parse(values.Get("class")); err != nil {
-			return order, err
+// changeOf reads the body of a request that changes keys. It has no query.
+func (s *server) changeOf(c *call, needed []string, allowed ...string) (*fields, error) {
+	if _, err := query(c); err != nil {
+		return nil, err
+	}
+	text, err := s.jsonBody(c)
+	if err != nil {
+		return nil, err
+	}
+	all, err := object(text, needed, allowed...)
+	if err != nil {
+		return nil, err
+	}
+	f := &fields{members: all}
+	for name := range all {
+		if name != "compromised" {
+			f.text(name) // fails if it is not a string
 		}
 	}
-	switch values.Get("compromised") {
+	return f, f.err
+}
+
+// orderOf reads what is to be rotated.
+func orderOf(f *fields) (order rotation.Order, err error) {
+	order.Class = f.class("class")
+	switch string(f.members["compromised"]) {
 	case "true":
 		order.Compromised = true
-	case "false":
+	case "", "false":
 	default:
-		if values.Has("compromised") {
-			return order, invalid("compromised is true or false")
-		}
+		f.fail(invalid("compromised is true or false"))
 	}
-	return order, nil
+	return order, f.err
 }
 
 // changed gives the tenant whose keys a request changes.
-func (s *server) changed(c *call, values url.Values) (string, error) {
-	tenant, err := s.administered(c, values)
+func (s *server) changed(c *call, f *fields) (string, error) {
+	name := f.text("tenant")
+	if f.err != nil {
+		return "", f.err
+	}
+	tenant, err := s.administered(c, f.has("tenant"), name)
 	switch {
 	case err != nil:
 		return "", err
@@ -117,10 +136,10 @@ func (s *server) changed(c *call, values url.Values) (string, error) {
 // change has a tenant's keys changed, with who asked for it on record before, where check finds nothing
 // against it. What it was refused for, or failed with, is on record as well.
 func (s *server) change(
-	c *call, values url.Values, action audit.Action, class classify.Class, reason audit.Reason,
+	c *call, f *fields, action audit.Action, class classify.Class, reason audit.Reason,
 	check func(ctx context.Context, tenant string) error, do func(ctx context.Context, tenant string) (*rotation.Record, error),
 ) error {
-	tenant, err := s.changed(c, values)
+	tenant, err := s.changed(c, f)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ func (s *server) listRotations(c *call) error {
 	if err != nil {
 		return err
 	}
-	one, err := s.administered(c, values)
+	one, err := s.administered(c, values.Has("tenant"), values.Get("tenant"))
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (s *server) route(e *echo.Echo) error {
 }
 
 // echoPath turns a path of the document into one of Echo, where a colon begins a parameter and only * takes slashes.
-var echoPath = strings.NewReplacer(":", `\:`, "{key}", "*", "{id}", ":id")
+var echoPath = strings.NewReplacer(":", `\:`, "{key}", "*")
 
 // add routes an operation. HEAD is answered wherever GET is.
 func (s *server) add(e *echo.Echo, o *operation, handler func(*call) error) {

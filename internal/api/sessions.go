@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
-
-	"github.com/labstack/echo/v4"
 
 	"github.com/coffer-storage/coffer/internal/session"
 	"github.com/coffer-storage/coffer/server/audit"
@@ -18,7 +15,7 @@ import (
 )
 
 const (
-	sessionsPath   = "/v1/sessions/"
+	sessionHeader  = "Coffer-Session"
 	defaultSession = time.Hour
 )
 
@@ -77,19 +74,18 @@ func (s *server) createSession(c *call) error {
 	}
 	answer := describeSession(&made)
 	answer.ID = id
-	c.Response().Header().Set(echo.HeaderLocation, sessionsPath+id)
 	return answerJSON(c, http.StatusCreated, answer)
 }
 
 var sessionID = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
-// sessionOf reads the id of the path.
+// sessionOf reads the session's id from its header. It is not part of the path, because proxies log paths.
 func sessionOf(c *call) (string, error) {
-	id := strings.TrimPrefix(c.Request().URL.Path, sessionsPath)
-	if !sessionID.MatchString(id) {
-		return "", invalid("a session's id is 43 characters of base64url")
+	ids := c.Request().Header[sessionHeader]
+	if len(ids) != 1 || !sessionID.MatchString(ids[0]) {
+		return "", invalid("the header Coffer-Session must be the session's id: 43 characters of base64url")
 	}
-	return id, nil
+	return ids[0], nil
 }
 
 func (s *server) getSession(c *call) error {

@@ -12,11 +12,11 @@ import (
 
 // step is one operation of a batch, checked, and then its result.
 type step struct {
-	op     op
-	key    string
-	least  classify.Class // of get
-	item   cache.Item     // of set
-	result result
+	op       op
+	key      string
+	minClass classify.Class // of get
+	item     cache.Item     // of set
+	result   result
 }
 
 type op struct {
@@ -49,7 +49,7 @@ func (s *server) readSteps(c *call) ([]step, error) {
 }
 
 func readStep(text json.RawMessage) (one step, err error) {
-	all, err := object(text, []string{"op", "key"}, "least", "value", "contentType", "class", "ttl", "context")
+	all, err := object(text, []string{"op", "key"}, "minClass", "value", "contentType", "class", "ttl", "context")
 	if err != nil {
 		return one, err
 	}
@@ -67,10 +67,10 @@ func readStep(text json.RawMessage) (one step, err error) {
 	switch name {
 	case "get":
 		one.op = opGet
-		if _, err := object(text, []string{"op", "key"}, "least"); err != nil {
+		if _, err := object(text, []string{"op", "key"}, "minClass"); err != nil {
 			return one, err
 		}
-		one.least = f.class("least")
+		one.minClass = f.class("minClass")
 	case "set":
 		one.op = opSet
 		if _, err := object(text, []string{"op", "key", "value", "class"}, "contentType", "ttl", "context"); err != nil {

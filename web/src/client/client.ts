@@ -39,18 +39,7 @@ import { type CallOptions, Http, type Sent, notCoffer } from './http.js';
 import type { CofferError } from '../index.js';
 import type { components, operations } from './openapi.gen.js';
 import { stringify } from '../core/plain.js';
-import {
-  callOf,
-  eventQuery,
-  keyNameOf,
-  matchOf,
-  readOf,
-  sealingOf,
-  signalOf,
-  stepOf,
-  ttlMember,
-  writeOf,
-} from './requests.js';
+import { callOf, eventQuery, keyNameOf, matchOf, readOf, sealingOf, sessionOf, signalOf, stepOf, ttlMember, writeOf } from './requests.js';
 import type { ClientOptions } from './settings.js';
 
 type Schemas = components['schemas'];
@@ -134,7 +123,7 @@ export interface SetOptions extends CallOptions {
 /** Options of a read. */
 export interface GetOptions extends CallOptions {
   /** The lowest class to accept: a value of a lower one is refused with `class_too_low`. */
-  least?: DataClassification;
+  minClass?: DataClassification;
   /** Reads only if the entry has this ETag; otherwise `precondition_failed`. */
   ifMatch?: string;
   /** An ETag that the caller has: the answer is `'unchanged'` if the entry still has it. */
@@ -382,13 +371,8 @@ export class CofferClient {
       reason,
     } = checkOptions(options, 'tenant', 'class', 'compromised', 'reason', 'signal');
     if (typeof compromised !== 'boolean') throw invalid('compromised is true or false');
-    const query = {
-      tenant: checkName('tenant', tenant),
-      class: checkLeast(only),
-      compromised: compromised ? 'true' : undefined,
-      reason: checkName('reason', reason),
-    };
-    return this.#http.send('rotateKeys', { ...signalOf(options), query }, jsonOf<'rotateKeys'>);
+    const body = { tenant: checkName('tenant', tenant), class: checkLeast(only), compromised: compromised || undefined, reason: checkName('reason', reason) };
+    return this.#post('rotateKeys', body, signalOf(options));
   }
 
   /** Makes the former keys of a tenant's last rotation the primaries again. Needs `keys:admin`. */
@@ -396,14 +380,7 @@ export class CofferClient {
     options: CallOptions & { tenant?: string; reason?: ChangeReason } = {},
   ): Promise<Rotation> {
     const { tenant, reason } = checkOptions(options, 'tenant', 'reason', 'signal');
-    return this.#http.send(
-      'rollbackKeys',
-      {
-        ...signalOf(options),
-        query: { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) },
-      },
-      jsonOf<'rollbackKeys'>,
-    );
+    return this.#post('rollbackKeys', { tenant: checkName('tenant', tenant), reason: checkName('reason', reason) }, signalOf(options));
   }
 
   /**
@@ -464,31 +441,17 @@ export class CofferClient {
    *
    * @throws `malformed`, `authentication_failed`, `class_too_low` and the codes of keys.
    */
-  async decrypt(
-    sealed: EncryptedPackage,
-    options: CallOptions & { least?: DataClassification } = {},
-  ): Promise<Opened> {
-    const { least, ...call } = checkOptions(options, 'least', 'signal');
-    return openedOf(
-      await this.#post('decrypt', checkPackage(sealed), call, {
-        query: { least: checkLeast(least) },
-      }),
-    );
+  async decrypt(sealed: EncryptedPackage, options: CallOptions & { minClass?: DataClassification } = {}): Promise<Opened> {
+    const { minClass, ...call } = checkOptions(options, 'minClass', 'signal');
+    return openedOf(await this.#post('decrypt', checkPackage(sealed), call, { query: { min_class: checkLeast(minClass) } }));
   }
 
   /** Opens up to 1,000 packages; each becomes a value or an error. */
-  async decryptBatch(
-    items: readonly EncryptedPackage[],
-    options: CallOptions & { least?: DataClassification } = {},
-  ): Promise<(Opened | CofferError)[]> {
-    const { least, ...call } = checkOptions(options, 'least', 'signal');
+  async decryptBatch(items: readonly EncryptedPackage[], options: CallOptions & { minClass?: DataClassification } = {}): Promise<(Opened | CofferError)[]> {
+    const { minClass, ...call } = checkOptions(options, 'minClass', 'signal');
     const packages = checkList<EncryptedPackage>('items', items).map(checkPackage);
-    const answer = await this.#post('decryptBatch', { items: packages }, call, {
-      query: { least: checkLeast(least) },
-    });
-    return resultsOf(answer, packages).map(({ opened, code, status, detail }) =>
-      opened ? openedOf(opened) : resultError(code, status, detail),
-    );
+    const answer = await this.#post('decryptBatch', { items: packages }, call, { query: { min_class: checkLeast(minClass) } });
+    return resultsOf(answer, packages).map(({ opened, code, status, detail }) => (opened ? openedOf(opened) : resultError(code, status, detail)));
   }
 
   /**
@@ -515,33 +478,21 @@ export class CofferClient {
     options: CallOptions = {},
   ): Promise<Session<T> | null> {
     return orNull(
-      this.#http.send(
-        'getSession',
-        { ...callOf(options), name: checkKey('id', id) },
-        async (response) => {
-          const session = await jsonOf<'getSession'>(response);
-          return { data: session.data as T, ...timesOf(session) };
-        },
-      ),
+      this.#http.send('getSession', sessionOf(id, options), async (response) => {
+        const session = await jsonOf<'getSession'>(response);
+        return { data: session.data as T, ...timesOf(session) };
+      }),
     );
   }
 
   /** Keeps a session in force for `ttl` from now, at most 24 hours from its creation. Rejects with `not_found` if it is not in force. */
   async extendSession(id: string, ttl: Duration, options: CallOptions = {}): Promise<SessionTimes> {
-    return this.#http.send(
-      'extendSession',
-      { ...callOf(options), name: checkKey('id', id), query: { ttl: checkTtl(ttl) } },
-      async (response) => timesOf(await jsonOf<'extendSession'>(response)),
-    );
+    return this.#http.send('extendSession', { ...sessionOf(id, options), query: { ttl: checkTtl(ttl) } }, async (response) => timesOf(await jsonOf<'extendSession'>(response)));
   }
 
   /** Ends a session. There being none is no error. */
   async endSession(id: string, options: CallOptions = {}): Promise<void> {
-    return this.#http.send(
-      'endSession',
-      { ...callOf(options), name: checkKey('id', id) },
-      () => undefined,
-    );
+    return this.#http.send('endSession', sessionOf(id, options), () => undefined);
   }
 
   /**
@@ -666,12 +617,8 @@ export class CofferClient {
     options: ConfirmOptions,
   ): Promise<Json<K>> {
     const { confirmation, reason } = checkOptions(options, 'confirmation', 'reason', 'signal');
-    const query = {
-      ...about,
-      confirm: checkName('confirmation', confirmation),
-      reason: checkName('reason', reason),
-    };
-    return this.#http.send(operation, { ...signalOf(options), query }, jsonOf<K>);
+    const body = { ...about, confirm: checkName('confirmation', confirmation), reason: checkName('reason', reason) };
+    return this.#post(operation, body, signalOf(options));
   }
 
   #text(

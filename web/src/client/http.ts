@@ -7,7 +7,7 @@ import { type ClientOptions, type Settings, settingsOf } from './settings.js';
 /** Method, path, and whether sending the request once more does no more than sending it once. */
 type Route = readonly [method: string, path: string, repeatable: boolean];
 
-/** Every operation of the document; a key or id is appended to a path that ends in a slash. */
+/** Every operation of the document. The key is appended to a path that ends in a slash. */
 const routes = {
   getEntry: ['GET', '/v1/cache/', true],
   headEntry: ['HEAD', '/v1/cache/', true],
@@ -21,9 +21,9 @@ const routes = {
   decrypt: ['POST', '/v1/decrypt', true],
   decryptBatch: ['POST', '/v1/decrypt:batch', true],
   createSession: ['POST', '/v1/sessions', false],
-  getSession: ['GET', '/v1/sessions/', true],
-  extendSession: ['PATCH', '/v1/sessions/', true],
-  endSession: ['DELETE', '/v1/sessions/', true],
+  getSession: ['GET', '/v1/session', true],
+  extendSession: ['PATCH', '/v1/session', true],
+  endSession: ['DELETE', '/v1/session', true],
   listKeysets: ['GET', '/v1/keys', true],
   rotateKeys: ['POST', '/v1/keys:rotate', false],
   rollbackKeys: ['POST', '/v1/keys:rollback', true],
@@ -47,7 +47,7 @@ export interface CallOptions {
 }
 
 export interface Sent extends CallOptions {
-  /** What is appended to the path: a key or a session's id. */
+  /** The key, which is appended to the path. */
   name?: string;
   query?: Record<string, string | number | undefined>;
   headers?: Record<string, string | undefined>;

@@ -219,17 +219,17 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/sessions/{id}": {
+    "/v1/session": {
         parameters: {
             query?: never;
-            header?: never;
-            path: {
+            header: {
                 /**
-                 * @description The session's id, as it was given when the session was created.
+                 * @description The session's id, as `POST /v1/sessions` returned it. It is a header because a path may appear in the logs of proxies.
                  * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
                  */
-                id: components["parameters"]["SessionId"];
+                "Coffer-Session": components["parameters"]["SessionId"];
             };
+            path?: never;
             cookie?: never;
         };
         /**
@@ -687,6 +687,42 @@ export interface components {
             nextRotationAt?: components["schemas"]["Time"];
             keys: components["schemas"]["KeyInfo"][];
         };
+        RotateRequest: {
+            tenant?: components["schemas"]["OwnTenant"];
+            class?: components["schemas"]["Class"];
+            /**
+             * @description Whether others may know the keys.
+             * @default false
+             */
+            compromised?: boolean;
+            reason?: components["schemas"]["Reason"];
+        };
+        RollbackRequest: {
+            tenant?: components["schemas"]["OwnTenant"];
+            reason?: components["schemas"]["Reason"];
+        };
+        /** @description The key to disable or to destroy. */
+        RetireRequest: {
+            tenant: components["schemas"]["Tenant"];
+            /** @enum {string} */
+            use: "cache" | "service" | "field" | "file";
+            class: components["schemas"]["Class"];
+            key: components["schemas"]["KeyId"];
+            reason?: components["schemas"]["Reason"];
+            confirm?: components["schemas"]["Confirm"];
+        };
+        ShredRequest: {
+            tenant: components["schemas"]["Tenant"];
+            reason?: components["schemas"]["Reason"];
+            confirm?: components["schemas"]["Confirm"];
+        };
+        /**
+         * @description The tenant. The default is the token's own tenant. A request with an operator's token, of tenant `*`, must name one.
+         * @example clinic
+         */
+        OwnTenant: string;
+        /** @description The `confirmation` of an earlier response, unchanged. A request without it changes nothing. */
+        Confirm: string;
         /** @description A key that is disabled or destroyed, or will be when that is confirmed. */
         KeyRetirement: {
             tenant: components["schemas"]["Tenant"];
@@ -752,7 +788,8 @@ export interface components {
             foreign: number;
         };
         /**
-         * @description Why keys are changed; recorded in the audit log.
+         * @description Why the keys are changed; recorded in the audit log. `incident` means that others may know a key, `personnel` that a person
+         *     with access left.
          * @enum {string}
          */
         Reason: "incident" | "personnel" | "policy" | "schedule" | "other";
@@ -877,7 +914,7 @@ export interface components {
              */
             op: "get";
             key: components["schemas"]["BatchKey"];
-            least?: components["schemas"]["Class"];
+            minClass?: components["schemas"]["Class"];
         };
         BatchSet: {
             /**
@@ -1154,7 +1191,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `forbidden`: the token lacks the scope. `class_too_low`: the value is of a lower class than `least` demands. */
+        /** @description `forbidden`: the token lacks the scope. `class_too_low`: the class of the value is below `min_class`. */
         ForbiddenRead: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestId"];
@@ -1398,10 +1435,8 @@ export interface components {
          * @example patient:P12345
          */
         Key: string;
-        /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-        Reason: components["schemas"]["Reason"];
         /**
-         * @description The session's id, as it was given when the session was created.
+         * @description The session's id, as `POST /v1/sessions` returned it. It is a header because a path may appear in the logs of proxies.
          * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
          */
         SessionId: components["schemas"]["SessionId"];
@@ -1414,7 +1449,7 @@ export interface components {
          * @description The lowest class that the reader accepts; left out, any.
          * @example phi
          */
-        Least: components["schemas"]["Class"];
+        MinClass: components["schemas"]["Class"];
         /**
          * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
          *     `Coffer-Context` would have it (`{}` if it is empty).
@@ -1524,7 +1559,7 @@ export interface operations {
                  * @description The lowest class that the reader accepts; left out, any.
                  * @example phi
                  */
-                least?: components["parameters"]["Least"];
+                min_class?: components["parameters"]["MinClass"];
                 /**
                  * @description `body` puts the context before the value or package: the body's first `Coffer-Context-Length` bytes are its JSON, as
                  *     `Coffer-Context` would have it (`{}` if it is empty).
@@ -1718,7 +1753,7 @@ export interface operations {
                  * @description The lowest class that the reader accepts; left out, any.
                  * @example phi
                  */
-                least?: components["parameters"]["Least"];
+                min_class?: components["parameters"]["MinClass"];
             };
             header?: {
                 /**
@@ -1902,7 +1937,7 @@ export interface operations {
                  *         {
                  *           "op": "get",
                  *           "key": "patient:P12345",
-                 *           "least": "phi"
+                 *           "minClass": "phi"
                  *         },
                  *         {
                  *           "op": "get",
@@ -2123,7 +2158,7 @@ export interface operations {
                  * @description The lowest class that the reader accepts; left out, any.
                  * @example phi
                  */
-                least?: components["parameters"]["Least"];
+                min_class?: components["parameters"]["MinClass"];
             };
             header?: never;
             path?: never;
@@ -2201,7 +2236,7 @@ export interface operations {
                  * @description The lowest class that the reader accepts; left out, any.
                  * @example phi
                  */
-                least?: components["parameters"]["Least"];
+                min_class?: components["parameters"]["MinClass"];
             };
             header?: never;
             path?: never;
@@ -2308,8 +2343,6 @@ export interface operations {
             /** @description The session. */
             201: {
                 headers: {
-                    /** @description The path of the session. */
-                    Location?: string;
                     "Cache-Control": components["headers"]["NoStore"];
                     "X-Request-Id": components["headers"]["RequestId"];
                     [name: string]: unknown;
@@ -2341,14 +2374,14 @@ export interface operations {
     getSession: {
         parameters: {
             query?: never;
-            header?: never;
-            path: {
+            header: {
                 /**
-                 * @description The session's id, as it was given when the session was created.
+                 * @description The session's id, as `POST /v1/sessions` returned it. It is a header because a path may appear in the logs of proxies.
                  * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
                  */
-                id: components["parameters"]["SessionId"];
+                "Coffer-Session": components["parameters"]["SessionId"];
             };
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -2392,14 +2425,14 @@ export interface operations {
     endSession: {
         parameters: {
             query?: never;
-            header?: never;
-            path: {
+            header: {
                 /**
-                 * @description The session's id, as it was given when the session was created.
+                 * @description The session's id, as `POST /v1/sessions` returned it. It is a header because a path may appear in the logs of proxies.
                  * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
                  */
-                id: components["parameters"]["SessionId"];
+                "Coffer-Session": components["parameters"]["SessionId"];
             };
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -2431,14 +2464,14 @@ export interface operations {
                  */
                 ttl: components["parameters"]["NewTTL"];
             };
-            header?: never;
-            path: {
+            header: {
                 /**
-                 * @description The session's id, as it was given when the session was created.
+                 * @description The session's id, as `POST /v1/sessions` returned it. It is a header because a path may appear in the logs of proxies.
                  * @example 3q2-7wXb0Jm0Zk9c1uYdVt8rQe5sLp4aGhN6iBfKxOo
                  */
-                id: components["parameters"]["SessionId"];
+                "Coffer-Session": components["parameters"]["SessionId"];
             };
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -2534,21 +2567,22 @@ export interface operations {
     };
     rotateKeys: {
         parameters: {
-            query?: {
-                /** @description The tenant; left out, the token's. An operator's token, of tenant `*`, must name one. */
-                tenant?: components["schemas"]["Tenant"];
-                /** @description Only the keys of this class. */
-                class?: components["schemas"]["Class"];
-                /** @description Whether others may know the keys. */
-                compromised?: boolean;
-                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-                reason?: components["parameters"]["Reason"];
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "tenant": "clinic",
+                 *       "reason": "personnel"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RotateRequest"];
+            };
+        };
         responses: {
             /** @description The rotation, as it has begun. */
             200: {
@@ -2587,6 +2621,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2595,17 +2630,21 @@ export interface operations {
     };
     rollbackKeys: {
         parameters: {
-            query?: {
-                /** @description The tenant; left out, the token's. An operator's token, of tenant `*`, must name one. */
-                tenant?: components["schemas"]["Tenant"];
-                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-                reason?: components["parameters"]["Reason"];
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "tenant": "clinic"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RollbackRequest"];
+            };
+        };
         responses: {
             /** @description The rotation, rolled back. */
             200: {
@@ -2644,6 +2683,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
+            413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2652,25 +2692,25 @@ export interface operations {
     };
     disableKey: {
         parameters: {
-            query: {
-                /** @description The tenant. */
-                tenant: components["schemas"]["Tenant"];
-                /** @description The key's use. */
-                use: "cache" | "service" | "field" | "file";
-                /** @description The key's class. */
-                class: components["schemas"]["Class"];
-                /** @description The key's id. */
-                key: components["schemas"]["KeyId"];
-                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-                reason?: components["parameters"]["Reason"];
-                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
-                confirm?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "tenant": "clinic",
+                 *       "use": "service",
+                 *       "class": "phi",
+                 *       "key": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                 *       "reason": "policy"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RetireRequest"];
+            };
+        };
         responses: {
             /** @description The key as it is, with what has to be confirmed, or as it became. */
             200: {
@@ -2703,6 +2743,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2711,25 +2752,25 @@ export interface operations {
     };
     destroyKey: {
         parameters: {
-            query: {
-                /** @description The tenant. */
-                tenant: components["schemas"]["Tenant"];
-                /** @description The key's use. */
-                use: "cache" | "service" | "field" | "file";
-                /** @description The key's class. */
-                class: components["schemas"]["Class"];
-                /** @description The key's id. */
-                key: components["schemas"]["KeyId"];
-                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-                reason?: components["parameters"]["Reason"];
-                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
-                confirm?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "tenant": "clinic",
+                 *       "use": "service",
+                 *       "class": "phi",
+                 *       "key": "48087e816da9fd3f0521c6bac36e89c88a79030cdc96f6b33cbfd8891d400ea2",
+                 *       "reason": "policy"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RetireRequest"];
+            };
+        };
         responses: {
             /** @description The key as it is, with what has to be confirmed, or as it became. */
             200: {
@@ -2762,6 +2803,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2770,19 +2812,22 @@ export interface operations {
     };
     shredTenant: {
         parameters: {
-            query: {
-                /** @description The tenant. */
-                tenant: components["schemas"]["Tenant"];
-                /** @description Why the keys are changed, for the audit log. `incident` is a key that others may know, `personnel` somebody who left. */
-                reason?: components["parameters"]["Reason"];
-                /** @description The `confirmation` of an answer without one, unchanged. Left out, nothing is changed. */
-                confirm?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "tenant": "clinic",
+                 *       "reason": "policy"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ShredRequest"];
+            };
+        };
         responses: {
             /** @description What will be lost, with what has to be confirmed, or what is. */
             200: {
@@ -2821,6 +2866,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             410: components["responses"]["Gone"];
             412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["TooLarge"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
