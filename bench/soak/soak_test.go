@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coffer-storage/coffer/internal/rotation"
 	"github.com/coffer-storage/coffer/server/audit"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
@@ -60,7 +61,7 @@ func keks(t *testing.T) kms.Set {
 
 // open returns a keyring over a store, with room for a few unlocked tenants. Keys are due after 90 days.
 func open(t *testing.T, store keystore.Store) *keyring.Keyring {
-	ring, err := keyring.New(store, keks(t), environment, keyring.WithMaxTenants(unlocked), keyring.WithDueTime(keyring.DueAfter(age, time.Now)))
+	ring, err := keyring.New(store, keks(t), environment, keyring.WithMaxTenants(unlocked), keyring.WithDueTime(rotation.DueTime(age, time.Now)))
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	return ring

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/config"
 	"github.com/coffer-storage/coffer/internal/identity"
+	"github.com/coffer-storage/coffer/internal/rotation"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kms"
@@ -47,7 +48,7 @@ func openKeys(ctx context.Context, c *config.Config, watch func(kms.KEK) kms.KEK
 		k.keks = k.keks.And(kek)
 	}
 	k.ring, err = keyring.New(k.store, k.keks, c.Environment, keyring.WithTTL(c.Keys.TTL), keyring.WithMaxUses(int64(c.Keys.Uses)),
-		keyring.WithMaxTenants(c.Keys.Tenants), keyring.WithConcurrentUnlocks(c.Keys.Calls), keyring.WithDueTime(keyring.DueAfter(c.Keys.RotateAge, time.Now)),
+		keyring.WithMaxTenants(c.Keys.Tenants), keyring.WithConcurrentUnlocks(c.Keys.Calls), keyring.WithDueTime(rotation.DueTime(c.Keys.RotateAge, time.Now)),
 		keyring.WithIncidentHandler(k.lost.note))
 	if err != nil {
 		return nil, errors.Join(err, k.free())

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/coffer-storage/coffer/internal/rotation"
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
 )
@@ -91,7 +90,7 @@ func held(record *rotation.Record, key Key) error {
 // cut off from the store of keysets seals under it for as long as it keeps keys in memory. A former key that a clock far
 // ahead dated delays nothing.
 func (k *Manager) unheard(record *rotation.Record, s *envelope.Keyset) error {
-	since := keyring.KeysetDue(s, 0, k.Rotator.Now())
+	since := rotation.AgeDueTime(s, 0, k.Rotator.Now())
 	if record != nil && record.State == rotation.RolledBack {
 		since = max(since, record.Ended)
 	}

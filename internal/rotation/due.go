@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/shared/envelope"
 	"github.com/coffer-storage/coffer/shared/format"
@@ -16,13 +15,13 @@ import (
 
 // DueAt returns when a keyset gets a new primary, apart from its uses, in milliseconds since 1970; 0 means never.
 func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
-	return keyring.NextPrimary(s, r.MaxAge, r.Now())
+	return primaryDueTime(s, r.MaxAge, r.Now())
 }
 
 // due reports whether a keyset is to get a new primary now.
 func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
 	at := r.DueAt(s)
-	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= keyring.KeysetDue(s, rest(s), r.Now())
+	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= AgeDueTime(s, rest(s), r.Now())
 }
 
 // rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
@@ -37,7 +36,7 @@ func rest(s *envelope.Keyset) time.Duration {
 // then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them. The
 // same pass finds the fullest tenant.
 func (r *Rotator) repair(ctx context.Context) error {
-	due, room := keyring.DueAfter(r.MaxAge, r.Now), -1
+	due, room := DueTime(r.MaxAge, r.Now), -1
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
 		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
 			return err
@@ -112,7 +111,7 @@ func (r *Rotator) postponeKeysets(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
-	due := keyring.DueAfter(r.MaxAge, r.Now)(d)
+	due := DueTime(r.MaxAge, r.Now)(d)
 	if due > 0 && due <= r.now() {
 		due = r.now() + recheck
 	}

@@ -140,7 +140,7 @@ func plan(record *Record, d *envelope.Document, order Order, swept uint64) (plan
 	scratch.Keysets = slices.Clone(d.Keysets)
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if !keyring.Rotates(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
+		if !isRotated(s.Use) || order.Class != 0 && s.Class != order.Class || order.due != nil && !order.due(record, s) {
 			continue
 		}
 		k := record.keyset(s.Use, s.Class)

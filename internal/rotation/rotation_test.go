@@ -73,7 +73,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	if change != nil {
 		change(&o)
 	}
-	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDueTime(keyring.DueAfter(o.MaxAge, time.Now)))
+	ring, err := keyring.New(keys, kms.NewSet(kek), "test", keyring.WithDueTime(rotation.DueTime(o.MaxAge, time.Now)))
 	require.NoError(t, err)
 	t.Cleanup(ring.Close)
 	o.Keyring = ring

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"time"
 
-	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -63,7 +62,7 @@ func (s *Sweep) Expected() int {
 func oldestPrimary(d *envelope.Document) (at int64) {
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
-		if primary := s.Key(s.Primary()); keyring.Rotates(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
+		if primary := s.Key(s.Primary()); isRotated(s.Use) && primary != nil && (at == 0 || primary.CreatedAt < at) {
 			at = primary.CreatedAt
 		}
 	}

@@ -75,7 +75,7 @@ type Keyring struct {
 	environment string
 	ttl         time.Duration
 	uses        int64 // 0: any number
-	due         func(*envelope.Document) int64
+	dueTime     func(*envelope.Document) int64
 	noteLoss    func(Incident)
 	patience    time.Duration // unlockTimeout
 	limit       int           // of unlocked tenants
