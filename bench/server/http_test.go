@@ -39,7 +39,6 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
 	"github.com/coffer-storage/coffer/server/seal"
-	"github.com/coffer-storage/coffer/shared/classify"
 )
 
 const (
@@ -71,7 +70,7 @@ type service struct{ address, bearer string }
 // startService is Coffer as `coffer serve` puts it together.
 func startService(b *testing.B, store kv.Store, options ...cache.Option) service {
 	dir := b.TempDir()
-	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.MinWriteIterations)
+	kek, err := kms.NewLocal(make([]byte, 32))
 	require.NoError(b, err)
 	keys, err := sqlitekeys.Open(filepath.Join(dir, "keys"))
 	require.NoError(b, err)

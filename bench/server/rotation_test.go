@@ -60,7 +60,7 @@ type rotating struct {
 
 // newRotating fills a cache, to be rotated at so many entries a second; 0 is any number. It writes as many raw entries.
 func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
-	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", classify.MinWriteIterations)
+	kek, err := kms.NewLocal(make([]byte, 32))
 	require.NoError(b, err)
 	r := &rotating{b: b, kek: &counted{KEK: kek}}
 	keys, err := sqlitekeys.Open(filepath.Join(b.TempDir(), "keys"))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,9 +74,9 @@ func openKEK(ctx context.Context, c *config.Config, k *keys, log *slog.Logger) (
 // openMasterKey opens the local KEK of a key or a passphrase.
 func openMasterKey(master *config.MasterKey, iterations uint32) (kms.KEK, error) {
 	if master.Passphrase != "" {
-		return kms.FromMasterKey(string(master.Passphrase), iterations)
+		return kms.NewPassphrase(string(master.Passphrase), iterations)
 	}
-	return kms.FromMasterKey(base64.StdEncoding.EncodeToString([]byte(master.Key)), iterations)
+	return kms.NewLocal([]byte(master.Key))
 }
 
 // openMasterFile opens the master key in the data directory, which it makes where there are no keys yet.

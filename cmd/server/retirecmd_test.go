@@ -47,7 +47,7 @@ func makeOlder(t *testing.T, data, tenant string, by time.Duration) {
 	require.NoError(t, err)
 	d, err := envelope.ParseDocument(old)
 	require.NoError(t, err)
-	kek, err := kms.FromMasterKey(masterA, 600_000)
+	kek, err := kms.Open(t.Context(), "base64key://"+masterA)
 	master := filepath.Join(data, "master.key")
 	if _, missing := os.Stat(master); missing == nil {
 		kek, err = kms.OpenFile(master)

@@ -96,7 +96,7 @@ func exchange() (any, error) {
 
 func sealer(in exchangeRequest) (*seal.Sealer, error) {
 	if in.Document == nil {
-		service, err := seal.NewService(in.Secret)
+		service, err := newService(in.Secret)
 		if err != nil {
 			return nil, err
 		}
@@ -107,6 +107,15 @@ func sealer(in exchangeRequest) (*seal.Sealer, error) {
 		return nil, err
 	}
 	return seal.NewSealer(vault), nil
+}
+
+// newService returns the service of a master key in base64, or else of a passphrase.
+func newService(text string) (*seal.Service, error) {
+	masterKey, err := seal.ParseMasterKey(text)
+	if err != nil {
+		return seal.NewPassphraseService(text)
+	}
+	return seal.NewService(masterKey)
 }
 
 func sealItem(s *seal.Sealer, i item) (out sealed, err error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"time"
 
@@ -30,7 +29,7 @@ var errProbe = errors.New("the store does not return what was just written")
 func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails: package crypto/rand
-	service, err := seal.NewService(base64.StdEncoding.EncodeToString(key))
+	service, err := seal.NewService(key)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func TestFromBytes(t *testing.T) {
 		_, err := secret.FromBytes(make([]byte, n))
 		require.ErrorIs(t, err, format.ErrInvalid)
 		_, err = secret.FromMasterKey(make([]byte, n))
-		require.ErrorIs(t, err, format.ErrInvalid)
+		require.ErrorIs(t, err, secret.ErrMasterKey)
 	}
 	k := planted(t)
 	require.Equal(t, "PLANTED!", string(k.Append(nil)[:8]))
@@ -178,22 +178,20 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-func TestParseMasterKey(t *testing.T) {
+func TestParseMasterKeyTakesPaddedBase64Only(t *testing.T) {
 	raw := bytes.Repeat([]byte{0xFB, 0xEF}, 16)
 	text := base64.StdEncoding.EncodeToString(raw)
-	k, ok := secret.ParseMasterKey(text)
-	require.True(t, ok)
-	want, err := secret.FromMasterKey(raw)
+	parsed, err := secret.ParseMasterKey(text)
 	require.NoError(t, err)
-	require.Equal(t, want.ID(), k.ID())
-	for name, passphrase := range map[string]string{
+	require.Equal(t, raw, parsed)
+	for name, wrong := range map[string]string{
 		"empty": "", "a passphrase": "correct horse battery staple", "URL-safe": base64.URLEncoding.EncodeToString(raw),
 		"unpadded": base64.RawStdEncoding.EncodeToString(raw), "31 bytes": base64.StdEncoding.EncodeToString(raw[:31]),
 		"33 bytes": base64.StdEncoding.EncodeToString(append(raw, 1)), "trailing bits": text[:42] + "/=",
 		"newlines": text[:40] + "\n\n\n\n", "44 letters": strings.Repeat("a", 44),
 	} {
-		_, ok := secret.ParseMasterKey(passphrase)
-		require.False(t, ok, name)
+		_, err := secret.ParseMasterKey(wrong)
+		require.ErrorIs(t, err, secret.ErrMasterKey, name)
 	}
 }
 

@@ -129,7 +129,7 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 	if err != nil {
 		return k, err
 	}
-	service, err := seal.NewService(base64.StdEncoding.EncodeToString(key))
+	service, err := seal.NewService(key)
 	if err != nil {
 		return k, err
 	}

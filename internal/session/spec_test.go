@@ -32,7 +32,7 @@ func TestVectors(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			require.False(t, seen[v.StoredAs], "no two owners share a name")
 			seen[v.StoredAs] = true
-			service, err := seal.NewService(base64.StdEncoding.EncodeToString(v.MasterKey))
+			service, err := seal.NewService(v.MasterKey)
 			require.NoError(t, err)
 			pkg, err := service.Sealer().Seal(nil, seal.Request{
 				Use: format.UseCache, Class: classify.Confidential, Type: format.Bytes, Place: placeOf(v),
@@ -94,7 +94,7 @@ func TestSpecOpensSessions(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 
-	service, err := seal.NewService(base64.StdEncoding.EncodeToString(masterKey))
+	service, err := seal.NewService(masterKey)
 	require.NoError(t, err)
 	place := format.Place{Owner: "clinic-7", Collection: "session", Name: name, Named: true}
 	o, err := service.Sealer().Open(nil, pkg, place, envelope.OpenPolicy{Use: format.UseCache})

@@ -32,7 +32,7 @@ type site struct {
 
 func newSite(t testing.TB, store keystore.Store) *site {
 	t.Helper()
-	kek, err := kms.FromMasterKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 1000)
+	kek, err := kms.NewLocal(make([]byte, 32))
 	require.NoError(t, err)
 	ring, err := keyring.New(store, kms.NewSet(kek), "test")
 	require.NoError(t, err)

@@ -248,7 +248,7 @@ func TestWrongKEK(t *testing.T) {
 func TestPassphraseKEK(t *testing.T) {
 	dir := t.TempDir()
 	ring := func(text string) *keyring.Keyring {
-		kek, err := kms.FromMasterKey(text, classify.MinWriteIterations)
+		kek, err := kms.NewPassphrase(text, classify.MinWriteIterations)
 		require.NoError(t, err)
 		r, err := keyring.Open(dir, kek, "test", keyring.WithPatience(10*time.Minute)) // a passphrase takes its time under the race detector
 		require.NoError(t, err)

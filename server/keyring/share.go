@@ -83,7 +83,7 @@ func NewVaultDocument(environment, owner, password string, iterations uint32, us
 func finish(d *envelope.Document, root *secret.Key, name envelope.Root, password string, iterations uint32) ([]byte, error) {
 	slot := envelope.Slot{ID: random16(), Kind: envelope.SlotMasterKey, CreatedAt: now(), Root: name}
 	var err error
-	if _, isMaster := secret.ParseMasterKey(password); !isMaster {
+	if _, err := secret.ParseMasterKey(password); err != nil {
 		slot.Kind, slot.Salt = envelope.SlotPassword, random16()
 		if slot.Iterations, err = secret.Iterations(iterations); err != nil {
 			return nil, err
@@ -149,8 +149,12 @@ func OpenVault(document []byte, password string) (*Vault, error) {
 func slotKey(s *envelope.Slot, password string) (*secret.Key, error) {
 	switch s.Kind {
 	case envelope.SlotMasterKey:
-		key, _ := secret.ParseMasterKey(password)
-		return key, nil
+		masterKey, err := secret.ParseMasterKey(password)
+		if err != nil {
+			return nil, nil
+		}
+		defer clear(masterKey)
+		return secret.FromMasterKey(masterKey)
 	case envelope.SlotPassword:
 		p, err := secret.NewPassword(password)
 		if err != nil {

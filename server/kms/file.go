@@ -43,9 +43,9 @@ func OpenFile(path string) (KEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kms: key file %s does not hold 32 bytes in base64: %w", path, ErrURL)
 	}
-	kek, err := newLocal(key)
+	kek, err := NewLocal(key)
 	if err != nil {
-		return nil, fmt.Errorf("kms: key file %s does not hold 32 bytes in base64: %w", path, err)
+		return nil, fmt.Errorf("kms: key file %s does not hold 32 bytes in base64: %w", path, ErrURL)
 	}
 	return kek, nil
 }

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
@@ -90,21 +89,15 @@ func openBase64(text string) (KEK, error) {
 		return nil, fmt.Errorf("kms: base64key:// takes 32 bytes in base64: %w", ErrURL)
 	}
 	defer clear(key)
-	return newLocal(key)
+	kek, err := NewLocal(key)
+	if err != nil {
+		return nil, fmt.Errorf("kms: base64key:// takes 32 bytes in base64: %w", ErrURL)
+	}
+	return kek, nil
 }
 
 // decodeKey reads 32 bytes of base64 in either alphabet, padded or not.
 func decodeKey(text string) ([]byte, error) {
 	text = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(text, "="))
 	return base64.RawURLEncoding.Strict().DecodeString(text)
-}
-
-// FromMasterKey makes a KEK of a master key given as text: 32 random bytes in standard base64 (44
-// characters), or else a passphrase, which is stretched by PBKDF2-HMAC-SHA256 of at least classify.MinWriteIterations
-// iterations.
-func FromMasterKey(text string, iterations uint32) (KEK, error) {
-	if key, ok := secret.ParseMasterKey(text); ok {
-		return &local{key: key, id: key.ID()}, nil
-	}
-	return newPassphrase(text, iterations)
 }

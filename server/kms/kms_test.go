@@ -44,8 +44,14 @@ func writeKey(t testing.TB, content string, mode os.FileMode) string {
 	return path
 }
 
-func fromMaster(t testing.TB, text string) kms.KEK {
-	kek, err := kms.FromMasterKey(text, classify.MinWriteIterations)
+func newLocal(t testing.TB, masterKey []byte) kms.KEK {
+	kek, err := kms.NewLocal(masterKey)
+	require.NoError(t, err)
+	return kek
+}
+
+func newPassphrase(t testing.TB, passphrase string) kms.KEK {
+	kek, err := kms.NewPassphrase(passphrase, classify.MinWriteIterations)
 	require.NoError(t, err)
 	return kek
 }
@@ -69,13 +75,13 @@ func TestConformance(t *testing.T) {
 	})
 	t.Run("master key", func(t *testing.T) {
 		kmstest.Run(t, kmstest.Subject{
-			Open:    func(t testing.TB) kms.KEK { return fromMaster(t, text) },
-			Other:   func(t testing.TB) kms.KEK { return fromMaster(t, otherText) },
+			Open:    func(t testing.TB) kms.KEK { return newLocal(t, master) },
+			Other:   func(t testing.TB) kms.KEK { return newLocal(t, other) },
 			Secrets: planted,
 		})
 	})
 	t.Run("passphrase", func(t *testing.T) {
-		one, two := fromMaster(t, password), fromMaster(t, "another")
+		one, two := newPassphrase(t, password), newPassphrase(t, "another")
 		kmstest.Run(t, kmstest.Subject{
 			Open:    func(testing.TB) kms.KEK { return one },
 			Other:   func(testing.TB) kms.KEK { return two },
@@ -89,7 +95,7 @@ func TestSameKey(t *testing.T) {
 	path := writeKey(t, urlText, 0o600)
 	fromFile, err := kms.OpenFile(path)
 	require.NoError(t, err)
-	keks := []kms.KEK{open(t, "base64key://"+urlText), open(t, "base64key://"+text), open(t, "base64key://"+strings.TrimRight(urlText, "=")), fromFile, fromMaster(t, text)}
+	keks := []kms.KEK{open(t, "base64key://"+urlText), open(t, "base64key://"+text), open(t, "base64key://"+strings.TrimRight(urlText, "=")), fromFile, newLocal(t, master)}
 	wrapped, err := keks[0].Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	for _, kek := range keks {
@@ -176,17 +182,25 @@ func TestCreateFile(t *testing.T) {
 	require.Error(t, kms.CreateFile(filepath.Join(dir, "missing", "key")))
 }
 
-func TestFromMasterKeyRefuses(t *testing.T) {
-	_, err := kms.FromMasterKey("", classify.MinWriteIterations)
+func TestNewLocalRefusesOtherLengths(t *testing.T) {
+	for _, n := range []int{0, 16, 31, 33, 44} {
+		_, err := kms.NewLocal(make([]byte, n))
+		require.ErrorIs(t, err, secret.ErrMasterKey)
+		require.ErrorContains(t, err, "passphrase")
+	}
+}
+
+func TestNewPassphraseRefuses(t *testing.T) {
+	_, err := kms.NewPassphrase("", classify.MinWriteIterations)
 	require.ErrorIs(t, err, secret.ErrPassword)
-	_, err = kms.FromMasterKey("x", classify.MaxIterations+1)
+	_, err = kms.NewPassphrase("x", classify.MaxIterations+1)
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
 // Two processes with one passphrase and salts of their own read each other; a wrapped key that asks for more
 // work than the ceiling, or less than the floor, costs none.
 func TestPassphrase(t *testing.T) {
-	a, b := fromMaster(t, password), fromMaster(t, password)
+	a, b := newPassphrase(t, password), newPassphrase(t, password)
 	first, err := a.Wrap(t.Context(), []byte("key"), nil)
 	require.NoError(t, err)
 	second, err := b.Wrap(t.Context(), []byte("key"), nil)
@@ -195,7 +209,7 @@ func TestPassphrase(t *testing.T) {
 	got, err := b.Unwrap(t.Context(), first, nil)
 	require.NoError(t, err)
 	require.Equal(t, "key", string(got))
-	_, err = fromMaster(t, "another").Unwrap(t.Context(), first, nil)
+	_, err = newPassphrase(t, "another").Unwrap(t.Context(), first, nil)
 	require.ErrorIs(t, err, envelope.ErrWrongSecret)
 	for _, n := range [][]byte{{0, 0, 0, 1}, {0xFF, 0xFF, 0xFF, 0xFF}} {
 		altered := append(append(bytes.Clone(first[:16]), n...), first[20:]...)

@@ -18,13 +18,17 @@ type local struct {
 
 var _ KEK = (*local)(nil)
 
-func newLocal(master []byte) (*local, error) {
-	key, err := secret.FromMasterKey(master)
+// NewLocal returns a KEK in the memory of this process whose key is a master key of exactly 32 random bytes, which the caller may clear
+// afterwards. For any other length it returns an error with the code invalid_argument.
+func NewLocal(masterKey []byte) (KEK, error) {
+	key, err := secret.FromMasterKey(masterKey)
 	if err != nil {
-		return nil, ErrURL
+		return nil, err
 	}
-	return &local{key: key, id: key.ID()}, nil
+	return newLocal(key), nil
 }
+
+func newLocal(key *secret.Key) *local { return &local{key: key, id: key.ID()} }
 
 // URL is the same whether the key came from a URL, a file or the environment: it names the key.
 func (l *local) URL() string { return "base64key://" + hex.EncodeToString(l.id[:8]) }

@@ -36,7 +36,10 @@ const (
 
 var _ KEK = (*passphrase)(nil)
 
-func newPassphrase(text string, iterations uint32) (*passphrase, error) {
+// NewPassphrase returns a KEK whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256, which takes about 0.2 s for each salt. Fewer
+// iterations than classify.MinWriteIterations are raised to it. It returns classify.ErrIterations above classify.MaxIterations, and an error with the code
+// invalid_argument for an empty text or one that is not UTF-8.
+func NewPassphrase(text string, iterations uint32) (KEK, error) {
 	password, err := secret.NewPassword(text)
 	if err != nil {
 		return nil, err
@@ -103,7 +106,7 @@ func (p *passphrase) derive(d derivation) (*local, error) {
 	if len(p.derived) == maxDerived {
 		clear(p.derived)
 	}
-	kek := &local{key: key, id: key.ID()}
+	kek := newLocal(key)
 	p.derived[d] = kek
 	return kek, nil
 }

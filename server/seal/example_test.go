@@ -11,7 +11,11 @@ import (
 
 func ExampleService() {
 	// 32 random bytes in base64, from a secret manager: openssl rand -base64 32
-	service, err := seal.NewService("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	masterKey, err := seal.ParseMasterKey("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+	if err != nil {
+		panic(err)
+	}
+	service, err := seal.NewService(masterKey)
 	if err != nil {
 		panic(err)
 	}

@@ -26,27 +26,47 @@ type Metadata = jsonform.Metadata
 // opened, or seal with Sealer.
 type Service struct{ sealer *Sealer }
 
-// Option changes what NewService makes.
-type Option func(*serviceOptions)
+// The errors of secrets that cannot be used, both with the code invalid_argument.
+var (
+	// ErrMasterKey reports a master key that is not 32 bytes or their standard base64.
+	ErrMasterKey = secret.ErrMasterKey
+	// ErrPassphrase reports a passphrase that is empty, is not valid UTF-8 or contains U+0000.
+	ErrPassphrase = secret.ErrPassword
+)
 
-type serviceOptions struct{ iterations uint32 }
+// ParseMasterKey decodes a master key from padded standard base64 (44 characters), as "openssl rand -base64 32" writes it. It returns
+// ErrMasterKey for any other text.
+func ParseMasterKey(text string) ([]byte, error) { return secret.ParseMasterKey(text) }
 
-// WithIterations sets the PBKDF2 iterations of what is written under a passphrase. Fewer than
-// classify.MinWriteIterations are raised to it, with a warning in the log.
-func WithIterations(n uint32) Option { return func(o *serviceOptions) { o.iterations = n } }
+// NewService returns a service with one key, which is derived from a master key of exactly 32 random bytes. It returns ErrMasterKey for
+// any other length. It does not keep masterKey, which the caller may clear.
+func NewService(masterKey []byte) (*Service, error) {
+	key, err := secret.FromMasterKey(masterKey)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{newSealer(newMasterKey(key))}, nil
+}
 
-// NewService makes a service whose one key comes from a master key: 32 random bytes in standard base64, or
-// else a passphrase, which the first call with a new salt stretches for about 0.2 s. It returns
-// secret.ErrPassword for an empty one and classify.ErrIterations above classify.MaxIterations.
-func NewService(key string, options ...Option) (*Service, error) {
-	o := serviceOptions{iterations: classify.MinWriteIterations}
+// PassphraseOption is an option of NewPassphraseService.
+type PassphraseOption func(*passphraseOptions)
+
+type passphraseOptions struct{ iterations uint32 }
+
+// WithIterations sets the number of PBKDF2 iterations for new packages. The default is classify.MinWriteIterations. A smaller number is raised
+// to it, with a warning in slog's default log.
+func WithIterations(n uint32) PassphraseOption {
+	return func(o *passphraseOptions) { o.iterations = n }
+}
+
+// NewPassphraseService returns a service whose keys are derived from a passphrase by PBKDF2-HMAC-SHA256: one key for each salt, which takes
+// about 0.2 s the first time. It returns ErrPassphrase, and classify.ErrIterations if the iterations are above classify.MaxIterations.
+func NewPassphraseService(passphrase string, options ...PassphraseOption) (*Service, error) {
+	o := passphraseOptions{iterations: classify.MinWriteIterations}
 	for _, option := range options {
 		option(&o)
 	}
-	if random, ok := secret.ParseMasterKey(key); ok {
-		return &Service{newSealer(newMasterKey(random))}, nil
-	}
-	password, err := secret.NewPassword(key)
+	password, err := secret.NewPassword(passphrase)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/coffer-storage/coffer/internal/secret"
 	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
@@ -22,10 +21,17 @@ import (
 
 const masterKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-func services(t *testing.T) map[string]*seal.Service {
-	random, err := seal.NewService(masterKey)
+func masterKeyService(t *testing.T, text string) *seal.Service {
+	key, err := seal.ParseMasterKey(text)
 	require.NoError(t, err)
-	phrase, err := seal.NewService("correct horse battery staple")
+	s, err := seal.NewService(key)
+	require.NoError(t, err)
+	return s
+}
+
+func services(t *testing.T) map[string]*seal.Service {
+	random := masterKeyService(t, masterKey)
+	phrase, err := seal.NewPassphraseService("correct horse battery staple")
 	require.NoError(t, err)
 	return map[string]*seal.Service{"master key": random, "passphrase": phrase, "keyset": seal.NewKeysetService(newKeys(t, "tenant"))}
 }
@@ -142,20 +148,43 @@ func TestWrongSecret(t *testing.T) {
 			}
 		}
 	}
-	for writer, other := range map[string]string{"passphrase": "incorrect horse", "master key": strings.Replace(masterKey, "A", "B", 1)} {
-		s, err := seal.NewService(other)
-		require.NoError(t, err)
-		_, err = s.Decrypt(sealed[writer])
-		require.ErrorIs(t, err, envelope.ErrWrongSecret)
-	}
+	otherPassphrase, err := seal.NewPassphraseService("incorrect horse")
+	require.NoError(t, err)
+	_, err = otherPassphrase.Decrypt(sealed["passphrase"])
+	require.ErrorIs(t, err, envelope.ErrWrongSecret)
+	_, err = masterKeyService(t, strings.Replace(masterKey, "A", "B", 1)).Decrypt(sealed["master key"])
+	require.ErrorIs(t, err, envelope.ErrWrongSecret)
 }
 
-func TestNewServiceRefuses(t *testing.T) {
-	for _, key := range []string{"", "\xff"} {
-		_, err := seal.NewService(key)
-		require.ErrorIs(t, err, secret.ErrPassword)
+func TestNewServiceRefusesOtherLengths(t *testing.T) {
+	for _, key := range []string{"", masterKey, "your-master-key", strings.Repeat("x", 31), strings.Repeat("x", 33)} {
+		_, err := seal.NewService([]byte(key))
+		require.ErrorIs(t, err, seal.ErrMasterKey)
+		require.ErrorContains(t, err, "passphrase")
 	}
-	_, err := seal.NewService("a passphrase", seal.WithIterations(classify.MaxIterations+1))
+	_, err := seal.ParseMasterKey("your-master-key")
+	require.ErrorIs(t, err, seal.ErrMasterKey)
+}
+
+// A passphrase that has the form of a master key is still a passphrase.
+func TestPassphraseIsNeverTakenForAKey(t *testing.T) {
+	passphrase, err := seal.NewPassphraseService(masterKey)
+	require.NoError(t, err)
+	pkg, err := passphrase.Encrypt(nil, classify.PHI, nil)
+	require.NoError(t, err)
+	h, _, err := format.ParseHeader(pkg)
+	require.NoError(t, err)
+	require.Equal(t, format.FromPassphrase, h.Source)
+	_, err = masterKeyService(t, masterKey).Decrypt(pkg)
+	require.ErrorIs(t, err, envelope.ErrWrongSecret)
+}
+
+func TestNewPassphraseServiceRefuses(t *testing.T) {
+	for _, passphrase := range []string{"", "\xff"} {
+		_, err := seal.NewPassphraseService(passphrase)
+		require.ErrorIs(t, err, seal.ErrPassphrase)
+	}
+	_, err := seal.NewPassphraseService("a passphrase", seal.WithIterations(classify.MaxIterations+1))
 	require.ErrorIs(t, err, classify.ErrIterations)
 }
 
@@ -168,7 +197,7 @@ func TestIterations(t *testing.T) {
 	defer slog.SetDefault(former)
 	for configured, want := range map[uint32]uint32{100_000: classify.MinWriteIterations, classify.MinWriteIterations + 1: classify.MinWriteIterations + 1} {
 		log.Reset()
-		s, err := seal.NewService("planted passphrase", seal.WithIterations(configured))
+		s, err := seal.NewPassphraseService("planted passphrase", seal.WithIterations(configured))
 		require.NoError(t, err)
 		_, m, err := s.EncryptString("x", classify.Internal, nil)
 		require.NoError(t, err)

@@ -47,8 +47,11 @@ func (r readers) of(t *testing.T, document string, s *vectors.Secret) *seal.Seal
 	}
 	name := s.Kind + s.Text
 	if r[name] == nil {
-		service, err := seal.NewService(s.Text)
+		service, err := seal.NewPassphraseService(s.Text)
 		require.NoError(t, err)
+		if s.Kind == "master-key" {
+			service = masterKeyService(t, s.Text)
+		}
 		r[name] = service.Sealer()
 	}
 	return r[name]
@@ -155,19 +158,23 @@ func TestVectorsSecrets(t *testing.T) {
 			if v.Hex != nil {
 				text = string(v.Hex)
 			}
-			key, isMaster := secret.ParseMasterKey(text)
-			if isMaster {
-				require.Equal(t, "master-key", v.Kind)
-			} else {
-				password, err := secret.NewPassword(text)
-				if v.Code != "" {
-					require.Equal(t, v.Code, codes.Of(err).Code)
-					return
-				}
-				require.Equal(t, "passphrase", v.Kind)
-				key, err = password.Key(format.Salt(v.Salt), v.Iterations)
+			masterKey, err := secret.ParseMasterKey(text)
+			if v.Kind == "master-key" {
 				require.NoError(t, err)
+				key, err := secret.FromMasterKey(masterKey)
+				require.NoError(t, err)
+				require.Equal(t, []byte(v.Key), key.Append(nil))
+				return
 			}
+			require.ErrorIs(t, err, secret.ErrMasterKey)
+			password, err := secret.NewPassword(text)
+			if v.Code != "" {
+				require.Equal(t, v.Code, codes.Of(err).Code)
+				return
+			}
+			require.Equal(t, "passphrase", v.Kind)
+			key, err := password.Key(format.Salt(v.Salt), v.Iterations)
+			require.NoError(t, err)
 			require.Equal(t, []byte(v.Key), key.Append(nil))
 		})
 	}

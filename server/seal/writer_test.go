@@ -32,7 +32,9 @@ func TestSpentSalt(t *testing.T) {
 
 // Nothing is drawn and nothing is derived before something is sealed.
 func TestNothingAtTheStart(t *testing.T) {
-	s := serviceOf(t, "a passphrase").sealer
+	service, err := NewPassphraseService("a passphrase")
+	require.NoError(t, err)
+	s := service.sealer
 	require.Nil(t, s.slot(format.UseService, classify.PHI).Load())
 	require.Empty(t, s.source.(*passphrase).kept.Keys())
 }
@@ -52,7 +54,9 @@ func TestKeptCiphersAreBounded(t *testing.T) {
 }
 
 func serviceOf(t *testing.T, key string) *Service {
-	s, err := NewService(key)
+	masterKey, err := ParseMasterKey(key)
+	require.NoError(t, err)
+	s, err := NewService(masterKey)
 	require.NoError(t, err)
 	return s
 }
