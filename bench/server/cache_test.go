@@ -114,7 +114,7 @@ type ourCache struct {
 }
 
 func (c ourCache) setGet(key string) error {
-	if err := c.cache.SetEncrypted(c.b.Context(), key, c.value, classify.PHI, ttl, nil); err != nil {
+	if err := c.cache.SetEncrypted(c.b.Context(), key, c.value, classify.PHI, cache.TTL(ttl)); err != nil {
 		return err
 	}
 	_, err := c.cache.GetDecrypted(c.b.Context(), key)

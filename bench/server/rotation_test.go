@@ -74,7 +74,7 @@ func newRotating(b *testing.B, store kv.Store, rate int) *rotating {
 	r.rotator = rotation.New(rotation.Options{Keyring: ring, Keystore: keys, Store: store, Audit: unrecorded{}, Rate: rate})
 	value := newValue(1 << 10)
 	for i := range rotated {
-		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, ttl, nil))
+		require.NoError(b, r.cache.SetEncrypted(b.Context(), fmt.Sprint(i), value, classify.PHI, cache.TTL(ttl)))
 		require.NoError(b, kv.Set(b.Context(), store, fmt.Sprint("raw", i), value, ttl))
 	}
 	return r
@@ -222,7 +222,7 @@ func (r *rotating) percentile(b *testing.B) (p99 float64, n int) {
 			for end := time.Now().Add(window); time.Now().Before(end); {
 				key, start, err := fmt.Sprint(rand.IntN(rotated)), time.Now(), error(nil)
 				if rand.IntN(4) == 0 {
-					err = r.cache.SetEncrypted(b.Context(), key, value, classify.PHI, ttl, nil)
+					err = r.cache.SetEncrypted(b.Context(), key, value, classify.PHI, cache.TTL(ttl))
 				} else {
 					_, err = r.cache.GetDecrypted(b.Context(), key)
 				}

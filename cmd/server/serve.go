@@ -108,7 +108,7 @@ func serve(ctx context.Context, c *config.Config, out io.Writer, log *slog.Logge
 	if err := tell(); err != nil {
 		return err
 	}
-	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.Keep(ctx, log, p.keys.keks.All()...) })
+	stopKeeping := beside(context.WithoutCancel(ctx), func(ctx context.Context) { kms.RenewCredentials(ctx, log, p.keys.keks.All()...) })
 	defer stopKeeping()
 	stopRefusals := beside(context.WithoutCancel(ctx), p.refusals.Run)
 	stopLosses := beside(context.WithoutCancel(ctx), func(ctx context.Context) { p.keys.lost.record(ctx, p.recorder) })

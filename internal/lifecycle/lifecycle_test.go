@@ -216,7 +216,7 @@ func TestGuards(t *testing.T) {
 // A rotation holds the keys that it may go back to; one that was rolled back, the keys that sealed until then for as long as a server may not have heard of it.
 func TestRotationHolds(t *testing.T) {
 	s := newSite(t)
-	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI))
 	keys := map[format.Use]lifecycle.Key{}
 	for _, use := range uses {
 		id, err := s.tenant.Primary(use, classify.PHI)
@@ -258,7 +258,7 @@ func TestRotationHolds(t *testing.T) {
 	begin(rotation.Order{})
 	s.clock.pass(4*ttl + time.Minute)
 	require.Equal(t, rotation.Reencrypting, func() rotation.State { r, _ := s.Rotator.Record(t.Context(), "clinic"); return r.State }())
-	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, 0, nil))
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI))
 	require.Equal(t, rotation.Done, work().State)
 	require.NoError(t, s.retire(keys[format.UseFile], envelope.Disabled), "there is no way back anymore")
 

@@ -34,8 +34,10 @@ func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]
 	return key, err
 }
 
-// Keep is that of package kms for the other KEK.
-func (w watched) Keep(ctx context.Context, log *slog.Logger) { kms.Keep(ctx, log, w.KEK) }
+// RenewCredentials renews the credentials of the KEK that is measured; see kms.RenewCredentials.
+func (w watched) RenewCredentials(ctx context.Context, log *slog.Logger) {
+	kms.RenewCredentials(ctx, log, w.KEK)
+}
 
 // Keys is what a keyring reports of itself.
 type Keys interface {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/rotation"
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore/keystoretest"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -153,7 +154,7 @@ func TestConcurrentWriteStays(t *testing.T) {
 	s.begin(rotation.Order{})
 	store.before = func(key string) {
 		if key == "coffer/tenant/cache/entry 7" {
-			require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 7", []byte("written meanwhile"), classify.PHI, time.Minute, nil))
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 7", []byte("written meanwhile"), classify.PHI, cache.TTL(time.Minute)))
 		}
 	}
 	record := s.work()
@@ -308,11 +309,11 @@ func TestDue(t *testing.T) {
 				class = classify.PII
 			}
 			if class == classify.PII || i < 30 {
-				require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), class, time.Hour, nil))
+				require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), class, cache.TTL(time.Hour)))
 			}
 		}
 		for range 20 {
-			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, time.Hour, nil))
+			require.NoError(t, s.cache.SetEncrypted(t.Context(), "k", []byte("value"), classify.PII, cache.TTL(time.Hour)))
 		}
 		before := s.primaries()
 		s.serve(s.came(rotation.Grace))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/redistest"
 	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keystore/rediskeys"
 	"github.com/coffer-storage/coffer/server/kv"
 	"github.com/coffer-storage/coffer/server/kv/rediskv"
@@ -135,7 +136,7 @@ func rotateOnce(t *testing.T, sites []*site) {
 
 func (c *counter) write(ctx context.Context, s *site) error {
 	next := c.written.Load() + 1
-	err := s.cache.SetEncrypted(ctx, c.key, []byte(strconv.FormatInt(next, 10)), c.class, time.Hour, nil)
+	err := s.cache.SetEncrypted(ctx, c.key, []byte(strconv.FormatInt(next, 10)), c.class, cache.TTL(time.Hour))
 	if err == nil {
 		c.written.Store(next)
 	}

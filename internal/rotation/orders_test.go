@@ -11,6 +11,7 @@ import (
 
 	"github.com/coffer-storage/coffer/internal/rotation"
 	"github.com/coffer-storage/coffer/server/audit"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/keystore"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
@@ -192,7 +193,7 @@ func TestDueWithoutPrimary(t *testing.T) {
 	})
 	require.NoError(t, err)
 	s.serve(func() bool { return s.primaries()[classify.PHI] != before })
-	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("v"), classify.PHI, time.Hour, nil))
+	require.NoError(t, s.cache.SetEncrypted(t.Context(), "entry 0", []byte("v"), classify.PHI, cache.TTL(time.Hour)))
 }
 
 // A destruction that fails is on record as that, by the job that was announced, and the next attempt by its own.

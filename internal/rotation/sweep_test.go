@@ -63,7 +63,7 @@ func TestOneSweepServesAll(t *testing.T) {
 	for i := range tenants {
 		tenant, err := s.Keyring.Tenant(t.Context(), name(i))
 		require.NoError(t, err)
-		require.NoError(t, cache.New(store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
+		require.NoError(t, cache.New(store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, cache.TTL(time.Hour)))
 	}
 	listing := func() int64 { // of one SCAN through the store
 		before := store.listed.Load()
@@ -355,7 +355,7 @@ func TestDamagedTenantAlone(t *testing.T) {
 	s.fill(10)
 	other, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)
-	require.NoError(t, cache.New(store, seal.NewSealer(other)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
+	require.NoError(t, cache.New(store, seal.NewSealer(other)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, cache.TTL(time.Hour)))
 	s.begin(rotation.Order{})
 	_, err = s.Begin(t.Context(), "damaged", rotation.Order{})
 	require.NoError(t, err)

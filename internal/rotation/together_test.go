@@ -48,7 +48,7 @@ func TestTenantsAreUnlockedTogether(t *testing.T) {
 		id := fmt.Sprint(i)
 		tenant, err := s.Keyring.Tenant(t.Context(), id)
 		require.NoError(t, err)
-		require.NoError(t, cache.New(s.Store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, time.Hour, nil))
+		require.NoError(t, cache.New(s.Store, seal.NewSealer(tenant)).SetEncrypted(t.Context(), "k", []byte("v"), classify.PHI, cache.TTL(time.Hour)))
 		_, err = s.Begin(t.Context(), id, rotation.Order{})
 		require.NoError(t, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coffer-storage/coffer/internal/rotation"
+	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv/sqlitekv"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -46,7 +47,7 @@ func TestUnknownKeys(t *testing.T) {
 	require.NoError(t, err)
 
 	after := newSite(t, directory(t, t.TempDir()), store, nil)
-	require.NoError(t, after.cache.SetEncrypted(t.Context(), "another", []byte("value"), 4, time.Hour, nil))
+	require.NoError(t, after.cache.SetEncrypted(t.Context(), "another", []byte("value"), 4, cache.TTL(time.Hour)))
 	u, log, ended = after.watch()
 	require.Eventually(t, func() bool { return u.Entries() == n }, time.Minute, time.Millisecond)
 	require.ErrorIs(t, u.Check(t.Context()), envelope.ErrUnknownKey)

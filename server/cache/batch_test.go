@@ -76,7 +76,7 @@ func TestConcurrent(t *testing.T) {
 			wg.Go(func() {
 				for i := range 50 {
 					key, value := fmt.Sprint("k", g), bytes.Repeat([]byte{byte(g)}, 100+i)
-					if err := c.SetEncrypted(t.Context(), key, value, classify.PHI, 0, nil); err != nil {
+					if err := c.SetEncrypted(t.Context(), key, value, classify.PHI); err != nil {
 						t.Error(err)
 						return
 					}
@@ -95,7 +95,7 @@ func TestWrap(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	var universal redis.UniversalClient = client
 	c := cache.Wrap(universal, sealers(t)("tenant"), cache.WithMaxTTL(classify.PHI, time.Hour))
-	require.NoError(t, c.SetEncrypted(t.Context(), "patient:1", []byte("value"), classify.PHI, 0, nil))
+	require.NoError(t, c.SetEncrypted(t.Context(), "patient:1", []byte("value"), classify.PHI))
 	n, err := client.Exists(t.Context(), stored("patient:1")).Result()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
@@ -107,9 +107,9 @@ func TestWrap(t *testing.T) {
 func TestStoreGone(t *testing.T) {
 	server := redistest.Start(t)
 	c := cache.Wrap(server.Client(t), sealers(t)("tenant"))
-	require.NoError(t, c.SetEncrypted(t.Context(), "k", []byte("value"), classify.PHI, 0, nil))
+	require.NoError(t, c.SetEncrypted(t.Context(), "k", []byte("value"), classify.PHI))
 	server.Stop()
-	require.ErrorIs(t, c.SetEncrypted(t.Context(), "k", []byte("value"), classify.PHI, 0, nil), kv.ErrUnavailable)
+	require.ErrorIs(t, c.SetEncrypted(t.Context(), "k", []byte("value"), classify.PHI), kv.ErrUnavailable)
 	_, err := c.GetDecrypted(t.Context(), "k")
 	require.ErrorIs(t, err, kv.ErrUnavailable)
 	_, err = c.Inspect(t.Context(), "k")

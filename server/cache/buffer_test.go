@@ -30,7 +30,7 @@ func TestResealClearsItsBuffer(t *testing.T) {
 	secret := []byte("a patient's diagnosis")
 	sizes := map[string]int{"short": 1, "long": 40, "longer": 400}
 	for key, n := range sizes {
-		require.NoError(t, c.SetEncrypted(t.Context(), key, bytes.Repeat(secret, n), classify.PHI, time.Hour, nil))
+		require.NoError(t, c.SetEncrypted(t.Context(), key, bytes.Repeat(secret, n), classify.PHI, TTL(time.Hour)))
 	}
 	plain := &buffer{}
 	into := &buffer{}

@@ -10,6 +10,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -97,20 +98,41 @@ func Wrap(client redis.UniversalClient, sealer *seal.Sealer, options ...Option) 
 	return New(rediskv.New(client), sealer, options...)
 }
 
-// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8, for ttl; 0 is as
-// long as the class allows. The context is authenticated, and readable beside the ciphertext. It returns
-// ErrTTL, ErrNegativeTTL, and the errors of seal.Sealer.Seal and of the store. After an error of the store
-// the earlier value may still be there.
-func (c *Cache) SetEncrypted(
-	ctx context.Context, key string, value []byte, class classify.Class, ttl time.Duration, context map[string]string,
-) error {
-	ttl, err := c.ttl(class, ttl)
+// WriteOption is an option of SetEncrypted.
+type WriteOption struct {
+	ttl       time.Duration
+	context   map[string]string
+	mediaType string
+}
+
+// TTL sets how long the value is kept. The default is as long as the class allows.
+func TTL(d time.Duration) WriteOption { return WriteOption{ttl: d} }
+
+// Context sets texts that are authenticated with the value. They are readable in the store.
+func Context(context map[string]string) WriteOption { return WriteOption{context: context} }
+
+// MediaType sets the media type of the value, at most 255 bytes, which is kept inside the package.
+func MediaType(mediaType string) WriteOption { return WriteOption{mediaType: mediaType} }
+
+// SetEncrypted seals value and stores it under key, which is at most 1,024 bytes of UTF-8. It returns ErrTTL, ErrNegativeTTL, and the
+// errors of seal.Sealer.Seal and of the store. If the store returns an error, the value may or may not have been replaced.
+func (c *Cache) SetEncrypted(ctx context.Context, key string, value []byte, class classify.Class, options ...WriteOption) error {
+	item := Item{Key: key, Value: value, Class: class}
+	for i := range options {
+		o := &options[i]
+		item.TTL = cmp.Or(o.ttl, item.TTL)
+		item.MediaType = cmp.Or(o.mediaType, item.MediaType)
+		if o.context != nil {
+			item.Context = o.context
+		}
+	}
+	ttl, err := c.ttl(class, item.TTL)
 	if err != nil {
 		return err
 	}
 	b := getBuffer()
 	defer b.put()
-	if err := c.seal(b, &Item{Key: key, Value: value, Class: class, Context: context}); err != nil {
+	if err := c.seal(b, &item); err != nil {
 		return err
 	}
 	return kv.Set(ctx, c.store, c.prefix+key, b.bytes, ttl)

@@ -57,7 +57,7 @@ func TestCache(t *testing.T) {
 			for _, value := range [][]byte{{}, []byte("a planted value"), bytes.Repeat([]byte("x"), 300_000)} {
 				key := "patient:é " + class.String()
 				before := time.Now().Truncate(time.Millisecond)
-				require.NoError(t, c.SetEncrypted(ctx, key, value, class, time.Minute, map[string]string{"patient": "P1"}))
+				require.NoError(t, c.SetEncrypted(ctx, key, value, class, cache.TTL(time.Minute), cache.Context(map[string]string{"patient": "P1"})))
 				got, err := c.GetDecrypted(ctx, key)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(value, got))
@@ -95,7 +95,7 @@ func TestMissing(t *testing.T) {
 		require.ErrorIs(t, err, cache.ErrNotFound)
 		for _, there := range []bool{false, true, false} {
 			if there {
-				require.NoError(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, 0, nil))
+				require.NoError(t, c.SetEncrypted(ctx, "k", nil, classify.PHI))
 			}
 			found, err := c.Exists(ctx, "k")
 			require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestTTL(t *testing.T) {
 		ctx := t.Context()
 		c := cache.New(store, sealer("tenant"), cache.WithMaxTTL(classify.PII, time.Hour), cache.WithMaxTTL(classify.Internal, 0), cache.WithMaxTTL(0, time.Second))
 		left := func(class classify.Class, ttl time.Duration) time.Duration {
-			require.NoError(t, c.SetEncrypted(ctx, "k", nil, class, ttl, nil))
+			require.NoError(t, c.SetEncrypted(ctx, "k", nil, class, cache.TTL(ttl)))
 			d, ok, err := store.TTL(ctx, stored("k"))
 			require.NoError(t, err)
 			require.True(t, ok)
@@ -125,7 +125,7 @@ func TestTTL(t *testing.T) {
 			require.InDelta(t, longest, left(class, 0), float64(30*time.Second))
 			require.InDelta(t, longest, left(class, longest), float64(30*time.Second))
 			require.InDelta(t, time.Minute, left(class, time.Minute), float64(30*time.Second))
-			err := c.SetEncrypted(ctx, "k", nil, class, longest+1, nil)
+			err := c.SetEncrypted(ctx, "k", nil, class, cache.TTL(longest+1))
 			require.ErrorIs(t, err, cache.ErrTTL)
 			require.Equal(t, "ttl_out_of_range", codes.Of(err).Code)
 		}
@@ -133,8 +133,8 @@ func TestTTL(t *testing.T) {
 			require.Zero(t, left(class, 0))
 			require.InDelta(t, 365*day, left(class, 365*day), float64(30*time.Second))
 		}
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, -1, nil), cache.ErrNegativeTTL)
-		require.NoError(t, c.SetEncrypted(ctx, "short", nil, classify.PHI, 30*time.Millisecond, nil))
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, cache.TTL(-1)), cache.ErrNegativeTTL)
+		require.NoError(t, c.SetEncrypted(ctx, "short", nil, classify.PHI, cache.TTL(30*time.Millisecond)))
 		require.Eventually(t, func() bool {
 			_, err := c.GetDecrypted(ctx, "short")
 			return err == cache.ErrNotFound
@@ -145,11 +145,11 @@ func TestTTL(t *testing.T) {
 func TestRefused(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c := t.Context(), cache.New(store, sealer("tenant"))
-		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("kept"), classify.PII, 0, nil))
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 0, 0, nil), classify.ErrUnknown)
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 6, 0, nil), classify.ErrUnknown)
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", make([]byte, format.MaxValue+1), classify.PHI, 0, nil), format.ErrTooLarge)
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, 0, map[string]string{"\xff": ""}), format.ErrInvalid)
+		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("kept"), classify.PII))
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 0), classify.ErrUnknown)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, 6), classify.ErrUnknown)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", make([]byte, format.MaxValue+1), classify.PHI), format.ErrTooLarge)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, cache.Context(map[string]string{"\xff": ""})), format.ErrInvalid)
 		value, err := c.GetDecrypted(ctx, "k")
 		require.NoError(t, err)
 		require.Equal(t, "kept", string(value))
@@ -157,7 +157,7 @@ func TestRefused(t *testing.T) {
 		require.ErrorIs(t, err, classify.ErrTooLow)
 
 		for key, want := range map[string]error{strings.Repeat("x", format.MaxName+1): format.ErrTooLarge, "\xff": format.ErrInvalid} {
-			errs := []error{c.SetEncrypted(ctx, key, nil, classify.PHI, 0, nil)}
+			errs := []error{c.SetEncrypted(ctx, key, nil, classify.PHI)}
 			_, err := c.GetDecrypted(ctx, key)
 			errs = append(errs, err)
 			_, err = c.Get(ctx, key)
@@ -199,7 +199,7 @@ func TestTampered(t *testing.T) {
 	onEach(t, func(t *testing.T, store kv.Store, sealer func(string) *seal.Sealer) {
 		ctx, c, other := t.Context(), cache.New(store, sealer("tenant")), cache.New(store, sealer("other"))
 		for _, class := range []classify.Class{classify.Public, classify.PHI} {
-			require.NoError(t, c.SetEncrypted(ctx, "k", []byte("value"), class, 0, nil))
+			require.NoError(t, c.SetEncrypted(ctx, "k", []byte("value"), class))
 			raw, _, err := kv.Get(ctx, store, stored("k"))
 			require.NoError(t, err)
 			raw = bytes.Clone(raw)

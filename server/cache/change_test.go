@@ -131,7 +131,7 @@ func TestExpire(t *testing.T) {
 		require.ErrorIs(t, err, cache.ErrNotFound)
 		_, err = c.TTL(ctx, "none")
 		require.ErrorIs(t, err, cache.ErrNotFound)
-		require.NoError(t, c.SetEncrypted(ctx, "p", nil, classify.Public, 0, nil))
+		require.NoError(t, c.SetEncrypted(ctx, "p", nil, classify.Public))
 		_, err = c.Expire(ctx, "p", 1000*time.Hour, cache.Condition{})
 		require.NoError(t, err)
 	})
@@ -145,7 +145,7 @@ func TestTenantsApart(t *testing.T) {
 		for _, id := range tenants {
 			c := cache.New(store, sealer(id))
 			for _, key := range []string{"k", "a/cache/k", "*", id} {
-				require.NoError(t, c.SetEncrypted(ctx, key, []byte(id), classify.PHI, 0, nil))
+				require.NoError(t, c.SetEncrypted(ctx, key, []byte(id), classify.PHI))
 			}
 		}
 		for _, id := range tenants {

@@ -38,7 +38,7 @@ func Example() {
 	defer store.Close()
 
 	c := cache.New(store, seal.NewSealer(tenant))
-	must(c.SetEncrypted(ctx, "patient:1", []byte("O positive"), classify.PHI, time.Hour, map[string]string{"patient": "P1"}))
+	must(c.SetEncrypted(ctx, "patient:1", []byte("O positive"), classify.PHI, cache.TTL(time.Hour), cache.Context(map[string]string{"patient": "P1"})))
 	value, err := c.GetDecrypted(ctx, "patient:1")
 	must(err)
 	fmt.Printf("%s\n", value)

@@ -27,7 +27,7 @@ func TestBatchesUnderFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tags := make([]string, len(keys))
 			for i, key := range keys {
-				require.NoError(t, c.SetEncrypted(ctx, key, []byte("value"), classify.PHI, time.Hour, nil))
+				require.NoError(t, c.SetEncrypted(ctx, key, []byte("value"), classify.PHI, cache.TTL(time.Hour)))
 				entry, err := c.Inspect(ctx, key)
 				require.NoError(t, err)
 				tags[i] = entry.Tag

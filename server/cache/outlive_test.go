@@ -74,7 +74,7 @@ func TestOutlived(t *testing.T) {
 	} {
 		moved.Store(0)
 		removed.Store(0)
-		require.NoError(t, c.SetEncrypted(ctx, "k", make([]byte, 40_000), classify.PHI, 0, nil))
+		require.NoError(t, c.SetEncrypted(ctx, "k", make([]byte, 40_000), classify.PHI))
 		require.NoError(t, client.Persist(ctx, stored("k")).Err())
 		_, err := c.Get(ctx, "k")
 		require.NoError(t, err)
@@ -108,7 +108,7 @@ func asNotFound(err error) error {
 func TestAlteredDateRemovesNothing(t *testing.T) {
 	ctx, client := t.Context(), redistest.Start(t).Client(t)
 	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithOutlived(func(classify.Class) { t.Error("an entry was removed") }))
-	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI, 0, nil))
+	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI))
 	pkg, err := client.Get(ctx, stored("k")).Bytes()
 	require.NoError(t, err)
 	h, n, err := format.ParseHeader(pkg)
@@ -153,7 +153,7 @@ func TestResealKeepsTheDate(t *testing.T) {
 	var moved atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(moved.Load())) }
 	c := cache.New(rediskv.New(client), sealers(t)("tenant"), cache.WithClock(clock.New(now, now)), cache.WithMaxTTL(classify.PHI, time.Hour))
-	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI, 0, nil))
+	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("v"), classify.PHI))
 	require.NoError(t, client.Persist(ctx, stored("k")).Err())
 	moved.Store(int64(59 * time.Minute))
 	require.Equal(t, cache.Anew, reseal(t, c, "k", all).Did)

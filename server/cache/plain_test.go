@@ -51,9 +51,9 @@ func TestUnencrypted(t *testing.T) {
 		require.NoError(t, results[0].Err)
 		require.Equal(t, "v", string(results[1].Value))
 		require.ErrorIs(t, results[2].Err, cache.ErrNotFound)
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, 25*time.Hour, nil), cache.ErrTTL)
-		require.ErrorIs(t, c.SetEncrypted(ctx, string(make([]byte, 1025)), nil, classify.PHI, 0, nil), format.ErrTooLarge)
-		require.ErrorIs(t, c.SetEncrypted(ctx, "k", make([]byte, format.MaxValue+1), classify.PHI, 0, nil), format.ErrTooLarge)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", nil, classify.PHI, cache.TTL(25*time.Hour)), cache.ErrTTL)
+		require.ErrorIs(t, c.SetEncrypted(ctx, string(make([]byte, 1025)), nil, classify.PHI), format.ErrTooLarge)
+		require.ErrorIs(t, c.SetEncrypted(ctx, "k", make([]byte, format.MaxValue+1), classify.PHI), format.ErrTooLarge)
 	})
 }
 
@@ -74,7 +74,7 @@ func TestUnencryptedAndSealedApart(t *testing.T) {
 func requireApart(t *testing.T, writer, reader *cache.Cache, class classify.Class) {
 	t.Helper()
 	ctx := t.Context()
-	require.NoError(t, writer.SetEncrypted(ctx, "k", []byte("value"), class, time.Minute, nil))
+	require.NoError(t, writer.SetEncrypted(ctx, "k", []byte("value"), class, cache.TTL(time.Minute)))
 	entry, err := writer.Get(ctx, "k")
 	require.NoError(t, err)
 	present := cache.Condition{Present: true, Tags: []string{entry.Tag}}

@@ -103,9 +103,9 @@ func TestResealLeaves(t *testing.T) {
 	defer inner.Close()
 	ctx, store, sealer := t.Context(), &meddling{Store: inner}, seal.NewSealer(resealTenant(t))
 	c := cache.New(store, sealer)
-	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("first"), classify.PHI, time.Hour, nil))
+	require.NoError(t, c.SetEncrypted(ctx, "k", []byte("first"), classify.PHI, cache.TTL(time.Hour)))
 	store.before = func() {
-		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("second"), classify.PHI, time.Hour, nil))
+		require.NoError(t, c.SetEncrypted(ctx, "k", []byte("second"), classify.PHI, cache.TTL(time.Hour)))
 	}
 	require.Equal(t, cache.Changed, reseal(t, c, "k", all).Did)
 	value, err := c.GetDecrypted(ctx, "k")
@@ -223,7 +223,7 @@ func TestResealBreaksOff(t *testing.T) {
 	defer store.Close()
 	c := cache.New(failing{store}, seal.NewSealer(resealTenant(t)))
 	for _, key := range []string{"a", "b"} {
-		require.NoError(t, c.SetEncrypted(t.Context(), key, []byte("value"), classify.PHI, 0, nil))
+		require.NoError(t, c.SetEncrypted(t.Context(), key, []byte("value"), classify.PHI))
 	}
 	results, err := c.Reseal(t.Context(), []string{"a", "b"}, 1<<10, all)
 	require.ErrorIs(t, err, kv.ErrUnavailable)

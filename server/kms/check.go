@@ -53,8 +53,8 @@ func Check(ctx context.Context, kek KEK, environment string) (Proof, error) {
 		proof.Identity = ""
 		return proof, nil
 	}
-	if keeper, ok := remote.driver.(Keeper); ok {
-		proof.Credentials = keeper.Credentials(ctx)
+	if r, ok := remote.driver.(CredentialRenewer); ok {
+		proof.Credentials = r.DescribeCredentials(ctx)
 	}
 	return proof, nil
 }

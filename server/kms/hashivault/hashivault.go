@@ -104,7 +104,7 @@ type key struct {
 	name, mount string
 }
 
-var _ kms.Keeper = (*key)(nil)
+var _ kms.CredentialRenewer = (*key)(nil)
 
 func (k *key) URL() string {
 	if k.mount == "transit" {
@@ -113,11 +113,11 @@ func (k *key) URL() string {
 	return "hashivault://" + k.name + "?mount=" + url.QueryEscape(k.mount)
 }
 
-// Keep implements kms.Keeper.
-func (k *key) Keep(ctx context.Context, log *slog.Logger) { k.token.keep(ctx, log) }
+// RenewCredentials implements kms.CredentialRenewer.
+func (k *key) RenewCredentials(ctx context.Context, log *slog.Logger) { k.token.keep(ctx, log) }
 
-// Credentials implements kms.Keeper.
-func (k *key) Credentials(ctx context.Context) string { return k.token.describe(ctx) }
+// DescribeCredentials implements kms.CredentialRenewer.
+func (k *key) DescribeCredentials(ctx context.Context) string { return k.token.describe(ctx) }
 
 func (k *key) Advice() string {
 	if over := k.token.over(); !over.IsZero() {

@@ -48,7 +48,7 @@ func kept(t *testing.T, peer *kmspeers.Vault, s hashivault.Settings) (kek kms.KE
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		kms.Keep(ctx, slog.New(slog.NewTextHandler(log, nil)), kek)
+		kms.RenewCredentials(ctx, slog.New(slog.NewTextHandler(log, nil)), kek)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
