@@ -118,7 +118,7 @@ func TestServeRefusesAnotherMasterKey(t *testing.T) {
 		t.Run(variable, func(t *testing.T) {
 			data, key, other := t.TempDir(), variable+"="+secrets[0], variable+"="+secrets[1]
 			p := serve(t, data, key, "KDF_ITERATIONS=1000")
-			p.logs("KDF_ITERATIONS is below the least")
+			p.logs("KDF_ITERATIONS is below the minimum")
 			p.logs("THE KEK IS LOCAL")
 			require.NoFileExists(t, filepath.Join(data, "master.key"))
 			p.put(p.token, "k", record)

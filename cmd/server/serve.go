@@ -35,7 +35,7 @@ func serveCommand() *cobra.Command {
 		Short: "Serve the encrypted cache and the demo over HTTP",
 		Long: "Serves until SIGTERM, SIGINT or SIGHUP; then /readyz fails, after COFFER_SHUTDOWN_DELAY no connection is accepted, and requests in flight are\n" +
 			"let end within COFFER_SHUTDOWN_TIMEOUT. A second signal ends it at once. The first start prints a token.\n" +
-			"While the KMS or the Redis of the keysets cannot be reached at the start, it answers 503 and waits.\n\n" + config.Help,
+			"While the KMS or the Redis of the keysets cannot be reached at the start, it answers 503 and waits.\n\n" + config.Help(),
 		Example: "  coffer serve --listen 127.0.0.1:8080 --data coffer-data\n\n" +
 			"  ENCRYPTION_MASTER_KEY_FILE=/run/secrets/master-key REDIS_URL=rediss://user:password@redis:6379/0 \\\n" +
 			"    coffer serve --environment prod --data /var/lib/coffer --trusted-proxies 10.0.0.0/8",

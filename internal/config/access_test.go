@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/server/audit"
 )
 
-func TestAccess(t *testing.T) {
+func TestAccessSettings(t *testing.T) {
 	c, _, err := load(t, []string{
 		"COFFER_OIDC_ISSUER=https://id.example.com", "COFFER_OIDC_AUDIENCE=coffer, other", "COFFER_CORS_ORIGINS=https://a.example.com,http://localhost:5173",
 		"COFFER_TRUSTED_PROXIES=10.0.0.0/8, ::1", "COFFER_AUDIT_CONTEXT=purpose", "COFFER_CONCURRENT=7",
@@ -28,7 +28,7 @@ func TestAccess(t *testing.T) {
 	require.Equal(t, config.Limits{Rate: 50, Burst: 100, Concurrent: 7, Bytes: 512 << 20, TenantBytes: 256 << 20, Failures: 10}, c.Limits)
 }
 
-func TestBadAccess(t *testing.T) {
+func TestLoadRefusesBadAccessSettings(t *testing.T) {
 	const planted = "pl4nted"
 	for setting, variable := range map[string]string{
 		"COFFER_OIDC_ISSUER=https://" + planted: "COFFER_OIDC_AUDIENCE", "COFFER_OIDC_AUDIENCE=" + planted: "COFFER_OIDC_ISSUER",
@@ -51,8 +51,7 @@ func TestBadAccess(t *testing.T) {
 	}
 }
 
-// What package oidc refuses is named together with all else that is wrong.
-func TestBadProvider(t *testing.T) {
+func TestLoadNamesProblemsOfTheIdentityProvider(t *testing.T) {
 	const planted = "pl4nted"
 	_, _, err := load(t, []string{
 		"COFFER_OIDC_ISSUER=http://" + planted, "COFFER_OIDC_AUDIENCE=coffer", "COFFER_OIDC_TENANT_CLAIM=/" + planted + "//b", "COFFER_RATE=x",
@@ -64,7 +63,7 @@ func TestBadProvider(t *testing.T) {
 	require.NotContains(t, err.Error(), "JWKS", "which was not given")
 }
 
-func TestAudit(t *testing.T) {
+func TestAuditSettings(t *testing.T) {
 	c, warnings, err := load(t, nil)
 	require.NoError(t, err)
 	require.Empty(t, warnings)
@@ -90,8 +89,7 @@ func TestAudit(t *testing.T) {
 	require.ErrorContains(t, err, "COFFER_AUDIT_COPY must not be redis without a Redis")
 }
 
-// Everything in force is told with where it comes from, and no secret.
-func TestDescribe(t *testing.T) {
+func TestDescribeReturnsValuesSourcesAndNoSecret(t *testing.T) {
 	const planted = "pl4nted-secret"
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(set)
@@ -117,8 +115,8 @@ func TestDescribe(t *testing.T) {
 	require.ErrorContains(t, err, "KDF_ITERATIONS")
 }
 
-// Proxies that are everyone would let any client choose its own address.
-func TestTrustedProxiesThatAreEveryone(t *testing.T) {
+// With such proxies any client could choose its own address.
+func TestProxiesWarnIfTheyAreEveryAddress(t *testing.T) {
 	for networks, warned := range map[string]bool{"0.0.0.0/0": true, "10.0.0.0/8,::/0": true, "10.0.0.0/8,::1": false} {
 		_, warnings, err := load(t, []string{"COFFER_TRUSTED_PROXIES=" + networks})
 		require.NoError(t, err)
@@ -126,8 +124,8 @@ func TestTrustedProxiesThatAreEveryone(t *testing.T) {
 	}
 }
 
-// Networks that are a large part of all addresses together are warned of once; all private ones together are not.
-func TestTrustedProxiesThatAreMany(t *testing.T) {
+// All private networks together are a smaller share.
+func TestProxiesWarnOnceIfTheyAreALargeShareOfAllAddresses(t *testing.T) {
 	for networks, want := range map[string]string{
 		"0.0.0.0/1,128.0.0.0/1":    "trusts every address",
 		"::/1,8000::/1,10.0.0.0/8": "trusts every address",

@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 	require.False(t, c.Redis.Configured())
 }
 
-// table is what the classes' table says.
+// table returns the longest times of package classify.
 func table() map[classify.Class]time.Duration {
 	longest := map[classify.Class]time.Duration{}
 	for _, class := range classify.All {
@@ -47,7 +47,7 @@ func table() map[classify.Class]time.Duration {
 	return longest
 }
 
-func TestLongestTimes(t *testing.T) {
+func TestTTLsWarnWhenLongerThanTheirClass(t *testing.T) {
 	want := table()
 	want[classify.PHI], want[classify.Internal], want[classify.Public] = 12*time.Hour, 2*24*time.Hour, time.Hour
 	c, warnings, err := load(t, []string{"COFFER_TTL_PHI=12h", "COFFER_TTL_INTERNAL=2d", "COFFER_TTL_PUBLIC=1h"})
@@ -59,8 +59,7 @@ func TestLongestTimes(t *testing.T) {
 	require.Equal(t, []string{"COFFER_TTL_PII is longer than the 7d that the class is meant for"}, warnings)
 }
 
-// The guides' spellings of the one algorithm are taken.
-func TestAlgorithm(t *testing.T) {
+func TestAlgorithmAcceptsTheGuidesSpellings(t *testing.T) {
 	for _, spelling := range []string{"AES-256-GCM", "aes-256-gcm", "AES256_GCM", "AES-GCM", "aes_256_gcm"} {
 		t.Run(spelling, func(t *testing.T) {
 			_, _, err := load(t, []string{"ENCRYPTION_ALGORITHM=" + spelling})
@@ -69,7 +68,7 @@ func TestAlgorithm(t *testing.T) {
 	}
 }
 
-func TestEncryptionEnabled(t *testing.T) {
+func TestEncryptionCanBeDisabledOutsideProduction(t *testing.T) {
 	for _, environment := range []string{"dev", "staging", "product"} {
 		t.Run(environment, func(t *testing.T) {
 			c, warnings, err := load(t, []string{"ENCRYPTION_ENABLED=false", "COFFER_ENVIRONMENT=" + environment, "COFFER_PRODUCTION=false"})
@@ -85,7 +84,7 @@ func TestEncryptionEnabled(t *testing.T) {
 	require.Empty(t, warnings)
 }
 
-func TestFlagsWin(t *testing.T) {
+func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	c, _, err := load(t, []string{"COFFER_LISTEN=127.0.0.1:1", "COFFER_DATA=/env", "COFFER_ENVIRONMENT=prod"},
 		"--listen", "127.0.0.1:0", "--environment=staging", "--max-body", "10")
 	require.NoError(t, err)
@@ -95,7 +94,7 @@ func TestFlagsWin(t *testing.T) {
 	require.EqualValues(t, 10, c.MaxBody)
 }
 
-func TestSomeFlags(t *testing.T) {
+func TestAddFlagsAddsTheNamedFlags(t *testing.T) {
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(set, "data")
 	require.NoError(t, set.Parse([]string{"--data", "/d"}))
@@ -105,7 +104,7 @@ func TestSomeFlags(t *testing.T) {
 	require.Equal(t, "/d", c.Data)
 }
 
-func TestRedis(t *testing.T) {
+func TestRedisSettings(t *testing.T) {
 	c, _, err := load(t, []string{"REDIS_HOST=::1", "REDIS_PORT=7000", "REDIS_PASSWORD=pw", "REDIS_DB=3"})
 	require.NoError(t, err)
 	require.True(t, c.Redis.Configured())
@@ -128,7 +127,7 @@ func TestRedis(t *testing.T) {
 	_, warnings, err := load(t, []string{"REDIS_URL=redis://h", "REDIS_PASSWORD=" + planted, "REDIS_PORT=1"})
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"REDIS_PORT is not used, since REDIS_URL says all", "REDIS_PASSWORD is not used, since REDIS_URL says all",
+		"REDIS_PORT is not used, because REDIS_URL is set", "REDIS_PASSWORD is not used, because REDIS_URL is set",
 	}, warnings)
 
 	c, warnings, err = load(t, []string{"REDIS_URL=rediss://u:pw@example.org:1/2", "REDIS_HOST=other"})
@@ -140,11 +139,11 @@ func TestRedis(t *testing.T) {
 	require.NoError(t, store.Close())
 }
 
-func TestCheapDerivationIsRaised(t *testing.T) {
+func TestKDFIterationsAreRaisedToTheMinimum(t *testing.T) {
 	c, warnings, err := load(t, []string{"KDF_ITERATIONS=100000"})
 	require.NoError(t, err)
 	require.EqualValues(t, classify.MinWriteIterations, c.KDFIterations)
-	require.Equal(t, []string{"KDF_ITERATIONS is below the least that is written: raised to 600000"}, warnings)
+	require.Equal(t, []string{"KDF_ITERATIONS is below the minimum for new keys: raised to 600000"}, warnings)
 
 	c, warnings, err = load(t, []string{"KDF_ITERATIONS=700000"})
 	require.NoError(t, err)
@@ -152,10 +151,10 @@ func TestCheapDerivationIsRaised(t *testing.T) {
 	require.Empty(t, warnings)
 }
 
-// planted stands in every value below that is refused: no message may hold it.
+// planted is in every value below that is refused. No message may contain it.
 const planted = "s3cr3t"
 
-func TestBadValues(t *testing.T) {
+func TestLoadRefusesBadValues(t *testing.T) {
 	tests := []struct{ environ, says string }{
 		{"COFFER_LISTEN=" + planted, "COFFER_LISTEN must be host:port"},
 		{"COFFER_LISTEN=127.0.0.1:65536", "COFFER_LISTEN must be host:port"},
@@ -228,7 +227,7 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-func TestAllBadValuesAtOnce(t *testing.T) {
+func TestLoadNamesAllBadValues(t *testing.T) {
 	_, _, err := load(t, []string{"KDF_ITERATIONS=x", "REDIS_PORT=1", "ENCRYPTION_MASTER_KEY="}, "--listen", "x", "--max-body=")
 	for _, name := range []string{"KDF_ITERATIONS", "REDIS_PORT", "ENCRYPTION_MASTER_KEY", "--listen", "--max-body"} {
 		require.ErrorContains(t, err, "\n  - "+name+" ")
@@ -236,16 +235,16 @@ func TestAllBadValuesAtOnce(t *testing.T) {
 	require.NotContains(t, err.Error(), "COFFER_LISTEN", "the flag is what was wrong")
 }
 
-// A misspelt variable is not ignored, wherever it comes from; what others set is none of the program's.
-func TestUnknownVariables(t *testing.T) {
+// Kubernetes and other programs may set variables that look alike.
+func TestLoadRefusesMisspeltVariables(t *testing.T) {
 	for name, says := range map[string]string{
-		"COFFER_LISTNE":              "COFFER_LISTNE is not the name of a setting: COFFER_LISTEN is the nearest",
-		"COFFER_ENVIROMENT":          "COFFER_ENVIROMENT is not the name of a setting: COFFER_ENVIRONMENT is",
-		"COFFER_AUDIT_CONTEXTS":      "COFFER_AUDIT_CONTEXT is",
-		"COFFER_AUDIT_MAXSIZE":       "COFFER_AUDIT_MAX_SIZE is",
-		"COFFER_ENCRYPTION_ENABLE":   "ENCRYPTION_ENABLED is",
-		"COFFER_KMS_PROVIDER":        "KMS_PROVIDER is",
-		"COFFER_REDIS_URL":           "REDIS_URL is",
+		"COFFER_LISTNE":              "COFFER_LISTNE is not the name of a setting: did you mean COFFER_LISTEN?",
+		"COFFER_ENVIROMENT":          "COFFER_ENVIROMENT is not the name of a setting: did you mean COFFER_ENVIRONMENT?",
+		"COFFER_AUDIT_CONTEXTS":      "did you mean COFFER_AUDIT_CONTEXT?",
+		"COFFER_AUDIT_MAXSIZE":       "did you mean COFFER_AUDIT_MAX_SIZE?",
+		"COFFER_ENCRYPTION_ENABLE":   "did you mean ENCRYPTION_ENABLED?",
+		"COFFER_KMS_PROVIDER":        "did you mean KMS_PROVIDER?",
+		"COFFER_REDIS_URL":           "did you mean REDIS_URL?",
 		"COFFER_TTL":                 "`coffer serve --help` lists them",
 		"COFFER_":                    "`coffer serve --help` lists them",
 		"COFFER_PORT":                "`coffer serve --help` lists them",
@@ -261,8 +260,8 @@ func TestUnknownVariables(t *testing.T) {
 		})
 	}
 	_, _, err := load(t, []string{"COFFER_RATES=1", "COFFER_BURSTS=1", "COFFER_CONCURRENT=x", "COFFER_LISTNE="})
-	require.EqualError(t, err, "the configuration is not valid:\n  - COFFER_BURSTS is not the name of a setting: COFFER_BURST is the nearest\n"+
-		"  - COFFER_RATES is not the name of a setting: COFFER_RATE is the nearest\n  - COFFER_CONCURRENT must be a whole number from 0 to 1000000")
+	require.EqualError(t, err, "the configuration is not valid:\n  - COFFER_BURSTS is not the name of a setting: did you mean COFFER_BURST?\n"+
+		"  - COFFER_RATES is not the name of a setting: did you mean COFFER_RATE?\n  - COFFER_CONCURRENT must be a whole number from 0 to 1000000")
 	_, _, err = load(t, []string{
 		"COFFERS=1", "coffer_rate=1", "REDIS_PASWORD=x", "COFFER_SERVICE_HOST=10.0.0.1", "COFFER_SERVICE_PORT=80", "COFFER_METRICS_SERVICE_PORT_HTTP=9090",
 		"COFFER_PORT=tcp://10.0.0.1:80", "COFFER_PORT_80_TCP=tcp://10.0.0.1:80", "COFFER_PORT_80_TCP_PROTO=tcp", "COFFER_PORT_80_TCP_ADDR=10.0.0.1",
@@ -270,7 +269,7 @@ func TestUnknownVariables(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestSecretsDoNotPrint(t *testing.T) {
+func TestFormattingHidesSecrets(t *testing.T) {
 	c, _, err := load(t, []string{"ENCRYPTION_PASSPHRASE=" + planted + " and more", "PHI_ENCRYPTION_KEY=" + master, "REDIS_HOST=h", "REDIS_PASSWORD=" + planted})
 	require.NoError(t, err)
 	var logged strings.Builder

@@ -1,50 +1,56 @@
 package config
 
 import (
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 )
 
-// Setting is one setting as it is in force.
+// Setting is the value in force of one variable.
 type Setting struct {
 	Variable string `json:"variable"`
 	Value    string `json:"value"`  // hidden if it is a secret; empty if there is none
 	Source   string `json:"source"` // a flag, the variable of a file, .env, environment or default
 }
 
-// Describe gives all settings, and fails and warns as Load does.
+// Describe returns all settings in the order of the table. It fails and warns as Load and CheckProduction do.
 func Describe(environ []string, set *pflag.FlagSet) (settings []Setting, warnings []string, err error) {
-	c, r, l, err := load(environ, set)
+	l, err := load(environ, set)
 	if err == nil {
-		err = c.CheckProduction()
+		err = l.config.CheckProduction()
 	}
 	if err != nil {
 		return nil, l.warnings, err
 	}
-	r.Production = strconv.FormatBool(c.Production)
-	r.KDFIterations = strconv.FormatUint(uint64(c.KDFIterations), 10) // maybe raised
-	for i, variable := range variables {
-		s := Setting{Variable: variable, Value: reflect.ValueOf(r).Field(i).String()}
-		withUser := strings.Contains(s.Value, "://") && strings.Contains(s.Value, "@") // and maybe a password
-		if s.Source = l.source(s.Variable); s.Value != "" && slices.Contains(secrets, s.Variable) || withUser {
-			s.Value = hidden
+	for s := range l.table.all() {
+		text := l.value(s.name)
+		switch s.name { // the value in force can differ from the text
+		case productionVariable:
+			text = strconv.FormatBool(l.config.Production)
+		case "KDF_ITERATIONS":
+			text = strconv.FormatUint(uint64(l.config.KDFIterations), 10)
 		}
-		settings = append(settings, s)
+		mayHavePassword := strings.Contains(text, "://") && strings.Contains(text, "@")
+		if text != "" && s.kind.secret || mayHavePassword {
+			text = hidden
+		}
+		settings = append(settings, Setting{s.name, text, l.origin(s.name)})
+		if path := s.name + fileSuffix; s.kind.secret {
+			settings = append(settings, Setting{path, l.values[path], l.origin(path)})
+		}
 	}
 	return settings, l.warnings, nil
 }
 
-func (l *loader) source(variable string) string {
+// origin returns where the value of a variable comes from.
+func (l *loader) origin(variable string) string {
 	switch {
 	case l.given[variable] != "":
 		return l.given[variable]
 	case l.file[variable]:
 		return dotenv
-	case l.set(variable):
+	case l.isSet(variable):
 		return "environment"
 	}
 	return "default"

@@ -10,7 +10,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 )
 
-func TestKeys(t *testing.T) {
+func TestKeySettings(t *testing.T) {
 	c, _, err := load(t, nil)
 	require.NoError(t, err)
 	day := 24 * time.Hour
@@ -42,8 +42,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Servers that share keysets share a cache too: a rotation looks at one cache, and destroys keys that nothing
-// in it is under.
+// A rotation looks at one cache, and destroys keys that no entry there needs.
 func TestSharedKeysNeedASharedCache(t *testing.T) {
 	const keys = "COFFER_KEYS_REDIS_URL=redis://u:pl4nted@keys"
 	_, _, err := load(t, []string{keys})

@@ -11,38 +11,37 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// KMS says which keys wrap the keysets, and who asks for them.
+// KMS is the KEKs that wrap the keysets, and the credentials to use them.
 type KMS struct {
-	KEK     Secret                       // URL of the one for all classes; empty: MasterKey
+	KEK     Secret                       // URL of the KEK; empty: Config.MasterKey
 	Classes map[classify.Class]MasterKey // of the classes that have a master key of their own
 	AWS     AWS
 	Azure   Azure
 	Google  Google
 	Vault   Vault
 
-	ignored []string // variables of providers' SDKs that stand in .env, where these do not see them
+	ignored []string // variables of providers' SDKs that are in .env, which the SDKs do not read
 }
 
-// AWS, Azure, Google and Vault are credentials. What is empty is for the provider's SDK to find, such as the
-// role of the machine.
+// AWS, Azure, Google and Vault are credentials. The provider's SDK finds those that are empty, such as the role of the machine.
 type (
 	AWS    struct{ AccessKeyID, SecretAccessKey, SessionToken Secret }
 	Azure  struct{ TenantID, ClientID, ClientSecret Secret }
 	Google struct{ Credentials string } // path of a file
 	Vault  struct {
-		Address   Secret // which may hold a password, and is refused then
+		Address   Secret // an address with a password is refused when the KEK is opened
 		Token     Secret
-		TokenFile string // where the token came from, if from a file: another one may be written there
+		TokenFile string // path of the file of the token, which is read again when it changes; empty if the token is not from a file
 	}
 )
 
-// Local reports whether keysets are wrapped by a key that this process has, and not by a KMS.
+// Local reports whether a key in this process wraps the keysets, and not a KMS.
 func (c *Config) Local() bool {
 	return c.KMS.KEK == "" || strings.HasPrefix(string(c.KMS.KEK), "base64key:") || strings.HasPrefix(string(c.KMS.KEK), "file:")
 }
 
-// CheckProduction refuses local keys in production: anyone who reads the host's disk or environment reads all data. A server and the
-// commands that judge its configuration call it; the commands that move keys into a KMS do not.
+// CheckProduction returns an error for a local key in production: anyone who reads the host's disk or environment could read all data. A
+// server and the commands that check its configuration call it; the commands that move keys into a KMS do not.
 func (c *Config) CheckProduction() error {
 	if c.Local() && c.Production {
 		return errors.New("the KEK is a local key, and COFFER_PRODUCTION is true, its default for every environment but dev: " +
@@ -52,97 +51,90 @@ func (c *Config) CheckProduction() error {
 	return nil
 }
 
-func (l *loader) kms(r *raw) KMS {
-	k := KMS{
-		Classes: map[classify.Class]MasterKey{},
-		AWS:     AWS{Secret(r.AWSAccessKeyID), Secret(r.AWSSecretAccessKey), Secret(r.AWSSessionToken)},
-		Azure:   Azure{Secret(r.AzureTenantID), Secret(r.AzureClientID), Secret(r.AzureClientSecret)},
-		Google:  Google{r.GoogleCredentials},
-		Vault:   Vault{Secret(r.VaultAddress), Secret(r.VaultToken), r.VaultTokenFile},
-	}
+// checkKMS sets the KEK, and checks that it and its credentials fit each other.
+func (l *loader) checkKMS(c *Config) {
 	for _, class := range []classify.Class{classify.PII, classify.PHI} {
 		if key := l.classMasterKey(class); key.Configured() {
-			k.Classes[class] = key
+			c.KMS.Classes[class] = key
 		}
 	}
-	if l.set("COFFER_KEK") {
-		k.KEK = l.kek(r.KEK)
-		if l.set("KMS_PROVIDER") {
-			l.refuse("COFFER_KEK", "and KMS_PROVIDER are both set: unset one of them")
-		}
-	} else if url := l.provider(r); url != "" {
-		k.KEK = Secret(url)
-	}
-	if k.KEK != "" {
+	c.KMS.Vault.TokenFile = l.values["VAULT_TOKEN"+fileSuffix]
+	c.KMS.KEK = l.kek()
+	if c.KMS.KEK != "" {
 		for _, variable := range append(masterKeyVariables, masterKeyCommand, passphraseCommand) {
-			if l.set(variable) {
-				l.refuse(variable, "configures a local key, and COFFER_KEK or KMS_PROVIDER configures a KEK: unset one of them")
+			if l.isSet(variable) {
+				l.refuse(variable, "configures a local key, and COFFER_KEK or KMS_PROVIDER configures a KMS: unset one of them")
 			}
 		}
 	}
-	l.verifies(r)
-	k.ignored = l.ofSDKs(r)
-	for _, name := range k.ignoredBy(string(k.KEK)) {
-		l.refuse(name, notInForce)
+	l.checkVaultVerification(c.Production)
+	c.KMS.ignored = l.ignoredSDKVariables()
+	for _, variable := range c.KMS.ignoredBy(string(c.KMS.KEK)) {
+		l.refuse(variable, notInForce)
 	}
-	l.together("AWS_ACCESS_KEY_ID", r.AWSAccessKeyID, "AWS_SECRET_ACCESS_KEY", r.AWSSecretAccessKey)
-	return k
+	l.requireAllOrNone("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 }
 
-// kek takes what has a scheme; what its provider says of the rest comes when it is opened.
-func (l *loader) kek(text string) Secret {
+// kek returns the URL of the configured KEK; empty for a master key.
+func (l *loader) kek() Secret {
+	if !l.isSet("COFFER_KEK") {
+		return Secret(l.providerKEK())
+	}
+	text := l.value("COFFER_KEK")
 	if scheme, rest, ok := strings.Cut(text, "://"); !ok || scheme == "" || rest == "" {
 		l.refuse("COFFER_KEK", "must be the URL of a key, such as hashivault://KEY or awskms:///alias/KEY?region=REGION")
+	}
+	if l.isSet("KMS_PROVIDER") {
+		l.refuse("COFFER_KEK", "and KMS_PROVIDER are both set: unset one of them")
 	}
 	return Secret(text)
 }
 
-// provider makes the URL of the guides' variables.
-func (l *loader) provider(r *raw) string {
-	switch r.Provider {
+// providerKEK returns the URL of the KEK that KMS_PROVIDER and the variables of that provider describe.
+func (l *loader) providerKEK() string {
+	escaped := func(variable string) string { return url.PathEscape(l.value(variable)) }
+	switch l.value("KMS_PROVIDER") {
 	case "local":
 		return ""
 	case "aws":
-		l.need("aws", "AWS_REGION", r.AWSRegion, "AWS_KMS_KEY_ID", r.AWSKey)
-		return "awskms:///" + escape(r.AWSKey) + "?region=" + url.QueryEscape(r.AWSRegion)
+		l.requireFor("aws", "AWS_REGION", "AWS_KMS_KEY_ID")
+		key := strings.ReplaceAll(escaped("AWS_KMS_KEY_ID"), "%2F", "/") // an alias has slashes
+		return "awskms:///" + key + "?region=" + url.QueryEscape(l.value("AWS_REGION"))
 	case "azure":
-		l.need("azure", "AZURE_KEY_VAULT_URL", r.AzureVault, "AZURE_KEY_NAME", r.AzureKey)
-		if r.AzureClientSecret != "" { // else these name the identity of a workload, or of a user-assigned one, to the SDK
-			l.together("AZURE_TENANT_ID", r.AzureTenantID, "AZURE_CLIENT_ID", r.AzureClientID, "AZURE_CLIENT_SECRET", r.AzureClientSecret)
+		l.requireFor("azure", "AZURE_KEY_VAULT_URL", "AZURE_KEY_NAME")
+		if l.isSet("AZURE_CLIENT_SECRET") { // without a secret they name a workload's or a managed identity to the SDK
+			l.requireAllOrNone("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 		}
-		u, err := url.Parse(r.AzureVault)
-		if err != nil || r.AzureVault != "" && (u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
+		vault := l.value("AZURE_KEY_VAULT_URL")
+		u, err := url.Parse(vault)
+		if err != nil || vault != "" && (u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
 			l.refuse("AZURE_KEY_VAULT_URL", "must be the URL of a vault, such as https://NAME.vault.azure.net")
 			return ""
 		}
-		return "azurekeyvault://" + u.Host + "/keys/" + url.PathEscape(r.AzureKey)
+		return "azurekeyvault://" + u.Host + "/keys/" + escaped("AZURE_KEY_NAME")
 	case "gcp":
-		l.need("gcp", "GCP_PROJECT_ID", r.GCPProject, "GCP_LOCATION", r.GCPLocation, "GCP_KEY_RING", r.GCPRing, "GCP_KEY_NAME", r.GCPKey)
-		return "gcpkms://projects/" + url.PathEscape(r.GCPProject) + "/locations/" + url.PathEscape(r.GCPLocation) + "/keyRings/" + url.PathEscape(r.GCPRing) +
-			"/cryptoKeys/" + url.PathEscape(r.GCPKey)
+		l.requireFor("gcp", "GCP_PROJECT_ID", "GCP_LOCATION", "GCP_KEY_RING", "GCP_KEY_NAME")
+		return "gcpkms://projects/" + escaped("GCP_PROJECT_ID") + "/locations/" + escaped("GCP_LOCATION") + "/keyRings/" + escaped("GCP_KEY_RING") +
+			"/cryptoKeys/" + escaped("GCP_KEY_NAME")
 	case "vault":
-		l.need("vault", "VAULT_ADDR", r.VaultAddress, "VAULT_TOKEN", r.VaultToken)
-		return "hashivault://" + url.PathEscape(r.VaultKey)
+		l.requireFor("vault", "VAULT_ADDR", "VAULT_TOKEN")
+		return "hashivault://" + escaped("VAULT_KEY_NAME")
 	}
 	l.refuse("KMS_PROVIDER", "must be local, aws, azure, gcp or vault")
 	return ""
 }
 
-// escape leaves the slashes of an alias.
-func escape(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }
-
-// notInForce says what to do about a variable that the SDK of a provider takes from the environment of the
-// process alone.
+// notInForce is the problem of a variable in .env that the SDK of a provider reads from the environment of the process.
 const notInForce = "is taken from the environment alone, and does nothing in .env: set it in the environment"
 
-// prefixes begin the variables of the SDKs, by the schemes of their KEKs.
-var prefixes = map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}
+// sdkPrefixes begin the variables of the providers' SDKs, by the schemes of their KEKs.
+var sdkPrefixes = map[string]string{"awskms": "AWS_", "azurekeyvault": "AZURE_", "gcpkms": "GOOGLE_", "hashivault": "VAULT_"}
 
-// ignoredBy gives the variables of .env that whoever opens a KEK would take to be in force, and that are not.
-// Those of other providers may be there for other programs.
+// ignoredBy returns the variables of .env that the SDK of a KEK's provider would read, and does not see. Variables of other providers may
+// be there for other programs.
 func (k *KMS) ignoredBy(kek string) (names []string) {
 	scheme, _, _ := strings.Cut(kek, "://")
-	prefix, ok := prefixes[scheme]
+	prefix, ok := sdkPrefixes[scheme]
 	for _, name := range k.ignored {
 		if ok && strings.HasPrefix(name, prefix) {
 			names = append(names, name)
@@ -151,8 +143,8 @@ func (k *KMS) ignoredBy(kek string) (names []string) {
 	return names
 }
 
-// Check refuses the URL of a KEK whose provider's SDK takes variables from the environment alone that stand
-// in .env. Load has checked the configured one.
+// Check returns an error if .env has variables that the SDK of a KEK's provider reads from the environment alone. Load checks the
+// configured KEK.
 func (k *KMS) Check(kek string) error {
 	if names := k.ignoredBy(kek); len(names) > 0 {
 		return errors.New(strings.Join(names, ", ") + " " + notInForce)
@@ -160,54 +152,51 @@ func (k *KMS) Check(kek string) error {
 	return nil
 }
 
-// ofSDKs gives the variables of .env that are an SDK's, and not handed to it.
-func (l *loader) ofSDKs(r *raw) (names []string) {
+// ignoredSDKVariables returns the variables of .env that belong to an SDK and are not passed to it.
+func (l *loader) ignoredSDKVariables() (names []string) {
+	known := l.table.variables()
+	prefixes := slices.Collect(maps.Values(sdkPrefixes))
 	for _, name := range slices.Sorted(maps.Keys(l.file)) {
-		handed := slices.Contains(variables, name) || twin(name) != ""
-		if name == "AZURE_CLIENT_ID" && r.AzureClientSecret == "" {
-			handed = false
+		passed := slices.Contains(known, name)
+		if name == "AZURE_CLIENT_ID" && !l.isSet("AZURE_CLIENT_SECRET") {
+			passed = false
 		}
-		of := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
-		if !handed && slices.ContainsFunc(slices.Collect(maps.Values(prefixes)), of) {
+		if !passed && slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// verifies looks at the variable of Vault's SDK by which its certificate is not looked at.
-func (l *loader) verifies(r *raw) {
+// checkVaultVerification refuses in production, and otherwise warns about, the variable of Vault's SDK that turns off the verification of
+// certificates.
+func (l *loader) checkVaultVerification(production bool) {
 	const variable = "VAULT_SKIP_VERIFY"
 	skip, err := strconv.ParseBool(l.values[variable])
 	switch {
 	case err != nil || !skip:
-	case l.production(r):
-		l.refuse(variable, "is true, which "+l.inProduction()+": anyone between here and Vault would get the token; name the file of the authority's certificate in VAULT_CACERT")
+	case production:
+		l.refuse(variable, "is true, which "+l.forbidden()+": anyone between here and Vault would get the token; name the file of the authority's certificate in VAULT_CACERT")
 	default:
-		l.warn("%s is true: whoever is between here and Vault gets its token", variable)
+		l.warn("%s is true: anyone between here and Vault gets the token", variable)
 	}
 }
 
-// need takes names and values in turn.
-func (l *loader) need(provider string, pairs ...string) {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			l.refuse(pairs[i], "must be set where KMS_PROVIDER is "+provider)
+// requireFor refuses variables of a provider that are not set.
+func (l *loader) requireFor(provider string, variables ...string) {
+	for _, variable := range variables {
+		if l.value(variable) == "" {
+			l.refuse(variable, "must be set if KMS_PROVIDER is "+provider)
 		}
 	}
 }
 
-// together refuses some without the others.
-func (l *loader) together(pairs ...string) {
-	var missing []string
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			missing = append(missing, pairs[i])
-		}
-	}
-	if len(missing) < len(pairs)/2 {
+// requireAllOrNone refuses the variables that are not set, if another one is.
+func (l *loader) requireAllOrNone(variables ...string) {
+	missing := slices.DeleteFunc(slices.Clone(variables), l.isSet)
+	if len(missing) < len(variables) {
 		for _, variable := range missing {
-			l.refuse(variable, "must be set where the others of its provider are")
+			l.refuse(variable, "must be set if the others of its provider are")
 		}
 	}
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/classify"
 )
 
-// The guides' variables make the URL of a KEK.
-func TestProviders(t *testing.T) {
+func TestProviderVariablesMakeTheURLOfAKEK(t *testing.T) {
 	for environ, url := range map[string]string{
 		"": "", "KMS_PROVIDER=local": "",
 		"KMS_PROVIDER=aws,AWS_REGION=eu-central-1,AWS_KMS_KEY_ID=alias/coffer":                             "awskms:///alias/coffer?region=eu-central-1",
@@ -33,9 +32,8 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-// A client's id, with a tenant's or alone, names an identity that needs no secret: a workload's, or a
-// user-assigned one.
-func TestAzureIdentities(t *testing.T) {
+// Without a secret, AZURE_CLIENT_ID and AZURE_TENANT_ID name a workload's or a user-assigned identity.
+func TestAzureSecretNeedsClientAndTenant(t *testing.T) {
 	environ := []string{"KMS_PROVIDER=azure", "AZURE_KEY_VAULT_URL=https://v.vault.azure.net", "AZURE_KEY_NAME=k"}
 	for _, more := range [][]string{
 		nil, {"AZURE_CLIENT_ID=c"}, {"AZURE_TENANT_ID=t"}, {"AZURE_CLIENT_ID=c", "AZURE_TENANT_ID=t"}, {"AZURE_CLIENT_ID=c", "AZURE_TENANT_ID=t", "AZURE_CLIENT_SECRET=s"},
@@ -53,8 +51,7 @@ func TestAzureIdentities(t *testing.T) {
 	}
 }
 
-// Not to look at Vault's certificate is warned of, where it is not refused.
-func TestVaultSkipVerify(t *testing.T) {
+func TestVaultSkipVerifyWarnsOutsideProduction(t *testing.T) {
 	for _, value := range []string{"true", "1", "false"} {
 		_, warnings, err := load(t, []string{"VAULT_SKIP_VERIFY=" + value, "COFFER_ENVIRONMENT=staging", "COFFER_PRODUCTION=false"})
 		require.NoError(t, err)
@@ -62,8 +59,7 @@ func TestVaultSkipVerify(t *testing.T) {
 	}
 }
 
-// What is missing or contradicts is named, all at once, and nothing of a value.
-func TestProvidersRefused(t *testing.T) {
+func TestLoadNamesAllProblemsOfAProvider(t *testing.T) {
 	const planted = "pl4nted"
 	for environ, names := range map[string]string{
 		"KMS_PROVIDER=" + planted:                                                   "KMS_PROVIDER",
@@ -94,15 +90,14 @@ func TestProvidersRefused(t *testing.T) {
 	}
 }
 
-// Classes may have master keys of their own; the general one has two names.
-func TestMasterKeysByClass(t *testing.T) {
+func TestClassesHaveMasterKeysOfTheirOwn(t *testing.T) {
 	c, _, err := load(t, []string{"GENERAL_ENCRYPTION_PASSPHRASE=general secret", "PHI_ENCRYPTION_KEY=" + master, "PII_ENCRYPTION_PASSPHRASE=the pii secret"})
 	require.NoError(t, err)
 	require.Equal(t, config.MasterKey{Passphrase: "general secret"}, c.MasterKey)
 	require.Equal(t, map[classify.Class]config.MasterKey{classify.PHI: {Key: masterBytes()}, classify.PII: {Passphrase: "the pii secret"}}, c.KMS.Classes)
 }
 
-// Production takes a KMS. It is a setting, which is true unless it is set in every environment but dev: no pattern guesses at labels.
+// Every environment but dev is production unless COFFER_PRODUCTION is false. No pattern guesses at labels.
 func TestProductionTakesAKMS(t *testing.T) {
 	const vault, local = "COFFER_KEK=hashivault://k", "ENCRYPTION_PASSPHRASE=a long passphrase"
 	for _, production := range []string{
@@ -127,7 +122,7 @@ func TestProductionTakesAKMS(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreHidden(t *testing.T) {
+func TestDescribeHidesCredentials(t *testing.T) {
 	const planted = "pl4nted"
 	environ := []string{"KMS_PROVIDER=local"}
 	for _, name := range []string{

@@ -17,10 +17,12 @@ import (
 )
 
 const (
-	masterKeyCommand  = "COFFER_MASTER_KEY_COMMAND"
-	passphraseCommand = "COFFER_PASSPHRASE_COMMAND"
-	commandTimeout    = 30 * time.Second
-	commandGrace      = time.Second // how long descendants of an ended program may keep its output open
+	masterKeyVariable  = "ENCRYPTION_MASTER_KEY"
+	passphraseVariable = "ENCRYPTION_PASSPHRASE"
+	masterKeyCommand   = "COFFER_MASTER_KEY_COMMAND"
+	passphraseCommand  = "COFFER_PASSPHRASE_COMMAND"
+	commandTimeout     = 30 * time.Second
+	commandGrace       = time.Second // how long descendants of an ended program may keep its output open
 
 	masterKeySize = 32 // bytes
 	// minPassphrase is the shortest passphrase in characters (NIST SP 800-63B section 5.1.1.2).
@@ -30,8 +32,8 @@ const (
 // masterKeyVariables are the variables of keys and passphrases. One that is set but empty is an error: the server would otherwise make
 // a key of its own.
 var masterKeyVariables = []string{
-	"ENCRYPTION_MASTER_KEY", "GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY",
-	"ENCRYPTION_PASSPHRASE", "GENERAL_ENCRYPTION_PASSPHRASE", "PII_ENCRYPTION_PASSPHRASE", "PHI_ENCRYPTION_PASSPHRASE",
+	masterKeyVariable, "GENERAL_ENCRYPTION_KEY", "PII_ENCRYPTION_KEY", "PHI_ENCRYPTION_KEY",
+	passphraseVariable, "GENERAL_ENCRYPTION_PASSPHRASE", "PII_ENCRYPTION_PASSPHRASE", "PHI_ENCRYPTION_PASSPHRASE",
 }
 
 // MasterKey is the secret of a local KEK: a key, a passphrase, or a command that prints one of them. At most one field is set. The zero
@@ -99,7 +101,7 @@ func parsePassphrase(text string) (m MasterKey, problem string) {
 
 // masterKey returns the master key of all classes.
 func (l *loader) masterKey() MasterKey {
-	return l.masterKeyOf("ENCRYPTION_MASTER_KEY", "GENERAL_ENCRYPTION_KEY", "ENCRYPTION_PASSPHRASE", "GENERAL_ENCRYPTION_PASSPHRASE", masterKeyCommand, passphraseCommand)
+	return l.masterKeyOf(masterKeyVariable, "GENERAL_ENCRYPTION_KEY", passphraseVariable, "GENERAL_ENCRYPTION_PASSPHRASE", masterKeyCommand, passphraseCommand)
 }
 
 // classMasterKey returns the master key that a class has of its own.
@@ -118,7 +120,7 @@ func (l *loader) masterKeyOf(variables ...string) (m MasterKey) {
 		case source == "":
 			m, source = one, variable
 		case !reflect.DeepEqual(one, m):
-			l.refuse(variable, "and "+l.name(source)+" are both set: unset one of them")
+			l.refuse(variable, "and "+l.source(source)+" are both set: unset one of them")
 		}
 	}
 	return m
@@ -140,8 +142,8 @@ func (l *loader) parseMasterKey(variable string) (m MasterKey) {
 		problem = "is set but empty: give it a value, or unset it"
 	case strings.HasSuffix(variable, "_PASSPHRASE"):
 		m, problem = parsePassphrase(text)
-	case variable == "ENCRYPTION_MASTER_KEY":
-		m, problem = parseKey(text, "ENCRYPTION_PASSPHRASE")
+	case variable == masterKeyVariable:
+		m, problem = parseKey(text, passphraseVariable)
 	default:
 		m, problem = parseKey(text, strings.TrimSuffix(variable, "KEY")+"PASSPHRASE")
 	}

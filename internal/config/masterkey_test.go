@@ -13,7 +13,7 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 )
 
-// script makes a program.
+// script writes a program and returns its path.
 func script(t *testing.T, content string) string {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -26,7 +26,7 @@ func script(t *testing.T, content string) string {
 
 const master = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
-func TestMasterKeyCommand(t *testing.T) {
+func TestMasterKeyCommandPrintsTheKey(t *testing.T) {
 	c, warnings, err := load(t, []string{"COFFER_MASTER_KEY_COMMAND=" + script(t, `[ "$#" = 2 ] && [ "$1 $2" = "read --raw" ] && echo `+master) + "  read --raw "})
 	require.NoError(t, err)
 	require.Empty(t, warnings)
@@ -105,8 +105,8 @@ func TestMasterKeyRefusesAKeyBesideAPassphrase(t *testing.T) {
 	}
 }
 
-// A command that fails is named by its variable. Nothing that it printed is in the error.
-func TestMasterKeyCommandFails(t *testing.T) {
+// The error must not quote the output.
+func TestMasterKeyCommandFailureNamesTheVariable(t *testing.T) {
 	for _, row := range []struct{ name, program, says string }{
 		{"status", "echo " + planted + "; echo " + planted + " >&2; exit 3", "it failed (exit status 3)"},
 		{"killed", "echo " + planted + "; kill -9 $$", "it failed (signal: killed)"},
@@ -148,7 +148,7 @@ func TestMasterKeyCommandFails(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestMasterKeyCommandIsRefused(t *testing.T) {
+func TestLoadRefusesAMasterKeyCommand(t *testing.T) {
 	command := "COFFER_MASTER_KEY_COMMAND=/bin/" + planted
 	for _, row := range []struct {
 		name    string

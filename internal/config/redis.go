@@ -2,9 +2,7 @@ package config
 
 import (
 	"crypto/tls"
-	"math"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,10 +14,9 @@ import (
 
 const defaultRedisPort = 6379
 
-// Redis says where the cache lies: in one server by URL or Host, behind Sentinels, or in a Cluster. The zero
-// Redis is none.
+// Redis is the Redis of the cache: one server by URL or Host, a master behind Sentinels, or a Cluster. The zero Redis is not configured.
 type Redis struct {
-	URL      Secret // says all, and may hold a password
+	URL      Secret // if it is set, the other fields are not used; it may have a password
 	Host     string
 	Port     int
 	Username string
@@ -28,17 +25,17 @@ type Redis struct {
 	TLS      bool
 
 	Sentinels        []string // host:port
-	Master           string   // the name that the Sentinels know it by
+	Master           string   // its name at the Sentinels
 	SentinelPassword Secret
-	Cluster          []string // host:port of some of its servers
+	Cluster          []string // host:port of some servers
 }
 
-// Configured reports whether there is a Redis at all.
+// Configured reports whether a Redis is configured.
 func (r *Redis) Configured() bool {
 	return r.URL != "" || r.Host != "" || len(r.Sentinels) > 0 || len(r.Cluster) > 0
 }
 
-// Open makes a store over the configured Redis. It does not connect.
+// Open returns a store over the configured Redis. It does not connect. The caller closes the store.
 func (r *Redis) Open() (*rediskv.Store, error) {
 	if r.URL != "" {
 		return rediskv.Open(string(r.URL))
@@ -58,100 +55,71 @@ func (r *Redis) Open() (*rediskv.Store, error) {
 	return rediskv.OpenOptions(o), nil
 }
 
-// redisWays are the variables that say which Redis; one of them does.
-var redisWays = []string{"REDIS_URL", "REDIS_HOST", "REDIS_SENTINEL_ADDRS", "REDIS_CLUSTER_ADDRS"}
+// redisSelectors are the variables of which one selects the Redis.
+var redisSelectors = []string{"REDIS_URL", "REDIS_HOST", "REDIS_SENTINEL_ADDRS", "REDIS_CLUSTER_ADDRS"}
 
-// redisDetails says with which of them each other variable goes.
+// redisDetails are the other variables, each with the selectors that it needs one of.
 var redisDetails = []struct {
-	variable string
-	ways     []string
+	variable  string
+	selectors []string
 }{
-	{"REDIS_PORT", redisWays[1:2]},
-	{"REDIS_DB", redisWays[1:3]},
-	{"REDIS_USERNAME", redisWays[1:]},
-	{"REDIS_PASSWORD", redisWays[1:]},
-	{"REDIS_TLS", redisWays[1:]},
-	{"REDIS_MASTER_NAME", redisWays[2:3]},
-	{"REDIS_SENTINEL_PASSWORD", redisWays[2:3]},
+	{"REDIS_PORT", redisSelectors[1:2]},
+	{"REDIS_DB", redisSelectors[1:3]},
+	{"REDIS_USERNAME", redisSelectors[1:]},
+	{"REDIS_PASSWORD", redisSelectors[1:]},
+	{"REDIS_TLS", redisSelectors[1:]},
+	{"REDIS_MASTER_NAME", redisSelectors[2:3]},
+	{"REDIS_SENTINEL_PASSWORD", redisSelectors[2:3]},
 }
 
-func (l *loader) redis(r *raw) Redis {
-	out := Redis{
-		URL: Secret(r.RedisURL), Host: r.RedisHost, Port: defaultRedisPort, Username: r.RedisUsername, Password: Secret(r.RedisPassword),
-		Sentinels: l.addresses("REDIS_SENTINEL_ADDRS", r.RedisSentinels), Master: r.RedisMaster, SentinelPassword: Secret(r.RedisSentinelPassword),
-		Cluster: l.addresses("REDIS_CLUSTER_ADDRS", r.RedisCluster),
-	}
-	if r.RedisURL != "" {
-		l.redisURL(&out)
-	}
-	if r.RedisPort != "" {
-		out.Port = l.integer("REDIS_PORT", r.RedisPort, 1, math.MaxUint16)
-	}
-	if r.RedisDB != "" {
-		out.DB = l.integer("REDIS_DB", r.RedisDB, 0, math.MaxInt32)
-	}
-	if r.RedisTLS != "" {
-		out.TLS = l.truth("REDIS_TLS", r.RedisTLS)
-	}
-	if out.Host != "" && !validHost(out.Host) {
-		l.refuse("REDIS_HOST", "must be a host name or an address, without scheme and port")
-	}
-	if r.RedisSentinels != "" && r.RedisMaster == "" {
-		l.refuse("REDIS_MASTER_NAME", "must be set where REDIS_SENTINEL_ADDRS is: the name that the Sentinels know the master by")
-	}
-	l.redisTogether()
-	return out
-}
-
-func (l *loader) redisURL(r *Redis) {
-	store, err := r.Open()
-	if err != nil {
-		l.refuse("REDIS_URL", "is not valid: "+strings.TrimPrefix(err.Error(), "rediskv: "))
-		return
-	}
-	_ = store.Close()
-	if l.set("REDIS_TLS") && strings.HasPrefix(string(r.URL), "redis:") {
-		l.refuse("REDIS_URL", "must begin with rediss://, which means TLS, where REDIS_TLS is set")
-	}
-}
-
-// redisTogether sees that the variables go together. A URL wins over the others, which are often all set where it is.
-func (l *loader) redisTogether() {
-	ways := slices.DeleteFunc(slices.Clone(redisWays), func(way string) bool { return !l.set(way) })
-	url := slices.Contains(ways, "REDIS_URL")
+// checkRedis checks that the settings of the cache's Redis fit each other. A URL wins over the others, which are often all set.
+func (l *loader) checkRedis(c *Config) {
+	selected := slices.DeleteFunc(slices.Clone(redisSelectors), func(variable string) bool { return !l.isSet(variable) })
+	hasURL := slices.Contains(selected, "REDIS_URL")
 	switch {
-	case url && len(ways) > 1:
-		l.warn("%s are both set: REDIS_URL is used", strings.Join(ways[:2], " and "))
-	case len(ways) > 1:
-		l.refuse(ways[1], "and "+ways[0]+" are both set: unset one of them")
+	case hasURL && len(selected) > 1:
+		l.warn("%s are both set: REDIS_URL is used", strings.Join(selected[:2], " and "))
+	case len(selected) > 1:
+		l.refuse(selected[1], "and "+selected[0]+" are both set: unset one of them")
 	}
 	for _, d := range redisDetails {
 		switch {
-		case !l.set(d.variable) || slices.ContainsFunc(d.ways, l.set):
-		case !url:
-			l.refuse(d.variable, "is set, but not "+strings.Join(d.ways, " or "))
+		case !l.isSet(d.variable) || slices.ContainsFunc(d.selectors, l.isSet):
+		case !hasURL:
+			l.refuse(d.variable, "is set, but not "+strings.Join(d.selectors, " or "))
 		case d.variable != "REDIS_TLS":
-			l.warn("%s is not used, since REDIS_URL says all", l.name(d.variable))
+			l.warn("%s is not used, because REDIS_URL is set", l.source(d.variable))
 		}
+	}
+	if l.isSet("REDIS_SENTINEL_ADDRS") && !l.isSet("REDIS_MASTER_NAME") {
+		l.refuse("REDIS_MASTER_NAME", "must be set if REDIS_SENTINEL_ADDRS is: the name of the master at the Sentinels")
+	}
+	if hasURL && l.checkRedisURL("REDIS_URL", c.Redis.Open) && l.isSet("REDIS_TLS") && strings.HasPrefix(string(c.Redis.URL), "redis:") {
+		l.refuse("REDIS_URL", "must begin with rediss://, which means TLS, if REDIS_TLS is set")
 	}
 }
 
-// addresses reads host:port, several of them separated by commas.
-func (l *loader) addresses(variable, text string) []string {
-	list := split(text)
-	for _, one := range list {
-		host, port, err := net.SplitHostPort(one)
-		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" || !validHost(host) {
-			l.refuse(variable, "must be host:port, several separated by commas")
-			return nil
-		}
+// checkKeysRedis checks the Redis of the keysets. Servers that share keysets must share a cache: a rotation looks at one cache, and
+// destroys keys that no entry there needs.
+func (l *loader) checkKeysRedis(c *Config) {
+	const variable = "COFFER_KEYS_REDIS_URL"
+	if c.Keys.Redis == "" {
+		return
 	}
-	return list
+	if !slices.ContainsFunc(redisSelectors, l.isSet) {
+		l.refuse(variable, "is for servers that share a cache too: a rotation looks at one cache, and would destroy keys that the caches of other servers use; "+
+			"set REDIS_URL, REDIS_HOST, REDIS_SENTINEL_ADDRS or REDIS_CLUSTER_ADDRS, or unset it to keep the keys in the data directory")
+	}
+	l.checkRedisURL(variable, c.Keys.Open)
 }
 
-func validHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
+// checkRedisURL reports whether open accepts the URL of a setting.
+func (l *loader) checkRedisURL(variable string, open func() (*rediskv.Store, error)) bool {
+	store, err := open()
+	if err != nil {
+		l.refuse(variable, "is not valid: "+strings.TrimPrefix(err.Error(), "rediskv: "))
+		return false
 	}
-	return !strings.ContainsAny(host, " \t\r\n/:@?#[]\x00")
+	_ = store.Close()
+	return true
 }

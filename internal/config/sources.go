@@ -15,56 +15,48 @@ import (
 )
 
 const (
-	// dotenv is read from the working directory, and in development only: elsewhere a file that lies there by
-	// accident changes nothing.
+	// dotenv is read from the working directory, in development only: elsewhere a file that is there by accident changes nothing.
 	dotenv      = ".env"
 	development = "dev"
 	maxFile     = 64 << 10 // bytes of .env, or of the file of a secret
 	fileSuffix  = "_FILE"
 )
 
-// secrets are the variables whose values are never shown. Each may be given as the path of a file instead, by
-// the variable that has _FILE behind its name, as containers and systemd hand over secrets.
-var secrets = []string{"ENCRYPTION_MASTER_KEY", "ENCRYPTION_PASSPHRASE", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "COFFER_KEYS_REDIS_URL",
-	"GENERAL_ENCRYPTION_KEY", "GENERAL_ENCRYPTION_PASSPHRASE", "PII_ENCRYPTION_KEY", "PII_ENCRYPTION_PASSPHRASE",
-	"PHI_ENCRYPTION_KEY", "PHI_ENCRYPTION_PASSPHRASE", "COFFER_KEK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET",
-	"VAULT_TOKEN"}
-
-// newLoader lays the sources over each other: a flag wins over the environment, which wins over .env.
-func newLoader(environ []string, set *pflag.FlagSet) *loader {
-	l := &loader{values: map[string]string{}, given: map[string]string{}, file: map[string]bool{}}
+// readSources reads the values of variables. A flag wins over the environment, which wins over .env.
+func (l *loader) readSources(environ []string, set *pflag.FlagSet) {
 	for _, pair := range environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && there(name, value) {
+		if name, value, ok := strings.Cut(pair, "="); ok && counts(name, value) {
 			l.values[name] = value
 		}
 	}
-	for _, f := range flags {
-		if set == nil || !set.Changed(f.name) {
+	for s := range l.table.all() {
+		if s.flag == "" || set == nil || !set.Changed(s.flag) {
 			continue
 		}
-		l.given[f.variable] = "--" + f.name
-		if l.values[f.variable] = set.Lookup(f.name).Value.String(); l.values[f.variable] == "" {
-			l.refuse(f.variable, "is given without a value")
+		l.given[s.name] = "--" + s.flag
+		if l.values[s.name] = set.Lookup(s.flag).Value.String(); l.values[s.name] == "" {
+			l.refuse(s.name, "is given without a value")
 		}
 	}
-	if label, ok := l.values["COFFER_ENVIRONMENT"]; !ok || label == development {
-		l.dotenv()
+	if environment, ok := l.values["COFFER_ENVIRONMENT"]; !ok || environment == development {
+		l.readDotenv()
 	}
-	for _, variable := range secrets {
-		l.secretFile(variable)
+	for s := range l.table.all() {
+		if s.kind.secret {
+			l.readSecretFile(s.name)
+		}
 	}
-	return l
 }
 
-// there reports whether a variable counts: an empty one is what an unset one of a compose file becomes; of a
-// master key, that must not go unseen.
-func there(name, value string) bool {
+// counts reports whether a variable is set. An empty variable is not, because compose files make one of an unset variable. An empty key
+// is: the server would otherwise make a key of its own.
+func counts(name, value string) bool {
 	return value != "" || name == "COFFER_KEK" || slices.Contains(masterKeyVariables, name)
 }
 
-// dotenv adds what nobody gave otherwise. Nothing of it comes into the environment of the process.
-func (l *loader) dotenv() {
-	content, info, err := read(dotenv)
+// readDotenv adds the variables of .env that are not set otherwise. It does not change the environment of the process.
+func (l *loader) readDotenv() {
+	content, info, err := readSmallFile(dotenv)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -74,45 +66,45 @@ func (l *loader) dotenv() {
 	}
 	values, err := godotenv.UnmarshalBytes(content)
 	if err != nil {
-		l.problems = append(l.problems, ".env must be made of lines NAME=value; a value with # or quotes stands in single quotes") // its error quotes the line
+		l.problems = append(l.problems, ".env must consist of lines NAME=value; put a value with # or quotes in single quotes") // err quotes the line
 		return
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		l.warn(".env can be read by others: chmod 600 .env")
 	}
 	for name, value := range values {
-		if there(name, value) && !l.set(name) && !l.set(twin(name)) {
+		if counts(name, value) && !l.isSet(name) && !l.isSet(l.table.twin(name)) {
 			l.values[name], l.file[name] = value, true
 		}
 	}
 	if l.file["COFFER_ENVIRONMENT"] && l.values["COFFER_ENVIRONMENT"] != development {
-		l.refuse("COFFER_ENVIRONMENT", "can be dev alone in .env, which is read in development only")
+		l.refuse("COFFER_ENVIRONMENT", "can only be dev in .env, which is read in development only")
 	}
 }
 
-// twin is the other variable that gives the same secret; empty where there is none.
-func twin(name string) string {
-	variable := strings.TrimSuffix(name, fileSuffix)
+// twin returns the other variable of a secret: that of its file for that of its text, and the reverse. It returns "" for any other variable.
+func (t table) twin(variable string) string {
+	name := strings.TrimSuffix(variable, fileSuffix)
 	switch {
-	case !slices.Contains(secrets, variable):
+	case !t.isSecret(name):
 		return ""
-	case variable == name:
+	case name == variable:
 		return name + fileSuffix
 	}
-	return variable
+	return name
 }
 
-// secretFile reads the secret from the file that its variable names, without the line's end.
-func (l *loader) secretFile(variable string) {
+// readSecretFile reads a secret from the file that its variable names, without the end of the line.
+func (l *loader) readSecretFile(variable string) {
 	path, ok := l.values[variable+fileSuffix]
 	if !ok {
 		return
 	}
-	if l.set(variable) {
+	if l.isSet(variable) {
 		l.refuse(variable, "and "+variable+fileSuffix+" are both set: unset one of them")
 		return
 	}
-	content, info, err := read(path)
+	content, info, err := readSmallFile(path)
 	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
 		l.warn("the file of %s can be read by every user of this host: chmod 600, or 640 with a group of its own", variable+fileSuffix)
 	}
@@ -129,9 +121,9 @@ func (l *loader) secretFile(variable string) {
 	delete(l.values, variable)
 }
 
-// read gives a small file, whole.
-func read(path string) ([]byte, fs.FileInfo, error) {
-	info, err := os.Stat(path) // before it is opened: a pipe would wait for who writes to it
+// readSmallFile returns the content of a regular file of at most maxFile bytes.
+func readSmallFile(path string) ([]byte, fs.FileInfo, error) {
+	info, err := os.Stat(path) // opening a named pipe would block
 	if err != nil {
 		return nil, nil, err
 	}

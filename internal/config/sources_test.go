@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +15,14 @@ import (
 	"github.com/coffer-storage/coffer/internal/config"
 )
 
-// inDirectory makes the working directory one that holds a .env alone.
+// inDirectory changes to a new directory that has a .env.
 func inDirectory(t *testing.T, content string, mode os.FileMode) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile(".env", []byte(content), mode))
 }
 
-func TestDotenv(t *testing.T) {
+func TestDotenvIsTheLastSource(t *testing.T) {
 	inDirectory(t, "# a comment\nexport COFFER_RATE=5\nCOFFER_BURST='6'\r\nREDIS_HOST=filed\nREDIS_PASSWORD='p#$a'\nCOFFER_LISTEN=\nOTHERS=7\n", 0o600)
 	c, warnings, err := load(t, []string{"REDIS_HOST=real"}, "--burst", "9")
 	require.NoError(t, err)
@@ -46,8 +48,7 @@ func TestDotenv(t *testing.T) {
 	require.Equal(t, "environment", sources["REDIS_HOST"].Source)
 }
 
-// Where the real environment is not the development's, .env is as if it were not there.
-func TestDotenvIsForDevelopment(t *testing.T) {
+func TestDotenvIsIgnoredOutsideDevelopment(t *testing.T) {
 	inDirectory(t, "COFFER_RATE=5\n", 0o644)
 	for _, environment := range []string{"prod", "staging", "development"} {
 		t.Run(environment, func(t *testing.T) {
@@ -67,13 +68,13 @@ func TestDotenvIsForDevelopment(t *testing.T) {
 	require.Equal(t, []string{".env can be read by others: chmod 600 .env"}, warnings)
 }
 
-func TestBadDotenv(t *testing.T) {
+func TestLoadRefusesABadDotenv(t *testing.T) {
 	for content, says := range map[string]string{
-		"REDIS_PASSWORD='" + planted:             ".env must be made of lines NAME=value",
-		planted + "\nCOFFER_RATE=5":              ".env must be made of lines",
+		"REDIS_PASSWORD='" + planted:             ".env must consist of lines NAME=value",
+		planted + "\nCOFFER_RATE=5":              ".env must consist of lines",
 		"COFFER_RATE=" + planted:                 "COFFER_RATE must be",
-		"COFFER_RATES=" + planted:                "COFFER_RATES is not the name of a setting: COFFER_RATE is",
-		"COFFER_ENVIRONMENT=prod":                "COFFER_ENVIRONMENT can be dev alone in .env",
+		"COFFER_RATES=" + planted:                "COFFER_RATES is not the name of a setting: did you mean COFFER_RATE?",
+		"COFFER_ENVIRONMENT=prod":                "COFFER_ENVIRONMENT can only be dev in .env",
 		"ENCRYPTION_MASTER_KEY=":                 "ENCRYPTION_MASTER_KEY is set but empty",
 		"A=" + strings.Repeat("a", 64<<10):       ".env cannot be read",
 		"REDIS_PASSWORD_FILE=/nowhere" + planted: "REDIS_PASSWORD_FILE must name a file",
@@ -91,8 +92,8 @@ func TestBadDotenv(t *testing.T) {
 	require.ErrorContains(t, err, ".env cannot be read")
 }
 
-// Every secret can be given as a file, without the line's end, and bad ones are named as they were given.
-func TestSecretFiles(t *testing.T) {
+// A problem names the variable of the file, because that is set.
+func TestSecretsAreReadFromFiles(t *testing.T) {
 	dir := t.TempDir()
 	file := func(content string) string {
 		path := filepath.Join(dir, "secret")
@@ -132,8 +133,7 @@ func TestSecretFiles(t *testing.T) {
 	require.ErrorContains(t, err, "REDIS_PASSWORD_FILE names a file without a secret in it")
 }
 
-// A secret's file of the real environment wins over the secret in .env, and the other way round.
-func TestSecretFilesAndDotenv(t *testing.T) {
+func TestEnvironmentWinsOverDotenvForSecretFilesToo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, []byte("from the file"), 0o600))
 	inDirectory(t, "ENCRYPTION_PASSPHRASE='from .env'\n", 0o600)
@@ -146,11 +146,10 @@ func TestSecretFilesAndDotenv(t *testing.T) {
 	require.EqualValues(t, "from the environment", c.MasterKey.Passphrase)
 }
 
-// The help names every setting, as a flag or as a variable, and no other.
-func TestHelp(t *testing.T) {
+func TestHelpNamesEverySettingAndNoOther(t *testing.T) {
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(set)
-	help := config.Help + set.FlagUsages()
+	help := config.Help() + set.FlagUsages()
 	known := map[string]bool{}
 	settings, _, err := config.Describe(nil, nil)
 	require.NoError(t, err)
@@ -160,37 +159,51 @@ func TestHelp(t *testing.T) {
 	}
 	set.VisitAll(func(f *pflag.Flag) {
 		_, variable, _ := strings.Cut(f.Usage, "; environment ")
-		require.NotContains(t, config.Help, "    "+variable, "it has a flag")
+		require.NotContains(t, config.Help(), "    "+variable, "it has a flag")
 	})
 	for _, name := range regexp.MustCompile(`\b(?:COFFER|REDIS|ENCRYPTION|KDF|KEY|KMS|AWS|AZURE|GOOGLE|GCP|VAULT|GENERAL|PII|PHI)_[A-Z_]+[A-Z]`).FindAllString(help, -1) {
 		require.True(t, known[name], name)
 	}
 }
 
-var exampleLine = regexp.MustCompile(`(?m)^#([A-Z_]+)=(.*)$`)
+var update = flag.Bool("update", false, "write .env.example")
 
-// The example names every variable, in the order of `coffer config`, with its default; as it is it changes nothing.
-func TestExample(t *testing.T) {
-	content, err := os.ReadFile("../../.env.example")
-	require.NoError(t, err)
-	inDirectory(t, string(content), 0o600)
-	settings, warnings, err := config.Describe(nil, nil)
-	require.NoError(t, err)
-	require.Empty(t, warnings)
-	var lines []string
-	for _, m := range exampleLine.FindAllStringSubmatch(string(content), -1) {
-		lines = append(lines, m[1]+"="+m[2])
+func TestExampleIsCurrent(t *testing.T) {
+	const path = "../../.env.example"
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(config.Example()), 0o644))
 	}
-	var want []string
-	for _, s := range settings {
-		require.Equal(t, "default", s.Source, s.Variable)
-		want = append(want, s.Variable+"="+s.Value)
-	}
-	require.Equal(t, want, lines)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, config.Example(), string(content), "run go generate ./internal/config")
 }
 
-// What the SDK of the KMS takes from the environment alone is refused in .env, and nothing of other providers.
-func TestDotenvOfSDKs(t *testing.T) {
+// Without its comment marks, every line of the example sets a variable to its default.
+func TestExampleHasTheDefaults(t *testing.T) {
+	defaults, _, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	var uncommented []string
+	for line := range strings.Lines(config.Example()) {
+		if strings.HasPrefix(line, "#") && strings.Contains(line, "=") && !strings.HasPrefix(line, "# ") {
+			uncommented = append(uncommented, strings.TrimSpace(line[1:]))
+		}
+	}
+	want := []string{}
+	for _, s := range defaults {
+		want = append(want, s.Variable+"="+s.Value)
+	}
+	require.Equal(t, want, uncommented)
+	inDirectory(t, strings.Join(slices.DeleteFunc(uncommented, func(line string) bool { return strings.HasSuffix(line, "=") }), "\n"), 0o600)
+	copied, warnings, err := config.Describe(nil, nil)
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	for i := range defaults {
+		require.Equal(t, defaults[i].Value, copied[i].Value, defaults[i].Variable)
+	}
+}
+
+// Variables of other providers may be there for other programs.
+func TestDotenvRefusesVariablesThatOnlyTheSDKReads(t *testing.T) {
 	const others = "\nAWS_PROFILE=x\nAZURE_AUTHORITY_HOST=x\nVAULT_CACERT=x\nGOOGLE_CLOUD_QUOTA_PROJECT=x\n"
 	for settings, refused := range map[string]string{
 		"KMS_PROVIDER=vault\nVAULT_ADDR=https://v\nVAULT_TOKEN=t\nVAULT_KEY_NAME=k\nVAULT_NAMESPACE=n":                                "VAULT_NAMESPACE VAULT_CACERT",
@@ -229,8 +242,7 @@ func TestDotenvOfSDKs(t *testing.T) {
 	}
 }
 
-// A file of a secret that every user of the host can read is warned of, whichever secret it is.
-func TestReadableSecretFiles(t *testing.T) {
+func TestSecretFilesThatEveryUserCanReadWarn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, []byte("a long passphrase\n"), 0o600))
 	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true} {

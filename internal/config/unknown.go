@@ -3,56 +3,48 @@ package config
 import (
 	"cmp"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// own begins the variables that are nobody else's, so that one that is none of the settings is a mistake.
-const own = "COFFER_"
+// prefix begins variables that only this program uses.
+const prefix = "COFFER_"
 
-// ofServices are the variables that Kubernetes sets in each container for a Service whose name begins with coffer.
-var ofServices = regexp.MustCompile(`_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+// Kubernetes sets these variables in each container for a Service whose name begins with coffer.
+var (
+	serviceVariable = regexp.MustCompile(`_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+	serviceValue    = regexp.MustCompile(`^(tcp|udp|sctp)://`) // of COFFER_PORT, for example
+)
 
-// atService is what it sets a variable such as COFFER_PORT to; an operator who means a port gives a number.
-var atService = regexp.MustCompile(`^(tcp|udp|sctp)://`)
-
-// variables are the names of all settings, in their order.
-var variables = func() (names []string) {
-	fields := reflect.TypeFor[raw]()
-	for i := range fields.NumField() {
-		names = append(names, fields.Field(i).Tag.Get("env"))
-	}
-	return names
-}()
-
-// unknown refuses what begins as a setting's name and is none: what was meant would not be in force.
-func (l *loader) unknown() {
+// refuseUnknown refuses variables that begin with COFFER_ and are not settings: a misspelt setting would not be in force.
+func (l *loader) refuseUnknown() {
+	known := l.table.variables()
 	for _, name := range slices.Sorted(maps.Keys(l.values)) {
-		if !strings.HasPrefix(name, own) || slices.Contains(variables, name) || ofServices.MatchString(name) || atService.MatchString(l.values[name]) {
+		if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) || serviceVariable.MatchString(name) || serviceValue.MatchString(l.values[name]) {
 			continue
 		}
-		if near := nearest(name); near != "" {
-			l.refuse(name, "is not the name of a setting: "+near+" is the nearest")
+		if near := nearest(name, known); near != "" {
+			l.refuse(name, "is not the name of a setting: did you mean "+near+"?")
 		} else {
 			l.refuse(name, "is not the name of a setting: `coffer serve --help` lists them")
 		}
 	}
 }
 
-// nearest gives the setting whose name takes the fewest letters to be changed; empty where that would be more
-// than a third of them.
-func nearest(name string) string {
-	away := func(known string) int { return distance(strings.TrimPrefix(name, own), strings.TrimPrefix(known, own)) }
-	near := slices.MinFunc(variables, func(a, b string) int { return cmp.Compare(away(a), away(b)) })
-	if 3*away(near) > len(name)-len(own) {
+// nearest returns the known name that takes the fewest edits; "" if it takes more than a third of the name's length.
+func nearest(name string, known []string) string {
+	edits := func(other string) int {
+		return distance(strings.TrimPrefix(name, prefix), strings.TrimPrefix(other, prefix))
+	}
+	near := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(edits(a), edits(b)) })
+	if 3*edits(near) > len(name)-len(prefix) {
 		return ""
 	}
 	return near
 }
 
-// distance is that of Levenshtein, in bytes.
+// distance returns the Levenshtein distance in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

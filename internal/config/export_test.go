@@ -1,0 +1,4 @@
+package config
+
+// Example returns the content of .env.example.
+var Example = example
