@@ -76,7 +76,7 @@ func fillDisk(t testing.TB) {
 	soon(t, full)
 	soon(t, func() bool { // the server announces itself every few seconds
 		proctest.TakeSpace(t, filler)
-		return strings.Contains(p.log.String(), "rotation is held up")
+		return strings.Contains(p.log.String(), "a rotation cannot continue")
 	})
 	works()
 	for range 3 {

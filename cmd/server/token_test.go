@@ -134,7 +134,7 @@ func TestAlteredToken(t *testing.T) {
 	})
 	require.Equal(t, 1.0, p.metric(`coffer_tokens{state="altered"}`))
 	require.Equal(t, 1.0, p.metric(`coffer_integrity_failures_total{class="none"}`))
-	p.logs(`"level":"ERROR","msg":"a token's document in the keystore is not as it was written"`)
+	p.logs(`"level":"ERROR","msg":"a token's document in the keystore was altered or removed"`)
 	requireFinding := func(finding string) {
 		t.Helper()
 		out, err := program(t, nil, "audit", "verify", "--data", data).Output()

@@ -1,8 +1,10 @@
-// Package clock decides how old a sealed value is, on systems whose clock is set back or forward.
+// Package clock determines the age of sealed values although the system's clock may be set back or forward.
 //
-// It has two readings of the time: that of the system, and that of the process's start with the monotonic clock since. They
-// differ if somebody sets the system's clock in between. A value is dated by the later reading and judged by the earlier one,
-// so no step of the clock makes a value look older than it is.
+// It reads the time in two ways: from the system, and as the time of the process's start plus the monotonic clock. The
+// two
+// differ if the system's clock was set in the meantime. A value is dated by the later reading, and its age is judged
+// by the
+// earlier one. A change of the system's clock therefore never makes a value look older than it is.
 package clock
 
 import (
@@ -10,42 +12,47 @@ import (
 	"time"
 )
 
-// Skew is how far the clocks of servers that share a store may be apart. Servers whose clocks differ by more destroy no key
-// and report cache_not_shared.
+// Skew is the maximum difference between the clocks of servers that share a store. Servers with a larger difference
+// destroy no
+// keys and report cache_not_shared.
 const Skew = 15 * time.Minute
 
-// Clock is the time. See System.
+// Clock reads the time in two ways. Use System, except in tests.
 type Clock struct {
-	system, steady func() time.Time
+	system, monotonic func() time.Time
 }
 
-// start is of the process: a later start could be after a step.
+// start is read when the process starts, before the system's clock may be set.
 var start = time.Now()
 
-// System is the time of this process.
+// System is the clock of this process.
 var System = &Clock{time.Now, func() time.Time { return start.Add(time.Since(start)) }}
 
-// Of returns the time by two readings, for tests.
-func New(system, steady func() time.Time) *Clock { return &Clock{system, steady} }
+// New returns a Clock with two readings. It is for tests.
+func New(system, monotonic func() time.Time) *Clock { return &Clock{system, monotonic} }
 
-// Date returns the time by which a value is dated.
+// Date returns the time with which a new value is dated.
 func (c *Clock) Date() time.Time {
-	system, steady := c.system(), c.steady()
-	if system.UnixNano() < steady.UnixNano() {
-		return steady
+	system, monotonic := c.system(), c.monotonic()
+	if system.UnixNano() < monotonic.UnixNano() {
+		return monotonic
 	}
 	return system
 }
 
-// Left returns how long a value of a date may still be kept that may be kept for longest. It is negative if the time is over.
-func (c *Clock) Left(date time.Time, longest time.Duration) time.Duration {
-	now := min(c.system().UnixMilli(), c.steady().UnixMilli())
-	left := date.UnixMilli() - now + longest.Milliseconds()
+// Left returns how long a value with a date may still be kept if its maximum age is maxAge. It is negative if the
+// value is too
+// old.
+func (c *Clock) Left(date time.Time, maxAge time.Duration) time.Duration {
+	now := min(c.system().UnixMilli(), c.monotonic().UnixMilli())
+	left := date.UnixMilli() - now + maxAge.Milliseconds()
 	const most = math.MaxInt64 / int64(time.Millisecond)
 	return time.Duration(max(-most, min(left, most))) * time.Millisecond
 }
 
-// Outlived reports whether a value of a date is kept for longer than longest, beyond all doubt about clocks. 0 means no limit.
-func (c *Clock) SurelyExpired(date time.Time, longest time.Duration) bool {
-	return longest > 0 && c.Left(date, longest) < -Skew
+// SurelyExpired reports whether a value is older than maxAge even if the clocks of servers differ by Skew. A maxAge of
+// 0 means
+// no limit.
+func (c *Clock) SurelyExpired(date time.Time, maxAge time.Duration) bool {
+	return maxAge > 0 && c.Left(date, maxAge) < -Skew
 }

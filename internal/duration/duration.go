@@ -1,5 +1,6 @@
-// Package duration reads and writes durations that may count in days. Settings, flags and the HTTP API share it, so that an operator and a
-// client write a duration the same way everywhere.
+// Package duration parses and formats durations that may contain days. Settings, flags and the HTTP API use it, so
+// that they
+// share one syntax.
 package duration
 
 import (
@@ -12,14 +13,15 @@ import (
 // Day is 24 hours.
 const Day = 24 * time.Hour
 
-// maxDays is how many whole days a time.Duration can hold.
+// maxDays is the maximum number of days in a time.Duration.
 const maxDays = uint64((1<<63 - 1) / Day)
 
-// ErrInvalid means that a text is not a duration. It does not quote the text, which may be a secret in the wrong place.
+// ErrInvalid reports that a text is not a duration. It does not quote the text, which may be a misplaced secret.
 var ErrInvalid = errors.New("not a duration: write it like 90s, 15m, 12h, 7d or 1d12h")
 
-// Parse reads a duration of package time, whole days such as 90d, or whole days before such a duration: 1d12h. A sign is only
-// accepted without days.
+// Parse parses a duration of package time, a number of whole days such as 90d, or both, such as 1d12h. A sign is only
+// accepted
+// without days.
 func Parse(text string) (time.Duration, error) {
 	days, rest, hasDays := strings.Cut(text, "d")
 	if !hasDays {
@@ -44,7 +46,7 @@ func Parse(text string) (time.Duration, error) {
 	return d + more, nil
 }
 
-// Format writes a duration as Parse reads it: in days if it has any, without parts that are zero.
+// Format formats a duration as Parse accepts it. It uses days if there are any, and omits parts that are zero.
 func Format(d time.Duration) string {
 	text := ""
 	if d >= Day {

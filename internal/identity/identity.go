@@ -1,7 +1,8 @@
-// Package identity says who is calling, for which tenant, and what they may do.
+// Package identity describes authenticated callers: who they are, which tenant they act for, and what they may do.
 //
-// It guarantees that a refusal tells nothing: whatever is wrong with a bearer token, the answer is
-// [ErrUnauthorized], and no error holds any part of a token.
+// A refusal reveals nothing about a bearer token: every refused token gets the same error, [ErrUnauthorized], and no
+// error
+// contains any part of a token.
 package identity
 
 import (
@@ -20,35 +21,38 @@ import (
 )
 
 var (
-	// ErrUnauthorized is every refusal of a bearer token.
+	// ErrUnauthorized reports that a bearer token is refused, for whatever reason.
 	ErrUnauthorized = &codes.Error{Of: "unauthorized", Text: "the bearer token is missing, wrong, revoked or expired"}
-	// ErrForbidden says that a token is good and lacks a scope.
-	ErrForbidden = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation takes"}
-	// ErrUnavailable says that nothing can be decided about tokens now. It is no verdict, and must not be
-	// counted as a wrong token.
-	ErrUnavailable = &codes.Error{Of: "identity_unavailable", Text: "the identity provider's keys cannot be had"}
+	// ErrForbidden reports that an accepted token lacks a scope.
+	ErrForbidden = &codes.Error{Of: "forbidden", Text: "the token lacks a scope that the operation needs"}
+	// ErrUnavailable reports that a token cannot be checked now. It must not be counted as a wrong token.
+	ErrUnavailable = &codes.Error{Of: "identity_unavailable", Text: "the identity provider's keys cannot be fetched"}
 )
 
-// DefaultTenant is whose data everything is where nobody names a tenant.
+// DefaultTenant is the tenant of requests that do not name a tenant.
 const DefaultTenant = "default"
 
-// EveryTenant is the tenant of an operator's identity. It has no data of its own, so such an identity has
-// scopes of AdminScopes only.
+// EveryTenant is the tenant of an operator's identity, which acts for all tenants. It has no data of its own, so such
+// an
+// identity can only have AdminScopes.
 const EveryTenant = "*"
 
-// APIToken is the issuer of identities that come from this server's own tokens; others have the URL of theirs.
+// APIToken is the issuer of identities from this server's own API tokens. Other issuers are URLs.
 const APIToken = "coffer"
 
-// Identity is an authenticated caller. Issuer and Subject together name it: two issuers may know the same subject.
+// Identity is an authenticated caller. Issuer and Subject identify it together, because two issuers may use the same
+// subject.
 type Identity struct {
 	Issuer  string
-	Subject string // an API token's id, or a provider's subject
-	Tenant  string // as ValidTenant
+	Subject string // id of an API token, or the provider's subject
+	Tenant  string // valid according to ValidTenant
 	Scopes  Scopes
 	Expires time.Time // zero: never
 }
 
-// May returns nil if the identity has all of the scopes, otherwise an error that wraps ErrForbidden and names them.
+// Authorize returns nil if the identity has all needed scopes. Otherwise it returns an error that wraps ErrForbidden
+// and names
+// the needed scopes.
 func (i Identity) Authorize(needed Scopes) error {
 	if i.Scopes.Has(needed) {
 		return nil
@@ -56,43 +60,49 @@ func (i Identity) Authorize(needed Scopes) error {
 	return fmt.Errorf("%w: %s", ErrForbidden, needed)
 }
 
-// TenantRule describes ValidTenant, for messages.
+// TenantRule describes valid tenant ids, for messages.
 const TenantRule = "1 to 255 bytes of printable UTF-8 in the normal form NFKC, without spaces at either end"
 
-// ValidTenant reports whether id can name a tenant, as TenantRule says: no two valid ids look the same because of control
-// characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
+// ValidTenant reports whether id can name a tenant, as TenantRule describes. The rule excludes ids that look the same
+// but
+// differ in control characters, invisible characters, spaces or normalization (Unicode Standard Annex 15).
 func ValidTenant(id string) bool {
 	return id != "" && len(id) <= format.MaxOwner && utf8.ValidString(id) && norm.NFKC.IsNormalString(id) &&
-		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, unprintable)
+		strings.TrimSpace(id) == id && !strings.ContainsFunc(id, isUnprintable)
 }
 
-func unprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError || IsInvisible(r) }
+func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError || IsInvisible(r) }
 
-// Invisible reports whether a character that Unicode counts as printable is shown as nothing: those of the property
-// Default_Ignorable_Code_Point (Unicode Standard section 5.21), such as variation selectors, and the braille pattern without dots.
+// IsInvisible reports whether a character is printable according to Unicode but displayed as nothing. These are the
+// characters with the property Default_Ignorable_Code_Point (Unicode Standard section 5.21), such as variation
+// selectors,
+// and the blank braille pattern.
 func IsInvisible(r rune) bool {
 	return r == '\u2800' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// ValidGrant reports whether an identity of the tenant may have the scopes: any of a tenant's own, and for
-// EveryTenant those of AdminScopes.
+// ValidGrant reports whether an identity of the tenant may have the scopes: all scopes for a single tenant,
+// AdminScopes for
+// EveryTenant.
 func ValidGrant(tenant string, scopes Scopes) bool {
 	return ValidTenant(tenant) && (tenant != EveryTenant || scopes&^AdminScopes == 0)
 }
 
-// Administers reports whether the identity's rights extend to a tenant.
+// CanAdminister reports whether the identity may act for a tenant.
 func (i Identity) CanAdminister(tenant string) bool {
 	return i.Tenant == EveryTenant || i.Tenant == tenant
 }
 
-// Authenticator decides on bearer tokens. It returns ErrUnauthorized for every token that it does not accept;
-// any other error means that it could not decide. It must be safe for concurrent use.
+// Authenticator checks bearer tokens. Authenticate returns ErrUnauthorized for every token that is refused. Any other
+// error
+// means that the token could not be checked. It must be safe for concurrent use.
 type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Identity, error)
 }
 
-// Any accepts what one of the authenticators accepts, asked in order. If none accepts a token and one of them
-// could not decide, its error is returned.
+// Any returns an Authenticator that asks the given ones in order and returns the first identity. If all of them fail
+// and
+// one could not check the token, Any returns that error.
 func Any(authenticators ...Authenticator) Authenticator { return anyOf(authenticators) }
 
 type anyOf []Authenticator

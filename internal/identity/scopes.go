@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Scopes is a set of rights; the zero Scopes is the empty set.
+// Scopes is a set of permissions. The zero value is the empty set.
 type Scopes uint8
 
-// The scopes. Their numbers live in memory only; their names are for ever.
+// The scopes. Their names are a public contract. Their numbers are never stored.
 const (
 	CacheRead Scopes = 1 << iota
 	CacheWrite
@@ -20,20 +20,20 @@ const (
 
 	AllScopes Scopes = 1<<iota - 1
 
-	// AdminScopes are those that need no data of a tenant: an operator's.
+	// AdminScopes are the scopes that do not give access to a tenant's data.
 	AdminScopes = KeysAdmin | AuditRead | MetricsRead
 )
 
-// names are in the order of the constants.
+// names are the names of the scopes, in the order of the constants.
 var names = [...]string{"cache:read", "cache:write", "package:encrypt", "package:decrypt", "keys:admin", "audit:read", "metrics:read"}
 
-// ErrScope says that a name is not one of a scope. It does not quote the name.
-var ErrScope = errors.New("identity: unknown scope; there are " + strings.Join(names[:], ", "))
+// ErrScope reports that a name is not the name of a scope. It does not quote the name.
+var ErrScope = errors.New("identity: unknown scope: use one of " + strings.Join(names[:], ", "))
 
-// Has reports whether every one of the needed scopes is in the set.
+// Has reports whether the set contains all needed scopes.
 func (s Scopes) Has(needed Scopes) bool { return s&needed == needed }
 
-// Names returns the names of the set's scopes, in the order of the constants.
+// Names returns the names of the scopes in the set, in the order of the constants.
 func (s Scopes) Names() []string {
 	list := []string{}
 	for i, name := range names {
@@ -44,10 +44,10 @@ func (s Scopes) Names() []string {
 	return list
 }
 
-// String returns the names with spaces between them (RFC 6749 section 3.3).
+// String returns the names, separated by spaces (RFC 6749 section 3.3).
 func (s Scopes) String() string { return strings.Join(s.Names(), " ") }
 
-// ParseScopes returns the set of the scopes with these names, and ErrScope if one has no scope.
+// ParseScopes returns the set of the scopes with these names. It returns ErrScope if a name is unknown.
 func ParseScopes(list []string) (Scopes, error) {
 	var set Scopes
 	for _, name := range list {
@@ -60,7 +60,7 @@ func ParseScopes(list []string) (Scopes, error) {
 	return set, nil
 }
 
-// Scope returns the set of the one scope with this name.
+// ParseScope returns the scope with this name. ok is false if the name is unknown.
 func ParseScope(name string) (Scopes, bool) {
 	for i, one := range names {
 		if one == name {

@@ -11,7 +11,7 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Keyset is what people and programs are told of the keys of a tenant's use and class. It holds no key, wrapped or not.
+// Keyset describes the keys of a tenant's use and class. It contains no key material, wrapped or not.
 type Keyset struct {
 	Tenant         string         `json:"tenant"`
 	Use            string         `json:"use"`
@@ -19,18 +19,19 @@ type Keyset struct {
 	Epoch          uint32         `json:"epoch"`
 	Primary        string         `json:"primary"`
 	RotatedAt      rotation.Time  `json:"rotatedAt"`
-	NextRotationAt *rotation.Time `json:"nextRotationAt,omitempty"` // nil is never by itself
-	Keys           []KeyInfo      `json:"keys"`                     // the primary, then the others from the youngest on
+	NextRotationAt *rotation.Time `json:"nextRotationAt,omitempty"` // nil: not automatically
+	Keys           []KeyInfo      `json:"keys"`                     // the primary first, then the others from newest to oldest
 }
 
-// KeyInfo is what is told of a key.
+// KeyInfo describes a key.
 type KeyInfo struct {
 	ID        string        `json:"id"`
 	State     string        `json:"state"`
 	CreatedAt rotation.Time `json:"createdAt"`
 }
 
-// Describe tells what is known of a tenant's keysets, and when a rotator gives them new primaries.
+// Describe returns the descriptions of a tenant's keysets. NextRotationAt is when the rotator gives them new
+// primaries.
 func Describe(d *envelope.Document, rotator *rotation.Rotator) []Keyset {
 	all := make([]Keyset, len(d.Keysets))
 	for i := range d.Keysets {

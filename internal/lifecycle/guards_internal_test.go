@@ -30,9 +30,9 @@ func TestGuardsOfAnotherClock(t *testing.T) {
 		s.Primaries = []envelope.Primary{{KeyID: format.KeyID{id}, Epoch: uint32(id)}}
 	}
 	dated(1, now.AddDate(70, 0, 0))
-	require.ErrorIs(t, keys.unheard(nil, s), keyring.ErrInUse, "the primary, which is rotated at once")
+	require.ErrorIs(t, keys.checkPropagation(nil, s), keyring.ErrInUse, "the primary, which is rotated at once")
 	dated(2, now.Add(-time.Minute))
-	require.ErrorIs(t, keys.unheard(nil, s), keyring.ErrInUse)
+	require.ErrorIs(t, keys.checkPropagation(nil, s), keyring.ErrInUse)
 	now = now.Add(2 * time.Hour)
-	require.NoError(t, keys.unheard(nil, s))
+	require.NoError(t, keys.checkPropagation(nil, s))
 }

@@ -1,12 +1,19 @@
-// Package lifecycle is what an operator sees of tenants' keys, and how single ones are disabled and destroyed by hand.
+// Package lifecycle describes the keys of tenants for operators, and disables and destroys single keys on request.
 //
-// It refuses a key that may still be needed, and returns the reason: it is the primary, a rotation that is not over may go back to
-// it, a process may not have heard yet that it is no longer the primary, or it still opens and was not disabled before it is
-// destroyed. It refuses all keys of the cache, which rotations destroy. A change is recorded before it is made, so that a restore
-// honors it, and can be made again; no other key is touched.
+// A key that may still be needed is refused, with the reason:
+//   - It is the primary of its keyset.
+//   - A running rotation can still be rolled back to it.
+//   - A process may not know yet that it is no longer the primary, and may seal under it.
+//   - It must be disabled before it can be destroyed. A compromised key can be destroyed at once.
+//   - It is a key of the cache. Rotations destroy those.
 //
-// Nothing can be known of packages, files and database fields: they lie with those who had them sealed. So
-// [Retirement.Warning] says so, and it is for the caller to have a person confirm it.
+// A change is recorded in the audit log before it is made, so that a restore from a backup repeats it. A failed change
+// can
+// be repeated. No other key is changed.
+//
+// The server does not know the packages, files and database fields that were sealed under a key, because their owners
+// keep
+// them. [Retirement.Warning] says so, and the caller must let a person confirm the change.
 package lifecycle
 
 import (
@@ -23,16 +30,15 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// The sentinels; those of keyring and envelope come through as well.
+// Errors of this package. Its functions also return errors of keyring and envelope.
 var (
-	// ErrNoKey says that a tenant has no such key.
+	// ErrNoKey reports that a tenant has no such key.
 	ErrNoKey = &codes.Error{Of: "not_found", Text: "the tenant has no such key of that use and class"}
-	// ErrState says that a key cannot come to a state, or not from the one that it has. States only advance.
+	// ErrState reports that a key cannot get a state, or not from its current state. States only advance.
 	ErrState = &codes.Error{Of: "key_unusable", Text: "the key's state does not allow it"}
 )
 
-// refusal says why a key may not be disabled or destroyed. It is keyring.ErrInUse or ErrState, with the
-// reason in its place.
+// refusal is the reason why a key may not be disabled or destroyed. It wraps keyring.ErrInUse or ErrState.
 type refusal struct {
 	of   *codes.Error
 	text string
@@ -48,21 +54,21 @@ func inUse(text string, args ...any) error {
 
 func wrongState(text string) error { return &refusal{ErrState, text} }
 
-// Options is what a Keys works on.
+// Options configures a Manager.
 type Options struct {
-	Rotator   *rotation.Rotator // of the same keyring
+	Rotator   *rotation.Rotator
 	Audit     audit.Recorder
-	Operation string       // what its events are of: the command, or the operation's id in the OpenAPI document
-	Reason    audit.Reason // why somebody asked for it; recorded
+	Operation string       // for audit events: the command, or the operation's id in the OpenAPI document
+	Reason    audit.Reason // of the request; recorded in the audit log
 }
 
-// Keys disables and destroys keys. It is safe for concurrent use, also with servers and rotations.
+// Manager disables and destroys keys. It is safe for concurrent use, also while servers and rotations run.
 type Manager struct{ Options }
 
-// New makes a Keys.
+// New returns a Manager.
 func New(options Options) *Manager { return &Manager{options} }
 
-// Key names one key of a tenant.
+// Key identifies one key of a tenant.
 type Key struct {
 	Tenant string
 	Use    format.Use
@@ -70,33 +76,35 @@ type Key struct {
 	ID     format.KeyID
 }
 
-// Retirement is a change of a key's state that nothing known stands against.
+// Retirement is a change of a key's state that was checked and found safe.
 type Retirement struct {
 	Key      Key
 	To       envelope.State // Disabled or Destroyed
-	From     envelope.State // the key's as it was looked at
+	From     envelope.State // the state of the key at the time of the check
 	Created  time.Time
-	Document *envelope.Document // of the tenant, as it was looked at
+	Document *envelope.Document // of the tenant, at the time of the check
 
-	keys *Manager
+	manager *Manager
 }
 
-// Done reports whether the key has that state already.
+// Done reports whether the key already has the state.
 func (r *Retirement) Done() bool { return r.From == r.To }
 
-// Apply makes the change, after another look. If the key has the state already, Apply records that. It returns Plan's errors, and
-// those of the audit log, without which nothing is changed. Once the change is recorded, the cancellation of ctx does not stop it.
+// Apply checks the change again and makes it. If the key already has the state, Apply only records that. It returns
+// the
+// errors of Prepare and of the audit log. If the audit log fails, nothing is changed. Once the change is recorded, the
+// cancellation of ctx does not stop it.
 func (r *Retirement) Apply(ctx context.Context) error {
-	now, err := r.keys.Prepare(ctx, r.Key, r.To)
+	now, err := r.manager.Prepare(ctx, r.Key, r.To)
 	if err != nil {
 		return err
 	}
 	e := r.event(now.From)
 	if now.Done() {
-		return audit.RecordAlreadyDone(ctx, r.keys.Audit, e)
+		return audit.RecordAlreadyDone(ctx, r.manager.Audit, e)
 	}
-	ring, key := r.keys.Rotator.Keyring, r.Key
-	return audit.Announce(ctx, r.keys.Audit, func(ctx context.Context) error {
+	ring, key := r.manager.Rotator.Keyring, r.Key
+	return audit.Announce(ctx, r.manager.Audit, func(ctx context.Context) error {
 		return ring.Advance(ctx, key.Tenant, key.Use, key.Class, key.ID, r.To)
 	}, e)
 }
@@ -108,16 +116,16 @@ func (r *Retirement) event(from envelope.State) audit.Event {
 	}
 	facts := audit.Facts{audit.FactUse: r.Key.Use.String(), audit.FactFrom: from.String()}
 	return audit.Event{
-		Action: action, Operation: r.keys.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID, Facts: facts.With(r.keys.Reason),
+		Action: action, Operation: r.manager.Operation, Tenant: r.Key.Tenant, Class: r.Key.Class, KeyID: r.Key.ID, Facts: facts.With(r.manager.Reason),
 	}
 }
 
-// Warning tells a person what the change does and what is not known, in a few sentences.
+// Warning describes the effect of the change and its risks in a few sentences.
 func (r *Retirement) Warning() string {
-	does := "Nothing opens under a destroyed key, and its material is gone. Only backups of the keysets that were made before still have it; they honour the destruction where the audit log is."
+	does := "Nothing opens under a destroyed key, and its material is deleted. Only backups of the keysets from before still contain it; a restore destroys it again if the audit log is available."
 	if r.To == envelope.Disabled {
-		does = "A disabled key opens nothing: what is under it is refused with key_unusable. It is never enabled again."
+		does = "A disabled key opens nothing: values under it are refused with key_unusable. It is never enabled again."
 	}
-	return does + " No scan sees what is sealed under keys of packages, files and database fields: it lies with those who had it sealed, and in their backups. " +
-		"If anything of it is still needed, have it opened and sealed anew before."
+	return does + " No scan sees packages, files and database fields that were sealed under the key: their owners keep them, and have backups of them. " +
+		"If any of them are still needed, open them and seal them again first."
 }

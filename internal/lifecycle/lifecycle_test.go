@@ -164,7 +164,7 @@ func TestRetire(t *testing.T) {
 				last = s.log.all[len(s.log.all)-1]
 				require.Equal(t, audit.Facts{audit.FactPhase: "already", audit.FactUse: use.String(), audit.FactFrom: step.to.String()}, last.Facts)
 			}
-			s.refuses(key, envelope.Disabled, lifecycle.ErrState, "destroyed already")
+			s.refuses(key, envelope.Disabled, lifecycle.ErrState, "already destroyed")
 		})
 	}
 }
@@ -180,7 +180,7 @@ func TestGuards(t *testing.T) {
 			s.refuses(key, envelope.Disabled, keyring.ErrInUse, "may seal under the key until")
 			s.clock.pass(time.Minute)
 			s.refuses(key, envelope.Destroyed, lifecycle.ErrState, "disable it first")
-			s.refuses(key, envelope.Compromised, lifecycle.ErrState, "nothing else")
+			s.refuses(key, envelope.Compromised, lifecycle.ErrState, "on request")
 			primary := key
 			primary.ID, _ = s.tenant.Primary(use, classify.PHI)
 			for _, to := range []envelope.State{envelope.Disabled, envelope.Destroyed} {
@@ -240,7 +240,7 @@ func TestRotationHolds(t *testing.T) {
 	begin(rotation.Order{})
 	s.clock.pass(2 * ttl)
 	for _, use := range uses {
-		s.refuses(keys[use], envelope.Disabled, keyring.ErrInUse, "holds the key, its state is reencrypting")
+		s.refuses(keys[use], envelope.Disabled, keyring.ErrInUse, "its state is reencrypting")
 	}
 	require.Equal(t, rotation.Grace, work().State)
 	s.refuses(keys[format.UseFile], envelope.Disabled, keyring.ErrInUse, "its state is grace")

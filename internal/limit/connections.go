@@ -12,53 +12,56 @@ import (
 )
 
 const (
-	maxStrangers = 1024        // connections that are strangers for longer than strangerTime
-	strangerTime = time.Second // within which a client sends its first request
-	warnInterval = time.Minute
+	maxUnauthenticated = 1024        // unauthenticated connections that may be older than firstRequestTime
+	firstRequestTime   = time.Second // time in which a client should send its first request
+	warnInterval       = time.Minute
 )
 
-// Connections bounds the open connections of a server, so that clients do not use up its files, and clients without a token do not use
-// up its memory. If there are too many, it closes the oldest stranger: a connection without a request that had a right token. It never
-// closes the newest connection: if that is the only stranger, it closes the connection with the oldest request. It is safe for
-// concurrent use.
+// Connections limits the open connections of a server, so that clients cannot use up its file descriptors, and clients
+// without
+// a valid token cannot use up its memory. If there are too many connections, it closes the oldest unauthenticated one:
+// no
+// request on it had a valid token. If only the newest connection is unauthenticated, it closes the one whose last
+// request is
+// the oldest. It never closes the newest connection. It is safe for concurrent use.
 type Connections struct {
-	most int
-	log  *slog.Logger
-	now  func() time.Time
+	max int
+	log *slog.Logger
+	now func() time.Time
 
-	mu               sync.Mutex
-	all              map[net.Conn]*connection
-	strangers, known list.List // of *connection, in the order in which they are closed
-	closed           int
-	warned           time.Time
+	mu                             sync.Mutex
+	all                            map[net.Conn]*connection
+	unauthenticated, authenticated list.List // of *connection, in the order in which they are closed
+	closed                         int
+	warned                         time.Time
 }
 
 type connection struct {
 	net.Conn
 	connections *Connections
-	since       time.Time
-	used        atomic.Int64 // the second of the last request with a right token
+	acceptedAt  time.Time
+	lastRequest atomic.Int64 // second of the last request with a valid token
 
-	in    *list.List // strangers or known
-	place *list.Element
+	list    *list.List // unauthenticated or authenticated
+	element *list.Element
 }
 
-// NewConnections returns the bound of one server, which is at least 2. A nil clock is time.Now.
+// NewConnections returns a limit of at least 2 connections for one server. A nil now means time.Now.
 func NewConnections(most int, log *slog.Logger, now func() time.Time) *Connections {
 	if now == nil {
 		now = time.Now
 	}
-	return &Connections{most: max(2, most), log: log, now: now, all: map[net.Conn]*connection{}}
+	return &Connections{max: max(2, most), log: log, now: now, all: map[net.Conn]*connection{}}
 }
 
-// Watch sets hooks of a server that has not begun to serve.
+// Attach sets hooks of a server. It must be called before the server starts.
 func (c *Connections) Attach(server *http.Server) {
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, c.accept(conn))
 	}
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		if state == http.StateClosed || state == http.StateHijacked {
-			c.forget(conn)
+			c.remove(conn)
 		}
 	}
 }
@@ -72,86 +75,86 @@ func (c *Connections) Counts() (open, closed int) {
 
 type connectionKey struct{}
 
-// Recognize notes that the request of a context has a right token.
+// MarkAuthenticated marks the connection of a request's context as authenticated: the request had a valid token.
 func MarkAuthenticated(ctx context.Context) {
 	if one, ok := ctx.Value(connectionKey{}).(*connection); ok {
-		one.connections.recognize(one)
+		one.connections.markAuthenticated(one)
 	}
 }
 
-func (c *Connections) recognize(one *connection) {
+func (c *Connections) markAuthenticated(one *connection) {
 	second := c.now().Unix()
-	if one.used.Swap(second) == second {
-		return // its place is nearly the same
+	if one.lastRequest.Swap(second) == second {
+		return // the order would hardly change
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if one.in != nil {
-		one.put(&c.known)
+	if one.list != nil {
+		one.moveTo(&c.authenticated)
 	}
 }
 
-// put makes a connection the last one of a list, or of none. The mutex must be held.
-func (one *connection) put(in *list.List) {
-	if one.in != nil {
-		one.in.Remove(one.place)
+// moveTo moves a connection to the end of a list. A nil list removes it from its list. c.mu must be held.
+func (one *connection) moveTo(in *list.List) {
+	if one.list != nil {
+		one.list.Remove(one.element)
 	}
-	if one.in = in; in != nil {
-		one.place = in.PushBack(one)
+	if one.list = in; in != nil {
+		one.element = in.PushBack(one)
 	}
 }
 
 func (c *Connections) accept(conn net.Conn) *connection {
-	one := &connection{Conn: conn, connections: c, since: c.now()}
+	one := &connection{Conn: conn, connections: c, acceptedAt: c.now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all[conn] = one
-	one.put(&c.strangers)
+	one.moveTo(&c.unauthenticated)
 	for {
-		excess := c.excess()
+		excess := c.selectExcess()
 		if excess == nil {
 			return one
 		}
-		c.close(excess)
+		c.closeLocked(excess)
 	}
 }
 
-// excess returns a connection that is to be closed, or nil.
-func (c *Connections) excess() *connection {
-	stranger := c.strangers.Front().Value.(*connection) // there is the newest one at least
+// selectExcess returns a connection to close, or nil. c.mu must be held.
+func (c *Connections) selectExcess() *connection {
+	oldest := c.unauthenticated.Front().Value.(*connection) // exists: the newest connection is in the list
 	switch {
-	case len(c.all) > c.most && c.strangers.Len() == 1:
-		return c.known.Front().Value.(*connection)
-	case len(c.all) > c.most, c.strangers.Len() > maxStrangers && c.now().Sub(stranger.since) > strangerTime:
-		return stranger
+	case len(c.all) > c.max && c.unauthenticated.Len() == 1:
+		return c.authenticated.Front().Value.(*connection)
+	case len(c.all) > c.max, c.unauthenticated.Len() > maxUnauthenticated && c.now().Sub(oldest.acceptedAt) > firstRequestTime:
+		return oldest
 	}
 	return nil
 }
 
-// close closes a connection. The goroutine that serves it fails to read, and ends.
-func (c *Connections) close(one *connection) {
-	c.drop(one)
+// closeLocked closes a connection. The goroutine that serves it gets a read error and ends.
+func (c *Connections) closeLocked(one *connection) {
+	c.dropLocked(one)
 	c.closed++
 	conn := one.Conn
 	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = over.NetConn() // TLS would first write, and wait for that
+		conn = over.NetConn() // closing the TLS connection would write first, and could block
 	}
 	_ = conn.Close()
 	if now := c.now(); c.warned.IsZero() || now.Sub(c.warned) >= warnInterval {
 		c.warned = now
-		c.log.Warn("there are too many connections: those without a request that has a right token are closed first", "open", len(c.all), "closed", c.closed)
+		c.log.Warn("there are too many connections: those without a valid token are closed first", "open", len(c.all), "closed", c.closed)
 	}
 }
 
-func (c *Connections) forget(conn net.Conn) {
+func (c *Connections) remove(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if one, ok := c.all[conn]; ok {
-		c.drop(one)
+		c.dropLocked(one)
 	}
 }
 
-func (c *Connections) drop(one *connection) {
+func (c *Connections) dropLocked(one *connection) {
 	delete(c.all, one.Conn)
-	one.put(nil)
+	one.moveTo(nil)
 }

@@ -122,22 +122,22 @@ func TestOldStrangersAreClosed(t *testing.T) {
 		clients, ends = append(clients, far), append(ends, near)
 		server.ConnContext(t.Context(), near)
 	}
-	for range maxStrangers + 10 {
+	for range maxUnauthenticated + 10 {
 		accept()
 	}
 	number, _ := c.Counts()
-	require.Equal(t, maxStrangers+10, number)
+	require.Equal(t, maxUnauthenticated+10, number)
 	require.Empty(t, said.String())
-	clock = clock.Add(2 * strangerTime)
+	clock = clock.Add(2 * firstRequestTime)
 	accept()
 	number, closed := c.Counts()
-	require.Equal(t, []int{maxStrangers, 11}, []int{number, closed})
+	require.Equal(t, []int{maxUnauthenticated, 11}, []int{number, closed})
 	require.Equal(t, []bool{false, true}, open([]net.Conn{clients[10], clients[11]}))
 	require.Equal(t, 1, strings.Count(said.String(), "there are too many connections"), "once a minute")
 	server.ConnState(ends[20], http.StateClosed)
 	server.ConnState(ends[0], http.StateClosed) // which was forgotten already
 	number, _ = c.Counts()
-	require.Equal(t, maxStrangers-1, number)
+	require.Equal(t, maxUnauthenticated-1, number)
 }
 
 // open reports which connections the other side has not closed.

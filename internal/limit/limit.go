@@ -1,7 +1,10 @@
-// Package limit keeps one tenant, and clients without a token, from starving the others, and slows down clients that guess tokens.
+// Package limit limits the requests, memory and connections of clients, so that a tenant, or clients without a valid
+// token,
+// cannot starve others. It also slows down clients that guess tokens.
 //
-// It guarantees bounded memory whatever comes, and that a refusal says when to come back. It counts within
-// one process: n servers let through n times as much.
+// The limits themselves use bounded memory, and each refusal contains the time after which a client should try again.
+// Each
+// process counts on its own: n servers together allow n times as much.
 package limit
 
 import (
@@ -13,19 +16,19 @@ import (
 )
 
 var (
-	// ErrRateLimited matches every Refusal, and is the cause of those that have no other.
+	// ErrRateLimited matches every Refusal and is the default cause.
 	ErrRateLimited = &codes.Error{Of: "rate_limited", Text: "too many requests"}
 	// ErrWrongTokens is the cause of a refusal by Failures.
 	ErrWrongTokens = &codes.Error{Of: "rate_limited", Text: "the bearer token is wrong, and too many wrong tokens came from this address"}
 )
 
-// Refusal has the cause of a refusal and how long to wait.
+// Refusal is the error of a refused request.
 type Refusal struct {
 	Wait  time.Duration
 	Cause *codes.Error // nil means ErrRateLimited
 }
 
-// Error returns the cause, and the wait in whole seconds.
+// Error returns the cause and the wait in seconds.
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s: retry after %ds", r.Unwrap(), r.seconds())
 }
@@ -41,11 +44,12 @@ func (r *Refusal) Unwrap() error {
 	return r.Cause
 }
 
-// seconds rounds up: who comes a moment too early is refused again.
+// seconds returns the wait, rounded up: a client that comes too early is refused again.
 func (r *Refusal) seconds() int { return max(1, int((r.Wait+time.Second-1)/time.Second)) }
 
-// RetryAfter returns the value of the header Retry-After in seconds (RFC 9110 section 10.2.3), at least 1, if
-// err is a refusal.
+// RetryAfter returns the value of the header Retry-After in seconds (RFC 9110 section 10.2.3), at least 1. ok is false
+// if err is
+// not a Refusal.
 func RetryAfter(err error) (seconds int, ok bool) {
 	var refusal *Refusal
 	if !errors.As(err, &refusal) {

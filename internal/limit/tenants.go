@@ -7,18 +7,17 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Quota is what each tenant may use.
+// Quota is the limit of each tenant.
 type Quota struct {
-	Rate       float64 // requests a second, over time, charged ones included; 0: any number
-	Burst      int     // requests at once after a rest, at least 1
-	Concurrent int     // requests that run at the same time; 0: any number
+	Rate       float64 // sustained requests per second, including charged ones; 0 means no limit
+	Burst      int     // requests at once after a pause, at least 1
+	Concurrent int     // concurrent requests; 0 means no limit
 }
 
-// maxTenants bounds those that are remembered; one that is forgotten has a full burst again, and one with
-// requests running never is.
+// maxTenants is the number of idle tenants that are remembered. A tenant that is forgotten has a full burst again.
 const maxTenants = 10_000
 
-// Tenants holds each tenant to a quota. It is safe for concurrent use.
+// Tenants enforces a quota for each tenant. It is safe for concurrent use.
 type Tenants struct {
 	quota Quota
 	now   func() time.Time
@@ -32,7 +31,7 @@ type tenant struct {
 	running int
 }
 
-// NewTenants makes the limits of tenants, all of which have the same quota. A nil clock is time.Now.
+// NewTenants returns Tenants with one quota for all. A nil now means time.Now.
 func NewTenants(quota Quota, now func() time.Time) *Tenants {
 	if now == nil {
 		now = time.Now
@@ -40,8 +39,9 @@ func NewTenants(quota Quota, now func() time.Time) *Tenants {
 	return &Tenants{quota: quota, now: now, known: newRecent[string, *tenant](maxTenants)}
 }
 
-// Begin counts an authenticated request of a tenant. It returns end, to be called once when the request has
-// ended, or a Refusal. A refused request costs the tenant nothing.
+// Begin counts an authenticated request of a tenant. It returns a function to call once when the request has ended, or
+// a Refusal.
+// A refused request does not count.
 func (t *Tenants) Begin(id string) (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -51,7 +51,7 @@ func (t *Tenants) Begin(id string) (end func(), err error) {
 		t.known.add(id, one, func(other *tenant) bool { return other.running == 0 })
 	}
 	if t.quota.Concurrent > 0 && one.running >= t.quota.Concurrent {
-		return nil, &Refusal{Wait: time.Second} // when one ends is not known
+		return nil, &Refusal{Wait: time.Second} // it is unknown when one ends
 	}
 	if wait := t.take(one.bucket); wait > 0 {
 		return nil, &Refusal{Wait: wait}
@@ -60,8 +60,9 @@ func (t *Tenants) Begin(id string) (end func(), err error) {
 	return func() { t.end(one) }, nil
 }
 
-// Charge counts a request that began as n more requests, up to a burst, because it costs as much as they do. The tenant may
-// go into debt, which later requests wait for.
+// Charge counts a running request as n more requests, at most a burst, because it costs as much as they do. The tenant
+// may go
+// into debt, and later requests are refused until it is paid.
 func (t *Tenants) Charge(id string, n int) {
 	if n <= 0 {
 		return
@@ -86,7 +87,7 @@ func (t *Tenants) rate() rate.Limit {
 	return rate.Limit(t.quota.Rate)
 }
 
-// take takes one request out of a bucket, or returns after how long there will be one.
+// take takes one request out of a bucket, or returns how long to wait for one.
 func (t *Tenants) take(bucket *rate.Limiter) time.Duration {
 	now := t.now()
 	reservation := bucket.ReserveN(now, 1)

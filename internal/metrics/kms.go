@@ -10,43 +10,43 @@ import (
 	"github.com/coffer-storage/coffer/server/kms"
 )
 
-// WatchKMS gives a KEK that counts and times the calls of another.
-func (m *Metrics) WatchKMS(kek kms.KEK) kms.KEK { return watched{kek, m} }
+// WatchKMS returns a KEK that counts and times the calls of kek.
+func (m *Metrics) WatchKMS(kek kms.KEK) kms.KEK { return watchedKEK{kek, m} }
 
-type watched struct {
+type watchedKEK struct {
 	kms.KEK
 	metrics *Metrics
 }
 
 // Wrap implements kms.KEK.
-func (w watched) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
+func (w watchedKEK) Wrap(ctx context.Context, key, additionalData []byte) ([]byte, error) {
 	begin := time.Now()
 	wrapped, err := w.KEK.Wrap(ctx, key, additionalData)
-	w.metrics.kmsCall("wrap", err, time.Since(begin))
+	w.metrics.countKMSCall("wrap", err, time.Since(begin))
 	return wrapped, err
 }
 
 // Unwrap implements kms.KEK.
-func (w watched) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
+func (w watchedKEK) Unwrap(ctx context.Context, wrapped, additionalData []byte) ([]byte, error) {
 	begin := time.Now()
 	key, err := w.KEK.Unwrap(ctx, wrapped, additionalData)
-	w.metrics.kmsCall("unwrap", err, time.Since(begin))
+	w.metrics.countKMSCall("unwrap", err, time.Since(begin))
 	return key, err
 }
 
-// RenewCredentials renews the credentials of the KEK that is measured; see kms.RenewCredentials.
-func (w watched) RenewCredentials(ctx context.Context, log *slog.Logger) {
+// RenewCredentials renews the credentials of the wrapped KEK; see kms.RenewCredentials.
+func (w watchedKEK) RenewCredentials(ctx context.Context, log *slog.Logger) {
 	kms.RenewCredentials(ctx, log, w.KEK)
 }
 
-// Keys is what a keyring reports of itself.
+// Keys provides the statistics of a keyring.
 type Keys interface {
-	KEKHealth() (since time.Time, err error)      // of the KEKs: why and since when they fail
-	CacheStats() (tenants int, missed uint64)     // tenants whose keys are in memory, and uses that found theirs not there
-	MissingStats() (missing int, restored uint64) // keysets that vanished from the store, and that were written back
+	KEKHealth() (since time.Time, err error)      // since when calls of the KMS fail, and the last error
+	CacheStats() (tenants int, missed uint64)     // tenants whose keys are in memory, and uses of keys that were not in memory
+	MissingStats() (missing int, restored uint64) // keysets that are missing in the store, and keysets that were written back
 }
 
-// WatchKeys adds the metrics of a keyring, which is asked when the metrics are.
+// WatchKeys adds the metrics of a keyring. Its methods are called when the metrics are read.
 func (m *Metrics) WatchKeys(keys Keys) {
 	gauge := func(name, help string, value func() float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value))
@@ -55,39 +55,39 @@ func (m *Metrics) WatchKeys(keys Keys) {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help},
 			func() float64 { return float64(value()) }))
 	}
-	gauge("unlocked_tenants", "Tenants whose keys are in memory, which is what an outage of the KMS is survived with.", func() float64 {
+	gauge("unlocked_tenants", "Tenants whose keys are in memory. They can be used while the KMS is unavailable.", func() float64 {
 		tenants, _ := keys.CacheStats()
 		return float64(tenants)
 	})
-	counter("key_cache_misses_total", "Uses of keys that were not in memory, and waited for the KMS.", func() uint64 {
+	counter("key_cache_misses_total", "Uses of keys that were not in memory and waited for the KMS.", func() uint64 {
 		_, missed := keys.CacheStats()
 		return missed
 	})
-	gauge("kms_failing_seconds", "Since when calls of the KMS fail; 0 if the last one was answered.", func() float64 {
+	gauge("kms_failing_seconds", "Time since calls of the KMS began to fail; 0 if the last call succeeded.", func() float64 {
 		since, err := keys.KEKHealth()
 		if err == nil {
 			return 0
 		}
 		return time.Since(since).Seconds()
 	})
-	gauge("keysets_missing", "Keysets that vanished from their store and are not written back from memory yet.", func() float64 {
+	gauge("keysets_missing", "Keysets that are missing in their store and are not written back from memory yet.", func() float64 {
 		missing, _ := keys.MissingStats()
 		return float64(missing)
 	})
-	counter("keysets_restored_total", "Keysets that had vanished from their store and were written back from memory.", func() uint64 {
+	counter("keysets_restored_total", "Keysets that were missing in their store and were written back from memory.", func() uint64 {
 		_, restored := keys.MissingStats()
 		return restored
 	})
 }
 
-// WatchUnknownKeys adds the number of entries that a scan found under unknown keys. The function is asked when the metrics are.
+// WatchUnknownKeys adds the number of entries under unknown keys. The function is called when the metrics are read.
 func (m *Metrics) WatchUnknownKeys(entries func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "unknown_key_entries", Help: "Entries that a scan found under keys that no keyset of their tenant has.",
+		Namespace: namespace, Name: "unknown_key_entries", Help: "Entries under keys that no keyset of their tenant contains, as found by a scan.",
 	}, func() float64 { return float64(entries()) }))
 }
 
-func (m *Metrics) kmsCall(call string, err error, took time.Duration) {
+func (m *Metrics) countKMSCall(call string, err error, took time.Duration) {
 	m.kmsCalls.WithLabelValues(call, outcome(err)).Inc()
 	m.kmsLatency.WithLabelValues(call).Observe(took.Seconds())
 }

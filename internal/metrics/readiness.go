@@ -3,28 +3,28 @@ package metrics
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	readyNow     = desc("ready", "1 if /readyz answers 200, as of the last look at what the server needs.")
-	failingCheck = desc("check_failing", "1 if a check of readiness fails, by its code and what that means: not_ready or degraded.", "code", "effect")
+	readyNow     = newDesc("ready", "1 if /readyz returns 200, as of the last round of checks.")
+	failingCheck = newDesc("check_failing", "1 if a readiness check fails, by its code and effect: not_ready or degraded.", "code", "effect")
 )
 
-// Readiness is what a server knows of its own readiness. Each must be quick: it is called when the metrics are read.
+// Readiness provides the results of readiness checks. Each must be fast: it is called when the metrics are read.
 type Readiness interface {
 	Each(f func(code string, degrades, fails bool))
 }
 
 // WatchReadiness adds the metrics of a server's readiness.
-func (m *Metrics) WatchReadiness(r Readiness) { m.registry.MustRegister(readinessMetrics{r}) }
+func (m *Metrics) WatchReadiness(r Readiness) { m.registry.MustRegister(readinessCollector{r}) }
 
-type readinessMetrics struct{ Readiness }
+type readinessCollector struct{ Readiness }
 
 // Describe implements prometheus.Collector.
-func (readinessMetrics) Describe(to chan<- *prometheus.Desc) {
+func (readinessCollector) Describe(to chan<- *prometheus.Desc) {
 	to <- readyNow
 	to <- failingCheck
 }
 
 // Collect implements prometheus.Collector.
-func (r readinessMetrics) Collect(to chan<- prometheus.Metric) {
+func (r readinessCollector) Collect(to chan<- prometheus.Metric) {
 	ready := 1.0
 	r.Each(func(code string, degrades, fails bool) {
 		effect, value := "not_ready", 0.0

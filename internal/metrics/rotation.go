@@ -6,63 +6,63 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Rotation is how far rotations of keys are, and how old keys, of all tenants together.
+// RotationStats describes the rotations of all tenants together.
 type RotationStats struct {
-	States         map[string]int // tenants by the state of their last rotation, at the end of the last sweep; nil if there was none
-	SpareRotations int            // rotations of all its keys for which the fullest tenant has room; -1 if not known
-	EntriesLeft    int            // entries that the sweep under way has not visited yet
-	Sweeping       bool           // this server works on a sweep
+	States         map[string]int // tenants by state at the end of the last sweep; nil if there was no sweep
+	SpareRotations int            // rotations of all keys that still fit in the fullest tenant; -1 if unknown
+	EntriesLeft    int            // entries that the running sweep has not visited yet
+	Sweeping       bool           // this server is sweeping
 	Incomplete     bool           // the last sweep was incomplete
 	CacheNotShared bool           // other servers are not in this server's cache, or their clocks are far from its own
 
-	Checked       bool      // for keysets that are due
-	OldestPrimary time.Time // when the oldest primary key was made; the zero time if there is none
+	Checked       bool      // the server has checked for due keysets
+	OldestPrimary time.Time // when the oldest primary was made; zero if there is none
 	Overdue       int       // keysets that are due and could not be rotated
 
-	Entries map[string]int // that this server went through, by what became of them
-	Errors  int            // how often a rotation was held up in this server
+	Entries map[string]int // entries that this server visited, by result
+	Errors  int            // errors of rotations on this server
 }
 
-// rotations gives what a function tells in the form of Prometheus. What is not known yet is left out, rather
-// than told as nothing.
-type rotations struct {
+// rotationCollector exports RotationStats. It omits values that are not known yet.
+type rotationCollector struct {
 	states, results []string
-	see             func() RotationStats
+	read            func() RotationStats
 }
 
 var (
-	rotationStates  = desc("rotations", "Tenants by the state of their last rotation.", "state")
-	rotationLeft    = desc("rotation_entries_left", "Entries that the sweep under way has not visited yet, as many as the last one visited.")
-	rotationWorks   = desc("rotation_working", "1 while this server works on a sweep.")
-	sweepIncomplete = desc("sweep_incomplete", "1 if the last sweep was incomplete: no key is destroyed because of it.")
-	cacheApart      = desc("cache_not_shared", "1 while this server does not find other servers in its cache, or their clocks are far from its own: it destroys no key.")
-	rotationEntries = desc("rotation_entries_total", "Entries that this server went through, by what became of them.", "result")
-	rotationErrors  = desc("rotation_errors_total", "How often a rotation was held up in this server; it is tried again.")
-	oldestPrimary   = desc("oldest_primary_age_seconds", "Age of the oldest primary key of any tenant.")
-	rotationsRoom   = desc("rotations_room", "Rotations of all its keys for which the fullest tenant has room.")
-	keysetsOverdue  = desc("keysets_overdue", "Keysets that were to get a new primary key for its age or its uses, and did not.")
+	rotationStates  = newDesc("rotations", "Tenants by the state of their last rotation.", "state")
+	rotationLeft    = newDesc("rotation_entries_left", "Entries that the running sweep has not visited yet, estimated from the last sweep.")
+	rotationWorks   = newDesc("rotation_working", "1 while this server is sweeping.")
+	sweepIncomplete = newDesc("sweep_incomplete", "1 if the last sweep was incomplete, so that it cannot lead to the destruction of a key.")
+	cacheApart      = newDesc("cache_not_shared", "1 if this server does not find other servers in its cache, or their clocks are far from its own. It destroys no keys then.")
+	rotationEntries = newDesc("rotation_entries_total", "Entries that sweeps of this server visited, by result.", "result")
+	rotationErrors  = newDesc("rotation_errors_total", "Errors of rotations on this server. The work is tried again.")
+	oldestPrimary   = newDesc("oldest_primary_age_seconds", "Age of the oldest primary key of all tenants.")
+	rotationsRoom   = newDesc("rotations_room", "Rotations of all keys that still fit in the fullest tenant.")
+	keysetsOverdue  = newDesc("keysets_overdue", "Keysets that are due for a new primary key and could not be rotated.")
 )
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
+func newDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
 
-// WatchRotations tells how far rotations are. The states and results are all that there are. The function is
-// asked when the metrics are.
-func (m *Metrics) WatchRotations(states, results []string, see func() RotationStats) {
-	m.registry.MustRegister(&rotations{states, results, see})
+// WatchRotations adds the metrics of rotations. states and results are all possible label values. The function is
+// called when
+// the metrics are read.
+func (m *Metrics) WatchRotations(states, results []string, read func() RotationStats) {
+	m.registry.MustRegister(&rotationCollector{states, results, read})
 }
 
 // Describe implements prometheus.Collector.
-func (r *rotations) Describe(to chan<- *prometheus.Desc) {
+func (r *rotationCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{rotationStates, rotationLeft, rotationWorks, sweepIncomplete, cacheApart, rotationEntries, rotationErrors, oldestPrimary, keysetsOverdue, rotationsRoom} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (r *rotations) Collect(to chan<- prometheus.Metric) {
-	now := r.see()
+func (r *rotationCollector) Collect(to chan<- prometheus.Metric) {
+	now := r.read()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}

@@ -6,35 +6,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// MaxTenants is how many tenants have a label of their own: the first that were seen. All others share one.
+// MaxTenants is how many tenants have a label of their own: the first ones that are seen. All others share one.
 const MaxTenants = 100
 
-// tenants gives tenants their labels and counters.
-type tenants struct {
+// tenantLabels assigns labels and counters to tenants.
+type tenantLabels struct {
 	hash     func(string) string
 	counters *prometheus.CounterVec
-	others   *tenant
+	others   *tenantSeries
 
 	mu    sync.Mutex
-	known map[string]*tenant
+	known map[string]*tenantSeries
 }
 
-type tenant struct {
+type tenantSeries struct {
 	label             string
 	succeeded, failed func() prometheus.Counter
 }
 
-func newTenants(hash func(string) string, counters *prometheus.CounterVec) *tenants {
-	t := &tenants{hash: hash, counters: counters, known: map[string]*tenant{}}
-	t.others = t.labelled(other)
+func newTenants(hash func(string) string, counters *prometheus.CounterVec) *tenantLabels {
+	t := &tenantLabels{hash: hash, counters: counters, known: map[string]*tenantSeries{}}
+	t.others = t.newSeries(other)
 	return t
 }
 
-func (t *tenants) labelled(label string) *tenant {
-	return &tenant{label, one(t.counters, label, "false"), one(t.counters, label, "true")}
+func (t *tenantLabels) newSeries(label string) *tenantSeries {
+	return &tenantSeries{label, lazyCounter(t.counters, label, "false"), lazyCounter(t.counters, label, "true")}
 }
 
-func (t *tenants) of(id string) *tenant {
+func (t *tenantLabels) of(id string) *tenantSeries {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	found := t.known[id]
@@ -42,14 +42,14 @@ func (t *tenants) of(id string) *tenant {
 		return t.others
 	}
 	if found == nil {
-		found = t.labelled(t.hash(id))
+		found = t.newSeries(t.hash(id))
 		t.known[id] = found
 	}
 	return found
 }
 
-// count counts an operation.
-func (t *tenant) count(err error) {
+// count counts an operation of the tenant.
+func (t *tenantSeries) count(err error) {
 	if err != nil {
 		t.failed().Inc()
 	} else {

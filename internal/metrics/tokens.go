@@ -2,31 +2,31 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Tokens is how many API tokens there are.
+// TokenCounts contains the numbers of API tokens.
 type TokenCounts struct {
-	States   map[string]int // by state
-	Expiring int            // of those in force, within seven days
+	States   map[string]int // tokens by state
+	Expiring int            // tokens in force that expire within seven days
 }
 
 var (
-	tokenStates    = desc("tokens", "API tokens by state: live, expired (and not deleted yet), revoked, or altered in the keystore.", "state")
-	tokensExpiring = desc("tokens_expiring", "API tokens in force that expire within seven days.")
+	tokenStates    = newDesc("tokens", "API tokens by state: live, expired but not deleted yet, revoked, or altered in the keystore.", "state")
+	tokensExpiring = newDesc("tokens_expiring", "API tokens in force that expire within seven days.")
 )
 
-// tokens converts what a function returns into the form of Prometheus.
-type tokens func() TokenCounts
+// tokenCollector exports TokenCounts.
+type tokenCollector func() TokenCounts
 
-// WatchTokens adds metrics of API tokens. see is called when the metrics are read.
-func (m *Metrics) WatchTokens(see func() TokenCounts) { m.registry.MustRegister(tokens(see)) }
+// WatchTokens adds the metrics of API tokens. read is called when the metrics are read.
+func (m *Metrics) WatchTokens(read func() TokenCounts) { m.registry.MustRegister(tokenCollector(read)) }
 
 // Describe implements prometheus.Collector.
-func (t tokens) Describe(to chan<- *prometheus.Desc) {
+func (t tokenCollector) Describe(to chan<- *prometheus.Desc) {
 	to <- tokenStates
 	to <- tokensExpiring
 }
 
 // Collect implements prometheus.Collector.
-func (t tokens) Collect(to chan<- prometheus.Metric) {
+func (t tokenCollector) Collect(to chan<- prometheus.Metric) {
 	now := t()
 	for state, n := range now.States {
 		to <- prometheus.MustNewConstMetric(tokenStates, prometheus.GaugeValue, float64(n), state)

@@ -20,12 +20,14 @@ const (
 	keySize    = 32
 )
 
-// errProbe reports a store that returns something else than what it took.
+// errProbe reports that a store does not return the value that was written.
 var errProbe = errors.New("the store does not return what was just written")
 
-// Store returns a check's Run that seals a small value, writes it to the store, reads it back and opens it. The entry has the
-// owner that no tenant has, so no list, quota or audit event contains it, and a name of this process. The value is sealed under a
-// key that only this process knows: whether tenants' keys can be used is for another check.
+// StoreProbe returns a Check.Run that seals a small value, writes it to the store, reads it back and opens it. The
+// entry
+// belongs to the empty owner, which no tenant has, so it appears in no list, quota or audit event. Its name is unique
+// to this
+// process. The value is sealed under a random key of this process: another check covers the keys of tenants.
 func StoreProbe(store kv.Store) (func(ctx context.Context) error, error) {
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails: package crypto/rand

@@ -1,7 +1,7 @@
-// Package readiness finds out whether a server can do its work now, and says so when that changes.
+// Package readiness checks whether a server can do its work now, and logs when that changes.
 //
-// It guarantees that a flood of questions costs no more than one: checks run together, once for all callers, and their results
-// are reused for a moment. A check that does not answer counts as failed, and is not started again before it ended.
+// Many concurrent requests cost no more than one: each check runs once for all callers, and its result is reused for a
+// moment. A check that does not return in time counts as failed, and is not started again before it returns.
 package readiness
 
 import (
@@ -12,61 +12,63 @@ import (
 	"time"
 )
 
-// Check is one thing that a server needs.
+// Check is one condition that a server needs.
 type Check struct {
-	Code     string // of package codes' table, which is answered if Run fails
-	Degrades bool   // requests can be served though it fails
-	Instant  bool   // Run costs nothing and is called for every question
+	Code     string // error code from the table of package codes, for the response if Run fails
+	Degrades bool   // requests can still be served if it fails
+	Instant  bool   // Run is cheap and is called for every request
 	Run      func(ctx context.Context) error
 }
 
-// Failure is a check that fails.
+// Failure is the result of a check that fails.
 type Failure struct {
 	Code     string
 	Degrades bool
-	Since    time.Time // when it was first seen to fail
+	Since    time.Time // when the check was first seen to fail
 	Err      error
 }
 
 const (
-	// Memory is for how long what checks found is reused.
+	// ReuseTime is how long results are usually reused.
 	ReuseTime = time.Second
-	// Interval is how often Watch looks.
+	// WatchInterval is the time between two rounds of Watch.
 	WatchInterval = 5 * time.Second
-	// Patience is how long a check may take.
+	// CheckTimeout is how long a check may take.
 	CheckTimeout = 2 * time.Second
 )
 
-// errSilent reports a check that does not answer.
-var errSilent = errors.New("no answer within " + CheckTimeout.String())
+// errNoAnswer reports that a check did not return in time.
+var errNoAnswer = errors.New("no answer within " + CheckTimeout.String())
 
 // errPanic reports a check that panicked.
 var errPanic = errors.New("the check panicked")
 
 // Monitor runs checks. It is safe for concurrent use.
 type Monitor struct {
-	checks []Check
-	log    *slog.Logger
-	memory time.Duration
+	checks    []Check
+	log       *slog.Logger
+	reuseTime time.Duration
 
-	mu       sync.Mutex
-	states   []state       // of the checks, in their order
-	looked   time.Time     // when the last look ended
-	underway chan struct{} // closed when the look that is under way ends; nil if there is none
+	mu        sync.Mutex
+	states    []checkState  // one for each check
+	checkedAt time.Time     // when the last round ended
+	roundDone chan struct{} // closed when the running round ends; nil if none is running
 }
 
-type state struct {
+type checkState struct {
 	running bool // Run has not returned yet
 	since   time.Time
 	err     error
 }
 
-// New returns a Monitor of checks. memory is usually Memory.
+// New returns a Monitor that reuses results for reuseTime, usually ReuseTime.
 func New(log *slog.Logger, memory time.Duration, checks ...Check) *Monitor {
-	return &Monitor{checks: checks, log: log, memory: memory, states: make([]state, len(checks))}
+	return &Monitor{checks: checks, log: log, reuseTime: memory, states: make([]checkState, len(checks))}
 }
 
-// Watch looks every Interval until ctx ends, so that changes are logged and seen by the metrics though nobody asks.
+// Watch runs the checks every WatchInterval until ctx ends, so that changes are logged and visible in the metrics
+// without
+// requests.
 func (m *Monitor) Watch(ctx context.Context) {
 	ticker := time.NewTicker(WatchInterval)
 	defer ticker.Stop()
@@ -80,15 +82,16 @@ func (m *Monitor) Watch(ctx context.Context) {
 	}
 }
 
-// Failures returns the checks that fail, in their order, as they were found at most the monitor's memory ago. It waits for a look
-// that is under way, for Patience at most, or until ctx ends.
+// Failures returns the checks that fail, in their order. The results are at most as old as the reuse time. Failures
+// waits for a
+// running round, at most for CheckTimeout or until ctx ends.
 func (m *Monitor) Failures(ctx context.Context) []Failure {
 	m.mu.Lock()
-	if m.underway == nil && (m.looked.IsZero() || time.Since(m.looked) >= m.memory) {
-		m.underway = make(chan struct{})
-		go m.look(m.underway)
+	if m.roundDone == nil && (m.checkedAt.IsZero() || time.Since(m.checkedAt) >= m.reuseTime) {
+		m.roundDone = make(chan struct{})
+		go m.runChecks(m.roundDone)
 	}
-	underway := m.underway
+	underway := m.roundDone
 	m.mu.Unlock()
 	if underway != nil {
 		select {
@@ -99,7 +102,7 @@ func (m *Monitor) Failures(ctx context.Context) []Failure {
 	return m.LastFailures()
 }
 
-// Known returns the checks that failed when they were last looked at. It runs instant checks only.
+// LastFailures returns the checks that failed in the last round. It only runs instant checks.
 func (m *Monitor) LastFailures() (failures []Failure) {
 	now := time.Now()
 	m.mu.Lock()
@@ -107,7 +110,7 @@ func (m *Monitor) LastFailures() (failures []Failure) {
 	for i, c := range m.checks {
 		s := m.states[i]
 		if c.Instant {
-			s = state{since: now, err: c.Run(context.Background())}
+			s = checkState{since: now, err: c.Run(context.Background())}
 		}
 		if s.err != nil {
 			failures = append(failures, Failure{c.Code, c.Degrades, s.since, s.err})
@@ -116,7 +119,7 @@ func (m *Monitor) LastFailures() (failures []Failure) {
 	return failures
 }
 
-// Each calls f with every check and whether it fails, as Known does.
+// Each calls f for every check with its result as LastFailures returns it.
 func (m *Monitor) Each(f func(code string, degrades, fails bool)) {
 	known := m.LastFailures()
 	for _, c := range m.checks {
@@ -128,8 +131,8 @@ func (m *Monitor) Each(f func(code string, degrades, fails bool)) {
 	}
 }
 
-// look runs all checks that are not instant and not still running, and waits for them for Patience at most.
-func (m *Monitor) look(underway chan struct{}) {
+// runChecks runs the checks that are neither instant nor still running, and waits for them for at most CheckTimeout.
+func (m *Monitor) runChecks(underway chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), CheckTimeout)
 	defer cancel()
 	var group sync.WaitGroup
@@ -144,11 +147,11 @@ func (m *Monitor) look(underway chan struct{}) {
 		}
 		m.states[i].running = true
 		group.Go(func() {
-			err := m.checks[i].try(ctx)
+			err := m.checks[i].run(ctx)
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.states[i].running = false
-			m.note(i, err)
+			m.setResultLocked(i, err)
 		})
 	}
 	m.mu.Unlock()
@@ -164,15 +167,15 @@ func (m *Monitor) look(underway chan struct{}) {
 	defer m.mu.Unlock()
 	for i := range m.checks {
 		if m.states[i].running {
-			m.note(i, errSilent)
+			m.setResultLocked(i, errNoAnswer)
 		}
 	}
-	m.looked, m.underway = time.Now(), nil
+	m.checkedAt, m.roundDone = time.Now(), nil
 	close(underway)
 }
 
-// try runs a check. A panic, which must not end the server, is a failure; its value may hold data.
-func (c *Check) try(ctx context.Context) (err error) {
+// run runs a check and turns a panic into an error, without the panic's value, which may contain data.
+func (c *Check) run(ctx context.Context) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errPanic
@@ -181,8 +184,8 @@ func (c *Check) try(ctx context.Context) (err error) {
 	return c.Run(ctx)
 }
 
-// note remembers what a check found, and logs a change. m.mu must be held.
-func (m *Monitor) note(i int, err error) {
+// setResultLocked stores the result of a check and logs a change. m.mu must be held.
+func (m *Monitor) setResultLocked(i int, err error) {
 	c, s := &m.checks[i], &m.states[i]
 	effect := "not ready"
 	if c.Degrades {

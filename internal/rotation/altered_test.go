@@ -106,7 +106,7 @@ func TestAlteredRecordOfLater(t *testing.T) {
 	t.Run("sweep", func(t *testing.T) {
 		t.Parallel()
 		s := local(t, nil)
-		s.SetWait(time.Microsecond)
+		s.SetRetryWait(time.Microsecond)
 		s.fill(10)
 		stale := s.straggler("entry 3", "value 3")
 		s.begin(rotation.Order{})

@@ -49,7 +49,7 @@ func TestAnotherCacheBeforeDestruction(t *testing.T) {
 	_, err = s.RunPending(t.Context())
 	require.ErrorContains(t, err, "no key is destroyed")
 	require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
-	require.NoError(t, other.Leave(t.Context()))
+	require.NoError(t, other.Withdraw(t.Context()))
 	s.clock.pass(2 * rotation.Margin)
 	require.Equal(t, rotation.Done, s.work().State)
 }
@@ -63,11 +63,11 @@ func TestDeadServer(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	_, err = rotation.Announce(newSite(t, s.Keystore, store, nil).Rotator, t.Context())
 	require.NoError(t, err)
-	require.NotEmpty(t, newSite(t, s.Keystore, s.Store, nil).ApartNow(t.Context()))
+	require.NotEmpty(t, newSite(t, s.Keystore, s.Store, nil).UnsharedReason(t.Context()))
 	s.clock.pass(15*time.Minute + time.Second)
-	require.Contains(t, s.ApartNow(t.Context()), "or it was killed")
+	require.Contains(t, s.UnsharedReason(t.Context()), "or that server was killed")
 	s.clock.pass(time.Minute)
-	require.Empty(t, s.ApartNow(t.Context()))
+	require.Empty(t, s.UnsharedReason(t.Context()))
 }
 
 // A sweep in the grace period that finds an entry under a former key does not count if that turns out to be compromised.
@@ -207,15 +207,15 @@ func TestClocksApart(t *testing.T) {
 			}
 			s.begin(rotation.Order{})
 			for _, one := range []*site{s, other} {
-				require.Contains(t, one.ApartNow(t.Context()), "the clock of")
+				require.Contains(t, one.UnsharedReason(t.Context()), "the clock of")
 			}
 			for range 5 {
 				_, _ = other.RunPending(t.Context())
 				other.clock.pass(time.Minute)
 			}
 			require.Zero(t, s.states(format.UseCache)[envelope.Destroyed])
-			require.NoError(t, other.Leave(t.Context()))
-			require.Empty(t, s.ApartNow(t.Context()))
+			require.NoError(t, other.Withdraw(t.Context()))
+			require.Empty(t, s.UnsharedReason(t.Context()))
 		})
 	}
 }

@@ -6,116 +6,118 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// Margin is added to the time for which keys stay in memory: a minute by which the clocks of servers may differ, and a minute
-// for a write that was sealed and has not reached the store.
+// Margin is added to the time for which processes keep keys in memory. It covers a clock difference of one minute
+// between servers, and one minute for a write that was sealed but has not reached the store yet.
 const Margin = 2 * time.Minute
 
-// The times after which a tenant is looked at again, in milliseconds.
+// Times after which a rotation is checked again, in milliseconds.
 const (
-	retry   = int64(time.Minute / time.Millisecond) // a change that may be half done, or failed
-	recheck = int64(time.Hour / time.Millisecond)   // a sweep that was requested; also the least time between two sweeps for a key that one found
-	forget  = 5 * retry                             // an order without effect: no change takes as long, and clocks differ by a minute
+	retryAfter       = int64(time.Minute / time.Millisecond) // after a change that failed or may be incomplete
+	recheckAfter     = int64(time.Hour / time.Millisecond)   // after a sweep was requested; also the minimum time between two sweeps for a key that is still in use
+	forgetOrderAfter = 5 * retryAfter                        // an order without effect is dropped: no change takes that long, and clocks differ by up to a minute
 )
 
-// step is what is to be done for a rotation.
-type step struct {
-	state   State
-	destroy []Key
-	sweep   uint64 // a sweep with this number, or a later one, has to end; 0 means none
-	full    bool   // at full rate
-	next    int64  // when to look again; 0 means never
+// decision is the state of a rotation and the work that is due for it.
+type decision struct {
+	state       State
+	destroy     []Key
+	sweepNumber uint64 // a sweep with this number or a later one must finish; 0 means that no sweep is needed
+	fullRate    bool   // the sweep ignores Options.Rate
+	nextCheck   int64  // when to check again; 0 means never
 }
 
-// requests reports whether the sweep is not requested yet.
-func (n *step) requests(s *Sweep) bool {
-	return n.sweep > s.Requested || n.sweep > 0 && n.full && !s.RequestedFullRate
+// requestsSweep reports whether the decision needs a sweep that is not requested yet.
+func (n *decision) requestsSweep(s *Sweep) bool {
+	return n.sweepNumber > s.Requested || n.sweepNumber > 0 && n.fullRate && !s.RequestedFullRate
 }
 
-// decide returns the state of a rotation and what is to be done at a time.
-func decide(r *Record, s *Sweep, now int64) step {
-	n := step{}
-	fresh, waits, retires := false, r.GraceUntil > now, false
-	again := now + recheck
+// decide returns the state of a rotation, and the work that is due for it, at the time now.
+func decide(r *Record, s *Sweep, now int64) decision {
+	d := decision{}
+	reencrypting, inGrace, retiring := false, r.GraceUntil > now, false
+	nextSweepCheck := now + recheckAfter
 	if s.Ended > 0 {
-		again = s.Ended + recheck
+		nextSweepCheck = s.Ended + recheckAfter
 	}
-	later := func(at int64) {
-		if n.next == 0 || at < n.next {
-			n.next = at
+	scheduleNext := func(at int64) {
+		if d.nextCheck == 0 || at < d.nextCheck {
+			d.nextCheck = at
 		}
 	}
-	need := func(running bool) { // running: the sweep that is under way will do
+	requireSweep := func(joinRunning bool) { // joinRunning: the running sweep is sufficient
 		number := s.Number + 1
-		if running && s.Running() {
+		if joinRunning && s.Running() {
 			number = s.Number
 		}
-		n.sweep = max(n.sweep, number)
+		d.sweepNumber = max(d.sweepNumber, number)
 	}
 	for i := range r.Keysets {
 		if k := &r.Keysets[i]; r.Ended == 0 && k.Use == format.UseCache && k.AfterSweep >= s.LastComplete {
-			fresh, n.full = true, n.full || k.Compromised
-			need(s.Number > k.AfterSweep)
-			later(now + recheck) // the sweep brings the rotation into the next state by itself
+			reencrypting, d.fullRate = true, d.fullRate || k.Compromised
+			requireSweep(s.Number > k.AfterSweep)
+			scheduleNext(now + recheckAfter) // in case the sweep is lost: usually its end triggers the next step
 		}
 	}
-	if waits {
-		later(r.GraceUntil)
+	if inGrace {
+		scheduleNext(r.GraceUntil)
 	}
 	for i := range r.Former {
 		f := &r.Former[i]
-		n.full = n.full || f.Compromised
+		d.fullRate = d.fullRate || f.Compromised
 		switch {
-		case destroys(f, r.UnreadableIn, s):
-			n.destroy = append(n.destroy, f.Key)
-			later(now + retry)
-		case f.notBefore() > now:
-			waits = true
-			later(f.notBefore())
-		case !s.Running() && s.Number > 0 && max(f.LastFoundIn, r.UnreadableIn) >= s.Number && awaits(again, now, time.Hour):
-			retires = true
-			later(again)
+		case mayDestroy(f, r.UnreadableIn, s):
+			d.destroy = append(d.destroy, f.Key)
+			scheduleNext(now + retryAfter)
+		case f.countsFrom() > now:
+			inGrace = true
+			scheduleNext(f.countsFrom())
+		case !s.Running() && s.Number > 0 && max(f.LastFoundIn, r.UnreadableIn) >= s.Number && isAhead(nextSweepCheck, now, time.Hour):
+			retiring = true
+			scheduleNext(nextSweepCheck)
 		default:
-			retires = true
-			need(f.counts(s.Number, s.Started))
-			later(now + s.pause() + 1)
+			retiring = true
+			requireSweep(f.sweepCounts(s.Number, s.Started))
+			scheduleNext(now + s.recheckPause() + 1)
 		}
 	}
 	switch {
 	case r.Pending != nil:
-		n.state = Rotating
-		later(now + retry)
+		d.state = Rotating
+		scheduleNext(now + retryAfter)
 	case r.ID == "":
-		n.state = Idle
+		d.state = Idle
 	case r.RolledBack:
-		n.state = RolledBack
-	case fresh:
-		n.state = Reencrypting
-	case retires || len(n.destroy) > 0:
-		n.state = Retiring
-	case waits:
-		n.state = Grace
+		d.state = RolledBack
+	case reencrypting:
+		d.state = Reencrypting
+	case retiring || len(d.destroy) > 0:
+		d.state = Retiring
+	case inGrace:
+		d.state = Grace
 	default:
-		n.state = Done
+		d.state = Done
 	}
-	return n
+	return d
 }
 
-// destroys reports whether a former key is to be destroyed: the last two complete sweeps count, and neither they
-// nor an incomplete one between or after them found an entry under it, or one of the tenant that did not open.
-func destroys(f *FormerKey, unreadableIn uint64, s *Sweep) bool {
+// mayDestroy reports whether a former key can be destroyed. The last two complete sweeps must count for the key. No
+// sweep since the first of them, complete or not, may have found an entry under the key, or an entry of the tenant
+// that
+// does not open.
+func mayDestroy(f *FormerKey, unreadableIn uint64, s *Sweep) bool {
 	if len(s.Complete) < 2 {
 		return false
 	}
 	for _, one := range s.Complete {
-		if !f.counts(one.Number, one.Started) || f.LastFoundIn >= one.Number || unreadableIn >= one.Number {
+		if !f.sweepCounts(one.Number, one.Started) || f.LastFoundIn >= one.Number || unreadableIn >= one.Number {
 			return false
 		}
 	}
 	return true
 }
 
-// awaits reports whether a time that is at most longest ahead is still to come. A server with a wrong clock wrote down a
-// later one, which delays nothing.
-func awaits(at, now int64, longest time.Duration) bool {
+// isAhead reports whether a time is still to come. A time that is further ahead than the longest expected one was
+// written by a server with a wrong clock, and is treated as past.
+func isAhead(at, now int64, longest time.Duration) bool {
 	return at > now && at-now <= (longest+maxAhead).Milliseconds()
 }

@@ -59,16 +59,16 @@ func (w *world) pass() {
 
 // visit visits the entry: it notes it, reseals it, and writes the note down unless the process is killed.
 func (w *world) visit() {
-	n := &note{failures: map[Failure]int{}}
+	n := &tenantResult{failures: map[Failure]int{}}
 	f := &w.record.Former[0]
-	if w.under && f.notes(w.sweep.Number, w.sweep.Started) {
+	if w.under && f.findingCounts(w.sweep.Number, w.sweep.Started) {
 		f.LastFoundIn = w.sweep.Number
 	}
 	if w.broken {
 		n.failures[Failure{Key: f.Key, Code: "authentication_failed"}] = 1
 	}
 	w.under = false
-	w.record.take(n, w.sweep.Number) // durable before the checkpoint
+	w.record.addResult(n, w.sweep.Number) // durable before the checkpoint
 }
 
 func (w *world) topology() kv.Topology {
@@ -98,30 +98,30 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 			if destroyed = len(n.destroy) > 0; destroyed {
 				break
 			}
-			w.sweep.request(n.sweep, n.full)
+			w.sweep.request(n.sweepNumber, n.fullRate)
 			if w.random.IntN(2) == 0 { // for another tenant
 				w.sweep.request(w.sweep.Number+1, false)
-			} else if n.next != 0 && n.sweep == 0 {
-				w.now = max(w.now, n.next)
+			} else if n.nextCheck != 0 && n.sweepNumber == 0 {
+				w.now = max(w.now, n.nextCheck)
 			}
 			w.now = max(w.now, w.sweep.NotBefore)
-			if !w.sweep.begins(w.now) {
+			if !w.sweep.shouldBegin(w.now) {
 				continue
 			}
 			w.sweep.begin(w.topology(), w.now)
 			w.pass()
 			w.visit()
 			w.pass()
-			p := w.sweep.part("p")
+			p := w.sweep.findPart("p")
 			p.Done = true
-			w.sweep.end(w.topology(), "", w.now)
+			w.sweep.finish(w.topology(), "", w.now)
 		}
 		f := &w.record.Former[0]
 		require.False(t, w.under, "seed %d", seed)
 		require.Len(t, w.sweep.Complete, 2)
 		for _, one := range w.sweep.Complete {
 			require.GreaterOrEqual(t, one.Started, w.stops)
-			require.GreaterOrEqual(t, one.Started, f.notBefore())
+			require.GreaterOrEqual(t, one.Started, f.countsFrom())
 			require.Less(t, f.LastFoundIn, one.Number)
 			require.Less(t, w.record.UnreadableIn, one.Number)
 			require.Equal(t, w.sweep.Topology, one.Topology)
@@ -130,8 +130,8 @@ func TestDestroyedOnlyWhenUnused(t *testing.T) {
 }
 
 // synced is a view for tests: processes are silent after a second, and the grace period is five.
-func synced(sweep uint64, now int64) view {
-	return view{sweep: sweep, now: now, silence: 1000, grace: 5000}
+func synced(sweep uint64, now int64) reconcileInput {
+	return reconcileInput{lastSweep: sweep, now: now, maxStaleSealing: 1000, grace: 5000}
 }
 
 // keyset is a keyset of the cache with an enabled key of each id. The primary is the first one.
@@ -152,20 +152,20 @@ func documentOf(keysets ...envelope.Keyset) *envelope.Document {
 // sealed under it.
 func TestCompromisedLater(t *testing.T) {
 	r := &Record{}
-	r.sync(documentOf(keyset(classify.PHI, 2, 9, 1)), synced(5, 200))
+	r.reconcile(documentOf(keyset(classify.PHI, 2, 9, 1)), synced(5, 200))
 	key := Key{classify.PHI, ID{1}}
 	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5}}, r.Former)
 	f := r.Former[0]
-	require.False(t, f.notes(6, 1200), "a process may still seal")
-	require.False(t, f.notes(5, 1201), "it began before the change was durable")
-	require.True(t, f.notes(6, 1201))
-	require.False(t, f.counts(6, 6200))
-	require.True(t, f.counts(6, 6201))
+	require.False(t, f.findingCounts(6, 1200), "a process may still seal")
+	require.False(t, f.findingCounts(5, 1201), "it began before the change was durable")
+	require.True(t, f.findingCounts(6, 1201))
+	require.False(t, f.sweepCounts(6, 6200))
+	require.True(t, f.sweepCounts(6, 6201))
 	d := documentOf(keyset(classify.PHI, 2, 9, 1))
 	d.Keysets[0].Key(format.KeyID{1}).State = envelope.Compromised
-	r.sync(d, synced(7, 3000))
+	r.reconcile(d, synced(7, 3000))
 	require.Equal(t, []FormerKey{{Key: key, Epoch: 2, UnusedFrom: 1201, KeepUntil: 6201, AfterSweep: 5, Compromised: true}}, r.Former)
-	require.True(t, r.Former[0].counts(6, 1201))
+	require.True(t, r.Former[0].sweepCounts(6, 1201))
 }
 
 // A former key waits anew if it may have been the primary in between, and if a clock far ahead dated it.
@@ -173,7 +173,7 @@ func TestFormerAnew(t *testing.T) {
 	r := &Record{}
 	first := func(epoch uint32, now int64, others ...byte) int64 {
 		t.Helper()
-		r.sync(documentOf(keyset(classify.PHI, epoch, 9, others...)), synced(5, now))
+		r.reconcile(documentOf(keyset(classify.PHI, epoch, 9, others...)), synced(5, now))
 		require.Len(t, r.Former, len(others))
 		return r.Former[0].UnusedFrom
 	}
@@ -182,7 +182,7 @@ func TestFormerAnew(t *testing.T) {
 	require.EqualValues(t, 1001, first(3, 200, 1, 2), "another key was the primary in between")
 	require.EqualValues(t, 1301, first(5, 300, 1, 2), "any key was")
 	require.EqualValues(t, 1401, first(2, 400, 1, 2), "the store went back to an earlier state")
-	r.sync(documentOf(keyset(classify.PHI, 3, 1, 2, 9)), synced(5, 500))
+	r.reconcile(documentOf(keyset(classify.PHI, 3, 1, 2, 9)), synced(5, 500))
 	require.Len(t, r.Former, 2, "a primary is no former key")
 	require.EqualValues(t, 1601, first(4, 600, 1, 2))
 	decades := int64(1) << 41
@@ -193,7 +193,7 @@ func TestFormerAnew(t *testing.T) {
 // An order is in effect as soon as the document says so, whoever wrote that, and is forgotten if that does not happen.
 func TestPending(t *testing.T) {
 	before, after := documentOf(keyset(classify.PHI, 1, 1), keyset(classify.PII, 1, 3)), documentOf(keyset(classify.PHI, 2, 2, 1), keyset(classify.PII, 1, 3))
-	planned, err := plan(&Record{}, before, Order{Requester: Requester{Subject: "ada"}}, 0)
+	planned, err := selectKeysets(&Record{}, before, Order{Requester: Requester{Subject: "ada"}}, 0)
 	require.ErrorIs(t, err, ErrKeysetFull, "these keysets are none that can be signed")
 	require.Empty(t, planned)
 	for i := range before.Keysets {
@@ -201,12 +201,12 @@ func TestPending(t *testing.T) {
 		planned = append(planned, Keyset{Use: s.Use, Class: s.Class, FormerPrimary: ID(s.Primary()), Epoch: 2, Requester: Requester{Subject: "ada"}})
 	}
 	r := &Record{Keysets: []Keyset{{Use: format.UseField}}, ID: "done long ago", Ended: 1}
-	r.announce(planned, 100)
-	require.Empty(t, r.sync(before, synced(5, 200)))
+	r.addPendingOrder(planned, 100)
+	require.Empty(t, r.reconcile(before, synced(5, 200)))
 	require.Equal(t, Rotating, decide(r, &Sweep{}, 200).state)
 	require.Equal(t, "done long ago", r.ID)
 
-	late := r.sync(after, synced(6, 300))
+	late := r.reconcile(after, synced(6, 300))
 	require.Equal(t, []audit.Event{event(audit.KeyRotate, Requester{Subject: "ada"}, "", format.UseCache, classify.PHI, ID{2})}, late)
 	require.Len(t, r.Keysets, 1)
 	require.Equal(t, Keyset{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{1}, Epoch: 2, AfterSweep: 6, Requester: Requester{Subject: "ada"}}, r.Keysets[0])
@@ -214,23 +214,23 @@ func TestPending(t *testing.T) {
 	require.NotEqual(t, "done long ago", r.ID)
 	require.Len(t, r.Pending.Keysets, 1)
 
-	require.Empty(t, r.sync(after, synced(7, 100+forget+1)))
+	require.Empty(t, r.reconcile(after, synced(7, 100+forgetOrderAfter+1)))
 	require.Nil(t, r.Pending)
 	require.Equal(t, Reencrypting, decide(r, &Sweep{Number: 7}, 500).state)
 	require.Equal(t, Grace, decide(r, &Sweep{Number: 8, LastComplete: 7}, 500).state)
 	require.Equal(t, "ada", r.Former[0].Requester.Subject)
 
 	ahead := &Record{}
-	ahead.announce(planned, 100+maxAhead.Milliseconds()+1)
-	require.Empty(t, ahead.sync(before, synced(5, 100)))
+	ahead.addPendingOrder(planned, 100+maxAhead.Milliseconds()+1)
+	require.Empty(t, ahead.reconcile(before, synced(5, 100)))
 	require.Nil(t, ahead.Pending, "a clock far ahead announced it")
 
 	removed := &Record{}
-	removed.sync(after, synced(8, 600))
+	removed.reconcile(after, synced(8, 600))
 	require.Len(t, removed.Former, 1)
 	removed.State = decide(removed, &Sweep{}, 600).state
 	require.Equal(t, Idle, removed.State, "former keys without an order are no rotation")
-	removed.announce(planned, 700)
+	removed.addPendingOrder(planned, 700)
 	require.NotEmpty(t, removed.Pending.ID)
 }
 
@@ -241,8 +241,8 @@ func TestWayBackOfAJoinedOrder(t *testing.T) {
 			d := documentOf(keyset(classify.PHI, 3, 3, 2, 1))
 			d.Keysets[0].Key(format.KeyID{1}).State = state
 			r := &Record{ID: "first", State: Grace, Keysets: []Keyset{{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{1}, Epoch: 2}}}
-			r.announce([]Keyset{{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{2}, Epoch: 3}}, 100)
-			r.sync(d, synced(5, 200))
+			r.addPendingOrder([]Keyset{{Use: format.UseCache, Class: classify.PHI, FormerPrimary: ID{2}, Epoch: 3}}, 100)
+			r.reconcile(d, synced(5, 200))
 			require.Equal(t, "first", r.ID)
 			require.Len(t, r.Keysets, 1)
 			require.Equal(t, want, r.Keysets[0].FormerPrimary)
@@ -257,44 +257,44 @@ func TestDueOfAnotherClock(t *testing.T) {
 	r := New(Options{MaxAge: age, MaxUses: 10, Now: func() time.Time { return now }})
 	s := keyset(classify.PHI, 1, 1)
 	s.Key(format.KeyID{1}).CreatedAt = now.AddDate(70, 0, 0).UnixMilli()
-	require.True(t, r.due(&Record{}, &s))
+	require.True(t, r.isDue(&Record{}, &s))
 	later := keyset(classify.PHI, 2, 2, 1)
 	later.Key(format.KeyID{1}).CreatedAt, later.Key(format.KeyID{2}).CreatedAt = s.Key(format.KeyID{1}).CreatedAt, now.UnixMilli()
 	used := &Record{Sealed: map[ID]uint64{{2}: 10}}
-	require.False(t, r.due(&Record{}, &later))
-	require.False(t, r.due(used, &later), "it rests")
+	require.False(t, r.isDue(&Record{}, &later))
+	require.False(t, r.isDue(used, &later), "it rests")
 	now = now.Add(time.Minute)
-	require.True(t, r.due(used, &later))
-	require.False(t, r.due(&Record{}, &later))
+	require.True(t, r.isDue(used, &later))
+	require.False(t, r.isDue(&Record{}, &later))
 	now = now.Add(age)
-	require.True(t, r.due(&Record{}, &later))
+	require.True(t, r.isDue(&Record{}, &later))
 }
 
 // A server claims a part that nobody holds, or whose holder is dead.
 func TestClaim(t *testing.T) {
 	s := &Sweep{}
-	require.Nil(t, s.claim("me", nil))
+	require.Nil(t, s.claimablePart("me", nil))
 	s.begin(kv.Topology{ID: "a", Parts: []string{"1", "2"}, Stable: true}, 1_000_000)
 	dead := map[string]bool{}
 	free := func(p *Part) bool { return dead[p.Name] }
 	claim := func(name string) {
 		t.Helper()
-		p := s.claim(name, free)
+		p := s.claimablePart(name, free)
 		require.NotNil(t, p)
 		p.Holder = name
 	}
 	claim("a")
 	claim("b")
 	require.Equal(t, []string{"a", "b"}, []string{s.Parts[0].Holder, s.Parts[1].Holder})
-	require.Nil(t, s.claim("c", free))
-	require.Equal(t, &s.Parts[1], s.claim("b", free), "it continues its own")
+	require.Nil(t, s.claimablePart("c", free))
+	require.Equal(t, &s.Parts[1], s.claimablePart("b", free), "it continues its own")
 	dead["1"] = true
 	claim("c")
 	require.Equal(t, "c", s.Parts[0].Holder)
 	s.Parts[0].Done, dead["1"] = true, false
-	require.Nil(t, s.claim("c", free), "the other part is not done")
+	require.Nil(t, s.claimablePart("c", free), "the other part is not done")
 	s.Parts[1].Done = true
-	require.Nil(t, s.claim("c", free), "all are done")
+	require.Nil(t, s.claimablePart("c", free), "all are done")
 }
 
 // Each thing that makes a sweep incomplete does so, and the complete sweeps before it count no more if the topology changed.
@@ -308,29 +308,29 @@ func TestJudge(t *testing.T) {
 		says         string
 	}{
 		"complete":          {stable, stable, "", "", ""},
-		"moving at start":   {moving, stable, "", "", "when it began: a slot is migrating"},
-		"moving at end":     {stable, moving, "", "", "when it ended: a slot is migrating"},
+		"moving at start":   {moving, stable, "", "", "when the sweep began: a slot is migrating"},
+		"moving at end":     {stable, moving, "", "", "when the sweep ended: a slot is migrating"},
 		"another topology":  {stable, other, "", "", "topology of the store changed"},
 		"a store error":     {stable, stable, "store unavailable", "", "store unavailable"},
 		"another cache":     {stable, stable, "", "not in this cache", "not in this cache"},
-		"the first reason":  {moving, other, "store unavailable", "", "when it began"},
+		"the first reason":  {moving, other, "store unavailable", "", "when the sweep began"},
 		"started elsewhere": {other, other, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &Sweep{Number: 6, Started: 500_000, Ended: 600_000, LastComplete: 6, Complete: []CompleteSweep{{6, 500_000, 600_000, "a", 10}, {5, 1, 2, "a", 9}}}
 			s.begin(c.start, 1_000_000)
 			if c.fault != "" {
-				s.fault(c.fault)
+				s.markIncomplete(c.fault)
 			}
-			s.end(c.end, c.apart, 1_020_000)
+			s.finish(c.end, c.apart, 1_020_000)
 			require.False(t, s.Running())
 			if c.says != "" {
 				require.Contains(t, s.Fault, c.says)
 				require.EqualValues(t, 6, s.LastComplete)
 				require.EqualValues(t, 1_080_000, s.NotBefore)
 				require.EqualValues(t, 8, s.Requested, "another one follows")
-				require.False(t, s.begins(1_079_999))
-				require.True(t, s.begins(1_080_000))
+				require.False(t, s.shouldBegin(1_079_999))
+				require.True(t, s.shouldBegin(1_080_000))
 				return
 			}
 			require.Empty(t, s.Fault)

@@ -13,88 +13,90 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// DueAt returns when a keyset gets a new primary, apart from its uses, in milliseconds since 1970; 0 means never.
+// DueAt returns when a keyset gets a new primary because of its age, in milliseconds since 1970; 0 means never.
 func (r *Rotator) DueAt(s *envelope.Keyset) int64 {
 	return primaryDueTime(s, r.MaxAge, r.Now())
 }
 
-// due reports whether a keyset is to get a new primary now.
-func (r *Rotator) due(record *Record, s *envelope.Keyset) bool {
+// isDue reports whether a keyset should get a new primary now, because of its age or its uses.
+func (r *Rotator) isDue(record *Record, s *envelope.Keyset) bool {
 	at := r.DueAt(s)
-	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= AgeDueTime(s, rest(s), r.Now())
+	return at > 0 && at <= r.now() || r.MaxUses > 0 && record.Sealed[ID(s.Primary())] >= r.MaxUses && r.now() >= AgeDueTime(s, minPrimaryAge(s), r.Now())
 }
 
-// rest is the least age of a primary that gets a successor because of its uses: it grows with the number of keys,
-// so that a small number of uses does not fill the keyset. One of 1,000 keys rests for more than 600 days.
-func rest(s *envelope.Keyset) time.Duration {
+// minPrimaryAge is the minimum age of a primary that is replaced because of its uses. It grows with the number of
+// keys, so that a low MaxUses does not fill the keyset: the primary of a keyset with 1,000 keys stays for over 600
+// days.
+func minPrimaryAge(s *envelope.Keyset) time.Duration {
 	n := time.Duration(len(s.Keys) - 1)
 	return n * n * time.Minute
 }
 
-// repair puts right what other configurations and failovers leave wrong, in one pass over all keysets. The index of due times has the
-// age of the process that wrote a keyset last, and a process without an age writes no due time. A failover can lose a tenant's record:
-// then nothing would look at its former keys before its next rotation. Keysets that cannot be read are named by what uses them. The
-// same pass finds the fullest tenant.
-func (r *Rotator) repair(ctx context.Context) error {
-	due, room := DueTime(r.MaxAge, r.Now), -1
+// repairRecords corrects due times and restores lost records in one scan of all keysets. Due times can be wrong
+// because
+// a process writes them according to its own MaxAge, or not at all if it has none. A failover of the store can lose a
+// tenant's record, and then its former keys would not be checked before the next rotation. The scan also finds the
+// fullest tenant. It skips keysets that cannot be read: the code that uses them reports the error.
+func (r *Rotator) repairRecords(ctx context.Context) error {
+	dueAt, spare := DueTime(r.MaxAge, r.Now), -1
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Keysets) {
-		if err != nil && document.Err == nil { // of the store, which Ring.Documents does not distinguish from a damaged document
+		if err != nil && document.Err == nil { // an error of the store, not of one document
 			return err
 		}
 		d, err := envelope.ParseDocument(document.Content)
 		if err != nil || d.Owner == "" || d.Owner != document.Name {
 			continue
 		}
-		if n := d.RemainingRotations(); room < 0 || n < room {
-			room = n
+		if n := d.RemainingRotations(); spare < 0 || n < spare {
+			spare = n
 		}
-		if at := due(d); at > 0 && at <= r.now() {
-			if err := r.postpone(ctx, keystore.Keysets, d.Owner, at); err != nil {
+		if at := dueAt(d); at > 0 && at <= r.now() {
+			if err := r.setDue(ctx, keystore.Keysets, d.Owner, at); err != nil {
 				return err
 			}
 		}
-		if slices.ContainsFunc(d.Keysets, hasFormer) {
-			if err := r.beginLost(ctx, d.Owner); err != nil {
+		if slices.ContainsFunc(d.Keysets, hasFormerKey) {
+			if err := r.restoreRecord(ctx, d.Owner); err != nil {
 				return err
 			}
 		}
 	}
-	r.see(func(seen *Stats) { seen.SpareRotations = room })
+	r.updateStats(func(seen *Stats) { seen.SpareRotations = spare })
 	return nil
 }
 
-// beginLost begins a tenant's record again if it is missing. The record is due at once.
-func (r *Rotator) beginLost(ctx context.Context, tenant string) error {
+// restoreRecord creates a tenant's record if it is missing. The record is due at once.
+func (r *Rotator) restoreRecord(ctx context.Context, tenant string) error {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err == nil && content == nil {
-		_, err = r.edit(ctx, tenant, func(record *Record) error { record.NextCheck = r.now(); return nil })
+		_, err = r.editRecord(ctx, tenant, func(record *Record) error { record.NextCheck = r.now(); return nil })
 	}
 	return err
 }
 
-// hasFormer reports whether a keyset of the cache has a key that is neither its primary nor destroyed.
-func hasFormer(s envelope.Keyset) bool {
+// hasFormerKey reports whether a keyset of the cache has a key that is neither its primary nor destroyed.
+func hasFormerKey(s envelope.Keyset) bool {
 	primary := s.Primary()
 	return s.Use == format.UseCache &&
 		slices.ContainsFunc(s.Keys, func(k envelope.Key) bool { return k.ID != primary && k.State != envelope.Destroyed })
 }
 
-// beginDue begins the rotations of keysets that are due.
-func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
+// beginDueRotations begins the rotations of keysets that are due.
+func (r *Rotator) beginDueRotations(ctx context.Context) (more bool, failed error) {
 	names, err := r.Keystore.Due(ctx, keystore.Keysets, r.now(), dueBatch)
 	if err != nil {
 		return false, err
 	}
-	overdue, more, failed := r.each(ctx, keystore.Keysets, names, func(ctx context.Context, name string) error {
+	overdue, more, failed := r.forEach(ctx, keystore.Keysets, names, func(ctx context.Context, name string) error {
 		began := r.now()
-		record, err := r.Begin(ctx, name, Order{due: r.due})
-		if err == nil && record.Rotated < began { // nothing was due: another process was faster, or the age in the configuration changed
-			err = r.postponeKeysets(ctx, name)
+		record, err := r.Begin(ctx, name, Order{isDue: r.isDue})
+		if err == nil && record.Rotated < began { // nothing was due: another process was faster, or MaxAge has changed
+			err = r.updateKeysetsDue(ctx, name)
 		}
 		return err
 	})
-	first, err := r.firstDue(ctx)
-	r.see(func(seen *Stats) {
+	first, err := r.firstDueDocument(ctx)
+	r.updateStats(func(seen *Stats) {
 		seen.Checked, seen.Overdue = true, overdue
 		if first != nil {
 			seen.OldestPrimary = time.UnixMilli(oldestPrimary(first))
@@ -104,22 +106,22 @@ func (r *Rotator) beginDue(ctx context.Context) (more bool, failed error) {
 	return more && len(names) == dueBatch, failed
 }
 
-// postponeKeysets moves the due time of a tenant's keysets to when their ages say, or by a while if a rotation that is under way has
-// to end first.
-func (r *Rotator) postponeKeysets(ctx context.Context, tenant string) error {
+// updateKeysetsDue sets the due time of a tenant's keysets according to their age. If they are due but a running
+// rotation must finish first, it sets the due time to an hour from now.
+func (r *Rotator) updateKeysetsDue(ctx context.Context, tenant string) error {
 	d, err := r.Keyring.Document(ctx, tenant)
 	if err != nil {
 		return err
 	}
 	due := DueTime(r.MaxAge, r.Now)(d)
 	if due > 0 && due <= r.now() {
-		due = r.now() + recheck
+		due = r.now() + recheckAfter
 	}
-	return r.postpone(ctx, keystore.Keysets, tenant, due)
+	return r.setDue(ctx, keystore.Keysets, tenant, due)
 }
 
-// firstDue returns the document that is due first, which has the oldest primary of all tenants; nil if there is none.
-func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
+// firstDueDocument returns the document that is due first, which has the oldest primary of all tenants, or nil.
+func (r *Rotator) firstDueDocument(ctx context.Context) (*envelope.Document, error) {
 	names, err := r.Keystore.Due(ctx, keystore.Keysets, math.MaxInt64, 1)
 	if err != nil || len(names) == 0 {
 		return nil, err
@@ -127,12 +129,14 @@ func (r *Rotator) firstDue(ctx context.Context) (*envelope.Document, error) {
 	return r.Keyring.Document(ctx, names[0])
 }
 
-// used counts what keys have sealed in this process and is in no record yet.
-type used map[string]map[format.KeyID]uint64
+// unsavedUses counts the packages that keys have sealed in this process and that no record contains yet.
+type unsavedUses map[string]map[format.KeyID]uint64
 
-// save adds it to the records, and begins the rotations that are due now. It keeps what cannot be written.
-func (u used) save(ctx context.Context, r *Rotator) (failed error) {
-	r.Keyring.DrainSealCounts(func(tenant string, id format.KeyID, n uint64) { // in any case, or the keyring would keep all counters
+// save adds the counts to the records and begins the rotations that are due because of them. It keeps the counts that
+// it
+// could not write.
+func (u unsavedUses) save(ctx context.Context, r *Rotator) (failed error) {
+	r.Keyring.DrainSealCounts(func(tenant string, id format.KeyID, n uint64) { // even if MaxUses is 0: otherwise the keyring keeps all counters
 		if u[tenant] == nil {
 			u[tenant] = map[format.KeyID]uint64{}
 		}
@@ -142,7 +146,7 @@ func (u used) save(ctx context.Context, r *Rotator) (failed error) {
 		clear(u)
 	}
 	for tenant, sealed := range u {
-		record, err := r.edit(ctx, tenant, func(record *Record) error {
+		record, err := r.editRecord(ctx, tenant, func(record *Record) error {
 			for id, n := range sealed {
 				record.addSealed(ID(id), n)
 			}
@@ -154,7 +158,7 @@ func (u used) save(ctx context.Context, r *Rotator) (failed error) {
 		}
 		delete(u, tenant)
 		if slices.ContainsFunc(slices.Collect(maps.Values(record.Sealed)), func(n uint64) bool { return n >= r.MaxUses }) {
-			_, err = r.Begin(ctx, tenant, Order{due: r.due})
+			_, err = r.Begin(ctx, tenant, Order{isDue: r.isDue})
 			failed = errors.Join(failed, err)
 		}
 	}

@@ -9,39 +9,39 @@ import (
 	"github.com/coffer-storage/coffer/shared/envelope"
 )
 
-// SetLook sets how often Serve looks for something to do.
-func (r *Rotator) SetLook(every time.Duration) { r.look = every }
+// SetPollInterval sets how often Serve checks for pending work.
+func (r *Rotator) SetPollInterval(every time.Duration) { r.pollInterval = every }
 
-// SetLease sets how long leases last.
-func (r *Rotator) SetLease(lease time.Duration) { r.lease = lease }
+// SetLease sets the duration of leases.
+func (r *Rotator) SetLease(lease time.Duration) { r.leaseTime = lease }
 
-// SetWait sets the time before a call of the store is tried again.
-func (r *Rotator) SetWait(wait time.Duration) { r.wait = wait }
+// SetRetryWait sets the pause before a failed call of the store is repeated.
+func (r *Rotator) SetRetryWait(wait time.Duration) { r.firstRetryWait = wait }
 
-// Hurry sets the delay of the scan, and how often its keys are looked for again.
-func (u *UnknownKeyScanner) Hurry(every time.Duration) { u.delay, u.interval = every, every }
+// SetIntervals sets the delay of the scan and the pause between checks for restored keys.
+func (u *UnknownKeyScanner) SetIntervals(every time.Duration) { u.delay, u.interval = every, every }
 
-// Announce announces the process, as Serve does all the time.
+// Announce announces the process, as Serve does every few seconds.
 var Announce = (*Rotator).announceServer
 
-// Repair corrects due times and begins lost records again, as Serve does now and then.
-var Repair = (*Rotator).repair
+// Repair corrects due times and restores lost records, as Serve does every few hours.
+var Repair = (*Rotator).repairRecords
 
-// Leave withdraws the announcement.
-func (r *Rotator) Leave(ctx context.Context) error { return r.leave(ctx) }
+// Withdraw removes the announcement of the process.
+func (r *Rotator) Withdraw(ctx context.Context) error { return r.withdrawServer(ctx) }
 
-// ApartNow says why the process may not conclude anything from its cache.
-func (r *Rotator) ApartNow(ctx context.Context) string { return r.apart(ctx) }
+// UnsharedReason returns why the process may not rely on the content of its cache.
+func (r *Rotator) UnsharedReason(ctx context.Context) string { return r.unsharedReason(ctx) }
 
-// Rest is the least age of a primary that gets a successor because of its uses.
-var Rest = rest
+// MinPrimaryAge is the minimum age of a primary that is replaced because of its uses.
+var MinPrimaryAge = minPrimaryAge
 
-// Plan plans a rotation.
-func Plan(record *Record, d *envelope.Document, order Order) ([]Keyset, error) {
-	return plan(record, d, order, 0)
+// SelectKeysets returns the keysets that an order rotates.
+func SelectKeysets(record *Record, d *envelope.Document, order Order) ([]Keyset, error) {
+	return selectKeysets(record, d, order, 0)
 }
 
-// Due is the order for classes that are due.
+// Due returns an order for classes that are due.
 func Due(classes ...classify.Class) Order {
-	return Order{due: func(_ *Record, s *envelope.Keyset) bool { return slices.Contains(classes, s.Class) }}
+	return Order{isDue: func(_ *Record, s *envelope.Keyset) bool { return slices.Contains(classes, s.Class) }}
 }

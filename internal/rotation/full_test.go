@@ -29,11 +29,11 @@ func TestFull(t *testing.T) {
 		return d
 	}
 	for _, order := range []rotation.Order{{}, {Class: classify.PII}, {Class: classify.PII, Compromised: true}, rotation.Due(classify.PII)} {
-		_, err := rotation.Plan(&rotation.Record{}, full(), order)
+		_, err := rotation.SelectKeysets(&rotation.Record{}, full(), order)
 		require.ErrorIs(t, err, rotation.ErrKeysetFull)
 	}
 	for _, order := range []rotation.Order{{Class: classify.PHI}, rotation.Due(classify.PHI, classify.PII)} {
-		planned, err := rotation.Plan(&rotation.Record{}, full(), order)
+		planned, err := rotation.SelectKeysets(&rotation.Record{}, full(), order)
 		require.NoError(t, err)
 		require.Len(t, planned, 1)
 		require.Equal(t, classify.PHI, planned[0].Class)
@@ -44,7 +44,7 @@ func TestFull(t *testing.T) {
 func TestUsesRest(t *testing.T) {
 	t.Parallel()
 	for keys, want := range map[int]time.Duration{1: 0, 2: time.Minute, 31: 15 * time.Hour} {
-		require.Equal(t, want, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, keys)}))
+		require.Equal(t, want, rotation.MinPrimaryAge(&envelope.Keyset{Keys: make([]envelope.Key, keys)}))
 	}
-	require.Greater(t, rotation.Rest(&envelope.Keyset{Keys: make([]envelope.Key, 1000)}), 600*24*time.Hour)
+	require.Greater(t, rotation.MinPrimaryAge(&envelope.Keyset{Keys: make([]envelope.Key, 1000)}), 600*24*time.Hour)
 }

@@ -65,7 +65,7 @@ func TestPanicKeepsKeys(t *testing.T) {
 			for range 5 {
 				_, err := s.RunPending(t.Context())
 				if failed = failed || err != nil; err != nil {
-					require.ErrorContains(t, err, "rotation: panic at github.com/coffer-storage/coffer/server/rotation_test.(*panicking).panicIn:")
+					require.ErrorContains(t, err, "rotation: panic at github.com/coffer-storage/coffer/internal/rotation_test.(*panicking).panicIn:")
 					require.NotContains(t, err.Error(), "a value of the store")
 				}
 			}

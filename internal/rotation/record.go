@@ -11,24 +11,25 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// State is how far a rotation has come. It is derived from the record, the sweep and the time whenever a record is read.
+// State is the state of a rotation. It is derived from the record, the sweep and the time whenever a record is read.
 type State string
 
-// The states, in their order.
+// The states, in the order in which a rotation goes through them.
 const (
 	Idle         State = ""             // there was no rotation; the record only counts uses
-	Rotating     State = "rotating"     // new primaries are being made, or the process that wanted to make them was killed
-	Reencrypting State = "reencrypting" // a sweep brings the cache under the new primaries
-	Grace        State = "grace"        // the cache is under the new primaries; the former keys still open
-	Retiring     State = "retiring"     // two complete sweeps must find nothing under the former keys
+	Rotating     State = "rotating"     // new primaries are being made, or the process that announced them was killed
+	Reencrypting State = "reencrypting" // a sweep moves the cache to the new primaries
+	Grace        State = "grace"        // the cache is under the new primaries; the former keys still open and a rollback is possible
+	Retiring     State = "retiring"     // two complete sweeps must find no entry under the former keys
 	Done         State = "done"
 	RolledBack   State = "rolled-back" // the former keys are the primaries again
 )
 
-// States are all states of a rotation, in their order.
+// States are all states except Idle, in their order.
 var States = []State{Rotating, Reencrypting, Grace, Retiring, Done, RolledBack}
 
-// By is who ordered a change of keys, and why. It is zero if the configuration did, or a command.
+// Requester identifies the caller who requested a change of keys, and the reason. It is zero for a rotation that the
+// configuration triggered or a command requested.
 type Requester struct {
 	Issuer    string       `json:"issuer,omitempty"`
 	Subject   string       `json:"subject,omitempty"`
@@ -36,58 +37,63 @@ type Requester struct {
 	Reason    audit.Reason `json:"reason,omitempty"`
 }
 
-// Keyset is a use and class that the rotation gave a new primary.
+// Keyset is a keyset that the rotation gave a new primary.
 type Keyset struct {
 	Use           format.Use     `json:"use"`
 	Class         classify.Class `json:"class"`
-	FormerPrimary ID             `json:"from"`  // the primary before the rotation, to which a rollback returns
-	Epoch         uint32         `json:"epoch"` // of the keyset since the new primary was made
+	FormerPrimary ID             `json:"from"`  // the primary before the rotation; a rollback makes it the primary again
+	Epoch         uint32         `json:"epoch"` // the keyset's epoch once the new primary was made
 	Compromised   bool           `json:"compromised,omitempty"`
-	AfterSweep    uint64         `json:"after,omitempty"` // a sweep with a greater number started when the new primary was there
+	AfterSweep    uint64         `json:"after,omitempty"` // a sweep with a greater number started after the new primary was made
 	Requester     Requester      `json:"by,omitzero"`
 }
 
-// Key is a key of the cache.
+// Key identifies a key of the cache.
 type Key struct {
 	Class classify.Class `json:"class"`
 	ID    ID             `json:"id"`
 }
 
-// Former is a key of the cache that a server saw as neither the primary nor destroyed. It is to be destroyed. The times are counted
-// from when it was first seen so, not from when a key was made: another clock made it.
+// FormerKey is a key of the cache that is neither a primary nor destroyed. Its times are counted from when a server
+// first
+// saw it as a former key, not from when the key was made, because another server's clock dated the key.
 type FormerKey struct {
 	Key
 	Compromised bool      `json:"compromised,omitempty"`
 	Epoch       uint32    `json:"epoch"`             // of its keyset, when it was last seen
-	UnusedFrom  int64     `json:"silent"`            // no process seals under it from then on
-	KeepUntil   int64     `json:"until"`             // it is kept at least until then, if it is not compromised
-	AfterSweep  uint64    `json:"after,omitempty"`   // sweeps up to this one do not count
-	LastFoundIn uint64    `json:"foundIn,omitempty"` // the last sweep that found an entry under it when it was silent
+	UnusedFrom  int64     `json:"silent"`            // from this time on, no process seals under it
+	KeepUntil   int64     `json:"until"`             // it is kept until this time, unless it is compromised
+	AfterSweep  uint64    `json:"after,omitempty"`   // sweeps up to this number do not count
+	LastFoundIn uint64    `json:"foundIn,omitempty"` // the last sweep that found an entry under it after UnusedFrom
 	Requester   Requester `json:"by,omitzero"`
 }
 
-// notBefore is when the first sweep that counts starts at the earliest.
-func (f *FormerKey) notBefore() int64 {
+// countsFrom returns the earliest start of a sweep that counts for the key.
+func (f *FormerKey) countsFrom() int64 {
 	if f.Compromised {
 		return f.UnusedFrom
 	}
 	return f.KeepUntil
 }
 
-// counts reports whether a sweep says something about the key: it started when no process could seal under it anymore.
-func (f *FormerKey) counts(number uint64, started int64) bool {
-	return number > f.AfterSweep && started >= f.notBefore()
+// sweepCounts reports whether the result of a sweep counts for the key: the sweep must have started after the key
+// could
+// still be needed.
+func (f *FormerKey) sweepCounts(number uint64, started int64) bool {
+	return number > f.AfterSweep && started >= f.countsFrom()
 }
 
-// notes reports whether a sweep has to note an entry that it found under the key: it counts if the key turns out to be compromised.
-func (f *FormerKey) notes(number uint64, started int64) bool {
+// findingCounts reports whether an entry that a sweep finds under the key must be recorded. This is also the case
+// during
+// the grace period, because the finding counts if the key is marked compromised later.
+func (f *FormerKey) findingCounts(number uint64, started int64) bool {
 	return number > f.AfterSweep && started >= f.UnusedFrom
 }
 
-// ID is a key id, written as hex.
+// ID is a key id. Its text form is hexadecimal.
 type ID format.KeyID
 
-// String returns the hex.
+// String returns the id in hexadecimal.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -103,24 +109,24 @@ func (id *ID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Failed counts entries of one class, key and error that do not open. They stay as they are.
+// Failure counts entries of one class, key and error code that do not open. They are left unchanged.
 type Failure struct {
 	Key
 	Code    string `json:"code"`
 	Entries int    `json:"entries"`
 }
 
-// Counts counts entries. After a kill those of the last seconds are missing, or counted twice.
+// Counts counts entries. After a kill, the entries of the last second may be missing or counted twice.
 type Counts struct {
 	Scanned     int `json:"scanned,omitempty"`
 	Reencrypted int `json:"reencrypted,omitempty"`
-	Changed     int `json:"changed,omitempty"` // written by others in the meantime
+	Changed     int `json:"changed,omitempty"` // written by others in the meantime, and left alone
 	Failed      int `json:"failed,omitempty"`  // do not open
 	Foreign     int `json:"foreign,omitempty"` // not packages of the cache
 }
 
-// add counts an entry that was visited.
-func (c *Counts) add(did cache.Resealed, err error) {
+// addEntry counts an entry that was visited.
+func (c *Counts) addEntry(did cache.Resealed, err error) {
 	c.Scanned++
 	switch {
 	case err != nil:
@@ -134,7 +140,7 @@ func (c *Counts) add(did cache.Resealed, err error) {
 	}
 }
 
-func (c *Counts) plus(n Counts) {
+func (c *Counts) addCounts(n Counts) {
 	c.Scanned += n.Scanned
 	c.Reencrypted += n.Reencrypted
 	c.Changed += n.Changed
@@ -142,42 +148,43 @@ func (c *Counts) plus(n Counts) {
 	c.Foreign += n.Foreign
 }
 
-// Record is what a tenant's keysets do not say about its current or last rotation. Times are milliseconds since 1970, 0 for none.
+// Record contains the facts about a tenant's current or last rotation that its keysets do not contain. Times are in
+// milliseconds since 1970; 0 means not yet or never.
 type Record struct {
 	Tenant    string    `json:"tenant"`
 	State     State     `json:"-"`
 	ID        string    `json:"id,omitempty"` // of the rotation, random
-	Requester Requester `json:"by,omitzero"`  // the caller of the last order, or of the rollback
+	Requester Requester `json:"by,omitzero"`  // of the last order or of the rollback
 
 	Keysets []Keyset      `json:"keysets,omitempty"`
 	Pending *PendingOrder `json:"pending,omitempty"`
 	Former  []FormerKey   `json:"former,omitempty"`
 
 	Begun      int64 `json:"begun,omitempty"`
-	Rotated    int64 `json:"rotated,omitempty"` // when the last new primaries were seen first
-	GraceUntil int64 `json:"until,omitempty"`   // the rotation is not done before
-	NextCheck  int64 `json:"next,omitempty"`    // when there is something to do
-	Ended      int64 `json:"ended,omitempty"`   // when it was done, or rolled back
-	RolledBack bool  `json:"back,omitempty"`    // it was rolled back
+	Rotated    int64 `json:"rotated,omitempty"` // when the last new primaries were first seen
+	GraceUntil int64 `json:"until,omitempty"`   // the rotation does not end before
+	NextCheck  int64 `json:"next,omitempty"`    // when to check the rotation again
+	Ended      int64 `json:"ended,omitempty"`   // when the rotation was completed or rolled back
+	RolledBack bool  `json:"back,omitempty"`
 
 	Counts       Counts    `json:"counts,omitzero"`
-	UnreadableIn uint64    `json:"unreadableIn,omitempty"` // the last sweep with an entry that did not open
+	UnreadableIn uint64    `json:"unreadableIn,omitempty"` // the last sweep that found an entry that did not open
 	Failures     []Failure `json:"failures,omitempty"`     // of that sweep
 
-	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages that primaries have sealed
+	Sealed map[ID]uint64 `json:"sealed,omitempty"` // packages sealed under each primary
 }
 
-// Pending is an order whose new primaries may be there or not: it is written before they are made.
+// PendingOrder is an order whose new primaries may not exist yet: it is written before they are made.
 type PendingOrder struct {
-	ID      string   `json:"id"` // of the rotation that it begins, or joins
+	ID      string   `json:"id"` // of the rotation that it begins or joins
 	At      int64    `json:"at"`
 	Keysets []Keyset `json:"keysets"`
 }
 
-// Active reports whether there is something left to do.
+// Active reports whether the rotation still has work to do.
 func (r *Record) Active() bool { return r.State != Idle && r.State != Done && r.State != RolledBack }
 
-// Fresh reports whether entries are not under the new primaries yet.
+// NeedsReencryption reports whether entries may not be under the new primaries yet.
 func (r *Record) NeedsReencryption() bool { return r.State == Rotating || r.State == Reencrypting }
 
 // Compromised reports whether a former key that is not destroyed yet is compromised.
@@ -186,7 +193,7 @@ func (r *Record) Compromised() bool {
 		r.Active() && slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return k.Compromised })
 }
 
-func (r *Record) former(key Key) *FormerKey {
+func (r *Record) formerKey(key Key) *FormerKey {
 	for i := range r.Former {
 		if r.Former[i].Key == key {
 			return &r.Former[i]
@@ -195,7 +202,7 @@ func (r *Record) former(key Key) *FormerKey {
 	return nil
 }
 
-func (r *Record) keyset(use format.Use, class classify.Class) *Keyset {
+func (r *Record) findKeyset(use format.Use, class classify.Class) *Keyset {
 	for i := range r.Keysets {
 		if k := &r.Keysets[i]; k.Use == use && k.Class == class {
 			return k
@@ -204,32 +211,34 @@ func (r *Record) keyset(use format.Use, class classify.Class) *Keyset {
 	return nil
 }
 
-// Reversible reports whether a rollback can return to the keyset's former primary, while that is enabled.
+// CanRollBack reports whether a rollback can return to the keyset's former primary, as long as that key is enabled.
 func (r *Record) CanRollBack(k *Keyset) bool { return r.Active() && r.Ended == 0 && !k.Compromised }
 
-// ways returns the keysets that a rollback changes: those that still have the primary that the rotation made, and
-// whose former primary is enabled.
-func (r *Record) ways(d *envelope.Document) (all []Keyset) {
+// rollbackTargets returns the keysets that a rollback changes: their primary is still the one that the rotation made,
+// and their former primary is enabled.
+func (r *Record) rollbackTargets(d *envelope.Document) (all []Keyset) {
 	for i := range r.Keysets {
 		k := &r.Keysets[i]
-		if s := d.Keyset(k.Use, k.Class); r.CanRollBack(k) && s != nil && s.Epoch() == k.Epoch && enabled(s, k.FormerPrimary) {
+		if s := d.Keyset(k.Use, k.Class); r.CanRollBack(k) && s != nil && s.Epoch() == k.Epoch && isEnabled(s, k.FormerPrimary) {
 			all = append(all, *k)
 		}
 	}
 	return all
 }
 
-func enabled(s *envelope.Keyset, id ID) bool {
+func isEnabled(s *envelope.Keyset, id ID) bool {
 	key := s.Key(format.KeyID(id))
 	return key != nil && key.State == envelope.Enabled
 }
 
-// take adds what a sweep counted, and the entries that did not open. Kinds of failures beyond maxFailures are only counted.
-func (r *Record) take(n *note, sweep uint64) {
+// addResult adds the counts of a sweep and the entries that did not open. At most maxFailures kinds of failures are
+// listed;
+// the others are only counted.
+func (r *Record) addResult(n *tenantResult, sweep uint64) {
 	if len(n.failures) > 0 && r.UnreadableIn < sweep {
 		r.UnreadableIn, r.Failures, r.Counts.Failed = sweep, nil, 0
 	}
-	r.Counts.plus(n.counts)
+	r.Counts.addCounts(n.counts)
 	for f, entries := range n.failures {
 		i := slices.IndexFunc(r.Failures, func(one Failure) bool { return one.Key == f.Key && one.Code == f.Code })
 		if i < 0 && len(r.Failures) < maxFailures {
@@ -244,7 +253,7 @@ func (r *Record) take(n *note, sweep uint64) {
 
 const maxFailures = 100
 
-// addSealed counts packages that a key has sealed.
+// addSealed adds to the number of packages that a key has sealed.
 func (r *Record) addSealed(id ID, n uint64) {
 	if r.Sealed == nil {
 		r.Sealed = map[ID]uint64{}

@@ -12,15 +12,15 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Status is what people and programs are told about rotations, by the command and over HTTP. It contains no name of
-// an entry.
+// Status is the public description of rotations, as the command and the HTTP API return it. It contains no names of
+// entries.
 type Status struct {
 	Rotations []Report     `json:"rotations"`
-	Sweep     *SweepReport `json:"sweep,omitempty"` // nil if there was none
-	Warnings  []string     `json:"warnings"`        // why no key is destroyed
+	Sweep     *SweepReport `json:"sweep,omitempty"` // nil if there was no sweep
+	Warnings  []string     `json:"warnings"`        // reasons why no key is destroyed
 }
 
-// Report is about a tenant's rotation. Times that are not known yet are left out.
+// Report describes a tenant's rotation. Times that are not known yet are omitted.
 type Report struct {
 	Tenant      string          `json:"tenant"`
 	ID          string          `json:"id"`
@@ -30,21 +30,21 @@ type Report struct {
 	Keysets     []RotatedKeyset `json:"keysets"`
 	BegunAt     Time            `json:"begunAt"`
 	RotatedAt   *Time           `json:"rotatedAt,omitempty"` // when the last new primaries were made
-	NextAt      *Time           `json:"nextAt,omitempty"`    // before then there is nothing to do
+	NextAt      *Time           `json:"nextAt,omitempty"`    // when the grace period ends; only in the state grace
 	EndedAt     *Time           `json:"endedAt,omitempty"`
-	Reencrypted int             `json:"reencrypted"` // entries
+	Reencrypted int             `json:"reencrypted"` // number of entries, as are the next two
 	Changed     int             `json:"changed"`
 	Failed      int             `json:"failed"`
 	Failures    []FailureReport `json:"failures"`
 }
 
-// RotatedSet names a keyset that a rotation gave a new primary.
+// RotatedKeyset names a keyset that a rotation gave a new primary.
 type RotatedKeyset struct {
 	Use   string `json:"use"`
 	Class string `json:"class"`
 }
 
-// FailedReport counts entries that do not open, by their class, key and error.
+// FailureReport counts entries that do not open, by class, key and error code.
 type FailureReport struct {
 	Class   string `json:"class"`
 	KeyID   string `json:"keyId"`
@@ -52,19 +52,19 @@ type FailureReport struct {
 	Entries int    `json:"entries"`
 }
 
-// SweepReport is about the sweep that is under way, or was the last.
+// SweepReport describes the sweep that is running or was the last.
 type SweepReport struct {
 	StartedAt Time   `json:"startedAt"`
 	EndedAt   *Time  `json:"endedAt,omitempty"`
-	Fault     string `json:"fault,omitempty"` // why it is incomplete
+	Fault     string `json:"fault,omitempty"` // why the sweep is incomplete
 	Parts     int    `json:"parts"`
 	PartsDone int    `json:"partsDone"`
-	Expected  int    `json:"expected"` // entries, as many as the last complete sweep visited; 0 if there was none
+	Expected  int    `json:"expected"` // number of entries that the last complete sweep visited; 0 if there was none
 	Scanned   int    `json:"scanned"`
 	Foreign   int    `json:"foreign"`
 }
 
-// Report describes the rotation.
+// Report returns the description of the rotation.
 func (r *Record) Report() Report {
 	report := Report{
 		Tenant: r.Tenant, ID: r.ID, State: r.State, Reason: r.Requester.Reason, Compromised: r.Compromised(), Keysets: make([]RotatedKeyset, len(r.Keysets)),
@@ -83,13 +83,13 @@ func (r *Record) Report() Report {
 	return report
 }
 
-// Report describes the sweep.
+// Report returns the description of the sweep.
 func (s *Sweep) Report() *SweepReport {
 	n := s.Counts()
-	return &SweepReport{TimeFromMilli(s.Started), optionalTime(s.Ended), s.Fault, len(s.Parts), s.done(), s.Expected(), n.Scanned, n.Foreign}
+	return &SweepReport{TimeFromMilli(s.Started), optionalTime(s.Ended), s.Fault, len(s.Parts), s.partsDone(), s.Expected(), n.Scanned, n.Foreign}
 }
 
-// Status describes rotations, in the order of their tenants, and the sweep.
+// Status describes the rotations, ordered by tenant, and the sweep.
 func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error) {
 	status := Status{Rotations: []Report{}, Warnings: []string{}}
 	for _, record := range records {
@@ -106,18 +106,18 @@ func (r *Rotator) Status(ctx context.Context, records []*Record) (Status, error)
 		status.Sweep = s.Report()
 	}
 	for document, err := range keystore.All(ctx, r.Keystore, keystore.Servers) {
-		var one server
+		var one announcement
 		if err != nil && document.Err == nil {
 			return status, err
 		}
-		if json.Unmarshal(document.Content, &one) == nil && len(one.Apart) > 0 && one.near(r.now()) {
-			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), apartText(one.Apart)))
+		if json.Unmarshal(document.Content, &one) == nil && len(one.Unshared) > 0 && one.isRecent(r.now()) {
+			status.Warnings = append(status.Warnings, fmt.Sprintf("server %s: %s", one.name(), unsharedText(one.Unshared)))
 		}
 	}
 	return status, nil
 }
 
-// Time is a time that JSON has to the millisecond, in UTC.
+// Time is a time that is encoded in JSON in UTC and with milliseconds.
 type Time struct{ time.Time }
 
 // MarshalJSON implements json.Marshaler.
@@ -125,10 +125,10 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return []byte(t.UTC().Format(`"2006-01-02T15:04:05.000Z07:00"`)), nil
 }
 
-// Moment returns a time in milliseconds since 1970.
+// TimeFromMilli returns the Time of a number of milliseconds since 1970.
 func TimeFromMilli(milliseconds int64) Time { return Time{time.UnixMilli(milliseconds)} }
 
-// moment is Moment, or nil for 0.
+// optionalTime is like TimeFromMilli but returns nil for 0.
 func optionalTime(milliseconds int64) *Time {
 	if milliseconds == 0 {
 		return nil

@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	atOnce     = 2        // batches, so that one is sealed while the store has the other
-	batchSize  = 8        // entries: few enough that other requests of the store come in between
-	fullBatch  = 32       // entries at full rate
-	batchLimit = 16 << 10 // bytes of a package; a longer one comes alone
-	copies     = 3        // of a package in memory: as it was, opened, and resealed
-	maxNotes   = 1 << 14  // tenants whose counts are in memory
+	concurrentBatches = 2        // one batch is sealed while the store processes the other
+	limitedBatch      = 8        // entries: few, so that the store serves other requests in between
+	fullRateBatch     = 32       // entries, at full rate
+	maxBatchedPackage = 16 << 10 // bytes of a package; a larger one is processed alone
+	copiesInMemory    = 3        // of a package: as stored, opened, and resealed
+	maxUnsavedResults = 1 << 14  // tenants whose results are kept in memory
 )
 
-// note is what a visit found out about a tenant. Failures have to be durable before the next checkpoint.
-type note struct {
-	failures map[Failure]int // with Entries 0
+// tenantResult is the result of a visit for a tenant. Failures must be saved before the progress is.
+type tenantResult struct {
+	failures map[Failure]int // the keys have Entries 0; the values are the numbers of entries
 	counts   Counts
-	unsound  int // entries that were altered, moved or forged
+	forged   int // entries that were altered, moved or forged
 }
 
-// reseal brings a tenant's entries under the primaries of their classes.
-func (v *visit) reseal(ctx context.Context, owner string, names []string) error {
+// reseal reseals a tenant's entries under the primaries of their classes.
+func (v *partVisit) reseal(ctx context.Context, owner string, names []string) error {
 	t := v.tenants[owner]
 	if t.cache == nil && t.err == nil {
-		t.err = v.again(ctx, keyTries, func() error {
+		t.err = v.retry(ctx, maxKeyTries, func() error {
 			keys, err := v.r.Keyring.Tenant(ctx, owner)
 			if err == nil {
 				err = keys.Reload(ctx)
@@ -52,33 +52,33 @@ func (v *visit) reseal(ctx context.Context, owner string, names []string) error 
 	}
 	if t.err != nil {
 		for range names {
-			v.count(owner, Key{}, cache.Kept, t.err)
+			v.countEntry(owner, Key{}, cache.Kept, t.err)
 		}
 		return nil
 	}
-	size := int64(batchSize)
-	if v.limit == nil {
-		size = fullBatch
+	size := int64(limitedBatch)
+	if v.limiter == nil {
+		size = fullRateBatch
 	}
-	size = max(1, min(size, v.r.Memory.BackgroundShare()/(batchLimit*copies)))
+	size = max(1, min(size, v.r.Memory.BackgroundShare()/(maxBatchedPackage*copiesInMemory)))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
+	g.SetLimit(concurrentBatches)
 	for len(names) > 0 {
 		batch := names[:min(len(names), int(size))]
 		names = names[len(batch):]
 		g.Go(recovered(func() error {
-			if err := v.wait(ctx, len(batch)*(lookCost-1)); err != nil {
+			if err := v.waitForRate(ctx, len(batch)*(entriesPerReseal-1)); err != nil {
 				return err
 			}
-			return v.resealBatch(ctx, owner, t, batch, batchLimit)
+			return v.resealBatch(ctx, owner, t, batch, maxBatchedPackage)
 		}))
 	}
 	return g.Wait()
 }
 
-// resealBatch reseals entries. The error is the store's; one of an entry itself is counted.
-func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names []string, limit int) error {
-	err := v.again(ctx, tries, func() (err error) {
+// resealBatch reseals entries. It counts the errors of single entries and returns those of the store.
+func (v *partVisit) resealBatch(ctx context.Context, owner string, t *tenant, names []string, limit int) error {
+	err := v.retry(ctx, maxTries, func() (err error) {
 		names, err = v.resealOnce(ctx, owner, t, names, limit)
 		return err
 	})
@@ -86,10 +86,10 @@ func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names 
 		return err
 	}
 	if len(names) == 1 {
-		v.count(owner, Key{}, cache.Kept, err)
+		v.countEntry(owner, Key{}, cache.Kept, err)
 		return nil
 	}
-	for _, name := range names { // one of them spoils the answer for all
+	for _, name := range names { // find the entry that makes the batch fail
 		if err := v.resealBatch(ctx, owner, t, []string{name}, limit); err != nil {
 			return err
 		}
@@ -97,16 +97,16 @@ func (v *visit) resealBatch(ctx context.Context, owner string, t *tenant, names 
 	return nil
 }
 
-// resealOnce tries once, and returns the entries that are left with the error. Packages longer than limit come one by one, as soon
-// as there is memory for them.
-func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
-	giveBack, err := v.r.Memory.ReserveBackground(ctx, int64(len(names))*int64(limit)*copies)
+// resealOnce tries to reseal entries once. It returns the entries that are left with the error. Packages larger than
+// limit are processed one by one, as soon as memory is available.
+func (v *partVisit) resealOnce(ctx context.Context, owner string, t *tenant, names []string, limit int) (left []string, err error) {
+	release, err := v.r.Memory.ReserveBackground(ctx, int64(len(names))*int64(limit)*copiesInMemory)
 	if err != nil {
 		return names, err
 	}
 	var results []cache.Resealing
 	func() {
-		defer giveBack() // after a panic as well
+		defer release() // even after a panic
 		results, err = t.cache.Reseal(ctx, names, limit, func(class classify.Class, id format.KeyID) bool { return !t.isPrimary(Key{class, ID(id)}) })
 	}()
 	for i := range results {
@@ -121,50 +121,52 @@ func (v *visit) resealOnce(ctx context.Context, owner string, t *tenant, names [
 		case one.Err != nil && transient(one.Err):
 			left, err = append(left, names[i]), errors.Join(err, one.Err)
 		default:
-			v.count(owner, Key{one.Class, ID(one.KeyID)}, one.Did, one.Err)
+			v.countEntry(owner, Key{one.Class, ID(one.KeyID)}, one.Did, one.Err)
 		}
 	}
 	return left, err
 }
 
-// count counts an entry that was visited.
-func (v *visit) count(owner string, key Key, did cache.Resealed, err error) {
-	v.r.see(func(seen *Stats) { seen.Entries.add(did, err) })
+// countEntry counts an entry that was visited.
+func (v *partVisit) countEntry(owner string, key Key, did cache.Resealed, err error) {
+	v.r.updateStats(func(seen *Stats) { seen.Entries.addEntry(did, err) })
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.counts.add(did, err)
+	v.counts.addEntry(did, err)
 	if err == nil && did != cache.Anew && did != cache.Changed {
 		return
 	}
-	n := v.noteLocked(owner)
-	n.counts.add(did, err)
+	n := v.resultLocked(owner)
+	n.counts.addEntry(did, err)
 	if err != nil {
 		n.failures[Failure{Key: key, Code: codes.Of(err).Code}]++
 	}
 	if errors.Is(err, envelope.ErrAuthentication) {
-		n.unsound++
+		n.forged++
 	}
 }
 
-// noteUnsound notes an entry that is not a package of the cache.
-func (v *visit) noteUnsound(owner string) {
+// countForged counts an entry that is not a package of the cache.
+func (v *partVisit) countForged(owner string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.noteLocked(owner).unsound++
+	v.resultLocked(owner).forged++
 }
 
-// noteLocked returns the note of a tenant. v.mu must be held.
-func (v *visit) noteLocked(owner string) *note {
-	n := v.notes[owner]
+// resultLocked returns the result of a tenant. v.mu must be held.
+func (v *partVisit) resultLocked(owner string) *tenantResult {
+	n := v.unsaved[owner]
 	if n == nil {
-		n = &note{failures: map[Failure]int{}}
-		v.notes[owner] = n
+		n = &tenantResult{failures: map[Failure]int{}}
+		v.unsaved[owner] = n
 	}
 	return n
 }
 
-// recordUnsound records once that a sweep found entries of a tenant that were altered, moved or forged, or under unknown keys.
-func (v *visit) recordUnsound(ctx context.Context, owner string, n *note) error {
+// auditResult records once that a sweep found entries of a tenant that were altered, moved or forged, or are under
+// unknown
+// keys.
+func (v *partVisit) auditResult(ctx context.Context, owner string, n *tenantResult) error {
 	unknown := 0
 	for failed, entries := range n.failures {
 		if failed.Code == envelope.ErrUnknownKey.Code() {
@@ -172,7 +174,7 @@ func (v *visit) recordUnsound(ctx context.Context, owner string, n *note) error 
 		}
 	}
 	var events []audit.Event
-	for code, entries := range map[string]int{envelope.ErrAuthentication.Code(): n.unsound, envelope.ErrUnknownKey.Code(): unknown} {
+	for code, entries := range map[string]int{envelope.ErrAuthentication.Code(): n.forged, envelope.ErrUnknownKey.Code(): unknown} {
 		if entries > 0 {
 			events = append(events, audit.Event{
 				Action: audit.KeyOpen, Operation: "sweep", Tenant: owner, Code: code, Facts: audit.Facts{audit.FactFailed: strconv.Itoa(entries)},
@@ -185,10 +187,10 @@ func (v *visit) recordUnsound(ctx context.Context, owner string, n *note) error 
 	return v.r.Audit.Record(ctx, events...)
 }
 
-// save writes how far the part is, after the notes that it depends on. The part is done at its end, and if fault
-// stopped it: then the sweep is incomplete.
-func (v *visit) save(ctx context.Context, cursor string, done bool, fault error) error {
-	if err := v.flush(ctx, done); err != nil {
+// saveProgress saves the results that must be durable, and then the progress of the part. If fault is not nil, the
+// part ends early and the sweep is incomplete.
+func (v *partVisit) saveProgress(ctx context.Context, cursor string, done bool, fault error) error {
+	if err := v.saveResults(ctx, done); err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -197,45 +199,45 @@ func (v *visit) save(ctx context.Context, cursor string, done bool, fault error)
 	s, err := v.r.editPart(ctx, v.number, v.part.Name, func(s *Sweep, p *Part) {
 		p.Cursor, p.Counts, p.Done = []byte(cursor), counts, done
 		if fault != nil {
-			s.fault(codes.Of(fault).Meaning) // the error itself is logged
+			s.markIncomplete(codes.Of(fault).Meaning) // the error itself is logged
 		}
 	})
 	if err == nil {
-		v.r.seeSweep(s)
+		v.r.updateSweepStats(s)
 	}
 	return err
 }
 
-// flush writes notes to the tenants' records: those that must be durable, or all.
-func (v *visit) flush(ctx context.Context, all bool) error {
+// saveResults saves results in the tenants' records: all, or only those with failures.
+func (v *partVisit) saveResults(ctx context.Context, all bool) error {
 	v.mu.Lock()
-	all = all || len(v.notes) > maxNotes
-	urgent := map[string]*note{}
-	for owner, n := range v.notes {
+	all = all || len(v.unsaved) > maxUnsavedResults
+	saving := map[string]*tenantResult{}
+	for owner, n := range v.unsaved {
 		if all || len(n.failures) > 0 {
-			urgent[owner] = n
-			delete(v.notes, owner)
+			saving[owner] = n
+			delete(v.unsaved, owner)
 		}
 	}
 	v.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(tenantsAtOnce)
-	for owner, n := range urgent {
+	g.SetLimit(concurrentTenants)
+	for owner, n := range saving {
 		g.Go(recovered(func() error {
-			if err := v.again(ctx, tries, func() error { return v.recordUnsound(ctx, owner, n) }); err != nil {
+			if err := v.retry(ctx, maxTries, func() error { return v.auditResult(ctx, owner, n) }); err != nil {
 				return err
 			}
-			err := v.again(ctx, tries, func() error {
-				_, err := v.r.edit(ctx, owner, func(record *Record) error {
-					if record.ID == "" && len(record.Former) == 0 { // an altered record that is not begun again yet counts later sweeps only
-						return errNothing
+			err := v.retry(ctx, maxTries, func() error {
+				_, err := v.r.editRecord(ctx, owner, func(record *Record) error {
+					if record.ID == "" && len(record.Former) == 0 { // a new record in place of an altered one counts later sweeps only
+						return errNothingToDo
 					}
-					record.take(n, v.number)
+					record.addResult(n, v.number)
 					return nil
 				})
 				return err
 			})
-			if errors.Is(err, errNothing) {
+			if errors.Is(err, errNothingToDo) {
 				return nil
 			}
 			return err

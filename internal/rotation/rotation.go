@@ -1,18 +1,27 @@
-// Package rotation gives tenants new primary keys, brings the cache under them, and destroys the former keys of
+// Package rotation gives keysets new primary keys, re-encrypts the cache under them, and destroys the former keys of
 // the cache.
 //
-// Guarantees: everything that was written opens at every moment, and after a kill or a lost reply at any step
-// another process continues; no write of others is lost or reverted, and entries keep their time to live; if many
-// processes rotate a tenant at once, each keyset gets one new primary. A former key of the cache opens until it is
-// destroyed, and it is destroyed only after two complete sweeps that found nothing under it, both of which started
-// when no process could seal under it anymore. Keys of other uses are never destroyed here, because no sweep sees
-// their data.
+// A rotation runs in steps. All keysets of a tenant get a new primary in one change of the tenant's document. A sweep
+// then visits every entry of the cache and reseals those that are not under the primary of their class. During a grace
+// period, a rollback can make the former keys the primaries again. After that, the former keys of the cache are
+// retired:
+// once two complete sweeps have found no entry under a key, the key is destroyed. Keys of other uses are never
+// destroyed
+// here, because no sweep sees the data under them.
 //
-// All keysets of a tenant get their new primaries in one change of its document. One sweep serves all tenants: it visits each
-// entry of the store once, reseals the entries that are not under the primary of their class, and notes the former keys that it
-// found. What the document does not say is kept in one record for each tenant and one document for the sweep; the state of a
-// rotation is derived from them when it is read, so no tenant's record is written because a sweep ends. The decisions are pure
-// functions (sync.go, decide.go, sweep.go); the rest of the package carries them out.
+// Guarantees:
+//   - Every value that was written opens at every moment, until its key is destroyed.
+//   - A process may be killed, or lose a reply, at any step. Another process continues from there.
+//   - A sweep never overwrites or reverts a concurrent write, and entries keep their time to live.
+//   - If many processes rotate a tenant at the same time, each keyset gets one new primary.
+//   - A former key is destroyed only after two complete sweeps that started when no process could seal under it anymore.
+//
+// One sweep serves all tenants. Apart from the keysets, the state consists of one record per tenant and one document
+// for
+// the sweep, both authenticated by a MAC. The state of a rotation is derived from them when a record is read, so the
+// end
+// of a sweep does not write the records of all tenants. The decisions are pure functions (decide.go, reconcile.go,
+// sweep.go). The rest of the package carries them out.
 package rotation
 
 import (
@@ -31,60 +40,60 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// ErrNoWayBack reports that a rotation cannot be rolled back.
+// ErrNoRollback reports that a rotation cannot be rolled back.
 var ErrNoRollback = &codes.Error{
 	Of: "key_unusable", Text: "there is no rotation to roll back, or its former keys are compromised, disabled or destroyed",
 }
 
-// ErrFull reports that a tenant's keysets have no room for another key. Destroyed keys keep their place, so that no
-// backup brings them back.
+// ErrKeysetFull reports that a tenant's keysets cannot take another key. Destroyed keys still count, because their
+// entries keep a restored backup from bringing them back.
 var ErrKeysetFull = &codes.Error{
-	Of: "too_large", Text: "the tenant's keysets have no room for the new keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
+	Of: "too_large", Text: "the tenant's keysets cannot take more keys, and nothing was rotated: rotate single classes, or move the data to another tenant",
 }
 
 const (
-	// DefaultGrace is how long former keys are kept, and can be made the primaries again, after a rotation.
+	// DefaultGrace is how long former keys are kept after a rotation. Until then, a rollback is possible.
 	DefaultGrace = 24 * time.Hour
-	// DefaultRate is how many entries of a part of the store are resealed in a second.
+	// DefaultRate is how many entries per second are resealed in each part of the store.
 	DefaultRate = 1000
 )
 
-// Options configures a Rotator.
+// Options configures a Rotator. Keyring, Keystore and Audit are required.
 type Options struct {
 	Keyring  *keyring.Keyring
-	Keystore keystore.Store // of the ring
-	Store    kv.Store       // of the cache, a kv.Sweeper; nil if another process has it, which then sweeps
+	Keystore keystore.Store // the store that Keyring uses
+	Store    kv.Store       // the cache; must be a kv.Sweeper. If nil, another process sweeps the cache
 	Cache    []cache.Option
 	Audit    audit.Recorder
-	Memory   *limit.Memory // bounds the entries in memory; nil bounds only their number
+	Memory   *limit.Memory // bounds the memory for entries; nil bounds only their number
 
-	MaxAge  time.Duration // after which a keyset gets a new primary; 0 means never
-	MaxUses uint64        // packages after which a keyset gets a new primary; 0 means no limit
+	MaxAge  time.Duration // age at which a keyset gets a new primary; 0 means no limit
+	MaxUses uint64        // number of packages after which a keyset gets a new primary; 0 means no limit
 	Grace   time.Duration
-	Rate    int // entries resealed in a second, for each part of the store; 0 means no limit
+	Rate    int // entries resealed per second in each part of the store; 0 means no limit
 
 	Now func() time.Time // nil means time.Now
 }
 
-// Rotator rotates keys. It is safe for concurrent use. It starts no goroutine outside of Serve and Work.
+// Rotator rotates keys. It is safe for concurrent use. Goroutines run only during Serve and RunPending.
 type Rotator struct {
 	Options
-	id   string        // names this process in leases and announcements
-	host string        // names it for people
-	look time.Duration // between two looks of Serve for something to do
+	id           string        // random; identifies this process in leases and announcements
+	host         string        // shown to people with id
+	pollInterval time.Duration // time between two checks of Serve for pending work
 
-	lease time.Duration // leaseTime
-	wait  time.Duration // firstWait
+	leaseTime      time.Duration // defaultLeaseTime, except in tests
+	firstRetryWait time.Duration // defaultRetryWait, except in tests
 
-	mu          sync.Mutex
-	seen        Stats
-	heard       map[string]heard // leases and announcements of others, by what they are about
-	released    []string         // tenants whose rotations go on because of a sweep that this process ended
-	unannounced error            // of the last announcement in the keystore
-	reasons     []string         // why this process destroys no key, as of its last announcement
+	mu              sync.Mutex
+	stats           Stats
+	observed        map[string]observation // last leases and announcements of other processes, by subject
+	unblocked       []string               // tenants whose rotations can continue because of a sweep that this process finished
+	announceErr     error                  // of the last announcement in the keystore
+	unsharedReasons []string               // why this process may not destroy keys, as of its last announcement
 }
 
-// New returns a Rotator.
+// New returns a Rotator. It does no I/O.
 func New(options Options) *Rotator {
 	if options.Now == nil {
 		options.Now = time.Now
@@ -92,33 +101,35 @@ func New(options Options) *Rotator {
 	if options.Memory == nil {
 		options.Memory = limit.NewMemory(0, 0)
 	}
-	host, _ := os.Hostname() // empty if it has none
+	host, _ := os.Hostname() // empty if the host has no name
 	return &Rotator{
-		Options: options, id: rand.Text(), host: host, look: look, lease: leaseTime, wait: firstWait, heard: map[string]heard{}, seen: Stats{SpareRotations: -1},
+		Options: options, id: rand.Text(), host: host, pollInterval: defaultPollInterval, leaseTime: defaultLeaseTime, firstRetryWait: defaultRetryWait, observed: map[string]observation{}, stats: Stats{SpareRotations: -1},
 	}
 }
 
 func (r *Rotator) now() int64 { return r.Now().UnixMilli() }
 
-// heard is what another process last wrote.
-type heard struct {
+// observation is the last content that another process wrote.
+type observation struct {
 	content string
-	at      time.Time // when this process first saw it
+	since   time.Time // when this process first read it, by its own clock
 }
 
-// hear notes what another process wrote last, and returns for how long that has been the same. Another process's clock does not matter.
-func (r *Rotator) hear(about, content string) time.Duration {
+// unchangedFor remembers the content that another process wrote about a subject. It returns how long the content has
+// been
+// the same. Only this process's clock is used.
+func (r *Rotator) unchangedFor(subject, content string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, ok := r.heard[about]
+	last, ok := r.observed[subject]
 	if !ok || last.content != content {
-		last = heard{content, r.Now()}
-		r.heard[about] = last
+		last = observation{content, r.Now()}
+		r.observed[subject] = last
 	}
-	return r.Now().Sub(last.at)
+	return r.Now().Sub(last.since)
 }
 
-// sleep returns when d is over, or with ctx's error.
+// sleep returns nil after d, or ctx's error if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -78,7 +78,7 @@ func newSite(t testing.TB, keys keystore.Store, store kv.Store, change func(*rot
 	t.Cleanup(ring.Close)
 	o.Keyring = ring
 	s.Rotator = rotation.New(o)
-	s.SetLook(100 * time.Millisecond)
+	s.SetPollInterval(100 * time.Millisecond)
 	tenant, err := ring.Tenant(t.Context(), "tenant")
 	require.NoError(t, err)
 	s.cache = cache.New(store, seal.NewSealer(tenant))

@@ -81,7 +81,7 @@ func TestHeldUpIsLoggedOnce(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	keys := &unreachable{Store: directory(t, t.TempDir())}
 	s := newSite(t, keys, store, nil)
-	s.SetLook(time.Millisecond)
+	s.SetPollInterval(time.Millisecond)
 	keys.down.Store(true)
 	var lines bytes.Buffer
 	ctx, cancel := context.WithCancel(t.Context())

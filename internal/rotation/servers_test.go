@@ -60,7 +60,7 @@ func TestAnotherCache(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, status.Warnings)
 
-	require.NoError(t, b.Leave(t.Context()))
+	require.NoError(t, b.Withdraw(t.Context()))
 	c := newSite(t, keys, shared, nil)
 	c.clock.pass(30 * time.Hour)
 	for _, err := range announce(a, c) {
@@ -93,10 +93,10 @@ func TestEmptiedCache(t *testing.T) {
 	a.begin(rotation.Order{})
 	a.work()
 	require.NoError(t, client.FlushAll(t.Context()).Err())
-	require.NotEmpty(t, a.ApartNow(t.Context()))
+	require.NotEmpty(t, a.UnsharedReason(t.Context()))
 	round()
 	round()
-	require.Empty(t, a.ApartNow(t.Context()))
+	require.Empty(t, a.UnsharedReason(t.Context()))
 	require.NoError(t, a.CheckCacheShared(t.Context()))
 	a.clock.pass(26 * time.Hour)
 	b.clock.pass(26 * time.Hour)

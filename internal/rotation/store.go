@@ -12,16 +12,17 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// errMoved reports that another process continued.
-var errMoved = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys, or works on the sweep, in the meantime"}
+// errConcurrentChange reports that another process changed the keysets, or has the lease of the part.
+var errConcurrentChange = &codes.Error{Of: "precondition_failed", Text: "another process changed the tenant's keys or works on the sweep"}
 
-// errAltered reports a record or a sweep that was not written by a server, or is damaged. The next change of it replaces it: a
-// rotation waits for two more sweeps then, and destroys no key early.
-var errAltered = &codes.Error{Of: "store_unavailable", Text: "a rotation's record, or the sweep, is damaged or was altered: a server begins it again"}
+// errAltered reports a record or a sweep that does not authenticate. The next change replaces it. A new record waits
+// for
+// two later sweeps, so no key is destroyed too early.
+var errAltered = &codes.Error{Of: "store_unavailable", Text: "a rotation's record or the sweep is damaged or was altered: a server starts it again"}
 
-// Record returns a tenant's current or last rotation, or nil.
+// Record returns a tenant's current or last rotation, or nil if there is none.
 func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
-	record, content, err := r.read(ctx, tenant)
+	record, content, err := r.readRecord(ctx, tenant)
 	if err != nil || content == nil {
 		return nil, err
 	}
@@ -29,10 +30,10 @@ func (r *Rotator) Record(ctx context.Context, tenant string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return record.at(sweep, r.now()), nil
+	return record.derive(sweep, r.now()), nil
 }
 
-// Records returns the rotations of all tenants, in no order. It skips damaged records.
+// Records returns the rotations of all tenants, in no particular order. It skips damaged records.
 func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 	sweep, err := r.CurrentSweep(ctx)
 	if err != nil {
@@ -42,57 +43,60 @@ func (r *Rotator) Records(ctx context.Context) (all []*Record, err error) {
 		if err != nil && document.Err == nil {
 			return nil, err
 		}
-		if record, err := r.parse(ctx, document.Name, document.Content); err == nil && record.at(sweep, r.now()).State != Idle {
+		if record, err := r.parseRecord(ctx, document.Name, document.Content); err == nil && record.derive(sweep, r.now()).State != Idle {
 			all = append(all, record)
 		}
 	}
 	return all, nil
 }
 
-// at derives what a record says at a time.
-func (r *Record) at(sweep *Sweep, now int64) *Record {
-	n := decide(r, sweep, now)
-	r.State, r.NextCheck = n.state, n.next
+// derive sets the state and the next check of a record, as of the time now.
+func (r *Record) derive(sweep *Sweep, now int64) *Record {
+	d := decide(r, sweep, now)
+	r.State, r.NextCheck = d.state, d.nextCheck
 	return r
 }
 
-// read returns a tenant's record as it is stored. Its content is nil if it does not exist. With errAltered it returns a new record, which is due.
-func (r *Rotator) read(ctx context.Context, tenant string) (*Record, []byte, error) {
+// readRecord returns a tenant's record and its stored content, which is nil if there is none. If the content was
+// altered, it
+// returns errAltered with a new record that is due at once.
+func (r *Rotator) readRecord(ctx context.Context, tenant string) (*Record, []byte, error) {
 	content, err := r.Keystore.Get(ctx, keystore.Rotations, tenant)
 	if err != nil || content == nil {
 		return &Record{Tenant: tenant}, nil, err
 	}
-	record, err := r.parse(ctx, tenant, content)
+	record, err := r.parseRecord(ctx, tenant, content)
 	if errors.Is(err, errAltered) {
-		record = &Record{Tenant: tenant, NextCheck: r.now()} // what replaces it is looked at soon
+		record = &Record{Tenant: tenant, NextCheck: r.now()} // its replacement is checked soon
 	}
 	return record, content, err
 }
 
-func (r *Rotator) parse(ctx context.Context, tenant string, content []byte) (*Record, error) {
+func (r *Rotator) parseRecord(ctx context.Context, tenant string, content []byte) (*Record, error) {
 	record := &Record{}
-	err := r.open(ctx, keystore.Rotations, tenant, content, record)
+	err := r.decodeWithMAC(ctx, keystore.Rotations, tenant, content, record)
 	if err == nil && record.Tenant != tenant {
-		err = fmt.Errorf("rotation: %s is of another tenant: %w", r.Keystore.Location(keystore.Rotations, tenant), errAltered)
+		err = fmt.Errorf("rotation: %s belongs to another tenant: %w", r.Keystore.Location(keystore.Rotations, tenant), errAltered)
 	}
 	return record, err
 }
 
-// seal encodes a document with its MAC: somebody with write access to the store must not decide which key is destroyed, or
-// which caller the audit log names.
-func (r *Rotator) seal(ctx context.Context, kind keystore.Kind, name string, document any) ([]byte, error) {
-	text, _ := json.Marshal(document) // cannot fail: texts and numbers only
-	mac, err := r.Keyring.SignState(ctx, state(kind, name, text))
+// encodeWithMAC encodes a document with its MAC. Without the MAC, anyone with write access to the store could decide
+// which
+// key is destroyed or which caller the audit log names.
+func (r *Rotator) encodeWithMAC(ctx context.Context, kind keystore.Kind, name string, document any) ([]byte, error) {
+	text, _ := json.Marshal(document) // never fails: the document has only strings and numbers
+	mac, err := r.Keyring.SignState(ctx, macMessage(kind, name, text))
 	return append(append(text, '\n'), hex.EncodeToString(mac)...), err
 }
 
-// open decodes what seal encoded.
-func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, content []byte, document any) error {
+// decodeWithMAC verifies and decodes a document of encodeWithMAC. It returns errAltered if the MAC is wrong.
+func (r *Rotator) decodeWithMAC(ctx context.Context, kind keystore.Kind, name string, content []byte, document any) error {
 	text, digits, _ := bytes.Cut(content, []byte("\n"))
 	mac, err := hex.DecodeString(string(digits))
 	authentic := false
 	if err == nil {
-		if authentic, err = r.Keyring.VerifyState(ctx, state(kind, name, text), mac); err != nil {
+		if authentic, err = r.Keyring.VerifyState(ctx, macMessage(kind, name, text), mac); err != nil {
 			return err
 		}
 	}
@@ -102,14 +106,16 @@ func (r *Rotator) open(ctx context.Context, kind keystore.Kind, name string, con
 	return nil
 }
 
-// state returns the message of a document's MAC.
-func state(kind keystore.Kind, name string, text []byte) []byte {
+// macMessage returns the message that a document's MAC authenticates.
+func macMessage(kind keystore.Kind, name string, text []byte) []byte {
 	return fmt.Appendf(nil, "%s %q %s", kind, name, text)
 }
 
-// edit changes a tenant's record, again while other processes change it in between. An error of change changes nothing.
-func (r *Rotator) edit(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
-	read := func() (*Record, []byte, error) { return r.read(ctx, tenant) }
+// editRecord changes a tenant's record. If another process changes it in the meantime, editRecord reads the record and
+// calls
+// change again. If change returns an error, nothing is written.
+func (r *Rotator) editRecord(ctx context.Context, tenant string, change func(record *Record) error) (*Record, error) {
+	read := func() (*Record, []byte, error) { return r.readRecord(ctx, tenant) }
 	return editDocument(ctx, r, keystore.Rotations, tenant, read, change, func(record *Record) int64 { return record.NextCheck })
 }
 
@@ -124,7 +130,7 @@ func editDocument[T any](
 		if err != nil {
 			return now, err
 		}
-		content, err := r.seal(ctx, kind, name, now)
+		content, err := r.encodeWithMAC(ctx, kind, name, now)
 		if err != nil || bytes.Equal(content, old) {
 			return now, err
 		}
@@ -135,10 +141,10 @@ func editDocument[T any](
 	}
 }
 
-// sweepName is the name of the one document of kind Sweeps.
+// sweepName is the name of the only document of the kind Sweeps.
 const sweepName = "sweep"
 
-// Sweep returns the sweep that is under way or was the last. Its number is 0 before the first sweep.
+// CurrentSweep returns the sweep that is running or was the last. Its number is 0 before the first sweep.
 func (r *Rotator) CurrentSweep(ctx context.Context) (*Sweep, error) {
 	sweep, _, err := r.readSweep(ctx)
 	return sweep, err
@@ -153,24 +159,24 @@ func (r *Rotator) readSweep(ctx context.Context) (*Sweep, []byte, error) {
 	if content == nil {
 		return sweep, nil, nil
 	}
-	if err = r.open(ctx, keystore.Sweeps, sweepName, content, sweep); errors.Is(err, errAltered) {
+	if err = r.decodeWithMAC(ctx, keystore.Sweeps, sweepName, content, sweep); errors.Is(err, errAltered) {
 		sweep = &Sweep{States: map[State]int{}}
 	}
 	return sweep, content, err
 }
 
-// editSweep changes the sweep; see edit.
+// editSweep changes the sweep as editRecord changes a record.
 func (r *Rotator) editSweep(ctx context.Context, change func(s *Sweep) error) (*Sweep, error) {
 	read := func() (*Sweep, []byte, error) { return r.readSweep(ctx) }
 	return editDocument(ctx, r, keystore.Sweeps, sweepName, read, change, func(*Sweep) int64 { return 0 })
 }
 
-// editPart changes a part of a sweep that this process holds. It returns errMoved if it does not hold it anymore.
+// editPart changes a part of a sweep. It returns errConcurrentChange if this process does not hold the part anymore.
 func (r *Rotator) editPart(ctx context.Context, number uint64, name string, change func(s *Sweep, p *Part)) (*Sweep, error) {
 	return r.editSweep(ctx, func(s *Sweep) error {
-		p := s.part(name)
+		p := s.findPart(name)
 		if s.Number != number || !s.Running() || p == nil || p.Done || p.Holder != r.id {
-			return errMoved
+			return errConcurrentChange
 		}
 		p.Heartbeat++
 		change(s, p)

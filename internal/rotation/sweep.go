@@ -7,27 +7,27 @@ import (
 	"github.com/coffer-storage/coffer/server/kv"
 )
 
-// Sweep is the one visit of all entries of the store that is under way, or was the last. Servers divide its parts,
-// and hold a lease of each part that they work on. Times are milliseconds since 1970.
+// Sweep is one visit of all entries of the cache: the running sweep, or the last one. Servers divide its parts among
+// themselves and hold a lease of each part that they work on. Times are in milliseconds since 1970.
 type Sweep struct {
 	Number   uint64        `json:"number"` // 0 before the first sweep
 	Started  int64         `json:"started"`
-	Ended    int64         `json:"ended,omitempty"` // 0 while it is under way
-	Topology string        `json:"topology"`        // of the store at its start
+	Ended    int64         `json:"ended,omitempty"` // 0 while the sweep is running
+	Topology string        `json:"topology"`        // of the store when the sweep began
 	Fault    string        `json:"fault,omitempty"` // why the sweep is incomplete
-	FullRate bool          `json:"full,omitempty"`  // at full rate
+	FullRate bool          `json:"full,omitempty"`  // ignore the rate limit
 	Parts    []Part        `json:"parts,omitempty"`
-	States   map[State]int `json:"states,omitempty"` // tenants by the state of their rotation, when it ended
+	States   map[State]int `json:"states,omitempty"` // number of tenants by state of their rotation, when the sweep ended
 
-	Requested         uint64 `json:"wanted"` // a sweep with this number, or a later one, has to begin
+	Requested         uint64 `json:"wanted"` // a sweep with this number or a later one must begin
 	RequestedFullRate bool   `json:"wantedFull,omitempty"`
 	NotBefore         int64  `json:"notBefore,omitempty"` // the next sweep does not begin before
 
-	LastComplete uint64          `json:"swept"`          // the last complete sweep
-	Complete     []CompleteSweep `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, the latest first
+	LastComplete uint64          `json:"swept"`          // number of the last complete sweep
+	Complete     []CompleteSweep `json:"last,omitempty"` // the last complete sweeps of one topology, at most two, latest first
 }
 
-// Finished is a complete sweep.
+// CompleteSweep is the summary of a complete sweep.
 type CompleteSweep struct {
 	Number   uint64 `json:"number"`
 	Started  int64  `json:"started"`
@@ -36,33 +36,33 @@ type CompleteSweep struct {
 	Scanned  int    `json:"scanned"`
 }
 
-// Part is a part of the store.
+// Part is one part of the store, such as a Redis node, that is swept by one process at a time.
 type Part struct {
 	Name      string `json:"name"`
 	Cursor    []byte `json:"cursor,omitempty"`
-	Holder    string `json:"holder,omitempty"` // the process that works on it
+	Holder    string `json:"holder,omitempty"` // id of the process that works on the part
 	Heartbeat uint64 `json:"beat,omitempty"`   // changes while the holder is alive
 	Done      bool   `json:"done,omitempty"`
 	Counts    Counts `json:"counts"`
 }
 
 const (
-	leaseTime  = 15 * time.Second // after which a holder that wrote nothing is taken to be dead
-	retrySweep = time.Minute      // the least time between an incomplete sweep and the next
+	defaultLeaseTime = 15 * time.Second // a holder that wrote nothing for so long is considered dead
+	minSweepPause    = time.Minute      // minimum time between an incomplete sweep and the next one
 )
 
-// Running reports whether the sweep is under way.
+// Running reports whether the sweep has begun and not ended.
 func (s *Sweep) Running() bool { return s.Number > 0 && s.Ended == 0 }
 
-// Counts returns the counts of all parts.
+// Counts returns the sum of the counts of all parts.
 func (s *Sweep) Counts() (n Counts) {
 	for i := range s.Parts {
-		n.plus(s.Parts[i].Counts)
+		n.addCounts(s.Parts[i].Counts)
 	}
 	return n
 }
 
-// request asks for a sweep.
+// request makes sure that a sweep with this number or a later one takes place.
 func (s *Sweep) request(number uint64, full bool) {
 	s.Requested = max(s.Requested, number)
 	if full {
@@ -71,13 +71,14 @@ func (s *Sweep) request(number uint64, full bool) {
 	}
 }
 
-// begins reports whether the next sweep is to begin at a time.
-func (s *Sweep) begins(now int64) bool {
-	return !s.Running() && s.Requested > s.Number && !awaits(s.NotBefore, now, time.Hour)
+// shouldBegin reports whether the next sweep should begin at the time now.
+func (s *Sweep) shouldBegin(now int64) bool {
+	return !s.Running() && s.Requested > s.Number && !isAhead(s.NotBefore, now, time.Hour)
 }
 
-// begin begins the next sweep. The earlier complete sweeps count only if the topology is still the same. Numbers grow
-// even if the document was lost: the first one is the time in seconds.
+// begin begins the next sweep. Earlier complete sweeps count only if the topology is still the same. The first number
+// is
+// the time in seconds, so that numbers grow even if the document is lost.
 func (s *Sweep) begin(t kv.Topology, now int64) {
 	number := s.Number + 1
 	if s.Number == 0 {
@@ -86,22 +87,22 @@ func (s *Sweep) begin(t kv.Topology, now int64) {
 	last := slices.DeleteFunc(slices.Clone(s.Complete), func(f CompleteSweep) bool { return f.Topology != t.ID })
 	*s = Sweep{Number: number, Started: now, Topology: t.ID, FullRate: s.RequestedFullRate, Requested: s.Requested, LastComplete: s.LastComplete, Complete: last, States: s.States}
 	if !t.Stable {
-		s.fault("keys were moving between parts of the store when it began: " + t.Reason)
+		s.markIncomplete("keys were moving between parts of the store when the sweep began: " + t.Reason)
 	}
 	for _, name := range t.Parts {
 		s.Parts = append(s.Parts, Part{Name: name})
 	}
 }
 
-// fault makes the sweep incomplete. The first reason stays.
-func (s *Sweep) fault(reason string) {
+// markIncomplete makes the sweep incomplete. Only the first reason is kept.
+func (s *Sweep) markIncomplete(reason string) {
 	if s.Fault == "" {
 		s.Fault = reason
 	}
 }
 
-// part returns a part by its name, or nil.
-func (s *Sweep) part(name string) *Part {
+// findPart returns the part with a name, or nil.
+func (s *Sweep) findPart(name string) *Part {
 	i := slices.IndexFunc(s.Parts, func(p Part) bool { return p.Name == name })
 	if i < 0 {
 		return nil
@@ -109,31 +110,35 @@ func (s *Sweep) part(name string) *Part {
 	return &s.Parts[i]
 }
 
-// claim returns the part that a process is to work on, one without a live holder. It returns nil if all are held or done.
-func (s *Sweep) claim(holder string, free func(p *Part) bool) *Part {
+// claimablePart returns a part that a process can work on: it is not done, and no live process holds it. It returns
+// nil if
+// there is none.
+func (s *Sweep) claimablePart(holder string, expired func(p *Part) bool) *Part {
 	for i := range s.Parts {
-		if p := &s.Parts[i]; s.Running() && !p.Done && (p.Holder == "" || p.Holder == holder || free(p)) {
+		if p := &s.Parts[i]; s.Running() && !p.Done && (p.Holder == "" || p.Holder == holder || expired(p)) {
 			return p
 		}
 	}
 	return nil
 }
 
-// end ends the sweep, and decides whether it is complete. apart is the reason why the process that ends it does not share its store
-// with all others; it is empty if it does. An incomplete sweep is followed by another one, after as long a time as it took.
-func (s *Sweep) end(t kv.Topology, apart string, now int64) {
+// finish ends the sweep and decides whether it is complete. unshared is the reason why this process cannot rely on its
+// cache, or "". An incomplete sweep is followed by another one, after a pause as long as the sweep took, between a
+// minute
+// and an hour.
+func (s *Sweep) finish(t kv.Topology, unshared string, now int64) {
 	switch {
 	case t.ID != s.Topology:
-		s.fault("the topology of the store changed: a failover, a restart, or another slot map")
+		s.markIncomplete("the topology of the store changed: a failover, a restart, or another slot map")
 	case !t.Stable:
-		s.fault("keys were moving between parts of the store when it ended: " + t.Reason)
-	case apart != "":
-		s.fault(apart)
+		s.markIncomplete("keys were moving between parts of the store when the sweep ended: " + t.Reason)
+	case unshared != "":
+		s.markIncomplete(unshared)
 	}
 	s.Ended = now
 	if s.Fault != "" {
 		s.Requested = max(s.Requested, s.Number+1)
-		s.NotBefore = now + max(retrySweep.Milliseconds(), min(now-s.Started, time.Hour.Milliseconds()))
+		s.NotBefore = now + max(minSweepPause.Milliseconds(), min(now-s.Started, time.Hour.Milliseconds()))
 		return
 	}
 	s.LastComplete = s.Number
@@ -143,16 +148,18 @@ func (s *Sweep) end(t kv.Topology, apart string, now int64) {
 	}
 }
 
-// pause is after how long a tenant that waits for sweeps is looked at again, in milliseconds: as long as the last complete one took.
-func (s *Sweep) pause() int64 {
+// recheckPause returns the time after which a tenant that waits for a sweep is checked again, in milliseconds. It is
+// about
+// the duration of the last complete sweep.
+func (s *Sweep) recheckPause() int64 {
 	if len(s.Complete) == 0 {
-		return retry
+		return retryAfter
 	}
-	return min(max(s.Complete[0].Ended-s.Complete[0].Started, retry), recheck)
+	return min(max(s.Complete[0].Ended-s.Complete[0].Started, retryAfter), recheckAfter)
 }
 
-// done returns the number of parts that were visited.
-func (s *Sweep) done() (n int) {
+// partsDone returns the number of parts that are done.
+func (s *Sweep) partsDone() (n int) {
 	for i := range s.Parts {
 		if s.Parts[i].Done {
 			n++

@@ -125,7 +125,7 @@ func TestManyServersAndSlowPhases(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var servers sync.WaitGroup
 	for _, one := range append(others, s) {
-		one.SetLook(10 * time.Millisecond)
+		one.SetPollInterval(10 * time.Millisecond)
 		servers.Go(func() { one.Serve(ctx, slog.New(slog.DiscardHandler)) })
 	}
 	require.Eventually(t, func() bool { return s.came(rotation.Grace)() }, time.Minute, 20*time.Millisecond)
@@ -181,7 +181,7 @@ func TestIncompleteSweeps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, store := faultySite(t, nil)
-			s.SetWait(time.Millisecond)
+			s.SetRetryWait(time.Millisecond)
 			s.fill(250)
 			s.begin(rotation.Order{})
 			s.work()
@@ -305,7 +305,7 @@ func TestClockThatWasAhead(t *testing.T) {
 	t.Run("when a sweep failed", func(t *testing.T) {
 		t.Parallel()
 		s, store := faultySite(t, nil)
-		s.SetWait(time.Millisecond)
+		s.SetRetryWait(time.Millisecond)
 		s.fill(10)
 		s.begin(rotation.Order{})
 		s.clock.pass(decades)
@@ -351,7 +351,7 @@ func TestSweepsWithoutKeysets(t *testing.T) {
 func TestDamagedTenantAlone(t *testing.T) {
 	t.Parallel()
 	s, store := faultySite(t, nil)
-	s.SetWait(time.Millisecond)
+	s.SetRetryWait(time.Millisecond)
 	s.fill(10)
 	other, err := s.Keyring.Tenant(t.Context(), "damaged")
 	require.NoError(t, err)

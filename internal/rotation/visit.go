@@ -14,7 +14,6 @@ import (
 	"github.com/coffer-storage/coffer/server/cache"
 	"github.com/coffer-storage/coffer/server/keyring"
 	"github.com/coffer-storage/coffer/server/kv"
-	"github.com/coffer-storage/coffer/server/seal"
 	"github.com/coffer-storage/coffer/shared/classify"
 	"github.com/coffer-storage/coffer/shared/codes"
 	"github.com/coffer-storage/coffer/shared/envelope"
@@ -22,143 +21,109 @@ import (
 )
 
 const (
-	fullPage    = 1000        // entries that are listed at once at full rate
-	ratedPage   = 100         // at a limited rate: few enough that others get their turn
-	headBatch   = 100         // entries whose headers are read at once: with 1,000, a sweep of a Redis takes a sixth longer
-	readsAtOnce = 2           // batches of headers, so that the store reads one while another one is on its way
-	headLimit   = 512         // bytes of a package that hold the headers of most
-	longHead    = 32 << 10    // bytes that hold every header
-	lookCost    = 10          // entries that are looked at for the price of resealing one, at a limited rate
-	checkpoint  = time.Second // between two records of how far a part is
-	firstWait   = 50 * time.Millisecond
-	tries       = 10      // of a call of the store, within 25 s; then the sweep is incomplete
-	keyTries    = 4       // of a call for a tenant's keys; then the sweep is incomplete for the tenant
-	maxTenants  = 1 << 17 // whose primaries are in memory, about 100 bytes each
+	fullRatePage       = 1000        // entries listed at once at full rate
+	limitedPage        = 100         // at a limited rate: small, so that other requests are served in between
+	headersPerRead     = 100         // with 1,000, a sweep of a Redis takes a sixth longer
+	concurrentReads    = 2           // the store reads one batch while another is in transit
+	headerPrefix       = 512         // bytes of a package that contain the header of most packages
+	maxHeader          = 32 << 10    // bytes that contain every header
+	entriesPerReseal   = 10          // at a limited rate, resealing one entry costs as much as looking at this number
+	checkpointInterval = time.Second // time between two saves of the progress
+	defaultRetryWait   = 50 * time.Millisecond
+	maxTries           = 10      // of a call of the store, within 25 s; after that the sweep is incomplete
+	maxKeyTries        = 4       // of a call for a tenant's keys; after that the tenant's entries count as failed
+	maxTenants         = 1 << 17 // tenants whose primaries are kept in memory, about 100 bytes each
 )
 
-// visit is a process's work on one part of a sweep.
-type visit struct {
-	r      *Rotator
-	number uint64
-	begun  int64
-	part   Part
-	limit  *rate.Limiter // nil means full rate
+// partVisit is the work of a process on one part of a sweep.
+type partVisit struct {
+	r       *Rotator
+	number  uint64
+	started int64
+	part    Part
+	limiter *rate.Limiter // nil at full rate
 
-	tenants map[string]*tenant // of the pages so far
-	mu      sync.Mutex         // guards the rest
-	notes   map[string]*note   // that are not in the tenants' records yet
+	tenants map[string]*tenant       // tenants of the entries so far
+	mu      sync.Mutex               // guards the fields below
+	unsaved map[string]*tenantResult // results that are not in the tenants' records yet, by tenant
 	counts  Counts
 }
 
-// tenant is what a visit knows about an owner of entries. It is as old as the visit at most, which is young enough:
-// a rotation that began in the meantime waits for a sweep that starts later.
+// tenant caches the keys of a tenant for one visit. It may be outdated: a rotation that began in the meantime waits
+// for a
+// sweep that starts later.
 type tenant struct {
-	primaries [classify.PHI + 1][8]byte // the beginnings of the primaries' ids, by class, enough to tell random ids apart
-	gone      bool                      // it was shredded, or is no tenant
-	err       error                     // its keys cannot be used
-	record    *Record                   // nil before it is needed
-	cache     *cache.Cache              // nil before an entry is to be resealed
+	primaries [classify.PHI + 1][8]byte // prefixes of the primaries' ids, by class; ids are random, so 8 bytes distinguish them
+	shredded  bool                      // the tenant was shredded or does not exist
+	err       error                     // why the keys cannot be used
+	record    *Record                   // nil until it is needed
+	cache     *cache.Cache              // nil until an entry must be resealed
 }
 
-func newVisit(r *Rotator, s *Sweep, p Part) *visit {
-	v := &visit{
-		r: r, number: s.Number, begun: s.Started, part: p, tenants: map[string]*tenant{}, notes: map[string]*note{}, counts: p.Counts,
+func newVisit(r *Rotator, s *Sweep, p Part) *partVisit {
+	v := &partVisit{
+		r: r, number: s.Number, started: s.Started, part: p, tenants: map[string]*tenant{}, unsaved: map[string]*tenantResult{}, counts: p.Counts,
 	}
 	if r.Rate > 0 && !s.FullRate {
-		second := r.Rate * lookCost
-		v.limit = rate.NewLimiter(rate.Limit(second), min(max(second, ratedPage), fullPage))
+		second := r.Rate * entriesPerReseal
+		v.limiter = rate.NewLimiter(rate.Limit(second), min(max(second, limitedPage), fullRatePage))
 	}
 	return v
 }
 
-// wait waits until n entries may be looked at.
-func (v *visit) wait(ctx context.Context, n int) (err error) {
-	if v.limit == nil {
+// waitForRate waits until the rate limit allows n more entries.
+func (v *partVisit) waitForRate(ctx context.Context, n int) (err error) {
+	if v.limiter == nil {
 		return ctx.Err()
 	}
 	for err == nil && n > 0 {
-		some := min(n, v.limit.Burst())
-		err = v.limit.WaitN(ctx, some)
-		n -= some
+		allowed := min(n, v.limiter.Burst())
+		err = v.limiter.WaitN(ctx, allowed)
+		n -= allowed
 	}
 	return err
 }
 
-// page is entries whose headers were read.
-type page struct {
-	entries []entry
-	next    string // the cursor of the next page, empty after the last one
-	err     error
-}
-
-// run visits the rest of the part. A store that does not answer makes the sweep incomplete. While a page is visited, the next one
-// is read.
-func (v *visit) run(ctx context.Context, sweeper kv.Sweeper) error {
+// run visits the remaining pages of the part. It reads the next page while it processes the current one. If the store
+// does not answer, the sweep is incomplete.
+func (v *partVisit) run(ctx context.Context, sweeper kv.Sweeper) error {
 	ctx, stop := context.WithCancel(ctx)
 	pages := make(chan page, 1)
-	go v.list(ctx, sweeper, pages)
+	go v.listPages(ctx, sweeper, pages)
 	defer func() {
 		stop()
-		for range pages { // until it is closed
+		for range pages { // unblocks listPages until it closes the channel
 		}
 	}()
 	saved := v.r.Now()
 	for p := range pages {
-		if errors.Is(p.err, kv.ErrCursor) { // the part begins again, if the store is still the same
-			return v.save(ctx, "", false, nil)
+		if errors.Is(p.err, kv.ErrCursor) { // the cursor has expired: start again with the first page
+			return v.saveProgress(ctx, "", false, nil)
 		}
 		err := p.err
 		if err == nil {
-			err = recovered(func() error { return v.visit(ctx, p.entries) })()
+			err = recovered(func() error { return v.visitPage(ctx, p.entries) })()
 		}
 		if err == nil && p.next != "" {
-			if v.r.Now().Sub(saved) < checkpoint {
+			if v.r.Now().Sub(saved) < checkpointInterval {
 				continue
 			}
 			saved = v.r.Now()
-			if err = v.save(ctx, p.next, false, nil); err == nil {
+			if err = v.saveProgress(ctx, p.next, false, nil); err == nil {
 				continue
 			}
 		}
-		if err != nil && (ctx.Err() != nil || errors.Is(err, errMoved)) {
+		if err != nil && (ctx.Err() != nil || errors.Is(err, errConcurrentChange)) {
 			return err
 		}
-		return errors.Join(v.save(ctx, "", true, err), err)
+		return errors.Join(v.saveProgress(ctx, "", true, err), err)
 	}
 	return ctx.Err()
 }
 
-// list lists the rest of the part and reads the headers of its entries, until ctx ends. It closes the channel.
-func (v *visit) list(ctx context.Context, sweeper kv.Sweeper, pages chan<- page) {
-	defer close(pages)
-	size := fullPage
-	if v.limit != nil {
-		size = ratedPage
-	}
-	for cursor := string(v.part.Cursor); ; {
-		var keys []string
-		var p page
-		p.err = v.again(ctx, tries, recovered(func() (err error) {
-			keys, p.next, err = sweeper.SweepPage(ctx, v.part.Name, kv.TenantPrefix, cursor, size)
-			return err
-		}))
-		if p.err == nil {
-			p.err = recovered(func() (err error) { p.entries, err = v.heads(ctx, keys); return err })()
-		}
-		select {
-		case pages <- p:
-		case <-ctx.Done():
-			return
-		}
-		if cursor = p.next; cursor == "" || p.err != nil {
-			return
-		}
-	}
-}
-
-// again calls do until it succeeds, a few times while an error is of the moment.
-func (v *visit) again(ctx context.Context, tries int, do func() error) error {
-	wait := v.r.wait
+// retry calls do until it succeeds, fails permanently, or has failed the given number of times.
+func (v *partVisit) retry(ctx context.Context, tries int, do func() error) error {
+	wait := v.r.firstRetryWait
 	for try := 1; ; try++ {
 		err := do()
 		if err == nil || try == tries || !transient(err) || sleep(ctx, wait) != nil {
@@ -168,167 +133,84 @@ func (v *visit) again(ctx context.Context, tries int, do func() error) error {
 	}
 }
 
-// transient reports whether an error is of the moment, and not of the entry.
+// transient reports whether a later call may succeed. Other errors concern one entry.
 func transient(err error) bool {
 	return !errors.Is(err, kv.ErrCursor) && (codes.Of(err).Retry || errors.Is(err, kv.ErrFull) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 }
 
-// entry is an entry of the cache.
-type entry struct {
-	key, owner, name string
-	head             kv.ReadResult
-	tenant           *tenant // the owner, once it was met
-}
-
-// heads reads the headers of those keys that are entries of the cache.
-func (v *visit) heads(ctx context.Context, keys []string) ([]entry, error) {
-	if err := v.wait(ctx, len(keys)); err != nil {
-		return nil, err
-	}
-	all := make([]entry, 0, len(keys))
-	for _, key := range keys {
-		if owner, collection, name, ok := kv.SplitKey(key); ok && collection == cache.Collection {
-			all = append(all, entry{key: key, owner: owner, name: name})
-		}
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readsAtOnce)
-	for batch := range slices.Chunk(all, headBatch) {
-		g.Go(recovered(func() error { return v.read(ctx, batch, headLimit) }))
-	}
-	return all, g.Wait()
-}
-
-// read reads the beginnings of packages. An entry that spoils the answer for all others is counted as unreadable.
-func (v *visit) read(ctx context.Context, all []entry, limit int) error {
-	keys := make([]string, len(all))
-	for i := range all {
-		keys[i] = all[i].key
-	}
-	var heads []kv.ReadResult
-	err := v.again(ctx, tries, func() (err error) {
-		heads, err = v.r.Store.Read(ctx, keys, limit)
-		return err
-	})
-	if err != nil && (transient(err) || len(all) == 0) {
-		return err
-	}
-	if err != nil && len(all) == 1 {
-		v.count(all[0].owner, Key{}, cache.Kept, seal.Stored(err))
-		return nil
-	}
-	for i := range all {
-		if err == nil {
-			all[i].head = heads[i]
-			if heads[i].Prefix == nil || limit == longHead {
-				continue
-			}
-			if _, _, e := format.ParseHeader(heads[i].Prefix); e == nil {
-				continue
-			}
-		}
-		again := limit
-		if err == nil {
-			again = longHead // the header may be longer
-		}
-		if err := v.read(ctx, all[i:i+1], again); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// textOf returns what was read of a value.
-func textOf(one *kv.ReadResult) []byte {
-	if one.Value != nil {
-		return one.Value
-	}
-	return one.Prefix
-}
-
-// headOf returns the key of a package of the cache, and reports whether it is one. Nothing of it is authenticated.
-func headOf(one *kv.ReadResult) (Key, bool) {
-	h, n, err := format.ParseHeader(textOf(one))
-	if err == nil {
-		err = format.CheckBody(&h, one.Size-n)
-	}
-	ok := err == nil && h.Source == format.FromKeyset && h.Algorithm != format.Chunked && h.Use == format.UseCache
-	return Key{classify.Class(h.Class), ID(h.KeyID)}, ok
-}
-
-// visit reseals the entries that are not under the primary of their class.
-func (v *visit) visit(ctx context.Context, all []entry) error {
-	if err := v.meet(ctx, all); err != nil {
+// visitPage reseals the entries that are not under the primary of their class.
+func (v *partVisit) visitPage(ctx context.Context, all []entry) error {
+	if err := v.loadTenants(ctx, all); err != nil {
 		return err
 	}
 	due := map[string][]string{}
 	for i := range all {
 		e := &all[i]
-		if e.head.Value == nil && e.head.Prefix == nil {
-			continue // it is gone, or was counted as unreadable
+		if e.stored.Value == nil && e.stored.Prefix == nil {
+			continue // the entry was deleted, or was counted as unreadable
 		}
-		key, isPackage := headOf(&e.head)
+		key, isPackage := claimedKey(&e.stored)
 		switch t := e.tenant; {
-		case !isPackage || t.gone:
-			v.count(e.owner, Key{}, cache.Foreign, nil)
-			if !t.gone && t.err == nil && !cache.Marked(textOf(&e.head)) {
-				v.noteUnsound(e.owner)
+		case !isPackage || t.shredded:
+			v.countEntry(e.owner, Key{}, cache.Foreign, nil)
+			if !t.shredded && t.err == nil && !cache.Marked(storedBytes(&e.stored)) {
+				v.countForged(e.owner)
 			}
 		case t.err != nil:
-			v.count(e.owner, key, cache.Kept, t.err)
+			v.countEntry(e.owner, key, cache.Kept, t.err)
 		case t.isPrimary(key):
-			v.count(e.owner, key, cache.Kept, nil)
+			v.countEntry(e.owner, key, cache.Kept, nil)
 		default:
-			if err := v.found(ctx, e.owner, key); err != nil {
+			if err := v.recordFormerUse(ctx, e.owner, key); err != nil {
 				return err
 			}
 			due[e.owner] = append(due[e.owner], e.name)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(tenantsAtOnce) // else the sweep waits for the KMS for one tenant after another
+	g.SetLimit(concurrentTenants) // concurrently, because a tenant's keys may need a call of the KMS
 	for owner, names := range due {
 		g.Go(recovered(func() error { return v.reseal(ctx, owner, names) }))
 	}
 	return g.Wait()
 }
 
-// meet reads the keysets of owners that the visit meets for the first time.
-func (v *visit) meet(ctx context.Context, all []entry) error {
+// loadTenants sets the tenant of each entry. It reads the keysets of tenants that are new to the visit.
+func (v *partVisit) loadTenants(ctx context.Context, all []entry) error {
 	if len(v.tenants) > maxTenants {
 		clear(v.tenants)
 	}
-	unknown := map[string]*tenant{}
+	loading := map[string]*tenant{}
 	for i := range all {
 		e := &all[i]
 		if e.tenant = v.tenants[e.owner]; e.tenant == nil {
-			e.tenant = unknown[e.owner]
+			e.tenant = loading[e.owner]
 		}
 		if e.tenant == nil {
 			e.tenant = &tenant{}
-			unknown[e.owner] = e.tenant
+			loading[e.owner] = e.tenant
 		}
 	}
-	if len(unknown) == 0 {
+	if len(loading) == 0 {
 		return nil
 	}
-	documents := v.r.Keyring.DocumentsByID(ctx, slices.Collect(maps.Keys(unknown)))
+	documents := v.r.Keyring.DocumentsByID(ctx, slices.Collect(maps.Keys(loading)))
 	g, _ := errgroup.WithContext(ctx)
-	g.SetLimit(tenantsAtOnce)
-	for owner, t := range unknown {
+	g.SetLimit(concurrentTenants)
+	for owner, t := range loading {
 		if d := documents[owner]; d != nil {
-			t.introduce(d)
+			t.setPrimaries(d)
 			continue
 		}
-		g.Go(recovered(func() error { // if only its keysets cannot be read, that concerns this tenant alone
+		g.Go(recovered(func() error { // the batch may have failed because of another tenant
 			var d *envelope.Document
-			err := v.again(ctx, keyTries, func() (err error) { d, err = v.r.Keyring.Document(ctx, owner); return err })
+			err := v.retry(ctx, maxKeyTries, func() (err error) { d, err = v.r.Keyring.Document(ctx, owner); return err })
 			switch {
 			case err == nil:
-				t.introduce(d)
+				t.setPrimaries(d)
 			case errors.Is(err, keyring.ErrInvalidTenant):
-				t.gone = true
-			default: // keysets that are missing can come back from a server's memory, or from a backup
+				t.shredded = true
+			default: // missing keysets may come back from a server's memory or from a backup
 				t.err = err
 			}
 			return ctx.Err()
@@ -337,13 +219,13 @@ func (v *visit) meet(ctx context.Context, all []entry) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	maps.Copy(v.tenants, unknown)
+	maps.Copy(v.tenants, loading)
 	return nil
 }
 
-// introduce remembers the primaries of a tenant.
-func (t *tenant) introduce(d *envelope.Document) {
-	if t.gone = d.Shredded(); t.gone {
+// setPrimaries remembers the primaries of a tenant.
+func (t *tenant) setPrimaries(d *envelope.Document) {
+	if t.shredded = d.Shredded(); t.shredded {
 		return
 	}
 	for i := range d.Keysets {
@@ -358,29 +240,29 @@ func (t *tenant) isPrimary(key Key) bool {
 	return key.Class.Valid() && t.primaries[key.Class] == [8]byte(key.ID[:])
 }
 
-// found writes down that an entry is under a former key, if no process can seal under the key anymore. It does so before the entry
-// is resealed: afterwards nothing would show that it was found.
-func (v *visit) found(ctx context.Context, owner string, key Key) error {
+// recordFormerUse records that an entry is under a former key under which no process can seal anymore. It does so
+// before the entry is resealed, because afterwards nothing shows that the key was in use.
+func (v *partVisit) recordFormerUse(ctx context.Context, owner string, key Key) error {
 	t := v.tenants[owner]
-	unnoted := func(record *Record) *FormerKey {
-		if f := record.former(key); f != nil && f.notes(v.number, v.begun) && f.LastFoundIn < v.number {
+	unrecorded := func(record *Record) *FormerKey {
+		if f := record.formerKey(key); f != nil && f.findingCounts(v.number, v.started) && f.LastFoundIn < v.number {
 			return f
 		}
 		return nil
 	}
-	if t.record != nil && unnoted(t.record) == nil {
+	if t.record != nil && unrecorded(t.record) == nil {
 		return nil
 	}
-	return v.again(ctx, tries, func() error {
-		record, err := v.r.edit(ctx, owner, func(record *Record) error {
-			f := unnoted(record)
-			if f == nil { // also in a record that replaces an altered one: it waits for later sweeps than this one
-				return errNothing
+	return v.retry(ctx, maxTries, func() error {
+		record, err := v.r.editRecord(ctx, owner, func(record *Record) error {
+			f := unrecorded(record)
+			if f == nil { // a record that replaced an altered one also waits for later sweeps
+				return errNothingToDo
 			}
 			f.LastFoundIn = v.number
 			return nil
 		})
-		if err == nil || errors.Is(err, errNothing) {
+		if err == nil || errors.Is(err, errNothingToDo) {
 			t.record, err = record, nil
 		}
 		return err

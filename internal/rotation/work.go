@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,20 +15,22 @@ import (
 )
 
 const (
-	look           = 2 * time.Second  // between two looks for something to do
-	usesInterval   = 10 * time.Second // between two records of what keys have sealed; a process that is killed forgets as much
-	dueInterval    = time.Minute      // between two looks for keysets that are due
-	repairInterval = 6 * time.Hour    // between two repairs of what those looks rely on
-	leaveTime      = 2 * time.Second  // for the last writes of a process that ends
-	dueBatch       = 100              // documents that are looked at at once
-	tenantsAtOnce  = 8                // tenants whose keysets, records or entries are read or written at once
+	defaultPollInterval  = 2 * time.Second  // time between two checks for pending work
+	usesInterval         = 10 * time.Second // time between two saves of use counts; a process that is killed loses the counts since the last save
+	dueInterval          = time.Minute      // time between two checks for due keysets
+	recordRepairInterval = 6 * time.Hour    // time between two calls of repairRecords
+	shutdownTime         = 2 * time.Second  // for the last writes of a process that ends
+	dueBatch             = 100              // due documents that are read at once
+	concurrentTenants    = 8                // tenants whose keysets, records or entries are processed at once
 )
 
-// Serve does what there is to do for all tenants, until ctx ends. It announces this process to others.
+// Serve does the pending work for all tenants until ctx ends: it begins due rotations, advances running ones and works
+// on
+// sweeps. It announces this process to other servers. Several processes may call Serve for the same stores.
 func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
-	uses, repaired := used{}, time.Time{}
+	uses, repaired := unsavedUses{}, time.Time{}
 	_, err := r.announceServer(ctx)
-	_ = r.report(ctx, log, err, "")
+	_ = r.reportError(ctx, log, err, "")
 	var loops sync.WaitGroup
 	for _, loop := range []struct {
 		interval time.Duration
@@ -35,118 +39,121 @@ func (r *Rotator) Serve(ctx context.Context, log *slog.Logger) {
 		{announceInterval, r.announceServer},
 		{usesInterval, func(ctx context.Context) (bool, error) { return false, uses.save(ctx, r) }},
 		{dueInterval, func(ctx context.Context) (bool, error) {
-			more, failed := r.beginDue(ctx)
-			if more || time.Since(repaired) < repairInterval {
+			more, failed := r.beginDueRotations(ctx)
+			if more || time.Since(repaired) < recordRepairInterval {
 				return more, failed
 			}
-			err := r.repair(ctx) // after those whose due time is right
+			err := r.repairRecords(ctx) // after the rotations whose due time is right
 			if err == nil {
 				repaired = time.Now()
 			}
 			return err == nil, errors.Join(failed, err)
 		}},
-		{r.look, r.settleDue},
-		{r.look, r.sweep},
+		{r.pollInterval, r.advanceDue},
+		{r.pollInterval, r.advanceSweep},
 	} {
-		loops.Go(func() { r.every(ctx, log, loop.interval, loop.do) })
+		loops.Go(func() { r.loop(ctx, log, loop.interval, loop.do) })
 	}
 	loops.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
-	_ = r.report(ctx, log, errors.Join(uses.save(ctx, r), r.leave(ctx)), "")
+	_ = r.reportError(ctx, log, errors.Join(uses.save(ctx, r), r.withdrawServer(ctx)), "")
 }
 
-// every calls do until ctx ends, the first time after a short while, and again at once while there is more to do.
-func (r *Rotator) every(ctx context.Context, log *slog.Logger, interval time.Duration, do func(context.Context) (more bool, err error)) {
+// loop calls do until ctx ends: every interval, and immediately again if do reports more work.
+func (r *Rotator) loop(ctx context.Context, log *slog.Logger, interval time.Duration, do func(context.Context) (more bool, err error)) {
 	logged := ""
-	for wait := min(interval, r.look); sleep(ctx, wait) == nil; {
+	for wait := min(interval, r.pollInterval); sleep(ctx, wait) == nil; {
 		more := false
 		err := recovered(func() (err error) { more, err = do(ctx); return err })()
-		logged = r.report(ctx, log, err, logged)
+		logged = r.reportError(ctx, log, err, logged)
 		if wait = interval; more {
 			wait = 0
 		}
 	}
 }
 
-// report counts an error, and logs it if its text is not that of the last one. It returns the text.
-func (r *Rotator) report(ctx context.Context, log *slog.Logger, err error, last string) string {
+// reportError counts an error and logs it unless the last error had the same text. It returns the text.
+func (r *Rotator) reportError(ctx context.Context, log *slog.Logger, err error, last string) string {
 	if err == nil || ctx.Err() != nil {
 		return ""
 	}
-	r.see(func(seen *Stats) { seen.Errors++ })
+	r.updateStats(func(seen *Stats) { seen.Errors++ })
 	if err.Error() != last {
-		log.Error("rotation is held up, and is tried again", "error", err)
+		log.Error("a rotation cannot continue and is tried again", "error", err)
 	}
 	return err.Error()
 }
 
-// Work does what can be done now for all tenants, and reports whether it did something. It is for a process that
-// does not serve.
+// RunPending does the work that is due now for all tenants, for a process that does not call Serve. It works on at
+// most
+// one part of a sweep and reports whether there may be more to do.
 func (r *Rotator) RunPending(ctx context.Context) (did bool, err error) {
-	settled, failed := r.settleDue(ctx)
+	advanced, failed := r.advanceDue(ctx)
 	swept := false
-	err = recovered(func() (err error) { swept, err = r.sweep(ctx); return err })()
-	return settled || swept, errors.Join(failed, err)
+	err = recovered(func() (err error) { swept, err = r.advanceSweep(ctx); return err })()
+	return advanced || swept, errors.Join(failed, err)
 }
 
-// sweep begins a sweep if one is wanted, works on a part of the one that is under way, to the part's end, or ends it.
-func (r *Rotator) sweep(ctx context.Context) (did bool, err error) {
+// advanceSweep takes one step of the sweep: it begins a requested sweep, visits one part, or finishes the sweep. It
+// reports
+// whether it did something.
+func (r *Rotator) advanceSweep(ctx context.Context) (did bool, err error) {
 	s, err := r.CurrentSweep(ctx)
 	if errors.Is(err, errAltered) {
-		_, again := r.editSweep(ctx, func(*Sweep) error { return nil }) // replaces it
+		_, again := r.editSweep(ctx, func(*Sweep) error { return nil }) // replaces the altered document
 		return false, errors.Join(err, again)
 	}
 	if err != nil {
 		return false, err
 	}
-	if r.seeSweep(s); r.Store == nil || !s.Running() && !s.begins(r.now()) {
+	if r.updateSweepStats(s); r.Store == nil || !s.Running() && !s.shouldBegin(r.now()) {
 		return false, nil
 	}
 	sweeper, ok := r.Store.(kv.Sweeper)
 	if !ok {
-		return false, errors.New("rotation: the store of the cache cannot be swept")
+		return false, errors.New("rotation: the store of the cache does not support sweeps")
 	}
 	topology, err := sweeper.Topology(ctx)
 	if err != nil {
 		return false, err
 	}
-	if s.Running() && (s.Topology != topology.ID || s.done() == len(s.Parts)) {
-		return r.endSweep(ctx, s, topology)
+	if s.Running() && (s.Topology != topology.ID || s.partsDone() == len(s.Parts)) {
+		return r.finishSweep(ctx, s, topology)
 	}
 	var claimed *Part
 	s, err = r.editSweep(ctx, func(s *Sweep) error {
-		if s.begins(r.now()) {
+		if s.shouldBegin(r.now()) {
 			s.begin(topology, r.now())
 		}
 		free := func(p *Part) bool {
-			return r.hear("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Heartbeat)) >= r.lease
+			return r.unchangedFor("part "+p.Name, fmt.Sprint(s.Number, p.Holder, p.Heartbeat)) >= r.leaseTime
 		}
-		if claimed = s.claim(r.id, free); claimed == nil {
-			return errMoved
+		if claimed = s.claimablePart(r.id, free); claimed == nil {
+			return errConcurrentChange
 		}
 		claimed.Holder = r.id
 		claimed.Heartbeat++
 		return nil
 	})
 	if err == nil {
-		err = r.workOn(ctx, s, *claimed, sweeper)
+		err = r.visitPart(ctx, s, *claimed, sweeper)
 	}
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, errConcurrentChange) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// workOn works on a part, while its lease is renewed. If this process ends, the lease runs out.
-func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
-	r.see(func(seen *Stats) { seen.Sweeping = true })
-	defer r.see(func(seen *Stats) { seen.Sweeping = false })
+// visitPart visits a part while it renews the lease. If this process ends, the lease expires.
+func (r *Rotator) visitPart(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweeper) error {
+	r.updateStats(func(seen *Stats) { seen.Sweeping = true })
+	defer r.updateStats(func(seen *Stats) { seen.Sweeping = false })
 	held, lost := context.WithCancelCause(ctx)
 	var renewal sync.WaitGroup
-	renewal.Go(func() { r.renew(held, lost, s.Number, p.Name) })
+	renewal.Go(func() { r.renewLease(held, lost, s.Number, p.Name) })
 	err := newVisit(r, s, p).run(held, sweeper)
-	if errors.Is(context.Cause(held), errMoved) {
+	if errors.Is(context.Cause(held), errConcurrentChange) {
 		err = nil
 	}
 	lost(nil)
@@ -154,46 +161,47 @@ func (r *Rotator) workOn(ctx context.Context, s *Sweep, p Part, sweeper kv.Sweep
 	return err
 }
 
-// renew renews the lease of a part until ctx ends. If another process has the part, it cancels the work.
-func (r *Rotator) renew(ctx context.Context, lost context.CancelCauseFunc, number uint64, name string) {
-	for sleep(ctx, r.lease/3) == nil {
-		if _, err := r.editPart(ctx, number, name, func(*Sweep, *Part) {}); errors.Is(err, errMoved) {
-			lost(errMoved)
+// renewLease renews the lease of a part until ctx ends. If another process has taken the part, renewLease cancels the
+// visit.
+func (r *Rotator) renewLease(ctx context.Context, lost context.CancelCauseFunc, number uint64, name string) {
+	for sleep(ctx, r.leaseTime/3) == nil {
+		if _, err := r.editPart(ctx, number, name, func(*Sweep, *Part) {}); errors.Is(err, errConcurrentChange) {
+			lost(errConcurrentChange)
 			return
 		}
 	}
 }
 
-// endSweep ends a sweep whose parts are done, or are not those of the store anymore. Several processes may do so at once.
-func (r *Rotator) endSweep(ctx context.Context, s *Sweep, topology kv.Topology) (did bool, err error) {
-	apart := r.apart(ctx)
-	if apart != "" && s.Topology != topology.ID { // it may be the sweep of another cache
+// finishSweep finishes a sweep if all parts are done or the topology has changed. Several processes may do so at once.
+func (r *Rotator) finishSweep(ctx context.Context, s *Sweep, topology kv.Topology) (did bool, err error) {
+	unshared := r.unsharedReason(ctx)
+	if unshared != "" && s.Topology != topology.ID { // the sweep may be that of another cache
 		return false, nil
 	}
-	s.end(topology, apart, r.now())
-	states, released, err := r.count(ctx, s)
+	s.finish(topology, unshared, r.now())
+	states, released, err := r.countStates(ctx, s)
 	if err != nil {
 		return false, err
 	}
 	ended, err := r.editSweep(ctx, func(now *Sweep) error {
 		if now.Number == s.Number && now.Running() {
-			now.end(topology, apart, r.now())
+			now.finish(topology, unshared, r.now())
 			now.States = states
 		}
 		return nil
 	})
 	if err == nil {
 		r.mu.Lock()
-		r.released = append(r.released, released...)
+		r.unblocked = append(r.unblocked, released...)
 		r.mu.Unlock()
-		r.seeSweep(ended)
+		r.updateSweepStats(ended)
 	}
 	return err == nil, err
 }
 
-// count counts tenants by the state of their rotation at the end of a sweep, and lists those whose rotations go on because of it. It
-// looks at those that a clock far ahead postponed.
-func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
+// countStates counts tenants by the state of their rotation at the end of a sweep, and returns those whose rotations
+// can continue because of it. It also corrects next checks that a clock far ahead has set.
+func (r *Rotator) countStates(ctx context.Context, s *Sweep) (states map[State]int, released []string, err error) {
 	states = map[State]int{}
 	now, asking := r.now(), 0
 	latest := now + (r.Keyring.TTL() + Margin + r.Grace + maxAhead).Milliseconds()
@@ -201,27 +209,54 @@ func (r *Rotator) count(ctx context.Context, s *Sweep) (states map[State]int, re
 		if err != nil && document.Err == nil {
 			return nil, nil, err
 		}
-		record, err := r.parse(ctx, document.Name, document.Content)
+		record, err := r.parseRecord(ctx, document.Name, document.Content)
 		if err != nil {
-			continue // it is reported when it is due
+			continue // the error is reported when the record is due
 		}
 		if record.NextCheck > latest {
-			_ = r.postpone(ctx, keystore.Rotations, record.Tenant, now) // counted by the next sweep, if it fails
+			_ = r.setDue(ctx, keystore.Rotations, record.Tenant, now) // after a failure, the next sweep corrects it
 		}
 		n := decide(record, s, now)
 		if n.state != Idle {
 			states[n.state]++
 		}
-		asks := n.requests(s)
-		if record.NextCheck <= now+s.pause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
+		asks := n.requestsSweep(s)
+		if record.NextCheck <= now+s.recheckPause() && (len(n.destroy) > 0 || asks || n.state == Done && record.Ended == 0) {
 			released = append(released, record.Tenant)
 			if asks {
 				asking++
 			}
-			if asks && asking%dueBatch == 0 { // one request serves all, but some tenants may have keysets that cannot be read
-				s.request(n.sweep, n.full)
+			if asks && asking%dueBatch == 0 { // one request serves all, but fails for a tenant whose keysets cannot be read
+				s.request(n.sweepNumber, n.fullRate)
 			}
 		}
 	}
 	return states, released, nil
+}
+
+// recovered returns a function that calls do and turns a panic into an error. An unexpected value in the store must
+// not end the process, because the process would fail again after each restart. The error names the place in the code
+// but
+// not the value of the panic, which may contain data.
+func recovered(do func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if recover() != nil {
+				err = fmt.Errorf("rotation: panic at %s", placeOfPanic())
+			}
+		}()
+		return do()
+	}
+}
+
+// placeOfPanic returns the function and line that panicked. It must be called by a deferred function that recovers.
+func placeOfPanic() string {
+	var counters [16]uintptr
+	frames := runtime.CallersFrames(counters[:runtime.Callers(3, counters[:])])
+	for {
+		f, more := frames.Next()
+		if !more || !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf("%s:%d", f.Function, f.Line)
+		}
+	}
 }

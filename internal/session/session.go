@@ -1,10 +1,11 @@
-// Package session keeps encrypted sessions: what a program knows of a user who has signed in, sealed under a
-// key of the session's own.
+// Package session stores encrypted sessions: the data that a program keeps about a signed-in user.
 //
-// It guarantees that the store alone opens no session: the id that is handed out is the session's secret, 32
-// random bytes. The key is derived from it, and the store holds only a hash of it. A session belongs to one
-// owner, is of the class confidential, and cannot be read once it has ended or timed out, nor, however often
-// it was extended, longer after its creation than that class allows.
+// Each session is sealed under its own key, which is derived from the session's id. The id has 32 random bytes and is
+// returned only to the caller. The store contains only a hash of it, so the store alone opens no session.
+//
+// A session belongs to one owner and has the class confidential. It cannot be read after it was ended or has expired.
+// It
+// cannot be extended beyond the longest time that the class allows after its creation.
 package session
 
 import (
@@ -35,67 +36,70 @@ const (
 	idSize     = 32
 	class      = classify.Confidential
 
-	// MaxData is the largest content of a session in bytes.
+	// MaxData is the maximum size of a session's data in bytes.
 	MaxData = 65536
 
-	labelKey  = "coffer/v1 session key"  // begins HKDF's info (RFC 5869) for the 32 bytes that seal the session
-	labelName = "coffer/v1 session name" // and for the bytes whose hash is its name in the store
+	labelKey  = "coffer/v1 session key"  // prefix of the HKDF info (RFC 5869) for the 32-byte key that seals the session
+	labelName = "coffer/v1 session name" // prefix of the info for the bytes whose hash is the session's name in the store
 )
 
 var (
-	// ErrNotFound is the answer about every session that is not in force, and about every id that is none.
-	ErrNotFound = &codes.Error{Of: "not_found", Text: "there is no such session, or no longer"}
-	// ErrTTL says that a session would last longer than its class allows.
+	// ErrNotFound reports that there is no session with an id, that it has ended or expired, or that the text is not
+	// an id.
+	ErrNotFound = &codes.Error{Of: "not_found", Text: "the session does not exist or has ended"}
+	// ErrTTL reports that a session would last longer than its class allows.
 	ErrTTL = &codes.Error{Of: "ttl_out_of_range", Text: "the session would last longer than the class confidential allows"}
 )
 
-// Session is a session in force.
+// Session is a session that has not ended.
 type Session struct {
 	Data      []byte
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
-// Record is told what is about to happen to a session, after the cryptography and before its effect; an error
-// of it prevents the effect. failed is why nothing will happen.
+// RecordFunc records an action on a session in the audit log. It is called after the cryptography and before the
+// action
+// takes effect. failed is the error if the action fails. If RecordFunc returns an error, the action is not done.
 type RecordFunc func(action audit.Action, key format.KeyID, failed error) error
 
-// Manager keeps the sessions of one owner. It is safe for concurrent use.
+// Manager manages the sessions of one owner. It is safe for concurrent use.
 type Manager struct {
-	store   kv.Store
-	owner   string
-	longest time.Duration
-	tenant  *seal.Sealer // nil: sessions are under their own keys alone
+	store  kv.Store
+	owner  string
+	maxTTL time.Duration
+	tenant *seal.Sealer // nil: sessions are sealed under their own keys only
 
-	clock    *clock.Clock
-	outlived func(class classify.Class)
+	clock     *clock.Clock
+	onExpired func(class classify.Class)
 }
 
-// Option changes what New makes.
+// Option configures a Manager.
 type Option func(*Manager)
 
-// WithMaxTTL sets the longest time from a session's creation to its end, in place of the table's for the
-// class. It must be positive.
-func WithMaxTTL(longest time.Duration) Option { return func(m *Manager) { m.longest = longest } }
+// WithMaxTTL sets the longest time from a session's creation to its end, instead of the class's limit. It must be
+// positive.
+func WithMaxTTL(maxTTL time.Duration) Option { return func(m *Manager) { m.maxTTL = maxTTL } }
 
-// WithTenantKeys seals each session once more under the keys of its tenant, for the use service. So shredding the
-// tenant ends its sessions: nothing opens them again, and no new one can be made. A rotation destroys no key of
-// that use.
+// WithTenantKeys seals each session again under the tenant's keys for the use service. If the tenant is shredded, its
+// sessions cannot be opened anymore and no new ones can be made. Rotations do not destroy keys of that use.
 func WithTenantKeys(sealer *seal.Sealer) Option { return func(m *Manager) { m.tenant = sealer } }
 
-// WithClock sets the clock, for tests.
+// WithClock sets the clock. It is for tests.
 func WithClock(clock *clock.Clock) Option { return func(m *Manager) { m.clock = clock } }
 
-// WithOutlived has removed called for each session that was removed since the store kept it for longer than its class allows.
-func WithExpiredHook(removed func(class classify.Class)) Option {
-	return func(m *Manager) { m.outlived = removed }
+// WithExpiredHook sets a function that is called for each session that was removed because the store kept it for
+// longer
+// than its class allows.
+func WithExpiredHook(onExpired func(class classify.Class)) Option {
+	return func(m *Manager) { m.onExpired = onExpired }
 }
 
-// New makes a manager over a store, which the caller closes.
+// New returns a Manager of an owner's sessions in a store, which the caller closes.
 func New(store kv.Store, owner string, options ...Option) *Manager {
 	m := &Manager{
-		store: store, owner: owner, longest: time.Duration(class.Rules().MaxTTL) * time.Second,
-		clock: clock.System, outlived: func(classify.Class) {},
+		store: store, owner: owner, maxTTL: time.Duration(class.Rules().MaxTTL) * time.Second,
+		clock: clock.System, onExpired: func(classify.Class) {},
 	}
 	for _, option := range options {
 		option(m)
@@ -103,18 +107,18 @@ func New(store kv.Store, owner string, options ...Option) *Manager {
 	return m
 }
 
-// Longest is the longest time from the creation of a session to its end.
-func (m *Manager) MaxTTL() time.Duration { return m.longest }
+// MaxTTL returns the longest time from a session's creation to its end.
+func (m *Manager) MaxTTL() time.Duration { return m.maxTTL }
 
-// keyed is what follows from an id.
-type keyed struct {
+// derivedKey is the key and the place of a session, derived from its id.
+type derivedKey struct {
 	sealer *seal.Sealer
 	place  format.Place
-	name   string // in the store
+	name   string // of the entry in the store
 }
 
-// derive returns the key and the name of SPEC.md section 4.7. It returns ErrNotFound for a text that is no id.
-func (m *Manager) derive(id string) (k keyed, err error) {
+// derive returns the key and name of a session (SPEC.md section 4.7). It returns ErrNotFound if the text is not an id.
+func (m *Manager) derive(id string) (k derivedKey, err error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil || len(raw) != idSize {
 		return k, ErrNotFound
@@ -135,29 +139,30 @@ func (m *Manager) derive(id string) (k keyed, err error) {
 	}
 	hash := sha256.Sum256(named)
 	name := hex.EncodeToString(hash[:])
-	return keyed{
+	return derivedKey{
 		sealer: service.Sealer(), name: kv.Prefix(m.owner, collection) + name,
 		place: format.Place{Owner: m.owner, Collection: collection, Name: name, Named: true},
 	}, nil
 }
 
-// info is a label followed by the owner and its length. The owner is not HKDF's salt because HMAC pads its keys with
-// zeros: the owners "a" and "a\x00" would share their keys.
+// info returns the HKDF info: a label, the length of the owner, and the owner. The owner is not used as HKDF's salt,
+// because
+// HMAC pads its keys with zeros: the owners "a" and "a\x00" would share their keys.
 func info(label, owner string) string {
 	return label + string(binary.BigEndian.AppendUint16(nil, uint16(len(owner)))) + owner
 }
 
-// Create makes a session that lasts for ttl, which must be positive, and returns its id, which cannot be had
-// again. It returns ErrTTL, format.ErrTooLarge for more than MaxData, and the errors of the store and of
-// record.
+// Create makes a session that expires after ttl, which must be positive, and returns its id. The id is not stored.
+// Create
+// returns ErrTTL, format.ErrTooLarge if data is longer than MaxData, or an error of the store or of record.
 func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, record RecordFunc) (id string, s Session, err error) {
-	if ttl <= 0 || ttl > m.longest {
+	if ttl <= 0 || ttl > m.maxTTL {
 		return "", s, ErrTTL
 	}
 	if len(data) > MaxData {
 		return "", s, format.ErrTooLarge
 	}
-	id = base64.RawURLEncoding.EncodeToString(random())
+	id = base64.RawURLEncoding.EncodeToString(newID())
 	k, err := m.derive(id)
 	if err != nil {
 		return "", s, err
@@ -169,14 +174,14 @@ func (m *Manager) Create(ctx context.Context, data []byte, ttl time.Duration, re
 	if err := record(audit.SessionCreate, h.KeyID, nil); err != nil {
 		return "", s, err
 	}
-	if err := m.put(ctx, k.name, pkg, ttl); err != nil {
+	if err := m.create(ctx, k.name, pkg, ttl); err != nil {
 		return "", s, errors.Join(err, record(audit.SessionCreate, h.KeyID, err))
 	}
 	return id, sessionOf(data, &h, ttl), nil
 }
 
-// seal returns the session's package with its header.
-func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err error) {
+// seal returns the session's package and its header.
+func (m *Manager) seal(k *derivedKey, data []byte) (pkg []byte, h format.Header, err error) {
 	req := seal.Request{Use: format.UseCache, Class: class, Type: format.Bytes, Place: k.place, EncryptedAt: m.clock.Date().UnixMilli()}
 	pkg, err = k.sealer.Seal(nil, req, data)
 	if req.Use = format.UseService; err == nil && m.tenant != nil {
@@ -188,8 +193,8 @@ func (m *Manager) seal(k *keyed, data []byte) (pkg []byte, h format.Header, err 
 	return pkg, h, err
 }
 
-// unseal opens the package of a session.
-func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
+// unseal opens a session's package.
+func (m *Manager) unseal(k *derivedKey, pkg []byte) (seal.Opened, error) {
 	if m.tenant != nil {
 		outer, err := m.tenant.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseService, MinClass: class})
 		if err != nil {
@@ -200,9 +205,9 @@ func (m *Manager) unseal(k *keyed, pkg []byte) (seal.Opened, error) {
 	return k.sealer.OpenStored(nil, pkg, k.place, envelope.OpenPolicy{Use: format.UseCache, MinClass: class})
 }
 
-// put stores a new session, and reads back after an error: its package has a random nonce, so an equal value in the
-// store is the one that was written.
-func (m *Manager) put(ctx context.Context, name string, pkg []byte, ttl time.Duration) error {
+// create stores a new session. After an error, it reads the session back: the package has a random nonce, so an equal
+// value in the store means that the write took effect.
+func (m *Manager) create(ctx context.Context, name string, pkg []byte, ttl time.Duration) error {
 	err := kv.Set(ctx, m.store, name, pkg, ttl)
 	if err == nil {
 		return nil
@@ -215,7 +220,7 @@ func (m *Manager) put(ctx context.Context, name string, pkg []byte, ttl time.Dur
 	return err
 }
 
-func random() []byte {
+func newID() []byte {
 	b := make([]byte, idSize)
 	_, _ = rand.Read(b) // never fails: package crypto/rand
 	return b
@@ -225,8 +230,8 @@ func sessionOf(data []byte, h *format.Header, left time.Duration) Session {
 	return Session{Data: data, CreatedAt: time.UnixMilli(h.EncryptedAt), ExpiresAt: time.Now().Add(left)}
 }
 
-// Get opens the session with this id. It returns ErrNotFound if none is in force, and the errors of
-// seal.Sealer.OpenStored, of the store and of record.
+// Get opens the session with an id. It returns ErrNotFound or an error of seal.Sealer.OpenStored, of the store or of
+// record.
 func (m *Manager) Get(ctx context.Context, id string, record RecordFunc) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -243,8 +248,8 @@ func (m *Manager) Get(ctx context.Context, id string, record RecordFunc) (Sessio
 	return sessionOf(o.Value, &o.Header, left), err
 }
 
-// open gives the session's package too. Its action is recorded, failed or not.
-func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, record RecordFunc) (seal.Opened, []byte, error) {
+// open opens a session, records the action, and also returns the package.
+func (m *Manager) open(ctx context.Context, k *derivedKey, action audit.Action, record RecordFunc) (seal.Opened, []byte, error) {
 	pkg, ok, err := kv.Get(ctx, m.store, k.name)
 	if err != nil && !errors.Is(err, kv.ErrWrongType) {
 		return seal.Opened{}, nil, err
@@ -257,20 +262,21 @@ func (m *Manager) open(ctx context.Context, k *keyed, action audit.Action, recor
 		o, err = m.unseal(k, pkg)
 	}
 	err = seal.Stored(err)
-	claimed, _, _ := format.ParseHeader(pkg) // of one that does not open too
+	claimed, _, _ := format.ParseHeader(pkg) // also of a package that does not open
 	if failed := record(action, claimed.KeyID, err); failed != nil {
 		return seal.Opened{}, nil, failed
 	}
-	if created := time.UnixMilli(o.Header.EncryptedAt); err == nil && m.clock.Left(created, m.longest) < 0 {
-		err = m.remove(ctx, k, pkg, created)
+	if created := time.UnixMilli(o.Header.EncryptedAt); err == nil && m.clock.Left(created, m.maxTTL) < 0 {
+		err = m.removeExpired(ctx, k, pkg, created)
 	}
 	return o, pkg, err
 }
 
-// remove removes a session that the store forgot to let go, unless it may only seem to be old: the clocks of servers differ. It
-// returns ErrNotFound, or the error of the store.
-func (m *Manager) remove(ctx context.Context, k *keyed, pkg []byte, created time.Time) error {
-	if !m.clock.SurelyExpired(created, m.longest) {
+// removeExpired removes a session that the store should have removed. It keeps a session that may only seem to be old
+// because
+// the clocks of servers differ. It returns ErrNotFound or an error of the store.
+func (m *Manager) removeExpired(ctx context.Context, k *derivedKey, pkg []byte, created time.Time) error {
+	if !m.clock.SurelyExpired(created, m.maxTTL) {
 		return ErrNotFound
 	}
 	removed, err := kv.DeleteIf(ctx, m.store, k.name, pkg)
@@ -278,13 +284,13 @@ func (m *Manager) remove(ctx context.Context, k *keyed, pkg []byte, created time
 		return err
 	}
 	if removed {
-		m.outlived(class)
+		m.onExpired(class)
 	}
 	return ErrNotFound
 }
 
-// Extend keeps the session in force for ttl from now, which must be positive. Beyond Longest from its
-// creation it returns ErrTTL. Other errors are those of Get.
+// Extend sets the session to expire after ttl from now, which must be positive. It returns ErrTTL if the session would
+// outlast MaxTTL from its creation. Its other errors are those of Get.
 func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, record RecordFunc) (Session, error) {
 	k, err := m.derive(id)
 	if err != nil {
@@ -294,17 +300,18 @@ func (m *Manager) Extend(ctx context.Context, id string, ttl time.Duration, reco
 	if err != nil {
 		return Session{}, err
 	}
-	if ttl <= 0 || ttl > m.clock.Left(time.UnixMilli(o.Header.EncryptedAt), m.longest) {
+	if ttl <= 0 || ttl > m.clock.Left(time.UnixMilli(o.Header.EncryptedAt), m.maxTTL) {
 		return Session{}, ErrTTL
 	}
 	extended, err := kv.ExpireIf(ctx, m.store, k.name, pkg, ttl)
 	if err == nil && !extended {
-		err = ErrNotFound // it ended meanwhile
+		err = ErrNotFound // the session ended in the meantime
 	}
 	return sessionOf(o.Value, &o.Header, ttl), err
 }
 
-// End ends the session, if there is one. Its key was never stored: it goes with the id.
+// End removes the session with an id, if it exists. Its key is not stored anywhere, so the session can never be opened
+// again.
 func (m *Manager) End(ctx context.Context, id string, record RecordFunc) error {
 	k, err := m.derive(id)
 	if err != nil {

@@ -11,16 +11,17 @@ import (
 
 const (
 	expireInterval = time.Minute
-	expireAtOnce   = 100
+	expireBatch    = 100
 	expirePause    = time.Second // between batches
 )
 
-// expire deletes the documents of tokens that have expired, tombstones too. Any server does, and several may do it at once.
-func (t *Authenticator) expire(ctx context.Context) {
+// deleteExpired deletes the documents of expired tokens and their tombstones. Several servers may do so at the same
+// time.
+func (t *Authenticator) deleteExpired(ctx context.Context) {
 	for ctx.Err() == nil {
-		more, err := t.expireSome(ctx)
+		more, err := t.deleteExpiredBatch(ctx)
 		if err != nil && ctx.Err() == nil {
-			t.options.Log.WarnContext(ctx, "expired tokens cannot be deleted now; they are refused", "error", err)
+			t.options.Log.WarnContext(ctx, "expired tokens cannot be deleted now but are refused", "error", err)
 		}
 		if err != nil || !more {
 			return
@@ -32,21 +33,22 @@ func (t *Authenticator) expire(ctx context.Context) {
 	}
 }
 
-// expireSome deletes a bounded number of documents and reports whether more may be due.
-func (t *Authenticator) expireSome(ctx context.Context) (more bool, err error) {
-	names, err := t.store.Due(ctx, keystore.Tokens, t.now().UnixMilli(), expireAtOnce)
+// deleteExpiredBatch deletes a bounded number of documents and reports whether there may be more.
+func (t *Authenticator) deleteExpiredBatch(ctx context.Context) (more bool, err error) {
+	names, err := t.store.Due(ctx, keystore.Tokens, t.now().UnixMilli(), expireBatch)
 	if err != nil {
 		return false, err
 	}
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	for _, name := range names {
-		err = errors.Join(err, t.expireOne(ctx, name))
+		err = errors.Join(err, t.deleteIfExpired(ctx, name))
 	}
-	return len(names) == expireAtOnce, err
+	return len(names) == expireBatch, err
 }
 
-// expireOne deletes an expired document. The due time is not authenticated: if the record does not confirm it, it is corrected.
-func (t *Authenticator) expireOne(ctx context.Context, name string) error {
+// deleteIfExpired deletes a document if its token has expired. Otherwise it corrects the due time, which is not
+// authenticated.
+func (t *Authenticator) deleteIfExpired(ctx context.Context, name string) error {
 	content, err := t.store.Get(ctx, keystore.Tokens, name)
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (t *Authenticator) expireOne(ctx context.Context, name string) error {
 			_, err = keystore.Replace(ctx, t.store, keystore.Tokens, name, content, nil, 0)
 			return err
 		default:
-			due = e.due()
+			due = e.deleteAt()
 		}
 	}
 	_, err = keystore.Replace(ctx, t.store, keystore.Tokens, name, content, content, due)

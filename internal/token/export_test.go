@@ -5,39 +5,40 @@ import (
 	"time"
 )
 
-// Load returns tokens that do nothing in the background. Look reads what changed; the first time, all tokens.
-func Load(o Options) *Authenticator { return load(o) }
+// Load returns an Authenticator without goroutines. The first call of Look reads all tokens; each later one, the
+// changes.
+func Load(o Options) *Authenticator { return newAuthenticator(o) }
 
-func (t *Authenticator) Look(ctx context.Context) error { return t.look(ctx) }
+func (t *Authenticator) Look(ctx context.Context) error { return t.poll(ctx) }
 
 // Scan reads all documents, as a server does every few minutes.
 func (t *Authenticator) Scan(ctx context.Context) error {
-	t.follower.next = time.Time{}
+	t.follower.nextScan = time.Time{}
 	for first := true; first || t.follower.scanning; first = false {
-		if err := t.look(ctx); err != nil {
+		if err := t.poll(ctx); err != nil {
 			return err
 		}
 	}
-	return t.look(ctx)
+	return t.poll(ctx)
 }
 
 // Retry reads the documents that could not be read.
 func (t *Authenticator) Retry(ctx context.Context) error {
-	t.follower.looks = retryAfter - 1
-	return t.look(ctx)
+	t.follower.polls = retryAfterPolls - 1
+	return t.poll(ctx)
 }
 
-func (t *Authenticator) Expire(ctx context.Context)   { t.expire(ctx) }
-func (t *Authenticator) NoteUses(ctx context.Context) { t.noteUses(ctx, 0) }
+func (t *Authenticator) Expire(ctx context.Context)   { t.deleteExpired(ctx) }
+func (t *Authenticator) NoteUses(ctx context.Context) { t.saveUses(ctx, 0) }
 
-// SetClock must be called before the registry is used by others.
+// SetClock sets the clock. It must be called before the registry is used.
 func (r *Registry) SetClock(now func() time.Time) { r.now = now }
 
-// Age makes the last complete look older.
+// Age makes the last complete poll older.
 func (t *Authenticator) Age(by time.Duration) {
-	f := *t.fresh.Load()
+	f := *t.lastPoll.Load()
 	f.at = f.at.Add(-by)
-	t.fresh.Store(&f)
+	t.lastPoll.Store(&f)
 }
 
 const (
@@ -45,8 +46,8 @@ const (
 	ClockSkew  = clockSkew
 )
 
-// Record encodes a record, and Parse parses one.
-func Record(t Token, hash [32]byte) []byte { return (&entry{t, hash}).record() }
+// Record and Parse encode and parse records.
+func Record(t Token, hash [32]byte) []byte { return (&storedToken{t, hash}).record() }
 
 func Parse(text []byte) (Token, [32]byte, error) {
 	e, err := parseRecord(text)

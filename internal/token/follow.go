@@ -11,114 +11,118 @@ import (
 )
 
 const (
-	// lookInterval is how often a server looks for changes.
-	lookInterval = time.Second
-	// Propagation is the time in which running servers see a change, unless they are cut off from the keystore.
+	// pollInterval is how often a server polls the keystore for changes.
+	pollInterval = time.Second
+	// PropagationTime is the time in which running servers that can reach the keystore see a change.
 	PropagationTime = 2 * time.Second
-	lookTimeout     = 10 * time.Second
-	// staleAfter is the time without a complete look after which Ready fails.
+	pollTimeout     = 10 * time.Second
+	// staleAfter is the time without a complete poll after which Ready fails.
 	staleAfter = 5 * time.Second
-	// scanInterval is about how often all documents are read although the feed does not mention them: somebody who edits the store can
-	// change them without an entry in the feed.
+	// scanInterval is about how often all documents are read. A scan finds changes that someone made in the store
+	// without
+	// an entry in the change feed.
 	scanInterval = 5 * time.Minute
-	// retryAfter is how many looks pass before documents that could not be read are read again.
-	retryAfter = 10
-	readAtOnce = 500
+	// retryAfterPolls is the number of polls after which documents that could not be read are read again.
+	retryAfterPolls  = 10
+	documentsPerRead = 500
 )
 
-// freshness is the last complete look.
-type freshness struct {
+// pollResult describes the last poll.
+type pollResult struct {
 	at  time.Time
-	err error // of the last look
+	err error // of the last poll
 }
 
-// Ready returns an error if the tokens in memory are stale: the keystore cannot be read, or some documents cannot. Tokens that are
-// known still work.
+// Ready returns an error if the tokens in memory may be outdated, because the keystore or some documents cannot be
+// read.
+// The tokens in memory are still accepted.
 func (t *Authenticator) Ready(context.Context) error {
-	f := t.fresh.Load()
+	f := t.lastPoll.Load()
 	if age := time.Since(f.at); age > staleAfter {
 		return fmt.Errorf("token: the tokens in memory are %s old: %w", age.Round(time.Second), errors.Join(f.err, errStale))
 	}
 	return nil
 }
 
-var errStale = errors.New("changes of tokens are not seen")
+var errStale = errors.New("changes of tokens are not applied")
 
-// follower is how far the keystore was read. One goroutine uses it.
+// follower is the state of following the keystore. Only one goroutine uses it.
 type follower struct {
-	position keystore.Position
-	pending  map[string]bool // documents to read, since they changed
-	lost     map[string]bool // documents to read, since a scan did not find them
-	failed   map[string]bool // documents that could not be read
-	looks    int             // since failed was retried
+	position  keystore.Position
+	pending   map[string]bool // documents to read because they changed
+	unscanned map[string]bool // documents to read because a scan did not find them
+	failed    map[string]bool // documents that could not be read
+	polls     int             // number of polls
 
-	scan     uint64 // the number of scans
-	scanning bool
-	whole    bool   // the scan must end before tokens are up to date
-	after    string // where its next page begins
-	next     time.Time
+	scan           uint64 // number of the last scan
+	scanning       bool
+	mustFinishScan bool   // the tokens in memory are incomplete until the scan ends
+	scanPosition   string // name after which the next page begins
+	nextScan       time.Time
 }
 
-// follow looks for changes until ctx ends.
+// follow polls for changes until ctx ends.
 func (t *Authenticator) follow(ctx context.Context) {
-	ticker := time.NewTicker(lookInterval)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			t.lookInTime(ctx)
+			t.pollWithTimeout(ctx)
 		}
 	}
 }
 
-func (t *Authenticator) lookInTime(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+func (t *Authenticator) pollWithTimeout(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	_ = t.look(ctx) // Ready reports it
+	_ = t.poll(ctx) // Ready reports the error
 }
 
-// look reads what changed.
-func (t *Authenticator) look(ctx context.Context) error {
+// poll applies the changes since the last poll.
+func (t *Authenticator) poll(ctx context.Context) error {
 	f := &t.follower
-	err := t.readFeed(ctx)
+	err := t.collectChanges(ctx)
 	if err == nil {
-		err = t.scanSome(ctx)
+		err = t.scanPages(ctx)
 	}
-	if f.looks++; f.looks%retryAfter == 0 {
+	if f.polls++; f.polls%retryAfterPolls == 0 {
 		maps.Copy(f.pending, f.failed)
 		clear(f.failed)
 	}
 	if err == nil {
-		err = t.readAll(ctx, f.pending, time.Time{})
+		err = t.readDocuments(ctx, f.pending, time.Time{})
 	}
-	if err == nil { // writing many documents again must not hold up changes
-		err = t.readAll(ctx, f.lost, time.Now().Add(lookInterval))
+	if err == nil { // bounded, because writing many documents again must not delay changes
+		err = t.readDocuments(ctx, f.unscanned, time.Now().Add(pollInterval))
 	}
-	t.endReports(ctx)
+	t.reportOmitted(ctx)
 	if err == nil && len(f.failed) > 0 {
-		t.setFresh(ctx, fmt.Errorf("%d documents cannot be read", len(f.failed)))
+		t.setLastPoll(ctx, fmt.Errorf("%d documents cannot be read", len(f.failed)))
 		return nil
 	}
-	t.setFresh(ctx, err)
+	t.setLastPoll(ctx, err)
 	return err
 }
 
-func (t *Authenticator) setFresh(ctx context.Context, err error) {
-	was := t.fresh.Load()
-	now := &freshness{at: time.Now(), err: err}
+func (t *Authenticator) setLastPoll(ctx context.Context, err error) {
+	was := t.lastPoll.Load()
+	now := &pollResult{at: time.Now(), err: err}
 	if err != nil && was != nil {
 		now.at = was.at
 	}
-	t.fresh.Store(now)
+	t.lastPoll.Store(now)
 	if err != nil && (was == nil || was.err == nil) && !errors.Is(ctx.Err(), context.Canceled) {
-		t.options.Log.WarnContext(ctx, "changes of tokens cannot be followed now; known tokens still work", "error", err)
+		t.options.Log.WarnContext(ctx, "changes of tokens cannot be read now; known tokens are still accepted", "error", err)
 	}
 }
 
-// readFeed notes which documents changed. If the feed does not reach back, all documents are read.
-func (t *Authenticator) readFeed(ctx context.Context) error {
+// collectChanges adds the changed documents to those to read. If the feed does not reach back to the last poll, it
+// starts a
+// scan of all documents.
+func (t *Authenticator) collectChanges(ctx context.Context) error {
 	f := &t.follower
 	for {
 		changes, next, err := t.store.Changes(ctx, f.position)
@@ -130,7 +134,7 @@ func (t *Authenticator) readFeed(ctx context.Context) error {
 			return err
 		}
 		if f.position == "" {
-			f.scanning, f.whole, f.after = true, true, ""
+			f.scanning, f.mustFinishScan, f.scanPosition = true, true, ""
 			f.scan++
 		}
 		f.position = next
@@ -146,83 +150,83 @@ func (t *Authenticator) readFeed(ctx context.Context) error {
 	}
 }
 
-// scanSome reads the next page of the documents, or all pages if what is known is incomplete.
-func (t *Authenticator) scanSome(ctx context.Context) error {
+// scanPages reads the next page of a scan, or all pages if the tokens in memory are incomplete.
+func (t *Authenticator) scanPages(ctx context.Context) error {
 	f := &t.follower
-	if !f.scanning && time.Now().After(f.next) {
-		f.scanning, f.after = true, ""
+	if !f.scanning && time.Now().After(f.nextScan) {
+		f.scanning, f.scanPosition = true, ""
 		f.scan++
 	}
 	for f.scanning {
-		documents, next, err := t.store.Page(ctx, keystore.Tokens, f.after, readAtOnce)
+		documents, next, err := t.store.Page(ctx, keystore.Tokens, f.scanPosition, documentsPerRead)
 		if err != nil {
 			return err
 		}
 		for _, d := range documents {
-			t.takeOrRetry(ctx, d)
-			t.seen(d.Name)
+			t.applyOrRetry(ctx, d)
+			t.markScanned(d.Name)
 		}
-		if f.after = next; next == "" {
+		if f.scanPosition = next; next == "" {
 			t.endScan()
 		}
-		if !f.whole {
+		if !f.mustFinishScan {
 			break
 		}
 	}
 	return ctx.Err()
 }
 
-// seen notes that the scan found a document.
-func (t *Authenticator) seen(name string) {
+// markScanned marks a document as found by the scan.
+func (t *Authenticator) markScanned(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k := t.byID[name]; k != nil {
-		k.scan = t.follower.scan
+		k.lastScan = t.follower.scan
 	}
 }
 
-// endScan notes which documents the scan did not find.
+// endScan ends a scan. Documents that the scan did not find are read once more.
 func (t *Authenticator) endScan() {
 	f := &t.follower
-	f.scanning, f.whole = false, false
-	f.next = time.Now().Add(jittered(scanInterval))
+	f.scanning, f.mustFinishScan = false, false
+	f.nextScan = time.Now().Add(jittered(scanInterval))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, k := range t.byID {
-		if k.scan != f.scan {
-			f.lost[name] = true
+		if k.lastScan != f.scan {
+			f.unscanned[name] = true
 		}
 	}
 }
 
-// readAll reads documents until a time, and removes them from the set.
-func (t *Authenticator) readAll(ctx context.Context, names map[string]bool, until time.Time) error {
+// readDocuments reads and applies documents until a time, and removes them from the set. The zero time means no limit.
+func (t *Authenticator) readDocuments(ctx context.Context, names map[string]bool, until time.Time) error {
 	for len(names) > 0 {
 		if !until.IsZero() && time.Now().After(until) {
 			return nil
 		}
-		some := make([]string, 0, readAtOnce)
+		batch := make([]string, 0, documentsPerRead)
 		for name := range names {
-			if some = append(some, name); len(some) == cap(some) {
+			if batch = append(batch, name); len(batch) == cap(batch) {
 				break
 			}
 		}
-		for _, d := range keystore.GetMany(ctx, t.store, keystore.Tokens, some) {
+		for _, d := range keystore.GetMany(ctx, t.store, keystore.Tokens, batch) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			t.takeOrRetry(ctx, d)
+			t.applyOrRetry(ctx, d)
 			delete(names, d.Name)
 		}
 	}
 	return nil
 }
 
-// takeOrRetry takes a document, or notes that it must be read again.
-func (t *Authenticator) takeOrRetry(ctx context.Context, d keystore.Document) {
+// applyOrRetry applies a document. If that fails, the document is read again later.
+func (t *Authenticator) applyOrRetry(ctx context.Context, d keystore.Document) {
 	err := d.Err
 	if err == nil {
-		err = t.take(ctx, d.Name, d.Content)
+		err = t.apply(ctx, d.Name, d.Content)
 	}
 	if err != nil {
 		t.follower.failed[d.Name] = true

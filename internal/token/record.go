@@ -18,14 +18,15 @@ import (
 )
 
 const (
-	// labelMAC is the info of the key that authenticates records, derived from the environment's key for tokens. No other
-	// implementation reads them.
+	// labelMAC is the HKDF info of the key that authenticates records. The key is derived from the environment's key
+	// for
+	// tokens.
 	labelMAC = "coffer/v1 token mac"
-	// maxDocument bounds what is parsed, in bytes. The longest record has about 2,800.
+	// maxDocument bounds the size of a document in bytes. The longest valid document has about 2,800.
 	maxDocument = 4096
 )
 
-// record is a token as its document has it. A tombstone has revokedAt and no hash.
+// record is the JSON form of a token. A tombstone has revokedAt and no sha256.
 type record struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name,omitempty"`
@@ -37,8 +38,8 @@ type record struct {
 	SHA256    string    `json:"sha256,omitempty"`
 }
 
-// A document is {"token":RECORD,"key":"K","mac":"M"}. M is the MAC over the bytes of the record under the environment's key with the id
-// K, both in lowercase hexadecimal digits.
+// A document is {"token":RECORD,"key":"K","mac":"M"}. M is the MAC of the bytes of RECORD under the environment's key
+// with the id K. Both are lowercase hexadecimal.
 const (
 	recordBegin = `{"token":`
 	keyBegin    = `,"key":"`
@@ -54,31 +55,31 @@ func encode(record []byte, key format.KeyID, mac []byte) []byte {
 	return append(hex.AppendEncode(content, mac), macEnd...)
 }
 
-func (e *entry) record() []byte {
+func (e *storedToken) record() []byte {
 	r := record{
 		ID: e.ID, Name: e.Name, Tenant: e.Tenant, Scopes: e.Scopes.Names(), CreatedAt: e.CreatedAt, ExpiresAt: e.ExpiresAt, RevokedAt: e.RevokedAt,
 	}
 	if e.hash != [sha256.Size]byte{} {
 		r.SHA256 = hex.EncodeToString(e.hash[:])
 	}
-	text, _ := json.Marshal(r) // cannot fail: texts and times
+	text, _ := json.Marshal(r) // never fails: the record has only strings and times
 	return text
 }
 
-// digest names a record in the audit log. It is not secret.
-func (e *entry) digest() string {
+// digest returns the hash that identifies a record in the audit log. It is not secret.
+func (e *storedToken) digest() string {
 	sum := sha256.Sum256(e.record())
 	return hex.EncodeToString(sum[:])
 }
 
-// parseRecord returns ErrAltered unless every member is understood.
-func parseRecord(text []byte) (*entry, error) {
+// parseRecord parses a record. It returns ErrAltered if a member is not understood.
+func parseRecord(text []byte) (*storedToken, error) {
 	var r record
 	if json.Unmarshal(text, &r) != nil {
 		return nil, ErrAltered
 	}
 	scopes, err := identity.ParseScopes(r.Scopes)
-	e := &entry{Token: Token{
+	e := &storedToken{Token: Token{
 		ID: r.ID, Name: r.Name, Tenant: r.Tenant, Scopes: scopes, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt,
 	}}
 	tombstone := !r.RevokedAt.IsZero()
@@ -104,7 +105,7 @@ type keychain struct {
 	macs map[format.KeyID]hash.Hash
 }
 
-// sum returns a record's MAC under a key, or envelope.ErrUnknownKey.
+// sum returns a record's MAC under a key. If there is no such key, it returns envelope.ErrUnknownKey.
 func (k *keychain) sum(id format.KeyID, text []byte) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -129,8 +130,8 @@ func newKeychain(system *keyring.System) *keychain {
 	return &keychain{system: system, macs: map[format.KeyID]hash.Hash{}}
 }
 
-// seal returns a token's document, and makes the environment's key for tokens if it is missing.
-func (k *keychain) seal(ctx context.Context, e *entry) ([]byte, error) {
+// seal returns a token's document. It makes the environment's key for tokens if it does not exist.
+func (k *keychain) seal(ctx context.Context, e *storedToken) ([]byte, error) {
 	if k.system == nil {
 		return nil, envelope.ErrUnknownKey
 	}
@@ -143,9 +144,9 @@ func (k *keychain) seal(ctx context.Context, e *entry) ([]byte, error) {
 	return encode(text, id, mac), err
 }
 
-// open returns the token of a document. It returns ErrAltered for a document that this environment did not write under this name,
-// byte for byte. Any other error means that nothing can be said about it.
-func (k *keychain) open(name string, content []byte) (*entry, error) {
+// open returns the token of a document. It returns ErrAltered unless this environment wrote exactly these bytes under
+// this name. Any other error means that the document could not be checked.
+func (k *keychain) open(name string, content []byte) (*storedToken, error) {
 	end := len(content) - trailer
 	if end < len(recordBegin) || len(content) > maxDocument {
 		return nil, ErrAltered

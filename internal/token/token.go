@@ -1,16 +1,24 @@
-// Package token keeps the API tokens that open the HTTP service.
+// Package token manages the API tokens of the HTTP service.
 //
-// It guarantees that no token is stored anywhere: its document in the keystore has only its SHA-256, which suffices,
-// because a token is 256 random bits and cannot be guessed from its hash. Each document has a MAC under a key of the
-// environment's system document, so a document that was altered, added, moved to another name or copied from another
-// environment opens nothing. Anybody who can use the KEK can make tokens.
+// No token is stored anywhere. A token's document in the keystore contains only its SHA-256. That is sufficient,
+// because a
+// token has 256 random bits and cannot be guessed from its hash. Each document has a MAC under a key of the
+// environment's
+// system document. A document that was altered, added, renamed or copied from another environment therefore grants
+// nothing.
+// Anyone who can use the KEK can make tokens.
 //
-// [Registry] makes, lists and revokes tokens. [Tokens] is for servers: it holds all tokens in memory and follows the
-// keystore, so a request reads neither the keystore nor a file. A change reaches every server within three seconds.
+// [Registry] makes, lists and revokes tokens. [Authenticator] is for servers: it holds all tokens in memory and
+// follows
+// changes of the keystore, so a request reads neither the keystore nor a file. A change reaches every running server
+// within
+// three seconds.
 //
-// A revocation replaces the document by a tombstone. A server that saw one never accepts the token again, and writes the
-// tombstone again if the keystore loses it. A server that starts after the whole keystore was put back to an earlier state
-// cannot notice that; `coffer audit verify` does ([Registry.Compare]).
+// A revocation replaces the document by a tombstone. A server that has seen the tombstone never accepts the token
+// again, and
+// writes the tombstone again if it disappears from the keystore. If the whole keystore is replaced by an earlier copy,
+// a
+// server that starts afterwards cannot notice it, but `coffer audit verify` can ([Registry.Compare]).
 package token
 
 import (
@@ -28,77 +36,77 @@ import (
 	"github.com/coffer-storage/coffer/shared/codes"
 )
 
-// Prefix begins every token, so that scanners for leaked secrets know one.
+// Prefix begins every token, so that scanners for leaked secrets recognize it.
 const Prefix = "coffer_"
 
 const (
-	size    = 32 // random bytes of a token
-	idSize  = 8  // random bytes of an id
-	maxName = 100
+	tokenSize = 32 // random bytes of a token
+	idSize    = 8  // random bytes of an id
+	maxName   = 100
 )
 
-// length is every token's, in characters.
-var length = len(Prefix) + base64.RawURLEncoding.EncodedLen(size)
+// tokenLength is the number of characters of every token.
+var tokenLength = len(Prefix) + base64.RawURLEncoding.EncodedLen(tokenSize)
 
 var (
 	// ErrUnauthorized reports that a token is unknown, revoked or expired.
 	ErrUnauthorized = identity.ErrUnauthorized
 	// ErrAltered reports that a token's document does not authenticate.
-	ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the token's document is not as it was written"}
+	ErrAltered = &codes.Error{Of: "authentication_failed", Text: "the token's document does not authenticate"}
 	// ErrNoToken reports that no token in the keystore has the id.
 	ErrNoToken = errors.New("no token has that id: `coffer token list` shows them")
-	// ErrGrant reports that no token can be made for the grant.
-	ErrGrant = errors.New("a token takes a name of up to 100 printable characters, a tenant, at least one scope and no negative lifetime; " +
-		"one for every tenant (*) takes keys:admin, audit:read and metrics:read only")
+	// ErrGrant reports that no token can be made for a grant.
+	ErrGrant = errors.New("a token needs a tenant and at least one scope, a name of at most 100 printable characters and a lifetime that is not negative; " +
+		"a token for every tenant (*) can only have keys:admin, audit:read and metrics:read")
 )
 
-// Grant is what a new token is for.
+// Grant describes a new token.
 type Grant struct {
-	Name     string // for the operator, who it is given to; may be empty
+	Name     string // for people; may be empty
 	Tenant   string
 	Scopes   identity.Scopes
-	Lifetime time.Duration // 0: until it is revoked
+	Lifetime time.Duration // 0: the token does not expire
 }
 
-// Token is what is known of a token. The token itself is not.
+// Token describes a token. It does not contain the secret.
 type Token struct {
-	ID         string // names it in list, revoke and the audit log; opens nothing
+	ID         string // identifies the token in lists, revocations and the audit log; not secret
 	Name       string
 	Tenant     string
 	Scopes     identity.Scopes
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero: never
-	RevokedAt  time.Time // zero: it was not revoked
-	LastUsedAt time.Time // the hour that it was last used in, which is not authenticated; zero: not yet
-	Altered    bool      // its document does not authenticate: it is not in force, and only ID is known
+	RevokedAt  time.Time // zero: not revoked
+	LastUsedAt time.Time // hour of the last use, not authenticated; zero: never used
+	Altered    bool      // the document does not authenticate: the token is not accepted, and only ID is known
 }
 
-// Expired reports whether the token's lifetime is over.
+// Expired reports whether the token has expired.
 func (t *Token) Expired(now time.Time) bool { return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) }
 
-// entry is a token with the hash by which it is found. A tombstone has none.
-type entry struct {
+// storedToken is a token with its hash. A tombstone has no hash.
+type storedToken struct {
 	Token
 	hash [sha256.Size]byte
 }
 
-// due returns when the document is to be deleted, in milliseconds since 1970; 0 means never.
-func (e *entry) due() int64 {
+// deleteAt returns when the document is deleted, in milliseconds since 1970; 0 means never.
+func (e *storedToken) deleteAt() int64 {
 	if e.ExpiresAt.IsZero() {
 		return 0
 	}
 	return max(e.ExpiresAt.UnixMilli(), 1)
 }
 
-// buried returns the token's tombstone.
-func (e *entry) buried(now time.Time) *entry {
-	t := &entry{Token: e.Token}
+// tombstone returns the tombstone of the token, revoked now.
+func (e *storedToken) tombstone(now time.Time) *storedToken {
+	t := &storedToken{Token: e.Token}
 	t.RevokedAt = now.UTC().Truncate(time.Millisecond)
 	return t
 }
 
-// first is the grant of a first start's token.
-var first = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}
+// firstGrant describes the token that is made when a new environment starts for the first time.
+var firstGrant = Grant{Name: "first start", Tenant: identity.DefaultTenant, Scopes: identity.AllScopes}
 
 // Check returns ErrGrant if no token can be made for the grant.
 func (g *Grant) Check() error {
@@ -110,13 +118,13 @@ func (g *Grant) Check() error {
 	return nil
 }
 
-// generate draws a token. Its text is returned this once.
-func generate(g Grant, now time.Time) (text string, e *entry) {
-	var b [size + idSize]byte
+// generate makes a random token. Its text is not kept anywhere.
+func generate(g Grant, now time.Time) (text string, e *storedToken) {
+	var b [tokenSize + idSize]byte
 	_, _ = rand.Read(b[:]) // never fails: package crypto/rand
-	text = Prefix + base64.RawURLEncoding.EncodeToString(b[:size])
+	text = Prefix + base64.RawURLEncoding.EncodeToString(b[:tokenSize])
 	now = now.UTC().Truncate(time.Millisecond)
-	e = &entry{Token: Token{ID: hex.EncodeToString(b[size:]), Name: g.Name, Tenant: g.Tenant, Scopes: g.Scopes, CreatedAt: now}}
+	e = &storedToken{Token: Token{ID: hex.EncodeToString(b[tokenSize:]), Name: g.Name, Tenant: g.Tenant, Scopes: g.Scopes, CreatedAt: now}}
 	if g.Lifetime > 0 {
 		e.ExpiresAt = now.Add(g.Lifetime)
 	}

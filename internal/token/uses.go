@@ -10,23 +10,23 @@ import (
 	"github.com/coffer-storage/coffer/server/keystore"
 )
 
-// Last-use times are in documents of their own, one for each first byte of an id: {"ID":HOUR,…}, in hours since 1970. They are for
-// display only and are not authenticated. Requests note them in memory, and they are written in the background.
+// Last-use times are stored in documents of their own, one for each first byte of an id: {"ID":HOUR,…}, in hours since
+// 1970. They are for display only and not authenticated. Requests update them in memory, and a goroutine writes them.
 const (
-	usesInterval = time.Minute
-	shardPause   = 100 * time.Millisecond // between two documents
-	keepUses     = 48                     // hours for which the times of unknown tokens are kept: another server may know them
+	usesInterval    = time.Minute
+	shardWritePause = 100 * time.Millisecond // pause between two documents
+	keepUsesHours   = 48                     // hours for which the times of unknown tokens are kept, because another server may know the tokens
 )
 
-// shardOf returns the name of the document with a token's last use.
+// shardOf returns the name of the document that contains a token's last use.
 func shardOf(id string) string { return id[:2] }
 
-// noteUses writes the last-use times that are new. Failures are tried again the next time.
-func (t *Authenticator) noteUses(ctx context.Context, pause time.Duration) {
-	for shard, tokens := range t.newUses() {
-		if err := t.noteShard(ctx, shard, tokens); err != nil {
+// saveUses writes the last-use times that have changed. After a failure, the next call tries again.
+func (t *Authenticator) saveUses(ctx context.Context, pause time.Duration) {
+	for shard, tokens := range t.unsavedUses() {
+		if err := t.saveShard(ctx, shard, tokens); err != nil {
 			if ctx.Err() == nil {
-				t.options.Log.WarnContext(ctx, "the last uses of tokens cannot be noted now", "error", err)
+				t.options.Log.WarnContext(ctx, "the last uses of tokens cannot be saved now", "error", err)
 			}
 			return
 		}
@@ -38,24 +38,24 @@ func (t *Authenticator) noteUses(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// newUses returns the tokens whose last use is not in the keystore, by shard.
-func (t *Authenticator) newUses() map[string][]*known {
-	shards := map[string][]*known{}
+// unsavedUses returns the tokens whose last use is not in the keystore, by shard.
+func (t *Authenticator) unsavedUses() map[string][]*cachedToken {
+	shards := map[string][]*cachedToken{}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range t.byID {
-		if k.inForce() && k.usedAt.Load() > k.notedAt {
+		if k.inForce() && k.lastUse.Load() > k.savedUse {
 			shards[shardOf(k.ID)] = append(shards[shardOf(k.ID)], k)
 		}
 	}
 	return shards
 }
 
-// noteShard adds the uses of tokens to a shard. The latest one of all servers counts.
-func (t *Authenticator) noteShard(ctx context.Context, shard string, tokens []*known) error {
-	noted := make([]int64, len(tokens))
+// saveShard adds the last uses of tokens to a shard. The latest use on any server counts.
+func (t *Authenticator) saveShard(ctx context.Context, shard string, tokens []*cachedToken) error {
+	uses := make([]int64, len(tokens))
 	for i, k := range tokens {
-		noted[i] = k.usedAt.Load()
+		uses[i] = k.lastUse.Load()
 	}
 	for {
 		old, err := t.store.Get(ctx, keystore.TokenUses, shard)
@@ -64,41 +64,41 @@ func (t *Authenticator) noteShard(ctx context.Context, shard string, tokens []*k
 		}
 		hours, changed := parseUses(old), false
 		for i, k := range tokens {
-			if hours[k.ID] < noted[i] {
-				hours[k.ID], changed = noted[i], true
+			if hours[k.ID] < uses[i] {
+				hours[k.ID], changed = uses[i], true
 			}
 		}
 		if changed {
 			t.pruneUses(hours)
-			content, _ := json.Marshal(hours) // cannot fail: texts and numbers
+			content, _ := json.Marshal(hours) // never fails: the map has only strings and numbers
 			if changed, err = keystore.Replace(ctx, t.store, keystore.TokenUses, shard, old, content, 0); err != nil {
 				return err
 			}
-			if !changed { // another server changed it in the meantime
+			if !changed { // another server changed the document in the meantime
 				continue
 			}
 		}
 		t.mu.Lock()
 		for i, k := range tokens {
-			k.notedAt = max(k.notedAt, noted[i])
+			k.savedUse = max(k.savedUse, uses[i])
 		}
 		t.mu.Unlock()
 		return nil
 	}
 }
 
-// pruneUses removes the times of tokens that are gone, and those that a clock far ahead wrote.
+// pruneUses removes the times of deleted tokens and times that a clock far ahead has set.
 func (t *Authenticator) pruneUses(hours map[string]int64) {
 	now := t.now().Unix() / 3600
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.DeleteFunc(hours, func(id string, hour int64) bool {
 		k := t.byID[id]
-		return hour > now+1 || hour < now-keepUses && (k == nil || !k.inForce())
+		return hour > now+1 || hour < now-keepUsesHours && (k == nil || !k.inForce())
 	})
 }
 
-// parseUses reads a shard. A damaged one is empty.
+// parseUses parses a shard. A damaged shard counts as empty.
 func parseUses(content []byte) map[string]int64 {
 	hours := map[string]int64{}
 	if json.Unmarshal(content, &hours) != nil || hours == nil {
@@ -107,7 +107,7 @@ func parseUses(content []byte) map[string]int64 {
 	return hours
 }
 
-// uses reads the last-use times of all tokens.
+// uses returns the last-use times of all tokens.
 func (r *Registry) uses(ctx context.Context) (map[string]int64, error) {
 	all := map[string]int64{}
 	for document, err := range keystore.All(ctx, r.store, keystore.TokenUses) {

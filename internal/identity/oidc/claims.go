@@ -6,17 +6,18 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity"
 )
 
-// path leads to a claim, through the objects that it lies in.
-type path []string
+// claimPath is the path to a claim: the names of the nested objects and of the claim.
+type claimPath []string
 
-// parsePath reads the name of a claim, which may hold any character but begin with no slash, or a JSON
-// pointer (RFC 6901) to one inside another, such as /realm_access/roles. It returns nil for what is neither.
-func parsePath(text string) path {
+// parsePath parses the name of a claim, or a JSON pointer (RFC 6901) to a nested claim such as /realm_access/roles. A
+// name
+// must not begin with a slash. parsePath returns nil if the text is invalid.
+func parsePath(text string) claimPath {
 	if text == "" {
 		return nil
 	}
 	if text[0] != '/' {
-		return path{text}
+		return claimPath{text}
 	}
 	steps := strings.Split(text[1:], "/")
 	for i, step := range steps {
@@ -29,8 +30,8 @@ func parsePath(text string) path {
 	return steps
 }
 
-// find returns the claim's value; nil where there is none.
-func (p path) find(claims map[string]any) any {
+// find returns the claim's value, or nil if it is missing.
+func (p claimPath) find(claims map[string]any) any {
 	var at any = claims
 	for _, step := range p {
 		object, _ := at.(map[string]any)
@@ -39,8 +40,9 @@ func (p path) find(claims map[string]any) any {
 	return at
 }
 
-// readScopes reads scopes from a text with spaces between (RFC 8693 section 4.2) or from a list. Names that
-// are not this server's are for other servers, and none at all is the empty set.
+// readScopes reads scopes from a string, separated by spaces (RFC 8693 section 4.2), or from a list of strings. It
+// ignores
+// unknown names, because they may be for other servers. A missing claim is the empty set.
 func readScopes(claim any) (set identity.Scopes, ok bool) {
 	switch claim := claim.(type) {
 	case nil:

@@ -2,21 +2,21 @@ package oidc
 
 import "time"
 
-// The times and sizes that the tests hold the package to.
+// Constants that tests need.
 const (
-	FreshFor  = freshFor
-	UsableFor = usableFor
-	Pause     = pause
-	MaxToken  = maxToken
+	FreshFor      = freshFor
+	UsableFor     = usableFor
+	MinFetchPause = minFetchPause
+	MaxToken      = maxToken
 )
 
-// SetClock makes a provider's tokens live by another clock.
+// SetClock sets the clock of a provider.
 func (p *Provider) SetClock(now func() time.Time) { p.now = now }
 
-// SetFetchTimeout bounds a provider's fetches of keys.
+// SetFetchTimeout sets the timeout of fetches of keys.
 func (p *Provider) SetFetchTimeout(d time.Duration) { p.keys.timeout = d }
 
-// TakeSlots takes all turns to verify until they are released.
+// TakeSlots occupies all slots to verify until release is called.
 func (p *Provider) TakeSlots() (release func()) {
 	for range cap(p.verified.slots) {
 		p.verified.slots <- struct{}{}

@@ -1,9 +1,12 @@
-// Package oidc authenticates callers by JWTs of an OpenID Connect provider.
+// Package oidc authenticates callers by the JWTs of an OpenID Connect provider.
 //
-// It guarantees that a token is accepted only if a key that the provider publishes signed it (RFC 7515), by
-// an algorithm of the allow-list and of that key's kind, for this issuer and audience and at this time (RFC
-// 7519, RFC 8725), and that nobody can make it ask the provider more often than every few seconds. An outage
-// of the provider is survived for a day.
+// A token is accepted only if it is signed by a key that the provider publishes (RFC 7515), with an allowed algorithm
+// that
+// fits the type of the key, and is valid now for this issuer and audience (RFC 7519, RFC 8725). Whatever tokens
+// arrive, the
+// provider's keys are fetched at most every few seconds. If the provider is unavailable, cached keys are used for up
+// to a
+// day.
 package oidc
 
 import (
@@ -19,28 +22,27 @@ import (
 	"github.com/coffer-storage/coffer/internal/identity"
 )
 
-// maxToken bounds a token's bytes.
+// maxToken is the maximum length of a token in bytes.
 const maxToken = 8 << 10
 
-// Provider authenticates by the tokens of one issuer. It is safe for concurrent use.
+// Provider authenticates callers by the tokens of one issuer. It is safe for concurrent use.
 type Provider struct {
 	issuer     string
 	audiences  jwt.Audience
 	algorithms []jose.SignatureAlgorithm
 	skew       time.Duration
-	tenant     path
-	scopes     path
-	keys       *keys
-	verified   *verified
+	tenant     claimPath
+	scopes     claimPath
+	keys       *keyCache
+	verified   *verifiedTokens
 	log        *slog.Logger
 	now        func() time.Time
 }
 
 var _ identity.Authenticator = (*Provider)(nil)
 
-// Authenticate implements identity.Authenticator. It returns identity.ErrUnavailable where the provider's
-// keys cannot be had and none are known, and the context's error where it ends while they are fetched. Why a
-// token was refused is in the log alone, at level debug.
+// Authenticate implements identity.Authenticator. It returns identity.ErrUnavailable if the provider's keys are needed
+// and cannot be fetched, or ctx's error if ctx ends first. The reason of a refusal is only logged, at level debug.
 func (p *Provider) Authenticate(ctx context.Context, bearer string) (identity.Identity, error) {
 	id, reason, err := p.authenticate(ctx, bearer)
 	if err != nil {
@@ -53,47 +55,49 @@ func (p *Provider) Authenticate(ctx context.Context, bearer string) (identity.Id
 	return id, nil
 }
 
-// authenticate returns the reason of a refusal, which holds nothing of the token. What costs nothing is
-// looked at first, so that junk does not make the keys be fetched.
+// authenticate returns the identity or the reason of a refusal, which contains no part of the token. Cheap checks come
+// first,
+// so that invalid tokens do not cause fetches of keys.
 func (p *Provider) authenticate(ctx context.Context, bearer string) (id identity.Identity, reason string, err error) {
 	if len(bearer) > maxToken {
 		return id, "it is larger than 8 KiB", nil
 	}
 	hash := sha256.Sum256([]byte(bearer))
-	if id, ok := p.remembered(hash); ok {
+	if id, ok := p.findVerified(hash); ok {
 		return id, "", nil
 	}
 	token, err := jwt.ParseSigned(bearer, p.algorithms)
 	if err != nil || len(token.Headers) != 1 {
-		return id, "it is no JWT signed by an allowed algorithm", nil
+		return id, "it is not a JWT signed with an allowed algorithm", nil
 	}
-	if !accessToken(token.Headers[0]) {
+	if !isAccessToken(token.Headers[0]) {
 		return id, "its type is neither JWT nor at+jwt", nil
 	}
 	var unverified jwt.Claims
 	if token.UnsafeClaimsWithoutVerification(&unverified) != nil {
 		return id, "its claims cannot be read", nil
 	}
-	if reason := p.refuse(&unverified); reason != "" {
+	if reason := p.checkClaims(&unverified); reason != "" {
 		return id, reason, nil
 	}
-	fetched := p.keys.current()
+	fetched := p.keys.generation()
 	claims, all, err := p.verify(ctx, token)
 	if err != nil || all == nil {
 		return id, "no key of the provider signed it", err
 	}
-	if reason := p.refuse(claims); reason != "" {
+	if reason := p.checkClaims(claims); reason != "" {
 		return id, reason, nil
 	}
 	if id, reason = p.identity(claims, all); reason == "" {
-		p.verified.known.Add(hash, verdict{claims, id, fetched}) // a fetch in between makes it unusable
+		p.verified.known.Add(hash, verifiedToken{claims, id, fetched}) // if the keys were fetched in between, the result is not used
 	}
 	return id, reason, nil
 }
 
-// accessToken refuses tokens that the same provider signs for other ends, such as logout (RFC 8725 section
-// 3.11, RFC 9068 section 4).
-func accessToken(header jose.Header) bool {
+// isAccessToken reports whether a token may be an access token. The provider may sign tokens for other purposes, such
+// as logout
+// (RFC 8725 section 3.11, RFC 9068 section 4).
+func isAccessToken(header jose.Header) bool {
 	typ, given := header.ExtraHeaders[jose.HeaderType]
 	if !given {
 		return true
@@ -106,36 +110,38 @@ func accessToken(header jose.Header) bool {
 	return false
 }
 
-// refuse checks what RFC 7519 section 4.1 says of issuer, audience and times. A token without an expiry is refused.
-func (p *Provider) refuse(claims *jwt.Claims) string {
+// checkClaims checks issuer, audience and times (RFC 7519 section 4.1) and returns the reason of a refusal, or "". A
+// token
+// without an expiry is refused.
+func (p *Provider) checkClaims(claims *jwt.Claims) string {
 	if claims.Expiry == nil {
 		return "it never expires"
 	}
 	err := claims.ValidateWithLeeway(jwt.Expected{Issuer: p.issuer, AnyAudience: p.audiences, Time: p.now()}, p.skew)
 	if err != nil {
-		return strings.TrimPrefix(err.Error(), "go-jose/go-jose/jwt: ") // constants of that package
+		return strings.TrimPrefix(err.Error(), "go-jose/go-jose/jwt: ") // the texts are constants of that package
 	}
 	return ""
 }
 
-// verify returns the claims under a signature that holds. If none does, all is nil.
+// verify returns the claims if a key of the provider signed the token. Otherwise all is nil.
 func (p *Provider) verify(ctx context.Context, token *jwt.JSONWebToken) (claims *jwt.Claims, all map[string]any, err error) {
 	header := token.Headers[0]
 	known, err := p.keys.get(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if claims, all, err = p.try(ctx, token, known); err != nil || all != nil || header.KeyID != "" && holds(known, header.KeyID) {
+	if claims, all, err = p.verifyWith(ctx, token, known); err != nil || all != nil || header.KeyID != "" && hasKeyID(known, header.KeyID) {
 		return claims, all, err
 	}
-	if known, err = p.keys.renew(ctx); err != nil { // the provider may have rotated
+	if known, err = p.keys.refetch(ctx); err != nil { // the provider may have rotated its keys
 		return nil, nil, err
 	}
-	return p.try(ctx, token, known)
+	return p.verifyWith(ctx, token, known)
 }
 
-// try verifies with each key that the token's header allows, once it is its turn.
-func (p *Provider) try(ctx context.Context, token *jwt.JSONWebToken, known []jose.JSONWebKey) (*jwt.Claims, map[string]any, error) {
+// verifyWith verifies the token with each key that its header allows. It waits for a free slot first.
+func (p *Provider) verifyWith(ctx context.Context, token *jwt.JSONWebToken, known []jose.JSONWebKey) (*jwt.Claims, map[string]any, error) {
 	release, err := p.verified.acquire(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -143,7 +149,7 @@ func (p *Provider) try(ctx context.Context, token *jwt.JSONWebToken, known []jos
 	defer release()
 	header := token.Headers[0]
 	for i := range known {
-		if !fits(&known[i], header.KeyID, header.Algorithm) {
+		if !mayVerify(&known[i], header.KeyID, header.Algorithm) {
 			continue
 		}
 		var claims jwt.Claims
@@ -155,21 +161,21 @@ func (p *Provider) try(ctx context.Context, token *jwt.JSONWebToken, known []jos
 	return nil, nil, nil
 }
 
-// identity reads who is meant from claims that were verified.
+// identity returns the identity in verified claims, or the reason of a refusal.
 func (p *Provider) identity(claims *jwt.Claims, all map[string]any) (id identity.Identity, reason string) {
 	if claims.Subject == "" {
 		return id, "it has no subject"
 	}
 	tenant, _ := p.tenant.find(all).(string)
 	if !identity.ValidTenant(tenant) {
-		return id, "its claim of the tenant is missing or no tenant"
+		return id, "its tenant claim is missing or not a valid tenant"
 	}
 	scopes, ok := readScopes(p.scopes.find(all))
 	if !ok {
-		return id, "its claim of the scopes is neither text nor a list of texts"
+		return id, "its scopes claim is neither a string nor a list of strings"
 	}
 	if !identity.ValidGrant(tenant, scopes) {
-		return id, "it is for every tenant, and has scopes of data"
+		return id, "it is for every tenant and has scopes that give access to data"
 	}
 	return identity.Identity{
 		Issuer: p.issuer, Subject: claims.Subject, Tenant: tenant, Scopes: scopes, Expires: claims.Expiry.Time(),

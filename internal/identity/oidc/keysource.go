@@ -22,18 +22,18 @@ const (
 	maxHeaders  = 64 << 10
 	maxKeys     = 100
 	minRSA      = 2048 // bits (RFC 7518 section 3.3)
-	maxRSA      = 8192 // larger ones take long to verify with
+	maxRSA      = 8192 // larger keys are slow to verify with
 )
 
-// source is where a provider publishes its keys.
-type source struct {
+// keySource fetches the keys that a provider publishes.
+type keySource struct {
 	issuer    string
-	jwksURL   string // empty: discovered each time
+	jwksURL   string // empty: discover it for each fetch
 	allowHTTP bool
 	client    *http.Client
 }
 
-// newClient follows no redirect: it could lead from https to http.
+// newClient returns an HTTP client that does not follow redirects, because they could lead from https to http.
 func newClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = maxHeaders
@@ -44,8 +44,8 @@ func newClient() *http.Client {
 	}
 }
 
-// fetch returns the provider's keys as they are now; at least one.
-func (s *source) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+// fetch returns the provider's current keys. It returns an error if there is no usable key.
+func (s *keySource) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	at := s.jwksURL
 	if at == "" {
 		var err error
@@ -69,8 +69,8 @@ func (s *source) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return usable, nil
 }
 
-// discover asks for the provider's document, which must be of the issuer itself (Discovery section 4.3).
-func (s *source) discover(ctx context.Context) (string, error) {
+// discover returns the URL of the keys from the provider's metadata, whose issuer must match (Discovery section 4.3).
+func (s *keySource) discover(ctx context.Context) (string, error) {
 	var document struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
@@ -79,12 +79,12 @@ func (s *source) discover(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if document.Issuer != s.issuer {
-		return "", errors.New("oidc: the provider's document is of another issuer")
+		return "", errors.New("oidc: the provider's metadata names another issuer")
 	}
 	return document.JWKSURI, checkURL("the provider's jwks_uri", document.JWKSURI, s.allowHTTP, true)
 }
 
-func (s *source) get(ctx context.Context, url string, into any) error {
+func (s *keySource) get(ctx context.Context, url string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("oidc: %w", err)
@@ -103,24 +103,26 @@ func (s *source) get(ctx context.Context, url string, into any) error {
 		return fmt.Errorf("oidc: %w", err)
 	}
 	if len(body) > maxDocument || json.Unmarshal(body, into) != nil {
-		return errors.New("oidc: the provider's answer is too large or not the JSON it should be")
+		return errors.New("oidc: the provider's answer is too large or is not the expected JSON")
 	}
 	return nil
 }
 
-// parseKeys leaves out what is not understood, as RFC 7517 section 5 says, and what must verify nothing.
+// parseKeys returns the usable keys. It ignores keys that it does not understand (RFC 7517 section 5) or that must not
+// verify
+// tokens.
 func parseKeys(raw []json.RawMessage) (usable []jose.JSONWebKey) {
 	for _, one := range raw {
 		var key jose.JSONWebKey
-		if key.UnmarshalJSON(one) == nil && (key.Use == "" || key.Use == "sig") && strong(key.Key) {
+		if key.UnmarshalJSON(one) == nil && (key.Use == "" || key.Use == "sig") && isUsableKey(key.Key) {
 			usable = append(usable, key)
 		}
 	}
 	return usable
 }
 
-// strong takes public keys alone, of sizes that are neither weak nor slow.
-func strong(key any) bool {
+// isUsableKey reports whether key is a public key of a supported type and size.
+func isUsableKey(key any) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
 		return key.N.BitLen() >= minRSA && key.N.BitLen() <= maxRSA
@@ -132,8 +134,8 @@ func strong(key any) bool {
 	return false
 }
 
-// holds reports whether a key of that id is known, of whatever kind.
-func holds(known []jose.JSONWebKey, id string) bool {
+// hasKeyID reports whether one of the keys has the id.
+func hasKeyID(known []jose.JSONWebKey, id string) bool {
 	for i := range known {
 		if known[i].KeyID == id {
 			return true
@@ -142,14 +144,15 @@ func holds(known []jose.JSONWebKey, id string) bool {
 	return false
 }
 
-// fits reports whether a token with this key id and algorithm may be verified with the key: one of the
-// algorithm's own kind, so that no key is ever used as another (RFC 8725 section 3.1).
-func fits(key *jose.JSONWebKey, id, algorithm string) bool {
+// mayVerify reports whether a token with this key id and algorithm may be verified with the key. The algorithm must
+// fit the type
+// of the key (RFC 8725 section 3.1).
+func mayVerify(key *jose.JSONWebKey, id, algorithm string) bool {
 	if id != "" && key.KeyID != id {
 		return false
 	}
 	published := key.Algorithm
-	if published == "Ed25519" { // RFC 9864's name
+	if published == "Ed25519" { // the name in RFC 9864
 		published = string(jose.EdDSA)
 	}
 	if published != "" && published != algorithm {

@@ -11,23 +11,26 @@ import (
 	"github.com/coffer-storage/coffer/shared/format"
 )
 
-// maxAhead is how far the clock of a server can be ahead before times that it wrote down are corrected.
+// maxAhead is how far the clock of a server may be ahead. Times that are further ahead are corrected.
 const maxAhead = 48 * time.Hour
 
-// view is what a process knows when it brings a record in line with a document, which it has read before the sweep.
-type view struct {
-	sweep   uint64 // the number of the last sweep that has begun
-	now     int64
-	silence int64 // for how long processes that are cut off seal under a former key
-	grace   int64
+// reconcileInput is the state of the process that reconciles a record. It reads the document before the sweep.
+type reconcileInput struct {
+	lastSweep       uint64 // number of the last sweep that has begun
+	now             int64
+	maxStaleSealing int64 // how long a process without access to the keystore can seal under a former key, in milliseconds
+	grace           int64
 }
 
-// sync brings the record in line with the tenant's keysets. It returns the events of changes that are in effect and that the
-// record did not know: the process that made one may have recorded it as failed, because its write arrived late.
-func (r *Record) sync(d *envelope.Document, v view) (late []audit.Event) {
-	late = append(r.syncPending(d, v), r.syncFormer(d, v)...)
+// reconcile updates the record from the tenant's keysets. It returns the audit events of changes that are in effect
+// but
+// were missing in the record. The process that made such a change may have recorded it as failed, because its write
+// took
+// effect late.
+func (r *Record) reconcile(d *envelope.Document, v reconcileInput) (late []audit.Event) {
+	late = append(r.reconcilePending(d, v), r.reconcileFormerKeys(d, v)...)
 	if r.Ended == 0 {
-		late = append(late, r.syncBack(d, v)...)
+		late = append(late, r.detectRollback(d, v)...)
 	}
 	if d.Shredded() && r.Ended == 0 {
 		r.Ended = v.now
@@ -41,9 +44,9 @@ func (r *Record) sync(d *envelope.Document, v view) (late []audit.Event) {
 	return late
 }
 
-// syncPending takes over those keysets of the pending order that have their new primary. The others never get one if they have
-// none after a while: the process was killed.
-func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) {
+// reconcilePending takes over the keysets of the pending order that have their new primary. If others still have none
+// after a few minutes, the process was killed and they are dropped.
+func (r *Record) reconcilePending(d *envelope.Document, v reconcileInput) (late []audit.Event) {
 	p := r.Pending
 	if p == nil {
 		return nil
@@ -65,21 +68,21 @@ func (r *Record) syncPending(d *envelope.Document, v view) (late []audit.Event) 
 		if k.Compromised {
 			late = append(late, event(audit.KeyCompromised, k.Requester, r.Tenant, k.Use, k.Class, k.FormerPrimary))
 		}
-		r.add(k, s, v)
+		r.addKeyset(k, s, v)
 	}
-	if p.Keysets = left; len(left) == 0 || v.now-p.At > forget || p.At-v.now > maxAhead.Milliseconds() {
+	if p.Keysets = left; len(left) == 0 || v.now-p.At > forgetOrderAfter || p.At-v.now > maxAhead.Milliseconds() {
 		r.Pending = nil
 	}
 	return late
 }
 
-// add adds a keyset that has its new primary.
-func (r *Record) add(k Keyset, s *envelope.Keyset, v view) {
-	k.AfterSweep = v.sweep
-	if before := r.keyset(k.Use, k.Class); before == nil {
+// addKeyset adds a keyset that has its new primary.
+func (r *Record) addKeyset(k Keyset, s *envelope.Keyset, v reconcileInput) {
+	k.AfterSweep = v.lastSweep
+	if before := r.findKeyset(k.Use, k.Class); before == nil {
 		r.Keysets = append(r.Keysets, k)
 	} else {
-		if enabled(s, before.FormerPrimary) {
+		if isEnabled(s, before.FormerPrimary) {
 			k.FormerPrimary = before.FormerPrimary
 		}
 		k.Compromised = k.Compromised || before.Compromised
@@ -87,12 +90,14 @@ func (r *Record) add(k Keyset, s *envelope.Keyset, v view) {
 	}
 	r.Requester, r.Rotated, r.Ended, r.GraceUntil = k.Requester, v.now, 0, max(r.GraceUntil, v.now+v.grace)
 	if !slices.ContainsFunc(r.Keysets, func(k Keyset) bool { return !k.Compromised }) {
-		r.GraceUntil = 0 // there is no way back to keep open
+		r.GraceUntil = 0 // without a rollback, no grace period is needed
 	}
 }
 
-// syncFormer lists the former keys of the cache. One that may have been the primary since it was last seen counts as new.
-func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
+// reconcileFormerKeys lists the former keys of the cache. A key that may have been the primary again in the meantime
+// counts
+// as a new former key.
+func (r *Record) reconcileFormerKeys(d *envelope.Document, v reconcileInput) (late []audit.Event) {
 	var all []FormerKey
 	for i := range d.Keysets {
 		s := &d.Keysets[i]
@@ -103,15 +108,15 @@ func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
 			if key.ID == s.Primary() {
 				continue
 			}
-			f := r.former(Key{s.Class, ID(key.ID)})
+			f := r.formerKey(Key{s.Class, ID(key.ID)})
 			if key.State == envelope.Destroyed {
 				if f != nil {
 					late = append(late, event(audit.KeyDestroy, f.Requester, r.Tenant, s.Use, s.Class, f.ID))
 				}
 				continue
 			}
-			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > v.now+v.silence+maxAhead.Milliseconds() {
-				f = &FormerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.silence, KeepUntil: v.now + 1 + v.silence + v.grace, AfterSweep: v.sweep, Requester: r.orderOf(s.Class)}
+			if f == nil || f.Epoch != s.Epoch() && f.Epoch+1 != s.Epoch() || f.UnusedFrom > v.now+v.maxStaleSealing+maxAhead.Milliseconds() {
+				f = &FormerKey{Key: Key{s.Class, ID(key.ID)}, UnusedFrom: v.now + 1 + v.maxStaleSealing, KeepUntil: v.now + 1 + v.maxStaleSealing + v.grace, AfterSweep: v.lastSweep, Requester: r.requesterOf(s.Class)}
 			}
 			now := *f
 			now.Epoch, now.Compromised = s.Epoch(), key.State == envelope.Compromised
@@ -122,16 +127,16 @@ func (r *Record) syncFormer(d *envelope.Document, v view) (late []audit.Event) {
 	return late
 }
 
-// orderOf returns who ordered the rotation of a class's keyset of the cache.
-func (r *Record) orderOf(class classify.Class) Requester {
-	if k := r.keyset(format.UseCache, class); k != nil {
+// requesterOf returns the requester of the rotation of a class's cache keyset.
+func (r *Record) requesterOf(class classify.Class) Requester {
+	if k := r.findKeyset(format.UseCache, class); k != nil {
 		return k.Requester
 	}
 	return r.Requester
 }
 
-// syncBack notices a rollback.
-func (r *Record) syncBack(d *envelope.Document, v view) (late []audit.Event) {
+// detectRollback marks the rotation as rolled back if a keyset's primary is its former primary again.
+func (r *Record) detectRollback(d *envelope.Document, v reconcileInput) (late []audit.Event) {
 	for _, k := range r.Keysets {
 		if s := d.Keyset(k.Use, k.Class); s != nil && s.Epoch() > k.Epoch && ID(s.Primary()) == k.FormerPrimary {
 			r.RolledBack, r.Ended = true, v.now
@@ -141,7 +146,7 @@ func (r *Record) syncBack(d *envelope.Document, v view) (late []audit.Event) {
 	return late
 }
 
-// event returns the event of a change of a key. It names the caller who ordered the change, and why.
+// event returns the audit event of a change of a key. It names the requester and the reason.
 func event(action audit.Action, by Requester, tenant string, use format.Use, class classify.Class, id ID) audit.Event {
 	return audit.Event{
 		Action: action, Operation: "rotate", Tenant: tenant, Class: class, KeyID: format.KeyID(id), Facts: audit.Facts{audit.FactUse: use.String()}.With(by.Reason),

@@ -28,7 +28,7 @@ func TestRotation(t *testing.T) {
 	p.publish(public(rsaKey, kid), public(rsaOther, "key-2"))
 	fresh := sign(t, jose.RS256, rsaOther, header("key-2"), p.claims(r, map[string]any{"exp": r.clock.now().Add(time.Hour).Unix()}))
 	requireRefused(t, r, fresh) // the keys were fetched just now
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	requireAccepted(t, r, fresh)
 	requireAccepted(t, r, old)
 	require.EqualValues(t, 2, p.fetches.Load())
@@ -49,7 +49,7 @@ func TestRotationWithoutIDs(t *testing.T) {
 	r := p.rely(nil)
 	requireAccepted(t, r, sign(t, jose.RS256, rsaKey, nil, p.claims(r, nil)))
 	p.publish(public(rsaOther, ""))
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	requireAccepted(t, r, sign(t, jose.RS256, rsaOther, nil, p.claims(r, nil)))
 	requireRefused(t, r, sign(t, jose.RS256, rsaKey, nil, p.claims(r, nil)))
 }
@@ -74,11 +74,11 @@ func TestFetchesAreLimited(t *testing.T) {
 	}
 	flood()
 	require.EqualValues(t, 1, p.fetches.Load())
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	flood()
 	require.EqualValues(t, 2, p.fetches.Load())
 
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	for _, changes := range []map[string]any{{"iss": "x"}, {"aud": "x"}, {"exp": 1}, {"exp": nil}} {
 		requireRefused(t, r, sign(t, jose.RS256, rsaOther, header("key-3"), p.claims(r, changes)))
 	}
@@ -102,7 +102,7 @@ func TestOutage(t *testing.T) {
 	require.Contains(t, r.log.String(), "could not be fetched")
 
 	p.answer(nil)
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	requireAccepted(t, r, p.token(r, nil))
 }
 
@@ -129,7 +129,7 @@ func TestOutageAtStart(t *testing.T) {
 	requireRefused(t, r, p.token(r, map[string]any{"aud": "x"}))
 	p.answer(nil)
 	requireUnavailable(t, r, good)
-	r.clock.forward(oidc.Pause)
+	r.clock.forward(oidc.MinFetchPause)
 	requireAccepted(t, r, good)
 }
 

@@ -20,7 +20,7 @@ import (
 func (s *site) watch() (u *rotation.UnknownKeyScanner, log *bytes.Buffer, ended chan struct{}) {
 	log, ended = &bytes.Buffer{}, make(chan struct{})
 	u = rotation.NewUnknownKeyScanner(s.Rotator, slog.New(slog.NewTextHandler(log, nil)), func(string) string { return "hash" })
-	u.Hurry(20 * time.Millisecond)
+	u.SetIntervals(20 * time.Millisecond)
 	go func() {
 		defer close(ended)
 		u.Watch(s.t.Context())
